@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+)
+
+// oomKills is how often the OOM killer has struck since boot.
+func oomKills() uint64 {
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+const maxProcesses = 40
+
+// processes says what every process of user space is doing.
+func processes() string {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	var b strings.Builder
+	shown := 0
+	for _, dir := range dirs {
+		args, err := os.ReadFile(dir + "/cmdline")
+		if err != nil || len(args) == 0 || dir == "/proc/1" {
+			continue // gone, a kernel thread, or init
+		}
+		if shown++; shown > maxProcesses {
+			fmt.Fprintf(&b, "  and more\n")
+			break
+		}
+		status, _ := os.ReadFile(dir + "/status")
+		state := "?"
+		for line := range strings.Lines(string(status)) {
+			if v, ok := strings.CutPrefix(line, "State:"); ok {
+				state = strings.TrimSpace(v)
+			}
+		}
+		args = bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '})
+		fmt.Fprintf(&b, "  pid %s, %s: %.200s\n", filepath.Base(dir), state, args)
+		stack, _ := os.ReadFile(dir + "/stack")
+		for line := range strings.Lines(string(stack)) {
+			fmt.Fprintf(&b, "    %s\n", strings.TrimSpace(line))
+		}
+	}
+	return b.String()
+}
+
+// dumpKernelLog prints the whole kernel log: during boot only what is
+// important goes to the console, since each line there costs time. The lines
+// are quoted: the host has seen the important ones, and the others are news of
+// no weight.
+func dumpKernelLog(con *serialConsole) {
+	const readAll, sizeBuffer = 3, 10 // syslog(2)
+	size, err := unix.Klogctl(sizeBuffer, nil)
+	if err != nil || size <= 0 {
+		return
+	}
+	buf := make([]byte, min(size, 256<<10))
+	n, err := unix.Klogctl(readAll, buf)
+	if err != nil || n <= 0 {
+		return
+	}
+	con.logf("the kernel log:")
+	for line := range bytes.Lines(buf[:n]) {
+		// Each line of syslog(2) starts with its level.
+		if _, rest, ok := bytes.Cut(line, []byte(">")); ok && line[0] == '<' {
+			line = rest
+		}
+		con.write(console.Quote(line))
+	}
+	con.logf("end of the kernel log")
+}

@@ -1,0 +1,119 @@
+// Command init is PID 1 of the guest. It prepares the file systems that a
+// payload expects, runs the payload, reports to the host how that went, and
+// ends the VM whatever happens. It takes its work from a wire.Job and knows
+// nothing about any particular payload.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
+		os.Exit(2)
+	}
+	con := newConsole(os.Stdout)
+	defer powerOff(con)
+	defer func() {
+		// A panic here would kill PID 1 and read as a kernel panic.
+		if p := recover(); p != nil {
+			con.logf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := run(con); err != nil {
+		con.logf("%v", err)
+	}
+}
+
+// run does the guest's work. An error means that the host gets no end record.
+func run(con *serialConsole) error {
+	if err := switchRoot(); err != nil {
+		return err
+	}
+	failed := mountAll()
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("read the kernel command line: %w", err)
+	}
+	nonce := param(string(cmdline), wire.ParamNonce)
+	results, repeat := openResults(param(string(cmdline), wire.ParamResults), con)
+	w := wire.NewWriter(results, nonce)
+	w.Repeat = repeat
+	r := &reporter{w: w, con: con}
+
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return fmt.Errorf("uname: %w", err)
+	}
+	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
+	con.logf("Linux %s %s %s", hello.Release, hello.Version, hello.Machine)
+	r.send(wire.Record{Type: wire.TypeHello, Hello: hello})
+	for _, m := range failed {
+		con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
+		r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
+	}
+	if err := prepare(); err != nil {
+		con.logf("%v", err)
+	}
+
+	b, err := os.ReadFile(wire.JobPath)
+	if err != nil {
+		return fmt.Errorf("read the job: %w", err)
+	}
+	job, err := wire.ParseJob(b)
+	if err != nil {
+		return err
+	}
+	ok := true
+	if len(job.Args) > 0 {
+		con.logf("run %s", strings.Join(job.Args, " "))
+		ok = runPayload(job, r, con)
+	} else {
+		r.complete = true
+	}
+	if !ok {
+		dumpKernelLog(con)
+	}
+	con.drain()
+	return r.end(nonce)
+}
+
+// param returns the value of key=value on a kernel command line.
+func param(cmdline, key string) string {
+	for _, f := range strings.Fields(cmdline) {
+		if v, ok := strings.CutPrefix(f, key+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// uptime is the time since the kernel started.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// powerOff ends the VM. Restart is the way that works without ACPI too; the
+// host starts QEMU with -no-reboot, so that it ends.
+func powerOff(con *serialConsole) {
+	con.drain()
+	for _, cmd := range []int{unix.LINUX_REBOOT_CMD_RESTART, unix.LINUX_REBOOT_CMD_POWER_OFF} {
+		if err := unix.Reboot(cmd); err != nil {
+			con.logf("reboot: %v", err)
+		}
+	}
+	select {} // PID 1 must not return while the machine goes down
+}

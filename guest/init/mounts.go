@@ -1,0 +1,168 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+const newRoot = "/.root"
+
+// switchRoot moves everything from the rootfs that the kernel unpacked the
+// initramfs into to a tmpfs, and makes that the root: pivot_root(2), which
+// container tests need, refuses to work on the rootfs itself.
+//
+//	before: / rootfs (init, payload)
+//	after:  / tmpfs (payload) over rootfs (init, empty directories)
+func switchRoot() error {
+	if err := os.MkdirAll(newRoot, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", newRoot, err)
+	}
+	if err := unix.Mount("tmpfs", newRoot, "tmpfs", 0, "mode=755,size=90%"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", newRoot, err)
+	}
+	if err := moveTree("/", newRoot); err != nil {
+		return err
+	}
+	if err := os.Chdir(newRoot); err != nil {
+		return fmt.Errorf("change to the new root: %w", err)
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the new root over the rootfs: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("chroot to the new root: %w", err)
+	}
+	return os.Chdir("/")
+}
+
+// moveTree copies the tree from to another file system and removes its files
+// on the way, so that a large payload is never in memory twice.
+func moveTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("read the initramfs: %w", err)
+		}
+		if path == to {
+			return fs.SkipDir
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		dst := filepath.Join(to, rel)
+		info, err := d.Info()
+		if err != nil {
+			return fmt.Errorf("read the initramfs: %w", err)
+		}
+		switch mode := info.Mode(); {
+		case path == "/init":
+			return nil // running; it goes with the rootfs
+		case mode.IsDir():
+			err = os.MkdirAll(dst, mode.Perm())
+		case mode.IsRegular():
+			if err = moveFile(path, dst, mode.Perm()); err == nil {
+				err = os.Remove(path)
+			}
+		case mode.Type() == fs.ModeSymlink:
+			var target string
+			if target, err = os.Readlink(path); err == nil {
+				err = os.Symlink(target, dst)
+			}
+		default:
+			return nil // device nodes: devtmpfs brings its own
+		}
+		if err != nil {
+			return fmt.Errorf("move %s to the new root: %w", path, err)
+		}
+		return nil
+	})
+}
+
+func moveFile(src, dst string, perm fs.FileMode) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, perm)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close(), os.Chmod(dst, perm))
+}
+
+// mountAll mounts what payloads expect of a running system and returns what
+// this kernel did not mount. Whether a payload can do without is for it to say.
+func mountAll() []wire.Mount {
+	const noexec = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	var failed []wire.Mount
+	for _, m := range []struct {
+		fstype, target string
+		flags          uintptr
+		data           string
+	}{
+		{"proc", "/proc", noexec, ""},
+		{"sysfs", "/sys", noexec, ""},
+		{"devtmpfs", "/dev", unix.MS_NOSUID, "mode=755"},
+		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=620,ptmxmode=666"},
+		{"tmpfs", "/dev/shm", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{"tmpfs", "/tmp", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{"tmpfs", "/run", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
+		{"debugfs", "/sys/kernel/debug", noexec, ""},
+		{"tracefs", "/sys/kernel/tracing", noexec, ""},
+		{"securityfs", "/sys/kernel/security", noexec, ""},
+		{"bpf", "/sys/fs/bpf", noexec, "mode=700"},
+		{"cgroup2", "/sys/fs/cgroup", noexec, ""},
+	} {
+		// Below /sys nothing can be made: a directory that is missing there
+		// means that this kernel lacks the file system.
+		err := os.MkdirAll(m.target, 0o755)
+		if err == nil {
+			err = unix.Mount(m.fstype, m.target, m.fstype, m.flags, m.data)
+		}
+		if err != nil {
+			failed = append(failed, wire.Mount{Target: m.target, Type: m.fstype, Error: err.Error()})
+		}
+	}
+	return failed
+}
+
+// prepare sets up what is not a mount.
+func prepare() error {
+	return errors.Join(
+		loopbackUp(),
+		// Before 5.11 BPF maps and programs count against it.
+		wrap("lift the limit of locked memory", unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})),
+		wrap("set the host name", unix.Sethostname([]byte("guest"))),
+	)
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open a socket to bring lo up: %w", err)
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return wrap("bring lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr))
+}
+
+func wrap(doing string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// runPayload runs the job and reports how it went. It says whether all is well.
+func runPayload(job wire.Job, r *reporter, con *serialConsole) bool {
+	out := &payloadOutput{con: con, left: job.MaxPrint}
+	if out.left <= 0 {
+		out.left = wire.DefaultMaxPrint
+	}
+	exit := execute(job, out, r, con)
+	r.send(wire.Record{Type: wire.TypeExit, Exit: &exit})
+	con.logf("the payload ended after %.3f s: %s", exit.Duration.Seconds(), describe(exit))
+
+	ok := exit.Code == 0
+	if !job.Reports {
+		t := wire.Test{Name: wire.Truncate(job.Name, wire.MaxName), Verdict: wire.TestPass, Duration: exit.Duration}
+		if !ok {
+			t.Verdict = wire.TestFail
+			t.Output = describe(exit) + "\n" + string(out.tail[max(0, len(out.tail)-keepTail):])
+		}
+		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
+		r.complete = true
+	}
+	return ok && r.complete && r.failed == 0
+}
+
+// describe puts an exit in words.
+func describe(e wire.Exit) string {
+	switch {
+	case e.Error != "":
+		return e.Error
+	case e.Timeout:
+		return "timed out"
+	case e.OOM:
+		return "killed by the kernel: out of memory"
+	case e.Signal != "":
+		return "signal: " + e.Signal
+	default:
+		return fmt.Sprintf("exit status %d", e.Code)
+	}
+}
+
+// execute starts the payload, reaps everything that ends until the payload
+// does, and kills what it left behind.
+func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) wire.Exit {
+	start := time.Now()
+	fail := func(doing string, err error) wire.Exit {
+		return wire.Exit{Code: -1, Error: fmt.Sprintf("%s: %v", doing, err), Duration: time.Since(start)}
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return fail("open the null device", err)
+	}
+	defer null.Close()
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return fail("make a pipe", err)
+	}
+	defer outR.Close()
+	// Tests of speed aside, a payload that waits for init at each line is slow.
+	_, _ = unix.FcntlInt(outR.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+	repR, repW, err := os.Pipe()
+	if err != nil {
+		return fail("make a pipe", err)
+	}
+	defer repR.Close()
+
+	env := []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=linux"}
+	files := []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
+	if job.Reports {
+		env = append(env, fmt.Sprintf("%s=%d", wire.ReportFDEnv, len(files)))
+		files = append(files, repW.Fd())
+	}
+	env = setEnv(env, job.Env)
+	oomBefore := oomKills()
+	pid, err := syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
+		Dir: "/", Env: env, Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	outW.Close()
+	repW.Close()
+	if err != nil {
+		r.problem = "the payload could not be started"
+		return fail("start "+job.Args[0], err)
+	}
+
+	copied := make(chan struct{})
+	go func() { defer close(copied); out.copyFrom(outR) }()
+	reported := make(chan struct{})
+	go func() { defer close(reported); relay(repR, r, job.Reports) }()
+	ended := make(chan syscall.WaitStatus, 1)
+	go reap(pid, ended)
+
+	exit := wire.Exit{Code: -1}
+	var timeout <-chan time.Time
+	if job.Timeout > 0 {
+		timeout = time.After(job.Timeout)
+	}
+	var status syscall.WaitStatus
+	select {
+	case status = <-ended:
+	case <-timeout:
+		exit.Timeout = true
+		con.logf("the payload runs for longer than %v; its processes:\n%s", job.Timeout, processes())
+		_ = unix.Kill(-1, unix.SIGKILL)
+		status = <-ended
+	}
+	exit.Duration = time.Since(start)
+	switch {
+	case exit.Timeout:
+	case status.Signaled():
+		exit.Signal = unix.SignalName(status.Signal())
+		exit.OOM = status.Signal() == unix.SIGKILL && oomKills() > oomBefore
+	default:
+		exit.Code = status.ExitStatus()
+	}
+	// What the payload left behind may hold its pipes open for ever.
+	_ = unix.Kill(-1, unix.SIGKILL)
+	for _, done := range []<-chan struct{}{copied, reported} {
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			con.logf("a process that cannot be killed keeps the payload's output open")
+			outR.Close()
+			repR.Close()
+		}
+	}
+	return exit
+}
+
+// setEnv sets each K=V of more in env.
+func setEnv(env, more []string) []string {
+	for _, kv := range more {
+		key, _, _ := strings.Cut(kv, "=")
+		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, key+"=") })
+		env = append(env, kv)
+	}
+	return env
+}
+
+// reap waits for every child, as PID 1 must, and tells when pid has ended.
+func reap(pid int, ended chan<- syscall.WaitStatus) {
+	for {
+		var status syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil: // no children at all: pid was reaped before
+			return
+		case got == pid && (status.Exited() || status.Signaled()):
+			ended <- status
+		}
+	}
+}
+
+// relay passes a payload's records on to the host. Only what a payload may
+// say passes.
+func relay(src io.Reader, r *reporter, reports bool) {
+	br := bufio.NewReaderSize(src, 64<<10)
+	tests := 0
+	problem := "the payload ended before its report did"
+	defer func() {
+		// Drained to its end, so that the payload never blocks.
+		_, _ = io.Copy(io.Discard, br)
+		if reports && !r.complete {
+			r.mu.Lock()
+			r.problem = problem
+			r.mu.Unlock()
+		}
+	}()
+	for {
+		line, err := readLine(br)
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				problem = err.Error()
+			}
+			return
+		}
+		var rec wire.Record
+		if err := json.Unmarshal(line, &rec); err != nil {
+			problem = fmt.Sprintf("the payload's report is damaged: %v", err)
+			return
+		}
+		switch {
+		case rec.Type == wire.TypeTest && rec.Test != nil && tests < wire.MaxRecords/2:
+			tests++
+			rec.Test.Name = wire.Truncate(rec.Test.Name, wire.MaxName)
+			rec.Test.Output = wire.Truncate(rec.Test.Output, wire.MaxOutput)
+			r.send(wire.Record{Type: wire.TypeTest, Test: rec.Test})
+		case rec.Type == wire.TypePhase && rec.Phase != nil:
+			r.send(wire.Record{Type: wire.TypePhase, Phase: rec.Phase})
+		case rec.Type == wire.TypeDone && rec.Done != nil:
+			if rec.Done.Tests != tests {
+				problem = fmt.Sprintf("the payload reported %d tests and says it ran %d", tests, rec.Done.Tests)
+				return
+			}
+			r.mu.Lock()
+			r.complete = true
+			r.mu.Unlock()
+			return
+		default:
+			problem = fmt.Sprintf("the payload's report holds a %q record, which it may not send", rec.Type)
+			return
+		}
+	}
+}
+
+func readLine(br *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := br.ReadSlice('\n')
+		line = append(line, part...)
+		if err == nil {
+			return line, nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+		if len(line) > wire.MaxLine {
+			return nil, errors.New("the payload's report has a line that is too long")
+		}
+	}
+}

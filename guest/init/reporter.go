@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// reporter sends records to the host and counts what the end record must say.
+type reporter struct {
+	w   *wire.Writer
+	con *serialConsole
+
+	mu                      sync.Mutex
+	passed, failed, skipped int
+	complete                bool
+	problem                 string
+	err                     error
+}
+
+func (r *reporter) send(rec wire.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec.At = uptime()
+	if t := rec.Test; t != nil {
+		switch t.Verdict {
+		case wire.TestPass:
+			r.passed++
+		case wire.TestSkip:
+			r.skipped++
+		default:
+			r.failed++
+		}
+	}
+	if err := r.w.Write(rec); err != nil && r.err == nil {
+		r.err = err
+		r.con.logf("%v", err)
+	}
+}
+
+func (r *reporter) end(nonce string) error {
+	r.mu.Lock()
+	end := &wire.End{
+		Nonce: nonce, Tests: r.passed + r.failed + r.skipped,
+		Passed: r.passed, Failed: r.failed, Skipped: r.skipped,
+		Complete: r.complete && r.err == nil, Problem: r.problem,
+	}
+	if r.err != nil {
+		end.Problem = r.err.Error()
+	}
+	r.mu.Unlock()
+	r.con.logf("%d passed, %d failed, %d skipped", end.Passed, end.Failed, end.Skipped)
+	if err := r.w.Write(wire.Record{Type: wire.TypeEnd, At: uptime(), End: end}); err != nil {
+		return fmt.Errorf("report the end: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// results is the serial line that carries the frames and nothing else.
+type results struct {
+	path string
+	tty  *os.File
+}
+
+// openResults opens the results' device. A kernel that does not have it sends
+// its frames on the console, where each is repeated because a kernel message
+// can land in its middle.
+func openResults(device string, con *serialConsole) (io.Writer, int) {
+	r := &results{path: "/dev/" + device}
+	if device == "" {
+		return sharedConsole{con}, 1
+	}
+	if err := r.open(); err != nil {
+		con.logf("%v; the results share the console", err)
+		return sharedConsole{con}, 1
+	}
+	return r, 0
+}
+
+func (r *results) open() error {
+	tty, err := os.OpenFile(r.path, os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return fmt.Errorf("open the results' line: %w", err)
+	}
+	// Without hardware behind it the node opens, but has no terminal settings.
+	t, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err == nil {
+		t.Iflag, t.Oflag, t.Lflag = 0, 0, 0
+		t.Cflag = t.Cflag&^unix.CSIZE | unix.CS8 | unix.CLOCAL
+		err = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, t)
+	}
+	if err != nil {
+		tty.Close()
+		return fmt.Errorf("set up the results' line %s: %w", r.path, err)
+	}
+	r.tty = tty
+	return nil
+}
+
+// Write sends a frame and waits until it has left, so that a crash after it
+// does not take it along. A payload that runs as root can hang the line up; it
+// is opened again then.
+func (r *results) Write(b []byte) (int, error) {
+	n, err := r.tty.Write(b)
+	if err == nil {
+		return n, drainTTY(r.tty)
+	}
+	r.tty.Close()
+	if err := r.open(); err != nil {
+		return 0, err
+	}
+	// The newline ends whatever part of the frame got through.
+	if _, err := r.tty.Write(append([]byte("\n"), b...)); err != nil {
+		return 0, fmt.Errorf("write to %s: %w", r.path, err)
+	}
+	return len(b), drainTTY(r.tty)
+}
+
+// sharedConsole carries frames where there is no line of their own.
+type sharedConsole struct{ con *serialConsole }
+
+func (s sharedConsole) Write(b []byte) (int, error) {
+	s.con.write(b)
+	return len(b), nil
+}

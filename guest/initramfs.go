@@ -1,0 +1,181 @@
+// Package guest builds what runs inside a VM: the initramfs with init, and the
+// archive with the payload that init runs.
+//
+// A kernel unpacks concatenated cpio archives one after the other, so the two
+// are built apart: the base is the same for every run of this version, the
+// payload for every kernel of a run.
+package guest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// File is a file of the guest.
+type File struct {
+	Path string      // absolute and clean
+	Mode fs.FileMode // permission bits
+	Data []byte
+	Link string // the path of another File whose contents this one shares (a hard link); Data is not used then
+}
+
+// Payload is what a VM shall run.
+type Payload struct {
+	Job   wire.Job
+	Files []File
+}
+
+// WriteBase writes the archive that holds init and the directories and nodes
+// that a kernel wants to find. The same bytes come out for the same init.
+func WriteBase(w io.Writer, init []byte) error {
+	a := archive{w: cpio.Newc.Writer(w)}
+	for _, d := range []string{"dev", "proc", "sys", "tmp", "run", "root"} {
+		a.add(cpio.Directory(d, 0o755))
+	}
+	// The kernel opens it as init's standard input and output, before any
+	// file system but the rootfs is there.
+	a.add(cpio.CharDev("dev/console", 0o600, 5, 1))
+	a.add(cpio.StaticFile("init", string(init), 0o755))
+	return a.close()
+}
+
+// WritePayload writes the archive that holds a payload and its job. The same
+// bytes come out for the same payload, in whatever order its files stand.
+func WritePayload(w io.Writer, p Payload) error {
+	job, err := json.Marshal(p.Job)
+	if err != nil {
+		return fmt.Errorf("encode the job: %w", err)
+	}
+	files := append(slices.Clone(p.Files), File{Path: wire.JobPath, Mode: 0o644, Data: job})
+	links := map[string][]string{}
+	for _, f := range files {
+		if f.Link != "" {
+			links[f.Link] = append(links[f.Link], f.Path)
+		}
+	}
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+
+	a := archive{w: cpio.Newc.Writer(w)}
+	made := map[string]bool{"/": true}
+	for i, f := range files {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "/" || strings.ContainsAny(f.Path, "\x00\n") {
+			return fmt.Errorf("file %q: want a clean absolute path", f.Path)
+		}
+		if i > 0 && files[i-1].Path == f.Path {
+			return fmt.Errorf("file %q stands twice in the payload", f.Path)
+		}
+		if f.Path == "/init" {
+			return fmt.Errorf("file %q would replace init", f.Path)
+		}
+		if f.Link != "" {
+			continue // written with the file it is a link to
+		}
+		a.parents(made, f.Path)
+		rec := cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm()))
+		names := links[f.Path]
+		slices.Sort(names)
+		a.addLinked(rec, names, func(p string) { a.parents(made, p) })
+		delete(links, f.Path)
+	}
+	for target, names := range links {
+		return fmt.Errorf("file %q is a link to %q, which is not in the payload", names[0], target)
+	}
+	return a.close()
+}
+
+func name(p string) string { return strings.TrimPrefix(p, "/") }
+
+// archive numbers inodes in the order of its records, so that the bytes depend
+// on nothing else, and keeps the first error.
+type archive struct {
+	w   cpio.RecordWriter
+	ino uint64
+	err error
+}
+
+func (a *archive) add(r cpio.Record) {
+	if a.err != nil {
+		return
+	}
+	a.ino++
+	r.Ino, r.MTime = a.ino, 0
+	if r.NLink == 0 {
+		r.NLink = 1
+	}
+	if err := a.w.WriteRecord(r); err != nil {
+		a.err = fmt.Errorf("write %s to the archive: %w", r.Name, err)
+	}
+}
+
+// addLinked writes a file under several names: one inode, whose contents stand
+// at the last of them, as the kernel wants it.
+func (a *archive) addLinked(r cpio.Record, names []string, before func(string)) {
+	if len(names) == 0 {
+		a.add(r)
+		return
+	}
+	for _, n := range names {
+		before(n)
+	}
+	r.NLink = uint64(1 + len(names))
+	empty := cpio.StaticRecord(nil, r.Info)
+	empty.FileSize = 0
+	a.add(empty)
+	first := a.ino
+	for i, n := range names {
+		rec := empty
+		if i == len(names)-1 {
+			rec = r
+		}
+		rec.Name = name(n)
+		a.ino = first - 1
+		a.add(rec)
+	}
+}
+
+// parents writes the directories above p: the kernel passes over a file whose
+// directories have no records before it.
+func (a *archive) parents(made map[string]bool, p string) {
+	dir := path.Dir(p)
+	if made[dir] {
+		return
+	}
+	a.parents(made, dir)
+	made[dir] = true
+	a.add(cpio.Directory(name(dir), 0o755))
+}
+
+func (a *archive) close() error {
+	if a.err != nil {
+		return a.err
+	}
+	if err := cpio.WriteTrailer(a.w); err != nil {
+		return fmt.Errorf("end the archive: %w", err)
+	}
+	return nil
+}
+
+// Initramfs returns the base and the payload as one initramfs.
+func Initramfs(init []byte, p Payload) ([]byte, error) {
+	var b bytes.Buffer
+	if err := WriteBase(&b, init); err != nil {
+		return nil, err
+	}
+	// The kernel looks for the next archive at a multiple of four bytes.
+	b.Write(make([]byte, (4-b.Len()%4)%4))
+	if err := WritePayload(&b, p); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}

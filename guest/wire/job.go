@@ -1,0 +1,43 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// JobPath is where the payload's archive holds its Job in the guest.
+const JobPath = "/job.json"
+
+// Names of the kernel command line's parameters that are meant for init.
+const (
+	ParamNonce   = "bkc.nonce"   // seeds the frames' checksums
+	ParamResults = "bkc.results" // device that carries the frames, such as ttyS1
+)
+
+// Job is the work the host hands to init.
+type Job struct {
+	Args     []string      `json:"args"`          // the payload's program and arguments; none: nothing to run
+	Env      []string      `json:"env,omitempty"` // K=V, on top of PATH, HOME and TERM
+	Name     string        `json:"name"`          // of the one test a payload is that does not report
+	Reports  bool          `json:"reports"`       // the payload speaks to a Reporter's descriptor
+	Timeout  time.Duration `json:"timeout_ns"`    // of the payload; 0: none
+	MaxPrint int64         `json:"max_print"`     // bytes of its output that reach the console; 0: DefaultMaxPrint
+}
+
+// DefaultMaxPrint bounds a payload's output on the console. An emulated serial
+// line carries about a megabyte a second.
+const DefaultMaxPrint = 4 << 20
+
+// ParseJob reads a Job. A field it does not know is an error: host and guest
+// are built together, so it means that they were not.
+func ParseJob(b []byte) (Job, error) {
+	var j Job
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&j); err != nil {
+		return Job{}, fmt.Errorf("parse job: %w", err)
+	}
+	return j, nil
+}

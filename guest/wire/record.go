@@ -1,0 +1,110 @@
+// Package wire is the protocol between guest and host: the job the host hands
+// to init, the records a payload reports to init, and the frames in which init
+// sends records to the host.
+//
+// The channel is a serial line that anything in the guest can write to, so the
+// host believes a frame only when its checksum, which is seeded with a nonce
+// only init and the host know, is right, and believes a run only when no frame
+// is missing between the first and the end record.
+package wire
+
+import "time"
+
+// Limits of the protocol. Both sides hold them: the guest so that nothing is
+// lost silently, the host because the guest is not trusted.
+const (
+	MaxLine    = 1 << 20  // bytes of one frame, newline included
+	MaxOutput  = 64 << 10 // bytes of a test's output in its record
+	MaxRecords = 100_000  // records of one VM
+	MaxName    = 512      // bytes of a test's name
+)
+
+// Verdicts of a single test. The empty string is unknown and never a pass.
+const (
+	TestPass = "pass"
+	TestFail = "fail"
+	TestSkip = "skip"
+)
+
+// Record is one message. Type says which of the pointers is set.
+type Record struct {
+	Type string        `json:"type"`
+	At   time.Duration `json:"at_ns,omitempty"` // since the guest's kernel started
+
+	Hello *Hello `json:"hello,omitempty"`
+	Mount *Mount `json:"mount,omitempty"`
+	Phase *Phase `json:"phase,omitempty"`
+	Test  *Test  `json:"test,omitempty"`
+	Exit  *Exit  `json:"exit,omitempty"`
+	Done  *Done  `json:"done,omitempty"`
+	End   *End   `json:"end,omitempty"`
+}
+
+// Types of records.
+const (
+	TypeHello = "hello" // init is up; always the first
+	TypeMount = "mount" // a mount that failed
+	TypePhase = "phase" // a phase has ended
+	TypeTest  = "test"  // a test has ended
+	TypeExit  = "exit"  // the payload has ended
+	TypeDone  = "done"  // payload to init only: it reported all it had to report
+	TypeEnd   = "end"   // always the last
+)
+
+// Hello tells the host which kernel it really booted.
+type Hello struct {
+	Release string `json:"release"` // uname -r
+	Version string `json:"version"` // uname -v
+	Machine string `json:"machine"` // uname -m
+}
+
+// Mount is a file system that this kernel would not mount.
+type Mount struct {
+	Target string `json:"target"`
+	Type   string `json:"fstype"`
+	Error  string `json:"error"`
+}
+
+// Phase is a named part of the payload's time, such as "load" for the time
+// from a tracer's start to its being ready.
+type Phase struct {
+	Name     string        `json:"name"`
+	Duration time.Duration `json:"duration_ns"`
+}
+
+// Test is the outcome of one test.
+type Test struct {
+	Name     string        `json:"name"`
+	Verdict  string        `json:"verdict"`
+	Duration time.Duration `json:"duration_ns"`
+	Output   string        `json:"output,omitempty"` // reason of a skip, details of a failure; at most MaxOutput bytes
+}
+
+// Exit says how the payload ended.
+type Exit struct {
+	Code     int           `json:"code"`             // exit status; -1 when it did not exit by itself
+	Signal   string        `json:"signal,omitempty"` // the signal that ended it
+	Error    string        `json:"error,omitempty"`  // why it could not be started
+	Timeout  bool          `json:"timeout,omitempty"`
+	OOM      bool          `json:"oom,omitempty"` // the kernel's OOM killer chose it
+	Duration time.Duration `json:"duration_ns"`
+}
+
+// Done ends what a reporting payload has to say. Without it, or when its count
+// is not the number of test records seen, the payload's report is incomplete.
+type Done struct {
+	Tests int `json:"tests"`
+}
+
+// End is the proof that the guest ran to its end: it repeats the nonce and
+// counts what was sent before it. Complete is false when a reporting payload
+// did not finish its report.
+type End struct {
+	Nonce    string `json:"nonce"`
+	Tests    int    `json:"tests"`
+	Passed   int    `json:"passed"`
+	Failed   int    `json:"failed"`
+	Skipped  int    `json:"skipped"`
+	Complete bool   `json:"complete"`
+	Problem  string `json:"problem,omitempty"` // why Complete is false
+}

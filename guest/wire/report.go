@@ -1,0 +1,103 @@
+package wire
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// ReportFDEnv names the environment variable in which init tells a reporting
+// payload the file descriptor to write its records to.
+const ReportFDEnv = "BPF_KERNEL_CHECK_REPORT_FD"
+
+// Reporter writes a payload's records to init, one JSON object a line. Its
+// methods may be called from several goroutines.
+type Reporter struct {
+	mu    sync.Mutex
+	w     io.Writer
+	tests int
+	err   error
+}
+
+// NewReporter reports to w.
+func NewReporter(w io.Writer) *Reporter { return &Reporter{w: w} }
+
+// ReporterFromEnv reports to the descriptor init handed over. Outside a guest,
+// where there is none, the records are dropped.
+func ReporterFromEnv() *Reporter {
+	fd, err := strconv.Atoi(os.Getenv(ReportFDEnv))
+	if err != nil || fd < 3 {
+		return NewReporter(io.Discard)
+	}
+	// Children must neither hold the channel open nor write to it.
+	setCloseOnExec(fd)
+	return NewReporter(os.NewFile(uintptr(fd), "report"))
+}
+
+// Test reports one test's outcome.
+func (r *Reporter) Test(name, verdict string, d time.Duration, output string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tests++
+	r.write(Record{Type: TypeTest, Test: &Test{Name: Truncate(name, MaxName), Verdict: verdict, Duration: d, Output: Truncate(output, MaxOutput)}})
+}
+
+// Phase reports how long a phase took.
+func (r *Reporter) Phase(name string, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write(Record{Type: TypePhase, Phase: &Phase{Name: name, Duration: d}})
+}
+
+// Done ends the report. It returns the first error of all writes.
+func (r *Reporter) Done() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write(Record{Type: TypeDone, Done: &Done{Tests: r.tests}})
+	return r.err
+}
+
+func (r *Reporter) write(rec Record) {
+	if r.err != nil {
+		return
+	}
+	b, err := json.Marshal(rec)
+	if err == nil {
+		_, err = r.w.Write(append(b, '\n'))
+	}
+	r.err = err
+}
+
+const cut = "\n[... cut ...]\n"
+
+// Truncate shortens s to at most max bytes: it keeps the beginning and the
+// end, where a failure's first and last words stand, and never cuts a rune.
+func Truncate(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	if max <= len(cut) {
+		return trimRune(s[:max])
+	}
+	keep := max - len(cut)
+	head := trimRune(s[:keep/2])
+	tail := s[len(s)-(keep-keep/2):]
+	for len(tail) > 0 && !utf8.RuneStart(tail[0]) {
+		tail = tail[1:]
+	}
+	return head + cut + tail
+}
+
+func trimRune(s string) string {
+	for i := 0; i < utf8.UTFMax && len(s) > 0; i++ {
+		if r, n := utf8.DecodeLastRuneInString(s); r != utf8.RuneError || n > 1 {
+			return s
+		}
+		s = s[:len(s)-1]
+	}
+	return s
+}

@@ -1,0 +1,136 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Schema is the version of the shard file's format.
+const Schema = 1
+
+// Plan is a shard file's first record: what this shard was to do.
+type Plan struct {
+	Schema    int      `json:"schema"`
+	Tool      string   `json:"tool"`        // version of this program
+	List      string   `json:"list_digest"` // of the whole list, over all shards
+	Algorithm string   `json:"algorithm"`   // how the list was cut
+	Shard     int      `json:"shard"`       // from 1
+	Shards    int      `json:"shards"`
+	RunID     string   `json:"run_id,omitempty"`
+	Attempt   int      `json:"attempt"` // from 1
+	HeadSHA   string   `json:"head_sha,omitempty"`
+	Arch      string   `json:"arch"`
+	Kernels   []string `json:"kernels"` // ids this shard must boot
+}
+
+// Kernel is the result of one kernel.
+type Kernel struct {
+	ID       string           `json:"id"`
+	Digest   string           `json:"digest,omitempty"` // of its source
+	Verdict  Verdict          `json:"verdict"`
+	Cause    *Cause           `json:"cause,omitempty"` // nil for a pass
+	Tests    []Test           `json:"tests,omitempty"`
+	Phases   map[string]int64 `json:"phases_ns,omitempty"` // fetch, boot, load, test, total: nanoseconds
+	Accel    string           `json:"accel,omitempty"`     // kvm or tcg; empty when no VM was started
+	Attempts int              `json:"attempts"`
+	Console  string           `json:"console,omitempty"` // path relative to the output directory
+	Release  string           `json:"release,omitempty"` // uname -r as the guest says
+	Mounts   []string         `json:"mounts_failed,omitempty"`
+}
+
+// Cause says why a kernel did not pass.
+type Cause struct {
+	Title   string `json:"title"`             // one line
+	Excerpt string `json:"excerpt,omitempty"` // of the console or the test's output
+}
+
+// Test is the outcome of one test on one kernel.
+type Test struct {
+	Name     string        `json:"name"`
+	Verdict  string        `json:"verdict"` // pass, fail, skip
+	Duration time.Duration `json:"duration_ns"`
+	Output   string        `json:"output,omitempty"`
+}
+
+// End is a shard file's last record. Without it the shard was cut short.
+type End struct {
+	Kernels  int            `json:"kernels"`
+	Verdicts map[string]int `json:"verdicts"`
+}
+
+// line is one record as it stands in the file.
+type line struct {
+	Type   string  `json:"type"`
+	Plan   *Plan   `json:"plan,omitempty"`
+	Kernel *Kernel `json:"kernel,omitempty"`
+	End    *End    `json:"end,omitempty"`
+}
+
+// ShardFileName is a name for people; a shard file's identity is its content.
+func (p Plan) ShardFileName() string {
+	return fmt.Sprintf("shard-%03d-of-%03d.attempt-%d.ndjson", p.Shard, p.Shards, p.Attempt)
+}
+
+// ShardWriter appends to a shard file. Each record is on disk when its call
+// returns, so that a killed job leaves what it knew.
+type ShardWriter struct {
+	f     *os.File
+	end   End
+	err   error
+	known map[string]bool
+}
+
+// CreateShardFile starts the shard file of a plan in dir.
+func CreateShardFile(dir string, p Plan) (*ShardWriter, error) {
+	f, err := os.OpenFile(filepath.Join(dir, p.ShardFileName()), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("create the shard file: %w", err)
+	}
+	w := &ShardWriter{f: f, end: End{Verdicts: map[string]int{}}, known: map[string]bool{}}
+	for _, id := range p.Kernels {
+		w.known[id] = true
+	}
+	p.Schema = Schema
+	if err := w.write(line{Type: "plan", Plan: &p}); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Kernel appends one result.
+func (w *ShardWriter) Kernel(k Kernel) error {
+	if !w.known[k.ID] {
+		return fmt.Errorf("result of kernel %q, which is not in the plan or has one already", k.ID)
+	}
+	delete(w.known, k.ID)
+	w.end.Kernels++
+	w.end.Verdicts[k.Verdict.String()]++
+	return w.write(line{Type: "kernel", Kernel: &k})
+}
+
+// Close appends the end record, unless complete is false, and closes the file.
+func (w *ShardWriter) Close(complete bool) error {
+	if complete {
+		w.err = errors.Join(w.err, w.write(line{Type: "end", End: &w.end}))
+	}
+	return errors.Join(w.err, w.f.Close())
+}
+
+func (w *ShardWriter) write(l line) error {
+	b, err := json.Marshal(l)
+	if err == nil {
+		_, err = w.f.Write(append(b, '\n'))
+	}
+	if err == nil {
+		err = w.f.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("write to the shard file: %w", err)
+	}
+	return nil
+}

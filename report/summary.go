@@ -1,0 +1,166 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// SummaryName is the summary's file name, which other tools look for.
+const SummaryName = "bpf-check-summary.txt"
+
+// mainline is the distribution whose kernels stand newest first.
+const mainline = "mainline"
+
+// WriteSummary writes the summary in the format that other tools read: the
+// date as date(1) prints it, a block for each distribution with one line for
+// each kernel that was tested, and a last block with those that were not. A
+// distribution's number counts what was to be tested, so a kernel in the last
+// block is counted in its distribution too.
+func WriteSummary(w io.Writer, at time.Time, kernels []Kernel) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "BPF check run at %s\n", at.UTC().Format("Mon Jan _2 15:04:05 UTC 2006"))
+
+	byDistro := map[string][]Kernel{}
+	var untested []Kernel
+	for _, k := range kernels {
+		distro, _ := splitID(k.ID)
+		byDistro[distro] = append(byDistro[distro], k)
+		if !k.Verdict.Tested() {
+			untested = append(untested, k)
+		}
+	}
+	distros := make([]string, 0, len(byDistro))
+	for d := range byDistro {
+		distros = append(distros, d)
+	}
+	slices.Sort(distros)
+	for _, d := range distros {
+		ks := byDistro[d]
+		slices.SortFunc(ks, compareKernels)
+		fmt.Fprintf(&b, "\n%s (%d kernel(s) to test)\n", d, len(ks))
+		for _, k := range ks {
+			if !k.Verdict.Tested() {
+				continue
+			}
+			_, name := splitID(k.ID)
+			mark := "FAIL"
+			if k.Verdict == Pass {
+				mark = "PASS"
+			}
+			fmt.Fprintf(&b, "[%s] %s\n", mark, name)
+		}
+	}
+	if len(untested) > 0 {
+		slices.SortFunc(untested, compareKernels)
+		fmt.Fprintf(&b, "\nnot tested (%d kernel(s))\n", len(untested))
+		for _, k := range untested {
+			reason := "no reason is known"
+			if k.Cause != nil && k.Cause.Title != "" {
+				reason = OneLine(k.Cause.Title, 500)
+			}
+			fmt.Fprintf(&b, "[%s] %s  %s\n", mark(k.Verdict), k.ID, reason)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	if err != nil {
+		return fmt.Errorf("write the summary: %w", err)
+	}
+	return nil
+}
+
+// mark is the word for a kernel that was not tested. Whatever has no word of
+// its own is infrastructure.
+func mark(v Verdict) string {
+	switch v {
+	case NoBoot:
+		return "NOBOOT"
+	case Missing:
+		return "MISSING"
+	default:
+		return "INFRA"
+	}
+}
+
+func splitID(id string) (distro, name string) {
+	distro, name, ok := strings.Cut(id, "/")
+	if !ok {
+		return "unknown", id
+	}
+	return distro, name
+}
+
+func compareKernels(a, b Kernel) int {
+	da, na := splitID(a.ID)
+	db, nb := splitID(b.ID)
+	if c := cmp.Compare(da, db); c != 0 {
+		return c
+	}
+	if da == mainline {
+		if c := compareVersions(nb, na); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(na, nb)
+}
+
+// compareVersions orders names that hold version numbers: runs of digits by
+// their value, all else by bytes. A release stands after its candidates.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		if digit(a[0]) && digit(b[0]) {
+			var x, y string
+			x, a = number(a)
+			y, b = number(b)
+			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
+				return c
+			}
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	switch {
+	case strings.HasPrefix(a, "-rc"):
+		return -1
+	case strings.HasPrefix(b, "-rc"):
+		return 1
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// number cuts the leading digits off, without leading zeros.
+func number(s string) (digits, rest string) {
+	n := 0
+	for n < len(s) && digit(s[n]) {
+		n++
+	}
+	return strings.TrimLeft(s[:n], "0"), s[n:]
+}
+
+// OneLine makes text from elsewhere fit for one line of a report: printable,
+// without line breaks, at most max bytes.
+func OneLine(s string, max int) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > max {
+		s = strings.ToValidUTF8(s[:max-3], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,76 @@
+// Package qemu starts one VM: the command line as a pure value, the process,
+// and the proof that KVM works before it is used.
+package qemu
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Accel is how the guest's instructions are executed.
+type Accel uint8
+
+// The accelerators. Auto is resolved by Choose and never stands in a result.
+const (
+	Unknown Accel = iota
+	Auto
+	TCG // emulation
+	KVM // the host's virtualization
+)
+
+var accelNames = [...]string{"unknown", "auto", "tcg", "kvm"}
+
+func (a Accel) String() string {
+	if int(a) < len(accelNames) {
+		return accelNames[a]
+	}
+	return fmt.Sprintf("Accel(%d)", uint8(a))
+}
+
+// ParseAccel reads auto, kvm or tcg.
+func ParseAccel(s string) (Accel, error) {
+	if i := slices.Index(accelNames[:], s); i > 0 {
+		return Accel(i), nil
+	}
+	return Unknown, fmt.Errorf("accelerator %q: want auto, kvm or tcg", s)
+}
+
+// Arch is what differs between architectures: one row of a table.
+type Arch struct {
+	Name    string // GOARCH's
+	Binary  string // of QEMU
+	Package string // Debian's, that brings the binary
+	Machine string // -M
+	CPU     map[Accel]string
+	Console string // the kernel's name of the serial line that is its console
+	Results string // of the one that carries the results; "": they share the console
+	Append  string // kernel parameters of this architecture
+}
+
+var arches = []Arch{
+	{
+		Name:    "amd64",
+		Binary:  "qemu-system-x86_64",
+		Package: "qemu-system-x86",
+		Machine: "pc",
+		// With ERMS and FSRM the kernel copies memory by rep movsb, which TCG
+		// executes byte by byte: loading BPF programs takes half as long again.
+		CPU:     map[Accel]string{TCG: "max,-erms,-fsrm", KVM: "host"},
+		Console: "ttyS0",
+		Results: "ttyS1",
+		Append:  "tsc=reliable no_timer_check i8042.noaux i8042.nokbd i8042.dumbkbd i8042.nopnp",
+	},
+}
+
+// LookupArch returns the row of an architecture.
+func LookupArch(name string) (Arch, error) {
+	var names []string
+	for _, a := range arches {
+		if a.Name == name {
+			return a, nil
+		}
+		names = append(names, a.Name)
+	}
+	return Arch{}, fmt.Errorf("kernels for %s cannot be booted: want %s", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,86 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultKVM is the device.
+const DefaultKVM = "/dev/kvm"
+
+// Choose resolves Auto: KVM where it is proven to work, else TCG with the
+// reason. Asked for KVM that does not work, it returns the reason as an error.
+func Choose(ctx context.Context, want Accel, a Arch, device string) (Accel, string, error) {
+	if want == TCG {
+		return TCG, "", nil
+	}
+	err := errors.New("the host's architecture is " + runtime.GOARCH + ", the kernels' is " + a.Name)
+	if a.Name == runtime.GOARCH {
+		err = ProveKVM(ctx, device)
+	}
+	switch {
+	case err == nil:
+		return KVM, "", nil
+	case want == KVM:
+		return Unknown, "", fmt.Errorf("KVM cannot be used: %w", err)
+	default:
+		return TCG, "KVM is not used, the VMs are emulated: " + err.Error(), nil
+	}
+}
+
+// The proof's loop and its limit. Hardware runs the loop in well under a
+// millisecond; a KVM that only emulates needs 0.1 s and more.
+const (
+	loopRounds = 100_000
+	loopLimit  = 20 * time.Millisecond
+	proofLimit = 2 * time.Second
+)
+
+// ProveKVM runs a small guest on KVM and measures it. That the device opens,
+// answers its version and even runs the guest to its end proves nothing: on
+// machines without hardware virtualization below, each of these can work and
+// real kernels still crawl or hang. The rate of a loop tells.
+func ProveKVM(ctx context.Context, device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("there is no %s: enable virtualization in the firmware, or nested virtualization where this machine is a VM itself", device)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s may not be opened by this user: add the user to the group kvm, or install the udev rule KERNEL==\"kvm\", MODE=\"0666\"", device)
+	case err != nil:
+		return fmt.Errorf("open %s: %w", device, err)
+	}
+	type result struct {
+		took time.Duration
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// A vCPU belongs to the thread that made it. A thread that never comes
+		// back from the kernel is left behind.
+		runtime.LockOSThread()
+		defer f.Close()
+		took, err := timeLoop(int(f.Fd()))
+		done <- result{took, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(proofLimit):
+		return fmt.Errorf("%s opens, but a guest of a few instructions did not end within %v: there is no hardware virtualization below it", device, proofLimit)
+	case r := <-done:
+		if r.err != nil {
+			return fmt.Errorf("%s opens, but does not run a guest: %w", device, r.err)
+		}
+		if r.took > loopLimit {
+			return fmt.Errorf("%s opens, but runs a loop of %d rounds in %v, where hardware needs under 1ms: it emulates (nested virtualization is off, or on Intel CPUs lacks VMCS shadowing)", device, loopRounds, r.took.Round(time.Millisecond))
+		}
+		return nil
+	}
+}

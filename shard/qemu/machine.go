@@ -1,0 +1,126 @@
+package qemu
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// Machine is one VM, as a value: the same machine always gives the same
+// command line.
+type Machine struct {
+	Arch   Arch
+	Accel  Accel // TCG or KVM
+	Kernel string
+	Initrd string
+	Memory int    // MiB; 0: DefaultMemory
+	CPUs   int    // 0: one. More than the host has cost time under TCG
+	Nonce  string // seeds the result frames' checksums
+	Append []string
+}
+
+// DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
+const DefaultMemory = 1024
+
+// File descriptors of the QEMU process that carry the serial lines out.
+const (
+	consoleFD = 3
+	resultsFD = 4
+)
+
+// Args returns QEMU's arguments.
+func (m Machine) Args() []string {
+	args := []string{
+		// Nothing but what is named here: no config files, network, display,
+		// and a VM that ends when its kernel restarts.
+		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+		"-name", "bpf-kernel-check",
+		"-M", m.Arch.Machine,
+		"-accel", m.Accel.String(),
+		"-cpu", m.Arch.CPU[m.Accel],
+		"-smp", strconv.Itoa(max(1, m.CPUs)),
+		"-m", strconv.Itoa(m.memory()) + "M",
+		"-kernel", m.Kernel,
+		"-initrd", m.Initrd,
+		"-append", m.Cmdline(),
+	}
+	// A file character device writes without dropping bytes when the reader is
+	// slow, which one made of a socket or pty does.
+	args = append(args, serial("console", consoleFD)...)
+	if m.Arch.Results != "" {
+		args = append(args, serial("results", resultsFD)...)
+	}
+	return args
+}
+
+func serial(id string, fd int) []string {
+	n := strconv.Itoa(fd)
+	return []string{
+		"-add-fd", "fd=" + n + ",set=" + n,
+		"-chardev", "file,id=" + id + ",append=on,path=/dev/fdset/" + n, // without append=on QEMU truncates, which a pipe refuses
+		"-serial", "chardev:" + id,
+	}
+}
+
+func (m Machine) memory() int {
+	if m.Memory > 0 {
+		return m.Memory
+	}
+	return DefaultMemory
+}
+
+// Cmdline returns the kernel's command line.
+func (m Machine) Cmdline() string {
+	params := []string{
+		"console=" + m.Arch.Console,
+		// Time stamps tell the kernel's lines from the payload's. Warnings are
+		// printed, and with them WARN() and its back trace; what is less
+		// important costs time and is to be had from the log after a failure.
+		"printk.time=1", "loglevel=5",
+		// A kernel that is not whole any more must not go on to a verdict.
+		"oops=panic", "panic=-1",
+		"rcupdate.rcu_expedited=1", "cryptomgr.notests", "raid=noautodetect",
+		"random.trust_cpu=on", "mitigations=off", "nokaslr",
+	}
+	if m.Arch.Append != "" {
+		params = append(params, m.Arch.Append)
+	}
+	params = append(params, wire.ParamNonce+"="+m.Nonce)
+	if m.Arch.Results != "" {
+		params = append(params, wire.ParamResults+"="+m.Arch.Results)
+	}
+	return strings.Join(append(params, m.Append...), " ")
+}
+
+// Command returns a line for a shell that boots the machine with its console
+// on the terminal.
+func (m Machine) Command() string {
+	var b strings.Builder
+	b.WriteString(m.Arch.Binary)
+	skip := 0
+	for _, a := range m.Args() {
+		switch {
+		case skip > 0:
+			skip--
+			continue
+		case a == "-add-fd" || a == "-chardev" || a == "-serial":
+			skip = 1
+			continue
+		}
+		b.WriteString(" " + shellQuote(a))
+	}
+	b.WriteString(" -serial mon:stdio")
+	if m.Arch.Results != "" {
+		b.WriteString(" -serial null")
+	}
+	return b.String()
+}
+
+func shellQuote(s string) string {
+	const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%"
+	if s != "" && strings.Trim(s, safe) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

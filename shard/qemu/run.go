@@ -1,0 +1,181 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exit says how a VM's process ended.
+type Exit struct {
+	Code     int    // exit status; -1 when a signal ended it
+	Signal   string // the signal
+	Killed   bool   // by us, because the context ended
+	Stderr   string // at most its last 16 KiB
+	Duration time.Duration
+}
+
+// Clean says whether QEMU ended by itself and as it should.
+func (e Exit) Clean() bool { return e.Code == 0 && !e.Killed }
+
+// String puts it in words.
+func (e Exit) String() string {
+	s := fmt.Sprintf("exit status %d", e.Code)
+	switch {
+	case e.Killed:
+		s = "ended by us"
+	case e.Signal != "":
+		s = "killed by " + e.Signal
+	}
+	if msg := lastLine(e.Stderr); msg != "" {
+		s += ": " + msg
+	}
+	return s
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// ErrNotInstalled is wrapped by Find's error when the machine lacks QEMU.
+var ErrNotInstalled = errors.New("not installed")
+
+// Find returns the path of QEMU for an architecture.
+func Find(a Arch) (string, error) {
+	path, err := exec.LookPath(a.Binary)
+	if err != nil {
+		return "", fmt.Errorf("%s is %w: apt-get install --no-install-recommends %s, or your distribution's package", a.Binary, ErrNotInstalled, a.Package)
+	}
+	return path, nil
+}
+
+// Version returns what QEMU says of its version, such as "7.2.22".
+func Version(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its version: %w", path, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	line = strings.TrimPrefix(line, "QEMU emulator version ")
+	version, _, _ := strings.Cut(line, " ")
+	return version, nil
+}
+
+// Run boots the machine and waits until it is over. What the guest prints goes
+// to console and results as it comes, each from a goroutine of its own; an
+// error or delay of theirs holds the guest up, so they should have neither.
+// When ctx ends, QEMU gets a signal, then a moment, then is killed. It is
+// killed as well when this process dies, whatever the cause.
+//
+// An error means that QEMU could not be started.
+func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer) (Exit, error) {
+	if err := ctx.Err(); err != nil {
+		return Exit{}, err
+	}
+	start := time.Now()
+	cmd := exec.CommandContext(ctx, qemu, m.Args()...)
+	stderr := &tail{max: 16 << 10}
+	cmd.Stderr = stderr
+	killed := false
+	cmd.Cancel = func() error {
+		killed = true
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
+	cmd.WaitDelay = 3 * time.Second
+	// The signals of the terminal are for us; we end our VMs ourselves.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+
+	var copies sync.WaitGroup
+	var readers []*os.File
+	for _, dst := range []io.Writer{console, results} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return Exit{}, fmt.Errorf("make a pipe for a serial line: %w", err)
+		}
+		defer r.Close()
+		defer w.Close()
+		readers = append(readers, r)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, w)
+		copies.Go(func() {
+			_, _ = io.Copy(dst, r)
+			// A writer that gave up must not stop the guest.
+			_, _ = io.Copy(io.Discard, r)
+		})
+	}
+	if err := startFromThread(cmd); err != nil {
+		for _, r := range readers {
+			r.Close()
+		}
+		for _, w := range cmd.ExtraFiles {
+			w.Close()
+		}
+		copies.Wait()
+		return Exit{}, fmt.Errorf("start %s: %w", qemu, err)
+	}
+	for _, w := range cmd.ExtraFiles {
+		w.Close() // the readers end when QEMU does
+	}
+	err := cmd.Wait()
+	copies.Wait()
+
+	exit := Exit{Code: cmd.ProcessState.ExitCode(), Killed: killed, Stderr: stderr.String(), Duration: time.Since(start)}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		exit.Signal = ws.Signal().String()
+	}
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) && ctx.Err() == nil && !errors.Is(err, exec.ErrWaitDelay) {
+		return exit, fmt.Errorf("wait for %s: %w", qemu, err)
+	}
+	return exit, nil
+}
+
+// startFromThread starts cmd from a thread that lives until cmd has ended: the kernel
+// sends the parent-death signal when the thread that forked ends, not the
+// process.
+func startFromThread(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		}
+	}()
+	return <-started
+}
+
+// tail keeps the last bytes written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+	max int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 2*t.max {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-t.max:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.ToValidUTF8(string(t.buf[max(0, len(t.buf)-t.max):]), "?")
+}
