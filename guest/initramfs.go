@@ -27,7 +27,6 @@ type File struct {
 	Path string      // absolute and clean
 	Mode fs.FileMode // permission bits
 	Data []byte
-	Link string // the path of another File whose contents this one shares (a hard link); Data is not used then
 }
 
 // Payload is what a VM shall run.
@@ -58,12 +57,6 @@ func WritePayload(w io.Writer, p Payload) error {
 		return fmt.Errorf("encode the job: %w", err)
 	}
 	files := append(slices.Clone(p.Files), File{Path: wire.JobPath, Mode: 0o644, Data: job})
-	links := map[string][]string{}
-	for _, f := range files {
-		if f.Link != "" {
-			links[f.Link] = append(links[f.Link], f.Path)
-		}
-	}
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 
 	a := archive{w: cpio.Newc.Writer(w)}
@@ -78,18 +71,8 @@ func WritePayload(w io.Writer, p Payload) error {
 		if f.Path == "/init" {
 			return fmt.Errorf("file %q would replace init", f.Path)
 		}
-		if f.Link != "" {
-			continue // written with the file it is a link to
-		}
 		a.parents(made, f.Path)
-		rec := cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm()))
-		names := links[f.Path]
-		slices.Sort(names)
-		a.addLinked(rec, names, func(p string) { a.parents(made, p) })
-		delete(links, f.Path)
-	}
-	for target, names := range links {
-		return fmt.Errorf("file %q is a link to %q, which is not in the payload", names[0], target)
+		a.add(cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm())))
 	}
 	return a.close()
 }
@@ -109,38 +92,9 @@ func (a *archive) add(r cpio.Record) {
 		return
 	}
 	a.ino++
-	r.Ino, r.MTime = a.ino, 0
-	if r.NLink == 0 {
-		r.NLink = 1
-	}
+	r.Ino, r.MTime, r.NLink = a.ino, 0, 1
 	if err := a.w.WriteRecord(r); err != nil {
 		a.err = fmt.Errorf("write %s to the archive: %w", r.Name, err)
-	}
-}
-
-// addLinked writes a file under several names: one inode, whose contents stand
-// at the last of them, as the kernel wants it.
-func (a *archive) addLinked(r cpio.Record, names []string, before func(string)) {
-	if len(names) == 0 {
-		a.add(r)
-		return
-	}
-	for _, n := range names {
-		before(n)
-	}
-	r.NLink = uint64(1 + len(names))
-	empty := cpio.StaticRecord(nil, r.Info)
-	empty.FileSize = 0
-	a.add(empty)
-	first := a.ino
-	for i, n := range names {
-		rec := empty
-		if i == len(names)-1 {
-			rec = r
-		}
-		rec.Name = name(n)
-		a.ino = first - 1
-		a.add(rec)
 	}
 }
 

@@ -107,10 +107,13 @@ func (w *ShardWriter) Kernel(k Kernel) error {
 	if !w.known[k.ID] {
 		return fmt.Errorf("result of kernel %q, which is not in the plan or has one already", k.ID)
 	}
+	if err := w.write(line{Type: "kernel", Kernel: &k}); err != nil {
+		return err
+	}
 	delete(w.known, k.ID)
 	w.end.Kernels++
 	w.end.Verdicts[k.Verdict.String()]++
-	return w.write(line{Type: "kernel", Kernel: &k})
+	return nil
 }
 
 // Close appends the end record, unless complete is false, and closes the file.

@@ -57,66 +57,85 @@ func drainTTY(f *os.File) error { return unix.IoctlSetInt(int(f.Fd()), unix.TCSB
 
 // payloadOutput prints a payload's output on the console line by line, at most
 // max bytes of it, and keeps its end.
+//
+// The console is slow, and the payload must not wait for it: the output is
+// read as fast as it comes and printed by another goroutine.
 type payloadOutput struct {
-	con     *serialConsole
-	left    int64 // bytes that may still go to the console
+	con  *serialConsole
+	left int64 // bytes that may still go to the console
+
 	dropped int64
-	line    []byte
 	tail    []byte
 }
 
 const (
 	maxPayloadLine = 16 << 10 // longer lines are broken up
 	keepTail       = 60 << 10 // of a payload's output, for its record
+	showTail       = 4 << 10  // of what did not fit the console
 )
 
-// copyFrom copies r until it ends.
-func (p *payloadOutput) copyFrom(r io.Reader) {
+// copyFrom copies r until it ends and closes ended then; it returns when
+// everything is printed.
+func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
+	// The channel holds all that may be printed: sending never blocks.
+	chunks := make(chan []byte, 2+2*p.left/minChunk)
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		p.print(chunks)
+	}()
 	buf := make([]byte, 64<<10)
+	var pending []byte
 	for {
 		n, err := r.Read(buf)
 		p.tail = append(p.tail, buf[:n]...)
 		if len(p.tail) > 4*keepTail {
 			p.tail = append(p.tail[:0], p.tail[len(p.tail)-keepTail:]...)
 		}
-		p.print(buf[:n])
+		take := min(int64(n), p.left)
+		p.left -= take
+		p.dropped += int64(n) - take
+		pending = append(pending, buf[:take]...)
+		// Small pieces go at once while there is room for many of them.
+		if n := len(pending); n >= minChunk || n > 0 && (len(chunks) < cap(chunks)/2 || err != nil) {
+			chunks <- pending
+			pending = nil
+		}
 		if err != nil {
 			break
 		}
 	}
-	if len(p.line) > 0 {
-		p.flush(append(p.line, '\n'))
-	}
+	close(ended)
+	close(chunks)
+	<-printed
 	if p.dropped > 0 {
-		p.con.logf("%d more bytes of output are left out here; the last lines were:", p.dropped)
-		last := p.tail[max(0, len(p.tail)-4<<10):]
-		p.con.logf("%s", last)
+		last := p.tail[max(0, len(p.tail)-showTail):]
+		p.con.logf("%d more bytes of output are left out here; the last were:\n%s", p.dropped, last)
 	}
 }
 
-func (p *payloadOutput) print(b []byte) {
-	if p.left <= 0 {
-		p.dropped += int64(len(b))
-		return
-	}
-	if int64(len(b)) > p.left {
-		p.dropped += int64(len(b)) - p.left
-		b = b[:p.left]
-	}
-	p.left -= int64(len(b))
-	p.line = append(p.line, b...)
-	for len(p.line) > 0 {
-		end := bytes.IndexByte(p.line, '\n') + 1
-		if end == 0 {
-			if len(p.line) < maxPayloadLine {
-				return
+const minChunk = 4 << 10
+
+func (p *payloadOutput) print(chunks <-chan []byte) {
+	var line []byte
+	for b := range chunks {
+		line = append(line, b...)
+		for len(line) > 0 {
+			end := bytes.IndexByte(line, '\n') + 1
+			if end == 0 {
+				if len(line) < maxPayloadLine {
+					break
+				}
+				p.flush(append(line[:maxPayloadLine:maxPayloadLine], '\n'))
+				line = line[maxPayloadLine:]
+				continue
 			}
-			p.flush(append(p.line[:maxPayloadLine:maxPayloadLine], '\n'))
-			p.line = p.line[maxPayloadLine:]
-			continue
+			p.flush(line[:end])
+			line = line[end:]
 		}
-		p.flush(p.line[:end])
-		p.line = p.line[end:]
+	}
+	if len(line) > 0 {
+		p.flush(append(line, '\n'))
 	}
 }
 

@@ -73,7 +73,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 		return fail("make a pipe", err)
 	}
 	defer outR.Close()
-	// Tests of speed aside, a payload that waits for init at each line is slow.
+	// Room for bursts while other processes have the processor.
 	_, _ = unix.FcntlInt(outR.Fd(), unix.F_SETPIPE_SZ, 1<<20)
 	repR, repW, err := os.Pipe()
 	if err != nil {
@@ -100,8 +100,8 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 		return fail("start "+job.Args[0], err)
 	}
 
-	copied := make(chan struct{})
-	go func() { defer close(copied); out.copyFrom(outR) }()
+	copied, printed := make(chan struct{}), make(chan struct{})
+	go func() { defer close(printed); out.copyFrom(outR, copied) }()
 	reported := make(chan struct{})
 	go func() { defer close(reported); relay(repR, r, job.Reports) }()
 	ended := make(chan syscall.WaitStatus, 1)
@@ -141,6 +141,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 			repR.Close()
 		}
 	}
+	<-printed
 	return exit
 }
 

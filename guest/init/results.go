@@ -10,15 +10,17 @@ import (
 
 // results is the serial line that carries the frames and nothing else.
 type results struct {
-	path string
-	tty  *os.File
+	path  string
+	tty   *os.File
+	spare io.Writer // takes over when the line is gone for good
+	gone  bool
 }
 
 // openResults opens the results' device. A kernel that does not have it sends
 // its frames on the console, where each is repeated because a kernel message
 // can land in its middle.
 func openResults(device string, con *serialConsole) (io.Writer, int) {
-	r := &results{path: "/dev/" + device}
+	r := &results{path: "/dev/" + device, spare: sharedConsole{con}}
 	if device == "" {
 		return sharedConsole{con}, 1
 	}
@@ -50,22 +52,30 @@ func (r *results) open() error {
 }
 
 // Write sends a frame and waits until it has left, so that a crash after it
-// does not take it along. A payload that runs as root can hang the line up; it
-// is opened again then.
+// does not take it along. A payload that runs as root can hang the line up,
+// and it is opened again; or take it away, and the console serves.
 func (r *results) Write(b []byte) (int, error) {
-	n, err := r.tty.Write(b)
-	if err == nil {
-		return n, drainTTY(r.tty)
+	// The newline ends whatever of a frame, or of a payload's doing, came
+	// before.
+	again := append([]byte("\n"), b...)
+	if !r.gone {
+		if n, err := r.tty.Write(b); err == nil {
+			return n, drainTTY(r.tty)
+		}
+		r.tty.Close()
+		if r.open() == nil {
+			if _, err := r.tty.Write(again); err == nil {
+				return len(b), drainTTY(r.tty)
+			}
+		}
+		r.gone = true
 	}
-	r.tty.Close()
-	if err := r.open(); err != nil {
-		return 0, err
+	for range 2 {
+		if _, err := r.spare.Write(again); err != nil {
+			return 0, fmt.Errorf("write to %s and to the console: %w", r.path, err)
+		}
 	}
-	// The newline ends whatever part of the frame got through.
-	if _, err := r.tty.Write(append([]byte("\n"), b...)); err != nil {
-		return 0, fmt.Errorf("write to %s: %w", r.path, err)
-	}
-	return len(b), drainTTY(r.tty)
+	return len(b), nil
 }
 
 // sharedConsole carries frames where there is no line of their own.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 )
@@ -64,109 +66,156 @@ func (w *Writer) Write(rec Record) error {
 	return nil
 }
 
-// Stats says what a Reader met besides good frames.
+// Stats says what a Collector met besides good frames.
 type Stats struct {
 	Frames int // good frames, repeats not counted
 	Bad    int // lines that carry the marker and no good frame
-	Lost   int // sequence numbers that were passed over
+	Lost   int // numbers below the highest that no good frame has
+	Forged int // good frames whose number another frame has with other contents
 }
 
-// ErrTooMany is returned when a guest sends more than MaxRecords records.
+// ErrTooMany is what Err returns when a guest sends more than MaxRecords
+// records.
 var ErrTooMany = errors.New("more records than a run can have")
 
-// Reader takes the records out of a byte stream, passing over everything else.
-type Reader struct {
-	src   io.Reader
+// Collector takes the records out of the lines that come from one guest. A
+// guest may send some of its frames on one line and some on another, such as
+// when a payload has taken away the line that was meant for them.
+type Collector struct {
 	nonce string
-	next  uint64
-	stats Stats
-	buf   []byte // unread bytes
-	skip  bool   // inside an over-long line
-	err   error
+	each  func(Record)
+
+	mu     sync.Mutex
+	frames map[uint64]frame
+	next   uint64 // one more than the highest number
+	stats  Stats
+	err    error
 }
 
-// NewReader reads frames made with nonce from r.
-func NewReader(r io.Reader, nonce string) *Reader { return &Reader{src: r, nonce: nonce} }
+type frame struct {
+	sum uint32
+	rec Record
+}
 
-// Stats returns the counts so far.
-func (r *Reader) Stats() Stats { return r.stats }
+// NewCollector collects frames made with nonce. each, unless nil, is called
+// with every record when it first comes, in the order of arrival.
+func NewCollector(nonce string, each func(Record)) *Collector {
+	return &Collector{nonce: nonce, each: each, frames: map[uint64]frame{}}
+}
 
-// Next returns the next good record in order. It ends with io.EOF or with the
-// source's error; damaged frames are counted, not returned.
-func (r *Reader) Next() (Record, error) {
-	for {
-		line, err := r.line()
-		if err != nil {
-			return Record{}, err
+// Records returns what has come so far, in the order it was sent.
+func (c *Collector) Records() ([]Record, Stats, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	recs := make([]Record, 0, len(c.frames))
+	for _, seq := range slices.Sorted(maps.Keys(c.frames)) {
+		recs = append(recs, c.frames[seq].rec)
+	}
+	s := c.stats
+	s.Lost = int(c.next) - len(c.frames)
+	return recs, s, c.err
+}
+
+func (c *Collector) line(b []byte) {
+	at := bytes.Index(b, []byte(marker))
+	if at < 0 {
+		return
+	}
+	// More than one marker can stand in a line: a frame that a kernel message
+	// cut short before a whole one, or one in the text that a frame carries.
+	const maxTries = 16
+	for range maxTries {
+		if f, seq, ok := parse(b[at:], c.nonce); ok {
+			c.add(f, seq)
+			return
 		}
-		rec, seq, ok := r.parse(line)
-		if !ok || seq < r.next {
-			continue // noise, or the repeat of a frame already had
+		next := bytes.Index(b[at+1:], []byte(marker))
+		if next < 0 {
+			break
 		}
-		r.stats.Lost += int(min(seq-r.next, MaxRecords))
-		r.next = seq + 1
-		r.stats.Frames++
-		if r.stats.Frames > MaxRecords {
-			return Record{}, ErrTooMany
+		at += 1 + next
+	}
+	c.mu.Lock()
+	c.stats.Bad++
+	c.mu.Unlock()
+}
+
+func (c *Collector) add(f frame, seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old, known := c.frames[seq]
+	switch {
+	case seq >= MaxRecords:
+		c.err = ErrTooMany
+	case known && old.sum != f.sum:
+		// Someone else knows the nonce: neither can be believed.
+		c.stats.Forged++
+	case !known:
+		c.frames[seq] = f
+		c.next = max(c.next, seq+1)
+		c.stats.Frames++
+		if c.each != nil {
+			c.each(f.rec)
 		}
-		return rec, nil
 	}
 }
 
-func (r *Reader) parse(line []byte) (rec Record, seq uint64, ok bool) {
-	// The last marker counts: a frame cut short by a kernel message may stand
-	// before a whole one on the same line.
-	i := bytes.LastIndex(line, []byte(marker))
-	if i < 0 {
-		return rec, 0, false
-	}
-	defer func() {
-		if !ok {
-			r.stats.Bad++
-		}
-	}()
-	number, rest, ok1 := bytes.Cut(line[i+len(marker):], []byte(" "))
+// parse reads the frame that b starts with.
+func parse(b []byte, nonce string) (f frame, seq uint64, ok bool) {
+	number, rest, ok1 := bytes.Cut(b[len(marker):], []byte(" "))
 	sum, body, ok2 := bytes.Cut(rest, []byte(" "))
 	if !ok1 || !ok2 || len(sum) != 8 {
-		return rec, 0, false
+		return f, 0, false
 	}
 	seq, err := strconv.ParseUint(string(number), 10, 64)
 	if err != nil {
-		return rec, 0, false
+		return f, 0, false
 	}
 	want, err := strconv.ParseUint(string(sum), 16, 32)
 	if err != nil {
-		return rec, 0, false
+		return f, 0, false
 	}
 	body = bytes.TrimRight(body, "\r")
-	if checksum(r.nonce, seq, body) != uint32(want) || json.Unmarshal(body, &rec) != nil {
-		return rec, 0, false
+	f.sum = uint32(want)
+	if checksum(nonce, seq, body) != f.sum || json.Unmarshal(body, &f.rec) != nil {
+		return f, 0, false
 	}
-	return rec, seq, true
+	return f, seq, true
 }
 
-// line returns the next line without its newline. What is longer than MaxLine
-// is drained and counted as bad.
-func (r *Reader) line() ([]byte, error) {
-	for {
-		if i := bytes.IndexByte(r.buf, '\n'); i >= 0 {
-			line := r.buf[:i]
-			r.buf = r.buf[i+1:]
-			if r.skip {
-				r.skip = false
-				continue
-			}
-			return line, nil
+// Stream returns a writer for the bytes of one serial line. What stands on it
+// besides frames is passed over. Writing never fails.
+func (c *Collector) Stream() io.Writer { return &stream{c: c} }
+
+type stream struct {
+	c    *Collector
+	buf  []byte // the line so far
+	skip bool   // the line is too long; its rest is dropped
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		piece := p
+		if i >= 0 {
+			piece = p[:i]
 		}
-		if len(r.buf) > MaxLine {
-			r.buf, r.skip = r.buf[:0], true
-			r.stats.Bad++
+		switch {
+		case s.skip:
+		case len(s.buf)+len(piece) > MaxLine:
+			s.buf, s.skip = s.buf[:0], true
+		default:
+			s.buf = append(s.buf, piece...)
 		}
-		if r.err != nil {
-			return nil, r.err
+		if i < 0 {
+			break
 		}
-		chunk := make([]byte, 32<<10)
-		n, err := r.src.Read(chunk)
-		r.buf, r.err = append(r.buf, chunk[:n]...), err
+		if !s.skip {
+			s.c.line(s.buf)
+		}
+		s.buf, s.skip = s.buf[:0], false
+		p = p[i+1:]
 	}
+	return n, nil
 }

@@ -27,8 +27,8 @@ type Job struct {
 }
 
 // DefaultMaxPrint bounds a payload's output on the console. An emulated serial
-// line carries about a megabyte a second.
-const DefaultMaxPrint = 4 << 20
+// line carries only some 300 kB a second.
+const DefaultMaxPrint = 1 << 20
 
 // ParseJob reads a Job. A field it does not know is an error: host and guest
 // are built together, so it means that they were not.

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+)
+
+// demoKernels are the series that the demo shows, with where Debian has them.
+var demoKernels = []struct{ source, glob string }{
+	{"debian:bullseye:cloud-amd64", "debian/5.10.*"},
+	{"debian:bookworm:cloud-amd64", "debian/6.1.*"},
+	{"debian:trixie:cloud-amd64", "debian/6.12.*"},
+	{"debian:sid:cloud-amd64", "debian/[7-9].*"},
+}
+
+func (c *command) demoCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Boot four Debian kernels and check the built-in tracer on them",
+		Long: `Boots the newest Debian kernel of each of 5.10, 6.1, 6.12 and 7.x and checks the
+small EventsTrace-compatible tracer that is built into this program.`,
+		Example: "  bpf-kernel-check demo --out /tmp/demo",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			accel, err := o.validate()
+			if err != nil {
+				return err
+			}
+			payload, err := demoPayload(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			var plan shard.Plan
+			for _, d := range demoKernels {
+				srcs, _, err := c.sources([]string{d.source})
+				if err != nil {
+					return err
+				}
+				all, err := shard.NewPlan(cmd.Context(), srcs, []string{d.glob})
+				if err != nil {
+					return err
+				}
+				plan.Entries = append(plan.Entries, all.Newest())
+			}
+			err = c.test(cmd.Context(), o, accel, payload, plan)
+			if b, rerr := os.ReadFile(filepath.Join(o.out, report.SummaryName)); rerr == nil {
+				fmt.Fprintf(c.stdout, "\n%s", b)
+			}
+			return err
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+func demoPayload(ctx context.Context, o runOptions) (namedPayload, error) {
+	p := namedPayload{arch: "amd64", name: "the built-in tracer"}
+	if runtime.GOARCH != p.arch {
+		fmt.Fprintln(os.Stderr, "note: the demo's kernels are for amd64 and are emulated here")
+	}
+	b, err := guest.Program(ctx, p.arch, guest.Tracer)
+	if err != nil {
+		return p, err
+	}
+	p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, o.timeout)
+	return p, err
+}

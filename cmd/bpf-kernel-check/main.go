@@ -1,0 +1,146 @@
+// Command bpf-kernel-check boots Linux kernels in QEMU, runs an eBPF payload in
+// each of them, and says on which it works.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+)
+
+func main() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	sigs := make(chan os.Signal, 1)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		// The first signal ends the VMs and writes what is known; a second
+		// one, to someone in a hurry, ends the program.
+		s := <-sigs
+		cancel(interrupted{s.(syscall.Signal)})
+		signal.Stop(sigs)
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal syscall.Signal }
+
+func (i interrupted) Error() string { return "interrupted by " + i.signal.String() }
+
+// exitError ends the command with a code after everything has been said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// usageError is the user's to mend.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// command holds what the subcommands share.
+type command struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	getenv func(string) string
+	cache  string // --cache
+}
+
+// run is the whole program. It returns the exit code: one of report's, or 128
+// plus the number of the signal that ended it.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	root := c.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+
+	var sig interrupted
+	if errors.As(context.Cause(ctx), &sig) {
+		fmt.Fprintln(stderr, "bpf-kernel-check: "+sig.Error())
+		return 128 + int(sig.signal)
+	}
+	var exit exitError
+	var usage usageError
+	var payload *guest.PayloadError
+	switch {
+	case err == nil:
+		return report.ExitPass
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	fmt.Fprintln(stderr, "bpf-kernel-check: "+err.Error())
+	if errors.As(err, &usage) || errors.As(err, &payload) || shard.IsUsage(err) {
+		return report.ExitUsage
+	}
+	return report.ExitNotTested
+}
+
+func (c *command) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bpf-kernel-check",
+		Short: "Test eBPF programs on many kernels",
+		Long: `bpf-kernel-check boots Linux kernels in QEMU, runs an eBPF payload in each of
+them, and says on which it works and why it fails on the others.
+
+Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
+3 something was not tested.`,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var names []string
+			for _, sub := range cmd.Commands() {
+				names = append(names, sub.Name())
+			}
+			return fmt.Errorf("unknown command %q: want %s", args[0], strings.Join(names, ", "))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w (see %s --help)", err, cmd.CommandPath())
+	})
+	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
+	root.AddCommand(c.runCommand(), c.listCommand(), c.doctorCommand(), c.demoCommand())
+	// Cobra's own errors about arguments and unknown commands have no type.
+	for _, cmd := range append(root.Commands(), root) {
+		check := cmd.Args
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if check != nil {
+				if err := check(cmd, args); err != nil {
+					return usagef("%w (see %s --help)", err, cmd.CommandPath())
+				}
+			}
+			return nil
+		}
+	}
+	return root
+}
+
+// version is this program's, from its build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+)
+
+// progress prints a line for each kernel that is done and, on a terminal,
+// below them what is going on.
+type progress struct {
+	out   io.Writer
+	width int // of the terminal; 0: no terminal
+	color bool
+	dir   string
+	total int
+	begin time.Time
+
+	mu     sync.Mutex
+	done   map[string]int // by word
+	active map[string]activity
+	drawn  int // live lines on the screen
+}
+
+type activity struct {
+	what  string
+	since time.Time
+}
+
+func newProgress(out io.Writer, getenv func(string) string, total int, dir string) *progress {
+	p := &progress{out: out, total: total, dir: dir, begin: time.Now(), done: map[string]int{}, active: map[string]activity{}}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && getenv("TERM") != "dumb" && getenv("CI") == "" {
+		p.width = 80
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
+			p.width = w
+		}
+		p.color = getenv("NO_COLOR") == ""
+	}
+	return p
+}
+
+// start keeps the live lines fresh until the returned function is called.
+func (p *progress) start() (stop func()) {
+	if p.width == 0 {
+		return func() {}
+	}
+	quit, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				p.mu.Lock()
+				p.erase()
+				p.mu.Unlock()
+				return
+			case <-tick.C:
+				p.mu.Lock()
+				p.erase()
+				p.draw()
+				p.mu.Unlock()
+			}
+		}
+	}()
+	return func() { close(quit); <-gone }
+}
+
+// event takes the runner's news.
+func (p *progress) event(e shard.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	switch e.State {
+	case shard.Fetching:
+		p.active[e.ID] = activity{"fetching", time.Now()}
+	case shard.Waiting:
+		delete(p.active, e.ID)
+	case shard.Booting:
+		p.active[e.ID] = activity{"in its VM", time.Now()}
+	case shard.Retrying:
+		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("[RETRY]", yellow), e.ID, e.Reason)
+	case shard.Done:
+		delete(p.active, e.ID)
+		p.result(e)
+	}
+	p.draw()
+}
+
+func (p *progress) result(e shard.Event) {
+	k := e.Result
+	word, color := "PASS", green
+	switch {
+	case k.Verdict == report.Pass:
+	case k.Verdict.Tested():
+		word, color = "FAIL", red
+	default:
+		word, color = strings.ToUpper(strings.ReplaceAll(k.Verdict.String(), "-", "")), yellow
+	}
+	p.done[word]++
+	fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(e.Took))
+	if parts := phaseTimes(k); parts != "" {
+		fmt.Fprintf(p.out, " (%s)", parts)
+	}
+	if k.Attempts > 1 {
+		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
+	}
+	fmt.Fprintln(p.out)
+	if k.Cause == nil {
+		return
+	}
+	what := ""
+	if k.Verdict == report.Crash || k.Verdict == report.Timeout {
+		what = k.Verdict.String() + ": "
+	}
+	fmt.Fprintf(p.out, "       %s%s\n", what, k.Cause.Title)
+	shown := false
+	for _, t := range k.Tests {
+		if t.Verdict != "fail" {
+			continue
+		}
+		shown = true
+		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", report.OneLine(t.Name, 200), seconds(t.Duration))
+		p.indent(t.Output)
+	}
+	if !shown || k.Verdict == report.Crash {
+		p.indent(k.Cause.Excerpt)
+	}
+	if k.Console != "" {
+		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, k.Console))
+	}
+}
+
+func joinPath(dir, name string) string {
+	if dir == "." || dir == "" {
+		return name
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + name
+}
+
+const maxShown = 60 // lines of a failure on the screen
+
+// indent prints a guest's text. A line of it can neither start a workflow
+// command nor move the cursor.
+func (p *progress) indent(s string) {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	if s == "" {
+		return
+	}
+	for i, line := range lines {
+		if i == maxShown {
+			fmt.Fprintf(p.out, "         ... %s more\n", count(len(lines)-i, "line"))
+			return
+		}
+		fmt.Fprintf(p.out, "         %s\n", printable(line))
+	}
+}
+
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return ' '
+		}
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+// phaseTimes says where a kernel's time went.
+func phaseTimes(k report.Kernel) string {
+	var parts []string
+	for _, name := range []string{"boot", "load", "test"} {
+		if ns, ok := k.Phases[name]; ok {
+			parts = append(parts, name+" "+seconds(time.Duration(ns)))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
+
+// end prints the last line.
+func (p *progress) end(results []report.Kernel) {
+	passed, failed, untested := 0, 0, 0
+	for _, k := range results {
+		switch {
+		case k.Verdict == report.Pass:
+			passed++
+		case k.Verdict.Tested():
+			failed++
+		default:
+			untested++
+		}
+	}
+	line := fmt.Sprintf("%d passed, %d failed", passed, failed)
+	if untested > 0 {
+		line += fmt.Sprintf(", %d not tested", untested)
+	}
+	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
+}
+
+func (p *progress) erase() {
+	if p.drawn > 0 {
+		fmt.Fprintf(p.out, "\x1b[%dA\x1b[J", p.drawn)
+		p.drawn = 0
+	}
+}
+
+const maxLive = 12 // lines of the live display
+
+func (p *progress) draw() {
+	if p.width == 0 {
+		return
+	}
+	n := 0
+	for _, c := range p.done {
+		n += c
+	}
+	lines := []string{fmt.Sprintf("%d of %d done, %s", n, p.total, time.Since(p.begin).Round(time.Second))}
+	ids := make([]string, 0, len(p.active))
+	for id := range p.active {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids[:min(len(ids), maxLive)] {
+		a := p.active[id]
+		lines = append(lines, fmt.Sprintf("  %s  %s, %s", id, a.what, time.Since(a.since).Round(time.Second)))
+	}
+	for _, l := range lines {
+		if len(l) >= p.width {
+			l = l[:p.width-1]
+		}
+		fmt.Fprintln(p.out, l)
+	}
+	p.drawn = len(lines)
+}
+
+type ansi string
+
+const (
+	red    ansi = "\x1b[31m"
+	green  ansi = "\x1b[32m"
+	yellow ansi = "\x1b[33m"
+)
+
+func (p *progress) paint(s string, c ansi) string {
+	if !p.color {
+		return s
+	}
+	return string(c) + s + "\x1b[0m"
+}

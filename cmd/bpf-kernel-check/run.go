@@ -1,0 +1,299 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// runOptions are the flags of run that the demo shares.
+type runOptions struct {
+	out         string
+	jobs        int
+	accel       string
+	timeout     time.Duration
+	bootTimeout time.Duration
+	memory      int
+	retries     int
+}
+
+func (o *runOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&o.out, "out", "o", ".", "`DIR` that gets the summary, results/ and the shard file")
+	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "VMs at a time")
+	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto takes KVM where it is proven to work")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "limit for the payload in each VM")
+	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
+	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
+	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+}
+
+// validate checks what can be checked before anything starts.
+func (o *runOptions) validate() (qemu.Accel, error) {
+	accel, err := qemu.ParseAccel(o.accel)
+	if err != nil {
+		return accel, usagef("--accel: %w", err)
+	}
+	for _, x := range []struct {
+		flag string
+		ok   bool
+		want string
+		got  any
+	}{
+		{"-j, --jobs", o.jobs >= 1 && o.jobs <= 1024, "1 to 1024", o.jobs},
+		{"--timeout", o.timeout >= time.Second, "at least 1s", o.timeout},
+		{"--boot-timeout", o.bootTimeout >= time.Second, "at least 1s", o.bootTimeout},
+		{"--memory", o.memory >= 128 && o.memory <= 1<<20, "128 to 1048576 MiB", o.memory},
+		{"--retries", o.retries >= 0 && o.retries <= 10, "0 to 10", o.retries},
+	} {
+		if !x.ok {
+			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
+		}
+	}
+	return accel, nil
+}
+
+func (c *command) runCommand() *cobra.Command {
+	var o runOptions
+	var sources, globs []string
+	var eventsTrace, test string
+	cmd := &cobra.Command{
+		Use:   "run --kernels SRC... (--events-trace PATH | --test 'PATH ARGS...')",
+		Short: "Boot kernels and run a payload in each",
+		Long: `Boots each kernel of the sources in a VM, runs the payload in it and judges.
+
+A source is a directory with <distro>/<release>__<ids>.tar.gz archives or bare
+kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
+		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
+  bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' -j 2`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(sources) == 0 {
+				return usagef("no kernels to test: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
+			}
+			accel, err := o.validate()
+			if err != nil {
+				return err
+			}
+			payload, err := readPayload(cmd.Context(), eventsTrace, test, o.timeout)
+			if err != nil {
+				return err
+			}
+			srcs, cache, err := c.sources(append(sources, args...))
+			if err != nil {
+				return err
+			}
+			_ = cache
+			plan, err := shard.NewPlan(cmd.Context(), srcs, globs)
+			if err != nil {
+				return err
+			}
+			return c.test(cmd.Context(), o, accel, payload, plan)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable, and further arguments are sources too")
+	f.StringArrayVar(&globs, "kernel", nil, "test only kernels whose id matches `GLOB`; repeatable")
+	f.StringVar(&eventsTrace, "events-trace", "", "static EventsTrace binary at `PATH` to check")
+	f.StringVar(&test, "test", "", "static test program and its arguments, as one `'PATH ARGS...'`")
+	o.add(cmd)
+	return cmd
+}
+
+// namedPayload is a payload, and what people call it.
+type namedPayload struct {
+	guest.Payload
+	arch string
+	name string
+}
+
+// readPayload checks the payload's file before anything else happens.
+func readPayload(ctx context.Context, eventsTrace, test string, timeout time.Duration) (namedPayload, error) {
+	var p namedPayload
+	switch {
+	case eventsTrace != "" && test != "":
+		return p, usagef("--events-trace and --test exclude each other: give one of them")
+	case eventsTrace != "":
+		p.arch = cmp.Or(guest.ExecutableArch(eventsTrace), runtime.GOARCH)
+		b, err := guest.ReadExecutable(eventsTrace, p.arch, guest.EventsTraceHint)
+		if err != nil {
+			return p, err
+		}
+		p.name = "EventsTrace " + eventsTrace
+		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout)
+		return p, err
+	case test != "":
+		words, err := shellquote.Split(test)
+		if err != nil || len(words) == 0 {
+			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", test)
+		}
+		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
+		p.name = test
+		p.Payload, err = guest.TestPayload(words[0], words[1:], p.arch, timeout)
+		return p, err
+	default:
+		return p, usagef("nothing to run: give --events-trace PATH or --test 'PATH ARGS...'")
+	}
+}
+
+// sources parses the specs of sources of kernels.
+func (c *command) sources(specs []string) ([]kernel.Source, *kernel.Cache, error) {
+	dir := c.cache
+	if dir == "" {
+		var err error
+		if dir, err = kernel.DefaultCacheDir(); err != nil {
+			return nil, nil, err
+		}
+	}
+	cache, err := kernel.NewCache(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	cache.Warn = c.warn
+	var srcs []kernel.Source
+	for _, spec := range specs {
+		src, err := kernel.Parse(spec, cache)
+		if err != nil {
+			return nil, nil, err
+		}
+		srcs = append(srcs, src)
+	}
+	return srcs, cache, nil
+}
+
+func (c *command) warn(msg string) {
+	fmt.Fprintln(c.stderr, "warning: "+report.OneLine(msg, 1000))
+}
+
+// test runs the plan and returns an exitError unless everything passed.
+func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p namedPayload, plan shard.Plan) error {
+	arch, err := qemu.LookupArch(p.arch)
+	if err != nil {
+		return usageError{err}
+	}
+	if fits := plan.ForArch(arch.Name); fits == 0 {
+		return usagef("the payload is built for %s, and none of the %d kernels is", arch.Name, len(plan.Entries))
+	}
+	bin, err := qemu.Find(arch)
+	if err != nil {
+		return err
+	}
+	qemuVersion, err := qemu.Version(ctx, bin)
+	if err != nil {
+		return err
+	}
+	accel, why, err := qemu.Choose(ctx, accel, arch, qemu.DefaultKVM)
+	if err != nil {
+		return usageError{err}
+	}
+	init, err := guest.Program(ctx, arch.Name, guest.Init)
+	if err != nil {
+		return err
+	}
+	out, err := filepath.Abs(o.out)
+	if err == nil {
+		err = os.MkdirAll(out, 0o755)
+	}
+	if err != nil {
+		return usagef("--out: %w", err)
+	}
+	scratch, err := os.MkdirTemp("", "bpf-kernel-check-")
+	if err != nil {
+		return fmt.Errorf("make a directory for unpacked kernels: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+
+	jobs, note := fitJobs(o.jobs, o.memory, len(plan.Entries))
+	for _, w := range []string{why, note} {
+		if w != "" {
+			c.warn(w)
+		}
+	}
+	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
+	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
+	attempt, _ := strconv.Atoi(c.getenv("GITHUB_RUN_ATTEMPT"))
+	r := &shard.Runner{
+		Out: out, Scratch: scratch,
+		Arch: arch, QEMU: bin, Accel: accel, Memory: o.memory, Jobs: jobs, Retries: o.retries,
+		Limits:      shard.DefaultLimits(accel, o.bootTimeout, o.timeout),
+		InitProgram: init, Payload: p.Payload,
+		Tool: version(), RunID: c.getenv("GITHUB_RUN_ID"), Attempt: attempt, HeadSHA: c.getenv("GITHUB_SHA"),
+		Now: time.Now, Random: rand.Reader, Report: ui.event,
+	}
+	stop := ui.start()
+	results, err := r.Run(ctx, plan)
+	stop()
+	if len(results) > 0 {
+		ui.end(results)
+	}
+	if err != nil {
+		return err
+	}
+	if code := report.ExitCode(results); code != report.ExitPass {
+		return exitError(code)
+	}
+	return nil
+}
+
+func (c *command) printPlan(plan shard.Plan, payload, how string) {
+	fmt.Fprintf(c.stdout, "%s to test with %s (%s):\n", count(len(plan.Entries), "kernel"), payload, how)
+	for _, e := range plan.Entries {
+		fmt.Fprintf(c.stdout, "  %s\n", e.ID())
+	}
+	fmt.Fprintln(c.stdout)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// fitJobs lowers the number of VMs to what there is to do and what fits the
+// memory that is free.
+func fitJobs(jobs, memory, kernels int) (int, string) {
+	jobs = min(jobs, kernels)
+	free, err := availableMemory()
+	if err != nil {
+		return jobs, ""
+	}
+	const own = 100 // MiB that QEMU takes beside its guest's memory
+	fit := max(1, int(free>>20)/(memory+own))
+	if fit >= jobs {
+		return jobs, ""
+	}
+	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available, and each VM takes up to %d", count(fit, "VM"), jobs, free>>20, memory+own)
+}
+
+// availableMemory reads MemAvailable, in bytes.
+func availableMemory() (int64, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, errors.New("/proc/meminfo has no MemAvailable")
+}

@@ -1,0 +1,138 @@
+package guest
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// PayloadError says why a file cannot be a payload. Its text is one line that
+// ends with what to do.
+type PayloadError struct {
+	Path   string
+	Reason string
+}
+
+func (e *PayloadError) Error() string { return fmt.Sprintf("payload %q %s", e.Path, e.Reason) }
+
+// machines are the architectures of ELF files, with GOARCH's names.
+var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
+
+// maxPayload bounds a program: it has to fit the guest's memory, twice while
+// it is unpacked.
+const maxPayload = 256 << 20
+
+// ReadExecutable reads a static ELF executable for an architecture. hint says
+// how to link this program statically.
+func ReadExecutable(path, arch, hint string) ([]byte, error) {
+	bad := func(format string, args ...any) error {
+		return &PayloadError{Path: path, Reason: fmt.Sprintf(format, args...)}
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, bad("does not exist: give the path of a static executable")
+	case err != nil:
+		return nil, bad("cannot be read: %v", errors.Unwrap(err))
+	case !info.Mode().IsRegular():
+		return nil, bad("is not a regular file: give the path of a static executable")
+	case info.Mode().Perm()&0o111 == 0:
+		return nil, bad("is not executable: chmod +x it")
+	case info.Size() > maxPayload:
+		return nil, bad("has %d MiB, more than the %d MiB a guest takes: strip it", info.Size()>>20, maxPayload>>20)
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, bad("cannot be read: %v", fs.ErrPermission)
+		}
+		return nil, bad("is no ELF executable: the guest runs static programs only, it has neither shell nor interpreter")
+	}
+	defer f.Close()
+	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return nil, bad("is an ELF file of type %v: want an executable", f.Type)
+	}
+	if got, ok := machines[f.Machine]; !ok || got != arch {
+		return nil, bad("is built for %s: the kernels are for %s", or(got, f.Machine.String()), arch)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return nil, bad("is dynamically linked, and the guest has no libraries: %s", hint)
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, bad("cannot be read: %v", err)
+	}
+	return b, nil
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// EventsTracePayload is the check of an EventsTrace: testrunner starts it,
+// has the generators make events happen and verifies what it reports. tracer
+// is the program; flags go to testrunner.
+func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout time.Duration, flags ...string) (Payload, error) {
+	p := Payload{
+		Job: wire.Job{
+			Args: append([]string{"/testrunner", "--events-trace", "/EventsTrace", "--generators", "/generators"}, flags...),
+			Name: "EventsTrace", Reports: true, Timeout: timeout,
+		},
+		Files: []File{{Path: "/EventsTrace", Mode: 0o755, Data: tracer}},
+	}
+	for _, name := range []string{Testrunner, Generators} {
+		b, err := Program(ctx, arch, name)
+		if err != nil {
+			return Payload{}, err
+		}
+		p.Files = append(p.Files, File{Path: "/" + name, Mode: 0o755, Data: b})
+	}
+	return p, nil
+}
+
+// EventsTraceHint tells how to link EventsTrace statically.
+const EventsTraceHint = "build EventsTrace with cmake -DBUILD_STATIC_EVENTSTRACE=TRUE"
+
+// TestHint tells how to link a test program statically.
+const TestHint = "link it statically, for Go with CGO_ENABLED=0, for C with -static"
+
+// TestPayload is a test program: its exit status is the outcome of one test
+// with the program's name.
+func TestPayload(path string, args []string, arch string, timeout time.Duration) (Payload, error) {
+	b, err := ReadExecutable(path, arch, TestHint)
+	if err != nil {
+		return Payload{}, err
+	}
+	name := filepath.Base(path)
+	if strings.ContainsAny(name, "\n\x00") {
+		name = "payload"
+	}
+	return Payload{
+		Job:   wire.Job{Args: append([]string{"/payload/" + name}, args...), Name: name, Timeout: timeout},
+		Files: []File{{Path: "/payload/" + name, Mode: 0o755, Data: b}},
+	}, nil
+}
+
+// ExecutableArch returns the architecture a program is built for (GOARCH's
+// name), and "" when it is no ELF file or for none that is known.
+func ExecutableArch(path string) string {
+	f, err := elf.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return machines[f.Machine]
+}

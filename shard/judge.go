@@ -1,0 +1,215 @@
+package shard
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// stop says why a VM was ended from outside.
+type stop uint8
+
+const (
+	notStopped stop = iota
+	stopBoot        // no sign of init in time
+	stopVM          // the whole VM took too long
+	stopCrash       // the kernel crashed and did not end by itself
+	stopOff         // the end record came and the power did not go off
+)
+
+// observation is all that is known of one VM.
+type observation struct {
+	nonce    string
+	records  []wire.Record
+	stats    wire.Stats
+	wireErr  error // the result stream broke off for a reason of its own
+	findings []console.Finding
+	exit     qemu.Exit
+	stopped  stop
+	limits   Limits
+	tail     string // the console's last lines
+	expected bool   // a payload was to run
+}
+
+// verdict is what follows from an observation.
+type verdict struct {
+	report.Verdict
+	cause *report.Cause
+	tests []report.Test
+}
+
+// judge decides. A pass is what is left when nothing at all speaks against it:
+// each step asks for one more piece of proof.
+func judge(o observation) verdict {
+	v := verdict{}
+	var ended bool
+	var exit *wire.Exit
+	var end *wire.End
+	passed, failed := 0, 0
+	hello := len(o.records) > 0 // any record proves that init was up
+	for _, r := range o.records {
+		switch {
+		case r.Exit != nil:
+			exit = r.Exit
+		case r.End != nil:
+			end, ended = r.End, true
+		case r.Test != nil:
+			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output}
+			switch t.Verdict {
+			case wire.TestPass:
+				passed++
+			case wire.TestSkip:
+			default:
+				t.Verdict = wire.TestFail
+				failed++
+			}
+			v.tests = append(v.tests, t)
+		}
+	}
+	because := func(d report.Verdict, title, excerpt string) verdict {
+		v.Verdict = d
+		v.cause = &report.Cause{Title: report.OneLine(title, 300), Excerpt: excerpt}
+		return v
+	}
+
+	// The kernel's own words come first: nothing that was reported before or
+	// after a crash can be believed.
+	for _, f := range o.findings {
+		if !f.Kind.Crash() {
+			continue
+		}
+		if !hello {
+			if f.Kind != console.Panic && f.Kind != console.Oops {
+				continue
+			}
+			return because(report.NoBoot, f.Title, f.Excerpt)
+		}
+		return because(report.Crash, f.Title, f.Excerpt)
+	}
+	if !hello {
+		switch {
+		case o.stopped == stopBoot || o.stopped == stopVM:
+			return because(report.NoBoot, fmt.Sprintf("no sign of init within %v", o.limits.Boot), o.tail)
+		case o.exit.Clean():
+			return because(report.NoBoot, "the VM went down before init started", o.tail)
+		default:
+			return because(report.Infra, "QEMU: "+o.exit.String(), o.exit.Stderr)
+		}
+	}
+	switch {
+	case o.stopped == stopCrash: // without a finding that says so
+		return because(report.Crash, "the kernel crashed", o.tail)
+	case exit != nil && exit.Timeout, o.stopped == stopVM && !ended:
+		return because(report.Timeout, fmt.Sprintf("the payload did not end within %v", o.limits.Payload), o.tail)
+	case o.stopped == stopOff:
+		return because(report.Timeout, fmt.Sprintf("the guest did not power off within %v of its end", o.limits.Off), o.tail)
+	case !ended && !o.exit.Clean():
+		return because(report.Infra, "QEMU: "+o.exit.String(), o.exit.Stderr)
+	case !ended:
+		// The guest went down on its own accord, and init does not do that
+		// without an end record: the payload did it.
+		return because(report.Fail, "the guest went down without its end record: the payload ended the VM, or closed the result channel", o.tail)
+	case o.wireErr != nil:
+		return because(report.Fail, "the result channel: "+o.wireErr.Error(), o.tail)
+	case o.stats.Forged > 0:
+		return because(report.Fail, fmt.Sprintf("%d result records contradict others: the payload forges results", o.stats.Forged), o.tail)
+	case o.stats.Lost > 0:
+		return because(report.Fail, fmt.Sprintf("%d result records were lost: something else in the guest writes to the result channel", o.stats.Lost), o.tail)
+	case end.Nonce != o.nonce:
+		return because(report.Fail, "the end record is not of this VM", o.tail)
+	}
+
+	// The report is whole. What does it say?
+	switch {
+	case failed > 0 || end.Failed > 0:
+		title, excerpt := failures(v.tests)
+		if title == "" {
+			title = fmt.Sprintf("%d tests failed in the guest", end.Failed)
+		}
+		return because(report.Fail, title, excerpt)
+	case exit != nil && (exit.Code != 0 || exit.Error != "" || exit.Signal != ""):
+		return because(report.Fail, "the payload: "+exitTitle(*exit), o.tail)
+	case !end.Complete:
+		return because(report.Fail, or(end.Problem, "the payload's report is not complete"), o.tail)
+	case o.expected && exit == nil:
+		return because(report.Fail, "the payload's end was not reported", o.tail)
+	case end.Tests != len(v.tests) || end.Passed != passed:
+		return because(report.Fail, fmt.Sprintf("the guest counts %d tests, %d of them passed, and reported %d and %d", end.Tests, end.Passed, len(v.tests), passed), o.tail)
+	case o.expected && passed == 0:
+		return because(report.Fail, fmt.Sprintf("no test passed: %d of %d were skipped", len(v.tests), len(v.tests)), o.tail)
+	case !o.exit.Clean():
+		return because(report.Infra, "QEMU, after the guest's end: "+o.exit.String(), o.exit.Stderr)
+	}
+	v.Verdict = report.Pass
+	return v
+}
+
+// failures names the first failed test, and how many more there are.
+func failures(tests []report.Test) (title, excerpt string) {
+	n := 0
+	for _, t := range tests {
+		if t.Verdict != wire.TestFail {
+			continue
+		}
+		if n++; n == 1 {
+			title, excerpt = t.Name+" failed", t.Output
+			if first := firstLine(t.Output); first != "" {
+				title = t.Name + ": " + first
+			}
+		}
+	}
+	if n > 1 {
+		title = fmt.Sprintf("%s (and %d more)", report.OneLine(title, 250), n-1)
+	}
+	return title, excerpt
+}
+
+func firstLine(s string) string {
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			return line
+		}
+	}
+	return ""
+}
+
+func exitTitle(e wire.Exit) string {
+	switch {
+	case e.Error != "":
+		return e.Error
+	case e.OOM:
+		return "killed by the kernel: out of memory"
+	case e.Signal != "":
+		return "killed by " + e.Signal
+	default:
+		return fmt.Sprintf("exit status %d", e.Code)
+	}
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// phases takes the times out of what the guest said.
+func phases(records []wire.Record) map[string]int64 {
+	p := map[string]int64{}
+	for _, r := range records {
+		switch {
+		case r.Hello != nil:
+			p["boot"] = r.At.Nanoseconds()
+		case r.Phase != nil && len(p) < 16 && r.Phase.Duration >= 0 && r.Phase.Duration < 24*time.Hour:
+			p[report.OneLine(r.Phase.Name, 32)] = r.Phase.Duration.Nanoseconds()
+		case r.Exit != nil:
+			p["payload"] = r.Exit.Duration.Nanoseconds()
+		}
+	}
+	return p
+}

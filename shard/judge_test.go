@@ -1,0 +1,133 @@
+package shard
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// passed is an observation of which everything is as it must be for a pass.
+func passed() observation {
+	return observation{
+		nonce:    "abc",
+		expected: true,
+		limits:   DefaultLimits(qemu.TCG, time.Minute, time.Minute),
+		records: []wire.Record{
+			{Type: wire.TypeHello, Hello: &wire.Hello{Release: "6.1"}},
+			{Type: wire.TypeTest, Test: &wire.Test{Name: "A", Verdict: wire.TestPass}},
+			{Type: wire.TypeTest, Test: &wire.Test{Name: "B", Verdict: wire.TestSkip}},
+			{Type: wire.TypeExit, Exit: &wire.Exit{}},
+			{Type: wire.TypeEnd, End: &wire.End{Nonce: "abc", Tests: 2, Passed: 1, Skipped: 1, Complete: true}},
+		},
+		stats: wire.Stats{Frames: 5},
+	}
+}
+
+func (o *observation) end() *wire.End { return o.records[len(o.records)-1].End }
+
+func TestJudge(t *testing.T) {
+	panicked := []console.Finding{{Kind: console.Panic, Title: "Kernel panic - not syncing: x"}}
+	splat := []console.Finding{{Kind: console.Splat, Title: "WARNING: CPU: 0"}}
+	tests := []struct {
+		name  string
+		with  func(*observation)
+		want  report.Verdict
+		cause string
+	}{
+		{"everything is there", func(*observation) {}, report.Pass, ""},
+		{"a panic after all tests passed", func(o *observation) { o.findings = panicked }, report.Crash, "Kernel panic"},
+		{"a splat after all tests passed", func(o *observation) { o.findings = splat }, report.Crash, "WARNING"},
+		{"the OOM killer alone", func(o *observation) { o.findings = []console.Finding{{Kind: console.OutOfMemory}} }, report.Pass, ""},
+		{"a panic before init", func(o *observation) { o.records, o.findings = nil, panicked }, report.NoBoot, "Kernel panic"},
+		{"a splat before init, then nothing", func(o *observation) { o.records, o.findings, o.stopped = nil, splat, stopBoot }, report.NoBoot, "no sign of init"},
+		{"nothing at all", func(o *observation) { o.records = nil }, report.NoBoot, "before init"},
+		{"QEMU dies before init", func(o *observation) { o.records, o.exit = nil, qemu.Exit{Code: 1, Stderr: "no such file"} }, report.Infra, "no such file"},
+		{"QEMU dies in the middle", func(o *observation) {
+			o.records, o.exit = o.records[:3], qemu.Exit{Code: -1, Signal: "killed"}
+		}, report.Infra, "killed"},
+		{"QEMU dies after the end", func(o *observation) { o.exit = qemu.Exit{Code: -1, Signal: "segmentation fault"} }, report.Infra, "segmentation fault"},
+		{"no end record", func(o *observation) { o.records = o.records[:4] }, report.Fail, "end record"},
+		{"hello alone", func(o *observation) { o.records = o.records[:1] }, report.Fail, "end record"},
+		{"end alone", func(o *observation) { o.records = o.records[4:] }, report.Fail, ""},
+		{"a record is lost", func(o *observation) { o.stats.Lost = 1 }, report.Fail, "lost"},
+		{"a record is forged", func(o *observation) { o.stats.Forged = 1 }, report.Fail, "forges"},
+		{"too many records", func(o *observation) { o.wireErr = wire.ErrTooMany }, report.Fail, "more records"},
+		{"another VM's end", func(o *observation) { o.end().Nonce = "def" }, report.Fail, "not of this VM"},
+		{"a test failed", func(o *observation) {
+			o.records[1].Test.Verdict, o.records[1].Test.Output = wire.TestFail, "\n want 1, got 2\n"
+			o.end().Passed, o.end().Failed = 0, 1
+		}, report.Fail, "A: want 1, got 2"},
+		{"a test failed and the end does not say so", func(o *observation) { o.records[1].Test.Verdict = wire.TestFail }, report.Fail, "A failed"},
+		{"the end counts a failure that was not reported", func(o *observation) { o.end().Failed = 1 }, report.Fail, "1 tests failed"},
+		{"a test's verdict is unknown", func(o *observation) { o.records[1].Test.Verdict = "" }, report.Fail, "A failed"},
+		{"the end counts more tests", func(o *observation) { o.end().Tests = 3 }, report.Fail, "counts 3"},
+		{"the end counts more passes", func(o *observation) { o.end().Passed = 2 }, report.Fail, "2 of them passed"},
+		{"all tests were skipped", func(o *observation) {
+			o.records[1].Test.Verdict, o.end().Passed, o.end().Skipped = wire.TestSkip, 0, 2
+		}, report.Fail, "no test passed"},
+		{"no tests", func(o *observation) {
+			o.records = append(o.records[:1], o.records[3:]...)
+			*o.end() = wire.End{Nonce: "abc", Complete: true}
+		}, report.Fail, "no test passed"},
+		{"an incomplete report", func(o *observation) { o.end().Complete, o.end().Problem = false, "cut short" }, report.Fail, "cut short"},
+		{"the payload's exit is missing", func(o *observation) { o.records = append(o.records[:3], o.records[4]) }, report.Fail, "end was not reported"},
+		{"non-zero exit though all tests passed", func(o *observation) { o.records[3].Exit.Code = 3 }, report.Fail, "exit status 3"},
+		{"killed though all tests passed", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Signal = -1, "SIGKILL" }, report.Fail, "SIGKILL"},
+		{"out of memory", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.OOM = -1, true }, report.Fail, "out of memory"},
+		{"not started", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Error = -1, "start /x: exec format error" }, report.Fail, "exec format error"},
+		{"the payload's limit", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Timeout = -1, true }, report.Timeout, "did not end within 1m0s"},
+		{"the VM's limit", func(o *observation) { o.records, o.stopped, o.exit.Killed = o.records[:2], stopVM, true }, report.Timeout, "did not end"},
+		{"no power-off", func(o *observation) { o.stopped, o.exit.Killed = stopOff, true }, report.Timeout, "power off"},
+		{"ended by a crash that left no words", func(o *observation) { o.records, o.stopped = o.records[:2], stopCrash }, report.Crash, "crashed"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := passed()
+			tt.with(&o)
+			got := judge(o)
+			if got.Verdict != tt.want {
+				t.Errorf("got %v (%+v), want %v", got.Verdict, got.cause, tt.want)
+			}
+			switch {
+			case tt.want == report.Pass && got.cause != nil:
+				t.Errorf("a pass with the cause %q", got.cause.Title)
+			case tt.want != report.Pass && got.cause == nil:
+				t.Error("no cause")
+			case tt.want != report.Pass && !strings.Contains(got.cause.Title, tt.cause):
+				t.Errorf("cause %q, want %q in it", got.cause.Title, tt.cause)
+			}
+		})
+	}
+}
+
+// Whatever subset of the proof is missing, there is no pass.
+func TestJudgeNeedsEveryRecord(t *testing.T) {
+	n := len(passed().records)
+	for mask := range 1<<n - 1 { // all but the full set
+		o := passed()
+		var kept []wire.Record
+		for i, r := range o.records {
+			if mask&(1<<i) != 0 {
+				kept = append(kept, r)
+			}
+		}
+		// Gaps before the last record show as lost; what is cut off at the
+		// end does not.
+		o.stats.Lost = 0
+		for i := n - 1; i >= 0; i-- {
+			if mask&(1<<i) != 0 {
+				o.stats.Lost = i + 1 - len(kept)
+				break
+			}
+		}
+		o.records = kept
+		if v := judge(o); v.Verdict == report.Pass || v.Verdict == report.Unknown {
+			t.Errorf("records %0*b: %v", n, mask, v.Verdict)
+		}
+	}
+}

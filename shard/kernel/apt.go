@@ -1,0 +1,185 @@
+package kernel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// aptSource lists the kernels of a Debian suite: every build of its flavours
+// that the suite, its updates and its security archive offer.
+type aptSource struct {
+	spec     string
+	suite    string
+	arch     string
+	flavours []string
+	cache    *Cache
+	archive  debianArchive
+	now      func() time.Time // nil: the real clock
+
+	once sync.Once // guards root
+	root *aptRoot
+}
+
+func (s *aptSource) String() string { return s.spec }
+
+func (s *aptSource) apt(ctx context.Context) *aptRoot {
+	s.once.Do(func() {
+		a := s.archive
+		if a.discover {
+			a = a.hostMirrors(context.WithoutCancel(ctx)) // kept for later calls
+		}
+		now := s.now
+		if now == nil {
+			now = time.Now
+		}
+		s.root = &aptRoot{
+			dir:   filepath.Join(s.cache.dir, "apt", s.suite+"-"+s.arch),
+			suite: s.suite, arch: s.arch, archive: a, now: now, warnf: s.cache.warnf,
+		}
+	})
+	return s.root
+}
+
+// lockRoot keeps two from changing one apt root at once.
+func (s *aptSource) lockRoot(ctx context.Context) (unlock func(), err error) {
+	return s.cache.lock(ctx, "apt-"+s.suite+"-"+s.arch)
+}
+
+// List fetches the package lists, about 10 MB, unless those in the cache are
+// less than an hour old.
+func (s *aptSource) List(ctx context.Context) ([]Ref, error) {
+	unlock, err := s.lockRoot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	root := s.apt(ctx)
+	if err := root.refresh(ctx); err != nil {
+		return nil, err
+	}
+	list, err := root.stanzas()
+	if err != nil {
+		return nil, err
+	}
+	kernels, bare := selectKernels(list, s.flavours)
+	if len(bare) > 0 {
+		s.cache.warnf("Debian %s: %d kernels come without their modules or config, which the mirror no longer has: %s", s.suite, len(bare), oneLine(strings.Join(bare, ", ")))
+	}
+	if len(kernels) == 0 {
+		return nil, usagef("kernel source %q: Debian %s has no kernel of flavour %s at this time", s.spec, s.suite, strings.Join(s.flavours, ", "))
+	}
+	refs := make([]Ref, 0, len(kernels))
+	for _, k := range kernels {
+		locator, err := json.Marshal(k.Debs)
+		if err != nil {
+			return nil, err
+		}
+		ref := Ref{
+			Distro: "debian", Name: SafeName(k.Release + "__" + k.Version), Release: k.Release,
+			Arch: s.arch, Digest: debsDigest(k.Debs), Locator: string(locator),
+		}
+		for _, d := range k.Debs {
+			ref.Size += d.Size
+		}
+		refs = append(refs, ref)
+	}
+	return sortRefs(refs), nil
+}
+
+// Open fetches the kernel's packages unless the cache has them. It needs no
+// package lists: the Ref says where the packages are and what they hash to.
+func (s *aptSource) Open(ctx context.Context, ref Ref) (*Image, error) {
+	debs, err := parseLocator(ref)
+	if err != nil {
+		return nil, &BadKernelError{ID: ref.ID(), Err: err}
+	}
+	e, err := s.cache.entry(ctx, ref.Digest, func(ctx context.Context, dir string) (*entry, error) {
+		archives, err := s.fetch(ctx, ref, debs, dir)
+		if err != nil {
+			return nil, err
+		}
+		e, err := unpack(ctx, dir, archives...)
+		if err != nil && ctx.Err() == nil {
+			return nil, &BadKernelError{ID: ref.ID(), Err: err}
+		}
+		return e, err
+	})
+	if err != nil {
+		if bad := (*BadKernelError)(nil); errors.As(err, &bad) {
+			return nil, err // names the kernel already
+		}
+		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
+	}
+	return newImage(ref, e, debArchives(e.dir, len(debs))), nil
+}
+
+func debArchives(dir string, n int) []archive {
+	var list []archive
+	for i := range n {
+		list = append(list, archive{path: filepath.Join(dir, fmt.Sprintf("%d.deb", i)), deb: true})
+	}
+	return list
+}
+
+// fetch downloads the packages into dir.
+func (s *aptSource) fetch(ctx context.Context, ref Ref, debs []deb, dir string) ([]archive, error) {
+	root := s.apt(ctx)
+	if err := s.prepare(ctx, root); err != nil {
+		return nil, err
+	}
+	archives := debArchives(dir, len(debs))
+	var done int64
+	for i, d := range debs {
+		stop := s.watch(ref, archives[i].path, done)
+		err := root.download(ctx, d, archives[i].path)
+		stop()
+		if err != nil {
+			return nil, err
+		}
+		done += d.Size
+		s.cache.progress(ref, done, ref.Size)
+	}
+	return archives, nil
+}
+
+// prepare writes apt's configuration if there is none yet, so that a job that
+// never listed can fetch.
+func (s *aptSource) prepare(ctx context.Context, root *aptRoot) error {
+	unlock, err := s.lockRoot(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return root.setUp(ctx)
+}
+
+// watch reports a growing file as progress until stop is called.
+func (s *aptSource) watch(ref Ref, path string, before int64) (stop func()) {
+	if s.cache.Progress == nil {
+		return func() {}
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+				if st, err := os.Stat(path); err == nil {
+					s.cache.progress(ref, min(before+st.Size(), ref.Size), ref.Size)
+				}
+			}
+		}
+	}()
+	return func() { close(end); <-ended }
+}

@@ -1,0 +1,273 @@
+package kernel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Cache keeps opened kernels, one directory per digest. Several processes may
+// share one: an entry is built beside and renamed into place under a lock, so
+// a half-written one is never visible.
+//
+//	kernels/<hex>/   entry.json, vmlinuz, config, vmlinux.zst, 0.deb, 1.deb...
+//	hashes/          digests of local files, by path, size, times and inode
+//	apt/             one private apt root per suite and architecture
+//	locks/, tmp/
+type Cache struct {
+	// Warn gets one line about something that went on in spite of a problem;
+	// Progress gets the bytes fetched so far. Both may be nil, are set before
+	// the first use, and are called from several goroutines at once.
+	Warn     func(msg string)
+	Progress func(ref Ref, done, total int64)
+
+	dir string
+}
+
+// DefaultCacheDir returns os.UserCacheDir()/bpf-kernel-check.
+func DefaultCacheDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the user's cache directory (set XDG_CACHE_HOME or HOME): %w", err)
+	}
+	return filepath.Join(dir, "bpf-kernel-check"), nil
+}
+
+// abandoned is the age after which a temporary file belongs to a process that
+// was killed.
+const abandoned = 24 * time.Hour
+
+// NewCache opens the cache in dir and makes it when there is none.
+func NewCache(dir string) (*Cache, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	c := &Cache{dir: dir}
+	for _, sub := range []string{"kernels", "hashes", "apt", "locks", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, fmt.Errorf("open cache: %w", err)
+		}
+	}
+	left, _ := os.ReadDir(filepath.Join(dir, "tmp"))
+	for _, e := range left {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+			os.RemoveAll(filepath.Join(dir, "tmp", e.Name())) // best effort: only costs disk
+		}
+	}
+	return c, nil
+}
+
+// Dir returns the cache's directory, an absolute path.
+func (c *Cache) Dir() string { return c.dir }
+
+func (c *Cache) warnf(format string, args ...any) {
+	if c.Warn != nil {
+		c.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *Cache) progress(ref Ref, done, total int64) {
+	if c.Progress != nil {
+		c.Progress(ref, done, total)
+	}
+}
+
+// entry describes one directory below kernels/. It is written once, before the
+// directory gets its name.
+type entry struct {
+	Schema  int              `json:"schema"`
+	Image   Info             `json:"image"`
+	Files   map[string]int64 `json:"files"`             // name to size in bytes, all that was there when built
+	Modules string           `json:"modules,omitempty"` // the release that ReadModules serves, "" for none
+
+	dir string
+}
+
+const (
+	entrySchema = 1
+	entryFile   = "entry.json"
+	kernelFile  = "vmlinuz"
+	configFile  = "config"
+	vmlinuxFile = "vmlinux.zst"
+)
+
+// path returns the path of one of the entry's files, "" when it has none such.
+func (e *entry) path(name string) string {
+	if _, ok := e.Files[name]; !ok {
+		return ""
+	}
+	return filepath.Join(e.dir, name)
+}
+
+// entry returns the entry of digest, built by build in a directory of its own
+// when the cache has none or a damaged one.
+func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context.Context, dir string) (*entry, error)) (*entry, error) {
+	key, err := digestHex(digest)
+	if err != nil {
+		return nil, err
+	}
+	final := filepath.Join(c.dir, "kernels", key)
+	if e, err := loadEntry(final); err == nil {
+		return e, nil
+	}
+	unlock, err := c.lock(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	e, err := loadEntry(final) // another process may have built it meanwhile
+	if err == nil {
+		return e, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		c.warnf("cache entry %s is damaged and will be built again: %v", final, err)
+	}
+	tmp, err := os.MkdirTemp(filepath.Join(c.dir, "tmp"), key[:12]+"-")
+	if err != nil {
+		return nil, fmt.Errorf("make cache entry: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	if e, err = build(ctx, tmp); err != nil {
+		return nil, err
+	}
+	if err := e.save(tmp); err != nil {
+		return nil, fmt.Errorf("write cache entry: %w", err)
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil { // MkdirTemp makes it 0700
+		return nil, fmt.Errorf("write cache entry: %w", err)
+	}
+	if err := c.discard(final); err != nil {
+		return nil, fmt.Errorf("remove damaged cache entry: %w", err)
+	}
+	if err := os.Rename(tmp, final); err != nil {
+		return nil, fmt.Errorf("write cache entry: %w", err)
+	}
+	e.dir = final
+	return e, nil
+}
+
+// discard moves a directory away before removing it, so that no one sees half
+// of it.
+func (c *Cache) discard(dir string) error {
+	trash, err := os.MkdirTemp(filepath.Join(c.dir, "tmp"), "trash-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(trash)
+	if err := os.Rename(dir, filepath.Join(trash, "x")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (e *entry) save(dir string) error {
+	e.Schema, e.Files = entrySchema, map[string]int64{}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		info, err := f.Info()
+		if err != nil {
+			return err
+		}
+		e.Files[f.Name()] = info.Size()
+	}
+	b, err := json.MarshalIndent(e, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, entryFile), b, 0o644)
+}
+
+func loadEntry(dir string) (*entry, error) {
+	b, err := os.ReadFile(filepath.Join(dir, entryFile))
+	if err != nil {
+		if _, statErr := os.Stat(dir); statErr == nil {
+			return nil, fmt.Errorf("no readable %s", entryFile)
+		}
+		return nil, err
+	}
+	e := &entry{dir: dir}
+	if err := json.Unmarshal(b, e); err != nil {
+		return nil, fmt.Errorf("%s: %w", entryFile, err)
+	}
+	if e.Schema != entrySchema {
+		return nil, fmt.Errorf("%s has schema %d, not %d", entryFile, e.Schema, entrySchema)
+	}
+	if e.path(kernelFile) == "" {
+		return nil, errors.New("it holds no kernel")
+	}
+	for name, size := range e.Files {
+		if name != filepath.Base(name) {
+			return nil, fmt.Errorf("file name %q", name)
+		}
+		st, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("%s is missing", name)
+		}
+		if !st.Mode().IsRegular() || st.Size() != size {
+			return nil, fmt.Errorf("%s has %d bytes, not %d", name, st.Size(), size)
+		}
+	}
+	return e, nil
+}
+
+const digestPrefix = "sha256:"
+
+// digestHex returns the hex part of a digest. It becomes a file name, so it is
+// checked to the letter.
+func digestHex(digest string) (string, error) {
+	key, ok := strings.CutPrefix(digest, digestPrefix)
+	if ok && len(key) == 2*sha256.Size && strings.Trim(key, "0123456789abcdef") == "" {
+		return key, nil
+	}
+	return "", fmt.Errorf("digest %q is not of the form sha256:<64 hex digits>", digest)
+}
+
+// hashFile returns the digest of a file's bytes.
+func hashFile(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, ctxReader{ctx, f}, make([]byte, 1<<20)); err != nil {
+		return "", err
+	}
+	return digestPrefix + hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// writeAtomic writes a file that appears whole or not at all.
+func writeAtomic(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Chmod(perm); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,207 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const digestA = "sha256:00000000000000000000000000000000000000000000000000000000000000aa"
+
+func builder(count *atomic.Int32, data []byte) func(context.Context, string) (*entry, error) {
+	return func(_ context.Context, dir string) (*entry, error) {
+		count.Add(1)
+		return &entry{Image: Info{Format: FormatBzImage}}, os.WriteFile(filepath.Join(dir, kernelFile), data, 0o644)
+	}
+}
+
+func TestCacheBuildsOnceAmongGoroutines(t *testing.T) {
+	c := newCache(t)
+	var builds atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			e, err := c.entry(context.Background(), digestA, builder(&builds, []byte("k")))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if b, err := os.ReadFile(e.path(kernelFile)); err != nil || string(b) != "k" {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
+	}
+	wg.Wait()
+	if builds.Load() != 1 {
+		t.Errorf("built %d times", builds.Load())
+	}
+}
+
+func TestCacheBuildsDamagedEntriesAgain(t *testing.T) {
+	for name, damage := range map[string]func(dir string) error{
+		"file gone":         func(d string) error { return os.Remove(filepath.Join(d, kernelFile)) },
+		"file cut":          func(d string) error { return os.Truncate(filepath.Join(d, kernelFile), 1) },
+		"description gone":  func(d string) error { return os.Remove(filepath.Join(d, entryFile)) },
+		"description wrong": func(d string) error { return os.WriteFile(filepath.Join(d, entryFile), []byte("{"), 0o644) },
+		"path in description": func(d string) error {
+			return os.WriteFile(filepath.Join(d, entryFile), []byte(`{"schema":1,"files":{"vmlinuz":4,"../x":0}}`), 0o644)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCache(t)
+			var warned []string
+			c.Warn = func(s string) { warned = append(warned, s) }
+			var builds atomic.Int32
+			for i := range 3 {
+				e, err := c.entry(context.Background(), digestA, builder(&builds, []byte("kern")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if b, _ := os.ReadFile(e.path(kernelFile)); string(b) != "kern" {
+					t.Errorf("kernel %q", b)
+				}
+				if i == 0 {
+					if err := damage(e.dir); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if builds.Load() != 2 || len(warned) != 1 {
+				t.Errorf("built %d times, warned %q; want 2 and one warning", builds.Load(), warned)
+			}
+			if left, _ := os.ReadDir(filepath.Join(c.dir, "tmp")); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestFailedBuildLeavesNothing(t *testing.T) {
+	c := newCache(t)
+	want := errors.New("no network")
+	_, err := c.entry(context.Background(), digestA, func(_ context.Context, dir string) (*entry, error) {
+		writeFile(t, filepath.Join(dir, "half"), []byte("x"))
+		return nil, want
+	})
+	if !errors.Is(err, want) {
+		t.Errorf("error %v", err)
+	}
+	for _, sub := range []string{"kernels", "tmp"} {
+		if left, _ := os.ReadDir(filepath.Join(c.dir, sub)); len(left) != 0 {
+			t.Errorf("%s holds %v", sub, left)
+		}
+	}
+}
+
+func TestDigestIsNoPath(t *testing.T) {
+	c := newCache(t)
+	for _, d := range []string{"", "sha256:", "sha256:../../x", "md5:" + strings.Repeat("a", 64), "sha256:" + strings.Repeat("A", 64)} {
+		if _, err := c.entry(context.Background(), d, nil); err == nil {
+			t.Errorf("digest %q was taken", d)
+		}
+	}
+}
+
+func TestNewCacheRemovesAbandonedFiles(t *testing.T) {
+	c := newCache(t)
+	writeFile(t, filepath.Join(c.dir, "tmp", "old", "x"), []byte("x"))
+	writeFile(t, filepath.Join(c.dir, "tmp", "new", "x"), []byte("x"))
+	old := time.Now().Add(-2 * abandoned)
+	if err := os.Chtimes(filepath.Join(c.dir, "tmp", "old"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewCache(c.dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := filepath.Glob(filepath.Join(c.dir, "tmp", "*")); len(got) != 1 || filepath.Base(got[0]) != "new" {
+		t.Errorf("left %v, want only the new one", got)
+	}
+}
+
+// childDir tells a copy of the test program to take a lock, see TestMain.
+const childDir = "KERNEL_TEST_LOCK_IN"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		c, err := NewCache(dir)
+		if err == nil {
+			_, err = c.lock(context.Background(), strings.TrimPrefix(digestA, digestPrefix))
+		}
+		fmt.Println("locked", err)
+		io.Copy(io.Discard, os.Stdin) // until the parent closes it, or kills us
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestCacheWaitsForAnotherProcess(t *testing.T) {
+	c := newCache(t)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childDir+"="+c.dir)
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer child.Wait()
+	defer child.Process.Kill()
+	line := make([]byte, len("locked <nil>\n"))
+	if _, err := io.ReadFull(stdout, line); err != nil || string(line) != "locked <nil>\n" {
+		t.Fatalf("child: %q, %v", line, err)
+	}
+
+	var builds atomic.Int32
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, err = c.entry(ctx, digestA, builder(&builds, []byte("k")))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("error %v, want the deadline, and what was waited for", err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := c.entry(context.Background(), digestA, builder(&builds, []byte("k")))
+		done <- err
+	}()
+	child.Process.Kill() // a killed process lets go of its lock
+	if err := <-done; err != nil || builds.Load() != 1 {
+		t.Errorf("error %v, built %d times", err, builds.Load())
+	}
+}
+
+func TestDerivedIsMadeOnce(t *testing.T) {
+	c := newCache(t)
+	im := open(t, c, writeFile(t, filepath.Join(t.TempDir(), "vmlinuz-6.1.0"), bz(t, "6.1.0")))
+	count := 0
+	for range 2 {
+		path, err := im.Derived(context.Background(), c, "modules.cpio", func(w io.Writer) error {
+			count++
+			_, err := io.WriteString(w, "cpio")
+			return err
+		})
+		if b, _ := os.ReadFile(path); err != nil || string(b) != "cpio" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	if count != 1 {
+		t.Errorf("made %d times", count)
+	}
+	if _, err := im.Derived(context.Background(), c, "other", func(io.Writer) error { return errors.New("no") }); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,44 @@
+// Package kernel finds, fetches and unpacks the kernels to test.
+//
+// A [Source] lists kernels as [Ref] values, each pinned by a digest, and opens
+// one of them as an [Image] in the [Cache]. Everything a source reads is taken
+// as hostile: sizes are capped, names are never used as paths, and a digest is
+// checked before the bytes are looked at.
+package kernel
+
+import (
+	"context"
+)
+
+// Ref names one kernel of a source and pins its bytes. It is comparable and
+// survives JSON, so that a plan made by one job can be opened by another that
+// has the same source.
+type Ref struct {
+	Distro  string `json:"distro"`            // "debian", "amazonlinux2", "mainline"; safe as a path element
+	Name    string `json:"name"`              // "<release>__<further identifiers>"; safe as a path element
+	Release string `json:"release,omitempty"` // uname -r, where the listing tells
+	Arch    string `json:"arch,omitempty"`    // as in GOARCH: "amd64", "arm64"; "" when unknown until opened
+	Digest  string `json:"digest"`            // "sha256:<hex>" of the source's bytes; of several files: over their sorted digests
+	Size    int64  `json:"size,omitempty"`    // bytes to fetch, 0 when local
+
+	// Locator is what the source needs to find the kernel again; opaque to
+	// everyone else. It never overrides Digest.
+	Locator string `json:"locator,omitempty"`
+}
+
+// ID is the kernel's name in plans, reports and globs. As both parts went
+// through [SafeName], it is also a safe relative path.
+func (r Ref) ID() string { return r.Distro + "/" + r.Name }
+
+// Source is a place that kernels come from.
+type Source interface {
+	// String returns the spec as the user wrote it.
+	String() string
+	// List returns the source's kernels, sorted by ID, without duplicates. A
+	// source that is not there, unreadable or empty is a *UsageError; one bad
+	// kernel among good ones is listed and fails in Open.
+	List(ctx context.Context) ([]Ref, error)
+	// Open fetches the kernel or finds it in the cache, checks its digest and
+	// unpacks it. A kernel whose bytes are bad is a *BadKernelError.
+	Open(ctx context.Context, ref Ref) (*Image, error)
+}

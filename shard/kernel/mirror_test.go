@@ -1,0 +1,43 @@
+package kernel
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// One look at the real archive, at its smallest suite that has kernels.
+func TestDebianMirror(t *testing.T) {
+	if testing.Short() {
+		t.Skip("asks a Debian mirror for a package list; -short was given")
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Skip("apt-get is not installed: this is no Debian or Ubuntu host")
+	}
+	ctx := context.Background()
+	u, err := url.Parse(publicDebian().hostMirrors(ctx).main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := u.Port()
+	if port == "" {
+		port = u.Scheme
+	}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(u.Hostname(), port), 5*time.Second)
+	if err != nil {
+		t.Skipf("the mirror %s cannot be reached: %v", u, err)
+	}
+	conn.Close()
+	c := newCache(t)
+	c.Warn = func(s string) { t.Log(s) }
+	refs := list(t, source(t, "debian:bookworm-backports:cloud-amd64", c))
+	for _, r := range refs {
+		if !strings.HasSuffix(r.Release, "-cloud-amd64") || r.Arch != "amd64" || r.Size < 1<<20 {
+			t.Errorf("%+v", r)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package kernel
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSafeName(t *testing.T) {
+	for in, want := range map[string]string{
+		"6.1.0-56-cloud-amd64__6.1.192-2": "6.1.0-56-cloud-amd64__6.1.192-2",
+		"6.12+deb13~rc1":                  "6.12+deb13~rc1",
+		"":                                "_",
+		"1:2.3":                           "1_3a2.3",
+		"../x":                            "_2e._2fx",
+		"-rf":                             "_2drf",
+		"a\nb\x00é":                       "a_0ab_00_c3_a9",
+	} {
+		if got := SafeName(in); got != want {
+			t.Errorf("SafeName(%q) = %q, want %q", in, got, want)
+		}
+	}
+	a, b := SafeName(strings.Repeat("x", 300)), SafeName(strings.Repeat("x", 301))
+	if len(a) != maxName || a == b {
+		t.Errorf("long names: %q, %q", a, b)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	const id = "debian/6.1.0-56-cloud-amd64__6.1.192-2"
+	for glob, want := range map[string]bool{
+		"*": true, "**": true, "6.1.*": true, "*cloud*": true, "debian/*": true, "debian/6.1*": true, "**/6.1*": true,
+		id: true, "6.1.0-5[0-6]-*": true, "6.1.0-??-cloud*": true, "deb**192-2": true,
+		"debian": false, "6.12*": false, "fedora/*": false, "cloud": false, "*/x": false, "": false, "[": false,
+	} {
+		if got := Match([]string{glob}, id); got != want {
+			t.Errorf("Match(%q) = %v", glob, got)
+		}
+	}
+	if !Match(nil, id) || !Match([]string{"nothing", "6.1*"}, id) {
+		t.Error("no globs, or any of several, must match")
+	}
+	if err := CheckGlobs([]string{"*", "6.[1-9]*"}); err != nil {
+		t.Error(err)
+	}
+	for _, g := range []string{"[", "a[", `x\`, ""} {
+		var usage *UsageError
+		if err := CheckGlobs([]string{g}); !errors.As(err, &usage) {
+			t.Errorf("CheckGlobs(%q): %v, want a UsageError", g, err)
+		}
+	}
+}
+
+func TestCompareVersions(t *testing.T) {
+	// In order, oldest first.
+	order := []string{
+		"4.4", "5.10.29-27.126.amzn2.x86_64", "5.10.102-99.473.amzn2.x86_64", "v5.13.4", "mainline-v5.14",
+		"6.1.0-0.deb11.48", "6.1.0-9", "6.1.0-56", "6.1.192-1", "6.1.192-2", "6.12-rc1", "6.12-rc10", "6.12~x", "6.12",
+		"6.12.90+deb12", "6.12.90+deb12.1", "6.12.117+deb13", "10.0", "99999999999999999999999.1",
+	}
+	for i, a := range order {
+		for j, b := range order {
+			if got, want := CompareVersions(a, b), sign(i-j); got != want {
+				t.Errorf("CompareVersions(%q, %q) = %d, want %d", a, b, got, want)
+			}
+		}
+	}
+	if CompareVersions("v6.01", "6.1") != 0 {
+		t.Error("leading zeros or the v count")
+	}
+}
+
+func FuzzCompareVersions(f *testing.F) {
+	f.Add("6.1.0-9", "6.1.0-56", "6.12-rc1")
+	f.Add("~", "-rc", "mainline-v5")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		if CompareVersions(a, b) != -CompareVersions(b, a) || CompareVersions(a, a) != 0 {
+			t.Fatalf("not antisymmetric: %q, %q", a, b)
+		}
+		s := []string{a, b, c}
+		slices.SortFunc(s, CompareVersions)
+		if CompareVersions(s[0], s[2]) > 0 {
+			t.Fatalf("not transitive: %q", s)
+		}
+		if n := SafeName(a); SafeName(n) != n || !strings.ContainsAny(n[:1], "_+~") && !isAlnum(n[0]) {
+			t.Fatalf("SafeName(%q) = %q", a, n)
+		}
+	})
+}
+
+func isAlnum(c byte) bool { return c != '.' && c != '-' && safeByte(c) }

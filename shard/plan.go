@@ -1,0 +1,110 @@
+// Package shard does one job's work: it lists the kernels, boots each in a VM,
+// judges what came of it and records that.
+package shard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// Entry is a kernel of a plan and the source it comes from.
+type Entry struct {
+	kernel.Ref
+	Source kernel.Source
+}
+
+// Plan is the pinned list of kernels, sorted by id.
+type Plan struct {
+	Entries []Entry
+}
+
+// NewPlan lists the sources and keeps the kernels that match one of the globs
+// (all, when there is none). A kernel that two sources offer is taken once,
+// from the first, when both pin the same bytes; else it is an error. So is a
+// list that comes out empty.
+func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan, error) {
+	if err := kernel.CheckGlobs(globs); err != nil {
+		return Plan{}, err
+	}
+	var p Plan
+	seen := map[string]Entry{}
+	listed := 0
+	for _, src := range sources {
+		refs, err := src.List(ctx)
+		if err != nil {
+			return Plan{}, fmt.Errorf("list %s: %w", src, err)
+		}
+		listed += len(refs)
+		for _, ref := range refs {
+			if !kernel.Match(globs, ref.ID()) {
+				continue
+			}
+			if old, ok := seen[ref.ID()]; ok {
+				if old.Digest != ref.Digest {
+					return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
+				}
+				continue
+			}
+			e := Entry{Ref: ref, Source: src}
+			seen[ref.ID()] = e
+			p.Entries = append(p.Entries, e)
+		}
+	}
+	if len(p.Entries) == 0 {
+		if listed == 0 {
+			return Plan{}, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
+		}
+		return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(globs, " --kernel "))}
+	}
+	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
+	return p, nil
+}
+
+// IDs returns the kernels' ids, sorted.
+func (p Plan) IDs() []string {
+	ids := make([]string, len(p.Entries))
+	for i, e := range p.Entries {
+		ids[i] = e.ID()
+	}
+	return ids
+}
+
+// Digest is the list's: over every kernel's id and digest.
+func (p Plan) Digest() string {
+	h := sha256.New()
+	for _, e := range p.Entries {
+		_, _ = io.WriteString(h, e.ID()+" "+e.Ref.Digest+"\n")
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// IsUsage says whether err is the user's to mend before anything can run.
+func IsUsage(err error) bool {
+	var u *kernel.UsageError
+	return errors.As(err, &u)
+}
+
+// ForArch counts the kernels that are, or may be, for an architecture.
+func (p Plan) ForArch(arch string) int {
+	n := 0
+	for _, e := range p.Entries {
+		if e.Arch == "" || e.Arch == arch {
+			n++
+		}
+	}
+	return n
+}
+
+// Newest returns the kernel with the highest version. The plan must not be
+// empty.
+func (p Plan) Newest() Entry {
+	return slices.MaxFunc(p.Entries, func(a, b Entry) int { return kernel.CompareVersions(a.Name, b.Name) })
+}

@@ -1,0 +1,290 @@
+package shard
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// Runner boots a plan's kernels and records what comes of each.
+type Runner struct {
+	Out     string // directory for the summary, the consoles and the shard file; exists
+	Scratch string // directory for unpacked images and the initramfs, emptied afterwards; exists
+
+	Arch    qemu.Arch
+	QEMU    string // path of the binary
+	Accel   qemu.Accel
+	Memory  int // MiB of each VM; 0: qemu.DefaultMemory
+	Jobs    int // VMs at a time
+	Retries int // further attempts when nothing is known about a kernel
+	Limits  Limits
+
+	InitProgram []byte // guest.Init for Arch
+	Payload     guest.Payload
+
+	Tool    string // version of this program, for the shard file
+	RunID   string
+	Attempt int
+	HeadSHA string
+
+	Now    func() time.Time
+	Random io.Reader
+	Report func(Event) // progress; called from several goroutines
+}
+
+// State is what happens to a kernel at a moment.
+type State uint8
+
+// The states, in order.
+const (
+	Fetching State = iota + 1
+	Waiting
+	Booting
+	Retrying
+	Done
+)
+
+// Event tells of one kernel's progress.
+type Event struct {
+	ID     string
+	State  State
+	Result report.Kernel // when Done
+	Took   time.Duration // when Done: from the start of its VM
+	Reason string        // when Retrying
+}
+
+// job is a kernel on its way.
+type job struct {
+	entry   Entry
+	image   *kernel.Image
+	boot    string // image to give to QEMU
+	cleanup func()
+	err     error
+	fetch   time.Duration
+}
+
+// Run boots every kernel of the plan. The results are in the plan's order, one
+// for each kernel whatever happens: a kernel that was not reached when ctx
+// ended is missing. The shard file grows as results come; the summary is
+// written at the end. An error means that the results could not be recorded.
+func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
+	initrd := filepath.Join(r.Scratch, "initramfs.cpio")
+	b, err := guest.Initramfs(r.InitProgram, r.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("build the initramfs: %w", err)
+	}
+	if err := os.WriteFile(initrd, b, 0o600); err != nil {
+		return nil, fmt.Errorf("write the initramfs: %w", err)
+	}
+	started := r.Now()
+	sf, err := report.CreateShardFile(r.Out, report.Plan{
+		Tool: r.Tool, List: plan.Digest(), Algorithm: "single", Shard: 1, Shards: 1,
+		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	results := make([]report.Kernel, len(plan.Entries))
+	var mu sync.Mutex
+	var recordErr error
+	record := func(i int, k report.Kernel, took time.Duration) {
+		mu.Lock()
+		results[i] = k
+		recordErr = errors.Join(recordErr, sf.Kernel(k))
+		mu.Unlock()
+		r.Report(Event{ID: k.ID, State: Done, Result: k, Took: took})
+	}
+
+	// One goroutine fetches and unpacks ahead of the VMs, as far as there are
+	// VMs: unpacked images are large.
+	type indexed struct {
+		int
+		job
+	}
+	ready := make(chan indexed)
+	slots := make(chan struct{}, r.Jobs+1)
+	go func() {
+		defer close(ready)
+		for i, e := range plan.Entries {
+			select {
+			case <-ctx.Done():
+				return
+			case slots <- struct{}{}:
+			}
+			r.Report(Event{ID: e.ID(), State: Fetching})
+			j := r.fetch(ctx, i, e)
+			r.Report(Event{ID: e.ID(), State: Waiting})
+			select {
+			case <-ctx.Done():
+				j.cleanup()
+				return
+			case ready <- indexed{i, j}:
+			}
+		}
+	}()
+	var workers sync.WaitGroup
+	for range max(1, r.Jobs) {
+		workers.Go(func() {
+			for x := range ready {
+				if ctx.Err() == nil {
+					start := time.Now()
+					if k, ok := r.one(ctx, x.job, initrd); ok {
+						record(x.int, k, time.Since(start))
+					}
+				}
+				x.cleanup()
+				<-slots
+			}
+		})
+	}
+	workers.Wait()
+
+	interrupted := false
+	for i, e := range plan.Entries {
+		if results[i].ID != "" {
+			continue
+		}
+		interrupted = true
+		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: "the run was interrupted before this kernel was done"}}
+	}
+	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
+	return results, recordErr
+}
+
+// WriteSummary writes the summary file of a run that began at started.
+func WriteSummary(dir string, started time.Time, results []report.Kernel) error {
+	var b strings.Builder
+	if err := report.WriteSummary(&b, started, results); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, report.SummaryName), []byte(b.String()), 0o644); err != nil {
+		return fmt.Errorf("write the summary: %w", err)
+	}
+	return nil
+}
+
+// fetch brings one kernel into the cache and unpacks what QEMU boots.
+func (r *Runner) fetch(ctx context.Context, i int, e Entry) job {
+	start := time.Now()
+	j := job{entry: e, cleanup: func() {}}
+	j.image, j.err = e.Source.Open(ctx, e.Ref)
+	if j.err != nil {
+		return j
+	}
+	if a := j.image.Arch; a != "" && a != r.Arch.Name {
+		j.err = fmt.Errorf("the kernel is for %s, the payload for %s", a, r.Arch.Name)
+		return j
+	}
+	j.boot = j.image.Kernel
+	vmlinux := filepath.Join(r.Scratch, fmt.Sprintf("vmlinux-%d", i))
+	j.cleanup = func() { os.Remove(vmlinux) }
+	switch err := j.image.Vmlinux(ctx, vmlinux); {
+	case errors.Is(err, kernel.ErrNoVmlinux):
+	case err != nil:
+		j.err = err
+	default:
+		// Without the note QEMU refuses an ELF kernel.
+		if pvh, err := kernel.HasPVH(vmlinux); err == nil && pvh {
+			j.boot = vmlinux
+		}
+	}
+	j.fetch = time.Since(start)
+	return j
+}
+
+// one boots one kernel, again when nothing came of it, and judges. It returns
+// false when ctx ended first.
+func (r *Runner) one(ctx context.Context, j job, initrd string) (report.Kernel, bool) {
+	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Phases: map[string]int64{}}
+	if j.err != nil {
+		if ctx.Err() != nil {
+			return k, false
+		}
+		k.Verdict, k.Cause = report.Infra, &report.Cause{Title: report.OneLine(j.err.Error(), 300)}
+		return k, true
+	}
+	k.Accel = r.Accel.String()
+	k.Console = filepath.ToSlash(filepath.Join("results", j.entry.Distro, j.entry.Name+".txt"))
+	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
+	r.Report(Event{ID: k.ID, State: Booting})
+	for {
+		k.Attempts++
+		v, o, err := r.boot(ctx, j, initrd, path, k.Attempts > 1)
+		if ctx.Err() != nil {
+			return k, false
+		}
+		if err != nil {
+			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
+		}
+		k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
+		k.Phases = phases(o.records)
+		k.Phases["fetch"] = j.fetch.Nanoseconds()
+		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
+		k.Mounts = nil
+		for _, rec := range o.records {
+			switch {
+			case rec.Hello != nil:
+				k.Release = report.OneLine(rec.Hello.Release, 200)
+			case rec.Mount != nil:
+				k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
+			}
+		}
+		// Only what says nothing about the kernel is tried again: a failure
+		// that goes away is still a failure.
+		if v.Tested() || v.Verdict == report.Pass || k.Attempts > r.Retries {
+			return k, true
+		}
+		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})
+		if err := os.Rename(path, fmt.Sprintf("%s.attempt-%d.txt", strings.TrimSuffix(path, ".txt"), k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			k.Cause.Title += "; the console could not be kept: " + err.Error()
+			return k, true
+		}
+	}
+}
+
+// boot starts one VM and judges it. A second attempt takes the slow and sure
+// way: the image as it was shipped, and everything the kernel has to say.
+func (r *Runner) boot(ctx context.Context, j job, initrd, consolePath string, again bool) (verdict, observation, error) {
+	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
+		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
+	}
+	con, err := os.Create(consolePath)
+	if err != nil {
+		return verdict{}, observation{}, fmt.Errorf("create the console's file: %w", err)
+	}
+	var nonce [16]byte
+	if _, err := io.ReadFull(r.Random, nonce[:]); err != nil {
+		con.Close()
+		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
+	}
+	m := qemu.Machine{
+		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory,
+		Kernel: j.boot, Initrd: initrd, Nonce: hex.EncodeToString(nonce[:]),
+	}
+	if again {
+		m.Kernel = j.image.Kernel
+		m.Append = []string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}
+	}
+	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
+	o.expected = len(r.Payload.Job.Args) > 0
+	if cerr := con.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("write the console's file: %w", cerr)
+	}
+	if err != nil {
+		return verdict{}, o, err
+	}
+	return judge(o), o, nil
+}

@@ -1,0 +1,174 @@
+// Command hostile is a payload for the tests of the VM runner: each argument
+// makes it do something that a payload should not.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	mode := "pass"
+	if len(os.Args) > 1 {
+		mode = os.Args[1]
+	}
+	if os.Getpid() == 1 {
+		mode = "sleep" // used as init: one that never says anything
+	}
+	if err := do(mode, os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "hostile:", err)
+		os.Exit(1)
+	}
+}
+
+func do(mode string, args []string) error {
+	switch mode {
+	case "pass":
+		fmt.Println("hello from the payload")
+	case "exit":
+		code, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		os.Exit(code)
+	case "sleep":
+		time.Sleep(time.Hour)
+	case "sysrq":
+		if err := os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0); err != nil {
+			return err
+		}
+		return os.WriteFile("/proc/sysrq-trigger", []byte(args[2]), 0)
+	case "sysrq-loop-c": // a crash while another child still prints
+		go func() {
+			for {
+				fmt.Print("text without end ")
+			}
+		}()
+		time.Sleep(200 * time.Millisecond)
+		return do("sysrq", []string{"", "", "c"})
+	case "claim-success":
+		// What other testers take for success, and frames of our own kind with
+		// a nonce that is made up.
+		fmt.Println("PASS\nok  all 1 passed, 0 failed\nexit status 0\n[PASS] everything\n    1.000 init: 9 passed, 0 failed, 0 skipped")
+		end := `{"type":"end","end":{"nonce":"00","tests":1,"passed":1,"complete":true}}`
+		for seq := range 20 {
+			frame := fmt.Sprintf("@bkc:%d %08x %s\n", seq, crc32.Checksum([]byte(fmt.Sprintf("00 %d %s", seq, end)), crc32.MakeTable(crc32.Castagnoli)), end)
+			fmt.Print(frame)
+			for _, tty := range []string{"/dev/ttyS1", "/dev/ttyS0", "/dev/console"} {
+				if err := os.WriteFile(tty, []byte(frame), 0); err != nil {
+					return err
+				}
+			}
+		}
+		os.Exit(1)
+	case "claim-crash": // text that only looks like the kernel's
+		fmt.Println("[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000000")
+		fmt.Println("log line: [    2.000000] Kernel panic - not syncing: not really")
+		fmt.Print("no newline at the end [    3.000000] WARNING: CPU: 0")
+	case "hang-up-results":
+		tty, err := os.OpenFile("/dev/ttyS1", os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			return err
+		}
+		// Steal it as controlling terminal, then hang it up for everyone.
+		if _, err := unix.Setsid(); err != nil && err != unix.EPERM {
+			return err
+		}
+		if err := unix.IoctlSetInt(int(tty.Fd()), unix.TIOCSCTTY, 1); err != nil {
+			return err
+		}
+		signalIgnore()
+		if err := unix.IoctlSetInt(int(tty.Fd()), unix.TIOCVHANGUP, 0); err != nil {
+			return err
+		}
+		code, _ := strconv.Atoi(args[2])
+		os.Exit(code)
+	case "unbind-results": // take the results' serial port away from its driver
+		return unbind("ttyS1")
+	case "unbind-console":
+		return unbind("ttyS0")
+	case "unbind-both":
+		return errors.Join(unbind("ttyS1"), unbind("ttyS0"))
+	case "close-all": // every descriptor it was given
+		for fd := range 64 {
+			_ = unix.Close(fd)
+		}
+		os.Exit(3)
+	case "print":
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		line := append(bytes.Repeat([]byte("x"), 1023), '\n')
+		for range n << 10 {
+			if _, err := os.Stdout.Write(line); err != nil {
+				return err
+			}
+		}
+		fmt.Println("the last line")
+	case "one-line":
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		for range n {
+			if _, err := os.Stdout.Write(bytes.Repeat([]byte{'y'}, 1<<20)); err != nil {
+				return err
+			}
+		}
+	case "binary":
+		all := make([]byte, 256)
+		for i := range all {
+			all[i] = byte(i)
+		}
+		_, err := os.Stdout.Write(bytes.Repeat(all, 64))
+		return err
+	case "reboot":
+		return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	case "kill-all":
+		return unix.Kill(-1, unix.SIGKILL)
+	case "kill-self":
+		return unix.Kill(os.Getpid(), unix.SIGSEGV)
+	case "orphan": // leaves a process behind that holds its output open
+		cmd := exec.Command("/proc/self/exe", "sleep")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		fmt.Println("left", cmd.Process.Pid, "behind")
+	case "eat":
+		var hog [][]byte
+		for {
+			hog = append(hog, bytes.Repeat([]byte{1}, 16<<20))
+			_ = len(hog)
+		}
+	case "fake-frames":
+		// Sends what looks like a report to init's pipe, which a payload that
+		// does not report has none of.
+		f := os.NewFile(3, "report")
+		_, err := fmt.Fprintln(f, `{"type":"done","done":{"tests":0}}`)
+		return err
+	case "cmdline":
+		b, err := os.ReadFile("/proc/cmdline")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(b), "nonce") {
+			return fmt.Errorf("the nonce can be read: %s", b)
+		}
+	case "look":
+		return look()
+	default:
+		return fmt.Errorf("unknown mode %q", mode)
+	}
+	return nil
+}

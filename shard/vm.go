@@ -1,0 +1,161 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// Limits bound one VM. They stand in causal order: each is reached only when
+// the one before it did not end the VM.
+type Limits struct {
+	Boot    time.Duration // until init is up
+	Payload time.Duration // of the payload; init holds it and shows what hangs
+	Grace   time.Duration // beyond Payload, for init to say so, before the VM is ended
+	Off     time.Duration // from the end record until QEMU is gone
+	Crash   time.Duration // from a panic or second lockup until QEMU is gone
+}
+
+// DefaultLimits are those for an accelerator and a payload's limit.
+func DefaultLimits(a qemu.Accel, boot, payload time.Duration) Limits {
+	l := Limits{Boot: boot, Payload: payload, Grace: 10 * time.Second, Off: 10 * time.Second, Crash: 3 * time.Second}
+	if a == qemu.TCG {
+		l.Grace, l.Off, l.Crash = 3*l.Grace, 3*l.Off, 3*l.Crash
+	}
+	return l
+}
+
+// maxConsole is what is kept of a console, in bytes. The rest is read, looked
+// at and dropped.
+const maxConsole = 64 << 20
+
+// observe boots a machine and watches it to its end. Its console goes to con
+// as it comes.
+func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits, con io.Writer) (observation, error) {
+	vmCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &watch{nonce: m.Nonce, limits: limits, cancel: cancel, con: con}
+	w.arm(limits.Boot, stopBoot)
+	defer w.disarm()
+
+	// The frames come on a line of their own or, where the kernel has only
+	// one or the payload took it away, on the console.
+	frames := wire.NewCollector(m.Nonce, w.record)
+	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(w, frames.Stream()), frames.Stream())
+	o := observation{nonce: m.Nonce, exit: exit, limits: limits}
+	o.records, o.stats, o.wireErr = frames.Records()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o.findings, o.stopped, o.tail = w.scanner.Findings(), w.stopped, w.tail()
+	if err == nil {
+		err = w.conErr
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return o, err
+}
+
+// watch follows a console and ends the VM when a limit passes.
+type watch struct {
+	nonce  string
+	limits Limits
+	cancel func()
+
+	mu      sync.Mutex
+	con     io.Writer
+	conErr  error
+	written int64
+	scanner console.Scanner
+	last    []byte
+	stopped stop
+	timer   *time.Timer
+	over    bool // no later limit may replace the present one
+}
+
+// Write takes the console's bytes. It never fails, so that the guest goes on;
+// a disk that is full is reported at the end.
+func (w *watch) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if room := maxConsole - w.written; w.conErr == nil && room > 0 {
+		keep := p[:min(int64(len(p)), room)]
+		if _, err := w.con.Write(keep); err != nil {
+			w.conErr = fmt.Errorf("write the console's file: %w", err)
+		}
+		w.written += int64(len(keep))
+		if w.written == maxConsole {
+			_, _ = fmt.Fprintf(w.con, "\n[bpf-kernel-check: the console is longer than %d MiB; the rest is left out]\n", maxConsole>>20)
+		}
+	}
+	w.last = append(w.last, p...)
+	if len(w.last) > 4*tailBytes {
+		w.last = append(w.last[:0], w.last[len(w.last)-tailBytes:]...)
+	}
+	_, _ = w.scanner.Write(p)
+	if w.scanner.Hopeless() && !w.over {
+		w.set(w.limits.Crash, stopCrash)
+		w.over = true
+	}
+	return len(p), nil
+}
+
+const tailBytes = 8 << 10
+
+func (w *watch) tail() string {
+	b := w.last[max(0, len(w.last)-tailBytes):]
+	return string(bytes.ToValidUTF8(b, []byte("?")))
+}
+
+// record follows the guest's progress.
+func (w *watch) record(r wire.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return
+	}
+	switch r.Type {
+	case wire.TypeHello:
+		w.set(w.limits.Payload+w.limits.Grace, stopVM)
+	case wire.TypeEnd:
+		w.set(w.limits.Off, stopOff)
+		w.over = true
+	}
+}
+
+func (w *watch) arm(d time.Duration, s stop) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.set(d, s)
+}
+
+// set replaces the limit in force.
+func (w *watch) set(d time.Duration, s stop) {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.timer == t && w.stopped == notStopped {
+			w.stopped = s
+			w.cancel()
+		}
+	})
+	w.timer = t
+}
+
+func (w *watch) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+	w.timer = nil
+}

@@ -1,0 +1,421 @@
+package shard
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// The tests of this file boot a real kernel, each in a VM of its own and two
+// at a time: the newest 6.1 that Debian has for clouds.
+const (
+	vmSource = "debian:bookworm:cloud-amd64"
+	vmGlob   = "debian/6.1.*"
+)
+
+// lab is what the VM tests share.
+type lab struct {
+	entry   Entry
+	arch    qemu.Arch
+	qemu    string
+	init    []byte
+	hostile string // path of the program
+	slots   chan struct{}
+}
+
+var setUp = sync.OnceValues(func() (*lab, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	l := &lab{slots: make(chan struct{}, 2)}
+	dir, err := kernel.DefaultCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := kernel.NewCache(dir)
+	if err != nil {
+		return nil, err
+	}
+	src, err := kernel.Parse(vmSource, cache)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := NewPlan(ctx, []kernel.Source{src}, []string{vmGlob})
+	if err != nil {
+		return nil, err
+	}
+	l.entry = plan.Newest()
+	if l.arch, err = qemu.LookupArch("amd64"); err != nil {
+		return nil, err
+	}
+	if l.qemu, err = qemu.Find(l.arch); err != nil {
+		return nil, err
+	}
+	if l.init, err = guest.Program(ctx, "amd64", guest.Init); err != nil {
+		return nil, err
+	}
+	// In the system's directory for temporary files: it has to outlive the
+	// test that came first.
+	if l.hostile, err = buildHostile(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(hostileDir())
+	os.Exit(code)
+}
+
+func hostileDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("bpf-kernel-check-test-%d", os.Getpid()))
+}
+
+func buildHostile(ctx context.Context) (string, error) {
+	out := filepath.Join(hostileDir(), "hostile")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/hostile")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	cmd.Stderr = os.Stderr
+	return out, cmd.Run()
+}
+
+func theLab(t *testing.T) *lab {
+	t.Helper()
+	l, err := setUp()
+	if err != nil {
+		t.Fatalf("set up the VM tests: %v", err)
+	}
+	return l
+}
+
+// runner makes a Runner for one payload, with its directories.
+func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
+	t.Helper()
+	limits := DefaultLimits(qemu.TCG, 90*time.Second, p.Job.Timeout)
+	return &Runner{
+		Out: t.TempDir(), Scratch: t.TempDir(),
+		Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, Jobs: 1, Limits: limits,
+		InitProgram: l.init, Payload: p, Tool: "test",
+		Now: time.Now, Random: rand.Reader,
+		Report: func(Event) {},
+	}
+}
+
+// run boots the one kernel and returns its result and console.
+func (l *lab) run(t *testing.T, r *Runner, entries ...Entry) (report.Kernel, string) {
+	t.Helper()
+	l.slots <- struct{}{}
+	defer func() { <-l.slots }()
+	if entries == nil {
+		entries = []Entry{l.entry}
+	}
+	results, err := r.Run(t.Context(), Plan{Entries: entries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := results[0]
+	var console []byte
+	if k.Console != "" {
+		if console, err = os.ReadFile(filepath.Join(r.Out, k.Console)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			b, _ := json.MarshalIndent(k, "", "  ")
+			t.Logf("result: %.4000s\nconsole's end:\n%s", b, console[max(0, len(console)-3000):])
+		}
+	})
+	return k, string(console)
+}
+
+func TestGuests(t *testing.T) {
+	tests := []struct {
+		name    string
+		args    string
+		timeout time.Duration
+		verdict report.Verdict
+		cause   string // regular expression; "" for a pass
+		console string // regular expression
+	}{
+		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload\r\n`},
+		{name: "looks around", args: "look", verdict: report.Pass},
+		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
+		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7$`},
+		{name: "dies of a signal", args: "kill-self", verdict: report.Fail, cause: `^hostile: (signal: SIGSEGV|exit status 2)$`},
+		{name: "panics the kernel", args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "panics the kernel while it prints", args: "sysrq-loop-c", verdict: report.Crash, cause: `Kernel panic - not syncing: sysrq triggered crash`},
+		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
+		{name: "prints the success text", args: "claim-success", verdict: report.Fail, cause: `^hostile: exit status 1$`},
+		{name: "prints a crash", args: "claim-crash", verdict: report.Pass},
+		{name: "hangs up the result channel and fails", args: "hang-up-results 1", verdict: report.Fail, cause: `exit status 1`},
+		{name: "hangs up the result channel and succeeds", args: "hang-up-results 0", verdict: report.Pass},
+		{name: "takes the result channel away", args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
+		{name: "closes all it has", args: "close-all", verdict: report.Fail, cause: `exit status 3`},
+		{name: "prints 50 MiB", args: "print 50", timeout: 60 * time.Second, verdict: report.Pass, console: `bytes of output are left out here(?s:.*)the last line\r\n`},
+		{name: "prints one line of 3 MiB", args: "one-line 3", timeout: 60 * time.Second, verdict: report.Pass},
+		{name: "prints binary", args: "binary", verdict: report.Pass},
+		{name: "reboots", args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
+		{name: "kills everyone", args: "kill-all", verdict: report.Pass},
+		{name: "leaves an orphan", args: "orphan", verdict: report.Pass},
+		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
+		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := theLab(t)
+			if tt.timeout == 0 {
+				tt.timeout = 30 * time.Second
+			}
+			p, err := guest.TestPayload(l.hostile, strings.Fields(tt.args), "amd64", tt.timeout)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, console := l.run(t, l.runner(t, p))
+			if k.Verdict != tt.verdict {
+				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
+			}
+			switch {
+			case tt.cause == "" && k.Cause != nil:
+				t.Errorf("cause %q, want none", k.Cause.Title)
+			case tt.cause != "" && (k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title)):
+				t.Errorf("cause %+v, want %s", k.Cause, tt.cause)
+			}
+			if tt.console != "" && !regexp.MustCompile(tt.console).MatchString(console) {
+				t.Errorf("the console has nothing like %s", tt.console)
+			}
+			if k.Release == "" || k.Accel != "tcg" || k.Attempts != 1 || k.Phases["boot"] <= 0 {
+				t.Errorf("release %q, accel %q, attempts %d, phases %v", k.Release, k.Accel, k.Attempts, k.Phases)
+			}
+		})
+	}
+}
+
+// passPayload is a payload that passes.
+func (l *lab) passPayload(t *testing.T) guest.Payload {
+	t.Helper()
+	p, err := guest.TestPayload(l.hostile, []string{"pass"}, "amd64", 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestInitThatNeverStarts(t *testing.T) {
+	hostile := func(l *lab, t *testing.T) []byte {
+		b, err := os.ReadFile(l.hostile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	tests := []struct {
+		name  string
+		init  func(*lab, *testing.T) []byte
+		cause string
+	}{
+		{"is no program", func(*lab, *testing.T) []byte { return []byte("not a program") }, `Kernel panic - not syncing: .*[Ii]nit|Requested init|VFS: Unable to mount root`},
+		{"says nothing", hostile, `^no sign of init within 12s$`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := theLab(t)
+			r := l.runner(t, l.passPayload(t))
+			r.InitProgram = tt.init(l, t)
+			r.Limits.Boot = 12 * time.Second
+			r.Retries = 1
+			k, _ := l.run(t, r)
+			if k.Verdict != report.NoBoot || k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title) {
+				t.Errorf("got %v, %+v, want no-boot because of %s", k.Verdict, k.Cause, tt.cause)
+			}
+			// Nothing is known about the kernel, so it was tried again, and the
+			// first console is kept.
+			first := strings.TrimSuffix(k.Console, ".txt") + ".attempt-1.txt"
+			if _, err := os.Stat(filepath.Join(r.Out, first)); k.Attempts != 2 || err != nil {
+				t.Errorf("%d attempts, %v; want 2 and both consoles", k.Attempts, err)
+			}
+		})
+	}
+}
+
+func TestBrokenArchiveIsInfraAndTheOthersRun(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "broken"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "broken", "6.0.0__abc.tar.gz"), []byte("\x1f\x8b and no more"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := kernel.Parse(dir, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.runner(t, l.passPayload(t))
+	l.slots <- struct{}{}
+	defer func() { <-l.slots }()
+	results, err := r.Run(t.Context(), Plan{Entries: append(plan.Entries, l.entry)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := results[0].Verdict; v != report.Infra {
+		t.Errorf("the broken archive: %v, %+v, want infra", v, results[0].Cause)
+	}
+	if v := results[1].Verdict; v != report.Pass {
+		t.Errorf("the good kernel beside it: %v, %+v, want pass", v, results[1].Cause)
+	}
+	summary, err := os.ReadFile(filepath.Join(r.Out, report.SummaryName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"[PASS] " + l.entry.Name + "\n", "\nnot tested (1 kernel(s))\n[INFRA] broken/6.0.0__abc  "} {
+		if !strings.Contains(string(summary), want) {
+			t.Errorf("the summary lacks %q:\n%s", want, summary)
+		}
+	}
+}
+
+func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	p, err := guest.TestPayload(l.hostile, []string{"sleep"}, "amd64", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := l.runner(t, p)
+	r.Report = func(e Event) {
+		if e.State == Booting {
+			time.AfterFunc(3*time.Second, cancel)
+		}
+	}
+	l.slots <- struct{}{}
+	defer func() { <-l.slots }()
+	results, err := r.Run(ctx, Plan{Entries: []Entry{l.entry}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := results[0].Verdict; v != report.Missing {
+		t.Errorf("got %v, want missing", v)
+	}
+	files, err := filepath.Glob(filepath.Join(r.Out, "shard-*.ndjson"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("shard files %v, %v", files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(b), "\n"); n != 1 || strings.Contains(string(b), `"type":"end"`) {
+		t.Errorf("the shard file should hold its plan alone:\n%s", b)
+	}
+	if _, err := os.Stat(filepath.Join(r.Out, report.SummaryName)); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.Scratch, "vmlinux*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// brokenTracer is the tracer with faults built in.
+func brokenTracer(t *testing.T, fault string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "tracer")
+	if err := guest.Build(t.Context(), "amd64", guest.Tracer, out, "-ldflags=-s -w -X main.fault="+fault); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestTracer(t *testing.T) {
+	tests := []struct {
+		name   string
+		fault  string
+		failed []string // nil: all tests pass
+		all    bool     // every test that does not only look at the start fails
+		output []string // regular expressions, for the first failed test's output
+	}{
+		{name: "whole"},
+		{name: "drops renames", fault: "drop=FILE_RENAME", failed: []string{"FileRename"}, output: []string{`FILE_RENAME was not seen`, `/tmp/`}},
+		{name: "swaps pids", fault: "swap-pids", all: true, output: []string{`! .*pids\.tgid`}},
+		{name: "dies at start", fault: "die-at-start", all: true, output: []string{`ended|exit status 1`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := theLab(t)
+			p, err := guest.EventsTracePayload(t.Context(), "amd64", brokenTracer(t, tt.fault), 2*time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, console := l.run(t, l.runner(t, p))
+			var failed, others []string
+			output := ""
+			for _, test := range k.Tests {
+				switch test.Verdict {
+				case wire.TestFail:
+					failed = append(failed, test.Name)
+					if output == "" {
+						output = test.Output
+					}
+				case wire.TestPass:
+					others = append(others, test.Name)
+				}
+			}
+			switch {
+			case tt.all:
+				if k.Verdict != report.Fail || len(failed) < 10 {
+					t.Errorf("verdict %v; failed %v, passed %v", k.Verdict, failed, others)
+				}
+			case tt.failed == nil:
+				if k.Verdict != report.Pass || len(others) < 18 {
+					t.Errorf("verdict %v; failed %v, passed %v", k.Verdict, failed, others)
+				}
+			default:
+				if d := cmp.Diff(tt.failed, failed); d != "" || k.Verdict != report.Fail {
+					t.Errorf("verdict %v; failed (-want +got):\n%s", k.Verdict, d)
+				}
+			}
+			for _, want := range tt.output {
+				if !regexp.MustCompile(want).MatchString(output) {
+					t.Errorf("the output has nothing like %s:\n%s", want, output)
+				}
+				if !regexp.MustCompile(want).MatchString(console) {
+					t.Errorf("the console has nothing like %s", want)
+				}
+			}
+		})
+	}
+}
