@@ -42,7 +42,7 @@ small EventsTrace-compatible tracer that is built into this program.`,
 			}
 			var plan shard.Plan
 			for _, d := range demoKernels {
-				srcs, _, err := c.sources([]string{d.source})
+				srcs, err := c.sources([]string{d.source})
 				if err != nil {
 					return err
 				}

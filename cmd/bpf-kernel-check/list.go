@@ -24,7 +24,7 @@ func (c *command) listCommand() *cobra.Command {
 			if len(sources) == 0 {
 				return usagef("nothing to list: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
 			}
-			srcs, _, err := c.sources(append(sources, args...))
+			srcs, err := c.sources(append(sources, args...))
 			if err != nil {
 				return err
 			}

@@ -96,11 +96,10 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 			if err != nil {
 				return err
 			}
-			srcs, cache, err := c.sources(append(sources, args...))
+			srcs, err := c.sources(append(sources, args...))
 			if err != nil {
 				return err
 			}
-			_ = cache
 			plan, err := shard.NewPlan(cmd.Context(), srcs, globs)
 			if err != nil {
 				return err
@@ -122,6 +121,7 @@ type namedPayload struct {
 	guest.Payload
 	arch string
 	name string
+	path string // of the program
 }
 
 // readPayload checks the payload's file before anything else happens.
@@ -136,7 +136,7 @@ func readPayload(ctx context.Context, eventsTrace, test string, timeout time.Dur
 		if err != nil {
 			return p, err
 		}
-		p.name = "EventsTrace " + eventsTrace
+		p.name, p.path = "EventsTrace "+eventsTrace, eventsTrace
 		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout)
 		return p, err
 	case test != "":
@@ -145,7 +145,7 @@ func readPayload(ctx context.Context, eventsTrace, test string, timeout time.Dur
 			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", test)
 		}
 		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
-		p.name = test
+		p.name, p.path = test, words[0]
 		p.Payload, err = guest.TestPayload(words[0], words[1:], p.arch, timeout)
 		return p, err
 	default:
@@ -154,28 +154,28 @@ func readPayload(ctx context.Context, eventsTrace, test string, timeout time.Dur
 }
 
 // sources parses the specs of sources of kernels.
-func (c *command) sources(specs []string) ([]kernel.Source, *kernel.Cache, error) {
+func (c *command) sources(specs []string) ([]kernel.Source, error) {
 	dir := c.cache
 	if dir == "" {
 		var err error
 		if dir, err = kernel.DefaultCacheDir(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	cache, err := kernel.NewCache(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	cache.Warn = c.warn
 	var srcs []kernel.Source
 	for _, spec := range specs {
 		src, err := kernel.Parse(spec, cache)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		srcs = append(srcs, src)
 	}
-	return srcs, cache, nil
+	return srcs, nil
 }
 
 func (c *command) warn(msg string) {
@@ -184,12 +184,12 @@ func (c *command) warn(msg string) {
 
 // test runs the plan and returns an exitError unless everything passed.
 func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p namedPayload, plan shard.Plan) error {
+	if plan.ForArch(p.arch) == 0 {
+		return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
+	}
 	arch, err := qemu.LookupArch(p.arch)
 	if err != nil {
 		return usageError{err}
-	}
-	if fits := plan.ForArch(arch.Name); fits == 0 {
-		return usagef("the payload is built for %s, and none of the %d kernels is", arch.Name, len(plan.Entries))
 	}
 	bin, err := qemu.Find(arch)
 	if err != nil {

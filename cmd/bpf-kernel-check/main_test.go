@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bpf-kernel-check": main})
+}
+
+// The scripts are the documentation of what the command says. Those whose name
+// starts with vm- boot kernels.
+func TestScripts(t *testing.T) {
+	cache, err := kernel.DefaultCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	goEnv, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE", "GOPATH").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	goVars := strings.Fields(string(goEnv))
+	slots := make(chan struct{}, 2) // VMs at a time
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(e *testscript.Env) error {
+			if strings.Contains(e.WorkDir, "script-vm-") {
+				slots <- struct{}{}
+				e.Defer(func() { <-slots })
+				id, err := newestKernel(t.Context(), cache)
+				if err != nil {
+					return err
+				}
+				e.Setenv("ID", id)
+				e.Setenv("NAME", strings.TrimPrefix(id, "debian/"))
+			}
+			bin, err := exec.LookPath("bpf-kernel-check") // put there by testscript.Main
+			if err != nil {
+				return err
+			}
+			e.Setenv("BIN", bin)
+			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
+			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
+			for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
+				e.Setenv(name, goVars[i])
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": exitCode,
+			"static":   buildStatic,
+		},
+	})
+}
+
+// newestKernel is the id of the kernel that the scripts boot. Debian replaces
+// it every few weeks.
+func newestKernel(ctx context.Context, dir string) (string, error) {
+	cache, err := kernel.NewCache(dir)
+	if err != nil {
+		return "", err
+	}
+	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
+	if err != nil {
+		return "", err
+	}
+	plan, err := shard.NewPlan(ctx, []kernel.Source{src}, []string{"debian/6.1.*"})
+	if err != nil {
+		return "", err
+	}
+	return plan.Newest().ID(), nil
+}
+
+// exitCode runs a program and checks its exit code: exitcode N PROGRAM ARGS...
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N PROGRAM ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		if m := regexp.MustCompile(`exit status (\d+)`).FindStringSubmatch(err.Error()); m != nil {
+			got = m[1]
+		} else {
+			got = err.Error()
+		}
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// buildStatic compiles a Go file to a static program: static ARCH FILE OUT
+func buildStatic(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: static ARCH FILE OUT")
+	}
+	cmd := exec.Command("go", "build", "-o", ts.MkAbs(args[2]), ts.MkAbs(args[1]))
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+args[0], "GO111MODULE=off")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		ts.Fatalf("%v\n%s", err, b)
+	}
+}
+
+// The demo is the first thing that people run: four kernels, all of which
+// pass, and the summary in its format.
+func TestDemo(t *testing.T) {
+	out := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"demo", "--out", out, "-j", "2"}, nil, &stdout, &stderr, os.Getenv)
+	t.Logf("stdout:\n%s\nstderr:\n%s", stdout.String(), stderr.String())
+	if code != report.ExitPass {
+		t.Fatalf("exit code %d", code)
+	}
+	summary, err := os.ReadFile(filepath.Join(out, report.SummaryName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := regexp.MustCompile(`^BPF check run at \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d UTC \d{4}
+
+debian \(4 kernel\(s\) to test\)
+\[PASS\] 5\.10\.\S+-cloud-amd64__\S+
+\[PASS\] 6\.1\.\S+-cloud-amd64__\S+
+\[PASS\] 6\.12\.\S+-cloud-amd64__\S+
+\[PASS\] 7\.\S+-cloud-amd64__\S+
+$`)
+	if !want.Match(summary) {
+		t.Errorf("summary:\n%s", summary)
+	}
+	if !strings.HasSuffix(stdout.String(), string(summary)) {
+		t.Error("the screen does not end with the summary")
+	}
+	consoles, err := filepath.Glob(filepath.Join(out, "results", "debian", "*.txt"))
+	if err != nil || len(consoles) != 4 {
+		t.Errorf("consoles: %v, %v", consoles, err)
+	}
+	shard, err := os.ReadFile(filepath.Join(out, "shard-001-of-001.attempt-1.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := ""
+	for line := range bytes.Lines(shard) {
+		var rec struct{ Type string }
+		if err := json.Unmarshal(line, &rec); err != nil {
+			t.Fatal(err)
+		}
+		types += rec.Type + " "
+	}
+	if types != "plan kernel kernel kernel kernel end " {
+		t.Errorf("records of the shard file: %s", types)
+	}
+}
+
+func TestInterruptedExitsWithTheSignal(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(interrupted{15})
+	var stderr bytes.Buffer
+	code := run(ctx, []string{"list", "--kernels", t.TempDir()}, nil, &bytes.Buffer{}, &stderr, os.Getenv)
+	if code != 143 || !strings.Contains(stderr.String(), "interrupted by terminated") {
+		t.Errorf("code %d, %s", code, stderr.String())
+	}
+}
