@@ -1,0 +1,64 @@
+# make demo    boot four Debian kernels and check the built-in tracer on them
+# make test    everything: formatting, vet, unit tests, VM tests on real kernels
+# make build   bin/bpf-kernel-check, with the guest's programs inside
+.POSIX:
+.SUFFIXES:
+
+GO ?= go
+ARCHES = amd64
+PROGRAMS = init testrunner generators tracer
+# The same flags as guest.BuildFlags: small, and the same bytes from any directory.
+GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
+
+.PHONY: all build programs deps test-deps demo test unit vet bench fuzz generate clean
+
+all: build
+
+deps:
+	@.github/scripts/install-deps
+
+test-deps:
+	@.github/scripts/install-deps --tests
+
+programs:
+	@for arch in $(ARCHES); do for p in $(PROGRAMS); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build $(GUEST_FLAGS) -o guest/programs/$$arch/$$p ./guest/$$p || exit 1; \
+	done; done
+
+build: programs
+	CGO_ENABLED=0 $(GO) build -trimpath -tags embed_guest -o bin/bpf-kernel-check ./cmd/bpf-kernel-check
+
+demo: deps build
+	bin/bpf-kernel-check demo --out bin/demo
+
+# Packages one after the other, so that no more than two VMs run at a time.
+test: test-deps vet
+	$(GO) test -p 1 -timeout 30m ./...
+
+vet:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./...
+
+# The tests that boot no VM.
+unit:
+	$(GO) test -short $$($(GO) list ./... | grep -v -e /cmd/ -e '/shard$$')
+
+# Ratios from interleaved runs; see the comment of each benchmark.
+bench:
+	$(GO) test -run '^$$' -bench Boot -benchtime 5x -timeout 30m ./shard/qemu
+
+# Every fuzz target for FUZZTIME.
+FUZZTIME = 2m
+fuzz:
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \
+		echo "$$target in $$(dirname $$file)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname $$file)" || exit 1; \
+	done
+
+# Needs Debian's clang, llvm and libbpf-dev.
+generate:
+	$(GO) generate ./guest/tracer
+
+clean:
+	rm -rf bin guest/programs

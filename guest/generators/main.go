@@ -1,0 +1,97 @@
+// Command generators is many small programs in one static binary. Each makes
+// one kind of event happen, for a tracer to report, and prints what it did as
+// one line of JSON. It is chosen by the name the binary is called by, or by
+// its first argument:
+//
+//	generators fork_exit
+//
+// A tracer must see each event once and as coming from a process of one
+// thread. So all the acting is done on the process's first thread, whose tid
+// is its pid, and a fork is a bare clone(2) whose child never returns into the
+// Go runtime (see fork).
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	// The main goroutine stays on the thread that runs init functions, which
+	// is the process's first.
+	runtime.LockOSThread()
+}
+
+func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+
+// generator does its work and returns what it did. One that replaces its
+// program prints by itself and returns only when that did not work.
+type generator func(args []string, stdout *os.File) (object, error)
+
+// table is a function, because nothing at package level is to change.
+func table() map[string]generator {
+	return map[string]generator{
+		"do_nothing":                          doNothing,
+		"fork_exit":                           forkExit,
+		"marker":                              marker,
+		"fork_exec":                           forkExec,
+		"create_rename_delete_file":           fileOperations,
+		"create_rename_delete_file_container": containerFileOperations,
+		"setreuid":                            setreuid,
+		"setregid":                            setregid,
+		"tty_write":                           ttyWrite,
+		"tcpv4_connect":                       tcpv4Connect,
+		"tcpv6_connect":                       tcpv6Connect,
+		"ptrace":                              ptrace,
+		"shmget":                              shmget,
+		"memfd_create_exec":                   memfdCreateExec,
+	}
+}
+
+func run(args []string, stdout, stderr *os.File) int {
+	name, rest := "", []string(nil)
+	if len(args) > 0 {
+		name, rest = filepath.Base(args[0]), args[1:]
+	}
+	generators := table()
+	if generators[name] == nil && len(rest) > 0 {
+		name, rest = rest[0], rest[1:]
+	}
+	g := generators[name]
+	if g == nil {
+		stderr.WriteString("generators: no generator " + quote(name) + ": want one of " + names(generators) + "\n")
+		return 2
+	}
+	// Events name the process by it, and the binary may be called otherwise.
+	if err := setComm(name); err != nil {
+		stderr.WriteString(name + ": " + err.Error() + "\n")
+		return 1
+	}
+	did, err := g(rest, stdout)
+	if err == nil && did != nil {
+		_, err = stdout.WriteString(did.line())
+	}
+	if err != nil {
+		stderr.WriteString(name + ": " + strings.ReplaceAll(err.Error(), "\n", " ") + "\n")
+		return 1
+	}
+	return 0
+}
+
+func doNothing([]string, *os.File) (object, error) { return nil, nil }
+
+// setComm names the calling thread, which is the process's first.
+func setComm(name string) error {
+	b := append([]byte(name), 0)
+	return wrap("set the process's name", unix.Prctl(unix.PR_SET_NAME, address(&b[0]), 0, 0, 0))
+}
+
+func names(generators map[string]generator) string {
+	return strings.Join(slices.Sorted(maps.Keys(generators)), ", ")
+}

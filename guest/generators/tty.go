@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// ttyWrite writes to a serial terminal: the one named by its argument, or the
+// first that there is.
+func ttyWrite(args []string, _ *os.File) (object, error) {
+	candidates := args
+	if len(candidates) == 0 {
+		candidates = []string{"/dev/ttyS0", "/dev/ttyAMA0", "/dev/hvc0"}
+		if runtime.GOARCH == "arm64" {
+			candidates = []string{"/dev/ttyAMA0", "/dev/ttyS0", "/dev/hvc0"}
+		}
+	}
+	err := errors.New("no serial terminal given")
+	for _, name := range candidates {
+		var did object
+		if did, err = writeTTY(name); err == nil {
+			return did, nil
+		}
+		if len(args) > 0 {
+			break
+		}
+	}
+	return nil, err
+}
+
+func writeTTY(name string) (object, error) {
+	// Without blocking: opening one waits for a carrier. It must not become
+	// the controlling terminal either.
+	fd, err := unix.Openat(unix.AT_FDCWD, name, unix.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, wrap("open "+name, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return nil, wrap("make "+name+" block", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, wrap("stat "+name, err)
+	}
+	// A port that is not there can be opened, but not asked.
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		return nil, wrap("ask "+name+" for its settings", err)
+	}
+	text := []byte("--- OK\n")
+	if n, err := unix.Write(fd, text); n != len(text) || err != nil {
+		return nil, wrap("write to "+name, short(err))
+	}
+	return object{}.
+		num("pid", int64(unix.Getpid())).
+		text("tty", name).
+		unsigned("major", uint64(unix.Major(uint64(st.Rdev)))).
+		unsigned("minor", uint64(unix.Minor(uint64(st.Rdev)))), nil
+}

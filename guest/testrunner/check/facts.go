@@ -1,0 +1,95 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Facts is what the machine itself says, to hold events against.
+type Facts struct {
+	NS        map[string]uint64 `json:"ns"`   // inode numbers of /proc/self/ns/*
+	IPv6      bool              `json:"ipv6"` // /proc/sys/net/ipv6 is there
+	Overlayfs bool              `json:"overlayfs"`
+	Arch      string            `json:"arch"`     // as GOARCH
+	Release   string            `json:"release"`  // uname -r
+	LastCap   int               `json:"last_cap"` // /proc/sys/kernel/cap_last_cap; 0: not known, 40
+	Dir       string            `json:"dir"`      // the generators' working directory; empty: /
+}
+
+// ParseFacts reads facts as JSON, either bare or as a member "facts" of an
+// object, as the captured streams have them beside a member "kernel".
+func ParseFacts(b []byte) (Facts, error) {
+	var file struct {
+		Kernel string          `json:"kernel"`
+		Facts  json.RawMessage `json:"facts"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
+		return Facts{}, fmt.Errorf("read facts: %w", err)
+	}
+	if file.Facts != nil {
+		b = file.Facts
+	}
+	var f Facts
+	if err := json.Unmarshal(b, &f); err != nil {
+		return Facts{}, fmt.Errorf("read facts: %w", err)
+	}
+	if f.Arch == "" {
+		f.Arch = "amd64"
+		if strings.HasSuffix(file.Kernel, "-arm64") {
+			f.Arch = "arm64"
+		}
+	}
+	return f, nil
+}
+
+// BPFTramp says whether this kernel can have BPF trampolines: x86-64 has them
+// on every kernel that EventsTrace supports, arm64 from 6.4 on.
+func (f Facts) BPFTramp() bool {
+	if f.Arch != "arm64" {
+		return true
+	}
+	major, rest, _ := strings.Cut(f.Release, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	minor = minor[:len(minor)-len(strings.TrimLeft(minor, "0123456789"))]
+	x, err1 := strconv.Atoi(major)
+	y, err2 := strconv.Atoi(minor)
+	if err1 != nil || err2 != nil {
+		return true
+	}
+	return x > 6 || x == 6 && y >= 4
+}
+
+// allCaps is the full capability set as EventsTrace prints it.
+func (f Facts) allCaps() string {
+	last := f.LastCap
+	if last <= 0 || last > 62 {
+		last = 40
+	}
+	return strconv.FormatUint(1<<(last+1)-1, 10)
+}
+
+// value is the fact a test's table names. ok is false when this machine has
+// no such fact, as a kernel without time namespaces: the field is then not
+// checked.
+func (f Facts) value(path string) (v any, ok bool) {
+	if ns, found := strings.CutPrefix(path, "ns."); found {
+		id, ok := f.NS[ns]
+		return id, ok
+	}
+	dir := strings.TrimSuffix(f.Dir, "/")
+	switch path {
+	case "ipv6":
+		return f.IPv6, true
+	case "bpf_tramp":
+		return f.BPFTramp(), true
+	case "all_caps":
+		return f.allCaps(), true
+	case "dir":
+		return dir + strings.Repeat("/", 1-min(1, len(dir))), true
+	case "do_nothing":
+		return dir + "/do_nothing", true
+	}
+	return nil, false
+}

@@ -1,0 +1,76 @@
+package check
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// VerifyStream holds the tracer's output as a whole: every line is a JSON
+// object within the limit, nothing was lost, and the tracer did not end early.
+// It is a test of its own, because a line that cannot be read belongs to no
+// other test, and must not go unseen.
+func VerifyStream(r Run) Result {
+	var details []string
+	count := func(n int, what string) {
+		if n > 0 {
+			details = append(details, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	c := r.Log.Counts
+	count(c.Invalid, "line(s) of its output are no JSON object")
+	count(c.Long, "line(s) of its output are longer than the limit")
+	count(c.Lost, "line(s) of its output say that it lost events")
+	count(c.Evicted, fmt.Sprintf("event(s) did not fit into the %d MiB that are kept of its output", MaxKept>>20))
+	for _, s := range r.Log.Strange {
+		details = append(details, "  "+s)
+	}
+	if marks := lostMarks(r.Stderr); len(marks) > 0 {
+		details = append(details, "on its stderr it said that it lost events:")
+		details = append(details, marks...)
+	}
+	if r.Ended != "" {
+		details = append(details, "EventsTrace ended before the tests did: "+r.Ended)
+	}
+	res := Result{Name: StreamTest, Verdict: wire.TestPass}
+	if len(details) > 0 {
+		res.Verdict, res.Details = wire.TestFail, strings.Join(details, "\n")
+	}
+	return res
+}
+
+// lostMarks finds lines such as "lost 12 FILE_MODIFY events".
+func lostMarks(stderr string) []string {
+	var marks []string
+	var mark *regexp.Regexp
+	for line := range strings.Lines(stderr) {
+		// libbpf's log is long, and on an emulated processor matching all of
+		// it is not cheap.
+		if len(marks) >= maxStrange || !strings.Contains(line, "ost ") {
+			continue
+		}
+		if mark == nil {
+			mark = regexp.MustCompile(`(?i)\blost [1-9][0-9]* (\w+ )?events?\b`)
+		}
+		if mark.MatchString(line) {
+			marks = append(marks, "  "+clip(strings.TrimRight(line, "\r\n"), maxExcerpt))
+		}
+	}
+	return marks
+}
+
+// Marker finds the line of the first event about any of the marker's
+// processes. Everything that happened before the marker was started stands
+// before it, because EventsTrace's events pass through one ring buffer, in
+// order. It returns 0 when there is none yet.
+func Marker(l *Log, pids ...int64) int {
+	first := 0
+	for _, pid := range pids {
+		if about := l.About(pid); len(about) > 0 && (first == 0 || about[0].Line < first) {
+			first = about[0].Line
+		}
+	}
+	return first
+}

@@ -1,0 +1,311 @@
+// Package check holds what must be true of EventsTrace's output: the table of
+// tests, and the functions that hold a test against the events of a run. It is
+// pure: the same log, outputs and facts give the same results, whether they
+// come from a live run or from captured files.
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// Names of the two tests that are about the tracer as a whole.
+const (
+	StartTest  = "Start"  // the tracer started and said that it is ready
+	StreamTest = "Stream" // all it printed was whole, and it ran to the end
+)
+
+// Run is all that is known about one run of the tracer.
+type Run struct {
+	Build   Build
+	Facts   Facts
+	Outputs map[string]Output // by generator
+	Log     *Log
+	Stderr  string // what the tracer printed there, or its beginning and end
+	Ended   string // why the tracer is gone; empty: it runs
+	Fence   int    // line of the marker's first event, after which none may come; 0: not seen
+}
+
+// Result is the outcome of a test.
+type Result struct {
+	Name    string
+	Verdict string        // of package wire
+	Details string        // lines: why it did not pass
+	Missing bool          // an event is missing, which may still be on its way
+	Last    time.Duration // when the last of its events was read
+}
+
+// Verify holds one test against a run.
+func Verify(t Test, r Run) Result {
+	if reason := unknown(t, r); reason != "" {
+		return Result{Name: t.Name, Verdict: wire.TestSkip, Details: reason}
+	}
+	if t.IPv6 && !r.Facts.IPv6 {
+		return Result{Name: t.Name, Verdict: wire.TestSkip, Details: "this kernel has no IPv6 (no /proc/sys/net/ipv6)"}
+	}
+	if t.Generator == "" {
+		return verifyInit(t, r)
+	}
+	v := verifier{test: t, run: r}
+	out, ran := r.Outputs[t.Generator]
+	if !ran {
+		v.fail("the generator %s did not run", t.Generator)
+		return v.result()
+	}
+	var err error
+	if v.printed, err = out.Parse(); err != nil {
+		if t.Overlayfs && !r.Facts.Overlayfs {
+			return Result{Name: t.Name, Verdict: wire.TestSkip, Details: fmt.Sprintf("no overlayfs on this kernel, neither built in nor as a loaded module: %s", err)}
+		}
+		v.fail("the generator %s: %s", t.Generator, err)
+		return v.result()
+	}
+	for i, e := range t.Expect {
+		v.expect(i, e)
+	}
+	v.order()
+	return v.result()
+}
+
+// unknown tells why the binary under test cannot print what a test needs.
+func unknown(t Test, r Run) string {
+	for _, e := range t.Expect {
+		if o := option(e.Type); o != "" && !r.Build.Has(o) {
+			return fmt.Sprintf("this EventsTrace does not know %s events: its --help has no --%s", e.Type, o)
+		}
+	}
+	if len(t.Init) == 0 {
+		return ""
+	}
+	if !r.Build.Has("print-features-on-init") {
+		return "this EventsTrace prints no features: its --help has no --print-features-on-init"
+	}
+	if r.Log.Init != nil && r.Log.Init.Old {
+		return "this EventsTrace prints no features: its init line is the one of builds before 2022-09"
+	}
+	return ""
+}
+
+func verifyInit(t Test, r Run) Result {
+	v := verifier{test: t, run: r}
+	if r.Log.Init == nil {
+		v.fail("no init line was seen")
+		return v.result()
+	}
+	if rows := v.compare(t.Init, r.Log.Init.Fields); wrong(rows) > 0 {
+		v.fail("the init line, line %d, is not as expected:", r.Log.Init.Line)
+		v.table(rows)
+	}
+	return v.result()
+}
+
+// verifier gathers what is wrong with one test.
+type verifier struct {
+	test    Test
+	run     Run
+	printed Object
+	found   []*Event // by index of Expect; nil: not found
+	details []string
+	missing bool
+	last    time.Duration
+}
+
+func (v *verifier) fail(format string, args ...any) {
+	v.details = append(v.details, fmt.Sprintf(format, args...))
+}
+
+func (v *verifier) result() Result {
+	res := Result{Name: v.test.Name, Verdict: wire.TestPass, Missing: v.missing, Last: v.last}
+	if len(v.details) > 0 {
+		res.Verdict = wire.TestFail
+		if v.missing && v.run.Ended != "" {
+			v.fail("EventsTrace ended: %s", v.run.Ended)
+		}
+		if v.printed != nil {
+			v.fail("%s printed: %s", v.test.Generator, show(map[string]any(v.printed)))
+		}
+		res.Details = strings.Join(v.details, "\n")
+	}
+	return res
+}
+
+// want resolves what a field must be. ok is false when there is nothing to
+// hold it against.
+func (v *verifier) want(f Field) (want any, ok bool, err error) {
+	ref, isRef := f.Want.(Ref)
+	if !isRef {
+		return f.Want, true, nil
+	}
+	switch ref.From {
+	case FromGenerator:
+		if w, ok := v.printed.Lookup(ref.Path); ok {
+			return w, true, nil
+		}
+		if ref.Else != nil {
+			return ref.Else, true, nil
+		}
+		return nil, false, fmt.Errorf("the generator %s did not print %q", v.test.Generator, ref.Path)
+	case FromFacts:
+		w, ok := v.run.Facts.value(ref.Path)
+		return w, ok, nil
+	case FromEvent:
+		if ref.Expect >= len(v.found) || v.found[ref.Expect] == nil {
+			return nil, false, fmt.Errorf("not looked for: the event it follows from is missing")
+		}
+		w, ok := v.found[ref.Expect].Fields().Lookup(ref.Path)
+		if !ok {
+			return nil, false, fmt.Errorf("not looked for: %s is missing in the event it follows from", ref.Path)
+		}
+		return w, true, nil
+	}
+	return nil, false, fmt.Errorf("the table of tests has a reference to nowhere: %+v", ref)
+}
+
+// expect looks for one event and says what is wrong with it.
+func (v *verifier) expect(i int, e Expect) {
+	v.found = append(v.found, nil)
+	pid, selector, err := v.process(e)
+	if err != nil {
+		v.fail("%s: %s", e.Type, err)
+		return
+	}
+	// All events of this type and process, and those among them that are
+	// meant by this Expect.
+	var own, meant []*Event
+	for _, ev := range v.run.Log.Of(e.Type, pid) {
+		o := ev.Fields()
+		if got, ok := o.Lookup(selector.Path); !ok || !equal(got, pid) {
+			continue
+		}
+		own = append(own, ev)
+		if v.identified(e, o) {
+			meant = append(meant, ev)
+		}
+	}
+	switch {
+	case len(meant) == 0:
+		v.missing = true
+		v.notSeen(e, pid)
+	default:
+		v.found[i] = meant[0]
+		v.last = max(v.last, meant[0].At)
+		if rows := v.compare(e.Fields, meant[0].Fields()); wrong(rows) > 0 {
+			v.fail("%s, line %d, is not as expected:", e.Type, meant[0].Line)
+			v.show(rows, meant[0])
+		}
+		if len(meant) > 1 {
+			v.fail("%s came %d times, want once: lines %s. The second:", e.Type, len(meant), lines(meant))
+			v.show(v.compare(e.Fields, meant[1].Fields()), meant[1])
+		}
+		v.late(e, pid, meant[len(meant)-1])
+	}
+	if !e.Others && i == v.lastOf(e.Type) {
+		v.strangers(e, own)
+	}
+}
+
+// late reports an event that came behind one which only happened after it. All
+// pass through one ring buffer, so a tracer must have held it back.
+func (v *verifier) late(e Expect, pid int64, ev *Event) {
+	var behind *Event
+	why := ""
+	if exits := v.run.Log.Of("PROCESS_EXIT", pid); len(exits) > 0 && exits[len(exits)-1].Line < ev.Line {
+		behind, why = exits[len(exits)-1], "the end of the same process"
+	} else if v.run.Fence > 0 && v.run.Fence < ev.Line {
+		behind, why = v.run.Log.at(v.run.Fence), "the first event of a process that was started after the generator had ended"
+	}
+	if behind == nil {
+		return
+	}
+	after := ""
+	if ms := (ev.At - behind.At).Milliseconds(); ms > 0 {
+		after = fmt.Sprintf(", %d ms later", ms)
+	}
+	v.fail("%s came late: line %d is behind line %d%s, %s", e.Type, ev.Line, behind.Line, after, why)
+	v.show(v.compare(e.Fields, ev.Fields()), ev)
+}
+
+// process resolves the field that selects the process of an event.
+func (v *verifier) process(e Expect) (int64, Field, error) {
+	for _, f := range e.Fields {
+		if !f.ID || !strings.HasSuffix(f.Path, "tgid") {
+			continue
+		}
+		w, _, err := v.want(f)
+		if err != nil {
+			return 0, f, err
+		}
+		pid, ok := asInt(w)
+		if !ok {
+			return 0, f, fmt.Errorf("%s is to be %s, which is no pid", f.Path, show(w))
+		}
+		return pid, f, nil
+	}
+	return 0, Field{}, fmt.Errorf("the table of tests names no process for it")
+}
+
+func (v *verifier) identified(e Expect, o Object) bool {
+	for _, f := range e.Fields {
+		if f.ID && !v.compareField(f, o).ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *verifier) lastOf(event string) int {
+	last := -1
+	for i, e := range v.test.Expect {
+		if e.Type == event {
+			last = i
+		}
+	}
+	return last
+}
+
+// strangers reports events of the expected type and process that no Expect
+// means. When one is missing, they were already shown as what came instead.
+func (v *verifier) strangers(e Expect, own []*Event) {
+	var meant []Expect
+	for i, other := range v.test.Expect {
+		if other.Type != e.Type {
+			continue
+		}
+		if i >= len(v.found) || v.found[i] == nil {
+			return
+		}
+		meant = append(meant, other)
+	}
+	for _, ev := range own {
+		o := ev.Fields()
+		if slices.ContainsFunc(meant, func(other Expect) bool { return v.identified(other, o) }) {
+			continue
+		}
+		v.fail("%s, line %d, is one more of its type than expected of this process:", e.Type, ev.Line)
+		v.fail("  the line: %s", clip(string(ev.Raw), maxRaw))
+	}
+}
+
+func (v *verifier) order() {
+	if !v.test.Ordered || slices.Contains(v.found, nil) {
+		return
+	}
+	if !slices.IsSortedFunc(v.found, func(a, b *Event) int { return a.Line - b.Line }) {
+		v.fail("the events came in a wrong order: lines %s, want them ascending", lines(v.found))
+	}
+}
+
+func lines(events []*Event) string {
+	var b strings.Builder
+	for i, e := range events {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, e.Line)
+	}
+	return b.String()
+}

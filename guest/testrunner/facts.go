@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"golang.org/x/sys/unix"
+)
+
+// readFacts asks this machine. What cannot be read is left out; the fields
+// that need it are then not checked.
+func readFacts(dir string) check.Facts {
+	f := check.Facts{
+		NS:        map[string]uint64{},
+		Arch:      runtime.GOARCH,
+		Overlayfs: hasOverlayfs(),
+		Dir:       dir,
+	}
+	for _, ns := range []string{"uts", "ipc", "mnt", "net", "cgroup", "time", "pid"} {
+		var st unix.Stat_t
+		if unix.Stat("/proc/self/ns/"+ns, &st) == nil {
+			f.NS[ns] = st.Ino
+		}
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+		f.IPv6 = true
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		f.Release = unix.ByteSliceToString(u.Release[:])
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
+		f.LastCap, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	}
+	return f
+}
+
+// hasOverlayfs tells whether overlayfs is built in or its module is loaded.
+func hasOverlayfs() bool {
+	b, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(b) {
+		if f := bytes.Fields(line); len(f) > 0 && string(f[len(f)-1]) == "overlay" {
+			return true
+		}
+	}
+	return false
+}

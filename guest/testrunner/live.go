@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// markerGenerator forks a child once all other generators have ended: when an
+// event about it comes, all events before it have come.
+const markerGenerator = "marker"
+
+// session is one live run.
+type session struct {
+	opt     options
+	print   *printer
+	machine machine
+
+	facts check.Facts
+	build check.Build
+	mu    sync.Mutex
+	ran   map[string]*generated
+}
+
+// generated is a generator that ran.
+type generated struct {
+	out        check.Output
+	start, end time.Duration // since the tracer's start
+}
+
+func (s *session) run(ctx context.Context) {
+	s.print.started(check.StartTest)
+	s.facts = s.machine.facts(s.opt.dir)
+	s.build = askHelp(ctx, s.opt.tracer, s.opt.limits.help)
+	// Before the tracer runs, so that it makes no events. Without it fork_exec
+	// fails and says so.
+	_ = placeDoNothing(s.opt.generators, s.opt.dir)
+
+	started := s.machine.now()
+	t, err := startTracer(s.opt.tracer, s.build.Args(s.facts.BPFTramp()), s.machine.now)
+	if err != nil {
+		s.notStarted(fmt.Sprintf("start EventsTrace: %s", err), s.machine.now().Sub(started))
+		return
+	}
+	defer t.kill()
+	why := s.awaitReady(ctx, t)
+	load := s.machine.now().Sub(started)
+	s.print.phase("load", load)
+	if why != "" {
+		s.print.stderr(t.stderr.String())
+		s.notStarted(why, load)
+		return
+	}
+	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestPass}, load)
+	s.generate(ctx, started)
+	s.judge(ctx, t, started)
+	tests := s.machine.now().Sub(started) - load
+	s.print.phase("test", tests)
+	s.print.note(fmt.Sprintf("EventsTrace was ready after %.2fs; the tests took %.2fs", load.Seconds(), tests.Seconds()))
+}
+
+// awaitReady returns why the tracer did not get ready.
+func (s *session) awaitReady(ctx context.Context, t *tracer) string {
+	timer := time.NewTimer(s.opt.limits.ready)
+	defer timer.Stop()
+	why := ""
+	select {
+	case <-t.ready:
+	case <-t.ended:
+		why = "EventsTrace ended before it was ready: " + t.why
+	case <-timer.C:
+		why = fmt.Sprintf("EventsTrace runs, but was not ready within %s: no line with \"probes_initialized\": true", s.opt.limits.ready)
+	case <-ctx.Done():
+		why = "interrupted before EventsTrace was ready"
+	}
+	log := t.snapshot()
+	if why == "" || log.Init != nil {
+		return ""
+	}
+	why += fmt.Sprintf("\nit printed %d lines on stdout", log.Lines)
+	for _, line := range log.Strange {
+		why += "\n  " + line
+	}
+	return why
+}
+
+// notStarted fails all tests: without a tracer nothing was tested.
+func (s *session) notStarted(why string, took time.Duration) {
+	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: why}, took)
+	for _, t := range s.opt.tests() {
+		s.print.started(t.Name)
+		s.print.ended(check.Result{Name: t.Name, Verdict: wire.TestFail, Details: "not run: EventsTrace did not start, see " + check.StartTest}, 0)
+	}
+	s.print.started(check.StreamTest)
+	s.print.ended(check.Result{Name: check.StreamTest, Verdict: wire.TestFail, Details: "not run: EventsTrace did not start, see " + check.StartTest}, 0)
+}
+
+// generate runs the generators of all selected tests, several at a time: each
+// has its own files, ports and pids.
+func (s *session) generate(ctx context.Context, started time.Time) {
+	s.ran = map[string]*generated{}
+	var order []string
+	users := map[string][]string{}
+	for _, t := range s.opt.tests() {
+		if t.Generator == "" {
+			s.print.started(t.Name)
+			continue
+		}
+		if users[t.Generator] == nil {
+			order = append(order, t.Generator)
+		}
+		users[t.Generator] = append(users[t.Generator], t.Name)
+	}
+	slots := make(chan struct{}, max(2, runtime.NumCPU()))
+	var wg sync.WaitGroup
+	for _, name := range order {
+		slots <- struct{}{}
+		for _, test := range users[name] {
+			s.print.started(test)
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			s.generateOne(ctx, name, started)
+		})
+	}
+	wg.Wait()
+}
+
+func (s *session) generateOne(ctx context.Context, name string, started time.Time) check.Output {
+	g := &generated{start: s.machine.now().Sub(started)}
+	g.out = runGenerator(ctx, s.opt, name)
+	g.end = s.machine.now().Sub(started)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ran[name] = g
+	return g.out
+}
+
+// judge waits until every event that will come has come, and prints the
+// verdicts.
+func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
+	s.print.started(check.StreamTest)
+	pids, problem := s.mark(ctx, started)
+	if problem == "" {
+		t.await(pids...)
+		if !s.awaitFence(ctx, t) {
+			problem = fmt.Sprintf("no event about the marker, processes %s, came within %s", join(pids), s.opt.limits.fence)
+		}
+	}
+	// Whether an event comes twice shows only in what comes after it.
+	pause(ctx, s.opt.limits.settle, t.ended)
+	s.facts.Overlayfs = s.machine.facts(s.opt.dir).Overlayfs // the mount may have loaded it
+	results := s.verify(t, pids)
+	if missing(results) && t.gone() == "" {
+		pause(ctx, s.opt.limits.grace, t.ended)
+		results = s.verify(t, pids)
+	}
+	t.kill()
+	s.print.stderr(t.stderr.String())
+	for _, r := range results {
+		if r.Name == check.StreamTest && r.Verdict == wire.TestPass && problem != "" {
+			r.Verdict, r.Details = wire.TestFail, problem
+		}
+		s.print.ended(r, s.took(r))
+	}
+}
+
+// awaitFence waits for the marker's first event: the limit is for a tracer that
+// prints nothing, not for one that has much to print before it.
+func (s *session) awaitFence(ctx context.Context, t *tracer) bool {
+	for limit := s.opt.limits.ready; limit > 0; limit -= s.opt.limits.fence {
+		before := t.snapshot().Lines
+		if pause(ctx, s.opt.limits.fence, t.fence, t.ended) {
+			return true
+		}
+		if t.snapshot().Lines == before {
+			return false
+		}
+	}
+	return false
+}
+
+// mark runs the marker and returns its processes.
+func (s *session) mark(ctx context.Context, started time.Time) (pids []int64, problem string) {
+	out := s.generateOne(ctx, markerGenerator, started)
+	o, err := out.Parse()
+	if err != nil {
+		return nil, fmt.Sprintf("the generator %s: %s", markerGenerator, err)
+	}
+	for _, key := range []string{"tgid", "child_pid"} {
+		if pid, ok := o.Int(key); ok {
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		return nil, fmt.Sprintf("the generator %s printed no pid", markerGenerator)
+	}
+	return pids, ""
+}
+
+func (s *session) verify(t *tracer, marker []int64) []check.Result {
+	r := check.Run{
+		Build:   s.build,
+		Facts:   s.facts,
+		Outputs: map[string]check.Output{},
+		Ended:   t.gone(), // before the log is taken: what it printed to its end is in it
+		Log:     t.snapshot(),
+		Stderr:  t.stderr.String(),
+	}
+	r.Fence = check.Marker(r.Log, marker...)
+	for name, g := range s.ran {
+		r.Outputs[name] = g.out
+	}
+	var results []check.Result
+	for _, test := range s.opt.tests() {
+		results = append(results, check.Verify(test, r))
+	}
+	return append(results, check.VerifyStream(r))
+}
+
+// took is the time from the start of a test's generator to its last event.
+func (s *session) took(r check.Result) time.Duration {
+	for _, t := range s.opt.tests() {
+		if g := s.ran[t.Generator]; t.Name == r.Name && g != nil {
+			return max(g.end, r.Last) - g.start
+		}
+	}
+	return 0
+}
+
+func missing(results []check.Result) bool {
+	for _, r := range results {
+		if r.Missing {
+			return true
+		}
+	}
+	return false
+}
+
+// pause waits until one of the channels is closed, and tells whether that
+// happened in time.
+func pause(ctx context.Context, d time.Duration, first <-chan struct{}, more ...<-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var second <-chan struct{}
+	if len(more) > 0 {
+		second = more[0]
+	}
+	select {
+	case <-first:
+		return true
+	case <-second:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func join(pids []int64) string {
+	var words []string
+	for _, pid := range pids {
+		words = append(words, fmt.Sprint(pid))
+	}
+	return strings.Join(words, " and ")
+}

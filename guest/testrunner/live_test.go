@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/google/go-cmp/cmp"
+)
+
+// The options of a current build, and of one before 2022-09.
+const (
+	newHelp = "  -a, --all\n --file-create --file-delete --file-rename --file-modify --process-fork --process-exec --process-exit --process-setuid --process-setgid --process-tty-write --process-memfd-create --process-shmget --process-ptrace --net-conn-accept --net-conn-attempt --net-conn-closed\n  -i, --print-features-on-init  x\n  -u, --unbuffer-stdout  x\n  -v, --libbpf-verbose\n"
+	oldHelp = "  -a, --all\n --file-create --file-delete --file-rename --process-fork --process-exec --process-exit --process-setuid --process-setgid --net-conn-accept --net-conn-attempt --net-conn-closed\n  -i, --print-initialized  x\n  -t, --set-bpf-tramp\n  -u, --unbuffer-stdout  x\n"
+)
+
+// install puts the fake programs and what they need into a directory, and
+// returns testrunner's arguments.
+func install(t *testing.T, p plan, s *stream) (dir string, args []string) {
+	t.Helper()
+	dir = t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer, generators := filepath.Join(dir, "EventsTrace"), filepath.Join(dir, "generators")
+	for _, name := range []string{tracer, generators} {
+		if err := os.Symlink(self, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Help == "" {
+		p.Help = newHelp
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "plan"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, dir)
+	return dir, []string{"--events-trace", tracer, "--generators", generators, "--dir", dir, "--timeout", "60s"}
+}
+
+func everything() []string {
+	return append(append([]string{check.StartTest}, everyTestBut()...), check.StreamTest)
+}
+
+func TestLive(t *testing.T) {
+	none := func(*testing.T, *stream) {}
+	const gen = `"tgid":622,` // create_rename_delete_file
+	afterShmget := []string{"FileCreateContainer", "FileRenameContainer", "FileDeleteContainer", "Ptrace", "MemfdCreate", check.StreamTest}
+	for _, tt := range []struct {
+		name  string
+		plan  plan
+		spoil func(t *testing.T, s *stream)
+		args  []string
+		want  []string // tests that fail
+	}{
+		{"good", plan{}, none, nil, nil},
+		{"no-help", plan{Help: "?"}, none, nil, nil},
+		{"never-ready", plan{First: 20, Stderr: "libbpf: loading object\n"}, func(_ *testing.T, s *stream) { s.drop(0) }, []string{"--timeout", "5s"}, everything()},
+		{"silent", plan{NoEvents: true}, none, []string{"--timeout", "5s"}, everything()},
+		{"dies-at-start", plan{NoEvents: true, Exit: 1, Stderr: "libbpf: prog 'x': BPF program load failed: -22\nCould not load event probes: -22\n"}, none, nil, everything()},
+		{"dies-in-the-middle", plan{First: 134, Exit: 3, Stderr: "libbpf: log\n"}, none, nil, afterShmget},
+		{"killed-in-the-middle", plan{First: 134, Signal: true}, none, nil, afterShmget},
+		{"ends-after-all-events", plan{Exit: 4}, none, nil, []string{check.StreamTest}},
+		{"closes-its-stdout", plan{First: 134, CloseStdout: true}, none, nil, afterShmget},
+		{"doubled", plan{}, func(t *testing.T, s *stream) {
+			s.lines = append(s.lines, s.lines[s.find(t, "FILE_RENAME", gen)])
+		}, nil, []string{"FileRename"}},
+		{"late", plan{}, func(t *testing.T, s *stream) {
+			i := s.find(t, "FILE_DELETE", gen)
+			line := s.lines[i]
+			s.drop(i)
+			s.lines = append(s.lines, line)
+		}, nil, []string{"FileDelete"}},
+		{"missing", plan{Stderr: "libbpf: all is well\n"}, func(t *testing.T, s *stream) {
+			s.drop(s.find(t, "FILE_RENAME", gen))
+			s.drop(s.find(t, "PROCESS_SHMGET", ""))
+		}, nil, []string{"FileRename", "Shmget"}},
+		{"changed", plan{}, func(t *testing.T, s *stream) {
+			i := s.find(t, "FILE_CREATE", gen)
+			s.lines[i] = strings.Replace(s.lines[i], `"mode":100644`, `"mode":100600`, 1)
+		}, nil, []string{"FileCreate"}},
+		{"invalid-json", plan{}, func(t *testing.T, s *stream) {
+			i := s.find(t, "FILE_CREATE", gen)
+			s.lines[i] = s.lines[i][:100]
+		}, nil, []string{"FileCreate", check.StreamTest}},
+		{"line-of-1-MiB", plan{}, func(t *testing.T, s *stream) {
+			s.insert(9, `{"event_type":"X","x":"`+strings.Repeat("x", 1<<20)+`"}`)
+		}, nil, nil},
+		{"flood-of-100-MB", plan{Flood: 100 << 20}, none, nil, nil},
+		{"flood-of-100-MB-in-a-line", plan{FloodLine: 100 << 20}, none, []string{"--run", "Setuid|Setgid"}, []string{check.StreamTest}},
+		{"stderr-flood", plan{Stderr: strings.Repeat("libbpf: verbose\n", 100_000)}, none, nil, nil},
+		{"lost-on-stderr", plan{Stderr: "tracer: lost 12 FILE_MODIFY events: the ring buffer was full\n"}, none, nil, []string{check.StreamTest}},
+		{"generator-fails", plan{}, func(_ *testing.T, s *stream) { s.outputs["setreuid"] = "fail" }, nil, []string{"Setuid"}},
+		{"generator-hangs", plan{}, func(_ *testing.T, s *stream) { s.outputs["setreuid"] = "hang" }, []string{"--timeout", "30s"}, []string{"Setuid"}},
+		{"no-marker-event", plan{}, func(_ *testing.T, s *stream) { s.lines = s.lines[:len(s.lines)-1] }, []string{"--timeout", "30s"}, []string{check.StreamTest}},
+		{"marker-fails", plan{}, func(_ *testing.T, s *stream) { s.outputs[markerGenerator] = "fail" }, nil, []string{check.StreamTest}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.plan.Flood+tt.plan.FloodLine == 0 { // those would starve the others
+				t.Parallel()
+			}
+			s := fullStream(t)
+			tt.spoil(t, s)
+			dir, args := install(t, tt.plan, s)
+			o := testRun(t, append(args, tt.args...)...)
+			if d := cmp.Diff(tt.want, o.failed()); d != "" {
+				t.Errorf("failed tests (-want +got):\n%s\n%s", d, shortened(failures(o.stdout)))
+			}
+			if (o.code == exitPass) != (len(tt.want) == 0) {
+				t.Errorf("exit status %d", o.code)
+			}
+			for name, v := range o.verdicts() {
+				if v == wire.TestSkip {
+					t.Errorf("%s was skipped: %s", name, o.output(name))
+				}
+			}
+			if d := cmp.Diff([]string{"load", "test"}[:len(o.phases)], o.phases); d != "" || len(o.phases) == 0 {
+				t.Errorf("phases: %v", o.phases)
+			}
+			if tt.plan.Stderr != "" && len(tt.want) > 0 && strings.Count(o.stdout, strings.SplitN(tt.plan.Stderr, "\n", 2)[0]) == 0 {
+				t.Error("the tracer's stderr is not in the output")
+			}
+			if strings.Count(o.stdout, "EventsTrace's stderr") > 1 {
+				t.Error("the tracer's stderr is shown more than once")
+			}
+			if len(tt.want) > 0 {
+				golden(t, "live-"+tt.name, strings.ReplaceAll(shortened(failures(o.stdout)), dir, "DIR"))
+			}
+		})
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, tt := range []struct{ name, help, want string }{
+		{"new", newHelp, "--all --print-features-on-init --unbuffer-stdout --libbpf-verbose"},
+		{"old", oldHelp, "--all --print-initialized --set-bpf-tramp --unbuffer-stdout"},
+		{"none", "what?", "--all --print-features-on-init --unbuffer-stdout --libbpf-verbose"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, args := install(t, plan{Help: tt.help}, fullStream(t))
+			testRun(t, append(args, "--run", "Setuid")...)
+			got, err := os.ReadFile(filepath.Join(dir, "args"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != tt.want {
+				t.Errorf("started with %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// An older build lacks events, and fields of those it has: the tests of the
+// former are skipped, those of the latter pass.
+func TestOlderBuild(t *testing.T) {
+	s := fullStream(t)
+	s.lines[0] = `{ "eventstrace_message": "probes initialized"}`
+	for i := range s.lines[1:] {
+		s.edit(t, i+1, func(e map[string]any) {
+			for _, key := range []string{"ns", "env", "is_memfd", "is_setuid", "is_setgid", "inode_nlink", "comm", "file_info", "creds"} {
+				delete(e, key)
+			}
+			if e["filename"] == "/do_nothing" {
+				e["filename"] = "./do_nothing"
+			}
+		})
+	}
+	_, args := install(t, plan{Help: oldHelp}, s)
+	o := testRun(t, args...)
+	if len(o.failed()) > 0 || o.code != exitPass {
+		t.Errorf("exit status %d\n%s", o.code, failures(o.stdout))
+	}
+	var skipped []string
+	for name, v := range o.verdicts() {
+		if v == wire.TestSkip {
+			skipped = append(skipped, name)
+			if out := o.output(name); !strings.Contains(out, "--help has no --") {
+				t.Errorf("%s: reason %q", name, out)
+			}
+		}
+	}
+	if len(skipped) != 6 {
+		t.Errorf("skipped %v", skipped)
+	}
+	// The same stream from a build that knows all options is broken.
+	_, args = install(t, plan{}, s)
+	if o := testRun(t, args...); !contains(o.failed(), "ForkExec") {
+		t.Errorf("failed: %v", o.failed())
+	}
+	_, args = install(t, plan{Help: oldHelp}, s)
+	if o := testRun(t, append(args, "--require", "FileModify")...); !contains(o.failed(), "FileModify") || len(o.failed()) != 1 {
+		t.Errorf("with --require, failed: %v", o.failed())
+	}
+}
+
+func TestNoTracer(t *testing.T) {
+	dir, args := install(t, plan{}, fullStream(t))
+	if err := os.Remove(filepath.Join(dir, "EventsTrace")); err != nil {
+		t.Fatal(err)
+	}
+	o := testRun(t, args...)
+	if d := cmp.Diff(everything(), o.failed()); d != "" {
+		t.Errorf("failed tests (-want +got):\n%s", d)
+	}
+	if out := o.output(check.StartTest); !strings.Contains(out, "EventsTrace: no such file or directory") {
+		t.Errorf("reason %q", out)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	_, args := install(t, plan{NoEvents: true}, fullStream(t))
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	var out strings.Builder
+	m := machine{now: time.Now, facts: func(string) check.Facts { return capturedFacts(t) }}
+	if code := run(ctx, args, &out, io.Discard, wire.NewReporter(io.Discard), m); code != exitFail || !strings.Contains(out.String(), "interrupted") {
+		t.Errorf("exit status %d\n%s", code, out.String())
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("channel closed") }
+
+// A report that did not get through is no pass.
+func TestReportLost(t *testing.T) {
+	_, args := install(t, plan{}, fullStream(t))
+	var out strings.Builder
+	m := machine{now: time.Now, facts: func(string) check.Facts {
+		f := capturedFacts(t)
+		f.Overlayfs = true
+		return f
+	}}
+	code := run(context.Background(), args, &out, io.Discard, wire.NewReporter(brokenWriter{}), m)
+	if code != exitFail || !strings.Contains(out.String(), "FAIL: the report to init is incomplete: channel closed") {
+		t.Errorf("exit status %d\n%s", code, out.String())
+	}
+}

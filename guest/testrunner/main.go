@@ -1,0 +1,81 @@
+// Command testrunner runs in the guest as the payload: it starts the
+// EventsTrace under test once, has the generators make events happen, and
+// checks that EventsTrace told of each of them.
+//
+// Exit status: 0 when no test failed, at least one passed and all of them were
+// reported; 1 when a test failed; 2 on wrong usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	m := machine{now: time.Now, facts: readFacts}
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, wire.ReporterFromEnv(), m)
+	stop()
+	os.Exit(code)
+}
+
+const (
+	exitPass  = 0
+	exitFail  = 1
+	exitUsage = 2
+)
+
+// machine is what run asks of the machine it runs on.
+type machine struct {
+	now   func() time.Time
+	facts func(dir string) check.Facts
+}
+
+// run is the whole program. It returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
+	opt, err := parseOptions(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitPass
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "testrunner: %s\n", err)
+		return exitUsage
+	}
+	p := &printer{out: stdout, rep: rep, required: opt.require}
+	switch {
+	case opt.list:
+		for _, name := range allNames() {
+			fmt.Fprintln(stdout, name)
+		}
+		return exitPass
+	case opt.replay != "":
+		err = replay(opt, p)
+	default:
+		s := &session{opt: opt, print: p, machine: m}
+		s.run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "testrunner: %s\n", err)
+		return exitUsage
+	}
+	return p.finish()
+}
+
+// allNames are the names of all tests, in the order they are reported.
+func allNames() []string {
+	names := []string{check.StartTest}
+	for _, t := range check.Tests() {
+		names = append(names, t.Name)
+	}
+	return append(names, check.StreamTest)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// maxLogReported is how much of the tracer's stderr goes into the record of the
+// first failed test, beside its details.
+const maxLogReported = 32 << 10
+
+// printer prints outcomes as `go test -v` does and reports them to init. Its
+// methods may be called from several goroutines.
+type printer struct {
+	mu       sync.Mutex
+	out      io.Writer
+	rep      *wire.Reporter
+	required []string
+	passed   int // tests of events: that a tracer starts proves nothing yet
+	failed   int
+	log      string // the tracer's stderr, printed with the first failure
+}
+
+// started announces a test. It is printed at once, so that the console of a
+// kernel that dies shows what was going on.
+func (p *printer) started(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "=== RUN   %s\n", name)
+}
+
+// ended prints and reports an outcome.
+func (p *printer) ended(r check.Result, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	took = max(took, 0)
+	if r.Verdict == wire.TestSkip && slices.Contains(p.required, r.Name) {
+		r.Verdict = wire.TestFail
+		r.Details = "it is required (--require), but it cannot run: " + r.Details
+	}
+	printed, reported := r.Details, r.Details
+	word := "FAIL"
+	switch r.Verdict {
+	case wire.TestPass:
+		word = "PASS"
+		if r.Name != check.StartTest && r.Name != check.StreamTest {
+			p.passed++
+		}
+	case wire.TestSkip:
+		word = "SKIP"
+	default:
+		r.Verdict = wire.TestFail
+		p.failed++
+		if p.log != "" {
+			const title = "\nEventsTrace's stderr (shown once):\n"
+			printed += title + p.log
+			reported = wire.Truncate(reported, wire.MaxOutput-maxLogReported-len(title)) + title + wire.Truncate(p.log, maxLogReported)
+			p.log = ""
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "--- %s: %s (%.2fs)\n", word, r.Name, took.Seconds())
+	for line := range strings.Lines(printed) {
+		fmt.Fprintf(&b, "    %s\n", printable(strings.TrimRight(line, "\r\n")))
+	}
+	p.out.Write(b.Bytes()) // the console is a courtesy; the report is what counts
+	p.rep.Test(r.Name, r.Verdict, took, strings.ToValidUTF8(reported, "?"))
+}
+
+// printable takes control characters out of text that a program under test
+// wrote, so that it cannot move the cursor or pass for a line of ours.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+func (p *printer) phase(name string, took time.Duration) { p.rep.Phase(name, took) }
+
+func (p *printer) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.out, text)
+}
+
+// stderr is the tracer's log, to be shown with the first test that fails.
+func (p *printer) stderr(log string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log = log
+}
+
+// finish prints the last word, ends the report and returns the exit status.
+func (p *printer) finish() int {
+	err := p.rep.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.failed > 0:
+		fmt.Fprintln(p.out, "FAIL")
+	case err != nil:
+		fmt.Fprintf(p.out, "FAIL: the report to init is incomplete: %s\n", err)
+	case p.passed == 0:
+		fmt.Fprintln(p.out, "FAIL: no test of an event passed")
+	default:
+		fmt.Fprintln(p.out, "PASS")
+		return exitPass
+	}
+	return exitFail
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"golang.org/x/sys/unix"
+)
+
+// tracer is the EventsTrace under test, running.
+type tracer struct {
+	cmd    *exec.Cmd
+	stderr headTail
+	ready  chan struct{} // closed when its init line was read
+	fence  chan struct{} // closed when an event about a process of wanted was read
+	ended  chan struct{} // closed when it is gone and all it printed was read
+	why    string        // how it ended; set before ended is closed
+
+	mu     sync.Mutex
+	log    check.Log
+	wanted []int64
+}
+
+// askHelp runs the tracer's --help. What it prints is all that matters: builds
+// differ in the exit status and the stream.
+func askHelp(ctx context.Context, path string, limit time.Duration) check.Build {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var out capped
+	cmd := exec.CommandContext(ctx, path, "--help")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	_ = cmd.Run()
+	return check.ParseHelp(out.String())
+}
+
+// startTracer starts the tracer and reads all it prints from then on, so that
+// it never blocks on a full pipe.
+func startTracer(path string, args []string, now func() time.Time) (*tracer, error) {
+	t := &tracer{
+		cmd:   exec.Command(path, args...),
+		ready: make(chan struct{}),
+		fence: make(chan struct{}),
+		ended: make(chan struct{}),
+	}
+	// A group of its own, so that a tracer with children ends as a whole.
+	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := pipeTo(&t.cmd.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := pipeTo(&t.cmd.Stderr)
+	if err != nil {
+		stdout.close()
+		return nil, err
+	}
+	start := now()
+	err = t.cmd.Start()
+	stdout.w.Close()
+	stderr.w.Close()
+	if err != nil {
+		stdout.r.Close()
+		stderr.r.Close()
+		return nil, err
+	}
+	outDone, errDone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(outDone)
+		defer stdout.r.Close()
+		t.read(stdout.r, func() time.Duration { return now().Sub(start) })
+	}()
+	go func() {
+		defer close(errDone)
+		defer stderr.r.Close()
+		io.Copy(&t.stderr, stderr.r)
+	}()
+	go t.reap(outDone, errDone)
+	return t, nil
+}
+
+type pipe struct{ r, w *os.File }
+
+func (p pipe) close() { p.r.Close(); p.w.Close() }
+
+func pipeTo(dst *io.Writer) (pipe, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return pipe{}, fmt.Errorf("make a pipe: %w", err)
+	}
+	// Room for bursts while this program waits for the processor. The kernel
+	// may refuse; the default does as well.
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+	*dst = w
+	return pipe{r, w}, nil
+}
+
+func (t *tracer) read(r io.Reader, elapsed func() time.Duration) {
+	lines := newLineReader(r, maxLine)
+	for {
+		line, long, err := lines.next()
+		if err == nil || len(line) > 0 {
+			t.add(line, long, elapsed())
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *tracer) add(line []byte, long bool, at time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := t.log.Init == nil
+	l := t.log.Add(line, long, at)
+	if first && t.log.Init != nil {
+		close(t.ready)
+	}
+	if l.Event != nil && len(t.wanted) > 0 {
+		for _, pid := range l.Event.Pids {
+			if slices.Contains(t.wanted, pid) {
+				t.wanted = nil
+				close(t.fence)
+				return
+			}
+		}
+	}
+}
+
+// await has fence closed with the first event about one of the processes, at
+// once if it came already. It must be called once only.
+func (t *tracer) await(pids ...int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if check.Marker(&t.log, pids...) > 0 {
+		close(t.fence)
+		return
+	}
+	t.wanted = pids
+}
+
+// snapshot is what was read so far.
+func (t *tracer) snapshot() *check.Log {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log.Clone()
+}
+
+// reap waits for the end of the process or of its stdout. A descendant may
+// hold the pipes open beyond the one, and the process may go on without the
+// other, so neither is waited for without a limit.
+func (t *tracer) reap(outDone, errDone <-chan struct{}) {
+	const patience = time.Second
+	waited := make(chan error, 1)
+	go func() { waited <- t.cmd.Wait() }()
+	select {
+	case err := <-waited:
+		t.why = ending(err)
+		within(patience, outDone)
+	case <-outDone:
+		select {
+		case err := <-waited:
+			t.why = ending(err)
+		case <-time.After(patience):
+			t.why = "it closed its stdout"
+		}
+	}
+	within(patience, errDone)
+	close(t.ended)
+}
+
+func ending(err error) string {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return "exit status 0"
+	case errors.As(err, &exit):
+		return exit.ProcessState.String()
+	}
+	return err.Error()
+}
+
+func within(d time.Duration, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-time.After(d):
+	}
+}
+
+// gone says how the tracer ended; empty while it runs.
+func (t *tracer) gone() string {
+	select {
+	case <-t.ended:
+		return t.why
+	default:
+		return ""
+	}
+}
+
+// kill ends the tracer and does not wait: unloading the probes takes seconds,
+// and the machine is powered off next.
+func (t *tracer) kill() { _ = syscall.Kill(-t.cmd.Process.Pid, syscall.SIGKILL) }
