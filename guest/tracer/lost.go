@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A lossCounter counts one way in which events get lost.
+type lossCounter struct {
+	what string // "FORK events, the ring buffer was full"
+	read func() (uint64, error)
+}
+
+// lossCounters are all ways that the kernel tells of.
+func (l *loader) lossCounters() []lossCounter {
+	var out []lossCounter
+	for i, typ := range typeNames {
+		out = append(out, lossCounter{typ + " events, the ring buffer was full", func() (n uint64, err error) {
+			err = l.maps["lost"].Lookup(uint32(i+1), &n)
+			return n, err
+		}})
+	}
+	for name, prog := range l.programs {
+		// A program that is preempted by a task which comes to the same
+		// probe is not run again (5.12 and later count it).
+		out = append(out, lossCounter{"calls of " + name + ", it was running already", func() (uint64, error) {
+			s, err := prog.Stats()
+			if err != nil {
+				return 0, err
+			}
+			return s.RecursionMisses, nil
+		}})
+	}
+	return out
+}
+
+// watchLost reports what gets lost, about once a second while anything does.
+// stop reports the rest and returns the sum.
+func watchLost(counters []lossCounter, warn func(string)) (stop func() uint64) {
+	var (
+		told = make([]uint64, len(counters))
+		sum  uint64
+		done = make(chan struct{})
+		wg   sync.WaitGroup
+	)
+	look := func() {
+		for i, c := range counters {
+			n, err := c.read()
+			if err != nil || n == told[i] {
+				continue // a kernel that does not count
+			}
+			warn(fmt.Sprintf("lost %d %s", n-told[i], c.what))
+			sum += n - told[i]
+			told[i] = n
+		}
+	}
+	wg.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				look()
+			}
+		}
+	})
+	return func() uint64 {
+		close(done)
+		wg.Wait()
+		look()
+		return sum
+	}
+}

@@ -1,0 +1,91 @@
+// Command tracer is a small EventsTrace-compatible tracer: it prints what
+// processes, files and TCP connections do as one JSON object per line.
+//
+// It is the embedded default of the demo and of the tests of this project, so
+// its options, field names and value forms are those of Elastic's EventsTrace,
+// and it needs what that needs: BTF, the BPF ring buffer (5.8) and root. Unlike
+// EventsTrace it leaves its own writes out, which would make events for ever.
+//
+// Where the kernel has BPF trampolines it uses fentry and fexit, elsewhere
+// kprobes; probes.go lists the attach points. An event that cannot be had on
+// the running kernel is named on stderr; if it is one of those every user of
+// EventsTrace relies on, the tracer does not start.
+//
+// Exit codes: 0 ended by SIGINT or SIGTERM, 1 a probe could not be loaded or
+// the stream broke, 2 wrong usage.
+//
+// # Faults
+//
+// A build with -ldflags "-X main.fault=..." misbehaves on purpose, for testing
+// what judges the tracer. Several faults are joined by commas, TYPE is an event
+// type such as FILE_RENAME:
+//
+//	drop=TYPE                    never print events of TYPE
+//	double=TYPE                  print them twice
+//	late=TYPE:DURATION           print them DURATION later, others meanwhile
+//	bad-json=TYPE                print only the first half of their lines
+//	long-line=TYPE               pad their lines to 1 MiB
+//	change=TYPE.field.path=value set a field; value is JSON, or else a string
+//	swap-pids                    exchange tid and tgid with ppid everywhere
+//	die-at-start                 an error as libbpf prints it, and exit 1
+//	die-after=N                  die of SIGSEGV after printing N events
+//	never-ready                  never get ready
+//
+// An unknown fault ends the tracer with exit code 2.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// fault is set at build time only; see the package comment.
+var fault string
+
+const (
+	exitOK    = 0
+	exitFail  = 1
+	exitUsage = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, fault)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, fault string) int {
+	opts, err := parseOptions(args)
+	if errors.Is(err, errHelp) {
+		fmt.Fprint(stdout, usage())
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "tracer: %v\n", err)
+		return exitUsage
+	}
+	faults, err := parseFaults(fault)
+	if err != nil {
+		fmt.Fprintf(stderr, "tracer: build-time fault: %v\n", err)
+		return exitUsage
+	}
+	if faults.dieAtStart {
+		fmt.Fprint(stderr, dieAtStartMessage)
+		return exitFail
+	}
+	if faults.neverReady {
+		<-ctx.Done()
+		return exitOK
+	}
+	if err := trace(ctx, opts, faults, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "tracer: %v\n", err)
+		return exitFail
+	}
+	return exitOK
+}
