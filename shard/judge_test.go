@@ -79,7 +79,9 @@ func TestJudge(t *testing.T) {
 		{"non-zero exit though all tests passed", func(o *observation) { o.records[3].Exit.Code = 3 }, report.Fail, "exit status 3"},
 		{"killed though all tests passed", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Signal = -1, "SIGKILL" }, report.Fail, "SIGKILL"},
 		{"out of memory", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.OOM = -1, true }, report.Fail, "out of memory"},
-		{"not started", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Error = -1, "start /x: exec format error" }, report.Fail, "exec format error"},
+		{"not started", func(o *observation) {
+			o.records[3].Exit.Code, o.records[3].Exit.Error = -1, "start /x: exec format error"
+		}, report.Fail, "exec format error"},
 		{"the payload's limit", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Timeout = -1, true }, report.Timeout, "did not end within 1m0s"},
 		{"the VM's limit", func(o *observation) { o.records, o.stopped, o.exit.Killed = o.records[:2], stopVM, true }, report.Timeout, "did not end"},
 		{"no power-off", func(o *observation) { o.stopped, o.exit.Killed = stopOff, true }, report.Timeout, "power off"},

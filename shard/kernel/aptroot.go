@@ -252,6 +252,9 @@ func (r *aptRoot) update(ctx context.Context, parts []part) error {
 	}
 }
 
+// expiredRE finds how long a list has been out of date, to the hour.
+var expiredRE = regexp.MustCompile(`invalid since ([^)]*?)(?: \d+min)?(?: \d+s)?\)`)
+
 // tolerate returns the parts to try again with.
 func (r *aptRoot) tolerate(out string, parts []part) ([]part, bool) {
 	parts, again := slices.Clone(parts), false
@@ -260,7 +263,11 @@ func (r *aptRoot) tolerate(out string, parts []part) ([]part, bool) {
 			p := &parts[i]
 			switch {
 			case !p.expired && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "is expired"):
-				r.warnf("Debian %s: the mirror %s has not been updated in time: %s; its signature is good and it is used", p.suite, p.url, oneLine(line))
+				since := ""
+				if m := expiredRE.FindStringSubmatch(line); m != nil {
+					since = " for " + m[1]
+				}
+				r.warnf("Debian %s: the lists of the mirror %s are out of date%s; their signature is good, so they are used", p.suite, p.url, since)
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
 				r.warnf("Debian %s: the mirror %s does not have %s; its kernels are left out", r.suite, p.url, p.suite)
