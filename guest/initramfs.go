@@ -33,6 +33,16 @@ type File struct {
 type Payload struct {
 	Job   wire.Job
 	Files []File
+	// Modules are the kernel modules that the payload can use where they are
+	// not built in, such as "overlay". WriteModules makes their archive, one
+	// for each kernel.
+	Modules []string
+}
+
+// Module is a kernel module, decompressed.
+type Module struct {
+	Name string
+	Data []byte
 }
 
 // WriteBase writes the archive that holds init and the directories and nodes
@@ -73,6 +83,17 @@ func WritePayload(w io.Writer, p Payload) error {
 		}
 		a.parents(made, f.Path)
 		a.add(cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm())))
+	}
+	return a.close()
+}
+
+// WriteModules writes the archive with a kernel's modules, which init loads in
+// the order they stand in.
+func WriteModules(w io.Writer, modules []Module) error {
+	a := archive{w: cpio.Newc.Writer(w)}
+	a.add(cpio.Directory(name(wire.ModulesDir), 0o755))
+	for i, m := range modules {
+		a.add(cpio.StaticFile(fmt.Sprintf("%s/%03d-%s.ko", name(wire.ModulesDir), i, m.Name), string(m.Data), 0o644))
 	}
 	return a.close()
 }
@@ -120,16 +141,21 @@ func (a *archive) close() error {
 	return nil
 }
 
-// Initramfs returns the base and the payload as one initramfs.
+// Initramfs returns the base and the payload as one initramfs. A further
+// archive, such as WriteModules makes, can be appended to it.
 func Initramfs(init []byte, p Payload) ([]byte, error) {
 	var b bytes.Buffer
 	if err := WriteBase(&b, init); err != nil {
 		return nil, err
 	}
-	// The kernel looks for the next archive at a multiple of four bytes.
-	b.Write(make([]byte, (4-b.Len()%4)%4))
+	pad(&b)
 	if err := WritePayload(&b, p); err != nil {
 		return nil, err
 	}
+	pad(&b)
 	return b.Bytes(), nil
 }
+
+// pad brings the length to a multiple of four bytes, where the kernel looks
+// for the next archive.
+func pad(b *bytes.Buffer) { b.Write(make([]byte, (4-b.Len()%4)%4)) }

@@ -92,6 +92,8 @@ func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout
 			Name: "EventsTrace", Reports: true, Timeout: timeout,
 		},
 		Files: []File{{Path: "/EventsTrace", Mode: 0o755, Data: tracer}},
+		// The container tests need it, and distributions build it as a module.
+		Modules: []string{"overlay"},
 	}
 	for _, name := range []string{Testrunner, Generators} {
 		b, err := Program(ctx, arch, name)

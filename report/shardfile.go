@@ -40,6 +40,7 @@ type Kernel struct {
 	Console  string           `json:"console,omitempty"` // path relative to the output directory
 	Release  string           `json:"release,omitempty"` // uname -r as the guest says
 	Mounts   []string         `json:"mounts_failed,omitempty"`
+	Modules  []string         `json:"modules_failed,omitempty"`
 }
 
 // Cause says why a kernel did not pass.

@@ -31,6 +31,7 @@ type Runner struct {
 	Retries int // further attempts when nothing is known about a kernel
 	Limits  Limits
 
+	Cache       *kernel.Cache
 	InitProgram []byte // guest.Init for Arch
 	Payload     guest.Payload
 
@@ -70,6 +71,7 @@ type job struct {
 	entry   Entry
 	image   *kernel.Image
 	boot    string // image to give to QEMU
+	initrd  string
 	cleanup func()
 	err     error
 	fetch   time.Duration
@@ -80,12 +82,11 @@ type job struct {
 // ended is missing. The shard file grows as results come; the summary is
 // written at the end. An error means that the results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
-	initrd := filepath.Join(r.Scratch, "initramfs.cpio")
 	b, err := guest.Initramfs(r.InitProgram, r.Payload)
 	if err != nil {
 		return nil, fmt.Errorf("build the initramfs: %w", err)
 	}
-	if err := os.WriteFile(initrd, b, 0o600); err != nil {
+	if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
 		return nil, fmt.Errorf("write the initramfs: %w", err)
 	}
 	started := r.Now()
@@ -125,7 +126,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			case slots <- struct{}{}:
 			}
 			r.Report(Event{ID: e.ID(), State: Fetching})
-			j := r.fetch(ctx, i, e)
+			j := r.fetch(ctx, i, e, b)
 			r.Report(Event{ID: e.ID(), State: Waiting})
 			select {
 			case <-ctx.Done():
@@ -141,7 +142,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			for x := range ready {
 				if ctx.Err() == nil {
 					start := time.Now()
-					if k, ok := r.one(ctx, x.job, initrd); ok {
+					if k, ok := r.one(ctx, x.job); ok {
 						record(x.int, k, time.Since(start))
 					}
 				}
@@ -177,9 +178,9 @@ func WriteSummary(dir string, started time.Time, results []report.Kernel) error 
 }
 
 // fetch brings one kernel into the cache and unpacks what QEMU boots.
-func (r *Runner) fetch(ctx context.Context, i int, e Entry) job {
+func (r *Runner) fetch(ctx context.Context, i int, e Entry, initramfs []byte) job {
 	start := time.Now()
-	j := job{entry: e, cleanup: func() {}}
+	j := job{entry: e, cleanup: func() {}, initrd: r.sharedInitrd()}
 	j.image, j.err = e.Source.Open(ctx, e.Ref)
 	if j.err != nil {
 		return j
@@ -190,7 +191,11 @@ func (r *Runner) fetch(ctx context.Context, i int, e Entry) job {
 	}
 	j.boot = j.image.Kernel
 	vmlinux := filepath.Join(r.Scratch, fmt.Sprintf("vmlinux-%d", i))
-	j.cleanup = func() { os.Remove(vmlinux) }
+	initrd := filepath.Join(r.Scratch, fmt.Sprintf("initramfs-%d", i))
+	j.cleanup = func() {
+		os.Remove(vmlinux)
+		os.Remove(initrd)
+	}
 	switch err := j.image.Vmlinux(ctx, vmlinux); {
 	case errors.Is(err, kernel.ErrNoVmlinux):
 	case err != nil:
@@ -201,13 +206,50 @@ func (r *Runner) fetch(ctx context.Context, i int, e Entry) job {
 			j.boot = vmlinux
 		}
 	}
+	if j.err == nil && len(r.Payload.Modules) > 0 && j.image.HasModules() {
+		if j.err = r.withModules(ctx, j.image, initramfs, initrd); j.err == nil {
+			j.initrd = initrd
+		}
+	}
 	j.fetch = time.Since(start)
 	return j
 }
 
+// sharedInitrd is the initramfs of the kernels that bring no modules.
+func (r *Runner) sharedInitrd() string { return filepath.Join(r.Scratch, "initramfs.cpio") }
+
+// withModules writes the initramfs followed by the archive of the kernel's
+// modules that the payload can use. The archive is made once for a kernel:
+// finding a few modules takes a pass over hundreds of megabytes.
+func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []byte, path string) error {
+	name := "modules-" + strings.Join(r.Payload.Modules, "+") + ".cpio"
+	archive, err := im.Derived(ctx, r.Cache, name, func(w io.Writer) error {
+		found, err := im.Modules(ctx, r.Payload.Modules)
+		if err != nil {
+			return err
+		}
+		modules := make([]guest.Module, len(found))
+		for i, m := range found {
+			modules[i] = guest.Module(m)
+		}
+		return guest.WriteModules(w, modules)
+	})
+	if err != nil {
+		return err
+	}
+	modules, err := os.ReadFile(archive)
+	if err != nil {
+		return fmt.Errorf("read the modules of %s: %w", im.ID(), err)
+	}
+	if err := os.WriteFile(path, append(initramfs[:len(initramfs):len(initramfs)], modules...), 0o600); err != nil {
+		return fmt.Errorf("write the initramfs of %s: %w", im.ID(), err)
+	}
+	return nil
+}
+
 // one boots one kernel, again when nothing came of it, and judges. It returns
 // false when ctx ended first.
-func (r *Runner) one(ctx context.Context, j job, initrd string) (report.Kernel, bool) {
+func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Phases: map[string]int64{}}
 	if j.err != nil {
 		if ctx.Err() != nil {
@@ -222,7 +264,7 @@ func (r *Runner) one(ctx context.Context, j job, initrd string) (report.Kernel, 
 	r.Report(Event{ID: k.ID, State: Booting})
 	for {
 		k.Attempts++
-		v, o, err := r.boot(ctx, j, initrd, path, k.Attempts > 1)
+		v, o, err := r.boot(ctx, j, path, k.Attempts > 1)
 		if ctx.Err() != nil {
 			return k, false
 		}
@@ -233,11 +275,13 @@ func (r *Runner) one(ctx context.Context, j job, initrd string) (report.Kernel, 
 		k.Phases = phases(o.records)
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
-		k.Mounts = nil
+		k.Mounts, k.Modules = nil, nil
 		for _, rec := range o.records {
 			switch {
 			case rec.Hello != nil:
 				k.Release = report.OneLine(rec.Hello.Release, 200)
+			case rec.Module != nil:
+				k.Modules = append(k.Modules, report.OneLine(rec.Module.Name+": "+rec.Module.Error, 200))
 			case rec.Mount != nil:
 				k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 			}
@@ -257,7 +301,7 @@ func (r *Runner) one(ctx context.Context, j job, initrd string) (report.Kernel, 
 
 // boot starts one VM and judges it. A second attempt takes the slow and sure
 // way: the image as it was shipped, and everything the kernel has to say.
-func (r *Runner) boot(ctx context.Context, j job, initrd, consolePath string, again bool) (verdict, observation, error) {
+func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool) (verdict, observation, error) {
 	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
 		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
 	}
@@ -272,7 +316,7 @@ func (r *Runner) boot(ctx context.Context, j job, initrd, consolePath string, ag
 	}
 	m := qemu.Machine{
 		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory,
-		Kernel: j.boot, Initrd: initrd, Nonce: hex.EncodeToString(nonce[:]),
+		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
 	}
 	if again {
 		m.Kernel = j.image.Kernel

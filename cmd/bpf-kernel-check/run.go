@@ -155,6 +155,23 @@ func readPayload(ctx context.Context, eventsTrace, test string, timeout time.Dur
 
 // sources parses the specs of sources of kernels.
 func (c *command) sources(specs []string) ([]kernel.Source, error) {
+	cache, err := c.openCache()
+	if err != nil {
+		return nil, err
+	}
+	var srcs []kernel.Source
+	for _, spec := range specs {
+		src, err := kernel.Parse(spec, cache)
+		if err != nil {
+			return nil, err
+		}
+		srcs = append(srcs, src)
+	}
+	return srcs, nil
+}
+
+// openCache opens the cache of kernels, wherever the user wants it.
+func (c *command) openCache() (*kernel.Cache, error) {
 	dir := c.cache
 	if dir == "" {
 		var err error
@@ -167,15 +184,7 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 		return nil, err
 	}
 	cache.Warn = c.warn
-	var srcs []kernel.Source
-	for _, spec := range specs {
-		src, err := kernel.Parse(spec, cache)
-		if err != nil {
-			return nil, err
-		}
-		srcs = append(srcs, src)
-	}
-	return srcs, nil
+	return cache, nil
 }
 
 func (c *command) warn(msg string) {
@@ -236,6 +245,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		InitProgram: init, Payload: p.Payload,
 		Tool: version(), RunID: c.getenv("GITHUB_RUN_ID"), Attempt: attempt, HeadSHA: c.getenv("GITHUB_SHA"),
 		Now: time.Now, Random: rand.Reader, Report: ui.event,
+	}
+	if r.Cache, err = c.openCache(); err != nil {
+		return err
 	}
 	stop := ui.start()
 	results, err := r.Run(ctx, plan)

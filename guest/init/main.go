@@ -67,6 +67,10 @@ func run(con *serialConsole) error {
 	if err := prepare(); err != nil {
 		con.logf("%v", err)
 	}
+	for _, m := range loadModules() {
+		con.logf("load module %s: %s", m.Name, m.Error)
+		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+	}
 
 	b, err := os.ReadFile(wire.JobPath)
 	if err != nil {

@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 
-	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // readFacts asks this machine. What cannot be read is left out; the fields
@@ -39,8 +42,13 @@ func readFacts(dir string) check.Facts {
 	return f
 }
 
-// hasOverlayfs tells whether overlayfs is built in or its module is loaded.
+// hasOverlayfs tells whether overlayfs is built in, its module is loaded, or
+// the kernel came with a module that should be: one that does not load is a
+// failure and no reason to skip.
 func hasOverlayfs() bool {
+	if brought, _ := filepath.Glob(wire.ModulesDir + "/*-overlay.ko"); len(brought) > 0 {
+		return true
+	}
 	b, err := os.ReadFile("/proc/filesystems")
 	if err != nil {
 		return false

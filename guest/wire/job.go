@@ -10,6 +10,10 @@ import (
 // JobPath is where the payload's archive holds its Job in the guest.
 const JobPath = "/job.json"
 
+// ModulesDir is where a kernel's archive holds the modules that init loads
+// before the payload, in the order of their names: NNN-<module>.ko.
+const ModulesDir = "/modules"
+
 // Names of the kernel command line's parameters that are meant for init.
 const (
 	ParamNonce   = "bkc.nonce"   // seeds the frames' checksums

@@ -31,24 +31,26 @@ type Record struct {
 	Type string        `json:"type"`
 	At   time.Duration `json:"at_ns,omitempty"` // since the guest's kernel started
 
-	Hello *Hello `json:"hello,omitempty"`
-	Mount *Mount `json:"mount,omitempty"`
-	Phase *Phase `json:"phase,omitempty"`
-	Test  *Test  `json:"test,omitempty"`
-	Exit  *Exit  `json:"exit,omitempty"`
-	Done  *Done  `json:"done,omitempty"`
-	End   *End   `json:"end,omitempty"`
+	Hello  *Hello  `json:"hello,omitempty"`
+	Mount  *Mount  `json:"mount,omitempty"`
+	Module *Module `json:"module,omitempty"`
+	Phase  *Phase  `json:"phase,omitempty"`
+	Test   *Test   `json:"test,omitempty"`
+	Exit   *Exit   `json:"exit,omitempty"`
+	Done   *Done   `json:"done,omitempty"`
+	End    *End    `json:"end,omitempty"`
 }
 
 // Types of records.
 const (
-	TypeHello = "hello" // init is up; always the first
-	TypeMount = "mount" // a mount that failed
-	TypePhase = "phase" // a phase has ended
-	TypeTest  = "test"  // a test has ended
-	TypeExit  = "exit"  // the payload has ended
-	TypeDone  = "done"  // payload to init only: it reported all it had to report
-	TypeEnd   = "end"   // always the last
+	TypeHello  = "hello"  // init is up; always the first
+	TypeMount  = "mount"  // a mount that failed
+	TypeModule = "module" // a module that did not load
+	TypePhase  = "phase"  // a phase has ended
+	TypeTest   = "test"   // a test has ended
+	TypeExit   = "exit"   // the payload has ended
+	TypeDone   = "done"   // payload to init only: it reported all it had to report
+	TypeEnd    = "end"    // always the last
 )
 
 // Hello tells the host which kernel it really booted.
@@ -63,6 +65,12 @@ type Mount struct {
 	Target string `json:"target"`
 	Type   string `json:"fstype"`
 	Error  string `json:"error"`
+}
+
+// Module is a kernel module that this kernel would not load.
+type Module struct {
+	Name  string `json:"name"`
+	Error string `json:"error"`
 }
 
 // Phase is a named part of the payload's time, such as "load" for the time
