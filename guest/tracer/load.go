@@ -238,6 +238,10 @@ func (l *loader) attachAll(warn func(string)) error {
 		start := time.Now()
 		err := l.attach(p)
 		l.logf("probe %s: %v\n", p.name, time.Since(start).Round(time.Microsecond))
+		if err != nil && p.otherwise != nil {
+			l.logf("probe %s: %v\n", p.name, err)
+			err = l.attach(*p.otherwise)
+		}
 		if err == nil {
 			continue
 		}

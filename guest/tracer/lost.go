@@ -8,23 +8,26 @@ import (
 
 // A lossCounter counts one way in which events get lost.
 type lossCounter struct {
-	what string // "FORK events, the ring buffer was full"
-	read func() (uint64, error)
+	message string // for fmt, with the count
+	read    func() (uint64, error)
 }
 
 // lossCounters are all ways that the kernel tells of.
 func (l *loader) lossCounters() []lossCounter {
 	var out []lossCounter
 	for i, typ := range typeNames {
-		out = append(out, lossCounter{typ + " events, the ring buffer was full", func() (n uint64, err error) {
+		message := "lost %d " + typ + " events: the ring buffer was full"
+		out = append(out, lossCounter{message, func() (n uint64, err error) {
 			err = l.maps["lost"].Lookup(uint32(i+1), &n)
 			return n, err
 		}})
 	}
 	for name, prog := range l.programs {
-		// A program that is preempted by a task which comes to the same
-		// probe is not run again (5.12 and later count it).
-		out = append(out, lossCounter{"calls of " + name + ", it was running already", func() (uint64, error) {
+		// A program that was preempted is not run for the task that comes
+		// to the same probe meanwhile; 5.12 and later count it. What that
+		// task did may not have been an event at all.
+		message := "missed %d runs of " + name + ": it was preempted by a task that came to the same probe"
+		out = append(out, lossCounter{message, func() (uint64, error) {
 			s, err := prog.Stats()
 			if err != nil {
 				return 0, err
@@ -50,7 +53,7 @@ func watchLost(counters []lossCounter, warn func(string)) (stop func() uint64) {
 			if err != nil || n == told[i] {
 				continue // a kernel that does not count
 			}
-			warn(fmt.Sprintf("lost %d %s", n-told[i], c.what))
+			warn(fmt.Sprintf(c.message, n-told[i]))
 			sum += n - told[i]
 			told[i] = n
 		}

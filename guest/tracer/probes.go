@@ -14,6 +14,8 @@ type probe struct {
 	events []string
 	// required makes the tracer refuse to start without the probe.
 	required bool
+	// otherwise is the probe to use where this one cannot be had.
+	otherwise *probe
 }
 
 type probeKind int
@@ -25,8 +27,8 @@ const (
 	exit
 )
 
-// probes returns every probe. Raw tracepoints come first in choice: they are
-// the most stable and need no trampolines. The functions are those that all of
+// probes returns every probe. Raw tracepoints are the most stable and need no
+// trampolines. The functions are those that all of
 // 5.10 to 7.3 have: do_unlinkat, do_renameat2 and do_filp_open are gone in 7.2,
 // so deletes and renames are taken at vfs_* and opens at do_dentry_open, with
 // the mount, which those do not know, from mnt_want_write.
@@ -34,16 +36,16 @@ func probes() []probe {
 	const required = true
 	modify := []string{typeFileModify}
 	return []probe{
-		{"process_fork", tracepoint, []string{"sched_process_fork"}, []string{typeFork}, required},
-		{"process_exec", tracepoint, []string{"sched_process_exec"}, []string{typeExec}, required},
-		{"process_exit", tracepoint, []string{"sched_process_exit"}, []string{typeExit}, required},
+		{"process_fork", tracepoint, []string{"sched_process_fork"}, []string{typeFork}, required, nil},
+		{"process_exec", tracepoint, []string{"sched_process_exec"}, []string{typeExec}, required, nil},
+		exitProbe(),
 		function("commit_creds", entry, []string{typeSetuid, typeSetgid}, required),
 		function("do_dentry_open", exit, []string{typeFileCreate, typeFileMemfdOpen, typeFileShmemOpen}, required),
 		function("mnt_want_write", entry, []string{typeFileDelete, typeFileRename}, required),
 		function("vfs_unlink", entry, []string{typeFileDelete}, required),
-		{"vfs_unlink_exit", exit, []string{"vfs_unlink"}, []string{typeFileDelete}, required},
+		{"vfs_unlink_exit", exit, []string{"vfs_unlink"}, []string{typeFileDelete}, required, nil},
 		function("vfs_rename", entry, []string{typeFileRename}, required),
-		{"vfs_rename_exit", exit, []string{"vfs_rename"}, []string{typeFileRename}, required},
+		{"vfs_rename_exit", exit, []string{"vfs_rename"}, []string{typeFileRename}, required, nil},
 
 		function("chmod_common", exit, modify, false),
 		function("chown_common", exit, modify, false),
@@ -54,16 +56,16 @@ func probes() []probe {
 		function("vfs_removexattr", exit, modify, false),
 		// ksys_setsid may be inlined into the system call.
 		{"setsid", exit, []string{"__do_sys_setsid", "__arm64_sys_setsid", "__x64_sys_setsid", "ksys_setsid"},
-			[]string{typeSetsid}, false},
+			[]string{typeSetsid}, false, nil},
 		// Called through the line discipline for terminals of all kinds, with
 		// the text already copied from the user, whatever the iovec's form.
 		function("n_tty_write", entry, []string{typeTTYWrite}, false),
 		{"memfd_create", entry, []string{"__x64_sys_memfd_create", "__arm64_sys_memfd_create"},
-			[]string{typeMemfdCreate}, false},
-		{"ptrace", entry, []string{"__x64_sys_ptrace", "__arm64_sys_ptrace"}, []string{typePtrace}, false},
+			[]string{typeMemfdCreate}, false, nil},
+		{"ptrace", entry, []string{"__x64_sys_ptrace", "__arm64_sys_ptrace"}, []string{typePtrace}, false, nil},
 		// ksys_shmget is inlined into the system call.
-		{"shmget", entry, []string{"__x64_sys_shmget", "__arm64_sys_shmget"}, []string{typeShmget}, false},
-		{"load_module", tracepoint, []string{"module_load"}, []string{typeLoadModule}, false},
+		{"shmget", entry, []string{"__x64_sys_shmget", "__arm64_sys_shmget"}, []string{typeShmget}, false, nil},
+		{"load_module", tracepoint, []string{"module_load"}, []string{typeLoadModule}, false, nil},
 		function("tcp_connect", entry, []string{typeNetAttempted}, false),
 		function("inet_csk_accept", exit, []string{typeNetAccepted}, false),
 		function("tcp_close", entry, []string{typeNetClosed}, false),
@@ -72,5 +74,12 @@ func probes() []probe {
 
 // function is a probe named as the one function it attaches to.
 func function(name string, kind probeKind, events []string, required bool) probe {
-	return probe{name, kind, []string{name}, events, required}
+	return probe{name, kind, []string{name}, events, required, nil}
+}
+
+// exitProbe prefers a function of the last thread only; see bpf/process.h.
+func exitProbe() probe {
+	p := function("disassociate_ctty", entry, []string{typeExit}, true)
+	p.otherwise = &probe{"process_exit", tracepoint, []string{"sched_process_exit"}, p.events, true, nil}
+	return p
 }

@@ -13,7 +13,13 @@ func TestProbesMatchObject(t *testing.T) {
 	}
 	used := map[string]bool{}
 	told := map[string]bool{}
+	all := probes()
 	for _, p := range probes() {
+		if p.otherwise != nil {
+			all = append(all, *p.otherwise)
+		}
+	}
+	for _, p := range all {
 		programs := []string{p.name}
 		switch p.kind {
 		case entry:

@@ -47,7 +47,7 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 	err = read(ctx, rd, p, warn)
 	lost := stopLost()
 	if opts.stats {
-		fmt.Fprintf(stderr, "tracer: %d events printed, %d lost\n", p.printed, lost)
+		fmt.Fprintf(stderr, "tracer: %d events printed, %d lost or missed\n", p.printed, lost)
 	}
 	return err
 }

@@ -74,24 +74,46 @@ int process_exec(u64 *ctx)
 	return 0;
 }
 
-SEC("raw_tp/sched_process_exit")
-int process_exit(u64 *ctx)
+INLINE void send_exit(struct task_struct *t)
 {
-	struct task_struct *t = (void *)ctx[0];
-	struct exit_sample *s;
+	struct exit_sample *s = reserve(EVENT_EXIT, sizeof(*s));
 
-	if (BPF_CORE_READ(t, flags) & PF_KTHREAD)
-		return 0;
-	if (BPF_CORE_READ(t, signal, live.counter) != 0)
-		return 0; /* other threads live on */
-	s = reserve(EVENT_EXIT, sizeof(*s));
 	if (!s)
-		return 0;
+		return;
 	fill_header(&s->h, EVENT_EXIT, t);
 	fill_ctty(&s->ctty, t);
 	s->exit_code = BPF_CORE_READ(t, exit_code) >> 8 & 0xff;
 	s->pad = 0;
 	submit(s);
+}
+
+/*
+ * Called once for a process, by the last of its threads, before the terminal
+ * is gone. The tracepoint below is passed by every thread, and where programs
+ * can be preempted the last exit was lost now and then, because a sibling was
+ * still in the program.
+ */
+INLINE int on_disassociate_ctty(u64 *ctx, struct call *c)
+{
+	struct task_struct *t = current_task();
+
+	/* 1: on exit; 0: ioctl TIOCNOTTY */
+	if ((int)ARG(0) == 1 && !(BPF_CORE_READ(t, flags) & PF_KTHREAD))
+		send_exit(t);
+	return 0;
+}
+PROBE_ENTRY(disassociate_ctty)
+
+/* The second choice. Of two last threads at once both may be told. */
+SEC("raw_tp/sched_process_exit")
+int process_exit(u64 *ctx)
+{
+	struct task_struct *t = (void *)ctx[0];
+
+	if (BPF_CORE_READ(t, flags) & PF_KTHREAD)
+		return 0;
+	if (BPF_CORE_READ(t, signal, live.counter) == 0)
+		send_exit(t);
 	return 0;
 }
 
