@@ -371,7 +371,7 @@ func TestTracer(t *testing.T) {
 		output []string // regular expressions, for the first failed test's output
 	}{
 		{name: "whole"},
-		{name: "drops renames", fault: "drop=FILE_RENAME", failed: []string{"FileRename"}, output: []string{`FILE_RENAME was not seen`, `/tmp/`}},
+		{name: "drops renames", fault: "drop=FILE_RENAME", failed: []string{"FileRename", "FileRenameContainer"}, output: []string{`FILE_RENAME was not seen`, `/tmp/`}},
 		{name: "swaps pids", fault: "swap-pids", all: true, output: []string{`! .*pids\.tgid`}},
 		{name: "dies at start", fault: "die-at-start", all: true, output: []string{`ended|exit status 1`}},
 	}

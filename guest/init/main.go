@@ -36,6 +36,7 @@ func main() {
 
 // run does the guest's work. An error means that the host gets no end record.
 func run(con *serialConsole) error {
+	started := uptime()
 	if err := switchRoot(); err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func run(con *serialConsole) error {
 		r.complete = true
 	}
 	if !ok {
-		dumpKernelLog(con)
+		dumpKernelLog(con, started)
 	}
 	con.drain()
 	return r.end(nonce)
