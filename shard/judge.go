@@ -125,6 +125,11 @@ func judge(o observation) verdict {
 	}
 
 	// The report is whole. What does it say?
+	if t := end.Taint & crashTaint; t != 0 {
+		// A splat that did not reach the console: the payload turned its
+		// messages off, or cleared the log.
+		return because(report.Crash, fmt.Sprintf("the kernel tainted itself (%s) while the payload ran, and the console does not say why", taintNames(t)), o.tail)
+	}
 	switch {
 	case failed > 0 || end.Failed > 0:
 		title, excerpt := failures(v.tests)
@@ -147,6 +152,31 @@ func judge(o observation) verdict {
 	}
 	v.Verdict = report.Pass
 	return v
+}
+
+// Bits of a kernel's taint that say it is not whole any more
+// (Documentation/admin-guide/tainted-kernels.rst).
+var taintBits = []struct {
+	bit  uint
+	name string
+}{
+	{4, "machine check"},
+	{5, "bad page"},
+	{7, "oops or BUG"},
+	{9, "warning"},
+	{14, "soft lockup"},
+}
+
+const crashTaint = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
+
+func taintNames(t uint64) string {
+	var names []string
+	for _, b := range taintBits {
+		if t&(1<<b.bit) != 0 {
+			names = append(names, b.name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // failures names the first failed test, and how many more there are.

@@ -57,6 +57,9 @@ func TestJudge(t *testing.T) {
 		{"a record is lost", func(o *observation) { o.stats.Lost = 1 }, report.Fail, "lost"},
 		{"a record is forged", func(o *observation) { o.stats.Forged = 1 }, report.Fail, "forges"},
 		{"too many records", func(o *observation) { o.wireErr = wire.ErrTooMany }, report.Fail, "more records"},
+		{"a warning that nobody saw", func(o *observation) { o.end().Taint = 1 << 9 }, report.Crash, "warning"},
+		{"an oops that nobody saw", func(o *observation) { o.end().Taint = 1<<7 | 1 }, report.Crash, "oops or BUG"},
+		{"a module outside the tree", func(o *observation) { o.end().Taint = 1<<12 | 1<<13 }, report.Pass, ""},
 		{"another VM's end", func(o *observation) { o.end().Nonce = "def" }, report.Fail, "not of this VM"},
 		{"a test failed", func(o *observation) {
 			o.records[1].Test.Verdict, o.records[1].Test.Output = wire.TestFail, "\n want 1, got 2\n"

@@ -164,6 +164,8 @@ func TestGuests(t *testing.T) {
 		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7$`},
 		{name: "dies of a signal", args: "kill-self", verdict: report.Fail, cause: `^hostile: (signal: SIGSEGV|exit status 2)$`},
 		{name: "panics the kernel", args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
 		{name: "panics the kernel while it prints", args: "sysrq-loop-c", verdict: report.Crash, cause: `Kernel panic - not syncing: sysrq triggered crash`},
 		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
 		{name: "prints the success text", args: "claim-success", verdict: report.Fail, cause: `^hostile: exit status 1$`},

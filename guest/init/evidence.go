@@ -29,6 +29,16 @@ func oomKills() uint64 {
 	return 0
 }
 
+// taint is what the kernel thinks of itself.
+func taint() uint64 {
+	b, err := os.ReadFile("/proc/sys/kernel/tainted")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	return n
+}
+
 const maxProcesses = 40
 
 // processes says what every process of user space is doing.

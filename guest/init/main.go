@@ -52,7 +52,7 @@ func run(con *serialConsole) error {
 	results, repeat := openResults(param(string(cmdline), wire.ParamResults), con)
 	w := wire.NewWriter(results, nonce)
 	w.Repeat = repeat
-	r := &reporter{w: w, con: con}
+	r := &reporter{w: w, con: con, taint: taint()}
 
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -71,6 +71,12 @@ func run(con *serialConsole) error {
 	for _, m := range loadModules() {
 		con.logf("load module %s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+	}
+
+	// From here on the kernel prints everything: a payload that lowers the
+	// console's log level must not hide a splat.
+	if err := os.WriteFile("/sys/module/printk/parameters/ignore_loglevel", []byte("Y"), 0); err != nil {
+		con.logf("print all kernel messages: %v", err)
 	}
 
 	b, err := os.ReadFile(wire.JobPath)

@@ -16,6 +16,7 @@ type reporter struct {
 	passed, failed, skipped int
 	complete                bool
 	problem                 string
+	taint                   uint64 // of the kernel when init started
 	err                     error
 }
 
@@ -45,6 +46,7 @@ func (r *reporter) end(nonce string) error {
 		Nonce: nonce, Tests: r.passed + r.failed + r.skipped,
 		Passed: r.passed, Failed: r.failed, Skipped: r.skipped,
 		Complete: r.complete && r.err == nil, Problem: r.problem,
+		Taint: taint() &^ r.taint,
 	}
 	if r.err != nil {
 		end.Problem = r.err.Error()

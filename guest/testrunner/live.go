@@ -101,8 +101,10 @@ func (s *session) notStarted(why string, took time.Duration) {
 	s.print.ended(check.Result{Name: check.StreamTest, Verdict: wire.TestFail, Details: "not run: EventsTrace did not start, see " + check.StartTest}, 0)
 }
 
-// generate runs the generators of all selected tests, several at a time: each
-// has its own files, ports and pids.
+// generate runs the generators of all selected tests, as many at a time as
+// there are processors: each has its own files, ports and pids. On one
+// processor more would gain nothing, and a kernel that preempts BPF programs
+// (7.x) skips a program for a process that comes while another is in it.
 func (s *session) generate(ctx context.Context, started time.Time) {
 	s.ran = map[string]*generated{}
 	var order []string
@@ -117,7 +119,7 @@ func (s *session) generate(ctx context.Context, started time.Time) {
 		}
 		users[t.Generator] = append(users[t.Generator], t.Name)
 	}
-	slots := make(chan struct{}, max(2, runtime.NumCPU()))
+	slots := make(chan struct{}, runtime.NumCPU())
 	var wg sync.WaitGroup
 	for _, name := range order {
 		slots <- struct{}{}

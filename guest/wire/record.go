@@ -114,5 +114,6 @@ type End struct {
 	Failed   int    `json:"failed"`
 	Skipped  int    `json:"skipped"`
 	Complete bool   `json:"complete"`
+	Taint    uint64 `json:"taint"`             // of the kernel, as in /proc/sys/kernel/tainted; bits that came since Hello
 	Problem  string `json:"problem,omitempty"` // why Complete is false
 }

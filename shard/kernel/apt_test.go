@@ -206,7 +206,7 @@ func TestAptUsesExpiredListsWithAWarning(t *testing.T) {
 	if refs := list(t, r.source(t, "debian:sid:cloud-amd64", c)); len(refs) != 3 {
 		t.Errorf("%d kernels", len(refs))
 	}
-	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "expired") {
+	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "out of date for ") {
 		t.Errorf("warnings %q, want one about the expiry", w)
 	}
 }

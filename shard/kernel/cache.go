@@ -87,13 +87,14 @@ type entry struct {
 	Schema  int              `json:"schema"`
 	Image   Info             `json:"image"`
 	Files   map[string]int64 `json:"files"`             // name to size in bytes, all that was there when built
+	Kernel  string           `json:"kernel_digest"`     // of vmlinuz; "sha256:<hex>"
 	Modules string           `json:"modules,omitempty"` // the release that ReadModules serves, "" for none
 
 	dir string
 }
 
 const (
-	entrySchema = 1
+	entrySchema = 2
 	entryFile   = "entry.json"
 	kernelFile  = "vmlinuz"
 	configFile  = "config"
@@ -182,6 +183,9 @@ func (e *entry) save(dir string) error {
 		}
 		e.Files[f.Name()] = info.Size()
 	}
+	if e.Kernel, err = hashFile(context.Background(), filepath.Join(dir, kernelFile)); err != nil {
+		return err
+	}
 	b, err := json.MarshalIndent(e, "", "\t")
 	if err != nil {
 		return err
@@ -218,6 +222,15 @@ func loadEntry(dir string) (*entry, error) {
 		if !st.Mode().IsRegular() || st.Size() != size {
 			return nil, fmt.Errorf("%s has %d bytes, not %d", name, st.Size(), size)
 		}
+	}
+	// What is booted must be what was pinned: a damaged disk changes no size.
+	// A hundredth of a second a kernel.
+	got, err := hashFile(context.Background(), filepath.Join(dir, kernelFile))
+	if err != nil {
+		return nil, err
+	}
+	if got != e.Kernel {
+		return nil, &DigestError{What: kernelFile, Want: e.Kernel, Got: got}
 	}
 	return e, nil
 }

@@ -47,6 +47,13 @@ func do(mode string, args []string) error {
 			return err
 		}
 		return os.WriteFile("/proc/sysrq-trigger", []byte(args[2]), 0)
+	case "quiet-sysrq": // with the console's messages turned off
+		if err := os.WriteFile("/proc/sys/kernel/printk", []byte("0 0 0 0"), 0); err != nil {
+			return err
+		}
+		return do("sysrq", args)
+	case "taint": // as a splat does that nobody saw
+		return os.WriteFile("/proc/sys/kernel/tainted", []byte(args[2]), 0)
 	case "sysrq-loop-c": // a crash while another child still prints
 		go func() {
 			for {
