@@ -114,7 +114,7 @@ func TestAptRefusesTamperedPackages(t *testing.T) {
 	if _, err = s.Open(context.Background(), ref); err == nil || !strings.Contains(err.Error(), "Hash Sum mismatch") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v, want one line about the hash", err)
 	}
-	if left, _ := os.ReadDir(filepath.Join(c.dir, "kernels")); len(left) != 0 {
+	if left, _ := os.ReadDir(filepath.Join(c.dir, kernelsDir)); len(left) != 0 {
 		t.Errorf("the cache holds %v", left)
 	}
 	// Nor does another locator under the same digest help.

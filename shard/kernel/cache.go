@@ -52,7 +52,7 @@ func NewCache(dir string) (*Cache, error) {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	c := &Cache{dir: dir}
-	for _, sub := range []string{"kernels", "hashes", "apt", "locks", "tmp"} {
+	for _, sub := range []string{kernelsDir, "hashes", "apt", "locks", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
@@ -95,6 +95,9 @@ type entry struct {
 
 const (
 	entrySchema = 2
+	// Versions of this program with another schema share the cache: each keeps
+	// to its own entries, or they would take each other's for damaged.
+	kernelsDir  = "kernels-2"
 	entryFile   = "entry.json"
 	kernelFile  = "vmlinuz"
 	configFile  = "config"
@@ -116,7 +119,7 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 	if err != nil {
 		return nil, err
 	}
-	final := filepath.Join(c.dir, "kernels", key)
+	final := filepath.Join(c.dir, kernelsDir, key)
 	if e, err := loadEntry(final); err == nil {
 		return e, nil
 	}

@@ -95,7 +95,7 @@ func TestFailedBuildLeavesNothing(t *testing.T) {
 	if !errors.Is(err, want) {
 		t.Errorf("error %v", err)
 	}
-	for _, sub := range []string{"kernels", "tmp"} {
+	for _, sub := range []string{kernelsDir, "tmp"} {
 		if left, _ := os.ReadDir(filepath.Join(c.dir, sub)); len(left) != 0 {
 			t.Errorf("%s holds %v", sub, left)
 		}

@@ -43,9 +43,10 @@ type Arch struct {
 	Package string // Debian's, that brings the binary
 	Machine string // -M
 	CPU     map[Accel]string
-	Console string // the kernel's name of the serial line that is its console
-	Results string // of the one that carries the results; "": they share the console
-	Append  string // kernel parameters of this architecture
+	Console string           // the kernel's name of the serial line that is its console
+	Results string           // of the one that carries the results; "": they share the console
+	Append  string           // kernel parameters of this architecture
+	Clock   map[Accel]string // kernel parameters that choose the clock
 }
 
 var arches = []Arch{
@@ -59,7 +60,12 @@ var arches = []Arch{
 		CPU:     map[Accel]string{TCG: "max,-erms,-fsrm", KVM: "host"},
 		Console: "ttyS0",
 		Results: "ttyS1",
-		Append:  "tsc=reliable no_timer_check i8042.noaux i8042.nokbd i8042.dumbkbd i8042.nopnp",
+		Append:  "no_timer_check i8042.noaux i8042.nokbd i8042.dumbkbd i8042.nopnp",
+		// Under TCG the time stamp counter is the host's, and the kernel finds
+		// out its frequency by counting during a timer's interrupts. On a busy
+		// host it comes out wrong, by a factor of ten and more, and all of the
+		// guest's time limits with it. The ACPI timer's frequency is fixed.
+		Clock: map[Accel]string{TCG: "clocksource=acpi_pm", KVM: "tsc=reliable"},
 	},
 }
 

@@ -86,6 +86,9 @@ func (m Machine) Cmdline() string {
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)
 	}
+	if clock := m.Arch.Clock[m.Accel]; clock != "" {
+		params = append(params, clock)
+	}
 	params = append(params, wire.ParamNonce+"="+m.Nonce)
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)

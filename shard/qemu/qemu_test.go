@@ -77,7 +77,7 @@ func TestCmdline(t *testing.T) {
 	m.Append = []string{"last=1"}
 	fields := strings.Fields(m.Cmdline())
 	for _, want := range []string{
-		"console=ttyS0", "printk.time=1", "oops=panic", "panic=-1", "loglevel=5",
+		"console=ttyS0", "printk.time=1", "oops=panic", "panic=-1", "loglevel=5", "clocksource=acpi_pm",
 		"bkc.nonce=n0", "bkc.results=ttyS1",
 	} {
 		n := 0
