@@ -35,6 +35,7 @@ type Record struct {
 	Mount *Mount `json:"mount,omitempty"`
 	Phase *Phase `json:"phase,omitempty"`
 	Test  *Test  `json:"test,omitempty"`
+	File  *File  `json:"file,omitempty"`
 	Exit  *Exit  `json:"exit,omitempty"`
 	Done  *Done  `json:"done,omitempty"`
 	End   *End   `json:"end,omitempty"`
@@ -46,6 +47,7 @@ const (
 	TypeMount = "mount" // a mount that failed
 	TypePhase = "phase" // a phase has ended
 	TypeTest  = "test"  // a test has ended
+	TypeFile  = "file"  // a piece of a file for the results directory
 	TypeExit  = "exit"  // the payload has ended
 	TypeDone  = "done"  // payload to init only: it reported all it had to report
 	TypeEnd   = "end"   // always the last
@@ -78,6 +80,7 @@ type Test struct {
 	Verdict  string        `json:"verdict"`
 	Duration time.Duration `json:"duration_ns"`
 	Output   string        `json:"output,omitempty"` // reason of a skip, details of a failure; at most MaxOutput bytes
+	Insns    int           `json:"insns,omitempty"`  // instructions the verifier processed; 0: not known or none
 }
 
 // Exit says how the payload ended.
