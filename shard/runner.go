@@ -234,6 +234,7 @@ func (r *Runner) one(ctx context.Context, j job, initrd string) (report.Kernel, 
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
 		k.Mounts = nil
+		r.keepFiles(&k, o.records)
 		for _, rec := range o.records {
 			switch {
 			case rec.Hello != nil:
