@@ -6,7 +6,7 @@
 
 GO ?= go
 ARCHES = amd64
-PROGRAMS = init testrunner generators tracer
+PROGRAMS = init testrunner generators tracer loader
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
 
@@ -58,7 +58,7 @@ fuzz:
 
 # Needs Debian's clang, llvm and libbpf-dev.
 generate:
-	$(GO) generate ./guest/tracer
+	$(GO) generate ./guest/tracer ./guest/loader
 
 clean:
 	rm -rf bin guest/programs

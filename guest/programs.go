@@ -20,6 +20,7 @@ const (
 	Testrunner = "testrunner"
 	Generators = "generators"
 	Tracer     = "tracer"
+	Loader     = "loader"
 )
 
 const module = "github.com/elastic/bpf-kernel-check"

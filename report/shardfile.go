@@ -41,6 +41,8 @@ type Kernel struct {
 	Release  string           `json:"release,omitempty"` // uname -r as the guest says
 	Mounts   []string         `json:"mounts_failed,omitempty"`
 	Modules  []string         `json:"modules_failed,omitempty"`
+	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
+	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
 }
 
 // Cause says why a kernel did not pass.
@@ -55,6 +57,7 @@ type Test struct {
 	Verdict  string        `json:"verdict"` // pass, fail, skip
 	Duration time.Duration `json:"duration_ns"`
 	Output   string        `json:"output,omitempty"`
+	Insns    int           `json:"insns,omitempty"` // instructions the verifier processed; 0: not known or none
 }
 
 // End is a shard file's last record. Without it the shard was cut short.

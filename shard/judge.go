@@ -59,7 +59,7 @@ func judge(o observation) verdict {
 		case r.End != nil:
 			end, ended = r.End, true
 		case r.Test != nil:
-			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output}
+			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output, Insns: max(0, r.Test.Insns)}
 			switch t.Verdict {
 			case wire.TestPass:
 				passed++

@@ -276,6 +276,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
 		k.Mounts, k.Modules = nil, nil
+		r.keepFiles(&k, o.records)
 		for _, rec := range o.records {
 			switch {
 			case rec.Hello != nil:

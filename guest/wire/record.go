@@ -36,6 +36,7 @@ type Record struct {
 	Module *Module `json:"module,omitempty"`
 	Phase  *Phase  `json:"phase,omitempty"`
 	Test   *Test   `json:"test,omitempty"`
+	File   *File   `json:"file,omitempty"`
 	Exit   *Exit   `json:"exit,omitempty"`
 	Done   *Done   `json:"done,omitempty"`
 	End    *End    `json:"end,omitempty"`
@@ -48,6 +49,7 @@ const (
 	TypeModule = "module" // a module that did not load
 	TypePhase  = "phase"  // a phase has ended
 	TypeTest   = "test"   // a test has ended
+	TypeFile   = "file"   // a piece of a file for the results directory
 	TypeExit   = "exit"   // the payload has ended
 	TypeDone   = "done"   // payload to init only: it reported all it had to report
 	TypeEnd    = "end"    // always the last
@@ -86,6 +88,7 @@ type Test struct {
 	Verdict  string        `json:"verdict"`
 	Duration time.Duration `json:"duration_ns"`
 	Output   string        `json:"output,omitempty"` // reason of a skip, details of a failure; at most MaxOutput bytes
+	Insns    int           `json:"insns,omitempty"`  // instructions the verifier processed; 0: not known or none
 }
 
 // Exit says how the payload ended.

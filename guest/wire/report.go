@@ -20,6 +20,7 @@ type Reporter struct {
 	mu    sync.Mutex
 	w     io.Writer
 	tests int
+	files int64 // bytes of files sent, compressed
 	err   error
 }
 
@@ -40,10 +41,16 @@ func ReporterFromEnv() *Reporter {
 
 // Test reports one test's outcome.
 func (r *Reporter) Test(name, verdict string, d time.Duration, output string) {
+	r.Report(Test{Name: name, Verdict: verdict, Duration: d, Output: output})
+}
+
+// Report reports one test's outcome. Name and output are cut to their limits.
+func (r *Reporter) Report(t Test) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tests++
-	r.write(Record{Type: TypeTest, Test: &Test{Name: Truncate(name, MaxName), Verdict: verdict, Duration: d, Output: Truncate(output, MaxOutput)}})
+	t.Name, t.Output = Truncate(t.Name, MaxName), Truncate(t.Output, MaxOutput)
+	r.write(Record{Type: TypeTest, Test: &t})
 }
 
 // Phase reports how long a phase took.

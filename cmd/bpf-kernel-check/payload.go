@@ -1,0 +1,102 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// payloadOptions are the flags of run that say what to run.
+type payloadOptions struct {
+	eventsTrace string
+	test        string
+	objects     []string
+	attach      bool
+	unsupported string
+}
+
+func (o *payloadOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.eventsTrace, "events-trace", "", "static EventsTrace binary at `PATH` to check")
+	f.StringVar(&o.test, "test", "", "static test program and its arguments, as one `'PATH ARGS...'`")
+	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
+	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program too, where its type allows it")
+	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel cannot have")
+}
+
+// validate checks what can be checked without looking at files.
+func (o *payloadOptions) validate() error {
+	n := 0
+	for _, given := range []bool{o.eventsTrace != "", o.test != "", len(o.objects) > 0} {
+		if given {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return usagef("nothing to run: give --events-trace PATH or --test 'PATH ARGS...' or --objects 'GLOB'")
+	case n > 1:
+		return usagef("--events-trace, --test and --objects exclude each other: give one of them")
+	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
+		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
+	case len(o.objects) == 0 && o.attach:
+		return usagef("--attach goes with --objects: give both")
+	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
+		return usagef("--unsupported goes with --objects: give both")
+	}
+	return nil
+}
+
+// namedPayload is a payload, and what people call it.
+type namedPayload struct {
+	guest.Payload
+	arch string
+	name string
+	path string // of the program
+}
+
+// readPayload checks the payload's files before anything else happens.
+func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (namedPayload, error) {
+	var p namedPayload
+	if err := o.validate(); err != nil {
+		return p, err
+	}
+	switch {
+	case o.eventsTrace != "":
+		p.arch = cmp.Or(guest.ExecutableArch(o.eventsTrace), runtime.GOARCH)
+		b, err := guest.ReadExecutable(o.eventsTrace, p.arch, guest.EventsTraceHint)
+		if err != nil {
+			return p, err
+		}
+		p.name, p.path = "EventsTrace "+o.eventsTrace, o.eventsTrace
+		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout)
+		return p, err
+	case o.test != "":
+		words, err := shellquote.Split(o.test)
+		if err != nil || len(words) == 0 {
+			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
+		}
+		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
+		p.name, p.path = o.test, words[0]
+		p.Payload, err = guest.TestPayload(words[0], words[1:], p.arch, timeout)
+		return p, err
+	default:
+		paths, err := guest.FindObjects(o.objects)
+		if err != nil {
+			return p, err
+		}
+		// An object is for every architecture: the kernels of this machine's.
+		p.arch = runtime.GOARCH
+		p.name, p.path = strings.Join(o.objects, " "), paths[0]
+		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, o.attach, o.unsupported, timeout)
+		return p, err
+	}
+}

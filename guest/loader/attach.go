@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// attachOnce attaches a program where its section says, and detaches it. note
+// says what is to be known of it: that it was only loaded, or that it will not
+// run.
+func (l *loader) attachOnce(prog *ebpf.Program, ps *ebpf.ProgramSpec) (note string, err error) {
+	where, lnk, err := attach(prog, ps)
+	switch {
+	case err != nil && errors.Is(err, ebpf.ErrNotSupported):
+		return "", l.supportedOr(err)
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", where, err)
+	case lnk == nil:
+		return fmt.Sprintf("loaded only: %s\n", where), nil
+	}
+	if err := lnk.Close(); err != nil {
+		return "", fmt.Errorf("detach from %s: %w", where, err)
+	}
+	if active, known := l.kernel.bpfLSM(); ps.Type == ebpf.LSM && known && !active {
+		return fmt.Sprintf("attached to %s, where it never runs: bpf is not among the active LSMs (%s)\n", where, strings.Join(l.kernel.lsms, ",")), nil
+	}
+	return fmt.Sprintf("attached to %s\n", where), nil
+}
+
+// attach attaches a program. No link and no error mean that there is nothing to
+// attach it to here, for the reason in where.
+func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Link, err error) {
+	section, _, _ := strings.Cut(ps.SectionName, "/")
+	section = strings.TrimPrefix(section, "?")
+	where = section + " " + ps.AttachTo
+	if ps.AttachTo == "" {
+		where = ps.SectionName
+	}
+	needsTarget := func() bool { return ps.AttachTo == "" }
+	nothing := func(why string) (string, link.Link, error) { return why, nil, nil }
+	unnamed := fmt.Sprintf("its section %q names nothing to attach to", ps.SectionName)
+
+	switch ps.Type {
+	case ebpf.Kprobe:
+		switch {
+		case section != "kprobe" && section != "kretprobe":
+			return nothing(section + " programs are not attached")
+		case needsTarget():
+			return nothing(unnamed)
+		case section == "kretprobe":
+			lnk, err = link.Kretprobe(ps.AttachTo, prog, nil)
+		default:
+			lnk, err = link.Kprobe(ps.AttachTo, prog, nil)
+		}
+	case ebpf.TracePoint:
+		group, name, ok := strings.Cut(ps.AttachTo, "/")
+		if !ok {
+			return nothing(unnamed)
+		}
+		lnk, err = link.Tracepoint(group, name, prog, nil)
+	case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
+		if needsTarget() {
+			return nothing(unnamed)
+		}
+		lnk, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: ps.AttachTo, Program: prog})
+	case ebpf.Tracing:
+		switch ps.AttachType {
+		case ebpf.AttachTraceRawTp, ebpf.AttachTraceFEntry, ebpf.AttachTraceFExit, ebpf.AttachModifyReturn:
+			lnk, err = link.AttachTracing(link.TracingOptions{Program: prog})
+		case ebpf.AttachTraceIter:
+			lnk, err = link.AttachIter(link.IterOptions{Program: prog})
+		default:
+			return nothing(fmt.Sprintf("%s programs are not attached", ps.AttachType))
+		}
+	case ebpf.LSM:
+		if ps.AttachType != ebpf.AttachLSMMac {
+			return nothing("LSM programs for cgroups are not attached")
+		}
+		lnk, err = link.AttachLSM(link.LSMOptions{Program: prog})
+	case ebpf.XDP:
+		lo, lerr := net.InterfaceByName("lo")
+		if lerr != nil {
+			return "lo", nil, lerr
+		}
+		where = "lo, in generic mode"
+		lnk, err = link.AttachXDP(link.XDPOptions{Program: prog, Interface: lo.Index, Flags: link.XDPGenericMode})
+	case ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.CGroupDevice, ebpf.SockOps:
+		where = "the root cgroup as " + ps.AttachType.String()
+		lnk, err = link.AttachCgroup(link.CgroupOptions{Path: cgroupRoot, Attach: ps.AttachType, Program: prog})
+	default:
+		return nothing(fmt.Sprintf("programs of type %s are not attached", ps.Type))
+	}
+	return where, lnk, err
+}

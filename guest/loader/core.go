@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// usesCORE says whether a program is relocated against the kernel's types.
+func usesCORE(ps *ebpf.ProgramSpec) bool {
+	for i := range ps.Instructions {
+		if btf.CORERelocationMetadata(&ps.Instructions[i]) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// badRelocation names what the instruction at an offset asks of the kernel's
+// types and does not get. local are the object's types, kernel the running
+// kernel's. "" when the instruction has no relocation.
+func badRelocation(insns asm.Instructions, offset int, local, kernel *btf.Spec) string {
+	iter := insns.Iterate()
+	for iter.Next() {
+		if int(iter.Offset) != offset {
+			continue
+		}
+		relo := btf.CORERelocationMetadata(iter.Ins)
+		if relo == nil {
+			return ""
+		}
+		return describeRelocation(relo.String(), local, kernel)
+	}
+	return ""
+}
+
+// describeRelocation puts a relocation in words. The library gives it away as
+// text only: CORERelocation(byte_off, Struct:"task_struct"[0:3], local_id=7).
+func describeRelocation(relo string, local, kernel *btf.Spec) string {
+	parts := regexp.MustCompile(`^CORERelocation\((\w+), (.*)\[([\d:]*)\], local_id=(\d+)\)$`).FindStringSubmatch(relo)
+	if parts == nil {
+		return relo
+	}
+	id, err := strconv.ParseUint(parts[4], 10, 32)
+	if err != nil || local == nil {
+		return relo
+	}
+	typ, err := local.TypeByID(btf.TypeID(id))
+	if err != nil {
+		return relo
+	}
+	typ = btf.UnderlyingType(typ)
+	name, _, _ := strings.Cut(typ.TypeName(), "___") // a flavour
+	what := kindOf(typ) + " " + name
+	if !kernelHas(kernel, name) {
+		return "this kernel has no " + what
+	}
+	path := accessPath(typ, parts[3])
+	if path == "" {
+		return fmt.Sprintf("%s is not what the program expects (%s)", what, parts[1])
+	}
+	if member, _, _ := strings.Cut(path, "."); !kernelHasMember(kernel, name, member) {
+		return fmt.Sprintf("%s has no %s on this kernel", what, path)
+	}
+	return fmt.Sprintf("%s has another %s on this kernel (%s)", what, path, parts[1])
+}
+
+// kernelHasMember says whether a type of that name has a member or enumerator,
+// in itself or in a nameless part of it.
+func kernelHasMember(kernel *btf.Spec, name, member string) bool {
+	types, err := kernel.AnyTypesByName(name)
+	if err != nil {
+		return false
+	}
+	var has func(t btf.Type) bool
+	has = func(t btf.Type) bool {
+		var members []btf.Member
+		switch t := btf.UnderlyingType(t).(type) {
+		case *btf.Struct:
+			members = t.Members
+		case *btf.Union:
+			members = t.Members
+		case *btf.Enum:
+			return slices.ContainsFunc(t.Values, func(v btf.EnumValue) bool { return v.Name == member })
+		}
+		return slices.ContainsFunc(members, func(m btf.Member) bool {
+			return m.Name == member || m.Name == "" && has(m.Type)
+		})
+	}
+	return slices.ContainsFunc(types, has)
+}
+
+func kernelHas(kernel *btf.Spec, name string) bool {
+	if kernel == nil {
+		return false
+	}
+	types, err := kernel.AnyTypesByName(name)
+	return err == nil && len(types) > 0
+}
+
+func kindOf(t btf.Type) string {
+	switch t.(type) {
+	case *btf.Struct:
+		return "struct"
+	case *btf.Union:
+		return "union"
+	case *btf.Enum:
+		return "enum"
+	default:
+		return "type"
+	}
+}
+
+// accessPath turns an accessor such as 0:3:1 into the members' names, joined by
+// dots.
+func accessPath(t btf.Type, accessor string) string {
+	var names []string
+	for i, s := range strings.Split(accessor, ":") {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			break
+		}
+		if e, ok := t.(*btf.Enum); ok && n < len(e.Values) {
+			return e.Values[n].Name
+		}
+		if i == 0 { // an index to an array of the type
+			continue
+		}
+		var members []btf.Member
+		switch t := t.(type) {
+		case *btf.Struct:
+			members = t.Members
+		case *btf.Union:
+			members = t.Members
+		case *btf.Array:
+			names = append(names, fmt.Sprintf("[%d]", n))
+			continue
+		}
+		if n < 0 || n >= len(members) {
+			break
+		}
+		if members[n].Name != "" {
+			names = append(names, members[n].Name)
+		}
+		t = btf.UnderlyingType(members[n].Type)
+	}
+	return strings.Join(names, ".")
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// loader loads objects and tells of each of their programs.
+type loader struct {
+	options
+	kernel kernelFacts
+	types  *btf.Cache // the kernel's BTF, decoded once
+	btfErr error      // why the kernel has none
+	tell   func(result)
+	failed int
+}
+
+// result is a program's outcome, and the verifier's logs it leaves.
+type result struct {
+	wire.Test
+	logs []logFile
+}
+
+type logFile struct{ name, text string }
+
+func newLoader(opt options, tell func(result)) *loader {
+	l := &loader{options: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell}
+	// Decoded here, so that it does not count as the first program's time.
+	_, l.btfErr = l.types.Kernel()
+	return l
+}
+
+// report tells of one test. err decides: nil is a pass.
+func (l *loader) report(r result, err error) {
+	r.Verdict = wire.TestPass
+	var u *unsupportedError
+	switch {
+	case err == nil:
+	case errors.As(err, &u):
+		r.Verdict = l.unsupported
+		r.Output = u.Error() + "\n"
+	default:
+		r.Verdict = wire.TestFail
+		if r.Output == "" {
+			r.Output = err.Error() + "\n"
+		}
+	}
+	if r.Verdict == wire.TestFail {
+		l.failed++
+	}
+	l.tell(r)
+}
+
+// object loads every program of one object, in the order of their names, and
+// creates the maps that none of them uses.
+func (l *loader) object(path string) {
+	name := objectName(path)
+	spec, err := ebpf.LoadCollectionSpec(path)
+	if err != nil {
+		l.report(result{Test: wire.Test{Name: name}}, fmt.Errorf("read the object: %w", err))
+		return
+	}
+	used := map[string]bool{}
+	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
+		part := only(spec, prog)
+		for m := range part.Maps {
+			used[m] = true
+		}
+		l.program(name, prog, part)
+		// A rejected program's log can take hundreds of megabytes.
+		debug.FreeOSMemory()
+	}
+	for _, m := range slices.Sorted(maps.Keys(spec.Maps)) {
+		// What clang keeps for itself, such as an empty .rodata, is no map of
+		// the author's.
+		if used[m] || m[0] == '.' {
+			continue
+		}
+		part := withMaps(spec, m)
+		start := time.Now()
+		coll, err := l.createMaps(part)
+		took := time.Since(start)
+		if err == nil {
+			coll.Close()
+		}
+		l.report(result{Test: wire.Test{Name: name + "/map:" + m, Duration: took}}, err)
+	}
+	if len(spec.Programs) == 0 && len(spec.Maps) == 0 {
+		l.report(result{Test: wire.Test{Name: name}}, errors.New("the object holds neither programs nor maps"))
+	}
+}
+
+// program loads one program, attaches it when asked to, and reports.
+func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
+	r := result{Test: wire.Test{Name: object + "/" + name}}
+	ps := spec.Programs[name]
+	prog, err := l.load(spec, name, &r)
+	if err != nil {
+		for i := range r.logs {
+			r.logs[i].name = fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(object), wire.SafeName(name))
+		}
+		l.report(r, err)
+		return
+	}
+	defer prog.Close()
+	if l.attach {
+		var note string
+		if note, err = l.attachOnce(prog, ps); err != nil {
+			err = fmt.Errorf("loaded, and not attached: %w", err)
+		} else {
+			r.Output = note
+		}
+	}
+	l.report(r, err)
+}
+
+// maxLogged is the number of processed instructions up to which a rejected
+// program's whole log is asked for. The library lets its buffer grow up to
+// 1 GiB, and on 5.10 a log takes more than 512 bytes an instruction, for the
+// registers that it marks precise.
+const maxLogged = 50_000
+
+// load creates the program's maps and loads it: at first with no more of a log
+// than its statistics, and again for the whole log when it is rejected.
+func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.Program, error) {
+	ps := spec.Programs[name]
+	if err := l.supports(ps); err != nil {
+		return nil, err
+	}
+	if l.btfErr != nil && usesCORE(ps) {
+		return nil, fmt.Errorf("the program has CO-RE relocations, and this kernel has no BTF: %w", l.btfErr)
+	}
+	collMaps, err := l.createMaps(spec)
+	if err != nil {
+		return nil, err
+	}
+	defer collMaps.Close()
+	try := func(level ebpf.LogLevel, size uint32) (*ebpf.Program, error) {
+		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+			Programs:        ebpf.ProgramOptions{LogLevel: level, LogSizeStart: size},
+			MapReplacements: collMaps.Maps,
+			Cache:           l.types,
+		})
+		if err != nil {
+			return nil, err
+		}
+		defer coll.Close()
+		return coll.DetachProgram(name), nil
+	}
+
+	start := time.Now()
+	prog, err := try(ebpf.LogLevelStats, 0)
+	r.Duration = time.Since(start)
+	if err == nil {
+		r.Insns = processed(prog.VerifierLog)
+		return prog, nil
+	}
+	var verr *ebpf.VerifierError
+	if !errors.As(err, &verr) {
+		return nil, l.explain(spec, ps, err, nil)
+	}
+	r.Insns = processedLines(verr.Log)
+	text := join(verr.Log)
+	if r.Insns > maxLogged {
+		text = fmt.Sprintf("[after %d instructions the whole log would not fit this VM's memory; this is its end]\n", r.Insns) + text
+	} else {
+		// Kernels before 6.4 make the log's size known by failing, and each
+		// try costs a whole verification: start with what fits most.
+		const logSize = 16 << 20
+		again, err2 := try(ebpf.LogLevelBranch|ebpf.LogLevelStats, logSize)
+		if err2 == nil {
+			again.Close()
+			return nil, fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err)
+		}
+		if errors.As(err2, &verr) {
+			err, text = err2, join(verr.Log)
+		}
+	}
+	r.logs = []logFile{{text: text}}
+	reason := l.explain(spec, ps, err, verr.Log)
+	r.Output = rejection(reason, verr.Log, r.Insns)
+	return nil, reason
+}
+
+// createMaps creates all maps of spec.
+func (l *loader) createMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {
+		if err := l.supportsMap(spec.Maps[name]); err != nil {
+			return nil, err
+		}
+	}
+	part := *spec
+	part.Programs = nil
+	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
+	if err != nil {
+		return nil, l.supportedOr(fmt.Errorf("create the maps: %w", err))
+	}
+	return coll, nil
+}

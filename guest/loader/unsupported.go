@@ -1,0 +1,158 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+)
+
+// unsupportedError is something that this kernel cannot have.
+type unsupportedError struct {
+	what    string // "map type BloomFilter"
+	version string // of the mainline kernel that brought it; "": not known
+	running string // this kernel's version
+	built   bool   // this kernel is new enough, and was built without it
+}
+
+func (e *unsupportedError) Error() string {
+	switch {
+	case e.built:
+		return fmt.Sprintf("unsupported: %s came with Linux %s, and this kernel, %s, is built without it", e.what, e.version, e.running)
+	case e.version != "":
+		return fmt.Sprintf("unsupported: %s came with Linux %s, this kernel is %s", e.what, e.version, e.running)
+	default:
+		return fmt.Sprintf("unsupported: this kernel, %s, has no %s", e.running, e.what)
+	}
+}
+
+// unsupported makes the error for something that came with a version.
+func (k kernelFacts) unsupported(what, version string) *unsupportedError {
+	return &unsupportedError{what: what, version: version, running: k.release, built: version != "" && !versionLess(k.release, version)}
+}
+
+// minimumVersion takes the version out of an error of the library, whose type
+// for it is internal: "... not supported (requires >= v5.16)".
+func minimumVersion(err error) string {
+	m := regexp.MustCompile(`requires >= v?(\d+\.\d+(?:\.\d+)?)`).FindStringSubmatch(err.Error())
+	if m == nil {
+		return ""
+	}
+	return m[1]
+}
+
+// supports asks the kernel for a program's type.
+func (l *loader) supports(ps *ebpf.ProgramSpec) error {
+	if err := features.HaveProgramType(ps.Type); errors.Is(err, ebpf.ErrNotSupported) {
+		return l.kernel.unsupported("program type "+ps.Type.String(), minimumVersion(err))
+	}
+	return nil
+}
+
+// supportsMap asks the kernel for a map's type.
+func (l *loader) supportsMap(m *ebpf.MapSpec) error {
+	if m.Type == ebpf.StructOpsMap { // a probe needs a type of the kernel's
+		return nil
+	}
+	if err := features.HaveMapType(m.Type); errors.Is(err, ebpf.ErrNotSupported) {
+		return l.kernel.unsupported("map type "+m.Type.String(), minimumVersion(err))
+	}
+	if m.InnerMap != nil {
+		return l.supportsMap(m.InnerMap)
+	}
+	return nil
+}
+
+// supportedOr returns err, or what is unsupported when that is what it says.
+func (l *loader) supportedOr(err error) error {
+	var u *unsupportedError
+	switch {
+	case errors.As(err, &u):
+		return u
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return l.kernel.unsupported(strings.TrimSuffix(innermost(err).Error(), " not supported"), minimumVersion(err))
+	}
+	return err
+}
+
+// innermost follows a chain of errors to the last one that says which feature
+// it is about.
+func innermost(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil || next == ebpf.ErrNotSupported {
+			return err
+		}
+		err = next
+	}
+}
+
+// explain turns an error of loading a program into its reason, in one line.
+func (l *loader) explain(spec *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, err error, log []string) error {
+	if target, ok := missingTarget(err); ok {
+		return fmt.Errorf("this kernel's BTF has no function or hook to attach to: %s", target)
+	}
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return l.supportedOr(err)
+	}
+	if strings.Contains(err.Error(), "bad CO-RE relocation") {
+		kernel, _ := l.types.Kernel()
+		if what := badRelocation(ps.Instructions, lastInsn(log), spec.Types, kernel); what != "" {
+			return fmt.Errorf("CO-RE: %s", what)
+		}
+		return errors.New("CO-RE: a relocation has no match in this kernel's types")
+	}
+	if u := l.missingHelper(ps); u != nil {
+		return u
+	}
+	var verr *ebpf.VerifierError
+	if errors.As(err, &verr) {
+		if line := verdictLine(log); line != "" {
+			return fmt.Errorf("rejected: %s (%w)", line, verr.Cause)
+		}
+		return fmt.Errorf("rejected: %w", verr.Cause)
+	}
+	return err
+}
+
+// missingTarget takes the name of the function that a program wants to attach
+// to out of the library's error for one that the kernel does not have: "attach
+// Tracing/TraceFEntry: fentry NAME not supported". The library calls it
+// unsupported, and for the author it is a name that is wrong or gone.
+func missingTarget(err error) (string, bool) {
+	m := regexp.MustCompile(`attach [\w()]+/[\w()]+: (?:(?:fentry|fexit|fmod_ret|raw_tp) (\S+)|(\S+) (?:LSM hook|iterator)) not supported`).FindStringSubmatch(err.Error())
+	if m == nil || !errors.Is(err, ebpf.ErrNotSupported) {
+		return "", false
+	}
+	return m[1] + m[2], true
+}
+
+// missingHelper finds a helper function that the program calls and this kernel
+// does not have.
+func (l *loader) missingHelper(ps *ebpf.ProgramSpec) error {
+	seen := map[asm.BuiltinFunc]bool{}
+	for i := range ps.Instructions {
+		ins := &ps.Instructions[i]
+		fn := asm.BuiltinFunc(ins.Constant)
+		if !ins.IsBuiltinCall() || seen[fn] {
+			continue
+		}
+		seen[fn] = true
+		version := helperVersion(int(fn))
+		if err := features.HaveProgramHelper(ps.Type, fn); !errors.Is(err, ebpf.ErrNotSupported) {
+			continue
+		}
+		what := fmt.Sprintf("helper %s for program type %s", helperName(fn), ps.Type)
+		if version != "" && !versionLess(l.kernel.release, version) {
+			// The kernel knows the helper: it is this program's type that may
+			// not call it, on this kernel or at all, and which is not known.
+			version = ""
+		}
+		return l.kernel.unsupported(what, version)
+	}
+	return nil
+}

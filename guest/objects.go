@@ -1,0 +1,130 @@
+package guest
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// maxObject bounds a BPF object, in bytes.
+const maxObject = 64 << 20
+
+// FindObjects expands patterns (filepath.Match's) to files, in the patterns'
+// order, each file once. A pattern that matches nothing is an error.
+func FindObjects(patterns []string) ([]string, error) {
+	var paths []string
+	seen := map[string]bool{}
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, &PayloadError{Path: pattern, Reason: "is not a pattern: quote [, * and ? that stand for themselves with a backslash"}
+		}
+		if len(found) == 0 {
+			return nil, &PayloadError{Path: pattern, Reason: "matches no file: give the path of BPF object files, such as 'build/*.bpf.o'"}
+		}
+		for _, p := range found {
+			if p = filepath.Clean(p); !seen[p] {
+				seen[p] = true
+				paths = append(paths, p)
+			}
+		}
+	}
+	return paths, nil
+}
+
+// readObject reads a BPF object file.
+func readObject(path string) ([]byte, error) {
+	bad := func(format string, args ...any) error {
+		return &PayloadError{Path: path, Reason: fmt.Sprintf(format, args...)}
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, bad("does not exist: give the path of a BPF object file")
+	case err != nil:
+		return nil, bad("cannot be read: %v", errors.Unwrap(err))
+	case !info.Mode().IsRegular():
+		return nil, bad("is not a regular file: give the path of a BPF object file")
+	case info.Size() > maxObject:
+		return nil, bad("has %d MiB, more than the %d MiB an object may have: strip it with llvm-strip -g", info.Size()>>20, maxObject>>20)
+	}
+	const how = "build it with clang -target bpf -g -O2 -c"
+	f, err := elf.Open(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, bad("cannot be read: %v", fs.ErrPermission)
+		}
+		return nil, bad("is no ELF object: %s", how)
+	}
+	defer f.Close()
+	switch {
+	case f.Machine != elf.EM_BPF:
+		return nil, bad("is built for %s, not for BPF: %s", or(machines[f.Machine], f.Machine.String()), how)
+	case f.Data != elf.ELFDATA2LSB:
+		return nil, bad("is big-endian, and the kernels are little-endian: build it with clang -target bpfel")
+	case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
+		return nil, bad("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, bad("cannot be read: %v", errors.Unwrap(err))
+	}
+	return b, nil
+}
+
+// objectNames gives each object the name that it has in tests and results: the
+// file's without .o and .bpf.o, in safe characters, and with a number when
+// another has it already.
+func objectNames(paths []string) []string {
+	const maxName = 80 // leaves room for the program's
+	names := make([]string, len(paths))
+	taken := map[string]bool{}
+	for i, p := range paths {
+		base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(p), ".o"), ".bpf")
+		base = wire.SafeName(base)
+		base = base[:min(len(base), maxName)]
+		name := base
+		// Names are also directories, and some file systems ignore case.
+		for n := 2; taken[strings.ToLower(name)]; n++ {
+			name = base + "-" + strconv.Itoa(n)
+		}
+		taken[strings.ToLower(name)] = true
+		names[i] = name
+	}
+	return names
+}
+
+// ObjectsPayload loads BPF objects: each program is a test object/program. With
+// attach it is attached as well where its type allows it. unsupported is the
+// verdict of what a kernel cannot have, wire.TestFail or wire.TestSkip.
+func ObjectsPayload(ctx context.Context, arch string, paths []string, attach bool, unsupported string, timeout time.Duration) (Payload, error) {
+	p := Payload{Job: wire.Job{
+		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
+		Name: "objects", Reports: true, Timeout: timeout,
+	}}
+	names := objectNames(paths)
+	for i, path := range paths {
+		b, err := readObject(path)
+		if err != nil {
+			return Payload{}, err
+		}
+		inGuest := "/objects/" + names[i] + ".o"
+		p.Job.Args = append(p.Job.Args, inGuest)
+		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: b})
+	}
+	b, err := Program(ctx, arch, Loader)
+	if err != nil {
+		return Payload{}, err
+	}
+	p.Files = append(p.Files, File{Path: "/loader", Mode: 0o755, Data: b})
+	return p, nil
+}

@@ -1,0 +1,198 @@
+package shard
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+func packed(t testing.TB, content string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	zw := gzip.NewWriter(&b)
+	if _, err := zw.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func piece(name string, chunk int, last bool, data []byte) wire.Record {
+	return wire.Record{Type: wire.TypeFile, File: &wire.File{Name: name, Chunk: chunk, Last: last, Data: data}}
+}
+
+func TestFilesOfAGuest(t *testing.T) {
+	whole := packed(t, "the log\n")
+	half := len(whole) / 2
+	const a = "verifier/o/a.log"
+	big := bytes.Repeat([]byte{1}, wire.MaxFileChunk)
+	tests := []struct {
+		name    string
+		records []wire.Record
+		files   map[string]string
+		problem string // part of one
+	}{
+		{"none", nil, nil, ""},
+		{"one piece", []wire.Record{piece(a, 0, true, whole)}, map[string]string{a: "the log\n"}, ""},
+		{"two pieces", []wire.Record{piece(a, 0, false, whole[:half]), piece(a, 1, true, whole[half:])}, map[string]string{a: "the log\n"}, ""},
+		{"a piece is missing", []wire.Record{piece(a, 0, false, whole[:half]), piece(a, 2, true, whole[half:])}, nil, "piece 2 follows piece 0"},
+		{"does not begin", []wire.Record{piece(a, 1, true, whole)}, nil, "piece 1 follows"},
+		{"no end", []wire.Record{piece(a, 0, false, whole)}, nil, "its end is missing"},
+		{"goes on", []wire.Record{piece(a, 0, true, whole), piece(a, 1, true, whole)}, nil, "goes on after its end"},
+		{"no gzip", []wire.Record{piece(a, 0, true, []byte("text"))}, nil, "unpack"},
+		{"empty", []wire.Record{piece(a, 0, true, nil)}, nil, "unpack"},
+		{"cut gzip keeps what it has", []wire.Record{piece(a, 0, true, whole[:len(whole)-4])}, map[string]string{a: "the log\n"}, "unpack"},
+		{"leads outside", []wire.Record{piece("verifier/../../a", 0, true, whole), piece("/etc/x", 0, true, whole), piece("other/x", 0, true, whole)}, nil, "names that are not allowed"},
+		{"a file where a directory is", []wire.Record{piece("verifier/o", 0, true, whole), piece(a, 0, true, whole)}, map[string]string{"verifier/o": "the log\n"}, a + ": "},
+		{"a piece too large", []wire.Record{piece(a, 0, true, append(big, 1))}, nil, "over the limit"},
+		{"too much in all", slices.Repeat([]wire.Record{piece(a, 0, false, big)}, wire.MaxFileBytes/wire.MaxFileChunk+1), nil, "over the limit"},
+		{"too many", slices.Repeat([]wire.Record{piece(a, 0, false, nil)}, wire.MaxFileRecords+1), nil, "over the limit"},
+		{"negative", []wire.Record{piece(a, -1, true, whole)}, nil, "over the limit"},
+		{"a type without its part", []wire.Record{{Type: wire.TypeFile}, {Type: wire.TypeTest, File: &wire.File{Name: a, Last: true, Data: whole}}}, nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "kernel")
+			names, problems := writeFiles(dir, tt.records)
+			if got := filesBelow(t, dir); len(got)+len(tt.files) > 0 {
+				if d := cmp.Diff(tt.files, got); d != "" {
+					t.Error(d)
+				}
+			}
+			if len(names) != len(tt.files) {
+				t.Errorf("names %q", names)
+			}
+			all := strings.Join(problems, "\n")
+			if (tt.problem == "") != (all == "") || !strings.Contains(all, tt.problem) {
+				t.Errorf("problems %q, want %q", problems, tt.problem)
+			}
+		})
+	}
+}
+
+func filesBelow(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			b, rerr := os.ReadFile(p)
+			if rerr != nil {
+				t.Fatal(rerr)
+			}
+			rel, _ := filepath.Rel(dir, p)
+			got[filepath.ToSlash(rel)] = string(b)
+		}
+		return nil
+	})
+	return got
+}
+
+// A few kilobytes that unpack to gigabytes fill no disk.
+func TestBombsAreCut(t *testing.T) {
+	var b bytes.Buffer
+	zw := gzip.NewWriter(&b)
+	zeros := make([]byte, 1<<20)
+	for range wire.MaxFileSize>>20 + 4 {
+		if _, err := zw.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var records []wire.Record
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		for i, rest := 0, b.Bytes(); len(rest) > 0; i++ {
+			n := min(len(rest), wire.MaxFileChunk)
+			records = append(records, piece("verifier/"+name, i, n == len(rest), rest[:n]))
+			rest = rest[n:]
+		}
+	}
+	dir := t.TempDir()
+	_, problems := writeFiles(dir, records)
+	total := int64(0)
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		info, err := os.Stat(filepath.Join(dir, "verifier", name))
+		if err != nil {
+			continue
+		}
+		if info.Size() > wire.MaxFileSize {
+			t.Errorf("%s has %d bytes", name, info.Size())
+		}
+		total += info.Size()
+	}
+	if total > wire.MaxFilesSize || len(problems) != 6 {
+		t.Errorf("%d bytes in all, problems %q", total, problems)
+	}
+}
+
+// Nothing of an earlier run stays, and no link leads out of the results.
+func TestFilesReplaceThoseOfAnEarlierRun(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "verifier", "old"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "verifier", "o")); err != nil {
+		t.Fatal(err)
+	}
+	names, problems := writeFiles(dir, []wire.Record{piece("verifier/o/a.log", 0, true, packed(t, "x"))})
+	if len(problems) > 0 || len(names) != 1 || len(filesBelow(t, outside)) > 0 {
+		t.Errorf("names %q, problems %q, outside %v", names, problems, filesBelow(t, outside))
+	}
+	if d := cmp.Diff(map[string]string{"verifier/o/a.log": "x"}, filesBelow(t, dir)); d != "" {
+		t.Error(d)
+	}
+}
+
+// A verdict is the same with files, whole or damaged, and without.
+func TestFilesHaveNoSayInAVerdict(t *testing.T) {
+	o := observation{nonce: "n", expected: true, records: []wire.Record{
+		{Type: wire.TypeHello, Hello: &wire.Hello{}},
+		{Type: wire.TypeTest, Test: &wire.Test{Name: "o/p", Verdict: wire.TestFail}},
+		{Type: wire.TypeExit, Exit: &wire.Exit{Code: 1}},
+		{Type: wire.TypeEnd, End: &wire.End{Nonce: "n", Tests: 1, Failed: 1, Complete: true}},
+	}}
+	without := judge(o)
+	o.records = slices.Insert(o.records, 2, piece("verifier/../x", 7, false, []byte("y")), piece("verifier/a", 0, true, packed(t, "pass")))
+	with := judge(o)
+	if with.Verdict != without.Verdict || with.cause.Title != without.cause.Title {
+		t.Errorf("%v, %+v with files; %v, %+v without", with.Verdict, with.cause, without.Verdict, without.cause)
+	}
+}
+
+func FuzzGather(f *testing.F) {
+	f.Add("verifier/a", 0, true, packed(f, "x"), "verifier/a", 1, true, []byte("y"))
+	f.Add("verifier/../a", 0, false, []byte{}, "", -1, true, []byte("\x1f\x8b"))
+	f.Fuzz(func(t *testing.T, n1 string, c1 int, l1 bool, d1 []byte, n2 string, c2 int, l2 bool, d2 []byte) {
+		records := []wire.Record{piece(n1, c1, l1, d1), piece(n2, c2, l2, d2)}
+		files, _ := gather(records)
+		for _, file := range files {
+			if err := wire.CheckFileName(file.name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		parent := t.TempDir()
+		dir := filepath.Join(parent, "kernel")
+		names, _ := writeFiles(dir, records)
+		below := filesBelow(t, parent)
+		if len(below) != len(names) && len(below) > len(files) {
+			t.Fatalf("names %q, files %v", names, below)
+		}
+		for name := range below {
+			if !strings.HasPrefix(name, "kernel/verifier/") {
+				t.Fatalf("%q is written", name)
+			}
+		}
+	})
+}

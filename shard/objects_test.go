@@ -1,0 +1,145 @@
+package shard
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// want is what a program's test must say.
+type want struct {
+	verdict string
+	output  string // part of it
+	log     string // part of the verifier's log on disk; "": there is none
+}
+
+// What is the same on every kernel with BTF.
+func wantAlways() map[string]want {
+	pass := func(output string) want { return want{wire.TestPass, output, ""} }
+	fail := func(output, log string) want { return want{wire.TestFail, output, log} }
+	return map[string]want{
+		"trace/on_kprobe":           pass("attached to kprobe do_exit"),
+		"trace/on_kretprobe":        pass("attached to kretprobe do_exit"),
+		"trace/on_tracepoint":       pass("attached to tracepoint sched/sched_process_exec"),
+		"trace/on_raw_tracepoint":   pass("attached to raw_tracepoint sched_process_fork"),
+		"trace/on_tp_btf":           pass("attached to tp_btf sched_process_exit"),
+		"trace/on_fentry":           pass("attached to fentry security_file_open"),
+		"trace/on_fexit":            pass("attached to fexit security_file_open"),
+		"lsm/on_file_open":          pass("attached to lsm file_open"),
+		"net/pass":                  pass("attached to lo, in generic mode"),
+		"net/egress":                pass("attached to the root cgroup"),
+		"net/filter":                pass("loaded only"),
+		"ringbuf/emit":              pass("attached to raw_tracepoint"),
+		"ringbuf/map:unused":        pass(""),
+		"rejected/good":             pass("attached"),
+		"rejected/endless_loop":     fail("rejected: infinite loop detected at insn 1", "infinite loop detected"),
+		"rejected/long_loop":        fail("BPF program is too large. Processed 1000001 insn", "BPF program is too large"),
+		"rejected/no_such_member":   fail("CO-RE: struct task_struct has no no_such_member on this kernel\nthe verifier processed ", "invalid func unknown#195896080"),
+		"rejected/no_such_struct":   fail("CO-RE: this kernel has no struct no_such_struct\n", "invalid func unknown#195896080"),
+		"rejected/no_such_function": fail("no function or hook to attach to: no_such_function", ""),
+	}
+}
+
+// The set of objects gives the right verdict for each program, on an old
+// kernel and on a new one.
+func TestObjects(t *testing.T) {
+	tests := []struct {
+		name, source, glob string
+		unsupported        string
+		more               map[string]want
+	}{
+		{"5.10", "debian:bullseye:cloud-amd64", "debian/5.10.*", wire.TestSkip, map[string]want{
+			"newer/map_type":     {wire.TestSkip, "unsupported: map type BloomFilter came with Linux 5.16, this kernel is 5.10.", ""},
+			"newer/helper":       {wire.TestSkip, "unsupported: helper bpf_strncmp for program type Kprobe came with Linux 5.17, this kernel is 5.10.", "invalid func unknown#182"},
+			"newer/program_type": {wire.TestSkip, "unsupported: program type Syscall came with Linux 5.14, this kernel is 5.10.", ""},
+			"lsm/on_file_open":   {wire.TestPass, "never runs: bpf is not among the active LSMs", ""},
+		}},
+		{"7.x", "debian:sid:cloud-amd64", "debian/7.*", wire.TestFail, map[string]want{
+			"newer/map_type":     {wire.TestPass, "attached to kprobe do_exit", ""},
+			"newer/helper":       {wire.TestPass, "attached to kprobe do_exit", ""},
+			"newer/program_type": {wire.TestPass, "loaded only", ""},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := theLab(t)
+			wants := wantAlways()
+			for k, v := range tt.more {
+				wants[k] = v
+			}
+			paths, err := guest.FindObjects([]string{"../guest/loader/testdata/*.bpf.o"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, tt.unsupported, 3*time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := l.runner(t, p)
+			k, _ := l.run(t, r, newestOf(t, tt.source, tt.glob))
+			if k.Verdict != report.Fail {
+				t.Errorf("verdict %v, want fail", k.Verdict)
+			}
+			if len(k.Problems) > 0 {
+				t.Errorf("problems with files: %q", k.Problems)
+			}
+			for _, test := range k.Tests {
+				w, ok := wants[test.Name]
+				delete(wants, test.Name)
+				t.Logf("%s %s: %v, %d insns", test.Verdict, test.Name, test.Duration, test.Insns)
+				if !ok {
+					t.Errorf("%s: not expected", test.Name)
+					continue
+				}
+				if test.Verdict != w.verdict || !strings.Contains(test.Output, w.output) {
+					t.Errorf("%s: %s, %q; want %s, %q", test.Name, test.Verdict, test.Output, w.verdict, w.output)
+				}
+				loaded := test.Verdict == wire.TestPass && !strings.Contains(test.Name, "map:")
+				if (loaded || w.log != "") && (test.Insns == 0 || test.Duration == 0) {
+					t.Errorf("%s: %d insns, load time %v", test.Name, test.Insns, test.Duration)
+				}
+				path := filepath.Join(r.Out, strings.TrimSuffix(k.Console, ".txt"), wire.FileRoot, test.Name+".log")
+				b, err := os.ReadFile(path)
+				switch {
+				case w.log == "" && err == nil:
+					t.Errorf("%s: there is a log", test.Name)
+				case w.log != "" && !strings.Contains(string(b), w.log):
+					t.Errorf("%s: the log lacks %q: %v, %.1000s", test.Name, w.log, err, b)
+				}
+			}
+			for name := range wants {
+				t.Errorf("%s: not reported", name)
+			}
+		})
+	}
+}
+
+// newestOf is a source's newest kernel that matches.
+func newestOf(t *testing.T, spec, glob string) Entry {
+	t.Helper()
+	dir, err := kernel.DefaultCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := kernel.NewCache(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := kernel.Parse(spec, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := NewPlan(t.Context(), []kernel.Source{src}, []string{glob})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.Newest()
+}
