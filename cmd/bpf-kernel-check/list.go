@@ -21,10 +21,11 @@ func (c *command) listCommand() *cobra.Command {
   bpf-kernel-check list --kernels ./kernels --kernel 'fedora/*' --json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			sources = append(sources, args...)
 			if len(sources) == 0 {
 				return usagef("nothing to list: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
 			}
-			srcs, err := c.sources(append(sources, args...))
+			srcs, err := c.sources(sources)
 			if err != nil {
 				return err
 			}
@@ -54,7 +55,7 @@ func (c *command) listCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable, and further arguments are sources too")
+	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
 	f.StringArrayVar(&globs, "kernel", nil, "list only kernels whose id matches `GLOB`; repeatable")
 	f.BoolVar(&asJSON, "json", false, "print the list as JSON, digests included")
 	return cmd

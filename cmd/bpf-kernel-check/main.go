@@ -23,7 +23,7 @@ import (
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	sigs := make(chan os.Signal, 1)
-	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		// The first signal ends the VMs and writes what is known; a second
 		// one, to someone in a hurry, ends the program.
@@ -97,7 +97,7 @@ func (c *command) root() *cobra.Command {
 them, and says on which it works and why it fails on the others.
 
 Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
-3 something was not tested.`,
+3 something was not tested; 129, 130 or 143 ended by a signal.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -148,10 +148,10 @@ func joinPath(dir, name string) string {
 	return strings.TrimSuffix(dir, "/") + "/" + name
 }
 
-const maxShown = 60 // lines of a failure on the screen
+const maxShown = 40 // lines of a failure on the screen
 
 // indent prints a guest's text. A line of it can neither start a workflow
-// command nor move the cursor.
+// command, which a CI runner finds behind blanks too, nor move the cursor.
 func (p *progress) indent(s string) {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	if s == "" {
@@ -159,14 +159,15 @@ func (p *progress) indent(s string) {
 	}
 	for i, line := range lines {
 		if i == maxShown {
-			fmt.Fprintf(p.out, "         ... %s more\n", count(len(lines)-i, "line"))
+			fmt.Fprintf(p.out, "       | ... %s more\n", count(len(lines)-i, "line"))
 			return
 		}
-		fmt.Fprintf(p.out, "         %s\n", printable(line))
+		fmt.Fprintf(p.out, "       | %s\n", printable(line))
 	}
 }
 
 func printable(s string) string {
+	s = strings.ReplaceAll(s, "##[", "## [") // the older form of workflow commands, which works anywhere in a line
 	return strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return ' '

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
@@ -60,6 +62,7 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 		{"--boot-timeout", o.bootTimeout >= time.Second, "at least 1s", o.bootTimeout},
 		{"--memory", o.memory >= 128 && o.memory <= 1<<20, "128 to 1048576 MiB", o.memory},
 		{"--retries", o.retries >= 0 && o.retries <= 10, "0 to 10", o.retries},
+		{"--out", o.out != "", "a directory", "empty"},
 	} {
 		if !x.ok {
 			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
@@ -84,6 +87,7 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
   bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			sources = append(sources, args...)
 			if len(sources) == 0 {
 				return usagef("no kernels to test: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
 			}
@@ -95,7 +99,7 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 			if err != nil {
 				return err
 			}
-			srcs, err := c.sources(append(sources, args...))
+			srcs, err := c.sources(sources)
 			if err != nil {
 				return err
 			}
@@ -107,7 +111,7 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable, and further arguments are sources too")
+	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
 	f.StringArrayVar(&globs, "kernel", nil, "test only kernels whose id matches `GLOB`; repeatable")
 	po.add(cmd)
 	o.add(cmd)
@@ -119,6 +123,10 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 	cache, err := c.openCache()
 	if err != nil {
 		return nil, err
+	}
+	if f, ok := c.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		// The first time, package lists are fetched, which takes a while.
+		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}
 	var srcs []kernel.Source
 	for _, spec := range specs {
@@ -142,7 +150,7 @@ func (c *command) openCache() (*kernel.Cache, error) {
 	}
 	cache, err := kernel.NewCache(dir)
 	if err != nil {
-		return nil, err
+		return nil, usagef("--cache: %w", err)
 	}
 	cache.Warn = c.warn
 	return cache, nil
@@ -154,6 +162,10 @@ func (c *command) warn(msg string) {
 
 // test runs the plan and returns an exitError unless everything passed.
 func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p namedPayload, plan shard.Plan) error {
+	out, err := outDir(o.out)
+	if err != nil {
+		return err
+	}
 	if plan.ForArch(p.arch) == 0 {
 		return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
 	}
@@ -177,18 +189,11 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return err
 	}
-	out, err := filepath.Abs(o.out)
-	if err == nil {
-		err = os.MkdirAll(out, 0o755)
-	}
+	scratch, remove, err := makeScratch(os.TempDir())
 	if err != nil {
-		return usagef("--out: %w", err)
+		return err
 	}
-	scratch, err := os.MkdirTemp("", "bpf-kernel-check-")
-	if err != nil {
-		return fmt.Errorf("make a directory for unpacked kernels: %w", err)
-	}
-	defer os.RemoveAll(scratch)
+	defer remove()
 
 	jobs, note := fitJobs(o.jobs, o.memory, len(plan.Entries))
 	for _, w := range []string{why, note} {
@@ -238,6 +243,21 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// outDir makes the output directory and sees that it can be written to.
+func outDir(dir string) (string, error) {
+	out, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(out, 0o755)
+	}
+	if err == nil {
+		err = unix.Access(out, unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return "", usagef("--out: %s: %w", dir, err)
+	}
+	return out, nil
 }
 
 // fitJobs lowers the number of VMs to what there is to do and what fits the

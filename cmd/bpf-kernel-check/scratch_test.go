@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestScratchOfKilledRunsIsRemoved(t *testing.T) {
+	parent := t.TempDir()
+	stale := filepath.Join(parent, scratchPrefix+"1")
+	other := filepath.Join(parent, "another-program")
+	for _, d := range []string{stale, other} {
+		if err := os.MkdirAll(filepath.Join(d, "x"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(stale, old, old); err != nil {
+		t.Fatal(err)
+	}
+	first, removeFirst, err := makeScratch(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, removeSecond, err := makeScratch(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{stale: false, other: true, first: true, second: true} {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s: %v, want there %v", dir, err, want)
+		}
+	}
+	removeFirst()
+	removeSecond()
+	for _, dir := range []string{first, second} {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is left", dir)
+		}
+	}
+}
