@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kballard/go-shellquote"
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/guest"
@@ -73,7 +71,7 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 func (c *command) runCommand() *cobra.Command {
 	var o runOptions
 	var sources, globs []string
-	var eventsTrace, test string
+	var what payloadOptions
 	cmd := &cobra.Command{
 		Use:   "run --kernels SRC... (--events-trace PATH | --test 'PATH ARGS...')",
 		Short: "Boot kernels and run a payload in each",
@@ -82,7 +80,7 @@ func (c *command) runCommand() *cobra.Command {
 A source is a directory with <distro>/<release>__<ids>.tar.gz archives or bare
 kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
-  bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' -j 2`,
+  bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(sources) == 0 {
@@ -92,7 +90,7 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 			if err != nil {
 				return err
 			}
-			payload, err := readPayload(cmd.Context(), eventsTrace, test, o.timeout)
+			payload, err := readPayload(cmd.Context(), what, o.timeout)
 			if err != nil {
 				return err
 			}
@@ -110,47 +108,9 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 	f := cmd.Flags()
 	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable, and further arguments are sources too")
 	f.StringArrayVar(&globs, "kernel", nil, "test only kernels whose id matches `GLOB`; repeatable")
-	f.StringVar(&eventsTrace, "events-trace", "", "static EventsTrace binary at `PATH` to check")
-	f.StringVar(&test, "test", "", "static test program and its arguments, as one `'PATH ARGS...'`")
+	what.add(cmd)
 	o.add(cmd)
 	return cmd
-}
-
-// namedPayload is a payload, and what people call it.
-type namedPayload struct {
-	guest.Payload
-	arch string
-	name string
-	path string // of the program
-}
-
-// readPayload checks the payload's file before anything else happens.
-func readPayload(ctx context.Context, eventsTrace, test string, timeout time.Duration) (namedPayload, error) {
-	var p namedPayload
-	switch {
-	case eventsTrace != "" && test != "":
-		return p, usagef("--events-trace and --test exclude each other: give one of them")
-	case eventsTrace != "":
-		p.arch = cmp.Or(guest.ExecutableArch(eventsTrace), runtime.GOARCH)
-		b, err := guest.ReadExecutable(eventsTrace, p.arch, guest.EventsTraceHint)
-		if err != nil {
-			return p, err
-		}
-		p.name, p.path = "EventsTrace "+eventsTrace, eventsTrace
-		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout)
-		return p, err
-	case test != "":
-		words, err := shellquote.Split(test)
-		if err != nil || len(words) == 0 {
-			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", test)
-		}
-		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
-		p.name, p.path = test, words[0]
-		p.Payload, err = guest.TestPayload(words[0], words[1:], p.arch, timeout)
-		return p, err
-	default:
-		return p, usagef("nothing to run: give --events-trace PATH or --test 'PATH ARGS...'")
-	}
 }
 
 // sources parses the specs of sources of kernels.
