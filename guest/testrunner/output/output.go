@@ -171,9 +171,11 @@ func (s *sink) send(t Test) {
 	}
 	t.Name = cleanName(t.Name)
 	// Readers of the results take a name for one test.
-	if s.names[t.Name]++; s.names[t.Name] > 1 {
-		t.Name = wire.Truncate(t.Name, wire.MaxName-8) + sprintf("#%02d", s.names[t.Name]-1)
+	for name := t.Name; s.names[t.Name] > 0; {
+		t.Name = wire.Truncate(name, wire.MaxName-8) + sprintf("#%02d", s.names[name])
+		s.names[name]++
 	}
+	s.names[t.Name]++
 	max := maxOther
 	if t.Verdict == wire.TestPass {
 		max = maxPass
