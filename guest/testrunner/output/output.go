@@ -172,7 +172,7 @@ func (s *sink) send(t Test) {
 	t.Name = cleanName(t.Name)
 	// Readers of the results take a name for one test.
 	for name := t.Name; s.names[t.Name] > 0; {
-		t.Name = wire.Truncate(name, wire.MaxName-8) + sprintf("#%02d", s.names[name])
+		t.Name = shorten(name, wire.MaxName-8) + sprintf("#%02d", s.names[name])
 		s.names[name]++
 	}
 	s.names[t.Name]++
@@ -199,7 +199,12 @@ func cleanName(s string) string {
 	if s == "" {
 		s = "(no name)"
 	}
-	return wire.Truncate(s, wire.MaxName)
+	return shorten(s, wire.MaxName)
+}
+
+// shorten is wire.Truncate for what has to stay one line.
+func shorten(s string, max int) string {
+	return strings.ReplaceAll(wire.Truncate(s, max), "\n", " ")
 }
 
 func cleanText(s string) string {
