@@ -111,10 +111,15 @@ const EventsTraceHint = "build EventsTrace with cmake -DBUILD_STATIC_EVENTSTRACE
 // TestHint tells how to link a test program statically.
 const TestHint = "link it statically, for Go with CGO_ENABLED=0, for C with -static"
 
-// TestPayload is a test program: its exit status is the outcome of one test
-// with the program's name.
-func TestPayload(path string, args []string, arch string, timeout time.Duration) (Payload, error) {
+// TestPayload is a test program: testrunner runs it and reports the tests that
+// it prints, or, where it prints none, one with the program's name and its exit
+// status as the verdict.
+func TestPayload(ctx context.Context, path string, args []string, arch string, timeout time.Duration) (Payload, error) {
 	b, err := ReadExecutable(path, arch, TestHint)
+	if err != nil {
+		return Payload{}, err
+	}
+	runner, err := Program(ctx, arch, Testrunner)
 	if err != nil {
 		return Payload{}, err
 	}
@@ -122,9 +127,16 @@ func TestPayload(path string, args []string, arch string, timeout time.Duration)
 	if strings.ContainsAny(name, "\n\x00") {
 		name = "payload"
 	}
+	inside := "/payload/" + name
 	return Payload{
-		Job:   wire.Job{Args: append([]string{"/payload/" + name}, args...), Name: name, Timeout: timeout},
-		Files: []File{{Path: "/payload/" + name, Mode: 0o755, Data: b}},
+		Job: wire.Job{
+			Args: append([]string{"/" + Testrunner, "exec", "--name", name, "--", inside}, args...),
+			Name: name, Reports: true, Timeout: timeout,
+		},
+		Files: []File{
+			{Path: "/" + Testrunner, Mode: 0o755, Data: runner},
+			{Path: inside, Mode: 0o755, Data: b},
+		},
 	}, nil
 }
 

@@ -178,7 +178,8 @@ func TestGuests(t *testing.T) {
 		{name: "prints one line of 3 MiB", args: "one-line 3", timeout: 60 * time.Second, verdict: report.Pass},
 		{name: "prints binary", args: "binary", verdict: report.Pass},
 		{name: "reboots", args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
-		{name: "kills everyone", args: "kill-all", verdict: report.Pass},
+		// Testrunner is among those killed, and nobody is left to report.
+		{name: "kills everyone", args: "kill-all", verdict: report.Fail, cause: `^the payload: killed by SIGKILL$`},
 		{name: "leaves an orphan", args: "orphan", verdict: report.Pass},
 		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
 		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
@@ -190,7 +191,7 @@ func TestGuests(t *testing.T) {
 			if tt.timeout == 0 {
 				tt.timeout = 30 * time.Second
 			}
-			p, err := guest.TestPayload(l.hostile, strings.Fields(tt.args), "amd64", tt.timeout)
+			p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(tt.args), "amd64", tt.timeout)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +218,7 @@ func TestGuests(t *testing.T) {
 // passPayload is a payload that passes.
 func (l *lab) passPayload(t *testing.T) guest.Payload {
 	t.Helper()
-	p, err := guest.TestPayload(l.hostile, []string{"pass"}, "amd64", 30*time.Second)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "amd64", 30*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +312,7 @@ func TestBrokenArchiveIsInfraAndTheOthersRun(t *testing.T) {
 func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
 	t.Parallel()
 	l := theLab(t)
-	p, err := guest.TestPayload(l.hostile, []string{"sleep"}, "amd64", time.Minute)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"sleep"}, "amd64", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

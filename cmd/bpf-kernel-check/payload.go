@@ -21,6 +21,8 @@ type payloadOptions struct {
 	objects     []string
 	attach      bool
 	unsupported string
+	files       []string
+	env         []string
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -30,6 +32,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program too, where its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel cannot have")
+	f.StringArrayVar(&o.files, "file", nil, "file or directory to put into the guest, as `SRC[:DST]`; DST is /<base of SRC> unless given; repeatable")
+	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; repeatable")
 }
 
 // validate checks what can be checked without looking at files.
@@ -69,6 +73,25 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 	if err := o.validate(); err != nil {
 		return p, err
 	}
+	for _, kv := range o.env {
+		if err := guest.CheckEnv(kv); err != nil {
+			return p, usagef("--env %w", err)
+		}
+	}
+	p, err := readProgram(ctx, o, timeout)
+	if err != nil {
+		return p, err
+	}
+	p.Job.Env = o.env
+	for _, spec := range o.files {
+		if err := p.AddFile(spec); err != nil {
+			return p, usagef("--file %w", err)
+		}
+	}
+	return p, nil
+}
+
+func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (p namedPayload, err error) {
 	switch {
 	case o.eventsTrace != "":
 		p.arch = cmp.Or(guest.ExecutableArch(o.eventsTrace), runtime.GOARCH)
@@ -86,7 +109,7 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 		}
 		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
 		p.name, p.path = o.test, words[0]
-		p.Payload, err = guest.TestPayload(words[0], words[1:], p.arch, timeout)
+		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], p.arch, timeout)
 		return p, err
 	default:
 		paths, err := guest.FindObjects(o.objects)

@@ -83,7 +83,7 @@ func (c *command) runCommand() *cobra.Command {
 A source is a directory with <distro>/<release>__<ids>.tar.gz archives or bare
 kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
-  bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' -j 2
+  bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2
   bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,8 +1,9 @@
 // Command testrunner runs in the guest as the payload: it starts the
 // EventsTrace under test once, has the generators make events happen, and
-// checks that EventsTrace told of each of them.
+// checks that EventsTrace told of each of them. As testrunner exec it runs a
+// test program and reports the tests that this prints.
 //
-// Exit status: 0 when no test failed, at least one passed and all of them were
+// Exit status of exec: the program's. Else: 0 when no test failed, at least one passed and all of them were
 // reported; 1 when a test failed; 2 on wrong usage.
 package main
 
@@ -43,6 +44,9 @@ type machine struct {
 
 // run is the whole program. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
+	if len(args) > 0 && args[0] == "exec" {
+		return execProgram(ctx, args[1:], stdout, stderr, rep, m)
+	}
 	opt, err := parseOptions(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPass

@@ -50,6 +50,7 @@ func newLimits(ready time.Duration) limits {
 }
 
 const usage = `Usage: testrunner [flags]
+       testrunner exec [--name NAME] -- PROGRAM ARGS...
 
 Starts EventsTrace once, lets the generators make events happen, and checks
 that EventsTrace reports them. Prints as "go test -v" does.

@@ -1,0 +1,195 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// Limits of what AddFile takes. The files have to fit the guest's memory, twice
+// while they are unpacked.
+const (
+	maxFiles     = 10_000
+	maxFileBytes = 256 << 20 // of all files of a payload, its programs included
+)
+
+// AddFile puts a file of the host, or a directory with all that is in it, into
+// the guest. spec is SRC[:DST], cut at the last colon. DST is an absolute, clean
+// path; with a slash at its end it is the directory that SRC goes into; without
+// DST, SRC goes into "/". Permission bits are kept and owners are root. In
+// directories, links to files become copies of them, links to anything else are
+// refused, and directories without files are left out.
+//
+// An error is one line that names spec and ends with what to do.
+func (p *Payload) AddFile(spec string) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%q: %s", spec, fmt.Sprintf(format, args...))
+	}
+	src, dst := spec, "/"
+	if at := strings.LastIndexByte(spec, ':'); at >= 0 {
+		src, dst = spec[:at], spec[at+1:]
+	}
+	if src == "" {
+		return bad("no file is named: want SRC or SRC:DST")
+	}
+	if strings.HasSuffix(dst, "/") {
+		abs, err := filepath.Abs(src)
+		if err != nil || abs == "/" {
+			return bad("%s has no name to take in the guest: want SRC:DST with a DST such as /data", src)
+		}
+		dst += filepath.Base(abs)
+	}
+	if !path.IsAbs(dst) || path.Clean(dst) != dst || strings.ContainsAny(dst, "\x00\n") {
+		return bad("%q is no place in the guest: want an absolute path without . and .., such as /data/%s", dst, filepath.Base(src))
+	}
+	if why := reserved(dst); why != "" {
+		return bad("%s %s: want another DST", dst, why)
+	}
+	info, err := os.Stat(src)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return bad("%s does not exist: want a file or a directory", src)
+	case err != nil:
+		return bad("%s cannot be read: %v", src, errors.Unwrap(err))
+	}
+	add := filer{payload: p, used: map[string]bool{}}
+	for _, f := range p.Files {
+		add.bytes += int64(len(f.Data))
+		add.taken(f.Path)
+	}
+	if !info.IsDir() {
+		err = add.file(src, dst, info)
+	} else {
+		err = add.dir(src, dst)
+	}
+	if err != nil {
+		return bad("%v", err)
+	}
+	return nil
+}
+
+// reserved says why a path of the guest is not to be had; empty: it is.
+func reserved(dst string) string {
+	in := func(dir string) bool { return dst == dir || strings.HasPrefix(dst, dir+"/") }
+	for _, dir := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {
+		if in(dir) {
+			return "is hidden in the guest by what is mounted on " + dir
+		}
+	}
+	for _, own := range []string{"/init", wire.JobPath, "/.root", "/" + Testrunner, "/" + Generators, "/EventsTrace"} {
+		if in(own) {
+			return "is taken by the guest's own " + own
+		}
+	}
+	return ""
+}
+
+// filer adds files to a payload.
+type filer struct {
+	payload *Payload
+	bytes   int64
+	used    map[string]bool // paths: true for files, false for directories
+}
+
+// taken notes that a file stands at a path.
+func (f *filer) taken(p string) {
+	f.used[p] = true
+	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+		f.used[dir] = f.used[dir] // a directory, unless it is a file
+	}
+}
+
+// free says whether a file can stand at a path.
+func (f *filer) free(p string) error {
+	if _, used := f.used[p]; used {
+		return fmt.Errorf("%s is there already: want another DST", p)
+	}
+	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+		if f.used[dir] {
+			return fmt.Errorf("%s is a file already: want another DST", dir)
+		}
+	}
+	return nil
+}
+
+func (f *filer) file(src, dst string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is neither a file nor a directory: leave it out", src)
+	}
+	if err := f.free(dst); err != nil {
+		return err
+	}
+	if f.bytes+info.Size() > maxFileBytes || len(f.payload.Files) >= maxFiles {
+		return fmt.Errorf("more than the %d MiB or %d files a guest takes: leave something out", maxFileBytes>>20, maxFiles)
+	}
+	b, err := os.ReadFile(src)
+	if err != nil {
+		return fmt.Errorf("%s cannot be read: %w", src, errors.Unwrap(err))
+	}
+	f.bytes += int64(len(b))
+	f.taken(dst)
+	f.payload.Files = append(f.payload.Files, File{Path: dst, Mode: info.Mode().Perm(), Data: b})
+	return nil
+}
+
+func (f *filer) dir(src, dst string) error {
+	files := 0
+	// The directory may be named by a link, which WalkDir does not follow.
+	root, err := filepath.EvalSymlinks(src)
+	if err != nil {
+		return fmt.Errorf("%s cannot be read: %w", src, err)
+	}
+	err = filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("%s cannot be read: %w", at, errors.Unwrap(err))
+		}
+		if d.IsDir() {
+			return nil
+		}
+		info, err := os.Stat(at)
+		if err != nil {
+			return fmt.Errorf("%s cannot be read: %w", at, errors.Unwrap(err))
+		}
+		if info.IsDir() {
+			return fmt.Errorf("%s is a link to a directory: name that directory with a --file of its own", at)
+		}
+		rel, err := filepath.Rel(root, at)
+		if err != nil {
+			return err
+		}
+		to := path.Join(dst, filepath.ToSlash(rel))
+		if strings.ContainsAny(to, "\x00\n") {
+			return fmt.Errorf("%q has a newline in its name: rename it", at)
+		}
+		files++
+		return f.file(at, to, info)
+	})
+	if err == nil && files == 0 {
+		err = fmt.Errorf("%s has no files in it: want a file or a directory with files", src)
+	}
+	return err
+}
+
+var envKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// CheckEnv says what is wrong with an environment variable for a payload, K=V,
+// in one line that ends with what to do.
+func CheckEnv(kv string) error {
+	key, value, ok := strings.Cut(kv, "=")
+	switch {
+	case !ok || !envKey.MatchString(key):
+		return fmt.Errorf("%q: want NAME=VALUE, the name of letters, digits and underscores", kv)
+	case strings.ContainsRune(value, 0):
+		return fmt.Errorf("%q: the value has a NUL byte: leave it out", kv)
+	case key == wire.ReportFDEnv:
+		return fmt.Errorf("%q: the guest sets this variable itself: leave it out", kv)
+	}
+	return nil
+}

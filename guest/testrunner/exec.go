@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+const execUsage = `Usage: testrunner exec [--name NAME] -- PROGRAM ARGS...
+
+Runs a test program, passes its output on as it is, and reports the tests it
+prints: go test -v, TAP, KTAP or test_progs. Exits with the program's status,
+or 128 plus the number of the signal that ended it.
+
+Flags:
+`
+
+// exitNotStarted is what shells say of a program that cannot be run.
+const exitNotStarted = 126
+
+// execProgram is testrunner exec. It returns the exit status.
+func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
+	name, argv, err := parseExec(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitPass
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "testrunner: %s\n", err)
+		return exitUsage
+	}
+	// The report is slow, and the program must not wait for it: the channel
+	// holds all that can come.
+	tests := make(chan output.Test, output.MaxRecords)
+	reported := make(chan error, 1)
+	go func() {
+		for t := range tests {
+			rep.Test(t.Name, t.Verdict, t.Duration, t.Output)
+		}
+		reported <- rep.Done()
+	}()
+	parser := output.New(name, func(t output.Test) { tests <- t })
+	start := m.now()
+	oomBefore := oomKills()
+	end := execute(ctx, argv, stdout, parser)
+	if end.killed && oomKills() > oomBefore {
+		end.how = "killed by the kernel: out of memory"
+	}
+	if end.code != 0 && end.how != exitWords(end.code) {
+		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
+	}
+	parser.Finish(end.how, end.code == 0, max(0, m.now().Sub(start)))
+	close(tests)
+	if err := <-reported; err != nil {
+		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
+		if end.code == 0 {
+			return exitFail
+		}
+	}
+	return end.code
+}
+
+func parseExec(args []string, stderr io.Writer) (name string, argv []string, err error) {
+	fs := flag.NewFlagSet("testrunner exec", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&name, "name", "", "what to call the program (default: its file's name)")
+	if err := fs.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			fmt.Fprint(stderr, execUsage)
+			fs.SetOutput(stderr)
+			fs.PrintDefaults()
+		}
+		return "", nil, err
+	}
+	if fs.NArg() == 0 {
+		return "", nil, errors.New("exec: no program given: want testrunner exec [--name NAME] -- PROGRAM ARGS...")
+	}
+	if name == "" {
+		name = filepath.Base(fs.Arg(0))
+	}
+	return name, fs.Args(), nil
+}
+
+// ended is how a program ended.
+type ended struct {
+	code   int    // exit status, or 128 plus a signal
+	how    string // in words
+	killed bool   // by SIGKILL
+}
+
+func exitWords(code int) string { return fmt.Sprintf("exit status %d", code) }
+
+// execute runs a program, its standard output and error both going to out and
+// to copied, in the order they were written.
+func execute(ctx context.Context, argv []string, out, copied io.Writer) ended {
+	fail := func(doing string, err error) ended {
+		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fail("make a pipe", err)
+	}
+	defer r.Close()
+	// Room for bursts. The kernel may refuse; the default does as well.
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = w, w // stdin is the null device
+	// The report is testrunner's alone.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") })
+	// A session of its own: what signals its process group does not mean us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return fail("start "+argv[0], errors.Unwrap(err))
+	}
+	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pass(r, out, copied)
+	}()
+	err = cmd.Wait()
+	// What the program left running may hold the pipe open for ever. What the
+	// program itself wrote is in it by now.
+	_ = r.SetReadDeadline(time.Now())
+	<-done
+
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return ended{how: exitWords(0)}
+	case !errors.As(err, &exit):
+		return fail("wait for "+argv[0], err)
+	}
+	status := exit.Sys().(syscall.WaitStatus)
+	if !status.Signaled() {
+		return ended{code: status.ExitStatus(), how: exitWords(status.ExitStatus())}
+	}
+	sig := status.Signal()
+	name := unix.SignalName(sig)
+	if name == "" {
+		name = strconv.Itoa(int(sig))
+	}
+	return ended{code: 128 + int(sig), how: "signal: " + name, killed: sig == syscall.SIGKILL}
+}
+
+// pass copies r until its end, or, once its deadline has come, what is in it
+// at that time.
+func pass(r *os.File, out, copied io.Writer) {
+	buf := make([]byte, 256<<10)
+	left := -1 // no limit
+	for left != 0 {
+		b := buf
+		if left > 0 {
+			b = buf[:min(left, len(buf))]
+		}
+		n, err := r.Read(b)
+		if n > 0 {
+			// Nobody may be there to read it; the report is what counts.
+			_, _ = out.Write(b[:n])
+			_, _ = copied.Write(b[:n])
+			if left > 0 {
+				left -= n
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded) && left < 0:
+			_ = r.SetReadDeadline(time.Time{})
+			left = unread(r)
+		default:
+			return
+		}
+	}
+}
+
+// unread is how many bytes wait in a pipe.
+func unread(r *os.File) int {
+	n := 0
+	if c, err := r.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	return max(0, n)
+}
+
+// oomKills is how often the kernel's OOM killer has struck since boot.
+func oomKills() uint64 {
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// runExec runs testrunner exec in this process.
+func runExec(ctx context.Context, t *testing.T, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr, report bytes.Buffer
+	o := outcome{code: run(ctx, append([]string{"exec"}, args...), &stdout, &stderr, wire.NewReporter(&report), machine{now: time.Now})}
+	o.stdout, o.stderr = stdout.String(), stderr.String()
+	for line := range bytes.Lines(report.Bytes()) {
+		var rec wire.Record
+		if err := json.Unmarshal(line, &rec); err != nil {
+			t.Fatalf("report line %q: %v", line, err)
+		}
+		switch {
+		case rec.Test != nil:
+			o.tests = append(o.tests, *rec.Test)
+		case rec.Done != nil:
+			o.done = rec.Done
+		}
+	}
+	if o.code != exitUsage && (o.done == nil || o.done.Tests != len(o.tests)) {
+		t.Errorf("done record %+v after %d tests", o.done, len(o.tests))
+	}
+	return o
+}
+
+func TestExec(t *testing.T) {
+	tests := []struct {
+		name   string
+		script string
+		code   int
+		stdout string
+		stderr string
+		want   []string // verdict, name and first line
+	}{
+		{name: "passes", script: "echo one; echo two >&2; echo three", stdout: "one\ntwo\nthree\n", want: []string{"pass prog"}},
+		{name: "fails", script: "echo why; exit 3", code: 3, stdout: "why\n", want: []string{"fail prog: exit status 3"}},
+		{name: "dies of a signal", script: "echo why; kill -SEGV $$", code: 139, stdout: "why\n", stderr: "\ntestrunner: prog: signal: SIGSEGV\n", want: []string{"fail prog: signal: SIGSEGV"}},
+		{name: "kills its process group", script: "kill -KILL 0", code: 137, stderr: "\ntestrunner: prog: signal: SIGKILL\n", want: []string{"fail prog: signal: SIGKILL"}},
+		{name: "a forged PASS", script: "echo PASS; echo '[PASS] all'; exit 1", code: 1, stdout: "PASS\n[PASS] all\n", want: []string{"fail prog: exit status 1"}},
+		{name: "TAP", script: "echo 1..2; echo ok 1 - a; echo not ok 2 - b", stdout: "1..2\nok 1 - a\nnot ok 2 - b\n", want: []string{"pass a", "fail b"}},
+		{name: "has no report of its own and no input", script: `read x && exit 4; [ -z "$` + wire.ReportFDEnv + `" ] || exit 5`, want: []string{"pass prog"}},
+		{name: "closes its output and goes on", script: "exec >&- 2>&-; sleep 0.1; exit 6", code: 6, want: []string{"fail prog: exit status 6"}},
+	}
+	t.Setenv(wire.ReportFDEnv, "77")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := runExec(t.Context(), t, "--name", "prog", "--", "/bin/sh", "-c", tt.script)
+			if o.code != tt.code || o.stdout != tt.stdout || o.stderr != tt.stderr {
+				t.Errorf("exit status %d, stdout %q, stderr %q; want %d, %q, %q", o.code, o.stdout, o.stderr, tt.code, tt.stdout, tt.stderr)
+			}
+			var got []string
+			for _, x := range o.tests {
+				line := x.Verdict + " " + x.Name
+				if first, _, _ := strings.Cut(x.Output, "\n"); first != "" && x.Verdict != wire.TestPass {
+					line += ": " + first
+				}
+				got = append(got, line)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("tests (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// What is left running holds the output open, and silent or not, nobody waits
+// for it; but nothing that the program itself wrote is lost.
+func TestExecDoesNotWaitForOrphans(t *testing.T) {
+	for _, orphan := range []string{"sleep 60", "yes"} {
+		start := time.Now()
+		o := runExec(t.Context(), t, "--", "/bin/sh", "-c", "("+orphan+") & pid=$!; (sleep 5; kill -9 $pid) >/dev/null 2>&1 & head -c 300000 /dev/zero; echo; echo the last line $pid")
+		if took := time.Since(start); took > 10*time.Second || o.code != 0 {
+			t.Errorf("%s: exit status %d after %v", orphan, o.code, took)
+		}
+		if !strings.Contains(o.stdout, "the last line") || strings.Count(o.stdout, "\x00") != 300000 {
+			t.Errorf("%s: output of %d bytes lacks some of the program's", orphan, len(o.stdout))
+		}
+	}
+}
+
+func TestExecEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if o := runExec(ctx, t, "--", "/bin/sleep", "60"); o.code != 137 || len(o.failed()) != 1 {
+		t.Errorf("exit status %d, tests %v", o.code, o.tests)
+	}
+}
+
+func TestExecOfWhatCannotRun(t *testing.T) {
+	o := runExec(t.Context(), t, "--", os.DevNull)
+	if o.code != exitNotStarted || len(o.tests) != 1 || o.tests[0].Verdict != wire.TestFail || !strings.HasPrefix(o.tests[0].Output, "start /dev/null: ") {
+		t.Errorf("exit status %d, tests %+v", o.code, o.tests)
+	}
+	for _, args := range [][]string{{}, {"--"}, {"--name"}, {"--bogus", "x"}} {
+		if o := runExec(t.Context(), t, args...); o.code != exitUsage || strings.Count(o.stderr, "\n") != 1 {
+			t.Errorf("%q: exit status %d, stderr %q", args, o.code, o.stderr)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package output
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// keepEnd is how much of a cut line is its end: a test's result can stand
+// there, behind text that it printed without a newline.
+const keepEnd = 1 << 10
+
+// splitter cuts a stream into lines. Of a line that is too long the beginning
+// and the end remain.
+type splitter struct {
+	each func([]byte) // gets a line without its end; valid during the call
+	buf  []byte
+	last []byte // the end of a line that does not fit buf
+	cut  bool
+}
+
+func (s *splitter) add(b []byte) {
+	for len(b) > 0 {
+		end := bytes.IndexByte(b, '\n')
+		if end < 0 {
+			s.append(b)
+			return
+		}
+		if len(s.buf) == 0 && end <= maxLine {
+			s.each(trimCR(b[:end])) // the usual case, without a copy
+		} else {
+			s.append(b[:end])
+			s.flush()
+		}
+		b = b[end+1:]
+	}
+}
+
+func (s *splitter) append(b []byte) {
+	const head = maxLine - keepEnd
+	if !s.cut && len(s.buf)+len(b) <= maxLine {
+		s.buf = append(s.buf, b...)
+		return
+	}
+	if !s.cut {
+		s.cut = true
+		if len(s.buf) > head {
+			s.last = append(s.last[:0], s.buf[head:]...)
+			s.buf = s.buf[:head]
+		} else {
+			room := head - len(s.buf)
+			s.buf = append(s.buf, b[:room]...)
+			b = b[room:]
+			s.last = s.last[:0]
+		}
+	}
+	if len(b) >= keepEnd {
+		s.last = append(s.last[:0], b[len(b)-keepEnd:]...)
+		return
+	}
+	s.last = append(s.last, b...)
+	if len(s.last) > 2*keepEnd {
+		s.last = append(s.last[:0], s.last[len(s.last)-keepEnd:]...)
+	}
+}
+
+func (s *splitter) flush() {
+	if s.cut {
+		s.buf = append(s.buf, s.last[max(0, len(s.last)-keepEnd):]...)
+	}
+	s.each(trimCR(s.buf))
+	s.buf, s.cut = s.buf[:0], false
+}
+
+func (s *splitter) end() {
+	if len(s.buf) > 0 {
+		s.flush()
+	}
+}
+
+func trimCR(b []byte) []byte { return bytes.TrimSuffix(b, []byte("\r")) }
+
+// clip keeps the beginning and the end of a test's lines. held counts what all
+// of them keep.
+type clip struct {
+	head, last []byte
+	lost       int
+}
+
+const (
+	clipHead = 8 << 10
+	clipLast = 16 << 10
+)
+
+func (c *clip) add(held *int, text []byte) {
+	n := len(text) + 1
+	switch {
+	case *held+n > maxHeld:
+		c.lost += n
+	case len(c.last) == 0 && len(c.head)+n <= clipHead:
+		c.head = append(append(c.head, text...), '\n')
+		*held += n
+	default:
+		c.last = append(append(c.last, text...), '\n')
+		*held += n
+		if drop := len(c.last) - clipLast; drop > clipLast {
+			c.last = append(c.last[:0], c.last[drop:]...)
+			c.lost += drop
+			*held -= drop
+		}
+	}
+}
+
+// take returns what is kept and forgets it.
+func (c *clip) take(held *int) string {
+	*held -= len(c.head) + len(c.last)
+	s := string(c.head)
+	if c.lost > 0 {
+		s += sprintf("[... %d bytes cut ...]\n", c.lost)
+	}
+	s += string(c.last)
+	*c = clip{}
+	return strings.TrimRight(s, "\n")
+}
+
+// tail keeps the end of a stream.
+type tail struct{ buf []byte }
+
+func (t *tail) add(b []byte) {
+	if len(b) >= maxTail {
+		t.buf = append(t.buf[:0], b[len(b)-maxTail:]...)
+		return
+	}
+	if t.buf = append(t.buf, b...); len(t.buf) > 4*maxTail {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-maxTail:]...)
+	}
+}
+
+func (t *tail) String() string {
+	return strings.TrimRight(string(t.buf[max(0, len(t.buf)-maxTail):]), "\n")
+}

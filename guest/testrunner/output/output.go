@@ -1,0 +1,212 @@
+// Package output finds the single tests in what a test program prints: go test
+// -v (plain, and framed by -test.v=test2json), TAP and KTAP, and the lines of
+// libbpf's test_progs.
+//
+// The output is not trusted. Whatever is printed, lines, names, outputs and
+// counts are bounded, and a program that did not exit with status 0 has at
+// least one failed test.
+package output
+
+import (
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// Test is the outcome of one test.
+type Test struct {
+	Name     string
+	Verdict  string        // wire.TestPass, TestFail or TestSkip
+	Duration time.Duration // 0 where the output does not tell
+	Output   string        // a skip's reason, a failure's own lines; of a pass only the beginning and the end
+}
+
+// Limits of what is kept.
+const (
+	MaxTests   = 20_000       // tests with a record of their own; the rest is summed up
+	MaxRecords = 2 * MaxTests // calls of emit, which problems are added to
+
+	maxLine     = 8 << 10  // bytes of a line that are looked at
+	maxPass     = 1 << 10  // bytes of a passed test's output
+	maxOther    = 32 << 10 // bytes of another test's output
+	maxReported = 2 << 20  // bytes of all outputs; after that, maxLate each
+	maxLate     = 512
+	maxHeld     = 8 << 20  // bytes of output of all tests that have not ended
+	maxTail     = 16 << 10 // bytes of the program's last words
+)
+
+// Parser takes a program's output and tells of its tests as they end. It is
+// not safe for concurrent use.
+type Parser struct {
+	lines  splitter
+	out    sink
+	format format // nil: none was recognised yet
+	tail   tail
+}
+
+// format is a way to print tests. It gets whole lines from the one by which it
+// was recognised on.
+type format interface {
+	line(text []byte)
+	// end tells that the program is gone, and how. Tests that never ended
+	// fail, and so does what is missing of the whole.
+	end(how string)
+}
+
+// New returns a parser that calls emit for each test. name is of the program,
+// for what cannot be said of one of its tests.
+func New(name string, emit func(Test)) *Parser {
+	p := &Parser{out: sink{program: cleanName(name), emit: emit, names: map[string]int{}}}
+	p.lines.each = p.line
+	return p
+}
+
+// Write takes a piece of the output. It takes everything and never fails.
+func (p *Parser) Write(b []byte) (int, error) {
+	p.tail.add(b)
+	p.lines.add(b)
+	return len(b), nil
+}
+
+func (p *Parser) line(text []byte) {
+	if p.format == nil {
+		if p.format = recognise(text, &p.out); p.format == nil {
+			return
+		}
+	}
+	p.format.line(text)
+}
+
+// recognise returns the format that a line is the first of, nil when it is
+// ordinary text.
+func recognise(text []byte, out *sink) format {
+	switch {
+	case isGoTest(text):
+		return newGoTest(out)
+	case isTAP(text):
+		return newTAP(out)
+	case isTestProgs(text):
+		return newTestProgs(out)
+	}
+	return nil
+}
+
+// Finish ends the output. how says how the program ended, such as "exit status
+// 3", ok whether that was by exit status 0, took how long it ran.
+func (p *Parser) Finish(how string, ok bool, took time.Duration) {
+	p.lines.end()
+	if p.format != nil {
+		p.format.end(how)
+	}
+	p.out.sumUp()
+	words := how
+	if last := p.tail.String(); last != "" {
+		words += "\n" + last
+	}
+	switch {
+	case !ok && p.out.failed == 0:
+		p.out.problem(p.out.program, words, took)
+	case p.out.total == 0 && p.out.failed == 0:
+		p.out.send(Test{Name: p.out.program, Verdict: wire.TestPass, Duration: took})
+	}
+}
+
+// sink bounds what goes to emit.
+type sink struct {
+	program string
+	emit    func(Test)
+
+	names    map[string]int // how often each was seen
+	total    int            // tests, not problems
+	records  int
+	failed   int // problems included
+	reported int // bytes of output
+	more     [3]int
+}
+
+// add reports a test of the program.
+func (s *sink) add(t Test) {
+	s.total++
+	if s.total > MaxTests {
+		switch t.Verdict {
+		case wire.TestPass:
+			s.more[0]++
+		case wire.TestSkip:
+			s.more[1]++
+		default:
+			s.more[2]++
+		}
+		return
+	}
+	s.send(t)
+}
+
+// problem reports a failure that is of no test: something is wrong with the
+// run as a whole.
+func (s *sink) problem(name, what string, took time.Duration) {
+	s.send(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: what})
+}
+
+// sumUp tells of the tests beyond MaxTests, in one record.
+func (s *sink) sumUp() {
+	if s.more == [3]int{} {
+		return
+	}
+	t := Test{Name: s.program + ": further tests", Verdict: wire.TestPass}
+	if s.more[2] > 0 {
+		t.Verdict = wire.TestFail
+	}
+	t.Output = sprintf("beyond %d tests only their number is kept: %d passed, %d were skipped, %d failed", MaxTests, s.more[0], s.more[1], s.more[2])
+	s.send(t)
+}
+
+func (s *sink) send(t Test) {
+	if t.Verdict != wire.TestPass && t.Verdict != wire.TestSkip {
+		t.Verdict = wire.TestFail
+		s.failed++
+	}
+	if s.records++; s.records > MaxRecords {
+		return // problems without number: as many have been told
+	}
+	t.Name = cleanName(t.Name)
+	// Readers of the results take a name for one test.
+	for name := t.Name; s.names[t.Name] > 0; {
+		t.Name = shorten(name, wire.MaxName-8) + sprintf("#%02d", s.names[name])
+		s.names[name]++
+	}
+	s.names[t.Name]++
+	max := maxOther
+	if t.Verdict == wire.TestPass {
+		max = maxPass
+	}
+	if s.reported > maxReported {
+		max = maxLate
+	}
+	t.Output = wire.Truncate(cleanText(t.Output), max)
+	s.reported += len(t.Output)
+	s.emit(t)
+}
+
+// cleanName makes a name that is one short line of text.
+func cleanName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(strings.TrimSpace(s), "?"))
+	if s == "" {
+		s = "(no name)"
+	}
+	return shorten(s, wire.MaxName)
+}
+
+// shorten is wire.Truncate for what has to stay one line.
+func shorten(s string, max int) string {
+	return strings.ReplaceAll(wire.Truncate(s, max), "\n", " ")
+}
+
+func cleanText(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x16", ""), "?")
+}
