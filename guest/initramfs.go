@@ -37,6 +37,9 @@ type Payload struct {
 	// not built in, such as "overlay". WriteModules makes their archive, one
 	// for each kernel.
 	Modules []string
+	// Targets are the sections of the payload's BPF programs, such as
+	// "fentry/vfs_unlink", as Targets finds them.
+	Targets []string
 }
 
 // Module is a kernel module, decompressed.

@@ -120,6 +120,7 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, attach boo
 		inGuest := "/objects/" + names[i] + ".o"
 		p.Job.Args = append(p.Job.Args, inGuest)
 		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: b})
+		p.Targets = append(p.Targets, Targets(b)...)
 	}
 	b, err := Program(ctx, arch, Loader)
 	if err != nil {

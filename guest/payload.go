@@ -94,6 +94,7 @@ func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout
 		Files: []File{{Path: "/EventsTrace", Mode: 0o755, Data: tracer}},
 		// The container tests need it, and distributions build it as a module.
 		Modules: []string{"overlay"},
+		Targets: Targets(tracer),
 	}
 	for _, name := range []string{Testrunner, Generators} {
 		b, err := Program(ctx, arch, name)
@@ -137,6 +138,7 @@ func TestPayload(ctx context.Context, path string, args []string, arch string, t
 			{Path: "/" + Testrunner, Mode: 0o755, Data: runner},
 			{Path: inside, Mode: 0o755, Data: b},
 		},
+		Targets: Targets(b),
 	}, nil
 }
 

@@ -39,6 +39,7 @@ type Kernel struct {
 	Attempts int              `json:"attempts"`
 	Console  string           `json:"console,omitempty"` // path relative to the output directory
 	Release  string           `json:"release,omitempty"` // uname -r as the guest says
+	Facts    *Facts           `json:"kernel,omitempty"`  // the kernel's fingerprint
 	Mounts   []string         `json:"mounts_failed,omitempty"`
 	Modules  []string         `json:"modules_failed,omitempty"`
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory

@@ -72,6 +72,7 @@ type job struct {
 	image   *kernel.Image
 	boot    string // image to give to QEMU
 	initrd  string
+	facts   report.Facts
 	cleanup func()
 	err     error
 	fetch   time.Duration
@@ -196,11 +197,13 @@ func (r *Runner) fetch(ctx context.Context, i int, e Entry, initramfs []byte) jo
 		os.Remove(vmlinux)
 		os.Remove(initrd)
 	}
+	unpacked := ""
 	switch err := j.image.Vmlinux(ctx, vmlinux); {
 	case errors.Is(err, kernel.ErrNoVmlinux):
 	case err != nil:
 		j.err = err
 	default:
+		unpacked = vmlinux
 		// Without the note QEMU refuses an ELF kernel.
 		if pvh, err := kernel.HasPVH(vmlinux); err == nil && pvh {
 			j.boot = vmlinux
@@ -210,6 +213,9 @@ func (r *Runner) fetch(ctx context.Context, i int, e Entry, initramfs []byte) jo
 		if j.err = r.withModules(ctx, j.image, initramfs, initrd); j.err == nil {
 			j.initrd = initrd
 		}
+	}
+	if j.err == nil {
+		j.facts = hostFacts(ctx, j.image, r.Cache, unpacked, r.Payload.Targets)
 	}
 	j.fetch = time.Since(start)
 	return j
@@ -281,6 +287,8 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			switch {
 			case rec.Hello != nil:
 				k.Release = report.OneLine(rec.Hello.Release, 200)
+			case rec.Kernel != nil:
+				k.Facts = guestFacts(j.facts, rec.Kernel)
 			case rec.Module != nil:
 				k.Modules = append(k.Modules, report.OneLine(rec.Module.Name+": "+rec.Module.Error, 200))
 			case rec.Mount != nil:
@@ -290,6 +298,11 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 		// Only what says nothing about the kernel is tried again: a failure
 		// that goes away is still a failure.
 		if v.Tested() || v.Verdict == report.Pass || k.Attempts > r.Retries {
+			if k.Verdict != report.Pass {
+				if err := headConsole(path, k); err != nil {
+					k.Problems = append(k.Problems, report.OneLine(err.Error(), 300))
+				}
+			}
 			return k, true
 		}
 		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})

@@ -208,6 +208,12 @@ func TestGuests(t *testing.T) {
 			if tt.console != "" && !regexp.MustCompile(tt.console).MatchString(console) {
 				t.Errorf("the console has nothing like %s", tt.console)
 			}
+			if f := k.Facts; f == nil || !f.BTF || f.Lockdown != "none" || f.Config["BPF_SYSCALL"] != "y" || len(f.LSMs) == 0 {
+				t.Errorf("the fingerprint is %+v", k.Facts)
+			}
+			if head := strings.HasPrefix(console, "bpf-kernel-check: "+k.ID+": "); head != (k.Verdict != report.Pass) {
+				t.Errorf("the console of a %v starts with %.80q", k.Verdict, console)
+			}
 			if k.Release == "" || k.Accel != "tcg" || k.Attempts != 1 || k.Phases["boot"] <= 0 {
 				t.Errorf("release %q, accel %q, attempts %d, phases %v", k.Release, k.Accel, k.Attempts, k.Phases)
 			}

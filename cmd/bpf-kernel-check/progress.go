@@ -136,6 +136,17 @@ func (p *progress) result(e shard.Event) {
 	if !shown || k.Verdict == report.Crash {
 		p.indent(k.Cause.Excerpt)
 	}
+	if k.Facts != nil {
+		var missing []string
+		for t, has := range k.Facts.Targets {
+			if !has {
+				missing = append(missing, t)
+			}
+		}
+		if slices.Sort(missing); len(missing) > 0 {
+			fmt.Fprintf(p.out, "       not in this kernel's BTF: %s\n", report.OneLine(strings.Join(missing, ", "), 300))
+		}
+	}
 	if k.Console != "" {
 		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, k.Console))
 	}

@@ -68,6 +68,9 @@ func run(con *serialConsole) error {
 	if err := prepare(); err != nil {
 		con.logf("%v", err)
 	}
+	k := fingerprint(hello.Version)
+	con.logf("%s", describeKernel(k))
+	r.send(wire.Record{Type: wire.TypeKernel, Kernel: k})
 	for _, m := range loadModules() {
 		con.logf("load module %s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})

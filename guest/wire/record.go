@@ -32,6 +32,7 @@ type Record struct {
 	At   time.Duration `json:"at_ns,omitempty"` // since the guest's kernel started
 
 	Hello  *Hello  `json:"hello,omitempty"`
+	Kernel *Kernel `json:"kernel,omitempty"`
 	Mount  *Mount  `json:"mount,omitempty"`
 	Module *Module `json:"module,omitempty"`
 	Phase  *Phase  `json:"phase,omitempty"`
@@ -45,6 +46,7 @@ type Record struct {
 // Types of records.
 const (
 	TypeHello  = "hello"  // init is up; always the first
+	TypeKernel = "kernel" // the kernel's fingerprint
 	TypeMount  = "mount"  // a mount that failed
 	TypeModule = "module" // a module that did not load
 	TypePhase  = "phase"  // a phase has ended

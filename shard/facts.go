@@ -1,0 +1,95 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// hostFacts are those that are read from the kernel's files, without booting
+// it. What cannot be read is left out: facts explain verdicts and decide none.
+func hostFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, vmlinux string, targets []string) report.Facts {
+	var f report.Facts
+	if im.Config != "" {
+		if file, err := os.Open(im.Config); err == nil {
+			f.Config, _ = wire.ParseConfig(file)
+			file.Close()
+		}
+	}
+	if len(targets) > 0 && vmlinux != "" {
+		f.Targets, _ = im.HasTargets(ctx, c, vmlinux, targets)
+	}
+	return f
+}
+
+// guestFacts adds what the running kernel says of itself.
+func guestFacts(f report.Facts, k *wire.Kernel) *report.Facts {
+	f.BTF, f.PreemptRT = k.BTF, k.PreemptRT
+	f.Lockdown = report.OneLine(k.Lockdown, 50)
+	f.UnprivilegedBPF = report.OneLine(k.UnprivilegedBPF, 50)
+	f.JIT, f.JITHarden = report.OneLine(k.JIT, 50), report.OneLine(k.JITHarden, 50)
+	for _, lsm := range k.LSMs[:min(len(k.LSMs), 32)] {
+		f.LSMs = append(f.LSMs, report.OneLine(lsm, 50))
+	}
+	if len(k.Config) > 0 {
+		f.Config = map[string]string{}
+		for _, o := range wire.ConfigOptions() {
+			if v, ok := k.Config[o]; ok {
+				f.Config[o] = report.OneLine(v, 200)
+			}
+		}
+	}
+	return &f
+}
+
+// missingTargets are the sections whose targets the kernel lacks, sorted.
+func missingTargets(f *report.Facts) []string {
+	var missing []string
+	if f != nil {
+		for t, has := range f.Targets {
+			if !has {
+				missing = append(missing, t)
+			}
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// headConsole puts what is known of a kernel that did not pass at the head of
+// its console, for those who have nothing but that file.
+func headConsole(path string, k report.Kernel) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "bpf-kernel-check: %s: %s: %s\n", k.ID, k.Verdict, k.Cause.Title)
+	if m := missingTargets(k.Facts); len(m) > 0 {
+		fmt.Fprintf(&b, "bpf-kernel-check: the payload names what is not in this kernel's BTF: %s\n", report.OneLine(strings.Join(m, ", "), 4000))
+	}
+	if k.Facts != nil && len(k.Facts.Config) > 0 {
+		var set []string
+		for _, o := range wire.ConfigOptions() {
+			if v := k.Facts.Config[o]; v != "" {
+				set = append(set, o+"="+v)
+			}
+		}
+		fmt.Fprintf(&b, "bpf-kernel-check: config: %s\n", strings.Join(set, " "))
+	}
+	b.WriteString("\n")
+	console, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the console: %w", err)
+	}
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	if err := os.WriteFile(tmp, append(b.Bytes(), console...), 0o644); err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("write the console's head: %w", err)
+	}
+	return os.Rename(tmp, path)
+}

@@ -1,0 +1,70 @@
+package shard
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// What a real kernel has and has not, from its BTF alone.
+func TestTargetsOfARealKernel(t *testing.T) {
+	l := theLab(t)
+	im, err := l.entry.Source.Open(t.Context(), l.entry.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vmlinux := filepath.Join(t.TempDir(), "vmlinux")
+	if err := im.Vmlinux(t.Context(), vmlinux); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{
+		"fentry/vfs_unlink":         true,
+		"kprobe/no_such_function":   false,
+		"tp_btf/sched_process_fork": true,
+		"tp_btf/no_such_tracepoint": false,
+		"lsm/file_open":             true,
+		"lsm.s/no_such_hook":        false,
+	}
+	var targets []string
+	for target := range want {
+		targets = append(targets, target)
+	}
+	f := hostFacts(t.Context(), im, l.cache, vmlinux, targets)
+	if d := cmp.Diff(want, f.Targets); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if f.Config["BPF_SYSCALL"] != "y" || f.Config["DEBUG_INFO_BTF"] != "y" {
+		t.Errorf("config: %v", f.Config)
+	}
+	if d := cmp.Diff([]string{"kprobe/no_such_function", "lsm.s/no_such_hook", "tp_btf/no_such_tracepoint"}, missingTargets(&f)); d != "" {
+		t.Errorf("missing (-want +got):\n%s", d)
+	}
+}
+
+func TestHeadConsole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.txt")
+	if err := os.WriteFile(path, []byte("console\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	k := report.Kernel{
+		ID: "a/b", Verdict: report.Fail, Cause: &report.Cause{Title: "A failed"},
+		Facts: &report.Facts{Targets: map[string]bool{"fentry/x": false, "fentry/y": true}, Config: map[string]string{"BPF_LSM": "n"}},
+	}
+	if err := headConsole(path, k); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"bpf-kernel-check: a/b: fail: A failed\n", "BTF: fentry/x\n", "BPF_LSM=n\n\nconsole\n"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%q is missing in\n%s", want, b)
+		}
+	}
+}
