@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -21,6 +23,7 @@ type payloadOptions struct {
 	objects     []string
 	attach      bool
 	unsupported string
+	require     []string
 	files       []string
 	env         []string
 }
@@ -32,6 +35,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program too, where its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel cannot have")
+	f.StringArrayVar(&o.require, "require", nil, "with --events-trace: fail instead of skipping `TEST`; repeatable")
 	f.StringArrayVar(&o.files, "file", nil, "file or directory to put into the guest, as `SRC[:DST]`; DST is /<base of SRC> unless given; repeatable")
 	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; repeatable")
 }
@@ -51,6 +55,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("--events-trace, --test and --objects exclude each other: give one of them")
 	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
+	case o.eventsTrace == "" && len(o.require) > 0:
+		return usagef("--require goes with --events-trace: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
@@ -94,13 +100,17 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (p namedPayload, err error) {
 	switch {
 	case o.eventsTrace != "":
+		require, err := requireFlags(o.require)
+		if err != nil {
+			return p, err
+		}
 		p.arch = cmp.Or(guest.ExecutableArch(o.eventsTrace), runtime.GOARCH)
 		b, err := guest.ReadExecutable(o.eventsTrace, p.arch, guest.EventsTraceHint)
 		if err != nil {
 			return p, err
 		}
 		p.name, p.path = "EventsTrace "+o.eventsTrace, o.eventsTrace
-		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout)
+		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout, require...)
 		return p, err
 	case o.test != "":
 		words, err := shellquote.Split(o.test)
@@ -122,4 +132,20 @@ func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (
 		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, o.attach, o.unsupported, timeout)
 		return p, err
 	}
+}
+
+// requireFlags are testrunner's flags for the tests that must not be skipped.
+func requireFlags(tests []string) ([]string, error) {
+	var names []string
+	for _, t := range check.Tests() {
+		names = append(names, t.Name)
+	}
+	var flags []string
+	for _, t := range tests {
+		if !slices.Contains(names, t) {
+			return nil, usagef("--require %q: want one of %s", t, strings.Join(names, ", "))
+		}
+		flags = append(flags, "--require", t)
+	}
+	return flags, nil
 }
