@@ -162,7 +162,7 @@ func TestReplayWrong(t *testing.T) {
 		}, []string{"FileDeleteContainer"}},
 		{"overlay-s-own-work", func(t *testing.T, s *stream) {
 			i := s.find(t, "FILE_DELETE", `"/bar.txt"`)
-			s.insert(i, s.edited(t, i, set("path", "/work/work/#1")))
+			s.insert(i, s.edited(t, i, set("path", "/scratch/work/#1")))
 		}, nil},
 		{"features", func(t *testing.T, s *stream) {
 			s.lines[0] = `{"probes_initialized": true, "features": {"bpf_tramp": false,"ipv6": true}}`
