@@ -41,6 +41,7 @@ func wantAlways() map[string]want {
 		"rejected/good":             pass("attached"),
 		"rejected/endless_loop":     fail("rejected: infinite loop detected at insn 1", "infinite loop detected"),
 		"rejected/long_loop":        fail("BPF program is too large. Processed 1000001 insn", "BPF program is too large"),
+		"rejected/late_mistake":     fail("invalid mem access", "invalid mem access"),
 		"rejected/no_such_member":   fail("CO-RE: struct task_struct has no no_such_member on this kernel\nthe verifier processed ", "invalid func unknown#195896080"),
 		"rejected/no_such_struct":   fail("CO-RE: this kernel has no struct no_such_struct\n", "invalid func unknown#195896080"),
 		"rejected/no_such_function": fail("no function or hook to attach to: no_such_function", ""),
@@ -102,6 +103,9 @@ func TestObjects(t *testing.T) {
 				if test.Verdict != w.verdict || !strings.Contains(test.Output, w.output) {
 					t.Errorf("%s: %s, %q; want %s, %q", test.Name, test.Verdict, test.Output, w.verdict, w.output)
 				}
+				if test.Name == "rejected/late_mistake" && test.Insns < 60_000 {
+					t.Errorf("%s: only %d insns", test.Name, test.Insns)
+				}
 				loaded := test.Verdict == wire.TestPass && !strings.Contains(test.Name, "map:")
 				if (loaded || w.log != "") && (test.Insns == 0 || test.Duration == 0) {
 					t.Errorf("%s: %d insns, load time %v", test.Name, test.Insns, test.Duration)
@@ -109,6 +113,8 @@ func TestObjects(t *testing.T) {
 				path := filepath.Join(r.Out, strings.TrimSuffix(k.Console, ".txt"), wire.FileRoot, test.Name+".log")
 				b, err := os.ReadFile(path)
 				switch {
+				case test.Insns > 60_000 && len(b) < 4<<20:
+					t.Errorf("%s: only %d bytes of log for %d insns", test.Name, len(b), test.Insns)
 				case w.log == "" && err == nil:
 					t.Errorf("%s: there is a log", test.Name)
 				case w.log != "" && !strings.Contains(string(b), w.log):

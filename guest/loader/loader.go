@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -76,7 +77,7 @@ func (l *loader) object(path string) {
 			used[m] = true
 		}
 		l.program(name, prog, part)
-		// A rejected program's log can take hundreds of megabytes.
+		// A rejected program's log takes many megabytes, several times over.
 		debug.FreeOSMemory()
 	}
 	for _, m := range slices.Sorted(maps.Keys(spec.Maps)) {
@@ -123,12 +124,6 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	l.report(r, err)
 }
 
-// maxLogged is the number of processed instructions up to which a rejected
-// program's whole log is asked for. The library lets its buffer grow up to
-// 1 GiB, and on 5.10 a log takes more than 512 bytes an instruction, for the
-// registers that it marks precise.
-const maxLogged = 50_000
-
 // load creates the program's maps and loads it: at first with no more of a log
 // than its statistics, and again for the whole log when it is rejected.
 func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.Program, error) {
@@ -144,9 +139,9 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 		return nil, err
 	}
 	defer collMaps.Close()
-	try := func(level ebpf.LogLevel, size uint32) (*ebpf.Program, error) {
+	try := func(level ebpf.LogLevel) (*ebpf.Program, error) {
 		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-			Programs:        ebpf.ProgramOptions{LogLevel: level, LogSizeStart: size},
+			Programs:        ebpf.ProgramOptions{LogLevel: level},
 			MapReplacements: collMaps.Maps,
 			Cache:           l.types,
 		})
@@ -158,7 +153,7 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 	}
 
 	start := time.Now()
-	prog, err := try(ebpf.LogLevelStats, 0)
+	prog, err := try(ebpf.LogLevelStats)
 	r.Duration = time.Since(start)
 	if err == nil {
 		r.Insns = processed(prog.VerifierLog)
@@ -169,25 +164,31 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 		return nil, l.explain(spec, ps, err, nil)
 	}
 	r.Insns = processedLines(verr.Log)
-	text := join(verr.Log)
-	if r.Insns > maxLogged {
-		text = fmt.Sprintf("[after %d instructions the whole log would not fit this VM's memory; this is its end]\n", r.Insns) + text
-	} else {
-		// Kernels before 6.4 make the log's size known by failing, and each
-		// try costs a whole verification: start with what fits most.
-		const logSize = 16 << 20
-		again, err2 := try(ebpf.LogLevelBranch|ebpf.LogLevelStats, logSize)
-		if err2 == nil {
-			again.Close()
-			return nil, fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err)
+	log, cut, err2 := wholeLog(func() error {
+		prog, err := try(wholeLogLevel)
+		if err == nil {
+			prog.Close()
 		}
-		if errors.As(err2, &verr) {
-			err, text = err2, join(verr.Log)
-		}
+		return err
+	})
+	if err2 == nil {
+		return nil, fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err)
+	}
+	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
+	text := log
+	switch {
+	case log == "":
+		lines = verr.Log
+		text = fmt.Sprintf("[only what the verifier says at its end: %v]\n%s", err2, join(lines))
+	case cut && processedLines(lines) > 0:
+		text = fmt.Sprintf("[the last %d MiB of a longer log]\n%s", wholeLogSize>>20, log)
+	case cut:
+		lines = verr.Log
+		text = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, join(lines))
 	}
 	r.logs = []logFile{{text: text}}
-	reason := l.explain(spec, ps, err, verr.Log)
-	r.Output = rejection(reason, verr.Log, r.Insns)
+	reason := l.explain(spec, ps, err, lines)
+	r.Output = rejection(reason, lines, r.Insns)
 	return nil, reason
 }
 

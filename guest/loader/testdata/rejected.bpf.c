@@ -23,6 +23,17 @@ int long_loop(void *ctx)
 	return 0;
 }
 
+/* Rejected after more instructions than most programs have. */
+SEC("kprobe/do_exit")
+int late_mistake(void *ctx)
+{
+	__u32 i;
+
+	for (i = 0; i < 20000; i++)
+		asm volatile("" : "+r"(i));
+	return *(volatile int *)(__u64)bpf_ktime_get_ns();
+}
+
 SEC("kprobe/do_exit")
 int no_such_member(void *ctx)
 {
