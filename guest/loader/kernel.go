@@ -56,14 +56,16 @@ func majorMinor(s string) []int {
 }
 
 // helperVersion is the mainline version that brought a helper, "" when it is
-// older than this table or newer. Numbers are given out in ascending order, so
-// the first of each version says it all (include/uapi/linux/bpf.h at each tag).
+// older than the kernels tested here or not in the table. Numbers were given
+// out in ascending order and end with 211, so the first of each version says it
+// all. Source: the feature versions of the eBPF documentation project
+// (isovalent/ebpf-docs), for 119 the date of its commit against the releases'.
 func helperVersion(fn int) string {
 	versions := []struct {
 		first   int
 		version string
 	}{
-		{109, "5.3"}, {110, ""}, {112, "5.5"}, {116, "5.6"}, {120, "5.7"}, {125, "5.8"}, {135, ""}, {136, "5.9"}, {142, "5.10"},
+		{109, "5.3"}, {110, "5.4"}, {111, "5.5"}, {116, "5.6"}, {119, "5.7"}, {125, "5.8"}, {136, "5.9"}, {142, "5.10"},
 		{156, "5.11"}, {163, "5.12"}, {164, "5.13"}, {166, "5.14"}, {169, "5.15"}, {176, "5.16"}, {180, "5.17"},
 		{186, "5.18"}, {194, "5.19"}, {204, "6.0"}, {208, "6.1"}, {210, "6.2"}, {212, ""},
 	}
