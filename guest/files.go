@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -71,6 +72,20 @@ func (p *Payload) AddFile(spec string) error {
 	}
 	if err != nil {
 		return bad("%v", err)
+	}
+	return nil
+}
+
+// HasDir says whether the guest has a directory before the payload runs: one of
+// init's own, or one that a file of the payload is in.
+func (p *Payload) HasDir(dir string) bool {
+	return dir == "/" || dir == "/tmp" || slices.ContainsFunc(p.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
+}
+
+// CheckModule says what is wrong with a kernel module's name.
+func CheckModule(name string) error {
+	if !regexp.MustCompile(`^[A-Za-z0-9_-]{1,55}$`).MatchString(name) { // MODULE_NAME_LEN less its end
+		return fmt.Errorf("%q: want a module's name as lsmod shows it, such as overlay", name)
 	}
 	return nil
 }

@@ -114,8 +114,8 @@ const TestHint = "link it statically, for Go with CGO_ENABLED=0, for C with -sta
 
 // TestPayload is a test program: testrunner runs it and reports the tests that
 // it prints, or, where it prints none, one with the program's name and its exit
-// status as the verdict.
-func TestPayload(ctx context.Context, path string, args []string, arch string, timeout time.Duration) (Payload, error) {
+// status as the verdict. dir is its working directory in the guest.
+func TestPayload(ctx context.Context, path string, args []string, dir, arch string, timeout time.Duration) (Payload, error) {
 	b, err := ReadExecutable(path, arch, TestHint)
 	if err != nil {
 		return Payload{}, err
@@ -131,7 +131,7 @@ func TestPayload(ctx context.Context, path string, args []string, arch string, t
 	inside := "/payload/" + name
 	return Payload{
 		Job: wire.Job{
-			Args: append([]string{"/" + Testrunner, "exec", "--name", name, "--", inside}, args...),
+			Args: append([]string{"/" + Testrunner, "exec", "--name", name, "--dir", dir, "--", inside}, args...),
 			Name: name, Reports: true, Timeout: timeout,
 		},
 		Files: []File{

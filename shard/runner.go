@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -228,7 +229,8 @@ func (r *Runner) sharedInitrd() string { return filepath.Join(r.Scratch, "initra
 // modules that the payload can use. The archive is made once for a kernel:
 // finding a few modules takes a pass over hundreds of megabytes.
 func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []byte, path string) error {
-	name := "modules-" + strings.Join(r.Payload.Modules, "+") + ".cpio"
+	names := sha256.Sum256([]byte(strings.Join(r.Payload.Modules, "\n")))
+	name := "modules-" + hex.EncodeToString(names[:8]) + ".cpio"
 	archive, err := im.Derived(ctx, r.Cache, name, func(w io.Writer) error {
 		found, err := im.Modules(ctx, r.Payload.Modules)
 		if err != nil {

@@ -55,12 +55,12 @@ func TestGoTestBinary(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
-			p, err := guest.TestPayload(t.Context(), binary, strings.Fields(tt.args), "amd64", 30*time.Second)
+			p, err := guest.TestPayload(t.Context(), binary, strings.Fields(tt.args), "/src", "amd64", 30*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.Job.Env = append(tt.env, "WANT=from outside")
-			if err := p.AddFile(data); err != nil {
+			if err := p.AddFile(data + ":/src/data"); err != nil {
 				t.Fatal(err)
 			}
 			k, _ := l.run(t, l.runner(t, p))

@@ -191,7 +191,7 @@ func TestGuests(t *testing.T) {
 			if tt.timeout == 0 {
 				tt.timeout = 30 * time.Second
 			}
-			p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(tt.args), "amd64", tt.timeout)
+			p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(tt.args), "/", "amd64", tt.timeout)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -224,7 +224,7 @@ func TestGuests(t *testing.T) {
 // passPayload is a payload that passes.
 func (l *lab) passPayload(t *testing.T) guest.Payload {
 	t.Helper()
-	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "amd64", 30*time.Second)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "/", "amd64", 30*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestBrokenArchiveIsInfraAndTheOthersRun(t *testing.T) {
 func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
 	t.Parallel()
 	l := theLab(t)
-	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"sleep"}, "amd64", time.Minute)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"sleep"}, "/", "amd64", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

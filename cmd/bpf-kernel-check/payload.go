@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type payloadOptions struct {
 	require     []string
 	files       []string
 	env         []string
+	workdir     string
+	modules     []string
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -38,6 +41,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.require, "require", nil, "with --events-trace: fail instead of skipping `TEST`; repeatable")
 	f.StringArrayVar(&o.files, "file", nil, "file or directory to put into the guest, as `SRC[:DST]`; DST is /<base of SRC> unless given; repeatable")
 	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; repeatable")
+	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working directory in the guest, a `DIR` that --file fills")
+	f.StringArrayVar(&o.modules, "module", nil, "kernel module `NAME` to load first, with what it depends on, where the kernel came with modules; repeatable")
 }
 
 // validate checks what can be checked without looking at files.
@@ -57,6 +62,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
+	case o.test == "" && o.workdir != "/":
+		return usagef("--workdir goes with --test: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
@@ -76,6 +83,9 @@ type namedPayload struct {
 // readPayload checks the payload's files before anything else happens.
 func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (namedPayload, error) {
 	var p namedPayload
+	if o.workdir != "" {
+		o.workdir = path.Clean(o.workdir)
+	}
 	if err := o.validate(); err != nil {
 		return p, err
 	}
@@ -84,15 +94,24 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 			return p, usagef("--env %w", err)
 		}
 	}
+	for _, m := range o.modules {
+		if err := guest.CheckModule(m); err != nil {
+			return p, usagef("--module %w", err)
+		}
+	}
 	p, err := readProgram(ctx, o, timeout)
 	if err != nil {
 		return p, err
 	}
 	p.Job.Env = o.env
+	p.Modules = append(p.Modules, o.modules...)
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return p, usagef("--file %w", err)
 		}
+	}
+	if !p.HasDir(o.workdir) {
+		return p, usagef("--workdir %q: the guest has no such directory: want an absolute path that a --file is put under", o.workdir)
 	}
 	return p, nil
 }
@@ -119,7 +138,7 @@ func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (
 		}
 		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
 		p.name, p.path = o.test, words[0]
-		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], p.arch, timeout)
+		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout)
 		return p, err
 	default:
 		paths, err := guest.FindObjects(o.objects)

@@ -21,7 +21,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-const execUsage = `Usage: testrunner exec [--name NAME] -- PROGRAM ARGS...
+const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
 prints: go test -v, TAP, KTAP or test_progs. Exits with the program's status,
@@ -35,7 +35,7 @@ const exitNotStarted = 126
 
 // execProgram is testrunner exec. It returns the exit status.
 func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
-	name, argv, err := parseExec(args, stderr)
+	name, dir, argv, err := parseExec(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPass
 	}
@@ -56,7 +56,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	parser := output.New(name, func(t output.Test) { tests <- t })
 	start := m.now()
 	oomBefore := oomKills()
-	end := execute(ctx, argv, stdout, parser)
+	end := execute(ctx, dir, argv, stdout, parser)
 	if end.killed && oomKills() > oomBefore {
 		end.how = "killed by the kernel: out of memory"
 	}
@@ -74,25 +74,26 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	return end.code
 }
 
-func parseExec(args []string, stderr io.Writer) (name string, argv []string, err error) {
+func parseExec(args []string, stderr io.Writer) (name, dir string, argv []string, err error) {
 	fs := flag.NewFlagSet("testrunner exec", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&name, "name", "", "what to call the program (default: its file's name)")
+	fs.StringVar(&dir, "dir", "", "working directory of the program (default: this one)")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprint(stderr, execUsage)
 			fs.SetOutput(stderr)
 			fs.PrintDefaults()
 		}
-		return "", nil, err
+		return "", "", nil, err
 	}
 	if fs.NArg() == 0 {
-		return "", nil, errors.New("exec: no program given: want testrunner exec [--name NAME] -- PROGRAM ARGS...")
+		return "", "", nil, errors.New("exec: no program given: want testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...")
 	}
 	if name == "" {
 		name = filepath.Base(fs.Arg(0))
 	}
-	return name, fs.Args(), nil
+	return name, dir, fs.Args(), nil
 }
 
 // ended is how a program ended.
@@ -104,9 +105,9 @@ type ended struct {
 
 func exitWords(code int) string { return fmt.Sprintf("exit status %d", code) }
 
-// execute runs a program, its standard output and error both going to out and
+// execute runs a program in dir, its standard output and error both going to out and
 // to copied, in the order they were written.
-func execute(ctx context.Context, argv []string, out, copied io.Writer) ended {
+func execute(ctx context.Context, dir string, argv []string, out, copied io.Writer) ended {
 	fail := func(doing string, err error) ended {
 		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
 	}
@@ -118,6 +119,7 @@ func execute(ctx context.Context, argv []string, out, copied io.Writer) ended {
 	// Room for bursts. The kernel may refuse; the default does as well.
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
 	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = w, w // stdin is the null device
 	// The report is testrunner's alone.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") })
