@@ -40,6 +40,9 @@ type Payload struct {
 	// Targets are the sections of the payload's BPF programs, such as
 	// "fentry/vfs_unlink", as Targets finds them.
 	Targets []string
+	// SkipsPass says that a kernel on which every test is skipped has passed,
+	// as its user asked for.
+	SkipsPass bool
 }
 
 // Module is a kernel module, decompressed.

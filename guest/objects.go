@@ -111,6 +111,7 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, attach boo
 		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
 		Name: "objects", Reports: true, Timeout: timeout,
 	}}
+	p.SkipsPass = unsupported == wire.TestSkip
 	names := objectNames(paths)
 	for i, path := range paths {
 		b, err := readObject(path)

@@ -73,6 +73,14 @@ func TestJudge(t *testing.T) {
 		{"all tests were skipped", func(o *observation) {
 			o.records[1].Test.Verdict, o.end().Passed, o.end().Skipped = wire.TestSkip, 0, 2
 		}, report.Fail, "no test passed"},
+		{"all tests were skipped, as the user asked", func(o *observation) {
+			o.records[1].Test.Verdict, o.end().Passed, o.end().Skipped, o.skipPass = wire.TestSkip, 0, 2, true
+		}, report.Pass, ""},
+		{"no tests, and skips were to pass", func(o *observation) {
+			o.records = append(o.records[:1], o.records[3:]...)
+			*o.end() = wire.End{Nonce: "abc", Complete: true}
+			o.skipPass = true
+		}, report.Fail, "no test passed"},
 		{"no tests", func(o *observation) {
 			o.records = append(o.records[:1], o.records[3:]...)
 			*o.end() = wire.End{Nonce: "abc", Complete: true}

@@ -339,7 +339,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		m.Append = []string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}
 	}
 	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
-	o.expected = len(r.Payload.Job.Args) > 0
+	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
 	if cerr := con.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("write the console's file: %w", cerr)
 	}
