@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,21 +80,27 @@ type job struct {
 	fetch   time.Duration
 }
 
-// Run boots every kernel of the plan. The results are in the plan's order, one
-// for each kernel whatever happens: a kernel that was not reached when ctx
-// ended is missing. The shard file grows as results come; the summary is
-// written at the end. An error means that the results could not be recorded.
+// Run boots every kernel of the plan, the longest first as far as it is known.
+// The results are in the plan's order, one for each kernel whatever happens: a
+// kernel that was not reached when ctx ended is missing. The shard file grows
+// as results come; the summary is written at the end. A plan without kernels is
+// a shard that got none, and has a shard file too. An error means that the
+// results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
-	b, err := guest.Initramfs(r.InitProgram, r.Payload)
-	if err != nil {
-		return nil, fmt.Errorf("build the initramfs: %w", err)
-	}
-	if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
-		return nil, fmt.Errorf("write the initramfs: %w", err)
+	var b []byte
+	if len(plan.Entries) > 0 {
+		var err error
+		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
+			return nil, fmt.Errorf("build the initramfs: %w", err)
+		}
+		if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
+			return nil, fmt.Errorf("write the initramfs: %w", err)
+		}
 	}
 	started := r.Now()
+	part := plan.part()
 	sf, err := report.CreateShardFile(r.Out, report.Plan{
-		Tool: r.Tool, List: plan.Digest(), Algorithm: "single", Shard: 1, Shards: 1,
+		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
 	})
 	if err != nil {
@@ -120,7 +128,8 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+1)
 	go func() {
 		defer close(ready)
-		for i, e := range plan.Entries {
+		for _, i := range longestFirst(plan.costs()) {
+			e := plan.Entries[i]
 			select {
 			case <-ctx.Done():
 				return
@@ -164,6 +173,17 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	}
 	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
 	return results, recordErr
+}
+
+// longestFirst returns the indices of costs in falling order: a long kernel
+// that comes last would have the other VMs wait for it.
+func longestFirst(costs []time.Duration) []int {
+	order := make([]int, len(costs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(costs[b], costs[a]) })
+	return order
 }
 
 // WriteSummary writes the summary file of a run that began at started.
