@@ -30,7 +30,7 @@ type Runner struct {
 	Accel   qemu.Accel
 	Memory  int // MiB of each VM; 0: qemu.DefaultMemory
 	Jobs    int // VMs at a time
-	Retries int // further attempts when nothing is known about a kernel
+	Retries int // further attempts when nothing is known about a kernel; at most MaxRetries
 	Limits  Limits
 
 	Cache       *kernel.Cache
@@ -46,6 +46,9 @@ type Runner struct {
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
 }
+
+// MaxRetries is the most further attempts that a kernel gets.
+const MaxRetries = 10
 
 // State is what happens to a kernel at a moment.
 type State uint8
@@ -97,12 +100,11 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			return nil, fmt.Errorf("write the initramfs: %w", err)
 		}
 	}
+	if err := r.clear(plan); err != nil {
+		return nil, err
+	}
 	started := r.Now()
-	part := plan.part()
-	sf, err := report.CreateShardFile(r.Out, report.Plan{
-		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
-		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
-	})
+	sf, err := report.CreateShardFile(r.Out, r.Record(plan))
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +175,15 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	}
 	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
 	return results, recordErr
+}
+
+// Record is what the shard file says about a plan.
+func (r *Runner) Record(plan Plan) report.Plan {
+	part := plan.part()
+	return report.Plan{
+		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
+		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
+	}
 }
 
 // longestFirst returns the indices of costs in falling order: a long kernel
@@ -285,7 +296,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 		return k, true
 	}
 	k.Accel = r.Accel.String()
-	k.Console = filepath.ToSlash(filepath.Join("results", j.entry.Distro, j.entry.Name+".txt"))
+	k.Console = consolePath(j.entry)
 	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
 	r.Report(Event{ID: k.ID, State: Booting})
 	for {
@@ -326,7 +337,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			return k, true
 		}
 		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})
-		if err := os.Rename(path, fmt.Sprintf("%s.attempt-%d.txt", strings.TrimSuffix(path, ".txt"), k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(path, attemptPath(path, k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			k.Cause.Title += "; the console could not be kept: " + err.Error()
 			return k, true
 		}
