@@ -59,11 +59,17 @@ func (p Plan) costs() []time.Duration {
 	return fillCosts(costs)
 }
 
-// Load is the sum of the kernels' costs, and Longest the highest of them.
-func (p Plan) Load() (load, longest time.Duration) {
+// Load is the sum of the kernels' costs.
+func (p Plan) Load() time.Duration {
+	load, _ := p.load()
+	return load
+}
+
+func (p Plan) load() (load, longest time.Duration) {
 	for _, c := range p.costs() {
-		load += min(c, maxCost)
-		longest = max(longest, min(c, maxCost))
+		c = min(c, maxCost)
+		load += c
+		longest = max(longest, c)
 	}
 	return load, longest
 }
@@ -92,21 +98,32 @@ func newShards(part Part) []Plan {
 }
 
 // CutFor cuts a whole list into as few shards as keep each below target, with
-// jobs VMs at a time. One kernel that takes longer than the target does not
-// count. Where up to limit shards do not meet the target, it takes the number
-// that comes nearest.
+// jobs VMs at a time. A kernel that takes longer alone is forgiven, one in each
+// shard. Where no number up to limit meets the target, it takes the one that
+// comes nearest.
 func (p Plan) CutFor(a Algorithm, target time.Duration, jobs, limit int) []Plan {
-	total, longest := p.Load()
 	room := target * time.Duration(jobs)
 	limit = min(limit, len(p.Entries))
+	least := 1
+	if load, longest := p.load(); longest <= room {
+		least = max(1, min(limit, int(load/room)))
+	}
 	var best []Plan
 	var bestLoad time.Duration
-	for n := max(1, min(limit, int(total/room))); n <= limit; n++ {
+	for n := least; n <= limit; n++ {
 		shards := p.Cut(a, n)
-		if load := Fullest(shards); best == nil || load < bestLoad {
-			best, bestLoad = shards, load
+		var most time.Duration
+		for _, s := range shards {
+			load, longest := s.load()
+			if longest > room {
+				load -= longest
+			}
+			most = max(most, load)
 		}
-		if bestLoad <= max(room, longest) {
+		if best == nil || most < bestLoad {
+			best, bestLoad = shards, most
+		}
+		if most <= room {
 			break
 		}
 	}
@@ -117,8 +134,7 @@ func (p Plan) CutFor(a Algorithm, target time.Duration, jobs, limit int) []Plan 
 func Fullest(shards []Plan) time.Duration {
 	var most time.Duration
 	for _, s := range shards {
-		load, _ := s.Load()
-		most = max(most, load)
+		most = max(most, s.Load())
 	}
 	return most
 }

@@ -162,8 +162,7 @@ func printShards(out io.Writer, shards []shard.Plan, times bool) error {
 	}
 	row("shard", "kernels", "VM time")
 	for _, s := range shards {
-		load, _ := s.Load()
-		row(shardName(s), fmt.Sprint(len(s.Entries)), load.Round(time.Second).String())
+		row(shardName(s), fmt.Sprint(len(s.Entries)), s.Load().Round(time.Second).String())
 	}
 	return w.Flush()
 }
