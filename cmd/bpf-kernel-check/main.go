@@ -23,7 +23,10 @@ import (
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	sigs := make(chan os.Signal, 1)
-	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup wants it
+		signal.Notify(sigs, syscall.SIGHUP)
+	}
 	go func() {
 		// The first signal ends the VMs and writes what is known; a second
 		// one, to someone in a hurry, ends the program.
