@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -165,4 +166,39 @@ func (r *Runner) keepFiles(k *report.Kernel, records []wire.Record) {
 	for _, n := range names {
 		k.Files = append(k.Files, path.Join(dir, n))
 	}
+}
+
+// clear removes what earlier runs left of the plan's kernels, so that nobody
+// takes an old console for one of this run, whatever becomes of the kernel now.
+// Other kernels' files stay.
+func (r *Runner) clear(plan Plan) error {
+	for _, e := range plan.Entries {
+		console := filepath.Join(r.Out, filepath.FromSlash(consolePath(e)))
+		dir := strings.TrimSuffix(console, ".txt")
+		err := os.RemoveAll(filepath.Join(dir, wire.FileRoot))
+		for n := range MaxRetries + 1 {
+			file := console
+			if n > 0 {
+				file = attemptPath(console, n)
+			}
+			if rerr := os.Remove(file); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("remove the results of an earlier run: %w", err)
+		}
+		os.Remove(dir) // stays when it holds something else
+	}
+	return nil
+}
+
+// consolePath is where a kernel's console goes, with slashes and relative to
+// the output directory.
+func consolePath(e Entry) string { return path.Join("results", e.Distro, e.Name+".txt") }
+
+// attemptPath is where the console of an attempt goes that is followed by
+// another one.
+func attemptPath(console string, attempt int) string {
+	return fmt.Sprintf("%s.attempt-%d.txt", strings.TrimSuffix(console, ".txt"), attempt)
 }

@@ -4,14 +4,13 @@ package shard
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -19,11 +18,13 @@ import (
 type Entry struct {
 	kernel.Ref
 	Source kernel.Source
+	Cost   time.Duration // what its VM took before; 0: not known
 }
 
-// Plan is the pinned list of kernels, sorted by id.
+// Plan is the pinned list of kernels, sorted by id, or one shard's part of it.
 type Plan struct {
 	Entries []Entry
+	Part    *Part // nil: the entries are the whole list
 }
 
 // NewPlan lists the sources and keeps the kernels that match one of the globs
@@ -31,16 +32,29 @@ type Plan struct {
 // from the first, when both pin the same bytes; else it is an error. So is a
 // list that comes out empty.
 func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan, error) {
-	if err := kernel.CheckGlobs(globs); err != nil {
+	p, listed, err := listKernels(ctx, sources, globs)
+	switch {
+	case err != nil:
 		return Plan{}, err
+	case len(p.Entries) > 0:
+		return p, nil
+	case listed == 0:
+		return Plan{}, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
 	}
-	var p Plan
+	return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(globs, " --kernel "))}
+}
+
+// listKernels is NewPlan for a list that may come out empty. It returns how
+// many kernels the sources hold, too.
+func listKernels(ctx context.Context, sources []kernel.Source, globs []string) (p Plan, listed int, err error) {
+	if err := kernel.CheckGlobs(globs); err != nil {
+		return Plan{}, 0, err
+	}
 	seen := map[string]Entry{}
-	listed := 0
 	for _, src := range sources {
 		refs, err := src.List(ctx)
 		if err != nil {
-			return Plan{}, fmt.Errorf("list %s: %w", src, err)
+			return Plan{}, 0, fmt.Errorf("list %s: %w", src, err)
 		}
 		listed += len(refs)
 		for _, ref := range refs {
@@ -49,7 +63,7 @@ func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan
 			}
 			if old, ok := seen[ref.ID()]; ok {
 				if old.Digest != ref.Digest {
-					return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
+					return Plan{}, 0, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
 				}
 				continue
 			}
@@ -58,14 +72,8 @@ func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan
 			p.Entries = append(p.Entries, e)
 		}
 	}
-	if len(p.Entries) == 0 {
-		if listed == 0 {
-			return Plan{}, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
-		}
-		return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(globs, " --kernel "))}
-	}
 	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
-	return p, nil
+	return p, listed, nil
 }
 
 // IDs returns the kernels' ids, sorted.
@@ -79,11 +87,11 @@ func (p Plan) IDs() []string {
 
 // Digest is the list's: over every kernel's id and digest.
 func (p Plan) Digest() string {
-	h := sha256.New()
-	for _, e := range p.Entries {
-		_, _ = io.WriteString(h, e.ID()+" "+e.Ref.Digest+"\n")
+	ks := make([]report.PlanKernel, len(p.Entries))
+	for i, e := range p.Entries {
+		ks[i] = report.PlanKernel{ID: e.ID(), Digest: e.Ref.Digest}
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return report.ListDigest(ks)
 }
 
 // IsUsage says whether err is the user's to mend before anything can run.

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +31,7 @@ type Runner struct {
 	Accel   qemu.Accel
 	Memory  int // MiB of each VM; 0: qemu.DefaultMemory
 	Jobs    int // VMs at a time
-	Retries int // further attempts when nothing is known about a kernel
+	Retries int // further attempts when nothing is known about a kernel; at most MaxRetries
 	Limits  Limits
 
 	Cache       *kernel.Cache
@@ -45,6 +47,9 @@ type Runner struct {
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
 }
+
+// MaxRetries is the most further attempts that a kernel gets.
+const MaxRetries = 10
 
 // State is what happens to a kernel at a moment.
 type State uint8
@@ -79,23 +84,28 @@ type job struct {
 	fetch   time.Duration
 }
 
-// Run boots every kernel of the plan. The results are in the plan's order, one
-// for each kernel whatever happens: a kernel that was not reached when ctx
-// ended is missing. The shard file grows as results come; the summary is
-// written at the end. An error means that the results could not be recorded.
+// Run boots every kernel of the plan, the longest first as far as it is known.
+// The results are in the plan's order, one for each kernel whatever happens: a
+// kernel that was not reached when ctx ended is missing. The shard file grows
+// as results come; the summary is written at the end. A plan without kernels is
+// a shard that got none, and has a shard file too. An error means that the
+// results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
-	b, err := guest.Initramfs(r.InitProgram, r.Payload)
-	if err != nil {
-		return nil, fmt.Errorf("build the initramfs: %w", err)
+	var b []byte
+	if len(plan.Entries) > 0 {
+		var err error
+		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
+			return nil, fmt.Errorf("build the initramfs: %w", err)
+		}
+		if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
+			return nil, fmt.Errorf("write the initramfs: %w", err)
+		}
 	}
-	if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
-		return nil, fmt.Errorf("write the initramfs: %w", err)
+	if err := r.clear(plan); err != nil {
+		return nil, err
 	}
 	started := r.Now()
-	sf, err := report.CreateShardFile(r.Out, report.Plan{
-		Tool: r.Tool, List: plan.Digest(), Algorithm: "single", Shard: 1, Shards: 1,
-		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
-	})
+	sf, err := report.CreateShardFile(r.Out, r.Record(plan))
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +131,8 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+1)
 	go func() {
 		defer close(ready)
-		for i, e := range plan.Entries {
+		for _, i := range longestFirst(plan.costs()) {
+			e := plan.Entries[i]
 			select {
 			case <-ctx.Done():
 				return
@@ -165,6 +176,26 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	}
 	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
 	return results, recordErr
+}
+
+// Record is what the shard file says about a plan.
+func (r *Runner) Record(plan Plan) report.Plan {
+	part := plan.part()
+	return report.Plan{
+		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
+		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
+	}
+}
+
+// longestFirst returns the indices of costs in falling order: a long kernel
+// that comes last would have the other VMs wait for it.
+func longestFirst(costs []time.Duration) []int {
+	order := make([]int, len(costs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(costs[b], costs[a]) })
+	return order
 }
 
 // WriteSummary writes the summary file of a run that began at started.
@@ -267,7 +298,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 		return k, true
 	}
 	k.Accel = r.Accel.String()
-	k.Console = filepath.ToSlash(filepath.Join("results", j.entry.Distro, j.entry.Name+".txt"))
+	k.Console = consolePath(j.entry)
 	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
 	r.Report(Event{ID: k.ID, State: Booting})
 	for {
@@ -308,7 +339,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			return k, true
 		}
 		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})
-		if err := os.Rename(path, fmt.Sprintf("%s.attempt-%d.txt", strings.TrimSuffix(path, ".txt"), k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(path, attemptPath(path, k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			k.Cause.Title += "; the console could not be kept: " + err.Error()
 			return k, true
 		}

@@ -23,7 +23,10 @@ import (
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	sigs := make(chan os.Signal, 1)
-	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup wants it
+		signal.Notify(sigs, syscall.SIGHUP)
+	}
 	go func() {
 		// The first signal ends the VMs and writes what is known; a second
 		// one, to someone in a hurry, ends the program.
@@ -120,7 +123,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 		return usagef("%w (see %s --help)", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
-	root.AddCommand(c.runCommand(), c.listCommand(), c.doctorCommand(), c.demoCommand())
+	root.AddCommand(c.runCommand(), c.listCommand(), c.planCommand(), c.doctorCommand(), c.demoCommand())
 	// Cobra's own errors about arguments and unknown commands have no type.
 	for _, cmd := range append(root.Commands(), root) {
 		check := cmd.Args

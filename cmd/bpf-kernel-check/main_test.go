@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -66,6 +68,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
 			"static":   buildStatic,
+			"union":    checkUnion,
+			"sameplan": samePlan,
 		},
 	})
 }
@@ -104,6 +108,62 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// shardPlans reads the plan records of the shard files in a directory, by file.
+func shardPlans(ts *testscript.TestScript, dir string) map[string]report.Plan {
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(dir), "shard-*.ndjson"))
+	ts.Check(err)
+	plans := map[string]report.Plan{}
+	for _, f := range files {
+		first, _, _ := strings.Cut(ts.ReadFile(f), "\n")
+		var rec struct{ Plan report.Plan }
+		ts.Check(json.Unmarshal([]byte(first), &rec))
+		plans[filepath.Base(f)] = rec.Plan
+	}
+	return plans
+}
+
+// checkUnion checks that the shards of a directory are all there, are a
+// partition of a list of N kernels, and reported each of them: union N DIR
+func checkUnion(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: union N DIR")
+	}
+	plans := shardPlans(ts, args[1])
+	all := map[string]bool{}
+	for name, p := range plans {
+		if p.Shards != len(plans) {
+			ts.Fatalf("%s is one of %d, and there are %d", name, p.Shards, len(plans))
+		}
+		file := ts.ReadFile(filepath.Join(args[1], name))
+		for _, id := range p.Kernels {
+			if all[id] {
+				ts.Fatalf("kernel %s is in two shards", id)
+			}
+			all[id] = true
+			if !strings.Contains(file, `{"type":"kernel","kernel":{"id":"`+id+`"`) {
+				ts.Fatalf("kernel %s is not in %s", id, name)
+			}
+		}
+		if !strings.Contains(file, `{"type":"end"`) {
+			ts.Fatalf("%s has no end", name)
+		}
+	}
+	if fmt.Sprint(len(all)) != args[0] {
+		ts.Fatalf("%d kernels, want %s", len(all), args[0])
+	}
+}
+
+// samePlan checks that the shards of two directories were to do the same:
+// sameplan DIR DIR
+func samePlan(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sameplan DIR DIR")
+	}
+	if d := cmp.Diff(shardPlans(ts, args[0]), shardPlans(ts, args[1])); d != "" {
+		ts.Fatalf("-%s +%s:\n%s", args[0], args[1], d)
 	}
 }
 

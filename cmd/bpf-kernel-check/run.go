@@ -61,7 +61,7 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 		{"--timeout", o.timeout >= time.Second, "at least 1s", o.timeout},
 		{"--boot-timeout", o.bootTimeout >= time.Second, "at least 1s", o.bootTimeout},
 		{"--memory", o.memory >= 128 && o.memory <= 1<<20, "128 to 1048576 MiB", o.memory},
-		{"--retries", o.retries >= 0 && o.retries <= 10, "0 to 10", o.retries},
+		{"--retries", o.retries >= 0 && o.retries <= shard.MaxRetries, "0 to 10", o.retries},
 		{"--out", o.out != "", "a directory", "empty"},
 	} {
 		if !x.ok {
@@ -73,6 +73,7 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 
 func (c *command) runCommand() *cobra.Command {
 	var o runOptions
+	var so shardOptions
 	var sources, globs []string
 	var po payloadOptions
 	cmd := &cobra.Command{
@@ -84,7 +85,8 @@ A source is a directory with <distro>/<release>__<ids>.tar.gz archives or bare
 kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
   bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2
-  bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach`,
+  bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach
+  bpf-kernel-check run --kernels debian:bookworm --events-trace ./EventsTrace --shard 2/8`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sources = append(sources, args...)
@@ -92,6 +94,10 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 				return usagef("no kernels to test: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
 			}
 			accel, err := o.validate()
+			if err != nil {
+				return err
+			}
+			choose, err := so.prepare(c)
 			if err != nil {
 				return err
 			}
@@ -103,17 +109,24 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 			if err != nil {
 				return err
 			}
-			plan, err := shard.NewPlan(cmd.Context(), srcs, globs)
+			sel, err := choose(cmd.Context(), srcs, globs)
 			if err != nil {
 				return err
 			}
-			return c.test(cmd.Context(), o, accel, payload, plan)
+			if sel.forArch(payload.arch) == 0 {
+				return &guest.PayloadError{Path: payload.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", payload.arch)}
+			}
+			if line := sel.String(); line != "" {
+				fmt.Fprintln(c.stdout, line)
+			}
+			return c.test(cmd.Context(), o, accel, payload, sel.own)
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
 	f.StringArrayVar(&globs, "kernel", nil, "test only kernels whose id matches `GLOB`; repeatable")
 	po.add(cmd)
+	so.add(cmd)
 	o.add(cmd)
 	return cmd
 }
@@ -166,12 +179,27 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return err
 	}
-	if plan.ForArch(p.arch) == 0 {
-		return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
-	}
 	arch, err := qemu.LookupArch(p.arch)
 	if err != nil {
 		return usageError{err}
+	}
+	ci := detectCI(c.getenv, c.warn)
+	r := &shard.Runner{
+		Out: out, Arch: arch, Payload: p.Payload,
+		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
+		Now: time.Now, Random: rand.Reader,
+	}
+	old, err := report.SetAside(out, r.Record(plan))
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		c.warn(fmt.Sprintf("%s belongs to another run: it is now %s.old", joinPath(o.out, name), name))
+	}
+	if len(plan.Entries) == 0 {
+		fmt.Fprintln(c.stdout, "this shard has no kernels: nothing to do")
+		_, err := r.Run(ctx, plan)
+		return err
 	}
 	bin, err := qemu.Find(arch)
 	if err != nil {
@@ -203,15 +231,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
 	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
-	attempt, _ := strconv.Atoi(c.getenv("GITHUB_RUN_ATTEMPT"))
-	r := &shard.Runner{
-		Out: out, Scratch: scratch,
-		Arch: arch, QEMU: bin, Accel: accel, Memory: o.memory, Jobs: jobs, Retries: o.retries,
-		Limits:      shard.DefaultLimits(accel, o.bootTimeout, o.timeout),
-		InitProgram: init, Payload: p.Payload,
-		Tool: version(), RunID: c.getenv("GITHUB_RUN_ID"), Attempt: attempt, HeadSHA: c.getenv("GITHUB_SHA"),
-		Now: time.Now, Random: rand.Reader, Report: ui.event,
-	}
+	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries = scratch, bin, accel, o.memory, jobs, o.retries
+	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
+	r.InitProgram, r.Report = init, ui.event
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}

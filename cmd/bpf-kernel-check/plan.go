@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+)
+
+// planOptions are the flags of plan.
+type planOptions struct {
+	cutOptions
+	shards int
+	target float64 // minutes
+	jobs   int
+	out    string
+	json   bool
+}
+
+func (o *planOptions) validate(cmd *cobra.Command) error {
+	switch f := cmd.Flags(); {
+	case f.Changed("shards") == f.Changed("target-minutes"):
+		return usagef("how many shards? give either --shards N or --target-minutes M")
+	case f.Changed("shards") && (o.shards < 1 || o.shards > shard.MaxMatrix):
+		return usagef("--shards is %d: want 1 to %d, as many jobs as GitHub allows in a matrix", o.shards, shard.MaxMatrix)
+	case f.Changed("target-minutes") && !(o.target >= 0.1 && o.target <= 24*60):
+		return usagef("--target-minutes is %v: want 0.1 to %d", o.target, 24*60)
+	}
+	switch {
+	case o.jobs < 1 || o.jobs > 1024:
+		return usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
+	case o.out == "":
+		return usagef("--out is empty: want a file, such as plan.json")
+	}
+	return nil
+}
+
+func (c *command) planCommand() *cobra.Command {
+	var o planOptions
+	var sources, globs []string
+	cmd := &cobra.Command{
+		Use:   "plan --kernels SRC... (--shards N | --target-minutes M)",
+		Short: "Pin the list of kernels and cut it into shards",
+		Long: `Lists the kernels of the sources, pins them by their digests, cuts the list into
+shards and writes plan.json, which run --plan and merge --plan obey. Who boots
+what depends on the list, the times of earlier runs and the number of shards
+alone: run --shard i/n computes the same without a plan.
+
+A shard can be empty, always so when there are more shards than kernels. Its job
+succeeds at once; the matrix has it nevertheless, as merge waits for all of them.`,
+		Example: `  bpf-kernel-check plan --kernels debian:bookworm --shards 8 --json
+  bpf-kernel-check plan --kernels ./kernels --target-minutes 10 --timings timings.json`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sources = append(sources, args...)
+			if len(sources) == 0 {
+				return usagef("nothing to plan: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
+			}
+			if err := o.validate(cmd); err != nil {
+				return err
+			}
+			algorithm, timings, err := o.read()
+			if err != nil {
+				return err
+			}
+			srcs, err := c.sources(sources)
+			if err != nil {
+				return err
+			}
+			plan, err := shard.NewPlan(cmd.Context(), srcs, globs)
+			if err != nil {
+				return err
+			}
+			known := plan.SetCosts(timings)
+			if o.timings != "" && known == 0 {
+				c.warn(fmt.Sprintf("--timings %s knows none of the kernels: all count the same", o.timings))
+			}
+			var shards []shard.Plan
+			if o.shards > 0 {
+				shards = plan.Cut(algorithm, o.shards)
+			} else {
+				shards = c.cutFor(o, plan, algorithm, known)
+			}
+			return c.writePlan(o, plan, shards, known)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
+	f.StringArrayVar(&globs, "kernel", nil, "plan only kernels whose id matches `GLOB`; repeatable")
+	f.IntVar(&o.shards, "shards", 0, "cut the list into `N` shards, 1 to 256")
+	f.Float64Var(&o.target, "target-minutes", 0, "or into as few as take `M` minutes each by --timings; downloads come on top")
+	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "VMs at a time that --target-minutes counts with")
+	f.StringVarP(&o.out, "out", "o", "plan.json", "`FILE` to write the plan to")
+	f.BoolVar(&o.json, "json", false, "print the matrix for strategy.matrix: ${{ fromJSON(...) }}")
+	o.cutOptions.add(cmd)
+	return cmd
+}
+
+// cutFor chooses the number of shards by a target.
+func (c *command) cutFor(o planOptions, plan shard.Plan, algorithm shard.Algorithm, known int) []shard.Plan {
+	if known == 0 {
+		c.warn(fmt.Sprintf("no times are known: each kernel is taken to need %v; give --timings with the timings.json of an earlier merge", shard.DefaultCost))
+	}
+	target := time.Duration(o.target * float64(time.Minute))
+	shards := plan.CutFor(algorithm, target, o.jobs, shard.MaxMatrix)
+	if most := shard.Fullest(shards) / time.Duration(o.jobs); most > target {
+		c.warn(fmt.Sprintf("--target-minutes %v is not met: the fullest of %s takes about %v", o.target, count(len(shards), "shard"), most.Round(time.Second)))
+	}
+	return shards
+}
+
+// writePlan writes plan.json, and on the screen who does what. With --json the
+// matrix alone is on stdout.
+func (c *command) writePlan(o planOptions, plan shard.Plan, shards []shard.Plan, known int) error {
+	file := plan.File(version(), shards)
+	var b bytes.Buffer
+	if err := report.WritePlanFile(&b, file); err != nil {
+		return err
+	}
+	if err := os.WriteFile(o.out, b.Bytes(), 0o644); err != nil {
+		return usagef("--out: %w", err)
+	}
+	table := c.stdout
+	if o.json {
+		table = c.stderr
+	}
+	fmt.Fprintf(table, "%s on %s (%s), list %s\n\n", count(len(plan.Entries), "kernel"), count(len(shards), "shard"), file.Algorithm, file.List)
+	if err := printShards(table, shards, known > 0); err != nil {
+		return err
+	}
+	fmt.Fprintf(table, "\nplan in %s\n", o.out)
+	if !o.json {
+		return nil
+	}
+	matrix, err := json.Marshal(newMatrix(shards))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.stdout, "%s\n", matrix)
+	return err
+}
+
+// printShards prints a line for each shard; the time of their VMs only when
+// it is known.
+func printShards(out io.Writer, shards []shard.Plan, times bool) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, kernels, vms string) {
+		line := name + "\t" + kernels
+		if times {
+			line += "\t" + vms
+		}
+		fmt.Fprintln(w, line)
+	}
+	row("shard", "kernels", "VM time")
+	for _, s := range shards {
+		row(shardName(s), fmt.Sprint(len(s.Entries)), s.Load().Round(time.Second).String())
+	}
+	return w.Flush()
+}
+
+func shardName(s shard.Plan) string { return fmt.Sprintf("%d/%d", s.Part.Shard, s.Part.Shards) }
+
+// matrix is GitHub's strategy.matrix.
+type matrix struct {
+	Include []matrixJob `json:"include"`
+}
+
+type matrixJob struct {
+	Shard   int    `json:"shard"` // from 1
+	Shards  int    `json:"shards"`
+	Name    string `json:"name"` // "1/8"
+	Kernels int    `json:"kernels"`
+}
+
+func newMatrix(shards []shard.Plan) matrix {
+	var m matrix
+	for _, s := range shards {
+		m.Include = append(m.Include, matrixJob{s.Part.Shard, s.Part.Shards, shardName(s), len(s.Entries)})
+	}
+	return m
+}

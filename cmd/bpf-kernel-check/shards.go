@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// cutOptions are the flags of run and plan that say how the list is cut.
+type cutOptions struct {
+	algorithm string
+	timings   string
+}
+
+func (o *cutOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.algorithm, "algorithm", string(shard.Rendezvous), "how the list is cut: rendezvous moves few kernels when the list changes, lpt balances best")
+	f.StringVar(&o.timings, "timings", "", "timings.json that merge wrote; the shards must all have the same `FILE`")
+}
+
+// read checks the flags. Without a file the timings are empty.
+func (o *cutOptions) read() (shard.Algorithm, report.Timings, error) {
+	algorithm, err := shard.ParseAlgorithm(o.algorithm)
+	if err != nil {
+		return "", report.Timings{}, usagef("--algorithm: %w", err)
+	}
+	if o.timings == "" {
+		return algorithm, report.Timings{}, nil
+	}
+	f, err := os.Open(o.timings)
+	if err != nil {
+		return "", report.Timings{}, usagef("--timings: %w", err)
+	}
+	defer f.Close()
+	t, err := report.ReadTimings(f)
+	if err != nil {
+		return "", report.Timings{}, usagef("--timings %q: %w: give the timings.json of an earlier merge", o.timings, err)
+	}
+	return algorithm, t, nil
+}
+
+// shardOptions are the flags of run that choose what part of the list it does.
+type shardOptions struct {
+	cutOptions
+	shard string
+	plan  string
+}
+
+func (o *shardOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.shard, "shard", "", "boot the kernels of shard `i/n` only; GitLab's and Buildkite's parallel jobs are known from their environment")
+	f.StringVar(&o.plan, "plan", "", "plan.json that the command plan wrote: its `FILE` says which kernels the shards have, and with which bytes")
+	o.cutOptions.add(cmd)
+}
+
+// shardChoice is one shard of several.
+type shardChoice struct {
+	shard, shards int    // from 1; 0/0: the whole list
+	from          string // flag or variables
+}
+
+func (c shardChoice) String() string { return fmt.Sprintf("%d/%d", c.shard, c.shards) }
+
+// chooseShard takes the flag or, without it, what a CI system says about
+// parallel jobs.
+func chooseShard(flag string, getenv func(string) string) (shardChoice, error) {
+	if flag != "" {
+		i, n, ok := strings.Cut(flag, "/")
+		if !ok {
+			return shardChoice{}, usagef("--shard is %q: want i/n, such as 2/8", flag)
+		}
+		return parseShard("--shard", i, n, 1)
+	}
+	for _, ci := range []struct {
+		index, total string
+		first        int
+	}{
+		{"CI_NODE_INDEX", "CI_NODE_TOTAL", 1}, // GitLab
+		{"BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 0},
+	} {
+		index, total := getenv(ci.index), getenv(ci.total)
+		// GitLab says that there is one job where nothing runs in parallel.
+		if index == "" && (total == "" || total == "1") {
+			continue
+		}
+		return parseShard(ci.index+" and "+ci.total, index, total, ci.first)
+	}
+	return shardChoice{}, nil
+}
+
+// parseShard takes shard i of n; first is the number of the first one.
+func parseShard(from, i, n string, first int) (shardChoice, error) {
+	shards, err := strconv.Atoi(n)
+	if err != nil || shards < 1 || shards > shard.MaxShards {
+		return shardChoice{}, usagef("%s: %.50q is no number of shards: want 1 to %d", from, n, shard.MaxShards)
+	}
+	number, err := strconv.Atoi(i)
+	if err != nil || number < first || number >= first+shards {
+		return shardChoice{}, usagef("%s: %.50q is not one of %s: want %d to %d", from, i, count(shards, "shard"), first, first+shards-1)
+	}
+	return shardChoice{number - first + 1, shards, from}, nil
+}
+
+// selection is what run is to do.
+type selection struct {
+	shards []shard.Plan // all of them; one when the list is not cut
+	own    shard.Plan
+	choice shardChoice
+}
+
+// prepare checks what can be checked before the sources are listed, and returns
+// what lists them.
+func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, []string) (selection, error), error) {
+	choice, err := chooseShard(o.shard, c.getenv)
+	if err != nil {
+		return nil, err
+	}
+	algorithm, timings, err := o.read()
+	if err != nil {
+		return nil, err
+	}
+	if o.plan == "" {
+		return func(ctx context.Context, srcs []kernel.Source, globs []string) (selection, error) {
+			plan, err := shard.NewPlan(ctx, srcs, globs)
+			if err != nil {
+				return selection{}, err
+			}
+			plan.SetCosts(timings)
+			if choice.shards == 0 {
+				return selection{[]shard.Plan{plan}, plan, choice}, nil
+			}
+			shards := plan.Cut(algorithm, choice.shards)
+			return selection{shards, shards[choice.shard-1], choice}, nil
+		}, nil
+	}
+
+	pinned, err := readPlan(o.plan)
+	if err != nil {
+		return nil, err
+	}
+	switch n := len(pinned.Shards); {
+	case algorithm != shard.Rendezvous && string(algorithm) != pinned.Algorithm:
+		return nil, usagef("--algorithm is %s, and --plan %q is cut by %s: leave --algorithm out", algorithm, o.plan, pinned.Algorithm)
+	case choice.shards == 0 && n == 1:
+		choice = shardChoice{1, 1, "--plan"}
+	case choice.shards == 0:
+		return nil, usagef("--plan %q has %d shards: say which with --shard i/%d", o.plan, n, n)
+	case choice.shards != n:
+		return nil, usagef("%s: this is shard %v, and --plan %q has %s", choice.from, choice, o.plan, count(n, "shard"))
+	}
+	return func(ctx context.Context, srcs []kernel.Source, globs []string) (selection, error) {
+		shards, err := shard.Pinned(ctx, pinned, srcs, globs)
+		if err != nil {
+			return selection{}, err
+		}
+		own := shards[choice.shard-1]
+		own.SetCosts(timings)
+		return selection{shards, own, choice}, nil
+	}, nil
+}
+
+func readPlan(path string) (*report.PlanFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usagef("--plan: %w", err)
+	}
+	defer f.Close()
+	p, err := report.ReadPlanFile(f)
+	if err != nil {
+		return nil, usagef("--plan %q: %w: make it with bpf-kernel-check plan", path, err)
+	}
+	return p, nil
+}
+
+// forArch counts the kernels of all shards that may be for an architecture.
+func (s selection) forArch(arch string) int {
+	n := 0
+	for _, p := range s.shards {
+		n += p.ForArch(arch)
+	}
+	return n
+}
+
+// String says which part of the list is done, "" when it is all.
+func (s selection) String() string {
+	if s.choice.shards == 0 {
+		return ""
+	}
+	all := 0
+	for _, p := range s.shards {
+		all += len(p.Entries)
+	}
+	part := s.own.Part
+	return fmt.Sprintf("shard %v (by %s): %d of %s (%s, list %s)", s.choice, s.choice.from, len(s.own.Entries), count(all, "kernel"), part.Algorithm, part.List)
+}

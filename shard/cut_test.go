@@ -1,0 +1,291 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// archives makes a directory source of n files that are named like archives.
+func archives(t *testing.T, dir string, n int) kernel.Source {
+	t.Helper()
+	for i := range n {
+		writeArchive(t, dir, i, "archive")
+	}
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := kernel.Parse(dir, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+func writeArchive(t *testing.T, dir string, i int, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, []string{"debian", "fedora"}[i%2], fmt.Sprintf("6.1.%d__x.tar.gz", i))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%s %d", content, i), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func newPlan(t *testing.T, src kernel.Source) Plan {
+	t.Helper()
+	p, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// What plan.json says is what every shard computes by itself, and nothing of
+// the list is lost or twice in it: ReadPlanFile checks that.
+func TestPlanFileHasTheShards(t *testing.T) {
+	src := archives(t, t.TempDir(), 12)
+	plan := newPlan(t, src)
+	plan.SetCosts(report.Timings{Kernels: map[string]report.Timing{"debian/6.1.2__x": {Total: time.Minute}}})
+	for _, a := range []Algorithm{Rendezvous, LPT} {
+		for _, n := range []int{1, 3, 20} {
+			shards := plan.Cut(a, n)
+			var b bytes.Buffer
+			if err := report.WritePlanFile(&b, plan.File("test", shards)); err != nil {
+				t.Fatal(err)
+			}
+			f, err := report.ReadPlanFile(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pinned, err := Pinned(t.Context(), f, []kernel.Source{src}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(pinned) != n || len(shards) != n {
+				t.Fatalf("%s, %d shards: %d of the plan, %d of the list", a, n, len(pinned), len(shards))
+			}
+			for i := range shards {
+				if d := cmp.Diff(shards[i].IDs(), pinned[i].IDs()); d != "" {
+					t.Errorf("%s, shard %d/%d (-list +plan):\n%s", a, i+1, n, d)
+				}
+				want := Part{List: plan.Digest(), Algorithm: a, Shard: i + 1, Shards: n}
+				if d := cmp.Diff(want, shards[i].part()); d != "" {
+					t.Errorf("shard's part:\n%s", d)
+				}
+				if d := cmp.Diff(want, pinned[i].part()); d != "" {
+					t.Errorf("pinned shard's part:\n%s", d)
+				}
+				for _, e := range pinned[i].Entries {
+					if e.Source != src {
+						t.Errorf("%s comes from %v", e.ID(), e.Source)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A kernel that the sources changed since the plan is not tested, and says so;
+// neither is another one taken for it, nor does the list's digest change.
+func TestPinnedKernelsAreThoseOfThePlan(t *testing.T) {
+	dir := t.TempDir()
+	src := archives(t, dir, 4)
+	plan := newPlan(t, src)
+	f := plan.File("test", plan.Cut(Rendezvous, 1))
+	f.Schema = report.PlanSchema
+
+	writeArchive(t, dir, 1, "other bytes")
+	if err := os.Remove(writeArchive(t, dir, 2, "")); err != nil {
+		t.Fatal(err)
+	}
+	writeArchive(t, dir, 9, "new")
+	shards, err := Pinned(t.Context(), f, []kernel.Source{src}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"debian/6.1.0__x", "debian/6.1.2__x", "fedora/6.1.1__x", "fedora/6.1.3__x"}
+	if d := cmp.Diff(want, shards[0].IDs()); d != "" || shards[0].Part.List != plan.Digest() {
+		t.Fatalf("list %s, kernels (-want +got):\n%s", shards[0].Part.List, d)
+	}
+	reasons := map[string]string{
+		"fedora/6.1.1__x": "kernel fedora/6.1.1__x: the plan pins sha256:[0-9a-f]{64}, and the sources now offer other bytes",
+		"debian/6.1.2__x": "kernel debian/6.1.2__x: the plan pins it, and the sources do not offer it any more: plan again",
+	}
+	for _, e := range shards[0].Entries {
+		pinned, _ := f.Kernel(e.ID())
+		if e.Ref.Digest != pinned.Digest {
+			t.Errorf("%s has digest %s, pinned %s", e.ID(), e.Ref.Digest, pinned.Digest)
+		}
+		_, err := e.Source.Open(t.Context(), e.Ref)
+		if err == nil {
+			t.Fatalf("%s can be opened", e.ID())
+		}
+		reason, bad := reasons[e.ID()]
+		if pins := strings.Contains(err.Error(), "the plan pins"); pins != bad || !regexp.MustCompile("^"+reason).MatchString(err.Error()) {
+			t.Errorf("%s: %v, want %q", e.ID(), err, reason)
+		}
+	}
+}
+
+// A source that offers nothing any more leaves every kernel untested, and does
+// not end the run.
+func TestPinnedKernelsThatAreAllGone(t *testing.T) {
+	src := archives(t, t.TempDir(), 3)
+	plan := newPlan(t, src)
+	f := plan.File("test", plan.Cut(Rendezvous, 2))
+	shards, err := Pinned(t.Context(), f, []kernel.Source{src}, []string{"arch/*"})
+	if err != nil || len(shards[0].Entries)+len(shards[1].Entries) != 3 {
+		t.Fatalf("%v, %v", shards, err)
+	}
+	for _, s := range shards {
+		for _, e := range s.Entries {
+			if _, err := e.Source.Open(t.Context(), e.Ref); err == nil {
+				t.Errorf("%s can be opened", e.ID())
+			}
+		}
+	}
+}
+
+func TestCutFor(t *testing.T) {
+	src := archives(t, t.TempDir(), 40)
+	plan := newPlan(t, src)
+	timings := report.Timings{Kernels: map[string]report.Timing{}}
+	for _, id := range plan.IDs() {
+		timings.Kernels[id] = report.Timing{Total: 20 * time.Second}
+	}
+	long := plan.IDs()[7]
+	tests := []struct {
+		name        string
+		long        time.Duration
+		target      time.Duration
+		jobs, limit int
+		least, most int
+		met         bool
+	}{
+		// 40 kernels of 20 s: 800 s.
+		{"one at a time", 0, 200 * time.Second, 1, 256, 4, 6, true},
+		{"two at a time", 0, 200 * time.Second, 2, 256, 2, 3, true},
+		{"all in one", 0, time.Hour, 1, 256, 1, 1, true},
+		{"one that is longer than the target", 10 * time.Minute, 200 * time.Second, 1, 256, 3, 9, false},
+		{"shorter than any kernel", 0, time.Second, 1, 256, 20, 40, false},
+		{"more than may be", 0, 40 * time.Second, 1, 10, 10, 10, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.long > 0 {
+				timings.Kernels[long] = report.Timing{Total: tt.long}
+			} else {
+				timings.Kernels[long] = report.Timing{Total: 20 * time.Second}
+			}
+			if known := plan.SetCosts(timings); known != 40 {
+				t.Fatalf("%d of 40 costs are known", known)
+			}
+			shards := plan.CutFor(Rendezvous, tt.target, tt.jobs, tt.limit)
+			if n := len(shards); n < tt.least || n > tt.most {
+				t.Errorf("%d shards, want %d to %d", n, tt.least, tt.most)
+			}
+			if met := Fullest(shards) <= tt.target*time.Duration(tt.jobs); met != tt.met {
+				t.Errorf("the fullest of %d has %v", len(shards), Fullest(shards))
+			}
+		})
+	}
+}
+
+// The shard file of a shard without kernels is whole: merge waits for it.
+func TestEmptyShardIsASuccess(t *testing.T) {
+	plan := newPlan(t, archives(t, t.TempDir(), 1))
+	shards := plan.Cut(Rendezvous, 2)
+	empty := slices.IndexFunc(shards, func(s Plan) bool { return len(s.Entries) == 0 })
+	r := &Runner{Out: t.TempDir(), Arch: qemu.Arch{Name: "amd64"}, Now: time.Now}
+	results, err := r.Run(context.Background(), shards[empty])
+	if err != nil || len(results) != 0 || report.ExitCode(results) != report.ExitPass {
+		t.Fatalf("%v, %v", results, err)
+	}
+	b, err := os.ReadFile(filepath.Join(r.Out, fmt.Sprintf("shard-%03d-of-002.attempt-1.ndjson", empty+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	var rec struct {
+		Type string
+		Plan report.Plan
+	}
+	if err := json.Unmarshal(lines[0], &rec); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(report.Plan{
+		Schema: report.Schema, List: plan.Digest(), Algorithm: "rendezvous", Shard: empty + 1, Shards: 2,
+		Attempt: 1, Arch: "amd64", Kernels: []string{},
+	}, rec.Plan); d != "" {
+		t.Errorf("plan record (-want +got):\n%s", d)
+	}
+	if len(lines) != 2 || !bytes.Contains(lines[1], []byte(`"type":"end"`)) {
+		t.Errorf("the shard file is\n%s", b)
+	}
+}
+
+func TestLongestFirst(t *testing.T) {
+	p := Plan{Entries: []Entry{{Cost: 5}, {Cost: 0}, {Cost: 9}, {Cost: 7}, {Cost: 1}}}
+	// The unknown one counts as the median, 5.
+	if got := longestFirst(p.costs()); !slices.Equal(got, []int{2, 3, 0, 1, 4}) {
+		t.Errorf("order %v", got)
+	}
+}
+
+// Before a kernel is tested nothing of an earlier run is left of it; all else
+// in the directory is not this run's.
+func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
+	out := t.TempDir()
+	files := map[string]bool{ // whether it stays
+		"results/debian/6.1.0__x.txt":                                  false,
+		"results/debian/6.1.0__x.attempt-1.txt":                        false,
+		"results/debian/6.1.0__x.attempt-10.txt":                       false,
+		"results/debian/6.1.0__x/" + wire.FileRoot + "/a.bpf.o/p.log":  false,
+		"results/debian/6.1.0__xy.txt":                                 true,
+		"results/debian/6.1.0__xy/" + wire.FileRoot + "/a.bpf.o/p.log": true,
+		"results/fedora/6.1.1__x/" + wire.FileRoot + "/a.bpf.o/q.log":  false,
+		"results/fedora/6.1.1__x/notes":                                true,
+		"results/fedora/6.1.3__x.txt":                                  true,
+		"shard-001-of-001.attempt-1.ndjson":                            true,
+	}
+	for name := range files {
+		path := filepath.Join(out, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := newPlan(t, archives(t, t.TempDir(), 2))
+	if err := (&Runner{Out: out}).clear(plan); err != nil {
+		t.Fatal(err)
+	}
+	for name, stays := range files {
+		if _, err := os.Stat(filepath.Join(out, name)); (err == nil) != stays {
+			t.Errorf("%s: %v, want there %v", name, err, stays)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(out, "results/debian/6.1.0__x")); err == nil {
+		t.Error("an empty directory is left")
+	}
+}
