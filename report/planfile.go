@@ -1,0 +1,153 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// PlanSchema is the version of plan.json's format.
+const PlanSchema = 1
+
+// PlanFile is the pinned list of kernels and who boots what; plan.json is this.
+type PlanFile struct {
+	Schema    int          `json:"schema"`
+	Tool      string       `json:"tool"`        // version of the program that planned
+	List      string       `json:"list_digest"` // ListDigest of Kernels
+	Algorithm string       `json:"algorithm"`   // how the list was cut
+	Arch      string       `json:"arch,omitempty"`
+	Shards    []PlanShard  `json:"shards"`  // 1 to n in order
+	Kernels   []PlanKernel `json:"kernels"` // the list, in byte order of the ids
+}
+
+// PlanShard is what one shard is to boot.
+type PlanShard struct {
+	Shard   int      `json:"shard"`   // from 1
+	Kernels []string `json:"kernels"` // ids; may be empty
+}
+
+// PlanKernel is one kernel of the list and what its source needs to find it.
+type PlanKernel struct {
+	ID      string `json:"id"`
+	Digest  string `json:"digest"`            // of its bytes
+	Source  string `json:"source,omitempty"`  // as the user wrote it
+	Release string `json:"release,omitempty"` // uname -r
+	Arch    string `json:"arch,omitempty"`
+	Size    int64  `json:"size,omitempty"`    // bytes to fetch
+	Locator string `json:"locator,omitempty"` // the source's own
+}
+
+// ListDigest is the digest of a list of kernels, in byte order of the ids: over
+// "<id> <digest>\n" of each.
+func ListDigest(kernels []PlanKernel) string {
+	h := sha256.New()
+	for _, k := range kernels {
+		_, _ = io.WriteString(h, k.ID+" "+k.Digest+"\n") // a hash takes everything
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// WritePlanFile writes a plan as JSON.
+func WritePlanFile(w io.Writer, p *PlanFile) error {
+	c := *p
+	c.Schema = PlanSchema
+	if err := c.check(); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	if err := writeJSON(w, c); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	return nil
+}
+
+// ReadPlanFile reads a plan from a hostile place. What it returns is whole: its
+// digest is right and its shards are a partition of its list.
+func ReadPlanFile(r io.Reader) (*PlanFile, error) {
+	p := new(PlanFile)
+	b, err := readAll(r, maxJSON)
+	if err == nil {
+		err = decode(b, p)
+	}
+	if err == nil {
+		err = p.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return p, nil
+}
+
+func (p *PlanFile) check() error {
+	switch {
+	case p.Schema != PlanSchema:
+		return fmt.Errorf("its schema is %d, this program reads %d", p.Schema, PlanSchema)
+	case len(p.Kernels) > maxKernels:
+		return fmt.Errorf("it holds more than %d kernels", maxKernels)
+	case len(p.Kernels) == 0:
+		return fmt.Errorf("it holds no kernel")
+	case len(p.Shards) == 0 || len(p.Shards) > maxShards:
+		return fmt.Errorf("it has %d shards: want 1 to %d", len(p.Shards), maxShards)
+	}
+	for _, w := range []struct{ what, s string }{{"tool", p.Tool}, {"algorithm", p.Algorithm}, {"arch", p.Arch}} {
+		if err := checkWord(w.what, w.s); err != nil {
+			return err
+		}
+	}
+	left := make(map[string]bool, len(p.Kernels))
+	for i, k := range p.Kernels {
+		if err := k.check(); err != nil {
+			return err
+		}
+		if i > 0 && strings.Compare(p.Kernels[i-1].ID, k.ID) >= 0 {
+			return fmt.Errorf("kernel %s is not in its place, or stands twice", k.ID)
+		}
+		left[k.ID] = true
+	}
+	if d := ListDigest(p.Kernels); d != p.List {
+		return fmt.Errorf("its list's digest is %s and it says %.80q", d, p.List)
+	}
+	for i, s := range p.Shards {
+		if s.Shard != i+1 {
+			return fmt.Errorf("shard %d stands where %d belongs", s.Shard, i+1)
+		}
+		for _, id := range s.Kernels {
+			if !left[id] {
+				return fmt.Errorf("shard %d has kernel %.250q, which is not in the list or in another shard too", s.Shard, id)
+			}
+			delete(left, id)
+		}
+	}
+	for _, k := range p.Kernels {
+		if left[k.ID] {
+			return fmt.Errorf("kernel %s is in no shard", k.ID)
+		}
+	}
+	return nil
+}
+
+func (k PlanKernel) check() error {
+	if err := CheckID(k.ID); err != nil {
+		return err
+	}
+	for _, w := range []struct{ what, s string }{{"digest", k.Digest}, {"release", k.Release}, {"arch", k.Arch}} {
+		if err := checkWord(w.what, w.s); err != nil {
+			return fmt.Errorf("kernel %s: %w", k.ID, err)
+		}
+	}
+	if len(k.Source) > maxText || len(k.Locator) > maxText || k.Size < 0 {
+		return fmt.Errorf("kernel %s: its source or locator has more than %d bytes, or its size is negative", k.ID, maxText)
+	}
+	return nil
+}
+
+// Kernel finds a kernel of the list.
+func (p *PlanFile) Kernel(id string) (PlanKernel, bool) {
+	i, ok := slices.BinarySearchFunc(p.Kernels, id, func(k PlanKernel, id string) int { return strings.Compare(k.ID, id) })
+	if !ok {
+		return PlanKernel{}, false
+	}
+	return p.Kernels[i], true
+}
