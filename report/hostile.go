@@ -37,14 +37,30 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// decode reads exactly one JSON value of limited depth and size, none of whose
-// objects has a key twice. Unknown members are ignored: a change of meaning
-// changes the schema's number.
-func decode(b []byte, v any) error {
+// decode reads one JSON object whose member schema is the one that is wanted.
+// It is of limited depth and size, and no object in it has a key twice. Unknown
+// members are ignored.
+func decode(b []byte, schema int, v any) error {
 	if err := checkJSON(b); err != nil {
 		return err
 	}
+	// Another schema may have other types: its number is looked at first.
+	var head struct{ Schema any }
+	if err := json.Unmarshal(b, &head); err != nil {
+		return err
+	}
+	if err := checkSchema(head.Schema, schema); err != nil {
+		return err
+	}
 	return json.Unmarshal(b, v)
+}
+
+// checkSchema compares a schema as JSON has it with the one that is known.
+func checkSchema(got any, want int) error {
+	if got != float64(want) {
+		return fmt.Errorf("its schema is %s, and this version reads schema %d only: use one version of bpf-kernel-check throughout", OneLine(fmt.Sprint(got), 50), want)
+	}
+	return nil
 }
 
 // checkJSON looks at the text before memory is given to what it describes.
