@@ -91,7 +91,7 @@ func outermost(dirs []string) ([]string, error) {
 			r, err = filepath.Abs(r)
 		}
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case d == "" || errors.Is(err, fs.ErrNotExist):
 			return nil, &InputError{fmt.Errorf("%q does not exist: give a directory that holds shard files, such as download-artifact leaves", d)}
 		case err != nil:
 			return nil, &InputError{fmt.Errorf("look for shard files in %q: %w", d, err)}

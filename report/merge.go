@@ -174,7 +174,7 @@ func (g *merger) compareKernels(f *ShardFile, name string) {
 		delete(planned, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(planned)) {
-		g.refuse(f.Plan.Shard, id, "%s was not to boot %s, which the plan gives it", name, id)
+		g.refuse(f.Plan.Shard, id, "%s did not know of %s, which the plan gives it", name, id)
 	}
 }
 

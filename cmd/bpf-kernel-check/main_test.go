@@ -66,6 +66,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
 			"static":   buildStatic,
+			"shard":    writeShard,
+			"plan":     writePlan,
 		},
 	})
 }

@@ -45,7 +45,7 @@ Of shards that were run again the highest attempt counts.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.plan, "plan", "", "plan.json that the shards were run by; without it, the kernels of a shard that left nothing are not known")
+	f.StringVar(&o.plan, "plan", "", "`FILE`: plan.json that the shards were run by; without it, the kernels of a shard that left nothing are not known")
 	f.StringVar(&o.needs, "needs", "", "what became of the jobs that test: `JSON` of GitHub's toJSON(needs) or toJSON(needs.*.result)")
 	f.StringVar(&o.base, "base", "", "`FILE`: report.json of an earlier run, to say what has changed")
 	f.StringVarP(&o.out, "out", "o", ".", "`DIR` that gets the reports and results/")
@@ -58,7 +58,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 		plan, err := readFile(o.plan, report.ReadPlanFile)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return usagef("--plan: %w", err)
+			return usagef("--plan: %w: give the plan.json that the shards were run by", err)
 		case err != nil:
 			mo.Problems = append(mo.Problems, fmt.Sprintf("--plan %s: %v", o.plan, err))
 		}
@@ -176,7 +176,7 @@ func (r mergeReport) kernels(m *report.Merged) {
 			word, color := wordOf(k.Verdict)
 			fmt.Fprintf(r.out, "%s %s", r.paint("["+word+"]", color), k.ID)
 			if k.Verdict == report.Crash || k.Verdict == report.Timeout {
-				fmt.Fprintf(r.out, "  %s:", k.Verdict)
+				fmt.Fprintf(r.out, "  %s", k.Verdict)
 			}
 			if k.Cause != nil {
 				fmt.Fprintf(r.out, "  %s", printable(report.OneLine(k.Cause.Title, 300)))
