@@ -37,16 +37,21 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// decode reads one JSON object whose member schema is the one that is wanted.
-// It is of limited depth and size, and no object in it has a key twice. Unknown
-// members are ignored.
-func decode(b []byte, schema int, v any) error {
+// decode reads exactly one JSON value of limited depth and size, none of whose
+// objects has a key twice. Unknown members are ignored: a change of meaning
+// changes the schema's number.
+func decode(b []byte, v any) error {
 	if err := checkJSON(b); err != nil {
 		return err
 	}
-	// Another schema may have other types: its number is looked at first.
+	return json.Unmarshal(b, v)
+}
+
+// decodeSchema is decode for an object whose member schema is the one that is
+// wanted. Another schema may have other types: its number is looked at first.
+func decodeSchema(b []byte, schema int, v any) error {
 	var head struct{ Schema any }
-	if err := json.Unmarshal(b, &head); err != nil {
+	if err := decode(b, &head); err != nil {
 		return err
 	}
 	if err := checkSchema(head.Schema, schema); err != nil {

@@ -69,7 +69,7 @@ func ReadPlanFile(r io.Reader) (*PlanFile, error) {
 	p := new(PlanFile)
 	b, err := readAll(r, maxJSON)
 	if err == nil {
-		err = decode(b, PlanSchema, p)
+		err = decodeSchema(b, PlanSchema, p)
 	}
 	if err == nil {
 		err = p.check()

@@ -24,7 +24,7 @@ func ReadReport(r io.Reader) (*Merged, error) {
 	m := new(Merged)
 	b, err := readAll(r, maxJSON)
 	if err == nil {
-		err = decode(b, MergedSchema, m)
+		err = decodeSchema(b, MergedSchema, m)
 	}
 	if err == nil {
 		err = m.check()

@@ -52,7 +52,7 @@ func ReadTimings(r io.Reader) (Timings, error) {
 	var t Timings
 	b, err := readAll(r, maxJSON)
 	if err == nil {
-		err = decode(b, TimingsSchema, &t)
+		err = decodeSchema(b, TimingsSchema, &t)
 	}
 	if err == nil {
 		err = t.check()

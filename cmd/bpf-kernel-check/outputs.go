@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -34,4 +35,16 @@ func writeOutputs(dir string, m *report.Merged) (names []string, err error) {
 		names = append(names, o.name)
 	}
 	return names, err
+}
+
+// reportAlone writes the reports of a run that had the whole list as its only
+// shard, from the shard file that it left in dir. Their date is at.
+func reportAlone(dir, shardFile string, at time.Time) error {
+	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", shardFile, err)
+	}
+	m, _ := report.Merge(&report.Collected{Files: []*report.ShardFile{f}}, report.MergeOptions{Tool: version(), At: at})
+	_, err = writeOutputs(dir, m)
+	return err
 }

@@ -216,10 +216,13 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	stop := ui.start()
+	started := time.Now()
 	results, err := r.Run(ctx, plan)
 	stop()
 	if len(results) > 0 {
 		ui.end(results)
+		alone := report.Plan{Shard: 1, Shards: 1, Attempt: max(1, attempt)}
+		err = errors.Join(err, reportAlone(out, alone.ShardFileName(), started))
 	}
 	if err != nil {
 		return err
