@@ -47,6 +47,27 @@ func decode(b []byte, v any) error {
 	return json.Unmarshal(b, v)
 }
 
+// decodeSchema is decode for an object whose member schema is the one that is
+// wanted. Another schema may have other types: its number is looked at first.
+func decodeSchema(b []byte, schema int, v any) error {
+	var head struct{ Schema any }
+	if err := decode(b, &head); err != nil {
+		return err
+	}
+	if err := checkSchema(head.Schema, schema); err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+// checkSchema compares a schema as JSON has it with the one that is known.
+func checkSchema(got any, want int) error {
+	if got != float64(want) {
+		return fmt.Errorf("its schema is %s, and this version reads schema %d only: use one version of bpf-kernel-check throughout", OneLine(fmt.Sprint(got), 50), want)
+	}
+	return nil
+}
+
 // checkJSON looks at the text before memory is given to what it describes.
 func checkJSON(b []byte) error {
 	type level struct {

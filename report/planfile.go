@@ -2,7 +2,7 @@ package report
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -47,7 +47,7 @@ func ListDigest(kernels []PlanKernel) string {
 	for _, k := range kernels {
 		_, _ = io.WriteString(h, k.ID+" "+k.Digest+"\n") // a hash takes everything
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return digest(h)
 }
 
 // WritePlanFile writes a plan as JSON.
@@ -69,7 +69,7 @@ func ReadPlanFile(r io.Reader) (*PlanFile, error) {
 	p := new(PlanFile)
 	b, err := readAll(r, maxJSON)
 	if err == nil {
-		err = decode(b, p)
+		err = decodeSchema(b, PlanSchema, p)
 	}
 	if err == nil {
 		err = p.check()
@@ -82,12 +82,10 @@ func ReadPlanFile(r io.Reader) (*PlanFile, error) {
 
 func (p *PlanFile) check() error {
 	switch {
-	case p.Schema != PlanSchema:
-		return fmt.Errorf("its schema is %d, this program reads %d", p.Schema, PlanSchema)
 	case len(p.Kernels) > maxKernels:
 		return fmt.Errorf("it holds more than %d kernels", maxKernels)
 	case len(p.Kernels) == 0:
-		return fmt.Errorf("it holds no kernel")
+		return errors.New("it holds no kernel")
 	case len(p.Shards) == 0 || len(p.Shards) > maxShards:
 		return fmt.Errorf("it has %d shards: want 1 to %d", len(p.Shards), maxShards)
 	}

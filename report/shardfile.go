@@ -1,15 +1,20 @@
 package report
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// Schema is the version of the shard file's format.
+// Schema is the version of the shard file's format. A member that changes what
+// the others mean is a new version; others may be added, and readers ignore
+// those that they do not know.
 const Schema = 1
 
 // Plan is a shard file's first record: what this shard was to do.
@@ -65,7 +70,13 @@ type Test struct {
 type End struct {
 	Kernels  int            `json:"kernels"`
 	Verdicts map[string]int `json:"verdicts"`
+	Digest   string         `json:"digest"` // "sha256:<hex>" of all bytes before this record
 }
+
+// maxLine is the longest record in bytes, newline included.
+const maxLine = 32 << 20
+
+var errLongLine = fmt.Errorf("the record has more than %d MiB", maxLine>>20)
 
 // line is one record as it stands in the file.
 type line struct {
@@ -84,6 +95,7 @@ func (p Plan) ShardFileName() string {
 // returns, so that a killed job leaves what it knew.
 type ShardWriter struct {
 	f     *os.File
+	sum   hash.Hash
 	end   End
 	err   error
 	known map[string]bool
@@ -95,7 +107,7 @@ func CreateShardFile(dir string, p Plan) (*ShardWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the shard file: %w", err)
 	}
-	w := &ShardWriter{f: f, end: End{Verdicts: map[string]int{}}, known: map[string]bool{}}
+	w := &ShardWriter{f: f, sum: sha256.New(), end: End{Verdicts: map[string]int{}}, known: map[string]bool{}}
 	for _, id := range p.Kernels {
 		w.known[id] = true
 	}
@@ -107,12 +119,26 @@ func CreateShardFile(dir string, p Plan) (*ShardWriter, error) {
 	return w, nil
 }
 
-// Kernel appends one result.
+// Kernel appends one result. One that is larger than a shard file takes is cut:
+// the verdict and its cause are always written. A pass that something in the
+// result speaks against is an error.
 func (w *ShardWriter) Kernel(k Kernel) error {
 	if !w.known[k.ID] {
 		return fmt.Errorf("result of kernel %q, which is not in the plan or has one already", k.ID)
 	}
-	if err := w.write(line{Type: "kernel", Kernel: &k}); err != nil {
+	if err := k.contradiction(); err != nil {
+		return err
+	}
+	k = k.fit()
+	if err := k.check(); err != nil {
+		return err
+	}
+	err := w.write(line{Type: "kernel", Kernel: &k})
+	if errors.Is(err, errLongLine) {
+		k = k.bare(err)
+		err = w.write(line{Type: "kernel", Kernel: &k})
+	}
+	if err != nil {
 		return err
 	}
 	delete(w.known, k.ID)
@@ -124,6 +150,7 @@ func (w *ShardWriter) Kernel(k Kernel) error {
 // Close appends the end record, unless complete is false, and closes the file.
 func (w *ShardWriter) Close(complete bool) error {
 	if complete {
+		w.end.Digest = digest(w.sum)
 		w.err = errors.Join(w.err, w.write(line{Type: "end", End: &w.end}))
 	}
 	return errors.Join(w.err, w.f.Close())
@@ -131,8 +158,13 @@ func (w *ShardWriter) Close(complete bool) error {
 
 func (w *ShardWriter) write(l line) error {
 	b, err := json.Marshal(l)
+	b = append(b, '\n')
+	if err == nil && len(b) > maxLine {
+		err = errLongLine
+	}
 	if err == nil {
-		_, err = w.f.Write(append(b, '\n'))
+		_, _ = w.sum.Write(b) // a hash takes everything
+		_, err = w.f.Write(b)
 	}
 	if err == nil {
 		err = w.f.Sync()
@@ -142,3 +174,5 @@ func (w *ShardWriter) write(l line) error {
 	}
 	return nil
 }
+
+func digest(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }

@@ -52,7 +52,7 @@ func ReadTimings(r io.Reader) (Timings, error) {
 	var t Timings
 	b, err := readAll(r, maxJSON)
 	if err == nil {
-		err = decode(b, &t)
+		err = decodeSchema(b, TimingsSchema, &t)
 	}
 	if err == nil {
 		err = t.check()
@@ -64,9 +64,6 @@ func ReadTimings(r io.Reader) (Timings, error) {
 }
 
 func (t Timings) check() error {
-	if t.Schema != TimingsSchema {
-		return fmt.Errorf("their schema is %d, this program reads %d", t.Schema, TimingsSchema)
-	}
 	if len(t.Kernels) > maxKernels {
 		return fmt.Errorf("they hold more than %d kernels", maxKernels)
 	}

@@ -70,6 +70,8 @@ func TestScripts(t *testing.T) {
 			"static":   buildStatic,
 			"union":    checkUnion,
 			"sameplan": samePlan,
+			"shard":    writeShard,
+			"plan":     writePlan,
 		},
 	})
 }

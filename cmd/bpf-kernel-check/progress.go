@@ -99,14 +99,7 @@ func (p *progress) event(e shard.Event) {
 
 func (p *progress) result(e shard.Event) {
 	k := e.Result
-	word, color := "PASS", green
-	switch {
-	case k.Verdict == report.Pass:
-	case k.Verdict.Tested():
-		word, color = "FAIL", red
-	default:
-		word, color = strings.ToUpper(strings.ReplaceAll(k.Verdict.String(), "-", "")), yellow
-	}
+	word, color := wordOf(k.Verdict)
 	p.done[word]++
 	fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(e.Took))
 	if parts := phaseTimes(k); parts != "" {
@@ -149,6 +142,18 @@ func (p *progress) result(e shard.Event) {
 	}
 	if k.Console != "" {
 		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, k.Console))
+	}
+}
+
+// wordOf is how a verdict is printed.
+func wordOf(v report.Verdict) (string, ansi) {
+	switch {
+	case v == report.Pass:
+		return "PASS", green
+	case v.Tested():
+		return "FAIL", red
+	default:
+		return strings.ToUpper(strings.ReplaceAll(v.String(), "-", "")), yellow
 	}
 }
 
@@ -205,17 +210,7 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) 
 
 // end prints the last line.
 func (p *progress) end(results []report.Kernel) {
-	passed, failed, untested := 0, 0, 0
-	for _, k := range results {
-		switch {
-		case k.Verdict == report.Pass:
-			passed++
-		case k.Verdict.Tested():
-			failed++
-		default:
-			untested++
-		}
-	}
+	passed, failed, untested := tallyKernels(results)
 	line := fmt.Sprintf("%d passed, %d failed", passed, failed)
 	if untested > 0 {
 		line += fmt.Sprintf(", %d not tested", untested)

@@ -238,10 +238,14 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	stop := ui.start()
+	started := time.Now()
 	results, err := r.Run(ctx, plan)
 	stop()
 	if len(results) > 0 {
 		ui.end(results)
+		if p := r.Record(plan); p.Shards == 1 {
+			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started))
+		}
 	}
 	if err != nil {
 		return err

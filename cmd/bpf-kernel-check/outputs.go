@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// writeOutputs writes every report of a merged result into dir, as many as can
+// be written, and returns their names.
+func writeOutputs(dir string, m *report.Merged) (names []string, err error) {
+	for _, o := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{report.SummaryName, func(w io.Writer) error { return report.WriteSummary(w, m.At, m.Kernels) }},
+		{report.ReportName, func(w io.Writer) error { return report.WriteReport(w, m) }},
+		{report.TimingsName, func(w io.Writer) error { return report.WriteTimings(w, report.NewTimings(m.Kernels)) }},
+	} {
+		var b bytes.Buffer
+		oerr := o.write(&b)
+		if oerr == nil {
+			oerr = os.WriteFile(filepath.Join(dir, o.name), b.Bytes(), 0o644)
+		}
+		if oerr != nil {
+			err = errors.Join(err, fmt.Errorf("write %s: %w", o.name, oerr))
+			continue
+		}
+		names = append(names, o.name)
+	}
+	return names, err
+}
+
+// reportAlone writes the reports of a run that had the whole list as its only
+// shard, from the shard file that it left in dir. Their date is at.
+func reportAlone(dir, shardFile string, at time.Time) error {
+	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", shardFile, err)
+	}
+	m, _ := report.Merge(&report.Collected{Files: []*report.ShardFile{f}}, report.MergeOptions{Tool: version(), At: at})
+	_, err = writeOutputs(dir, m)
+	return err
+}

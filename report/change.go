@@ -1,0 +1,32 @@
+package report
+
+// newChange compares a result with an earlier one, both in order of the ids.
+// Kernels of which nothing is known on either side are neither better nor
+// worse.
+func newChange(base, now *Merged) *Change {
+	c := &Change{BaseSHA: base.HeadSHA}
+	was := make(map[string]Verdict, len(base.Kernels))
+	for _, k := range base.Kernels {
+		was[k.ID] = k.Verdict
+	}
+	for _, k := range now.Kernels {
+		old, ok := was[k.ID]
+		switch {
+		case !ok:
+			c.New = append(c.New, k.ID)
+		case old == Pass && failed(k.Verdict):
+			c.NewlyFail = append(c.NewlyFail, k.ID)
+		case failed(old) && k.Verdict == Pass:
+			c.Fixed = append(c.Fixed, k.ID)
+		}
+		delete(was, k.ID)
+	}
+	for _, k := range base.Kernels {
+		if _, ok := was[k.ID]; ok {
+			c.Gone = append(c.Gone, k.ID)
+		}
+	}
+	return c
+}
+
+func failed(v Verdict) bool { return v.Tested() && v != Pass }

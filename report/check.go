@@ -1,0 +1,242 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of one kernel's result. The writer of a shard file keeps them, the
+// reader refuses what does not.
+const (
+	maxTests    = 100_000   // of a kernel
+	maxOutput   = 256 << 10 // bytes of a test's output or an excerpt
+	maxList     = 10_000    // entries of any other list or map
+	maxAttempts = 1000      // of a kernel
+)
+
+// check says why a plan is none that a run writes.
+func (p *Plan) check() error {
+	switch {
+	case p.Shards < 1 || p.Shards > maxShards:
+		return fmt.Errorf("it is of %d shards: want 1 to %d", p.Shards, maxShards)
+	case p.Shard < 1 || p.Shard > p.Shards:
+		return fmt.Errorf("it is shard %d of %d", p.Shard, p.Shards)
+	case p.Attempt < 1 || p.Attempt > maxAttempt:
+		return fmt.Errorf("it is attempt %d: want 1 to %d", p.Attempt, maxAttempt)
+	case p.List == "" || p.Algorithm == "":
+		return errors.New("its plan lacks the list's digest or the algorithm")
+	case len(p.Kernels) > maxKernels:
+		return fmt.Errorf("its plan has more than %d kernels", maxKernels)
+	}
+	for _, w := range []struct{ what, s string }{
+		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"arch", p.Arch},
+	} {
+		if err := checkWord(w.what, w.s); err != nil {
+			return err
+		}
+	}
+	seen := make(map[string]bool, len(p.Kernels))
+	for _, id := range p.Kernels {
+		if err := CheckID(id); err != nil {
+			return err
+		}
+		if seen[id] {
+			return fmt.Errorf("its plan names kernel %s twice", id)
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+// check says why a result is none that a run writes: it is larger than its
+// limits, names files that are not its own, or contradicts itself.
+func (k *Kernel) check() error {
+	if err := CheckID(k.ID); err != nil {
+		return err
+	}
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("kernel %s: "+format, append([]any{k.ID}, args...)...)
+	}
+	if _, err := k.Verdict.MarshalText(); err != nil {
+		return bad("it has no verdict")
+	}
+	for _, w := range []struct{ what, s string }{{"digest", k.Digest}, {"accel", k.Accel}, {"release", k.Release}} {
+		if err := checkWord(w.what, w.s); err != nil {
+			return bad("%w", err)
+		}
+	}
+	if k.Attempts < 0 || k.Attempts > maxAttempts {
+		return bad("%d attempts: want at most %d", k.Attempts, maxAttempts)
+	}
+	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Excerpt) > maxOutput) {
+		return bad("its cause is longer than %d and %d bytes", maxText, maxOutput)
+	}
+	if err := k.contradiction(); err != nil {
+		return err
+	}
+	if len(k.Tests) > maxTests {
+		return bad("more than %d tests", maxTests)
+	}
+	for i := range k.Tests {
+		t := &k.Tests[i]
+		if err := t.check(); err != nil {
+			return bad("test %d: %w", i+1, err)
+		}
+	}
+	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems)} {
+		if n > maxList {
+			return bad("a list of %d: want at most %d", n, maxList)
+		}
+	}
+	for name, ns := range k.Phases {
+		if ns < 0 || ns > int64(maxDuration) || len(name) > maxWord {
+			return bad("phase %.50q took %d ns: want 0 to %v", name, ns, maxDuration)
+		}
+	}
+	if err := checkTexts(k.Mounts, k.Modules, k.Problems); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.checkPaths(); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.Facts.check(); err != nil {
+		return bad("its fingerprint: %w", err)
+	}
+	return nil
+}
+
+// contradiction says what in a result speaks against its being a pass.
+func (k *Kernel) contradiction() error {
+	if k.Verdict != Pass {
+		return nil
+	}
+	if k.Cause != nil {
+		return fmt.Errorf("kernel %s: it passed and has a cause not to: %s", k.ID, OneLine(k.Cause.Title, 100))
+	}
+	for i := range k.Tests {
+		if v := k.Tests[i].Verdict; v != "pass" && v != "skip" {
+			return fmt.Errorf("kernel %s: it passed and its test %s did not: %.50q", k.ID, OneLine(k.Tests[i].Name, 100), v)
+		}
+	}
+	return nil
+}
+
+func (t *Test) check() error {
+	switch {
+	case t.Verdict != "pass" && t.Verdict != "fail" && t.Verdict != "skip":
+		return fmt.Errorf("verdict %.50q: want pass, fail or skip", t.Verdict)
+	case len(t.Name) > maxText || len(t.Output) > maxOutput:
+		return fmt.Errorf("its name or output is longer than %d and %d bytes", maxText, maxOutput)
+	case t.Duration < 0 || t.Duration > maxDuration:
+		return fmt.Errorf("it took %d ns: want 0 to %v", t.Duration, maxDuration)
+	case t.Insns < 0:
+		return fmt.Errorf("%d instructions", t.Insns)
+	}
+	return nil
+}
+
+// checkPaths holds a result to the places where the runner puts its files, so
+// that no result can name another's.
+func (k *Kernel) checkPaths() error {
+	if k.Console != "" && k.Console != k.consolePath() {
+		return fmt.Errorf("console %.250q: want %s", k.Console, k.consolePath())
+	}
+	prefix := "results/" + k.ID + "/"
+	for _, f := range k.Files {
+		rest, ok := strings.CutPrefix(f, prefix)
+		if !ok || len(rest) > maxText {
+			return fmt.Errorf("file %.250q: want it in %s", f, prefix)
+		}
+		for part := range strings.SplitSeq(rest, "/") {
+			if !safeName(part) {
+				return fmt.Errorf("file %.250q: want letters, digits and ._+~- in each part", f)
+			}
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) consolePath() string { return "results/" + k.ID + ".txt" }
+
+func (f *Facts) check() error {
+	if f == nil {
+		return nil
+	}
+	if len(f.Config) > maxList || len(f.Targets) > maxList || len(f.LSMs) > maxList {
+		return fmt.Errorf("a list of more than %d", maxList)
+	}
+	for name, v := range f.Config {
+		if err := checkTexts([]string{name, v}); err != nil {
+			return err
+		}
+	}
+	for name := range f.Targets {
+		if err := checkTexts([]string{name}); err != nil {
+			return err
+		}
+	}
+	return checkTexts(f.LSMs, []string{f.Lockdown, f.UnprivilegedBPF, f.JIT, f.JITHarden})
+}
+
+func checkTexts(lists ...[]string) error {
+	for _, l := range lists {
+		for _, s := range l {
+			if len(s) > maxText {
+				return fmt.Errorf("a text of %d bytes: want at most %d", len(s), maxText)
+			}
+		}
+	}
+	return nil
+}
+
+// fit makes a result keep the limits of a shard file, so that one test that
+// runs wild does not cost its kernel's result. It says so in Problems.
+func (k Kernel) fit() Kernel {
+	if c := k.Cause; c != nil {
+		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxOutput)}
+	}
+	tests := k.Tests
+	k.Tests = nil
+	for _, t := range tests[:min(len(tests), maxTests)] {
+		t.Name, t.Output = cutText(t.Name, maxText), cutText(t.Output, maxOutput)
+		t.Duration = min(max(t.Duration, 0), maxDuration)
+		t.Insns = max(t.Insns, 0)
+		k.Tests = append(k.Tests, t)
+	}
+	phases := k.Phases
+	k.Phases = nil
+	for name, ns := range phases {
+		if k.Phases == nil {
+			k.Phases = make(map[string]int64, len(phases))
+		}
+		k.Phases[name] = min(max(ns, 0), int64(maxDuration))
+	}
+	k.Release = OneLine(k.Release, maxWord)
+	if err := k.check(); err != nil {
+		return k.bare(err)
+	}
+	return k
+}
+
+// bare is a result without what explains it.
+func (k Kernel) bare(why error) Kernel {
+	return Kernel{
+		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
+		Problems: []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
+	}
+}
+
+// cutText cuts s between two characters. What is no UTF-8 grows when it is
+// written as JSON, so it is made valid before.
+func cutText(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\ufffd")
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}

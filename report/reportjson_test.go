@@ -1,0 +1,263 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+func reportSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	s, err := c.Compile("report.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func validate(t *testing.T, s *jsonschema.Schema, m *Merged) error {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteReport(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Validate(v)
+}
+
+// fullKernel has a value in each member.
+func fullKernel() Kernel {
+	id := "debian/6.1.0-56-cloud-amd64__6.1.192-2"
+	return Kernel{
+		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n"},
+		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
+		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
+		Facts: &Facts{BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
+			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false}},
+		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
+	}
+}
+
+func fullReport() *Merged {
+	return &Merged{
+		Schema: MergedSchema, Tool: "v1", At: time.Date(2026, 7, 4, 5, 6, 7, 8, time.UTC), Verdict: Fail, List: "sha256:2", Arch: "amd64",
+		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Kernel{fullKernel()},
+		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
+		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
+	}
+}
+
+// noZero fails for members without a value, so that a member that is new must
+// be put into fullReport, and so into the schema.
+func noZero(t *testing.T, path string, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		noZero(t, path, v.Elem())
+		return
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			break
+		}
+		for i := range v.NumField() {
+			noZero(t, path+"."+v.Type().Field(i).Name, v.Field(i))
+		}
+		return
+	case reflect.Slice:
+		if v.Len() > 0 {
+			noZero(t, path+"[0]", v.Index(0))
+			return
+		}
+	}
+	if v.IsZero() {
+		t.Errorf("%s has no value in the sample", path)
+	}
+}
+
+func TestReportSchema(t *testing.T) {
+	s := reportSchema(t)
+	full := fullReport()
+	noZero(t, "Merged", reflect.ValueOf(full))
+	if err := validate(t, s, full); err != nil {
+		t.Errorf("full report: %v", err)
+	}
+	var b bytes.Buffer
+	if err := WriteReport(&b, full); err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReadReport(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(full, again); d != "" {
+		t.Error(d)
+	}
+
+	set := newSet(3, 7)
+	if err := validate(t, s, set.merge(t, testOptions())); err != nil {
+		t.Errorf("green: %v", err)
+	}
+	if err := validate(t, s, (&testSet{}).merge(t, testOptions())); err != nil {
+		t.Errorf("nothing at all: %v", err)
+	}
+	set.file(1).sealed = false
+	set.file(2).fail(0)
+	set.files = set.files[:2]
+	o := testOptions()
+	o.Plan = set.plan
+	if err := validate(t, s, set.merge(t, o)); err != nil {
+		t.Errorf("red: %v", err)
+	}
+
+	// The schema is no formality.
+	for name, change := range map[string]func(*Merged){
+		"schema":           func(m *Merged) { m.Schema = 2 },
+		"verdict":          func(m *Merged) { m.Verdict = Crash },
+		"pass and refused": func(m *Merged) { m.Verdict = Pass; m.Kernels[0].Verdict, m.Kernels[0].Cause = Pass, nil },
+		"pass and failed":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil },
+		"pass of nothing":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil; m.Kernels = []Kernel{} },
+		"null":             func(m *Merged) { m.Kernels = nil },
+		"id":               func(m *Merged) { m.Kernels[0].ID = "../x" },
+		"duration":         func(m *Merged) { m.Kernels[0].Tests[0].Duration = -1 },
+		"test's verdict":   func(m *Merged) { m.Kernels[0].Tests[0].Verdict = "ok" },
+		"pass for a cause": func(m *Merged) { m.Kernels[0].Verdict = Pass },
+		"reason":           func(m *Merged) { m.Refusals[0].Reason = "a\nb" },
+	} {
+		m := fullReport()
+		change(m)
+		if err := validate(t, s, m); err == nil {
+			t.Errorf("%s: the schema takes it", name)
+		}
+	}
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(strings.Replace(mustJSON(t, full), `"tool"`, `"tol":1,"tool"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Validate(v) == nil {
+		t.Error("the schema takes a member that it does not name")
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestReadReportRefuses(t *testing.T) {
+	good := mustJSON(t, fullReport())
+	for want, text := range map[string]string{
+		"unexpected EOF":                    good[:len(good)/2],
+		"its schema is 7":                   strings.Replace(good, `"schema":1`, `"schema":7`, 1),
+		"its schema is <nil>":               `{"kernels":"of another time"}`,
+		"is no kernel's id":                 strings.Replace(good, `"id":"debian/`, `"id":"../`, 1),
+		"verdict is none of":                strings.Replace(good, `"verdict":"fail","list`, `"verdict":"crash","list`, 1),
+		"something follows":                 good + good,
+		`head SHA "abc\n"`:                  strings.Replace(good, `"abc"`, `"abc\n"`, 1),
+		"is not in its place, or stands tw": strings.Replace(good, `"kernels":[`, `"kernels":[`+mustJSON(t, fullKernel())+",", 1),
+		"invalid character":                 "<html>",
+	} {
+		if _, err := ReadReport(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestTimings(t *testing.T) {
+	ks := []Kernel{
+		{ID: "a/1", Verdict: Pass, Accel: "tcg", Phases: map[string]int64{"vm": 5}},
+		{ID: "a/2", Verdict: Crash, Accel: "kvm", Phases: map[string]int64{"vm": 6, "boot": 1}},
+		{ID: "a/3", Verdict: Infra, Phases: map[string]int64{"vm": 7}},
+		{ID: "a/4", Verdict: Pass, Phases: map[string]int64{"boot": 7}},
+		{ID: "a/5", Verdict: Missing},
+	}
+	var b strings.Builder
+	if err := WriteTimings(&b, NewTimings(ks)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadTimings(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Timings{Schema: 1, Kernels: map[string]Timing{"a/1": {5, "tcg"}, "a/2": {6, "kvm"}}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for want, text := range map[string]string{
+		"its schema is 3":             `{"schema":3}`,
+		"took 0 ns":                   `{"schema":1,"kernels":{"a/1":{}}}`,
+		"took -1 ns":                  `{"schema":1,"kernels":{"a/1":{"total_ns":-1}}}`,
+		"is no kernel's id":           `{"schema":1,"kernels":{"/etc":{"total_ns":1}}}`,
+		"no printable word":           `{"schema":1,"kernels":{"a/1":{"total_ns":1,"accel":"\u001b"}}}`,
+		"cannot unmarshal":            `{"schema":1,"kernels":{"a/1":{"total_ns":1.5}}}`,
+		"stands twice":                `{"schema":1,"kernels":{"a/1":{"total_ns":1},"a/1":{"total_ns":2}}}`,
+		"the JSON ends":               ``,
+		"nested deeper":               strings.Repeat("[", 100),
+		"took 9223372036854775807 ns": fmt.Sprintf(`{"schema":1,"kernels":{"a/1":{"total_ns":%d}}}`, int64(1<<63-1)),
+	} {
+		if _, err := ReadTimings(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestPlanFile(t *testing.T) {
+	write := func(p *PlanFile) string { return mustJSON(t, p) }
+	var b strings.Builder
+	if err := WritePlanFile(&b, newSet(3, 7).plan); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadPlanFile(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(newSet(3, 7).plan, got); d != "" {
+		t.Error(d)
+	}
+	if k, ok := got.Kernel("debian/6.1.003"); !ok || k.Digest != testDigest("debian/6.1.003") {
+		t.Errorf("%v %v", k, ok)
+	}
+	if _, ok := got.Kernel("debian/6.1.0035"); ok {
+		t.Error("found a kernel that is not there")
+	}
+	for want, change := range map[string]func(*PlanFile){
+		"its schema is 2":                        func(p *PlanFile) { p.Schema = 2 },
+		"it holds no kernel":                     func(p *PlanFile) { p.Kernels = nil },
+		"it has 0 shards":                        func(p *PlanFile) { p.Shards = nil },
+		"its list's digest is":                   func(p *PlanFile) { p.Kernels[0].Digest = "sha256:0" },
+		"in no shard":                            func(p *PlanFile) { p.Shards[0].Kernels = p.Shards[0].Kernels[1:] },
+		"in another shard too":                   func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, p.Shards[1].Kernels[0]) },
+		"which is not in the list":               func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, "a/b") },
+		"shard 3 stands where 2":                 func(p *PlanFile) { p.Shards[1].Shard = 3 },
+		"not in its place":                       func(p *PlanFile) { p.Kernels[0], p.Kernels[1] = p.Kernels[1], p.Kernels[0] },
+		"or stands twice":                        func(p *PlanFile) { p.Kernels[1] = p.Kernels[0] },
+		"is no kernel's id":                      func(p *PlanFile) { p.Kernels[0].ID = "/etc/passwd" },
+		"is no printable word":                   func(p *PlanFile) { p.Algorithm = "a\nb" },
+		"its size is negative":                   func(p *PlanFile) { p.Kernels[0].Size = -1 },
+		"source or locator has more than 4096 b": func(p *PlanFile) { p.Kernels[0].Locator = strings.Repeat("x", 5000) },
+	} {
+		p := newSet(3, 7).plan
+		change(p)
+		if _, err := ReadPlanFile(strings.NewReader(write(p))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+		if p.Schema == PlanSchema {
+			if err := WritePlanFile(&strings.Builder{}, p); err == nil {
+				t.Errorf("%s: it was written", want)
+			}
+		}
+	}
+}
