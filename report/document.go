@@ -1,0 +1,401 @@
+package report
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// document is a result on its way to Markdown.
+type document struct {
+	m      *Merged
+	o      MarkdownOptions
+	ix     *index
+	groups []Group // failures, then what was not tested
+	tally  tally
+	grid   grid
+	// Names of kernels of which the part before "__" says which is meant.
+	short map[string]bool
+}
+
+func newDocument(m *Merged, o MarkdownOptions) *document {
+	d := &document{m: m, o: o, ix: newIndex(m), tally: tallyOf(m), short: map[string]bool{}}
+	d.groups = d.ix.groups()
+	d.grid = d.ix.grid()
+	seen := map[string]int{}
+	for _, e := range d.ix.kernels {
+		seen[e.distro+"/"+e.version.release]++
+	}
+	for _, e := range d.ix.kernels {
+		if seen[e.distro+"/"+e.version.release] == 1 {
+			d.short[e.ID] = true
+		}
+	}
+	return d
+}
+
+func (d *document) render(x detail) string {
+	var b strings.Builder
+	b.WriteString(d.verdictLine() + "\n\n")
+	d.refusals(&b, x)
+	d.grid.write(&b, x.rows)
+	d.failures(&b, x)
+	d.apart(&b, x)
+	d.footer(&b)
+	return b.String()
+}
+
+func (d *document) verdictLine() string {
+	mark := "⚠️"
+	switch {
+	case allGreen(d.m):
+		mark = "✅"
+	case d.tally.fail > 0 || d.m.Verdict == Fail:
+		mark = "❌"
+	}
+	return "### " + mark + " " + headline(d.m)
+}
+
+func (d *document) refusals(b *strings.Builder, x detail) {
+	n := len(d.m.Refusals)
+	if n == 0 {
+		return
+	}
+	fmt.Fprintf(b, "> [!WARNING]\n> **The result is incomplete**, so this is no pass:\n")
+	for _, r := range d.m.Refusals[:min(n, x.refusals)] {
+		fmt.Fprintf(b, "> - %s\n", code(r.Reason, 300))
+	}
+	if n > x.refusals {
+		fmt.Fprintf(b, "> - and %s more\n", thousands(n-x.refusals))
+	}
+	b.WriteString("\n")
+}
+
+func (d *document) failures(b *strings.Builder, x detail) {
+	untested := false
+	for i, g := range d.groups {
+		if !g.Verdict.Tested() && !untested {
+			untested = true
+			b.WriteString("#### Not tested\n\n")
+		} else if i == 0 {
+			b.WriteString("#### Failures\n\n")
+		}
+		if i < x.full {
+			d.group(b, i+1, g, x)
+			continue
+		}
+		if i == x.full && i > 0 {
+			b.WriteString("\n")
+		}
+		if i < x.full+x.counted {
+			fmt.Fprintf(b, "- %s: %s\n", groupWords(g, func(s string) string { return code(s, 60) }), code(g.Title, 140))
+			continue
+		}
+		kernels := map[string]bool{}
+		for _, g := range d.groups[i:] {
+			for _, k := range g.Kernels {
+				kernels[k] = true
+			}
+		}
+		rest := count(len(d.groups)-i, "more failure") + " on " + count(len(kernels), "kernel")
+		fmt.Fprintf(b, "- and %s\n", link(rest, d.o.RunURL))
+		break
+	}
+	if len(d.groups) > 0 {
+		b.WriteString("\n")
+	}
+}
+
+// group writes one entry in full.
+func (d *document) group(b *strings.Builder, n int, g Group, x detail) {
+	quote := func(s string) string { return code(s, 120) }
+	fmt.Fprintf(b, "**%d. %s**", n, groupWords(g, quote))
+	if g.Newly > 0 {
+		if g.Newly == len(g.Kernels) {
+			b.WriteString(" (new)")
+		} else {
+			fmt.Fprintf(b, " (%s of them new)", thousands(g.Newly))
+		}
+	}
+	fmt.Fprintf(b, "<br>\n%s\n", code(g.Title, 300))
+	if g.Verdict.Tested() {
+		d.where(b, g)
+	}
+	example := d.ix.kernels[d.ix.at[g.Example]]
+	b.WriteString("<details><summary>" + d.summary(g, x) + "</summary>\n\n")
+	if text := shorten(g.Excerpt, x.lines, x.width); x.lines > 0 && strings.TrimSpace(text) != "" {
+		fmt.Fprintf(b, "On %s:\n\n%s\n", code(g.Example, 200), fence("text", text))
+	}
+	if len(g.Tests) > 2 {
+		b.WriteString("Tests: " + list(g.Tests, 2*x.kernels, quote) + "\n\n")
+	}
+	b.WriteString(d.kernelList(g.Kernels, x.kernels))
+	if log := d.log(*example.Kernel); log != "" {
+		b.WriteString("Console: " + log + "\n\n")
+	}
+	if c := d.command(g.Example); c != "" {
+		b.WriteString("To reproduce:\n\n" + fence("sh", c) + "\n")
+	}
+	b.WriteString("</details>\n\n")
+}
+
+// where writes on which kernels a failure is, and what these have in common.
+func (d *document) where(b *strings.Builder, g Group) {
+	quote := func(s string) string { return code(s, 120) }
+	const most = 30 // distributions
+	for i, bd := range g.Boundaries {
+		if i == most {
+			fmt.Fprintf(b, "- and on %s\n", count(len(g.Boundaries)-i, "more distribution"))
+			break
+		}
+		name := word(bd.Distro, code)
+		if bd.Flavour != "" {
+			name += " " + quote(bd.Flavour)
+		}
+		fmt.Fprintf(b, "- %s: %s\n", name, bd.Text(quote))
+	}
+	if len(g.Common) > 0 {
+		var words []string
+		for _, t := range g.Common {
+			words = append(words, t.Words(quote))
+		}
+		who := "All " + thousands(len(g.Kernels)) + " have in common"
+		if len(g.Kernels) == 1 {
+			who = "It has"
+		}
+		fmt.Fprintf(b, "- %s, and none of the %s that %s: %s\n", who, thousands(g.Passing), plural(g.Passing, "passes", "pass"), strings.Join(words, ", "))
+	}
+	b.WriteString("\n")
+}
+
+func (d *document) summary(g Group, x detail) string {
+	what := count(len(g.Kernels), "kernel")
+	if len(g.Tests) > 2 {
+		what += ", " + count(len(g.Tests), "test")
+	}
+	if x.lines > 0 && strings.TrimSpace(g.Excerpt) != "" {
+		what += ", excerpt"
+	}
+	return what
+}
+
+// list is names in one line, at most a number of them.
+func list(names []string, most int, quote func(string) string) string {
+	var words []string
+	for _, n := range names[:min(len(names), max(1, most))] {
+		words = append(words, quote(n))
+	}
+	s := strings.Join(words, ", ")
+	if rest := len(names) - len(words); rest > 0 {
+		s += " and " + thousands(rest) + " more"
+	}
+	return s
+}
+
+// kernelList names kernels by distribution, at most a number of them in all.
+func (d *document) kernelList(ids []string, most int) string {
+	var b strings.Builder
+	for from := 0; from < len(ids); {
+		distro, _ := splitID(ids[from])
+		to := from
+		var names []string
+		for to < len(ids) {
+			dd, name := splitID(ids[to])
+			if dd != distro {
+				break
+			}
+			if d.short[ids[to]] {
+				name, _, _ = strings.Cut(name, "__")
+			}
+			names = append(names, name)
+			to++
+		}
+		if most <= 0 {
+			fmt.Fprintf(&b, "and %s more\n\n", thousands(len(ids)-from))
+			break
+		}
+		fmt.Fprintf(&b, "%s: %s\n\n", word(distro, code), list(names, most, func(s string) string { return code(s, 160) }))
+		most -= len(names)
+		from = to
+	}
+	return b.String()
+}
+
+// log is where a kernel's console is to be found.
+func (d *document) log(k Kernel) string {
+	if d.o.Log != nil {
+		if u := d.o.Log(k); u != "" {
+			if s := link("log", u); s != "log" {
+				return s
+			}
+		}
+	}
+	if k.Console == "" {
+		return ""
+	}
+	return code(k.Console, 300)
+}
+
+// safeID are ids that a shell and a glob take as they are.
+var safeID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]{0,299}$`)
+
+func (d *document) command(id string) string {
+	if d.o.Command == "" || !safeID.MatchString(id) {
+		return ""
+	}
+	return d.o.Command + " --kernel '" + id + "'"
+}
+
+// apart counts what is neither a failure nor worth an entry.
+func (d *document) apart(b *strings.Builder, x detail) {
+	var lines []string
+	if n := d.tally.flaky; n > 0 {
+		lines = append(lines, fmt.Sprintf("**Flaky:** %s passed, but not at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict == Pass && k.Attempts > 1 })))
+	}
+	if n := d.tally.again; n > 0 {
+		lines = append(lines, fmt.Sprintf("**Tried again:** %s did not get a result at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict != Pass && k.Attempts > 1 })))
+	}
+	if s := d.skipped(x); s != "" {
+		lines = append(lines, s)
+	}
+	if c := d.m.Change; c != nil {
+		if len(c.Fixed) > 0 {
+			lines = append(lines, "**Fixed:** "+list(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))
+		}
+		if len(c.New) > 0 {
+			lines = append(lines, "**New in the list:** "+count(len(c.New), "kernel"))
+		}
+		if len(c.Gone) > 0 {
+			lines = append(lines, "**Gone from the list:** "+count(len(c.Gone), "kernel"))
+		}
+	}
+	if len(lines) > 0 {
+		b.WriteString("- " + strings.Join(lines, "\n- ") + "\n\n")
+	}
+	if x.passes && d.tally.pass > 0 {
+		var ids []string
+		for _, e := range d.ix.kernels {
+			if e.Verdict == Pass {
+				ids = append(ids, e.ID)
+			}
+		}
+		fmt.Fprintf(b, "<details><summary>%s %s</summary>\n\n%s</details>\n\n", count(len(ids), "kernel"), plural(len(ids), "passes", "pass"), d.kernelList(ids, 2000))
+	}
+}
+
+// some names a few kernels that are meant.
+func (d *document) some(x detail, meant func(Kernel) bool) string {
+	var ids []string
+	for _, e := range d.ix.kernels {
+		if meant(*e.Kernel) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return list(ids, min(10, x.kernels), func(s string) string { return code(s, 160) })
+}
+
+// skipped says which tests were skipped on how many kernels.
+func (d *document) skipped(x detail) string {
+	if d.tally.skipped == 0 {
+		return ""
+	}
+	on := map[string]int{}
+	for _, k := range d.m.Kernels {
+		for _, t := range k.Tests {
+			if t.Verdict == testSkip {
+				on[t.Name]++
+			}
+		}
+	}
+	names := make([]string, 0, len(on))
+	for n := range on {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if on[a] != on[b] {
+			return on[b] - on[a]
+		}
+		return strings.Compare(a, b)
+	})
+	return fmt.Sprintf("**Skipped:** %s: %s", count(len(names), "test"), list(names, min(10, x.kernels), func(s string) string {
+		return code(s, 100) + " on " + count(on[s], "kernel")
+	}))
+}
+
+var (
+	hexSHA    = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+	runNumber = regexp.MustCompile(`^[0-9]{1,20}$`)
+)
+
+func (d *document) sha(sha string) string {
+	if !hexSHA.MatchString(sha) {
+		return code(sha, 64)
+	}
+	short := "`" + sha[:min(len(sha), 10)] + "`"
+	if d.o.Commit != nil {
+		return link(short, d.o.Commit(sha))
+	}
+	return short
+}
+
+func (d *document) footer(b *strings.Builder) {
+	m := d.m
+	var parts []string
+	if m.HeadSHA != "" {
+		parts = append(parts, "commit "+d.sha(m.HeadSHA))
+	}
+	if m.Change != nil && m.Change.BaseSHA != "" {
+		parts = append(parts, "base "+d.sha(m.Change.BaseSHA))
+	}
+	run := ""
+	switch {
+	case runNumber.MatchString(m.RunID):
+		run = "run " + m.RunID
+	case m.RunID != "":
+		run = "run " + code(m.RunID, 60)
+	case d.o.RunURL != "":
+		run = "run"
+	}
+	if run != "" {
+		run = link(run, d.o.RunURL)
+		if m.Attempt > 0 {
+			run += fmt.Sprintf(", attempt %d", m.Attempt)
+		}
+		parts = append(parts, run)
+	}
+	if m.Shards > 0 {
+		parts = append(parts, count(m.Shards, "shard"))
+	}
+	accels := map[string]int{}
+	for _, k := range m.Kernels {
+		if k.Accel != "" {
+			accels[k.Accel]++
+		}
+	}
+	for _, a := range []string{"kvm", "tcg"} {
+		if n := accels[a]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s on %s", thousands(n), strings.ToUpper(a)))
+		}
+		delete(accels, a)
+	}
+	if len(accels) > 0 {
+		parts = append(parts, count(len(accels), "other accelerator"))
+	}
+	if m.Arch != "" {
+		parts = append(parts, word(m.Arch, code))
+	}
+	if t := kernelTime(m); t > 0 {
+		parts = append(parts, fmt.Sprintf("%.1f kernel-minutes", t.Minutes()))
+	}
+	if m.Tool != "" {
+		parts = append(parts, "bpf-kernel-check "+code(m.Tool, 60))
+	}
+	if !m.At.IsZero() {
+		parts = append(parts, m.At.UTC().Format(time.DateTime)+" UTC")
+	}
+	if len(parts) > 0 {
+		b.WriteString("<sub>" + strings.Join(parts, " · ") + "</sub>\n")
+	}
+}
