@@ -112,6 +112,9 @@ func (d *document) failures(b *strings.Builder, x detail) {
 func (d *document) group(b *strings.Builder, n int, g Group, x detail) {
 	quote := func(s string) string { return code(s, 120) }
 	fmt.Fprintf(b, "**%d. %s**", n, groupWords(g, quote))
+	if len(g.Kernels) == 1 {
+		b.WriteString(": " + code(g.Kernels[0], 200))
+	}
 	if g.Newly > 0 {
 		if g.Newly == len(g.Kernels) {
 			b.WriteString(" (new)")
@@ -123,22 +126,41 @@ func (d *document) group(b *strings.Builder, n int, g Group, x detail) {
 	if g.Verdict.Tested() {
 		d.where(b, g)
 	}
-	example := d.ix.kernels[d.ix.at[g.Example]]
-	b.WriteString("<details><summary>" + d.summary(g, x) + "</summary>\n\n")
+	d.more(b, g, x)
+}
+
+// more writes what is folded away.
+func (d *document) more(b *strings.Builder, g Group, x detail) {
+	var folded strings.Builder
+	var what []string
 	if text := shorten(g.Excerpt, x.lines, x.width); x.lines > 0 && strings.TrimSpace(text) != "" {
-		fmt.Fprintf(b, "On %s:\n\n%s\n", code(g.Example, 200), fence("text", text))
+		what = append(what, "excerpt")
+		if len(g.Kernels) > 1 {
+			fmt.Fprintf(&folded, "On %s:\n\n", code(g.Example, 200))
+		}
+		folded.WriteString(fence("text", text) + "\n")
 	}
 	if len(g.Tests) > 2 {
-		b.WriteString("Tests: " + list(g.Tests, 2*x.kernels, quote) + "\n\n")
+		what = append(what, "tests")
+		folded.WriteString("Tests: " + list(g.Tests, 2*x.kernels, func(s string) string { return code(s, 120) }) + "\n\n")
 	}
-	b.WriteString(d.kernelList(g.Kernels, x.kernels))
-	if log := d.log(*example.Kernel); log != "" {
-		b.WriteString("Console: " + log + "\n\n")
+	if len(g.Kernels) > 1 {
+		what = append(what, "kernels")
+		folded.WriteString(d.kernelList(g.Kernels, x.kernels))
 	}
-	if c := d.command(g.Example); c != "" {
-		b.WriteString("To reproduce:\n\n" + fence("sh", c) + "\n")
+	if log := d.log(*d.ix.kernels[d.ix.at[g.Example]].Kernel); log != "" {
+		what = append(what, "console")
+		folded.WriteString("Console: " + log + "\n\n")
 	}
-	b.WriteString("</details>\n\n")
+	if c := d.command(g.Example); c != "" && g.Verdict != Missing {
+		what = append(what, "how to reproduce")
+		folded.WriteString("To reproduce:\n\n" + fence("sh", c) + "\n")
+	}
+	if len(what) > 0 {
+		fmt.Fprintf(b, "<details><summary>%s</summary>\n\n%s</details>\n\n", strings.Join(what, ", "), folded.String())
+	} else {
+		b.WriteString("\n")
+	}
 }
 
 // where writes on which kernels a failure is, and what these have in common.
@@ -161,24 +183,14 @@ func (d *document) where(b *strings.Builder, g Group) {
 		for _, t := range g.Common {
 			words = append(words, t.Words(quote))
 		}
-		who := "All " + thousands(len(g.Kernels)) + " have in common"
+		unlike := plural(g.Unlike, "the one that passes", "the "+thousands(g.Unlike)+" that pass")
 		if len(g.Kernels) == 1 {
-			who = "It has"
+			fmt.Fprintf(b, "- unlike %s: %s\n", unlike, strings.Join(words, ", "))
+		} else {
+			fmt.Fprintf(b, "- common to all %s, unlike %s: %s\n", thousands(len(g.Kernels)), unlike, strings.Join(words, ", "))
 		}
-		fmt.Fprintf(b, "- %s, and none of the %s that %s: %s\n", who, thousands(g.Passing), plural(g.Passing, "passes", "pass"), strings.Join(words, ", "))
 	}
 	b.WriteString("\n")
-}
-
-func (d *document) summary(g Group, x detail) string {
-	what := count(len(g.Kernels), "kernel")
-	if len(g.Tests) > 2 {
-		what += ", " + count(len(g.Tests), "test")
-	}
-	if x.lines > 0 && strings.TrimSpace(g.Excerpt) != "" {
-		what += ", excerpt"
-	}
-	return what
 }
 
 // list is names in one line, at most a number of them.
@@ -324,10 +336,7 @@ func (d *document) skipped(x detail) string {
 	}))
 }
 
-var (
-	hexSHA    = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
-	runNumber = regexp.MustCompile(`^[0-9]{1,20}$`)
-)
+var hexSHA = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
 func (d *document) sha(sha string) string {
 	if !hexSHA.MatchString(sha) {
@@ -351,8 +360,6 @@ func (d *document) footer(b *strings.Builder) {
 	}
 	run := ""
 	switch {
-	case runNumber.MatchString(m.RunID):
-		run = "run " + m.RunID
 	case m.RunID != "":
 		run = "run " + code(m.RunID, 60)
 	case d.o.RunURL != "":

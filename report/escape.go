@@ -56,9 +56,12 @@ func longestRun(s string) int {
 	return longest
 }
 
+// clip bounds the work for text of which a line of limit bytes is wanted.
+func clip(s string, limit int) string { return s[:min(len(s), 8*limit)] }
+
 // code is text as a code span of at most limit bytes of it, in one line.
 func code(s string, limit int) string {
-	s = noComment(OneLine(printableLines(s), limit))
+	s = noComment(OneLine(printableLines(clip(s, limit)), limit))
 	if s == "" {
 		return "(empty)"
 	}

@@ -18,8 +18,8 @@ type Group struct {
 
 	// Of the first maxAnalysed groups only.
 	Boundaries []Boundary // by distribution
-	Passing    int        // kernels known not to have it
-	Common     []Trait    // what all its kernels have and none of the passing ones
+	Common     []Trait    // what all its kernels have and none of those that pass
+	Unlike     int        // kernels that pass and are known to lack all of Common
 }
 
 const (
@@ -219,7 +219,7 @@ func (ix *index) failedTests(e entry) []failure {
 		if parents[f.name] && strings.TrimSpace(f.output) == "" {
 			continue
 		}
-		if f.reason.key == "" { // it follows from a test that did not fail
+		if f.reason.follows != "" { // from a test that did not fail
 			f.reason = said(strings.TrimSpace(f.output), false)
 		}
 		causes = append(causes, f)
@@ -308,7 +308,7 @@ func (ix *index) merge(drafts map[string]*draft, order []string) []Group {
 func (ix *index) analyse(g *Group) {
 	state := ix.states(g)
 	g.Boundaries = ix.boundaries(state)
-	g.Common, g.Passing = ix.common(state, g)
+	g.Common, g.Unlike = ix.common(state, g)
 }
 
 // state is what is known about a failure on one kernel.

@@ -55,6 +55,21 @@ func (s *junitSuite) add(c junitCase) {
 	}
 }
 
+// junitWriter knows what it has read already.
+type junitWriter struct {
+	m    *Merged
+	seen map[string]reason // by a test's output
+}
+
+func (j *junitWriter) reason(output string) reason {
+	r, ok := j.seen[output]
+	if !ok {
+		r = testReason(output)
+		j.seen[output] = r
+	}
+	return r
+}
+
 // WriteJUnit writes the result as JUnit XML: a suite for each kernel with its
 // single tests, and one named "merge" for why the whole is no pass. It is never
 // green when the result is not. Whatever guests said, it is valid XML of less
@@ -64,6 +79,7 @@ func WriteJUnit(w io.Writer, m *Merged) error {
 }
 
 func writeJUnit(w io.Writer, m *Merged, limit int) error {
+	j := junitWriter{m: m, seen: map[string]reason{}}
 	var total junitSuites
 	var body bytes.Buffer
 	put := func(s *junitSuite, b []byte) {
@@ -83,7 +99,7 @@ func writeJUnit(w io.Writer, m *Merged, limit int) error {
 		// Each kernel may take its part of what is left, so that the last ones
 		// have as much as the first.
 		room := (limit - body.Len()) / (len(m.Kernels) - i)
-		s, b, err := kernelSuite(m, &m.Kernels[i], i+1, room)
+		s, b, err := j.kernel(&m.Kernels[i], i+1, room)
 		if err != nil {
 			return err
 		}
@@ -176,7 +192,7 @@ func leftOutSuite(m *Merged, kernels []Kernel, id int) (*junitSuite, []byte, err
 func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", max(0, d).Seconds()) }
 
 // junitText is text for an attribute: one line.
-func junitText(s string) string { return xmlRunes(OneLine(printableLines(s), maxJUnitName)) }
+func junitText(s string) string { return xmlRunes(OneLine(printableLines(clip(s, maxJUnitName)), maxJUnitName)) }
 
 // junitLines is text for an element, at most limit bytes: its beginning and its
 // end. encoding/xml writes the characters of a CDATA section as they are, so

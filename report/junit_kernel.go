@@ -25,15 +25,15 @@ var fills = []fill{
 	{256, false, 0},
 }
 
-// kernelSuite is a kernel's suite and its XML, of at most room bytes when
+// kernel is a kernel's suite and its XML, of at most room bytes when
 // leaving things out can make it so.
-func kernelSuite(m *Merged, k *Kernel, id, room int) (s *junitSuite, b []byte, err error) {
+func (j *junitWriter) kernel(k *Kernel, id, room int) (s *junitSuite, b []byte, err error) {
 	for i, f := range fills {
 		// Names and markup alone take some 90 bytes for a test.
 		if i < len(fills)-1 && (f.passes && len(k.Tests)*90 > room) {
 			continue
 		}
-		s = fillSuite(m, k, id, f)
+		s = j.suite(k, id, f)
 		if b, err = encodeSuite(s); err != nil || len(b) <= room {
 			return s, b, err
 		}
@@ -41,7 +41,8 @@ func kernelSuite(m *Merged, k *Kernel, id, room int) (s *junitSuite, b []byte, e
 	return s, b, nil
 }
 
-func fillSuite(m *Merged, k *Kernel, id int, f fill) *junitSuite {
+func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
+	m := j.m
 	distro, name := splitID(k.ID)
 	s := &junitSuite{}
 	s.Testsuite.Name, s.ID = junitText(k.ID), id
@@ -61,7 +62,7 @@ func fillSuite(m *Merged, k *Kernel, id int, f fill) *junitSuite {
 		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
 	}
 	class := "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name)
-	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}}
+	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}, reason: j.reason}
 
 	// The kernel's own case comes first, where the tests do not tell it all.
 	failed := 0
@@ -70,7 +71,7 @@ func fillSuite(m *Merged, k *Kernel, id int, f fill) *junitSuite {
 			failed++
 		}
 	}
-	explained := k.Verdict == Pass && len(k.Tests) > 0 || k.Verdict == Fail && failed > 0 && f.tests > 0
+	explained := k.Verdict == Pass && len(k.Tests) > 0 && f.passes || k.Verdict == Fail && failed > 0 && f.tests > 0
 	if !explained || k.Attempts > 1 {
 		c.kernel(k, explained)
 	}
@@ -93,6 +94,7 @@ type cases struct {
 	suite *junitSuite
 	class string
 	fill
+	reason  func(output string) reason
 	left    int // bytes of outputs that may follow
 	names   map[string]int
 	omitted [3]int // tests that are not written: passed, failed, skipped
@@ -176,8 +178,7 @@ func (c *cases) test(t Test) {
 	tc := c.one(t.Name, t.Duration)
 	switch v {
 	case testFail:
-		r := testReason(t.Output)
-		title := r.title
+		title := c.reason(t.Output).title
 		if title == "" { // it follows from another
 			title = firstLineOf(t.Output)
 		}

@@ -42,7 +42,7 @@ const maxSignature = 500 // bytes of a line that are looked at
 
 // normalise takes out of one line what differs from kernel to kernel.
 func normalise(s string) string {
-	s = OneLine(printableLines(s), maxSignature)
+	s = OneLine(printableLines(clip(s, maxSignature)), maxSignature)
 	for _, n := range noise {
 		s = n.re.ReplaceAllString(s, n.to)
 	}
@@ -88,7 +88,7 @@ const (
 func testReason(output string) reason {
 	lines := outputLines(output)
 	if len(lines) == 0 {
-		return reason{title: "failed without a word", key: "-"}
+		return said("", false)
 	}
 	first := strings.TrimSpace(lines[0])
 	if m := notRun.FindStringSubmatch(first); m != nil {
@@ -133,7 +133,11 @@ func testReason(output string) reason {
 
 func said(line string, global bool) reason {
 	line = strings.TrimSpace(line)
-	return reason{title: OneLine(printableLines(line), 300), key: normalise(msLater.ReplaceAllString(line, "")), global: global}
+	title := OneLine(printableLines(clip(line, 300)), 300)
+	if title == "" {
+		title = "failed without a word"
+	}
+	return reason{title: title, key: normalise(msLater.ReplaceAllString(line, "")), global: global}
 }
 
 // outputLines are the lines with something on them.

@@ -8,7 +8,7 @@ import (
 
 // Traits, in the order of how much they usually say.
 const (
-	traitTarget = "no %s to attach to"
+	traitTarget = "target %s missing"
 	traitNoBTF  = "no BTF"
 	traitBTF    = "BTF"
 	traitModule = "module %s could not be loaded"
@@ -105,9 +105,9 @@ func (ix *index) has(i int, t Trait) (has, known bool) {
 }
 
 // common is what every failing kernel is known to have and every passing one,
-// as far as it is known, not to have; passing is how many of the latter there
-// are.
-func (ix *index) common(states []state, g *Group) (traits []Trait, passing int) {
+// as far as it is known, not to have; known is how many of the latter are known
+// to lack each of them.
+func (ix *index) common(states []state, g *Group) (traits []Trait, known int) {
 	var failing, passed []int
 	for i, s := range states {
 		switch s {
@@ -118,7 +118,7 @@ func (ix *index) common(states []state, g *Group) (traits []Trait, passing int) 
 		}
 	}
 	if len(failing) == 0 || len(passed) == 0 {
-		return nil, len(passed)
+		return nil, 0
 	}
 	candidates := map[Trait]bool{}
 	for t, has := range ix.kernelTraits(failing[0]) {
@@ -134,18 +134,19 @@ func (ix *index) common(states []state, g *Group) (traits []Trait, passing int) 
 			}
 		}
 	}
+	lack := map[Trait]int{}
 	for t := range candidates {
-		// A target may be known to none of those that have no BTF to look it up in.
-		seen := false
 		for _, i := range passed {
 			has, known := ix.has(i, t)
 			if has {
-				delete(candidates, t)
+				lack[t] = 0
 				break
 			}
-			seen = seen || known
+			if known {
+				lack[t]++
+			}
 		}
-		if !seen {
+		if lack[t] == 0 {
 			delete(candidates, t)
 		}
 	}
@@ -177,5 +178,10 @@ func (ix *index) common(states []state, g *Group) (traits []Trait, passing int) 
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return traits[:min(len(traits), maxCommon)], len(passed)
+	traits = traits[:min(len(traits), maxCommon)]
+	known = len(passed)
+	for _, t := range traits {
+		known = min(known, lack[t])
+	}
+	return traits, known
 }
