@@ -103,7 +103,7 @@ func (d *document) failures(b *strings.Builder, x detail) {
 		fmt.Fprintf(b, "- and %s\n", link(rest, d.o.RunURL))
 		break
 	}
-	if len(d.groups) > 0 {
+	if len(d.groups) > x.full {
 		b.WriteString("\n")
 	}
 }
@@ -237,17 +237,14 @@ func (d *document) kernelList(ids []string, most int) string {
 
 // log is where a kernel's console is to be found.
 func (d *document) log(k Kernel) string {
-	if d.o.Log != nil {
-		if u := d.o.Log(k); u != "" {
-			if s := link("log", u); s != "log" {
-				return s
-			}
-		}
-	}
 	if k.Console == "" {
 		return ""
 	}
-	return code(k.Console, 300)
+	path := code(k.Console, 300)
+	if d.o.Log == nil {
+		return path
+	}
+	return link(path, d.o.Log(k))
 }
 
 // safeID are ids that a shell and a glob take as they are.
@@ -284,7 +281,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		}
 	}
 	if len(lines) > 0 {
-		b.WriteString("- " + strings.Join(lines, "\n- ") + "\n\n")
+		b.WriteString("#### Besides\n\n- " + strings.Join(lines, "\n- ") + "\n\n")
 	}
 	if x.passes && d.tally.pass > 0 {
 		var ids []string

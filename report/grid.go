@@ -12,10 +12,11 @@ type grid struct {
 	distros []string // sorted
 	series  []string // ascending, noSeries last
 	cells   map[[2]string]tally
+	total   tally
 }
 
 func (ix *index) grid() grid {
-	g := grid{cells: map[[2]string]tally{}}
+	g := grid{cells: map[[2]string]tally{}, total: tallyOf(ix.m)}
 	versions := map[string]version{}
 	for _, e := range ix.kernels {
 		series := e.version.series()
@@ -112,6 +113,16 @@ func (g grid) write(b *strings.Builder, rows int) {
 		line(fmt.Sprintf("%d more", len(down)-shown), down[shown:])
 	}
 	b.WriteString("\n")
+	var legend []string
+	if g.total.fail > 0 {
+		legend = append(legend, "❌ 2/9: 2 of 9 fail")
+	}
+	if g.total.untested > 0 {
+		legend = append(legend, "⚠️ 2/9: 2 of 9 were not tested")
+	}
+	if len(legend) > 0 {
+		b.WriteString("<sub>" + strings.Join(legend, " · ") + "</sub>\n\n")
+	}
 }
 
 // cell is "✅ 14", "❌ 3/14" for 3 of 14 that fail, "⚠️ 2/14" not tested.

@@ -192,7 +192,9 @@ func leftOutSuite(m *Merged, kernels []Kernel, id int) (*junitSuite, []byte, err
 func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", max(0, d).Seconds()) }
 
 // junitText is text for an attribute: one line.
-func junitText(s string) string { return xmlRunes(OneLine(printableLines(clip(s, maxJUnitName)), maxJUnitName)) }
+func junitText(s string) string {
+	return xmlRunes(OneLine(printableLines(clip(s, maxJUnitName)), maxJUnitName))
+}
 
 // junitLines is text for an element, at most limit bytes: its beginning and its
 // end. encoding/xml writes the characters of a CDATA section as they are, so
