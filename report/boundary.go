@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Boundary says on which versions of one distribution's kernels a failure is.
@@ -127,16 +126,4 @@ func (ix *index) boundary(of []int, states []state) Boundary {
 		b.LastFail, b.FirstPass = before.version.release, after.version.release
 	}
 	return b
-}
-
-// Trait is something that kernels can have. Text holds one %s for Name, or
-// Name is empty.
-type Trait struct{ Text, Name string }
-
-// Words says it; quote is for names.
-func (t Trait) Words(quote func(string) string) string {
-	if t.Name == "" {
-		return t.Text
-	}
-	return strings.Replace(t.Text, "%s", quote(t.Name), 1)
 }

@@ -34,18 +34,18 @@ type parsed struct {
 		Skipped   int    `xml:"skipped,attr"`
 		SystemOut string `xml:"system-out"`
 		Cases     []struct {
-			Name    string       `xml:"name,attr"`
-			Class   string       `xml:"classname,attr"`
-			Error   *junitText1  `xml:"error"`
-			Failure *junitText1  `xml:"failure"`
-			Skipped *junitText1  `xml:"skipped"`
-			Flaky   []junitText1 `xml:"flakyError"`
-			Rerun   []junitText1 `xml:"rerunError"`
+			Name    string         `xml:"name,attr"`
+			Class   string         `xml:"classname,attr"`
+			Error   *parsedResult  `xml:"error"`
+			Failure *parsedResult  `xml:"failure"`
+			Skipped *parsedResult  `xml:"skipped"`
+			Flaky   []parsedResult `xml:"flakyError"`
+			Rerun   []parsedResult `xml:"rerunError"`
 		} `xml:"testcase"`
 	} `xml:"testsuite"`
 }
 
-type junitText1 struct {
+type parsedResult struct {
 	Message string `xml:"message,attr"`
 	Type    string `xml:"type,attr"`
 	Text    string `xml:",chardata"`
@@ -67,6 +67,11 @@ func parse(t testing.TB, b []byte) parsed {
 		var e, f, k int
 		seen := map[string]bool{}
 		for _, c := range s.Cases {
+			for _, r := range []*parsedResult{c.Error, c.Failure, c.Skipped} {
+				if r != nil && (strings.ContainsAny(r.Message, "\n\t\u202e") || len(r.Message) > maxJUnitName) {
+					t.Fatalf("%s: message %q", s.Name, r.Message)
+				}
+			}
 			if c.Name == "" || c.Class == "" || seen[c.Name] {
 				t.Fatalf("%s: case %q of class %q", s.Name, c.Name, c.Class)
 			}
@@ -226,6 +231,21 @@ func FuzzJUnit(f *testing.F) {
 			}
 		}
 	})
+}
+
+// No failure hides among what is left out.
+func TestJUnitLeftOutFailures(t *testing.T) {
+	k := Kernel{ID: "a/1", Verdict: Pass, Tests: []Test{good("A"), bad("B", "x"), bad("C", "x")}}
+	j := junitWriter{m: &Merged{}, seen: map[string]reason{}}
+	for i, f := range fills {
+		s := j.suite(&k, 1, f)
+		if s.Failures == 0 {
+			t.Errorf("with fill %d the suite is green", i)
+		}
+		if i == len(fills)-1 && (s.Cases[1].Failure == nil || s.Cases[1].Failure.Message != "2 more tests failed") {
+			t.Errorf("%+v", s.Cases)
+		}
+	}
 }
 
 // Outputs are capped for each kernel, and it is said.

@@ -85,6 +85,7 @@ func TestSignatures(t *testing.T) {
 		{"hung tasks", crashed("INFO: task kworker/0:1:12 blocked for more than 120 seconds.", ""), crashed("INFO: task kworker/1:3:55 blocked for more than 241 seconds.", ""), true},
 
 		{"timeouts", stopped(Timeout, "the payload did not end within 5m0s", "a"), stopped(Timeout, "the payload did not end within 5m0s", "b"), true},
+		{"timeouts in other tests", Kernel{Verdict: Timeout, Cause: &Cause{Title: "x"}, Tests: []Test{bad("A", "did not end")}}, Kernel{Verdict: Timeout, Cause: &Cause{Title: "x"}, Tests: []Test{bad("B", "did not end")}}, false},
 		{"verdicts", stopped(Timeout, "x", ""), stopped(Infra, "x", ""), false},
 		{"programs that say why", stopped(Fail, "the payload: exit status 1", "cannot load a.o\n    2.941 init: the payload ended"), stopped(Fail, "the payload: exit status 1", "cannot load b.o\n    3.000 init: the payload ended"), false},
 		{"no-boot", stopped(NoBoot, "no sign of init within 1m30s", ""), stopped(NoBoot, "no sign of init within 4m30s", ""), true},

@@ -6,6 +6,18 @@ import (
 	"strings"
 )
 
+// Trait is something that kernels can have. Text holds one %s for Name, or
+// Name is empty.
+type Trait struct{ Text, Name string }
+
+// Words says it; quote is for names.
+func (t Trait) Words(quote func(string) string) string {
+	if t.Name == "" {
+		return t.Text
+	}
+	return strings.Replace(t.Text, "%s", quote(t.Name), 1)
+}
+
 // Traits, in the order of how much they usually say.
 const (
 	traitTarget = "target %s missing"

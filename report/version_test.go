@@ -135,6 +135,7 @@ func TestBoundaries(t *testing.T) {
 		{"not monotone", map[string]string{"d/5.9.1": "-", "d/5.10.1": "+", "d/6.1.0": "-"}, []string{"d: fails on 2 of 3"}},
 		{"two builds of one version", map[string]string{"d/5.9.1__a": "+", "d/5.9.1__b": "-"}, []string{"d: fails on 1 of 2"}},
 		{"no version", map[string]string{"d/abc": "+", "d/def": "-"}, []string{"d: fails on 1 of 2"}},
+		{"one with a version", map[string]string{"d/5.9.1": "+", "d/abc": "-"}, []string{"d: fails on 1 of 2"}},
 		{"what is not known is no pass", map[string]string{"d/5.9.1": "+", "d/5.10.1": "?", "d/5.11.1": "-"}, []string{"d: passes up to 5.9.1, fails from 5.11.1"}},
 		{"a skip is no pass", map[string]string{"d/5.9.1": "skip", "d/5.10.1": "-"}, []string{"d: fails on the one kernel it was tested on"}},
 		{"another reason is no pass", map[string]string{"d/5.9.1": "other", "d/5.10.1": "-"}, []string{"d: fails on the one kernel it was tested on"}},
