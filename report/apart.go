@@ -1,0 +1,156 @@
+package report
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// apart counts what is neither a failure nor worth an entry.
+func (d *document) apart(b *strings.Builder, x detail) {
+	var lines []string
+	if n := d.tally.flaky; n > 0 {
+		lines = append(lines, fmt.Sprintf("**Flaky:** %s passed, but not at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict == Pass && k.Attempts > 1 })))
+	}
+	if n := d.tally.again; n > 0 {
+		lines = append(lines, fmt.Sprintf("**Tried again:** %s did not get a result at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict != Pass && k.Attempts > 1 })))
+	}
+	if s := d.skipped(x); s != "" {
+		lines = append(lines, s)
+	}
+	if c := d.m.Change; c != nil {
+		if len(c.Fixed) > 0 {
+			lines = append(lines, "**Fixed:** "+list(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))
+		}
+		if len(c.New) > 0 {
+			lines = append(lines, "**New in the list:** "+count(len(c.New), "kernel"))
+		}
+		if len(c.Gone) > 0 {
+			lines = append(lines, "**Gone from the list:** "+count(len(c.Gone), "kernel"))
+		}
+	}
+	if len(lines) > 0 {
+		b.WriteString("#### Besides\n\n- " + strings.Join(lines, "\n- ") + "\n\n")
+	}
+	if x.passes && d.tally.pass > 0 {
+		var ids []string
+		for _, e := range d.ix.kernels {
+			if e.Verdict == Pass {
+				ids = append(ids, e.ID)
+			}
+		}
+		fmt.Fprintf(b, "<details><summary>%s %s</summary>\n\n%s</details>\n\n", count(len(ids), "kernel"), plural(len(ids), "passes", "pass"), d.kernelList(ids, 2000))
+	}
+}
+
+// some names a few kernels that are meant.
+func (d *document) some(x detail, meant func(Kernel) bool) string {
+	var ids []string
+	for _, e := range d.ix.kernels {
+		if meant(*e.Kernel) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return list(ids, min(10, x.kernels), func(s string) string { return code(s, 160) })
+}
+
+// skipped says which tests were skipped on how many kernels.
+func (d *document) skipped(x detail) string {
+	if d.tally.skipped == 0 {
+		return ""
+	}
+	on := map[string]int{}
+	for _, k := range d.m.Kernels {
+		for _, t := range k.Tests {
+			if t.Verdict == testSkip {
+				on[t.Name]++
+			}
+		}
+	}
+	names := make([]string, 0, len(on))
+	for n := range on {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if on[a] != on[b] {
+			return on[b] - on[a]
+		}
+		return strings.Compare(a, b)
+	})
+	return fmt.Sprintf("**Skipped:** %s: %s", count(len(names), "test"), list(names, min(10, x.kernels), func(s string) string {
+		return code(s, 100) + " on " + count(on[s], "kernel")
+	}))
+}
+
+var hexSHA = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+
+func (d *document) sha(sha string) string {
+	if !hexSHA.MatchString(sha) {
+		return code(sha, 64)
+	}
+	short := "`" + sha[:min(len(sha), 10)] + "`"
+	if d.o.Commit != nil {
+		return link(short, d.o.Commit(sha))
+	}
+	return short
+}
+
+func (d *document) footer(b *strings.Builder) {
+	m := d.m
+	var parts []string
+	if m.HeadSHA != "" {
+		parts = append(parts, "commit "+d.sha(m.HeadSHA))
+	}
+	if m.Change != nil && m.Change.BaseSHA != "" {
+		parts = append(parts, "base "+d.sha(m.Change.BaseSHA))
+	}
+	run := ""
+	switch {
+	case m.RunID != "":
+		run = "run " + code(m.RunID, 60)
+	case d.o.RunURL != "":
+		run = "run"
+	}
+	if run != "" {
+		run = link(run, d.o.RunURL)
+		if m.Attempt > 0 {
+			run += fmt.Sprintf(", attempt %d", m.Attempt)
+		}
+		parts = append(parts, run)
+	}
+	if m.Shards > 0 {
+		parts = append(parts, count(m.Shards, "shard"))
+	}
+	accels := map[string]int{}
+	for _, k := range m.Kernels {
+		if k.Accel != "" {
+			accels[k.Accel]++
+		}
+	}
+	for _, a := range []string{"kvm", "tcg"} {
+		if n := accels[a]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s on %s", thousands(n), strings.ToUpper(a)))
+		}
+		delete(accels, a)
+	}
+	if len(accels) > 0 {
+		parts = append(parts, count(len(accels), "other accelerator"))
+	}
+	if m.Arch != "" {
+		parts = append(parts, word(m.Arch, code))
+	}
+	if t := kernelTime(m); t > 0 {
+		parts = append(parts, fmt.Sprintf("%.1f kernel-minutes", t.Minutes()))
+	}
+	if m.Tool != "" {
+		parts = append(parts, "bpf-kernel-check "+code(m.Tool, 60))
+	}
+	if !m.At.IsZero() {
+		parts = append(parts, m.At.UTC().Format(time.DateTime)+" UTC")
+	}
+	if len(parts) > 0 {
+		b.WriteString("<sub>" + strings.Join(parts, " · ") + "</sub>\n")
+	}
+}

@@ -1,0 +1,256 @@
+package report
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// document is a result on its way to Markdown.
+type document struct {
+	m      *Merged
+	o      MarkdownOptions
+	ix     *index
+	groups []Group // failures, then what was not tested
+	tally  tally
+	grid   grid
+	// Names of kernels of which the part before "__" says which is meant.
+	short map[string]bool
+}
+
+func newDocument(m *Merged, o MarkdownOptions) *document {
+	d := &document{m: m, o: o, ix: newIndex(m), tally: tallyOf(m), short: map[string]bool{}}
+	d.groups = d.ix.groups()
+	d.grid = d.ix.grid()
+	seen := map[string]int{}
+	for _, e := range d.ix.kernels {
+		seen[e.distro+"/"+e.version.release]++
+	}
+	for _, e := range d.ix.kernels {
+		if seen[e.distro+"/"+e.version.release] == 1 {
+			d.short[e.ID] = true
+		}
+	}
+	return d
+}
+
+func (d *document) render(x detail) string {
+	var b strings.Builder
+	b.WriteString(d.verdictLine() + "\n\n")
+	d.refusals(&b, x)
+	d.grid.write(&b, x.rows)
+	d.failures(&b, x)
+	d.apart(&b, x)
+	d.footer(&b)
+	return b.String()
+}
+
+func (d *document) verdictLine() string {
+	mark := "⚠️"
+	switch {
+	case allGreen(d.m):
+		mark = "✅"
+	case d.tally.fail > 0 || d.m.Verdict == Fail:
+		mark = "❌"
+	}
+	return "### " + mark + " " + headline(d.m)
+}
+
+func (d *document) refusals(b *strings.Builder, x detail) {
+	n := len(d.m.Refusals)
+	if n == 0 {
+		return
+	}
+	fmt.Fprintf(b, "> [!WARNING]\n> **The result is incomplete**, so this is no pass:\n")
+	for _, r := range d.m.Refusals[:min(n, x.refusals)] {
+		fmt.Fprintf(b, "> - %s\n", code(r.Reason, 300))
+	}
+	if n > x.refusals {
+		fmt.Fprintf(b, "> - and %s more\n", thousands(n-x.refusals))
+	}
+	b.WriteString("\n")
+}
+
+func (d *document) failures(b *strings.Builder, x detail) {
+	untested := false
+	for i, g := range d.groups {
+		if !g.Verdict.Tested() && !untested {
+			untested = true
+			b.WriteString("#### Not tested\n\n")
+		} else if i == 0 {
+			b.WriteString("#### Failures\n\n")
+		}
+		if i < x.full {
+			d.group(b, i+1, g, x)
+			continue
+		}
+		if i == x.full && i > 0 {
+			b.WriteString("\n")
+		}
+		if i < x.full+x.counted {
+			fmt.Fprintf(b, "- %s: %s\n", groupWords(g, func(s string) string { return code(s, 60) }), code(g.Title, 140))
+			continue
+		}
+		kernels := map[string]bool{}
+		for _, g := range d.groups[i:] {
+			for _, k := range g.Kernels {
+				kernels[k] = true
+			}
+		}
+		rest := count(len(d.groups)-i, "more failure") + " on " + count(len(kernels), "kernel")
+		fmt.Fprintf(b, "- and %s\n", link(rest, d.o.RunURL))
+		break
+	}
+	if len(d.groups) > x.full {
+		b.WriteString("\n")
+	}
+}
+
+// group writes one entry in full.
+func (d *document) group(b *strings.Builder, n int, g Group, x detail) {
+	quote := func(s string) string { return code(s, 120) }
+	fmt.Fprintf(b, "**%d. %s**", n, groupWords(g, quote))
+	if len(g.Kernels) == 1 {
+		b.WriteString(": " + code(g.Kernels[0], 200))
+	}
+	if g.Newly > 0 {
+		if g.Newly == len(g.Kernels) {
+			b.WriteString(" (new)")
+		} else {
+			fmt.Fprintf(b, " (%s of them new)", thousands(g.Newly))
+		}
+	}
+	fmt.Fprintf(b, "<br>\n%s\n", code(g.Title, 300))
+	if g.Verdict.Tested() {
+		d.where(b, g)
+	}
+	d.more(b, g, x)
+}
+
+// more writes what is folded away.
+func (d *document) more(b *strings.Builder, g Group, x detail) {
+	var folded strings.Builder
+	var what []string
+	if text := shorten(g.Excerpt, x.lines, x.width); x.lines > 0 && strings.TrimSpace(text) != "" {
+		what = append(what, "excerpt")
+		if len(g.Kernels) > 1 {
+			fmt.Fprintf(&folded, "On %s:\n\n", code(g.Example, 200))
+		}
+		folded.WriteString(fence("text", text) + "\n")
+	}
+	if len(g.Tests) > 2 {
+		what = append(what, "tests")
+		folded.WriteString("Tests: " + list(g.Tests, 2*x.kernels, func(s string) string { return code(s, 120) }) + "\n\n")
+	}
+	if len(g.Kernels) > 1 {
+		what = append(what, "kernels")
+		folded.WriteString(d.kernelList(g.Kernels, x.kernels))
+	}
+	if log := d.log(*d.ix.kernels[d.ix.at[g.Example]].Kernel); log != "" {
+		what = append(what, "console")
+		folded.WriteString("Console: " + log + "\n\n")
+	}
+	if c := d.command(g.Example); c != "" && g.Verdict != Missing {
+		what = append(what, "how to reproduce")
+		folded.WriteString("To reproduce:\n\n" + fence("sh", c) + "\n")
+	}
+	if len(what) > 0 {
+		fmt.Fprintf(b, "<details><summary>%s</summary>\n\n%s</details>\n\n", strings.Join(what, ", "), folded.String())
+	} else {
+		b.WriteString("\n")
+	}
+}
+
+// where writes on which kernels a failure is, and what these have in common.
+func (d *document) where(b *strings.Builder, g Group) {
+	quote := func(s string) string { return code(s, 120) }
+	const most = 30 // distributions
+	for i, bd := range g.Boundaries {
+		if i == most {
+			fmt.Fprintf(b, "- and on %s\n", count(len(g.Boundaries)-i, "more distribution"))
+			break
+		}
+		name := word(bd.Distro, code)
+		if bd.Flavour != "" {
+			name += " " + quote(bd.Flavour)
+		}
+		fmt.Fprintf(b, "- %s: %s\n", name, bd.Text(quote))
+	}
+	if len(g.Common) > 0 {
+		var words []string
+		for _, t := range g.Common {
+			words = append(words, t.Words(quote))
+		}
+		unlike := plural(g.Unlike, "the one that passes", "the "+thousands(g.Unlike)+" that pass")
+		if len(g.Kernels) == 1 {
+			fmt.Fprintf(b, "- unlike %s: %s\n", unlike, strings.Join(words, ", "))
+		} else {
+			fmt.Fprintf(b, "- common to all %s, unlike %s: %s\n", thousands(len(g.Kernels)), unlike, strings.Join(words, ", "))
+		}
+	}
+	b.WriteString("\n")
+}
+
+// list is names in one line, at most a number of them.
+func list(names []string, most int, quote func(string) string) string {
+	var words []string
+	for _, n := range names[:min(len(names), max(1, most))] {
+		words = append(words, quote(n))
+	}
+	s := strings.Join(words, ", ")
+	if rest := len(names) - len(words); rest > 0 {
+		s += " and " + thousands(rest) + " more"
+	}
+	return s
+}
+
+// kernelList names kernels by distribution, at most a number of them in all.
+func (d *document) kernelList(ids []string, most int) string {
+	var b strings.Builder
+	for from := 0; from < len(ids); {
+		distro, _ := splitID(ids[from])
+		to := from
+		var names []string
+		for to < len(ids) {
+			dd, name := splitID(ids[to])
+			if dd != distro {
+				break
+			}
+			if d.short[ids[to]] {
+				name, _, _ = strings.Cut(name, "__")
+			}
+			names = append(names, name)
+			to++
+		}
+		if most <= 0 {
+			fmt.Fprintf(&b, "and %s more\n\n", thousands(len(ids)-from))
+			break
+		}
+		fmt.Fprintf(&b, "%s: %s\n\n", word(distro, code), list(names, most, func(s string) string { return code(s, 160) }))
+		most -= len(names)
+		from = to
+	}
+	return b.String()
+}
+
+// log is where a kernel's console is to be found.
+func (d *document) log(k Kernel) string {
+	if k.Console == "" {
+		return ""
+	}
+	path := code(k.Console, 300)
+	if d.o.Log == nil {
+		return path
+	}
+	return link(path, d.o.Log(k))
+}
+
+// safeID are ids that a shell and a glob take as they are.
+var safeID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]{0,299}$`)
+
+func (d *document) command(id string) string {
+	if d.o.Command == "" || !safeID.MatchString(id) {
+		return ""
+	}
+	return d.o.Command + " --kernel '" + id + "'"
+}

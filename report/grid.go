@@ -1,0 +1,144 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// grid counts kernels by distribution and series.
+type grid struct {
+	distros []string // sorted
+	series  []string // ascending, noSeries last
+	cells   map[[2]string]tally
+	total   tally
+}
+
+func (ix *index) grid() grid {
+	g := grid{cells: map[[2]string]tally{}, total: tallyOf(ix.m)}
+	versions := map[string]version{}
+	for _, e := range ix.kernels {
+		series := e.version.series()
+		if _, ok := versions[series]; !ok {
+			versions[series] = version{}
+			if series != noSeries {
+				versions[series] = version{base: e.version.base[:2]}
+			}
+		}
+		if !slices.Contains(g.distros, e.distro) {
+			g.distros = append(g.distros, e.distro)
+		}
+		c := g.cells[[2]string{e.distro, series}]
+		c.all++
+		switch {
+		case e.Verdict == Pass:
+			c.pass++
+		case e.Verdict.Tested():
+			c.fail++
+		default:
+			c.untested++
+		}
+		g.cells[[2]string{e.distro, series}] = c
+	}
+	g.series = slices.SortedFunc(maps.Keys(versions), func(a, b string) int {
+		if a == noSeries || b == noSeries {
+			return compareOK(a != noSeries, b != noSeries)
+		}
+		return versions[a].compareTo(versions[b])
+	})
+	return g
+}
+
+// maxColumns is what fits a comment's width.
+const maxColumns = 12
+
+// write writes the grid: distributions down and series across, or the other way
+// round where there are many series.
+func (g grid) write(b *strings.Builder, rows int) {
+	if len(g.distros) == 0 {
+		return
+	}
+	down, across := g.distros, g.series
+	at := func(row, column string) tally { return g.cells[[2]string{row, column}] }
+	corner := "distribution"
+	plain := func(s string) string { return s }
+	name := func(s string) string { return word(s, cell) }
+	downName, acrossName := name, plain
+	if len(g.series) > maxColumns && len(g.series) > len(g.distros) {
+		down, across = across, down
+		at = func(row, column string) tally { return g.cells[[2]string{column, row}] }
+		corner, downName, acrossName = "series", plain, name
+	}
+	columns := len(across)
+	if columns > maxColumns {
+		columns = maxColumns - 1
+	}
+	b.WriteString("| " + corner + " |")
+	for _, c := range across[:columns] {
+		b.WriteString(" " + acrossName(c) + " |")
+	}
+	if columns < len(across) {
+		fmt.Fprintf(b, " %d more |", len(across)-columns)
+	}
+	b.WriteString("\n|:--|" + strings.Repeat(":-:|", min(len(across), columns+1)) + "\n")
+	line := func(title string, rows []string) {
+		b.WriteString("| " + title + " |")
+		sum := func(columns []string) {
+			var t tally
+			for _, r := range rows {
+				for _, c := range columns {
+					x := at(r, c)
+					t.all, t.pass, t.fail, t.untested = t.all+x.all, t.pass+x.pass, t.fail+x.fail, t.untested+x.untested
+				}
+			}
+			b.WriteString(" " + t.cell() + " |")
+		}
+		for i := range columns {
+			sum(across[i : i+1])
+		}
+		if columns < len(across) {
+			sum(across[columns:])
+		}
+		b.WriteString("\n")
+	}
+	shown := len(down)
+	if shown > rows {
+		shown = rows - 1
+	}
+	for i := range shown {
+		line(downName(down[i]), down[i:i+1])
+	}
+	if shown < len(down) {
+		line(fmt.Sprintf("%d more", len(down)-shown), down[shown:])
+	}
+	b.WriteString("\n")
+	var legend []string
+	if g.total.fail > 0 {
+		legend = append(legend, "❌ 2/9: 2 of 9 fail")
+	}
+	if g.total.untested > 0 {
+		legend = append(legend, "⚠️ 2/9: 2 of 9 were not tested")
+	}
+	if len(legend) > 0 {
+		b.WriteString("<sub>" + strings.Join(legend, " · ") + "</sub>\n\n")
+	}
+}
+
+// cell is "✅ 14", "❌ 3/14" for 3 of 14 that fail, "⚠️ 2/14" not tested.
+func (t tally) cell() string {
+	if t.all == 0 {
+		return ""
+	}
+	if t.pass == t.all {
+		return "✅ " + thousands(t.all)
+	}
+	var s []string
+	if t.fail > 0 {
+		s = append(s, fmt.Sprintf("❌ %s/%s", thousands(t.fail), thousands(t.all)))
+	}
+	if t.untested > 0 {
+		s = append(s, fmt.Sprintf("⚠️ %s/%s", thousands(t.untested), thousands(t.all)))
+	}
+	return strings.Join(s, " ")
+}

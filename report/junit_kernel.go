@@ -1,0 +1,219 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
+)
+
+// fill is how much of a kernel is written.
+type fill struct {
+	excerpt int  // bytes of all outputs
+	passes  bool // the tests that passed, one by one
+	tests   int  // that are written one by one; the worst come first
+}
+
+var fills = []fill{
+	{maxJUnitExcerpt, true, 1 << 30},
+	{8 << 10, true, 1 << 30},
+	{1 << 10, true, 1 << 30},
+	{1 << 10, false, 1 << 30},
+	{1 << 10, false, 100},
+	{512, false, 5},
+	{256, false, 0},
+}
+
+// kernel is a kernel's suite and its XML, of at most room bytes when
+// leaving things out can make it so.
+func (j *junitWriter) kernel(k *Kernel, id, room int) (s *junitSuite, b []byte, err error) {
+	for i, f := range fills {
+		// Names and markup alone take some 90 bytes for a test.
+		if i < len(fills)-1 && (f.passes && len(k.Tests)*90 > room) {
+			continue
+		}
+		s = j.suite(k, id, f)
+		if b, err = encodeSuite(s); err != nil || len(b) <= room {
+			return s, b, err
+		}
+	}
+	return s, b, nil
+}
+
+func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
+	m := j.m
+	distro, name := splitID(k.ID)
+	s := &junitSuite{}
+	s.Testsuite.Name, s.ID = junitText(k.ID), id
+	s.Testsuite.Time = junitTime(time.Duration(k.Phases["vm"]))
+	if !m.At.IsZero() {
+		s.SetTimestamp(m.At.UTC())
+	}
+	for _, p := range []struct{ name, value string }{
+		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"digest", k.Digest},
+		{"verdict", k.Verdict.String()}, {"console", k.Console},
+	} {
+		if p.value != "" {
+			s.AddProperty(p.name, junitText(p.value))
+		}
+	}
+	if k.Attempts > 1 {
+		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
+	}
+	class := "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name)
+	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}, reason: j.reason}
+
+	// The kernel's own case comes first, where the tests do not tell it all.
+	failed := 0
+	for _, t := range k.Tests {
+		if testVerdict(t) == testFail {
+			failed++
+		}
+	}
+	explained := k.Verdict == Pass && len(k.Tests) > 0 && f.passes || k.Verdict == Fail && failed > 0 && f.tests > 0
+	if !explained || k.Attempts > 1 {
+		c.kernel(k, explained)
+	}
+	for _, t := range k.Tests {
+		if testVerdict(t) == testFail {
+			c.test(t)
+		}
+	}
+	for _, t := range k.Tests {
+		if testVerdict(t) != testFail {
+			c.test(t)
+		}
+	}
+	c.finish()
+	return s
+}
+
+// cases fills a suite.
+type cases struct {
+	suite *junitSuite
+	class string
+	fill
+	reason  func(output string) reason
+	left    int // bytes of outputs that may follow
+	names   map[string]int
+	omitted [3]int // tests that are not written: passed, failed, skipped
+	cut     int    // outputs that are not whole
+}
+
+func (c *cases) one(name string, took time.Duration) junitCase {
+	name = junitText(name)
+	if name == "" {
+		name = "(no name)"
+	}
+	// Of tests with one name GitLab shows the first only.
+	c.names[name]++
+	if n := c.names[name]; n > 1 {
+		name = fmt.Sprintf("%s #%d", name, n)
+	}
+	return junitCase{Testcase: junit.Testcase{Classname: c.class, Name: name, Time: junitTime(took)}}
+}
+
+// output is text as far as there is room for it.
+func (c *cases) output(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	if c.left < 100 {
+		c.cut++
+		return ""
+	}
+	out := junitLines(text, c.left)
+	if len(text) > c.left {
+		c.cut++
+	}
+	c.left -= len(out)
+	return out
+}
+
+// kernel is the case of the kernel as a whole. explained: its tests tell what
+// is wrong, and this is about its attempts alone.
+func (c *cases) kernel(k *Kernel, explained bool) {
+	tc := c.one("kernel", time.Duration(k.Phases["vm"]))
+	title, excerpt := "no reason is known", ""
+	if k.Cause != nil {
+		title, excerpt = k.Cause.Title, k.Cause.Excerpt
+	}
+	switch {
+	case k.Verdict == Pass || explained:
+	case k.Verdict == Fail:
+		tc.Failure = &junit.Result{Message: junitText(title), Type: k.Verdict.String(), Data: c.output(excerpt)}
+	default: // crash, timeout and whatever was not tested; a verdict that is not known as well
+		tc.Error = &junit.Result{Message: junitText(k.Verdict.String() + ": " + title), Type: k.Verdict.String(), Data: c.output(excerpt)}
+	}
+	const most = 10
+	for n := 1; n < k.Attempts && n <= most; n++ {
+		again := junitRerun{Type: Infra.String(), Message: fmt.Sprintf("attempt %d of %d gave no result", n, k.Attempts)}
+		if console, ok := strings.CutSuffix(k.Console, ".txt"); ok {
+			again.Message += junitText("; its console: " + console + fmt.Sprintf(".attempt-%d.txt", n))
+		}
+		if tc.Error == nil && tc.Failure == nil {
+			tc.FlakyErrors = append(tc.FlakyErrors, again)
+		} else {
+			tc.RerunErrors = append(tc.RerunErrors, again)
+		}
+	}
+	c.suite.add(tc)
+}
+
+func (c *cases) test(t Test) {
+	v := testVerdict(t)
+	written := len(c.suite.Cases)
+	if v == testPass && !c.passes || written >= c.tests {
+		switch v {
+		case testPass:
+			c.omitted[0]++
+		case testFail:
+			c.omitted[1]++
+		default:
+			c.omitted[2]++
+		}
+		return
+	}
+	tc := c.one(t.Name, t.Duration)
+	switch v {
+	case testFail:
+		title := c.reason(t.Output).title
+		if title == "" { // it follows from another
+			title = firstLineOf(t.Output)
+		}
+		tc.Failure = &junit.Result{Message: junitText(title), Type: "failed", Data: c.output(t.Output)}
+	case testSkip:
+		tc.Testcase.Skipped = &junit.Result{Message: junitText(firstLineOf(t.Output))}
+	}
+	c.suite.add(tc)
+}
+
+func firstLineOf(s string) string {
+	for l := range strings.Lines(s) {
+		if l = strings.TrimSpace(l); l != "" {
+			return l
+		}
+	}
+	return ""
+}
+
+// finish says what was left out. Failures among it keep the suite from being
+// green.
+func (c *cases) finish() {
+	var words []string
+	if n := c.omitted[0] + c.omitted[1] + c.omitted[2]; n > 0 {
+		words = append(words, fmt.Sprintf("%d tests are left out, the file would be too large: %d passed, %d failed, %d were skipped", n, c.omitted[0], c.omitted[1], c.omitted[2]))
+	}
+	if c.cut > 0 {
+		words = append(words, count(c.cut, "output")+" cut")
+	}
+	if c.omitted[1] > 0 {
+		tc := c.one("further tests", 0)
+		tc.Failure = &junit.Result{Message: fmt.Sprintf("%d more tests failed", c.omitted[1]), Type: "failed"}
+		c.suite.add(tc)
+	}
+	if len(words) > 0 {
+		c.suite.SystemOut = &junit.Output{Data: "bpf-kernel-check: " + strings.Join(words, "; ")}
+	}
+}
