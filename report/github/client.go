@@ -17,7 +17,7 @@ import (
 // Patience. The job waits for GitHub, so all of it is bounded.
 const (
 	totalTime   = 90 * time.Second // for everything that is asked of the API
-	requestTime = 20 * time.Second // for one request
+	requestTime = 15 * time.Second // for one request
 	betweenTime = time.Second      // between writes, as GitHub asks for
 	secondary   = time.Minute      // after a secondary limit without a time, as GitHub asks for
 	maxTries    = 4                // of a request

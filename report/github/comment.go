@@ -22,11 +22,20 @@ type found struct {
 	text string // of an issue
 }
 
-// newest is the one that stands for all: of the latest run, and of these the
-// first. Every writer chooses the same.
+// newest is the one of the latest run.
 func newest(all []found) (best found, ok bool) {
 	for i, f := range all {
-		if i == 0 || f.newer(best.marker) || !best.newer(f.marker) && f.id < best.id {
+		if i == 0 || f.newer(best.marker) {
+			best = f
+		}
+	}
+	return best, len(all) > 0
+}
+
+// first is the one that was made first.
+func first(all []found) (best found, ok bool) {
+	for i, f := range all {
+		if i == 0 || f.id < best.id {
 			best = f
 		}
 	}
@@ -34,10 +43,13 @@ func newest(all []found) (best found, ok bool) {
 }
 
 // comment writes the one comment of this check on a pull request: it makes it
-// or replaces its text in place. GitHub cannot compare and swap, so it looks
-// again after having written: of several comments the newest run's stays, and
-// where a slower writer of an older run has written over this one, it is
-// written again. done says what was done, for people.
+// or replaces its text in place. done says what was done, for people.
+//
+// GitHub cannot compare and swap, so it looks again after having written. Of
+// several comments the first counts: whoever makes one and then looks sees all
+// that were made before, so all agree on it, and any other may be deleted by
+// anyone. Where a slower writer of an older run has written over this one, it
+// is written again.
 func (p *publisher) comment(ctx context.Context, pr int) (done string, err error) {
 	if moved, err := p.moved(ctx, pr); err != nil || moved != "" {
 		return moved, err
@@ -64,21 +76,21 @@ func (p *publisher) comment(ctx context.Context, pr int) (done string, err error
 				all = append(all, f)
 			}
 		}
-		best, ok := newest(all)
-		if ok && tried && !mine.newer(best.marker) {
-			p.deleteOthers(ctx, all, best.id)
+		the, exists := first(all)
+		if last, ok := newest(all); ok && last.newer(mine) {
+			p.deleteBut(ctx, made, the.id)
+			return fmt.Sprintf("the comment on #%d is of the newer run %d and stays", pr, last.Run), nil
 		}
-		switch {
-		case ok && best.newer(mine):
-			return fmt.Sprintf("the comment on #%d is of the newer run %d and stays", pr, best.Run), nil
-		case ok && tried && best.marker == mine:
+		if exists && tried && the.marker == mine {
+			p.deleteBut(ctx, all, the.id)
 			return fmt.Sprintf("commented on #%d", pr), nil
 		}
 		tried = true
-		if ok {
-			err = p.editComment(ctx, best.id, body)
+		if exists {
+			err = p.editComment(ctx, the.id, body)
 			if status(err) == http.StatusNotFound {
 				err = nil // someone deleted it since: the next round makes one
+				made = slices.DeleteFunc(made, func(f found) bool { return f.id == the.id })
 			}
 		} else {
 			var c *gh.IssueComment
@@ -143,9 +155,9 @@ func (p *publisher) editComment(ctx context.Context, id int64, body string) erro
 	})
 }
 
-// deleteOthers deletes one's own comments but one. The others may do the same
-// at this moment.
-func (p *publisher) deleteOthers(ctx context.Context, all []found, but int64) {
+// deleteBut deletes one's own comments but one. Another run may do the same at
+// this moment.
+func (p *publisher) deleteBut(ctx context.Context, all []found, but int64) {
 	for _, f := range all {
 		if f.id == but {
 			continue

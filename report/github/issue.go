@@ -30,15 +30,15 @@ func (p *publisher) track(ctx context.Context) (done string, err error) {
 	if last, ok := newest(all); ok && last.newer(mine) {
 		return fmt.Sprintf("issue #%d is of the newer run %d and stays", last.id, last.Run), nil
 	}
-	first, ok := firstOpen(all)
+	the, ok := firstOpen(all)
 	green := p.content.Verdict == report.Pass
 	switch {
 	case green && !ok:
 		return "", nil
 	case green:
-		return fmt.Sprintf("closed issue #%d", first.id), p.closeIssue(ctx, first, mine)
+		return fmt.Sprintf("closed issue #%d", the.id), p.closeIssue(ctx, the, mine)
 	case ok:
-		return fmt.Sprintf("commented on issue #%d", first.id), p.repeat(ctx, first, mine)
+		return fmt.Sprintf("commented on issue #%d", the.id), p.repeat(ctx, the, mine)
 	}
 	number, author, err := p.openIssue(ctx, mine)
 	if err != nil {
@@ -48,27 +48,22 @@ func (p *publisher) track(ctx context.Context) (done string, err error) {
 	if all, err = p.issues(ctx, author); err != nil {
 		return "", err
 	}
-	if first, ok = firstOpen(all); !ok || first.id >= number {
+	if the, ok = firstOpen(all); !ok || the.id >= number {
 		return fmt.Sprintf("opened issue #%d", number), nil
 	}
 	if err := p.setIssue(ctx, number, &gh.IssueRequest{State: gh.String("closed"), StateReason: gh.String("not_planned")}); err != nil {
 		return "", err
 	}
-	if first.newer(mine) {
-		return fmt.Sprintf("issue #%d is of the newer run %d and stays", first.id, first.Run), nil
+	if the.newer(mine) {
+		return fmt.Sprintf("issue #%d is of the newer run %d and stays", the.id, the.Run), nil
 	}
-	return fmt.Sprintf("commented on issue #%d", first.id), p.repeat(ctx, first, mine)
+	return fmt.Sprintf("commented on issue #%d", the.id), p.repeat(ctx, the, mine)
 }
 
-// firstOpen is the open issue with the lowest number. Every writer chooses the
-// same.
-func firstOpen(all []found) (first found, ok bool) {
-	for _, f := range all {
-		if f.open && (!ok || f.id < first.id) {
-			first, ok = f, true
-		}
-	}
-	return first, ok
+// firstOpen is the open issue with the lowest number, which counts when there
+// are several.
+func firstOpen(all []found) (found, bool) {
+	return first(slices.DeleteFunc(slices.Clone(all), func(f found) bool { return !f.open }))
 }
 
 // issues lists the tracking issues of this check that the token's owner opened.
