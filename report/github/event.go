@@ -34,29 +34,33 @@ type head struct {
 
 // payload is what is needed of an event.
 type payload struct {
-	Repository *struct {
-		FullName      string `json:"full_name"`
-		DefaultBranch string `json:"default_branch"`
-	} `json:"repository"`
-	PullRequest *struct {
-		Number int64 `json:"number"`
-		Head   struct {
-			SHA string `json:"sha"`
-		} `json:"head"`
-	} `json:"pull_request"`
-	WorkflowRun *struct {
-		ID             int64  `json:"id"`
-		RunAttempt     int64  `json:"run_attempt"`
-		Event          string `json:"event"`
-		HeadSHA        string `json:"head_sha"`
-		HeadBranch     string `json:"head_branch"`
-		HeadRepository *struct {
-			FullName string `json:"full_name"`
-			Owner    struct {
-				Login string `json:"login"`
-			} `json:"owner"`
-		} `json:"head_repository"`
-	} `json:"workflow_run"`
+	Repository  *repository  `json:"repository"`
+	PullRequest *pullRequest `json:"pull_request"`
+	WorkflowRun *workflowRun `json:"workflow_run"`
+}
+
+type repository struct {
+	FullName      string `json:"full_name"`
+	DefaultBranch string `json:"default_branch"`
+	Owner         struct {
+		Login string `json:"login"`
+	} `json:"owner"`
+}
+
+type pullRequest struct {
+	Number int64 `json:"number"`
+	Head   struct {
+		SHA string `json:"sha"`
+	} `json:"head"`
+}
+
+type workflowRun struct {
+	ID             int64       `json:"id"`
+	RunAttempt     int64       `json:"run_attempt"`
+	Event          string      `json:"event"`
+	HeadSHA        string      `json:"head_sha"`
+	HeadBranch     string      `json:"head_branch"`
+	HeadRepository *repository `json:"head_repository"`
 }
 
 // readOrigin finds out what is published and for what. An error names the file.
@@ -119,7 +123,10 @@ func (o origin) apply(event []byte, ref string) (origin, error) {
 	if isPullRequest(o.event) {
 		o.main = false
 	}
-	return o, o.check()
+	if err := o.check(); err != nil {
+		return origin{}, err
+	}
+	return o, nil
 }
 
 func (o origin) check() error {

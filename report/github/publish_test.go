@@ -123,7 +123,7 @@ func bodies(f *fake) []string {
 
 func want(t *testing.T, what string, got, want any) {
 	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(issueRow{}), cmp.Comparer(func(a, b marker) bool { return a == b })); d != "" {
 		t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
