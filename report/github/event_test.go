@@ -103,6 +103,13 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+func TestRunURL(t *testing.T) {
+	want(t, "of a pull request", job(t, "pull_request", pullEvent).RunURL(), "https://github.com/octo/probe/actions/runs/500/attempts/2")
+	want(t, "of a fork's run", job(t, "workflow_run", runEvent("pull_request", "mallory/probe", "x")).RunURL(), "https://github.com/octo/probe/actions/runs/300/attempts/4")
+	want(t, "of a bad event", job(t, "pull_request", "{}").RunURL(), "")
+	want(t, "of no job", Env{}.RunURL(), "")
+}
+
 func TestEventFileTooLarge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "event.json")
 	if err := os.WriteFile(path, []byte(strings.Repeat(" ", 100)), 0o644); err != nil {

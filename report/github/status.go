@@ -33,7 +33,18 @@ func state(v report.Verdict) string {
 	}
 }
 
-// runURL is the page of the run whose result this is.
-func (p *publisher) runURL() string {
-	return fmt.Sprintf("%s/%s/%s/actions/runs/%d/attempts/%d", p.cfg.Env.Server, p.api.owner, p.api.repo, p.origin.run, p.origin.attempt)
+func (p *publisher) runURL() string { return p.cfg.Env.runURL(p.origin) }
+
+func (e Env) runURL(o origin) string {
+	return fmt.Sprintf("%s/%s/%s/actions/runs/%d/attempts/%d", e.Server, e.Owner, e.Repo, o.run, o.attempt)
+}
+
+// RunURL is the page of the run whose result is published: this one, or the
+// one that a workflow_run event is about. Empty: it is not known.
+func (e Env) RunURL() string {
+	o, err := readOrigin(e)
+	if err != nil || e.Server == "" || e.Owner == "" || o.run == 0 {
+		return ""
+	}
+	return e.runURL(o)
 }

@@ -16,6 +16,10 @@ const (
 	maxSummary     = 1 << 20 // bytes of a step's job summary; one more and all of it is lost
 )
 
+// MaxBody is how many characters (UTF-16 code units) of a Content's Body are
+// sure not to be cut: GitHub's limit without the marker and some room.
+const MaxBody = maxComment - maxMarker
+
 // units is a text's length as the strictest counts it: in UTF-16.
 func units(s string) int {
 	n := 0

@@ -46,6 +46,14 @@ func TestMarker(t *testing.T) {
 	}
 }
 
+// The longest marker leaves the room that is promised.
+func TestMaxBody(t *testing.T) {
+	m := marker{kindComment, strings.Repeat("<", 100), 1<<63 - 1, 1<<31 - 1, strings.Repeat("a", 64)}
+	if _, ok := parseMarker(m.String()); !ok || units(m.String()) > maxComment-MaxBody-100 {
+		t.Errorf("a marker of %d characters", units(m.String()))
+	}
+}
+
 func TestNewer(t *testing.T) {
 	order := []marker{{Run: 1, Attempt: 1}, {Run: 1, Attempt: 2}, {Run: 2, Attempt: 1}, {Run: 10, Attempt: 1}}
 	for i, a := range order {
