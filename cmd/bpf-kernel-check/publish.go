@@ -113,7 +113,7 @@ func readContent(dir string) (github.Content, int, error) {
 			Outputs:     outputs(report.Missing, 0, 0, 0),
 		}, report.ExitNotTested, err
 	}
-	passed, failed, untested := tally(m)
+	passed, failed, untested := numbers(m)
 	verdict, code := judge(m)
 	return github.Content{
 		Verdict: verdict, Body: body, Summary: body,
@@ -136,8 +136,8 @@ func judge(m report.Merged) (report.Verdict, int) {
 	}
 }
 
-// tally counts kernels by what became of them.
-func tally(m report.Merged) (passed, failed, untested int) {
+// numbers counts kernels by what became of them.
+func numbers(m report.Merged) (passed, failed, untested int) {
 	for _, k := range m.Kernels {
 		switch {
 		case k.Verdict == report.Pass:

@@ -63,7 +63,7 @@ func readCapped(path string, limit int64) ([]byte, error) {
 
 // statusDescription is the result in one line.
 func statusDescription(m report.Merged) string {
-	passed, failed, untested := tally(m)
+	passed, failed, untested := numbers(m)
 	s := fmt.Sprintf("%d of %d kernels pass", passed, len(m.Kernels))
 	if failed > 0 {
 		s += fmt.Sprintf(", %d fail", failed)
