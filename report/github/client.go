@@ -52,7 +52,10 @@ func newAPI(e Env, transport http.RoundTripper) (*api, error) {
 	}
 	client.BaseURL = base
 	client.UserAgent = "bpf-kernel-check"
-	return &api{Client: client, owner: e.Owner, repo: e.Repo, graphql: e.GraphQL}, nil
+	// https://api.github.com/graphql, or https://HOST/api/graphql of a server
+	// whose REST API is at https://HOST/api/v3.
+	graphql := strings.TrimSuffix(base.String(), "v3/") + "graphql"
+	return &api{Client: client, owner: e.Owner, repo: e.Repo, graphql: graphql}, nil
 }
 
 // cappedAnswers ends an answer that is too long to be one with an error.
@@ -237,10 +240,11 @@ func (a *api) viewer(ctx context.Context) (string, error) {
 		login = user.GetLogin()
 		return err
 	})
-	if status(err) != http.StatusForbidden || a.graphql == "" {
+	if status(err) != http.StatusForbidden {
 		return login, err
 	}
-	// Tokens of GitHub apps, that of Actions among them, may not ask so.
+	// Tokens of GitHub apps, that of Actions among them, may not ask so, and
+	// the REST API tells them in no other way.
 	err = a.do(ctx, read, func(ctx context.Context) error {
 		req, err := a.NewRequest(http.MethodPost, a.graphql, map[string]string{"query": "{viewer{login}}"})
 		if err != nil {

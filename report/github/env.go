@@ -13,7 +13,6 @@ import (
 type Env struct {
 	Actions bool   // whether this is a job of GitHub Actions
 	API     string // such as https://api.github.com
-	GraphQL string // such as https://api.github.com/graphql
 	Server  string // such as https://github.com
 	Owner   string
 	Repo    string
@@ -40,7 +39,6 @@ func ReadEnv(getenv func(string) string) (Env, error) {
 	e := Env{
 		Actions: getenv("GITHUB_ACTIONS") == "true",
 		API:     getenv("GITHUB_API_URL"),
-		GraphQL: getenv("GITHUB_GRAPHQL_URL"),
 		Server:  getenv("GITHUB_SERVER_URL"),
 		Event:   getenv("GITHUB_EVENT_NAME"),
 		Payload: getenv("GITHUB_EVENT_PATH"),
@@ -54,7 +52,7 @@ func ReadEnv(getenv func(string) string) (Env, error) {
 		e.Token = strings.TrimSpace(getenv("GH_TOKEN"))
 	}
 	for _, u := range []struct{ key, value string }{
-		{"GITHUB_API_URL", e.API}, {"GITHUB_GRAPHQL_URL", e.GraphQL}, {"GITHUB_SERVER_URL", e.Server},
+		{"GITHUB_API_URL", e.API}, {"GITHUB_SERVER_URL", e.Server},
 	} {
 		if u.value == "" {
 			continue

@@ -110,6 +110,21 @@ func TestRunURL(t *testing.T) {
 	want(t, "of no job", Env{}.RunURL(), "")
 }
 
+func TestGraphQLAddress(t *testing.T) {
+	for rest, want := range map[string]string{
+		"https://api.github.com":      "https://api.github.com/graphql",
+		"https://api.github.com/":     "https://api.github.com/graphql",
+		"https://ghe.example/api/v3":  "https://ghe.example/api/graphql",
+		"http://127.0.0.1:8080":       "http://127.0.0.1:8080/graphql",
+		"https://ghe.example/api/v3/": "https://ghe.example/api/graphql",
+	} {
+		a, err := newAPI(Env{API: rest, Token: "t"}, nil)
+		if err != nil || a.graphql != want || !strings.HasSuffix(a.BaseURL.Path, "/") {
+			t.Errorf("%s: %+v, %v, want %s", rest, a, err, want)
+		}
+	}
+}
+
 func TestEventFileTooLarge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "event.json")
 	if err := os.WriteFile(path, []byte(strings.Repeat(" ", 100)), 0o644); err != nil {
@@ -158,7 +173,6 @@ func TestReadEnv(t *testing.T) {
 	for key, bad := range map[string][]string{
 		"GITHUB_API_URL":     {"api.github.com", "file:///x", "https://", ":"},
 		"GITHUB_SERVER_URL":  {"x"},
-		"GITHUB_GRAPHQL_URL": {"ftp://x/graphql"},
 		"GITHUB_REPOSITORY":  {"octo", "octo/", "/x", "a/b/c", "../x", "a/..", "a b/c", "a/b?x", "a/b%2f"},
 		"GITHUB_RUN_ID":      {"0", "-1", "x", "99999999999999999999"},
 		"GITHUB_RUN_ATTEMPT": {"0", "x", "4294967297"},

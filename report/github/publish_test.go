@@ -37,7 +37,6 @@ func job(t *testing.T, event, payload string) Env {
 	e, err := ReadEnv(vars(map[string]string{
 		"GITHUB_ACTIONS":      "true",
 		"GITHUB_API_URL":      "https://api.github.com",
-		"GITHUB_GRAPHQL_URL":  "https://api.github.com/graphql",
 		"GITHUB_SERVER_URL":   "https://github.com",
 		"GITHUB_REPOSITORY":   "octo/probe",
 		"GITHUB_RUN_ID":       "500",
