@@ -53,6 +53,10 @@ func TestComment(t *testing.T) {
 			have: []commentRow{{2, 7, bot, "> " + mark(400, 1)}, {3, 7, bot, "\n" + mark(400, 1)}},
 			want: []string{"> " + mark(400, 1), "\n" + mark(400, 1), ours}, done: "commented on #7",
 		},
+		"of another kind": {
+			have: []commentRow{{2, 7, bot, strings.Replace(mark(400, 1), kindComment, kindNote, 1)}},
+			want: []string{strings.Replace(mark(400, 1), kindComment, kindNote, 1), ours}, done: "commented on #7",
+		},
 		"another pull request's": {
 			have: []commentRow{{2, 8, bot, mark(400, 1)}},
 			want: []string{mark(400, 1), ours}, done: "commented on #7",

@@ -346,6 +346,12 @@ func (f *fake) handle(r *http.Request, body []byte, header http.Header, params m
 		s := map[string]any{"state": in.State, "context": in.Context, "description": in.Description, "target_url": in.TargetURL}
 		f.statuses = append(f.statuses, s)
 		return http.StatusCreated, f.example("status", s)
+	case "GET commits/" + digits.ReplaceAllString(headSHA, "N") + "/statuses":
+		var list []any
+		for _, s := range slices.Backward(f.statuses) {
+			list = append(list, f.example("status-items", s))
+		}
+		return f.page(r, header, list)
 	case "POST check-runs", "PATCH check-runs/N":
 		if utf8.RuneCountInString(in.Output.Summary) > 65535 || len(in.Output.Annotations) > 50 {
 			f.t.Errorf("a check run with a summary of %d and %d annotations", len(in.Output.Summary), len(in.Output.Annotations))

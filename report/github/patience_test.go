@@ -157,6 +157,9 @@ func TestPatience(t *testing.T) {
 				f := newFake(t)
 				tries := 0
 				f.script = func(method, path string) (int, http.Header, string) {
+					if method == http.MethodGet {
+						return 0, nil, ""
+					}
 					tries++
 					return tt.answer(tries)
 				}

@@ -81,8 +81,7 @@ func Publish(ctx context.Context, cfg Config, content Content) Outcome {
 	}
 	if cfg.Status {
 		p.ask("commit status not set", "statuses: write", func() (string, error) {
-			s := state(content.Verdict)
-			return fmt.Sprintf("status of %.12s: %s", p.origin.sha, s), p.setStatus(ctx, s, content.Status)
+			return p.setStatus(ctx, state(content.Verdict), content.Status)
 		})
 	}
 	if cfg.Comment {
@@ -117,7 +116,7 @@ func Pending(ctx context.Context, cfg Config) Outcome {
 	defer cancel()
 	if p.connect() {
 		p.ask("commit status not set", "statuses: write", func() (string, error) {
-			return fmt.Sprintf("status of %.12s: pending", p.origin.sha), p.setStatus(ctx, "pending", "kernels are being tested")
+			return p.setStatus(ctx, "pending", "kernels are being tested")
 		})
 	}
 	return p.out

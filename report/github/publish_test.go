@@ -207,6 +207,49 @@ func TestStatusStates(t *testing.T) {
 	}
 }
 
+// Of two runs of one commit the newer one's status stays, whichever ends first.
+func TestStatusOfNewerRun(t *testing.T) {
+	const runs = "https://github.com/octo/probe/actions/runs/"
+	for name, tt := range map[string]struct {
+		have [][2]string // name, link; oldest first
+		set  bool
+	}{
+		"none":                 {nil, true},
+		"older":                {[][2]string{{DefaultName, runs + "499/attempts/7"}}, true},
+		"the same":             {[][2]string{{DefaultName, runs + "500/attempts/2"}}, true},
+		"newer run":            {[][2]string{{DefaultName, runs + "501/attempts/1"}}, false},
+		"newer attempt":        {[][2]string{{DefaultName, runs + "500/attempts/3"}}, false},
+		"newer behind others":  {[][2]string{{DefaultName, runs + "501/attempts/1"}, {"arm64", runs + "1/attempts/1"}, {DefaultName, "https://x"}}, false},
+		"another check's":      {[][2]string{{"arm64", runs + "501/attempts/1"}}, true},
+		"of something else":    {[][2]string{{DefaultName, "https://ci.example/501/attempts/1"}}, true},
+		"no number":            {[][2]string{{DefaultName, runs + "x/attempts/1"}}, true},
+		"a number and no more": {[][2]string{{DefaultName, runs + "501"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				for _, s := range tt.have {
+					f.statuses = append(f.statuses, map[string]any{"state": "failure", "context": s[0], "target_url": s[1], "description": "x"})
+				}
+				cfg := pullJob(t)
+				cfg.Status = true
+				out := publish(t, f, cfg, green())
+				done := "status of 6dcb09b5b578: success"
+				if !tt.set {
+					done = "the status of 6dcb09b5b578 is of the newer run 501 and stays"
+					if name == "newer attempt" {
+						done = "the status of 6dcb09b5b578 is of the newer run 500 and stays"
+					}
+				}
+				want(t, "outcome", out, Outcome{Done: []string{done}})
+				if set := len(f.statuses) > len(tt.have); set != tt.set {
+					t.Errorf("statuses: %v", f.statuses)
+				}
+			})
+		})
+	}
+}
+
 func TestStatusDescriptionIsShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)

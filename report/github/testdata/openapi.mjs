@@ -8,6 +8,7 @@ const used = {
   "/user": ["get"],
   [`${repo}/check-runs`]: ["post"],
   [`${repo}/check-runs/{check_run_id}`]: ["patch"],
+  [`${repo}/commits/{ref}/statuses`]: ["get"],
   [`${repo}/issues`]: ["get", "post"],
   [`${repo}/issues/comments/{comment_id}`]: ["patch", "delete"],
   [`${repo}/issues/{issue_number}`]: ["patch"],
