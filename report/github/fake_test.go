@@ -417,7 +417,11 @@ func (f *fake) page(r *http.Request, header http.Header, list []any) (int, any) 
 		page = n
 	}
 	if n, err := strconv.Atoi(q.Get("per_page")); err == nil {
-		size = min(n, 100)
+		size = n
+	}
+	if size > 100 {
+		f.t.Errorf("%s: GitHub gives 100 at a time", r.URL)
+		size = 100
 	}
 	from, to := min((page-1)*size, len(list)), min(page*size, len(list))
 	if to < len(list) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // tracking is a tracking issue's marker line.
@@ -34,6 +36,9 @@ func TestIssue(t *testing.T) {
 	comment := row(3, 400, "open", "")
 	comment.body = mark(400, 1)
 
+	untested := red()
+	untested.Verdict = report.Missing
+
 	for name, tt := range map[string]struct {
 		have    []issueRow
 		content Content
@@ -48,6 +53,15 @@ func TestIssue(t *testing.T) {
 		},
 		"red again": {
 			have: []issueRow{row(3, 499, "open", "")}, content: red(),
+			want:  []issueRow{{3, bot, title, redNow, labels, "open", ""}},
+			notes: stillRed, done: []string{"commented on issue #3"},
+		},
+		"not everything tested": {
+			content: untested,
+			want:    []issueRow{{1001, bot, title, redNow, labels, "open", ""}}, done: []string{"opened issue #1001"},
+		},
+		"not everything tested is not green": {
+			have: []issueRow{row(3, 499, "open", "")}, content: untested,
 			want:  []issueRow{{3, bot, title, redNow, labels, "open", ""}},
 			notes: stillRed, done: []string{"commented on issue #3"},
 		},

@@ -220,6 +220,12 @@ func TestNothingWorks(t *testing.T) {
 				if d := time.Since(start); d > totalTime {
 					t.Errorf("it took %s", d)
 				}
+				if n := f.asked("POST /repos/octo/probe/issues"); (name == "500" || name == "junk") && n > 1 {
+					t.Errorf("the issue may have been opened %d times", n)
+				}
+				if n := len(f.requests); name == "no end of pages" && n > 20 {
+					t.Errorf("%d requests", n)
+				}
 				all := append(out.Warnings, out.Done...)
 				if len(all) != 4 {
 					t.Errorf("%d lines: %q", len(all), all)
@@ -232,6 +238,25 @@ func TestNothingWorks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An issue that may have been opened is not opened again: the next run finds it.
+func TestIssueThatMayHaveBeenOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.script = func(method, path string) (int, http.Header, string) {
+			if method == http.MethodPost && strings.HasSuffix(path, "/issues") {
+				return 502, nil, ""
+			}
+			return 0, nil, ""
+		}
+		cfg := nightJob(t)
+		cfg.Issue = true
+		want(t, "outcome", publish(t, f, cfg, red()), Outcome{Warnings: []string{"tracking issue not kept: 502 "}})
+		if n := f.asked("POST /repos/octo/probe/issues"); n != 1 {
+			t.Errorf("sent %d times", n)
+		}
+	})
 }
 
 // A comment that was made though the answer said otherwise is not made twice.
@@ -261,6 +286,9 @@ func TestCreateThatMayHaveHappened(t *testing.T) {
 					cfg.Comment = true
 					want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{"commented on #7"}})
 					want(t, "comments", bodies(f), []string{mark(500, 2) + red().Body})
+					if happened && posts != 1 || posts > 2 {
+						t.Errorf("it was sent %d times", posts)
+					}
 					time.Sleep(time.Minute)
 				})
 			})
