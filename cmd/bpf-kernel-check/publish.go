@@ -1,0 +1,152 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
+)
+
+func (c *command) publishCommand() *cobra.Command {
+	var cfg github.Config
+	var pending bool
+	cmd := &cobra.Command{
+		Use:   "publish [DIR]",
+		Short: "Show a merged result on GitHub",
+		Long: `publish takes what merge wrote to DIR (the working directory otherwise) and
+shows it on GitHub: always in the job's summary, error annotations and outputs,
+and where the flags say so. The token comes from GITHUB_TOKEN.
+
+What GitHub does not take is a warning. The exit code is that of the result,
+and never depends on GitHub.`,
+		Example: `  bpf-kernel-check publish --pending
+  bpf-kernel-check publish out --comment --status
+  bpf-kernel-check publish out --issue --name nightly`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := github.CheckName(cfg.Name); err != nil {
+				return usagef("--name: %w", err)
+			}
+			if pending && (len(args) > 0 || cfg.Comment || cfg.Status || cfg.CheckRun || cfg.Issue) {
+				return usagef("--pending sets the commit status at the start of a run and nothing else: give it alone, or with --name")
+			}
+			cfg.Env, cfg.EnvError = github.ReadEnv(c.getenv)
+			cfg.Log, cfg.Random, cfg.Transport = c.stdout, rand.Reader, http.DefaultTransport
+			if pending {
+				return c.say(cfg.Env, github.Pending(cmd.Context(), cfg))
+			}
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			content, code, readErr := readContent(dir)
+			if err := c.say(cfg.Env, github.Publish(cmd.Context(), cfg, content)); err != nil {
+				return err
+			}
+			if readErr != nil {
+				return readErr
+			}
+			if code != report.ExitPass {
+				return exitError(code)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Name, "name", github.DefaultName, "of this check; tells several checks of one repository apart")
+	f.BoolVar(&cfg.Comment, "comment", false, "keep one comment on the pull request up to date")
+	f.BoolVar(&cfg.Status, "status", false, "set the commit status of the head commit")
+	f.BoolVar(&cfg.CheckRun, "check-run", false, "make a check run with annotations")
+	f.BoolVar(&cfg.Issue, "issue", false, "on the default branch: open an issue when not all is green, close it when it is")
+	f.BoolVar(&pending, "pending", false, "set the commit status to pending, for the start of a run")
+	return cmd
+}
+
+// say prints what was published and what was not.
+func (c *command) say(env github.Env, out github.Outcome) error {
+	for _, line := range out.Done {
+		fmt.Fprintln(c.stdout, line)
+	}
+	for _, line := range out.Warnings {
+		if !env.Actions {
+			fmt.Fprintln(c.stderr, "bpf-kernel-check: warning: "+line)
+			continue
+		}
+		if err := github.Warn(c.stdout, "bpf-kernel-check", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readContent reads what merge wrote. Where that cannot be read, the content
+// says so: a status must not stay pending, nor a comment of an older commit
+// green.
+func readContent(dir string) (github.Content, int, error) {
+	path := filepath.Join(dir, reportName)
+	m, err := readMerged(path)
+	var body string
+	if err == nil {
+		body, err = readMarkdown(filepath.Join(dir, markdownName))
+	}
+	outputs := func(verdict report.Verdict, passed, failed, untested int) []github.Output {
+		return []github.Output{
+			{Name: "verdict", Value: verdict.String()},
+			{Name: "passed", Value: strconv.Itoa(passed)},
+			{Name: "failed", Value: strconv.Itoa(failed)},
+			{Name: "not-tested", Value: strconv.Itoa(untested)},
+			{Name: "report", Value: path},
+			{Name: "junit", Value: filepath.Join(dir, junitName)},
+		}
+	}
+	if err != nil {
+		text := "no result: merge left no report that can be read"
+		return github.Content{
+			Verdict: report.Missing, Body: text, Summary: text, Status: text,
+			Annotations: []github.Annotation{{Title: "bpf-kernel-check: no result", Message: err.Error()}},
+			Outputs:     outputs(report.Missing, 0, 0, 0),
+		}, report.ExitNotTested, err
+	}
+	passed, failed, untested := numbers(m)
+	verdict, code := judge(m)
+	return github.Content{
+		Verdict: verdict, Body: body, Summary: body,
+		Status:      statusDescription(m),
+		Annotations: annotations(m),
+		Outputs:     outputs(verdict, passed, failed, untested),
+	}, code, nil
+}
+
+// judge takes the worse of what the report says and what its kernels say.
+func judge(m report.Merged) (report.Verdict, int) {
+	code := report.ExitCode(m.Kernels)
+	switch {
+	case code == report.ExitFail || m.Verdict == report.Fail:
+		return report.Fail, report.ExitFail
+	case code == report.ExitPass && m.Verdict == report.Pass && len(m.Refusals) == 0:
+		return report.Pass, report.ExitPass
+	default:
+		return report.Missing, report.ExitNotTested
+	}
+}
+
+// numbers counts kernels by what became of them.
+func numbers(m report.Merged) (passed, failed, untested int) {
+	for _, k := range m.Kernels {
+		switch {
+		case k.Verdict == report.Pass:
+			passed++
+		case k.Verdict.Tested():
+			failed++
+		default:
+			untested++
+		}
+	}
+	return passed, failed, untested
+}

@@ -1,0 +1,131 @@
+package github
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sethvargo/go-githubactions"
+)
+
+const (
+	maxErrors  = 10   // error annotations that the runner keeps of a step
+	maxMessage = 4000 // bytes of an annotation's message
+)
+
+// Annotation is an error that GitHub shows beside the code.
+type Annotation struct {
+	Title   string // one line
+	Message string
+}
+
+// Output is one output of the step. Values may be of any text.
+type Output struct{ Name, Value string }
+
+// annotate writes error annotations as workflow commands; the last of them
+// counts those for which there is no room.
+func annotate(w io.Writer, all []Annotation) error {
+	shown := all
+	if len(all) > maxErrors {
+		shown = append(all[:maxErrors-1:maxErrors-1], Annotation{
+			Title:   fmt.Sprintf("%d further errors", len(all)-maxErrors+1),
+			Message: "The job summary has all of them.",
+		})
+	}
+	for _, a := range shown {
+		if err := command(w, "error", a.Title, a.Message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Warn writes a warning annotation as a workflow command.
+func Warn(w io.Writer, title, message string) error { return command(w, "warning", title, message) }
+
+func command(w io.Writer, name, title, message string) error {
+	c := githubactions.Command{
+		Name:       name,
+		Message:    cutBytes(clean(message), maxMessage),
+		Properties: githubactions.CommandProperties{"title": clip(title, 250)},
+	}
+	_, err := fmt.Fprintln(w, c.String())
+	return err
+}
+
+// Fence makes the runner take what is written to w from now on for text, even
+// what looks like a workflow command, until stop is called. Anything that a
+// guest says belongs behind it. The word that ends it comes from random.
+func Fence(w io.Writer, random io.Reader) (stop func() error, err error) {
+	word, err := randomWord(random)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(w, "::stop-commands::%s\n", word); err != nil {
+		return nil, err
+	}
+	return func() error {
+		// On a line of its own, however the text ended.
+		_, err := fmt.Fprintf(w, "\n::%s::\n", word)
+		return err
+	}, nil
+}
+
+// randomWord is a word that nobody can guess.
+func randomWord(random io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "", fmt.Errorf("read random bytes: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// writeOutputs appends outputs to the file of GITHUB_OUTPUT. Each value ends
+// at a random word: go-githubactions ends it at one that everyone knows.
+func writeOutputs(path string, outputs []Output, random io.Reader) error {
+	var b strings.Builder
+	for _, o := range outputs {
+		word, err := randomWord(random)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%s<<%s\n%s\n%s\n", o.Name, word, o.Value, word)
+	}
+	return appendTo(path, b.String())
+}
+
+// writeSummary appends Markdown to the file of GITHUB_STEP_SUMMARY, of which
+// GitHub drops all when it is too long.
+func writeSummary(path, markdown string) error {
+	room := maxSummary
+	if info, err := os.Stat(path); err == nil {
+		room -= int(min(info.Size(), maxSummary))
+	}
+	text := fit(clean(markdown)+"\n", room, octets, "*Cut: report.json has it all.*")
+	if text == "" {
+		return fmt.Errorf("%q is full", path)
+	}
+	return appendTo(path, text)
+}
+
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// cutBytes shortens text to max bytes.
+func cutBytes(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	return strings.ToValidUTF8(s[:max-3], "") + "..."
+}

@@ -1,0 +1,297 @@
+package github
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// mark is a comment's marker line.
+func mark(run int64, attempt int) string {
+	return marker{kindComment, DefaultName, run, attempt, headSHA}.String() + "\n"
+}
+
+const bot = "github-actions[bot]"
+
+func TestComment(t *testing.T) {
+	ours := mark(500, 2) + red().Body
+	other := marker{kindComment, "arm64", 400, 1, headSHA}.String() + "\nof another check"
+	var many []commentRow
+	for i := range 250 {
+		many = append(many, commentRow{int64(i + 1), 7, "alice", "chat"})
+	}
+	for name, tt := range map[string]struct {
+		have  []commentRow
+		setup func(*fake)
+		want  []string // bodies
+		done  string
+	}{
+		"first": {want: []string{ours}, done: "commented on #7"},
+		"update in place": {
+			have: []commentRow{{1, 7, "alice", "hi"}, {2, 7, bot, mark(499, 9) + "old"}, {3, 7, "bob", "ho"}},
+			want: []string{"hi", ours, "ho"}, done: "commented on #7",
+		},
+		"same attempt again": {
+			have: []commentRow{{2, 7, bot, mark(500, 2) + "old"}},
+			want: []string{ours}, done: "commented on #7",
+		},
+		"another check's stays": {
+			have: []commentRow{{2, 7, bot, other}},
+			want: []string{other, ours}, done: "commented on #7",
+		},
+		"somebody else's marker": {
+			have: []commentRow{{2, 7, "mallory", mark(999, 1) + "all green"}},
+			want: []string{mark(999, 1) + "all green", ours}, done: "commented on #7",
+		},
+		"marker that is not at the beginning": {
+			have: []commentRow{{2, 7, bot, "> " + mark(400, 1)}, {3, 7, bot, "\n" + mark(400, 1)}},
+			want: []string{"> " + mark(400, 1), "\n" + mark(400, 1), ours}, done: "commented on #7",
+		},
+		"of another kind": {
+			have: []commentRow{{2, 7, bot, strings.Replace(mark(400, 1), kindComment, kindNote, 1)}},
+			want: []string{strings.Replace(mark(400, 1), kindComment, kindNote, 1), ours}, done: "commented on #7",
+		},
+		"another pull request's": {
+			have: []commentRow{{2, 8, bot, mark(400, 1)}},
+			want: []string{mark(400, 1), ours}, done: "commented on #7",
+		},
+		"newer run": {
+			have: []commentRow{{2, 7, bot, mark(501, 1) + "newer"}},
+			want: []string{mark(501, 1) + "newer"}, done: "the comment on #7 is of the newer run 501 and stays",
+		},
+		"newer attempt": {
+			have: []commentRow{{2, 7, bot, mark(500, 3) + "newer"}},
+			want: []string{mark(500, 3) + "newer"}, done: "the comment on #7 is of the newer run 500 and stays",
+		},
+		"the head moved on": {
+			have:  []commentRow{{2, 7, bot, mark(400, 1) + "older"}},
+			setup: func(f *fake) { f.pulls[0].sha = laterSHA },
+			want:  []string{mark(400, 1) + "older"},
+			done:  "no comment on #7: it has moved on from 6dcb09b5b578 to 222222222222",
+		},
+		"many pages": {
+			have: append(slices.Clone(many), commentRow{900, 7, bot, mark(400, 1) + "old"}),
+			want: append(slices.Repeat([]string{"chat"}, 250), ours), done: "commented on #7",
+		},
+		"extras are deleted": {
+			have: []commentRow{{2, 7, bot, mark(400, 1)}, {3, 7, bot, mark(450, 1)}, {4, 7, bot, mark(450, 1)}, {5, 7, bot, other}},
+			want: []string{ours, other}, done: "commented on #7",
+		},
+		"token of a person": {
+			have:  []commentRow{{1, 7, bot, mark(400, 1)}, {2, 7, "Alice", mark(400, 1)}},
+			setup: func(f *fake) { f.app, f.login = false, "alice" },
+			want:  []string{mark(400, 1), ours}, done: "commented on #7",
+		},
+		"token of an app": {
+			have:  []commentRow{{1, 7, bot, mark(400, 1)}, {2, 7, "farm[bot]", mark(400, 1)}},
+			setup: func(f *fake) { f.login = "farm[bot]" },
+			want:  []string{mark(400, 1), ours}, done: "commented on #7",
+		},
+		"no graphql, and the answer tells who one is": {
+			have: []commentRow{{2, 7, "farm[bot]", mark(400, 1)}},
+			setup: func(f *fake) {
+				f.login = "farm[bot]"
+				f.script = func(_, path string) (int, http.Header, string) {
+					if path == "/graphql" {
+						return http.StatusForbidden, nil, `{"message":"no"}`
+					}
+					return 0, nil, ""
+				}
+			},
+			want: []string{ours}, done: "commented on #7",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				f.comments = tt.have
+				if tt.setup != nil {
+					tt.setup(f)
+				}
+				cfg := pullJob(t)
+				cfg.Comment = true
+				want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{tt.done}})
+				want(t, "comments", bodies(f), tt.want)
+			})
+		})
+	}
+}
+
+// GitHub refuses what is too long; the marker counts.
+func TestCommentLimit(t *testing.T) {
+	for _, line := range []string{"0123456789\n\n", "äöü€\n\n", "😀😀\n\n", "a very long line without an end"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t)
+			cfg := pullJob(t)
+			cfg.Comment = true
+			c := red()
+			c.Body = strings.Repeat(line, 70000/units(line)+1)
+			want(t, "warnings", publish(t, f, cfg, c).Warnings, []string(nil))
+			if len(f.comments) != 1 {
+				t.Fatalf("%d comments", len(f.comments))
+			}
+			body := f.comments[0].body
+			if n := units(body); n > maxComment || strings.HasSuffix(line, "\n") && n < maxComment-200 {
+				t.Errorf("%d characters", n)
+			}
+			if _, ok := parseMarker(body); !ok || !strings.HasSuffix(body, "*Cut: [the run](https://github.com/octo/probe/actions/runs/500/attempts/2) has it all.*\n") {
+				t.Errorf("it begins %.100q and ends %.100q", body, body[len(body)-100:])
+			}
+		})
+	}
+}
+
+// Others write between looking and writing.
+func TestCommentRaces(t *testing.T) {
+	ours := mark(500, 2) + red().Body
+	for name, tt := range map[string]struct {
+		have []commentRow
+		race func(f *fake, method string) // once, when the first write of this method was done
+		want []string
+		done string
+	}{
+		"an older run creates too": {
+			race: func(f *fake, method string) {
+				f.comments = append(f.comments, commentRow{5000, 7, bot, mark(499, 1)})
+			},
+			want: []string{ours}, done: "commented on #7",
+		},
+		"a newer run creates too": {
+			race: func(f *fake, method string) {
+				f.comments = append(f.comments, commentRow{5000, 7, bot, mark(501, 1)})
+			},
+			// That run will look again, and go on with the first one.
+			want: []string{ours, mark(501, 1)}, done: "the comment on #7 is of the newer run 501 and stays",
+		},
+		"a newer run has created before": {
+			race: func(f *fake, method string) {
+				f.comments = slices.Insert(f.comments, 0, commentRow{3, 7, bot, mark(501, 1)})
+			},
+			want: []string{mark(501, 1)}, done: "the comment on #7 is of the newer run 501 and stays",
+		},
+		"an older run has created before": {
+			race: func(f *fake, method string) {
+				f.comments = slices.Insert(f.comments, 0, commentRow{3, 7, bot, mark(499, 1)})
+			},
+			want: []string{ours}, done: "commented on #7",
+		},
+		"the same run creates too": {
+			race: func(f *fake, method string) {
+				f.comments = append(f.comments, commentRow{5000, 7, bot, ours})
+			},
+			want: []string{ours}, done: "commented on #7",
+		},
+		"a newer run deletes this one": {
+			race: func(f *fake, method string) {
+				f.comments = []commentRow{{5000, 7, bot, mark(501, 1)}}
+			},
+			want: []string{mark(501, 1)}, done: "the comment on #7 is of the newer run 501 and stays",
+		},
+		"an older run writes over it": {
+			have: []commentRow{{2, 7, bot, mark(400, 1)}},
+			race: func(f *fake, method string) { f.comments[0].body = mark(499, 1) + "slow" },
+			want: []string{ours}, done: "commented on #7",
+		},
+		"a newer run writes over it": {
+			have: []commentRow{{2, 7, bot, mark(400, 1)}},
+			race: func(f *fake, method string) { f.comments[0].body = mark(501, 1) + "fast" },
+			want: []string{mark(501, 1) + "fast"}, done: "the comment on #7 is of the newer run 501 and stays",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				f.comments = tt.have
+				var once sync.Once
+				f.after = func(method, path string) {
+					if method != http.MethodGet {
+						once.Do(func() { tt.race(f, method) })
+					}
+				}
+				cfg := pullJob(t)
+				cfg.Comment = true
+				want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{tt.done}})
+				want(t, "comments", bodies(f), tt.want)
+			})
+		})
+	}
+}
+
+// A comment that someone deletes between looking and writing is made anew.
+func TestCommentDeletedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.comments = []commentRow{{2, 7, bot, mark(400, 1)}}
+		f.script = func(method, path string) (int, http.Header, string) {
+			if method != http.MethodPatch {
+				return 0, nil, ""
+			}
+			f.comments = nil
+			return http.StatusNotFound, nil, `{"message":"Not Found"}`
+		}
+		cfg := pullJob(t)
+		cfg.Comment = true
+		want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{"commented on #7"}})
+		want(t, "comments", bodies(f), []string{mark(500, 2) + red().Body})
+	})
+}
+
+// Several runs comment at the same time, each with a network of its own speed.
+// One comment is left, whole, and nearly always it is the newest run's: when
+// several write over the same one, GitHub gives no means to rule out that the
+// slowest has the last word.
+func TestCommentersTogether(t *testing.T) {
+	const seeds = 40
+	newest := 0
+	for seed := range uint64(seeds) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			var mu sync.Mutex
+			f := newFake(t)
+			f.lag = func() time.Duration {
+				mu.Lock()
+				defer mu.Unlock()
+				return time.Duration(random.IntN(500)) * time.Millisecond
+			}
+			if seed%2 == 0 {
+				f.comments = []commentRow{{2, 7, bot, mark(400, 1)}}
+			}
+			tr := f.transport()
+			var wg sync.WaitGroup
+			for run := range int64(4) {
+				wg.Go(func() {
+					cfg := pullJob(t)
+					cfg.Comment, cfg.Transport = true, tr
+					cfg.Env.RunID = 500 + run
+					time.Sleep(2 * f.lag())
+					c := red()
+					c.Body = fmt.Sprintln("run", 500+run)
+					if out := Publish(t.Context(), cfg, c); out.Warnings != nil {
+						t.Errorf("seed %d, run %d: %v", seed, 500+run, out)
+					}
+				})
+			}
+			wg.Wait()
+			if len(f.comments) != 1 {
+				t.Fatalf("seed %d: %q", seed, bodies(f))
+			}
+			m, ok := parseMarker(f.comments[0].body)
+			if !ok || !strings.HasSuffix(f.comments[0].body, fmt.Sprintf("\nrun %d\n", m.Run)) {
+				t.Errorf("seed %d: %q", seed, f.comments[0].body)
+			}
+			if m.Run == 503 {
+				newest++
+			}
+		})
+	}
+	t.Logf("the newest run had the last word in %d of %d", newest, seeds)
+	if newest < seeds*8/10 {
+		t.Errorf("the newest run had the last word in %d of %d only", newest, seeds)
+	}
+}

@@ -1,0 +1,157 @@
+package github
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// maxEvent is well above the 25 MB that GitHub delivers.
+const maxEvent = 32 << 20
+
+// origin is the run whose result is published, and what it was started for.
+// It is taken from the environment and GitHub's event alone, never from
+// results, which a fork can write as it likes.
+type origin struct {
+	event   string // that started the run, such as pull_request
+	run     int64
+	attempt int
+	sha     string // the commit that statuses go to
+	pr      int    // 0: none, or to be found by its head
+	find    bool   // whether the pull request must be found by its head
+	head    head   // of the run in question, when find is set
+	main    bool   // whether the run is of the default branch
+}
+
+// head is where a run's commit comes from.
+type head struct {
+	owner  string
+	repo   string // OWNER/NAME
+	branch string
+}
+
+// payload is what is needed of an event.
+type payload struct {
+	Repository  *repository  `json:"repository"`
+	PullRequest *pullRequest `json:"pull_request"`
+	WorkflowRun *workflowRun `json:"workflow_run"`
+}
+
+type repository struct {
+	FullName      string `json:"full_name"`
+	DefaultBranch string `json:"default_branch"`
+	Owner         struct {
+		Login string `json:"login"`
+	} `json:"owner"`
+}
+
+type pullRequest struct {
+	Number int64 `json:"number"`
+	Head   struct {
+		SHA string `json:"sha"`
+	} `json:"head"`
+}
+
+type workflowRun struct {
+	ID             int64       `json:"id"`
+	RunAttempt     int64       `json:"run_attempt"`
+	Event          string      `json:"event"`
+	HeadSHA        string      `json:"head_sha"`
+	HeadBranch     string      `json:"head_branch"`
+	HeadRepository *repository `json:"head_repository"`
+}
+
+// readOrigin finds out what is published and for what. An error names the file.
+func readOrigin(e Env) (origin, error) {
+	o := origin{event: e.Event, run: e.RunID, attempt: max(e.Attempt, 1), sha: e.SHA}
+	needed := isPullRequest(e.Event) || e.Event == "workflow_run"
+	if e.Payload == "" {
+		if needed {
+			return o, fmt.Errorf("GITHUB_EVENT_PATH is not set: the pull request of a %s event is not known without it", e.Event)
+		}
+		return o, o.check()
+	}
+	b, err := readCapped(e.Payload, maxEvent)
+	if err == nil {
+		o, err = o.apply(b, e.Ref)
+	}
+	if err != nil {
+		return origin{}, fmt.Errorf("event file %q: %w", e.Payload, err)
+	}
+	return o, nil
+}
+
+// apply completes an origin with what the event says.
+func (o origin) apply(event []byte, ref string) (origin, error) {
+	var p payload
+	if err := json.Unmarshal(event, &p); err != nil {
+		return origin{}, err
+	}
+	main := ""
+	if p.Repository != nil {
+		main = p.Repository.DefaultBranch
+	}
+	switch {
+	case isPullRequest(o.event):
+		if p.PullRequest == nil {
+			return origin{}, fmt.Errorf("an event %s without a pull_request", o.event)
+		}
+		n := p.PullRequest.Number
+		if n < 1 || n > 1<<31-1 {
+			return origin{}, fmt.Errorf("pull_request.number is %d: want a number from 1", n)
+		}
+		o.pr, o.sha = int(n), p.PullRequest.Head.SHA
+	case o.event == "workflow_run":
+		w := p.WorkflowRun
+		if w == nil {
+			return origin{}, fmt.Errorf("an event workflow_run without a workflow_run")
+		}
+		if w.ID < 1 || w.RunAttempt < 0 || w.RunAttempt > 1<<31-1 {
+			return origin{}, fmt.Errorf("workflow_run has id %d and attempt %d: want numbers from 1", w.ID, w.RunAttempt)
+		}
+		o.event, o.run, o.attempt, o.sha = w.Event, w.ID, max(int(w.RunAttempt), 1), w.HeadSHA
+		if h := w.HeadRepository; h != nil {
+			o.head = head{owner: h.Owner.Login, repo: h.FullName, branch: w.HeadBranch}
+			o.main = main != "" && w.HeadBranch == main && strings.EqualFold(h.FullName, p.Repository.FullName)
+		}
+		o.find = isPullRequest(o.event)
+	default:
+		o.main = main != "" && ref == "refs/heads/"+main
+	}
+	if isPullRequest(o.event) {
+		o.main = false
+	}
+	if err := o.check(); err != nil {
+		return origin{}, err
+	}
+	return o, nil
+}
+
+func (o origin) check() error {
+	if !shaRE.MatchString(o.sha) {
+		return fmt.Errorf("the head commit is %q: want a commit's hash", clip(o.sha, 100))
+	}
+	return nil
+}
+
+// isPullRequest says whether an event's payload has a pull_request.
+func isPullRequest(event string) bool { return strings.HasPrefix(event, "pull_request") }
+
+// readCapped reads a file of at most max bytes.
+func readCapped(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		return nil, fmt.Errorf("is larger than %d bytes", max)
+	}
+	return b, nil
+}

@@ -1,0 +1,87 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	gh "github.com/google/go-github/v62/github"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// setStatus sets the commit status of this check, unless a newer run has.
+// GitHub shows the last that was set: an older run that ends later, of the same
+// commit, must not turn green what the newer one has found.
+func (p *publisher) setStatus(ctx context.Context, state, description string) (done string, err error) {
+	name, link, text := p.cfg.Name, p.runURL(), clip(description, maxStatus)
+	if last := p.lastStatus(ctx); last.newer(p.marker("")) {
+		return fmt.Sprintf("the status of %.12s is of the newer run %d and stays", p.origin.sha, last.Run), nil
+	}
+	err = p.api.do(ctx, set, func(ctx context.Context) error {
+		_, _, err := p.api.Repositories.CreateStatus(ctx, p.api.owner, p.api.repo, p.origin.sha, &gh.RepoStatus{
+			State: &state, Context: &name, TargetURL: &link, Description: &text,
+		})
+		return err
+	})
+	return fmt.Sprintf("status of %.12s: %s", p.origin.sha, state), err
+}
+
+// lastStatus is the run and the attempt of the last status of this check.
+// When GitHub does not tell, it is zero: the status must not stay pending.
+func (p *publisher) lastStatus(ctx context.Context) (m marker) {
+	err := p.api.do(ctx, read, func(ctx context.Context) error {
+		list, _, err := p.api.Repositories.ListStatuses(ctx, p.api.owner, p.api.repo, p.origin.sha, &gh.ListOptions{PerPage: 100})
+		for _, s := range list { // newest first
+			if s.GetContext() != p.cfg.Name {
+				continue
+			}
+			run, ok := strings.CutPrefix(s.GetTargetURL(), p.cfg.Env.runsURL())
+			if !ok {
+				continue
+			}
+			if n, err := fmt.Sscanf(run, "%d/attempts/%d", &m.Run, &m.Attempt); n == 2 && err == nil {
+				break
+			}
+			m = marker{}
+		}
+		return err
+	})
+	if err != nil {
+		return marker{}
+	}
+	return m
+}
+
+// state is the commit status that says a verdict. What is not proven is an
+// error, never a success.
+func state(v report.Verdict) string {
+	switch v {
+	case report.Pass:
+		return "success"
+	case report.Fail, report.Crash, report.Timeout:
+		return "failure"
+	default:
+		return "error"
+	}
+}
+
+func (p *publisher) runURL() string { return p.cfg.Env.runURL(p.origin) }
+
+func (e Env) runURL(o origin) string {
+	return fmt.Sprintf("%s%d/attempts/%d", e.runsURL(), o.run, o.attempt)
+}
+
+func (e Env) runsURL() string {
+	return fmt.Sprintf("%s/%s/%s/actions/runs/", e.Server, e.Owner, e.Repo)
+}
+
+// RunURL is the page of the run whose result is published: this one, or the
+// one that a workflow_run event is about. Empty: it is not known.
+func (e Env) RunURL() string {
+	o, err := readOrigin(e)
+	if err != nil || e.Server == "" || e.Owner == "" || o.run == 0 {
+		return ""
+	}
+	return e.runURL(o)
+}

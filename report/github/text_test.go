@@ -1,0 +1,375 @@
+package github
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestMarker(t *testing.T) {
+	m := marker{kindComment, `a --> b <!-- "c" | ✓ `, 1, 2, headSHA}
+	m.Name = strings.TrimSpace(m.Name)
+	line := m.String()
+	if strings.Count(line, "-->") != 1 || strings.Count(line, "<") != 1 || strings.Contains(line, "\n") {
+		t.Errorf("the marker is %s", line)
+	}
+	for _, text := range []string{line, line + "\nbody", line + "\r\nbody --> more", line + "\n" + mark(9, 9)} {
+		if got, ok := parseMarker(text); !ok || got != m {
+			t.Errorf("%q is read as %v, %v", text, got, ok)
+		}
+	}
+	good := mark(400, 1)
+	for name, text := range map[string]string{
+		"empty":               "",
+		"something before":    " " + good,
+		"another comment":     "<!-- sticky -->" + good,
+		"no end":              strings.TrimSuffix(good, " -->\n"),
+		"end on a later line": strings.Replace(good, " -->", "\n -->", 1),
+		"text behind":         strings.Replace(good, "\n", "x\n", 1),
+		"no JSON":             "<!-- bpf-kernel-check run=400 -->",
+		"run 0":               strings.Replace(good, "400", "0", 1),
+		"huge run":            strings.Replace(good, "400", strings.Repeat("9", 30), 1),
+		"attempt 0":           strings.Replace(good, `"attempt":1`, `"attempt":0`, 1),
+		"no commit":           strings.Replace(good, headSHA, "main", 1),
+		"no name":             strings.Replace(good, DefaultName+`"`, `"`, 1),
+		"another kind":        strings.Replace(good, `"comment"`, `"else"`, 1),
+		"very long":           strings.Replace(good, "400", strings.Repeat(" ", 3000)+"400", 1),
+	} {
+		if m, ok := parseMarker(text); ok {
+			t.Errorf("%s: %q is read as %v", name, text, m)
+		}
+	}
+}
+
+// The longest marker leaves the room that is promised.
+func TestMaxBody(t *testing.T) {
+	m := marker{kindComment, strings.Repeat("<", 100), 1<<63 - 1, 1<<31 - 1, strings.Repeat("a", 64)}
+	if _, ok := parseMarker(m.String()); !ok || units(m.String()) > maxComment-MaxBody-100 {
+		t.Errorf("a marker of %d characters", units(m.String()))
+	}
+}
+
+func TestNewer(t *testing.T) {
+	order := []marker{{Run: 1, Attempt: 1}, {Run: 1, Attempt: 2}, {Run: 2, Attempt: 1}, {Run: 10, Attempt: 1}}
+	for i, a := range order {
+		for j, b := range order {
+			if a.newer(b) != (i > j) {
+				t.Errorf("%v newer than %v: %v", a, b, a.newer(b))
+			}
+		}
+	}
+}
+
+func FuzzMarker(f *testing.F) {
+	f.Add(mark(400, 1)+"body", "x", int64(1), 1)
+	f.Add("<!-- bpf-kernel-check {} -->", "a --> b", int64(1<<40), 3)
+	f.Add("<!-- bpf-kernel-check {", "\u2028", int64(-1), 0)
+	f.Fuzz(func(t *testing.T, text, name string, run int64, attempt int) {
+		if m, ok := parseMarker(text); ok {
+			again, ok := parseMarker(m.String())
+			if !ok || again != m {
+				t.Errorf("%q became %v, then %v", text, m, again)
+			}
+		}
+		if CheckName(name) != nil || run < 1 || attempt < 1 {
+			return
+		}
+		m := marker{kindIssue, name, run, attempt, headSHA}
+		if got, ok := parseMarker(m.String() + "\n" + text); !ok || got != m {
+			t.Errorf("%v became %v, %v", m, got, ok)
+		}
+		if line := m.String(); strings.ContainsAny(line, "\r\n") || strings.Index(line, "-->") != len(line)-3 {
+			t.Errorf("the marker ends early: %q", line)
+		}
+	})
+}
+
+func TestCheckName(t *testing.T) {
+	for _, good := range []string{"a", DefaultName, "bpf / arm64 (nightly)", "prüfung"} {
+		if err := CheckName(good); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []string{"", " a", "a ", "a\nb", "a\x00", "\xff", strings.Repeat("a", 101)} {
+		if CheckName(bad) == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestFit(t *testing.T) {
+	const note = "CUT"
+	for name, tt := range map[string]struct {
+		text string
+		max  int
+		want string
+	}{
+		"short enough":            {"abc", 3, "abc"},
+		"at an empty line":        {"one\n\ntwo\n\nthree\n\nfour", 16, "one\n\ntwo\n\n\nCUT\n"},
+		"nowhere to cut":          {strings.Repeat("x", 100), 20, "\nCUT\n"},
+		"no room for the note":    {"0123456789", 4, ""},
+		"not in a fence":          {"a\n\n```\nb\n\nc\n\n```\n\nd" + strings.Repeat("d", 50), 18, "a\n\n\nCUT\n"},
+		"after a fence":           {"a\n\n```\nb\n\n```\n\n" + strings.Repeat("d", 50), 24, "a\n\n```\nb\n\n```\n\n\nCUT\n"},
+		"not in a longer fence":   {"a\n\n````\n```\n\n" + strings.Repeat("d", 50), 24, "a\n\n\nCUT\n"},
+		"not in a tilde fence":    {"a\n\n~~~\n```\n\n" + strings.Repeat("d", 50), 24, "a\n\n\nCUT\n"},
+		"not in a quoted fence":   {"a\n\n> ```\n\n" + strings.Repeat("d", 50), 24, "a\n\n\nCUT\n"},
+		"not in details":          {"a\n\n<details><summary>x</summary>\n\nb\n\n" + strings.Repeat("d", 50), 48, "a\n\n\nCUT\n"},
+		"after details":           {"a\n\n<DETAILS>\n\n</Details>\n\n" + strings.Repeat("d", 50), 34, "a\n\n<DETAILS>\n\n</Details>\n\n\nCUT\n"},
+		"not in a comment":        {"a\n\n<!-- x\n\n<details>\n\n" + strings.Repeat("d", 50), 34, "a\n\n\nCUT\n"},
+		"after a comment":         {"a\n\n<!-- <details> -->\n\n" + strings.Repeat("d", 50), 34, "a\n\n<!-- <details> -->\n\n\nCUT\n"},
+		"a code span is no fence": {"``` a ` ```\n\n" + strings.Repeat("d", 50), 24, "``` a ` ```\n\n\nCUT\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want(t, "text", fit(tt.text, tt.max, octets, note), tt.want)
+		})
+	}
+}
+
+func FuzzFit(f *testing.F) {
+	f.Add("a\n\n```\nb\n\n```\n\nc\n\n<details>\n\nx\n\n</details>\n\n", 20)
+	f.Add("<!-- x -->\n\n😀😀😀😀\n\n~~~\n\n", 12)
+	f.Fuzz(func(t *testing.T, s string, max int) {
+		for _, size := range []func(string) int{octets, units} {
+			got := fit(s, max, size, "CUT")
+			if size(got) > max && got != "" {
+				t.Errorf("%d of at most %d", size(got), max)
+			}
+			if got == s || got == "" {
+				continue
+			}
+			kept, ok := strings.CutSuffix(got, "\nCUT\n")
+			if !ok || !strings.HasPrefix(s, kept) {
+				t.Fatalf("%q is neither a part of %q nor ends with the note", got, s)
+			}
+			var b block
+			for line := range strings.Lines(kept) {
+				b.next(line)
+			}
+			if !b.closed() || kept != "" && !strings.HasSuffix(kept, "\n") {
+				t.Errorf("cut at the wrong place: %q", kept)
+			}
+		}
+	})
+}
+
+func TestUnits(t *testing.T) {
+	for s, n := range map[string]int{"": 0, "abc": 3, "äö": 2, "€": 1, "😀": 2, "\xff\xfe": 2} {
+		if got := units(s); got != n {
+			t.Errorf("%q: %d, want %d", s, got, n)
+		}
+	}
+}
+
+// The job summary is lost when it is one byte too long, with what other
+// programs wrote to it in this step.
+func TestSummaryLimit(t *testing.T) {
+	for _, have := range []int{0, 1000, maxSummary - 100, maxSummary, maxSummary + 5} {
+		path := filepath.Join(t.TempDir(), "summary")
+		if have > 0 {
+			if err := os.WriteFile(path, bytes.Repeat([]byte("x"), have), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := writeSummary(path, strings.Repeat("0123456789 ä\n\n", 200000))
+		got := 0
+		if info, err := os.Stat(path); err == nil {
+			got = int(info.Size())
+		}
+		if have >= maxSummary {
+			if err == nil || got != have {
+				t.Errorf("%d bytes there: %d now, %v", have, got, err)
+			}
+			continue
+		}
+		if err != nil || got > maxSummary || got < maxSummary-120 {
+			t.Errorf("%d bytes there: %d now, %v", have, got, err)
+		}
+	}
+}
+
+// parseOutputs reads a file of outputs as the runner does.
+func parseOutputs(t *testing.T, text string) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	lines := strings.Split(text, "\n")
+	for i := 0; i < len(lines); i++ {
+		if lines[i] == "" {
+			continue
+		}
+		name, word, ok := strings.Cut(lines[i], "<<")
+		if !ok {
+			t.Fatalf("line %q", lines[i])
+		}
+		var value []string
+		for i++; i < len(lines) && lines[i] != word; i++ {
+			value = append(value, lines[i])
+		}
+		if i == len(lines) {
+			t.Fatalf("output %s does not end", name)
+		}
+		got[name] = strings.Join(value, "\n")
+	}
+	return got
+}
+
+func TestOutputs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "output")
+	random := rand.NewChaCha8([32]byte{2})
+	in := map[string]string{
+		"verdict": "fail",
+		"empty":   "",
+		"hostile": "x\n_GitHubActionsFileCommandDelimeter_\nverdict=pass\nverdict<<EOF\npass\nEOF",
+	}
+	for name, value := range in {
+		if err := writeOutputs(path, []Output{{name, value}}, random); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := readFile(t, path)
+	want(t, "outputs", parseOutputs(t, text), in)
+	words := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if _, word, ok := strings.Cut(line, "<<"); ok && word != "EOF\n" {
+			words[word] = true
+		}
+	}
+	if len(words) != len(in) {
+		t.Errorf("words %v: want another one each time", words)
+	}
+	if err := writeOutputs(path, []Output{{"a", "b"}}, strings.NewReader("short")); err == nil {
+		t.Error("a word that is not random was taken")
+	}
+}
+
+// parseCommand reads a line as the runner does.
+func parseCommand(line string) (name string, props map[string]string, message string, ok bool) {
+	rest, ok := strings.CutPrefix(line, "::")
+	if !ok {
+		return "", nil, "", false
+	}
+	info, message, ok := strings.Cut(rest, "::")
+	if !ok {
+		return "", nil, "", false
+	}
+	name, list, _ := strings.Cut(info, " ")
+	props = map[string]string{}
+	for p := range strings.SplitSeq(list, ",") {
+		if k, v, ok := strings.Cut(p, "="); ok {
+			props[k] = strings.NewReplacer("%0D", "\r", "%0A", "\n", "%3A", ":", "%2C", ",", "%25", "%").Replace(v)
+		}
+	}
+	return name, props, strings.NewReplacer("%0D", "\r", "%0A", "\n", "%25", "%").Replace(message), true
+}
+
+func TestAnnotate(t *testing.T) {
+	for _, n := range []int{0, 1, 9, 10, 11, 400} {
+		var all []Annotation
+		for i := range n {
+			all = append(all, Annotation{fmt.Sprint("kernel ", i), "a\nb"})
+		}
+		var b bytes.Buffer
+		if err := annotate(&b, all); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+		if n == 0 {
+			lines = nil
+		}
+		if len(lines) != min(n, 10) {
+			t.Errorf("%d annotations give %d lines", n, len(lines))
+		}
+		if n > 10 {
+			if _, props, _, _ := parseCommand(lines[9]); props["title"] != fmt.Sprintf("%d further errors", n-9) {
+				t.Errorf("the last of %d: %s", n, lines[9])
+			}
+		}
+	}
+}
+
+func FuzzCommand(f *testing.F) {
+	f.Add("title", "message")
+	f.Add("a,b:c::d%", "x\n::error::y\r\n%0A")
+	f.Add("::stop-commands::x", "##[add-mask]y")
+	f.Fuzz(func(t *testing.T, title, message string) {
+		var b bytes.Buffer
+		if err := Warn(&b, title, message); err != nil {
+			t.Fatal(err)
+		}
+		line, ok := strings.CutSuffix(b.String(), "\n")
+		if !ok || strings.ContainsAny(line, "\r\n\x00") || !utf8.ValidString(line) {
+			t.Fatalf("%q is not one line of text", b.String())
+		}
+		name, props, text, ok := parseCommand(line)
+		if !ok || name != "warning" || len(props) != 1 || props["title"] != clip(title, 250) {
+			t.Errorf("%q is the command %s %q", line, name, props)
+		}
+		if want := cutBytes(clean(message), maxMessage); text != want || len(text) > maxMessage {
+			t.Errorf("%q says %q, want %q", line, text, want)
+		}
+	})
+}
+
+// What a guest says between the words is text, even if it knows how they look.
+func TestFence(t *testing.T) {
+	var b bytes.Buffer
+	random := rand.NewChaCha8([32]byte{3})
+	var words []string
+	for range 2 {
+		stop, err := Fence(&b, random)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("::error::from the guest")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(b.String(), "\n")
+		word, ok := strings.CutPrefix(lines[0], "::stop-commands::")
+		if !ok || len(word) != 32 || lines[2] != "::"+word+"::" {
+			t.Errorf("log: %q", lines)
+		}
+		words = append(words, word)
+		b.Reset()
+	}
+	if words[0] == words[1] {
+		t.Error("the same word twice")
+	}
+	if _, err := Fence(&b, strings.NewReader("")); err == nil || b.Len() > 0 {
+		t.Errorf("without randomness: %v, %q", err, b.String())
+	}
+}
+
+// Without a place for the summary the log has it, behind a fence.
+func TestSummaryInTheLog(t *testing.T) {
+	cfg := pullJob(t)
+	cfg.Env.Summary = ""
+	c := green()
+	c.Summary = "::set-env name=x::y"
+	want(t, "outcome", Publish(t.Context(), cfg, c), Outcome{})
+	lines := strings.Split(cfg.Log.(*bytes.Buffer).String(), "\n")
+	if len(lines) != 5 || !strings.HasPrefix(lines[0], "::stop-commands::") || lines[1] != c.Summary || lines[3] != "::"+lines[0][17:]+"::" {
+		t.Errorf("log: %q", lines)
+	}
+	cfg.Env.Actions = false
+	log := &bytes.Buffer{}
+	cfg.Log = log
+	want(t, "outcome", Publish(t.Context(), cfg, c), Outcome{})
+	want(t, "log", log.String(), c.Summary+"\n")
+}
+
+func TestLocalFilesThatCannotBeWritten(t *testing.T) {
+	cfg := pullJob(t)
+	cfg.Env.Summary, cfg.Env.Output = t.TempDir(), t.TempDir()
+	out := Publish(t.Context(), cfg, red())
+	if len(out.Warnings) != 2 || !strings.HasPrefix(out.Warnings[0], "outputs not written: open ") || !strings.HasPrefix(out.Warnings[1], "job summary not written: ") {
+		t.Errorf("outcome: %+v", out)
+	}
+	if !strings.Contains(cfg.Log.(*bytes.Buffer).String(), "3 kernels fail") {
+		t.Error("the log does not have the result")
+	}
+}
