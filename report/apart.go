@@ -91,8 +91,11 @@ func (d *document) sha(sha string) string {
 		return code(sha, 64)
 	}
 	short := "`" + sha[:min(len(sha), 10)] + "`"
-	if d.o.Commit != nil {
-		return link(short, d.o.Commit(sha))
+	if d.o.Commit == nil {
+		return short
+	}
+	if page := d.o.Commit(sha); page != "" {
+		return link(short, page)
 	}
 	return short
 }

@@ -21,7 +21,7 @@ const (
 type MarkdownOptions struct {
 	MaxChars int                     // at most this many characters (code points); 0: MaxComment
 	RunURL   string                  // page of the workflow's run
-	Commit   func(sha string) string // address of a commit's page; nil: no links
+	Commit   func(sha string) string // address of a commit's page; nil or "": no link
 	Log      func(k Kernel) string   // address of a kernel's console; nil or "": its path is named
 	Command  string                  // what reproduces the run, such as "bpf-kernel-check run --kernels debian:sid --test ./t"; --kernel is added
 }

@@ -93,7 +93,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	if err = errors.Join(err, found.Close()); m == nil {
 		return err
 	}
-	names, werr := writeOutputs(o.out, m)
+	names, werr := writeOutputs(o.out, m, c.links())
 	newMergeReport(c, o.out).print(m, len(found.Files), dirs, names)
 	if err := errors.Join(err, werr); err != nil {
 		return err

@@ -2,10 +2,12 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +47,7 @@ and never depends on GitHub.`,
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			content, code, readErr := readContent(dir)
+			content, code, readErr := c.readContent(dir)
 			if err := c.say(cfg.Env, github.Publish(cmd.Context(), cfg, content)); err != nil {
 				return err
 			}
@@ -88,13 +90,8 @@ func (c *command) say(env github.Env, out github.Outcome) error {
 // readContent reads what merge wrote. Where that cannot be read, the content
 // says so: a status must not stay pending, nor a comment of an older commit
 // green.
-func readContent(dir string) (github.Content, int, error) {
-	path := filepath.Join(dir, reportName)
-	m, err := readMerged(path)
-	var body string
-	if err == nil {
-		body, err = readMarkdown(filepath.Join(dir, markdownName))
-	}
+func (c *command) readContent(dir string) (github.Content, int, error) {
+	path := filepath.Join(dir, report.ReportName)
 	outputs := func(verdict report.Verdict, passed, failed, untested int) []github.Output {
 		return []github.Output{
 			{Name: "verdict", Value: verdict.String()},
@@ -105,7 +102,9 @@ func readContent(dir string) (github.Content, int, error) {
 			{Name: "junit", Value: filepath.Join(dir, junitName)},
 		}
 	}
+	m, err := readFile(path, report.ReadReport)
 	if err != nil {
+		err = fmt.Errorf("read the report %q: %w (merge writes it)", path, err)
 		text := "no result: merge left no report that can be read"
 		return github.Content{
 			Verdict: report.Missing, Body: text, Summary: text, Status: text,
@@ -115,16 +114,22 @@ func readContent(dir string) (github.Content, int, error) {
 	}
 	passed, failed, untested := numbers(m)
 	verdict, code := judge(m)
-	return github.Content{
-		Verdict: verdict, Body: body, Summary: body,
-		Status:      statusDescription(m),
-		Annotations: annotations(m),
-		Outputs:     outputs(verdict, passed, failed, untested),
-	}, code, nil
+	content := github.Content{
+		Verdict: verdict,
+		Status:  report.StatusDescription(m),
+		Outputs: outputs(verdict, passed, failed, untested),
+	}
+	for _, a := range report.Annotations(m) {
+		content.Annotations = append(content.Annotations, github.Annotation(a))
+	}
+	var body, summary strings.Builder
+	err = errors.Join(report.WriteMarkdown(&body, m, c.links()), report.WriteJobSummary(&summary, m, c.links()))
+	content.Body, content.Summary = body.String(), summary.String()
+	return content, code, err
 }
 
 // judge takes the worse of what the report says and what its kernels say.
-func judge(m report.Merged) (report.Verdict, int) {
+func judge(m *report.Merged) (report.Verdict, int) {
 	code := report.ExitCode(m.Kernels)
 	switch {
 	case code == report.ExitFail || m.Verdict == report.Fail:
@@ -137,7 +142,7 @@ func judge(m report.Merged) (report.Verdict, int) {
 }
 
 // numbers counts kernels by what became of them.
-func numbers(m report.Merged) (passed, failed, untested int) {
+func numbers(m *report.Merged) (passed, failed, untested int) {
 	for _, k := range m.Kernels {
 		switch {
 		case k.Verdict == report.Pass:

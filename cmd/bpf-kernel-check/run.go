@@ -244,7 +244,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
-			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started))
+			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
 		}
 	}
 	if err != nil {

@@ -85,3 +85,12 @@ func (e Env) RunURL() string {
 	}
 	return e.runURL(o)
 }
+
+// CommitURL is the page of a commit; empty when the repository is not known, or
+// sha is none.
+func (e Env) CommitURL(sha string) string {
+	if e.Server == "" || e.Owner == "" || !shaRE.MatchString(sha) {
+		return ""
+	}
+	return e.Server + "/" + e.Owner + "/" + e.Repo + "/commit/" + sha
+}
