@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"debug/elf"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -77,6 +80,14 @@ func readObject(path string) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, bad("cannot be read: %v", errors.Unwrap(err))
+	}
+	// What the loader cannot read fails on every kernel alike.
+	if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b)); err != nil {
+		hint := ""
+		if strings.Contains(err.Error(), "missing BTF") {
+			hint = ": build it with -g, and do not strip .BTF"
+		}
+		return nil, bad("cannot be read by cilium/ebpf, which loads it: %s%s", strings.ReplaceAll(err.Error(), "\n", " "), hint)
 	}
 	return b, nil
 }

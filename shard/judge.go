@@ -134,6 +134,9 @@ func judge(o observation) verdict {
 	switch {
 	case failed > 0 || end.Failed > 0:
 		title, excerpt := failures(v.tests)
+		if title != "" && !end.Complete {
+			title += "; and tests are missing: " + or(end.Problem, "the payload's report is not complete")
+		}
 		if title == "" {
 			title = fmt.Sprintf("%d tests failed in the guest", end.Failed)
 		}

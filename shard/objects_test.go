@@ -44,6 +44,19 @@ func wantAlways() map[string]want {
 		"rejected/late_mistake":     fail("invalid mem access", "invalid mem access"),
 		"rejected/no_such_member":   fail("CO-RE: struct task_struct has no no_such_member on this kernel\nthe verifier processed ", "invalid func unknown#195896080"),
 		"rejected/no_such_struct":   fail("CO-RE: this kernel has no struct no_such_struct\n", "invalid func unknown#195896080"),
+		"odd/uses_pinned":           pass("attached to kprobe do_exit"),
+		"odd/unknown_section":       fail(`its section "mysection" says no program type that is known here`, ""),
+		"odd/optional":              {wire.TestSkip, `not loaded: its section "?fentry/no_such_function" marks it as optional`, ""},
+		"odd/replacement":           {wire.TestSkip, "not loaded: it replaces a function of another program", ""},
+		"odd/wrong_helper":          fail("has no helper bpf_xdp_adjust_head for program type SocketFilter", "unknown func bpf_xdp_adjust_head"),
+		"odd/no_such_kprobe":        fail("this kernel has no kprobe no_such_function to attach to", ""),
+		"odd/at_offset":             pass("attached to kprobe do_exit+0x5"),
+		"odd/no_such_tracepoint":    fail("this kernel has no tracepoint sched/no_such_event to attach to", ""),
+		"odd/ssthresh":              pass("loaded only"),
+		"odd/undo_cwnd":             pass("loaded only"),
+		"odd/cong_avoid":            pass("loaded only"),
+		"odd/of_no_map":             {wire.TestSkip, "not loaded: no struct_ops map of the object has it as a member", ""},
+		"odd/last":                  pass("attached to kprobe do_exit"),
 		"rejected/no_such_function": fail("no function or hook to attach to: no_such_function", ""),
 	}
 }
@@ -57,12 +70,14 @@ func TestObjects(t *testing.T) {
 		more               map[string]want
 	}{
 		{"5.10", "debian:bullseye:cloud-amd64", "debian/5.10.*", wire.TestSkip, map[string]want{
+			"odd/map:ops":        {wire.TestSkip, "came with Linux 6.4", ""},
 			"newer/map_type":     {wire.TestSkip, "unsupported: map type BloomFilter came with Linux 5.16, this kernel is 5.10.", ""},
 			"newer/helper":       {wire.TestSkip, "unsupported: helper bpf_strncmp for program type Kprobe came with Linux 5.17, this kernel is 5.10.", "invalid func unknown#182"},
 			"newer/program_type": {wire.TestSkip, "unsupported: program type Syscall came with Linux 5.14, this kernel is 5.10.", ""},
 			"lsm/on_file_open":   {wire.TestPass, "never runs: bpf is not among the active LSMs", ""},
 		}},
 		{"7.x", "debian:sid:cloud-amd64", "debian/7.*", wire.TestFail, map[string]want{
+			"odd/map:ops":        {wire.TestPass, "", ""},
 			"newer/map_type":     {wire.TestPass, "attached to kprobe do_exit", ""},
 			"newer/helper":       {wire.TestPass, "attached to kprobe do_exit", ""},
 			"newer/program_type": {wire.TestPass, "loaded only", ""},

@@ -30,6 +30,7 @@ type Runner struct {
 	QEMU    string // path of the binary
 	Accel   qemu.Accel
 	Memory  int // MiB of each VM; 0: qemu.DefaultMemory
+	TSC     int // what qemu.TSC measured
 	Jobs    int // VMs at a time
 	Retries int // further attempts when nothing is known about a kernel; at most MaxRetries
 	Limits  Limits
@@ -362,7 +363,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
 	}
 	m := qemu.Machine{
-		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory,
+		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
 	}
 	if again {

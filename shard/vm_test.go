@@ -39,13 +39,14 @@ type lab struct {
 	qemu    string
 	init    []byte
 	hostile string // path of the program
+	tsc     int
 	slots   chan struct{}
 }
 
 var setUp = sync.OnceValues(func() (*lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	l := &lab{slots: make(chan struct{}, 2)}
+	l := &lab{slots: make(chan struct{}, 2), tsc: qemu.TSC()}
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 	limits := DefaultLimits(qemu.TCG, 90*time.Second, p.Job.Timeout)
 	return &Runner{
 		Out: t.TempDir(), Scratch: t.TempDir(),
-		Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, Jobs: 1, Limits: limits,
+		Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: 1, Limits: limits,
 		Cache: l.cache, InitProgram: l.init, Payload: p, Tool: "test",
 		Now: time.Now, Random: rand.Reader,
 		Report: func(Event) {},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"path"
 	"runtime"
 	"slices"
@@ -33,8 +34,8 @@ type payloadOptions struct {
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.eventsTrace, "events-trace", "", "static EventsTrace binary at `PATH` to check")
-	f.StringVar(&o.test, "test", "", "static test program and its arguments, as one `'PATH ARGS...'`")
+	f.Var((*once)(&o.eventsTrace), "events-trace", "static EventsTrace binary at `PATH` to check")
+	f.Var((*once)(&o.test), "test", "static test program and its arguments, as one `'PATH ARGS...'`")
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program too, where its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel cannot have")
@@ -43,6 +44,24 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working directory in the guest, a `DIR` that --file fills")
 	f.StringArrayVar(&o.modules, "module", nil, "kernel module `NAME` to load first, with what it depends on, where the kernel came with modules; repeatable")
+}
+
+// once is a string that a flag may give one time only: of two payloads, one
+// would not be run, and nobody might see it.
+type once string
+
+func (o *once) String() string { return string(*o) }
+func (o *once) Type() string   { return "string" }
+
+func (o *once) Set(s string) error {
+	switch {
+	case *o != "":
+		return errors.New("it is given twice: want one, and a run of its own for the other")
+	case s == "":
+		return errors.New("it is empty: want a path")
+	}
+	*o = once(s)
+	return nil
 }
 
 // validate checks what can be checked without looking at files.
@@ -105,6 +124,7 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 	}
 	p.Job.Env = o.env
 	p.Modules = append(p.Modules, o.modules...)
+	p.Job.Modules = o.modules
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return p, usagef("--file %w", err)

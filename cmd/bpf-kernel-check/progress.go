@@ -108,7 +108,19 @@ func (p *progress) result(e shard.Event) {
 	if k.Attempts > 1 {
 		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
 	}
+	skipped := 0
+	for _, t := range k.Tests {
+		if t.Verdict == "skip" {
+			skipped++
+		}
+	}
+	if skipped > 0 {
+		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, count(len(k.Tests), "test"))
+	}
 	fmt.Fprintln(p.out)
+	for _, m := range k.Modules {
+		fmt.Fprintf(p.out, "       module %s\n", m)
+	}
 	if k.Cause == nil {
 		return
 	}

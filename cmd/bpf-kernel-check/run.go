@@ -231,7 +231,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
 	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
-	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries = scratch, bin, accel, o.memory, jobs, o.retries
+	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
 	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
 	r.InitProgram, r.Report = init, ui.event
 	if r.Cache, err = c.openCache(); err != nil {

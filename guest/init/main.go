@@ -90,6 +90,10 @@ func run(con *serialConsole) error {
 	if err != nil {
 		return err
 	}
+	for _, m := range absent(job.Modules) {
+		con.logf("module %s: %s", m.Name, m.Error)
+		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+	}
 	ok := true
 	if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))

@@ -29,3 +29,14 @@ func loadModules() []wire.Module {
 	}
 	return failed
 }
+
+// absent returns those modules that the running kernel does not show.
+func absent(names []string) []wire.Module {
+	var out []wire.Module
+	for _, name := range names {
+		if _, err := os.Stat("/sys/module/" + strings.ReplaceAll(name, "-", "_")); err != nil {
+			out = append(out, wire.Module{Name: name, Error: "not loaded: this kernel did not come with it; it may have it built in"})
+		}
+	}
+	return out
+}

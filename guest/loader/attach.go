@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -18,6 +20,8 @@ const cgroupRoot = "/sys/fs/cgroup"
 func (l *loader) attachOnce(prog *ebpf.Program, ps *ebpf.ProgramSpec) (note string, err error) {
 	where, lnk, err := attach(prog, ps)
 	switch {
+	case err != nil && ps.AttachTo != "" && errors.Is(err, fs.ErrNotExist) && (ps.Type == ebpf.Kprobe || ps.Type == ebpf.TracePoint):
+		return "", fmt.Errorf("this kernel has no %s to attach to", where)
 	case err != nil && errors.Is(err, ebpf.ErrNotSupported):
 		return "", l.supportedOr(err)
 	case err != nil:
@@ -49,15 +53,18 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 
 	switch ps.Type {
 	case ebpf.Kprobe:
+		symbol, offset, ok := symbolOffset(ps.AttachTo)
 		switch {
+		case !ok:
+			return where, nil, errors.New("want a function and a number of bytes behind it, such as do_exit+0x5")
 		case section != "kprobe" && section != "kretprobe":
 			return nothing(section + " programs are not attached")
 		case needsTarget():
 			return nothing(unnamed)
 		case section == "kretprobe":
-			lnk, err = link.Kretprobe(ps.AttachTo, prog, nil)
+			lnk, err = link.Kretprobe(symbol, prog, &link.KprobeOptions{Offset: offset})
 		default:
-			lnk, err = link.Kprobe(ps.AttachTo, prog, nil)
+			lnk, err = link.Kprobe(symbol, prog, &link.KprobeOptions{Offset: offset})
 		}
 	case ebpf.TracePoint:
 		group, name, ok := strings.Cut(ps.AttachTo, "/")
@@ -98,4 +105,15 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 		return nothing(fmt.Sprintf("programs of type %s are not attached", ps.Type))
 	}
 	return where, lnk, err
+}
+
+// symbolOffset cuts a kprobe's target, such as do_exit+0x5. ok is false when
+// what stands behind the sign is no number.
+func symbolOffset(target string) (symbol string, offset uint64, ok bool) {
+	symbol, number, found := strings.Cut(target, "+")
+	if !found {
+		return symbol, 0, true
+	}
+	offset, err := strconv.ParseUint(number, 0, 64)
+	return symbol, offset, err == nil
 }

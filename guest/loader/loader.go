@@ -46,6 +46,9 @@ func (l *loader) report(r result, err error) {
 	var u *unsupportedError
 	switch {
 	case err == nil:
+	case errors.Is(err, errNotTried):
+		r.Verdict = wire.TestSkip
+		r.Output = err.Error() + "\n"
 	case errors.As(err, &u):
 		r.Verdict = l.unsupported
 		r.Output = u.Error() + "\n"
@@ -70,6 +73,10 @@ func (l *loader) object(path string) {
 		l.report(result{Test: wire.Test{Name: name}}, fmt.Errorf("read the object: %w", err))
 		return
 	}
+	for _, m := range spec.Maps {
+		// The VM's bpffs is empty: a pin can neither be found nor be wanted.
+		m.Pinning = ebpf.PinNone
+	}
 	used := map[string]bool{}
 	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
 		part := only(spec, prog)
@@ -87,8 +94,12 @@ func (l *loader) object(path string) {
 			continue
 		}
 		part := withMaps(spec, m)
+		create := l.createMaps
+		if spec.Maps[m].Type == ebpf.StructOpsMap {
+			create = l.createStructOps
+		}
 		start := time.Now()
-		coll, err := l.createMaps(part)
+		coll, err := create(part)
 		took := time.Since(start)
 		if err == nil {
 			coll.Close()
@@ -104,6 +115,10 @@ func (l *loader) object(path string) {
 func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	r := result{Test: wire.Test{Name: object + "/" + name}}
 	ps := spec.Programs[name]
+	if err := notTried(ps); err != nil {
+		l.report(r, err)
+		return
+	}
 	prog, err := l.load(spec, name, &r)
 	if err != nil {
 		for i := range r.logs {
@@ -128,6 +143,9 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 // than its statistics, and again for the whole log when it is rejected.
 func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.Program, error) {
 	ps := spec.Programs[name]
+	if ps.Type == ebpf.UnspecifiedProgram {
+		return nil, fmt.Errorf("its section %q says no program type that is known here: want one of libbpf's names, such as kprobe/do_exit", ps.SectionName)
+	}
 	if err := l.supports(ps); err != nil {
 		return nil, err
 	}
@@ -190,6 +208,21 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 	reason := l.explain(spec, ps, err, lines)
 	r.Output = rejection(reason, lines, r.Insns)
 	return nil, reason
+}
+
+// createStructOps creates the struct_ops map of spec with the programs that are
+// its members. It is not registered: the kernel would use it.
+func (l *loader) createStructOps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	part := *spec
+	part.Programs = maps.Clone(spec.Programs)
+	maps.DeleteFunc(part.Programs, func(_ string, ps *ebpf.ProgramSpec) bool {
+		return ps.Type != ebpf.StructOps || ps.AttachTo == ""
+	})
+	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
+	if err != nil {
+		return nil, l.supportedOr(fmt.Errorf("create the map: %w", err))
+	}
+	return coll, nil
 }
 
 // createMaps creates all maps of spec.

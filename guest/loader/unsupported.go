@@ -30,6 +30,23 @@ func (e *unsupportedError) Error() string {
 	}
 }
 
+// errNotTried marks programs that are not loaded, whatever the kernel: their
+// tests are skipped.
+var errNotTried = errors.New("not loaded")
+
+// notTried says why a program is not to be loaded on its own; nil: it is.
+func notTried(ps *ebpf.ProgramSpec) error {
+	switch {
+	case strings.HasPrefix(ps.SectionName, "?"):
+		return fmt.Errorf("%w: its section %q marks it as optional", errNotTried, ps.SectionName)
+	case ps.Type == ebpf.Extension && ps.AttachTarget == nil:
+		return fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
+	case ps.Type == ebpf.StructOps && ps.AttachTo == "":
+		return fmt.Errorf("%w: no struct_ops map of the object has it as a member", errNotTried)
+	}
+	return nil
+}
+
 // unsupported makes the error for something that came with a version.
 func (k kernelFacts) unsupported(what, version string) *unsupportedError {
 	return &unsupportedError{what: what, version: version, running: k.release, built: version != "" && !versionLess(k.release, version)}
@@ -147,10 +164,10 @@ func (l *loader) missingHelper(ps *ebpf.ProgramSpec) error {
 			continue
 		}
 		what := fmt.Sprintf("helper %s for program type %s", helperName(fn), ps.Type)
-		if version != "" && !versionLess(l.kernel.release, version) {
-			// The kernel knows the helper: it is this program's type that may
-			// not call it, on this kernel or at all, and which is not known.
-			version = ""
+		if version == "" || !versionLess(l.kernel.release, version) {
+			// No kernel can be named that would take it: the mistake is the
+			// program's.
+			return fmt.Errorf("rejected: this kernel, %s, has no %s", l.kernel.release, what)
 		}
 		return l.kernel.unsupported(what, version)
 	}

@@ -47,6 +47,7 @@ type Arch struct {
 	Results string           // of the one that carries the results; "": they share the console
 	Append  string           // kernel parameters of this architecture
 	Clock   map[Accel]string // kernel parameters that choose the clock
+	TSC     string           // kernel parameter that takes the frequency of the time stamp counter; "": there is none
 }
 
 var arches = []Arch{
@@ -64,8 +65,11 @@ var arches = []Arch{
 		// Under TCG the time stamp counter is the host's, and the kernel finds
 		// out its frequency by counting during a timer's interrupts. On a busy
 		// host it comes out wrong, by a factor of ten and more, and all of the
-		// guest's time limits with it. The ACPI timer's frequency is fixed.
+		// guest's time limits with it. The ACPI timer's frequency is fixed, and
+		// the counter's, which the scheduler's clock and so the lockup watchdog
+		// go by all the same, is told.
 		Clock: map[Accel]string{TCG: "clocksource=acpi_pm", KVM: "tsc=reliable"},
+		TSC:   "tsc_early_khz",
 	},
 }
 

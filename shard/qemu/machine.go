@@ -16,6 +16,7 @@ type Machine struct {
 	Initrd string
 	Memory int    // MiB; 0: DefaultMemory
 	CPUs   int    // 0: one. More than the host has cost time under TCG
+	TSC    int    // the host's time stamp counter in kHz, see TSC; 0: not known
 	Nonce  string // seeds the result frames' checksums
 	Append []string
 }
@@ -88,6 +89,9 @@ func (m Machine) Cmdline() string {
 	}
 	if clock := m.Arch.Clock[m.Accel]; clock != "" {
 		params = append(params, clock)
+	}
+	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
+		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
 	params = append(params, wire.ParamNonce+"="+m.Nonce)
 	if m.Arch.Results != "" {

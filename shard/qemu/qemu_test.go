@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -75,9 +76,10 @@ func TestArgs(t *testing.T) {
 func TestCmdline(t *testing.T) {
 	m := machine(t)
 	m.Append = []string{"last=1"}
+	m.TSC = 2_300_000
 	fields := strings.Fields(m.Cmdline())
 	for _, want := range []string{
-		"console=ttyS0", "printk.time=1", "oops=panic", "panic=-1", "loglevel=5", "clocksource=acpi_pm",
+		"console=ttyS0", "printk.time=1", "oops=panic", "panic=-1", "loglevel=5", "clocksource=acpi_pm", "tsc_early_khz=2300000",
 		"bkc.nonce=n0", "bkc.results=ttyS1",
 	} {
 		n := 0
@@ -92,6 +94,17 @@ func TestCmdline(t *testing.T) {
 	}
 	if fields[len(fields)-1] != "last=1" {
 		t.Errorf("what is appended does not come last: %q", m.Cmdline())
+	}
+}
+
+func TestTSC(t *testing.T) {
+	a, b := TSC(), TSC()
+	if a == 0 && runtime.GOARCH != "amd64" {
+		t.Skip("no time stamp counter on " + runtime.GOARCH)
+	}
+	// The kernel takes no frequency that is off by more than a hundredth.
+	if a == 0 || max(a, b)-min(a, b) > a/1000 {
+		t.Errorf("measured %d and %d kHz", a, b)
 	}
 }
 
