@@ -213,3 +213,16 @@ func TestDamagedObject(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+func TestSymbolOffset(t *testing.T) {
+	for _, tt := range []struct {
+		target, symbol string
+		offset         uint64
+		ok             bool
+	}{{"do_exit", "do_exit", 0, true}, {"do_exit+0x1f", "do_exit", 31, true}, {"do_exit+5", "do_exit", 5, true}, {"do_exit+", "do_exit", 0, false}, {"do_exit+-1", "do_exit", 0, false}} {
+		symbol, offset, ok := symbolOffset(tt.target)
+		if symbol != tt.symbol || offset != tt.offset || ok != tt.ok {
+			t.Errorf("%s: %s, %d, %v", tt.target, symbol, offset, ok)
+		}
+	}
+}

@@ -50,12 +50,6 @@ int no_such_kprobe(void *ctx)
 	return 0;
 }
 
-SEC("kprobe/do_exit+0x5")
-int at_offset(void *ctx)
-{
-	return 0;
-}
-
 SEC("tracepoint/sched/no_such_event")
 int no_such_tracepoint(void *ctx)
 {
