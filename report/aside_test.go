@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,13 @@ func TestSetAside(t *testing.T) {
 	shard(func(p *Plan) { p.Attempt, p.RunID = 13, "8" })
 	shard(func(p *Plan) { p.Attempt, p.HeadSHA = 14, "b" })
 	shard(func(p *Plan) { p.Attempt, p.Arch = 15, "arm64" })
-	write("shard-003-of-003.attempt-16.ndjson", `{"type":"plan","plan":{"schema":2}}`+"\n")
+	other := now
+	other.Schema = Schema + 1
+	b, err := json.Marshal(line{Type: "plan", Plan: &other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("shard-003-of-003.attempt-16.ndjson", string(b)+"\n")
 	// None of this program's, or not to be understood.
 	write("shard-003-of-003.attempt-17.ndjson", "")
 	write("shard-003-of-003.attempt-18.ndjson", `{"type":"plan","plan":{"schema":1}}`) // no line

@@ -81,14 +81,14 @@ func assign(a Algorithm, ids []string, costs []time.Duration, n int) []int {
 // and a fifth of the list would move.
 //
 // Cheap kernels choose first, those of about one cost (within a factor of two,
-// so that times which vary a little change nothing) in an order of their own.
-// A new kernel then displaces later ones only, which are as costly or more: one
+// so that times which vary a little change nothing) by name. A new kernel then
+// displaces later ones only, which are as costly or more: one
 // makes room for one, and never a long one for many short ones. Kernels of
 // unknown cost come before all: were they ranked by the median, all of them
 // would move when it passes from one rank to the next.
 func rendezvous(items []weighed, n int, shards []int) {
 	slices.SortFunc(items, func(a, b weighed) int {
-		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.hash, b.hash), strings.Compare(a.id, b.id))
+		return cmp.Or(cmp.Compare(a.class, b.class), strings.Compare(a.id, b.id))
 	})
 	var total int64
 	for _, it := range items {

@@ -94,6 +94,11 @@ func TestPlanFileHasTheShards(t *testing.T) {
 				if d := cmp.Diff(want, pinned[i].part()); d != "" {
 					t.Errorf("pinned shard's part:\n%s", d)
 				}
+				// Costs that are not known count as the list's median, not as one
+				// of the shard's own.
+				if load := shards[i].Load(); load != time.Duration(len(shards[i].Entries))*time.Minute {
+					t.Errorf("%s, shard %d/%d: %d kernels have %v", a, i+1, n, len(shards[i].Entries), load)
+				}
 				for _, e := range pinned[i].Entries {
 					if e.Source != src {
 						t.Errorf("%s comes from %v", e.ID(), e.Source)
