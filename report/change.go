@@ -14,9 +14,9 @@ func newChange(base, now *Merged) *Change {
 		switch {
 		case !ok:
 			c.New = append(c.New, k.ID)
-		case old == Pass && failed(k.Verdict):
+		case old == Pass && k.Verdict.failed():
 			c.NewlyFail = append(c.NewlyFail, k.ID)
-		case failed(old) && k.Verdict == Pass:
+		case old.failed() && k.Verdict == Pass:
 			c.Fixed = append(c.Fixed, k.ID)
 		}
 		delete(was, k.ID)
@@ -29,4 +29,5 @@ func newChange(base, now *Merged) *Change {
 	return c
 }
 
-func failed(v Verdict) bool { return v.Tested() && v != Pass }
+// failed says whether a kernel was tested and did not pass.
+func (v Verdict) failed() bool { return v.Tested() && v != Pass }

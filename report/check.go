@@ -10,10 +10,10 @@ import (
 // Limits of one kernel's result. The writer of a shard file keeps them, the
 // reader refuses what does not.
 const (
-	maxTests    = 100_000   // of a kernel
-	maxOutput   = 256 << 10 // bytes of a test's output or an excerpt
-	maxList     = 10_000    // entries of any other list or map
-	maxAttempts = 1000      // of a kernel
+	maxTests      = 100_000   // of a kernel
+	maxTestOutput = 256 << 10 // bytes of a test's output or an excerpt
+	maxList       = 10_000    // entries of any other list or map
+	maxAttempts   = 1000      // of a kernel
 )
 
 // check says why a plan is none that a run writes.
@@ -70,8 +70,8 @@ func (k *Kernel) check() error {
 	if k.Attempts < 0 || k.Attempts > maxAttempts {
 		return bad("%d attempts: want at most %d", k.Attempts, maxAttempts)
 	}
-	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Excerpt) > maxOutput) {
-		return bad("its cause is longer than %d and %d bytes", maxText, maxOutput)
+	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
+		return bad("its cause is longer than %d and %d bytes", maxText, maxTestOutput)
 	}
 	if err := k.contradiction(); err != nil {
 		return err
@@ -127,8 +127,8 @@ func (t *Test) check() error {
 	switch {
 	case t.Verdict != "pass" && t.Verdict != "fail" && t.Verdict != "skip":
 		return fmt.Errorf("verdict %.50q: want pass, fail or skip", t.Verdict)
-	case len(t.Name) > maxText || len(t.Output) > maxOutput:
-		return fmt.Errorf("its name or output is longer than %d and %d bytes", maxText, maxOutput)
+	case len(t.Name) > maxText || len(t.Output) > maxTestOutput:
+		return fmt.Errorf("its name or output is longer than %d and %d bytes", maxText, maxTestOutput)
 	case t.Duration < 0 || t.Duration > maxDuration:
 		return fmt.Errorf("it took %d ns: want 0 to %v", t.Duration, maxDuration)
 	case t.Insns < 0:
@@ -195,12 +195,12 @@ func checkTexts(lists ...[]string) error {
 // runs wild does not cost its kernel's result. It says so in Problems.
 func (k Kernel) fit() Kernel {
 	if c := k.Cause; c != nil {
-		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxOutput)}
+		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxTestOutput)}
 	}
 	tests := k.Tests
 	k.Tests = nil
 	for _, t := range tests[:min(len(tests), maxTests)] {
-		t.Name, t.Output = cutText(t.Name, maxText), cutText(t.Output, maxOutput)
+		t.Name, t.Output = cutText(t.Name, maxText), cutText(t.Output, maxTestOutput)
 		t.Duration = min(max(t.Duration, 0), maxDuration)
 		t.Insns = max(t.Insns, 0)
 		k.Tests = append(k.Tests, t)

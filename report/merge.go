@@ -229,7 +229,7 @@ func (g *merger) planned(id string) (PlanKernel, bool) {
 // rank orders verdicts by how much they say against a kernel.
 func rank(v Verdict) int {
 	switch {
-	case failed(v):
+	case v.failed():
 		return 2
 	case v == Pass:
 		return 0

@@ -311,6 +311,52 @@ func TestMergeRefuses(t *testing.T) {
 	}
 }
 
+// A pass that cannot be believed is none, in no report.
+func TestMergeTakesPassesBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*testSet)
+		plan   bool
+		want   string
+	}{
+		"damaged file":    {func(s *testSet) { s.file(2).end = func(e *End) { e.Digest = "sha256:0" } }, false, "it is said to have passed, but cannot be believed: its end record's digest"},
+		"other bytes":     {otherDigest, true, "it tested other bytes than the plan pins"},
+		"second result":   {func(s *testSet) { s.file(2).lines = append(s.file(2).lines, s.file(2).lines[0]) }, false, "cannot be believed"},
+		"nothing like it": {func(s *testSet) { s.file(2).sealed = false }, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSet(3, 7)
+			tt.change(s)
+			o := testOptions()
+			if tt.plan {
+				o.Plan = s.plan
+			}
+			for _, k := range s.merge(t, o).Kernels {
+				if k.ID != "debian/6.1.001" {
+					continue
+				}
+				if tt.want == "" {
+					if k.Verdict != Pass {
+						t.Errorf("%v: a run that was cut short keeps what it knew", k.Verdict)
+					}
+					return
+				}
+				if k.Verdict != Missing || !strings.Contains(k.Cause.Title, tt.want) || k.Console == "" {
+					t.Errorf("%v: %+v, console %q", k.Verdict, k.Cause, k.Console)
+				}
+				return
+			}
+			t.Error("the kernel is gone")
+		})
+	}
+}
+
+func TestMergeOfNoKernelsIsNotGreen(t *testing.T) {
+	m := newSet(2, 0).merge(t, testOptions())
+	if m.Verdict != Missing || len(m.Refusals) != 1 || m.Refusals[0].Reason != "no kernel was tested" {
+		t.Errorf("%v %v", m.Verdict, m.Refusals)
+	}
+}
+
 func addForeign(s *testSet) {
 	k := *s.file(2).kernel(0)
 	k.ID, k.Console = "debian/6.2", ""

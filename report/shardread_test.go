@@ -73,7 +73,7 @@ func TestShardFileRoundTrip(t *testing.T) {
 	if d := f.Kernels[1].Tests[0].Duration; d != 0 {
 		t.Errorf("a negative duration became %v", d)
 	}
-	if n := len(f.Kernels[2].Tests[0].Output); n > maxOutput || n < maxOutput-2 {
+	if n := len(f.Kernels[2].Tests[0].Output); n > maxTestOutput || n < maxTestOutput-2 {
 		t.Errorf("an output of 2 MiB became %d bytes", n)
 	}
 }

@@ -138,11 +138,11 @@ func newMergeReport(c *command, dir string) mergeReport {
 }
 
 func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
-	where := "of no run"
+	of := ""
 	if m.RunID != "" {
-		where = fmt.Sprintf("of run %s, attempt %d", m.RunID, m.Attempt)
+		of = fmt.Sprintf(" of run %s, attempt %d,", m.RunID, m.Attempt)
 	}
-	fmt.Fprintf(r.out, "%s %s, in %s\n\n", count(files, "shard file"), where, report.OneLine(strings.Join(dirs, " "), 200))
+	fmt.Fprintf(r.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
 	r.kernels(m)
 	r.refusals(m)
 	r.change(m.Change)
