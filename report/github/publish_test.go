@@ -104,6 +104,8 @@ func publish(t *testing.T, f *fake, cfg Config, c Content) Outcome {
 	if d := time.Since(start); d > totalTime {
 		t.Errorf("it took %s", d)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for i := 1; i < len(f.writes); i++ {
 		if d := f.writes[i].Sub(f.writes[i-1]); d < time.Second {
 			t.Errorf("only %s between the writes %d and %d", d, i, i+1)
