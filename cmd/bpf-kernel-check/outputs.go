@@ -62,7 +62,7 @@ func reportAlone(dir, shardFile string, at time.Time, o report.MarkdownOptions) 
 func (c *command) links() report.MarkdownOptions {
 	env, err := github.ReadEnv(c.getenv)
 	if err != nil {
-		return report.MarkdownOptions{}
+		return report.MarkdownOptions{MaxChars: github.MaxBody}
 	}
-	return report.MarkdownOptions{RunURL: env.RunURL(), Commit: env.CommitURL}
+	return report.MarkdownOptions{MaxChars: github.MaxBody, RunURL: env.RunURL(), Commit: env.CommitURL}
 }
