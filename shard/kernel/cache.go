@@ -23,10 +23,12 @@ import (
 //	apt/             one private apt root per suite and architecture
 //	locks/, tmp/
 type Cache struct {
-	// Warn gets one line about something that went on in spite of a problem;
-	// Progress gets the bytes fetched so far. Both may be nil, are set before
-	// the first use, and are called from several goroutines at once.
+	// Warn gets one line about something that went on in spite of a problem,
+	// Note one that is good to know; Progress gets the bytes fetched so far. All
+	// may be nil, are set before the first use, and are called from several
+	// goroutines at once.
 	Warn     func(msg string)
+	Note     func(msg string)
 	Progress func(ref Ref, done, total int64)
 
 	dir string
@@ -72,6 +74,12 @@ func (c *Cache) Dir() string { return c.dir }
 func (c *Cache) warnf(format string, args ...any) {
 	if c.Warn != nil {
 		c.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *Cache) notef(format string, args ...any) {
+	if c.Note != nil {
+		c.Note(fmt.Sprintf(format, args...))
 	}
 }
 
