@@ -24,18 +24,25 @@ type Entry struct {
 // Plan is the pinned list of kernels, sorted by id.
 type Plan struct {
 	Entries []Entry
+	Skipped []Skipped // that the filter left out, sorted by id
 }
 
-// NewPlan lists the sources and keeps the kernels that match one of the globs
-// (all, when there is none). A kernel that two sources offer is taken once,
-// from the first, when both pin the same bytes; else it is an error. So is a
-// list that comes out empty.
+// NewPlan is Select for all architectures and releases.
 func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan, error) {
-	if err := kernel.CheckGlobs(globs); err != nil {
+	return Select(ctx, sources, Filter{Globs: globs})
+}
+
+// Select lists the sources and keeps what the filter lets through. A kernel
+// that two sources offer is taken once, from the first, when both pin the same
+// bytes; else it is an error. So is a list that comes out empty; the plan then
+// still says what was skipped.
+func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, error) {
+	if err := kernel.CheckGlobs(filter.Globs); err != nil {
 		return Plan{}, err
 	}
 	var p Plan
 	seen := map[string]Entry{}
+	skipped := map[string]Skipped{}
 	listed := 0
 	for _, src := range sources {
 		refs, err := src.List(ctx)
@@ -43,10 +50,21 @@ func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan
 			return Plan{}, fmt.Errorf("list %s: %w", src, err)
 		}
 		listed += len(refs)
+		var keep []kernel.Ref
 		for _, ref := range refs {
-			if !kernel.Match(globs, ref.ID()) {
+			if !kernel.Match(filter.Globs, ref.ID()) {
 				continue
 			}
+			if s, skip := filter.skip(ref); skip {
+				skipped[s.ID] = s
+				continue
+			}
+			keep = append(keep, ref)
+		}
+		if picker, ok := src.(kernel.Picker); ok {
+			keep = picker.Pick(keep)
+		}
+		for _, ref := range keep {
 			if old, ok := seen[ref.ID()]; ok {
 				if old.Digest != ref.Digest {
 					return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
@@ -58,14 +76,20 @@ func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan
 			p.Entries = append(p.Entries, e)
 		}
 	}
-	if len(p.Entries) == 0 {
-		if listed == 0 {
-			return Plan{}, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
-		}
-		return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(globs, " --kernel "))}
+	for _, s := range skipped {
+		p.Skipped = append(p.Skipped, s)
 	}
+	slices.SortFunc(p.Skipped, func(a, b Skipped) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
-	return p, nil
+	switch {
+	case len(p.Entries) > 0:
+		return p, nil
+	case len(p.Skipped) > 0:
+		return p, p.allSkipped()
+	case listed == 0:
+		return p, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
+	}
+	return p, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(filter.Globs, " --kernel "))}
 }
 
 // IDs returns the kernels' ids, sorted.

@@ -20,6 +20,7 @@ import (
 //
 //	kernels/<hex>/   entry.json, vmlinuz, config, vmlinux.zst, 0.deb, 1.deb...
 //	hashes/          digests of local files, by path, size, times and inode
+//	sets/            what archives of many kernels hold, by their digest
 //	apt/             one private apt root per suite and architecture
 //	locks/, tmp/
 type Cache struct {
@@ -54,7 +55,7 @@ func NewCache(dir string) (*Cache, error) {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	c := &Cache{dir: dir}
-	for _, sub := range []string{kernelsDir, "hashes", "apt", "locks", "tmp"} {
+	for _, sub := range []string{kernelsDir, "hashes", "sets", "apt", "locks", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
@@ -128,7 +129,7 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 		return nil, err
 	}
 	final := filepath.Join(c.dir, kernelsDir, key)
-	if e, err := loadEntry(final); err == nil {
+	if e, err := c.haveEntry(digest); err == nil {
 		return e, nil
 	}
 	unlock, err := c.lock(ctx, key)
@@ -165,6 +166,15 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 	}
 	e.dir = final
 	return e, nil
+}
+
+// haveEntry returns the entry of digest if the cache has it.
+func (c *Cache) haveEntry(digest string) (*entry, error) {
+	key, err := digestHex(digest)
+	if err != nil {
+		return nil, err
+	}
+	return loadEntry(filepath.Join(c.dir, kernelsDir, key))
 }
 
 // discard moves a directory away before removing it, so that no one sees half

@@ -33,7 +33,11 @@ func Parse(spec string, cache *Cache) (Source, error) {
 	if err != nil {
 		return nil, &UsageError{Msg: "find the kernel directory", Err: err}
 	}
-	return &dirSource{spec: spec, path: path, cache: cache}, nil
+	dir := dirSource{spec: spec, path: path, cache: cache}
+	if archiveStem(filepath.Base(path)) != "" {
+		return &tarSource{dir}, nil
+	}
+	return &dir, nil
 }
 
 var schemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)
