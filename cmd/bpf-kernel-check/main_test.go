@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("BIN", bin)
+			e.Values[testKey{}] = t
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
@@ -66,6 +67,11 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
 			"static":   buildStatic,
+			"archive":  makeArchive,
+			"mainline": makeMainline,
+			"bucket":   makeBucket,
+
+			"kernelarchive": makeRealArchive,
 		},
 	})
 }
