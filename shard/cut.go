@@ -159,7 +159,8 @@ func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
 // them now. A kernel that is gone, or has other bytes than the plan says, stays
 // in its shard and cannot be opened: never is another one taken in its place.
 func Pinned(ctx context.Context, f *report.PlanFile, sources []kernel.Source, globs []string) ([]Plan, error) {
-	offered, _, err := listKernels(ctx, sources, globs)
+	// What the newest two are may have changed since; the plan says which were.
+	offered, _, err := listKernels(ctx, sources, Filter{Globs: globs}, false)
 	if err != nil {
 		return nil, err
 	}

@@ -24,43 +24,64 @@ type Entry struct {
 // Plan is the pinned list of kernels, sorted by id, or one shard's part of it.
 type Plan struct {
 	Entries []Entry
-	Part    *Part // nil: the entries are the whole list
+	Part    *Part     // nil: the entries are the whole list
+	Skipped []Skipped // that the filter left out, sorted by id
 }
 
-// NewPlan lists the sources and keeps the kernels that match one of the globs
-// (all, when there is none). A kernel that two sources offer is taken once,
-// from the first, when both pin the same bytes; else it is an error. So is a
-// list that comes out empty.
+// NewPlan is Select for all architectures and releases.
 func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan, error) {
-	p, listed, err := listKernels(ctx, sources, globs)
+	return Select(ctx, sources, Filter{Globs: globs})
+}
+
+// Select lists the sources and keeps what the filter lets through. A kernel
+// that two sources offer is taken once, from the first, when both pin the same
+// bytes; else it is an error. So is a list that comes out empty; the plan then
+// still says what was skipped.
+func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, error) {
+	p, listed, err := listKernels(ctx, sources, filter, true)
 	switch {
 	case err != nil:
 		return Plan{}, err
 	case len(p.Entries) > 0:
 		return p, nil
+	case len(p.Skipped) > 0:
+		return p, p.allSkipped()
 	case listed == 0:
-		return Plan{}, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
+		return p, &kernel.UsageError{Msg: "no kernels to test: the sources are empty"}
 	}
-	return Plan{}, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(globs, " --kernel "))}
+	return p, &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: none of %d matches --kernel %s; bpf-kernel-check list shows their names", listed, strings.Join(filter.Globs, " --kernel "))}
 }
 
-// listKernels is NewPlan for a list that may come out empty. It returns how
-// many kernels the sources hold, too.
-func listKernels(ctx context.Context, sources []kernel.Source, globs []string) (p Plan, listed int, err error) {
-	if err := kernel.CheckGlobs(globs); err != nil {
+// listKernels is Select for a list that may come out empty. It returns how many
+// kernels the sources hold, too. Without pick it takes all that a source holds,
+// where Select takes what the source would choose of it, such as the newest.
+func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pick bool) (p Plan, listed int, err error) {
+	if err := kernel.CheckGlobs(filter.Globs); err != nil {
 		return Plan{}, 0, err
 	}
 	seen := map[string]Entry{}
+	skipped := map[string]Skipped{}
 	for _, src := range sources {
 		refs, err := src.List(ctx)
 		if err != nil {
 			return Plan{}, 0, fmt.Errorf("list %s: %w", src, err)
 		}
 		listed += len(refs)
+		var keep []kernel.Ref
 		for _, ref := range refs {
-			if !kernel.Match(globs, ref.ID()) {
+			if !kernel.Match(filter.Globs, ref.ID()) {
 				continue
 			}
+			if s, skip := filter.skip(ref); skip {
+				skipped[s.ID] = s
+				continue
+			}
+			keep = append(keep, ref)
+		}
+		if picker, ok := src.(kernel.Picker); ok && pick {
+			keep = picker.Pick(keep)
+		}
+		for _, ref := range keep {
 			if old, ok := seen[ref.ID()]; ok {
 				if old.Digest != ref.Digest {
 					return Plan{}, 0, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
@@ -72,6 +93,10 @@ func listKernels(ctx context.Context, sources []kernel.Source, globs []string) (
 			p.Entries = append(p.Entries, e)
 		}
 	}
+	for _, s := range skipped {
+		p.Skipped = append(p.Skipped, s)
+	}
+	slices.SortFunc(p.Skipped, func(a, b Skipped) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
 	return p, listed, nil
 }

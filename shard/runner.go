@@ -122,8 +122,8 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 		r.Report(Event{ID: k.ID, State: Done, Result: k, Took: took})
 	}
 
-	// One goroutine fetches and unpacks ahead of the VMs, as far as there are
-	// VMs: unpacked images are large.
+	// Several are fetched side by side; one goroutine unpacks ahead of the VMs,
+	// as far as there are VMs: unpacked images are large.
 	type indexed struct {
 		int
 		job
@@ -132,21 +132,19 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+1)
 	go func() {
 		defer close(ready)
-		for _, i := range longestFirst(plan.costs()) {
-			e := plan.Entries[i]
+		for o := range r.openAll(ctx, plan.Entries, longestFirst(plan.costs())) {
 			select {
 			case <-ctx.Done():
 				return
 			case slots <- struct{}{}:
 			}
-			r.Report(Event{ID: e.ID(), State: Fetching})
-			j := r.fetch(ctx, i, e, b)
-			r.Report(Event{ID: e.ID(), State: Waiting})
+			j := r.unpack(ctx, o, b)
+			r.Report(Event{ID: o.entry.ID(), State: Waiting})
 			select {
 			case <-ctx.Done():
 				j.cleanup()
 				return
-			case ready <- indexed{i, j}:
+			case ready <- indexed{o.index, j}:
 			}
 		}
 	}()
@@ -211,11 +209,11 @@ func WriteSummary(dir string, started time.Time, results []report.Kernel) error 
 	return nil
 }
 
-// fetch brings one kernel into the cache and unpacks what QEMU boots.
-func (r *Runner) fetch(ctx context.Context, i int, e Entry, initramfs []byte) job {
+// unpack makes of an opened kernel what QEMU boots.
+func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	start := time.Now()
-	j := job{entry: e, cleanup: func() {}, initrd: r.sharedInitrd()}
-	j.image, j.err = e.Source.Open(ctx, e.Ref)
+	i := o.index
+	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took}
 	if j.err != nil {
 		return j
 	}
@@ -250,7 +248,7 @@ func (r *Runner) fetch(ctx context.Context, i int, e Entry, initramfs []byte) jo
 	if j.err == nil {
 		j.facts = hostFacts(ctx, j.image, r.Cache, unpacked, r.Payload.Targets)
 	}
-	j.fetch = time.Since(start)
+	j.fetch += time.Since(start)
 	return j
 }
 

@@ -12,25 +12,28 @@ import (
 )
 
 func (c *command) listCommand() *cobra.Command {
-	var sources, globs []string
+	var so sourceOptions
+	var arch string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list --kernels SRC...",
 		Short: "List the kernels of sources",
 		Example: `  bpf-kernel-check list --kernels debian:bookworm:cloud-amd64
+  bpf-kernel-check list --kernels gs://bucket/kernels --min-release 5.10
   bpf-kernel-check list --kernels ./kernels --kernel 'fedora/*' --json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sources = append(sources, args...)
-			if len(sources) == 0 {
-				return usagef("nothing to list: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
+			sources, err := so.specs(args, "nothing to list")
+			if err != nil {
+				return err
 			}
 			srcs, err := c.sources(sources)
 			if err != nil {
 				return err
 			}
-			plan, err := shard.NewPlan(cmd.Context(), srcs, globs)
+			plan, err := shard.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {
+				c.printSkipped(c.stderr, plan)
 				return err
 			}
 			if asJSON {
@@ -39,24 +42,31 @@ func (c *command) listCommand() *cobra.Command {
 					Source string `json:"source"`
 					kernel.Ref
 				}
-				items := make([]item, 0, len(plan.Entries))
-				for _, e := range plan.Entries {
+				items := make([]any, 0, len(plan.Entries)+len(plan.Skipped))
+				for _, e := range listingOrder(plan.Entries) {
 					items = append(items, item{e.ID(), e.Source.String(), e.Ref})
+				}
+				for _, s := range plan.Skipped {
+					items = append(items, s)
 				}
 				enc := json.NewEncoder(c.stdout)
 				enc.SetIndent("", "  ")
 				return enc.Encode(items)
 			}
 			w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-			for _, e := range plan.Entries {
+			for _, e := range listingOrder(plan.Entries) {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", e.ID(), orDash(e.Arch), size(e.Size))
 			}
-			return w.Flush()
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			c.printSkipped(c.stdout, plan)
+			return nil
 		},
 	}
+	so.add(cmd)
 	f := cmd.Flags()
-	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
-	f.StringArrayVar(&globs, "kernel", nil, "list only kernels whose id matches `GLOB`; repeatable")
+	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, amd64 or arm64; all otherwise")
 	f.BoolVar(&asJSON, "json", false, "print the list as JSON, digests included")
 	return cmd
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 func main() {
@@ -61,6 +62,8 @@ type command struct {
 	stderr io.Writer
 	getenv func(string) string
 	cache  string // --cache
+
+	kernels *kernel.Cache // what openCache opened
 }
 
 // run is the whole program. It returns the exit code: one of report's, or 128

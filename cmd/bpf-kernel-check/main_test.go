@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("BIN", bin)
+			e.Values[testKey{}] = t
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
@@ -72,6 +73,11 @@ func TestScripts(t *testing.T) {
 			"sameplan": samePlan,
 			"shard":    writeShard,
 			"plan":     writePlan,
+			"archive":  makeArchive,
+			"mainline": makeMainline,
+			"bucket":   makeBucket,
+
+			"kernelarchive": makeRealArchive,
 		},
 	})
 }

@@ -46,7 +46,7 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 
 func (c *command) planCommand() *cobra.Command {
 	var o planOptions
-	var sources, globs []string
+	var src sourceOptions
 	cmd := &cobra.Command{
 		Use:   "plan --kernels SRC... (--shards N | --target-minutes M)",
 		Short: "Pin the list of kernels and cut it into shards",
@@ -61,9 +61,9 @@ succeeds at once; the matrix has it nevertheless, as merge waits for all of them
   bpf-kernel-check plan --kernels ./kernels --target-minutes 10 --timings timings.json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sources = append(sources, args...)
-			if len(sources) == 0 {
-				return usagef("nothing to plan: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
+			sources, err := src.specs(args, "nothing to plan")
+			if err != nil {
+				return err
 			}
 			if err := o.validate(cmd); err != nil {
 				return err
@@ -76,7 +76,9 @@ succeeds at once; the matrix has it nevertheless, as merge waits for all of them
 			if err != nil {
 				return err
 			}
-			plan, err := shard.NewPlan(cmd.Context(), srcs, globs)
+			// The jobs that run the shards are like this one.
+			plan, err := shard.Select(cmd.Context(), srcs, src.filter(runtime.GOARCH))
+			c.printSkipped(c.stderr, plan)
 			if err != nil {
 				return err
 			}
@@ -94,13 +96,12 @@ succeeds at once; the matrix has it nevertheless, as merge waits for all of them
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
-	f.StringArrayVar(&globs, "kernel", nil, "plan only kernels whose id matches `GLOB`; repeatable")
 	f.IntVar(&o.shards, "shards", 0, "cut the list into `N` shards, 1 to 256")
 	f.Float64Var(&o.target, "target-minutes", 0, "or into as few as take `M` minutes each by --timings; downloads come on top")
 	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "VMs at a time that --target-minutes counts with")
 	f.StringVarP(&o.out, "out", "o", "plan.json", "`FILE` to write the plan to")
 	f.BoolVar(&o.json, "json", false, "print the matrix for strategy.matrix: ${{ fromJSON(...) }}")
+	src.add(cmd)
 	o.cutOptions.add(cmd)
 	return cmd
 }

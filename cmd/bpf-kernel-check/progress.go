@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 // progress prints a line for each kernel that is done and, on a terminal,
@@ -25,19 +26,46 @@ type progress struct {
 	total int
 	begin time.Time
 
+	skipped int // kernels that are not among the total
+
 	mu     sync.Mutex
-	done   map[string]int // by word
+	done   map[string]int   // by word
+	bytes  map[string]int64 // downloaded, by id
 	active map[string]activity
 	drawn  int // live lines on the screen
 }
 
 type activity struct {
 	what  string
+	of    int64 // bytes to download, 0 where none came yet
 	since time.Time
 }
 
+// fetched takes the cache's news of a download.
+func (p *progress) fetched(ref kernel.Ref, done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bytes[ref.ID()] = max(p.bytes[ref.ID()], done)
+	if a, ok := p.active[ref.ID()]; ok {
+		a.of = total
+		p.active[ref.ID()] = a
+	}
+}
+
+// downloads says how much was downloaded, "" for nothing.
+func (p *progress) downloads() string {
+	if len(p.bytes) == 0 {
+		return ""
+	}
+	var sum int64
+	for _, n := range p.bytes {
+		sum += n
+	}
+	return fmt.Sprintf("downloaded %s for %s", size(sum), count(len(p.bytes), "kernel"))
+}
+
 func newProgress(out io.Writer, getenv func(string) string, total int, dir string) *progress {
-	p := &progress{out: out, total: total, dir: dir, begin: time.Now(), done: map[string]int{}, active: map[string]activity{}}
+	p := &progress{out: out, total: total, dir: dir, begin: time.Now(), done: map[string]int{}, bytes: map[string]int64{}, active: map[string]activity{}}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && getenv("TERM") != "dumb" && getenv("CI") == "" {
 		p.width = 80
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
@@ -83,11 +111,11 @@ func (p *progress) event(e shard.Event) {
 	p.erase()
 	switch e.State {
 	case shard.Fetching:
-		p.active[e.ID] = activity{"fetching", time.Now()}
+		p.active[e.ID] = activity{what: "fetching", since: time.Now()}
 	case shard.Waiting:
 		delete(p.active, e.ID)
 	case shard.Booting:
-		p.active[e.ID] = activity{"in its VM", time.Now()}
+		p.active[e.ID] = activity{what: "in its VM", since: time.Now()}
 	case shard.Retrying:
 		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("[RETRY]", yellow), e.ID, e.Reason)
 	case shard.Done:
@@ -227,6 +255,12 @@ func (p *progress) end(results []report.Kernel) {
 	if untested > 0 {
 		line += fmt.Sprintf(", %d not tested", untested)
 	}
+	if p.skipped > 0 {
+		line += fmt.Sprintf(", %d skipped", p.skipped)
+	}
+	if d := p.downloads(); d != "" {
+		fmt.Fprintf(p.out, "\n%s", d)
+	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
 }
 
@@ -247,7 +281,11 @@ func (p *progress) draw() {
 	for _, c := range p.done {
 		n += c
 	}
-	lines := []string{fmt.Sprintf("%d of %d done, %s", n, p.total, time.Since(p.begin).Round(time.Second))}
+	head := fmt.Sprintf("%d of %d done, %s", n, p.total, time.Since(p.begin).Round(time.Second))
+	if d := p.downloads(); d != "" {
+		head += ", " + d
+	}
+	lines := []string{head}
 	ids := make([]string, 0, len(p.active))
 	for id := range p.active {
 		ids = append(ids, id)
@@ -255,7 +293,11 @@ func (p *progress) draw() {
 	slices.Sort(ids)
 	for _, id := range ids[:min(len(ids), maxLive)] {
 		a := p.active[id]
-		lines = append(lines, fmt.Sprintf("  %s  %s, %s", id, a.what, time.Since(a.since).Round(time.Second)))
+		what := a.what
+		if a.of > 0 {
+			what += fmt.Sprintf(" %s of %s", size(p.bytes[id]), size(a.of))
+		}
+		lines = append(lines, fmt.Sprintf("  %s  %s, %s", id, what, time.Since(a.since).Round(time.Second)))
 	}
 	for _, l := range lines {
 		if len(l) >= p.width {

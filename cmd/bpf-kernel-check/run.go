@@ -73,25 +73,28 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 
 func (c *command) runCommand() *cobra.Command {
 	var o runOptions
+	var src sourceOptions
 	var so shardOptions
-	var sources, globs []string
 	var po payloadOptions
 	cmd := &cobra.Command{
 		Use:   "run --kernels SRC... (--events-trace PATH | --test 'PATH ARGS...' | --objects GLOB...)",
 		Short: "Boot kernels and run a payload in each",
 		Long: `Boots each kernel of the sources in a VM, runs the payload in it and judges.
 
-A source is a directory with <distro>/<release>__<ids>.tar.gz archives or bare
-kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
+A source is gs://<bucket>[/<prefix>] or a directory with
+<distro>/<release>__<ids>.tar.gz archives or bare kernel images, a single kernel
+image, an archive of mainline-kernels/bzImage-v<release> images,
+debian:<suite>[:<flavour>], or @FILE with a source in each line.`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
+  bpf-kernel-check run --kernels gs://bucket/kernels --events-trace ./EventsTrace
   bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2
   bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach
   bpf-kernel-check run --kernels debian:bookworm --events-trace ./EventsTrace --shard 2/8`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sources = append(sources, args...)
-			if len(sources) == 0 {
-				return usagef("no kernels to test: name a source with --kernels, such as debian:bookworm:cloud-amd64 or a directory")
+			sources, err := src.specs(args, "no kernels to test")
+			if err != nil {
+				return err
 			}
 			accel, err := o.validate()
 			if err != nil {
@@ -109,12 +112,16 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 			if err != nil {
 				return err
 			}
-			sel, err := choose(cmd.Context(), srcs, globs)
+			sel, err := choose(cmd.Context(), srcs, src.filter(payload.arch))
+			if plan := sel.own; len(plan.Entries) == 0 && len(plan.Skipped) > 0 && plan.CountSkipped(shard.SkipArch) == len(plan.Skipped) && err != nil {
+				return notForArch(payload)
+			}
 			if err != nil {
+				c.printSkipped(c.stderr, sel.own)
 				return err
 			}
 			if sel.forArch(payload.arch) == 0 {
-				return &guest.PayloadError{Path: payload.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", payload.arch)}
+				return notForArch(payload)
 			}
 			if line := sel.String(); line != "" {
 				fmt.Fprintln(c.stdout, line)
@@ -122,9 +129,7 @@ kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
 			return c.test(cmd.Context(), o, accel, payload, sel.own)
 		},
 	}
-	f := cmd.Flags()
-	f.StringArrayVar(&sources, "kernels", nil, "`SRC` of kernels; repeatable; arguments without a flag are sources too")
-	f.StringArrayVar(&globs, "kernel", nil, "test only kernels whose id matches `GLOB`; repeatable")
+	src.add(cmd)
 	po.add(cmd)
 	so.add(cmd)
 	o.add(cmd)
@@ -141,19 +146,15 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 		// The first time, package lists are fetched, which takes a while.
 		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}
-	var srcs []kernel.Source
-	for _, spec := range specs {
-		src, err := kernel.Parse(spec, cache)
-		if err != nil {
-			return nil, err
-		}
-		srcs = append(srcs, src)
-	}
-	return srcs, nil
+	return kernel.ParseAll(specs, cache)
 }
 
-// openCache opens the cache of kernels, wherever the user wants it.
+// openCache opens the cache of kernels, wherever the user wants it. It is one
+// for all sources of a run.
 func (c *command) openCache() (*kernel.Cache, error) {
+	if c.kernels != nil {
+		return c.kernels, nil
+	}
 	dir := c.cache
 	if dir == "" {
 		var err error
@@ -166,6 +167,8 @@ func (c *command) openCache() (*kernel.Cache, error) {
 		return nil, usagef("--cache: %w", err)
 	}
 	cache.Warn = c.warn
+	cache.Note = func(msg string) { fmt.Fprintln(c.stderr, "note: "+report.OneLine(msg, 1000)) }
+	c.kernels = cache
 	return cache, nil
 }
 
@@ -231,12 +234,14 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
 	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
+	ui.skipped = len(plan.Skipped)
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
 	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
 	r.InitProgram, r.Report = init, ui.event
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
+	r.Cache.Progress = ui.fetched
 	stop := ui.start()
 	started := time.Now()
 	results, err := r.Run(ctx, plan)
@@ -256,11 +261,16 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	return nil
 }
 
+func notForArch(p namedPayload) error {
+	return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
+}
+
 func (c *command) printPlan(plan shard.Plan, payload, how string) {
 	fmt.Fprintf(c.stdout, "%s to test with %s (%s):\n", count(len(plan.Entries), "kernel"), payload, how)
-	for _, e := range plan.Entries {
+	for _, e := range listingOrder(plan.Entries) {
 		fmt.Fprintf(c.stdout, "  %s\n", e.ID())
 	}
+	c.printSkipped(c.stdout, plan)
 	fmt.Fprintln(c.stdout)
 }
 

@@ -118,7 +118,7 @@ type selection struct {
 
 // prepare checks what can be checked before the sources are listed, and returns
 // what lists them.
-func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, []string) (selection, error), error) {
+func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, shard.Filter) (selection, error), error) {
 	choice, err := chooseShard(o.shard, c.getenv)
 	if err != nil {
 		return nil, err
@@ -128,17 +128,19 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 		return nil, err
 	}
 	if o.plan == "" {
-		return func(ctx context.Context, srcs []kernel.Source, globs []string) (selection, error) {
-			plan, err := shard.NewPlan(ctx, srcs, globs)
+		return func(ctx context.Context, srcs []kernel.Source, filter shard.Filter) (selection, error) {
+			plan, err := shard.Select(ctx, srcs, filter)
 			if err != nil {
-				return selection{}, err
+				return selection{own: plan}, err
 			}
 			plan.SetCosts(timings)
 			if choice.shards == 0 {
 				return selection{[]shard.Plan{plan}, plan, choice}, nil
 			}
 			shards := plan.Cut(algorithm, choice.shards)
-			return selection{shards, shards[choice.shard-1], choice}, nil
+			own := shards[choice.shard-1]
+			own.Skipped = plan.Skipped
+			return selection{shards, own, choice}, nil
 		}, nil
 	}
 
@@ -156,8 +158,8 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 	case choice.shards != n:
 		return nil, usagef("%s: this is shard %v, and --plan %q has %s", choice.from, choice, o.plan, count(n, "shard"))
 	}
-	return func(ctx context.Context, srcs []kernel.Source, globs []string) (selection, error) {
-		shards, err := shard.Pinned(ctx, pinned, srcs, globs)
+	return func(ctx context.Context, srcs []kernel.Source, filter shard.Filter) (selection, error) {
+		shards, err := shard.Pinned(ctx, pinned, srcs, filter.Globs)
 		if err != nil {
 			return selection{}, err
 		}

@@ -149,7 +149,14 @@ func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, sysc
 // Links, devices, and names that are absolute, hold ".." or control characters
 // are passed over. fn returns fs.SkipAll to end the walk.
 func walkTar(ctx context.Context, r io.Reader, fn func(name string, size int64, r io.Reader) error) error {
-	limited := &io.LimitedReader{R: ctxReader{ctx, r}, N: maxArchive}
+	return walkTarUpTo(ctx, r, maxArchive, fn)
+}
+
+// walkTarUpTo is walkTar with a limit in bytes of the stream. It reads r no
+// further than the member that fn gets, and so r's position is where that
+// starts.
+func walkTarUpTo(ctx context.Context, r io.Reader, limit int64, fn func(name string, size int64, r io.Reader) error) error {
+	limited := &io.LimitedReader{R: ctxReader{ctx, r}, N: limit}
 	tr := tar.NewReader(limited)
 	for count := 0; ; count++ {
 		hdr, err := tr.Next()
@@ -157,7 +164,7 @@ func walkTar(ctx context.Context, r io.Reader, fn func(name string, size int64, 
 			return nil
 		}
 		if limited.N <= 0 {
-			return &LimitError{What: "unpacked size of the archive", Limit: maxArchive}
+			return &LimitError{What: "unpacked size of the archive", Limit: limit}
 		}
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)

@@ -20,13 +20,16 @@ import (
 //
 //	kernels/<hex>/   entry.json, vmlinuz, config, vmlinux.zst, 0.deb, 1.deb...
 //	hashes/          digests of local files, by path, size, times and inode
+//	sets/            what archives of many kernels hold, by their digest
 //	apt/             one private apt root per suite and architecture
 //	locks/, tmp/
 type Cache struct {
-	// Warn gets one line about something that went on in spite of a problem;
-	// Progress gets the bytes fetched so far. Both may be nil, are set before
-	// the first use, and are called from several goroutines at once.
+	// Warn gets one line about something that went on in spite of a problem,
+	// Note one that is good to know; Progress gets the bytes fetched so far. All
+	// may be nil, are set before the first use, and are called from several
+	// goroutines at once.
 	Warn     func(msg string)
+	Note     func(msg string)
 	Progress func(ref Ref, done, total int64)
 
 	dir string
@@ -52,7 +55,7 @@ func NewCache(dir string) (*Cache, error) {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	c := &Cache{dir: dir}
-	for _, sub := range []string{kernelsDir, "hashes", "apt", "locks", "tmp"} {
+	for _, sub := range []string{kernelsDir, "hashes", "sets", "apt", "locks", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
@@ -72,6 +75,12 @@ func (c *Cache) Dir() string { return c.dir }
 func (c *Cache) warnf(format string, args ...any) {
 	if c.Warn != nil {
 		c.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *Cache) notef(format string, args ...any) {
+	if c.Note != nil {
+		c.Note(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -120,7 +129,7 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 		return nil, err
 	}
 	final := filepath.Join(c.dir, kernelsDir, key)
-	if e, err := loadEntry(final); err == nil {
+	if e, err := c.haveEntry(digest); err == nil {
 		return e, nil
 	}
 	unlock, err := c.lock(ctx, key)
@@ -157,6 +166,15 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 	}
 	e.dir = final
 	return e, nil
+}
+
+// haveEntry returns the entry of digest if the cache has it.
+func (c *Cache) haveEntry(digest string) (*entry, error) {
+	key, err := digestHex(digest)
+	if err != nil {
+		return nil, err
+	}
+	return loadEntry(filepath.Join(c.dir, kernelsDir, key))
 }
 
 // discard moves a directory away before removing it, so that no one sees half

@@ -117,8 +117,8 @@ func (s *dirSource) file(ctx context.Context, sub, base string, only bool) (Ref,
 	}
 	ref.Name = SafeName(ref.Name)
 	if !bare {
-		ref.Release, _, _ = strings.Cut(stem, "__")
-		ref.Arch = archOf(ref.Release)
+		ref.Release = releaseOf(stem)
+		ref.Arch = archOf(stem)
 	}
 	ref.Locator = path.Join(sub, base)
 	for _, part := range []string{sub, base} {
@@ -286,6 +286,16 @@ func unsafeName(name string) string {
 		return "holds control characters"
 	}
 	return ""
+}
+
+// releaseOf returns the release that a kernel's name starts with, without what
+// makes a mainline kernel's name; "" when it starts with none.
+func releaseOf(stem string) string {
+	stem, _, _ = strings.Cut(strings.TrimPrefix(stem, "mainline-"), "__")
+	if len(stem) > 1 && stem[0] == 'v' {
+		stem = stem[1:]
+	}
+	return versionToken([]byte(stem))
 }
 
 // archOf guesses the architecture from a release, as distributions write it.

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-const specHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, a directory of kernels, or a kernel image"
+const specHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, gs://<bucket>[/<prefix>], a directory of kernels, or a kernel image"
 
 // Parse turns a --kernels value into a Source. It reads nothing but whether a
 // path exists; a value that can mean nothing is a *UsageError.
@@ -21,16 +21,23 @@ func Parse(spec string, cache *Cache) (Source, error) {
 	if ok && scheme == "debian" {
 		return parseApt(spec, rest, runtime.GOARCH, cache)
 	}
+	if ok && scheme == "gs" {
+		return parseGCS(spec, rest, cache)
+	}
 	if ok && schemeRE.MatchString(scheme) {
 		if _, err := os.Lstat(spec); err != nil {
-			return nil, usagef("kernel source %q is not known%s: %s", spec, suggest(scheme, []string{"debian"}), specHelp)
+			return nil, usagef("kernel source %q is not known%s: %s", spec, suggest(scheme, []string{"debian", "gs"}), specHelp)
 		}
 	}
 	path, err := filepath.Abs(spec)
 	if err != nil {
 		return nil, &UsageError{Msg: "find the kernel directory", Err: err}
 	}
-	return &dirSource{spec: spec, path: path, cache: cache}, nil
+	dir := dirSource{spec: spec, path: path, cache: cache}
+	if archiveStem(filepath.Base(path)) != "" {
+		return &tarSource{dir}, nil
+	}
+	return &dir, nil
 }
 
 var schemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)

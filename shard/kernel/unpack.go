@@ -13,11 +13,13 @@ import (
 )
 
 // unpacker takes the kernel and its config out of archives, and notes which
-// modules they hold. It writes two files, under names of its own, and stops
-// reading as soon as it knows all: in a Debian package, boot/ comes before the
-// modules, which are most of it.
+// modules they hold. It writes two files, under names of its own. A Debian
+// package is read only until all is known: boot/ comes before the modules,
+// which are most of it, and a signature vouches for the rest. Any other archive
+// is read to its end, which tells whether it is whole and of one kernel only.
 type unpacker struct {
 	dir      string
+	name     string // of the kernel in its archive
 	info     Info
 	kernel   bool
 	config   bool
@@ -45,7 +47,7 @@ func (u *unpacker) moduleRelease() string {
 func unpack(ctx context.Context, dir string, archives ...archive) (*entry, error) {
 	u := &unpacker{dir: dir, releases: map[string]bool{}}
 	for _, a := range archives {
-		if u.done() {
+		if a.deb && u.done() {
 			break
 		}
 		if err := u.scan(ctx, a); err != nil {
@@ -64,8 +66,10 @@ func (u *unpacker) scan(ctx context.Context, a archive) error {
 		return err
 	}
 	defer r.Close()
-	return walkTar(ctx, r, func(name string, size int64, r io.Reader) error {
+	err = walkTar(ctx, r, func(name string, size int64, r io.Reader) error {
 		switch {
+		case u.kernel && !a.deb && isKernelName(name):
+			return u.second(ctx, name, size, r)
 		case !u.kernel && isKernelName(name):
 			if err := u.write(ctx, kernelFile, name, size, maxMember, r); err != nil {
 				return err
@@ -77,7 +81,7 @@ func (u *unpacker) scan(ctx context.Context, a archive) error {
 			if err != nil {
 				return err
 			}
-			u.kernel, u.info = true, info
+			u.kernel, u.info, u.name = true, info, name
 		case !u.config && isConfigName(name):
 			if err := u.write(ctx, configFile, name, size, maxConfig, r); err != nil {
 				return err
@@ -90,11 +94,44 @@ func (u *unpacker) scan(ctx context.Context, a archive) error {
 			}
 			u.releases[release] = true
 		}
-		if u.done() {
+		if a.deb && u.done() {
 			return fs.SkipAll
 		}
 		return nil
 	})
+	if err == nil && !a.deb {
+		// The checksum of a compressed archive stands behind the tar's end.
+		_, err = copyCapped(ctx, io.Discard, r, maxArchive, "size of the archive")
+	}
+	return err
+}
+
+// second looks at a further kernel of an archive: which one its name promises
+// cannot be told. The same file twice is fine, and so is one kernel in two
+// formats, such as Image and Image.gz.
+func (u *unpacker) second(ctx context.Context, name string, size int64, r io.Reader) error {
+	const as = "second"
+	file := filepath.Join(u.dir, as)
+	defer os.Remove(file)
+	if err := u.write(ctx, as, name, size, maxMember, r); err != nil {
+		return err
+	}
+	info, err := ProbeFile(file)
+	if nk := (*NotKernelError)(nil); errors.As(err, &nk) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	first, err := hashFile(ctx, filepath.Join(u.dir, kernelFile))
+	if err != nil {
+		return err
+	}
+	second, err := hashFile(ctx, file)
+	if err != nil || first == second || info.Version != "" && info.Version == u.info.Version && info.Format != u.info.Format {
+		return err
+	}
+	return fmt.Errorf("the archive holds two kernels, %q and %q: leave one", u.name, name)
 }
 
 func (u *unpacker) write(ctx context.Context, as, name string, size, limit int64, r io.Reader) error {

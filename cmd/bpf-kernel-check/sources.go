@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// sourceOptions are the flags that say which kernels.
+type sourceOptions struct {
+	kernels    []string
+	buckets    []string
+	mainline   string
+	globs      []string
+	minRelease string
+}
+
+const defaultMainline = "mainline-kernels.tar"
+
+func (o *sourceOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of kernels, or @FILE with one in each line; repeatable; arguments without a flag are sources too")
+	f.StringArrayVarP(&o.buckets, "bucket", "d", nil, "`BUCKET` of kernels, with or without gs://; short for --kernels gs://BUCKET")
+	f.StringVarP(&o.mainline, "mainline", "m", "", "take the kernels of `FILE`, an archive or a directory of mainline kernels, "+defaultMainline+" when it is not named")
+	f.Lookup("mainline").NoOptDefVal = defaultMainline
+	f.StringArrayVar(&o.globs, "kernel", nil, "only kernels whose id matches `GLOB`, or does not match !GLOB; repeatable")
+	f.StringVar(&o.minRelease, "min-release", shard.DefaultMinRelease, "skip kernels older than `RELEASE`; \"\" skips none")
+}
+
+// specs returns the sources, in the order of the help.
+func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
+	if err := shard.CheckMinRelease(o.minRelease); err != nil {
+		return nil, err
+	}
+	list := slices.Clone(o.kernels)
+	for _, b := range o.buckets {
+		list = append(list, "gs://"+strings.TrimPrefix(b, "gs://"))
+	}
+	// A flag whose value may be missing takes none from the next argument: the
+	// FILE of "-m FILE" is among the arguments, which are sources anyway.
+	if o.mainline != "" && (o.mainline != defaultMainline || len(args) == 0) {
+		list = append(list, o.mainline)
+	}
+	list = append(list, args...)
+	if len(list) == 0 {
+		return nil, usagef("%s: name a source with --kernels, such as debian:bookworm:cloud-amd64, gs://<bucket> or a directory", nothing)
+	}
+	return list, nil
+}
+
+func (o *sourceOptions) filter(arch string) shard.Filter {
+	return shard.Filter{Globs: o.globs, Arch: arch, MinRelease: o.minRelease}
+}
+
+// listingOrder is the order that people look for kernels in: that of the ids,
+// and mainline newest first.
+func listingOrder(entries []shard.Entry) []shard.Entry {
+	return slices.SortedStableFunc(slices.Values(entries), func(a, b shard.Entry) int {
+		if a.Distro == "mainline" && b.Distro == "mainline" {
+			return kernel.CompareVersions(b.Name, a.Name)
+		}
+		return strings.Compare(a.ID(), b.ID())
+	})
+}
+
+// printSkipped shows every kernel that is left out, and how many they are.
+func (c *command) printSkipped(w io.Writer, plan shard.Plan) {
+	if len(plan.Skipped) == 0 {
+		return
+	}
+	for _, s := range plan.Skipped {
+		fmt.Fprintf(w, "[%s] %s  %s\n", s.Reason, s.ID, s.Why)
+	}
+	fmt.Fprintf(w, "%s skipped: %d too old, %d for another architecture\n", count(len(plan.Skipped), "kernel"), plan.CountSkipped(shard.SkipOld), plan.CountSkipped(shard.SkipArch))
+}

@@ -1,0 +1,255 @@
+package kernel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"unicode"
+
+	"cloud.google.com/go/storage"
+)
+
+const (
+	gcsLayout  = "expected <distro>/<kernel version>__<ids>.tar.gz objects"
+	maxObjects = 1 << 20 // in one listing, count
+)
+
+// gcsSource lists a Google Cloud Storage bucket, or what lies below a prefix in
+// it.
+type gcsSource struct {
+	spec   string
+	bucket string
+	prefix string // without slashes at its ends; "" for the whole bucket
+	cache  *Cache
+	net    gcsNet
+
+	once   sync.Once // guards client and err
+	client *gcsClient
+	err    error
+}
+
+// bucketRE is of https://cloud.google.com/storage/docs/buckets#naming.
+var bucketRE = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
+
+// parseGCS parses what follows "gs:" in a spec.
+func parseGCS(spec, rest string, cache *Cache) (Source, error) {
+	bucket, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+	if !strings.HasPrefix(rest, "//") || !bucketRE.MatchString(bucket) {
+		return nil, usagef("kernel source %q is not valid: expected gs://<bucket>[/<prefix>], the bucket's name of lower-case letters, digits and ._-", spec)
+	}
+	return &gcsSource{spec: spec, bucket: bucket, prefix: strings.Trim(prefix, "/"), cache: cache, net: publicGCS()}, nil
+}
+
+func (s *gcsSource) String() string { return s.spec }
+
+func (s *gcsSource) connect(ctx context.Context) (*gcsClient, error) {
+	s.once.Do(func() {
+		s.client, s.err = newGCSClient(context.WithoutCancel(ctx), s.bucket, s.net) // kept for later calls
+		if s.err == nil {
+			s.cache.notef("gs://%s: %s", s.bucket, s.client.who)
+		}
+	})
+	return s.client, s.err
+}
+
+// List pages through the bucket. It transfers names, generations and digests,
+// nothing of the kernels.
+func (s *gcsSource) List(ctx context.Context) ([]Ref, error) {
+	c, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	query := s.prefix
+	if query != "" && archiveStem(query) == "" {
+		query += "/"
+	}
+	objects, err := c.list(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	var refs []Ref
+	var others []string
+	for _, o := range objects {
+		if ref, ok := s.ref(o); ok {
+			refs = append(refs, ref)
+		} else if !strings.HasSuffix(o.Name, "/") { // the consoles make these stand for directories
+			others = append(others, o.Name)
+		}
+	}
+	if len(refs) == 0 {
+		return nil, usagef("%q holds no kernels among its %d objects: %s", s.spec, len(objects), gcsLayout)
+	}
+	if len(others) > 0 {
+		s.cache.warnf("gs://%s: %d objects are no kernels, such as %q: %s", s.bucket, len(others), others[0], gcsLayout)
+	}
+	return sortRefs(refs), nil
+}
+
+// ref makes the Ref of an object, false for what does not look like a kernel.
+func (s *gcsSource) ref(o gcsObject) (Ref, bool) {
+	name := o.Name
+	if s.prefix != "" && name != s.prefix {
+		var ok bool
+		if name, ok = strings.CutPrefix(name, s.prefix+"/"); !ok {
+			return Ref{}, false
+		}
+	} else if name == s.prefix {
+		name = path.Base(name)
+	}
+	distro, base, ok := strings.Cut(name, "/")
+	if !ok {
+		// What lies at the top belongs to the distro that the prefix names.
+		distro, base = path.Base(path.Dir(o.Name)), name
+		if distro == "." || distro == "/" {
+			distro = s.bucket
+		}
+	}
+	stem := archiveStem(base)
+	if stem == "" {
+		stem = imageStem(base)
+	}
+	if stem == "" || strings.Contains(base, "/") {
+		return Ref{}, false
+	}
+	ref := Ref{Distro: safeDistro(distro), Digest: o.digest(s.bucket), Size: o.Size}
+	if ref.Name = stem; ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
+		ref.Name = "mainline-" + stem
+	}
+	ref.Name = SafeName(ref.Name)
+	for _, part := range []string{distro, base} {
+		if reason := unsafeName(part); reason != "" {
+			ref.Locator = badLocator + fmt.Sprintf("its object name %q %s: rename it", o.Name, reason)
+			return ref, true
+		}
+	}
+	ref.Release = releaseOf(stem)
+	ref.Arch = archOf(stem)
+	ref.Locator = o.locator()
+	return ref, true
+}
+
+// Open downloads the kernel unless the cache has it. It needs no listing: the
+// Ref says which generation of which object it is, and its checksums.
+func (s *gcsSource) Open(ctx context.Context, ref Ref) (*Image, error) {
+	if reason, bad := strings.CutPrefix(ref.Locator, badLocator); bad {
+		return nil, &BadKernelError{ID: ref.ID(), Err: errors.New(reason)}
+	}
+	o, err := parseGCSLocator(ref.Locator)
+	if err == nil && o.digest(s.bucket) != ref.Digest {
+		err = &DigestError{What: "its locator", Want: ref.Digest, Got: o.digest(s.bucket)}
+	}
+	if err != nil {
+		return nil, &BadKernelError{ID: ref.ID(), Err: err}
+	}
+	e, err := s.cache.entry(ctx, ref.Digest, func(ctx context.Context, dir string) (*entry, error) {
+		return s.fetch(ctx, ref, o, dir)
+	})
+	if err != nil {
+		if bad := (*BadKernelError)(nil); errors.As(err, &bad) {
+			return nil, err // names the kernel already
+		}
+		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
+	}
+	var archives []archive
+	if file := e.path(gcsArchive); file != "" {
+		archives = []archive{{path: file}}
+	}
+	return newImage(ref, e, archives), nil
+}
+
+const gcsArchive = "archive"
+
+// fetch downloads an object into dir and takes the kernel out of it.
+func (s *gcsSource) fetch(ctx context.Context, ref Ref, o gcsObject, dir string) (*entry, error) {
+	if o.Size > maxArchive {
+		return nil, &BadKernelError{ID: ref.ID(), Err: &LimitError{What: fmt.Sprintf("size of gs://%s/%s", s.bucket, o.Name), Limit: maxArchive}}
+	}
+	c, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bare := archiveStem(path.Base(o.Name)) == ""
+	file := filepath.Join(dir, gcsArchive)
+	if bare {
+		file = filepath.Join(dir, kernelFile)
+	}
+	if err := c.download(ctx, o, file, func(done int64) { s.cache.progress(ref, done, o.Size) }); err != nil {
+		return nil, err
+	}
+	if bare {
+		info, err := ProbeFile(file)
+		if nk := (*NotKernelError)(nil); errors.As(err, &nk) {
+			nk.File = o.Name
+			return nil, &BadKernelError{ID: ref.ID(), Err: nk}
+		}
+		return &entry{Image: info}, err
+	}
+	e, err := unpack(ctx, dir, archive{path: file})
+	if err != nil {
+		if ctx.Err() == nil {
+			err = &BadKernelError{ID: ref.ID(), Err: err}
+		}
+		return nil, err
+	}
+	if e.Modules == "" { // nothing will be read from it again
+		if err := os.Remove(file); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// gcsObject is one generation of an object, as the listing describes it.
+type gcsObject struct {
+	Name       string `json:"object"`
+	Generation int64  `json:"generation"`
+	Size       int64  `json:"size"`
+	CRC32C     uint32 `json:"crc32c"`
+	MD5        string `json:"md5,omitempty"` // hex; composite objects have none
+}
+
+func objectOf(a *storage.ObjectAttrs) gcsObject {
+	return gcsObject{Name: a.Name, Generation: a.Generation, Size: a.Size, CRC32C: a.CRC32C, MD5: hex.EncodeToString(a.MD5)}
+}
+
+// digest pins the object. Google gives no SHA-256 of the bytes, and neither
+// CRC32C nor MD5 can tell apart what someone made to collide; a generation of
+// an object, though, never changes its bytes.
+func (o gcsObject) digest(bucket string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "gs\n%q\n%q\n%d\n%d\n%08x\n%s\n", bucket, o.Name, o.Generation, o.Size, o.CRC32C, o.MD5)
+	return digestPrefix + hex.EncodeToString(h.Sum(nil))
+}
+
+func (o gcsObject) locator() string {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return string(b)
+}
+
+// parseGCSLocator reads a locator, which may come from a plan that someone else
+// wrote.
+func parseGCSLocator(s string) (gcsObject, error) {
+	var o gcsObject
+	if err := json.Unmarshal([]byte(s), &o); err != nil {
+		return gcsObject{}, fmt.Errorf("locator: %w", err)
+	}
+	if _, err := hex.DecodeString(o.MD5); err != nil || len(o.MD5) != 0 && len(o.MD5) != 32 {
+		return gcsObject{}, fmt.Errorf("locator: MD5 %.40q", o.MD5)
+	}
+	if o.Size < 0 || o.Generation <= 0 || o.Name == "" || len(o.Name) > 1024 || strings.ContainsFunc(o.Name, unicode.IsControl) {
+		return gcsObject{}, fmt.Errorf("locator: object %.80q, generation %d, size %d", o.Name, o.Generation, o.Size)
+	}
+	return o, nil
+}

@@ -1,0 +1,87 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// tarSource is an archive that the user named: of one kernel, which is a
+// [dirSource] of that file, or of many bare images. Its content says which.
+type tarSource struct{ dirSource }
+
+// setLocator marks the Ref of one image of many; the file's name in the archive
+// follows.
+const setLocator = "set:"
+
+// List reads the archive to its end the first time, and hashes it.
+func (s *tarSource) List(ctx context.Context) ([]Ref, error) {
+	st, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usagef("kernel source %q is not there: %s", s.spec, specHelp)
+	}
+	if err != nil || !st.Mode().IsRegular() {
+		return s.dirSource.List(ctx)
+	}
+	set, err := s.set(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
+	}
+	if err != nil || len(set.Images) == 0 {
+		// An archive of one kernel that is broken is listed and fails in Open.
+		return s.dirSource.List(ctx)
+	}
+	refs := make([]Ref, 0, len(set.Images))
+	for _, im := range set.Images {
+		ref := Ref{Distro: im.Distro, Name: im.Name, Release: im.Release, Arch: im.Arch, Digest: im.Digest, Locator: setLocator + im.Image.Name}
+		if im.Bad != "" {
+			ref.Locator = badLocator + im.Bad
+		}
+		refs = append(refs, ref)
+	}
+	return sortRefs(refs), nil
+}
+
+func (s *tarSource) set(ctx context.Context) (*tarSet, error) {
+	digest, err := s.cache.digestOf(ctx, s.path)
+	if err != nil {
+		return nil, err
+	}
+	return s.cache.set(ctx, s.path, digest)
+}
+
+// Open takes the image out of the archive, or finds it in the cache.
+func (s *tarSource) Open(ctx context.Context, ref Ref) (*Image, error) {
+	if !strings.HasPrefix(ref.Locator, setLocator) {
+		return s.dirSource.Open(ctx, ref)
+	}
+	e, err := s.openImage(ctx, ref)
+	if err == nil {
+		return newImage(ref, e, nil), nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
+	}
+	return nil, &BadKernelError{ID: ref.ID(), Err: err}
+}
+
+func (s *tarSource) openImage(ctx context.Context, ref Ref) (*entry, error) {
+	digest, err := s.cache.digestOf(ctx, s.path)
+	if err != nil {
+		return nil, err
+	}
+	set, err := s.cache.set(ctx, s.path, digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, im := range set.Images {
+		if im.Digest == ref.Digest && im.Bad == "" {
+			return s.cache.unpackSet(ctx, s.path, digest, set, im)
+		}
+	}
+	return nil, fmt.Errorf("%q holds no image with digest %s as listed: list the kernels again", filepath.Base(s.path), ref.Digest)
+}

@@ -1,0 +1,62 @@
+package shard
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// downloads is how many kernels are fetched at a time, and how many wait
+// fetched for the VMs.
+const downloads = 4
+
+// opened is a kernel in the cache, or the reason why it is not.
+type opened struct {
+	index int // in the plan
+	entry Entry
+	image *kernel.Image
+	err   error
+	took  time.Duration
+}
+
+// openAll opens the kernels in about the given order of their indices, each as soon as there is
+// room for it: one that takes long holds up no other. The channel is closed
+// when all were received or ctx ended.
+func (r *Runner) openAll(ctx context.Context, entries []Entry, order []int) <-chan opened {
+	next := make(chan int)
+	out := make(chan opened)
+	go func() {
+		defer close(next)
+		for _, i := range order {
+			select {
+			case <-ctx.Done():
+				return
+			case next <- i:
+			}
+		}
+	}()
+	var fetchers sync.WaitGroup
+	for range downloads {
+		fetchers.Go(func() {
+			for i := range next {
+				o := opened{index: i, entry: entries[i]}
+				r.Report(Event{ID: o.entry.ID(), State: Fetching})
+				start := time.Now()
+				o.image, o.err = o.entry.Source.Open(ctx, o.entry.Ref)
+				o.took = time.Since(start)
+				select {
+				case <-ctx.Done():
+					return
+				case out <- o:
+				}
+			}
+		})
+	}
+	go func() {
+		fetchers.Wait()
+		close(out)
+	}()
+	return out
+}

@@ -1,0 +1,93 @@
+package shard
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+func kernelDir(t *testing.T, names ...string) kernel.Source {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		var b bytes.Buffer
+		tw := tar.NewWriter(&b)
+		if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if err := tw.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name+".tar")
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := filepath.Join(dir, "list.txt")
+	if err := os.WriteFile(list, []byte(". newest:1 oldest:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	srcs, err := kernel.ParseAll([]string{"@" + list}, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return srcs[0]
+}
+
+// What cannot be tested is told, and does not count as the oldest or newest.
+func TestSelectSkips(t *testing.T) {
+	src := kernelDir(t, "rhel/4.18.0-305.el8.x86_64__a", "rhel/5.7.19__a", "rhel/5.8-rc1__a", "rhel/5.8.0__a", "rhel/5.9.0-1.x86_64__a", "rhel/5.14.0-1.x86_64__a",
+		"rhel/5.10.0-1.x86_64__a", "rhel/6.1.0-1.aarch64__a", "mainline/v4.9", "mainline/v5.13.4", "odd/no-version")
+	p, err := Select(t.Context(), []kernel.Source{src}, Filter{Arch: "amd64", MinRelease: "5.8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Without an architecture in its name 5.8.0 is a group of its own.
+	if d := cmp.Diff([]string{"mainline/mainline-v5.13.4", "odd/no-version", "rhel/5.14.0-1.x86_64__a", "rhel/5.8.0__a", "rhel/5.9.0-1.x86_64__a"}, p.IDs()); d != "" {
+		t.Errorf("kept (-want +got):\n%s", d)
+	}
+	want := []Skipped{
+		{"mainline/mainline-v4.9", SkipOld, "older than 5.8"},
+		{"rhel/4.18.0-305.el8.x86_64__a", SkipOld, "older than 5.8"},
+		{"rhel/5.7.19__a", SkipOld, "older than 5.8"},
+		{"rhel/5.8-rc1__a", SkipOld, "older than 5.8"},
+		{"rhel/6.1.0-1.aarch64__a", SkipArch, "for arm64"},
+	}
+	if d := cmp.Diff(want, p.Skipped); d != "" {
+		t.Errorf("skipped (-want +got):\n%s", d)
+	}
+	all, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	if err != nil || len(all.Skipped) != 0 || !strings.Contains(strings.Join(all.IDs(), " "), "rhel/6.1.0-1.aarch64__a") {
+		t.Errorf("without a filter: %q, skipped %v, %v", all.IDs(), all.Skipped, err)
+	}
+}
+
+func TestSelectThatSkipsEverything(t *testing.T) {
+	src := kernelDir(t, "rhel/4.18.0-305.el8.x86_64__a", "rhel/6.1.0-1.aarch64__a")
+	p, err := Select(t.Context(), []kernel.Source{src}, Filter{Arch: "amd64", MinRelease: "5.8"})
+	if !IsUsage(err) || !strings.Contains(err.Error(), "1 are too old (see --min-release) and 1 are for another architecture") || len(p.Skipped) != 2 {
+		t.Errorf("error %v, skipped %v", err, p.Skipped)
+	}
+}
+
+func TestCheckMinRelease(t *testing.T) {
+	for s, ok := range map[string]bool{"": true, "5.8": true, "6": true, "6.1.2": true, "6.12-rc1": true, "v5.8": false, "5x8": false, "new": false, "5.8\n": false} {
+		if err := CheckMinRelease(s); (err == nil) != ok || err != nil && !IsUsage(err) {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
