@@ -156,7 +156,7 @@ func (p *progress) result(e shard.Event) {
 	if k.Verdict == report.Crash || k.Verdict == report.Timeout {
 		what = k.Verdict.String() + ": "
 	}
-	fmt.Fprintf(p.out, "       %s%s\n", what, k.Cause.Title)
+	fmt.Fprintf(p.out, "       %s%s\n", what, noCommand(k.Cause.Title))
 	shown := false
 	for _, t := range k.Tests {
 		if t.Verdict != "fail" {
@@ -183,6 +183,15 @@ func (p *progress) result(e shard.Event) {
 	if k.Console != "" {
 		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, k.Console))
 	}
+}
+
+// noCommand keeps a guest's text at the beginning of a line from being taken for
+// a command of GitHub's runner, which looks behind white space too.
+func noCommand(s string) string {
+	if strings.HasPrefix(s, "::") || strings.HasPrefix(s, "##[") {
+		return `\` + s
+	}
+	return s
 }
 
 // wordOf is how a verdict is printed.
