@@ -59,12 +59,7 @@ func unpack(ctx context.Context, dir string, archives ...archive) (*entry, error
 }
 
 func (u *unpacker) scan(ctx context.Context, a archive) error {
-	r, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return walkTar(ctx, r, func(name string, size int64, r io.Reader) error {
+	return a.walk(ctx, func(name string, size int64, r io.Reader) error {
 		switch {
 		case !u.kernel && isKernelName(name):
 			if err := u.write(ctx, kernelFile, name, size, maxMember, r); err != nil {
