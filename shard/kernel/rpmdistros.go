@@ -199,7 +199,11 @@ func parseRPM(spec, rest, hostArch string, cache *Cache) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.url = head
+	base, err := repoBase(spec, head)
+	if err != nil {
+		return nil, err
+	}
+	s.bases = []string{base}
 	s.title, s.distro, s.flavour = shownURL(head), "rpm", o.flavour
 	s.repos = []rpmRepo{{name: "repo"}}
 	return s, s.apply(o)
