@@ -55,9 +55,17 @@ func parseUbuntu(spec, rest, hostArch string, cache *Cache) (Source, error) {
 	return s, nil
 }
 
+var ubuntuImageRE = regexp.MustCompile(`^linux-image-(unsigned-)?([0-9]+\.[0-9]+\.[0-9]+-[0-9]+)-([a-z][a-z0-9-]*)$`)
+
 // ubuntuImage splits linux-image-[unsigned-]<release>-<flavour>: the release is
 // that of a build, 6.8.0-45; meta packages have none.
-var ubuntuImage = regexp.MustCompile(`^linux-image-(unsigned-)?([0-9]+\.[0-9]+\.[0-9]+-[0-9]+)-([a-z][a-z0-9-]*)$`)
+func ubuntuImage(name string) (uname, flavour string, unsigned, ok bool) {
+	m := ubuntuImageRE.FindStringSubmatch(name)
+	if m == nil || strings.HasSuffix(name, "-dbgsym") {
+		return "", "", false, false
+	}
+	return m[2] + "-" + m[3], m[3], m[1] != "", true
+}
 
 // rebuilt is what a second signing of the same kernel adds to its version.
 var rebuilt = regexp.MustCompile(`\+[0-9]+$`)
@@ -94,13 +102,12 @@ func selectUbuntu(list []stanza, flavour string) (kernels []aptKernel, bare []st
 		return nil
 	}
 	for name, builds := range byName {
-		m := ubuntuImage.FindStringSubmatch(name)
-		if m == nil || flavour != "" && m[3] != flavour {
+		uname, its, unsigned, ok := ubuntuImage(name)
+		if !ok || flavour != "" && its != flavour {
 			continue
 		}
-		uname := m[2] + "-" + m[3]
 		for _, image := range builds {
-			if m[1] != "" && part("linux-image-"+uname, image) != nil {
+			if unsigned && part("linux-image-"+uname, image) != nil {
 				continue // signed, which is what users run
 			}
 			parts := []*stanza{image}
@@ -133,8 +140,8 @@ func (s *aptSource) others(list []stanza) string {
 	}
 	var all []string
 	for _, p := range list {
-		if m := ubuntuImage.FindStringSubmatch(p.Package); m != nil {
-			all = append(all, m[3])
+		if _, flavour, _, ok := ubuntuImage(p.Package); ok {
+			all = append(all, flavour)
 		}
 	}
 	if len(all) == 0 {
