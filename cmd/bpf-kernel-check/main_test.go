@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -56,6 +61,13 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("BIN", bin)
+			if strings.Contains(e.WorkDir, "script-vm-sources") {
+				files := httptest.NewServer(http.FileServer(http.Dir(e.WorkDir)))
+				images := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+				e.Defer(func() { files.Close(); images.Close() })
+				e.Setenv("URL", files.URL)
+				e.Setenv("REGISTRY", strings.TrimPrefix(images.URL, "http://"))
+			}
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
@@ -64,8 +76,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitCode,
-			"static":   buildStatic,
+			"exitcode":    exitCode,
+			"kernelfiles": kernelFiles,
+			"ociimage":    ociImage,
+			"static":      buildStatic,
 		},
 	})
 }

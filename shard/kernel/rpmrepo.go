@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -280,7 +279,7 @@ func (s *rpmSource) fetchFrom(ctx context.Context, at, href, dst string, size in
 		return err
 	}
 	if got != sum {
-		return fmt.Errorf("fetch %s: %w", shownURL(uri), &DigestError{What: path.Base(href), Want: sum.String(), Got: got.String()})
+		return &DigestError{What: shownURL(uri), Want: sum.String(), Got: got.String()}
 	}
 	return nil
 }
