@@ -81,7 +81,8 @@ func (c *command) runCommand() *cobra.Command {
 		Long: `Boots each kernel of the sources in a VM, runs the payload in it and judges.
 
 A source is a directory with <distro>/<release>__<ids>.tar.gz archives or bare
-kernel images, a single kernel image, or debian:<suite>[:<flavour>].`,
+kernel images, a single kernel image, debian:<suite>[:<flavour>] or another
+distribution such as ubuntu:noble or fedora:43, rpm:<URL>, or oci://<image>.`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
   bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2
   bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach`,

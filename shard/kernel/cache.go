@@ -21,6 +21,7 @@ import (
 //	kernels/<hex>/   entry.json, vmlinuz, config, vmlinux.zst, 0.deb, 1.deb...
 //	hashes/          digests of local files, by path, size, times and inode
 //	apt/             one private apt root per suite and architecture
+//	lists/           what RPM repositories and registries had the last time
 //	locks/, tmp/
 type Cache struct {
 	// Warn gets one line about something that went on in spite of a problem;

@@ -146,8 +146,9 @@ func walkLayer(ctx context.Context, r io.Reader, left *int64, count *int, above,
 
 // kernelPath maps a path in an image of kernels to that in an archive of one:
 // boot/vmlinuz-* and lib/modules/* count below any directory, as images of
-// little-vm-helper have them below data/kernels/<name>; so do vmlinuz and its
-// config in a directory of the image's root. ok is false for all else.
+// little-vm-helper have them below data/kernels/<name>; so do vmlinuz and config
+// there and in the image's root, and a vmlinuz in a directory of the root. ok is
+// false for all else.
 func kernelPath(name string) (as string, ok bool) {
 	parts := strings.Split(name, "/")
 	for i := 0; i+3 < len(parts); i++ {
@@ -162,7 +163,7 @@ func kernelPath(name string) (as string, ok bool) {
 	switch {
 	case len(parts) >= 2 && parts[len(parts)-2] == "boot":
 		return "boot/" + base, true
-	case len(parts) <= 2, len(parts) == 4 && parts[0] == "data" && parts[1] == "kernels":
+	case len(parts) == 1, len(parts) == 2 && isKernelName(base), len(parts) == 4 && parts[0] == "data" && parts[1] == "kernels":
 		return base, true
 	}
 	return "", false

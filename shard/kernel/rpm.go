@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -204,7 +205,7 @@ func (s *rpmSource) Open(ctx context.Context, ref Ref) (*Image, error) {
 		archives := rpmArchives(dir, len(files))
 		var done int64
 		for i, f := range files {
-			if err := s.fetch(ctx, ref, f, archives[i].path, done, keys); err != nil {
+			if err := s.fetch(ctx, ref, f, archives[i].path, done); err != nil {
 				return nil, err
 			}
 			done += f.Size
@@ -221,7 +222,33 @@ func (s *rpmSource) Open(ctx context.Context, ref Ref) (*Image, error) {
 		}
 		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
 	}
-	return newImage(ref, e, rpmArchives(e.dir, len(files))), nil
+	im := newImage(ref, e, rpmArchives(e.dir, len(files)))
+	if keys != nil {
+		// Not only when they are fetched: that may have been without a key.
+		if err := s.checkSignatures(ctx, im, keys, files); err != nil {
+			return nil, &BadKernelError{ID: ref.ID(), Err: err}
+		}
+	}
+	return im, nil
+}
+
+// checkSignatures remembers beside the packages that they are signed.
+func (s *rpmSource) checkSignatures(ctx context.Context, im *Image, keys *keyring, files []rpmFile) error {
+	var bad error
+	_, err := im.Derived(ctx, s.cache, "signed-by-"+keys.id(), func(w io.Writer) error {
+		for i, a := range im.archives {
+			if err := keys.verifyRPM(a.path); err != nil {
+				bad = fmt.Errorf("package %q: %w", files[i].Package, err)
+				return bad
+			}
+		}
+		_, err := io.WriteString(w, keys.from+"\n")
+		return err
+	})
+	if bad != nil {
+		return bad
+	}
+	return err
 }
 
 func rpmArchives(dir string, n int) []archive {
@@ -233,7 +260,7 @@ func rpmArchives(dir string, n int) []archive {
 }
 
 // fetch downloads a package to path and checks all that is known about it.
-func (s *rpmSource) fetch(ctx context.Context, ref Ref, f rpmFile, path string, before int64, keys *keyring) error {
+func (s *rpmSource) fetch(ctx context.Context, ref Ref, f rpmFile, path string, before int64) error {
 	repo, err := s.repo(f.Repo)
 	if err != nil {
 		return &BadKernelError{ID: ref.ID(), Err: err}
@@ -248,11 +275,6 @@ func (s *rpmSource) fetch(ctx context.Context, ref Ref, f rpmFile, path string, 
 			err = fmt.Errorf("%w: the mirror no longer has it; list the kernels again", err)
 		}
 		return err
-	}
-	if keys != nil {
-		if err := keys.verifyRPM(path); err != nil {
-			return &BadKernelError{ID: ref.ID(), Err: fmt.Errorf("package %q: %w", f.Package, err)}
-		}
 	}
 	if got, err := rpmNEVRA(path); err != nil {
 		return &BadKernelError{ID: ref.ID(), Err: fmt.Errorf("package %q: %w", f.Package, err)}

@@ -477,8 +477,14 @@ func TestRPMSignatures(t *testing.T) {
 			t.Errorf("%s: warnings %q", tc.name, w)
 		}
 	}
-	// Without a key the exchanged payload shows in no way but its own: here the
-	// archive no longer unpacks, or does.
+	// What was fetched without a key is checked when there is one.
+	unchecked := newCache(t)
+	if err := open("rpm:"+r.URL+"/plain", unchecked); err != nil {
+		t.Error(err)
+	}
+	if err := open("rpm:"+r.URL+"/plain,key="+key, unchecked); !errors.Is(err, errSignature) {
+		t.Errorf("error %v, want errSignature", err)
+	}
 	// A repomd.xml that was changed after it was signed is refused.
 	repomd := filepath.Join(r.dir, "signed/repodata/repomd.xml")
 	b, err := os.ReadFile(repomd)

@@ -397,3 +397,30 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+func TestParseMirrorList(t *testing.T) {
+	t.Parallel()
+	list := []byte("https://a.localhost/x/$basearch/\r\nhttp://b.localhost/x\n# text\n\nftp://c.localhost\n/etc\nfile:///etc\nhttps://d.localhost/?x=y\n")
+	if d := cmp.Diff([]string{"https://a.localhost/x/x86_64", "http://b.localhost/x"}, parseMirrorList(list, "x86_64", false)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"https://a.localhost/x/x86_64"}, parseMirrorList(list, "x86_64", true)); d != "" {
+		t.Errorf("encrypted (-want +got):\n%s", d)
+	}
+	if got := parseMirrorList(bytes.Repeat([]byte("http://b.localhost/x\n"), 10*maxMirrors), "", false); len(got) != maxMirrors {
+		t.Errorf("%d mirrors", len(got))
+	}
+}
+
+// The list of Fedora is 250 MB: it must not take minutes.
+func BenchmarkParsePrimary(b *testing.B) {
+	other := strings.Replace(strings.Replace(primaryDoc, "kernel-core", "other", 1), "</summary>", strings.Repeat("x", 3000)+"</summary>", 1)
+	other = other[strings.Index(other, "<package "):strings.Index(other, "</metadata>")]
+	doc := strings.Replace(primaryDoc, "</metadata>", strings.Repeat(other, 1000)+"</metadata>", 1)
+	b.SetBytes(int64(len(doc)))
+	for b.Loop() {
+		if _, _, err := parsePrimary(strings.NewReader(doc), "x86_64"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

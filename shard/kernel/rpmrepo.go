@@ -103,7 +103,7 @@ func (s *rpmSource) addresses(ctx context.Context, repo rpmRepo) ([]string, erro
 			failed = errors.Join(failed, err)
 			continue
 		}
-		all = append(all, parseMirrorList(list, s.basearch())...)
+		all = append(all, parseMirrorList(list, s.basearch(), strings.HasPrefix(base, "https:"))...)
 	}
 	if len(all) == 0 {
 		if failed == nil {
@@ -115,13 +115,14 @@ func (s *rpmSource) addresses(ctx context.Context, repo rpmRepo) ([]string, erro
 	return all, nil
 }
 
-// parseMirrorList reads a list of URLs, one on each line.
-func parseMirrorList(b []byte, basearch string) []string {
+// parseMirrorList reads a list of URLs, one on each line. Where the list came
+// encrypted, only those that are so too count.
+func parseMirrorList(b []byte, basearch string, encrypted bool) []string {
 	var all []string
 	for line := range strings.SplitSeq(string(b), "\n") {
 		line = strings.TrimRight(strings.ReplaceAll(strings.TrimSpace(line), "$basearch", basearch), "/")
 		u, err := url.Parse(line)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		if err != nil || u.Scheme != "https" && (u.Scheme != "http" || encrypted) || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 			continue
 		}
 		if all = append(all, line); len(all) == maxMirrors {

@@ -3,6 +3,8 @@ package kernel
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,29 +27,57 @@ type keyring struct {
 	from     string // for error messages
 }
 
-// readKeyring reads files of OpenPGP keys, armoured or not.
+// readKeyring reads files of OpenPGP keys, armoured or not. One that cannot be
+// used, such as a key of a kind that is no longer safe, is passed over where
+// another file has one.
 func readKeyring(files ...string) (*keyring, error) {
 	k := &keyring{from: strings.Join(files, ", ")}
+	var failed error
 	for _, file := range files {
-		f, err := os.Open(file)
+		list, err := readKeyFile(file)
 		if err != nil {
-			return nil, usagef("read OpenPGP keys: %v", err)
-		}
-		b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-		f.Close()
-		if err != nil {
-			return nil, usagef("read OpenPGP keys: %v", err)
-		}
-		if len(b) > maxKeyFile {
-			return nil, usagef("read OpenPGP keys: %q is larger than any file of keys", file)
-		}
-		list, err := parseKeys(b)
-		if err != nil || len(list) == 0 {
-			return nil, usagef("read OpenPGP keys: %q holds none that can be used: %v", file, err)
+			failed = err
 		}
 		k.entities = append(k.entities, list...)
 	}
+	if len(k.entities) == 0 {
+		return nil, usagef("read OpenPGP keys: %v", failed)
+	}
 	return k, nil
+}
+
+func readKeyFile(file string) (openpgp.EntityList, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxKeyFile {
+		return nil, fmt.Errorf("%q is larger than any file of keys", file)
+	}
+	list, err := parseKeys(b)
+	if err == nil && len(list) == 0 {
+		err = errors.New("there is none in it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q holds none that can be used: %w", file, err)
+	}
+	return list, nil
+}
+
+// id is the same for the same keys.
+func (k *keyring) id() string {
+	var prints []string
+	for _, e := range k.entities {
+		prints = append(prints, hex.EncodeToString(e.PrimaryKey.Fingerprint))
+	}
+	slices.Sort(prints)
+	sum := sha256.Sum256([]byte(strings.Join(prints, "\n")))
+	return hex.EncodeToString(sum[:8])
 }
 
 // parseKeys takes several armoured blocks in one file, as distributions ship
