@@ -236,6 +236,21 @@ func TestRPMWhatIsNotThere(t *testing.T) {
 	if tries.Load() != httpAttempts {
 		t.Errorf("%d attempts, want %d", tries.Load(), httpAttempts)
 	}
+	// Nor is what one mirror lacks known to be gone while another does not answer.
+	r.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch {
+		case strings.HasSuffix(req.URL.Path, "/mirror.list"):
+			io.WriteString(w, r.URL+"/lacks\n"+r.URL+"/fails\n")
+		case strings.HasPrefix(req.URL.Path, "/lacks"):
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}))
+	_, err = rpmSourceOf(t, "amazonlinux:2,url="+r.URL, newCache(t)).List(context.Background())
+	if err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), "502") {
+		t.Errorf("error %v, want one that is no UsageError", err)
+	}
 }
 
 func TestRPMRefusesBadRepositories(t *testing.T) {

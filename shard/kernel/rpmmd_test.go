@@ -113,6 +113,19 @@ func TestSelectRPMs(t *testing.T) {
 	}
 }
 
+func TestSelectRPMsTakesTheFirstRepository(t *testing.T) {
+	t.Parallel()
+	var list []rpmPackage
+	for _, repo := range []string{"releases", "updates"} {
+		p := rpmEntry("kernel", "6.1", "1", 50<<20)
+		p.repo = repo
+		list = append(list, p)
+	}
+	if kernels, _ := selectRPMs(list, ""); len(kernels) != 1 || kernels[0].packages[0].repo != "releases" {
+		t.Errorf("%+v", kernels)
+	}
+}
+
 const primaryDoc = `<?xml version="1.0" encoding="UTF-8"?>
 <metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm" packages="1">
 <package type="rpm"><name>kernel-core</name><arch>x86_64</arch><version epoch="0" ver="6.11.4" rel="301.fc41"/>
