@@ -5,6 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -59,6 +64,13 @@ func TestScripts(t *testing.T) {
 			}
 			e.Setenv("BIN", bin)
 			e.Values[testKey{}] = t
+			if strings.Contains(e.WorkDir, "script-vm-sources") {
+				files := httptest.NewServer(http.FileServer(http.Dir(e.WorkDir)))
+				images := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+				e.Defer(func() { files.Close(); images.Close() })
+				e.Setenv("URL", files.URL)
+				e.Setenv("REGISTRY", strings.TrimPrefix(images.URL, "http://"))
+			}
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
@@ -78,6 +90,8 @@ func TestScripts(t *testing.T) {
 			"bucket":   makeBucket,
 
 			"kernelarchive": makeRealArchive,
+			"kernelfiles":   kernelFiles,
+			"ociimage":      ociImage,
 		},
 	})
 }

@@ -84,7 +84,8 @@ func (c *command) runCommand() *cobra.Command {
 A source is gs://<bucket>[/<prefix>] or a directory with
 <distro>/<release>__<ids>.tar.gz archives or bare kernel images, a single kernel
 image, an archive of mainline-kernels/bzImage-v<release> images,
-debian:<suite>[:<flavour>], or @FILE with a source in each line.`,
+debian:<suite>[:<flavour>] or another distribution such as ubuntu:noble or
+fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
   bpf-kernel-check run --kernels gs://bucket/kernels --events-trace ./EventsTrace
   bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2

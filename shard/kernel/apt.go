@@ -12,15 +12,16 @@ import (
 	"time"
 )
 
-// aptSource lists the kernels of a Debian suite: every build of its flavours
-// that the suite, its updates and its security archive offer.
+// aptSource lists the kernels of a Debian suite or an Ubuntu series: every build
+// of its flavours that the suite, its updates and its security archive offer.
 type aptSource struct {
 	spec     string
+	distro   string // of the Refs
 	suite    string
 	arch     string
-	flavours []string
+	flavours []string // of Ubuntu at most one; none means all
 	cache    *Cache
-	archive  debianArchive
+	archive  aptArchive
 	now      func() time.Time // nil: the real clock
 
 	once sync.Once // guards root
@@ -40,7 +41,7 @@ func (s *aptSource) apt(ctx context.Context) *aptRoot {
 			now = time.Now
 		}
 		s.root = &aptRoot{
-			dir:   filepath.Join(s.cache.dir, "apt", s.suite+"-"+s.arch),
+			dir:   filepath.Join(s.cache.dir, "apt", s.rootName()),
 			suite: s.suite, arch: s.arch, archive: a, now: now, warnf: s.cache.warnf,
 		}
 	})
@@ -49,7 +50,17 @@ func (s *aptSource) apt(ctx context.Context) *aptRoot {
 
 // lockRoot keeps two from changing one apt root at once.
 func (s *aptSource) lockRoot(ctx context.Context) (unlock func(), err error) {
-	return s.cache.lock(ctx, "apt-"+s.suite+"-"+s.arch)
+	return s.cache.lock(ctx, "apt-"+s.rootName())
+}
+
+func (s *aptSource) rootName() string { return s.suite + "-" + s.arch }
+
+// kernels selects the source's kernels among packages.
+func (s *aptSource) kernels(list []stanza) (kernels []aptKernel, bare []string) {
+	if s.distro == "ubuntu" {
+		return selectUbuntu(list, strings.Join(s.flavours, ""))
+	}
+	return selectKernels(list, s.flavours)
 }
 
 // List fetches the package lists, about 10 MB, unless those in the cache are
@@ -68,12 +79,12 @@ func (s *aptSource) List(ctx context.Context) ([]Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernels, bare := selectKernels(list, s.flavours)
+	kernels, bare := s.kernels(list)
 	if len(bare) > 0 {
-		s.cache.warnf("Debian %s: %d kernels come without their modules or config, which the mirror no longer has: %s", s.suite, len(bare), oneLine(strings.Join(bare, ", ")))
+		s.cache.warnf("%s: %d kernels come without their modules or config, which the mirror no longer has: %s", root.title(), len(bare), oneLine(strings.Join(bare, ", ")))
 	}
 	if len(kernels) == 0 {
-		return nil, usagef("kernel source %q: Debian %s has no kernel of flavour %s at this time", s.spec, s.suite, strings.Join(s.flavours, ", "))
+		return nil, usagef("kernel source %q: %s has no kernel of flavour %s at this time%s", s.spec, root.title(), strings.Join(s.flavours, ", "), s.others(list))
 	}
 	refs := make([]Ref, 0, len(kernels))
 	for _, k := range kernels {
@@ -82,7 +93,7 @@ func (s *aptSource) List(ctx context.Context) ([]Ref, error) {
 			return nil, err
 		}
 		ref := Ref{
-			Distro: "debian", Name: SafeName(k.Release + "__" + k.Version), Release: k.Release,
+			Distro: s.distro, Name: SafeName(k.Release + "__" + k.Version), Release: k.Release,
 			Arch: s.arch, Digest: debsDigest(k.Debs), Locator: string(locator),
 		}
 		for _, d := range k.Debs {

@@ -163,7 +163,7 @@ func (r *repo) source(t testing.TB, spec string, c *Cache) *aptSource {
 		t.Fatal(err)
 	}
 	a := s.(*aptSource)
-	a.archive = debianArchive{main: r.URL, security: r.URL, keyring: r.keyring}
+	a.archive.main, a.archive.security, a.archive.keyring, a.archive.discover = r.URL, r.URL, r.keyring, false
 	return a
 }
 

@@ -29,11 +29,12 @@ type aptRoot struct {
 	dir     string
 	suite   string
 	arch    string
-	archive debianArchive
+	archive aptArchive
 	now     func() time.Time
 	warnf   func(format string, args ...any)
 }
 
+func (r *aptRoot) title() string { return r.archive.vendor + " " + r.suite }
 func (r *aptRoot) lists() string { return filepath.Join(r.dir, "state", "lists") }
 func (r *aptRoot) conf() string  { return filepath.Join(r.dir, "apt.conf") }
 
@@ -129,7 +130,7 @@ var acquireRE = regexp.MustCompile(`(?i)^Acquire::(https?(::[^ "]*)?|tor(::[^ "]
 
 func aptMissing(err error, doing string) error {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s: apt is not installed: Debian kernels need a Debian or Ubuntu host; elsewhere use a directory of kernels", doing)
+		return fmt.Errorf("%s: apt is not installed: kernels of Debian and Ubuntu need a Debian or Ubuntu host; elsewhere use a directory of kernels", doing)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
@@ -187,7 +188,7 @@ func (r *aptRoot) refresh(ctx context.Context) error {
 		return nil
 	}
 	if _, err := os.Stat(r.archive.keyring); err != nil {
-		return fmt.Errorf("Debian's keyring %s is missing: install the package debian-archive-keyring", r.archive.keyring)
+		return fmt.Errorf("%s's keyring %s is missing: install the package %s", r.archive.vendor, r.archive.keyring, r.archive.keyPackage)
 	}
 	if err := r.setUp(ctx); err != nil {
 		return err
@@ -200,7 +201,7 @@ func (r *aptRoot) refresh(ctx context.Context) error {
 		return nil
 	}
 	if !r.hasLists() {
-		return fmt.Errorf("fetch package lists of Debian %s from %s: there is no list for %s", r.suite, r.archive.main, r.arch)
+		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), r.archive.main, r.arch)
 	}
 	b, err := json.Marshal(freshness{Updated: r.now(), Sources: sources})
 	if err != nil {
@@ -239,10 +240,10 @@ func (r *aptRoot) update(ctx context.Context, parts []part) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("fetch package lists of Debian %s: %w", r.suite, context.Cause(ctx))
+			return fmt.Errorf("fetch package lists of %s: %w", r.title(), context.Cause(ctx))
 		}
 		if errors.Is(err, exec.ErrNotFound) {
-			return aptMissing(err, "fetch package lists of Debian "+r.suite)
+			return aptMissing(err, "fetch package lists of "+r.title())
 		}
 		next, again := r.tolerate(out, parts)
 		if !again {
@@ -267,10 +268,10 @@ func (r *aptRoot) tolerate(out string, parts []part) ([]part, bool) {
 				if m := expiredRE.FindStringSubmatch(line); m != nil {
 					since = " for " + m[1]
 				}
-				r.warnf("Debian %s: the lists of the mirror %s are out of date%s; their signature is good, so they are used", p.suite, p.url, since)
+				r.warnf("%s %s: the lists of the mirror %s are out of date%s; their signature is good, so they are used", r.archive.vendor, p.suite, p.url, since)
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
-				r.warnf("Debian %s: the mirror %s does not have %s; its kernels are left out", r.suite, p.url, p.suite)
+				r.warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), p.url, p.suite)
 				parts = slices.Delete(parts, i, i+1)
 				i--
 				again = true
@@ -288,11 +289,11 @@ var errSignature = errors.New("the mirror's signature is not valid")
 var signatureRE = regexp.MustCompile(`GPG error|OpenPGP signature verification failed|error occurred during the signature verification|is not signed|NO_PUBKEY|BADSIG`)
 
 func (r *aptRoot) updateError(out string, err error) error {
-	doing := fmt.Sprintf("fetch package lists of Debian %s from %s", r.suite, r.archive.main)
+	doing := fmt.Sprintf("fetch package lists of %s from %s", r.title(), r.archive.main)
 	text := aptErrors(out)
 	switch {
 	case signatureRE.MatchString(out):
-		return fmt.Errorf("%s: %w: %s: check the mirror, or update the package debian-archive-keyring", doing, errSignature, text)
+		return fmt.Errorf("%s: %w: %s: check the mirror, or update the package %s", doing, errSignature, text, r.archive.keyPackage)
 	case text == "":
 		return fmt.Errorf("%s: apt-get update: %w", doing, err)
 	}

@@ -30,10 +30,26 @@ const (
 // archive is a file that holds a kernel's files.
 type archive struct {
 	path string
-	deb  bool // a Debian package, else a tar archive of any compression
+	deb  bool // a Debian package
+	rpm  bool // an RPM package; when neither, a tar archive of any compression
 }
 
-// open returns the archive as a plain tar stream. Close ends it early.
+// walk calls fn for each regular file whose name is a clean relative path;
+// fn returns fs.SkipAll to end the walk.
+func (a archive) walk(ctx context.Context, fn func(name string, size int64, r io.Reader) error) error {
+	if a.rpm {
+		return walkRPM(ctx, a.path, fn)
+	}
+	r, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return walkTar(ctx, r, fn)
+}
+
+// open returns a Debian package or a tar archive as a plain tar stream. Close
+// ends it early.
 func (a archive) open(ctx context.Context) (io.ReadCloser, error) {
 	if a.deb {
 		return openDeb(ctx, a.path)

@@ -22,6 +22,7 @@ import (
 //	hashes/          digests of local files, by path, size, times and inode
 //	sets/            what archives of many kernels hold, by their digest
 //	apt/             one private apt root per suite and architecture
+//	lists/           what RPM repositories and registries had the last time
 //	locks/, tmp/
 type Cache struct {
 	// Warn gets one line about something that went on in spite of a problem,

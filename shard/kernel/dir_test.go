@@ -273,7 +273,7 @@ func TestParseRefuses(t *testing.T) {
 		{"", "expected debian:<suite>"},
 		{"a\x00b", "is not valid"},
 		{"debain:bookworm", `did you mean "debian"?`},
-		{"oci:foo", "is not known"},
+		{"ftp:foo", "is not known"},
 		{"debian:", "valid suites are bullseye"},
 		{"debian:bookwurm", `did you mean "bookworm"?`},
 		{"debian:bookworm:cloud-amd46", `did you mean "cloud-amd64"?`},

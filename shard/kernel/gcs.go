@@ -41,7 +41,7 @@ type gcsSource struct {
 var bucketRE = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
 
 // parseGCS parses what follows "gs:" in a spec.
-func parseGCS(spec, rest string, cache *Cache) (Source, error) {
+func parseGCS(spec, rest, _ string, cache *Cache) (Source, error) {
 	bucket, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
 	if !strings.HasPrefix(rest, "//") || !bucketRE.MatchString(bucket) {
 		return nil, usagef("kernel source %q is not valid: expected gs://<bucket>[/<prefix>], the bucket's name of lower-case letters, digits and ._-", spec)

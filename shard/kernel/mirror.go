@@ -5,33 +5,58 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Names of the two archives that Debian consists of.
+// Names of the two archives that Debian and Ubuntu consist of.
 const (
 	archiveMain     = "main"
 	archiveSecurity = "security"
 )
 
-// debianArchive says where Debian's packages come from and who signs them.
-type debianArchive struct {
-	main, security string // base URLs without a trailing slash
-	keyring        string // path
-	discover       bool   // prefer the mirrors that the host's apt is configured for
+// aptArchive says where a distribution's packages come from and who signs them.
+type aptArchive struct {
+	vendor         string   // "Debian": as people write it, and the Origin of its lists
+	main, security string   // base URLs without a trailing slash
+	keyring        string   // path
+	keyPackage     string   // that holds the keyring
+	paths          []string // that a mirror's URL ends with
+	discover       bool     // prefer the mirrors that the host's apt is configured for
 }
 
-func publicDebian() debianArchive {
-	return debianArchive{
-		main:     "http://ftp.debian.org/debian",
-		security: "http://security.debian.org/debian-security",
-		keyring:  "/usr/share/keyrings/debian-archive-keyring.gpg",
-		discover: true,
+func publicDebian() aptArchive {
+	return aptArchive{
+		vendor:     "Debian",
+		main:       "http://ftp.debian.org/debian",
+		security:   "http://security.debian.org/debian-security",
+		keyring:    "/usr/share/keyrings/debian-archive-keyring.gpg",
+		keyPackage: "debian-archive-keyring",
+		paths:      []string{"debian", "debian-security"},
+		discover:   true,
 	}
 }
 
-func (a debianArchive) url(name string) string {
+// publicUbuntu depends on the architecture: all but amd64 are "ports".
+func publicUbuntu(arch string) aptArchive {
+	a := aptArchive{
+		vendor:     "Ubuntu",
+		main:       "http://archive.ubuntu.com/ubuntu",
+		security:   "http://security.ubuntu.com/ubuntu",
+		keyring:    "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+		keyPackage: "ubuntu-keyring",
+		paths:      []string{"ubuntu"},
+		discover:   true,
+	}
+	if arch != "amd64" {
+		a.main, a.paths = "http://ports.ubuntu.com/ubuntu-ports", []string{"ubuntu-ports"}
+		a.security = a.main
+	}
+	return a
+}
+
+func (a aptArchive) url(name string) string {
 	if name == archiveSecurity {
 		return a.security
 	}
@@ -40,8 +65,8 @@ func (a debianArchive) url(name string) string {
 
 // hostMirrors returns a with the mirrors of the host's own configuration, as
 // apt reads it: one-line and deb822 files, and whatever else apt comes to know.
-// A host without Debian mirrors, such as Ubuntu, keeps a as it is.
-func (a debianArchive) hostMirrors(ctx context.Context) debianArchive {
+// A host without mirrors of the distribution keeps a as it is.
+func (a aptArchive) hostMirrors(ctx context.Context) aptArchive {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
@@ -55,8 +80,8 @@ func (a debianArchive) hostMirrors(ctx context.Context) debianArchive {
 
 // withTargets reads lines of "URI|suite|component|origin". The origin is only
 // known, and only filled in, once the host has fetched its lists; until then a
-// mirror is told by its path, as Debian's guide to mirrors asks for.
-func (a debianArchive) withTargets(lines string) debianArchive {
+// mirror is told by its path, as the guides to mirrors ask for.
+func (a aptArchive) withTargets(lines string) aptArchive {
 	var main, security string
 	for line := range strings.SplitSeq(lines, "\n") {
 		f := strings.Split(line, "|")
@@ -68,11 +93,8 @@ func (a debianArchive) withTargets(lines string) debianArchive {
 			continue
 		}
 		isSecurity := strings.HasSuffix(f[1], "-security") || strings.HasSuffix(f[1], "/updates")
-		if f[3] != "Debian" {
-			base := path.Base(uri)
-			if !strings.HasPrefix(f[3], "$(") || base != "debian" && base != "debian-security" {
-				continue
-			}
+		if f[3] != a.vendor && (!strings.HasPrefix(f[3], "$(") || !slices.Contains(a.paths, path.Base(uri))) {
+			continue
 		}
 		switch {
 		case isSecurity && security == "":

@@ -68,12 +68,7 @@ func (im *Image) ReadModules(ctx context.Context, match func(name string) bool, 
 }
 
 func (im *Image) readModules(ctx context.Context, a archive, match func(string) bool, fn func(string, int64, io.Reader) error) error {
-	r, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return walkTar(ctx, r, func(name string, size int64, r io.Reader) error {
+	return a.walk(ctx, func(name string, size int64, r io.Reader) error {
 		release, file, ok := splitModule(name)
 		if !ok || release != im.entry.Modules || !match(file) {
 			return nil

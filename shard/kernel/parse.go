@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-const specHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, gs://<bucket>[/<prefix>], a directory of kernels, or a kernel image"
+const specHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble or fedora:43, gs://<bucket>[/<prefix>], rpm:<URL>, oci://<registry>/<repository>, a directory of kernels, or a kernel image"
 
 // Parse turns a --kernels value into a Source. It reads nothing but whether a
 // path exists; a value that can mean nothing is a *UsageError.
@@ -18,15 +18,12 @@ func Parse(spec string, cache *Cache) (Source, error) {
 		return nil, usagef("kernel source %q is not valid: %s", spec, specHelp)
 	}
 	scheme, rest, ok := strings.Cut(spec, ":")
-	if ok && scheme == "debian" {
-		return parseApt(spec, rest, runtime.GOARCH, cache)
-	}
-	if ok && scheme == "gs" {
-		return parseGCS(spec, rest, cache)
+	if parse := schemes()[scheme]; ok && parse != nil {
+		return parse(spec, rest, runtime.GOARCH, cache)
 	}
 	if ok && schemeRE.MatchString(scheme) {
 		if _, err := os.Lstat(spec); err != nil {
-			return nil, usagef("kernel source %q is not known%s: %s", spec, suggest(scheme, []string{"debian", "gs"}), specHelp)
+			return nil, usagef("kernel source %q is not known%s: %s", spec, suggest(scheme, schemeNames()), specHelp)
 		}
 	}
 	path, err := filepath.Abs(spec)

@@ -44,7 +44,7 @@ func parseApt(spec, rest, hostArch string, cache *Cache) (Source, error) {
 		return nil, usagef("kernel source %q: unknown Debian suite %q%s; valid suites are %s",
 			spec, suite, suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
 	}
-	s := &aptSource{spec: spec, suite: suite, arch: hostArch, cache: cache, archive: publicDebian()}
+	s := &aptSource{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, archive: publicDebian()}
 	if !given {
 		if s.flavours = debianFlavours(hostArch); s.flavours == nil {
 			return nil, usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, hostArch, strings.Join(allFlavours(), ", "))

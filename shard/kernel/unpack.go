@@ -47,7 +47,7 @@ func (u *unpacker) moduleRelease() string {
 func unpack(ctx context.Context, dir string, archives ...archive) (*entry, error) {
 	u := &unpacker{dir: dir, releases: map[string]bool{}}
 	for _, a := range archives {
-		if a.deb && u.done() {
+		if (a.deb || a.rpm) && u.done() {
 			break
 		}
 		if err := u.scan(ctx, a); err != nil {
@@ -61,14 +61,9 @@ func unpack(ctx context.Context, dir string, archives ...archive) (*entry, error
 }
 
 func (u *unpacker) scan(ctx context.Context, a archive) error {
-	r, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	err = walkTar(ctx, r, func(name string, size int64, r io.Reader) error {
+	member := func(name string, size int64, r io.Reader) error {
 		switch {
-		case u.kernel && !a.deb && isKernelName(name):
+		case u.kernel && !a.deb && !a.rpm && isKernelName(name):
 			return u.second(ctx, name, size, r)
 		case !u.kernel && isKernelName(name):
 			if err := u.write(ctx, kernelFile, name, size, maxMember, r); err != nil {
@@ -94,11 +89,20 @@ func (u *unpacker) scan(ctx context.Context, a archive) error {
 			}
 			u.releases[release] = true
 		}
-		if a.deb && u.done() {
+		if (a.deb || a.rpm) && u.done() {
 			return fs.SkipAll
 		}
 		return nil
-	})
+	}
+	if a.rpm {
+		return walkRPM(ctx, a.path, member)
+	}
+	r, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	err = walkTar(ctx, r, member)
 	if err == nil && !a.deb {
 		// The checksum of a compressed archive stands behind the tar's end.
 		_, err = copyCapped(ctx, io.Discard, r, maxArchive, "size of the archive")
