@@ -72,6 +72,40 @@ func processes() string {
 	return b.String()
 }
 
+// userProcesses are the command lines of all processes of user space that run,
+// init's own aside. /proc is the payload's too: without it there are none.
+func userProcesses() []string {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	var found []string
+	for _, dir := range dirs {
+		// Kernel threads and what has ended have no program.
+		if _, err := os.Readlink(dir + "/exe"); err != nil || dir == fmt.Sprintf("/proc/%d", os.Getpid()) {
+			continue
+		}
+		args, _ := os.ReadFile(dir + "/cmdline")
+		args = bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '})
+		found = append(found, fmt.Sprintf("%.80q", args))
+	}
+	return found
+}
+
+// describeLeft says in one line what the payload left running; empty: nothing.
+func describeLeft(left []string) string {
+	const shown = 3
+	what := "processes were"
+	if len(left) == 1 {
+		what = "process was"
+	}
+	if len(left) == 0 {
+		return ""
+	}
+	s := fmt.Sprintf("%d %s still running when the payload ended, and ended with it: %s", len(left), what, strings.Join(left[:min(shown, len(left))], ", "))
+	if len(left) > shown {
+		s += fmt.Sprintf(" and %d more", len(left)-shown)
+	}
+	return s
+}
+
 // dumpKernelLog prints what the kernel has logged since a time: only what is
 // important goes to the console by itself, since each line there costs time.
 // The lines are quoted: the host has seen the important ones, and the others

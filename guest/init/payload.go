@@ -131,6 +131,10 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 		exit.Code = status.ExitStatus()
 	}
 	// What the payload left behind may hold its pipes open for ever.
+	var left []string
+	if !exit.Timeout {
+		left = userProcesses()
+	}
 	_ = unix.Kill(-1, unix.SIGKILL)
 	for _, done := range []<-chan struct{}{copied, reported} {
 		select {
@@ -142,6 +146,9 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 		}
 	}
 	<-printed
+	if words := describeLeft(left); words != "" {
+		con.logf("%s", words)
+	}
 	return exit
 }
 

@@ -24,7 +24,7 @@ import (
 const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
-prints: go test -v, TAP, KTAP or test_progs. Exits with the program's status,
+prints: go test -v or -json, TAP, KTAP or test_progs. Exits with the program's status,
 or 128 plus the number of the signal that ended it.
 
 Flags:

@@ -101,8 +101,28 @@ func goResult(text []byte) (t Test, indent int, ok bool) {
 	return t, indent, true
 }
 
+func (g *goTest) kind() kind {
+	if g.marked {
+		return kindMarked
+	}
+	return kindGoTest
+}
+
+func (g *goTest) running() bool {
+	for name := range g.open {
+		if !isBenchmark(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBenchmark: go test tells of a benchmark's start, and of its end only where
+// it failed, was skipped or logged.
+func isBenchmark(name string) bool { return strings.HasPrefix(name, "Benchmark") }
+
 func (g *goTest) line(text []byte) {
-	if at := bytes.IndexByte(text, mark); at >= 0 && (g.marked || bytes.HasPrefix(text[at+1:], []byte("=== "))) {
+	if at := bytes.IndexByte(text, mark); at >= 0 && (g.marked || g.isFrame(text[at+1:])) {
 		g.marked = true
 		if at > 0 {
 			g.text(text[:at])
@@ -134,6 +154,13 @@ func (g *goTest) line(text []byte) {
 		}
 	}
 	g.text(text)
+}
+
+// isFrame tells whether what stands behind the first mark shows that all of the
+// test binary's own lines have one.
+func (g *goTest) isFrame(text []byte) bool {
+	_, _, ok := goResult(text)
+	return ok && g.started == 0 || bytes.HasPrefix(text, []byte("=== "))
 }
 
 // frame handles a line of the test binary's own; false when it is none.
@@ -265,12 +292,17 @@ func (g *goTest) end(how string) {
 		why += g.fatal + "; "
 	}
 	for _, r := range left {
+		if isBenchmark(r.name) && g.pass {
+			g.ended++
+			g.out.add(Test{Name: r.name, Verdict: wire.TestPass, Output: r.own.take(&g.held)})
+			continue
+		}
 		g.unfinished(r, why+how)
 	}
 	failed := g.out.failed > 0 || g.out.more[2] > 0
 	switch {
 	case g.ended < g.started:
-		g.out.problem(g.out.program, sprintf("%d tests started and did not end: %s", g.started-g.ended, how), 0)
+		g.out.problem(g.out.program, plural(g.started-g.ended, "test", "tests")+" started and did not end: "+how, 0)
 	case failed:
 	case g.fail:
 		g.out.problem(g.out.program, "it says FAIL, and no test of it does: "+how, 0)

@@ -8,6 +8,23 @@ import (
 
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
+// plural is "1 test" or "2 tests".
+func plural(n int, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return sprintf("%d %s", n, many)
+}
+
+// lead puts the line of a failure that says why before its others: readers show
+// the first.
+func lead(why, own string) string {
+	if why == "" || strings.HasPrefix(own, why) {
+		return own
+	}
+	return why + "\n" + own
+}
+
 // keepEnd is how much of a cut line is its end: a test's result can stand
 // there, behind text that it printed without a newline.
 const keepEnd = 1 << 10

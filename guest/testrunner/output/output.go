@@ -1,13 +1,18 @@
 // Package output finds the single tests in what a test program prints: go test
-// -v (plain, and framed by -test.v=test2json), TAP and KTAP, and the lines of
-// libbpf's test_progs.
+// -v (plain, framed by -test.v=test2json, and as the JSON of go test -json), TAP
+// and KTAP, and the lines of libbpf's test_progs.
 //
 // The output is not trusted. Whatever is printed, lines, names, outputs and
 // counts are bounded, and a program that did not exit with status 0 has at
 // least one failed test.
+//
+// The first kind of output that is recognised is the program's. A line that
+// tells of a failure in another kind fails the program too; see failureLine.
 package output
 
 import (
+	"bytes"
+	"cmp"
 	"strings"
 	"time"
 
@@ -34,7 +39,12 @@ const (
 	maxLate     = 512
 	maxHeld     = 8 << 20  // bytes of output of all tests that have not ended
 	maxTail     = 16 << 10 // bytes of the program's last words
+	maxStray    = 100      // failures told in another kind of output than the program's
 )
+
+// noTests is what a Go test binary says that had nothing to run. It says PASS
+// after it, and exits with status 0.
+const noTests = "testing: warning: no tests to run"
 
 // Parser takes a program's output and tells of its tests as they end. It is
 // not safe for concurrent use.
@@ -42,13 +52,22 @@ type Parser struct {
 	lines  splitter
 	out    sink
 	format format // nil: none was recognised yet
+	before clip   // lines until then
+	held   int
+	stray  int
+	none   bool // noTests was seen
+	fail   bool // the last line is FAIL
 	tail   tail
 }
 
 // format is a way to print tests. It gets whole lines from the one by which it
 // was recognised on.
 type format interface {
+	kind() kind
 	line(text []byte)
+	// running tells whether a test is known to run, whose own text can look
+	// like anything.
+	running() bool
 	// end tells that the program is gone, and how. Tests that never ended
 	// fail, and so does what is missing of the whole.
 	end(how string)
@@ -70,24 +89,42 @@ func (p *Parser) Write(b []byte) (int, error) {
 }
 
 func (p *Parser) line(text []byte) {
+	if bare := bytes.TrimSpace(bytes.TrimPrefix(text, []byte{mark})); len(bare) > 0 {
+		p.fail = string(bare) == "FAIL"
+		p.none = p.none || bytes.HasSuffix(bare, []byte(noTests))
+	}
 	if p.format == nil {
-		if p.format = recognise(text, &p.out); p.format == nil {
+		if p.format = p.recognise(text); p.format == nil {
+			p.before.add(&p.held, text)
 			return
 		}
+		p.before = clip{}
 	}
 	p.format.line(text)
+	kind, name, ok := failureLine(text)
+	if ok && kind != p.format.kind() && p.stray < maxStray && !p.format.running() {
+		p.stray++
+		p.out.problem(cmp.Or(name, p.out.program), sprintf("%s\n(its program's output is otherwise %s)", bytes.TrimPrefix(text, []byte{mark}), p.format.kind()), 0)
+	}
 }
 
 // recognise returns the format that a line is the first of, nil when it is
-// ordinary text.
-func recognise(text []byte, out *sink) format {
+// ordinary text. A format whose tests print before their result gets the lines
+// before it.
+func (p *Parser) recognise(text []byte) format {
 	switch {
+	case isGoJSON(text): // its output holds go test's lines
+		return newGoJSON(&p.out)
 	case isGoTest(text):
-		return newGoTest(out)
+		return newGoTest(&p.out)
 	case isTAP(text):
-		return newTAP(out)
+		t := newTAP(&p.out)
+		if _, ok := tapPoint(text); ok {
+			t.before, t.held = p.before, p.held
+		}
+		return t
 	case isTestProgs(text):
-		return newTestProgs(out)
+		return &testProgs{out: &p.out, own: p.before, held: p.held}
 	}
 	return nil
 }
@@ -105,9 +142,17 @@ func (p *Parser) Finish(how string, ok bool, took time.Duration) {
 		words += "\n" + last
 	}
 	switch {
-	case !ok && p.out.failed == 0:
+	case p.out.failed > 0:
+	case !ok:
 		p.out.problem(p.out.program, words, took)
-	case p.out.total == 0 && p.out.failed == 0:
+	case p.fail:
+		p.out.problem(p.out.program, "its last line says FAIL: "+words, took)
+	case p.out.total > 0:
+	case p.none:
+		p.out.problem(p.out.program, "no test ran: "+noTests+"; "+words, took)
+	case p.format != nil:
+		p.out.problem(p.out.program, "no test ran: "+words, took)
+	default:
 		p.out.send(Test{Name: p.out.program, Verdict: wire.TestPass, Duration: took})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,65 @@ func TestFormats(t *testing.T) {
 			"pass TestB", "fail TestA: it started and did not end: exit status 0"}},
 		{name: "go result behind a long line", text: lines("=== RUN   TestA", strings.Repeat("x", 3*maxLine)+"--- PASS: TestA (0.50s)", "PASS"), want: []string{"pass TestA"}},
 
+		{name: "go without tests", text: lines(noTests, "PASS"), want: []string{"fail prog: no test ran: testing: warning: no tests to run; exit status 0"}},
+		{name: "go without tests, -v=test2json", text: lines("log"+noTests, "\x16PASS"), want: []string{"fail prog: no test ran: testing: warning: no tests to run; exit status 0"}},
+		{name: "go with a child without tests", text: lines("=== RUN   TestA", noTests, "PASS", "--- PASS: TestA (0.00s)", "PASS"), want: []string{"pass TestA"}},
+		{name: "go without -v, marked", text: lines("\x16--- FAIL: TestA (0.00s)", "    a_test.go:1: no", "\x16FAIL"), want: []string{"fail TestA: a_test.go:1: no"}},
+		{name: "go marks forged in a test", text: lines("=== RUN   TestA", "\x16--- PASS: TestA (0.00s)", "--- FAIL: TestA (0.00s)", "FAIL"), want: []string{"pass TestA", "fail TestA#01"}},
+		{name: "go benchmarks", text: sample(t, "gobench.txt"), want: []string{
+			"skip TestA/sub: x_test.go:3: no", "pass TestA", "pass TestPlain", "pass TestDies/deep", "pass TestDies", "pass BenchmarkX", "pass BenchmarkY"}},
+		{name: "go exits in a benchmark", text: lines("\x16=== RUN   BenchmarkX", "BenchmarkX"), want: []string{"fail BenchmarkX: it started and did not end: exit status 0"}},
+
+		{name: "go test -json", text: sample(t, "gojson.txt"), status: 1, want: []string{
+			"skip TestA/sub: x_test.go:3: no", "fail TestA: partial    x_test.go:3: hi", "pass TestPlain", "pass TestDies/deep", "pass TestDies"}},
+		{name: "go test -json, exit zero", text: lines(`{"Action":"run","Test":"TestA"}`, `{"Action":"fail","Test":"TestA"}`), want: []string{
+			"fail TestA"}},
+		{name: "go test -json, a panic", text: sample(t, "gojsonpanic.txt"), want: []string{
+			"fail TestA/sub", "fail TestA: partial    x_test.go:3: hi"}},
+		// A test that calls os.Exit(0) passes, says test2json, and then says
+		// nothing of its package.
+		{name: "go test -json, exits in a test", text: lines(`{"Action":"start"}`, `{"Action":"run","Test":"TestA"}`, `{"Action":"pass","Test":"TestA"}`), want: []string{
+			"pass TestA", "fail prog: its output ends before its result: exit status 0"}},
+		{name: "go test -json, a test does not end", text: lines(`{"Action":"start","Package":"p"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"output","Package":"p","Test":"TestA","Output":"last words"}`, `{"Action":"pass","Package":"p"}`), want: []string{
+			"fail TestA: it started and did not end: exit status 0"}},
+		{name: "go test -json, started again", text: lines(`{"Action":"run","Test":"TestA"}`, `{"Action":"run","Test":"TestA"}`, `{"Action":"pass","Test":"TestA"}`, `{"Action":"pass"}`), want: []string{
+			"fail TestA: it was started again before it ended", "pass TestA#01"}},
+		{name: "go test -json, the package fails", text: lines(`{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"output","Package":"p","Output":"testing: race detected\n"}`, `{"Action":"fail","Package":"p"}`, `{"Action":"pass","Package":"p"}`), want: []string{
+			"pass TestA", "fail p: it failed, and no test of it did: exit status 0"}},
+		{name: "go test -json, two packages", text: lines(`{"Action":"start","Package":"p"}`, `{"Action":"start","Package":"q"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"run","Package":"q","Test":"TestA"}`,
+			`{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"fail","Package":"q","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`, `{"Action":"skip","Package":"r"}`), want: []string{"pass TestA", "fail q.TestA"}},
+		{name: "go test -json, a package is cut short", text: lines(`{"Action":"start","Package":"p"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`, `{"Action":"start","Package":"q"}`), want: []string{
+			"pass TestA", "fail q: its output ends before its result: exit status 0"}},
+		{name: "go test -json, no build", text: lines(`{"ImportPath":"p [p.test]","Action":"build-output","Output":"# p\n"}`, `{"ImportPath":"p [p.test]","Action":"build-fail"}`, `{"Action":"start","Package":"p"}`, `{"Action":"fail","Package":"p","FailedBuild":"p [p.test]"}`), want: []string{
+			"fail build of p [p.test]: it failed, and no test of it did: exit status 0", "fail p: it failed, and no test of it did: exit status 0"}},
+		{name: "go test -json, a build with words", text: lines(`{"ImportPath":"p","Action":"build-output","Output":"note\n"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`), want: []string{"pass TestA"}},
+		{name: "go test -json without tests", text: lines(`{"Action":"start"}`, `{"Action":"output","Output":"`+noTests+`\n"}`, `{"Action":"output","Output":"PASS\n"}`, `{"Action":"pass"}`), want: []string{"fail prog: no test ran: exit status 0"}},
+		{name: "go test -json without -v", text: lines(`{"Action":"start"}`, `{"Action":"output","Output":"PASS\n"}`, `{"Action":"pass"}`), want: []string{"pass prog"}},
+		{name: "go test -json without PASS", text: lines(`{"Action":"start"}`, `{"Action":"pass"}`), want: []string{"fail prog: no test ran, and it does not say PASS: exit status 0"}},
+		{name: "go test -json, benchmarks", text: lines(`{"Action":"run","Test":"BenchmarkX"}`, `{"Action":"output","Test":"BenchmarkX","Output":"BenchmarkX-2 1 1 ns/op\n"}`, `{"Action":"pass"}`), want: []string{"pass BenchmarkX"}},
+		{name: "go test -json, exits in a benchmark", text: lines(`{"Action":"run","Test":"BenchmarkX"}`, `not ok 1 - x`), want: []string{
+			"fail x: not ok 1 - x", "fail BenchmarkX: it started and did not end: exit status 0"}},
+		{name: "go test, then others, with benchmarks", text: lines("\x16=== RUN   BenchmarkX", "not ok 1 - x", "\x16PASS"), want: []string{"fail x: not ok 1 - x", "pass BenchmarkX"}},
+		{name: "go test -json, all that is not known", text: lines(`{"Action":"run","Test":"TestA"}`, `{"Action":"dance","Package":"new"}`, `{"Action":7}`, `{"Action":"fail"`, `[1]`, `text`, `{"Action":"output","Test":"TestA","Output":"not ok 1 - x\n"}`, `not ok 1 - raw text of the test`,
+			`{"Action":"pass","Test":"TestA","Elapsed":"long","New":[{}]}`, `{"Action":"pass"}`), want: []string{"pass TestA"}},
+		{name: "go test -json, a run of nothing", text: lines(`{"Action":"run","Package":"p"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`), want: []string{"pass TestA"}},
+		{name: "JSON of another program", text: lines(`{"Action":"start","Service":"x"}`, `{"Action":"fail","Reason":"y"}`, `{"action":"fail"}`, `{}`), want: []string{"pass prog"}},
+
+		{name: "TAP, then go test", text: lines("1..1", "ok 1 - a", "=== RUN   TestA", "--- FAIL: TestA (0.0s)"), want: []string{"pass a", "fail TestA: --- FAIL: TestA (0.0s)"}},
+		{name: "TAP, then marked go test", text: lines("1..1", "ok 1 - a", "\x16--- FAIL: TestA (0.0s)"), want: []string{"pass a", "fail TestA: --- FAIL: TestA (0.0s)"}},
+		{name: "TAP, then JSON", text: lines("1..1", "ok 1 - a", `{"Action":"fail"}`), want: []string{"pass a", `fail prog: {"Action":"fail"}`}},
+		{name: "TAP, then test_progs", text: lines("1..1", "ok 1 - a", "#3/1 b/c:FAIL"), want: []string{"pass a", "fail b/c: #3/1 b/c:FAIL"}},
+		{name: "TAP, then FAIL", text: lines("1..1", "ok 1 - a", "FAIL", " "), want: []string{"pass a", "fail prog: its last line says FAIL: exit status 0"}},
+		{name: "TAP, and words", text: lines("1..1", "FAIL", "#1: FAIL", "--- FAIL: TestA", " --- FAIL: TestA (0.00s)", "# --- FAIL: TestA (0.00s)", "    --- FAIL: TestA/b (0.00s)", `{"Action":"fail"} {`, "log: not ok 1", `{"Action":"fail","Why":1}`, "ok 1 - a"), want: []string{"pass a"}},
+		{name: "test_progs, then TAP", text: lines("#1 a:OK", "not ok 3", "not ok 4 # TODO", "Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED"), want: []string{"pass a", "fail 3: not ok 3"}},
+		{name: "go test, then others", text: lines("=== RUN   TestA", "--- PASS: TestA (0.00s)", "not ok 3 - x", "#1 y:FAIL", "PASS"), want: []string{"fail x: not ok 3 - x", "fail y: #1 y:FAIL", "pass TestA"}},
+		{name: "go test prints others", text: lines("=== RUN   TestA", "=== RUN   TestA/b", "not ok 3 - x", "#1 y:FAIL", "--- PASS: TestA/b (0.00s)", `{"Action":"fail"}`, "--- PASS: TestA (0.00s)", "PASS"), want: []string{"pass TestA/b", "pass TestA"}},
+		{name: "go test prints others while it is paused", text: lines("=== RUN   TestA", "=== PAUSE TestA", "not ok 3 - x", "=== CONT  TestA", "--- PASS: TestA (0.00s)", "PASS"), want: []string{"pass TestA"}},
+		{name: "go test -v=test2json, then plain", text: lines("\x16=== RUN   TestA", "\x16--- PASS: TestA (0.00s)", "--- FAIL: TestB (0.00s)", "\x16PASS"), want: []string{"fail TestB: --- FAIL: TestB (0.00s)", "pass TestA"}},
+		{name: "go test -json, then plain", text: lines(`{"Action":"run","Test":"TestA"}`, `{"Action":"pass","Test":"TestA"}`, "--- FAIL: TestB (0.00s)", `{"Action":"pass"}`), want: []string{"pass TestA", "fail TestB: --- FAIL: TestB (0.00s)"}},
+		{name: "FAIL alone", text: lines("words", "FAIL"), want: []string{"fail prog: its last line says FAIL: exit status 0"}},
+		{name: "FAIL among words", text: lines("FAIL", "words"), want: []string{"pass prog"}},
+
 		{name: "TAP 12", text: lines("1..4", "ok 1", "not ok 2 - second", "# got 5", "ok 3 # skipped no BTF", "not ok 4 - later # TODO not yet"), status: 1, want: []string{
 			"pass 1", "fail second: # got 5", "skip 3: SKIP no BTF", "skip later: TODO not yet"}},
 		{name: "TAP 13, plan at the end", text: lines("TAP version 13", "ok - unnumbered", "ok 2 - with \\# in it", "1..2"), want: []string{"pass unnumbered", "pass with # in it"}},
@@ -104,17 +164,26 @@ func TestFormats(t *testing.T) {
 		{name: "TAP subtests without a name before", text: lines("TAP version 14", "1..1", "    ok 1 - c", "    not ok 2 - d", "    1..2", "not ok 1 - a"), status: 1, want: []string{
 			"pass a/c", "fail a/d", "fail a"}},
 		{name: "TAP too few", text: lines("1..3", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 3 tests were planned, and 2 ran: exit status 0"}},
-		{name: "TAP too many", text: lines("1..1", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 tests were planned, and 2 ran: exit status 0"}},
-		{name: "TAP number twice", text: lines("1..2", "ok 1 a", "ok 1 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 test numbers stand twice or outside the plan: exit status 0"}},
-		{name: "TAP without a plan", text: lines("TAP version 13", "ok 1 a"), want: []string{"pass a", "fail prog: plan: no plan, and 1 tests: the output was cut short: exit status 0"}},
-		{name: "TAP nothing of its plan", text: lines("1..1"), want: []string{"fail prog: plan: 1 tests were planned, and 0 ran: exit status 0"}},
+		{name: "TAP too many", text: lines("1..1", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 test was planned, and 2 ran: exit status 0"}},
+		{name: "TAP number twice", text: lines("1..2", "ok 1 a", "ok 1 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 test number stands twice or outside the plan: exit status 0"}},
+		{name: "TAP without a plan", text: lines("TAP version 13", "ok 1 a"), want: []string{"pass a", "fail prog: plan: no plan, and 1 test: the output was cut short: exit status 0"}},
+		{name: "TAP nothing of its plan", text: lines("1..1"), want: []string{"fail prog: plan: 1 test was planned, and 0 ran: exit status 0"}},
 		{name: "TAP bail out", text: lines("1..9", "ok 1 a", "Bail out! no bpffs"), want: []string{"pass a", "fail prog: Bail out! no bpffs"}},
 		{name: "TAP skip all", text: lines("1..0 # SKIP no BTF"), want: []string{"skip prog: SKIP no BTF"}},
+		{name: "TAP plans nothing", text: lines("1..0"), want: []string{"skip prog: it planned no tests (1..0)"}},
+		{name: "TAP plans nothing, twice", text: lines("1..0", "1..0 # skipped: x"), want: []string{"skip prog: skipped: x"}},
+		{name: "TAP plans nothing and runs one", text: lines("1..0", "ok 1 a"), want: []string{"pass a", "fail prog: plan: 0 tests were planned, and 1 ran: exit status 0"}},
+		{name: "TAP plans nothing and fails", text: lines("1..0"), status: 1, want: []string{"skip prog: it planned no tests (1..0)", "fail prog#01: exit status 1"}},
+		{name: "TAP without a head", text: lines("a.c:3: expected 1", "not ok 1 - a", "1..1"), status: 1, want: []string{"fail a: a.c:3: expected 1"}},
+		{name: "kselftest harness", text: lines("TAP version 13", "1..3", "# Starting 3 tests from 1 test cases.", "#  RUN           global.a ...", "#            OK  global.a", "ok 1 global.a",
+			"#  RUN           global.b ...", "# b.c:12:b:Expected 1 (1) == 2 (2)", "# b: Test terminated by assertion", "#          FAIL  global.b", "not ok 2 global.b",
+			"#  RUN           global.c ...", "# c: Test terminated by assertion", "#          FAIL  global.c", "not ok 3 global.c", "# FAILED: 1 / 3 tests passed."), status: 1, want: []string{
+			"pass global.a", "fail global.b: # b.c:12:b:Expected 1 (1) == 2 (2)", "fail global.c: # c: Test terminated by assertion"}},
 		{name: "TAP not ok skip", text: lines("1..1", "not ok 1 a # SKIP x"), want: []string{"fail a: SKIP x"}},
 		{name: "TAP passes, exit non-zero", text: lines("1..1", "ok 1 a"), status: 9, want: []string{"pass a", "fail prog: exit status 9"}},
 		{name: "TAP subtests cut short", text: lines("TAP version 14", "1..1", "# Subtest: a", "    1..2", "    ok 1 - x"), want: []string{
 			"pass a/x", "fail a/plan: 2 tests were planned, and 1 ran", "fail a/end: these subtests' own result is missing: exit status 0",
-			"fail prog: plan: 1 tests were planned, and 0 ran: exit status 0"}},
+			"fail prog: plan: 1 test was planned, and 0 ran: exit status 0"}},
 		{name: "KTAP", text: lines("KTAP version 1", "1..1", "  KTAP version 1", "  # Subtest: example", "  1..3", "    KTAP version 1", "    # Subtest: deep", "    1..1",
 			"    ok 1 test_a", "  ok 1 deep", "  # test_b: EXPECTATION FAILED at lib/b.c:3", "  not ok 2 test_b", "  ok 3 test_c # SKIP no hardware", "not ok 1 example"), status: 1, want: []string{
 			"pass example/deep/test_a", "pass example/deep", "fail example/test_b: # test_b: EXPECTATION FAILED at lib/b.c:3", "skip example/test_c: SKIP no hardware", "fail example"}},
@@ -127,10 +196,17 @@ func TestFormats(t *testing.T) {
 		{name: "test_progs", text: lines("#1       align:OK", "test_sub:PASS:open 0 nsec", "test_sub:FAIL:attach unexpected error: -22", "#2/1     atomics/add:FAIL", "#2/2     atomics/sub:OK",
 			"#2       atomics:FAIL", "#3       arena:SKIP", "#4 multi:OK (SKIP: 1/2)", "",
 			"All error logs:", "test_sub:FAIL:attach unexpected error: -22", "#2/1     atomics/add:FAIL", "#2       atomics:FAIL", "Summary: 2/1 PASSED, 1 SKIPPED, 1 FAILED"), status: 1, want: []string{
-			"pass align", "fail atomics/add: test_sub:PASS:open 0 nsec", "pass atomics/sub", "fail atomics", "skip arena", "pass multi"}},
+			"pass align", "fail atomics/add: test_sub:FAIL:attach unexpected error: -22", "pass atomics/sub", "fail atomics", "skip arena", "pass multi"}},
+		{name: "test_progs, a failure first", text: lines("libbpf: words", "test_foo:FAIL:open unexpected error: -2", "#1 foo:FAIL", "", "All error logs:", "#1 foo:FAIL", "Summary: 0/0 PASSED, 0 SKIPPED, 1 FAILED"), status: 1, want: []string{
+			"fail foo: test_foo:FAIL:open unexpected error: -2"}},
+		{name: "test_progs without tests", text: lines("Summary: 0/0 PASSED, 0 SKIPPED, 0 FAILED"), want: []string{"fail prog: no test ran: exit status 0"}},
+		{name: "test_progs without names", text: lines("Summary: 2/5 PASSED, 0 SKIPPED, 0 FAILED"), want: []string{"pass prog"}},
+		{name: "test_progs, logs after the summary", text: lines("#1 a:OK", "Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED", "All error logs:", "#2 b:FAIL"), want: []string{
+			"pass a", "fail prog: its output ends without a summary: exit status 0"}},
+		{name: "a summary of another program", text: lines("Summary: 3 PASSED, 1 FAILED", "Summary: 1/2 PASSED, words", "Summary: 1/x PASSED"), want: []string{"pass prog"}},
 		{name: "test_progs without a summary", text: lines("#1 align:OK"), want: []string{"pass align", "fail prog: its output ends without a summary: exit status 0"}},
 		{name: "test_progs with a summary of more", text: lines("#1 align:OK", "All error logs:", "#2 x:FAIL", "Summary: 1/0 PASSED, 0 SKIPPED, 1 FAILED"), want: []string{
-			"pass align", "fail prog: its summary counts 1 failed tests, and none was seen: exit status 0"}},
+			"pass align", "fail prog: its summary counts 1 failed test, and none was seen: exit status 0"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -155,6 +231,53 @@ func TestDurationAndOwnLines(t *testing.T) {
 	}
 	if d := cmp.Diff(want, tests); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// A cause that is not the first line is shown first, and nothing is lost.
+func TestCauseFirst(t *testing.T) {
+	for text, want := range map[string]string{
+		lines("libbpf: words", "test_foo:FAIL:open -2", "#1 foo:FAIL"):                        "test_foo:FAIL:open -2\nlibbpf: words\ntest_foo:FAIL:open -2",
+		lines("test_foo:FAIL:open -2", "words", "#1 foo:FAIL"):                                "test_foo:FAIL:open -2\nwords",
+		lines("1..2", "not ok 1 a", "# its own", "#  RUN  g.b ...", "# of b", "not ok 2 g.b"): "# its own",
+		lines(`{"Action":"run","Test":"T"}`, `{"Action":"output","Test":"T","Output":"=== RUN   T\n"}`, `{"Action":"output","Test":"T","Output":"words\n"}`, `{"Action":"output","Test":"T","Output":"--- FAIL: T (0.00s)\n"}`, `{"Action":"fail","Test":"T"}`): "words",
+		lines("1..1", "# Starting", "#  RUN  g.b ...", "# b: Test terminated by assertion", "#   FAIL  g.b", "not ok 1 g.b"): "# b: Test terminated by assertion\n" +
+			"# Starting\n#  RUN  g.b ...\n# b: Test terminated by assertion\n#   FAIL  g.b",
+	} {
+		if d := cmp.Diff(want, parse(text, 64, 1)[0].Output); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	}
+}
+
+// go test -json beyond what is kept: still counted, and who does not end has
+// failed.
+func TestJSONBounds(t *testing.T) {
+	var b bytes.Buffer
+	for i := range MaxTests + 500 {
+		b.WriteString(sprintf(`{"Action":"run","Package":"p%d","Test":"T%d"}`+"\n", i%2000, i))
+		if i != MaxTests+7 {
+			b.WriteString(sprintf(`{"Action":"pass","Package":"p%d","Test":"T%d"}`+"\n", i%2000, i))
+		}
+	}
+	for i := range 2000 {
+		b.WriteString(sprintf(`{"Action":"pass","Package":"p%d"}`+"\n", i))
+	}
+	var failed []string
+	for _, x := range parse(b.String(), 1<<16, 0) {
+		if x.Verdict == wire.TestFail {
+			failed = append(failed, x.Name+": "+x.Output)
+		}
+	}
+	if d := cmp.Diff([]string{"prog: 1 test more started and did not end: exit status 0"}, failed); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// Failures told in another kind of output have a limit of their own.
+func TestStrayBounds(t *testing.T) {
+	if got := parse(lines("1..1", "ok 1")+strings.Repeat("#1 a:FAIL\n", 5000), 1<<16, 0); len(got) != 1+maxStray {
+		t.Errorf("%d records", len(got))
 	}
 }
 
@@ -200,6 +323,12 @@ func invariants(t *testing.T, b []byte, status int) {
 	if len(got) == 0 || status != 0 && failed == 0 {
 		t.Errorf("exit status %d and %d records, %d failed", status, len(got), failed)
 	}
+	// Nothing that was printed before hides a failure.
+	for _, last := range []string{"--- FAIL: TestZ (0.00s)", "not ok 7 - z", "#7 z:FAIL", `{"Action":"fail","Test":"TestZ"}`, "FAIL"} {
+		if !slices.ContainsFunc(parse(string(b)+"\n"+last, 1<<20, 0), func(x Test) bool { return x.Verdict == wire.TestFail }) {
+			t.Errorf("%q at the end, and nothing failed", last)
+		}
+	}
 }
 
 func fuzz(f *testing.F, seeds ...string) {
@@ -222,12 +351,26 @@ func FuzzGoTest(f *testing.F) {
 	fuzz(f, seeds...)
 }
 
+func FuzzGoJSON(f *testing.F) {
+	fuzz(f, sample(f, "gojson.txt"), sample(f, "gojsonpanic.txt"),
+		`{"Action":"start","Package":"p"}`+"\n"+`{"Action":"output","Package":"p","Output":"PASS\n"}`+"\n"+`{"Action":"pass","Package":"p","Elapsed":0.1}`+"\n",
+		`{"ImportPath":"p","Action":"build-fail"}`+"\n"+`{"Action":"run","Test":"BenchmarkX"}`+"\n"+`{"Action":"skip","Package":"q"}`+"\nnot ok 1\n")
+}
+
+// FuzzMixed has programs that print more than one kind.
+func FuzzMixed(f *testing.F) {
+	fuzz(f, "1..1\nok 1 - a\n=== RUN   TestA\n--- FAIL: TestA (0.0s)\n", "#1 a:OK\nnot ok 3\nSummary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\nFAIL\n",
+		"=== RUN   TestA\n#1 y:FAIL\n--- PASS: TestA (0.00s)\nnot ok 3 - x\nPASS\n", noTests+"\nPASS\n", "\x16=== RUN   BenchmarkX\n\x16=== NAME  \n"+`{"Action":"fail"}`+"\n\x16PASS\n")
+}
+
 func FuzzTAP(f *testing.F) {
 	fuzz(f, "TAP version 14\n# Subtest: a\n    # Subtest: b\n        ok 1 - c\n        1..1\n    ok 1 - b\nok 1 - a # TODO x\n1..1\n",
 		"KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: e\n  1..2\n  ok 1 a\n  not ok 2 b # SKIP\nnot ok 1 e\n",
-		"TAP version 13\n1..1\n# TAP version 13\n# 1..1\n# not ok 1 x\nnot ok 1 y # exit=1\n", "1..0 # SKIP no\nBail out! x\n", "ok 1\nok 1\n  ok 2\n ok 3\n")
+		"TAP version 13\n1..1\n# TAP version 13\n# 1..1\n# not ok 1 x\nnot ok 1 y # exit=1\n", "1..0 # SKIP no\nBail out! x\n", "ok 1\nok 1\n  ok 2\n ok 3\n",
+		"TAP version 13\n1..1\n#  RUN           global.b ...\n# b: Test terminated by assertion\n#          FAIL  global.b\nnot ok 1 global.b\n", "1..0\n")
 }
 
 func FuzzTestProgs(f *testing.F) {
-	fuzz(f, "#1 a:OK\n#2/1 b/c:FAIL\n#2 b:FAIL (SKIP: 1/2)\nAll error logs:\n#2 b:FAIL\nSummary: 1/1 PASSED, 0 SKIPPED, 1 FAILED\n")
+	fuzz(f, "#1 a:OK\n#2/1 b/c:FAIL\n#2 b:FAIL (SKIP: 1/2)\nAll error logs:\n#2 b:FAIL\nSummary: 1/1 PASSED, 0 SKIPPED, 1 FAILED\n",
+		"test_foo:FAIL:open unexpected error: -2\n#1 foo:FAIL\nSummary: 0/0 PASSED, 0 SKIPPED, 1 FAILED\n", "Summary: 0/0 PASSED, 0 SKIPPED, 0 FAILED\n")
 }

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -33,7 +34,7 @@ type tapLevel struct {
 	known   bool   // the name is
 	version bool   // a TAP version stood at its beginning, which asks for a plan
 	plan    int    // -1: none
-	skipped bool   // "1..0 # SKIP"
+	skip    string // why the plan is empty
 	seen    int
 	over    int          // points with a number outside the plan or seen twice
 	numbers map[int]bool // of its points
@@ -155,6 +156,21 @@ func (p point) verdict() string {
 	}
 }
 
+// title is the point's name, or its number where it has none: seen says how
+// many of its level there are.
+func (p point) title(seen int) string {
+	if p.name == "" {
+		return strconv.Itoa(max(p.number, seen))
+	}
+	return p.name
+}
+
+func (t *tap) kind() kind { return kindTAP }
+
+// running is unknown: a test is named when it ends, and lines of its own that
+// look like results are comments or indented.
+func (t *tap) running() bool { return false }
+
 func (t *tap) top() *tapLevel { return t.levels[len(t.levels)-1] }
 
 func (t *tap) line(text []byte) {
@@ -173,11 +189,8 @@ func (t *tap) line(text []byte) {
 			l.over++ // two plans: neither holds
 		}
 		l.plan = n
-		if n == 0 && strings.HasPrefix(strings.ToUpper(comment), "SKIP") {
-			l.skipped = true
-			if len(t.levels) == 1 {
-				t.out.add(Test{Name: t.out.program, Verdict: wire.TestSkip, Output: comment})
-			}
+		if n == 0 {
+			l.skip = comment
 		}
 		return
 	}
@@ -191,10 +204,36 @@ func (t *tap) line(text []byte) {
 		t.out.problem(t.out.program, "Bail out!"+string(reason), 0)
 		return
 	}
+	if harnessRun(rest) {
+		t.flush() // the next test's lines are not the last one's
+	}
 	t.before.add(&t.held, text)
 	if t.last != nil {
 		t.after.add(&t.held, text)
 	}
+}
+
+// harnessRun reads "#  RUN           global.a ...", which the kernel's
+// kselftest_harness.h prints before each test.
+func harnessRun(text []byte) bool {
+	f := bytes.Fields(bytes.TrimLeft(text, "# "))
+	return len(f) == 3 && string(f[0]) == "RUN" && string(f[2]) == "..."
+}
+
+// harnessCause returns the first line between a harness' test's start and end.
+func harnessCause(own string) string {
+	cause, started := "", false
+	for line := range strings.Lines(own) {
+		line = strings.TrimSuffix(line, "\n")
+		word, _, _ := strings.Cut(strings.TrimLeft(line, "# "), " ")
+		switch {
+		case harnessRun([]byte(line)):
+			cause, started = "", true
+		case started && cause == "" && word != "" && word != "FAIL":
+			cause = line
+		}
+	}
+	return cause
 }
 
 // unquote takes indentation off, and the "# " that the kernel's selftests put
@@ -272,13 +311,12 @@ func (t *tap) point(indent int, p point) {
 		}
 		l.numbers[p.number] = true
 	}
-	name := p.name
-	if name == "" {
-		name = strconv.Itoa(max(p.number, l.seen))
-	}
-	name = wire.Truncate(name, wire.MaxName)
+	name := wire.Truncate(p.title(l.seen), wire.MaxName)
 	test := Test{Name: name, Verdict: p.verdict()}
 	own := t.before.take(&t.held)
+	if test.Verdict == wire.TestFail {
+		own = lead(harnessCause(own), own)
+	}
 	switch {
 	case test.Verdict == wire.TestPass:
 		test.Output = own
@@ -361,11 +399,11 @@ func (l *tapLevel) wrong() string {
 	}
 	switch {
 	case l.plan < 0 && l.version:
-		return sprintf("no plan, and %d tests: the output was cut short", l.seen)
+		return sprintf("no plan, and %s: the output was cut short", plural(l.seen, "test", "tests"))
 	case l.plan >= 0 && l.seen != l.plan:
-		return sprintf("%d tests were planned, and %d ran", l.plan, l.seen)
+		return sprintf("%s planned, and %d ran", plural(l.plan, "test was", "tests were"), l.seen)
 	case outside > 0:
-		return sprintf("%d test numbers stand twice or outside the plan", outside)
+		return plural(outside, "test number stands", "test numbers stand") + " twice or outside the plan"
 	}
 	return ""
 }
@@ -378,8 +416,13 @@ func (t *tap) end(how string) {
 		t.orphans(t.pop())
 		t.out.problem(join(l.name, "end"), "these subtests' own result is missing: "+how, 0)
 	}
-	if wrong := t.levels[0].wrong(); wrong != "" && !t.bailed {
+	l := t.levels[0]
+	switch wrong := l.wrong(); {
+	case t.bailed:
+	case wrong != "":
 		t.out.problem(t.out.program+": plan", wrong+": "+how, 0)
+	case l.plan == 0:
+		t.out.add(Test{Name: t.out.program, Verdict: wire.TestSkip, Output: cmp.Or(l.skip, "it planned no tests (1..0)")})
 	}
 }
 

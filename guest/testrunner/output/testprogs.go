@@ -17,14 +17,42 @@ type testProgs struct {
 	held    int
 	repeats bool // the error logs follow once more, results included
 	summary bool
-	failed  int // tests that the summary counts
+	passed  int // tests that the summary counts
+	failed  int
 }
 
-func newTestProgs(out *sink) *testProgs { return &testProgs{out: out} }
-
 func isTestProgs(text []byte) bool {
+	if _, _, ok := testProgsSummary(text); ok {
+		return true // the only line when no test was chosen
+	}
 	_, ok := testProgsResult(text)
 	return ok
+}
+
+// testProgsSummary reads "Summary: 1/2 PASSED, 0 SKIPPED, 1 FAILED".
+func testProgsSummary(text []byte) (passed, failed int, ok bool) {
+	rest, ok := strings.CutPrefix(string(text), "Summary: ")
+	if !ok {
+		return 0, 0, false
+	}
+	for i, part := range strings.Split(rest, ",") {
+		number, word, _ := strings.Cut(strings.TrimSpace(part), " ")
+		number, subtests, both := strings.Cut(number, "/")
+		if !digits(number) || both != (i == 0) || both && (!digits(subtests) || word != "PASSED") {
+			return 0, 0, false
+		}
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return 0, 0, false
+		}
+		switch word {
+		case "PASSED":
+			passed = n
+		case "FAILED":
+			failed = n
+		}
+	}
+	return passed, failed, true
 }
 
 // testProgsResult reads "#12/3    name/sub:SKIP" and "#4 name:OK (SKIP: 1/3)".
@@ -67,22 +95,22 @@ func digits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
 }
 
+func (p *testProgs) kind() kind { return kindTestProgs }
+
+// running is unknown: a test is named when it ends, and what one that passes
+// prints is shown only on demand.
+func (p *testProgs) running() bool { return false }
+
 func (p *testProgs) line(text []byte) {
+	if passed, failed, ok := testProgsSummary(text); ok {
+		p.repeats, p.summary = false, true
+		p.passed += passed
+		p.failed += failed
+		return
+	}
 	switch {
 	case bytes.HasPrefix(text, []byte("All error logs:")):
-		p.repeats = true
-	case bytes.HasPrefix(text, []byte("Summary: ")):
-		p.repeats, p.summary = false, true
-		// "Summary: 1/2 PASSED, 0 SKIPPED, 1 FAILED"
-		for part := range strings.SplitSeq(string(text[len("Summary: "):]), ",") {
-			if n, ok := strings.CutSuffix(strings.TrimSpace(part), " FAILED"); ok {
-				k, err := strconv.Atoi(n)
-				if err != nil {
-					k = 1
-				}
-				p.failed += max(0, k)
-			}
-		}
+		p.repeats, p.summary = true, false
 	case p.repeats:
 	default:
 		t, ok := testProgsResult(text)
@@ -91,16 +119,32 @@ func (p *testProgs) line(text []byte) {
 			return
 		}
 		t.Output = p.own.take(&p.held)
+		if t.Verdict == wire.TestFail {
+			t.Output = lead(failedCheck(t.Output), t.Output)
+		}
 		p.out.add(t)
 	}
+}
+
+// failedCheck returns the first check that failed in a test's lines, such as
+// "test_foo:FAIL:open unexpected error: -2".
+func failedCheck(own string) string {
+	for line := range strings.Lines(own) {
+		if where, _, ok := strings.Cut(line, ":FAIL:"); ok && where != "" && !strings.ContainsAny(where, " \t") {
+			return strings.TrimSuffix(line, "\n")
+		}
+	}
+	return ""
 }
 
 func (p *testProgs) end(how string) {
 	failed := p.out.failed > 0 || p.out.more[2] > 0
 	switch {
 	case !p.summary:
-		p.out.problem(p.out.program, "its output ends without a summary: "+how+"\n"+p.own.take(&p.held), 0)
+		p.out.problem(p.out.program, strings.TrimSuffix("its output ends without a summary: "+how+"\n"+p.own.take(&p.held), "\n"), 0)
 	case p.failed > 0 && !failed:
-		p.out.problem(p.out.program, sprintf("its summary counts %d failed tests, and none was seen: %s", p.failed, how), 0)
+		p.out.problem(p.out.program, sprintf("its summary counts %s, and none was seen: %s", plural(p.failed, "failed test", "failed tests"), how), 0)
+	case p.out.total == 0 && p.passed > 0: // their names were not printed
+		p.out.add(Test{Name: p.out.program, Verdict: wire.TestPass})
 	}
 }
