@@ -3,8 +3,11 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -302,6 +305,11 @@ func checkOnlyGood(t *testing.T, c *Cache) {
 }
 
 func TestGCSBucketThatChangesMeanwhile(t *testing.T) {
+	t.Run("as Google answers", func(t *testing.T) { testChanges(t, false) })
+	t.Run("with a server that knows no generations", func(t *testing.T) { testChanges(t, true) })
+}
+
+func testChanges(t *testing.T, latest bool) {
 	s := gcstest.Start(t)
 	s.Bucket(t, "bkt")
 	data := bigArchive(t, "6.1.0", 1<<20)
@@ -315,9 +323,9 @@ func TestGCSBucketThatChangesMeanwhile(t *testing.T) {
 			if r.N > 1 {
 				s.Put(t, "bkt", "d/replaced-half-way.tar.gz", other)
 			}
-			return gcstest.Fault{Cut: r.N == 1, At: 100_000}
+			return gcstest.Fault{Cut: r.N == 1, At: 100_000, Latest: latest}
 		}
-		return gcstest.Fault{}
+		return gcstest.Fault{Latest: latest && r.Object != ""}
 	})
 	c := newCache(t)
 	src := bucketAt(t, p.Host, "gs://bkt", c)
@@ -352,6 +360,37 @@ func TestGCSBucketThatChangesMeanwhile(t *testing.T) {
 	for _, ref := range list(t, src) {
 		if ref.Name == "good" && ref.Digest == again["good"] {
 			t.Error("a new generation has the old digest")
+		}
+	}
+}
+
+// Composite objects have no MD5; either checksum has to find a change.
+func TestDownloadChecks(t *testing.T) {
+	sum := md5.Sum([]byte("kernel"))
+	good := gcsObject{CRC32C: crc32.Checksum([]byte("kernel"), crc32.MakeTable(crc32.Castagnoli)), MD5: hex.EncodeToString(sum[:])}
+	other := gcsObject{CRC32C: 1, MD5: strings.Repeat("0", 32)}
+	for _, tc := range []struct {
+		o    gcsObject
+		want string
+	}{
+		{good, ""}, {gcsObject{CRC32C: good.CRC32C}, ""},
+		{gcsObject{CRC32C: other.CRC32C}, "CRC32C"}, {gcsObject{CRC32C: other.CRC32C, MD5: good.MD5}, "CRC32C"},
+		{gcsObject{CRC32C: good.CRC32C, MD5: other.MD5}, "MD5"},
+	} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDownload(tc.o, f, func(int64) {})
+		if err := d.keep([]byte("ker")); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.keep([]byte("nel")); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if err := d.check(); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%+v: error %v, want %q", tc.o, err, tc.want)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (c *gcsClient) download(ctx context.Context, o gcsObject, path string, prog
 	}
 	defer f.Close()
 	for n := 1; ; n++ {
-		d := &download{object: o, file: f, crc: crc32.New(crc32.MakeTable(crc32.Castagnoli)), md5: md5.New(), progress: progress}
+		d := newDownload(o, f, progress)
 		if err := d.reset(); err != nil {
 			return err
 		}
@@ -75,6 +75,10 @@ type download struct {
 	progress func(int64)
 }
 
+func newDownload(o gcsObject, f *os.File, progress func(int64)) *download {
+	return &download{object: o, file: f, crc: crc32.New(crc32.MakeTable(crc32.Castagnoli)), md5: md5.New(), progress: progress}
+}
+
 func (d *download) reset() error {
 	if err := d.file.Truncate(0); err != nil {
 		return err
@@ -92,14 +96,11 @@ func (d *download) attempt(ctx context.Context, bucket *storage.BucketHandle) er
 	// ReadCompressed: the checksums are of what is stored, and only that can be
 	// read from the middle.
 	h := bucket.Object(d.object.Name).Generation(d.object.Generation).ReadCompressed(true)
-	r, err := h.NewRangeReader(oneRequest(ctx), d.done, -1)
+	r, err := h.NewRangeReader(oneRequest(ctx, d.object.Generation), d.done, -1)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if r.Attrs.Generation != d.object.Generation {
-		return &changedError{r.Attrs.Generation}
-	}
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := r.Read(buf)
@@ -143,10 +144,10 @@ func (d *download) check() error {
 }
 
 // changedError says that an object has another generation than the one listed.
-type changedError struct{ generation int64 }
+type changedError struct{ generation string }
 
 func (e *changedError) Error() string {
-	return fmt.Sprintf("the object now has generation %d", e.generation)
+	return "the object now has generation " + oneLine(e.generation)
 }
 
 // localError is an error of this machine, such as a full disk.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -16,26 +17,39 @@ type idleTransport struct {
 	idle time.Duration
 }
 
-// errBroken ends a reader of [oneRequest] in place of a second request.
-var errBroken = errors.New("the connection broke")
+// reading is one attempt to read an object.
+type reading struct {
+	generation int64
+	broken     error // what its body broke with
+}
 
-type onceKey struct{}
+type readingKey struct{}
 
-// oneRequest returns a context under which no further request is made once the
-// body of one broke. The storage library goes on reading by itself, without a
-// pause and without an end; [retry] has both.
-func oneRequest(ctx context.Context) context.Context {
-	return context.WithValue(ctx, onceKey{}, new(error))
+// oneRequest returns a context to read a generation of an object under, by one
+// request: once its body broke, no further one is made. The storage library
+// goes on by itself, without a pause and without an end; [retry] has both. And
+// an answer that is of another generation is a *changedError: the library does
+// not look, and tells the generation that it asked for.
+func oneRequest(ctx context.Context, generation int64) context.Context {
+	return context.WithValue(ctx, readingKey{}, &reading{generation: generation})
+}
+
+func (r *reading) check(resp *http.Response) error {
+	got := resp.Header.Get("X-Goog-Generation")
+	if resp.StatusCode/100 != 2 || got == "" || got == strconv.FormatInt(r.generation, 10) {
+		return nil
+	}
+	return &changedError{got}
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *idleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	broken, _ := req.Context().Value(onceKey{}).(*error)
-	if broken != nil && *broken != nil {
-		return nil, *broken
+	read, _ := req.Context().Value(readingKey{}).(*reading)
+	if read != nil && read.broken != nil {
+		return nil, read.broken
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
-	b := &idleBody{idle: t.idle, ctx: ctx, cancel: cancel, broken: broken}
+	b := &idleBody{idle: t.idle, ctx: ctx, cancel: cancel, read: read}
 	b.timer = time.AfterFunc(t.idle, func() { cancel(fmt.Errorf("no byte came for %v", t.idle)) })
 	resp, err := t.base.RoundTrip(req.WithContext(ctx))
 	if err != nil {
@@ -46,6 +60,12 @@ func (t *idleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	b.timer.Stop() // Read sets it again: what the caller does meanwhile does not count
 	b.body, resp.Body = resp.Body, b
+	if read != nil {
+		if err := read.check(resp); err != nil {
+			b.Close()
+			return nil, err
+		}
+	}
 	return resp, nil
 }
 
@@ -56,7 +76,7 @@ type idleBody struct {
 	timer  *time.Timer
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	broken *error
+	read   *reading // nil when no object is read
 }
 
 func (b *idleBody) Read(p []byte) (int, error) {
@@ -67,8 +87,8 @@ func (b *idleBody) Read(p []byte) (int, error) {
 		return n, err
 	}
 	err = b.cause(err)
-	if b.broken != nil {
-		*b.broken = fmt.Errorf("%w: %w", errBroken, err)
+	if b.read != nil {
+		b.read.broken = fmt.Errorf("the connection broke: %w", err)
 	}
 	return n, err
 }

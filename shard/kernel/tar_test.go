@@ -145,6 +145,26 @@ func TestMainlineSetThatChanges(t *testing.T) {
 	}
 }
 
+// The archive may change between its digest and its reading.
+func TestSetChecksWhatItReads(t *testing.T) {
+	for _, c := range []Compression{NoCompression, Gzip} {
+		file := writeFile(t, filepath.Join(t.TempDir(), "m.tar"), compressed(t, c, mainlineSet(t)))
+		cache := newCache(t)
+		src := source(t, file, cache).(*tarSource)
+		set, err := src.set(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := bytes.Replace(mainlineSet(t), []byte("5.9.0 (root@build)"), []byte("5.9.0 (evil@build)"), 1)
+		writeFile(t, file, compressed(t, c, changed))
+		_, err = cache.unpackSet(t.Context(), file, digestA, set, set.Images[1])
+		var digest *DigestError
+		if !errors.As(err, &digest) {
+			t.Errorf("%q: error %v, want a DigestError", c, err)
+		}
+	}
+}
+
 func FuzzTarSet(f *testing.F) {
 	f.Add(mainlineSet(f))
 	f.Add(fullArchive(f, "5.10.0"))

@@ -26,6 +26,7 @@ type Fault struct {
 	Cut     bool   // break the connection after At bytes of the body
 	Stall   bool   // send nothing more after At bytes, until the client gives up
 	Corrupt bool   // change byte At of the body
+	Latest  bool   // send the newest generation, whichever was asked for
 	At      int64
 }
 
@@ -83,7 +84,14 @@ func (p *Proxy) serve(ctx context.Context, host string, w http.ResponseWriter, r
 		_, _ = io.WriteString(w, f.Body)
 		return
 	}
-	out, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+host+r.URL.RequestURI(), r.Body)
+	u := *r.URL
+	u.Scheme, u.Host = "http", host
+	if f.Latest {
+		q := u.Query()
+		q.Del("generation")
+		u.RawQuery = q.Encode()
+	}
+	out, err := http.NewRequestWithContext(r.Context(), r.Method, u.String(), r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
