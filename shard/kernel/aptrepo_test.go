@@ -53,7 +53,9 @@ func command(t testing.TB, name string, args ...string) []byte {
 }
 
 // newKey makes a key and returns its home and its exported keyring.
-func newKey(t testing.TB) (gnupg, keyring string) {
+func newKey(t testing.TB) (gnupg, keyring string) { return newKeyOf(t, "ed25519") }
+
+func newKeyOf(t testing.TB, algo string) (gnupg, keyring string) {
 	t.Helper()
 	// gpg-agent's socket has to fit into 108 bytes, which t.TempDir may not.
 	gnupg, err := os.MkdirTemp("", "gpg")
@@ -64,7 +66,7 @@ func newKey(t testing.TB) (gnupg, keyring string) {
 		exec.Command("gpgconf", "--homedir", gnupg, "--kill", "all").Run()
 		os.RemoveAll(gnupg)
 	})
-	command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "test", "ed25519", "sign", "never")
+	command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "test", algo, "sign", "never")
 	keyring = filepath.Join(t.TempDir(), "keyring.gpg")
 	command(t, "gpg", "--homedir", gnupg, "--batch", "--output", keyring, "--export")
 	return gnupg, keyring

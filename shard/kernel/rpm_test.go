@@ -443,6 +443,9 @@ func TestRPMSignatures(t *testing.T) {
 	pkgs := []rpmPkg{oneRPM(t, "kernel", "5.10.1", "1.amzn2"), oneRPM(t, "kernel", "5.10.2", "2.amzn2")}
 	r.build(t, "signed", pkgs...)
 	r.sign(t, gnupg, "signed")
+	rsaHome, rsaKey := newKeyOf(t, "rsa3072") // another tag of the package
+	r.build(t, "rsa", pkgs...)
+	r.sign(t, rsaHome, "rsa")
 	r.build(t, "plain", pkgs...)
 	r.createrepo(t, "plain")
 	r.build(t, "repomd", pkgs...)
@@ -472,6 +475,8 @@ func TestRPMSignatures(t *testing.T) {
 	for _, tc := range []struct{ name, repo, key, want string }{
 		{"good", "signed", key, ""},
 		{"armoured key", "signed", armoured, ""},
+		{"RSA", "rsa", rsaKey, ""},
+		{"RSA by another key", "rsa", key, "signature is not valid"},
 		{"another key", "signed", otherKey, "signature is not valid"},
 		{"nothing signed", "plain", key, "not signed"},
 		{"only repomd.xml signed", "repomd", key, "not signed"},
@@ -519,6 +524,34 @@ func TestRPMSignatures(t *testing.T) {
 	s.now = func() time.Time { return time.Now().Add(2 * listAge) }
 	if _, err := s.List(context.Background()); !errors.Is(err, errSignature) {
 		t.Errorf("error %v, want errSignature", err)
+	}
+}
+
+// Amazon Linux 2 and Enterprise Linux 7 sign header and payload in one, and
+// their headers hold no digest of the payload. No rpmbuild of today makes such.
+func TestRPMSignedAsByOldVersions(t *testing.T) {
+	t.Parallel()
+	gnupg, key := newKey(t)
+	keys, err := readKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	plain := rpmFileOf(nil, []byte("payload"))
+	signed := writeFile(t, filepath.Join(dir, "signed"), plain[rpmLeadSize+16:])
+	command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--detach-sign", signed)
+	sig, err := os.ReadFile(signed + ".sig")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for payload, want := range map[string]bool{"payload": true, "paYload": false, "payload2": false, "": false} {
+		file := writeFile(t, filepath.Join(dir, "x.rpm"), rpmFileOf(sig, []byte(payload)))
+		if err := keys.verifyRPM(file); (err == nil) != want || err != nil && !errors.Is(err, errSignature) {
+			t.Errorf("payload %q: %v", payload, err)
+		}
+	}
+	if err := keys.verifyRPM(writeFile(t, filepath.Join(dir, "y.rpm"), plain)); !errors.Is(err, errSignature) {
+		t.Errorf("not signed: %v", err)
 	}
 }
 

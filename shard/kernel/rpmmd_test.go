@@ -258,24 +258,39 @@ type cpioMember struct {
 	size, length int // when they are not those of data and name
 }
 
-// rpmFileOf wraps a payload in a lead and headers with just a name.
-func rpmFileOf(payload []byte) []byte {
+// rpmFileOf wraps a payload in a lead and headers with just a name, and a
+// signature of header and payload where there is one.
+func rpmFileOf(sig, payload []byte) []byte {
 	b := append([]byte{0xed, 0xab, 0xee, 0xdb}, make([]byte, rpmLeadSize-4)...)
-	header := func(tags map[uint32]string) {
+	type tag struct {
+		tag, kind uint32
+		data      []byte
+	}
+	header := func(tags ...tag) {
 		var index, store []byte
-		for tag, s := range tags {
-			for _, n := range []uint32{tag, rpmString, uint32(len(store)), 1} {
+		for _, t := range tags {
+			count := uint32(len(t.data))
+			if t.kind == rpmString {
+				t.data, count = append(t.data, 0), 1
+			}
+			for _, n := range []uint32{t.tag, t.kind, uint32(len(store)), count} {
 				index = binary.BigEndian.AppendUint32(index, n)
 			}
-			store = append(store, s+"\x00"...)
+			store = append(store, t.data...)
 		}
 		b = append(b, 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(index)/16))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(tags)))
 		b = binary.BigEndian.AppendUint32(b, uint32(len(store)))
 		b = append(append(b, index...), store...)
 	}
-	header(nil)
-	header(map[uint32]string{tagName: "kernel", tagVersion: "1", tagRelease: "2", tagArch: "x86_64"})
+	if sig == nil {
+		header()
+	} else {
+		header(tag{sigPGP, rpmBin, sig})
+		b = append(b, make([]byte, -len(sig)&7)...)
+	}
+	text := func(n uint32, s string) tag { return tag{n, rpmString, []byte(s)} }
+	header(text(tagName, "kernel"), text(tagVersion, "1"), text(tagRelease, "2"), text(tagArch, "x86_64"))
 	return append(b, payload...)
 }
 
@@ -290,32 +305,32 @@ func TestHostileRPMs(t *testing.T) {
 		rpm  []byte
 		want string // of the error; "" for a kernel
 	}{
-		{"good", rpmFileOf(cpioArchive(cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz})), ""},
-		{"paths that lead out", rpmFileOf(cpioArchive(
+		{"good", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz})), ""},
+		{"paths that lead out", rpmFileOf(nil, cpioArchive(
 			cpioMember{name: "../../boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz},
 			cpioMember{name: "./lib/modules/../../../vmlinuz", mode: reg, data: vmlinuz},
 			cpioMember{name: "/boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz})), "holds no kernel"},
-		{"links and devices", rpmFileOf(cpioArchive(
+		{"links and devices", rpmFileOf(nil, cpioArchive(
 			cpioMember{name: "./boot/vmlinuz-6.1.1", mode: 0o120777, data: "/etc/passwd"},
 			cpioMember{name: "./boot/vmlinuz", mode: 0o020644},
 			cpioMember{name: "./lib/modules/6.1.1/vmlinuz", mode: 0o040755})), "holds no kernel"},
-		{"a hard link before its content", rpmFileOf(cpioArchive(
+		{"a hard link before its content", rpmFileOf(nil, cpioArchive(
 			cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, links: 2},
 			cpioMember{name: "./lib/modules/6.1.1/vmlinuz", mode: reg, links: 2, data: vmlinuz})), ""},
-		{"a name with a line break", rpmFileOf(cpioArchive(cpioMember{name: "./boot/vmlinuz-6\n::error::x", mode: reg, data: vmlinuz})), "holds no kernel"},
-		{"a name without end", rpmFileOf(cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, length: 1 << 30})), "exceeds the limit"},
-		{"a file without end", rpmFileOf(cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, data: "x", size: 0xffffffff})), "exceeds the limit"},
-		{"a file that is cut", rpmFileOf(cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, data: vmlinuz, size: 1 << 20})), "unexpected EOF"},
-		{"not a kernel", rpmFileOf(bomb), "is no kernel image"},
-		{"no trailer", rpmFileOf(cpioArchive()[:100]), "unexpected EOF"},
-		{"not cpio", rpmFileOf([]byte("hello")), "no cpio archive"},
-		{"large-file cpio", rpmFileOf(append([]byte("07070X"), make([]byte, 200)...)), "not supported"},
-		{"no payload", rpmFileOf(nil), "no cpio archive"},
+		{"a name with a line break", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz-6\n::error::x", mode: reg, data: vmlinuz})), "holds no kernel"},
+		{"a name without end", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, length: 1 << 30})), "exceeds the limit"},
+		{"a file without end", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, data: "x", size: 0xffffffff})), "exceeds the limit"},
+		{"a file that is cut", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, data: vmlinuz, size: 1 << 20})), "unexpected EOF"},
+		{"not a kernel", rpmFileOf(nil, bomb), "is no kernel image"},
+		{"no trailer", rpmFileOf(nil, cpioArchive()[:100]), "unexpected EOF"},
+		{"not cpio", rpmFileOf(nil, []byte("hello")), "no cpio archive"},
+		{"large-file cpio", rpmFileOf(nil, append([]byte("07070X"), make([]byte, 200)...)), "not supported"},
+		{"no payload", rpmFileOf(nil, nil), "no cpio archive"},
 		{"no RPM", []byte("hello"), "read RPM"},
 		{"another file", make([]byte, 1000), "not an RPM"},
-		{"a header of 4 GiB", append(rpmFileOf(nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), "exceeds the limit"},
-		{"a header of 4 billion tags", append(rpmFileOf(nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0), "exceeds the limit"},
-		{"a header that is cut", append(rpmFileOf(nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0xff, 0, 0), "unexpected EOF"},
+		{"a header of 4 GiB", append(rpmFileOf(nil, nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), "exceeds the limit"},
+		{"a header of 4 billion tags", append(rpmFileOf(nil, nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0), "exceeds the limit"},
+		{"a header that is cut", append(rpmFileOf(nil, nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0xff, 0, 0), "unexpected EOF"},
 	} {
 		dir := t.TempDir()
 		file := writeFile(t, filepath.Join(dir, "0.rpm"), tc.rpm)
@@ -344,10 +359,10 @@ func TestHostileRPMs(t *testing.T) {
 func FuzzRPM(f *testing.F) {
 	const reg = cpioRegular | 0o644
 	payload := cpioArchive(cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, data: "kernel"}, cpioMember{name: "../x", mode: reg, data: "y"})
-	f.Add(rpmFileOf(payload))
-	f.Add(rpmFileOf(compressed(f, Gzip, payload)))
-	f.Add(rpmFileOf(cpioArchive(cpioMember{name: "a", mode: reg, links: 2}, cpioMember{name: "b", mode: 0o120777, data: "c"})))
-	f.Add(rpmFileOf(nil)[:rpmLeadSize+20])
+	f.Add(rpmFileOf(nil, payload))
+	f.Add(rpmFileOf(nil, compressed(f, Gzip, payload)))
+	f.Add(rpmFileOf(nil, cpioArchive(cpioMember{name: "a", mode: reg, links: 2}, cpioMember{name: "b", mode: 0o120777, data: "c"})))
+	f.Add(rpmFileOf(nil, nil)[:rpmLeadSize+20])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
 		signature, header, err := readRPMHeaders(r)
