@@ -2,7 +2,10 @@ package guest
 
 import (
 	"context"
+	"crypto/sha256"
 	"debug/elf"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,6 +83,24 @@ func or(a, b string) string {
 		return a
 	}
 	return b
+}
+
+// Digest names a payload: the same for the same job, files and modules, on any
+// machine.
+func (p *Payload) Digest() string {
+	h := sha256.New()
+	write := func(v any) {
+		// These types have no value that cannot be encoded, and a hash takes
+		// everything.
+		_ = json.NewEncoder(h).Encode(v)
+	}
+	write(p.Job)
+	for _, f := range p.Files {
+		write([]any{f.Path, f.Mode, len(f.Data)})
+		h.Write(f.Data)
+	}
+	write([]any{p.Modules, p.SkipsPass})
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // EventsTracePayload is the check of an EventsTrace: testrunner starts it,

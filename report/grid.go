@@ -115,10 +115,10 @@ func (g grid) write(b *strings.Builder, rows int) {
 	b.WriteString("\n")
 	var legend []string
 	if g.total.fail > 0 {
-		legend = append(legend, "❌ 2/9: 2 of 9 fail")
+		legend = append(legend, "❌ n/m: n of m fail")
 	}
 	if g.total.untested > 0 {
-		legend = append(legend, "⚠️ 2/9: 2 of 9 were not tested")
+		legend = append(legend, "⚠️ n/m: n of m were not tested")
 	}
 	if len(legend) > 0 {
 		b.WriteString("<sub>" + strings.Join(legend, " · ") + "</sub>\n\n")

@@ -114,6 +114,7 @@ func (g *merger) compare(ch chosen) {
 	g.m.List = agree("list's digest", plan.List, func(p Plan) string { return p.List })
 	g.m.Algorithm = agree("algorithm", plan.Algorithm, func(p Plan) string { return p.Algorithm })
 	g.m.Arch = agree("architecture", plan.Arch, func(p Plan) string { return p.Arch })
+	agree("payload", "", func(p Plan) string { return p.Payload })
 	g.m.HeadSHA = agree("commit", "", func(p Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p Plan) string { return fmt.Sprint(p.Shards) })
 	g.m.Shards = len(plan.Shards)

@@ -71,6 +71,7 @@ func TestMergeRefuses(t *testing.T) {
 		}},
 		{name: "other algorithm", want: `its algorithm is "lpt"`, change: func(s *testSet) { s.file(3).plan.Algorithm = "lpt" }},
 		{name: "other architecture", want: `its architecture is "arm64"`, change: func(s *testSet) { s.file(3).plan.Arch = "arm64" }},
+		{name: "other payload", want: `its payload is "sha256:b"`, change: func(s *testSet) { s.file(3).plan.Payload = "sha256:b" }},
 		{name: "other commit", want: `its commit is "def"`, change: func(s *testSet) { s.file(3).plan.HeadSHA = "def" }},
 		{name: "other number of shards", want: `its number of shards is "4"`, change: func(s *testSet) { s.file(3).plan.Shards = 4 }},
 		{name: "number of shards lowered", want: `its number of shards is "2"`, change: func(s *testSet) {

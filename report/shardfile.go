@@ -28,6 +28,7 @@ type Plan struct {
 	RunID     string   `json:"run_id,omitempty"`
 	Attempt   int      `json:"attempt"` // from 1
 	HeadSHA   string   `json:"head_sha,omitempty"`
+	Payload   string   `json:"payload,omitempty"` // digest of what was run in the guests
 	Arch      string   `json:"arch"`
 	Kernels   []string `json:"kernels"` // ids this shard must boot
 }

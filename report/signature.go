@@ -262,6 +262,8 @@ func kernelReason(k Kernel) reason {
 		excerpt = excerpt[:maxLooked]
 	}
 	switch k.Verdict {
+	case Missing:
+		r.key = k.Cause.Title // one shard is not another
 	case Crash, NoBoot:
 		// "NULL pointer dereference" is no bug's name: where it happened is.
 		if at := crashedIn(printableLines(excerpt)); at != "" && !strings.Contains(r.title, at) {

@@ -182,7 +182,7 @@ func (r *Runner) Record(plan Plan) report.Plan {
 	part := plan.part()
 	return report.Plan{
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
-		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Arch: r.Arch.Name, Kernels: plan.IDs(),
+		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
 	}
 }
 

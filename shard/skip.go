@@ -35,7 +35,7 @@ type Skipped struct {
 	Why    string `json:"why"` // "for arm64", "older than 5.8"
 }
 
-var minReleaseRE = regexp.MustCompile(`^[0-9]{1,4}(\.[0-9]{1,4}){0,3}(-rc[0-9]{1,3})?$`)
+var minReleaseRE = regexp.MustCompile(`^[0-9]{1,4}\.[0-9]{1,4}$`)
 
 // CheckMinRelease returns a *kernel.UsageError for what is no release.
 func CheckMinRelease(s string) error {

@@ -31,6 +31,9 @@ func (c *command) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if arch != "" && arch != "amd64" && arch != "arm64" {
+				return usagef("--arch is %q: want amd64 or arm64", arch)
+			}
 			plan, err := shard.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {
 				c.printSkipped(c.stderr, plan)

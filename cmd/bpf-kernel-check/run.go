@@ -97,6 +97,9 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
+			if f := cmd.Flags(); so.plan != "" && (f.Changed("kernel") || f.Changed("min-release")) {
+				return usagef("--plan says which kernels: leave --kernel and --min-release out, or plan again with them")
+			}
 			accel, err := o.validate()
 			if err != nil {
 				return err

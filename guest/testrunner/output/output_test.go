@@ -158,7 +158,8 @@ func TestFormats(t *testing.T) {
 		{name: "TAP 12", text: lines("1..4", "ok 1", "not ok 2 - second", "# got 5", "ok 3 # skipped no BTF", "not ok 4 - later # TODO not yet"), status: 1, want: []string{
 			"pass 1", "fail second: # got 5", "skip 3: SKIP no BTF", "skip later: TODO not yet"}},
 		{name: "TAP 13, plan at the end", text: lines("TAP version 13", "ok - unnumbered", "ok 2 - with \\# in it", "1..2"), want: []string{"pass unnumbered", "pass with # in it"}},
-		{name: "TAP yaml", text: lines("TAP version 14", "1..1", "not ok 1 - x", "  ---", "  message: wrong", "  ..."), want: []string{"fail x: ---"}},
+		{name: "TAP yaml", text: lines("TAP version 14", "1..1", "not ok 1 - x", "  ---", "  message: wrong", "  ..."), want: []string{"fail x: wrong"}},
+		{name: "TAP yaml of two", text: lines("TAP version 14", "1..2", "not ok 1 - x", "  ---", "  severity: fail", "  message: 'first'", "  ...", "not ok 2 - y", "  ---", "  message: second", "  ..."), want: []string{"fail x: first", "fail y: second"}},
 		{name: "TAP 14 subtests", text: lines("TAP version 14", "# Subtest: a", "    # Subtest: b", "        ok 1 - c", "        1..1", "    ok 1 - b", "    not ok 2 - d", "    1..2", "not ok 1 - a", "1..1"), status: 1, want: []string{
 			"pass a/b/c", "pass a/b", "fail a/d", "fail a"}},
 		{name: "TAP subtests without a name before", text: lines("TAP version 14", "1..1", "    ok 1 - c", "    not ok 2 - d", "    1..2", "not ok 1 - a"), status: 1, want: []string{

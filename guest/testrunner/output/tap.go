@@ -26,6 +26,7 @@ type tap struct {
 	held   int
 	points int
 	bailed bool
+	yaml   bool // inside a point's YAML block
 }
 
 type tapLevel struct {
@@ -207,9 +208,19 @@ func (t *tap) line(text []byte) {
 	if harnessRun(rest) {
 		t.flush() // the next test's lines are not the last one's
 	}
-	t.before.add(&t.held, text)
 	if t.last != nil {
 		t.after.add(&t.held, text)
+	}
+	// A YAML block is about the point that it stands behind.
+	switch s := string(bytes.TrimSpace(rest)); {
+	case s == "---" && indent > t.top().indent:
+		t.yaml = true
+	case t.yaml && s == "...":
+		t.yaml = false
+		return
+	}
+	if !t.yaml {
+		t.before.add(&t.held, text)
 	}
 }
 
@@ -292,6 +303,7 @@ func (t *tap) subtest(indent int, name string) {
 
 func (t *tap) point(indent int, p point) {
 	t.flush()
+	t.yaml = false // a block that does not end
 	// The level of the subtests of this point, which has been closed with it.
 	var waiting []Test
 	for len(t.levels) > 1 && t.top().indent > indent {
@@ -345,8 +357,23 @@ func (t *tap) flush() {
 	t.last = nil
 	if more := t.after.take(&t.held); more != "" {
 		test.Output = strings.TrimPrefix(strings.TrimRight(test.Output, "\n")+"\n"+more, "\n")
+		test.Output = lead(yamlMessage(more), test.Output)
 	}
 	t.result(t.top(), test)
+}
+
+// yamlMessage returns the message of a YAML block, without its quotes.
+func yamlMessage(text string) string {
+	inside := false
+	for line := range strings.Lines(text) {
+		switch line = strings.TrimSpace(line); {
+		case line == "---":
+			inside = true
+		case inside && strings.HasPrefix(line, "message:"):
+			return strings.Trim(strings.TrimSpace(strings.TrimPrefix(line, "message:")), `'"`)
+		}
+	}
+	return ""
 }
 
 // result reports a test of a level, or keeps it until the level has a name.
