@@ -161,6 +161,10 @@ func (c *command) openCache() (*kernel.Cache, error) {
 			return nil, err
 		}
 	}
+	return c.cacheIn(dir)
+}
+
+func (c *command) cacheIn(dir string) (*kernel.Cache, error) {
 	cache, err := kernel.NewCache(dir)
 	if err != nil {
 		return nil, usagef("--cache: %w", err)
