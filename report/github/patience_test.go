@@ -156,7 +156,7 @@ func TestPatience(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
 				tries := 0
-				f.script = func(method, path string) (int, http.Header, string) {
+				f.Script = func(method, path string) (int, http.Header, string) {
 					if method == http.MethodGet {
 						return 0, nil, ""
 					}
@@ -217,8 +217,8 @@ func TestNothingWorks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				f.lag = func() time.Duration { return time.Millisecond }
-				f.script = script
+				f.Lag = func() time.Duration { return time.Millisecond }
+				f.Script = script
 				cfg := nightJob(t)
 				cfg.Comment, cfg.Status, cfg.CheckRun, cfg.Issue = true, true, true, true
 				start := time.Now()
@@ -226,10 +226,10 @@ func TestNothingWorks(t *testing.T) {
 				if d := time.Since(start); d > totalTime {
 					t.Errorf("it took %s", d)
 				}
-				if n := f.asked("POST /repos/octo/probe/issues"); (name == "500" || name == "junk") && n > 1 {
+				if n := f.Asked("POST /repos/octo/probe/issues"); (name == "500" || name == "junk") && n > 1 {
 					t.Errorf("the issue may have been opened %d times", n)
 				}
-				if n := len(f.requests); name == "no end of pages" && n > 20 {
+				if n := len(f.Requests); name == "no end of pages" && n > 20 {
 					t.Errorf("%d requests", n)
 				}
 				all := append(out.Warnings, out.Done...)
@@ -250,7 +250,7 @@ func TestNothingWorks(t *testing.T) {
 func TestIssueThatMayHaveBeenOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.script = func(method, path string) (int, http.Header, string) {
+		f.Script = func(method, path string) (int, http.Header, string) {
 			if method == http.MethodPost && strings.HasSuffix(path, "/issues") {
 				return 502, nil, ""
 			}
@@ -259,7 +259,7 @@ func TestIssueThatMayHaveBeenOpened(t *testing.T) {
 		cfg := nightJob(t)
 		cfg.Issue = true
 		want(t, "outcome", publish(t, f, cfg, red()), Outcome{Warnings: []string{"tracking issue not kept: 502 "}})
-		if n := f.asked("POST /repos/octo/probe/issues"); n != 1 {
+		if n := f.Asked("POST /repos/octo/probe/issues"); n != 1 {
 			t.Errorf("sent %d times", n)
 		}
 	})
@@ -276,7 +276,7 @@ func TestCreateThatMayHaveHappened(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := newFake(t)
 					posts := 0
-					f.script = func(method, path string) (int, http.Header, string) {
+					f.Script = func(method, path string) (int, http.Header, string) {
 						if method != http.MethodPost || !strings.HasSuffix(path, "/comments") {
 							return 0, nil, ""
 						}
@@ -284,7 +284,7 @@ func TestCreateThatMayHaveHappened(t *testing.T) {
 							return 0, nil, ""
 						}
 						if happened {
-							f.comments = append(f.comments, commentRow{3, 7, bot, mark(500, 2) + red().Body})
+							f.Comments = append(f.Comments, commentRow{ID: 3, Issue: 7, Author: bot, Body: mark(500, 2) + red().Body})
 						}
 						return answer()
 					}
