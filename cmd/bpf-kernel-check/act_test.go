@@ -1,0 +1,419 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report/github/githubtest"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// The workflow runner, and what stands in for GitHub's own actions: their
+// repositories do not hold what they run, and act has no network here.
+const (
+	actModule  = "github.com/nektos/act"
+	actVersion = "v0.2.89"
+)
+
+// actTools are what all scenarios share. They are kept in the user's cache
+// directory between runs.
+type actTools struct {
+	act     string // program
+	modules string // node_modules
+	tools   string // RUNNER_TOOL_CACHE
+	kernels string // a directory of three kernels
+}
+
+var actOnce = sync.OnceValues(func() (actTools, error) {
+	var t actTools
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return t, err
+	}
+	dir := filepath.Join(cache, "bpf-kernel-check-test")
+	t.tools = filepath.Join(dir, "tools")
+	if t.act, err = installAct(filepath.Join(dir, "act-"+actVersion)); err != nil {
+		return t, err
+	}
+	if t.modules, err = installModules(dir); err != nil {
+		return t, err
+	}
+	t.kernels, err = linkKernels(dir)
+	return t, err
+})
+
+func installAct(dir string) (string, error) {
+	program := filepath.Join(dir, "act")
+	if exists(program) {
+		return program, nil
+	}
+	cmd := exec.Command("go", "install", actModule+"@"+actVersion)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("install act: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// installModules installs what the stand-ins need, in a directory by the lock
+// file's content.
+func installModules(dir string) (string, error) {
+	lock, err := os.ReadFile("testdata/act/package-lock.json")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(lock)
+	final := filepath.Join(dir, "npm-"+hex.EncodeToString(sum[:8]))
+	if exists(final) {
+		return filepath.Join(final, "node_modules"), nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(dir, "npm-tmp-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		b, err := os.ReadFile(filepath.Join("testdata/act", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(tmp, name), b, 0o644)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	cmd.Dir = tmp
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	return filepath.Join(final, "node_modules"), os.Rename(tmp, final)
+}
+
+// linkKernels makes a directory source of the newest cloud kernels of three
+// suites.
+func linkKernels(dir string) (string, error) {
+	ctx := context.Background()
+	cacheDir, err := kernel.DefaultCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache, err := kernel.NewCache(cacheDir)
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "kernels")
+	if err := os.RemoveAll(out); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Join(out, "debian"), 0o755); err != nil {
+		return "", err
+	}
+	for _, k := range []struct{ suite, glob string }{
+		{"bullseye", "debian/5.10.*"}, {"bookworm", "debian/6.1.*"}, {"trixie", "debian/6.12.*"},
+	} {
+		src, err := kernel.Parse("debian:"+k.suite+":cloud-amd64", cache)
+		if err != nil {
+			return "", err
+		}
+		plan, err := shard.NewPlan(ctx, []kernel.Source{src}, []string{k.glob})
+		if err != nil {
+			return "", err
+		}
+		newest := plan.Newest()
+		image, err := src.Open(ctx, newest.Ref)
+		if err != nil {
+			return "", err
+		}
+		if err := os.Symlink(image.Kernel, filepath.Join(out, "debian", "vmlinuz-"+newest.Release)); err != nil {
+			return "", err
+		}
+	}
+	return out, nil
+}
+
+// actRun is a repository on a GitHub with a runner.
+type actRun struct {
+	t       *testing.T
+	tools   actTools
+	github  *githubtest.GitHub
+	repo    string
+	state   string // of act: artifacts, caches
+	api     string
+	attempt int
+	env     []string
+	vars    []string
+	locals  []string // further --local-repository
+	output  string   // of the last run
+}
+
+// newAct copies files of this repository into one of their own. Without files,
+// all that git knows.
+func newAct(t *testing.T) *actRun {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: it boots VMs")
+	}
+	t.Parallel()
+	actSlots <- struct{}{}
+	t.Cleanup(func() { <-actSlots })
+	tools, err := actOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gh := githubtest.New(t)
+	server := httptest.NewServer(gh)
+	t.Cleanup(server.Close)
+	return &actRun{
+		t: t, tools: tools, github: gh, repo: filepath.Join(t.TempDir(), "probe"), state: t.TempDir(), api: server.URL, attempt: 1,
+		vars: []string{"BPF_KERNELS=" + tools.kernels},
+	}
+}
+
+// actSlots is how many scenarios run at a time: each boots a VM or two.
+var actSlots = make(chan struct{}, 1)
+
+// checkout fills the repository with this one's files.
+func (a *actRun) checkout() {
+	a.t.Helper()
+	list := a.command(repository, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	for name := range strings.SplitSeq(strings.TrimSuffix(list, "\x00"), "\x00") {
+		if strings.Contains(name, "/testdata/") {
+			continue // nothing that a workflow needs
+		}
+		b, err := os.ReadFile(filepath.Join(repository, name))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(repository, name))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		a.write(name, string(b), info.Mode().Perm())
+	}
+}
+
+func (a *actRun) write(name, text string, perm os.FileMode) {
+	a.t.Helper()
+	path := filepath.Join(a.repo, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), perm); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// edit replaces text in a file of the repository.
+func (a *actRun) edit(name, old, new string) {
+	a.t.Helper()
+	b, err := os.ReadFile(filepath.Join(a.repo, name))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if strings.Count(string(b), old) != 1 {
+		a.t.Fatalf("%s has %q %d times", name, old, strings.Count(string(b), old))
+	}
+	a.write(name, strings.Replace(string(b), old, new, 1), 0o644)
+}
+
+func (a *actRun) command(dir, name string, args ...string) string {
+	a.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		a.t.Fatalf("%s %q: %v\n%s", name, args, err, stderr.Bytes())
+	}
+	return string(out)
+}
+
+func (a *actRun) commit() {
+	a.t.Helper()
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "main"},
+		{"remote", "add", "origin", "https://github.com/octo/probe"},
+		{"add", "-A"},
+		{"-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "probe"},
+	} {
+		a.command(a.repo, "git", args...)
+	}
+}
+
+// standIns are the repositories that act takes from this directory, by name.
+var standIns = []string{"actions/upload-artifact", "actions/download-artifact", "actions/cache", "actions/setup-go"}
+
+// run runs a workflow for an event and returns whether it succeeded.
+func (a *actRun) run(workflow, event, payload string, more ...string) bool {
+	a.t.Helper()
+	eventFile := filepath.Join(a.t.TempDir(), "event.json")
+	if err := os.WriteFile(eventFile, []byte(payload), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+	here, err := filepath.Abs("testdata/act/actions")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	args := []string{
+		event, "-W", ".github/workflows/" + workflow, "-e", eventFile,
+		"-P", "ubuntu-latest=-self-hosted",
+		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", freePort(a.t),
+		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", "127.0.0.1", "--cache-server-port", freePort(a.t),
+		"--action-cache-path", filepath.Join(a.state, "actions"), "--action-offline-mode",
+		"--concurrent-jobs", "2",
+		"-s", "GITHUB_TOKEN=secret",
+	}
+	// act's server cannot list the artifacts of a run that has none.
+	if err := os.MkdirAll(filepath.Join(a.state, "artifacts", "1"), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	pins := regexp.MustCompile(`uses: ((actions/[\w-]+)[\w/-]*@([0-9a-f]{40}))`)
+	for _, file := range readRepository(a.t) {
+		for _, m := range pins.FindAllSubmatch(file, -1) {
+			for _, s := range standIns {
+				if s == string(m[2]) {
+					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], filepath.Join(here, strings.TrimPrefix(s, "actions/"))))
+				}
+			}
+		}
+	}
+	for _, l := range a.locals {
+		args = append(args, "--local-repository", l)
+	}
+	for _, v := range a.vars {
+		args = append(args, "--var", v)
+	}
+	env := append([]string{
+		"GITHUB_API_URL=" + a.api,
+		fmt.Sprintf("GITHUB_RUN_ATTEMPT=%d", a.attempt),
+		"NODE_PATH=" + a.tools.modules,
+		"RUNNER_TOOL_CACHE=" + a.tools.tools,
+		"INPUT_KERNELS=poisoned", "INPUT_TEST=poisoned", // GitHub sets none in composite actions, act does
+	}, a.env...)
+	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY"} {
+		env = append(env, name+"="+strings.TrimSpace(a.command(".", "go", "env", name)))
+	}
+	for _, e := range env {
+		args = append(args, "--env", e)
+	}
+	ctx, cancel := context.WithTimeout(a.t.Context(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, a.tools.act, append(args, more...)...)
+	cmd.Dir = a.repo
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(a.state, "xdg"), "HOME="+filepath.Join(a.state, "home"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	a.output = out.String()
+	a.t.Cleanup(func() {
+		if a.t.Failed() {
+			a.t.Logf("act %s:\n%s", workflow, out.String())
+		}
+	})
+	return err == nil
+}
+
+func freePort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+const (
+	actPull = `{"number":7,"pull_request":{"number":7,"head":{"sha":"` + githubtest.HeadSHA + `","ref":"topic"},"base":{"ref":"main"}},"repository":{"full_name":"octo/probe","name":"probe","owner":{"login":"octo"},"default_branch":"main"}}`
+)
+
+// statuses are the states that were set, in turn, with the last description.
+func (a *actRun) statuses() (states []string, last string) {
+	for _, s := range a.github.Statuses {
+		states = append(states, fmt.Sprint(s["state"]))
+		last = fmt.Sprint(s["description"])
+	}
+	return states, last
+}
+
+func (a *actRun) comment() string {
+	a.t.Helper()
+	if len(a.github.Comments) != 1 {
+		a.t.Fatalf("%d comments, want one", len(a.github.Comments))
+	}
+	return a.github.Comments[0].Body
+}
+
+// wantStatus checks the last status.
+func (a *actRun) wantStatus(state, description string) {
+	a.t.Helper()
+	states, last := a.statuses()
+	if len(states) == 0 || states[len(states)-1] != state || !regexp.MustCompile(description).MatchString(last) {
+		a.t.Errorf("statuses %q, the last %q: want %s, %s", states, last, state, description)
+	}
+}
+
+func (a *actRun) wantComment(patterns ...string) {
+	a.t.Helper()
+	body := a.comment()
+	for _, p := range patterns {
+		if !regexp.MustCompile(p).MatchString(body) {
+			a.t.Errorf("the comment has no %s:\n%s", p, body)
+		}
+	}
+}
+
+func TestActPullRequest(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	if !a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`3 kernels`)
+	t.Logf("%s", a.comment())
+}
+
+func TestActKernelFails(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.edit(".github/example/probe/probe_test.go", "	if n == 0 {", "	if release, _ := os.ReadFile(\"/proc/sys/kernel/osrelease\"); string(release[:4]) == \"6.1.\" {")
+	a.commit()
+	if a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow succeeded")
+	}
+	a.wantStatus("failure", "1")
+	a.wantComment(`6\.1\.`, `the program saw no fork`)
+	t.Logf("%s", a.comment())
+}
+
+var _ = io.EOF
+var _ = json.Marshal
+var _ = http.StatusOK
