@@ -5,9 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -414,6 +413,184 @@ func TestActKernelFails(t *testing.T) {
 	t.Logf("%s", a.comment())
 }
 
-var _ = io.EOF
-var _ = json.Marshal
-var _ = http.StatusOK
+// A job that dies leaves nothing, and the report cannot be green. Run again, it
+// is: of the other shards the first attempt counts.
+func TestActShardDies(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	a.env = []string{"DIE=" + filepath.Join(a.state, "died")}
+	if a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow succeeded")
+	}
+	a.wantStatus("error", "")
+	a.wantComment(`shard \d of 3 left no shard file`)
+	m := regexp.MustCompile(`shard (\d) of 3 left`).FindStringSubmatch(a.comment())
+	if m == nil {
+		t.Fatal(a.comment())
+	}
+
+	a.attempt = 2
+	if !a.run("pr.yml", "pull_request", actPull, "--matrix", "shard:"+m[1]) {
+		t.Error("the second attempt failed")
+	}
+	if n := strings.Count(a.output, "Run Main Boot kernels"); n != 1 {
+		t.Errorf("%d shards ran again, want one", n)
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`all 3 kernels pass`, `attempt 2`)
+}
+
+// A night that is not green opens an issue; it leaves kernels and times for
+// later runs.
+func TestActNightly(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.edit(".github/example/probe/probe_test.go", "	if n == 0 {", "	if os.Getpid() > 0 {")
+	a.commit()
+	if a.run("nightly.yml", "schedule", `{"schedule":"17 2 * * *"}`) {
+		t.Error("the workflow succeeded")
+	}
+	if len(a.github.Issues) != 1 || a.github.Issues[0].State != "open" || !strings.Contains(a.github.Issues[0].Body, "the program saw no fork") {
+		t.Errorf("issues %+v", a.github.Issues)
+	}
+	saved := regexp.MustCompile(`saved cache (\S+) as \d+`).FindAllStringSubmatch(a.output, -1)
+	var keys []string
+	for _, m := range saved {
+		keys = append(keys, m[1])
+	}
+	slices.Sort(keys)
+	if len(keys) != 2 || !strings.HasPrefix(keys[0], "bpf-kernel-check-base-") || !regexp.MustCompile(`^bpf-kernel-check-kernels-1of1-[0-9a-f]{16}$`).MatchString(keys[1]) {
+		t.Errorf("caches %q", keys)
+	}
+	if len(a.github.Comments) != 0 {
+		t.Errorf("comments %+v", a.github.Comments)
+	}
+
+	// A pull request finds what the night has left, and leaves nothing itself.
+	a.github.Statuses = nil
+	if a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the pull request succeeded")
+	}
+	a.wantComment(`3 kernels fail`)
+	if !strings.Contains(a.output, "cache: bpf-kernel-check-base-") || strings.Contains(a.output, "saved cache") {
+		t.Error("the pull request did not restore, or it saved")
+	}
+}
+
+// The token of a fork's pull request may only read: its run says so and is
+// green; a run of the default branch publishes for it.
+func TestActFork(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	a.github.Pulls = []githubtest.Pull{{Number: 7, SHA: githubtest.HeadSHA, Repo: "mallory/probe", Branch: "topic", State: "open"}}
+	a.github.Script = func(method, _ string) (int, http.Header, string) {
+		if method == http.MethodGet {
+			return 0, nil, ""
+		}
+		return http.StatusForbidden, http.Header{"Content-Type": {"application/json"}}, `{"message":"Resource not accessible by integration","documentation_url":"https://docs.github.com"}`
+	}
+	if !a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	if len(a.github.Comments)+len(a.github.Statuses) != 0 {
+		t.Errorf("comments %v, statuses %v", a.github.Comments, a.github.Statuses)
+	}
+	if !strings.Contains(a.output, "::warning") {
+		t.Error("no warning says that nothing was published")
+	}
+
+	a.github.Script = nil
+	finished := `{"workflow_run":{"id":1,"run_attempt":1,"event":"pull_request","conclusion":"success","head_sha":"` + githubtest.HeadSHA +
+		`","head_branch":"topic","pull_requests":[],"head_repository":{"full_name":"mallory/probe","owner":{"login":"mallory"}}},"repository":{"full_name":"octo/probe","default_branch":"main"}}`
+	// act gives every run the same number; this one is another.
+	a.env = []string{"GITHUB_RUN_ID=2"}
+	if !a.run("fork-comment.yml", "workflow_run", finished) {
+		t.Error("the second workflow failed")
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`all 3 kernels pass`)
+}
+
+// A stranger's repository holds a static test program and the workflow of the
+// README's first screen, nothing else. The program comes from a release.
+func TestActStranger(t *testing.T) {
+	a := newAct(t)
+	const version = "v9.8.7"
+	release := releaseTree(t, a, version)
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release}
+	files := http.FileServer(http.Dir(filepath.Join(release, "dist")))
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		http.StripPrefix("/"+version, files).ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	a.env = []string{"BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL, "RUNNER_TOOL_CACHE=" + filepath.Join(a.state, "tools")}
+
+	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```yaml\n")
+	workflow, _, ok := strings.Cut(rest, "```\n")
+	if n := strings.Count(workflow, "\n"); !ok || n != 8 {
+		t.Fatalf("the README's first workflow has %d lines:\n%s", n, workflow)
+	}
+	// One kernel that is here, instead of all of a suite.
+	kernels, err := filepath.Glob(filepath.Join(a.tools.kernels, "debian/vmlinuz-6.1.*"))
+	if err != nil || len(kernels) != 1 {
+		t.Fatalf("%v, %v", kernels, err)
+	}
+	const source = "debian:bookworm:cloud-amd64"
+	if strings.Count(workflow, source) != 1 {
+		t.Fatalf("the README's first workflow tests another source:\n%s", workflow)
+	}
+	a.write(".github/workflows/kernels.yml", strings.Replace(workflow, source, kernels[0], 1), 0o644)
+	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	a.commit()
+	if !a.run("kernels.yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`) {
+		t.Error("the workflow failed")
+	}
+	if len(asked) != 1 || asked[0] != "/"+version+"/bpf-kernel-check-"+version+"-linux-amd64" {
+		t.Errorf("downloads %q", asked)
+	}
+	for _, want := range []string{"[PASS]", "1 passed, 0 failed", "uploaded bpf-kernel-check-1of1-attempt1"} {
+		if !strings.Contains(a.output, want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if strings.Contains(a.output, "Build bpf-kernel-check") {
+		t.Error("it was built, not downloaded")
+	}
+}
+
+// releaseTree is this repository as tagged by a release.
+func releaseTree(t *testing.T, a *actRun, version string) string {
+	t.Helper()
+	tree := filepath.Join(t.TempDir(), "release")
+	own := a.repo
+	a.repo = tree
+	a.checkout()
+	a.repo = own
+	a.command(tree, "make", "release", "VERSION="+version)
+	sums, err := os.ReadFile(filepath.Join(tree, "dist/checksums.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, ".github/checksums.txt"), sums, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func (a *actRun) buildProbe(path string) {
+	a.t.Helper()
+	cmd := exec.Command("go", "test", "-c", "-o", path, "./.github/example/probe")
+	cmd.Dir = repository
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		a.t.Fatalf("%v\n%s", err, out)
+	}
+}

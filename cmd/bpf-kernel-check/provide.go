@@ -175,7 +175,10 @@ func (c *command) asRoot(ctx context.Context, name string, args ...string) error
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, lastLine(out))
+		if line := lastLine(out); line != "" {
+			return fmt.Errorf("%s: %w: %s", name, err, line)
+		}
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
