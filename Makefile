@@ -31,8 +31,9 @@ build: programs
 # The programs that a release publishes, the same bytes from any directory:
 # make release VERSION=v1.2.3
 DIST = dist
-release: programs
+release:
 	@echo "$(VERSION)" | grep -Eqx 'v[0-9]+\.[0-9]+\.[0-9]+' || { echo "VERSION is \"$(VERSION)\": want vX.Y.Z" >&2; exit 2; }
+	@$(MAKE) --no-print-directory programs
 	@mkdir -p $(DIST)
 	@for arch in $(ARCHES); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags embed_guest \
@@ -52,6 +53,7 @@ vet:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
+	$(GO) vet ./.github/example/...
 
 # The tests that boot no VM.
 unit:

@@ -36,7 +36,7 @@ const (
 type actTools struct {
 	act     string // program
 	modules string // node_modules
-	tools   string // RUNNER_TOOL_CACHE
+	tools   string // of act: RUNNER_TOOL_CACHE is in it, and the jobs' directories
 	kernels string // a directory of three kernels
 }
 
@@ -158,7 +158,7 @@ type actRun struct {
 	repo    string
 	state   string // of act: artifacts, caches
 	api     string
-	id      int    // of the workflow run
+	id      int // of the workflow run
 	attempt int
 	env     []string
 	vars    []string
@@ -195,20 +195,40 @@ var actSlots = make(chan struct{}, 1)
 // checkout fills the repository with this one's files.
 func (a *actRun) checkout() {
 	a.t.Helper()
-	list := a.command(repository, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	for name := range strings.SplitSeq(strings.TrimSuffix(list, "\x00"), "\x00") {
+	copyRepository(a.t, a.repo)
+}
+
+// copyRepository copies what git knows of this repository, but for test data.
+func copyRepository(t *testing.T, dir string) {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd.Dir = repository
+	list, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
 		if strings.Contains(name, "/testdata/") {
-			continue // nothing that a workflow needs
+			continue
 		}
 		b, err := os.ReadFile(filepath.Join(repository, name))
+		if os.IsNotExist(err) {
+			continue // removed, and not committed yet
+		}
 		if err != nil {
-			a.t.Fatal(err)
+			t.Fatal(err)
 		}
 		info, err := os.Stat(filepath.Join(repository, name))
 		if err != nil {
-			a.t.Fatal(err)
+			t.Fatal(err)
 		}
-		a.write(name, string(b), info.Mode().Perm())
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, info.Mode().Perm()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -280,7 +300,7 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 		"-P", "ubuntu-latest=-self-hosted",
 		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", freePort(a.t),
 		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", "127.0.0.1", "--cache-server-port", freePort(a.t),
-		"--action-cache-path", filepath.Join(a.state, "actions"), "--action-offline-mode",
+		"--action-cache-path", a.tools.tools, "--action-offline-mode",
 		"--concurrent-jobs", "2",
 		"-s", "GITHUB_TOKEN=secret",
 	}
@@ -309,7 +329,6 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 		fmt.Sprintf("GITHUB_RUN_ID=%d", a.id),
 		fmt.Sprintf("GITHUB_RUN_ATTEMPT=%d", a.attempt),
 		"NODE_PATH=" + a.tools.modules,
-		"RUNNER_TOOL_CACHE=" + a.tools.tools,
 		"INPUT_KERNELS=poisoned", "INPUT_TEST=poisoned", // GitHub sets none in composite actions, act does
 	}, a.env...)
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY"} {
@@ -473,6 +492,7 @@ func TestActNightly(t *testing.T) {
 	a.checkout()
 	a.edit(".github/example/probe/probe_test.go", "	if n == 0 {", "	if os.Getpid() > 0 {")
 	a.commit()
+	a.github.SHA = strings.TrimSpace(a.command(a.repo, "git", "rev-parse", "HEAD"))
 	if a.run("nightly.yml", "schedule", `{"schedule":"17 2 * * *"}`) {
 		t.Error("the workflow succeeded")
 	}
@@ -485,6 +505,7 @@ func TestActNightly(t *testing.T) {
 		keys = append(keys, m[1])
 	}
 	slices.Sort(keys)
+	a.wantStatus("failure", "3")
 	if len(keys) != 2 || !strings.HasPrefix(keys[0], "bpf-kernel-check-base-") || !regexp.MustCompile(`^bpf-kernel-check-kernels-1of1-[0-9a-f]{16}$`).MatchString(keys[1]) {
 		t.Errorf("caches %q", keys)
 	}
@@ -541,7 +562,7 @@ func TestActFork(t *testing.T) {
 func TestActStranger(t *testing.T) {
 	a := newAct(t)
 	const version = "v9.8.7"
-	release := releaseTree(t, a, version)
+	release := releaseTree(t, version)
 	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release}
 	files := http.FileServer(http.Dir(filepath.Join(release, "dist")))
 	var asked []string
@@ -550,7 +571,8 @@ func TestActStranger(t *testing.T) {
 		http.StripPrefix("/"+version, files).ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	a.env = []string{"BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL, "RUNNER_TOOL_CACHE=" + filepath.Join(a.state, "tools")}
+	a.env = []string{"BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL}
+	a.tools.tools = filepath.Join(a.state, "tools")
 
 	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
 	if err != nil {
@@ -587,25 +609,6 @@ func TestActStranger(t *testing.T) {
 	if strings.Contains(a.output, "Build bpf-kernel-check") {
 		t.Error("it was built, not downloaded")
 	}
-}
-
-// releaseTree is this repository as tagged by a release.
-func releaseTree(t *testing.T, a *actRun, version string) string {
-	t.Helper()
-	tree := filepath.Join(t.TempDir(), "release")
-	own := a.repo
-	a.repo = tree
-	a.checkout()
-	a.repo = own
-	a.command(tree, "make", "release", "VERSION="+version)
-	sums, err := os.ReadFile(filepath.Join(tree, "dist/checksums.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(tree, ".github/checksums.txt"), sums, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return tree
 }
 
 func (a *actRun) buildProbe(path string) {

@@ -214,3 +214,48 @@ git ls-remote --tags "`+remote+`" >"`+bin+`/tags"
 		})
 	}
 }
+
+// releaseTree is this repository as tagged by a release, with the programs
+// still in dist.
+func releaseTree(t *testing.T, version string) string {
+	t.Helper()
+	tree := filepath.Join(t.TempDir(), "release")
+	copyRepository(t, tree)
+	cmd := exec.Command("make", "-s", "release", "VERSION="+version)
+	cmd.Dir = tree
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sums, err := os.ReadFile(filepath.Join(tree, "dist/checksums.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(tree, ".github/checksums.txt"), string(sums))
+	return tree
+}
+
+// Whoever builds a tag gets the bytes whose checksum is in it.
+func TestReleaseIsReproducible(t *testing.T) {
+	const version = "v1.2.3"
+	name := "bpf-kernel-check-" + version + "-linux-amd64"
+	var sums []string
+	for range 2 {
+		tree := releaseTree(t, version)
+		out, err := exec.Command(filepath.Join(tree, "dist", name), "--version").Output()
+		if err != nil || strings.TrimSpace(string(out)) != "bpf-kernel-check version "+version {
+			t.Errorf("%q, %v", out, err)
+		}
+		b, err := os.ReadFile(filepath.Join(tree, ".github/checksums.txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, string(b))
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("two builds differ:\n%s%s", sums[0], sums[1])
+	}
+	cmd := exec.Command("make", "-s", "-C", repository, "release", "VERSION=1.2.3", "DIST="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "want vX.Y.Z") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

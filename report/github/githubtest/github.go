@@ -40,6 +40,7 @@ type GitHub struct {
 
 	Mu       sync.Mutex // of what the requests change
 	id       int64
+	SHA      string // the only commit that has statuses
 	Login    string // of the token's owner
 	App      bool   // the token is an app's, which may not GET /user
 	Pulls    []Pull
@@ -82,7 +83,7 @@ type Issue struct {
 	State, Reason string
 }
 
-// HeadSHA is the only commit of the repository octo/probe that has statuses.
+// HeadSHA is the head of the pull request, in the repository octo/probe.
 const HeadSHA = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
 
 //go:embed openapi.json.gz
@@ -112,7 +113,7 @@ func New(t *testing.T) *GitHub {
 		t.Fatal(err)
 	}
 	return &GitHub{
-		t: t, doc: doc, router: router, id: 1000, Login: "github-actions[bot]", App: true,
+		t: t, doc: doc, router: router, id: 1000, SHA: HeadSHA, Login: "github-actions[bot]", App: true,
 		Pulls: []Pull{{Number: 7, SHA: HeadSHA, Repo: "octo/probe", Branch: "topic", State: "open"}},
 	}
 }
@@ -348,14 +349,14 @@ func (f *GitHub) handle(r *http.Request, body []byte, header http.Header, params
 		}
 		f.Comments = slices.Delete(f.Comments, i, i+1)
 		return http.StatusNoContent, nil
-	case "POST statuses/" + digits.ReplaceAllString(HeadSHA, "N"):
+	case "POST statuses/" + digits.ReplaceAllString(f.SHA, "N"):
 		if utf8.RuneCountInString(in.Description) > 140 {
 			return refuse("description is too long (maximum is 140 characters)")
 		}
 		s := map[string]any{"state": in.State, "context": in.Context, "description": in.Description, "target_url": in.TargetURL}
 		f.Statuses = append(f.Statuses, s)
 		return http.StatusCreated, f.example("status", s)
-	case "GET commits/" + digits.ReplaceAllString(HeadSHA, "N") + "/statuses":
+	case "GET commits/" + digits.ReplaceAllString(f.SHA, "N") + "/statuses":
 		var list []any
 		for _, s := range slices.Backward(f.Statuses) {
 			list = append(list, f.example("status-items", s))
