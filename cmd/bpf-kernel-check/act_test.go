@@ -444,7 +444,7 @@ func (a *actRun) readme() {
 	_, body, _ := strings.Cut(a.comment(), "\n") // without the hidden marker
 	old := string(b)
 	doc := replaceBetween(a.t, old, "report", strings.TrimSpace(body)+"\n")
-	volatile := regexp.MustCompile(`[0-9a-f]*[0-9]+[0-9a-f]*`)
+	volatile := regexp.MustCompile(`[0-9a-f]*[0-9]+[0-9a-f]*|TCG|KVM`)
 	if volatile.ReplaceAllString(doc, "N") == volatile.ReplaceAllString(old, "N") {
 		return
 	}
