@@ -611,6 +611,42 @@ func TestActStranger(t *testing.T) {
 	}
 }
 
+// The reusable workflow, as somebody else's repository calls it. act takes it
+// from the repository itself; the actions it uses are the tag's.
+func TestActReusable(t *testing.T) {
+	a := newAct(t)
+	tree := filepath.Join(t.TempDir(), "tag")
+	copyRepository(t, tree)
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+	b, err := os.ReadFile(filepath.Join(repository, ".github/workflows/check.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.write(".github/workflows/check.yml", string(b), 0o644)
+	a.write(".github/workflows/kernels.yml", `on: pull_request
+jobs:
+  kernels:
+    uses: ./.github/workflows/check.yml
+    permissions: {contents: read, statuses: write, pull-requests: write}
+    with:
+      kernels: ${{ vars.BPF_KERNELS }}
+      kernel: debian/6.1.*
+      test: ./probe.test -test.v
+      shards: 1
+      name: reusable
+`, 0o644)
+	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	a.commit()
+	if !a.run("kernels.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	a.wantStatus("success", "1")
+	a.wantComment(`1 kernel passes`)
+	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
+		t.Error("the artifact has another name")
+	}
+}
+
 func (a *actRun) buildProbe(path string) {
 	a.t.Helper()
 	cmd := exec.Command("go", "test", "-c", "-o", path, "./.github/example/probe")

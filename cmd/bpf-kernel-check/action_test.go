@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
 )
 
@@ -262,4 +263,60 @@ func errText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// A shard that was cut short says so in its outputs, even when all that it did
+// passed.
+func TestActionOutputsOfAShard(t *testing.T) {
+	list := []report.PlanKernel{{ID: "debian/1", Digest: "sha256:" + strings.Repeat("1", 64)}, {ID: "debian/2", Digest: "sha256:" + strings.Repeat("2", 64)}}
+	plan := report.Plan{Tool: "t", List: report.ListDigest(list), Algorithm: "rendezvous", Shard: 1, Shards: 2, Attempt: 1, Arch: "amd64", Kernels: []string{"debian/1", "debian/2"}}
+	kernel := func(i int, v report.Verdict) report.Kernel {
+		k := report.Kernel{ID: list[i].ID, Digest: list[i].Digest, Verdict: v, Attempts: 1, Accel: "tcg", Tests: []report.Test{{Name: "a", Verdict: "pass"}}}
+		if v != report.Pass {
+			k.Cause = &report.Cause{Title: "why"}
+		}
+		return k
+	}
+	for name, tt := range map[string]struct {
+		kernels  []report.Kernel
+		complete bool
+		want     string
+	}{
+		"all":        {[]report.Kernel{kernel(0, report.Pass), kernel(1, report.Pass)}, true, "pass 2 0 0"},
+		"no end":     {[]report.Kernel{kernel(0, report.Pass), kernel(1, report.Pass)}, false, "missing 2 0 0"},
+		"cut short":  {[]report.Kernel{kernel(0, report.Pass)}, false, "missing 1 0 1"},
+		"a failure":  {[]report.Kernel{kernel(0, report.Fail)}, false, "fail 0 1 1"},
+		"not tested": {[]report.Kernel{kernel(0, report.Infra), kernel(1, report.Pass)}, true, "missing 1 0 1"},
+		"a crash":    {[]report.Kernel{kernel(0, report.Crash), kernel(1, report.Pass)}, true, "fail 1 1 0"},
+		"none":       {nil, false, "missing 0 0 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w, err := report.CreateShardFile(dir, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range tt.kernels {
+				if err := w.Kernel(k); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Close(tt.complete); err != nil {
+				t.Fatal(err)
+			}
+			output := filepath.Join(dir, "output")
+			s := &actionStep{c: &command{stderr: io.Discard}, env: github.Env{Output: output}, ci: ciRun{attempt: 1}, names: actionNames{shard: shardChoice{1, 2, ""}}}
+			if err := s.afterRun(dir, false); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(output)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows := strings.Split(string(b), "\n")
+			if got := strings.Join([]string{rows[1], rows[4], rows[7], rows[10]}, " "); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
 }
