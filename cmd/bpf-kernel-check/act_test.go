@@ -152,18 +152,19 @@ func linkKernels(dir string) (string, error) {
 
 // actRun is a repository on a GitHub with a runner.
 type actRun struct {
-	t       *testing.T
-	tools   actTools
-	github  *githubtest.GitHub
-	repo    string
-	state   string // of act: artifacts, caches
-	api     string
-	id      int // of the workflow run
-	attempt int
-	env     []string
-	vars    []string
-	locals  []string // further --local-repository
-	output  string   // of the last run
+	t        *testing.T
+	tools    actTools
+	github   *githubtest.GitHub
+	repo     string
+	state    string // of act: artifacts, caches
+	api      string
+	id       int // of the workflow run
+	attempt  int
+	reusable bool // workflow: act takes its inputs from variables, too
+	env      []string
+	vars     []string
+	locals   []string // further --local-repository
+	output   string   // of the last run
 }
 
 // newAct copies files of this repository into one of their own. Without files,
@@ -329,8 +330,11 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 		fmt.Sprintf("GITHUB_RUN_ID=%d", a.id),
 		fmt.Sprintf("GITHUB_RUN_ATTEMPT=%d", a.attempt),
 		"NODE_PATH=" + a.tools.modules,
-		"INPUT_KERNELS=poisoned", "INPUT_TEST=poisoned", // GitHub sets none in composite actions, act does
 	}, a.env...)
+	if !a.reusable {
+		// GitHub sets none in composite actions, act does.
+		env = append(env, "INPUT_KERNELS=poisoned", "INPUT_TEST=poisoned")
+	}
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY"} {
 		env = append(env, name+"="+strings.TrimSpace(a.command(".", "go", "env", name)))
 	}
@@ -615,6 +619,7 @@ func TestActStranger(t *testing.T) {
 // from the repository itself; the actions it uses are the tag's.
 func TestActReusable(t *testing.T) {
 	a := newAct(t)
+	a.reusable = true
 	tree := filepath.Join(t.TempDir(), "tag")
 	copyRepository(t, tree)
 	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
