@@ -345,7 +345,11 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, a.tools.act, append(args, more...)...)
 	cmd.Dir = a.repo
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(a.state, "xdg"), "HOME="+filepath.Join(a.state, "home"))
+	// Where these tests run in a workflow themselves, its variables are not ours.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return regexp.MustCompile(`^(GITHUB|RUNNER|ACTIONS|INPUT|CI)(_|=)`).MatchString(e)
+	})
+	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+filepath.Join(a.state, "xdg"), "HOME="+filepath.Join(a.state, "home"))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 20 * time.Second
 	var out bytes.Buffer
@@ -645,8 +649,8 @@ jobs:
 	if !a.run("kernels.yml", "pull_request", actPull) {
 		t.Error("the workflow failed")
 	}
-	a.wantStatus("success", "1")
-	a.wantComment(`1 kernel passes`)
+	a.wantStatus("success", "the one kernel passes")
+	a.wantComment(`the one kernel passes`)
 	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
 		t.Error("the artifact has another name")
 	}
