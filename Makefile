@@ -10,7 +10,7 @@ PROGRAMS = init testrunner generators tracer loader
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
 
-.PHONY: all build programs deps test-deps demo test unit vet bench fuzz generate clean
+.PHONY: all build release programs deps test-deps demo test unit vet bench fuzz generate clean
 
 all: build
 
@@ -28,6 +28,20 @@ programs:
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -tags embed_guest -o bin/bpf-kernel-check ./cmd/bpf-kernel-check
 
+# The programs that a release publishes, the same bytes from any directory:
+# make release VERSION=v1.2.3
+DIST = dist
+release:
+	@echo "$(VERSION)" | grep -Eqx 'v[0-9]+\.[0-9]+\.[0-9]+' || { echo "VERSION is \"$(VERSION)\": want vX.Y.Z" >&2; exit 2; }
+	@$(MAKE) --no-print-directory programs
+	@mkdir -p $(DIST)
+	@for arch in $(ARCHES); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags embed_guest \
+			-ldflags='-s -w -buildid= -X main.releaseVersion=$(VERSION)' \
+			-o $(DIST)/bpf-kernel-check-$(VERSION)-linux-$$arch ./cmd/bpf-kernel-check || exit 1; \
+	done
+	@cd $(DIST) && sha256sum bpf-kernel-check-$(VERSION)-linux-* >checksums.txt && cat checksums.txt
+
 demo: deps build
 	bin/bpf-kernel-check demo --out bin/demo
 
@@ -39,6 +53,7 @@ vet:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
+	$(GO) vet ./.github/example/...
 
 # The tests that boot no VM.
 unit:
@@ -61,4 +76,4 @@ generate:
 	$(GO) generate ./guest/tracer ./guest/loader
 
 clean:
-	rm -rf bin guest/programs
+	rm -rf bin dist guest/programs

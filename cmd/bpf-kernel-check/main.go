@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,19 +58,20 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // command holds what the subcommands share.
 type command struct {
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	getenv func(string) string
-	cache  string // --cache
-
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	getenv  func(string) string
+	cache   string        // --cache
 	kernels *kernel.Cache // what openCache opened
+	// patience is what is waited before apt is asked again, times the attempt.
+	patience time.Duration
 }
 
 // run is the whole program. It returns the exit code: one of report's, or 128
 // plus the number of the signal that ended it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
-	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv, patience: 5 * time.Second}
 	root := c.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -113,6 +115,9 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 			}
 			var names []string
 			for _, sub := range cmd.Commands() {
+				if sub.Hidden {
+					continue
+				}
 				names = append(names, sub.Name())
 			}
 			return fmt.Errorf("unknown command %q: want %s", args[0], strings.Join(names, ", "))
@@ -126,7 +131,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 		return usagef("%w (see %s --help)", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
-	root.AddCommand(c.runCommand(), c.listCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.doctorCommand(), c.demoCommand())
+	root.AddCommand(c.runCommand(), c.listCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
 	// Cobra's own errors about arguments and unknown commands have no type.
 	for _, cmd := range append(root.Commands(), root) {
 		check := cmd.Args
@@ -142,8 +147,14 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 	return root
 }
 
+// releaseVersion is set by the build of a release, which knows nothing of git.
+var releaseVersion string
+
 // version is this program's, from its build.
 func version() string {
+	if releaseVersion != "" {
+		return releaseVersion
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

@@ -97,9 +97,6 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
-			if f := cmd.Flags(); so.plan != "" && (f.Changed("kernel") || f.Changed("min-release")) {
-				return usagef("--plan says which kernels: leave --kernel and --min-release out, or plan again with them")
-			}
 			accel, err := o.validate()
 			if err != nil {
 				return err
@@ -166,6 +163,10 @@ func (c *command) openCache() (*kernel.Cache, error) {
 			return nil, err
 		}
 	}
+	return c.cacheIn(dir)
+}
+
+func (c *command) cacheIn(dir string) (*kernel.Cache, error) {
 	cache, err := kernel.NewCache(dir)
 	if err != nil {
 		return nil, usagef("--cache: %w", err)

@@ -158,8 +158,9 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 	case choice.shards != n:
 		return nil, usagef("%s: this is shard %v, and --plan %q has %s", choice.from, choice, o.plan, count(n, "shard"))
 	}
-	return func(ctx context.Context, srcs []kernel.Source, filter shard.Filter) (selection, error) {
-		shards, err := shard.Pinned(ctx, pinned, srcs, filter.Globs)
+	return func(ctx context.Context, srcs []kernel.Source, _ shard.Filter) (selection, error) {
+		// The plan was filtered when it was made.
+		shards, err := shard.Pinned(ctx, pinned, srcs, nil)
 		if err != nil {
 			return selection{}, err
 		}

@@ -82,9 +82,9 @@ func randomWord(random io.Reader) (string, error) {
 	return hex.EncodeToString(b[:]), nil
 }
 
-// writeOutputs appends outputs to the file of GITHUB_OUTPUT. Each value ends
+// WriteOutputs appends outputs to the file of GITHUB_OUTPUT. Each value ends
 // at a random word: go-githubactions ends it at one that everyone knows.
-func writeOutputs(path string, outputs []Output, random io.Reader) error {
+func WriteOutputs(path string, outputs []Output, random io.Reader) error {
 	var b strings.Builder
 	for _, o := range outputs {
 		word, err := randomWord(random)

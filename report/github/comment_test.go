@@ -24,7 +24,7 @@ func TestComment(t *testing.T) {
 	other := marker{kindComment, "arm64", 400, 1, headSHA}.String() + "\nof another check"
 	var many []commentRow
 	for i := range 250 {
-		many = append(many, commentRow{int64(i + 1), 7, "alice", "chat"})
+		many = append(many, commentRow{ID: int64(i + 1), Issue: 7, Author: "alice", Body: "chat"})
 	}
 	for name, tt := range map[string]struct {
 		have  []commentRow
@@ -34,70 +34,70 @@ func TestComment(t *testing.T) {
 	}{
 		"first": {want: []string{ours}, done: "commented on #7"},
 		"update in place": {
-			have: []commentRow{{1, 7, "alice", "hi"}, {2, 7, bot, mark(499, 9) + "old"}, {3, 7, "bob", "ho"}},
+			have: []commentRow{{ID: 1, Issue: 7, Author: "alice", Body: "hi"}, {ID: 2, Issue: 7, Author: bot, Body: mark(499, 9) + "old"}, {ID: 3, Issue: 7, Author: "bob", Body: "ho"}},
 			want: []string{"hi", ours, "ho"}, done: "commented on #7",
 		},
 		"same attempt again": {
-			have: []commentRow{{2, 7, bot, mark(500, 2) + "old"}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(500, 2) + "old"}},
 			want: []string{ours}, done: "commented on #7",
 		},
 		"another check's stays": {
-			have: []commentRow{{2, 7, bot, other}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: other}},
 			want: []string{other, ours}, done: "commented on #7",
 		},
 		"somebody else's marker": {
-			have: []commentRow{{2, 7, "mallory", mark(999, 1) + "all green"}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: "mallory", Body: mark(999, 1) + "all green"}},
 			want: []string{mark(999, 1) + "all green", ours}, done: "commented on #7",
 		},
 		"marker that is not at the beginning": {
-			have: []commentRow{{2, 7, bot, "> " + mark(400, 1)}, {3, 7, bot, "\n" + mark(400, 1)}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: "> " + mark(400, 1)}, {ID: 3, Issue: 7, Author: bot, Body: "\n" + mark(400, 1)}},
 			want: []string{"> " + mark(400, 1), "\n" + mark(400, 1), ours}, done: "commented on #7",
 		},
 		"of another kind": {
-			have: []commentRow{{2, 7, bot, strings.Replace(mark(400, 1), kindComment, kindNote, 1)}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: strings.Replace(mark(400, 1), kindComment, kindNote, 1)}},
 			want: []string{strings.Replace(mark(400, 1), kindComment, kindNote, 1), ours}, done: "commented on #7",
 		},
 		"another pull request's": {
-			have: []commentRow{{2, 8, bot, mark(400, 1)}},
+			have: []commentRow{{ID: 2, Issue: 8, Author: bot, Body: mark(400, 1)}},
 			want: []string{mark(400, 1), ours}, done: "commented on #7",
 		},
 		"newer run": {
-			have: []commentRow{{2, 7, bot, mark(501, 1) + "newer"}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(501, 1) + "newer"}},
 			want: []string{mark(501, 1) + "newer"}, done: "the comment on #7 is of the newer run 501 and stays",
 		},
 		"newer attempt": {
-			have: []commentRow{{2, 7, bot, mark(500, 3) + "newer"}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(500, 3) + "newer"}},
 			want: []string{mark(500, 3) + "newer"}, done: "the comment on #7 is of the newer run 500 and stays",
 		},
 		"the head moved on": {
-			have:  []commentRow{{2, 7, bot, mark(400, 1) + "older"}},
-			setup: func(f *fake) { f.pulls[0].sha = laterSHA },
+			have:  []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(400, 1) + "older"}},
+			setup: func(f *fake) { f.Pulls[0].SHA = laterSHA },
 			want:  []string{mark(400, 1) + "older"},
 			done:  "no comment on #7: it has moved on from 6dcb09b5b578 to 222222222222",
 		},
 		"many pages": {
-			have: append(slices.Clone(many), commentRow{900, 7, bot, mark(400, 1) + "old"}),
+			have: append(slices.Clone(many), commentRow{ID: 900, Issue: 7, Author: bot, Body: mark(400, 1) + "old"}),
 			want: append(slices.Repeat([]string{"chat"}, 250), ours), done: "commented on #7",
 		},
 		"extras are deleted": {
-			have: []commentRow{{2, 7, bot, mark(400, 1)}, {3, 7, bot, mark(450, 1)}, {4, 7, bot, mark(450, 1)}, {5, 7, bot, other}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(400, 1)}, {ID: 3, Issue: 7, Author: bot, Body: mark(450, 1)}, {ID: 4, Issue: 7, Author: bot, Body: mark(450, 1)}, {ID: 5, Issue: 7, Author: bot, Body: other}},
 			want: []string{ours, other}, done: "commented on #7",
 		},
 		"token of a person": {
-			have:  []commentRow{{1, 7, bot, mark(400, 1)}, {2, 7, "Alice", mark(400, 1)}},
-			setup: func(f *fake) { f.app, f.login = false, "alice" },
+			have:  []commentRow{{ID: 1, Issue: 7, Author: bot, Body: mark(400, 1)}, {ID: 2, Issue: 7, Author: "Alice", Body: mark(400, 1)}},
+			setup: func(f *fake) { f.App, f.Login = false, "alice" },
 			want:  []string{mark(400, 1), ours}, done: "commented on #7",
 		},
 		"token of an app": {
-			have:  []commentRow{{1, 7, bot, mark(400, 1)}, {2, 7, "farm[bot]", mark(400, 1)}},
-			setup: func(f *fake) { f.login = "farm[bot]" },
+			have:  []commentRow{{ID: 1, Issue: 7, Author: bot, Body: mark(400, 1)}, {ID: 2, Issue: 7, Author: "farm[bot]", Body: mark(400, 1)}},
+			setup: func(f *fake) { f.Login = "farm[bot]" },
 			want:  []string{mark(400, 1), ours}, done: "commented on #7",
 		},
 		"no graphql, and the answer tells who one is": {
-			have: []commentRow{{2, 7, "farm[bot]", mark(400, 1)}},
+			have: []commentRow{{ID: 2, Issue: 7, Author: "farm[bot]", Body: mark(400, 1)}},
 			setup: func(f *fake) {
-				f.login = "farm[bot]"
-				f.script = func(_, path string) (int, http.Header, string) {
+				f.Login = "farm[bot]"
+				f.Script = func(_, path string) (int, http.Header, string) {
 					if path == "/graphql" {
 						return http.StatusForbidden, nil, `{"message":"no"}`
 					}
@@ -110,7 +110,7 @@ func TestComment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				f.comments = tt.have
+				f.Comments = tt.have
 				if tt.setup != nil {
 					tt.setup(f)
 				}
@@ -133,10 +133,10 @@ func TestCommentLimit(t *testing.T) {
 			c := red()
 			c.Body = strings.Repeat(line, 70000/units(line)+1)
 			want(t, "warnings", publish(t, f, cfg, c).Warnings, []string(nil))
-			if len(f.comments) != 1 {
-				t.Fatalf("%d comments", len(f.comments))
+			if len(f.Comments) != 1 {
+				t.Fatalf("%d comments", len(f.Comments))
 			}
-			body := f.comments[0].body
+			body := f.Comments[0].Body
 			if n := units(body); n > maxComment || strings.HasSuffix(line, "\n") && n < maxComment-200 {
 				t.Errorf("%d characters", n)
 			}
@@ -158,58 +158,58 @@ func TestCommentRaces(t *testing.T) {
 	}{
 		"an older run creates too": {
 			race: func(f *fake, method string) {
-				f.comments = append(f.comments, commentRow{5000, 7, bot, mark(499, 1)})
+				f.Comments = append(f.Comments, commentRow{ID: 5000, Issue: 7, Author: bot, Body: mark(499, 1)})
 			},
 			want: []string{ours}, done: "commented on #7",
 		},
 		"a newer run creates too": {
 			race: func(f *fake, method string) {
-				f.comments = append(f.comments, commentRow{5000, 7, bot, mark(501, 1)})
+				f.Comments = append(f.Comments, commentRow{ID: 5000, Issue: 7, Author: bot, Body: mark(501, 1)})
 			},
 			// That run will look again, and go on with the first one.
 			want: []string{ours, mark(501, 1)}, done: "the comment on #7 is of the newer run 501 and stays",
 		},
 		"a newer run has created before": {
 			race: func(f *fake, method string) {
-				f.comments = slices.Insert(f.comments, 0, commentRow{3, 7, bot, mark(501, 1)})
+				f.Comments = slices.Insert(f.Comments, 0, commentRow{ID: 3, Issue: 7, Author: bot, Body: mark(501, 1)})
 			},
 			want: []string{mark(501, 1)}, done: "the comment on #7 is of the newer run 501 and stays",
 		},
 		"an older run has created before": {
 			race: func(f *fake, method string) {
-				f.comments = slices.Insert(f.comments, 0, commentRow{3, 7, bot, mark(499, 1)})
+				f.Comments = slices.Insert(f.Comments, 0, commentRow{ID: 3, Issue: 7, Author: bot, Body: mark(499, 1)})
 			},
 			want: []string{ours}, done: "commented on #7",
 		},
 		"the same run creates too": {
 			race: func(f *fake, method string) {
-				f.comments = append(f.comments, commentRow{5000, 7, bot, ours})
+				f.Comments = append(f.Comments, commentRow{ID: 5000, Issue: 7, Author: bot, Body: ours})
 			},
 			want: []string{ours}, done: "commented on #7",
 		},
 		"a newer run deletes this one": {
 			race: func(f *fake, method string) {
-				f.comments = []commentRow{{5000, 7, bot, mark(501, 1)}}
+				f.Comments = []commentRow{{ID: 5000, Issue: 7, Author: bot, Body: mark(501, 1)}}
 			},
 			want: []string{mark(501, 1)}, done: "the comment on #7 is of the newer run 501 and stays",
 		},
 		"an older run writes over it": {
-			have: []commentRow{{2, 7, bot, mark(400, 1)}},
-			race: func(f *fake, method string) { f.comments[0].body = mark(499, 1) + "slow" },
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(400, 1)}},
+			race: func(f *fake, method string) { f.Comments[0].Body = mark(499, 1) + "slow" },
 			want: []string{ours}, done: "commented on #7",
 		},
 		"a newer run writes over it": {
-			have: []commentRow{{2, 7, bot, mark(400, 1)}},
-			race: func(f *fake, method string) { f.comments[0].body = mark(501, 1) + "fast" },
+			have: []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(400, 1)}},
+			race: func(f *fake, method string) { f.Comments[0].Body = mark(501, 1) + "fast" },
 			want: []string{mark(501, 1) + "fast"}, done: "the comment on #7 is of the newer run 501 and stays",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				f.comments = tt.have
+				f.Comments = tt.have
 				var once sync.Once
-				f.after = func(method, path string) {
+				f.After = func(method, path string) {
 					if method != http.MethodGet {
 						once.Do(func() { tt.race(f, method) })
 					}
@@ -227,12 +227,12 @@ func TestCommentRaces(t *testing.T) {
 func TestCommentDeletedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.comments = []commentRow{{2, 7, bot, mark(400, 1)}}
-		f.script = func(method, path string) (int, http.Header, string) {
+		f.Comments = []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(400, 1)}}
+		f.Script = func(method, path string) (int, http.Header, string) {
 			if method != http.MethodPatch {
 				return 0, nil, ""
 			}
-			f.comments = nil
+			f.Comments = nil
 			return http.StatusNotFound, nil, `{"message":"Not Found"}`
 		}
 		cfg := pullJob(t)
@@ -254,22 +254,22 @@ func TestCommentersTogether(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
 			var mu sync.Mutex
 			f := newFake(t)
-			f.lag = func() time.Duration {
+			f.Lag = func() time.Duration {
 				mu.Lock()
 				defer mu.Unlock()
 				return time.Duration(random.IntN(500)) * time.Millisecond
 			}
 			if seed%2 == 0 {
-				f.comments = []commentRow{{2, 7, bot, mark(400, 1)}}
+				f.Comments = []commentRow{{ID: 2, Issue: 7, Author: bot, Body: mark(400, 1)}}
 			}
-			tr := f.transport()
+			tr := f.Transport()
 			var wg sync.WaitGroup
 			for run := range int64(4) {
 				wg.Go(func() {
 					cfg := pullJob(t)
 					cfg.Comment, cfg.Transport = true, tr
 					cfg.Env.RunID = 500 + run
-					time.Sleep(2 * f.lag())
+					time.Sleep(2 * f.Lag())
 					c := red()
 					c.Body = fmt.Sprintln("run", 500+run)
 					if out := Publish(t.Context(), cfg, c); out.Warnings != nil {
@@ -278,12 +278,12 @@ func TestCommentersTogether(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if len(f.comments) != 1 {
+			if len(f.Comments) != 1 {
 				t.Fatalf("seed %d: %q", seed, bodies(f))
 			}
-			m, ok := parseMarker(f.comments[0].body)
-			if !ok || !strings.HasSuffix(f.comments[0].body, fmt.Sprintf("\nrun %d\n", m.Run)) {
-				t.Errorf("seed %d: %q", seed, f.comments[0].body)
+			m, ok := parseMarker(f.Comments[0].Body)
+			if !ok || !strings.HasSuffix(f.Comments[0].Body, fmt.Sprintf("\nrun %d\n", m.Run)) {
+				t.Errorf("seed %d: %q", seed, f.Comments[0].Body)
 			}
 			if m.Run == 503 {
 				newest++

@@ -118,7 +118,9 @@ func (o origin) apply(event []byte, ref string) (origin, error) {
 		}
 		o.find = isPullRequest(o.event)
 	default:
-		o.main = main != "" && ref == "refs/heads/"+main
+		// A schedule runs on the default branch alone, and its event does not
+		// always name the repository.
+		o.main = o.event == "schedule" || main != "" && ref == "refs/heads/"+main
 	}
 	if isPullRequest(o.event) {
 		o.main = false
@@ -127,6 +129,16 @@ func (o origin) apply(event []byte, ref string) (origin, error) {
 		return origin{}, err
 	}
 	return o, nil
+}
+
+// DefaultBranch says whether a job runs for the default branch itself: neither
+// for a pull request, nor for another workflow's run.
+func DefaultBranch(e Env) (bool, error) {
+	if e.Event == "workflow_run" || isPullRequest(e.Event) {
+		return false, nil
+	}
+	o, err := readOrigin(e)
+	return o.main, err
 }
 
 func (o origin) check() error {

@@ -21,7 +21,7 @@ func runEvent(event, headRepo, branch string) string {
 // A job that was started by a fork's finished run comments on that fork's pull
 // request, in the name of that run.
 func TestFork(t *testing.T) {
-	fork := pullRow{9, headSHA, "mallory/probe", "patch-1", "open"}
+	fork := pullRow{Number: 9, SHA: headSHA, Repo: "mallory/probe", Branch: "patch-1", State: "open"}
 	with := func(p pullRow, change func(*pullRow)) pullRow { change(&p); return p }
 	const none = "no comment: no open pull request has 6dcb09b5b578 of mallory/probe as its head"
 	for name, tt := range map[string]struct {
@@ -30,22 +30,22 @@ func TestFork(t *testing.T) {
 		on    int
 	}{
 		"found":                 {[]pullRow{fork}, "commented on #9", 9},
-		"it moved on":           {[]pullRow{with(fork, func(p *pullRow) { p.sha = laterSHA })}, none, 0},
-		"it is closed":          {[]pullRow{with(fork, func(p *pullRow) { p.state = "closed" })}, none, 0},
-		"another fork's branch": {[]pullRow{with(fork, func(p *pullRow) { p.repo = "eve/probe" })}, none, 0},
-		"another repository":    {[]pullRow{with(fork, func(p *pullRow) { p.repo = "mallory/probe2" })}, none, 0},
+		"it moved on":           {[]pullRow{with(fork, func(p *pullRow) { p.SHA = laterSHA })}, none, 0},
+		"it is closed":          {[]pullRow{with(fork, func(p *pullRow) { p.State = "closed" })}, none, 0},
+		"another fork's branch": {[]pullRow{with(fork, func(p *pullRow) { p.Repo = "eve/probe" })}, none, 0},
+		"another repository":    {[]pullRow{with(fork, func(p *pullRow) { p.Repo = "mallory/probe2" })}, none, 0},
 		"the same commit in the repository itself": {
-			[]pullRow{{7, headSHA, "octo/probe", "patch-1", "open"}, fork}, "commented on #9", 9,
+			[]pullRow{{Number: 7, SHA: headSHA, Repo: "octo/probe", Branch: "patch-1", State: "open"}, fork}, "commented on #9", 9,
 		},
 		"two with the same head": {
-			[]pullRow{fork, with(fork, func(p *pullRow) { p.number = 10 })},
+			[]pullRow{fork, with(fork, func(p *pullRow) { p.Number = 10 })},
 			"no comment: 2 open pull requests have 6dcb09b5b578 of mallory/probe as their head, and which of them was tested is not known", 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				f.pulls = tt.pulls
+				f.Pulls = tt.pulls
 				cfg := config(job(t, "workflow_run", runEvent("pull_request", "mallory/probe", "patch-1")))
 				cfg.Comment, cfg.Status = true, true
 				want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{"status of 6dcb09b5b578: failure", tt.done}})
@@ -53,12 +53,12 @@ func TestFork(t *testing.T) {
 					want(t, "comments", bodies(f), []string(nil))
 					return
 				}
-				if len(f.comments) != 1 || f.comments[0].issue != tt.on {
-					t.Fatalf("comments: %v", f.comments)
+				if len(f.Comments) != 1 || f.Comments[0].Issue != tt.on {
+					t.Fatalf("comments: %v", f.Comments)
 				}
-				m, _ := parseMarker(f.comments[0].body)
+				m, _ := parseMarker(f.Comments[0].Body)
 				want(t, "marker", m, marker{kindComment, DefaultName, 300, 4, headSHA})
-				want(t, "link", f.statuses[0]["target_url"], any("https://github.com/octo/probe/actions/runs/300/attempts/4"))
+				want(t, "link", f.Statuses[0]["target_url"], any("https://github.com/octo/probe/actions/runs/300/attempts/4"))
 			})
 		})
 	}

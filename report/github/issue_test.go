@@ -20,7 +20,7 @@ func TestIssue(t *testing.T) {
 	const title = "bpf-kernel-check: not every kernel passes"
 	labels := []string{Label}
 	row := func(number int, run int64, state, reason string) issueRow {
-		return issueRow{number, bot, title, tracking(run, 1) + "red\n", labels, state, reason}
+		return issueRow{Number: number, Author: bot, Title: title, Body: tracking(run, 1) + "red\n", Labels: labels, State: state, Reason: reason}
 	}
 	redNow := tracking(500, 2) + red().Body
 	greenNow := tracking(500, 2) + "red\n" // the last result that was not green stays
@@ -30,11 +30,11 @@ func TestIssue(t *testing.T) {
 	}
 	stillRed, greenAgain := note("Still not green: `117 of 120 kernels pass, 3 fail`"), note("Green again: `120 of 120 kernels pass`")
 	mallory := row(3, 400, "open", "")
-	mallory.author = "mallory"
+	mallory.Author = "mallory"
 	other := row(3, 400, "open", "")
-	other.body = marker{kindIssue, "arm64", 400, 1, headSHA}.String() + "\n"
+	other.Body = marker{kindIssue, "arm64", 400, 1, headSHA}.String() + "\n"
 	comment := row(3, 400, "open", "")
-	comment.body = mark(400, 1)
+	comment.Body = mark(400, 1)
 
 	untested := red()
 	untested.Verdict = report.Missing
@@ -49,35 +49,35 @@ func TestIssue(t *testing.T) {
 		"green, and none": {content: green()},
 		"red": {
 			content: red(),
-			want:    []issueRow{{1001, bot, title, redNow, labels, "open", ""}}, done: []string{"opened issue #1001"},
+			want:    []issueRow{{Number: 1001, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}}, done: []string{"opened issue #1001"},
 		},
 		"red again": {
 			have: []issueRow{row(3, 499, "open", "")}, content: red(),
-			want:  []issueRow{{3, bot, title, redNow, labels, "open", ""}},
+			want:  []issueRow{{Number: 3, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}},
 			notes: stillRed, done: []string{"commented on issue #3"},
 		},
 		"not everything tested": {
 			content: untested,
-			want:    []issueRow{{1001, bot, title, redNow, labels, "open", ""}}, done: []string{"opened issue #1001"},
+			want:    []issueRow{{Number: 1001, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}}, done: []string{"opened issue #1001"},
 		},
 		"not everything tested is not green": {
 			have: []issueRow{row(3, 499, "open", "")}, content: untested,
-			want:  []issueRow{{3, bot, title, redNow, labels, "open", ""}},
+			want:  []issueRow{{Number: 3, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}},
 			notes: stillRed, done: []string{"commented on issue #3"},
 		},
 		"the same attempt again": {
-			have: []issueRow{{3, bot, title, redNow, labels, "open", ""}}, content: red(),
-			want: []issueRow{{3, bot, title, redNow, labels, "open", ""}},
+			have: []issueRow{{Number: 3, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}}, content: red(),
+			want: []issueRow{{Number: 3, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}},
 			done: []string{"commented on issue #3"},
 		},
 		"green again": {
 			have: []issueRow{row(3, 499, "open", "")}, content: green(),
-			want:  []issueRow{{3, bot, title, greenNow, labels, "closed", "completed"}},
+			want:  []issueRow{{Number: 3, Author: bot, Title: title, Body: greenNow, Labels: labels, State: "closed", Reason: "completed"}},
 			notes: greenAgain, done: []string{"closed issue #3"},
 		},
 		"red after it was closed": {
 			have: []issueRow{row(3, 499, "closed", "completed")}, content: red(),
-			want: []issueRow{row(3, 499, "closed", "completed"), {1001, bot, title, redNow, labels, "open", ""}},
+			want: []issueRow{row(3, 499, "closed", "completed"), {Number: 1001, Author: bot, Title: title, Body: redNow, Labels: labels, State: "open", Reason: ""}},
 			done: []string{"opened issue #1001"},
 		},
 		"a newer run has closed it": {
@@ -97,11 +97,11 @@ func TestIssue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				f.issues = tt.have
+				f.Issues = tt.have
 				cfg := nightJob(t)
 				cfg.Issue = true
 				want(t, "outcome", publish(t, f, cfg, tt.content), Outcome{Done: tt.done})
-				want(t, "issues", f.issues, tt.want)
+				want(t, "issues", f.Issues, tt.want)
 				want(t, "comments", bodies(f), tt.notes)
 			})
 		})
@@ -111,7 +111,7 @@ func TestIssue(t *testing.T) {
 func TestIssueWithoutLabel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.noLabels = true
+		f.NoLabels = true
 		cfg := nightJob(t)
 		cfg.Issue = true
 		want(t, "outcome", publish(t, f, cfg, red()), Outcome{
@@ -137,10 +137,10 @@ func TestIssueRace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
 				var once sync.Once
-				f.after = func(method, path string) {
+				f.After = func(method, path string) {
 					if method == http.MethodPost {
 						once.Do(func() {
-							f.issues = append(f.issues, issueRow{3, bot, "x", tracking(tt.run, 1), []string{Label}, "open", ""})
+							f.Issues = append(f.Issues, issueRow{Number: 3, Author: bot, Title: "x", Body: tracking(tt.run, 1), Labels: []string{Label}, State: "open"})
 						})
 					}
 				}
@@ -148,12 +148,12 @@ func TestIssueRace(t *testing.T) {
 				cfg.Issue = true
 				want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{tt.done}})
 				var states []string
-				for _, i := range f.issues {
-					states = append(states, i.state+i.reason)
+				for _, i := range f.Issues {
+					states = append(states, i.State+i.Reason)
 				}
 				want(t, "states", states, []string{"closednot_planned", "open"})
-				if !strings.HasPrefix(f.issues[1].body, tt.last) {
-					t.Errorf("the first issue is %q", f.issues[1].body)
+				if !strings.HasPrefix(f.Issues[1].Body, tt.last) {
+					t.Errorf("the first issue is %q", f.Issues[1].Body)
 				}
 			})
 		})
@@ -164,8 +164,8 @@ func TestIssueRace(t *testing.T) {
 func TestIssueIsClosedWithoutComment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.issues = []issueRow{{3, bot, "x", tracking(499, 1), []string{Label}, "open", ""}}
-		f.script = func(method, path string) (int, http.Header, string) {
+		f.Issues = []issueRow{{Number: 3, Author: bot, Title: "x", Body: tracking(499, 1), Labels: []string{Label}, State: "open"}}
+		f.Script = func(method, path string) (int, http.Header, string) {
 			if strings.HasSuffix(path, "/comments") {
 				return 403, nil, `{"message":"locked"}`
 			}
@@ -177,8 +177,8 @@ func TestIssueIsClosedWithoutComment(t *testing.T) {
 		if len(out.Warnings) != 1 || !strings.HasPrefix(out.Warnings[0], "tracking issue not kept: 403 locked") {
 			t.Errorf("outcome: %+v", out)
 		}
-		if f.issues[0].state != "closed" {
-			t.Errorf("issue: %+v", f.issues[0])
+		if f.Issues[0].State != "closed" {
+			t.Errorf("issue: %+v", f.Issues[0])
 		}
 	})
 }
@@ -194,7 +194,8 @@ func TestIssueOnlyForTheDefaultBranch(t *testing.T) {
 		"by hand on a branch":  {"workflow_dispatch", nightEvent, "refs/heads/topic", false},
 		"push of a tag main":   {"push", nightEvent, "refs/tags/main", false},
 		"pull request":         {"pull_request", pullEvent, "refs/heads/main", false},
-		"nothing known of it":  {"schedule", "{}", "refs/heads/", false},
+		"a night's lean event": {"schedule", `{"schedule":"17 2 * * *"}`, "refs/heads/main", true},
+		"nothing known of it":  {"push", "{}", "refs/heads/", false},
 		"workflow_run of main": {"workflow_run", runEvent("schedule", "octo/probe", "main"), "refs/heads/main", true},
 		"of a fork's main":     {"workflow_run", runEvent("push", "mallory/probe", "main"), "refs/heads/main", false},
 		"of a branch":          {"workflow_run", runEvent("push", "octo/probe", "topic"), "refs/heads/main", false},
@@ -208,8 +209,8 @@ func TestIssueOnlyForTheDefaultBranch(t *testing.T) {
 				cfg := config(e)
 				cfg.Issue = true
 				out := publish(t, f, cfg, red())
-				if tt.issue != (len(f.issues) == 1) || tt.issue == (len(out.Done) == 1 && out.Done[0] == none) || out.Warnings != nil {
-					t.Errorf("issues %v, outcome %+v", f.issues, out)
+				if tt.issue != (len(f.Issues) == 1) || tt.issue == (len(out.Done) == 1 && out.Done[0] == none) || out.Warnings != nil {
+					t.Errorf("issues %v, outcome %+v", f.Issues, out)
 				}
 			})
 		})
@@ -220,7 +221,7 @@ func TestIssueOnlyForTheDefaultBranch(t *testing.T) {
 func TestNights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		tr := f.transport()
+		tr := f.Transport()
 		for i, night := range []Content{green(), red(), red(), red(), green(), green(), red(), green()} {
 			for _, name := range []string{DefaultName, "arm64"} {
 				cfg := nightJob(t)
@@ -233,12 +234,12 @@ func TestNights(t *testing.T) {
 			}
 		}
 		notes := map[int]int{}
-		for _, c := range f.comments {
-			notes[c.issue]++
+		for _, c := range f.Comments {
+			notes[c.Issue]++
 		}
 		var got [][2]any
-		for _, i := range f.issues {
-			got = append(got, [2]any{i.state, notes[i.number]})
+		for _, i := range f.Issues {
+			got = append(got, [2]any{i.State, notes[i.Number]})
 		}
 		want(t, "state and comments of issues", got, [][2]any{{"closed", 3}, {"closed", 3}, {"closed", 1}, {"closed", 1}})
 	})

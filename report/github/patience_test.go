@@ -156,14 +156,14 @@ func TestPatience(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
 				tries := 0
-				f.script = func(method, path string) (int, http.Header, string) {
+				f.Script = func(method, path string) (int, http.Header, string) {
 					if method == http.MethodGet {
 						return 0, nil, ""
 					}
-					f.mu.Lock()
+					f.Mu.Lock()
 					tries++
 					n := tries
-					f.mu.Unlock()
+					f.Mu.Unlock()
 					return tt.answer(n)
 				}
 				cfg := pullJob(t)
@@ -177,8 +177,8 @@ func TestPatience(t *testing.T) {
 				} else {
 					want(t, "outcome", out, Outcome{Warnings: []string{"commit status not set: " + tt.warning}})
 				}
-				f.mu.Lock()
-				defer f.mu.Unlock()
+				f.Mu.Lock()
+				defer f.Mu.Unlock()
 				if tries != tt.tries || took < tt.took || took > tt.took+time.Minute {
 					t.Errorf("%d tries in %s, want %d in %s", tries, took, tt.tries, tt.took)
 				}
@@ -220,8 +220,8 @@ func TestNothingWorks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				f.lag = func() time.Duration { return time.Millisecond }
-				f.script = script
+				f.Lag = func() time.Duration { return time.Millisecond }
+				f.Script = script
 				cfg := nightJob(t)
 				cfg.Comment, cfg.Status, cfg.CheckRun, cfg.Issue = true, true, true, true
 				start := time.Now()
@@ -229,10 +229,10 @@ func TestNothingWorks(t *testing.T) {
 				if d := time.Since(start); d > totalTime {
 					t.Errorf("it took %s", d)
 				}
-				if n := f.asked("POST /repos/octo/probe/issues"); (name == "500" || name == "junk") && n > 1 {
+				if n := f.Asked("POST /repos/octo/probe/issues"); (name == "500" || name == "junk") && n > 1 {
 					t.Errorf("the issue may have been opened %d times", n)
 				}
-				if n := len(f.requests); name == "no end of pages" && n > 20 {
+				if n := len(f.Requests); name == "no end of pages" && n > 20 {
 					t.Errorf("%d requests", n)
 				}
 				all := append(out.Warnings, out.Done...)
@@ -253,7 +253,7 @@ func TestNothingWorks(t *testing.T) {
 func TestIssueThatMayHaveBeenOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.script = func(method, path string) (int, http.Header, string) {
+		f.Script = func(method, path string) (int, http.Header, string) {
 			if method == http.MethodPost && strings.HasSuffix(path, "/issues") {
 				return 502, nil, ""
 			}
@@ -262,7 +262,7 @@ func TestIssueThatMayHaveBeenOpened(t *testing.T) {
 		cfg := nightJob(t)
 		cfg.Issue = true
 		want(t, "outcome", publish(t, f, cfg, red()), Outcome{Warnings: []string{"tracking issue not kept: 502 "}})
-		if n := f.asked("POST /repos/octo/probe/issues"); n != 1 {
+		if n := f.Asked("POST /repos/octo/probe/issues"); n != 1 {
 			t.Errorf("sent %d times", n)
 		}
 	})
@@ -279,17 +279,17 @@ func TestCreateThatMayHaveHappened(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := newFake(t)
 					posts := 0
-					f.script = func(method, path string) (int, http.Header, string) {
+					f.Script = func(method, path string) (int, http.Header, string) {
 						if method != http.MethodPost || !strings.HasSuffix(path, "/comments") {
 							return 0, nil, ""
 						}
-						f.mu.Lock()
+						f.Mu.Lock()
 						posts++
 						again := posts > 1
 						if !again && happened {
-							f.comments = append(f.comments, commentRow{3, 7, bot, mark(500, 2) + red().Body})
+							f.Comments = append(f.Comments, commentRow{ID: 3, Issue: 7, Author: bot, Body: mark(500, 2) + red().Body})
 						}
-						f.mu.Unlock()
+						f.Mu.Unlock()
 						if again {
 							return 0, nil, ""
 						}
@@ -299,8 +299,8 @@ func TestCreateThatMayHaveHappened(t *testing.T) {
 					cfg.Comment = true
 					want(t, "outcome", publish(t, f, cfg, red()), Outcome{Done: []string{"commented on #7"}})
 					time.Sleep(time.Minute) // for a server that sleeps to come to its end
-					f.mu.Lock()
-					defer f.mu.Unlock()
+					f.Mu.Lock()
+					defer f.Mu.Unlock()
 					want(t, "comments", bodies(f), []string{mark(500, 2) + red().Body})
 					if happened && posts != 1 || posts > 2 {
 						t.Errorf("it was sent %d times", posts)

@@ -154,7 +154,7 @@ func (p *publisher) ask(not, permission string, f func() (string, error)) {
 func (p *publisher) local() {
 	e := p.cfg.Env
 	if e.Output != "" {
-		if err := writeOutputs(e.Output, p.content.Outputs, p.cfg.Random); err != nil {
+		if err := WriteOutputs(e.Output, p.content.Outputs, p.cfg.Random); err != nil {
 			p.warn("outputs not written: " + clip(err.Error(), 300))
 		}
 	}

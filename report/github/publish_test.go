@@ -21,7 +21,6 @@ import (
 var update = flag.Bool("update", false, "write golden files anew")
 
 const (
-	headSHA  = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
 	mergeSHA = "1111111111111111111111111111111111111111"
 	laterSHA = "2222222222222222222222222222222222222222"
 )
@@ -94,20 +93,20 @@ func green() Content {
 func publish(t *testing.T, f *fake, cfg Config, c Content) Outcome {
 	t.Helper()
 	if cfg.Transport == nil {
-		cfg.Transport = f.transport()
+		cfg.Transport = f.Transport()
 	}
-	f.mu.Lock()
-	f.writes = nil
-	f.mu.Unlock()
+	f.Mu.Lock()
+	f.Writes = nil
+	f.Mu.Unlock()
 	start := time.Now()
 	out := Publish(t.Context(), cfg, c)
 	if d := time.Since(start); d > totalTime {
 		t.Errorf("it took %s", d)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := 1; i < len(f.writes); i++ {
-		if d := f.writes[i].Sub(f.writes[i-1]); d < time.Second {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	for i := 1; i < len(f.Writes); i++ {
+		if d := f.Writes[i].Sub(f.Writes[i-1]); d < time.Second {
 			t.Errorf("only %s between the writes %d and %d", d, i, i+1)
 		}
 	}
@@ -116,8 +115,8 @@ func publish(t *testing.T, f *fake, cfg Config, c Content) Outcome {
 
 func bodies(f *fake) []string {
 	var all []string
-	for _, c := range f.comments {
-		all = append(all, c.body)
+	for _, c := range f.Comments {
+		all = append(all, c.Body)
 	}
 	return all
 }
@@ -138,15 +137,15 @@ func TestPublish(t *testing.T) {
 		want(t, "outcome", out, Outcome{Done: []string{
 			"status of 6dcb09b5b578: failure", "commented on #7", "check run for 6dcb09b5b578",
 		}})
-		want(t, "statuses", f.statuses, []map[string]any{{
+		want(t, "statuses", f.Statuses, []map[string]any{{
 			"state": "failure", "context": "bpf-kernel-check", "description": "117 of 120 kernels pass, 3 fail",
 			"target_url": "https://github.com/octo/probe/actions/runs/500/attempts/2",
 		}})
-		if len(f.comments) != 1 || f.comments[0].issue != 7 {
-			t.Fatalf("comments: %v", f.comments)
+		if len(f.Comments) != 1 || f.Comments[0].Issue != 7 {
+			t.Fatalf("comments: %v", f.Comments)
 		}
-		golden(t, "comment.md", f.comments[0].body)
-		want(t, "check runs", f.checks, []map[string]any{{
+		golden(t, "comment.md", f.Comments[0].Body)
+		want(t, "check runs", f.Checks, []map[string]any{{
 			"name": "bpf-kernel-check", "head_sha": headSHA, "status": "completed", "conclusion": "failure",
 			"details_url": "https://github.com/octo/probe/actions/runs/500/attempts/2",
 			"output": map[string]any{
@@ -188,7 +187,7 @@ func TestPublishLocally(t *testing.T) {
 	cfg := pullJob(t)
 	cfg.Env.Token = ""
 	want(t, "outcome", publish(t, f, cfg, red()), Outcome{})
-	want(t, "requests", f.requests, []string(nil))
+	want(t, "requests", f.Requests, []string(nil))
 	if s := readFile(t, cfg.Env.Output); !strings.Contains(s, "verdict<<") {
 		t.Errorf("outputs: %q", s)
 	}
@@ -231,7 +230,7 @@ func TestStatusOfNewerRun(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
 				for _, s := range tt.have {
-					f.statuses = append(f.statuses, map[string]any{"state": "failure", "context": s[0], "target_url": s[1], "description": "x"})
+					f.Statuses = append(f.Statuses, map[string]any{"state": "failure", "context": s[0], "target_url": s[1], "description": "x"})
 				}
 				cfg := pullJob(t)
 				cfg.Status = true
@@ -244,8 +243,8 @@ func TestStatusOfNewerRun(t *testing.T) {
 					}
 				}
 				want(t, "outcome", out, Outcome{Done: []string{done}})
-				if set := len(f.statuses) > len(tt.have); set != tt.set {
-					t.Errorf("statuses: %v", f.statuses)
+				if set := len(f.Statuses) > len(tt.have); set != tt.set {
+					t.Errorf("statuses: %v", f.Statuses)
 				}
 			})
 		})
@@ -260,8 +259,8 @@ func TestStatusDescriptionIsShort(t *testing.T) {
 		c := red()
 		c.Status = strings.Repeat("ä long\n", 60)
 		want(t, "warnings", publish(t, f, cfg, c).Warnings, []string(nil))
-		if len(f.statuses) != 1 || f.statuses[0]["context"] != "arm64" {
-			t.Errorf("statuses: %v", f.statuses)
+		if len(f.Statuses) != 1 || f.Statuses[0]["context"] != "arm64" {
+			t.Errorf("statuses: %v", f.Statuses)
 		}
 	})
 }
@@ -270,10 +269,10 @@ func TestPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		cfg := pullJob(t)
-		cfg.Transport = f.transport()
+		cfg.Transport = f.Transport()
 		want(t, "outcome", Pending(t.Context(), cfg), Outcome{Done: []string{"status of 6dcb09b5b578: pending"}})
-		if len(f.statuses) != 1 || f.statuses[0]["state"] != "pending" {
-			t.Errorf("statuses: %v", f.statuses)
+		if len(f.Statuses) != 1 || f.Statuses[0]["state"] != "pending" {
+			t.Errorf("statuses: %v", f.Statuses)
 		}
 	})
 }
@@ -290,7 +289,7 @@ func TestCheckRunInBatches(t *testing.T) {
 		}
 		want(t, "warnings", publish(t, f, cfg, c).Warnings, []string(nil))
 		seen := 0
-		for _, check := range f.checks {
+		for _, check := range f.Checks {
 			for _, a := range check["output"].(map[string]any)["annotations"].([]any) {
 				if got := a.(map[string]any)["title"]; got != fmt.Sprint(seen) {
 					t.Errorf("annotation %d is %v", seen, got)
@@ -298,11 +297,11 @@ func TestCheckRunInBatches(t *testing.T) {
 				seen++
 			}
 		}
-		if len(f.checks) != 4 || seen != maxAnnotations {
-			t.Errorf("%d requests, %d annotations", len(f.checks), seen)
+		if len(f.Checks) != 4 || seen != maxAnnotations {
+			t.Errorf("%d requests, %d annotations", len(f.Checks), seen)
 		}
-		if f.checks[0]["conclusion"] != "success" || f.asked("PATCH /repos/octo/probe/check-runs/4") != 3 {
-			t.Errorf("requests: %v", f.requests)
+		if f.Checks[0]["conclusion"] != "success" || f.Asked("PATCH /repos/octo/probe/check-runs/4") != 3 {
+			t.Errorf("requests: %v", f.Requests)
 		}
 	})
 }
@@ -317,8 +316,8 @@ func TestCheckRunOfUntested(t *testing.T) {
 		c := green()
 		c.Verdict = report.Missing
 		publish(t, f, cfg, c)
-		if len(f.checks) != 1 || f.checks[0]["conclusion"] != "failure" {
-			t.Errorf("check runs: %v", f.checks)
+		if len(f.Checks) != 1 || f.Checks[0]["conclusion"] != "failure" {
+			t.Errorf("check runs: %v", f.Checks)
 		}
 	})
 }

@@ -226,7 +226,7 @@ func TestOutputs(t *testing.T) {
 		"hostile": "x\n_GitHubActionsFileCommandDelimeter_\nverdict=pass\nverdict<<EOF\npass\nEOF",
 	}
 	for name, value := range in {
-		if err := writeOutputs(path, []Output{{name, value}}, random); err != nil {
+		if err := WriteOutputs(path, []Output{{name, value}}, random); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -241,7 +241,7 @@ func TestOutputs(t *testing.T) {
 	if len(words) != len(in) {
 		t.Errorf("words %v: want another one each time", words)
 	}
-	if err := writeOutputs(path, []Output{{"a", "b"}}, strings.NewReader("short")); err == nil {
+	if err := WriteOutputs(path, []Output{{"a", "b"}}, strings.NewReader("short")); err == nil {
 		t.Error("a word that is not random was taken")
 	}
 }

@@ -1,0 +1,667 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report/github/githubtest"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// The workflow runner, and what stands in for GitHub's own actions: their
+// repositories do not hold what they run, and act has no network here.
+const (
+	actModule  = "github.com/nektos/act"
+	actVersion = "v0.2.89"
+)
+
+// actTools are what all scenarios share. They are kept in the user's cache
+// directory between runs.
+type actTools struct {
+	act     string // program
+	modules string // node_modules
+	tools   string // of act: RUNNER_TOOL_CACHE is in it, and the jobs' directories
+	kernels string // a directory of three kernels
+}
+
+var actOnce = sync.OnceValues(func() (actTools, error) {
+	var t actTools
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return t, err
+	}
+	dir := filepath.Join(cache, "bpf-kernel-check-test")
+	t.tools = filepath.Join(dir, "tools")
+	if t.act, err = installAct(filepath.Join(dir, "act-"+actVersion)); err != nil {
+		return t, err
+	}
+	if t.modules, err = installModules(dir); err != nil {
+		return t, err
+	}
+	t.kernels, err = linkKernels(dir)
+	return t, err
+})
+
+func installAct(dir string) (string, error) {
+	program := filepath.Join(dir, "act")
+	if exists(program) {
+		return program, nil
+	}
+	cmd := exec.Command("go", "install", actModule+"@"+actVersion)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("install act: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// installModules installs what the stand-ins need, in a directory by the lock
+// file's content.
+func installModules(dir string) (string, error) {
+	lock, err := os.ReadFile("testdata/act/package-lock.json")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(lock)
+	final := filepath.Join(dir, "npm-"+hex.EncodeToString(sum[:8]))
+	if exists(final) {
+		return filepath.Join(final, "node_modules"), nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(dir, "npm-tmp-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		b, err := os.ReadFile(filepath.Join("testdata/act", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(tmp, name), b, 0o644)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	cmd.Dir = tmp
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	return filepath.Join(final, "node_modules"), os.Rename(tmp, final)
+}
+
+// linkKernels makes a directory source of the newest cloud kernels of three
+// suites.
+func linkKernels(dir string) (string, error) {
+	ctx := context.Background()
+	cacheDir, err := kernel.DefaultCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache, err := kernel.NewCache(cacheDir)
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "kernels")
+	if err := os.RemoveAll(out); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Join(out, "debian"), 0o755); err != nil {
+		return "", err
+	}
+	for _, k := range []struct{ suite, glob string }{
+		{"bullseye", "debian/5.10.*"}, {"bookworm", "debian/6.1.*"}, {"trixie", "debian/6.12.*"},
+	} {
+		src, err := kernel.Parse("debian:"+k.suite+":cloud-amd64", cache)
+		if err != nil {
+			return "", err
+		}
+		plan, err := shard.NewPlan(ctx, []kernel.Source{src}, []string{k.glob})
+		if err != nil {
+			return "", err
+		}
+		newest := plan.Newest()
+		image, err := src.Open(ctx, newest.Ref)
+		if err != nil {
+			return "", err
+		}
+		if err := os.Symlink(image.Kernel, filepath.Join(out, "debian", "vmlinuz-"+newest.Release)); err != nil {
+			return "", err
+		}
+	}
+	return out, nil
+}
+
+// actRun is a repository on a GitHub with a runner.
+type actRun struct {
+	t        *testing.T
+	tools    actTools
+	github   *githubtest.GitHub
+	repo     string
+	state    string // of act: artifacts, caches
+	api      string
+	id       int // of the workflow run
+	attempt  int
+	reusable bool // workflow: act takes its inputs from variables, too
+	env      []string
+	vars     []string
+	locals   []string // further --local-repository
+	output   string   // of the last run
+}
+
+// newAct copies files of this repository into one of their own. Without files,
+// all that git knows.
+func newAct(t *testing.T) *actRun {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: it boots VMs")
+	}
+	t.Parallel()
+	actSlots <- struct{}{}
+	t.Cleanup(func() { <-actSlots })
+	tools, err := actOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gh := githubtest.New(t)
+	server := httptest.NewServer(gh)
+	t.Cleanup(server.Close)
+	return &actRun{
+		t: t, tools: tools, github: gh, repo: filepath.Join(t.TempDir(), "probe"), state: t.TempDir(), api: server.URL, id: 1, attempt: 1,
+		vars: []string{"BPF_KERNELS=" + tools.kernels},
+	}
+}
+
+// actSlots is how many scenarios run at a time: each boots a VM or two.
+var actSlots = make(chan struct{}, 1)
+
+// checkout fills the repository with this one's files.
+func (a *actRun) checkout() {
+	a.t.Helper()
+	copyRepository(a.t, a.repo)
+}
+
+// copyRepository copies what git knows of this repository, but for test data.
+func copyRepository(t *testing.T, dir string) {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd.Dir = repository
+	list, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+		if strings.Contains(name, "/testdata/") {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(repository, name))
+		if os.IsNotExist(err) {
+			continue // removed, and not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(repository, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, info.Mode().Perm()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (a *actRun) write(name, text string, perm os.FileMode) {
+	a.t.Helper()
+	path := filepath.Join(a.repo, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), perm); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// edit replaces text in a file of the repository.
+func (a *actRun) edit(name, old, new string) {
+	a.t.Helper()
+	b, err := os.ReadFile(filepath.Join(a.repo, name))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if strings.Count(string(b), old) != 1 {
+		a.t.Fatalf("%s has %q %d times", name, old, strings.Count(string(b), old))
+	}
+	a.write(name, strings.Replace(string(b), old, new, 1), 0o644)
+}
+
+func (a *actRun) command(dir, name string, args ...string) string {
+	a.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		a.t.Fatalf("%s %q: %v\n%s", name, args, err, stderr.Bytes())
+	}
+	return string(out)
+}
+
+func (a *actRun) commit() {
+	a.t.Helper()
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "main"},
+		{"remote", "add", "origin", "https://github.com/octo/probe"},
+		{"add", "-A"},
+		{"-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "probe"},
+	} {
+		a.command(a.repo, "git", args...)
+	}
+}
+
+// standIns are the repositories that act takes from this directory, by name.
+var standIns = []string{"actions/upload-artifact", "actions/download-artifact", "actions/cache", "actions/setup-go"}
+
+// run runs a workflow for an event and returns whether it succeeded.
+func (a *actRun) run(workflow, event, payload string, more ...string) bool {
+	a.t.Helper()
+	eventFile := filepath.Join(a.t.TempDir(), "event.json")
+	if err := os.WriteFile(eventFile, []byte(payload), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+	here, err := filepath.Abs("testdata/act/actions")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	args := []string{
+		event, "-W", ".github/workflows/" + workflow, "-e", eventFile,
+		"-P", "ubuntu-latest=-self-hosted",
+		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", freePort(a.t),
+		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", "127.0.0.1", "--cache-server-port", freePort(a.t),
+		"--action-cache-path", a.tools.tools, "--action-offline-mode",
+		"--concurrent-jobs", "2",
+		"-s", "GITHUB_TOKEN=secret",
+	}
+	// act's server cannot list the artifacts of a run that has none.
+	if err := os.MkdirAll(filepath.Join(a.state, "artifacts", fmt.Sprint(a.id)), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	pins := regexp.MustCompile(`uses: ((actions/[\w-]+)[\w/-]*@([0-9a-f]{40}))`)
+	for _, file := range readRepository(a.t) {
+		for _, m := range pins.FindAllSubmatch(file, -1) {
+			for _, s := range standIns {
+				if s == string(m[2]) {
+					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], filepath.Join(here, strings.TrimPrefix(s, "actions/"))))
+				}
+			}
+		}
+	}
+	for _, l := range a.locals {
+		args = append(args, "--local-repository", l)
+	}
+	for _, v := range a.vars {
+		args = append(args, "--var", v)
+	}
+	env := append([]string{
+		"GITHUB_API_URL=" + a.api,
+		fmt.Sprintf("GITHUB_RUN_ID=%d", a.id),
+		fmt.Sprintf("GITHUB_RUN_ATTEMPT=%d", a.attempt),
+		"NODE_PATH=" + a.tools.modules,
+	}, a.env...)
+	if !a.reusable {
+		// GitHub sets none in composite actions, act does.
+		env = append(env, "INPUT_KERNELS=poisoned", "INPUT_TEST=poisoned")
+	}
+	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY"} {
+		env = append(env, name+"="+strings.TrimSpace(a.command(".", "go", "env", name)))
+	}
+	for _, e := range env {
+		args = append(args, "--env", e)
+	}
+	ctx, cancel := context.WithTimeout(a.t.Context(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, a.tools.act, append(args, more...)...)
+	cmd.Dir = a.repo
+	// Where these tests run in a workflow themselves, its variables are not ours.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return regexp.MustCompile(`^(GITHUB|RUNNER|ACTIONS|INPUT|CI)(_|=)`).MatchString(e)
+	})
+	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+filepath.Join(a.state, "xdg"), "HOME="+filepath.Join(a.state, "home"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	a.output = out.String()
+	a.t.Cleanup(func() {
+		if a.t.Failed() {
+			a.t.Logf("act %s:\n%s", workflow, out.String())
+		}
+	})
+	return err == nil
+}
+
+func freePort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+const (
+	actPull = `{"number":7,"pull_request":{"number":7,"head":{"sha":"` + githubtest.HeadSHA + `","ref":"topic"},"base":{"ref":"main"}},"repository":{"full_name":"octo/probe","name":"probe","owner":{"login":"octo"},"default_branch":"main"}}`
+)
+
+// statuses are the states that were set, in turn, with the last description.
+func (a *actRun) statuses() (states []string, last string) {
+	for _, s := range a.github.Statuses {
+		states = append(states, fmt.Sprint(s["state"]))
+		last = fmt.Sprint(s["description"])
+	}
+	return states, last
+}
+
+func (a *actRun) comment() string {
+	a.t.Helper()
+	if len(a.github.Comments) != 1 {
+		a.t.Fatalf("%d comments, want one", len(a.github.Comments))
+	}
+	return a.github.Comments[0].Body
+}
+
+// wantStatus checks the last status.
+func (a *actRun) wantStatus(state, description string) {
+	a.t.Helper()
+	states, last := a.statuses()
+	if len(states) == 0 || states[len(states)-1] != state || !regexp.MustCompile(description).MatchString(last) {
+		a.t.Errorf("statuses %q, the last %q: want %s, %s", states, last, state, description)
+	}
+}
+
+func (a *actRun) wantComment(patterns ...string) {
+	a.t.Helper()
+	body := a.comment()
+	for _, p := range patterns {
+		if !regexp.MustCompile(p).MatchString(body) {
+			a.t.Errorf("the comment has no %s:\n%s", p, body)
+		}
+	}
+}
+
+func TestActPullRequest(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	if !a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`all 3 kernels pass`)
+}
+
+func TestActKernelFails(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.edit(".github/example/probe/probe_test.go", "	if n == 0 {", "	if release, _ := os.ReadFile(\"/proc/sys/kernel/osrelease\"); string(release[:4]) == \"6.1.\" {")
+	a.commit()
+	if a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow succeeded")
+	}
+	a.wantStatus("failure", "1")
+	a.wantComment(`6\.1\.`, `the program saw no fork`)
+	a.readme()
+}
+
+// readme holds the README's report to the comment: but for numbers and hashes
+// they are the same.
+func (a *actRun) readme() {
+	a.t.Helper()
+	b, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(a.comment(), "\n") // without the hidden marker
+	old := string(b)
+	doc := replaceBetween(a.t, old, "report", strings.TrimSpace(body)+"\n")
+	volatile := regexp.MustCompile(`[0-9a-f]*[0-9]+[0-9a-f]*|TCG|KVM`)
+	if volatile.ReplaceAllString(doc, "N") == volatile.ReplaceAllString(old, "N") {
+		return
+	}
+	if !*update {
+		a.t.Errorf("README.md shows another report: go test ./cmd/bpf-kernel-check -run ActKernelFails -update\n%s", body)
+		return
+	}
+	if err := os.WriteFile(filepath.Join(repository, "README.md"), []byte(doc), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// A job that dies leaves nothing, and the report cannot be green. Run again, it
+// is: of the other shards the first attempt counts.
+func TestActShardDies(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	a.env = []string{"DIE=" + filepath.Join(a.state, "died")}
+	if a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow succeeded")
+	}
+	a.wantStatus("error", "")
+	a.wantComment(`shard \d of 3 left no shard file`)
+	m := regexp.MustCompile(`shard (\d) of 3 left`).FindStringSubmatch(a.comment())
+	if m == nil {
+		t.Fatal(a.comment())
+	}
+
+	a.attempt = 2
+	if !a.run("pr.yml", "pull_request", actPull, "--matrix", "shard:"+m[1]) {
+		t.Error("the second attempt failed")
+	}
+	if n := strings.Count(a.output, "Run Main Boot kernels"); n != 1 {
+		t.Errorf("%d shards ran again, want one", n)
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`all 3 kernels pass`, `attempt 2`)
+}
+
+// A night that is not green opens an issue; it leaves kernels and times for
+// later runs.
+func TestActNightly(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.edit(".github/example/probe/probe_test.go", "	if n == 0 {", "	if os.Getpid() > 0 {")
+	a.commit()
+	a.github.SHA = strings.TrimSpace(a.command(a.repo, "git", "rev-parse", "HEAD"))
+	if a.run("nightly.yml", "schedule", `{"schedule":"17 2 * * *"}`) {
+		t.Error("the workflow succeeded")
+	}
+	if len(a.github.Issues) != 1 || a.github.Issues[0].State != "open" || !strings.Contains(a.github.Issues[0].Body, "the program saw no fork") {
+		t.Errorf("issues %+v", a.github.Issues)
+	}
+	saved := regexp.MustCompile(`saved cache (\S+) as \d+`).FindAllStringSubmatch(a.output, -1)
+	var keys []string
+	for _, m := range saved {
+		keys = append(keys, m[1])
+	}
+	slices.Sort(keys)
+	a.wantStatus("failure", "3")
+	if len(keys) != 2 || !strings.HasPrefix(keys[0], "bpf-kernel-check-base-") || !regexp.MustCompile(`^bpf-kernel-check-kernels-1of1-[0-9a-f]{16}$`).MatchString(keys[1]) {
+		t.Errorf("caches %q", keys)
+	}
+	if len(a.github.Comments) != 0 {
+		t.Errorf("comments %+v", a.github.Comments)
+	}
+
+	// A pull request's plan finds the night's times, and leaves nothing itself.
+	a.id = 2
+	if !a.run("pr.yml", "pull_request", actPull, "-j", "plan") {
+		t.Error("the pull request's plan failed")
+	}
+	if !strings.Contains(a.output, "cache: bpf-kernel-check-base-") || strings.Contains(a.output, "saved cache") || !strings.Contains(a.output, "VM time") {
+		t.Error("the pull request did not restore, or it saved")
+	}
+}
+
+// The token of a fork's pull request may only read: its run says so and is
+// green; a run of the default branch publishes for it.
+func TestActFork(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	a.github.Pulls = []githubtest.Pull{{Number: 7, SHA: githubtest.HeadSHA, Repo: "mallory/probe", Branch: "topic", State: "open"}}
+	a.github.Script = func(method, _ string) (int, http.Header, string) {
+		if method == http.MethodGet {
+			return 0, nil, ""
+		}
+		return http.StatusForbidden, http.Header{"Content-Type": {"application/json"}}, `{"message":"Resource not accessible by integration","documentation_url":"https://docs.github.com"}`
+	}
+	if !a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	if len(a.github.Comments)+len(a.github.Statuses) != 0 {
+		t.Errorf("comments %v, statuses %v", a.github.Comments, a.github.Statuses)
+	}
+	if !strings.Contains(a.output, "::warning") {
+		t.Error("no warning says that nothing was published")
+	}
+
+	a.github.Script = nil
+	finished := `{"workflow_run":{"id":1,"run_attempt":1,"event":"pull_request","conclusion":"success","head_sha":"` + githubtest.HeadSHA +
+		`","head_branch":"topic","pull_requests":[],"head_repository":{"full_name":"mallory/probe","owner":{"login":"mallory"}}},"repository":{"full_name":"octo/probe","default_branch":"main"}}`
+	a.id = 2
+	if !a.run("fork-comment.yml", "workflow_run", finished) {
+		t.Error("the second workflow failed")
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`all 3 kernels pass`)
+}
+
+// A stranger's repository holds a static test program and the workflow of the
+// README's first screen, nothing else. The program comes from a release.
+func TestActStranger(t *testing.T) {
+	a := newAct(t)
+	const version = "v9.8.7"
+	release := releaseTree(t, version)
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release}
+	files := http.FileServer(http.Dir(filepath.Join(release, "dist")))
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		http.StripPrefix("/"+version, files).ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	a.env = []string{"BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL}
+	a.tools.tools = filepath.Join(a.state, "tools")
+
+	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```yaml\n")
+	workflow, _, ok := strings.Cut(rest, "```\n")
+	if n := strings.Count(workflow, "\n"); !ok || n != 8 {
+		t.Fatalf("the README's first workflow has %d lines:\n%s", n, workflow)
+	}
+	// One kernel that is here, instead of all of a suite.
+	kernels, err := filepath.Glob(filepath.Join(a.tools.kernels, "debian/vmlinuz-6.1.*"))
+	if err != nil || len(kernels) != 1 {
+		t.Fatalf("%v, %v", kernels, err)
+	}
+	const source = "debian:bookworm:cloud-amd64"
+	if strings.Count(workflow, source) != 1 {
+		t.Fatalf("the README's first workflow tests another source:\n%s", workflow)
+	}
+	a.write(".github/workflows/kernels.yml", strings.Replace(workflow, source, kernels[0], 1), 0o644)
+	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	a.commit()
+	if !a.run("kernels.yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`) {
+		t.Error("the workflow failed")
+	}
+	if len(asked) != 1 || asked[0] != "/"+version+"/bpf-kernel-check-"+version+"-linux-amd64" {
+		t.Errorf("downloads %q", asked)
+	}
+	for _, want := range []string{"[PASS]", "1 passed, 0 failed", "uploaded bpf-kernel-check-1of1-attempt1"} {
+		if !strings.Contains(a.output, want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if strings.Contains(a.output, "Build bpf-kernel-check") {
+		t.Error("it was built, not downloaded")
+	}
+}
+
+// The reusable workflow, as somebody else's repository calls it. act takes it
+// from the repository itself; the actions it uses are the tag's.
+func TestActReusable(t *testing.T) {
+	a := newAct(t)
+	a.reusable = true
+	tree := filepath.Join(t.TempDir(), "tag")
+	copyRepository(t, tree)
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+	b, err := os.ReadFile(filepath.Join(repository, ".github/workflows/check.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.write(".github/workflows/check.yml", string(b), 0o644)
+	a.write(".github/workflows/kernels.yml", `on: pull_request
+jobs:
+  kernels:
+    uses: ./.github/workflows/check.yml
+    permissions: {contents: read, statuses: write, pull-requests: write}
+    with:
+      kernels: ${{ vars.BPF_KERNELS }}
+      kernel: debian/6.1.*
+      test: ./probe.test -test.v
+      shards: 1
+      name: reusable
+`, 0o644)
+	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	a.commit()
+	if !a.run("kernels.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	a.wantStatus("success", "the one kernel passes")
+	a.wantComment(`the one kernel passes`)
+	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
+		t.Error("the artifact has another name")
+	}
+}
+
+func (a *actRun) buildProbe(path string) {
+	a.t.Helper()
+	cmd := exec.Command("go", "test", "-c", "-o", path, "./.github/example/probe")
+	cmd.Dir = repository
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		a.t.Fatalf("%v\n%s", err, out)
+	}
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/report/github"
+)
+
+// The inputs of the actions that are no flags, most of them for steps of
+// action.yml alone.
+var (
+	runOwn    = []string{"token", "artifact-days"}
+	planOwn   = []string{"name", "pending", "token"}
+	reportOwn = []string{"token", "run-id", "artifact-days"}
+)
+
+// actionStep is one step of one of the actions.
+type actionStep struct {
+	c     *command
+	in    inputs
+	env   github.Env
+	ci    ciRun
+	names actionNames
+}
+
+// actionNames are what the steps of all jobs of a run agree on.
+type actionNames struct {
+	shard  shardChoice // 0/0: the whole list
+	dir    string      // everything of this action
+	prefix string      // of artifacts and keys of caches
+	suffix string      // of artifacts: the attempt
+}
+
+func (c *command) actionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:    "action",
+		Short:  "The steps of the GitHub Action",
+		Hidden: true,
+		Long: `The steps of action.yml, shard/action.yml and report/action.yml. Inputs come as
+JSON in the variable INPUTS; what later steps need are outputs of the step.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	for _, s := range []struct {
+		name, short string
+		step        func(context.Context, *actionStep) error
+	}{
+		{"begin-run", "Name what action.yml's steps use", beginRun},
+		{"run", "Boot the kernels of a shard, or of the whole list", actionRun},
+		{"begin-plan", "Name what shard/action.yml's steps use", beginPlan},
+		{"plan", "Pin the list and print the matrix", actionPlan},
+		{"begin-report", "Name what report/action.yml's steps use", beginReport},
+		{"report", "Merge all shards and publish the result", actionReport},
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use: s.name, Short: s.short, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				step, err := c.newStep(strings.TrimPrefix(s.name, "begin-"))
+				if err != nil {
+					return err
+				}
+				return s.step(cmd.Context(), step)
+			},
+		})
+	}
+	return cmd
+}
+
+// newStep reads what all steps need. which is run, plan or report.
+func (c *command) newStep(which string) (*actionStep, error) {
+	in, err := readInputs(c.getenv("INPUTS"))
+	if err != nil {
+		return nil, err
+	}
+	s := &actionStep{c: c, in: in}
+	// What is not as it should be is said when something is published.
+	s.env, _ = github.ReadEnv(c.getenv) //nolint:errcheck // see above
+	s.ci = detectCI(c.getenv, c.warn)
+	known := map[string][]string{
+		"run":    append(flagNames(c.runCommand(), c.publishCommand()), runOwn...),
+		"plan":   append(flagNames(c.planCommand()), planOwn...),
+		"report": append(flagNames(c.mergeCommand(), c.publishCommand()), reportOwn...),
+	}
+	if err := in.only(append(known[which], "cache")...); err != nil {
+		return nil, err
+	}
+	name := cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)
+	if err := github.CheckName(name); err != nil {
+		return nil, usagef("input name: %w", err)
+	}
+	s.names.prefix = artifactPrefix(name)
+	s.names.suffix = "-attempt" + strconv.Itoa(s.ci.attempt)
+	temp := c.getenv("RUNNER_TEMP")
+	if temp == "" {
+		return nil, usagef("RUNNER_TEMP is not set: the command action is for the steps of the GitHub Action")
+	}
+	s.names.dir = filepath.Join(temp, s.names.prefix)
+	if which == "run" {
+		if s.names.shard, err = chooseShard(strings.TrimSpace(in["shard"]), func(string) string { return "" }); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+var artifactRE = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+
+// artifactPrefix begins the names of artifacts and caches of a check. Names
+// that only differ in what an artifact's name cannot hold stay apart.
+func artifactPrefix(name string) string {
+	if name == github.DefaultName {
+		return name
+	}
+	clean := artifactRE.ReplaceAllString(name, "-")
+	if clean != name {
+		sum := sha256.Sum256([]byte(name))
+		clean += "-" + hex.EncodeToString(sum[:4])
+	}
+	return github.DefaultName + "-" + clean
+}
+
+// number stands for digits in a pattern of download-artifact.
+const number = "+([0-9])"
+
+func (n actionNames) planPattern() string  { return n.prefix + "-plan-attempt" + number }
+func (n actionNames) planArtifact() string { return n.prefix + "-plan" + n.suffix }
+func (n actionNames) shardPattern() string {
+	return n.prefix + "-" + number + "of" + number + "-attempt" + number
+}
+func (n actionNames) planDir() string        { return filepath.Join(n.dir, "plan") }
+func (n actionNames) baseDir() string        { return filepath.Join(n.dir, "base") }
+func (n actionNames) baseKey() string        { return n.prefix + "-base-" }
+func (n actionNames) artifactsDir() string   { return filepath.Join(n.dir, "artifacts") }
+func (n actionNames) reportArtifact() string { return n.prefix + "-report" + n.suffix }
+
+// shardArtifact is of one shard, or of the whole list.
+func (n actionNames) shardArtifact() string {
+	return n.prefix + "-" + n.part() + n.suffix
+}
+
+func (n actionNames) part() string {
+	return fmt.Sprintf("%dof%d", max(n.shard.shard, 1), max(n.shard.shards, 1))
+}
+
+func (n actionNames) kernelsKey() string { return n.prefix + "-kernels-" + n.part() + "-" }
+func (n actionNames) cacheDir() string   { return filepath.Join(n.dir, "cache") }
+
+// out is the directory of the results.
+func (s *actionStep) out() (string, error) {
+	dir := strings.TrimSpace(s.in["out"])
+	if dir == "" {
+		return filepath.Join(s.names.dir, "out"), nil
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", usagef("input out: %w", err)
+	}
+	return abs, nil
+}
+
+// set writes outputs of this step, as name and value in turn.
+func (s *actionStep) set(pairs ...string) error {
+	if s.env.Output == "" {
+		return usagef("GITHUB_OUTPUT is not set: the command action is for the steps of the GitHub Action")
+	}
+	var outs []github.Output
+	for i := 0; i+1 < len(pairs); i += 2 {
+		outs = append(outs, github.Output{Name: pairs[i], Value: pairs[i+1]})
+	}
+	if err := github.WriteOutputs(s.env.Output, outs, rand.Reader); err != nil {
+		return fmt.Errorf("write the step's outputs: %w", err)
+	}
+	return nil
+}
+
+// exec runs one of the commands that people run.
+func (s *actionStep) exec(ctx context.Context, c *command, args ...string) error {
+	root := c.root()
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+// saves says whether this run may leave caches for others: only runs of the
+// default branch do, as everyone reads them.
+func (s *actionStep) saves() bool {
+	main, err := github.DefaultBranch(s.env)
+	if err != nil {
+		s.c.warn(err.Error() + ": no cache is saved")
+	}
+	return main
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+func beginPlan(_ context.Context, s *actionStep) error {
+	if err := os.MkdirAll(s.names.planDir(), 0o755); err != nil {
+		return fmt.Errorf("make the plan's directory: %w", err)
+	}
+	pairs := []string{"artifact", s.names.planArtifact(), "plan", filepath.Join(s.names.planDir(), "plan.json")}
+	if strings.TrimSpace(s.in["timings"]) == "" {
+		pairs = append(pairs, "base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
+	}
+	return s.set(pairs...)
+}
+
+// actionPlan pins the list. Its outputs are the matrix and what people like to
+// see of it.
+func actionPlan(ctx context.Context, s *actionStep) error {
+	in := inputs{}
+	for k, v := range s.in {
+		in[k] = v
+	}
+	in["out"] = filepath.Join(s.names.planDir(), "plan.json")
+	in["json"] = "true"
+	if strings.TrimSpace(in["timings"]) == "" {
+		if p := filepath.Join(s.names.baseDir(), report.TimingsName); exists(p) {
+			in["timings"] = p
+		}
+	}
+	args, err := in.args(s.c.planCommand())
+	if err != nil {
+		return err
+	}
+	pending, err := in.flag("pending")
+	if err != nil {
+		return err
+	}
+	if err := s.c.provideSources(ctx, in); err != nil {
+		return err
+	}
+	args = append([]string{"plan"}, args...)
+	if dir := strings.TrimSpace(in["cache"]); dir != "" {
+		args = append(args, "--cache="+dir)
+	}
+	var matrix bytes.Buffer
+	c := *s.c
+	c.stdout = &matrix
+	if err := s.exec(ctx, &c, args...); err != nil {
+		return err
+	}
+	var m struct {
+		Include []matrixJob `json:"include"`
+	}
+	if err := json.Unmarshal(matrix.Bytes(), &m); err != nil {
+		return fmt.Errorf("read the matrix: %w", err)
+	}
+	kernels := 0
+	for _, j := range m.Include {
+		kernels += j.Kernels
+	}
+	if err := s.set("matrix", strings.TrimSpace(matrix.String()), "shards", strconv.Itoa(len(m.Include)), "kernels", strconv.Itoa(kernels)); err != nil {
+		return err
+	}
+	if !pending {
+		return nil
+	}
+	args = []string{"publish", "--pending"}
+	if name := strings.TrimSpace(in["name"]); name != "" {
+		args = append(args, "--name="+name)
+	}
+	return s.exec(ctx, s.c, args...)
+}
+
+func beginReport(_ context.Context, s *actionStep) error {
+	out, err := s.out()
+	if err != nil {
+		return err
+	}
+	return s.set("out", out, "artifact", s.names.reportArtifact(),
+		"shard-pattern", s.names.shardPattern(), "artifacts-dir", s.names.artifactsDir(),
+		"plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir(),
+		"base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
+}
+
+// actionReport merges what the shards left and publishes it, whatever came of
+// the merge.
+func actionReport(ctx context.Context, s *actionStep) error {
+	in := inputs{}
+	for k, v := range s.in {
+		in[k] = v
+	}
+	var err error
+	if in["out"], err = s.out(); err != nil {
+		return err
+	}
+	if strings.TrimSpace(in["plan"]) == "" {
+		if in["plan"], err = findPlan(s.names.planDir()); err != nil {
+			return err
+		}
+	}
+	if strings.TrimSpace(in["base"]) == "" {
+		if p := filepath.Join(s.names.baseDir(), report.ReportName); exists(p) {
+			in["base"] = p
+		}
+	}
+	args, err := in.args(s.c.mergeCommand())
+	if err != nil {
+		return err
+	}
+	pub, err := in.args(s.c.publishCommand())
+	if err != nil {
+		return err
+	}
+	// No shard left anything: merge says so, and of which kernels.
+	if err := os.MkdirAll(s.names.artifactsDir(), 0o755); err != nil {
+		return fmt.Errorf("make the directory of the artifacts: %w", err)
+	}
+	mergeErr := s.exec(ctx, s.c, append([]string{"merge", s.names.artifactsDir()}, args...)...)
+	if err := s.exec(ctx, s.c, append([]string{"publish", in["out"]}, pub...)...); mergeErr == nil {
+		mergeErr = err
+	}
+	if s.saves() {
+		if err := s.leaveBase(in["out"]); err != nil {
+			s.c.warn(err.Error())
+		}
+	}
+	return mergeErr
+}
+
+// leaveBase puts aside what later runs compare and plan with.
+func (s *actionStep) leaveBase(out string) error {
+	if err := os.MkdirAll(s.names.baseDir(), 0o755); err != nil {
+		return fmt.Errorf("keep the report for later runs: %w", err)
+	}
+	for _, name := range []string{report.ReportName, report.TimingsName} {
+		b, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			return fmt.Errorf("keep the report for later runs: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(s.names.baseDir(), name), b, 0o644); err != nil {
+			return fmt.Errorf("keep the report for later runs: %w", err)
+		}
+	}
+	return s.set("base-save-key", fmt.Sprintf("%s%s%s", s.names.baseKey(), s.ci.id, s.names.suffix))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+func beginRun(_ context.Context, s *actionStep) error {
+	out, err := s.out()
+	if err != nil {
+		return err
+	}
+	pairs := []string{"out", out, "artifact", s.names.shardArtifact()}
+	if s.names.shard.shards > 0 && strings.TrimSpace(s.in["plan"]) == "" {
+		pairs = append(pairs, "plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir())
+	}
+	// A cache of the user's own is the user's to keep.
+	if strings.TrimSpace(s.in["cache"]) == "" {
+		pairs = append(pairs, "cache-dir", s.names.cacheDir(), "cache-key", s.names.kernelsKey())
+	}
+	return s.set(pairs...)
+}
+
+// actionRun boots a shard; the whole list it publishes, too.
+func actionRun(ctx context.Context, s *actionStep) error {
+	out, err := s.out()
+	if err != nil {
+		return err
+	}
+	in := inputs{}
+	for k, v := range s.in {
+		in[k] = v
+	}
+	in["out"] = out
+	own := strings.TrimSpace(in["cache"]) == ""
+	if own {
+		in["cache"] = s.names.cacheDir()
+	}
+	if s.names.shard.shards > 0 && strings.TrimSpace(in["plan"]) == "" {
+		if in["plan"], err = findPlan(s.names.planDir()); err != nil {
+			return err
+		}
+	}
+	args, err := in.args(s.c.runCommand())
+	if err != nil {
+		return err
+	}
+	if err := s.c.provide(ctx, in); err != nil {
+		return err
+	}
+	args = append([]string{"run", "--cache=" + in["cache"]}, args...)
+	runErr := s.exec(ctx, s.c, args...)
+	if err := s.afterRun(out, own); err != nil {
+		return errors.Join(runErr, err)
+	}
+	if s.names.shard.shards > 0 {
+		return runErr
+	}
+	pub, err := s.in.args(s.c.publishCommand())
+	if err != nil {
+		return errors.Join(runErr, err)
+	}
+	pubErr := s.exec(ctx, s.c, append([]string{"publish", out}, pub...)...)
+	if runErr != nil {
+		return runErr
+	}
+	return pubErr
+}
+
+// afterRun leaves what the next steps want to know of a run: what came of a
+// shard, and the kernels that it needs in the cache.
+func (s *actionStep) afterRun(out string, ownCache bool) error {
+	name := report.Plan{Shard: max(s.names.shard.shard, 1), Shards: max(s.names.shard.shards, 1), Attempt: s.ci.attempt}.ShardFileName()
+	f, err := readFile(filepath.Join(out, name), report.ReadShardFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the run has said why
+	}
+	if err != nil {
+		return fmt.Errorf("read the shard file %s: %w", name, err)
+	}
+	var pairs []string
+	if s.names.shard.shards > 0 { // publish says it of the whole list
+		passed, failed, untested := tallyKernels(f.Kernels)
+		untested += len(f.Plan.Kernels) - len(f.Kernels)
+		verdict := report.Pass
+		switch {
+		case failed > 0:
+			verdict = report.Fail
+		case untested > 0 || f.Problem != "":
+			verdict = report.Missing
+		}
+		pairs = []string{
+			"verdict", verdict.String(), "passed", strconv.Itoa(passed),
+			"failed", strconv.Itoa(failed), "not-tested", strconv.Itoa(untested),
+		}
+	}
+	if ownCache && s.saves() && len(f.Kernels) > 0 {
+		kept, err := s.trim(f)
+		if err != nil {
+			s.c.warn("trim the cache of kernels: " + err.Error())
+		} else if kept > 0 {
+			pairs = append(pairs, "cache-save-key", s.names.kernelsKey()+listHex(f.Plan.List))
+		}
+	}
+	if len(pairs) == 0 {
+		return nil
+	}
+	return s.set(pairs...)
+}
+
+// cacheBudget is what the kernels of all shards may take, in bytes. GitHub
+// keeps 10 GB for a repository and drops what was not used for longest: so
+// there is room for the kernels of two lists, and for others' caches.
+const cacheBudget = 4 << 30
+
+func (s *actionStep) trim(f *report.ShardFile) (int64, error) {
+	cache, err := s.c.cacheIn(s.names.cacheDir())
+	if err != nil {
+		return 0, err
+	}
+	var keep []string
+	for _, k := range f.Kernels {
+		if k.Digest != "" {
+			keep = append(keep, k.Digest)
+		}
+	}
+	return cache.Trim(keep, cacheBudget/int64(max(f.Plan.Shards, 1)))
+}
+
+var listRE = regexp.MustCompile(`^sha256:([0-9a-f]{16})`)
+
+// listHex shortens the digest of a list.
+func listHex(digest string) string {
+	if m := listRE.FindStringSubmatch(digest); m != nil {
+		return m[1]
+	}
+	return "none"
+}
+
+var attemptRE = regexp.MustCompile(`-attempt([0-9]{1,9})$`)
+
+// findPlan finds the plan of the latest attempt below a directory into which
+// artifacts were downloaded: a single one lies in it without a directory of
+// its own. It returns "" when there is none.
+func findPlan(dir string) (string, error) {
+	best, bestAttempt := "", -1
+	for _, pattern := range []string{"plan.json", "*/plan.json"} {
+		paths, err := filepath.Glob(filepath.Join(globEscape(dir), pattern))
+		if err != nil {
+			return "", err
+		}
+		for _, p := range paths {
+			attempt := 0
+			if m := attemptRE.FindStringSubmatch(filepath.Base(filepath.Dir(p))); m != nil {
+				attempt, _ = strconv.Atoi(m[1]) // nine digits are a number
+			}
+			if attempt > bestAttempt {
+				best, bestAttempt = p, attempt
+			}
+		}
+	}
+	return best, nil
+}
+
+var globMeta = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+
+func globEscape(path string) string { return globMeta.Replace(path) }

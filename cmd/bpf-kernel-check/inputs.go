@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// inputs are what a workflow gives an action, as toJSON(inputs) writes them.
+// Their names are those of the command's flags; what is empty was not given.
+// They can hold what a pull request says: nothing but flags' values is made of
+// them.
+type inputs map[string]string
+
+// maxInputs is as much as Linux takes in one variable of the environment.
+const maxInputs = 128 << 10
+
+// readInputs reads the JSON object that the variable INPUTS holds.
+func readInputs(text string) (inputs, error) {
+	if text == "" {
+		return nil, usagef("INPUTS is not set: the action's steps set it to ${{ toJSON(inputs) }}")
+	}
+	if len(text) > maxInputs {
+		return nil, usagef("INPUTS has %d bytes: want %d at most", len(text), maxInputs)
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	in := inputs{}
+	if err := dec.Decode((*map[string]string)(&in)); err != nil {
+		return nil, usagef("INPUTS is no JSON object of texts: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, usagef("INPUTS has more behind its JSON object")
+	}
+	return in, nil
+}
+
+// only refuses inputs that nobody reads.
+func (in inputs) only(known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		if !slices.Contains(known, name) {
+			return usagef("input %.50q: want one of %s", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// flag reads a boolean.
+func (in inputs) flag(name string) (bool, error) {
+	switch v := strings.TrimSpace(in[name]); v {
+	case "true":
+		return true, nil
+	case "false", "":
+		return false, nil
+	default:
+		return false, usagef("input %s is %.50q: want true or false", name, v)
+	}
+}
+
+// args are the inputs that are flags of a command, as its arguments. A list has
+// one element in each line.
+func (in inputs) args(cmd *cobra.Command) (args []string, err error) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		v := strings.TrimSpace(in[f.Name])
+		if v == "" || err != nil {
+			return
+		}
+		switch f.Value.Type() {
+		case "bool":
+			var yes bool
+			if yes, err = in.flag(f.Name); yes {
+				args = append(args, "--"+f.Name)
+			}
+		case "stringArray":
+			for line := range strings.Lines(v) {
+				if line = strings.TrimSpace(line); line != "" {
+					args = append(args, "--"+f.Name+"="+line)
+				}
+			}
+		default:
+			if n := strings.Count(v, "\n") + 1; n > 1 && f.Name != "needs" {
+				err = usagef("input %s has %d lines: want one value", f.Name, n)
+				return
+			}
+			args = append(args, "--"+f.Name+"="+v)
+		}
+	})
+	return args, err
+}
+
+// names of the flags of commands, those that only people need left out.
+func flagNames(cmds ...*cobra.Command) []string {
+	var names []string
+	for _, cmd := range cmds {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && !slices.Contains(names, f.Name) {
+				names = append(names, f.Name)
+			}
+		})
+	}
+	slices.Sort(names)
+	return names
+}

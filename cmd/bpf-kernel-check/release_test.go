@@ -1,0 +1,261 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// script runs one of .github/scripts in a tree, and returns what it printed.
+func script(t *testing.T, tree string, env []string, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(tree, ".github/scripts", name), args...)
+	cmd.Dir = tree
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// scriptTree is a tree that holds a script, and files.
+func scriptTree(t *testing.T, name string, files map[string]string) string {
+	t.Helper()
+	tree := t.TempDir()
+	b, err := os.ReadFile(filepath.Join(repository, ".github/scripts", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(tree, ".github/scripts", name), string(b))
+	for path, text := range files {
+		put(t, filepath.Join(tree, path), text)
+	}
+	return tree
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sumOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// A program that is not the one of the checksum never gets to run.
+func TestGetProgram(t *testing.T) {
+	const good = "#!/bin/sh\necho good\n"
+	asset := "bpf-kernel-check-v1.2.3-linux-" + runtime.GOARCH
+	for name, tt := range map[string]struct {
+		sums   string // of the tree; "": it is no release's
+		served string
+		cached string // in the tool cache before
+		ok     bool
+		build  string
+	}{
+		"released":       {sums: sumOf(good) + "  " + asset, served: good, ok: true, build: "false"},
+		"from the cache": {sums: sumOf(good) + "  " + asset, cached: good, ok: true, build: "false"},
+		"tampered":       {sums: sumOf(good) + "  " + asset, served: "#!/bin/sh\necho evil\n"},
+		"tampered cache": {sums: sumOf(good) + "  " + asset, served: good, cached: "#!/bin/sh\necho evil\n"},
+		"not there":      {sums: sumOf(good) + "  " + asset},
+		"no release":     {served: good, ok: true, build: "true"},
+		"another's sum":  {sums: sumOf(good) + "  bpf-kernel-check-v1.2.3-linux-riscv64", served: good, ok: true, build: "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := map[string]string{"go.mod": "x", "go.sum": "", "Makefile": "", "cmd/a.go": "", "guest/a.go": "", "report/a.go": "", "shard/a.go": ""}
+			if tt.sums != "" {
+				files[".github/checksums.txt"] = tt.sums + "\n"
+			}
+			tree := scriptTree(t, "get-program", files)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if tt.served == "" || r.URL.Path != "/v1.2.3/"+asset {
+					http.NotFound(w, r)
+					return
+				}
+				fmt.Fprint(w, tt.served)
+			}))
+			t.Cleanup(server.Close)
+			tools, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
+			if tt.cached != "" {
+				put(t, filepath.Join(tools, "bpf-kernel-check", sumOf(good), "bpf-kernel-check"), tt.cached)
+			}
+			env := []string{"RUNNER_TOOL_CACHE=" + tools, "GITHUB_OUTPUT=" + output, "BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL}
+			out, err := script(t, tree, env, "get-program", "find")
+			if (err == nil) != tt.ok {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			b, err := os.ReadFile(output)
+			if !tt.ok {
+				if err == nil {
+					t.Errorf("it has outputs: %s", b)
+				}
+				left, err := filepath.Glob(filepath.Join(tools, "bpf-kernel-check/*/bpf-kernel-check"))
+				if err != nil || len(left) != 0 {
+					t.Errorf("it left %v, %v", left, err)
+				}
+				return
+			}
+			if err != nil || !strings.Contains(string(b), "build="+tt.build+"\n") {
+				t.Fatalf("%v, outputs %s", err, b)
+			}
+			program := strings.TrimPrefix(strings.SplitN(string(b), "\n", 2)[0], "program=")
+			if tt.build == "true" {
+				if exists(program) {
+					t.Errorf("%s is there", program)
+				}
+				return
+			}
+			if out, err := exec.Command(program).Output(); err != nil || string(out) != "good\n" {
+				t.Errorf("%s says %q, %v", program, out, err)
+			}
+		})
+	}
+}
+
+func TestReleaseScript(t *testing.T) {
+	const changelog = "# Changes\n\n## Unreleased\n\n- x\n\n## v1.2.3\n\n- what is new\n\n## v1.2.2\n\n- old\n"
+	const asset = "bpf-kernel-check-v1.2.3-linux-amd64"
+	for name, tt := range map[string]struct {
+		version, sums, changelog string
+		tagged                   bool // before
+		want                     string
+	}{
+		"well":              {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, want: "released v1.2.3, v1 points to it"},
+		"no version":        {version: "1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, want: "want vX.Y.Z"},
+		"an option":         {version: "--all", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, want: "want vX.Y.Z"},
+		"other bytes":       {version: "v1.2.3", sums: sumOf("other") + "  " + asset + "\n", changelog: changelog, want: "FAILED"},
+		"another's program": {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n" + sumOf("x") + "  x\n", changelog: changelog, want: "not of v1.2.3"},
+		"no notes":          {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: "# Changes\n", want: "has no section ## v1.2.3"},
+		"there already":     {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, tagged: true, want: "there already"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := scriptTree(t, "release", map[string]string{".github/CHANGELOG.md": tt.changelog, ".gitignore": "/dist/\n"})
+			remote, bin := filepath.Join(t.TempDir(), "remote.git"), t.TempDir()
+			git := func(args ...string) string {
+				t.Helper()
+				cmd := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+				cmd.Dir = tree
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Fatalf("git %q: %v\n%s", args, err, out)
+				}
+				return strings.TrimSpace(string(out))
+			}
+			git("init", "-q", "--bare", remote)
+			git("init", "-q", "-b", "main")
+			git("add", "-A")
+			git("commit", "-q", "-m", "main")
+			git("push", "-q", remote, "main")
+			if tt.tagged {
+				git("tag", "v1.2.3")
+				git("push", "-q", remote, "v1.2.3")
+				git("tag", "-d", "v1.2.3")
+			}
+			put(t, filepath.Join(tree, "dist", asset), "program")
+			put(t, filepath.Join(tree, "dist/x"), "x")
+			put(t, filepath.Join(tree, "dist/checksums.txt"), tt.sums)
+			// What gh is asked, and whether the tag was there by then.
+			put(t, filepath.Join(bin, "gh"), `#!/bin/sh
+echo "$*" >"`+bin+`/asked"
+while [ "$1" != --notes-file ]; do shift; done
+cp "$2" "`+bin+`/notes"
+git ls-remote --tags "`+remote+`" >"`+bin+`/tags"
+`)
+			out, err := script(t, tree, []string{"VERSION=" + tt.version, "GH_TOKEN=secret", "RELEASE_REMOTE=" + remote, "PATH=" + bin + ":" + os.Getenv("PATH")}, "release")
+			if !strings.Contains(out, tt.want) || (err == nil) != (name == "well") {
+				t.Fatalf("%v, want %s:\n%s", err, tt.want, out)
+			}
+			if strings.Contains(out, "secret") {
+				t.Errorf("it shows the token:\n%s", out)
+			}
+			if name != "well" {
+				if exists(filepath.Join(bin, "asked")) {
+					t.Error("it was published")
+				}
+				return
+			}
+			text := func(path string) string {
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(b)
+			}
+			if got := text(filepath.Join(bin, "notes")); strings.TrimSpace(got) != "- what is new" {
+				t.Errorf("notes %q", got)
+			}
+			if got := text(filepath.Join(bin, "asked")); !strings.HasPrefix(got, "release create v1.2.3 --verify-tag ") || !strings.Contains(got, "dist/"+asset) {
+				t.Errorf("gh %s", got)
+			}
+			if got := text(filepath.Join(bin, "tags")); !strings.Contains(got, "refs/tags/v1.2.3") || strings.Contains(got, "refs/tags/v1\n") {
+				t.Errorf("when it was published, the tags were\n%s", got)
+			}
+			if got := git("--git-dir", remote, "show", "v1:.github/checksums.txt"); got != strings.TrimSpace(tt.sums) {
+				t.Errorf("checksums %q", got)
+			}
+			if a, b := git("--git-dir", remote, "rev-parse", "v1"), git("--git-dir", remote, "rev-parse", "v1.2.3"); a != b {
+				t.Errorf("v1 is %s, v1.2.3 is %s", a, b)
+			}
+			if a, b := git("--git-dir", remote, "rev-parse", "main"), git("--git-dir", remote, "rev-parse", "v1~1"); a != b {
+				t.Errorf("main is %s, and the release is based on %s", a, b)
+			}
+		})
+	}
+}
+
+// releaseTree is this repository as tagged by a release, with the programs
+// still in dist.
+func releaseTree(t *testing.T, version string) string {
+	t.Helper()
+	tree := filepath.Join(t.TempDir(), "release")
+	copyRepository(t, tree)
+	cmd := exec.Command("make", "-s", "release", "VERSION="+version)
+	cmd.Dir = tree
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sums, err := os.ReadFile(filepath.Join(tree, "dist/checksums.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(tree, ".github/checksums.txt"), string(sums))
+	return tree
+}
+
+// Whoever builds a tag gets the bytes whose checksum is in it.
+func TestReleaseIsReproducible(t *testing.T) {
+	const version = "v1.2.3"
+	name := "bpf-kernel-check-" + version + "-linux-amd64"
+	var sums []string
+	for range 2 {
+		tree := releaseTree(t, version)
+		out, err := exec.Command(filepath.Join(tree, "dist", name), "--version").Output()
+		if err != nil || strings.TrimSpace(string(out)) != "bpf-kernel-check version "+version {
+			t.Errorf("%q, %v", out, err)
+		}
+		b, err := os.ReadFile(filepath.Join(tree, ".github/checksums.txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, string(b))
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("two builds differ:\n%s%s", sums[0], sums[1])
+	}
+	cmd := exec.Command("make", "-s", "-C", repository, "release", "VERSION=1.2.3", "DIST="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "want vX.Y.Z") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

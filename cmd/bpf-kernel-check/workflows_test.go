@@ -1,0 +1,405 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+var update = flag.Bool("update", false, "write generated files anew")
+
+// actionFiles are the actions, by the word that begins their names.
+var actionFiles = map[string]string{"run": "action.yml", "plan": "shard/action.yml", "report": "report/action.yml"}
+
+// mayWrite are the permissions beyond reading the repository, by file and job.
+var mayWrite = map[string][]string{
+	"check.yml/report":        {"pull-requests: write", "statuses: write"},
+	"fork-comment.yml/report": {"actions: read", "pull-requests: write", "statuses: write"},
+	"nightly.yml/report":      {"issues: write", "statuses: write"},
+	"pr.yml/report":           {"pull-requests: write", "statuses: write"},
+	"release.yml/publish":     {"attestations: write", "contents: write", "id-token: write"},
+}
+
+// A workflow or an action as text, and what YAML makes of it.
+type workflow struct {
+	name string // "pr.yml", "shard/action.yml"
+	root *yaml.Node
+}
+
+func readWorkflow(name string, text []byte) (workflow, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Content) != 1 {
+		return workflow{}, fmt.Errorf("%s: %v", name, err)
+	}
+	return workflow{name, doc.Content[0]}, nil
+}
+
+// get is the value of a key, nil when there is none.
+func get(n *yaml.Node, keys ...string) *yaml.Node {
+	for _, key := range keys {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return nil
+		}
+		var found *yaml.Node
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				found = n.Content[i+1]
+			}
+		}
+		n = found
+	}
+	return n
+}
+
+func text(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	return n.Value
+}
+
+// pairs of a mapping, in its order.
+func pairs(n *yaml.Node) (all [][2]*yaml.Node) {
+	if n != nil && n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			all = append(all, [2]*yaml.Node{n.Content[i], n.Content[i+1]})
+		}
+	}
+	return all
+}
+
+func (w workflow) isAction() bool { return strings.HasSuffix(w.name, "action.yml") }
+
+// each visits every value of a key that is a text.
+func each(n *yaml.Node, key string, visit func(*yaml.Node)) {
+	for _, p := range pairs(n) {
+		if p[0].Value == key && p[1].Kind == yaml.ScalarNode {
+			visit(p[1])
+		}
+	}
+	for _, c := range n.Content {
+		each(c, key, visit)
+	}
+}
+
+// steps visits all steps of an action or of all jobs.
+func (w workflow) steps(visit func(*yaml.Node)) {
+	lists := []*yaml.Node{get(w.root, "runs", "steps")}
+	for _, job := range pairs(get(w.root, "jobs")) {
+		lists = append(lists, get(job[1], "steps"))
+	}
+	for _, list := range lists {
+		if list != nil {
+			for _, step := range list.Content {
+				visit(step)
+			}
+		}
+	}
+}
+
+// checkInterpolation finds scripts into which the runner would paste text.
+func checkInterpolation(w workflow) (err error) {
+	each(w.root, "run", func(n *yaml.Node) {
+		if strings.Contains(n.Value, "${{") {
+			err = errors.Join(err, fmt.Errorf("%s:%d: run: has ${{: hand the value over by env", w.name, n.Line))
+		}
+	})
+	return err
+}
+
+var (
+	pinRE     = regexp.MustCompile(`^[\w.-]+/[\w.-]+(/[\w./-]+)?@[0-9a-f]{40}$`)
+	versionRE = regexp.MustCompile(`^# v\d+\.\d+\.\d+$`)
+)
+
+// checkPins finds actions of others that are not pinned. The reusable workflow
+// can name this repository's own actions only by a tag.
+func checkPins(w workflow) (err error) {
+	each(w.root, "uses", func(n *yaml.Node) {
+		switch {
+		case strings.HasPrefix(n.Value, "./"):
+		case w.name == "check.yml" && regexp.MustCompile(`^elastic/bpf-kernel-check(/shard|/report)?@v1$`).MatchString(n.Value):
+		case !pinRE.MatchString(n.Value):
+			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: pin it by its commit's hash", w.name, n.Line, n.Value))
+		case !versionRE.MatchString(n.LineComment):
+			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: name its version in a comment, as # v1.2.3", w.name, n.Line, n.Value))
+		}
+	})
+	return err
+}
+
+// checkPermissions holds workflows to no permissions as a whole, and jobs to
+// reading the repository and what mayWrite says.
+func checkPermissions(w workflow) (err error) {
+	if w.isAction() {
+		return nil
+	}
+	if top := get(w.root, "permissions"); top == nil || top.Kind != yaml.MappingNode || len(top.Content) > 0 {
+		err = fmt.Errorf("%s: want permissions: {} at the top", w.name)
+	}
+	for _, job := range pairs(get(w.root, "jobs")) {
+		name := w.name + "/" + job[0].Value
+		perms := get(job[1], "permissions")
+		if perms == nil || perms.Kind != yaml.MappingNode {
+			err = errors.Join(err, fmt.Errorf("%s: want permissions of its own", name))
+			continue
+		}
+		var got []string
+		for _, p := range pairs(perms) {
+			if s := p[0].Value + ": " + p[1].Value; s != "contents: read" {
+				got = append(got, s)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, mayWrite[name]) {
+			err = errors.Join(err, fmt.Errorf("%s: permissions %q: want %q", name, got, mayWrite[name]))
+		}
+	}
+	return err
+}
+
+// checkHygiene finds checkouts that leave the token behind, jobs that may run
+// for six hours, and workflows of which several may run at once.
+func checkHygiene(w workflow) (err error) {
+	w.steps(func(step *yaml.Node) {
+		if strings.HasPrefix(text(get(step, "uses")), "actions/checkout@") && text(get(step, "with", "persist-credentials")) != "false" {
+			err = errors.Join(err, fmt.Errorf("%s:%d: checkout without persist-credentials: false", w.name, step.Line))
+		}
+		if w.isAction() && get(step, "run") != nil && text(get(step, "shell")) != "bash" {
+			err = errors.Join(err, fmt.Errorf("%s:%d: run: without shell: bash", w.name, step.Line))
+		}
+	})
+	if w.isAction() {
+		return err
+	}
+	for _, job := range pairs(get(w.root, "jobs")) {
+		if get(job[1], "uses") == nil && get(job[1], "timeout-minutes") == nil {
+			err = errors.Join(err, fmt.Errorf("%s/%s: want timeout-minutes", w.name, job[0].Value))
+		}
+	}
+	if get(w.root, "on", "workflow_call") == nil && get(w.root, "concurrency") == nil {
+		err = errors.Join(err, fmt.Errorf("%s: want a concurrency group", w.name))
+	}
+	return err
+}
+
+var workflowChecks = map[string]func(workflow) error{
+	"interpolation": checkInterpolation,
+	"pins":          checkPins,
+	"permissions":   checkPermissions,
+	"hygiene":       checkHygiene,
+}
+
+// repository is this repository's root, from this package's directory.
+const repository = "../.."
+
+func readRepository(t *testing.T) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	list, err := filepath.Glob(filepath.Join(repository, ".github/workflows/*.yml"))
+	if err != nil || len(list) < 6 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	for _, path := range list {
+		if files[filepath.Base(path)], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range actionFiles {
+		if files[path], err = os.ReadFile(filepath.Join(repository, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func TestWorkflows(t *testing.T) {
+	pins := map[string]string{} // by action
+	for name, text := range readRepository(t) {
+		w, err := readWorkflow(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for check, run := range workflowChecks {
+			if err := run(w); err != nil {
+				t.Errorf("%s: %v", check, err)
+			}
+		}
+		each(w.root, "uses", func(n *yaml.Node) {
+			action, ref, _ := strings.Cut(n.Value, "@")
+			action = strings.Join(strings.SplitN(action, "/", 3)[:min(2, strings.Count(action, "/")+1)], "/")
+			pin := ref + " " + n.LineComment
+			if old := cmp.Or(pins[action], pin); old != pin {
+				t.Errorf("%s: %s is %s here and %s elsewhere", name, action, pin, old)
+			}
+			pins[action] = pin
+		})
+	}
+	if len(pins) < 5 {
+		t.Errorf("pins: %v", pins)
+	}
+}
+
+// Each check finds what it is for.
+func TestWorkflowsFaults(t *testing.T) {
+	files := readRepository(t)
+	for _, tt := range []struct{ check, file, old, new, want string }{
+		{"interpolation", "pr.yml", "run: CGO_ENABLED=0", "run: echo ${{ github.head_ref }}; CGO_ENABLED=0", "hand the value over by env"},
+		{"interpolation", "action.yml", `action run'`, `action run ${{ inputs.kernels }}'`, "hand the value over by env"},
+		{"interpolation", "ci.yml", `echo "verdict`, `echo ${{ matrix.guest }} "verdict`, "hand the value over by env"},
+		{"pins", "action.yml", "@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1", "@v7", "pin it"},
+		{"pins", "pr.yml", " # v6.0.2", "", "name its version"},
+		{"pins", "pr.yml", "uses: ./report", "uses: elastic/bpf-kernel-check/report@v1", "pin it"},
+		{"permissions", "pr.yml", "permissions: {}", "permissions: {contents: write}", "at the top"},
+		{"permissions", "pr.yml", "permissions: {}", "permissions: write-all", "at the top"},
+		{"permissions", "pr.yml", "\npermissions: {}\n", "\n", "at the top"},
+		{"permissions", "pr.yml", "    permissions:\n      contents: read\n    outputs:", "    outputs:", "pr.yml/plan: want permissions"},
+		{"permissions", "nightly.yml", "      contents: read\n    strategy", "      contents: write\n    strategy", "nightly.yml/kernels: permissions"},
+		{"permissions", "pr.yml", "      statuses: write\n", "", "pr.yml/report: permissions"},
+		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
+		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
+		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
+		{"hygiene", "shard/action.yml", "      shell: bash\n", "", "shell: bash"},
+	} {
+		mutant := strings.Replace(string(files[tt.file]), tt.old, tt.new, 1)
+		if mutant == string(files[tt.file]) {
+			t.Errorf("%s has no %q", tt.file, tt.old)
+			continue
+		}
+		w, err := readWorkflow(tt.file, []byte(mutant))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := workflowChecks[tt.check](w); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s with %q: %s: %v, want %s", tt.file, tt.new, tt.check, err, tt.want)
+		}
+	}
+}
+
+const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+
+// actionlint knows the inputs of local actions, contexts and types.
+func TestWorkflowsActionlint(t *testing.T) {
+	lint := func(dir string) (string, error) {
+		list, err := filepath.Glob(filepath.Join(dir, ".github/workflows/*.yml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("go", append([]string{"run", actionlint, "-no-color"}, list...)...)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := lint(repository); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	dir := t.TempDir()
+	for name, text := range readRepository(t) {
+		path := filepath.Join(dir, name)
+		if !strings.HasSuffix(name, "action.yml") {
+			path = filepath.Join(dir, ".github/workflows", name)
+		}
+		if name == "pr.yml" {
+			text = []byte(strings.Replace(string(text), "needs.plan.outputs.matrix", "needs.plan.outputs.matirx", 1))
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := lint(dir); err == nil || !strings.Contains(out, "matirx") {
+		t.Errorf("a seeded fault: %v\n%s", err, out)
+	}
+}
+
+// The inputs of an action are the flags of its command, and the README says
+// what they are.
+func TestWorkflowsInputs(t *testing.T) {
+	files := readRepository(t)
+	c := &command{}
+	want := map[string][]string{
+		"run":    append(flagNames(c.runCommand(), c.publishCommand()), runOwn...),
+		"plan":   append(flagNames(c.planCommand()), planOwn...),
+		"report": append(flagNames(c.mergeCommand(), c.publishCommand()), reportOwn...),
+	}
+	// What the steps give themselves.
+	without := map[string][]string{"run": {"pending"}, "plan": {"out", "json"}, "report": {"pending"}}
+	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(readme)
+	for _, which := range slices.Sorted(maps.Keys(actionFiles)) {
+		w, err := readWorkflow(actionFiles[which], files[actionFiles[which]])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, in := range pairs(get(w.root, "inputs")) {
+			got = append(got, in[0].Value)
+			if text(get(in[1], "description")) == "" {
+				t.Errorf("%s: input %s has no description", w.name, in[0].Value)
+			}
+		}
+		slices.Sort(got)
+		wanted := slices.DeleteFunc(want[which], func(s string) bool { return slices.Contains(without[which], s) })
+		if which != "report" {
+			wanted = append(wanted, "cache")
+		}
+		slices.Sort(wanted)
+		if !slices.Equal(got, wanted) {
+			t.Errorf("%s has the inputs\n%q, want those of the flags\n%q", w.name, got, wanted)
+		}
+		for _, part := range []string{"inputs", "outputs"} {
+			doc = replaceBetween(t, doc, which+" "+part, table(w, part))
+		}
+	}
+	if doc == string(readme) {
+		return
+	}
+	if !*update {
+		t.Errorf("the tables of README.md are not those of the action.yml files: go test ./cmd/bpf-kernel-check -run WorkflowsInputs -update")
+		return
+	}
+	if err := os.WriteFile(filepath.Join(repository, "README.md"), []byte(doc), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// table documents inputs or outputs.
+func table(w workflow, part string) string {
+	var b strings.Builder
+	one, withDefault := strings.TrimSuffix(part, "s"), part == "inputs"
+	fmt.Fprintf(&b, "| %s | meaning |\n| --- | --- |\n", one)
+	for _, in := range pairs(get(w.root, part)) {
+		meaning := strings.ReplaceAll(text(get(in[1], "description")), "|", `\|`)
+		if d := text(get(in[1], "default")); withDefault && d != "" && d != "false" {
+			meaning += fmt.Sprintf("; `%s` by default", d)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s |\n", in[0].Value, meaning)
+	}
+	return b.String()
+}
+
+// replaceBetween replaces what stands between two comments in a document.
+func replaceBetween(t *testing.T, doc, name, with string) string {
+	t.Helper()
+	begin, end := "<!-- begin "+name+" -->\n", "<!-- end "+name+" -->\n"
+	i, j := strings.Index(doc, begin), strings.Index(doc, end)
+	if i < 0 || j < i {
+		t.Fatalf("README.md lacks %s%s", begin, end)
+	}
+	return doc[:i+len(begin)] + with + doc[j:]
+}
