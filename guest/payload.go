@@ -85,21 +85,20 @@ func or(a, b string) string {
 	return b
 }
 
-// Digest names a payload: the same for the same job, files and modules, on any
-// machine.
+// Digest names what a payload is asked to do: program, arguments, environment,
+// modules and files, by their names. Their contents do not count, since jobs
+// that each build the payload seldom get the same bytes; nor do time limits.
 func (p *Payload) Digest() string {
-	h := sha256.New()
-	write := func(v any) {
-		// These types have no value that cannot be encoded, and a hash takes
-		// everything.
-		_ = json.NewEncoder(h).Encode(v)
-	}
-	write(p.Job)
+	job := p.Job
+	job.Timeout = 0
+	asked := []any{job, p.Modules, p.SkipsPass}
 	for _, f := range p.Files {
-		write([]any{f.Path, f.Mode, len(f.Data)})
-		h.Write(f.Data)
+		asked = append(asked, f.Path, f.Mode)
 	}
-	write([]any{p.Modules, p.SkipsPass})
+	h := sha256.New()
+	// These types have no value that cannot be encoded, and a hash takes
+	// everything.
+	_ = json.NewEncoder(h).Encode(asked)
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 

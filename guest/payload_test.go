@@ -1,0 +1,37 @@
+package guest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+func TestDigestIsOfWhatIsAsked(t *testing.T) {
+	payload := func(change func(*Payload)) string {
+		p := Payload{
+			Job:   wire.Job{Args: []string{"/payload/a", "-v"}, Name: "a", Timeout: time.Second},
+			Files: []File{{Path: "/payload/a", Mode: 0o755, Data: []byte("one")}},
+		}
+		change(&p)
+		return p.Digest()
+	}
+	was := payload(func(*Payload) {})
+	for name, tt := range map[string]struct {
+		change func(*Payload)
+		same   bool
+	}{
+		"other bytes":    {func(p *Payload) { p.Files[0].Data = []byte("two") }, true},
+		"other timeout":  {func(p *Payload) { p.Job.Timeout = time.Minute }, true},
+		"other program":  {func(p *Payload) { p.Job.Args[0] = "/payload/b" }, false},
+		"other argument": {func(p *Payload) { p.Job.Args[1] = "-w" }, false},
+		"environment":    {func(p *Payload) { p.Job.Env = []string{"A=1"} }, false},
+		"another file":   {func(p *Payload) { p.Files = append(p.Files, File{Path: "/x"}) }, false},
+		"module":         {func(p *Payload) { p.Modules = []string{"overlay"} }, false},
+		"skips pass":     {func(p *Payload) { p.SkipsPass = true }, false},
+	} {
+		if got := payload(tt.change) == was; got != tt.same {
+			t.Errorf("%s: the same digest: %v", name, got)
+		}
+	}
+}
