@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kballard/go-shellquote"
+
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -98,12 +100,12 @@ func (e *MakeError) Unwrap() error { return e.Err }
 
 // make runs make for a target, with its output in the log.
 func (t *tree) make(ctx context.Context, target string) error {
+	cmd := t.command(ctx, "-j"+strconv.Itoa(t.jobs), target)
+	fmt.Fprintf(t.log, "+ %s\n", shellquote.Join(cmd.Args...))
 	start, err := t.log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return fmt.Errorf("find the log's end: %w", err)
 	}
-	cmd := t.command(ctx, "-j"+strconv.Itoa(t.jobs), target)
-	fmt.Fprintf(t.log, "+ %s\n", strings.Join(cmd.Args, " "))
 	cmd.Stdout, cmd.Stderr = t.log, t.log
 	err = runGroup(ctx, cmd)
 	if ctx.Err() != nil {
@@ -130,7 +132,7 @@ func (t *tree) command(ctx context.Context, args ...string) *exec.Cmd {
 	if !t.arch.native() {
 		vars = append(vars, "CROSS_COMPILE="+t.arch.Cross)
 	}
-	cmd := exec.CommandContext(ctx, "make", slices.Concat([]string{"-C", t.dir}, vars, t.vars, args)...)
+	cmd := exec.CommandContext(ctx, "make", slices.Concat([]string{"-C", t.dir, "--no-print-directory"}, vars, t.vars, args)...)
 	cmd.Env = cleanEnv(os.Environ())
 	return cmd
 }
@@ -155,7 +157,7 @@ func cleanEnv(env []string) []string {
 
 // runGroup runs cmd in a process group of its own: the terminal's signals are
 // for us, and when ctx ends, make and all that it started get a signal, a
-// moment, and are killed. None of them is left when runGroup returns.
+// moment, and are killed. None of them does anything once runGroup has returned.
 func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
