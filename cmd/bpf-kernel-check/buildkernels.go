@@ -57,7 +57,7 @@ Exit codes: 0 all are built; 1 some are not, and the archive has the others;
 	f.StringVar(&o.tags, "tags", "", "build the tags that match `REGEX` as a whole (default: the final releases, without candidates)")
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "architecture of the kernels, amd64 or arm64")
 	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "jobs of make; kernels are built one after the other")
-	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10 or 'CC=ccache gcc'; repeatable")
+	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10; repeatable")
 	f.StringVarP(&o.out, "out", "o", "mainline-kernels.tar", "`FILE` that gets the kernels; logs go to a directory beside it")
 	return cmd
 }

@@ -259,7 +259,7 @@ func tokenLen(s string) int {
 				}
 			}
 		}
-		return len(s)
+		return len(op) // not closed
 	}
 	if q := s[0]; q == '"' || q == '\'' {
 		if i := strings.IndexByte(s[1:], q); i >= 0 {
