@@ -266,8 +266,8 @@ func TestRepositoryWithoutMatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]string{
-		old:    `all 2 tags that match .* are older than 5.8`,
-		other:  `none of its 1 tags matches .* as a whole: want something like`,
+		old:    `all 2 tags that match are older than 5.8`,
+		other:  `none of its 1 tags matches: give a pattern for the whole of a tag, such as 'v6\\.1\\..*'; without one`,
 		none:   `has no tags: fetch them with git fetch --tags`,
 		inside: `is no git repository: want a git repository of the kernel, or a source tarball`,
 	} {

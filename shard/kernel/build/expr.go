@@ -80,10 +80,11 @@ func (e notExpr) blame(c config) string {
 }
 
 func (e notExpr) String() string {
-	if _, ok := e.x.(symbol); ok {
-		return "!" + e.x.String()
+	switch e.x.(type) {
+	case andExpr, orExpr:
+		return "!(" + e.x.String() + ")"
 	}
-	return "!(" + e.x.String() + ")"
+	return "!" + e.x.String()
 }
 
 // eval: one side that is n decides, whatever the other is.

@@ -135,11 +135,11 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	switch {
 	case len(out) > 0:
 	case old > 0:
-		return nil, usagef("source %q: all %d tags that match %s are older than %s, the oldest kernel that can be built", dir, old, match, Oldest)
+		return nil, usagef("source %q: all %d tags that match are older than %s, the oldest kernel that can be built", dir, old, Oldest)
 	case len(tags) == 0:
 		return nil, usagef("source %q has no tags: fetch them with git fetch --tags", dir)
 	default:
-		return nil, usagef("source %q: none of its %d tags matches %s as a whole: want something like 'v6\\.1\\..*'", dir, len(tags), match)
+		return nil, usagef("source %q: none of its %d tags matches: give a pattern for the whole of a tag, such as 'v6\\.1\\..*'; without one, final releases such as v6.1.4 match", dir, len(tags))
 	}
 	slices.SortFunc(out, func(x, y *Kernel) int { return kernel.CompareVersions(y.Name, x.Name) })
 	return out, nil
