@@ -285,6 +285,7 @@ func TestTarballs(t *testing.T) {
 	again := pack(t, "linux.tar.gz", sampleFiles("6.1.192", map[string]string{"other": ""}))
 	old := pack(t, "old.tar", sampleFiles("5.7.19", nil))
 	none := pack(t, "none.tar", map[string]string{"README": ""})
+	foreign := pack(t, "foreign.tar", sampleFiles("6.4", map[string]string{"image": strings.Replace(string(bzImage("6.4")), "\x01", "\x00", 1)})) // 32 bits
 	odd := pack(t, "odd.tar", sampleFiles("../../x", nil))
 	broken := filepath.Join(t.TempDir(), "broken.tar.xz")
 	whole, err := os.ReadFile(good)
@@ -295,15 +296,16 @@ func TestTarballs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var events []string
-	b := builder(t, &events, old, none, odd, broken, good, again)
+	b := builder(t, &events, old, none, foreign, odd, broken, good, again)
 	built, failed := run(t, b)
-	if !slices.Equal(built, []string{"v6.1.192"}) || failed != 5 {
+	if !slices.Equal(built, []string{"v6.1.192"}) || failed != 6 {
 		t.Errorf("built %v, %d failed", built, failed)
 	}
 	events = slices.DeleteFunc(events, func(s string) bool { return strings.HasSuffix(s, " 1") })
 	checkEvents(t, events, []string{
 		`old.tar 4: .*old.tar is Linux 5.7.19, which is too old: the oldest that can be built is 5.8$`,
 		`none.tar 4: .*none.tar: it holds no kernel source: no Makefile and Kconfig`,
+		`v6.4 4: make bzImage built a kernel for "386" instead of amd64$`,
 		`odd.tar 4: .*odd.tar: make kernelversion says "../../x", which is no version$`,
 		`broken.tar.xz 4: .*broken.tar.xz: unpack the source: tar: exit status 2: xz: .*[Uu]nexpected end`,
 		` v6.1.192 2$`,
@@ -518,6 +520,9 @@ func TestWriteArchive(t *testing.T) {
 	}
 	if got := command(t, dir, "tar", "--extract", "--to-stdout", "--file="+out, "mainline-kernels/bzImage-v5.13.4"); got != "image b" {
 		t.Errorf("the image is %q", got)
+	}
+	if got := command(t, dir, "tar", "--list", "--verbose", "--utc", "--full-time", "--file="+out); strings.Count(got, "1970-01-01 00:00:00") != 5 {
+		t.Errorf("the archive depends on when it was made:\n%s", got)
 	}
 	// The same again is the same bytes; one that fails changes nothing.
 	if err := WriteArchive(out, arches[0], kernels); err != nil {

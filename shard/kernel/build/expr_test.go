@@ -40,6 +40,7 @@ func TestExpr(t *testing.T) {
 		{"$(cc-option,-fx(y)) && Y", unknown, ""},
 		{"$(cc-option,-fx) && N", no, "N is n"},
 		{"$(success,true) || Y", yes, ""},
+		{"N || $(success,true)", unknown, ""},
 		{"!$(success,true)", unknown, ""},
 		{"$(ver) >= 1", unknown, ""},
 		{"y", yes, ""},

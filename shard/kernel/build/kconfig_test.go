@@ -1,6 +1,8 @@
 package build
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -135,6 +137,13 @@ func TestKconfigLoops(t *testing.T) {
 	loop := fstest.MapFS{"Kconfig": {Data: []byte("source \"Kconfig\"\n")}}
 	if _, err := readKconfig(loop, arches[0]); err == nil {
 		t.Error("a file that includes itself was read to its end")
+	}
+	deep := fstest.MapFS{"Kconfig": {Data: []byte("source \"0\"\n")}}
+	for i := range 2 * maxDepth {
+		deep[strconv.Itoa(i)] = &fstest.MapFile{Data: fmt.Appendf(nil, "source \"%d\"\n", i+1)}
+	}
+	if _, err := readKconfig(deep, arches[0]); err == nil {
+		t.Error("128 levels were read")
 	}
 	wide := fstest.MapFS{"Kconfig": {Data: []byte(strings.Repeat("source \"a\"\n", 200))}, "a": {Data: []byte(strings.Repeat("source \"b\"\n", 200))}, "b": {}}
 	if _, err := readKconfig(wide, arches[0]); err == nil {
