@@ -142,7 +142,7 @@ func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 	}
 	const enough = 12 << 30
 	if free := diskFree(parent); free < enough {
-		c.warn(fmt.Sprintf("%s has %d MiB free: a build can take up to %d", parent, free>>20, enough>>20))
+		c.warn(fmt.Sprintf("%s has %d MiB free, which may be too little to build a kernel: %d are enough", parent, free>>20, enough>>20))
 	}
 	scratch, remove, err := makeScratch(parent)
 	if err != nil {

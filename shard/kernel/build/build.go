@@ -93,8 +93,7 @@ func (k *Kernel) String() string {
 // images of, in the order of the sources, the tags of a repository newest
 // first. Whatever goes wrong with one kernel is reported as its event and
 // does not stop the others; failed counts these. When ctx ends, Run returns
-// what there is, with ctx's cause.
-// CheckTools comes before.
+// what there is, with ctx's cause. CheckTools comes before.
 func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err error) {
 	kernels, err := b.list(ctx)
 	if err != nil {
