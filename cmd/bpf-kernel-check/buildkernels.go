@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/build"
+)
+
+// buildOptions are the flags of build-kernels.
+type buildOptions struct {
+	sources []string
+	tags    string
+	arch    string
+	jobs    int
+	make    []string
+	out     string
+}
+
+func (c *command) buildKernelsCommand() *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "build-kernels --src DIR|TARBALL...",
+		Short: "Build mainline kernels to test on",
+		Long: `Builds kernel images from the tags of a git repository of the kernel, or from
+source tarballs such as Debian's linux-source packages, and puts them into an
+archive for run --kernels. The configuration is the architecture's default with
+BPF, BTF, tracing, and what virtme needs to debug the kernel with; everything is
+built in, as the kernels come without modules.
+
+What is built is kept in the cache by source, configuration and toolchain, and
+not built again. The archive holds the kernels of this command line, no others.
+
+Exit codes: 0 all are built; 1 some are not, and the archive has the others;
+2 wrong usage or input; 3 build tools are missing.`,
+		Example: `  bpf-kernel-check build-kernels --src /usr/src/linux-source-6.1.tar.xz
+  bpf-kernel-check build-kernels --src ./linux --tags 'v5\.1[0-9]' --out mainline-kernels.tar -j 16`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.sources = append(o.sources, args...)
+			return c.buildKernels(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.sources, "src", nil, "git repository or tarball (`SRC`) of kernel sources; repeatable; arguments without a flag are sources too")
+	f.StringVar(&o.tags, "tags", "", "build the tags that match `REGEX` as a whole (default: the final releases, without candidates)")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "architecture of the kernels, amd64 or arm64")
+	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "jobs of make; kernels are built one after the other")
+	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10; repeatable")
+	f.StringVarP(&o.out, "out", "o", "mainline-kernels.tar", "`FILE` that gets the kernels; logs go to a directory beside it")
+	return cmd
+}
+
+var makeVariable = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*=`)
+
+// builder checks the flags.
+func (o *buildOptions) builder() (*build.Builder, error) {
+	if len(o.sources) == 0 {
+		return nil, usagef("nothing to build: name a git repository of the kernel or a source tarball with --src")
+	}
+	b := &build.Builder{Sources: o.sources, Make: o.make, Jobs: o.jobs, Now: time.Now}
+	if o.tags != "" {
+		re, err := regexp.Compile(`^(?:` + o.tags + `)$`)
+		if err != nil {
+			return nil, usagef("--tags: %w", err)
+		}
+		b.Tags = re
+	}
+	arch, err := build.LookupArch(o.arch)
+	if err != nil {
+		return nil, usagef("--arch: %w", err)
+	}
+	b.Recipe = build.Mainline(arch)
+	if o.jobs < 1 || o.jobs > 1024 {
+		return nil, usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
+	}
+	for _, kv := range o.make {
+		if !makeVariable.MatchString(kv) {
+			return nil, usagef("--make %q: want VAR=VALUE", kv)
+		}
+	}
+	if filepath.Ext(o.out) != ".tar" {
+		return nil, usagef("--out is %q: want a file name that ends with .tar (the images are compressed already)", o.out)
+	}
+	if st, err := os.Stat(o.out); err == nil && st.IsDir() {
+		return nil, usagef("--out: %s is a directory: want a file name", o.out)
+	}
+	if o.out, err = filepath.Abs(o.out); err != nil {
+		return nil, err
+	}
+	b.Logs = strings.TrimSuffix(o.out, ".tar") + "-logs"
+	return b, nil
+}
+
+// makeParent makes the directory of the archive, after all else is known to be
+// right, and sees that it can be written to.
+func makeParent(out string) error {
+	dir := filepath.Dir(out)
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = unix.Access(dir, unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return usagef("--out: %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
+	b, err := o.builder()
+	if err != nil {
+		return err
+	}
+	if err := b.CheckSources(); err != nil {
+		return usageError{err}
+	}
+	if err := b.CheckTools(ctx); err != nil {
+		return err
+	}
+	if err := makeParent(o.out); err != nil {
+		return err
+	}
+	cache, err := c.openCache()
+	if err != nil {
+		return err
+	}
+	b.Cache = cache.Dir()
+	parent := filepath.Join(b.Cache, "build")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("make a directory to build in: %w", err)
+	}
+	const enough = 12 << 30
+	if free := diskFree(parent); free < enough {
+		c.warn(fmt.Sprintf("%s has %d MiB free, which may be too little to build a kernel: %d are enough", parent, free>>20, enough>>20))
+	}
+	scratch, remove, err := makeScratch(parent)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	b.Scratch = scratch
+	b.Report = c.buildEvent
+
+	built, failed, err := b.Run(ctx)
+	var usage *build.UsageError
+	if errors.As(err, &usage) {
+		return usageError{err}
+	}
+	if len(built) > 0 {
+		if err := build.WriteArchive(o.out, b.Recipe.Arch, built); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.stdout, "%s in %s\n", count(len(built), "kernel"), o.out)
+	}
+	if err != nil {
+		return err
+	}
+	if failed > 0 {
+		fmt.Fprintf(c.stderr, "bpf-kernel-check: %s not built: logs are in %s\n", count(failed, "kernel"), b.Logs)
+		return exitError(report.ExitFail)
+	}
+	return nil
+}
+
+// buildEvent prints how far a kernel is.
+func (c *command) buildEvent(e build.Event) {
+	k := e.Kernel
+	name := report.OneLine(k.String(), 200)
+	switch e.State {
+	case build.Started:
+		fmt.Fprintf(c.stdout, "%d/%d %s: building\n", e.Index, e.Total, name)
+	case build.Built:
+		fmt.Fprintf(c.stdout, "[BUILT] %s  %v, %s\n", name, k.Duration.Round(time.Second), size(k.Size))
+	case build.Kept:
+		fmt.Fprintf(c.stdout, "[KEPT] %s  built before, %s\n", name, size(k.Size))
+	case build.Failed:
+		fmt.Fprintf(c.stdout, "[FAIL] %s  %s\n", name, report.OneLine(e.Err.Error(), 2000))
+		var config *build.ConfigError
+		var make *build.MakeError
+		var lines []string
+		if errors.As(e.Err, &config) {
+			lines = config.Reasons
+		} else if errors.As(e.Err, &make) {
+			lines = make.Lines
+		}
+		for _, l := range lines {
+			fmt.Fprintf(c.stdout, "    %s\n", report.OneLine(l, 500))
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package build
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+const (
+	maxExcerpt = 4 << 20 // bytes of a log that are looked at, from its end
+	maxErrors  = 8       // lines that look like errors
+	lastLines  = 8
+	maxLine    = 300 // bytes
+)
+
+var errorLine = regexp.MustCompile(`(^|[ :])([Ee]rror|FAILED|undefined reference|No such file)\b|\*\*\*`)
+
+// excerpt picks the lines of a log from an offset on that tell what went wrong:
+// the first errors, since with several jobs the last lines may be of others,
+// and the last lines. No log gives none.
+func excerpt(file string, from int64) []string {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil {
+		from = max(from, st.Size()-maxExcerpt)
+	}
+	b, _ := io.ReadAll(io.NewSectionReader(f, from, maxExcerpt)) // what can be read of it
+	var errs, last []string
+	lines := bytes.Split(bytes.TrimRight(b, "\n"), []byte("\n"))
+	tail := max(0, len(lines)-lastLines)
+	for i, raw := range lines {
+		line := clean(raw)
+		switch {
+		case line == "":
+		case i >= tail:
+			last = append(last, line)
+		case len(errs) < maxErrors && errorLine.Match(raw):
+			errs = append(errs, line)
+		}
+	}
+	return append(errs, last...)
+}
+
+// clean makes a line of a log fit for a terminal.
+func clean(b []byte) string {
+	if len(b) > maxLine {
+		b = b[:maxLine]
+	}
+	return strings.TrimRight(strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), "?")), " ")
+}
+
+// lastLine is the last line of a program's words that is not empty.
+func lastLine(b []byte) string {
+	b = bytes.TrimSpace(b)
+	return clean(b[bytes.LastIndexByte(b, '\n')+1:])
+}

@@ -1,0 +1,121 @@
+package build
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// linuxSource is the newest source package of Debian or Ubuntu on this machine.
+func linuxSource(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("configures and builds Linux; -short was given")
+	}
+	var found []string
+	for _, glob := range []string{"/usr/src/linux-source-*.tar.*", "/usr/src/linux-source-*/linux-source-*.tar.*"} {
+		m, err := filepath.Glob(glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, m...)
+	}
+	if len(found) == 0 {
+		const missing = "there is no source of Linux in /usr/src: apt-get install linux-source"
+		if os.Getenv("CI") != "" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	return slices.MaxFunc(found, func(a, b string) int { return kernel.CompareVersions(filepath.Base(a), filepath.Base(b)) })
+}
+
+// Linux takes the whole configuration, and says why where it does not. With
+// tinyconfig it takes a minute or two to build.
+func TestLinux(t *testing.T) {
+	source := linuxSource(t)
+	b := builder(t, new([]string), source)
+	arch, err := LookupArch(runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Recipe = Mainline(arch)
+	b.Make = nil
+	if err := b.CheckTools(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("configure", func(t *testing.T) {
+		kernels, err := b.list(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if err := kernels[0].unpack(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		tr := &tree{dir: dir, arch: arch, jobs: 2, log: log}
+		version, err := tr.version(t.Context())
+		if err != nil || !strings.Contains(source, version[:3]) {
+			t.Errorf("%s is %q, %v", source, version, err)
+		}
+		if err := tr.configure(t.Context(), b.Recipe); err != nil {
+			t.Fatal(err)
+		}
+		config, err := os.ReadFile(filepath.Join(dir, ".config"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Recipe.Modules == "y" && bytes.Contains(config, []byte("=m\n")) {
+			t.Error("something is left to be a module")
+		}
+
+		// Without what BPF_EVENTS rests on, what rests on it is named with it.
+		r := b.Recipe
+		r.Options = slices.DeleteFunc(slices.Clone(r.Options), func(o Option) bool {
+			return slices.Contains([]string{"KPROBES", "KPROBE_EVENTS", "UPROBE_EVENTS", "PERF_EVENTS", "DEBUG_INFO_REDUCED"}, o.Name)
+		})
+		r.Options = append(r.Options, Option{Name: "KPROBES", Value: "n"}, Option{Name: "UPROBE_EVENTS", Value: "n"}, Option{Name: "DEBUG_INFO_REDUCED", Value: "y"}, Option{Name: "NO_SUCH_OPTION", Value: "y"})
+		err = tr.configure(t.Context(), r)
+		for _, want := range []string{
+			"CONFIG_BPF_EVENTS is n, not y: it depends on ", "KPROBE_EVENTS is n and UPROBE_EVENTS is n (kernel/trace/Kconfig:",
+			"CONFIG_BPF_LSM is n, not y: it depends on ", "and BPF_EVENTS is n (kernel/bpf/Kconfig:",
+			"CONFIG_DEBUG_INFO_BTF is n, not y: it depends on ", "DEBUG_INFO_REDUCED is y (lib/Kconfig.debug:",
+			"CONFIG_NO_SUCH_OPTION is n, not y: this tree has no such option",
+		} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v\nwant %q", err, want)
+			}
+		}
+	})
+
+	t.Run("build", func(t *testing.T) {
+		b.Report = func(e Event) {
+			if e.Err != nil {
+				t.Error(e.Err)
+			}
+		}
+		b.Recipe = Recipe{Arch: arch, Base: "tinyconfig", Modules: "n", Options: []Option{{Name: "64BIT", Value: "y"}, {Name: "PRINTK", Value: "y"}}}
+		kernels, failed, err := b.Run(t.Context())
+		if err != nil || failed > 0 || len(kernels) != 1 {
+			t.Fatalf("%d kernels, %d failed, %v", len(kernels), failed, err)
+		}
+		k := kernels[0]
+		info, err := kernel.ProbeFile(k.Image)
+		if err != nil || info.Arch != arch.Name || "v"+info.Version != k.Name || info.Version != k.Release {
+			t.Errorf("%s, release %s: %+v, %v", k.Name, k.Release, info, err)
+		}
+		t.Logf("%s: %d bytes in %v", k.Name, k.Size, k.Duration)
+	})
+}

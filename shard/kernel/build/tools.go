@@ -1,0 +1,162 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kballard/go-shellquote"
+)
+
+// MissingToolsError says which tools a build needs that this machine lacks.
+type MissingToolsError struct {
+	Tools    []string // as users know them
+	Packages []string // Debian's
+}
+
+func (e *MissingToolsError) Error() string {
+	return fmt.Sprintf("build tools are missing: %s: apt-get install %s", strings.Join(e.Tools, ", "), strings.Join(e.Packages, " "))
+}
+
+// tool is a program or a C header that a build needs.
+type tool struct {
+	name, pkg string
+	header    string // not a program, but this header of the host's compiler
+}
+
+// tools are what builds need: what the kernel's makefiles call, and what this
+// package calls itself.
+func (b *Builder) tools() []tool {
+	t := []tool{
+		{name: "make", pkg: "make"},
+		{name: b.variable("HOSTCC", "gcc"), pkg: "gcc"},
+		{name: b.compiler(), pkg: "gcc"},
+		{name: b.variable("LD", b.cross()+"ld"), pkg: "binutils"},
+		{name: "flex", pkg: "flex"},
+		{name: "bison", pkg: "bison"},
+		{name: "bc", pkg: "bc"},
+		{name: "perl", pkg: "perl"},
+		{name: "tar", pkg: "tar"},
+		{name: "libelf", pkg: "libelf-dev", header: "gelf.h"},
+		{name: "zlib", pkg: "zlib1g-dev", header: "zlib.h"},
+		{name: "openssl's headers", pkg: "libssl-dev", header: "openssl/bio.h"},
+	}
+	if !b.Recipe.Arch.native() {
+		t[2].pkg, t[3].pkg = b.Recipe.Arch.GCC, b.Recipe.Arch.GCC
+	}
+	if b.Recipe.wants("DEBUG_INFO_BTF") {
+		t = append(t, tool{name: b.variable("PAHOLE", "pahole"), pkg: "pahole"})
+	}
+	for _, src := range b.Sources {
+		for suffix, t2 := range map[string]tool{
+			".xz": {name: "xz", pkg: "xz-utils"}, ".zst": {name: "zstd", pkg: "zstd"},
+			".bz2": {name: "bzip2", pkg: "bzip2"}, ".gz": {name: "gzip", pkg: "gzip"},
+		} {
+			if strings.HasSuffix(src, suffix) && !slices.Contains(t, t2) {
+				t = append(t, t2)
+			}
+		}
+		if st, err := os.Stat(src); err == nil && st.IsDir() && !slices.Contains(t, tool{name: "git", pkg: "git"}) {
+			t = append(t, tool{name: "git", pkg: "git"})
+		}
+	}
+	return t
+}
+
+// CheckTools returns a *MissingToolsError that names all tools that are
+// missing, or nil.
+func (b *Builder) CheckTools(ctx context.Context) error {
+	var missing MissingToolsError
+	hostcc, err := shellquote.Split(b.variable("HOSTCC", "gcc"))
+	if err != nil || len(hostcc) == 0 {
+		return usagef("HOSTCC=%s is no command", b.variable("HOSTCC", "gcc"))
+	}
+	_, err = exec.LookPath(hostcc[0])
+	haveCC := err == nil
+	for _, t := range b.tools() {
+		ok := true
+		if t.header != "" {
+			// Without a compiler nobody can tell: the compiler is named, and
+			// the header with it, as it comes with neither.
+			args := append(slices.Clone(hostcc[1:]), "-E", "-include", t.header, "-x", "c", os.DevNull, "-o", os.DevNull)
+			ok = haveCC && exec.CommandContext(ctx, hostcc[0], args...).Run() == nil
+		} else if words, err := shellquote.Split(t.name); err != nil || len(words) == 0 {
+			return usagef("%q is no command", t.name)
+		} else {
+			for _, w := range commandWords(words) {
+				if _, err := exec.LookPath(w); err != nil {
+					ok = false
+				}
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if !ok && !slices.Contains(missing.Tools, t.name) {
+			missing.Tools = append(missing.Tools, t.name)
+			if !slices.Contains(missing.Packages, t.pkg) {
+				missing.Packages = append(missing.Packages, t.pkg)
+			}
+		}
+	}
+	if len(missing.Tools) > 0 {
+		return &missing
+	}
+	return nil
+}
+
+// commandWords are the programs of a command such as "ccache gcc -m64".
+func commandWords(words []string) []string {
+	if filepath.Base(words[0]) == "ccache" && len(words) > 1 {
+		return words[:2]
+	}
+	return words[:1]
+}
+
+// variable is the value of a variable that the user gave to make.
+func (b *Builder) variable(name, otherwise string) string {
+	for _, kv := range slices.Backward(b.Make) {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return otherwise
+}
+
+func (b *Builder) cross() string {
+	if b.Recipe.Arch.native() {
+		return b.variable("CROSS_COMPILE", "")
+	}
+	return b.variable("CROSS_COMPILE", b.Recipe.Arch.Cross)
+}
+
+func (b *Builder) compiler() string { return b.variable("CC", b.cross()+"gcc") }
+
+// toolchain describes the tools whose version shows in what they build.
+func (b *Builder) toolchain(ctx context.Context) (string, error) {
+	cmds := []string{b.compiler(), b.variable("LD", b.cross()+"ld")}
+	if b.Recipe.wants("DEBUG_INFO_BTF") {
+		cmds = append(cmds, b.variable("PAHOLE", "pahole"))
+	}
+	var out []string
+	for _, c := range cmds {
+		words, err := shellquote.Split(c)
+		if err != nil || len(words) == 0 {
+			return "", usagef("%q is no command", c)
+		}
+		v, err := exec.CommandContext(ctx, words[0], append(words[1:], "--version")...).Output()
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		if err != nil {
+			return "", fmt.Errorf("ask %s for its version: %w", words[0], err)
+		}
+		line, _, _ := strings.Cut(string(v), "\n")
+		out = append(out, words[0]+": "+line)
+	}
+	return strings.Join(out, "\n"), nil
+}
