@@ -47,6 +47,9 @@ type Runner struct {
 	Now    func() time.Time
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
+
+	params []string // further kernel parameters, for tests
+	cpus   int      // of each VM, for tests; 0: one
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -363,10 +366,11 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 	m := qemu.Machine{
 		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
+		Append: r.params, CPUs: r.cpus,
 	}
 	if again {
 		m.Kernel = j.image.Kernel
-		m.Append = []string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}
+		m.Append = slices.Concat([]string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}, r.params)
 	}
 	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass

@@ -15,8 +15,9 @@ import (
 var update = flag.Bool("update", false, "write the findings of the corpus anew")
 
 // The corpus: consoles of real kernels. A file starts with lines of "#" that
-// say where it comes from and "= " lines with the findings, then a blank line,
-// then the console as it was.
+// say where it comes from, "= " lines with the findings and the verdict that
+// follows, and "> " lines with the first finding's excerpt; then a blank line,
+// then the console as it was. TestMakeCorpus of package shard makes them.
 func readCorpus(t testing.TB) map[string]corpusFile {
 	t.Helper()
 	names, err := filepath.Glob("testdata/*.console")
@@ -38,7 +39,7 @@ func readCorpus(t testing.TB) map[string]corpusFile {
 			switch {
 			case strings.HasPrefix(line, "#"):
 				f.about += line
-			case strings.HasPrefix(line, "= "):
+			case strings.HasPrefix(line, "= "), strings.HasPrefix(line, "> "):
 				f.want += line
 			default:
 				t.Fatalf("%s: header line %q", name, line)
@@ -59,8 +60,20 @@ type corpusFile struct {
 
 func describe(findings []Finding) string {
 	var b strings.Builder
+	verdict, excerpt := "none", ""
 	for _, f := range findings {
-		fmt.Fprintf(&b, "= %v: %s\n", f.Kind, f.Title)
+		fmt.Fprintf(&b, "= %v: %s", f.Kind, f.Title)
+		if f.Location != "" {
+			fmt.Fprintf(&b, " at %s", f.Location)
+		}
+		b.WriteString("\n")
+		if f.Kind.Crash() && verdict != "crash" {
+			verdict, excerpt = "crash", f.Excerpt
+		}
+	}
+	fmt.Fprintf(&b, "= verdict: %s\n", verdict)
+	for line := range strings.Lines(excerpt) {
+		b.WriteString("> " + line)
 	}
 	return b.String()
 }
