@@ -41,12 +41,13 @@ func validate(t *testing.T, s *jsonschema.Schema, m *Merged) error {
 func fullKernel() Kernel {
 	id := "debian/6.1.0-56-cloud-amd64__6.1.192-2"
 	return Kernel{
-		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n"},
+		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
 		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
 		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
 			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false}},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
+		Splats: []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
 	}
 }
 
@@ -56,6 +57,7 @@ func fullReport() *Merged {
 		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Kernel{fullKernel()},
 		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
 		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
+		Unused:   []AllowEntry{{Pattern: "p", Reason: "r"}},
 	}
 }
 

@@ -32,6 +32,7 @@ type runOptions struct {
 	bootTimeout time.Duration
 	memory      int
 	retries     int
+	splats      []string
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -43,6 +44,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.StringArrayVar(&o.splats, "allow-splats", nil, "`FILE` of known warnings of kernels that are no crash: a YAML list of pattern, kernels, reason and link")
 }
 
 // validate checks what can be checked before anything starts.
@@ -191,9 +193,13 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
+	allowed, err := readAllowed(o.splats)
+	if err != nil {
+		return err
+	}
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
-		Out: out, Arch: arch, Payload: p.Payload,
+		Out: out, Arch: arch, Payload: p.Payload, Allowed: allowed,
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
 	}
@@ -254,6 +260,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
+			c.warnUnused(allowed, results)
 			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
 		}
 	}

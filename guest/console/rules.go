@@ -20,14 +20,14 @@ type rule struct {
 type flags uint16
 
 const (
-	bare      flags = 1 << iota // the title is complete without a function
-	words                       // what is text that can hold addresses and numbers
-	cause                       // says why a WARN or BUG that follows at once is there
-	follow                      // goes on with a report of its kind that is open
-	hopeless                    // the machine will not come back
-	lockup                      // nor will it after the second of these
-	exception                   // the processor's: belongs to the open report of an oops
-	untilTrace                  // nothing comes behind the back trace
+	bare       flags = 1 << iota // the title is complete without a function
+	words                        // what is text that can hold addresses and numbers
+	cause                        // says why a WARN or BUG that follows at once is there
+	follow                       // goes on with a report of its kind that is open
+	hopeless                     // the machine will not come back
+	lockup                       // nor will it after the second of these
+	exception                    // the processor's: belongs to the open report of an oops
+	untilTrace                   // nothing comes behind the back trace
 )
 
 // Bits of the taint (Documentation/admin-guide/tainted-kernels.rst).

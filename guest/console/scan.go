@@ -47,6 +47,7 @@ type Finding struct {
 	Offset   int64  // of the report in the console, in bytes
 	Excerpt  string // the report without registers, lines of at most 16 KiB together
 	Taint    uint64 // bits of the kernel's taint that such a report sets
+	Overflow bool   // stands for reports that were too many to be kept
 }
 
 const (
@@ -78,6 +79,7 @@ type Scanner struct {
 	panicked bool
 	ended    bool
 	hopeless bool
+	oops     bool
 }
 
 // Write scans p. It never fails.
@@ -141,6 +143,10 @@ func (s *Scanner) PanicEnded() bool { return s.ended }
 // to, is locked up, or reported a second soft lockup.
 func (s *Scanner) Hopeless() bool { return s.hopeless || s.lockups > 1 }
 
+// Dying says whether the kernel is about to end by itself: it panics, or had an
+// oops that makes it panic.
+func (s *Scanner) Dying() bool { return s.panicked || s.oops }
+
 func (s *Scanner) line(b []byte) {
 	for _, m := range messages(b) {
 		s.message(string(m.text), m.at)
@@ -189,6 +195,8 @@ func (s *Scanner) begin(r *rule, groups map[string]string, m string) {
 	switch {
 	case r.kind == Panic:
 		s.panicked = true
+	case r.kind == Oops:
+		s.oops = true
 	case r.set&lockup != 0:
 		s.lockups++
 	}
@@ -227,7 +235,7 @@ func (s *Scanner) close() {
 	default:
 		// What is not looked at is not known to be harmless.
 		if last := &s.findings[maxFindings-1]; !last.Kind.Fatal() {
-			*last = Finding{Kind: Splat, Title: fmt.Sprintf("more than %d different reports", maxFindings-1), Offset: last.Offset, Excerpt: last.Excerpt, Taint: 0}
+			*last = Finding{Kind: Splat, Title: fmt.Sprintf("more than %d different reports", maxFindings-1), Offset: last.Offset, Excerpt: last.Excerpt, Overflow: true}
 		}
 		return
 	}
@@ -237,9 +245,6 @@ func (s *Scanner) close() {
 	s.seen[key] = true
 	s.findings = append(s.findings, f)
 }
-
-// Overflow says whether a finding stands for reports that were too many.
-func (f Finding) Overflow() bool { return strings.HasPrefix(f.Title, "more than ") && f.Location == "" }
 
 // stamped is a message with its time in seconds.
 type stamped struct {

@@ -182,6 +182,8 @@ func do(mode string, args []string) error {
 		return look()
 	case "crash":
 		return crash(args[2], args[3:])
+	case "crash-and-taint":
+		return errors.Join(crash(args[2], nil), do("taint", []string{"", "", args[3]}))
 	case "crash-twice":
 		if err := crash(args[2], nil); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -192,7 +193,7 @@ func (m *module) fn(name string, body func() error) error {
 // Flags of struct bug_entry.
 const (
 	bugWarning  = 1<<0 | 9<<8 // TAINT_WARN
-	sleepMillis = 8_000
+	sleepMillis = 6_000
 )
 
 func (m *module) ud2(flags uint16) {
@@ -258,7 +259,6 @@ func (m *module) wrongs() map[string]func() error {
 			return err
 		}
 	}
-	calls := func(names ...string) func() error { return func() error { return m.call(names...) } }
 	return map[string]func() error{
 		"warn":     func() error { m.ud2(bugWarning); return nil },
 		"bug":      func() error { m.ud2(0); return nil },
@@ -320,8 +320,50 @@ func (m *module) wrongs() map[string]func() error {
 			m.arg(1, 9)
 			return m.call("__ubsan_handle_out_of_bounds")
 		},
-		"panic": calls("panic"),
+		"kfence": func() error { // allocates until the guard has it, and reads it when it is free
+			pool := m.symbols["__kfence_pool"]
+			if pool == 0 {
+				return errors.New("this kernel has no KFENCE")
+			}
+			m.emit(0x53) // push rbx
+			loop := len(m.code)
+			if err := m.kmalloc(); err != nil {
+				return err
+			}
+			m.emit(0x48, 0xb9) // movabs rcx
+			m.imm64(pool)
+			m.emit(0x48, 0x8b, 0x09, 0x48, 0x89, 0xc2, 0x48, 0x29, 0xca) // mov rcx, [rcx]; mov rdx, rax; sub rdx, rcx
+			m.emit(0x48, 0x81, 0xfa, 0x00, 0x00, 0x20, 0x00, 0x0f, 0x83) // cmp rdx, 2 MiB; jae
+			m.code = binary.LittleEndian.AppendUint32(m.code, uint32(loop-(len(m.code)+4)))
+			m.emit(0x48, 0x89, 0xdf) // mov rdi, rbx
+			err := m.call("kfree")
+			m.emit(0x8b, 0x03, 0x5b) // mov eax, [rbx]; pop rbx
+			return err
+		},
+		"poison": func() error { // writes to what is free, and allocates it again
+			m.emit(0x53) // push rbx
+			if err := m.kmalloc(); err != nil {
+				return err
+			}
+			m.emit(0x48, 0x89, 0xdf) // mov rdi, rbx
+			if err := m.call("kfree"); err != nil {
+				return err
+			}
+			m.emit(0xc7, 0x43, 0x08, 0, 0, 0, 0) // mov dword [rbx+8], 0
+			err := m.kmalloc()
+			m.emit(0x5b) // pop rbx
+			return err
+		},
 	}
+}
+
+// kmalloc allocates 32 bytes and leaves their address in rax and rbx.
+func (m *module) kmalloc() error {
+	m.arg(0, 32)
+	m.arg(1, 0xcc0) // GFP_KERNEL
+	err := m.call("__kmalloc_noprof", "__kmalloc")
+	m.emit(0x48, 0x89, 0xc3) // mov rbx, rax
+	return err
 }
 
 // elf is the module as a file.
