@@ -68,6 +68,17 @@ func checkSplats(splats []Splat) error {
 	return nil
 }
 
+// allows says which splat of a result is allowed by an entry that the run did
+// not have.
+func (p *Plan) allows(k *Kernel) error {
+	for _, s := range k.Splats {
+		if !slices.Contains(p.Allow, s.Allowed) {
+			return fmt.Errorf("kernel %s: a splat is allowed by an entry that its plan does not have: %s", k.ID, OneLine(s.Title, 100))
+		}
+	}
+	return nil
+}
+
 // UnusedAllowed are the entries that no kernel's splat was allowed by. What a
 // kernel without a result would have said is not known: with one of these
 // there are none.

@@ -59,7 +59,7 @@ var corpusCrashes = []struct {
 	{name: "ubsan", args: "crash bounds", series: "7.2"},
 	{name: "hung-task", args: "crash sleep hung_task_timeout_secs=2"},
 	{name: "soft-lockup", args: "crash spin watchdog_thresh=2"},
-	{name: "rcu-stall", args: "crash stall watchdog_thresh=60 /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout=3", series: "5.10 6.1 7.2"},
+	{name: "rcu-stall", args: "crash stall watchdog_thresh=60 /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout=3", series: "5.10 6.1 7.2", cpus: 2}, // a CPU that begins grace periods
 	{name: "kfence", args: "crash kfence", series: "6.12 7.2", params: "kfence.sample_interval=10"},
 	{name: "poison", args: "crash poison", series: "6.1", params: "slub_debug=FZP"},
 	{name: "hard-lockup", args: "crash dead soft_watchdog=0 watchdog_thresh=2", series: "7.2", cpus: 2}, // a CPU that watches another

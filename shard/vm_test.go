@@ -197,7 +197,6 @@ func TestGuests(t *testing.T) {
 		{name: "sleeps with a lock held", args: "crash sleep-locked", verdict: report.Crash, cause: `^BUG: scheduling while atomic in bkc_sleep_locked$`},
 		{name: "hangs in the kernel", args: "crash sleep hung_task_timeout_secs=1", verdict: report.Crash, cause: `^task hung in bkc_sleep$`},
 		{name: "locks up the CPU", args: "crash spin watchdog_thresh=1", verdict: report.Crash, cause: `^BUG: soft lockup in bkc_spin$`},
-		{name: "stalls RCU", args: "crash stall watchdog_thresh=60 /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout=3", verdict: report.Crash, cause: `^RCU stall in bkc_stall$`},
 		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
 	}
 	for _, tt := range tests {

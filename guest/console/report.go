@@ -33,7 +33,7 @@ func (o *rawReport) goesOnWith(r *rule) bool {
 	case o.rule.set&cause != 0:
 		return r.re.String() != o.rule.re.String() && (r.title == "WARNING" || r.title == "kernel BUG")
 	default:
-		return r.set&follow != 0 && o.kind == r.kind
+		return r.set&follow != 0 && o.rule.title == r.title
 	}
 }
 
@@ -77,18 +77,20 @@ var (
 	// called for is in their callers.
 	helperRE = regexp.MustCompile(`^(?:` +
 		`dump_stack(?:_lvl)?|dump_header|show_stack\w*|__show_\w+|show_regs\w*|v?panic|nmi_panic|__warn\w*|warn_slowpath\w*|report_bug|handle_bug|` +
-		`exc_\w+|asm_\w+|error_entry|do_error_trap|do_trap|__?die\w*|die|oops_\w+|no_context|page_fault_oops|kernelmode_fixup_or_oops|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|` +
+		`exc_\w+|asm_\w+|error_entry|do_error_trap|do_trap|(?:__)?die\w*|die|oops_\w+|no_context|page_fault_oops|kernelmode_fixup_or_oops|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|` +
 		`do_page_fault|__do_page_fault|page_fault|general_protection|invalid_op|do_invalid_op|do_general_protection|el1\w*|do_mem_abort|do_translation_fault|die_kernel_fault|__do_kernel_fault|` +
 		`_*v?printk\w*|print_\w+|kasan_\w+|__asan_\w+|__kasan_\w+|kfence_\w+|ubsan_\w+|__ubsan_\w+|handle_overflow|end_report|` +
 		`refcount_warn_saturate|__list_(?:add|del)_\w+|fortify_panic|__fortify_\w+|__stack_chk_fail|usercopy_abort|` +
 		`watchdog_\w+|nmi_\w+|trigger_\w+|arch_trigger\w+|rcu_dump\w*|rcu_check\w*|rcu_sched_clock_irq|sched_show_task|show_state\w*|` +
-		`__schedule\w*|schedule|schedule_(?:timeout|hrtimeout|preempt|idle|rtlock)\w*|preempt_schedule\w*|dynamic_\w*resched|__?cond_resched\w*|io_schedule\w*|` +
-		`__?wait_for_\w+|wait_for_\w+|do_wait_for_\w+|__wait_\w+|bit_wait\w*|out_of_line_wait\w*|msleep\w*|usleep\w*|__fdget\w*|` +
+		`__schedule\w*|schedule|schedule_(?:timeout|hrtimeout|preempt|idle|rtlock)\w*|preempt_schedule\w*|dynamic_\w*resched|(?:__)?cond_resched\w*|io_schedule\w*|` +
+		`(?:__)?wait_for_\w+|wait_for_\w+|do_wait_for_\w+|__wait_\w+|bit_wait\w*|out_of_line_wait\w*|msleep\w*|usleep\w*|__fdget\w*|` +
 		`__mutex_\w+|mutex_lock\w*|__down\w*|down(?:_read|_write|_killable|_interruptible|_timeout|_trylock)?|rwsem_\w+|rt_mutex\w*|percpu_down_\w+|__percpu_\w+|` +
 		`__might_\w+|___might_\w+|_raw_(?:spin|read|write)_\w+|do_raw_\w+|native_\w+|queued_\w+|__pv_\w+|pv_\w+|delay_\w+|__delay|__const_udelay|__udelay|` +
-		`__?lock_acquire\w*|lock_release|validate_chain|check_(?:noncircular|prev_add|prevs_add|irq_usage|deadlock|flags|preemption_disabled)\w*|mark_lock\w*|lockdep_\w+|debug_\w+|` +
+		`(?:__)?lock_acquire\w*|lock_release|validate_chain|check_(?:noncircular|prev_add|prevs_add|irq_usage|deadlock|flags|preemption_disabled)\w*|mark_lock\w*|lockdep_\w+|debug_\w+|` +
 		`out_of_memory|oom_kill_process|` +
-		`__?mem(?:cpy|set|move|cmp)\w*|memcpy_\w+|rep_\w+|copy_user_\w+|str(?:len|cmp|ncmp|cpy|ncpy|nlen|scpy)|sized_strscpy` +
+		`check_bytes_and_report|get_partial\w*|new_slab|allocate_slab|free_to_partial_list|slab_err|object_err|slab_(?:bug|fix|pad_check)\w*|check_(?:object|slab)|(?:alloc|free)_debug_processing|` +
+		`_*slab_(?:alloc|free)\w*|_*kmem_cache_(?:alloc|free)\w*|_*kv?malloc\w*|kv?free|` +
+		`(?:__)?mem(?:cpy|set|move|cmp)\w*|memcpy_\w+|rep_\w+|copy_user_\w+|str(?:len|cmp|ncmp|cpy|ncpy|nlen|scpy)|sized_strscpy` +
 		`)$`)
 )
 

@@ -60,7 +60,7 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^BUG: workqueue lockup`), title: "BUG: workqueue lockup", set: bare},
 	{kind: Splat, re: re(`^BUG: (?P<what>Bad page \w+|Bad rss-counter state)`), title: "BUG: ", taint: taintBadPage},
 	{kind: Splat, re: re(`^BUG: using (?P<what>\w+\(\) in preemptible)`), title: "BUG: using ", set: untilTrace},
-	{kind: Splat, re: re(`^BUG (?P<what>[\w.:-]+)(?: \((?:Not t|T)ainted[^)]*\))?: (?P<more>[\w /-]+)`), title: "BUG ", taint: taintBadPage},
+	{kind: Splat, re: re(`^BUG (?P<what>[\w.:-]+)(?: \((?:Not t|T)ainted[^)]*\))?: (?P<more>[\w /-]+)`), title: "BUG ", set: untilTrace, taint: taintBadPage},
 
 	{kind: Oops, re: re(`^BUG: (?:unable to handle )?kernel NULL pointer dereference`), title: "BUG: kernel NULL pointer dereference", set: exception | hopeless, taint: taintDie},
 	{kind: Oops, re: re(`^BUG: unable to handle (?:page fault|kernel paging request)`), title: "BUG: unable to handle page fault", set: exception | hopeless, taint: taintDie},
@@ -108,7 +108,8 @@ var harmless = regexp.MustCompile(`^WARNING: (?:Unprivileged eBPF is enabled|The
 
 // match returns the rule for a message, and what its groups hold.
 func match(m string) (*rule, map[string]string) {
-	if !strings.ContainsAny(m[:min(1, len(m))], "BCGIKMOPRSUWabcdghiklmnorstuw[") || harmless.MatchString(m) {
+	// Back traces and registers are indented, and most of what is printed.
+	if m == "" || m[0] == ' ' || harmless.MatchString(m) {
 		return nil, nil
 	}
 	for i := range rules {
