@@ -33,6 +33,8 @@ type runOptions struct {
 	memory      int
 	retries     int
 	splats      []string
+
+	allowed *shard.Allowed // what the files of splats say, once validated
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -70,7 +72,8 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
 		}
 	}
-	return accel, nil
+	o.allowed, err = readAllowed(o.splats)
+	return accel, err
 }
 
 func (c *command) runCommand() *cobra.Command {
@@ -193,13 +196,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
-	allowed, err := readAllowed(o.splats)
-	if err != nil {
-		return err
-	}
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
-		Out: out, Arch: arch, Payload: p.Payload, Allowed: allowed,
+		Out: out, Arch: arch, Payload: p.Payload, Allowed: o.allowed,
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
 	}
@@ -260,7 +259,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
-			c.warnUnused(allowed, results)
+			c.warnUnused(o.allowed, results)
 			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
 		}
 	}
