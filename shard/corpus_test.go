@@ -62,7 +62,7 @@ var corpusCrashes = []struct {
 	{name: "rcu-stall", args: "crash stall watchdog_thresh=60 /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout=3", series: "5.10 6.1 7.2", cpus: 2}, // a CPU that begins grace periods
 	{name: "kfence", args: "crash kfence", series: "6.12 7.2", params: "kfence.sample_interval=10"},
 	{name: "poison", args: "crash poison", series: "6.1", params: "slub_debug=FZP"},
-	{name: "hard-lockup", args: "crash dead soft_watchdog=0 watchdog_thresh=2", series: "7.2", cpus: 2}, // a CPU that watches another
+	{name: "hard-lockup", args: "crash dead nmi_watchdog=1 watchdog_thresh=5", series: "7.2", cpus: 2}, // a CPU that watches another
 }
 
 // TestMakeCorpus makes the corpus of guest/console anew, by really crashing

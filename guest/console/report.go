@@ -22,6 +22,9 @@ func (o *rawReport) complete(m string) bool {
 	if trace.MatchString(m) {
 		o.traced = true
 	}
+	if len(o.lines) > 2 && closing.MatchString(m) {
+		return true
+	}
 	return o.traced && o.rule.set&untilTrace != 0 && !strings.HasPrefix(m, " ") && !trace.MatchString(m) && !noise.MatchString(m)
 }
 
@@ -57,6 +60,7 @@ var (
 	// "RIP: 0010:foo+0x1/0x2", "RIP: e030:foo", "pc : foo+0x1/0x2 [mod]", "PC is at foo+0x1/0x2".
 	kernelPC = regexp.MustCompile(`^(?:RIP: (?:0010|e030|0018):|pc : |PC is at )(?:\[<[0-9a-f]+>\] )?([\w.$]+)(\+0x[0-9a-f]+/0x[0-9a-f]+)`)
 	trace    = regexp.MustCompile(`^(?:Call [Tt]race:|Backtrace:)`)
+	closing  = regexp.MustCompile(`^={20,} *$`)
 	frame    = regexp.MustCompile(`^ *(?:\[<[0-9a-f]+>\] )?(\? )?(?:[a-z_]+: )?([\w.$]+)(\+0x[0-9a-f]+/0x[0-9a-f]+)`)
 
 	// Registers and code, user space's state, and what is the same in all.
@@ -101,6 +105,9 @@ type place struct{ fn, offset string }
 func (o *rawReport) finding() Finding {
 	places := o.places()
 	fn, location := "", o.groups["at"]
+	if pos := o.groups["pos"]; location == "" && pos != "" && !helperRE.MatchString(tidy(o.groups["fn"])) {
+		location = o.groups["fn"] + pos
+	}
 	if g := o.groups["fn"]; g != "" && !helperRE.MatchString(tidy(g)) {
 		fn = tidy(g)
 	}

@@ -8,7 +8,8 @@ import (
 // rule recognises the line that a report begins with, without its time stamp.
 //
 // Named groups of the expression have a meaning: what is added to the title, fn
-// is the function that the report is about, at its place in the source.
+// is the function that the report is about and pos where in it, at the place in
+// the source.
 type rule struct {
 	kind  Kind
 	re    *regexp.Regexp
@@ -26,6 +27,7 @@ const (
 	follow                       // goes on with a report of its kind that is open
 	hopeless                     // the machine will not come back
 	lockup                       // nor will it after the second of these
+	stall                        // nor after the third of these: a reader may end late
 	exception                    // the processor's: belongs to the open report of an oops
 	untilTrace                   // nothing comes behind the back trace
 )
@@ -39,7 +41,10 @@ const (
 	taintSoftLockup   = 1 << 14
 )
 
-const symbol = `(?P<fn>[\w.$]+)`
+const (
+	symbol = `(?P<fn>[\w.$]+)`
+	offset = `(?P<pos>\+0x[0-9a-f]+/0x[0-9a-f]+)?`
+)
 
 // The rules come from libbpf/ci's splat list, syzkaller's reports and the
 // kernel's own sources (arch/*/kernel/traps.c, arch/*/mm/fault.c, kernel/panic.c,
@@ -53,8 +58,8 @@ var rules = makeRules([]rule{
 	{kind: Lockup, re: re(`BUG: soft lockup - CPU#\d+ stuck`), title: "BUG: soft lockup", set: lockup, taint: taintSoftLockup},
 	{kind: Lockup, re: re(`[Hh]ard LOCKUP`), title: "hard LOCKUP", set: hopeless},
 
-	{kind: Splat, re: re(`^BUG: (?P<what>K(?:A|C|M)SAN: [\w-]+)(?: in ` + symbol + `)?`), title: "BUG: ", taint: taintBadPage | taintWarn},
-	{kind: Splat, re: re(`^BUG: (?P<what>KFENCE: [\w -]+?)(?: in ` + symbol + `)?(?:\+0x|:|$)`), title: "BUG: ", taint: taintBadPage},
+	{kind: Splat, re: re(`^BUG: (?P<what>K(?:A|C|M)SAN: [\w-]+)(?: in ` + symbol + offset + `)?`), title: "BUG: ", taint: taintBadPage | taintWarn},
+	{kind: Splat, re: re(`^BUG: (?P<what>KFENCE: [\w -]+?)(?: in ` + symbol + offset + `|:|$)`), title: "BUG: ", taint: taintBadPage},
 	{kind: Splat, re: re(`^BUG: sleeping function called from invalid context(?: at (?P<at>\S+))?`), title: "BUG: sleeping function called from invalid context", set: untilTrace, taint: taintWarn},
 	{kind: Splat, re: re(`^BUG: scheduling while atomic`), title: "BUG: scheduling while atomic", set: untilTrace, taint: taintWarn},
 	{kind: Splat, re: re(`^BUG: workqueue lockup`), title: "BUG: workqueue lockup", set: bare},
@@ -87,7 +92,7 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^UBSAN: (?P<what>[\w -]+?) in (?P<at>\S+)`), title: "UBSAN: ", set: untilTrace, taint: taintWarn},
 	{kind: Splat, re: re(`^(?:mce: )?\[Hardware Error\]: CPU \d+: Machine Check`), title: "machine check", set: bare, taint: taintMachineCheck},
 
-	{kind: Stall, re: re(`^(?:rcu: )?INFO: [_a-z]+ (?:self-)?detected (?:expedited )?stall`), title: "RCU stall", set: follow},
+	{kind: Stall, re: re(`^(?:rcu: )?INFO: [_a-z]+ (?:self-)?detected (?:expedited )?stall`), title: "RCU stall", set: follow | stall},
 	{kind: Stall, re: re(`^rcu: (?:RCU grace-period kthread stack dump)`), title: "RCU stall", set: follow | hopeless},
 	{kind: Stall, re: re(`^rcu: .*kthread (?:timer wakeup didn't happen|starved) for`), title: "RCU stall", set: follow},
 	{kind: HungTask, re: re(`^INFO: task .* is blocked on`), title: "task hung", set: follow | untilTrace},

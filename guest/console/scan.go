@@ -76,6 +76,7 @@ type Scanner struct {
 	at       float64  // the last message's time
 
 	lockups  int
+	stalls   int
 	panicked bool
 	ended    bool
 	hopeless bool
@@ -140,8 +141,8 @@ func (s *Scanner) Panicked() bool { return s.panicked }
 func (s *Scanner) PanicEnded() bool { return s.ended }
 
 // Hopeless says whether the guest's fate is certain: it panicked or is about
-// to, is locked up, or reported a second soft lockup.
-func (s *Scanner) Hopeless() bool { return s.hopeless || s.lockups > 1 }
+// to, is locked up, reported a second soft lockup, or a stall again and again.
+func (s *Scanner) Hopeless() bool { return s.hopeless || s.lockups > 1 || s.stalls > 2 }
 
 // Dying says whether the kernel is about to end by itself: it panics, or had an
 // oops that makes it panic.
@@ -199,6 +200,8 @@ func (s *Scanner) begin(r *rule, groups map[string]string, m string) {
 		s.oops = true
 	case r.set&lockup != 0:
 		s.lockups++
+	case r.set&stall != 0:
+		s.stalls++
 	}
 	if r.set&hopeless != 0 {
 		s.hopeless = true
