@@ -58,7 +58,7 @@ var rules = makeRules([]rule{
 	{kind: Lockup, re: re(`BUG: soft lockup - CPU#\d+ stuck`), title: "BUG: soft lockup", set: lockup, taint: taintSoftLockup},
 	{kind: Lockup, re: re(`[Hh]ard LOCKUP`), title: "hard LOCKUP", set: hopeless},
 
-	{kind: Splat, re: re(`^BUG: (?P<what>K(?:A|C|M)SAN: [\w-]+)(?: in ` + symbol + offset + `)?`), title: "BUG: ", taint: taintBadPage | taintWarn},
+	{kind: Splat, re: re(`^BUG: (?P<what>K(?:A|C|M)SAN: [\w-]+)(?: in ` + symbol + offset + `)?`), title: "BUG: ", taint: taintBadPage},
 	{kind: Splat, re: re(`^BUG: (?P<what>KFENCE: [\w -]+?)(?: in ` + symbol + offset + `|:|$)`), title: "BUG: ", taint: taintBadPage},
 	{kind: Splat, re: re(`^BUG: sleeping function called from invalid context(?: at (?P<at>\S+))?`), title: "BUG: sleeping function called from invalid context", set: untilTrace, taint: taintWarn},
 	{kind: Splat, re: re(`^BUG: scheduling while atomic`), title: "BUG: scheduling while atomic", set: untilTrace, taint: taintWarn},
@@ -80,8 +80,8 @@ var rules = makeRules([]rule{
 	{kind: Oops, re: re(`^(?P<what>Bad mode in [\w -]+ handler|SError Interrupt|Unexpected kernel BRK exception|Unhandled (?:64|32)-bit el1\w* \w+ exception|undefined instruction: pc)`), set: exception | hopeless, taint: taintDie},
 
 	// These say what is wrong, and the WARN or BUG behind them where that was seen.
-	{kind: Splat, re: re(`^(?P<what>refcount_t: [\w -]+(?:; [\w-]+)*)`), set: cause, taint: taintWarn},
-	{kind: Splat, re: re(`^(?P<what>list_(?:add|del)\w* corruption)`), set: cause, taint: taintWarn},
+	{kind: Splat, re: re(`^(?P<what>refcount_t: [\w -]+(?:; [\w-]+)*)`), set: cause},
+	{kind: Splat, re: re(`^(?P<what>list_(?:add|del)\w* corruption)`), set: cause},
 	{kind: Splat, re: re(`^(?P<what>CFI failure) at ` + symbol), taint: taintWarn},
 
 	{kind: Splat, re: re(`^WARNING: CPU: \d+ PID: \d+ at (?:(?P<at>\S+:\d+) )?` + symbol + `\+0x`), title: "WARNING", taint: taintWarn},
@@ -89,7 +89,7 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^WARNING: (?:CPU: \d+ PID: \d+ at )?(?P<at>\S+:\d+)`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^(?:WARNING|INFO): (?P<what>possible (?:circular|recursive|irq lock inversion|nested)[\w -]*|inconsistent lock state|suspicious RCU usage|bad unlock balance|held lock freed|lock held when returning[\w -]*|trying to register non-static key)`), title: "WARNING: "},
 	{kind: Splat, re: re(`^WARNING[: ] *(?P<what>.*)`), title: "WARNING: ", set: words | bare, taint: taintWarn},
-	{kind: Splat, re: re(`^UBSAN: (?P<what>[\w -]+?) in (?P<at>\S+)`), title: "UBSAN: ", set: untilTrace, taint: taintWarn},
+	{kind: Splat, re: re(`^UBSAN: (?P<what>[\w -]+?) in (?P<at>\S+)`), title: "UBSAN: ", set: untilTrace},
 	{kind: Splat, re: re(`^(?:mce: )?\[Hardware Error\]: CPU \d+: Machine Check`), title: "machine check", set: bare, taint: taintMachineCheck},
 
 	{kind: Stall, re: re(`^(?:rcu: )?INFO: [_a-z]+ (?:self-)?detected (?:expedited )?stall`), title: "RCU stall", set: follow | stall},

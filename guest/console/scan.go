@@ -159,6 +159,9 @@ func (s *Scanner) message(m string, at float64) {
 	if s.open != nil && (at-s.at > maxPause || len(s.open.lines) == maxLines) {
 		s.close()
 	}
+	if at-s.at > maxPause {
+		s.before = nil
+	}
 	s.at = at
 	switch {
 	case strings.HasPrefix(m, "---[ end Kernel panic"):
@@ -211,8 +214,13 @@ func (s *Scanner) begin(r *rule, groups map[string]string, m string) {
 		o.lines = append(o.lines, m)
 		return
 	}
+	before, announced := s.before, s.before != nil
 	s.close()
-	s.open = &rawReport{rule: r, kind: r.kind, taint: r.taint, groups: groups, offset: s.start, lines: append(s.before, m)}
+	taint := r.taint
+	if r.set&words != 0 && !announced {
+		taint = 0 // a driver's words, and no WARN of the kernel
+	}
+	s.open = &rawReport{rule: r, kind: r.kind, taint: taint, groups: groups, offset: s.start, lines: append(before, m)}
 	s.before = nil
 }
 
