@@ -54,7 +54,7 @@ var corpusCrashes = []struct {
 	{name: "fault", args: "crash fault", series: "6.1 7.2"},
 	{name: "gp", args: "crash gp"},
 	{name: "divide", args: "crash divide", series: "6.1 7.2"},
-	{name: "overflow", args: "crash overflow", series: "5.10 6.12"},
+	{name: "overflow", args: "crash overflow", series: "5.10"},
 	{name: "atomic", args: "crash sleep-locked", series: "6.1 6.12 7.2"}, // the others do not count
 	{name: "ubsan", args: "crash bounds", series: "7.2"},
 	{name: "hung-task", args: "crash sleep hung_task_timeout_secs=2"},

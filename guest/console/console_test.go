@@ -441,7 +441,7 @@ func TestTooManyReports(t *testing.T) {
 //   - a crash that is appended is found, unless there were too many before.
 func FuzzScanner(f *testing.F) {
 	for _, c := range readCorpus(f) {
-		f.Add(c.console[:min(len(c.console), 16<<10)], uint8(3))
+		f.Add(c.console[:min(len(c.console), 8<<10)], uint8(3))
 	}
 	for _, r := range reports {
 		f.Add(stamp(r.report), uint8(9))
