@@ -488,3 +488,56 @@ func FuzzScanner(f *testing.F) {
 		}
 	})
 }
+
+// A guest is ended for what it cannot come back from, and for nothing else.
+func TestHopeless(t *testing.T) {
+	const (
+		stall = "rcu: INFO: rcu_preempt self-detected stall on CPU"
+		soft  = "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]"
+	)
+	tests := []struct {
+		name            string
+		lines           []string
+		hopeless, dying bool
+	}{
+		{name: "a warning", lines: []string{"WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2"}},
+		{name: "a hung task", lines: []string{"INFO: task x:1 blocked for more than 120 seconds."}},
+		{name: "the OOM killer", lines: []string{"Out of memory: Killed process 91 (x) total-vm:1kB"}},
+		{name: "one lockup and two stalls", lines: []string{stall, soft, stall}},
+		{name: "three stalls", lines: []string{stall, stall, stall}, hopeless: true},
+		{name: "RCU itself is stuck", lines: []string{stall, "rcu: RCU grace-period kthread stack dump:"}, hopeless: true},
+		{name: "a hard lockup", lines: []string{"watchdog: Watchdog detected hard LOCKUP on cpu 0"}, hopeless: true},
+		{name: "an oops", lines: []string{"BUG: kernel NULL pointer dereference, address: 0000000000000000"}, hopeless: true, dying: true},
+		{name: "a panic", lines: []string{"Kernel panic - not syncing: x"}, hopeless: true, dying: true},
+	}
+	for _, tt := range tests {
+		var s Scanner
+		for i, l := range tt.lines {
+			fmt.Fprintf(&s, "[%5d.000000] %s\n", 10*i, l)
+		}
+		if s.Hopeless() != tt.hopeless || s.Dying() != tt.dying {
+			t.Errorf("%s: hopeless %v, dying %v", tt.name, s.Hopeless(), s.Dying())
+		}
+	}
+}
+
+// Which bits of the taint a report explains: a driver's own words none.
+func TestTaint(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2": taintWarn,
+		"WARNING: the cable is loose":                 0,
+		"BUG: the driver's own":                       0,
+		"------------[ cut here ]------------\n[    1.000000] WARNING: of a form that is not known":          taintWarn,
+		"BUG: KASAN: use-after-free in foo+0x1/0x2":                                                          taintBadPage,
+		"UBSAN: shift-out-of-bounds in a.c:1:2":                                                              0,
+		"INFO: task x:1 blocked for more than 120 seconds.":                                                  0,
+		"watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]":                                            taintSoftLockup,
+		"refcount_t: underflow; use-after-free.":                                                             0,
+		"refcount_t: underflow; use-after-free.\n[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2": taintWarn,
+	} {
+		f := scan([]byte("[    1.000000] "+text+"\n"), 1000).Findings()
+		if len(f) != 1 || f[0].Taint != want {
+			t.Errorf("%q: %+v, want %#x", text, f, want)
+		}
+	}
+}
