@@ -151,7 +151,7 @@ func (p *progress) result(e shard.Event) {
 		fmt.Fprintf(p.out, "       module %s\n", m)
 	}
 	for _, s := range k.Splats {
-		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", printable(report.OneLine(s.Title, 300)), report.OneLine(s.Allowed.Reason, 300))
+		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", printable(report.OneLine(s.Title, 300)), printable(report.OneLine(s.Allowed.Reason, 300)))
 	}
 	if k.Cause == nil {
 		return
@@ -162,7 +162,7 @@ func (p *progress) result(e shard.Event) {
 	}
 	at := ""
 	if k.Cause.Location != "" {
-		at = ", at " + k.Cause.Location
+		at = ", at " + printable(k.Cause.Location)
 	}
 	fmt.Fprintf(p.out, "       %s%s%s\n", what, noCommand(k.Cause.Title), at)
 	shown := false
