@@ -20,6 +20,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if s := d.skipped(x); s != "" {
 		lines = append(lines, s)
 	}
+	lines = append(lines, d.splats(x)...)
 	if c := d.m.Change; c != nil {
 		if len(c.Fixed) > 0 {
 			lines = append(lines, "**Fixed:** "+list(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))

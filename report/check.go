@@ -37,6 +37,9 @@ func (p *Plan) check() error {
 			return err
 		}
 	}
+	if err := checkAllow(p.Allow); err != nil {
+		return err
+	}
 	seen := make(map[string]bool, len(p.Kernels))
 	for _, id := range p.Kernels {
 		if err := CheckID(id); err != nil {
@@ -70,7 +73,7 @@ func (k *Kernel) check() error {
 	if k.Attempts < 0 || k.Attempts > maxAttempts {
 		return bad("%d attempts: want at most %d", k.Attempts, maxAttempts)
 	}
-	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
+	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Location) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
 		return bad("its cause is longer than %d and %d bytes", maxText, maxTestOutput)
 	}
 	if err := k.contradiction(); err != nil {
@@ -96,6 +99,9 @@ func (k *Kernel) check() error {
 		}
 	}
 	if err := checkTexts(k.Mounts, k.Modules, k.Problems); err != nil {
+		return bad("%w", err)
+	}
+	if err := checkSplats(k.Splats); err != nil {
 		return bad("%w", err)
 	}
 	if err := k.checkPaths(); err != nil {
@@ -195,7 +201,7 @@ func checkTexts(lists ...[]string) error {
 // runs wild does not cost its kernel's result. It says so in Problems.
 func (k Kernel) fit() Kernel {
 	if c := k.Cause; c != nil {
-		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxTestOutput)}
+		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxTestOutput), Location: cutText(c.Location, maxText)}
 	}
 	tests := k.Tests
 	k.Tests = nil
@@ -214,6 +220,7 @@ func (k Kernel) fit() Kernel {
 		k.Phases[name] = min(max(ns, 0), int64(maxDuration))
 	}
 	k.Release = OneLine(k.Release, maxWord)
+	k.Splats = k.Splats[:min(len(k.Splats), maxAllow)]
 	if err := k.check(); err != nil {
 		return k.bare(err)
 	}
@@ -225,6 +232,7 @@ func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		Problems: []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
+		Splats:   k.Splats[:min(len(k.Splats), maxAllow)],
 	}
 }
 

@@ -61,6 +61,9 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 	if k.Attempts > 1 {
 		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
 	}
+	for _, x := range k.Splats[:min(len(k.Splats), 10)] {
+		s.AddProperty("allowed-splat", junitText(OneLine(x.Title+" ("+x.Allowed.Reason+")", 500)))
+	}
 	class := "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name)
 	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}, reason: j.reason}
 

@@ -49,6 +49,7 @@ func Merge(c *Collected, o MergeOptions) (*Merged, map[string]*ShardFile) {
 	}
 	g.missingShards(ch)
 	g.finish()
+	g.allowed(ch)
 	g.needs(o.Needs)
 	g.judge()
 	if o.Base != nil {
@@ -115,6 +116,7 @@ func (g *merger) compare(ch chosen) {
 	g.m.Algorithm = agree("algorithm", plan.Algorithm, func(p Plan) string { return p.Algorithm })
 	g.m.Arch = agree("architecture", plan.Arch, func(p Plan) string { return p.Arch })
 	agree("payload", "", func(p Plan) string { return p.Payload })
+	agree("list of allowed splats", "", allowDigest)
 	g.m.HeadSHA = agree("commit", "", func(p Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p Plan) string { return fmt.Sprint(p.Shards) })
 	g.m.Shards = len(plan.Shards)

@@ -31,6 +31,8 @@ type Plan struct {
 	Payload   string   `json:"payload,omitempty"` // digest of what was run in the guests
 	Arch      string   `json:"arch"`
 	Kernels   []string `json:"kernels"` // ids this shard must boot
+
+	Allow []AllowEntry `json:"allow_splats,omitempty"` // splats that are no crash
 }
 
 // Kernel is the result of one kernel.
@@ -50,12 +52,16 @@ type Kernel struct {
 	Modules  []string         `json:"modules_failed,omitempty"`
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
+
+	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
 }
 
 // Cause says why a kernel did not pass.
 type Cause struct {
 	Title   string `json:"title"`             // one line
 	Excerpt string `json:"excerpt,omitempty"` // of the console or the test's output
+
+	Location string `json:"location,omitempty"` // of a crash: file:line, else function+offset/size
 }
 
 // Test is the outcome of one test on one kernel.

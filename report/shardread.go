@@ -105,6 +105,9 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 			if err := k.check(); err != nil {
 				return fmt.Errorf("line %d: %w", lines.n, err)
 			}
+			if err := f.Plan.allows(k); err != nil {
+				return fmt.Errorf("line %d: %w", lines.n, err)
+			}
 			if !left[k.ID] {
 				return fmt.Errorf("line %d: kernel %s is not in its plan, or has a result already", lines.n, k.ID)
 			}

@@ -35,6 +35,9 @@ type observation struct {
 	tail     string // the console's last lines
 	expected bool   // a payload was to run
 	skipPass bool   // a kernel whose tests are all skipped has passed
+
+	id      string   // of the kernel
+	allowed *Allowed // splats that are no crash; nil: none is
 }
 
 // verdict is what follows from an observation.
@@ -42,6 +45,8 @@ type verdict struct {
 	report.Verdict
 	cause *report.Cause
 	tests []report.Test
+
+	splats []report.Splat // that are allowed
 }
 
 // judge decides. A pass is what is left when nothing at all speaks against it:
@@ -80,17 +85,22 @@ func judge(o observation) verdict {
 
 	// The kernel's own words come first: nothing that was reported before or
 	// after a crash can be believed.
-	for _, f := range o.findings {
+	findings, splats, explained := o.allowed.withoutAllowed(o.id, o.findings)
+	v.splats = splats
+	for _, f := range findings {
 		if !f.Kind.Crash() {
 			continue
 		}
+		d := report.Crash
 		if !hello {
 			if f.Kind != console.Panic && f.Kind != console.Oops {
 				continue
 			}
-			return because(report.NoBoot, f.Title, f.Excerpt)
+			d = report.NoBoot
 		}
-		return because(report.Crash, f.Title, f.Excerpt)
+		v := because(d, f.Title, f.Excerpt)
+		v.cause.Location = report.OneLine(f.Location, 300)
+		return v
 	}
 	if !hello {
 		switch {
@@ -103,8 +113,12 @@ func judge(o observation) verdict {
 		}
 	}
 	switch {
-	case o.stopped == stopCrash: // without a finding that says so
-		return because(report.Crash, "the kernel crashed", o.tail)
+	case o.stopped == stopCrash: // all that it said of it is allowed
+		title, excerpt := "the kernel crashed", o.tail
+		if len(splats) > 0 {
+			title = "the kernel did not come back, and was not allowed to stay away: " + splats[0].Title
+		}
+		return because(report.Crash, title, excerpt)
 	case exit != nil && exit.Timeout, o.stopped == stopVM && !ended:
 		return because(report.Timeout, fmt.Sprintf("the payload did not end within %v", o.limits.Payload), o.tail)
 	case o.stopped == stopOff:
@@ -126,7 +140,7 @@ func judge(o observation) verdict {
 	}
 
 	// The report is whole. What does it say?
-	if t := end.Taint & crashTaint; t != 0 {
+	if t := end.Taint & crashTaint &^ explained; t != 0 {
 		// A splat that did not reach the console: the payload turned its
 		// messages off, or cleared the log.
 		return because(report.Crash, fmt.Sprintf("the kernel tainted itself (%s) while the payload ran, and the console does not say why", taintNames(t)), o.tail)

@@ -47,6 +47,11 @@ type Runner struct {
 	Now    func() time.Time
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
+
+	Allowed *Allowed // splats that are no crash; nil: none is
+
+	params []string // further kernel parameters, for tests
+	cpus   int      // of each VM, for tests; 0: one
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -183,6 +188,7 @@ func (r *Runner) Record(plan Plan) report.Plan {
 	return report.Plan{
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
+		Allow: r.Allowed.Entries(),
 	}
 }
 
@@ -310,6 +316,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
 		}
 		k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
+		k.Splats = v.splats
 		k.Phases = phases(o.records)
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
@@ -363,13 +370,15 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 	m := qemu.Machine{
 		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
+		Append: r.params, CPUs: r.cpus,
 	}
 	if again {
 		m.Kernel = j.image.Kernel
-		m.Append = []string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}
+		m.Append = slices.Concat([]string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}, r.params)
 	}
 	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
+	o.id, o.allowed = j.entry.ID(), r.Allowed
 	if cerr := con.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("write the console's file: %w", cerr)
 	}

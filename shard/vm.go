@@ -101,7 +101,11 @@ func (w *watch) Write(p []byte) (int, error) {
 	}
 	_, _ = w.scanner.Write(p)
 	if w.scanner.Hopeless() && !w.over {
-		w.set(w.limits.Crash, stopCrash)
+		limit := w.limits.Crash
+		if !w.scanner.Dying() {
+			limit /= 3 // it will not end by itself: time for the report to be printed
+		}
+		w.set(limit, stopCrash)
 		w.over = true
 	}
 	return len(p), nil

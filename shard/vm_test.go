@@ -158,6 +158,7 @@ func TestGuests(t *testing.T) {
 		verdict report.Verdict
 		cause   string // regular expression; "" for a pass
 		console string // regular expression
+		allow   string // a list of allowed splats
 	}{
 		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload\r\n`},
 		{name: "looks around", args: "look", verdict: report.Pass},
@@ -183,6 +184,19 @@ func TestGuests(t *testing.T) {
 		{name: "kills everyone", args: "kill-all", verdict: report.Fail, cause: `^the payload: killed by SIGKILL$`},
 		{name: "leaves an orphan", args: "orphan", verdict: report.Pass, console: `init: 1 process was still running when the payload ended, and ended with it: "/proc/self/exe sleep"`},
 		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
+		{name: "makes the kernel warn", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`},
+		{name: "makes the kernel warn, which is allowed", args: "crash warn", verdict: report.Pass, allow: "- {pattern: 'WARNING in bkc_warn$', kernels: 'debian/*', reason: 'made for this test'}"},
+		{name: "makes the kernel warn, and another warning is allowed", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`, allow: "- {pattern: 'WARNING in bkc_other', reason: 'made for this test'}"},
+		{name: "makes the kernel warn while it powers off", args: "crash late-warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`, console: `init: 1 passed(?s:.*)WARNING: `},
+		{name: "warns, is allowed to, and taints the kernel by a lockup that nobody sees", args: "crash-and-taint warn 16384", verdict: report.Crash, cause: `tainted itself \(soft lockup\)`, allow: "- {pattern: 'WARNING in bkc_warn', reason: 'made for this test'}"},
+		{name: "crashes the kernel, though an entry would allow it", args: "crash null", verdict: report.Crash, cause: `^BUG: kernel NULL pointer dereference in bkc_null$`, allow: "- {pattern: 'NULL pointer', reason: 'made for this test'}"},
+		{name: "crashes a thread of the kernel", args: "crash thread-null", verdict: report.Crash, cause: `^BUG: kernel NULL pointer dereference in bkc_null$`},
+		{name: "hits a BUG of the kernel", args: "crash bug", verdict: report.Crash, cause: `^kernel BUG in bkc_bug$`},
+		{name: "breaks a reference count", args: "crash refcount", verdict: report.Crash, cause: `^refcount_t: underflow; use-after-free in bkc_refcount$`},
+		{name: "corrupts a list of the kernel", args: "crash list", verdict: report.Crash, cause: `^list_add corruption in bkc_list$`},
+		{name: "sleeps with a lock held", args: "crash sleep-locked", verdict: report.Crash, cause: `^BUG: scheduling while atomic in bkc_sleep_locked$`},
+		{name: "hangs in the kernel", args: "crash sleep hung_task_timeout_secs=1", verdict: report.Crash, cause: `^task hung in bkc_sleep$`},
+		{name: "locks up the CPU", args: "crash spin watchdog_thresh=1", verdict: report.Crash, cause: `^BUG: soft lockup in bkc_spin$`},
 		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
 	}
 	for _, tt := range tests {
@@ -196,9 +210,17 @@ func TestGuests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k, console := l.run(t, l.runner(t, p))
+			r := l.runner(t, p)
+			r.Allowed = &Allowed{}
+			if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
+				t.Fatal(err)
+			}
+			k, console := l.run(t, r)
 			if k.Verdict != tt.verdict {
 				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
+			}
+			if k.Verdict == report.Pass && len(k.Splats) != len(r.Allowed.entries) {
+				t.Errorf("allowed splats: %+v", k.Splats)
 			}
 			switch {
 			case tt.cause == "" && k.Cause != nil:

@@ -145,6 +145,9 @@ func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 	fmt.Fprintf(r.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
 	r.kernels(m)
 	r.refusals(m)
+	for _, e := range m.Unused {
+		fmt.Fprintf(r.out, "allows nothing any more: the entry of --allow-splats %s\n\n", printable(e.Words()))
+	}
 	r.change(m.Change)
 	word, color := "FAIL", red
 	switch m.Verdict {

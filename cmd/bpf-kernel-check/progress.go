@@ -150,6 +150,9 @@ func (p *progress) result(e shard.Event) {
 	for _, m := range k.Modules {
 		fmt.Fprintf(p.out, "       module %s\n", m)
 	}
+	for _, s := range k.Splats {
+		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", printable(report.OneLine(s.Title, 300)), printable(report.OneLine(s.Allowed.Reason, 300)))
+	}
 	if k.Cause == nil {
 		return
 	}
@@ -157,7 +160,11 @@ func (p *progress) result(e shard.Event) {
 	if k.Verdict == report.Crash || k.Verdict == report.Timeout {
 		what = k.Verdict.String() + ": "
 	}
-	fmt.Fprintf(p.out, "       %s%s\n", what, noCommand(k.Cause.Title))
+	at := ""
+	if k.Cause.Location != "" {
+		at = ", at " + printable(k.Cause.Location)
+	}
+	fmt.Fprintf(p.out, "       %s%s%s\n", what, noCommand(k.Cause.Title), at)
 	shown := false
 	for _, t := range k.Tests {
 		if t.Verdict != "fail" {

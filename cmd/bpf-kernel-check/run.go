@@ -32,6 +32,9 @@ type runOptions struct {
 	bootTimeout time.Duration
 	memory      int
 	retries     int
+	splats      []string
+
+	allowed *shard.Allowed // what the files of splats say, once validated
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -43,6 +46,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.StringArrayVar(&o.splats, "allow-splats", nil, "`FILE` of known warnings of kernels that are no crash: a YAML list of pattern, kernels, reason and link")
 }
 
 // validate checks what can be checked before anything starts.
@@ -68,7 +72,8 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
 		}
 	}
-	return accel, nil
+	o.allowed, err = readAllowed(o.splats)
+	return accel, err
 }
 
 func (c *command) runCommand() *cobra.Command {
@@ -193,7 +198,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
-		Out: out, Arch: arch, Payload: p.Payload,
+		Out: out, Arch: arch, Payload: p.Payload, Allowed: o.allowed,
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
 	}
@@ -254,6 +259,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
+			c.warnUnused(o.allowed, results)
 			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
 		}
 	}

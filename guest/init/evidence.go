@@ -14,21 +14,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/console"
 )
 
-// oomKills is how often the OOM killer has struck since boot.
-func oomKills() uint64 {
-	b, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
-}
-
 // taint is what the kernel thinks of itself.
 func taint() uint64 {
 	b, err := os.ReadFile("/proc/sys/kernel/tainted")

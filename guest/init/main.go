@@ -101,6 +101,7 @@ func run(con *serialConsole) error {
 	} else {
 		r.complete = true
 	}
+	settle()
 	if !ok {
 		dumpKernelLog(con, started)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -88,7 +89,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 		files = append(files, repW.Fd())
 	}
 	env = setEnv(env, job.Env)
-	oomBefore := oomKills()
+	oomBefore := oom.Kills()
 	pid, err := syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
 		Dir: "/", Env: env, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true},
@@ -126,7 +127,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 	case exit.Timeout:
 	case status.Signaled():
 		exit.Signal = unix.SignalName(status.Signal())
-		exit.OOM = status.Signal() == unix.SIGKILL && oomKills() > oomBefore
+		exit.OOM = status.Signal() == unix.SIGKILL && oom.Kills() > oomBefore
 	default:
 		exit.Code = status.ExitStatus()
 	}

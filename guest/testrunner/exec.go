@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -55,9 +56,9 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}()
 	parser := output.New(name, func(t output.Test) { tests <- t })
 	start := m.now()
-	oomBefore := oomKills()
+	oomBefore := oom.Kills()
 	end := execute(ctx, dir, argv, stdout, parser)
-	if end.killed && oomKills() > oomBefore {
+	if end.killed && oom.Kills() > oomBefore {
 		end.how = "killed by the kernel: out of memory"
 	}
 	if end.code != 0 && end.how != exitWords(end.code) {
@@ -199,19 +200,4 @@ func unread(r *os.File) int {
 		_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	}
 	return max(0, n)
-}
-
-// oomKills is how often the kernel's OOM killer has struck since boot.
-func oomKills() uint64 {
-	b, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
 }

@@ -93,6 +93,7 @@ func (m Machine) Cmdline() string {
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
+	params = append(params, hangLimits[m.Accel].params()...)
 	params = append(params, wire.ParamNonce+"="+m.Nonce)
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,12 @@ func main() {
 		mode = os.Args[1]
 	}
 	if os.Getpid() == 1 {
-		mode = "sleep" // used as init: one that never says anything
+		// Used as init: one that never says anything, or ends. What stands
+		// before is what the kernel did not understand of its command line.
+		mode = "sleep"
+		if i := slices.Index(os.Args, "exit"); i > 0 {
+			mode, os.Args = "exit", os.Args[i-1:]
+		}
 	}
 	if err := do(mode, os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, "hostile:", err)
@@ -174,6 +180,15 @@ func do(mode string, args []string) error {
 		}
 	case "look":
 		return look()
+	case "crash":
+		return crash(args[2], args[3:])
+	case "crash-and-taint":
+		return errors.Join(crash(args[2], nil), do("taint", []string{"", "", args[3]}))
+	case "crash-twice":
+		if err := crash(args[2], nil); err != nil {
+			return err
+		}
+		return crash(args[3], nil)
 	default:
 		return fmt.Errorf("unknown mode %q", mode)
 	}
