@@ -45,6 +45,7 @@ type verdict struct {
 	tests []report.Test
 
 	running   []string // tests that ran when the guest ended before its time
+	panicked  bool     // before init
 	testsOnly bool     // the failed tests are all that is wrong
 }
 
@@ -101,6 +102,7 @@ func judge(o observation) verdict {
 			if f.Kind != console.Panic && f.Kind != console.Oops {
 				continue
 			}
+			v.panicked = true
 			return because(report.NoBoot, f.Title, f.Excerpt)
 		}
 		return because(report.Crash, f.Title, f.Excerpt)
