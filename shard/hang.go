@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -100,4 +101,15 @@ func cutShort(tests []report.Test, running []string, why string) []report.Test {
 // silentFor puts a limit for silence in words.
 func silentFor(d time.Duration) string {
 	return fmt.Sprintf("no sign of life from the guest for %v", d)
+}
+
+// hangExcerpt is what init showed of a hang, where it is among a console's last
+// lines.
+func hangExcerpt(tail string) string {
+	if at := strings.Index(tail, " init: timeout: "); at >= 0 {
+		if nl := strings.LastIndexByte(tail[:at], '\n'); nl >= 0 {
+			return tail[nl+1:]
+		}
+	}
+	return tail
 }

@@ -121,7 +121,7 @@ func judge(o observation) verdict {
 	case o.stopped == stopCrash: // without a finding that says so
 		return because(report.Crash, "the kernel crashed", o.tail)
 	case exit != nil && exit.Timeout:
-		return because(report.Timeout, h.title(), o.tail)
+		return because(report.Timeout, h.title(), hangExcerpt(o.tail))
 	case o.stopped == stopSilence && !ended:
 		// Init tells that it runs, whatever the payload does: this is the
 		// kernel, or a payload that keeps everyone else from running.

@@ -23,6 +23,7 @@ type limitOptions struct {
 	stale                               string
 
 	flags *pflag.FlagSet
+	read  *report.Expectations // of expect; nil: none
 }
 
 // Defaults, on KVM.
@@ -89,7 +90,9 @@ func (o *limitOptions) validate() error {
 	case o.total > 0 && o.given("boot-timeout") && o.boot > o.total:
 		return usagef("--boot-timeout %v is longer than --timeout-total %v, which is for the whole run: want it at most as long", o.boot, o.total)
 	}
-	return nil
+	var err error
+	o.read, err = o.expectations()
+	return err
 }
 
 const (

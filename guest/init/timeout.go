@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -60,8 +61,13 @@ func alive(r *reporter, stop <-chan struct{}) (stopped <-chan struct{}) {
 // showHang prints what the payload's processes and the kernel are doing.
 func showHang(con *serialConsole) {
 	con.logf("its processes:\n%s", processes())
-	// w: tasks that wait in the kernel; l: what every processor is at.
-	for _, key := range []string{"w", "l"} {
+	// w: tasks that wait in the kernel; l: what every processor is at, of
+	// which a single one is at this.
+	keys := []string{"w", "l"}
+	if runtime.NumCPU() == 1 {
+		keys = keys[:1]
+	}
+	for _, key := range keys {
 		if err := os.WriteFile("/proc/sysrq-trigger", []byte(key), 0); err != nil {
 			con.logf("ask the kernel what it is doing: %v", err)
 			return
