@@ -43,7 +43,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if x.passes && d.tally.pass > 0 {
 		var ids []string
 		for _, e := range d.ix.kernels {
-			if e.Verdict == Pass {
+			if e.Verdict == Pass && e.Green() {
 				ids = append(ids, e.ID)
 			}
 		}

@@ -176,6 +176,9 @@ func (ix *index) groups() []Group {
 	}
 	groups := ix.merge(drafts, order)
 	for i := range groups[:min(len(groups), maxAnalysed)] {
+		if groups[i].Verdict == Pass { // what is stale is no failure of the kernel's
+			continue
+		}
 		ix.analyse(&groups[i])
 	}
 	return groups
