@@ -27,11 +27,13 @@ func (p *Plan) check() error {
 		return fmt.Errorf("it is attempt %d: want 1 to %d", p.Attempt, maxAttempt)
 	case p.List == "" || p.Algorithm == "":
 		return errors.New("its plan lacks the list's digest or the algorithm")
+	case p.Repeat < 0 || p.Repeat > maxAttempts:
+		return fmt.Errorf("each kernel is run %d times: want at most %d", p.Repeat, maxAttempts)
 	case len(p.Kernels) > maxKernels:
 		return fmt.Errorf("its plan has more than %d kernels", maxKernels)
 	}
 	for _, w := range []struct{ what, s string }{
-		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"payload", p.Payload}, {"arch", p.Arch},
+		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"payload", p.Payload}, {"arch", p.Arch}, {"expected failures", p.Expect},
 	} {
 		if err := checkWord(w.what, w.s); err != nil {
 			return err
@@ -88,7 +90,7 @@ func (k *Kernel) check() error {
 			return bad("test %d: %w", i+1, err)
 		}
 	}
-	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems)} {
+	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems), len(k.History), len(k.Flaky), len(k.Running), len(k.Expected), len(k.Surprises)} {
 		if n > maxList {
 			return bad("a list of %d: want at most %d", n, maxList)
 		}
@@ -105,6 +107,12 @@ func (k *Kernel) check() error {
 		return bad("%w", err)
 	}
 	if err := k.checkPaths(); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.checkHistory(); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.checkExpected(); err != nil {
 		return bad("%w", err)
 	}
 	if err := k.Facts.check(); err != nil {
@@ -231,8 +239,10 @@ func (k Kernel) fit() Kernel {
 func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
-		Problems: []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
-		Splats:   k.Splats[:min(len(k.Splats), maxAllow)],
+		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
+		// Without its tests nothing can be forgiven; what is stale stays.
+		Surprises: k.Surprises[:min(len(k.Surprises), 10)],
+		Problems:  []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
 }
 

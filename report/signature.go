@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -101,7 +102,7 @@ func testReason(output string) reason {
 	for _, l := range lines {
 		if tracerEnded.MatchString(l) {
 			r := said(strings.Replace(l, " before the tests did", "", 1), true)
-			if why := strongLine(lines); why != "" && why != l {
+			if why := cmp.Or(strongLine(lines), lastOfStderr(lines)); why != "" && why != l {
 				r.title += ": " + why
 				r.key += "|" + normalise(why)
 			}
@@ -178,6 +179,24 @@ func wrongFields(lines []string) string {
 		fields = append(fields, m[1])
 	}
 	return strings.Join(fields, ", ")
+}
+
+// lastOfStderr is the last line of what testrunner quotes of a tracer's stderr,
+// where a program says why it gave up; "" without one.
+func lastOfStderr(lines []string) string {
+	last := ""
+	for i, l := range lines {
+		if l == "the end of its stderr:" {
+			for _, l := range lines[i+1:] {
+				if !strings.HasPrefix(l, "  ") {
+					break
+				}
+				last = strings.TrimSpace(l)
+			}
+			break
+		}
+	}
+	return last
 }
 
 // strongLine is the first line of a kind that says why; "" when there is none.

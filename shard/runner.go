@@ -52,6 +52,12 @@ type Runner struct {
 
 	params []string // further kernel parameters, for tests
 	cpus   int      // of each VM, for tests; 0: one
+	Repeats int                  // how often each kernel is run; 0: once; at most MaxRepeats
+	Expect  *report.Expectations // failures that are expected; nil: none
+
+	// Repeated is called after each run of a kernel that is run several
+	// times, from several goroutines; nil: nobody asks.
+	Repeated func(id string, repeat int, k report.Kernel)
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -88,6 +94,7 @@ type job struct {
 	cleanup func()
 	err     error
 	fetch   time.Duration
+	history []report.Attempt // of fetching it
 }
 
 // Run boots every kernel of the plan, the longest first as far as it is known.
@@ -170,13 +177,16 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	}
 	workers.Wait()
 
-	interrupted := false
+	interrupted, why := false, cutReason(ctx)
 	for i, e := range plan.Entries {
 		if results[i].ID != "" {
 			continue
 		}
 		interrupted = true
-		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: "the run was interrupted before this kernel was done"}}
+		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: why + " before this kernel was done"}}
+	}
+	if interrupted {
+		recordErr = errors.Join(recordErr, sf.Cut(why))
 	}
 	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
 	return results, recordErr
@@ -189,7 +199,16 @@ func (r *Runner) Record(plan Plan) report.Plan {
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
 		Allow: r.Allowed.Entries(),
+		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats),
 	}
+}
+
+// repeatOf is a number of repeats as shard files have it: 0 for one.
+func repeatOf(n int) int {
+	if n <= 1 {
+		return 0
+	}
+	return n
 }
 
 // longestFirst returns the indices of costs in falling order: a long kernel
@@ -219,7 +238,7 @@ func WriteSummary(dir string, started time.Time, results []report.Kernel) error 
 func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	start := time.Now()
 	i := o.index
-	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took}
+	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took, history: o.history}
 	if j.err != nil {
 		return j
 	}
@@ -291,70 +310,9 @@ func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []
 	return nil
 }
 
-// one boots one kernel, again when nothing came of it, and judges. It returns
-// false when ctx ended first.
-func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
-	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Phases: map[string]int64{}}
-	if j.err != nil {
-		if ctx.Err() != nil {
-			return k, false
-		}
-		k.Verdict, k.Cause = report.Infra, &report.Cause{Title: report.OneLine(j.err.Error(), 300)}
-		return k, true
-	}
-	k.Accel = r.Accel.String()
-	k.Console = consolePath(j.entry)
-	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
-	r.Report(Event{ID: k.ID, State: Booting})
-	for {
-		k.Attempts++
-		v, o, err := r.boot(ctx, j, path, k.Attempts > 1)
-		if ctx.Err() != nil {
-			return k, false
-		}
-		if err != nil {
-			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
-		}
-		k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
-		k.Splats = v.splats
-		k.Phases = phases(o.records)
-		k.Phases["fetch"] = j.fetch.Nanoseconds()
-		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
-		k.Mounts, k.Modules = nil, nil
-		r.keepFiles(&k, o.records)
-		for _, rec := range o.records {
-			switch {
-			case rec.Hello != nil:
-				k.Release = report.OneLine(rec.Hello.Release, 200)
-			case rec.Kernel != nil:
-				k.Facts = guestFacts(j.facts, rec.Kernel)
-			case rec.Module != nil:
-				k.Modules = append(k.Modules, report.OneLine(rec.Module.Name+": "+rec.Module.Error, 200))
-			case rec.Mount != nil:
-				k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
-			}
-		}
-		// Only what says nothing about the kernel is tried again: a failure
-		// that goes away is still a failure.
-		if v.Tested() || v.Verdict == report.Pass || k.Attempts > r.Retries {
-			if k.Verdict != report.Pass {
-				if err := headConsole(path, k); err != nil {
-					k.Problems = append(k.Problems, report.OneLine(err.Error(), 300))
-				}
-			}
-			return k, true
-		}
-		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})
-		if err := os.Rename(path, attemptPath(path, k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			k.Cause.Title += "; the console could not be kept: " + err.Error()
-			return k, true
-		}
-	}
-}
-
 // boot starts one VM and judges it. A second attempt takes the slow and sure
 // way: the image as it was shipped, and everything the kernel has to say.
-func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool) (verdict, observation, error) {
+func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt int) (verdict, observation, error) {
 	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
 		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
 	}
@@ -368,15 +326,19 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
 	}
 	m := qemu.Machine{
-		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC,
+		Arch: r.Arch, Accel: r.accel(attempt), Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
-		Append: r.params, CPUs: r.cpus,
+		Append: slices.Clone(r.params), CPUs: r.cpus,
 	}
-	if again {
+	limits, slower := r.limits(attempt)
+	if slower > 1 {
+		m.Append = append(m.Append, scaleParam(slower))
+	}
+	if attempt > 1 {
 		m.Kernel = j.image.Kernel
-		m.Append = slices.Concat([]string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}, r.params)
+		m.Append = append(m.Append, "earlyprintk="+r.Arch.Console, "ignore_loglevel")
 	}
-	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
+	o, err := observe(ctx, r.QEMU, m, limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
 	o.id, o.allowed = j.entry.ID(), r.Allowed
 	if cerr := con.Close(); err == nil && cerr != nil {

@@ -13,25 +13,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// Limits bound one VM. They stand in causal order: each is reached only when
-// the one before it did not end the VM.
-type Limits struct {
-	Boot    time.Duration // until init is up
-	Payload time.Duration // of the payload; init holds it and shows what hangs
-	Grace   time.Duration // beyond Payload, for init to say so, before the VM is ended
-	Off     time.Duration // from the end record until QEMU is gone
-	Crash   time.Duration // from a panic or second lockup until QEMU is gone
-}
-
-// DefaultLimits are those for an accelerator and a payload's limit.
-func DefaultLimits(a qemu.Accel, boot, payload time.Duration) Limits {
-	l := Limits{Boot: boot, Payload: payload, Grace: 10 * time.Second, Off: 10 * time.Second, Crash: 3 * time.Second}
-	if a == qemu.TCG {
-		l.Grace, l.Off, l.Crash = 3*l.Grace, 3*l.Off, 3*l.Crash
-	}
-	return l
-}
-
 // maxConsole is what is kept of a console, in bytes. The rest is read, looked
 // at and dropped.
 const maxConsole = 64 << 20
@@ -77,7 +58,8 @@ type watch struct {
 	last    []byte
 	stopped stop
 	timer   *time.Timer
-	over    bool // no later limit may replace the present one
+	over    bool        // no later limit may replace the present one
+	silence *time.Timer // runs while init gives signs of life
 }
 
 // Write takes the console's bytes. It never fails, so that the guest goes on;
@@ -125,6 +107,7 @@ func (w *watch) record(r wire.Record) {
 	if w.over {
 		return
 	}
+	w.heard()
 	switch r.Type {
 	case wire.TypeHello:
 		w.set(w.limits.Payload+w.limits.Grace, stopVM)
@@ -132,6 +115,27 @@ func (w *watch) record(r wire.Record) {
 		w.set(w.limits.Off, stopOff)
 		w.over = true
 	}
+}
+
+// heard starts the time of silence anew. What stands on the console is no sign
+// of life: a kernel that hangs may print about it for ever.
+func (w *watch) heard() {
+	if w.limits.Silence <= 0 {
+		return
+	}
+	if w.silence != nil {
+		w.silence.Stop()
+	}
+	var t *time.Timer
+	t = time.AfterFunc(w.limits.Silence, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.silence == t && !w.over && w.stopped == notStopped {
+			w.stopped = stopSilence
+			w.cancel()
+		}
+	})
+	w.silence = t
 }
 
 func (w *watch) arm(d time.Duration, s stop) {
@@ -162,4 +166,8 @@ func (w *watch) disarm() {
 	defer w.mu.Unlock()
 	w.timer.Stop()
 	w.timer = nil
+	if w.silence != nil {
+		w.silence.Stop()
+		w.silence = nil
+	}
 }

@@ -156,9 +156,13 @@ func TestGuests(t *testing.T) {
 		args    string
 		timeout time.Duration
 		verdict report.Verdict
-		cause   string // regular expression; "" for a pass
-		console string // regular expression
-		allow   string // a list of allowed splats
+		allow   string        // a list of allowed splats
+		cause   string        // regular expression; "" for a pass
+		console string        // regular expression
+		test    time.Duration // limit for each test
+		silence time.Duration // limit for silence
+		tests   string        // verdicts and names of all tests; "": not looked at
+		quiet   bool          // the guest is ended before it can say anything
 	}{
 		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload\r\n`},
 		{name: "looks around", args: "look", verdict: report.Pass},
@@ -169,7 +173,12 @@ func TestGuests(t *testing.T) {
 		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
 		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
 		{name: "panics the kernel while it prints", args: "sysrq-loop-c", verdict: report.Crash, cause: `Kernel panic - not syncing: sysrq triggered crash`},
-		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
+		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep(?s:.*)wchan (?s:.*)sysrq: Show Blocked State`},
+		{name: "hangs and ignores every signal", args: "deaf", timeout: 5 * time.Second, verdict: report.Timeout, cause: `^the payload did not end within 5s$`},
+		{name: "hangs in a test", args: "tests hang", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestHangs did not end within 4s$`, tests: "pass TestFirst, fail TestHangs"},
+		{name: "hangs in one of two parallel tests", args: "tests parallel", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestB did not end within 4s$`, tests: "pass TestFirst, fail TestA, fail TestB"},
+		{name: "takes long, and each of its tests does not", args: "tests slow", test: 4 * time.Second, verdict: report.Pass},
+		{name: "keeps everyone from running", args: "starve", silence: 15 * time.Second, verdict: report.Timeout, cause: `^no sign of life from the guest for 15s while TestStarve was running: its kernel hangs$`, tests: "fail TestStarve", quiet: true},
 		{name: "prints the success text", args: "claim-success", verdict: report.Fail, cause: `^hostile: exit status 1$`},
 		{name: "prints a crash", args: "claim-crash", verdict: report.Pass},
 		{name: "hangs up the result channel and fails", args: "hang-up-results 1", verdict: report.Fail, cause: `exit status 1`},
@@ -210,12 +219,23 @@ func TestGuests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			p.Job.TestTimeout = tt.test
 			r := l.runner(t, p)
+			r.Limits.Silence = tt.silence
 			r.Allowed = &Allowed{}
 			if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
 				t.Fatal(err)
 			}
 			k, console := l.run(t, r)
+			if tt.tests != "" {
+				var got []string
+				for _, x := range k.Tests {
+					got = append(got, x.Verdict+" "+x.Name)
+				}
+				if d := cmp.Diff(tt.tests, strings.Join(got, ", ")); d != "" {
+					t.Errorf("tests (-want +got):\n%s", d)
+				}
+			}
 			if k.Verdict != tt.verdict {
 				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
 			}
@@ -369,8 +389,8 @@ func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(b), "\n"); n != 1 || strings.Contains(string(b), `"type":"end"`) {
-		t.Errorf("the shard file should hold its plan alone:\n%s", b)
+	if n := strings.Count(string(b), "\n"); n != 2 || strings.Contains(string(b), `"type":"end"`) || !strings.Contains(string(b), `"reason":"the run was interrupted"`) {
+		t.Errorf("the shard file should hold its plan and why there is no more:\n%s", b)
 	}
 	if _, err := os.Stat(filepath.Join(r.Out, report.SummaryName)); err != nil {
 		t.Error(err)

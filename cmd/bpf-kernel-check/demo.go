@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +53,10 @@ small EventsTrace-compatible tracer that is built into this program.`,
 				}
 				plan.Entries = append(plan.Entries, all.Newest())
 			}
-			err = c.test(cmd.Context(), o, accel, payload, plan)
+			o.started = time.Now()
+			ctx, cancel := o.limits.within(cmd.Context(), o.started)
+			defer cancel()
+			err = c.test(ctx, o, accel, payload, plan)
 			if b, rerr := os.ReadFile(filepath.Join(o.out, report.SummaryName)); rerr == nil {
 				fmt.Fprintf(c.stdout, "\n%s", b)
 			}
@@ -72,6 +76,6 @@ func demoPayload(ctx context.Context, o runOptions) (namedPayload, error) {
 	if err != nil {
 		return p, err
 	}
-	p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, o.timeout)
+	p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, o.limits.payload)
 	return p, err
 }

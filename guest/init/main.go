@@ -94,10 +94,14 @@ func run(con *serialConsole) error {
 		con.logf("module %s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 	}
+	scale := scaleOf(string(cmdline))
+	job = scaled(job, scale)
+	stop := make(chan struct{})
+	stopped := alive(r, stop)
 	ok := true
 	if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ok = runPayload(job, r, con)
+		ok = runPayload(job, r, con, scale)
 	} else {
 		r.complete = true
 	}
@@ -106,6 +110,8 @@ func run(con *serialConsole) error {
 		dumpKernelLog(con, started)
 	}
 	con.drain()
+	close(stop)
+	<-stopped // the end record is the last
 	return r.end(nonce)
 }
 

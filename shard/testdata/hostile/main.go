@@ -48,6 +48,15 @@ func do(mode string, args []string) error {
 		os.Exit(code)
 	case "sleep":
 		time.Sleep(time.Hour)
+	case "deaf": // hangs, and nothing but SIGKILL ends it
+		signalIgnore()
+		for {
+			time.Sleep(time.Hour)
+		}
+	case "tests":
+		return tests(args[2])
+	case "starve":
+		return starve()
 	case "sysrq":
 		if err := os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0); err != nil {
 			return err
