@@ -50,8 +50,8 @@ type Runner struct {
 
 	Allowed *Allowed // splats that are no crash; nil: none is
 
-	params []string // further kernel parameters, for tests
-	cpus   int      // of each VM, for tests; 0: one
+	params  []string             // further kernel parameters, for tests
+	cpus    int                  // of each VM, for tests; 0: one
 	Repeats int                  // how often each kernel is run; 0: once; at most MaxRepeats
 	Expect  *report.Expectations // failures that are expected; nil: none
 
@@ -198,7 +198,7 @@ func (r *Runner) Record(plan Plan) report.Plan {
 	return report.Plan{
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
-		Allow: r.Allowed.Entries(),
+		Allow:  r.Allowed.Entries(),
 		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats),
 	}
 }
