@@ -236,7 +236,7 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	default:
 		unpacked = vmlinux
 		// Without the note QEMU refuses an ELF kernel.
-		if pvh, err := kernel.HasPVH(vmlinux); err == nil && pvh {
+		if pvh, err := kernel.HasPVH(vmlinux); r.Arch.Unpacked || err == nil && pvh {
 			j.boot = vmlinux
 		}
 	}
@@ -365,8 +365,11 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
 	}
 	if again {
-		m.Kernel = j.image.Kernel
-		m.Append = []string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}
+		if !r.Arch.Unpacked {
+			m.Kernel = j.image.Kernel
+		}
+		m.Sure = true
+		m.Append = []string{r.Arch.EarlyCon, "ignore_loglevel"}
 	}
 	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
