@@ -95,7 +95,7 @@ func (k *Kernel) check() error {
 			return bad("phase %.50q took %d ns: want 0 to %v", name, ns, maxDuration)
 		}
 	}
-	if err := checkTexts(k.Mounts, k.Modules, k.Problems); err != nil {
+	if err := checkTexts(k.Mounts, k.Modules, k.Problems, []string{k.AccelNote}); err != nil {
 		return bad("%w", err)
 	}
 	if err := k.checkPaths(); err != nil {
@@ -223,7 +223,7 @@ func (k Kernel) fit() Kernel {
 // bare is a result without what explains it.
 func (k Kernel) bare(why error) Kernel {
 	return Kernel{
-		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
+		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console, AccelNote: cutText(k.AccelNote, maxText),
 		Problems: []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
 }

@@ -50,6 +50,8 @@ type Kernel struct {
 	Modules  []string         `json:"modules_failed,omitempty"`
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
+
+	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
 }
 
 // Cause says why a kernel did not pass.

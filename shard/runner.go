@@ -47,6 +47,13 @@ type Runner struct {
 	Now    func() time.Time
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
+
+	Emulated    Limits // those on TCG, for a run whose KVM does not work
+	NoEmulation bool   // without KVM nothing is tested
+	Sandbox     string // qemu.Sandbox's answer
+	Net         bool   // the VMs get a network
+
+	trial kvmTrial
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -62,6 +69,7 @@ const (
 	Booting
 	Retrying
 	Done
+	Emulating // KVM did not carry this kernel; it and all others are emulated
 )
 
 // Event tells of one kernel's progress.
@@ -70,7 +78,7 @@ type Event struct {
 	State  State
 	Result report.Kernel // when Done
 	Took   time.Duration // when Done: from the start of its VM
-	Reason string        // when Retrying
+	Reason string        // when Retrying or Emulating
 }
 
 // job is a kernel on its way.
@@ -296,13 +304,12 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 		k.Verdict, k.Cause = report.Infra, &report.Cause{Title: report.OneLine(j.err.Error(), 300)}
 		return k, true
 	}
-	k.Accel = r.Accel.String()
 	k.Console = consolePath(j.entry)
 	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
 	r.Report(Event{ID: k.ID, State: Booting})
 	for {
 		k.Attempts++
-		v, o, err := r.boot(ctx, j, path, k.Attempts > 1)
+		v, o, on, emulated, err := r.bootProven(ctx, j, path, k.Attempts > 1)
 		if ctx.Err() != nil {
 			return k, false
 		}
@@ -310,6 +317,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
 		}
 		k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
+		k.Accel, k.AccelNote = on.String(), report.OneLine(emulated, 300)
 		k.Phases = phases(o.records)
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
@@ -346,8 +354,9 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 }
 
 // boot starts one VM and judges it. A second attempt takes the slow and sure
-// way: the image as it was shipped, and everything the kernel has to say.
-func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool) (verdict, observation, error) {
+// way: the image as it was shipped, and everything the kernel has to say. up,
+// unless nil, makes it a trial of KVM, and is called when init is up.
+func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool, on qemu.Accel, up func()) (verdict, observation, error) {
 	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
 		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
 	}
@@ -361,8 +370,13 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
 	}
 	m := qemu.Machine{
-		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC,
+		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
+		Sandbox: r.Sandbox, Net: r.Net,
+	}
+	limits := r.Limits
+	if on != r.Accel {
+		limits = r.Emulated
 	}
 	if again {
 		if !r.Arch.Unpacked {
@@ -371,7 +385,11 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		m.Sure = true
 		m.Append = []string{r.Arch.EarlyCon, "ignore_loglevel"}
 	}
-	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
+	if up != nil {
+		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
+		limits.Sign, limits.Boot, limits.up = trialSign, min(limits.Boot, trialBoot), up
+	}
+	o, err := observe(ctx, r.QEMU, m, limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
 	if cerr := con.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("write the console's file: %w", cerr)

@@ -21,6 +21,9 @@ type Limits struct {
 	Grace   time.Duration // beyond Payload, for init to say so, before the VM is ended
 	Off     time.Duration // from the end record until QEMU is gone
 	Crash   time.Duration // from a panic or second lockup until QEMU is gone
+
+	Sign time.Duration // until the console shows anything; 0: none. Only with Boot
+	up   func()        // called when init is up; nil: nothing
 }
 
 // DefaultLimits are those for an accelerator and a payload's limit.
@@ -42,13 +45,22 @@ func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &watch{nonce: m.Nonce, limits: limits, cancel: cancel, con: con}
-	w.arm(limits.Boot, stopBoot)
+	if limits.Sign > 0 {
+		w.arm(limits.Sign, stopBoot)
+	} else {
+		w.arm(limits.Boot, stopBoot)
+	}
 	defer w.disarm()
 
 	// The frames come on a line of their own or, where the kernel has only
 	// one or the payload took it away, on the console.
 	frames := wire.NewCollector(m.Nonce, w.record)
-	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(w, frames.Stream()), frames.Stream())
+	var shown io.WriteCloser = nopCloser{w}
+	if m.Arch.Results == "" {
+		shown = wire.Strip(w, m.Nonce)
+	}
+	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(shown, frames.Stream()), frames.Stream())
+	_ = shown.Close() // the watch takes everything
 	o := observation{nonce: m.Nonce, exit: exit, limits: limits}
 	o.records, o.stats, o.wireErr = frames.Records()
 	w.mu.Lock()
@@ -62,6 +74,10 @@ func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits
 	}
 	return o, err
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
 
 // watch follows a console and ends the VM when a limit passes.
 type watch struct {
@@ -95,6 +111,9 @@ func (w *watch) Write(p []byte) (int, error) {
 			_, _ = fmt.Fprintf(w.con, "\n[bpf-kernel-check: the console is longer than %d MiB; the rest is left out]\n", maxConsole>>20)
 		}
 	}
+	if w.limits.Sign > 0 && len(w.last) == 0 && w.stopped == notStopped && !w.over {
+		w.set(w.limits.Boot, stopBoot)
+	}
 	w.last = append(w.last, p...)
 	if len(w.last) > 4*tailBytes {
 		w.last = append(w.last[:0], w.last[len(w.last)-tailBytes:]...)
@@ -123,6 +142,9 @@ func (w *watch) record(r wire.Record) {
 	}
 	switch r.Type {
 	case wire.TypeHello:
+		if w.limits.up != nil {
+			w.limits.up()
+		}
 		w.set(w.limits.Payload+w.limits.Grace, stopVM)
 	case wire.TypeEnd:
 		w.set(w.limits.Off, stopOff)

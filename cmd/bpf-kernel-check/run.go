@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ type runOptions struct {
 	bootTimeout time.Duration
 	memory      int
 	retries     int
+	net         bool
+	arch        string
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -43,6 +46,8 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+", emulated where the machine is of another; that of the payload unless given")
+	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
 }
 
 // validate checks what can be checked before anything starts.
@@ -50,6 +55,11 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	accel, err := qemu.ParseAccel(o.accel)
 	if err != nil {
 		return accel, usagef("--accel: %w", err)
+	}
+	if o.arch != "" {
+		if _, err := qemu.LookupArch(o.arch); err != nil {
+			return accel, usagef("--arch: %w", err)
+		}
 	}
 	for _, x := range []struct {
 		flag string
@@ -105,7 +115,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
-			payload, err := readPayload(cmd.Context(), po, o.timeout)
+			payload, err := readPayload(cmd.Context(), po, o.arch, o.timeout)
 			if err != nil {
 				return err
 			}
@@ -114,6 +124,12 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 				return err
 			}
 			sel, err := choose(cmd.Context(), srcs, src.filter(payload.arch))
+			if arch := otherArch(o, po, sel, err); arch != "" {
+				if payload, err = readPayload(cmd.Context(), po, arch, o.timeout); err != nil {
+					return err
+				}
+				sel, err = choose(cmd.Context(), srcs, src.filter(payload.arch))
+			}
 			if plan := sel.own; len(plan.Entries) == 0 && len(plan.Skipped) > 0 && plan.CountSkipped(shard.SkipArch) == len(plan.Skipped) && err != nil {
 				return notForArch(payload)
 			}
@@ -197,6 +213,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
 	}
+	if o.net {
+		r.Net = true
+		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), "virtio_pci", "virtio_net")
+	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {
 		return err
@@ -217,6 +237,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return err
 	}
+	asked := accel
 	accel, why, err := qemu.Choose(ctx, accel, arch, qemu.DefaultKVM)
 	if err != nil {
 		return usageError{err}
@@ -242,6 +263,8 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui.skipped = len(plan.Skipped)
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
 	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
+	r.Emulated, r.NoEmulation = shard.DefaultLimits(qemu.TCG, o.bootTimeout, o.timeout), asked == qemu.KVM
+	r.Sandbox = qemu.Sandbox(ctx, bin)
 	r.InitProgram, r.Report = init, ui.event
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
@@ -264,6 +287,27 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return exitError(code)
 	}
 	return nil
+}
+
+// otherArch is the one architecture of all listed kernels, when it is not the
+// one that objects, which are for every architecture, were to be run on; ""
+// otherwise.
+func otherArch(o runOptions, po payloadOptions, sel selection, err error) string {
+	if o.arch != "" || len(po.objects) == 0 || err == nil {
+		return ""
+	}
+	other := ""
+	for _, s := range sel.own.Skipped {
+		arch, ok := strings.CutPrefix(s.Why, "for ")
+		if s.Reason != shard.SkipArch || !ok || other != "" && other != arch {
+			return ""
+		}
+		other = arch
+	}
+	if _, err := qemu.LookupArch(other); err != nil || len(sel.own.Entries) > 0 {
+		return ""
+	}
+	return other
 }
 
 func notForArch(p namedPayload) error {

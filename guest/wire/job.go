@@ -18,6 +18,7 @@ const ModulesDir = "/modules"
 const (
 	ParamNonce   = "bkc.nonce"   // seeds the frames' checksums
 	ParamResults = "bkc.results" // device that carries the frames, such as ttyS1
+	ParamNet     = "bkc.net"     // "user": the machine has a network card on QEMU's user-mode network
 )
 
 // Job is the work the host hands to init.

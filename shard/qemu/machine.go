@@ -21,7 +21,7 @@ type Machine struct {
 	Append []string
 
 	Sure    bool   // take the CPU that every kernel starts on, not the fastest
-	Sandbox string // -sandbox, as SandboxOf found it; "": none
+	Sandbox string // -sandbox, as Sandbox found it; "": none
 	Net     bool   // a network by QEMU's user-mode stack
 }
 
@@ -49,6 +49,13 @@ func (m Machine) Args() []string {
 		"-kernel", m.Kernel,
 		"-initrd", m.Initrd,
 		"-append", m.Cmdline(),
+	}
+	if m.Sandbox != "" {
+		args = append(args, "-sandbox", m.Sandbox)
+	}
+	if m.Net {
+		// restrict is off: a payload that asks for a network gets the host's.
+		args = append(args, "-netdev", "user,id=net", "-device", m.Arch.NetDevice+",netdev=net,romfile=")
 	}
 	// A file character device writes without dropping bytes when the reader is
 	// slow, which one made of a socket or pty does.
@@ -115,6 +122,9 @@ func (m Machine) Cmdline() string {
 	params = append(params, wire.ParamNonce+"="+m.Nonce)
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)
+	}
+	if m.Net {
+		params = append(params, wire.ParamNet+"=user")
 	}
 	return strings.Join(append(params, m.Append...), " ")
 }
