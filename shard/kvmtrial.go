@@ -82,6 +82,9 @@ func (r *Runner) bootProven(ctx context.Context, j job, path string, again bool)
 		if why == "" {
 			return v, o, on, "", err
 		}
+		if r.NoEmulation {
+			return noKVM(why), o, on, why, nil
+		}
 		r.Report(Event{ID: j.entry.ID(), State: Emulating, Reason: why})
 		if err := os.Rename(path, strings.TrimSuffix(path, ".txt")+".kvm.txt"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			why += "; its console could not be kept: " + err.Error()
@@ -92,11 +95,15 @@ func (r *Runner) bootProven(ctx context.Context, j job, path string, again bool)
 		return v, o, on, "", err
 	}
 	if r.NoEmulation {
-		return verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine("KVM cannot be used: "+why, 300)}}, o, on, why, nil
+		return noKVM(why), o, on, why, nil
 	}
 	on = qemu.TCG
 	v, o, err = r.boot(ctx, j, path, again, on, nil)
 	return v, o, on, why, err
+}
+
+func noKVM(why string) verdict {
+	return verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine("KVM cannot be used: "+why, 300)}}
 }
 
 // kvmFailed says why the first VM on KVM speaks against KVM; "": it does not.

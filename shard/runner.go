@@ -54,6 +54,7 @@ type Runner struct {
 	Net         bool   // the VMs get a network
 
 	trial kvmTrial
+	sign  time.Duration // in place of trialSign
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -335,6 +336,12 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 				k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 			}
 		}
+		if emulated != "" && on == qemu.KVM { // KVM alone was wanted, and will be no better
+			if _, err := os.Stat(path); err != nil {
+				k.Console = ""
+			}
+			return k, true
+		}
 		// Only what says nothing about the kernel is tried again: a failure
 		// that goes away is still a failure.
 		if v.Tested() || v.Verdict == report.Pass || k.Attempts > r.Retries {
@@ -387,7 +394,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 	}
 	if up != nil {
 		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
-		limits.Sign, limits.Boot, limits.up = trialSign, min(limits.Boot, trialBoot), up
+		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, trialBoot), up
 	}
 	o, err := observe(ctx, r.QEMU, m, limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
