@@ -50,7 +50,10 @@ var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSour
 func newLab(arch, source, glob string) (*lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	l := &lab{slots: vmSlots, tsc: qemu.TSC()}
+	l, err := newTools(arch)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
 		return nil, err
@@ -69,12 +72,6 @@ func newLab(arch, source, glob string) (*lab, error) {
 		return nil, err
 	}
 	l.entry = plan.Newest()
-	if l.arch, err = qemu.LookupArch(arch); err != nil {
-		return nil, err
-	}
-	if l.qemu, err = qemu.Find(l.arch); err != nil {
-		return nil, err
-	}
 	if l.init, err = guest.Program(ctx, arch, guest.Init); err != nil {
 		return nil, err
 	}
@@ -83,7 +80,20 @@ func newLab(arch, source, glob string) (*lab, error) {
 	if l.hostile, err = buildHostile(ctx, arch); err != nil {
 		return nil, err
 	}
-	l.sandbox = qemu.Sandbox(ctx, l.qemu)
+	return l, nil
+}
+
+// newTools finds what the machine has for an architecture.
+func newTools(arch string) (*lab, error) {
+	l := &lab{slots: vmSlots, tsc: qemu.TSC()}
+	var err error
+	if l.arch, err = qemu.LookupArch(arch); err != nil {
+		return nil, err
+	}
+	if l.qemu, err = qemu.Find(l.arch); err != nil {
+		return nil, err
+	}
+	l.sandbox = qemu.Sandbox(context.Background(), l.qemu)
 	return l, nil
 }
 

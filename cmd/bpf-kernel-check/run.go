@@ -215,7 +215,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	if o.net {
 		r.Net = true
-		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), "virtio_pci", "virtio_net")
+		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {

@@ -110,7 +110,7 @@ func do(mode string, args []string) error {
 	case "unbind-arm64": // its only serial line
 		return os.WriteFile("/sys/bus/amba/drivers/uart-pl011/unbind", []byte("9000000.pl011"), 0)
 	case "flood": // the kernel prints without end while tests pass
-		if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on"), 0); err != nil {
+		if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0); err != nil {
 			return err
 		}
 		for range 2 {
