@@ -43,7 +43,7 @@ func TestGuestsArm64(t *testing.T) {
 		{name: "panics the kernel while it prints", args: "sysrq-loop-c", verdict: report.Crash, cause: `Kernel panic - not syncing: sysrq triggered crash`},
 		{name: "prints the success text and frames", args: "claim-success", verdict: report.Fail, cause: `^hostile: exit status 1$`, broken: true},
 		{name: "has a test that prints a crash", args: "stamps", verdict: report.Fail, cause: `^TestStamps`},
-		{name: "floods the kernel's log", args: "flood", verdict: report.Pass, console: `a flood, message 100\r\n`, broken: true},
+		{name: "floods the kernel's log", args: "flood", verdict: report.Pass, console: `a flood, message \d+\r\n`, broken: true},
 		// What comes through is a pass and what does not is a failure; it is
 		// never a pass of less than everything.
 		{name: "cuts into frames", args: "console-frames", broken: true},

@@ -120,6 +120,7 @@ func do(mode string, args []string) error {
 		}
 		for i := range 20 {
 			fmt.Printf("=== RUN   TestFlood%d\n    flood_test.go:1: %s\n--- PASS: TestFlood%d (0.00s)\n", i, strings.Repeat("text ", 200*i), i)
+			time.Sleep(50 * time.Millisecond) // for records and messages to meet
 		}
 		fmt.Println("PASS")
 	case "flood-child":
