@@ -48,7 +48,7 @@ type Runner struct {
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
 
-	Emulated    Limits // those on TCG, for a run whose KVM does not work
+	Emulated    Limits // those on TCG, for a run whose KVM does not work; zero: Limits
 	NoEmulation bool   // without KVM nothing is tested
 	Sandbox     string // qemu.Sandbox's answer
 	Net         bool   // the VMs get a network
@@ -382,7 +382,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		Sandbox: r.Sandbox, Net: r.Net,
 	}
 	limits := r.Limits
-	if on != r.Accel {
+	if on != r.Accel && r.Emulated.Boot > 0 {
 		limits = r.Emulated
 	}
 	if again {
