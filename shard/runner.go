@@ -240,8 +240,16 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	unpacked := ""
 	switch err := j.image.Vmlinux(ctx, vmlinux); {
 	case errors.Is(err, kernel.ErrNoVmlinux):
+		if r.Arch.Unpacked {
+			unpacked = j.boot
+			if f := j.image.Info.Format; f != kernel.FormatImage {
+				j.err = fmt.Errorf("the %s is compressed by %s, and QEMU starts no compressed kernel on %s: give an image that is not compressed", f, or(string(j.image.Info.Compression), "what is not known"), r.Arch.Name)
+			}
+		}
 	case err != nil:
 		j.err = err
+	case r.Arch.Unpacked && j.image.Info.Format == kernel.FormatVmlinux:
+		j.err = fmt.Errorf("QEMU starts no ELF vmlinux on %s: give arch/%s/boot/Image of the same build", r.Arch.Name, r.Arch.Name)
 	default:
 		unpacked = vmlinux
 		// Without the note QEMU refuses an ELF kernel.
