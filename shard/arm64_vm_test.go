@@ -12,8 +12,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// The newest arm64 kernel that Debian has for clouds: an EFI zboot image, and
-// the smallest download.
+// The newest arm64 kernel that Debian has for clouds: the smallest download.
 var setUpArm64 = sync.OnceValues(func() (*lab, error) {
 	return newLab("arm64", "debian:sid:cloud-arm64", "debian/[7-9].*")
 })
