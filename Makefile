@@ -5,7 +5,7 @@
 .SUFFIXES:
 
 GO ?= go
-ARCHES = amd64
+ARCHES = amd64 arm64
 PROGRAMS = init testrunner generators tracer loader
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='

@@ -100,7 +100,7 @@ func (k *Kernel) check() error {
 			return bad("phase %.50q took %d ns: want 0 to %v", name, ns, maxDuration)
 		}
 	}
-	if err := checkTexts(k.Mounts, k.Modules, k.Problems); err != nil {
+	if err := checkTexts(k.Mounts, k.Modules, k.Problems, []string{k.AccelNote}); err != nil {
 		return bad("%w", err)
 	}
 	if err := checkSplats(k.Splats); err != nil {
@@ -239,7 +239,8 @@ func (k Kernel) fit() Kernel {
 func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
-		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
+		AccelNote: cutText(k.AccelNote, maxText),
+		Splats:    k.Splats[:min(len(k.Splats), maxAllow)],
 		// Without its tests nothing can be forgiven; what is stale stays.
 		Surprises: k.Surprises[:min(len(k.Surprises), 10)],
 		Problems:  []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},

@@ -51,7 +51,7 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 		s.SetTimestamp(m.At.UTC())
 	}
 	for _, p := range []struct{ name, value string }{
-		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"digest", k.Digest},
+		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"accel-note", k.AccelNote}, {"digest", k.Digest},
 		{"verdict", k.Verdict.String()}, {"console", k.Console},
 	} {
 		if p.value != "" {

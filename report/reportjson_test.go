@@ -52,6 +52,7 @@ func fullKernel() Kernel {
 		Repeats: 2, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}}, Running: []string{"a"}, TestsOnly: true,
 		Expected:  []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
 		Surprises: []string{"s"},
+		AccelNote: "n",
 	}
 }
 

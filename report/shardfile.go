@@ -71,6 +71,8 @@ type Kernel struct {
 	TestsOnly bool       `json:"tests_only,omitempty"` // its failed tests are all that is wrong: the guest's report is whole
 	Expected  []Expected `json:"expected,omitempty"`   // those of its failures that were expected
 	Surprises []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
+
+	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
 }
 
 // Cause says why a kernel did not pass.

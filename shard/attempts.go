@@ -89,8 +89,7 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
 	for {
 		k.Attempts++
-		k.Accel = r.accel(k.Attempts).String()
-		v, o, err := r.boot(ctx, j, path, k.Attempts)
+		v, o, on, emulated, err := r.bootProven(ctx, j, path, k.Attempts)
 		if ctx.Err() != nil {
 			return k, false
 		}
@@ -98,6 +97,13 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
 		}
 		r.fill(&k, j, v, o)
+		k.Accel, k.AccelNote = on.String(), report.OneLine(emulated, 300)
+		if emulated != "" && on == qemu.KVM { // KVM alone was wanted, and will be no better
+			if _, err := os.Stat(path); err != nil {
+				k.Console = ""
+			}
+			return k, true
+		}
 		if k.Attempts > r.Retries || !r.again(j, v, k.Attempts) {
 			if k.Verdict != report.Pass {
 				if err := headConsole(path, k); err != nil {
@@ -159,22 +165,13 @@ func (r *Runner) again(j job, v verdict, attempt int) bool {
 	case !v.panicked:
 		return true
 	}
-	return attempt == 1 && (r.accel(1) != r.accel(2) || j.boot != j.image.Kernel)
+	return attempt == 1 && (r.Accel == qemu.KVM && !r.NoEmulation || j.boot != j.image.Kernel)
 }
 
-// accel is the accelerator of an attempt: what failed on KVM is tried again
-// without it, where that runs here at all.
-func (r *Runner) accel(attempt int) qemu.Accel {
-	if attempt > 1 && r.Accel == qemu.KVM {
-		return qemu.TCG
-	}
-	return r.Accel
-}
-
-// limits are those of an attempt, and the factor by which they are longer than
-// the runner's.
-func (r *Runner) limits(attempt int) (Limits, time.Duration) {
-	n := Slowness(r.accel(attempt)) / Slowness(r.Accel)
+// limits are those of a VM on an accelerator, and the factor by which they are
+// longer than the runner's.
+func (r *Runner) limits(on qemu.Accel) (Limits, time.Duration) {
+	n := max(1, Slowness(on)/Slowness(r.Accel))
 	return r.Limits.Times(n), n
 }
 

@@ -58,6 +58,13 @@ type Runner struct {
 	// Repeated is called after each run of a kernel that is run several
 	// times, from several goroutines; nil: nobody asks.
 	Repeated func(id string, repeat int, k report.Kernel)
+
+	NoEmulation bool   // without KVM nothing is tested
+	Sandbox     string // qemu.Sandbox's answer
+	Net         bool   // the VMs get a network
+
+	trial kvmTrial
+	sign  time.Duration // in place of trialSign
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -73,6 +80,7 @@ const (
 	Booting
 	Retrying
 	Done
+	Emulating // KVM did not carry this kernel; it and all others are emulated
 )
 
 // Event tells of one kernel's progress.
@@ -81,7 +89,7 @@ type Event struct {
 	State  State
 	Result report.Kernel // when Done
 	Took   time.Duration // when Done: from the start of its VM
-	Reason string        // when Retrying
+	Reason string        // when Retrying or Emulating
 }
 
 // job is a kernel on its way.
@@ -256,12 +264,20 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	unpacked := ""
 	switch err := j.image.Vmlinux(ctx, vmlinux); {
 	case errors.Is(err, kernel.ErrNoVmlinux):
+		if r.Arch.Unpacked {
+			unpacked = j.boot
+			if f := j.image.Info.Format; f != kernel.FormatImage {
+				j.err = fmt.Errorf("the %s is compressed by %s, and QEMU starts no compressed kernel on %s: give an image that is not compressed", f, or(string(j.image.Info.Compression), "what is not known"), r.Arch.Name)
+			}
+		}
 	case err != nil:
 		j.err = err
+	case r.Arch.Unpacked && j.image.Info.Format == kernel.FormatVmlinux:
+		j.err = fmt.Errorf("QEMU starts no ELF vmlinux on %s: give arch/%s/boot/Image of the same build", r.Arch.Name, r.Arch.Name)
 	default:
 		unpacked = vmlinux
 		// Without the note QEMU refuses an ELF kernel.
-		if pvh, err := kernel.HasPVH(vmlinux); err == nil && pvh {
+		if pvh, err := kernel.HasPVH(vmlinux); r.Arch.Unpacked || err == nil && pvh {
 			j.boot = vmlinux
 		}
 	}
@@ -311,8 +327,9 @@ func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []
 }
 
 // boot starts one VM and judges it. A second attempt takes the slow and sure
-// way: the image as it was shipped, and everything the kernel has to say.
-func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt int) (verdict, observation, error) {
+// way: the image as it was shipped, and everything the kernel has to say. up,
+// unless nil, makes it a trial of KVM, and is called when init is up.
+func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt int, on qemu.Accel, up func()) (verdict, observation, error) {
 	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
 		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
 	}
@@ -326,17 +343,25 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
 	}
 	m := qemu.Machine{
-		Arch: r.Arch, Accel: r.accel(attempt), Memory: r.Memory, TSC: r.TSC,
+		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
+		Sandbox: r.Sandbox, Net: r.Net,
 		Append: slices.Clone(r.params), CPUs: r.cpus,
 	}
-	limits, slower := r.limits(attempt)
+	limits, slower := r.limits(on)
 	if slower > 1 {
 		m.Append = append(m.Append, scaleParam(slower))
 	}
 	if attempt > 1 {
-		m.Kernel = j.image.Kernel
-		m.Append = append(m.Append, "earlyprintk="+r.Arch.Console, "ignore_loglevel")
+		if !r.Arch.Unpacked {
+			m.Kernel = j.image.Kernel
+		}
+		m.Sure = true
+		m.Append = append(m.Append, r.Arch.EarlyCon, "ignore_loglevel")
+	}
+	if up != nil {
+		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
+		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, trialBoot), up
 	}
 	o, err := observe(ctx, r.QEMU, m, limits, con)
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass

@@ -23,13 +23,22 @@ func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &watch{nonce: m.Nonce, limits: limits, cancel: cancel, con: con}
-	w.arm(limits.Boot, stopBoot)
+	if limits.Sign > 0 {
+		w.arm(limits.Sign, stopBoot)
+	} else {
+		w.arm(limits.Boot, stopBoot)
+	}
 	defer w.disarm()
 
 	// The frames come on a line of their own or, where the kernel has only
 	// one or the payload took it away, on the console.
 	frames := wire.NewCollector(m.Nonce, w.record)
-	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(w, frames.Stream()), frames.Stream())
+	var shown io.WriteCloser = nopCloser{w}
+	if m.Arch.Results == "" {
+		shown = wire.Strip(w, m.Nonce)
+	}
+	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(shown, frames.Stream()), frames.Stream())
+	_ = shown.Close() // the watch takes everything
 	o := observation{nonce: m.Nonce, exit: exit, limits: limits}
 	o.records, o.stats, o.wireErr = frames.Records()
 	w.mu.Lock()
@@ -43,6 +52,10 @@ func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits
 	}
 	return o, err
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
 
 // watch follows a console and ends the VM when a limit passes.
 type watch struct {
@@ -77,6 +90,9 @@ func (w *watch) Write(p []byte) (int, error) {
 			_, _ = fmt.Fprintf(w.con, "\n[bpf-kernel-check: the console is longer than %d MiB; the rest is left out]\n", maxConsole>>20)
 		}
 	}
+	if w.limits.Sign > 0 && len(w.last) == 0 && w.stopped == notStopped && !w.over {
+		w.set(w.limits.Boot, stopBoot)
+	}
 	w.last = append(w.last, p...)
 	if len(w.last) > 4*tailBytes {
 		w.last = append(w.last[:0], w.last[len(w.last)-tailBytes:]...)
@@ -110,6 +126,9 @@ func (w *watch) record(r wire.Record) {
 	w.heard()
 	switch r.Type {
 	case wire.TypeHello:
+		if w.limits.up != nil {
+			w.limits.up()
+		}
 		w.set(w.limits.Payload+w.limits.Grace, stopVM)
 	case wire.TypeEnd:
 		w.set(w.limits.Off, stopOff)

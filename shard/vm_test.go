@@ -41,12 +41,19 @@ type lab struct {
 	hostile string // path of the program
 	tsc     int
 	slots   chan struct{}
+	sandbox string
 }
 
-var setUp = sync.OnceValues(func() (*lab, error) {
+var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSource, vmGlob) })
+
+// newLab makes what the VM tests of one architecture share.
+func newLab(arch, source, glob string) (*lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	l := &lab{slots: make(chan struct{}, 2), tsc: qemu.TSC()}
+	l, err := newTools(arch)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
 		return nil, err
@@ -56,31 +63,42 @@ var setUp = sync.OnceValues(func() (*lab, error) {
 		return nil, err
 	}
 	l.cache = cache
-	src, err := kernel.Parse(vmSource, cache)
+	src, err := kernel.Parse(source, cache)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := NewPlan(ctx, []kernel.Source{src}, []string{vmGlob})
+	plan, err := NewPlan(ctx, []kernel.Source{src}, []string{glob})
 	if err != nil {
 		return nil, err
 	}
 	l.entry = plan.Newest()
-	if l.arch, err = qemu.LookupArch("amd64"); err != nil {
+	if l.init, err = guest.Program(ctx, arch, guest.Init); err != nil {
+		return nil, err
+	}
+	// In the system's directory for temporary files: it has to outlive the
+	// test that came first.
+	if l.hostile, err = buildHostile(ctx, arch); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// newTools finds what the machine has for an architecture.
+func newTools(arch string) (*lab, error) {
+	l := &lab{slots: vmSlots, tsc: qemu.TSC()}
+	var err error
+	if l.arch, err = qemu.LookupArch(arch); err != nil {
 		return nil, err
 	}
 	if l.qemu, err = qemu.Find(l.arch); err != nil {
 		return nil, err
 	}
-	if l.init, err = guest.Program(ctx, "amd64", guest.Init); err != nil {
-		return nil, err
-	}
-	// In the system's directory for temporary files: it has to outlive the
-	// test that came first.
-	if l.hostile, err = buildHostile(ctx); err != nil {
-		return nil, err
-	}
+	l.sandbox = qemu.Sandbox(context.Background(), l.qemu)
 	return l, nil
-})
+}
+
+// vmSlots holds as many VMs as run at a time, of all architectures.
+var vmSlots = make(chan struct{}, 2)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -92,10 +110,10 @@ func hostileDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("bpf-kernel-check-test-%d", os.Getpid()))
 }
 
-func buildHostile(ctx context.Context) (string, error) {
-	out := filepath.Join(hostileDir(), "hostile")
+func buildHostile(ctx context.Context, arch string) (string, error) {
+	out := filepath.Join(hostileDir(), arch, "hostile")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/hostile")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	cmd.Stderr = os.Stderr
 	return out, cmd.Run()
 }
@@ -118,7 +136,8 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 		Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: 1, Limits: limits,
 		Cache: l.cache, InitProgram: l.init, Payload: p, Tool: "test",
 		Now: time.Now, Random: rand.Reader,
-		Report: func(Event) {},
+		Report:  func(Event) {},
+		Sandbox: l.sandbox,
 	}
 }
 
@@ -267,7 +286,7 @@ func TestGuests(t *testing.T) {
 // passPayload is a payload that passes.
 func (l *lab) passPayload(t *testing.T) guest.Payload {
 	t.Helper()
-	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "/", "amd64", 30*time.Second)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "/", l.arch.Name, 30*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

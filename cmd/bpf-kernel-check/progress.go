@@ -119,6 +119,8 @@ func (p *progress) event(e shard.Event) {
 		p.active[e.ID] = activity{what: "in its VM", since: time.Now()}
 	case shard.Retrying:
 		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("[RETRY]", yellow), e.ID, e.Reason)
+	case shard.Emulating:
+		fmt.Fprintf(p.out, "%s %s  KVM is given up, all VMs of this run are emulated: %s\n", p.paint("[TCG]", yellow), e.ID, e.Reason)
 	case shard.Done:
 		delete(p.active, e.ID)
 		p.result(e)

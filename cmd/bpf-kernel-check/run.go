@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,8 @@ type runOptions struct {
 	limits  limitOptions
 	started time.Time
 	splats  []string
+	net     bool
+	arch    string
 
 	allowed *shard.Allowed // what the files of splats say, once validated
 }
@@ -46,6 +49,8 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
 	f.StringArrayVar(&o.splats, "allow-splats", nil, "`FILE` of known warnings of kernels that are no crash: a YAML list of pattern, kernels, reason and link")
+	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+", emulated where the machine is of another; that of the payload unless given")
+	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
 }
 
 // validate checks what can be checked before anything starts.
@@ -53,6 +58,11 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	accel, err := qemu.ParseAccel(o.accel)
 	if err != nil {
 		return accel, usagef("--accel: %w", err)
+	}
+	if o.arch != "" {
+		if _, err := qemu.LookupArch(o.arch); err != nil {
+			return accel, usagef("--arch: %w", err)
+		}
 	}
 	for _, x := range []struct {
 		flag string
@@ -111,7 +121,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
-			payload, err := readPayload(cmd.Context(), po, o.limits.payload)
+			payload, err := readPayload(cmd.Context(), po, o.arch, o.limits.payload)
 			if err != nil {
 				return err
 			}
@@ -122,6 +132,12 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer cancel()
 			sel, err := choose(ctx, srcs, src.filter(payload.arch))
+			if arch := otherArch(o, po, sel, err); arch != "" {
+				if payload, err = readPayload(cmd.Context(), po, arch, o.limits.payload); err != nil {
+					return err
+				}
+				sel, err = choose(ctx, srcs, src.filter(payload.arch))
+			}
 			if err := c.timeUp(ctx, err); err != nil {
 				return err
 			}
@@ -210,6 +226,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Now: time.Now, Random: rand.Reader,
 		Repeats: o.limits.repeat, Expect: expect,
 	}
+	if o.net {
+		r.Net = true
+		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
+	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {
 		return err
@@ -230,6 +250,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return err
 	}
+	asked := accel
 	accel, why, err := qemu.Choose(ctx, accel, arch, qemu.DefaultKVM)
 	if err != nil {
 		return usageError{err}
@@ -254,6 +275,8 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
 	ui.skipped = len(plan.Skipped)
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
+	r.NoEmulation = asked == qemu.KVM
+	r.Sandbox = qemu.Sandbox(ctx, bin)
 	o.limits.apply(r, accel)
 	for _, unused := range expect.Unused(plan.IDs()) {
 		if r.Record(plan).Shards == 1 { // else another shard has the kernel
@@ -294,6 +317,27 @@ func (c *command) timeUp(ctx context.Context, err error) error {
 	}
 	fmt.Fprintf(c.stderr, "error: --timeout-total: %v before the list of kernels was there: nothing was tested; give more time\n", up)
 	return exitError(report.ExitNotTested)
+}
+
+// otherArch is the one architecture of all listed kernels, when it is not the
+// one that objects, which are for every architecture, were to be run on; ""
+// otherwise.
+func otherArch(o runOptions, po payloadOptions, sel selection, err error) string {
+	if o.arch != "" || len(po.objects) == 0 || err == nil {
+		return ""
+	}
+	other := ""
+	for _, s := range sel.own.Skipped {
+		arch, ok := strings.CutPrefix(s.Why, "for ")
+		if s.Reason != shard.SkipArch || !ok || other != "" && other != arch {
+			return ""
+		}
+		other = arch
+	}
+	if _, err := qemu.LookupArch(other); err != nil || len(sel.own.Entries) > 0 {
+		return ""
+	}
+	return other
 }
 
 func notForArch(p namedPayload) error {
