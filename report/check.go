@@ -67,6 +67,11 @@ func (k *Kernel) check() error {
 			return bad("%w", err)
 		}
 	}
+	if k.Reproduce != "" {
+		if _, err := CommandWords(k.Reproduce); err != nil {
+			return bad("%w", err)
+		}
+	}
 	if k.Attempts < 0 || k.Attempts > maxAttempts {
 		return bad("%d attempts: want at most %d", k.Attempts, maxAttempts)
 	}
@@ -214,6 +219,9 @@ func (k Kernel) fit() Kernel {
 		k.Phases[name] = min(max(ns, 0), int64(maxDuration))
 	}
 	k.Release = OneLine(k.Release, maxWord)
+	if _, err := CommandWords(k.Reproduce); err != nil {
+		k.Reproduce = ""
+	}
 	if err := k.check(); err != nil {
 		return k.bare(err)
 	}
@@ -223,7 +231,7 @@ func (k Kernel) fit() Kernel {
 // bare is a result without what explains it.
 func (k Kernel) bare(why error) Kernel {
 	return Kernel{
-		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
+		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console, Reproduce: k.Reproduce,
 		Problems: []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
 }

@@ -50,6 +50,8 @@ type Kernel struct {
 	Modules  []string         `json:"modules_failed,omitempty"`
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
+
+	Reproduce string `json:"reproduce,omitempty"` // command that opens a shell in this kernel, see Command
 }
 
 // Cause says why a kernel did not pass.

@@ -47,6 +47,8 @@ type Runner struct {
 	Now    func() time.Time
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
+
+	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -289,6 +291,7 @@ func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []
 // false when ctx ended first.
 func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Phases: map[string]int64{}}
+	k.Reproduce = r.reproduce(j.entry)
 	if j.err != nil {
 		if ctx.Err() != nil {
 			return k, false

@@ -196,6 +196,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Out: out, Arch: arch, Payload: p.Payload,
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
+		PayloadFlags: append(o.memoryFlags(), p.flags...),
 	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {

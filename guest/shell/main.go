@@ -1,7 +1,7 @@
 // Command shell is what a person meets in the guest of bpf-kernel-check debug:
 // a shell, the usual small commands, and some of bpftool's, in one program. The
-// name it is called by says which: /bin/sh is the shell, and the others are
-// links to it that a session makes.
+// name it is called by says which: shell and sh are the shell, and all but
+// shell are links that a session makes.
 //
 // Exit status: the command's; 127 for a name that none has.
 package main
@@ -16,16 +16,10 @@ func main() {
 	os.Exit(run(os.Args, stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// shellNames are the names that start the shell itself.
-const (
-	shellName   = "sh"
-	programPath = "/bin/" + shellName
-)
-
 // run is the whole program. It returns the exit status.
 func run(args []string, io stdio) int {
 	name, rest := filepath.Base(args[0]), args[1:]
-	if name == shellName {
+	if name == "sh" || name == "shell" {
 		return runShell(rest, io)
 	}
 	a, ok := applets()[name]

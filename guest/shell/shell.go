@@ -13,6 +13,8 @@ import (
 	"golang.org/x/term"
 	"mvdan.cc/sh/v3/interp"
 	"mvdan.cc/sh/v3/syntax"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 const shellUsage = "sh [-c COMMANDS | FILE] [ARGS...]"
@@ -22,7 +24,10 @@ func runShell(args []string, std stdio) int {
 	session := len(args) > 0 && args[0] == sessionFlag
 	if session {
 		args = args[1:]
-		prepareSession(std)
+		prepareSession(len(args) > 0, std)
+		if mark := os.Getenv(wire.SessionMark); mark != "" && len(args) > 0 {
+			return runMarked(mark, args, std)
+		}
 	}
 	switch {
 	case len(args) > 1 && args[0] == "-c":
@@ -44,6 +49,22 @@ func runShell(args []string, std stdio) int {
 		return runText(std.in, "stdin", nil, std)
 	}
 	return interact(in, std)
+}
+
+// runMarked runs a session's script between lines that tell the host where its
+// output is. It has no input: what is typed on a terminal does not end.
+func runMarked(mark string, args []string, std stdio) int {
+	os.Unsetenv(wire.SessionMark)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		fmt.Fprintf(std.err, "sh: %v\n", err)
+		return exitFailure
+	}
+	defer null.Close()
+	fmt.Fprintln(std.out, wire.MarkBegin(mark))
+	code := runShell(args, stdio{null, std.out, std.err})
+	fmt.Fprintln(std.out, wire.MarkEnd(mark, code))
+	return code
 }
 
 // killWait is how long a program may take to end after an interrupt. Detaching

@@ -19,6 +19,7 @@ type Machine struct {
 	TSC    int    // the host's time stamp counter in kHz, see TSC; 0: not known
 	Nonce  string // seeds the result frames' checksums
 	Append []string
+	Extras Extras // for debugging
 }
 
 // DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
@@ -52,7 +53,7 @@ func (m Machine) Args() []string {
 	if m.Arch.Results != "" {
 		args = append(args, serial("results", resultsFD)...)
 	}
-	return args
+	return append(args, m.Extras.Args()...)
 }
 
 func serial(id string, fd int) []string {
