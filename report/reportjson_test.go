@@ -47,6 +47,7 @@ func fullKernel() Kernel {
 		Facts: &Facts{BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
 			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false}},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
+		Reproduce: "bpf-kernel-check debug --kernels ./kernels " + id,
 	}
 }
 
@@ -160,7 +161,7 @@ func mustJSON(t *testing.T, v any) string {
 func TestReadReportRefuses(t *testing.T) {
 	good := mustJSON(t, fullReport())
 	for want, text := range map[string]string{
-		"unexpected EOF":                    good[:len(good)/2],
+		"unexpected EOF":                    good[:len(good)/3],
 		"its schema is 7":                   strings.Replace(good, `"schema":1`, `"schema":7`, 1),
 		"its schema is <nil>":               `{"kernels":"of another time"}`,
 		"is no kernel's id":                 strings.Replace(good, `"id":"debian/`, `"id":"../`, 1),

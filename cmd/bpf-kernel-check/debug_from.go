@@ -42,6 +42,24 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 			byID[k.ID], latest[k.ID] = k, f.Plan.Attempt
 		}
 	}
+	if len(found.Files) == 0 { // what merge has left
+		for _, dir := range dirs {
+			m, err := report.FindReport(dir)
+			if err != nil {
+				c.warn(fmt.Sprintf("--from: %s: %v", dir, err))
+			}
+			if m == nil {
+				continue
+			}
+			for i := range m.Kernels {
+				k := &m.Kernels[i]
+				if byID[k.ID] == nil {
+					order = append(order, k.ID)
+				}
+				byID[k.ID] = k
+			}
+		}
+	}
 	where := strings.Join(dirs, " ")
 	if len(order) == 0 {
 		return nil, usagef("--from: no results in %s: want a results directory with its shard file, or the artifact as it was downloaded", where)
