@@ -313,6 +313,9 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
 		}
 		k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
+		if v.Verdict == report.NoBoot {
+			k.Cause = r.noBootHint(j, k.Cause)
+		}
 		k.Phases = phases(o.records)
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
