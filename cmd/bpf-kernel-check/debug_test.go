@@ -38,16 +38,16 @@ func TestDebugOnTerminal(t *testing.T) {
 	}
 	prompt := release[1] + ":/# "
 	y.send("uname -r\r")
-	y.expect("uname -r\r\n" + release[1] + "\r\n" + prompt)
+	y.expect("uname -r\n" + release[1] + "\n" + prompt)
 
 	y.send("bpf prog list\r")
 	if got := y.expect(prompt); !strings.Contains(got, "no programs are loaded") {
 		t.Errorf("before the tracer runs: %q", got)
 	}
 	y.send("EventsTr\t-a -i >/tmp/events &\r")
-	y.expect("EventsTrace -a -i >/tmp/events\r\n" + prompt)
+	y.expect("EventsTrace -a -i >/tmp/events\n" + prompt)
 	y.send("until bpf prog list | grep -q fork; do sleep 0.1; done; bpf prog list; bpf map list; bpf link list\r")
-	y.expect("\r\n")
+	y.expect("\n")
 	if got := y.expect(prompt); !regexp.MustCompile(`(?m)^\d+ +(Tracing|RawTracepoint|Kprobe|TracePoint)\S* +\S*fork`).MatchString(got) ||
 		!regexp.MustCompile(`(?m)^\d+ +RingBuf`).MatchString(got) {
 		t.Errorf("with the tracer: %q", got)
@@ -55,7 +55,7 @@ func TestDebugOnTerminal(t *testing.T) {
 
 	// An interrupt ends what is in the foreground, and only that.
 	y.send("echo waiting; sleep 1000\r")
-	y.expect("\r\nwaiting\r\n")
+	y.expect("\nwaiting\n")
 	y.send("\x03")
 	y.expect(prompt)
 	y.send("no such line\x03")
@@ -114,8 +114,8 @@ func debugKernel(t *testing.T) (cache, id string) {
 
 func TestMarkedOutput(t *testing.T) {
 	const mark = "00ff"
-	text := "[    1.0] kernel\r\n::error::x\n" + wire.MarkBegin("other") + "\n" + wire.MarkBegin(mark) + "\na\r\nb\x1b\nno newline" +
-		wire.MarkEnd("other", 0) + wire.MarkEnd(mark, 7) + "\r\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"
+	text := "[    1.0] kernel\n::error::x\n" + wire.MarkBegin("other") + "\n" + wire.MarkBegin(mark) + "\na\nb\x1b\nno newline" +
+		wire.MarkEnd("other", 0) + wire.MarkEnd(mark, 7) + "\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"
 	for _, step := range []int{1, 3, 1000} {
 		var out, rest bytes.Buffer
 		s := &marked{mark: mark, out: &out, rest: &rest, began: make(chan struct{})}
@@ -125,7 +125,7 @@ func TestMarkedOutput(t *testing.T) {
 			}
 		}
 		s.flush()
-		if want := "a\r\nb\x1b\nno newline" + wire.MarkEnd("other", 0); out.String() != want || !s.ended || s.status != 7 {
+		if want := "a\nb\x1b\nno newline" + wire.MarkEnd("other", 0); out.String() != want || !s.ended || s.status != 7 {
 			t.Errorf("steps of %d: %q, %v, %d, want %q", step, out.String(), s.ended, s.status, want)
 		}
 		if want := "[    1.0] kernel\n\\::error::x\n" + wire.MarkBegin("other") + "\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"; rest.String() != want {

@@ -83,7 +83,9 @@ func onTerminal(t *testing.T, args ...string) *typist {
 		for {
 			n, err := master.Read(buf)
 			y.mu.Lock()
-			y.out = append(y.out, buf[:n]...)
+			// QEMU leaves it to the terminal to make a line's end of a newline,
+			// and the guest's has done so already.
+			y.out = append(y.out, bytes.ReplaceAll(buf[:n], []byte("\r"), nil)...)
 			y.all.Write(buf[:n])
 			y.mu.Unlock()
 			select {
@@ -98,7 +100,7 @@ func onTerminal(t *testing.T, args ...string) *typist {
 	return y
 }
 
-// send types.
+// send types. Enter is \r.
 func (y *typist) send(keys string) {
 	y.t.Helper()
 	if _, err := y.master.WriteString(keys); err != nil {
@@ -106,7 +108,7 @@ func (y *typist) send(keys string) {
 	}
 }
 
-// expect waits until the text has come, and returns what came before it.
+// expect waits until the text has come, carriage returns left out, and returns what came before it.
 func (y *typist) expect(text string) string {
 	y.t.Helper()
 	deadline := time.After(100 * time.Second)
