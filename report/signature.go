@@ -19,6 +19,7 @@ var noise = []struct {
 	{regexp.MustCompile(`\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?`), "T"}, // dates
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b`), "T"},
 	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), "U"},
+	{regexp.MustCompile(`\b\d+\.\d+(?:\.\d+)?[-+]\w[\w.+~-]*\w`), "V"},                                                                                // a kernel's release
 	{regexp.MustCompile(`\.(?:cold|isra|constprop|part|llvm)(?:\.\d+)*\b`), ""},                                                                       // a compiler's clones
 	{regexp.MustCompile(`\+0x[0-9a-f]+/0x[0-9a-f]+`), ""},                                                                                             // foo+0x1f/0x50
 	{regexp.MustCompile(`\b(exitcode=)0x0*([0-9a-f]+)`), "${1}X$2"},                                                                                   // init's end: which one matters

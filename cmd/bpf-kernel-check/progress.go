@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -164,7 +165,7 @@ func (p *progress) result(e shard.Event) {
 			continue
 		}
 		shown = true
-		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", report.OneLine(t.Name, 200), seconds(t.Duration))
+		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", noCommand(report.OneLine(t.Name, 200)), seconds(t.Duration))
 		p.indent(t.Output)
 	}
 	if !shown || k.Verdict == report.Crash {
@@ -186,10 +187,12 @@ func (p *progress) result(e shard.Event) {
 	}
 }
 
-// noCommand keeps a guest's text at the beginning of a line from being taken for
-// a command of GitHub's runner, which looks behind white space too.
+// noCommand keeps a guest's text from being taken for a command of GitHub's
+// runner, which looks for :: behind white space too, and for the older ##[
+// anywhere in a line.
 func noCommand(s string) string {
-	if strings.HasPrefix(s, "::") || strings.HasPrefix(s, "##[") {
+	s = strings.ReplaceAll(s, "##[", "## [")
+	if strings.HasPrefix(s, "::") {
 		return `\` + s
 	}
 	return s
@@ -232,17 +235,17 @@ func (p *progress) indent(s string) {
 	}
 }
 
+// printable takes out what moves the cursor or turns the reading direction.
 func printable(s string) string {
-	s = strings.ReplaceAll(s, "##[", "## [") // the older form of workflow commands, which works anywhere in a line
 	return strings.Map(func(r rune) rune {
-		if r == '\t' {
+		switch {
+		case r == '\t':
 			return ' '
-		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		case !unicode.IsPrint(r):
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(s, "?"))
+	}, noCommand(strings.ToValidUTF8(s, "?")))
 }
 
 // phaseTimes says where a kernel's time went.
