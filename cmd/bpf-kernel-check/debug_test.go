@@ -114,8 +114,8 @@ func debugKernel(t *testing.T) (cache, id string) {
 
 func TestMarkedOutput(t *testing.T) {
 	const mark = "00ff"
-	text := "[    1.0] kernel\n::error::x\n" + wire.MarkBegin("other") + "\n" + wire.MarkBegin(mark) + "\na\nb\x1b\nno newline" +
-		wire.MarkEnd("other", 0) + wire.MarkEnd(mark, 7) + "\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"
+	text := "[    1.0] kernel\r\n::error::x\n" + wire.MarkBegin("other") + "\n" + wire.MarkBegin(mark) + "\na\r\nb\x1b\nno newline" +
+		wire.MarkEnd("other", 0) + wire.MarkEnd(mark, 7) + "\r\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"
 	for _, step := range []int{1, 3, 1000} {
 		var out, rest bytes.Buffer
 		s := &marked{mark: mark, out: &out, rest: &rest, began: make(chan struct{})}
@@ -125,7 +125,7 @@ func TestMarkedOutput(t *testing.T) {
 			}
 		}
 		s.flush()
-		if want := "a\nb\x1b\nno newline" + wire.MarkEnd("other", 0); out.String() != want || !s.ended || s.status != 7 {
+		if want := "a\r\nb\x1b\nno newline" + wire.MarkEnd("other", 0); out.String() != want || !s.ended || s.status != 7 {
 			t.Errorf("steps of %d: %q, %v, %d, want %q", step, out.String(), s.ended, s.status, want)
 		}
 		if want := "[    1.0] kernel\n\\::error::x\n" + wire.MarkBegin("other") + "\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"; rest.String() != want {
