@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 const bpfUsage = `prog list | prog show ID|NAME | prog dump xlated ID|NAME | prog log OBJECT [PROGRAM]
@@ -305,26 +307,53 @@ func dumpMap(w io.Writer, which string) error {
 	return err
 }
 
+// linkTypes are the names of enum bpf_link_type (include/uapi/linux/bpf.h).
+func linkTypes() []string {
+	return []string{"unspecified", "raw_tracepoint", "tracing", "cgroup", "iter", "netns", "xdp", "perf_event", "kprobe_multi", "struct_ops", "netfilter", "tcx", "uprobe_multi", "netkit", "sockmap"}
+}
+
 func listLinks(w io.Writer) error {
+	var rows []string
+	var err error
+	// A link that is just being made cannot be opened yet.
+	for range 20 {
+		if rows, err = linkRows(); !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("list links: %w (kernels before 5.8 cannot)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	if len(rows) == 0 {
+		fmt.Fprintln(w, "there are no links; programs that are attached by perf events, as old libraries do, have none")
+		return nil
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "ID\tTYPE\tPROGRAM")
+	for _, r := range rows {
+		fmt.Fprintln(tw, r)
+	}
+	return tw.Flush()
+}
+
+func linkRows() ([]string, error) {
+	var rows []string
 	it := &link.Iterator{}
 	defer it.Close()
-	n := 0
 	for it.Next() {
 		info, err := it.Link.Info()
 		if err != nil {
-			return fmt.Errorf("link %d: %w", it.ID, err)
+			return nil, fmt.Errorf("link %d: %w", it.ID, err)
 		}
-		n++
-		fmt.Fprintf(tw, "%d\t%v\t%d\n", info.ID, info.Type, info.Program)
+		name := strconv.Itoa(int(info.Type))
+		if names := linkTypes(); int(info.Type) < len(names) {
+			name = names[info.Type]
+		}
+		rows = append(rows, fmt.Sprintf("%d\t%s\t%d", info.ID, name, info.Program))
 	}
-	err := errors.Join(it.Err(), tw.Flush())
-	if err != nil {
-		return fmt.Errorf("list links: %w (kernels before 5.8 cannot)", err)
-	}
-	if n == 0 {
-		fmt.Fprintln(w, "there are no links; programs that are attached by perf events, as old libraries do, have none")
-	}
-	return nil
+	return rows, it.Err()
 }

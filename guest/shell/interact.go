@@ -31,8 +31,8 @@ func interact(tty *os.File, std stdio) int {
 		return exitFailure
 	}
 	ed := newEditor(tty, func() string { return runner.Dir })
-	code := 0
-	for !runner.Exited() {
+	code, exited := 0, false
+	for !exited {
 		j.reap(std)
 		stmts, err := ed.read(prompt(runner))
 		switch {
@@ -51,13 +51,15 @@ func interact(tty *os.File, std stdio) int {
 			code = exitUsage
 			continue
 		}
-		code = runForeground(runner, j, stmts, interrupts, std)
+		code, exited = runForeground(runner, j, stmts, interrupts, std)
 	}
 	return code
 }
 
-// runForeground runs one line's statements, until an interrupt.
-func runForeground(r *interp.Runner, j *jobs, stmts []*syntax.Stmt, interrupts <-chan os.Signal, std stdio) int {
+// runForeground runs one line's statements, until an interrupt. It says whether
+// the shell is to end: an interpreter that was interrupted, or that met what it
+// cannot go on from, takes itself for ended, too.
+func runForeground(r *interp.Runner, j *jobs, stmts []*syntax.Stmt, interrupts <-chan os.Signal, std stdio) (code int, exited bool) {
 	for len(interrupts) > 0 {
 		<-interrupts // it was for the line before
 	}
@@ -71,18 +73,22 @@ func runForeground(r *interp.Runner, j *jobs, stmts []*syntax.Stmt, interrupts <
 		case <-ctx.Done():
 		}
 	}()
-	code := 0
 	for _, stmt := range stmts {
 		if stmt.Background {
 			j.start(r, stmt, std)
 			continue
 		}
-		code = exitCode(r.Run(ctx, stmt), std)
-		if ctx.Err() != nil || r.Exited() {
-			break
+		err := r.Run(ctx, stmt)
+		code = exitCode(err, std)
+		if ctx.Err() != nil {
+			return exitInterrupted, false
+		}
+		if r.Exited() {
+			var status interp.ExitStatus
+			return code, err == nil || errors.As(err, &status)
 		}
 	}
-	return code
+	return code, false
 }
 
 func prompt(r *interp.Runner) string {
