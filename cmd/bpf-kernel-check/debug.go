@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -258,7 +259,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	// Nobody listens to the results, and where they share the console they must
 	// not be seen.
 	if arch.Results == "" {
-		p.Machine.Append = append(p.Machine.Append, "bkc.results=none")
+		p.Machine.Append = append(p.Machine.Append, wire.ParamResults+"="+wire.ResultsNone)
 	}
 	if words := strings.Fields(d.o.params); len(words) > 0 {
 		p.Machine.Append = append(p.Machine.Append, words...)

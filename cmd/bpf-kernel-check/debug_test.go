@@ -134,6 +134,40 @@ func TestMarkedOutput(t *testing.T) {
 	}
 }
 
+// How a console arrives changes nothing, and nothing but the session's own
+// marks can begin or end its output.
+func FuzzMarkedOutput(f *testing.F) {
+	const mark = "00ff"
+	f.Add([]byte("a\n"+wire.MarkBegin(mark)+"\nb\n"+wire.MarkEnd(mark, 3)+"\n"), 3)
+	f.Add([]byte(wire.MarkEnd(mark, 0)+"\n"+wire.MarkBegin(mark)+wire.MarkBegin(mark)+"\r\n"), 1)
+	f.Add([]byte(wire.MarkBegin(mark)+"\n"+wire.MarkEnd(mark, 256)+"\n@session:00ff end -1\n"), 7)
+	f.Fuzz(func(t *testing.T, b []byte, step int) {
+		if len(b) > maxPending || step < 1 {
+			return
+		}
+		split := func(step int) (string, string, bool, int) {
+			var out, rest bytes.Buffer
+			s := &marked{mark: mark, out: &out, rest: &rest, began: make(chan struct{})}
+			for left := b; len(left) > 0; left = left[min(step, len(left)):] {
+				_, _ = s.Write(left[:min(step, len(left))])
+			}
+			s.flush()
+			return out.String(), rest.String(), s.ended, s.status
+		}
+		out, rest, ended, status := split(step)
+		out2, rest2, ended2, status2 := split(len(b) + 1)
+		if out != out2 || rest != rest2 || ended != ended2 || status != status2 {
+			t.Fatalf("%q and %q, %q and %q", out, out2, rest, rest2)
+		}
+		if (ended || out != "") && !bytes.Contains(b, []byte(wire.MarkBegin(mark))) || status < 0 || status > 255 {
+			t.Fatalf("%q has output %q, %v, %d", b, out, ended, status)
+		}
+		if strings.ContainsAny(rest, "\x1b\x00\r") {
+			t.Fatalf("%q", rest)
+		}
+	})
+}
+
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
 		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
