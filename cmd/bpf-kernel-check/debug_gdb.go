@@ -16,7 +16,8 @@ func gdbWords(p shard.Prepared, e shard.Entry) string {
 	var b strings.Builder
 	b.WriteString("The kernel waits for a debugger. In another terminal:\n")
 	command := []string{"gdb", "-ex", "target remote " + p.Machine.Extras.GDB}
-	if p.Vmlinux != "" {
+	if f, err := elf.Open(p.Vmlinux); err == nil {
+		f.Close()
 		command = append(command, p.Vmlinux)
 	}
 	fmt.Fprintf(&b, "    %s\nThere, break with hbreak, such as hbreak *ADDRESS, and let it run with continue. nokaslr is on the\n"+

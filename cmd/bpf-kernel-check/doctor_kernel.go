@@ -120,7 +120,11 @@ func startWords(im *kernel.Image, vmlinux string) string {
 			return "unpacked, by PVH"
 		}
 	}
-	if im.Info.Format == kernel.FormatZboot {
+	compressed := im.Info.Format == kernel.FormatZboot || im.Info.Format == kernel.FormatImageGz
+	switch {
+	case compressed && vmlinux != "":
+		return "unpacked"
+	case im.Info.Format == kernel.FormatZboot:
 		return "it is an EFI zboot image, which QEMU does not start as it is: it has to be unpacked first"
 	}
 	return "as it is"
