@@ -163,7 +163,7 @@ func TestReadReportRefuses(t *testing.T) {
 	for want, text := range map[string]string{
 		"unexpected EOF":                    good[:len(good)/3],
 		"its schema is 7":                   strings.Replace(good, `"schema":1`, `"schema":7`, 1),
-		"it names no schema":               `{"kernels":"of another time"}`,
+		"it names no schema":                `{"kernels":"of another time"}`,
 		"is no kernel's id":                 strings.Replace(good, `"id":"debian/`, `"id":"../`, 1),
 		"verdict is none of":                strings.Replace(good, `"verdict":"fail","list`, `"verdict":"crash","list`, 1),
 		"something follows":                 good + good,
@@ -203,7 +203,7 @@ func TestTimings(t *testing.T) {
 		"took -1 ns":                  `{"schema":1,"kernels":{"a/1":{"total_ns":-1}}}`,
 		"is no kernel's id":           `{"schema":1,"kernels":{"/etc":{"total_ns":1}}}`,
 		"no printable word":           `{"schema":1,"kernels":{"a/1":{"total_ns":1,"accel":"\u001b"}}}`,
-		"which cannot be":            `{"schema":1,"kernels":{"a/1":{"total_ns":1.5}}}`,
+		"which cannot be":             `{"schema":1,"kernels":{"a/1":{"total_ns":1.5}}}`,
 		"stands twice":                `{"schema":1,"kernels":{"a/1":{"total_ns":1},"a/1":{"total_ns":2}}}`,
 		"the JSON ends":               ``,
 		"nested deeper":               strings.Repeat("[", 100),
