@@ -72,6 +72,11 @@ func (k *Kernel) check() error {
 			return bad("%w", err)
 		}
 	}
+	if k.Reproduce != "" {
+		if _, err := CommandWords(k.Reproduce); err != nil {
+			return bad("%w", err)
+		}
+	}
 	if k.Attempts < 0 || k.Attempts > maxAttempts {
 		return bad("%d attempts: want at most %d", k.Attempts, maxAttempts)
 	}
@@ -229,6 +234,9 @@ func (k Kernel) fit() Kernel {
 	}
 	k.Release = OneLine(k.Release, maxWord)
 	k.Splats = k.Splats[:min(len(k.Splats), maxAllow)]
+	if _, err := CommandWords(k.Reproduce); err != nil {
+		k.Reproduce = ""
+	}
 	if err := k.check(); err != nil {
 		return k.bare(err)
 	}
@@ -239,8 +247,8 @@ func (k Kernel) fit() Kernel {
 func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
-		AccelNote: cutText(k.AccelNote, maxText),
-		Splats:    k.Splats[:min(len(k.Splats), maxAllow)],
+		AccelNote: cutText(k.AccelNote, maxText), Reproduce: k.Reproduce,
+		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
 		// Without its tests nothing can be forgiven; what is stale stays.
 		Surprises: k.Surprises[:min(len(k.Surprises), 10)],
 		Problems:  []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},

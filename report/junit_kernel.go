@@ -58,6 +58,9 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 			s.AddProperty(p.name, junitText(p.value))
 		}
 	}
+	if _, err := CommandWords(k.Reproduce); err == nil && k.Verdict != Pass {
+		s.AddProperty("reproduce", junitText(k.Reproduce))
+	}
 	if k.Attempts > 1 {
 		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
 		if k.Verdict == Pass {

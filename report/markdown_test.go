@@ -187,6 +187,7 @@ func hostile(s string) *Merged {
 			k := Kernel{
 				ID: fmt.Sprintf("%s/%d.1-%s__%d%s", distro, i%7, g, i, g), Verdict: v, Digest: g, Console: g + ".txt", Release: g, Accel: g, Attempts: 2,
 				Cause: &Cause{Title: g, Excerpt: g + "\n" + s}, Modules: []string{g + ": " + g}, Mounts: []string{g}, Facts: facts,
+				Reproduce: CommandPrefix + g,
 			}
 			if v == Pass {
 				k.Cause, k.Facts = nil, &Facts{LSMs: []string{"y"}, Config: map[string]string{"X": "n"}, Targets: map[string]bool{g: true, "kprobe/" + g: true}, Lockdown: "z"}

@@ -53,6 +53,7 @@ func fullKernel() Kernel {
 		Expected:  []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
 		Surprises: []string{"s"},
 		AccelNote: "n",
+		Reproduce: "bpf-kernel-check debug --kernels ./kernels " + id,
 	}
 }
 

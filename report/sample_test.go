@@ -29,7 +29,8 @@ func sampleMerged() *Merged {
 		name := id[strings.IndexByte(id, '/')+1:]
 		m.Kernels = append(m.Kernels, Kernel{
 			ID: id, Digest: "sha256:" + strings.Repeat("0b", 32), Verdict: Pass, Attempts: 1, Accel: "tcg", Console: "results/" + id + ".txt",
-			Release: strings.SplitN(strings.TrimPrefix(name, "mainline-v"), "__", 2)[0], Facts: f,
+			Reproduce: Command("--kernels", "gs://bucket", "--objects", "build/*.bpf.o", id),
+			Release:   strings.SplitN(strings.TrimPrefix(name, "mainline-v"), "__", 2)[0], Facts: f,
 			Phases: map[string]int64{"vm": 8_250_000_000, "boot": 2_100_000_000},
 			Tests: []Test{
 				{Name: "trace/on_exec", Verdict: testPass, Duration: 31 * time.Millisecond, Insns: 120},

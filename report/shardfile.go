@@ -73,6 +73,8 @@ type Kernel struct {
 	Surprises []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
 
 	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
+
+	Reproduce string `json:"reproduce,omitempty"` // command that opens a shell in this kernel, see Command
 }
 
 // Cause says why a kernel did not pass.

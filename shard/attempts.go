@@ -48,7 +48,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			return report.Kernel{ID: j.entry.ID()}, false
 		}
 		return report.Kernel{
-			ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Verdict: report.Infra, Phases: map[string]int64{},
+			ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Reproduce: r.reproduce(j.entry), Verdict: report.Infra, Phases: map[string]int64{},
 			Cause: &report.Cause{Title: report.OneLine(j.err.Error(), 300)}, History: j.history,
 		}, true
 	}
@@ -81,7 +81,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 
 // attempts boots one kernel once, and again when that told nothing about it.
 func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel, bool) {
-	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Phases: map[string]int64{}}
+	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Reproduce: r.reproduce(j.entry), Phases: map[string]int64{}}
 	k.Console = consolePath(j.entry)
 	if repeat > 0 {
 		k.Console = repeatPath(k.Console, repeat)
@@ -129,6 +129,9 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 func (r *Runner) fill(k *report.Kernel, j job, v verdict, o observation) {
 	k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
 	k.Splats = v.splats
+	if v.Verdict == report.NoBoot {
+		k.Cause = r.noBootHint(j, k.Cause)
+	}
 	k.Running, k.TestsOnly = nil, v.testsOnly
 	for _, n := range v.running {
 		k.Running = append(k.Running, report.OneLine(n, 500))

@@ -65,6 +65,8 @@ type Runner struct {
 
 	trial kvmTrial
 	sign  time.Duration // in place of trialSign
+
+	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 }
 
 // MaxRetries is the most further attempts that a kernel gets.

@@ -98,6 +98,8 @@ type namedPayload struct {
 	arch string
 	name string
 	path string // of the program
+
+	flags []string // that name it on a command line, see payloadOptions.flags
 }
 
 // readPayload checks the payload's files before anything else happens. arch is
@@ -124,6 +126,7 @@ func readPayload(ctx context.Context, o payloadOptions, arch string, timeout tim
 	if err != nil {
 		return p, err
 	}
+	p.flags = o.flags()
 	p.Job.Env = o.env
 	p.Modules = append(p.Modules, o.modules...)
 	p.Job.Modules = o.modules

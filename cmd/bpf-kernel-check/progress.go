@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -327,6 +328,25 @@ func (p *progress) end(results []report.Kernel) {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
+	p.lookInto(results)
+}
+
+// lookInto says how to look into the first kernels that failed.
+func (p *progress) lookInto(results []report.Kernel) {
+	const most = 3
+	n := 0
+	for _, k := range results {
+		if k.Verdict == report.Pass || k.Reproduce == "" {
+			continue
+		}
+		if n++; n > most {
+			continue
+		}
+		if n == 1 {
+			fmt.Fprintln(p.out, "a shell in a kernel that did not pass:")
+		}
+		fmt.Fprintf(p.out, "  %s\n", report.Command("--from", cmp.Or(p.dir, "."), k.ID))
+	}
 }
 
 func (p *progress) erase() {

@@ -225,6 +225,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
 		Repeats: o.limits.repeat, Expect: expect,
+		PayloadFlags: append(o.memoryFlags(), p.flags...),
 	}
 	if o.net {
 		r.Net = true

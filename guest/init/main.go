@@ -104,7 +104,12 @@ func run(con *serialConsole) error {
 	stop := make(chan struct{})
 	stopped := alive(r, stop)
 	ok := true
-	if len(job.Args) > 0 {
+	if job.Terminal != "" {
+		r.complete = true
+		if err := runOnTerminal(job, con); err != nil {
+			return err
+		}
+	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
 		ok = runPayload(job, r, con, scale)
 	} else {

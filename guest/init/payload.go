@@ -86,7 +86,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	}
 	defer repR.Close()
 
-	env := []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=linux"}
+	env := baseEnv()
 	files := []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
 	if job.Reports {
 		env = append(env, fmt.Sprintf("%s=%d", wire.ReportFDEnv, len(files)))
@@ -172,6 +172,11 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 		con.logf("%s", words)
 	}
 	return exit
+}
+
+// baseEnv is what every payload has.
+func baseEnv() []string {
+	return []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=linux"}
 }
 
 // setEnv sets each K=V of more in env.

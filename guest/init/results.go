@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // results is the serial line that carries the frames and nothing else.
@@ -23,6 +24,9 @@ type results struct {
 // its frames on the console, where each is repeated because a kernel message
 // can land in its middle.
 func openResults(device string, con *serialConsole) (io.Writer, int) {
+	if device == wire.ResultsNone {
+		return io.Discard, 0
+	}
 	shared := sharedConsole{con: con, log: openKernelLog()}
 	r := &results{path: "/dev/" + device, spare: shared}
 	if device == "" {

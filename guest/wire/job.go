@@ -42,6 +42,8 @@ type Job struct {
 	// TestTimeout is the limit for each test that the payload tells the start
 	// of; 0: none.
 	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
+
+	Terminal string `json:"terminal,omitempty"` // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
 }
 
 // DefaultMaxPrint bounds a payload's output on the console. An emulated serial

@@ -23,6 +23,8 @@ type Machine struct {
 	Sure    bool   // take the CPU that every kernel starts on, not the fastest
 	Sandbox string // -sandbox, as Sandbox found it; "": none
 	Net     bool   // a network by QEMU's user-mode stack
+
+	Extras Extras // for debugging
 }
 
 // DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
@@ -63,7 +65,7 @@ func (m Machine) Args() []string {
 	if m.Arch.Results != "" {
 		args = append(args, serial("results", resultsFD)...)
 	}
-	return args
+	return append(args, m.Extras.Args()...)
 }
 
 // machine is the value of -M.
