@@ -47,6 +47,8 @@ type Runner struct {
 	Now    func() time.Time
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
+
+	Resumed *report.Resumed // results that are not asked for again; nil: none
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -92,8 +94,9 @@ type job struct {
 // a shard that got none, and has a shard file too. An error means that the
 // results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
+	results, todo := r.known(plan)
 	var b []byte
-	if len(plan.Entries) > 0 {
+	if len(todo) > 0 {
 		var err error
 		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
 			return nil, fmt.Errorf("build the initramfs: %w", err)
@@ -102,16 +105,15 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			return nil, fmt.Errorf("write the initramfs: %w", err)
 		}
 	}
-	if err := r.clear(plan); err != nil {
+	if err := r.clear(plan, todo); err != nil {
 		return nil, err
 	}
 	started := r.Now()
-	sf, err := report.CreateShardFile(r.Out, r.Record(plan))
+	sf, err := r.shardFile(plan)
 	if err != nil {
 		return nil, err
 	}
 
-	results := make([]report.Kernel, len(plan.Entries))
 	var mu sync.Mutex
 	var recordErr error
 	record := func(i int, k report.Kernel, took time.Duration) {
@@ -132,7 +134,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+1)
 	go func() {
 		defer close(ready)
-		for o := range r.openAll(ctx, plan.Entries, longestFirst(plan.costs())) {
+		for o := range r.openAll(ctx, plan.Entries, only(todo, longestFirst(plan.costs()))) {
 			select {
 			case <-ctx.Done():
 				return

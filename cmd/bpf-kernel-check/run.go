@@ -32,6 +32,7 @@ type runOptions struct {
 	bootTimeout time.Duration
 	memory      int
 	retries     int
+	resume      bool
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -43,6 +44,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.BoolVar(&o.resume, "resume", false, "go on where an interrupted run with the same --out was; without one, just run")
 }
 
 // validate checks what can be checked before anything starts.
@@ -197,6 +199,16 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
 	}
+	unlock, err := lockOut(out, o.out)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if o.resume {
+		if err := c.resume(r, plan, o.out); err != nil {
+			return err
+		}
+	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {
 		return err
@@ -208,6 +220,16 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		fmt.Fprintln(c.stdout, "this shard has no kernels: nothing to do")
 		_, err := r.Run(ctx, plan)
 		return err
+	}
+	todo := len(plan.Entries)
+	if r.Resumed != nil {
+		todo -= len(r.Resumed.Kernels)
+	}
+	ui := newProgress(c.stdout, c.getenv, todo, o.out)
+	ui.skipped = len(plan.Skipped)
+	r.Report = ui.event
+	if todo == 0 {
+		return c.finish(ctx, r, plan, ui)
 	}
 	bin, err := qemu.Find(arch)
 	if err != nil {
@@ -231,22 +253,26 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	defer remove()
 
-	jobs, note := fitJobs(o.jobs, o.memory, len(plan.Entries))
+	jobs, note := fitJobs(o.jobs, o.memory, todo)
 	for _, w := range []string{why, note} {
 		if w != "" {
 			c.warn(w)
 		}
 	}
 	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
-	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
-	ui.skipped = len(plan.Skipped)
+	ui.begin = time.Now()
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
 	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
-	r.InitProgram, r.Report = init, ui.event
+	r.InitProgram = init
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
 	r.Cache.Progress = ui.fetched
+	return c.finish(ctx, r, plan, ui)
+}
+
+// finish runs what is left of the plan and reports all of it.
+func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, ui *progress) error {
 	stop := ui.start()
 	started := time.Now()
 	results, err := r.Run(ctx, plan)
@@ -254,7 +280,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
-			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
+			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links()))
 		}
 	}
 	if err != nil {
@@ -263,6 +289,21 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if code := report.ExitCode(results); code != report.ExitPass {
 		return exitError(code)
 	}
+	return nil
+}
+
+// resume finds what an interrupted run has left in the output directory, which
+// people call dir.
+func (c *command) resume(r *shard.Runner, plan shard.Plan, dir string) error {
+	found, err := report.FindResumed(r.Out, r.Record(plan))
+	if errors.Is(err, report.ErrNotResumed) {
+		return usagef("--resume: %w", err)
+	}
+	if err != nil || found == nil {
+		return err
+	}
+	r.Resumed = found
+	fmt.Fprintf(c.stdout, "resuming %s: %d of %s have their results already\n", joinPath(dir, found.Name), len(found.Kernels), count(len(plan.Entries), "kernel"))
 	return nil
 }
 
@@ -299,35 +340,4 @@ func outDir(dir string) (string, error) {
 		return "", usagef("--out: %s: %w", dir, err)
 	}
 	return out, nil
-}
-
-// fitJobs lowers the number of VMs to what there is to do and what fits the
-// memory that is free.
-func fitJobs(jobs, memory, kernels int) (int, string) {
-	jobs = min(jobs, kernels)
-	free, err := availableMemory()
-	if err != nil {
-		return jobs, ""
-	}
-	const own = 100 // MiB that QEMU takes beside its guest's memory
-	fit := max(1, int(free>>20)/(memory+own))
-	if fit >= jobs {
-		return jobs, ""
-	}
-	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available, and each VM takes up to %d", count(fit, "VM"), jobs, free>>20, memory+own)
-}
-
-// availableMemory reads MemAvailable, in bytes.
-func availableMemory() (int64, error) {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, errors.New("/proc/meminfo has no MemAvailable")
 }
