@@ -151,14 +151,7 @@ func (l *lab) run(t *testing.T, r *Runner, entries ...Entry) (report.Kernel, str
 }
 
 func TestGuests(t *testing.T) {
-	tests := []struct {
-		name    string
-		args    string
-		timeout time.Duration
-		verdict report.Verdict
-		cause   string // regular expression; "" for a pass
-		console string // regular expression
-	}{
+	tests := []guestCase{
 		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload\r\n`},
 		{name: "looks around", args: "look", verdict: report.Pass},
 		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
@@ -185,6 +178,8 @@ func TestGuests(t *testing.T) {
 		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
 		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
 	}
+	tests = append(tests, moreGuests()...)
+	checkRows(t, tests)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -196,7 +191,11 @@ func TestGuests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k, console := l.run(t, l.runner(t, p))
+			r := l.runner(t, p)
+			if tt.grace > 0 {
+				r.Limits.Grace = tt.grace
+			}
+			k, console := l.run(t, r)
 			if k.Verdict != tt.verdict {
 				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
 			}

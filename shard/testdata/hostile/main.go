@@ -175,7 +175,11 @@ func do(mode string, args []string) error {
 	case "look":
 		return look()
 	default:
-		return fmt.Errorf("unknown mode %q", mode)
+		known, err := more(mode, args)
+		if !known {
+			return fmt.Errorf("unknown mode %q", mode)
+		}
+		return err
 	}
 	return nil
 }
