@@ -108,7 +108,7 @@ func newStand(t *testing.T, kernels int) *stand {
 		}
 	}
 	for i := range kernels {
-		if err := os.WriteFile(filepath.Join(s.kernels, "debian", fmt.Sprintf("6.1.%d__x", i)), b.vmlinuz, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(s.kernels, "debian", fmt.Sprintf("vmlinuz-6.1.%d", i)), b.vmlinuz, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -243,7 +243,13 @@ func (s *stand) gone(t *testing.T) {
 // empty says that nothing is left behind in the directory for temporary files.
 func (s *stand) empty(t *testing.T) {
 	t.Helper()
-	if left, err := os.ReadDir(s.tmp); err != nil || len(left) > 0 {
+	left, err := os.ReadDir(s.tmp)
+	left = slices.DeleteFunc(left, func(e os.DirEntry) bool {
+		// A released command holds the guest's programs. This one builds them,
+		// and the go command's work is left where that is killed.
+		return strings.HasPrefix(e.Name(), "bpf-kernel-check-build-") || strings.HasPrefix(e.Name(), "go-build")
+	})
+	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
@@ -413,7 +419,7 @@ func faults() []fault {
 		}},
 		{"the output directory cannot be made", "refused, exit code 2", `--out: .*not a directory`, func(t *testing.T, cause string) {
 			s := newStand(t, 1)
-			s.out = filepath.Join(s.kernels, "debian", "6.1.0__x", "out")
+			s.out = filepath.Join(s.kernels, "debian", "vmlinuz-6.1.0", "out")
 			if r := s.run(t); r.code != report.ExitUsage || !regexp.MustCompile(cause).MatchString(r.stderr.String()) {
 				t.Errorf("exit code %d", r.code)
 			}
@@ -516,7 +522,7 @@ func faults() []fault {
 				t.Fatalf("exit code %d", r.code)
 			}
 			before := snapshot(t, s.out)
-			if r := s.run(t, "--resume"); r.code != report.ExitPass || !strings.Contains(r.stdout.String(), "1 of 1 kernel have their results already") {
+			if r := s.run(t, "--resume"); r.code != report.ExitPass || !strings.Contains(r.stdout.String(), "of 1 kernel has its result already") {
 				t.Errorf("a finished run: exit code %d", r.code)
 			}
 			s.payload = "sleep"

@@ -303,7 +303,11 @@ func (c *command) resume(r *shard.Runner, plan shard.Plan, dir string) error {
 		return err
 	}
 	r.Resumed = found
-	fmt.Fprintf(c.stdout, "resuming %s: %d of %s have their results already\n", joinPath(dir, found.Name), len(found.Kernels), count(len(plan.Entries), "kernel"))
+	have := "have their results already"
+	if len(plan.Entries) == 1 {
+		have = "has its result already"
+	}
+	fmt.Fprintf(c.stdout, "resuming %s: %d of %s %s\n", joinPath(dir, found.Name), len(found.Kernels), count(len(plan.Entries), "kernel"), have)
 	return nil
 }
 
