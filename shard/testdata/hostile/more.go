@@ -100,8 +100,6 @@ func more(mode string, args []string) (known bool, err error) {
 			return true, err
 		}
 		return true, unix.Reboot(int(cmd))
-	case "port": // writes a byte to an I/O port
-		return true, port(args[2], args[3])
 	case "mem":
 		f, err := os.OpenFile("/dev/mem", os.O_RDWR, 0)
 		if err != nil {
@@ -299,21 +297,4 @@ func freeze(pid string) error {
 	}
 	os.Exit(1)
 	return nil
-}
-
-func port(at, value string) error {
-	offset, err := strconv.ParseInt(at, 0, 64)
-	if err != nil {
-		return err
-	}
-	v, err := strconv.ParseUint(value, 0, 8)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile("/dev/port", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt([]byte{byte(v)}, offset)
-	return err
 }
