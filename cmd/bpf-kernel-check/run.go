@@ -225,7 +225,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if r.Resumed != nil {
 		todo -= len(r.Resumed.Kernels)
 	}
-	ui := newProgress(c.stdout, c.getenv, todo, o.out)
+	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
 	ui.skipped = len(plan.Skipped)
 	r.Report = ui.event
 	if todo == 0 {
@@ -275,6 +275,11 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, ui *progress) error {
 	stop := ui.start()
 	started := time.Now()
+	if r.Resumed != nil {
+		for _, k := range r.Resumed.Kernels {
+			ui.event(shard.Event{ID: k.ID, State: shard.Done, Result: k, Took: time.Duration(k.Phases["vm"])})
+		}
+	}
 	results, err := r.Run(ctx, plan)
 	stop()
 	if len(results) > 0 {
