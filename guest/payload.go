@@ -102,6 +102,17 @@ func (p *Payload) Digest() string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
+// ContentDigest names a payload with the contents of its files: the same digest
+// is the same test.
+func (p *Payload) ContentDigest() string {
+	h := sha256.New()
+	fmt.Fprintln(h, p.Digest())
+	for _, f := range p.Files {
+		fmt.Fprintf(h, "%x\n", sha256.Sum256(f.Data))
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
 // EventsTracePayload is the check of an EventsTrace: testrunner starts it,
 // has the generators make events happen and verifies what it reports. tracer
 // is the program; flags go to testrunner.

@@ -33,7 +33,7 @@ func (p *Plan) check() error {
 		return fmt.Errorf("its plan has more than %d kernels", maxKernels)
 	}
 	for _, w := range []struct{ what, s string }{
-		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"payload", p.Payload}, {"arch", p.Arch}, {"expected failures", p.Expect},
+		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"payload", p.Payload}, {"payload content", p.Content}, {"arch", p.Arch}, {"expected failures", p.Expect},
 	} {
 		if err := checkWord(w.what, w.s); err != nil {
 			return err

@@ -184,6 +184,9 @@ func TestShardFile(t *testing.T) {
 	if err := w.Kernel(Kernel{ID: "a/2"}); err == nil {
 		t.Error("a result without a verdict was taken")
 	}
+	if err := w.Kernel(Kernel{ID: "a/2", Verdict: Pass, Attempts: 1}); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.Close(true); err != nil {
 		t.Fatal(err)
 	}

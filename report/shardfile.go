@@ -34,6 +34,8 @@ type Plan struct {
 
 	Allow []AllowEntry `json:"allow_splats,omitempty"` // splats that are no crash
 
+	Content string `json:"payload_content,omitempty"` // digest of the payload's files; jobs that each build it differ in it
+
 	Expect string `json:"expected_failures,omitempty"` // digest of the failures that are expected
 	Repeat int    `json:"repeat,omitempty"`            // how often each kernel is run; 0: once
 }
@@ -121,13 +123,31 @@ func (p Plan) ShardFileName() string {
 }
 
 // ShardWriter appends to a shard file. Each record is on disk when its call
-// returns, so that a killed job leaves what it knew.
+// returns, so that a killed job leaves what it knew, and so does a machine that
+// loses its power: that costs milliseconds after a boot of seconds.
 type ShardWriter struct {
-	f     *os.File
-	sum   hash.Hash
-	end   End
-	err   error
-	known map[string]bool
+	f        *os.File
+	sum      hash.Hash // of the size bytes that the file has
+	end      End
+	known    map[string]bool // kernels of the plan without a result
+	size     int64
+	pending  [][]byte // whole lines that the disk did not take yet
+	finished bool     // the file has its end record
+}
+
+func newShardWriter(p Plan) *ShardWriter {
+	w := &ShardWriter{sum: sha256.New(), end: End{Verdicts: map[string]int{}}, known: map[string]bool{}}
+	for _, id := range p.Kernels {
+		w.known[id] = true
+	}
+	return w
+}
+
+// count takes a result into the end record.
+func (w *ShardWriter) count(k Kernel) {
+	delete(w.known, k.ID)
+	w.end.Kernels++
+	w.end.Verdicts[k.Verdict.String()]++
 }
 
 // CreateShardFile starts the shard file of a plan in dir.
@@ -136,14 +156,16 @@ func CreateShardFile(dir string, p Plan) (*ShardWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the shard file: %w", err)
 	}
-	w := &ShardWriter{f: f, sum: sha256.New(), end: End{Verdicts: map[string]int{}}, known: map[string]bool{}}
-	for _, id := range p.Kernels {
-		w.known[id] = true
-	}
+	w := newShardWriter(p)
+	w.f = f
 	p.Schema = Schema
-	if err := w.write(line{Type: "plan", Plan: &p}); err != nil {
+	b, err := encodeLine(line{Type: "plan", Plan: &p})
+	if err == nil {
+		err = w.write(b)
+	}
+	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, fmt.Errorf("write to the shard file: %w", err)
 	}
 	return w, nil
 }
@@ -162,51 +184,86 @@ func (w *ShardWriter) Kernel(k Kernel) error {
 	if err := k.check(); err != nil {
 		return err
 	}
-	err := w.write(line{Type: "kernel", Kernel: &k})
+	b, err := encodeLine(line{Type: "kernel", Kernel: &k})
 	if errors.Is(err, errLongLine) {
 		k = k.bare(err)
-		err = w.write(line{Type: "kernel", Kernel: &k})
+		b, err = encodeLine(line{Type: "kernel", Kernel: &k})
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("write to the shard file: %w", err)
 	}
-	delete(w.known, k.ID)
-	w.end.Kernels++
-	w.end.Verdicts[k.Verdict.String()]++
+	w.count(k)
+	w.pending = append(w.pending, b)
+	_ = w.flush() // what a full disk does not take now is tried again, at last by Close
 	return nil
 }
 
 // Cut says why the kernels that have no result have none.
 func (w *ShardWriter) Cut(reason string) error {
-	return w.write(line{Type: "cut", Cut: &Cut{Reason: OneLine(reason, 500)}})
+	b, err := encodeLine(line{Type: "cut", Cut: &Cut{Reason: OneLine(reason, 500)}})
+	if err != nil {
+		return fmt.Errorf("write to the shard file: %w", err)
+	}
+	w.pending = append(w.pending, b)
+	_ = w.flush() // as in Kernel
+	return nil
 }
 
 // Close appends the end record, unless complete is false, and closes the file.
+// Close appends the end record, unless complete is false or results are not in
+// the file, and closes it. An error means that results could not be written.
 func (w *ShardWriter) Close(complete bool) error {
-	if complete {
-		w.end.Digest = digest(w.sum)
-		w.err = errors.Join(w.err, w.write(line{Type: "end", End: &w.end}))
+	if w.finished {
+		return nil
 	}
-	return errors.Join(w.err, w.f.Close())
+	err := w.flush()
+	if complete && err == nil && len(w.known) == 0 {
+		var b []byte
+		w.end.Digest = digest(w.sum)
+		if b, err = encodeLine(line{Type: "end", End: &w.end}); err == nil {
+			err = w.write(b)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("write to the shard file: %w", err)
+	}
+	return errors.Join(err, w.f.Close())
 }
 
-func (w *ShardWriter) write(l line) error {
+// flush writes the lines that wait.
+func (w *ShardWriter) flush() error {
+	for len(w.pending) > 0 {
+		if err := w.write(w.pending[0]); err != nil {
+			return err
+		}
+		w.pending = w.pending[1:]
+	}
+	return nil
+}
+
+// write appends a line, whole or not at all: the next one must not follow a
+// torn one.
+func (w *ShardWriter) write(b []byte) error {
+	_, err := w.f.Write(b)
+	if err == nil {
+		err = w.f.Sync()
+	}
+	if err != nil {
+		return errors.Join(err, w.f.Truncate(w.size))
+	}
+	_, _ = w.sum.Write(b) // a hash takes everything
+	w.size += int64(len(b))
+	return nil
+}
+
+// encodeLine makes a record's line, newline included.
+func encodeLine(l line) ([]byte, error) {
 	b, err := json.Marshal(l)
 	b = append(b, '\n')
 	if err == nil && len(b) > maxLine {
 		err = errLongLine
 	}
-	if err == nil {
-		_, _ = w.sum.Write(b) // a hash takes everything
-		_, err = w.f.Write(b)
-	}
-	if err == nil {
-		err = w.f.Sync()
-	}
-	if err != nil {
-		return fmt.Errorf("write to the shard file: %w", err)
-	}
-	return nil
+	return b, err
 }
 
 func digest(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }

@@ -282,7 +282,7 @@ func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
 		}
 	}
 	plan := newPlan(t, archives(t, t.TempDir(), 2))
-	if err := (&Runner{Out: out}).clear(plan); err != nil {
+	if err := (&Runner{Out: out}).clear(plan, []int{0, 1}); err != nil {
 		t.Fatal(err)
 	}
 	for name, stays := range files {

@@ -168,11 +168,12 @@ func (r *Runner) keepFiles(k *report.Kernel, records []wire.Record) {
 	}
 }
 
-// clear removes what earlier runs left of the plan's kernels, so that nobody
-// takes an old console for one of this run, whatever becomes of the kernel now.
-// Other kernels' files stay.
-func (r *Runner) clear(plan Plan) error {
-	for _, e := range plan.Entries {
+// clear removes what earlier runs left of the kernels to do, by their index in
+// the plan, so that nobody takes an old console for one of this run, whatever
+// becomes of the kernel now. Other kernels' files stay.
+func (r *Runner) clear(plan Plan, todo []int) error {
+	for _, i := range todo {
+		e := plan.Entries[i]
 		console := filepath.Join(r.Out, filepath.FromSlash(consolePath(e)))
 		dir := strings.TrimSuffix(console, ".txt")
 		err := os.RemoveAll(filepath.Join(dir, wire.FileRoot))

@@ -63,10 +63,14 @@ type Runner struct {
 	Sandbox     string // qemu.Sandbox's answer
 	Net         bool   // the VMs get a network
 
-	trial kvmTrial
-	sign  time.Duration // in place of trialSign
+	trial   kvmTrial
+	hash    sync.Once
+	content string        // Payload.ContentDigest's, once hashed
+	sign    time.Duration // in place of trialSign
 
 	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
+
+	Resumed *report.Resumed // results that are not asked for again; nil: none
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -114,8 +118,9 @@ type job struct {
 // a shard that got none, and has a shard file too. An error means that the
 // results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
+	results, todo := r.known(plan)
 	var b []byte
-	if len(plan.Entries) > 0 {
+	if len(todo) > 0 {
 		var err error
 		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
 			return nil, fmt.Errorf("build the initramfs: %w", err)
@@ -124,16 +129,15 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			return nil, fmt.Errorf("write the initramfs: %w", err)
 		}
 	}
-	if err := r.clear(plan); err != nil {
+	if err := r.clear(plan, todo); err != nil {
 		return nil, err
 	}
 	started := r.Now()
-	sf, err := report.CreateShardFile(r.Out, r.Record(plan))
+	sf, err := r.shardFile(plan)
 	if err != nil {
 		return nil, err
 	}
 
-	results := make([]report.Kernel, len(plan.Entries))
 	var mu sync.Mutex
 	var recordErr error
 	record := func(i int, k report.Kernel, took time.Duration) {
@@ -154,7 +158,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+1)
 	go func() {
 		defer close(ready)
-		for o := range r.openAll(ctx, plan.Entries, longestFirst(plan.costs())) {
+		for o := range r.openAll(ctx, plan.Entries, only(todo, longestFirst(plan.costs()))) {
 			select {
 			case <-ctx.Done():
 				return
@@ -204,11 +208,12 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 
 // Record is what the shard file says about a plan.
 func (r *Runner) Record(plan Plan) report.Plan {
+	r.hash.Do(func() { r.content = r.Payload.ContentDigest() })
 	part := plan.part()
 	return report.Plan{
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
-		Allow:  r.Allowed.Entries(),
+		Content: r.content, Allow: r.Allowed.Entries(),
 		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats),
 	}
 }

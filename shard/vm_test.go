@@ -170,19 +170,7 @@ func (l *lab) run(t *testing.T, r *Runner, entries ...Entry) (report.Kernel, str
 }
 
 func TestGuests(t *testing.T) {
-	tests := []struct {
-		name    string
-		args    string
-		timeout time.Duration
-		verdict report.Verdict
-		allow   string        // a list of allowed splats
-		cause   string        // regular expression; "" for a pass
-		console string        // regular expression
-		test    time.Duration // limit for each test
-		silence time.Duration // limit for silence
-		tests   string        // verdicts and names of all tests; "": not looked at
-		quiet   bool          // the guest is ended before it can say anything
-	}{
+	tests := []guestCase{
 		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload\r\n`},
 		{name: "looks around", args: "look", verdict: report.Pass},
 		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
@@ -197,7 +185,7 @@ func TestGuests(t *testing.T) {
 		{name: "hangs in a test", args: "tests hang", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestHangs did not end within 4s$`, tests: "pass TestFirst, fail TestHangs"},
 		{name: "hangs in one of two parallel tests", args: "tests parallel", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestB did not end within 4s$`, tests: "pass TestFirst, fail TestA, fail TestB"},
 		{name: "takes long, and each of its tests does not", args: "tests slow", test: 4 * time.Second, verdict: report.Pass},
-		{name: "keeps everyone from running", args: "starve", silence: 15 * time.Second, verdict: report.Timeout, cause: `^no sign of life from the guest for 15s while TestStarve was running: its kernel hangs$`, tests: "fail TestStarve", quiet: true},
+		{name: "keeps everyone from running", args: "starve", silence: 15 * time.Second, verdict: report.Timeout, cause: `^no sign of life from the guest for 15s while TestStarve was running: its kernel hangs$`, tests: "fail TestStarve"},
 		{name: "prints the success text", args: "claim-success", verdict: report.Fail, cause: `^hostile: exit status 1$`},
 		{name: "prints a crash", args: "claim-crash", verdict: report.Pass},
 		{name: "hangs up the result channel and fails", args: "hang-up-results 1", verdict: report.Fail, cause: `exit status 1`},
@@ -227,6 +215,8 @@ func TestGuests(t *testing.T) {
 		{name: "locks up the CPU", args: "crash spin watchdog_thresh=1", verdict: report.Crash, cause: `^BUG: soft lockup in bkc_spin$`},
 		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
 	}
+	tests = append(tests, moreGuests()...)
+	checkRows(t, tests)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -241,6 +231,9 @@ func TestGuests(t *testing.T) {
 			p.Job.TestTimeout = tt.test
 			r := l.runner(t, p)
 			r.Limits.Silence = tt.silence
+			if tt.grace > 0 {
+				r.Limits.Grace = tt.grace
+			}
 			r.Allowed = &Allowed{}
 			if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
 				t.Fatal(err)

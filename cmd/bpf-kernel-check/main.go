@@ -29,6 +29,9 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup wants it
 		signal.Notify(sigs, syscall.SIGHUP)
 	}
+	// Who reads what we print may go away, as head does: the results are
+	// written all the same. What is caught is not handed down to children.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
 		// The first signal ends the VMs and writes what is known; a second
 		// one, to someone in a hurry, ends the program.

@@ -36,6 +36,7 @@ type runOptions struct {
 	splats  []string
 	net     bool
 	arch    string
+	resume  bool
 
 	allowed *shard.Allowed // what the files of splats say, once validated
 }
@@ -51,6 +52,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.splats, "allow-splats", nil, "`FILE` of known warnings of kernels that are no crash: a YAML list of pattern, kernels, reason and link")
 	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+", emulated where the machine is of another; that of the payload unless given")
 	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
+	f.BoolVar(&o.resume, "resume", false, "go on where an interrupted run with the same --out was; without one, just run")
 }
 
 // validate checks what can be checked before anything starts.
@@ -231,6 +233,16 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		r.Net = true
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 	}
+	unlock, err := lockOut(out, o.out)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if o.resume {
+		if err := c.resume(r, plan, o.out); err != nil {
+			return err
+		}
+	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {
 		return err
@@ -242,6 +254,16 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		fmt.Fprintln(c.stdout, "this shard has no kernels: nothing to do")
 		_, err := r.Run(ctx, plan)
 		return err
+	}
+	todo := len(plan.Entries)
+	if r.Resumed != nil {
+		todo -= len(r.Resumed.Kernels)
+	}
+	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
+	ui.skipped = len(plan.Skipped)
+	r.Report = ui.event
+	if todo == 0 {
+		return c.finish(ctx, r, plan, ui)
 	}
 	bin, err := qemu.Find(arch)
 	if err != nil {
@@ -266,15 +288,14 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	defer remove()
 
-	jobs, note := fitJobs(o.jobs, o.memory, len(plan.Entries))
+	jobs, note := fitJobs(o.jobs, o.memory, todo)
 	for _, w := range []string{why, note} {
 		if w != "" {
 			c.warn(w)
 		}
 	}
 	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
-	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
-	ui.skipped = len(plan.Skipped)
+	ui.begin = time.Now()
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
 	r.NoEmulation = asked == qemu.KVM
 	r.Sandbox = qemu.Sandbox(ctx, bin)
@@ -284,21 +305,31 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			c.warn("expected failures: " + unused)
 		}
 	}
-	r.InitProgram, r.Report = init, ui.event
+	r.InitProgram = init
 	r.Repeated = ui.repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
 	r.Cache.Progress = ui.fetched
+	return c.finish(ctx, r, plan, ui)
+}
+
+// finish runs what is left of the plan and reports all of it.
+func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, ui *progress) error {
 	stop := ui.start()
 	started := time.Now()
+	if r.Resumed != nil {
+		for _, k := range r.Resumed.Kernels {
+			ui.event(shard.Event{ID: k.ID, State: shard.Done, Result: k, Took: time.Duration(k.Phases["vm"])})
+		}
+	}
 	results, err := r.Run(ctx, plan)
 	stop()
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
-			c.warnUnused(o.allowed, results)
-			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
+			c.warnUnused(r.Allowed, results)
+			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links()))
 		}
 	}
 	if err != nil {
@@ -341,6 +372,25 @@ func otherArch(o runOptions, po payloadOptions, sel selection, err error) string
 	return other
 }
 
+// resume finds what an interrupted run has left in the output directory, which
+// people call dir.
+func (c *command) resume(r *shard.Runner, plan shard.Plan, dir string) error {
+	found, err := report.FindResumed(r.Out, r.Record(plan))
+	if errors.Is(err, report.ErrNotResumed) {
+		return usagef("--resume: %w", err)
+	}
+	if err != nil || found == nil {
+		return err
+	}
+	r.Resumed = found
+	have := "have their results already"
+	if len(plan.Entries) == 1 {
+		have = "has its result already"
+	}
+	fmt.Fprintf(c.stdout, "resuming %s: %d of %s %s\n", joinPath(dir, found.Name), len(found.Kernels), count(len(plan.Entries), "kernel"), have)
+	return nil
+}
+
 func notForArch(p namedPayload) error {
 	return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
 }
@@ -374,35 +424,4 @@ func outDir(dir string) (string, error) {
 		return "", usagef("--out: %s: %w", dir, err)
 	}
 	return out, nil
-}
-
-// fitJobs lowers the number of VMs to what there is to do and what fits the
-// memory that is free.
-func fitJobs(jobs, memory, kernels int) (int, string) {
-	jobs = min(jobs, kernels)
-	free, err := availableMemory()
-	if err != nil {
-		return jobs, ""
-	}
-	const own = 100 // MiB that QEMU takes beside its guest's memory
-	fit := max(1, int(free>>20)/(memory+own))
-	if fit >= jobs {
-		return jobs, ""
-	}
-	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available, and each VM takes up to %d", count(fit, "VM"), jobs, free>>20, memory+own)
-}
-
-// availableMemory reads MemAvailable, in bytes.
-func availableMemory() (int64, error) {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, errors.New("/proc/meminfo has no MemAvailable")
 }

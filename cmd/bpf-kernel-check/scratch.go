@@ -1,10 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,32 +17,59 @@ const scratchPrefix = "bpf-kernel-check-scratch-"
 func makeScratch(parent string) (dir string, remove func(), err error) {
 	left, _ := filepath.Glob(filepath.Join(parent, scratchPrefix+"*")) // the pattern is good
 	for _, old := range left {
-		// One that is new may be about to be locked.
-		if info, err := os.Stat(old); err != nil || time.Since(info.ModTime()) < time.Minute {
-			continue
-		}
-		if lock, err := lockScratch(old); err == nil {
+		if lock, err := lockDir(old); err == nil {
 			os.RemoveAll(old)
 			lock.Close()
 		}
 	}
-	if dir, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
-		return "", nil, fmt.Errorf("make a directory for unpacked kernels: %w", err)
+	for {
+		if dir, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
+			return "", nil, fmt.Errorf("make a directory for unpacked kernels (TMPDIR chooses another place): %w", err)
+		}
+		lock, err := lockDir(dir)
+		switch {
+		case err == nil && sameDir(lock, dir):
+			return dir, func() {
+				os.RemoveAll(dir)
+				lock.Close()
+			}, nil
+		case err == nil:
+			lock.Close()
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, os.ErrNotExist):
+			os.RemoveAll(dir)
+			return "", nil, fmt.Errorf("lock the directory for unpacked kernels: %w", err)
+		}
+		// Another run that starts took it for a killed one's before it was
+		// locked, and removes it.
 	}
-	lock, err := lockScratch(dir)
-	if err != nil {
-		os.RemoveAll(dir)
-		return "", nil, fmt.Errorf("lock the directory for unpacked kernels: %w", err)
-	}
-	return dir, func() {
-		os.RemoveAll(dir)
-		lock.Close()
-	}, nil
 }
 
-// lockScratch opens and locks the directory itself: a file in it would have a
+// sameDir says whether an open directory still has its name.
+func sameDir(f *os.File, dir string) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(dir)
+	return err == nil && os.SameFile(opened, named)
+}
+
+// lockOut keeps other runs from the output directory until the process ends or
+// unlock is called. Where the file system knows no locks there is none.
+func lockOut(dir, name string) (unlock func(), err error) {
+	lock, err := lockDir(dir)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, usagef("--out: %s: another run writes to it: wait for its end, or give another directory", name)
+	case err != nil:
+		return func() {}, nil
+	}
+	return func() { lock.Close() }, nil
+}
+
+// lockDir opens and locks the directory itself: a file in it would have a
 // moment in which it is there and not locked.
-func lockScratch(dir string) (*os.File, error) {
+func lockDir(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err

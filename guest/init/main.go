@@ -21,6 +21,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
 		os.Exit(2)
 	}
+	deafen()
 	con := newConsole(os.Stdout)
 	defer powerOff(con)
 	defer func() {

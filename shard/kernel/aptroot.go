@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // listAge is how long package lists are used before they are fetched again.
@@ -324,7 +326,7 @@ func (r *aptRoot) run(ctx context.Context, name string, args ...string) (out str
 	// it can pass on, and do not wait for them for ever.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
+	err = child.Run(cmd)
 	return string(bytes.ReplaceAll(both.b, []byte("\r"), []byte("\n"))), err
 }
 

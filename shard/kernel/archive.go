@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 	"unicode"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // Limits of an archive. The largest distribution package unpacks to about 1
@@ -115,7 +117,7 @@ func openDeb(ctx context.Context, path string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	d.out = bufio.NewReaderSize(out, 256<<10)
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, errors.New("dpkg-deb is not installed: install the package dpkg")
 		}

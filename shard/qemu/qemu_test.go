@@ -151,7 +151,7 @@ func TestRunReportsHowTheProcessEnded(t *testing.T) {
 	}{
 		{"clean", "echo con >&3; echo res >&4", func(e Exit) bool { return e.Clean() }},
 		{"status", "echo oh dear >&2; exit 3", func(e Exit) bool { return !e.Clean() && e.Code == 3 && strings.Contains(e.String(), "oh dear") }},
-		{"signal", "kill -9 $$", func(e Exit) bool { return !e.Clean() && e.Signal == "killed" && !e.Killed }},
+		{"signal", "kill -9 $$", func(e Exit) bool { return !e.Clean() && e.Signal == "SIGKILL" && !e.Killed }},
 		{"loud", "yes 0123456789 | head -c 10000000 >&2", func(e Exit) bool { return e.Clean() && len(e.Stderr) <= 16<<10 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

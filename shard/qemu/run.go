@@ -7,19 +7,20 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // Exit says how a VM's process ended.
 type Exit struct {
 	Code     int    // exit status; -1 when a signal ended it
-	Signal   string // the signal
+	Signal   string // the signal, such as SIGKILL
 	Killed   bool   // by us, because the context ended
 	Stderr   string // at most its last 16 KiB
 	Duration time.Duration
@@ -36,6 +37,9 @@ func (e Exit) String() string {
 		s = "ended by us"
 	case e.Signal != "":
 		s = "killed by " + e.Signal
+		if e.Signal == "SIGKILL" {
+			s += ", by the kernel for want of memory (dmesg says so) or by someone else"
+		}
 	}
 	if msg := lastLine(e.Stderr); msg != "" {
 		s += ": " + msg
@@ -142,7 +146,7 @@ func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer
 
 	exit := Exit{Code: cmd.ProcessState.ExitCode(), Killed: killed, Stderr: stderr.String(), Duration: time.Since(start)}
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		exit.Signal = ws.Signal().String()
+		exit.Signal = unix.SignalName(ws.Signal())
 	}
 	var ee *exec.ExitError
 	if err != nil && !errors.As(err, &ee) && ctx.Err() == nil && !errors.Is(err, exec.ErrWaitDelay) {
@@ -151,22 +155,8 @@ func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer
 	return exit, nil
 }
 
-// startFromThread starts cmd from a thread that lives until cmd has ended: the kernel
-// sends the parent-death signal when the thread that forked ends, not the
-// process.
-func startFromThread(cmd *exec.Cmd) error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		}
-	}()
-	return <-started
-}
+// startFromThread starts cmd so that it dies with this process.
+func startFromThread(cmd *exec.Cmd) error { return child.Start(cmd) }
 
 // tail keeps the last bytes written to it.
 type tail struct {

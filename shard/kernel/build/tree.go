@@ -18,6 +18,7 @@ import (
 
 	"github.com/kballard/go-shellquote"
 
+	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -165,7 +166,7 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		return err
 	}
 	err := cmd.Wait()

@@ -250,7 +250,11 @@ func do(mode string, args []string) error {
 		}
 		return crash(args[3], nil)
 	default:
-		return fmt.Errorf("unknown mode %q", mode)
+		known, err := more(mode, args)
+		if !known {
+			return fmt.Errorf("unknown mode %q", mode)
+		}
+		return err
 	}
 	return nil
 }
