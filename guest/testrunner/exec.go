@@ -117,7 +117,7 @@ type ended struct {
 }
 
 // timeIsUp says of a program that init would not wait for it any longer.
-const timeIsUp = "ended from outside: its time was up"
+const timeIsUp = "ended from outside by SIGTERM, as when its time is up"
 
 // unkillable is how long a program may take to end by SIGKILL.
 const unkillable = time.Second
