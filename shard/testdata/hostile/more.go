@@ -36,14 +36,14 @@ func more(mode string, args []string) (known bool, err error) {
 	case "fork-bomb":
 		n := 0
 		for ; n < 1500; n++ {
-			pid, _, errno := syscall.RawSyscall(unix.SYS_FORK, 0, 0, 0)
+			pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 			if errno != 0 {
 				note(errno)
 				break
 			}
 			if pid == 0 {
 				for {
-					_, _, _ = syscall.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
+					_, _, _ = syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 				}
 			}
 		}
