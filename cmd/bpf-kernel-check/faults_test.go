@@ -63,7 +63,8 @@ var openBench = sync.OnceValues(func() (*bench, error) {
 	if b.vmlinuz, err = os.ReadFile(im.Kernel); err != nil {
 		return nil, err
 	}
-	if b.dir, err = os.MkdirTemp("", "bench-"); err != nil {
+	// Beside the command, which TestMain removes.
+	if b.dir, err = os.MkdirTemp(filepath.Dir(b.bin), "bench-"); err != nil {
 		return nil, err
 	}
 	for name, body := range map[string]string{"pass": `println("hello")`, "sleep": `println("the payload sleeps"); time.Sleep(time.Hour)`} {
@@ -264,7 +265,7 @@ func (s *stand) vm(t *testing.T, not ...int) int {
 		for _, p := range s.processes(t) {
 			dir, args, _ := strings.Cut(p, " ")
 			pid, _ := strconv.Atoi(filepath.Base(dir))
-			if strings.Contains(args, "qemu-system-x86_64") && strings.Contains(args, "-nodefaults") && !slices.Contains(not, pid) {
+			if strings.Contains(args, "qemu-system-x86_64") && strings.Contains(args, "-kernel") && !slices.Contains(not, pid) {
 				return pid
 			}
 		}
@@ -314,8 +315,8 @@ func smallDisk(t *testing.T, dir string, size string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
-// fakeQEMU puts a script before QEMU in the PATH. It answers --version as QEMU
-// does; $real is QEMU.
+// fakeQEMU puts a script before QEMU in the PATH. It answers as QEMU does when
+// it is asked what it is and has; $real is QEMU.
 func (s *stand) fakeQEMU(t *testing.T, script string) {
 	t.Helper()
 	real, err := exec.LookPath("qemu-system-x86_64")
@@ -326,7 +327,7 @@ func (s *stand) fakeQEMU(t *testing.T, script string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text := "#!/bin/sh\nreal=" + real + "\n[ \"$1\" = --version ] && exec $real --version\n" + script + "\n"
+	text := "#!/bin/sh\nreal=" + real + "\n[ \"$1\" = --version ] && exec $real --version\ncase \"$*\" in *'-M none'*) exec $real \"$@\";; esac\n" + script + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -564,11 +565,6 @@ func TestFaults(t *testing.T) {
 		rows = append(rows, reliabilitytest.Row{Test: "TestFaults/" + f.act, Act: f.act, Verdict: f.verdict, Cause: f.cause})
 	}
 	reliabilitytest.Check(t, "faults", rows)
-	t.Cleanup(func() {
-		if b, err := openBench(); err == nil {
-			os.RemoveAll(b.dir)
-		}
-	})
 	for _, f := range faults() {
 		t.Run(f.act, func(t *testing.T) { f.test(t, f.cause) })
 	}

@@ -45,7 +45,7 @@ func TestKilledRunsAreResumed(t *testing.T) {
 	})
 	// Without the time that VMs take, moments of the rest are hit more often.
 	t.Run("broken QEMU", func(t *testing.T) {
-		k := killing{kernels: 10, kills: 12, within: 3 * time.Second, verdict: report.Infra, code: report.ExitNotTested}
+		k := killing{kernels: 10, kills: 12, within: 1300 * time.Millisecond, verdict: report.Infra, code: report.ExitNotTested}
 		s := newStand(t, k.kernels)
 		s.fakeQEMU(t, "echo it is broken >&2; sleep 0.1; exit 1")
 		s.args = []string{"--retries", "0"}
