@@ -99,7 +99,7 @@ func (c *checker) program(p *program) Loads {
 		if l == WillNot && (!f.whole || !f.reached[i]) {
 			l = MayLoad
 		}
-		if l == WillNot && c.o.Deps[d].tested {
+		if l == WillNot && p.tests[d] {
 			// The program asks first. The verifier may know better than
 			// followProgram where two ways have met.
 			l = MayLoad
@@ -199,9 +199,9 @@ func (c *checker) arguments(p *program, f flow) Loads {
 		case n < readable:
 		case strings.Contains(p.target.kind, "kprobe"):
 			// Registers can be read whatever is in them.
-			c.changed(a, fmt.Sprintf("%s takes %d arguments, and %s reads argument %d", p.target.name, len(list), p.name, n+1))
+			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
 		default:
-			c.changed(a, fmt.Sprintf("%s takes %d arguments, and %s reads argument %d", p.target.name, len(list), p.name, n+1))
+			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
 			loads = WillNot
 		}
 	}
@@ -224,6 +224,13 @@ func (c *checker) arguments(p *program, f flow) Loads {
 		}
 	}
 	return loads
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // rootOf is the type that a field's path starts at.
@@ -456,6 +463,8 @@ func (c *checker) typeAnswer(d *Dep) (Answer, Loads) {
 			return a, l
 		}
 		a := Answer{Status: Present, Signature: declare(leaf, d.local.path[len(d.local.path)-1])}
+		class, size := shape(leaf)
+		a.shape = fmt.Sprint(class, size, pointee(leaf)) // other names for the same are no change
 		if d.local.leaf != nil && !alike(d.local.leaf, leaf) {
 			a.Status, a.Want = Changed, d.want
 		}

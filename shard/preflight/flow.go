@@ -131,6 +131,8 @@ func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load 
 		start.stack[i].kind = anything
 	}
 	sub := start
+	start.regs[asm.R10] = value{kind: stackPtr}
+	sub.regs[asm.R10] = value{kind: stackPtr}
 	start.regs[asm.R1] = value{kind: contextPtr}
 	enter(0, &start)
 
@@ -219,11 +221,11 @@ func (e *evaluator) use(arg, typ int64) {
 	m[int(typ)] = true
 }
 
-func slotOf(v int16) int {
-	if v >= 0 || v%8 != 0 || int(-v)/8 > slots {
+func slotOf(v int64) int {
+	if v >= 0 || v%8 != 0 || -v/8 > slots {
 		return -1
 	}
-	return int(-v)/8 - 1
+	return int(-v/8) - 1
 }
 
 // step changes s to what it is behind an instruction.
@@ -251,8 +253,8 @@ func (e *evaluator) step(i int, s *state) {
 		src := s.regs[ins.Src]
 		v := unknown
 		switch {
-		case ins.Src == asm.RFP:
-			if n := slotOf(ins.Offset); n >= 0 && ins.OpCode.Size() == asm.DWord {
+		case src.kind == stackPtr:
+			if n := slotOf(src.n + int64(ins.Offset)); n >= 0 && ins.OpCode.Size() == asm.DWord && ins.OpCode.Mode() == asm.MemMode {
 				v = s.stack[n]
 			}
 		case src.kind == contextPtr:
@@ -274,20 +276,21 @@ func (e *evaluator) step(i int, s *state) {
 			s.regs[ins.Dst] = v
 		}
 	case asm.StClass, asm.StXClass:
-		if ins.Dst == asm.RFP {
-			if n := slotOf(ins.Offset &^ 7); n >= 0 {
-				s.stack[n] = unknown
-				if class == asm.StXClass && ins.OpCode.Mode() == asm.MemMode && ins.OpCode.Size() == asm.DWord && ins.Offset%8 == 0 {
-					s.stack[n] = s.regs[ins.Src]
-				}
-			}
-		} else {
-			// Through a pointer, which may point to the stack.
-			if k := s.regs[ins.Dst].kind; k == anything {
-				clear(s.stack[:])
-				for n := range s.stack {
+		switch dst := s.regs[ins.Dst]; dst.kind {
+		case stackPtr:
+			at := dst.n + int64(ins.Offset)
+			whole := class == asm.StXClass && ins.OpCode.Mode() == asm.MemMode && ins.OpCode.Size() == asm.DWord
+			for b := at; b < at+8; b += 7 { // both slots that it can touch
+				if n := slotOf(b &^ 7); n >= 0 {
 					s.stack[n] = unknown
 				}
+			}
+			if n := slotOf(at); n >= 0 && whole {
+				s.stack[n] = s.regs[ins.Src]
+			}
+		case anything: // a pointer, which may be to the stack
+			for n := range s.stack {
+				s.stack[n] = unknown
 			}
 		}
 		if class == asm.StXClass && ins.OpCode.Mode() == asm.AtomicMode && ins.Src <= asm.R9 {
@@ -299,16 +302,31 @@ func (e *evaluator) step(i int, s *state) {
 		}
 	case asm.JumpClass, asm.Jump32Class:
 		if ins.OpCode.JumpOp() == asm.Call {
-			for r := asm.R0; r <= asm.R5; r++ {
-				s.regs[r] = unknown
-			}
-			// A helper can write to the stack by a pointer that it was given.
-			for n := range s.stack {
-				if s.stack[n].kind == constant {
-					s.stack[n] = unknown
-				}
+			e.call(ins, s)
+		}
+	}
+}
+
+// call is what a call leaves behind.
+func (e *evaluator) call(ins *asm.Instruction, s *state) {
+	unknown := value{kind: anything}
+	reads := ins.IsBuiltinCall() && ins.Constant >= int64(asm.FnMapLookupElem) && ins.Constant <= int64(asm.FnMapDeleteElem)
+	for n := range s.stack {
+		// It can write to the stack by a pointer that it was given.
+		if s.stack[n].kind == constant {
+			s.stack[n] = unknown
+		}
+		for r := asm.R1; r <= asm.R5 && !reads; r++ {
+			if p := s.regs[r]; p.kind == anything || p.kind == stackPtr && int64(-8*(n+1)) >= p.n&^7 {
+				s.stack[n] = unknown
 			}
 		}
+	}
+	for r := asm.R0; r <= asm.R5; r++ {
+		s.regs[r] = unknown
+	}
+	if ins.IsBuiltinCall() {
+		s.regs[asm.R0] = value{kind: heap}
 	}
 }
 
@@ -352,8 +370,10 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 			return unknown
 		case a.kind == frozen && b.kind == constant && b.n >= 0 && b.n < 1<<20:
 			return value{frozen, a.n + b.n}
-		case a.kind == contextPtr && b.kind == constant:
-			return value{contextPtr, a.n + b.n}
+		case (a.kind == contextPtr || a.kind == stackPtr) && b.kind == constant:
+			return value{a.kind, a.n + b.n}
+		case a.kind == heap && b.kind == constant:
+			return a
 		}
 	}
 	if a.kind != constant || b.kind != constant {

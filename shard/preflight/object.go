@@ -17,6 +17,7 @@ const (
 	maxObject   = 64 << 20 // bytes of an object
 	maxPrograms = 2000     // of an object
 	maxDeps     = 20_000   // of an object
+	linkFlag    = 1 << 13  // BPF_F_LINK
 )
 
 // Object is what a BPF object depends on.
@@ -39,12 +40,13 @@ type program struct {
 	skip   string // why nobody loads it as it is
 	insns  asm.Instructions
 
-	needs   []int  // Deps that it needs whatever it executes
-	target1 int    // of Deps: what it attaches to, -1: nothing
-	at      []int  // of Deps: what an instruction asks for, by instruction; -1: nothing
-	need    []bool // the instruction cannot do without
-	typeAt  []int  // of typeNames: what a relocated offset is in, by instruction; -1: nothing
-	frozen  bool   // it reads memory that does not change
+	needs   []int        // Deps that it needs whatever it executes
+	target1 int          // of Deps: what it attaches to, -1: nothing
+	at      []int        // of Deps: what an instruction asks for, by instruction; -1: nothing
+	need    []bool       // the instruction cannot do without
+	tests   map[int]bool // of Deps: what it asks for before it needs it
+	typeAt  []int        // of typeNames: what a relocated offset is in, by instruction; -1: nothing
+	frozen  bool         // it reads memory that does not change
 }
 
 // Read takes a BPF object apart. name is the first part of its programs' names;
@@ -115,7 +117,7 @@ type reader struct {
 }
 
 func (r *reader) add(name string) *program {
-	p := &program{name: name, target1: -1}
+	p := &program{name: name, target1: -1, tests: map[int]bool{}}
 	r.programs = append(r.programs, p)
 	return p
 }
@@ -204,7 +206,9 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 				break
 			}
 			n := r.dep(p, d)
-			r.Deps[n].tested = r.Deps[n].tested || !need
+			if !need {
+				r.Deps[n].tested, p.tests[n] = true, true
+			}
 			p.at[i], p.need[i] = n, need
 			if need && d.Kind == kindField {
 				p.typeAt[i] = n
@@ -219,6 +223,9 @@ func (r *reader) mapNeeds(p *program, m *ebpf.MapSpec) {
 		if st, ok := strip(m.Value).(*btf.Struct); ok {
 			r.needs(p, Dep{Kind: kindType, Name: "struct " + clean(flavourless(st.Name)), local: local{typ: st}})
 		}
+	}
+	if m.Flags&linkFlag != 0 && m.Type == ebpf.StructOpsMap { // section .struct_ops.link
+		r.needs(p, Dep{Kind: kindAttach, Name: ebpf.AttachStructOps.String(), number: int(ebpf.AttachStructOps)})
 	}
 	for range 4 { // maps of maps
 		if m == nil {
@@ -287,6 +294,13 @@ func (r *reader) sort() {
 		place[n], deps[i] = i, r.Deps[n]
 	}
 	r.Deps = deps
+	for _, p := range r.programs {
+		moved := map[int]bool{}
+		for n := range p.tests {
+			moved[place[n]] = true
+		}
+		p.tests = moved
+	}
 	move := func(list []int) {
 		for i, n := range list {
 			if n >= 0 {

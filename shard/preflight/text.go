@@ -161,9 +161,9 @@ func (t *text) rows(say func(k int) (string, []string)) []row {
 
 func (t *text) print(rows []row) {
 	for _, r := range rows {
-		fmt.Fprintf(t.w, "      %-16s %s\n", r.words, t.ranges(r.kernels))
+		fmt.Fprintf(t.w, "      %-22s %s\n", r.words, t.ranges(r.kernels))
 		for _, line := range r.more {
-			fmt.Fprintf(t.w, "      %-16s %s\n", "", line)
+			fmt.Fprintf(t.w, "      %-22s %s\n", "", line)
 		}
 	}
 }
