@@ -18,6 +18,8 @@ const (
 	constant                    // n
 	contextPtr                  // the program's context, plus n bytes
 	argument                    // argument n of the target
+	stackPtr                    // the frame's end, plus n bytes
+	heap                        // what a helper returned, or nothing that can be read: no pointer to the stack
 	offset                      // of a field of type n, as relocated
 	frozen                      // points to memory that does not change: n is its number and, in the low half, where
 )
@@ -132,6 +134,9 @@ func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load 
 	}
 	sub := start
 	start.regs[asm.R10] = value{kind: stackPtr}
+	for r := asm.R2; r <= asm.R5; r++ {
+		start.regs[r].kind = heap
+	}
 	sub.regs[asm.R10] = value{kind: stackPtr}
 	start.regs[asm.R1] = value{kind: contextPtr}
 	enter(0, &start)
@@ -322,11 +327,12 @@ func (e *evaluator) call(ins *asm.Instruction, s *state) {
 			}
 		}
 	}
-	for r := asm.R0; r <= asm.R5; r++ {
-		s.regs[r] = unknown
+	for r := asm.R1; r <= asm.R5; r++ {
+		s.regs[r] = value{kind: heap}
 	}
+	s.regs[asm.R0] = unknown
 	if ins.IsBuiltinCall() {
-		s.regs[asm.R0] = value{kind: heap}
+		s.regs[asm.R0].kind = heap
 	}
 }
 
