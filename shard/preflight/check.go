@@ -142,7 +142,7 @@ func (c *checker) memory(contents bool) memory {
 				}
 				return value{frozen, int64(n)<<32 | int64(uint32(uint64(ins.Constant)>>32))}, true
 			case ins.IsLoadFromMap() || ins.IsLoadOfFunctionPointer() || ins.Reference() != "" && ins.Constant == -1:
-				return value{kind: anything}, true
+				return value{kind: heap}, true
 			}
 			return value{}, false
 		},
@@ -205,6 +205,13 @@ func (c *checker) arguments(p *program, f flow) Loads {
 			loads = WillNot
 		}
 	}
+	for n := range f.reads {
+		if n >= len(list) || strings.Contains(p.target.kind, "kprobe") || p.target.kind == "raw_tp" || everReadable(list[n].Type) {
+			continue
+		}
+		a.Note = join(a.Note, fmt.Sprintf("the verifier of some versions lets no program read argument %d, which %s reads", n+1, p.name))
+		loads = loads.worse(MayLoad)
+	}
 	for n, types := range f.used {
 		if n >= len(list) {
 			continue
@@ -231,6 +238,21 @@ func counted(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// everReadable says whether the verifier of every version lets programs read an
+// argument of a type: numbers, and pointers to structs or to nothing known.
+func everReadable(t btf.Type) bool {
+	switch t := strip(t).(type) {
+	case *btf.Int, *btf.Enum:
+		return true
+	case *btf.Pointer:
+		switch strip(t.Target).(type) {
+		case *btf.Struct, *btf.Union, *btf.Void:
+			return true
+		}
+	}
+	return false
 }
 
 // rootOf is the type that a field's path starts at.

@@ -35,8 +35,10 @@ func (v value) join(w value) value {
 		return w
 	case w.kind == nothing || v == w:
 		return v
+	case v.kind == anything || w.kind == anything || v.kind == stackPtr || w.kind == stackPtr:
+		return value{kind: anything}
 	}
-	return value{kind: anything}
+	return value{kind: heap}
 }
 
 const slots = 64 // of the stack, 8 bytes each
@@ -256,7 +258,10 @@ func (e *evaluator) step(i int, s *state) {
 		}
 	case asm.LdXClass:
 		src := s.regs[ins.Src]
-		v := unknown
+		v := value{kind: heap} // pointers to the stack are kept on the stack only
+		if src.kind == anything || src.kind == stackPtr {
+			v = unknown
+		}
 		switch {
 		case src.kind == stackPtr:
 			if n := slotOf(src.n + int64(ins.Offset)); n >= 0 && ins.OpCode.Size() == asm.DWord && ins.OpCode.Mode() == asm.MemMode {
@@ -383,7 +388,10 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 		}
 	}
 	if a.kind != constant || b.kind != constant {
-		return unknown
+		if a.kind == anything || a.kind == stackPtr || fromReg && (b.kind == anything || b.kind == stackPtr) {
+			return unknown
+		}
+		return value{kind: heap}
 	}
 	x, y := uint64(a.n), uint64(b.n)
 	bits := uint64(63)
