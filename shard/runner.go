@@ -47,6 +47,8 @@ type Runner struct {
 	Now    func() time.Time
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
+
+	survey *survey // of the payload's BPF objects; set by Run
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -105,6 +107,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	if err := r.clear(plan); err != nil {
 		return nil, err
 	}
+	r.survey = newSurvey(r.Payload, r.Arch.Name)
 	started := r.Now()
 	sf, err := report.CreateShardFile(r.Out, r.Record(plan))
 	if err != nil {
@@ -247,6 +250,7 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	}
 	if j.err == nil {
 		j.facts = hostFacts(ctx, j.image, r.Cache, unpacked, r.Payload.Targets)
+		j.facts.Deps = r.survey.look(ctx, j.image, r.Cache, r.Scratch, unpacked)
 	}
 	j.fetch += time.Since(start)
 	return j

@@ -224,3 +224,10 @@ func splitTypes(raw []byte, baseStrings int) (names []string) {
 	}
 	return names
 }
+
+// LoadOnly tells that no other modules are loaded than those named and what
+// they depend on: what vmlinux lacks is then absent when there are none.
+func (k *Kernel) LoadOnly(modules []string) {
+	k.modules = &moduleIndex{all: len(modules) == 0}
+	k.readModules = func() (moduleIndex, error) { return *k.modules, nil }
+}
