@@ -217,15 +217,14 @@ func (c *checker) arguments(p *program, f flow) Loads {
 			continue
 		}
 		is := pointee(list[n].Type)
-		for t := range types {
+		for t, direct := range types {
 			want := rootOf(c.o.Deps[t])
 			if is == "" || is == want || want == "" {
 				continue
 			}
-			// A number, or another struct.
 			c.changed(a, fmt.Sprintf("%s takes argument %d for a struct %s *", p.name, n+1, want))
-			if _, pointer := strip(list[n].Type).(*btf.Pointer); !strings.Contains(p.target.kind, "kprobe") && p.target.kind != "raw_tp" && pointer {
-				// Read by a helper it loads, read directly the verifier knows its type.
+			if direct && !strings.Contains(p.target.kind, "kprobe") && p.target.kind != "raw_tp" {
+				// The verifier knows the type, and what may be read of it.
 				loads = loads.worse(MayLoad)
 			}
 		}

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // What the verifier does not reach may ask for what the kernel does not have:
@@ -78,7 +79,7 @@ type flow struct {
 	reached []bool               // by instruction
 	whole   bool                 // false: the program is too large to follow, and all of it counts as reached
 	reads   map[int]bool         // arguments that it reads
-	used    map[int]map[int]bool // arguments that it takes for pointers to a type, by its number
+	used    map[int]map[int]bool // arguments that it takes for pointers to a type, by its number; true: and reads directly
 }
 
 const (
@@ -216,7 +217,9 @@ type evaluator struct {
 	final  bool // note what is seen
 }
 
-func (e *evaluator) use(arg, typ int64) {
+// use notes that an argument is taken for a pointer to a type; direct says that
+// the program itself reads through it, not a helper that takes any address.
+func (e *evaluator) use(arg, typ int64, direct bool) {
 	if !e.final || typ < 0 {
 		return
 	}
@@ -225,7 +228,7 @@ func (e *evaluator) use(arg, typ int64) {
 		m = map[int]bool{}
 		e.flow.used[int(arg)] = m
 	}
-	m[int(typ)] = true
+	m[int(typ)] = m[int(typ)] || direct
 }
 
 func slotOf(v int64) int {
@@ -240,6 +243,9 @@ func (e *evaluator) step(i int, s *state) {
 	ins := &e.insns[i]
 	if ins.Dst > asm.R10 || ins.Src > asm.R10 && ins.OpCode.Class() != asm.LdClass {
 		return
+	}
+	if ins.IsBuiltinCall() && ins.Constant == btf.COREBadRelocationSentinel {
+		return // nothing gets past it, but what is behind it may ask for more
 	}
 	unknown := value{kind: anything}
 	switch class := ins.OpCode.Class(); class {
@@ -276,7 +282,7 @@ func (e *evaluator) step(i int, s *state) {
 				}
 			}
 		case src.kind == argument:
-			e.use(src.n, int64(e.typeOf(i)))
+			e.use(src.n, int64(e.typeOf(i)), true)
 		case src.kind == frozen && ins.OpCode.Mode() == asm.MemMode:
 			if n, ok := e.load.read(src.n, ins.Offset, ins.OpCode.Size().Sizeof()); ok {
 				v = value{constant, n}
@@ -374,10 +380,10 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 	if op == asm.Add && wide {
 		switch {
 		case a.kind == argument && b.kind == offset:
-			e.use(a.n, b.n)
+			e.use(a.n, b.n, false)
 			return unknown
 		case a.kind == offset && b.kind == argument:
-			e.use(b.n, a.n)
+			e.use(b.n, a.n, false)
 			return unknown
 		case a.kind == frozen && b.kind == constant && b.n >= 0 && b.n < 1<<20:
 			return value{frozen, a.n + b.n}
