@@ -176,7 +176,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 		interrupted = true
 		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: "the run was interrupted before this kernel was done"}}
 	}
-	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
+	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results), r.survey.write(r.Out))
 	return results, recordErr
 }
 

@@ -1,10 +1,15 @@
 package shard
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
@@ -17,12 +22,20 @@ import (
 type survey struct {
 	objects []*preflight.Object
 	modules []string // that the VMs load
+	whole   bool     // the payload is objects, and the whole survey is kept
+
+	mu      sync.Mutex
+	kernels []preflight.On
 }
+
+// PreflightName is the file in the output directory that says for each of the
+// payload's objects what the kernels have of what it depends on.
+const PreflightName = "bpf-preflight.txt"
 
 // newSurvey finds the objects: those of an objects payload, and those that a
 // program such as EventsTrace carries inside.
 func newSurvey(p guest.Payload, arch string) *survey {
-	s := &survey{modules: p.Modules}
+	s := &survey{modules: p.Modules, whole: p.Job.Name == guest.ObjectsName}
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
@@ -50,9 +63,11 @@ func (s *survey) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, sc
 		return nil
 	}
 	k.LoadOnly(s.modules)
+	on := preflight.On{ID: im.ID()}
 	at := map[string]int{} // several objects may depend on the same
 	for _, o := range s.objects {
 		r := preflight.Check(o, k)
+		on.Results = append(on.Results, r)
 		for i, a := range r.Answers {
 			d := o.Deps[i]
 			note := a.Note
@@ -79,7 +94,29 @@ func (s *survey) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, sc
 			}
 		}
 	}
+	if s.whole {
+		s.mu.Lock()
+		s.kernels = append(s.kernels, on)
+		s.mu.Unlock()
+	}
 	return deps
+}
+
+// write writes the survey of an objects payload.
+func (s *survey) write(dir string) error {
+	if s == nil || !s.whole || len(s.kernels) == 0 {
+		return nil
+	}
+	all := preflight.Survey{Objects: s.objects, Kernels: s.kernels}
+	all.Finish()
+	var b bytes.Buffer
+	if err := all.Text(&b); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, PreflightName), b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write the preflight: %w", err)
+	}
+	return nil
 }
 
 // breakingDeps are those that keep programs from loading.

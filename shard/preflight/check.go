@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,7 +24,8 @@ func Check(o *Object, k *Kernel) (r Result) {
 		c.answers[i], c.loads[i] = c.answer(d)
 	}
 	for _, p := range o.programs {
-		r.Programs = append(r.Programs, Program{p.name, c.program(p), p.skip})
+		loads, mistaken := c.program(p)
+		r.Programs = append(r.Programs, Program{p.name, loads, mistaken, p.skip})
 	}
 	for i, d := range o.Deps {
 		a := &c.answers[i]
@@ -44,8 +46,13 @@ type checker struct {
 
 // program says whether a program loads, and notes with each dependency what it
 // does to it.
-func (c *checker) program(p *program) Loads {
-	all := WillLoad
+func (c *checker) program(p *program) (all Loads, mistaken []string) {
+	all = WillLoad
+	wrong := func(dep int) {
+		if d := c.o.Deps[dep].String(); !slices.Contains(mistaken, d) {
+			mistaken = append(mistaken, d)
+		}
+	}
 	note := func(dep int, l Loads) {
 		all = all.worse(l)
 		a := &c.answers[dep]
@@ -64,13 +71,13 @@ func (c *checker) program(p *program) Loads {
 		note(p.target1, c.loads[p.target1])
 	}
 	if len(p.insns) == 0 {
-		return all
+		return all, nil
 	}
 	insns := p.insns
 	if c.k.types != nil {
 		var err error
 		if insns, err = c.k.relocate(p.insns); err != nil {
-			return all.worse(MayLoad) // the library cannot make up its mind
+			return all.worse(MayLoad), nil // the library cannot make up its mind
 		}
 	}
 	c.prepare(p, insns)
@@ -105,11 +112,19 @@ func (c *checker) program(p *program) Loads {
 			l = MayLoad
 		}
 		note(d, l)
+		if c.answers[d].Status == Changed && c.answers[d].Want != "" {
+			wrong(d)
+		}
 	}
 	if p.target1 >= 0 {
-		note(p.target1, c.arguments(p, f))
+		loads, ok := c.arguments(p, f)
+		note(p.target1, loads)
+		if !ok {
+			wrong(p.target1)
+		}
 	}
-	return all
+	slices.Sort(mistaken)
+	return all, mistaken
 }
 
 // prepare makes of instructions that test for a symbol what the kernel has.
@@ -178,11 +193,12 @@ func versionCode(release string) (int64, bool) {
 }
 
 // arguments says whether a program can read those arguments of its target that
-// it reads, and takes them for what they are.
-func (c *checker) arguments(p *program, f flow) Loads {
+// it reads. ok is false when it takes one for what it is not.
+func (c *checker) arguments(p *program, f flow) (loads Loads, ok bool) {
+	ok = true
 	fn := c.proto(p.target)
 	if fn == nil || !f.whole {
-		return WillLoad
+		return WillLoad, true
 	}
 	a := &c.answers[p.target1]
 	list := fn.Params
@@ -193,35 +209,40 @@ func (c *checker) arguments(p *program, f flow) Loads {
 	if p.target.kind == "fexit" || p.target.kind == "fmod_ret" || p.target.kind == "fsession" || strings.HasPrefix(p.target.kind, "lsm") {
 		readable++ // what the function returned
 	}
-	loads := WillLoad
-	for n := range f.reads {
+	loads = WillLoad
+	for _, n := range slices.Sorted(maps.Keys(f.reads)) {
 		switch {
 		case n < readable:
 		case strings.Contains(p.target.kind, "kprobe"):
 			// Registers can be read whatever is in them.
+			ok = false
 			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
 		default:
+			ok = false
 			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
 			loads = WillNot
 		}
 	}
-	for n := range f.reads {
+	for _, n := range slices.Sorted(maps.Keys(f.reads)) {
 		if n >= len(list) || strings.Contains(p.target.kind, "kprobe") || p.target.kind == "raw_tp" || everReadable(list[n].Type) {
 			continue
 		}
 		a.Note = join(a.Note, fmt.Sprintf("the verifier of some versions lets no program read argument %d, which %s reads", n+1, p.name))
 		loads = loads.worse(MayLoad)
 	}
-	for n, types := range f.used {
+	for _, n := range slices.Sorted(maps.Keys(f.used)) {
+		types := f.used[n]
 		if n >= len(list) {
 			continue
 		}
 		is := pointee(list[n].Type)
-		for t, direct := range types {
+		for _, t := range slices.Sorted(maps.Keys(types)) {
+			direct := types[t]
 			want := rootOf(c.o.Deps[t])
 			if is == "" || is == want || want == "" {
 				continue
 			}
+			ok = false
 			c.changed(a, fmt.Sprintf("%s takes argument %d for a struct %s *", p.name, n+1, want))
 			if direct && !strings.Contains(p.target.kind, "kprobe") && p.target.kind != "raw_tp" {
 				// The verifier knows the type, and what may be read of it.
@@ -229,7 +250,7 @@ func (c *checker) arguments(p *program, f flow) Loads {
 			}
 		}
 	}
-	return loads
+	return loads, ok
 }
 
 func counted(n int, what string) string {

@@ -125,9 +125,10 @@ type Answer struct {
 
 // Program is what comes of a program on a kernel.
 type Program struct {
-	Name  string `json:"name"` // "object/program"
-	Loads Loads  `json:"loads"`
-	Skip  string `json:"skip,omitempty"` // why it is not loaded unless its author's loader asks for it
+	Name     string   `json:"name"` // "object/program"
+	Loads    Loads    `json:"loads"`
+	Mistaken []string `json:"mistaken,omitempty"` // dependencies that it takes for what they are not: it may load, and read something else
+	Skip     string   `json:"skip,omitempty"`     // why it is not loaded unless its author's loader asks for it
 }
 
 // ObjectError says why an object cannot be read.

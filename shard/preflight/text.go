@@ -75,7 +75,11 @@ func (t *text) programs(o int) {
 			if q.Skip != "" {
 				return "not loaded: " + q.Skip, nil
 			}
-			return map[Loads]string{WillLoad: "nothing missing", WillNot: "will not load", MayLoad: "unknown"}[q.Loads], nil
+			words := map[Loads]string{WillLoad: "nothing missing", WillNot: "will not load", MayLoad: "unknown"}[q.Loads]
+			if len(q.Mistaken) > 0 && q.Loads != WillNot {
+				words += ", mistaken about " + strings.Join(q.Mistaken, ", ")
+			}
+			return words, nil
 		})
 		if len(rows) == 1 {
 			all[rows[0].words] = append(all[rows[0].words], name)
@@ -161,7 +165,11 @@ func (t *text) rows(say func(k int) (string, []string)) []row {
 
 func (t *text) print(rows []row) {
 	for _, r := range rows {
-		fmt.Fprintf(t.w, "      %-22s %s\n", r.words, t.ranges(r.kernels))
+		if len(r.words) > 22 {
+			fmt.Fprintf(t.w, "      %s\n      %-22s %s\n", r.words, "", t.ranges(r.kernels))
+		} else {
+			fmt.Fprintf(t.w, "      %-22s %s\n", r.words, t.ranges(r.kernels))
+		}
 		for _, line := range r.more {
 			fmt.Fprintf(t.w, "      %-22s %s\n", "", line)
 		}
