@@ -69,7 +69,7 @@ func missingTargets(f *report.Facts) []string {
 func headConsole(path string, k report.Kernel) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "bpf-kernel-check: %s: %s: %s\n", k.ID, k.Verdict, k.Cause.Title)
-	if m := breakingDeps(k.Facts); len(m) > 0 {
+	if m := breakingDeps(k); len(m) > 0 {
 		fmt.Fprintf(&b, "bpf-kernel-check: preflight: will not load here: %s\n", report.OneLine(strings.Join(m, "; "), 4000))
 	}
 	if m := missingTargets(k.Facts); len(m) > 0 {

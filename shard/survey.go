@@ -119,14 +119,20 @@ func (s *survey) write(dir string) error {
 	return nil
 }
 
-// breakingDeps are those that keep programs from loading.
-func breakingDeps(f *report.Facts) (list []string) {
-	if f == nil {
+// breakingDeps are those that keep programs from loading that are tests of a
+// kernel. What becomes of a program's own objects only its loader knows.
+func breakingDeps(k report.Kernel) (list []string) {
+	if k.Facts == nil {
 		return nil
 	}
-	for _, d := range f.Deps {
-		if len(d.Breaks) > 0 {
-			list = append(list, d.Kind+" "+d.Name+" is "+d.Status+" ("+strings.Join(d.Breaks, ", ")+")")
+	tests := map[string]bool{}
+	for _, t := range k.Tests {
+		tests[t.Name] = true
+	}
+	for _, d := range k.Facts.Deps {
+		broken := slices.DeleteFunc(slices.Clone(d.Breaks), func(p string) bool { return !tests[p] })
+		if len(broken) > 0 {
+			list = append(list, d.Kind+" "+d.Name+" is "+d.Status+" ("+strings.Join(broken, ", ")+")")
 		}
 	}
 	return list
