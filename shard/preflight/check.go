@@ -131,7 +131,7 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 func (c *checker) prepare(p *program, insns asm.Instructions) {
 	for i := range insns {
 		d := p.at[i]
-		if d < 0 || !c.o.Deps[d].weak || !insns[i].OpCode.IsDWordLoad() {
+		if d < 0 || !c.o.Deps[d].weak || c.o.Deps[d].Kind == kindConfig || !insns[i].OpCode.IsDWordLoad() {
 			continue
 		}
 		if c.answers[d].Status != Absent {
@@ -393,6 +393,8 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 		return c.configured(a, l, programOptions(ebpf.ProgramType(d.number))...)
 	case kindAttach:
 		return c.number(d, "bpf_attach_type")
+	case kindConfig:
+		return c.option(d)
 	case kindKfunc, kindKsym:
 		return c.symbolAnswer(d)
 	case kindMember:
@@ -468,10 +470,30 @@ func (c *checker) number(d *Dep, enum string) (Answer, Loads) {
 	switch {
 	case !known:
 		return Answer{Note: c.k.why()}, MayLoad
+	case !found && d.weak:
+		return Answer{Status: Absent}, MayLoad
 	case !found:
 		return Answer{Status: Absent}, WillNot
 	}
 	return Answer{Status: Present}, WillLoad
+}
+
+// option is for build options that a program reads. Its loader finds them in
+// /proc/config.gz or below /boot, where these are there.
+func (c *checker) option(d *Dep) (Answer, Loads) {
+	k := c.k
+	name := strings.TrimPrefix(d.Name, "CONFIG_")
+	switch {
+	case k.config == nil:
+		return Answer{Note: "the kernel's .config is not known"}, MayLoad
+	case k.config[name] == "" && d.weak:
+		return Answer{Status: Absent}, WillLoad
+	case k.config[name] == "":
+		return Answer{Status: Absent}, WillNot
+	case k.off("IKCONFIG_PROC"):
+		return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name]), Note: "CONFIG_IKCONFIG_PROC is off: loaders find it below /boot only"}, MayLoad
+	}
+	return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name])}, WillLoad
 }
 
 // why says why types cannot be looked up.
@@ -665,6 +687,9 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 	}
 	a, l := c.symbolStatus(name)
 	a.sign(d.Name, p)
+	if lsms, ok := k.config["LSM"]; ok && strings.HasPrefix(d.Kind, "lsm") && !slices.Contains(strings.Split(lsms, ","), "bpf") {
+		a.Note = "bpf is not in CONFIG_LSM: it only runs where the command line has lsm=...,bpf"
+	}
 	if d.Kind == "fmod_ret" && !strings.HasPrefix(name, "security_") {
 		if n, _ := k.symbols.named("_eil_addr_" + name); n == 0 {
 			return Answer{Signature: a.Signature, Note: "it is not known whether errors may be injected"}, MayLoad

@@ -170,7 +170,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		r.needs(p, Dep{Kind: kindProgram, Name: ps.Type.String(), number: int(ps.Type)})
 	}
 	if ps.AttachType != ebpf.AttachNone {
-		r.needs(p, Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType)})
+		r.needs(p, Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType), weak: !attachCounts(ps.Type)})
 	}
 	if p.target.kind != "" && ps.Type != ebpf.Extension {
 		p.target1 = r.dep(p, Dep{Kind: p.target.kind, Name: clean(p.target.name)})
@@ -189,6 +189,8 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 			if m := r.spec.Maps[ref]; m != nil {
 				used[ref] = true
 				r.mapNeeds(p, m)
+			} else if r.external(".kconfig", ref) != nil && strings.HasPrefix(ref, "CONFIG_") {
+				p.at[i], p.need[i] = r.dep(p, Dep{Kind: kindConfig, Name: clean(ref), weak: r.weak[ref]}), true
 			}
 			p.frozen = p.frozen || r.contents[ref] != nil
 		case ins.IsKfuncCall():
@@ -217,6 +219,16 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	}
 }
 
+// attachCounts says whether a program of a type cannot do without the attach
+// type of its section: of others loaders drop it where the kernel is too old.
+func attachCounts(t ebpf.ProgramType) bool {
+	switch t {
+	case ebpf.Tracing, ebpf.LSM, ebpf.Kprobe, ebpf.SkLookup, ebpf.Netfilter, ebpf.StructOps:
+		return true
+	}
+	return false
+}
+
 // mapNeeds are the types that a map needs.
 func (r *reader) mapNeeds(p *program, m *ebpf.MapSpec) {
 	if m.Type == ebpf.StructOpsMap {
@@ -242,9 +254,12 @@ func (r *reader) isKsym(name string) bool {
 
 // ksym is what an object says of a symbol of the kernel's: a *btf.Func or a
 // *btf.Var.
-func (r *reader) ksym(name string) btf.Type {
+func (r *reader) ksym(name string) btf.Type { return r.external(".ksyms", name) }
+
+// external is what an object says of a name that it finds elsewhere.
+func (r *reader) external(section, name string) btf.Type {
 	var ds *btf.Datasec
-	if r.types == nil || r.types.TypeByName(".ksyms", &ds) != nil {
+	if r.types == nil || r.types.TypeByName(section, &ds) != nil {
 		return nil
 	}
 	for _, v := range ds.Vars {
@@ -326,7 +341,7 @@ func kindRank(kind string) int {
 		return 1
 	case kindType, kindField, kindValue:
 		return 2
-	case kindHelper, kindMap, kindProgram, kindAttach:
+	case kindHelper, kindMap, kindProgram, kindAttach, kindConfig:
 		return 3
 	}
 	return 0

@@ -91,6 +91,7 @@ const (
 	kindProgram  = "program type"
 	kindAttach   = "attach type"
 	kindHelper   = "helper"
+	kindConfig   = "kconfig"
 	kindNotKnown = "section"
 )
 
