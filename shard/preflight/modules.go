@@ -117,6 +117,9 @@ const (
 func indexModules(ctx context.Context, im *kernel.Image, w io.Writer, baseStrings int) error {
 	var lines []string
 	all, err := im.EachModule(ctx, func(m kernel.Module) error {
+		if !plain(m.Name) {
+			return nil
+		}
 		for _, n := range defined(m.Data, baseStrings) {
 			lines = append(lines, n+" "+m.Name)
 		}

@@ -72,6 +72,11 @@ func Read(name string, b []byte, arch string) (o *Object, err error) {
 	if len(spec.Programs) > maxPrograms {
 		return nil, &ObjectError{name, fmt.Sprintf("it has more than %d programs", maxPrograms)}
 	}
+	for _, n := range slices.Concat(slices.Collect(maps.Keys(spec.Programs)), slices.Collect(maps.Keys(spec.Maps))) {
+		if !plain(n) {
+			return nil, &ObjectError{name, fmt.Sprintf("its program or map %.50q has a name that C does not", n)}
+		}
+	}
 	r := reader{Object: &Object{Name: name, arch: arch, types: spec.Types, contents: map[string][]byte{}}, spec: spec, weak: weakSymbols(b), index: map[string]int{}}
 	r.frozen()
 	used := map[string]bool{}
