@@ -73,7 +73,7 @@ fuzz:
 
 # Needs Debian's clang, llvm and libbpf-dev.
 generate:
-	$(GO) generate ./guest/tracer ./guest/loader
+	$(GO) generate ./guest/tracer ./guest/loader ./shard/preflight
 
 clean:
 	rm -rf bin dist guest/programs

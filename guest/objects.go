@@ -18,6 +18,9 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
+// ObjectsName is the name of the job of a payload of BPF objects.
+const ObjectsName = "objects"
+
 // maxObject bounds a BPF object, in bytes.
 const maxObject = 64 << 20
 
@@ -120,7 +123,7 @@ func objectNames(paths []string) []string {
 func ObjectsPayload(ctx context.Context, arch string, paths []string, attach bool, unsupported string, timeout time.Duration) (Payload, error) {
 	p := Payload{Job: wire.Job{
 		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
-		Name: "objects", Reports: true, Timeout: timeout,
+		Name: ObjectsName, Reports: true, Timeout: timeout,
 	}}
 	p.SkipsPass = unsupported == wire.TestSkip
 	names := objectNames(paths)

@@ -18,6 +18,23 @@ type Boundary struct {
 	// Empty: there is no such place.
 	LastPass, FirstFail string // it fails from here on
 	LastFail, FirstPass string // it fails up to here
+
+	// What the failing programs depend on and these two do not have alike.
+	Differences []Difference
+}
+
+// Reasons says in words what differs between the two kernels of a boundary;
+// quote is for names and C.
+func (b Boundary) Reasons(quote func(string) string) []string {
+	before, after := b.LastPass, b.FirstFail
+	if b.LastFail != "" {
+		before, after = b.LastFail, b.FirstPass
+	}
+	var reasons []string
+	for _, d := range b.Differences {
+		reasons = append(reasons, d.Text(before, after, quote))
+	}
+	return reasons
 }
 
 // Text says it in words; quote is for names.
@@ -39,7 +56,7 @@ func (b Boundary) Text(quote func(string) string) string {
 // boundaries finds the boundary of each distribution that has the failure. When
 // a distribution has none, one for each flavour is tried: a failure of realtime
 // kernels alone has its own.
-func (ix *index) boundaries(states []state) []Boundary {
+func (ix *index) boundaries(states []state, tests []string) []Boundary {
 	var all []Boundary
 	for from := 0; from < len(ix.kernels); {
 		to := from
@@ -52,14 +69,14 @@ func (ix *index) boundaries(states []state) []Boundary {
 				of = append(of, i)
 			}
 		}
-		all = append(all, ix.distroBoundaries(of, states)...)
+		all = append(all, ix.distroBoundaries(of, states, tests)...)
 		from = to
 	}
 	return all
 }
 
-func (ix *index) distroBoundaries(of []int, states []state) []Boundary {
-	b := ix.boundary(of, states)
+func (ix *index) distroBoundaries(of []int, states []state, tests []string) []Boundary {
+	b := ix.boundary(of, states, tests)
 	if b.Failing == 0 {
 		return nil
 	}
@@ -82,7 +99,7 @@ func (ix *index) distroBoundaries(of []int, states []state) []Boundary {
 	slices.Sort(flavours)
 	var split []Boundary
 	for _, f := range flavours {
-		fb := ix.boundary(byFlavour[f], states)
+		fb := ix.boundary(byFlavour[f], states, tests)
 		if fb.Failing == 0 {
 			continue
 		}
@@ -96,7 +113,7 @@ func (ix *index) distroBoundaries(of []int, states []state) []Boundary {
 }
 
 // boundary looks at kernels of ascending versions.
-func (ix *index) boundary(of []int, states []state) Boundary {
+func (ix *index) boundary(of []int, states []state, tests []string) Boundary {
 	if len(of) == 0 {
 		return Boundary{}
 	}
@@ -122,8 +139,10 @@ func (ix *index) boundary(of []int, states []state) Boundary {
 	}
 	if states[of[turn]] == fails {
 		b.LastPass, b.FirstFail = before.version.release, after.version.release
+		b.Differences = differences(before.Facts, after.Facts, after.Facts, tests)
 	} else {
 		b.LastFail, b.FirstPass = before.version.release, after.version.release
+		b.Differences = differences(before.Facts, after.Facts, before.Facts, tests)
 	}
 	return b
 }

@@ -196,6 +196,9 @@ func (f *Facts) check() error {
 			return err
 		}
 	}
+	if err := checkDeps(f.Deps); err != nil {
+		return err
+	}
 	return checkTexts(f.LSMs, []string{f.Lockdown, f.UnprivilegedBPF, f.JIT, f.JITHarden})
 }
 

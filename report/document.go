@@ -175,6 +175,9 @@ func (d *document) where(b *strings.Builder, g Group) {
 			name += " " + quote(bd.Flavour)
 		}
 		fmt.Fprintf(b, "- %s: %s\n", name, bd.Text(quote))
+		for _, why := range bd.Reasons(func(s string) string { return code(s, 200) }) {
+			fmt.Fprintf(b, "  - %s\n", why)
+		}
 	}
 	if len(g.Common) > 0 {
 		var words []string

@@ -328,7 +328,7 @@ func (ix *index) merge(drafts map[string]*draft, order []string) []Group {
 // analyse adds what the kernels of a group have in common.
 func (ix *index) analyse(g *Group) {
 	state := ix.states(g)
-	g.Boundaries = ix.boundaries(state)
+	g.Boundaries = ix.boundaries(state, g.Tests)
 	g.Common, g.Unlike = ix.common(state, g)
 }
 

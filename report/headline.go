@@ -180,6 +180,9 @@ func Annotations(m *Merged) []Annotation {
 		lines := []string{OneLine(g.Title, 300)}
 		for _, b := range g.Boundaries[:min(len(g.Boundaries), 5)] {
 			lines = append(lines, boundaryName(b, plain)+": "+b.Text(plain))
+			if why := b.Reasons(plain); len(why) > 0 {
+				lines = append(lines, OneLine(why[0], 200))
+			}
 		}
 		if len(g.Kernels) == 1 {
 			lines = append(lines, plain(g.Kernels[0]))

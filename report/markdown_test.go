@@ -180,6 +180,8 @@ func hostile(s string) *Merged {
 	m := &Merged{Verdict: Fail, Tool: g, Arch: g, RunID: g, HeadSHA: g, Attempt: 1, Shards: 1,
 		Refusals: []Refusal{{Reason: g, Kernel: g, Shard: 1}}, Change: &Change{BaseSHA: g, NewlyFail: []string{g}, Fixed: []string{g}, New: []string{g}, Gone: []string{g}}}
 	facts := &Facts{Lockdown: g, LSMs: []string{g}, UnprivilegedBPF: g, JIT: g, JITHarden: g, Config: map[string]string{g: g, "X": g}, Targets: map[string]bool{g: false, "kprobe/" + g: false}}
+	facts.Deps = []Dep{{Kind: g, Name: g, Status: g, Signature: "int f(struct " + g + ")", Note: g, Programs: []string{g}, Breaks: []string{g}}, {Kind: "field", Name: g, Status: "absent", Note: g, Programs: []string{g}, Breaks: []string{g}}}
+	good := []Dep{{Kind: g, Name: g, Status: "present", Signature: "int f(" + g + ", int)", Note: g, Programs: []string{g}}, {Kind: "field", Name: g, Status: "present", Signature: g, Programs: []string{g}}}
 	i := 0
 	for _, distro := range []string{"debian", g, "x"} {
 		for _, v := range []Verdict{Pass, Fail, Crash, Timeout, NoBoot, Infra, Missing, Unknown, Pass} {
@@ -190,7 +192,7 @@ func hostile(s string) *Merged {
 				Reproduce: CommandPrefix + g,
 			}
 			if v == Pass {
-				k.Cause, k.Facts = nil, &Facts{LSMs: []string{"y"}, Config: map[string]string{"X": "n"}, Targets: map[string]bool{g: true, "kprobe/" + g: true}, Lockdown: "z"}
+				k.Cause, k.Facts = nil, &Facts{LSMs: []string{"y"}, Config: map[string]string{"X": "n"}, Targets: map[string]bool{g: true, "kprobe/" + g: true}, Lockdown: "z", Deps: good}
 				k.Modules, k.Mounts = nil, nil
 				k.Tests = []Test{{Name: g, Verdict: testPass}, {Name: g + "2", Verdict: testSkip, Output: g}}
 			}

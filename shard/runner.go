@@ -71,6 +71,8 @@ type Runner struct {
 	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 
 	Resumed *report.Resumed // results that are not asked for again; nil: none
+
+	survey *survey // of the payload's BPF objects; set by Run
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -132,6 +134,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	if err := r.clear(plan, todo); err != nil {
 		return nil, err
 	}
+	r.survey = newSurvey(r.Payload, r.Arch.Name)
 	started := r.Now()
 	sf, err := r.shardFile(plan)
 	if err != nil {
@@ -202,7 +205,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	if interrupted {
 		recordErr = errors.Join(recordErr, sf.Cut(why))
 	}
-	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
+	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results), r.survey.write(r.Out))
 	return results, recordErr
 }
 
@@ -295,6 +298,7 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 	}
 	if j.err == nil {
 		j.facts = hostFacts(ctx, j.image, r.Cache, unpacked, r.Payload.Targets)
+		j.facts.Deps = r.survey.look(ctx, j.image, r.Cache, r.Scratch, unpacked)
 	}
 	j.fetch += time.Since(start)
 	return j

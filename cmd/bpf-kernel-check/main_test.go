@@ -71,6 +71,11 @@ func TestScripts(t *testing.T) {
 				e.Setenv("URL", files.URL)
 				e.Setenv("REGISTRY", strings.TrimPrefix(images.URL, "http://"))
 			}
+			objects, err := filepath.Abs("../../shard/preflight/testdata")
+			if err != nil {
+				return err
+			}
+			e.Setenv("OBJECTS", objects)
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {

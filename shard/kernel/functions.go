@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +24,7 @@ var ErrNoBTF = errors.New("kernel has no BTF")
 // BTF of an ELF vmlinux, or of an arm64 Image, has them: functions, and "btf_trace_<name>" for
 // tracepoints. vmlinux is hostile input; its parsing takes about 0.2 s.
 func Functions(vmlinux string) ([]string, error) {
-	raw, err := readBTF(vmlinux)
+	raw, err := RawBTF(vmlinux)
 	if err != nil {
 		return nil, err
 	}
@@ -50,31 +49,6 @@ func Functions(vmlinux string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
-}
-
-// readBTF returns the BTF of an unpacked kernel.
-func readBTF(vmlinux string) ([]byte, error) {
-	f, err := elf.Open(vmlinux)
-	var format *elf.FormatError
-	if errors.As(err, &format) {
-		return rawBTF(vmlinux)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
-	}
-	defer f.Close()
-	section := f.Section(".BTF")
-	if section == nil {
-		return nil, ErrNoBTF
-	}
-	if section.Size > maxBTF {
-		return nil, &LimitError{What: fmt.Sprintf("size of BTF of %q", vmlinux), Limit: maxBTF}
-	}
-	raw, err := section.Data()
-	if err != nil {
-		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
-	}
-	return raw, nil
 }
 
 // HasTargets says for each of targets, which are section names such as

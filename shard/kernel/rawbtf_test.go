@@ -42,7 +42,7 @@ func TestFunctionsOfAnImage(t *testing.T) {
 		{"among others", slices.Concat(make([]byte, 4096), btfOf(t, "small"), []byte("MZ text \x9f\xeb\x01\x00"), whole, make([]byte, 777)), []string{"do_exit", "tcp_connect", "vfs_unlink"}},
 		{"none", make([]byte, 8192), nil},
 		{"cut short", append(make([]byte, 4096), whole[:len(whole)-1]...), nil},
-		{"a header alone", append(make([]byte, 64), btfHead...), nil},
+		{"a header alone", append(make([]byte, 64), 0x9f, 0xeb, 1, 0, 24, 0, 0, 0), nil},
 	} {
 		path := filepath.Join(t.TempDir(), "Image")
 		if err := os.WriteFile(path, tt.image, 0o600); err != nil {
@@ -56,10 +56,11 @@ func TestFunctionsOfAnImage(t *testing.T) {
 }
 
 func FuzzRawBTF(f *testing.F) {
-	f.Add(bytes.Clone(btfHead))
-	f.Add(append(bytes.Clone(btfHead), 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 2, 3, 4, 0))
+	head := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0}
+	f.Add(head)
+	f.Add(append(bytes.Clone(head), 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 2, 3, 4, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if got := wholeBTF(b); len(got) > len(b) || got != nil && got[len(got)-1] != 0 {
+		if got := findBTF(b); len(got) > len(b) || got != nil && got[len(got)-1] != 0 {
 			t.Fatalf("%d bytes of %d", len(got), len(b))
 		}
 	})

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/preflight"
+)
+
+func (c *command) preflightCommand() *cobra.Command {
+	var so sourceOptions
+	var patterns []string
+	var arch string
+	var asJSON bool
+	var jobs int
+	cmd := &cobra.Command{
+		Use:   "preflight --objects GLOB... --kernels SRC...",
+		Short: "Say, without booting, what of the things BPF objects depend on kernels have",
+		Long: `Reads the types (BTF), symbols and build options out of each kernel and holds
+the objects' dependencies against them: CO-RE relocations, what programs attach
+to and its arguments, kfuncs, helpers, types of maps and programs.
+
+The exit status is 0 when nothing is known to be missing, 1 when a program will
+not load or attach on a kernel, 3 when nothing is known of something.`,
+		Example: `  bpf-kernel-check preflight --objects 'build/*.bpf.o' --kernels debian:bookworm:cloud-amd64
+  bpf-kernel-check preflight --objects probe.bpf.o --kernels @kernels.txt --json`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(patterns) == 0 {
+				return usagef("no objects: name BPF object files with --objects, such as --objects 'build/*.bpf.o'")
+			}
+			sources, err := so.specs(args, "no kernels to look at")
+			if err != nil {
+				return err
+			}
+			if arch != "amd64" && arch != "arm64" {
+				return usagef("--arch is %q: want amd64 or arm64", arch)
+			}
+			if jobs < 1 || jobs > 1024 {
+				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
+			}
+			objects, err := readObjects(patterns, arch)
+			if err != nil {
+				return err
+			}
+			srcs, err := c.sources(sources)
+			if err != nil {
+				return err
+			}
+			plan, err := shard.Select(cmd.Context(), srcs, so.filter(arch))
+			if err != nil {
+				c.printSkipped(c.stderr, plan)
+				return err
+			}
+			s, err := c.survey(cmd.Context(), objects, plan.Entries, jobs)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = s.JSON(c.stdout)
+			} else if err = s.Text(c.stdout); err == nil {
+				c.printSkipped(c.stdout, plan)
+			}
+			if err != nil {
+				return err
+			}
+			switch s.Loads() {
+			case preflight.WillNot:
+				return exitError(report.ExitFail)
+			case preflight.MayLoad:
+				return exitError(report.ExitNotTested)
+			}
+			return nil
+		},
+	}
+	so.add(cmd)
+	f := cmd.Flags()
+	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`; repeatable")
+	f.StringVar(&arch, "arch", "amd64", "look at kernels for `ARCH`, amd64 or arm64")
+	f.IntVarP(&jobs, "jobs", "j", runtime.NumCPU(), "kernels at a time")
+	f.BoolVar(&asJSON, "json", false, "print JSON: for each kernel all programs and dependencies")
+	return cmd
+}
+
+func readObjects(patterns []string, arch string) ([]*preflight.Object, error) {
+	paths, err := guest.FindObjects(patterns)
+	if err != nil {
+		return nil, err
+	}
+	files, err := guest.ReadObjects(paths)
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]*preflight.Object, len(files))
+	for i, f := range files {
+		if objects[i], err = preflight.Read(f.Name, f.Data, arch); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	return objects, nil
+}
+
+// survey holds the objects against each kernel. What is wrong with a kernel is
+// said of it; an error means that nothing can be said.
+func (c *command) survey(ctx context.Context, objects []*preflight.Object, entries []shard.Entry, jobs int) (*preflight.Survey, error) {
+	cache, err := c.openCache()
+	if err != nil {
+		return nil, err
+	}
+	scratch, remove, err := makeScratch(os.TempDir())
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	s := &preflight.Survey{Objects: objects, Kernels: make([]preflight.On, len(entries))}
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(jobs, len(entries)) {
+		workers.Go(func() {
+			for i := range next {
+				s.Kernels[i] = look(ctx, objects, entries[i], cache, scratch)
+			}
+		})
+	}
+	for i := range entries {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.Finish()
+	return s, nil
+}
+
+func look(ctx context.Context, objects []*preflight.Object, e shard.Entry, cache *kernel.Cache, scratch string) preflight.On {
+	on := preflight.On{ID: e.ID()}
+	im, err := e.Source.Open(ctx, e.Ref)
+	if err != nil {
+		on.Err = report.OneLine(err.Error(), 300)
+		return on
+	}
+	k, err := preflight.Load(ctx, im, cache, scratch, "")
+	if err != nil {
+		on.Err = report.OneLine(err.Error(), 300)
+		return on
+	}
+	for _, o := range objects {
+		on.Results = append(on.Results, preflight.Check(o, k))
+	}
+	return on
+}

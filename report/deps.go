@@ -1,0 +1,264 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Dep is something of the kernel's that the payload's BPF programs depend on,
+// as the kernel's files have it; package shard/preflight finds them out.
+type Dep struct {
+	Kind      string   `json:"kind"` // field, kfunc ..., or as in a section's name: fentry, kprobe ...
+	Name      string   `json:"name"`
+	Status    string   `json:"status"`              // present, absent, changed, inlined, transformed, duplicated, unknown
+	Signature string   `json:"signature,omitempty"` // on this kernel, in C
+	Note      string   `json:"note,omitempty"`
+	Programs  []string `json:"programs,omitempty"` // that depend on it; of objects as their tests are called
+	Breaks    []string `json:"breaks,omitempty"`   // of these, those that will not load for it
+}
+
+const (
+	// MaxDeps is how many dependencies of a kernel are written down.
+	MaxDeps       = 1000
+	maxDepList    = 50   // programs of a dependency
+	maxDepTexts   = 1000 // bytes of one of its texts
+	maxDifference = 4    // that a boundary shows
+)
+
+const (
+	depAbsent  = "absent"
+	depUnknown = "unknown"
+)
+
+// Fit returns a dependency within the limits of a shard file.
+func (d Dep) Fit() Dep {
+	cut := func(list []string) []string {
+		out := slices.Clone(list[:min(len(list), maxDepList)])
+		for i := range out {
+			out[i] = OneLine(out[i], 200)
+		}
+		return out
+	}
+	d.Name, d.Signature, d.Note = OneLine(d.Name, 300), OneLine(d.Signature, 600), OneLine(d.Note, 300)
+	d.Programs, d.Breaks = cut(d.Programs), cut(d.Breaks)
+	return d
+}
+
+func checkDeps(deps []Dep) error {
+	if len(deps) > MaxDeps {
+		return fmt.Errorf("%d dependencies: want at most %d", len(deps), MaxDeps)
+	}
+	for i := range deps {
+		d := &deps[i]
+		if len(d.Programs) > maxDepList || len(d.Breaks) > maxDepList {
+			return fmt.Errorf("a dependency of more than %d programs", maxDepList)
+		}
+		for _, s := range append([]string{d.Kind, d.Name, d.Status, d.Signature, d.Note}, append(d.Programs, d.Breaks...)...) {
+			if len(s) > maxDepTexts {
+				return fmt.Errorf("a text of %d bytes: want at most %d", len(s), maxDepTexts)
+			}
+		}
+	}
+	return nil
+}
+
+// Difference is what a failing program depends on and what two neighbours do
+// not have alike.
+type Difference struct {
+	Dep    string // "fentry vfs_unlink"
+	Name   string // of a function: vfs_unlink; else as Dep
+	Before Dep    // on the older of the two
+	After  Dep
+}
+
+// differences compares the two kernels of a boundary: what the failing programs
+// depend on, and what is not the same. tests are those of the failure. Where
+// the payload's tests are not its programs, only what will not load counts.
+func differences(before, after *Facts, failing *Facts, tests []string) []Difference {
+	if before == nil || after == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for i := range failing.Deps {
+		for _, p := range failing.Deps[i].Programs {
+			known[p] = true
+		}
+	}
+	byProgram := slices.ContainsFunc(tests, func(t string) bool { return known[t] })
+	concerns := func(programs []string) bool {
+		return slices.ContainsFunc(programs, func(p string) bool { return slices.Contains(tests, p) })
+	}
+	breaks := func(d *Dep) bool {
+		if byProgram {
+			return concerns(d.Breaks)
+		}
+		return len(d.Breaks) > 0
+	}
+	old := make(map[string]*Dep, len(before.Deps))
+	for i := range before.Deps {
+		old[before.Deps[i].key()] = &before.Deps[i]
+	}
+	passing := before
+	if failing == before {
+		passing = after
+	}
+	good := make(map[string]*Dep, len(passing.Deps))
+	for i := range passing.Deps {
+		good[passing.Deps[i].key()] = &passing.Deps[i]
+	}
+	var sure, others []Difference
+	for i := range after.Deps {
+		a := &after.Deps[i]
+		b := old[a.key()]
+		if b == nil || b.Status == a.Status && sameSignature(b.Signature, a.Signature) && b.Note == a.Note {
+			continue
+		}
+		bad := a
+		if failing == before {
+			bad = b
+		}
+		d := Difference{Dep: a.Kind + " " + a.Name, Name: a.Name, Before: *b, After: *a}
+		switch {
+		case breaks(bad) && !breaks(good[a.key()]):
+			sure = append(sure, d)
+		case byProgram && concerns(a.Programs) && (a.Status != b.Status || !sameSignature(a.Signature, b.Signature)):
+			others = append(others, d)
+		}
+	}
+	// What will not load is reason enough.
+	if len(sure) > 0 {
+		others = sure
+	}
+	return others[:min(len(others), maxDifference)]
+}
+
+func (d *Dep) key() string { return d.Kind + "\x00" + d.Name }
+
+// sameSignature leaves the names of parameters aside.
+func sameSignature(a, b string) bool {
+	if a == b {
+		return true
+	}
+	pa, oka := parameters(a)
+	pb, okb := parameters(b)
+	if !oka || !okb || len(pa) != len(pb) {
+		return false
+	}
+	for i := range pa {
+		if typeOfParameter(pa[i]) != typeOfParameter(pb[i]) {
+			return false
+		}
+	}
+	return a[:strings.IndexByte(a, '(')] == b[:strings.IndexByte(b, '(')]
+}
+
+// parameters cuts a prototype in C into its parameters.
+func parameters(signature string) (list []string, ok bool) {
+	from := strings.IndexByte(signature, '(')
+	if from < 0 || !strings.HasSuffix(signature, ")") || strings.HasPrefix(signature[from:], "(*") {
+		return nil, false
+	}
+	depth, start := 0, from+1
+	for i := from; i < len(signature); i++ {
+		switch signature[i] {
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 && i != len(signature)-1 {
+				return nil, false
+			}
+		case ',':
+			if depth == 1 {
+				list = append(list, strings.TrimSpace(signature[start:i]))
+				start = i + 1
+			}
+		}
+	}
+	if last := strings.TrimSpace(signature[start : len(signature)-1]); last != "void" && last != "" {
+		list = append(list, last)
+	}
+	return list, depth == 0
+}
+
+// typeOfParameter takes the name off "struct dentry *dentry".
+func typeOfParameter(p string) string {
+	i := strings.LastIndexAny(p, " *")
+	if i < 0 {
+		return p
+	}
+	return strings.TrimSpace(p[:i+1])
+}
+
+// Text says it in words, of two kernels by name; quote is for names and C.
+func (d Difference) Text(before, after string, quote func(string) string) string {
+	a, b := d.After, d.Before
+	name := quote(d.Dep)
+	there := func(x Dep) bool { return x.Status != depAbsent && x.Status != depUnknown }
+	missing := func(x Dep, on string, other Dep, where string) string {
+		verb := "is not in"
+		if x.Status == depUnknown {
+			verb = "is not known to be in"
+		}
+		is := ""
+		if other.Signature != "" {
+			is = ": " + quote(other.Signature)
+		}
+		return fmt.Sprintf("%s %s %s%s, it is in %s%s", name, verb, quote(on), aside(x.Note, quote), quote(where), is)
+	}
+	switch {
+	case there(b) && !there(a):
+		return missing(a, after, b, before)
+	case !there(b) && there(a):
+		return missing(b, before, a, after)
+	}
+	pa, oka := parameters(a.Signature)
+	pb, okb := parameters(b.Signature)
+	if oka && okb && len(pa) != len(pb) {
+		s := fmt.Sprintf("%s takes %s from %s (was %d)", quote(d.Name), count(len(pa), "argument"), quote(after), len(pb))
+		if how := inserted(pb, pa, quote); how != "" {
+			return s + ": " + how
+		}
+		return s + ": " + quote(a.Signature) + ", was " + quote(b.Signature)
+	}
+	if a.Signature != b.Signature && a.Signature != "" && b.Signature != "" {
+		return fmt.Sprintf("%s is %s from %s (was %s)", name, quote(a.Signature), quote(after), quote(b.Signature))
+	}
+	return fmt.Sprintf("%s is %s in %s%s, and %s in %s%s", name, quote(b.Status), quote(before), aside(b.Note, quote), quote(a.Status), quote(after), aside(a.Note, quote))
+}
+
+func aside(note string, quote func(string) string) string {
+	if note == "" {
+		return ""
+	}
+	return " (" + quote(note) + ")"
+}
+
+// inserted says which one parameter came or went, "" when it is not just one.
+func inserted(old, now []string, quote func(string) string) string {
+	verb, more, fewer := "came", now, old
+	if len(old) > len(now) {
+		verb, more, fewer = "went", old, now
+	}
+	if len(more) != len(fewer)+1 {
+		return ""
+	}
+	for i := range more {
+		rest := slices.Delete(slices.Clone(more), i, i+1)
+		same := true
+		for j := range rest {
+			same = same && typeOfParameter(rest[j]) == typeOfParameter(fewer[j])
+		}
+		if !same {
+			continue
+		}
+		switch i {
+		case 0:
+			return quote(more[i]) + " " + verb + " first"
+		case len(more) - 1:
+			return quote(more[i]) + " " + verb + " last"
+		}
+		return fmt.Sprintf("%s %s as number %d", quote(more[i]), verb, i+1)
+	}
+	return ""
+}

@@ -1,0 +1,97 @@
+package report
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	unlinkThree = "int vfs_unlink(struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)"
+	unlinkUser  = "int vfs_unlink(struct user_namespace *mnt_userns, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)"
+	unlinkIdmap = "int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)"
+)
+
+// boundaryKernels are two kernels between which a test begins to fail, or, for
+// first, stops failing.
+func boundaryKernels(first bool, test string, before, after []Dep) *Merged {
+	m := &Merged{}
+	for i, name := range []string{"debian/5.10.0-46-amd64__1", "debian/6.1.0-56-amd64__1"} {
+		k := Kernel{ID: name, Verdict: Pass, Tests: []Test{{Name: test, Verdict: "pass"}}, Facts: &Facts{Deps: [][]Dep{before, after}[i]}}
+		if (i == 0) == first {
+			k.Verdict, k.Tests[0].Verdict, k.Tests[0].Output = Fail, "fail", "it failed"
+			k.Cause = &Cause{Title: test + ": it failed"}
+		}
+		m.Kernels = append(m.Kernels, k)
+	}
+	return m
+}
+
+// Each boundary says what differs, and nothing that does not concern the
+// failing program.
+func TestDifferences(t *testing.T) {
+	of := func(list ...string) []string { return list }
+	unlink := func(status, signature string, breaks ...string) Dep {
+		return Dep{Kind: "fentry", Name: "vfs_unlink", Status: status, Signature: signature, Programs: of("o/unlink"), Breaks: breaks}
+	}
+	gone := func(status, signature, note string, breaks ...string) Dep {
+		return Dep{Kind: "fentry", Name: "do_unlinkat", Status: status, Signature: signature, Note: note, Programs: of("o/gone"), Breaks: breaks}
+	}
+	tests := []struct {
+		name          string
+		first         bool
+		test          string
+		before, after []Dep
+		want          string // "": nothing is said
+	}{
+		{"an argument more", false, "o/unlink", []Dep{unlink("present", unlinkThree)}, []Dep{unlink("changed", unlinkUser)},
+			"`vfs_unlink` takes 4 arguments from `6.1.0-56-amd64` (was 3): `struct user_namespace *mnt_userns` came first"},
+		{"another type", false, "o/unlink", []Dep{unlink("present", unlinkUser)}, []Dep{unlink("changed", unlinkIdmap)},
+			"`fentry vfs_unlink` is `" + unlinkIdmap + "` from `6.1.0-56-amd64` (was `" + unlinkUser + "`)"},
+		{"gone", false, "o/gone", []Dep{gone("present", "long do_unlinkat(int dfd)", "")}, []Dep{gone("absent", "", "", "o/gone")},
+			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`: `long do_unlinkat(int dfd)`"},
+		{"came", true, "o/gone", []Dep{gone("absent", "", "CONFIG_BPF_LSM is off", "o/gone")}, []Dep{gone("present", "", "")},
+			"`fentry do_unlinkat` is not in `5.10.0-46-amd64` (`CONFIG_BPF_LSM is off`), it is in `6.1.0-56-amd64`"},
+		{"another program's", false, "o/other", []Dep{gone("present", "", ""), {Kind: "helper", Name: "h", Status: "present", Programs: of("o/other")}},
+			[]Dep{gone("absent", "", "", "o/gone"), {Kind: "helper", Name: "h", Status: "present", Programs: of("o/other")}}, ""},
+		{"only a parameter's name", false, "o/unlink", []Dep{unlink("present", "int vfs_unlink(struct inode *a)")}, []Dep{unlink("present", "int vfs_unlink(struct inode *b)")}, ""},
+		{"what does not load comes alone", false, "o/gone", []Dep{gone("present", "", ""), {Kind: "field", Name: "struct f.x", Status: "present", Signature: "int x", Programs: of("o/gone")}},
+			[]Dep{gone("absent", "", "", "o/gone"), {Kind: "field", Name: "struct f.x", Status: "changed", Signature: "long x", Programs: of("o/gone")}},
+			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`"},
+		{"tests that are no programs", false, "TestUnlink", []Dep{gone("present", "", ""), unlink("present", unlinkThree)}, []Dep{gone("absent", "", "", "o/gone"), unlink("changed", unlinkUser)},
+			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`"},
+		{"nothing known", false, "o/gone", nil, []Dep{gone("absent", "", "", "o/gone")}, ""},
+		{"the same on both sides", false, "o/gone", []Dep{gone("absent", "", "", "o/gone")}, []Dep{gone("absent", "", "", "o/gone")}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			groups := Groups(boundaryKernels(tt.first, tt.test, tt.before, tt.after))
+			if len(groups) != 1 || len(groups[0].Boundaries) != 1 {
+				t.Fatalf("groups: %+v", groups)
+			}
+			got := strings.Join(groups[0].Boundaries[0].Reasons(func(s string) string { return "`" + s + "`" }), "\n")
+			if got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Signatures come out of files of guests and jobs that nobody trusts.
+func FuzzDifference(f *testing.F) {
+	f.Add(unlinkThree, unlinkUser)
+	f.Add("unsigned int __state", "volatile long state")
+	f.Add("int f(int (*fn)(int, int), void *p)", "int f(void)")
+	f.Add("f(", ")(,")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		before := Dep{Kind: "fentry", Name: "f", Status: "present", Signature: a}.Fit()
+		after := Dep{Kind: "fentry", Name: "f", Status: "changed", Signature: b}.Fit()
+		d := Difference{Dep: "fentry f", Name: "f", Before: before, After: after}
+		text := d.Text("1", "2", func(s string) string { return code(s, 200) })
+		if strings.Contains(text, "\n") {
+			t.Errorf("more than one line: %q", text)
+		}
+		if sameSignature(a, b) != sameSignature(b, a) {
+			t.Errorf("%q and %q: the order counts", a, b)
+		}
+	})
+}

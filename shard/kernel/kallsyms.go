@@ -1,0 +1,250 @@
+package kernel
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Symbol is a symbol of a kernel. Names are not unique.
+type Symbol struct {
+	Name string
+	Type byte // as nm prints it: 't' a static function, 'T' a global one, 'd' data ...
+}
+
+// ErrNoSymbols is returned by [Symbols] for a kernel whose symbols are not in
+// the file, or in a form that is not known.
+var ErrNoSymbols = errors.New("kernel has no symbols that can be read")
+
+const (
+	maxSymbols    = 2 << 20 // of a kernel; distributions' have 100,000 to 250,000
+	maxSymbolName = 1024    // bytes; the kernel's own limit is 512
+)
+
+// Symbols returns the symbols of an unpacked kernel, sorted by name: those of
+// its symbol table, or those that it carries for /proc/kallsyms. vmlinux is
+// hostile input.
+func Symbols(vmlinux string) ([]Symbol, error) {
+	f, err := os.Open(vmlinux)
+	if err != nil {
+		return nil, fmt.Errorf("read the symbols of %q: %w", vmlinux, err)
+	}
+	defer f.Close()
+	symbols := elfSymbols(f)
+	if len(symbols) == 0 {
+		b, err := io.ReadAll(io.LimitReader(f, maxVmlinux))
+		if err != nil {
+			return nil, fmt.Errorf("read the symbols of %q: %w", vmlinux, err)
+		}
+		symbols = kallsyms(b)
+	}
+	if len(symbols) == 0 {
+		return nil, ErrNoSymbols
+	}
+	slices.SortFunc(symbols, func(a, b Symbol) int { return strings.Compare(a.Name, b.Name) })
+	return symbols, nil
+}
+
+// elfSymbols reads the symbol table of a kernel that was not stripped.
+func elfSymbols(r io.ReaderAt) []Symbol {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil
+	}
+	if table := f.SectionByType(elf.SHT_SYMTAB); table == nil || table.Size > maxSymbols*elf.Sym64Size {
+		return nil
+	}
+	list, err := f.Symbols()
+	if err != nil {
+		return nil
+	}
+	var symbols []Symbol
+	for _, s := range list {
+		typ := byte('d')
+		switch elf.ST_TYPE(s.Info) {
+		case elf.STT_FUNC:
+			typ = 't'
+		case elf.STT_OBJECT, elf.STT_NOTYPE:
+		default:
+			continue
+		}
+		if elf.ST_BIND(s.Info) != elf.STB_LOCAL {
+			typ -= 'a' - 'A'
+		}
+		if s.Section != elf.SHN_UNDEF && goodName(s.Name) {
+			symbols = append(symbols, Symbol{s.Name, typ})
+		}
+	}
+	return symbols
+}
+
+func goodName(name string) bool {
+	if name == "" || len(name) > maxSymbolName {
+		return false
+	}
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// kallsyms decodes the tables that scripts/kallsyms.c compiles into a kernel.
+// They have no header: the table of tokens is found by the digits in it, which
+// stand for themselves, and the names by the table of markers in front of the
+// tokens, which holds the offset of every 256th name. The order of the other
+// tables has changed (6.4), of these it has not: the number of symbols, their
+// names, markers, [since 6.2 their sequence,] tokens, the tokens' index.
+func kallsyms(b []byte) []Symbol {
+	digits := []byte("0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00")
+	for from := 0; ; {
+		i := bytes.Index(b[from:], digits)
+		if i < 0 {
+			return nil
+		}
+		if tokens, start := tokenTable(b, from+i); tokens != nil {
+			if symbols := symbolNames(b[:start], tokens); symbols != nil {
+				return symbols
+			}
+		}
+		from += i + len(digits)
+	}
+}
+
+// tokenTable reads the table whose token for '0' is at zero, and where it
+// starts. What is before the table may run into its first token, so the index
+// behind the table, which is aligned, says where that is.
+func tokenTable(b []byte, zero int) (tokens []string, start int) {
+	read := func(at, n int) (list []string, end int) {
+		for range n {
+			l := bytes.IndexByte(b[at:min(len(b), at+maxSymbolName)], 0)
+			if l < 0 {
+				return nil, 0
+			}
+			list = append(list, string(b[at:at+l]))
+			at += l + 1
+		}
+		return list, at
+	}
+	tokenEnd := func() int { _, end := read(zero, 256-'0'); return end }()
+	if tokenEnd == 0 {
+		return nil, 0
+	}
+next:
+	for index := tokenEnd; index < tokenEnd+16 && index+512 <= len(b); index++ {
+		start := zero - int(binary.LittleEndian.Uint16(b[index+2*'0':]))
+		if start < 0 || start == zero {
+			continue
+		}
+		tokens, end := read(start, 256)
+		if end != tokenEnd {
+			continue
+		}
+		at := 0
+		for i, t := range tokens {
+			if int(binary.LittleEndian.Uint16(b[index+2*i:])) != at {
+				continue next
+			}
+			at += len(t) + 1
+		}
+		return tokens, start
+	}
+	return nil, 0
+}
+
+// symbolNames finds the names in front of the tokens, and decodes them.
+func symbolNames(b []byte, tokens []string) []Symbol {
+	const (
+		reach = 32 << 20 // names and what stands between them and the tokens
+		least = 1024     // a kernel has more symbols
+	)
+	budget := 4 * maxSymbols // names that are decoded in all, for a file that is made to cost
+	for at := (len(b) - 16) &^ 3; at >= 0 && len(b)-at < reach && budget > 0; at -= 4 {
+		n := binary.LittleEndian.Uint32(b[at:])
+		if n < least || n > maxSymbols {
+			continue
+		}
+		// An int, and up to 6.x what follows it is aligned as a pointer is.
+		names := b[at+4:]
+		if binary.LittleEndian.Uint32(names) == 0 {
+			names = names[4:]
+		}
+		if symbols := decodeNames(names, int(n), tokens, &budget); symbols != nil {
+			return symbols
+		}
+	}
+	return nil
+}
+
+// decodeNames decodes n names, each a length and so many tokens. nil when they
+// are none, or are not followed by their markers.
+func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
+	symbols := make([]Symbol, 0, min(n, 4096))
+	var markers []int
+	var name []byte
+	at := 0
+	for i := range n {
+		if *budget--; *budget < 0 {
+			return nil
+		}
+		if i%256 == 0 {
+			markers = append(markers, at)
+		}
+		if at >= len(b) {
+			return nil
+		}
+		length := int(b[at])
+		at++
+		if length&0x80 != 0 { // since 6.1
+			if at >= len(b) {
+				return nil
+			}
+			length = length&0x7f | int(b[at])<<7
+			at++
+		}
+		if length == 0 || length > maxSymbolName || at+length > len(b) {
+			return nil
+		}
+		name = name[:0]
+		for _, t := range b[at : at+length] {
+			name = append(name, tokens[t]...)
+		}
+		at += length
+		if len(name) < 2 || len(name) > maxSymbolName || !bytes.ContainsRune([]byte("aAbBcCdDgGiInNpPrRsStTuUvVwW-?"), rune(name[0])) {
+			return nil
+		}
+		s := Symbol{Name: string(name[1:]), Type: name[0]}
+		if !goodName(s.Name) {
+			return nil
+		}
+		symbols = append(symbols, s)
+	}
+	// The markers are 32 bits wide each; up to 5.0 they were longs.
+	for _, width := range []int{4, 8} {
+		for pad := range 8 {
+			if markersAt(b, at+pad, width, markers) {
+				return symbols
+			}
+		}
+	}
+	return nil
+}
+
+func markersAt(b []byte, at, width int, markers []int) bool {
+	if at+width*len(markers) > len(b) {
+		return false
+	}
+	for i, m := range markers {
+		if binary.LittleEndian.Uint32(b[at+i*width:]) != uint32(m) {
+			return false
+		}
+	}
+	return true
+}

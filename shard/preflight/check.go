@@ -1,0 +1,900 @@
+package preflight
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// Result is what comes of an object on a kernel.
+type Result struct {
+	Answers  []Answer  // by Object.Deps
+	Programs []Program // and, as "object/map:name", the maps that no program uses
+}
+
+// Check holds an object against a kernel.
+func Check(o *Object, k *Kernel) (r Result) {
+	c := &checker{o: o, k: k, answers: make([]Answer, len(o.Deps)), loads: make([]Loads, len(o.Deps))}
+	for i, d := range o.Deps {
+		c.answers[i], c.loads[i] = c.answer(d)
+	}
+	for _, p := range o.programs {
+		loads, mistaken := c.program(p)
+		r.Programs = append(r.Programs, Program{p.name, loads, mistaken, p.skip})
+	}
+	for i, d := range o.Deps {
+		a := &c.answers[i]
+		if a.Status == Absent && len(a.Breaks) == 0 && len(a.Unsure) == 0 && (d.tested || d.weak) {
+			a.Guarded = true
+		}
+	}
+	r.Answers = c.answers
+	return r
+}
+
+type checker struct {
+	o       *Object
+	k       *Kernel
+	answers []Answer
+	loads   []Loads // of a program that cannot do without the dependency
+}
+
+// program says whether a program loads, and notes with each dependency what it
+// does to it.
+func (c *checker) program(p *program) (all Loads, mistaken []string) {
+	all = WillLoad
+	wrong := func(dep int) {
+		if d := c.o.Deps[dep].String(); !slices.Contains(mistaken, d) {
+			mistaken = append(mistaken, d)
+		}
+	}
+	note := func(dep int, l Loads) {
+		all = all.worse(l)
+		a := &c.answers[dep]
+		switch {
+		case l == WillNot && !slices.Contains(a.Breaks, p.name):
+			a.Breaks = append(a.Breaks, p.name)
+			a.Unsure = slices.DeleteFunc(a.Unsure, func(s string) bool { return s == p.name })
+		case l == MayLoad && !slices.Contains(a.Unsure, p.name) && !slices.Contains(a.Breaks, p.name):
+			a.Unsure = append(a.Unsure, p.name)
+		}
+	}
+	for _, d := range p.needs {
+		note(d, c.loads[d])
+	}
+	if p.target1 >= 0 {
+		note(p.target1, c.loads[p.target1])
+	}
+	if len(p.insns) == 0 {
+		return all, nil
+	}
+	insns := p.insns
+	if c.k.types != nil {
+		var err error
+		if insns, err = c.k.relocate(p.insns); err != nil {
+			return all.worse(MayLoad), nil // the library cannot make up its mind
+		}
+	}
+	c.prepare(p, insns)
+	typeOf := func(i int) int { return p.typeAt[i] }
+	f := followProgram(insns, p.layout, typeOf, c.memory(true))
+	wide := f // with other constants than the object's own
+	if p.frozen && f.whole {
+		wide = followProgram(insns, p.layout, typeOf, c.memory(false))
+	}
+	for i := range insns {
+		d := p.at[i]
+		if d < 0 || !p.need[i] || !wide.reached[i] {
+			continue
+		}
+		l := c.loads[d]
+		if rel := btf.CORERelocationMetadata(&p.insns[i]); rel != nil && c.k.types != nil {
+			// The library's word counts: it is what loads the program.
+			l = WillLoad
+			if poisoned(&insns[i], &p.insns[i]) {
+				l = WillNot
+				if known := c.loads[d]; known == MayLoad {
+					l = MayLoad // a module may have it
+				}
+			}
+		}
+		if l == WillNot && (!f.whole || !f.reached[i]) {
+			l = MayLoad
+		}
+		if l == WillNot && p.tests[d] {
+			// The program asks first. The verifier may know better than
+			// followProgram where two ways have met.
+			l = MayLoad
+		}
+		note(d, l)
+		if c.answers[d].Status == Changed && c.answers[d].Want != "" {
+			wrong(d)
+		}
+	}
+	if p.target1 >= 0 {
+		loads, ok := c.arguments(p, f)
+		note(p.target1, loads)
+		if !ok {
+			wrong(p.target1)
+		}
+	}
+	slices.Sort(mistaken)
+	return all, mistaken
+}
+
+// prepare makes of instructions that test for a symbol what the kernel has.
+func (c *checker) prepare(p *program, insns asm.Instructions) {
+	for i := range insns {
+		d := p.at[i]
+		if d < 0 || !c.o.Deps[d].weak || c.o.Deps[d].Kind == kindConfig || !insns[i].OpCode.IsDWordLoad() {
+			continue
+		}
+		if c.answers[d].Status != Absent {
+			insns[i] = asm.LoadMapPtr(insns[i].Dst, 1) // not a constant
+		}
+	}
+}
+
+const kernelVersion = 0xffff // number of the memory that holds LINUX_KERNEL_VERSION
+
+// memory is what the object's programs can read and nobody changes.
+func (c *checker) memory(contents bool) memory {
+	var names []string
+	return memory{
+		load: func(ins *asm.Instruction) (value, bool) {
+			switch {
+			case ins.Reference() == "LINUX_KERNEL_VERSION":
+				return value{frozen, kernelVersion << 32}, true
+			case contents && ins.IsLoadFromMap() && c.o.contents[ins.Reference()] != nil:
+				n := slices.Index(names, ins.Reference())
+				if n < 0 {
+					n, names = len(names), append(names, ins.Reference())
+				}
+				return value{frozen, int64(n)<<32 | int64(uint32(uint64(ins.Constant)>>32))}, true
+			case ins.IsLoadFromMap() || ins.IsLoadOfFunctionPointer() || ins.Reference() != "" && ins.Constant == -1:
+				return value{kind: heap}, true
+			}
+			return value{}, false
+		},
+		read: func(at int64, offset int16, size int) (int64, bool) {
+			n, from := at>>32, int64(uint32(at))+int64(offset)
+			if n == kernelVersion {
+				v, ok := versionCode(c.k.Release)
+				return v, ok && size == 4
+			}
+			if n < 0 || n >= int64(len(names)) {
+				return 0, false
+			}
+			b := c.o.contents[names[n]]
+			if from < 0 || from+int64(size) > int64(len(b)) {
+				return 0, false
+			}
+			var v uint64
+			for i := range size {
+				v |= uint64(b[from+int64(i)]) << (8 * i)
+			}
+			return int64(v), true
+		},
+	}
+}
+
+// versionCode is LINUX_KERNEL_VERSION.
+func versionCode(release string) (int64, bool) {
+	var major, minor, patch int64
+	if n, _ := fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch); n < 2 {
+		return 0, false
+	}
+	return major<<16 + minor<<8 + min(patch, 255), true
+}
+
+// arguments says whether a program can read those arguments of its target that
+// it reads. ok is false when it takes one for what it is not.
+func (c *checker) arguments(p *program, f flow) (loads Loads, ok bool) {
+	ok = true
+	fn := c.proto(p.target)
+	if fn == nil || !f.whole {
+		return WillLoad, true
+	}
+	a := &c.answers[p.target1]
+	list := fn.Params
+	if p.target.tracepoint() && len(list) > 0 {
+		list = list[1:] // void *__data
+	}
+	readable := len(list)
+	if p.target.kind == "fexit" || p.target.kind == "fmod_ret" || p.target.kind == "fsession" || strings.HasPrefix(p.target.kind, "lsm") {
+		readable++ // what the function returned
+	}
+	loads = WillLoad
+	for _, n := range slices.Sorted(maps.Keys(f.reads)) {
+		switch {
+		case n < readable:
+		case strings.Contains(p.target.kind, "kprobe"):
+			// Registers can be read whatever is in them.
+			ok = false
+			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
+		default:
+			ok = false
+			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
+			loads = WillNot
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(f.reads)) {
+		if n >= len(list) || strings.Contains(p.target.kind, "kprobe") || p.target.kind == "raw_tp" || everReadable(list[n].Type) {
+			continue
+		}
+		a.Note = join(a.Note, fmt.Sprintf("the verifier of some versions lets no program read argument %d, which %s reads", n+1, p.name))
+		loads = loads.worse(MayLoad)
+	}
+	for _, n := range slices.Sorted(maps.Keys(f.used)) {
+		types := f.used[n]
+		if n >= len(list) {
+			continue
+		}
+		is := pointee(list[n].Type)
+		for _, t := range slices.Sorted(maps.Keys(types)) {
+			direct := types[t]
+			want := rootOf(c.o.Deps[t])
+			if is == "" || is == want || want == "" {
+				continue
+			}
+			ok = false
+			c.changed(a, fmt.Sprintf("%s takes argument %d for a struct %s *", p.name, n+1, want))
+			if direct && !strings.Contains(p.target.kind, "kprobe") && p.target.kind != "raw_tp" {
+				// The verifier knows the type, and what may be read of it.
+				loads = loads.worse(MayLoad)
+			}
+		}
+	}
+	return loads, ok
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// everReadable says whether the verifier of every version lets programs read an
+// argument of a type: numbers, and pointers to structs or to nothing known.
+func everReadable(t btf.Type) bool {
+	switch t := strip(t).(type) {
+	case *btf.Int, *btf.Enum:
+		return true
+	case *btf.Pointer:
+		switch strip(t.Target).(type) {
+		case *btf.Struct, *btf.Union, *btf.Void:
+			return true
+		}
+	}
+	return false
+}
+
+// rootOf is the type that a field's path starts at.
+func rootOf(d *Dep) string {
+	if d.local.typ == nil {
+		return ""
+	}
+	return flavourless(d.local.typ.TypeName())
+}
+
+func (c *checker) changed(a *Answer, note string) {
+	if a.Status == Present || a.Status == Inlined || a.Status == Duplicated {
+		a.Status = Changed
+	}
+	if !strings.Contains(a.Note, note) && len(a.Note) < 1000 {
+		a.Note = join(a.Note, note)
+	}
+}
+
+func join(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "":
+		return a
+	}
+	return a + "; " + b
+}
+
+func (t target) tracepoint() bool { return t.kind == "tp_btf" || t.kind == "raw_tp" }
+
+// proto is a target's prototype on the kernel, nil when it is not known.
+func (c *checker) proto(t target) *btf.FuncProto {
+	if t.tracepoint() {
+		return c.k.typedefProto("btf_trace_" + t.name)
+	}
+	switch t.kind {
+	case "kprobe", "kretprobe", "kprobe.session":
+		return c.k.funcProto(t.symbol())
+	case "fentry", "fexit", "fmod_ret", "fsession":
+		return c.k.funcProto(t.name)
+	case "lsm", "lsm_cgroup":
+		return c.k.funcProto(t.function())
+	}
+	return nil
+}
+
+// lookup returns the kernel's types of a name.
+func (k *Kernel) lookup(name string) []btf.Type {
+	if k.types == nil {
+		return nil
+	}
+	types, err := k.types.AnyTypesByName(name)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(types, func(t btf.Type) bool { return t.TypeName() != name })
+}
+
+func (k *Kernel) funcProto(name string) *btf.FuncProto {
+	for _, t := range k.lookup(name) {
+		if f, ok := t.(*btf.Func); ok {
+			if p, ok := f.Type.(*btf.FuncProto); ok {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// typedefProto is what a typedef of a pointer to a function points to.
+func (k *Kernel) typedefProto(name string) *btf.FuncProto {
+	for _, t := range k.lookup(name) {
+		td, ok := t.(*btf.Typedef)
+		if !ok {
+			continue
+		}
+		if p, ok := strip(td).(*btf.Pointer); ok {
+			if f, ok := strip(p.Target).(*btf.FuncProto); ok {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+// enumOf looks a number up in one of the kernel's enums. known is false when the
+// kernel does not tell.
+func (k *Kernel) enumOf(enum string, n int) (name string, found, known bool) {
+	for _, t := range k.lookup(enum) {
+		e, ok := t.(*btf.Enum)
+		if !ok {
+			continue
+		}
+		for _, v := range e.Values {
+			if v.Value == uint64(n) && !strings.HasPrefix(v.Name, "__") {
+				return v.Name, true, true
+			}
+		}
+		return "", false, true
+	}
+	return "", false, false
+}
+
+// answer says what a kernel has of a dependency, and what that means for a
+// program that cannot do without it.
+func (c *checker) answer(d *Dep) (Answer, Loads) {
+	switch d.Kind {
+	case kindField, kindType, kindValue:
+		return c.typeAnswer(d)
+	case kindHelper:
+		return c.number(d, "bpf_func_id")
+	case kindMap:
+		a, l := c.number(d, "bpf_map_type")
+		return c.configured(a, l, mapOption(d.number))
+	case kindProgram:
+		a, l := c.number(d, "bpf_prog_type")
+		return c.configured(a, l, programOptions(ebpf.ProgramType(d.number))...)
+	case kindAttach:
+		return c.number(d, "bpf_attach_type")
+	case kindConfig:
+		return c.option(d)
+	case kindKfunc, kindKsym:
+		return c.symbolAnswer(d)
+	case kindMember:
+		return c.memberAnswer(d)
+	case kindNotKnown:
+		return Answer{Note: "no program type is known for this section"}, MayLoad
+	case "fentry", "fexit", "fmod_ret", "fsession", "lsm", "lsm_cgroup", "iter":
+		return c.btfTarget(d)
+	case "tp_btf", "raw_tp":
+		return c.rawTracepoint(d)
+	case "tracepoint":
+		return c.tracepoint(d)
+	}
+	if strings.HasPrefix(d.Kind, "k") {
+		return c.kprobe(d)
+	}
+	return Answer{}, MayLoad
+}
+
+// configured is for what a kernel can be built without.
+func (c *checker) configured(a Answer, l Loads, options ...string) (Answer, Loads) {
+	for _, o := range options {
+		if o != "" && c.k.off(o) {
+			return Answer{Status: Absent, Note: "CONFIG_" + o + " is off"}, WillNot
+		}
+	}
+	return a, l
+}
+
+func programOptions(t ebpf.ProgramType) []string {
+	switch t {
+	case ebpf.Kprobe:
+		return []string{"BPF_EVENTS", "KPROBES"}
+	case ebpf.TracePoint, ebpf.RawTracepoint, ebpf.RawTracepointWritable, ebpf.PerfEvent, ebpf.Tracing:
+		return []string{"BPF_EVENTS"}
+	case ebpf.LSM:
+		return []string{"BPF_LSM"}
+	case ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.CGroupSockopt, ebpf.CGroupSysctl:
+		return []string{"CGROUP_BPF"}
+	case ebpf.Netfilter:
+		return []string{"NETFILTER_BPF_LINK"}
+	case ebpf.StructOps:
+		return []string{"BPF_JIT"}
+	case ebpf.LircMode2:
+		return []string{"BPF_LIRC_MODE2"}
+	case ebpf.SkSKB, ebpf.SkMsg:
+		return []string{"NET_SOCK_MSG"}
+	}
+	return nil
+}
+
+func mapOption(n int) string {
+	switch ebpf.MapType(n) {
+	case ebpf.XSKMap:
+		return "XDP_SOCKETS"
+	case ebpf.SockMap, ebpf.SockHash:
+		return "NET_SOCK_MSG"
+	case ebpf.CGroupArray:
+		return "CGROUPS"
+	case ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
+		return "CGROUP_BPF"
+	case ebpf.InodeStorage:
+		return "BPF_LSM"
+	case ebpf.StructOpsMap:
+		return "BPF_JIT"
+	}
+	return ""
+}
+
+// number is for what the kernel numbers in an enum of its interface.
+func (c *checker) number(d *Dep, enum string) (Answer, Loads) {
+	_, found, known := c.k.enumOf(enum, d.number)
+	switch {
+	case !known:
+		return Answer{Note: c.k.why()}, MayLoad
+	case !found && d.weak:
+		return Answer{Status: Absent}, MayLoad
+	case !found:
+		return Answer{Status: Absent}, WillNot
+	}
+	return Answer{Status: Present}, WillLoad
+}
+
+// option is for build options that a program reads. Its loader finds them in
+// /proc/config.gz or below /boot, where these are there.
+func (c *checker) option(d *Dep) (Answer, Loads) {
+	k := c.k
+	name := strings.TrimPrefix(d.Name, "CONFIG_")
+	switch {
+	case k.config == nil:
+		return Answer{Note: "the kernel's .config is not known"}, MayLoad
+	case k.config[name] == "" && d.weak:
+		return Answer{Status: Absent}, WillLoad
+	case k.config[name] == "":
+		return Answer{Status: Absent}, WillNot
+	case k.off("IKCONFIG_PROC"):
+		return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name]), Note: "CONFIG_IKCONFIG_PROC is off: loaders find it below /boot only"}, MayLoad
+	}
+	return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name])}, WillLoad
+}
+
+// why says why types cannot be looked up.
+func (k *Kernel) why() string {
+	if k.types == nil {
+		return "the kernel has no BTF"
+	}
+	return ""
+}
+
+func (c *checker) typeAnswer(d *Dep) (Answer, Loads) {
+	k := c.k
+	if k.types == nil {
+		// Relocating needs the kernel's types.
+		return Answer{Note: k.why()}, WillNot
+	}
+	absent := func() (Answer, Loads) {
+		if d.local.typ != nil && k.hasType(d.local.typ) {
+			return Answer{Status: Absent}, WillNot
+		}
+		return c.perhapsInModule(flavourless(d.local.typ.TypeName()), true)
+	}
+	switch d.Kind {
+	case kindField:
+		leaf, typeKnown, found := k.fieldOn(d.local)
+		if !found {
+			a, l := absent()
+			if typeKnown {
+				a, l = Answer{Status: Absent}, WillNot
+			}
+			return a, l
+		}
+		a := Answer{Status: Present, Signature: declare(leaf, d.local.path[len(d.local.path)-1])}
+		class, size := shape(leaf)
+		a.shape = fmt.Sprint(class, size, pointee(leaf)) // other names for the same are no change
+		if d.local.leaf != nil && !alike(d.local.leaf, leaf) {
+			a.Status, a.Want = Changed, d.want
+		}
+		return a, WillLoad
+	case kindValue:
+		v, signed, typeKnown, found := k.valueOn(d.local)
+		switch {
+		case found && signed:
+			return Answer{Status: Present, Signature: fmt.Sprintf("%s = %d", d.Name, int64(v))}, WillLoad
+		case found:
+			return Answer{Status: Present, Signature: fmt.Sprintf("%s = %d", d.Name, v)}, WillLoad
+		case typeKnown:
+			return Answer{Status: Absent}, WillNot
+		}
+		return absent()
+	}
+	if d.local.typ != nil && k.hasType(d.local.typ) {
+		return Answer{Status: Present}, WillLoad
+	}
+	return absent()
+}
+
+// hasType says whether the kernel has a type of that name and kind.
+func (k *Kernel) hasType(want btf.Type) bool {
+	types, err := k.types.AnyTypesByName(flavourless(want.TypeName()))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(types, func(t btf.Type) bool {
+		switch want.(type) {
+		case *btf.Typedef:
+			_, ok := t.(*btf.Typedef)
+			return ok
+		case *btf.Enum:
+			_, ok := t.(*btf.Enum)
+			return ok
+		case *btf.Struct, *btf.Union, *btf.Fwd:
+			switch t.(type) {
+			case *btf.Struct, *btf.Union:
+				return true
+			}
+			return false
+		}
+		return true
+	})
+}
+
+// perhapsInModule is the answer for what vmlinux does not have. Modules are not
+// loaded in the VMs, but may be elsewhere.
+func (c *checker) perhapsInModule(name string, typ bool) (Answer, Loads) {
+	kind := byte(definesFunction)
+	if typ {
+		kind = definesType
+	}
+	modules, known := c.k.lookModules(name, kind)
+	switch {
+	case !known:
+		return Answer{Note: "not in vmlinux; a module may have it"}, MayLoad
+	case len(modules) > 0:
+		return Answer{Note: "in module " + strings.Join(modules, ", ")}, MayLoad
+	}
+	return Answer{Status: Absent}, WillNot
+}
+
+func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
+	k := c.k
+	name := d.Name
+	if d.Kind == kindKsym {
+		if len(k.symbols) == 0 {
+			return Answer{Note: "the kernel's symbols are not known"}, MayLoad
+		}
+		n, _ := k.symbols.named(name)
+		switch {
+		case n == 1:
+			return Answer{Status: Present}, WillLoad
+		case n > 1:
+			return Answer{Status: Duplicated, Note: fmt.Sprintf("%d symbols have the name", n)}, MayLoad
+		case k.off("KALLSYMS_ALL"):
+			return Answer{Note: "CONFIG_KALLSYMS_ALL is off"}, MayLoad
+		}
+		return c.perhapsInModule(name, false)
+	}
+	if k.types == nil {
+		return Answer{Note: k.why()}, WillNot
+	}
+	p := k.funcProto(name)
+	if p == nil {
+		return c.perhapsInModule(name, false)
+	}
+	a := Answer{Status: Present}
+	a.sign(name, p)
+	if want, ok := d.local.typ.(*btf.Func); ok {
+		if w, ok := want.Type.(*btf.FuncProto); ok && !sameProto(w, p) {
+			a.Status, a.Want = Changed, d.want
+			return a, WillNot
+		}
+	}
+	return a, WillLoad
+}
+
+// sameProto says whether a kfunc is what the object takes it for.
+func sameProto(want, have *btf.FuncProto) bool {
+	if len(want.Params) != len(have.Params) || !alike(want.Return, have.Return) {
+		return false
+	}
+	for i := range want.Params {
+		if !alike(want.Params[i].Type, have.Params[i].Type) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *checker) memberAnswer(d *Dep) (Answer, Loads) {
+	k := c.k
+	if k.types == nil {
+		return Answer{Note: k.why()}, WillNot
+	}
+	st, name, _ := strings.Cut(d.Name, ".")
+	for _, t := range k.lookup(st) {
+		s, ok := t.(*btf.Struct)
+		if !ok {
+			continue
+		}
+		if m, ok := member(s, name, 0); ok {
+			return Answer{Status: Present, Signature: declare(m.Type, name)}, WillLoad
+		}
+		return Answer{Status: Absent}, WillNot
+	}
+	return c.perhapsInModule(st, true)
+}
+
+// btfTarget is for programs that attach to a function by BTF.
+func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
+	k := c.k
+	if d.Kind == "lsm" || d.Kind == "lsm_cgroup" {
+		if k.off("BPF_LSM") {
+			return Answer{Status: Absent, Note: "CONFIG_BPF_LSM is off"}, WillNot
+		}
+	} else if d.Kind != "iter" && k.config != nil && k.off("DYNAMIC_FTRACE_WITH_DIRECT_CALLS") {
+		return Answer{Note: "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS is off: nothing can be attached by " + d.Kind}, MayLoad
+	}
+	if k.types == nil {
+		return Answer{Note: k.why()}, WillNot
+	}
+	name := target{kind: d.Kind, name: d.Name}.function()
+	p := k.funcProto(name)
+	if p == nil {
+		if a, l, ok := c.notInBTF(name); ok {
+			return a, l
+		}
+		if d.Kind != "fentry" && d.Kind != "fexit" && d.Kind != "fmod_ret" && d.Kind != "fsession" {
+			return Answer{Status: Absent}, WillNot
+		}
+		return c.perhapsInModule(name, false)
+	}
+	a, l := c.symbolStatus(name)
+	a.sign(d.Name, p)
+	if lsms, ok := k.config["LSM"]; ok && strings.HasPrefix(d.Kind, "lsm") && !slices.Contains(strings.Split(lsms, ","), "bpf") {
+		a.Note = "bpf is not in CONFIG_LSM: it only runs where the command line has lsm=...,bpf"
+	}
+	if d.Kind == "fmod_ret" && !strings.HasPrefix(name, "security_") {
+		if n, _ := k.symbols.named("_eil_addr_" + name); n == 0 {
+			return Answer{Signature: a.Signature, Note: "it is not known whether errors may be injected"}, MayLoad
+		}
+	}
+	return a, l
+}
+
+// notInBTF is for functions that the kernel has, and leaves out of its BTF.
+func (c *checker) notInBTF(name string) (Answer, Loads, bool) {
+	n, typ := c.k.symbols.named(name)
+	copies := c.k.symbols.copies(name)
+	switch {
+	case n > 1:
+		return Answer{Status: Duplicated, Note: fmt.Sprintf("%d functions have the name, and BTF has none", n)}, WillNot, true
+	case n == 1 && isText(typ):
+		return Answer{Status: Absent, Note: "the function is there, but not in BTF"}, WillNot, true
+	case len(copies) > 0:
+		return Answer{Status: Transformed, Note: "only " + strings.Join(copies, ", ")}, WillNot, true
+	}
+	return Answer{}, MayLoad, false
+}
+
+// symbolStatus says what the compiler made of a function that is there.
+func (c *checker) symbolStatus(name string) (Answer, Loads) {
+	n, typ := c.k.symbols.named(name)
+	copies := c.k.symbols.copies(name)
+	part := slices.DeleteFunc(slices.Clone(copies), func(s string) bool { return !strings.Contains(s, ".part.") })
+	other := slices.DeleteFunc(copies, func(s string) bool {
+		return strings.Contains(s, ".part.") || strings.HasSuffix(s, ".cold") || strings.Contains(s, ".cold.")
+	})
+	note := ""
+	if len(other) > 0 {
+		note = "also " + strings.Join(other, ", ")
+	}
+	switch {
+	case n > 1:
+		return Answer{Status: Duplicated, Note: join(fmt.Sprintf("%d functions have the name", n), note)}, MayLoad
+	case len(part) > 0:
+		return Answer{Status: Inlined, Note: join("in part: "+strings.Join(part, ", "), note)}, WillLoad
+	case len(other) > 0:
+		return Answer{Status: Transformed, Note: note}, WillLoad
+	case typ == 't':
+		return Answer{Status: Present, Note: "static: some callers may have it inlined"}, WillLoad
+	}
+	return Answer{Status: Present}, WillLoad
+}
+
+func (c *checker) rawTracepoint(d *Dep) (Answer, Loads) {
+	k := c.k
+	if p := k.typedefProto("btf_trace_" + d.Name); p != nil {
+		q := *p
+		if len(q.Params) > 0 {
+			q.Params = q.Params[1:]
+		}
+		a := Answer{Status: Present}
+		a.sign(d.Name, &q)
+		return a, WillLoad
+	}
+	if n, _ := k.symbols.named("__tracepoint_" + d.Name); n > 0 {
+		if d.Kind == "raw_tp" {
+			return Answer{Status: Present}, WillLoad
+		}
+		return Answer{Status: Absent, Note: "the tracepoint is there, but not in BTF"}, WillNot
+	}
+	if k.types == nil {
+		if d.Kind == "tp_btf" {
+			return Answer{Note: k.why()}, WillNot
+		}
+		return Answer{Note: k.why()}, MayLoad
+	}
+	return c.perhapsInModule("btf_trace_"+d.Name, true)
+}
+
+func (c *checker) tracepoint(d *Dep) (Answer, Loads) {
+	k := c.k
+	category, name, ok := strings.Cut(d.Name, "/")
+	if !ok {
+		return Answer{Note: "the section names no event"}, MayLoad
+	}
+	if len(k.symbols) == 0 {
+		return Answer{Note: "the kernel's symbols are not known"}, MayLoad
+	}
+	has := func(s string) bool { n, _ := k.symbols.named(s); return n > 0 }
+	if category == "syscalls" {
+		if k.off("FTRACE_SYSCALLS") {
+			return Answer{Status: Absent, Note: "CONFIG_FTRACE_SYSCALLS is off"}, WillNot
+		}
+		for prefix, event := range map[string]string{"sys_enter_": "event_enter__", "sys_exit_": "event_exit__"} {
+			call, ok := strings.CutPrefix(name, prefix)
+			if !ok {
+				continue
+			}
+			if has(event + call) {
+				return Answer{Status: Present}, WillLoad
+			}
+			if has(event+"openat") || has(event+"read") {
+				return Answer{Status: Absent}, WillNot
+			}
+			return Answer{Note: "CONFIG_KALLSYMS_ALL is off"}, MayLoad
+		}
+	}
+	event := k.typedefProto("btf_trace_"+name) != nil || has("__tracepoint_"+name) || has("event_"+name)
+	system := has("str__" + category + "__trace_system_name")
+	switch {
+	case event && system:
+		return Answer{Status: Present}, WillLoad
+	case event && !has("str__sched__trace_system_name"):
+		return Answer{Note: "CONFIG_KALLSYMS_ALL is off: the event's category is not known"}, MayLoad
+	case event:
+		return Answer{Note: "the event is there, its category is not"}, MayLoad
+	case k.types == nil && k.off("KALLSYMS_ALL"):
+		return Answer{Note: "CONFIG_KALLSYMS_ALL is off"}, MayLoad
+	}
+	return c.perhapsInModule("btf_trace_"+name, true)
+}
+
+func (c *checker) kprobe(d *Dep) (Answer, Loads) {
+	k := c.k
+	if len(k.symbols) == 0 {
+		// BTF's functions are not all that there are.
+		name := target{kind: d.Kind, name: d.Name}.symbol()
+		if p := k.funcProto(name); p != nil {
+			a := Answer{Status: Present}
+			a.sign(name, p)
+			return a, WillLoad
+		}
+		return Answer{Note: "the kernel's symbols are not known"}, MayLoad
+	}
+	name := target{kind: d.Kind, name: d.Name}.symbol()
+	prefix := "__x64_"
+	if k.Arch == "arm64" {
+		prefix = "__arm64_"
+	}
+	switch d.Kind {
+	case "kprobe.multi", "kretprobe.multi", "kprobe.session":
+		return c.multi(d.Name)
+	case "ksyscall", "kretsyscall":
+		name = prefix + "sys_" + name
+	}
+	n, typ := k.symbols.named(name)
+	if n == 0 && strings.HasPrefix(name, "sys_") {
+		name = prefix + name
+		n, typ = k.symbols.named(name)
+	}
+	switch {
+	case n == 0:
+		if copies := k.symbols.copies(name); len(copies) > 0 {
+			return Answer{Status: Transformed, Note: "only " + strings.Join(copies, ", ")}, WillNot
+		}
+		return c.perhapsInModule(name, false)
+	case n == 1 && !isText(typ):
+		return Answer{Status: Absent, Note: "the symbol is no function"}, WillNot
+	}
+	a, l := c.symbolStatus(name)
+	if p := k.funcProto(name); p != nil {
+		a.sign(name, p)
+	}
+	return a, l
+}
+
+// multi is for probes on all functions that match a pattern.
+func (c *checker) multi(pattern string) (Answer, Loads) {
+	first, n := "", 0
+	prefix, _, _ := strings.Cut(pattern, "*")
+	prefix, _, _ = strings.Cut(prefix, "?")
+	c.k.symbols.each(prefix, func(name string, typ byte) bool {
+		if isText(typ) && matches(pattern, name) {
+			if n++; n == 1 {
+				first = name
+			}
+		}
+		return true
+	})
+	switch {
+	case n == 0 && strings.ContainsAny(pattern, "*?"):
+		return Answer{Note: "no function of vmlinux matches; a module's may"}, MayLoad
+	case n == 0:
+		return c.perhapsInModule(pattern, false)
+	case strings.ContainsAny(pattern, "*?"):
+		return Answer{Status: Present, Note: fmt.Sprintf("%d functions, %s first", n, first)}, WillLoad
+	}
+	return Answer{Status: Present}, WillLoad
+}
+
+// matches is libbpf's glob_match: * and ? alone mean something.
+func matches(pattern, name string) bool {
+	star, mark := -1, 0
+	i, j := 0, 0
+	for j < len(name) {
+		switch {
+		case i < len(pattern) && pattern[i] == '*':
+			star, mark = i, j
+			i++
+		case i < len(pattern) && (pattern[i] == '?' || pattern[i] == name[j]):
+			i, j = i+1, j+1
+		case star >= 0:
+			mark++
+			i, j = star+1, mark
+		default:
+			return false
+		}
+	}
+	for i < len(pattern) && pattern[i] == '*' {
+		i++
+	}
+	return i == len(pattern)
+}

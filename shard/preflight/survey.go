@@ -1,0 +1,86 @@
+package preflight
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// Survey is what comes of objects on kernels.
+type Survey struct {
+	Objects []*Object
+	Kernels []On // by distribution and version, once finished
+}
+
+// On is what comes of the objects on one kernel.
+type On struct {
+	ID      string
+	Err     string   // why nothing is known of it
+	Results []Result // of each object
+}
+
+// Finish orders the kernels and compares each with the oldest: what has another
+// type there is changed.
+func (s *Survey) Finish() {
+	slices.SortStableFunc(s.Kernels, func(a, b On) int {
+		ad, an, _ := strings.Cut(a.ID, "/")
+		bd, bn, _ := strings.Cut(b.ID, "/")
+		return cmp.Or(strings.Compare(ad, bd), kernel.CompareVersions(an, bn), strings.Compare(an, bn))
+	})
+	for o, object := range s.Objects {
+		for d := range object.Deps {
+			var first *Answer
+			for k := range s.Kernels {
+				if s.Kernels[k].Err != "" {
+					continue
+				}
+				a := &s.Kernels[k].Results[o].Answers[d]
+				switch {
+				case a.Signature == "":
+				case first == nil:
+					first = a
+				case a.shapeOr() != first.shapeOr():
+					a.Was = first.Signature
+					if a.Status == Present {
+						a.Status = Changed
+					}
+				}
+			}
+		}
+	}
+}
+
+func (a *Answer) shapeOr() string {
+	if a.shape != "" {
+		return a.shape
+	}
+	return a.Signature
+}
+
+// Loads is the worst of all programs on all kernels, but for those that nobody
+// loads. A kernel of which nothing is known may load nothing.
+func (s *Survey) Loads() Loads {
+	all := WillLoad
+	for _, k := range s.Kernels {
+		if k.Err != "" {
+			all = all.worse(MayLoad)
+		}
+		for _, r := range k.Results {
+			all = all.worse(r.Loads())
+		}
+	}
+	return all
+}
+
+// Loads is the worst of an object's programs.
+func (r Result) Loads() Loads {
+	all := WillLoad
+	for _, p := range r.Programs {
+		if p.Skip == "" {
+			all = all.worse(p.Loads)
+		}
+	}
+	return all
+}

@@ -1,0 +1,304 @@
+package preflight
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Text writes a survey for people: what is the same on many kernels once, with
+// the kernels as ranges.
+func (s *Survey) Text(w io.Writer) error {
+	bw := bufio.NewWriter(w)
+	t := &text{Survey: s, w: bw}
+	for k := range s.Kernels {
+		if s.Kernels[k].Err == "" {
+			t.known = append(t.known, k)
+		} else {
+			fmt.Fprintf(bw, "%s: unknown: %s\n", t.name(k), s.Kernels[k].Err)
+		}
+	}
+	if len(t.known) > 0 {
+		for o := range s.Objects {
+			t.object(o)
+		}
+	}
+	return bw.Flush()
+}
+
+type text struct {
+	*Survey
+	w     *bufio.Writer
+	known []int
+}
+
+// row is kernels with the same answer.
+type row struct {
+	words   string
+	more    []string // lines below
+	kernels []int
+}
+
+func (t *text) object(o int) {
+	count := map[Loads]int{}
+	for _, k := range t.known {
+		count[t.Kernels[k].Results[o].Loads()]++
+	}
+	var parts []string
+	for _, x := range []struct {
+		l     Loads
+		words string
+	}{{WillLoad, "nothing missing"}, {WillNot, "will not load"}, {MayLoad, "unknown"}} {
+		if n := count[x.l]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s on %d", x.words, n))
+		}
+	}
+	fmt.Fprintf(t.w, "%s: %s\n", t.Objects[o].Name, strings.Join(parts, ", "))
+
+	fmt.Fprintln(t.w, "\n  programs")
+	t.programs(o)
+	fmt.Fprintln(t.w, "\n  dependencies")
+	t.deps(o)
+	fmt.Fprintln(t.w)
+}
+
+func (t *text) programs(o int) {
+	all := map[string][]string{} // programs that are the same on all kernels
+	for p, program := range t.Kernels[t.known[0]].Results[o].Programs {
+		name := strings.TrimPrefix(program.Name, t.Objects[o].Name+"/")
+		rows := t.rows(func(k int) (string, []string) {
+			q := t.Kernels[k].Results[o].Programs[p]
+			if q.Skip != "" {
+				return "not loaded: " + q.Skip, nil
+			}
+			words := map[Loads]string{WillLoad: "nothing missing", WillNot: "will not load", MayLoad: "unknown"}[q.Loads]
+			if len(q.Mistaken) > 0 && q.Loads != WillNot {
+				words += ", mistaken about " + strings.Join(q.Mistaken, ", ")
+			}
+			return words, nil
+		})
+		if len(rows) == 1 {
+			all[rows[0].words] = append(all[rows[0].words], name)
+			continue
+		}
+		fmt.Fprintf(t.w, "    %s\n", name)
+		t.print(rows)
+	}
+	for _, words := range sorted(all) {
+		fmt.Fprintf(t.w, "    %s on all %d: %s\n", words, len(t.known), strings.Join(all[words], ", "))
+	}
+}
+
+func (t *text) deps(o int) {
+	present := map[string][]string{} // by kind
+	var kinds []string
+	for d, dep := range t.Objects[o].Deps {
+		rows := t.rows(func(k int) (string, []string) {
+			a := t.Kernels[k].Results[o].Answers[d]
+			return a.words(), a.lines()
+		})
+		a := t.Kernels[t.known[0]].Results[o].Answers[d]
+		if len(rows) == 1 && a.Status == Present && a.Note == "" {
+			if present[dep.Kind] == nil {
+				kinds = append(kinds, dep.Kind)
+			}
+			present[dep.Kind] = append(present[dep.Kind], dep.Name)
+			continue
+		}
+		fmt.Fprintf(t.w, "    %s\n", dep)
+		t.print(rows)
+	}
+	for _, kind := range kinds {
+		fmt.Fprintf(t.w, "    present on all %d: %s: %s\n", len(t.known), kind, strings.Join(present[kind], ", "))
+	}
+}
+
+// words is an answer in a word or two.
+func (a Answer) words() string {
+	w := a.Status.String()
+	switch {
+	case a.Guarded:
+		w += ", and the object does without"
+	case len(a.Breaks) > 0:
+		w += ": will not load"
+	}
+	return w
+}
+
+// lines are what there is to an answer besides its words.
+func (a Answer) lines() (lines []string) {
+	if a.Signature != "" {
+		lines = append(lines, a.shown())
+	}
+	if a.Want != "" {
+		lines = append(lines, "the object has "+a.Want)
+	}
+	if a.Note != "" {
+		lines = append(lines, a.Note)
+	}
+	return lines
+}
+
+func (a Answer) shown() string { return a.Signature }
+
+// rows groups the kernels by what they have, in the order of the first of each.
+func (t *text) rows(say func(k int) (string, []string)) []row {
+	var rows []row
+	at := map[string]int{}
+	for _, k := range t.known {
+		words, more := say(k)
+		key := words + "\x00" + strings.Join(more, "\x00")
+		n, ok := at[key]
+		if !ok {
+			n = len(rows)
+			at[key] = n
+			rows = append(rows, row{words: words, more: more})
+		}
+		rows[n].kernels = append(rows[n].kernels, k)
+	}
+	return rows
+}
+
+func (t *text) print(rows []row) {
+	for _, r := range rows {
+		if len(r.words) > 22 {
+			fmt.Fprintf(t.w, "      %s\n      %-22s %s\n", r.words, "", t.ranges(r.kernels))
+		} else {
+			fmt.Fprintf(t.w, "      %-22s %s\n", r.words, t.ranges(r.kernels))
+		}
+		for _, line := range r.more {
+			fmt.Fprintf(t.w, "      %-22s %s\n", "", line)
+		}
+	}
+}
+
+// ranges says which kernels, as ranges of versions, or of the versions of each
+// flavour where that is shorter.
+func (t *text) ranges(kernels []int) string {
+	if len(kernels) == len(t.known) {
+		return fmt.Sprintf("all %d", len(kernels))
+	}
+	byVersion := t.runs(kernels, t.known)
+	order := slices.Clone(t.known)
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(strings.Compare(t.distro(a), t.distro(b)), strings.Compare(t.flavour(a), t.flavour(b)))
+	})
+	runs := t.runs(kernels, order)
+	if len(byVersion) <= len(runs) {
+		runs = byVersion
+	}
+	const most = 6
+	var parts []string
+	left := 0
+	for i, r := range runs {
+		switch {
+		case i >= most:
+			left += len(r)
+		case len(r) == 1:
+			parts = append(parts, t.name(r[0]))
+		default:
+			parts = append(parts, fmt.Sprintf("%s to %s (%d)", t.name(r[0]), t.name(r[len(r)-1]), len(r)))
+		}
+	}
+	if left > 0 {
+		parts = append(parts, fmt.Sprintf("%d more", left))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// runs are stretches of order that are all in kernels.
+func (t *text) runs(kernels, order []int) [][]int {
+	in := map[int]bool{}
+	for _, k := range kernels {
+		in[k] = true
+	}
+	var runs [][]int
+	next := false
+	for i, k := range order {
+		if i > 0 && (t.distro(order[i-1]) != t.distro(k)) {
+			next = false
+		}
+		switch {
+		case !in[k]:
+			next = false
+		case next:
+			runs[len(runs)-1] = append(runs[len(runs)-1], k)
+		default:
+			runs, next = append(runs, []int{k}), true
+		}
+	}
+	return runs
+}
+
+func (t *text) name(k int) string {
+	name, _, _ := strings.Cut(t.Kernels[k].ID, "__")
+	return name
+}
+
+func (t *text) distro(k int) string {
+	d, _, _ := strings.Cut(t.Kernels[k].ID, "/")
+	return d
+}
+
+// flavour is what follows a release's version: "cloud-amd64".
+func (t *text) flavour(k int) string {
+	name := t.name(k)
+	for i := range len(name) {
+		if name[i] == '-' && i+1 < len(name) && name[i+1] >= 'a' && name[i+1] <= 'z' {
+			return name[i+1:]
+		}
+	}
+	return ""
+}
+
+func sorted(m map[string][]string) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// JSON writes a survey as one JSON object.
+func (s *Survey) JSON(w io.Writer) error {
+	type dependency struct {
+		*Dep
+		Answer
+	}
+	type object struct {
+		Name     string       `json:"name"`
+		Loads    Loads        `json:"loads"`
+		Programs []Program    `json:"programs"`
+		Deps     []dependency `json:"dependencies"`
+	}
+	type on struct {
+		ID      string   `json:"id"`
+		Error   string   `json:"error,omitempty"`
+		Objects []object `json:"objects,omitempty"`
+	}
+	doc := struct {
+		Schema  int   `json:"schema"`
+		Loads   Loads `json:"loads"`
+		Kernels []on  `json:"kernels"`
+	}{Schema: 1, Loads: s.Loads(), Kernels: []on{}}
+	for _, k := range s.Kernels {
+		x := on{ID: k.ID, Error: k.Err}
+		for i, r := range k.Results {
+			y := object{Name: s.Objects[i].Name, Loads: r.Loads(), Programs: r.Programs}
+			for d, a := range r.Answers {
+				y.Deps = append(y.Deps, dependency{s.Objects[i].Deps[d], a})
+			}
+			x.Objects = append(x.Objects, y)
+		}
+		doc.Kernels = append(doc.Kernels, x)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	return enc.Encode(doc)
+}

@@ -1,0 +1,133 @@
+package shard
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/preflight"
+)
+
+// notSeen are the programs that load otherwise than preflight says, and why it
+// cannot see that.
+func notSeen() map[string]string {
+	return map[string]string{
+		"rejected/endless_loop": "the verifier rejects what it does, not what it depends on",
+		"rejected/long_loop":    "the verifier rejects what it does, not what it depends on",
+		"rejected/late_mistake": "the verifier rejects what it does, not what it depends on",
+		"odd/wrong_helper":      "BTF does not tell which types of programs may call a helper",
+	}
+}
+
+// objectPaths are the objects that TestObjects loads, and more that are made
+// of what changes between versions.
+func objectPaths(t *testing.T) []string {
+	t.Helper()
+	paths, err := guest.FindObjects([]string{"../guest/loader/testdata/*.bpf.o", "preflight/testdata/*.bpf.o"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// ofPreflight says whether a test is of an object that is there for preflight.
+func ofPreflight(test string) bool {
+	return strings.HasPrefix(test, "changed/") || strings.HasPrefix(test, "filelife/")
+}
+
+// What preflight says of each program is what loading and attaching it in a VM
+// shows. TestObjects does the same for 5.10 and 7.x.
+func TestPreflightAgrees(t *testing.T) {
+	for _, tt := range []struct{ name, source, glob string }{
+		{"6.1", "debian:bookworm:cloud-amd64", "debian/6.1.*"},
+		{"6.12", "debian:trixie:cloud-amd64", "debian/6.12.*"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := theLab(t)
+			paths := objectPaths(t)
+			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, wire.TestFail, 3*time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry := newestOf(t, tt.source, tt.glob)
+			k, _ := l.run(t, l.runner(t, payload), entry)
+			agrees(t, l, paths, entry, k)
+		})
+	}
+}
+
+// agrees holds what preflight says of a kernel against what a VM has shown.
+func agrees(t *testing.T, l *lab, paths []string, entry Entry, k report.Kernel) {
+	t.Helper()
+	if k.Verdict != report.Fail {
+		t.Fatalf("verdict %v, want fail", k.Verdict)
+	}
+	im, err := entry.Source.Open(t.Context(), entry.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on, err := preflight.Load(t.Context(), im, l.cache, t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := guest.ReadObjects(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]preflight.Program{}
+	why := map[string]string{}
+	for _, f := range files {
+		o, err := preflight.Read(f.Name, f.Data, "amd64")
+		if err != nil {
+			t.Fatalf("%s: %v", filepath.Base(f.Path), err)
+		}
+		result := preflight.Check(o, on)
+		for _, p := range result.Programs {
+			said[p.Name] = p
+		}
+		for i, a := range result.Answers {
+			for _, p := range a.Breaks {
+				why[p] += o.Deps[i].String() + "; "
+			}
+		}
+	}
+	exceptions := notSeen()
+	for _, test := range k.Tests {
+		p, ok := said[test.Name]
+		delete(said, test.Name)
+		t.Logf("%-28s preflight %-7s VM %-4s %s %.100q", test.Name, p.Loads, test.Verdict, why[test.Name], test.Output)
+		reason := exceptions[test.Name]
+		delete(exceptions, test.Name)
+		var agree bool
+		switch {
+		case !ok:
+			t.Errorf("%s: not known to preflight", test.Name)
+			continue
+		case p.Skip != "":
+			agree = test.Verdict == wire.TestSkip
+		case p.Loads == preflight.MayLoad:
+			agree = true
+		case p.Loads == preflight.WillNot:
+			// Or skipped, where the runner was told to skip what is unsupported.
+			agree = test.Verdict == wire.TestFail || test.Verdict == wire.TestSkip
+		default:
+			agree = test.Verdict == wire.TestPass
+		}
+		if agree == (reason != "") {
+			t.Errorf("%s: preflight says %v (%s%s), the VM %s: %s; named difference: %q", test.Name, p.Loads, p.Skip, why[test.Name], test.Verdict, test.Output, reason)
+		}
+	}
+	if len(said) > 0 {
+		t.Errorf("without a test: %s", strings.Join(slices.Sorted(maps.Keys(said)), ", "))
+	}
+	if len(exceptions) > 0 {
+		t.Errorf("differences that are none: %s", strings.Join(slices.Sorted(maps.Keys(exceptions)), ", "))
+	}
+}
