@@ -142,7 +142,7 @@
     $("f-text").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(applyFilter, 80); });
     $("filter").addEventListener("change", applyFilter);
     $("filter").addEventListener("submit", (e) => { e.preventDefault(); applyFilter(); });
-    $("filter").addEventListener("reset", () => setTimeout(applyFilter));
+    $("f-reset").addEventListener("click", () => { $("filter").reset(); applyFilter(); });
     $("more").addEventListener("click", () => {
       const next = drawn;
       drawMore();
@@ -504,7 +504,8 @@
       if (e.key === "j" || e.key === "ArrowRight" && !e.target.closest("pre, .wide")) step(1);
       if (e.key === "k" || e.key === "ArrowLeft" && !e.target.closest("pre, .wide")) step(-1);
     });
-    dialog.addEventListener("close", leaveKernel); // by the Escape key
+    // By the Escape key. The event comes late: the next kernel may be open.
+    dialog.addEventListener("close", () => { if (!dialog.open) leaveKernel(); });
     addEventListener("hashchange", followHash);
     addEventListener("keydown", (e) => {
       if (e.key === "/" && !dialog.open && !e.target.closest("input, select, textarea")) { e.preventDefault(); $("f-text").focus(); }
