@@ -32,6 +32,7 @@ type runOptions struct {
 	bootTimeout time.Duration
 	memory      int
 	retries     int
+	history     string
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -43,6 +44,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
 }
 
 // validate checks what can be checked before anything starts.
@@ -254,7 +256,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
-			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
+			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links(), c.history(o.history)))
 		}
 	}
 	if err != nil {

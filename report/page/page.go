@@ -67,8 +67,8 @@ func source(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// address is a link's target; "" when it is none that a page may lead to.
-func address(s string) string {
+// Address is a link's target; "" when it is none that a page may lead to.
+func Address(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
 		return ""

@@ -160,7 +160,7 @@ func metaOf(m *report.Merged, o Options) []meta {
 	var all []meta
 	add := func(name, value, link string) {
 		if value != "" {
-			all = append(all, meta{name, line(value), address(link)})
+			all = append(all, meta{name, line(value), Address(link)})
 		}
 	}
 	sha := func(name, sha string) {
