@@ -28,7 +28,9 @@ func (b *builder) detail(i int) detail {
 	if k.Cause != nil {
 		d.Excerpt = cutText(report.Text(k.Cause.Excerpt))
 	}
-	members := membersOf(k)
+	bare := *k // its tests are long, and looked at one by one
+	bare.Tests, bare.Cause = nil, nil
+	members := membersOf(bare)
 	if s := new(string); json.Unmarshal(members["reproduce"], s) == nil {
 		d.Reproduce = line(*s)
 	}
@@ -50,7 +52,9 @@ func (b *builder) detail(i int) detail {
 		}
 		room -= len(out)
 		td.Output = out
-		td.More = others(membersOf(t), testMembers)
+		without := *t
+		without.Output = ""
+		td.More = others(membersOf(without), testMembers)
 		d.Tests = append(d.Tests, td)
 	}
 	if cut > 0 {
@@ -164,9 +168,10 @@ func others(m map[string]json.RawMessage, known []string) map[string]json.RawMes
 			delete(m, name)
 			continue
 		}
-		if size += len(m[name]); size > maxMore {
-			m[name] = mustJSON(fmt.Sprintf("%d bytes, left out; %s has them", len(m[name]), report.ReportName))
+		if n := len(m[name]); size+n > maxMore {
+			m[name] = mustJSON(fmt.Sprintf("%d bytes, left out; %s has them", n, report.ReportName))
 		}
+		size += len(m[name])
 	}
 	if len(m) == 0 {
 		return nil

@@ -51,10 +51,11 @@ func cutMiddle(s string, head, tail int) string {
 	for len(t) > 0 && !utf8.RuneStart(t[0]) {
 		t = t[1:]
 	}
+	out := len(s) - len(h) - len(t)
 	if !strings.HasSuffix(h, "\n") {
 		h += "\n"
 	}
-	return h + fmt.Sprintf("... %d bytes are left out here ...\n", len(s)-len(h)-len(t)) + t
+	return h + fmt.Sprintf("... %d bytes are left out here ...\n", out) + t
 }
 
 // cutText is a text of at most maxOutput bytes.
