@@ -355,7 +355,7 @@ type runView struct {
 // the picture from its bottom.
 type bar struct {
 	X, PassY, PassH, TimeY, TimeH float64
-	Verdict, Label                string
+	Label                         string
 }
 
 func (h *History) view() *historyView {
@@ -379,7 +379,7 @@ func (h *History) view() *historyView {
 		}
 		v.Bars = append(v.Bars, bar{
 			X: float64(i) * step, PassY: height - passH, PassH: passH, TimeY: height - timeH, TimeH: timeH,
-			Verdict: rv.Verdict, Label: fmt.Sprintf("%s: %s pass, %s per kernel", rv.Date, rv.Rate, rv.Time),
+			Label: fmt.Sprintf("%s: %s pass, %s per kernel", rv.Date, rv.Rate, rv.Time),
 		})
 		v.Runs = append([]runView{rv}, v.Runs...)
 	}
