@@ -128,7 +128,7 @@ func choose(places []report.Place) []report.Place {
 	keep := make([]bool, len(places))
 	for _, passes := range []bool{false, true} {
 		for i, p := range places {
-			if left > 0 && (p.Verdict == report.Pass) == passes {
+			if left > 0 && (standing(p.Kernel) == "pass") == passes {
 				keep[i] = true
 				left--
 			}
@@ -204,7 +204,7 @@ func (b *builder) kernels() {
 			b.index.Distros = append(b.index.Distros, p.Distro)
 		}
 		row := kernelRow{
-			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: p.Verdict.String(),
+			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: standing(p.Kernel),
 			Phases: b.phasesOf(p), Accel: p.Accel, Newly: b.newly[p.ID], Chunk: -1,
 		}
 		if p.Cause != nil {
@@ -292,7 +292,7 @@ func (b *builder) byNeed() []int {
 	var order []int
 	for _, passes := range []bool{false, true} {
 		for i, p := range b.places {
-			if (p.Verdict == report.Pass) == passes {
+			if (standing(p.Kernel) == "pass") == passes {
 				order = append(order, i)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 var (
 	kernelMembers = []string{
 		"id", "digest", "verdict", "cause", "tests", "phases_ns", "accel", "attempts", "console", "release", "kernel",
-		"mounts_failed", "modules_failed", "files", "file_problems", "reproduce",
+		"mounts_failed", "modules_failed", "files", "file_problems", "reproduce", "tests_only",
 	}
 	testMembers = []string{"name", "verdict", "duration_ns", "output", "insns"}
 )
@@ -31,8 +31,9 @@ func (b *builder) detail(i int) detail {
 	bare := *k // its tests are long, and looked at one by one
 	bare.Tests, bare.Cause = nil, nil
 	members := membersOf(bare)
-	if s := new(string); json.Unmarshal(members["reproduce"], s) == nil {
-		d.Reproduce = line(*s)
+	// It is for people to paste, so a result's own word for it is not enough.
+	if _, err := report.CommandWords(k.Reproduce); k.Reproduce != "" && err == nil {
+		d.Reproduce = k.Reproduce
 	}
 	d.More = others(members, kernelMembers)
 

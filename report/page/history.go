@@ -49,6 +49,7 @@ type run struct {
 
 type pastKernel struct {
 	verdict report.Verdict
+	green   bool // it passed, or failed as expected
 	tries   int
 	time    time.Duration
 	tests   []pastTest
@@ -155,9 +156,9 @@ func (h *History) add(m *report.Merged) {
 	room := maxRunTests
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		p := pastKernel{verdict: k.Verdict, tries: k.Attempts, time: vmTime(k)}
+		p := pastKernel{verdict: k.Verdict, green: k.Green(), tries: k.Attempts, time: vmTime(k)}
 		switch {
-		case k.Verdict == report.Pass:
+		case k.Green():
 			r.pass++
 		case k.Verdict.Tested():
 			r.failed++
@@ -317,7 +318,7 @@ func (h *History) flakyTests() []flaky {
 // needed several attempts among them.
 func (h *History) flakyKernels() []flaky {
 	type track struct {
-		last report.Verdict
+		last, known bool
 		flaky
 	}
 	tracks := map[string]*track{}
@@ -332,13 +333,13 @@ func (h *History) flakyKernels() []flaky {
 				tracks[id] = t
 			}
 			t.Results++
-			if p.verdict != report.Pass {
+			if !p.green {
 				t.Failed++
 			}
-			if t.last != report.Unknown && (t.last == report.Pass) != (p.verdict == report.Pass) {
+			if t.known && t.last != p.green {
 				t.Changes++
 			}
-			t.last = p.verdict
+			t.last, t.known = p.green, true
 		}
 	}
 	sum := map[string]*flaky{}
@@ -368,7 +369,8 @@ func Slim(m *report.Merged) *report.Merged {
 	s.Change = nil
 	s.Kernels = make([]report.Kernel, len(m.Kernels))
 	for i, k := range m.Kernels {
-		slim := report.Kernel{ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release}
+		slim := report.Kernel{ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release,
+			TestsOnly: k.TestsOnly, Expected: k.Expected, Surprises: k.Surprises, Running: k.Running}
 		if k.Cause != nil {
 			slim.Cause = &report.Cause{Title: k.Cause.Title}
 		}

@@ -2,8 +2,8 @@
 // nothing here makes markup out of a string, and nothing is fetched.
 "use strict";
 (() => {
-  const SIGNS = {pass: "✓", fail: "✗", skip: "○", crash: "!", timeout: "◔", "no-boot": "⊘", infra: "?", missing: "–"};
-  const ORDER = ["crash", "fail", "timeout", "no-boot", "infra", "missing", "pass"];
+  const SIGNS = {pass: "✓", expected: "≈", fail: "✗", stale: "≠", skip: "○", crash: "!", timeout: "◔", "no-boot": "⊘", infra: "?", missing: "–"};
+  const ORDER = ["crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass"];
   const PAST = ["unknown", "pass", "fail", "crash", "timeout", "no-boot", "infra", "missing"]; // as in package report
   const PAGE = 100; // rows at a time
   const $ = (id) => document.getElementById(id);

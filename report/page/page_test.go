@@ -43,7 +43,7 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 var (
 	element = regexp.MustCompile(`<script type="text/plain" id="(\w+)">([A-Za-z0-9+/=]*)</script>`)
 	own     = regexp.MustCompile(`(?s)<(script|style)>.*?</(script|style)>`)
-	digest  = regexp.MustCompile(`'sha256-[A-Za-z0-9+/=]{44}'`)
+	digest  = regexp.MustCompile(`&#39;sha256-[^ ;]*?=&#39;`)
 )
 
 // unpacked is a page's data by id.
@@ -105,7 +105,7 @@ func TestPageOfTheRecordedRun(t *testing.T) {
 	}
 	golden(t, "real.index.json", index.String())
 	html = own.ReplaceAllString(html, "<$1>...</$1>")
-	html = digest.ReplaceAllString(html, "'sha256-...'")
+	html = digest.ReplaceAllString(html, "(digest)")
 	golden(t, "real.html", element.ReplaceAllString(html, `<script type="text/plain" id="$1">...</script>`))
 }
 
@@ -301,4 +301,28 @@ func FuzzPage(f *testing.F) {
 			t.Errorf("%d scripts", n)
 		}
 	})
+}
+
+// What an expectation says of a kernel is seen: a failure that was expected is
+// no failure, and a pass that was not expected is no pass.
+func TestStanding(t *testing.T) {
+	expected := []report.Expected{{Test: "t", Reason: "known"}}
+	for _, tt := range []struct {
+		k    report.Kernel
+		want string
+	}{
+		{report.Kernel{Verdict: report.Pass}, "pass"},
+		{report.Kernel{Verdict: report.Pass, Surprises: []string{"t passed"}}, "stale"},
+		{report.Kernel{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}}, Expected: expected}, "expected"},
+		{report.Kernel{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}, {Name: "u", Verdict: "fail"}}, Expected: expected}, "fail"},
+		{report.Kernel{Verdict: report.Infra, Expected: expected}, "infra"},
+		{report.Kernel{}, "unknown"},
+	} {
+		if got := standing(&tt.k); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.k, got, tt.want)
+		}
+		if slim := Slim(&report.Merged{Kernels: []report.Kernel{tt.k}}).Kernels[0]; standing(&slim) != tt.want {
+			t.Errorf("%+v, slim: %s, want %s", tt.k, standing(&slim), tt.want)
+		}
+	}
 }

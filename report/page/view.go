@@ -89,19 +89,31 @@ type tile struct {
 
 // Signs and words of verdicts; a sign is never alone in what assistive
 // technology reads.
-var signs = map[report.Verdict]string{
-	report.Pass: "✓", report.Fail: "✗", report.Crash: "!", report.Timeout: "◔",
-	report.NoBoot: "⊘", report.Infra: "?", report.Missing: "–", report.Unknown: "?",
+var signs = map[string]string{
+	"pass": "✓", "expected": "≈", "fail": "✗", "stale": "≠", "crash": "!", "timeout": "◔",
+	"no-boot": "⊘", "infra": "?", "missing": "–", "unknown": "?",
 }
 
 // words follow a number of kernels.
-var words = map[report.Verdict]string{
-	report.Pass: "pass", report.Fail: "fail", report.Crash: "crashed", report.Timeout: "timed out",
-	report.NoBoot: "did not boot", report.Infra: "could not be tested", report.Missing: "not reported",
+var words = map[string]string{
+	"pass": "pass", "expected": "fail as expected", "fail": "fail", "stale": "other than expected", "crash": "crashed", "timeout": "timed out",
+	"no-boot": "did not boot", "infra": "could not be tested", "missing": "not reported",
 }
 
 // worst first.
-var severity = []report.Verdict{report.Crash, report.Fail, report.Timeout, report.NoBoot, report.Infra, report.Missing, report.Pass}
+var severity = []string{"crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass"}
+
+// standing is a kernel's verdict, or what it means for the whole where that is
+// another: a failure that was expected, an expectation that does not hold.
+func standing(k *report.Kernel) string {
+	switch {
+	case len(k.Surprises) > 0:
+		return "stale"
+	case k.Verdict != report.Pass && k.Green():
+		return "expected"
+	}
+	return k.Verdict.String()
+}
 
 func newView(m *report.Merged, o Options) view {
 	o.History = o.History.with(m)
@@ -116,19 +128,20 @@ func newView(m *report.Merged, o Options) view {
 	for _, p := range b.packed {
 		v.Packed = append(v.Packed, p.element())
 	}
-	counts := map[report.Verdict]int{}
-	for _, k := range m.Kernels {
-		counts[k.Verdict]++
+	counts := map[string]int{}
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		counts[standing(k)]++
 		if k.Attempts > 1 && k.Verdict == report.Pass {
 			v.Retried = append(v.Retried, k.ID)
 		}
 	}
-	failed := counts[report.Fail] + counts[report.Crash] + counts[report.Timeout]
+	failed := counts["fail"] + counts["crash"] + counts["timeout"] + counts["stale"]
 	switch {
 	case report.AllGreen(m):
-		v.State, v.Sign = "pass", signs[report.Pass]
+		v.State, v.Sign = "pass", signs["pass"]
 	case failed > 0 || m.Verdict == report.Fail:
-		v.State, v.Sign = "fail", signs[report.Fail]
+		v.State, v.Sign = "fail", signs["fail"]
 	}
 	v.Title = v.Headline + " · bpf-kernel-check"
 	for _, r := range m.Refusals[:min(len(m.Refusals), 50)] {
@@ -137,7 +150,7 @@ func newView(m *report.Merged, o Options) view {
 	v.MoreRefus = len(m.Refusals) - len(v.Refusals)
 	for _, s := range severity {
 		if n := counts[s]; n > 0 {
-			v.Counts = append(v.Counts, countView{s.String(), signs[s], words[s], n})
+			v.Counts = append(v.Counts, countView{s, signs[s], words[s], n})
 		}
 	}
 	v.Change = changeOf(m.Change)
@@ -240,7 +253,7 @@ func (v *view) groups(groups []report.Group) {
 	const kernels, tests = 2000, 200
 	for i, g := range groups[:min(len(groups), maxGroups)] {
 		gv := groupView{
-			N: i + 1, Verdict: g.Verdict.String(), Sign: signs[g.Verdict], Words: line(g.Words()), Title: line(g.Title),
+			N: i + 1, Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Words()), Title: line(g.Title),
 			Example: g.Example, Excerpt: cutMiddle(report.Text(g.Excerpt), 2<<10, 6<<10),
 		}
 		switch {
@@ -299,12 +312,12 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 	if c.N == 0 {
 		return c
 	}
-	counts := map[report.Verdict]int{}
+	counts := map[string]int{}
 	for n, i := range kernels {
-		v := b.places[i].Verdict
+		v := standing(b.places[i].Kernel)
 		counts[v]++
 		if n < maxTiles {
-			c.Tiles = append(c.Tiles, tile{i, v.String(), signs[v]})
+			c.Tiles = append(c.Tiles, tile{i, v, signs[v]})
 		}
 	}
 	c.More = c.N - len(c.Tiles)
@@ -315,10 +328,10 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 			continue
 		}
 		if c.Verdict == "" {
-			c.Verdict, c.Sign = v.String(), signs[v]
+			c.Verdict, c.Sign = v, signs[v]
 		}
 		says = append(says, fmt.Sprintf("%d %s", n, words[v]))
-		if v != report.Pass {
+		if v != "pass" {
 			short = append(short, fmt.Sprintf("%s %d", signs[v], n))
 		}
 	}
@@ -328,7 +341,7 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 	}
 	c.Text = strings.Join(short, " ") + fmt.Sprintf(" of %d", c.N)
 	if len(short) == 0 {
-		c.Text = fmt.Sprintf("%s %d", signs[report.Pass], c.N)
+		c.Text = fmt.Sprintf("%s %d", signs["pass"], c.N)
 	}
 	return c
 }
@@ -366,7 +379,7 @@ func (h *History) view() *historyView {
 		longest = max(longest, perKernel(r))
 	}
 	for i, r := range h.runs {
-		sign := signs[r.verdict]
+		sign := signs[r.verdict.String()]
 		passH := math.Max(1, math.Round(height*share(r.pass, r.all)*10)/10)
 		timeH := math.Max(1, math.Round(height*float64(perKernel(r))/float64(longest)*10)/10)
 		rv := runView{

@@ -19,6 +19,12 @@ type Machine struct {
 	TSC    int    // the host's time stamp counter in kHz, see TSC; 0: not known
 	Nonce  string // seeds the result frames' checksums
 	Append []string
+
+	Sure    bool   // take the CPU that every kernel starts on, not the fastest
+	Sandbox string // -sandbox, as Sandbox found it; "": none
+	Net     bool   // a network by QEMU's user-mode stack
+
+	Extras Extras // for debugging
 }
 
 // DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
@@ -37,14 +43,21 @@ func (m Machine) Args() []string {
 		// and a VM that ends when its kernel restarts.
 		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
 		"-name", "bpf-kernel-check",
-		"-M", m.Arch.Machine,
+		"-M", m.machine(),
 		"-accel", m.Accel.String(),
-		"-cpu", m.Arch.CPU[m.Accel],
+		"-cpu", m.cpu(),
 		"-smp", strconv.Itoa(max(1, m.CPUs)),
 		"-m", strconv.Itoa(m.memory()) + "M",
 		"-kernel", m.Kernel,
 		"-initrd", m.Initrd,
 		"-append", m.Cmdline(),
+	}
+	if m.Sandbox != "" {
+		args = append(args, "-sandbox", m.Sandbox)
+	}
+	if m.Net {
+		// restrict is off: a payload that asks for a network gets the host's.
+		args = append(args, "-netdev", "user,id=net", "-device", m.Arch.NetDevice+",netdev=net,romfile=")
 	}
 	// A file character device writes without dropping bytes when the reader is
 	// slow, which one made of a socket or pty does.
@@ -52,7 +65,22 @@ func (m Machine) Args() []string {
 	if m.Arch.Results != "" {
 		args = append(args, serial("results", resultsFD)...)
 	}
-	return args
+	return append(args, m.Extras.Args()...)
+}
+
+// machine is the value of -M.
+func (m Machine) machine() string {
+	if o := m.Arch.Options[m.Accel]; o != "" {
+		return m.Arch.Machine + "," + o
+	}
+	return m.Arch.Machine
+}
+
+func (m Machine) cpu() string {
+	if c := m.Arch.SureCPU[m.Accel]; m.Sure && c != "" {
+		return c
+	}
+	return m.Arch.CPU[m.Accel]
 }
 
 func serial(id string, fd int) []string {
@@ -93,9 +121,13 @@ func (m Machine) Cmdline() string {
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
+	params = append(params, hangLimits[m.Accel].params()...)
 	params = append(params, wire.ParamNonce+"="+m.Nonce)
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)
+	}
+	if m.Net {
+		params = append(params, wire.ParamNet+"=user")
 	}
 	return strings.Join(append(params, m.Append...), " ")
 }
