@@ -145,6 +145,9 @@ func (d *document) sha(sha string) string {
 func (d *document) footer(b *strings.Builder) {
 	m := d.m
 	var parts []string
+	if all := link("all kernels, tests and consoles: report.html", d.o.PageURL); all[0] == '[' {
+		parts = append(parts, all)
+	}
 	if m.HeadSHA != "" {
 		parts = append(parts, "commit "+d.sha(m.HeadSHA))
 	}

@@ -424,3 +424,20 @@ func BenchmarkGroups(b *testing.B) {
 		Groups(m)
 	}
 }
+
+// The page is linked where its address is one that a link may have.
+func TestMarkdownPageLink(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://example.org/report.html": "[all kernels, tests and consoles: report.html](https://example.org/report.html) · ",
+		"javascript:alert(1)":             "",
+		"":                                "",
+	} {
+		var b strings.Builder
+		if err := WriteMarkdown(&b, green(), MarkdownOptions{PageURL: address}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); want == "" && strings.Contains(got, "report.html") || !strings.Contains(got, want) {
+			t.Errorf("%q: %s", address, got)
+		}
+	}
+}

@@ -140,6 +140,7 @@ func (n actionNames) shardPattern() string {
 }
 func (n actionNames) planDir() string        { return filepath.Join(n.dir, "plan") }
 func (n actionNames) baseDir() string        { return filepath.Join(n.dir, "base") }
+func (n actionNames) historyDir() string     { return filepath.Join(n.baseDir(), "history") }
 func (n actionNames) baseKey() string        { return n.prefix + "-base-" }
 func (n actionNames) artifactsDir() string   { return filepath.Join(n.dir, "artifacts") }
 func (n actionNames) reportArtifact() string { return n.prefix + "-report" + n.suffix }

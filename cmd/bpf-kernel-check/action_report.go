@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
 func beginPlan(_ context.Context, s *actionStep) error {
@@ -114,6 +115,11 @@ func actionReport(ctx context.Context, s *actionStep) error {
 			in["base"] = p
 		}
 	}
+	if strings.TrimSpace(in["history"]) == "" {
+		if p := s.names.historyDir(); exists(p) {
+			in["history"] = p
+		}
+	}
 	args, err := in.args(s.c.mergeCommand())
 	if err != nil {
 		return err
@@ -152,7 +158,41 @@ func (s *actionStep) leaveBase(out string) error {
 			return fmt.Errorf("keep the report for later runs: %w", err)
 		}
 	}
+	if err := leaveHistory(s.names.historyDir(), filepath.Join(out, report.ReportName)); err != nil {
+		return fmt.Errorf("keep the report for the history: %w", err)
+	}
 	return s.set("base-save-key", fmt.Sprintf("%s%s%s", s.names.baseKey(), s.ci.id, s.names.suffix))
+}
+
+// leaveHistory adds a report to those of earlier runs, without its texts, and
+// removes the oldest when there are more than a page shows.
+func leaveHistory(dir, path string) error {
+	m, err := readFile(path, report.ReadReport)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := report.WriteReport(&b, page.Slim(m)); err != nil {
+		return err
+	}
+	// Names sort by date; what a run is called is hostile.
+	name := m.At.UTC().Format("20060102T150405Z") + ".json"
+	if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir) // sorted
+	if err != nil {
+		return err
+	}
+	for _, e := range entries[:max(0, len(entries)-page.MaxRuns)] {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func exists(path string) bool {

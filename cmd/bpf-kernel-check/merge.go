@@ -16,7 +16,7 @@ import (
 
 // mergeOptions are the flags of merge.
 type mergeOptions struct {
-	plan, needs, base, out string
+	plan, needs, base, history, out string
 }
 
 func (c *command) mergeCommand() *cobra.Command {
@@ -48,6 +48,7 @@ Of shards that were run again the highest attempt counts.`,
 	f.StringVar(&o.plan, "plan", "", "`FILE`: plan.json that the shards were run by; without it, the kernels of a shard that left nothing are not known")
 	f.StringVar(&o.needs, "needs", "", "what became of the jobs that test: `JSON` of GitHub's toJSON(needs) or toJSON(needs.*.result)")
 	f.StringVar(&o.base, "base", "", "`FILE`: report.json of an earlier run, to say what has changed")
+	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
 	f.StringVarP(&o.out, "out", "o", ".", "`DIR` that gets the reports and results/")
 	return cmd
 }
@@ -93,7 +94,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	if err = errors.Join(err, found.Close()); m == nil {
 		return err
 	}
-	names, werr := writeOutputs(o.out, m, c.links())
+	names, werr := writeOutputs(o.out, m, c.links(), c.history(o.history))
 	newMergeReport(c, o.out).print(m, len(found.Files), dirs, names)
 	if err := errors.Join(err, werr); err != nil {
 		return err

@@ -91,7 +91,7 @@ func TestOutputsAreWrittenAsFarAsPossible(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, _ := report.Merge(&report.Collected{}, report.MergeOptions{At: time.Unix(0, 0)})
-	names, err := writeOutputs(dir, m, report.MarkdownOptions{})
+	names, err := writeOutputs(dir, m, report.MarkdownOptions{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "write report.json: ") {
 		t.Errorf("error %v", err)
 	}

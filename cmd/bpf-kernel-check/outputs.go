@@ -11,6 +11,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
 // Names of the reports that have no name of their own in package report.
@@ -20,8 +21,15 @@ const (
 )
 
 // writeOutputs writes every report of a merged result into dir, as many as can
-// be written, and returns their names.
-func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions) (names []string, err error) {
+// be written, and returns their names. The page shows the consoles that it
+// finds in dir, and earlier runs where there is a history.
+func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions, history *page.History) (names []string, err error) {
+	root, err := os.OpenRoot(dir) // links that an artifact has put there lead nowhere
+	if err != nil {
+		return nil, fmt.Errorf("write the reports: %w", err)
+	}
+	defer root.Close()
+	shown := page.Options{RunURL: o.RunURL, Commit: o.Commit, Consoles: root.FS(), History: history}
 	for _, o := range []struct {
 		name  string
 		write func(io.Writer) error
@@ -30,6 +38,7 @@ func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions) (names
 		{report.ReportName, func(w io.Writer) error { return report.WriteReport(w, m) }},
 		{junitName, func(w io.Writer) error { return report.WriteJUnit(w, m) }},
 		{markdownName, func(w io.Writer) error { return report.WriteMarkdown(w, m, o) }},
+		{page.Name, func(w io.Writer) error { return page.Write(w, m, shown) }},
 		{report.TimingsName, func(w io.Writer) error { return report.WriteTimings(w, report.NewTimings(m.Kernels)) }},
 	} {
 		var b bytes.Buffer
@@ -48,13 +57,13 @@ func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions) (names
 
 // reportAlone writes the reports of a run that had the whole list as its only
 // shard, from the shard file that it left in dir. Their date is at.
-func reportAlone(dir, shardFile string, at time.Time, o report.MarkdownOptions) error {
+func reportAlone(dir, shardFile string, at time.Time, o report.MarkdownOptions, history *page.History) error {
 	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", shardFile, err)
 	}
 	m, _ := report.Merge(&report.Collected{Files: []*report.ShardFile{f}}, report.MergeOptions{Tool: version(), At: at})
-	_, err = writeOutputs(dir, m, o)
+	_, err = writeOutputs(dir, m, o, history)
 	return err
 }
 
@@ -65,4 +74,12 @@ func (c *command) links() report.MarkdownOptions {
 		return report.MarkdownOptions{MaxChars: github.MaxBody}
 	}
 	return report.MarkdownOptions{MaxChars: github.MaxBody, RunURL: env.RunURL(), Commit: env.CommitURL}
+}
+
+// history reads earlier reports; nil without a directory of them.
+func (c *command) history(dir string) *page.History {
+	if dir == "" {
+		return nil
+	}
+	return page.ReadHistory(dir, c.warn)
 }

@@ -13,11 +13,13 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
 func (c *command) publishCommand() *cobra.Command {
 	var cfg github.Config
 	var pending bool
+	var pageURL string
 	cmd := &cobra.Command{
 		Use:   "publish [DIR]",
 		Short: "Show a merged result on GitHub",
@@ -35,6 +37,9 @@ and never depends on GitHub.`,
 			if err := github.CheckName(cfg.Name); err != nil {
 				return usagef("--name: %w", err)
 			}
+			if pageURL != "" && page.Address(pageURL) == "" {
+				return usagef("--page-url is %.200q: want the address of report.html, such as https://example.org/report.html", pageURL)
+			}
 			if pending && (len(args) > 0 || cfg.Comment || cfg.Status || cfg.CheckRun || cfg.Issue) {
 				return usagef("--pending sets the commit status at the start of a run and nothing else: give it alone, or with --name")
 			}
@@ -47,7 +52,7 @@ and never depends on GitHub.`,
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			content, code, readErr := c.readContent(dir)
+			content, code, readErr := c.readContent(dir, pageURL)
 			if err := c.say(cfg.Env, github.Publish(cmd.Context(), cfg, content)); err != nil {
 				return err
 			}
@@ -66,6 +71,7 @@ and never depends on GitHub.`,
 	f.BoolVar(&cfg.Status, "status", false, "set the commit status of the head commit")
 	f.BoolVar(&cfg.CheckRun, "check-run", false, "make a check run with annotations")
 	f.BoolVar(&cfg.Issue, "issue", false, "on the default branch: open an issue when not all is green, close it when it is")
+	f.StringVar(&pageURL, "page-url", "", "where report.html can be read, as a `URL` for the comment; otherwise it names the run's artifacts")
 	f.BoolVar(&pending, "pending", false, "set the commit status to pending, for the start of a run")
 	return cmd
 }
@@ -90,7 +96,7 @@ func (c *command) say(env github.Env, out github.Outcome) error {
 // readContent reads what merge wrote. Where that cannot be read, the content
 // says so: a status must not stay pending, nor a comment of an older commit
 // green.
-func (c *command) readContent(dir string) (github.Content, int, error) {
+func (c *command) readContent(dir, pageURL string) (github.Content, int, error) {
 	path := filepath.Join(dir, report.ReportName)
 	outputs := func(verdict report.Verdict, passed, failed, untested int) []github.Output {
 		return []github.Output{
@@ -122,8 +128,13 @@ func (c *command) readContent(dir string) (github.Content, int, error) {
 	for _, a := range report.Annotations(m) {
 		content.Annotations = append(content.Annotations, github.Annotation(a))
 	}
+	links := c.links()
+	links.PageURL = pageURL
+	if pageURL == "" && links.RunURL != "" && exists(filepath.Join(dir, page.Name)) {
+		links.PageURL = links.RunURL + "#artifacts"
+	}
 	var body, summary strings.Builder
-	err = errors.Join(report.WriteMarkdown(&body, m, c.links()), report.WriteJobSummary(&summary, m, c.links()))
+	err = errors.Join(report.WriteMarkdown(&body, m, links), report.WriteJobSummary(&summary, m, links))
 	content.Body, content.Summary = body.String(), summary.String()
 	return content, code, err
 }

@@ -37,6 +37,7 @@ type runOptions struct {
 	net     bool
 	arch    string
 	resume  bool
+	history string
 
 	allowed *shard.Allowed // what the files of splats say, once validated
 }
@@ -53,6 +54,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+", emulated where the machine is of another; that of the payload unless given")
 	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
 	f.BoolVar(&o.resume, "resume", false, "go on where an interrupted run with the same --out was; without one, just run")
+	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
 }
 
 // validate checks what can be checked before anything starts.
@@ -263,7 +265,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui.skipped = len(plan.Skipped)
 	r.Report = ui.event
 	if todo == 0 {
-		return c.finish(ctx, r, plan, ui)
+		return c.finish(ctx, r, plan, ui, o.history)
 	}
 	bin, err := qemu.Find(arch)
 	if err != nil {
@@ -311,11 +313,11 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	r.Cache.Progress = ui.fetched
-	return c.finish(ctx, r, plan, ui)
+	return c.finish(ctx, r, plan, ui, o.history)
 }
 
 // finish runs what is left of the plan and reports all of it.
-func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, ui *progress) error {
+func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, ui *progress, history string) error {
 	stop := ui.start()
 	started := time.Now()
 	if r.Resumed != nil {
@@ -329,7 +331,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, 
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
-			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links()))
+			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links(), c.history(history)))
 		}
 	}
 	if err != nil {

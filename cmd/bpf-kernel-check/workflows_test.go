@@ -26,6 +26,7 @@ var actionFiles = map[string]string{"run": "action.yml", "plan": "shard/action.y
 var mayWrite = map[string][]string{
 	"check.yml/report":        {"pull-requests: write", "statuses: write"},
 	"fork-comment.yml/report": {"actions: read", "pull-requests: write", "statuses: write"},
+	"nightly.yml/pages":       {"id-token: write", "pages: write"},
 	"nightly.yml/report":      {"issues: write", "statuses: write"},
 	"pr.yml/report":           {"pull-requests: write", "statuses: write"},
 	"release.yml/publish":     {"attestations: write", "contents: write", "id-token: write"},
@@ -267,6 +268,8 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"permissions", "pr.yml", "    permissions:\n      contents: read\n    outputs:", "    outputs:", "pr.yml/plan: want permissions"},
 		{"permissions", "nightly.yml", "      contents: read\n    strategy", "      contents: write\n    strategy", "nightly.yml/kernels: permissions"},
 		{"permissions", "pr.yml", "      statuses: write\n", "", "pr.yml/report: permissions"},
+		{"permissions", "nightly.yml", "      pages: write\n      id-token: write\n", "      pages: write\n      id-token: write\n      issues: write\n", "nightly.yml/pages: permissions"},
+		{"pins", "nightly.yml", "@d6db90164ac5ed86f2b6aed7e0febac5b3c0c03e # v4.0.5", "@v4", "pin it"},
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
 		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},

@@ -1,0 +1,370 @@
+package page
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// index is what the page's script needs before anything is opened. Lists of
+// kernels hold places in Kernels.
+type index struct {
+	Kernels []kernelRow `json:"kernels"` // by distribution and version
+	Distros []string    `json:"distros"`
+	Series  []string    `json:"series"`
+	Phases  []string    `json:"phases"`
+	Tests   []testRow   `json:"tests"`
+	Runs    []string    `json:"runs,omitempty"` // of the history, oldest first
+}
+
+// kernelRow is a kernel in the list.
+type kernelRow struct {
+	ID      string  `json:"id"`
+	Distro  int     `json:"d"`
+	Series  int     `json:"s"`
+	Name    string  `json:"n"`
+	Verdict string  `json:"v"`
+	Title   string  `json:"t,omitempty"`
+	Tests   [3]int  `json:"c"`           // pass, fail, skip
+	Failed  []int   `json:"f,omitempty"` // places in index.Tests
+	Phases  []int64 `json:"p,omitempty"` // milliseconds, as index.Phases; -1: not known
+	Accel   string  `json:"a,omitempty"`
+	Tries   int     `json:"r,omitempty"` // attempts, when there were several
+	Newly   bool    `json:"new,omitempty"`
+	Chunk   int     `json:"k"` // of its details; -1: they are left out
+	At      int     `json:"o"` // place in the chunk
+	Console string  `json:"x,omitempty"`
+}
+
+// testRow is a test over all kernels.
+type testRow struct {
+	Name  string `json:"n"`
+	Count [3]int `json:"c"`           // kernels: pass, fail, skip
+	Insns []int  `json:"i,omitempty"` // by kernel, 0: not known; none when no kernel said
+}
+
+// detail is what is shown of one kernel when it is opened.
+type detail struct {
+	Release   string                     `json:"release,omitempty"`
+	Digest    string                     `json:"digest,omitempty"`
+	Excerpt   string                     `json:"excerpt,omitempty"`
+	Tests     []testDetail               `json:"tests,omitempty"`
+	Facts     [][2]string                `json:"facts,omitempty"`
+	Config    [][2]string                `json:"config,omitempty"`
+	Targets   [][2]string                `json:"targets,omitempty"`
+	Lists     []namedList                `json:"lists,omitempty"`
+	Reproduce string                     `json:"reproduce,omitempty"`
+	More      map[string]json.RawMessage `json:"more,omitempty"` // members of report.json that this package has no place for
+	Notes     []string                   `json:"notes,omitempty"`
+	Console   string                     `json:"console,omitempty"` // its path
+	History   [][3]int64                 `json:"history,omitempty"` // place in index.Runs, verdict, milliseconds
+}
+
+type namedList struct {
+	Name  string   `json:"name"`
+	Items []string `json:"items"`
+}
+
+type testDetail struct {
+	Name    string                     `json:"n"`
+	Verdict string                     `json:"v"`
+	Micros  int64                      `json:"us,omitempty"`
+	Insns   int                        `json:"i,omitempty"`
+	Output  string                     `json:"o,omitempty"`
+	More    map[string]json.RawMessage `json:"more,omitempty"`
+}
+
+// builder makes the data of a page.
+type builder struct {
+	m      *report.Merged
+	o      Options
+	places []report.Place // those that are shown
+	series []string
+	index  index
+	packed []packed
+	notes  []string // what is left out
+	tests  map[string]int
+	newly  map[string]bool
+}
+
+func newBuilder(m *report.Merged, o Options) *builder {
+	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}}
+	b.places, b.series = report.Places(m)
+	if n := len(b.places); n > maxKernels {
+		b.places = choose(b.places)
+		b.note("%d of %d kernels are not in this page; %s has them", n-maxKernels, n, report.ReportName)
+	}
+	if m.Change != nil {
+		for _, id := range m.Change.NewlyFail {
+			b.newly[id] = true
+		}
+	}
+	b.index.Series = b.series
+	b.phases()
+	b.kernels()
+	b.testRows()
+	b.details()
+	b.consoles()
+	if o.History != nil {
+		b.index.Runs = o.History.names()
+	}
+	b.packed = append([]packed{packJSON("index", b.index)}, b.packed...)
+	return b
+}
+
+func (b *builder) note(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+}
+
+// choose keeps as many kernels as a page takes, those that did not pass first,
+// in their order.
+func choose(places []report.Place) []report.Place {
+	left := maxKernels
+	keep := make([]bool, len(places))
+	for _, passes := range []bool{false, true} {
+		for i, p := range places {
+			if left > 0 && (standing(p.Kernel) == "pass") == passes {
+				keep[i] = true
+				left--
+			}
+		}
+	}
+	var kept []report.Place
+	for i, p := range places {
+		if keep[i] {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// phaseOrder are the phases that follow one another. The VM's whole time is
+// beside them.
+var phaseOrder = [...]string{"fetch", "boot", "load", "test"}
+
+const wholeVM = "vm"
+
+// phases makes the list of phases: the known ones, the rest of the VM's time.
+func (b *builder) phases() {
+	for _, name := range phaseOrder {
+		if slices.ContainsFunc(b.places, func(p report.Place) bool { _, ok := p.Phases[name]; return ok }) {
+			b.index.Phases = append(b.index.Phases, name)
+		}
+	}
+	if slices.ContainsFunc(b.places, func(p report.Place) bool { return p.Phases[wholeVM] > 0 }) {
+		b.index.Phases = append(b.index.Phases, "other")
+	}
+}
+
+func (b *builder) phasesOf(p report.Place) []int64 {
+	if len(p.Phases) == 0 {
+		return nil
+	}
+	var all []int64
+	inVM := int64(0)
+	for _, name := range b.index.Phases {
+		if name == "other" {
+			if vm, ok := p.Phases[wholeVM]; ok {
+				all = append(all, max(0, vm-inVM)/int64(time.Millisecond))
+			} else {
+				all = append(all, -1)
+			}
+			continue
+		}
+		ns, ok := p.Phases[name]
+		if !ok {
+			all = append(all, -1)
+			continue
+		}
+		if name != "fetch" {
+			inVM += ns
+		}
+		all = append(all, ns/int64(time.Millisecond))
+	}
+	return all
+}
+
+func (b *builder) kernels() {
+	distros := map[string]int{}
+	series := map[string]int{}
+	for i, s := range b.series {
+		series[s] = i
+	}
+	b.index.Kernels = make([]kernelRow, 0, len(b.places))
+	for _, p := range b.places {
+		d, ok := distros[p.Distro]
+		if !ok {
+			d = len(distros)
+			distros[p.Distro] = d
+			b.index.Distros = append(b.index.Distros, p.Distro)
+		}
+		row := kernelRow{
+			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: standing(p.Kernel),
+			Phases: b.phasesOf(p), Accel: p.Accel, Newly: b.newly[p.ID], Chunk: -1,
+		}
+		if p.Cause != nil {
+			row.Title = line(p.Cause.Title)
+		}
+		if p.Attempts > 1 {
+			row.Tries = p.Attempts
+		}
+		b.index.Kernels = append(b.index.Kernels, row)
+	}
+}
+
+// line is a text in one line.
+func line(s string) string { return report.OneLine(report.Text(s), 300) }
+
+// verdictAt is a test verdict's place in counts of three.
+func verdictAt(t report.Test) int {
+	return slices.Index([]string{"pass", "fail", "skip"}, report.TestVerdict(t))
+}
+
+// testRows counts tests over all kernels.
+func (b *builder) testRows() {
+	var rows []testRow
+	at := map[string]int{}
+	for i, p := range b.places {
+		for _, t := range p.Tests {
+			v := verdictAt(t)
+			b.index.Kernels[i].Tests[v]++
+			n, ok := at[t.Name]
+			if !ok {
+				n = len(rows)
+				at[t.Name] = n
+				rows = append(rows, testRow{Name: t.Name})
+			}
+			rows[n].Count[v]++
+		}
+	}
+	slices.SortFunc(rows, func(a, b testRow) int {
+		return cmp.Or(cmp.Compare(b.Count[1], a.Count[1]), strings.Compare(a.Name, b.Name))
+	})
+	if n := len(rows); n > maxTests {
+		rows = rows[:maxTests]
+		b.note("the list of tests has %d of %d, those that fail most", maxTests, n)
+	}
+	for i := range rows {
+		b.tests[rows[i].Name] = i
+	}
+	b.index.Tests = rows
+	left := maxCounts
+	cut := false
+	for i, p := range b.places {
+		for _, t := range p.Tests {
+			n, ok := b.tests[t.Name]
+			if !ok {
+				continue
+			}
+			if k := &b.index.Kernels[i]; verdictAt(t) == 1 && len(k.Failed) < maxFailed {
+				k.Failed = append(k.Failed, n)
+			}
+			if t.Insns <= 0 {
+				continue
+			}
+			r := &b.index.Tests[n]
+			if r.Insns == nil {
+				if left < len(b.places) {
+					cut = true
+					continue
+				}
+				left -= len(b.places)
+				r.Insns = make([]int, len(b.places))
+			}
+			r.Insns[i] = t.Insns
+		}
+	}
+	if cut {
+		b.note("not every program's instruction counts are shown over all kernels; each kernel has its own")
+	}
+	for i := range b.index.Tests {
+		b.index.Tests[i].Name = line(b.index.Tests[i].Name)
+	}
+}
+
+// byNeed are places in Kernels, those that did not pass first.
+func (b *builder) byNeed() []int {
+	var order []int
+	for _, passes := range []bool{false, true} {
+		for i, p := range b.places {
+			if (standing(p.Kernel) == "pass") == passes {
+				order = append(order, i)
+			}
+		}
+	}
+	return order
+}
+
+// details packs what the kernels show when they are opened, several as one: a
+// run's kernels have much in common.
+func (b *builder) details() {
+	var chunk []json.RawMessage
+	size, left, chunks, out := 0, maxDetails, 0, 0
+	flush := func() {
+		if len(chunk) == 0 {
+			return
+		}
+		p := packJSON(fmt.Sprintf("d%d", chunks), chunk)
+		left -= len(p.Data)
+		b.packed = append(b.packed, p)
+		chunk, size, chunks = nil, 0, chunks+1
+	}
+	for _, i := range b.byNeed() {
+		if left <= 0 {
+			out++
+			continue
+		}
+		j := mustJSON(b.detail(i))
+		b.index.Kernels[i].Chunk, b.index.Kernels[i].At = chunks, len(chunk)
+		chunk = append(chunk, j)
+		if size += len(j); size >= maxChunk {
+			flush()
+		}
+	}
+	flush()
+	if out > 0 {
+		b.note("the details of %d kernels are not in this page, which has room for %d MiB of them; %s has them", out, maxDetails>>20, report.ReportName)
+	}
+}
+
+// consoles packs the consoles, each by itself.
+func (b *builder) consoles() {
+	if b.o.Consoles == nil {
+		return
+	}
+	left, out, bad := maxConsoles, 0, 0
+	for _, i := range b.byNeed() {
+		k := b.places[i].Kernel
+		if k.Console == "" {
+			continue
+		}
+		if left <= 0 {
+			out++
+			continue
+		}
+		c, err := readConsole(b.o.Consoles, k)
+		if err != nil {
+			bad++
+			continue
+		}
+		p := packJSON(fmt.Sprintf("c%d", i), c)
+		if len(p.Data) > left {
+			out++
+			continue
+		}
+		left -= len(p.Data)
+		b.index.Kernels[i].Console = p.ID
+		b.packed = append(b.packed, p)
+	}
+	if out > 0 {
+		b.note("the consoles of %d kernels are not in this page, which has room for %d MiB of them; they stand in results/", out, maxConsoles>>20)
+	}
+	if bad > 0 {
+		b.note("the consoles of %d kernels could not be read", bad)
+	}
+}

@@ -1,0 +1,189 @@
+package page
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// The members of report.json that have a place in the page. Others, of later
+// versions, are shown by their names.
+var (
+	kernelMembers = []string{
+		"id", "digest", "verdict", "cause", "tests", "phases_ns", "accel", "attempts", "console", "release", "kernel",
+		"mounts_failed", "modules_failed", "files", "file_problems", "reproduce", "tests_only",
+	}
+	testMembers = []string{"name", "verdict", "duration_ns", "output", "insns"}
+)
+
+// detail is what is known of a kernel.
+func (b *builder) detail(i int) detail {
+	k := b.places[i].Kernel
+	d := detail{Release: k.Release, Digest: k.Digest, Console: k.Console}
+	note := func(format string, args ...any) { d.Notes = append(d.Notes, fmt.Sprintf(format, args...)) }
+	if k.Cause != nil {
+		d.Excerpt = cutText(report.Text(k.Cause.Excerpt))
+	}
+	bare := *k // its tests are long, and looked at one by one
+	bare.Tests, bare.Cause = nil, nil
+	members := membersOf(bare)
+	// It is for people to paste, so a result's own word for it is not enough.
+	if _, err := report.CommandWords(k.Reproduce); k.Reproduce != "" && err == nil {
+		d.Reproduce = k.Reproduce
+	}
+	d.More = others(members, kernelMembers)
+
+	tests := testsByNeed(k)
+	if n := len(tests); n > maxKernelTests {
+		tests = tests[:maxKernelTests]
+		note("%d of its %d tests are left out, none that failed before one that passed", n-maxKernelTests, n)
+	}
+	room := maxKernelOutput
+	cut := 0
+	for _, t := range tests {
+		td := testDetail{Name: line(t.Name), Verdict: report.TestVerdict(*t), Micros: t.Duration.Microseconds(), Insns: t.Insns}
+		out := cutText(report.Text(t.Output))
+		if len(out) > room {
+			cut++
+			out = ""
+		}
+		room -= len(out)
+		td.Output = out
+		without := *t
+		without.Output = ""
+		td.More = others(membersOf(without), testMembers)
+		d.Tests = append(d.Tests, td)
+	}
+	if cut > 0 {
+		note("the output of %d tests is left out: it is too long; %s has it", cut, report.ReportName)
+	}
+	b.facts(&d, k.Facts)
+	for _, l := range []namedList{
+		{"Modules that could not be loaded", k.Modules}, {"Mounts that failed", k.Mounts},
+		{"Files that the payload left", k.Files}, {"Problems with its files", k.Problems},
+	} {
+		if len(l.Items) == 0 {
+			continue
+		}
+		items := l.Items[:min(len(l.Items), maxEntries)]
+		out := namedList{Name: l.Name}
+		for _, s := range items {
+			out.Items = append(out.Items, line(s))
+		}
+		if n := len(l.Items) - len(items); n > 0 {
+			out.Items = append(out.Items, fmt.Sprintf("and %d more", n))
+		}
+		d.Lists = append(d.Lists, out)
+	}
+	if b.o.History != nil {
+		d.History = b.o.History.of(k)
+	}
+	return d
+}
+
+// testsByNeed are a kernel's tests, those that failed first when there are more
+// than are shown.
+func testsByNeed(k *report.Kernel) []*report.Test {
+	tests := make([]*report.Test, len(k.Tests))
+	for i := range k.Tests {
+		tests[i] = &k.Tests[i]
+	}
+	if len(tests) > maxKernelTests {
+		slices.SortStableFunc(tests, func(a, b *report.Test) int {
+			return boolInt(verdictAt(*a) != 1) - boolInt(verdictAt(*b) != 1)
+		})
+	}
+	return tests
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func (b *builder) facts(d *detail, f *report.Facts) {
+	if f == nil {
+		return
+	}
+	add := func(name, value string) {
+		if value != "" {
+			d.Facts = append(d.Facts, [2]string{name, line(value)})
+		}
+	}
+	add("BTF", yesNo(f.BTF))
+	add("PREEMPT_RT", yesNo(f.PreemptRT))
+	add("lockdown", f.Lockdown)
+	lsms := ""
+	for i, l := range f.LSMs[:min(len(f.LSMs), 50)] {
+		if i > 0 {
+			lsms += ", "
+		}
+		lsms += l
+	}
+	add("LSMs", lsms)
+	add("unprivileged_bpf_disabled", f.UnprivilegedBPF)
+	add("bpf_jit_enable", f.JIT)
+	add("bpf_jit_harden", f.JITHarden)
+	for i, name := range slices.Sorted(maps.Keys(f.Config)) {
+		if i < maxEntries {
+			d.Config = append(d.Config, [2]string{"CONFIG_" + line(name), line(f.Config[name])})
+		}
+	}
+	for i, name := range slices.Sorted(maps.Keys(f.Targets)) {
+		if i < maxEntries {
+			d.Targets = append(d.Targets, [2]string{line(name), map[bool]string{true: "present", false: "missing"}[f.Targets[name]]})
+		}
+	}
+	if n := max(len(f.Config), len(f.Targets)); n > maxEntries {
+		d.Notes = append(d.Notes, fmt.Sprintf("of its configuration and targets, only %d each are shown", maxEntries))
+	}
+}
+
+// membersOf is a value as report.json has it.
+func membersOf(v any) map[string]json.RawMessage {
+	var m map[string]json.RawMessage
+	if b, err := json.Marshal(v); err != nil || json.Unmarshal(b, &m) != nil {
+		return nil
+	}
+	return m
+}
+
+// others are the members that are not known.
+func others(m map[string]json.RawMessage, known []string) map[string]json.RawMessage {
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if slices.Contains(known, name) {
+			delete(m, name)
+			continue
+		}
+		if n := len(m[name]); size+n > maxMore {
+			m[name] = mustJSON(fmt.Sprintf("%d bytes, left out; %s has them", n, report.ReportName))
+		}
+		size += len(m[name])
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+// vmTime is how long a kernel's VM ran; 0 when that is not known.
+func vmTime(k *report.Kernel) time.Duration {
+	if ns := k.Phases[wholeVM]; ns > 0 && ns < int64(24*time.Hour) {
+		return time.Duration(ns)
+	}
+	return 0
+}

@@ -1,0 +1,328 @@
+package page
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+// pages are the pages of the tests, by name.
+func pages(t testing.TB) map[string]func(io.Writer) error {
+	m, c := synthetic(1000)
+	s, sc := synthetic(120)
+	h, hc := hostile()
+	r, rc := realRun(t)
+	commit := func(sha string) string { return "https://example.com/commit/" + sha }
+	return map[string]func(io.Writer) error{
+		"real":      func(w io.Writer) error { return Write(w, r, Options{Consoles: rc}) },
+		"synthetic": func(w io.Writer) error { return Write(w, m, Options{Consoles: c, History: past(m, 29)}) },
+		"small": func(w io.Writer) error {
+			return Write(w, s, Options{Consoles: sc, History: past(s, 12), RunURL: "https://example.com/run/1", Commit: commit})
+		},
+		"hostile": func(w io.Writer) error { return Write(w, h, Options{Consoles: hc, RunURL: "javascript:alert(1)"}) },
+	}
+}
+
+var (
+	element = regexp.MustCompile(`<script type="text/plain" id="(\w+)">([A-Za-z0-9+/=]*)</script>`)
+	own     = regexp.MustCompile(`(?s)<(script|style)>.*?</(script|style)>`)
+	digest  = regexp.MustCompile(`&#39;sha256-[^ ;]*?=&#39;`)
+)
+
+// unpacked is a page's data by id.
+func unpacked(t *testing.T, html string) map[string]json.RawMessage {
+	t.Helper()
+	data := map[string]json.RawMessage{}
+	for _, m := range element.FindAllStringSubmatch(html, -1) {
+		z, err := base64.StdEncoding.DecodeString(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(flate.NewReader(bytes.NewReader(z)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[m[1]] = b
+	}
+	return data
+}
+
+func write(t *testing.T, m *report.Merged, o Options) string {
+	t.Helper()
+	var b strings.Builder
+	if err := Write(&b, m, o); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", name, d)
+	}
+}
+
+// The page of the recorded run, as it is without its script, and its data.
+func TestPageOfTheRecordedRun(t *testing.T) {
+	m, consoles := realRun(t)
+	o := Options{Consoles: consoles, RunURL: "https://example.com/runs/4711"}
+	html := write(t, m, o)
+	if write(t, m, o) != html {
+		t.Error("the same result makes another page")
+	}
+	data := unpacked(t, html)
+	var index bytes.Buffer
+	if err := json.Indent(&index, data["index"], "", " "); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "real.index.json", index.String())
+	html = own.ReplaceAllString(html, "<$1>...</$1>")
+	html = digest.ReplaceAllString(html, "(digest)")
+	golden(t, "real.html", element.ReplaceAllString(html, `<script type="text/plain" id="$1">...</script>`))
+}
+
+// The policy is that of the script and the style in the page.
+func TestPolicy(t *testing.T) {
+	m, consoles := hostile()
+	html := write(t, m, Options{Consoles: consoles, RunURL: `javascript:alert(1)`, Commit: func(string) string { return "https://user:pw@example.com/" }})
+	bodies := own.FindAllStringSubmatch(html, -1)
+	if len(bodies) != 2 {
+		t.Fatalf("%d scripts and styles of its own", len(bodies))
+	}
+	for _, b := range bodies {
+		text := strings.TrimSuffix(strings.TrimPrefix(b[0], "<"+b[1]+">"), "</"+b[1]+">")
+		if !strings.Contains(policy(), source(text)) {
+			t.Errorf("the policy lacks the digest of the %s", b[1])
+		}
+	}
+	for _, no := range []string{"unsafe", "http:", "https:", "*"} {
+		if strings.Contains(policy(), no) {
+			t.Errorf("the policy has %s: %s", no, policy())
+		}
+	}
+	rest := element.ReplaceAllString(own.ReplaceAllString(html, ""), "")
+	for _, no := range []string{"<script", "<img", "<svg onload", `href="javascript`, "user:pw", "\u202e", " onmouseover='window", ` style="`} {
+		if strings.Contains(rest, no) {
+			t.Errorf("the page has %s", no)
+		}
+	}
+	for _, no := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "fetch(", "XMLHttpRequest", "WebSocket", "import("} {
+		if strings.Contains(js, no) {
+			t.Errorf("the script has %s", no)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://example.com/a?b#c": "https://example.com/a?b#c", "http://localhost:1/": "http://localhost:1/",
+		"": "", "javascript:alert(1)": "", "//example.com": "", "https:///x": "", "data:text/html,x": "", "https://u:p@example.com/": "", "ftp://example.com/": "", " https://x": "", "https://x\n.y": "",
+	} {
+		if got := Address(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A result that prints without end makes a page of limited size, which says
+// what it lacks.
+func TestSizeIsBounded(t *testing.T) {
+	m, _ := synthetic(100)
+	consoles := fstest.MapFS{}
+	noise := func(seed uint64, n int) string {
+		var b strings.Builder
+		x := seed*2654435761 + 1
+		for b.Len() < n {
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+			fmt.Fprintf(&b, "%x %x\n", x, x>>3)
+		}
+		return b.String()
+	}
+	long := noise(1, 300<<10)
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		k.Verdict, k.Console = report.Crash, "results/"+k.ID+".txt"
+		k.Cause = &report.Cause{Title: "BUG: " + strings.Repeat("x", 4000), Excerpt: long[:200<<10]}
+		consoles[k.Console] = &fstest.MapFile{Data: []byte(long[i:])}
+		for j := range k.Tests {
+			k.Tests[j].Output = noise(uint64(i*100+j), 20<<10)
+		}
+	}
+	html := write(t, m, Options{Consoles: consoles})
+	if n := len(html); n > 30<<20 {
+		t.Errorf("the page has %d MiB", n>>20)
+	}
+	for _, want := range []string{"kernels are not in this page, which has room for 12 MiB of them; report.json has them", "kernels are not in this page, which has room for 8 MiB of them; they stand in results/"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page does not say: %s", want)
+		}
+	}
+	// Every kernel is in the list all the same.
+	var ix index
+	if err := json.Unmarshal(unpacked(t, html)["index"], &ix); err != nil {
+		t.Fatal(err)
+	}
+	if len(ix.Kernels) != 100 || ix.Kernels[99].Chunk >= 0 && ix.Kernels[0].Chunk >= 0 {
+		t.Errorf("%d kernels", len(ix.Kernels))
+	}
+}
+
+// Members of report.json that this version does not know are shown all the same.
+func TestUnknownMembers(t *testing.T) {
+	got := others(map[string]json.RawMessage{"id": []byte(`"x"`), "flaky": []byte(`{"failed":2,"of":5}`), "big": []byte(`"` + strings.Repeat("x", maxMore) + `"`)}, kernelMembers)
+	if len(got) != 2 || string(got["flaky"]) != `{"failed":2,"of":5}` || !strings.Contains(string(got["big"]), "left out") {
+		t.Errorf("%s", got)
+	}
+	// All that are known have a place, and all others are none of today's.
+	k := report.Kernel{ID: "a/b", Verdict: report.Fail, Digest: "x", Cause: &report.Cause{Title: "t"}, Tests: []report.Test{{Name: "n"}}, Phases: map[string]int64{"vm": 1}, Accel: "kvm", Attempts: 1, Console: "c", Release: "r", Facts: &report.Facts{}, Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"f"}, Problems: []string{"p"}}
+	if rest := others(membersOf(k), kernelMembers); rest != nil {
+		t.Errorf("without a place: %v", rest)
+	}
+}
+
+func TestCrashLines(t *testing.T) {
+	sysrq, err := os.ReadFile(filepath.Join("..", "..", "guest", "console", "testdata", "panic-sysrq-6.1.console"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, real, _ := strings.Cut(strings.ReplaceAll(string(sysrq), "\r\n", "\n"), "\n\n") // behind its header
+	crash := func(title string) *report.Kernel {
+		return &report.Kernel{Verdict: report.Crash, Cause: &report.Cause{Title: title}}
+	}
+	marked := func(text string, k *report.Kernel) string {
+		from, to, ok := crashLines(text, k)
+		if !ok {
+			return ""
+		}
+		return strings.Join(strings.Split(text, "\n")[from:to+1], "\n")
+	}
+	for _, tt := range []struct {
+		name, text  string
+		k           *report.Kernel
+		first, last string
+	}{
+		{"a real panic", real, crash("Kernel panic - not syncing: sysrq triggered crash"), "Kernel panic - not syncing: sysrq triggered crash", "Kernel Offset: disabled"},
+		{"by its looks", "a\n[ 1.0] Oops: 0000 [#1]\n[ 1.1] RIP\n[ 1.2] ---[ end trace 0 ]---\nb", crash("something else"), "Oops: 0000", "end trace"},
+		{"the title is the host's", "bpf-kernel-check: a/b: crash: BUG: bad thing\n\n[ 1.0] BUG: bad thing\nx", crash("BUG: bad thing"), "[ 1.0] BUG: bad thing", "x"},
+		{"a payload that says so", "BUG: not a kernel's\n", &report.Kernel{Verdict: report.Fail}, "", ""},
+		{"nothing", "all is well\n", crash("no such line"), "", ""},
+	} {
+		got := marked(tt.text, tt.k)
+		lines := strings.Split(got, "\n")
+		if tt.first == "" {
+			if got != "" {
+				t.Errorf("%s: %q", tt.name, got)
+			}
+			continue
+		}
+		if !strings.Contains(lines[0], tt.first) || !strings.Contains(lines[len(lines)-1], tt.last) {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+	}
+}
+
+func TestCutMiddle(t *testing.T) {
+	for _, tt := range []struct {
+		in         string
+		head, tail int
+		want       string
+	}{
+		{"short", 10, 10, "short"},
+		{"one\ntwo\nthree\nfour\nfive\n", 5, 6, "one\n... 15 bytes are left out here ...\nfive\n"},
+		{strings.Repeat("é", 20), 5, 5, "éé\n... 32 bytes are left out here ...\néé"},
+		{strings.Repeat("x", 40), 5, 5, "xxxxx\n... 30 bytes are left out here ...\nxxxxx"},
+	} {
+		if got := cutMiddle(tt.in, tt.head, tt.tail); got != tt.want {
+			t.Errorf("%.20q: %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+// BenchmarkWrite writes the page of 1,000 kernels with 30 tests each.
+func BenchmarkWrite(b *testing.B) {
+	m, c := synthetic(1000)
+	h := past(m, 29)
+	n := 0
+	for b.Loop() {
+		var out bytes.Buffer
+		if err := Write(&out, m, Options{Consoles: c, History: h}); err != nil {
+			b.Fatal(err)
+		}
+		n = out.Len()
+	}
+	b.ReportMetric(float64(n)/1e6, "MB/page")
+}
+
+// FuzzPage holds the page together whatever a guest prints.
+func FuzzPage(f *testing.F) {
+	for _, e := range evil {
+		f.Add(e, "\x1b[31m"+e)
+	}
+	f.Fuzz(func(t *testing.T, text, log string) {
+		k := report.Kernel{ID: "debian/6.1", Verdict: report.Crash, Attempts: 1, Cause: &report.Cause{Title: text, Excerpt: text}, Console: "results/debian/6.1.txt", Release: text,
+			Tests: []report.Test{{Name: text, Verdict: text, Output: log}}, Mounts: []string{text}, Facts: &report.Facts{Lockdown: text, Config: map[string]string{text: log}}}
+		m := &report.Merged{Schema: 1, At: time.Unix(0, 0), Verdict: report.Fail, Arch: text, Kernels: []report.Kernel{k}, Refusals: []report.Refusal{{Reason: text}}}
+		var b strings.Builder
+		if err := Write(&b, m, Options{Consoles: fstest.MapFS{k.Console: {Data: []byte(log)}}, RunURL: text}); err != nil {
+			t.Fatal(err)
+		}
+		html := b.String()
+		if n := strings.Count(html, "<script"); n != 1+len(element.FindAllString(html, -1)) {
+			t.Errorf("%d scripts", n)
+		}
+	})
+}
+
+// What an expectation says of a kernel is seen: a failure that was expected is
+// no failure, and a pass that was not expected is no pass.
+func TestStanding(t *testing.T) {
+	expected := []report.Expected{{Test: "t", Reason: "known"}}
+	for _, tt := range []struct {
+		k    report.Kernel
+		want string
+	}{
+		{report.Kernel{Verdict: report.Pass}, "pass"},
+		{report.Kernel{Verdict: report.Pass, Surprises: []string{"t passed"}}, "stale"},
+		{report.Kernel{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}}, Expected: expected}, "expected"},
+		{report.Kernel{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}, {Name: "u", Verdict: "fail"}}, Expected: expected}, "fail"},
+		{report.Kernel{Verdict: report.Infra, Expected: expected}, "infra"},
+		{report.Kernel{}, "unknown"},
+	} {
+		if got := standing(&tt.k); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.k, got, tt.want)
+		}
+		if slim := Slim(&report.Merged{Kernels: []report.Kernel{tt.k}}).Kernels[0]; standing(&slim) != tt.want {
+			t.Errorf("%+v, slim: %s, want %s", tt.k, standing(&slim), tt.want)
+		}
+	}
+}

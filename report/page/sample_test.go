@@ -1,0 +1,220 @@
+package page
+
+import (
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// synthetic is a large result: n kernels with 30 tests each, of which some fail,
+// crash or were not tested, and their consoles. The same n makes the same.
+func synthetic(n int) (*report.Merged, fs.FS) {
+	rnd := rand.New(rand.NewPCG(7, uint64(n)))
+	m := &report.Merged{
+		Schema: report.MergedSchema, Tool: "v1.0.0", At: time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC), Verdict: report.Fail,
+		List: "sha256:" + strings.Repeat("5", 64), Arch: "amd64", Algorithm: "rendezvous", Shards: 16,
+		RunID: "7654321", Attempt: 1, HeadSHA: "0123456789abcdef0123456789abcdef01234567",
+		Change: &report.Change{BaseSHA: "fedcba9876543210fedcba9876543210fedcba98", Fixed: []string{"debian/5.10.0-46-cloud-amd64__1"}},
+	}
+	consoles := fstest.MapFS{}
+	distros := []struct{ name, format string }{
+		{"amazonlinux2", "%s.%d-27.126.amzn2.x86_64"}, {"debian", "%s.0-%d-cloud-amd64"}, {"fedora", "%s.%d-300.fc39.x86_64"},
+		{"mainline", "mainline-v%s.%d"}, {"rhel", "%s.0-%d.el9.x86_64"}, {"ubuntu", "%s.0-%d-generic"},
+	}
+	series := []string{"4.19", "5.4", "5.10", "5.15", "6.1", "6.6", "6.12", "7.2"}
+	for i := range n {
+		d := distros[i%len(distros)]
+		nth := i / len(distros)
+		s := series[nth%len(series)]
+		id := d.name + "/" + fmt.Sprintf(d.format, s, 1+nth/len(series))
+		if d.name != "mainline" {
+			id += fmt.Sprintf("__%08x", rnd.Uint32())
+		}
+		k := report.Kernel{
+			ID: id, Digest: "sha256:" + strings.Repeat("1", 64), Verdict: report.Pass, Accel: "kvm", Attempts: 1 + rnd.IntN(60)/59,
+			Console: "results/" + id + ".txt", Release: strings.SplitN(id[strings.IndexByte(id, '/')+1:], "__", 2)[0],
+			Phases: map[string]int64{"fetch": int64(rnd.IntN(3000)) * 1e6, "boot": int64(1500+rnd.IntN(1500)) * 1e6, "load": int64(300+rnd.IntN(700)) * 1e6, "test": int64(2000+rnd.IntN(6000)) * 1e6},
+			Facts: &report.Facts{
+				BTF: s[0] != '4', Lockdown: "none", LSMs: []string{"lockdown", "capability", "yama", "apparmor"}, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
+				Config: map[string]string{}, Targets: map[string]bool{"kprobe/do_renameat2": s != "7.2", "fentry/vfs_unlink": s[0] != '4'},
+			},
+		}
+		k.Phases["vm"] = k.Phases["boot"] + k.Phases["load"] + k.Phases["test"] + 400e6
+		for o := range 35 {
+			k.Facts.Config[fmt.Sprintf("BPF_OPTION_%d", o)] = "y"
+		}
+		for t := range 30 {
+			test := report.Test{Name: fmt.Sprintf("probe/on_event_%02d", t), Verdict: "pass", Duration: time.Duration(rnd.IntN(900)) * time.Millisecond, Insns: (t + 1) * (200 + 10*len(s) + rnd.IntN(40))}
+			if s[0] == '4' && t == 29 {
+				test.Verdict, test.Output, test.Insns = "skip", "no BTF", 0
+			}
+			k.Tests = append(k.Tests, test)
+		}
+		log := boot(rnd, k.Release)
+		switch {
+		case s == "7.2" && nth%3 == 0:
+			failTest(rnd, &k, 4)
+		case s == "5.4" && d.name == "ubuntu":
+			failTest(rnd, &k, 11)
+		case s == "6.12" && d.name == "rhel" && nth%2 == 0:
+			k.Verdict, k.Tests = report.Crash, k.Tests[:7]
+			k.Cause = &report.Cause{Title: "BUG: kernel NULL pointer dereference, address: 0000000000000010", Excerpt: oops(rnd)}
+			log += oops(rnd)
+		case i%211 == 17:
+			k.Verdict, k.Tests, k.Cause = report.Timeout, k.Tests[:3], &report.Cause{Title: "the payload did not end within 5m0s"}
+		case i%307 == 19:
+			k.Verdict, k.Tests, k.Attempts, k.Facts = report.Infra, nil, 2, nil
+			k.Cause = &report.Cause{Title: "unpack vmlinuz: unexpected EOF"}
+			k.Phases = map[string]int64{"fetch": 2e9}
+		case i%401 == 23:
+			k = report.Kernel{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: "shard 3 of 16 did not report it"}}
+		}
+		if k.Console != "" {
+			consoles[k.Console] = &fstest.MapFile{Data: []byte(log)}
+		}
+		if k.Verdict == report.Fail && d.name == "mainline" {
+			m.Change.NewlyFail = append(m.Change.NewlyFail, k.ID)
+		}
+		m.Kernels = append(m.Kernels, k)
+	}
+	slices.SortFunc(m.Kernels, func(a, b report.Kernel) int { return strings.Compare(a.ID, b.ID) })
+	return m, consoles
+}
+
+func failTest(rnd *rand.Rand, k *report.Kernel, nth int) {
+	t := &k.Tests[nth]
+	t.Verdict = "fail"
+	t.Output = "rejected: R1 invalid mem access 'scalar' (permission denied)\nthe last 30 lines of the verifier's log:\n"
+	for i := range 28 {
+		t.Output += fmt.Sprintf("  %d: (79) r%d = *(u64 *)(r%d +%d)\n", i, rnd.IntN(10), rnd.IntN(10), rnd.IntN(99))
+	}
+	t.Output += "  R1 invalid mem access 'scalar'\n  processed 412 insns\n"
+	k.Verdict = report.Fail
+	k.Cause = &report.Cause{Title: t.Name + ": rejected: R1 invalid mem access 'scalar' (permission denied)", Excerpt: t.Output}
+}
+
+func boot(rnd *rand.Rand, release string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[    0.000000] Linux version %s\n", release)
+	for i := range 240 {
+		fmt.Fprintf(&b, "[%12.6f] pci 0000:00:%02x.0: reg 0x%x: [mem 0x%08x]\n", float64(i)/97, i%32, 16+4*(i%6), rnd.Uint32())
+	}
+	b.WriteString("    2.018 init: run /payload \x1b[32mok\x1b[0m\n")
+	return b.String()
+}
+
+func oops(rnd *rand.Rand) string {
+	var b strings.Builder
+	for _, l := range []string{
+		"BUG: kernel NULL pointer dereference, address: 0000000000000010", "#PF: supervisor read access in kernel mode", "Oops: 0000 [#1] PREEMPT SMP NOPTI",
+		"CPU: 0 PID: 83 Comm: loader Not tainted", "RIP: 0010:do_renameat2+0x4c/0x510", "Call Trace:", " <TASK>", " __x64_sys_rename+0x45/0x60", " do_syscall_64+0x5b/0x80", " </TASK>",
+	} {
+		fmt.Fprintf(&b, "[%12.6f] %s\n", 4+rnd.Float64()/1000, l)
+	}
+	b.WriteString("[    5.100000] ---[ end trace 0000000000000000 ]---\n[    5.2] reboot: machine restart\n")
+	return b.String()
+}
+
+// Texts of a guest that would like to be more than text.
+var evil = []string{
+	`<script>window.pwned=1</script>`, `</script><script>window.pwned=1</script>`, `"><img src=x onerror="window.pwned=1">`,
+	`' onmouseover='window.pwned=1`, `<!--<script>`, `]]>`, `{{.}}`, `javascript:window.pwned=1`, `\u003cscript\u003ewindow.pwned=1</script>`,
+	"\u202eevil\u202c", `<svg onload=window.pwned=1>`, `</pre></template></textarea></style><script>window.pwned=1</script>`, "`${window.pwned=1}`",
+}
+
+// hostile is a result in which everything that a guest can choose is evil.
+func hostile() (*report.Merged, fs.FS) {
+	m, _ := synthetic(24)
+	consoles := fstest.MapFS{}
+	all := strings.Join(evil, "\n")
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		e := evil[i%len(evil)]
+		k.Release = report.OneLine(e, 100)
+		k.Mounts, k.Modules, k.Problems = []string{e}, []string{e}, []string{e}
+		if k.Facts != nil {
+			k.Facts.Lockdown, k.Facts.LSMs, k.Facts.Config, k.Facts.Targets = e, []string{e}, map[string]string{e: e}, map[string]bool{e: true}
+		}
+		for j := range k.Tests {
+			k.Tests[j].Name = evil[j%len(evil)] + fmt.Sprint(j)
+			k.Tests[j].Output = all
+		}
+		if i%2 == 0 {
+			k.Verdict = report.Crash
+			k.Cause = &report.Cause{Title: e + " BUG: x", Excerpt: all}
+			k.Tests = append(k.Tests, report.Test{Name: e, Verdict: "fail", Output: all})
+		}
+		k.Console = "results/" + k.ID + ".txt"
+		consoles[k.Console] = &fstest.MapFile{Data: []byte("\x1b[31;1m" + all + "\x1b]0;title\x07\x1b[38;2;1;2;3mrgb\n" + e + " BUG: x\n" + all)}
+	}
+	m.Refusals = []report.Refusal{{Reason: evil[1]}}
+	m.Tool, m.RunID, m.HeadSHA = evil[0], evil[1], evil[2]
+	return m, consoles
+}
+
+// realRun is a run of three shards on four Debian kernels under QEMU, merged:
+// the loader's test objects, those that are to be rejected among them.
+func realRun(t testing.TB) (*report.Merged, fs.FS) {
+	t.Helper()
+	c, err := report.Collect(filepath.Join("testdata", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, from := report.Merge(c, report.MergeOptions{Tool: "v1.0.0", At: time.Date(2026, 11, 24, 0, 15, 0, 0, time.UTC)})
+	dir := t.TempDir()
+	out, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report.CopyEvidence(out, m, from)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Kernels) != 4 || len(m.Refusals) > 0 {
+		t.Fatalf("%d kernels, %v", len(m.Kernels), m.Refusals)
+	}
+	return m, os.DirFS(dir)
+}
+
+// past is a history of runs before m, of which one test is flaky.
+func past(m *report.Merged, runs int) *History {
+	h := &History{byName: map[string]int{}}
+	for r := range runs {
+		old := Slim(m)
+		old.At = m.At.Add(-time.Duration(runs-r) * 24 * time.Hour)
+		old.RunID, old.HeadSHA = fmt.Sprint(1000+r), strings.Repeat(fmt.Sprintf("%02x", r), 20)
+		for i := range old.Kernels {
+			k := &old.Kernels[i]
+			k.Tests = slices.Clone(k.Tests)
+			if i == 3 && k.Verdict == report.Pass && r%3 == 1 {
+				k.Verdict, k.Tests[5].Verdict = report.Fail, "fail"
+				k.Cause = &report.Cause{Title: "x"}
+			}
+			if k.Verdict == report.Fail && r < runs/2 && i%2 == 0 {
+				k.Verdict, k.Cause = report.Pass, nil
+				for j := range k.Tests {
+					k.Tests[j].Verdict = "pass"
+				}
+			}
+			ph := map[string]int64{}
+			for n, ns := range k.Phases {
+				ph[n] = ns * int64(90+(r*7+i)%20) / 100
+			}
+			k.Phases = ph
+		}
+		h.add(old)
+	}
+	return h
+}

@@ -1,0 +1,429 @@
+package page
+
+import (
+	"fmt"
+	"html/template"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// view is what the template writes: what is read without the script, and the
+// data for it.
+type view struct {
+	Policy    string
+	CSS, JS   template.HTML // of this package, as the policy names them
+	Title     string
+	Headline  string
+	State     string // pass, fail, missing: how the headline is marked
+	Sign      string
+	Meta      []meta
+	Refusals  []string
+	MoreRefus int
+	Counts    []countView
+	Change    []namedList
+	Groups    []groupView
+	MoreGroup int
+	Grid      gridView
+	History   *historyView
+	Notes     []string
+	Packed    []template.HTML
+	HasTests  bool
+	Retried   []string
+}
+
+// meta is one fact about the run.
+type meta struct{ Name, Value, Link string }
+
+type countView struct {
+	Verdict, Sign, Word string
+	N                   int
+}
+
+type groupView struct {
+	N          int
+	Verdict    string
+	Sign       string
+	Words      string
+	New        string
+	Title      string
+	Boundaries []string
+	Common     string
+	Example    string
+	Excerpt    string
+	Tests      []string
+	MoreTests  int
+	Kernels    []string
+	More       int
+}
+
+type gridView struct {
+	Series []string
+	Rows   []gridRow
+}
+
+type gridRow struct {
+	Distro string
+	D      int
+	Cells  []gridCell
+}
+
+type gridCell struct {
+	D, S    int
+	N       int // kernels; 0: none
+	Label   string
+	Verdict string // the worst
+	Sign    string
+	Text    string
+	Tiles   []tile
+	More    int
+}
+
+type tile struct {
+	K             int // place in the index
+	Verdict, Sign string
+}
+
+// Signs and words of verdicts; a sign is never alone in what assistive
+// technology reads.
+var signs = map[string]string{
+	"pass": "✓", "expected": "≈", "fail": "✗", "stale": "≠", "crash": "!", "timeout": "◔",
+	"no-boot": "⊘", "infra": "?", "missing": "–", "unknown": "?",
+}
+
+// words follow a number of kernels.
+var words = map[string]string{
+	"pass": "pass", "expected": "fail as expected", "fail": "fail", "stale": "other than expected", "crash": "crashed", "timeout": "timed out",
+	"no-boot": "did not boot", "infra": "could not be tested", "missing": "not reported",
+}
+
+// worst first.
+var severity = []string{"crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass"}
+
+// standing is a kernel's verdict, or what it means for the whole where that is
+// another: a failure that was expected, an expectation that does not hold.
+func standing(k *report.Kernel) string {
+	switch {
+	case len(k.Surprises) > 0:
+		return "stale"
+	case k.Verdict != report.Pass && k.Green():
+		return "expected"
+	}
+	return k.Verdict.String()
+}
+
+func newView(m *report.Merged, o Options) view {
+	o.History = o.History.with(m)
+	b := newBuilder(m, o)
+	v := view{
+		Policy: policy(),
+		//nolint:gosec // both are files of this package
+		CSS: template.HTML("<style>" + css + "</style>"), JS: template.HTML("<script>" + js + "</script>"),
+		Headline: sentence(report.Headline(m)), State: "missing", Sign: "–",
+		Meta: metaOf(m, o), Notes: b.notes, HasTests: len(b.index.Tests) > 0,
+	}
+	for _, p := range b.packed {
+		v.Packed = append(v.Packed, p.element())
+	}
+	counts := map[string]int{}
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		counts[standing(k)]++
+		if k.Attempts > 1 && k.Verdict == report.Pass {
+			v.Retried = append(v.Retried, k.ID)
+		}
+	}
+	failed := counts["fail"] + counts["crash"] + counts["timeout"] + counts["stale"]
+	switch {
+	case report.AllGreen(m):
+		v.State, v.Sign = "pass", signs["pass"]
+	case failed > 0 || m.Verdict == report.Fail:
+		v.State, v.Sign = "fail", signs["fail"]
+	}
+	v.Title = v.Headline + " · bpf-kernel-check"
+	for _, r := range m.Refusals[:min(len(m.Refusals), 50)] {
+		v.Refusals = append(v.Refusals, line(r.Reason))
+	}
+	v.MoreRefus = len(m.Refusals) - len(v.Refusals)
+	for _, s := range severity {
+		if n := counts[s]; n > 0 {
+			v.Counts = append(v.Counts, countView{s, signs[s], words[s], n})
+		}
+	}
+	v.Change = changeOf(m.Change)
+	v.groups(report.Groups(m))
+	v.Grid = b.grid()
+	if o.History != nil {
+		v.History = o.History.view()
+	}
+	return v
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func metaOf(m *report.Merged, o Options) []meta {
+	var all []meta
+	add := func(name, value, link string) {
+		if value != "" {
+			all = append(all, meta{name, line(value), Address(link)})
+		}
+	}
+	sha := func(name, sha string) {
+		page := ""
+		if o.Commit != nil && sha != "" {
+			page = o.Commit(sha)
+		}
+		add(name, sha[:min(len(sha), 12)], page)
+	}
+	if !m.At.IsZero() {
+		add("Date", m.At.UTC().Format("2006-01-02 15:04:05")+" UTC", "")
+	}
+	sha("Commit", m.HeadSHA)
+	if m.Change != nil {
+		sha("Compared with", m.Change.BaseSHA)
+	}
+	run := m.RunID
+	if run != "" && m.Attempt > 1 {
+		run += fmt.Sprintf(", attempt %d", m.Attempt)
+	}
+	if run == "" && o.RunURL != "" {
+		run = "run"
+	}
+	add("Run", run, o.RunURL)
+	add("Architecture", m.Arch, "")
+	accel := map[string]int{}
+	var total time.Duration
+	for i := range m.Kernels {
+		if a := m.Kernels[i].Accel; a != "" {
+			accel[a]++
+		}
+		total += vmTime(&m.Kernels[i])
+	}
+	var accels []string
+	for _, a := range []string{"kvm", "tcg"} {
+		if n := accel[a]; n > 0 {
+			accels = append(accels, fmt.Sprintf("%d on %s", n, strings.ToUpper(a)))
+		}
+	}
+	add("Accelerator", strings.Join(accels, ", "), "")
+	if total > 0 {
+		add("VM time", minutes(total), "")
+	}
+	if m.Shards > 0 {
+		add("Shards", fmt.Sprint(m.Shards), "")
+	}
+	add("bpf-kernel-check", m.Tool, "")
+	return all
+}
+
+func minutes(d time.Duration) string { return fmt.Sprintf("%.1f min", d.Minutes()) }
+
+func changeOf(c *report.Change) []namedList {
+	if c == nil {
+		return nil
+	}
+	var all []namedList
+	for _, l := range []namedList{{"Newly failing", c.NewlyFail}, {"Fixed", c.Fixed}, {"New in the list", c.New}, {"Gone from the list", c.Gone}} {
+		n := len(l.Items)
+		if n == 0 {
+			continue
+		}
+		items := slices.Clone(l.Items[:min(n, 200)])
+		for i := range items {
+			items[i] = line(items[i])
+		}
+		if n > len(items) {
+			items = append(items, fmt.Sprintf("and %d more", n-len(items)))
+		}
+		all = append(all, namedList{fmt.Sprintf("%s (%d)", l.Name, n), items})
+	}
+	return all
+}
+
+func (v *view) groups(groups []report.Group) {
+	v.MoreGroup = max(0, len(groups)-maxGroups)
+	const kernels, tests = 2000, 200
+	for i, g := range groups[:min(len(groups), maxGroups)] {
+		gv := groupView{
+			N: i + 1, Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Words()), Title: line(g.Title),
+			Example: g.Example, Excerpt: cutMiddle(report.Text(g.Excerpt), 2<<10, 6<<10),
+		}
+		switch {
+		case g.Newly == 0:
+		case g.Newly == len(g.Kernels):
+			gv.New = "new"
+		default:
+			gv.New = fmt.Sprintf("%d new", g.Newly)
+		}
+		if g.Verdict.Tested() {
+			for j, bd := range g.Boundaries {
+				if j == 30 {
+					gv.Boundaries = append(gv.Boundaries, fmt.Sprintf("and on %d more distributions", len(g.Boundaries)-j))
+					break
+				}
+				gv.Boundaries = append(gv.Boundaries, line(bd.Words()))
+			}
+			var traits []string
+			for _, t := range g.Common {
+				traits = append(traits, line(t.Words(func(s string) string { return s })))
+			}
+			gv.Common = strings.Join(traits, ", ")
+		}
+		if len(g.Tests) > 1 {
+			for _, t := range g.Tests[:min(len(g.Tests), tests)] {
+				gv.Tests = append(gv.Tests, line(t))
+			}
+			gv.MoreTests = len(g.Tests) - len(gv.Tests)
+		}
+		gv.Kernels = g.Kernels[:min(len(g.Kernels), kernels)]
+		gv.More = len(g.Kernels) - len(gv.Kernels)
+		v.Groups = append(v.Groups, gv)
+	}
+}
+
+// grid is distributions by series.
+func (b *builder) grid() gridView {
+	g := gridView{Series: b.index.Series}
+	type at struct{ d, s int }
+	cells := map[at][]int{}
+	for i, k := range b.index.Kernels {
+		cells[at{k.Distro, k.Series}] = append(cells[at{k.Distro, k.Series}], i)
+	}
+	for d, name := range b.index.Distros {
+		row := gridRow{Distro: name, D: d}
+		for s, series := range b.index.Series {
+			row.Cells = append(row.Cells, b.cell(d, s, name+" "+series, cells[at{d, s}]))
+		}
+		g.Rows = append(g.Rows, row)
+	}
+	return g
+}
+
+func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
+	c := gridCell{D: d, S: s, N: len(kernels)}
+	if c.N == 0 {
+		return c
+	}
+	counts := map[string]int{}
+	for n, i := range kernels {
+		v := standing(b.places[i].Kernel)
+		counts[v]++
+		if n < maxTiles {
+			c.Tiles = append(c.Tiles, tile{i, v, signs[v]})
+		}
+	}
+	c.More = c.N - len(c.Tiles)
+	var says, short []string
+	for _, v := range severity {
+		n := counts[v]
+		if n == 0 {
+			continue
+		}
+		if c.Verdict == "" {
+			c.Verdict, c.Sign = v, signs[v]
+		}
+		says = append(says, fmt.Sprintf("%d %s", n, words[v]))
+		if v != "pass" {
+			short = append(short, fmt.Sprintf("%s %d", signs[v], n))
+		}
+	}
+	c.Label = fmt.Sprintf("%s: %d kernels, %s", name, c.N, strings.Join(says, ", "))
+	if c.N == 1 {
+		c.Label = strings.Replace(c.Label, "1 kernels", "1 kernel", 1)
+	}
+	c.Text = strings.Join(short, " ") + fmt.Sprintf(" of %d", c.N)
+	if len(short) == 0 {
+		c.Text = fmt.Sprintf("%s %d", signs["pass"], c.N)
+	}
+	return c
+}
+
+// historyView is the history as a table, newest first, and as bars, oldest
+// first.
+type historyView struct {
+	Runs    []runView
+	Bars    []bar
+	Width   int
+	Tests   []flaky
+	Kernels []flaky
+	Summary string
+}
+
+type runView struct {
+	Date, SHA, Verdict, Sign string
+	Pass, All, Failed, Rest  int
+	Rate, Time               string
+	Current                  bool
+}
+
+// bar is one run in the picture: what passed and how long it took, in units of
+// the picture from its bottom.
+type bar struct {
+	X, PassY, PassH, TimeY, TimeH float64
+	Label                         string
+}
+
+func (h *History) view() *historyView {
+	v := &historyView{}
+	const height, step = 60.0, 20.0
+	longest := time.Duration(1)
+	for _, r := range h.runs {
+		longest = max(longest, perKernel(r))
+	}
+	for i, r := range h.runs {
+		sign := signs[r.verdict.String()]
+		passH := math.Max(1, math.Round(height*share(r.pass, r.all)*10)/10)
+		timeH := math.Max(1, math.Round(height*float64(perKernel(r))/float64(longest)*10)/10)
+		rv := runView{
+			Date: r.at.Format("2006-01-02 15:04"), SHA: line(r.sha[:min(len(r.sha), 10)]), Verdict: r.verdict.String(), Sign: sign,
+			Pass: r.pass, All: r.all, Failed: r.failed, Rest: r.all - r.pass - r.failed,
+			Rate: percent(r.pass, r.all), Time: "–", Current: i == len(h.runs)-1,
+		}
+		if p := perKernel(r); p > 0 {
+			rv.Time = fmt.Sprintf("%.1f s", p.Seconds())
+		}
+		v.Bars = append(v.Bars, bar{
+			X: float64(i) * step, PassY: height - passH, PassH: passH, TimeY: height - timeH, TimeH: timeH,
+			Label: fmt.Sprintf("%s: %s pass, %s per kernel", rv.Date, rv.Rate, rv.Time),
+		})
+		v.Runs = append([]runView{rv}, v.Runs...)
+	}
+	v.Width = int(step) * len(h.runs)
+	first, last := v.Runs[len(v.Runs)-1], v.Runs[0]
+	v.Summary = fmt.Sprintf("%d runs from %s to %s: %s of kernels passed in the first, %s in the last", len(v.Runs), first.Date, last.Date, first.Rate, last.Rate)
+	v.Tests, v.Kernels = h.flakyTests(), h.flakyKernels()
+	return v
+}
+
+func perKernel(r run) time.Duration {
+	n := 0
+	for _, k := range r.kernels {
+		if k.time > 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return 0
+	}
+	return r.time / time.Duration(n)
+}
+
+func share(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return float64(n) / float64(of)
+}
+
+// percent is rounded down, so that 100 % are all.
+func percent(n, of int) string {
+	return fmt.Sprintf("%.1f %%", math.Floor(1000*share(n, of))/10)
+}
