@@ -128,7 +128,7 @@ func bootOurs(b *testing.B, ctx context.Context, bin string, img *kernel.Image, 
 	return took
 }
 
-func newestImage(b *testing.B, source, glob string) *kernel.Image {
+func newestImage(b testing.TB, source, glob string) *kernel.Image {
 	b.Helper()
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {

@@ -19,6 +19,9 @@ type Machine struct {
 	TSC    int    // the host's time stamp counter in kHz, see TSC; 0: not known
 	Nonce  string // seeds the result frames' checksums
 	Append []string
+
+	Saves bool   // boots to the point where it waits to be handed its work, without a nonce
+	Files []File // handed to the guest by fw_cfg
 }
 
 // DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
@@ -51,6 +54,9 @@ func (m Machine) Args() []string {
 	args = append(args, serial("console", consoleFD)...)
 	if m.Arch.Results != "" {
 		args = append(args, serial("results", resultsFD)...)
+	}
+	for _, f := range m.Files {
+		args = append(args, "-fw_cfg", "name="+f.Name+",file="+strings.ReplaceAll(f.Path, ",", ",,"))
 	}
 	return args
 }
@@ -93,7 +99,11 @@ func (m Machine) Cmdline() string {
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
-	params = append(params, wire.ParamNonce+"="+m.Nonce)
+	if m.Saves {
+		params = append(params, wire.ParamHandover+"=1")
+	} else {
+		params = append(params, wire.ParamNonce+"="+m.Nonce)
+	}
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)
 	}
