@@ -35,6 +35,10 @@ type observation struct {
 	tail     string // the console's last lines
 	expected bool   // a payload was to run
 	skipPass bool   // a kernel whose tests are all skipped has passed
+
+	how      string        // the VM was booted
+	booted   time.Duration // from QEMU's start to the first record
+	prepared time.Duration // before it: a saved VM was made or read; 0: the boot was cold
 }
 
 // verdict is what follows from an observation.

@@ -39,20 +39,30 @@ const maxConsole = 64 << 20
 // observe boots a machine and watches it to its end. Its console goes to con
 // as it comes.
 func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits, con io.Writer) (observation, error) {
+	return observeVM(ctx, m.Nonce, limits, con, nil, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+		return qemu.Run(ctx, qemuPath, m, console, results)
+	})
+}
+
+// observeVM watches the VM that run runs. before is what is on its console
+// already.
+func observeVM(ctx context.Context, nonce string, limits Limits, con io.Writer, before []byte, run func(ctx context.Context, console, results io.Writer) (qemu.Exit, error)) (observation, error) {
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{nonce: m.Nonce, limits: limits, cancel: cancel, con: con}
+	w := &watch{nonce: nonce, limits: limits, cancel: cancel, con: con, start: time.Now()}
 	w.arm(limits.Boot, stopBoot)
 	defer w.disarm()
+	_, _ = w.Write(before)
 
 	// The frames come on a line of their own or, where the kernel has only
 	// one or the payload took it away, on the console.
-	frames := wire.NewCollector(m.Nonce, w.record)
-	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(w, frames.Stream()), frames.Stream())
-	o := observation{nonce: m.Nonce, exit: exit, limits: limits}
+	frames := wire.NewCollector(nonce, w.record)
+	exit, err := run(vmCtx, io.MultiWriter(w, frames.Stream()), frames.Stream())
+	o := observation{nonce: nonce, exit: exit, limits: limits}
 	o.records, o.stats, o.wireErr = frames.Records()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	o.booted = w.booted
 	o.findings, o.stopped, o.tail = w.scanner.Findings(), w.stopped, w.tail()
 	if err == nil {
 		err = w.conErr
@@ -78,6 +88,9 @@ type watch struct {
 	stopped stop
 	timer   *time.Timer
 	over    bool // no later limit may replace the present one
+
+	start  time.Time
+	booted time.Duration // from start to the first record
 }
 
 // Write takes the console's bytes. It never fails, so that the guest goes on;
@@ -123,6 +136,7 @@ func (w *watch) record(r wire.Record) {
 	}
 	switch r.Type {
 	case wire.TypeHello:
+		w.booted = time.Since(w.start)
 		w.set(w.limits.Payload+w.limits.Grace, stopVM)
 	case wire.TypeEnd:
 		w.set(w.limits.Off, stopOff)

@@ -32,6 +32,7 @@ type runOptions struct {
 	bootTimeout time.Duration
 	memory      int
 	retries     int
+	boot        string
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -43,6 +44,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that were saved when init was ready, where it can")
 }
 
 // validate checks what can be checked before anything starts.
@@ -50,6 +52,9 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	accel, err := qemu.ParseAccel(o.accel)
 	if err != nil {
 		return accel, usagef("--accel: %w", err)
+	}
+	if _, err := shard.ParseBoot(o.boot); err != nil {
+		return accel, usagef("--boot: %w", err)
 	}
 	for _, x := range []struct {
 		flag string
@@ -231,6 +236,17 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	defer remove()
 
+	boot, err := shard.ParseBoot(o.boot)
+	if err != nil {
+		return usageError{err}
+	}
+	if no := shard.NoWarmBoots(arch, accel); no != "" && boot == shard.BootWarm {
+		return usagef("--boot is warm: %s: want auto or cold", no)
+	}
+	digest, err := qemu.Digest(bin, qemuVersion)
+	if err != nil {
+		return err
+	}
 	jobs, note := fitJobs(o.jobs, o.memory, len(plan.Entries))
 	for _, w := range []string{why, note} {
 		if w != "" {
@@ -243,6 +259,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
 	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
 	r.InitProgram, r.Report = init, ui.event
+	r.Boot, r.QEMUDigest = boot, digest
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}

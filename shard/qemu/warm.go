@@ -3,6 +3,8 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,6 +111,21 @@ func Restore(ctx context.Context, qemu string, m Machine, state io.Reader, conso
 		err = fmt.Errorf("read the saved VM: %w", feedErr)
 	}
 	return exit, err
+}
+
+// Digest names a QEMU by its version and the bytes of its program: another
+// may not understand a VM that it has saved.
+func Digest(path, version string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read QEMU: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read QEMU: %w", err)
+	}
+	return version + " sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // untilLine closes seen when line has come, as a line of its own.
