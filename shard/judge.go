@@ -36,9 +36,9 @@ type observation struct {
 	expected bool   // a payload was to run
 	skipPass bool   // a kernel whose tests are all skipped has passed
 
-	how      string        // the VM was booted
-	booted   time.Duration // from QEMU's start to the first record
-	prepared time.Duration // before it: a saved VM was made or read; 0: the boot was cold
+	how    string        // the VM was booted: bootedCold, bootedWarm, or the former and why
+	booted time.Duration // from QEMU's start to the first record
+	saved  time.Duration // how long it took before to make the VM that was restored; 0: there was one
 }
 
 // verdict is what follows from an observation.

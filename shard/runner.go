@@ -352,9 +352,12 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 		k.Phases["fetch"] = j.fetch.Nanoseconds()
 		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
 		k.Boot = o.how
-		if o.prepared > 0 {
+		if o.how == bootedWarm {
 			// The guest counts the boot that was saved.
-			k.Phases["boot"], k.Phases["restore"] = o.booted.Nanoseconds(), o.prepared.Nanoseconds()
+			k.Phases["boot"] = o.booted.Nanoseconds()
+		}
+		if o.saved > 0 {
+			k.Phases["save"] = o.saved.Nanoseconds()
 		}
 		k.Mounts, k.Modules = nil, nil
 		r.keepFiles(&k, o.records)
@@ -403,16 +406,16 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		con.Close()
 		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
 	}
-	how := "cold"
+	how := bootedCold
 	unpack := func() (job, error) {
 		if j.packed {
 			j = r.unpackImage(ctx, j)
 		}
 		return j, j.err
 	}
-	if r.warm != nil && (!again || r.warm.must) {
+	if !again && r.warm.wants(j.image) || r.warm != nil && r.warm.must {
 		o, why, ok := r.warm.boot(ctx, j, hex.EncodeToString(nonce[:]), con, unpack)
-		o.how = "warm"
+		o.how = bootedWarm
 		switch {
 		case ok:
 			return r.judged(o, con)
@@ -421,9 +424,9 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 			return verdict{}, o, ctx.Err()
 		case r.warm.must:
 			con.Close()
-			return verdict{}, o, errors.New("boot is warm, and this kernel booted cold only after " + why)
+			return verdict{}, o, errors.New("not booted, since only a warm boot is asked for: " + why)
 		}
-		how = "cold after " + report.OneLine(why, 200)
+		how = bootedCold + " after " + report.OneLine(why, 200)
 		if err := emptyFile(con); err != nil {
 			con.Close()
 			return verdict{}, o, err
@@ -446,6 +449,9 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 	if err != nil {
 		con.Close()
 		return verdict{}, o, err
+	}
+	if r.warm != nil && len(o.records) > 0 {
+		r.warm.seen(ctx, j.image)
 	}
 	return r.judged(o, con)
 }

@@ -65,6 +65,12 @@ func NoWarmBoots(a qemu.Arch, accel qemu.Accel) string {
 	return ""
 }
 
+// How a VM was booted, for report.Kernel's Boot.
+const (
+	bootedCold = "cold"
+	bootedWarm = "warm"
+)
+
 // restoreLimit bounds the time until a restored guest says that it is up. It
 // takes half a second on an idle machine.
 const restoreLimit = 20 * time.Second
@@ -138,16 +144,18 @@ func (w *warmBoots) key(im *kernel.Image) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Names of what is kept beside a kernel in the cache, each with the key's start:
+// its saved VM; a note that it was booted once, so that the next time it is worth
+// to be saved; and why that cannot be done, so that it is not tried each time.
 const (
-	savedPrefix   = "warm-"
+	savedPrefix   = "vm-"
+	seenPrefix    = "seen-vm-"
+	refusedPrefix = "refused-vm-"
+
 	savedVersions = 2 // of one kernel that are kept, such as for two versions of QEMU
 )
 
-func savedName(key string) string { return savedPrefix + key[:16] + ".vm" }
-
-// refusedName is of the file that says why there is no saved VM, so that it is
-// not tried in every run.
-func refusedName(key string) string { return savedPrefix + key[:16] + ".refused" }
+func keptName(prefix, key string) string { return prefix + key[:16] }
 
 // has says whether there seems to be a saved VM, so that nothing else of the
 // kernel needs to be unpacked.
@@ -155,8 +163,30 @@ func (w *warmBoots) has(im *kernel.Image) bool {
 	if w == nil {
 		return false
 	}
-	_, ok := im.FindDerived(savedName(w.key(im)))
+	_, ok := im.FindDerived(keptName(savedPrefix, w.key(im)))
 	return ok && (len(w.r.Payload.Targets) == 0 || im.KnowsTargets())
+}
+
+// wants says whether a kernel's VM is to be restored: when it is saved, or is
+// worth to be. Saving costs a fifth of a run with the tracer, so it waits until a
+// kernel comes for the second time.
+func (w *warmBoots) wants(im *kernel.Image) bool {
+	if w == nil {
+		return false
+	}
+	key := w.key(im)
+	for _, prefix := range []string{savedPrefix, seenPrefix, refusedPrefix} {
+		if _, ok := im.FindDerived(keptName(prefix, key)); ok {
+			return true
+		}
+	}
+	return w.must
+}
+
+// seen notes that a kernel has booted.
+func (w *warmBoots) seen(ctx context.Context, im *kernel.Image) {
+	// Without the note it is saved a run later.
+	_, _ = im.Derived(ctx, w.r.Cache, keptName(seenPrefix, w.key(im)), func(io.Writer) error { return nil })
 }
 
 // refusal is why a kernel cannot be saved. Its text is one line.
@@ -168,16 +198,16 @@ func (e *refusal) Error() string { return e.why }
 // a job with the kernel unpacked, and the VM is made and kept.
 func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (job, error)) (*savedVM, error) {
 	key := w.key(im)
-	if path, ok := im.FindDerived(refusedName(key)); ok {
+	if path, ok := im.FindDerived(keptName(refusedPrefix, key)); ok {
 		why, _ := os.ReadFile(path)
 		return nil, &refusal{report.OneLine(string(why), 300)}
 	}
-	if path, ok := im.FindDerived(savedName(key)); ok {
+	if path, ok := im.FindDerived(keptName(savedPrefix, key)); ok {
 		vm, err := readSavedVM(path, key)
 		if err == nil && sameClock(vm.head.TSC, w.r.TSC) {
 			return vm, nil
 		}
-		if err := im.DropDerived(savedName(key)); err != nil {
+		if err := im.DropDerived(keptName(savedPrefix, key)); err != nil {
 			return nil, fmt.Errorf("remove a saved VM that is of no use: %w", err)
 		}
 	}
@@ -185,9 +215,10 @@ func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (
 	if err != nil {
 		return nil, err
 	}
-	_, err = im.Derived(ctx, w.r.Cache, savedName(key), func(f io.Writer) error {
-		vm, err := w.save(ctx, j)
-		if err != nil {
+	var vm *savedVM
+	path, err := im.Derived(ctx, w.r.Cache, keptName(savedPrefix, key), func(f io.Writer) error {
+		var err error
+		if vm, err = w.save(ctx, j); err != nil {
 			return err
 		}
 		vm.head.Key = key
@@ -196,7 +227,7 @@ func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (
 	if err != nil {
 		var no *refusal
 		if errors.As(err, &no) && ctx.Err() == nil {
-			_, _ = im.Derived(ctx, w.r.Cache, refusedName(key), func(f io.Writer) error {
+			_, _ = im.Derived(ctx, w.r.Cache, keptName(refusedPrefix, key), func(f io.Writer) error {
 				_, err := io.WriteString(f, no.why)
 				return err
 			})
@@ -204,8 +235,10 @@ func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (
 		return nil, err
 	}
 	im.KeepNewestDerived(savedPrefix, savedVersions)
-	path, _ := im.FindDerived(savedName(key))
-	return readSavedVM(path, key)
+	if vm != nil {
+		return vm, nil
+	}
+	return readSavedVM(path, key) // another process made it meanwhile
 }
 
 // sameClock says whether a kernel that was told one rate of the time stamp
@@ -218,13 +251,13 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 	saveCtx, cancel := context.WithTimeout(ctx, w.r.Limits.Boot)
 	defer cancel()
 	vm := &savedVM{head: savedHead{TSC: w.r.TSC, PVH: j.boot != j.image.Kernel}}
-	var state bytes.Buffer
+	var state, raw bytes.Buffer
 	z, err := compressState(&state)
 	if err != nil {
 		return nil, err
 	}
 	var con bytes.Buffer
-	err = qemu.Save(saveCtx, w.r.QEMU, w.machine(j.boot), wire.ReadyLine, &capped{w: &con, left: maxSavedConsole}, z)
+	err = qemu.Save(saveCtx, w.r.QEMU, w.machine(j.boot), wire.ReadyLine, &capped{w: &con, left: maxSavedConsole}, io.MultiWriter(z, &raw))
 	if cerr := z.Close(); err == nil {
 		err = cerr
 	}
@@ -245,7 +278,7 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 	case err != nil:
 		return nil, err
 	}
-	vm.console, vm.state = con.Bytes(), state.Bytes()
+	vm.console, vm.state, vm.raw = con.Bytes(), state.Bytes(), raw.Bytes()
 	return vm, nil
 }
 
@@ -283,17 +316,19 @@ func (w *warmBoots) boot(ctx context.Context, j job, nonce string, con io.Writer
 	if err != nil {
 		var no *refusal
 		if errors.As(err, &no) {
-			return o, "this kernel's VM cannot be saved: " + no.why, false
+			return o, "a VM that cannot be saved: " + no.why, false
 		}
-		return o, "its VM could not be saved: " + err.Error(), false
+		return o, "a VM that could not be saved: " + err.Error(), false
 	}
-	prepared := time.Since(start)
+	made := time.Since(start)
 	o, err = w.restore(ctx, j, vm, nonce, con)
 	switch {
 	case err != nil:
 		why = err.Error()
 	case len(o.records) > 0:
-		o.prepared = prepared
+		if vm.raw != nil {
+			o.saved = made
+		}
 		return o, "", true
 	case o.stopped == stopBoot:
 		why = fmt.Sprintf("no sign of init within %v", min(restoreLimit, w.r.Limits.Boot))
@@ -305,7 +340,7 @@ func (w *warmBoots) boot(ctx context.Context, j job, nonce string, con io.Writer
 	}
 	if ctx.Err() == nil {
 		// The next run makes it anew.
-		_ = j.image.DropDerived(savedName(vm.head.Key))
+		_ = j.image.DropDerived(keptName(savedPrefix, vm.head.Key))
 	}
 	return o, "a failed restore: " + why, false
 }
