@@ -5,8 +5,8 @@
 .SUFFIXES:
 
 GO ?= go
-ARCHES = amd64
-PROGRAMS = init testrunner generators tracer loader
+ARCHES = amd64 arm64
+PROGRAMS = init testrunner generators tracer loader shell
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
 

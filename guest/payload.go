@@ -90,7 +90,7 @@ func or(a, b string) string {
 // that each build the payload seldom get the same bytes; nor do time limits.
 func (p *Payload) Digest() string {
 	job := p.Job
-	job.Timeout = 0
+	job.Timeout, job.TestTimeout = 0, 0
 	asked := []any{job, p.Modules, p.SkipsPass}
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)

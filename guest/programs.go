@@ -21,6 +21,7 @@ const (
 	Generators = "generators"
 	Tracer     = "tracer"
 	Loader     = "loader"
+	Shell      = "shell"
 )
 
 const module = "github.com/elastic/bpf-kernel-check"

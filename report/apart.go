@@ -17,9 +17,16 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if n := d.tally.again; n > 0 {
 		lines = append(lines, fmt.Sprintf("**Tried again:** %s did not get a result at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict != Pass && k.Attempts > 1 })))
 	}
+	if n := d.tally.expected; n > 0 {
+		lines = append(lines, fmt.Sprintf("**Expected failures:** %s %s as expected: %s", count(n, "kernel"), plural(n, "fails", "fail"), d.expected(x)))
+	}
+	if s := d.flakyTests(x); s != "" {
+		lines = append(lines, s)
+	}
 	if s := d.skipped(x); s != "" {
 		lines = append(lines, s)
 	}
+	lines = append(lines, d.splats(x)...)
 	if c := d.m.Change; c != nil {
 		if len(c.Fixed) > 0 {
 			lines = append(lines, "**Fixed:** "+list(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))
@@ -37,7 +44,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if x.passes && d.tally.pass > 0 {
 		var ids []string
 		for _, e := range d.ix.kernels {
-			if e.Verdict == Pass {
+			if e.Verdict == Pass && e.Green() {
 				ids = append(ids, e.ID)
 			}
 		}
@@ -54,6 +61,41 @@ func (d *document) some(x detail, meant func(Kernel) bool) string {
 		}
 	}
 	return list(ids, min(10, x.kernels), func(s string) string { return code(s, 160) })
+}
+
+// expected names the kernels that fail as expected, with the reasons.
+func (d *document) expected(x detail) string {
+	reasons := map[string]int{}
+	var order []string
+	for _, e := range d.ix.kernels {
+		if e.Forgiven() {
+			w := e.ExpectedWords()
+			if reasons[w]++; reasons[w] == 1 {
+				order = append(order, w)
+			}
+		}
+	}
+	why := list(order, min(10, x.kernels), func(s string) string {
+		return code(s, 300) + " on " + count(reasons[s], "kernel")
+	})
+	return why + "; " + d.some(x, func(k Kernel) bool { return k.Forgiven() })
+}
+
+// flakyTests names the tests that passed in some repeats and failed in others.
+func (d *document) flakyTests(x detail) string {
+	var words []string
+	for _, e := range d.ix.kernels {
+		for _, f := range e.Flaky {
+			words = append(words, fmt.Sprintf("%s\x00%d of %d runs\x00%s", f.Name, f.Failed, f.Runs, e.ID))
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "**Flaky tests:** " + list(words, min(20, x.kernels), func(s string) string {
+		p := strings.Split(s, "\x00")
+		return code(p[0], 100) + " failed in " + p[len(p)-2] + " on " + code(p[len(p)-1], 160)
+	})
 }
 
 // skipped says which tests were skipped on how many kernels.

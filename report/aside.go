@@ -42,7 +42,8 @@ func SetAside(dir string, p Plan) ([]string, error) {
 // sameRun says whether two shards can be merged.
 func (p Plan) sameRun(q Plan) bool {
 	return p.Schema == Schema && p.RunID == q.RunID && p.HeadSHA == q.HeadSHA && p.Payload == q.Payload && p.Arch == q.Arch &&
-		p.List == q.List && p.Algorithm == q.Algorithm && p.Shards == q.Shards
+		p.List == q.List && p.Algorithm == q.Algorithm && p.Shards == q.Shards &&
+		p.Expect == q.Expect && p.Repeat == q.Repeat
 }
 
 // readPlanRecord reads the first record of a shard file.

@@ -5,18 +5,18 @@ package report
 // worse.
 func newChange(base, now *Merged) *Change {
 	c := &Change{BaseSHA: base.HeadSHA}
-	was := make(map[string]Verdict, len(base.Kernels))
-	for _, k := range base.Kernels {
-		was[k.ID] = k.Verdict
+	was := make(map[string]*Kernel, len(base.Kernels))
+	for i := range base.Kernels {
+		was[base.Kernels[i].ID] = &base.Kernels[i]
 	}
 	for _, k := range now.Kernels {
 		old, ok := was[k.ID]
 		switch {
 		case !ok:
 			c.New = append(c.New, k.ID)
-		case old == Pass && k.Verdict.failed():
+		case old.Green() && k.Verdict.failed() && !k.Forgiven():
 			c.NewlyFail = append(c.NewlyFail, k.ID)
-		case old.failed() && k.Verdict == Pass:
+		case old.Verdict.failed() && k.Verdict == Pass:
 			c.Fixed = append(c.Fixed, k.ID)
 		}
 		delete(was, k.ID)

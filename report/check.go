@@ -27,15 +27,20 @@ func (p *Plan) check() error {
 		return fmt.Errorf("it is attempt %d: want 1 to %d", p.Attempt, maxAttempt)
 	case p.List == "" || p.Algorithm == "":
 		return errors.New("its plan lacks the list's digest or the algorithm")
+	case p.Repeat < 0 || p.Repeat > maxAttempts:
+		return fmt.Errorf("each kernel is run %d times: want at most %d", p.Repeat, maxAttempts)
 	case len(p.Kernels) > maxKernels:
 		return fmt.Errorf("its plan has more than %d kernels", maxKernels)
 	}
 	for _, w := range []struct{ what, s string }{
-		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"payload", p.Payload}, {"arch", p.Arch},
+		{"tool", p.Tool}, {"list digest", p.List}, {"algorithm", p.Algorithm}, {"run id", p.RunID}, {"head SHA", p.HeadSHA}, {"payload", p.Payload}, {"arch", p.Arch}, {"expected failures", p.Expect},
 	} {
 		if err := checkWord(w.what, w.s); err != nil {
 			return err
 		}
+	}
+	if err := checkAllow(p.Allow); err != nil {
+		return err
 	}
 	seen := make(map[string]bool, len(p.Kernels))
 	for _, id := range p.Kernels {
@@ -67,10 +72,15 @@ func (k *Kernel) check() error {
 			return bad("%w", err)
 		}
 	}
+	if k.Reproduce != "" {
+		if _, err := CommandWords(k.Reproduce); err != nil {
+			return bad("%w", err)
+		}
+	}
 	if k.Attempts < 0 || k.Attempts > maxAttempts {
 		return bad("%d attempts: want at most %d", k.Attempts, maxAttempts)
 	}
-	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
+	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Location) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
 		return bad("its cause is longer than %d and %d bytes", maxText, maxTestOutput)
 	}
 	if len(k.Boot) > maxText {
@@ -88,7 +98,7 @@ func (k *Kernel) check() error {
 			return bad("test %d: %w", i+1, err)
 		}
 	}
-	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems)} {
+	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems), len(k.History), len(k.Flaky), len(k.Running), len(k.Expected), len(k.Surprises)} {
 		if n > maxList {
 			return bad("a list of %d: want at most %d", n, maxList)
 		}
@@ -98,10 +108,19 @@ func (k *Kernel) check() error {
 			return bad("phase %.50q took %d ns: want 0 to %v", name, ns, maxDuration)
 		}
 	}
-	if err := checkTexts(k.Mounts, k.Modules, k.Problems); err != nil {
+	if err := checkTexts(k.Mounts, k.Modules, k.Problems, []string{k.AccelNote}); err != nil {
+		return bad("%w", err)
+	}
+	if err := checkSplats(k.Splats); err != nil {
 		return bad("%w", err)
 	}
 	if err := k.checkPaths(); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.checkHistory(); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.checkExpected(); err != nil {
 		return bad("%w", err)
 	}
 	if err := k.Facts.check(); err != nil {
@@ -198,7 +217,7 @@ func checkTexts(lists ...[]string) error {
 // runs wild does not cost its kernel's result. It says so in Problems.
 func (k Kernel) fit() Kernel {
 	if c := k.Cause; c != nil {
-		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxTestOutput)}
+		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxTestOutput), Location: cutText(c.Location, maxText)}
 	}
 	tests := k.Tests
 	k.Tests = nil
@@ -217,6 +236,10 @@ func (k Kernel) fit() Kernel {
 		k.Phases[name] = min(max(ns, 0), int64(maxDuration))
 	}
 	k.Release, k.Boot = OneLine(k.Release, maxWord), OneLine(k.Boot, maxText/2)
+	k.Splats = k.Splats[:min(len(k.Splats), maxAllow)]
+	if _, err := CommandWords(k.Reproduce); err != nil {
+		k.Reproduce = ""
+	}
 	if err := k.check(); err != nil {
 		return k.bare(err)
 	}
@@ -227,7 +250,11 @@ func (k Kernel) fit() Kernel {
 func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
-		Problems: []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
+		AccelNote: cutText(k.AccelNote, maxText), Reproduce: k.Reproduce,
+		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
+		// Without its tests nothing can be forgiven; what is stale stays.
+		Surprises: k.Surprises[:min(len(k.Surprises), 10)],
+		Problems:  []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
 }
 

@@ -248,7 +248,16 @@ func (d *document) log(k Kernel) string {
 // safeID are ids that a shell and a glob take as they are.
 var safeID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]{0,299}$`)
 
+// command is what opens a shell in a kernel, or else what runs it again. It is
+// for people to paste, so a result's own word for it is not enough.
 func (d *document) command(id string) string {
+	if i, ok := d.ix.at[id]; ok {
+		if line := d.ix.kernels[i].Reproduce; line != "" {
+			if _, err := CommandWords(line); err == nil {
+				return line
+			}
+		}
+	}
 	if d.o.Command == "" || !safeID.MatchString(id) {
 		return ""
 	}

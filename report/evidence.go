@@ -49,6 +49,19 @@ func (c *copier) kernel(k *Kernel, e evidence) {
 			problem(name, err)
 		}
 	}
+	for i := range k.History {
+		a := &k.History[i]
+		if a.Console == "" {
+			continue
+		}
+		kept, err := c.file(e, a.Console)
+		if err != nil {
+			problem(a.Console, err)
+		}
+		if !kept {
+			a.Console = ""
+		}
+	}
 	if k.Console != "" {
 		kept, err := c.file(e, k.Console)
 		if err != nil {

@@ -31,14 +31,7 @@ func (ix *index) grid() grid {
 		}
 		c := g.cells[[2]string{e.distro, series}]
 		c.all++
-		switch {
-		case e.Verdict == Pass:
-			c.pass++
-		case e.Verdict.Tested():
-			c.fail++
-		default:
-			c.untested++
-		}
+		c.add(e.Kernel)
 		g.cells[[2]string{e.distro, series}] = c
 	}
 	g.series = slices.SortedFunc(maps.Keys(versions), func(a, b string) int {
@@ -90,6 +83,7 @@ func (g grid) write(b *strings.Builder, rows int) {
 				for _, c := range columns {
 					x := at(r, c)
 					t.all, t.pass, t.fail, t.untested = t.all+x.all, t.pass+x.pass, t.fail+x.fail, t.untested+x.untested
+					t.expected += x.expected
 				}
 			}
 			b.WriteString(" " + t.cell() + " |")
@@ -117,6 +111,9 @@ func (g grid) write(b *strings.Builder, rows int) {
 	if g.total.fail > 0 {
 		legend = append(legend, "❌ n/m: n of m fail")
 	}
+	if g.total.expected > 0 {
+		legend = append(legend, "☑️ n/m: n of m fail as expected")
+	}
 	if g.total.untested > 0 {
 		legend = append(legend, "⚠️ n/m: n of m were not tested")
 	}
@@ -136,6 +133,9 @@ func (t tally) cell() string {
 	var s []string
 	if t.fail > 0 {
 		s = append(s, fmt.Sprintf("❌ %s/%s", thousands(t.fail), thousands(t.all)))
+	}
+	if t.expected > 0 {
+		s = append(s, fmt.Sprintf("☑️ %s/%s", thousands(t.expected), thousands(t.all)))
 	}
 	if t.untested > 0 {
 		s = append(s, fmt.Sprintf("⚠️ %s/%s", thousands(t.untested), thousands(t.all)))

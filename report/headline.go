@@ -12,22 +12,17 @@ type tally struct {
 	flaky                     int // passed, and not at the first attempt
 	again                     int // did not pass at any of several attempts
 	skipped                   int // tests, on kernels that were tested
+	expected                  int // did not pass, as was expected; not among fail and untested
+	stale                     int // of fail: passed, or came to another verdict than was expected
 }
 
 func tallyOf(m *Merged) tally {
 	var t tally
 	for _, k := range m.Kernels {
 		t.all++
-		switch {
-		case k.Verdict == Pass:
-			t.pass++
-			if k.Attempts > 1 {
-				t.flaky++
-			}
-		case k.Verdict.Tested():
-			t.fail++
-		default:
-			t.untested++
+		t.add(&k)
+		if k.Verdict == Pass && k.Attempts > 1 {
+			t.flaky++
 		}
 		if k.Verdict != Pass && k.Attempts > 1 {
 			t.again++
@@ -41,10 +36,27 @@ func tallyOf(m *Merged) tally {
 	return t
 }
 
+// add counts one kernel by what it means for the whole.
+func (t *tally) add(k *Kernel) {
+	switch {
+	case len(k.Surprises) > 0:
+		t.fail++
+		t.stale++
+	case k.Verdict == Pass:
+		t.pass++
+	case k.Forgiven():
+		t.expected++
+	case k.Verdict.Tested():
+		t.fail++
+	default:
+		t.untested++
+	}
+}
+
 // allGreen says whether nothing at all speaks against a pass.
 func allGreen(m *Merged) bool {
 	t := tallyOf(m)
-	return m.Verdict == Pass && len(m.Refusals) == 0 && t.all > 0 && t.pass == t.all
+	return m.Verdict == Pass && len(m.Refusals) == 0 && t.all > 0 && t.pass+t.expected == t.all
 }
 
 // count is "1 kernel", "2 kernels".
@@ -94,13 +106,19 @@ func headline(m *Merged) string {
 	default:
 		add("%s of %s %s", thousands(t.pass), thousands(t.all), plural(t.pass, "passes", "pass"))
 	}
+	if t.expected > 0 {
+		add("%s %s as expected", thousands(t.expected), plural(t.expected, "fails", "fail"))
+	}
+	if t.stale > 0 {
+		add("%s not as expected", thousands(t.stale))
+	}
 	if t.untested > 0 {
 		add("%s not tested", thousands(t.untested))
 	}
 	switch {
 	case len(m.Refusals) > 0:
 		add("the result is incomplete")
-	case t.all > 0 && t.pass == t.all && m.Verdict != Pass:
+	case t.all > 0 && t.pass+t.expected == t.all && m.Verdict != Pass:
 		add("but the merged verdict is %s", m.Verdict)
 	}
 	return strings.Join(parts, ", ")
@@ -186,6 +204,8 @@ func groupWords(g Group, quote func(string) string) string {
 	n := len(g.Kernels)
 	kernels := count(n, "kernel")
 	switch g.Verdict {
+	case Pass:
+		return kernels + " " + plural(n, "does not fail as expected", "do not fail as expected")
 	case Crash:
 		return kernels + " " + plural(n, "crashes", "crash")
 	case Timeout:

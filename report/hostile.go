@@ -52,16 +52,36 @@ func decode(b []byte, v any) error {
 func decodeSchema(b []byte, schema int, v any) error {
 	var head struct{ Schema any }
 	if err := decode(b, &head); err != nil {
-		return err
+		return plainJSON(err)
 	}
 	if err := checkSchema(head.Schema, schema); err != nil {
 		return err
 	}
-	return json.Unmarshal(b, v)
+	return plainJSON(json.Unmarshal(b, v))
+}
+
+// plainJSON says in words of this project what encoding/json says in Go's.
+func plainJSON(err error) error {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind):
+		where := "the whole of it"
+		if kind.Field != "" {
+			where = "its member " + OneLine(kind.Field, 100)
+		}
+		return fmt.Errorf("%s is a JSON %s, which cannot be", where, OneLine(kind.Value, 50))
+	case errors.As(err, &syntax):
+		return fmt.Errorf("it is no JSON: %s at byte %d", syntax.Error(), syntax.Offset)
+	}
+	return err
 }
 
 // checkSchema compares a schema as JSON has it with the one that is known.
 func checkSchema(got any, want int) error {
+	if got == nil {
+		return errors.New("it names no schema: bpf-kernel-check did not write it")
+	}
 	if got != float64(want) {
 		return fmt.Errorf("its schema is %s, and this version reads schema %d only: use one version of bpf-kernel-check throughout", OneLine(fmt.Sprint(got), 50), want)
 	}

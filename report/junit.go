@@ -164,7 +164,7 @@ func mergeSuite(m *Merged) *junitSuite {
 		switch {
 		case t.all == 0:
 			s.add(errorCase(className, "kernels", "missing", "no kernel was tested"))
-		case t.pass == t.all && m.Verdict != Pass:
+		case t.pass+t.expected == t.all && m.Verdict != Pass:
 			s.add(errorCase(className, "verdict", m.Verdict.String(), "all kernels pass, but the merged verdict is "+m.Verdict.String()))
 		}
 	}
@@ -182,7 +182,7 @@ func leftOutSuite(m *Merged, kernels []Kernel, id int) (*junitSuite, []byte, err
 	s := &junitSuite{}
 	s.Testsuite.Name, s.Testsuite.Time, s.ID = "left out", "0.000", id
 	t := tallyOf(&Merged{Kernels: kernels})
-	message := fmt.Sprintf("the results of %d kernels are left out, the file would be larger than %d MiB: %d passed, %d failed, %d were not tested", t.all, maxJUnit>>20, t.pass, t.fail, t.untested)
+	message := fmt.Sprintf("the results of %d kernels are left out, the file would be larger than %d MiB: %d passed, %d failed, %d failed as expected, %d were not tested", t.all, maxJUnit>>20, t.pass, t.fail, t.expected, t.untested)
 	s.add(errorCase("bpf."+junitText(m.Arch)+".merge", "left out", "left-out", message))
 	b, err := encodeSuite(s)
 	return s, b, err

@@ -51,18 +51,45 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 		s.SetTimestamp(m.At.UTC())
 	}
 	for _, p := range []struct{ name, value string }{
-		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"digest", k.Digest},
+		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"accel-note", k.AccelNote}, {"digest", k.Digest},
 		{"boot", k.Boot}, {"verdict", k.Verdict.String()}, {"console", k.Console},
 	} {
 		if p.value != "" {
 			s.AddProperty(p.name, junitText(p.value))
 		}
 	}
+	if _, err := CommandWords(k.Reproduce); err == nil && k.Verdict != Pass {
+		s.AddProperty("reproduce", junitText(k.Reproduce))
+	}
 	if k.Attempts > 1 {
 		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
+		if k.Verdict == Pass {
+			s.AddProperty("passed-on-attempt", fmt.Sprint(k.Attempts))
+		}
+	}
+	if k.Repeats > 1 {
+		s.AddProperty("repeats", fmt.Sprint(k.Repeats))
+	}
+	for i, a := range k.History[:min(len(k.History), 20)] {
+		s.AddProperty(fmt.Sprintf("history-%d", i+1), junitText(a.Words()))
+	}
+	for i, fl := range k.Flaky[:min(len(k.Flaky), 100)] {
+		s.AddProperty(fmt.Sprintf("flaky-%d", i+1), junitText(fl.Words()))
+	}
+	if k.Forgiven() {
+		s.AddProperty("expected", junitText(k.ExpectedWords()))
+	}
+	for _, x := range k.Splats[:min(len(k.Splats), 10)] {
+		s.AddProperty("allowed-splat", junitText(OneLine(x.Title+" ("+x.Allowed.Reason+")", 500)))
 	}
 	class := "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name)
-	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}, reason: j.reason}
+	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}, reason: j.reason, expected: map[string]Expected{}}
+
+	for _, e := range k.Expected {
+		if e.Test != "" && e.Reason != "" {
+			c.expected[e.Test] = e
+		}
+	}
 
 	// The kernel's own case comes first, where the tests do not tell it all.
 	failed := 0
@@ -71,9 +98,12 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 			failed++
 		}
 	}
-	explained := k.Verdict == Pass && len(k.Tests) > 0 && f.passes || k.Verdict == Fail && failed > 0 && f.tests > 0
+	explained := k.Verdict == Pass && len(k.Tests) > 0 && f.passes || k.Verdict == Fail && failed > len(c.expected) && f.tests > 0
 	if !explained || k.Attempts > 1 {
 		c.kernel(k, explained)
+	}
+	if len(k.Surprises) > 0 {
+		c.stale(k)
 	}
 	for _, t := range k.Tests {
 		if testVerdict(t) == testFail {
@@ -99,6 +129,24 @@ type cases struct {
 	names   map[string]int
 	omitted [3]int // tests that are not written: passed, failed, skipped
 	cut     int    // outputs that are not whole
+
+	expected map[string]Expected // by test
+}
+
+// stale is a failure for what was expected and did not come.
+func (c *cases) stale(k *Kernel) {
+	tc := c.one("expected failures", 0)
+	tc.Failure = &junit.Result{Message: junitText(k.Surprises[0]), Type: "stale", Data: c.output(strings.Join(k.Surprises, "\n"))}
+	c.suite.add(tc)
+}
+
+// expectedResult says why a failure does not count.
+func expectedResult(e Expected) *junit.Result {
+	words := "expected failure: " + e.Reason
+	if e.Link != "" {
+		words += " (" + e.Link + ")"
+	}
+	return &junit.Result{Message: junitText(words)}
 }
 
 func (c *cases) one(name string, took time.Duration) junitCase {
@@ -141,6 +189,8 @@ func (c *cases) kernel(k *Kernel, explained bool) {
 	}
 	switch {
 	case k.Verdict == Pass || explained:
+	case k.Forgiven():
+		tc.Testcase.Skipped = &junit.Result{Message: junitText("expected failure: " + k.ExpectedWords() + "; " + k.Verdict.String() + ": " + title)}
 	case k.Verdict == Fail:
 		tc.Failure = &junit.Result{Message: junitText(title), Type: k.Verdict.String(), Data: c.output(excerpt)}
 	default: // crash, timeout and whatever was not tested; a verdict that is not known as well
@@ -149,6 +199,10 @@ func (c *cases) kernel(k *Kernel, explained bool) {
 	const most = 10
 	for n := 1; n < k.Attempts && n <= most; n++ {
 		again := junitRerun{Type: Infra.String(), Message: fmt.Sprintf("attempt %d of %d gave no result", n, k.Attempts)}
+		if retried := k.Retried(); n <= len(retried) {
+			again.Type = retried[n-1].Verdict.String()
+			again.Message += junitText(": " + retried[n-1].Words())
+		}
 		if console, ok := strings.CutSuffix(k.Console, ".txt"); ok {
 			again.Message += junitText("; its console: " + console + fmt.Sprintf(".attempt-%d.txt", n))
 		}
@@ -169,6 +223,10 @@ func (c *cases) test(t Test) {
 		case testPass:
 			c.omitted[0]++
 		case testFail:
+			if _, ok := c.expected[t.Name]; ok {
+				c.omitted[2]++
+				return
+			}
 			c.omitted[1]++
 		default:
 			c.omitted[2]++
@@ -178,6 +236,10 @@ func (c *cases) test(t Test) {
 	tc := c.one(t.Name, t.Duration)
 	switch v {
 	case testFail:
+		if e, ok := c.expected[t.Name]; ok {
+			tc.Testcase.Skipped = expectedResult(e)
+			break
+		}
 		title := c.reason(t.Output).title
 		if title == "" { // it follows from another
 			title = firstLineOf(t.Output)

@@ -23,7 +23,7 @@ type MarkdownOptions struct {
 	RunURL   string                  // page of the workflow's run
 	Commit   func(sha string) string // address of a commit's page; nil or "": no link
 	Log      func(k Kernel) string   // address of a kernel's console; nil or "": its path is named
-	Command  string                  // what reproduces the run, such as "bpf-kernel-check run --kernels debian:sid --test ./t"; --kernel is added
+	Command  string                  // what reproduces the run where a kernel's result does not say, such as "bpf-kernel-check run --kernels debian:sid --test ./t"; --kernel is added
 }
 
 // WriteMarkdown writes the result as GitHub-flavoured Markdown, for a comment:

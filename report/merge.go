@@ -49,6 +49,7 @@ func Merge(c *Collected, o MergeOptions) (*Merged, map[string]*ShardFile) {
 	}
 	g.missingShards(ch)
 	g.finish()
+	g.allowed(ch)
 	g.needs(o.Needs)
 	g.judge()
 	if o.Base != nil {
@@ -115,6 +116,9 @@ func (g *merger) compare(ch chosen) {
 	g.m.Algorithm = agree("algorithm", plan.Algorithm, func(p Plan) string { return p.Algorithm })
 	g.m.Arch = agree("architecture", plan.Arch, func(p Plan) string { return p.Arch })
 	agree("payload", "", func(p Plan) string { return p.Payload })
+	agree("list of allowed splats", "", allowDigest)
+	agree("digest of expected failures", "", func(p Plan) string { return p.Expect })
+	agree("number of repeats", "", func(p Plan) string { return fmt.Sprint(max(1, p.Repeat)) })
 	g.m.HeadSHA = agree("commit", "", func(p Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p Plan) string { return fmt.Sprint(p.Shards) })
 	g.m.Shards = len(plan.Shards)
@@ -195,14 +199,14 @@ func (g *merger) kernel(f *ShardFile, name, id string, result *Kernel) {
 		k = missing("%s", f.Problem)
 	case result == nil:
 		k = missing("its file has no result of this kernel")
-	case result.Verdict == Pass && f.Damaged:
+	case result.Green() && f.Damaged:
 		k = missing("it is said to have passed, but cannot be believed: %s", f.Problem)
 	default:
 		k = *result
 	}
 	if p, ok := g.planned(id); ok && result != nil && result.Digest != p.Digest {
 		g.refuse(f.Plan.Shard, id, "%s tested %s with the digest %q, the plan pins %q", name, id, result.Digest, p.Digest)
-		if k.Verdict == Pass {
+		if k.Green() {
 			k = missing("it tested other bytes than the plan pins")
 		}
 	}
@@ -210,7 +214,7 @@ func (g *merger) kernel(f *ShardFile, name, id string, result *Kernel) {
 	if twice && old.shard != f.Plan.Shard {
 		g.refuse(f.Plan.Shard, id, "%s was given to shard %d and to shard %d", id, old.shard, f.Plan.Shard)
 	}
-	if twice && rank(old.Verdict) >= rank(k.Verdict) {
+	if twice && old.rank() >= k.rank() {
 		return
 	}
 	g.kernels[id] = &merging{k, f.Plan.Shard}
@@ -227,15 +231,17 @@ func (g *merger) planned(id string) (PlanKernel, bool) {
 	return g.plan.Kernel(id)
 }
 
-// rank orders verdicts by how much they say against a kernel.
-func rank(v Verdict) int {
+// rank orders results by how much they say against a kernel.
+func (k *Kernel) rank() int {
 	switch {
-	case v.failed():
+	case len(k.Surprises) > 0 || k.Verdict.failed() && !k.Forgiven():
+		return 3
+	case !k.Green():
 		return 2
-	case v == Pass:
-		return 0
-	default:
+	case k.Verdict != Pass:
 		return 1
+	default:
+		return 0
 	}
 }
 
@@ -295,7 +301,7 @@ func (g *merger) finish() {
 }
 
 func (g *merger) needs(needs []Need) {
-	bad := slices.ContainsFunc(g.m.Kernels, func(k Kernel) bool { return k.Verdict != Pass })
+	bad := slices.ContainsFunc(g.m.Kernels, func(k Kernel) bool { return !k.Green() })
 	for _, n := range needs {
 		if why := n.objection(bad); why != "" {
 			g.refuse(0, "", "%s", why)

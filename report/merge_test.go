@@ -115,7 +115,7 @@ func TestMergeRefuses(t *testing.T) {
 			s.file(2).raw = func(b []byte) []byte { return b[bytes.IndexByte(b, '\n')+1:] }
 		}},
 		{name: "other schema", want: "its schema is 2, and this version reads schema 1 only", change: func(s *testSet) { s.file(2).plan.Schema = 2 }},
-		{name: "no schema", want: "its schema is <nil>", change: func(s *testSet) {
+		{name: "no schema", want: "it names no schema", change: func(s *testSet) {
 			s.file(2).raw = func(b []byte) []byte { return bytes.Replace(b, []byte(`"schema":1,`), nil, 1) }
 		}},
 		{name: "schema of another type", want: "its schema is v1.0", change: func(s *testSet) {

@@ -22,6 +22,8 @@ type Merged struct {
 	Kernels   []Kernel  `json:"kernels"`
 	Refusals  []Refusal `json:"refusals,omitempty"` // why the result cannot be green, though all kernels may have passed
 	Change    *Change   `json:"change,omitempty"`   // against a base; nil without one
+
+	Unused []AllowEntry `json:"unused_allow_splats,omitempty"` // entries that allowed nothing on any kernel
 }
 
 // Refusal is one reason why merge cannot be green.

@@ -46,6 +46,9 @@ func (m *Merged) check() error {
 	if m.Verdict != Pass && m.Verdict != Fail && m.Verdict != Missing {
 		return errors.New("its verdict is none of pass, fail and missing")
 	}
+	if err := checkAllow(m.Unused); err != nil {
+		return err
+	}
 	if len(m.Kernels) > maxKernels {
 		return fmt.Errorf("it holds more than %d kernels", maxKernels)
 	}

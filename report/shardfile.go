@@ -31,6 +31,17 @@ type Plan struct {
 	Payload   string   `json:"payload,omitempty"` // digest of what was run in the guests
 	Arch      string   `json:"arch"`
 	Kernels   []string `json:"kernels"` // ids this shard must boot
+
+	Allow []AllowEntry `json:"allow_splats,omitempty"` // splats that are no crash
+
+	Expect string `json:"expected_failures,omitempty"` // digest of the failures that are expected
+	Repeat int    `json:"repeat,omitempty"`            // how often each kernel is run; 0: once
+}
+
+// Cut says why a run ended before its kernels were done. Records may follow it
+// when the run was taken up again.
+type Cut struct {
+	Reason string `json:"reason"` // one line
 }
 
 // Kernel is the result of one kernel.
@@ -51,12 +62,28 @@ type Kernel struct {
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
 	Boot     string           `json:"boot,omitempty"`          // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
+
+	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
+
+	History   []Attempt  `json:"history,omitempty"`    // its other VMs: attempts before this one, and other repeats
+	Repeats   int        `json:"repeats,omitempty"`    // how often it was run; 0: once, as nobody asked for more
+	Flaky     []Flaky    `json:"flaky,omitempty"`      // tests that passed in some repeats and failed in others
+	Running   []string   `json:"running,omitempty"`    // tests that ran when the guest was ended, or ended, before its time
+	TestsOnly bool       `json:"tests_only,omitempty"` // its failed tests are all that is wrong: the guest's report is whole
+	Expected  []Expected `json:"expected,omitempty"`   // those of its failures that were expected
+	Surprises []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
+
+	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
+
+	Reproduce string `json:"reproduce,omitempty"` // command that opens a shell in this kernel, see Command
 }
 
 // Cause says why a kernel did not pass.
 type Cause struct {
 	Title   string `json:"title"`             // one line
 	Excerpt string `json:"excerpt,omitempty"` // of the console or the test's output
+
+	Location string `json:"location,omitempty"` // of a crash: file:line, else function+offset/size
 }
 
 // Test is the outcome of one test on one kernel.
@@ -86,6 +113,7 @@ type line struct {
 	Plan   *Plan   `json:"plan,omitempty"`
 	Kernel *Kernel `json:"kernel,omitempty"`
 	End    *End    `json:"end,omitempty"`
+	Cut    *Cut    `json:"cut,omitempty"`
 }
 
 // ShardFileName is a name for people; a shard file's identity is its content.
@@ -147,6 +175,11 @@ func (w *ShardWriter) Kernel(k Kernel) error {
 	w.end.Kernels++
 	w.end.Verdicts[k.Verdict.String()]++
 	return nil
+}
+
+// Cut says why the kernels that have no result have none.
+func (w *ShardWriter) Cut(reason string) error {
+	return w.write(line{Type: "cut", Cut: &Cut{Reason: OneLine(reason, 500)}})
 }
 
 // Close appends the end record, unless complete is false, and closes the file.

@@ -86,12 +86,13 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 		left[id] = true
 	}
 	verdicts := map[string]int{}
+	why := "the job was cut short"
 	for {
 		before := digest(lines.sum)
 		b, err := lines.next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return errCut{fmt.Errorf("it has no end record: the job was cut short after %d of %d kernels", len(f.Kernels), len(f.Plan.Kernels))}
+			return errCut{fmt.Errorf("it has no end record: %s after %d of %d kernels", why, len(f.Kernels), len(f.Plan.Kernels))}
 		case err != nil:
 			return err
 		}
@@ -105,12 +106,19 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 			if err := k.check(); err != nil {
 				return fmt.Errorf("line %d: %w", lines.n, err)
 			}
+			if err := f.Plan.allows(k); err != nil {
+				return fmt.Errorf("line %d: %w", lines.n, err)
+			}
 			if !left[k.ID] {
 				return fmt.Errorf("line %d: kernel %s is not in its plan, or has a result already", lines.n, k.ID)
 			}
 			delete(left, k.ID)
 			verdicts[k.Verdict.String()]++
 			f.Kernels = append(f.Kernels, *k)
+		case "cut":
+			if why = OneLine(l.Cut.Reason, 500); why == "" {
+				return fmt.Errorf("line %d: it was cut for no reason", lines.n)
+			}
 		case "end":
 			e := l.End
 			switch {
@@ -144,7 +152,7 @@ func readLine(b []byte) (line, error) {
 	if err := json.Unmarshal(b, &l); err != nil {
 		return line{}, err
 	}
-	has := map[string]bool{"plan": l.Plan != nil, "kernel": l.Kernel != nil, "end": l.End != nil}
+	has := map[string]bool{"plan": l.Plan != nil, "kernel": l.Kernel != nil, "end": l.End != nil, "cut": l.Cut != nil}
 	if _, known := has[l.Type]; !known {
 		return line{}, fmt.Errorf("a record of unknown type %.50q", l.Type)
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -19,6 +20,7 @@ var noise = []struct {
 	{regexp.MustCompile(`\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?`), "T"}, // dates
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b`), "T"},
 	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), "U"},
+	{regexp.MustCompile(`\b\d+\.\d+(?:\.\d+)?[-+]\w[\w.+~-]*\w`), "V"},                                                                                // a kernel's release
 	{regexp.MustCompile(`\.(?:cold|isra|constprop|part|llvm)(?:\.\d+)*\b`), ""},                                                                       // a compiler's clones
 	{regexp.MustCompile(`\+0x[0-9a-f]+/0x[0-9a-f]+`), ""},                                                                                             // foo+0x1f/0x50
 	{regexp.MustCompile(`\b(exitcode=)0x0*([0-9a-f]+)`), "${1}X$2"},                                                                                   // init's end: which one matters
@@ -100,7 +102,7 @@ func testReason(output string) reason {
 	for _, l := range lines {
 		if tracerEnded.MatchString(l) {
 			r := said(strings.Replace(l, " before the tests did", "", 1), true)
-			if why := strongLine(lines); why != "" && why != l {
+			if why := cmp.Or(strongLine(lines), lastOfStderr(lines)); why != "" && why != l {
 				r.title += ": " + why
 				r.key += "|" + normalise(why)
 			}
@@ -179,6 +181,24 @@ func wrongFields(lines []string) string {
 	return strings.Join(fields, ", ")
 }
 
+// lastOfStderr is the last line of what testrunner quotes of a tracer's stderr,
+// where a program says why it gave up; "" without one.
+func lastOfStderr(lines []string) string {
+	last := ""
+	for i, l := range lines {
+		if l == "the end of its stderr:" {
+			for _, l := range lines[i+1:] {
+				if !strings.HasPrefix(l, "  ") {
+					break
+				}
+				last = strings.TrimSpace(l)
+			}
+			break
+		}
+	}
+	return last
+}
+
 // strongLine is the first line of a kind that says why; "" when there is none.
 // A verifier's message says more than the library's words around it.
 func strongLine(lines []string) string {
@@ -245,8 +265,10 @@ func lastWord(lines []string) string {
 
 var (
 	kernelRIP = regexp.MustCompile(`(?m)(?:RIP: 0010:|\bpc : |PC is at )([\w.]+)`)
-	caller    = regexp.MustCompile(`(?m)^.*Call [Tt]race:?`)
-	frame     = regexp.MustCompile(`(?m)^ *(?:\[[^\]\n]*\] *)*([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+`)
+	// A title that names the function already, chosen with more care.
+	inFunction = regexp.MustCompile(` in [\w.$]+$`)
+	caller     = regexp.MustCompile(`(?m)^.*Call [Tt]race:?`)
+	frame      = regexp.MustCompile(`(?m)^ *(?:\[[^\]\n]*\] *)*([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+`)
 	// What stands at the top of every back trace.
 	printsTraces = regexp.MustCompile(`^(dump_stack|show_stack|dump_header|panic|__warn|report_bug|print_|kasan_|check_panic|watchdog_|__die|die|oops_|no_context|page_fault_oops|do_error_trap|asm_|exc_|handle_bug|__schedule|schedule|io_schedule|wait_for_|__mutex|mutex_|rwsem_|down_|__down)`)
 )
@@ -266,7 +288,7 @@ func kernelReason(k Kernel) reason {
 		r.key = k.Cause.Title // one shard is not another
 	case Crash, NoBoot:
 		// "NULL pointer dereference" is no bug's name: where it happened is.
-		if at := crashedIn(printableLines(excerpt)); at != "" && !strings.Contains(r.title, at) {
+		if at := crashedIn(printableLines(excerpt)); at != "" && !inFunction.MatchString(r.title) && !strings.Contains(r.title, at) {
 			r.title += " in " + at
 			r.key += "|" + normalise(at)
 		}

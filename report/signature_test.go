@@ -71,6 +71,8 @@ func TestSignatures(t *testing.T) {
 		{"exit statuses", failedTest("prog", "exit status 3\nprobe: not attached"), failedTest("prog", "exit status 3\nprobe: not attached"), true},
 		{"other exit status", failedTest("prog", "exit status 3\nprobe: not attached"), failedTest("prog", "exit status 4\nprobe: not attached"), false},
 		{"same exit status, other words", failedTest("prog", "exit status 1\nprobe a: not attached"), failedTest("prog", "exit status 1\nprobe b: not attached"), false},
+		{"releases", failedTest("prog", "exit status 1\nprobe: not attached on 6.12.117+deb13-cloud-amd64"), failedTest("prog", "exit status 1\nprobe: not attached on 6.1.0-56-amd64"), true},
+		{"releases of others", failedTest("prog", "exit status 1\nno BTF of 5.10.102-99.473.amzn2.x86_64."), failedTest("prog", "exit status 1\nno BTF of 5.14.0-503.el9.x86_64."), true},
 		{"colours", failedTest("T", "\x1b[31ma_test.go:9: bad thing\x1b[0m"), failedTest("T", "a_test.go:9: bad thing"), true},
 
 		{"oops addresses", crashed("BUG: kernel NULL pointer dereference, address: 0000000000000008", rip("foo")), crashed("BUG: kernel NULL pointer dereference, address: 0000000000000110", rip("foo")), true},

@@ -66,11 +66,36 @@ func WriteSummary(w io.Writer, at time.Time, kernels []Kernel) error {
 			fmt.Fprintf(&b, "[%s] %s  %s\n", mark(k.Verdict), k.ID, reason)
 		}
 	}
+	writeExpected(&b, kernels)
 	_, err := io.WriteString(w, b.String())
 	if err != nil {
 		return fmt.Errorf("write the summary: %w", err)
 	}
 	return nil
+}
+
+// writeExpected adds the kernels of which a failure was expected. Their lines
+// above are as they would be without: [FAIL] is that a kernel did not pass, and
+// an expectation does not change what it did.
+func writeExpected(b *strings.Builder, kernels []Kernel) {
+	var xs []Kernel
+	for _, k := range kernels {
+		if len(k.Surprises) > 0 || k.Forgiven() {
+			xs = append(xs, k)
+		}
+	}
+	if len(xs) == 0 {
+		return
+	}
+	slices.SortFunc(xs, compareKernels)
+	fmt.Fprintf(b, "\nexpected failures (%d kernel(s))\n", len(xs))
+	for _, k := range xs {
+		if k.Forgiven() {
+			fmt.Fprintf(b, "[XFAIL] %s  %s\n", k.ID, k.ExpectedWords())
+		} else {
+			fmt.Fprintf(b, "[STALE] %s  %s\n", k.ID, OneLine(strings.Join(k.Surprises, "; "), 500))
+		}
+	}
 }
 
 // mark is the word for a kernel that was not tested. Whatever has no word of

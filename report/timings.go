@@ -31,7 +31,7 @@ func NewTimings(kernels []Kernel) Timings {
 	t := Timings{Schema: TimingsSchema, Kernels: map[string]Timing{}}
 	for _, k := range kernels {
 		if ns := k.Phases["vm"]; ns > 0 && k.Verdict.Tested() {
-			t.Kernels[k.ID] = Timing{Total: time.Duration(ns), Accel: k.Accel}
+			t.Kernels[k.ID] = Timing{Total: max(1, time.Duration(ns)/time.Duration(max(1, k.Repeats))), Accel: k.Accel}
 		}
 	}
 	return t

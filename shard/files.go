@@ -185,6 +185,10 @@ func (r *Runner) clear(plan Plan) error {
 				err = errors.Join(err, rerr)
 			}
 		}
+		repeats, _ := filepath.Glob(dir + ".repeat-*.txt")
+		for _, file := range repeats {
+			err = errors.Join(err, os.Remove(file))
+		}
 		if err != nil {
 			return fmt.Errorf("remove the results of an earlier run: %w", err)
 		}

@@ -15,11 +15,12 @@ import (
 type stop uint8
 
 const (
-	notStopped stop = iota
-	stopBoot        // no sign of init in time
-	stopVM          // the whole VM took too long
-	stopCrash       // the kernel crashed and did not end by itself
-	stopOff         // the end record came and the power did not go off
+	notStopped  stop = iota
+	stopBoot         // no sign of init in time
+	stopVM           // the whole VM took too long
+	stopCrash        // the kernel crashed and did not end by itself
+	stopOff          // the end record came and the power did not go off
+	stopSilence      // init gave no sign of life for too long
 )
 
 // observation is all that is known of one VM.
@@ -36,6 +37,9 @@ type observation struct {
 	expected bool   // a payload was to run
 	skipPass bool   // a kernel whose tests are all skipped has passed
 
+	id      string   // of the kernel
+	allowed *Allowed // splats that are no crash; nil: none is
+
 	how    string        // the VM was booted: bootedCold, bootedWarm, or the former and why
 	booted time.Duration // from QEMU's start to the first record
 	saved  time.Duration // how long it took before to make the VM that was restored; 0: there was one
@@ -46,6 +50,11 @@ type verdict struct {
 	report.Verdict
 	cause *report.Cause
 	tests []report.Test
+
+	splats    []report.Splat // that are allowed
+	running   []string       // tests that ran when the guest ended before its time
+	panicked  bool           // before init
+	testsOnly bool           // the failed tests are all that is wrong
 }
 
 // judge decides. A pass is what is left when nothing at all speaks against it:
@@ -82,19 +91,34 @@ func judge(o observation) verdict {
 		return v
 	}
 
+	h := hang{exit: exit, limits: o.limits}
+	if !ended || exit != nil && exit.Timeout {
+		h.running, h.last = lastRunning(o.records)
+		v.running = h.running
+		if exit != nil && exit.Timeout {
+			v.running = exit.Tests
+		}
+	}
+
 	// The kernel's own words come first: nothing that was reported before or
 	// after a crash can be believed.
-	for _, f := range o.findings {
+	findings, splats, explained := o.allowed.withoutAllowed(o.id, o.findings)
+	v.splats = splats
+	for _, f := range findings {
 		if !f.Kind.Crash() {
 			continue
 		}
+		d := report.Crash
 		if !hello {
 			if f.Kind != console.Panic && f.Kind != console.Oops {
 				continue
 			}
-			return because(report.NoBoot, f.Title, f.Excerpt)
+			d = report.NoBoot
+			v.panicked = true
 		}
-		return because(report.Crash, f.Title, f.Excerpt)
+		v := because(d, f.Title, f.Excerpt)
+		v.cause.Location = report.OneLine(f.Location, 300)
+		return v
 	}
 	if !hello {
 		switch {
@@ -107,10 +131,24 @@ func judge(o observation) verdict {
 		}
 	}
 	switch {
-	case o.stopped == stopCrash: // without a finding that says so
-		return because(report.Crash, "the kernel crashed", o.tail)
-	case exit != nil && exit.Timeout, o.stopped == stopVM && !ended:
-		return because(report.Timeout, fmt.Sprintf("the payload did not end within %v", o.limits.Payload), o.tail)
+	case o.stopped == stopCrash: // all that it said of it is allowed
+		title, excerpt := "the kernel crashed", o.tail
+		if len(splats) > 0 {
+			title = "the kernel did not come back, and was not allowed to stay away: " + splats[0].Title
+		}
+		return because(report.Crash, title, excerpt)
+	case exit != nil && exit.Timeout:
+		return because(report.Timeout, h.title(), hangExcerpt(o.tail))
+	case o.stopped == stopSilence && !ended:
+		// Init tells that it runs, whatever the payload does: this is the
+		// kernel, or a payload that keeps everyone else from running.
+		why := silentFor(o.limits.Silence)
+		v.tests = cutShort(v.tests, v.running, why+": it ran at that time")
+		return because(report.Timeout, why+h.during()+": its kernel hangs", o.tail)
+	case o.stopped == stopVM && !ended:
+		why := fmt.Sprintf("the payload did not end within %v", o.limits.Payload)
+		v.tests = cutShort(v.tests, v.running, why+", and init could not end it: it ran at that time")
+		return because(report.Timeout, why+h.during()+", and init could not end it within a further "+o.limits.Grace.String(), o.tail)
 	case o.stopped == stopOff:
 		return because(report.Timeout, fmt.Sprintf("the guest did not power off within %v of its end", o.limits.Off), o.tail)
 	case !ended && !o.exit.Clean():
@@ -130,7 +168,7 @@ func judge(o observation) verdict {
 	}
 
 	// The report is whole. What does it say?
-	if t := end.Taint & crashTaint; t != 0 {
+	if t := end.Taint & crashTaint &^ explained; t != 0 {
 		// A splat that did not reach the console: the payload turned its
 		// messages off, or cleared the log.
 		return because(report.Crash, fmt.Sprintf("the kernel tainted itself (%s) while the payload ran, and the console does not say why", taintNames(t)), o.tail)
@@ -144,6 +182,7 @@ func judge(o observation) verdict {
 		if title == "" {
 			title = fmt.Sprintf("%d tests failed in the guest", end.Failed)
 		}
+		v.testsOnly = testsOnly(o, v.tests, end, exit, passed, failed)
 		return because(report.Fail, title, excerpt)
 	case exit != nil && (exit.Code != 0 || exit.Error != "" || exit.Signal != ""):
 		return because(report.Fail, "the payload: "+exitTitle(*exit), o.tail)
@@ -161,6 +200,18 @@ func judge(o observation) verdict {
 	v.Verdict = report.Pass
 	return v
 }
+
+// testsOnly says whether failed tests are all that speaks against a pass: the
+// report is whole, its numbers agree, and the payload ended by itself.
+func testsOnly(o observation, tests []report.Test, end *wire.End, exit *wire.Exit, passed, failed int) bool {
+	return end.Complete && failed > 0 && end.Failed == failed && end.Passed == passed && end.Tests == len(tests) &&
+		exit != nil && exit.Error == "" && exit.Signal == "" && !exit.OOM && exit.Code >= 0 && exit.Code < exitByShell &&
+		o.exit.Clean()
+}
+
+// exitByShell is the lowest exit status by which shells, and testrunner, tell of
+// a program that was not found, could not be run or was ended by a signal.
+const exitByShell = 126
 
 // Bits of a kernel's taint that say it is not whole any more
 // (Documentation/admin-guide/tainted-kernels.rst).

@@ -95,6 +95,28 @@ func TestJudge(t *testing.T) {
 		}, report.Fail, "exec format error"},
 		{"the payload's limit", func(o *observation) { o.records[3].Exit.Code, o.records[3].Exit.Timeout = -1, true }, report.Timeout, "did not end within 1m0s"},
 		{"the VM's limit", func(o *observation) { o.records, o.stopped, o.exit.Killed = o.records[:2], stopVM, true }, report.Timeout, "did not end"},
+		{"a test's limit", func(o *observation) {
+			*o.records[3].Exit = wire.Exit{Code: -1, Timeout: true, OfTest: true, Limit: time.Second, Tests: []string{"TestX", "TestY"}}
+		}, report.Timeout, "TestX did not end within 1s"},
+		{"a test that cannot be killed", func(o *observation) {
+			*o.records[3].Exit = wire.Exit{Code: -1, Timeout: true, OfTest: true, Stuck: true, Limit: time.Second, Tests: []string{"TestX"}}
+		}, report.Timeout, "TestX did not end within 1s, and SIGKILL does not end it: it hangs in the kernel"},
+		{"the payload's limit, with tests", func(o *observation) {
+			*o.records[3].Exit = wire.Exit{Code: -1, Timeout: true, Limit: time.Minute, Tests: []string{"X", "Y"}}
+		}, report.Timeout, "the payload did not end within 1m0s: X and 1 more were running"},
+		{"silence in a test", func(o *observation) {
+			run := func(name string, paused bool) wire.Record {
+				return wire.Record{Type: wire.TypeRun, Run: &wire.Run{Name: name, Paused: paused}}
+			}
+			o.records = append(o.records[:2], run("P", false), run("Q", false), run("P", true))
+			o.stopped, o.exit.Killed, o.limits.Silence = stopSilence, true, 30*time.Second
+		}, report.Timeout, "no sign of life from the guest for 30s while Q was running: its kernel hangs"},
+		{"silence between tests", func(o *observation) {
+			o.records, o.stopped, o.exit.Killed, o.limits.Silence = o.records[:2], stopSilence, true, 30*time.Second
+		}, report.Timeout, "no sign of life from the guest for 30s after A had ended: its kernel hangs"},
+		{"a panic, then silence", func(o *observation) {
+			o.records, o.findings, o.stopped = o.records[:2], panicked, stopSilence
+		}, report.Crash, "Kernel panic"},
 		{"no power-off", func(o *observation) { o.stopped, o.exit.Killed = stopOff, true }, report.Timeout, "power off"},
 		{"ended by a crash that left no words", func(o *observation) { o.records, o.stopped = o.records[:2], stopCrash }, report.Crash, "crashed"},
 	}
@@ -141,6 +163,37 @@ func TestJudgeNeedsEveryRecord(t *testing.T) {
 		o.records = kept
 		if v := judge(o); v.Verdict == report.Pass || v.Verdict == report.Unknown {
 			t.Errorf("records %0*b: %v", n, mask, v.Verdict)
+		}
+	}
+}
+
+// A failure is of its tests alone only when all else is as for a pass.
+func TestTestsOnly(t *testing.T) {
+	failing := func() observation {
+		o := passed()
+		o.records[1].Test.Verdict = wire.TestFail
+		o.records[3].Exit.Code = 1
+		o.end().Passed, o.end().Failed = 0, 1
+		return o
+	}
+	for name, with := range map[string]func(*observation){
+		"":                           func(*observation) {},
+		"incomplete":                 func(o *observation) { o.end().Complete = false },
+		"more failed than reported":  func(o *observation) { o.end().Failed = 2 },
+		"fewer failed than reported": func(o *observation) { o.end().Failed = 0 },
+		"another number of tests":    func(o *observation) { o.end().Tests = 5 },
+		"another number of passes":   func(o *observation) { o.end().Passed = 1 },
+		"killed":                     func(o *observation) { o.records[3].Exit.Signal = "SIGKILL" },
+		"killed below testrunner":    func(o *observation) { o.records[3].Exit.Code = 139 },
+		"out of memory":              func(o *observation) { o.records[3].Exit.OOM = true },
+		"not started":                func(o *observation) { o.records[3].Exit.Error = "no such file" },
+		"QEMU failed":                func(o *observation) { o.exit.Code = 1 },
+		"no exit":                    func(o *observation) { o.records = append(o.records[:3], o.records[4]) },
+	} {
+		o := failing()
+		with(&o)
+		if v := judge(o); v.Verdict == report.Pass || v.testsOnly != (name == "") {
+			t.Errorf("%s: %v, tests only: %v", name, v.Verdict, v.testsOnly)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -19,6 +20,8 @@ type opened struct {
 	image *kernel.Image
 	err   error
 	took  time.Duration
+
+	history []report.Attempt // tries that failed before
 }
 
 // openAll opens the kernels in about the given order of their indices, each as soon as there is
@@ -44,7 +47,7 @@ func (r *Runner) openAll(ctx context.Context, entries []Entry, order []int) <-ch
 				o := opened{index: i, entry: entries[i]}
 				r.Report(Event{ID: o.entry.ID(), State: Fetching})
 				start := time.Now()
-				o.image, o.err = o.entry.Source.Open(ctx, o.entry.Ref)
+				o.image, o.history, o.err = r.fetch(ctx, o.entry)
 				o.took = time.Since(start)
 				select {
 				case <-ctx.Done():

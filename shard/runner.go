@@ -48,6 +48,26 @@ type Runner struct {
 	Random io.Reader
 	Report func(Event) // progress; called from several goroutines
 
+	Allowed *Allowed // splats that are no crash; nil: none is
+
+	params  []string             // further kernel parameters, for tests
+	cpus    int                  // of each VM, for tests; 0: one
+	Repeats int                  // how often each kernel is run; 0: once; at most MaxRepeats
+	Expect  *report.Expectations // failures that are expected; nil: none
+
+	// Repeated is called after each run of a kernel that is run several
+	// times, from several goroutines; nil: nobody asks.
+	Repeated func(id string, repeat int, k report.Kernel)
+
+	NoEmulation bool   // without KVM nothing is tested
+	Sandbox     string // qemu.Sandbox's answer
+	Net         bool   // the VMs get a network
+
+	trial kvmTrial
+	sign  time.Duration // in place of trialSign
+
+	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
+
 	Boot       Boot   // the zero value boots cold
 	QEMUDigest string // of QEMU's version and binary, for saved VMs
 
@@ -68,6 +88,7 @@ const (
 	Booting
 	Retrying
 	Done
+	Emulating // KVM did not carry this kernel; it and all others are emulated
 )
 
 // Event tells of one kernel's progress.
@@ -76,7 +97,7 @@ type Event struct {
 	State  State
 	Result report.Kernel // when Done
 	Took   time.Duration // when Done: from the start of its VM
-	Reason string        // when Retrying
+	Reason string        // when Retrying or Emulating
 }
 
 // job is a kernel on its way.
@@ -89,6 +110,7 @@ type job struct {
 	cleanup func()
 	err     error
 	fetch   time.Duration
+	history []report.Attempt // of fetching it
 
 	packed  bool   // only what a restore needs is unpacked
 	modules string // archive of the kernel's modules; "": none
@@ -179,13 +201,16 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	}
 	workers.Wait()
 
-	interrupted := false
+	interrupted, why := false, cutReason(ctx)
 	for i, e := range plan.Entries {
 		if results[i].ID != "" {
 			continue
 		}
 		interrupted = true
-		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: "the run was interrupted before this kernel was done"}}
+		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: why + " before this kernel was done"}}
+	}
+	if interrupted {
+		recordErr = errors.Join(recordErr, sf.Cut(why))
 	}
 	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results))
 	return results, recordErr
@@ -197,7 +222,17 @@ func (r *Runner) Record(plan Plan) report.Plan {
 	return report.Plan{
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
+		Allow:  r.Allowed.Entries(),
+		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats),
 	}
+}
+
+// repeatOf is a number of repeats as shard files have it: 0 for one.
+func repeatOf(n int) int {
+	if n <= 1 {
+		return 0
+	}
+	return n
 }
 
 // longestFirst returns the indices of costs in falling order: a long kernel
@@ -226,7 +261,7 @@ func WriteSummary(dir string, started time.Time, results []report.Kernel) error 
 // unpack makes of an opened kernel what QEMU boots or restores.
 func (r *Runner) unpack(ctx context.Context, o opened) job {
 	start := time.Now()
-	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took, index: o.index}
+	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took, history: o.history, index: o.index}
 	if j.err != nil {
 		return j
 	}
@@ -269,12 +304,20 @@ func (r *Runner) unpackImage(ctx context.Context, j job) job {
 	unpacked := ""
 	switch err := j.image.Vmlinux(ctx, vmlinux); {
 	case errors.Is(err, kernel.ErrNoVmlinux):
+		if r.Arch.Unpacked {
+			unpacked = j.boot
+			if f := j.image.Info.Format; f != kernel.FormatImage {
+				j.err = fmt.Errorf("the %s is compressed by %s, and QEMU starts no compressed kernel on %s: give an image that is not compressed", f, or(string(j.image.Info.Compression), "what is not known"), r.Arch.Name)
+			}
+		}
 	case err != nil:
 		j.err = err
+	case r.Arch.Unpacked && j.image.Info.Format == kernel.FormatVmlinux:
+		j.err = fmt.Errorf("QEMU starts no ELF vmlinux on %s: give arch/%s/boot/Image of the same build", r.Arch.Name, r.Arch.Name)
 	default:
 		unpacked = vmlinux
 		// Without the note QEMU refuses an ELF kernel.
-		if pvh, err := kernel.HasPVH(vmlinux); err == nil && pvh {
+		if pvh, err := kernel.HasPVH(vmlinux); r.Arch.Unpacked || err == nil && pvh {
 			j.boot = vmlinux
 		}
 	}
@@ -323,77 +366,10 @@ func (r *Runner) withModules(j job) error {
 	return nil
 }
 
-// one boots one kernel, again when nothing came of it, and judges. It returns
-// false when ctx ended first.
-func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
-	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Phases: map[string]int64{}}
-	if j.err != nil {
-		if ctx.Err() != nil {
-			return k, false
-		}
-		k.Verdict, k.Cause = report.Infra, &report.Cause{Title: report.OneLine(j.err.Error(), 300)}
-		return k, true
-	}
-	k.Accel = r.Accel.String()
-	k.Console = consolePath(j.entry)
-	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
-	r.Report(Event{ID: k.ID, State: Booting})
-	for {
-		k.Attempts++
-		v, o, err := r.boot(ctx, j, path, k.Attempts > 1)
-		if ctx.Err() != nil {
-			return k, false
-		}
-		if err != nil {
-			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
-		}
-		k.Verdict, k.Cause, k.Tests = v.Verdict, v.cause, v.tests
-		k.Phases = phases(o.records)
-		k.Phases["fetch"] = j.fetch.Nanoseconds()
-		k.Phases["vm"] = o.exit.Duration.Nanoseconds()
-		k.Boot = o.how
-		if o.how == bootedWarm {
-			// The guest counts the boot that was saved.
-			k.Phases["boot"] = o.booted.Nanoseconds()
-		}
-		if o.saved > 0 {
-			k.Phases["save"] = o.saved.Nanoseconds()
-		}
-		k.Mounts, k.Modules = nil, nil
-		r.keepFiles(&k, o.records)
-		for _, rec := range o.records {
-			switch {
-			case rec.Hello != nil:
-				k.Release = report.OneLine(rec.Hello.Release, 200)
-			case rec.Kernel != nil:
-				k.Facts = guestFacts(j.facts, rec.Kernel)
-			case rec.Module != nil:
-				k.Modules = append(k.Modules, report.OneLine(rec.Module.Name+": "+rec.Module.Error, 200))
-			case rec.Mount != nil:
-				k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
-			}
-		}
-		// Only what says nothing about the kernel is tried again: a failure
-		// that goes away is still a failure.
-		if v.Tested() || v.Verdict == report.Pass || k.Attempts > r.Retries {
-			if k.Verdict != report.Pass {
-				if err := headConsole(path, k); err != nil {
-					k.Problems = append(k.Problems, report.OneLine(err.Error(), 300))
-				}
-			}
-			return k, true
-		}
-		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})
-		if err := os.Rename(path, attemptPath(path, k.Attempts)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			k.Cause.Title += "; the console could not be kept: " + err.Error()
-			return k, true
-		}
-	}
-}
-
 // boot starts one VM and judges it. A second attempt takes the slow and sure
-// way: the image as it was shipped, and everything the kernel has to say.
-func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool) (verdict, observation, error) {
+// way: the image as it was shipped, and everything the kernel has to say. up,
+// unless nil, makes it a trial of KVM, and is called when init is up.
+func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt int, on qemu.Accel, up func()) (verdict, observation, error) {
 	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
 		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
 	}
@@ -413,12 +389,12 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		}
 		return j, j.err
 	}
-	if !again && r.warm.wants(j.image) || r.warm != nil && r.warm.must {
+	if up == nil && on == r.Accel && (attempt == 1 && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
 		o, why, ok := r.warm.boot(ctx, j, hex.EncodeToString(nonce[:]), con, unpack)
 		o.how = bootedWarm
 		switch {
 		case ok:
-			return r.judged(o, con)
+			return r.judged(j, o, con)
 		case ctx.Err() != nil:
 			con.Close()
 			return verdict{}, o, ctx.Err()
@@ -437,14 +413,27 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 		return verdict{}, observation{}, err
 	}
 	m := qemu.Machine{
-		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC,
+		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
+		Sandbox: r.Sandbox, Net: r.Net,
+		Append: slices.Clone(r.params), CPUs: r.cpus,
 	}
-	if again {
-		m.Kernel = j.image.Kernel
-		m.Append = []string{"earlyprintk=" + r.Arch.Console, "ignore_loglevel"}
+	limits, slower := r.limits(on)
+	if slower > 1 {
+		m.Append = append(m.Append, scaleParam(slower))
 	}
-	o, err := observe(ctx, r.QEMU, m, r.Limits, con)
+	if attempt > 1 {
+		if !r.Arch.Unpacked {
+			m.Kernel = j.image.Kernel
+		}
+		m.Sure = true
+		m.Append = append(m.Append, r.Arch.EarlyCon, "ignore_loglevel")
+	}
+	if up != nil {
+		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
+		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, trialBoot), up
+	}
+	o, err := observe(ctx, r.QEMU, m, limits, con)
 	o.how = how
 	if err != nil {
 		con.Close()
@@ -453,12 +442,13 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, again bool
 	if r.warm != nil && len(o.records) > 0 {
 		r.warm.seen(ctx, j.image)
 	}
-	return r.judged(o, con)
+	return r.judged(j, o, con)
 }
 
 // judged closes the console and judges.
-func (r *Runner) judged(o observation, con io.Closer) (verdict, observation, error) {
+func (r *Runner) judged(j job, o observation, con io.Closer) (verdict, observation, error) {
 	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
+	o.id, o.allowed = j.entry.ID(), r.Allowed
 	if err := con.Close(); err != nil {
 		return verdict{}, o, fmt.Errorf("write the console's file: %w", err)
 	}

@@ -13,25 +13,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// Limits bound one VM. They stand in causal order: each is reached only when
-// the one before it did not end the VM.
-type Limits struct {
-	Boot    time.Duration // until init is up
-	Payload time.Duration // of the payload; init holds it and shows what hangs
-	Grace   time.Duration // beyond Payload, for init to say so, before the VM is ended
-	Off     time.Duration // from the end record until QEMU is gone
-	Crash   time.Duration // from a panic or second lockup until QEMU is gone
-}
-
-// DefaultLimits are those for an accelerator and a payload's limit.
-func DefaultLimits(a qemu.Accel, boot, payload time.Duration) Limits {
-	l := Limits{Boot: boot, Payload: payload, Grace: 10 * time.Second, Off: 10 * time.Second, Crash: 3 * time.Second}
-	if a == qemu.TCG {
-		l.Grace, l.Off, l.Crash = 3*l.Grace, 3*l.Off, 3*l.Crash
-	}
-	return l
-}
-
 // maxConsole is what is kept of a console, in bytes. The rest is read, looked
 // at and dropped.
 const maxConsole = 64 << 20
@@ -39,25 +20,34 @@ const maxConsole = 64 << 20
 // observe boots a machine and watches it to its end. Its console goes to con
 // as it comes.
 func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits, con io.Writer) (observation, error) {
-	return observeVM(ctx, m.Nonce, limits, con, nil, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+	return observeVM(ctx, m.Nonce, m.Arch.Results == "", limits, con, nil, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
 		return qemu.Run(ctx, qemuPath, m, console, results)
 	})
 }
 
-// observeVM watches the VM that run runs. before is what is on its console
-// already.
-func observeVM(ctx context.Context, nonce string, limits Limits, con io.Writer, before []byte, run func(ctx context.Context, console, results io.Writer) (qemu.Exit, error)) (observation, error) {
+// observeVM watches the VM that run runs. shared says that the frames come on
+// the console, and before is what is on it already.
+func observeVM(ctx context.Context, nonce string, shared bool, limits Limits, con io.Writer, before []byte, run func(ctx context.Context, console, results io.Writer) (qemu.Exit, error)) (observation, error) {
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &watch{nonce: nonce, limits: limits, cancel: cancel, con: con, start: time.Now()}
-	w.arm(limits.Boot, stopBoot)
+	if limits.Sign > 0 {
+		w.arm(limits.Sign, stopBoot)
+	} else {
+		w.arm(limits.Boot, stopBoot)
+	}
 	defer w.disarm()
 	_, _ = w.Write(before)
 
 	// The frames come on a line of their own or, where the kernel has only
 	// one or the payload took it away, on the console.
 	frames := wire.NewCollector(nonce, w.record)
-	exit, err := run(vmCtx, io.MultiWriter(w, frames.Stream()), frames.Stream())
+	var shown io.WriteCloser = nopCloser{w}
+	if shared {
+		shown = wire.Strip(w, nonce)
+	}
+	exit, err := run(vmCtx, io.MultiWriter(shown, frames.Stream()), frames.Stream())
+	_ = shown.Close() // the watch takes everything
 	o := observation{nonce: nonce, exit: exit, limits: limits}
 	o.records, o.stats, o.wireErr = frames.Records()
 	w.mu.Lock()
@@ -73,6 +63,10 @@ func observeVM(ctx context.Context, nonce string, limits Limits, con io.Writer, 
 	return o, err
 }
 
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
 // watch follows a console and ends the VM when a limit passes.
 type watch struct {
 	nonce  string
@@ -87,7 +81,8 @@ type watch struct {
 	last    []byte
 	stopped stop
 	timer   *time.Timer
-	over    bool // no later limit may replace the present one
+	over    bool        // no later limit may replace the present one
+	silence *time.Timer // runs while init gives signs of life
 
 	start  time.Time
 	booted time.Duration // from start to the first record
@@ -108,13 +103,20 @@ func (w *watch) Write(p []byte) (int, error) {
 			_, _ = fmt.Fprintf(w.con, "\n[bpf-kernel-check: the console is longer than %d MiB; the rest is left out]\n", maxConsole>>20)
 		}
 	}
+	if w.limits.Sign > 0 && len(w.last) == 0 && w.stopped == notStopped && !w.over {
+		w.set(w.limits.Boot, stopBoot)
+	}
 	w.last = append(w.last, p...)
 	if len(w.last) > 4*tailBytes {
 		w.last = append(w.last[:0], w.last[len(w.last)-tailBytes:]...)
 	}
 	_, _ = w.scanner.Write(p)
 	if w.scanner.Hopeless() && !w.over {
-		w.set(w.limits.Crash, stopCrash)
+		limit := w.limits.Crash
+		if !w.scanner.Dying() {
+			limit /= 3 // it will not end by itself: time for the report to be printed
+		}
+		w.set(limit, stopCrash)
 		w.over = true
 	}
 	return len(p), nil
@@ -134,14 +136,39 @@ func (w *watch) record(r wire.Record) {
 	if w.over {
 		return
 	}
+	w.heard()
 	switch r.Type {
 	case wire.TypeHello:
 		w.booted = time.Since(w.start)
+		if w.limits.up != nil {
+			w.limits.up()
+		}
 		w.set(w.limits.Payload+w.limits.Grace, stopVM)
 	case wire.TypeEnd:
 		w.set(w.limits.Off, stopOff)
 		w.over = true
 	}
+}
+
+// heard starts the time of silence anew. What stands on the console is no sign
+// of life: a kernel that hangs may print about it for ever.
+func (w *watch) heard() {
+	if w.limits.Silence <= 0 {
+		return
+	}
+	if w.silence != nil {
+		w.silence.Stop()
+	}
+	var t *time.Timer
+	t = time.AfterFunc(w.limits.Silence, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.silence == t && !w.over && w.stopped == notStopped {
+			w.stopped = stopSilence
+			w.cancel()
+		}
+	})
+	w.silence = t
 }
 
 func (w *watch) arm(d time.Duration, s stop) {
@@ -172,4 +199,8 @@ func (w *watch) disarm() {
 	defer w.mu.Unlock()
 	w.timer.Stop()
 	w.timer = nil
+	if w.silence != nil {
+		w.silence.Stop()
+		w.silence = nil
+	}
 }

@@ -41,12 +41,19 @@ type lab struct {
 	hostile string // path of the program
 	tsc     int
 	slots   chan struct{}
+	sandbox string
 }
 
-var setUp = sync.OnceValues(func() (*lab, error) {
+var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSource, vmGlob) })
+
+// newLab makes what the VM tests of one architecture share.
+func newLab(arch, source, glob string) (*lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	l := &lab{slots: make(chan struct{}, 2), tsc: qemu.TSC()}
+	l, err := newTools(arch)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
 		return nil, err
@@ -56,31 +63,42 @@ var setUp = sync.OnceValues(func() (*lab, error) {
 		return nil, err
 	}
 	l.cache = cache
-	src, err := kernel.Parse(vmSource, cache)
+	src, err := kernel.Parse(source, cache)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := NewPlan(ctx, []kernel.Source{src}, []string{vmGlob})
+	plan, err := NewPlan(ctx, []kernel.Source{src}, []string{glob})
 	if err != nil {
 		return nil, err
 	}
 	l.entry = plan.Newest()
-	if l.arch, err = qemu.LookupArch("amd64"); err != nil {
+	if l.init, err = guest.Program(ctx, arch, guest.Init); err != nil {
+		return nil, err
+	}
+	// In the system's directory for temporary files: it has to outlive the
+	// test that came first.
+	if l.hostile, err = buildHostile(ctx, arch); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// newTools finds what the machine has for an architecture.
+func newTools(arch string) (*lab, error) {
+	l := &lab{slots: vmSlots, tsc: qemu.TSC()}
+	var err error
+	if l.arch, err = qemu.LookupArch(arch); err != nil {
 		return nil, err
 	}
 	if l.qemu, err = qemu.Find(l.arch); err != nil {
 		return nil, err
 	}
-	if l.init, err = guest.Program(ctx, "amd64", guest.Init); err != nil {
-		return nil, err
-	}
-	// In the system's directory for temporary files: it has to outlive the
-	// test that came first.
-	if l.hostile, err = buildHostile(ctx); err != nil {
-		return nil, err
-	}
+	l.sandbox = qemu.Sandbox(context.Background(), l.qemu)
 	return l, nil
-})
+}
+
+// vmSlots holds as many VMs as run at a time, of all architectures.
+var vmSlots = make(chan struct{}, 2)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -92,10 +110,10 @@ func hostileDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("bpf-kernel-check-test-%d", os.Getpid()))
 }
 
-func buildHostile(ctx context.Context) (string, error) {
-	out := filepath.Join(hostileDir(), "hostile")
+func buildHostile(ctx context.Context, arch string) (string, error) {
+	out := filepath.Join(hostileDir(), arch, "hostile")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/hostile")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	cmd.Stderr = os.Stderr
 	return out, cmd.Run()
 }
@@ -118,7 +136,8 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 		Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: 1, Limits: limits,
 		Cache: l.cache, InitProgram: l.init, Payload: p, Tool: "test",
 		Now: time.Now, Random: rand.Reader,
-		Report: func(Event) {},
+		Report:  func(Event) {},
+		Sandbox: l.sandbox,
 	}
 }
 
@@ -156,8 +175,13 @@ func TestGuests(t *testing.T) {
 		args    string
 		timeout time.Duration
 		verdict report.Verdict
-		cause   string // regular expression; "" for a pass
-		console string // regular expression
+		allow   string        // a list of allowed splats
+		cause   string        // regular expression; "" for a pass
+		console string        // regular expression
+		test    time.Duration // limit for each test
+		silence time.Duration // limit for silence
+		tests   string        // verdicts and names of all tests; "": not looked at
+		quiet   bool          // the guest is ended before it can say anything
 	}{
 		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload\r\n`},
 		{name: "looks around", args: "look", verdict: report.Pass},
@@ -168,7 +192,12 @@ func TestGuests(t *testing.T) {
 		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
 		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
 		{name: "panics the kernel while it prints", args: "sysrq-loop-c", verdict: report.Crash, cause: `Kernel panic - not syncing: sysrq triggered crash`},
-		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
+		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep(?s:.*)wchan (?s:.*)sysrq: Show Blocked State`},
+		{name: "hangs and ignores every signal", args: "deaf", timeout: 5 * time.Second, verdict: report.Timeout, cause: `^the payload did not end within 5s$`},
+		{name: "hangs in a test", args: "tests hang", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestHangs did not end within 4s$`, tests: "pass TestFirst, fail TestHangs"},
+		{name: "hangs in one of two parallel tests", args: "tests parallel", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestB did not end within 4s$`, tests: "pass TestFirst, fail TestA, fail TestB"},
+		{name: "takes long, and each of its tests does not", args: "tests slow", test: 4 * time.Second, verdict: report.Pass},
+		{name: "keeps everyone from running", args: "starve", silence: 15 * time.Second, verdict: report.Timeout, cause: `^no sign of life from the guest for 15s while TestStarve was running: its kernel hangs$`, tests: "fail TestStarve", quiet: true},
 		{name: "prints the success text", args: "claim-success", verdict: report.Fail, cause: `^hostile: exit status 1$`},
 		{name: "prints a crash", args: "claim-crash", verdict: report.Pass},
 		{name: "hangs up the result channel and fails", args: "hang-up-results 1", verdict: report.Fail, cause: `exit status 1`},
@@ -183,6 +212,19 @@ func TestGuests(t *testing.T) {
 		{name: "kills everyone", args: "kill-all", verdict: report.Fail, cause: `^the payload: killed by SIGKILL$`},
 		{name: "leaves an orphan", args: "orphan", verdict: report.Pass, console: `init: 1 process was still running when the payload ended, and ended with it: "/proc/self/exe sleep"`},
 		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
+		{name: "makes the kernel warn", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`},
+		{name: "makes the kernel warn, which is allowed", args: "crash warn", verdict: report.Pass, allow: "- {pattern: 'WARNING in bkc_warn$', kernels: 'debian/*', reason: 'made for this test'}"},
+		{name: "makes the kernel warn, and another warning is allowed", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`, allow: "- {pattern: 'WARNING in bkc_other', reason: 'made for this test'}"},
+		{name: "makes the kernel warn while it powers off", args: "crash late-warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`, console: `init: 1 passed(?s:.*)WARNING: `},
+		{name: "warns, is allowed to, and taints the kernel by a lockup that nobody sees", args: "crash-and-taint warn 16384", verdict: report.Crash, cause: `tainted itself \(soft lockup\)`, allow: "- {pattern: 'WARNING in bkc_warn', reason: 'made for this test'}"},
+		{name: "crashes the kernel, though an entry would allow it", args: "crash null", verdict: report.Crash, cause: `^BUG: kernel NULL pointer dereference in bkc_null$`, allow: "- {pattern: 'NULL pointer', reason: 'made for this test'}"},
+		{name: "crashes a thread of the kernel", args: "crash thread-null", verdict: report.Crash, cause: `^BUG: kernel NULL pointer dereference in bkc_null$`},
+		{name: "hits a BUG of the kernel", args: "crash bug", verdict: report.Crash, cause: `^kernel BUG in bkc_bug$`},
+		{name: "breaks a reference count", args: "crash refcount", verdict: report.Crash, cause: `^refcount_t: underflow; use-after-free in bkc_refcount$`},
+		{name: "corrupts a list of the kernel", args: "crash list", verdict: report.Crash, cause: `^list_add corruption in bkc_list$`},
+		{name: "sleeps with a lock held", args: "crash sleep-locked", verdict: report.Crash, cause: `^BUG: scheduling while atomic in bkc_sleep_locked$`},
+		{name: "hangs in the kernel", args: "crash sleep hung_task_timeout_secs=1", verdict: report.Crash, cause: `^task hung in bkc_sleep$`},
+		{name: "locks up the CPU", args: "crash spin watchdog_thresh=1", verdict: report.Crash, cause: `^BUG: soft lockup in bkc_spin$`},
 		{name: "writes to a descriptor it was not given", args: "fake-frames", verdict: report.Fail, cause: `exit status 1`},
 	}
 	for _, tt := range tests {
@@ -196,9 +238,28 @@ func TestGuests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k, console := l.run(t, l.runner(t, p))
+			p.Job.TestTimeout = tt.test
+			r := l.runner(t, p)
+			r.Limits.Silence = tt.silence
+			r.Allowed = &Allowed{}
+			if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
+				t.Fatal(err)
+			}
+			k, console := l.run(t, r)
+			if tt.tests != "" {
+				var got []string
+				for _, x := range k.Tests {
+					got = append(got, x.Verdict+" "+x.Name)
+				}
+				if d := cmp.Diff(tt.tests, strings.Join(got, ", ")); d != "" {
+					t.Errorf("tests (-want +got):\n%s", d)
+				}
+			}
 			if k.Verdict != tt.verdict {
 				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
+			}
+			if k.Verdict == report.Pass && len(k.Splats) != len(r.Allowed.entries) {
+				t.Errorf("allowed splats: %+v", k.Splats)
 			}
 			switch {
 			case tt.cause == "" && k.Cause != nil:
@@ -225,7 +286,7 @@ func TestGuests(t *testing.T) {
 // passPayload is a payload that passes.
 func (l *lab) passPayload(t *testing.T) guest.Payload {
 	t.Helper()
-	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "/", "amd64", 30*time.Second)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"pass"}, "/", l.arch.Name, 30*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,8 +408,8 @@ func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(b), "\n"); n != 1 || strings.Contains(string(b), `"type":"end"`) {
-		t.Errorf("the shard file should hold its plan alone:\n%s", b)
+	if n := strings.Count(string(b), "\n"); n != 2 || strings.Contains(string(b), `"type":"end"`) || !strings.Contains(string(b), `"reason":"the run was interrupted"`) {
+		t.Errorf("the shard file should hold its plan and why there is no more:\n%s", b)
 	}
 	if _, err := os.Stat(filepath.Join(r.Out, report.SummaryName)); err != nil {
 		t.Error(err)

@@ -91,7 +91,7 @@ type warmBoots struct {
 
 // newWarmBoots writes what all VMs share. It returns nil when VMs boot cold.
 func (r *Runner) newWarmBoots() (*warmBoots, error) {
-	if r.Boot != BootAuto && r.Boot != BootWarm || NoWarmBoots(r.Arch, r.Accel) != "" {
+	if r.Boot != BootAuto && r.Boot != BootWarm || NoWarmBoots(r.Arch, r.Accel) != "" || r.Net {
 		return nil, nil
 	}
 	w := &warmBoots{
@@ -128,7 +128,10 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 // machine is the VM that is saved and restored.
 func (w *warmBoots) machine(kernel string) qemu.Machine {
 	r := w.r
-	return qemu.Machine{Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: kernel, Initrd: w.base, Saves: true}
+	return qemu.Machine{
+		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: kernel, Initrd: w.base, Saves: true,
+		Sandbox: r.Sandbox, Append: slices.Clone(r.params), CPUs: r.cpus,
+	}
 }
 
 // key names all that a saved VM was made from but the host's clock rate, which
@@ -389,7 +392,7 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 	defer state.Close()
 	limits := w.r.Limits
 	limits.Boot = min(limits.Boot, restoreLimit)
-	return observeVM(ctx, nonce, limits, con, vm.console, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+	return observeVM(ctx, nonce, false, limits, con, vm.console, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
 		return qemu.Restore(ctx, w.r.QEMU, m, state, console, results)
 	})
 }

@@ -450,6 +450,7 @@ func (a *actRun) readme() {
 		a.t.Fatal(err)
 	}
 	_, body, _ := strings.Cut(a.comment(), "\n") // without the hidden marker
+	body = strings.ReplaceAll(body, a.tools.kernels, "debian:bookworm:cloud-amd64")
 	old := string(b)
 	doc := replaceBetween(a.t, old, "report", strings.TrimSpace(body)+"\n")
 	volatile := regexp.MustCompile(`[0-9a-f]*[0-9]+[0-9a-f]*|TCG|KVM`)

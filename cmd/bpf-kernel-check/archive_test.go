@@ -30,12 +30,16 @@ func kernelHeader(version string) string {
 	return string(b)
 }
 
-// makeArchive writes the archive of one kernel: archive VERSION FILE
+// makeArchive writes the archive of one kernel: archive VERSION FILE [CONFIG]
 func makeArchive(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: archive VERSION FILE")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: archive VERSION FILE [CONFIG]")
 	}
-	writeTar(ts, args[1], [][2]string{{"vmlinuz", kernelHeader(args[0])}, {"id", args[1]}})
+	files := [][2]string{{"vmlinuz", kernelHeader(args[0])}, {"id", args[1]}}
+	if len(args) > 2 {
+		files = append(files, [2]string{"config", ts.ReadFile(args[2])})
+	}
+	writeTar(ts, args[1], files)
 }
 
 // makeRealArchive writes the archive of the kernel that the scripts boot:

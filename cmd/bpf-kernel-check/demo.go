@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +16,20 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard"
 )
 
-// demoKernels are the series that the demo shows, with where Debian has them.
-var demoKernels = []struct{ source, glob string }{
-	{"debian:bullseye:cloud-amd64", "debian/5.10.*"},
-	{"debian:bookworm:cloud-amd64", "debian/6.1.*"},
-	{"debian:trixie:cloud-amd64", "debian/6.12.*"},
-	{"debian:sid:cloud-amd64", "debian/[7-9].*"},
+// demoKernel is a series that the demo shows, and where Debian has it.
+type demoKernel struct{ source, glob string }
+
+// demoKernels are those of an architecture.
+func demoKernels(arch string) []demoKernel {
+	list := []demoKernel{
+		{"debian:bookworm:cloud-" + arch, "debian/6.1.*"},
+		{"debian:trixie:cloud-" + arch, "debian/6.12.*"},
+		{"debian:sid:cloud-" + arch, "debian/[7-9].*"},
+	}
+	if arch == "amd64" { // of bullseye's others not every mirror has all packages
+		list = append([]demoKernel{{"debian:bullseye:cloud-amd64", "debian/5.10.*"}}, list...)
+	}
+	return list
 }
 
 func (c *command) demoCommand() *cobra.Command {
@@ -28,7 +38,8 @@ func (c *command) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Boot four Debian kernels and check the built-in tracer on them",
 		Long: `Boots the newest Debian kernel of each of 5.10, 6.1, 6.12 and 7.x and checks the
-small EventsTrace-compatible tracer that is built into this program.`,
+small EventsTrace-compatible tracer that is built into this program. With
+--arch arm64 they are arm64 kernels, without 5.10.`,
 		Example: "  bpf-kernel-check demo --out /tmp/demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +52,7 @@ small EventsTrace-compatible tracer that is built into this program.`,
 				return err
 			}
 			var plan shard.Plan
-			for _, d := range demoKernels {
+			for _, d := range demoKernels(payload.arch) {
 				srcs, err := c.sources([]string{d.source})
 				if err != nil {
 					return err
@@ -52,7 +63,10 @@ small EventsTrace-compatible tracer that is built into this program.`,
 				}
 				plan.Entries = append(plan.Entries, all.Newest())
 			}
-			err = c.test(cmd.Context(), o, accel, payload, plan)
+			o.started = time.Now()
+			ctx, cancel := o.limits.within(cmd.Context(), o.started)
+			defer cancel()
+			err = c.test(ctx, o, accel, payload, plan)
 			if b, rerr := os.ReadFile(filepath.Join(o.out, report.SummaryName)); rerr == nil {
 				fmt.Fprintf(c.stdout, "\n%s", b)
 			}
@@ -64,14 +78,14 @@ small EventsTrace-compatible tracer that is built into this program.`,
 }
 
 func demoPayload(ctx context.Context, o runOptions) (namedPayload, error) {
-	p := namedPayload{arch: "amd64", name: "the built-in tracer"}
+	p := namedPayload{arch: cmp.Or(o.arch, "amd64"), name: "the built-in tracer"}
 	if runtime.GOARCH != p.arch {
-		fmt.Fprintln(os.Stderr, "note: the demo's kernels are for amd64 and are emulated here")
+		fmt.Fprintf(os.Stderr, "note: the demo's kernels are for %s and are emulated here\n", p.arch)
 	}
 	b, err := guest.Program(ctx, p.arch, guest.Tracer)
 	if err != nil {
 		return p, err
 	}
-	p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, o.timeout)
+	p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, o.limits.payload)
 	return p, err
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -19,72 +22,138 @@ import (
 
 func (c *command) doctorCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "doctor",
-		Short: "Say what this machine can do and what it lacks",
+		Use:   "doctor [KERNEL | SRC ID]",
+		Short: "Say what this machine can do and what it lacks, or what a kernel lacks",
 		Long: `Prints what bpf-kernel-check finds on this machine: QEMU, whether KVM truly
-works, cores, memory, disk, the cache, and apt for Debian's kernels. Exits with
-3 when nothing could be tested here.`,
-		Example: "  bpf-kernel-check doctor",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
+works, cores, memory, disk, the cache, apt for Debian's kernels, and whose
+credentials read gs:// buckets.
+
+With a kernel, a file, an archive or a source and the id of one of its kernels,
+prints why that kernel could not be tested here: its architecture, what its
+image is, and what its configuration lacks, with what follows from it. Where the
+configuration is not known, it says so.
+
+Exits with 3 when nothing could be tested here, or not that kernel.`,
+		Example: `  bpf-kernel-check doctor
+  bpf-kernel-check doctor ./bzImage
+  bpf-kernel-check doctor debian:bookworm:cloud-amd64 'debian/6.1.0-56-*'`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-			defer w.Flush()
-			ok := true
-			row := func(name, format string, args ...any) {
+			t := &checkup{row: func(name, format string, args ...any) {
 				fmt.Fprintf(w, "%s\t%s\n", name, report.OneLine(fmt.Sprintf(format, args...), 500))
-			}
-			row("version", "%s, %s/%s", version(), runtime.GOOS, runtime.GOARCH)
-			arch, err := qemu.LookupArch("amd64")
-			if err != nil {
-				return err
-			}
-			if bin, err := qemu.Find(arch); err != nil {
-				ok = false
-				row("qemu", "missing: %v", err)
-			} else if v, err := qemu.Version(ctx, bin); err != nil {
-				ok = false
-				row("qemu", "broken: %v", err)
+			}}
+			var err error
+			if len(args) == 0 {
+				c.examine(cmd.Context(), t)
 			} else {
-				row("qemu", "%s, version %s", bin, v)
+				err = c.examineKernel(cmd.Context(), t, args)
 			}
-			if accel, why, _ := qemu.Choose(ctx, qemu.Auto, arch, qemu.DefaultKVM); why != "" {
-				row("accel", "%v: %s", accel, why)
-			} else {
-				row("accel", "%v", accel)
+			if ferr := w.Flush(); err == nil {
+				err = ferr
 			}
-			row("cores", "%d", runtime.NumCPU())
-			if free, err := availableMemory(); err != nil {
-				row("memory", "unknown: %v", err)
-			} else {
-				fit, _ := fitJobs(runtime.NumCPU(), qemu.DefaultMemory, runtime.NumCPU())
-				row("memory", "%d MiB available: %s of %d MiB at a time", free>>20, count(fit, "VM"), qemu.DefaultMemory)
+			if err == nil && t.bad {
+				err = exitError(report.ExitNotTested)
 			}
-			dir := c.cache
-			if dir == "" {
-				dir, err = kernel.DefaultCacheDir()
-			}
-			if err != nil {
-				ok = false
-				row("cache", "unknown: %v", err)
-			} else {
-				row("cache", "%s, %d MiB used, %d MiB free", dir, diskUsage(dir)>>20, diskFree(dir)>>20)
-			}
-			row("scratch", "%s, %d MiB free", os.TempDir(), diskFree(os.TempDir())>>20)
-			if path, err := exec.LookPath("apt-get"); err != nil {
-				row("apt", "missing: debian:... sources need it (Debian or Ubuntu)")
-			} else {
-				row("apt", "%s", path)
-			}
-			if _, err := exec.LookPath("go"); err != nil {
-				row("go", "missing; only needed when this binary was not built with make")
-			}
-			if !ok {
-				return exitError(report.ExitNotTested)
-			}
-			return nil
+			return err
 		},
 	}
+}
+
+// checkup is a list of findings.
+type checkup struct {
+	row func(name, format string, args ...any)
+	bad bool // nothing can be tested
+}
+
+// guestArches are those that kernels can be for, the one that most are for
+// first.
+func guestArches() []string { return []string{"amd64", "arm64"} }
+
+// examine looks at this machine.
+func (c *command) examine(ctx context.Context, t *checkup) {
+	t.row("version", "%s, %s/%s", version(), runtime.GOOS, runtime.GOARCH)
+	found := false
+	for i, name := range guestArches() {
+		arch, err := qemu.LookupArch(name)
+		if err != nil {
+			continue // this version boots none of them
+		}
+		label := "qemu"
+		if i > 0 {
+			label += " " + name
+		}
+		found = examineQEMU(ctx, t, label, arch) || found
+	}
+	t.bad = !found
+	if arch, err := qemu.LookupArch(runtime.GOARCH); err != nil {
+		t.row("accel", "tcg: kernels of another architecture are emulated")
+	} else if accel, why, _ := qemu.Choose(ctx, qemu.Auto, arch, qemu.DefaultKVM); why != "" {
+		t.row("accel", "%v: %s", accel, why)
+	} else {
+		t.row("accel", "%v", accel)
+	}
+	t.row("cores", "%d: %s at a time", runtime.NumCPU(), count(runtime.NumCPU(), "VM"))
+	if free, err := availableMemory(); err != nil {
+		t.row("memory", "unknown: %v", err)
+	} else {
+		fit, _ := fitJobs(runtime.NumCPU(), qemu.DefaultMemory, runtime.NumCPU())
+		t.row("memory", "%d MiB available: %s of %d MiB at a time", free>>20, count(fit, "VM"), qemu.DefaultMemory)
+	}
+	dir, err := c.cache, error(nil)
+	if dir == "" {
+		dir, err = kernel.DefaultCacheDir()
+	}
+	if err != nil {
+		t.bad = true
+		t.row("cache", "unknown: %v", err)
+	} else {
+		t.row("cache", "%s, %d MiB used, %d MiB free", dir, diskUsage(dir)>>20, diskFree(dir)>>20)
+	}
+	t.row("scratch", "%s, %d MiB free", os.TempDir(), diskFree(os.TempDir())>>20)
+	examineApt(t)
+	t.row("credentials", "%s", kernel.DescribeCredentials(ctx, 2*time.Second))
+	if _, err := exec.LookPath("go"); err != nil {
+		t.row("go", "missing; only needed when this binary was not built with make")
+	}
+}
+
+func examineQEMU(ctx context.Context, t *checkup, label string, arch qemu.Arch) bool {
+	bin, err := qemu.Find(arch)
+	if err != nil {
+		t.row(label, "missing: %v", err)
+		return false
+	}
+	v, err := qemu.Version(ctx, bin)
+	if err != nil {
+		t.row(label, "broken: %v", err)
+		return false
+	}
+	t.row(label, "%s, version %s", bin, v)
+	return true
+}
+
+// examineApt looks for what reads Debian's and Ubuntu's repositories.
+func examineApt(t *checkup) {
+	path, err := exec.LookPath("apt-get")
+	if err != nil {
+		t.row("apt", "missing: debian:... and ubuntu:... sources need it (Debian or Ubuntu)")
+		return
+	}
+	var missing []string
+	for _, name := range []string{"dpkg-deb", "gpgv"} {
+		if !hasCommand(name) {
+			missing = append(missing, name)
+		}
+	}
+	if !exists(debianKeyring) {
+		missing = append(missing, debianKeyring+" (package debian-archive-keyring), for debian:...")
+	}
+	if len(missing) > 0 {
+		t.row("apt", "%s, but it lacks %s", path, strings.Join(missing, " and "))
+		return
+	}
+	t.row("apt", "%s, with Debian's keyring", path)
 }
 
 // diskUsage adds up the files below dir, in bytes.

@@ -3,12 +3,15 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 func (c *command) listCommand() *cobra.Command {
@@ -31,8 +34,8 @@ func (c *command) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if arch != "" && arch != "amd64" && arch != "arm64" {
-				return usagef("--arch is %q: want amd64 or arm64", arch)
+			if arch != "" && !slices.Contains(qemu.ArchNames(), arch) {
+				return usagef("--arch is %q: want %s", arch, strings.Join(qemu.ArchNames(), " or "))
 			}
 			plan, err := shard.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {
@@ -69,7 +72,7 @@ func (c *command) listCommand() *cobra.Command {
 	}
 	so.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, amd64 or arm64; all otherwise")
+	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+"; all otherwise")
 	f.BoolVar(&asJSON, "json", false, "print the list as JSON, digests included")
 	return cmd
 }

@@ -145,6 +145,9 @@ func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 	fmt.Fprintf(r.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
 	r.kernels(m)
 	r.refusals(m)
+	for _, e := range m.Unused {
+		fmt.Fprintf(r.out, "allows nothing any more: the entry of --allow-splats %s\n\n", printable(e.Words()))
+	}
 	r.change(m.Change)
 	word, color := "FAIL", red
 	switch m.Verdict {
@@ -167,13 +170,13 @@ func (r mergeReport) kernels(m *report.Merged) {
 	n := 0
 	for _, failures := range []bool{true, false} {
 		for _, k := range m.Kernels {
-			if k.Verdict == report.Pass || k.Verdict.Tested() != failures {
+			if k.Verdict == report.Pass && len(k.Surprises) == 0 || k.Verdict.Tested() != failures {
 				continue
 			}
 			if n++; n > maxKernelLines {
 				continue
 			}
-			word, color := wordOf(k.Verdict)
+			word, color := wordOfKernel(&k)
 			fmt.Fprintf(r.out, "%s %s", r.paint("["+word+"]", color), k.ID)
 			if k.Verdict == report.Crash || k.Verdict == report.Timeout {
 				fmt.Fprintf(r.out, "  %s", k.Verdict)
@@ -181,7 +184,13 @@ func (r mergeReport) kernels(m *report.Merged) {
 			if k.Cause != nil {
 				fmt.Fprintf(r.out, "  %s", printable(report.OneLine(k.Cause.Title, 300)))
 			}
+			if k.Forgiven() {
+				fmt.Fprintf(r.out, " (expected: %s)", printable(k.ExpectedWords()))
+			}
 			fmt.Fprintln(r.out)
+			for _, s := range k.Surprises[:min(len(k.Surprises), 5)] {
+				fmt.Fprintf(r.out, "       not as expected: %s\n", printable(s))
+			}
 			if k.Console != "" {
 				fmt.Fprintf(r.out, "       console: %s\n", joinPath(r.dir, k.Console))
 			}
@@ -231,18 +240,24 @@ func tally(m *report.Merged) string {
 	if untested > 0 {
 		s += fmt.Sprintf(", %d not tested", untested)
 	}
+	if n := len(m.Kernels) - passed - failed - untested; n > 0 {
+		s += fmt.Sprintf(", %d failed as expected", n)
+	}
 	if n := len(m.Refusals); n > 0 {
 		s += fmt.Sprintf(", and %s why this cannot be green", count(n, "reason"))
 	}
 	return s
 }
 
+// tallyKernels counts; kernels that failed as expected are none of the three.
 func tallyKernels(kernels []report.Kernel) (passed, failed, untested int) {
-	for _, k := range kernels {
+	for i := range kernels {
+		k := &kernels[i]
 		switch {
-		case k.Verdict == report.Pass:
+		case k.Forgiven():
+		case k.Green():
 			passed++
-		case k.Verdict.Tested():
+		case k.Verdict.Tested() || len(k.Surprises) > 0:
 			failed++
 		default:
 			untested++

@@ -38,6 +38,7 @@ func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 			continue
 		}
 		k := report.Kernel{ID: id, Digest: "sha256:" + id, Accel: "tcg", Attempts: 1, Console: "results/" + id + ".txt", Phases: map[string]int64{"vm": int64(3 * time.Second)}}
+		k.Reproduce = report.Command("--kernels", "kernels", "--test", "./probe.test -test.v", "--env", "TOKEN", id)
 		k.Verdict, err = report.ParseVerdict(verdict)
 		ts.Check(err)
 		if k.Verdict != report.Pass {

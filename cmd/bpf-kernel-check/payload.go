@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"runtime"
 	"slices"
@@ -97,10 +98,13 @@ type namedPayload struct {
 	arch string
 	name string
 	path string // of the program
+
+	flags []string // that name it on a command line, see payloadOptions.flags
 }
 
-// readPayload checks the payload's files before anything else happens.
-func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (namedPayload, error) {
+// readPayload checks the payload's files before anything else happens. arch is
+// what the user asked for; "": nothing.
+func readPayload(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (namedPayload, error) {
 	var p namedPayload
 	if o.workdir != "" {
 		o.workdir = path.Clean(o.workdir)
@@ -118,10 +122,11 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 			return p, usagef("--module %w", err)
 		}
 	}
-	p, err := readProgram(ctx, o, timeout)
+	p, err := readProgram(ctx, o, arch, timeout)
 	if err != nil {
 		return p, err
 	}
+	p.flags = o.flags()
 	p.Job.Env = o.env
 	p.Modules = append(p.Modules, o.modules...)
 	p.Job.Modules = o.modules
@@ -136,14 +141,16 @@ func readPayload(ctx context.Context, o payloadOptions, timeout time.Duration) (
 	return p, nil
 }
 
-func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (p namedPayload, err error) {
+func readProgram(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (p namedPayload, err error) {
 	switch {
 	case o.eventsTrace != "":
 		require, err := requireFlags(o.require)
 		if err != nil {
 			return p, err
 		}
-		p.arch = cmp.Or(guest.ExecutableArch(o.eventsTrace), runtime.GOARCH)
+		if p.arch, err = programArch(o.eventsTrace, arch); err != nil {
+			return p, err
+		}
 		b, err := guest.ReadExecutable(o.eventsTrace, p.arch, guest.EventsTraceHint)
 		if err != nil {
 			return p, err
@@ -156,7 +163,9 @@ func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (
 		if err != nil || len(words) == 0 {
 			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
 		}
-		p.arch = cmp.Or(guest.ExecutableArch(words[0]), runtime.GOARCH)
+		if p.arch, err = programArch(words[0], arch); err != nil {
+			return p, err
+		}
 		p.name, p.path = o.test, words[0]
 		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout)
 		return p, err
@@ -165,12 +174,23 @@ func readProgram(ctx context.Context, o payloadOptions, timeout time.Duration) (
 		if err != nil {
 			return p, err
 		}
-		// An object is for every architecture: the kernels of this machine's.
-		p.arch = runtime.GOARCH
+		// An object is for every architecture: the kernels of this machine's,
+		// unless others are asked for.
+		p.arch = cmp.Or(arch, runtime.GOARCH)
 		p.name, p.path = strings.Join(o.objects, " "), paths[0]
 		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, o.attach, o.unsupported, timeout)
 		return p, err
 	}
+}
+
+// programArch is the architecture of a program, which has to be the one that
+// was asked for.
+func programArch(path, asked string) (string, error) {
+	is := guest.ExecutableArch(path)
+	if is != "" && asked != "" && is != asked {
+		return "", &guest.PayloadError{Path: path, Reason: fmt.Sprintf("is built for %s, and --arch is %s: build it for %s (for Go with GOARCH=%s), or leave --arch away", is, asked, asked, asked)}
+	}
+	return cmp.Or(is, asked, runtime.GOARCH), nil
 }
 
 // requireFlags are testrunner's flags for the tests that must not be skipped.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -118,6 +120,8 @@ func (p *progress) event(e shard.Event) {
 		p.active[e.ID] = activity{what: "in its VM", since: time.Now()}
 	case shard.Retrying:
 		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("[RETRY]", yellow), e.ID, e.Reason)
+	case shard.Emulating:
+		fmt.Fprintf(p.out, "%s %s  KVM is given up, all VMs of this run are emulated: %s\n", p.paint("[TCG]", yellow), e.ID, e.Reason)
 	case shard.Done:
 		delete(p.active, e.ID)
 		p.result(e)
@@ -127,7 +131,7 @@ func (p *progress) event(e shard.Event) {
 
 func (p *progress) result(e shard.Event) {
 	k := e.Result
-	word, color := wordOf(k.Verdict)
+	word, color := wordOfKernel(&k)
 	p.done[word]++
 	fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(e.Took))
 	if parts := phaseTimes(k); parts != "" {
@@ -135,6 +139,9 @@ func (p *progress) result(e shard.Event) {
 	}
 	if k.Attempts > 1 {
 		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
+	}
+	if k.Repeats > 1 {
+		fmt.Fprintf(p.out, ", %d runs", k.Repeats)
 	}
 	skipped := 0
 	for _, t := range k.Tests {
@@ -149,6 +156,18 @@ func (p *progress) result(e shard.Event) {
 	for _, m := range k.Modules {
 		fmt.Fprintf(p.out, "       module %s\n", m)
 	}
+	for _, s := range k.Splats {
+		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", printable(report.OneLine(s.Title, 300)), printable(report.OneLine(s.Allowed.Reason, 300)))
+	}
+	for _, f := range k.Flaky[:min(len(k.Flaky), maxShown)] {
+		fmt.Fprintf(p.out, "       %s\n", noCommand(printable(f.Words())))
+	}
+	for _, s := range k.Surprises {
+		fmt.Fprintf(p.out, "       not as expected: %s\n", printable(s))
+	}
+	if k.Forgiven() {
+		fmt.Fprintf(p.out, "       expected: %s\n", printable(k.ExpectedWords()))
+	}
 	if k.Cause == nil {
 		return
 	}
@@ -156,17 +175,21 @@ func (p *progress) result(e shard.Event) {
 	if k.Verdict == report.Crash || k.Verdict == report.Timeout {
 		what = k.Verdict.String() + ": "
 	}
-	fmt.Fprintf(p.out, "       %s%s\n", what, noCommand(k.Cause.Title))
+	at := ""
+	if k.Cause.Location != "" {
+		at = ", at " + printable(k.Cause.Location)
+	}
+	fmt.Fprintf(p.out, "       %s%s%s\n", what, noCommand(k.Cause.Title), at)
 	shown := false
 	for _, t := range k.Tests {
-		if t.Verdict != "fail" {
+		if t.Verdict != "fail" || k.Forgiven() {
 			continue
 		}
 		shown = true
-		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", report.OneLine(t.Name, 200), seconds(t.Duration))
+		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", noCommand(report.OneLine(t.Name, 200)), seconds(t.Duration))
 		p.indent(t.Output)
 	}
-	if !shown || k.Verdict == report.Crash {
+	if (!shown || k.Verdict == report.Crash) && !k.Forgiven() {
 		p.indent(k.Cause.Excerpt)
 	}
 	if k.Facts != nil {
@@ -185,13 +208,43 @@ func (p *progress) result(e shard.Event) {
 	}
 }
 
-// noCommand keeps a guest's text at the beginning of a line from being taken for
-// a command of GitHub's runner, which looks behind white space too.
+// noCommand keeps a guest's text from being taken for a command of GitHub's
+// runner, which looks for :: behind white space too, and for the older ##[
+// anywhere in a line.
 func noCommand(s string) string {
-	if strings.HasPrefix(s, "::") || strings.HasPrefix(s, "##[") {
+	s = strings.ReplaceAll(s, "##[", "## [")
+	if strings.HasPrefix(s, "::") {
 		return `\` + s
 	}
 	return s
+}
+
+// wordOfKernel is how a result is printed.
+func wordOfKernel(k *report.Kernel) (string, ansi) {
+	switch {
+	case len(k.Surprises) > 0 && k.Verdict == report.Pass:
+		return "STALE", red
+	case k.Forgiven():
+		return "XFAIL", yellow
+	}
+	return wordOf(k.Verdict)
+}
+
+// repeated tells of one of several runs of a kernel.
+func (p *progress) repeated(id string, repeat int, k report.Kernel) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	word, color := wordOf(k.Verdict)
+	fmt.Fprintf(p.out, "%s %s  run %d, %s", p.paint("["+word+"]", color), id, repeat, seconds(time.Duration(k.Phases["vm"])))
+	if k.Attempts > 1 {
+		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
+	}
+	if k.Cause != nil {
+		fmt.Fprintf(p.out, "  %s", printable(k.Cause.Title))
+	}
+	fmt.Fprintln(p.out)
+	p.draw()
 }
 
 // wordOf is how a verdict is printed.
@@ -231,17 +284,17 @@ func (p *progress) indent(s string) {
 	}
 }
 
+// printable takes out what moves the cursor or turns the reading direction.
 func printable(s string) string {
-	s = strings.ReplaceAll(s, "##[", "## [") // the older form of workflow commands, which works anywhere in a line
 	return strings.Map(func(r rune) rune {
-		if r == '\t' {
+		switch {
+		case r == '\t':
 			return ' '
-		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		case !unicode.IsPrint(r):
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(s, "?"))
+	}, noCommand(strings.ToValidUTF8(s, "?")))
 }
 
 // phaseTimes says where a kernel's time went.
@@ -266,9 +319,13 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) 
 // end prints the last line.
 func (p *progress) end(results []report.Kernel) {
 	passed, failed, untested := tallyKernels(results)
+	expected := len(results) - passed - failed - untested
 	line := fmt.Sprintf("%d passed, %d failed", passed, failed)
 	if untested > 0 {
 		line += fmt.Sprintf(", %d not tested", untested)
+	}
+	if expected > 0 {
+		line += fmt.Sprintf(", %d failed as expected", expected)
 	}
 	if p.skipped > 0 {
 		line += fmt.Sprintf(", %d skipped", p.skipped)
@@ -277,6 +334,25 @@ func (p *progress) end(results []report.Kernel) {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
+	p.lookInto(results)
+}
+
+// lookInto says how to look into the first kernels that failed.
+func (p *progress) lookInto(results []report.Kernel) {
+	const most = 3
+	n := 0
+	for _, k := range results {
+		if k.Verdict == report.Pass || k.Reproduce == "" {
+			continue
+		}
+		if n++; n > most {
+			continue
+		}
+		if n == 1 {
+			fmt.Fprintln(p.out, "a shell in a kernel that did not pass:")
+		}
+		fmt.Fprintf(p.out, "  %s\n", report.Command("--from", cmp.Or(p.dir, "."), k.ID))
+	}
 }
 
 func (p *progress) erase() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func payloadArch(in inputs) string {
 			return arch
 		}
 	}
-	return runtime.GOARCH
+	return cmp.Or(strings.TrimSpace(in["arch"]), runtime.GOARCH)
 }
 
 // missingSources are the packages that sources read package repositories with.

@@ -143,15 +143,5 @@ func judge(m *report.Merged) (report.Verdict, int) {
 
 // numbers counts kernels by what became of them.
 func numbers(m *report.Merged) (passed, failed, untested int) {
-	for _, k := range m.Kernels {
-		switch {
-		case k.Verdict == report.Pass:
-			passed++
-		case k.Verdict.Tested():
-			failed++
-		default:
-			untested++
-		}
-	}
-	return passed, failed, untested
+	return tallyKernels(m.Kernels)
 }

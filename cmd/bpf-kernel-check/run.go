@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,14 +26,20 @@ import (
 
 // runOptions are the flags of run that the demo shares.
 type runOptions struct {
-	out         string
-	jobs        int
-	accel       string
-	timeout     time.Duration
-	bootTimeout time.Duration
-	memory      int
-	retries     int
-	boot        string
+	out     string
+	jobs    int
+	accel   string
+	memory  int
+	retries int
+	limits  limitOptions
+	started time.Time
+	splats  []string
+	net     bool
+	arch    string
+
+	boot string
+
+	allowed *shard.Allowed // what the files of splats say, once validated
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -40,10 +47,12 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.StringVarP(&o.out, "out", "o", ".", "`DIR` that gets the summary, results/ and the shard file")
 	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "VMs at a time")
 	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto takes KVM where it is proven to work")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "limit for the payload in each VM")
-	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for a kernel to start init")
+	o.limits.add(cmd)
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
+	f.StringArrayVar(&o.splats, "allow-splats", nil, "`FILE` of known warnings of kernels that are no crash: a YAML list of pattern, kernels, reason and link")
+	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+", emulated where the machine is of another; that of the payload unless given")
+	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
 	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that were saved when init was ready, where it can")
 }
 
@@ -56,6 +65,11 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	if _, err := shard.ParseBoot(o.boot); err != nil {
 		return accel, usagef("--boot: %w", err)
 	}
+	if o.arch != "" {
+		if _, err := qemu.LookupArch(o.arch); err != nil {
+			return accel, usagef("--arch: %w", err)
+		}
+	}
 	for _, x := range []struct {
 		flag string
 		ok   bool
@@ -63,8 +77,6 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 		got  any
 	}{
 		{"-j, --jobs", o.jobs >= 1 && o.jobs <= 1024, "1 to 1024", o.jobs},
-		{"--timeout", o.timeout >= time.Second, "at least 1s", o.timeout},
-		{"--boot-timeout", o.bootTimeout >= time.Second, "at least 1s", o.bootTimeout},
 		{"--memory", o.memory >= 128 && o.memory <= 1<<20, "128 to 1048576 MiB", o.memory},
 		{"--retries", o.retries >= 0 && o.retries <= shard.MaxRetries, "0 to 10", o.retries},
 		{"--out", o.out != "", "a directory", "empty"},
@@ -73,7 +85,11 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
 		}
 	}
-	return accel, nil
+	if err := o.limits.validate(); err != nil {
+		return accel, err
+	}
+	o.allowed, err = readAllowed(o.splats)
+	return accel, err
 }
 
 func (c *command) runCommand() *cobra.Command {
@@ -98,6 +114,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
   bpf-kernel-check run --kernels debian:bookworm --events-trace ./EventsTrace --shard 2/8`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.started = time.Now()
 			sources, err := src.specs(args, "no kernels to test")
 			if err != nil {
 				return err
@@ -110,7 +127,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
-			payload, err := readPayload(cmd.Context(), po, o.timeout)
+			payload, err := readPayload(cmd.Context(), po, o.arch, o.limits.payload)
 			if err != nil {
 				return err
 			}
@@ -118,7 +135,18 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
-			sel, err := choose(cmd.Context(), srcs, src.filter(payload.arch))
+			ctx, cancel := o.limits.within(cmd.Context(), o.started)
+			defer cancel()
+			sel, err := choose(ctx, srcs, src.filter(payload.arch))
+			if arch := otherArch(o, po, sel, err); arch != "" {
+				if payload, err = readPayload(cmd.Context(), po, arch, o.limits.payload); err != nil {
+					return err
+				}
+				sel, err = choose(ctx, srcs, src.filter(payload.arch))
+			}
+			if err := c.timeUp(ctx, err); err != nil {
+				return err
+			}
 			if plan := sel.own; len(plan.Entries) == 0 && len(plan.Skipped) > 0 && plan.CountSkipped(shard.SkipArch) == len(plan.Skipped) && err != nil {
 				return notForArch(payload)
 			}
@@ -132,7 +160,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if line := sel.String(); line != "" {
 				fmt.Fprintln(c.stdout, line)
 			}
-			return c.test(cmd.Context(), o, accel, payload, sel.own)
+			return c.test(ctx, o, accel, payload, sel.own)
 		},
 	}
 	src.add(cmd)
@@ -196,11 +224,18 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
+	expect := o.limits.read
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
-		Out: out, Arch: arch, Payload: p.Payload,
+		Out: out, Arch: arch, Payload: p.Payload, Allowed: o.allowed,
 		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		Now: time.Now, Random: rand.Reader,
+		Repeats: o.limits.repeat, Expect: expect,
+		PayloadFlags: append(o.memoryFlags(), p.flags...),
+	}
+	if o.net {
+		r.Net = true
+		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 	}
 	old, err := report.SetAside(out, r.Record(plan))
 	if err != nil {
@@ -222,6 +257,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return err
 	}
+	asked := accel
 	accel, why, err := qemu.Choose(ctx, accel, arch, qemu.DefaultKVM)
 	if err != nil {
 		return usageError{err}
@@ -257,9 +293,17 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
 	ui.skipped = len(plan.Skipped)
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
-	r.Limits = shard.DefaultLimits(accel, o.bootTimeout, o.timeout)
+	r.NoEmulation = asked == qemu.KVM
+	r.Sandbox = qemu.Sandbox(ctx, bin)
+	o.limits.apply(r, accel)
+	for _, unused := range expect.Unused(plan.IDs()) {
+		if r.Record(plan).Shards == 1 { // else another shard has the kernel
+			c.warn("expected failures: " + unused)
+		}
+	}
 	r.InitProgram, r.Report = init, ui.event
 	r.Boot, r.QEMUDigest = boot, digest
+	r.Repeated = ui.repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
@@ -271,6 +315,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if len(results) > 0 {
 		ui.end(results)
 		if p := r.Record(plan); p.Shards == 1 {
+			c.warnUnused(o.allowed, results)
 			err = errors.Join(err, reportAlone(out, p.ShardFileName(), started, c.links()))
 		}
 	}
@@ -281,6 +326,37 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return exitError(code)
 	}
 	return nil
+}
+
+// timeUp turns an error that comes of --timeout-total into what to say of it.
+func (c *command) timeUp(ctx context.Context, err error) error {
+	var up *shard.TimeUpError
+	if err == nil || !errors.As(context.Cause(ctx), &up) {
+		return nil
+	}
+	fmt.Fprintf(c.stderr, "error: --timeout-total: %v before the list of kernels was there: nothing was tested; give more time\n", up)
+	return exitError(report.ExitNotTested)
+}
+
+// otherArch is the one architecture of all listed kernels, when it is not the
+// one that objects, which are for every architecture, were to be run on; ""
+// otherwise.
+func otherArch(o runOptions, po payloadOptions, sel selection, err error) string {
+	if o.arch != "" || len(po.objects) == 0 || err == nil {
+		return ""
+	}
+	other := ""
+	for _, s := range sel.own.Skipped {
+		arch, ok := strings.CutPrefix(s.Why, "for ")
+		if s.Reason != shard.SkipArch || !ok || other != "" && other != arch {
+			return ""
+		}
+		other = arch
+	}
+	if _, err := qemu.LookupArch(other); err != nil || len(sel.own.Entries) > 0 {
+		return ""
+	}
+	return other
 }
 
 func notForArch(p namedPayload) error {

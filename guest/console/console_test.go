@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -15,8 +17,9 @@ import (
 var update = flag.Bool("update", false, "write the findings of the corpus anew")
 
 // The corpus: consoles of real kernels. A file starts with lines of "#" that
-// say where it comes from and "= " lines with the findings, then a blank line,
-// then the console as it was.
+// say where it comes from, "= " lines with the findings and the verdict that
+// follows, and "> " lines with the first finding's excerpt; then a blank line,
+// then the console as it was. TestMakeCorpus of package shard makes them.
 func readCorpus(t testing.TB) map[string]corpusFile {
 	t.Helper()
 	names, err := filepath.Glob("testdata/*.console")
@@ -38,7 +41,7 @@ func readCorpus(t testing.TB) map[string]corpusFile {
 			switch {
 			case strings.HasPrefix(line, "#"):
 				f.about += line
-			case strings.HasPrefix(line, "= "):
+			case strings.HasPrefix(line, "= "), strings.HasPrefix(line, "> "):
 				f.want += line
 			default:
 				t.Fatalf("%s: header line %q", name, line)
@@ -59,8 +62,20 @@ type corpusFile struct {
 
 func describe(findings []Finding) string {
 	var b strings.Builder
+	verdict, excerpt := "none", ""
 	for _, f := range findings {
-		fmt.Fprintf(&b, "= %v: %s\n", f.Kind, f.Title)
+		fmt.Fprintf(&b, "= %v: %s", f.Kind, f.Title)
+		if f.Location != "" {
+			fmt.Fprintf(&b, " at %s", f.Location)
+		}
+		b.WriteString("\n")
+		if f.Kind.Crash() && verdict != "crash" {
+			verdict, excerpt = "crash", f.Excerpt
+		}
+	}
+	fmt.Fprintf(&b, "= verdict: %s\n", verdict)
+	for line := range strings.Lines(excerpt) {
+		b.WriteString("> " + line)
 	}
 	return b.String()
 }
@@ -123,6 +138,33 @@ func TestMessages(t *testing.T) {
 		{at + "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 0-... }", Stall},
 		{at + "INFO: task kworker/0:1:12 blocked for more than 120 seconds.", HungTask},
 		{at + "Out of memory: Killed process 91 (hostile) total-vm:1kB", OutOfMemory},
+		{at + "BUG kmalloc-64 (Not tainted): Poison overwritten", Splat},
+		{at + "BUG: Bad page state in process x  pfn:01000", Splat},
+		{at + "BUG: spinlock bad magic on CPU#0, x/1", Splat},
+		{at + "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!", Splat},
+		{at + "WARNING: kernel/bpf/core.c:12 at foo+0x1/0x2, CPU#0: x/1", Splat},
+		{at + "WARNING: suspicious RCU usage", Splat},
+		{at + "INFO: trying to register non-static key.", Splat},
+		{at + "list_del corruption. prev->next should be ffff8880, but was 0", Splat},
+		{at + "CFI failure at do_one_initcall+0x1/0x2 (target: foo+0x0/0x10; expected type: 0x1)", Splat},
+		{at + "mce: [Hardware Error]: CPU 0: Machine Check Exception: 5 Bank 0: b2", Splat},
+		{at + "Unable to handle kernel paging request at virtual address dead000000000108", Oops},
+		{at + "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010", Oops},
+		{at + "Unable to handle kernel access to user memory outside uaccess routines at virtual address 0000", Oops},
+		{at + "Insufficient stack space to handle exception!", Oops},
+		{at + "SError Interrupt on CPU0, code 0x00000000bf000002 -- SError", Oops},
+		{at + "Bad mode in Error handler detected on CPU0, code 0xbf000002 -- SError", Oops},
+		{at + "PANIC: double fault, error_code: 0x0", Oops},
+		{at + "traps: PANIC: double fault, error_code: 0x0", Oops},
+		{at + "double fault: 0000 [#1] PREEMPT SMP", Oops},
+		{at + "stack segment: 0000 [#1] SMP", Oops},
+		{at + "int3: 0000 [#1] SMP", Oops},
+		{at + "BUG: stack guard page was hit at 000000006b2a2c4c (stack is 0000..0000)", Oops},
+		{at + "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", Lockup},
+		{at + "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", Lockup},
+		{at + "rcu: rcu_preempt kthread starved for 5250 jiffies! g1 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x0 ->cpu=0", Stall},
+		{at + "INFO: task jbd2/sda1-8:123 blocked in I/O wait for more than 120 seconds.", HungTask},
+		{at + "Memory cgroup out of memory: Killed process 91 (x) total-vm:1kB", OutOfMemory},
 		{"payload text without newline" + at + "BUG: kernel NULL pointer dereference", Oops},
 		{at + "some driver: " + at + "WARNING: CPU: 0 PID: 1", Splat},
 
@@ -134,6 +176,12 @@ func TestMessages(t *testing.T) {
 		{at + "Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible", Unknown},
 		{at + "traps: x[12] general protection fault ip:40 sp:7f error:0 in x[400000+1000]", Unknown},
 		{at + "BPF: _INFO: type id", Unknown},
+		{at + "WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible via Spectre v2 BHB attacks!", Unknown},
+		{at + "x[12] general protection fault ip:40 sp:7f error:0 in x[400000+1000]", Unknown},
+		{at + "workqueue: foo hogged CPU for >10000us 4 times, consider switching to WQ_UNBOUND", Unknown},
+		{at + "hrtimer: interrupt took 123456 ns", Unknown},
+		{at + "watchdog: Delayed init of the lockup detector", Unknown},
+		{at + "x (123): drop_caches: 3", Unknown},
 		{at + "debug: no BUGs: here", Unknown},
 		{at + "rcu: \tRCU restricting CPUs from NR_CPUS=8192 to nr_cpu_ids=1.", Unknown},
 	}
@@ -200,11 +248,203 @@ func TestQuoteIsIdempotentAndKeepsTheText(t *testing.T) {
 	}
 }
 
-// No quoted text is ever a finding, the splitting of reads changes nothing,
-// and limits hold.
+// reports are whole reports as kernels print them, and what is said of each.
+var reports = []struct {
+	name, title, location, report string
+}{
+	{"arm64, a null pointer", "Unable to handle kernel NULL pointer dereference in foo", "foo+0x14/0x40", `
+Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010
+Mem abort info:
+  ESR = 0x0000000096000004
+  EC = 0x25: DABT (current EL), IL = 32 bits
+Internal error: Oops: 0000000096000004 [#1] SMP
+Modules linked in: mod(OE)
+CPU: 0 PID: 91 Comm: x Tainted: G           OE      6.1.0 #1
+pstate: 60400005 (nZCv daif +PAN -UAO -TCO -DIT -SSBS BTYPE=--)
+pc : foo+0x14/0x40 [mod]
+lr : bar+0x20/0x80 [mod]
+sp : ffff80000a3b3c20
+x29: ffff80000a3b3c20 x28: ffff0000c5d0ba00 x27: 0000000000000000
+Call trace:
+ foo+0x14/0x40 [mod]
+ bar+0x20/0x80 [mod]
+ do_one_initcall+0x4c/0x250
+Code: d503201f d503201f f9400000 (b9401000)
+---[ end trace 0000000000000000 ]---`},
+	{"arm64, a BUG", "kernel BUG in foo", "mm/slub.c:380", `
+------------[ cut here ]------------
+kernel BUG at mm/slub.c:380!
+Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP
+pc : foo+0x14/0x40
+Call trace:
+ foo+0x14/0x40
+---[ end trace 0000000000000000 ]---`},
+	{"a helper's fault is its caller's", "BUG: unable to handle page fault in copy_it", "copy_it+0x1f/0x50", `
+BUG: unable to handle page fault for address: ffffffffff5fc0a8
+#PF: supervisor read access in kernel mode
+Oops: 0000 [#1] PREEMPT SMP
+RIP: 0010:memcpy_orig+0x1e/0x140
+Call Trace:
+ <TASK>
+ ? __die+0x20/0x70
+ copy_it+0x1f/0x50
+ caller+0x1/0x2
+---[ end trace 0000000000000000 ]---`},
+	{"a null pointer that was called", "BUG: kernel NULL pointer dereference in tcp_ack", "tcp_ack.constprop.0+0x5/0x10", `
+BUG: kernel NULL pointer dereference, address: 0000000000000000
+#PF: supervisor instruction fetch in kernel mode
+Oops: 0010 [#1] SMP
+RIP: 0010:0x0
+Code: Unable to access opcode bytes at 0xffffffffffffffd6.
+Call Trace:
+ tcp_ack.constprop.0+0x5/0x10
+---[ end trace 0000000000000000 ]---`},
+	{"KASAN", "BUG: KASAN: slab-out-of-bounds in foo", "foo+0x1f/0x50", `
+==================================================================
+BUG: KASAN: slab-out-of-bounds in foo+0x1f/0x50 [mod]
+Read of size 4 at addr ffff888007d1c0a0 by task x/91
+CPU: 0 PID: 91 Comm: x Not tainted 6.1.0 #1
+Call Trace:
+ <TASK>
+ dump_stack_lvl+0x4a/0x5c
+ print_report+0x17b/0x46e
+ kasan_report+0xbb/0x1c0
+ foo+0x1f/0x50 [mod]
+ </TASK>
+Allocated by task 91:
+ kasan_save_stack+0x20/0x40
+==================================================================`},
+	{"lockdep", "WARNING: possible circular locking dependency detected in take_both", "take_both+0x40/0x60", `
+======================================================
+WARNING: possible circular locking dependency detected
+6.1.0 #1 Not tainted
+------------------------------------------------------
+x/91 is trying to acquire lock:
+ffffffff82d0b0a0 (&a){+.+.}-{3:3}, at: take_both+0x40/0x60
+stack backtrace:
+Call Trace:
+ dump_stack_lvl+0x4a/0x5c
+ check_noncircular+0x134/0x150
+ __lock_acquire+0x13b3/0x2500
+ lock_acquire+0xd1/0x2d0
+ __mutex_lock+0x93/0xcf0
+ take_both+0x40/0x60`},
+	{"a program of BPF", "BUG: soft lockup in bpf_prog_spin", "bpf_prog_6deef7357e7b4530_spin+0x1f/0x30", `
+watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [x:91]
+CPU: 1 PID: 91 Comm: x Not tainted 6.1.0 #1
+RIP: 0010:bpf_prog_6deef7357e7b4530_spin+0x1f/0x30
+Call Trace:
+ bpf_test_run+0x100/0x200`},
+	{"an RCU stall", "RCU stall in foo", "foo+0x1f/0x30", `
+rcu: INFO: rcu_preempt self-detected stall on CPU
+rcu: 	0-....: (5249 ticks this GP) idle=63f4/1/0x4000000000000000 softirq=11/11 fqs=2624
+CPU: 0 PID: 91 Comm: x Not tainted 6.1.0 #1
+RIP: 0010:foo+0x1f/0x30
+RSP: 0018:ffffc900005fbd80 EFLAGS: 00000246
+Call Trace:
+ bar+0x1/0x2`},
+	{"5.10's form of a warning", "WARNING in foo", "net/core/dev.c:12", `
+------------[ cut here ]------------
+WARNING: CPU: 0 PID: 91 at net/core/dev.c:12 foo.cold+0x1f/0x30
+RIP: 0010:foo.cold+0x1f/0x30
+---[ end trace 6d4b5c1f0e7a2b3c ]---`},
+	{"a warning of a BPF program's own words", "WARNING: something is odd about ADDR", "", `
+WARNING: something is odd about ffff888007d1c0a0`},
+	{"6.9 and later, a divide error", "divide error in foo", "foo+0x1/0x2", `
+Oops: divide error: 0000 [#1] PREEMPT SMP NOPTI
+RIP: 0010:foo+0x1/0x2
+---[ end trace 0000000000000000 ]---`},
+}
+
+func stamp(text string) []byte {
+	var b bytes.Buffer
+	for line := range strings.Lines(strings.TrimPrefix(text, "\n")) {
+		fmt.Fprintf(&b, "[    5.%06d] %s\r\n", b.Len(), strings.TrimSuffix(line, "\n"))
+	}
+	return b.Bytes()
+}
+
+func TestReports(t *testing.T) {
+	for _, tt := range reports {
+		t.Run(tt.name, func(t *testing.T) {
+			got := scan(stamp(tt.report), 100).Findings()
+			if len(got) != 1 || got[0].Title != tt.title || got[0].Location != tt.location {
+				t.Fatalf("%+v, want one: %s at %s", got, tt.title, tt.location)
+			}
+			for _, noise := range []string{"EFLAGS", "Code:", "x29:", "pstate", "Modules linked", "Hardware name", "<TASK>"} {
+				if strings.Contains(got[0].Excerpt, noise) {
+					t.Errorf("%s is left in:\n%s", noise, got[0].Excerpt)
+				}
+			}
+			// Equal crashes have equal titles whatever the addresses and pids.
+			other := regexp.MustCompile(`ffff[0-9a-f]{12}`).ReplaceAllString(tt.report, "ffffdeadbeef1234")
+			other = strings.NewReplacer("PID: 91", "PID: 12345", ":91]", ":12345]", "x/91", "yy/123", "0x1f/", "0x2c/").Replace(other)
+			if again := scan(stamp(other), 100).Findings(); len(again) != 1 || again[0].Title != tt.title {
+				t.Errorf("%+v, want the same title: %s", again, tt.title)
+			}
+		})
+	}
+}
+
+// What is in between, and what comes later, are no part of a report.
+func TestReportsEnd(t *testing.T) {
+	var s Scanner
+	_, _ = s.Write([]byte("[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2\n" +
+		"a payload's line\n[    1.000100] RIP: 0010:foo+0x1/0x2\n\x1f[    1.000200] a payload's too\n" +
+		"[    9.000000] much later\n"))
+	f := s.Findings()
+	if len(f) != 1 || strings.Contains(f[0].Excerpt, "payload") || strings.Contains(f[0].Excerpt, "later") || !strings.Contains(f[0].Excerpt, "RIP") {
+		t.Errorf("%+v", f)
+	}
+	// Findings are not the end.
+	_, _ = s.Write([]byte("[    9.100000] BUG: scheduling while ato"))
+	if f := s.Findings(); len(f) != 2 {
+		t.Errorf("in the middle of a line: %+v", f)
+	}
+	_, _ = s.Write([]byte("mic: x/1\n[    9.100100] Call Trace:\n[    9.100200]  bar+0x1/0x2\n"))
+	if f := s.Findings(); len(f) != 2 || f[1].Title != "BUG: scheduling while atomic in bar" {
+		t.Errorf("when it went on: %+v", f)
+	}
+}
+
+// A kernel that complains without end is not taken for one that has said all:
+// what is too much stands as one finding that nothing can allow, and how it
+// ended is kept.
+func TestTooManyReports(t *testing.T) {
+	var s Scanner
+	write := func(i int) {
+		fmt.Fprintf(&s, "[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 foo%d+0x1/0x2\n[    1.000001] ---[ end trace 0 ]---\n", i)
+	}
+	for range 3 {
+		write(1)
+	}
+	if f := s.Findings(); len(f) != 1 || f[0].Overflow {
+		t.Fatalf("the same three times: %+v", f)
+	}
+	for i := range 2 * maxFindings {
+		write(i)
+	}
+	if f := s.Findings(); len(f) != maxFindings || !f[maxFindings-1].Overflow {
+		t.Errorf("%d findings, the last %+v", len(f), f[len(f)-1])
+	}
+	fmt.Fprintf(&s, "[    2.000000] Kernel panic - not syncing: x\n")
+	if f := s.Findings(); len(f) != maxFindings || f[maxFindings-1].Kind != Panic {
+		t.Errorf("the panic is lost: %+v", f[len(f)-1])
+	}
+}
+
+// The invariants:
+//   - however the bytes are split across reads, the findings are the same;
+//   - limits hold, a title is one printable line of valid UTF-8, offsets grow;
+//   - quoted text is never a finding, and to put a payload's lines in front of
+//     every line takes no crash away;
+//   - a crash that is appended is found, unless there were too many before.
 func FuzzScanner(f *testing.F) {
 	for _, c := range readCorpus(f) {
 		f.Add(c.console[:min(len(c.console), 8<<10)], uint8(3))
+	}
+	for _, r := range reports {
+		f.Add(stamp(r.report), uint8(9))
 	}
 	f.Add([]byte("[    1.000000] BUG: x\n[    1.000000] ---[ end trace 0 ]---\n"), uint8(1))
 	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
@@ -213,17 +453,91 @@ func FuzzScanner(f *testing.F) {
 		if d := cmp.Diff(whole.Findings(), pieces.Findings()); d != "" {
 			t.Fatalf("splitting changes the findings:\n%s", d)
 		}
+		if whole.Hopeless() != pieces.Hopeless() || whole.Panicked() != pieces.Panicked() {
+			t.Fatal("splitting changes the guest's fate")
+		}
+		if d := cmp.Diff(whole.Findings(), whole.Findings()); d != "" {
+			t.Fatalf("asking changes the findings:\n%s", d)
+		}
+		last := int64(0)
 		for _, x := range whole.Findings() {
-			if x.Kind == Unknown || x.Title == "" || len(x.Title) > maxTitle+3 || len(x.Excerpt) > maxExcerpt || x.Offset < 0 || x.Offset > int64(len(in)) {
+			if x.Kind == Unknown || len(x.Title) > maxTitle || len(x.Location) > maxTitle || len(x.Excerpt) > maxExcerpt || x.Offset < last || x.Offset > int64(len(in)) {
 				t.Fatalf("finding %+v", x)
 			}
+			if x.Title == "" || strings.ContainsAny(x.Title+x.Location, "\n\r\x00\x1b") || !utf8.ValidString(x.Title+x.Location+x.Excerpt) {
+				t.Fatalf("title %q, location %q", x.Title, x.Location)
+			}
+			last = x.Offset
 		}
-		var quoted []byte
+		var quoted, between []byte
 		for line := range bytes.Lines(in) {
 			quoted = append(quoted, Quote(line)...)
+			between = append(append(between, "a payload's line\n"...), line...)
 		}
 		if found := scan(quoted, max(1, len(quoted))).Findings(); len(found) > 0 {
 			t.Fatalf("quoted text is taken for the kernel's: %+v", found)
 		}
+		if d := cmp.Diff(describe(whole.Findings()), describe(scan(between, max(1, len(between))).Findings())); d != "" {
+			t.Fatalf("a payload's lines change the findings:\n%s", d)
+		}
+		n := len(whole.Findings())
+		_, _ = whole.Write([]byte("\n[99999.000000] WARNING: CPU: 0 PID: 1 at fuzz/appended.c:1 appended+0x1/0x2\n"))
+		after := whole.Findings()
+		if end := after[len(after)-1]; n < maxFindings && !strings.Contains(end.Title+end.Location, "appended") {
+			t.Fatalf("an appended crash is not found: %+v", after)
+		}
 	})
+}
+
+// A guest is ended for what it cannot come back from, and for nothing else.
+func TestHopeless(t *testing.T) {
+	const (
+		stall = "rcu: INFO: rcu_preempt self-detected stall on CPU"
+		soft  = "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]"
+	)
+	tests := []struct {
+		name            string
+		lines           []string
+		hopeless, dying bool
+	}{
+		{name: "a warning", lines: []string{"WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2"}},
+		{name: "a hung task", lines: []string{"INFO: task x:1 blocked for more than 120 seconds."}},
+		{name: "the OOM killer", lines: []string{"Out of memory: Killed process 91 (x) total-vm:1kB"}},
+		{name: "one lockup and two stalls", lines: []string{stall, soft, stall}},
+		{name: "three stalls", lines: []string{stall, stall, stall}, hopeless: true},
+		{name: "RCU itself is stuck", lines: []string{stall, "rcu: RCU grace-period kthread stack dump:"}, hopeless: true},
+		{name: "a hard lockup", lines: []string{"watchdog: Watchdog detected hard LOCKUP on cpu 0"}, hopeless: true},
+		{name: "an oops", lines: []string{"BUG: kernel NULL pointer dereference, address: 0000000000000000"}, hopeless: true, dying: true},
+		{name: "a panic", lines: []string{"Kernel panic - not syncing: x"}, hopeless: true, dying: true},
+	}
+	for _, tt := range tests {
+		var s Scanner
+		for i, l := range tt.lines {
+			fmt.Fprintf(&s, "[%5d.000000] %s\n", 10*i, l)
+		}
+		if s.Hopeless() != tt.hopeless || s.Dying() != tt.dying {
+			t.Errorf("%s: hopeless %v, dying %v", tt.name, s.Hopeless(), s.Dying())
+		}
+	}
+}
+
+// Which bits of the taint a report explains: a driver's own words none.
+func TestTaint(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2": taintWarn,
+		"WARNING: the cable is loose":                 0,
+		"BUG: the driver's own":                       0,
+		"------------[ cut here ]------------\n[    1.000000] WARNING: of a form that is not known":          taintWarn,
+		"BUG: KASAN: use-after-free in foo+0x1/0x2":                                                          taintBadPage,
+		"UBSAN: shift-out-of-bounds in a.c:1:2":                                                              0,
+		"INFO: task x:1 blocked for more than 120 seconds.":                                                  0,
+		"watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]":                                            taintSoftLockup,
+		"refcount_t: underflow; use-after-free.":                                                             0,
+		"refcount_t: underflow; use-after-free.\n[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2": taintWarn,
+	} {
+		f := scan([]byte("[    1.000000] "+text+"\n"), 1000).Findings()
+		if len(f) != 1 || f[0].Taint != want {
+			t.Errorf("%q: %+v, want %#x", text, f, want)
+		}
+	}
 }

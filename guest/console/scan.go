@@ -3,9 +3,8 @@ package console
 import (
 	"bytes"
 	"fmt"
-	"regexp"
+	"strconv"
 	"strings"
-	"unicode"
 )
 
 // Kind is what a finding is about.
@@ -35,62 +34,53 @@ func (k Kind) String() string {
 // Crash says whether a finding of this kind makes the kernel's verdict crash.
 func (k Kind) Crash() bool { return k != OutOfMemory }
 
+// Fatal says whether a finding of this kind is the end of the machine.
+func (k Kind) Fatal() bool { return k == Panic || k == Oops || k == Unknown }
+
 // Finding is one thing the kernel said about itself.
 type Finding struct {
-	Kind    Kind
-	Title   string // the message without its time stamp, printable, at most 200 bytes
-	Offset  int64  // of the line in the console, in bytes
-	Excerpt string // the lines from there on, at most maxExcerpt bytes
+	Kind Kind
+	// Title is what it is and in which function, in one printable line of at
+	// most 200 bytes without addresses, so that equal crashes have equal titles.
+	Title    string
+	Location string // file:line, else function+offset/size; empty when the report does not say
+	Offset   int64  // of the report in the console, in bytes
+	Excerpt  string // the report without registers, lines of at most 16 KiB together
+	Taint    uint64 // bits of the kernel's taint that such a report sets
+	Overflow bool   // stands for reports that were too many to be kept
 }
 
 const (
 	maxLine     = 8 << 10 // longer lines are cut
 	maxTitle    = 200
 	maxExcerpt  = 16 << 10
-	maxLines    = 80 // of an excerpt
-	maxFindings = 64 // a kernel that prints splats without end
+	maxLines    = 250 // of a report that are looked at
+	maxFindings = 64  // a kernel that prints splats without end
+	// A report is printed in one go. What comes later, in seconds of the
+	// kernel's time, is another's.
+	maxPause = 3.0
 )
-
-// rule recognises a kernel message, without its time stamp.
-type rule struct {
-	kind Kind
-	re   *regexp.Regexp
-}
-
-// The rules come from libbpf/ci's splat list, syzkaller's reports and the
-// kernel's own sources (arch/*/kernel/traps.c, kernel/panic.c, kernel/watchdog.c,
-// kernel/rcu/tree_stall.h, kernel/hung_task.c, mm/oom_kill.c). First match counts.
-var rules = []rule{
-	{Panic, regexp.MustCompile(`^Kernel panic - not syncing`)},
-	{Lockup, regexp.MustCompile(`^(watchdog: )?.*(BUG: soft lockup|[Hh]ard LOCKUP)`)},
-	{Splat, regexp.MustCompile(`^BUG: (KASAN|KCSAN|KFENCE|KMSAN|sleeping function|scheduling while atomic|workqueue lockup|Bad (page|rss-counter)|using \w+ in preemptible)`)},
-	{Oops, regexp.MustCompile(`^BUG[: ]`)},
-	{Oops, regexp.MustCompile(`^kernel BUG at `)},
-	{Oops, regexp.MustCompile(`^Oops[: ]`)},
-	{Oops, regexp.MustCompile(`^(general protection fault|divide error|invalid opcode|int3|bounds|stack segment|double fault|PANIC: double fault|alignment check|traps: PANIC).*\[#\d+\]`)},
-	{Oops, regexp.MustCompile(`^(Internal error|Unable to handle kernel|Bad mode in)\b`)},
-	{Splat, regexp.MustCompile(`^WARNING[: ]`)},
-	{Splat, regexp.MustCompile(`^UBSAN: `)},
-	{Stall, regexp.MustCompile(`^(rcu: )?INFO: [_a-z]+ (self-)?detected (expedited )?stall`)},
-	{Stall, regexp.MustCompile(`^rcu: .*kthread starved for`)},
-	{HungTask, regexp.MustCompile(`^INFO: task .* blocked (for more than|in I/O wait)`)},
-	{OutOfMemory, regexp.MustCompile(`^(Out of memory|Memory cgroup out of memory): Kill`)},
-}
-
-var endOfReport = regexp.MustCompile(`^---\[ end (trace|Kernel panic)`)
 
 // Scanner finds what the kernel reports in a console as it is written. Lines
 // may come in pieces. The zero value is ready for use.
 type Scanner struct {
-	partial  []byte
-	cut      bool // the rest of the line is dropped
-	offset   int64
-	start    int64 // of the line in partial
+	partial []byte
+	cut     bool // the rest of the line is dropped
+	offset  int64
+	start   int64 // of the line in partial
+
 	findings []Finding
-	open     int // lines the last finding's excerpt may still take
+	seen     map[string]bool // reports that were found, by what is in them
+	open     *rawReport
+	before   []string // messages since a report was announced; nil: none was
+	at       float64  // the last message's time
+
 	lockups  int
+	stalls   int
 	panicked bool
 	ended    bool
+	hopeless bool
+	oops     bool
 }
 
 // Write scans p. It never fails.
@@ -124,13 +114,24 @@ func (s *Scanner) Write(p []byte) (int, error) {
 }
 
 // Findings returns what was found so far, in order. A line that has not ended
-// yet counts as far as it is known.
+// yet counts as far as it is known. More may be written afterwards.
 func (s *Scanner) Findings() []Finding {
-	if len(s.partial) > 0 {
-		s.line(bytes.TrimRight(s.partial, "\r"))
-		s.partial = s.partial[:0]
+	now := *s
+	now.findings = append([]Finding(nil), s.findings...)
+	now.seen = make(map[string]bool, len(s.seen))
+	for k := range s.seen {
+		now.seen[k] = true
 	}
-	return s.findings
+	if s.open != nil {
+		open := *s.open
+		open.lines = append([]string(nil), s.open.lines...)
+		now.open = &open
+	}
+	if len(s.partial) > 0 {
+		now.line(bytes.TrimRight(s.partial, "\r"))
+	}
+	now.close()
+	return now.findings
 }
 
 // Panicked says whether the kernel has panicked: nothing good can follow.
@@ -139,94 +140,162 @@ func (s *Scanner) Panicked() bool { return s.panicked }
 // PanicEnded says whether the panic's report is complete.
 func (s *Scanner) PanicEnded() bool { return s.ended }
 
-// Hopeless says whether the guest's fate is certain: it panicked, or reported
-// a second lockup.
-func (s *Scanner) Hopeless() bool { return s.panicked || s.lockups > 1 }
+// Hopeless says whether the guest's fate is certain: it panicked or is about
+// to, is locked up, reported a second soft lockup, or a stall again and again.
+func (s *Scanner) Hopeless() bool { return s.hopeless || s.lockups > 1 || s.stalls > 2 }
+
+// Dying says whether the kernel is about to end by itself: it panics, or had an
+// oops that makes it panic.
+func (s *Scanner) Dying() bool { return s.panicked || s.oops }
 
 func (s *Scanner) line(b []byte) {
-	msgs := messages(b)
-	for _, m := range msgs {
-		s.message(m)
-	}
-	if s.open > 0 {
-		s.open--
-		f := &s.findings[len(s.findings)-1]
-		if len(f.Excerpt)+len(b)+1 > maxExcerpt {
-			s.open = 0
-		} else {
-			f.Excerpt += printable(string(b)) + "\n"
-		}
-		for _, m := range msgs {
-			if endOfReport.Match(m) {
-				s.open = 0
-			}
-		}
+	for _, m := range messages(b) {
+		s.message(string(m.text), m.at)
 	}
 }
 
-func (s *Scanner) message(m []byte) {
-	if endOfReport.Match(m) && bytes.Contains(m, []byte("Kernel panic")) {
+// message takes one message of the kernel.
+func (s *Scanner) message(m string, at float64) {
+	if s.open != nil && (at-s.at > maxPause || len(s.open.lines) == maxLines) {
+		s.close()
+	}
+	if at-s.at > maxPause {
+		s.before = nil
+	}
+	s.at = at
+	switch {
+	case strings.HasPrefix(m, "---[ end Kernel panic"):
 		s.ended = true
+		s.close()
 		return
-	}
-	for _, r := range rules {
-		if !r.re.Match(m) {
-			continue
-		}
-		switch r.kind {
-		case Panic:
-			s.panicked = true
-		case Lockup:
-			s.lockups++
-		}
-		if len(s.findings) < maxFindings {
-			s.findings = append(s.findings, Finding{Kind: r.kind, Title: title(string(m)), Offset: s.start})
-			s.open = maxLines
+	case strings.HasPrefix(m, "---[ end trace"):
+		s.close()
+		return
+	case strings.HasPrefix(m, "------------[ cut here ]"):
+		if s.open == nil || s.open.rule.set&cause == 0 {
+			s.close()
+			s.before = []string{}
 		}
 		return
 	}
+	if r, groups := match(m); r != nil {
+		s.begin(r, groups, m)
+		return
+	}
+	if s.open != nil && s.open.complete(m) {
+		s.close()
+	}
+	switch {
+	case s.open != nil:
+		s.open.lines = append(s.open.lines, m)
+	case s.before != nil && len(s.before) < 8:
+		s.before = append(s.before, m)
+	}
+}
+
+// begin takes the first line of a report, or one that makes the open report
+// more precise.
+func (s *Scanner) begin(r *rule, groups map[string]string, m string) {
+	switch {
+	case r.kind == Panic:
+		s.panicked = true
+	case r.kind == Oops:
+		s.oops = true
+	case r.set&lockup != 0:
+		s.lockups++
+	case r.set&stall != 0:
+		s.stalls++
+	}
+	if r.set&hopeless != 0 {
+		s.hopeless = true
+	}
+	if o := s.open; o != nil && o.goesOnWith(r) {
+		o.join(r, groups)
+		o.lines = append(o.lines, m)
+		return
+	}
+	before, announced := s.before, s.before != nil
+	s.close()
+	taint := r.taint
+	if r.set&words != 0 && !announced {
+		taint = 0 // a driver's words, and no WARN of the kernel
+	}
+	s.open = &rawReport{rule: r, kind: r.kind, taint: taint, groups: groups, offset: s.start, lines: append(before, m)}
+	s.before = nil
+}
+
+// close ends the open report. One that was found before is left out: the same
+// words, function and trace, whatever the addresses.
+func (s *Scanner) close() {
+	o := s.open
+	s.open, s.before = nil, nil
+	if o == nil {
+		return
+	}
+	f := o.finding()
+	key := fmt.Sprintf("%d %s\n%s\n%s", f.Kind, f.Title, f.Location, chance.ReplaceAllString(f.Excerpt, ""))
+	if s.seen[key] {
+		return
+	}
+	switch {
+	case len(s.findings) < maxFindings:
+	case f.Kind == Panic && s.findings[maxFindings-1].Kind != Panic:
+		// How it ended is more than how often it complained.
+		s.findings[maxFindings-1] = f
+		return
+	default:
+		// What is not looked at is not known to be harmless.
+		if last := &s.findings[maxFindings-1]; !last.Kind.Fatal() {
+			*last = Finding{Kind: Splat, Title: fmt.Sprintf("more than %d different reports", maxFindings-1), Offset: last.Offset, Excerpt: last.Excerpt, Overflow: true}
+		}
+		return
+	}
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
+	s.seen[key] = true
+	s.findings = append(s.findings, f)
+}
+
+// stamped is a message with its time in seconds.
+type stamped struct {
+	text []byte
+	at   float64
 }
 
 // messages returns the kernel's messages in a console line. More than one can
 // stand there, and after other text: the kernel does not know where in a line
 // the payload's output has stopped.
-func messages(b []byte) [][]byte {
-	var msgs [][]byte
+func messages(b []byte) []stamped {
+	var msgs []stamped
 	from := -1
+	at := 0.0
 	for i := 0; i < len(b); i++ {
 		n := stampLen(b[i:])
 		if n == 0 {
 			continue
 		}
 		if from >= 0 {
-			msgs = append(msgs, b[from:i])
+			msgs = append(msgs, stamped{b[from:i], at})
 			from = -1
 		}
 		if i == 0 || b[i-1] != quote {
-			from = i + n
+			from, at = i+n, stampTime(b[i:i+n])
 		}
 		i += n - 1
 	}
 	if from >= 0 {
-		msgs = append(msgs, b[from:])
+		msgs = append(msgs, stamped{b[from:], at})
 	}
 	return msgs
 }
 
-func title(m string) string {
-	t := strings.TrimSpace(printable(m))
-	if len(t) > maxTitle {
-		t = strings.ToValidUTF8(t[:maxTitle], "") + "..."
+// stampTime is the time in a printk time stamp.
+func stampTime(b []byte) float64 {
+	end := bytes.IndexByte(b, ']')
+	at, err := strconv.ParseFloat(strings.TrimSpace(string(b[1:end])), 64)
+	if err != nil {
+		return 0
 	}
-	return t
-}
-
-// printable drops what a terminal or a report would act on.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\t' || unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, strings.ToValidUTF8(s, "?"))
+	return at
 }

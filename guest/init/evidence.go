@@ -14,21 +14,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/console"
 )
 
-// oomKills is how often the OOM killer has struck since boot.
-func oomKills() uint64 {
-	b, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
-}
-
 // taint is what the kernel thinks of itself.
 func taint() uint64 {
 	b, err := os.ReadFile("/proc/sys/kernel/tainted")
@@ -64,12 +49,29 @@ func processes() string {
 		}
 		args = bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '})
 		fmt.Fprintf(&b, "  pid %s, %s: %.200s\n", filepath.Base(dir), state, args)
-		stack, _ := os.ReadFile(dir + "/stack")
-		for line := range strings.Lines(string(stack)) {
-			fmt.Fprintf(&b, "    %s\n", strings.TrimSpace(line))
-		}
+		threads(&b, dir)
 	}
 	return b.String()
+}
+
+const maxThreads = 8 // of a process that are shown
+
+// threads says where in the kernel a process's threads wait.
+func threads(b *strings.Builder, dir string) {
+	tasks, _ := filepath.Glob(dir + "/task/[0-9]*")
+	for i, task := range tasks {
+		if i == maxThreads {
+			fmt.Fprintf(b, "    and %d more threads\n", len(tasks)-i)
+			return
+		}
+		wchan, _ := os.ReadFile(task + "/wchan")
+		call, _ := os.ReadFile(task + "/syscall")
+		fmt.Fprintf(b, "    thread %s: wchan %.100s, syscall %.150s\n", filepath.Base(task), strings.TrimSpace(string(wchan)), strings.TrimSpace(string(call)))
+		stack, _ := os.ReadFile(task + "/stack")
+		for line := range strings.Lines(string(stack)) {
+			fmt.Fprintf(b, "      %s\n", strings.TrimSpace(line))
+		}
+	}
 }
 
 // userProcesses are the command lines of all processes of user space that run,

@@ -58,7 +58,7 @@ func run(con *serialConsole) error {
 		nonce = handed.Nonce
 	}
 	w := wire.NewWriter(results, nonce)
-	w.Repeat = repeat
+	w.Repeat, w.Escape = repeat, escapeStamps
 	r := &reporter{w: w, con: con, taint: taint()}
 
 	var uts unix.Utsname
@@ -83,9 +83,14 @@ func run(con *serialConsole) error {
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 	}
 
+	for _, m := range networkUp(param(string(cmdline), wire.ParamNet)) {
+		con.logf("%s: %s", m.Name, m.Error)
+		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+	}
+
 	// From here on the kernel prints everything: a payload that lowers the
 	// console's log level must not hide a splat.
-	if err := os.WriteFile("/sys/module/printk/parameters/ignore_loglevel", []byte("Y"), 0); err != nil {
+	if err := os.WriteFile(ignoreLoglevel, []byte("Y"), 0); err != nil {
 		con.logf("print all kernel messages: %v", err)
 	}
 
@@ -101,17 +106,29 @@ func run(con *serialConsole) error {
 		con.logf("module %s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 	}
+	scale := scaleOf(string(cmdline))
+	job = scaled(job, scale)
+	stop := make(chan struct{})
+	stopped := alive(r, stop)
 	ok := true
-	if len(job.Args) > 0 {
+	if job.Terminal != "" {
+		r.complete = true
+		if err := runOnTerminal(job, con); err != nil {
+			return err
+		}
+	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ok = runPayload(job, r, con)
+		ok = runPayload(job, r, con, scale)
 	} else {
 		r.complete = true
 	}
+	settle()
 	if !ok {
 		dumpKernelLog(con, started)
 	}
 	con.drain()
+	close(stop)
+	<-stopped // the end record is the last
 	return r.end(nonce)
 }
 
@@ -139,6 +156,13 @@ func hideNonce(cmdline string) error {
 	err := os.WriteFile(copied, []byte(strings.Join(kept, " ")+"\n"), 0o444)
 	if err == nil {
 		err = unix.Mount(copied, "/proc/cmdline", "", unix.MS_BIND, "")
+	}
+	// Where a device tree describes the machine, the line stands there too, and
+	// in the tree as the kernel got it.
+	for _, also := range []string{"/sys/firmware/devicetree/base/chosen/bootargs", "/sys/firmware/fdt"} {
+		if _, serr := os.Stat(also); err == nil && serr == nil {
+			err = unix.Mount(copied, also, "", unix.MS_BIND, "")
+		}
 	}
 	return wrap("hide the nonce", err)
 }

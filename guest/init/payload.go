@@ -14,16 +14,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // runPayload runs the job and reports how it went. It says whether all is well.
-func runPayload(job wire.Job, r *reporter, con *serialConsole) bool {
+func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) bool {
 	out := &payloadOutput{con: con, left: job.MaxPrint}
 	if out.left <= 0 {
 		out.left = wire.DefaultMaxPrint
 	}
-	exit := execute(job, out, r, con)
+	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
+	exit := execute(job, out, r, con, run, scale)
+	if exit.Timeout {
+		reportHung(exit, run, r)
+	}
 	r.send(wire.Record{Type: wire.TypeExit, Exit: &exit})
 	con.logf("the payload ended after %.3f s: %s", exit.Duration.Seconds(), describe(exit))
 
@@ -58,7 +63,7 @@ func describe(e wire.Exit) string {
 
 // execute starts the payload, reaps everything that ends until the payload
 // does, and kills what it left behind.
-func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) wire.Exit {
+func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) wire.Exit {
 	start := time.Now()
 	fail := func(doing string, err error) wire.Exit {
 		return wire.Exit{Code: -1, Error: fmt.Sprintf("%s: %v", doing, err), Duration: time.Since(start)}
@@ -81,14 +86,14 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 	}
 	defer repR.Close()
 
-	env := []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=linux"}
+	env := baseEnv()
 	files := []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
 	if job.Reports {
 		env = append(env, fmt.Sprintf("%s=%d", wire.ReportFDEnv, len(files)))
 		files = append(files, repW.Fd())
 	}
 	env = setEnv(env, job.Env)
-	oomBefore := oomKills()
+	oomBefore := oom.Kills()
 	pid, err := syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
 		Dir: "/", Env: env, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true},
@@ -103,7 +108,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 	copied, printed := make(chan struct{}), make(chan struct{})
 	go func() { defer close(printed); out.copyFrom(outR, copied) }()
 	reported := make(chan struct{})
-	go func() { defer close(reported); relay(repR, r, job.Reports) }()
+	go func() { defer close(reported); relay(repR, r, job.Reports, run) }()
 	ended := make(chan syscall.WaitStatus, 1)
 	go reap(pid, ended)
 
@@ -112,21 +117,35 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 	if job.Timeout > 0 {
 		timeout = time.After(job.Timeout)
 	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	var status syscall.WaitStatus
-	select {
-	case status = <-ended:
-	case <-timeout:
-		exit.Timeout = true
-		con.logf("the payload runs for longer than %v; its processes:\n%s", job.Timeout, processes())
-		_ = unix.Kill(-1, unix.SIGKILL)
-		status = <-ended
+	for waiting := true; waiting; {
+		late := ""
+		select {
+		case status = <-ended:
+			waiting = false
+		case now := <-tick.C:
+			if late = run.tick(now, job.TestTimeout); late != "" {
+				exit.Timeout, exit.OfTest, exit.Limit = true, true, job.TestTimeout
+			}
+		case <-timeout:
+			exit.Timeout, exit.Limit = true, job.Timeout
+		}
+		if exit.Timeout {
+			exit.Tests = run.close(late)
+			con.logf("timeout: %s", describeTimeout(exit, run.previous()))
+			showHang(con)
+			exit.Stuck = !endPayload(pid, ended, scale)
+			waiting = false
+		}
 	}
 	exit.Duration = time.Since(start)
 	switch {
 	case exit.Timeout:
 	case status.Signaled():
 		exit.Signal = unix.SignalName(status.Signal())
-		exit.OOM = status.Signal() == unix.SIGKILL && oomKills() > oomBefore
+		exit.OOM = status.Signal() == unix.SIGKILL && oom.Kills() > oomBefore
 	default:
 		exit.Code = status.ExitStatus()
 	}
@@ -146,10 +165,18 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole) 
 		}
 	}
 	<-printed
+	if exit.Timeout {
+		con.logf("timeout: %s", describeTimeout(exit, run.previous()))
+	}
 	if words := describeLeft(left); words != "" {
 		con.logf("%s", words)
 	}
 	return exit
+}
+
+// baseEnv is what every payload has.
+func baseEnv() []string {
+	return []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=linux"}
 }
 
 // setEnv sets each K=V of more in env.
@@ -179,7 +206,7 @@ func reap(pid int, ended chan<- syscall.WaitStatus) {
 
 // relay passes a payload's records on to the host. Only what a payload may
 // say passes.
-func relay(src io.Reader, r *reporter, reports bool) {
+func relay(src io.Reader, r *reporter, reports bool, run *running) {
 	br := bufio.NewReaderSize(src, 64<<10)
 	tests := 0
 	var files wire.FileBudget
@@ -211,7 +238,11 @@ func relay(src io.Reader, r *reporter, reports bool) {
 			tests++
 			rec.Test.Name = wire.Truncate(rec.Test.Name, wire.MaxName)
 			rec.Test.Output = wire.Truncate(rec.Test.Output, wire.MaxOutput)
+			run.ended(rec.Test.Name, time.Now())
 			r.send(wire.Record{Type: wire.TypeTest, Test: rec.Test})
+		case rec.Type == wire.TypeRun && rec.Run != nil:
+			rec.Run.Name = wire.Truncate(rec.Run.Name, wire.MaxName)
+			run.run(*rec.Run, time.Now())
 		case rec.Type == wire.TypeFile && rec.File != nil && reports:
 			// Files are evidence, no verdict hangs on them: what is too much
 			// is left out, and the host sees from the numbers that it is.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // results is the serial line that carries the frames and nothing else.
@@ -20,13 +24,17 @@ type results struct {
 // its frames on the console, where each is repeated because a kernel message
 // can land in its middle.
 func openResults(device string, con *serialConsole) (io.Writer, int) {
-	r := &results{path: "/dev/" + device, spare: sharedConsole{con}}
+	if device == wire.ResultsNone {
+		return io.Discard, 0
+	}
+	shared := sharedConsole{con: con, log: openKernelLog()}
+	r := &results{path: "/dev/" + device, spare: shared}
 	if device == "" {
-		return sharedConsole{con}, 1
+		return shared, 1
 	}
 	if err := r.open(); err != nil {
 		con.logf("%v; the results share the console", err)
-		return sharedConsole{con}, 1
+		return shared, 1
 	}
 	return r, 0
 }
@@ -71,7 +79,7 @@ func (r *results) Write(b []byte) (int, error) {
 		r.gone = true
 	}
 	for range 2 {
-		if _, err := r.spare.Write(again); err != nil {
+		if _, err := r.spare.Write(b); err != nil {
 			return 0, fmt.Errorf("write to %s and to the console: %w", r.path, err)
 		}
 	}
@@ -79,9 +87,37 @@ func (r *results) Write(b []byte) (int, error) {
 }
 
 // sharedConsole carries frames where there is no line of their own.
-type sharedConsole struct{ con *serialConsole }
+type sharedConsole struct {
+	con *serialConsole
+	log *kernelLog
+}
 
+// maxNoisy is how often a frame is sent in the hope that the kernel prints
+// nothing meanwhile.
+const maxNoisy = 3
+
+// Write sends a frame, on a line of its own, until one copy has left while the
+// kernel printed nothing. A kernel that does not stop is hushed for the time
+// that a copy takes.
 func (s sharedConsole) Write(b []byte) (int, error) {
-	s.con.write(b)
+	frame := append([]byte("\n"), b...)
+	for range maxNoisy {
+		s.log.mark()
+		s.con.write(frame)
+		s.con.drain()
+		if s.log.silent() {
+			return len(b), nil
+		}
+	}
+	defer hush()()
+	s.con.write(frame)
+	s.con.drain()
 	return len(b), nil
+}
+
+// escapeStamps writes what looks like a kernel message's time stamp in a
+// record's JSON so that it does not: on the console, the host would take the
+// text of a test's output for the kernel's.
+func escapeStamps(body []byte) []byte {
+	return bytes.ReplaceAll(console.Quote(body), []byte("\x1f["), []byte(`\u005b`))
 }

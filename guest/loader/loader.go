@@ -19,11 +19,12 @@ import (
 // loader loads objects and tells of each of their programs.
 type loader struct {
 	options
-	kernel kernelFacts
-	types  *btf.Cache // the kernel's BTF, decoded once
-	btfErr error      // why the kernel has none
-	tell   func(result)
-	failed int
+	kernel  kernelFacts
+	types   *btf.Cache // the kernel's BTF, decoded once
+	btfErr  error      // why the kernel has none
+	tell    func(result)
+	failed  int
+	running func(name string, paused bool) // tells that a test runs or is over; nil: nobody asks
 }
 
 // result is a program's outcome, and the verifier's logs it leaves.
@@ -39,6 +40,20 @@ func newLoader(opt options, tell func(result)) *loader {
 	// Decoded here, so that it does not count as the first program's time.
 	_, l.btfErr = l.types.Kernel()
 	return l
+}
+
+// begin tells which test comes, so that one that hangs has a name.
+func (l *loader) begin(name string) {
+	if l.running != nil {
+		l.running(name, false)
+	}
+}
+
+// over tells that nothing of a name runs any more.
+func (l *loader) over(name string) {
+	if l.running != nil {
+		l.running(name, true)
+	}
 }
 
 // report tells of one test. err decides: nil is a pass.
@@ -69,6 +84,8 @@ func (l *loader) report(r result, err error) {
 // creates the maps that none of them uses.
 func (l *loader) object(path string) {
 	name := objectName(path)
+	l.begin(name)
+	defer l.over(name)
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
 		l.report(result{Test: wire.Test{Name: name}}, fmt.Errorf("read the object: %w", err))
@@ -99,6 +116,7 @@ func (l *loader) object(path string) {
 		if spec.Maps[m].Type == ebpf.StructOpsMap {
 			create = l.createStructOps
 		}
+		l.begin(name + "/map:" + m)
 		start := time.Now()
 		coll, err := create(part)
 		took := time.Since(start)
@@ -115,6 +133,7 @@ func (l *loader) object(path string) {
 // program loads one program, attaches it when asked to, and reports.
 func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	r := result{Test: wire.Test{Name: object + "/" + name}}
+	l.begin(r.Name)
 	ps := spec.Programs[name]
 	if err := notTried(ps); err != nil {
 		l.report(r, err)

@@ -76,6 +76,7 @@ func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 			fmt.Fprintf(stdout, "    %s\n", strings.ReplaceAll(strings.TrimRight(r.Output, "\n"), "\n", "\n    "))
 		}
 	})
+	l.running = rep.Run
 	for _, path := range opt.objects {
 		l.object(path)
 	}

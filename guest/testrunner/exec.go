@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -45,26 +46,31 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	// The report is slow, and the program must not wait for it: the channel
 	// holds all that can come.
-	tests := make(chan output.Test, output.MaxRecords)
+	tell := make(chan news, output.MaxRecords+output.MaxMarks)
 	reported := make(chan error, 1)
 	go func() {
-		for t := range tests {
-			rep.Test(t.Name, t.Verdict, t.Duration, t.Output)
+		for n := range tell {
+			if t := n.test; t != nil {
+				rep.Test(t.Name, t.Verdict, t.Duration, t.Output)
+			} else {
+				rep.Run(n.name, n.paused)
+			}
 		}
 		reported <- rep.Done()
 	}()
-	parser := output.New(name, func(t output.Test) { tests <- t })
+	parser := output.New(name, func(t output.Test) { tell <- news{test: &t} })
+	parser.Watch(func(name string, paused bool) { tell <- news{name: name, paused: paused} })
 	start := m.now()
-	oomBefore := oomKills()
+	oomBefore := oom.Kills()
 	end := execute(ctx, dir, argv, stdout, parser)
-	if end.killed && oomKills() > oomBefore {
+	if end.killed && oom.Kills() > oomBefore {
 		end.how = "killed by the kernel: out of memory"
 	}
 	if end.code != 0 && end.how != exitWords(end.code) {
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
 	parser.Finish(end.how, end.code == 0, max(0, m.now().Sub(start)))
-	close(tests)
+	close(tell)
 	if err := <-reported; err != nil {
 		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
 		if end.code == 0 {
@@ -72,6 +78,13 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		}
 	}
 	return end.code
+}
+
+// news is a test's outcome or, without one, that a test runs or is paused.
+type news struct {
+	test   *output.Test
+	name   string
+	paused bool
 }
 
 func parseExec(args []string, stderr io.Writer) (name, dir string, argv []string, err error) {
@@ -102,6 +115,14 @@ type ended struct {
 	how    string // in words
 	killed bool   // by SIGKILL
 }
+
+// timeIsUp says of a program that init would not wait for it any longer.
+const timeIsUp = "ended from outside: its time was up"
+
+// unkillable is how long a program may take to end by SIGKILL.
+const unkillable = time.Second
+
+var errUnkillable = errors.New("SIGKILL does not end it")
 
 func exitWords(code int) string { return fmt.Sprintf("exit status %d", code) }
 
@@ -137,7 +158,20 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 		defer close(done)
 		pass(r, out, copied)
 	}()
-	err = cmd.Wait()
+	waited := make(chan error, 1)
+	go func() { waited <- cmd.Wait() }()
+	timeUp := false
+	select {
+	case err = <-waited:
+		timeUp = ctx.Err() != nil
+	case <-ctx.Done():
+		timeUp = true
+		select {
+		case err = <-waited:
+		case <-time.After(unkillable):
+			err = errUnkillable
+		}
+	}
 	// What the program left running may hold the pipe open for ever. What the
 	// program itself wrote is in it by now.
 	_ = r.SetReadDeadline(time.Now())
@@ -145,6 +179,10 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 
 	var exit *exec.ExitError
 	switch {
+	case err == errUnkillable:
+		return ended{code: 128 + int(syscall.SIGKILL), how: timeIsUp + ", and cannot be killed: it hangs in the kernel", killed: true}
+	case timeUp:
+		return ended{code: 128 + int(syscall.SIGKILL), how: timeIsUp}
 	case err == nil:
 		return ended{how: exitWords(0)}
 	case !errors.As(err, &exit):
@@ -199,19 +237,4 @@ func unread(r *os.File) int {
 		_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	}
 	return max(0, n)
-}
-
-// oomKills is how often the kernel's OOM killer has struck since boot.
-func oomKills() uint64 {
-	b, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
 }

@@ -36,6 +36,7 @@ type generated struct {
 
 func (s *session) run(ctx context.Context) {
 	s.print.started(check.StartTest)
+	s.print.runs(check.StartTest, false)
 	s.facts = s.machine.facts(s.opt.dir)
 	s.build = askHelp(ctx, s.opt.tracer, s.opt.limits.help)
 	// Before the tracer runs, so that it makes no events. Without it fork_exec
@@ -53,8 +54,9 @@ func (s *session) run(ctx context.Context) {
 	load := s.machine.now().Sub(started)
 	s.print.phase("load", load)
 	if why != "" {
-		s.print.stderr(t.stderr.String())
-		s.notStarted(why, load)
+		log := t.stderr.String()
+		s.print.stderr(log)
+		s.notStarted(why+lastWords(log), load)
 		return
 	}
 	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestPass}, load)
@@ -128,7 +130,13 @@ func (s *session) generate(ctx context.Context, started time.Time) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
+			for _, test := range users[name] {
+				s.print.runs(test, false)
+			}
 			s.generateOne(ctx, name, started)
+			for _, test := range users[name] {
+				s.print.runs(test, true)
+			}
 		})
 	}
 	wg.Wait()
@@ -148,6 +156,7 @@ func (s *session) generateOne(ctx context.Context, name string, started time.Tim
 // verdicts.
 func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	s.print.started(check.StreamTest)
+	s.print.runs(check.StreamTest, false)
 	pids, problem := s.mark(ctx, started)
 	if problem == "" {
 		t.await(pids...)
@@ -271,4 +280,26 @@ func join(pids []int64) string {
 		words = append(words, fmt.Sprint(pid))
 	}
 	return strings.Join(words, " and ")
+}
+
+// Of the last words of a tracer that did not start.
+const (
+	maxWords    = 12  // lines
+	maxWordsLen = 400 // bytes of a line
+)
+
+// lastWords are the last lines of a tracer's stderr, where it says why it gave
+// up: they tell different failures to load apart.
+func lastWords(log string) string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		if line = strings.TrimSpace(printable(strings.TrimRight(line, "\r\n"))); line != "" {
+			lines = append(lines, wire.Truncate(line, maxWordsLen))
+		}
+	}
+	if len(lines) == 0 {
+		return "\nits stderr is empty"
+	}
+	lines = lines[max(0, len(lines)-maxWords):]
+	return "\nthe end of its stderr:\n  " + strings.Join(lines, "\n  ")
 }

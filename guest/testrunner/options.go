@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 type options struct {
@@ -49,6 +50,15 @@ func newLimits(ready time.Duration) limits {
 	}
 }
 
+// readyLimit is what EventsTrace may take to get ready, given the limit of each
+// test: half of it, so that the deadlines here, which say more, come first.
+func readyLimit(test string) time.Duration {
+	if d, err := time.ParseDuration(test); err == nil && d > 0 {
+		return d / 2
+	}
+	return time.Minute
+}
+
 const usage = `Usage: testrunner [flags]
        testrunner exec [--name NAME] -- PROGRAM ARGS...
 
@@ -79,7 +89,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	fs.StringVar(&o.replay, "replay", "", "check the events in this `FILE` instead of running EventsTrace")
 	fs.StringVar(&o.outputs, "generators-output", "", "with --replay: a `FILE` with what each generator printed")
 	fs.StringVar(&o.facts, "facts", "", "with --replay: a `FILE` with the facts of that machine")
-	fs.DurationVar(&timeout, "timeout", time.Minute, "time EventsTrace may take to get ready; the other deadlines grow with it")
+	fs.DurationVar(&timeout, "timeout", readyLimit(os.Getenv(wire.TestTimeoutEnv)), "time EventsTrace may take to get ready; the other deadlines grow with it")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprint(stderr, usage)

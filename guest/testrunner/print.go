@@ -37,6 +37,9 @@ func (p *printer) started(name string) {
 	fmt.Fprintf(p.out, "=== RUN   %s\n", name)
 }
 
+// runs tells init that a test runs, or that it only waits for events.
+func (p *printer) runs(name string, paused bool) { p.rep.Run(name, paused) }
+
 // ended prints and reports an outcome.
 func (p *printer) ended(r check.Result, took time.Duration) {
 	p.mu.Lock()

@@ -39,6 +39,9 @@ type Writer struct {
 	// that the kernel prints to as well needs one: a kernel message can land
 	// in the middle of a frame.
 	Repeat int
+	// Escape, unless nil, rewrites a record's JSON before it is sent: to other
+	// JSON that means the same.
+	Escape func(body []byte) []byte
 }
 
 // NewWriter frames records for a host that knows nonce.
@@ -50,6 +53,9 @@ func (w *Writer) Write(rec Record) error {
 	body, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("encode %s record: %w", rec.Type, err)
+	}
+	if w.Escape != nil {
+		body = w.Escape(body)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,17 +123,31 @@ func (c *Collector) Records() ([]Record, Stats, error) {
 }
 
 func (c *Collector) line(b []byte) {
-	at := bytes.Index(b, []byte(marker))
-	if at < 0 {
+	if !bytes.Contains(b, []byte(marker)) {
 		return
 	}
+	if f, seq, at := find(b, c.nonce); at >= 0 {
+		c.add(f, seq)
+		return
+	}
+	c.mu.Lock()
+	c.stats.Bad++
+	c.mu.Unlock()
+}
+
+// find returns the good frame that a line ends with and where it starts, -1
+// when there is none.
+func find(b []byte, nonce string) (f frame, seq uint64, at int) {
 	// More than one marker can stand in a line: a frame that a kernel message
 	// cut short before a whole one, or one in the text that a frame carries.
 	const maxTries = 16
+	at = bytes.Index(b, []byte(marker))
 	for range maxTries {
-		if f, seq, ok := parse(b[at:], c.nonce); ok {
-			c.add(f, seq)
-			return
+		if at < 0 {
+			break
+		}
+		if f, seq, ok := parse(b[at:], nonce); ok {
+			return f, seq, at
 		}
 		next := bytes.Index(b[at+1:], []byte(marker))
 		if next < 0 {
@@ -135,9 +155,7 @@ func (c *Collector) line(b []byte) {
 		}
 		at += 1 + next
 	}
-	c.mu.Lock()
-	c.stats.Bad++
-	c.mu.Unlock()
+	return frame{}, 0, -1
 }
 
 func (c *Collector) add(f frame, seq uint64) {

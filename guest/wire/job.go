@@ -18,7 +18,16 @@ const ModulesDir = "/modules"
 const (
 	ParamNonce   = "bkc.nonce"   // seeds the frames' checksums
 	ParamResults = "bkc.results" // device that carries the frames, such as ttyS1
+	ParamScale   = "bkc.scale"   // factor for the job's limits, 1 to MaxScale: a slower machine than they were made for
+	ParamNet     = "bkc.net"     // "user": the machine has a network card on QEMU's user-mode network
 )
+
+// MaxScale is the largest factor for a job's limits.
+const MaxScale = 100
+
+// TestTimeoutEnv names the environment variable in which a payload finds the
+// limit for each of its tests, as time.ParseDuration reads it.
+const TestTimeoutEnv = "BPF_KERNEL_CHECK_TEST_TIMEOUT"
 
 // Job is the work the host hands to init.
 type Job struct {
@@ -29,6 +38,12 @@ type Job struct {
 	Reports  bool          `json:"reports"`           // the payload speaks to a Reporter's descriptor
 	Timeout  time.Duration `json:"timeout_ns"`        // of the payload; 0: none
 	MaxPrint int64         `json:"max_print"`         // bytes of its output that reach the console; 0: DefaultMaxPrint
+
+	// TestTimeout is the limit for each test that the payload tells the start
+	// of; 0: none.
+	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
+
+	Terminal string `json:"terminal,omitempty"` // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
 }
 
 // DefaultMaxPrint bounds a payload's output on the console. An emulated serial

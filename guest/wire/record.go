@@ -41,6 +41,7 @@ type Record struct {
 	Exit   *Exit   `json:"exit,omitempty"`
 	Done   *Done   `json:"done,omitempty"`
 	End    *End    `json:"end,omitempty"`
+	Run    *Run    `json:"run,omitempty"`
 }
 
 // Types of records.
@@ -55,6 +56,8 @@ const (
 	TypeExit   = "exit"   // the payload has ended
 	TypeDone   = "done"   // payload to init only: it reported all it had to report
 	TypeEnd    = "end"    // always the last
+	TypeRun    = "run"    // a test runs, or stands still
+	TypeAlive  = "alive"  // init to host only: init still runs; every AlivePeriod
 )
 
 // Hello tells the host which kernel it really booted.
@@ -101,7 +104,25 @@ type Exit struct {
 	Timeout  bool          `json:"timeout,omitempty"`
 	OOM      bool          `json:"oom,omitempty"` // the kernel's OOM killer chose it
 	Duration time.Duration `json:"duration_ns"`
+	Limit    time.Duration `json:"limit_ns,omitempty"` // with Timeout: what it exceeded
+	Tests    []string      `json:"tests,omitempty"`    // with Timeout: those that ran, at most MaxRunning; the one whose limit it was comes first
+	OfTest   bool          `json:"of_test,omitempty"`  // with Timeout: Limit is a single test's
+	Stuck    bool          `json:"stuck,omitempty"`    // with Timeout: not even SIGKILL ended it
 }
+
+// Run says that a test runs from now on or, when it is Paused, that it waits
+// for others or has nothing left to do but report. It decides no verdict: it is
+// what names the test that hangs.
+type Run struct {
+	Name   string `json:"name"`
+	Paused bool   `json:"paused,omitempty"`
+}
+
+// MaxRunning is how many running tests an Exit names.
+const MaxRunning = 20
+
+// AlivePeriod is how often init tells that it runs.
+const AlivePeriod = 5 * time.Second
 
 // Done ends what a reporting payload has to say. Without it, or when its count
 // is not the number of test records seen, the payload's report is incomplete.

@@ -53,6 +53,13 @@ func (r *Reporter) Report(t Test) {
 	r.write(Record{Type: TypeTest, Test: &t})
 }
 
+// Run tells that a test runs from now on, or that it is paused.
+func (r *Reporter) Run(name string, paused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write(Record{Type: TypeRun, Run: &Run{Name: Truncate(name, MaxName), Paused: paused}})
+}
+
 // Phase reports how long a phase took.
 func (r *Reporter) Phase(name string, d time.Duration) {
 	r.mu.Lock()

@@ -32,6 +32,7 @@ type api struct {
 	owner, repo string
 	graphql     string
 	wrote       time.Time // when the last write was done
+	log         io.Writer // that says what is waited for
 }
 
 func newAPI(e Env, transport http.RoundTripper) (*api, error) {
@@ -55,7 +56,7 @@ func newAPI(e Env, transport http.RoundTripper) (*api, error) {
 	// https://api.github.com/graphql, or https://HOST/api/graphql of a server
 	// whose REST API is at https://HOST/api/v3.
 	graphql := strings.TrimSuffix(base.String(), "v3/") + "graphql"
-	return &api{Client: client, owner: e.Owner, repo: e.Repo, graphql: graphql}, nil
+	return &api{Client: client, owner: e.Owner, repo: e.Repo, graphql: graphql, log: io.Discard}, nil
 }
 
 // cappedAnswers ends an answer that is too long to be one with an error.
@@ -112,7 +113,11 @@ func (a *api) do(ctx context.Context, k kind, f func(context.Context) error) err
 			return nil
 		}
 		wait, again := retry(err, k, try)
-		if !again || try == maxTries || ctx.Err() != nil || sleep(ctx, wait) != nil {
+		if !again || try == maxTries || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintf(a.log, "GitHub did not take attempt %d of %d of a request; the next is in %v\n", try, maxTries, wait.Round(time.Second/10))
+		if sleep(ctx, wait) != nil {
 			return err
 		}
 	}

@@ -136,8 +136,12 @@ func (p *publisher) connect() bool {
 	}
 	if err != nil {
 		p.warn("nothing was sent to GitHub: " + clip(err.Error(), 500))
+		return false
 	}
-	return err == nil
+	if p.cfg.Log != nil {
+		p.api.log = p.cfg.Log
+	}
+	return true
 }
 
 // ask does one thing, and what comes of it becomes a line.

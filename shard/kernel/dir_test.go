@@ -280,6 +280,9 @@ func TestParseRefuses(t *testing.T) {
 		{"debian:bookworm:", "valid flavours are amd64, cloud-amd64"},
 		{"debian:bookworm:amd64:x", "valid flavours are"},
 		{"debian:../../etc", "unknown Debian suite"},
+		{"ubuntu:noble,ulr=http://x", `option ",ulr=" is not known, did you mean "url"?`},
+		{"rpm:/repo,flavor=rt", `option ",flavor=" is not known, did you mean "flavour"?`},
+		{"fedora:43,colour=red", `option ",colour=" is not known; valid are`},
 	} {
 		_, err := Parse(tc.spec, newCache(t))
 		var usage *UsageError

@@ -24,24 +24,12 @@ const functionsFile = "functions-1.txt"
 var ErrNoBTF = errors.New("kernel has no BTF")
 
 // Functions returns, sorted, the names that BPF programs can attach to as the
-// BTF of an ELF vmlinux has them: functions, and "btf_trace_<name>" for
+// BTF of an ELF vmlinux, or of an arm64 Image, has them: functions, and "btf_trace_<name>" for
 // tracepoints. vmlinux is hostile input; its parsing takes about 0.2 s.
 func Functions(vmlinux string) ([]string, error) {
-	f, err := elf.Open(vmlinux)
+	raw, err := readBTF(vmlinux)
 	if err != nil {
-		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
-	}
-	defer f.Close()
-	section := f.Section(".BTF")
-	if section == nil {
-		return nil, ErrNoBTF
-	}
-	if section.Size > maxBTF {
-		return nil, &LimitError{What: fmt.Sprintf("size of BTF of %q", vmlinux), Limit: maxBTF}
-	}
-	raw, err := section.Data()
-	if err != nil {
-		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
+		return nil, err
 	}
 	// Not from the file: a vmlinux out of an image has no symbols.
 	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
@@ -64,6 +52,31 @@ func Functions(vmlinux string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// readBTF returns the BTF of an unpacked kernel.
+func readBTF(vmlinux string) ([]byte, error) {
+	f, err := elf.Open(vmlinux)
+	var format *elf.FormatError
+	if errors.As(err, &format) {
+		return rawBTF(vmlinux)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
+	}
+	defer f.Close()
+	section := f.Section(".BTF")
+	if section == nil {
+		return nil, ErrNoBTF
+	}
+	if section.Size > maxBTF {
+		return nil, &LimitError{What: fmt.Sprintf("size of BTF of %q", vmlinux), Limit: maxBTF}
+	}
+	raw, err := section.Data()
+	if err != nil {
+		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
+	}
+	return raw, nil
 }
 
 // HasTargets says for each of targets, which are section names such as

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,13 +115,36 @@ func at(where string, err error) error {
 	return fmt.Errorf("%s: %w", where, err)
 }
 
-// relativeTo resolves a path of a list file; other sources stay as they are.
+// relativeTo resolves the paths of a list file: that of a directory or an image,
+// of an RPM repository, and of a file of keys. Other sources stay as they are.
 func relativeTo(dir, source string) string {
-	scheme, _, ok := strings.Cut(source, ":")
-	if filepath.IsAbs(source) || ok && schemeRE.MatchString(scheme) {
+	source = keyRE.ReplaceAllStringFunc(source, func(option string) string {
+		return ",key=" + relativePath(dir, strings.TrimPrefix(option, ",key="))
+	})
+	scheme, rest, ok := strings.Cut(source, ":")
+	switch {
+	case ok && scheme == "rpm":
+		head, options, more := strings.Cut(rest, ",")
+		if inner, _, ok := strings.Cut(head, ":"); head == "" || ok && schemeRE.MatchString(inner) {
+			return source // an address
+		}
+		if source = "rpm:" + relativePath(dir, head); more {
+			source += "," + options
+		}
+		return source
+	case ok && schemeRE.MatchString(scheme):
 		return source
 	}
-	return filepath.Join(dir, source)
+	return relativePath(dir, source)
+}
+
+var keyRE = regexp.MustCompile(`,key=[^,]+`)
+
+func relativePath(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
 }
 
 // parseList reads a list file. Its errors start with the line's number.
@@ -131,6 +155,7 @@ func parseList(text string) ([]listLine, error) {
 	if !utf8.ValidString(text) {
 		return nil, errors.New("1: the list is not UTF-8 text")
 	}
+	text = strings.TrimPrefix(text, "\ufeff") // as editors of another system put it in front
 	var lines []listLine
 	var everywhere []string
 	number := 0
@@ -186,6 +211,10 @@ func (l *listLine) set(words []string) error {
 			}
 		case l.source == "" && !strings.HasPrefix(w, "!"):
 			return fmt.Errorf("%q stands after %q: %s", w, words[0], listHelp)
+		case optionRE.MatchString(w):
+			// As a glob it would match nothing but a kernel of that very id,
+			// which has a distro and so a slash.
+			return fmt.Errorf("%q is no option%s: %s", w, suggest(option, []string{"newest", "oldest"}), listHelp)
 		default:
 			if err := CheckGlobs([]string{w}); err != nil {
 				return err
@@ -195,6 +224,9 @@ func (l *listLine) set(words []string) error {
 	}
 	return nil
 }
+
+// optionRE is a word that looks like an option.
+var optionRE = regexp.MustCompile(`^[a-zA-Z_-]+:[0-9]*$`)
 
 // splitWords splits a line at its blanks and takes the comment off.
 func splitWords(line string) ([]string, error) {

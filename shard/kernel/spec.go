@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -47,6 +48,9 @@ func cutOptions(spec, rest string, valid ...string) (head string, o options, err
 			}
 		}
 		if at < 0 {
+			if m := misspeltRE.FindStringSubmatch(head); m != nil {
+				return "", o, usagef("kernel source %q: option \",%s=\" is not known%s; valid are %s", spec, m[1], suggest(m[1], valid), optionList(valid))
+			}
 			return head, o, nil
 		}
 		value := head[at+len(name)+2:]
@@ -63,6 +67,10 @@ func cutOptions(spec, rest string, valid ...string) (head string, o options, err
 		*field = value
 	}
 }
+
+// misspeltRE finds an option that is none. An address may hold a comma and an
+// equals sign behind a slash or a question mark.
+var misspeltRE = regexp.MustCompile(`,([a-z]{1,16})=[^,]*$`)
 
 func optionList(names []string) string {
 	var list []string

@@ -31,6 +31,10 @@ func (s *tarSource) List(ctx context.Context) ([]Ref, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
 	}
+	if broken := (*brokenSetError)(nil); errors.As(err, &broken) {
+		// What is missing has no names, and would be tested by nobody.
+		return nil, usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, oneLine(broken.Error()))
+	}
 	if err != nil || len(set.Images) == 0 {
 		// An archive of one kernel that is broken is listed and fails in Open.
 		return s.dirSource.List(ctx)

@@ -145,6 +145,48 @@ func TestMainlineSetThatChanges(t *testing.T) {
 	}
 }
 
+// What an archive that breaks off has lost has no name: a list of the rest
+// would be tested, and called whole.
+func TestMainlineSetThatBreaksOff(t *testing.T) {
+	whole := mainlineSet(t)
+	for name, tc := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"in the first image":   {whole[:900], "after 0 images"},
+		"in the second":        {whole[:len(bz(t, "5.13.4"))+2*512+100], "after 1 images"},
+		"in its second header": {whole[:512+(len(bz(t, "5.13.4"))+511)/512*512+100], "after 1 images"},
+		"compressed":           {compressed(t, Gzip, whole)[:len(compressed(t, Gzip, whole))-20], "it breaks off after"},
+	} {
+		file := writeFile(t, filepath.Join(t.TempDir(), "mainline-kernels.tar"), tc.data)
+		refs, err := source(t, file, newCache(t)).List(t.Context())
+		var usage *UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, error %v, want a UsageError with %q", name, ids(refs), err, tc.want)
+		}
+	}
+}
+
+func TestListPathsAreRelativeToTheFile(t *testing.T) {
+	for spec, want := range map[string]string{
+		"kernels":                        "/lists/kernels",
+		"../kernels":                     "/kernels",
+		"/kernels":                       "/kernels",
+		"debian:bookworm":                "debian:bookworm",
+		"gs://bucket/x":                  "gs://bucket/x",
+		"rpm:repo":                       "rpm:/lists/repo",
+		"rpm:../repo,key=../key.asc":     "rpm:/repo,key=/key.asc",
+		"rpm:/repo,flavour=rt,key=k.asc": "rpm:/repo,flavour=rt,key=/lists/k.asc",
+		"rpm:https://host/repo,key=/k":   "rpm:https://host/repo,key=/k",
+		"rpm:file:///repo":               "rpm:file:///repo",
+		"fedora:43,key=keys/f43":         "fedora:43,key=/lists/keys/f43",
+	} {
+		if got := relativeTo("/lists", spec); got != want {
+			t.Errorf("%q becomes %q, want %q", spec, got, want)
+		}
+	}
+}
+
 // The archive may change between its digest and its reading.
 func TestSetChecksWhatItReads(t *testing.T) {
 	for _, c := range []Compression{NoCompression, Gzip} {
@@ -192,7 +234,7 @@ func FuzzTarSet(f *testing.F) {
 }
 
 func TestParseList(t *testing.T) {
-	got, err := parseList(`# the matrix
+	got, err := parseList("\ufeff" + `# the matrix
 gs://b/p  fedora/*  !*debug*  newest:3   # the newest
 debian:bookworm:cloud-amd64 newest:2	oldest:1
 
@@ -218,6 +260,8 @@ debian:bookworm:cloud-amd64 newest:2	oldest:1
 		"!a*":                                "1: the list names no source",
 		"k\n\nx [":                           `3: kernel glob "[" is not valid`,
 		"k newest:0":                         `1: "newest:0": expected SOURCE`,
+		"k newst:1":                          `1: "newst:1" is no option, did you mean "newest"?: expected SOURCE`,
+		"k x latest:2":                       `1: "latest:2" is no option: expected SOURCE`,
 		"k newest":                           `1: "newest": expected SOURCE`,
 		"k newest:many":                      "N at least 1",
 		"!a newest:1":                        `1: "newest:1"`,

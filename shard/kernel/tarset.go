@@ -85,12 +85,26 @@ func (c *Cache) set(ctx context.Context, file, digest string) (*tarSet, error) {
 	return s, nil
 }
 
+// brokenSetError is the error of an archive that holds many images, not all of
+// which can be read.
+type brokenSetError struct {
+	images int // that came before
+	err    error
+}
+
+func (e *brokenSetError) Error() string {
+	return fmt.Sprintf("it breaks off after %d images: %v", e.images, e.err)
+}
+
+func (e *brokenSetError) Unwrap() error { return e.err }
+
 // readSet reads a tar stream to its end, unless it turns out to be the archive
 // of one kernel, whose first file of a kernel tells.
 func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 	s := &tarSet{Schema: setSchema}
 	configs := map[string]setFile{} // by directory and stem
 	pos := &countReader{r: r}
+	many := false
 	err := walkTarUpTo(ctx, pos, maxSet, func(name string, size int64, r io.Reader) error {
 		dir, base := path.Split(name)
 		file := setFile{Name: name, Offset: pos.n, Size: size}
@@ -109,6 +123,7 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 			}
 			return nil
 		}
+		many = true
 		b, err := readMember(ctx, &file, r, maxSetImage)
 		if err != nil {
 			return err
@@ -131,6 +146,9 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 		s.Images = append(s.Images, im)
 		return nil
 	})
+	if err != nil && many && ctx.Err() == nil {
+		return nil, &brokenSetError{images: len(s.Images), err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

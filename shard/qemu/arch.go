@@ -48,6 +48,12 @@ type Arch struct {
 	Append  string           // kernel parameters of this architecture
 	Clock   map[Accel]string // kernel parameters that choose the clock
 	TSC     string           // kernel parameter that takes the frequency of the time stamp counter; "": there is none
+
+	Options   map[Accel]string // of -M, behind the machine's name
+	SureCPU   map[Accel]string // -cpu of a second attempt; none: as in CPU
+	EarlyCon  string           // kernel parameters that print before the console's driver is up
+	NetDevice string           // QEMU's name of a network card whose driver most kernels have
+	Unpacked  bool             // QEMU starts no compressed image; without it, an image that can be started as it is shipped
 }
 
 var arches = []Arch{
@@ -68,19 +74,47 @@ var arches = []Arch{
 		// guest's time limits with it. The ACPI timer's frequency is fixed, and
 		// the counter's, which the scheduler's clock and so the lockup watchdog
 		// go by all the same, is told.
-		Clock: map[Accel]string{TCG: "clocksource=acpi_pm", KVM: "tsc=reliable"},
-		TSC:   "tsc_early_khz",
+		Clock:     map[Accel]string{TCG: "clocksource=acpi_pm", KVM: "tsc=reliable"},
+		TSC:       "tsc_early_khz",
+		EarlyCon:  "earlyprintk=ttyS0",
+		NetDevice: "virtio-net-pci",
+	},
+	{
+		Name:    "arm64",
+		Binary:  "qemu-system-aarch64",
+		Package: "qemu-system-arm",
+		Machine: "virt",
+		// KVM takes the interrupt controller that the host has; TCG's default
+		// is one that every kernel knows.
+		Options: map[Accel]string{KVM: "gic-version=host"},
+		// Pointer authentication is slow to emulate, four times as long until a
+		// tracer is ready, and still a quarter longer with pauth-impdef=on. The
+		// pinned CPUs are as fast as this one and lack what newer kernels use.
+		CPU:     map[Accel]string{TCG: "max,pauth=off", KVM: "host"},
+		SureCPU: map[Accel]string{TCG: "cortex-a72"},
+		// The machine has one serial line, and the results share it.
+		Console:   "ttyAMA0",
+		EarlyCon:  "earlycon=pl011,0x9000000",
+		NetDevice: "virtio-net-pci",
+		Unpacked:  true,
 	},
 }
 
 // LookupArch returns the row of an architecture.
 func LookupArch(name string) (Arch, error) {
-	var names []string
 	for _, a := range arches {
 		if a.Name == name {
 			return a, nil
 		}
+	}
+	return Arch{}, fmt.Errorf("kernels for %s cannot be booted: want %s", name, strings.Join(ArchNames(), ", "))
+}
+
+// ArchNames are the architectures whose kernels can be booted.
+func ArchNames() []string {
+	var names []string
+	for _, a := range arches {
 		names = append(names, a.Name)
 	}
-	return Arch{}, fmt.Errorf("kernels for %s cannot be booted: want %s", name, strings.Join(names, ", "))
+	return names
 }

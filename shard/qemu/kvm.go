@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +36,30 @@ func Choose(ctx context.Context, want Accel, a Arch, device string) (Accel, stri
 	}
 }
 
+// KVMHint is what to do where KVM is there and does not work.
+const KVMHint = "where this machine is a VM itself, turn nested virtualization on at its host (nested=1 of kvm_intel or kvm_amd; on Intel CPUs the host's hypervisor needs VMCS shadowing as well), or use --accel tcg"
+
+// udevRule lets everyone open KVM's device.
+const udevRule = `KERNEL=="kvm", GROUP="kvm", MODE="0666", OPTIONS+="static_node=kvm"`
+
+// whoMayOpen says why this user may not open a device and what to do.
+func whoMayOpen(device string) string {
+	rule := "install the udev rule " + udevRule + " and run udevadm trigger --name-match=kvm"
+	var st unix.Stat_t
+	if err := unix.Stat(device, &st); err != nil {
+		return fmt.Sprintf("%s may not be opened by this user: %s", device, rule)
+	}
+	group := strconv.FormatUint(uint64(st.Gid), 10)
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	is := fmt.Sprintf("%s may not be opened by this user: it is of group %s with mode %04o", device, group, st.Mode&0o777)
+	if st.Mode&0o060 == 0o060 && st.Gid != 0 {
+		return fmt.Sprintf("%s: add the user to that group (usermod -aG %s USER, then log in again), or %s", is, group, rule)
+	}
+	return is + ": " + rule
+}
+
 // The proof's loop and its limit. Hardware runs the loop in well under a
 // millisecond; a KVM that only emulates needs 0.1 s and more.
 const (
@@ -52,7 +78,9 @@ func ProveKVM(ctx context.Context, device string) error {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("there is no %s: enable virtualization in the firmware, or nested virtualization where this machine is a VM itself", device)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s may not be opened by this user: add the user to the group kvm, or install the udev rule KERNEL==\"kvm\", MODE=\"0666\"", device)
+		return errors.New(whoMayOpen(device))
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%s has no driver behind it: load it (modprobe kvm_intel or kvm_amd), and enable virtualization in the firmware, or nested virtualization where this machine is a VM itself", device)
 	case err != nil:
 		return fmt.Errorf("open %s: %w", device, err)
 	}
@@ -73,13 +101,13 @@ func ProveKVM(ctx context.Context, device string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(proofLimit):
-		return fmt.Errorf("%s opens, but a guest of a few instructions did not end within %v: there is no hardware virtualization below it", device, proofLimit)
+		return fmt.Errorf("%s opens, but a guest of a few instructions did not end within %v: there is no hardware virtualization below it: %s", device, proofLimit, KVMHint)
 	case r := <-done:
 		if r.err != nil {
-			return fmt.Errorf("%s opens, but does not run a guest: %w", device, r.err)
+			return fmt.Errorf("%s opens, but does not run a guest: %w: %s", device, r.err, KVMHint)
 		}
 		if r.took > loopLimit {
-			return fmt.Errorf("%s opens, but runs a loop of %d rounds in %v, where hardware needs under 1ms: it emulates (nested virtualization is off, or on Intel CPUs lacks VMCS shadowing)", device, loopRounds, r.took.Round(time.Millisecond))
+			return fmt.Errorf("%s opens, but runs a loop of %d rounds in %v, where hardware needs under 1ms: it emulates: %s", device, loopRounds, r.took.Round(time.Millisecond), KVMHint)
 		}
 		return nil
 	}

@@ -20,6 +20,12 @@ type Machine struct {
 	Nonce  string // seeds the result frames' checksums
 	Append []string
 
+	Sure    bool   // take the CPU that every kernel starts on, not the fastest
+	Sandbox string // -sandbox, as Sandbox found it; "": none
+	Net     bool   // a network by QEMU's user-mode stack
+
+	Extras Extras // for debugging
+
 	Saves bool   // boots to the point where it waits to be handed its work, without a nonce
 	Files []File // handed to the guest by fw_cfg
 }
@@ -40,14 +46,21 @@ func (m Machine) Args() []string {
 		// and a VM that ends when its kernel restarts.
 		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
 		"-name", "bpf-kernel-check",
-		"-M", m.Arch.Machine,
+		"-M", m.machine(),
 		"-accel", m.Accel.String(),
-		"-cpu", m.Arch.CPU[m.Accel],
+		"-cpu", m.cpu(),
 		"-smp", strconv.Itoa(max(1, m.CPUs)),
 		"-m", strconv.Itoa(m.memory()) + "M",
 		"-kernel", m.Kernel,
 		"-initrd", m.Initrd,
 		"-append", m.Cmdline(),
+	}
+	if m.Sandbox != "" {
+		args = append(args, "-sandbox", m.Sandbox)
+	}
+	if m.Net {
+		// restrict is off: a payload that asks for a network gets the host's.
+		args = append(args, "-netdev", "user,id=net", "-device", m.Arch.NetDevice+",netdev=net,romfile=")
 	}
 	// A file character device writes without dropping bytes when the reader is
 	// slow, which one made of a socket or pty does.
@@ -58,7 +71,22 @@ func (m Machine) Args() []string {
 	for _, f := range m.Files {
 		args = append(args, "-fw_cfg", "name="+f.Name+",file="+strings.ReplaceAll(f.Path, ",", ",,"))
 	}
-	return args
+	return append(args, m.Extras.Args()...)
+}
+
+// machine is the value of -M.
+func (m Machine) machine() string {
+	if o := m.Arch.Options[m.Accel]; o != "" {
+		return m.Arch.Machine + "," + o
+	}
+	return m.Arch.Machine
+}
+
+func (m Machine) cpu() string {
+	if c := m.Arch.SureCPU[m.Accel]; m.Sure && c != "" {
+		return c
+	}
+	return m.Arch.CPU[m.Accel]
 }
 
 func serial(id string, fd int) []string {
@@ -99,6 +127,7 @@ func (m Machine) Cmdline() string {
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
+	params = append(params, hangLimits[m.Accel].params()...)
 	if m.Saves {
 		params = append(params, wire.ParamHandover+"=1")
 	} else {
@@ -106,6 +135,9 @@ func (m Machine) Cmdline() string {
 	}
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)
+	}
+	if m.Net {
+		params = append(params, wire.ParamNet+"=user")
 	}
 	return strings.Join(append(params, m.Append...), " ")
 }

@@ -43,6 +43,17 @@ func (e Exit) String() string {
 	return s
 }
 
+// MSR returns the line that names a register of the CPU which KVM does not
+// have, "" when there is none.
+func (e Exit) MSR() string {
+	for line := range strings.Lines(e.Stderr) {
+		if strings.Contains(line, "MSR") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
 	return s[strings.LastIndexByte(s, '\n')+1:]

@@ -128,6 +128,11 @@ func (g *goJSON) line(text []byte) {
 			return // the package's end is waited for all the same
 		}
 		g.start(g.pkg(e.pkg), e.test)
+	case "pause", "cont":
+		p := g.pkg(e.pkg)
+		if g.open[jsonTest{p, e.test}] != nil {
+			g.out.run(g.name(p, e.test), e.action == "pause")
+		}
 	case "output":
 		g.output(g.pkg(e.pkg), e.test, strings.TrimSuffix(e.output, "\n"))
 	case "pass", "fail", "skip", "bench":
@@ -186,6 +191,7 @@ func (g *goJSON) start(p *jsonPackage, name string) {
 		g.unfinished(p, old, "it was started again before it ended")
 	}
 	g.open[key] = &goRun{name: name, seq: g.started}
+	g.out.run(g.name(p, name), false)
 }
 
 func (g *goJSON) output(p *jsonPackage, test, text string) {
@@ -213,6 +219,7 @@ func (g *goJSON) result(p *jsonPackage, e goEvent) {
 	if run := g.open[key]; run != nil {
 		t.Output = run.own.take(&g.held)
 		delete(g.open, key)
+		g.out.run(t.Name, true)
 	} else if g.over > 0 {
 		g.over--
 	}

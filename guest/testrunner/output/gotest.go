@@ -34,9 +34,10 @@ type goTest struct {
 }
 
 type goRun struct {
-	name string
-	seq  int
-	own  clip
+	name   string
+	seq    int
+	own    clip
+	paused bool // it waits for other tests
 }
 
 type goDone struct {
@@ -175,8 +176,16 @@ func (g *goTest) frame(text []byte) bool {
 		case "CONT", "NAME":
 			g.flush()
 			g.current = g.open[string(name)]
+			if g.current != nil && g.current.paused {
+				g.current.paused = false
+				g.out.run(g.current.name, false)
+			}
 		case "PAUSE":
 			g.flush()
+			if r := g.open[string(name)]; r != nil && !r.paused {
+				r.paused = true
+				g.out.run(r.name, true)
+			}
 			g.current = g.parent(string(name))
 		case "ATTR", "ARTIFACTS":
 		default:
@@ -199,6 +208,7 @@ func (g *goTest) frame(text []byte) bool {
 	if run != nil {
 		g.last.own = run.own
 		delete(g.open, t.Name)
+		g.out.run(t.Name, true)
 		if g.current == run {
 			g.current = g.parent(t.Name)
 		}
@@ -217,6 +227,7 @@ func (g *goTest) start(name string) {
 	}
 	g.current = &goRun{name: name, seq: g.started}
 	g.open[name] = g.current
+	g.out.run(name, false)
 }
 
 func (g *goTest) parent(name string) *goRun {

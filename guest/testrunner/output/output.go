@@ -31,6 +31,7 @@ type Test struct {
 const (
 	MaxTests   = 20_000       // tests with a record of their own; the rest is summed up
 	MaxRecords = 2 * MaxTests // calls of emit, which problems are added to
+	MaxMarks   = 8 * MaxTests // calls of what Watch is given
 
 	maxLine     = 8 << 10  // bytes of a line that are looked at
 	maxPass     = 1 << 10  // bytes of a passed test's output
@@ -76,10 +77,15 @@ type format interface {
 // New returns a parser that calls emit for each test. name is of the program,
 // for what cannot be said of one of its tests.
 func New(name string, emit func(Test)) *Parser {
-	p := &Parser{out: sink{program: cleanName(name), emit: emit, names: map[string]int{}}}
+	p := &Parser{out: sink{program: cleanName(name), emit: emit, mark: func(string, bool) {}, names: map[string]int{}}}
 	p.lines.each = p.line
 	return p
 }
+
+// Watch has mark called when a test is seen to run, and when it is paused or
+// over, before its outcome is emitted: at most MaxMarks times. Only go test
+// tells of that.
+func (p *Parser) Watch(mark func(name string, paused bool)) { p.out.mark = mark }
 
 // Write takes a piece of the output. It takes everything and never fails.
 func (p *Parser) Write(b []byte) (int, error) {
@@ -161,6 +167,8 @@ func (p *Parser) Finish(how string, ok bool, took time.Duration) {
 type sink struct {
 	program string
 	emit    func(Test)
+	mark    func(name string, paused bool)
+	marks   int
 
 	names    map[string]int // how often each was seen
 	total    int            // tests, not problems
@@ -168,6 +176,16 @@ type sink struct {
 	failed   int // problems included
 	reported int // bytes of output
 	more     [3]int
+}
+
+// run tells that a test runs or is paused. The end of one is always told.
+func (s *sink) run(name string, paused bool) {
+	if isBenchmark(name) {
+		return // its end is not always printed
+	}
+	if s.marks++; s.marks <= MaxMarks/2 || paused && s.marks <= MaxMarks {
+		s.mark(cleanName(name), paused)
+	}
 }
 
 // add reports a test of the program.

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +24,12 @@ func main() {
 		mode = os.Args[1]
 	}
 	if os.Getpid() == 1 {
-		mode = "sleep" // used as init: one that never says anything
+		// Used as init: one that never says anything, or ends. What stands
+		// before is what the kernel did not understand of its command line.
+		mode = "sleep"
+		if i := slices.Index(os.Args, "exit"); i > 0 {
+			mode, os.Args = "exit", os.Args[i-1:]
+		}
 	}
 	if err := do(mode, os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, "hostile:", err)
@@ -42,6 +49,15 @@ func do(mode string, args []string) error {
 		os.Exit(code)
 	case "sleep":
 		time.Sleep(time.Hour)
+	case "deaf": // hangs, and nothing but SIGKILL ends it
+		signalIgnore()
+		for {
+			time.Sleep(time.Hour)
+		}
+	case "tests":
+		return tests(args[2])
+	case "starve":
+		return starve()
 	case "sysrq":
 		if err := os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0); err != nil {
 			return err
@@ -70,7 +86,10 @@ func do(mode string, args []string) error {
 		for seq := range 20 {
 			frame := fmt.Sprintf("@bkc:%d %08x %s\n", seq, crc32.Checksum([]byte(fmt.Sprintf("00 %d %s", seq, end)), crc32.MakeTable(crc32.Castagnoli)), end)
 			fmt.Print(frame)
-			for _, tty := range []string{"/dev/ttyS1", "/dev/ttyS0", "/dev/console"} {
+			for _, tty := range []string{"/dev/ttyS1", "/dev/ttyS0", "/dev/ttyAMA0", "/dev/console"} {
+				if _, err := os.Stat(tty); err != nil {
+					continue // of another machine
+				}
 				if err := os.WriteFile(tty, []byte(frame), 0); err != nil {
 					return err
 				}
@@ -103,6 +122,48 @@ func do(mode string, args []string) error {
 		return unbind("ttyS1")
 	case "unbind-console":
 		return unbind("ttyS0")
+	case "unbind-arm64": // its only serial line
+		return os.WriteFile("/sys/bus/amba/drivers/uart-pl011/unbind", []byte("9000000.pl011"), 0)
+	case "flood": // the kernel prints without end while tests pass
+		if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0); err != nil {
+			return err
+		}
+		for range 2 {
+			if err := exec.Command("/proc/self/exe", "flood-child").Start(); err != nil {
+				return err
+			}
+		}
+		for i := range 20 {
+			fmt.Printf("=== RUN   TestFlood%d\n    flood_test.go:1: %s\n--- PASS: TestFlood%d (0.00s)\n", i, strings.Repeat("text ", 200*i), i)
+			time.Sleep(50 * time.Millisecond) // for records and messages to meet
+		}
+		fmt.Println("PASS")
+	case "flood-child":
+		for i := 0; ; i++ {
+			if err := os.WriteFile("/dev/kmsg", []byte("<4>a flood, message "+strconv.Itoa(i)), 0); err != nil {
+				return err
+			}
+		}
+	case "console-frames": // cuts into init's frames on the console they share
+		tty, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				_, _ = tty.WriteString("@bkc:@bkc:1 00000000 {")
+			}
+		}()
+		time.Sleep(time.Second)
+	case "stamps": // a failed test whose text looks like the kernel's
+		fmt.Print("=== RUN   TestStamps\n    x_test.go:1: [    1.000000] Kernel panic - not syncing: not really\n[    1.000000] BUG: no\n--- FAIL: TestStamps (0.00s)\nFAIL\n")
+		os.Exit(1)
+	case "net":
+		c, err := net.DialTimeout("tcp", args[2], 5*time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
 	case "unbind-both":
 		return errors.Join(unbind("ttyS1"), unbind("ttyS0"))
 	case "close-all": // every descriptor it was given
@@ -172,10 +233,24 @@ func do(mode string, args []string) error {
 		if strings.Contains(string(b), "nonce") {
 			return fmt.Errorf("the nonce can be read: %s", b)
 		}
+		for _, path := range []string{"/sys/firmware/devicetree/base/chosen/bootargs", "/sys/firmware/fdt"} {
+			if b, _ := os.ReadFile(path); strings.Contains(string(b), "nonce") {
+				return fmt.Errorf("the nonce can be read in %s", path)
+			}
+		}
 	case "look":
 		return look()
 	case "identity": // what no other guest may have
 		return identity()
+	case "crash":
+		return crash(args[2], args[3:])
+	case "crash-and-taint":
+		return errors.Join(crash(args[2], nil), do("taint", []string{"", "", args[3]}))
+	case "crash-twice":
+		if err := crash(args[2], nil); err != nil {
+			return err
+		}
+		return crash(args[3], nil)
 	default:
 		return fmt.Errorf("unknown mode %q", mode)
 	}

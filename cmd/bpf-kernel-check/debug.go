@@ -1,0 +1,361 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// debugOptions are the flags of debug.
+type debugOptions struct {
+	kernels     []string
+	from        []string
+	accel       string
+	memory      int
+	bootTimeout time.Duration
+	gdb         bool
+	hostRoot    bool
+	noPayload   bool
+	params      string // further ones of the kernel
+
+	payload payloadOptions
+}
+
+func (o *debugOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of the kernel, or @FILE with one in each line; repeatable")
+	f.StringArrayVar(&o.from, "from", nil, "take source and payload from the results in this `DIR or ZIP`; repeatable")
+	f.BoolVar(&o.gdb, "gdb", false, "wait for a debugger before the kernel starts")
+	f.BoolVar(&o.hostRoot, "host-root", false, "mount this machine's root, read-only, at /host in the guest")
+	f.BoolVar(&o.noPayload, "no-payload", false, "with --from: leave the run's payload out")
+	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto takes KVM where it is proven to work")
+	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of the VM")
+	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "without a terminal: limit for the shell to start")
+	f.StringVar(&o.params, "append", "", "further `PARAMETERS` of the kernel")
+	o.payload.add(cmd)
+}
+
+func (c *command) debugCommand() *cobra.Command {
+	var o debugOptions
+	cmd := &cobra.Command{
+		Use:   "debug (--kernels SRC | --from RESULTS) ID",
+		Short: "Open a shell in a kernel",
+		Long: `Boots one kernel as run does and opens a shell in it, with the payload unpacked:
+run-payload runs it as run would, help lists the commands. exit or Ctrl-A X ends
+the VM.
+
+ID is the kernel's, as list and the reports show it; where only one kernel is
+there, or only one failed in the results of --from, it may be left out.
+
+Without a terminal the commands are read from the input, to its end, and run;
+their output goes to the standard output, and what kernel and init say to the
+standard error. The exit code is then 0 when the last command succeeded, 1 when
+it failed, and 3 when the commands could not be run.`,
+		Example: `  bpf-kernel-check debug --kernels debian:bookworm:cloud-amd64 'debian/6.1.0-56-*' --test ./probe.test
+  bpf-kernel-check debug --from results.zip debian/6.1.0-56-cloud-amd64__6.1.192-2
+  bpf-kernel-check debug --kernels ./bzImage --gdb
+  echo 'uname -r; bpf prog list' | bpf-kernel-check debug --kernels ./bzImage`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := ""
+			if len(args) > 0 {
+				id = args[0]
+			}
+			return c.debug(cmd.Context(), o, id)
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+// debugging is a session on its way.
+type debugging struct {
+	o       debugOptions
+	accel   qemu.Accel
+	past    *report.Kernel // the result that it is about; nil: none
+	entry   shard.Entry
+	payload namedPayload
+}
+
+func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
+	d := debugging{o: o}
+	var err error
+	if d.accel, err = qemu.ParseAccel(o.accel); err != nil {
+		return usagef("--accel: %w", err)
+	}
+	if o.memory < 128 || o.memory > 1<<20 {
+		return usagef("--memory is %d: want 128 to 1048576 MiB", o.memory)
+	}
+	if o.noPayload && len(o.from) == 0 {
+		return usagef("--no-payload goes with --from: give both")
+	}
+	if len(o.from) > 0 {
+		if d.past, err = c.recall(o.from, id); err != nil {
+			return err
+		}
+		id = d.past.ID
+		if err := d.o.restore(d.past, c.getenv, c.warn); err != nil {
+			return err
+		}
+	}
+	if len(d.o.kernels) == 0 {
+		return usagef("no kernel: name its source with --kernels, or results with --from")
+	}
+	if d.entry, err = c.findKernel(ctx, d.o.kernels, id); err != nil {
+		return err
+	}
+	if d.past != nil && d.past.Digest != "" && d.past.Digest != d.entry.Digest {
+		c.warn(fmt.Sprintf("%s is not what was tested: its digest is %s, that of the results %s", d.entry.ID(), d.entry.Digest, d.past.Digest))
+	}
+	if err := d.readPayload(ctx); err != nil {
+		return err
+	}
+	return c.session(ctx, d)
+}
+
+// findKernel returns the one kernel that an id or glob names.
+func (c *command) findKernel(ctx context.Context, specs []string, id string) (shard.Entry, error) {
+	srcs, err := c.sources(specs)
+	if err != nil {
+		return shard.Entry{}, err
+	}
+	var globs []string
+	if id != "" {
+		globs = []string{id}
+	}
+	plan, err := shard.NewPlan(ctx, srcs, globs)
+	if shard.IsUsage(err) && id != "" {
+		if all, aerr := shard.NewPlan(ctx, srcs, nil); aerr == nil && len(all.Entries) > 0 {
+			return shard.Entry{}, usagef("no kernel %q in %s: bpf-kernel-check list shows their names", id, strings.Join(specs, " "))
+		}
+	}
+	if err != nil {
+		return shard.Entry{}, err
+	}
+	for _, e := range plan.Entries {
+		if e.ID() == id || len(plan.Entries) == 1 {
+			return e, nil
+		}
+	}
+	const most = 10
+	ids := plan.IDs()
+	text := strings.Join(ids[:min(len(ids), most)], ", ")
+	if len(ids) > most {
+		text += fmt.Sprintf(" and %d more", len(ids)-most)
+	}
+	return shard.Entry{}, usagef("%d kernels are meant: name one of %s", len(ids), text)
+}
+
+// readPayload reads what the flags name, which may be nothing.
+func (d *debugging) readPayload(ctx context.Context) error {
+	po := d.o.payload
+	if !po.named() {
+		d.payload = namedPayload{arch: cmp.Or(d.entry.Arch, runtime.GOARCH)}
+		if err := po.addExtras(&d.payload); err != nil {
+			return err
+		}
+		return nil
+	}
+	var err error
+	arch := ""
+	if len(po.objects) > 0 { // they are for every architecture
+		arch = d.entry.Arch
+	}
+	d.payload, err = readPayload(ctx, po, arch, 0)
+	if err != nil && d.past != nil {
+		return fmt.Errorf("%w; if the run's payload is elsewhere on this machine, give its flag with the path here, such as %s; --no-payload opens a shell without it", err, po.flag())
+	}
+	if err == nil && d.entry.Arch != "" && d.entry.Arch != d.payload.arch {
+		return notForArch(d.payload)
+	}
+	return err
+}
+
+// session boots the kernel.
+func (c *command) session(ctx context.Context, d debugging) error {
+	arch, err := qemu.LookupArch(d.payload.arch)
+	if err != nil {
+		return usageError{err}
+	}
+	in, out := terminal(c.stdin), terminal(c.stdout)
+	var script []byte
+	if in == nil || out == nil {
+		const most = 16 << 20
+		if script, err = io.ReadAll(io.LimitReader(c.stdin, most+1)); err != nil {
+			return fmt.Errorf("read the commands: %w", err)
+		}
+		if len(script) > most {
+			return usagef("the commands have more than %d MiB: give them in a file with --file", most>>20)
+		}
+		script = append(script, '\n')
+	}
+	bin, err := qemu.Find(arch)
+	if err != nil {
+		return err
+	}
+	accel, why, err := qemu.Choose(ctx, d.accel, arch, qemu.DefaultKVM)
+	if err != nil {
+		return usageError{err}
+	}
+	if why != "" {
+		c.warn(why)
+	}
+	init, err := guest.Program(ctx, arch.Name, guest.Init)
+	if err != nil {
+		return err
+	}
+	scratch, remove, err := makeScratch(os.TempDir())
+	if err != nil {
+		return err
+	}
+	defer remove()
+
+	s := guest.Session{Terminal: arch.Console, HostRoot: d.o.hostRoot, Motd: d.motd(accel), Script: script}
+	var mark [16]byte
+	if _, err := rand.Read(mark[:]); err != nil {
+		return fmt.Errorf("make a mark: %w", err)
+	}
+	s.Mark = hex.EncodeToString(mark[:])
+	if script == nil {
+		s.Env = terminalEnv(out, c.getenv)
+	} else {
+		s.Motd = ""
+	}
+	payload, err := guest.SessionPayload(ctx, arch.Name, d.payload.Payload, s)
+	if err != nil {
+		return err
+	}
+	r := &shard.Runner{Scratch: scratch, Arch: arch, QEMU: bin, Accel: accel, Memory: d.o.memory, TSC: qemu.TSC(), InitProgram: init, Payload: payload}
+	if r.Cache, err = c.openCache(); err != nil {
+		return err
+	}
+	p, err := r.Prepare(ctx, d.entry)
+	if err != nil {
+		return err
+	}
+	if d.o.hostRoot {
+		if err := c.checkShare(p); err != nil {
+			return err
+		}
+		p.Machine.Extras.Share = "/"
+	}
+	p.Machine.Nonce = s.Mark
+	// Nobody listens to the results, and where they share the console they must
+	// not be seen.
+	if arch.Results == "" {
+		p.Machine.Append = append(p.Machine.Append, wire.ParamResults+"="+wire.ResultsNone)
+	}
+	if words := strings.Fields(d.o.params); len(words) > 0 {
+		p.Machine.Append = append(p.Machine.Append, words...)
+	}
+	if d.o.gdb {
+		p.Machine.Extras.GDB = filepath.Join(scratch, "gdb.sock")
+		if err := p.Machine.Extras.Check(); err != nil {
+			return usageError{err}
+		}
+		fmt.Fprint(c.stderr, gdbWords(p, d.entry))
+	}
+	if script != nil {
+		return c.runScript(ctx, d, bin, p.Machine, s.Mark)
+	}
+	fmt.Fprintf(c.stderr, "booting %s on %v; exit or Ctrl-A X ends the VM\n", d.entry.ID(), accel)
+	exit, err := qemu.RunOnTerminal(ctx, bin, p.Machine, in, out)
+	fmt.Fprintln(c.stderr)
+	if err == nil && !exit.Clean() && !exit.Killed {
+		err = fmt.Errorf("QEMU: %v", exit)
+	}
+	return err
+}
+
+// terminal returns a stream that is a terminal, else nil.
+func terminal(s any) *os.File {
+	if f, ok := s.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+// terminalEnv tells the guest about the terminal.
+func terminalEnv(out *os.File, getenv func(string) string) []string {
+	env := []string{"TERM=" + cmp.Or(getenv("TERM"), "vt100")}
+	if w, h, err := term.GetSize(int(out.Fd())); err == nil {
+		env = append(env, fmt.Sprintf("COLUMNS=%d", w), fmt.Sprintf("LINES=%d", h))
+	}
+	return slices.DeleteFunc(env, func(kv string) bool { return guest.CheckEnv(kv) != nil })
+}
+
+// motd is what the shell says first.
+func (d *debugging) motd(accel qemu.Accel) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s on %v", d.entry.ID(), accel)
+	if d.past != nil && d.past.Cause != nil {
+		fmt.Fprintf(&b, "\nIts result was %s: %s", d.past.Verdict, printable(report.OneLine(d.past.Cause.Title, 300)))
+	}
+	if args := d.payload.Job.Args; len(args) > 0 {
+		fmt.Fprintf(&b, "\nrun-payload runs the payload as init would:\n    %s", shellquote.Join(args...))
+	}
+	b.WriteString("\nhelp lists the commands. exit or Ctrl-A X ends the VM.\n")
+	return b.String()
+}
+
+// named says whether a payload is given.
+func (o *payloadOptions) named() bool {
+	return o.eventsTrace != "" || o.test != "" || len(o.objects) > 0
+}
+
+// flag is the flag that names the payload.
+func (o *payloadOptions) flag() string {
+	switch {
+	case o.eventsTrace != "":
+		return "--events-trace PATH"
+	case o.test != "":
+		return "--test 'PATH ARGS...'"
+	default:
+		return "--objects 'GLOB'"
+	}
+}
+
+// addExtras gives a session without a payload its files, environment and
+// modules.
+func (o *payloadOptions) addExtras(p *namedPayload) error {
+	for _, kv := range o.env {
+		if err := guest.CheckEnv(kv); err != nil {
+			return usagef("--env %w", err)
+		}
+	}
+	for _, m := range o.modules {
+		if err := guest.CheckModule(m); err != nil {
+			return usagef("--module %w", err)
+		}
+	}
+	p.Modules = append(p.Modules, o.modules...)
+	p.Job.Env, p.Job.Modules = o.env, o.modules
+	for _, spec := range o.files {
+		if err := p.AddFile(spec); err != nil {
+			return usagef("--file %w", err)
+		}
+	}
+	return nil
+}
+
+var errNoTerminal = errors.New("the VM ended before the commands did")

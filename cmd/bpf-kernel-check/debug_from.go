@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// recall returns a kernel's result from results, that of the latest attempt.
+// Without an id it is the one kernel that failed.
+func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
+	found, err := report.Collect(dirs...)
+	var input *report.InputError
+	if errors.As(err, &input) {
+		return nil, usagef("--from: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	for _, p := range found.Problems {
+		c.warn("--from: " + p)
+	}
+	latest := map[string]int{} // attempt
+	byID := map[string]*report.Kernel{}
+	var order []string
+	for _, f := range found.Files {
+		if f.Damaged {
+			c.warn(fmt.Sprintf("--from: %s: %s", f.Name, f.Problem))
+		}
+		for i := range f.Kernels {
+			k := &f.Kernels[i]
+			if byID[k.ID] == nil {
+				order = append(order, k.ID)
+			} else if f.Plan.Attempt < latest[k.ID] {
+				continue
+			}
+			byID[k.ID], latest[k.ID] = k, f.Plan.Attempt
+		}
+	}
+	if len(found.Files) == 0 { // what merge has left
+		for _, dir := range dirs {
+			m, err := report.FindReport(dir)
+			if err != nil {
+				c.warn(fmt.Sprintf("--from: %s: %v", dir, err))
+			}
+			if m == nil {
+				continue
+			}
+			for i := range m.Kernels {
+				k := &m.Kernels[i]
+				if byID[k.ID] == nil {
+					order = append(order, k.ID)
+				}
+				byID[k.ID] = k
+			}
+		}
+	}
+	where := strings.Join(dirs, " ")
+	if len(order) == 0 {
+		return nil, usagef("--from: no results in %s: want a results directory with its shard file, or the artifact as it was downloaded", where)
+	}
+	var failed []string
+	for _, id := range order {
+		if byID[id].Verdict != report.Pass {
+			failed = append(failed, id)
+		}
+	}
+	switch {
+	case id != "" && byID[id] == nil:
+		return nil, usagef("--from: no kernel %q in %s: %s", id, where, choice(failed, order))
+	case id == "" && len(failed) != 1:
+		return nil, usagef("--from: %d of %s failed in %s: %s", len(failed), count(len(order), "kernel"), where, choice(failed, order))
+	case id == "":
+		id = failed[0]
+	}
+	return byID[id], nil
+}
+
+// choice lists some of the failed kernels, or of all when none failed.
+func choice(failed, all []string) string {
+	const most = 10
+	ids, what := failed, "name one of those that failed: "
+	if len(ids) == 0 {
+		ids, what = all, "name one of "
+	}
+	text := what + strings.Join(ids[:min(len(ids), most)], ", ")
+	if len(ids) > most {
+		text += fmt.Sprintf(" and %d more", len(ids)-most)
+	}
+	return report.OneLine(text, 2000)
+}
+
+// restore sets what the run had and the command line does not say.
+func (o *debugOptions) restore(k *report.Kernel, getenv func(string) string, warn func(string)) error {
+	if k.Reproduce == "" {
+		if len(o.kernels) == 0 {
+			return usagef("--from: the result of %s does not say how it came about: name its source with --kernels", k.ID)
+		}
+		return nil
+	}
+	words, err := report.CommandWords(k.Reproduce) // hostile: it was checked when it was read, too
+	if err != nil {
+		return usagef("--from: %w", err)
+	}
+	var past debugOptions
+	cmd := &cobra.Command{}
+	past.add(cmd)
+	if err := cmd.ParseFlags(words); err != nil {
+		return usagef("--from: the command of %s: %w", k.ID, err)
+	}
+	if len(o.kernels) == 0 {
+		o.kernels = past.kernels
+	}
+	if o.memory == 0 || past.memory > o.memory {
+		o.memory = past.memory
+	}
+	if o.noPayload {
+		return nil
+	}
+	now, was := &o.payload, past.payload
+	if !now.named() {
+		now.eventsTrace, now.test, now.objects = was.eventsTrace, was.test, was.objects
+		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
+	}
+	if now.workdir == "/" && now.test != "" {
+		now.workdir = was.workdir
+	}
+	if len(now.files) == 0 {
+		now.files = was.files
+	}
+	if len(now.modules) == 0 {
+		now.modules = was.modules
+	}
+	given := map[string]bool{}
+	for _, kv := range now.env {
+		name, _, _ := strings.Cut(kv, "=")
+		given[name] = true
+	}
+	for _, name := range was.env {
+		name, _, _ := strings.Cut(name, "=")
+		if given[name] {
+			continue
+		}
+		if v := getenv(name); v != "" {
+			now.env = append(now.env, name+"="+v)
+			continue
+		}
+		warn(fmt.Sprintf("the run set %s, whose value is not in the results: give --env %s=VALUE", name, name))
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// A person looks into a kernel with a payload, and leaves by QEMU's keys.
+func TestDebugOnTerminal(t *testing.T) {
+	cache, id := debugKernel(t)
+	b, err := guest.Program(t.Context(), "amd64", guest.Tracer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer := filepath.Join(t.TempDir(), "EventsTrace")
+	if err := os.WriteFile(tracer, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	y := onTerminal(t, "debug", "--cache", cache, "--kernels", "debian:bookworm:cloud-amd64", id, "--events-trace", tracer)
+	motd := y.expect("# ")
+	release := regexp.MustCompile(`(\S+):/$`).FindStringSubmatch(motd)
+	if release == nil || !strings.HasPrefix(id, "debian/"+release[1]+"__") {
+		t.Fatalf("the prompt is not one of the kernel's release: %q", motd)
+	}
+	for _, want := range []string{id, "/testrunner --events-trace /EventsTrace", "Ctrl-A X"} {
+		if !strings.Contains(motd, want) {
+			t.Errorf("%q is not said at the beginning", want)
+		}
+	}
+	prompt := release[1] + ":/# "
+	y.send("uname -r\r")
+	y.expect("uname -r\n" + release[1] + "\n" + prompt)
+
+	y.send("bpf prog list\r")
+	if got := y.expect(prompt); !strings.Contains(got, "no programs are loaded") {
+		t.Errorf("before the tracer runs: %q", got)
+	}
+	y.send("EventsTr\t-a -i >/tmp/events &\r")
+	y.expect("EventsTrace -a -i >/tmp/events\n" + prompt)
+	y.send("until bpf prog list | grep -q fork; do sleep 0.1; done; bpf prog list; bpf map list; bpf link list\r")
+	y.expect("\n")
+	if got := y.expect(prompt); !regexp.MustCompile(`(?m)^\d+ +(Tracing|RawTracepoint|Kprobe|TracePoint)\S* +\S*fork`).MatchString(got) ||
+		!regexp.MustCompile(`(?m)^\d+ +RingBuf`).MatchString(got) {
+		t.Errorf("with the tracer: %q", got)
+	}
+
+	// An interrupt ends what is in the foreground, and only that.
+	y.send("echo waiting; sleep 1000\r")
+	y.expect("\nwaiting\n")
+	y.send("\x03")
+	y.expect(prompt)
+	y.send("no such line\x03")
+	y.expect("^C")
+	y.expect(prompt)
+	y.send("jobs; echo $TERM $COLUMNS\r")
+	if got := y.expect(prompt); !strings.Contains(got, "[1] running") || !strings.Contains(got, "xterm-test 121") {
+		t.Errorf("after interrupts: %q", got)
+	}
+	y.send("\x01x")
+	y.end()
+}
+
+// A person looks into a kernel that failed, from its results, and leaves by
+// exit.
+func TestDebugFromResults(t *testing.T) {
+	cache, id := debugKernel(t)
+	dir := t.TempDir()
+	line := report.Command("--kernels", "debian:bookworm:cloud-amd64", "--test", "./probe.test -test.v", "--env", "TOKEN", id)
+	w, err := report.CreateShardFile(dir, report.Plan{
+		Tool: "x", List: "sha256:0", Algorithm: "x", Shard: 1, Shards: 1, Attempt: 1, Arch: "amd64", Kernels: []string{id},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := report.Kernel{ID: id, Verdict: report.Fail, Digest: "sha256:1", Attempts: 1, Cause: &report.Cause{Title: "TestX: it\x1b[31m broke"}, Reproduce: line}
+	if err := w.Kernel(k); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	y := onTerminal(t, "debug", "--cache", cache, "--from", dir, "--no-payload")
+	y.expect("warning: " + id + " is not what was tested")
+	y.expect("Its result was fail: TestX: it[31m broke")
+	y.expect("# ")
+	y.send("exit\r")
+	y.end()
+}
+
+// debugKernel is the kernel that the tests boot.
+func debugKernel(t *testing.T) (cache, id string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it boots a VM")
+	}
+	cache, err := kernel.DefaultCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err = newestKernel(t.Context(), cache); err != nil {
+		t.Fatal(err)
+	}
+	return cache, id
+}
+
+func TestMarkedOutput(t *testing.T) {
+	const mark = "00ff"
+	text := "[    1.0] kernel\r\n::error::x\n" + wire.MarkBegin("other") + "\n" + wire.MarkBegin(mark) + "\na\r\nb\x1b\nno newline" +
+		wire.MarkEnd("other", 0) + wire.MarkEnd(mark, 7) + "\r\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"
+	for _, step := range []int{1, 3, 1000} {
+		var out, rest bytes.Buffer
+		s := &marked{mark: mark, out: &out, rest: &rest, began: make(chan struct{})}
+		for b := []byte(text); len(b) > 0; b = b[min(step, len(b)):] {
+			if _, err := s.Write(b[:min(step, len(b))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.flush()
+		if want := "a\r\nb\x1b\nno newline" + wire.MarkEnd("other", 0); out.String() != want || !s.ended || s.status != 7 {
+			t.Errorf("steps of %d: %q, %v, %d, want %q", step, out.String(), s.ended, s.status, want)
+		}
+		if want := "[    1.0] kernel\n\\::error::x\n" + wire.MarkBegin("other") + "\nafter\n" + wire.MarkBegin(mark) + "\nlate\n"; rest.String() != want {
+			t.Errorf("steps of %d: the rest is %q, want %q", step, rest.String(), want)
+		}
+	}
+}
+
+// How a console arrives changes nothing, and nothing but the session's own
+// marks can begin or end its output.
+func FuzzMarkedOutput(f *testing.F) {
+	const mark = "00ff"
+	f.Add([]byte("a\n"+wire.MarkBegin(mark)+"\nb\n"+wire.MarkEnd(mark, 3)+"\n"), 3)
+	f.Add([]byte(wire.MarkEnd(mark, 0)+"\n"+wire.MarkBegin(mark)+wire.MarkBegin(mark)+"\r\n"), 1)
+	f.Add([]byte(wire.MarkBegin(mark)+"\n"+wire.MarkEnd(mark, 256)+"\n@session:00ff end -1\n"), 7)
+	f.Fuzz(func(t *testing.T, b []byte, step int) {
+		if len(b) > maxPending || step < 1 {
+			return
+		}
+		split := func(step int) (string, string, bool, int) {
+			var out, rest bytes.Buffer
+			s := &marked{mark: mark, out: &out, rest: &rest, began: make(chan struct{})}
+			for left := b; len(left) > 0; left = left[min(step, len(left)):] {
+				_, _ = s.Write(left[:min(step, len(left))])
+			}
+			s.flush()
+			return out.String(), rest.String(), s.ended, s.status
+		}
+		out, rest, ended, status := split(step)
+		out2, rest2, ended2, status2 := split(len(b) + 1)
+		if out != out2 || rest != rest2 || ended != ended2 || status != status2 {
+			t.Fatalf("%q and %q, %q and %q", out, out2, rest, rest2)
+		}
+		if (ended || out != "") && !bytes.Contains(b, []byte(wire.MarkBegin(mark))) || status < 0 || status > 255 {
+			t.Fatalf("%q has output %q, %v, %d", b, out, ended, status)
+		}
+		if strings.ContainsAny(rest, "\x1b\x00\r") {
+			t.Fatalf("%q", rest)
+		}
+	})
+}
+
+func TestPayloadFlagsComeBack(t *testing.T) {
+	o := payloadOptions{
+		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
+		unsupported: wire.TestFail,
+	}
+	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
+	if line == "" || strings.Contains(line, "secret") {
+		t.Fatalf("%q", line)
+	}
+	var got debugOptions
+	got.payload.workdir = "/"
+	var warned []string
+	getenv := func(name string) string { return map[string]string{"LANG": "de"}[name] }
+	if err := got.restore(&report.Kernel{ID: "debian/6.1~rc1", Reproduce: line}, getenv, func(s string) { warned = append(warned, s) }); err != nil {
+		t.Fatal(err)
+	}
+	p := got.payload
+	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" {
+		t.Errorf("%+v", got)
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
+		t.Errorf("%q", warned)
+	}
+}

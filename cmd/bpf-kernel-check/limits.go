@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// limitOptions are the flags of run about time, repeats and what is expected.
+type limitOptions struct {
+	boot, silence, test, payload, total time.Duration
+	repeat                              int
+	expect                              []string
+	stale                               string
+
+	flags *pflag.FlagSet
+	read  *report.Expectations // of expect; nil: none
+}
+
+// Defaults, on KVM.
+const (
+	defaultBoot    = 30 * time.Second
+	defaultSilence = 30 * time.Second
+	defaultTest    = 2 * time.Minute
+	defaultPayload = 5 * time.Minute
+)
+
+func (o *limitOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	o.flags = f
+	f.DurationVar(&o.boot, "boot-timeout", defaultBoot, "limit for a kernel to start init; this and the limits below count three times under TCG")
+	f.DurationVar(&o.silence, "silence-timeout", defaultSilence, "limit for a guest that gives no sign of life: its kernel hangs; 0: none")
+	f.DurationVar(&o.test, "test-timeout", defaultTest, "limit for each test that the payload names; 0: none")
+	f.DurationVar(&o.payload, "timeout", defaultPayload, "limit for the payload in each VM")
+	f.DurationVar(&o.total, "timeout-total", 0, "end the run after this time, with reports; what was not reached is missing; 0: no limit")
+	f.IntVar(&o.repeat, "repeat", 1, "run each kernel so many times, to find flaky tests")
+	f.StringArrayVar(&o.expect, "expected-failures", nil, "YAML `FILE` that names failures that are expected, with reasons; repeatable")
+	f.StringVar(&o.stale, "stale-expectations", "fail", "`fail or warn` when an expected failure does not come or its entry has expired")
+}
+
+// validate checks each limit, and that they are in causal order: of two that a
+// hang would reach, the one that says more comes first.
+func (o *limitOptions) validate() error {
+	for _, x := range []struct {
+		flag string
+		ok   bool
+		want string
+		got  any
+	}{
+		{"--timeout", o.payload >= time.Second && o.payload <= maxLimit, "at least 1s and at most 24h", o.payload},
+		{"--boot-timeout", o.boot >= time.Second && o.boot <= maxLimit, "at least 1s and at most 24h", o.boot},
+		{"--test-timeout", o.test == 0 || o.test >= time.Second && o.test <= maxLimit, "at least 1s and at most 24h, or 0", o.test},
+		{"--silence-timeout", o.silence == 0 || o.silence >= shard.MinSilence && o.silence <= maxLimit, fmt.Sprintf("at least %v and at most 24h, or 0", shard.MinSilence), o.silence},
+		{"--timeout-total", o.total == 0 || o.total >= minTotal, fmt.Sprintf("at least %v, or 0", minTotal), o.total},
+		{"--repeat", o.repeat >= 1 && o.repeat <= shard.MaxRepeats, fmt.Sprintf("1 to %d", shard.MaxRepeats), o.repeat},
+	} {
+		if !x.ok {
+			return usagef("%s is %v: want %s", x.flag, x.got, x.want)
+		}
+	}
+	if !slices.Contains([]string{"fail", "warn"}, o.stale) {
+		return usagef("--stale-expectations is %q: want fail or warn", o.stale)
+	}
+	if o.stale != "fail" && len(o.expect) == 0 {
+		return usagef("--stale-expectations goes with --expected-failures: give both")
+	}
+	// A limit that nobody gave makes room for one that was given.
+	if !o.given("test-timeout") {
+		o.test = min(o.test, o.payload)
+	}
+	if !o.given("silence-timeout") {
+		o.silence = min(o.silence, max(o.payload, shard.MinSilence))
+	}
+	switch {
+	case o.test > o.payload:
+		return usagef("--test-timeout %v is longer than --timeout %v, which is for all tests together: want it at most as long", o.test, o.payload)
+	case o.given("silence-timeout") && o.given("timeout") && o.silence > o.payload:
+		return usagef("--silence-timeout %v is longer than --timeout %v, and would never be reached: want it at most as long", o.silence, o.payload)
+	case o.total > 0 && o.given("timeout") && o.payload > o.total:
+		return usagef("--timeout %v is longer than --timeout-total %v, which is for the whole run: want it at most as long", o.payload, o.total)
+	case o.total > 0 && o.given("boot-timeout") && o.boot > o.total:
+		return usagef("--boot-timeout %v is longer than --timeout-total %v, which is for the whole run: want it at most as long", o.boot, o.total)
+	}
+	var err error
+	o.read, err = o.expectations()
+	return err
+}
+
+const (
+	maxLimit = 24 * time.Hour
+	minTotal = 5 * time.Second
+)
+
+func (o *limitOptions) given(flag string) bool { return o.flags != nil && o.flags.Changed(flag) }
+
+// apply gives a runner its limits.
+func (o *limitOptions) apply(r *shard.Runner, accel qemu.Accel) {
+	n := shard.Slowness(accel)
+	r.Limits = shard.DefaultLimits(accel, n*o.boot, n*o.payload)
+	r.Limits.Silence, r.Limits.Test = n*o.silence, n*o.test
+	r.Payload.Job.Timeout, r.Payload.Job.TestTimeout = n*o.payload, n*o.test
+	r.Repeats = o.repeat
+}
+
+// within is a context that ends when --timeout-total does, early enough to end
+// the VMs and to write everything.
+func (o *limitOptions) within(ctx context.Context, started time.Time) (context.Context, context.CancelFunc) {
+	if o.total == 0 {
+		return ctx, func() {}
+	}
+	writing := min(max(o.total/20, 2*time.Second), 30*time.Second)
+	return context.WithDeadlineCause(ctx, started.Add(o.total-writing), &shard.TimeUpError{Limit: o.total})
+}
+
+// expectations reads the files of expected failures; nil without any.
+func (o *limitOptions) expectations() (*report.Expectations, error) {
+	if len(o.expect) == 0 {
+		return nil, nil
+	}
+	x := &report.Expectations{Lenient: o.stale == "warn"}
+	for _, name := range o.expect {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, usagef("--expected-failures: %w: give a YAML file", err)
+		}
+		entries, err := report.ReadExpectations(f, name)
+		f.Close()
+		if err != nil {
+			return nil, usagef("--expected-failures: %w", err)
+		}
+		x.Entries = append(x.Entries, entries...)
+	}
+	return x, nil
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+)
+
+// readAllowed reads the lists of splats that are allowed.
+func readAllowed(files []string) (*shard.Allowed, error) {
+	var a shard.Allowed
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, usagef("--allow-splats: %w: give a YAML list of pattern, kernels, reason and link", err)
+		}
+		err = a.Read(name, f)
+		f.Close()
+		if err != nil {
+			return nil, usagef("--allow-splats: %w", err)
+		}
+	}
+	return &a, nil
+}
+
+// warnUnused names the entries that allowed nothing. Of one shard of several
+// that says nothing: merge knows it.
+func (c *command) warnUnused(a *shard.Allowed, results []report.Kernel) {
+	for _, e := range report.UnusedAllowed(a.Entries(), results) {
+		c.warn(fmt.Sprintf("%s: no kernel had the splat %s: take the entry out if it is fixed", a.At(e), e.Words()))
+	}
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// How long a payload has to end whose time is up, at a scale of 1.
+const (
+	termGrace = 2 * time.Second // after SIGTERM, to report what it has
+	killGrace = 2 * time.Second // after SIGKILL; only the kernel can make it longer
+)
+
+// scaleOf reads the factor for the job's limits from a kernel command line.
+func scaleOf(cmdline string) time.Duration {
+	n, err := strconv.Atoi(param(cmdline, wire.ParamScale))
+	if err != nil || n < 1 || n > wire.MaxScale {
+		return 1
+	}
+	return time.Duration(n)
+}
+
+// scaled returns the job with limits for a machine that is slower by a factor.
+func scaled(job wire.Job, scale time.Duration) wire.Job {
+	job.Timeout *= scale
+	job.TestTimeout *= scale
+	if job.TestTimeout > 0 {
+		job.Env = append([]string{wire.TestTimeoutEnv + "=" + job.TestTimeout.String()}, job.Env...)
+	}
+	return job
+}
+
+// alive tells the host that init runs, until stop is closed: what goes silent
+// then is the kernel, not a payload that has nothing to say.
+func alive(r *reporter, stop <-chan struct{}) (stopped <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(wire.AlivePeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				r.send(wire.Record{Type: wire.TypeAlive})
+			}
+		}
+	}()
+	return done
+}
+
+// showHang prints what the payload's processes and the kernel are doing.
+func showHang(con *serialConsole) {
+	con.logf("its processes:\n%s", processes())
+	// w: tasks that wait in the kernel; l: what every processor is at, of
+	// which a single one is at this.
+	keys := []string{"w", "l"}
+	if runtime.NumCPU() == 1 {
+		keys = keys[:1]
+	}
+	for _, key := range keys {
+		if err := os.WriteFile("/proc/sysrq-trigger", []byte(key), 0); err != nil {
+			con.logf("ask the kernel what it is doing: %v", err)
+			return
+		}
+	}
+	con.drain()
+}
+
+// describeTimeout says in one line whose time was up.
+func describeTimeout(e wire.Exit, previous string) string {
+	var b strings.Builder
+	switch {
+	case e.OfTest && len(e.Tests) > 0:
+		fmt.Fprintf(&b, "%s did not end within %v", e.Tests[0], e.Limit)
+	default:
+		fmt.Fprintf(&b, "the payload did not end within %v", e.Limit)
+		if len(e.Tests) > 0 {
+			fmt.Fprintf(&b, "; %s was running", e.Tests[0])
+		} else if previous != "" {
+			fmt.Fprintf(&b, "; the last test that ended is %s", previous)
+		}
+	}
+	if e.Stuck {
+		b.WriteString("; SIGKILL does not end it: it hangs in the kernel")
+	}
+	return b.String()
+}
+
+// endPayload has a payload whose time is up end: it may report first. It says
+// whether it has ended.
+func endPayload[T any](pid int, ended <-chan T, scale time.Duration) bool {
+	_ = unix.Kill(pid, unix.SIGTERM)
+	select {
+	case <-ended:
+		return true
+	case <-time.After(termGrace * scale):
+	}
+	_ = unix.Kill(-1, unix.SIGKILL)
+	select {
+	case <-ended:
+		return true
+	case <-time.After(killGrace * scale):
+		return false
+	}
+}
+
+// reportHung reports the tests that a timeout has cut short and that the
+// payload itself could not report.
+func reportHung(e wire.Exit, run *running, r *reporter) {
+	for i, name := range e.Tests {
+		if run.reported(name) {
+			continue
+		}
+		t := wire.Test{Name: name, Verdict: wire.TestFail, Output: "it ran when the payload's time was up"}
+		if i == 0 && e.OfTest {
+			t.Duration, t.Output = e.Limit, fmt.Sprintf("it did not end within %v", e.Limit)
+		}
+		if e.Stuck {
+			t.Output += "; SIGKILL does not end it: it hangs in the kernel"
+		}
+		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
+	}
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"github.com/u-root/u-root/pkg/core"
+	"github.com/u-root/u-root/pkg/core/base64"
+	"github.com/u-root/u-root/pkg/core/cat"
+	"github.com/u-root/u-root/pkg/core/chmod"
+	"github.com/u-root/u-root/pkg/core/cp"
+	"github.com/u-root/u-root/pkg/core/find"
+	"github.com/u-root/u-root/pkg/core/ls"
+	"github.com/u-root/u-root/pkg/core/mkdir"
+	"github.com/u-root/u-root/pkg/core/mktemp"
+	"github.com/u-root/u-root/pkg/core/mv"
+	"github.com/u-root/u-root/pkg/core/rm"
+	"github.com/u-root/u-root/pkg/core/shasum"
+	"github.com/u-root/u-root/pkg/core/tar"
+	"github.com/u-root/u-root/pkg/core/touch"
+	"github.com/u-root/u-root/pkg/core/xargs"
+)
+
+// stdio are a command's standard streams.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// applet is one command.
+type applet struct {
+	usage string // its arguments; "" for those of u-root, which know their own
+	what  string // in a few words
+	do    func(ctx context.Context, args []string, io stdio) error
+}
+
+// errUsage asks for a command's usage to be printed.
+var errUsage = errors.New("wrong usage")
+
+// status is a command's exit status that needs no words.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// run runs a command until it is done or interrupted.
+func (a applet) run(name string, args []string, io stdio) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := a.do(ctx, args, io)
+	var code status
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.Is(err, errUsage), errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(io.err, "usage: %s %s\n%s\n", name, a.usage, a.what)
+		return exitUsage
+	}
+	fmt.Fprintf(io.err, "%s: %v\n", name, err)
+	return exitFailure
+}
+
+// applets are all commands by their names.
+func applets() map[string]applet {
+	all := map[string]applet{
+		"bpf":        {bpfUsage, "BPF programs, maps, links and types of this kernel", bpfCommand},
+		"chroot":     {"DIR [PROGRAM ARGS...]", "run a program, or a shell, with DIR as its root", chroot},
+		"clear":      {"", "clear the screen", clearScreen},
+		"date":       {"", "print the time", date},
+		"dmesg":      {"[-c]", "print the kernel's log; -c clears it", dmesg},
+		"df":         {"", "space of the mounted file systems", df},
+		"env":        {"[-i] [K=V...] [PROGRAM ARGS...]", "print the environment, or run a program in another", env},
+		"free":       {"", "print the memory that is in use", free},
+		"grep":       {"[-ivnlcrFEo] PATTERN [FILE...]", "print the lines that match an RE2 pattern", grep},
+		"head":       {"[-n N] [FILE...]", "print the first lines", head},
+		"help":       {"", "print this list", help},
+		"hexdump":    {"[FILE...]", "print bytes", hexdump},
+		"id":         {"", "print the user", id},
+		"insmod":     {"FILE [PARAM=VALUE...]", "load a kernel module", insmod},
+		"kill":       {"[-SIGNAL] PID...", "send a signal", kill},
+		"less":       {"[FILE...]", "print page by page: Enter goes on, q ends", less},
+		"ln":         {"-s TARGET NAME", "make a symbolic link", ln},
+		"lsmod":      {"", "list the kernel's modules", lsmod},
+		"mount":      {"[-t TYPE] [-o OPTIONS] [WHAT DIR]", "list or add mounts", mount},
+		"poweroff":   {"", "end the VM", poweroff},
+		"ps":         {"", "list processes", ps},
+		"readlink":   {"[-f] FILE...", "print where a link leads", readlink},
+		"rmmod":      {"NAME", "remove a kernel module", rmmod},
+		"sleep":      {"SECONDS", "wait", sleep},
+		"sort":       {"[-nru] [FILE...]", "sort lines", sortLines},
+		"strace":     {"PROGRAM ARGS...", "print a program's system calls", strace},
+		"stat":       {"FILE...", "print what is known of a file", stat},
+		"sysctl":     {"NAME[=VALUE]...", "print or set kernel settings", sysctl},
+		"tail":       {"[-n N] [FILE...]", "print the last lines", tail},
+		"tee":        {"[-a] [FILE...]", "copy to files and to the output", tee},
+		"trace_pipe": {"", "print what BPF programs trace (bpf_printk) as it comes", tracePipe},
+		"umount":     {"DIR...", "remove mounts", umount},
+		"uname":      {"[-a|-snrvm]", "print the kernel's name and release", uname},
+		"uptime":     {"", "print the time since boot and the load", uptime},
+		"wc":         {"[-lwc] [FILE...]", "count lines, words and bytes", wc},
+		"which":      {"NAME...", "print a program's path", which},
+	}
+	for name, c := range map[string]struct {
+		what string
+		make func() core.Command
+	}{
+		"base64": {"encode or decode", base64.New},
+		"cat":    {"print files", cat.New},
+		"chmod":  {"change modes", chmod.New},
+		"cp":     {"copy files", cp.New},
+		"find":   {"find files", find.New},
+		"ls":     {"list files", ls.New},
+		"mkdir":  {"make directories", mkdir.New},
+		"mktemp": {"make a temporary file", mktemp.New},
+		"mv":     {"move files", mv.New},
+		"rm":     {"remove files", rm.New},
+		"shasum": {"checksums", shasum.New},
+		"tar":    {"pack and unpack", tar.New},
+		"touch":  {"make files, set their times", touch.New},
+		"xargs":  {"run a program with arguments from the input", xargs.New},
+	} {
+		all[name] = applet{"", c.what, func(ctx context.Context, args []string, io stdio) error {
+			cmd := c.make()
+			cmd.SetIO(io.in, io.out, io.err)
+			return cmd.RunContext(ctx, args...)
+		}}
+	}
+	return all
+}
+
+func appletNames() string {
+	return strings.Join(slices.Sorted(maps.Keys(applets())), " ")
+}
+
+func help(_ context.Context, _ []string, io stdio) error {
+	all := applets()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		a := all[name]
+		line := name
+		if a.usage != "" && !strings.Contains(a.usage, "\n") {
+			line += " " + a.usage
+		}
+		fmt.Fprintf(io.out, "  %-44s %s\n", line, a.what)
+	}
+	fmt.Fprint(io.out, `
+The shell has the usual rest: pipes, redirections, variables, if, for, functions,
+cd, echo, printf, test, export; & puts a command into the background, jobs lists
+those. Tab completes, Ctrl-C interrupts.
+run-payload runs the payload as init would. exit, Ctrl-D or Ctrl-A X ends the VM.
+`)
+	return nil
+}
+
+// flags parses single-letter flags that take no value, joined or not, and
+// returns them and the other arguments. "--" ends them.
+func flags(args []string, valid string) (set map[rune]bool, rest []string, err error) {
+	set = map[rune]bool{}
+	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
+		a := args[0]
+		args = args[1:]
+		if a == "--" {
+			break
+		}
+		for _, r := range a[1:] {
+			if !strings.ContainsRune(valid, r) {
+				return nil, nil, errUsage
+			}
+			set[r] = true
+		}
+	}
+	return set, args, nil
+}
+
+// each calls do with each file, or with the standard input when none is named.
+func each(files []string, std stdio, do func(r io.Reader, name string) error) error {
+	if len(files) == 0 {
+		return do(std.in, "")
+	}
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = do(f, name)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

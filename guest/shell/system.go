@@ -1,0 +1,471 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	ustrace "github.com/u-root/u-root/pkg/strace"
+	"golang.org/x/sys/unix"
+)
+
+func uname(_ context.Context, args []string, std stdio) error {
+	set, args, err := flags(args, "asnrvm")
+	if err != nil || len(args) > 0 {
+		return errUsage
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	var words []string
+	for _, w := range []struct {
+		flag  rune
+		value []byte
+	}{{'s', u.Sysname[:]}, {'n', u.Nodename[:]}, {'r', u.Release[:]}, {'v', u.Version[:]}, {'m', u.Machine[:]}} {
+		if set['a'] || set[w.flag] || len(set) == 0 && w.flag == 's' {
+			words = append(words, unix.ByteSliceToString(w.value))
+		}
+	}
+	fmt.Fprintln(std.out, strings.Join(words, " "))
+	return nil
+}
+
+func dmesg(_ context.Context, args []string, std stdio) error {
+	set, args, err := flags(args, "c")
+	if err != nil || len(args) > 0 {
+		return errUsage
+	}
+	size, err := unix.Klogctl(unix.SYSLOG_ACTION_SIZE_BUFFER, nil)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, size)
+	action := unix.SYSLOG_ACTION_READ_ALL
+	if set['c'] {
+		action = unix.SYSLOG_ACTION_READ_CLEAR
+	}
+	n, err := unix.Klogctl(action, buf)
+	if err != nil {
+		return err
+	}
+	_, err = std.out.Write(buf[:n])
+	return err
+}
+
+func ps(_ context.Context, _ []string, std stdio) error {
+	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PID\tPPID\tSTATE\tRSS\tCOMMAND")
+	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is good
+	var pids []int
+	for _, d := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(d)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	for _, pid := range pids {
+		dir := fmt.Sprintf("/proc/%d/", pid)
+		st, err := os.ReadFile(dir + "status")
+		if err != nil {
+			continue // it has ended
+		}
+		field := map[string]string{}
+		for line := range strings.Lines(string(st)) {
+			k, v, _ := strings.Cut(line, ":")
+			field[k] = strings.TrimSpace(v)
+		}
+		cmd, _ := os.ReadFile(dir + "cmdline")
+		text := strings.TrimSpace(strings.ReplaceAll(string(cmd), "\x00", " "))
+		if text == "" {
+			text = "[" + field["Name"] + "]"
+		}
+		state, _, _ := strings.Cut(field["State"], " ")
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", pid, field["PPid"], state, field["VmRSS"], text)
+	}
+	return w.Flush()
+}
+
+func kill(_ context.Context, args []string, _ stdio) error {
+	sig := unix.SIGTERM
+	if len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
+		word := strings.ToUpper(args[0][1:])
+		args = args[1:]
+		if n, err := strconv.Atoi(word); err == nil {
+			sig = unix.Signal(n)
+		} else if sig = unix.SignalNum("SIG" + strings.TrimPrefix(word, "SIG")); sig == 0 {
+			return fmt.Errorf("signal %s is not known: want a number or a name such as TERM", word)
+		}
+	}
+	if len(args) == 0 {
+		return errUsage
+	}
+	var errs error
+	for _, a := range args {
+		pid, err := strconv.Atoi(a)
+		if err != nil {
+			return errUsage
+		}
+		if err := unix.Kill(pid, sig); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("%d: %w", pid, err))
+		}
+	}
+	return errs
+}
+
+// mountFlags are the options that are flags of mount(2).
+func mountFlags() map[string]uintptr {
+	return map[string]uintptr{
+		"ro": unix.MS_RDONLY, "rw": 0, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC,
+		"remount": unix.MS_REMOUNT, "bind": unix.MS_BIND, "rbind": unix.MS_BIND | unix.MS_REC, "noatime": unix.MS_NOATIME, "move": unix.MS_MOVE,
+		"private": unix.MS_PRIVATE, "shared": unix.MS_SHARED, "slave": unix.MS_SLAVE,
+	}
+}
+
+func mount(_ context.Context, args []string, std stdio) error {
+	var fstype string
+	var flags uintptr
+	var data []string
+	var words []string
+	for len(args) > 0 {
+		switch {
+		case args[0] == "--bind":
+			flags |= unix.MS_BIND
+		case args[0] == "-t" && len(args) > 1:
+			fstype, args = args[1], args[1:]
+		case args[0] == "-o" && len(args) > 1:
+			args = args[1:]
+			for o := range strings.SplitSeq(args[0], ",") {
+				if f, ok := mountFlags()[o]; ok {
+					flags |= f
+				} else {
+					data = append(data, o)
+				}
+			}
+		case strings.HasPrefix(args[0], "-"):
+			return errUsage
+		default:
+			words = append(words, args[0])
+		}
+		args = args[1:]
+	}
+	switch len(words) {
+	case 0:
+		b, err := os.ReadFile("/proc/self/mounts")
+		if err == nil {
+			_, err = std.out.Write(b)
+		}
+		return err
+	case 2:
+		if err := unix.Mount(words[0], words[1], fstype, flags, strings.Join(data, ",")); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", words[0], words[1], err)
+		}
+		return nil
+	}
+	return errUsage
+}
+
+func umount(_ context.Context, args []string, _ stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	for _, dir := range args {
+		if err := unix.Unmount(dir, 0); err != nil {
+			return fmt.Errorf("umount %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+func df(_ context.Context, _ []string, std stdio) error {
+	b, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FILESYSTEM\tMiB\tUSED\tFREE\tON")
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		var st unix.Statfs_t
+		if len(f) < 3 || unix.Statfs(f[1], &st) != nil || st.Blocks == 0 {
+			continue
+		}
+		mib := func(blocks uint64) uint64 { return blocks * uint64(st.Bsize) >> 20 }
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\n", f[2], mib(st.Blocks), mib(st.Blocks-st.Bfree), mib(st.Bavail), f[1])
+	}
+	return w.Flush()
+}
+
+func free(_ context.Context, _ []string, std stdio) error {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return err
+	}
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		if n++; n > 5 {
+			break
+		}
+		fmt.Fprint(std.out, line)
+	}
+	return nil
+}
+
+func lsmod(_ context.Context, _ []string, std stdio) error {
+	b, err := os.ReadFile("/proc/modules")
+	if err != nil {
+		return fmt.Errorf("%w: this kernel may have no modules", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 3 {
+			fmt.Fprintf(std.out, "%-24s %8s %s %s\n", f[0], f[1], f[2], strings.TrimSuffix(f[3], ","))
+		}
+	}
+	return nil
+}
+
+func insmod(_ context.Context, args []string, _ stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	data, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	if err := unix.InitModule(data, strings.Join(args[1:], " ")); err != nil {
+		return fmt.Errorf("%s: %w (dmesg may say why)", args[0], err)
+	}
+	return nil
+}
+
+func rmmod(_ context.Context, args []string, _ stdio) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	return unix.DeleteModule(args[0], unix.O_NONBLOCK)
+}
+
+func chroot(_ context.Context, args []string, _ stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	argv := args[1:]
+	if len(argv) == 0 {
+		argv = []string{"/bin/sh"}
+	}
+	if err := unix.Chroot(args[0]); err != nil {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	return become(argv, os.Environ())
+}
+
+// become replaces this program.
+func become(argv, env []string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return err
+	}
+	return &os.PathError{Op: "run", Path: path, Err: unix.Exec(path, argv, env)}
+}
+
+func env(_ context.Context, args []string, std stdio) error {
+	if len(args) > 0 && args[0] == "-i" {
+		os.Clearenv()
+		args = args[1:]
+	}
+	for len(args) > 0 && strings.Contains(args[0], "=") {
+		k, v, _ := strings.Cut(args[0], "=")
+		if err := os.Setenv(k, v); err != nil {
+			return err
+		}
+		args = args[1:]
+	}
+	if len(args) > 0 {
+		return become(args, os.Environ())
+	}
+	for _, kv := range os.Environ() {
+		fmt.Fprintln(std.out, kv)
+	}
+	return nil
+}
+
+func which(_ context.Context, args []string, std stdio) error {
+	var missing error
+	for _, a := range args {
+		path, err := exec.LookPath(a)
+		if err != nil {
+			missing = status(1)
+			continue
+		}
+		fmt.Fprintln(std.out, path)
+	}
+	return missing
+}
+
+func sleep(ctx context.Context, args []string, _ stdio) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	word := args[0]
+	if _, err := strconv.ParseFloat(word, 64); err == nil {
+		word += "s"
+	}
+	d, err := time.ParseDuration(word)
+	if err != nil {
+		return errUsage
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func date(_ context.Context, _ []string, std stdio) error {
+	fmt.Fprintln(std.out, time.Now().UTC().Format(time.UnixDate))
+	return nil
+}
+
+func id(_ context.Context, _ []string, std stdio) error {
+	fmt.Fprintf(std.out, "uid=%d gid=%d\n", os.Geteuid(), os.Getegid())
+	return nil
+}
+
+func uptime(_ context.Context, _ []string, std stdio) error {
+	up, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return err
+	}
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
+	seconds, _, _ := strings.Cut(string(up), " ")
+	fmt.Fprintf(std.out, "up %s s, load %s", seconds, load)
+	return nil
+}
+
+func readlink(_ context.Context, args []string, std stdio) error {
+	set, args, err := flags(args, "f")
+	if err != nil || len(args) == 0 {
+		return errUsage
+	}
+	for _, a := range args {
+		follow := os.Readlink
+		if set['f'] {
+			follow = filepath.EvalSymlinks
+		}
+		target, err := follow(a)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(std.out, target)
+	}
+	return nil
+}
+
+func ln(_ context.Context, args []string, _ stdio) error {
+	set, args, err := flags(args, "sf")
+	if err != nil || len(args) != 2 {
+		return errUsage
+	}
+	if set['f'] {
+		os.Remove(args[1])
+	}
+	if set['s'] {
+		return os.Symlink(args[0], args[1])
+	}
+	return os.Link(args[0], args[1])
+}
+
+func stat(_ context.Context, args []string, std stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	for _, a := range args {
+		var st unix.Stat_t
+		if err := unix.Lstat(a, &st); err != nil {
+			return fmt.Errorf("%s: %w", a, err)
+		}
+		fmt.Fprintf(std.out, "%s: size %d, mode %o, uid %d, gid %d, inode %d, links %d, device %d:%d\n",
+			a, st.Size, st.Mode, st.Uid, st.Gid, st.Ino, st.Nlink, unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)))
+	}
+	return nil
+}
+
+func sysctl(_ context.Context, args []string, std stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	for _, a := range args {
+		if a == "-w" {
+			continue
+		}
+		name, value, set := strings.Cut(a, "=")
+		path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+		if set {
+			if err := os.WriteFile(path, []byte(value), 0); err != nil {
+				return err
+			}
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "%s = %s\n", name, strings.TrimSpace(string(b)))
+	}
+	return nil
+}
+
+func strace(ctx context.Context, args []string, std stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = std.in, std.out, std.err
+	return ustrace.Strace(cmd, std.err)
+}
+
+// tracePipe ends when it is interrupted.
+func tracePipe(ctx context.Context, _ []string, std stdio) error {
+	f, err := os.Open("/sys/kernel/tracing/trace_pipe")
+	if err != nil {
+		return fmt.Errorf("%w: this kernel may lack CONFIG_TRACING", err)
+	}
+	go func() {
+		<-ctx.Done()
+		os.Exit(exitInterrupted) // a read of it cannot be interrupted
+	}()
+	out := bufio.NewWriter(std.out)
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := f.Read(buf)
+		_, _ = out.Write(buf[:n])
+		if ferr := out.Flush(); ferr != nil {
+			return ferr
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+}
+
+// poweroff ends the session's shell; init does the rest.
+func poweroff(context.Context, []string, stdio) error {
+	unix.Sync()
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) // QEMU ends, as it runs with -no-reboot
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// lines calls do with each line of r, however long, without its newline, until
+// do returns false.
+func lines(r io.Reader, do func(line []byte) bool) error {
+	br := bufio.NewReaderSize(r, 64<<10)
+	for {
+		b, err := br.ReadBytes('\n')
+		if len(b) > 0 && !do(bytes.TrimSuffix(b, []byte("\n"))) {
+			return nil
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func grep(_ context.Context, args []string, std stdio) error {
+	set, args, err := flags(args, "ivnlcrFEohq")
+	if err != nil || len(args) == 0 {
+		return errUsage
+	}
+	pattern, files := args[0], args[1:]
+	if set['F'] {
+		pattern = regexp.QuoteMeta(pattern)
+	}
+	if set['i'] {
+		pattern = "(?i)" + pattern
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	if set['r'] {
+		files = below(files)
+	}
+	named := (len(files) > 1 || set['r']) && !set['h']
+	out := bufio.NewWriter(std.out)
+	defer out.Flush()
+	any := false
+	err = each(files, std, func(r io.Reader, name string) error {
+		prefix := ""
+		if named {
+			prefix = name + ":"
+		}
+		n, hits := 0, 0
+		err := lines(r, func(line []byte) bool {
+			n++
+			if re.Match(line) == set['v'] {
+				return true
+			}
+			hits++
+			switch {
+			case set['q'] || set['l']:
+				return false
+			case set['c']:
+			case set['o'] && !set['v']:
+				for _, m := range re.FindAll(line, -1) {
+					fmt.Fprintf(out, "%s%s\n", prefix, m)
+				}
+			case set['n']:
+				fmt.Fprintf(out, "%s%d:%s\n", prefix, n, line)
+			default:
+				fmt.Fprintf(out, "%s%s\n", prefix, line)
+			}
+			return true
+		})
+		any = any || hits > 0
+		switch {
+		case set['l'] && hits > 0:
+			fmt.Fprintln(out, name)
+		case set['c'] && !set['q']:
+			fmt.Fprintf(out, "%s%d\n", prefix, hits)
+		}
+		if err != nil && set['r'] { // as many files of /proc and /sys
+			return nil
+		}
+		return err
+	})
+	if err == nil && !any {
+		return status(1)
+	}
+	return err
+}
+
+// below are the regular files below the directories.
+func below(dirs []string) []string {
+	if len(dirs) == 0 {
+		dirs = []string{"."}
+	}
+	var files []string
+	for _, d := range dirs {
+		_ = filepath.WalkDir(d, func(p string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				files = append(files, p)
+			}
+			return nil
+		})
+	}
+	return files
+}
+
+// lineCount takes "-n N" and "-N" off.
+func lineCount(args []string) (n int, rest []string, err error) {
+	n = 10
+	if len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
+		word := strings.TrimPrefix(args[0][1:], "n")
+		args = args[1:]
+		if word == "" && len(args) > 0 {
+			word, args = args[0], args[1:]
+		}
+		if n, err = strconv.Atoi(word); err != nil || n < 0 {
+			return 0, nil, errUsage
+		}
+	}
+	return n, args, nil
+}
+
+func head(_ context.Context, args []string, std stdio) error {
+	n, files, err := lineCount(args)
+	if err != nil {
+		return err
+	}
+	return each(files, std, func(r io.Reader, _ string) error {
+		left := n
+		if left == 0 {
+			return nil
+		}
+		return lines(r, func(line []byte) bool {
+			fmt.Fprintf(std.out, "%s\n", line)
+			left--
+			return left > 0
+		})
+	})
+}
+
+func tail(_ context.Context, args []string, std stdio) error {
+	n, files, err := lineCount(args)
+	if err != nil {
+		return err
+	}
+	return each(files, std, func(r io.Reader, _ string) error {
+		var last [][]byte
+		err := lines(r, func(line []byte) bool {
+			last = append(last, bytes.Clone(line))
+			if len(last) > n {
+				last = last[1:]
+			}
+			return true
+		})
+		for _, line := range last {
+			fmt.Fprintf(std.out, "%s\n", line)
+		}
+		return err
+	})
+}
+
+func wc(_ context.Context, args []string, std stdio) error {
+	set, files, err := flags(args, "lwc")
+	if err != nil {
+		return err
+	}
+	return each(files, std, func(r io.Reader, name string) error {
+		var nl, words, size int
+		err := lines(r, func(line []byte) bool {
+			nl++
+			words += len(bytes.Fields(line))
+			size += len(line) + 1
+			return true
+		})
+		var cols []string
+		for _, c := range []struct {
+			flag rune
+			n    int
+		}{{'l', nl}, {'w', words}, {'c', size}} {
+			if set[c.flag] || len(set) == 0 {
+				cols = append(cols, strconv.Itoa(c.n))
+			}
+		}
+		if name != "" {
+			cols = append(cols, name)
+		}
+		fmt.Fprintln(std.out, strings.Join(cols, " "))
+		return err
+	})
+}
+
+func sortLines(_ context.Context, args []string, std stdio) error {
+	set, files, err := flags(args, "nru")
+	if err != nil {
+		return err
+	}
+	var all []string
+	err = each(files, std, func(r io.Reader, _ string) error {
+		return lines(r, func(line []byte) bool {
+			all = append(all, string(line))
+			return true
+		})
+	})
+	slices.SortStableFunc(all, func(a, b string) int {
+		if set['n'] {
+			if c := cmp.Compare(leadingNumber(a), leadingNumber(b)); c != 0 {
+				return c
+			}
+		}
+		return strings.Compare(a, b)
+	})
+	if set['r'] {
+		slices.Reverse(all)
+	}
+	if set['u'] {
+		all = slices.Compact(all)
+	}
+	out := bufio.NewWriter(std.out)
+	for _, l := range all {
+		fmt.Fprintln(out, l)
+	}
+	return errors.Join(err, out.Flush())
+}
+
+func leadingNumber(s string) float64 {
+	s = strings.TrimSpace(s)
+	end := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' && r != '-' })
+	if end < 0 {
+		end = len(s)
+	}
+	n, _ := strconv.ParseFloat(s[:end], 64)
+	return n
+}
+
+func hexdump(_ context.Context, args []string, std stdio) error {
+	return each(args, std, func(r io.Reader, _ string) error {
+		d := hex.Dumper(std.out)
+		defer d.Close()
+		_, err := io.Copy(d, r)
+		return err
+	})
+}
+
+func tee(_ context.Context, args []string, std stdio) error {
+	set, files, err := flags(args, "a")
+	if err != nil {
+		return err
+	}
+	mode := os.O_TRUNC
+	if set['a'] {
+		mode = os.O_APPEND
+	}
+	out := []io.Writer{std.out}
+	for _, name := range files {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|mode, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = append(out, f)
+	}
+	_, err = io.Copy(io.MultiWriter(out...), std.in)
+	return err
+}
+
+// less waits for a key on the terminal after each page.
+func less(_ context.Context, args []string, std stdio) error {
+	tty, err := os.Open("/dev/tty")
+	rows := 0
+	if err == nil {
+		defer tty.Close()
+		_, rows, _ = term.GetSize(int(tty.Fd()))
+	}
+	answer := bufio.NewReader(tty)
+	return each(args, std, func(r io.Reader, _ string) error {
+		n, on := 0, true
+		return lines(r, func(line []byte) bool {
+			fmt.Fprintf(std.out, "%s\n", line)
+			if n++; rows > 1 && n%(rows-1) == 0 {
+				fmt.Fprint(std.out, "--more-- ")
+				reply, err := answer.ReadString('\n')
+				on = err == nil && !strings.HasPrefix(reply, "q")
+			}
+			return on
+		})
+	})
+}
+
+func clearScreen(_ context.Context, _ []string, std stdio) error {
+	_, err := io.WriteString(std.out, "\x1b[H\x1b[2J")
+	return err
+}

@@ -1,0 +1,189 @@
+package report
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// AllowEntry is an entry of a list of splats that are allowed.
+type AllowEntry struct {
+	Pattern string `json:"pattern"`           // regular expression on a splat's title or excerpt
+	Kernels string `json:"kernels,omitempty"` // glob of ids; empty: all
+	Reason  string `json:"reason"`
+	Link    string `json:"link,omitempty"`
+}
+
+// Is says whether two entries allow the same.
+func (e AllowEntry) Is(o AllowEntry) bool { return e.Pattern == o.Pattern && e.Kernels == o.Kernels }
+
+// Splat is what a kernel said about itself and an entry allows.
+type Splat struct {
+	Title    string     `json:"title"`
+	Location string     `json:"location,omitempty"` // file:line, else function+offset/size
+	Allowed  AllowEntry `json:"allowed_by"`
+}
+
+// maxAllow is how many entries a list may have, and how many splats of a kernel
+// are recorded.
+const maxAllow = 1000
+
+func checkAllow(entries []AllowEntry) error {
+	if len(entries) > maxAllow {
+		return fmt.Errorf("%d entries of allowed splats: want at most %d", len(entries), maxAllow)
+	}
+	for _, e := range entries {
+		if err := e.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check says why an entry is none. Without a reason nothing is allowed.
+func (e AllowEntry) check() error {
+	if strings.TrimSpace(e.Reason) == "" || e.Pattern == "" {
+		return fmt.Errorf("a splat is allowed without a reason or a pattern: %s", OneLine(e.Pattern, 100))
+	}
+	return checkTexts([]string{e.Pattern, e.Kernels, e.Reason, e.Link})
+}
+
+func checkSplats(splats []Splat) error {
+	if len(splats) > maxAllow {
+		return fmt.Errorf("%d allowed splats: want at most %d", len(splats), maxAllow)
+	}
+	for _, s := range splats {
+		if err := s.Allowed.check(); err != nil {
+			return err
+		}
+		if s.Title == "" {
+			return fmt.Errorf("an allowed splat has no title")
+		}
+		if err := checkTexts([]string{s.Title, s.Location}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allows says which splat of a result is allowed by an entry that the run did
+// not have.
+func (p *Plan) allows(k *Kernel) error {
+	for _, s := range k.Splats {
+		if !slices.Contains(p.Allow, s.Allowed) {
+			return fmt.Errorf("kernel %s: a splat is allowed by an entry that its plan does not have: %s", k.ID, OneLine(s.Title, 100))
+		}
+	}
+	return nil
+}
+
+// UnusedAllowed are the entries that no kernel's splat was allowed by. What a
+// kernel without a result would have said is not known: with one of these
+// there are none.
+func UnusedAllowed(entries []AllowEntry, kernels []Kernel) []AllowEntry {
+	if slices.ContainsFunc(kernels, func(k Kernel) bool { return k.Verdict != Pass && !k.Verdict.Tested() }) {
+		return nil
+	}
+	var unused []AllowEntry
+	for _, e := range entries {
+		used := slices.ContainsFunc(kernels, func(k Kernel) bool {
+			return slices.ContainsFunc(k.Splats, func(s Splat) bool { return s.Allowed.Is(e) })
+		})
+		if !used {
+			unused = append(unused, e)
+		}
+	}
+	return unused
+}
+
+// allowed takes the shards' lists of allowed splats, which must be the same.
+func (g *merger) allowed(ch chosen) {
+	var entries []AllowEntry
+	for _, c := range ch.shards {
+		for _, e := range c.Plan.Allow {
+			if !slices.ContainsFunc(entries, e.Is) {
+				entries = append(entries, e)
+			}
+		}
+	}
+	slices.SortFunc(entries, func(a, b AllowEntry) int {
+		return cmp.Or(cmp.Compare(a.Pattern, b.Pattern), cmp.Compare(a.Kernels, b.Kernels))
+	})
+	if len(g.m.Refusals) == 0 { // else there may be kernels that nobody knows
+		g.m.Unused = UnusedAllowed(entries, g.m.Kernels)
+	}
+}
+
+// allowDigest tells lists of allowed splats apart.
+func allowDigest(p Plan) string {
+	if len(p.Allow) == 0 {
+		return "none"
+	}
+	var parts []string
+	for _, e := range p.Allow {
+		parts = append(parts, e.Pattern+"\x00"+e.Kernels)
+	}
+	slices.Sort(parts)
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00\x00")))
+	return fmt.Sprintf("%d of digest %x", len(p.Allow), sum[:6])
+}
+
+// Words is the entry in one line.
+func (e AllowEntry) Words() string {
+	s := OneLine(e.Pattern, 200)
+	if e.Kernels != "" {
+		s += " on " + OneLine(e.Kernels, 100)
+	}
+	return s
+}
+
+// splats says which splats were allowed on how many kernels, and which entries
+// are of no use any more.
+func (d *document) splats(x detail) (lines []string) {
+	type allowed struct {
+		title, reason, link string
+		kernels             int
+	}
+	var all []*allowed
+	on := map[string]*allowed{}
+	for _, k := range d.m.Kernels {
+		seen := map[string]bool{}
+		for _, s := range k.Splats {
+			key := s.Title + "\x00" + s.Allowed.Reason
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			if on[key] == nil {
+				on[key] = &allowed{title: s.Title, reason: s.Allowed.Reason, link: s.Allowed.Link}
+				all = append(all, on[key])
+			}
+			on[key].kernels++
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *allowed) int {
+		return cmp.Or(cmp.Compare(b.kernels, a.kernels), cmp.Compare(a.title, b.title))
+	})
+	most := min(10, x.kernels)
+	for i, a := range all {
+		if i == most {
+			lines = append(lines, "**Allowed splats:** and "+count(len(all)-most, "more kind"))
+			break
+		}
+		reason := code(a.reason, 200)
+		if a.link != "" {
+			reason += ", " + code(a.link, 200)
+		}
+		lines = append(lines, fmt.Sprintf("**Allowed splat:** %s on %s: %s", code(a.title, 200), count(a.kernels, "kernel"), reason))
+	}
+	for i, e := range d.m.Unused {
+		if i == most {
+			lines = append(lines, "**Allows nothing any more:** and "+thousands(len(d.m.Unused)-most)+" more")
+			break
+		}
+		lines = append(lines, "**Allows nothing any more:** the entry "+code(e.Words(), 300))
+	}
+	return lines
+}

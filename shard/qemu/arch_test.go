@@ -1,0 +1,108 @@
+package qemu
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A row is all that an architecture needs: each is whole, and each gives a
+// command line.
+func TestEveryArch(t *testing.T) {
+	for _, name := range ArchNames() {
+		a, err := LookupArch(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, s := range map[string]string{
+			"binary": a.Binary, "package": a.Package, "machine": a.Machine, "console": a.Console,
+			"CPU under TCG": a.CPU[TCG], "CPU on KVM": a.CPU[KVM], "early console": a.EarlyCon, "network card": a.NetDevice,
+		} {
+			if s == "" {
+				t.Errorf("%s has no %s", name, what)
+			}
+		}
+		m := Machine{Arch: a, Accel: TCG, Kernel: "/k", Initrd: "/i", Nonce: "n0"}
+		lines := 1
+		if a.Results != "" {
+			lines = 2
+		}
+		if got := group(m.Args(), "-serial"); len(got) != lines {
+			t.Errorf("%s has the serial lines %v, want %d", name, got, lines)
+		}
+		if c := m.Cmdline(); !strings.HasPrefix(c, "console="+a.Console+" ") || strings.Contains(c, "bkc.results=") != (a.Results != "") || strings.Contains(c, "  ") {
+			t.Errorf("%s: command line %q", name, c)
+		}
+	}
+}
+
+func TestArgsOfArm64(t *testing.T) {
+	a, err := LookupArch("arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		accel        Accel
+		sure         bool
+		machine, cpu string
+	}{
+		{TCG, false, "virt", "max,pauth=off"},
+		{TCG, true, "virt", "cortex-a72"},
+		{KVM, false, "virt,gic-version=host", "host"},
+		{KVM, true, "virt,gic-version=host", "host"},
+	} {
+		args := Machine{Arch: a, Accel: tt.accel, Sure: tt.sure}.Args()
+		if m, c := group(args, "-M"), group(args, "-cpu"); len(m) != 1 || m[0] != tt.machine || len(c) != 1 || c[0] != tt.cpu {
+			t.Errorf("%v, sure %v: -M %v -cpu %v, want %s and %s", tt.accel, tt.sure, m, c, tt.machine, tt.cpu)
+		}
+	}
+}
+
+func TestSandboxAndNet(t *testing.T) {
+	m := machine(t)
+	if got := group(m.Args(), "-sandbox"); got != nil {
+		t.Errorf("-sandbox %v without one", got)
+	}
+	m.Sandbox, m.Net = sandbox, true
+	args := m.Args()
+	if got := group(args, "-sandbox"); len(got) != 1 || !strings.Contains(got[0], "spawn=deny") {
+		t.Errorf("-sandbox %v", got)
+	}
+	if n, d := group(args, "-netdev"), group(args, "-device"); len(n) != 1 || len(d) != 1 || !strings.Contains(d[0], "netdev=net") || !strings.Contains(m.Cmdline(), " bkc.net=user") {
+		t.Errorf("-netdev %v -device %v, %s", n, d, m.Cmdline())
+	}
+}
+
+// A QEMU that does not know the option is used without.
+func TestSandboxIsNotDemanded(t *testing.T) {
+	if got := Sandbox(t.Context(), script(t, "echo 'invalid option' >&2; exit 1")); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if got := Sandbox(t.Context(), script(t, "exit 0")); got != sandbox {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestWhoMayOpenSaysWhatToDo(t *testing.T) {
+	device := filepath.Join(t.TempDir(), "kvm")
+	if err := os.WriteFile(device, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := whoMayOpen(device); !strings.Contains(got, "mode 0600") || strings.Contains(got, "usermod") || !strings.Contains(got, `KERNEL=="kvm"`) {
+		t.Errorf("for its owner alone: %s", got)
+	}
+	if os.Geteuid() != 0 {
+		return // chown needs it
+	}
+	const group = 12 // of some name or none
+	if err := os.Chown(device, 0, group); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(device, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	if got := whoMayOpen(device); !strings.Contains(got, "mode 0660") || !strings.Contains(got, "usermod -aG ") {
+		t.Errorf("for a group: %s", got)
+	}
+}
