@@ -167,8 +167,21 @@ func TestSaveAndRestore(t *testing.T) {
 		}
 	}
 	// A state that ends early.
+	d, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	whole, err := d.DecodeAll(s.state, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cut := *s
-	cut.state = cut.state[:len(cut.state)/2]
+	cut.state = z.EncodeAll(whole[:len(whole)/2], nil)
 	if records, con, exit := cut.restore(t, ctx, dir, archive, nil); exit.Clean() || len(records) > 0 {
 		t.Errorf("half a state: %v, %d records\n%s", exit, len(records), con)
 	}
