@@ -183,6 +183,7 @@ func (d *document) footer(b *strings.Builder) {
 		}
 		delete(accels, a)
 	}
+	parts = append(parts, boots(m.Kernels)...)
 	if len(accels) > 0 {
 		parts = append(parts, count(len(accels), "other accelerator"))
 	}
@@ -201,4 +202,26 @@ func (d *document) footer(b *strings.Builder) {
 	if len(parts) > 0 {
 		b.WriteString("<sub>" + strings.Join(parts, " · ") + "</sub>\n")
 	}
+}
+
+// boots says how many VMs were restored, and how many were booted because that
+// did not work.
+func boots(kernels []Kernel) []string {
+	warm, after := 0, 0
+	for _, k := range kernels {
+		switch {
+		case k.Boot == "warm":
+			warm++
+		case strings.HasPrefix(k.Boot, "cold after "):
+			after++
+		}
+	}
+	var parts []string
+	if warm > 0 {
+		parts = append(parts, thousands(warm)+" booted warm")
+	}
+	if after > 0 {
+		parts = append(parts, thousands(after)+" cold, since their saved VMs could not be used")
+	}
+	return parts
 }

@@ -83,6 +83,9 @@ func (k *Kernel) check() error {
 	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Location) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
 		return bad("its cause is longer than %d and %d bytes", maxText, maxTestOutput)
 	}
+	if len(k.Boot) > maxText {
+		return bad("what it says of its boot is longer than %d bytes", maxText)
+	}
 	if err := k.contradiction(); err != nil {
 		return err
 	}
@@ -235,7 +238,7 @@ func (k Kernel) fit() Kernel {
 		}
 		k.Phases[name] = min(max(ns, 0), int64(maxDuration))
 	}
-	k.Release = OneLine(k.Release, maxWord)
+	k.Release, k.Boot = OneLine(k.Release, maxWord), OneLine(k.Boot, maxText/2)
 	k.Splats = k.Splats[:min(len(k.Splats), maxAllow)]
 	if _, err := CommandWords(k.Reproduce); err != nil {
 		k.Reproduce = ""

@@ -28,7 +28,7 @@ func sampleMerged() *Merged {
 	add := func(id string, f *Facts) *Kernel {
 		name := id[strings.IndexByte(id, '/')+1:]
 		m.Kernels = append(m.Kernels, Kernel{
-			ID: id, Digest: "sha256:" + strings.Repeat("0b", 32), Verdict: Pass, Attempts: 1, Accel: "tcg", Console: "results/" + id + ".txt",
+			ID: id, Digest: "sha256:" + strings.Repeat("0b", 32), Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "warm", Console: "results/" + id + ".txt",
 			Reproduce: Command("--kernels", "gs://bucket", "--objects", "build/*.bpf.o", id),
 			Release:   strings.SplitN(strings.TrimPrefix(name, "mainline-v"), "__", 2)[0], Facts: f,
 			Phases: map[string]int64{"vm": 8_250_000_000, "boot": 2_100_000_000},

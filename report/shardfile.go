@@ -63,6 +63,7 @@ type Kernel struct {
 	Modules  []string         `json:"modules_failed,omitempty"`
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
+	Boot     string           `json:"boot,omitempty"`          // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
 
 	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
 

@@ -137,6 +137,14 @@ func (r *Runner) fill(k *report.Kernel, j job, v verdict, o observation) {
 		k.Running = append(k.Running, report.OneLine(n, 500))
 	}
 	k.Phases = phases(o.records)
+	k.Boot = o.how
+	if o.how == bootedWarm {
+		// The guest counts the boot that was saved.
+		k.Phases["boot"] = o.booted.Nanoseconds()
+	}
+	if o.saved > 0 {
+		k.Phases["save"] = o.saved.Nanoseconds()
+	}
 	k.Phases["fetch"] = j.fetch.Nanoseconds()
 	k.Phases["vm"] = o.exit.Duration.Nanoseconds()
 	k.Mounts, k.Modules = nil, nil

@@ -24,7 +24,7 @@ func hostFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, vmlinux s
 			file.Close()
 		}
 	}
-	if len(targets) > 0 && vmlinux != "" {
+	if len(targets) > 0 && (vmlinux != "" || im.KnowsTargets()) {
 		f.Targets, _ = im.HasTargets(ctx, c, vmlinux, targets)
 	}
 	return f

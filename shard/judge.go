@@ -39,6 +39,10 @@ type observation struct {
 
 	id      string   // of the kernel
 	allowed *Allowed // splats that are no crash; nil: none is
+
+	how    string        // the VM was booted: bootedCold, bootedWarm, or the former and why
+	booted time.Duration // from QEMU's start to the first record
+	saved  time.Duration // how long it took before to make the VM that was restored; 0: there was one
 }
 
 // verdict is what follows from an observation.

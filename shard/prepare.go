@@ -36,7 +36,8 @@ func (r *Runner) Prepare(ctx context.Context, e Entry) (Prepared, error) {
 	if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
 		return Prepared{}, fmt.Errorf("write the initramfs: %w", err)
 	}
-	j := r.unpack(ctx, opened{entry: e, image: im, took: time.Since(start)}, b)
+	r.initramfs = b
+	j := r.unpack(ctx, opened{entry: e, image: im, took: time.Since(start)})
 	if j.err != nil {
 		return Prepared{}, j.err
 	}

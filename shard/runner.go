@@ -73,6 +73,12 @@ type Runner struct {
 	Resumed *report.Resumed // results that are not asked for again; nil: none
 
 	survey *survey // of the payload's BPF objects; set by Run
+
+	Boot       Boot   // the zero value boots cold
+	QEMUDigest string // of QEMU's version and binary, for saved VMs
+
+	initramfs []byte // of the kernels that bring no modules
+	warm      *warmBoots
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -111,6 +117,10 @@ type job struct {
 	err     error
 	fetch   time.Duration
 	history []report.Attempt // of fetching it
+
+	packed  bool   // only what a restore needs is unpacked
+	modules string // archive of the kernel's modules; "": none
+	index   int    // in the plan
 }
 
 // Run boots every kernel of the plan, the longest first as far as it is known.
@@ -127,8 +137,12 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
 			return nil, fmt.Errorf("build the initramfs: %w", err)
 		}
-		if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
+		if err = os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
 			return nil, fmt.Errorf("write the initramfs: %w", err)
+		}
+		r.initramfs = b
+		if r.warm, err = r.newWarmBoots(); err != nil {
+			return nil, err
 		}
 	}
 	if err := r.clear(plan, todo); err != nil {
@@ -167,7 +181,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 				return
 			case slots <- struct{}{}:
 			}
-			j := r.unpack(ctx, o, b)
+			j := r.unpack(ctx, o)
 			r.Report(Event{ID: o.entry.ID(), State: Waiting})
 			select {
 			case <-ctx.Done():
@@ -252,11 +266,10 @@ func WriteSummary(dir string, started time.Time, results []report.Kernel) error 
 	return nil
 }
 
-// unpack makes of an opened kernel what QEMU boots.
-func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
+// unpack makes of an opened kernel what QEMU boots or restores.
+func (r *Runner) unpack(ctx context.Context, o opened) job {
 	start := time.Now()
-	i := o.index
-	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took, history: o.history}
+	j := job{entry: o.entry, image: o.image, err: o.err, cleanup: func() {}, initrd: r.sharedInitrd(), fetch: o.took, history: o.history, index: o.index}
 	if j.err != nil {
 		return j
 	}
@@ -264,13 +277,38 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 		j.err = fmt.Errorf("the kernel is for %s, the payload for %s", a, r.Arch.Name)
 		return j
 	}
-	j.boot = j.image.Kernel
-	vmlinux := filepath.Join(r.Scratch, fmt.Sprintf("vmlinux-%d", i))
-	initrd := filepath.Join(r.Scratch, fmt.Sprintf("initramfs-%d", i))
 	j.cleanup = func() {
-		os.Remove(vmlinux)
-		os.Remove(initrd)
+		os.Remove(r.vmlinux(j))
+		os.Remove(r.ownInitrd(j))
 	}
+	if len(r.Payload.Modules) > 0 && j.image.HasModules() {
+		j.modules, j.err = r.modulesArchive(ctx, j.image)
+	}
+	switch {
+	case j.err != nil:
+	case r.warm.has(j.image):
+		j.packed = true
+		j.facts = hostFacts(ctx, j.image, r.Cache, "", r.Payload.Targets)
+	default:
+		j = r.unpackImage(ctx, j)
+	}
+	j.fetch += time.Since(start)
+	return j
+}
+
+func (r *Runner) vmlinux(j job) string {
+	return filepath.Join(r.Scratch, fmt.Sprintf("vmlinux-%d", j.index))
+}
+
+func (r *Runner) ownInitrd(j job) string {
+	return filepath.Join(r.Scratch, fmt.Sprintf("initramfs-%d", j.index))
+}
+
+// unpackImage makes what a kernel is booted from.
+func (r *Runner) unpackImage(ctx context.Context, j job) job {
+	j.packed = false
+	j.boot = j.image.Kernel
+	vmlinux := r.vmlinux(j)
 	unpacked := ""
 	switch err := j.image.Vmlinux(ctx, vmlinux); {
 	case errors.Is(err, kernel.ErrNoVmlinux):
@@ -291,29 +329,28 @@ func (r *Runner) unpack(ctx context.Context, o opened, initramfs []byte) job {
 			j.boot = vmlinux
 		}
 	}
-	if j.err == nil && len(r.Payload.Modules) > 0 && j.image.HasModules() {
-		if j.err = r.withModules(ctx, j.image, initramfs, initrd); j.err == nil {
-			j.initrd = initrd
+	if j.err == nil && j.modules != "" {
+		if j.err = r.withModules(j); j.err == nil {
+			j.initrd = r.ownInitrd(j)
 		}
 	}
 	if j.err == nil {
 		j.facts = hostFacts(ctx, j.image, r.Cache, unpacked, r.Payload.Targets)
 		j.facts.Deps = r.survey.look(ctx, j.image, r.Cache, r.Scratch, unpacked)
 	}
-	j.fetch += time.Since(start)
 	return j
 }
 
 // sharedInitrd is the initramfs of the kernels that bring no modules.
 func (r *Runner) sharedInitrd() string { return filepath.Join(r.Scratch, "initramfs.cpio") }
 
-// withModules writes the initramfs followed by the archive of the kernel's
-// modules that the payload can use. The archive is made once for a kernel:
-// finding a few modules takes a pass over hundreds of megabytes.
-func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []byte, path string) error {
+// modulesArchive returns the path of the archive of the kernel's modules that
+// the payload can use. It is made once for a kernel: finding a few modules takes
+// a pass over hundreds of megabytes.
+func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, error) {
 	names := sha256.Sum256([]byte(strings.Join(r.Payload.Modules, "\n")))
 	name := "modules-" + hex.EncodeToString(names[:8]) + ".cpio"
-	archive, err := im.Derived(ctx, r.Cache, name, func(w io.Writer) error {
+	return im.Derived(ctx, r.Cache, name, func(w io.Writer) error {
 		found, err := im.Modules(ctx, r.Payload.Modules)
 		if err != nil {
 			return err
@@ -324,15 +361,16 @@ func (r *Runner) withModules(ctx context.Context, im *kernel.Image, initramfs []
 		}
 		return guest.WriteModules(w, modules)
 	})
+}
+
+// withModules writes the initramfs followed by the archive of modules.
+func (r *Runner) withModules(j job) error {
+	modules, err := os.ReadFile(j.modules)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
 	}
-	modules, err := os.ReadFile(archive)
-	if err != nil {
-		return fmt.Errorf("read the modules of %s: %w", im.ID(), err)
-	}
-	if err := os.WriteFile(path, append(initramfs[:len(initramfs):len(initramfs)], modules...), 0o600); err != nil {
-		return fmt.Errorf("write the initramfs of %s: %w", im.ID(), err)
+	if err := os.WriteFile(r.ownInitrd(j), append(r.initramfs[:len(r.initramfs):len(r.initramfs)], modules...), 0o600); err != nil {
+		return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 	}
 	return nil
 }
@@ -352,6 +390,36 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 	if _, err := io.ReadFull(r.Random, nonce[:]); err != nil {
 		con.Close()
 		return verdict{}, observation{}, fmt.Errorf("make a nonce: %w", err)
+	}
+	how := bootedCold
+	unpack := func() (job, error) {
+		if j.packed {
+			j = r.unpackImage(ctx, j)
+		}
+		return j, j.err
+	}
+	if up == nil && on == r.Accel && (attempt == 1 && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
+		o, why, ok := r.warm.boot(ctx, j, hex.EncodeToString(nonce[:]), con, unpack)
+		o.how = bootedWarm
+		switch {
+		case ok:
+			return r.judged(j, o, con)
+		case ctx.Err() != nil:
+			con.Close()
+			return verdict{}, o, ctx.Err()
+		case r.warm.must:
+			con.Close()
+			return verdict{}, o, errors.New("not booted, since only a warm boot is asked for: " + why)
+		}
+		how = bootedCold + " after " + report.OneLine(why, 200)
+		if err := emptyFile(con); err != nil {
+			con.Close()
+			return verdict{}, o, err
+		}
+	}
+	if _, err := unpack(); err != nil {
+		con.Close()
+		return verdict{}, observation{}, err
 	}
 	m := qemu.Machine{
 		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
@@ -375,13 +443,32 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, trialBoot), up
 	}
 	o, err := observe(ctx, r.QEMU, m, limits, con)
-	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
-	o.id, o.allowed = j.entry.ID(), r.Allowed
-	if cerr := con.Close(); err == nil && cerr != nil {
-		err = fmt.Errorf("write the console's file: %w", cerr)
-	}
+	o.how = how
 	if err != nil {
+		con.Close()
 		return verdict{}, o, err
 	}
+	if r.warm != nil && len(o.records) > 0 {
+		r.warm.seen(ctx, j.image)
+	}
+	return r.judged(j, o, con)
+}
+
+// judged closes the console and judges.
+func (r *Runner) judged(j job, o observation, con io.Closer) (verdict, observation, error) {
+	o.expected, o.skipPass = len(r.Payload.Job.Args) > 0, r.Payload.SkipsPass
+	o.id, o.allowed = j.entry.ID(), r.Allowed
+	if err := con.Close(); err != nil {
+		return verdict{}, o, fmt.Errorf("write the console's file: %w", err)
+	}
 	return judge(o), o, nil
+}
+
+// emptyFile throws away what was written to f.
+func emptyFile(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("empty the console's file: %w", err)
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }

@@ -20,29 +20,39 @@ const maxConsole = 64 << 20
 // observe boots a machine and watches it to its end. Its console goes to con
 // as it comes.
 func observe(ctx context.Context, qemuPath string, m qemu.Machine, limits Limits, con io.Writer) (observation, error) {
+	return observeVM(ctx, m.Nonce, m.Arch.Results == "", limits, con, nil, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+		return qemu.Run(ctx, qemuPath, m, console, results)
+	})
+}
+
+// observeVM watches the VM that run runs. shared says that the frames come on
+// the console, and before is what is on it already.
+func observeVM(ctx context.Context, nonce string, shared bool, limits Limits, con io.Writer, before []byte, run func(ctx context.Context, console, results io.Writer) (qemu.Exit, error)) (observation, error) {
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{nonce: m.Nonce, limits: limits, cancel: cancel, con: con}
+	w := &watch{nonce: nonce, limits: limits, cancel: cancel, con: con, start: time.Now()}
 	if limits.Sign > 0 {
 		w.arm(limits.Sign, stopBoot)
 	} else {
 		w.arm(limits.Boot, stopBoot)
 	}
 	defer w.disarm()
+	_, _ = w.Write(before)
 
 	// The frames come on a line of their own or, where the kernel has only
 	// one or the payload took it away, on the console.
-	frames := wire.NewCollector(m.Nonce, w.record)
+	frames := wire.NewCollector(nonce, w.record)
 	var shown io.WriteCloser = nopCloser{w}
-	if m.Arch.Results == "" {
-		shown = wire.Strip(w, m.Nonce)
+	if shared {
+		shown = wire.Strip(w, nonce)
 	}
-	exit, err := qemu.Run(vmCtx, qemuPath, m, io.MultiWriter(shown, frames.Stream()), frames.Stream())
+	exit, err := run(vmCtx, io.MultiWriter(shown, frames.Stream()), frames.Stream())
 	_ = shown.Close() // the watch takes everything
-	o := observation{nonce: m.Nonce, exit: exit, limits: limits}
+	o := observation{nonce: nonce, exit: exit, limits: limits}
 	o.records, o.stats, o.wireErr = frames.Records()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	o.booted = w.booted
 	o.findings, o.stopped, o.tail = w.scanner.Findings(), w.stopped, w.tail()
 	if err == nil {
 		err = w.conErr
@@ -73,6 +83,9 @@ type watch struct {
 	timer   *time.Timer
 	over    bool        // no later limit may replace the present one
 	silence *time.Timer // runs while init gives signs of life
+
+	start  time.Time
+	booted time.Duration // from start to the first record
 }
 
 // Write takes the console's bytes. It never fails, so that the guest goes on;
@@ -126,6 +139,7 @@ func (w *watch) record(r wire.Record) {
 	w.heard()
 	switch r.Type {
 	case wire.TypeHello:
+		w.booted = time.Since(w.start)
 		if w.limits.up != nil {
 			w.limits.up()
 		}

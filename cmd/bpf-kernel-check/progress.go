@@ -300,10 +300,16 @@ func printable(s string) string {
 // phaseTimes says where a kernel's time went.
 func phaseTimes(k report.Kernel) string {
 	var parts []string
-	for _, name := range []string{"boot", "load", "test"} {
+	for _, name := range []string{"save", "boot", "load", "test"} {
 		if ns, ok := k.Phases[name]; ok {
+			if name == "boot" && k.Boot == "warm" {
+				name = "warm boot"
+			}
 			parts = append(parts, name+" "+seconds(time.Duration(ns)))
 		}
+	}
+	if strings.HasPrefix(k.Boot, "cold after ") {
+		parts = append(parts, "booted "+k.Boot)
 	}
 	return strings.Join(parts, ", ")
 }

@@ -39,6 +39,8 @@ type runOptions struct {
 	resume  bool
 	history string
 
+	boot string
+
 	allowed *shard.Allowed // what the files of splats say, once validated
 }
 
@@ -55,6 +57,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
 	f.BoolVar(&o.resume, "resume", false, "go on where an interrupted run with the same --out was; without one, just run")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
+	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that were saved when init was ready, where it can")
 }
 
 // validate checks what can be checked before anything starts.
@@ -62,6 +65,9 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	accel, err := qemu.ParseAccel(o.accel)
 	if err != nil {
 		return accel, usagef("--accel: %w", err)
+	}
+	if _, err := shard.ParseBoot(o.boot); err != nil {
+		return accel, usagef("--boot: %w", err)
 	}
 	if o.arch != "" {
 		if _, err := qemu.LookupArch(o.arch); err != nil {
@@ -290,6 +296,17 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	defer remove()
 
+	boot, err := shard.ParseBoot(o.boot)
+	if err != nil {
+		return usageError{err}
+	}
+	if no := shard.NoWarmBoots(arch, accel); no != "" && boot == shard.BootWarm {
+		return usagef("--boot is warm: %s: want auto or cold", no)
+	}
+	digest, err := qemu.Digest(bin, qemuVersion)
+	if err != nil {
+		return err
+	}
 	jobs, note := fitJobs(o.jobs, o.memory, todo)
 	for _, w := range []string{why, note} {
 		if w != "" {
@@ -308,6 +325,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		}
 	}
 	r.InitProgram = init
+	r.Boot, r.QEMUDigest = boot, digest
 	r.Repeated = ui.repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err

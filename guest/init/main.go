@@ -51,6 +51,13 @@ func run(con *serialConsole) error {
 		con.logf("%v", err)
 	}
 	results, repeat := openResults(param(string(cmdline), wire.ParamResults), con)
+	if param(string(cmdline), wire.ParamHandover) != "" {
+		handed, err := takeOver(results)
+		if err != nil {
+			return err
+		}
+		nonce = handed.Nonce
+	}
 	w := wire.NewWriter(results, nonce)
 	w.Repeat, w.Escape = repeat, escapeStamps
 	r := &reporter{w: w, con: con, taint: taint()}

@@ -17,6 +17,8 @@ import (
 // maxBTF bounds a kernel's BTF, in bytes; distributions' have 5 to 10 MB.
 const maxBTF = 128 << 20
 
+const functionsFile = "functions-1.txt"
+
 // ErrNoBTF is returned by [Functions] for a kernel without BTF.
 var ErrNoBTF = errors.New("kernel has no BTF")
 
@@ -55,7 +57,7 @@ func Functions(vmlinux string) ([]string, error) {
 // "fentry/vfs_unlink", whether this kernel has what it attaches to. vmlinux is
 // the unpacked kernel. The names are kept beside the kernel in the cache.
 func (im *Image) HasTargets(ctx context.Context, c *Cache, vmlinux string, targets []string) (map[string]bool, error) {
-	path, err := im.Derived(ctx, c, "functions-1.txt", func(w io.Writer) error {
+	path, err := im.Derived(ctx, c, functionsFile, func(w io.Writer) error {
 		names, err := Functions(vmlinux)
 		if err != nil {
 			return err

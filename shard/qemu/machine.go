@@ -25,6 +25,9 @@ type Machine struct {
 	Net     bool   // a network by QEMU's user-mode stack
 
 	Extras Extras // for debugging
+
+	Saves bool   // boots to the point where it waits to be handed its work, without a nonce
+	Files []File // handed to the guest by fw_cfg
 }
 
 // DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
@@ -64,6 +67,9 @@ func (m Machine) Args() []string {
 	args = append(args, serial("console", consoleFD)...)
 	if m.Arch.Results != "" {
 		args = append(args, serial("results", resultsFD)...)
+	}
+	for _, f := range m.Files {
+		args = append(args, "-fw_cfg", "name="+f.Name+",file="+strings.ReplaceAll(f.Path, ",", ",,"))
 	}
 	return append(args, m.Extras.Args()...)
 }
@@ -122,7 +128,11 @@ func (m Machine) Cmdline() string {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
 	params = append(params, hangLimits[m.Accel].params()...)
-	params = append(params, wire.ParamNonce+"="+m.Nonce)
+	if m.Saves {
+		params = append(params, wire.ParamHandover+"=1")
+	} else {
+		params = append(params, wire.ParamNonce+"="+m.Nonce)
+	}
 	if m.Arch.Results != "" {
 		params = append(params, wire.ParamResults+"="+m.Arch.Results)
 	}

@@ -95,11 +95,23 @@ func Version(ctx context.Context, path string) (string, error) {
 //
 // An error means that QEMU could not be started.
 func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer) (Exit, error) {
+	return run(ctx, qemu, m.Args(), console, results, nil, nil)
+}
+
+// run is Run with the arguments as they are. More files become descriptors of
+// QEMU's, from firstMoreFD on, and are closed here. started is called when QEMU
+// runs.
+func run(ctx context.Context, qemu string, args []string, console, results io.Writer, more []*os.File, started func()) (Exit, error) {
+	defer func() {
+		for _, f := range more {
+			f.Close()
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return Exit{}, err
 	}
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, qemu, m.Args()...)
+	cmd := exec.CommandContext(ctx, qemu, args...)
 	stderr := &tail{max: 16 << 10}
 	cmd.Stderr = stderr
 	killed := false
@@ -128,6 +140,7 @@ func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer
 			_, _ = io.Copy(io.Discard, r)
 		})
 	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, more...)
 	if err := startFromThread(cmd); err != nil {
 		for _, r := range readers {
 			r.Close()
@@ -140,6 +153,9 @@ func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer
 	}
 	for _, w := range cmd.ExtraFiles {
 		w.Close() // the readers end when QEMU does
+	}
+	if started != nil {
+		started()
 	}
 	err := cmd.Wait()
 	copies.Wait()

@@ -240,6 +240,8 @@ func do(mode string, args []string) error {
 		}
 	case "look":
 		return look()
+	case "identity": // what no other guest may have
+		return identity()
 	case "crash":
 		return crash(args[2], args[3:])
 	case "crash-and-taint":
@@ -256,5 +258,32 @@ func do(mode string, args []string) error {
 		}
 		return err
 	}
+	return nil
+}
+
+// identity prints what is random in a guest, and its time.
+func identity() error {
+	random := make([]byte, 16)
+	if _, err := unix.Getrandom(random, 0); err != nil {
+		return err
+	}
+	fmt.Printf("random %x\n", random)
+	for _, name := range []string{"uuid", "boot_id"} {
+		b, err := os.ReadFile("/proc/sys/kernel/random/" + name)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %s", name, b)
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(maps)) {
+		if strings.HasSuffix(line, "[stack]\n") {
+			fmt.Println("stack", strings.Fields(line)[0])
+		}
+	}
+	fmt.Println("clock", time.Now().UTC().Format(time.RFC3339Nano))
 	return nil
 }

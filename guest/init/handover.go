@@ -1,0 +1,231 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"github.com/u-root/u-root/pkg/cpio"
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// pollHandover is how often init looks whether the VM was restored. The VM is
+// saved as soon as the host reads that it may, so it is not seen for longer
+// than that.
+const pollHandover = 2 * time.Millisecond
+
+// takeOver says on results that this VM may be saved, and waits for what a
+// restored one is handed. It returns when that is unpacked, and the guest has
+// a random state and a clock of its own.
+func takeOver(results io.Writer) (wire.Handover, error) {
+	type outcome struct {
+		h   wire.Handover
+		err error
+	}
+	done := make(chan outcome)
+	go func() {
+		// The right to use the ports is the thread's. It ends with this
+		// goroutine, so that no payload inherits it.
+		runtime.LockOSThread()
+		h, err := receive(results)
+		done <- outcome{h, err}
+	}()
+	o := <-done
+	return o.h, wrap("take over what the host hands a restored VM", o.err)
+}
+
+func receive(results io.Writer) (wire.Handover, error) {
+	cfg, err := openFwCfg()
+	if err != nil {
+		return wire.Handover{}, err
+	}
+	defer cfg.close()
+	if _, err := io.WriteString(results, wire.ReadyLine+"\n"); err != nil {
+		return wire.Handover{}, fmt.Errorf("tell the host: %w", err)
+	}
+	files := map[string]file{}
+	for before := uint32(0); ; time.Sleep(pollHandover) {
+		n := cfg.count()
+		if n == before {
+			continue
+		}
+		// A VM that is saved here goes on with another directory, so it counts
+		// only when it has not changed while it was read.
+		if files, err = cfg.directory(); err != nil {
+			return wire.Handover{}, err
+		}
+		if cfg.count() != n {
+			continue
+		}
+		if before = n; files[wire.HandoverName].size > 0 {
+			break
+		}
+	}
+	in := files[wire.HandoverName]
+	if in.size > wire.MaxHandover {
+		return wire.Handover{}, fmt.Errorf("it has %d bytes, more than %d", in.size, wire.MaxHandover)
+	}
+	b, err := io.ReadAll(&fwCfgFile{cfg: cfg, key: int(in.key), left: in.size})
+	if err != nil {
+		return wire.Handover{}, err
+	}
+	h, err := wire.ParseHandover(b)
+	if err != nil {
+		return wire.Handover{}, err
+	}
+	clear(b)
+	if err := setClock(h.Now); err != nil {
+		return wire.Handover{}, err
+	}
+	if err := stir(h.Entropy); err != nil {
+		return wire.Handover{}, err
+	}
+	for i, a := range h.Archives {
+		f, ok := files[wire.HandoverArchive+strconv.Itoa(i)]
+		if !ok || f.size != a.Size {
+			return wire.Handover{}, fmt.Errorf("archive %d has %d bytes, want %d", i, f.size, a.Size)
+		}
+		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		src := io.TeeReader(&fwCfgFile{cfg: cfg, key: int(f.key), left: f.size}, sum)
+		if err := unpack(src, "/"); err != nil {
+			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
+		}
+		if _, err := io.Copy(io.Discard, src); err != nil {
+			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
+		}
+		if sum.Sum32() != a.Sum {
+			return wire.Handover{}, fmt.Errorf("archive %d came damaged", i)
+		}
+	}
+	return h, nil
+}
+
+// setClock sets the time of day. The clocks that only go forward stood still
+// while the VM was saved, and go on from there.
+func setClock(now time.Time) error {
+	ts := unix.NsecToTimespec(now.UnixNano())
+	return wrap("set the clock", unix.ClockSettime(unix.CLOCK_REALTIME, &ts))
+}
+
+// stir gives the kernel's random state what no other restored VM has, and has
+// the kernel use it from now on.
+func stir(entropy []byte) error {
+	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("give the kernel entropy: %w", err)
+	}
+	defer f.Close()
+	// struct rand_pool_info
+	info := make([]int32, 2+(len(entropy)+3)/4)
+	info[0], info[1] = int32(8*len(entropy)), int32(len(entropy))
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&info[2])), 4*len(info[2:])), entropy)
+	const addEntropy, reseed = 0x40085203, 0x5207 // RNDADDENTROPY, RNDRESEEDCRNG
+	for _, call := range []struct{ req, arg uintptr }{{addEntropy, uintptr(unsafe.Pointer(&info[0]))}, {reseed, 0}} {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), call.req, call.arg); errno != 0 {
+			return fmt.Errorf("give the kernel entropy: %w", errno)
+		}
+	}
+	clear(info)
+	return nil
+}
+
+// fwCfgFile reads a file from its start to its end.
+type fwCfgFile struct {
+	cfg  *fwCfg
+	key  int // -1 once it is selected
+	left int64
+	have []byte
+}
+
+func (f *fwCfgFile) Read(p []byte) (int, error) {
+	if len(f.have) == 0 {
+		if f.left == 0 {
+			return 0, io.EOF
+		}
+		b, err := f.cfg.read(f.key, int(min(f.left, 1<<30)))
+		if err != nil {
+			return 0, err
+		}
+		f.key, f.have, f.left = -1, b, f.left-int64(len(b))
+	}
+	n := copy(p, f.have)
+	f.have = f.have[n:]
+	return n, nil
+}
+
+// forward lets a reader of records, which asks for places, read a stream: the
+// places come in order.
+type forward struct {
+	r  io.Reader
+	at int64
+}
+
+func (f *forward) ReadAt(p []byte, off int64) (int, error) {
+	if off < f.at {
+		return 0, errors.New("the archive is read backwards")
+	}
+	skipped, err := io.CopyN(io.Discard, f.r, off-f.at)
+	f.at += skipped
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(f.r, p)
+	f.at += int64(n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// unpack writes an archive's files and directories below root, as the kernel
+// and switchRoot do in a VM that was not saved.
+func unpack(archive io.Reader, root string) error {
+	records := cpio.Newc.Reader(&forward{r: archive})
+	for {
+		rec, err := records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the archive: %w", err)
+		}
+		if !filepath.IsLocal(rec.Name) {
+			return fmt.Errorf("the archive has a file %q", rec.Name)
+		}
+		dst := filepath.Join(root, rec.Name)
+		perm := os.FileMode(rec.Mode & 0o777)
+		switch rec.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			err = os.MkdirAll(dst, perm)
+		case unix.S_IFREG:
+			err = writeFile(dst, io.NewSectionReader(rec.ReaderAt, 0, int64(rec.FileSize)), perm)
+		default:
+			err = fmt.Errorf("mode %#o is neither a file nor a directory", rec.Mode)
+		}
+		if err == nil {
+			err = os.Chmod(dst, perm)
+		}
+		if err != nil {
+			return fmt.Errorf("unpack %s: %w", dst, err)
+		}
+	}
+}
+
+func writeFile(dst string, src io.Reader, perm os.FileMode) error {
+	f, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, perm)
+	if err != nil {
+		return err
+	}
+	// Large pieces: each is a call into the kernel for tmpfs's pages.
+	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{src}, make([]byte, 256<<10))
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,288 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is a file that QEMU hands to the guest.
+type File struct {
+	Name string // as the guest knows it
+	Path string
+}
+
+// firstMoreFD is the descriptor of QEMU's that follows the serial lines'.
+const firstMoreFD = 5
+
+// ErrNotReady is returned by Save when the guest came to its end before it said
+// that it is ready.
+var ErrNotReady = errors.New("the guest did not come to the point where it can be saved")
+
+// Save boots m until the guest prints ready as a line of the results, writes
+// the VM's state to state, as QEMU migrates it, and ends the VM. The VM goes on
+// meanwhile, so that a restored one runs at once. What the guest has printed
+// until the moment of its state is on console when Save returns.
+func Save(ctx context.Context, qemu string, m Machine, ready string, console, state io.Writer) error {
+	if !m.Saves {
+		return errors.New("the machine is not one that is saved")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return fmt.Errorf("make QEMU's control socket: %w", err)
+	}
+	defer ours.Close()
+	args := append(m.Args(),
+		"-chardev", "socket,id=control,fd="+strconv.Itoa(firstMoreFD),
+		"-mon", "chardev=control,mode=control")
+
+	line := &untilLine{line: []byte(ready), seen: make(chan struct{})}
+	over := make(chan struct{})
+	saved := make(chan error, 1)
+	go func() {
+		select {
+		case <-line.seen:
+			err := migrate(ours, state)
+			if err != nil {
+				cancel()
+			}
+			saved <- err
+		case <-over:
+			saved <- ErrNotReady
+		}
+		ours.Close() // ends a wait for QEMU's answers as well
+	}()
+	var closeOnce sync.Once
+	end := func() { closeOnce.Do(func() { close(over) }) }
+	exit, err := run(ctx, qemu, args, console, line, []*os.File{theirs}, nil)
+	end()
+	saveErr := <-saved
+	switch {
+	case err != nil:
+		return err
+	case saveErr != nil && !errors.Is(saveErr, ErrNotReady):
+		return fmt.Errorf("save the VM: %w", saveErr)
+	case saveErr != nil && exit.Killed, saveErr != nil && exit.Clean():
+		return saveErr
+	case !exit.Clean():
+		return fmt.Errorf("save the VM: QEMU: %v", exit)
+	}
+	return nil
+}
+
+// Restore goes on with a VM whose state Save wrote. m has to be the same but
+// for the files, and but for kernel and initrd, which only have to be of the
+// same kind: a restored VM has its own in memory. Otherwise it is as Run.
+func Restore(ctx context.Context, qemu string, m Machine, state io.Reader, console, results io.Writer) (Exit, error) {
+	if !m.Saves {
+		return Exit{}, errors.New("the machine is not one that was saved")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return Exit{}, fmt.Errorf("make a pipe for the VM's state: %w", err)
+	}
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20) // fewer switches; smaller does as well
+	args := append(m.Args(), "-incoming", "fd:"+strconv.Itoa(firstMoreFD))
+	var feed sync.WaitGroup
+	var feedErr error
+	exit, err := run(ctx, qemu, args, console, results, []*os.File{r}, func() {
+		r.Close() // so that writing fails when QEMU is gone
+		feed.Go(func() {
+			defer w.Close()
+			_, feedErr = io.Copy(w, state)
+		})
+	})
+	w.Close()
+	feed.Wait()
+	if err == nil && !exit.Clean() && feedErr != nil && !errors.Is(feedErr, unix.EPIPE) && !errors.Is(feedErr, os.ErrClosed) {
+		err = fmt.Errorf("read the saved VM: %w", feedErr)
+	}
+	return exit, err
+}
+
+// Digest names a QEMU by its version and the bytes of its program: another
+// may not understand a VM that it has saved.
+func Digest(path, version string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read QEMU: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read QEMU: %w", err)
+	}
+	return version + " sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// untilLine closes seen when line has come, as a line of its own.
+type untilLine struct {
+	line []byte
+	seen chan struct{}
+
+	have []byte
+	done bool
+}
+
+func (u *untilLine) Write(p []byte) (int, error) {
+	const most = 4 << 10 // nothing else is on this line before
+	if u.done || len(u.have) > most {
+		return len(p), nil
+	}
+	u.have = append(u.have, p...)
+	for l := range bytes.Lines(u.have) {
+		if bytes.HasSuffix(l, []byte("\n")) && bytes.Equal(bytes.TrimSpace(l), u.line) {
+			u.done = true
+			close(u.seen)
+			break
+		}
+	}
+	return len(p), nil
+}
+
+// socketPair returns both ends of a socket.
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control")
+	defer ours.Close()
+	c, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return c.(*net.UnixConn), theirs, nil
+}
+
+// migrate has QEMU write the VM's state and quit.
+func migrate(control *net.UnixConn, state io.Writer) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe for the VM's state: %w", err)
+	}
+	defer r.Close()
+	defer w.Close()
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+	q := monitor{conn: control, dec: json.NewDecoder(control)}
+	if _, err := q.next(func(a answer) bool { return a.QMP != nil }); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		command string
+		args    any
+		fd      *os.File
+	}{
+		{command: "qmp_capabilities"},
+		{command: "migrate-set-capabilities", args: map[string]any{"capabilities": []any{map[string]any{"capability": "events", "state": true}}}},
+		// The default is made for a network.
+		{command: "migrate-set-parameters", args: map[string]any{"max-bandwidth": 8 << 30}},
+		{command: "getfd", args: map[string]any{"fdname": "state"}, fd: w},
+		{command: "migrate", args: map[string]any{"uri": "fd:state"}},
+	} {
+		if err := q.run(step.command, step.args, step.fd); err != nil {
+			return err
+		}
+	}
+	w.Close() // QEMU has its own
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(state, r)
+		copied <- err
+	}()
+	status, err := q.migrated()
+	if err == nil && status != "completed" {
+		err = fmt.Errorf("QEMU ends the migration as %s", status)
+	}
+	if err != nil {
+		r.Close()
+		<-copied
+		return err
+	}
+	if err := q.run("quit", nil, nil); err != nil {
+		return err
+	}
+	return <-copied
+}
+
+// monitor speaks QMP.
+type monitor struct {
+	conn *net.UnixConn
+	dec  *json.Decoder
+	done string // how the migration ended, when an event said so
+}
+
+type answer struct {
+	QMP    json.RawMessage
+	Return json.RawMessage
+	Event  string
+	Data   struct{ Status string }
+	Error  *struct{ Desc string }
+}
+
+// next returns the next answer that fits.
+func (q *monitor) next(fits func(answer) bool) (answer, error) {
+	for {
+		var a answer
+		if err := q.dec.Decode(&a); err != nil {
+			return answer{}, fmt.Errorf("read QEMU's answer: %w", err)
+		}
+		if a.Event == "MIGRATION" && (a.Data.Status == "completed" || a.Data.Status == "failed" || a.Data.Status == "cancelled") {
+			q.done = a.Data.Status
+		}
+		if fits(a) {
+			return a, nil
+		}
+	}
+}
+
+// run runs a command, and passes a file along with it.
+func (q *monitor) run(command string, args any, file *os.File) error {
+	msg := map[string]any{"execute": command}
+	if args != nil {
+		msg["arguments"] = args
+	}
+	b, err := json.Marshal(msg)
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if file != nil {
+		rights = unix.UnixRights(int(file.Fd()))
+	}
+	if _, _, err := q.conn.WriteMsgUnix(b, rights, nil); err != nil {
+		return fmt.Errorf("QMP %s: %w", command, err)
+	}
+	a, err := q.next(func(a answer) bool { return a.Return != nil || a.Error != nil })
+	if err != nil {
+		return fmt.Errorf("QMP %s: %w", command, err)
+	}
+	if a.Error != nil {
+		return fmt.Errorf("QMP %s: %s", command, a.Error.Desc)
+	}
+	return nil
+}
+
+// migrated waits until the migration is over and returns how it ended.
+func (q *monitor) migrated() (string, error) {
+	if q.done == "" {
+		if _, err := q.next(func(answer) bool { return q.done != "" }); err != nil {
+			return "", fmt.Errorf("QMP migrate: %w", err)
+		}
+	}
+	return q.done, nil
+}

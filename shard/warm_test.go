@@ -1,0 +1,314 @@
+package shard
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// warmRunner makes a Runner for one hostile payload that restores saved VMs.
+func (l *lab) warmRunner(t *testing.T, boot Boot, args string, timeout time.Duration) *Runner {
+	t.Helper()
+	p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(args), "/", "amd64", timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.runner(t, p)
+	r.Boot, r.QEMUDigest = boot, "test"
+	return r
+}
+
+// image opens the lab's kernel.
+func (l *lab) image(t *testing.T) *kernel.Image {
+	t.Helper()
+	im, err := l.entry.Source.Open(t.Context(), l.entry.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return im
+}
+
+// forget removes what the cache has of saved VMs for a runner's settings.
+func forget(t *testing.T, r *Runner, im *kernel.Image) (key string) {
+	t.Helper()
+	w, err := r.newWarmBoots()
+	if err != nil || w == nil {
+		t.Fatalf("%v, %v", w, err)
+	}
+	key = w.key(im)
+	for _, prefix := range []string{savedPrefix, seenPrefix, refusedPrefix} {
+		if err := im.DropDerived(keptName(prefix, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return key
+}
+
+// A verdict is the same whether the VM was booted or restored: a sample of
+// TestGuests, and what differs in a restored VM.
+func TestWarmGuests(t *testing.T) {
+	tests := []struct {
+		name    string
+		args    string
+		timeout time.Duration
+		verdict report.Verdict
+		cause   string // regular expression; "" for a pass
+		console string // regular expression
+	}{
+		{name: "passes", args: "pass", verdict: report.Pass, console: `(?s)^\[ .*init: Linux .*\nhello from the payload\r\n`},
+		{name: "looks around", args: "look", verdict: report.Pass},
+		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
+		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7$`},
+		{name: "panics the kernel", args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
+		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
+		{name: "takes the result channel away", args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
+		{name: "reboots", args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
+		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := theLab(t)
+			if tt.timeout == 0 {
+				tt.timeout = 30 * time.Second
+			}
+			k, console := l.run(t, l.warmRunner(t, BootWarm, tt.args, tt.timeout))
+			if k.Verdict != tt.verdict {
+				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
+			}
+			switch {
+			case tt.cause == "" && k.Cause != nil:
+				t.Errorf("cause %q, want none", k.Cause.Title)
+			case tt.cause != "" && (k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title)):
+				t.Errorf("cause %+v, want %s", k.Cause, tt.cause)
+			}
+			if tt.console != "" && !regexp.MustCompile(tt.console).MatchString(console) {
+				t.Errorf("the console has nothing like %s:\n%.300q", tt.console, console)
+			}
+			if f := k.Facts; f == nil || !f.BTF || f.Lockdown != "none" || f.Config["BPF_SYSCALL"] != "y" || len(f.LSMs) == 0 {
+				t.Errorf("the fingerprint is %+v", k.Facts)
+			}
+			if k.Boot != "warm" || k.Release == "" || k.Attempts != 1 || k.Phases["boot"] <= 0 {
+				t.Errorf("boot %q, release %q, attempts %d, phases %v", k.Boot, k.Release, k.Attempts, k.Phases)
+			}
+		})
+	}
+}
+
+// Restored guests come from one memory image, and must not draw the same
+// random numbers, nor take the time that it was saved for the present.
+func TestRestoredGuestsDiffer(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	value := regexp.MustCompile(`(?m)^(random|uuid|boot_id|stack|clock) (\S+)\r$`)
+	var guests []map[string]string
+	for range 2 {
+		began := time.Now()
+		k, console := l.run(t, l.warmRunner(t, BootWarm, "identity", 30*time.Second))
+		ended := time.Now()
+		if k.Verdict != report.Pass || k.Boot != "warm" {
+			t.Fatalf("%v, boot %q", k.Verdict, k.Boot)
+		}
+		got := map[string]string{}
+		for _, m := range value.FindAllStringSubmatch(console, -1) {
+			got[m[1]] = m[2]
+		}
+		if len(got) != 5 {
+			t.Fatalf("the guest says %v", got)
+		}
+		if now, err := time.Parse(time.RFC3339Nano, got["clock"]); err != nil || now.Before(began.Add(-time.Second)) || now.After(ended.Add(time.Second)) {
+			t.Errorf("the guest's clock says %s (%v), the host's %v to %v", got["clock"], err, began, ended)
+		}
+		guests = append(guests, got)
+	}
+	for name, v := range guests[0] {
+		if v == guests[1][name] {
+			t.Errorf("two guests have the same %s, %s", name, v)
+		}
+	}
+}
+
+// The first time a kernel is booted cold, the second time its VM is saved, and
+// from the third on restored. What is damaged is made anew, and a VM that QEMU
+// does not take is one more cold boot.
+func TestSavedVMsOverRuns(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	im := l.image(t)
+	const memory = 520 // of no other test, so that the saved VM is this one's alone
+	run := func() report.Kernel {
+		r := l.warmRunner(t, BootAuto, "pass", 30*time.Second)
+		r.Memory = memory
+		k, _ := l.run(t, r)
+		if k.Verdict != report.Pass || k.Attempts != 1 {
+			t.Fatalf("%v in %d attempts: %+v", k.Verdict, k.Attempts, k.Cause)
+		}
+		return k
+	}
+	first := l.warmRunner(t, BootAuto, "pass", 30*time.Second)
+	first.Memory = memory
+	key := forget(t, first, im)
+	if k := run(); k.Boot != "cold" {
+		t.Errorf("the first boot is %q", k.Boot)
+	}
+	if k := run(); k.Boot != "warm" || k.Phases["save"] == 0 {
+		t.Errorf("the second boot is %q, phases %v", k.Boot, k.Phases)
+	}
+	path, ok := im.FindDerived(keptName(savedPrefix, key))
+	if !ok {
+		t.Fatal("no VM was saved")
+	}
+	t.Cleanup(func() { forget(t, first, im) })
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := run(); k.Boot != "warm" || k.Phases["save"] != 0 {
+		t.Errorf("the third boot is %q, phases %v", k.Boot, k.Phases)
+	}
+	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, good) {
+		t.Errorf("a restore changed the saved VM (%v)", err)
+	}
+
+	bad := bytes.Clone(good)
+	bad[len(bad)/2] ^= 1
+	if err := os.WriteFile(path, bad, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if k := run(); k.Boot != "warm" {
+		t.Errorf("after the saved VM was damaged the boot is %q", k.Boot)
+	}
+	if _, err := readSavedVM(path, key); err != nil {
+		t.Errorf("the damaged VM was not replaced: %v", err)
+	}
+
+	// A digest that fits and a state that does not.
+	vm, err := parseSavedVM(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state bytes.Buffer
+	z, err := compressState(&state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(bytes.Repeat([]byte("QEVM no such state"), 1000)); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	vm.state = state.Bytes()
+	var b bytes.Buffer
+	if err := vm.write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if k := run(); !strings.HasPrefix(k.Boot, "cold after a failed restore: QEMU: exit status 1: ") {
+		t.Errorf("with a state that is none the boot is %q", k.Boot)
+	}
+	if _, ok := im.FindDerived(keptName(savedPrefix, key)); ok {
+		t.Error("the VM that cannot be restored is still there")
+	}
+}
+
+// A guest that never gets ready is booted cold, and not tried again.
+func TestVMThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	r := l.warmRunner(t, BootAuto, "pass", 30*time.Second)
+	b, err := os.ReadFile(l.hostile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.InitProgram, r.Retries, r.Limits.Boot = b, 0, 8*time.Second
+	im := l.image(t)
+	key := forget(t, r, im)
+	t.Cleanup(func() { forget(t, r, im) })
+	w, err := r.newWarmBoots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.seen(t.Context(), im)
+	k, _ := l.run(t, r)
+	if k.Verdict != report.NoBoot || k.Boot != "cold after a VM that cannot be saved: init was not ready within 8s" {
+		t.Errorf("%v, boot %q", k.Verdict, k.Boot)
+	}
+	if _, ok := im.FindDerived(keptName(refusedPrefix, key)); !ok {
+		t.Error("the next run tries to save it again")
+	}
+}
+
+func TestSavedVMFile(t *testing.T) {
+	vm := &savedVM{head: savedHead{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state")}
+	var b bytes.Buffer
+	if err := vm.write(&b); err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseSavedVM(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(vm, got, cmp.AllowUnexported(savedVM{})); d != "" {
+		t.Error(d)
+	}
+	for i := range b.Len() {
+		bad := bytes.Clone(b.Bytes())
+		if got, err := parseSavedVM(bad[:i]); err == nil {
+			t.Fatalf("cut to %d bytes it is %+v", i, got)
+		}
+		bad[i] ^= 0x20
+		if got, err := parseSavedVM(bad); err == nil && string(got.console)+string(got.state) != "con\nstate" {
+			t.Fatalf("with byte %d changed it is %+v", i, got)
+		}
+	}
+}
+
+func FuzzParseSavedVM(f *testing.F) {
+	var b bytes.Buffer
+	if err := (&savedVM{console: []byte("a"), state: []byte("b")}).write(&b); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte(`{"schema":1,"console":-1,"state":9223372036854775807}` + "\n"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		vm, err := parseSavedVM(in)
+		if err == nil && (len(vm.state) == 0 || int64(len(vm.console)+len(vm.state)) != vm.head.Console+vm.head.State) {
+			t.Fatalf("%+v", vm.head)
+		}
+	})
+}
+
+func TestSameClock(t *testing.T) {
+	for _, tt := range []struct {
+		a, b int
+		want bool
+	}{{0, 0, true}, {2600000, 2600000, true}, {2600000, 2610000, true}, {2600000, 2700000, false}, {2700000, 2600000, false}, {0, 2600000, false}} {
+		if got := sameClock(tt.a, tt.b); got != tt.want {
+			t.Errorf("%d and %d: %v", tt.a, tt.b, got)
+		}
+	}
+}
+
+func TestParseBoot(t *testing.T) {
+	for _, b := range []Boot{BootAuto, BootCold, BootWarm} {
+		if got, err := ParseBoot(b.String()); err != nil || got != b {
+			t.Errorf("%v: %v, %v", b, got, err)
+		}
+	}
+	for _, s := range []string{"", "unknown", "hot"} {
+		if _, err := ParseBoot(s); err == nil || !strings.Contains(err.Error(), "want auto, cold or warm") {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
