@@ -1,8 +1,10 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
@@ -160,9 +162,17 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 		name = "payload"
 	}
 	inside := "/payload/" + name
+	run := []string{"/" + Testrunner, "exec", "--name", name, "--dir", dir}
+	if isGoTest(b) {
+		// As go test does: a test that calls os.Exit(0) must not pass for all
+		// that would have come after it.
+		run = append(run, "--go-test", "--", inside, "-test.paniconexit0")
+	} else {
+		run = append(run, "--", inside)
+	}
 	return Payload{
 		Job: wire.Job{
-			Args: append([]string{"/" + Testrunner, "exec", "--name", name, "--dir", dir, "--", inside}, args...),
+			Args: append(run, args...),
 			Name: name, Reports: true, Timeout: timeout,
 		},
 		Files: []File{
@@ -171,6 +181,12 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 		},
 		Targets: Targets(b),
 	}, nil
+}
+
+// isGoTest says whether a program was made by go test -c.
+func isGoTest(program []byte) bool {
+	info, err := buildinfo.Read(bytes.NewReader(program))
+	return err == nil && strings.HasSuffix(info.Path, ".test")
 }
 
 // ExecutableArch returns the architecture a program is built for (GOARCH's

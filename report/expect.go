@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -249,11 +250,31 @@ func (e Expectation) ofKernel(id string) bool {
 
 // ofTest: subtests' names hold slashes, and a star means them too.
 func (e Expectation) ofTest(name string) bool {
+	return slices.ContainsFunc(e.Tests, func(g string) bool { return matchTest(g, name) })
+}
+
+func matchTest(glob, name string) bool {
 	flat := func(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
-	return slices.ContainsFunc(e.Tests, func(g string) bool {
-		ok, _ := path.Match(flat(g), flat(name))
-		return ok
-	})
+	ok, _ := path.Match(flat(glob), flat(name))
+	return ok
+}
+
+// passedAlone returns the first passed test that a glob means, "" when it means
+// none, or one that failed.
+func (k *Kernel) passedAlone(glob string) string {
+	passed := ""
+	for _, t := range k.Tests {
+		if !matchTest(glob, t.Name) {
+			continue
+		}
+		switch testVerdict(t) {
+		case testFail:
+			return ""
+		case testPass:
+			passed = cmp.Or(passed, t.Name)
+		}
+	}
+	return passed
 }
 
 // expired says whether the entry is past its day, in UTC.
@@ -324,6 +345,13 @@ func (x *Expectations) Apply(k *Kernel, now time.Time) {
 			stale("%s was expected to fail until %s: renew the entry or remove it", strings.Join(e.Tests, ", "), e.Expires)
 		case failed == 0 && len(passed) > 0:
 			stale("%s was expected to fail, and passed: remove the entry", passed[0])
+		case !late:
+			// An entry of several holds for each of them.
+			for _, glob := range e.Tests {
+				if name := k.passedAlone(glob); name != "" {
+					stale("%s was expected to fail, and passed: remove it from the entry", name)
+				}
+			}
 		}
 	}
 	k.Expected = k.Expected[:min(len(k.Expected), maxList)]

@@ -40,7 +40,7 @@ func TestGoTestBinary(t *testing.T) {
 		want    []string // verdict and name; the first line of what a failure says
 	}{
 		{name: "passes", args: "-test.v -test.skip Subtests/fails", verdict: report.Pass, want: []string{
-			"pass TestSubtests", "pass TestSubtests/passes", "skip TestSubtests/is_skipped",
+			"pass TestExits", "pass TestSubtests", "pass TestSubtests/passes", "skip TestSubtests/is_skipped",
 			"pass TestPrintsWithoutNewline", "pass TestFile", "pass TestPanic", "pass TestLast",
 		}},
 		{name: "fails", args: "-test.v=test2json -test.run Subtests", verdict: report.Fail, cause: "TestSubtests/fails: ", want: []string{
@@ -48,6 +48,12 @@ func TestGoTestBinary(t *testing.T) {
 		}},
 		{name: "panics", args: "-test.v -test.run Panic|Last", env: []string{"PANIC=1"}, verdict: report.Fail, cause: "TestPanic: panic: boom", want: []string{
 			"fail TestPanic: panic: boom [recovered, repanicked]",
+		}},
+		{name: "ends in the middle, and says that it passed", args: "-test.v=test2json -test.run Exits|Last", env: []string{"EXIT=test"}, verdict: report.Fail, cause: "TestExits#01: panic: unexpected call to os.Exit(0) during test", want: []string{
+			"pass TestExits", "fail TestExits#01: panic: unexpected call to os.Exit(0) during test [recovered, repanicked]",
+		}},
+		{name: "has a TestMain that runs no test", args: "-test.v", env: []string{"EXIT=main"}, verdict: report.Fail, cause: "sample.test: no PASS after the tests", want: []string{
+			"fail sample.test: no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; exit status 0",
 		}},
 		{name: "without -test.v", args: "-test.run Last", verdict: report.Pass, want: []string{"pass sample.test"}},
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -67,14 +68,26 @@ JSON in the variable INPUTS; what later steps need are outputs of the step.`,
 			Use: s.name, Short: s.short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				step, err := c.newStep(strings.TrimPrefix(s.name, "begin-"))
-				if err != nil {
-					return err
+				if err == nil {
+					err = s.step(cmd.Context(), step)
 				}
-				return s.step(cmd.Context(), step)
+				return c.annotated(err)
 			},
 		})
 	}
 	return cmd
+}
+
+// annotated puts an error where people look for it, which is not a step's log.
+func (c *command) annotated(err error) error {
+	var exit exitError
+	if err == nil || errors.As(err, &exit) || c.getenv("GITHUB_ACTIONS") != "true" {
+		return err
+	}
+	if e := github.Error(c.stdout, "bpf-kernel-check", err.Error()); e != nil {
+		return errors.Join(err, e)
+	}
+	return err
 }
 
 // newStep reads what all steps need. which is run, plan or report.
@@ -94,6 +107,18 @@ func (c *command) newStep(which string) (*actionStep, error) {
 	}
 	if err := in.only(append(known[which], "cache")...); err != nil {
 		return nil, err
+	}
+	if err := in.check(map[string][]*cobra.Command{
+		"run":    {c.runCommand(), c.publishCommand()},
+		"plan":   {c.planCommand()},
+		"report": {c.mergeCommand(), c.publishCommand()},
+	}[which]...); err != nil {
+		return nil, err
+	}
+	if which == "plan" {
+		if _, err := in.flag("pending"); err != nil {
+			return nil, err
+		}
 	}
 	name := cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)
 	if err := github.CheckName(name); err != nil {

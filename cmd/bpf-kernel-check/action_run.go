@@ -68,7 +68,12 @@ func actionRun(ctx context.Context, s *actionStep) error {
 	if err != nil {
 		return errors.Join(runErr, err)
 	}
-	pubErr := s.exec(ctx, s.c, append([]string{"publish", out}, pub...)...)
+	c := *s.c
+	var exit exitError
+	if runErr != nil && !errors.As(runErr, &exit) {
+		c.noResult = runErr.Error()
+	}
+	pubErr := s.exec(ctx, &c, append([]string{"publish", out}, pub...)...)
 	if runErr != nil {
 		return runErr
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -91,6 +92,36 @@ func (in inputs) args(cmd *cobra.Command) (args []string, err error) {
 		}
 	})
 	return args, err
+}
+
+// check reads the inputs as the commands will, before anything starts: a wrong
+// one must not cost a run its result.
+func (in inputs) check(cmds ...*cobra.Command) error {
+	for _, cmd := range cmds {
+		args, err := in.args(cmd)
+		if err != nil {
+			return err
+		}
+		if err := cmd.Flags().Parse(args); err != nil {
+			return usagef("inputs, which are flags here: %w", plainFlag(err))
+		}
+	}
+	return nil
+}
+
+// plainFlag says what a flag takes, where the library says how Go reads it.
+func plainFlag(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	want, ok := map[string]string{
+		"int": "a whole number, such as 4", "duration": "a time with its unit, such as 90s or 5m", "bool": "true or false",
+	}[bad.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("--%s is %.50q: want %s", bad.GetFlag().Name, bad.GetValue(), want)
 }
 
 // names of the flags of commands, those that only people need left out.

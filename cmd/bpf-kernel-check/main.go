@@ -69,6 +69,7 @@ type command struct {
 	kernels *kernel.Cache // what openCache opened
 	// patience is what is waited before apt is asked again, times the attempt.
 	patience time.Duration
+	noResult string // why there is nothing to publish, where that is known
 }
 
 // run is the whole program. It returns the exit code: one of report's, or 128
@@ -131,7 +132,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w (see %s --help)", err, cmd.CommandPath())
+		return usagef("%w (see %s --help)", plainFlag(err), cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
 	root.AddCommand(c.runCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())

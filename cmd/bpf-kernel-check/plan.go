@@ -29,7 +29,7 @@ type planOptions struct {
 func (o *planOptions) validate(cmd *cobra.Command) error {
 	switch f := cmd.Flags(); {
 	case f.Changed("shards") == f.Changed("target-minutes"):
-		return usagef("how many shards? give either --shards N or --target-minutes M")
+		return usagef("how many shards? give either --shards N or --target-minutes M, and not both")
 	case f.Changed("shards") && (o.shards < 1 || o.shards > shard.MaxMatrix):
 		return usagef("--shards is %d: want 1 to %d, as many jobs as GitHub allows in a matrix", o.shards, shard.MaxMatrix)
 	case f.Changed("target-minutes") && !(o.target >= 0.1 && o.target <= 24*60):

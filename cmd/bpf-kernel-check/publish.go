@@ -111,10 +111,16 @@ func (c *command) readContent(dir, pageURL string) (github.Content, int, error) 
 	m, err := readFile(path, report.ReadReport)
 	if err != nil {
 		err = fmt.Errorf("read the report %q: %w (merge writes it)", path, err)
-		text := "no result: merge left no report that can be read"
+		text, annotations := "no result: merge left no report that can be read", []github.Annotation{{Title: "bpf-kernel-check: no result", Message: err.Error()}}
+		if c.noResult != "" {
+			// The action says it in an annotation of its own.
+			text, annotations = "no result: "+report.OneLine(c.noResult, 500), nil
+		}
+		// The text may quote an input: in a code span it can be no markup.
+		shown := "no result: `" + strings.ReplaceAll(strings.TrimPrefix(text, "no result: "), "`", "'") + "`"
 		return github.Content{
-			Verdict: report.Missing, Body: text, Summary: text, Status: text,
-			Annotations: []github.Annotation{{Title: "bpf-kernel-check: no result", Message: err.Error()}},
+			Verdict: report.Missing, Body: shown, Summary: shown, Status: text,
+			Annotations: annotations,
 			Outputs:     outputs(report.Missing, 0, 0, 0),
 		}, report.ExitNotTested, err
 	}

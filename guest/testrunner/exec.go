@@ -22,7 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...
+const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
 prints: go test -v or -json, TAP, KTAP or test_progs. Exits with the program's status,
@@ -36,7 +36,7 @@ const exitNotStarted = 126
 
 // execProgram is testrunner exec. It returns the exit status.
 func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
-	name, dir, argv, err := parseExec(args, stderr)
+	name, dir, goTest, argv, err := parseExec(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPass
 	}
@@ -59,6 +59,9 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		reported <- rep.Done()
 	}()
 	parser := output.New(name, func(t output.Test) { tell <- news{test: &t} })
+	if goTest {
+		parser.ExpectGoTest()
+	}
 	parser.Watch(func(name string, paused bool) { tell <- news{name: name, paused: paused} })
 	start := m.now()
 	oomBefore := oom.Kills()
@@ -87,26 +90,27 @@ type news struct {
 	paused bool
 }
 
-func parseExec(args []string, stderr io.Writer) (name, dir string, argv []string, err error) {
+func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, argv []string, err error) {
 	fs := flag.NewFlagSet("testrunner exec", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&name, "name", "", "what to call the program (default: its file's name)")
 	fs.StringVar(&dir, "dir", "", "working directory of the program (default: this one)")
+	fs.BoolVar(&goTest, "go-test", false, "the program is a Go test binary, which says PASS when its tests are done")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprint(stderr, execUsage)
 			fs.SetOutput(stderr)
 			fs.PrintDefaults()
 		}
-		return "", "", nil, err
+		return "", "", false, nil, err
 	}
 	if fs.NArg() == 0 {
-		return "", "", nil, errors.New("exec: no program given: want testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...")
+		return "", "", false, nil, errors.New("exec: no program given: want testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...")
 	}
 	if name == "" {
 		name = filepath.Base(fs.Arg(0))
 	}
-	return name, dir, fs.Args(), nil
+	return name, dir, goTest, fs.Args(), nil
 }
 
 // ended is how a program ended.

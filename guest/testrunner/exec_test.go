@@ -57,6 +57,32 @@ func TestExec(t *testing.T) {
 		{name: "has no report of its own and no input", script: `read x && exit 4; [ -z "$` + wire.ReportFDEnv + `" ] || exit 5`, want: []string{"pass prog"}},
 		{name: "closes its output and goes on", script: "exec >&- 2>&-; sleep 0.1; exit 6", code: 6, want: []string{"fail prog: exit status 6"}},
 	}
+	goTest := []struct {
+		name, script string
+		want         []string
+	}{
+		{"tests that pass", "echo PASS", []string{"pass prog"}},
+		{"tests that pass, one by one", `printf '=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n'`, []string{"pass TestA"}},
+		{"the same for test2json", `printf '\026=== RUN   TestA\n\026--- PASS: TestA (0.00s)\n\026PASS\n'`, []string{"pass TestA"}},
+		{"an end in the middle", "echo hello", []string{"fail prog: no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; exit status 0"}},
+		{"an end after a test", `printf '=== RUN   TestA\n--- PASS: TestA (0.00s)\n'`, []string{"pass TestA", "fail prog: its output ends without PASS or FAIL: exit status 0"}},
+	}
+	for _, tt := range goTest {
+		t.Run("go test: "+tt.name, func(t *testing.T) {
+			o := runExec(t.Context(), t, "--name", "prog", "--go-test", "--", "/bin/sh", "-c", tt.script)
+			var got []string
+			for _, x := range o.tests {
+				first, _, _ := strings.Cut(x.Output, "\n")
+				if x.Verdict == wire.TestPass {
+					first = ""
+				}
+				got = append(got, strings.TrimSuffix(x.Verdict+" "+x.Name+": "+first, ": "))
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("tests (-want +got):\n%s", d)
+			}
+		})
+	}
 	t.Setenv(wire.ReportFDEnv, "77")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

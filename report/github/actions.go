@@ -45,6 +45,9 @@ func annotate(w io.Writer, all []Annotation) error {
 // Warn writes a warning annotation as a workflow command.
 func Warn(w io.Writer, title, message string) error { return command(w, "warning", title, message) }
 
+// Error writes an error annotation as a workflow command.
+func Error(w io.Writer, title, message string) error { return command(w, "error", title, message) }
+
 func command(w io.Writer, name, title, message string) error {
 	c := githubactions.Command{
 		Name:       name,

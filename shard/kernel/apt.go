@@ -33,8 +33,9 @@ func (s *aptSource) String() string { return s.spec }
 func (s *aptSource) apt(ctx context.Context) *aptRoot {
 	s.once.Do(func() {
 		a := s.archive
+		var unknown error
 		if a.discover {
-			a = a.hostMirrors(context.WithoutCancel(ctx)) // kept for later calls
+			a, unknown = a.hostMirrors(context.WithoutCancel(ctx)) // kept for later calls
 		}
 		now := s.now
 		if now == nil {
@@ -42,7 +43,7 @@ func (s *aptSource) apt(ctx context.Context) *aptRoot {
 		}
 		s.root = &aptRoot{
 			dir:   filepath.Join(s.cache.dir, "apt", s.rootName()),
-			suite: s.suite, arch: s.arch, archive: a, now: now, warnf: s.cache.warnf,
+			suite: s.suite, arch: s.arch, archive: a, unknown: unknown, now: now, warnf: s.cache.warnf,
 		}
 	})
 	return s.root

@@ -32,6 +32,7 @@ type aptRoot struct {
 	suite   string
 	arch    string
 	archive aptArchive
+	unknown error // why it is not known which mirrors archive should have
 	now     func() time.Time
 	warnf   func(format string, args ...any)
 }
@@ -178,6 +179,9 @@ type freshness struct {
 // there are lists from before, it warns and keeps them, unless a signature was
 // wrong. The caller holds the root's lock.
 func (r *aptRoot) refresh(ctx context.Context) error {
+	if r.unknown != nil {
+		return r.unknown
+	}
 	parts := r.parts()
 	sources := r.sources(parts)
 	stamp := filepath.Join(r.dir, "updated.json")
@@ -194,6 +198,13 @@ func (r *aptRoot) refresh(ctx context.Context) error {
 	}
 	if err := r.setUp(ctx); err != nil {
 		return err
+	}
+	if last.Sources != sources {
+		// An update for other sources throws the lists of these away, also when
+		// it gets none for itself: no later run may take what is left for fresh.
+		if err := os.Remove(stamp); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("set up private apt root: %w", err)
+		}
 	}
 	if err := r.update(ctx, parts); err != nil {
 		if ctx.Err() != nil || !have || errors.Is(err, errSignature) {
@@ -363,6 +374,9 @@ func (r *aptRoot) stanzas() ([]stanza, error) {
 // and logins work. Neither needs lists, so a job that was handed its Refs
 // fetches its kernels and nothing else.
 func (r *aptRoot) download(ctx context.Context, d deb, path string) error {
+	if r.unknown != nil {
+		return r.unknown
+	}
 	uri := r.archive.url(d.Archive) + "/" + strings.ReplaceAll(d.File, "%", "%25")
 	if rest, ok := strings.CutPrefix(uri, "file:"); ok {
 		uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link

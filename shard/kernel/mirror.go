@@ -1,7 +1,10 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path"
@@ -65,17 +68,24 @@ func (a aptArchive) url(name string) string {
 
 // hostMirrors returns a with the mirrors of the host's own configuration, as
 // apt reads it: one-line and deb822 files, and whatever else apt comes to know.
-// A host without mirrors of the distribution keeps a as it is.
-func (a aptArchive) hostMirrors(ctx context.Context) aptArchive {
+// A host without mirrors of the distribution keeps a as it is. An apt that does
+// not answer is an error: other mirrors may have other kernels, or be out of
+// reach.
+func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var errs tail
+	cmd.Stderr = &errs
 	out, err := cmd.Output()
-	if err != nil {
-		return a // the update will say what is wrong with apt
+	if errors.Is(err, exec.ErrNotFound) {
+		return a, nil // the update will say so
 	}
-	return a.withTargets(string(out))
+	if err != nil {
+		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w: %s", a.vendor, err, cmp.Or(errs.line(), "apt-get indextargets said nothing; try again"))
+	}
+	return a.withTargets(string(out)), nil
 }
 
 // withTargets reads lines of "URI|suite|component|origin". The origin is only

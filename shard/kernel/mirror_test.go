@@ -19,7 +19,11 @@ func TestDebianMirror(t *testing.T) {
 		t.Skip("apt-get is not installed: this is no Debian or Ubuntu host")
 	}
 	ctx := context.Background()
-	u, err := url.Parse(publicDebian().hostMirrors(ctx).main)
+	mirrors, err := publicDebian().hostMirrors(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(mirrors.main)
 	if err != nil {
 		t.Fatal(err)
 	}

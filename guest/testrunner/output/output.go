@@ -58,6 +58,8 @@ type Parser struct {
 	stray  int
 	none   bool // noTests was seen
 	fail   bool // the last line is FAIL
+	goTest bool // ExpectGoTest
+	pass   bool // a line is PASS
 	tail   tail
 }
 
@@ -82,6 +84,10 @@ func New(name string, emit func(Test)) *Parser {
 	return p
 }
 
+// ExpectGoTest makes the program one that go test -c built: it says PASS when
+// all of its tests are done, whatever its flags, and without it has not passed.
+func (p *Parser) ExpectGoTest() { p.goTest = true }
+
 // Watch has mark called when a test is seen to run, and when it is paused or
 // over, before its outcome is emitted: at most MaxMarks times. Only go test
 // tells of that.
@@ -97,6 +103,7 @@ func (p *Parser) Write(b []byte) (int, error) {
 func (p *Parser) line(text []byte) {
 	if bare := bytes.TrimSpace(bytes.TrimPrefix(text, []byte{mark})); len(bare) > 0 {
 		p.fail = string(bare) == "FAIL"
+		p.pass = p.pass || string(bare) == "PASS"
 		p.none = p.none || bytes.HasSuffix(bare, []byte(noTests))
 	}
 	if p.format == nil {
@@ -153,6 +160,8 @@ func (p *Parser) Finish(how string, ok bool, took time.Duration) {
 		p.out.problem(p.out.program, words, took)
 	case p.fail:
 		p.out.problem(p.out.program, "its last line says FAIL: "+words, took)
+	case p.goTest && !p.pass:
+		p.out.problem(p.out.program, "no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; "+words, took)
 	case p.out.total > 0:
 	case p.none:
 		p.out.problem(p.out.program, "no test ran: "+noTests+"; "+words, took)
