@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -364,5 +365,37 @@ func TestAptRootIsPrivate(t *testing.T) {
 	}
 	if st, err := os.Stat(root.conf()); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("apt.conf may hold a proxy's password, but is %v, %v", st.Mode(), err)
+	}
+}
+
+// A mirror that was another one for a while, and did not answer, must not leave
+// a part of the lists that counts as all of them.
+func TestAptMirrorThatChangesAndComesBack(t *testing.T) {
+	r := newRepo(t, "sid", debianPackages(t)...)
+	c := newCache(t)
+	want := ids(list(t, r.source(t, "debian:sid:cloud-amd64", c)))
+	dead := r.source(t, "debian:sid:cloud-amd64", c)
+	dead.archive.main = "http://127.0.0.1:1"
+	if refs, err := dead.List(t.Context()); err == nil {
+		t.Fatalf("a dead mirror has %v", ids(refs))
+	}
+	if left, err := filepath.Glob(filepath.Join(c.dir, "apt", "*", "updated.json")); err != nil || len(left) > 0 {
+		t.Errorf("the lists count as fresh: %v, %v", left, err)
+	}
+	if got := ids(list(t, r.source(t, "debian:sid:cloud-amd64", c))); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Which mirrors a machine has is not guessed where apt does not say.
+func TestAptThatDoesNotKnowItsMirrors(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "apt-get"), []byte("#!/bin/sh\necho 'E: it is broken' >&2; exit 100\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	s := source(t, "debian:sid:cloud-amd64", newCache(t))
+	if refs, err := s.List(t.Context()); err == nil || !strings.Contains(err.Error(), "it is broken") {
+		t.Errorf("%v, %v", refs, err)
 	}
 }
