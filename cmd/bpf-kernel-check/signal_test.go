@@ -135,8 +135,8 @@ func main() {
 				t.Errorf("%v; summary:\n%s", err, summary)
 			}
 			shard, err := os.ReadFile(filepath.Join(p.out, "shard-001-of-001.attempt-1.ndjson"))
-			if err != nil || bytes.Count(shard, []byte("\n")) != 1 {
-				t.Errorf("%v; the shard file should hold its plan alone:\n%s", err, shard)
+			if err != nil || bytes.Count(shard, []byte("\n")) != 2 || !bytes.Contains(shard, []byte(`"cut":{"reason":"the run was interrupted"}`)) {
+				t.Errorf("%v; the shard file should hold its plan, and why it ended:\n%s", err, shard)
 			}
 			if n := vmsOf(t, p.tmp); n != 0 {
 				t.Errorf("%d VMs are left", n)
