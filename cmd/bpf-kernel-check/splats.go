@@ -29,6 +29,6 @@ func readAllowed(files []string) (*shard.Allowed, error) {
 // that says nothing: merge knows it.
 func (c *command) warnUnused(a *shard.Allowed, results []report.Kernel) {
 	for _, e := range report.UnusedAllowed(a.Entries(), results) {
-		c.warn(fmt.Sprintf("%s: no kernel had the splat %s: take the entry out if it is fixed", a.At(e), e.Words()))
+		c.warn(fmt.Sprintf("%s: the entry allowed nothing, no kernel had the splat %s, or it is a panic or an oops, which is never allowed: take the entry out", a.At(e), e.Words()))
 	}
 }
