@@ -334,6 +334,12 @@ func (p *progress) end(results []report.Kernel) {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
+	for _, k := range results { // the others have a line of their own
+		if k.Verdict == report.Missing && k.Cause != nil {
+			fmt.Fprintf(p.out, "not tested: %s\n", printable(k.Cause.Title))
+			break
+		}
+	}
 	p.lookInto(results)
 }
 
@@ -342,8 +348,8 @@ func (p *progress) lookInto(results []report.Kernel) {
 	const most = 3
 	n := 0
 	for _, k := range results {
-		if k.Verdict == report.Pass || k.Reproduce == "" {
-			continue
+		if !k.Verdict.Tested() && k.Verdict != report.NoBoot || k.Verdict == report.Pass || k.Reproduce == "" {
+			continue // a kernel that could not be had has no shell
 		}
 		if n++; n > most {
 			continue
