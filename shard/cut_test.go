@@ -239,7 +239,7 @@ func TestEmptyShardIsASuccess(t *testing.T) {
 	}
 	if d := cmp.Diff(report.Plan{
 		Schema: report.Schema, List: plan.Digest(), Algorithm: "rendezvous", Shard: empty + 1, Shards: 2,
-		Attempt: 1, Payload: r.Payload.Digest(), Arch: "amd64", Kernels: []string{},
+		Attempt: 1, Payload: r.Payload.Digest(), Content: r.Payload.ContentDigest(), Arch: "amd64", Kernels: []string{},
 	}, rec.Plan); d != "" {
 		t.Errorf("plan record (-want +got):\n%s", d)
 	}
