@@ -271,6 +271,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui.skipped = len(plan.Skipped)
 	r.Report = ui.event
 	if todo == 0 {
+		sweepScratch(os.TempDir()) // of the run that was killed after its last result
 		return c.finish(ctx, r, plan, ui, o.history)
 	}
 	bin, err := qemu.Find(arch)

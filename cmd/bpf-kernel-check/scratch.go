@@ -11,10 +11,10 @@ import (
 
 const scratchPrefix = "bpf-kernel-check-scratch-"
 
-// makeScratch makes a directory below parent for unpacked kernels, which are
-// large, and removes those that killed runs have left there. A run holds a lock
-// in its directory, which ends with the process however that ends.
-func makeScratch(parent string) (dir string, remove func(), err error) {
+// sweepScratch removes the directories below parent that killed runs have left.
+// A run holds a lock in its directory, which ends with the process however that
+// ends.
+func sweepScratch(parent string) {
 	left, _ := filepath.Glob(filepath.Join(parent, scratchPrefix+"*")) // the pattern is good
 	for _, old := range left {
 		if lock, err := lockDir(old); err == nil {
@@ -22,6 +22,12 @@ func makeScratch(parent string) (dir string, remove func(), err error) {
 			lock.Close()
 		}
 	}
+}
+
+// makeScratch makes a directory below parent for unpacked kernels, which are
+// large, and removes those that killed runs have left there.
+func makeScratch(parent string) (dir string, remove func(), err error) {
+	sweepScratch(parent)
 	for {
 		if dir, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
 			return "", nil, fmt.Errorf("make a directory for unpacked kernels (TMPDIR chooses another place): %w", err)
@@ -32,6 +38,9 @@ func makeScratch(parent string) (dir string, remove func(), err error) {
 			return dir, func() {
 				os.RemoveAll(dir)
 				lock.Close()
+				// A process that was killed while it started another has its
+				// lock until that one is gone, a moment later.
+				sweepScratch(parent)
 			}, nil
 		case err == nil:
 			lock.Close()
