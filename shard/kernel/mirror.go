@@ -66,13 +66,16 @@ func (a aptArchive) url(name string) string {
 	return a.main
 }
 
+// mirrorsLimit is far above the second that apt takes on an idle machine.
+const mirrorsLimit = 2 * time.Minute
+
 // hostMirrors returns a with the mirrors of the host's own configuration, as
 // apt reads it: one-line and deb822 files, and whatever else apt comes to know.
 // A host without mirrors of the distribution keeps a as it is. An apt that does
 // not answer is an error: other mirrors may have other kernels, or be out of
 // reach.
 func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, mirrorsLimit, fmt.Errorf("apt-get indextargets did not answer within %v", mirrorsLimit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
@@ -81,6 +84,9 @@ func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
 	out, err := cmd.Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		return a, nil // the update will say so
+	}
+	if err != nil && ctx.Err() != nil {
+		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w", a.vendor, context.Cause(ctx))
 	}
 	if err != nil {
 		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w: %s", a.vendor, err, cmp.Or(errs.line(), "apt-get indextargets said nothing; try again"))
