@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -296,11 +297,13 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	// An address of its own: nobody takes a port of it between freePort and act.
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	args := []string{
 		event, "-W", ".github/workflows/" + workflow, "-e", eventFile,
 		"-P", "ubuntu-latest=-self-hosted",
-		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", freePort(a.t),
-		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", "127.0.0.1", "--cache-server-port", freePort(a.t),
+		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", host, "--artifact-server-port", freePort(a.t, host),
+		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", host, // which finds a port itself
 		"--action-cache-path", a.tools.tools, "--action-offline-mode",
 		"--concurrent-jobs", "2",
 		"-s", "GITHUB_TOKEN=secret",
@@ -341,8 +344,14 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	for _, e := range env {
 		args = append(args, "--env", e)
 	}
-	ctx, cancel := context.WithTimeout(a.t.Context(), 4*time.Minute)
-	defer cancel()
+	// On a busy machine a run takes as long as it takes: what ends one that hangs
+	// is the test's own limit, early enough for its log to be shown.
+	ctx := a.t.Context()
+	if end, ok := a.t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-time.Minute))
+		defer cancel()
+	}
 	cmd := exec.CommandContext(ctx, a.tools.act, append(args, more...)...)
 	cmd.Dir = a.repo
 	// Where these tests run in a workflow themselves, its variables are not ours.
@@ -364,8 +373,8 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	return err == nil
 }
 
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(t *testing.T, host string) string {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
