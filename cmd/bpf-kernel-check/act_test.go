@@ -106,7 +106,15 @@ func installModules(dir string) (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
-	return filepath.Join(final, "node_modules"), os.Rename(tmp, final)
+	return filepath.Join(final, "node_modules"), publishDir(tmp, final)
+}
+
+// publishDir gives a directory its name, unless somebody else was faster.
+func publishDir(tmp, final string) error {
+	if err := os.Rename(tmp, final); err != nil && !exists(final) {
+		return err
+	}
+	return nil
 }
 
 // linkKernels makes a directory source of the newest cloud kernels of three
@@ -121,13 +129,7 @@ func linkKernels(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(dir, "kernels")
-	if err := os.RemoveAll(out); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Join(out, "debian"), 0o755); err != nil {
-		return "", err
-	}
+	links := map[string]string{} // names in the directory, and where they lead
 	for _, k := range []struct{ suite, glob string }{
 		{"bullseye", "debian/5.10.*"}, {"bookworm", "debian/6.1.*"}, {"trixie", "debian/6.12.*"},
 	} {
@@ -144,11 +146,31 @@ func linkKernels(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := os.Symlink(image.Kernel, filepath.Join(out, "debian", "vmlinuz-"+newest.Release)); err != nil {
+		links["vmlinuz-"+newest.Release] = image.Kernel
+	}
+	// Another run of these tests may be using its directory.
+	sum := sha256.Sum256([]byte(fmt.Sprint(links)))
+	final := filepath.Join(dir, "kernels-"+hex.EncodeToString(sum[:8]))
+	if exists(final) {
+		return final, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(dir, "kernels-tmp-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Mkdir(filepath.Join(tmp, "debian"), 0o755); err != nil {
+		return "", err
+	}
+	for name, target := range links {
+		if err := os.Symlink(target, filepath.Join(tmp, "debian", name)); err != nil {
 			return "", err
 		}
 	}
-	return out, nil
+	return final, publishDir(tmp, final)
 }
 
 // actRun is a repository on a GitHub with a runner.
@@ -293,10 +315,6 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	if err := os.WriteFile(eventFile, []byte(payload), 0o644); err != nil {
 		a.t.Fatal(err)
 	}
-	here, err := filepath.Abs("testdata/act/actions")
-	if err != nil {
-		a.t.Fatal(err)
-	}
 	// An address of its own: nobody takes a port of it between freePort and act.
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	args := []string{
@@ -317,7 +335,7 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 		for _, m := range pins.FindAllSubmatch(file, -1) {
 			for _, s := range standIns {
 				if s == string(m[2]) {
-					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], filepath.Join(here, strings.TrimPrefix(s, "actions/"))))
+					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], standIn(a.t, strings.TrimPrefix(s, "actions/"))))
 				}
 			}
 		}
@@ -363,7 +381,7 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	cmd.WaitDelay = 20 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
+	err := cmd.Run()
 	a.output = out.String()
 	a.t.Cleanup(func() {
 		if a.t.Failed() {
@@ -371,6 +389,16 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 		}
 	})
 	return err == nil
+}
+
+// standIn is the directory of what stands in for one of GitHub's own actions.
+func standIn(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("testdata/act/actions", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func freePort(t *testing.T, host string) string {
@@ -629,14 +657,15 @@ func TestActStranger(t *testing.T) {
 	}
 }
 
-// The reusable workflow, as somebody else's repository calls it. act takes it
-// from the repository itself; the actions it uses are the tag's.
+// The reusable workflow, as the documents show it, with a payload that an
+// earlier job built: artifacts lose its mode. act takes the workflow from the
+// repository itself; the actions it uses are the tag's.
 func TestActReusable(t *testing.T) {
 	a := newAct(t)
 	a.reusable = true
 	tree := filepath.Join(t.TempDir(), "tag")
 	copyRepository(t, tree)
-	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree, "actions/upload-artifact@v7=" + standIn(t, "upload-artifact")}
 	b, err := os.ReadFile(filepath.Join(repository, ".github/workflows/check.yml"))
 	if err != nil {
 		t.Fatal(err)
@@ -644,17 +673,26 @@ func TestActReusable(t *testing.T) {
 	a.write(".github/workflows/check.yml", string(b), 0o644)
 	a.write(".github/workflows/kernels.yml", `on: pull_request
 jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+      - run: mv built/probe.test .
+      - uses: actions/upload-artifact@v7
+        with: {name: payload, path: probe.test}
   kernels:
+    needs: build
     uses: ./.github/workflows/check.yml
     permissions: {contents: read, statuses: write, pull-requests: write}
     with:
       kernels: ${{ vars.BPF_KERNELS }}
       kernel: debian/6.1.*
+      payload: payload
       test: ./probe.test -test.v
       shards: 1
       name: reusable
 `, 0o644)
-	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	a.buildProbe(filepath.Join(a.repo, "built/probe.test"))
 	a.commit()
 	if !a.run("kernels.yml", "pull_request", actPull) {
 		t.Error("the workflow failed")
@@ -663,6 +701,72 @@ jobs:
 	a.wantComment(`the one kernel passes`)
 	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
 		t.Error("the artifact has another name")
+	}
+}
+
+// The project's own CI runs the action on guests that pass, fail, panic and
+// hang, and fails itself when the action says anything else of one.
+func TestActGuests(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	a.vars = append(a.vars, "BPF_KERNEL=debian/6.1.*")
+	const push = `{"ref":"refs/heads/topic","repository":{"full_name":"octo/probe","default_branch":"main"}}`
+	if !a.run("ci.yml", "push", push, "-j", "guest") {
+		t.Error("the job failed")
+	}
+	for _, want := range []string{"verdict pass, outcome success", "verdict fail, outcome failure", "Kernel panic - not syncing: sysrq triggered crash", "the payload did not end within", "probe_foo: not attached"} {
+		if !strings.Contains(a.output, want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if n := strings.Count(a.output, "verdict fail, outcome failure"); n != 3 {
+		t.Errorf("%d guests fail, want 3", n)
+	}
+
+	// A guest that fails where it should pass.
+	a.edit(".github/example/guest/main.go", `fmt.Println("all is well")`, `os.Exit(1)`)
+	if a.run("ci.yml", "push", push, "-j", "guest", "--matrix", "guest:pass") {
+		t.Error("the job succeeded")
+	}
+}
+
+// The last job of ci.yml, after jobs that do nothing but end in some way.
+func TestActLastJob(t *testing.T) {
+	a := newAct(t)
+	b, err := os.ReadFile(filepath.Join(repository, ".github/workflows/ci.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, last, ok := strings.Cut(string(b), "\n  done:\n")
+	if !ok {
+		t.Fatal("ci.yml has no job done")
+	}
+	for name, tt := range map[string]struct {
+		unit string // of the job
+		want bool
+	}{
+		"succeeded": {"steps: [{run: 'true'}]", true},
+		"failed":    {"steps: [{run: 'false'}]", false},
+		"skipped":   {"if: ${{ false }}\n    steps: [{run: 'true'}]", false},
+	} {
+		workflow := "on: push\njobs:\n"
+		for _, job := range []string{"lint", "unit", "test", "guest"} {
+			does := "steps: [{run: 'true'}]"
+			if job == "unit" {
+				does = tt.unit
+			}
+			workflow += "  " + job + ":\n    runs-on: ubuntu-latest\n    " + does + "\n"
+		}
+		a.write(".github/workflows/"+name+".yml", workflow+"  done:\n"+last, 0o644)
+		if name == "succeeded" {
+			a.commit()
+		}
+		ok := a.run(name+".yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`)
+		// act fails when any job does; what counts is the last one.
+		if m := regexp.MustCompile(`\[[^]]*/done\s*\] .*Job (succeeded|failed)`).FindStringSubmatch(a.output); m == nil || (m[1] == "succeeded") != tt.want || tt.want && !ok {
+			t.Errorf("%s: the last job %q, want success: %v", name, m, tt.want)
+		}
 	}
 }
 
