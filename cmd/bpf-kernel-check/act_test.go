@@ -753,34 +753,26 @@ func TestActLastJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const needs = "needs: [lint, unit, test, guest]"
 	_, last, ok := strings.Cut(string(b), "\n  done:\n")
-	if !ok {
-		t.Fatal("ci.yml has no job done")
+	if !ok || !strings.Contains(last, needs) {
+		t.Fatalf("ci.yml has no job done with %s", needs)
 	}
-	for name, tt := range map[string]struct {
-		unit string // of the job
-		want bool
-	}{
-		"succeeded": {"steps: [{run: 'true'}]", true},
-		"failed":    {"steps: [{run: 'false'}]", false},
-		"skipped":   {"if: ${{ false }}\n    steps: [{run: 'true'}]", false},
-	} {
-		workflow := "on: push\njobs:\n"
-		for _, job := range []string{"lint", "unit", "test", "guest"} {
-			does := "steps: [{run: 'true'}]"
-			if job == "unit" {
-				does = tt.unit
-			}
-			workflow += "  " + job + ":\n    runs-on: ubuntu-latest\n    " + does + "\n"
-		}
-		a.write(".github/workflows/"+name+".yml", workflow+"  done:\n"+last, 0o644)
-		if name == "succeeded" {
-			a.commit()
-		}
-		ok := a.run(name+".yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`)
-		// act fails when any job does; what counts is the last one.
-		if m := regexp.MustCompile(`\[[^]]*/done\s*\] .*Job (succeeded|failed)`).FindStringSubmatch(a.output); m == nil || (m[1] == "succeeded") != tt.want || tt.want && !ok {
-			t.Errorf("%s: the last job %q, want success: %v", name, m, tt.want)
+	workflow := `on: push
+jobs:
+  good: {runs-on: ubuntu-latest, steps: [{run: "true"}]}
+  bad: {runs-on: ubuntu-latest, steps: [{run: "false"}]}
+  never: {runs-on: ubuntu-latest, if: "${{ false }}", steps: [{run: "true"}]}
+`
+	for _, other := range []string{"good", "bad", "never"} {
+		workflow += "  after-" + other + ":\n" + strings.Replace(last, needs, "needs: [good, "+other+"]", 1)
+	}
+	a.write(".github/workflows/last.yml", workflow, 0o644)
+	a.commit()
+	a.run("last.yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`)
+	for other, want := range map[string]string{"good": "succeeded", "bad": "failed", "never": "failed"} {
+		if !regexp.MustCompile(`\[[^]]*/after-` + other + `\s*\] .*Job ` + want).MatchString(a.output) {
+			t.Errorf("after a job %s the last one has not %s", other, want)
 		}
 	}
 }

@@ -448,6 +448,45 @@ func TestWorkflowsInputs(t *testing.T) {
 	}
 }
 
+// The documents show pr.yml as somebody else's repository has it.
+func TestWorkflowsExample(t *testing.T) {
+	text := string(readRepository(t)["pr.yml"])
+	_, text, ok := strings.Cut(text, "\nname: ")
+	if !ok {
+		t.Fatal("pr.yml has no name")
+	}
+	text = "name: " + text
+	for _, r := range []struct{ old, new string }{
+		{`uses: \./(shard|report)`, "uses: elastic/bpf-kernel-check/$1@v1"},
+		{`uses: \./`, "uses: elastic/bpf-kernel-check@v1"},
+		{`@[0-9a-f]{40} # (v\d+)\S*`, "@$1"},
+		{`\$\{\{ vars\.BPF_KERNELS \|\| '([^']*)' \}\}`, "$1"},
+		{`\./\.github/example/probe`, "./probe"},
+	} {
+		re := regexp.MustCompile(r.old)
+		if !re.MatchString(text) {
+			t.Errorf("pr.yml has no %s", r.old)
+		}
+		text = re.ReplaceAllString(text, r.new)
+	}
+	path := filepath.Join(repository, ".github/docs/action.md")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := replaceBetween(t, string(b), "three steps", "```yaml\n"+text+"```\n")
+	if doc == string(b) {
+		return
+	}
+	if !*update {
+		t.Errorf("%s shows another pr.yml: go test ./cmd/bpf-kernel-check -run WorkflowsExample -update", path)
+		return
+	}
+	if err := os.WriteFile(path, []byte(doc), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // table documents inputs or outputs.
 func table(w workflow, part string) string {
 	var b strings.Builder
@@ -469,7 +508,7 @@ func replaceBetween(t *testing.T, doc, name, with string) string {
 	begin, end := "<!-- begin "+name+" -->\n", "<!-- end "+name+" -->\n"
 	i, j := strings.Index(doc, begin), strings.Index(doc, end)
 	if i < 0 || j < i {
-		t.Fatalf("README.md lacks %s%s", begin, end)
+		t.Fatalf("the document lacks %s%s", begin, end)
 	}
 	return doc[:i+len(begin)] + with + doc[j:]
 }
