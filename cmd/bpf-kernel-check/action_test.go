@@ -258,6 +258,22 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// What a list of sources needs is installed as well.
+func TestInstallForAList(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "kernels.txt")
+	if err := os.WriteFile(list, []byte("debian:trixie:cloud-amd64 newest:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir) // no command is there
+	for kernels, want := range map[string]string{dir: "", " @" + list + "\n\n": "apt dpkg gpgv", "ubuntu:noble": "apt dpkg gpgv", "debian:none": ""} {
+		got := slices.DeleteFunc(missingSources(inputs{"kernels": kernels}), func(p string) bool { return strings.HasSuffix(p, "keyring") })
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q lacks %q, want %q", kernels, got, want)
+		}
+	}
+}
+
 func errText(err error) string {
 	if err == nil {
 		return ""
