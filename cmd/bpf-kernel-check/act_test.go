@@ -606,11 +606,13 @@ func TestActFork(t *testing.T) {
 }
 
 // A stranger's repository holds a static test program and the workflow of the
-// README's first screen, nothing else. The program comes from a release.
+// README's first screen, nothing else. The program comes from a release, which
+// anybody can build.
 func TestActStranger(t *testing.T) {
 	a := newAct(t)
 	const version = "v9.8.7"
 	release := releaseTree(t, version)
+	checkSameBytes(t, release, version)
 	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release}
 	files := http.FileServer(http.Dir(filepath.Join(release, "dist")))
 	var asked []string
