@@ -731,6 +731,7 @@ func TestActGuests(t *testing.T) {
 	}
 
 	a.edit(guest, bad, good)
+	a.id = 2
 	a.tools.tools = filepath.Join(a.state, "runner2")
 	if !a.run("ci.yml", "push", push, "-j", "guest") {
 		t.Error("the job failed")
