@@ -150,6 +150,46 @@ func TestGetProgram(t *testing.T) {
 	}
 }
 
+// What one job has built the next takes from a cache: GitHub's, which is no
+// more than a directory here.
+func TestGetProgramFromACache(t *testing.T) {
+	tree := scriptTree(t, "get-program", map[string]string{
+		"go.mod": "x", "go.sum": "", "cmd/a.go": "", "guest/a.go": "", "report/a.go": "", "shard/a.go": "",
+		"Makefile": "build:\n\tmkdir -p bin && printf '#!/bin/sh\\necho built\\n' >bin/bpf-kernel-check && chmod +x bin/bpf-kernel-check\n",
+	})
+	temp := t.TempDir()
+	for _, want := range []string{"building bpf-kernel-check from source", "an earlier run built it"} {
+		output := filepath.Join(t.TempDir(), "output")
+		env := []string{"RUNNER_TOOL_CACHE=" + t.TempDir(), "RUNNER_TEMP=" + temp, "GITHUB_OUTPUT=" + output, "GITHUB_WORKSPACE=" + filepath.Dir(tree)}
+		var log string
+		for _, arg := range []string{"find", "build"} {
+			out, err := script(t, tree, env, "get-program", arg)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", arg, err, out)
+			}
+			log += out
+		}
+		b, err := os.ReadFile(output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outputs := map[string]string{}
+		for line := range strings.Lines(string(b)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			outputs[name] = value
+		}
+		built := map[bool]string{true: "true"}[strings.HasPrefix(want, "building")]
+		if !strings.Contains(log, want) || outputs["build"] != "true" || outputs["built"] != built || outputs["go-cache"] != "true" || !strings.HasPrefix(outputs["key"], "bpf-kernel-check-program-source-") {
+			t.Errorf("want %s\n%s%s", want, log, b)
+		}
+		for _, program := range []string{outputs["program"], filepath.Join(outputs["dir"], "bpf-kernel-check")} {
+			if out, err := exec.Command(program).Output(); err != nil || string(out) != "built\n" {
+				t.Errorf("%s says %q, %v", program, out, err)
+			}
+		}
+	}
+}
+
 func TestReleaseScript(t *testing.T) {
 	const changelog = "# Changes\n\n## Unreleased\n\n- x\n\n## v1.2.3\n\n- what is new\n\n## v1.2.2\n\n- old\n"
 	const asset = "bpf-kernel-check-v1.2.3-linux-amd64"
