@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -105,7 +106,15 @@ func installModules(dir string) (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
-	return filepath.Join(final, "node_modules"), os.Rename(tmp, final)
+	return filepath.Join(final, "node_modules"), publishDir(tmp, final)
+}
+
+// publishDir gives a directory its name, unless somebody else was faster.
+func publishDir(tmp, final string) error {
+	if err := os.Rename(tmp, final); err != nil && !exists(final) {
+		return err
+	}
+	return nil
 }
 
 // linkKernels makes a directory source of the newest cloud kernels of three
@@ -120,13 +129,7 @@ func linkKernels(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(dir, "kernels")
-	if err := os.RemoveAll(out); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Join(out, "debian"), 0o755); err != nil {
-		return "", err
-	}
+	links := map[string]string{} // names in the directory, and where they lead
 	for _, k := range []struct{ suite, glob string }{
 		{"bullseye", "debian/5.10.*"}, {"bookworm", "debian/6.1.*"}, {"trixie", "debian/6.12.*"},
 	} {
@@ -143,11 +146,31 @@ func linkKernels(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := os.Symlink(image.Kernel, filepath.Join(out, "debian", "vmlinuz-"+newest.Release)); err != nil {
+		links["vmlinuz-"+newest.Release] = image.Kernel
+	}
+	// Another run of these tests may be using its directory.
+	sum := sha256.Sum256([]byte(fmt.Sprint(links)))
+	final := filepath.Join(dir, "kernels-"+hex.EncodeToString(sum[:8]))
+	if exists(final) {
+		return final, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(dir, "kernels-tmp-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Mkdir(filepath.Join(tmp, "debian"), 0o755); err != nil {
+		return "", err
+	}
+	for name, target := range links {
+		if err := os.Symlink(target, filepath.Join(tmp, "debian", name)); err != nil {
 			return "", err
 		}
 	}
-	return out, nil
+	return final, publishDir(tmp, final)
 }
 
 // actRun is a repository on a GitHub with a runner.
@@ -292,15 +315,13 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	if err := os.WriteFile(eventFile, []byte(payload), 0o644); err != nil {
 		a.t.Fatal(err)
 	}
-	here, err := filepath.Abs("testdata/act/actions")
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	// An address of its own: nobody takes a port of it between freePort and act.
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	args := []string{
 		event, "-W", ".github/workflows/" + workflow, "-e", eventFile,
 		"-P", "ubuntu-latest=-self-hosted",
-		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", freePort(a.t),
-		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", "127.0.0.1", "--cache-server-port", freePort(a.t),
+		"--artifact-server-path", filepath.Join(a.state, "artifacts"), "--artifact-server-addr", host, "--artifact-server-port", freePort(a.t, host),
+		"--cache-server-path", filepath.Join(a.state, "cache"), "--cache-server-addr", host, // which finds a port itself
 		"--action-cache-path", a.tools.tools, "--action-offline-mode",
 		"--concurrent-jobs", "2",
 		"-s", "GITHUB_TOKEN=secret",
@@ -314,7 +335,7 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 		for _, m := range pins.FindAllSubmatch(file, -1) {
 			for _, s := range standIns {
 				if s == string(m[2]) {
-					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], filepath.Join(here, strings.TrimPrefix(s, "actions/"))))
+					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], standIn(a.t, strings.TrimPrefix(s, "actions/"))))
 				}
 			}
 		}
@@ -341,8 +362,14 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	for _, e := range env {
 		args = append(args, "--env", e)
 	}
-	ctx, cancel := context.WithTimeout(a.t.Context(), 4*time.Minute)
-	defer cancel()
+	// On a busy machine a run takes as long as it takes: what ends one that hangs
+	// is the test's own limit, early enough for its log to be shown.
+	ctx := a.t.Context()
+	if end, ok := a.t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-time.Minute))
+		defer cancel()
+	}
 	cmd := exec.CommandContext(ctx, a.tools.act, append(args, more...)...)
 	cmd.Dir = a.repo
 	// Where these tests run in a workflow themselves, its variables are not ours.
@@ -354,7 +381,7 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	cmd.WaitDelay = 20 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
+	err := cmd.Run()
 	a.output = out.String()
 	a.t.Cleanup(func() {
 		if a.t.Failed() {
@@ -364,8 +391,18 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	return err == nil
 }
 
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// standIn is the directory of what stands in for one of GitHub's own actions.
+func standIn(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("testdata/act/actions", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func freePort(t *testing.T, host string) string {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +548,9 @@ func TestActNightly(t *testing.T) {
 	saved := regexp.MustCompile(`saved cache (\S+) as \d+`).FindAllStringSubmatch(a.output, -1)
 	var keys []string
 	for _, m := range saved {
-		keys = append(keys, m[1])
+		if !strings.HasPrefix(m[1], "bpf-kernel-check-program-") { // where no test before has built it
+			keys = append(keys, m[1])
+		}
 	}
 	slices.Sort(keys)
 	a.wantStatus("failure", "3")
@@ -567,11 +606,13 @@ func TestActFork(t *testing.T) {
 }
 
 // A stranger's repository holds a static test program and the workflow of the
-// README's first screen, nothing else. The program comes from a release.
+// README's first screen, nothing else. The program comes from a release, which
+// anybody can build.
 func TestActStranger(t *testing.T) {
 	a := newAct(t)
 	const version = "v9.8.7"
 	release := releaseTree(t, version)
+	checkSameBytes(t, release, version)
 	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release}
 	files := http.FileServer(http.Dir(filepath.Join(release, "dist")))
 	var asked []string
@@ -620,14 +661,15 @@ func TestActStranger(t *testing.T) {
 	}
 }
 
-// The reusable workflow, as somebody else's repository calls it. act takes it
-// from the repository itself; the actions it uses are the tag's.
+// The reusable workflow, as the documents show it, with a payload that an
+// earlier job built: artifacts lose its mode. act takes the workflow from the
+// repository itself; the actions it uses are the tag's.
 func TestActReusable(t *testing.T) {
 	a := newAct(t)
 	a.reusable = true
 	tree := filepath.Join(t.TempDir(), "tag")
 	copyRepository(t, tree)
-	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree, "actions/upload-artifact@v7=" + standIn(t, "upload-artifact")}
 	b, err := os.ReadFile(filepath.Join(repository, ".github/workflows/check.yml"))
 	if err != nil {
 		t.Fatal(err)
@@ -635,17 +677,26 @@ func TestActReusable(t *testing.T) {
 	a.write(".github/workflows/check.yml", string(b), 0o644)
 	a.write(".github/workflows/kernels.yml", `on: pull_request
 jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+      - run: mv built/probe.test .
+      - uses: actions/upload-artifact@v7
+        with: {name: payload, path: probe.test}
   kernels:
+    needs: build
     uses: ./.github/workflows/check.yml
     permissions: {contents: read, statuses: write, pull-requests: write}
     with:
       kernels: ${{ vars.BPF_KERNELS }}
       kernel: debian/6.1.*
+      payload: payload
       test: ./probe.test -test.v
       shards: 1
       name: reusable
 `, 0o644)
-	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	a.buildProbe(filepath.Join(a.repo, "built/probe.test"))
 	a.commit()
 	if !a.run("kernels.yml", "pull_request", actPull) {
 		t.Error("the workflow failed")
@@ -654,6 +705,78 @@ jobs:
 	a.wantComment(`the one kernel passes`)
 	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
 		t.Error("the artifact has another name")
+	}
+}
+
+// The project's own CI runs the action on guests that pass, fail, panic and
+// hang, and fails itself when the action says anything else of one. Two runners
+// build the program once.
+func TestActGuests(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	a.vars = append(a.vars, "BPF_KERNEL=debian/6.1.*")
+	const push = `{"ref":"refs/heads/topic","repository":{"full_name":"octo/probe","default_branch":"main"}}`
+	const builds = "building bpf-kernel-check from source"
+	const guest, good, bad = ".github/example/guest/main.go", `fmt.Println("all is well")`, `fmt.Println("all is well"); os.Exit(1)`
+
+	// A guest that fails where it should pass.
+	a.edit(guest, good, bad)
+	a.tools.tools = filepath.Join(a.state, "runner1")
+	if a.run("ci.yml", "push", push, "-j", "guest", "--matrix", "guest:pass") {
+		t.Error("the job succeeded")
+	}
+	if !strings.Contains(a.output, "verdict fail, outcome failure") || !strings.Contains(a.output, builds) {
+		t.Errorf("the guest did not fail, or the program was not built")
+	}
+
+	a.edit(guest, bad, good)
+	a.id = 2
+	a.tools.tools = filepath.Join(a.state, "runner2")
+	if !a.run("ci.yml", "push", push, "-j", "guest") {
+		t.Error("the job failed")
+	}
+	for _, want := range []string{"verdict pass, outcome success", "Kernel panic - not syncing: sysrq triggered crash", "the payload did not end within", "probe_foo: not attached", "cache: bpf-kernel-check-program-source-"} {
+		if !strings.Contains(a.output, want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if n := strings.Count(a.output, "verdict fail, outcome failure"); n != 3 {
+		t.Errorf("%d guests fail, want 3", n)
+	}
+	if strings.Contains(a.output, builds) {
+		t.Error("the program was built again")
+	}
+}
+
+// The last job of ci.yml, after jobs that do nothing but end in some way.
+func TestActLastJob(t *testing.T) {
+	a := newAct(t)
+	b, err := os.ReadFile(filepath.Join(repository, ".github/workflows/ci.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const needs = "needs: [lint, unit, test, guest]"
+	_, last, ok := strings.Cut(string(b), "\n  done:\n")
+	if !ok || !strings.Contains(last, needs) {
+		t.Fatalf("ci.yml has no job done with %s", needs)
+	}
+	workflow := `on: push
+jobs:
+  good: {runs-on: ubuntu-latest, steps: [{run: "true"}]}
+  bad: {runs-on: ubuntu-latest, steps: [{run: "false"}]}
+  never: {runs-on: ubuntu-latest, if: "${{ false }}", steps: [{run: "true"}]}
+`
+	for _, other := range []string{"good", "bad", "never"} {
+		workflow += "  after-" + other + ":\n" + strings.Replace(last, needs, "needs: [good, "+other+"]", 1)
+	}
+	a.write(".github/workflows/last.yml", workflow, 0o644)
+	a.commit()
+	a.run("last.yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`)
+	for other, want := range map[string]string{"good": "succeeded", "bad": "failed", "never": "failed"} {
+		if !regexp.MustCompile(`\[[^]]*/after-` + other + `\s*\] .*Job ` + want).MatchString(a.output) {
+			t.Errorf("after a job %s the last one has not %s", other, want)
+		}
 	}
 }
 

@@ -8,14 +8,18 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
 // The inputs of the actions that are no flags, most of them for steps of
@@ -68,10 +72,10 @@ JSON in the variable INPUTS; what later steps need are outputs of the step.`,
 			Use: s.name, Short: s.short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				step, err := c.newStep(strings.TrimPrefix(s.name, "begin-"))
-				if err == nil {
-					err = s.step(cmd.Context(), step)
+				if err != nil {
+					return c.annotated(c.inWorkflow(err))
 				}
-				return c.annotated(err)
+				return c.annotated(s.step(cmd.Context(), step))
 			},
 		})
 	}
@@ -86,6 +90,32 @@ func (c *command) annotated(err error) error {
 	}
 	if e := github.Error(c.stdout, "bpf-kernel-check", err.Error()); e != nil {
 		return errors.Join(err, e)
+	}
+	return err
+}
+
+var flagRE = regexp.MustCompile(`(?:^|[ (,])--([a-z][a-z-]*)`)
+
+// inWorkflow adds to an error of a command what somebody needs to know who has
+// written a workflow and no command.
+func (c *command) inWorkflow(err error) error {
+	var exit exitError
+	if err == nil || errors.As(err, &exit) {
+		return err
+	}
+	known := flagNames(c.runCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand())
+	var flags []string
+	for _, m := range flagRE.FindAllStringSubmatch(err.Error(), -1) {
+		if slices.Contains(known, m[1]) && !slices.Contains(flags, m[1]) {
+			flags = append(flags, m[1])
+		}
+	}
+	if len(flags) > 0 {
+		err = fmt.Errorf("%w (in a workflow, inputs: %s)", err, strings.Join(flags, ", "))
+	}
+	var payload *guest.PayloadError
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &payload) && strings.HasPrefix(payload.Reason, "does not exist") {
+		err = fmt.Errorf("%w (paths start at the workspace: does an earlier step of this job check the repository out, and build what is not in it?)", err)
 	}
 	return err
 }
@@ -119,6 +149,9 @@ func (c *command) newStep(which string) (*actionStep, error) {
 		if _, err := in.flag("pending"); err != nil {
 			return nil, err
 		}
+	}
+	if u := strings.TrimSpace(in["page-url"]); u != "" && page.Address(u) == "" {
+		return nil, usagef("input page-url is %.200q: want the address of report.html, such as https://example.org/report.html", u)
 	}
 	name := cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)
 	if err := github.CheckName(name); err != nil {
@@ -210,11 +243,19 @@ func (s *actionStep) set(pairs ...string) error {
 	return nil
 }
 
+// notice says where people look for it, which is not a step's log, what they
+// may want to change.
+func (s *actionStep) notice(msg string) {
+	if s.c.getenv("GITHUB_ACTIONS") != "true" || github.Warn(s.c.stdout, "bpf-kernel-check", msg) != nil {
+		s.c.warn(msg)
+	}
+}
+
 // exec runs one of the commands that people run.
 func (s *actionStep) exec(ctx context.Context, c *command, args ...string) error {
 	root := c.root()
 	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	return c.inWorkflow(root.ExecuteContext(ctx))
 }
 
 // saves says whether this run may leave caches for others: only runs of the

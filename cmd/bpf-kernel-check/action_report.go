@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
@@ -70,6 +73,9 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	for _, j := range m.Include {
 		kernels += j.Kernels
 	}
+	if idle := countIdle(m.Include); idle > 0 {
+		s.notice(fmt.Sprintf("%d of %s will start for nothing: there are only %s; fewer shards would do", idle, count(len(m.Include), "job"), count(kernels, "kernel")))
+	}
 	if err := s.set("matrix", strings.TrimSpace(matrix.String()), "shards", strconv.Itoa(len(m.Include)), "kernels", strconv.Itoa(kernels)); err != nil {
 		return err
 	}
@@ -81,6 +87,21 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 		args = append(args, "--name="+name)
 	}
 	return s.exec(ctx, s.c, args...)
+}
+
+// countIdle is how many jobs have no kernel.
+func countIdle(jobs []matrixJob) (idle int) {
+	for _, j := range jobs {
+		if j.Kernels == 0 {
+			idle++
+		}
+	}
+	return idle
+}
+
+func isEmpty(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	return len(entries) == 0, err
 }
 
 func beginReport(_ context.Context, s *actionStep) error {
@@ -132,9 +153,21 @@ func actionReport(ctx context.Context, s *actionStep) error {
 	if err := os.MkdirAll(s.names.artifactsDir(), 0o755); err != nil {
 		return fmt.Errorf("make the directory of the artifacts: %w", err)
 	}
+	if empty, err := isEmpty(s.names.artifactsDir()); err != nil {
+		return fmt.Errorf("look for the shards: %w", err)
+	} else if empty {
+		s.notice(fmt.Sprintf("there is no artifact %s-<i>of<n>-attempt<a>: do the jobs that boot kernels run before this one, give the input shard, and have the same name (%s)?",
+			s.names.prefix, cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)))
+	}
 	mergeErr := s.exec(ctx, s.c, append([]string{"merge", s.names.artifactsDir()}, args...)...)
-	if err := s.exec(ctx, s.c, append([]string{"publish", in["out"]}, pub...)...); mergeErr == nil {
-		mergeErr = err
+	c := *s.c
+	var exit exitError
+	if mergeErr != nil && !errors.As(mergeErr, &exit) {
+		c.noResult = mergeErr.Error()
+	}
+	pubErr := s.exec(ctx, &c, append([]string{"publish", in["out"]}, pub...)...)
+	if mergeErr == nil {
+		mergeErr = pubErr
 	}
 	if s.saves() {
 		if err := s.leaveBase(in["out"]); err != nil {

@@ -258,6 +258,22 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// What a list of sources needs is installed as well.
+func TestInstallForAList(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "kernels.txt")
+	if err := os.WriteFile(list, []byte("debian:trixie:cloud-amd64 newest:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir) // no command is there
+	for kernels, want := range map[string]string{dir: "", " @" + list + "\n\n": "apt dpkg gpgv", "ubuntu:noble": "apt dpkg gpgv", "debian:none": ""} {
+		got := slices.DeleteFunc(missingSources(inputs{"kernels": kernels}), func(p string) bool { return strings.HasSuffix(p, "keyring") })
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q lacks %q, want %q", kernels, got, want)
+		}
+	}
+}
+
 func errText(err error) string {
 	if err == nil {
 		return ""
@@ -316,6 +332,110 @@ func TestActionOutputsOfAShard(t *testing.T) {
 			rows := strings.Split(string(b), "\n")
 			if got := strings.Join([]string{rows[1], rows[4], rows[7], rows[10]}, " "); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// What somebody sees who has written a workflow from the documents alone, and
+// has got something wrong: an annotation that says what was expected and what to
+// do, a summary that says it too, and never a pass.
+func TestActionMessages(t *testing.T) {
+	const noFile = `does an earlier step of this job check the repository out`
+	work := t.TempDir()
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(work, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []string{"1", "2", "3"} {
+		put("kernels/debian/6.1."+n+"__x.tar.gz", "none "+n)
+	}
+	put("empty/x", "")
+	put("lists/missing.txt", "no-such-directory\n")
+	t.Chdir(work)
+	for name, tt := range map[string]struct {
+		step    string
+		in      map[string]string
+		code    int
+		want    []string // in one annotation
+		summary string   // "": there is none
+	}{
+		"nothing":              {"run", nil, 2, []string{"no kernels to test: name a source", "debian:bookworm:cloud-amd64", "(in a workflow, inputs: kernels)"}, "no kernels to test"},
+		"no payload":           {"run", map[string]string{"kernels": "kernels"}, 2, []string{"nothing to run", "(in a workflow, inputs: events-trace, test, objects)"}, "nothing to run"},
+		"no such payload":      {"run", map[string]string{"kernels": "kernels", "test": "./probe.test -test.v"}, 2, []string{`"./probe.test" does not exist`, noFile}, noFile},
+		"no such list":         {"plan", map[string]string{"kernels": "@kernels.txt", "shards": "2"}, 2, []string{"kernels.txt", noFile}, ""},
+		"a list of nothing":    {"plan", map[string]string{"kernels": "@lists/missing.txt", "shards": "2"}, 2, []string{"lists/no-such-directory", "is not there: expected debian:<suite>"}, ""},
+		"an empty directory":   {"plan", map[string]string{"kernels": "empty", "shards": "2"}, 2, []string{`"empty" holds no kernels: expected`}, ""},
+		"a typo":               {"plan", map[string]string{"kernels": "debian:bookwurm", "shards": "2"}, 2, []string{`did you mean "bookworm"?`}, ""},
+		"no shards":            {"plan", map[string]string{"kernels": "kernels"}, 2, []string{"how many shards?", "(in a workflow, inputs: shards, target-minutes)"}, ""},
+		"too many shards":      {"plan", map[string]string{"kernels": "kernels", "shards": "257"}, 2, []string{"want 1 to 256, as many jobs as GitHub allows in a matrix"}, ""},
+		"empty shards":         {"plan", map[string]string{"kernels": "kernels", "shards": "256"}, 0, []string{"253 of 256 jobs will start for nothing: there are only 3 kernels"}, ""},
+		"no number":            {"plan", map[string]string{"kernels": "kernels", "shards": "two"}, 2, []string{`--shards is "two": want a whole number, such as 4`}, ""},
+		"a shard alone":        {"run", map[string]string{"kernels": "kernels", "test": "./x", "shard": "3"}, 2, []string{`--shard is "3": want i/n, such as 2/8`}, ""},
+		"a time without unit":  {"run", map[string]string{"kernels": "kernels", "test": "./x", "timeout": "5"}, 2, []string{`--timeout is "5": want a time with its unit`}, ""},
+		"yes":                  {"run", map[string]string{"kernels": "kernels", "test": "./x", "comment": "yes"}, 2, []string{`input comment is "yes": want true or false`}, ""},
+		"two programs":         {"run", map[string]string{"kernels": "kernels", "test": "./x\n::error::x"}, 2, []string{"input test has 2 lines: want one value"}, ""},
+		"a workflow command":   {"plan", map[string]string{"kernels": "::error::%0Ax", "shards": "2"}, 2, []string{"::error::%250Ax", "is not there: expected"}, ""},
+		"an expression":        {"plan", map[string]string{"kernels": "${{ vars.NONE }}", "shards": "2"}, 2, []string{`"${{ vars.NONE }}" is not there`}, ""},
+		"a page that is none":  {"report", map[string]string{"page-url": "javascript:x"}, 2, []string{"input page-url", "want the address of report.html"}, ""},
+		"no such plan":         {"report", map[string]string{"plan": "plan.json"}, 2, []string{"--plan: open plan.json", "give the plan.json that the shards were run by", noFile}, "give the plan.json"},
+		"no shard left a file": {"report", map[string]string{"name": "arm64", "status": "true"}, 3, []string{"no artifact bpf-kernel-check-arm64-<i>of<n>-attempt<a>", "have the same name (arm64)?"}, "no shard file was found"},
+		"needs by hand":        {"report", map[string]string{"needs": "success"}, 3, []string{"want toJSON(needs)"}, "want toJSON(needs)"},
+		"no token":             {"report", map[string]string{"comment": "true"}, 3, []string{"there is no token: leave the action's input token away"}, "no shard file was found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			temp := t.TempDir()
+			in, err := json.Marshal(tt.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.in == nil {
+				in = []byte("{}")
+			}
+			env := map[string]string{
+				"INPUTS": string(in), "GITHUB_ACTIONS": "true", "RUNNER_TEMP": temp, "GITHUB_OUTPUT": filepath.Join(temp, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(temp, "summary"),
+				"GITHUB_RUN_ID": "5", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_REPOSITORY": "octo/probe", "GITHUB_SHA": strings.Repeat("a", 40), "GITHUB_EVENT_NAME": "pull_request",
+				"GITHUB_REF": "refs/pull/7/merge", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": "http://127.0.0.1:9", "GITHUB_EVENT_PATH": filepath.Join(temp, "event.json"), "PATH": os.Getenv("PATH"),
+			}
+			if err := os.WriteFile(env["GITHUB_EVENT_PATH"], []byte(actPull), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			code := 0
+			for _, step := range []string{"begin-" + tt.step, tt.step} {
+				if code == 0 {
+					code = run(t.Context(), []string{"action", step}, strings.NewReader(""), &out, &out, func(k string) string { return env[k] })
+				}
+			}
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d\n%s", code, tt.code, &out)
+			}
+			found := false
+			for line := range strings.Lines(out.String()) {
+				ok := strings.HasPrefix(line, "::error title=") || strings.HasPrefix(line, "::warning title=")
+				for _, w := range tt.want {
+					ok = ok && strings.Contains(line, w)
+				}
+				found = found || ok
+			}
+			if !found {
+				t.Errorf("no annotation has %q\n%s", tt.want, &out)
+			}
+			summary, err := os.ReadFile(env["GITHUB_STEP_SUMMARY"])
+			if (err == nil) != (tt.summary != "") || !strings.Contains(string(summary), tt.summary) {
+				t.Errorf("summary %v, want %q:\n%s", err, tt.summary, summary)
+			}
+			outputs, err := os.ReadFile(env["GITHUB_OUTPUT"])
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			if regexp.MustCompile(`(?m)^pass$`).Match(outputs) {
+				t.Errorf("outputs have a pass:\n%s", outputs)
 			}
 		})
 	}

@@ -146,8 +146,9 @@ func examineApt(t *checkup) {
 			missing = append(missing, name)
 		}
 	}
-	if !exists(debianKeyring) {
-		missing = append(missing, debianKeyring+" (package debian-archive-keyring), for debian:...")
+	// Debian's keyring verifies its package lists.
+	if keyring := "/usr/share/keyrings/debian-archive-keyring.gpg"; !exists(keyring) {
+		missing = append(missing, keyring+" (package debian-archive-keyring), for debian:...")
 	}
 	if len(missing) > 0 {
 		t.row("apt", "%s, but it lacks %s", path, strings.Join(missing, " and "))

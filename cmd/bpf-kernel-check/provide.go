@@ -16,11 +16,9 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
-
-// debianKeyring verifies Debian's package lists.
-const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // provide installs what a run needs and this machine lacks, and makes KVM
 // accessible.
@@ -59,25 +57,20 @@ func payloadArch(in inputs) string {
 }
 
 // missingSources are the packages that sources read package repositories with.
-func missingSources(in inputs) []string {
-	apt := false
+func missingSources(in inputs) (missing []string) {
+	var specs []string
 	for line := range strings.Lines(in["kernels"]) {
-		apt = apt || strings.HasPrefix(strings.TrimSpace(line), "debian:")
+		if line = strings.TrimSpace(line); line != "" {
+			specs = append(specs, line)
+		}
 	}
-	if !apt {
-		return nil
-	}
-	var missing []string
-	for _, need := range []struct {
-		pkg   string
-		there bool
-	}{
-		{"dpkg", hasCommand("dpkg-deb")},
-		{"gpgv", hasCommand("gpgv")},
-		{path.Base(strings.TrimSuffix(debianKeyring, ".gpg")), exists(debianKeyring)},
-	} {
-		if !need.there {
-			missing = append(missing, need.pkg)
+	for _, n := range kernel.Needs(specs) {
+		there := hasCommand(n.Path)
+		if path.IsAbs(n.Path) {
+			there = exists(n.Path)
+		}
+		if !there {
+			missing = append(missing, n.Package)
 		}
 	}
 	return missing

@@ -3,14 +3,16 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -58,33 +60,54 @@ func sumOf(text string) string {
 func TestGetProgram(t *testing.T) {
 	const good = "#!/bin/sh\necho good\n"
 	asset := "bpf-kernel-check-v1.2.3-linux-" + runtime.GOARCH
+	const evil = "#!/bin/sh\necho evil\n"
+	other := sumOf(evil) + "  bpf-kernel-check-v1.2.3-linux-riscv64"
 	for name, tt := range map[string]struct {
 		sums   string // of the tree; "": it is no release's
 		served string
+		cut    int    // as many bytes are missing from the end of each answer
 		cached string // in the tool cache before
-		ok     bool
+		want   string // the error; "": there is none
+		asked  bool   // for the program
 		build  string
 	}{
-		"released":       {sums: sumOf(good) + "  " + asset, served: good, ok: true, build: "false"},
-		"from the cache": {sums: sumOf(good) + "  " + asset, cached: good, ok: true, build: "false"},
-		"tampered":       {sums: sumOf(good) + "  " + asset, served: "#!/bin/sh\necho evil\n"},
-		"tampered cache": {sums: sumOf(good) + "  " + asset, served: good, cached: "#!/bin/sh\necho evil\n"},
-		"not there":      {sums: sumOf(good) + "  " + asset},
-		"no release":     {served: good, ok: true, build: "true"},
-		"another's sum":  {sums: sumOf(good) + "  bpf-kernel-check-v1.2.3-linux-riscv64", served: good, ok: true, build: "true"},
+		"released":       {sums: sumOf(good) + "  " + asset, served: good, asked: true, build: "false"},
+		"for others too": {sums: other + "\n" + sumOf(good) + "  " + asset, served: good, asked: true, build: "false"},
+		"from the cache": {sums: sumOf(good) + "  " + asset, cached: good, build: "false"},
+		"tampered":       {sums: sumOf(good) + "  " + asset, served: evil, asked: true, want: "is not the file whose checksum"},
+		"empty":          {sums: sumOf(good) + "  " + asset, served: " ", asked: true, want: "is not the file whose checksum"},
+		"cut short":      {sums: sumOf(good) + "  " + asset, served: good, cut: 3, asked: true, want: "no download of http://"},
+		"tampered cache": {sums: sumOf(good) + "  " + asset, served: good, cached: evil, want: "is not the file whose checksum"},
+		"not there":      {sums: sumOf(good) + "  " + asset, asked: true, want: "set BPF_KERNEL_CHECK_DOWNLOADS to a mirror"},
+		"no release":     {served: good, build: "true"},
+		"another's sum":  {sums: other, served: good, build: "true"},
+		// Of two programs the one's sum must not go with the other's name.
+		"two programs":   {sums: sumOf(evil) + "  bpf-kernel-check-v1.2.2-linux-" + runtime.GOARCH + "\n" + sumOf(good) + "  " + asset, served: good, want: "several programs"},
+		"a path":         {sums: sumOf(good) + "  ../../" + asset, served: good, want: "no checksum of a release"},
+		"one line more":  {sums: sumOf(good) + "  " + asset + "\n$(touch /tmp/x)", served: good, want: "no checksum of a release"},
+		"a carriage":     {sums: sumOf(good) + "  " + asset + "\r", served: good, want: "no checksum of a release"},
+		"a short sum":    {sums: sumOf(good)[:63] + "  " + asset, served: good, want: "no checksum of a release"},
+		"a blank line":   {sums: sumOf(good) + "  " + asset + "\n", served: good, want: "no checksum of a release"},
+		"one space":      {sums: sumOf(good) + " " + asset, served: good, want: "no checksum of a release"},
+		"upper case":     {sums: strings.ToUpper(sumOf(good)) + "  " + asset, served: good, want: "no checksum of a release"},
+		"another format": {sums: "SHA256 (" + asset + ") = " + sumOf(good), served: good, want: "no checksum of a release"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // curl waits between its attempts
 			files := map[string]string{"go.mod": "x", "go.sum": "", "Makefile": "", "cmd/a.go": "", "guest/a.go": "", "report/a.go": "", "shard/a.go": ""}
 			if tt.sums != "" {
 				files[".github/checksums.txt"] = tt.sums + "\n"
 			}
 			tree := scriptTree(t, "get-program", files)
+			var asked atomic.Int32
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
 				if tt.served == "" || r.URL.Path != "/v1.2.3/"+asset {
 					http.NotFound(w, r)
 					return
 				}
-				fmt.Fprint(w, tt.served)
+				w.Header().Set("Content-Length", strconv.Itoa(len(tt.served)))
+				io.WriteString(w, tt.served[:len(tt.served)-tt.cut]) //nolint:errcheck // cut short on purpose
 			}))
 			t.Cleanup(server.Close)
 			tools, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
@@ -93,15 +116,18 @@ func TestGetProgram(t *testing.T) {
 			}
 			env := []string{"RUNNER_TOOL_CACHE=" + tools, "GITHUB_OUTPUT=" + output, "BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL}
 			out, err := script(t, tree, env, "get-program", "find")
-			if (err == nil) != tt.ok {
-				t.Fatalf("%v\n%s", err, out)
+			if (err == nil) != (tt.want == "") || !strings.Contains(out, tt.want) || err != nil && !strings.Contains(out, "::error::") {
+				t.Fatalf("%v, want %q\n%s", err, tt.want, out)
+			}
+			if (asked.Load() > 0) != tt.asked {
+				t.Errorf("asked for it: %d times, want some: %v", asked.Load(), tt.asked)
 			}
 			b, err := os.ReadFile(output)
-			if !tt.ok {
+			if tt.want != "" {
 				if err == nil {
 					t.Errorf("it has outputs: %s", b)
 				}
-				left, err := filepath.Glob(filepath.Join(tools, "bpf-kernel-check/*/bpf-kernel-check"))
+				left, err := filepath.Glob(filepath.Join(tools, "bpf-kernel-check/*/*"))
 				if err != nil || len(left) != 0 {
 					t.Errorf("it left %v, %v", left, err)
 				}
@@ -121,6 +147,46 @@ func TestGetProgram(t *testing.T) {
 				t.Errorf("%s says %q, %v", program, out, err)
 			}
 		})
+	}
+}
+
+// What one job has built the next takes from a cache: GitHub's, which is no
+// more than a directory here.
+func TestGetProgramFromACache(t *testing.T) {
+	tree := scriptTree(t, "get-program", map[string]string{
+		"go.mod": "x", "go.sum": "", "cmd/a.go": "", "guest/a.go": "", "report/a.go": "", "shard/a.go": "",
+		"Makefile": "build:\n\tmkdir -p bin && printf '#!/bin/sh\\necho built\\n' >bin/bpf-kernel-check && chmod +x bin/bpf-kernel-check\n",
+	})
+	temp := t.TempDir()
+	for _, want := range []string{"building bpf-kernel-check from source", "an earlier run built it"} {
+		output := filepath.Join(t.TempDir(), "output")
+		env := []string{"RUNNER_TOOL_CACHE=" + t.TempDir(), "RUNNER_TEMP=" + temp, "GITHUB_OUTPUT=" + output, "GITHUB_WORKSPACE=" + filepath.Dir(tree)}
+		var log string
+		for _, arg := range []string{"find", "build"} {
+			out, err := script(t, tree, env, "get-program", arg)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", arg, err, out)
+			}
+			log += out
+		}
+		b, err := os.ReadFile(output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outputs := map[string]string{}
+		for line := range strings.Lines(string(b)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			outputs[name] = value
+		}
+		built := map[bool]string{true: "true"}[strings.HasPrefix(want, "building")]
+		if !strings.Contains(log, want) || outputs["build"] != "true" || outputs["built"] != built || outputs["go-cache"] != "true" || !strings.HasPrefix(outputs["key"], "bpf-kernel-check-program-source-") {
+			t.Errorf("want %s\n%s%s", want, log, b)
+		}
+		for _, program := range []string{outputs["program"], filepath.Join(outputs["dir"], "bpf-kernel-check")} {
+			if out, err := exec.Command(program).Output(); err != nil || string(out) != "built\n" {
+				t.Errorf("%s says %q, %v", program, out, err)
+			}
+		}
 	}
 }
 
@@ -234,13 +300,13 @@ func releaseTree(t *testing.T, version string) string {
 	return tree
 }
 
-// Whoever builds a tag gets the bytes whose checksum is in it.
-func TestReleaseIsReproducible(t *testing.T) {
-	const version = "v1.2.3"
+// checkSameBytes builds a release once more, in another directory: whoever
+// builds a tag gets the bytes whose checksum is in it.
+func checkSameBytes(t *testing.T, release, version string) {
+	t.Helper()
 	name := "bpf-kernel-check-" + version + "-linux-amd64"
 	var sums []string
-	for range 2 {
-		tree := releaseTree(t, version)
+	for _, tree := range []string{release, releaseTree(t, version)} {
 		out, err := exec.Command(filepath.Join(tree, "dist", name), "--version").Output()
 		if err != nil || strings.TrimSpace(string(out)) != "bpf-kernel-check version "+version {
 			t.Errorf("%q, %v", out, err)
@@ -254,6 +320,9 @@ func TestReleaseIsReproducible(t *testing.T) {
 	if sums[0] != sums[1] {
 		t.Errorf("two builds differ:\n%s%s", sums[0], sums[1])
 	}
+}
+
+func TestReleaseVersion(t *testing.T) {
 	cmd := exec.Command("make", "-s", "-C", repository, "release", "VERSION=1.2.3", "DIST="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "want vX.Y.Z") {
 		t.Errorf("%v\n%s", err, out)

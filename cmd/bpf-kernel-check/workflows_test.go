@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -94,18 +96,22 @@ func each(n *yaml.Node, key string, visit func(*yaml.Node)) {
 	}
 }
 
+// stepsOf are the steps of a job, or of what an action runs.
+func stepsOf(n *yaml.Node) []*yaml.Node {
+	if list := get(n, "steps"); list != nil {
+		return list.Content
+	}
+	return nil
+}
+
 // steps visits all steps of an action or of all jobs.
 func (w workflow) steps(visit func(*yaml.Node)) {
-	lists := []*yaml.Node{get(w.root, "runs", "steps")}
+	all := stepsOf(get(w.root, "runs"))
 	for _, job := range pairs(get(w.root, "jobs")) {
-		lists = append(lists, get(job[1], "steps"))
+		all = append(all, stepsOf(job[1])...)
 	}
-	for _, list := range lists {
-		if list != nil {
-			for _, step := range list.Content {
-				visit(step)
-			}
-		}
+	for _, step := range all {
+		visit(step)
 	}
 }
 
@@ -189,8 +195,60 @@ func checkHygiene(w workflow) (err error) {
 			err = errors.Join(err, fmt.Errorf("%s/%s: want timeout-minutes", w.name, job[0].Value))
 		}
 	}
+	for _, job := range pairs(get(w.root, "jobs")) {
+		minutes, _ := strconv.Atoi(text(get(job[1], "timeout-minutes")))
+		for _, step := range stepsOf(job[1]) {
+			if !bootsRE.MatchString(text(get(step, "uses"))) {
+				continue
+			}
+			// What a job's own limit ends reports nothing.
+			total, e := time.ParseDuration(text(get(step, "with", "timeout-total")))
+			if e != nil || total <= 0 || total > time.Duration(minutes-5)*time.Minute {
+				err = errors.Join(err, fmt.Errorf("%s:%d: want a timeout-total of %dm at most, 5 minutes below timeout-minutes", w.name, step.Line, minutes-5))
+			}
+		}
+	}
 	if get(w.root, "on", "workflow_call") == nil && get(w.root, "concurrency") == nil {
 		err = errors.Join(err, fmt.Errorf("%s: want a concurrency group", w.name))
+	}
+	return err
+}
+
+// bootsRE are the uses of the action that boots kernels.
+var bootsRE = regexp.MustCompile(`^(\./|elastic/bpf-kernel-check@.*)$`)
+
+// checkLast holds ci.yml to a last job that no other job can fail, be cancelled
+// or be skipped without.
+func checkLast(w workflow) (err error) {
+	if w.name != "ci.yml" {
+		return nil
+	}
+	jobs := pairs(get(w.root, "jobs"))
+	last := jobs[len(jobs)-1]
+	var needs, others []string
+	if n := get(last[1], "needs"); n != nil {
+		needs = lines(n)
+	}
+	for _, job := range jobs[:len(jobs)-1] {
+		others = append(others, job[0].Value)
+	}
+	slices.Sort(needs)
+	slices.Sort(others)
+	if !slices.Equal(needs, others) {
+		err = errors.Join(err, fmt.Errorf("%s/%s needs %q: want all others, %q", w.name, last[0].Value, needs, others))
+	}
+	if text(get(last[1], "if")) != "always()" {
+		err = errors.Join(err, fmt.Errorf("%s/%s: want if: always()", w.name, last[0].Value))
+	}
+	for _, result := range []string{"failure", "cancelled", "skipped"} {
+		found := false
+		for _, step := range stepsOf(last[1]) {
+			terms := strings.Split(text(get(step, "if")), " || ")
+			found = found || text(get(step, "run")) == "exit 1" && slices.Contains(terms, "contains(needs.*.result, '"+result+"')")
+		}
+		if !found {
+			err = errors.Join(err, fmt.Errorf("%s/%s: want a step that fails when a job is %s", w.name, last[0].Value, result))
+		}
 	}
 	return err
 }
@@ -200,6 +258,7 @@ var workflowChecks = map[string]func(workflow) error{
 	"pins":          checkPins,
 	"permissions":   checkPermissions,
 	"hygiene":       checkHygiene,
+	"last job":      checkLast,
 }
 
 // repository is this repository's root, from this package's directory.
@@ -273,6 +332,14 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
 		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
+		{"hygiene", "pr.yml", "          timeout-total: 50m", "          timeout-total: 56m", "want a timeout-total of 55m at most"},
+		{"hygiene", "check.yml", "          timeout-total: 110m", "          timeout: 110m", "want a timeout-total"},
+		{"hygiene", "ci.yml", "          timeout-total: 15m", "          timeout-total: 0", "want a timeout-total"},
+		{"last job", "ci.yml", "needs: [lint, unit, test, guest]", "needs: [lint, unit, test]", "want all others"},
+		{"last job", "ci.yml", "    if: always()\n", "", "want if: always()"},
+		{"last job", "ci.yml", " || contains(needs.*.result, 'cancelled')", "", "a job is cancelled"},
+		{"last job", "ci.yml", " || contains(needs.*.result, 'skipped')", "", "a job is skipped"},
+		{"last job", "ci.yml", "contains(needs.*.result, 'failure') || ", "", "a job is failure"},
 		{"hygiene", "shard/action.yml", "      shell: bash\n", "", "shell: bash"},
 	} {
 		mutant := strings.Replace(string(files[tt.file]), tt.old, tt.new, 1)
@@ -381,6 +448,45 @@ func TestWorkflowsInputs(t *testing.T) {
 	}
 }
 
+// The documents show pr.yml as somebody else's repository has it.
+func TestWorkflowsExample(t *testing.T) {
+	text := string(readRepository(t)["pr.yml"])
+	_, text, ok := strings.Cut(text, "\nname: ")
+	if !ok {
+		t.Fatal("pr.yml has no name")
+	}
+	text = "name: " + text
+	for _, r := range []struct{ old, new string }{
+		{`uses: \./(shard|report)`, "uses: elastic/bpf-kernel-check/$1@v1"},
+		{`uses: \./`, "uses: elastic/bpf-kernel-check@v1"},
+		{`@[0-9a-f]{40} # (v\d+)\S*`, "@$1"},
+		{`\$\{\{ vars\.BPF_KERNELS \|\| '([^']*)' \}\}`, "$1"},
+		{`\./\.github/example/probe`, "./probe"},
+	} {
+		re := regexp.MustCompile(r.old)
+		if !re.MatchString(text) {
+			t.Errorf("pr.yml has no %s", r.old)
+		}
+		text = re.ReplaceAllString(text, r.new)
+	}
+	path := filepath.Join(repository, ".github/docs/action.md")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := replaceBetween(t, string(b), "three steps", "```yaml\n"+text+"```\n")
+	if doc == string(b) {
+		return
+	}
+	if !*update {
+		t.Errorf("%s shows another pr.yml: go test ./cmd/bpf-kernel-check -run WorkflowsExample -update", path)
+		return
+	}
+	if err := os.WriteFile(path, []byte(doc), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // table documents inputs or outputs.
 func table(w workflow, part string) string {
 	var b strings.Builder
@@ -402,7 +508,7 @@ func replaceBetween(t *testing.T, doc, name, with string) string {
 	begin, end := "<!-- begin "+name+" -->\n", "<!-- end "+name+" -->\n"
 	i, j := strings.Index(doc, begin), strings.Index(doc, end)
 	if i < 0 || j < i {
-		t.Fatalf("README.md lacks %s%s", begin, end)
+		t.Fatalf("the document lacks %s%s", begin, end)
 	}
 	return doc[:i+len(begin)] + with + doc[j:]
 }

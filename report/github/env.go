@@ -105,7 +105,7 @@ func (e Env) online() error {
 		}
 	}
 	if e.Token == "" {
-		return fmt.Errorf("there is no token: set GITHUB_TOKEN to ${{ github.token }} in the step's env")
+		return fmt.Errorf("there is no token: leave the action's input token away, or set GITHUB_TOKEN to ${{ github.token }} in the env of a step that runs publish")
 	}
 	return nil
 }

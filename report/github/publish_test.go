@@ -328,7 +328,7 @@ func TestNoEnvironment(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no token":      {func(c *Config) { c.Env.Token = "" }, "nothing was sent to GitHub: there is no token: set GITHUB_TOKEN to ${{ github.token }} in the step's env"},
+		"no token":      {func(c *Config) { c.Env.Token = "" }, "nothing was sent to GitHub: there is no token: leave the action's input token away, or set GITHUB_TOKEN to ${{ github.token }} in the env of a step that runs publish"},
 		"no run":        {func(c *Config) { c.Env.RunID = 0 }, "nothing was sent to GitHub: GITHUB_RUN_ID is not set: it can only be done in a job of GitHub Actions"},
 		"no repository": {func(c *Config) { c.Env.Owner = "" }, "nothing was sent to GitHub: GITHUB_REPOSITORY is not set: it can only be done in a job of GitHub Actions"},
 		"no event":      {func(c *Config) { c.Env.Payload = "" }, "nothing was sent to GitHub: GITHUB_EVENT_PATH is not set: the pull request of a pull_request event is not known without it"},

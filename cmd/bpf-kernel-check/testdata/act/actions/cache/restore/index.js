@@ -12,6 +12,7 @@ async function main() {
   const keys = core.getInput('restore-keys').split('\n').map(s => s.trim()).filter(Boolean)
   const found = await cache.restoreCache([dir], core.getInput('key'), keys)
   core.setOutput('cache-matched-key', found || '')
+  core.setOutput('cache-hit', String(found === core.getInput('key')))
   core.info(`cache: ${found || 'none'}`)
 }
 
