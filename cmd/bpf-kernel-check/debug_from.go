@@ -22,8 +22,15 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 		return nil, err
 	}
 	defer found.Close()
+	warned := map[string]bool{} // what cannot be read is met in each search
+	warn := func(problem string) {
+		if !warned[problem] {
+			warned[problem] = true
+			c.warn("--from: " + problem)
+		}
+	}
 	for _, p := range found.Problems {
-		c.warn("--from: " + p)
+		warn(p)
 	}
 	latest := map[string]int{} // attempt
 	byID := map[string]*report.Kernel{}
@@ -46,7 +53,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 		for _, dir := range dirs {
 			m, err := report.FindReport(dir)
 			if err != nil {
-				c.warn(fmt.Sprintf("--from: %s: %v", dir, err))
+				warn(fmt.Sprintf("%s: %v", dir, err))
 			}
 			if m == nil {
 				continue

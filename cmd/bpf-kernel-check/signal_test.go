@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -127,7 +129,7 @@ func main() {
 			if code := p.exitCode(t); code != 128+int(sig) {
 				t.Errorf("exit code %d, want %d", code, 128+int(sig))
 			}
-			if want := "bpf-kernel-check: interrupted by " + sig.String() + "\n"; !strings.HasSuffix(p.stderr.String(), want) {
+			if want := "bpf-kernel-check: interrupted by " + unix.SignalName(sig) + "\n"; !strings.HasSuffix(p.stderr.String(), want) {
 				t.Errorf("stderr does not end with %q", want)
 			}
 			summary, err := os.ReadFile(filepath.Join(p.out, report.SummaryName))
