@@ -90,16 +90,10 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 
 // choice lists some of the failed kernels, or of all when none failed.
 func choice(failed, all []string) string {
-	const most = 10
-	ids, what := failed, "name one of those that failed: "
-	if len(ids) == 0 {
-		ids, what = all, "name one of "
+	if len(failed) == 0 {
+		return "name one of " + someOf(all)
 	}
-	text := what + strings.Join(ids[:min(len(ids), most)], ", ")
-	if len(ids) > most {
-		text += fmt.Sprintf(" and %d more", len(ids)-most)
-	}
-	return report.OneLine(text, 2000)
+	return "name one of those that failed: " + someOf(failed)
 }
 
 // restore sets what the run had and the command line does not say.
