@@ -73,7 +73,7 @@ func startRun(t *testing.T, source, text string, shell ...string) *process {
 		}
 	})
 	console := filepath.Join(p.out, "results", id+".txt")
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(5 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {

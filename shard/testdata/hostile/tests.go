@@ -70,7 +70,7 @@ func tests(mode string) error {
 // kernel is well.
 func starve() error {
 	fmt.Println("=== RUN   TestStarve")
-	time.Sleep(time.Second) // so that everyone hears of the test
+	time.Sleep(5 * time.Second) // so that everyone hears of the test, on a busy machine too
 	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
 		return err
 	}
