@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -134,7 +135,9 @@ func readExpectation(n *yaml.Node) (e Expectation, line int, err error) {
 		case "reason":
 			e.Reason, err = text(value)
 		case "link":
-			e.Link, err = text(value)
+			if e.Link, err = text(value); err == nil {
+				err = CheckLink(e.Link)
+			}
 		case "expires":
 			e.Expires, err = day(value)
 		default:
@@ -155,6 +158,14 @@ func readExpectation(n *yaml.Node) (e Expectation, line int, err error) {
 		return e, n.Line, errors.New("the entry has tests and verdict: want an entry for each")
 	}
 	return e, 0, nil
+}
+
+// CheckLink refuses what is no address of a page.
+func CheckLink(link string) error {
+	if u, err := url.Parse(link); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return fmt.Errorf("%q: want the address of a page, https://...", OneLine(link, 100))
+	}
+	return nil
 }
 
 func text(n *yaml.Node) (string, error) {

@@ -57,7 +57,7 @@ func TestReadExpectations(t *testing.T) {
 }
 
 func FuzzReadExpectations(f *testing.F) {
-	f.Add("- kernels: debian/5.10.*\n  tests: [T*, U]\n  reason: r\n  link: l\n  expires: 2027-01-31\n", "T1")
+	f.Add("- kernels: debian/5.10.*\n  tests: [T*, U]\n  reason: r\n  link: https://l/\n  expires: 2027-01-31\n", "T1")
 	f.Add("- kernels: '*/*'\n  verdict: timeout\n  reason: r\n", "")
 	f.Add("&a [*a]", "x")
 	f.Fuzz(func(t *testing.T, text, test string) {

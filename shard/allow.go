@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -161,8 +160,8 @@ func (e *allowEntry) compile() error {
 		}
 	}
 	if e.Link != "" {
-		if u, err := url.Parse(e.Link); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-			return fmt.Errorf("link %q: want the address of a page, https://...", report.OneLine(e.Link, 100))
+		if err := report.CheckLink(e.Link); err != nil {
+			return fmt.Errorf("link %w", err)
 		}
 	}
 	return nil

@@ -53,7 +53,7 @@ func TestGuestsArm64(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := arm64Lab(t)
-			p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(tt.args), "/", "arm64", 30*time.Second)
+			p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(tt.args), "/", "arm64", far)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestTracerArm64(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := guest.EventsTracePayload(t.Context(), "arm64", tracer, 2*time.Minute)
+	p, err := guest.EventsTracePayload(t.Context(), "arm64", tracer, far)
 	if err != nil {
 		t.Fatal(err)
 	}

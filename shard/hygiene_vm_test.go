@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -119,7 +118,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	l.cache, l.init = cache, read("init")
 	r := l.runner(t, guest.Payload{
-		Job:   wire.Job{Args: []string{"/hostile", "pass"}, Name: "hostile", Timeout: 30 * time.Second},
+		Job:   wire.Job{Args: []string{"/hostile", "pass"}, Name: "hostile", Timeout: far},
 		Files: []guest.File{{Path: "/hostile", Mode: 0o755, Data: read("hostile")}},
 	})
 	results, err := r.Run(t.Context(), plan)
@@ -143,7 +142,7 @@ func TestNet(t *testing.T) {
 		t.Run(map[bool]string{false: "none", true: "given"}[on], func(t *testing.T) {
 			l := theLab(t)
 			// The host, as the guest of QEMU's user-mode network sees it.
-			p, err := guest.TestPayload(t.Context(), l.hostile, []string{"net", "10.0.2.2:" + port}, "/", l.arch.Name, 30*time.Second)
+			p, err := guest.TestPayload(t.Context(), l.hostile, []string{"net", "10.0.2.2:" + port}, "/", l.arch.Name, far)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -64,7 +64,7 @@ func judge(o observation) verdict {
 	var ended bool
 	var exit *wire.Exit
 	var end *wire.End
-	passed, failed := 0, 0
+	passed, failed, ends := 0, 0, 0
 	hello := len(o.records) > 0 // any record proves that init was up
 	for _, r := range o.records {
 		switch {
@@ -72,6 +72,7 @@ func judge(o observation) verdict {
 			exit = r.Exit
 		case r.End != nil:
 			end, ended = r.End, true
+			ends++
 		case r.Test != nil:
 			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output, Insns: max(0, r.Test.Insns)}
 			switch t.Verdict {
@@ -163,6 +164,8 @@ func judge(o observation) verdict {
 		return because(report.Fail, fmt.Sprintf("%d result records contradict others: the payload forges results", o.stats.Forged), o.tail)
 	case o.stats.Lost > 0:
 		return because(report.Fail, fmt.Sprintf("%d result records were lost: something else in the guest writes to the result channel", o.stats.Lost), o.tail)
+	case o.records[len(o.records)-1].End == nil || ends > 1:
+		return because(report.Fail, "records came after the end record: the payload forges results", o.tail)
 	case end.Nonce != o.nonce:
 		return because(report.Fail, "the end record is not of this VM", o.tail)
 	}

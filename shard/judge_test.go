@@ -30,6 +30,35 @@ func passed() observation {
 
 func (o *observation) end() *wire.End { return o.records[len(o.records)-1].End }
 
+func (o *observation) end2() *wire.End { return o.records[len(o.records)-2].End }
+
+// What the kernel logged and its console lacks is said of it too, and what both
+// have is said once.
+func TestWithLog(t *testing.T) {
+	const (
+		warn  = "[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2\n"
+		hung  = "[    2.000000] INFO: task x:1 blocked for more than 1 seconds.\n"
+		quiet = "[    3.000000] random: crng init done\n"
+	)
+	for _, tt := range []struct{ name, console, log, want string }{
+		{"nothing", quiet, quiet, ""},
+		{"on both", warn + hung, warn + hung, "WARNING in foo, task hung"},
+		{"on the console alone", warn, quiet, "WARNING in foo"},
+		{"in the log alone", quiet, hung, "task hung"},
+		{"more in the log", hung, warn + hung, "task hung, WARNING in foo"},
+	} {
+		var s console.Scanner
+		_, _ = s.Write([]byte(tt.console))
+		var got []string
+		for _, f := range withLog(s.Findings(), []wire.Record{{Type: wire.TypeHello, Hello: &wire.Hello{}}, {Type: wire.TypeLog, Log: &wire.Log{Text: tt.log}}}) {
+			got = append(got, f.Title)
+		}
+		if strings.Join(got, ", ") != tt.want {
+			t.Errorf("%s: %q, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	panicked := []console.Finding{{Kind: console.Panic, Title: "Kernel panic - not syncing: x"}}
 	splat := []console.Finding{{Kind: console.Splat, Title: "WARNING: CPU: 0"}}
@@ -56,6 +85,16 @@ func TestJudge(t *testing.T) {
 		{"end alone", func(o *observation) { o.records = o.records[4:] }, report.Fail, ""},
 		{"a record is lost", func(o *observation) { o.stats.Lost = 1 }, report.Fail, "lost"},
 		{"a record is forged", func(o *observation) { o.stats.Forged = 1 }, report.Fail, "forges"},
+		{"a record after the end", func(o *observation) {
+			o.records = append(o.records, wire.Record{Type: wire.TypeTest, Test: &wire.Test{Name: "C", Verdict: wire.TestPass}})
+			o.end2().Tests, o.end2().Passed = 3, 2
+		}, report.Fail, "after the end record"},
+		{"two ends", func(o *observation) { o.records = append(o.records, o.records[4]) }, report.Fail, "after the end record"},
+		{"an end that failed, and one that passed", func(o *observation) {
+			failed := *o.end()
+			failed.Passed, failed.Failed = 0, 1
+			o.records = append(o.records[:4:4], wire.Record{Type: wire.TypeEnd, End: &failed}, o.records[4])
+		}, report.Fail, "after the end record"},
 		{"too many records", func(o *observation) { o.wireErr = wire.ErrTooMany }, report.Fail, "more records"},
 		{"a warning that nobody saw", func(o *observation) { o.end().Taint = 1 << 9 }, report.Crash, "warning"},
 		{"an oops that nobody saw", func(o *observation) { o.end().Taint = 1<<7 | 1 }, report.Crash, "oops or BUG"},

@@ -19,7 +19,7 @@ import (
 func TestRepeatFindsFlakyTests(t *testing.T) {
 	t.Parallel()
 	l := theLab(t)
-	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"tests", "coins"}, "/", "amd64", 30*time.Second)
+	p, err := guest.TestPayload(t.Context(), l.hostile, []string{"tests", "coins"}, "/", "amd64", far)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,7 @@ type Runner struct {
 	hash    sync.Once
 	content string        // Payload.ContentDigest's, once hashed
 	sign    time.Duration // in place of trialSign
+	up      time.Duration // in place of trialBoot
 
 	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 
@@ -440,7 +441,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 	}
 	if up != nil {
 		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
-		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, trialBoot), up
+		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, cmp.Or(r.up, trialBoot)), up
 	}
 	o, err := observe(ctx, r.QEMU, m, limits, con)
 	o.how = how

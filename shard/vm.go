@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func observeVM(ctx context.Context, nonce string, shared bool, limits Limits, co
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o.booted = w.booted
-	o.findings, o.stopped, o.tail = w.scanner.Findings(), w.stopped, w.tail()
+	o.findings, o.stopped, o.tail = withLog(w.scanner.Findings(), o.records), w.stopped, w.tail()
 	if err == nil {
 		err = w.conErr
 	}
@@ -61,6 +62,27 @@ func observeVM(ctx context.Context, nonce string, shared bool, limits Limits, co
 		err = ctx.Err()
 	}
 	return o, err
+}
+
+// withLog adds to what the console says what the kernel's log says besides: a
+// payload that runs as root can turn the console off, or its time stamps.
+func withLog(found []console.Finding, records []wire.Record) []console.Finding {
+	for _, r := range records {
+		if r.Log == nil {
+			continue
+		}
+		var s console.Scanner
+		_, _ = io.WriteString(&s, r.Log.Text)
+		for _, f := range s.Findings() {
+			if !slices.ContainsFunc(found, func(other console.Finding) bool {
+				return f.Title == other.Title || f.Kind == other.Kind && f.Location != "" && f.Location == other.Location
+			}) {
+				f.Offset = 0 // of the log
+				found = append(found, f)
+			}
+		}
+	}
+	return found
 }
 
 type nopCloser struct{ io.Writer }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,7 +60,7 @@ func TestGoTestBinary(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
-			p, err := guest.TestPayload(t.Context(), binary, strings.Fields(tt.args), "/src", "amd64", 30*time.Second)
+			p, err := guest.TestPayload(t.Context(), binary, strings.Fields(tt.args), "/src", "amd64", far)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -74,14 +74,14 @@ func TestWarmGuests(t *testing.T) {
 		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
 		{name: "takes the result channel away", args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
 		{name: "reboots", args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
-		{name: "eats all memory", args: "eat", timeout: 60 * time.Second, verdict: report.Fail, cause: `out of memory`},
+		{name: "eats all memory", args: "eat", verdict: report.Fail, cause: `out of memory`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
 			if tt.timeout == 0 {
-				tt.timeout = 30 * time.Second
+				tt.timeout = far
 			}
 			k, console := l.run(t, l.warmRunner(t, BootWarm, tt.args, tt.timeout))
 			if k.Verdict != tt.verdict {
@@ -115,7 +115,7 @@ func TestRestoredGuestsDiffer(t *testing.T) {
 	var guests []map[string]string
 	for range 2 {
 		began := time.Now()
-		k, console := l.run(t, l.warmRunner(t, BootWarm, "identity", 30*time.Second))
+		k, console := l.run(t, l.warmRunner(t, BootWarm, "identity", far))
 		ended := time.Now()
 		if k.Verdict != report.Pass || k.Boot != "warm" {
 			t.Fatalf("%v, boot %q", k.Verdict, k.Boot)
@@ -148,7 +148,7 @@ func TestSavedVMsOverRuns(t *testing.T) {
 	im := l.image(t)
 	const memory = 520 // of no other test, so that the saved VM is this one's alone
 	run := func() report.Kernel {
-		r := l.warmRunner(t, BootAuto, "pass", 30*time.Second)
+		r := l.warmRunner(t, BootAuto, "pass", far)
 		r.Memory = memory
 		k, _ := l.run(t, r)
 		if k.Verdict != report.Pass || k.Attempts != 1 {
@@ -156,7 +156,7 @@ func TestSavedVMsOverRuns(t *testing.T) {
 		}
 		return k
 	}
-	first := l.warmRunner(t, BootAuto, "pass", 30*time.Second)
+	first := l.warmRunner(t, BootAuto, "pass", far)
 	first.Memory = memory
 	key := forget(t, first, im)
 	if k := run(); k.Boot != "cold" {
@@ -226,7 +226,7 @@ func TestSavedVMsOverRuns(t *testing.T) {
 func TestVMThatCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	l := theLab(t)
-	r := l.warmRunner(t, BootAuto, "pass", 30*time.Second)
+	r := l.warmRunner(t, BootAuto, "pass", far)
 	b, err := os.ReadFile(l.hostile)
 	if err != nil {
 		t.Fatal(err)

@@ -146,7 +146,9 @@ func (c *command) findKernel(ctx context.Context, specs []string, id string) (sh
 	plan, err := shard.NewPlan(ctx, srcs, globs)
 	if shard.IsUsage(err) && id != "" {
 		if all, aerr := shard.NewPlan(ctx, srcs, nil); aerr == nil && len(all.Entries) > 0 {
-			return shard.Entry{}, usagef("no kernel %q in %s: bpf-kernel-check list shows their names", id, strings.Join(specs, " "))
+			ids := all.IDs()
+			slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(alike(id, b), alike(id, a)) })
+			return shard.Entry{}, usagef("no kernel %q in %s: name one of %s", id, strings.Join(specs, " "), someOf(ids))
 		}
 	}
 	if err != nil {
@@ -157,13 +159,27 @@ func (c *command) findKernel(ctx context.Context, specs []string, id string) (sh
 			return e, nil
 		}
 	}
-	const most = 10
 	ids := plan.IDs()
+	return shard.Entry{}, usagef("%d kernels are meant: name one of %s", len(ids), someOf(ids))
+}
+
+// someOf names the first of some ids.
+func someOf(ids []string) string {
+	const most = 10
 	text := strings.Join(ids[:min(len(ids), most)], ", ")
 	if len(ids) > most {
 		text += fmt.Sprintf(" and %d more", len(ids)-most)
 	}
-	return shard.Entry{}, usagef("%d kernels are meant: name one of %s", len(ids), text)
+	return report.OneLine(text, 2000)
+}
+
+// alike is how much of two names' beginning is the same, in bytes.
+func alike(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // readPayload reads what the flags name, which may be nothing.

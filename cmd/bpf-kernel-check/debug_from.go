@@ -22,8 +22,15 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 		return nil, err
 	}
 	defer found.Close()
+	warned := map[string]bool{} // what cannot be read is met in each search
+	warn := func(problem string) {
+		if !warned[problem] {
+			warned[problem] = true
+			c.warn("--from: " + problem)
+		}
+	}
 	for _, p := range found.Problems {
-		c.warn("--from: " + p)
+		warn(p)
 	}
 	latest := map[string]int{} // attempt
 	byID := map[string]*report.Kernel{}
@@ -46,7 +53,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 		for _, dir := range dirs {
 			m, err := report.FindReport(dir)
 			if err != nil {
-				c.warn(fmt.Sprintf("--from: %s: %v", dir, err))
+				warn(fmt.Sprintf("%s: %v", dir, err))
 			}
 			if m == nil {
 				continue
@@ -83,16 +90,10 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 
 // choice lists some of the failed kernels, or of all when none failed.
 func choice(failed, all []string) string {
-	const most = 10
-	ids, what := failed, "name one of those that failed: "
-	if len(ids) == 0 {
-		ids, what = all, "name one of "
+	if len(failed) == 0 {
+		return "name one of " + someOf(all)
 	}
-	text := what + strings.Join(ids[:min(len(ids), most)], ", ")
-	if len(ids) > most {
-		text += fmt.Sprintf(" and %d more", len(ids)-most)
-	}
-	return report.OneLine(text, 2000)
+	return "name one of those that failed: " + someOf(failed)
 }
 
 // restore sets what the run had and the command line does not say.

@@ -227,7 +227,7 @@ func (s *stand) gone(t *testing.T) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		left := s.processes(t)
 		if len(left) == 0 {
@@ -260,7 +260,7 @@ func (s *stand) vm(t *testing.T, not ...int) int {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(5 * time.Minute)
 	for {
 		for _, p := range s.processes(t) {
 			dir, args, _ := strings.Cut(p, " ")
@@ -282,7 +282,7 @@ func (s *stand) says(t *testing.T, text string) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(5 * time.Minute)
 	for {
 		consoles, _ := filepath.Glob(filepath.Join(s.out, "results", "*", "*.txt"))
 		for _, c := range consoles {

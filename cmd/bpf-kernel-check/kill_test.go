@@ -118,9 +118,13 @@ func (k killing) test(t *testing.T, s *stand) {
 	var moments []string
 	for kill := 0; kill < k.kills; {
 		after := time.Duration(random.Int64N(int64(k.within)))
+		further := random.IntN(2) // results that it has before: a busy machine has none in any time
 		r := s.command(t, "--resume").start(t)
 		ended := make(chan struct{})
 		go func() { defer close(ended); r.wait(t) }()
+		if further > 0 {
+			s.grows(max(1, bytes.Count(lines, []byte("\n")))+further, ended)
+		}
 		select {
 		case <-ended: // before it could be killed
 			if r.code != k.code {
@@ -137,10 +141,26 @@ func (k killing) test(t *testing.T, s *stand) {
 		<-ended
 		s.gone(t)
 		kill++
-		moments = append(moments, after.Round(10*time.Millisecond).String()+":"+strconv.Itoa(look()))
+		moments = append(moments, strconv.Itoa(further)+"+"+after.Round(10*time.Millisecond).String()+":"+strconv.Itoa(look()))
 	}
 	finish()
-	t.Logf("%d kills, %d runs of %d kernels ended with all results; killed after, with results: %s", k.kills, whole, k.kernels, strings.Join(moments, " "))
+	t.Logf("%d kills, %d runs of %d kernels ended with all results; killed so many results and so long after the start, with so many results in all: %s", k.kills, whole, k.kernels, strings.Join(moments, " "))
+}
+
+// grows waits until the shard file has so many lines, or the run has ended.
+func (s *stand) grows(lines int, ended <-chan struct{}) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if b, err := os.ReadFile(filepath.Join(s.out, ownShard)); err == nil && bytes.Count(b, []byte("\n")) >= lines {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
+	}
 }
 
 // The documentation's table is of the tests that there are.

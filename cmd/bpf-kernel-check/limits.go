@@ -121,6 +121,19 @@ func (o *limitOptions) within(ctx context.Context, started time.Time) (context.C
 	return context.WithDeadlineCause(ctx, started.Add(o.total-writing), &shard.TimeUpError{Limit: o.total})
 }
 
+// openList opens a file that a flag names.
+func openList(name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		f.Close()
+		return nil, fmt.Errorf("%q is a directory", name)
+	}
+	return f, nil
+}
+
 // expectations reads the files of expected failures; nil without any.
 func (o *limitOptions) expectations() (*report.Expectations, error) {
 	if len(o.expect) == 0 {
@@ -128,7 +141,7 @@ func (o *limitOptions) expectations() (*report.Expectations, error) {
 	}
 	x := &report.Expectations{Lenient: o.stale == "warn"}
 	for _, name := range o.expect {
-		f, err := os.Open(name)
+		f, err := openList(name)
 		if err != nil {
 			return nil, usagef("--expected-failures: %w: give a YAML file", err)
 		}

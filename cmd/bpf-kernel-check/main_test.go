@@ -261,7 +261,7 @@ func TestInterruptedExitsWithTheSignal(t *testing.T) {
 	cancel(interrupted{15})
 	var stderr bytes.Buffer
 	code := run(ctx, []string{"list", "--kernels", t.TempDir()}, nil, &bytes.Buffer{}, &stderr, os.Getenv)
-	if code != 143 || !strings.Contains(stderr.String(), "interrupted by terminated") {
+	if code != 143 || !strings.Contains(stderr.String(), "interrupted by SIGTERM") {
 		t.Errorf("code %d, %s", code, stderr.String())
 	}
 }

@@ -111,7 +111,7 @@ func (y *typist) send(keys string) {
 // expect waits until the text has come, carriage returns left out, and returns what came before it.
 func (y *typist) expect(text string) string {
 	y.t.Helper()
-	deadline := time.After(100 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for {
 		y.mu.Lock()
 		if i := bytes.Index(y.out, []byte(text)); i >= 0 {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -71,7 +73,7 @@ func startRun(t *testing.T, source, text string, shell ...string) *process {
 		}
 	})
 	console := filepath.Join(p.out, "results", id+".txt")
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(5 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -127,7 +129,7 @@ func main() {
 			if code := p.exitCode(t); code != 128+int(sig) {
 				t.Errorf("exit code %d, want %d", code, 128+int(sig))
 			}
-			if want := "bpf-kernel-check: interrupted by " + sig.String() + "\n"; !strings.HasSuffix(p.stderr.String(), want) {
+			if want := "bpf-kernel-check: interrupted by " + unix.SignalName(sig) + "\n"; !strings.HasSuffix(p.stderr.String(), want) {
 				t.Errorf("stderr does not end with %q", want)
 			}
 			summary, err := os.ReadFile(filepath.Join(p.out, report.SummaryName))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
@@ -12,7 +11,7 @@ import (
 func readAllowed(files []string) (*shard.Allowed, error) {
 	var a shard.Allowed
 	for _, name := range files {
-		f, err := os.Open(name)
+		f, err := openList(name)
 		if err != nil {
 			return nil, usagef("--allow-splats: %w: give a YAML list of pattern, kernels, reason and link", err)
 		}

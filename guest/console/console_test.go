@@ -163,6 +163,12 @@ func TestMessages(t *testing.T) {
 		{at + "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", Lockup},
 		{at + "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", Lockup},
 		{at + "rcu: rcu_preempt kthread starved for 5250 jiffies! g1 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x0 ->cpu=0", Stall},
+		{at + "INFO: task two", HungTask}, // and the rest of its name on the next line
+		{at + "INFO: task x:12 can't die for more than 143 seconds.", HungTask},
+		{at + "[ BUG: Invalid wait context ]", Splat},
+		{"\x1f" + at + "BUG: kernel NULL pointer dereference", Oops}, // behind what a payload wrote
+		{"[    1.00" + at + "BUG: kernel NULL pointer dereference", Oops},
+		{"[    [    1.00\r\x1b[2K[\r[" + at + "BUG: kernel NULL pointer dereference", Oops},
 		{at + "INFO: task jbd2/sda1-8:123 blocked in I/O wait for more than 120 seconds.", HungTask},
 		{at + "Memory cgroup out of memory: Killed process 91 (x) total-vm:1kB", OutOfMemory},
 		{"payload text without newline" + at + "BUG: kernel NULL pointer dereference", Oops},
@@ -386,11 +392,43 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// A payload's line without end hides nothing of what the kernel prints behind
+// it, wherever in it the kernel goes on.
+func TestLinesWithoutEnd(t *testing.T) {
+	const message = "[    1.234567][  T123] Kernel panic - not syncing: a panic\r\n"
+	for _, n := range []int{maxLine/2 - 1, maxLine - maxStamp - 1, maxLine - maxStamp, maxLine - 1, maxLine, maxLine + 1, 2*maxLine + 17, 1 << 20} {
+		for back := range len(message) {
+			in := append(bytes.Repeat([]byte("x"), n-back), message...)
+			for _, step := range []int{len(in), 4096, 7} {
+				f := scan(in, step).Findings()
+				if len(f) != 1 || f[0].Title != "Kernel panic - not syncing: a panic" || f[0].Offset > int64(n-back) {
+					t.Fatalf("after %d bytes, in pieces of %d: %+v", n-back, step, f)
+				}
+			}
+			if n > 2*maxLine+17 {
+				break
+			}
+		}
+	}
+}
+
+// What says why a WARN is there belongs to the next one, and not to all.
+func TestCauseIsOfOneWarning(t *testing.T) {
+	f := scan(stamp(`
+refcount_t: underflow; use-after-free.
+WARNING: CPU: 0 PID: 91 at lib/refcount.c:28 refcount_warn_saturate+0x1/0x2
+WARNING: CPU: 0 PID: 91 at a.c:1 foo+0x1/0x2
+`), 100).Findings()
+	if len(f) != 2 || f[1].Title != "WARNING in foo" {
+		t.Errorf("%+v", f)
+	}
+}
+
 // What is in between, and what comes later, are no part of a report.
 func TestReportsEnd(t *testing.T) {
 	var s Scanner
 	_, _ = s.Write([]byte("[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2\n" +
-		"a payload's line\n[    1.000100] RIP: 0010:foo+0x1/0x2\n\x1f[    1.000200] a payload's too\n" +
+		"a payload's line\n[    1.000100] RIP: 0010:foo+0x1/0x2\n[\x1f    1.000200] a payload's too\n" +
 		"[    9.000000] much later\n"))
 	f := s.Findings()
 	if len(f) != 1 || strings.Contains(f[0].Excerpt, "payload") || strings.Contains(f[0].Excerpt, "later") || !strings.Contains(f[0].Excerpt, "RIP") {

@@ -5,8 +5,11 @@
 // in the payload's output looks like one.
 package console
 
-// quote precedes text that is not a kernel message though it has a time stamp.
-// The unit separator is invisible in terminals and means nothing to them.
+// quote stands in a time stamp, behind its bracket, that is not the kernel's. It
+// stands inside so that it is none any more: in front of a stamp it would be a
+// payload's to write, and the kernel, which goes on in the middle of a line,
+// would print its own behind it. The unit separator is invisible in terminals
+// and means nothing to them.
 const quote = 0x1f
 
 // Quote returns line with every printk time stamp in it marked as a payload's.
@@ -15,9 +18,9 @@ func Quote(line []byte) []byte {
 	var out []byte
 	done := 0
 	for i := 0; i < len(line); i++ {
-		if stampLen(line[i:]) > 0 && (i == 0 || line[i-1] != quote) {
-			out = append(append(out, line[done:i]...), quote)
-			done = i
+		if stampLen(line[i:]) > 0 {
+			out = append(append(out, line[done:i+1]...), quote)
+			done = i + 1
 		}
 	}
 	if out == nil {

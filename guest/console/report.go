@@ -15,6 +15,7 @@ type rawReport struct {
 	offset int64
 	lines  []string // messages, the first one included
 	traced bool     // the back trace has begun
+	joined bool     // a cause has its WARN or BUG
 }
 
 // complete says whether m comes after the report.
@@ -34,7 +35,7 @@ func (o *rawReport) goesOnWith(r *rule) bool {
 	case r.set&exception != 0 && o.kind == Oops:
 		return true
 	case o.rule.set&cause != 0:
-		return r.re.String() != o.rule.re.String() && (r.title == "WARNING" || r.title == "kernel BUG")
+		return !o.joined && r.re.String() != o.rule.re.String() && (r.title == "WARNING" || r.title == "kernel BUG")
 	default:
 		return r.set&follow != 0 && o.rule.title == r.title
 	}
@@ -45,6 +46,7 @@ func (o *rawReport) join(r *rule, groups map[string]string) {
 	if r.kind == Oops {
 		o.kind = Oops
 	}
+	o.joined = true
 	o.taint |= r.taint
 	for _, name := range []string{"at", "fn"} {
 		if o.groups[name] == "" && groups[name] != "" {

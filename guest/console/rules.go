@@ -88,6 +88,7 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^WARNING: (?:(?P<at>\S+:\d+) at )?` + symbol + `\+0x[0-9a-f]+/`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^WARNING: (?:CPU: \d+ PID: \d+ at )?(?P<at>\S+:\d+)`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^(?:WARNING|INFO): (?P<what>possible (?:circular|recursive|irq lock inversion|nested)[\w -]*|inconsistent lock state|suspicious RCU usage|bad unlock balance|held lock freed|lock held when returning[\w -]*|trying to register non-static key)`), title: "WARNING: "},
+	{kind: Splat, re: re(`^\[ (?P<what>BUG: [^\]]*\S) *\]`), set: words},
 	{kind: Splat, re: re(`^WARNING[: ] *(?P<what>.*)`), title: "WARNING: ", set: words | bare, taint: taintWarn},
 	{kind: Splat, re: re(`^UBSAN: (?P<what>[\w -]+?) in (?P<at>\S+)`), title: "UBSAN: ", set: untilTrace},
 	{kind: Splat, re: re(`^(?:mce: )?\[Hardware Error\]: CPU \d+: Machine Check`), title: "machine check", set: bare, taint: taintMachineCheck},
@@ -97,6 +98,8 @@ var rules = makeRules([]rule{
 	{kind: Stall, re: re(`^rcu: .*kthread (?:timer wakeup didn't happen|starved) for`), title: "RCU stall", set: follow},
 	{kind: HungTask, re: re(`^INFO: task .* is blocked on`), title: "task hung", set: follow | untilTrace},
 	{kind: HungTask, re: re(`^INFO: task .* blocked (?:for more than|in I/O wait)`), title: "task hung", set: untilTrace},
+	// Of a task whose name has a line end, the rest is on the next line.
+	{kind: HungTask, re: re(`^INFO: task `), title: "task hung", set: untilTrace},
 	{kind: OutOfMemory, re: re(`^(?:Out of memory|Memory cgroup out of memory)[\w ()-]*: Kill(?:ed)? process \d+ \((?P<what>.*?)\)`), title: "Out of memory: killed ", set: bare},
 	{kind: OutOfMemory, re: re(`^Out of memory and no killable processes`), title: "Out of memory: nothing to kill", set: bare},
 

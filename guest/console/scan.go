@@ -51,7 +51,8 @@ type Finding struct {
 }
 
 const (
-	maxLine     = 8 << 10 // longer lines are cut
+	maxLine     = 8 << 10 // longer lines are looked at in parts, longer messages are cut
+	maxStamp    = 64      // bytes of a time stamp with what belongs to it
 	maxTitle    = 200
 	maxExcerpt  = 16 << 10
 	maxLines    = 250 // of a report that are looked at
@@ -65,7 +66,6 @@ const (
 // may come in pieces. The zero value is ready for use.
 type Scanner struct {
 	partial []byte
-	cut     bool // the rest of the line is dropped
 	offset  int64
 	start   int64 // of the line in partial
 
@@ -92,15 +92,16 @@ func (s *Scanner) Write(p []byte) (int, error) {
 		if i >= 0 {
 			piece = p[:i]
 		}
-		if len(s.partial) == 0 && !s.cut {
+		if len(s.partial) == 0 {
 			s.start = s.offset
 		}
-		if room := maxLine - len(s.partial); len(piece) > room {
+		for len(piece) > maxLine-len(s.partial) {
+			room := maxLine - len(s.partial)
 			s.partial = append(s.partial, piece[:room]...)
-			s.cut = true
-		} else {
-			s.partial = append(s.partial, piece...)
+			piece = piece[room:]
+			s.part()
 		}
+		s.partial = append(s.partial, piece...)
 		if i < 0 {
 			s.offset += int64(len(p))
 			break
@@ -108,9 +109,23 @@ func (s *Scanner) Write(p []byte) (int, error) {
 		s.offset += int64(i + 1)
 		p = p[i+1:]
 		s.line(bytes.TrimRight(s.partial, "\r"))
-		s.partial, s.cut = s.partial[:0], false
+		s.partial = s.partial[:0]
 	}
 	return n, nil
+}
+
+// part takes what a line that is too long has so far, but for a message that has
+// just begun: the kernel can go on behind a payload's line without end.
+func (s *Scanner) part() {
+	end := len(s.partial)
+	for i := maxLine / 2; i < end; i++ {
+		if s.partial[i] == '[' && (len(s.partial)-i < maxStamp || stampLen(s.partial[i:]) > 0) {
+			end = i
+		}
+	}
+	s.line(s.partial[:end])
+	s.partial = append(s.partial[:0], s.partial[end:]...)
+	s.start += int64(end)
 }
 
 // Findings returns what was found so far, in order. A line that has not ended
@@ -277,11 +292,8 @@ func messages(b []byte) []stamped {
 		}
 		if from >= 0 {
 			msgs = append(msgs, stamped{b[from:i], at})
-			from = -1
 		}
-		if i == 0 || b[i-1] != quote {
-			from, at = i+n, stampTime(b[i:i+n])
-		}
+		from, at = i+n, stampTime(b[i:i+n])
 		i += n - 1
 	}
 	if from >= 0 {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,14 +16,23 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/console"
 )
 
-// taint is what the kernel thinks of itself.
-func taint() uint64 {
-	b, err := os.ReadFile("/proc/sys/kernel/tainted")
-	if err != nil {
-		return 0
+// kernelTaint is what the kernel thinks of itself. It is opened before the
+// payload starts, which can unmount /proc or cover it.
+type kernelTaint struct{ file *os.File }
+
+func openTaint() (*kernelTaint, error) {
+	f, err := os.Open("/proc/sys/kernel/tainted")
+	return &kernelTaint{f}, wrap("open the kernel's taint", err)
+}
+
+func (k *kernelTaint) read() (uint64, error) {
+	b := make([]byte, 32)
+	n, err := k.file.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, wrap("read the kernel's taint", err)
 	}
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	return n
+	t, err := strconv.ParseUint(strings.TrimSpace(string(b[:n])), 10, 64)
+	return t, wrap("read the kernel's taint", err)
 }
 
 const maxProcesses = 40

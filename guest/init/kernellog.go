@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // kernelLog tells whether the kernel printed something, which on the console
@@ -39,6 +44,140 @@ func (l *kernelLog) silent() bool {
 	var one [8 << 10]byte // the kernel's limit of a record
 	_, err := unix.Read(int(l.kmsg.Fd()), one[:])
 	return errors.Is(err, unix.EAGAIN)
+}
+
+// switches are the kernel's parameters that have all its messages printed, and
+// with the time stamps by which the host knows them. They are opened before the
+// payload starts, which can turn them and unmount /sys.
+type switches []*os.File
+
+func openSwitches() switches {
+	var s switches
+	for _, path := range []string{ignoreLoglevel, "/sys/module/printk/parameters/time"} {
+		if f, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {
+			s = append(s, f)
+		}
+	}
+	return s
+}
+
+func (s switches) on(con *serialConsole) {
+	for _, f := range s {
+		if _, err := f.WriteAt([]byte("Y"), 0); err != nil {
+			con.logf("print all kernel messages: %v", err)
+		}
+	}
+}
+
+// logFollower keeps what the kernel logs.
+type logFollower struct {
+	kmsg *os.File
+	done chan struct{}
+
+	head, tail []byte
+	lost       int
+	warned     bool
+}
+
+// followLog keeps what the kernel logs from now on.
+func followLog() *logFollower {
+	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return &logFollower{}
+	}
+	l := &logFollower{kmsg: f, done: make(chan struct{})}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		f.Close()
+		return &logFollower{}
+	}
+	if f.SetReadDeadline(time.Time{}) != nil { // not one that can be waited for: it is read at the end
+		close(l.done)
+		return l
+	}
+	// As it comes, before it is written over.
+	go func() {
+		defer close(l.done)
+		var rec [maxKmsg]byte
+		for {
+			n, err := f.Read(rec[:])
+			if !l.read(rec[:], n, err) {
+				return
+			}
+		}
+	}()
+	return l
+}
+
+const maxKmsg = 8 << 10 // the kernel's limit of a record of /dev/kmsg, in bytes
+
+// read takes what a read returned, and says whether there may be more.
+func (l *logFollower) read(rec []byte, n int, err error) bool {
+	switch {
+	case errors.Is(err, unix.EPIPE): // written over before it was read
+		l.lost++
+	case err != nil || n <= 0:
+		return false
+	default:
+		l.take(rec[:n])
+	}
+	return true
+}
+
+// take keeps a record of /dev/kmsg that is the kernel's own
+// (Documentation/ABI/testing/dev-kmsg): "priority,number,µs,flags;text", and
+// lines behind it that start with a space. A payload's has another facility,
+// which is the priority without its lower three bits.
+func (l *logFollower) take(rec []byte) {
+	head, text, ok := bytes.Cut(rec, []byte(";"))
+	fields := strings.Split(string(head), ",")
+	if !ok || len(fields) < 4 {
+		return
+	}
+	priority, err1 := strconv.ParseUint(fields[0], 10, 32)
+	at, err2 := strconv.ParseUint(fields[2], 10, 64)
+	if err1 != nil || err2 != nil || priority>>3 != 0 {
+		return
+	}
+	text, _, _ = bytes.Cut(text, []byte("\n"))
+	const warning = 4
+	l.warned = l.warned || priority <= warning
+	line := fmt.Appendf(nil, "[%5d.%06d] %s\n", at/1e6, at%1e6, text)
+	const half = wire.MaxLog / 2
+	if len(l.tail) == 0 && len(l.head)+len(line) <= half {
+		l.head = append(l.head, line...)
+		return
+	}
+	l.tail = append(l.tail, line...)
+	for len(l.tail) > half {
+		nl := bytes.IndexByte(l.tail, '\n')
+		l.tail = l.tail[nl+1:]
+		l.lost++
+	}
+}
+
+// stop returns what there was; nil when no warning is among it.
+func (l *logFollower) stop() *wire.Log {
+	if l.kmsg == nil {
+		return nil
+	}
+	_ = l.kmsg.SetReadDeadline(time.Now())
+	<-l.done
+	if c, err := l.kmsg.SyscallConn(); err == nil {
+		var rec [maxKmsg]byte
+		_ = c.Control(func(fd uintptr) {
+			for {
+				n, err := unix.Read(int(fd), rec[:])
+				if !l.read(rec[:], n, err) {
+					return
+				}
+			}
+		})
+	}
+	l.kmsg.Close()
+	if !l.warned {
+		return nil
+	}
+	return &wire.Log{Text: string(l.head) + string(l.tail), Lost: l.lost}
 }
 
 const ignoreLoglevel = "/sys/module/printk/parameters/ignore_loglevel"

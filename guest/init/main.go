@@ -60,7 +60,13 @@ func run(con *serialConsole) error {
 	}
 	w := wire.NewWriter(results, nonce)
 	w.Repeat, w.Escape = repeat, escapeStamps
-	r := &reporter{w: w, con: con, taint: taint()}
+	r := &reporter{w: w, con: con}
+	if r.taint, err = openTaint(); err != nil {
+		return err
+	}
+	if r.before, err = r.taint.read(); err != nil {
+		return err
+	}
 
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -91,9 +97,9 @@ func run(con *serialConsole) error {
 
 	// From here on the kernel prints everything: a payload that lowers the
 	// console's log level must not hide a splat.
-	if err := os.WriteFile(ignoreLoglevel, []byte("Y"), 0); err != nil {
-		con.logf("print all kernel messages: %v", err)
-	}
+	switches := openSwitches()
+	switches.on(con)
+	log := followLog()
 
 	b, err := os.ReadFile(wire.JobPath)
 	if err != nil {
@@ -123,7 +129,11 @@ func run(con *serialConsole) error {
 	} else {
 		r.complete = true
 	}
+	switches.on(con) // for what comes behind the end record
 	settle()
+	if text := log.stop(); text != nil {
+		r.send(wire.Record{Type: wire.TypeLog, Log: text})
+	}
 	if !ok {
 		dumpKernelLog(con, started)
 	}

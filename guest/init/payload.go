@@ -260,6 +260,9 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 			r.complete = true
 			r.mu.Unlock()
 			return
+		case rec.Type == wire.TypeTest && rec.Test != nil:
+			problem = fmt.Sprintf("the payload reports more than %d tests", wire.MaxRecords/2)
+			return
 		default:
 			problem = fmt.Sprintf("the payload's report holds a %q record, which it may not send", rec.Type)
 			return

@@ -16,7 +16,8 @@ type reporter struct {
 	passed, failed, skipped int
 	complete                bool
 	problem                 string
-	taint                   uint64 // of the kernel when init started
+	taint                   *kernelTaint
+	before                  uint64 // the taint when init started
 	err                     error
 }
 
@@ -41,12 +42,16 @@ func (r *reporter) send(rec wire.Record) {
 }
 
 func (r *reporter) end(nonce string) error {
+	taint, err := r.taint.read()
 	r.mu.Lock()
+	if r.err == nil {
+		r.err = err // a taint that is not known is not none
+	}
 	end := &wire.End{
 		Nonce: nonce, Tests: r.passed + r.failed + r.skipped,
 		Passed: r.passed, Failed: r.failed, Skipped: r.skipped,
 		Complete: r.complete && r.err == nil, Problem: r.problem,
-		Taint: taint() &^ r.taint,
+		Taint: taint &^ r.before,
 	}
 	if r.err != nil {
 		end.Problem = r.err.Error()

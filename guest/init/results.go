@@ -119,5 +119,5 @@ func (s sharedConsole) Write(b []byte) (int, error) {
 // record's JSON so that it does not: on the console, the host would take the
 // text of a test's output for the kernel's.
 func escapeStamps(body []byte) []byte {
-	return bytes.ReplaceAll(console.Quote(body), []byte("\x1f["), []byte(`\u005b`))
+	return bytes.ReplaceAll(console.Quote(body), []byte("[\x1f"), []byte(`\u005b`))
 }

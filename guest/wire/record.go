@@ -42,6 +42,7 @@ type Record struct {
 	Done   *Done   `json:"done,omitempty"`
 	End    *End    `json:"end,omitempty"`
 	Run    *Run    `json:"run,omitempty"`
+	Log    *Log    `json:"log,omitempty"`
 }
 
 // Types of records.
@@ -57,6 +58,7 @@ const (
 	TypeDone   = "done"   // payload to init only: it reported all it had to report
 	TypeEnd    = "end"    // always the last
 	TypeRun    = "run"    // a test runs, or stands still
+	TypeLog    = "log"    // init to host only: what the kernel logged, when some of it is a warning
 	TypeAlive  = "alive"  // init to host only: init still runs; every AlivePeriod
 )
 
@@ -123,6 +125,17 @@ const MaxRunning = 20
 
 // AlivePeriod is how often init tells that it runs.
 const AlivePeriod = 5 * time.Second
+
+// Log is what the kernel itself logged while the payload ran, whether it came to
+// the console or not: a payload that runs as root can turn the console off. Text
+// that programs write to the log is no part of it.
+type Log struct {
+	Text string `json:"text"`           // lines with time stamps, at most MaxLog bytes
+	Lost int    `json:"lost,omitempty"` // lines that did not fit
+}
+
+// MaxLog is how much of the kernel's log is reported, in bytes.
+const MaxLog = 64 << 10
 
 // Done ends what a reporting payload has to say. Without it, or when its count
 // is not the number of test records seen, the payload's report is incomplete.

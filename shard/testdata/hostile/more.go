@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -260,6 +261,26 @@ func more(mode string, args []string) (known bool, err error) {
 			return true, err
 		}
 		return true, unix.Prctl(unix.PR_SET_SECCOMP, 2, uintptr(unsafe.Pointer(&fprog)), 0, 0)
+	case "hide-and": // hides what the kernel says in one way, then does another thing
+		if err := hide(args[2]); err != nil {
+			return true, err
+		}
+		return true, do(args[3], args[2:])
+	case "named": // under a name of two lines
+		runtime.LockOSThread()
+		name := []byte("two\nlines\x00")
+		if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0); err != nil {
+			return true, err
+		}
+		return true, do(args[2], args[1:])
+	case "eating-child": // is killed for the memory that it takes, and its parent goes on
+		cmd := exec.Command("/proc/self/exe", "eat")
+		err := cmd.Run()
+		fmt.Println("the child:", err)
+		if err == nil {
+			return true, errors.New("the child ended well")
+		}
+		return true, code(args[2])
 	case "no-memory-overcommit":
 		for name, v := range map[string]string{"vm/overcommit_memory": "2", "vm/overcommit_kbytes": "1", "vm/drop_caches": "3", "kernel/pid_max": "400", "fs/file-max": "10"} {
 			note(os.WriteFile("/proc/sys/"+name, []byte(v), 0))
@@ -269,6 +290,51 @@ func more(mode string, args []string) (known bool, err error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// hide keeps what the kernel says away from the console, or from who reads it.
+func hide(how string) error {
+	write := func(path, text string) error { return os.WriteFile(path, []byte(text), 0) }
+	again := func(text string) error { // on the console, behind which the kernel goes on
+		tty, err := os.OpenFile("/dev/ttyS0", os.O_WRONLY|unix.O_NOCTTY, 0)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				_, _ = tty.WriteString(text)
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
+		return nil
+	}
+	switch how {
+	case "stamps":
+		return write("/sys/module/printk/parameters/time", "N")
+	case "levels":
+		return errors.Join(write("/sys/module/printk/parameters/ignore_loglevel", "N"), write("/proc/sys/kernel/printk", "0 0 0 0"))
+	case "console":
+		return unbind("ttyS0")
+	case "mark":
+		return again("\x1f")
+	case "returns":
+		return again("[    1.00\r\x1b[2K[[\r")
+	case "line":
+		if err := again("x"); err != nil {
+			return err
+		}
+		tty, err := os.OpenFile("/dev/ttyS0", os.O_WRONLY|unix.O_NOCTTY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = tty.WriteString(strings.Repeat("x", 20_000))
+		return errors.Join(err, tty.Close())
+	case "taint":
+		return unix.Unmount("/proc", unix.MNT_DETACH)
+	case "warning-and-taint": // the other way round: what hides it comes last
+		return errors.Join(do("taint", []string{"", "", "512"}), hide("taint"))
+	}
+	return fmt.Errorf("unknown way to hide %q", how)
 }
 
 // zeros never end.

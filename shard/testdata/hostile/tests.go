@@ -35,8 +35,8 @@ func tests(mode string) error {
 		for i := range 3 {
 			name := fmt.Sprintf("TestWhole/%d", i)
 			run(name)
-			time.Sleep(2 * time.Second)
-			fmt.Printf("    --- PASS: %s (2.00s)\n", name)
+			time.Sleep(6 * time.Second)
+			fmt.Printf("    --- PASS: %s (6.00s)\n", name)
 		}
 		pass("TestWhole")
 	case "coins": // 20 tests that pass or fail as the kernel's random numbers have it
@@ -70,7 +70,7 @@ func tests(mode string) error {
 // kernel is well.
 func starve() error {
 	fmt.Println("=== RUN   TestStarve")
-	time.Sleep(time.Second) // so that everyone hears of the test
+	time.Sleep(5 * time.Second) // so that everyone hears of the test, on a busy machine too
 	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
 		return err
 	}
