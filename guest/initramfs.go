@@ -93,10 +93,24 @@ func WritePayload(w io.Writer, p Payload) error {
 	return a.close()
 }
 
+// ReadsConfig says whether programs of the payload may ask for the options that
+// the kernel was built with, as libbpf's __kconfig does.
+func (p Payload) ReadsConfig() bool {
+	return slices.ContainsFunc(p.Files, func(f File) bool { return bytes.Contains(f.Data, []byte(".kconfig\x00")) })
+}
+
+// ConfigPath is where loaders look for the options that a kernel was built with.
+func ConfigPath(release string) string { return "/boot/config-" + release }
+
 // WriteModules writes the archive with a kernel's modules, which init loads in
 // the order they stand in.
-func WriteModules(w io.Writer, modules []Module) error {
+func WriteModules(w io.Writer, modules []Module, files ...File) error {
 	a := archive{w: cpio.Newc.Writer(w)}
+	made := map[string]bool{"/": true}
+	for _, f := range files {
+		a.parents(made, f.Path)
+		a.add(cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm())))
+	}
 	a.add(cpio.Directory(name(wire.ModulesDir), 0o755))
 	for i, m := range modules {
 		a.add(cpio.StaticFile(fmt.Sprintf("%s/%03d-%s.ko", name(wire.ModulesDir), i, m.Name), string(m.Data), 0o644))

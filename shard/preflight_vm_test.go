@@ -2,6 +2,7 @@ package shard
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +39,9 @@ func objectPaths(t *testing.T) []string {
 
 // ofPreflight says whether a test is of an object that is there for preflight.
 func ofPreflight(test string) bool {
-	return strings.HasPrefix(test, "changed/") || strings.HasPrefix(test, "filelife/")
+	object, _, _ := strings.Cut(test, "/")
+	_, err := os.Stat("preflight/testdata/" + object + ".bpf.o")
+	return err == nil
 }
 
 // What preflight says of each program is what loading and attaching it in a VM

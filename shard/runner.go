@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,8 +79,9 @@ type Runner struct {
 	Boot       Boot   // the zero value boots cold
 	QEMUDigest string // of QEMU's version and binary, for saved VMs
 
-	initramfs []byte // of the kernels that bring no modules
-	warm      *warmBoots
+	initramfs   []byte // of the kernels that bring no modules
+	readsConfig bool   // the payload may look for the kernel's .config
+	warm        *warmBoots
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -141,7 +143,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 		if err = os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
 			return nil, fmt.Errorf("write the initramfs: %w", err)
 		}
-		r.initramfs = b
+		r.initramfs, r.readsConfig = b, r.Payload.ReadsConfig()
 		if r.warm, err = r.newWarmBoots(); err != nil {
 			return nil, err
 		}
@@ -282,7 +284,7 @@ func (r *Runner) unpack(ctx context.Context, o opened) job {
 		os.Remove(r.vmlinux(j))
 		os.Remove(r.ownInitrd(j))
 	}
-	if len(r.Payload.Modules) > 0 && j.image.HasModules() {
+	if len(r.Payload.Modules) > 0 && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
 		j.modules, j.err = r.modulesArchive(ctx, j.image)
 	}
 	switch {
@@ -346,10 +348,15 @@ func (r *Runner) unpackImage(ctx context.Context, j job) job {
 func (r *Runner) sharedInitrd() string { return filepath.Join(r.Scratch, "initramfs.cpio") }
 
 // modulesArchive returns the path of the archive of the kernel's modules that
-// the payload can use. It is made once for a kernel: finding a few modules takes
+// the payload can use, and of its .config where the payload may look for that. It is made once for a kernel: finding a few modules takes
 // a pass over hundreds of megabytes.
 func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, error) {
-	names := sha256.Sum256([]byte(strings.Join(r.Payload.Modules, "\n")))
+	of := strings.Join(r.Payload.Modules, "\n")
+	config := r.readsConfig && im.Config != "" && im.Release == path.Base(im.Release)
+	if config {
+		of += "\n/boot/config"
+	}
+	names := sha256.Sum256([]byte(of))
 	name := "modules-" + hex.EncodeToString(names[:8]) + ".cpio"
 	return im.Derived(ctx, r.Cache, name, func(w io.Writer) error {
 		found, err := im.Modules(ctx, r.Payload.Modules)
@@ -360,7 +367,14 @@ func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, 
 		for i, m := range found {
 			modules[i] = guest.Module(m)
 		}
-		return guest.WriteModules(w, modules)
+		if !config {
+			return guest.WriteModules(w, modules)
+		}
+		b, err := os.ReadFile(im.Config)
+		if err != nil {
+			return fmt.Errorf("read the .config of %s: %w", im.ID(), err)
+		}
+		return guest.WriteModules(w, modules, guest.File{Path: guest.ConfigPath(im.Release), Mode: 0o644, Data: b})
 	})
 }
 

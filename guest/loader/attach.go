@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +58,21 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 	case ebpf.Kprobe:
 		symbol, offset, ok := symbolOffset(ps.AttachTo)
 		switch {
+		case section == "kprobe.multi" || section == "kretprobe.multi" || section == "kprobe.session":
+			if needsTarget() {
+				return nothing(unnamed)
+			}
+			symbols, err := functionsLike(ps.AttachTo)
+			if err != nil {
+				return where, nil, err
+			}
+			opts := link.KprobeMultiOptions{Symbols: symbols, Session: section == "kprobe.session"}
+			if section == "kretprobe.multi" {
+				lnk, err = link.KretprobeMulti(prog, opts)
+			} else {
+				lnk, err = link.KprobeMulti(prog, opts)
+			}
+			return fmt.Sprintf("%s (%d functions)", where, len(symbols)), lnk, err
 		case !ok:
 			return where, nil, errors.New("want a function and a number of bytes behind it, such as do_exit+0x5")
 		case section != "kprobe" && section != "kretprobe":
@@ -92,6 +110,9 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 		}
 		lnk, err = link.AttachLSM(link.LSMOptions{Program: prog})
 	case ebpf.XDP:
+		if ps.AttachType != ebpf.AttachXDP && ps.AttachType != ebpf.AttachNone {
+			return nothing(fmt.Sprintf("programs of attach type %s are entries of a map", ps.AttachType))
+		}
 		lo, lerr := net.InterfaceByName("lo")
 		if lerr != nil {
 			return "lo", nil, lerr
@@ -105,6 +126,32 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 		return nothing(fmt.Sprintf("programs of type %s are not attached", ps.Type))
 	}
 	return where, lnk, err
+}
+
+// functionsLike are the functions that a pattern with * and ? stands for, which
+// is matched as libbpf does: against those that ftrace knows.
+func functionsLike(pattern string) ([]string, error) {
+	if !strings.ContainsAny(pattern, "*?") {
+		return []string{pattern}, nil
+	}
+	b, err := os.ReadFile("/sys/kernel/tracing/available_filter_functions")
+	if err != nil {
+		return nil, fmt.Errorf("find functions like %s: %w", pattern, err)
+	}
+	matches := regexp.MustCompile("^" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern)) + "$").MatchString
+	var found []string
+	for line := range strings.Lines(string(b)) {
+		name, module, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if module == "" && matches(name) {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("this kernel has no function like %s to attach to", pattern)
+	}
+	return found, nil
 }
 
 // symbolOffset cuts a kprobe's target, such as do_exit+0x5. ok is false when

@@ -39,6 +39,8 @@ func notTried(ps *ebpf.ProgramSpec) error {
 	switch {
 	case strings.HasPrefix(ps.SectionName, "?"):
 		return fmt.Errorf("%w: its section %q marks it as optional", errNotTried, ps.SectionName)
+	case ps.Type == ebpf.LSM && ps.AttachType == ebpf.AttachLSMCgroup:
+		return fmt.Errorf("%w: the library that loads it finds no hooks for cgroups", errNotTried)
 	case ps.Type == ebpf.Extension && ps.AttachTarget == nil:
 		return fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
 	case ps.Type == ebpf.StructOps && ps.AttachTo == "":

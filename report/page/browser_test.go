@@ -46,7 +46,7 @@ func startBrowser(t testing.TB) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx,
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
@@ -92,6 +92,9 @@ func open(t testing.TB, browser context.Context, path, fragment string, width in
 	}})
 	b.run(chromedp.Navigate(fileURL(path) + fragment))
 	b.wait(`document.documentElement.dataset.ready`)
+	if eval[string](b, `document.documentElement.dataset.ready`) == "-1" {
+		t.Errorf("%s: the script gave up: %s", path, eval[string](b, `document.querySelector("main > .notice").innerText`))
+	}
 	return b
 }
 
@@ -459,6 +462,51 @@ func TestBrowserSizes(t *testing.T) {
 				if err := chromedp.Cancel(b.ctx); err != nil {
 					t.Fatal(err)
 				}
+			}
+		}
+	}
+}
+
+// Pages of nothing, of one kernel, of none that came back, and of names and lines
+// without end are as good to look at as others.
+func TestBrowserEdges(t *testing.T) {
+	browser := startBrowser(t)
+	for _, tt := range []struct {
+		name    string
+		kernels int
+		says    string
+	}{
+		{"none", 0, "no shard file was found"}, {"single", 1, "pass"}, {"missing", 40, "did not report it"}, {"long", 12, "distributiondistribution"},
+	} {
+		path := writePage(t, tt.name)
+		for _, width := range []int64{390, 1440} {
+			b := open(t, browser, path, "", width, width == 390)
+			if n := eval[int](b, `document.getElementById("list").children.length`); n != tt.kernels {
+				t.Errorf("%s: %d kernels in the list, want %d", tt.name, n, tt.kernels)
+			}
+			if text := eval[string](b, `document.body.innerText`); !strings.Contains(text, tt.says) {
+				t.Errorf("%s at %d: no %q in %q", tt.name, width, tt.says, text)
+			}
+			if over := eval[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+				t.Errorf("%s at %d: %d pixels too wide", tt.name, width, over)
+			}
+			shot(b, fmt.Sprintf("%s-%d", tt.name, width), true)
+			if tt.name == "long" {
+				b.js(`document.querySelector("#list a").click()`)
+				b.wait(`document.querySelector("#kernel[open] #k-console")`)
+				b.js(`document.getElementById("k-console").click()`)
+				b.wait(`document.querySelector("pre.console")`)
+				if over := eval[int](b, `(e => e.scrollWidth - e.clientWidth)(document.getElementById("k-body"))`); over > 0 {
+					t.Errorf("%s at %d: a kernel is %d pixels too wide", tt.name, width, over)
+				}
+				if text := eval[string](b, `document.querySelector("pre.console").textContent`); strings.ContainsAny(text, "\x00\x1b\u202e") || !strings.Contains(text, "end") {
+					t.Errorf("%s: the console's %d bytes have what nobody can read, or no end", tt.name, len(text))
+				}
+				shot(b, fmt.Sprintf("%s-%d-console", tt.name, width), false)
+			}
+			b.clean()
+			if err := chromedp.Cancel(b.ctx); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}

@@ -113,8 +113,19 @@ func newBuilder(m *report.Merged, o Options) *builder {
 	if o.History != nil {
 		b.index.Runs = o.History.names()
 	}
+	// The script goes through all of them, also where nothing came back.
+	b.index.Kernels, b.index.Distros, b.index.Series = orEmpty(b.index.Kernels), orEmpty(b.index.Distros), orEmpty(b.index.Series)
+	b.index.Phases, b.index.Tests = orEmpty(b.index.Phases), orEmpty(b.index.Tests)
 	b.packed = append([]packed{packJSON("index", b.index)}, b.packed...)
 	return b
+}
+
+// orEmpty makes a list of none, which JSON would call null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 func (b *builder) note(format string, args ...any) {

@@ -153,7 +153,7 @@
       const li = e.target.closest("li");
       if (to && li && li[to]) { e.preventDefault(); li[to].firstChild.focus(); }
     });
-    $("kernels").hidden = false;
+    $("kernels").hidden = data.kernels.length === 0;
     applyFilter();
   }
 

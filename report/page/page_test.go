@@ -36,6 +36,15 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 		"small": func(w io.Writer) error {
 			return Write(w, s, Options{Consoles: sc, History: past(s, 12), RunURL: "https://example.com/run/1", Commit: commit})
 		},
+		"none": func(w io.Writer) error {
+			return Write(w, &report.Merged{Schema: report.MergedSchema, At: m.At, Verdict: report.Missing, Arch: "amd64", Shards: 1, Refusals: []report.Refusal{{Reason: "no shard file was found"}}}, Options{})
+		},
+		"single":  func(w io.Writer) error { return Write(w, single(), Options{}) },
+		"missing": func(w io.Writer) error { return Write(w, allMissing(), Options{}) },
+		"long": func(w io.Writer) error {
+			l, lc := long()
+			return Write(w, l, Options{Consoles: lc})
+		},
 		"hostile": func(w io.Writer) error { return Write(w, h, Options{Consoles: hc, RunURL: "javascript:alert(1)"}) },
 	}
 }
@@ -43,7 +52,7 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 var (
 	element = regexp.MustCompile(`<script type="text/plain" id="(\w+)">([A-Za-z0-9+/=]*)</script>`)
 	own     = regexp.MustCompile(`(?s)<(script|style)>.*?</(script|style)>`)
-	digest  = regexp.MustCompile(`&#39;sha256-[^ ;]*?=&#39;`)
+	digest  = regexp.MustCompile(`&#39;sha256-(?:[^ ;&]|&#43;)*=&#39;`)
 )
 
 // unpacked is a page's data by id.

@@ -161,6 +161,43 @@ func hostile() (*report.Merged, fs.FS) {
 	return m, consoles
 }
 
+// single is a run of one kernel, which passed.
+func single() *report.Merged {
+	m, _ := synthetic(1)
+	m.Verdict, m.Shards, m.Change = report.Pass, 1, nil
+	return m
+}
+
+// allMissing is a run of which nothing came back.
+func allMissing() *report.Merged {
+	m, _ := synthetic(40)
+	m.Verdict, m.Change = report.Missing, nil
+	for i := range m.Kernels {
+		m.Kernels[i] = report.Kernel{ID: m.Kernels[i].ID, Verdict: report.Missing, Cause: &report.Cause{Title: "shard 3 of 16 did not report it"}}
+	}
+	m.Refusals = []report.Refusal{{Reason: "no result of shards 1 to 16 of 16"}}
+	return m
+}
+
+// long is a result of names and lines that go on without a blank.
+func long() (*report.Merged, fs.FS) {
+	m, _ := synthetic(12)
+	consoles := fstest.MapFS{}
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		k.ID = strings.Repeat("distribution", 6) + "/" + strings.Repeat("6.1.0-", 30) + fmt.Sprint(i) + "__" + strings.Repeat("f", 40)
+		k.Release = strings.Repeat("6.1.0-", 30)
+		k.Verdict, k.Cause = report.Fail, &report.Cause{Title: strings.Repeat("cause", 50), Excerpt: strings.Repeat("x", 4000)}
+		for j := range k.Tests {
+			k.Tests[j].Name = strings.Repeat("object/program_", 16) + fmt.Sprint(j)
+			k.Tests[j].Verdict, k.Tests[j].Output = "fail", strings.Repeat("y", 4000)
+		}
+		k.Console = fmt.Sprintf("results/%d.txt", i)
+		consoles[k.Console] = &fstest.MapFile{Data: []byte("a\x00b\n" + strings.Repeat("z", 1<<20) + "\n\u202eback\u202c\x1b[31mred\n" + strings.Repeat("\x1b[1m", 5000) + "end\n")}
+	}
+	return m, consoles
+}
+
 // realRun is a run of three shards on four Debian kernels under QEMU, merged:
 // the loader's test objects, those that are to be rejected among them.
 func realRun(t testing.TB) (*report.Merged, fs.FS) {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -15,8 +16,13 @@ import (
 // Symbol is a symbol of a kernel. Names are not unique.
 type Symbol struct {
 	Name string
-	Type byte // as nm prints it: 't' a static function, 'T' a global one, 'd' data ...
+	Type byte   // as nm prints it: 't' a static function, 'T' a global one, 'd' data ...
+	In   string // of "__BTF_ID__func__NAME__N": the set of functions that NAME is in; of a function: NoProbes
 }
+
+// NoProbes is what [Symbol.In] says of functions in the sections that nothing
+// can be attached to: .noinstr.text and its like.
+const NoProbes = "noinstr"
 
 // ErrNoSymbols is returned by [Symbols] for a kernel whose symbols are not in
 // the file, or in a form that is not known.
@@ -47,11 +53,50 @@ func Symbols(vmlinux string) ([]Symbol, error) {
 	if len(symbols) == 0 {
 		return nil, ErrNoSymbols
 	}
+	place(symbols)
 	slices.SortFunc(symbols, func(a, b Symbol) int { return strings.Compare(a.Name, b.Name) })
 	return symbols, nil
 }
 
-// elfSymbols reads the symbol table of a kernel that was not stripped.
+// place says of symbols in the order of their addresses which are between the
+// symbols that mark where a set (include/linux/btf_ids.h) or a section starts
+// and ends.
+func place(symbols []Symbol) {
+	at := map[string]int{}
+	set := ""
+	for i := range symbols {
+		s := &symbols[i]
+		if name, ok := strings.CutPrefix(s.Name, "__BTF_ID__set__"); ok {
+			set = name
+		} else if name, ok := strings.CutPrefix(s.Name, "__BTF_ID__set8__"); ok {
+			set = name
+		} else if strings.HasPrefix(s.Name, "__BTF_ID__func__") {
+			s.In = set
+		} else if !strings.HasPrefix(s.Name, "__BTF_ID__") && s.Name != set {
+			set = "" // the name of a list, or what is behind all of them
+		}
+		if strings.HasSuffix(s.Name, "_text_start") || strings.HasSuffix(s.Name, "_text_end") {
+			at[s.Name] = i
+		}
+	}
+	for _, section := range []string{"__noinstr", "__kprobes", "__entry"} {
+		from, ok := at[section+"_text_start"]
+		to, ok2 := at[section+"_text_end"]
+		if !ok || !ok2 {
+			continue
+		}
+		// Of symbols at one address the order says nothing: the end of an empty
+		// section may come first.
+		for i := from; i < to; i++ {
+			if strings.IndexByte("tTwW", symbols[i].Type) >= 0 {
+				symbols[i].In = NoProbes
+			}
+		}
+	}
+}
+
+// elfSymbols reads the symbol table of a kernel that was not stripped, in the
+// order of addresses.
 func elfSymbols(r io.ReaderAt) []Symbol {
 	f, err := elf.NewFile(r)
 	if err != nil {
@@ -64,6 +109,7 @@ func elfSymbols(r io.ReaderAt) []Symbol {
 	if err != nil {
 		return nil
 	}
+	slices.SortStableFunc(list, func(a, b elf.Symbol) int { return cmp.Compare(a.Value, b.Value) })
 	var symbols []Symbol
 	for _, s := range list {
 		typ := byte('d')
@@ -78,7 +124,7 @@ func elfSymbols(r io.ReaderAt) []Symbol {
 			typ -= 'a' - 'A'
 		}
 		if s.Section != elf.SHN_UNDEF && goodName(s.Name) {
-			symbols = append(symbols, Symbol{s.Name, typ})
+			symbols = append(symbols, Symbol{Name: s.Name, Type: typ})
 		}
 	}
 	return symbols

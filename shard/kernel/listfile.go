@@ -226,7 +226,7 @@ func (l *listLine) set(words []string) error {
 }
 
 // optionRE is a word that looks like an option.
-var optionRE = regexp.MustCompile(`^[a-zA-Z_-]+:[0-9]*$`)
+var optionRE = regexp.MustCompile(`^[a-zA-Z_-]+[:=][^/*?\[\]:=]*$`)
 
 // splitWords splits a line at its blanks and takes the comment off.
 func splitWords(line string) ([]string, error) {

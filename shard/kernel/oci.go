@@ -132,6 +132,11 @@ func (s *ociSource) list(ctx context.Context) ([]Ref, error) {
 	return sortRefs(refs), nil
 }
 
+// releaseTag is a tag that names a kernel's release, as cilium's ci-kernels and
+// little-vm-helper have it: "6.6", "5.10-20240101.1". Smaller numbers and dates
+// are versions of the image.
+var releaseTag = regexp.MustCompile(`^([3-9]|[1-9][0-9])\.[0-9]{1,3}($|[^0-9])`)
+
 // attachedTag is that of a signature or attestation of another image.
 var attachedTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}`)
 
@@ -160,6 +165,9 @@ func (s *ociSource) resolve(ctx context.Context, ref name.Reference) ociFound {
 		Distro: SafeName("oci-" + path.Base(s.repo.RepositoryStr())),
 		Name:   SafeName(strings.TrimPrefix(ref.Identifier(), digestPrefix)),
 		Digest: desc.Digest.String(),
+	}
+	if r := releaseOf(ref.Identifier()); releaseTag.MatchString(r) {
+		out.Release = r
 	}
 	switch {
 	case desc.MediaType.IsIndex():

@@ -156,6 +156,12 @@ func TestOCIListsOpensAndDownloadsOnce(t *testing.T) {
 	if d := cmp.Diff(want, ids(refs)); d != "" {
 		t.Fatalf("ids (-want +got):\n%s", d)
 	}
+	// What --min-release goes by.
+	for _, r := range refs {
+		if r.Release != r.Name {
+			t.Errorf("%s: release %q", r.ID(), r.Release)
+		}
+	}
 	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "arm-only") {
 		t.Errorf("warnings %q, want one about the tag without an image for amd64", w)
 	}
@@ -194,6 +200,23 @@ func TestOCIListsOpensAndDownloadsOnce(t *testing.T) {
 	im, err := o.source(t, "cilium/ci-kernels", newCache(t)).Open(context.Background(), refs[2])
 	if err != nil || im.Release != "6.6.50" {
 		t.Errorf("%v, %v", im, err)
+	}
+}
+
+// Tags that say a kernel's release, and tags that do not.
+func TestOCITagReleases(t *testing.T) {
+	for tag, want := range map[string]string{
+		"6.6": "6.6", "v5.13.4": "5.13.4", "4.19-20240101.012345": "4.19-20240101.012345", "10.1": "10.1",
+		"latest": "", "1.0": "", "20240101.1": "", "2.6": "", "bpf-next-20240101": "", "6": "",
+		"sha256:" + strings.Repeat("6", 64): "",
+	} {
+		got := releaseOf(tag)
+		if !releaseTag.MatchString(got) {
+			got = ""
+		}
+		if got != want {
+			t.Errorf("%s: release %q, want %q", tag, got, want)
+		}
 	}
 }
 

@@ -261,6 +261,8 @@ debian:bookworm:cloud-amd64 newest:2	oldest:1
 		"k\n\nx [":                           `3: kernel glob "[" is not valid`,
 		"k newest:0":                         `1: "newest:0": expected SOURCE`,
 		"k newst:1":                          `1: "newst:1" is no option, did you mean "newest"?: expected SOURCE`,
+		"k newst:all":                        `1: "newst:all" is no option, did you mean "newest"?: expected SOURCE`,
+		"k newest=2":                         `1: "newest=2" is no option, did you mean "newest"?: expected SOURCE`,
 		"k x latest:2":                       `1: "latest:2" is no option: expected SOURCE`,
 		"k newest":                           `1: "newest": expected SOURCE`,
 		"k newest:many":                      "N at least 1",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -82,10 +83,24 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 	}
 	c.prepare(p, insns)
 	typeOf := func(i int) int { return p.typeAt[i] }
-	f := followProgram(insns, p.layout, typeOf, c.memory(true))
+	follow := func(contents bool, patch int64) flow {
+		return followProgram(insns, p.layout, typeOf, c.memory(p, contents, patch), c.enters(p))
+	}
+	code, exact := versionCode(c.k.Release)
+	f := follow(true, code&0xff)
 	wide := f // with other constants than the object's own
 	if p.frozen && f.whole {
-		wide = followProgram(insns, p.layout, typeOf, c.memory(false))
+		wide = follow(false, code&0xff)
+	}
+	if p.version && !exact && f.whole {
+		// Distributions' names of releases do not say it.
+		other := follow(!p.frozen, 255)
+		f.reached, wide.reached = slices.Clone(f.reached), slices.Clone(wide.reached)
+		for i := range insns {
+			f.reached[i] = f.reached[i] && other.reached[i]
+			wide.reached[i] = wide.reached[i] || other.reached[i]
+		}
+		f.whole = f.whole && other.whole
 	}
 	for i := range insns {
 		d := p.at[i]
@@ -103,7 +118,7 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 				}
 			}
 		}
-		if l == WillNot && (!f.whole || !f.reached[i]) {
+		if l == WillNot && (!f.whole || !f.reached[i] || f.guessed) {
 			l = MayLoad
 		}
 		if l == WillNot && p.tests[d] {
@@ -140,56 +155,94 @@ func (c *checker) prepare(p *program, insns asm.Instructions) {
 	}
 }
 
-const kernelVersion = 0xffff // number of the memory that holds LINUX_KERNEL_VERSION
+// enters says which functions the verifier looks into though nothing that it
+// reaches calls them: before 6.8 all global ones.
+func (c *checker) enters(p *program) []bool {
+	for _, t := range c.k.lookup("bpf_func_info_aux") {
+		if s, ok := t.(*btf.Struct); ok {
+			if _, ok := member(s, "called", 0); ok {
+				return nil
+			}
+		}
+	}
+	return p.global
+}
+
+const versionName = "LINUX_KERNEL_VERSION"
 
 // memory is what the object's programs can read and nobody changes.
-func (c *checker) memory(contents bool) memory {
+func (c *checker) memory(p *program, contents bool, patch int64) memory {
 	var names []string
+	number := func(name string) int64 {
+		n := slices.Index(names, name)
+		if n < 0 {
+			n, names = len(names), append(names, name)
+		}
+		return int64(n) << 32
+	}
 	return memory{
-		load: func(ins *asm.Instruction) (value, bool) {
+		load: func(i int, ins *asm.Instruction) (value, bool) {
 			switch {
-			case ins.Reference() == "LINUX_KERNEL_VERSION":
-				return value{frozen, kernelVersion << 32}, true
+			case p.kconfig[i] != "":
+				return value{frozen, number(p.kconfig[i])}, true
 			case contents && ins.IsLoadFromMap() && c.o.contents[ins.Reference()] != nil:
-				n := slices.Index(names, ins.Reference())
-				if n < 0 {
-					n, names = len(names), append(names, ins.Reference())
-				}
-				return value{frozen, int64(n)<<32 | int64(uint32(uint64(ins.Constant)>>32))}, true
+				return value{frozen, number(ins.Reference()) | int64(uint32(uint64(ins.Constant)>>32))}, true
 			case ins.IsLoadFromMap() || ins.IsLoadOfFunctionPointer() || ins.Reference() != "" && ins.Constant == -1:
 				return value{kind: heap}, true
 			}
 			return value{}, false
 		},
-		read: func(at int64, offset int16, size int) (int64, bool) {
+		read: func(at int64, offset int16, size int) (v int64, ok, guess bool) {
 			n, from := at>>32, int64(uint32(at))+int64(offset)
-			if n == kernelVersion {
-				v, ok := versionCode(c.k.Release)
-				return v, ok && size == 4
-			}
 			if n < 0 || n >= int64(len(names)) {
-				return 0, false
+				return 0, false, false
 			}
 			b := c.o.contents[names[n]]
+			if b == nil {
+				v, ok := c.kconfig(names[n], size, patch)
+				return v, ok && from == 0, !ok || from != 0
+			}
 			if from < 0 || from+int64(size) > int64(len(b)) {
-				return 0, false
+				return 0, false, false
 			}
-			var v uint64
+			var u uint64
 			for i := range size {
-				v |= uint64(b[from+int64(i)]) << (8 * i)
+				u |= uint64(b[from+int64(i)]) << (8 * i)
 			}
-			return int64(v), true
+			return int64(u), true, false
 		},
 	}
 }
 
-// versionCode is LINUX_KERNEL_VERSION.
-func versionCode(release string) (int64, bool) {
+// kconfig is the value that a loader gives to a name of libbpf's kconfig. ok is
+// false where that is not known here.
+func (c *checker) kconfig(name string, size int, patch int64) (v int64, ok bool) {
+	if name == versionName {
+		v, _ := versionCode(c.k.Release)
+		return v&^0xff | patch, v != 0 && size == 4
+	}
+	// y is another value in a bool than in an enum of three.
+	v, err := strconv.ParseInt(c.k.config[strings.TrimPrefix(name, "CONFIG_")], 0, 64)
+	return v, err == nil && v >= 0 && v < 1<<min(8*size-1, 62)
+}
+
+// versionCode is LINUX_KERNEL_VERSION. exact is false where the last number may
+// be another: in what distributions call a release it stays 0.
+func versionCode(release string) (code int64, exact bool) {
 	var major, minor, patch int64
-	if n, _ := fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch); n < 2 {
+	n, _ := fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch)
+	if n < 2 || major < 0 || minor < 0 || patch < 0 || major > 255 || minor > 255 {
 		return 0, false
 	}
-	return major<<16 + minor<<8 + min(patch, 255), true
+	return major<<16 + minor<<8 + min(patch, 255), n == 3 && patch > 0
+}
+
+// older says whether a kernel's release is below a mainline version, in which
+// case it may still have been given what came with that.
+func (k *Kernel) older(version string) bool {
+	have, _ := versionCode(k.Release)
+	want, _ := versionCode(version)
+	return have < want
 }
 
 // arguments says whether a program can read those arguments of its target that
@@ -395,6 +448,12 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 		return c.number(d, "bpf_attach_type")
 	case kindConfig:
 		return c.option(d)
+	case kindInstruction:
+		return c.since(d)
+	case kindFlag:
+		return c.flag(d)
+	case kindSleep:
+		return c.sleepable(d)
 	case kindKfunc, kindKsym:
 		return c.symbolAnswer(d)
 	case kindMember:
@@ -620,11 +679,28 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 	}
 	a := Answer{Status: Present}
 	a.sign(name, p)
+	// Sets of functions are symbols; where there are none of their kind, neither
+	// are kfuncs, or the kernel does not name them.
+	if n, _ := k.symbols.named(kfuncs + name); n == 0 && k.symbols.any("__BTF_ID__set") {
+		a.Status, a.Note = Absent, "the function is there, but programs may not call it"
+		return a, WillNot
+	} else if n == 0 {
+		a.Note = join(a.Note, "it is not known whether programs may call it")
+	}
 	if want, ok := d.local.typ.(*btf.Func); ok {
-		if w, ok := want.Type.(*btf.FuncProto); ok && !sameProto(w, p) {
-			a.Status, a.Want = Changed, d.want
-			return a, WillNot
+		if w, ok := want.Type.(*btf.FuncProto); ok {
+			// As loaders compare them: numbers of another size are the same to them.
+			if btf.CheckTypeCompatibility(w, p) != nil {
+				a.Status, a.Want = Changed, d.want
+				return a, WillNot
+			}
+			if !sameProto(w, p) {
+				a.Status, a.Want = Changed, d.want
+			}
 		}
+	}
+	if a.Note != "" {
+		return a, MayLoad
 	}
 	return a, WillLoad
 }
@@ -686,16 +762,144 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 		return c.perhapsInModule(name, false)
 	}
 	a, l := c.symbolStatus(name)
+	if n, _ := k.symbols.named(name); n == 0 && len(k.symbols) > 0 && l != MayLoad {
+		// pahole writes the function down though only a copy of it is there.
+		l = WillNot
+		if a.Status != Transformed {
+			a, l = Answer{Note: "it is in BTF, and no symbol has the name"}, MayLoad
+		}
+	}
 	a.sign(d.Name, p)
+	if why, never := c.forbidden(d.Kind, name, p); why != "" {
+		a.Note = join(why, a.Note)
+		if never {
+			a.Status = Absent
+			return a, WillNot
+		}
+		l = l.worse(MayLoad)
+	}
 	if lsms, ok := k.config["LSM"]; ok && strings.HasPrefix(d.Kind, "lsm") && !slices.Contains(strings.Split(lsms, ","), "bpf") {
 		a.Note = "bpf is not in CONFIG_LSM: it only runs where the command line has lsm=...,bpf"
 	}
 	if d.Kind == "fmod_ret" && !strings.HasPrefix(name, "security_") {
-		if n, _ := k.symbols.named("_eil_addr_" + name); n == 0 {
+		if can, known := c.injectable(name); !known {
 			return Answer{Signature: a.Signature, Note: "it is not known whether errors may be injected"}, MayLoad
+		} else if !can {
+			return Answer{Status: Absent, Signature: a.Signature, Note: "the function is there, but errors may not be injected"}, WillNot
 		}
 	}
 	return a, l
+}
+
+// forbidden says why programs cannot attach to a function that is there, and
+// whether that is for sure.
+func (c *checker) forbidden(kind, name string, p *btf.FuncProto) (why string, never bool) {
+	k := c.k
+	has := func(line string) bool { n, _ := k.symbols.named(line); return n > 0 }
+	switch {
+	case kind == "iter":
+		return "", false
+	case has(inSet + "bpf_lsm_disabled_hooks:" + name):
+		return "the hook is there, but not for BPF", true
+	case has(inSet + "btf_id_deny:" + name):
+		return "the function is there, but the kernel forbids it: programs would run into themselves", true
+	case kind != "fentry" && has(inSet+"noreturn_deny:"+name):
+		return "the function is there, and never returns", true
+	case has(noProbes + name):
+		return "it is in a section that nothing can be attached to", false
+	}
+	if n := len(p.Params); n > 0 && p.Params[n-1].Name == "" {
+		if _, void := strip(p.Params[n-1].Type).(*btf.Void); void {
+			return "its number of arguments is variable", !k.older("5.13")
+		}
+	}
+	registers, since := 6, "6.6"
+	if k.Arch == "arm64" {
+		registers, since = 8, "6.17"
+	}
+	switch {
+	case len(p.Params) > 12:
+		return "it has more than 12 arguments", true
+	case len(p.Params) > registers && k.older(since):
+		return fmt.Sprintf("it has more than %d arguments, which came with Linux %s", registers, since), false
+	}
+	for _, param := range p.Params {
+		switch strip(param.Type).(type) {
+		case *btf.Struct, *btf.Union:
+			return "it takes a struct by value", false
+		}
+	}
+	return "", false
+}
+
+// injectable says whether errors may be injected into a function, which is what
+// makes it one that fmod_ret and sleepable programs can have.
+func (c *checker) injectable(name string) (can, known bool) {
+	k := c.k
+	if n, _ := k.symbols.named("_eil_addr_" + name); n > 0 {
+		return true, true
+	}
+	for _, prefix := range []string{"__x64_sys_", "__ia32_", "__arm64_"} {
+		if strings.HasPrefix(name, prefix) {
+			return false, false
+		}
+	}
+	for _, set := range []string{"fmodret", "modify_return"} {
+		if k.symbols.setsLike(set, name) {
+			return true, false
+		}
+	}
+	return false, k.off("FUNCTION_ERROR_INJECTION") && k.symbols.any("__BTF_ID__set")
+}
+
+// since is for what no file of the kernel tells, but its version.
+func (c *checker) since(d *Dep) (Answer, Loads) {
+	if c.k.older(d.since) {
+		return Answer{Note: "it came with Linux " + d.since}, MayLoad
+	}
+	return Answer{Status: Present}, WillLoad
+}
+
+// flag is for flags of programs: what the kernel keeps of them is in its types.
+func (c *checker) flag(d *Dep) (Answer, Loads) {
+	for _, t := range c.k.lookup("bpf_prog_aux") {
+		if s, ok := t.(*btf.Struct); ok {
+			if _, ok := member(s, "xdp_has_frags", 0); !ok {
+				return Answer{Status: Absent}, WillNot
+			}
+			return Answer{Status: Present}, WillLoad
+		}
+	}
+	return Answer{Note: c.k.why()}, MayLoad
+}
+
+// sleepable is for programs that may sleep, which few may.
+func (c *checker) sleepable(d *Dep) (Answer, Loads) {
+	k := c.k
+	kind, name, _ := strings.Cut(d.Name, "/")
+	fn := target{kind: kind, name: name}.function()
+	has := func(line string) bool { n, _ := k.symbols.named(line); return n > 0 }
+	switch kind {
+	case "fentry", "fexit", "fmod_ret", "fsession":
+		switch can, known := c.injectable(fn); {
+		case has(inSet + "btf_non_sleepable_error_inject:" + fn):
+			return Answer{Status: Absent, Note: "programs on it may not sleep"}, WillNot
+		case !known && can, !known:
+			return Answer{Note: "it is not known whether programs on it may sleep"}, MayLoad
+		case !can:
+			return Answer{Status: Absent, Note: "programs on it may not sleep: errors may not be injected"}, WillNot
+		}
+		return Answer{Status: Present}, WillLoad
+	case "lsm":
+		switch {
+		case has(inSet + "sleepable_lsm_hooks:" + fn):
+			return Answer{Status: Present}, WillLoad
+		case has(inSet + "sleepable_lsm_hooks:"):
+			return Answer{Status: Absent, Note: "programs on it may not sleep"}, WillNot
+		}
+		return Answer{Note: "it is not known whether programs on it may sleep"}, MayLoad
+	}
+	return c.since(d)
 }
 
 // notInBTF is for functions that the kernel has, and leaves out of its BTF.
@@ -848,16 +1052,28 @@ func (c *checker) kprobe(d *Dep) (Answer, Loads) {
 	if p := k.funcProto(name); p != nil {
 		a.sign(name, p)
 	}
+	has := func(line string) bool { n, _ := k.symbols.named(line); return n > 0 }
+	switch {
+	case has("_kbl_addr_"+name) && n == 1:
+		a.Status, a.Note = Absent, "the function is there, but the kernel forbids probes of it"
+		l = WillNot
+	case has("_kbl_addr_" + name), has(noProbes + name):
+		a.Note = join("it is in a section that nothing can be attached to", a.Note)
+		l = l.worse(MayLoad)
+	}
 	return a, l
 }
 
 // multi is for probes on all functions that match a pattern.
 func (c *checker) multi(pattern string) (Answer, Loads) {
+	if c.k.off("FPROBE") {
+		return Answer{Status: Absent, Note: "CONFIG_FPROBE is off"}, WillNot
+	}
 	first, n := "", 0
 	prefix, _, _ := strings.Cut(pattern, "*")
 	prefix, _, _ = strings.Cut(prefix, "?")
 	c.k.symbols.each(prefix, func(name string, typ byte) bool {
-		if isText(typ) && matches(pattern, name) {
+		if isText(typ) && !strings.Contains(name, ":") && matches(pattern, name) {
 			if n++; n == 1 {
 				first = name
 			}

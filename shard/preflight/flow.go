@@ -79,6 +79,7 @@ type flow struct {
 	reached []bool               // by instruction
 	whole   bool                 // false: the program is too large to follow, and all of it counts as reached
 	reads   map[int]bool         // arguments that it reads
+	guessed bool                 // it depends on something that loaders know, and this does not
 	used    map[int]map[int]bool // arguments that it takes for pointers to a type, by its number; true: and reads directly
 }
 
@@ -89,13 +90,14 @@ const (
 
 // memory is what is known before the program runs.
 type memory struct {
-	load func(ins *asm.Instruction) (v value, ok bool)                 // a 64-bit constant, other than the instruction says
-	read func(frozen int64, offset int16, size int) (n int64, ok bool) // of memory that does not change
+	load func(i int, ins *asm.Instruction) (v value, ok bool)                 // a 64-bit constant, other than the instruction says
+	read func(frozen int64, offset int16, size int) (n int64, ok, guess bool) // of memory that does not change; guess: somebody knows what it holds
 }
 
 // followProgram finds what can be reached. typeOf numbers the type that a
-// relocated instruction's offset is in, -1 when it is none.
-func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load memory) flow {
+// relocated instruction's offset is in, -1 when it is none; enters marks where
+// functions start that are looked into whether they are called or not.
+func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load memory, enters []bool) flow {
 	f := flow{reached: make([]bool, len(insns)), reads: map[int]bool{}, used: map[int]map[int]bool{}}
 	byOffset := map[asm.RawInstructionOffset]int{}
 	byName := map[string]int{}
@@ -143,6 +145,11 @@ func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load 
 	sub.regs[asm.R10] = value{kind: stackPtr}
 	start.regs[asm.R1] = value{kind: contextPtr}
 	enter(0, &start)
+	for i := range enters {
+		if enters[i] {
+			enter(i, &sub)
+		}
+	}
 
 	e := evaluator{insns: insns, layout: l, typeOf: typeOf, load: load, flow: &f}
 	for steps := 0; len(work) > 0; steps++ {
@@ -254,7 +261,7 @@ func (e *evaluator) step(i int, s *state) {
 			return
 		}
 		s.regs[ins.Dst] = unknown
-		switch v, ok := e.load.load(ins); {
+		switch v, ok := e.load.load(i, ins); {
 		case ok:
 			s.regs[ins.Dst] = v
 		case ins.IsConstantLoad(asm.DWord):
@@ -284,9 +291,11 @@ func (e *evaluator) step(i int, s *state) {
 		case src.kind == argument:
 			e.use(src.n, int64(e.typeOf(i)), true)
 		case src.kind == frozen && ins.OpCode.Mode() == asm.MemMode:
-			if n, ok := e.load.read(src.n, ins.Offset, ins.OpCode.Size().Sizeof()); ok {
+			n, ok, guess := e.load.read(src.n, ins.Offset, ins.OpCode.Size().Sizeof())
+			if ok {
 				v = value{constant, n}
 			}
+			e.flow.guessed = e.flow.guessed || guess
 		}
 		if ins.Dst <= asm.R9 {
 			s.regs[ins.Dst] = v

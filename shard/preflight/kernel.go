@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -37,7 +38,7 @@ type Kernel struct {
 
 // indexName is what a kernel's index is called beside it in the cache. It
 // changes with the index's form.
-const indexName = "preflight-1.zst"
+const indexName = "preflight-2.zst"
 
 const (
 	maxBTF   = 128 << 20
@@ -92,21 +93,53 @@ func makeIndex(ctx context.Context, im *kernel.Image, w io.Writer, scratch, vmli
 		return err
 	}
 	bw := bufio.NewWriter(zw)
-	var text bytes.Buffer
-	for _, s := range list {
-		text.WriteString(s.Name)
-		text.WriteByte(' ')
-		text.WriteByte(s.Type)
-		text.WriteByte('\n')
-	}
-	fmt.Fprintf(bw, "bpf-kernel-check preflight 1 %d %d\n", len(raw), text.Len())
+	text := symbolLines(list)
+	fmt.Fprintf(bw, "bpf-kernel-check preflight 2 %d %d\n", len(raw), len(text))
 	_, _ = bw.Write(raw)
-	_, _ = bw.Write(text.Bytes())
+	_, _ = bw.WriteString(text)
 	if err := bw.Flush(); err != nil {
 		return err
 	}
 	return zw.Close()
 }
+
+// symbolLines are the lines of [symbols]: a kernel's symbols, and what is known
+// of some by where they are, with a colon, which no symbol has.
+func symbolLines(list []kernel.Symbol) string {
+	lines := make([]string, 0, len(list)+1000)
+	flagged := map[string]bool{} // sets with flags, such as those of kfuncs since 6.0
+	for _, s := range list {
+		if name, ok := strings.CutPrefix(s.Name, "__BTF_ID__set8__"); ok {
+			flagged[name] = true
+		}
+	}
+	for _, s := range list {
+		lines = append(lines, s.Name+" "+string(rune(s.Type)))
+		switch {
+		case s.In == "":
+		case s.In == kernel.NoProbes:
+			lines = append(lines, noProbes+s.Name+" r")
+		default:
+			name := strings.TrimPrefix(s.Name, "__BTF_ID__func__")
+			if i := strings.LastIndex(name, "__"); i > 0 {
+				lines = append(lines, inSet+s.In+":"+name[:i]+" r", inSet+s.In+": r")
+				// Others are of functions that may be modified.
+				if strings.Contains(s.In, "kfunc") || flagged[s.In] && !strings.Contains(s.In, "fmodret") && !strings.Contains(s.In, "modify_return") {
+					lines = append(lines, kfuncs+name[:i]+" r")
+				}
+			}
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(append(lines, ""), "\n")
+}
+
+// What lines of symbols with a colon say.
+const (
+	noProbes = "noprobes:" // and a function: it is in a section that nothing can be attached to
+	inSet    = "set:"      // and a set, a colon and a function that is in it; without one for the set itself
+	kfuncs   = "kfunc:"    // and a function that is in a set of kfuncs
+)
 
 func (k *Kernel) readIndex(path string) error {
 	f, err := os.Open(path)
@@ -125,7 +158,7 @@ func (k *Kernel) readIndex(path string) error {
 		return err
 	}
 	var rawLen, textLen int
-	if _, err := fmt.Sscanf(head, "bpf-kernel-check preflight 1 %d %d\n", &rawLen, &textLen); err != nil {
+	if _, err := fmt.Sscanf(head, "bpf-kernel-check preflight 2 %d %d\n", &rawLen, &textLen); err != nil {
 		return err
 	}
 	if rawLen < 0 || textLen < 0 || rawLen > maxBTF || textLen > maxIndex-maxBTF {
@@ -239,6 +272,25 @@ func (s symbols) named(name string) (n int, typ byte) {
 		return true
 	})
 	return n, typ
+}
+
+// any says whether there is a symbol that starts with prefix.
+func (s symbols) any(prefix string) (found bool) {
+	s.each(prefix, func(string, byte) bool {
+		found = true
+		return false
+	})
+	return found
+}
+
+// setsLike says whether a function is in a set with part in its name.
+func (s symbols) setsLike(part, function string) (found bool) {
+	s.each(inSet, func(line string, _ byte) bool {
+		set, name, _ := strings.Cut(strings.TrimPrefix(line, inSet), ":")
+		found = found || name == function && strings.Contains(set, part)
+		return !found
+	})
+	return found
 }
 
 func isText(typ byte) bool { return strings.IndexByte("tTwW", typ) >= 0 }

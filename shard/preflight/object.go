@@ -18,6 +18,9 @@ const (
 	maxPrograms = 2000     // of an object
 	maxDeps     = 20_000   // of an object
 	linkFlag    = 1 << 13  // BPF_F_LINK
+
+	sleepableFlag = 1 << 4 // BPF_F_SLEEPABLE
+	fragmentsFlag = 1 << 5 // BPF_F_XDP_HAS_FRAGS
 )
 
 // Object is what a BPF object depends on.
@@ -47,6 +50,10 @@ type program struct {
 	tests   map[int]bool // of Deps: what it asks for before it needs it
 	typeAt  []int        // of typeNames: what a relocated offset is in, by instruction; -1: nothing
 	frozen  bool         // it reads memory that does not change
+	kconfig []string     // by instruction: the name that libbpf's kconfig has a value for
+	version bool         // it reads LINUX_KERNEL_VERSION
+	global  []bool       // by instruction: a function starts that the verifier may look into on its own
+	sleeps  bool         // it is sleepable
 }
 
 // Read takes a BPF object apart. name is the first part of its programs' names;
@@ -77,7 +84,7 @@ func Read(name string, b []byte, arch string) (o *Object, err error) {
 			return nil, &ObjectError{name, fmt.Sprintf("its program or map %.50q has a name that C does not", n)}
 		}
 	}
-	r := reader{Object: &Object{Name: name, arch: arch, types: spec.Types, contents: map[string][]byte{}}, spec: spec, weak: weakSymbols(b), index: map[string]int{}}
+	r := reader{Object: &Object{Name: name, arch: arch, types: spec.Types, contents: map[string][]byte{}}, spec: spec, weak: weakSymbols(b), kconfig: kconfigLoads(b), index: map[string]int{}}
 	r.frozen()
 	used := map[string]bool{}
 	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
@@ -113,12 +120,55 @@ func weakSymbols(b []byte) map[string]bool {
 	return weak
 }
 
+// place is an instruction: its function, and how many bytes are before it.
+type place struct {
+	function string
+	offset   uint64
+}
+
+// kconfigLoads finds the instructions that load the address of something that
+// is in no section of the object, such as LINUX_KERNEL_VERSION. The library
+// keeps to itself what they are.
+func kconfigLoads(b []byte) map[place]string {
+	loads := map[place]string{}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		return loads
+	}
+	symbols, err := f.Symbols()
+	if err != nil {
+		return loads
+	}
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_REL || int(s.Info) >= len(f.Sections) || f.Sections[s.Info].Flags&elf.SHF_EXECINSTR == 0 {
+			continue
+		}
+		data, err := s.Data()
+		if err != nil {
+			continue
+		}
+		for ; len(data) >= 16; data = data[16:] {
+			at, n := f.ByteOrder.Uint64(data), f.ByteOrder.Uint64(data[8:])>>32
+			if n == 0 || n > uint64(len(symbols)) || symbols[n-1].Section != elf.SHN_UNDEF {
+				continue
+			}
+			for _, fn := range symbols {
+				if elf.ST_TYPE(fn.Info) == elf.STT_FUNC && uint32(fn.Section) == s.Info && at >= fn.Value && at-fn.Value < fn.Size {
+					loads[place{fn.Name, at - fn.Value}] = symbols[n-1].Name
+				}
+			}
+		}
+	}
+	return loads
+}
+
 // reader is an object while it is read.
 type reader struct {
 	*Object
-	spec  *ebpf.CollectionSpec
-	weak  map[string]bool
-	index map[string]int
+	spec    *ebpf.CollectionSpec
+	weak    map[string]bool
+	kconfig map[place]string
+	index   map[string]int
 }
 
 func (r *reader) add(name string) *program {
@@ -164,6 +214,8 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	switch {
 	case p.target.optional || strings.HasPrefix(ps.SectionName, "?"):
 		p.skip = "its section marks it as optional"
+	case ps.Type == ebpf.LSM && ps.AttachType == ebpf.AttachLSMCgroup:
+		p.skip = "the library that loads it finds no hooks for cgroups"
 	case ps.Type == ebpf.Extension:
 		p.skip = "it replaces a function of another program"
 	case ps.Type == ebpf.StructOps && ps.AttachTo == "":
@@ -177,6 +229,13 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	if ps.AttachType != ebpf.AttachNone {
 		r.needs(p, Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType), weak: !attachCounts(ps.Type)})
 	}
+	if ps.Flags&sleepableFlag != 0 {
+		p.sleeps = true
+		r.sleepable(p, ps)
+	}
+	if ps.Flags&fragmentsFlag != 0 && ps.Type == ebpf.XDP {
+		r.needs(p, Dep{Kind: kindFlag, Name: "BPF_F_XDP_HAS_FRAGS"})
+	}
 	if p.target.kind != "" && ps.Type != ebpf.Extension {
 		p.target1 = r.dep(p, Dep{Kind: p.target.kind, Name: clean(p.target.name)})
 	}
@@ -186,18 +245,34 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		}
 	}
 	p.at, p.need, p.typeAt = make([]int, len(p.insns)), make([]bool, len(p.insns)), make([]int, len(p.insns))
+	p.kconfig, p.global = make([]string, len(p.insns)), make([]bool, len(p.insns))
+	var in place
 	for i := range p.insns {
 		ins := &p.insns[i]
 		p.at[i], p.typeAt[i] = -1, -1
+		if name := ins.Symbol(); name != "" {
+			in = place{function: name}
+			fn := btf.FuncMetadata(ins)
+			p.global[i] = i > 0 && fn != nil && fn.Linkage == btf.GlobalFunc
+		}
+		name := r.kconfig[in]
+		in.offset += uint64(ins.Width()) * asm.InstructionSize
+		if d, ok := needsVersion(ins); ok {
+			r.needs(p, d)
+		}
 		switch ref := ins.Reference(); {
 		case ins.IsLoadFromMap() && ref != "":
 			if m := r.spec.Maps[ref]; m != nil {
 				used[ref] = true
 				r.mapNeeds(p, m)
-			} else if r.external(".kconfig", ref) != nil && strings.HasPrefix(ref, "CONFIG_") {
-				p.at[i], p.need[i] = r.dep(p, Dep{Kind: kindConfig, Name: clean(ref), weak: r.weak[ref]}), true
 			}
 			p.frozen = p.frozen || r.contents[ref] != nil
+		case ins.OpCode.IsDWordLoad() && name != "" && r.external(".kconfig", name) != nil:
+			p.kconfig[i] = name
+			p.version = p.version || name == versionName
+			if strings.HasPrefix(name, "CONFIG_") {
+				p.at[i], p.need[i] = r.dep(p, Dep{Kind: kindConfig, Name: clean(name), weak: r.weak[name]}), true
+			}
 		case ins.IsKfuncCall():
 			p.at[i], p.need[i] = r.dep(p, r.symbol(ref)), true
 		case ins.OpCode.IsDWordLoad() && ref != "" && r.isKsym(ref):
@@ -228,7 +303,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 // type of its section: of others loaders drop it where the kernel is too old.
 func attachCounts(t ebpf.ProgramType) bool {
 	switch t {
-	case ebpf.Tracing, ebpf.LSM, ebpf.Kprobe, ebpf.SkLookup, ebpf.Netfilter, ebpf.StructOps:
+	case ebpf.Tracing, ebpf.LSM, ebpf.Kprobe, ebpf.SkLookup, ebpf.Netfilter, ebpf.StructOps, ebpf.CGroupSockAddr:
 		return true
 	}
 	return false
@@ -346,7 +421,7 @@ func kindRank(kind string) int {
 		return 1
 	case kindType, kindField, kindValue:
 		return 2
-	case kindHelper, kindMap, kindProgram, kindAttach, kindConfig:
+	case kindHelper, kindMap, kindProgram, kindAttach, kindFlag, kindInstruction, kindConfig:
 		return 3
 	}
 	return 0

@@ -81,18 +81,22 @@ func (l Loads) worse(m Loads) Loads {
 // Kinds of dependencies, but for targets, which are named as in their section:
 // fentry, kprobe, tracepoint ...
 const (
-	kindType     = "type"
-	kindField    = "field"
-	kindValue    = "enum value"
-	kindKfunc    = "kfunc"
-	kindKsym     = "ksym"
-	kindMember   = "struct_ops"
-	kindMap      = "map type"
-	kindProgram  = "program type"
-	kindAttach   = "attach type"
-	kindHelper   = "helper"
-	kindConfig   = "kconfig"
-	kindNotKnown = "section"
+	kindType    = "type"
+	kindField   = "field"
+	kindValue   = "enum value"
+	kindKfunc   = "kfunc"
+	kindKsym    = "ksym"
+	kindMember  = "struct_ops"
+	kindMap     = "map type"
+	kindProgram = "program type"
+	kindAttach  = "attach type"
+	kindHelper  = "helper"
+	kindConfig  = "kconfig"
+	kindFlag    = "flag"
+	kindSleep   = "sleepable"
+	// What a kernel's instructions are no file tells.
+	kindInstruction = "instruction"
+	kindNotKnown    = "section"
 )
 
 // Dep is something of the kernel's that an object depends on.
@@ -101,6 +105,7 @@ type Dep struct {
 	Name     string   `json:"name"`
 	Programs []string `json:"programs"` // that depend on it, as "object/program" or "object/map:name"
 
+	since  string // of an instruction or a flag: the mainline version that brought it
 	number int    // of a helper, map type, program type or attach type
 	weak   bool   // the object does without
 	want   string // of a field: its type in the object

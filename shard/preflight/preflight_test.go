@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 // ptr is a pointer to a struct of that name.
@@ -272,11 +274,11 @@ func TestSurveyText(t *testing.T) {
 	o := readTestObject(t, "changed")
 	s := &Survey{Objects: []*Object{o}}
 	for i, id := range []string{"debian/5.10.0-1-amd64__1", "debian/6.1.0-2-amd64__1", "debian/6.1.0-10-amd64__1", "debian/7.2.0-1-amd64__1"} {
-		types := baseTypes()
+		types, symbols := baseTypes(), []string{"x T"}
 		if i < 3 {
-			types = append(types, function("do_unlinkat", integer(4)))
+			types, symbols = append(types, function("do_unlinkat", integer(4))), append(symbols, "do_unlinkat T")
 		}
-		s.Kernels = append(s.Kernels, On{ID: id, Results: []Result{Check(o, testKernel(t, types, "x T"))}})
+		s.Kernels = append(s.Kernels, On{ID: id, Results: []Result{Check(o, testKernel(t, types, symbols...))}})
 	}
 	s.Kernels = append(s.Kernels, On{ID: "debian/9.9.9__1", Err: "it is broken"})
 	slices.Reverse(s.Kernels)
@@ -299,6 +301,221 @@ func TestSurveyText(t *testing.T) {
 	if err := s.JSON(&j); err != nil || strings.Count(j.String(), `"id": "debian/`) != 5 {
 		t.Errorf("JSON: %v, %.300s", err, j.String())
 	}
+}
+
+// checkTest holds one of the test objects against a kernel: what comes of its
+// dependencies and of its programs.
+func checkTest(t *testing.T, object string, k *Kernel) (map[string]Answer, map[string]Program) {
+	t.Helper()
+	o := readTestObject(t, object)
+	r := Check(o, k)
+	answers, programs := map[string]Answer{}, map[string]Program{}
+	for i, d := range o.Deps {
+		answers[d.String()] = r.Answers[i]
+	}
+	for _, p := range r.Programs {
+		programs[strings.TrimPrefix(p.Name, object+"/")] = p
+	}
+	return answers, programs
+}
+
+// Functions that are there and that programs cannot have: the kernel's own sets
+// of functions say so, its sections, and the prototype.
+func TestForbidden(t *testing.T) {
+	void := (*btf.Void)(nil)
+	variadic := function("_printk", ptr("a"))
+	variadic.Type.(*btf.FuncProto).Params = append(variadic.Type.(*btf.FuncProto).Params, btf.FuncParam{Type: void})
+	many := make([]btf.Type, 10)
+	for i := range many {
+		many[i] = integer(8)
+	}
+	types := append(baseTypes(), variadic, function("ip_make_skb", many...), function("drop_buffers", ptr("folio")),
+		function("vfs_open", ptr("path"), ptr("file")), function("__x64_sys_close", ptr("pt_regs")), function("migrate_disable"), function("do_exit", integer(8)),
+		function("bpf_lsm_getprocattr", ptr("task_struct")), function("bpf_lsm_file_open", ptr("file")), function("bpf_lsm_task_free", ptr("task_struct")),
+		function("exc_page_fault", ptr("pt_regs")), function("notifier_call_chain", ptr("x")), function("security_file_open", ptr("file")))
+	list := []string{"_printk T", "ip_make_skb T", "drop_buffers.isra.0 t", "vfs_open T", "__x64_sys_close T", "migrate_disable T", "do_exit T", "bpf_lsm_getprocattr T",
+		"bpf_lsm_file_open T", "bpf_lsm_task_free T", "exc_page_fault T", "notifier_call_chain t", "security_file_open T", "_kbl_addr_notifier_call_chain d",
+		"__BTF_ID__set__btf_id_deny r", noProbes + "exc_page_fault r", inSet + "bpf_lsm_disabled_hooks:bpf_lsm_getprocattr r", inSet + "btf_id_deny:migrate_disable r",
+		inSet + "noreturn_deny:do_exit r", inSet + "sleepable_lsm_hooks: r", inSet + "sleepable_lsm_hooks:bpf_lsm_file_open r"}
+	with := func(release, config string) *Kernel {
+		k := testKernel(t, types, list...)
+		k.Release, k.config = release, map[string]string{"BPF_LSM": "y", "FUNCTION_ERROR_INJECTION": config, "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y", "BPF_JIT": "y"}
+		return k
+	}
+	tests := []struct {
+		program string
+		k       *Kernel
+		want    Loads
+	}{
+		{"many_arguments", with("6.1.0", "n"), MayLoad}, // RHEL may have it
+		{"many_arguments", with("6.6.0", "n"), WillLoad},
+		{"variadic", with("6.1.0", "n"), WillNot},
+		{"only_copy", with("6.12.1", "n"), WillNot},
+		{"only_copy_kprobe", with("6.12.1", "n"), WillNot},
+		{"sleepable", with("6.1.0", "n"), WillNot},
+		{"sleepable", with("6.1.0", "y"), MayLoad},
+		{"sleepable_syscall", with("6.1.0", "n"), MayLoad},
+		{"sleepable_hook", with("6.1.0", "n"), WillLoad},
+		{"sleepable_hook_never", with("6.1.0", "n"), WillNot},
+		{"modify", with("6.1.0", "n"), WillNot},
+		{"modify", with("6.1.0", "y"), MayLoad},
+		{"modify_hook", with("6.1.0", "n"), WillLoad},
+		{"forbidden", with("6.1.0", "n"), WillNot},
+		{"no_instrumentation", with("6.1.0", "n"), MayLoad},
+		{"no_instrumentation_fentry", with("6.1.0", "n"), MayLoad},
+		{"recursive", with("6.1.0", "n"), WillNot},
+		{"never_returns", with("6.1.0", "n"), WillNot},
+		{"disabled_hook", with("6.1.0", "n"), WillNot},
+		{"user_sleepable", with("5.10.0", "n"), MayLoad},
+		{"user_sleepable", with("6.0.0", "n"), WillLoad},
+		{"pattern", with("6.1.0", "n"), WillNot}, // CONFIG_FPROBE is not set
+	}
+	for _, tt := range tests {
+		if _, programs := checkTest(t, "targets", tt.k); programs[tt.program].Loads != tt.want {
+			t.Errorf("%s on %s: %v, want %v", tt.program, tt.k.Release, programs[tt.program].Loads, tt.want)
+		}
+	}
+	if _, programs := checkTest(t, "targets", with("6.1.0", "n")); programs["cgroup_hook"].Skip == "" {
+		t.Error("an LSM program for cgroups is loaded, and the library cannot")
+	}
+}
+
+// Kfuncs are compared as loaders do, and a function is not one for being there.
+func TestKfuncs(t *testing.T) {
+	cpumask := &btf.Struct{Name: "bpf_cpumask", Size: 4, Members: []btf.Member{{Name: "cpumask", Type: integer(4)}}}
+	create := function("bpf_cpumask_create")
+	create.Type.(*btf.FuncProto).Return = &btf.Pointer{Target: cpumask}
+	release := function("bpf_cpumask_release", &btf.Pointer{Target: cpumask})
+	set := function("bpf_cpumask_set_cpu", &btf.Int{Name: "unsigned int", Size: 4}, &btf.Pointer{Target: cpumask})
+	schedule := function("schedule")
+	for _, f := range []*btf.Func{release, set, schedule} {
+		f.Type.(*btf.FuncProto).Return = (*btf.Void)(nil)
+	}
+	types := append(baseTypes(), create, release, set, schedule, tracepoint("sched_process_exit", ptr("task_struct")))
+	list := []string{"schedule T", "__BTF_ID__set8__x r", kfuncs + "bpf_cpumask_create r", kfuncs + "bpf_cpumask_release r", kfuncs + "bpf_cpumask_set_cpu r"}
+	answers, programs := checkTest(t, "versions", testKernel(t, types, list...))
+	if a := answers["kfunc bpf_cpumask_set_cpu"]; a.Status != Changed || programs["kfunc_wider"].Loads != WillLoad || len(programs["kfunc_wider"].Mistaken) != 1 {
+		t.Errorf("a wider argument: %+v, %+v", a, programs["kfunc_wider"])
+	}
+	if a := answers["kfunc schedule"]; a.Status != Absent || programs["no_kfunc"].Loads != WillNot {
+		t.Errorf("a function that is no kfunc: %+v, %v", a, programs["no_kfunc"].Loads)
+	}
+	_, programs = checkTest(t, "versions", testKernel(t, types, "schedule T"))
+	if l := programs["no_kfunc"].Loads; l != MayLoad {
+		t.Errorf("sets are not known: %v", l)
+	}
+	for program, want := range map[string]Loads{"weak_kfunc": WillLoad, "weak_kfunc_if_there": WillLoad, "weak_kfunc_unasked": WillNot} {
+		if programs[program].Loads != want {
+			t.Errorf("%s: %v, want %v", program, programs[program].Loads, want)
+		}
+	}
+}
+
+// What is not reached on a kernel is not missed, whatever decides it: types,
+// constants, the version, options; and what is looked into all the same is.
+func TestGuards(t *testing.T) {
+	aux := func(members ...string) *btf.Struct {
+		s := &btf.Struct{Name: "bpf_func_info_aux", Size: 8}
+		for i, m := range members {
+			s.Members = append(s.Members, btf.Member{Name: m, Type: integer(4), Offset: btf.Bits(32 * i)})
+		}
+		return s
+	}
+	kernel := func(release string, types ...btf.Type) *Kernel {
+		k := testKernel(t, append(append(baseTypes(), function("do_exit", integer(8))), types...), "do_exit T")
+		k.Release = release
+		return k
+	}
+	tests := []struct {
+		object, program string
+		k               *Kernel
+		want            Loads
+	}{
+		{"relocations", "bits_if_there", kernel("6.1.0"), WillLoad},
+		{"relocations", "no_bits", kernel("6.1.0"), WillNot},
+		{"relocations", "types", kernel("6.1.0"), WillLoad},
+		{"relocations", "size", kernel("6.1.0"), WillNot},
+		{"relocations", "value_if_there", kernel("6.1.0"), WillLoad},
+		{"relocations", "never_read", kernel("6.1.0"), MayLoad}, // the author's loader may set it
+		{"relocations", "always_read", kernel("6.1.0"), WillNot},
+		{"relocations", "by_version", kernel("6.1.0"), WillLoad},
+		{"relocations", "by_version", kernel("5.3.18"), WillNot},
+		{"relocations", "by_patch", kernel("6.1.0-56-amd64"), MayLoad}, // really 6.1.192
+		{"relocations", "by_patch", kernel("6.1.1"), WillNot},
+		{"relocations", "by_patch", kernel("6.1.2"), WillLoad},
+		{"relocations", "global_if_there", kernel("6.1.0", aux("linkage", "unreliable")), WillNot},
+		{"relocations", "global_if_there", kernel("6.8.0", aux("linkage", "unreliable", "called")), WillLoad},
+		{"relocations", "static_if_there", kernel("6.1.0", aux("linkage", "unreliable")), WillLoad},
+		{"relocations", "in_static", kernel("6.8.0", aux("called")), WillNot},
+		{"relocations", "in_global", kernel("6.8.0", aux("called")), WillNot},
+		{"config", "by_config", kernel("6.1.0"), MayLoad},
+		{"instructions.v3", "add", kernel("5.10.0"), WillLoad},
+		{"instructions.v3", "fetch", kernel("5.10.0"), MayLoad},
+		{"instructions.v3", "fetch", kernel("5.12.0"), WillLoad},
+		{"instructions.v3", "exchange", kernel("5.10.0"), MayLoad},
+	}
+	for _, tt := range tests {
+		if _, programs := checkTest(t, tt.object, tt.k); programs[tt.program].Loads != tt.want {
+			t.Errorf("%s on %s: %v, want %v", tt.program, tt.k.Release, programs[tt.program].Loads, tt.want)
+		}
+	}
+	for hz, want := range map[string]Loads{"250": MayLoad, "12345": WillNot} { // MayLoad: found below /boot only
+		k := kernel("6.1.0")
+		k.config = map[string]string{"HZ": hz, "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y"}
+		answers, programs := checkTest(t, "config", k)
+		if programs["by_config"].Loads != want || len(answers["field struct no_such_struct.member"].Breaks) > 0 != (want == WillNot) {
+			t.Errorf("CONFIG_HZ=%s: %v, want %v", hz, programs["by_config"].Loads, want)
+		}
+	}
+}
+
+// The index that is kept of a kernel gives back what was written, duplicates
+// and all, and what the places of symbols say.
+func TestSymbolLines(t *testing.T) {
+	text := symbolLines([]kernel.Symbol{
+		{Name: "two", Type: 't'}, {Name: "two", Type: 't'}, {Name: "one", Type: 'T', In: kernel.NoProbes}, {Name: "__BTF_ID__set8__a_kfuncs", Type: 'r'},
+		{Name: "__BTF_ID__func__f_x__12", Type: 'r', In: "a_kfuncs"}, {Name: "__BTF_ID__set__deny", Type: 'r'}, {Name: "__BTF_ID__func__g__3", Type: 'r', In: "deny"},
+	})
+	s := symbols(text)
+	for name, want := range map[string]int{
+		"two": 2, "one": 1, noProbes + "one": 1, noProbes + "two": 0, kfuncs + "f_x": 1, kfuncs + "g": 0, inSet + "deny:g": 1, inSet + "deny:": 1, inSet + "deny:f_x": 0, inSet + "a_kfuncs:f_x": 1,
+	} {
+		if n, _ := s.named(name); n != want {
+			t.Errorf("%d of %q, want %d", n, name, want)
+		}
+	}
+}
+
+// An index is a file like others: cut or made up, it gives an error or a kernel.
+func FuzzIndex(f *testing.F) {
+	b, err := btf.NewBuilder(baseTypes(), nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	raw, err := b.Marshal(nil, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw, "do_exit T\n"+noProbes+"do_exit r\n")
+	f.Add([]byte{}, "x")
+	f.Add(raw[:40], "\n\n a\nb")
+	objects := []*Object{readTestObject(f, "changed"), readTestObject(f, "targets")}
+	f.Fuzz(func(t *testing.T, raw []byte, text string) {
+		k := &Kernel{ID: "fuzz", Release: "6.1.0", Arch: "amd64", order: binary.LittleEndian, symbols: symbols(text)}
+		if k.setBTF(raw) == nil {
+			for _, o := range objects {
+				Check(o, k)
+			}
+		}
+		dir := t.TempDir()
+		for _, content := range [][]byte{[]byte(text), raw} {
+			path := filepath.Join(dir, "index")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_ = k.readIndex(path)
+		}
+	})
 }
 
 func FuzzRead(f *testing.F) {
