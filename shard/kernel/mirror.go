@@ -72,7 +72,7 @@ func (a aptArchive) url(name string) string {
 // not answer is an error: other mirrors may have other kernels, or be out of
 // reach.
 func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
