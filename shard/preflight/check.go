@@ -75,6 +75,9 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 		return all, nil
 	}
 	insns := p.insns
+	if c.k.types == nil && slices.ContainsFunc(insns, func(ins asm.Instruction) bool { return btf.CORERelocationMetadata(&ins) != nil }) {
+		all = WillNot // whatever it asks for, loaders look for the types first
+	}
 	if c.k.types != nil {
 		var err error
 		if insns, err = c.k.relocate(p.insns); err != nil {
@@ -729,10 +732,17 @@ func (c *checker) memberAnswer(d *Dep) (Answer, Loads) {
 		if !ok {
 			continue
 		}
-		if m, ok := member(s, name, 0); ok {
-			return Answer{Status: Present, Signature: declare(m.Type, name)}, WillLoad
+		m, ok := member(s, name, 0)
+		if !ok {
+			return Answer{Status: Absent}, WillNot
 		}
-		return Answer{Status: Absent}, WillNot
+		a, l := Answer{Status: Present, Signature: declare(m.Type, name)}, WillLoad
+		if k.lookup("bpf_struct_ops_"+st) == nil { // what the kernel keeps of one that programs implement
+			if a, l = c.perhapsInModule("bpf_struct_ops_"+st, true); l == WillNot {
+				a.Note = "the struct is there, but not for programs to implement"
+			}
+		}
+		return a, l
 	}
 	return c.perhapsInModule(st, true)
 }

@@ -469,6 +469,18 @@ func TestGuards(t *testing.T) {
 	}
 }
 
+// Without types nothing is relocated, not even a question.
+func TestNoTypes(t *testing.T) {
+	k := testKernel(t, baseTypes(), "do_exit T")
+	k.types, k.noTypes = nil, true
+	_, programs := checkTest(t, "relocations", k)
+	for _, p := range []string{"types", "value_if_there", "bits"} {
+		if programs[p].Loads != WillNot {
+			t.Errorf("%s: %v", p, programs[p].Loads)
+		}
+	}
+}
+
 // The index that is kept of a kernel gives back what was written, duplicates
 // and all, and what the places of symbols say.
 func TestSymbolLines(t *testing.T) {
