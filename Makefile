@@ -60,8 +60,9 @@ unit:
 	$(GO) test -short $$($(GO) list ./... | grep -v -e /cmd/ -e '/shard$$')
 
 # Ratios from interleaved runs; see the comment of each benchmark.
-bench:
+bench: build
 	$(GO) test -run '^$$' -bench Boot -benchtime 5x -timeout 30m ./shard/qemu
+	$(GO) test -run '^$$' -bench Run -benchtime 5x -timeout 30m ./cmd/bpf-kernel-check
 
 # Every fuzz target for FUZZTIME.
 FUZZTIME = 2m

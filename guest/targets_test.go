@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +14,21 @@ func TestTargets(t *testing.T) {
 	if d := cmp.Diff(want, Targets([]byte(in))); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+	longest := "raw_tracepoint.s/" + strings.Repeat("x", 128)
+	for in, want := range map[string][]string{"\x00" + longest + "\x00": {longest}, "\x00" + longest + "x\x00": nil, "/": nil, "\x00lsm/": nil, "lsm/a\x00": nil} {
+		if d := cmp.Diff(want, Targets([]byte(in))); d != "" {
+			t.Errorf("%q (-want +got):\n%s", in, d)
+		}
+	}
 	if got := Targets(nil); got != nil {
 		t.Errorf("got %v of nothing", got)
+	}
+}
+
+func BenchmarkTargets(b *testing.B) {
+	in := []byte(strings.Repeat("some text of a program\x00 and a /path/in/it \x00\x01\x02", 1<<20))
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		Targets(in)
 	}
 }

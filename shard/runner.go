@@ -61,7 +61,8 @@ type Runner struct {
 	Repeated func(id string, repeat int, k report.Kernel)
 
 	NoEmulation bool   // without KVM nothing is tested
-	Sandbox     string // qemu.Sandbox's answer
+	Sandbox     string // qemu.Abilities' answer, as is Firmware
+	Firmware    string // for kernels that are booted by their PVH entry; "": QEMU's default
 	Net         bool   // the VMs get a network
 
 	trial   kvmTrial
@@ -442,6 +443,9 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		Sandbox: r.Sandbox, Net: r.Net,
 		Append: slices.Clone(r.params), CPUs: r.cpus,
 	}
+	if attempt == 1 {
+		m.Firmware = r.firmware(j, on)
+	}
 	limits, slower := r.limits(on)
 	if slower > 1 {
 		m.Append = append(m.Append, scaleParam(slower))
@@ -467,6 +471,15 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		r.warm.seen(ctx, j.image)
 	}
 	return r.judged(j, o, con)
+}
+
+// firmware is the quick one where it serves: it knows of kernels with a PVH entry,
+// and sets no PCI devices up. A second attempt goes without.
+func (r *Runner) firmware(j job, on qemu.Accel) string {
+	if on != r.Accel || r.Net || j.boot == j.image.Kernel {
+		return ""
+	}
+	return r.Firmware
 }
 
 // judged closes the console and judges.

@@ -37,15 +37,15 @@ const far = 3 * time.Minute
 
 // lab is what the VM tests share.
 type lab struct {
-	entry   Entry
-	cache   *kernel.Cache
-	arch    qemu.Arch
-	qemu    string
-	init    []byte
-	hostile string // path of the program
-	tsc     int
-	slots   chan struct{}
-	sandbox string
+	entry             Entry
+	cache             *kernel.Cache
+	arch              qemu.Arch
+	qemu              string
+	init              []byte
+	hostile           string // path of the program
+	tsc               int
+	slots             chan struct{}
+	sandbox, firmware string
 }
 
 var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSource, vmGlob) })
@@ -97,7 +97,7 @@ func newTools(arch string) (*lab, error) {
 	if l.qemu, err = qemu.Find(l.arch); err != nil {
 		return nil, err
 	}
-	l.sandbox = qemu.Sandbox(context.Background(), l.qemu)
+	l.sandbox, l.firmware = qemu.Abilities(context.Background(), l.qemu, l.arch, qemu.TCG)
 	return l, nil
 }
 
@@ -141,7 +141,7 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 		Cache: l.cache, InitProgram: l.init, Payload: p, Tool: "test",
 		Now: time.Now, Random: rand.Reader,
 		Report:  func(Event) {},
-		Sandbox: l.sandbox,
+		Sandbox: l.sandbox, Firmware: l.firmware,
 	}
 }
 

@@ -125,19 +125,24 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 	return w, nil
 }
 
-// machine is the VM that is saved and restored.
-func (w *warmBoots) machine(kernel string) qemu.Machine {
+// machine is the VM that is saved and restored. pvh says that the kernel has a
+// PVH entry.
+func (w *warmBoots) machine(kernel string, pvh bool) qemu.Machine {
 	r := w.r
-	return qemu.Machine{
+	m := qemu.Machine{
 		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: kernel, Initrd: w.base, Saves: true,
 		Sandbox: r.Sandbox, Append: slices.Clone(r.params), CPUs: r.cpus,
 	}
+	if pvh {
+		m.Firmware = r.Firmware
+	}
+	return m
 }
 
 // key names all that a saved VM was made from but the host's clock rate, which
 // is never quite the same twice.
 func (w *warmBoots) key(im *kernel.Image) string {
-	m := w.machine("kernel")
+	m := w.machine("kernel", true)
 	m.TSC, m.Initrd = 0, "initrd"
 	b, err := json.Marshal([]any{savedSchema, im.KernelDigest(), w.digest, w.r.QEMUDigest, m.Args()})
 	if err != nil { // strings always encode
@@ -260,7 +265,7 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 		return nil, err
 	}
 	var con bytes.Buffer
-	err = qemu.Save(saveCtx, w.r.QEMU, w.machine(j.boot), wire.ReadyLine, &capped{w: &con, left: maxSavedConsole}, io.MultiWriter(z, &raw))
+	err = qemu.Save(saveCtx, w.r.QEMU, w.machine(j.boot, vm.head.PVH), wire.ReadyLine, &capped{w: &con, left: maxSavedConsole}, io.MultiWriter(z, &raw))
 	if cerr := z.Close(); err == nil {
 		err = cerr
 	}
@@ -358,7 +363,7 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 	if _, err := io.ReadFull(w.r.Random, h.Entropy); err != nil {
 		return observation{}, fmt.Errorf("make entropy for the guest: %w", err)
 	}
-	m := w.machine(w.stub)
+	m := w.machine(w.stub, vm.head.PVH)
 	if !vm.head.PVH {
 		m.Kernel = j.image.Kernel
 	}

@@ -70,6 +70,7 @@ type command struct {
 	kernels *kernel.Cache // what openCache opened
 	// patience is what is waited before apt is asked again, times the attempt.
 	patience time.Duration
+	probing  *probe // what startProbe began; nil: nothing
 	noResult string // why there is nothing to publish, where that is known
 }
 

@@ -135,12 +135,14 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
+			ctx, cancel := o.limits.within(cmd.Context(), o.started)
+			defer c.endProbe()
+			defer cancel()
+			c.startProbe(ctx, payload.arch, accel)
 			srcs, err := c.sources(sources)
 			if err != nil {
 				return err
 			}
-			ctx, cancel := o.limits.within(cmd.Context(), o.started)
-			defer cancel()
 			sel, err := choose(ctx, srcs, src.filter(payload.arch))
 			if arch := otherArch(o, po, sel, err); arch != "" {
 				if payload, err = readPayload(cmd.Context(), po, arch, o.limits.payload); err != nil {
@@ -274,22 +276,17 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		sweepScratch(os.TempDir()) // of the run that was killed after its last result
 		return c.finish(ctx, r, plan, ui, o.history)
 	}
-	bin, err := qemu.Find(arch)
-	if err != nil {
-		return err
-	}
-	qemuVersion, err := qemu.Version(ctx, bin)
-	if err != nil {
-		return err
-	}
+	host := c.probed(ctx, arch, accel)
+	host.wait()
 	asked := accel
-	accel, why, err := qemu.Choose(ctx, accel, arch, qemu.DefaultKVM)
-	if err != nil {
-		return usageError{err}
-	}
-	init, err := guest.Program(ctx, arch.Name, guest.Init)
-	if err != nil {
-		return err
+	accel = host.accel
+	switch {
+	case host.binErr != nil:
+		return host.binErr
+	case host.accelErr != nil:
+		return usageError{host.accelErr}
+	case host.initErr != nil:
+		return host.initErr
 	}
 	scratch, remove, err := makeScratch(os.TempDir())
 	if err != nil {
@@ -304,29 +301,25 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if no := shard.NoWarmBoots(arch, accel); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
-	digest, err := qemu.Digest(bin, qemuVersion)
-	if err != nil {
-		return err
-	}
 	jobs, note := fitJobs(o.jobs, o.memory, todo)
-	for _, w := range []string{why, note} {
+	for _, w := range []string{host.why, note} {
 		if w != "" {
 			c.warn(w)
 		}
 	}
-	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", qemuVersion, accel, count(jobs, "VM")))
+	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", host.version, accel, count(jobs, "VM")))
 	ui.begin = time.Now()
-	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, bin, accel, o.memory, jobs, o.retries, qemu.TSC()
+	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, host.bin, accel, o.memory, jobs, o.retries, host.tsc
 	r.NoEmulation = asked == qemu.KVM
-	r.Sandbox = qemu.Sandbox(ctx, bin)
+	r.Sandbox, r.Firmware = host.sandbox, host.firmware
 	o.limits.apply(r, accel)
 	for _, unused := range expect.Unused(plan.IDs()) {
 		if r.Record(plan).Shards == 1 { // else another shard has the kernel
 			c.warn("expected failures: " + unused)
 		}
 	}
-	r.InitProgram = init
-	r.Boot, r.QEMUDigest = boot, digest
+	r.InitProgram = host.init
+	r.Boot, r.QEMUDigest = boot, host.digest
 	r.Repeated = ui.repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,17 @@ func run(con *serialConsole) error {
 		con.logf("%v", err)
 	}
 	results, repeat := openResults(param(string(cmdline), wire.ParamResults), con)
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return fmt.Errorf("uname: %w", err)
+	}
+	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
+	prepared := sync.OnceValues(func() (*wire.Kernel, error) {
+		err := prepare()
+		return fingerprint(hello.Version), err
+	})
 	if param(string(cmdline), wire.ParamHandover) != "" {
+		_, _ = prepared() // so that a restored VM has it behind it
 		handed, err := takeOver(results)
 		if err != nil {
 			return err
@@ -68,21 +79,16 @@ func run(con *serialConsole) error {
 		return err
 	}
 
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return fmt.Errorf("uname: %w", err)
-	}
-	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
 	con.logf("Linux %s %s %s", hello.Release, hello.Version, hello.Machine)
 	r.send(wire.Record{Type: wire.TypeHello, Hello: hello})
 	for _, m := range failed {
 		con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
 		r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
 	}
-	if err := prepare(); err != nil {
+	k, err := prepared()
+	if err != nil {
 		con.logf("%v", err)
 	}
-	k := fingerprint(hello.Version)
 	con.logf("%s", describeKernel(k))
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: k})
 	for _, m := range loadModules() {

@@ -53,6 +53,7 @@ type Arch struct {
 	SureCPU   map[Accel]string // -cpu of a second attempt; none: as in CPU
 	EarlyCon  string           // kernel parameters that print before the console's driver is up
 	NetDevice string           // QEMU's name of a network card whose driver most kernels have
+	Firmware  map[Accel]string // QEMU's name of one that is quick and boots kernels by their PVH entry only; none: the machine's own
 	Unpacked  bool             // QEMU starts no compressed image; without it, an image that can be started as it is shipped
 }
 
@@ -78,6 +79,9 @@ var arches = []Arch{
 		TSC:       "tsc_early_khz",
 		EarlyCon:  "earlyprintk=ttyS0",
 		NetDevice: "virtio-net-pci",
+		// The default, SeaBIOS, takes twice as long to emulate from QEMU's start
+		// to the kernel's first instruction: it looks for disks and screens.
+		Firmware: map[Accel]string{TCG: "qboot.rom"},
 	},
 	{
 		Name:    "arm64",

@@ -74,13 +74,45 @@ func TestSandboxAndNet(t *testing.T) {
 	}
 }
 
-// A QEMU that does not know the option is used without.
-func TestSandboxIsNotDemanded(t *testing.T) {
-	if got := Sandbox(t.Context(), script(t, "echo 'invalid option' >&2; exit 1")); got != "" {
-		t.Errorf("got %q", got)
+// What a QEMU does not have is done without.
+func TestAbilities(t *testing.T) {
+	x86, err := LookupArch("amd64")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := Sandbox(t.Context(), script(t, "exit 0")); got != sandbox {
-		t.Errorf("got %q", got)
+	arm, err := LookupArch("arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const quick = "qboot.rom"
+	for _, tt := range []struct {
+		name, script     string
+		arch             Arch
+		accel            Accel
+		filter, firmware string
+	}{
+		{"all", "exit 0", x86, TCG, sandbox, quick},
+		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, "", ""},
+		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, "", quick},
+		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, sandbox, ""},
+		{"KVM", "exit 0", x86, KVM, sandbox, ""},
+		{"an architecture that has none", "exit 0", arm, TCG, sandbox, ""},
+	} {
+		filter, firmware := Abilities(t.Context(), script(t, tt.script), tt.arch, tt.accel)
+		if filter != tt.filter || firmware != tt.firmware {
+			t.Errorf("%s: %q and %q, want %q and %q", tt.name, filter, firmware, tt.filter, tt.firmware)
+		}
+	}
+}
+
+func TestFirmware(t *testing.T) {
+	m := machine(t)
+	if got := group(m.Args(), "-bios"); got != nil {
+		t.Errorf("-bios %v without one", got)
+	}
+	m.Firmware = "qboot.rom"
+	if got := group(m.Args(), "-bios"); len(got) != 1 || got[0] != "qboot.rom" {
+		t.Errorf("-bios %v", got)
 	}
 }
 

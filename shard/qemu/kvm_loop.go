@@ -29,7 +29,8 @@ const (
 )
 
 // timeLoop makes a VM with a few instructions that count down and then leave
-// the VM, and returns how long that took: the best of three.
+// the VM, and returns how long that took: the best of three, or the first that
+// is fast enough.
 func timeLoop(kvm int) (time.Duration, error) {
 	if v, err := ioctl(kvm, kvmGetAPI, 0); err != nil || v != kvmAPI {
 		return 0, fmt.Errorf("API version %d (%v), want %d", v, err, kvmAPI)
@@ -70,7 +71,7 @@ func timeLoop(kvm int) (time.Duration, error) {
 		return 0, err
 	}
 	best := time.Duration(-1)
-	for range 3 {
+	for n := 0; n < 3 && (best < 0 || best > loopLimit); n++ {
 		if err := rewind(cpu); err != nil {
 			return 0, err
 		}

@@ -20,9 +20,10 @@ type Machine struct {
 	Nonce  string // seeds the result frames' checksums
 	Append []string
 
-	Sure    bool   // take the CPU that every kernel starts on, not the fastest
-	Sandbox string // -sandbox, as Sandbox found it; "": none
-	Net     bool   // a network by QEMU's user-mode stack
+	Sure     bool   // take the CPU that every kernel starts on, not the fastest
+	Sandbox  string // -sandbox, as Abilities found it; "": none
+	Firmware string // -bios, as Abilities found it, for kernels with a PVH entry; "": the machine's own
+	Net      bool   // a network by QEMU's user-mode stack
 
 	Extras Extras // for debugging
 
@@ -57,6 +58,9 @@ func (m Machine) Args() []string {
 	}
 	if m.Sandbox != "" {
 		args = append(args, "-sandbox", m.Sandbox)
+	}
+	if m.Firmware != "" {
+		args = append(args, "-bios", m.Firmware)
 	}
 	if m.Net {
 		// restrict is off: a payload that asks for a network gets the host's.

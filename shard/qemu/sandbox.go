@@ -12,18 +12,36 @@ import (
 // breaks out of its VM does not get far.
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-// Sandbox asks a QEMU whether it was built with the filter and runs under it
-// here, and returns the value for -sandbox, "" when it does not: not every
-// build and host has it.
-func Sandbox(ctx context.Context, path string) string {
+// Abilities asks a QEMU what not every build and host has: whether it runs under
+// its seccomp filter here, and whether the architecture's quick firmware came
+// with it. It returns the values for Machine's Sandbox and Firmware, "" for what
+// it has not.
+func Abilities(ctx context.Context, path string, a Arch, accel Accel) (filter, firmware string) {
+	withFilter := []string{"-sandbox", sandbox}
+	var withFirmware []string
+	if f := a.Firmware[accel]; f != "" {
+		firmware, withFirmware = f, []string{"-M", a.Machine, "-accel", "tcg", "-bios", f}
+		// Mostly it has both, and is started only once.
+		if starts(ctx, path, append(withFilter, withFirmware...)...) {
+			return sandbox, firmware
+		}
+		if !starts(ctx, path, withFirmware...) {
+			firmware = ""
+		}
+	}
+	if starts(ctx, path, append(withFilter, "-M", "none")...) {
+		filter = sandbox
+	}
+	return filter, firmware
+}
+
+// starts says whether QEMU starts with some arguments, which name a machine. It
+// boots nothing: QEMU sets the machine up, reads quit, and ends.
+func starts(ctx context.Context, path string, args ...string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	// Machine none boots nothing: QEMU starts, reads quit, and ends.
-	cmd := exec.CommandContext(ctx, path, "-no-user-config", "-nodefaults", "-display", "none", "-M", "none", "-sandbox", sandbox, "-monitor", "stdio")
+	cmd := exec.CommandContext(ctx, path, append([]string{"-no-user-config", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio"}, args...)...)
 	cmd.Stdin = strings.NewReader("quit\n")
 	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil {
-		return ""
-	}
-	return sandbox
+	return cmd.Run() == nil
 }
