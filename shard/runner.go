@@ -75,7 +75,14 @@ type Runner struct {
 	survey *survey // of the payload's BPF objects; set by Run
 
 	Boot       Boot   // the zero value boots cold
-	QEMUDigest string // of QEMU's version and binary, for saved VMs
+	QEMUDigest string // of QEMU's version and binary, for saved VMs and for Reuse
+
+	// Reuse is how old the pass of an earlier VM may be that stands for a kernel's
+	// own; 0: every kernel is booted. NoReuse says when it counts for nothing.
+	Reuse   time.Duration
+	Program string // ProgramDigest's answer, for Reuse
+	ROMs    string // qemu.ROMDigest's answer, for Reuse
+	passes  *passes
 
 	initramfs []byte // of the kernels that bring no modules
 	warm      *warmBoots
@@ -118,9 +125,10 @@ type job struct {
 	fetch   time.Duration
 	history []report.Attempt // of fetching it
 
-	packed  bool   // only what a restore needs is unpacked
-	modules string // archive of the kernel's modules; "": none
-	index   int    // in the plan
+	packed  bool           // only what a restore needs is unpacked
+	modules string         // archive of the kernel's modules; "": none
+	reused  *report.Kernel // the result of an earlier VM that stands for this one's; nil: none
+	index   int            // in the plan
 }
 
 // Run boots every kernel of the plan, the longest first as far as it is known.
@@ -141,6 +149,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			return nil, fmt.Errorf("write the initramfs: %w", err)
 		}
 		r.initramfs = b
+		r.passes = r.newPasses(sumOf(b))
 		if r.warm, err = r.newWarmBoots(); err != nil {
 			return nil, err
 		}
@@ -231,7 +240,7 @@ func (r *Runner) Record(plan Plan) report.Plan {
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
 		Content: r.content, Allow: r.Allowed.Entries(),
-		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats),
+		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats), Reuse: r.Reuse,
 	}
 }
 
@@ -284,8 +293,11 @@ func (r *Runner) unpack(ctx context.Context, o opened) job {
 	if len(r.Payload.Modules) > 0 && j.image.HasModules() {
 		j.modules, j.err = r.modulesArchive(ctx, j.image)
 	}
+	if j.err == nil {
+		j.reused = r.passes.find(ctx, j)
+	}
 	switch {
-	case j.err != nil:
+	case j.err != nil || j.reused != nil:
 	case r.warm.has(j.image):
 		j.packed = true
 		j.facts = hostFacts(ctx, j.image, r.Cache, "", r.Payload.Targets)
@@ -375,6 +387,17 @@ func (r *Runner) withModules(j job) error {
 	return nil
 }
 
+// machine is the VM of a kernel's first attempt, without a nonce. What is not in
+// it, nor in passKey, must not change what a VM does.
+func (r *Runner) machine(j job, on qemu.Accel) qemu.Machine {
+	return qemu.Machine{
+		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
+		Kernel: j.boot, Initrd: j.initrd,
+		Sandbox: r.Sandbox, Net: r.Net,
+		Append: slices.Clone(r.params), CPUs: r.cpus,
+	}
+}
+
 // boot starts one VM and judges it. A second attempt takes the slow and sure
 // way: the image as it was shipped, and everything the kernel has to say. up,
 // unless nil, makes it a trial of KVM, and is called when init is up.
@@ -421,12 +444,8 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		con.Close()
 		return verdict{}, observation{}, err
 	}
-	m := qemu.Machine{
-		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
-		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
-		Sandbox: r.Sandbox, Net: r.Net,
-		Append: slices.Clone(r.params), CPUs: r.cpus,
-	}
+	m := r.machine(j, on)
+	m.Nonce = hex.EncodeToString(nonce[:])
 	limits, slower := r.limits(on)
 	if slower > 1 {
 		m.Append = append(m.Append, scaleParam(slower))
