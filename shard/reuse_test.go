@@ -345,7 +345,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused",
 		"trial": "of KVM, under which nothing is reused", "sign": "of KVM, under which nothing is reused",
 		"hash": "of the shard file", "content": "of the shard file", "PayloadFlags": "what is printed", "Resumed": "what is not run",
-		"survey": "made of the payload", "initramfs": "made of the payload", "warm": "made of Boot", "passes": "this", "Reuse": "the age",
+		"survey": "made of the payload", "warm": "made of Boot", "passes": "this", "Reuse": "the age",
 	}
 	changes := map[string]func(*Runner){
 		"Arch":        func(r *Runner) { r.Arch, _ = qemu.LookupArch("arm64") },

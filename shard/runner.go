@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -84,8 +85,7 @@ type Runner struct {
 	ROMs    string // qemu.ROMDigest's answer, for Reuse
 	passes  *passes
 
-	initramfs []byte // of the kernels that bring no modules
-	warm      *warmBoots
+	warm *warmBoots
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -139,17 +139,12 @@ type job struct {
 // results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	results, todo := r.known(plan)
-	var b []byte
 	if len(todo) > 0 {
-		var err error
-		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
-			return nil, fmt.Errorf("build the initramfs: %w", err)
+		digest, err := r.writeInitramfs()
+		if err != nil {
+			return nil, err
 		}
-		if err = os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
-			return nil, fmt.Errorf("write the initramfs: %w", err)
-		}
-		r.initramfs = b
-		r.passes = r.newPasses(sumOf(b))
+		r.passes = r.newPasses(digest)
 		if r.warm, err = r.newWarmBoots(); err != nil {
 			return nil, err
 		}
@@ -375,16 +370,51 @@ func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, 
 	})
 }
 
+// writeInitramfs writes the initramfs of the kernels that bring no modules and
+// returns its digest.
+func (r *Runner) writeInitramfs() (string, error) {
+	f, err := os.OpenFile(r.sharedInitrd(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("write the initramfs: %w", err)
+	}
+	sum := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
+	err = guest.WriteInitramfs(w, r.InitProgram, r.Payload)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("build the initramfs: %w", err)
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
 // withModules writes the initramfs followed by the archive of modules.
 func (r *Runner) withModules(j job) error {
-	modules, err := os.ReadFile(j.modules)
+	out, err := os.OpenFile(r.ownInitrd(j), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
+		return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 	}
-	if err := os.WriteFile(r.ownInitrd(j), append(r.initramfs[:len(r.initramfs):len(r.initramfs)], modules...), 0o600); err != nil {
+	for _, path := range []string{r.sharedInitrd(), j.modules} {
+		if err = appendFile(out, path); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 	}
 	return nil
+}
+
+// appendFile copies a file behind what is written to out.
+func appendFile(out *os.File, path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.Copy(out, in) // in the kernel, where it can
+	return err
 }
 
 // machine is the VM of a kernel's first attempt, without a nonce. What is not in
