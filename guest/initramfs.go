@@ -165,17 +165,42 @@ func (a *archive) close() error {
 // archive, such as WriteModules makes, can be appended to it.
 func Initramfs(init []byte, p Payload) ([]byte, error) {
 	var b bytes.Buffer
-	if err := WriteBase(&b, init); err != nil {
+	if err := WriteInitramfs(&b, init, p); err != nil {
 		return nil, err
 	}
-	pad(&b)
-	if err := WritePayload(&b, p); err != nil {
-		return nil, err
-	}
-	pad(&b)
 	return b.Bytes(), nil
+}
+
+// WriteInitramfs writes what Initramfs returns.
+func WriteInitramfs(w io.Writer, init []byte, p Payload) error {
+	c := &counter{w: w}
+	if err := WriteBase(c, init); err != nil {
+		return err
+	}
+	if err := c.pad(); err != nil {
+		return err
+	}
+	if err := WritePayload(c, p); err != nil {
+		return err
+	}
+	return c.pad()
+}
+
+// counter counts the bytes that pass through it.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // pad brings the length to a multiple of four bytes, where the kernel looks
 // for the next archive.
-func pad(b *bytes.Buffer) { b.Write(make([]byte, (4-b.Len()%4)%4)) }
+func (c *counter) pad() error {
+	_, err := c.Write(make([]byte, (4-c.n%4)%4))
+	return err
+}

@@ -210,6 +210,7 @@ func boots(kernels []Kernel) []string {
 	warm, after := 0, 0
 	for _, k := range kernels {
 		switch {
+		case k.Reused != nil:
 		case k.Boot == "warm":
 			warm++
 		case strings.HasPrefix(k.Boot, "cold after "):
@@ -217,6 +218,9 @@ func boots(kernels []Kernel) []string {
 		}
 	}
 	var parts []string
+	if s := reusedWords(kernels); s != "" {
+		parts = append(parts, s)
+	}
 	if warm > 0 {
 		parts = append(parts, thousands(warm)+" booted warm")
 	}

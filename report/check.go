@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,12 @@ const (
 	maxAttempts   = 1000      // of a kernel
 )
 
+// maxReuse is how old a pass may be that stands for a VM.
+const maxReuse = MaxReuseDays * 24 * time.Hour
+
+// MaxReuseDays is the same in days.
+const MaxReuseDays = 30
+
 // check says why a plan is none that a run writes.
 func (p *Plan) check() error {
 	switch {
@@ -27,6 +34,8 @@ func (p *Plan) check() error {
 		return fmt.Errorf("it is attempt %d: want 1 to %d", p.Attempt, maxAttempt)
 	case p.List == "" || p.Algorithm == "":
 		return errors.New("its plan lacks the list's digest or the algorithm")
+	case p.Reuse < 0 || p.Reuse > maxReuse || p.Reuse > 0 && p.Repeat > 1:
+		return fmt.Errorf("results of up to %v are taken: want at most %v, and none with repeats", p.Reuse, maxReuse)
 	case p.Repeat < 0 || p.Repeat > maxAttempts:
 		return fmt.Errorf("each kernel is run %d times: want at most %d", p.Repeat, maxAttempts)
 	case len(p.Kernels) > maxKernels:
@@ -54,6 +63,9 @@ func (p *Plan) check() error {
 	}
 	return nil
 }
+
+// Check says why a result from a hostile place is none that a run writes.
+func (k *Kernel) Check() error { return k.check() }
 
 // check says why a result is none that a run writes: it is larger than its
 // limits, names files that are not its own, or contradicts itself.
@@ -118,6 +130,9 @@ func (k *Kernel) check() error {
 		return bad("%w", err)
 	}
 	if err := k.checkHistory(); err != nil {
+		return bad("%w", err)
+	}
+	if err := k.checkReused(); err != nil {
 		return bad("%w", err)
 	}
 	if err := k.checkExpected(); err != nil {
@@ -254,6 +269,7 @@ func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		AccelNote: cutText(k.AccelNote, maxText), Reproduce: k.Reproduce,
+		Reused: k.Reused, Boot: cutText(k.Boot, maxText/2),
 		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
 		// Without its tests nothing can be forgiven; what is stale stays.
 		Surprises: k.Surprises[:min(len(k.Surprises), 10)],

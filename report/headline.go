@@ -240,7 +240,7 @@ func groupWords(g Group, quote func(string) string) string {
 func kernelTime(m *Merged) time.Duration {
 	var total time.Duration
 	for _, k := range m.Kernels {
-		if ns := k.Phases["vm"]; ns > 0 && ns < int64(24*time.Hour) {
+		if ns := k.Phases["vm"]; k.Reused == nil && ns > 0 && ns < int64(24*time.Hour) {
 			total += time.Duration(ns)
 		}
 	}

@@ -61,6 +61,9 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 	if _, err := CommandWords(k.Reproduce); err == nil && k.Verdict != Pass {
 		s.AddProperty("reproduce", junitText(k.Reproduce))
 	}
+	if k.Reused != nil {
+		s.AddProperty("reused", junitText(k.Reused.Words()))
+	}
 	if k.Attempts > 1 {
 		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
 		if k.Verdict == Pass {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -58,10 +60,19 @@ func fullKernel() Kernel {
 	}
 }
 
+// reusedKernel has what only a pass can have.
+func reusedKernel() Kernel {
+	id := "debian/6.12.0__1"
+	return Kernel{
+		ID: id, Digest: "sha256:2", Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/" + id + ".txt",
+		Reused: &Reused{At: time.Date(2026, 7, 3, 1, 2, 3, 0, time.UTC), RunID: "9", HeadSHA: "abc", Key: "sha256:" + strings.Repeat("a", 64)},
+	}
+}
+
 func fullReport() *Merged {
 	return &Merged{
 		Schema: MergedSchema, Tool: "v1", At: time.Date(2026, 7, 4, 5, 6, 7, 8, time.UTC), Verdict: Fail, List: "sha256:2", Arch: "amd64",
-		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Kernel{fullKernel()},
+		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Kernel{fullKernel(), reusedKernel()},
 		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
 		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
 		Unused:   []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
@@ -73,8 +84,10 @@ func fullReport() *Merged {
 func noZero(t *testing.T, path string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		noZero(t, path, v.Elem())
-		return
+		if !v.IsNil() {
+			noZero(t, path, v.Elem())
+			return
+		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			break
@@ -89,7 +102,7 @@ func noZero(t *testing.T, path string, v reflect.Value) {
 			return
 		}
 	}
-	if v.IsZero() {
+	if v.IsZero() && path != "Merged.Kernels[0].Reused" { // the other kernel has it
 		t.Errorf("%s has no value in the sample", path)
 	}
 }
@@ -98,6 +111,7 @@ func TestReportSchema(t *testing.T) {
 	s := reportSchema(t)
 	full := fullReport()
 	noZero(t, "Merged", reflect.ValueOf(full))
+	noZero(t, "Reused", reflect.ValueOf(full.Kernels[1].Reused))
 	if err := validate(t, s, full); err != nil {
 		t.Errorf("full report: %v", err)
 	}
@@ -267,6 +281,73 @@ func TestPlanFile(t *testing.T) {
 			if err := WritePlanFile(&strings.Builder{}, p); err == nil {
 				t.Errorf("%s: it was written", want)
 			}
+		}
+	}
+}
+
+// What is said to be of an earlier run has to be a plain pass of one VM, in a
+// file whose plan takes such results.
+func TestReusedResults(t *testing.T) {
+	write := func(reuse time.Duration, change func(*Kernel)) (*ShardFile, error) {
+		t.Helper()
+		p := Plan{Tool: "t", List: "sha256:1", Algorithm: "single", Shard: 1, Shards: 1, Attempt: 1, Arch: "amd64", Kernels: []string{"a/b"}, Reuse: reuse}
+		k := Kernel{
+			ID: "a/b", Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/a/b.txt",
+			Tests: []Test{{Name: "x", Verdict: "pass"}}, Reused: &Reused{At: time.Unix(1, 0).UTC(), RunID: "9", Key: "sha256:" + strings.Repeat("a", 64)},
+		}
+		change(&k)
+		dir := t.TempDir()
+		w, err := CreateShardFile(dir, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As someone writes it who does not keep to the rules.
+		b, err := encodeLine(line{Type: "kernel", Kernel: &k})
+		if err == nil {
+			err = w.write(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.count(k)
+		if err := w.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		b, err = os.ReadFile(filepath.Join(dir, p.ShardFileName()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ReadShardFile(bytes.NewReader(b))
+	}
+	f, err := write(time.Hour, func(*Kernel) {})
+	if err != nil || f.Problem != "" || f.Kernels[0].Reused == nil {
+		t.Fatalf("a reused pass: %v, %+v", err, f)
+	}
+	if f, err = write(time.Hour, func(k *Kernel) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Cause: "fetch: x"}} }); err != nil || f.Problem != "" {
+		t.Errorf("it was fetched twice: %v, %+v", err, f)
+	}
+	if f, err = write(time.Hour, func(k *Kernel) { k.Surprises = []string{"stale"} }); err != nil || f.Problem != "" {
+		t.Errorf("an expectation is stale: %v, %+v", err, f)
+	}
+	if f, err := write(0, func(*Kernel) {}); err != nil || !f.Damaged {
+		t.Errorf("a plan that takes none: %v, %+v", err, f)
+	}
+	for name, change := range map[string]func(*Kernel){
+		"failed":     func(k *Kernel) { k.Verdict, k.Cause = Fail, &Cause{Title: "x"} },
+		"missing":    func(k *Kernel) { k.Verdict, k.Cause = Missing, &Cause{Title: "x"} },
+		"attempts":   func(k *Kernel) { k.Attempts = 2 },
+		"kvm":        func(k *Kernel) { k.Accel = "kvm" },
+		"no vm":      func(k *Kernel) { k.Accel = "" },
+		"repeats":    func(k *Kernel) { k.Repeats = 2 },
+		"a vm":       func(k *Kernel) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Accel: "tcg"}} },
+		"splats":     func(k *Kernel) { k.Splats = []Splat{{Title: "x", Allowed: AllowEntry{Pattern: "x", Reason: "y"}}} },
+		"no time":    func(k *Kernel) { k.Reused.At = time.Time{} },
+		"no key":     func(k *Kernel) { k.Reused.Key = "" },
+		"fell back":  func(k *Kernel) { k.Boot = "cold after a failed restore" },
+		"odd run id": func(k *Kernel) { k.Reused.RunID = strings.Repeat("x", maxWord+1) },
+	} {
+		if f, err := write(time.Hour, change); err == nil && f.Problem == "" {
+			t.Errorf("%s: it is taken", name)
 		}
 	}
 }

@@ -120,6 +120,7 @@ func (p Plan) differences(old Plan) []string {
 		{"the list of allowed splats", allowDigest(old), allowDigest(p)},
 		{"the list of expected failures", old.Expect, p.Expect},
 		{"the number of repeats", strconv.Itoa(max(1, old.Repeat)), strconv.Itoa(max(1, p.Repeat))},
+		{"the age up to which results are reused", old.Reuse.String(), p.Reuse.String()},
 		{"the architecture", old.Arch, p.Arch},
 		{"the list of kernels", old.List, p.List},
 		{"how the list is cut", old.Algorithm, p.Algorithm},

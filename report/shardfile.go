@@ -38,6 +38,10 @@ type Plan struct {
 
 	Expect string `json:"expected_failures,omitempty"` // digest of the failures that are expected
 	Repeat int    `json:"repeat,omitempty"`            // how often each kernel is run; 0: once
+
+	// Reuse is how old a pass of an earlier run may be that stands for a VM of
+	// the same bytes; 0: every kernel is booted.
+	Reuse time.Duration `json:"reuse_ns,omitempty"`
 }
 
 // Cut says why a run ended before its kernels were done. Records may follow it
@@ -64,6 +68,8 @@ type Kernel struct {
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
 	Boot     string           `json:"boot,omitempty"`          // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
+
+	Reused *Reused `json:"reused,omitempty"` // the earlier VM whose result this is; nil: the kernel was booted
 
 	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
 

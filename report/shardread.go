@@ -106,7 +106,7 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 			if err := k.check(); err != nil {
 				return fmt.Errorf("line %d: %w", lines.n, err)
 			}
-			if err := f.Plan.allows(k); err != nil {
+			if err := errors.Join(f.Plan.allows(k), f.Plan.reuses(k)); err != nil {
 				return fmt.Errorf("line %d: %w", lines.n, err)
 			}
 			if !left[k.ID] {

@@ -52,6 +52,12 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 			Cause: &report.Cause{Title: report.OneLine(j.err.Error(), 300)}, History: j.history,
 		}, true
 	}
+	if j.reused != nil {
+		k := *j.reused
+		k.History = j.history
+		r.Expect.Apply(&k, r.Now()) // what is expected may have expired
+		return k, true
+	}
 	r.Report(Event{ID: j.entry.ID(), State: Booting})
 	n := max(1, r.Repeats)
 	runs := make([]report.Kernel, 0, n)
@@ -76,6 +82,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 	}
 	k.History = append(slices.Clone(j.history), k.History...)
 	r.Expect.Apply(&k, r.Now())
+	r.passes.keep(ctx, j, k)
 	return k, true
 }
 

@@ -2,12 +2,10 @@ package shard
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -29,14 +27,9 @@ func (r *Runner) Prepare(ctx context.Context, e Entry) (Prepared, error) {
 	if err != nil {
 		return Prepared{}, err
 	}
-	b, err := guest.Initramfs(r.InitProgram, r.Payload)
-	if err != nil {
-		return Prepared{}, fmt.Errorf("build the initramfs: %w", err)
+	if _, err := r.writeInitramfs(); err != nil {
+		return Prepared{}, err
 	}
-	if err := os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
-		return Prepared{}, fmt.Errorf("write the initramfs: %w", err)
-	}
-	r.initramfs = b
 	j := r.unpack(ctx, opened{entry: e, image: im, took: time.Since(start)})
 	if j.err != nil {
 		return Prepared{}, j.err

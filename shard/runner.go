@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -78,10 +79,16 @@ type Runner struct {
 	survey *survey // of the payload's BPF objects; set by Run
 
 	Boot       Boot   // the zero value boots cold
-	QEMUDigest string // of QEMU's version and binary, for saved VMs
+	QEMUDigest string // of QEMU's version and binary, for saved VMs and for Reuse
 
-	initramfs   []byte // of the kernels that bring no modules
-	readsConfig bool   // the payload may look for the kernel's .config
+	// Reuse is how old the pass of an earlier VM may be that stands for a kernel's
+	// own; 0: every kernel is booted. NoReuse says when it counts for nothing.
+	Reuse   time.Duration
+	Program string // ProgramDigest's answer, for Reuse
+	ROMs    string // qemu.ROMDigest's answer, for Reuse
+	passes  *passes
+
+	readsConfig bool // the payload may look for the kernel's .config
 	warm        *warmBoots
 }
 
@@ -122,9 +129,10 @@ type job struct {
 	fetch   time.Duration
 	history []report.Attempt // of fetching it
 
-	packed  bool   // only what a restore needs is unpacked
-	modules string // archive of the kernel's modules; "": none
-	index   int    // in the plan
+	packed  bool           // only what a restore needs is unpacked
+	modules string         // archive of the kernel's modules; "": none
+	reused  *report.Kernel // the result of an earlier VM that stands for this one's; nil: none
+	index   int            // in the plan
 }
 
 // Run boots every kernel of the plan, the longest first as far as it is known.
@@ -135,16 +143,12 @@ type job struct {
 // results could not be recorded.
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	results, todo := r.known(plan)
-	var b []byte
 	if len(todo) > 0 {
-		var err error
-		if b, err = guest.Initramfs(r.InitProgram, r.Payload); err != nil {
-			return nil, fmt.Errorf("build the initramfs: %w", err)
+		digest, err := r.writeInitramfs()
+		if err != nil {
+			return nil, err
 		}
-		if err = os.WriteFile(r.sharedInitrd(), b, 0o600); err != nil {
-			return nil, fmt.Errorf("write the initramfs: %w", err)
-		}
-		r.initramfs, r.readsConfig = b, r.Payload.ReadsConfig()
+		r.readsConfig, r.passes = r.Payload.ReadsConfig(), r.newPasses(digest)
 		if r.warm, err = r.newWarmBoots(); err != nil {
 			return nil, err
 		}
@@ -235,7 +239,7 @@ func (r *Runner) Record(plan Plan) report.Plan {
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
 		Content: r.content, Allow: r.Allowed.Entries(),
-		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats),
+		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats), Reuse: r.Reuse,
 	}
 }
 
@@ -288,8 +292,11 @@ func (r *Runner) unpack(ctx context.Context, o opened) job {
 	if len(r.Payload.Modules) > 0 && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
 		j.modules, j.err = r.modulesArchive(ctx, j.image)
 	}
+	if j.err == nil {
+		j.reused = r.passes.find(ctx, j)
+	}
 	switch {
-	case j.err != nil:
+	case j.err != nil || j.reused != nil:
 	case r.warm.has(j.image):
 		j.packed = true
 		j.facts = hostFacts(ctx, j.image, r.Cache, "", r.Payload.Targets)
@@ -379,16 +386,62 @@ func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, 
 	})
 }
 
+// writeInitramfs writes the initramfs of the kernels that bring no modules and
+// returns its digest.
+func (r *Runner) writeInitramfs() (string, error) {
+	f, err := os.OpenFile(r.sharedInitrd(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("write the initramfs: %w", err)
+	}
+	sum := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
+	err = guest.WriteInitramfs(w, r.InitProgram, r.Payload)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("build the initramfs: %w", err)
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
 // withModules writes the initramfs followed by the archive of modules.
 func (r *Runner) withModules(j job) error {
-	modules, err := os.ReadFile(j.modules)
+	out, err := os.OpenFile(r.ownInitrd(j), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
+		return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 	}
-	if err := os.WriteFile(r.ownInitrd(j), append(r.initramfs[:len(r.initramfs):len(r.initramfs)], modules...), 0o600); err != nil {
+	for _, path := range []string{r.sharedInitrd(), j.modules} {
+		if err = appendFile(out, path); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 	}
 	return nil
+}
+
+// appendFile copies a file behind what is written to out.
+func appendFile(out *os.File, path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.Copy(out, in) // in the kernel, where it can
+	return err
+}
+
+// machine is the VM of a kernel's first attempt, without a nonce. What is not in
+// it, nor in passKey, must not change what a VM does.
+func (r *Runner) machine(j job, on qemu.Accel) qemu.Machine {
+	return qemu.Machine{
+		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
+		Kernel: j.boot, Initrd: j.initrd,
+		Sandbox: r.Sandbox, Net: r.Net,
+		Append: slices.Clone(r.params), CPUs: r.cpus,
+	}
 }
 
 // boot starts one VM and judges it. A second attempt takes the slow and sure
@@ -437,12 +490,8 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		con.Close()
 		return verdict{}, observation{}, err
 	}
-	m := qemu.Machine{
-		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
-		Kernel: j.boot, Initrd: j.initrd, Nonce: hex.EncodeToString(nonce[:]),
-		Sandbox: r.Sandbox, Net: r.Net,
-		Append: slices.Clone(r.params), CPUs: r.cpus,
-	}
+	m := r.machine(j, on)
+	m.Nonce = hex.EncodeToString(nonce[:])
 	if attempt == 1 {
 		m.Firmware = r.firmware(j, on)
 	}

@@ -52,6 +52,9 @@ func newSurvey(p guest.Payload, arch string) *survey {
 	return s
 }
 
+// wants says whether every kernel is to be looked at, booted or not.
+func (s *survey) wants() bool { return s != nil && s.whole }
+
 // look returns what a kernel has of what the objects depend on, nil when that
 // cannot be told. vmlinux is the unpacked kernel, or "".
 func (s *survey) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (deps []report.Dep) {

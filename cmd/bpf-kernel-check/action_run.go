@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,10 @@ func actionRun(ctx context.Context, s *actionStep) error {
 			return err
 		}
 	}
+	if why := s.noReuse(own); why != "" && strings.TrimSpace(in["reuse"]) != "" {
+		s.c.warn("input reuse: every kernel is booted: " + why)
+		in["reuse"] = ""
+	}
 	args, err := in.args(s.c.runCommand())
 	if err != nil {
 		return err
@@ -78,6 +83,19 @@ func actionRun(ctx context.Context, s *actionStep) error {
 		return runErr
 	}
 	return pubErr
+}
+
+// noReuse says why results of earlier runs are not taken, "" when they are.
+// Whoever can write to the cache decides what passes, so it has to be one that
+// no other job restores from somewhere, and what may be merged is booted.
+func (s *actionStep) noReuse(ownCache bool) string {
+	switch {
+	case ownCache:
+		return "it goes with the input cache, a directory of a runner of your own"
+	case !slices.Contains([]string{"push", "schedule", "workflow_dispatch"}, s.env.Event):
+		return fmt.Sprintf("the event is %.50q: want push, schedule or workflow_dispatch", s.env.Event)
+	}
+	return ""
 }
 
 // afterRun leaves what the next steps want to know of a run: what came of a

@@ -440,3 +440,20 @@ func TestActionMessages(t *testing.T) {
 		})
 	}
 }
+
+// Results are reused from a cache of the user's own only, and never for what
+// somebody else proposes.
+func TestActionReuses(t *testing.T) {
+	for event, want := range map[string]bool{
+		"push": true, "schedule": true, "workflow_dispatch": true, "pull_request": false, "pull_request_target": false,
+		"workflow_run": false, "merge_group": false, "issue_comment": false, "": false,
+	} {
+		s := &actionStep{env: github.Env{Event: event}}
+		if got := s.noReuse(false) == ""; got != want {
+			t.Errorf("%q: %v, %s", event, got, s.noReuse(false))
+		}
+		if s.noReuse(true) == "" {
+			t.Errorf("%q: with the action's own cache", event)
+		}
+	}
+}

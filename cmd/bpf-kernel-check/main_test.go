@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"bpf-kernel-check": main})
+	testscript.Main(m, map[string]func(){"bpf-kernel-check": main, "bpf-kernel-check-measured": measuredMain})
 }
 
 // The scripts are the documentation of what the command says. Those whose name

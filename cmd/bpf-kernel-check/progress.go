@@ -133,8 +133,12 @@ func (p *progress) result(e shard.Event) {
 	k := e.Result
 	word, color := wordOfKernel(&k)
 	p.done[word]++
-	fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(e.Took))
-	if parts := phaseTimes(k); parts != "" {
+	if k.Reused != nil {
+		fmt.Fprintf(p.out, "%s %s  (cached) %s", p.paint("["+word+"]", color), k.ID, k.Reused.Words())
+	} else {
+		fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(e.Took))
+	}
+	if parts := phaseTimes(k); parts != "" && k.Reused == nil {
 		fmt.Fprintf(p.out, " (%s)", parts)
 	}
 	if k.Attempts > 1 {
@@ -326,6 +330,9 @@ func (p *progress) end(results []report.Kernel) {
 	}
 	if expected > 0 {
 		line += fmt.Sprintf(", %d failed as expected", expected)
+	}
+	if n, _ := report.ReusedOf(results); n > 0 {
+		line += fmt.Sprintf(", %d of them cached", n)
 	}
 	if p.skipped > 0 {
 		line += fmt.Sprintf(", %d skipped", p.skipped)

@@ -39,7 +39,8 @@ type runOptions struct {
 	resume  bool
 	history string
 
-	boot string
+	boot  string
+	reuse time.Duration
 
 	allowed *shard.Allowed // what the files of splats say, once validated
 }
@@ -57,6 +58,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
 	f.BoolVar(&o.resume, "resume", false, "go on where an interrupted run with the same --out was; without one, just run")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
+	f.DurationVar(&o.reuse, "reuse", 0, "do not boot kernels that passed with the very same bytes no longer ago than this, such as 24h; 0: boot every kernel")
 	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that were saved when init was ready, where it can")
 }
 
@@ -84,6 +86,7 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 		{"--memory", o.memory >= 128 && o.memory <= 1<<20, "128 to 1048576 MiB", o.memory},
 		{"--retries", o.retries >= 0 && o.retries <= shard.MaxRetries, "0 to 10", o.retries},
 		{"--out", o.out != "", "a directory", "empty"},
+		{"--reuse", o.reuse >= 0 && o.reuse <= shard.MaxReuse, fmt.Sprintf("0 to %v", shard.MaxReuse), o.reuse},
 	} {
 		if !x.ok {
 			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
@@ -91,6 +94,12 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	}
 	if err := o.limits.validate(); err != nil {
 		return accel, err
+	}
+	switch {
+	case o.reuse > 0 && o.limits.given("repeat"):
+		return accel, usagef("--reuse and --repeat exclude each other: who asks for a number of runs wants them run")
+	case o.reuse > 0 && o.net:
+		return accel, usagef("--reuse and --net exclude each other: what a network answers is never the same")
 	}
 	o.allowed, err = readAllowed(o.splats)
 	return accel, err
@@ -238,6 +247,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Now: time.Now, Random: rand.Reader,
 		Repeats: o.limits.repeat, Expect: expect,
 		PayloadFlags: append(o.memoryFlags(), p.flags...),
+		Reuse:        o.reuse,
 	}
 	if o.net {
 		r.Net = true
@@ -320,12 +330,31 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	r.InitProgram = host.init
 	r.Boot, r.QEMUDigest = boot, host.digest
+	c.prepareReuse(ctx, r)
 	r.Repeated = ui.repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
 	r.Cache.Progress = ui.fetched
 	return c.finish(ctx, r, plan, ui, o.history)
+}
+
+// prepareReuse finds out of what bytes VMs are made here, and says when that is
+// of no use.
+func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
+	if r.Reuse == 0 {
+		return
+	}
+	var errs [2]error
+	r.Program, errs[0] = shard.ProgramDigest()
+	r.ROMs, errs[1] = qemu.ROMDigest(ctx, r.QEMU)
+	why := r.NoReuse()
+	if err := errors.Join(errs[:]...); err != nil {
+		why = err.Error()
+	}
+	if why != "" {
+		c.warn("--reuse: every kernel is booted: " + why)
+	}
 }
 
 // finish runs what is left of the plan and reports all of it.

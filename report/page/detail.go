@@ -15,7 +15,7 @@ import (
 var (
 	kernelMembers = []string{
 		"id", "digest", "verdict", "cause", "tests", "phases_ns", "accel", "attempts", "console", "release", "kernel",
-		"mounts_failed", "modules_failed", "files", "file_problems", "reproduce", "tests_only",
+		"mounts_failed", "modules_failed", "files", "file_problems", "reproduce", "tests_only", "reused",
 	}
 	testMembers = []string{"name", "verdict", "duration_ns", "output", "insns"}
 )
@@ -25,6 +25,9 @@ func (b *builder) detail(i int) detail {
 	k := b.places[i].Kernel
 	d := detail{Release: k.Release, Digest: k.Digest, Console: k.Console}
 	note := func(format string, args ...any) { d.Notes = append(d.Notes, fmt.Sprintf(format, args...)) }
+	if k.Reused != nil {
+		note("it was not booted in this run: it %s", line(k.Reused.Words()))
+	}
 	if k.Cause != nil {
 		d.Excerpt = cutText(report.Text(k.Cause.Excerpt))
 	}

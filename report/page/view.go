@@ -205,7 +205,9 @@ func metaOf(m *report.Merged, o Options) []meta {
 		if a := m.Kernels[i].Accel; a != "" {
 			accel[a]++
 		}
-		total += vmTime(&m.Kernels[i])
+		if m.Kernels[i].Reused == nil {
+			total += vmTime(&m.Kernels[i])
+		}
 	}
 	var accels []string
 	for _, a := range []string{"kvm", "tcg"} {
@@ -214,6 +216,9 @@ func metaOf(m *report.Merged, o Options) []meta {
 		}
 	}
 	add("Accelerator", strings.Join(accels, ", "), "")
+	if n, oldest := report.ReusedOf(m.Kernels); n > 0 {
+		add("Not booted", fmt.Sprintf("%d, which passed before with the same inputs, the oldest on %s UTC", n, oldest.UTC().Format("2006-01-02 15:04")), "")
+	}
 	if total > 0 {
 		add("VM time", minutes(total), "")
 	}

@@ -44,11 +44,9 @@ func Symbols(vmlinux string) ([]Symbol, error) {
 	defer f.Close()
 	symbols := elfSymbols(f)
 	if len(symbols) == 0 {
-		b, err := io.ReadAll(io.LimitReader(f, maxVmlinux))
-		if err != nil {
+		if symbols, err = kallsyms(f); err != nil {
 			return nil, fmt.Errorf("read the symbols of %q: %w", vmlinux, err)
 		}
-		symbols = kallsyms(b)
 	}
 	if len(symbols) == 0 {
 		return nil, ErrNoSymbols
@@ -148,20 +146,63 @@ func goodName(name string) bool {
 // tokens, which holds the offset of every 256th name. The order of the other
 // tables has changed (6.4), of these it has not: the number of symbols, their
 // names, markers, [since 6.2 their sequence,] tokens, the tokens' index.
-func kallsyms(b []byte) []Symbol {
+//
+// No more of the file is held in memory than the tables can be in: most of a
+// kernel is something else. First a little is looked at, which is enough for
+// all distributions' kernels.
+func kallsyms(r io.ReaderAt) ([]Symbol, error) {
+	const step = 1 << 20
 	digits := []byte("0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00")
-	for from := 0; ; {
-		i := bytes.Index(b[from:], digits)
-		if i < 0 {
-			return nil
+	chunk := make([]byte, step+len(digits))
+	for off, tables := int64(0), 0; off < maxVmlinux; off += step {
+		n, err := r.ReadAt(chunk, off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
 		}
-		if tokens, start := tokenTable(b, from+i); tokens != nil {
-			if symbols := symbolNames(b[:start], tokens); symbols != nil {
-				return symbols
+		for at := 0; ; at += len(digits) {
+			i := bytes.Index(chunk[at:n], digits)
+			if i < 0 || at+i >= step { // the next chunk begins with it
+				break
+			}
+			at += i
+			if tables++; tables > maxTables {
+				return nil, nil
+			}
+			for _, reach := range []int64{8 << 20, maxNames} {
+				symbols, err := kallsymsAround(r, off+int64(at), reach)
+				if symbols != nil || err != nil {
+					return symbols, err
+				}
 			}
 		}
-		from += i + len(digits)
+		if n < len(chunk) {
+			return nil, nil
+		}
 	}
+	return nil, nil
+}
+
+const (
+	maxTables = 100      // places that look like a kernel's tables and are looked at; it has one
+	maxNames  = 32 << 20 // bytes of the names and of what stands between them and the tokens
+	maxTokens = 1 << 20  // bytes of the tokens and their index
+)
+
+// kallsymsAround decodes the tables whose token for '0' is at zero, out of so
+// many bytes in front of the tokens.
+func kallsymsAround(r io.ReaderAt, zero, reach int64) ([]Symbol, error) {
+	// What is aligned in memory is aligned as far in the file.
+	from := max(0, zero-reach-maxTokens) &^ 4095
+	b := make([]byte, zero+maxTokens-from)
+	n, err := r.ReadAt(b, from)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	tokens, start := tokenTable(b[:n], int(zero-from))
+	if tokens == nil {
+		return nil, nil
+	}
+	return symbolNames(b[:start], tokens), nil
 }
 
 // tokenTable reads the table whose token for '0' is at zero, and where it
@@ -207,12 +248,9 @@ next:
 
 // symbolNames finds the names in front of the tokens, and decodes them.
 func symbolNames(b []byte, tokens []string) []Symbol {
-	const (
-		reach = 32 << 20 // names and what stands between them and the tokens
-		least = 1024     // a kernel has more symbols
-	)
+	const least = 1024       // a kernel has more symbols
 	budget := 4 * maxSymbols // names that are decoded in all, for a file that is made to cost
-	for at := (len(b) - 16) &^ 3; at >= 0 && len(b)-at < reach && budget > 0; at -= 4 {
+	for at := (len(b) - 16) &^ 3; at >= 0 && len(b)-at < maxNames && budget > 0; at -= 4 {
 		n := binary.LittleEndian.Uint32(b[at:])
 		if n < least || n > maxSymbols {
 			continue

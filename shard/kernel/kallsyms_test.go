@@ -130,7 +130,11 @@ func FuzzKallsyms(f *testing.F) {
 	f.Add(kallsymsImage(manySymbols()[:1100], 4, nil, nil))
 	f.Add(kallsymsImage(manySymbols()[:1100], 0, []byte("junk"), []byte("junk")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, s := range kallsyms(b) {
+		symbols, err := kallsyms(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range symbols {
 			if !goodName(s.Name) {
 				t.Errorf("a name that cannot be shown: %q", s.Name)
 			}

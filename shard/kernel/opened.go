@@ -143,6 +143,15 @@ func (im *Image) openVmlinux() (io.ReadCloser, error) {
 	if im.Info.Format == FormatVmlinux {
 		return f, nil
 	}
+	if im.Info.Compression == Zstd && im.Info.Format == FormatBzImage {
+		if z, err := openZstdWhole(f, im.Info.Offset, im.Info.Length); z != nil || err != nil {
+			f.Close()
+			if err != nil {
+				return nil, err
+			}
+			return z, nil
+		}
+	}
 	r, err := decompress(im.Info.Compression, io.NewSectionReader(f, im.Info.Offset, im.Info.Length))
 	if err != nil {
 		f.Close()

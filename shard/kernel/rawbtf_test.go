@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -64,4 +65,62 @@ func FuzzRawBTF(f *testing.F) {
 			t.Fatalf("%d bytes of %d", len(got), len(b))
 		}
 	})
+}
+
+// What a BTF library reads is read alike.
+func FuzzNamesBTF(f *testing.F) {
+	raw, err := btf.NewBuilder([]btf.Type{
+		&btf.Func{Name: "vfs_read", Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}, Params: []btf.FuncParam{{Name: "a", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}}}},
+		&btf.Typedef{Name: "btf_trace_sched_switch", Type: (*btf.Void)(nil)},
+		&btf.Typedef{Name: "u64", Type: &btf.Int{Name: "long", Size: 8}},
+		&btf.Struct{Name: "s", Size: 8, Members: []btf.Member{{Name: "m", Type: &btf.Int{Name: "long", Size: 8}}}},
+		&btf.Array{Type: &btf.Int{Name: "char", Size: 1}, Index: &btf.Int{Name: "int", Size: 4}, Nelems: 4},
+		&btf.Enum{Name: "e", Size: 4, Values: []btf.EnumValue{{Name: "A", Value: 1}}},
+		&btf.Enum{Name: "e64", Size: 8, Values: []btf.EnumValue{{Name: "B", Value: 1 << 40}}},
+		&btf.Var{Name: "v", Type: &btf.Int{Name: "int", Size: 4}},
+		&btf.Float{Name: "f", Size: 8},
+	}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := raw.Marshal(nil, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if names, err := namesBTF(b); err != nil || !slices.Equal(names, []string{"btf_trace_sched_switch", "vfs_read"}) {
+		f.Fatalf("%q, %v", names, err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, gotErr := namesBTF(b)
+		want, wantErr := namesByLibrary(b)
+		if wantErr == nil && (gotErr != nil || !slices.Equal(got, want)) {
+			t.Fatalf("%q (%v), want %q", got, gotErr, want)
+		}
+	})
+}
+
+func namesByLibrary(b []byte) ([]string, error) {
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for typ, err := range spec.All() {
+		if err != nil {
+			return nil, err
+		}
+		switch t := typ.(type) {
+		case *btf.Func:
+			names = append(names, t.Name)
+		case *btf.Typedef:
+			if strings.HasPrefix(t.Name, "btf_trace_") {
+				names = append(names, t.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
