@@ -91,7 +91,7 @@ func TestObjects(t *testing.T) {
 				wants[k] = v
 			}
 			paths := objectPaths(t)
-			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, tt.unsupported, 3*time.Minute)
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, tt.unsupported, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

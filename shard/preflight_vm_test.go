@@ -55,7 +55,7 @@ func TestPreflightAgrees(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
 			paths := objectPaths(t)
-			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, wire.TestFail, 3*time.Minute)
+			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, wire.TestFail, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
