@@ -47,7 +47,7 @@ demo: deps build
 
 # Packages one after the other, so that no more than two VMs run at a time.
 test: test-deps vet
-	$(GO) test -p 1 -timeout 30m ./...
+	$(GO) test -p 1 -timeout 60m ./...
 
 vet:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
