@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -162,10 +163,15 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 	}
 	inside := "/payload/" + name
 	run := []string{"/" + Testrunner, "exec", "--name", name, "--dir", dir}
-	if isGoTest(b) {
+	if version, ok := goTest(b); ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
-		// that would have come after it.
-		run = append(run, "--go-test", "--", inside, "-test.paniconexit0")
+		// that would have come after it. And as go test -json: without -test.v
+		// nobody sees that every test was skipped. args come later and count.
+		verbose := "-test.v=test2json"
+		if goversion.IsValid(version) && goversion.Compare(version, "go1.20") < 0 {
+			verbose = "-test.v"
+		}
+		run = append(run, "--go-test", "--", inside, "-test.paniconexit0", verbose)
 	} else {
 		run = append(run, "--", inside)
 	}
@@ -182,10 +188,14 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 	}, nil
 }
 
-// isGoTest says whether a program was made by go test -c.
-func isGoTest(program []byte) bool {
+// goTest says whether a program was made by go test -c, and by which Go.
+func goTest(program []byte) (version string, ok bool) {
 	info, err := buildinfo.Read(bytes.NewReader(program))
-	return err == nil && strings.HasSuffix(info.Path, ".test")
+	if err != nil || !strings.HasSuffix(info.Path, ".test") {
+		return "", false
+	}
+	version, _, _ = strings.Cut(info.GoVersion, " ") // go1.26.1 X:nodwarf5
+	return version, true
 }
 
 // ExecutableArch returns the architecture a program is built for (GOARCH's

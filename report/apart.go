@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -27,6 +28,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		lines = append(lines, s)
 	}
 	lines = append(lines, d.splats(x)...)
+	lines = append(lines, d.noted(x)...)
 	if c := d.m.Change; c != nil {
 		if len(c.Fixed) > 0 {
 			lines = append(lines, "**Fixed:** "+list(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))
@@ -228,4 +230,31 @@ func boots(kernels []Kernel) []string {
 		parts = append(parts, thousands(after)+" cold, since their saved VMs could not be used")
 	}
 	return parts
+}
+
+// noted is what kernels' results have to say beside their verdicts, such as
+// expected failures that did not come where that is only said.
+func (d *document) noted(x detail) (lines []string) {
+	var texts []string
+	kernels := map[string]int{}
+	for _, k := range d.m.Kernels {
+		for _, p := range slices.Compact(slices.Sorted(slices.Values(k.Problems))) {
+			if kernels[p] == 0 {
+				texts = append(texts, p)
+			}
+			kernels[p]++
+		}
+	}
+	slices.SortStableFunc(texts, func(a, b string) int {
+		return cmp.Or(cmp.Compare(kernels[b], kernels[a]), cmp.Compare(a, b))
+	})
+	most := min(10, x.kernels)
+	for i, t := range texts {
+		if i == most {
+			lines = append(lines, "**Noted:** and "+thousands(len(texts)-most)+" more")
+			break
+		}
+		lines = append(lines, fmt.Sprintf("**Noted** on %s: %s", count(kernels[t], "kernel"), code(t, 300)))
+	}
+	return lines
 }

@@ -105,3 +105,23 @@ func TestMergeForgives(t *testing.T) {
 		t.Errorf("worse: %+v, %v", m.Change, m.Verdict)
 	}
 }
+
+// What is only said of stale expectations is seen by who reads the report.
+func TestNotesAreShown(t *testing.T) {
+	s := newSet(3, 6)
+	s.file(1).kernel(0).Problems = []string{"xf.yml:1: TestA was expected to fail, and passed: remove the entry (<b>)"}
+	s.file(3).kernel(1).Problems = []string{"xf.yml:1: TestA was expected to fail, and passed: remove the entry (<b>)", "another"}
+	m := s.merge(t, testOptions())
+	var md strings.Builder
+	if err := WriteMarkdown(&md, m, MarkdownOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"- **Noted** on 2 kernels: `xf.yml:1: TestA was expected to fail, and passed: remove the entry (<b>)`\n",
+		"- **Noted** on 1 kernel: `another`\n",
+	} {
+		if !strings.Contains(md.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, md.String())
+		}
+	}
+}

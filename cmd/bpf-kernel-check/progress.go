@@ -169,6 +169,9 @@ func (p *progress) result(e shard.Event) {
 	for _, s := range k.Surprises {
 		fmt.Fprintf(p.out, "       not as expected: %s\n", printable(s))
 	}
+	for _, s := range k.Problems[:min(len(k.Problems), maxShown)] {
+		fmt.Fprintf(p.out, "       note: %s\n", printable(s))
+	}
 	if k.Forgiven() {
 		fmt.Fprintf(p.out, "       expected: %s\n", printable(k.ExpectedWords()))
 	}

@@ -43,4 +43,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-func TestLast(t *testing.T) {}
+func TestLast(t *testing.T) {
+	if os.Getenv("SKIP") != "" {
+		t.Skip("nothing to do")
+	}
+}
