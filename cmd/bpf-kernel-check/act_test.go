@@ -490,7 +490,8 @@ func (a *actRun) readme() {
 	body = strings.ReplaceAll(body, a.tools.kernels, "debian:bookworm:cloud-amd64")
 	old := string(b)
 	doc := replaceBetween(a.t, old, "report", strings.TrimSpace(body)+"\n")
-	volatile := regexp.MustCompile(`[0-9a-f]*[0-9]+[0-9a-f]*|TCG|KVM`)
+	// The program's version is that of the first commit it was built from.
+	volatile := regexp.MustCompile(`\(devel\)|v0\.0\.0-[0-9]+-[0-9a-f]+(\+dirty)?|[0-9a-f]*[0-9]+[0-9a-f]*|TCG|KVM`)
 	if volatile.ReplaceAllString(doc, "N") == volatile.ReplaceAllString(old, "N") {
 		return
 	}

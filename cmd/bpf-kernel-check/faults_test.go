@@ -327,7 +327,7 @@ func (s *stand) fakeQEMU(t *testing.T, script string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text := "#!/bin/sh\nreal=" + real + "\n[ \"$1\" = --version ] && exec $real --version\ncase \"$*\" in *'-M none'*) exec $real \"$@\";; esac\n" + script + "\n"
+	text := "#!/bin/sh\nreal=" + real + "\n[ \"$1\" = --version ] && exec $real --version\ncase \"$*\" in *'-monitor stdio'*) exec $real \"$@\";; esac\n" + script + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
