@@ -356,8 +356,9 @@ func (r *Runner) unpackImage(ctx context.Context, j job) job {
 func (r *Runner) sharedInitrd() string { return filepath.Join(r.Scratch, "initramfs.cpio") }
 
 // modulesArchive returns the path of the archive of the kernel's modules that
-// the payload can use, and of its .config where the payload may look for that. It is made once for a kernel: finding a few modules takes
-// a pass over hundreds of megabytes.
+// the payload can use, and of its .config where the payload may look for that.
+// It is made once for a kernel: finding a few modules takes a pass over hundreds
+// of megabytes.
 func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, error) {
 	of := strings.Join(r.Payload.Modules, "\n")
 	config := r.readsConfig && im.Config != "" && im.Release == path.Base(im.Release)
