@@ -128,6 +128,9 @@ func (m Machine) Cmdline() string {
 	if clock := m.Arch.Clock[m.Accel]; clock != "" {
 		params = append(params, clock)
 	}
+	if quick := m.Arch.Quick[m.Accel]; quick != "" && !m.Sure {
+		params = append(params, quick)
+	}
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
