@@ -1,7 +1,6 @@
 package console
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 )
@@ -20,13 +19,13 @@ type rawReport struct {
 
 // complete says whether m comes after the report.
 func (o *rawReport) complete(m string) bool {
-	if trace.MatchString(m) {
+	if trace().MatchString(m) {
 		o.traced = true
 	}
-	if len(o.lines) > 2 && closing.MatchString(m) {
+	if len(o.lines) > 2 && closing().MatchString(m) {
 		return true
 	}
-	return o.traced && o.rule.set&untilTrace != 0 && !strings.HasPrefix(m, " ") && !trace.MatchString(m) && !noise.MatchString(m)
+	return o.traced && o.rule.set&untilTrace != 0 && !strings.HasPrefix(m, " ") && !trace().MatchString(m) && !noise().MatchString(m)
 }
 
 // goesOnWith says whether a line that r recognises belongs to the report.
@@ -35,7 +34,7 @@ func (o *rawReport) goesOnWith(r *rule) bool {
 	case r.set&exception != 0 && o.kind == Oops:
 		return true
 	case o.rule.set&cause != 0:
-		return !o.joined && r.re.String() != o.rule.re.String() && (r.title == "WARNING" || r.title == "kernel BUG")
+		return !o.joined && r.re().String() != o.rule.re().String() && (r.title == "WARNING" || r.title == "kernel BUG")
 	default:
 		return r.set&follow != 0 && o.rule.title == r.title
 	}
@@ -57,16 +56,16 @@ func (o *rawReport) join(r *rule, groups map[string]string) {
 
 var (
 	// chance is what differs between two reports of the same.
-	chance = regexp.MustCompile(`(?m)[0-9a-fA-F]*[0-9][0-9a-fA-F]*|^(?:CPU: | *Tainted: ).*$`)
+	chance = re(`(?m)[0-9a-fA-F]*[0-9][0-9a-fA-F]*|^(?:CPU: | *Tainted: ).*$`)
 
 	// "RIP: 0010:foo+0x1/0x2", "RIP: e030:foo", "pc : foo+0x1/0x2 [mod]", "PC is at foo+0x1/0x2".
-	kernelPC = regexp.MustCompile(`^(?:RIP: (?:0010|e030|0018):|pc : |PC is at )(?:\[<[0-9a-f]+>\] )?([\w.$]+)(\+0x[0-9a-f]+/0x[0-9a-f]+)`)
-	trace    = regexp.MustCompile(`^(?:Call [Tt]race:|Backtrace:)`)
-	closing  = regexp.MustCompile(`^={20,} *$`)
-	frame    = regexp.MustCompile(`^ *(?:\[<[0-9a-f]+>\] )?(\? )?(?:[a-z_]+: )?([\w.$]+)(\+0x[0-9a-f]+/0x[0-9a-f]+)`)
+	kernelPC = re(`^(?:RIP: (?:0010|e030|0018):|pc : |PC is at )(?:\[<[0-9a-f]+>\] )?([\w.$]+)(\+0x[0-9a-f]+/0x[0-9a-f]+)`)
+	trace    = re(`^(?:Call [Tt]race:|Backtrace:)`)
+	closing  = re(`^={20,} *$`)
+	frame    = re(`^ *(?:\[<[0-9a-f]+>\] )?(\? )?(?:[a-z_]+: )?([\w.$]+)(\+0x[0-9a-f]+/0x[0-9a-f]+)`)
 
 	// Registers and code, user space's state, and what is the same in all.
-	noise = regexp.MustCompile(`^(?:` +
+	noise = re(`^(?:` +
 		`(?:[REC]?[ABCDS]X|R[SBD]?[IP]?\d*|R\d\d|ORIG_RAX|RSP|RBP|RDI|RSI|EFLAGS|FS|GS|CS|DS|CR[0-4]|DR[0-7]|PKRU): ?[ 0-9a-f(].*|` +
 		`RSP: .*|RIP: (?:0033|0023):.*|[Cc]ode: .*|` +
 		` *(?:x\d+ ?: ?[0-9a-f]+ ?)+|sp : .*|pstate: .*|pmr_save: .*|lr : .*|` +
@@ -76,12 +75,12 @@ var (
 		`=+|</?TASK>| *</?(?:TASK|IRQ|NMI|#DF|#DB|SOFTIRQ|ENTRY_TRAMPOLINE|EOE)>` +
 		`) *$`)
 
-	cloneRE   = regexp.MustCompile(`\.(?:cold|isra|constprop|part|llvm|lto_priv)(?:\.\d+)*`)
-	bpfProgRE = regexp.MustCompile(`^bpf_prog_[0-9a-f]{16}`)
+	cloneRE   = re(`\.(?:cold|isra|constprop|part|llvm|lto_priv)(?:\.\d+)*`)
+	bpfProgRE = re(`^bpf_prog_[0-9a-f]{16}`)
 
 	// Functions that report, wait, or are called by everybody: what they were
 	// called for is in their callers.
-	helperRE = regexp.MustCompile(`^(?:` +
+	helperRE = re(`^(?:` +
 		`dump_stack(?:_lvl)?|dump_header|show_stack\w*|__show_\w+|show_regs\w*|v?panic|nmi_panic|__warn\w*|warn_slowpath\w*|report_bug|handle_bug|` +
 		`exc_\w+|asm_\w+|error_entry|do_error_trap|do_trap|(?:__)?die\w*|die|oops_\w+|no_context|page_fault_oops|kernelmode_fixup_or_oops|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|` +
 		`do_page_fault|__do_page_fault|page_fault|general_protection|invalid_op|do_invalid_op|do_general_protection|el1\w*|do_mem_abort|do_translation_fault|die_kernel_fault|__do_kernel_fault|` +
@@ -107,17 +106,17 @@ type place struct{ fn, offset string }
 func (o *rawReport) finding() Finding {
 	places := o.places()
 	fn, location := "", o.groups["at"]
-	if pos := o.groups["pos"]; location == "" && pos != "" && !helperRE.MatchString(tidy(o.groups["fn"])) {
+	if pos := o.groups["pos"]; location == "" && pos != "" && !helperRE().MatchString(tidy(o.groups["fn"])) {
 		location = o.groups["fn"] + pos
 	}
-	if g := o.groups["fn"]; g != "" && !helperRE.MatchString(tidy(g)) {
+	if g := o.groups["fn"]; g != "" && !helperRE().MatchString(tidy(g)) {
 		fn = tidy(g)
 	}
 	for _, p := range places {
 		if fn != "" && tidy(p.fn) != fn {
 			continue
 		}
-		if fn == "" && helperRE.MatchString(tidy(p.fn)) {
+		if fn == "" && helperRE().MatchString(tidy(p.fn)) {
 			continue
 		}
 		fn = tidy(p.fn)
@@ -154,15 +153,15 @@ func (o *rawReport) places() []place {
 	var pcs, sure, unsure []place
 	traced := false
 	for _, l := range o.lines {
-		if m := kernelPC.FindStringSubmatch(l); m != nil {
+		if m := kernelPC().FindStringSubmatch(l); m != nil {
 			pcs = append(pcs, place{m[1], m[2]})
 			continue
 		}
-		if trace.MatchString(l) {
+		if trace().MatchString(l) {
 			traced = true
 			continue
 		}
-		m := frame.FindStringSubmatch(l)
+		m := frame().FindStringSubmatch(l)
 		switch {
 		case !traced || m == nil:
 		case m[1] != "":
@@ -179,8 +178,8 @@ func (o *rawReport) places() []place {
 
 // tidy takes off a function's name what differs from build to build.
 func tidy(fn string) string {
-	fn = cloneRE.ReplaceAllString(fn, "")
-	return bpfProgRE.ReplaceAllString(fn, "bpf_prog")
+	fn = cloneRE().ReplaceAllString(fn, "")
+	return bpfProgRE().ReplaceAllString(fn, "bpf_prog")
 }
 
 // excerpt is the report for people: without registers, and without frames that
@@ -188,14 +187,14 @@ func tidy(fn string) string {
 func (o *rawReport) excerpt() string {
 	sure := false
 	for _, l := range o.lines {
-		if m := frame.FindStringSubmatch(l); m != nil && m[1] == "" && strings.HasPrefix(l, " ") {
+		if m := frame().FindStringSubmatch(l); m != nil && m[1] == "" && strings.HasPrefix(l, " ") {
 			sure = true
 		}
 	}
 	var b strings.Builder
 	for _, l := range o.lines {
-		m := frame.FindStringSubmatch(l)
-		if noise.MatchString(l) || sure && m != nil && m[1] != "" {
+		m := frame().FindStringSubmatch(l)
+		if noise().MatchString(l) || sure && m != nil && m[1] != "" {
 			continue
 		}
 		l = strings.TrimRight(printable(l), " \t")

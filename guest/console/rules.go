@@ -3,6 +3,7 @@ package console
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // rule recognises the line that a report begins with, without its time stamp.
@@ -12,7 +13,7 @@ import (
 // the source.
 type rule struct {
 	kind  Kind
-	re    *regexp.Regexp
+	re    pattern
 	title string
 	set   flags
 	taint uint64 // bits of the kernel's taint that such a report sets
@@ -106,28 +107,35 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^BUG[: ] *(?P<what>.*)`), title: "BUG: ", set: words, taint: taintWarn},
 })
 
-func re(s string) *regexp.Regexp { return regexp.MustCompile(s) }
+// pattern is a regular expression that is compiled when it is used for the first
+// time: init has this package for Quote, and under emulation compiling all of
+// them takes a tenth of a second.
+type pattern func() *regexp.Regexp
+
+func re(s string) pattern {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
 
 func makeRules(rs []rule) []rule { return rs }
 
 // harmless are lines that look like the beginning of a report: advice about
 // the configuration, and what an unwinder says of a stack it cannot follow.
-var harmless = regexp.MustCompile(`^WARNING: (?:Unprivileged eBPF is enabled|The mand mount option|See https?://|stack recursion on stack type|can't access registers at|kernel stack (?:frame pointer|regs) at|Spectre v2 mitigation leaves CPU vulnerable|fbcon: )`)
+var harmless = re(`^WARNING: (?:Unprivileged eBPF is enabled|The mand mount option|See https?://|stack recursion on stack type|can't access registers at|kernel stack (?:frame pointer|regs) at|Spectre v2 mitigation leaves CPU vulnerable|fbcon: )`)
 
 // match returns the rule for a message, and what its groups hold.
 func match(m string) (*rule, map[string]string) {
 	// Back traces and registers are indented, and most of what is printed.
-	if m == "" || m[0] == ' ' || harmless.MatchString(m) {
+	if m == "" || m[0] == ' ' || harmless().MatchString(m) {
 		return nil, nil
 	}
 	for i := range rules {
 		r := &rules[i]
-		found := r.re.FindStringSubmatch(m)
+		found := r.re().FindStringSubmatch(m)
 		if found == nil {
 			continue
 		}
 		groups := map[string]string{}
-		for j, name := range r.re.SubexpNames() {
+		for j, name := range r.re().SubexpNames() {
 			if name != "" && found[j] != "" {
 				groups[name] = found[j]
 			}
@@ -139,14 +147,14 @@ func match(m string) (*rule, map[string]string) {
 
 // What differs by chance in words that are part of a title.
 var (
-	offsetRE  = regexp.MustCompile(`\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?`)
-	addressRE = regexp.MustCompile(`\b(?:0x)?[0-9a-fA-F]*[0-9][0-9a-fA-F]*\b`)
+	offsetRE  = re(`\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?`)
+	addressRE = re(`\b(?:0x)?[0-9a-fA-F]*[0-9][0-9a-fA-F]*\b`)
 )
 
 // plain takes addresses and numbers out of words.
 func plain(s string) string {
-	s = offsetRE.ReplaceAllString(s, "")
-	return addressRE.ReplaceAllStringFunc(s, func(n string) string {
+	s = offsetRE().ReplaceAllString(s, "")
+	return addressRE().ReplaceAllStringFunc(s, func(n string) string {
 		if len(strings.TrimPrefix(n, "0x")) >= 9 {
 			return "ADDR"
 		}

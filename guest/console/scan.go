@@ -248,7 +248,7 @@ func (s *Scanner) close() {
 		return
 	}
 	f := o.finding()
-	key := fmt.Sprintf("%d %s\n%s\n%s", f.Kind, f.Title, f.Location, chance.ReplaceAllString(f.Excerpt, ""))
+	key := fmt.Sprintf("%d %s\n%s\n%s", f.Kind, f.Title, f.Location, chance().ReplaceAllString(f.Excerpt, ""))
 	if s.seen[key] {
 		return
 	}
