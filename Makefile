@@ -6,7 +6,7 @@
 
 GO ?= go
 ARCHES = amd64 arm64
-PROGRAMS = init testrunner generators tracer loader shell
+PROGRAMS = init generators tracer loader shell
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
 

@@ -129,13 +129,11 @@ func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout
 		Modules: []string{"overlay"},
 		Targets: Targets(tracer),
 	}
-	for _, name := range []string{Testrunner, Generators} {
-		b, err := Program(ctx, arch, name)
-		if err != nil {
-			return Payload{}, err
-		}
-		p.Files = append(p.Files, File{Path: "/" + name, Mode: 0o755, Data: b})
+	b, err := Program(ctx, arch, Generators)
+	if err != nil {
+		return Payload{}, err
 	}
+	p.Files = append(p.Files, File{Path: "/" + Generators, Mode: 0o755, Data: b})
 	return p, nil
 }
 
@@ -153,16 +151,12 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 	if err != nil {
 		return Payload{}, err
 	}
-	runner, err := Program(ctx, arch, Testrunner)
-	if err != nil {
-		return Payload{}, err
-	}
 	name := filepath.Base(path)
 	if strings.ContainsAny(name, "\n\x00") {
 		name = "payload"
 	}
 	inside := "/payload/" + name
-	run := []string{"/" + Testrunner, "exec", "--name", name, "--dir", dir}
+	run := []string{"/testrunner", "exec", "--name", name, "--dir", dir}
 	if version, ok := goTest(b); ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
 		// that would have come after it. And as go test -json: without -test.v
@@ -181,7 +175,6 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 			Name: name, Reports: true, Timeout: timeout,
 		},
 		Files: []File{
-			{Path: "/" + Testrunner, Mode: 0o755, Data: runner},
 			{Path: inside, Mode: 0o755, Data: b},
 		},
 		Targets: Targets(b),

@@ -16,8 +16,7 @@ import (
 
 // Names of the guest's programs.
 const (
-	Init       = "init"
-	Testrunner = "testrunner"
+	Init       = "init" // is /testrunner as well
 	Generators = "generators"
 	Tracer     = "tracer"
 	Loader     = "loader"

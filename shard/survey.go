@@ -44,7 +44,7 @@ func newSurvey(p guest.Payload, arch string) *survey {
 			}
 			continue
 		}
-		if f.Path == "/"+guest.Testrunner || f.Path == "/"+guest.Generators || f.Path == "/"+guest.Loader {
+		if f.Path == "/"+guest.Generators || f.Path == "/"+guest.Loader {
 			continue
 		}
 		s.objects = append(s.objects, preflight.Embedded(name, f.Data, arch)...)

@@ -1,11 +1,11 @@
-// Command testrunner runs in the guest as the payload: it starts the
-// EventsTrace under test once, has the generators make events happen, and
+// Package testrunner runs in the guest as the payload, a process of init's
+// program by another name: it starts the EventsTrace under test once, has the generators make events happen, and
 // checks that EventsTrace told of each of them. As testrunner exec it runs a
 // test program and reports the tests that this prints.
 //
 // Exit status of exec: the program's. Else: 0 when no test failed, at least one passed and all of them were
 // reported; 1 when a test failed; 2 on wrong usage.
-package main
+package testrunner
 
 import (
 	"context"
@@ -22,7 +22,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-func main() {
+// Main is the program. It does not return.
+func Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	m := machine{now: time.Now, facts: readFacts}
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, wire.ReporterFromEnv(), m)

@@ -1,4 +1,4 @@
-package main
+package testrunner
 
 import (
 	"flag"
@@ -127,9 +127,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("--generators-output and --facts need --replay")
 	}
 	if o.generators == "" {
-		if self, err := os.Executable(); err == nil {
-			o.generators = filepath.Join(filepath.Dir(self), "generators")
-		}
+		o.generators = filepath.Join(filepath.Dir(os.Args[0]), "generators")
 	}
 	return o, nil
 }
