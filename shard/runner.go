@@ -90,6 +90,7 @@ type Runner struct {
 
 	readsConfig bool // the payload may look for the kernel's .config
 	warm        *warmBoots
+	initramfs   func() (digest string, err error) // writes it, the first time
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -144,11 +145,17 @@ type job struct {
 func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	results, todo := r.known(plan)
 	if len(todo) > 0 {
-		digest, err := r.writeInitramfs()
-		if err != nil {
-			return nil, err
+		// VMs that are restored need none.
+		r.initramfs = sync.OnceValues(r.writeInitramfs)
+		digest := ""
+		if r.Reuse > 0 {
+			var err error
+			if digest, err = r.initramfs(); err != nil {
+				return nil, err
+			}
 		}
 		r.readsConfig, r.passes = r.Payload.ReadsConfig(), r.newPasses(digest)
+		var err error
 		if r.warm, err = r.newWarmBoots(); err != nil {
 			return nil, err
 		}
@@ -339,6 +346,9 @@ func (r *Runner) unpackImage(ctx context.Context, j job) job {
 		if pvh, err := kernel.HasPVH(vmlinux); r.Arch.Unpacked || err == nil && pvh {
 			j.boot = vmlinux
 		}
+	}
+	if j.err == nil {
+		_, j.err = r.initramfs()
 	}
 	if j.err == nil && j.modules != "" {
 		if j.err = r.withModules(j); j.err == nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
@@ -81,10 +82,12 @@ type warmBoots struct {
 	r    *Runner
 	must bool // what cannot be saved is not tested
 
-	base    string // archive with init
+	base    string // archive with init, once make has made it
+	none    string // stands for it where a VM has it in memory
 	stub    string // stands for kernels with a PVH entry
 	payload string // archive
 	digest  string // of base
+	make    func() error
 	sum     uint32 // of payload
 	size    int64
 }
@@ -96,13 +99,13 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 	}
 	w := &warmBoots{
 		r: r, must: r.Boot == BootWarm,
-		base: filepath.Join(r.Scratch, "base.cpio"), stub: filepath.Join(r.Scratch, "stub"), payload: filepath.Join(r.Scratch, "payload.cpio"),
+		base: filepath.Join(r.Scratch, "base.cpio"), none: filepath.Join(r.Scratch, "none.cpio"), stub: filepath.Join(r.Scratch, "stub"), payload: filepath.Join(r.Scratch, "payload.cpio"),
 	}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer) error
 	}{
-		{w.base, func(f io.Writer) error { return guest.WriteBase(f, r.InitProgram) }},
+		{w.none, func(f io.Writer) error { _, err := f.Write(make([]byte, 512)); return err }},
 		{w.stub, qemu.WriteStub},
 		{w.payload, func(f io.Writer) error { return guest.WritePayload(f, r.Payload) }},
 	} {
@@ -114,14 +117,25 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 		if err != nil {
 			return nil, fmt.Errorf("write %s: %w", filepath.Base(f.path), err)
 		}
-		switch f.path {
-		case w.base:
-			sum := sha256.Sum256(b.Bytes())
-			w.digest = hex.EncodeToString(sum[:])
-		case w.payload:
+		if f.path == w.payload {
 			w.size, w.sum = int64(b.Len()), crc32.Checksum(b.Bytes(), crc32.MakeTable(crc32.Castagnoli))
 		}
 	}
+	sum := sha256.New()
+	if err := guest.WriteBase(sum, r.InitProgram); err != nil {
+		return nil, err
+	}
+	w.digest = hex.EncodeToString(sum.Sum(nil))
+	w.make = sync.OnceValue(func() error {
+		f, err := os.OpenFile(w.base, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err == nil {
+			err = errors.Join(guest.WriteBase(f, r.InitProgram), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("write the archive with init: %w", err)
+		}
+		return nil
+	})
 	return w, nil
 }
 
@@ -256,6 +270,9 @@ func sameClock(a, b int) bool { return a == b || max(a, b)-min(a, b) <= min(a, b
 
 // save boots a kernel to init's ready point and returns the VM.
 func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
+	if err := w.make(); err != nil {
+		return nil, err
+	}
 	saveCtx, cancel := context.WithTimeout(ctx, w.r.Limits.Boot)
 	defer cancel()
 	vm := &savedVM{head: savedHead{TSC: w.r.TSC, PVH: j.boot != j.image.Kernel}}
@@ -364,6 +381,7 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 		return observation{}, fmt.Errorf("make entropy for the guest: %w", err)
 	}
 	m := w.machine(w.stub, vm.head.PVH)
+	m.Initrd = w.none
 	if !vm.head.PVH {
 		m.Kernel = j.image.Kernel
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -33,14 +34,26 @@ type probe struct {
 	initErr error
 }
 
-// startProbe begins. What it starts ends with ctx.
-func startProbe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *probe {
+// known is what stays as it is for as long as QEMU's Identity does.
+type known struct {
+	Version  string `json:"version"`
+	Digest   string `json:"digest"`
+	Sandbox  string `json:"sandbox"`
+	Firmware string `json:"firmware"`
+	TSC      int    `json:"tsc"`
+}
+
+// startProbe begins. What it starts ends with ctx. cache remembers answers; nil:
+// all are looked for.
+func startProbe(ctx context.Context, cache *kernel.Cache, arch qemu.Arch, accel qemu.Accel) *probe {
 	p := &probe{arch: arch, asked: accel, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		var all sync.WaitGroup
+		remember := func() {}
 		defer func() {
 			all.Wait()
+			remember()
 			if arch.Firmware[p.accel] == "" { // it is TCG's
 				p.firmware = ""
 			}
@@ -50,6 +63,20 @@ func startProbe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *probe {
 			return
 		}
 		all.Go(func() { p.accel, p.why, p.accelErr = qemu.Choose(ctx, accel, arch, qemu.DefaultKVM) })
+		id, noted := qemu.Identity(p.bin, arch), "qemu-"+arch.Name
+		var k known
+		if cache != nil && id != "" && cache.Recall(noted, id, &k) {
+			p.version, p.digest, p.sandbox, p.firmware, p.tsc = k.Version, k.Digest, k.Sandbox, k.Firmware, k.TSC
+			return
+		}
+		remember = func() {
+			// What it has not may be a start that took too long.
+			complete := p.binErr == nil && p.sandbox != "" && p.firmware == arch.Firmware[qemu.TCG] && (p.tsc != 0 || arch.TSC == "")
+			if cache != nil && id != "" && complete && id == qemu.Identity(p.bin, arch) {
+				// Without it the next run asks again.
+				_ = cache.Remember(noted, id, known{p.version, p.digest, p.sandbox, p.firmware, p.tsc})
+			}
+		}
 		all.Go(func() { p.sandbox, p.firmware = qemu.Abilities(ctx, p.bin, arch, qemu.TCG) })
 		all.Go(func() { p.tsc = qemu.TSC() })
 		all.Go(func() {
@@ -68,14 +95,23 @@ func (p *probe) wait() { <-p.done }
 // their work. One that cannot be booted is told of later.
 func (c *command) startProbe(ctx context.Context, arch string, accel qemu.Accel) {
 	if a, err := qemu.LookupArch(arch); err == nil {
-		c.probing = startProbe(ctx, a, accel)
+		c.probing = startProbe(ctx, c.mayOpenCache(), a, accel)
 	}
+}
+
+// mayOpenCache is the cache, or nil: why there is none is told of later.
+func (c *command) mayOpenCache() *kernel.Cache {
+	cache, err := c.openCache()
+	if err != nil {
+		return nil
+	}
+	return cache
 }
 
 // probed is the probe that was begun, or one that begins now.
 func (c *command) probed(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *probe {
 	if c.probing == nil || c.probing.arch.Name != arch.Name || c.probing.asked != accel {
-		c.probing = startProbe(ctx, arch, accel)
+		c.probing = startProbe(ctx, c.mayOpenCache(), arch, accel)
 	}
 	return c.probing
 }
