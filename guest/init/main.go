@@ -69,8 +69,14 @@ func run(con *serialConsole) error {
 		err := prepare()
 		return fingerprint(hello.Version), err
 	})
+	var spare *spareRunner
 	if param(string(cmdline), wire.ParamHandover) != "" {
-		_, _ = prepared() // so that a restored VM has it behind it
+		// A restored VM has these behind it.
+		_, _ = prepared()
+		practise()
+		if spare, err = newSpare(); err != nil {
+			return err
+		}
 		handed, err := takeOver(results)
 		if err != nil {
 			return err
@@ -133,14 +139,16 @@ func run(con *serialConsole) error {
 	stopped := alive(r, stop)
 	ok := true
 	if job.Terminal != "" {
+		spare.end()
 		r.complete = true
 		if err := runOnTerminal(job, con); err != nil {
 			return err
 		}
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ok = runPayload(job, r, con, scale)
+		ok = runPayload(job, spare, r, con, scale)
 	} else {
+		spare.end()
 		r.complete = true
 	}
 	switches.on(con) // for what comes behind the end record

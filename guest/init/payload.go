@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,13 +18,13 @@ import (
 )
 
 // runPayload runs the job and reports how it went. It says whether all is well.
-func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) bool {
+func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsole, scale time.Duration) bool {
 	out := &payloadOutput{con: con, left: job.MaxPrint}
 	if out.left <= 0 {
 		out.left = wire.DefaultMaxPrint
 	}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
-	exit := execute(job, out, r, con, run, scale)
+	exit := execute(job, spare, out, r, con, run, scale)
 	if exit.Timeout {
 		reportHung(exit, run, r)
 	}
@@ -63,52 +62,21 @@ func describe(e wire.Exit) string {
 
 // execute starts the payload, reaps everything that ends until the payload
 // does, and kills what it left behind.
-func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) wire.Exit {
-	start := time.Now()
-	fail := func(doing string, err error) wire.Exit {
-		return wire.Exit{Code: -1, Error: fmt.Sprintf("%s: %v", doing, err), Duration: time.Since(start)}
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return fail("open the null device", err)
-	}
-	defer null.Close()
-	outR, outW, err := os.Pipe()
-	if err != nil {
-		return fail("make a pipe", err)
-	}
-	defer outR.Close()
-	// Room for bursts while other processes have the processor.
-	_, _ = unix.FcntlInt(outR.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-	repR, repW, err := os.Pipe()
-	if err != nil {
-		return fail("make a pipe", err)
-	}
-	defer repR.Close()
-
-	env := baseEnv()
-	files := []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
-	if job.Reports {
-		env = append(env, fmt.Sprintf("%s=%d", wire.ReportFDEnv, len(files)))
-		files = append(files, repW.Fd())
-	}
-	env = setEnv(env, job.Env)
+func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) wire.Exit {
+	began := time.Now()
 	oomBefore := oom.Kills()
-	pid, err := syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
-		Dir: "/", Env: env, Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	outW.Close()
-	repW.Close()
+	p, err := start(job, spare)
 	if err != nil {
 		r.problem = "the payload could not be started"
-		return fail("start "+job.Args[0], err)
+		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}
 	}
+	defer p.close()
+	pid := p.pid
 
 	copied, printed := make(chan struct{}), make(chan struct{})
-	go func() { defer close(printed); out.copyFrom(outR, copied) }()
+	go func() { defer close(printed); out.copyFrom(p.out, copied) }()
 	reported := make(chan struct{})
-	go func() { defer close(reported); relay(repR, r, job.Reports, run) }()
+	go func() { defer close(reported); relay(p.report, r, job.Reports, run) }()
 	ended := make(chan syscall.WaitStatus, 1)
 	go reap(pid, ended)
 
@@ -140,7 +108,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 			waiting = false
 		}
 	}
-	exit.Duration = time.Since(start)
+	exit.Duration = time.Since(began)
 	switch {
 	case exit.Timeout:
 	case status.Signaled():
@@ -160,8 +128,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 		case <-done:
 		case <-time.After(5 * time.Second):
 			con.logf("a process that cannot be killed keeps the payload's output open")
-			outR.Close()
-			repR.Close()
+			p.close()
 		}
 	}
 	<-printed

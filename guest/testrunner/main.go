@@ -24,6 +24,10 @@ import (
 
 // Main is the program. It does not return.
 func Main() {
+	if err := waitForStart(); err != nil {
+		fmt.Fprintf(os.Stderr, "testrunner: %s\n", err)
+		os.Exit(exitUsage)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	m := machine{now: time.Now, facts: readFacts}
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, wire.ReporterFromEnv(), m)
