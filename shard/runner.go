@@ -61,6 +61,7 @@ type Runner struct {
 	// times, from several goroutines; nil: nobody asks.
 	Repeated func(id string, repeat int, k report.Kernel)
 
+	KeepRAM     bool   // the cache keeps the memory of saved VMs unpacked too, for a machine that runs again
 	NoEmulation bool   // without KVM nothing is tested
 	Sandbox     string // qemu.Abilities' answer, as is Firmware
 	Firmware    string // for kernels that are booted by their PVH entry; "": QEMU's default

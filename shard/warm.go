@@ -225,7 +225,7 @@ func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (
 		return nil, &refusal{report.OneLine(string(why), 300)}
 	}
 	if path, ok := im.FindDerived(keptName(savedPrefix, key)); ok {
-		vm, err := readSavedVM(path, key)
+		vm, err := readSavedVM(path, key, w.keptRAM)
 		if err == nil && sameClock(vm.head.TSC, w.r.TSC) {
 			return vm, nil
 		}
@@ -260,7 +260,7 @@ func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (
 	if vm != nil {
 		return vm, nil
 	}
-	return readSavedVM(path, key) // another process made it meanwhile
+	return readSavedVM(path, key, w.keptRAM) // another process made it meanwhile
 }
 
 // sameClock says whether a kernel that was told one rate of the time stamp
@@ -276,13 +276,22 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 	saveCtx, cancel := context.WithTimeout(ctx, w.r.Limits.Boot)
 	defer cancel()
 	vm := &savedVM{head: savedHead{TSC: w.r.TSC, PVH: j.boot != j.image.Kernel}}
-	var state, raw bytes.Buffer
+	m := w.machine(j.boot, vm.head.PVH)
+	ram, err := m.NewRAM()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if vm.ram == nil {
+			ram.Close()
+		}
+	}()
+	var state, packed, con bytes.Buffer
 	z, err := compressState(&state)
 	if err != nil {
 		return nil, err
 	}
-	var con bytes.Buffer
-	err = qemu.Save(saveCtx, w.r.QEMU, w.machine(j.boot, vm.head.PVH), wire.ReadyLine, &capped{w: &con, left: maxSavedConsole}, io.MultiWriter(z, &raw))
+	err = qemu.Save(saveCtx, w.r.QEMU, m, wire.ReadyLine, &capped{w: &con, left: maxSavedConsole}, z, ram)
 	if cerr := z.Close(); err == nil {
 		err = cerr
 	}
@@ -303,7 +312,11 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 	case err != nil:
 		return nil, err
 	}
-	vm.console, vm.state, vm.raw = con.Bytes(), state.Bytes(), raw.Bytes()
+	if err := packRAM(&packed, ram); err != nil {
+		return nil, err
+	}
+	vm.console, vm.state, vm.packed = con.Bytes(), state.Bytes(), packed.Bytes()
+	vm.ram, vm.fresh = ram, true
 	return vm, nil
 }
 
@@ -345,13 +358,14 @@ func (w *warmBoots) boot(ctx context.Context, j job, nonce string, con io.Writer
 		}
 		return o, "a VM that could not be saved: " + err.Error(), false
 	}
+	defer vm.close()
 	made := time.Since(start)
 	o, err = w.restore(ctx, j, vm, nonce, con)
 	switch {
 	case err != nil:
 		why = err.Error()
 	case len(o.records) > 0:
-		if vm.raw != nil {
+		if vm.fresh {
 			o.saved = made
 		}
 		return o, "", true
@@ -368,6 +382,19 @@ func (w *warmBoots) boot(ctx context.Context, j job, nonce string, con io.Writer
 		_ = j.image.DropDerived(keptName(savedPrefix, vm.head.Key))
 	}
 	return o, "a failed restore: " + why, false
+}
+
+// after is a reader of what comes when wait returns.
+type after struct {
+	wait func() error
+	r    io.Reader
+}
+
+func (a *after) Read(p []byte) (int, error) {
+	if err := a.wait(); err != nil {
+		return 0, err
+	}
+	return a.r.Read(p)
 }
 
 func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce string, con io.Writer) (observation, error) {
@@ -413,9 +440,23 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 		return observation{}, err
 	}
 	defer state.Close()
+	var feed io.Reader = state
+	if vm.ram == nil {
+		var unpack func() error
+		if vm.ram, unpack, err = w.memory(vm, m); err != nil {
+			return observation{}, err
+		}
+		// While QEMU starts. It does not look at the memory before the state
+		// has come.
+		unpacked := make(chan error, 1)
+		go func() { unpacked <- unpack() }()
+		wait := sync.OnceValue(func() error { return <-unpacked })
+		defer wait() // nothing of it goes on
+		feed = &after{wait, state}
+	}
 	limits := w.r.Limits
 	limits.Boot = min(limits.Boot, restoreLimit)
 	return observeVM(ctx, nonce, false, limits, con, vm.console, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
-		return qemu.Restore(ctx, w.r.QEMU, m, state, console, results)
+		return qemu.Restore(ctx, w.r.QEMU, m, feed, vm.ram, console, results)
 	})
 }

@@ -189,12 +189,12 @@ func TestSavedVMsOverRuns(t *testing.T) {
 	if k := run(); k.Boot != "warm" {
 		t.Errorf("after the saved VM was damaged the boot is %q", k.Boot)
 	}
-	if _, err := readSavedVM(path, key); err != nil {
+	if _, err := readSavedVM(path, key, noRAM); err != nil {
 		t.Errorf("the damaged VM was not replaced: %v", err)
 	}
 
 	// A digest that fits and a state that does not.
-	vm, err := parseSavedVM(good)
+	vm, err := parseWhole(good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,13 +249,24 @@ func TestVMThatCannotBeSaved(t *testing.T) {
 	}
 }
 
+func noRAM(*savedVM) *os.File { return nil }
+
+// parseWhole reads all of a saved VM.
+func parseWhole(b []byte) (*savedVM, error) {
+	vm, err := parseSavedVM(bytes.NewReader(b), int64(len(b)))
+	if err == nil {
+		err = vm.readPacked(bytes.NewReader(b), int64(len(b)))
+	}
+	return vm, err
+}
+
 func TestSavedVMFile(t *testing.T) {
-	vm := &savedVM{head: savedHead{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state")}
+	vm := &savedVM{head: savedHead{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state"), packed: []byte("memory")}
 	var b bytes.Buffer
 	if err := vm.write(&b); err != nil {
 		t.Fatal(err)
 	}
-	got, err := parseSavedVM(b.Bytes())
+	got, err := parseWhole(b.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,11 +275,11 @@ func TestSavedVMFile(t *testing.T) {
 	}
 	for i := range b.Len() {
 		bad := bytes.Clone(b.Bytes())
-		if got, err := parseSavedVM(bad[:i]); err == nil {
+		if got, err := parseWhole(bad[:i]); err == nil {
 			t.Fatalf("cut to %d bytes it is %+v", i, got)
 		}
 		bad[i] ^= 0x20
-		if got, err := parseSavedVM(bad); err == nil && string(got.console)+string(got.state) != "con\nstate" {
+		if got, err := parseWhole(bad); err == nil && string(got.console)+string(got.state)+string(got.packed) != "con\nstatememory" {
 			t.Fatalf("with byte %d changed it is %+v", i, got)
 		}
 	}
@@ -276,14 +287,14 @@ func TestSavedVMFile(t *testing.T) {
 
 func FuzzParseSavedVM(f *testing.F) {
 	var b bytes.Buffer
-	if err := (&savedVM{console: []byte("a"), state: []byte("b")}).write(&b); err != nil {
+	if err := (&savedVM{console: []byte("a"), state: []byte("b"), packed: []byte("c")}).write(&b); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
-	f.Add([]byte(`{"schema":1,"console":-1,"state":9223372036854775807}` + "\n"))
+	f.Add([]byte(`{"schema":2,"console":-1,"state":9223372036854775807,"ram":1}` + "\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		vm, err := parseSavedVM(in)
-		if err == nil && (len(vm.state) == 0 || int64(len(vm.console)+len(vm.state)) != vm.head.Console+vm.head.State) {
+		vm, err := parseWhole(in)
+		if err == nil && (len(vm.state) == 0 || len(vm.packed) == 0 || int64(len(vm.console)+len(vm.state)+len(vm.packed)) != vm.head.Console+vm.head.State+vm.head.RAM) {
 			t.Fatalf("%+v", vm.head)
 		}
 	})

@@ -321,6 +321,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui.begin = time.Now()
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, host.bin, accel, o.memory, jobs, o.retries, host.tsc
 	r.NoEmulation = asked == qemu.KVM
+	r.KeepRAM = ci.id == "" // a CI job's machine is gone afterwards
 	r.Sandbox, r.Firmware = host.sandbox, host.firmware
 	o.limits.apply(r, accel)
 	for _, unused := range expect.Unused(plan.IDs()) {

@@ -1,8 +1,12 @@
 package qemu
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -80,11 +84,43 @@ func (m Machine) Args() []string {
 
 // machine is the value of -M.
 func (m Machine) machine() string {
+	name := m.Arch.Machine
 	if o := m.Arch.Options[m.Accel]; o != "" {
-		return m.Arch.Machine + "," + o
+		name += "," + o
 	}
-	return m.Arch.Machine
+	if m.Saves {
+		name += ",memory-backend=ram"
+	}
+	return name
 }
+
+// ram returns the arguments that make the file with a descriptor the machine's
+// memory: shared, so that it has the memory in the end, or private, so that it
+// stays as it is.
+func (m Machine) ram(fd int, shared bool) []string {
+	share := "off"
+	if shared {
+		share = "on"
+	}
+	return []string{"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=/proc/self/fd/%d,share=%s", m.memory(), fd, share)}
+}
+
+// NewRAM makes a file in memory that is as long as the machine's.
+func (m Machine) NewRAM() (*os.File, error) {
+	fd, err := unix.MemfdCreate("bpf-kernel-check-ram", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make memory for a VM: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "ram")
+	if err := f.Truncate(m.RAMSize()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make memory for a VM: %w", err)
+	}
+	return f, nil
+}
+
+// RAMSize is the size of the machine's memory in bytes.
+func (m Machine) RAMSize() int64 { return int64(m.memory()) << 20 }
 
 func (m Machine) cpu() string {
 	if c := m.Arch.SureCPU[m.Accel]; m.Sure && c != "" {

@@ -23,18 +23,39 @@ type File struct {
 	Path string
 }
 
-// firstMoreFD is the descriptor of QEMU's that follows the serial lines'.
-const firstMoreFD = 5
+// Descriptors of QEMU's that follow the serial lines'.
+const (
+	firstMoreFD = 5
+	ramFD       = 6
+	controlFD   = 7
+)
+
+// ignoreShared has a migration leave memory alone that is a shared file.
+const ignoreShared = "x-ignore-shared"
+
+func capabilities(names ...string) map[string]any {
+	var list []any
+	for _, n := range names {
+		list = append(list, map[string]any{"capability": n, "state": true})
+	}
+	return map[string]any{"capabilities": list}
+}
+
+// control returns the arguments that make a descriptor QEMU's monitor.
+func control(fd int) []string {
+	return []string{"-chardev", "socket,id=control,fd=" + strconv.Itoa(fd), "-mon", "chardev=control,mode=control"}
+}
 
 // ErrNotReady is returned by Save when the guest came to its end before it said
 // that it is ready.
 var ErrNotReady = errors.New("the guest did not come to the point where it can be saved")
 
 // Save boots m until the guest prints ready as a line of the results, writes
-// the VM's state to state, as QEMU migrates it, and ends the VM. The VM goes on
+// the VM's state to state, as QEMU migrates it, and ends the VM. Its memory is
+// not part of the state but in ram, a file that NewRAM made. The VM goes on
 // meanwhile, so that a restored one runs at once. What the guest has printed
 // until the moment of its state is on console when Save returns.
-func Save(ctx context.Context, qemu string, m Machine, ready string, console, state io.Writer) error {
+func Save(ctx context.Context, qemu string, m Machine, ready string, console, state io.Writer, ram *os.File) error {
 	if !m.Saves {
 		return errors.New("the machine is not one that is saved")
 	}
@@ -45,9 +66,12 @@ func Save(ctx context.Context, qemu string, m Machine, ready string, console, st
 		return fmt.Errorf("make QEMU's control socket: %w", err)
 	}
 	defer ours.Close()
-	args := append(m.Args(),
-		"-chardev", "socket,id=control,fd="+strconv.Itoa(firstMoreFD),
-		"-mon", "chardev=control,mode=control")
+	ram, err = duplicate(ram)
+	if err != nil {
+		theirs.Close()
+		return err
+	}
+	args := append(append(m.Args(), m.ram(ramFD, true)...), control(firstMoreFD)...)
 
 	line := &untilLine{line: []byte(ready), seen: make(chan struct{})}
 	over := make(chan struct{})
@@ -67,7 +91,7 @@ func Save(ctx context.Context, qemu string, m Machine, ready string, console, st
 	}()
 	var closeOnce sync.Once
 	end := func() { closeOnce.Do(func() { close(over) }) }
-	exit, err := run(ctx, qemu, args, console, line, []*os.File{theirs}, nil)
+	exit, err := run(ctx, qemu, args, console, line, []*os.File{theirs, ram}, nil)
 	end()
 	saveErr := <-saved
 	switch {
@@ -83,10 +107,20 @@ func Save(ctx context.Context, qemu string, m Machine, ready string, console, st
 	return nil
 }
 
-// Restore goes on with a VM whose state Save wrote. m has to be the same but
+// duplicate returns a file of its own: run closes those that it gets.
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("hand QEMU a VM's memory: %w", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// Restore goes on with a VM whose state and memory Save wrote. What the VM
+// writes to its memory is not in ram. m has to be the same but
 // for the files, and but for kernel and initrd, which only have to be of the
 // same kind: a restored VM has its own in memory. Otherwise it is as Run.
-func Restore(ctx context.Context, qemu string, m Machine, state io.Reader, console, results io.Writer) (Exit, error) {
+func Restore(ctx context.Context, qemu string, m Machine, state io.Reader, ram *os.File, console, results io.Writer) (Exit, error) {
 	if !m.Saves {
 		return Exit{}, errors.New("the machine is not one that was saved")
 	}
@@ -95,18 +129,44 @@ func Restore(ctx context.Context, qemu string, m Machine, state io.Reader, conso
 		return Exit{}, fmt.Errorf("make a pipe for the VM's state: %w", err)
 	}
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20) // fewer switches; smaller does as well
-	args := append(m.Args(), "-incoming", "fd:"+strconv.Itoa(firstMoreFD))
+	if ram, err = duplicate(ram); err != nil {
+		r.Close()
+		w.Close()
+		return Exit{}, err
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		r.Close()
+		w.Close()
+		ram.Close()
+		return Exit{}, fmt.Errorf("make QEMU's control socket: %w", err)
+	}
+	defer ours.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	args := append(append(m.Args(), m.ram(ramFD, false)...), "-incoming", "defer")
+	args = append(args, control(controlFD)...)
 	var feed sync.WaitGroup
-	var feedErr error
-	exit, err := run(ctx, qemu, args, console, results, []*os.File{r}, func() {
+	var feedErr, takeErr error
+	exit, err := run(ctx, qemu, args, console, results, []*os.File{r, ram, theirs}, func() {
 		r.Close() // so that writing fails when QEMU is gone
+		feed.Go(func() {
+			// A QEMU that is gone says why by itself.
+			if takeErr = takeIn(ours); errors.Is(takeErr, errQMP) {
+				cancel()
+			}
+		})
 		feed.Go(func() {
 			defer w.Close()
 			_, feedErr = io.Copy(w, state)
 		})
 	})
 	w.Close()
+	ours.Close()
 	feed.Wait()
+	if err == nil && errors.Is(takeErr, errQMP) {
+		err = fmt.Errorf("restore the VM: %w", takeErr)
+	}
 	if err == nil && !exit.Clean() && feedErr != nil && !errors.Is(feedErr, unix.EPIPE) && !errors.Is(feedErr, os.ErrClosed) {
 		err = fmt.Errorf("read the saved VM: %w", feedErr)
 	}
@@ -169,6 +229,27 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 	return c.(*net.UnixConn), theirs, nil
 }
 
+// takeIn has QEMU take in the state that comes on its descriptor.
+func takeIn(control *net.UnixConn) error {
+	q := monitor{conn: control, dec: json.NewDecoder(control)}
+	if _, err := q.next(func(a answer) bool { return a.QMP != nil }); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		command string
+		args    any
+	}{
+		{command: "qmp_capabilities"},
+		{command: "migrate-set-capabilities", args: capabilities(ignoreShared)},
+		{command: "migrate-incoming", args: map[string]any{"uri": "fd:" + strconv.Itoa(firstMoreFD)}},
+	} {
+		if err := q.run(step.command, step.args, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // migrate has QEMU write the VM's state and quit.
 func migrate(control *net.UnixConn, state io.Writer) error {
 	r, w, err := os.Pipe()
@@ -188,7 +269,7 @@ func migrate(control *net.UnixConn, state io.Writer) error {
 		fd      *os.File
 	}{
 		{command: "qmp_capabilities"},
-		{command: "migrate-set-capabilities", args: map[string]any{"capabilities": []any{map[string]any{"capability": "events", "state": true}}}},
+		{command: "migrate-set-capabilities", args: capabilities("events", ignoreShared)},
 		// The default is made for a network.
 		{command: "migrate-set-parameters", args: map[string]any{"max-bandwidth": 8 << 30}},
 		{command: "getfd", args: map[string]any{"fdname": "state"}, fd: w},
@@ -218,6 +299,9 @@ func migrate(control *net.UnixConn, state io.Writer) error {
 	}
 	return <-copied
 }
+
+// errQMP is wrapped by the error of a command that QEMU refuses.
+var errQMP = errors.New("QMP")
 
 // monitor speaks QMP.
 type monitor struct {
@@ -272,7 +356,7 @@ func (q *monitor) run(command string, args any, file *os.File) error {
 		return fmt.Errorf("QMP %s: %w", command, err)
 	}
 	if a.Error != nil {
-		return fmt.Errorf("QMP %s: %s", command, a.Error.Desc)
+		return fmt.Errorf("%w: %s: %s", errQMP, command, a.Error.Desc)
 	}
 	return nil
 }

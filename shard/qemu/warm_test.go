@@ -28,7 +28,8 @@ type savedBoot struct {
 	bin   string
 	m     qemu.Machine // to be restored
 	state []byte       // zstd, as the cache has it
-	bytes int          // of the state
+	ram   *os.File
+	bytes int // of the state
 }
 
 // save boots a kernel and saves its VM, with files in dir.
@@ -65,7 +66,11 @@ func save(tb testing.TB, ctx context.Context, img *kernel.Image, dir string) *sa
 		tb.Fatal(err)
 	}
 	n := &counter{w: z}
-	if err := errors.Join(qemu.Save(ctx, s.bin, m, wire.ReadyLine, &con, n), z.Close()); err != nil {
+	if s.ram, err = m.NewRAM(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { s.ram.Close() })
+	if err := errors.Join(qemu.Save(ctx, s.bin, m, wire.ReadyLine, &con, n, s.ram), z.Close()); err != nil {
 		tb.Fatalf("%v\n%s", err, con.String())
 	}
 	m.Kernel = write(tb, dir, "stub", stub.Bytes())
@@ -118,7 +123,7 @@ func (s *savedBoot) restore(tb testing.TB, ctx context.Context, dir string, arch
 	defer z.Close()
 	var con bytes.Buffer
 	frames := wire.NewCollector(h.Nonce, nil)
-	exit, err := qemu.Restore(ctx, s.bin, m, z, &con, frames.Stream())
+	exit, err := qemu.Restore(ctx, s.bin, m, z, s.ram, &con, frames.Stream())
 	records, stats, werr := frames.Records()
 	if err != nil || werr != nil || stats.Lost > 0 {
 		tb.Fatalf("%v, %v, %+v\n%s", err, werr, stats, con.String())
@@ -206,8 +211,13 @@ func TestSaveOfAGuestThatEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(t, dir, "no", []byte("no archive")), Saves: true}
+	ram, err := m.NewRAM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ram.Close()
 	var con, state bytes.Buffer
-	if err := qemu.Save(ctx, bin, m, wire.ReadyLine, &con, &state); !errors.Is(err, qemu.ErrNotReady) || state.Len() > 0 {
+	if err := qemu.Save(ctx, bin, m, wire.ReadyLine, &con, &state, ram); !errors.Is(err, qemu.ErrNotReady) || state.Len() > 0 {
 		t.Errorf("%v, %d bytes\n%s", err, state.Len(), con.String())
 	}
 }
