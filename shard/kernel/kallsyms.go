@@ -268,11 +268,10 @@ func symbolNames(b []byte, tokens []string) []Symbol {
 }
 
 // decodeNames decodes n names, each a length and so many tokens. nil when they
-// are none, or are not followed by their markers.
+// are none, or are not followed by their markers: that is looked at first, since
+// most places that could be names are none.
 func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
-	symbols := make([]Symbol, 0, min(n, 4096))
 	var markers []int
-	var name []byte
 	at := 0
 	for i := range n {
 		if *budget--; *budget < 0 {
@@ -281,27 +280,25 @@ func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
 		if i%256 == 0 {
 			markers = append(markers, at)
 		}
-		if at >= len(b) {
+		start, length := nameAt(b, at)
+		if length == 0 {
 			return nil
 		}
-		length := int(b[at])
-		at++
-		if length&0x80 != 0 { // since 6.1
-			if at >= len(b) {
-				return nil
-			}
-			length = length&0x7f | int(b[at])<<7
-			at++
-		}
-		if length == 0 || length > maxSymbolName || at+length > len(b) {
-			return nil
-		}
+		at = start + length
+	}
+	if !haveMarkers(b, at, markers) {
+		return nil
+	}
+	symbols := make([]Symbol, 0, n)
+	var name []byte
+	for at = 0; len(symbols) < n; {
+		start, length := nameAt(b, at)
+		at = start + length
 		name = name[:0]
-		for _, t := range b[at : at+length] {
+		for _, t := range b[start:at] {
 			name = append(name, tokens[t]...)
 		}
-		at += length
-		if len(name) < 2 || len(name) > maxSymbolName || !bytes.ContainsRune([]byte("aAbBcCdDgGiInNpPrRsStTuUvVwW-?"), rune(name[0])) {
+		if len(name) < 2 || len(name) > maxSymbolName || strings.IndexByte("aAbBcCdDgGiInNpPrRsStTuUvVwW-?", name[0]) < 0 {
 			return nil
 		}
 		s := Symbol{Name: string(name[1:]), Type: name[0]}
@@ -310,15 +307,40 @@ func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
 		}
 		symbols = append(symbols, s)
 	}
-	// The markers are 32 bits wide each; up to 5.0 they were longs.
+	return symbols
+}
+
+// nameAt returns where the tokens of a name are, and how many; 0: it is none.
+func nameAt(b []byte, at int) (start, length int) {
+	if at >= len(b) {
+		return 0, 0
+	}
+	length = int(b[at])
+	at++
+	if length&0x80 != 0 { // since 6.1
+		if at >= len(b) {
+			return 0, 0
+		}
+		length = length&0x7f | int(b[at])<<7
+		at++
+	}
+	if length > maxSymbolName || at+length > len(b) {
+		return 0, 0
+	}
+	return at, length
+}
+
+// haveMarkers says whether the markers follow the names, which end at at. They
+// are 32 bits wide each; up to 5.0 they were longs.
+func haveMarkers(b []byte, at int, markers []int) bool {
 	for _, width := range []int{4, 8} {
 		for pad := range 8 {
 			if markersAt(b, at+pad, width, markers) {
-				return symbols
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 func markersAt(b []byte, at, width int, markers []int) bool {
