@@ -160,6 +160,11 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 		if r.warm, err = r.newWarmBoots(); err != nil {
 			return nil, err
 		}
+		if r.warm == nil {
+			// While the first kernel is unpacked.
+			go func() { _, _ = r.initramfs() }()
+			defer func() { _, _ = r.initramfs() }() // nothing of it goes on
+		}
 	}
 	if err := r.clear(plan, todo); err != nil {
 		return nil, err
