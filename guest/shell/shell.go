@@ -46,7 +46,13 @@ func runShell(args []string, std stdio) int {
 	}
 	in, ok := std.in.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return runText(std.in, "stdin", nil, std)
+		script := std.in
+		if !ok {
+			// The interpreter would read it too, for the commands, and take the
+			// script away from the parser.
+			std.in = nil
+		}
+		return runText(script, "stdin", nil, std)
 	}
 	return interact(in, std)
 }
