@@ -342,7 +342,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Jobs": "how many VMs there are beside it", "Retries": "one VM was enough", "Cache": "where kernels are kept",
 		"Tool": "a name; Program is in the key", "RunID": "whose result", "Attempt": "whose result", "HeadSHA": "whose result",
 		"Now": "time: Reuse bounds it", "Random": "chance", "Report": "progress", "Repeated": "progress",
-		"Repeats": "with more nothing is reused", "KeepRAM": "the same memory in another place", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused",
+		"Repeats": "with more nothing is reused", "KeepRAM": "the same memory in another place", "initramfs": "made of Payload and InitProgram", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused",
 		"trial": "of KVM, under which nothing is reused", "sign": "of KVM, under which nothing is reused",
 		"up":          "of KVM, under which nothing is reused",
 		"readsConfig": "made of the payload; the .config is in the archive of modules",
