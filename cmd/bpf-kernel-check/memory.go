@@ -9,10 +9,13 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// vmOverhead is the memory in MiB that QEMU takes beside its guest's.
-const vmOverhead = 100
+// vmOverhead is the memory in MiB that QEMU takes beside its guest's, at most:
+// itself, and the code that it has translated.
+const vmOverhead = 60 + qemu.TranslatedMiB
 
 // fitJobs lowers the number of VMs to what there is to do and what fits the
 // memory that is free.

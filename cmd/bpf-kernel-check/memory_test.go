@@ -60,7 +60,7 @@ func TestFitJobs(t *testing.T) {
 		note          string
 	}{
 		{8192, 4, 10, 4, ""},
-		{8192, 16, 10, 7, "7 VMs at a time instead of 10: 8192 MiB of memory are available (x), and each VM takes up to 1124"},
+		{8192, 16, 10, 6, "6 VMs at a time instead of 10: 8192 MiB of memory are available (x), and each VM takes up to 1212"},
 		{8192, 4, 2, 2, ""},
 		{100, 4, 10, 1, "1 VM at a time instead of 4"},
 		{100, 1, 10, 1, "give --memory less"},

@@ -42,7 +42,7 @@ func TestArgs(t *testing.T) {
 	args := machine(t).Args()
 	for option, want := range map[string][]string{
 		"-M":       {"pc"},
-		"-accel":   {"tcg"},
+		"-accel":   {"tcg,tb-size=128"},
 		"-cpu":     {"max,-erms,-fsrm"},
 		"-smp":     {"1"},
 		"-m":       {"1024M"},
