@@ -33,7 +33,7 @@ func (w *warmBoots) memory(vm *savedVM, m qemu.Machine) (*os.File, func() error,
 		_ = keep(errNoRoom)
 		f.Close()
 	}
-	f, err := m.NewRAM()
+	f, err := m.NewRAM(w.r.Scratch)
 	return f, func() error { return unpack(f) }, err
 }
 
@@ -71,7 +71,7 @@ func (w *warmBoots) newKeptRAM(vm *savedVM) (*os.File, func(error) error) {
 		return nil, nil
 	}
 	dir, name := w.ramPath(vm)
-	if os.MkdirAll(dir, 0o755) != nil || makeRoom(dir) != nil {
+	if os.MkdirAll(dir, 0o755) != nil || makeRoom(dir, maxRAM) != nil {
 		return nil, nil
 	}
 	f, err := os.CreateTemp(dir, ".tmp-*")
@@ -109,8 +109,8 @@ func ramIdentity(f *os.File) string {
 }
 
 // makeRoom removes what was not used for long, and says whether there is room
-// for one more.
-func makeRoom(dir string) error {
+// for one more within limit, in bytes.
+func makeRoom(dir string, limit int64) error {
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func makeRoom(dir string) error {
 		sum += 512 * sys.Blocks
 		most = max(most, 512*sys.Blocks)
 	}
-	if sum+max(most, 128<<20) > maxRAM {
+	if sum+max(most, 128<<20) > limit {
 		return errNoRoom
 	}
 	return nil

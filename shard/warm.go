@@ -280,7 +280,7 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 	defer cancel()
 	vm := &savedVM{head: savedHead{TSC: w.r.TSC, PVH: j.boot != j.image.Kernel}}
 	m := w.machine(j.boot, vm.head.PVH)
-	ram, err := m.NewRAM()
+	ram, err := m.NewRAM(w.r.Scratch)
 	if err != nil {
 		return nil, err
 	}

@@ -105,18 +105,34 @@ func (m Machine) ram(fd int, shared bool) []string {
 	return []string{"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=/proc/self/fd/%d,share=%s", m.memory(), fd, share)}
 }
 
-// NewRAM makes a file in memory that is as long as the machine's.
-func (m Machine) NewRAM() (*os.File, error) {
-	fd, err := unix.MemfdCreate("bpf-kernel-check-ram", unix.MFD_CLOEXEC)
+// NewRAM makes a file that is as long as the machine's memory and has no name:
+// in memory or, where that is refused, in a directory.
+func (m Machine) NewRAM(dir string) (*os.File, error) {
+	f, err := nameless(dir)
+	if err == nil {
+		if err = f.Truncate(m.RAMSize()); err != nil {
+			f.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make memory for a VM: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "ram")
-	if err := f.Truncate(m.RAMSize()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("make memory for a VM: %w", err)
-	}
 	return f, nil
+}
+
+func nameless(dir string) (*os.File, error) {
+	// Kernels before 6.3 do not know the second flag, and some that do refuse
+	// files without it.
+	for _, flags := range []int{unix.MFD_CLOEXEC | unix.MFD_NOEXEC_SEAL, unix.MFD_CLOEXEC} {
+		if fd, err := unix.MemfdCreate("bpf-kernel-check-ram", flags); err == nil {
+			return os.NewFile(uintptr(fd), "ram"), nil
+		}
+	}
+	f, err := os.CreateTemp(dir, "ram-")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
 }
 
 // RAMSize is the size of the machine's memory in bytes.

@@ -66,7 +66,7 @@ func save(tb testing.TB, ctx context.Context, img *kernel.Image, dir string) *sa
 		tb.Fatal(err)
 	}
 	n := &counter{w: z}
-	if s.ram, err = m.NewRAM(); err != nil {
+	if s.ram, err = m.NewRAM(dir); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { s.ram.Close() })
@@ -211,7 +211,7 @@ func TestSaveOfAGuestThatEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(t, dir, "no", []byte("no archive")), Saves: true}
-	ram, err := m.NewRAM()
+	ram, err := m.NewRAM(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
