@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 // inputs are what a workflow gives an action, as toJSON(inputs) writes them.
@@ -103,14 +105,19 @@ func (in inputs) check(cmds ...*cobra.Command) error {
 			return err
 		}
 		if err := cmd.Flags().Parse(args); err != nil {
-			return usagef("inputs, which are flags here: %w", plainFlag(err))
+			return usagef("inputs, which are flags here: %w", plainFlag(cmd, err))
 		}
 	}
 	return nil
 }
 
-// plainFlag says what a flag takes, where the library says how Go reads it.
-func plainFlag(err error) error {
+// plainFlag says what a flag takes, where the library says how Go reads it, and
+// which one may have been meant.
+func plainFlag(cmd *cobra.Command, err error) error {
+	var none *pflag.NotExistError
+	if errors.As(err, &none) && len(none.GetSpecifiedShortnames()) == 0 {
+		return fmt.Errorf("%w%s", err, kernel.Suggest(none.GetSpecifiedName(), flagNames(cmd)))
+	}
 	var bad *pflag.InvalidValueError
 	if !errors.As(err, &bad) {
 		return err
@@ -120,6 +127,9 @@ func plainFlag(err error) error {
 	}[bad.GetFlag().Value.Type()]
 	if !ok {
 		return err
+	}
+	if bad.GetFlag().Name == "memory" {
+		want = "a number of MiB, such as 1024"
 	}
 	return fmt.Errorf("--%s is %.50q: want %s", bad.GetFlag().Name, bad.GetValue(), want)
 }

@@ -135,7 +135,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 				}
 				names = append(names, sub.Name())
 			}
-			return fmt.Errorf("unknown command %q: want %s", args[0], strings.Join(names, ", "))
+			return fmt.Errorf("unknown command %q%s: want %s", args[0], kernel.Suggest(args[0], names), strings.Join(names, ", "))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -143,7 +143,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w (see %s --help)", plainFlag(err), cmd.CommandPath())
+		return usagef("%w (see %s --help)", plainFlag(cmd, err), cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
 	root.AddCommand(c.runCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())

@@ -214,7 +214,7 @@ func (l *listLine) set(words []string) error {
 		case optionRE.MatchString(w):
 			// As a glob it would match nothing but a kernel of that very id,
 			// which has a distro and so a slash.
-			return fmt.Errorf("%q is no option%s: %s", w, suggest(option, []string{"newest", "oldest"}), listHelp)
+			return fmt.Errorf("%q is no option%s: %s", w, Suggest(option, []string{"newest", "oldest"}), listHelp)
 		default:
 			if err := CheckGlobs([]string{w}); err != nil {
 				return err

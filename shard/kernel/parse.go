@@ -23,7 +23,7 @@ func Parse(spec string, cache *Cache) (Source, error) {
 	}
 	if ok && schemeRE.MatchString(scheme) {
 		if _, err := os.Lstat(spec); err != nil {
-			return nil, usagef("kernel source %q is not known%s: %s", spec, suggest(scheme, schemeNames()), specHelp)
+			return nil, usagef("kernel source %q is not known%s: %s", spec, Suggest(scheme, schemeNames()), specHelp)
 		}
 	}
 	path, err := filepath.Abs(spec)
@@ -39,9 +39,9 @@ func Parse(spec string, cache *Cache) (Source, error) {
 
 var schemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)
 
-// suggest returns `, did you mean "x"?` for the nearest of the valid words, ""
+// Suggest returns `, did you mean "x"?` for the nearest of the valid words, ""
 // when none is near.
-func suggest(word string, valid []string) string {
+func Suggest(word string, valid []string) string {
 	best, dist := "", 3
 	for _, v := range valid {
 		if d := editDistance(word, v); d < dist && d < len(v) {

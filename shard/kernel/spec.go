@@ -49,7 +49,7 @@ func cutOptions(spec, rest string, valid ...string) (head string, o options, err
 		}
 		if at < 0 {
 			if m := misspeltRE.FindStringSubmatch(head); m != nil {
-				return "", o, usagef("kernel source %q: option \",%s=\" is not known%s; valid are %s", spec, m[1], suggest(m[1], valid), optionList(valid))
+				return "", o, usagef("kernel source %q: option \",%s=\" is not known%s; valid are %s", spec, m[1], Suggest(m[1], valid), optionList(valid))
 			}
 			return head, o, nil
 		}

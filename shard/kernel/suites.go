@@ -42,7 +42,7 @@ func parseApt(spec, rest, hostArch string, cache *Cache) (Source, error) {
 	}
 	if !slices.Contains(debianSuites(), suite) {
 		return nil, usagef("kernel source %q: unknown Debian suite %q%s; valid suites are %s",
-			spec, suite, suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
+			spec, suite, Suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
 	}
 	s := &aptSource{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, archive: publicDebian()}
 	if !given {
@@ -58,7 +58,7 @@ func parseApt(spec, rest, hostArch string, cache *Cache) (Source, error) {
 		}
 	}
 	return nil, usagef("kernel source %q: unknown kernel flavour %q%s; valid flavours are %s",
-		spec, flavour, suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
+		spec, flavour, Suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
 }
 
 func allFlavours() []string { return append(debianFlavours("amd64"), debianFlavours("arm64")...) }

@@ -25,7 +25,7 @@ func parseUbuntu(spec, rest, hostArch string, cache *Cache) (Source, error) {
 	}
 	series, flavour, given := strings.Cut(head, ":")
 	if known := ubuntuSeries(); !slices.Contains(known, series) {
-		hint := suggest(series, known)
+		hint := Suggest(series, known)
 		if hint != "" || !ubuntuWordRE.MatchString(series) {
 			return nil, usagef("kernel source %q: unknown Ubuntu series %q%s; known are %s", spec, series, hint, strings.Join(known, ", "))
 		}
