@@ -44,7 +44,10 @@ var schemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)
 func Suggest(word string, valid []string) string {
 	best, dist := "", 3
 	for _, v := range valid {
-		if d := editDistance(word, v); d < dist && d < len(v) {
+		// Of two that are as near, a letter is changed in one and missing in the
+		// other: the first is likelier.
+		d := editDistance(word, v)
+		if d < len(v) && (d < dist || d == dist && best != "" && len(best) != len(word) && len(v) == len(word)) {
 			best, dist = v, d
 		}
 	}
