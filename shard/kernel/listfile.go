@@ -204,11 +204,14 @@ func (l *listLine) set(words []string) error {
 			if err != nil || n < 1 || l.source == "" {
 				return fmt.Errorf("%q: %s, N at least 1", w, listHelp)
 			}
-			if option == "newest" {
-				l.newest = n
-			} else {
-				l.oldest = n
+			number := &l.newest
+			if option == "oldest" {
+				number = &l.oldest
 			}
+			if *number != 0 {
+				return fmt.Errorf("%q: the line has %s:%d already", w, option, *number)
+			}
+			*number = n
 		case l.source == "" && !strings.HasPrefix(w, "!"):
 			return fmt.Errorf("%q stands after %q: %s", w, words[0], listHelp)
 		case optionRE.MatchString(w):

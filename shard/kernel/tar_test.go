@@ -259,6 +259,7 @@ debian:bookworm:cloud-amd64 newest:2	oldest:1
 		"# nothing":                          "1: the list names no source",
 		"!a*":                                "1: the list names no source",
 		"k\n\nx [":                           `3: kernel glob "[" is not valid`,
+		"k newest:1 oldest:1 newest:3":       `1: "newest:3": the line has newest:1 already`,
 		"k newest:0":                         `1: "newest:0": expected SOURCE`,
 		"k newst:1":                          `1: "newst:1" is no option, did you mean "newest"?: expected SOURCE`,
 		"k newst:all":                        `1: "newst:all" is no option, did you mean "newest"?: expected SOURCE`,
