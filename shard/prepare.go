@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -27,9 +28,7 @@ func (r *Runner) Prepare(ctx context.Context, e Entry) (Prepared, error) {
 	if err != nil {
 		return Prepared{}, err
 	}
-	if _, err := r.writeInitramfs(); err != nil {
-		return Prepared{}, err
-	}
+	r.initramfs = sync.OnceValues(r.writeInitramfs)
 	j := r.unpack(ctx, opened{entry: e, image: im, took: time.Since(start)})
 	if j.err != nil {
 		return Prepared{}, j.err
