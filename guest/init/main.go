@@ -27,6 +27,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
 		os.Exit(2)
 	}
+	// Little is ever alive here, and under emulation a collection is a lot of
+	// code to translate for some megabytes.
+	debug.SetGCPercent(400)
 	deafen()
 	con := newConsole(os.Stdout)
 	defer powerOff(con)
@@ -137,7 +140,7 @@ func run(con *serialConsole) error {
 	job = scaled(job, scale)
 	stop := make(chan struct{})
 	stopped := alive(r, stop)
-	ok := true
+	ok, ended := true, time.Now()
 	if job.Terminal != "" {
 		spare.end()
 		r.complete = true
@@ -146,13 +149,13 @@ func run(con *serialConsole) error {
 		}
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ok = runPayload(job, spare, r, con, scale)
+		ok, ended = runPayload(job, spare, r, con, scale)
 	} else {
 		spare.end()
 		r.complete = true
 	}
 	switches.on(con) // for what comes behind the end record
-	settle()
+	settle(ended)
 	if text := log.stop(); text != nil {
 		r.send(wire.Record{Type: wire.TypeLog, Log: text})
 	}

@@ -17,21 +17,22 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// runPayload runs the job and reports how it went. It says whether all is well.
-func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsole, scale time.Duration) bool {
+// runPayload runs the job and reports how it went. It says whether all is well,
+// and when the last of the payload's processes was killed.
+func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsole, scale time.Duration) (ok bool, ended time.Time) {
 	out := &payloadOutput{con: con, left: job.MaxPrint}
 	if out.left <= 0 {
 		out.left = wire.DefaultMaxPrint
 	}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
-	exit := execute(job, spare, out, r, con, run, scale)
+	exit, ended := execute(job, spare, out, r, con, run, scale)
 	if exit.Timeout {
 		reportHung(exit, run, r)
 	}
 	r.send(wire.Record{Type: wire.TypeExit, Exit: &exit})
 	con.logf("the payload ended after %.3f s: %s", exit.Duration.Seconds(), describe(exit))
 
-	ok := exit.Code == 0
+	ok = exit.Code == 0
 	if !job.Reports {
 		t := wire.Test{Name: wire.Truncate(job.Name, wire.MaxName), Verdict: wire.TestPass, Duration: exit.Duration}
 		if !ok {
@@ -41,7 +42,7 @@ func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsol
 		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
 		r.complete = true
 	}
-	return ok && r.complete && r.failed == 0
+	return ok && r.complete && r.failed == 0, ended
 }
 
 // describe puts an exit in words.
@@ -62,13 +63,13 @@ func describe(e wire.Exit) string {
 
 // execute starts the payload, reaps everything that ends until the payload
 // does, and kills what it left behind.
-func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) wire.Exit {
+func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, killed time.Time) {
 	began := time.Now()
 	oomBefore := oom.Kills()
 	p, err := start(job, spare)
 	if err != nil {
 		r.problem = "the payload could not be started"
-		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}
+		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}, time.Now()
 	}
 	defer p.close()
 	pid := p.pid
@@ -123,6 +124,7 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 		left = userProcesses()
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
+	killed = time.Now()
 	for _, done := range []<-chan struct{}{copied, reported} {
 		select {
 		case <-done:
@@ -138,7 +140,7 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 	if words := describeLeft(left); words != "" {
 		con.logf("%s", words)
 	}
-	return exit
+	return exit, killed
 }
 
 // baseEnv is what every payload has.

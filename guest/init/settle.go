@@ -8,12 +8,14 @@ import (
 
 // settle gives the kernel time to fall over what the payload's end has set off:
 // its programs and maps are freed after a grace period, by work queues. What
-// goes wrong then is as much a crash as before, and shows in the taint.
-func settle() {
+// goes wrong then is as much a crash as before, and shows in the taint. All of
+// the payload's processes were killed at ended.
+func settle(ended time.Time) {
 	const (
 		global = 1 // MEMBARRIER_CMD_GLOBAL: returns after a grace period
 		most   = 2 * time.Second
-		queues = 50 * time.Millisecond
+		queues = 50 * time.Millisecond // from the payload's end
+		least  = 20 * time.Millisecond // from the grace period's
 	)
 	done := make(chan struct{})
 	go func() {
@@ -24,5 +26,5 @@ func settle() {
 	case <-done:
 	case <-time.After(most): // RCU is stuck, and the kernel will say so
 	}
-	time.Sleep(queues)
+	time.Sleep(max(least, queues-time.Since(ended)))
 }

@@ -99,7 +99,9 @@ func newSpare() (*spareRunner, error) {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
 	defer r.Close()
-	env := append(baseEnv(), fmt.Sprintf("%s=%d", wire.ReportFDEnv, reportFD), fmt.Sprintf("%s=%d", wire.SpareFDEnv, startFD))
+	// Where all is slow the runtime interrupts its threads by signals all the
+	// time; nothing there runs for long. The payload does not inherit it.
+	env := append(baseEnv(), "GODEBUG=asyncpreemptoff=1", fmt.Sprintf("%s=%d", wire.ReportFDEnv, reportFD), fmt.Sprintf("%s=%d", wire.SpareFDEnv, startFD))
 	p, err := startProcess("/proc/self/exe", []string{"/" + guestTestrunner}, env, true, r)
 	if err != nil {
 		w.Close()

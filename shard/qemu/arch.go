@@ -80,9 +80,10 @@ var arches = []Arch{
 		// A kernel that finds one CPU takes some 9,000 lock prefixes out of its
 		// code, and flushes the TLB four times for each, which took a seventh of
 		// a boot; users' kernels keep them. Without the APIC's timer nothing
-		// waits a tenth of a second for its frequency: HPET's is fixed, and
-		// serves high resolution timers as well.
-		Quick:     map[Accel]string{TCG: "noreplace-smp nolapic_timer"},
+		// waits a tenth of a second for its frequency; that of the old timer is
+		// fixed, and serves high resolution timers as well. HPET's would do, but
+		// under emulation it is often too late for its time, and says so.
+		Quick:     map[Accel]string{TCG: "noreplace-smp nolapic_timer hpet=disable"},
 		TSC:       "tsc_early_khz",
 		EarlyCon:  "earlyprintk=ttyS0",
 		NetDevice: "virtio-net-pci",
