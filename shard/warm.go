@@ -232,6 +232,9 @@ func (w *warmBoots) saved(ctx context.Context, im *kernel.Image, unpack func() (
 		if err == nil && sameClock(vm.head.TSC, w.r.TSC) {
 			return vm, nil
 		}
+		if err == nil {
+			vm.close()
+		}
 		if err := im.DropDerived(keptName(savedPrefix, key)); err != nil {
 			return nil, fmt.Errorf("remove a saved VM that is of no use: %w", err)
 		}

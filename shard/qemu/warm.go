@@ -231,23 +231,31 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 
 // takeIn has QEMU take in the state that comes on its descriptor.
 func takeIn(control *net.UnixConn) error {
-	q := monitor{conn: control, dec: json.NewDecoder(control)}
+	_, err := converse(control,
+		step{command: "migrate-set-capabilities", args: capabilities(ignoreShared)},
+		step{command: "migrate-incoming", args: map[string]any{"uri": "fd:" + strconv.Itoa(firstMoreFD)}})
+	return err
+}
+
+// step is a command, and a file that goes with it.
+type step struct {
+	command string
+	args    any
+	fd      *os.File
+}
+
+// converse begins to speak QMP, and runs commands one after the other.
+func converse(control *net.UnixConn, steps ...step) (*monitor, error) {
+	q := &monitor{conn: control, dec: json.NewDecoder(control)}
 	if _, err := q.next(func(a answer) bool { return a.QMP != nil }); err != nil {
-		return err
+		return nil, err
 	}
-	for _, step := range []struct {
-		command string
-		args    any
-	}{
-		{command: "qmp_capabilities"},
-		{command: "migrate-set-capabilities", args: capabilities(ignoreShared)},
-		{command: "migrate-incoming", args: map[string]any{"uri": "fd:" + strconv.Itoa(firstMoreFD)}},
-	} {
-		if err := q.run(step.command, step.args, nil); err != nil {
-			return err
+	for _, s := range append([]step{{command: "qmp_capabilities"}}, steps...) {
+		if err := q.run(s.command, s.args, s.fd); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return q, nil
 }
 
 // migrate has QEMU write the VM's state and quit.
@@ -259,25 +267,14 @@ func migrate(control *net.UnixConn, state io.Writer) error {
 	defer r.Close()
 	defer w.Close()
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-	q := monitor{conn: control, dec: json.NewDecoder(control)}
-	if _, err := q.next(func(a answer) bool { return a.QMP != nil }); err != nil {
-		return err
-	}
-	for _, step := range []struct {
-		command string
-		args    any
-		fd      *os.File
-	}{
-		{command: "qmp_capabilities"},
-		{command: "migrate-set-capabilities", args: capabilities("events", ignoreShared)},
+	q, err := converse(control,
+		step{command: "migrate-set-capabilities", args: capabilities("events", ignoreShared)},
 		// The default is made for a network.
-		{command: "migrate-set-parameters", args: map[string]any{"max-bandwidth": 8 << 30}},
-		{command: "getfd", args: map[string]any{"fdname": "state"}, fd: w},
-		{command: "migrate", args: map[string]any{"uri": "fd:state"}},
-	} {
-		if err := q.run(step.command, step.args, step.fd); err != nil {
-			return err
-		}
+		step{command: "migrate-set-parameters", args: map[string]any{"max-bandwidth": 8 << 30}},
+		step{command: "getfd", args: map[string]any{"fdname": "state"}, fd: w},
+		step{command: "migrate", args: map[string]any{"uri": "fd:state"}})
+	if err != nil {
+		return err
 	}
 	w.Close() // QEMU has its own
 	copied := make(chan error, 1)
