@@ -409,7 +409,7 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 		return observation{}, fmt.Errorf("make a directory for the handover: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	h := wire.Handover{Nonce: nonce, Now: w.r.Now(), Entropy: make([]byte, 2*wire.MinEntropy)}
+	h := wire.Handover{Nonce: nonce, Now: w.r.Now().UnixNano(), Entropy: make([]byte, 2*wire.MinEntropy)}
 	if _, err := io.ReadFull(w.r.Random, h.Entropy); err != nil {
 		return observation{}, fmt.Errorf("make entropy for the guest: %w", err)
 	}

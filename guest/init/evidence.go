@@ -88,11 +88,21 @@ func threads(b *strings.Builder, dir string) {
 // userProcesses are the command lines of all processes of user space that run,
 // init's own aside. /proc is the payload's too: without it there are none.
 func userProcesses() []string {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	self := strconv.Itoa(os.Getpid())
 	var found []string
-	for _, dir := range dirs {
+	for _, name := range names {
+		if name[0] < '0' || name[0] > '9' || name == self {
+			continue
+		}
+		dir := "/proc/" + name
 		// Kernel threads and what has ended have no program.
-		if _, err := os.Readlink(dir + "/exe"); err != nil || dir == fmt.Sprintf("/proc/%d", os.Getpid()) {
+		if _, err := os.Readlink(dir + "/exe"); err != nil {
 			continue
 		}
 		args, _ := os.ReadFile(dir + "/cmdline")

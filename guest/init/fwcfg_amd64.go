@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -40,9 +42,9 @@ type fwCfg struct {
 	at      uint64   // its physical address
 	buf     []byte   // what files are read into
 	frames  []uint64 // physical addresses of buf's pages
-	pagemap *os.File
-	memory  []byte // all of it
-	compact string // what the kernel's setting was
+	pagemap int      // descriptor
+	compact int      // descriptor of the kernel's setting; -1: it has none
+	setting []byte   // what it was
 }
 
 const (
@@ -65,12 +67,16 @@ func openFwCfg() (*fwCfg, error) {
 	if binary.LittleEndian.Uint32(readPort(4))&interfaceDMA == 0 {
 		return nil, errors.New("fw_cfg has no DMA")
 	}
-	f := &fwCfg{}
+	f := &fwCfg{compact: -1}
 	// The kernel must not move the pages while QEMU writes to them: they are
 	// locked, and locked pages are not to be compacted.
-	if b, err := os.ReadFile(compaction); err == nil {
-		f.compact = string(b)
-		if err := os.WriteFile(compaction, []byte("0"), 0); err != nil {
+	b, err := os.ReadFile(compaction)
+	if err == nil {
+		f.setting = b
+		if f.compact, err = unix.Open(compaction, unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+			_, err = unix.Pwrite(f.compact, []byte("0"), 0)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("keep the memory for fw_cfg in its place: %w", err)
 		}
 	}
@@ -80,7 +86,7 @@ func openFwCfg() (*fwCfg, error) {
 	}
 	// One huge page where the kernel has them, so that one request fills it.
 	start := -uintptr(unsafe.Pointer(&mem[0])) & (hugePage - 1)
-	f.memory, f.buf, f.request = mem, mem[start:start+hugePage], mem[start+hugePage:start+hugePage+page]
+	f.buf, f.request = mem[start:start+hugePage], mem[start+hugePage:start+hugePage+page]
 	if unix.Madvise(f.buf, unix.MADV_HUGEPAGE) == nil {
 		f.buf[0] = 1
 	}
@@ -92,7 +98,7 @@ func openFwCfg() (*fwCfg, error) {
 			m[i] = 1
 		}
 	}
-	if f.pagemap, err = os.Open("/proc/self/pagemap"); err != nil {
+	if f.pagemap, err = unix.Open("/proc/self/pagemap", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("look up physical addresses: %w", err)
 	}
 	if f.frames, err = f.physical(f.buf); err != nil {
@@ -106,14 +112,15 @@ func openFwCfg() (*fwCfg, error) {
 	return f, nil
 }
 
-// close gives back what openFwCfg took.
-func (f *fwCfg) close() {
-	f.pagemap.Close()
-	_ = unix.Munmap(f.memory)
-	if f.compact != "" {
-		_ = os.WriteFile(compaction, []byte(f.compact), 0)
+// close gives back what openFwCfg took, but for the memory: under emulation
+// taking a huge page apart takes longer than all of the rest.
+func (f *fwCfg) close() error {
+	_ = unix.Close(f.pagemap)
+	if f.compact >= 0 {
+		_, _ = unix.Pwrite(f.compact, f.setting, 0)
+		_ = unix.Close(f.compact)
 	}
-	_ = unix.Iopl(0)
+	return wrap("give the ports of fw_cfg back", unix.Iopl(0))
 }
 
 // physical returns the physical addresses of memory's pages.
@@ -121,8 +128,8 @@ func (f *fwCfg) physical(mem []byte) ([]uint64, error) {
 	const present, frame = 1 << 63, 1<<55 - 1
 	entries := make([]byte, 8*len(mem)/page)
 	at := int64(uintptr(unsafe.Pointer(&mem[0])) / page * 8)
-	if _, err := f.pagemap.ReadAt(entries, at); err != nil {
-		return nil, fmt.Errorf("look up physical addresses: %w", err)
+	if n, err := unix.Pread(f.pagemap, entries, at); err != nil || n < len(entries) {
+		return nil, fmt.Errorf("look up physical addresses: %w", cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	out := make([]uint64, len(mem)/page)
 	for i := range out {
@@ -152,22 +159,23 @@ func (f *fwCfg) count() uint32 {
 
 // file is an entry of the directory.
 type file struct {
+	name string
 	key  uint16
 	size int64
 }
 
 const maxFwCfgFiles = 1024
 
-// directory returns the files by name.
-func (f *fwCfg) directory() (map[string]file, error) {
+// directory returns all files.
+func (f *fwCfg) directory() ([]file, error) {
 	n := f.count()
 	if n > maxFwCfgFiles {
 		return nil, fmt.Errorf("fw_cfg has %d files, more than %d", n, maxFwCfgFiles)
 	}
 	const size = 64
-	files := map[string]file{}
+	var files []file
 	for b := readPort(size * int(n)); len(b) > 0; b = b[size:] {
-		files[unix.ByteSliceToString(b[8:size])] = file{binary.BigEndian.Uint16(b[4:]), int64(binary.BigEndian.Uint32(b))}
+		files = append(files, file{unix.ByteSliceToString(b[8:size]), binary.BigEndian.Uint16(b[4:]), int64(binary.BigEndian.Uint32(b))})
 	}
 	return files, nil
 }

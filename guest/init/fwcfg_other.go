@@ -8,6 +8,7 @@ import "errors"
 type fwCfg struct{}
 
 type file struct {
+	name string
 	key  uint16
 	size int64
 }
@@ -16,7 +17,7 @@ func openFwCfg() (*fwCfg, error) {
 	return nil, errors.New("VMs are saved on x86-64 only")
 }
 
-func (*fwCfg) close()                              {}
-func (*fwCfg) count() uint32                       { return 0 }
-func (*fwCfg) directory() (map[string]file, error) { return nil, nil }
-func (*fwCfg) read(int, int) ([]byte, error)       { return nil, nil }
+func (*fwCfg) close() error                  { return nil }
+func (*fwCfg) count() uint32                 { return 0 }
+func (*fwCfg) directory() ([]file, error)    { return nil, nil }
+func (*fwCfg) read(int, int) ([]byte, error) { return nil, nil }

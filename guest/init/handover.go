@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -32,34 +31,31 @@ const afterBoot = 1200 * time.Millisecond
 // restored one is handed. It returns when that is unpacked, and the guest has
 // a random state and a clock of its own.
 func takeOver(results io.Writer) (wire.Handover, error) {
-	type outcome struct {
-		h   wire.Handover
-		err error
-	}
-	done := make(chan outcome)
-	go func() {
-		// The right to use the ports is the thread's. It ends with this
-		// goroutine, so that no payload inherits it.
-		runtime.LockOSThread()
-		h, err := receive(results)
-		done <- outcome{h, err}
-	}()
-	o := <-done
-	return o.h, wrap("take over what the host hands a restored VM", o.err)
+	// The right to use the ports is the thread's. It is given back before there is
+	// a payload, which would inherit it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	h, err := receive(results)
+	return h, wrap("take over what the host hands a restored VM", err)
 }
 
-func receive(results io.Writer) (wire.Handover, error) {
+func receive(results io.Writer) (_ wire.Handover, err error) {
 	cfg, err := openFwCfg()
 	if err != nil {
 		return wire.Handover{}, err
 	}
-	defer cfg.close()
+	defer func() { err = errors.Join(err, cfg.close()) }()
+	random, err := unix.Open("/dev/urandom", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return wire.Handover{}, fmt.Errorf("give the kernel entropy: %w", err)
+	}
+	defer unix.Close(random)
 	time.Sleep(afterBoot)
 	if _, err := io.WriteString(results, wire.ReadyLine+"\n"); err != nil {
 		return wire.Handover{}, fmt.Errorf("tell the host: %w", err)
 	}
-	files := map[string]file{}
-	for before := uint32(0); ; time.Sleep(pollHandover) {
+	var files []file
+	for before := uint32(0); ; pause(pollHandover) {
 		n := cfg.count()
 		if n == before {
 			continue
@@ -72,11 +68,11 @@ func receive(results io.Writer) (wire.Handover, error) {
 		if cfg.count() != n {
 			continue
 		}
-		if before = n; files[wire.HandoverName].size > 0 {
+		if before = n; find(files, wire.HandoverName).size > 0 {
 			break
 		}
 	}
-	in := files[wire.HandoverName]
+	in := find(files, wire.HandoverName)
 	if in.size > wire.MaxHandover {
 		return wire.Handover{}, fmt.Errorf("it has %d bytes, more than %d", in.size, wire.MaxHandover)
 	}
@@ -92,12 +88,12 @@ func receive(results io.Writer) (wire.Handover, error) {
 	if err := setClock(h.Now); err != nil {
 		return wire.Handover{}, err
 	}
-	if err := stir(h.Entropy); err != nil {
+	if err := stir(random, h.Entropy); err != nil {
 		return wire.Handover{}, err
 	}
 	for i, a := range h.Archives {
-		f, ok := files[wire.HandoverArchive+strconv.Itoa(i)]
-		if !ok || f.size != a.Size {
+		f := find(files, wire.HandoverArchive+strconv.Itoa(i))
+		if f.name == "" || f.size != a.Size {
 			return wire.Handover{}, fmt.Errorf("archive %d has %d bytes, want %d", i, f.size, a.Size)
 		}
 		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
@@ -115,28 +111,39 @@ func receive(results io.Writer) (wire.Handover, error) {
 	return h, nil
 }
 
+// pause sleeps without the runtime's doing, which would have more to run than
+// the poll: nothing else waits for the processor.
+func pause(d time.Duration) {
+	ts := unix.NsecToTimespec(d.Nanoseconds())
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+}
+
+func find(files []file, name string) file {
+	for _, f := range files {
+		if f.name == name {
+			return f
+		}
+	}
+	return file{}
+}
+
 // setClock sets the time of day. The clocks that only go forward stood still
 // while the VM was saved, and go on from there.
-func setClock(now time.Time) error {
-	ts := unix.NsecToTimespec(now.UnixNano())
+func setClock(now int64) error {
+	ts := unix.NsecToTimespec(now)
 	return wrap("set the clock", unix.ClockSettime(unix.CLOCK_REALTIME, &ts))
 }
 
-// stir gives the kernel's random state what no other restored VM has, and has
-// the kernel use it from now on.
-func stir(entropy []byte) error {
-	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("give the kernel entropy: %w", err)
-	}
-	defer f.Close()
+// stir gives the kernel's random state, whose device is open as random, what no
+// other restored VM has, and has the kernel use it from now on.
+func stir(random int, entropy []byte) error {
 	// struct rand_pool_info
 	info := make([]int32, 2+(len(entropy)+3)/4)
 	info[0], info[1] = int32(8*len(entropy)), int32(len(entropy))
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&info[2])), 4*len(info[2:])), entropy)
 	const addEntropy, reseed = 0x40085203, 0x5207 // RNDADDENTROPY, RNDRESEEDCRNG
 	for _, call := range []struct{ req, arg uintptr }{{addEntropy, uintptr(unsafe.Pointer(&info[0]))}, {reseed, 0}} {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), call.req, call.arg); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(random), call.req, call.arg); errno != 0 {
 			return fmt.Errorf("give the kernel entropy: %w", errno)
 		}
 	}
@@ -195,6 +202,7 @@ func (f *forward) ReadAt(p []byte, off int64) (int, error) {
 // unpack writes an archive's files and directories below root, as the kernel
 // and switchRoot do in a VM that was not saved.
 func unpack(archive io.Reader, root string) error {
+	defer unix.Umask(unix.Umask(0)) // modes are as they are in the archive
 	records := cpio.Newc.Reader(&forward{r: archive})
 	for {
 		rec, err := records.ReadRecord()
@@ -208,17 +216,16 @@ func unpack(archive io.Reader, root string) error {
 			return fmt.Errorf("the archive has a file %q", rec.Name)
 		}
 		dst := filepath.Join(root, rec.Name)
-		perm := os.FileMode(rec.Mode & 0o777)
+		perm := uint32(rec.Mode & 0o777)
 		switch rec.Mode & unix.S_IFMT {
 		case unix.S_IFDIR:
-			err = os.MkdirAll(dst, perm)
+			if err = unix.Mkdir(dst, perm); errors.Is(err, unix.EEXIST) {
+				err = unix.Chmod(dst, perm)
+			}
 		case unix.S_IFREG:
 			err = writeFile(dst, io.NewSectionReader(rec.ReaderAt, 0, int64(rec.FileSize)), perm)
 		default:
 			err = fmt.Errorf("mode %#o is neither a file nor a directory", rec.Mode)
-		}
-		if err == nil {
-			err = os.Chmod(dst, perm)
 		}
 		if err != nil {
 			return fmt.Errorf("unpack %s: %w", dst, err)
@@ -226,12 +233,36 @@ func unpack(archive io.Reader, root string) error {
 	}
 }
 
-func writeFile(dst string, src io.Reader, perm os.FileMode) error {
-	f, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, perm)
+func writeFile(dst string, src io.Reader, perm uint32) error {
+	// Not by package os, which has the runtime watch the file.
+	fd, err := unix.Open(dst, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, perm)
+	if errors.Is(err, unix.EEXIST) {
+		if fd, err = unix.Open(dst, unix.O_TRUNC|unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+			err = unix.Fchmod(fd, perm)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	// Large pieces: each is a call into the kernel for tmpfs's pages.
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{src}, make([]byte, 256<<10))
-	return errors.Join(err, f.Close())
+	_, err = io.CopyBuffer(rawFile(fd), struct{ io.Reader }{src}, make([]byte, 256<<10))
+	return errors.Join(err, unix.Close(fd))
+}
+
+// rawFile is a file that the runtime knows nothing of.
+type rawFile int
+
+func (f rawFile) Write(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		m, err := unix.Write(int(f), p[n:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return n, err
+		case m == 0:
+			return n, io.ErrShortWrite
+		}
+		n += max(0, m)
+	}
+	return len(p), nil
 }

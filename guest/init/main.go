@@ -72,6 +72,11 @@ func run(con *serialConsole) error {
 		err := prepare()
 		return fingerprint(hello.Version), err
 	})
+	r := &reporter{con: con}
+	if r.taint, err = openTaint(); err != nil {
+		return err
+	}
+	switches := openSwitches()
 	var spare *spareRunner
 	if param(string(cmdline), wire.ParamHandover) != "" {
 		// A restored VM has these behind it.
@@ -88,10 +93,7 @@ func run(con *serialConsole) error {
 	}
 	w := wire.NewWriter(results, nonce)
 	w.Repeat, w.Escape = repeat, escapeStamps
-	r := &reporter{w: w, con: con}
-	if r.taint, err = openTaint(); err != nil {
-		return err
-	}
+	r.w = w
 	if r.before, err = r.taint.read(); err != nil {
 		return err
 	}
@@ -120,7 +122,6 @@ func run(con *serialConsole) error {
 
 	// From here on the kernel prints everything: a payload that lowers the
 	// console's log level must not hide a splat.
-	switches := openSwitches()
 	switches.on(con)
 	log := followLog()
 

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"syscall"
 )
 
 // deafen keeps signals from ending init: a payload may send them, and PID 1
@@ -12,4 +13,5 @@ import (
 func deafen() {
 	drop := make(chan os.Signal, 1) // nobody listens: what does not fit is dropped
 	signal.Notify(drop)
+	signal.Reset(syscall.SIGURG) // the runtime's own, which ends nothing, and comes often where all is slow
 }

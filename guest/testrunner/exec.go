@@ -6,12 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,12 +46,12 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		fmt.Fprintf(stderr, "testrunner: %s\n", err)
 		return exitUsage
 	}
-	// The report is slow, and the program must not wait for it: the channel
-	// holds all that can come.
-	tell := make(chan news, output.MaxRecords+output.MaxMarks)
+	// The report is slow, and the program must not wait for it. The parser bounds
+	// what can come.
+	var tell queue
 	reported := make(chan error, 1)
 	go func() {
-		for n := range tell {
+		for n := range tell.all() {
 			if t := n.test; t != nil {
 				rep.Test(t.Name, t.Verdict, t.Duration, t.Output)
 			} else {
@@ -58,11 +60,11 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		}
 		reported <- rep.Done()
 	}()
-	parser := output.New(name, func(t output.Test) { tell <- news{test: &t} })
+	parser := output.New(name, func(t output.Test) { tell.put(news{test: &t}) })
 	if goTest {
 		parser.ExpectGoTest()
 	}
-	parser.Watch(func(name string, paused bool) { tell <- news{name: name, paused: paused} })
+	parser.Watch(func(name string, paused bool) { tell.put(news{name: name, paused: paused}) })
 	start := m.now()
 	oomBefore := oom.Kills()
 	end := execute(ctx, dir, argv, stdout, parser)
@@ -73,7 +75,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
 	parser.Finish(end.how, end.code == 0, max(0, m.now().Sub(start)))
-	close(tell)
+	tell.close()
 	if err := <-reported; err != nil {
 		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
 		if end.code == 0 {
@@ -88,6 +90,64 @@ type news struct {
 	test   *output.Test
 	name   string
 	paused bool
+}
+
+// queue passes news on in their order, and never keeps the sender waiting.
+type queue struct {
+	mu   sync.Mutex
+	more chan struct{} // told, without waiting, of what was put; nil: nobody waits
+	list []news
+	over bool
+}
+
+func (q *queue) put(n news) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.list = append(q.list, n)
+	q.wake()
+}
+
+// close ends all when it has come to what was put last.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.over = true
+	q.wake()
+}
+
+func (q *queue) wake() {
+	if q.more != nil {
+		close(q.more)
+		q.more = nil
+	}
+}
+
+// all are the news as they come, for one goroutine.
+func (q *queue) all() iter.Seq[news] {
+	return func(yield func(news) bool) {
+		for {
+			q.mu.Lock()
+			list, over := q.list, q.over
+			q.list = nil
+			var more chan struct{}
+			if len(list) == 0 && !over {
+				more = make(chan struct{})
+				q.more = more
+			}
+			q.mu.Unlock()
+			for _, n := range list {
+				if !yield(n) {
+					return
+				}
+			}
+			switch {
+			case more != nil:
+				<-more
+			case over:
+				return
+			}
+		}
+	}
 }
 
 func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, argv []string, err error) {

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -24,11 +25,13 @@ import (
 
 // Main is the program. It does not return.
 func Main() {
+	// As in init: little is ever alive here.
+	debug.SetGCPercent(400)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if err := waitForStart(); err != nil {
 		fmt.Fprintf(os.Stderr, "testrunner: %s\n", err)
 		os.Exit(exitUsage)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	m := machine{now: time.Now, facts: readFacts}
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, wire.ReporterFromEnv(), m)
 	stop()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
 )
 
 // A VM that was saved takes its work from fw_cfg, QEMU's way to hand files to a
@@ -38,7 +37,7 @@ const (
 // one run to the next.
 type Handover struct {
 	Nonce    string            `json:"nonce"`    // as ParamNonce
-	Now      time.Time         `json:"now"`      // the host's clock; the guest's stood still while it was saved
+	Now      int64             `json:"now"`      // the host's clock, ns since 1970; the guest's stood still while it was saved
 	Entropy  []byte            `json:"entropy"`  // at least MinEntropy bytes: all guests of one saved VM have the same random state
 	Archives []HandoverPackage `json:"archives"` // to unpack into the root, in this order
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-const goodHandover = `{"nonce":"n","now":"2026-11-24T01:00:00Z","entropy":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","archives":[{"size":1,"crc32c":2}]}`
+const goodHandover = `{"nonce":"n","now":1795568400000000000,"entropy":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","archives":[{"size":1,"crc32c":2}]}`
 
 func TestParseHandover(t *testing.T) {
 	h, err := ParseHandover([]byte(goodHandover))

@@ -101,7 +101,7 @@ func write(tb testing.TB, dir, name string, b []byte) string {
 // the console. spoil may change the handover.
 func (s *savedBoot) restore(tb testing.TB, ctx context.Context, dir string, archive []byte, spoil func(*wire.Handover)) ([]wire.Record, string, qemu.Exit) {
 	tb.Helper()
-	h := wire.Handover{Now: time.Now(), Entropy: make([]byte, 2*wire.MinEntropy)}
+	h := wire.Handover{Now: time.Now().UnixNano(), Entropy: make([]byte, 2*wire.MinEntropy)}
 	if _, err := rand.Read(h.Entropy); err != nil {
 		tb.Fatal(err)
 	}
