@@ -95,8 +95,8 @@ func (k *Kernel) check() error {
 	if k.Cause != nil && (len(k.Cause.Title) > maxText || len(k.Cause.Location) > maxText || len(k.Cause.Excerpt) > maxTestOutput) {
 		return bad("its cause is longer than %d and %d bytes", maxText, maxTestOutput)
 	}
-	if len(k.Boot) > maxText {
-		return bad("what it says of its boot is longer than %d bytes", maxText)
+	if len(k.Boot) > maxText || len(k.Machine) > maxWord {
+		return bad("what it says of its boot and machine is longer than %d and %d bytes", maxText, maxWord)
 	}
 	if err := k.contradiction(); err != nil {
 		return err
@@ -253,7 +253,7 @@ func (k Kernel) fit() Kernel {
 		}
 		k.Phases[name] = min(max(ns, 0), int64(maxDuration))
 	}
-	k.Release, k.Boot = OneLine(k.Release, maxWord), OneLine(k.Boot, maxText/2)
+	k.Release, k.Boot, k.Machine = OneLine(k.Release, maxWord), OneLine(k.Boot, maxText/2), OneLine(k.Machine, maxWord)
 	k.Splats = k.Splats[:min(len(k.Splats), maxAllow)]
 	if _, err := CommandWords(k.Reproduce); err != nil {
 		k.Reproduce = ""
@@ -269,7 +269,7 @@ func (k Kernel) bare(why error) Kernel {
 	return Kernel{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		AccelNote: cutText(k.AccelNote, maxText), Reproduce: k.Reproduce,
-		Reused: k.Reused, Boot: cutText(k.Boot, maxText/2),
+		Reused: k.Reused, Boot: cutText(k.Boot, maxText/2), Machine: cutText(k.Machine, maxWord),
 		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
 		// Without its tests nothing can be forgiven; what is stale stays.
 		Surprises: k.Surprises[:min(len(k.Surprises), 10)],

@@ -52,7 +52,7 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 	}
 	for _, p := range []struct{ name, value string }{
 		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"accel-note", k.AccelNote}, {"digest", k.Digest},
-		{"boot", k.Boot}, {"verdict", k.Verdict.String()}, {"console", k.Console},
+		{"boot", k.Boot}, {"machine", k.Machine}, {"verdict", k.Verdict.String()}, {"console", k.Console},
 	} {
 		if p.value != "" {
 			s.AddProperty(p.name, junitText(p.value))

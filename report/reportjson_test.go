@@ -45,7 +45,7 @@ func fullKernel() Kernel {
 	return Kernel{
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
 		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
-		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
+		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
 			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false},
 			Deps: []Dep{{Kind: "fentry", Name: "x", Status: "changed", Signature: "int x(int a)", Note: "n", Programs: []string{"o/p"}, Breaks: []string{"o/p"}}}},

@@ -144,7 +144,7 @@ func (r *Runner) fill(k *report.Kernel, j job, v verdict, o observation) {
 		k.Running = append(k.Running, report.OneLine(n, 500))
 	}
 	k.Phases = phases(o.records)
-	k.Boot = o.how
+	k.Boot, k.Machine = o.how, o.machine
 	if o.how == bootedWarm {
 		// The guest counts the boot that was saved.
 		k.Phases["boot"] = o.booted.Nanoseconds()

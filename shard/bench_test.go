@@ -77,7 +77,7 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, Plan) {
 	return &Runner{
 		Out: b.TempDir(), Scratch: b.TempDir(), Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: jobs,
 		Limits: limits, Cache: cache, InitProgram: l.init, Payload: p, Tool: "bench", Now: time.Now, Random: rand.Reader,
-		Report: func(Event) {}, Sandbox: l.sandbox, Boot: BootCold,
+		Report: func(Event) {}, Sandbox: l.sandbox, Firmware: l.firmware, Lean: l.lean, Boot: BootCold,
 	}, plan
 }
 

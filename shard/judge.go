@@ -21,6 +21,7 @@ const (
 	stopCrash        // the kernel crashed and did not end by itself
 	stopOff          // the end record came and the power did not go off
 	stopSilence      // init gave no sign of life for too long
+	stopHalt         // the kernel has stopped as it was told to, and the machine did not go off
 )
 
 // observation is all that is known of one VM.
@@ -40,9 +41,10 @@ type observation struct {
 	id      string   // of the kernel
 	allowed *Allowed // splats that are no crash; nil: none is
 
-	how    string        // the VM was booted: bootedCold, bootedWarm, or the former and why
-	booted time.Duration // from QEMU's start to the first record
-	saved  time.Duration // how long it took before to make the VM that was restored; 0: there was one
+	machine string        // QEMU's name of it
+	how     string        // the VM was booted: bootedCold, bootedWarm, or the former and why
+	booted  time.Duration // from QEMU's start to the first record
+	saved   time.Duration // how long it took before to make the VM that was restored; 0: there was one
 }
 
 // verdict is what follows from an observation.
@@ -152,7 +154,7 @@ func judge(o observation) verdict {
 		return because(report.Timeout, why+h.during()+", and init could not end it within a further "+o.limits.Grace.String(), o.tail)
 	case o.stopped == stopOff:
 		return because(report.Timeout, fmt.Sprintf("the guest did not power off within %v of its end", o.limits.Off), o.tail)
-	case !ended && !o.exit.Clean():
+	case !ended && !o.exit.Clean() && o.stopped != stopHalt:
 		return because(report.Infra, "QEMU: "+o.exit.String(), o.exit.Stderr)
 	case !ended:
 		// The guest went down on its own accord, and init does not do that

@@ -116,7 +116,7 @@ func (p *passes) key(j job) (string, error) {
 	// clock's rate, which is never quite the same twice, only counts whether the
 	// kernel is told.
 	m.Kernel, m.Initrd, m.Nonce, m.TSC = "kernel", "initrd", "nonce", min(m.TSC, 1)
-	m.Firmware = r.Firmware // whether the kernel takes it follows from its image
+	m.Firmware, m.Lean = r.Firmware, r.Lean // whether the kernel takes them follows from its image
 	k := passKey{
 		Schema: passSchema, Program: r.Program, QEMU: r.QEMUDigest, ROMs: r.ROMs,
 		ID: j.entry.ID(), Source: j.entry.Ref.Digest, Kernel: j.image.KernelDigest(), Info: j.image.Info,

@@ -63,8 +63,9 @@ type Runner struct {
 
 	KeepRAM     bool   // the cache keeps the memory of saved VMs unpacked too, for a machine that runs again
 	NoEmulation bool   // without KVM nothing is tested
-	Sandbox     string // qemu.Abilities' answer, as is Firmware
+	Sandbox     string // qemu.Abilities' answer, as are Firmware and Lean
 	Firmware    string // for kernels that are booted by their PVH entry; "": QEMU's default
+	Lean        bool   // kernels that can are booted on the architecture's lean machine
 	Net         bool   // the VMs get a network
 
 	trial   kvmTrial
@@ -72,6 +73,7 @@ type Runner struct {
 	content string        // Payload.ContentDigest's, once hashed
 	sign    time.Duration // in place of trialSign
 	up      time.Duration // in place of trialBoot
+	onLean  time.Duration // in place of leanLimit
 
 	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 
@@ -486,7 +488,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 	}
 	if up == nil && on == r.Accel && (attempt == 1 && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
 		o, why, ok := r.warm.boot(ctx, j, hex.EncodeToString(nonce[:]), con, unpack)
-		o.how = bootedWarm
+		o.how, o.machine = bootedWarm, r.Arch.Machine
 		switch {
 		case ok:
 			return r.judged(j, o, con)
@@ -511,6 +513,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 	m.Nonce = hex.EncodeToString(nonce[:])
 	if attempt == 1 {
 		m.Firmware = r.firmware(j, on)
+		m.Lean = up == nil && r.lean(j, on)
 	}
 	limits, slower := r.limits(on)
 	if slower > 1 {
@@ -527,8 +530,22 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
 		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, cmp.Or(r.up, trialBoot)), up
 	}
-	o, err := observe(ctx, r.QEMU, m, limits, con)
-	o.how = how
+	first := limits
+	if m.Lean {
+		first.Boot = min(first.Boot, cmp.Or(r.onLean, leanLimit))
+	}
+	o, err := observe(ctx, r.QEMU, m, first, con)
+	if m.Lean && err == nil && len(o.records) == 0 {
+		// It told nothing about the kernel yet.
+		if err = emptyFile(con); err == nil {
+			m.Lean = false
+			o, err = observe(ctx, r.QEMU, m, limits, con)
+		}
+		if err == nil && len(o.records) > 0 {
+			r.unfit(ctx, j.image)
+		}
+	}
+	o.how, o.machine = how, m.Name()
 	if err != nil {
 		con.Close()
 		return verdict{}, o, err

@@ -141,6 +141,10 @@ func (w *watch) Write(p []byte) (int, error) {
 		w.set(limit, stopCrash)
 		w.over = true
 	}
+	if w.scanner.Halted() && !w.over {
+		w.set(w.limits.Crash, stopHalt) // most machines are off by then
+		w.over = true
+	}
 	return len(p), nil
 }
 

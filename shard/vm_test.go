@@ -46,6 +46,7 @@ type lab struct {
 	tsc               int
 	slots             chan struct{}
 	sandbox, firmware string
+	lean              bool
 }
 
 var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSource, vmGlob) })
@@ -97,7 +98,7 @@ func newTools(arch string) (*lab, error) {
 	if l.qemu, err = qemu.Find(l.arch); err != nil {
 		return nil, err
 	}
-	l.sandbox, l.firmware = qemu.Abilities(context.Background(), l.qemu, l.arch, qemu.TCG)
+	l.sandbox, l.firmware, l.lean = qemu.Abilities(context.Background(), l.qemu, l.arch, qemu.TCG)
 	return l, nil
 }
 
@@ -141,7 +142,7 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 		Cache: l.cache, InitProgram: l.init, Payload: p, Tool: "test",
 		Now: time.Now, Random: rand.Reader,
 		Report:  func(Event) {},
-		Sandbox: l.sandbox, Firmware: l.firmware,
+		Sandbox: l.sandbox, Firmware: l.firmware, Lean: l.lean,
 	}
 }
 

@@ -27,6 +27,7 @@ type probe struct {
 	accelErr error
 
 	sandbox, firmware string
+	lean              bool
 
 	tsc int
 
@@ -40,6 +41,7 @@ type known struct {
 	Digest   string `json:"digest"`
 	Sandbox  string `json:"sandbox"`
 	Firmware string `json:"firmware"`
+	Lean     bool   `json:"lean"`
 	TSC      int    `json:"tsc"`
 }
 
@@ -54,8 +56,8 @@ func startProbe(ctx context.Context, cache *kernel.Cache, arch qemu.Arch, accel 
 		defer func() {
 			all.Wait()
 			remember()
-			if arch.Firmware[p.accel] == "" { // it is TCG's
-				p.firmware = ""
+			if p.accel != qemu.TCG { // they are TCG's
+				p.firmware, p.lean = "", false
 			}
 		}()
 		all.Go(func() { p.init, p.initErr = guest.Program(ctx, arch.Name, guest.Init) })
@@ -66,18 +68,18 @@ func startProbe(ctx context.Context, cache *kernel.Cache, arch qemu.Arch, accel 
 		id, noted := qemu.Identity(p.bin, arch), "qemu-"+arch.Name
 		var k known
 		if cache != nil && id != "" && cache.Recall(noted, id, &k) {
-			p.version, p.digest, p.sandbox, p.firmware, p.tsc = k.Version, k.Digest, k.Sandbox, k.Firmware, k.TSC
+			p.version, p.digest, p.sandbox, p.firmware, p.lean, p.tsc = k.Version, k.Digest, k.Sandbox, k.Firmware, k.Lean, k.TSC
 			return
 		}
 		remember = func() {
 			// What it has not may be a start that took too long.
-			complete := p.binErr == nil && p.sandbox != "" && p.firmware == arch.Firmware[qemu.TCG] && (p.tsc != 0 || arch.TSC == "")
+			complete := p.binErr == nil && p.sandbox != "" && p.firmware == arch.Firmware[qemu.TCG] && p.lean == (arch.Lean.Machine != "") && (p.tsc != 0 || arch.TSC == "")
 			if cache != nil && id != "" && complete && id == qemu.Identity(p.bin, arch) {
 				// Without it the next run asks again.
-				_ = cache.Remember(noted, id, known{p.version, p.digest, p.sandbox, p.firmware, p.tsc})
+				_ = cache.Remember(noted, id, known{p.version, p.digest, p.sandbox, p.firmware, p.lean, p.tsc})
 			}
 		}
-		all.Go(func() { p.sandbox, p.firmware = qemu.Abilities(ctx, p.bin, arch, qemu.TCG) })
+		all.Go(func() { p.sandbox, p.firmware, p.lean = qemu.Abilities(ctx, p.bin, arch, qemu.TCG) })
 		all.Go(func() { p.tsc = qemu.TSC() })
 		all.Go(func() {
 			if p.version, p.binErr = qemu.Version(ctx, p.bin); p.binErr == nil {

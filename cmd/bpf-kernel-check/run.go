@@ -322,7 +322,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, host.bin, accel, o.memory, jobs, o.retries, host.tsc
 	r.NoEmulation = asked == qemu.KVM
 	r.KeepRAM = ci.id == "" // a CI job's machine is gone afterwards
-	r.Sandbox, r.Firmware = host.sandbox, host.firmware
+	r.Sandbox, r.Firmware, r.Lean = host.sandbox, host.firmware, host.lean
 	o.limits.apply(r, accel)
 	for _, unused := range expect.Unused(plan.IDs()) {
 		if r.Record(plan).Shards == 1 { // else another shard has the kernel

@@ -537,6 +537,7 @@ func TestHopeless(t *testing.T) {
 		name            string
 		lines           []string
 		hopeless, dying bool
+		halted          bool
 	}{
 		{name: "a warning", lines: []string{"WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2"}},
 		{name: "a hung task", lines: []string{"INFO: task x:1 blocked for more than 120 seconds."}},
@@ -546,6 +547,9 @@ func TestHopeless(t *testing.T) {
 		{name: "RCU itself is stuck", lines: []string{stall, "rcu: RCU grace-period kthread stack dump:"}, hopeless: true},
 		{name: "a hard lockup", lines: []string{"watchdog: Watchdog detected hard LOCKUP on cpu 0"}, hopeless: true},
 		{name: "an oops", lines: []string{"BUG: kernel NULL pointer dereference, address: 0000000000000000"}, hopeless: true, dying: true},
+		{name: "a restart", lines: []string{"reboot: Restarting system"}},
+		{name: "a halt", lines: []string{"reboot: System halted"}, halted: true},
+		{name: "the end of power where there is none to switch", lines: []string{"reboot: Power down"}, halted: true},
 		{name: "a panic", lines: []string{"Kernel panic - not syncing: x"}, hopeless: true, dying: true},
 	}
 	for _, tt := range tests {
@@ -553,8 +557,8 @@ func TestHopeless(t *testing.T) {
 		for i, l := range tt.lines {
 			fmt.Fprintf(&s, "[%5d.000000] %s\n", 10*i, l)
 		}
-		if s.Hopeless() != tt.hopeless || s.Dying() != tt.dying {
-			t.Errorf("%s: hopeless %v, dying %v", tt.name, s.Hopeless(), s.Dying())
+		if s.Hopeless() != tt.hopeless || s.Dying() != tt.dying || s.Halted() != tt.halted {
+			t.Errorf("%s: hopeless %v, dying %v, halted %v", tt.name, s.Hopeless(), s.Dying(), s.Halted())
 		}
 	}
 }

@@ -81,6 +81,7 @@ type Scanner struct {
 	ended    bool
 	hopeless bool
 	oops     bool
+	halted   bool
 }
 
 // Write scans p. It never fails.
@@ -163,6 +164,10 @@ func (s *Scanner) Hopeless() bool { return s.hopeless || s.lockups > 1 || s.stal
 // oops that makes it panic.
 func (s *Scanner) Dying() bool { return s.panicked || s.oops }
 
+// Halted says whether the kernel has stopped as it was told to. A machine need
+// not go off by that.
+func (s *Scanner) Halted() bool { return s.halted }
+
 func (s *Scanner) line(b []byte) {
 	for _, m := range messages(b) {
 		s.message(string(m.text), m.at)
@@ -186,6 +191,8 @@ func (s *Scanner) message(m string, at float64) {
 	case strings.HasPrefix(m, "---[ end trace"):
 		s.close()
 		return
+	case m == "reboot: Power down" || m == "reboot: System halted":
+		s.halted = true
 	case strings.HasPrefix(m, "------------[ cut here ]"):
 		if s.open == nil || s.open.rule.set&cause == 0 {
 			s.close()

@@ -138,3 +138,27 @@ func (c *countingResponse) Write(p []byte) (int, error) {
 	*c.sent += n
 	return n, err
 }
+
+// BenchmarkDownload fetches a kernel's 14 MB from a server on this machine.
+//
+//	go test -run '^$' -bench Download ./shard/kernel
+func BenchmarkDownload(b *testing.B) {
+	data := make([]byte, 14<<20)
+	for i := range data {
+		data[i] = byte(rand.Uint32())
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		http.ServeContent(w, req, "x", time.Time{}, bytes.NewReader(data))
+	}))
+	defer srv.Close()
+	path := filepath.Join(b.TempDir(), "x")
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if err := testFetcher().file(b.Context(), srv.URL, path, int64(len(data)), func(int64) {}); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -55,7 +55,17 @@ type Arch struct {
 	EarlyCon  string           // kernel parameters that print before the console's driver is up
 	NetDevice string           // QEMU's name of a network card whose driver most kernels have
 	Firmware  map[Accel]string // QEMU's name of one that is quick and boots kernels by their PVH entry only; none: the machine's own
+	Lean      Lean             // a machine with less in it, under TCG; the zero value: there is none
 	Unpacked  bool             // QEMU starts no compressed image; without it, an image that can be started as it is shipped
+}
+
+// Lean is a machine that boots faster for what it has not: no PCI, no ACPI, no
+// network. It boots kernels by their PVH entry only, and ends by a restart only.
+type Lean struct {
+	Machine string // -M
+	Append  string // kernel parameters in place of Clock and Quick
+	Results string // -device of the results' line
+	Since   string // the first kernel release that keeps time on it
 }
 
 var arches = []Arch{
@@ -90,6 +100,15 @@ var arches = []Arch{
 		// The default, SeaBIOS, takes twice as long to emulate from QEMU's start
 		// to the kernel's first instruction: it looks for disks and screens.
 		Firmware: map[Accel]string{TCG: "qboot.rom"},
+		// A boot on it is a seventh shorter. Without the ACPI timer the clock is the
+		// time stamp counter, whose frequency the kernel is told: older ones measure
+		// it all the same, and trust in what a busy host made of that.
+		Lean: Lean{
+			Machine: "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off,auto-kernel-cmdline=off",
+			Append:  "tsc=reliable noreplace-smp nolapic_timer reboot=t",
+			Results: "isa-serial,iobase=0x2f8,irq=3",
+			Since:   "5.9",
+		},
 	},
 	{
 		Name:    "arm64",

@@ -37,6 +37,35 @@ func TestEveryArch(t *testing.T) {
 	}
 }
 
+// The lean machine has the same serial lines, and a clock of its own.
+func TestArgsOfLeanMachine(t *testing.T) {
+	m := machine(t)
+	m.TSC = 2_000_000
+	usual := m.Cmdline()
+	m.Lean = true
+	args, line := m.Args(), m.Cmdline()
+	if got := group(args, "-M"); len(got) != 1 || got[0] != m.Arch.Lean.Machine || m.Name() != "microvm" {
+		t.Errorf("-M %v, called %s", got, m.Name())
+	}
+	if got := group(args, "-device"); len(got) != 1 || !strings.HasSuffix(got[0], ",chardev=results") {
+		t.Errorf("-device %v, want the results' line", got)
+	}
+	if got := group(args, "-serial"); len(got) != 1 || got[0] != "chardev:console" {
+		t.Errorf("-serial %v, want the console", got)
+	}
+	if got := group(args, "-chardev"); len(got) != 2 {
+		t.Errorf("-chardev %v, want two", got)
+	}
+	for _, has := range []string{" tsc=reliable ", " tsc_early_khz=2000000", " reboot=t"} {
+		if !strings.Contains(line, has) || strings.Contains(usual, has) != strings.HasPrefix(has, " tsc_early") {
+			t.Errorf("%q: lean %s\nusual %s", has, line, usual)
+		}
+	}
+	if strings.Contains(line, "acpi_pm") {
+		t.Errorf("a clock that it has not: %s", line)
+	}
+}
+
 func TestArgsOfArm64(t *testing.T) {
 	a, err := LookupArch("arm64")
 	if err != nil {
@@ -90,17 +119,19 @@ func TestAbilities(t *testing.T) {
 		arch             Arch
 		accel            Accel
 		filter, firmware string
+		lean             bool
 	}{
-		{"all", "exit 0", x86, TCG, sandbox, quick},
-		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, "", ""},
-		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, "", quick},
-		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, sandbox, ""},
-		{"KVM", "exit 0", x86, KVM, sandbox, ""},
-		{"an architecture that has none", "exit 0", arm, TCG, sandbox, ""},
+		{"all", "exit 0", x86, TCG, sandbox, quick, true},
+		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, "", "", false},
+		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, "", quick, true},
+		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, sandbox, "", true},
+		{"no lean machine", `case "$*" in *microvm*) exit 1;; esac`, x86, TCG, sandbox, quick, false},
+		{"KVM", "exit 0", x86, KVM, sandbox, "", false},
+		{"an architecture that has none", "exit 0", arm, TCG, sandbox, "", false},
 	} {
-		filter, firmware := Abilities(t.Context(), script(t, tt.script), tt.arch, tt.accel)
-		if filter != tt.filter || firmware != tt.firmware {
-			t.Errorf("%s: %q and %q, want %q and %q", tt.name, filter, firmware, tt.filter, tt.firmware)
+		filter, firmware, lean := Abilities(t.Context(), script(t, tt.script), tt.arch, tt.accel)
+		if filter != tt.filter || firmware != tt.firmware || lean != tt.lean {
+			t.Errorf("%s: %q, %q and %v, want %q, %q and %v", tt.name, filter, firmware, lean, tt.filter, tt.firmware, tt.lean)
 		}
 	}
 }

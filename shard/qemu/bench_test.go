@@ -148,7 +148,7 @@ func bootOurs(b *testing.B, ctx context.Context, bin string, img *kernel.Image, 
 // well: it is asked for once in a run.
 func quickFirmware(b *testing.B, ctx context.Context, bin string, arch qemu.Arch) string {
 	b.Helper()
-	_, firmware := qemu.Abilities(ctx, bin, arch, qemu.TCG)
+	_, firmware, _ := qemu.Abilities(ctx, bin, arch, qemu.TCG)
 	return firmware
 }
 

@@ -52,7 +52,7 @@ func Identity(path string, a Arch) string {
 	}
 	id, err := json.Marshal([]any{
 		path, uint64(sys.Dev), sys.Ino, st.Size(), st.ModTime().UnixNano(), sys.Ctim.Nano(), string(bytes.TrimSpace(boot)), mounts, bounds,
-		sandbox, a.Machine, a.Firmware[TCG],
+		sandbox, a.Machine, a.Firmware[TCG], a.Lean,
 	})
 	if err != nil {
 		return ""

@@ -28,6 +28,7 @@ type Machine struct {
 	Sandbox  string // -sandbox, as Abilities found it; "": none
 	Firmware string // -bios, as Abilities found it, for kernels with a PVH entry; "": the machine's own
 	Net      bool   // a network by QEMU's user-mode stack
+	Lean     bool   // take the architecture's lean machine, as Abilities found it; not with Net, and with TSC only
 
 	Extras Extras // for debugging
 
@@ -43,6 +44,12 @@ const (
 	consoleFD = 3
 	resultsFD = 4
 )
+
+// Name is QEMU's name of the machine, such as "pc".
+func (m Machine) Name() string {
+	name, _, _ := strings.Cut(m.machine(), ",")
+	return name
+}
 
 // Args returns QEMU's arguments.
 func (m Machine) Args() []string {
@@ -74,7 +81,11 @@ func (m Machine) Args() []string {
 	// slow, which one made of a socket or pty does.
 	args = append(args, serial("console", consoleFD)...)
 	if m.Arch.Results != "" {
-		args = append(args, serial("results", resultsFD)...)
+		results := serial("results", resultsFD)
+		if m.Lean {
+			results = append(results[:len(results)-2], "-device", m.Arch.Lean.Results+",chardev=results")
+		}
+		args = append(args, results...)
 	}
 	for _, f := range m.Files {
 		args = append(args, "-fw_cfg", "name="+f.Name+",file="+strings.ReplaceAll(f.Path, ",", ",,"))
@@ -85,7 +96,9 @@ func (m Machine) Args() []string {
 // machine is the value of -M.
 func (m Machine) machine() string {
 	name := m.Arch.Machine
-	if o := m.Arch.Options[m.Accel]; o != "" {
+	if m.Lean {
+		name = m.Arch.Lean.Machine
+	} else if o := m.Arch.Options[m.Accel]; o != "" {
 		name += "," + o
 	}
 	if m.Saves {
@@ -195,11 +208,17 @@ func (m Machine) Cmdline() string {
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)
 	}
-	if clock := m.Arch.Clock[m.Accel]; clock != "" {
-		params = append(params, clock)
+	clock, quick := m.Arch.Clock[m.Accel], m.Arch.Quick[m.Accel]
+	switch {
+	case m.Lean:
+		clock, quick = "", m.Arch.Lean.Append
+	case m.Sure:
+		quick = ""
 	}
-	if quick := m.Arch.Quick[m.Accel]; quick != "" && !m.Sure {
-		params = append(params, quick)
+	for _, p := range []string{clock, quick} {
+		if p != "" {
+			params = append(params, p)
+		}
 	}
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))

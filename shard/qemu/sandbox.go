@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,10 +14,22 @@ import (
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 // Abilities asks a QEMU what not every build and host has: whether it runs under
-// its seccomp filter here, and whether the architecture's quick firmware came
-// with it. It returns the values for Machine's Sandbox and Firmware, "" for what
-// it has not.
-func Abilities(ctx context.Context, path string, a Arch, accel Accel) (filter, firmware string) {
+// its seccomp filter here, whether the architecture's quick firmware came with
+// it, and whether it has the lean machine. It returns the values for Machine's
+// Sandbox and Firmware, "" for what it has not, and whether Lean may be set.
+func Abilities(ctx context.Context, path string, a Arch, accel Accel) (filter, firmware string, lean bool) {
+	var both sync.WaitGroup
+	if l := a.Lean; l.Machine != "" && accel == TCG {
+		both.Go(func() {
+			lean = starts(ctx, path, "-M", l.Machine, "-accel", "tcg", "-chardev", "null,id=results", "-device", l.Results+",chardev=results")
+		})
+	}
+	filter, firmware = sandboxAndFirmware(ctx, path, a, accel)
+	both.Wait()
+	return filter, firmware, lean
+}
+
+func sandboxAndFirmware(ctx context.Context, path string, a Arch, accel Accel) (filter, firmware string) {
 	withFilter := []string{"-sandbox", sandbox}
 	var withFirmware []string
 	if f := a.Firmware[accel]; f != "" {
