@@ -248,8 +248,11 @@ func (d *document) log(k Kernel) string {
 	return link(path, d.o.Log(k))
 }
 
-// safeID are ids that a shell and a glob take as they are.
-var safeID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]{0,299}$`)
+// safeID are ids that a shell and a glob take as they are, of at most maxSafeID
+// bytes. A count in the pattern would take long to compile.
+var safeID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]*$`)
+
+const maxSafeID = 300
 
 // command is what opens a shell in a kernel, or else what runs it again. It is
 // for people to paste, so a result's own word for it is not enough.
@@ -261,7 +264,7 @@ func (d *document) command(id string) string {
 			}
 		}
 	}
-	if d.o.Command == "" || !safeID.MatchString(id) {
+	if d.o.Command == "" || len(id) > maxSafeID || !safeID.MatchString(id) {
 		return ""
 	}
 	return d.o.Command + " --kernel '" + id + "'"

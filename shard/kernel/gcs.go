@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"unicode"
@@ -38,7 +37,7 @@ type gcsSource struct {
 }
 
 // bucketRE is of https://cloud.google.com/storage/docs/buckets#naming.
-var bucketRE = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
+var bucketRE = newWord(222, `^[a-z0-9][a-z0-9._-]+[a-z0-9]$`)
 
 // parseGCS parses what follows "gs:" in a spec.
 func parseGCS(spec, rest, _ string, cache *Cache) (Source, error) {

@@ -28,10 +28,22 @@ type stanza struct {
 const maxStanzas = 100_000
 
 var (
-	packageRE  = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,199}$`)
-	versionRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+~:-]{0,199}$`)
-	filenameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~:%/-]{0,999}$`)
+	packageRE  = newWord(200, `^[a-z0-9][a-z0-9+.-]+$`)
+	versionRE  = newWord(200, `^[A-Za-z0-9][A-Za-z0-9.+~:-]*$`)
+	filenameRE = newWord(1000, `^[A-Za-z0-9][A-Za-z0-9._+~:%/-]*$`)
 )
+
+// word is what a name may be. Its length is no part of the pattern: a count of
+// hundreds takes a thousand times as long to compile, at every start.
+type word struct {
+	re  *regexp.Regexp
+	max int // bytes
+}
+
+func newWord(max int, pattern string) word { return word{regexp.MustCompile(pattern), max} }
+
+// MatchString says whether s is such a name.
+func (w word) MatchString(s string) bool { return len(s) <= w.max && w.re.MatchString(s) }
 
 // parsePackages returns the packages that want wants. The text is 50 MB, so
 // other packages are skipped without looking at their fields; stanzas with a

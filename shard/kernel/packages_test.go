@@ -15,6 +15,17 @@ func pkgStanza(name, version, depends string) string {
 	return s + "Description: x\n Package: not-a-field\nFilename: pool/main/l/" + name + ".deb\nSize: 10\nSHA256: " + sum([]byte(name+version)) + "\n\n"
 }
 
+func TestWord(t *testing.T) {
+	for s, want := range map[string]bool{
+		"": false, "a": false, "ab": true, "a\n": false, "-b": false,
+		strings.Repeat("a", 200): true, strings.Repeat("a", 201): false,
+	} {
+		if got := packageRE.MatchString(s); got != want {
+			t.Errorf("%.10q of %d bytes: %v", s, len(s), got)
+		}
+	}
+}
+
 func TestSelectKernels(t *testing.T) {
 	one := func(names ...string) string {
 		var b strings.Builder

@@ -13,7 +13,6 @@ import (
 	"io"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
 )
 
@@ -106,7 +105,7 @@ func parseRepomd(b []byte) (repoFile, error) {
 	return repoFile{}, errors.New("repomd.xml lists no primary metadata")
 }
 
-var hrefRE = regexp.MustCompile(`^[A-Za-z0-9._][A-Za-z0-9._+~^%:@()/-]{0,999}$`)
+var hrefRE = newWord(1000, `^[A-Za-z0-9._][A-Za-z0-9._+~^%:@()/-]*$`)
 
 // validHref takes relative paths. They may lead up: Amazon Linux keeps its
 // packages beside its repositories. [resolveHref] says what that may reach.
@@ -175,8 +174,8 @@ func (p *rpmPackage) nevra() string {
 }
 
 var (
-	rpmNameRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$`)
-	rpmVersionRE = regexp.MustCompile(`^[A-Za-z0-9._+~^]{1,200}$`)
+	rpmNameRE    = newWord(200, `^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+	rpmVersionRE = newWord(200, `^[A-Za-z0-9._+~^]+$`)
 )
 
 // check returns what is wrong with a package's entry.
