@@ -223,7 +223,7 @@ func unpack(archive io.Reader, root string) error {
 				err = unix.Chmod(dst, perm)
 			}
 		case unix.S_IFREG:
-			err = writeFile(dst, io.NewSectionReader(rec.ReaderAt, 0, int64(rec.FileSize)), perm)
+			err = writeFile(dst, io.NewSectionReader(rec.ReaderAt, 0, int64(rec.FileSize)), int64(rec.FileSize), perm)
 		default:
 			err = fmt.Errorf("mode %#o is neither a file nor a directory", rec.Mode)
 		}
@@ -233,7 +233,7 @@ func unpack(archive io.Reader, root string) error {
 	}
 }
 
-func writeFile(dst string, src io.Reader, perm uint32) error {
+func writeFile(dst string, src io.Reader, size int64, perm uint32) error {
 	// Not by package os, which has the runtime watch the file.
 	fd, err := unix.Open(dst, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, perm)
 	if errors.Is(err, unix.EEXIST) {
@@ -245,7 +245,7 @@ func writeFile(dst string, src io.Reader, perm uint32) error {
 		return err
 	}
 	// Large pieces: each is a call into the kernel for tmpfs's pages.
-	_, err = io.CopyBuffer(rawFile(fd), struct{ io.Reader }{src}, make([]byte, 256<<10))
+	_, err = io.CopyBuffer(rawFile(fd), struct{ io.Reader }{src}, make([]byte, max(1, min(size, 256<<10))))
 	return errors.Join(err, unix.Close(fd))
 }
 

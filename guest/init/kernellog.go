@@ -79,20 +79,29 @@ type logFollower struct {
 	warned     bool
 }
 
-// followLog keeps what the kernel logs from now on.
-func followLog() *logFollower {
+// openLog opens the kernel's log.
+func openLog() *logFollower {
 	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return &logFollower{}
 	}
-	l := &logFollower{kmsg: f, done: make(chan struct{})}
+	return &logFollower{kmsg: f, done: make(chan struct{})}
+}
+
+// follow keeps what the kernel logs from now on.
+func (l *logFollower) follow() {
+	f := l.kmsg
+	if f == nil {
+		return
+	}
 	if _, err := f.Seek(0, io.SeekEnd); err != nil {
 		f.Close()
-		return &logFollower{}
+		l.kmsg = nil
+		return
 	}
 	if f.SetReadDeadline(time.Time{}) != nil { // not one that can be waited for: it is read at the end
 		close(l.done)
-		return l
+		return
 	}
 	// As it comes, before it is written over.
 	go func() {
@@ -105,7 +114,6 @@ func followLog() *logFollower {
 			}
 		}
 	}()
-	return l
 }
 
 const maxKmsg = 8 << 10 // the kernel's limit of a record of /dev/kmsg, in bytes

@@ -76,7 +76,7 @@ func run(con *serialConsole) error {
 	if r.taint, err = openTaint(); err != nil {
 		return err
 	}
-	switches := openSwitches()
+	switches, log := openSwitches(), openLog()
 	var spare *spareRunner
 	if param(string(cmdline), wire.ParamHandover) != "" {
 		// A restored VM has these behind it.
@@ -126,7 +126,7 @@ func run(con *serialConsole) error {
 	// From here on the kernel prints everything: a payload that lowers the
 	// console's log level must not hide a splat.
 	switches.on(con)
-	log := followLog()
+	log.follow()
 
 	b, err := os.ReadFile(wire.JobPath)
 	if err != nil {

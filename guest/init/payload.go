@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -61,11 +62,15 @@ func describe(e wire.Exit) string {
 	}
 }
 
+// oomBefore is how often the OOM killer had struck when the guest had nothing to
+// do yet. In a restored VM it is known.
+var oomBefore = sync.OnceValue(oom.Kills)
+
 // execute starts the payload, reaps everything that ends until the payload
 // does, and kills what it left behind.
 func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, killed time.Time) {
 	began := time.Now()
-	oomBefore := oom.Kills()
+	before := oomBefore()
 	p, err := start(job, spare)
 	if err != nil {
 		r.problem = "the payload could not be started"
@@ -114,7 +119,7 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 	case exit.Timeout:
 	case status.Signaled():
 		exit.Signal = unix.SignalName(status.Signal())
-		exit.OOM = status.Signal() == unix.SIGKILL && oom.Kills() > oomBefore
+		exit.OOM = status.Signal() == unix.SIGKILL && oom.Kills() > before
 	default:
 		exit.Code = status.ExitStatus()
 	}

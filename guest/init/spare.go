@@ -141,6 +141,7 @@ func (s *spareRunner) end() {
 // saved.
 func practise() {
 	wire.Room()
+	oomBefore()
 	w := wire.NewWriter(io.Discard, "")
 	for _, r := range []wire.Record{
 		{Type: wire.TypeHello, Hello: &wire.Hello{}},

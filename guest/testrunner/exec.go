@@ -36,6 +36,10 @@ Flags:
 // exitNotStarted is what shells say of a program that cannot be run.
 const exitNotStarted = 126
 
+// oomBefore is how often the OOM killer had struck before the program started. A
+// spare knows it before it waits.
+var oomBefore = sync.OnceValue(oom.Kills)
+
 // execProgram is testrunner exec. It returns the exit status.
 func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
 	name, dir, goTest, argv, err := parseExec(args, stderr)
@@ -66,9 +70,9 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	parser.Watch(func(name string, paused bool) { tell.put(news{name: name, paused: paused}) })
 	start := m.now()
-	oomBefore := oom.Kills()
+	before := oomBefore()
 	end := execute(ctx, dir, argv, stdout, parser)
-	if end.killed && oom.Kills() > oomBefore {
+	if end.killed && oom.Kills() > before {
 		end.how = "killed by the kernel: out of memory"
 	}
 	if end.code != 0 && end.how != exitWords(end.code) {

@@ -25,6 +25,7 @@ func waitForStart() error {
 	rep.Run("", false)
 	_ = rep.Done() // nothing is read of it
 	wire.Room()
+	oomBefore()
 	// Whether the kernel has descriptors of processes is found out with a process.
 	if p, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = p.Release()
