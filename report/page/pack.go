@@ -22,8 +22,15 @@ func (p packed) element() template.HTML {
 
 // pack deflates bytes.
 func pack(id string, b []byte) packed {
+	// The better ones take half a megabyte of tables, which for little is most of
+	// the work.
+	const little = 64 << 10
+	level := flate.BestCompression
+	if len(b) <= little {
+		level = flate.BestSpeed
+	}
 	var z bytes.Buffer
-	w, err := flate.NewWriter(&z, flate.BestCompression)
+	w, err := flate.NewWriter(&z, level)
 	if err == nil {
 		_, err = w.Write(b)
 	}

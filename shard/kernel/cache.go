@@ -277,7 +277,7 @@ func hashFile(ctx context.Context, path string) (string, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, ctxReader{ctx, f}, make([]byte, 1<<20)); err != nil {
+	if _, err := io.CopyBuffer(h, ctxReader{ctx, f}, make([]byte, 128<<10)); err != nil {
 		return "", err
 	}
 	return digestPrefix + hex.EncodeToString(h.Sum(nil)), nil
