@@ -67,7 +67,8 @@ func FuzzRawBTF(f *testing.F) {
 	})
 }
 
-// What a BTF library reads is read alike.
+// What a BTF library reads is read, too. In BTF that is damaged there may be more:
+// the library ends without a word where a type refers to one that is not there.
 func FuzzNamesBTF(f *testing.F) {
 	raw, err := btf.NewBuilder([]btf.Type{
 		&btf.Func{Name: "vfs_read", Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}, Params: []btf.FuncParam{{Name: "a", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}}}},
@@ -96,8 +97,13 @@ func FuzzNamesBTF(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, gotErr := namesBTF(b)
 		want, wantErr := namesByLibrary(b)
-		if wantErr == nil && (gotErr != nil || !slices.Equal(got, want)) {
-			t.Fatalf("%q (%v), want %q", got, gotErr, want)
+		if wantErr == nil && gotErr != nil {
+			t.Fatalf("%v, want %q", gotErr, want)
+		}
+		for _, name := range want {
+			if wantErr == nil && !slices.Contains(got, name) {
+				t.Fatalf("%q, want %q", got, want)
+			}
 		}
 	})
 }
