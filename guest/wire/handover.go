@@ -65,6 +65,8 @@ func ParseHandover(b []byte) (Handover, error) {
 		return Handover{}, fmt.Errorf("parse the handover: more follows after it")
 	case h.Nonce == "":
 		return Handover{}, fmt.Errorf("the handover has no nonce")
+	case h.Now <= 0:
+		return Handover{}, fmt.Errorf("the handover has no time")
 	case len(h.Entropy) < MinEntropy:
 		return Handover{}, fmt.Errorf("the handover has %d bytes of entropy, want %d", len(h.Entropy), MinEntropy)
 	case len(h.Archives) > MaxHandoverArchives:

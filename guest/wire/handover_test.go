@@ -14,6 +14,7 @@ func TestParseHandover(t *testing.T) {
 	}
 	for _, change := range [][2]string{
 		{`"n"`, `""`},
+		{`"now":1795568400000000000,`, ``},
 		{`AAAAAAAA`, ``},
 		{`"size":1`, `"size":-1`},
 		{`"nonce"`, `"other":1,"nonce"`},
@@ -29,7 +30,7 @@ func TestParseHandover(t *testing.T) {
 func FuzzParseHandover(f *testing.F) {
 	f.Add([]byte(goodHandover))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if h, err := ParseHandover(in); err == nil && (h.Nonce == "" || len(h.Entropy) < MinEntropy || len(h.Archives) > MaxHandoverArchives) {
+		if h, err := ParseHandover(in); err == nil && (h.Nonce == "" || h.Now <= 0 || len(h.Entropy) < MinEntropy || len(h.Archives) > MaxHandoverArchives) {
 			t.Fatalf("%+v", h)
 		}
 	})
