@@ -85,6 +85,7 @@ func moreGuests() []guestCase {
 		{name: "sets the clock to 1970", args: "clock 100000", verdict: report.Pass},
 		{name: "sets the clock to 2038", args: "clock 2147483647", verdict: report.Pass},
 		{name: "floods the kernel's log", args: "kmsg 5000 noise", verdict: report.Pass},
+		{name: "writes into the kernel's log that the machine has stopped", args: "kmsg 1 reboot: System halted", verdict: report.Pass},
 		{name: "writes a crash into the kernel's log", args: "kmsg 1 BUG: kernel NULL pointer dereference, address: 0", verdict: report.Crash, cause: `BUG: kernel NULL pointer dereference`},
 		{name: "prints what moves the cursor and turns the text", args: "escapes", verdict: report.Pass},
 		{name: "writes rubbish to both serial lines and fails", args: "spoil-lines 1", verdict: report.Fail, cause: `.`},

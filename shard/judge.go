@@ -156,6 +156,8 @@ func judge(o observation) verdict {
 		return because(report.Timeout, fmt.Sprintf("the guest did not power off within %v of its end", o.limits.Off), o.tail)
 	case !ended && !o.exit.Clean() && o.stopped != stopHalt:
 		return because(report.Infra, "QEMU: "+o.exit.String(), o.exit.Stderr)
+	case !ended && o.stopped == stopHalt:
+		return because(report.Fail, "the guest went down without its end record: the payload halted the machine", o.tail)
 	case !ended:
 		// The guest went down on its own accord, and init does not do that
 		// without an end record: the payload did it.
@@ -198,6 +200,9 @@ func judge(o observation) verdict {
 	case end.Tests != len(v.tests) || end.Passed != passed:
 		return because(report.Fail, fmt.Sprintf("the guest counts %d tests, %d of them passed, and reported %d and %d", end.Tests, end.Passed, len(v.tests), passed), o.tail)
 	case o.expected && passed == 0 && !(o.skipPass && len(v.tests) > 0):
+		if len(v.tests) == 1 {
+			return because(report.Fail, "no test passed: the only one was skipped", o.tail)
+		}
 		return because(report.Fail, fmt.Sprintf("no test passed: %d of %d were skipped", len(v.tests), len(v.tests)), o.tail)
 	case !o.exit.Clean():
 		return because(report.Infra, "QEMU, after the guest's end: "+o.exit.String(), o.exit.Stderr)

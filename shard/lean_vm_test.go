@@ -2,12 +2,14 @@ package shard
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -85,5 +87,24 @@ func TestLeanMachineIsForPlainBoots(t *testing.T) {
 	r := l.runner(t, l.passPayload(t))
 	if k, _ := l.run(t, r); k.Verdict != report.Pass || k.Machine != "microvm" {
 		t.Errorf("%s on %s", k.Verdict, k.Machine)
+	}
+}
+
+// What a kernel says when it has stopped ends a VM, unless init goes on.
+func TestHaltedGuestThatGoesOn(t *testing.T) {
+	w := &watch{limits: Limits{Payload: time.Hour, Crash: time.Hour}, con: io.Discard, cancel: func() { t.Error("ended") }, start: time.Now()}
+	w.arm(time.Hour, stopVM)
+	defer w.disarm()
+	const words = "[    1.000000] reboot: System halted\n"
+	_, _ = io.WriteString(w, words)
+	if w.limit.stop != stopHalt {
+		t.Fatalf("the limit in force is %v", w.limit)
+	}
+	for range 2 {
+		w.record(wire.Record{Type: wire.TypeAlive})
+		if left := time.Until(w.limit.at); w.limit.stop != stopVM || left < 50*time.Minute || left > time.Hour {
+			t.Errorf("the limit in force is %v, in %v", w.limit, left)
+		}
+		_, _ = io.WriteString(w, words)
 	}
 }

@@ -103,6 +103,9 @@ type watch struct {
 	last    []byte
 	stopped stop
 	timer   *time.Timer
+	limit   limit       // that timer is for
+	halted  bool        // the kernel says that it has stopped
+	before  limit       // the one in force before that
 	over    bool        // no later limit may replace the present one
 	silence *time.Timer // runs while init gives signs of life
 
@@ -141,9 +144,10 @@ func (w *watch) Write(p []byte) (int, error) {
 		w.set(limit, stopCrash)
 		w.over = true
 	}
-	if w.scanner.Halted() && !w.over {
-		w.set(w.limits.Crash, stopHalt) // most machines are off by then
-		w.over = true
+	if w.scanner.Halted() && !w.over && !w.halted {
+		// Most machines are off by then, and a guest that goes on has said so.
+		w.halted, w.before = true, w.limit
+		w.set(wire.AlivePeriod+w.limits.Crash/3, stopHalt)
 	}
 	return len(p), nil
 }
@@ -163,6 +167,10 @@ func (w *watch) record(r wire.Record) {
 		return
 	}
 	w.heard()
+	if w.halted && w.limit.stop == stopHalt {
+		// Someone else wrote what the kernel says then.
+		w.set(max(0, time.Until(w.before.at)), w.before.stop)
+	}
 	switch r.Type {
 	case wire.TypeHello:
 		w.booted = time.Since(w.start)
@@ -203,8 +211,15 @@ func (w *watch) arm(d time.Duration, s stop) {
 	w.set(d, s)
 }
 
+// limit is when a VM is ended, and for what.
+type limit struct {
+	at   time.Time
+	stop stop
+}
+
 // set replaces the limit in force.
 func (w *watch) set(d time.Duration, s stop) {
+	w.limit = limit{time.Now().Add(d), s}
 	if w.timer != nil {
 		w.timer.Stop()
 	}

@@ -55,7 +55,7 @@ func TestGoTestBinary(t *testing.T) {
 			"fail sample.test: no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; exit status 0",
 		}},
 		{name: "without -test.v", args: "-test.run Last", verdict: report.Pass, want: []string{"pass TestLast"}},
-		{name: "without -test.v, all skipped", args: "-test.run Last", env: []string{"SKIP=1"}, verdict: report.Fail, cause: "no test passed: 1 of 1 were skipped", want: []string{"skip TestLast"}},
+		{name: "without -test.v, all skipped", args: "-test.run Last", env: []string{"SKIP=1"}, verdict: report.Fail, cause: "no test passed: the only one was skipped", want: []string{"skip TestLast"}},
 		{name: "quiet", args: "-test.v=false -test.run Last", verdict: report.Pass, want: []string{"pass sample.test"}},
 	}
 	for _, tt := range tests {

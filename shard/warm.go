@@ -54,8 +54,10 @@ func ParseBoot(s string) (Boot, error) {
 
 // NoWarmBoots says why a runner's VMs cannot be restored from saved ones; empty:
 // they can.
-func NoWarmBoots(a qemu.Arch, accel qemu.Accel) string {
+func NoWarmBoots(a qemu.Arch, accel qemu.Accel, net bool) string {
 	switch {
+	case net:
+		return "a network card is no part of a saved VM"
 	case a.Name != "amd64":
 		return "VMs are saved for amd64 only, by what x86 has to hand files to a running guest"
 	case accel != qemu.TCG:
@@ -94,7 +96,7 @@ type warmBoots struct {
 
 // newWarmBoots writes what all VMs share. It returns nil when VMs boot cold.
 func (r *Runner) newWarmBoots() (*warmBoots, error) {
-	if r.Boot != BootAuto && r.Boot != BootWarm || NoWarmBoots(r.Arch, r.Accel) != "" || r.Net {
+	if r.Boot != BootAuto && r.Boot != BootWarm || NoWarmBoots(r.Arch, r.Accel, r.Net) != "" {
 		return nil, nil
 	}
 	w := &warmBoots{

@@ -308,7 +308,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
-	if no := shard.NoWarmBoots(arch, accel); no != "" && boot == shard.BootWarm {
+	if no := shard.NoWarmBoots(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
 	jobs, note := fitJobs(o.jobs, o.memory, todo)

@@ -549,6 +549,7 @@ func TestHopeless(t *testing.T) {
 		{name: "an oops", lines: []string{"BUG: kernel NULL pointer dereference, address: 0000000000000000"}, hopeless: true, dying: true},
 		{name: "a restart", lines: []string{"reboot: Restarting system"}},
 		{name: "a halt", lines: []string{"reboot: System halted"}, halted: true},
+		{name: "a halt for want of a switch", lines: []string{"reboot: Power off not available: System halted instead"}, halted: true},
 		{name: "the end of power where there is none to switch", lines: []string{"reboot: Power down"}, halted: true},
 		{name: "a panic", lines: []string{"Kernel panic - not syncing: x"}, hopeless: true, dying: true},
 	}

@@ -174,6 +174,13 @@ func (s *Scanner) line(b []byte) {
 	}
 }
 
+// halted are a kernel's last words where it does not restart.
+var halted = map[string]bool{
+	"reboot: Power down":    true,
+	"reboot: System halted": true,
+	"reboot: Power off not available: System halted instead": true, // since 6.10
+}
+
 // message takes one message of the kernel.
 func (s *Scanner) message(m string, at float64) {
 	if s.open != nil && (at-s.at > maxPause || len(s.open.lines) == maxLines) {
@@ -191,7 +198,7 @@ func (s *Scanner) message(m string, at float64) {
 	case strings.HasPrefix(m, "---[ end trace"):
 		s.close()
 		return
-	case m == "reboot: Power down" || m == "reboot: System halted":
+	case halted[m]:
 		s.halted = true
 	case strings.HasPrefix(m, "------------[ cut here ]"):
 		if s.open == nil || s.open.rule.set&cause == 0 {
