@@ -535,13 +535,14 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		first.Boot = min(first.Boot, cmp.Or(r.onLean, leanLimit))
 	}
 	o, err := observe(ctx, r.QEMU, m, first, con)
-	if m.Lean && err == nil && len(o.records) == 0 {
+	if m.Lean && err == nil && len(o.records) == 0 && !o.exit.FromOutside() {
 		// It told nothing about the kernel yet.
+		refused := o.exit.Code > 0
 		if err = emptyFile(con); err == nil {
 			m.Lean = false
 			o, err = observe(ctx, r.QEMU, m, limits, con)
 		}
-		if err == nil && len(o.records) > 0 {
+		if err == nil && len(o.records) > 0 && !refused { // for want of memory, maybe
 			r.unfit(ctx, j.image)
 		}
 	}

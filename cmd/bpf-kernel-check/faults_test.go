@@ -265,7 +265,7 @@ func (s *stand) vm(t *testing.T, not ...int) int {
 		for _, p := range s.processes(t) {
 			dir, args, _ := strings.Cut(p, " ")
 			pid, _ := strconv.Atoi(filepath.Base(dir))
-			if strings.Contains(args, "qemu-system-x86_64") && strings.Contains(args, "-kernel") && !slices.Contains(not, pid) {
+			if strings.Contains(args, "qemu-system-x86_64") && strings.Contains(args, "-no-reboot") && !slices.Contains(not, pid) {
 				return pid
 			}
 		}

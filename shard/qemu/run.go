@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,12 @@ type Exit struct {
 
 // Clean says whether QEMU ended by itself and as it should.
 func (e Exit) Clean() bool { return e.Code == 0 && !e.Killed }
+
+// FromOutside says whether someone else ended QEMU, or the kernel for want of
+// memory.
+func (e Exit) FromOutside() bool {
+	return !e.Killed && slices.Contains([]string{"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"}, e.Signal)
+}
 
 // String puts it in words.
 func (e Exit) String() string {
