@@ -127,7 +127,7 @@ func judge(o observation) verdict {
 		switch {
 		case o.stopped == stopBoot || o.stopped == stopVM:
 			return because(report.NoBoot, fmt.Sprintf("no sign of init within %v", o.limits.Boot), o.tail)
-		case o.exit.Clean():
+		case o.exit.Clean() || o.stopped == stopHalt:
 			return because(report.NoBoot, "the VM went down before init started", o.tail)
 		default:
 			return because(report.Infra, "QEMU: "+o.exit.String(), o.exit.Stderr)

@@ -75,6 +75,10 @@ func TestJudge(t *testing.T) {
 		{"a panic before init", func(o *observation) { o.records, o.findings = nil, panicked }, report.NoBoot, "Kernel panic"},
 		{"a splat before init, then nothing", func(o *observation) { o.records, o.findings, o.stopped = nil, splat, stopBoot }, report.NoBoot, "no sign of init"},
 		{"nothing at all", func(o *observation) { o.records = nil }, report.NoBoot, "before init"},
+		{"a halt before init", func(o *observation) { o.records, o.stopped, o.exit = nil, stopHalt, qemu.Exit{Killed: true} }, report.NoBoot, "before init"},
+		{"a halt before the end", func(o *observation) {
+			o.records, o.stopped, o.exit = o.records[:3], stopHalt, qemu.Exit{Killed: true}
+		}, report.Fail, "halted the machine"},
 		{"QEMU dies before init", func(o *observation) { o.records, o.exit = nil, qemu.Exit{Code: 1, Stderr: "no such file"} }, report.Infra, "no such file"},
 		{"QEMU dies in the middle", func(o *observation) {
 			o.records, o.exit = o.records[:3], qemu.Exit{Code: -1, Signal: "killed"}

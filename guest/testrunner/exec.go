@@ -52,7 +52,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	// The report is slow, and the program must not wait for it. The parser bounds
 	// what can come.
-	var tell queue
+	tell := newQueue()
 	reported := make(chan error, 1)
 	go func() {
 		for n := range tell.all() {
@@ -99,16 +99,22 @@ type news struct {
 // queue passes news on in their order, and never keeps the sender waiting.
 type queue struct {
 	mu   sync.Mutex
-	more chan struct{} // told, without waiting, of what was put; nil: nobody waits
+	more *sync.Cond // of mu: there is something in list, or it is over
 	list []news
 	over bool
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.more = sync.NewCond(&q.mu)
+	return q
 }
 
 func (q *queue) put(n news) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.list = append(q.list, n)
-	q.wake()
+	q.more.Signal()
 }
 
 // close ends all when it has come to what was put last.
@@ -116,39 +122,24 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.over = true
-	q.wake()
-}
-
-func (q *queue) wake() {
-	if q.more != nil {
-		close(q.more)
-		q.more = nil
-	}
+	q.more.Signal()
 }
 
 // all are the news as they come, for one goroutine.
 func (q *queue) all() iter.Seq[news] {
 	return func(yield func(news) bool) {
-		for {
+		for over := false; !over; {
 			q.mu.Lock()
-			list, over := q.list, q.over
-			q.list = nil
-			var more chan struct{}
-			if len(list) == 0 && !over {
-				more = make(chan struct{})
-				q.more = more
+			for len(q.list) == 0 && !q.over {
+				q.more.Wait()
 			}
+			var list []news
+			list, q.list, over = q.list, nil, q.over
 			q.mu.Unlock()
 			for _, n := range list {
 				if !yield(n) {
 					return
 				}
-			}
-			switch {
-			case more != nil:
-				<-more
-			case over:
-				return
 			}
 		}
 	}
