@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -203,4 +204,37 @@ func (c *counter) Write(p []byte) (int, error) {
 func (c *counter) pad() error {
 	_, err := c.Write(make([]byte, (4-c.n%4)%4))
 	return err
+}
+
+// HandOver tells a restored VM's init of an archive that WritePayload or
+// WriteModules wrote.
+func HandOver(archive []byte) (wire.HandoverPackage, error) {
+	p := wire.HandoverPackage{Size: int64(len(archive)), Sum: wire.Checksum(0, archive)}
+	records := cpio.Newc.Reader(bytes.NewReader(archive))
+	end := int64(0) // of the file before
+	for {
+		rec, err := records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			// The reader takes an archive that is cut for one that ends.
+			if end > p.Size || !bytes.Contains(archive[end:], []byte(cpio.Trailer)) {
+				return p, fmt.Errorf("read the archive: %w", io.ErrUnexpectedEOF)
+			}
+			return p, nil
+		}
+		if err != nil {
+			return p, fmt.Errorf("read the archive: %w", err)
+		}
+		f := wire.HandoverFile{Name: rec.Name, Mode: uint32(rec.Mode)}
+		if f.Mode&wire.ModeType == wire.ModeRegular {
+			data, ok := rec.ReaderAt.(*io.SectionReader)
+			if !ok {
+				return p, fmt.Errorf("read the archive: %s stands nowhere in it", rec.Name)
+			}
+			_, f.Offset, f.Size = data.Outer()
+		} else {
+			f.Offset = end
+		}
+		end = f.Offset + f.Size
+		p.Files = append(p.Files, f)
+	}
 }

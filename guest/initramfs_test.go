@@ -3,11 +3,13 @@ package guest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -168,5 +170,45 @@ func TestReadExecutable(t *testing.T) {
 				t.Errorf("%q is not one line that names the file", err)
 			}
 		})
+	}
+}
+
+// What a restored VM is told of an archive is what stands there.
+func TestHandOver(t *testing.T) {
+	p := Payload{Job: wire.Job{Name: "n"}, Files: []File{
+		{Path: "/one/two/a", Mode: 0o755, Data: []byte("abc")},
+		{Path: "/one/empty", Mode: 0o600},
+		{Path: "/one/two/b", Mode: 0o400, Data: bytes.Repeat([]byte("b"), 5000)},
+	}}
+	var b bytes.Buffer
+	if err := WritePayload(&b, p); err != nil {
+		t.Fatal(err)
+	}
+	archive := b.Bytes()
+	h, err := HandOver(archive)
+	if err != nil || h.Size != int64(len(archive)) || h.Sum != wire.Checksum(0, archive) {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	got := map[string]string{}
+	for _, f := range h.Files {
+		got[f.Name] = fmt.Sprintf("%o %s", f.Mode, archive[f.Offset:f.Offset+f.Size])
+	}
+	for name, want := range map[string]string{
+		"one": "40755 ", "one/two": "40755 ", "one/two/a": "100755 abc", "one/empty": "100600 ", "one/two/b": "100400 " + string(p.Files[2].Data),
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %.40q, want %.40q", name, got[name], want)
+		}
+	}
+	if len(got) != 6 || len(got) != len(h.Files) { // and the job
+		t.Errorf("%d files, %d names", len(h.Files), len(got))
+	}
+	// Init takes it as it is.
+	whole := wire.Handover{Nonce: "n", Now: 1, Entropy: make([]byte, wire.MinEntropy), Archives: []wire.HandoverPackage{h}}
+	if back, err := wire.ParseHandover(wire.PackHandover(whole)); err != nil || !reflect.DeepEqual(back, whole) {
+		t.Errorf("%+v, %v", back, err)
+	}
+	if h, err := HandOver(archive[:len(archive)/2]); err == nil {
+		t.Errorf("half an archive: %+v", h)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -90,8 +89,7 @@ type warmBoots struct {
 	payload string // archive
 	digest  string // of base
 	make    func() error
-	sum     uint32 // of payload
-	size    int64
+	handed  wire.HandoverPackage // payload
 }
 
 // newWarmBoots writes what all VMs share. It returns nil when VMs boot cold.
@@ -120,7 +118,9 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 			return nil, fmt.Errorf("write %s: %w", filepath.Base(f.path), err)
 		}
 		if f.path == w.payload {
-			w.size, w.sum = int64(b.Len()), crc32.Checksum(b.Bytes(), crc32.MakeTable(crc32.Castagnoli))
+			if w.handed, err = guest.HandOver(b.Bytes()); err != nil {
+				return nil, err
+			}
 		}
 	}
 	// The archive without init, and init: hashing the archive takes ten times
@@ -421,21 +421,25 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 		m.Kernel = j.image.Kernel
 	}
 	m.TSC = vm.head.TSC
-	archive := func(path string, size int64, sum uint32) {
+	archive := func(path string, p wire.HandoverPackage) {
 		m.Files = append(m.Files, qemu.File{Name: fmt.Sprintf("%s%d", wire.HandoverArchive, len(h.Archives)), Path: path})
-		h.Archives = append(h.Archives, wire.HandoverPackage{Size: size, Sum: sum})
+		h.Archives = append(h.Archives, p)
 	}
-	archive(w.payload, w.size, w.sum)
+	archive(w.payload, w.handed)
 	if j.modules != "" {
 		b, err := os.ReadFile(j.modules)
+		var p wire.HandoverPackage
+		if err == nil {
+			p, err = guest.HandOver(b)
+		}
 		if err != nil {
 			return observation{}, fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
 		}
-		archive(j.modules, int64(len(b)), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+		archive(j.modules, p)
 	}
-	b, err := json.Marshal(h)
-	if err != nil {
-		return observation{}, err
+	b := wire.PackHandover(h)
+	if len(b) > wire.MaxHandover {
+		return observation{}, fmt.Errorf("the payload has too many files for a restored VM: their list has %d bytes, more than %d", len(b), wire.MaxHandover)
 	}
 	path := filepath.Join(dir, "handover")
 	if err := os.WriteFile(path, b, 0o600); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,10 +27,17 @@ func newConsole(tty *os.File) *serialConsole { return &serialConsole{tty: tty} }
 func (c *serialConsole) logf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	var b bytes.Buffer
-	for line := range strings.Lines(fmt.Sprintf("%9.3f init: %s\n", uptime().Seconds(), strings.TrimSuffix(text, "\n"))) {
+	for line := range strings.Lines(fmt.Sprintf("%9s init: %s\n", seconds(uptime()), strings.TrimSuffix(text, "\n"))) {
 		b.Write(console.Quote([]byte(line)))
 	}
 	c.write(b.Bytes())
+}
+
+// seconds writes a time in seconds with three decimal places. Printing floating
+// point numbers is a lot of code to run for the first time.
+func seconds(d time.Duration) string {
+	ms := d.Milliseconds()
+	return fmt.Sprintf("%d.%03d", ms/1000, ms%1000)
 }
 
 func (c *serialConsole) write(b []byte) {
@@ -49,11 +57,11 @@ func (c *serialConsole) write(b []byte) {
 func (c *serialConsole) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = drainTTY(c.tty)
+	_ = drainTTY(int(c.tty.Fd()))
 }
 
 // drainTTY is tcdrain(3).
-func drainTTY(f *os.File) error { return unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1) }
+func drainTTY(fd int) error { return unix.IoctlSetInt(fd, unix.TCSBRK, 1) }
 
 // payloadOutput prints a payload's output on the console line by line, at most
 // max bytes of it, and keeps its end.

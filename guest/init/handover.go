@@ -3,17 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
 	"unsafe"
 
-	"github.com/u-root/u-root/pkg/cpio"
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -55,10 +53,10 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 		return wire.Handover{}, fmt.Errorf("tell the host: %w", err)
 	}
 	var files []file
-	for before := uint32(0); ; pause(pollHandover) {
-		n := cfg.count()
-		if n == before {
-			continue
+	for before := uint32(0); ; {
+		n, err := cfg.await(before)
+		if err != nil {
+			return wire.Handover{}, err
 		}
 		// A VM that is saved here goes on with another directory, so it counts
 		// only when it has not changed while it was read.
@@ -76,7 +74,7 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 	if in.size > wire.MaxHandover {
 		return wire.Handover{}, fmt.Errorf("it has %d bytes, more than %d", in.size, wire.MaxHandover)
 	}
-	b, err := io.ReadAll(&fwCfgFile{cfg: cfg, key: int(in.key), left: in.size})
+	b, err := cfg.read(int(in.key), int(in.size))
 	if err != nil {
 		return wire.Handover{}, err
 	}
@@ -84,28 +82,20 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 	if err != nil {
 		return wire.Handover{}, err
 	}
-	clear(b)
 	if err := setClock(h.Now); err != nil {
 		return wire.Handover{}, err
 	}
 	if err := stir(random, h.Entropy); err != nil {
 		return wire.Handover{}, err
 	}
+	clear(b) // the entropy too
 	for i, a := range h.Archives {
 		f := find(files, wire.HandoverArchive+strconv.Itoa(i))
 		if f.name == "" || f.size != a.Size {
 			return wire.Handover{}, fmt.Errorf("archive %d has %d bytes, want %d", i, f.size, a.Size)
 		}
-		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-		src := io.TeeReader(&fwCfgFile{cfg: cfg, key: int(f.key), left: f.size}, sum)
-		if err := unpack(src, "/"); err != nil {
+		if err := unpack(&stream{cfg: cfg, key: int(f.key), left: f.size}, a, "/"); err != nil {
 			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
-		}
-		if _, err := io.Copy(io.Discard, src); err != nil {
-			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
-		}
-		if sum.Sum32() != a.Sum {
-			return wire.Handover{}, fmt.Errorf("archive %d came damaged", i)
 		}
 	}
 	return h, nil
@@ -151,92 +141,86 @@ func stir(random int, entropy []byte) error {
 	return nil
 }
 
-// fwCfgFile reads a file from its start to its end.
-type fwCfgFile struct {
-	cfg  *fwCfg
+// stream is a file of fw_cfg from its start to its end.
+type stream struct {
+	cfg  source
 	key  int // -1 once it is selected
 	left int64
 	have []byte
+	sum  uint32 // of what has been read
 }
 
-func (f *fwCfgFile) Read(p []byte) (int, error) {
-	if len(f.have) == 0 {
-		if f.left == 0 {
-			return 0, io.EOF
+// source is what fwCfg does for a stream.
+type source interface {
+	read(key, n int) ([]byte, error)
+}
+
+// next returns at most n of the bytes that follow, valid until the next call.
+func (s *stream) next(n int64) ([]byte, error) {
+	if len(s.have) == 0 {
+		if s.left == 0 {
+			return nil, io.ErrUnexpectedEOF
 		}
-		b, err := f.cfg.read(f.key, int(min(f.left, 1<<30)))
+		b, err := s.cfg.read(s.key, int(min(s.left, 1<<30)))
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		f.key, f.have, f.left = -1, b, f.left-int64(len(b))
+		s.key, s.have, s.left = -1, b, s.left-int64(len(b))
+		s.sum = wire.Checksum(s.sum, b)
 	}
-	n := copy(p, f.have)
-	f.have = f.have[n:]
-	return n, nil
+	b := s.have[:min(n, int64(len(s.have)))]
+	s.have = s.have[len(b):]
+	return b, nil
 }
 
-// forward lets a reader of records, which asks for places, read a stream: the
-// places come in order.
-type forward struct {
-	r  io.Reader
-	at int64
+func (s *stream) skip(n int64) error {
+	for n > 0 {
+		b, err := s.next(n)
+		if err != nil {
+			return err
+		}
+		n -= int64(len(b))
+	}
+	return nil
 }
 
-func (f *forward) ReadAt(p []byte, off int64) (int, error) {
-	if off < f.at {
-		return 0, errors.New("the archive is read backwards")
-	}
-	skipped, err := io.CopyN(io.Discard, f.r, off-f.at)
-	f.at += skipped
-	if err != nil {
-		return 0, err
-	}
-	n, err := io.ReadFull(f.r, p)
-	f.at += int64(n)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	return n, err
-}
-
-// unpack writes an archive's files and directories below root, as the kernel
-// and switchRoot do in a VM that was not saved.
-func unpack(archive io.Reader, root string) error {
+// unpack writes an archive's files and directories below root, which ends with a
+// slash, as the kernel and switchRoot do in a VM that was not saved.
+func unpack(s *stream, a wire.HandoverPackage, root string) error {
 	defer unix.Umask(unix.Umask(0)) // modes are as they are in the archive
-	records := cpio.Newc.Reader(&forward{r: archive})
-	for {
-		rec, err := records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the archive: %w", err)
-		}
-		if !filepath.IsLocal(rec.Name) {
-			return fmt.Errorf("the archive has a file %q", rec.Name)
-		}
-		dst := filepath.Join(root, rec.Name)
-		perm := uint32(rec.Mode & 0o777)
-		switch rec.Mode & unix.S_IFMT {
-		case unix.S_IFDIR:
-			if err = unix.Mkdir(dst, perm); errors.Is(err, unix.EEXIST) {
-				err = unix.Chmod(dst, perm)
+	at := int64(0)
+	for i := range a.Files {
+		f := &a.Files[i]
+		err := s.skip(f.Offset - at)
+		if err == nil {
+			dst, perm := root+f.Name, f.Mode&0o7777
+			if f.Mode&wire.ModeType == wire.ModeDirectory {
+				if err = unix.Mkdir(dst, perm); err == unix.EEXIST {
+					err = unix.Chmod(dst, perm)
+				}
+				at = f.Offset
+			} else {
+				err = writeFile(dst, s, f.Size, perm)
+				at = f.Offset + f.Size
 			}
-		case unix.S_IFREG:
-			err = writeFile(dst, io.NewSectionReader(rec.ReaderAt, 0, int64(rec.FileSize)), int64(rec.FileSize), perm)
-		default:
-			err = fmt.Errorf("mode %#o is neither a file nor a directory", rec.Mode)
 		}
 		if err != nil {
-			return fmt.Errorf("unpack %s: %w", dst, err)
+			return fmt.Errorf("unpack %s: %w", f.Name, err)
 		}
 	}
+	if err := s.skip(a.Size - at); err != nil {
+		return err
+	}
+	if s.sum != a.Sum {
+		return errors.New("it came damaged")
+	}
+	return nil
 }
 
-func writeFile(dst string, src io.Reader, size int64, perm uint32) error {
+func writeFile(dst string, src *stream, size int64, perm uint32) error {
 	// Not by package os, which has the runtime watch the file.
 	fd, err := unix.Open(dst, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, perm)
-	if errors.Is(err, unix.EEXIST) {
+	if err == unix.EEXIST {
 		if fd, err = unix.Open(dst, unix.O_TRUNC|unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
 			err = unix.Fchmod(fd, perm)
 		}
@@ -244,25 +228,15 @@ func writeFile(dst string, src io.Reader, size int64, perm uint32) error {
 	if err != nil {
 		return err
 	}
-	// Large pieces: each is a call into the kernel for tmpfs's pages.
-	_, err = io.CopyBuffer(rawFile(fd), struct{ io.Reader }{src}, make([]byte, max(1, min(size, 256<<10))))
-	return errors.Join(err, unix.Close(fd))
-}
-
-// rawFile is a file that the runtime knows nothing of.
-type rawFile int
-
-func (f rawFile) Write(p []byte) (int, error) {
-	for n := 0; n < len(p); {
-		m, err := unix.Write(int(f), p[n:])
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return n, err
-		case m == 0:
-			return n, io.ErrShortWrite
+	for size > 0 && err == nil {
+		var b []byte
+		if b, err = src.next(size); err == nil {
+			err = thrift.Write(fd, b)
+			size -= int64(len(b))
 		}
-		n += max(0, m)
 	}
-	return len(p), nil
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,35 +74,27 @@ func (s switches) on(con *serialConsole) {
 type logFollower struct {
 	kmsg *os.File
 	done chan struct{}
+	from atomic.Bool // whether what comes is kept
 
 	head, tail []byte
 	lost       int
 	warned     bool
 }
 
-// openLog opens the kernel's log.
+// openLog opens the kernel's log, of which nothing is kept yet.
 func openLog() *logFollower {
 	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return &logFollower{}
 	}
-	return &logFollower{kmsg: f, done: make(chan struct{})}
-}
-
-// follow keeps what the kernel logs from now on.
-func (l *logFollower) follow() {
-	f := l.kmsg
-	if f == nil {
-		return
-	}
+	l := &logFollower{kmsg: f, done: make(chan struct{})}
 	if _, err := f.Seek(0, io.SeekEnd); err != nil {
 		f.Close()
-		l.kmsg = nil
-		return
+		return &logFollower{}
 	}
 	if f.SetReadDeadline(time.Time{}) != nil { // not one that can be waited for: it is read at the end
 		close(l.done)
-		return
+		return l
 	}
 	// As it comes, before it is written over.
 	go func() {
@@ -114,17 +107,23 @@ func (l *logFollower) follow() {
 			}
 		}
 	}()
+	return l
 }
+
+// follow keeps what the kernel logs from now on.
+func (l *logFollower) follow() { l.from.Store(true) }
 
 const maxKmsg = 8 << 10 // the kernel's limit of a record of /dev/kmsg, in bytes
 
 // read takes what a read returned, and says whether there may be more.
 func (l *logFollower) read(rec []byte, n int, err error) bool {
+	gone := errors.Is(err, unix.EPIPE) // written over before it was read
 	switch {
-	case errors.Is(err, unix.EPIPE): // written over before it was read
-		l.lost++
-	case err != nil || n <= 0:
+	case !gone && (err != nil || n <= 0):
 		return false
+	case !l.from.Load():
+	case gone:
+		l.lost++
 	default:
 		l.take(rec[:n])
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner"
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -58,7 +59,7 @@ func run(con *serialConsole) error {
 	if err != nil {
 		return fmt.Errorf("read the kernel command line: %w", err)
 	}
-	nonce := param(string(cmdline), wire.ParamNonce)
+	nonce, net, scale := param(string(cmdline), wire.ParamNonce), param(string(cmdline), wire.ParamNet), scaleOf(string(cmdline))
 	if err := hideNonce(string(cmdline)); err != nil {
 		con.logf("%v", err)
 	}
@@ -90,6 +91,10 @@ func run(con *serialConsole) error {
 			return err
 		}
 		nonce = handed.Nonce
+	} else {
+		// Where timers stand still this is as far as it goes: a machine on which
+		// nothing can be tested, rather than a payload that hangs.
+		pause(time.Millisecond)
 	}
 	w := wire.NewWriter(results, nonce)
 	w.Repeat, w.Escape = repeat, escapeStamps
@@ -98,9 +103,6 @@ func run(con *serialConsole) error {
 		return err
 	}
 
-	// Where timers stand still this is as far as it goes: a machine on which nothing
-	// can be tested, rather than a payload that hangs.
-	time.Sleep(time.Millisecond)
 	con.logf("Linux %s %s %s", hello.Release, hello.Version, hello.Machine)
 	r.send(wire.Record{Type: wire.TypeHello, Hello: hello})
 	for _, m := range failed {
@@ -118,7 +120,7 @@ func run(con *serialConsole) error {
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 	}
 
-	for _, m := range networkUp(param(string(cmdline), wire.ParamNet)) {
+	for _, m := range networkUp(net) {
 		con.logf("%s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 	}
@@ -128,7 +130,7 @@ func run(con *serialConsole) error {
 	switches.on(con)
 	log.follow()
 
-	b, err := os.ReadFile(wire.JobPath)
+	b, err := thrift.ReadFile(wire.JobPath)
 	if err != nil {
 		return fmt.Errorf("read the job: %w", err)
 	}
@@ -140,7 +142,6 @@ func run(con *serialConsole) error {
 		con.logf("module %s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 	}
-	scale := scaleOf(string(cmdline))
 	job = scaled(job, scale)
 	stop := make(chan struct{})
 	stopped := alive(r, stop)

@@ -31,7 +31,7 @@ func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsol
 		reportHung(exit, run, r)
 	}
 	r.send(wire.Record{Type: wire.TypeExit, Exit: &exit})
-	con.logf("the payload ended after %.3f s: %s", exit.Duration.Seconds(), describe(exit))
+	con.logf("the payload ended after %s s: %s", seconds(exit.Duration), describe(exit))
 
 	ok = exit.Code == 0
 	if !job.Reports {
@@ -91,7 +91,7 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 	if job.Timeout > 0 {
 		timeout = time.After(job.Timeout)
 	}
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(tellLater)
 	defer tick.Stop()
 	var status syscall.WaitStatus
 	for waiting := true; waiting; {
@@ -187,7 +187,9 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 	problem := "the payload ended before its report did"
 	defer func() {
 		// Drained to its end, so that the payload never blocks.
-		_, _ = io.Copy(io.Discard, br)
+		for err := error(nil); err == nil; {
+			_, err = br.Discard(1 << 30)
+		}
 		if reports && !r.complete {
 			r.mu.Lock()
 			r.problem = problem

@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // results is the serial line that carries the frames and nothing else.
 type results struct {
 	path  string
-	tty   *os.File
+	tty   int       // descriptor
 	spare io.Writer // takes over when the line is gone for good
 	gone  bool
 }
@@ -40,22 +40,22 @@ func openResults(device string, con *serialConsole) (io.Writer, int) {
 }
 
 func (r *results) open() error {
-	tty, err := os.OpenFile(r.path, os.O_WRONLY|unix.O_NOCTTY, 0)
+	fd, err := unix.Open(r.path, unix.O_WRONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open the results' line: %w", err)
+		return fmt.Errorf("open the results' line %s: %w", r.path, err)
 	}
 	// Without hardware behind it the node opens, but has no terminal settings.
-	t, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err == nil {
 		t.Iflag, t.Oflag, t.Lflag = 0, 0, 0
 		t.Cflag = t.Cflag&^unix.CSIZE | unix.CS8 | unix.CLOCAL
-		err = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, t)
+		err = unix.IoctlSetTermios(fd, unix.TCSETS, t)
 	}
 	if err != nil {
-		tty.Close()
+		unix.Close(fd)
 		return fmt.Errorf("set up the results' line %s: %w", r.path, err)
 	}
-	r.tty = tty
+	r.tty = fd
 	return nil
 }
 
@@ -67,12 +67,12 @@ func (r *results) Write(b []byte) (int, error) {
 	// before.
 	again := append([]byte("\n"), b...)
 	if !r.gone {
-		if n, err := r.tty.Write(b); err == nil {
-			return n, drainTTY(r.tty)
+		if err := thrift.Write(r.tty, b); err == nil {
+			return len(b), drainTTY(r.tty)
 		}
-		r.tty.Close()
+		unix.Close(r.tty)
 		if r.open() == nil {
-			if _, err := r.tty.Write(again); err == nil {
+			if err := thrift.Write(r.tty, again); err == nil {
 				return len(b), drainTTY(r.tty)
 			}
 		}

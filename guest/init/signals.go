@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 )
 
 // deafen keeps signals from ending init: a payload may send them, and PID 1
@@ -14,4 +16,5 @@ func deafen() {
 	drop := make(chan os.Signal, 1) // nobody listens: what does not fit is dropped
 	signal.Notify(drop)
 	signal.Reset(syscall.SIGURG) // the runtime's own, which ends nothing, and comes often where all is slow
+	thrift.IgnoreChildren()
 }

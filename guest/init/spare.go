@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -37,7 +38,7 @@ func start(job wire.Job, spare *spareRunner) (process, error) {
 		return spare.process, spare.begin(wire.Start{Args: job.Args, Env: env})
 	}
 	spare.end()
-	return startProcess(job.Args[0], job.Args, env, job.Reports, nil)
+	return startProcess(job.Args[0], job.Args, env, job.Reports, -1)
 }
 
 // Descriptors of a payload.
@@ -47,8 +48,9 @@ const (
 )
 
 // startProcess starts a program in a session of its own, its standard input the
-// null device. The files it has besides are the report, if it reports, and begin.
-func startProcess(path string, args, env []string, reports bool, begin *os.File) (process, error) {
+// null device. The files it has besides are the report, if it reports, and the
+// descriptor begin, unless it is negative.
+func startProcess(path string, args, env []string, reports bool, begin int) (process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return process{}, fmt.Errorf("open the null device: %w", err)
@@ -71,8 +73,8 @@ func startProcess(path string, args, env []string, reports bool, begin *os.File)
 	if reports {
 		files = append(files, repW.Fd())
 	}
-	if begin != nil {
-		files = append(files, begin.Fd())
+	if begin >= 0 {
+		files = append(files, uintptr(begin))
 	}
 	p := process{out: outR, report: repR}
 	p.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
@@ -89,21 +91,21 @@ func startProcess(path string, args, env []string, reports bool, begin *os.File)
 // spareRunner is a testrunner that waits for its arguments.
 type spareRunner struct {
 	process
-	args *os.File
+	args int // descriptor that it reads its arguments from
 }
 
 func newSpare() (*spareRunner, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
+	var args [2]int
+	if err := unix.Pipe2(args[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	defer r.Close()
-	// Where all is slow the runtime interrupts its threads by signals all the
-	// time; nothing there runs for long. The payload does not inherit it.
-	env := append(baseEnv(), "GODEBUG=asyncpreemptoff=1", fmt.Sprintf("%s=%d", wire.ReportFDEnv, reportFD), fmt.Sprintf("%s=%d", wire.SpareFDEnv, startFD))
+	r, w := args[0], args[1]
+	defer unix.Close(r)
+	// The payload does not inherit them.
+	env := append(baseEnv(), wire.GoSettings, fmt.Sprintf("%s=%d", wire.ReportFDEnv, reportFD), fmt.Sprintf("%s=%d", wire.SpareFDEnv, startFD))
 	p, err := startProcess("/proc/self/exe", []string{"/" + guestTestrunner}, env, true, r)
 	if err != nil {
-		w.Close()
+		unix.Close(w)
 		return nil, err
 	}
 	return &spareRunner{process: p, args: w}, nil
@@ -111,11 +113,9 @@ func newSpare() (*spareRunner, error) {
 
 // begin tells the spare what to do.
 func (s *spareRunner) begin(what wire.Start) error {
-	b, err := json.Marshal(what)
-	if err == nil {
-		_, err = s.args.Write(b)
-	}
-	if err = errors.Join(err, s.args.Close()); err != nil {
+	err := thrift.Write(s.args, wire.PackStart(what))
+	unix.Close(s.args)
+	if err != nil {
 		return fmt.Errorf("tell testrunner what to do: %w", err)
 	}
 	return nil
@@ -133,14 +133,14 @@ func (s *spareRunner) end() {
 			break
 		}
 	}
-	s.args.Close()
+	unix.Close(s.args)
 	s.close()
 }
 
 // practise has encoding find out of the types what it keeps, before the VM is
 // saved.
 func practise() {
-	wire.Room()
+	thrift.Prepare()
 	oomBefore()
 	w := wire.NewWriter(io.Discard, "")
 	for _, r := range []wire.Record{
@@ -155,8 +155,4 @@ func practise() {
 	}
 	_ = json.Unmarshal([]byte(`{"type":"test","test":{"name":"a"}}`), &wire.Record{})
 	_, _ = wire.ParseJob([]byte(`{"args":["a"]}`))
-	_, _ = json.Marshal(wire.Start{})
-	if b, err := json.Marshal(wire.Handover{Now: 1, Entropy: make([]byte, wire.MinEntropy), Archives: []wire.HandoverPackage{{}}}); err == nil {
-		_, _ = wire.ParseHandover(b)
-	}
 }

@@ -198,33 +198,30 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	defer r.Close()
 	// Room for bursts. The kernel may refuse; the default does as well.
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = dir
-	cmd.Stdout, cmd.Stderr = w, w // stdin is the null device
-	// The report is testrunner's alone.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") })
-	// A session of its own: what signals its process group does not mean us.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
+	pid, err := startProgram(dir, argv, w)
 	w.Close()
 	if err != nil {
-		return fail("start "+argv[0], errors.Unwrap(err))
+		return fail("start "+argv[0], err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	defer stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		pass(r, out, copied)
 	}()
+	var status syscall.WaitStatus
 	waited := make(chan error, 1)
-	go func() { waited <- cmd.Wait() }()
+	go func() {
+		var err error
+		status, err = waitFor(pid)
+		waited <- err
+	}()
 	timeUp := false
 	select {
 	case err = <-waited:
 		timeUp = ctx.Err() != nil
 	case <-ctx.Done():
 		timeUp = true
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
 		select {
 		case err = <-waited:
 		case <-time.After(unkillable):
@@ -236,18 +233,14 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	_ = r.SetReadDeadline(time.Now())
 	<-done
 
-	var exit *exec.ExitError
 	switch {
 	case err == errUnkillable:
 		return ended{code: 128 + int(syscall.SIGKILL), how: timeIsUp + ", and cannot be killed: it hangs in the kernel", killed: true}
 	case timeUp:
 		return ended{code: 128 + int(syscall.SIGKILL), how: timeIsUp}
-	case err == nil:
-		return ended{how: exitWords(0)}
-	case !errors.As(err, &exit):
+	case err != nil:
 		return fail("wait for "+argv[0], err)
 	}
-	status := exit.Sys().(syscall.WaitStatus)
 	if !status.Signaled() {
 		return ended{code: status.ExitStatus(), how: exitWords(status.ExitStatus())}
 	}
@@ -259,10 +252,44 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	return ended{code: 128 + int(sig), how: "signal: " + name, killed: sig == syscall.SIGKILL}
 }
 
+// startProgram starts a program in dir, its standard input the null device and
+// its output out. Package os/exec would do, and watches the program and its files
+// by means that take the longer under emulation the less else a guest has to do.
+func startProgram(dir string, argv []string, out *os.File) (pid int, err error) {
+	path := argv[0]
+	if !strings.Contains(path, "/") {
+		if path, err = exec.LookPath(path); err != nil {
+			return 0, errors.Unwrap(err)
+		}
+	}
+	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open the null device: %w", err)
+	}
+	defer syscall.Close(null)
+	return syscall.ForkExec(path, argv, &syscall.ProcAttr{
+		Dir: dir,
+		// The report is testrunner's alone.
+		Env:   slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") }),
+		Files: []uintptr{uintptr(null), out.Fd(), out.Fd()},
+		// A session of its own: what signals its process group does not mean us.
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+}
+
+func waitFor(pid int) (syscall.WaitStatus, error) {
+	for {
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
+			return status, err
+		}
+	}
+}
+
 // pass copies r until its end, or, once its deadline has come, what is in it
 // at that time.
 func pass(r *os.File, out, copied io.Writer) {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, 64<<10)
 	left := -1 // no limit
 	for left != 0 {
 		b := buf

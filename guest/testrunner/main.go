@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -27,14 +28,15 @@ import (
 func Main() {
 	// As in init: little is ever alive here.
 	debug.SetGCPercent(400)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	thrift.IgnoreChildren()
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	rep := wire.ReporterFromEnv()
 	if err := waitForStart(); err != nil {
 		fmt.Fprintf(os.Stderr, "testrunner: %s\n", err)
 		os.Exit(exitUsage)
 	}
 	m := machine{now: time.Now, facts: readFacts}
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, wire.ReporterFromEnv(), m)
-	stop()
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, rep, m)
 	os.Exit(code)
 }
 

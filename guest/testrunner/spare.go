@@ -1,7 +1,6 @@
 package testrunner
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +8,9 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -19,44 +21,54 @@ func waitForStart() error {
 		return nil
 	}
 	syscall.CloseOnExec(fd)
+	// What is a spare's alone.
+	for _, k := range []string{wire.SpareFDEnv, "GODEBUG"} {
+		if err := os.Unsetenv(k); err != nil {
+			return err
+		}
+	}
 	// What encoding finds out of the types it keeps.
-	rep := wire.NewReporter(io.Discard)
+	rep := wire.NewReporter(io.Discard) // nothing is read of it
 	rep.Test("", wire.TestPass, 1, "")
 	rep.Run("", false)
-	_ = rep.Done() // nothing is read of it
-	wire.Room()
+	_ = rep.Done()
+	thrift.Prepare()
 	oomBefore()
-	// Whether the kernel has descriptors of processes is found out with a process.
-	if p, err := os.FindProcess(os.Getpid()); err == nil {
-		_ = p.Release()
-	}
-	start, err := readStart(os.NewFile(uintptr(fd), "start"))
+	start, err := readStart(fd)
 	if err != nil {
 		return fmt.Errorf("wait for something to do: %w", err)
 	}
 	os.Args = start.Args
-	os.Clearenv()
-	for _, kv := range start.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		if err := os.Setenv(k, v); err != nil {
-			return fmt.Errorf("set %s: %w", k, err)
-		}
-	}
-	return nil
+	return setEnviron(start.Env)
 }
 
-func readStart(f io.ReadCloser) (wire.Start, error) {
-	defer f.Close()
-	var s wire.Start
-	b, err := io.ReadAll(f)
+func readStart(fd int) (wire.Start, error) {
+	b, err := thrift.ReadAll(fd)
+	unix.Close(fd)
 	if err != nil {
-		return s, err
+		return wire.Start{}, err
 	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s, err
+	return wire.ParseStart(b)
+}
+
+// setEnviron makes the environment env. What is so already is let be: under
+// emulation a change takes long.
+func setEnviron(env []string) error {
+	set := func() error {
+		for _, kv := range env {
+			k, v, _ := strings.Cut(kv, "=")
+			if had, ok := os.LookupEnv(k); ok && had == v {
+				continue
+			}
+			if err := os.Setenv(k, v); err != nil {
+				return fmt.Errorf("set %s: %w", k, err)
+			}
+		}
+		return nil
 	}
-	if len(s.Args) == 0 {
-		return s, fmt.Errorf("no arguments came")
+	if err := set(); err != nil || len(os.Environ()) == len(env) {
+		return err
 	}
-	return s, nil
+	os.Clearenv() // there is one that is not in env
+	return set()
 }

@@ -2,6 +2,8 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,7 +61,10 @@ func (w *Writer) Write(rec Record) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	frame := fmt.Appendf(nil, "%s%d %08x %s\n", marker, w.seq, checksum(w.nonce, w.seq, body), body)
+	frame := make([]byte, 0, len(marker)+len(body)+64)
+	frame = strconv.AppendUint(append(frame, marker...), w.seq, 10)
+	frame = hex.AppendEncode(append(frame, ' '), binary.BigEndian.AppendUint32(nil, checksum(w.nonce, w.seq, body)))
+	frame = append(append(append(frame, ' '), body...), '\n')
 	if len(frame) > MaxLine {
 		return fmt.Errorf("%s record has %d bytes, more than %d", rec.Type, len(frame), MaxLine)
 	}

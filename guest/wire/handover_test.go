@@ -1,37 +1,131 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/binary"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
 
-const goodHandover = `{"nonce":"n","now":1795568400000000000,"entropy":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","archives":[{"size":1,"crc32c":2}]}`
+func goodHandover() Handover {
+	return Handover{
+		Nonce: "n", Now: 1795568400000000000, Entropy: bytes.Repeat([]byte{7}, MinEntropy),
+		Archives: []HandoverPackage{{Size: 9, Sum: 2, Files: []HandoverFile{
+			{Name: "tmp", Mode: ModeDirectory | 0o755},
+			{Name: "tmp/a", Mode: ModeRegular | 0o644, Offset: 1, Size: 3},
+			{Name: "tmp/b", Mode: ModeRegular | 0o4755, Offset: 5, Size: 4},
+		}}, {}},
+	}
+}
 
 func TestParseHandover(t *testing.T) {
-	h, err := ParseHandover([]byte(goodHandover))
-	if err != nil || h.Nonce != "n" || len(h.Entropy) != MinEntropy || len(h.Archives) != 1 {
-		t.Fatalf("%+v, %v", h, err)
+	want := goodHandover()
+	h, err := ParseHandover(PackHandover(want))
+	want.Archives[1].Files = []HandoverFile{}
+	if err != nil || !reflect.DeepEqual(h, want) {
+		t.Fatalf("%+v, %v, want %+v", h, err, want)
 	}
-	for _, change := range [][2]string{
-		{`"n"`, `""`},
-		{`"now":1795568400000000000,`, ``},
-		{`AAAAAAAA`, ``},
-		{`"size":1`, `"size":-1`},
-		{`"nonce"`, `"other":1,"nonce"`},
-		{`]}`, `]}{}`},
+	for _, tt := range []struct {
+		spoil func(*Handover)
+		want  string
+	}{
+		{func(h *Handover) { h.Nonce = "" }, "no nonce"},
+		{func(h *Handover) { h.Now = 0 }, "no time"},
+		{func(h *Handover) { h.Entropy = h.Entropy[1:] }, "31 bytes of entropy"},
+		{func(h *Handover) { h.Archives = slices.Repeat(h.Archives, MaxHandoverArchives) }, "more than 8"},
+		{func(h *Handover) { h.Archives[0].Files[1].Name = "/tmp/a" }, "a file"},
+		{func(h *Handover) { h.Archives[0].Files[1].Name = "tmp/../../a" }, "a file"},
+		{func(h *Handover) { h.Archives[0].Files[1].Mode = 0o120777 }, "neither a file nor a directory"},
+		{func(h *Handover) { h.Archives[0].Files[1].Mode = 0o755 }, "neither a file nor a directory"},
+		{func(h *Handover) { h.Archives[0].Files[2].Offset = 3 }, "does not lie in its archive"},
+		{func(h *Handover) { h.Archives[0].Files[2].Size = 5 }, "does not lie in its archive"},
+		{func(h *Handover) { h.Archives[0].Files[2].Size = 1<<63 - 1 }, "does not lie in its archive"},
+		{func(h *Handover) { h.Archives[0].Size = 0 }, "does not lie in its archive"},
 	} {
-		bad := strings.Replace(goodHandover, change[0], change[1], 1)
-		if h, err := ParseHandover([]byte(bad)); err == nil {
-			t.Errorf("%s is %+v", bad, h)
+		h := goodHandover()
+		tt.spoil(&h)
+		if got, err := ParseHandover(PackHandover(h)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v, %v, want %q", got, err, tt.want)
 		}
 	}
 }
 
+// Nothing but what was packed is a handover: neither a byte less nor one more,
+// nor one that is another.
+func TestDamagedHandover(t *testing.T) {
+	good := PackHandover(goodHandover())
+	for i := range good {
+		other := bytes.Clone(good)
+		other[i] ^= 0x10
+		for _, bad := range [][]byte{good[:i], other, resum(good[:max(0, i-4)]), resum(append(bytes.Clone(good[:len(good)-4]), make([]byte, i+1)...))} {
+			if h, err := ParseHandover(bad); err == nil {
+				t.Fatalf("at %d: %+v", i, h)
+			}
+		}
+	}
+}
+
+// resum gives what a handover was before its checksum another.
+func resum(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(bytes.Clone(b), Checksum(0, b))
+}
+
 func FuzzParseHandover(f *testing.F) {
-	f.Add([]byte(goodHandover))
+	good := PackHandover(goodHandover())
+	f.Add(good[:len(good)-4])
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if h, err := ParseHandover(in); err == nil && (h.Nonce == "" || h.Now <= 0 || len(h.Entropy) < MinEntropy || len(h.Archives) > MaxHandoverArchives) {
+		h, err := ParseHandover(resum(in))
+		if err != nil {
+			return
+		}
+		if h.Nonce == "" || h.Now <= 0 || len(h.Entropy) < MinEntropy || len(h.Archives) > MaxHandoverArchives {
 			t.Fatalf("%+v", h)
+		}
+		for _, a := range h.Archives {
+			at := int64(0)
+			for _, f := range a.Files {
+				if f.Offset < at || f.Size < 0 || f.Offset+f.Size > a.Size || strings.HasPrefix(f.Name, "/") {
+					t.Fatalf("%+v", a)
+				}
+				at = f.Offset + f.Size
+			}
+		}
+		if again, err := ParseHandover(PackHandover(h)); err != nil || !reflect.DeepEqual(again, h) {
+			t.Fatalf("%+v, %v, want %+v", again, err, h)
+		}
+	})
+}
+
+func TestParseStart(t *testing.T) {
+	want := Start{Args: []string{"/testrunner", "exec", "--dir", "", "\n\x00"}, Env: []string{"A=b"}}
+	packed := PackStart(want)
+	if got, err := ParseStart(packed); err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i := range packed {
+		if got, err := ParseStart(packed[:i]); err == nil {
+			t.Errorf("%d bytes are %+v", i, got)
+		}
+	}
+	if got, err := ParseStart(PackStart(Start{Env: want.Env})); err == nil {
+		t.Errorf("nothing to run: %+v", got)
+	}
+	if got, err := ParseStart(append(packed, 0)); err == nil {
+		t.Errorf("one byte more: %+v", got)
+	}
+}
+
+func FuzzParseStart(f *testing.F) {
+	f.Add(PackStart(Start{Args: []string{"a", ""}, Env: []string{"A=b"}}))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := ParseStart(in)
+		if err != nil {
+			return
+		}
+		if again, err := ParseStart(PackStart(s)); err != nil || !reflect.DeepEqual(again, s) {
+			t.Fatalf("%+v, %v, want %+v", again, err, s)
 		}
 	})
 }

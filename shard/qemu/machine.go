@@ -201,10 +201,8 @@ func (m Machine) Cmdline() string {
 		"rcupdate.rcu_expedited=1", "cryptomgr.notests", "raid=noautodetect",
 		"random.trust_cpu=on", "mitigations=off", "nokaslr",
 	}
-	// The kernel hands init what it does not know as its environment. Where all is
-	// slow the Go runtime interrupts its threads by signals all the time; nothing in
-	// init runs for long without a call.
-	params = append(params, "GODEBUG=asyncpreemptoff=1")
+	// The kernel hands init what it does not know as its environment.
+	params = append(params, wire.GoSettings)
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)
 	}

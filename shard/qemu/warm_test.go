@@ -5,9 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -106,16 +104,16 @@ func (s *savedBoot) restore(tb testing.TB, ctx context.Context, dir string, arch
 		tb.Fatal(err)
 	}
 	h.Nonce = hex.EncodeToString(h.Entropy[:8])
-	h.Archives = []wire.HandoverPackage{{Size: int64(len(archive)), Sum: crc32.Checksum(archive, crc32.MakeTable(crc32.Castagnoli))}}
-	if spoil != nil {
-		spoil(&h)
-	}
-	b, err := json.Marshal(h)
+	p, err := guest.HandOver(archive)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	h.Archives = []wire.HandoverPackage{p}
+	if spoil != nil {
+		spoil(&h)
+	}
 	m := s.m
-	m.Files = []qemu.File{{Name: wire.HandoverName, Path: write(tb, dir, "handover", b)}, {Name: wire.HandoverArchive + "0", Path: write(tb, dir, "archive,0", archive)}}
+	m.Files = []qemu.File{{Name: wire.HandoverName, Path: write(tb, dir, "handover", wire.PackHandover(h))}, {Name: wire.HandoverArchive + "0", Path: write(tb, dir, "archive,0", archive)}}
 	z, err := zstd.NewReader(bytes.NewReader(s.state), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		tb.Fatal(err)
@@ -157,7 +155,7 @@ func TestSaveAndRestore(t *testing.T) {
 		want  string // on the console; "": all is well
 	}{
 		{name: "whole"},
-		{name: "a sum that is another", spoil: func(h *wire.Handover) { h.Archives[0].Sum++ }, want: `init: take over .*: archive 0 came damaged`},
+		{name: "a sum that is another", spoil: func(h *wire.Handover) { h.Archives[0].Sum++ }, want: `init: take over .*: archive 0: it came damaged`},
 		{name: "a size that is another", spoil: func(h *wire.Handover) { h.Archives[0].Size++ }, want: `init: take over .*: archive 0 has \d+ bytes, want \d+`},
 		{name: "no entropy", spoil: func(h *wire.Handover) { h.Entropy = nil }, want: `init: take over .*: the handover has 0 bytes of entropy, want 32`},
 	} {

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// pieces hands a file out as fw_cfg does, most bytes at a time.
+type pieces struct {
+	left []byte
+	most int
+	err  error // in place of the last piece
+	keys []int
+	buf  []byte
+}
+
+func (p *pieces) read(key, n int) ([]byte, error) {
+	p.keys = append(p.keys, key)
+	n = min(n, p.most, len(p.left))
+	if p.err != nil && n == len(p.left) {
+		return nil, p.err
+	}
+	p.buf = append(p.buf[:0], p.left[:n]...) // what was handed out before is gone
+	p.left = p.left[n:]
+	return p.buf, nil
+}
+
+func TestUnpack(t *testing.T) {
+	files := []guest.File{
+		{Path: "/a/b/empty", Mode: 0o600},
+		{Path: "/a/b/program", Mode: 0o755, Data: bytes.Repeat([]byte("#!abc"), 1000)},
+		{Path: "/z", Mode: 0o444, Data: []byte("z")},
+	}
+	var packed bytes.Buffer
+	if err := guest.WritePayload(&packed, guest.Payload{Job: wire.Job{Name: "n"}, Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	handed, err := guest.HandOver(packed.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, most := range []int{1, 7, 512, 1 << 20} {
+		root := t.TempDir() + "/"
+		// One that is there is written over.
+		if err := os.WriteFile(root+"z", []byte("of another kind"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := &pieces{left: packed.Bytes(), most: most}
+		if err := unpack(&stream{cfg: p, key: 5, left: handed.Size}, handed, root); err != nil {
+			t.Fatalf("%d at a time: %v", most, err)
+		}
+		for _, f := range files {
+			got, err := os.ReadFile(filepath.Join(root, f.Path))
+			info, serr := os.Stat(filepath.Join(root, f.Path))
+			if err != nil || serr != nil || !bytes.Equal(got, f.Data) || info.Mode() != f.Mode {
+				t.Errorf("%d at a time: %s has %d bytes and mode %v, %v", most, f.Path, len(got), info.Mode(), err)
+			}
+		}
+		if info, err := os.Stat(root + "a/b"); err != nil || info.Mode() != fs.ModeDir|0o755 {
+			t.Errorf("%d at a time: a directory is %v, %v", most, info, err)
+		}
+		if job, err := os.ReadFile(root + wire.JobPath); err != nil || !strings.Contains(string(job), `"n"`) {
+			t.Errorf("%d at a time: the job is %q, %v", most, job, err)
+		}
+		if p.keys[0] != 5 || slices.ContainsFunc(p.keys[1:], func(k int) bool { return k >= 0 }) {
+			t.Errorf("%d at a time: selected %v, want 5 once", most, p.keys)
+		}
+	}
+
+	damaged := bytes.Clone(packed.Bytes())
+	damaged[len(damaged)-1]++ // behind all files
+	for _, tt := range []struct {
+		what string
+		src  pieces
+		left int64
+		want string
+	}{
+		{"damaged", pieces{left: damaged, most: 512}, handed.Size, "came damaged"},
+		{"cut", pieces{left: packed.Bytes(), most: 512}, handed.Size - 1, "unexpected EOF"},
+		{"cut in a file", pieces{left: packed.Bytes(), most: 512}, 600, "unpack a/b/program: unexpected EOF"},
+		{"refused", pieces{left: packed.Bytes(), most: 512, err: errors.New("QEMU refuses")}, handed.Size, "QEMU refuses"},
+	} {
+		if err := unpack(&stream{cfg: &tt.src, left: tt.left}, handed, t.TempDir()+"/"); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.what, err, tt.want)
+		}
+	}
+}
