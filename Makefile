@@ -26,7 +26,7 @@ programs:
 	done; done
 
 build: programs
-	CGO_ENABLED=0 $(GO) build -trimpath -tags embed_guest -o bin/bpf-kernel-check ./cmd/bpf-kernel-check
+	CGO_ENABLED=0 $(GO) build -trimpath -tags embed_guest,disable_grpc_modules -o bin/bpf-kernel-check ./cmd/bpf-kernel-check
 
 # The programs that a release publishes, the same bytes from any directory:
 # make release VERSION=v1.2.3
@@ -36,7 +36,7 @@ release:
 	@$(MAKE) --no-print-directory programs
 	@mkdir -p $(DIST)
 	@for arch in $(ARCHES); do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags embed_guest \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags embed_guest,disable_grpc_modules \
 			-ldflags='-s -w -buildid= -X main.releaseVersion=$(VERSION)' \
 			-o $(DIST)/bpf-kernel-check-$(VERSION)-linux-$$arch ./cmd/bpf-kernel-check || exit 1; \
 	done

@@ -87,7 +87,7 @@ type warmBoots struct {
 	none    string // stands for it where a VM has it in memory
 	stub    string // stands for kernels with a PVH entry
 	payload string // archive
-	digest  string // of base
+	digest  func() string // of base
 	make    func() error
 	handed  wire.HandoverPackage // payload
 }
@@ -101,6 +101,15 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 		r: r, must: r.Boot == BootWarm,
 		base: filepath.Join(r.Scratch, "base.cpio"), none: filepath.Join(r.Scratch, "none.cpio"), stub: filepath.Join(r.Scratch, "stub"), payload: filepath.Join(r.Scratch, "payload.cpio"),
 	}
+	// The archive without init, and init: hashing the archive takes ten times
+	// as long. A hash takes whatever it is given.
+	w.digest = sync.OnceValue(func() string {
+		sum := sha256.New()
+		_ = guest.WriteBase(sum, nil)
+		sum.Write(r.InitProgram)
+		return hex.EncodeToString(sum.Sum(nil))
+	})
+	go w.digest() // while kernels are looked for
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer) error
@@ -123,14 +132,6 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 			}
 		}
 	}
-	// The archive without init, and init: hashing the archive takes ten times
-	// as long.
-	sum := sha256.New()
-	if err := guest.WriteBase(sum, nil); err != nil {
-		return nil, err
-	}
-	sum.Write(r.InitProgram)
-	w.digest = hex.EncodeToString(sum.Sum(nil))
 	w.make = sync.OnceValue(func() error {
 		f, err := os.OpenFile(w.base, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err == nil {
@@ -163,7 +164,7 @@ func (w *warmBoots) machine(kernel string, pvh bool) qemu.Machine {
 func (w *warmBoots) key(im *kernel.Image) string {
 	m := w.machine("kernel", true)
 	m.TSC, m.Initrd = 0, "initrd"
-	b, err := json.Marshal([]any{savedSchema, im.KernelDigest(), w.digest, w.r.QEMUDigest, m.Args()})
+	b, err := json.Marshal([]any{savedSchema, im.KernelDigest(), w.digest(), w.r.QEMUDigest, m.Args()})
 	if err != nil { // strings always encode
 		panic(err)
 	}

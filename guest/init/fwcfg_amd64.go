@@ -166,14 +166,19 @@ func (f *fwCfg) count() uint32 {
 // and the next the thread sleeps without the runtime's doing, which then wants its
 // goroutine to make room for others, and finds none. Where the goroutine has a
 // thread to itself that takes another thread's help, and longer than all of the
-// directory's reading: so it has not, meanwhile, and nearly always comes back on
-// the one that it was on.
+// directory's reading: so it has not, meanwhile, where there is one processor and
+// no other thread could take it.
 func (f *fwCfg) await(before uint32) (uint32, error) {
 	every := unix.NsecToTimespec(pollHandover.Nanoseconds())
-	runtime.UnlockOSThread()
+	alone := runtime.GOMAXPROCS(0) == 1
+	if alone {
+		runtime.UnlockOSThread()
+	}
 	n := awaitFiles(before, &every)
 	runtime.Gosched()
-	runtime.LockOSThread()
+	if alone {
+		runtime.LockOSThread()
+	}
 	if unix.Gettid() != f.thread {
 		return 0, errors.New("the runtime took the thread that may use the ports of fw_cfg for something else")
 	}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -21,9 +22,13 @@ func runOnTerminal(job wire.Job, con *serialConsole) error {
 		return fmt.Errorf("open the terminal: %w", err)
 	}
 	fd := tty.Fd()
-	pid, err := syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
-		Dir: "/", Env: setEnv(baseEnv(), job.Env), Files: []uintptr{fd, fd, fd},
-		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
+	var pid int
+	err = thrift.Fork(func() error {
+		pid, err = syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
+			Dir: "/", Env: setEnv(baseEnv(), job.Env), Files: []uintptr{fd, fd, fd},
+			Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
+		})
+		return err
 	})
 	tty.Close()
 	if err != nil {

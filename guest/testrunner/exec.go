@@ -21,6 +21,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -267,14 +268,18 @@ func startProgram(dir string, argv []string, out *os.File) (pid int, err error) 
 		return 0, fmt.Errorf("open the null device: %w", err)
 	}
 	defer syscall.Close(null)
-	return syscall.ForkExec(path, argv, &syscall.ProcAttr{
-		Dir: dir,
-		// The report is testrunner's alone.
-		Env:   slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") }),
-		Files: []uintptr{uintptr(null), out.Fd(), out.Fd()},
-		// A session of its own: what signals its process group does not mean us.
-		Sys: &syscall.SysProcAttr{Setsid: true},
+	err = thrift.Fork(func() error {
+		pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{
+			Dir: dir,
+			// The report is testrunner's alone.
+			Env:   slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") }),
+			Files: []uintptr{uintptr(null), out.Fd(), out.Fd()},
+			// A session of its own: what signals its process group does not mean us.
+			Sys: &syscall.SysProcAttr{Setsid: true},
+		})
+		return err
 	})
+	return pid, err
 }
 
 func waitFor(pid int) (syscall.WaitStatus, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
+	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,9 @@ func askHelp(ctx context.Context, path string, limit time.Duration) check.Build 
 	cmd := exec.CommandContext(ctx, path, "--help")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
-	_ = cmd.Run()
+	if thrift.Fork(cmd.Start) == nil {
+		_ = cmd.Wait()
+	}
 	return check.ParseHelp(out.String())
 }
 
@@ -64,7 +67,7 @@ func startTracer(path string, args []string, now func() time.Time) (*tracer, err
 		return nil, err
 	}
 	start := now()
-	err = t.cmd.Start()
+	err = thrift.Fork(t.cmd.Start)
 	stdout.w.Close()
 	stderr.w.Close()
 	if err != nil {

@@ -15,9 +15,10 @@ import (
 )
 
 // Prepare has the runtime make now what it would make later: room on the heap,
-// threads, larger stacks, and what it keeps of its settings when a timer is made.
+// threads, larger stacks, less watching of the threads, and what it keeps of its settings when a timer is made.
 func Prepare() {
 	threads()
+	calm()
 	defer stacks()()
 	time.NewTimer(time.Hour).Stop()
 	const enough = 4 << 20

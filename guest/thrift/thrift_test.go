@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -70,4 +72,63 @@ func TestIgnoredChildrenCanBeWaitedFor(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	Prepare()
 	Prepare() // leaves nothing that a second one would wait for
+}
+
+// A process has precise timers whichever thread it was started from, though the
+// runtime's own watching thread has not.
+func TestForkKeepsTimersPrecise(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root, which init is, may change another thread's timers")
+	}
+	had, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	calm()
+	if slack.Load() != had {
+		t.Fatalf("no thread that watches was found: slack %d, want %d", slack.Load(), had)
+	}
+	late := 0
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile("/proc/" + task.Name() + "/timerslack_ns")
+		if err == nil && string(bytes.TrimSpace(b)) == strconv.FormatInt(lateMonitor.Nanoseconds(), 10) {
+			late++
+		}
+	}
+	if late != 1 {
+		t.Errorf("%d threads may be late, want one", late)
+	}
+
+	// As on a thread that the watching one made.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(lateMonitor.Nanoseconds()), 0); errno != 0 {
+		t.Fatal(errno)
+	}
+	var r, w [2]int
+	for _, p := range []*[2]int{&r, &w} {
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid := 0
+	err = Fork(func() (err error) {
+		pid, err = syscall.ForkExec("/bin/cat", []string{"cat"}, &syscall.ProcAttr{Files: []uintptr{uintptr(r[0]), uintptr(w[1])}})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/timerslack_ns")
+	if err != nil || string(bytes.TrimSpace(b)) != strconv.Itoa(int(had)) {
+		t.Errorf("the process's timers may be late by %q ns, %v, want %d", b, err, had)
+	}
+	unix.Close(r[1])
+	if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
 }

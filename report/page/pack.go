@@ -6,6 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"html/template"
+	"io"
+
+	kflate "github.com/klauspost/compress/flate"
 )
 
 // packed is data as it stands in the page: deflated and in base64, in which
@@ -22,25 +25,28 @@ func (p packed) element() template.HTML {
 
 // pack deflates bytes.
 func pack(id string, b []byte) packed {
-	// The better ones take half a megabyte of tables, which for little is most of
-	// the work.
-	const little = 64 << 10
-	level := flate.BestCompression
-	if len(b) <= little {
-		level = flate.BestSpeed
-	}
 	var z bytes.Buffer
-	w, err := flate.NewWriter(&z, level)
-	if err == nil {
-		_, err = w.Write(b)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
+	if err := deflate(&z, b); err != nil {
 		panic("page: deflate into memory: " + err.Error()) // it has no reason to
 	}
 	return packed{id, base64.StdEncoding.EncodeToString(z.Bytes())}
+}
+
+func deflate(w io.Writer, b []byte) error {
+	// A compressor's tables have two thirds of a megabyte, which for little is most
+	// of the work; this one has next to none, and packs a tenth worse.
+	const little = 64 << 10
+	if len(b) <= little {
+		return kflate.StatelessDeflate(w, b, true, nil)
+	}
+	z, err := flate.NewWriter(w, flate.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := z.Write(b); err != nil {
+		return err
+	}
+	return z.Close()
 }
 
 func packJSON(id string, v any) packed { return pack(id, mustJSON(v)) }

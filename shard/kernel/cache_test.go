@@ -85,6 +85,52 @@ func TestCacheBuildsDamagedEntriesAgain(t *testing.T) {
 	}
 }
 
+// A kernel is compared with its digest again when its file has changed, and after
+// a day.
+func TestKernelIsCheckedAgain(t *testing.T) {
+	c := newCache(t)
+	var builds atomic.Int32
+	e, err := c.entry(context.Background(), digestA, builder(&builds, []byte("kern")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := func(now time.Time) bool {
+		var bad *DigestError
+		err := e.check(now)
+		if err != nil && !errors.As(err, &bad) {
+			t.Fatal(err)
+		}
+		return bad != nil
+	}
+	now := time.Now()
+	good := e.Kernel
+	e.Kernel = digestA // whoever compares finds a difference
+	if !wrong(now) {
+		t.Error("not compared at all")
+	}
+	e.Kernel = good
+	if wrong(now) || wrong(now.Add(2*settled)) {
+		t.Error("a good kernel is wrong")
+	}
+	e.Kernel = digestA
+	if wrong(now.Add(3 * settled)) {
+		t.Error("compared again at once")
+	}
+	if !wrong(now.Add(2*settled+recheck)) || !wrong(now.Add(-time.Hour)) {
+		t.Error("not compared a day later, or after the clock was set back")
+	}
+	e.Kernel = good
+	writeFile(t, e.path(kernelFile), []byte("Kern"))
+	if !wrong(now.Add(3 * settled)) {
+		t.Error("a file that changed is not compared again")
+	}
+	// Nor is a note of another file believed, or a damaged one.
+	writeFile(t, filepath.Join(e.dir, checkedFile), []byte("{"))
+	if !wrong(now.Add(3 * settled)) {
+		t.Error("a damaged note is believed")
+	}
+}
+
 func TestFailedBuildLeavesNothing(t *testing.T) {
 	c := newCache(t)
 	want := errors.New("no network")

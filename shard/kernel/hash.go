@@ -24,6 +24,20 @@ type stamp struct {
 	Device uint64 `json:"device"`
 }
 
+// stampOf returns what a file's digest is remembered by, and when it changed.
+func stampOf(path string, st os.FileInfo) (stamp, time.Time) {
+	key := stamp{Path: path, Size: st.Size(), MTime: st.ModTime().UnixNano()}
+	changed := st.ModTime()
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		key.Inode, key.Device = sys.Ino, uint64(sys.Dev)
+		if t := changeTime(sys); t.After(changed) {
+			changed = t
+		}
+		key.CTime = changeTime(sys).UnixNano()
+	}
+	return key, changed
+}
+
 // settled is the age from which a file's times are believed: one written twice
 // within the clock's granularity keeps its times.
 const settled = 2 * time.Second
@@ -38,15 +52,7 @@ func (c *Cache) digestOf(ctx context.Context, path string) (string, error) {
 	if !st.Mode().IsRegular() { // opening a FIFO would block
 		return "", fmt.Errorf("%q is not a regular file", path)
 	}
-	key := stamp{Path: path, Size: st.Size(), MTime: st.ModTime().UnixNano()}
-	changed := st.ModTime()
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		key.Inode, key.Device = sys.Ino, uint64(sys.Dev)
-		if t := changeTime(sys); t.After(changed) {
-			changed = t
-		}
-		key.CTime = changeTime(sys).UnixNano()
-	}
+	key, changed := stampOf(path, st)
 	type record struct {
 		Stamp  stamp  `json:"stamp"`
 		Digest string `json:"digest"`
