@@ -161,7 +161,8 @@ func medianOf(xs []float64) float64 {
 // BenchmarkRun runs twenty kernels with the built-in tracer, none of which was
 // seen before, on one and on two workers. busy-% is the time of processors that
 // this process and its VMs took until the last VM was started, by what as many
-// processors as there are workers had to give; wait-% is the time that workers had no kernel.
+// processors as there are workers had to give; wait-% is the time that fewer
+// kernels than workers were running.
 // BENCH_KERNELS changes the number.
 //
 //	go test -run '^$' -bench 'Run$' -benchtime 1x ./shard
@@ -185,7 +186,7 @@ func BenchmarkRun(b *testing.B) {
 				var changed time.Time
 				tick := func(now time.Time, d int) {
 					if !changed.IsZero() && booted < n {
-						running += time.Duration(active) * now.Sub(changed)
+						running += time.Duration(min(active, jobs)) * now.Sub(changed)
 					}
 					active += d
 					changed = now

@@ -19,8 +19,9 @@ type Limits struct {
 	Silence time.Duration // without a sign of life from init, which gives one every wire.AlivePeriod; 0: none
 	Test    time.Duration // of each test that the payload names; init holds it; 0: none
 
-	Sign time.Duration // until the console shows anything; 0: none. Only with Boot
-	up   func()        // called when init is up; nil: nothing
+	Sign  time.Duration // until the console shows anything; 0: none. Only with Boot
+	up    func()        // called when init is up; nil: nothing
+	ended func()        // called when the payload has ended well, or all has; nil: nothing
 }
 
 // DefaultLimits are those for an accelerator, given the limits for booting and

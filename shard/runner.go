@@ -137,6 +137,7 @@ type job struct {
 	modules string         // archive of the kernel's modules; "": none
 	reused  *report.Kernel // the result of an earlier VM that stands for this one's; nil: none
 	index   int            // in the plan
+	room    *room          // its VM's
 }
 
 // Run boots every kernel of the plan, the longest first as far as it is known.
@@ -195,7 +196,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 		job
 	}
 	ready := make(chan indexed)
-	slots := make(chan struct{}, r.Jobs+1)
+	slots := make(chan struct{}, r.Jobs+2)
 	go func() {
 		defer close(ready)
 		for o := range r.openAll(ctx, plan.Entries, only(todo, longestFirst(plan.costs()))) {
@@ -214,16 +215,21 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			}
 		}
 	}()
+	// One more than there are VMs: the next VM starts while one whose payload has
+	// ended settles and goes down, which is mostly waiting.
+	rooms := make(chan struct{}, max(1, r.Jobs))
 	var workers sync.WaitGroup
-	for range max(1, r.Jobs) {
+	for range max(1, r.Jobs) + 1 {
 		workers.Go(func() {
 			for x := range ready {
-				if ctx.Err() == nil {
+				x.room = &room{in: rooms}
+				if x.room.enter(ctx) {
 					start := time.Now()
 					if k, ok := r.one(ctx, x.job); ok {
 						record(x.int, k, time.Since(start))
 					}
 				}
+				x.room.leave()
 				x.cleanup()
 				<-slots
 			}
@@ -244,6 +250,41 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	}
 	recordErr = errors.Join(recordErr, sf.Close(!interrupted), WriteSummary(r.Out, started, results), r.survey.write(r.Out))
 	return results, recordErr
+}
+
+// room is a VM's place among those that run at a time.
+type room struct {
+	in chan struct{} // as many as there may be
+
+	mu   sync.Mutex
+	held bool
+}
+
+// enter waits for a place, unless there is one already. It returns false when ctx
+// ended first.
+func (r *room) enter(ctx context.Context) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case r.in <- struct{}{}:
+		r.held = true
+		return true
+	}
+}
+
+// leave gives the place to another.
+func (r *room) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held {
+		<-r.in
+		r.held = false
+	}
 }
 
 // Record is what the shard file says about a plan.
@@ -467,6 +508,9 @@ func (r *Runner) machine(j job, on qemu.Accel) qemu.Machine {
 // way: the image as it was shipped, and everything the kernel has to say. up,
 // unless nil, makes it a trial of KVM, and is called when init is up.
 func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt int, on qemu.Accel, up func()) (verdict, observation, error) {
+	if !j.room.enter(ctx) { // it has left it when a payload has ended before
+		return verdict{}, observation{}, ctx.Err()
+	}
 	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
 		return verdict{}, observation{}, fmt.Errorf("make the results directory: %w", err)
 	}
@@ -519,6 +563,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 	if slower > 1 {
 		m.Append = append(m.Append, scaleParam(slower))
 	}
+	limits.ended = j.room.leave
 	if attempt > 1 {
 		if !r.Arch.Unpacked {
 			m.Kernel = j.image.Kernel

@@ -171,6 +171,9 @@ func (w *watch) record(r wire.Record) {
 		// Someone else wrote what the kernel says then.
 		w.set(max(0, time.Until(w.before.at)), w.before.stop)
 	}
+	if end := r.Type == wire.TypeEnd || r.Exit != nil && r.Exit.Code == 0; end && w.limits.ended != nil {
+		w.limits.ended()
+	}
 	switch r.Type {
 	case wire.TypeHello:
 		w.booted = time.Since(w.start)

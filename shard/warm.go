@@ -83,10 +83,10 @@ type warmBoots struct {
 	r    *Runner
 	must bool // what cannot be saved is not tested
 
-	base    string // archive with init, once make has made it
-	none    string // stands for it where a VM has it in memory
-	stub    string // stands for kernels with a PVH entry
-	payload string // archive
+	base    string        // archive with init, once make has made it
+	none    string        // stands for it where a VM has it in memory
+	stub    string        // stands for kernels with a PVH entry
+	payload string        // archive
 	digest  func() string // of base
 	make    func() error
 	handed  wire.HandoverPackage // payload
@@ -468,6 +468,7 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 		feed = &after{wait, state}
 	}
 	limits := w.r.Limits
+	limits.ended = j.room.leave
 	limits.Boot = min(limits.Boot, restoreLimit)
 	return observeVM(ctx, nonce, false, limits, con, vm.console, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
 		return qemu.Restore(ctx, w.r.QEMU, m, feed, vm.ram, console, results)
