@@ -42,7 +42,7 @@ func awaitFiles(before uint32, every *unix.Timespec) (count uint32)
 // asks for the right to use the ports, which is one thread's, and so all of its
 // methods are to be called from the thread that opened it.
 type fwCfg struct {
-	thread  int
+	thread  int      // that may use the ports
 	request []byte   // a page for the request
 	at      uint64   // its physical address
 	buf     []byte   // what files are read into
@@ -162,12 +162,12 @@ func (f *fwCfg) count() uint32 {
 	return binary.BigEndian.Uint32(readPort(4))
 }
 
-// await returns the number of files when it is no longer before. Between one look
-// and the next the thread sleeps without the runtime's doing, which then wants its
-// goroutine to make room for others, and finds none. Where the goroutine has a
-// thread to itself that takes another thread's help, and longer than all of the
-// directory's reading: so it has not, meanwhile, where there is one processor and
-// no other thread could take it.
+// await returns the number of files when it is no longer before. The runtime does
+// not know of the sleep between two looks and takes the goroutine for one that has
+// run for long: it has to make room for others at its next call. A goroutine that
+// is bound to its thread does so by waking another thread, which in a restored VM
+// takes longer than to read the directory. So it is not bound meanwhile, where
+// there is one processor, and no other thread to take it.
 func (f *fwCfg) await(before uint32) (uint32, error) {
 	every := unix.NsecToTimespec(pollHandover.Nanoseconds())
 	alone := runtime.GOMAXPROCS(0) == 1

@@ -15,7 +15,8 @@ import (
 )
 
 // Prepare has the runtime make now what it would make later: room on the heap,
-// threads, larger stacks, less watching of the threads, and what it keeps of its settings when a timer is made.
+// threads, larger stacks, and what it keeps of its settings when a timer is made.
+// It also has the runtime watch its threads less often.
 func Prepare() {
 	threads()
 	calm()
