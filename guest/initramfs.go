@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -211,30 +212,40 @@ func (c *counter) pad() error {
 func HandOver(archive []byte) (wire.HandoverPackage, error) {
 	p := wire.HandoverPackage{Size: int64(len(archive)), Sum: wire.Checksum(0, archive)}
 	records := cpio.Newc.Reader(bytes.NewReader(archive))
-	end := int64(0) // of the file before
-	for {
+	if r, ok := records.(cpio.EOFReader); ok { // it takes an archive that is cut for one that ends
+		records = r.RecordReader
+	}
+	for end := int64(0); ; { // of the file before
+		if err := headed(archive, (end+3)&^3); err != nil {
+			return p, fmt.Errorf("read the archive: %w", err)
+		}
 		rec, err := records.ReadRecord()
 		if errors.Is(err, io.EOF) {
-			// The reader takes an archive that is cut for one that ends.
-			if end > p.Size || !bytes.Contains(archive[end:], []byte(cpio.Trailer)) {
-				return p, fmt.Errorf("read the archive: %w", io.ErrUnexpectedEOF)
-			}
-			return p, nil
+			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return p, fmt.Errorf("read the archive: %w", err)
 		}
-		f := wire.HandoverFile{Name: rec.Name, Mode: uint32(rec.Mode)}
-		if f.Mode&wire.ModeType == wire.ModeRegular {
-			data, ok := rec.ReaderAt.(*io.SectionReader)
-			if !ok {
-				return p, fmt.Errorf("read the archive: %s stands nowhere in it", rec.Name)
-			}
-			_, f.Offset, f.Size = data.Outer()
-		} else {
-			f.Offset = end
+		if rec.Name == cpio.Trailer {
+			return p, nil
 		}
+		f := wire.HandoverFile{Name: rec.Name, Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)}
 		end = f.Offset + f.Size
 		p.Files = append(p.Files, f)
 	}
+}
+
+// headed says what is wrong with the place of a record's header, for which the
+// reader would take memory without looking: a name's length is as in c_namesize
+// of cpio(5).
+func headed(archive []byte, at int64) error {
+	const length, nameSize, digits, maxName = 110, 94, 8, 4096
+	if at > int64(len(archive))-length {
+		return io.ErrUnexpectedEOF
+	}
+	n, err := strconv.ParseUint(string(archive[at+nameSize:at+nameSize+digits]), 16, 32)
+	if err != nil || n > maxName {
+		return fmt.Errorf("a name has the length %q", archive[at+nameSize:at+nameSize+digits])
+	}
+	return nil
 }
