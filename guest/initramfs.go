@@ -74,8 +74,11 @@ func WritePayload(w io.Writer, p Payload) error {
 	if err != nil {
 		return fmt.Errorf("encode the job: %w", err)
 	}
-	files := append(slices.Clone(p.Files), File{Path: wire.JobPath, Mode: 0o644, Data: job})
+	files := slices.Clone(p.Files)
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	// The last of all: a kernel that runs out of memory on the way goes on with the
+	// files that it has, and init knows by this one that there are all.
+	files = append(files, File{Path: wire.JobPath, Mode: 0o644, Data: job})
 
 	a := archive{w: cpio.Newc.Writer(w)}
 	made := map[string]bool{"/": true}
@@ -83,7 +86,7 @@ func WritePayload(w io.Writer, p Payload) error {
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "/" || strings.ContainsAny(f.Path, "\x00\n") {
 			return fmt.Errorf("file %q: want a clean absolute path", f.Path)
 		}
-		if i > 0 && files[i-1].Path == f.Path {
+		if i > 0 && files[i-1].Path == f.Path || f.Path == wire.JobPath && i < len(files)-1 {
 			return fmt.Errorf("file %q stands twice in the payload", f.Path)
 		}
 		if f.Path == "/init" {

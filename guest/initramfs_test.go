@@ -80,7 +80,7 @@ func TestInitramfsHoldsWhatTheKernelNeeds(t *testing.T) {
 	}
 	want := []string{
 		"dev", "proc", "sys", "tmp", "run", "root", "dev/console", "init",
-		"etc", "etc/a", "etc/deep", "etc/deep/down", "etc/deep/down/file", "job.json", "payload", "payload/x",
+		"etc", "etc/a", "etc/deep", "etc/deep/down", "etc/deep/down/file", "payload", "payload/x", "job.json",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("records (-want +got):\n%s", d)

@@ -172,6 +172,8 @@ func judge(o observation) verdict {
 		return because(report.Fail, "records came after the end record: the payload forges results", o.tail)
 	case end.Nonce != o.nonce:
 		return because(report.Fail, "the end record is not of this VM", o.tail)
+	case end.Unready != "" && exit == nil:
+		return because(report.Infra, "the payload was not started: "+end.Unready, "")
 	}
 
 	// The report is whole. What does it say?

@@ -104,6 +104,11 @@ func TestJudge(t *testing.T) {
 		{"an oops that nobody saw", func(o *observation) { o.end().Taint = 1<<7 | 1 }, report.Crash, "oops or BUG"},
 		{"a module outside the tree", func(o *observation) { o.end().Taint = 1<<12 | 1<<13 }, report.Pass, ""},
 		{"another VM's end", func(o *observation) { o.end().Nonce = "def" }, report.Fail, "not of this VM"},
+		{"init does not come to the payload", func(o *observation) {
+			end := &wire.End{Nonce: o.nonce, Unready: "the files do not fit"}
+			o.records = []wire.Record{o.records[0], {Type: wire.TypeEnd, End: end}}
+		}, report.Infra, "not started: the files do not fit"},
+		{"a payload's end, and a word that it never began", func(o *observation) { o.end().Unready, o.end().Complete = "x", false }, report.Fail, ""},
 		{"a test failed", func(o *observation) {
 			o.records[1].Test.Verdict, o.records[1].Test.Output = wire.TestFail, "\n want 1, got 2\n"
 			o.end().Passed, o.end().Failed = 0, 1

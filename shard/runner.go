@@ -465,13 +465,14 @@ func (r *Runner) writeInitramfs() (string, error) {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// withModules writes the initramfs followed by the archive of modules.
+// withModules writes the archive of modules followed by the initramfs, whose last
+// file has to be the last of all.
 func (r *Runner) withModules(j job) error {
 	out, err := os.OpenFile(r.ownInitrd(j), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 	}
-	for _, path := range []string{r.sharedInitrd(), j.modules} {
+	for _, path := range []string{j.modules, r.sharedInitrd()} {
 		if err = appendFile(out, path); err != nil {
 			break
 		}
@@ -482,14 +483,17 @@ func (r *Runner) withModules(j job) error {
 	return nil
 }
 
-// appendFile copies a file behind what is written to out.
+// appendFile copies an archive behind what is written to out.
 func appendFile(out *os.File, path string) error {
 	in, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	_, err = io.Copy(out, in) // in the kernel, where it can
+	n, err := io.Copy(out, in) // in the kernel, where it can
+	if rest := n % 4; err == nil && rest > 0 {
+		_, err = out.Write(make([]byte, 4-rest)) // where the next archive may begin
+	}
 	return err
 }
 

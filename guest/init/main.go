@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -130,13 +131,12 @@ func run(con *serialConsole) error {
 	switches.on(con)
 	log.follow()
 
-	b, err := thrift.ReadFile(wire.JobPath)
+	job, err := readJob()
 	if err != nil {
-		return fmt.Errorf("read the job: %w", err)
-	}
-	job, err := wire.ParseJob(b)
-	if err != nil {
-		return err
+		con.logf("%v", err)
+		r.unready = err.Error()
+		spare.end()
+		return r.end(nonce)
 	}
 	for _, m := range absent(job.Modules) {
 		con.logf("module %s: %s", m.Name, m.Error)
@@ -171,6 +171,19 @@ func run(con *serialConsole) error {
 	close(stop)
 	<-stopped // the end record is the last
 	return r.end(nonce)
+}
+
+// readJob reads what to do. Where it is missing, what came before it in the
+// archive may be, too.
+func readJob() (wire.Job, error) {
+	b, err := thrift.ReadFile(wire.JobPath)
+	switch {
+	case err == unix.ENOENT:
+		return wire.Job{}, errors.New("the kernel did not unpack all of the payload's files: they do not fit into the VM's memory; --memory gives it more")
+	case err != nil:
+		return wire.Job{}, fmt.Errorf("read the job: %w", err)
+	}
+	return wire.ParseJob(b)
 }
 
 // guestTestrunner is the name by which this program is the payload that starts

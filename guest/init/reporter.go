@@ -16,6 +16,7 @@ type reporter struct {
 	passed, failed, skipped int
 	complete                bool
 	problem                 string
+	unready                 string
 	taint                   *kernelTaint
 	before                  uint64 // the taint when init started
 	err                     error
@@ -50,7 +51,7 @@ func (r *reporter) end(nonce string) error {
 	end := &wire.End{
 		Nonce: nonce, Tests: r.passed + r.failed + r.skipped,
 		Passed: r.passed, Failed: r.failed, Skipped: r.skipped,
-		Complete: r.complete && r.err == nil, Problem: r.problem,
+		Complete: r.complete && r.err == nil, Problem: r.problem, Unready: r.unready,
 		Taint: taint &^ r.before,
 	}
 	if r.err != nil {

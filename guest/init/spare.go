@@ -106,7 +106,7 @@ func newSpare() (*spareRunner, error) {
 	defer unix.Close(r)
 	// The payload does not inherit them.
 	env := append(baseEnv(), wire.GoSettings, fmt.Sprintf("%s=%d", wire.ReportFDEnv, reportFD), fmt.Sprintf("%s=%d", wire.SpareFDEnv, startFD))
-	p, err := startProcess("/proc/self/exe", []string{"/" + guestTestrunner}, env, true, r)
+	p, err := startProcess("/"+guestTestrunner, []string{"/" + guestTestrunner}, env, true, r)
 	if err != nil {
 		unix.Close(w)
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,9 +67,9 @@ func setEnviron(env []string) error {
 		}
 		return nil
 	}
-	if err := set(); err != nil || len(os.Environ()) == len(env) {
+	if err := set(); err != nil || slices.Equal(os.Environ(), env) {
 		return err
 	}
-	os.Clearenv() // there is one that is not in env
+	os.Clearenv() // there is one that is not in env, or in another place
 	return set()
 }

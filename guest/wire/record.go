@@ -155,4 +155,5 @@ type End struct {
 	Complete bool   `json:"complete"`
 	Taint    uint64 `json:"taint"`             // of the kernel, as in /proc/sys/kernel/tainted; bits that came since Hello
 	Problem  string `json:"problem,omitempty"` // why Complete is false
+	Unready  string `json:"unready,omitempty"` // why init could not come to the payload
 }
