@@ -426,7 +426,7 @@ func (r *Runner) modulesArchive(ctx context.Context, im *kernel.Image) (string, 
 	}
 	names := sha256.Sum256([]byte(of))
 	name := "modules-" + hex.EncodeToString(names[:8]) + ".cpio"
-	return im.Derived(ctx, r.Cache, name, func(w io.Writer) error {
+	return im.DerivedChecked(ctx, r.Cache, name, func(w io.Writer) error {
 		found, err := im.Modules(ctx, r.Payload.Modules)
 		if err != nil {
 			return err

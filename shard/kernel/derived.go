@@ -1,6 +1,11 @@
 package kernel
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +13,40 @@ import (
 )
 
 const derivedPrefix = "derived-"
+
+// DerivedChecked is Derived for what has no checksum of its own: a file that is
+// damaged is made again.
+func (im *Image) DerivedChecked(ctx context.Context, c *Cache, name string, write func(io.Writer) error) (string, error) {
+	const sumSuffix = ".sum"
+	for again := false; ; again = true {
+		path, err := im.Derived(ctx, c, name, write)
+		if err != nil {
+			return "", err
+		}
+		got, err := hashFile(ctx, path)
+		if err != nil {
+			return "", err
+		}
+		sumPath, err := im.Derived(ctx, c, name+sumSuffix, func(w io.Writer) error {
+			_, err := io.WriteString(w, got)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		want, err := os.ReadFile(sumPath)
+		if err == nil && string(want) == got {
+			return path, nil
+		}
+		if again {
+			return "", fmt.Errorf("%s of kernel %s does not keep its bytes", name, im.ID())
+		}
+		c.warnf("%s of kernel %s is damaged in the cache and will be made again", name, im.ID())
+		if err := errors.Join(im.DropDerived(name), im.DropDerived(name+sumSuffix)); err != nil {
+			return "", err
+		}
+	}
+}
 
 // FindDerived returns the path of a file that Derived has made, and whether it
 // is there.
@@ -23,7 +62,10 @@ func (im *Image) DropDerived(name string) error {
 	if !ok {
 		return nil
 	}
-	return os.Remove(path)
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) { // another process may have been faster
+		return err
+	}
+	return nil
 }
 
 // KeepNewestDerived removes those files whose names begin with prefix, but for
