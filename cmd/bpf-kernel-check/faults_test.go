@@ -380,6 +380,22 @@ func faults() []fault {
 			s.want(t, 2, report.Infra, cause)
 			s.empty(t)
 		}},
+		{"the payload's files do not fit into a VM's memory", "infra", `do not fit into the VM's memory`, func(t *testing.T, cause string) {
+			s := newStand(t, 1)
+			large := filepath.Join(t.TempDir(), "large")
+			if err := os.WriteFile(large, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(large, 150<<20); err != nil {
+				t.Fatal(err)
+			}
+			// Its name is the last: all that a payload needs to start with is there.
+			if r := s.run(t, "--memory", "256", "--boot", "cold", "--retries", "0", "--file", large+":/z/large"); r.code != report.ExitNotTested {
+				t.Errorf("exit code %d", r.code)
+			}
+			s.want(t, 1, report.Infra, cause)
+			s.empty(t)
+		}},
 		{"QEMU is killed from outside, once", "pass, on attempt 2", ``, func(t *testing.T, _ string) {
 			s := newStand(t, 1)
 			r := s.command(t).start(t)
