@@ -77,12 +77,9 @@ func startProcess(path string, args, env []string, reports bool, begin int) (pro
 		files = append(files, uintptr(begin))
 	}
 	p := process{out: outR, report: repR}
-	err = thrift.Fork(func() error {
-		p.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-			Dir: "/", Env: env, Files: files,
-			Sys: &syscall.SysProcAttr{Setsid: true},
-		})
-		return err
+	p.pid, err = thrift.ForkExec(path, args, &syscall.ProcAttr{
+		Dir: "/", Env: env, Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		p.close()

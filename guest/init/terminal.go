@@ -22,13 +22,9 @@ func runOnTerminal(job wire.Job, con *serialConsole) error {
 		return fmt.Errorf("open the terminal: %w", err)
 	}
 	fd := tty.Fd()
-	var pid int
-	err = thrift.Fork(func() error {
-		pid, err = syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
-			Dir: "/", Env: setEnv(baseEnv(), job.Env), Files: []uintptr{fd, fd, fd},
-			Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
-		})
-		return err
+	pid, err := thrift.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
+		Dir: "/", Env: setEnv(baseEnv(), job.Env), Files: []uintptr{fd, fd, fd},
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
 	})
 	tty.Close()
 	if err != nil {

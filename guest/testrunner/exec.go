@@ -268,18 +268,14 @@ func startProgram(dir string, argv []string, out *os.File) (pid int, err error) 
 		return 0, fmt.Errorf("open the null device: %w", err)
 	}
 	defer syscall.Close(null)
-	err = thrift.Fork(func() error {
-		pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{
-			Dir: dir,
-			// The report is testrunner's alone.
-			Env:   slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") }),
-			Files: []uintptr{uintptr(null), out.Fd(), out.Fd()},
-			// A session of its own: what signals its process group does not mean us.
-			Sys: &syscall.SysProcAttr{Setsid: true},
-		})
-		return err
+	return thrift.ForkExec(path, argv, &syscall.ProcAttr{
+		Dir: dir,
+		// The report is testrunner's alone.
+		Env:   slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") }),
+		Files: []uintptr{uintptr(null), out.Fd(), out.Fd()},
+		// A session of its own: what signals its process group does not mean us.
+		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
-	return pid, err
 }
 
 func waitFor(pid int) (syscall.WaitStatus, error) {

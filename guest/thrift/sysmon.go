@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,4 +86,13 @@ func Fork(start func() error) error {
 		_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, had, 0)
 	}
 	return start()
+}
+
+// ForkExec is syscall.ForkExec by way of Fork.
+func ForkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	err = Fork(func() error {
+		pid, err = syscall.ForkExec(path, argv, attr)
+		return err
+	})
+	return pid, err
 }

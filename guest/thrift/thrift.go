@@ -31,12 +31,13 @@ func Prepare() {
 	runtime.GC() // it is free now, and stays the program's
 }
 
+const enoughThreads = 5
+
 // threads has the runtime start threads, which it keeps: those that wait in the
 // kernel cannot run other goroutines.
 func threads() {
-	const enough = 5
 	var all sync.WaitGroup
-	for range enough {
+	for range enoughThreads {
 		all.Go(func() {
 			ts := unix.NsecToTimespec((20 * time.Millisecond).Nanoseconds())
 			_ = unix.Nanosleep(&ts, nil)

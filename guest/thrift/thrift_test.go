@@ -69,9 +69,14 @@ func TestIgnoredChildrenCanBeWaitedFor(t *testing.T) {
 	}
 }
 
-func TestPrepare(t *testing.T) {
+// The threads that were made stay, for goroutines that come later.
+func TestPrepareMakesThreads(t *testing.T) {
 	Prepare()
 	Prepare() // leaves nothing that a second one would wait for
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(tasks) <= enoughThreads {
+		t.Errorf("%d threads, %v, want more than %d", len(tasks), err, enoughThreads)
+	}
 }
 
 // A process has precise timers whichever thread it was started from, though the
@@ -80,13 +85,10 @@ func TestForkKeepsTimersPrecise(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root, which init is, may change another thread's timers")
 	}
-	had, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0)
-	if errno != 0 {
-		t.Fatal(errno)
-	}
 	calm()
-	if slack.Load() != had {
-		t.Fatalf("no thread that watches was found: slack %d, want %d", slack.Load(), had)
+	had := slack.Load()
+	if had == 0 || had >= uintptr(lateMonitor.Nanoseconds()) {
+		t.Fatalf("no thread that watches was found: timers may be late by %d ns", had)
 	}
 	late := 0
 	tasks, err := os.ReadDir("/proc/self/task")
@@ -99,8 +101,8 @@ func TestForkKeepsTimersPrecise(t *testing.T) {
 			late++
 		}
 	}
-	if late != 1 {
-		t.Errorf("%d threads may be late, want one", late)
+	if late == 0 { // threads that the watching one made are late as well
+		t.Error("no thread may be late")
 	}
 
 	// As on a thread that the watching one made.
