@@ -385,6 +385,23 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	r.TSC = 1
 	other("whether there is a TSC", r, base)
 
+	// What TCG's CPU leaves away, for results and for saved VMs.
+	r = u.runner(t)
+	r.Boot = BootAuto
+	cpu := func(name string) string {
+		t.Helper()
+		r.Arch.CPU = map[qemu.Accel]string{qemu.TCG: name}
+		w, err := r.newWarmBoots()
+		if err != nil || w == nil {
+			t.Fatalf("%v, %v", w, err)
+		}
+		return w.key(base.image)
+	}
+	if cpu("max,-cx16") == cpu("max") {
+		t.Error("the CPU is not in the key of saved VMs")
+	}
+	other("the CPU", r, base)
+
 	// Whatever the payload and the limits are made of.
 	for _, part := range []struct {
 		name string
