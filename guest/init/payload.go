@@ -232,6 +232,10 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 				problem = fmt.Sprintf("the payload reported %d tests and says it ran %d", tests, rec.Done.Tests)
 				return
 			}
+			if rec.Done.Incomplete != "" {
+				problem = wire.Truncate(rec.Done.Incomplete, wire.MaxName)
+				return
+			}
 			r.mu.Lock()
 			r.complete = true
 			r.mu.Unlock()

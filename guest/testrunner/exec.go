@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}()
 	parser := output.New(name, func(t output.Test) { tell.put(news{test: &t}) })
 	if goTest {
-		parser.ExpectGoTest()
+		parser.ExpectGoTest(goTestFlags(argv[1:]))
 	}
 	parser.Watch(func(name string, paused bool) { tell.put(news{name: name, paused: paused}) })
 	start := m.now()
@@ -79,7 +80,17 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	if end.code != 0 && end.how != exitWords(end.code) {
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
-	parser.Finish(end.how, end.code == 0, max(0, m.now().Sub(start)))
+	cut := parser.Finish(end.how, end.code == 0, max(0, m.now().Sub(start)))
+	switch {
+	case cut != "" || !parser.Failed():
+	case goTest && end.code != exitGoTestFailed && end.code != exitRace && end.code != 0:
+		cut = end.how + ", where go test's code ends with 1 when tests fail"
+	case failsFast(argv, os.Environ()):
+		cut = "it was told to stop at the first failure"
+	}
+	if cut != "" {
+		rep.Incomplete(cut)
+	}
 	tell.close()
 	if err := <-reported; err != nil {
 		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
@@ -88,6 +99,48 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		}
 	}
 	return end.code
+}
+
+// Exit statuses of a Go test binary: tests failed; the race detector found
+// something, which fails tests as well.
+const (
+	exitGoTestFailed = 1
+	exitRace         = 66
+)
+
+// goTestFlags says of a Go test binary's arguments whether its lines have marks,
+// and whether os.Exit(0) in a test panics.
+func goTestFlags(args []string) (marked, sure bool) {
+	for _, a := range args {
+		name, value, set := strings.Cut(strings.TrimPrefix(a, "-"), "=")
+		switch {
+		case a == "--":
+			return marked, sure
+		case name == "-test.v":
+			marked = value == "test2json"
+		case name == "-test.paniconexit0":
+			on, err := strconv.ParseBool(value)
+			sure = !set || on && err == nil
+		}
+	}
+	return marked, sure
+}
+
+// Options that end a run at its first failure: -test.failfast, --fail-fast,
+// --ginkgo.fail-fast, --gtest_fail_fast, and GTEST_FAIL_FAST.
+var failFast = regexp.MustCompile(`(?i)fail[-_]?fast(=\S*)?`)
+
+// failsFast says whether a program was asked to stop at the first failure, itself
+// or one that it starts by its arguments.
+func failsFast(argv, env []string) bool {
+	for _, a := range slices.Concat(argv[1:], env) {
+		for _, m := range failFast.FindAllStringSubmatch(a, -1) {
+			if off, err := strconv.ParseBool(strings.TrimPrefix(m[1], "=")); m[1] == "" || err != nil || off {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // news is a test's outcome or, without one, that a test runs or is paused.

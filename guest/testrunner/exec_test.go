@@ -139,3 +139,46 @@ func TestExecOfWhatCannotRun(t *testing.T) {
 		}
 	}
 }
+
+// Whatever failures were expected, a report in which tests can be missing says so.
+func TestExecSaysThatTestsCanBeMissing(t *testing.T) {
+	const failed = `printf '\026=== RUN   TestA\n\026--- FAIL: TestA (0.00s)\n\026FAIL\n'; exit 1`
+	for _, tt := range []struct {
+		name   string
+		args   []string // of testrunner exec
+		script string
+		more   []string // arguments of the program
+		env    string
+		cut    string
+	}{
+		{name: "a failure, and all ran", args: []string{"--go-test"}, script: failed},
+		{name: "log.Fatal in a test", args: []string{"--go-test"}, script: `printf '\026=== RUN   TestA\n'; echo why; exit 1`, cut: "its output ends without PASS or FAIL: exit status 1"},
+		{name: "the same without --go-test", script: `printf '\026=== RUN   TestA\n'; echo why; exit 1`, cut: "its output ends without PASS or FAIL: exit status 1"},
+		{name: "log.Fatal in TestMain", args: []string{"--go-test"}, script: `echo why; exit 1`, cut: "it ended without PASS or FAIL: exit status 1"},
+		{name: "killed", args: []string{"--go-test"}, script: `printf '\026=== RUN   TestA\n'; kill -KILL $$`, cut: "its output ends without PASS or FAIL: signal: SIGKILL"},
+		{name: "another exit status than go test's", args: []string{"--go-test"}, script: strings.Replace(failed, "exit 1", "exit 2", 1), cut: "exit status 2, where go test's code ends with 1 when tests fail"},
+		{name: "the race detector's", args: []string{"--go-test"}, script: strings.Replace(failed, "exit 1", "exit 66", 1)},
+		{name: "fails fast", args: []string{"--go-test"}, script: failed, more: []string{"-test.failfast"}, cut: "it was told to stop at the first failure"},
+		{name: "does not fail fast", args: []string{"--go-test"}, script: failed, more: []string{"-test.failfast=false"}},
+		{name: "fails fast, with nothing that fails", args: []string{"--go-test"}, script: "printf '\\026PASS\\n'", more: []string{"-test.v=test2json", "-test.failfast=true"}},
+		{name: "another framework's", script: failed, more: []string{"--ginkgo.fail-fast"}, cut: "it was told to stop at the first failure"},
+		{name: "by the environment", script: failed, env: "1", cut: "it was told to stop at the first failure"},
+		{name: "not by the environment", script: failed, env: "0"},
+		{name: "a program without tests of its own", script: "exit 3"},
+		{name: "TAP, cut short", script: "printf '1..3\\nnot ok 1 - a\\nok 2 - b\\n'; exit 1", cut: "3 tests were planned, and 2 ran: exit status 1"},
+		{name: "TAP, whole", script: "printf '1..2\\nnot ok 1 - a\\nok 2 - b\\n'; exit 1"},
+		{name: "TAP, given up", script: "printf '1..3\\nnot ok 1 - a\\nBail out! no bpffs\\n'; exit 1", cut: "Bail out! no bpffs"},
+		{name: "test_progs, cut short", script: "printf '#1 a:FAIL\\n'; exit 1", cut: "its output ends without a summary: exit status 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.env != "" {
+				t.Setenv("GTEST_FAIL_FAST", tt.env)
+			}
+			args := append(tt.args, "--name", "prog", "--", "/bin/sh", "-c", tt.script, "sh")
+			o := runExec(t.Context(), t, append(args, tt.more...)...)
+			if o.done.Incomplete != tt.cut {
+				t.Errorf("incomplete: %q, want %q; tests %v", o.done.Incomplete, tt.cut, o.tests)
+			}
+		})
+	}
+}

@@ -140,12 +140,14 @@ const MaxLog = 64 << 10
 // Done ends what a reporting payload has to say. Without it, or when its count
 // is not the number of test records seen, the payload's report is incomplete.
 type Done struct {
-	Tests int `json:"tests"`
+	Tests      int    `json:"tests"`
+	Incomplete string `json:"incomplete,omitempty"` // why tests can be missing: what the payload printed has no end; "": none is
 }
 
 // End is the proof that the guest ran to its end: it repeats the nonce and
 // counts what was sent before it. Complete is false when a reporting payload
-// did not finish its report.
+// did not finish its report, or says itself that tests can be missing: failures
+// that were expected never excuse that.
 type End struct {
 	Nonce    string `json:"nonce"`
 	Tests    int    `json:"tests"`

@@ -20,6 +20,7 @@ type Reporter struct {
 	mu    sync.Mutex
 	w     io.Writer
 	tests int
+	cut   string
 	files int64 // bytes of files sent, compressed
 	err   error
 }
@@ -67,11 +68,21 @@ func (r *Reporter) Phase(name string, d time.Duration) {
 	r.write(Record{Type: TypePhase, Phase: &Phase{Name: name, Duration: d}})
 }
 
+// Incomplete says that tests can be missing from the report, and why, in one
+// line. The first reason counts.
+func (r *Reporter) Incomplete(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut == "" {
+		r.cut = Truncate(why, MaxName)
+	}
+}
+
 // Done ends the report. It returns the first error of all writes.
 func (r *Reporter) Done() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.write(Record{Type: TypeDone, Done: &Done{Tests: r.tests}})
+	r.write(Record{Type: TypeDone, Done: &Done{Tests: r.tests, Incomplete: r.cut}})
 	return r.err
 }
 

@@ -36,6 +36,7 @@ type jsonPackage struct {
 	failed int    // of those
 	end    string // the action it ended with
 	pass   bool   // it said PASS
+	final  bool   // it said PASS or FAIL
 	none   bool   // it said that it has no tests
 }
 
@@ -130,8 +131,9 @@ func (g *goJSON) line(text []byte) {
 		g.start(g.pkg(e.pkg), e.test)
 	case "pause", "cont":
 		p := g.pkg(e.pkg)
-		if g.open[jsonTest{p, e.test}] != nil {
-			g.out.run(g.name(p, e.test), e.action == "pause")
+		if r := g.open[jsonTest{p, e.test}]; r != nil && !r.inner {
+			r.paused = e.action == "pause"
+			g.out.run(g.name(p, e.test), r.paused)
 		}
 	case "output":
 		g.output(g.pkg(e.pkg), e.test, strings.TrimSuffix(e.output, "\n"))
@@ -188,10 +190,29 @@ func (g *goJSON) start(p *jsonPackage, name string) {
 	}
 	key := jsonTest{p, name}
 	if old := g.open[key]; old != nil {
-		g.unfinished(p, old, "it was started again before it ended")
+		// A test that runs its own program: see goTest. The next end is the
+		// child's.
+		old.again++
+		return
 	}
-	g.open[key] = &goRun{name: name, seq: g.started}
-	g.out.run(g.name(p, name), false)
+	g.open[key] = &goRun{name: name, seq: g.started, since: g.out.time(), inner: g.inside(p, name)}
+	if !g.open[key].inner {
+		g.out.run(g.name(p, name), false)
+	}
+}
+
+// inside says whether a test that starts is one of a program that a test runs:
+// its package has one running beside which it starts no other.
+func (g *goJSON) inside(p *jsonPackage, name string) bool {
+	if parent := g.open[jsonTest{p, parentOf(name)}]; parent != nil {
+		return parent.inner || parent.again > 0
+	}
+	for key, r := range g.open {
+		if key.pkg == p && !r.paused && !r.inner && !isBenchmark(key.name) && !strings.Contains(key.name, "/") && !strings.Contains(name, "/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *goJSON) output(p *jsonPackage, test, text string) {
@@ -203,6 +224,7 @@ func (g *goJSON) output(p *jsonPackage, test, text string) {
 		return
 	}
 	p.pass = p.pass || text == "PASS"
+	p.final = p.final || text == "PASS" || text == "FAIL"
 	p.none = p.none || strings.HasSuffix(text, noTests)
 	p.own.add(&g.held, line)
 }
@@ -216,7 +238,14 @@ func (g *goJSON) result(p *jsonPackage, e goEvent) {
 		t.Verdict = wire.TestSkip
 	}
 	key := jsonTest{p, e.test}
-	if run := g.open[key]; run != nil {
+	if run := g.open[key]; run != nil && run.inner {
+		delete(g.open, key)
+		return
+	} else if run != nil && run.again > 0 {
+		run.again--
+		run.child = &t
+		return
+	} else if run != nil {
 		t.Output = run.own.take(&g.held)
 		delete(g.open, key)
 		g.out.run(t.Name, true)
@@ -235,7 +264,12 @@ func (g *goJSON) add(p *jsonPackage, t Test) {
 }
 
 func (g *goJSON) unfinished(p *jsonPackage, r *goRun, why string) {
-	g.add(p, Test{Name: g.name(p, r.name), Verdict: wire.TestFail, Output: strings.TrimSuffix(why+"\n"+r.own.take(&g.held), "\n")})
+	t := Test{Name: g.name(p, r.name), Verdict: wire.TestFail, Output: strings.TrimSuffix(why+"\n"+r.own.take(&g.held), "\n")}
+	if !r.since.IsZero() {
+		t.Duration = max(0, g.out.time().Sub(r.since))
+	}
+	g.out.cutShort(r.name + " started and did not end")
+	g.add(p, t)
 }
 
 func (g *goJSON) end(how string) {
@@ -246,6 +280,16 @@ func (g *goJSON) end(how string) {
 	slices.SortFunc(keys, func(a, b jsonTest) int { return cmp.Compare(g.open[a].seq, g.open[b].seq) })
 	for _, key := range keys {
 		p, run := key.pkg, g.open[key]
+		if run.inner {
+			continue
+		}
+		if run.child != nil && p.end == "pass" {
+			// The child had no end of its own, and this was the parent's.
+			t := *run.child
+			t.Output = run.own.take(&g.held)
+			g.add(p, t)
+			continue
+		}
 		if isBenchmark(key.name) && p.end == "pass" {
 			g.add(p, Test{Name: g.name(p, key.name), Verdict: wire.TestPass, Output: run.own.take(&g.held)})
 			continue
@@ -253,10 +297,14 @@ func (g *goJSON) end(how string) {
 		g.unfinished(p, run, "it started and did not end: "+how)
 	}
 	if g.over > 0 {
+		g.out.cutShort("tests started and did not end: " + how)
 		g.out.problem(g.out.program, plural(g.over, "test", "tests")+" more started and did not end: "+how, 0)
 	}
 	for _, p := range g.order {
 		name := cmp.Or(p.name, g.out.program)
+		if p.end == "" || p.end == "fail" && !p.final {
+			g.out.cutShort(name + " ended without PASS or FAIL: " + how)
+		}
 		if p.failed > 0 {
 			continue
 		}

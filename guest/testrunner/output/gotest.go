@@ -18,26 +18,50 @@ const mark = 0x16
 
 const runs = "=== RUN   "
 
-// goTest reads the output of a Go test binary; see Go's cmd/internal/test2json.
+// goTest reads the output of Go test binaries; see Go's cmd/internal/test2json.
+//
+// A stream is what one run of a test binary prints, up to its PASS or FAIL.
+// Programs that run one after the other print one stream each, and each needs
+// its own end. A test that runs a test binary (often its own, again) prints the
+// child's stream among its lines: the child's is text of that test, and the
+// parent's own end decides.
 type goTest struct {
 	out     *sink
+	streams []*goStream // never empty; each but the first began while a test of the one before ran
+	held    int
+	cut     string // why a stream before the present one has no end
+}
+
+// goStream is what is known of one run of a test binary.
+type goStream struct {
 	marked  bool // only lines with the mark count
 	started int
 	ended   int
 	open    map[string]*goRun
 	current *goRun  // whose lines come now
 	last    *goDone // the latest result, whose lines can follow it
-	held    int
-	pass    bool   // it said PASS at the end
-	fail    bool   // or FAIL
-	fatal   string // the first line of a panic
+	final   bool    // it said PASS or FAIL at its end
+	pass    bool    // PASS
+	fail    bool    // FAIL, or go test said so of it
+	failed  bool    // a test of it failed
+	fatal   string  // the first line of a panic
+
+	// Of a stream inside a test only.
+	first string // the test it began with
+	done  []Test // what ended, without output
 }
 
 type goRun struct {
 	name   string
 	seq    int
+	since  time.Time
 	own    clip
 	paused bool // it waits for other tests
+
+	// Of go test -json only.
+	inner bool  // it is of a program that a test runs
+	again int   // starts of a test of this name in such a program that have no end yet
+	child *Test // the latest end of one
 }
 
 type goDone struct {
@@ -46,7 +70,13 @@ type goDone struct {
 	own    clip
 }
 
-func newGoTest(out *sink) *goTest { return &goTest{out: out, open: map[string]*goRun{}} }
+func newGoTest(out *sink) *goTest {
+	return &goTest{out: out, streams: []*goStream{newGoStream(false)}}
+}
+
+func newGoStream(marked bool) *goStream {
+	return &goStream{marked: marked, open: map[string]*goRun{}}
+}
 
 func isGoTest(text []byte) bool {
 	if _, ok := midRun(text); ok {
@@ -67,7 +97,8 @@ func midRun(text []byte) (int, bool) {
 	return at, len(name) > 0 && !bytes.ContainsAny(name, " \t")
 }
 
-// goResult reads "    --- FAIL: TestX/sub (0.01s)".
+// goResult reads "    --- FAIL: TestX/sub (0.01s)". A benchmark has no time
+// there: "--- FAIL: BenchmarkX-2".
 func goResult(text []byte) (t Test, indent int, ok bool) {
 	rest := bytes.TrimLeft(text, " ")
 	indent = len(text) - len(rest)
@@ -89,6 +120,10 @@ func goResult(text []byte) (t Test, indent int, ok bool) {
 	default: // BENCH has no verdict
 		return t, 0, false
 	}
+	if isBenchmark(string(rest)) && !bytes.ContainsAny(rest, " \t") {
+		t.Name = string(rest)
+		return t, indent, indent == 0 && t.Verdict != wire.TestPass
+	}
 	name, took, ok := strings.Cut(string(rest), " (")
 	took, ok2 := strings.CutSuffix(took, "s)")
 	seconds, err := strconv.ParseFloat(took, 64)
@@ -102,15 +137,25 @@ func goResult(text []byte) (t Test, indent int, ok bool) {
 	return t, indent, true
 }
 
+// isBenchmark: go test tells of a benchmark's start, and of its end only where
+// it failed, was skipped or logged.
+func isBenchmark(name string) bool { return strings.HasPrefix(name, "Benchmark") }
+
 func (g *goTest) kind() kind {
-	if g.marked {
+	if g.streams[0].marked {
 		return kindMarked
 	}
 	return kindGoTest
 }
 
-func (g *goTest) running() bool {
-	for name := range g.open {
+func (g *goTest) running() bool { return g.streams[0].busy() }
+
+// top is the stream that no other one is inside of.
+func (g *goTest) top() *goStream { return g.streams[len(g.streams)-1] }
+
+// busy says whether a test has started and not ended.
+func (s *goStream) busy() bool {
+	for name := range s.open {
 		if !isBenchmark(name) {
 			return true
 		}
@@ -118,206 +163,464 @@ func (g *goTest) running() bool {
 	return false
 }
 
-// isBenchmark: go test tells of a benchmark's start, and of its end only where
-// it failed, was skipped or logged.
-func isBenchmark(name string) bool { return strings.HasPrefix(name, "Benchmark") }
+// serial says whether a test runs beside which this program starts no other
+// one, since neither is a part of the other.
+func (s *goStream) serial() bool {
+	for name, r := range s.open {
+		if !isBenchmark(name) && !r.paused && !strings.Contains(name, "/") {
+			return true
+		}
+	}
+	return false
+}
 
 func (g *goTest) line(text []byte) {
-	if at := bytes.IndexByte(text, mark); at >= 0 && (g.marked || g.isFrame(text[at+1:])) {
-		g.marked = true
-		if at > 0 {
-			g.text(text[:at])
+	if at := bytes.IndexByte(text, mark); at >= 0 {
+		if at > 0 && g.frame(text[at+1:], true, true) {
+			// Text without a newline stands before it.
+			g.text(text[:at], false)
+			g.frame(text[at+1:], true, false)
+			return
 		}
-		text = text[at+1:]
-		if !g.frame(text) && !g.final(text) {
-			g.text(text)
-		}
-		return
-	}
-	if g.marked {
-		g.text(text)
-		return
-	}
-	if g.frame(text) {
-		return
-	}
-	// Text without a newline stands before a line of the test binary's own.
-	if at, ok := midRun(text); ok && at > 0 {
-		g.text(text[:at])
-		g.frame(text[at:])
-		return
-	}
-	if at := bytes.LastIndex(text, []byte("--- ")); at > 0 {
-		if t, _, ok := goResult(text[at:]); ok && g.open[t.Name] != nil {
-			g.text(text[:at])
-			g.frame(text[at:])
+		if at == 0 {
+			if !g.frame(text[1:], true, false) {
+				g.text(text[1:], true)
+			}
 			return
 		}
 	}
-	g.text(text)
-}
-
-// isFrame tells whether what stands behind the first mark shows that all of the
-// test binary's own lines have one.
-func (g *goTest) isFrame(text []byte) bool {
-	_, _, ok := goResult(text)
-	return ok && g.started == 0 || bytes.HasPrefix(text, []byte("=== "))
-}
-
-// frame handles a line of the test binary's own; false when it is none.
-func (g *goTest) frame(text []byte) bool {
-	if rest, ok := bytes.CutPrefix(text, []byte("=== ")); ok {
-		word, name, _ := bytes.Cut(rest, []byte(" "))
-		name = bytes.TrimSpace(name)
-		switch string(word) {
-		case "RUN":
-			g.flush()
-			g.start(string(name))
-		case "CONT", "NAME":
-			g.flush()
-			g.current = g.open[string(name)]
-			if g.current != nil && g.current.paused {
-				g.current.paused = false
-				g.out.run(g.current.name, false)
-			}
-		case "PAUSE":
-			g.flush()
-			if r := g.open[string(name)]; r != nil && !r.paused {
-				r.paused = true
-				g.out.run(r.name, true)
-			}
-			g.current = g.parent(string(name))
-		case "ATTR", "ARTIFACTS":
-		default:
-			return false
-		}
-		return true
+	if g.frame(text, false, false) {
+		return
 	}
-	t, indent, ok := goResult(text)
-	if !ok {
-		return false
+	if at, ok := midRun(text); ok && at > 0 && !g.top().marked {
+		g.text(text[:at], false)
+		g.frame(text[at:], false, false)
+		return
 	}
-	run := g.open[t.Name]
-	// Where starts are printed, a result without one is a test's text; but a
-	// failure is never passed over.
-	if run == nil && g.started > 0 && (indent > 0 || t.Verdict != wire.TestFail) && g.started <= MaxTests {
-		return false
-	}
-	g.flush()
-	g.last = &goDone{Test: t, indent: indent}
-	if run != nil {
-		g.last.own = run.own
-		delete(g.open, t.Name)
-		g.out.run(t.Name, true)
-		if g.current == run {
-			g.current = g.parent(t.Name)
+	if at := bytes.LastIndex(text, []byte("--- ")); at > 0 {
+		if t, _, ok := goResult(text[at:]); ok && g.owner(t.Name, false) >= 0 {
+			g.text(text[:at], false)
+			g.frame(text[at:], false, false)
+			return
 		}
 	}
-	g.ended++
-	return true
+	g.text(text, false)
 }
 
-func (g *goTest) start(name string) {
-	g.started++
-	if g.started > MaxTests {
-		return // counted only
+// owner is the innermost stream in which a test is open; -1: none.
+func (g *goTest) owner(name string, marked bool) int {
+	for i := len(g.streams) - 1; i >= 0; i-- {
+		if s := g.streams[i]; s.marked == marked && s.find(name) != nil {
+			return i
+		}
 	}
-	if old := g.open[name]; old != nil {
-		g.unfinished(old, "it was started again before it ended")
-	}
-	g.current = &goRun{name: name, seq: g.started}
-	g.open[name] = g.current
-	g.out.run(name, false)
+	return -1
 }
 
-func (g *goTest) parent(name string) *goRun {
-	if at := strings.LastIndexByte(name, '/'); at > 0 {
-		return g.open[name[:at]]
+// find returns the open test that a result is of. A benchmark's can have the
+// number of processors at the end of its name.
+func (s *goStream) find(name string) *goRun {
+	if r := s.open[name]; r != nil || !isBenchmark(name) {
+		return r
+	}
+	if at := strings.LastIndexByte(name, '-'); at > 0 && digits(name[at+1:]) {
+		return s.open[name[:at]]
 	}
 	return nil
 }
 
-// text handles a line of a test's own.
-func (g *goTest) text(text []byte) {
-	if g.fatal == "" && (bytes.HasPrefix(text, []byte("panic: ")) || bytes.HasPrefix(text, []byte("fatal error: "))) {
-		g.fatal = string(text[:min(len(text), 300)])
+// frame handles a line of a test binary's own; false when it is none. With look
+// it only says whether it is one.
+func (g *goTest) frame(text []byte, marked, look bool) bool {
+	if rest, ok := bytes.CutPrefix(text, []byte("=== ")); ok {
+		word, name, _ := bytes.Cut(rest, []byte(" "))
+		name = bytes.TrimSpace(name)
+		return g.update(string(word), string(name), text, marked, look)
 	}
-	if !g.marked && g.final(text) {
-		return
+	if t, indent, ok := goResult(text); ok {
+		return g.result(t, indent, text, marked, look)
 	}
-	indent := len(text) - len(bytes.TrimLeft(text, " "))
-	switch {
-	case g.last != nil && (indent > g.last.indent || g.fatal != "" && g.last.Verdict == wire.TestFail):
-		g.last.own.add(&g.held, text)
-	case g.current != nil:
-		g.current.own.add(&g.held, text)
+	return g.isFinal(text, marked, look)
+}
+
+// update handles "=== RUN   TestX" and its like.
+func (g *goTest) update(word, name string, text []byte, marked, look bool) bool {
+	switch word {
+	case "RUN":
+		if name == "" || !marked && (g.top().marked && (g.top().busy() || !g.top().final)) && g.owner(parentOf(name), false) < 0 {
+			return false // text of a test whose own lines are marked
+		}
+		if !look {
+			g.start(name, text, marked)
+		}
+		return true
+	case "CONT", "NAME", "PAUSE":
+		i := g.owner(name, marked)
+		if i < 0 && (name != "" || word == "PAUSE" || g.top().marked != marked) {
+			return false
+		}
+		if look {
+			return true
+		}
+		if i < 0 {
+			i = len(g.streams) - 1
+		}
+		g.close(i)
+		s := g.streams[i]
+		if i > 0 {
+			g.inside(i, text)
+		}
+		g.flush(s)
+		r := s.open[name]
+		switch {
+		case word == "PAUSE":
+			if !r.paused {
+				r.paused = true
+				g.tell(i, name, true)
+			}
+			s.current = s.parent(name)
+		case r != nil && r.paused:
+			r.paused = false
+			g.tell(i, name, false)
+			fallthrough
+		default:
+			s.current = r
+		}
+		return true
+	case "ATTR", "ARTIFACTS":
+		name, _, _ = strings.Cut(name, " ")
+		return g.owner(name, marked) >= 0
+	}
+	return false
+}
+
+func parentOf(name string) string {
+	at := strings.LastIndexByte(name, '/')
+	return name[:max(at, 0)]
+}
+
+// close takes the streams inside of the i-th for ended: it goes on.
+func (g *goTest) close(i int) { g.streams = g.streams[:i+1] }
+
+// tell tells of a test that runs or is paused. Those of a stream inside a test
+// are that test's affair.
+func (g *goTest) tell(i int, name string, paused bool) {
+	if i == 0 {
+		g.out.run(name, paused)
 	}
 }
 
-// final reads the last word of a test binary or of go test.
-func (g *goTest) final(text []byte) bool {
-	switch {
-	case string(text) == "FAIL" || bytes.HasPrefix(text, []byte("FAIL\t")):
-		g.fail = true
-	case string(text) == "PASS" || bytes.HasPrefix(text, []byte("ok  \t")):
-		g.pass = true
-	case bytes.HasSuffix(text, []byte("PASS")):
-		g.pass = true // behind text without a newline, maybe
-		return false
-	default:
-		return false
+// inside makes a line of the i-th stream text of the tests around it.
+func (g *goTest) inside(i int, text []byte) {
+	for _, s := range g.streams[:i] {
+		g.own(s, text)
 	}
-	return true
 }
 
-// flush reports the latest result, once its lines are complete.
-func (g *goTest) flush() {
-	if g.last == nil {
-		return
+// start handles the start of a test.
+func (g *goTest) start(name string, text []byte, marked bool) {
+	i := len(g.streams) - 1
+	if parent := parentOf(name); parent != "" {
+		if at := g.owner(parent, marked); at >= 0 {
+			i = at
+			g.close(i)
+		}
+	} else {
+		// A child that has ended, or one whose lines are of another kind, gives
+		// way to the next.
+		for i > 0 && (g.streams[i].final || g.streams[i].marked != marked && !g.streams[i].serial()) {
+			i--
+		}
+		g.close(i)
+		switch s := g.streams[i]; {
+		case s.serial():
+			g.inside(i+1, text)
+			s = newGoStream(marked)
+			s.first = name
+			g.streams = append(g.streams, s)
+			i++
+			text = nil
+		case i == 0 && (s.final || s.marked != marked && (s.started > 0 || s.ended > 0)):
+			g.finish(s, "another program's output begins")
+			g.streams[0] = newGoStream(marked)
+		case s.started == 0 && s.ended == 0:
+			s.marked = marked
+		}
 	}
-	t := g.last.Test
-	t.Output = g.last.own.take(&g.held)
-	g.last = nil
-	g.out.add(t)
+	if i > 0 && text != nil {
+		g.inside(i, text)
+	}
+	s := g.streams[i]
+	g.flush(s)
+	s.started++
+	if s.started > MaxTests {
+		return // counted only
+	}
+	if old := s.open[name]; old != nil {
+		g.unfinished(i, old, "it was started again before it ended")
+	}
+	if isBenchmark(name) {
+		g.passBenchmarks(i, name)
+	}
+	s.current = &goRun{name: name, seq: s.started, since: g.out.time()}
+	s.open[name] = s.current
+	g.tell(i, name, false)
 }
 
-func (g *goTest) unfinished(r *goRun, why string) {
-	t := Test{Name: r.name, Verdict: wire.TestFail, Output: why}
-	if own := r.own.take(&g.held); own != "" {
-		t.Output += "\n" + own
+// passBenchmarks ends the benchmarks that ran before another one started, or
+// before the stream's end: one that fails says so.
+func (g *goTest) passBenchmarks(i int, next string) {
+	s := g.streams[i]
+	for _, r := range s.opened() {
+		if isBenchmark(r.name) && !strings.HasPrefix(next, r.name+"/") {
+			delete(s.open, r.name)
+			s.ended++
+			g.add(i, Test{Name: r.name, Verdict: wire.TestPass, Output: r.own.take(&g.held)})
+		}
 	}
-	delete(g.open, r.name)
-	g.ended++
-	g.out.add(t)
 }
 
-func (g *goTest) end(how string) {
-	g.flush()
-	left := make([]*goRun, 0, len(g.open))
-	for _, r := range g.open {
+// opened are the tests that have started and not ended, in that order.
+func (s *goStream) opened() []*goRun {
+	left := make([]*goRun, 0, len(s.open))
+	for _, r := range s.open {
 		left = append(left, r)
 	}
 	slices.SortFunc(left, func(a, b *goRun) int { return cmp.Compare(a.seq, b.seq) })
-	why := "it started and did not end: "
-	if g.fatal != "" {
-		why += g.fatal + "; "
-	}
-	for _, r := range left {
-		if isBenchmark(r.name) && g.pass {
-			g.ended++
-			g.out.add(Test{Name: r.name, Verdict: wire.TestPass, Output: r.own.take(&g.held)})
-			continue
+	return left
+}
+
+func (s *goStream) parent(name string) *goRun { return s.open[parentOf(name)] }
+
+// result handles the end of a test.
+func (g *goTest) result(t Test, indent int, text []byte, marked, look bool) bool {
+	i := g.owner(t.Name, marked)
+	if i < 0 {
+		// Where starts are printed, a result without one is a test's text; but
+		// a failure is never passed over. Benchmarks start without a word when
+		// lines have no mark.
+		i = 0
+		s := g.streams[0]
+		started := s.started > 0 && s.started <= MaxTests && !s.final
+		switch {
+		case len(g.streams) > 1:
+			top := g.top()
+			top.failed = top.failed || top.final && !look && t.Verdict == wire.TestFail
+			return false
+		case s.marked != marked && (s.started > 0 || s.ended > 0):
+			return false
+		case isBenchmark(t.Name) && !s.busy() && !marked:
+		case s.final && (indent > 0 || t.Verdict != wire.TestFail), started && (indent > 0 || t.Verdict != wire.TestFail):
+			return false
 		}
-		g.unfinished(r, why+how)
+		if look {
+			return true
+		}
+		if s.final {
+			g.finish(s, "another program's output begins")
+			g.streams[0] = newGoStream(marked)
+		}
+		g.streams[0].marked = marked
 	}
-	failed := g.out.failed > 0 || g.out.more[2] > 0
+	if look {
+		return true
+	}
+	g.close(i)
+	s := g.streams[i]
+	if i > 0 {
+		g.inside(i, text)
+	}
+	g.flush(s)
+	s.last = &goDone{Test: t, indent: indent}
+	if run := s.find(t.Name); run != nil {
+		s.last.Name = run.name
+		s.last.own = run.own
+		delete(s.open, run.name)
+		g.tell(i, run.name, true)
+		if s.current == run {
+			s.current = s.parent(run.name)
+		}
+	}
+	s.ended++
+	return true
+}
+
+// isFinal reads the last word of a test binary or of go test.
+func (g *goTest) isFinal(text []byte, marked, look bool) bool {
+	i := len(g.streams) - 1
+	for i > 0 && (g.streams[i].final || g.streams[i].marked != marked) {
+		i--
+	}
+	s := g.streams[i]
+	if s.marked != marked && (s.started > 0 || s.ended > 0) {
+		return false
+	}
+	pass, fail := false, false
 	switch {
-	case g.ended < g.started:
-		g.out.problem(g.out.program, plural(g.started-g.ended, "test", "tests")+" started and did not end: "+how, 0)
-	case failed:
-	case g.fail:
-		g.out.problem(g.out.program, "it says FAIL, and no test of it does: "+how, 0)
-	case g.started > 0 && !g.pass:
-		g.out.problem(g.out.program, "its output ends without PASS or FAIL: "+how, 0)
+	case string(text) == "FAIL":
+		fail = true
+	case string(text) == "PASS" || !marked && bytes.HasPrefix(text, []byte("ok  \t")):
+		pass = true
+	case !marked && i == 0 && bytes.HasPrefix(text, []byte("FAIL\t")):
+		// Of a program, said by go test: it need not have come to its own.
+		if !look {
+			g.close(0)
+			s.fail = true
+			if s.busy() {
+				g.finish(s, string(text))
+				g.streams[0] = newGoStream(false)
+			}
+		}
+		return true
+	default:
+		return false
 	}
+	if s.busy() {
+		return false // a test's text
+	}
+	if look {
+		return true
+	}
+	g.close(i)
+	if i > 0 {
+		g.inside(i, text)
+	}
+	g.flush(s)
+	g.passBenchmarks(i, "")
+	s.final = true
+	s.pass, s.fail = s.pass || pass, s.fail || fail
+	return true
+}
+
+// text handles a line of a test's own.
+func (g *goTest) text(text []byte, marked bool) {
+	s := g.top()
+	if bytes.HasPrefix(text, []byte("panic: ")) || bytes.HasPrefix(text, []byte("fatal error: ")) {
+		for i := len(g.streams) - 1; i >= 0; i-- {
+			if s := g.streams[i]; s.fatal == "" {
+				s.fatal = string(text[:min(len(text), 300)])
+			}
+			if !g.streams[i].final {
+				break // it is this one's, and not that of the one around it
+			}
+		}
+	}
+	if !marked && !s.marked && !s.busy() && s.started > 0 && bytes.HasSuffix(text, []byte("PASS")) {
+		// Behind text without a newline, maybe.
+		g.passBenchmarks(len(g.streams)-1, "")
+		s.final, s.pass = true, true
+	}
+	g.inside(len(g.streams), text)
+}
+
+// own gives a line to the test of a stream that it is of.
+func (g *goTest) own(s *goStream, text []byte) {
+	indent := len(text) - len(bytes.TrimLeft(text, " "))
+	switch {
+	case s.last != nil && (indent > s.last.indent || s.last.Verdict == wire.TestFail && (s.fatal != "" || isExample(s.last.Name))):
+		s.last.own.add(&g.held, text)
+	case s.current != nil:
+		s.current.own.add(&g.held, text)
+	}
+}
+
+// isExample: what a failing example got and wanted follows its result, without
+// indentation.
+func isExample(name string) bool { return strings.HasPrefix(name, "Example") }
+
+// flush reports the latest result, once its lines are complete.
+func (g *goTest) flush(s *goStream) {
+	if s.last == nil {
+		return
+	}
+	t := s.last.Test
+	t.Output = s.last.own.take(&g.held)
+	s.last = nil
+	g.add(slices.Index(g.streams, s), t)
+}
+
+// add reports a test of the first stream, and notes one of another.
+func (g *goTest) add(i int, t Test) {
+	s := g.streams[i]
+	s.failed = s.failed || t.Verdict == wire.TestFail
+	if i == 0 {
+		g.out.add(t)
+		return
+	}
+	if t.Output = ""; len(s.done) < MaxTests {
+		s.done = append(s.done, t)
+	}
+}
+
+func (g *goTest) unfinished(i int, r *goRun, why string) {
+	s := g.streams[i]
+	t := Test{Name: r.name, Verdict: wire.TestFail, Output: why}
+	if !r.since.IsZero() {
+		t.Duration = max(0, g.out.time().Sub(r.since))
+	}
+	if own := r.own.take(&g.held); own != "" {
+		t.Output += "\n" + own
+	}
+	delete(s.open, r.name)
+	s.ended++
+	g.add(i, t)
+}
+
+// finish ends the first stream.
+func (g *goTest) finish(s *goStream, how string) {
+	g.close(0)
+	g.flush(s)
+	why := "it started and did not end: "
+	if s.fatal != "" {
+		why += s.fatal + "; "
+	}
+	for _, r := range s.opened() {
+		g.unfinished(0, r, why+how)
+	}
+	if s.ended < s.started && s.started > MaxTests {
+		g.out.problem(g.out.program, plural(s.started-s.ended, "test", "tests")+" started and did not end: "+how, 0)
+		s.failed = true
+	}
+	cut := "its output ends without PASS or FAIL: " + how
+	switch {
+	case s.failed:
+	case s.fail && g.out.failed+g.out.more[2] > 0: // go test's last word is about all packages
+	case s.fail:
+		g.out.problem(g.out.program, "it says FAIL, and no test of it does: "+how, 0)
+	case !s.final && (s.started > 0 || s.ended > 0):
+		g.out.problem(g.out.program, cut, 0)
+	}
+	if !s.final && (s.started > 0 || s.ended > 0 || s.fail) {
+		g.out.cutShort(cut)
+	}
+}
+
+func (g *goTest) end(how string) {
+	g.replaced()
+	g.finish(g.streams[0], how)
+}
+
+// replaced is about a test that ran its own program again, and whose stream has
+// one end too few. Either the child said PASS and the parent died, or the child
+// died, or took the parent's place by execve, and what came then is the
+// parent's. It is the parent's PASS only where one that dies cannot exit with
+// status 0: see -test.paniconexit0.
+func (g *goTest) replaced() {
+	if len(g.streams) != 2 || !g.out.ok || !g.out.sure {
+		return
+	}
+	s, child := g.streams[0], g.streams[1]
+	run := s.open[child.first]
+	if run == nil || !child.pass || child.failed || !child.final || child.busy() || child.last != nil || len(s.opened()) != 1 {
+		return
+	}
+	g.close(0)
+	delete(s.open, run.name)
+	g.tell(0, run.name, true)
+	s.started += child.started - 1
+	s.ended += child.ended
+	for _, t := range child.done {
+		g.add(0, t)
+	}
+	s.final, s.pass = true, true
 }

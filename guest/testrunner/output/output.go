@@ -59,7 +59,9 @@ type Parser struct {
 	none   bool // noTests was seen
 	fail   bool // the last line is FAIL
 	goTest bool // ExpectGoTest
-	pass   bool // a line is PASS
+	marked bool // its lines have marks
+	final  bool // a line is PASS or FAIL, with a mark where it has to have one
+	pass   bool // PASS
 	tail   tail
 }
 
@@ -72,7 +74,8 @@ type format interface {
 	// like anything.
 	running() bool
 	// end tells that the program is gone, and how. Tests that never ended
-	// fail, and so does what is missing of the whole.
+	// fail, and so does what is missing of the whole, which is told to
+	// sink.cutShort as well.
 	end(how string)
 }
 
@@ -84,9 +87,16 @@ func New(name string, emit func(Test)) *Parser {
 	return p
 }
 
-// ExpectGoTest makes the program one that go test -c built: it says PASS when
-// all of its tests are done, whatever its flags, and without it has not passed.
-func (p *Parser) ExpectGoTest() { p.goTest = true }
+// ExpectGoTest makes the program one that go test -c built: it says PASS or FAIL
+// when all of its tests are done, whatever its flags, and without PASS has not
+// passed. marked says that it runs with -test.v=test2json, sure that it runs with
+// -test.paniconexit0: one that ends by os.Exit(0) before its end fails.
+func (p *Parser) ExpectGoTest(marked, sure bool) {
+	p.goTest, p.marked, p.out.sure = true, marked, sure
+}
+
+// Clock has tests that did not end tell how long they ran.
+func (p *Parser) Clock(now func() time.Time) { p.out.now = now }
 
 // Watch has mark called when a test is seen to run, and when it is paused or
 // over, before its outcome is emitted: at most MaxMarks times. Only go test
@@ -103,7 +113,9 @@ func (p *Parser) Write(b []byte) (int, error) {
 func (p *Parser) line(text []byte) {
 	if bare := bytes.TrimSpace(bytes.TrimPrefix(text, []byte{mark})); len(bare) > 0 {
 		p.fail = string(bare) == "FAIL"
-		p.pass = p.pass || string(bare) == "PASS"
+		if pass := string(bare) == "PASS"; (pass || p.fail) && (!p.marked || p.format != nil || text[0] == mark) {
+			p.final, p.pass = true, p.pass || pass
+		}
 		p.none = p.none || bytes.HasSuffix(bare, []byte(noTests))
 	}
 	if p.format == nil {
@@ -143,11 +155,18 @@ func (p *Parser) recognise(text []byte) format {
 }
 
 // Finish ends the output. how says how the program ended, such as "exit status
-// 3", ok whether that was by exit status 0, took how long it ran.
-func (p *Parser) Finish(how string, ok bool, took time.Duration) {
+// 3", ok whether that was by exit status 0, took how long it ran. It returns why
+// tests can be missing from what was emitted, in one line: what the program
+// printed was cut short, or it ended before it was done. "" where it came to its
+// own end.
+func (p *Parser) Finish(how string, ok bool, took time.Duration) (cut string) {
 	p.lines.end()
+	p.out.ok = ok
 	if p.format != nil {
 		p.format.end(how)
+	}
+	if p.goTest && !p.final {
+		p.out.cutShort("it ended without PASS or FAIL: " + how)
 	}
 	p.out.sumUp()
 	words := how
@@ -170,7 +189,11 @@ func (p *Parser) Finish(how string, ok bool, took time.Duration) {
 	default:
 		p.out.send(Test{Name: p.out.program, Verdict: wire.TestPass, Duration: took})
 	}
+	return p.out.cut
 }
+
+// Failed says whether a test, or the program as a whole, has failed so far.
+func (p *Parser) Failed() bool { return p.out.failed > 0 || p.out.more[2] > 0 }
 
 // sink bounds what goes to emit.
 type sink struct {
@@ -185,6 +208,27 @@ type sink struct {
 	failed   int // problems included
 	reported int // bytes of output
 	more     [3]int
+
+	now  func() time.Time // nil: times are not told
+	ok   bool             // the program exited with status 0; known at the end
+	sure bool             // see ExpectGoTest
+	cut  string           // see cutShort
+}
+
+// cutShort notes that the output, or a part of it, has no end: tests can be
+// missing, whatever those that are there say. Failures that were expected do not
+// excuse it. why is one line; the first counts.
+func (s *sink) cutShort(why string) {
+	if s.cut == "" {
+		s.cut = cleanName(why)
+	}
+}
+
+func (s *sink) time() time.Time {
+	if s.now == nil {
+		return time.Time{}
+	}
+	return s.now()
 }
 
 // run tells that a test runs or is paused. The end of one is always told.

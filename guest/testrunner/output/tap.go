@@ -202,6 +202,7 @@ func (t *tap) line(text []byte) {
 	if reason, ok := bytes.CutPrefix(rest, []byte("Bail out!")); ok {
 		t.flush()
 		t.bailed = true
+		t.out.cutShort("Bail out!" + string(reason))
 		t.out.problem(t.out.program, "Bail out!"+string(reason), 0)
 		return
 	}
@@ -401,6 +402,7 @@ func (t *tap) pop() []Test {
 	l := t.top()
 	t.levels = t.levels[:len(t.levels)-1]
 	if wrong := l.wrong(); wrong != "" && !t.bailed {
+		t.out.cutShort(join(l.name, "plan") + ": " + wrong)
 		t.result(l, Test{Name: "plan", Verdict: wire.TestFail, Output: wrong})
 	}
 	for _, w := range l.waiting {
@@ -441,12 +443,14 @@ func (t *tap) end(how string) {
 	for len(t.levels) > 1 {
 		l := t.top()
 		t.orphans(t.pop())
+		t.out.cutShort("the result of subtests is missing: " + how)
 		t.out.problem(join(l.name, "end"), "these subtests' own result is missing: "+how, 0)
 	}
 	l := t.levels[0]
 	switch wrong := l.wrong(); {
 	case t.bailed:
 	case wrong != "":
+		t.out.cutShort(wrong + ": " + how)
 		t.out.problem(t.out.program+": plan", wrong+": "+how, 0)
 	case l.plan == 0:
 		t.out.add(Test{Name: t.out.program, Verdict: wire.TestSkip, Output: cmp.Or(l.skip, "it planned no tests (1..0)")})

@@ -141,6 +141,7 @@ func (p *testProgs) end(how string) {
 	failed := p.out.failed > 0 || p.out.more[2] > 0
 	switch {
 	case !p.summary:
+		p.out.cutShort("its output ends without a summary: " + how)
 		p.out.problem(p.out.program, strings.TrimSuffix("its output ends without a summary: "+how+"\n"+p.own.take(&p.held), "\n"), 0)
 	case p.failed > 0 && !failed:
 		p.out.problem(p.out.program, sprintf("its summary counts %s, and none was seen: %s", plural(p.failed, "failed test", "failed tests"), how), 0)
