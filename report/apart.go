@@ -12,13 +12,18 @@ import (
 // apart counts what is neither a failure nor worth an entry.
 func (d *document) apart(b *strings.Builder, x detail) {
 	var lines []string
-	if n := d.tally.flaky; n > 0 {
-		lines = append(lines, fmt.Sprintf("**Flaky:** %s passed, but not at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict == Pass && k.Attempts > 1 })))
+	for _, again := range []struct {
+		words string
+		meant func(Kernel) bool
+	}{
+		{"**Flaky:** %s passed, but not at the first attempt: %s", func(k Kernel) bool { return k.Verdict == Pass && k.Attempts > 1 }},
+		{"**Tried again:** %s did not get a result at the first attempt: %s", func(k Kernel) bool { return k.Verdict != Pass && k.Attempts > 1 }},
+	} {
+		if n, names := d.some(x, again.meant); n > 0 {
+			lines = append(lines, fmt.Sprintf(again.words, count(n, "kernel"), names))
+		}
 	}
-	if n := d.tally.again; n > 0 {
-		lines = append(lines, fmt.Sprintf("**Tried again:** %s did not get a result at the first attempt: %s", count(n, "kernel"), d.some(x, func(k Kernel) bool { return k.Verdict != Pass && k.Attempts > 1 })))
-	}
-	if n := d.tally.expected; n > 0 {
+	if n := d.outcome.FailedAsExpected; n > 0 {
 		lines = append(lines, fmt.Sprintf("**Expected failures:** %s %s as expected: %s", count(n, "kernel"), plural(n, "fails", "fail"), d.expected(x)))
 	}
 	if s := d.flakyTests(x); s != "" {
@@ -43,7 +48,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if len(lines) > 0 {
 		b.WriteString("#### Besides\n\n- " + strings.Join(lines, "\n- ") + "\n\n")
 	}
-	if x.passes && d.tally.pass > 0 {
+	if x.passes && d.outcome.Passed > 0 {
 		var ids []string
 		for _, e := range d.ix.kernels {
 			if e.Verdict == Pass && e.Green() {
@@ -54,15 +59,15 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	}
 }
 
-// some names a few kernels that are meant.
-func (d *document) some(x detail, meant func(Kernel) bool) string {
+// some counts the kernels that are meant, and names a few.
+func (d *document) some(x detail, meant func(Kernel) bool) (int, string) {
 	var ids []string
 	for _, e := range d.ix.kernels {
 		if meant(*e.Kernel) {
 			ids = append(ids, e.ID)
 		}
 	}
-	return list(ids, min(10, x.kernels), func(s string) string { return code(s, 160) })
+	return len(ids), list(ids, min(10, x.kernels), func(s string) string { return code(s, 160) })
 }
 
 // expected names the kernels that fail as expected, with the reasons.
@@ -80,7 +85,8 @@ func (d *document) expected(x detail) string {
 	why := list(order, min(10, x.kernels), func(s string) string {
 		return code(s, 300) + " on " + count(reasons[s], "kernel")
 	})
-	return why + "; " + d.some(x, func(k Kernel) bool { return k.Forgiven() })
+	_, names := d.some(x, func(k Kernel) bool { return k.Forgiven() })
+	return why + "; " + names
 }
 
 // flakyTests names the tests that passed in some repeats and failed in others.
@@ -102,9 +108,6 @@ func (d *document) flakyTests(x detail) string {
 
 // skipped says which tests were skipped on how many kernels.
 func (d *document) skipped(x detail) string {
-	if d.tally.skipped == 0 {
-		return ""
-	}
 	on := map[string]int{}
 	for _, k := range d.m.Kernels {
 		for _, t := range k.Tests {
@@ -112,6 +115,9 @@ func (d *document) skipped(x detail) string {
 				on[t.Name]++
 			}
 		}
+	}
+	if len(on) == 0 {
+		return ""
 	}
 	names := make([]string, 0, len(on))
 	for n := range on {

@@ -8,18 +8,18 @@ import (
 
 // document is a result on its way to Markdown.
 type document struct {
-	m      *Merged
-	o      MarkdownOptions
-	ix     *index
-	groups []Group // failures, then what was not tested
-	tally  tally
-	grid   grid
+	m       *Merged
+	o       MarkdownOptions
+	ix      *index
+	groups  []Group // failures, then what was not tested
+	outcome Outcome
+	grid    grid
 	// Names of kernels of which the part before "__" says which is meant.
 	short map[string]bool
 }
 
 func newDocument(m *Merged, o MarkdownOptions) *document {
-	d := &document{m: m, o: o, ix: newIndex(m), tally: tallyOf(m), short: map[string]bool{}}
+	d := &document{m: m, o: o, ix: newIndex(m), outcome: m.Outcome(), short: map[string]bool{}}
 	d.groups = d.ix.groups()
 	d.grid = d.ix.grid()
 	seen := map[string]int{}
@@ -47,10 +47,10 @@ func (d *document) render(x detail) string {
 
 func (d *document) verdictLine() string {
 	mark := "⚠️"
-	switch {
-	case allGreen(d.m):
+	switch d.outcome.Verdict {
+	case Pass:
 		mark = "✅"
-	case d.tally.fail > 0 || d.m.Verdict == Fail:
+	case Fail:
 		mark = "❌"
 	}
 	return "### " + mark + " " + headline(d.m)

@@ -72,7 +72,7 @@ func TestMergeForgives(t *testing.T) {
 	}
 	pass := Kernel{ID: "a/2", Verdict: Pass, Attempts: 1}
 	m, _ := Merge(&Collected{Files: []*ShardFile{file(1, forgiven, "e"), file(2, pass, "e")}}, MergeOptions{})
-	if m.Verdict != Pass || m.ExitCode() != ExitPass || m.Kernels[0].Verdict != Fail || len(Groups(m)) != 0 {
+	if m.Verdict != Pass || m.Outcome().ExitCode() != ExitPass || m.Kernels[0].Verdict != Fail || len(Groups(m)) != 0 {
 		t.Errorf("%v, %v, %+v", m.Verdict, m.Kernels[0].Verdict, m.Refusals)
 	}
 	var j, s strings.Builder

@@ -158,7 +158,7 @@ func TestExpectations(t *testing.T) {
 			if k.Forgiven() != tt.forgiven || (len(k.Surprises) > 0) != tt.stale {
 				t.Errorf("forgiven %v, want %v; surprises %q, want some: %v", k.Forgiven(), tt.forgiven, k.Surprises, tt.stale)
 			}
-			if got := ExitCode([]Kernel{k}); got != tt.exit {
+			if got := RunOutcome(1, []Kernel{k}, false).ExitCode(); got != tt.exit {
 				t.Errorf("exit code %d, want %d", got, tt.exit)
 			}
 			// To say it only, nothing that passed may fail.

@@ -11,12 +11,12 @@ import (
 type grid struct {
 	distros []string // sorted
 	series  []string // ascending, noSeries last
-	cells   map[[2]string]tally
-	total   tally
+	cells   map[[2]string]Counts
+	total   Counts
 }
 
 func (ix *index) grid() grid {
-	g := grid{cells: map[[2]string]tally{}, total: tallyOf(ix.m)}
+	g := grid{cells: map[[2]string]Counts{}, total: countKernels(ix.m.Kernels)}
 	versions := map[string]version{}
 	for _, e := range ix.kernels {
 		series := e.version.series()
@@ -30,7 +30,6 @@ func (ix *index) grid() grid {
 			g.distros = append(g.distros, e.distro)
 		}
 		c := g.cells[[2]string{e.distro, series}]
-		c.all++
 		c.add(e.Kernel)
 		g.cells[[2]string{e.distro, series}] = c
 	}
@@ -53,14 +52,14 @@ func (g grid) write(b *strings.Builder, rows int) {
 		return
 	}
 	down, across := g.distros, g.series
-	at := func(row, column string) tally { return g.cells[[2]string{row, column}] }
+	at := func(row, column string) Counts { return g.cells[[2]string{row, column}] }
 	corner := "distribution"
 	plain := func(s string) string { return s }
 	name := func(s string) string { return word(s, cell) }
 	downName, acrossName := name, plain
 	if len(g.series) > maxColumns && len(g.series) > len(g.distros) {
 		down, across = across, down
-		at = func(row, column string) tally { return g.cells[[2]string{column, row}] }
+		at = func(row, column string) Counts { return g.cells[[2]string{column, row}] }
 		corner, downName, acrossName = "series", plain, name
 	}
 	columns := len(across)
@@ -78,12 +77,10 @@ func (g grid) write(b *strings.Builder, rows int) {
 	line := func(title string, rows []string) {
 		b.WriteString("| " + title + " |")
 		sum := func(columns []string) {
-			var t tally
+			var t Counts
 			for _, r := range rows {
 				for _, c := range columns {
-					x := at(r, c)
-					t.all, t.pass, t.fail, t.untested = t.all+x.all, t.pass+x.pass, t.fail+x.fail, t.untested+x.untested
-					t.expected += x.expected
+					t.sum(at(r, c))
 				}
 			}
 			b.WriteString(" " + t.cell() + " |")
@@ -108,13 +105,13 @@ func (g grid) write(b *strings.Builder, rows int) {
 	}
 	b.WriteString("\n")
 	var legend []string
-	if g.total.fail > 0 {
+	if g.total.Failed > 0 {
 		legend = append(legend, "❌ n/m: n of m fail")
 	}
-	if g.total.expected > 0 {
+	if g.total.FailedAsExpected > 0 {
 		legend = append(legend, "☑️ n/m: n of m fail as expected")
 	}
-	if g.total.untested > 0 {
+	if g.total.NotTested > 0 {
 		legend = append(legend, "⚠️ n/m: n of m were not tested")
 	}
 	if len(legend) > 0 {
@@ -123,22 +120,22 @@ func (g grid) write(b *strings.Builder, rows int) {
 }
 
 // cell is "✅ 14", "❌ 3/14" for 3 of 14 that fail, "⚠️ 2/14" not tested.
-func (t tally) cell() string {
-	if t.all == 0 {
+func (t Counts) cell() string {
+	if t.Kernels == 0 {
 		return ""
 	}
-	if t.pass == t.all {
-		return "✅ " + thousands(t.all)
+	if t.Passed == t.Kernels {
+		return "✅ " + thousands(t.Kernels)
 	}
 	var s []string
-	if t.fail > 0 {
-		s = append(s, fmt.Sprintf("❌ %s/%s", thousands(t.fail), thousands(t.all)))
+	if t.Failed > 0 {
+		s = append(s, fmt.Sprintf("❌ %s/%s", thousands(t.Failed), thousands(t.Kernels)))
 	}
-	if t.expected > 0 {
-		s = append(s, fmt.Sprintf("☑️ %s/%s", thousands(t.expected), thousands(t.all)))
+	if t.FailedAsExpected > 0 {
+		s = append(s, fmt.Sprintf("☑️ %s/%s", thousands(t.FailedAsExpected), thousands(t.Kernels)))
 	}
-	if t.untested > 0 {
-		s = append(s, fmt.Sprintf("⚠️ %s/%s", thousands(t.untested), thousands(t.all)))
+	if t.NotTested > 0 {
+		s = append(s, fmt.Sprintf("⚠️ %s/%s", thousands(t.NotTested), thousands(t.Kernels)))
 	}
 	return strings.Join(s, " ")
 }

@@ -6,59 +6,6 @@ import (
 	"time"
 )
 
-// tally counts a result's kernels.
-type tally struct {
-	all, pass, fail, untested int
-	flaky                     int // passed, and not at the first attempt
-	again                     int // did not pass at any of several attempts
-	skipped                   int // tests, on kernels that were tested
-	expected                  int // did not pass, as was expected; not among fail and untested
-	stale                     int // of fail: passed, or came to another verdict than was expected
-}
-
-func tallyOf(m *Merged) tally {
-	var t tally
-	for _, k := range m.Kernels {
-		t.all++
-		t.add(&k)
-		if k.Verdict == Pass && k.Attempts > 1 {
-			t.flaky++
-		}
-		if k.Verdict != Pass && k.Attempts > 1 {
-			t.again++
-		}
-		for _, test := range k.Tests {
-			if test.Verdict == testSkip {
-				t.skipped++
-			}
-		}
-	}
-	return t
-}
-
-// add counts one kernel by what it means for the whole.
-func (t *tally) add(k *Kernel) {
-	switch {
-	case len(k.Surprises) > 0:
-		t.fail++
-		t.stale++
-	case k.Verdict == Pass:
-		t.pass++
-	case k.Forgiven():
-		t.expected++
-	case k.Verdict.Tested():
-		t.fail++
-	default:
-		t.untested++
-	}
-}
-
-// allGreen says whether nothing at all speaks against a pass.
-func allGreen(m *Merged) bool {
-	t := tallyOf(m)
-	return m.Verdict == Pass && len(m.Refusals) == 0 && t.all > 0 && t.pass+t.expected == t.all
-}
-
 // count is "1 kernel", "2 kernels".
 func count(n int, what string) string {
 	if n == 1 {
@@ -78,7 +25,7 @@ func thousands(n int) string {
 // headline is the verdict in one line, with nothing in it that a guest said:
 // "3 kernels newly fail, 1 fixed, 117 of 120 pass".
 func headline(m *Merged) string {
-	t := tallyOf(m)
+	t := m.Outcome()
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if c := m.Change; c != nil {
@@ -90,35 +37,35 @@ func headline(m *Merged) string {
 			add("%s newly %s", count(newly, "kernel"), plural(newly, "fails", "fail"))
 		case fixed > 0:
 			add("%s fixed", count(fixed, "kernel"))
-		case t.fail > 0:
+		case t.Failed > 0:
 			add("no kernel newly fails")
 		}
 	}
 	switch {
-	case t.all == 0:
+	case t.Kernels == 0:
 		add("no kernel was tested")
-	case t.pass == t.all:
-		add("%s", plural(t.all, "the one kernel passes", "all "+count(t.all, "kernel")+" pass"))
-	case m.Change == nil && t.fail > 0:
-		add("%s of %s %s, %s %s", thousands(t.fail), count(t.all, "kernel"), plural(t.fail, "fails", "fail"), thousands(t.pass), plural(t.pass, "passes", "pass"))
+	case t.Passed == t.Kernels:
+		add("%s", plural(t.Kernels, "the one kernel passes", "all "+count(t.Kernels, "kernel")+" pass"))
+	case m.Change == nil && t.Failed > 0:
+		add("%s of %s %s, %s %s", thousands(t.Failed), count(t.Kernels, "kernel"), plural(t.Failed, "fails", "fail"), thousands(t.Passed), plural(t.Passed, "passes", "pass"))
 	case m.Change == nil:
-		add("%s of %s %s", thousands(t.pass), count(t.all, "kernel"), plural(t.pass, "passes", "pass"))
+		add("%s of %s %s", thousands(t.Passed), count(t.Kernels, "kernel"), plural(t.Passed, "passes", "pass"))
 	default:
-		add("%s of %s %s", thousands(t.pass), thousands(t.all), plural(t.pass, "passes", "pass"))
+		add("%s of %s %s", thousands(t.Passed), thousands(t.Kernels), plural(t.Passed, "passes", "pass"))
 	}
-	if t.expected > 0 {
-		add("%s %s as expected", thousands(t.expected), plural(t.expected, "fails", "fail"))
+	if t.FailedAsExpected > 0 {
+		add("%s %s as expected", thousands(t.FailedAsExpected), plural(t.FailedAsExpected, "fails", "fail"))
 	}
-	if t.stale > 0 {
-		add("%s not as expected", thousands(t.stale))
+	if t.Stale > 0 {
+		add("%s not as expected", thousands(t.Stale))
 	}
-	if t.untested > 0 {
-		add("%s not tested", thousands(t.untested))
+	if t.NotTested > 0 {
+		add("%s not tested", thousands(t.NotTested))
 	}
 	switch {
 	case len(m.Refusals) > 0:
 		add("the result is incomplete")
-	case t.all > 0 && t.pass+t.expected == t.all && m.Verdict != Pass:
+	case t.Kernels > 0 && t.OK() && m.Verdict != Pass:
 		add("but the merged verdict is %s", m.Verdict)
 	}
 	return strings.Join(parts, ", ")
@@ -189,7 +136,7 @@ func Annotations(m *Merged) []Annotation {
 		}
 		all = append(all, Annotation{Title: OneLine(groupWords(g, plain), 200), Message: strings.Join(lines, "\n")})
 	}
-	if len(all) == 0 && !allGreen(m) {
+	if len(all) == 0 && m.Outcome().Verdict != Pass {
 		all = append(all, Annotation{Title: "the result is no pass", Message: headline(m)})
 	}
 	return all

@@ -160,11 +160,11 @@ func mergeSuite(m *Merged) *junitSuite {
 		s.add(errorCase(className, "further refusals", "refusal", fmt.Sprintf("%d more", n-most)))
 	}
 	if s.Tests == 0 {
-		t := tallyOf(m)
+		t := m.Outcome()
 		switch {
-		case t.all == 0:
+		case t.Kernels == 0:
 			s.add(errorCase(className, "kernels", "missing", "no kernel was tested"))
-		case t.pass+t.expected == t.all && m.Verdict != Pass:
+		case t.OK() && m.Verdict != Pass:
 			s.add(errorCase(className, "verdict", m.Verdict.String(), "all kernels pass, but the merged verdict is "+m.Verdict.String()))
 		}
 	}
@@ -181,8 +181,8 @@ func errorCase(className, name, kind, message string) junitCase {
 func leftOutSuite(m *Merged, kernels []Kernel, id int) (*junitSuite, []byte, error) {
 	s := &junitSuite{}
 	s.Testsuite.Name, s.Testsuite.Time, s.ID = "left out", "0.000", id
-	t := tallyOf(&Merged{Kernels: kernels})
-	message := fmt.Sprintf("the results of %d kernels are left out, the file would be larger than %d MiB: %d passed, %d failed, %d failed as expected, %d were not tested", t.all, maxJUnit>>20, t.pass, t.fail, t.expected, t.untested)
+	t := countKernels(kernels)
+	message := fmt.Sprintf("the results of %d kernels are left out, the file would be larger than %d MiB: %d passed, %d failed, %d failed as expected, %d were not tested", t.Kernels, maxJUnit>>20, t.Passed, t.Failed, t.FailedAsExpected, t.NotTested)
 	s.add(errorCase("bpf."+junitText(m.Arch)+".merge", "left out", "left-out", message))
 	b, err := encodeSuite(s)
 	return s, b, err

@@ -301,7 +301,7 @@ func (g *merger) finish() {
 }
 
 func (g *merger) needs(needs []Need) {
-	bad := slices.ContainsFunc(g.m.Kernels, func(k Kernel) bool { return !k.Green() })
+	bad := !countKernels(g.m.Kernels).OK()
 	for _, n := range needs {
 		if why := n.objection(bad); why != "" {
 			g.refuse(0, "", "%s", why)
@@ -320,27 +320,6 @@ func (g *merger) judge() {
 	if g.more > 0 {
 		g.m.Refusals = append(g.m.Refusals, Refusal{Reason: fmt.Sprintf("and %d more reasons", g.more)})
 	}
-	switch ExitCode(g.m.Kernels) {
-	case ExitFail:
-		g.m.Verdict = Fail
-	case ExitPass:
-		g.m.Verdict = Pass
-		if len(g.m.Refusals) > 0 {
-			g.m.Verdict = Missing
-		}
-	default:
-		g.m.Verdict = Missing
-	}
-}
-
-// ExitCode is the exit status for the merged result.
-func (m *Merged) ExitCode() int {
-	switch m.Verdict {
-	case Pass:
-		return ExitPass
-	case Fail:
-		return ExitFail
-	default:
-		return ExitNotTested
-	}
+	g.m.Verdict = Pass // unless its kernels or refusals say otherwise
+	g.m.Verdict = g.m.Outcome().Verdict
 }

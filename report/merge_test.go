@@ -17,7 +17,7 @@ func TestMergeGreen(t *testing.T) {
 			o.Plan = s.plan
 		}
 		m := s.merge(t, o)
-		if m.Verdict != Pass || m.ExitCode() != ExitPass || len(m.Refusals) != 0 {
+		if m.Verdict != Pass || m.Outcome().ExitCode() != ExitPass || len(m.Refusals) != 0 {
 			t.Fatalf("plan %v: %v, %v", plan, m.Verdict, m.Refusals)
 		}
 		var ids []string
@@ -272,15 +272,15 @@ func TestMergeRefuses(t *testing.T) {
 					o.Plan = s.plan
 				}
 				m := s.merge(t, o)
-				if m.Verdict == Pass || m.ExitCode() == ExitPass {
+				if m.Verdict == Pass || m.Outcome().ExitCode() == ExitPass {
 					t.Fatal("it is green")
 				}
 				want := tt.exit
 				if want == 0 {
 					want = ExitNotTested
 				}
-				if m.ExitCode() != want {
-					t.Errorf("exit code %d, want %d", m.ExitCode(), want)
+				if m.Outcome().ExitCode() != want {
+					t.Errorf("exit code %d, want %d", m.Outcome().ExitCode(), want)
 				}
 				if tt.want != "" && !slices.ContainsFunc(m.Refusals, func(r Refusal) bool { return strings.Contains(r.Reason, tt.want) }) {
 					t.Errorf("no refusal with %q:\n%v", tt.want, m.Refusals)
@@ -481,8 +481,8 @@ func TestMergeNeeds(t *testing.T) {
 				o.Problems = append(o.Problems, err.Error())
 			}
 			m := s.merge(t, o)
-			if m.ExitCode() != tt.want {
-				t.Errorf("exit code %d, want %d: %v", m.ExitCode(), tt.want, m.Refusals)
+			if m.Outcome().ExitCode() != tt.want {
+				t.Errorf("exit code %d, want %d: %v", m.Outcome().ExitCode(), tt.want, m.Refusals)
 			}
 			if tt.say == "" && len(m.Refusals) > 0 || tt.say != "" && (len(m.Refusals) != 1 || !strings.Contains(m.Refusals[0].Reason, tt.say)) {
 				t.Errorf("refusals %v, want %q", m.Refusals, tt.say)

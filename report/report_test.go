@@ -89,33 +89,6 @@ func TestSummaryDate(t *testing.T) {
 	}
 }
 
-func TestExitCode(t *testing.T) {
-	for _, tt := range []struct {
-		verdicts []Verdict
-		want     int
-	}{
-		{nil, 0},
-		{[]Verdict{Pass, Pass}, 0},
-		{[]Verdict{Pass, Fail}, 1},
-		{[]Verdict{Crash}, 1},
-		{[]Verdict{Timeout}, 1},
-		{[]Verdict{Pass, Infra}, 3},
-		{[]Verdict{NoBoot}, 3},
-		{[]Verdict{Missing}, 3},
-		{[]Verdict{Infra, Fail}, 1},
-		{[]Verdict{Unknown}, 3},
-		{[]Verdict{200}, 3},
-	} {
-		var ks []Kernel
-		for _, v := range tt.verdicts {
-			ks = append(ks, Kernel{Verdict: v})
-		}
-		if got := ExitCode(ks); got != tt.want {
-			t.Errorf("%v: %d, want %d", tt.verdicts, got, tt.want)
-		}
-	}
-}
-
 func TestVerdictText(t *testing.T) {
 	for v := Pass; v <= Missing; v++ {
 		b, err := v.MarshalText()

@@ -72,21 +72,3 @@ const (
 	ExitUsage     = 2 // wrong usage or input; nothing was tested
 	ExitNotTested = 3 // something was not tested
 )
-
-// ExitCode is the exit status for a list of results. A failure outweighs what
-// was not tested. A failure that was expected does not count, one that was
-// expected and did not come does.
-func ExitCode(kernels []Kernel) int {
-	code := ExitPass
-	for i := range kernels {
-		k := &kernels[i]
-		switch {
-		case k.Green():
-		case k.Verdict.Tested() || len(k.Surprises) > 0:
-			return ExitFail
-		default:
-			code = ExitNotTested
-		}
-	}
-	return code
-}

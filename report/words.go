@@ -7,9 +7,6 @@ package report
 // "3 kernels newly fail, 1 fixed, 117 of 120 pass".
 func Headline(m *Merged) string { return headline(m) }
 
-// AllGreen says whether nothing at all speaks against a pass.
-func AllGreen(m *Merged) bool { return allGreen(m) }
-
 // Words say what a group is: "12 kernels fail TestX". They hold names that a
 // guest chose, in one line.
 func (g Group) Words() string {

@@ -86,7 +86,7 @@ func TestTimeIsUp(t *testing.T) {
 	if results[0].Verdict != report.Pass || results[1].Verdict != report.Missing || results[1].Cause.Title != why+" before this kernel was done" {
 		t.Errorf("got %v and %v, %+v; want pass, and missing because %s", results[0].Verdict, results[1].Verdict, results[1].Cause, why)
 	}
-	if code := report.ExitCode(results); code != report.ExitNotTested {
+	if code := report.RunOutcome(2, results, false).ExitCode(); code != report.ExitNotTested {
 		t.Errorf("exit code %d", code)
 	}
 	f := readShardFile(t, r.Out)

@@ -111,18 +111,8 @@ func (s *actionStep) afterRun(out string, ownCache bool) error {
 	}
 	var pairs []string
 	if s.names.shard.shards > 0 { // publish says it of the whole list
-		passed, failed, untested := tallyKernels(f.Kernels)
-		untested += len(f.Plan.Kernels) - len(f.Kernels)
-		verdict := report.Pass
-		switch {
-		case failed > 0:
-			verdict = report.Fail
-		case untested > 0 || f.Problem != "":
-			verdict = report.Missing
-		}
-		pairs = []string{
-			"verdict", verdict.String(), "passed", strconv.Itoa(passed),
-			"failed", strconv.Itoa(failed), "not-tested", strconv.Itoa(untested),
+		for _, out := range outcomeOutputs(f.Outcome()) {
+			pairs = append(pairs, out.Name, out.Value)
 		}
 	}
 	if ownCache && s.saves() && len(f.Kernels) > 0 {

@@ -99,7 +99,12 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	if err := errors.Join(err, werr); err != nil {
 		return err
 	}
-	if code := m.ExitCode(); code != report.ExitPass {
+	return exitWith(m.Outcome())
+}
+
+// exitWith ends the command with the status of a result.
+func exitWith(o report.Outcome) error {
+	if code := o.ExitCode(); code != report.ExitPass {
 		return exitError(code)
 	}
 	return nil
@@ -150,14 +155,23 @@ func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 		fmt.Fprintf(r.out, "allows nothing any more: the entry of --allow-splats %s\n\n", printable(e.Words()))
 	}
 	r.change(m.Change)
+	o := m.Outcome()
 	word, color := "FAIL", red
-	switch m.Verdict {
+	switch o.Verdict {
 	case report.Pass:
 		word, color = "PASS", green
 	case report.Missing:
 		word, color = "NOT TESTED", yellow
 	}
-	fmt.Fprintf(r.out, "%s %s\n", r.paint("["+word+"]", color), tally(m))
+	line := fmt.Sprintf("%d of %s passed", o.Passed, count(o.Kernels, "kernel"))
+	if o.Failed > 0 {
+		line += fmt.Sprintf(", %d failed", o.Failed)
+	}
+	line += restOf(o.Counts)
+	if n := len(m.Refusals); n > 0 {
+		line += fmt.Sprintf(", and %s why this cannot be green", count(n, "reason"))
+	}
+	fmt.Fprintf(r.out, "%s %s\n", r.paint("["+word+"]", color), line)
 	for _, n := range names {
 		fmt.Fprintf(r.out, "       %s\n", joinPath(r.dir, n))
 	}
@@ -231,38 +245,14 @@ func (r mergeReport) change(c *report.Change) {
 	fmt.Fprintln(r.out)
 }
 
-// tally counts a merged result in words.
-func tally(m *report.Merged) string {
-	passed, failed, untested := tallyKernels(m.Kernels)
-	s := fmt.Sprintf("%d of %s passed", passed, count(len(m.Kernels), "kernel"))
-	if failed > 0 {
-		s += fmt.Sprintf(", %d failed", failed)
+// restOf says how many kernels neither passed nor failed, "" for none.
+func restOf(c report.Counts) string {
+	s := ""
+	if c.NotTested > 0 {
+		s += fmt.Sprintf(", %d not tested", c.NotTested)
 	}
-	if untested > 0 {
-		s += fmt.Sprintf(", %d not tested", untested)
-	}
-	if n := len(m.Kernels) - passed - failed - untested; n > 0 {
-		s += fmt.Sprintf(", %d failed as expected", n)
-	}
-	if n := len(m.Refusals); n > 0 {
-		s += fmt.Sprintf(", and %s why this cannot be green", count(n, "reason"))
+	if c.FailedAsExpected > 0 {
+		s += fmt.Sprintf(", %d failed as expected", c.FailedAsExpected)
 	}
 	return s
-}
-
-// tallyKernels counts; kernels that failed as expected are none of the three.
-func tallyKernels(kernels []report.Kernel) (passed, failed, untested int) {
-	for i := range kernels {
-		k := &kernels[i]
-		switch {
-		case k.Forgiven():
-		case k.Green():
-			passed++
-		case k.Verdict.Tested() || len(k.Surprises) > 0:
-			failed++
-		default:
-			untested++
-		}
-	}
-	return passed, failed, untested
 }

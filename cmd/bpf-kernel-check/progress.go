@@ -324,16 +324,8 @@ func phaseTimes(k report.Kernel) string {
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 
 // end prints the last line.
-func (p *progress) end(results []report.Kernel) {
-	passed, failed, untested := tallyKernels(results)
-	expected := len(results) - passed - failed - untested
-	line := fmt.Sprintf("%d passed, %d failed", passed, failed)
-	if untested > 0 {
-		line += fmt.Sprintf(", %d not tested", untested)
-	}
-	if expected > 0 {
-		line += fmt.Sprintf(", %d failed as expected", expected)
-	}
+func (p *progress) end(o report.Outcome, results []report.Kernel) {
+	line := fmt.Sprintf("%d passed, %d failed", o.Passed, o.Failed) + restOf(o.Counts)
 	if n, _ := report.ReusedOf(results); n > 0 {
 		line += fmt.Sprintf(", %d of them cached", n)
 	}

@@ -52,17 +52,14 @@ and never depends on GitHub.`,
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			content, code, readErr := c.readContent(dir, pageURL)
+			content, outcome, readErr := c.readContent(dir, pageURL)
 			if err := c.say(cfg.Env, github.Publish(cmd.Context(), cfg, content)); err != nil {
 				return err
 			}
 			if readErr != nil {
 				return readErr
 			}
-			if code != report.ExitPass {
-				return exitError(code)
-			}
-			return nil
+			return exitWith(outcome)
 		},
 	}
 	f := cmd.Flags()
@@ -96,17 +93,12 @@ func (c *command) say(env github.Env, out github.Outcome) error {
 // readContent reads what merge wrote. Where that cannot be read, the content
 // says so: a status must not stay pending, nor a comment of an older commit
 // green.
-func (c *command) readContent(dir, pageURL string) (github.Content, int, error) {
+func (c *command) readContent(dir, pageURL string) (github.Content, report.Outcome, error) {
 	path := filepath.Join(dir, report.ReportName)
-	outputs := func(verdict report.Verdict, passed, failed, untested int) []github.Output {
-		return []github.Output{
-			{Name: "verdict", Value: verdict.String()},
-			{Name: "passed", Value: strconv.Itoa(passed)},
-			{Name: "failed", Value: strconv.Itoa(failed)},
-			{Name: "not-tested", Value: strconv.Itoa(untested)},
-			{Name: "report", Value: path},
-			{Name: "junit", Value: filepath.Join(dir, junitName)},
-		}
+	outputs := func(o report.Outcome) []github.Output {
+		return append(outcomeOutputs(o),
+			github.Output{Name: "report", Value: path},
+			github.Output{Name: "junit", Value: filepath.Join(dir, junitName)})
 	}
 	m, err := readFile(path, report.ReadReport)
 	if err != nil {
@@ -118,18 +110,18 @@ func (c *command) readContent(dir, pageURL string) (github.Content, int, error) 
 		}
 		// The text may quote an input: in a code span it can be no markup.
 		shown := "no result: `" + strings.ReplaceAll(strings.TrimPrefix(text, "no result: "), "`", "'") + "`"
+		none := report.RunOutcome(0, nil, true)
 		return github.Content{
-			Verdict: report.Missing, Body: shown, Summary: shown, Status: text,
+			Verdict: none.Verdict, Body: shown, Summary: shown, Status: text,
 			Annotations: annotations,
-			Outputs:     outputs(report.Missing, 0, 0, 0),
-		}, report.ExitNotTested, err
+			Outputs:     outputs(none),
+		}, none, err
 	}
-	passed, failed, untested := numbers(m)
-	verdict, code := judge(m)
+	o := m.Outcome()
 	content := github.Content{
-		Verdict: verdict,
+		Verdict: o.Verdict,
 		Status:  report.StatusDescription(m),
-		Outputs: outputs(verdict, passed, failed, untested),
+		Outputs: outputs(o),
 	}
 	for _, a := range report.Annotations(m) {
 		content.Annotations = append(content.Annotations, github.Annotation(a))
@@ -142,23 +134,15 @@ func (c *command) readContent(dir, pageURL string) (github.Content, int, error) 
 	var body, summary strings.Builder
 	err = errors.Join(report.WriteMarkdown(&body, m, links), report.WriteJobSummary(&summary, m, links))
 	content.Body, content.Summary = body.String(), summary.String()
-	return content, code, err
+	return content, o, err
 }
 
-// judge takes the worse of what the report says and what its kernels say.
-func judge(m *report.Merged) (report.Verdict, int) {
-	code := report.ExitCode(m.Kernels)
-	switch {
-	case code == report.ExitFail || m.Verdict == report.Fail:
-		return report.Fail, report.ExitFail
-	case code == report.ExitPass && m.Verdict == report.Pass && len(m.Refusals) == 0:
-		return report.Pass, report.ExitPass
-	default:
-		return report.Missing, report.ExitNotTested
+// outcomeOutputs are what the action's outputs say of a result.
+func outcomeOutputs(o report.Outcome) []github.Output {
+	return []github.Output{
+		{Name: "verdict", Value: o.Verdict.String()},
+		{Name: "passed", Value: strconv.Itoa(o.Passed)},
+		{Name: "failed", Value: strconv.Itoa(o.Failed)},
+		{Name: "not-tested", Value: strconv.Itoa(o.NotTested)},
 	}
-}
-
-// numbers counts kernels by what became of them.
-func numbers(m *report.Merged) (passed, failed, untested int) {
-	return tallyKernels(m.Kernels)
 }

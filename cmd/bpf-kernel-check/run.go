@@ -369,8 +369,9 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, 
 	}
 	results, err := r.Run(ctx, plan)
 	stop()
+	outcome := report.RunOutcome(len(plan.Entries), results, false)
 	if len(results) > 0 {
-		ui.end(results)
+		ui.end(outcome, results)
 		if p := r.Record(plan); p.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
 			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links(), c.history(history)))
@@ -379,10 +380,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, 
 	if err != nil {
 		return err
 	}
-	if code := report.ExitCode(results); code != report.ExitPass {
-		return exitError(code)
-	}
-	return nil
+	return exitWith(outcome)
 }
 
 // timeUp turns an error that comes of --timeout-total into what to say of it.

@@ -149,20 +149,15 @@ func (h *History) read(root *os.Root, name string) error {
 }
 
 func (h *History) add(m *report.Merged) {
-	r := run{at: m.At.UTC(), id: m.RunID, sha: m.HeadSHA, arch: m.Arch, verdict: m.Verdict, all: len(m.Kernels), kernels: map[string]pastKernel{}}
-	if len(m.Refusals) > 0 && r.verdict == report.Pass {
-		r.verdict = report.Missing
+	o := m.Outcome()
+	r := run{
+		at: m.At.UTC(), id: m.RunID, sha: m.HeadSHA, arch: m.Arch, kernels: map[string]pastKernel{},
+		verdict: o.Verdict, all: o.Kernels, pass: o.Passed + o.FailedAsExpected, failed: o.Failed,
 	}
 	room := maxRunTests
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
 		p := pastKernel{verdict: k.Verdict, green: k.Green(), tries: k.Attempts, time: vmTime(k)}
-		switch {
-		case k.Green():
-			r.pass++
-		case k.Verdict.Tested():
-			r.failed++
-		}
 		r.time += p.time
 		if k.Verdict == report.Pass || k.Verdict == report.Fail {
 			for _, t := range k.Tests[:min(len(k.Tests), room)] {

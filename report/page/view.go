@@ -122,8 +122,8 @@ func newView(m *report.Merged, o Options) view {
 		Policy: policy(),
 		//nolint:gosec // both are files of this package
 		CSS: template.HTML("<style>" + css + "</style>"), JS: template.HTML("<script>" + js + "</script>"),
-		Headline: sentence(report.Headline(m)), State: "missing", Sign: "–",
-		Meta: metaOf(m, o), Notes: b.notes, HasTests: len(b.index.Tests) > 0,
+		Headline: sentence(report.Headline(m)),
+		Meta:     metaOf(m, o), Notes: b.notes, HasTests: len(b.index.Tests) > 0,
 	}
 	for _, p := range b.packed {
 		v.Packed = append(v.Packed, p.element())
@@ -136,13 +136,8 @@ func newView(m *report.Merged, o Options) view {
 			v.Retried = append(v.Retried, k.ID)
 		}
 	}
-	failed := counts["fail"] + counts["crash"] + counts["timeout"] + counts["stale"]
-	switch {
-	case report.AllGreen(m):
-		v.State, v.Sign = "pass", signs["pass"]
-	case failed > 0 || m.Verdict == report.Fail:
-		v.State, v.Sign = "fail", signs["fail"]
-	}
+	v.State = m.Outcome().Verdict.String()
+	v.Sign = signs[v.State]
 	v.Title = v.Headline + " · bpf-kernel-check"
 	for _, r := range m.Refusals[:min(len(m.Refusals), 50)] {
 		v.Refusals = append(v.Refusals, line(r.Reason))
