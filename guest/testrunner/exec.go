@@ -30,7 +30,8 @@ const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] 
 
 Runs a test program, passes its output on as it is, and reports the tests it
 prints: go test -v or -json, TAP, KTAP or test_progs. Exits with the program's status,
-or 128 plus the number of the signal that ended it.
+with 0 instead of 4 if it is a kernel selftest that says it was skipped, or with 128
+plus the number of the signal that ended it.
 
 Flags:
 `
@@ -80,7 +81,10 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	if end.code != 0 && end.how != exitWords(end.code) {
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
-	cut := parser.Finish(end.how, end.code == 0, max(0, m.now().Sub(start)))
+	cut := parser.Finish(end.how, end.code, max(0, m.now().Sub(start)))
+	if parser.Skipped() {
+		end.code = 0
+	}
 	switch {
 	case cut != "" || !parser.Failed():
 	case goTest && end.code != exitGoTestFailed && end.code != exitRace && end.code != 0:

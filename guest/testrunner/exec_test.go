@@ -53,6 +53,7 @@ func TestExec(t *testing.T) {
 		{name: "kills its process group", script: "kill -KILL 0", code: 137, stderr: "\ntestrunner: prog: signal: SIGKILL\n", want: []string{"fail prog: signal: SIGKILL"}},
 		{name: "a forged PASS", script: "echo PASS; echo '[PASS] all'; exit 1", code: 1, stdout: "PASS\n[PASS] all\n", want: []string{"fail prog: exit status 1"}},
 		{name: "TAP", script: "echo 1..2; echo ok 1 - a; echo not ok 2 - b", stdout: "1..2\nok 1 - a\nnot ok 2 - b\n", want: []string{"pass a", "fail b"}},
+		{name: "a kernel selftest that skips", script: "echo 1..0 '# SKIP no BTF'; exit 4", stdout: "1..0 # SKIP no BTF\n", want: []string{"skip prog: SKIP no BTF"}},
 		{name: "no tests to run", script: "echo 'testing: warning: no tests to run' >&2; echo PASS", stdout: "testing: warning: no tests to run\nPASS\n", want: []string{"fail prog: no test ran: testing: warning: no tests to run; exit status 0"}},
 		{name: "has no report of its own and no input", script: `read x && exit 4; [ -z "$` + wire.ReportFDEnv + `" ] || exit 5`, want: []string{"pass prog"}},
 		{name: "closes its output and goes on", script: "exec >&- 2>&-; sleep 0.1; exit 6", code: 6, want: []string{"fail prog: exit status 6"}},

@@ -2,6 +2,8 @@ package output
 
 import (
 	"bytes"
+	"cmp"
+	"strconv"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -38,8 +40,8 @@ func failureLine(text []byte) (kind, string, bool) {
 			return kindGoTest, t.Name, true
 		}
 	case 'n':
-		if p, ok := tapPoint(text); ok && !p.ok && p.number >= 0 && p.verdict() == wire.TestFail {
-			return kindTAP, p.title(p.number), true
+		if p, ok := tapPoint(text); ok && !p.ok && !p.loose && p.verdict(false) == wire.TestFail {
+			return kindTAP, cmp.Or(p.name, strconv.Itoa(max(p.number, 1))), true
 		}
 	case '#':
 		if t, ok := testProgsResult(text); ok && t.Verdict == wire.TestFail {

@@ -99,6 +99,46 @@ func (s *splitter) end() {
 
 func trimCR(b []byte) []byte { return bytes.TrimSuffix(b, []byte("\r")) }
 
+// appendPlain appends a line to b without escape sequences of terminals, such as
+// colours.
+func appendPlain(b, text []byte) []byte {
+	for len(text) > 0 {
+		at := bytes.IndexByte(text, esc)
+		if at < 0 {
+			return append(b, text...)
+		}
+		b = append(b, text[:at]...)
+		text = text[at+1:]
+		n := 0
+		if len(text) == 0 {
+			break
+		}
+		switch c := text[0]; {
+		case c == '[': // as in ESC [ 3 1 m
+			for n = 1; n < len(text) && text[n] >= 0x20 && text[n] < 0x40; n++ {
+			}
+			if n < len(text) && text[n] >= 0x40 && text[n] < 0x7f {
+				n++
+			}
+		case c == ']': // a title, to BEL or to ESC \
+			if n = bytes.IndexAny(text, "\a\x1b"); n < 0 {
+				return b
+			}
+			if text[n] == '\a' {
+				n++
+			}
+		case c == '(' || c == ')': // a character set
+			n = min(2, len(text))
+		case c >= 0x30 && c < 0x7f:
+			n = 1
+		}
+		text = text[n:]
+	}
+	return b
+}
+
+const esc = 0x1b
+
 // clip keeps the beginning and the end of a test's lines. held counts what all
 // of them keep.
 type clip struct {

@@ -47,22 +47,29 @@ const (
 // after it, and exits with status 0.
 const noTests = "testing: warning: no tests to run"
 
+// skipStatus is the exit status of a kernel selftest that was skipped. The rest
+// of its output is TAP that says the same.
+const skipStatus = 4
+
 // Parser takes a program's output and tells of its tests as they end. It is
 // not safe for concurrent use.
 type Parser struct {
-	lines  splitter
-	out    sink
-	format format // nil: none was recognised yet
-	before clip   // lines until then
-	held   int
-	stray  int
-	none   bool // noTests was seen
-	fail   bool // the last line is FAIL
-	goTest bool // ExpectGoTest
-	marked bool // its lines have marks
-	final  bool // a line is PASS or FAIL, with a mark where it has to have one
-	pass   bool // PASS
-	tail   tail
+	lines   splitter
+	out     sink
+	format  format // nil: none was recognised yet
+	tap     *tap   // until then: what would be if the output were TAP
+	before  clip   // lines until then
+	plain   []byte // a line without escape sequences
+	skipped bool   // Skipped
+	held    int
+	stray   int
+	none    bool // noTests was seen
+	fail    bool // the last line is FAIL
+	goTest  bool // ExpectGoTest
+	marked  bool // its lines have marks
+	final   bool // a line is PASS or FAIL, with a mark where it has to have one
+	pass    bool // PASS
+	tail    tail
 }
 
 // format is a way to print tests. It gets whole lines from the one by which it
@@ -84,6 +91,7 @@ type format interface {
 func New(name string, emit func(Test)) *Parser {
 	p := &Parser{out: sink{program: cleanName(name), emit: emit, mark: func(string, bool) {}, names: map[string]int{}}}
 	p.lines.each = p.line
+	p.tap = newTAP(&p.out)
 	return p
 }
 
@@ -111,6 +119,10 @@ func (p *Parser) Write(b []byte) (int, error) {
 }
 
 func (p *Parser) line(text []byte) {
+	if bytes.IndexByte(text, esc) >= 0 {
+		p.plain = appendPlain(p.plain[:0], text)
+		text = p.plain
+	}
 	if bare := bytes.TrimSpace(bytes.TrimPrefix(text, []byte{mark})); len(bare) > 0 {
 		p.fail = string(bare) == "FAIL"
 		if pass := string(bare) == "PASS"; (pass || p.fail) && (!p.marked || p.format != nil || text[0] == mark) {
@@ -121,9 +133,10 @@ func (p *Parser) line(text []byte) {
 	if p.format == nil {
 		if p.format = p.recognise(text); p.format == nil {
 			p.before.add(&p.held, text)
+			p.tap.line(text)
 			return
 		}
-		p.before = clip{}
+		p.before, p.tap = clip{}, nil
 	}
 	p.format.line(text)
 	kind, name, ok := failureLine(text)
@@ -143,11 +156,8 @@ func (p *Parser) recognise(text []byte) format {
 	case isGoTest(text):
 		return newGoTest(&p.out)
 	case isTAP(text):
-		t := newTAP(&p.out)
-		if _, ok := tapPoint(text); ok {
-			t.before, t.held = p.before, p.held
-		}
-		return t
+		p.tap.recognised()
+		return p.tap
 	case isTestProgs(text):
 		return &testProgs{out: &p.out, own: p.before, held: p.held}
 	}
@@ -155,19 +165,26 @@ func (p *Parser) recognise(text []byte) format {
 }
 
 // Finish ends the output. how says how the program ended, such as "exit status
-// 3", ok whether that was by exit status 0, took how long it ran. It returns why
+// 3", code is its exit status, took how long it ran. It returns why
 // tests can be missing from what was emitted, in one line: what the program
 // printed was cut short, or it ended before it was done. "" where it came to its
 // own end.
-func (p *Parser) Finish(how string, ok bool, took time.Duration) (cut string) {
+func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	p.lines.end()
-	p.out.ok = ok
+	p.out.ok = code == 0
+	if p.format == nil && p.tap.onlyPoints() {
+		p.tap.recognised()
+		p.format = p.tap
+	}
 	if p.format != nil {
 		p.format.end(how)
 	}
 	if p.goTest && !p.final {
 		p.out.cutShort("it ended without PASS or FAIL: " + how)
 	}
+	isTAP := p.format != nil && p.format.kind() == kindTAP
+	p.skipped = code == skipStatus && isTAP && p.out.failed == 0 && p.out.passed == 0 && p.out.skipped > 0
+	ok := code == 0 || p.skipped
 	p.out.sumUp()
 	words := how
 	if last := p.tail.String(); last != "" {
@@ -192,6 +209,10 @@ func (p *Parser) Finish(how string, ok bool, took time.Duration) (cut string) {
 	return p.out.cut
 }
 
+// Skipped says whether the program's exit status says that it was skipped, and
+// its output too. Finish has to come first.
+func (p *Parser) Skipped() bool { return p.skipped }
+
 // Failed says whether a test, or the program as a whole, has failed so far.
 func (p *Parser) Failed() bool { return p.out.failed > 0 || p.out.more[2] > 0 }
 
@@ -205,6 +226,8 @@ type sink struct {
 	names    map[string]int // how often each was seen
 	total    int            // tests, not problems
 	records  int
+	passed   int
+	skipped  int
 	failed   int // problems included
 	reported int // bytes of output
 	more     [3]int
@@ -241,21 +264,33 @@ func (s *sink) run(name string, paused bool) {
 	}
 }
 
-// add reports a test of the program.
+// add reports a test of the program. A failure is always reported, as long as
+// there is room for any record.
 func (s *sink) add(t Test) {
-	s.total++
-	if s.total > MaxTests {
+	if s.total >= MaxTests {
 		switch t.Verdict {
 		case wire.TestPass:
-			s.more[0]++
+			s.count([3]int{1, 0, 0})
+			return
 		case wire.TestSkip:
-			s.more[1]++
-		default:
-			s.more[2]++
+			s.count([3]int{0, 1, 0})
+			return
 		}
-		return
+		if s.records >= MaxRecords-maxStray {
+			s.count([3]int{0, 0, 1})
+			return
+		}
 	}
+	s.total++
 	s.send(t)
+}
+
+// count takes tests without a record: how many passed, were skipped, failed.
+func (s *sink) count(more [3]int) {
+	for i, n := range more {
+		s.total += n
+		s.more[i] += n
+	}
 }
 
 // problem reports a failure that is of no test: something is wrong with the
@@ -278,7 +313,12 @@ func (s *sink) sumUp() {
 }
 
 func (s *sink) send(t Test) {
-	if t.Verdict != wire.TestPass && t.Verdict != wire.TestSkip {
+	switch t.Verdict {
+	case wire.TestPass:
+		s.passed++
+	case wire.TestSkip:
+		s.skipped++
+	default:
 		t.Verdict = wire.TestFail
 		s.failed++
 	}

@@ -23,7 +23,7 @@ func parse(text string, size int, status int) []Test {
 		p.Write(b[:n])
 		b = b[n:]
 	}
-	p.Finish(sprintf("exit status %d", status), status == 0, time.Second)
+	p.Finish(sprintf("exit status %d", status), status, time.Second)
 	return tests
 }
 
@@ -166,13 +166,13 @@ func TestFormats(t *testing.T) {
 			"pass a/c", "fail a/d", "fail a"}},
 		{name: "TAP too few", text: lines("1..3", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 3 tests were planned, and 2 ran: exit status 0"}},
 		{name: "TAP too many", text: lines("1..1", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 test was planned, and 2 ran: exit status 0"}},
-		{name: "TAP number twice", text: lines("1..2", "ok 1 a", "ok 1 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 test number stands twice or outside the plan: exit status 0"}},
+		{name: "TAP number twice", text: lines("1..2", "ok 1 a", "ok 1 b"), want: []string{"pass a", "pass b", "fail prog: plan: test number 1 stands where 2 should: exit status 0"}},
 		{name: "TAP without a plan", text: lines("TAP version 13", "ok 1 a"), want: []string{"pass a", "fail prog: plan: no plan, and 1 test: the output was cut short: exit status 0"}},
 		{name: "TAP nothing of its plan", text: lines("1..1"), want: []string{"fail prog: plan: 1 test was planned, and 0 ran: exit status 0"}},
 		{name: "TAP bail out", text: lines("1..9", "ok 1 a", "Bail out! no bpffs"), want: []string{"pass a", "fail prog: Bail out! no bpffs"}},
 		{name: "TAP skip all", text: lines("1..0 # SKIP no BTF"), want: []string{"skip prog: SKIP no BTF"}},
 		{name: "TAP plans nothing", text: lines("1..0"), want: []string{"skip prog: it planned no tests (1..0)"}},
-		{name: "TAP plans nothing, twice", text: lines("1..0", "1..0 # skipped: x"), want: []string{"skip prog: skipped: x"}},
+		{name: "TAP plans nothing, twice", text: lines("1..0", "1..0 # skipped: x"), want: []string{"fail prog: plan: it has more than one plan: exit status 0"}},
 		{name: "TAP plans nothing and runs one", text: lines("1..0", "ok 1 a"), want: []string{"pass a", "fail prog: plan: 0 tests were planned, and 1 ran: exit status 0"}},
 		{name: "TAP plans nothing and fails", text: lines("1..0"), status: 1, want: []string{"skip prog: it planned no tests (1..0)", "fail prog#01: exit status 1"}},
 		{name: "TAP without a head", text: lines("a.c:3: expected 1", "not ok 1 - a", "1..1"), status: 1, want: []string{"fail a: a.c:3: expected 1"}},
@@ -193,6 +193,34 @@ func TestFormats(t *testing.T) {
 			"fail selftests: bpf: test_lru_map: exit=1", "skip selftests: bpf: test_sock: SKIP no cgroup"}},
 		{name: "KTAP timeout, expected failure", text: lines("KTAP version 1", "1..2", "not ok 1 a # TIMEOUT 45 seconds", "ok 2 b # XFAIL known"), want: []string{
 			"fail a: TIMEOUT 45 seconds", "skip b: XFAIL known"}},
+
+		{name: "TAP without numbers", text: lines("ok - a", "not ok - b"), want: []string{"pass a", "fail b", "fail prog: plan: no plan, and 2 tests: the output was cut short: exit status 0"}},
+		{name: "TAP of one word each", text: lines("ok", "not ok"), want: []string{"pass 1", "fail 2", "fail prog: plan: no plan, and 2 tests: the output was cut short: exit status 0"}},
+		{name: "TAP bails out first", text: lines("Bail out! no bpffs"), want: []string{"fail prog: Bail out! no bpffs"}},
+		{name: "TAP without plan and version", text: lines("ok 1", "ok 2"), want: []string{"pass 1", "pass 2", "fail prog: plan: no plan, and 2 tests: the output was cut short: exit status 0"}},
+		{name: "TAP known by its end", text: lines("loading", "ok first", "# why", "ok second", "1..2"), want: []string{"pass first", "pass second"}},
+		{name: "TAP known by its end, a failure", text: lines("ok first", "x.c:3: no", "not ok, second", "1..2"), want: []string{"pass first", "fail , second: x.c:3: no"}},
+		{name: "words that begin with ok", text: lines("ok, starting", "ok then", "ok", "not ok, again"), want: []string{"pass prog"}},
+		{name: "coloured TAP", text: lines("\x1b[1m1..2\x1b[0m", "\x1b[32mok 1 - a\x1b[0m", "\x1b]0;title\x07\x1b[1;31mnot ok 2\x1b[0m - b", "\x1b(B# \x1b[mwhy"), want: []string{"pass a", "fail b: # why"}},
+		{name: "TAP, a hash in a name", text: lines("1..2", "ok 1 - issue #12 works", "not ok 2 - a # b # TODO c"), want: []string{"pass issue #12 works", "fail a: b # TODO c"}},
+		{name: "kselftest skips", text: lines("TAP version 13", "1..0 # SKIP no BTF"), status: 4, want: []string{"skip prog: SKIP no BTF"}},
+		{name: "kselftest skips its only test", text: lines("TAP version 13", "1..1", "ok 1 # SKIP no root"), status: 4, want: []string{"skip 1: SKIP no root"}},
+		{name: "kselftest skips, and has passed", text: lines("TAP version 13", "1..2", "ok 1 a", "ok 2 # SKIP no root"), status: 4, want: []string{"pass a", "skip 2: SKIP no root", "fail prog: exit status 4"}},
+		{name: "status 4 of others", text: lines("SKIP: no root"), status: 4, want: []string{"fail prog: exit status 4"}},
+		{name: "kselftest harness skips, 6.1", text: lines("TAP version 13", "1..2", "# Starting 2 tests from 1 test cases.", "#  RUN           global.a ...", "#      SKIP      no root", "#            OK  global.a", "ok 1 # SKIP no root",
+			"#  RUN           fix.var.b ...", "#      SKIP      no BTF", "#            OK  fix.var.b", "ok 2 # SKIP no BTF", "# PASSED: 2 / 2 tests passed."), want: []string{"skip global.a: SKIP no root", "skip fix.var.b: SKIP no BTF"}},
+		{name: "kselftest harness skips, 6.1, in a runner", text: lines("TAP version 13", "1..1", "# selftests: x: y", "# TAP version 13", "# 1..2", "# #  RUN           global.a ...", "# #      SKIP      no root", "# #            OK  global.a", "# ok 1 # SKIP no root",
+			"# #  RUN           global.b ...", "# #            OK  global.b", "# ok 2 global.b", "ok 1 selftests: x: y"), want: []string{"skip selftests: x: y/global.a: SKIP no root", "pass selftests: x: y/global.b", "pass selftests: x: y"}},
+		{name: "libcheck", text: lines("ok 1 - x.c:Core:test_pass: Passed", "not ok 2 - src/x.c:Core:test_fail: Assertion '1 == 2' failed: 1 == 1, 2 == 2", "not ok 3 - x.c:Core:test_crash: (after this point) Received signal 11 (Segmentation fault)", "1..3"), status: 2, want: []string{
+			"pass Core:test_pass", "fail Core:test_fail: Assertion '1 == 2' failed: 1 == 1, 2 == 2", "fail Core:test_crash: (after this point) Received signal 11 (Segmentation fault)"}},
+		{name: "names like libcheck's", text: lines("1..2", "ok 1 - a.c:b: c", "ok 2 - http: x:y: z"), want: []string{"pass a.c:b: c", "pass http: x:y: z"}},
+		{name: "KUnit of 5.10", text: lines("    # Subtest: s", "    1..2", "    # a: EXPECTATION FAILED at lib/a.c:3", "    not ok 1 - a", "    ok 2 - b", "not ok 1 - s", "    # Subtest: t", "    1..1", "    ok 1 - c", "ok 1 - t"), want: []string{
+			"fail s/a: # a: EXPECTATION FAILED at lib/a.c:3", "pass s/b", "fail s", "pass t/c", "pass t"}},
+		{name: "KUnit of 5.5", text: lines("\t# Subtest: s", "\t1..1", "\tok 1 - a", "ok 1 - s"), want: []string{"pass s/a", "pass s"}},
+		{name: "KUnit of 5.10, cut short", text: lines("    # Subtest: s", "    1..1", "    ok 1 - a"), want: []string{"pass s/a", "fail s/end: these subtests' own result is missing: exit status 0", "fail prog: plan: no plan, and 0 tests: the output was cut short: exit status 0"}},
+		{name: "KTAP of two suites", text: lines("KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: s", "    1..1", "    ok 1 a", "ok 1 s", "KTAP version 1", "1..2", "    KTAP version 1", "    # Subtest: t", "    1..1", "    ok 1 a", "ok 1 t"), want: []string{
+			"pass s/a", "pass s", "pass t/a", "pass t", "fail prog: plan: 2 tests were planned, and 1 ran: exit status 0"}},
+		{name: "KTAP, the first of two cut short", text: lines("KTAP version 1", "1..2", "ok 1 s", "KTAP version 1", "1..1", "ok 1 t"), want: []string{"pass s", "fail prog: plan: 2 tests were planned, and 1 ran", "pass t"}},
 
 		{name: "test_progs", text: lines("#1       align:OK", "test_sub:PASS:open 0 nsec", "test_sub:FAIL:attach unexpected error: -22", "#2/1     atomics/add:FAIL", "#2/2     atomics/sub:OK",
 			"#2       atomics:FAIL", "#3       arena:SKIP", "#4 multi:OK (SKIP: 1/2)", "",
@@ -294,11 +322,46 @@ func TestBounds(t *testing.T) {
 	for _, x := range tests {
 		total += len(x.Output)
 	}
-	if len(tests) != MaxTests+1 || total > maxReported+maxOther+(MaxTests+1)*maxLate {
+	if len(tests) != MaxTests+500 || total > maxReported+maxOther+(MaxTests+500)*maxLate {
 		t.Errorf("%d records, %d bytes", len(tests), total)
 	}
-	if last := tests[len(tests)-1]; last.Verdict != wire.TestFail || !strings.Contains(last.Output, "500 failed") {
+	if last := tests[len(tests)-1]; last.Verdict != wire.TestFail || last.Name != sprintf("Test%d", MaxTests+499) {
 		t.Errorf("the last record: %+v", last)
+	}
+}
+
+// Beyond MaxTests passes are counted, and failures keep their names.
+func TestManyTAP(t *testing.T) {
+	const n = 30_000
+	var b bytes.Buffer
+	b.WriteString(sprintf("1..%d\n", n))
+	for i := 1; i <= n; i++ {
+		if i%1000 == 500 {
+			b.WriteString("not ")
+		}
+		b.WriteString(sprintf("ok %d - t%d\n", i, i))
+	}
+	failed := map[string]bool{}
+	tests := parse(b.String(), 1<<16, 1)
+	for _, x := range tests {
+		if x.Verdict == wire.TestFail {
+			failed[x.Name] = true
+		}
+	}
+	if len(failed) != n/1000 || !failed["t500"] || !failed["t29500"] {
+		t.Errorf("failed: %v", failed)
+	}
+	if last := tests[len(tests)-1]; last.Verdict != wire.TestPass || !strings.Contains(last.Output, "9990 passed") {
+		t.Errorf("the last record: %+v", last)
+	}
+}
+
+// Failures have a limit too; beyond it they are counted, and the sum fails.
+func TestManyFailures(t *testing.T) {
+	n := MaxRecords + 1000
+	tests := parse(sprintf("1..%d\n", n)+strings.Repeat("not ok\n", n), 1<<16, 0)
+	if last := tests[len(tests)-1]; len(tests) > MaxRecords || last.Verdict != wire.TestFail || !strings.Contains(last.Output, "1100 failed") {
+		t.Errorf("%d records, the last %+v", len(tests), last)
 	}
 }
 
@@ -368,6 +431,8 @@ func FuzzTAP(f *testing.F) {
 	fuzz(f, "TAP version 14\n# Subtest: a\n    # Subtest: b\n        ok 1 - c\n        1..1\n    ok 1 - b\nok 1 - a # TODO x\n1..1\n",
 		"KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: e\n  1..2\n  ok 1 a\n  not ok 2 b # SKIP\nnot ok 1 e\n",
 		"TAP version 13\n1..1\n# TAP version 13\n# 1..1\n# not ok 1 x\nnot ok 1 y # exit=1\n", "1..0 # SKIP no\nBail out! x\n", "ok 1\nok 1\n  ok 2\n ok 3\n",
+		"ok, a\nok b\nnot\nok c\n1..3 todo 2\n", "ok\nok\n", "    # Subtest: s\n    1..1\n\tok 1 - a\nok 1 - s\n", "TAP version 13\npragma +strict\n1..2 # SKIP x\nok 1 - x.c:b:c: d\n  ---\n  a: b\nok 2\n",
+		"KTAP version 1\n1..1\n\x1b[31mok 1 a # TIMEOUT\x1b[0m\nKTAP version 1\n", "TAP version 13\n# RUN a.b ...\nok 1 # SKIP x\n1..1\n",
 		"TAP version 13\n1..1\n#  RUN           global.b ...\n# b: Test terminated by assertion\n#          FAIL  global.b\nnot ok 1 global.b\n", "1..0\n")
 }
 

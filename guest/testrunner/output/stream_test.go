@@ -19,7 +19,7 @@ func parseGoTest(text string, status int, set func(*Parser)) outcome {
 	p := New("prog", func(t Test) { tests = append(tests, t) })
 	set(p)
 	_, _ = p.Write([]byte(text))
-	cut := p.Finish(sprintf("exit status %d", status), status == 0, time.Second)
+	cut := p.Finish(sprintf("exit status %d", status), status, time.Second)
 	return outcome{brief(tests), cut != ""}
 }
 
