@@ -21,25 +21,28 @@ import (
 // Exit says how a VM's process ended.
 type Exit struct {
 	Code     int    // exit status; -1 when a signal ended it
-	Signal   string // the signal, such as SIGKILL
+	Signal   string // that ended it, such as SIGKILL, caught or not
 	Killed   bool   // by us, because the context ended
+	Fault    bool   // it had stopped the VM for a fault of its own or of KVM's, and was ended for that
 	Stderr   string // at most its last 16 KiB
 	Duration time.Duration
 }
 
 // Clean says whether QEMU ended by itself and as it should.
-func (e Exit) Clean() bool { return e.Code == 0 && !e.Killed }
+func (e Exit) Clean() bool { return e.Code == 0 && e.Signal == "" && !e.Killed && !e.Fault }
 
 // FromOutside says whether someone else ended QEMU, or the kernel for want of
 // memory.
 func (e Exit) FromOutside() bool {
-	return !e.Killed && slices.Contains([]string{"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"}, e.Signal)
+	return !e.Killed && !e.Fault && slices.Contains([]string{"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"}, e.Signal)
 }
 
 // String puts it in words.
 func (e Exit) String() string {
 	s := fmt.Sprintf("exit status %d", e.Code)
 	switch {
+	case e.Fault:
+		s = "it stopped the VM"
 	case e.Killed:
 		s = "ended by us"
 	case e.Signal != "":
@@ -48,26 +51,10 @@ func (e Exit) String() string {
 			s += ", by the kernel for want of memory (dmesg says so) or by someone else"
 		}
 	}
-	if msg := lastLine(e.Stderr); msg != "" {
+	if msg := message(e.Stderr); msg != "" {
 		s += ": " + msg
 	}
 	return s
-}
-
-// MSR returns the line that names a register of the CPU which KVM does not
-// have, "" when there is none.
-func (e Exit) MSR() string {
-	for line := range strings.Lines(e.Stderr) {
-		if strings.Contains(line, "MSR") {
-			return strings.TrimSpace(line)
-		}
-	}
-	return ""
-}
-
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
 }
 
 // ErrNotInstalled is wrapped by Find's error when the machine lacks QEMU.
@@ -97,8 +84,9 @@ func Version(ctx context.Context, path string) (string, error) {
 // Run boots the machine and waits until it is over. What the guest prints goes
 // to console and results as it comes, each from a goroutine of its own; an
 // error or delay of theirs holds the guest up, so they should have neither.
-// When ctx ends, QEMU gets a signal, then a moment, then is killed. It is
-// killed as well when this process dies, whatever the cause.
+// When ctx ends, QEMU gets a signal, then a moment, then is killed; so it does
+// when it says that the VM was stopped for good. It is killed as well when this
+// process dies, whatever the cause.
 //
 // An error means that QEMU could not be started.
 func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer) (Exit, error) {
@@ -118,13 +106,16 @@ func run(ctx context.Context, qemu string, args []string, console, results io.Wr
 		return Exit{}, err
 	}
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, qemu, args...)
+	vmCtx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	cmd := exec.CommandContext(vmCtx, qemu, args...)
 	stderr := &tail{max: 16 << 10}
-	cmd.Stderr = stderr
+	faults := &faultWatch{found: func() { stop(errFault) }}
+	cmd.Stderr = io.MultiWriter(stderr, faults)
 	killed := false
 	cmd.Cancel = func() error {
-		killed = true
-		return cmd.Process.Signal(syscall.SIGTERM)
+		killed = !errors.Is(context.Cause(vmCtx), errFault)
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // with what a wrapper of QEMU's has started
 	}
 	cmd.WaitDelay = 3 * time.Second
 	// The signals of the terminal are for us; we end our VMs ourselves.
@@ -167,16 +158,21 @@ func run(ctx context.Context, qemu string, args []string, console, results io.Wr
 	err := cmd.Wait()
 	copies.Wait()
 
-	exit := Exit{Code: cmd.ProcessState.ExitCode(), Killed: killed, Stderr: stderr.String(), Duration: time.Since(start)}
+	exit := Exit{Code: cmd.ProcessState.ExitCode(), Killed: killed, Fault: faults.done && !killed, Stderr: stderr.String(), Duration: time.Since(start)}
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		exit.Signal = unix.SignalName(ws.Signal())
+	} else if !killed && !exit.Fault {
+		exit.Signal = caughtSignal(exit.Stderr)
 	}
 	var ee *exec.ExitError
-	if err != nil && !errors.As(err, &ee) && ctx.Err() == nil && !errors.Is(err, exec.ErrWaitDelay) {
+	if err != nil && !errors.As(err, &ee) && vmCtx.Err() == nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return exit, fmt.Errorf("wait for %s: %w", qemu, err)
 	}
 	return exit, nil
 }
+
+// errFault ends the context of a VM that QEMU has stopped.
+var errFault = errors.New("the VM was stopped")
 
 // startFromThread starts cmd so that it dies with this process.
 func startFromThread(cmd *exec.Cmd) error { return child.Start(cmd) }
