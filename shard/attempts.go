@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -86,6 +87,66 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 	return k, true
 }
 
+// try is one way to boot a kernel.
+type try struct {
+	on    qemu.Accel
+	sure  bool   // the slow way: the image as it was shipped, the CPU that every kernel starts on, all that the kernel has to say
+	trial bool   // of KVM
+	free  bool   // it is no further attempt: the one before tested nothing, for a reason that is not the kernel's
+	note  string // why it is not on KVM, in one line; "": it is, or nobody wants it
+	up    func() // called when init is up; nil: nothing
+}
+
+// firstTry is how a kernel is booted first. release is to be called when others
+// need not wait any more for what comes of it.
+func (r *Runner) firstTry(ctx context.Context) (t try, release func(), err error) {
+	t, release = try{on: r.Accel}, func() {}
+	if r.Accel != qemu.KVM {
+		return t, release, nil
+	}
+	end, why, err := r.trial.begin(ctx)
+	switch {
+	case err != nil:
+		return t, release, err
+	case why != "":
+		t.on, t.note = qemu.TCG, why
+	case end != nil:
+		t.trial, release = true, end
+		t.up = func() { // the others need not wait for the payload
+			r.trial.up()
+			end()
+		}
+	}
+	return t, release, nil
+}
+
+// next says how a kernel is booted once more after what came of a try, and why;
+// no reason: it is not. This is the one place that decides about it.
+//
+// What may be KVM's doing is tried on TCG, and the kernel is judged by that. Else
+// only what says nothing about the kernel is tried again, as often as attempts
+// are left, without KVM and in the slow and sure way: a failure that goes away is
+// still a failure. A kernel that panicked before init did say something, and
+// would say it again, unless it can be booted in another way.
+func (r *Runner) next(j job, t try, v verdict, d doubt, left bool) (next try, why string) {
+	if t.on == qemu.KVM && d.why != "" && !r.NoEmulation {
+		return try{on: qemu.TCG, free: !d.tested, note: d.why}, d.why
+	}
+	switch {
+	case !left || v.Verdict != report.Infra && v.Verdict != report.NoBoot:
+		return try{}, ""
+	case t.trial && d.why != "": // KVM alone is wanted, and will be no better
+		return try{}, ""
+	case v.panicked && (t.sure || j.boot == j.image.Kernel):
+		return try{}, ""
+	}
+	next = try{on: qemu.TCG, sure: true, note: t.note}
+	if r.NoEmulation {
+		next.on = t.on
+	}
+	return next, v.cause.Title
+}
+
 // attempts boots one kernel once, and again when that told nothing about it.
 func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel, bool) {
 	k := report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Reproduce: r.reproduce(j.entry), Phases: map[string]int64{}}
@@ -94,24 +155,35 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 		k.Console = repeatPath(k.Console, repeat)
 	}
 	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
+	t, release, err := r.firstTry(ctx)
+	if err != nil {
+		return k, false
+	}
+	defer release()
+	k.Attempts = 1
+	wellOnTCG := func() {} // called when TCG shows nothing of what was seen on KVM
 	for {
-		k.Attempts++
-		v, o, on, emulated, err := r.bootProven(ctx, j, path, k.Attempts)
+		v, o, err := r.boot(ctx, j, path, t)
 		if ctx.Err() != nil {
 			return k, false
 		}
+		d := kvmDoubt(o, v)
 		if err != nil {
-			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}
+			v, d = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}, doubt{}
+		}
+		switch well := err == nil && d.why == "" && v.Verdict.Tested(); {
+		case well && t.on == qemu.KVM:
+			r.trial.good()
+		case well:
+			wellOnTCG()
+		}
+		if t.trial && r.NoEmulation && d.hint != "" {
+			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine("on KVM "+d.why, 300), Excerpt: o.tail}}
 		}
 		r.fill(&k, j, v, o)
-		k.Accel, k.AccelNote = on.String(), report.OneLine(emulated, 300)
-		if emulated != "" && on == qemu.KVM { // KVM alone was wanted, and will be no better
-			if _, err := os.Stat(path); err != nil {
-				k.Console = ""
-			}
-			return k, true
-		}
-		if k.Attempts > r.Retries || !r.again(j, v, k.Attempts) {
+		k.Accel, k.AccelNote = t.on.String(), report.OneLine(t.note, 300)
+		next, why := r.next(j, t, v, d, k.Attempts <= r.Retries)
+		if why == "" {
 			if k.Verdict != report.Pass {
 				if err := headConsole(path, k); err != nil {
 					k.Problems = append(k.Problems, report.OneLine(err.Error(), 300))
@@ -119,16 +191,46 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 			}
 			return k, true
 		}
-		r.Report(Event{ID: k.ID, State: Retrying, Reason: v.cause.Title})
-		a := report.Attempt{Repeat: repeat, Attempt: k.Attempts, Verdict: v.Verdict, Cause: v.cause.Title, Accel: k.Accel}
-		switch err := os.Rename(path, attemptPath(path, k.Attempts)); {
-		case err == nil:
-			a.Console = attemptPath(k.Console, k.Attempts)
-		case !errors.Is(err, fs.ErrNotExist):
+		kept := strings.TrimSuffix(path, ".txt") + ".kvm.txt"
+		if !next.free {
+			kept = attemptPath(path, k.Attempts)
+		}
+		switch err := os.Rename(path, kept); {
+		case next.free && (err == nil || errors.Is(err, fs.ErrNotExist)):
+		case next.free:
+			next.note += "; its console could not be kept: " + err.Error()
+		case err == nil || errors.Is(err, fs.ErrNotExist):
+			a := report.Attempt{Repeat: repeat, Attempt: k.Attempts, Verdict: v.Verdict, Cause: v.cause.Title, Accel: k.Accel}
+			if err == nil {
+				a.Console = attemptPath(k.Console, k.Attempts)
+			}
+			k.History = append(k.History, a)
+		default:
 			k.Cause.Title += "; the console could not be kept: " + err.Error()
 			return k, true
 		}
-		k.History = append(k.History, a)
+		if !next.free {
+			k.Attempts++
+		}
+		if !t.trial || !next.free { // else what TCG says decides whether it is worth a word
+			r.Report(Event{ID: k.ID, State: Retrying, Reason: report.OneLine(why, 300)})
+		}
+		if t.on != qemu.KVM || d.why == "" {
+			release()
+		} else if next.on == qemu.TCG {
+			wellOnTCG = sync.OnceFunc(func() {
+				if r.trial.spoiled(k.ID, d) {
+					r.Report(Event{ID: k.ID, State: Emulating, Reason: d.why})
+				}
+				release()
+			})
+			if !d.tested {
+				next.up = wellOnTCG
+			}
+			wait := time.AfterFunc(trialTCG, release)
+			defer wait.Stop()
+		}
+		t = next
 	}
 }
 
@@ -168,22 +270,6 @@ func (r *Runner) fill(k *report.Kernel, j job, v verdict, o observation) {
 			k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 		}
 	}
-}
-
-// again says whether a kernel is tried once more. Only what says nothing about
-// the kernel is: a failure that goes away is still a failure. A kernel that
-// panicked before init did say something, and would say it again, unless the
-// next attempt boots it in another way.
-func (r *Runner) again(j job, v verdict, attempt int) bool {
-	switch {
-	case v.Verdict == report.Infra:
-		return true
-	case v.Verdict != report.NoBoot:
-		return false
-	case !v.panicked:
-		return true
-	}
-	return attempt == 1 && (r.Accel == qemu.KVM && !r.NoEmulation || j.boot != j.image.Kernel)
 }
 
 // limits are those of a VM on an accelerator, and the factor by which they are

@@ -13,34 +13,53 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-func TestAgain(t *testing.T) {
+// How a kernel is booted once more, after what, and when not at all.
+func TestNext(t *testing.T) {
 	unpacked := job{boot: "vmlinux", image: &kernel.Image{Kernel: "bzImage"}}
 	shipped := job{boot: "bzImage", image: &kernel.Image{Kernel: "bzImage"}}
+	failed := func(v report.Verdict) verdict { return verdict{Verdict: v, cause: &report.Cause{Title: "x"}} }
+	panicked := verdict{Verdict: report.NoBoot, cause: &report.Cause{Title: "x"}, panicked: true}
+	onKVM, onTCG := try{on: qemu.KVM}, try{on: qemu.TCG}
+	sure := try{on: qemu.TCG, sure: true}
+	untested, tested := doubt{why: "y"}, doubt{why: "y", tested: true}
 	tests := []struct {
-		name  string
-		accel qemu.Accel
-		j     job
-		v     verdict
-		want  bool
+		name string
+		only bool // KVM
+		j    job
+		t    try
+		v    verdict
+		d    doubt
+		none bool // no attempt is left
+		want try
+		why  string // "": none
 	}{
-		{"QEMU was killed", qemu.TCG, shipped, verdict{Verdict: report.Infra}, true},
-		{"no sign of init", qemu.TCG, shipped, verdict{Verdict: report.NoBoot}, true},
-		{"a panic before init, and another way to boot", qemu.TCG, unpacked, verdict{Verdict: report.NoBoot, panicked: true}, true},
-		{"a panic before init on KVM", qemu.KVM, shipped, verdict{Verdict: report.NoBoot, panicked: true}, true},
-		{"a panic before init, and nothing else to try", qemu.TCG, shipped, verdict{Verdict: report.NoBoot, panicked: true}, false},
-		{"a failed test", qemu.KVM, unpacked, verdict{Verdict: report.Fail}, false},
-		{"a crash", qemu.KVM, unpacked, verdict{Verdict: report.Crash}, false},
-		{"a timeout", qemu.KVM, unpacked, verdict{Verdict: report.Timeout}, false},
-		{"a pass", qemu.KVM, unpacked, verdict{Verdict: report.Pass}, false},
+		{name: "QEMU was killed", j: shipped, t: onTCG, v: failed(report.Infra), want: sure, why: "x"},
+		{name: "QEMU was killed, on KVM", j: shipped, t: onKVM, v: failed(report.Infra), want: sure, why: "x"},
+		{name: "QEMU was killed, on KVM alone", only: true, j: shipped, t: onKVM, v: failed(report.Infra), want: try{on: qemu.KVM, sure: true}, why: "x"},
+		{name: "QEMU was killed, and no attempt is left", j: shipped, t: onTCG, v: failed(report.Infra), none: true},
+		{name: "no sign of init", j: shipped, t: onTCG, v: failed(report.NoBoot), want: sure, why: "x"},
+		{name: "no sign of init on KVM", j: shipped, t: onKVM, v: failed(report.NoBoot), d: untested, none: true, want: try{on: qemu.TCG, free: true, note: "y"}, why: "y"},
+		{name: "KVM fails in a test", j: shipped, t: onKVM, v: failed(report.Infra), d: tested, none: true, want: try{on: qemu.TCG, note: "y"}, why: "y"},
+		{name: "KVM fails in a test, KVM alone", only: true, j: shipped, t: onKVM, v: failed(report.Infra), d: tested, want: try{on: qemu.KVM, sure: true}, why: "x"},
+		{name: "KVM alone on trial", only: true, j: shipped, t: try{on: qemu.KVM, trial: true}, v: failed(report.Infra), d: untested},
+		{name: "a warning at boot on KVM", j: shipped, t: onKVM, v: failed(report.Crash), d: tested, want: try{on: qemu.TCG, note: "y"}, why: "y"},
+		{name: "a warning at boot, TCG", j: shipped, t: onTCG, v: failed(report.Crash), d: tested},
+		{name: "TCG after KVM keeps the note", j: shipped, t: try{on: qemu.TCG, free: true, note: "y"}, v: failed(report.NoBoot), d: untested, want: try{on: qemu.TCG, sure: true, note: "y"}, why: "x"},
+		{name: "a panic before init, and another way to boot", j: unpacked, t: onTCG, v: panicked, want: sure, why: "x"},
+		{name: "a second one", j: unpacked, t: sure, v: panicked},
+		{name: "a panic before init on KVM", j: shipped, t: onKVM, v: panicked, d: untested, want: try{on: qemu.TCG, free: true, note: "y"}, why: "y"},
+		{name: "a panic before init, and nothing else to try", j: shipped, t: onTCG, v: panicked},
+		{name: "a failed test", j: unpacked, t: onKVM, v: failed(report.Fail)},
+		{name: "a crash", j: unpacked, t: onKVM, v: failed(report.Crash)},
+		{name: "a timeout", j: unpacked, t: onKVM, v: failed(report.Timeout)},
+		{name: "a pass", j: unpacked, t: onKVM, v: verdict{Verdict: report.Pass}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := &Runner{Accel: tt.accel}
-			if got := r.again(tt.j, tt.v, 1); got != tt.want {
-				t.Errorf("got %v, want %v", got, tt.want)
-			}
-			if tt.v.panicked && r.again(tt.j, tt.v, 2) {
-				t.Error("a second panic is tried again")
+			r := &Runner{Accel: tt.t.on, NoEmulation: tt.only}
+			got, why := r.next(tt.j, tt.t, tt.v, tt.d, !tt.none)
+			if !reflect.DeepEqual(got, tt.want) || why != tt.why {
+				t.Errorf("got %+v, %q, want %+v, %q", got, why, tt.want, tt.why)
 			}
 		})
 	}

@@ -44,6 +44,7 @@ type observation struct {
 	machine string        // QEMU's name of it
 	how     string        // the VM was booted: bootedCold, bootedWarm, or the former and why
 	booted  time.Duration // from QEMU's start to the first record
+	helloAt int64         // bytes of the console that were there when init was up; 0: not known
 	saved   time.Duration // how long it took before to make the VM that was restored; 0: there was one
 }
 
@@ -56,6 +57,7 @@ type verdict struct {
 	splats    []report.Splat // that are allowed
 	running   []string       // tests that ran when the guest ended before its time
 	panicked  bool           // before init
+	bootCrash bool           // all that the kernel said of a crash, it said before init was up
 	testsOnly bool           // the failed tests are all that is wrong
 }
 
@@ -107,6 +109,7 @@ func judge(o observation) verdict {
 	// after a crash can be believed.
 	findings, splats, explained := o.allowed.withoutAllowed(o.id, o.findings)
 	v.splats = splats
+	v.bootCrash = o.onlyAtBoot(findings)
 	for _, f := range findings {
 		if !f.Kind.Crash() {
 			continue
@@ -134,6 +137,8 @@ func judge(o observation) verdict {
 		}
 	}
 	switch {
+	case o.exit.Fault && !ended:
+		return because(report.Infra, "QEMU: "+o.exit.String(), o.exit.Stderr)
 	case o.stopped == stopCrash: // all that it said of it is allowed
 		title, excerpt := "the kernel crashed", o.tail
 		if len(splats) > 0 {
@@ -211,6 +216,33 @@ func judge(o observation) verdict {
 	}
 	v.Verdict = report.Pass
 	return v
+}
+
+// onlyAtBoot says whether what the console says of crashes came before init was
+// up, and there is some. Console and results come on lines of their own, one of
+// them late at times, so both places and times have to say so.
+func (o observation) onlyAtBoot(findings []console.Finding) bool {
+	some := false
+	for _, f := range findings {
+		if !f.Kind.Crash() {
+			continue
+		}
+		if f.Offset <= 0 || f.Offset >= o.helloAt || f.At >= o.helloTime() {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+// helloTime is when init was up, by the guest's clock.
+func (o observation) helloTime() time.Duration {
+	for _, r := range o.records {
+		if r.Hello != nil {
+			return r.At
+		}
+	}
+	return 0
 }
 
 // testsOnly says whether failed tests are all that speaks against a pass: the

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -44,7 +43,7 @@ func TestKVMIsGivenUp(t *testing.T) {
 	for _, tt := range []struct {
 		name, onKVM, why string
 	}{
-		{"hangs", "exec sleep 600", "printed nothing within 2.5s"},
+		{"hangs", "exec sleep 600", "printed nothing within 10s"},
 		{"dies on an MSR", "echo 'qemu-system-x86_64: error: failed to set MSR 0x10a to 0x0' >&2; echo 'qemu-system-x86_64: kvm_buf_set_msrs: Assertion failed.' >&2; kill -ABRT $$", "MSR 0x10a"},
 		{"cannot be used by QEMU", "echo 'Could not access KVM kernel module' >&2; exit 1", "exit status 1: Could not access KVM"},
 	} {
@@ -111,29 +110,6 @@ func TestKVMThatWorksIsUsed(t *testing.T) {
 	}
 	if !strings.Contains(console, "Kernel command line: ") {
 		t.Error("the kernel gave no early sign of life")
-	}
-}
-
-// QEMU's death after the kernel is up says nothing against KVM.
-func TestKVMThatCarriesAKernelIsKept(t *testing.T) {
-	var trial kvmTrial
-	end, why, err := trial.begin(t.Context())
-	if end == nil || why != "" || err != nil {
-		t.Fatalf("%q, %v: the first is no trial", why, err)
-	}
-	end(true, "")
-	end(true, "it is too late to say so")
-	if end, why, err := trial.begin(t.Context()); end != nil || why != "" || err != nil {
-		t.Errorf("%q, %v: want KVM settled as good", why, err)
-	}
-	for _, o := range []observation{
-		{exit: qemu.Exit{Code: 1}, records: []wire.Record{{Type: wire.TypeHello, Hello: &wire.Hello{}}}},
-		{exit: qemu.Exit{Killed: true}},
-		{exit: qemu.Exit{}},
-	} {
-		if why := kvmFailed(o); why != "" {
-			t.Errorf("%+v speaks against KVM: %s", o.exit, why)
-		}
 	}
 }
 

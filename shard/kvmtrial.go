@@ -2,9 +2,7 @@ package shard
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -14,27 +12,33 @@ import (
 )
 
 // The watch over the first VM on KVM. Hardware is past the kernel's banner
-// within 0.1 s and starts init within 1 s.
+// within 0.1 s and starts init within 1 s; QEMU's start from a cold disk takes
+// seconds more.
 const (
-	trialSign = 2500 * time.Millisecond // until the kernel prints anything
-	trialBoot = 20 * time.Second        // until init is up
+	trialSign = 10 * time.Second // until the kernel prints anything
+	trialBoot = 20 * time.Second // until init is up
+	trialTCG  = 30 * time.Second // that the other VMs wait for what TCG says about the same kernel
 )
 
-// kvmTrial finds out whether KVM carries a kernel: a loop that runs fast is no
+// kvmTrial finds out whether KVM carries kernels: a loop that runs fast is no
 // proof that a kernel does. The first VM is on trial, and the others wait until
-// its init is up. The zero value is ready for use.
+// its init is up. Only a kernel that is well on TCG speaks against KVM; with one
+// that is not, the question stays open and the next one is on trial. The zero
+// value is ready for use.
 type kvmTrial struct {
 	once sync.Once
 	turn chan struct{} // holds something while a VM is on trial
 
 	mu      sync.Mutex
-	settled bool
-	why     string // why KVM is no good; "": it is good
+	proven  bool   // a kernel's init was up on it
+	strikes int    // kernels in a row that it spoiled
+	why     string // why it is given up; "": it is not
 }
 
 // begin waits for its turn. It returns the function that ends a trial when the
-// caller's VM is one, nil when KVM is settled already, with why it is no good.
-func (t *kvmTrial) begin(ctx context.Context) (end func(settled bool, why string), why string, err error) {
+// caller's VM is on trial, nil when the question is settled, with why KVM is
+// given up.
+func (t *kvmTrial) begin(ctx context.Context) (end func(), why string, err error) {
 	t.once.Do(func() { t.turn = make(chan struct{}, 1) })
 	select {
 	case <-ctx.Done():
@@ -43,101 +47,89 @@ func (t *kvmTrial) begin(ctx context.Context) (end func(settled bool, why string
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.settled {
+	if t.proven || t.why != "" {
 		<-t.turn
 		return nil, t.why, nil
 	}
-	var once sync.Once
-	return func(settled bool, why string) {
-		once.Do(func() {
-			t.mu.Lock()
-			t.settled, t.why = settled, why
-			t.mu.Unlock()
-			<-t.turn
-		})
-	}, "", nil
+	return sync.OnceFunc(func() { <-t.turn }), "", nil
 }
 
-// reason says why KVM is no good; "": nothing speaks against it.
-func (t *kvmTrial) reason() string {
+// up notes that a kernel's init was up on KVM.
+func (t *kvmTrial) up() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.why
+	t.proven = true
 }
 
-// bootProven boots a kernel on KVM where that works, and on TCG otherwise. A
-// KVM that does not carry the first kernel is not tried again in this run, and
-// that kernel is booted once more, which is no further attempt: nothing was
-// tested. What an attempt on KVM told nothing about is tried again without it.
-// It says on what the VM ran, and, in one line, why not on KVM.
-func (r *Runner) bootProven(ctx context.Context, j job, path string, attempt int) (v verdict, o observation, on qemu.Accel, why string, err error) {
-	on = r.Accel
-	if attempt > 1 && !r.NoEmulation {
-		on = qemu.TCG
-	}
-	if on != qemu.KVM {
-		v, o, err = r.boot(ctx, j, path, attempt, on, nil)
-		return v, o, on, r.trial.reason(), err
-	}
-	end, why, err := r.trial.begin(ctx)
-	if err != nil {
-		return v, o, on, "", err
-	}
-	if end != nil {
-		up := func() { end(true, "") } // the others need not wait for the payload
-		v, o, err = r.boot(ctx, j, path, attempt, on, up)
-		if err == nil {
-			why = kvmFailed(o)
-		}
-		end(why != "", why)
-		if why == "" {
-			return v, o, on, "", err
-		}
-		if r.NoEmulation {
-			return noKVM(why), o, on, why, nil
-		}
-		r.Report(Event{ID: j.entry.ID(), State: Emulating, Reason: why})
-		if err := os.Rename(path, strings.TrimSuffix(path, ".txt")+".kvm.txt"); err != nil && !errors.Is(err, os.ErrNotExist) {
-			why += "; its console could not be kept: " + err.Error()
-		}
-	}
-	if why == "" {
-		v, o, err = r.boot(ctx, j, path, attempt, on, nil)
-		return v, o, on, "", err
-	}
-	if r.NoEmulation {
-		return noKVM(why), o, on, why, nil
-	}
-	on = qemu.TCG
-	v, o, err = r.boot(ctx, j, path, attempt, on, nil)
-	return v, o, on, why, err
+// good notes that a VM on KVM came to its end and nothing speaks against KVM.
+func (t *kvmTrial) good() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.strikes = 0
 }
 
-func noKVM(why string) verdict {
-	return verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine("KVM cannot be used: "+why, 300)}}
+// spoiled notes that KVM spoiled a kernel that is well on TCG. It says whether KVM
+// is given up by that: one kernel is enough when none was up on KVM before,
+// unless it is of what kernels do by themselves at times; else it takes two in a
+// row.
+func (t *kvmTrial) spoiled(id string, d doubt) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.strikes++
+	if t.why != "" || t.strikes < 2 && (t.proven || d.kernels) {
+		return false
+	}
+	t.why = "with " + id + " " + d.why
+	return true
 }
 
-// kvmFailed says why the first VM on KVM speaks against KVM; "": it does not.
-func kvmFailed(o observation) string {
-	if len(o.records) > 0 {
-		return "" // init was up
-	}
-	for _, f := range o.findings {
-		if f.Kind.Crash() {
-			return "" // the kernel got far enough to say what is wrong
-		}
+// doubt is what a VM on KVM showed that may be KVM's doing.
+type doubt struct {
+	why     string // one line; "": there is none
+	hint    string // what is in why about what to do
+	kernels bool   // kernels do so by themselves at times
+	tested  bool   // the payload had begun
+}
+
+// kvmDoubt says what in a VM on KVM may be KVM's doing and not its kernel's. What
+// the same kernel shows on TCG as well is its own: it is asked for both.
+func kvmDoubt(o observation, v verdict) doubt {
+	hello := len(o.records) > 0
+	hinted := func(format string, args ...any) doubt {
+		return doubt{why: fmt.Sprintf(format, args...) + ": " + qemu.KVMHint, hint: qemu.KVMHint}
 	}
 	switch {
+	case o.exit.FromOutside():
+		return doubt{}
+	case v.bootCrash:
+		return doubt{why: "the kernel reported while it booted: " + v.cause.Title, kernels: true, tested: true}
+	case v.panicked:
+		return doubt{why: "the kernel crashed before init: " + v.cause.Title, kernels: true}
+	case hello && v.Verdict == report.Infra && o.exit.Fault:
+		return doubt{why: fmt.Sprintf("QEMU gave the VM up (%s)", o.exit), tested: true}
+	case hello && v.Verdict == report.Infra && !o.exit.Killed && !o.exit.Clean():
+		return doubt{why: fmt.Sprintf("QEMU ended before the guest (%s)", o.exit), tested: true}
+	case hello:
+		return doubt{}
 	case o.stopped == stopBoot && strings.TrimSpace(o.tail) == "":
-		return fmt.Sprintf("the first kernel printed nothing within %v: %s", trialSign, qemu.KVMHint)
+		limit := o.limits.Boot
+		if o.limits.Sign > 0 {
+			limit = o.limits.Sign
+		}
+		return hinted("the kernel printed nothing within %v", limit)
 	case o.stopped == stopBoot:
-		return fmt.Sprintf("the first kernel did not start init within %v: %s", o.limits.Boot, qemu.KVMHint)
+		d := hinted("the kernel did not start init within %v", o.limits.Boot)
+		d.kernels = len(o.findings) > 0 // it got far enough to say what is wrong
+		return d
+	case o.stopped == notStopped && o.exit.Clean():
+		return doubt{why: "the VM went down before init started", kernels: true}
 	case o.stopped != notStopped || o.exit.Killed:
-		return ""
-	case strings.Contains(o.exit.Stderr, "MSR"):
-		return fmt.Sprintf("QEMU died on a register of the CPU that KVM does not have (%s): %s", o.exit.MSR(), qemu.KVMHint)
-	case !o.exit.Clean():
-		return fmt.Sprintf("QEMU ended before the kernel was up (%s): %s", o.exit, qemu.KVMHint)
+		return doubt{}
+	case o.exit.MSR() != "":
+		return hinted("QEMU died on a register of the CPU that KVM does not have (%s)", o.exit.MSR())
+	case o.exit.Fault:
+		return hinted("QEMU gave the VM up (%s)", o.exit)
+	default:
+		return doubt{why: fmt.Sprintf("QEMU ended before the kernel was up (%s)", o.exit)}
 	}
-	return ""
 }

@@ -508,10 +508,8 @@ func (r *Runner) machine(j job, on qemu.Accel) qemu.Machine {
 	}
 }
 
-// boot starts one VM and judges it. A second attempt takes the slow and sure
-// way: the image as it was shipped, and everything the kernel has to say. up,
-// unless nil, makes it a trial of KVM, and is called when init is up.
-func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt int, on qemu.Accel, up func()) (verdict, observation, error) {
+// boot starts one VM and judges it.
+func (r *Runner) boot(ctx context.Context, j job, consolePath string, t try) (verdict, observation, error) {
 	if !j.room.enter(ctx) { // it has left it when a payload has ended before
 		return verdict{}, observation{}, ctx.Err()
 	}
@@ -534,7 +532,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		}
 		return j, j.err
 	}
-	if up == nil && on == r.Accel && (attempt == 1 && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
+	if !t.trial && t.on == r.Accel && (!t.sure && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
 		o, why, ok := r.warm.boot(ctx, j, hex.EncodeToString(nonce[:]), con, unpack)
 		o.how, o.machine = bootedWarm, r.Arch.Machine
 		switch {
@@ -557,27 +555,27 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, attempt in
 		con.Close()
 		return verdict{}, observation{}, err
 	}
-	m := r.machine(j, on)
+	m := r.machine(j, t.on)
 	m.Nonce = hex.EncodeToString(nonce[:])
-	if attempt == 1 {
-		m.Firmware = r.firmware(j, on)
-		m.Lean = up == nil && r.lean(j, on)
+	if !t.sure {
+		m.Firmware = r.firmware(j, t.on)
+		m.Lean = r.lean(j, t.on)
 	}
-	limits, slower := r.limits(on)
+	limits, slower := r.limits(t.on)
 	if slower > 1 {
 		m.Append = append(m.Append, scaleParam(slower))
 	}
-	limits.ended = j.room.leave
-	if attempt > 1 {
+	limits.up, limits.ended = t.up, j.room.leave
+	if t.sure {
 		if !r.Arch.Unpacked {
 			m.Kernel = j.image.Kernel
 		}
 		m.Sure = true
 		m.Append = append(m.Append, r.Arch.EarlyCon, "ignore_loglevel")
 	}
-	if up != nil {
+	if t.trial {
 		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
-		limits.Sign, limits.Boot, limits.up = cmp.Or(r.sign, trialSign), min(limits.Boot, cmp.Or(r.up, trialBoot)), up
+		limits.Sign, limits.Boot = cmp.Or(r.sign, trialSign), min(limits.Boot, cmp.Or(r.up, trialBoot))
 	}
 	first := limits
 	if m.Lean {

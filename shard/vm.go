@@ -53,7 +53,7 @@ func observeVM(ctx context.Context, nonce string, shared bool, limits Limits, co
 	o.records, o.stats, o.wireErr = frames.Records()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o.booted = w.booted
+	o.booted, o.helloAt = w.booted, w.helloAt
 	o.findings, o.stopped, o.tail = withLog(w.scanner.Findings(), o.records), w.stopped, w.tail()
 	if err == nil {
 		err = w.conErr
@@ -111,6 +111,9 @@ type watch struct {
 
 	start  time.Time
 	booted time.Duration // from start to the first record
+
+	seen    int64 // bytes of the console
+	helloAt int64 // of those, when init was up
 }
 
 // Write takes the console's bytes. It never fails, so that the guest goes on;
@@ -136,6 +139,7 @@ func (w *watch) Write(p []byte) (int, error) {
 		w.last = append(w.last[:0], w.last[len(w.last)-tailBytes:]...)
 	}
 	_, _ = w.scanner.Write(p)
+	w.seen += int64(len(p))
 	if w.scanner.Hopeless() && !w.over {
 		limit := w.limits.Crash
 		if !w.scanner.Dying() {
@@ -176,7 +180,7 @@ func (w *watch) record(r wire.Record) {
 	}
 	switch r.Type {
 	case wire.TypeHello:
-		w.booted = time.Since(w.start)
+		w.booted, w.helloAt = time.Since(w.start), w.seen
 		if w.limits.up != nil {
 			w.limits.up()
 		}

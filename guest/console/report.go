@@ -2,6 +2,7 @@ package console
 
 import (
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -12,6 +13,7 @@ type rawReport struct {
 	taint  uint64
 	groups map[string]string
 	offset int64
+	at     time.Duration
 	lines  []string // messages, the first one included
 	traced bool     // the back trace has begun
 	joined bool     // a cause has its WARN or BUG
@@ -143,7 +145,7 @@ func (o *rawReport) finding() Finding {
 	}
 	return Finding{
 		Kind: o.kind, Title: oneLine(title), Location: cutTo(oneLine(location), maxTitle),
-		Offset: o.offset, Excerpt: o.excerpt(), Taint: o.taint,
+		Offset: o.offset, At: o.at, Excerpt: o.excerpt(), Taint: o.taint,
 	}
 }
 

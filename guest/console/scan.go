@@ -3,8 +3,10 @@ package console
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Kind is what a finding is about.
@@ -43,11 +45,12 @@ type Finding struct {
 	// Title is what it is and in which function, in one printable line of at
 	// most 200 bytes without addresses, so that equal crashes have equal titles.
 	Title    string
-	Location string // file:line, else function+offset/size; empty when the report does not say
-	Offset   int64  // of the report in the console, in bytes
-	Excerpt  string // the report without registers, lines of at most 16 KiB together
-	Taint    uint64 // bits of the kernel's taint that such a report sets
-	Overflow bool   // stands for reports that were too many to be kept
+	Location string        // file:line, else function+offset/size; empty when the report does not say
+	Offset   int64         // of the report in the console, in bytes
+	At       time.Duration // when it began, by the time stamps of the kernel's messages
+	Excerpt  string        // the report without registers, lines of at most 16 KiB together
+	Taint    uint64        // bits of the kernel's taint that such a report sets
+	Overflow bool          // stands for reports that were too many to be kept
 }
 
 const (
@@ -249,7 +252,7 @@ func (s *Scanner) begin(r *rule, groups map[string]string, m string) {
 	if r.set&words != 0 && !announced {
 		taint = 0 // a driver's words, and no WARN of the kernel
 	}
-	s.open = &rawReport{rule: r, kind: r.kind, taint: taint, groups: groups, offset: s.start, lines: append(before, m)}
+	s.open = &rawReport{rule: r, kind: r.kind, taint: taint, groups: groups, offset: s.start, at: seconds(s.at), lines: append(before, m)}
 	s.before = nil
 }
 
@@ -314,6 +317,11 @@ func messages(b []byte) []stamped {
 		msgs = append(msgs, stamped{b[from:], at})
 	}
 	return msgs
+}
+
+// seconds makes a duration of a message's time.
+func seconds(at float64) time.Duration {
+	return time.Duration(min(at, math.MaxInt32) * float64(time.Second))
 }
 
 // stampTime is the time in a printk time stamp.

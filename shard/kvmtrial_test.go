@@ -1,0 +1,156 @@
+package shard
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// What a VM shows, what is doubted then, and the verdict without doubt. The
+// observations are those of QEMU's source and of kernels; none was made on
+// hardware.
+func TestKVMDoubt(t *testing.T) {
+	hello := wire.Record{Type: wire.TypeHello, At: time.Second, Hello: &wire.Hello{}}
+	stopped := qemu.Exit{Fault: true, Stderr: "KVM internal error. Suberror: 1\n"}
+	warning := console.Finding{Kind: console.Splat, Title: "WARNING in cpu_init", Offset: 500, At: 400 * time.Millisecond}
+	late := console.Finding{Kind: console.Splat, Title: "WARNING in bpf_check", Offset: 5000, At: 3 * time.Second}
+	panicked := console.Finding{Kind: console.Panic, Title: "Kernel panic - not syncing: x"}
+	trial := Limits{Sign: 10 * time.Second, Boot: 20 * time.Second}
+	booted := func(o observation, records ...wire.Record) observation {
+		o.records, o.helloAt, o.nonce, o.expected = append([]wire.Record{hello}, records...), 1000, "n", true
+		return o
+	}
+	end := []wire.Record{
+		{Type: wire.TypeTest, Test: &wire.Test{Name: "A", Verdict: wire.TestPass}},
+		{Type: wire.TypeExit, Exit: &wire.Exit{}},
+		{Type: wire.TypeEnd, End: &wire.End{Nonce: "n", Tests: 1, Passed: 1, Complete: true}},
+	}
+	for _, tt := range []struct {
+		name    string
+		o       observation
+		verdict report.Verdict
+		why     string // "": no doubt
+		kernels bool
+		tested  bool
+		nested  bool // what to do is nested virtualization
+	}{
+		{name: "a pass", o: booted(observation{}, end...), verdict: report.Pass},
+		{name: "nothing printed", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial}, verdict: report.NoBoot, why: "printed nothing within 10s", nested: true},
+		{name: "a hang at boot", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial, tail: "Linux"}, verdict: report.NoBoot, why: "did not start init within 20s", nested: true},
+		{name: "a hang at boot with a word", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial, tail: "WARNING", findings: []console.Finding{warning}}, verdict: report.NoBoot, why: "did not start init", kernels: true, nested: true},
+		{name: "a panic at boot", o: observation{findings: []console.Finding{panicked}}, verdict: report.NoBoot, why: "before init: Kernel panic", kernels: true},
+		{name: "a reset at boot", o: observation{}, verdict: report.NoBoot, why: "went down before init", kernels: true},
+		{name: "an internal error at boot", o: observation{exit: stopped}, verdict: report.Infra, why: "KVM internal error. Suberror: 1", nested: true},
+		{name: "an internal error in a test", o: booted(observation{exit: stopped}), verdict: report.Infra, why: "KVM internal error. Suberror: 1", tested: true},
+		{name: "an internal error after a failed test", o: booted(observation{exit: stopped}, wire.Record{Type: wire.TypeTest, Test: &wire.Test{Name: "A", Verdict: wire.TestFail}}), verdict: report.Infra, why: "KVM internal error", tested: true},
+		{name: "an internal error after the end", o: booted(observation{exit: stopped}, end...), verdict: report.Infra, why: "KVM internal error", tested: true},
+		{name: "a crash in a test, then an internal error", o: booted(observation{exit: stopped, findings: []console.Finding{late}}), verdict: report.Crash},
+		{name: "a crash that is allowed, then an internal error", o: booted(observation{exit: stopped, stopped: stopCrash}), verdict: report.Infra, why: "KVM internal error", tested: true},
+		{name: "a warning at boot", o: booted(observation{findings: []console.Finding{warning}}, end...), verdict: report.Crash, why: "while it booted: WARNING in cpu_init", kernels: true, tested: true},
+		{name: "a warning at boot and one in a test", o: booted(observation{findings: []console.Finding{warning, late}}, end...), verdict: report.Crash},
+		{name: "a warning in a test", o: booted(observation{findings: []console.Finding{late}}, end...), verdict: report.Crash},
+		{name: "a warning that the log alone has", o: booted(observation{findings: []console.Finding{{Kind: console.Splat, Title: "WARNING in x"}}}, end...), verdict: report.Crash},
+		{name: "a warning of a test on a line that is late", o: booted(observation{findings: []console.Finding{{Kind: console.Splat, Title: "WARNING in x", Offset: 500, At: 3 * time.Second}}}, end...), verdict: report.Crash},
+		{name: "a failed test", o: booted(observation{}, wire.Record{Type: wire.TypeTest, Test: &wire.Test{Name: "A", Verdict: wire.TestFail}}, end[1], wire.Record{Type: wire.TypeEnd, End: &wire.End{Nonce: "n", Tests: 1, Failed: 1, Complete: true}}), verdict: report.Fail},
+		{name: "silence in a test", o: booted(observation{stopped: stopSilence, exit: qemu.Exit{Killed: true}}), verdict: report.Timeout},
+		{name: "a reset in a test", o: booted(observation{}), verdict: report.Fail},
+		{name: "an abort in a test", o: booted(observation{exit: qemu.Exit{Code: -1, Signal: "SIGABRT", Stderr: "qemu: fatal: x\n"}}), verdict: report.Infra, why: "killed by SIGABRT: qemu: fatal: x", tested: true},
+		{name: "killed in a test", o: booted(observation{exit: qemu.Exit{Code: -1, Signal: "SIGKILL"}}), verdict: report.Infra},
+		{name: "killed at boot", o: observation{exit: qemu.Exit{Code: -1, Signal: "SIGKILL"}}, verdict: report.Infra},
+		{name: "told to end in a test", o: booted(observation{exit: qemu.Exit{Signal: "SIGTERM"}}), verdict: report.Infra},
+		{name: "a register", o: observation{exit: qemu.Exit{Code: -1, Signal: "SIGABRT", Stderr: "error: failed to set MSR 0x10a to 0x0\n"}}, verdict: report.Infra, why: "died on a register of the CPU that KVM does not have (error: failed to set MSR 0x10a to 0x0)", nested: true},
+		{name: "a harmless word about a register", o: observation{exit: qemu.Exit{Code: 1, Stderr: "qemu-system-x86_64: warning: host doesn't support requested feature: MSR(48FH).vmx [bit 12]\nqemu: could not load kernel '/x': Invalid argument\n"}}, verdict: report.Infra, why: "QEMU ended before the kernel was up (exit status 1: qemu: could not load kernel"},
+		{name: "ended by us", o: observation{exit: qemu.Exit{Killed: true}}, verdict: report.Infra},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := judge(tt.o)
+			d := kvmDoubt(tt.o, v)
+			if v.Verdict != tt.verdict {
+				t.Errorf("verdict %v (%+v), want %v", v.Verdict, v.cause, tt.verdict)
+			}
+			if (d.why == "") != (tt.why == "") || !strings.Contains(d.why, tt.why) || d.kernels != tt.kernels || d.tested != tt.tested {
+				t.Errorf("got %+v, want %q, kernels %v, tested %v", d, tt.why, tt.kernels, tt.tested)
+			}
+			if got := strings.Contains(d.why, "nested"); got != tt.nested {
+				t.Errorf("nested virtualization in %q: %v, want %v", d.why, got, tt.nested)
+			}
+		})
+	}
+}
+
+// Kernels that come one after the other, what their VMs do on KVM and on TCG, and
+// whether KVM is still there for the last one.
+func TestKVMTrial(t *testing.T) {
+	well := script{"kvm": {"passes"}, "tcg": {"passes"}}
+	on := func(kvm string, tcg ...string) script { return script{"kvm": {kvm}, "tcg": tcg} }
+	for _, tt := range []struct {
+		name    string
+		kernels []script
+		want    string // of each kernel its verdict, and the VMs it took
+		why     string // KVM is given up; "": it is not
+	}{
+		{"KVM that works", []script{well, well}, "pass kvm, pass kvm", ""},
+		{"a kernel refused everywhere", []script{on("is refused", "is refused"), well}, "infra kvm tcg tcg, pass kvm", ""},
+		{"a kernel that panics everywhere", []script{on("panics at boot", "panics at boot"), well}, "no-boot kvm tcg, pass kvm", ""},
+		{"two kernels that panic everywhere", []script{on("panics at boot", "panics at boot"), on("panics at boot", "panics at boot"), well}, "no-boot kvm tcg, no-boot kvm tcg, pass kvm", ""},
+		{"a kernel that resets everywhere", []script{on("resets at boot", "resets at boot"), well}, "no-boot kvm tcg tcg, pass kvm", ""},
+		{"a kernel refused on KVM alone", []script{on("is refused", "passes"), well}, "pass kvm tcg, pass tcg", "without PVH"},
+		{"KVM that QEMU cannot use", []script{on("cannot use KVM", "passes"), well}, "pass kvm tcg, pass tcg", "failed to initialize kvm"},
+		{"one panic on KVM alone", []script{on("panics at boot", "passes"), well, on("panics at boot", "passes"), well}, "pass kvm tcg, pass kvm, pass kvm tcg, pass kvm", ""},
+		{"two panics in a row on KVM alone", []script{on("panics at boot", "passes"), on("panics at boot", "passes"), well}, "pass kvm tcg, pass kvm tcg, pass tcg", "Attempted to kill init"},
+		{"a reset on KVM alone", []script{on("resets at boot", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"an internal error at boot, the first kernel", []script{on("stops with an internal error at boot", "passes"), well}, "pass kvm tcg, pass tcg", "KVM internal error"},
+		{"an internal error at boot, later", []script{well, on("stops with an internal error at boot", "passes"), well}, "pass kvm, pass kvm tcg, pass kvm", ""},
+		{"an internal error in a test", []script{on("stops with an internal error in a test", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"an internal error in a test that fails", []script{on("stops with an internal error in a test", "fails")}, "fail kvm tcg", ""},
+		{"an internal error in two kernels in a row", []script{on("stops with an internal error in a test", "passes"), on("stops with an internal error in a test", "fails"), well}, "pass kvm tcg, fail kvm tcg, pass tcg", "KVM internal error"},
+		{"an internal error after the end", []script{on("stops with an internal error, later", "passes")}, "pass kvm tcg", ""},
+		{"KVM that vanishes", []script{well, on("cannot use KVM", "passes"), on("cannot use KVM", "passes"), well}, "pass kvm, pass kvm tcg, pass kvm tcg, pass tcg", "failed to initialize kvm"},
+		{"no memory for a vCPU, once", []script{well, on("gets no vCPU", "passes"), well}, "pass kvm, pass kvm tcg, pass kvm", ""},
+		{"an abort in a test", []script{on("aborts in a test", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"a warning at boot on KVM alone", []script{on("warns at boot", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"a warning at boot on KVM alone, and a failed test", []script{on("warns at boot", "fails"), well}, "fail kvm tcg, pass kvm", ""},
+		{"two such warnings in a row", []script{on("warns at boot", "passes"), on("warns at boot", "passes"), well}, "pass kvm tcg, pass kvm tcg, pass tcg", "WARNING in cpu_init"},
+		{"a warning at boot on both", []script{on("warns at boot", "warns at boot"), well}, "crash kvm tcg, pass kvm", ""},
+		{"a warning in a test", []script{on("warns in a test", "passes")}, "crash kvm", ""},
+		{"a warning at boot and one in a test", []script{on("warns at boot and in a test", "passes")}, "crash kvm", ""},
+		{"a failed test", []script{on("fails", "passes")}, "fail kvm", ""},
+		{"no end", []script{on("prints no end", "passes")}, "fail kvm", ""},
+		{"killed at boot", []script{on("is killed at boot", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"killed in a test", []script{on("is killed in a test", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"told to end by others", []script{on("is told to end in a test", "passes"), well}, "pass kvm tcg, pass kvm", ""},
+		{"KVM's fault, then TCG's", []script{on("stops with an internal error at boot", "aborts in a test", "passes"), well}, "pass kvm tcg tcg, pass tcg", "KVM internal error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r, events := standInRunner(t, qemu.KVM)
+			var got []string
+			for i, does := range tt.kernels {
+				k, vms := does.test(t, r, string(rune('a'+i)))
+				got = append(got, k.Verdict.String()+" "+vms)
+				// Who was ended from outside is retried, and KVM is not to blame.
+				others := tt.name == "told to end by others" || strings.HasPrefix(tt.name, "killed")
+				if noted := k.AccelNote != ""; noted != (k.Accel == "tcg" && !others) {
+					t.Errorf("%s: on %s with the note %q", k.ID, k.Accel, k.AccelNote)
+				}
+			}
+			if s := strings.Join(got, ", "); s != tt.want {
+				t.Errorf("got  %s\nwant %s", s, tt.want)
+			}
+			gaveUp := ""
+			for _, e := range *events {
+				if e.State == Emulating {
+					gaveUp += e.Reason
+				}
+			}
+			if (gaveUp == "") != (tt.why == "") || !strings.Contains(gaveUp, tt.why) {
+				t.Errorf("KVM was given up for %q, want %q", gaveUp, tt.why)
+			}
+		})
+	}
+}
