@@ -17,8 +17,8 @@ import (
 var ansi = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?|[PX^_][^\x1b\n]*(?:\x1b\\\\)?|[ -/]*[0-~])|\u009b[0-?]*[ -/]*[@-~]")
 
 // printableLines makes text from elsewhere fit for a report: valid UTF-8,
-// lines that end in "\n", no escape sequences, no control, zero-width or
-// bidirectional characters.
+// lines that end in "\n", no escape sequences, no control, zero-width, ignorable
+// or bidirectional characters.
 func printableLines(s string) string {
 	s = strings.ToValidUTF8(s, "?")
 	if strings.ContainsRune(s, 0x1b) || strings.ContainsRune(s, 0x9b) {
@@ -29,7 +29,7 @@ func printableLines(s string) string {
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+		case r == '\n' || r == '\t' || unicode.IsPrint(r) && (r < 0x300 || !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)):
 			return r
 		case unicode.IsSpace(r):
 			return ' '
@@ -61,7 +61,7 @@ func clip(s string, limit int) string { return s[:min(len(s), 8*limit)] }
 
 // code is text as a code span of at most limit bytes of it, in one line.
 func code(s string, limit int) string {
-	s = noComment(OneLine(printableLines(clip(s, limit)), limit))
+	s = noComment(OneLine(clip(s, limit), limit))
 	if s == "" {
 		return "(empty)"
 	}

@@ -109,7 +109,7 @@ func Annotations(m *Merged) []Annotation {
 	if n := len(m.Refusals); n > 0 {
 		var lines []string
 		for _, r := range m.Refusals[:min(n, 10)] {
-			lines = append(lines, OneLine(printableLines(r.Reason), 180))
+			lines = append(lines, OneLine(r.Reason, 180))
 		}
 		if n > 10 {
 			lines = append(lines, fmt.Sprintf("and %s more", thousands(n-10)))

@@ -193,7 +193,7 @@ func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", max(0, d).Se
 
 // junitText is text for an attribute: one line.
 func junitText(s string) string {
-	return xmlRunes(OneLine(printableLines(clip(s, maxJUnitName)), maxJUnitName))
+	return xmlRunes(OneLine(clip(s, maxJUnitName), maxJUnitName))
 }
 
 // junitLines is text for an element, at most limit bytes: its beginning and its

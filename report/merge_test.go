@@ -461,7 +461,7 @@ func TestMergeNeeds(t *testing.T) {
 		{`["skipped"]`, Pass, ExitNotTested, "a job that merge needs was skipped"},
 		{`{"test":{}}`, Pass, ExitNotTested, "job test has no result"},
 		{`{"test":{"result":"SUCCESS"}}`, Pass, ExitNotTested, "job test ended as SUCCESS"},
-		{`{"a":{"result":"success"},"te\nst":{"result":"\u001b[31mneutral"}}`, Pass, ExitNotTested, "job te st ended as [31mneutral"},
+		{`{"a":{"result":"success"},"te\nst":{"result":"\u001b[31mneutral"}}`, Pass, ExitNotTested, "job te st ended as neutral"},
 		{`{}`, Pass, ExitNotTested, "it names no job"},
 		{`[]`, Pass, ExitNotTested, "it names no job"},
 		{`null`, Pass, ExitNotTested, "it names no job"},

@@ -175,7 +175,7 @@ func TestShardFile(t *testing.T) {
 func TestOneLine(t *testing.T) {
 	for in, want := range map[string]string{
 		"a\nb\r\n\tc ":               "a b c",
-		"\x1b[31mred\x1b[0m\x00":     "[31mred[0m",
+		"\x1b[31mred\x1b[0m\x00":     "red",
 		"bad \xff utf8":              "bad ? utf8",
 		strings.Repeat("é", 100):     strings.Repeat("é", 13) + "...",
 		"::error::x\u202e\u200bhide": "::error::xhide",

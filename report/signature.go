@@ -44,7 +44,7 @@ const maxSignature = 500 // bytes of a line that are looked at
 
 // normalise takes out of one line what differs from kernel to kernel.
 func normalise(s string) string {
-	s = OneLine(printableLines(clip(s, maxSignature)), maxSignature)
+	s = OneLine(clip(s, maxSignature), maxSignature)
 	for _, n := range noise {
 		s = n.re.ReplaceAllString(s, n.to)
 	}
@@ -135,7 +135,7 @@ func testReason(output string) reason {
 
 func said(line string, global bool) reason {
 	line = strings.TrimSpace(line)
-	title := OneLine(printableLines(clip(line, 300)), 300)
+	title := OneLine(clip(line, 300), 300)
 	if title == "" {
 		title = "failed without a word"
 	}

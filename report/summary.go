@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // SummaryName is the summary's file name, which other tools look for.
@@ -91,7 +90,7 @@ func writeExpected(b *strings.Builder, kernels []Kernel) {
 	fmt.Fprintf(b, "\nexpected failures (%d kernel(s))\n", len(xs))
 	for _, k := range xs {
 		if k.Forgiven() {
-			fmt.Fprintf(b, "[XFAIL] %s  %s\n", k.ID, k.ExpectedWords())
+			fmt.Fprintf(b, "[XFAIL] %s  %s\n", k.ID, OneLine(k.ExpectedWords(), 500))
 		} else {
 			fmt.Fprintf(b, "[STALE] %s  %s\n", k.ID, OneLine(strings.Join(k.Surprises, "; "), 500))
 		}
@@ -174,16 +173,7 @@ func number(s string) (digits, rest string) {
 // OneLine makes text from elsewhere fit for one line of a report: printable,
 // without line breaks, at most max bytes.
 func OneLine(s string, max int) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Join(strings.Fields(printableLines(s)), " ")
 	if len(s) > max {
 		s = strings.ToValidUTF8(s[:max-3], "") + "..."
 	}

@@ -10,7 +10,7 @@ func Headline(m *Merged) string { return headline(m) }
 // Words say what a group is: "12 kernels fail TestX". They hold names that a
 // guest chose, in one line.
 func (g Group) Words() string {
-	return groupWords(g, func(s string) string { return Text(OneLine(s, 120)) })
+	return groupWords(g, func(s string) string { return OneLine(s, 120) })
 }
 
 // Words say which kernels a boundary is about and where it lies.

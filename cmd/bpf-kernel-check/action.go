@@ -88,7 +88,7 @@ func (c *command) annotated(err error) error {
 	if err == nil || errors.As(err, &exit) || c.getenv("GITHUB_ACTIONS") != "true" {
 		return err
 	}
-	if e := github.Error(c.stdout, "bpf-kernel-check", err.Error()); e != nil {
+	if e := c.log.Error("bpf-kernel-check", err.Error()); e != nil {
 		return errors.Join(err, e)
 	}
 	return err
@@ -246,7 +246,7 @@ func (s *actionStep) set(pairs ...string) error {
 // notice says where people look for it, which is not a step's log, what they
 // may want to change.
 func (s *actionStep) notice(msg string) {
-	if s.c.getenv("GITHUB_ACTIONS") != "true" || github.Warn(s.c.stdout, "bpf-kernel-check", msg) != nil {
+	if s.c.getenv("GITHUB_ACTIONS") != "true" || s.c.log.Warn("bpf-kernel-check", msg) != nil {
 		s.c.warn(msg)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -303,8 +304,11 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	return err
 }
 
-// terminal returns a stream that is a terminal, else nil.
+// terminal returns the terminal that a stream is, else nil.
 func terminal(s any) *os.File {
+	if l, ok := s.(*github.Log); ok {
+		s = l.Unwrap()
+	}
 	if f, ok := s.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
 	}
@@ -325,7 +329,7 @@ func (d *debugging) motd(accel qemu.Accel) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s on %v", d.entry.ID(), accel)
 	if d.past != nil && d.past.Cause != nil {
-		fmt.Fprintf(&b, "\nIts result was %s: %s", d.past.Verdict, printable(report.OneLine(d.past.Cause.Title, 300)))
+		fmt.Fprintf(&b, "\nIts result was %s: %s", d.past.Verdict, report.OneLine(d.past.Cause.Title, 300))
 	}
 	if args := d.payload.Job.Args; len(args) > 0 {
 		fmt.Fprintf(&b, "\nrun-payload runs the payload as init would:\n    %s", shellquote.Join(args...))

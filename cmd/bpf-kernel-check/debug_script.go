@@ -7,10 +7,12 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -19,14 +21,14 @@ import (
 func (c *command) runScript(ctx context.Context, d debugging, bin string, m qemu.Machine, mark string) error {
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	split := &marked{mark: mark, out: c.stdout, rest: c.stderr, began: make(chan struct{})}
-	late := false
+	split := &marked{mark: mark, out: c.scriptOut(), rest: c.stderr, began: make(chan struct{})}
+	var late atomic.Bool
 	if !d.o.gdb { // a debugger takes its time
 		timer := time.AfterFunc(d.o.bootTimeout, func() {
 			select {
 			case <-split.began:
 			default:
-				late = true
+				late.Store(true)
 				cancel()
 			}
 		})
@@ -37,18 +39,27 @@ func (c *command) runScript(ctx context.Context, d debugging, bin string, m qemu
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && !late:
+	case err != nil && !late.Load():
 		return err
 	case split.ended && split.status == 0:
 		return nil
 	case split.ended:
 		return exitError(report.ExitFail)
-	case late:
+	case late.Load():
 		return fmt.Errorf("%s: no sign of the shell within %v: see the console above, and --boot-timeout", d.entry.ID(), d.o.bootTimeout)
 	case !exit.Clean():
 		return fmt.Errorf("QEMU: %v", exit)
 	}
 	return fmt.Errorf("%s: %w: see the console above", d.entry.ID(), errNoTerminal)
+}
+
+// scriptOut is where the output of commands goes: as it is, since it may be
+// anything, but in a job, whose log takes commands, as text.
+func (c *command) scriptOut() io.Writer {
+	if l, ok := c.stdout.(*github.Log); ok && c.getenv("CI") == "" {
+		return l.Unwrap()
+	}
+	return c.stdout
 }
 
 // marked splits a console: what stands between a session's marks goes to out,
@@ -110,11 +121,5 @@ func (s *marked) line(line string) {
 		close(s.began)
 		return
 	}
-	_, _ = io.WriteString(s.rest, console(line))
-}
-
-// console is a line of the console for a terminal.
-func console(line string) string {
-	text := printable(strings.TrimRight(line, "\r\n"))
-	return noCommand(text) + "\n"
+	_, _ = io.WriteString(s.rest, line)
 }

@@ -47,7 +47,7 @@ small EventsTrace-compatible tracer that is built into this program. With
 			if err != nil {
 				return err
 			}
-			payload, err := demoPayload(cmd.Context(), o)
+			payload, err := c.demoPayload(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
@@ -77,10 +77,10 @@ small EventsTrace-compatible tracer that is built into this program. With
 	return cmd
 }
 
-func demoPayload(ctx context.Context, o runOptions) (namedPayload, error) {
+func (c *command) demoPayload(ctx context.Context, o runOptions) (namedPayload, error) {
 	p := namedPayload{arch: cmp.Or(o.arch, "amd64"), name: "the built-in tracer"}
 	if runtime.GOARCH != p.arch {
-		fmt.Fprintf(os.Stderr, "note: the demo's kernels are for %s and are emulated here\n", p.arch)
+		fmt.Fprintf(c.stderr, "note: the demo's kernels are for %s and are emulated here\n", p.arch)
 	}
 	b, err := guest.Program(ctx, p.arch, guest.Tracer)
 	if err != nil {

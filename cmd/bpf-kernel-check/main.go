@@ -19,6 +19,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -74,6 +75,7 @@ type command struct {
 	stdin   io.Reader
 	stdout  io.Writer
 	stderr  io.Writer
+	log     *github.Log // the command's stdout
 	getenv  func(string) string
 	cache   string        // --cache
 	kernels *kernel.Cache // what openCache opened
@@ -86,7 +88,11 @@ type command struct {
 // run is the whole program. It returns the exit code: one of report's, or 128
 // plus the number of the signal that ended it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
-	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv, patience: 5 * time.Second}
+	log, errs := github.NewLog(stdout), github.NewLog(stderr)
+	defer errs.Flush() //nolint:errcheck // who would read it
+	defer log.Flush()  //nolint:errcheck // as above
+	stderr = errs
+	c := &command{stdin: stdin, stdout: log, stderr: errs, log: log, getenv: getenv, patience: 5 * time.Second}
 	root := c.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -105,7 +111,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	fmt.Fprintln(stderr, "bpf-kernel-check: "+err.Error())
+	// What others said, and an error quotes, begins no line.
+	fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(err.Error()), "\n", "\n    "))
 	if errors.As(err, &usage) || errors.As(err, &payload) || shard.IsUsage(err) {
 		return report.ExitUsage
 	}

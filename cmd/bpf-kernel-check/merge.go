@@ -152,7 +152,7 @@ func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 	r.kernels(m)
 	r.refusals(m)
 	for _, e := range m.Unused {
-		fmt.Fprintf(r.out, "allows nothing any more: the entry of --allow-splats %s\n\n", printable(e.Words()))
+		fmt.Fprintf(r.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
 	}
 	r.change(m.Change)
 	o := m.Outcome()
@@ -197,14 +197,14 @@ func (r mergeReport) kernels(m *report.Merged) {
 				fmt.Fprintf(r.out, "  %s", k.Verdict)
 			}
 			if k.Cause != nil {
-				fmt.Fprintf(r.out, "  %s", printable(report.OneLine(k.Cause.Title, 300)))
+				fmt.Fprintf(r.out, "  %s", report.OneLine(k.Cause.Title, 300))
 			}
 			if k.Forgiven() {
-				fmt.Fprintf(r.out, " (expected: %s)", printable(k.ExpectedWords()))
+				fmt.Fprintf(r.out, " (expected: %s)", report.OneLine(k.ExpectedWords(), 500))
 			}
 			fmt.Fprintln(r.out)
 			for _, s := range k.Surprises[:min(len(k.Surprises), 5)] {
-				fmt.Fprintf(r.out, "       not as expected: %s\n", printable(s))
+				fmt.Fprintf(r.out, "       not as expected: %s\n", report.OneLine(s, 500))
 			}
 			if k.Console != "" {
 				fmt.Fprintf(r.out, "       console: %s\n", joinPath(r.dir, k.Console))
@@ -225,7 +225,7 @@ func (r mergeReport) refusals(m *report.Merged) {
 	}
 	fmt.Fprintln(r.out, "not everything was tested as planned:")
 	for _, f := range m.Refusals {
-		fmt.Fprintf(r.out, "  - %s\n", printable(f.Reason))
+		fmt.Fprintf(r.out, "  - %s\n", report.OneLine(f.Reason, 500))
 	}
 	fmt.Fprintln(r.out)
 }
@@ -238,7 +238,7 @@ func (r mergeReport) change(c *report.Change) {
 	if c.BaseSHA != "" {
 		base = c.BaseSHA[:min(len(c.BaseSHA), 12)]
 	}
-	fmt.Fprintf(r.out, "against %s: %d newly failing, %d fixed, %d new, %d gone\n", printable(base), len(c.NewlyFail), len(c.Fixed), len(c.New), len(c.Gone))
+	fmt.Fprintf(r.out, "against %s: %d newly failing, %d fixed, %d new, %d gone\n", report.OneLine(base, 500), len(c.NewlyFail), len(c.Fixed), len(c.New), len(c.Gone))
 	for _, id := range c.NewlyFail[:min(len(c.NewlyFail), maxKernelLines)] {
 		fmt.Fprintf(r.out, "  newly failing: %s\n", id)
 	}

@@ -4,16 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"golang.org/x/term"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -68,7 +67,7 @@ func (p *progress) downloads() string {
 
 func newProgress(out io.Writer, getenv func(string) string, total int, dir string) *progress {
 	p := &progress{out: out, total: total, dir: dir, begin: time.Now(), done: map[string]int{}, bytes: map[string]int64{}, active: map[string]activity{}}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && getenv("TERM") != "dumb" && getenv("CI") == "" {
+	if f := terminal(out); f != nil && getenv("TERM") != "dumb" && getenv("CI") == "" {
 		p.width = 80
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
 			p.width = w
@@ -119,9 +118,9 @@ func (p *progress) event(e shard.Event) {
 	case shard.Booting:
 		p.active[e.ID] = activity{what: "in its VM", since: time.Now()}
 	case shard.Retrying:
-		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("[RETRY]", yellow), e.ID, e.Reason)
+		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("[RETRY]", yellow), e.ID, report.OneLine(e.Reason, 500))
 	case shard.Emulating:
-		fmt.Fprintf(p.out, "%s %s  KVM is given up, all VMs of this run are emulated: %s\n", p.paint("[TCG]", yellow), e.ID, e.Reason)
+		fmt.Fprintf(p.out, "%s %s  KVM is given up, all VMs of this run are emulated: %s\n", p.paint("[TCG]", yellow), e.ID, report.OneLine(e.Reason, 500))
 	case shard.Done:
 		delete(p.active, e.ID)
 		p.result(e)
@@ -134,7 +133,7 @@ func (p *progress) result(e shard.Event) {
 	word, color := wordOfKernel(&k)
 	p.done[word]++
 	if k.Reused != nil {
-		fmt.Fprintf(p.out, "%s %s  (cached) %s", p.paint("["+word+"]", color), k.ID, k.Reused.Words())
+		fmt.Fprintf(p.out, "%s %s  (cached) %s", p.paint("["+word+"]", color), k.ID, report.OneLine(k.Reused.Words(), 500))
 	} else {
 		fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(e.Took))
 	}
@@ -158,22 +157,22 @@ func (p *progress) result(e shard.Event) {
 	}
 	fmt.Fprintln(p.out)
 	for _, m := range k.Modules {
-		fmt.Fprintf(p.out, "       module %s\n", m)
+		fmt.Fprintf(p.out, "       module %s\n", report.OneLine(m, 500))
 	}
 	for _, s := range k.Splats {
-		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", printable(report.OneLine(s.Title, 300)), printable(report.OneLine(s.Allowed.Reason, 300)))
+		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", report.OneLine(s.Title, 300), report.OneLine(s.Allowed.Reason, 300))
 	}
 	for _, f := range k.Flaky[:min(len(k.Flaky), maxShown)] {
-		fmt.Fprintf(p.out, "       %s\n", noCommand(printable(f.Words())))
+		fmt.Fprintf(p.out, "       %s\n", report.OneLine(f.Words(), 500))
 	}
 	for _, s := range k.Surprises {
-		fmt.Fprintf(p.out, "       not as expected: %s\n", printable(s))
+		fmt.Fprintf(p.out, "       not as expected: %s\n", report.OneLine(s, 500))
 	}
 	for _, s := range k.Problems[:min(len(k.Problems), maxShown)] {
-		fmt.Fprintf(p.out, "       note: %s\n", printable(s))
+		fmt.Fprintf(p.out, "       note: %s\n", report.OneLine(s, 500))
 	}
 	if k.Forgiven() {
-		fmt.Fprintf(p.out, "       expected: %s\n", printable(k.ExpectedWords()))
+		fmt.Fprintf(p.out, "       expected: %s\n", report.OneLine(k.ExpectedWords(), 500))
 	}
 	if k.Cause == nil {
 		return
@@ -184,16 +183,16 @@ func (p *progress) result(e shard.Event) {
 	}
 	at := ""
 	if k.Cause.Location != "" {
-		at = ", at " + printable(k.Cause.Location)
+		at = ", at " + report.OneLine(k.Cause.Location, 500)
 	}
-	fmt.Fprintf(p.out, "       %s%s%s\n", what, noCommand(k.Cause.Title), at)
+	fmt.Fprintf(p.out, "       %s%s%s\n", what, report.OneLine(k.Cause.Title, 500), at)
 	shown := false
 	for _, t := range k.Tests {
 		if t.Verdict != "fail" || k.Forgiven() {
 			continue
 		}
 		shown = true
-		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", noCommand(report.OneLine(t.Name, 200)), seconds(t.Duration))
+		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", report.OneLine(t.Name, 200), seconds(t.Duration))
 		p.indent(t.Output)
 	}
 	if (!shown || k.Verdict == report.Crash) && !k.Forgiven() {
@@ -213,17 +212,6 @@ func (p *progress) result(e shard.Event) {
 	if k.Console != "" {
 		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, k.Console))
 	}
-}
-
-// noCommand keeps a guest's text from being taken for a command of GitHub's
-// runner, which looks for :: behind white space too, and for the older ##[
-// anywhere in a line.
-func noCommand(s string) string {
-	s = strings.ReplaceAll(s, "##[", "## [")
-	if strings.HasPrefix(s, "::") {
-		return `\` + s
-	}
-	return s
 }
 
 // wordOfKernel is how a result is printed.
@@ -248,7 +236,7 @@ func (p *progress) repeated(id string, repeat int, k report.Kernel) {
 		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
 	}
 	if k.Cause != nil {
-		fmt.Fprintf(p.out, "  %s", printable(k.Cause.Title))
+		fmt.Fprintf(p.out, "  %s", report.OneLine(k.Cause.Title, 500))
 	}
 	fmt.Fprintln(p.out)
 	p.draw()
@@ -275,33 +263,19 @@ func joinPath(dir, name string) string {
 
 const maxShown = 40 // lines of a failure on the screen
 
-// indent prints a guest's text. A line of it can neither start a workflow
-// command, which a CI runner finds behind blanks too, nor move the cursor.
+// indent prints a guest's text.
 func (p *progress) indent(s string) {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	if s == "" {
 		return
 	}
+	lines := strings.Split(strings.TrimRight(report.Text(s), "\n"), "\n")
 	for i, line := range lines {
 		if i == maxShown {
 			fmt.Fprintf(p.out, "       | ... %s more\n", count(len(lines)-i, "line"))
 			return
 		}
-		fmt.Fprintf(p.out, "       | %s\n", printable(line))
+		fmt.Fprintf(p.out, "       | %s\n", line)
 	}
-}
-
-// printable takes out what moves the cursor or turns the reading direction.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, noCommand(strings.ToValidUTF8(s, "?")))
 }
 
 // phaseTimes says where a kernel's time went.
@@ -338,7 +312,7 @@ func (p *progress) end(o report.Outcome, results []report.Kernel) {
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
 	for _, k := range results { // the others have a line of their own
 		if k.Verdict == report.Missing && k.Cause != nil {
-			fmt.Fprintf(p.out, "not tested: %s\n", printable(k.Cause.Title))
+			fmt.Fprintf(p.out, "not tested: %s\n", report.OneLine(k.Cause.Title, 500))
 			break
 		}
 	}
@@ -365,9 +339,18 @@ func (p *progress) lookInto(results []report.Kernel) {
 
 func (p *progress) erase() {
 	if p.drawn > 0 {
-		fmt.Fprintf(p.out, "\x1b[%dA\x1b[J", p.drawn)
+		_ = raw(p.out, fmt.Sprintf("\x1b[%dA\x1b[J", p.drawn)) // as for all that is printed
 		p.drawn = 0
 	}
+}
+
+// raw writes what moves the cursor.
+func raw(w io.Writer, s string) error {
+	if l, ok := w.(*github.Log); ok {
+		return l.Raw(s)
+	}
+	_, err := io.WriteString(w, s)
+	return err
 }
 
 const maxLive = 12 // lines of the live display

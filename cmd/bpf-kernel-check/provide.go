@@ -16,6 +16,7 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -179,5 +180,5 @@ func (c *command) asRoot(ctx context.Context, name string, args ...string) error
 
 func lastLine(out []byte) string {
 	text := strings.TrimSpace(string(out))
-	return printable(text[strings.LastIndexByte(text, '\n')+1:])
+	return report.OneLine(text[strings.LastIndexByte(text, '\n')+1:], 1000)
 }

@@ -44,7 +44,7 @@ and never depends on GitHub.`,
 				return usagef("--pending sets the commit status at the start of a run and nothing else: give it alone, or with --name")
 			}
 			cfg.Env, cfg.EnvError = github.ReadEnv(c.getenv)
-			cfg.Log, cfg.Random, cfg.Transport = c.stdout, rand.Reader, http.DefaultTransport
+			cfg.Log, cfg.Random, cfg.Transport = c.log, rand.Reader, http.DefaultTransport
 			if pending {
 				return c.say(cfg.Env, github.Pending(cmd.Context(), cfg))
 			}
@@ -83,7 +83,7 @@ func (c *command) say(env github.Env, out github.Outcome) error {
 			fmt.Fprintln(c.stderr, "bpf-kernel-check: warning: "+line)
 			continue
 		}
-		if err := github.Warn(c.stdout, "bpf-kernel-check", line); err != nil {
+		if err := c.log.Warn("bpf-kernel-check", line); err != nil {
 			return err
 		}
 	}

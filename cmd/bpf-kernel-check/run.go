@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
@@ -191,7 +190,7 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := c.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if terminal(c.stderr) != nil {
 		// The first time, package lists are fetched, which takes a while.
 		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}

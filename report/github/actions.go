@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/sethvargo/go-githubactions"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 const (
@@ -26,7 +28,7 @@ type Output struct{ Name, Value string }
 
 // annotate writes error annotations as workflow commands; the last of them
 // counts those for which there is no room.
-func annotate(w io.Writer, all []Annotation) error {
+func (l *Log) annotate(all []Annotation) error {
 	shown := all
 	if len(all) > maxErrors {
 		shown = append(all[:maxErrors-1:maxErrors-1], Annotation{
@@ -35,7 +37,7 @@ func annotate(w io.Writer, all []Annotation) error {
 		})
 	}
 	for _, a := range shown {
-		if err := command(w, "error", a.Title, a.Message); err != nil {
+		if err := l.Error(a.Title, a.Message); err != nil {
 			return err
 		}
 	}
@@ -43,37 +45,18 @@ func annotate(w io.Writer, all []Annotation) error {
 }
 
 // Warn writes a warning annotation as a workflow command.
-func Warn(w io.Writer, title, message string) error { return command(w, "warning", title, message) }
+func (l *Log) Warn(title, message string) error { return l.command("warning", title, message) }
 
 // Error writes an error annotation as a workflow command.
-func Error(w io.Writer, title, message string) error { return command(w, "error", title, message) }
+func (l *Log) Error(title, message string) error { return l.command("error", title, message) }
 
-func command(w io.Writer, name, title, message string) error {
+func (l *Log) command(name, title, message string) error {
 	c := githubactions.Command{
 		Name:       name,
-		Message:    cutBytes(clean(message), maxMessage),
+		Message:    cutBytes(report.Text(message), maxMessage),
 		Properties: githubactions.CommandProperties{"title": clip(title, 250)},
 	}
-	_, err := fmt.Fprintln(w, c.String())
-	return err
-}
-
-// Fence makes the runner take what is written to w from now on for text, even
-// what looks like a workflow command, until stop is called. Anything that a
-// guest says belongs behind it. The word that ends it comes from random.
-func Fence(w io.Writer, random io.Reader) (stop func() error, err error) {
-	word, err := randomWord(random)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := fmt.Fprintf(w, "::stop-commands::%s\n", word); err != nil {
-		return nil, err
-	}
-	return func() error {
-		// On a line of its own, however the text ended.
-		_, err := fmt.Fprintf(w, "\n::%s::\n", word)
-		return err
-	}, nil
+	return l.Raw(c.String() + "\n")
 }
 
 // randomWord is a word that nobody can guess.

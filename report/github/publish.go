@@ -29,7 +29,7 @@ type Config struct {
 	CheckRun bool
 	Issue    bool // for runs of the default branch
 
-	Log       io.Writer         // the job's log, for workflow commands
+	Log       *Log              // the job's
 	Random    io.Reader         // crypto/rand.Reader
 	Transport http.RoundTripper // to the API
 }
@@ -170,28 +170,15 @@ func (p *publisher) local() {
 	}
 	if err != nil {
 		// The log is the last place where the result can be read.
-		if err := p.print(); err != nil {
+		if _, err := fmt.Fprintln(p.cfg.Log, p.content.Summary); err != nil {
 			p.warn("result not printed: " + clip(err.Error(), 300))
 		}
 	}
 	if e.Actions {
-		if err := annotate(p.cfg.Log, p.content.Annotations); err != nil {
+		if err := p.cfg.Log.annotate(p.content.Annotations); err != nil {
 			p.warn("errors not annotated: " + clip(err.Error(), 300))
 		}
 	}
-}
-
-// print writes the summary to the log, as text and nothing else.
-func (p *publisher) print() error {
-	stop := func() error { return nil }
-	if p.cfg.Env.Actions {
-		var err error
-		if stop, err = Fence(p.cfg.Log, p.cfg.Random); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintln(p.cfg.Log, clean(p.content.Summary))
-	return errors.Join(err, stop())
 }
 
 // marker is the hidden first line of what this run writes.

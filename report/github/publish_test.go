@@ -72,8 +72,10 @@ func nightJob(t *testing.T) Config {
 }
 
 func config(e Env) Config {
-	return Config{Env: e, Name: DefaultName, Log: &bytes.Buffer{}, Random: rand.NewChaCha8([32]byte{1})}
+	return Config{Env: e, Name: DefaultName, Log: NewLog(&bytes.Buffer{}), Random: rand.NewChaCha8([32]byte{1})}
 }
+
+func logged(cfg Config) string { return cfg.Log.Unwrap().(*bytes.Buffer).String() }
 
 func red() Content {
 	return Content{
@@ -156,7 +158,7 @@ func TestPublish(t *testing.T) {
 				}},
 			},
 		}})
-		want(t, "log", cfg.Log.(*bytes.Buffer).String(), "::error title=debian/6.12::fail: reg type unsupported\n")
+		want(t, "log", logged(cfg), "::error title=debian/6.12::fail: reg type unsupported\n")
 		want(t, "summary", readFile(t, cfg.Env.Summary), "# Result\n\n3 kernels fail\n\n")
 	})
 }

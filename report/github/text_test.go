@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 func TestMarker(t *testing.T) {
@@ -273,7 +275,7 @@ func TestAnnotate(t *testing.T) {
 			all = append(all, Annotation{fmt.Sprint("kernel ", i), "a\nb"})
 		}
 		var b bytes.Buffer
-		if err := annotate(&b, all); err != nil {
+		if err := NewLog(&b).annotate(all); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -297,69 +299,31 @@ func FuzzCommand(f *testing.F) {
 	f.Add("::stop-commands::x", "##[add-mask]y")
 	f.Fuzz(func(t *testing.T, title, message string) {
 		var b bytes.Buffer
-		if err := Warn(&b, title, message); err != nil {
+		if err := NewLog(&b).Warn(title, message); err != nil {
 			t.Fatal(err)
 		}
 		line, ok := strings.CutSuffix(b.String(), "\n")
-		if !ok || strings.ContainsAny(line, "\r\n\x00") || !utf8.ValidString(line) {
+		if !ok || report.Text(line) != line || !utf8.ValidString(line) {
 			t.Fatalf("%q is not one line of text", b.String())
 		}
 		name, props, text, ok := parseCommand(line)
 		if !ok || name != "warning" || len(props) != 1 || props["title"] != clip(title, 250) {
 			t.Errorf("%q is the command %s %q", line, name, props)
 		}
-		if want := cutBytes(clean(message), maxMessage); text != want || len(text) > maxMessage {
+		if want := cutBytes(report.Text(message), maxMessage); text != want || len(text) > maxMessage {
 			t.Errorf("%q says %q, want %q", line, text, want)
 		}
 	})
 }
 
-// What a guest says between the words is text, even if it knows how they look.
-func TestFence(t *testing.T) {
-	var b bytes.Buffer
-	random := rand.NewChaCha8([32]byte{3})
-	var words []string
-	for range 2 {
-		stop, err := Fence(&b, random)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.WriteString("::error::from the guest")
-		if err := stop(); err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(b.String(), "\n")
-		word, ok := strings.CutPrefix(lines[0], "::stop-commands::")
-		if !ok || len(word) != 32 || lines[2] != "::"+word+"::" {
-			t.Errorf("log: %q", lines)
-		}
-		words = append(words, word)
-		b.Reset()
-	}
-	if words[0] == words[1] {
-		t.Error("the same word twice")
-	}
-	if _, err := Fence(&b, strings.NewReader("")); err == nil || b.Len() > 0 {
-		t.Errorf("without randomness: %v, %q", err, b.String())
-	}
-}
-
-// Without a place for the summary the log has it, behind a fence.
+// Without a place for the summary the log has it, as text.
 func TestSummaryInTheLog(t *testing.T) {
 	cfg := pullJob(t)
 	cfg.Env.Summary = ""
 	c := green()
 	c.Summary = "::set-env name=x::y"
 	want(t, "outcome", Publish(t.Context(), cfg, c), Outcome{})
-	lines := strings.Split(cfg.Log.(*bytes.Buffer).String(), "\n")
-	if len(lines) != 5 || !strings.HasPrefix(lines[0], "::stop-commands::") || lines[1] != c.Summary || lines[3] != "::"+lines[0][17:]+"::" {
-		t.Errorf("log: %q", lines)
-	}
-	cfg.Env.Actions = false
-	log := &bytes.Buffer{}
-	cfg.Log = log
-	want(t, "outcome", Publish(t.Context(), cfg, c), Outcome{})
-	want(t, "log", log.String(), c.Summary+"\n")
+	want(t, "log", logged(cfg), `\`+c.Summary+"\n")
 }
 
 func TestLocalFilesThatCannotBeWritten(t *testing.T) {
@@ -369,7 +333,7 @@ func TestLocalFilesThatCannotBeWritten(t *testing.T) {
 	if len(out.Warnings) != 2 || !strings.HasPrefix(out.Warnings[0], "outputs not written: open ") || !strings.HasPrefix(out.Warnings[1], "job summary not written: ") {
 		t.Errorf("outcome: %+v", out)
 	}
-	if !strings.Contains(cfg.Log.(*bytes.Buffer).String(), "3 kernels fail") {
+	if !strings.Contains(logged(cfg), "3 kernels fail") {
 		t.Error("the log does not have the result")
 	}
 }

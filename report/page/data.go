@@ -229,7 +229,7 @@ func (b *builder) kernels() {
 }
 
 // line is a text in one line.
-func line(s string) string { return report.OneLine(report.Text(s), 300) }
+func line(s string) string { return report.OneLine(s, 300) }
 
 // verdictAt is a test verdict's place in counts of three.
 func verdictAt(t report.Test) int {
