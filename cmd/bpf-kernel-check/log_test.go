@@ -22,7 +22,7 @@ const hostileText = "#\u200b#[set-output name=cache-save-key]x##\u00ad[group]\r\
 func checkLog(t *testing.T, log string) {
 	t.Helper()
 	for line := range strings.SplitSeq(log, "\n") {
-		if strings.Contains(line, "##[") || strings.HasPrefix(strings.TrimSpace(line), "::") && !strings.HasPrefix(line, "::error title=bpf-kernel-check::") {
+		if strings.Contains(line, "##[") || strings.HasPrefix(strings.TrimSpace(line), "::") && !strings.HasPrefix(line, "::error title=bpf-kernel-check") {
 			t.Errorf("a command: %q", line)
 		}
 		if strings.HasPrefix(line, "[PASS] debian/forged") {
@@ -92,7 +92,7 @@ func TestHostileResultOnScreen(t *testing.T) {
 			p.event(shard.Event{ID: k.ID, State: shard.Emulating, Reason: hostileText})
 			p.repeated(k.ID, 1, k)
 			p.event(shard.Event{ID: k.ID, State: shard.Done, Result: k})
-			p.end([]report.Kernel{k})
+			p.end(report.RunOutcome(1, []report.Kernel{k}, false), []report.Kernel{k})
 			c := &command{stdout: log, getenv: func(string) string { return "" }}
 			m := &report.Merged{Kernels: []report.Kernel{k}, Verdict: verdict, Refusals: []report.Refusal{{Reason: hostileText}}, RunID: hostileText}
 			newMergeReport(c, ".").print(m, 1, []string{hostileText}, []string{"x"})

@@ -146,7 +146,7 @@ func newMergeReport(c *command, dir string) mergeReport {
 func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 	of := ""
 	if m.RunID != "" {
-		of = fmt.Sprintf(" of run %s, attempt %d,", m.RunID, m.Attempt)
+		of = fmt.Sprintf(" of run %s, attempt %d,", report.OneLine(m.RunID, 200), m.Attempt)
 	}
 	fmt.Fprintf(r.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
 	r.kernels(m)
@@ -207,7 +207,7 @@ func (r mergeReport) kernels(m *report.Merged) {
 				fmt.Fprintf(r.out, "       not as expected: %s\n", report.OneLine(s, 500))
 			}
 			if k.Console != "" {
-				fmt.Fprintf(r.out, "       console: %s\n", joinPath(r.dir, k.Console))
+				fmt.Fprintf(r.out, "       console: %s\n", joinPath(r.dir, report.OneLine(k.Console, 500)))
 			}
 		}
 	}

@@ -210,7 +210,7 @@ func (p *progress) result(e shard.Event) {
 		}
 	}
 	if k.Console != "" {
-		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, k.Console))
+		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, report.OneLine(k.Console, 500)))
 	}
 }
 

@@ -53,8 +53,8 @@ func (l *Log) Error(title, message string) error { return l.command("error", tit
 func (l *Log) command(name, title, message string) error {
 	c := githubactions.Command{
 		Name:       name,
-		Message:    cutBytes(report.Text(message), maxMessage),
-		Properties: githubactions.CommandProperties{"title": clip(title, 250)},
+		Message:    noBracketed(cutBytes(report.Text(message), maxMessage)),
+		Properties: githubactions.CommandProperties{"title": noBracketed(clip(title, 250))},
 	}
 	return l.Raw(c.String() + "\n")
 }

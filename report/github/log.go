@@ -129,11 +129,15 @@ func visible(line string, colors bool) string {
 // mark on a letter may be nothing.
 var bracketed = regexp.MustCompile(`#\p{M}*#[\p{M}A-Za-z]*\[`)
 
+func noBracketed(s string) string {
+	return bracketed.ReplaceAllStringFunc(s, func(s string) string { return s[:len(s)-1] + " [" })
+}
+
 // noCommand breaks whatever a CI runner takes for a command in a line, which
 // has to be fit to be seen already. See TryParse and TryParseV2 in
 // https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs.
 func noCommand(line string) string {
-	line = bracketed.ReplaceAllStringFunc(line, func(s string) string { return s[:len(s)-1] + " [" })
+	line = noBracketed(line)
 	// "::name::" counts at a line's start, behind white space too.
 	start := len(line) - len(strings.TrimLeftFunc(line, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsMark(r) }))
 	if text := strings.TrimPrefix(line[start:], ":"); text != line[start:] && strings.HasPrefix(strings.TrimLeftFunc(text, unicode.IsMark), ":") {

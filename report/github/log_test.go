@@ -110,7 +110,7 @@ func TestLogRaw(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if want := "half\n::error title=title::##[x]%0A::y::\n"; b.String() != want {
+	if want := "half\n::error title=title::## [x]%0A::y::\n"; b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
