@@ -102,7 +102,7 @@ func TestKVMIsDemanded(t *testing.T) {
 func TestKVMThatWorksIsUsed(t *testing.T) {
 	t.Parallel()
 	l := theLab(t)
-	r, events := l.kvmRunner(t, "for a; do\ncase $a in kvm) a=tcg ;; host) a=max,-erms,-fsrm,-cx16 ;; esac\nset -- \"$@\" \"$a\"\nshift\ndone")
+	r, events := l.kvmRunner(t, "for a; do\ncase $a in kvm) a=tcg ;; host) a=max,-erms,-fsrm ;; esac\nset -- \"$@\" \"$a\"\nshift\ndone")
 	r.sign, r.up = far, far // it emulates
 	k, console := l.run(t, r)
 	if k.Verdict != report.Pass || k.Accel != "kvm" || k.AccelNote != "" || len(*events) != 0 {

@@ -385,22 +385,27 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	r.TSC = 1
 	other("whether there is a TSC", r, base)
 
-	// What TCG's CPU leaves away, for results and for saved VMs.
-	r = u.runner(t)
-	r.Boot = BootAuto
-	cpu := func(name string) string {
+	// The CPU and what is avoided on it, for results and for saved VMs.
+	saved := func(r *Runner) string {
 		t.Helper()
-		r.Arch.CPU = map[qemu.Accel]string{qemu.TCG: name}
+		r.Boot = BootAuto
 		w, err := r.newWarmBoots()
 		if err != nil || w == nil {
 			t.Fatalf("%v, %v", w, err)
 		}
 		return w.key(base.image)
 	}
-	if cpu("max,-cx16") == cpu("max") {
-		t.Error("the CPU is not in the key of saved VMs")
+	for name, change := range map[string]func(*qemu.Arch){
+		"CPU":   func(a *qemu.Arch) { a.CPU = map[qemu.Accel]string{qemu.TCG: "max"} },
+		"Avoid": func(a *qemu.Arch) { a.Avoid = nil },
+	} {
+		r := u.runner(t)
+		change(&r.Arch)
+		other("Arch."+name, r, base)
+		if saved(r) == saved(u.runner(t)) {
+			t.Errorf("Arch.%s is not in the key of saved VMs", name)
+		}
 	}
-	other("the CPU", r, base)
 
 	// Whatever the payload and the limits are made of.
 	for _, part := range []struct {

@@ -66,6 +66,28 @@ func TestArgsOfLeanMachine(t *testing.T) {
 	}
 }
 
+// Under TCG an amd64 kernel never uses cmpxchg16b, on whatever machine.
+func TestAvoids(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(*Machine)
+		want bool
+	}{
+		{"usual", func(*Machine) {}, true},
+		{"lean", func(m *Machine) { m.Lean = true }, true},
+		{"sure", func(m *Machine) { m.Sure = true }, true},
+		{"saved", func(m *Machine) { m.Saves = true }, true},
+		{"KVM", func(m *Machine) { m.Accel = KVM }, false},
+		{"arm64", func(m *Machine) { m.Arch, _ = LookupArch("arm64") }, false},
+	} {
+		m := machine(t)
+		tt.set(&m)
+		if got := strings.Contains(m.Cmdline()+" ", " clearcpuid=141 "); got != tt.want {
+			t.Errorf("%s: %s", tt.name, m.Cmdline())
+		}
+	}
+}
+
 func TestArgsOfArm64(t *testing.T) {
 	a, err := LookupArch("arm64")
 	if err != nil {

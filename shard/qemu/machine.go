@@ -213,7 +213,7 @@ func (m Machine) Cmdline() string {
 	case m.Sure:
 		quick = ""
 	}
-	for _, p := range []string{clock, quick} {
+	for _, p := range []string{m.Arch.Avoid[m.Accel], clock, quick} {
 		if p != "" {
 			params = append(params, p)
 		}

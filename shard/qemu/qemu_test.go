@@ -43,7 +43,7 @@ func TestArgs(t *testing.T) {
 	for option, want := range map[string][]string{
 		"-M":       {"pc"},
 		"-accel":   {"tcg,tb-size=128"},
-		"-cpu":     {"max,-erms,-fsrm,-cx16"},
+		"-cpu":     {"max,-erms,-fsrm"},
 		"-smp":     {"1"},
 		"-m":       {"1024M"},
 		"-kernel":  {"/k/vmlinux"},

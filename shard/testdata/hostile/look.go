@@ -43,6 +43,8 @@ func look() error {
 	wd, err := os.Getwd()
 	check(err == nil && wd == "/", "working directory %q, %v", wd, err)
 	check(os.Getuid() == 0, "uid %d", os.Getuid())
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	check(err == nil && !strings.Contains(string(cpu), " cx16 "), "the kernel uses cmpxchg16b, which emulators get wrong: %v", err)
 	// pivot_root works: the root is no rootfs.
 	err = pivot()
 	check(err == nil, "pivot_root: %v", err)
