@@ -17,6 +17,8 @@ const (
 	kindGoJSON    kind = "go test's with -json"
 	kindTAP       kind = "TAP"
 	kindTestProgs kind = "test_progs'"
+	kindGTest     kind = "GoogleTest's"
+	kindLibtest   kind = "that of Rust's tests"
 )
 
 // failureLine tells whether a line says, by itself and from its first byte on,
@@ -25,6 +27,8 @@ const (
 //	--- FAIL: TestX (0.00s)
 //	not ok 3 - x
 //	#3 x:FAIL
+//	[  FAILED  ] Some.Test (0 ms)
+//	test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
 //	{"Action":"fail","Test":"TestX"}
 func failureLine(text []byte) (kind, string, bool) {
 	if len(text) == 0 {
@@ -46,6 +50,18 @@ func failureLine(text []byte) (kind, string, bool) {
 	case '#':
 		if t, ok := testProgsResult(text); ok && t.Verdict == wire.TestFail {
 			return kindTestProgs, t.Name, true
+		}
+	case '[':
+		if rest, ok := bytes.CutPrefix(text, []byte(gtestFailed)); ok {
+			name, _, _ := gtestResult(rest)
+			if _, _, count := gtestCount(rest); count {
+				name = ""
+			}
+			return kindGTest, name, true
+		}
+	case 't':
+		if _, failed, ok := libtestSummary(text); ok && failed {
+			return kindLibtest, "", true
 		}
 	case '{':
 		if e, known := goJSONEvent(text); known && e.action == "fail" {

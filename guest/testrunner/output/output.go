@@ -61,6 +61,8 @@ type Parser struct {
 	before  clip   // lines until then
 	plain   []byte // a line without escape sequences
 	skipped bool   // Skipped
+	empty   bool   // the last line was
+	sums    *summaries
 	held    int
 	stray   int
 	none    bool // noTests was seen
@@ -91,7 +93,7 @@ type format interface {
 func New(name string, emit func(Test)) *Parser {
 	p := &Parser{out: sink{program: cleanName(name), emit: emit, mark: func(string, bool) {}, names: map[string]int{}}}
 	p.lines.each = p.line
-	p.tap = newTAP(&p.out)
+	p.tap, p.sums = newTAP(&p.out), newSummaries()
 	return p
 }
 
@@ -130,8 +132,11 @@ func (p *Parser) line(text []byte) {
 		}
 		p.none = p.none || bytes.HasSuffix(bare, []byte(noTests))
 	}
+	p.sums.line(text, p.format != nil && p.format.running())
+	empty := p.empty
+	p.empty = len(text) == 0
 	if p.format == nil {
-		if p.format = p.recognise(text); p.format == nil {
+		if p.format = p.recognise(text, empty); p.format == nil {
 			p.before.add(&p.held, text)
 			p.tap.line(text)
 			return
@@ -149,7 +154,7 @@ func (p *Parser) line(text []byte) {
 // recognise returns the format that a line is the first of, nil when it is
 // ordinary text. A format whose tests print before their result gets the lines
 // before it.
-func (p *Parser) recognise(text []byte) format {
+func (p *Parser) recognise(text []byte, afterEmpty bool) format {
 	switch {
 	case isGoJSON(text): // its output holds go test's lines
 		return newGoJSON(&p.out)
@@ -158,6 +163,12 @@ func (p *Parser) recognise(text []byte) format {
 	case isTAP(text):
 		p.tap.recognised()
 		return p.tap
+	case isGTest(text):
+		g := newGTest(&p.out)
+		g.own, g.held = p.before, p.held
+		return g
+	case isLibtest(text, afterEmpty):
+		return newLibtest(&p.out)
 	case isTestProgs(text):
 		return &testProgs{out: &p.out, own: p.before, held: p.held}
 	}
@@ -182,18 +193,32 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	if p.goTest && !p.final {
 		p.out.cutShort("it ended without PASS or FAIL: " + how)
 	}
+	told := p.sums.told()
+	if told.cut != "" {
+		p.out.cutShort(told.cut + ": " + how)
+	}
 	isTAP := p.format != nil && p.format.kind() == kindTAP
-	p.skipped = code == skipStatus && isTAP && p.out.failed == 0 && p.out.passed == 0 && p.out.skipped > 0
+	if p.out.failed == 0 && p.out.passed == 0 && code != 0 {
+		p.skipped = code == skipStatus && isTAP && p.out.skipped > 0 ||
+			code == told.status && told.skipped != "" && told.fail == "" && told.cut == ""
+	}
 	ok := code == 0 || p.skipped
 	p.out.sumUp()
 	words := how
 	if last := p.tail.String(); last != "" {
 		words += "\n" + last
 	}
+	wrong := cmp.Or(told.fail, told.cut)
 	switch {
-	case p.out.failed > 0:
+	case p.out.failed > 0 && wrong == "":
+	case p.out.failed > 0: // what else failed may have been expected
+		p.out.problem(p.out.program, wrong, took)
+	case wrong != "":
+		p.out.problem(p.out.program, wrong+": "+words, took)
 	case !ok:
 		p.out.problem(p.out.program, words, took)
+	case told.nested:
+		p.out.problem(p.out.program, "no test ran: "+told.none+"; "+words, took)
 	case p.fail:
 		p.out.problem(p.out.program, "its last line says FAIL: "+words, took)
 	case p.goTest && !p.pass:
@@ -201,8 +226,12 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	case p.out.total > 0:
 	case p.none:
 		p.out.problem(p.out.program, "no test ran: "+noTests+"; "+words, took)
+	case told.none != "":
+		p.out.problem(p.out.program, "no test ran: "+told.none+"; "+words, took)
 	case p.format != nil:
 		p.out.problem(p.out.program, "no test ran: "+words, took)
+	case told.skipped != "":
+		p.out.send(Test{Name: p.out.program, Verdict: wire.TestSkip, Duration: took, Output: told.skipped})
 	default:
 		p.out.send(Test{Name: p.out.program, Verdict: wire.TestPass, Duration: took})
 	}
@@ -214,7 +243,7 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 func (p *Parser) Skipped() bool { return p.skipped }
 
 // Failed says whether a test, or the program as a whole, has failed so far.
-func (p *Parser) Failed() bool { return p.out.failed > 0 || p.out.more[2] > 0 }
+func (p *Parser) Failed() bool { return p.out.hasFailed() }
 
 // sink bounds what goes to emit.
 type sink struct {
@@ -246,6 +275,8 @@ func (s *sink) cutShort(why string) {
 		s.cut = cleanName(why)
 	}
 }
+
+func (s *sink) hasFailed() bool { return s.failed > 0 || s.more[2] > 0 }
 
 func (s *sink) time() time.Time {
 	if s.now == nil {

@@ -289,12 +289,17 @@ func (t *tap) top() *tapLevel { return t.levels[len(t.levels)-1] }
 
 func (t *tap) line(text []byte) {
 	// prove joins a "not" on a line of its own, as VMS prints it, with what follows.
-	if string(bytes.TrimSpace(text)) == "not" && t.not == nil {
+	if not := t.not; not != nil {
+		t.not = nil
+		if bytes.HasPrefix(text, []byte("ok")) {
+			text = append(not, text...)
+		} else {
+			t.keep(not, true)
+		}
+	}
+	if string(bytes.TrimSpace(text)) == "not" {
 		t.not = bytes.Clone(text)
 		return
-	}
-	if t.not != nil {
-		text, t.not = append(t.not, text...), nil
 	}
 	rest, indent := t.unquote(text)
 	if t.yaml > 0 {

@@ -1,0 +1,208 @@
+package output
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// gtest reads what GoogleTest prints, and those that print like it: cmocka,
+// utest.h, and the kernel's kselftest_harness.h before 5.8.
+//
+//	[==========] Running 2 tests from 1 test suite.
+//	[ RUN      ] Some.Fails
+//	[  FAILED  ] Some.Fails (0 ms)
+//	[==========] 2 tests from 1 test suite ran. (0 ms total)
+//	[  PASSED  ] 1 test.
+//	[  FAILED  ] 1 test, listed below:
+//	[  FAILED  ] Some.Fails
+type gtest struct {
+	out    *sink
+	open   string // the test that runs; empty: none
+	own    clip   // its lines, or those before a failure that had no start
+	held   int
+	inner  bool // a program that the test runs prints its own
+	begun  int
+	ended  int
+	passed int             // as its summaries count
+	failed int             // the same
+	told   map[string]bool // failed tests, which are listed again
+}
+
+const (
+	gtestBar     = "[==========] "
+	gtestRun     = "[ RUN      ] "
+	gtestOK      = "[       OK ] "
+	gtestFailed  = "[  FAILED  ] "
+	gtestSkipped = "[  SKIPPED ] "
+	gtestPassed  = "[  PASSED  ] "
+)
+
+func newGTest(out *sink) *gtest { return &gtest{out: out, told: map[string]bool{}} }
+
+func isGTest(text []byte) bool {
+	if len(text) < len(gtestBar) || text[0] != '[' {
+		return false
+	}
+	switch tag, rest := string(text[:len(gtestBar)]), text[len(gtestBar):]; tag {
+	case gtestBar:
+		return bytes.Contains(rest, []byte("test"))
+	case gtestRun, gtestOK, gtestFailed, gtestSkipped:
+		return true
+	case gtestPassed:
+		_, _, ok := gtestCount(rest)
+		return ok
+	}
+	return false
+}
+
+// gtestCount reads "2 tests" and "2 test(s)" at the beginning of a text.
+func gtestCount(text []byte) (n int, rest string, ok bool) {
+	number, rest, _ := strings.Cut(string(text), " ")
+	n, err := strconv.Atoi(number)
+	return n, rest, digits(number) && err == nil && strings.HasPrefix(rest, "test")
+}
+
+// gtestResult reads "Some.Fails, where GetParam() = 2 (3 ms)".
+func gtestResult(text []byte) (name string, took time.Duration, timed bool) {
+	name = string(bytes.TrimSpace(text))
+	if at := strings.LastIndex(name, " ("); at > 0 {
+		if ms, ok := strings.CutSuffix(name[at+2:], " ms)"); ok && digits(ms) {
+			n, _ := strconv.Atoi(ms)
+			name, took, timed = name[:at], time.Duration(n)*time.Millisecond, true
+		} else if ns, ok := strings.CutSuffix(name[at+2:], "ns)"); ok && strings.Trim(ns, "0123456789") == "" { // utest.h
+			n, _ := strconv.ParseInt(ns, 10, 64)
+			name, took, timed = name[:at], time.Duration(n), true
+		}
+	}
+	name, _, _ = strings.Cut(name, ", where ")
+	return name, took, timed
+}
+
+func (g *gtest) kind() kind    { return kindGTest }
+func (g *gtest) running() bool { return g.open != "" }
+
+func (g *gtest) line(text []byte) {
+	// Text without a newline can stand before the result.
+	if g.open != "" && (len(text) == 0 || text[0] != '[' || !isGTest(text)) {
+		for _, tag := range []string{gtestOK, gtestFailed, gtestSkipped} {
+			at := bytes.LastIndex(text, []byte(tag))
+			if at <= 0 {
+				continue
+			}
+			if name, _, _ := gtestResult(text[at+len(tag):]); name == g.open {
+				g.own.add(&g.held, text[:at])
+				text = text[at:]
+				break
+			}
+		}
+	}
+	if !isGTest(text) {
+		if string(bytes.TrimSpace(text)) != strings.TrimSpace(gtestFailed) || g.running() {
+			g.own.add(&g.held, text)
+			return
+		}
+		text = []byte(gtestFailed) // the last line of kselftest_harness.h
+	}
+	tag, rest := string(text[:len(gtestBar)]), text[len(gtestBar):]
+	name, took, timed := gtestResult(rest)
+	// What a test prints is its own until its result comes, also where it runs
+	// a program that prints the same.
+	if g.open != "" && name != g.open && (tag != gtestRun || g.inner) {
+		g.inner = g.inner || tag == gtestBar
+		g.own.add(&g.held, text)
+		return
+	}
+	switch tag {
+	case gtestBar:
+		if bytes.Contains(rest, []byte("Running ")) {
+			g.begun++
+			g.own.take(&g.held)
+		} else {
+			g.ended++
+		}
+	case gtestRun:
+		if g.open != "" {
+			g.unfinished("another began")
+		}
+		g.own.take(&g.held)
+		g.open = name
+		g.out.run(name, false)
+	case gtestPassed:
+		n, _, _ := gtestCount(rest)
+		g.passed += n
+	case gtestFailed:
+		n, _, count := gtestCount(rest)
+		switch {
+		case g.open != "":
+			g.result(name, wire.TestFail, took)
+		case count:
+			g.failed += n
+		case name == "":
+			g.failed++
+		case g.told[name] && !timed:
+		default: // with --gtest_brief, or of a whole suite
+			g.fail(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: g.own.take(&g.held)})
+		}
+	case gtestOK, gtestSkipped:
+		verdict := wire.TestPass
+		if tag == gtestSkipped {
+			verdict = wire.TestSkip
+		}
+		switch {
+		case g.open != "":
+			g.result(name, verdict, took)
+		case tag == gtestSkipped && timed:
+			g.out.add(Test{Name: name, Verdict: verdict, Duration: took, Output: g.own.take(&g.held)})
+		}
+	}
+}
+
+// result ends the open test.
+func (g *gtest) result(name, verdict string, took time.Duration) {
+	g.open, g.inner = "", false
+	g.out.run(name, true)
+	t := Test{Name: name, Verdict: verdict, Duration: took, Output: g.own.take(&g.held)}
+	if verdict == wire.TestFail {
+		g.fail(t)
+		return
+	}
+	g.out.add(t)
+}
+
+func (g *gtest) fail(t Test) {
+	if len(g.told) < MaxRecords {
+		g.told[t.Name] = true
+	}
+	g.out.add(t)
+}
+
+func (g *gtest) unfinished(why string) {
+	t := Test{Name: g.open, Verdict: wire.TestFail, Output: "it started and did not end: " + why}
+	if own := g.own.take(&g.held); own != "" {
+		t.Output += "\n" + own
+	}
+	g.out.run(g.open, true)
+	g.open, g.inner = "", false
+	g.fail(t)
+}
+
+func (g *gtest) end(how string) {
+	cut := "its output ends without a summary: " + how
+	if g.open != "" {
+		g.out.cutShort(g.open + " started and did not end: " + how)
+		g.unfinished(how)
+	} else if g.ended == 0 || g.ended < g.begun {
+		g.out.cutShort(cut)
+		g.out.problem(g.out.program, cut, 0)
+	}
+	switch {
+	case g.failed > 0 && len(g.told) == 0:
+		g.out.problem(g.out.program, sprintf("its summary counts %s, and none was seen: %s", plural(g.failed, "failed test", "failed tests"), how), 0)
+	case g.out.total == 0 && g.passed > 0: // with --gtest_brief
+		g.out.add(Test{Name: g.out.program, Verdict: wire.TestPass})
+	}
+}

@@ -1,0 +1,268 @@
+package output
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// libtest reads what Rust's test programs print (rustc --test, cargo test).
+//
+//	running 3 tests
+//	test some::passes ... ok
+//	test some::skips ... ignored, why
+//	test some::fails ... FAILED
+//
+//	failures:
+//
+//	---- some::fails stdout ----
+//	thread 'some::fails' panicked at src/lib.rs:3:47:
+//	why
+//
+//	test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+type libtest struct {
+	out    *sink
+	open   string // the test that runs, where they run one after the other
+	own    clip
+	last   string // its last line
+	held   int
+	begun  int
+	ended  int
+	failed []*libtestFailure // whose lines come behind all results
+	named  map[string]*libtestFailure
+	about  *libtestFailure // whose lines come now
+	listed bool            // behind "failures:"
+	counts summaryCounts   // of all summaries
+}
+
+type libtestFailure struct {
+	name string
+	took time.Duration
+	own  clip
+}
+
+const libtestEnd = "test result: "
+
+func newLibtest(out *sink) *libtest {
+	return &libtest{out: out, named: map[string]*libtestFailure{}}
+}
+
+// isLibtest: afterEmpty says whether the line before is empty, with which a
+// program begins. Results alone, "test x ... ok", could be anyone's.
+func isLibtest(text []byte, afterEmpty bool) bool {
+	if _, _, ok := libtestSummary(text); ok {
+		return true
+	}
+	return afterEmpty && libtestBegins(text)
+}
+
+// libtestBegins reads "running 3 tests".
+func libtestBegins(text []byte) bool {
+	n, ok := bytes.CutPrefix(text, []byte("running "))
+	if !ok {
+		return false
+	}
+	number, word, _ := strings.Cut(string(n), " ")
+	return digits(number) && (word == "tests" || word == "test")
+}
+
+// libtestStart reads "test some::name - should panic ... ok".
+func libtestStart(text []byte) (name, rest string, ok bool) {
+	s, ok := strings.CutPrefix(string(text), "test ")
+	if !ok {
+		return "", "", false
+	}
+	name, rest, ok = strings.Cut(s, " ... ")
+	name = strings.TrimSuffix(name, " - should panic")
+	// The names of documentation's tests have spaces, as in "src/a.rs - f (line 3)".
+	doc := strings.Contains(name, " - ") && strings.Contains(name, " (line ")
+	return name, rest, ok && name != "" && (doc || !strings.ContainsAny(name, " \t"))
+}
+
+// libtestResult reads what stands behind a test's name.
+func libtestResult(s string) (verdict, reason string, took time.Duration, ok bool) {
+	s = strings.TrimSpace(s)
+	if at := strings.LastIndex(s, " <"); at > 0 && strings.HasSuffix(s, "s>") {
+		if f, err := strconv.ParseFloat(s[at+2:len(s)-2], 64); err == nil && f >= 0 && f < 1e6 {
+			took, s = time.Duration(f*float64(time.Second)), s[:at]
+		}
+	}
+	switch {
+	case s == "ok", strings.HasPrefix(s, "bench: "):
+		return wire.TestPass, "", took, true
+	case s == "FAILED", strings.HasPrefix(s, "FAILED ("):
+		return wire.TestFail, "", took, true
+	case s == "ignored":
+		return wire.TestSkip, "", took, true
+	}
+	reason, ok = strings.CutPrefix(s, "ignored, ")
+	return wire.TestSkip, reason, took, ok
+}
+
+// libtestSummary reads the last line.
+func libtestSummary(text []byte) (c summaryCounts, failed, ok bool) {
+	if !bytes.HasPrefix(text, []byte(libtestEnd)) {
+		return c, false, false
+	}
+	for _, word := range []string{"ok", "FAILED"} {
+		if len(text) <= maxSummary && c.match("test result: "+word+". {passed} passed; {failed} failed; {skipped} ignored; {} measured; {} filtered out{*}", string(text)) {
+			return c, word == "FAILED" || c.failed > 0, true
+		}
+	}
+	return c, false, false
+}
+
+func (l *libtest) kind() kind    { return kindLibtest }
+func (l *libtest) running() bool { return l.open != "" }
+
+func (l *libtest) line(text []byte) {
+	if c, failed, ok := libtestSummary(text); ok {
+		l.settle()
+		l.flush()
+		l.ended++
+		l.counts.add(c)
+		if failed && !l.out.hasFailed() {
+			l.out.problem(l.out.program, string(text), 0)
+		}
+		l.listed = false
+		return
+	}
+	if l.open != "" {
+		if verdict, reason, took, ok := libtestResult(string(text)); ok {
+			l.result(l.open, verdict, reason, took)
+			return
+		}
+	}
+	name, rest, ok := libtestStart(text)
+	switch {
+	case ok && !l.listed:
+		l.settle()
+		if verdict, reason, took, ok := libtestResult(rest); ok {
+			l.result(name, verdict, reason, took)
+			return
+		}
+		l.open = name
+		l.out.run(name, false)
+		if rest != "" {
+			l.own.add(&l.held, []byte(rest))
+		}
+		l.last = rest
+	case l.open == "" && libtestBegins(text):
+		l.begun++
+	case l.open == "" && (string(text) == "failures:" || string(text) == "successes:"):
+		l.listed, l.about = true, nil
+	case l.listed:
+		if name, ok := bytes.CutPrefix(text, []byte("---- ")); ok {
+			if name, ok := bytes.CutSuffix(name, []byte(" stdout ----")); ok {
+				l.about = l.named[strings.TrimSuffix(string(name), " - should panic")]
+				return
+			}
+		}
+		if l.about != nil {
+			l.about.own.add(&l.held, text)
+		}
+	case bytes.HasSuffix(text, []byte(" --- FAILED")): // with --quiet
+		l.fail(strings.TrimSuffix(string(text), " --- FAILED"), 0, clip{})
+	case l.open != "":
+		l.own.add(&l.held, text)
+		l.last = string(text[max(0, len(text)-64):])
+	}
+}
+
+func (l *libtest) result(name, verdict, reason string, took time.Duration) {
+	own := l.own
+	l.own = clip{}
+	if l.open != "" {
+		l.out.run(l.open, true)
+		l.open = ""
+	}
+	switch verdict {
+	case wire.TestFail:
+		l.fail(name, took, own)
+	default:
+		text := own.take(&l.held)
+		if verdict == wire.TestSkip {
+			text = lead(reason, text)
+		}
+		l.out.add(Test{Name: name, Verdict: verdict, Duration: took, Output: text})
+	}
+}
+
+// fail keeps a failure until its lines have come.
+func (l *libtest) fail(name string, took time.Duration, own clip) {
+	f := &libtestFailure{name: name, took: took, own: own}
+	if len(l.failed) >= MaxRecords {
+		l.out.add(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: own.take(&l.held)})
+		return
+	}
+	l.failed = append(l.failed, f)
+	l.named[name] = f
+}
+
+// settle ends the open test, whose result can stand behind text of its own that
+// has no newline.
+func (l *libtest) settle() {
+	if l.open == "" {
+		return
+	}
+	verdict := wire.TestFail
+	if strings.HasSuffix(l.last, "ok") {
+		verdict = wire.TestPass
+	}
+	l.result(l.open, verdict, "", 0)
+}
+
+func (l *libtest) flush() {
+	for _, f := range l.failed {
+		own := strings.Trim(f.own.take(&l.held), "\n")
+		l.out.add(Test{Name: f.name, Verdict: wire.TestFail, Duration: f.took, Output: lead(rustPanic(own), own)})
+	}
+	l.failed, l.about = nil, nil
+	clear(l.named)
+}
+
+// rustPanic returns the message of the first panic.
+func rustPanic(own string) string {
+	found := false
+	for line := range strings.Lines(own) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case found:
+			return line
+		case strings.HasPrefix(line, "thread '") && strings.Contains(line, " panicked at "):
+			if !strings.HasSuffix(line, ":") { // Rust before 1.73
+				return line
+			}
+			found = true
+		}
+	}
+	return ""
+}
+
+func (l *libtest) end(how string) {
+	if l.open != "" {
+		name := l.open
+		own := l.own.take(&l.held)
+		l.out.run(name, true)
+		l.open = ""
+		l.flush()
+		l.out.add(Test{Name: name, Verdict: wire.TestFail, Output: strings.TrimSuffix("it started and did not end: "+how+"\n"+own, "\n")})
+		l.out.cutShort(name + " started and did not end: " + how)
+		return
+	}
+	l.flush()
+	switch {
+	case l.ended == 0 || l.ended < l.begun:
+		cut := "its output ends without a test result: " + how
+		l.out.cutShort(cut)
+		l.out.problem(l.out.program, cut, 0)
+	case l.out.total > 0:
+	case l.counts.passed > 0: // with --quiet
+		l.out.add(Test{Name: l.out.program, Verdict: wire.TestPass})
+	case l.counts.skipped > 0:
+		l.out.add(Test{Name: l.out.program, Verdict: wire.TestSkip, Output: "all of its tests were ignored"})
+	}
+}
