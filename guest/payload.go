@@ -14,6 +14,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -166,6 +168,7 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 			verbose = "-test.v"
 		}
 		run = append(run, "--go-test", "--", inside, "-test.paniconexit0", verbose)
+		args = verboseAs(verbose, args)
 	} else {
 		run = append(run, "--", inside)
 	}
@@ -179,6 +182,23 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 		},
 		Targets: Targets(b),
 	}, nil
+}
+
+// verboseAs returns a Go test binary's arguments with "-test.v" in each of its
+// spellings replaced: without marks, text that looks like a result is taken for
+// one. What follows "--" is the test's own.
+func verboseAs(verbose string, args []string) []string {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if a == "--" {
+			break
+		}
+		name, value, set := strings.Cut(a, "=")
+		if on, err := strconv.ParseBool(value); (name == "-test.v" || name == "--test.v") && (!set || on && err == nil) {
+			args[i] = verbose
+		}
+	}
+	return args
 }
 
 // goTest says whether a program was made by go test -c, and by which Go.

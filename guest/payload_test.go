@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +34,35 @@ func TestDigestIsOfWhatIsAsked(t *testing.T) {
 	} {
 		if got := payload(tt.change) == was; got != tt.same {
 			t.Errorf("%s: the same digest: %v", name, got)
+		}
+	}
+}
+
+// A Go test binary's lines have marks, however -test.v is spelled.
+func TestVerbose(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                        "",
+		"-test.v":                 "V",
+		"--test.v":                "V",
+		"-test.v=true":            "V",
+		"--test.v=1":              "V",
+		"-test.v=t -test.v=T":     "V V",
+		"-test.v=test2json":       "-test.v=test2json",
+		"-test.v=false":           "-test.v=false",
+		"-test.v=0":               "-test.v=0",
+		"-test.v=":                "-test.v=",
+		"-test.vet -v test.v":     "-test.vet -v test.v",
+		"-test.run X -test.v":     "-test.run X V",
+		"-test.v -- -test.v":      "V -- -test.v",
+		"-test.count=2 ---test.v": "-test.count=2 ---test.v",
+	} {
+		args := strings.Fields(in)
+		kept := slices.Clone(args)
+		if got := strings.Join(verboseAs("V", args), " "); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+		if !slices.Equal(args, kept) {
+			t.Errorf("%q was changed", in)
 		}
 	}
 }

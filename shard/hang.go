@@ -106,10 +106,54 @@ func silentFor(d time.Duration) string {
 // hangExcerpt is what init showed of a hang, where it is among a console's last
 // lines.
 func hangExcerpt(tail string) string {
-	if at := strings.Index(tail, " init: timeout: "); at >= 0 {
-		if nl := strings.LastIndexByte(tail[:at], '\n'); nl >= 0 {
+	begin := -1
+	for _, mark := range []string{" init: timeout: ", " init: its processes:"} {
+		if at := strings.Index(tail, mark); at >= 0 && (begin < 0 || at < begin) {
+			begin = at
+		}
+	}
+	if begin >= 0 {
+		if nl := strings.LastIndexByte(tail[:begin], '\n'); nl >= 0 {
 			return tail[nl+1:]
 		}
 	}
 	return tail
+}
+
+// maxGoroutines bounds what is shown of a hung Go program's goroutines, in bytes.
+const maxGoroutines = 8 << 10
+
+// goroutines is what a Go program that hangs said of its goroutines when it got
+// SIGQUIT, those that run a test first; "" where no test's output has it.
+func goroutines(tests []report.Test) string {
+	for _, t := range tests {
+		at := strings.Index("\n"+t.Output, "\nSIGQUIT: quit\n")
+		if t.Verdict != wire.TestFail || at < 0 {
+			continue
+		}
+		var testing, others []string
+		for _, stack := range strings.Split(t.Output[at:], "\n\n") {
+			switch stack = strings.TrimSpace(stack); {
+			case !strings.HasPrefix(stack, "goroutine ") || strings.HasPrefix(stack, "goroutine 0 "):
+			case strings.Contains(stack, "testing.tRunner("):
+				testing = append(testing, stack)
+			default:
+				others = append(others, stack)
+			}
+		}
+		var b strings.Builder
+		b.WriteString("its goroutines:\n")
+		for i, stack := range append(testing, others...) {
+			if b.Len()+len(stack) > maxGoroutines {
+				if i == 0 {
+					b.WriteString(wire.Truncate(stack, maxGoroutines) + "\n\n")
+				}
+				b.WriteString("and more\n\n")
+				break
+			}
+			b.WriteString(stack + "\n\n")
+		}
+		return b.String()
+	}
+	return ""
 }

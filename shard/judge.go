@@ -146,7 +146,7 @@ func judge(o observation) verdict {
 		}
 		return because(report.Crash, title, excerpt)
 	case exit != nil && exit.Timeout:
-		return because(report.Timeout, h.title(), hangExcerpt(o.tail))
+		return because(report.Timeout, h.title(), goroutines(v.tests)+hangExcerpt(o.tail))
 	case o.stopped == stopSilence && !ended:
 		// Init tells that it runs, whatever the payload does: this is the
 		// kernel, or a payload that keeps everyone else from running.

@@ -37,15 +37,20 @@ func (k *kernelTaint) read() (uint64, error) {
 
 const maxProcesses = 40
 
-// processes says what every process of user space is doing.
+// processes says what every process of the payload's is doing. This program's own,
+// init and testrunner, are none.
 func processes() string {
+	own, ownErr := os.Stat("/proc/1/exe")
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var b strings.Builder
 	shown := 0
 	for _, dir := range dirs {
 		args, err := os.ReadFile(dir + "/cmdline")
-		if err != nil || len(args) == 0 || dir == "/proc/1" {
-			continue // gone, a kernel thread, or init
+		if err != nil || len(args) == 0 {
+			continue // gone, or a kernel thread
+		}
+		if exe, err := os.Stat(dir + "/exe"); err == nil && ownErr == nil && os.SameFile(exe, own) {
+			continue
 		}
 		if shown++; shown > maxProcesses {
 			fmt.Fprintf(&b, "  and more\n")
@@ -61,6 +66,9 @@ func processes() string {
 		args = bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '})
 		fmt.Fprintf(&b, "  pid %s, %s: %.200s\n", filepath.Base(dir), state, args)
 		threads(&b, dir)
+	}
+	if shown == 0 {
+		return "  none\n"
 	}
 	return b.String()
 }

@@ -107,10 +107,17 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 			exit.Timeout, exit.Limit = true, job.Timeout
 		}
 		if exit.Timeout {
-			exit.Tests = run.close(late)
+			exit.Tests = run.close(late, time.Now())
 			con.logf("timeout: %s", describeTimeout(exit, run.previous()))
-			showHang(con)
+			// Before anything is ended, and shown behind what a Go program says of
+			// its goroutines.
+			stacks := processes()
 			exit.Stuck = !endPayload(pid, ended, scale)
+			select {
+			case <-printed:
+			case <-time.After(time.Second * scale):
+			}
+			showHang(con, stacks)
 			waiting = false
 		}
 	}
@@ -148,9 +155,10 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 	return exit, killed
 }
 
-// baseEnv is what every payload has.
+// baseEnv is what every payload has. testrunner gives its program a terminal, to
+// which nobody wants colours or a progress bar to be written.
 func baseEnv() []string {
-	return []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=linux"}
+	return []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=dumb", "NO_COLOR=1"}
 }
 
 // setEnv sets each K=V of more in env.

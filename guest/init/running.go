@@ -15,12 +15,14 @@ import (
 // What it is told decides no verdict but a timeout's.
 type running struct {
 	mu     sync.Mutex
-	since  map[string]time.Time
+	since  map[string]time.Time // when the time of each began that counts for its limit
+	began  map[string]time.Time // when each began
 	held   map[string]time.Time // those of since that the host was not told of yet
 	done   map[string]bool      // those that were reported
 	told   int
 	last   string // the test that was reported last
 	closed bool   // the payload is to be ended: what it tells now is of no account
+	end    time.Time
 	send   func(wire.Run)
 }
 
@@ -32,7 +34,7 @@ const (
 )
 
 func newRunning(send func(wire.Run)) *running {
-	return &running{since: map[string]time.Time{}, held: map[string]time.Time{}, done: map[string]bool{}, send: send}
+	return &running{since: map[string]time.Time{}, began: map[string]time.Time{}, held: map[string]time.Time{}, done: map[string]bool{}, send: send}
 }
 
 // run is told that a test runs, or is paused. A serial line is slow, so that
@@ -58,6 +60,9 @@ func (r *running) run(t wire.Run, now time.Time) {
 		return
 	}
 	r.since[t.Name] = now
+	if _, again := r.began[t.Name]; !again && len(r.began) < maxRunning {
+		r.began[t.Name] = now
+	}
 	if r.told < tellAtOnce {
 		r.told++
 		r.send(t)
@@ -72,6 +77,7 @@ func (r *running) ended(name string, now time.Time) {
 	defer r.mu.Unlock()
 	r.touch(name, now)
 	delete(r.since, name)
+	delete(r.began, name)
 	delete(r.held, name)
 	if len(r.done) < maxRunning {
 		r.done[name] = true
@@ -118,10 +124,10 @@ func (r *running) before(a, b string) bool {
 
 // close returns what runs now, first first and the innermost before what it is
 // part of, and takes no more.
-func (r *running) close(first string) []string {
+func (r *running) close(first string, now time.Time) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = true
+	r.closed, r.end = true, now
 	names := slices.SortedFunc(maps.Keys(r.since), func(a, b string) int {
 		switch {
 		case a == b:
@@ -144,6 +150,17 @@ func (r *running) reported(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.done[name]
+}
+
+// ran is for how long a test had run that close returned.
+func (r *running) ran(name string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	began, ok := r.began[name]
+	if !ok {
+		return 0
+	}
+	return r.end.Sub(began)
 }
 
 // previous is the test that was reported last, "" for none.

@@ -56,7 +56,7 @@ func TestRunning(t *testing.T) {
 			if late != tt.late {
 				t.Errorf("late is %q, want %q", late, tt.late)
 			}
-			if d := cmp.Diff(tt.left, r.close(late)); d != "" && !(len(tt.left) == 0) {
+			if d := cmp.Diff(tt.left, r.close(late, second(tt.at))); d != "" && !(len(tt.left) == 0) {
 				t.Errorf("what runs (-want +got):\n%s", d)
 			}
 			if got := r.tick(second(tt.at), 0); got != "" {
@@ -105,7 +105,7 @@ func TestRunningAfterTheTimeIsUp(t *testing.T) {
 	r := newRunning(func(wire.Run) {})
 	now := time.Now()
 	r.run(wire.Run{Name: "A"}, now)
-	if d := cmp.Diff([]string{"A"}, r.close("A")); d != "" {
+	if d := cmp.Diff([]string{"A"}, r.close("A", time.Now())); d != "" {
 		t.Error(d)
 	}
 	r.run(wire.Run{Name: "B"}, now)

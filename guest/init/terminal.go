@@ -23,7 +23,7 @@ func runOnTerminal(job wire.Job, con *serialConsole) error {
 	}
 	fd := tty.Fd()
 	pid, err := thrift.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
-		Dir: "/", Env: setEnv(baseEnv(), job.Env), Files: []uintptr{fd, fd, fd},
+		Dir: "/", Env: setEnv(setEnv(baseEnv(), []string{"TERM=linux", "NO_COLOR="}), job.Env), Files: []uintptr{fd, fd, fd},
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
 	})
 	tty.Close()

@@ -15,7 +15,7 @@ import (
 
 // How long a payload has to end whose time is up, at a scale of 1.
 const (
-	termGrace = 2 * time.Second // after SIGTERM, to report what it has
+	termGrace = 4 * time.Second // after SIGTERM, to report what it has: a Go program's goroutines first
 	killGrace = 2 * time.Second // after SIGKILL; only the kernel can make it longer
 )
 
@@ -58,9 +58,10 @@ func alive(r *reporter, stop <-chan struct{}) (stopped <-chan struct{}) {
 	return done
 }
 
-// showHang prints what the payload's processes and the kernel are doing.
-func showHang(con *serialConsole) {
-	con.logf("its processes:\n%s", processes())
+// showHang prints what the payload's processes did when its time was up, and what
+// waits in the kernel still.
+func showHang(con *serialConsole, processes string) {
+	con.logf("its processes:\n%s", processes)
 	// w: tasks that wait in the kernel; l: what every processor is at, of
 	// which a single one is at this.
 	keys := []string{"w", "l"}
@@ -121,9 +122,9 @@ func reportHung(e wire.Exit, run *running, r *reporter) {
 		if run.reported(name) {
 			continue
 		}
-		t := wire.Test{Name: name, Verdict: wire.TestFail, Output: "it ran when the payload's time was up"}
+		t := wire.Test{Name: name, Verdict: wire.TestFail, Duration: run.ran(name), Output: "it ran when the payload's time was up"}
 		if i == 0 && e.OfTest {
-			t.Duration, t.Output = e.Limit, fmt.Sprintf("it did not end within %v", e.Limit)
+			t.Output = fmt.Sprintf("it did not end within %v", e.Limit)
 		}
 		if e.Stuck {
 			t.Output += "; SIGKILL does not end it: it hangs in the kernel"

@@ -1,6 +1,7 @@
 package testrunner
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -71,10 +72,13 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	if goTest {
 		parser.ExpectGoTest(goTestFlags(argv[1:]))
 	}
+	parser.Clock(m.now)
 	parser.Watch(func(name string, paused bool) { tell.put(news{name: name, paused: paused}) })
 	start := m.now()
 	before := oomBefore()
-	end := execute(ctx, dir, argv, stdout, parser)
+	end := execute(ctx, dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
+		fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
+	})
 	if end.killed && oom.Kills() > before {
 		end.how = "killed by the kernel: out of memory"
 	}
@@ -116,13 +120,13 @@ const (
 // and whether os.Exit(0) in a test panics.
 func goTestFlags(args []string) (marked, sure bool) {
 	for _, a := range args {
-		name, value, set := strings.Cut(strings.TrimPrefix(a, "-"), "=")
-		switch {
-		case a == "--":
+		name, value, set := strings.Cut(a, "=")
+		switch name {
+		case "--":
 			return marked, sure
-		case name == "-test.v":
+		case "-test.v", "--test.v":
 			marked = value == "test2json"
-		case name == "-test.paniconexit0":
+		case "-test.paniconexit0", "--test.paniconexit0":
 			on, err := strconv.ParseBool(value)
 			sure = !set || on && err == nil
 		}
@@ -244,18 +248,21 @@ var errUnkillable = errors.New("SIGKILL does not end it")
 func exitWords(code int) string { return fmt.Sprintf("exit status %d", code) }
 
 // execute runs a program in dir, its standard output and error both going to out and
-// to copied, in the order they were written.
-func execute(ctx context.Context, dir string, argv []string, out, copied io.Writer) ended {
+// to copied, in the order they were written: one terminal for both, as a person
+// has it, made by ptmx. noTerminal is told why it is a pipe instead.
+func execute(ctx context.Context, dir string, argv []string, out, copied io.Writer, ptmx string, noTerminal func(error)) ended {
 	fail := func(doing string, err error) ended {
 		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
 	}
-	r, w, err := os.Pipe()
+	held := ptyBuffer
+	r, w, err := openTerminal(ptmx)
 	if err != nil {
-		return fail("make a pipe", err)
+		noTerminal(err)
+		if r, w, held, err = openPipe(); err != nil {
+			return ended{code: exitNotStarted, how: err.Error()}
+		}
 	}
 	defer r.Close()
-	// Room for bursts. The kernel may refuse; the default does as well.
-	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
 	pid, err := startProgram(dir, argv, w)
 	w.Close()
 	if err != nil {
@@ -264,7 +271,7 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		pass(r, out, copied)
+		pass(r, held, out, copied)
 	}()
 	var status syscall.WaitStatus
 	waited := make(chan error, 1)
@@ -279,14 +286,24 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 		timeUp = ctx.Err() != nil
 	case <-ctx.Done():
 		timeUp = true
+		var ended bool
+		if askGoroutines(pid) {
+			select {
+			case err = <-waited:
+				ended = true
+			case <-time.After(quitGrace):
+			}
+		}
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
-		select {
-		case err = <-waited:
-		case <-time.After(unkillable):
-			err = errUnkillable
+		if !ended {
+			select {
+			case err = <-waited:
+			case <-time.After(unkillable):
+				err = errUnkillable
+			}
 		}
 	}
-	// What the program left running may hold the pipe open for ever. What the
+	// What the program left running may hold the terminal open for ever. What the
 	// program itself wrote is in it by now.
 	_ = r.SetReadDeadline(time.Now())
 	<-done
@@ -308,6 +325,49 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 		name = strconv.Itoa(int(sig))
 	}
 	return ended{code: 128 + int(sig), how: "signal: " + name, killed: sig == syscall.SIGKILL}
+}
+
+// quitGrace is how long a Go program may take to print its goroutines.
+const quitGrace = 2 * time.Second
+
+// askGoroutines sends SIGQUIT to those processes of a program's session that have a
+// handler for it, and says whether there are any: Go's runtime prints what all
+// goroutines are doing, and exits. Others are let be: their memory is of no use
+// here.
+func askGoroutines(session int) (asked bool) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		stat, err := os.ReadFile(dir + "/stat")
+		if err != nil {
+			continue
+		}
+		// The name, which can hold anything, stands in parentheses; the session is
+		// the fourth behind it.
+		f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(f) < 4 || f[3] != strconv.Itoa(session) {
+			continue
+		}
+		status, err := os.ReadFile(dir + "/status")
+		if err != nil || !catches(string(status), syscall.SIGQUIT) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && syscall.Kill(pid, syscall.SIGQUIT) == nil {
+			asked = true
+		}
+	}
+	return asked
+}
+
+// catches reads a process's status in /proc for whether it has a handler for a
+// signal.
+func catches(status string, sig syscall.Signal) bool {
+	for line := range strings.Lines(status) {
+		if v, ok := strings.CutPrefix(line, "SigCgt:"); ok {
+			mask, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return err == nil && mask&(1<<(sig-1)) != 0
+		}
+	}
+	return false
 }
 
 // startProgram starts a program in dir, its standard input the null device and
@@ -344,41 +404,40 @@ func waitFor(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// pass copies r until its end, or, once its deadline has come, what is in it
-// at that time.
-func pass(r *os.File, out, copied io.Writer) {
+// pass copies r until its end, or, once its deadline has come, what is in it at
+// that time: held bytes at most, so that what comes meanwhile does not count.
+func pass(r *os.File, held int, out, copied io.Writer) {
 	buf := make([]byte, 64<<10)
-	left := -1 // no limit
-	for left != 0 {
-		b := buf
-		if left > 0 {
-			b = buf[:min(left, len(buf))]
+	write := func(b []byte) {
+		// Nobody may be there to read it; the report is what counts.
+		_, _ = out.Write(b)
+		_, _ = copied.Write(b)
+	}
+	for {
+		n, err := r.Read(buf)
+		write(buf[:n])
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
 		}
-		n, err := r.Read(b)
-		if n > 0 {
-			// Nobody may be there to read it; the report is what counts.
-			_, _ = out.Write(b[:n])
-			_, _ = copied.Write(b[:n])
-			if left > 0 {
-				left -= n
+		if err != nil {
+			return // EIO is the end of a terminal that nobody has open any more
+		}
+	}
+	_ = r.SetReadDeadline(time.Time{})
+	c, err := r.SyscallConn()
+	for err == nil && held > 0 {
+		n := 0
+		rerr := c.Read(func(fd uintptr) bool {
+			for {
+				if n, err = unix.Read(int(fd), buf[:min(held, len(buf))]); err != unix.EINTR {
+					return true // EAGAIN: there is no more
+				}
 			}
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded) && left < 0:
-			_ = r.SetReadDeadline(time.Time{})
-			left = unread(r)
-		default:
+		})
+		if rerr != nil || n <= 0 {
 			return
 		}
+		write(buf[:n])
+		held -= n
 	}
-}
-
-// unread is how many bytes wait in a pipe.
-func unread(r *os.File) int {
-	n := 0
-	if c, err := r.SyscallConn(); err == nil {
-		_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	}
-	return max(0, n)
 }

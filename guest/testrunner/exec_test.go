@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +23,18 @@ func runExec(ctx context.Context, t *testing.T, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr, report bytes.Buffer
 	o := outcome{code: run(ctx, append([]string{"exec"}, args...), &stdout, &stderr, wire.NewReporter(&report), machine{now: time.Now})}
-	o.stdout, o.stderr = stdout.String(), stderr.String()
-	for line := range bytes.Lines(report.Bytes()) {
+	r := parseReport(t, report.Bytes())
+	o.stdout, o.stderr, o.tests, o.done = stdout.String(), stderr.String(), r.tests, r.done
+	if o.code != exitUsage && (o.done == nil || o.done.Tests != len(o.tests)) {
+		t.Errorf("done record %+v after %d tests", o.done, len(o.tests))
+	}
+	return o
+}
+
+// parseReport reads the records of a report.
+func parseReport(t *testing.T, report []byte) (o outcome) {
+	t.Helper()
+	for line := range bytes.Lines(report) {
 		var rec wire.Record
 		if err := json.Unmarshal(line, &rec); err != nil {
 			t.Fatalf("report line %q: %v", line, err)
@@ -31,9 +45,6 @@ func runExec(ctx context.Context, t *testing.T, args ...string) outcome {
 		case rec.Done != nil:
 			o.done = rec.Done
 		}
-	}
-	if o.code != exitUsage && (o.done == nil || o.done.Tests != len(o.tests)) {
-		t.Errorf("done record %+v after %d tests", o.done, len(o.tests))
 	}
 	return o
 }
@@ -181,5 +192,90 @@ func TestExecSaysThatTestsCanBeMissing(t *testing.T) {
 				t.Errorf("incomplete: %q, want %q; tests %v", o.done.Incomplete, tt.cut, o.tests)
 			}
 		})
+	}
+}
+
+// A program's output is a terminal, its standard input is not.
+func TestExecOnATerminal(t *testing.T) {
+	dir := t.TempDir()
+	source := filepath.Join(dir, "fork.c")
+	// As tools/testing/selftests/clone3 does: what a pipe makes stdio keep is
+	// printed by both.
+	if err := os.WriteFile(source, []byte(`#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+	printf("TAP version 13\n1..2\nok 1 - first\n");
+	if (fork() == 0) exit(0);
+	wait(0);
+	if (argc > 1) abort();
+	printf("ok 2 - second\n");
+	return 0;
+}
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fork := filepath.Join(dir, "fork")
+	if b, err := exec.Command("gcc", "-o", fork, source).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, b)
+	}
+	if o := runExec(t.Context(), t, "--", fork); o.code != 0 || len(o.tests) != 2 || o.stderr != "" {
+		t.Errorf("exit status %d, stderr %q, tests %+v", o.code, o.stderr, o.tests)
+	}
+	if o := runExec(t.Context(), t, "--", fork, "abort"); len(o.tests) == 0 || o.tests[0].Name != "first" || o.done.Incomplete == "" {
+		t.Errorf("of a program that aborts: %+v, incomplete: %q", o.tests, o.done.Incomplete)
+	}
+
+	all := make([]byte, 0, 4*256)
+	for range 4 {
+		for b := range 256 {
+			all = append(all, byte(b))
+		}
+	}
+	binary := filepath.Join(dir, "binary")
+	if err := os.WriteFile(binary, all, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ script, want string }{
+		"what is a terminal":              {`for fd in 0 1 2; do [ -t $fd ] && printf $fd; done`, "12"},
+		"its size":                        {"stty size <&1", "40 120\n"},
+		"no CR":                           {`printf 'a\nb\n'`, "a\nb\n"},
+		"no byte means anything":          {"cat " + binary, string(all)},
+		"standard error in order":         {"printf 1; printf 2 >&2; printf 3", "123"},
+		"no controlling terminal":         {"(: </dev/tty) 2>/dev/null || echo none", "none\n"},
+		"nothing comes in":                {"cat; echo end", "end\n"},
+		"in the background":               {"(trap '' TTOU; printf a) & wait; printf b", "ab"},
+		"set to print CR":                 {`stty opost onlcr <&1; printf 'a\n'`, "a\r\n"},
+		"hundreds of kilobytes in a line": {"head -c 500000 /dev/zero | tr '\\0' x", strings.Repeat("x", 500000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if o := runExec(t.Context(), t, "--", "/bin/sh", "-c", tt.script); o.code != 0 || o.stdout != tt.want || o.stderr != "" {
+				t.Errorf("exit status %d, stderr %q, output of %d bytes: %.200q", o.code, o.stderr, len(o.stdout), o.stdout)
+			}
+		})
+	}
+}
+
+// Where there are no terminals, a pipe does, and that is said.
+func TestExecWithoutTerminals(t *testing.T) {
+	var said error
+	var out bytes.Buffer
+	ptmx := filepath.Join(t.TempDir(), "ptmx")
+	end := execute(t.Context(), "", []string{"/bin/sh", "-c", "(sleep 60 & ) ; [ -t 1 ] || echo a pipe"}, &out, io.Discard, ptmx, func(err error) { said = err })
+	if end.code != 0 || out.String() != "a pipe\n" || said == nil || !strings.Contains(said.Error(), ptmx) {
+		t.Errorf("%+v, output %q, said %v", end, &out, said)
+	}
+}
+
+// BenchmarkExec is of a program that prints much.
+func BenchmarkExec(b *testing.B) {
+	const size = 8 << 20
+	b.SetBytes(size)
+	for b.Loop() {
+		end := execute(b.Context(), "", []string{"/bin/sh", "-c", "yes 'a line of a test that has something to say about what it does' | head -c " + strconv.Itoa(size)}, io.Discard, io.Discard, "/dev/ptmx", func(err error) { b.Fatal(err) })
+		if end.code != 0 {
+			b.Fatalf("%+v", end)
+		}
 	}
 }

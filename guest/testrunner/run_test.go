@@ -27,7 +27,11 @@ func TestMain(m *testing.M) {
 	case "generators":
 		os.Exit(fakeGenerator(os.Args))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
+	}
+	os.Exit(code)
 }
 
 // outcome is what one run of testrunner left.
