@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
 )
@@ -70,7 +71,7 @@ var (
 	thisKernel  = regexp.MustCompile(`(, (and )?)?this kernel(, |  ?is )[\w.+~-]+(, is|,)?`)
 
 	goPanic   = regexp.MustCompile(`^(panic: |fatal error: |SIG[A-Z]+: )`)
-	testify   = regexp.MustCompile(`^Error:\s+(\S.*)$`)
+	logTime   = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? `) // of Go's package log
 	located   = regexp.MustCompile(`^([\w./-]+\.(?:go|c|cc|cpp|h|rs|py)):\d+(?::\d+)?: ?(.*)$`)
 	verifier  = regexp.MustCompile(`^(R\d+ |invalid |unreachable insn|back-edge|infinite loop|jump out of range|math between|unbounded |BPF program is too large|unknown func|cannot |misaligned |dereference of |func#?\d* .*(leaks|must)|failed to |At program exit|Unreleased reference|pointer arithmetic|the sequence of|reference has not been|helper call|kernel function|arg#\d+ |loop detected|last insn is not|combined stack size|attach_btf_id|program of this type cannot|tracing progs must)`)
 	libbpf    = regexp.MustCompile(`(?i)^libbpf: .*(fail|invalid|not found|can't|couldn't|cannot|unsupported|error|missing)`)
@@ -85,6 +86,46 @@ const (
 	maxLooked = 32 << 10 // bytes of an output that are looked at
 	maxFields = 8        // of an event that are named
 )
+
+// TestReason is why a test failed, by its output, in one line: what report.md
+// heads the failure with, and what a kernel's cause says of it.
+func TestReason(output string) string {
+	r := testReason(output)
+	if r.follows != "" {
+		return OneLine(strings.TrimSpace(outputLines(output)[0]), 300)
+	}
+	return r.title
+}
+
+// FailedTests is the title and the excerpt of the cause of a kernel whose tests failed: of
+// the first one that says why, and of the innermost where a part of it does. ""
+// where none has failed.
+func FailedTests(tests []Test) (title, excerpt string) {
+	var failed []Test
+	for _, t := range tests {
+		if testVerdict(t) == testFail {
+			failed = append(failed, t)
+		}
+	}
+	if len(failed) == 0 {
+		return "", ""
+	}
+	first := failed[0]
+	for _, t := range failed {
+		if r := testReason(t.Output); r.follows == "" && r.title != silent {
+			first = t
+			break
+		}
+	}
+	title = first.Name + " failed"
+	if why := TestReason(first.Output); why != silent {
+		title = first.Name + ": " + why
+	}
+	if n := len(failed) - 1; n > 0 {
+		title = fmt.Sprintf("%s (and %d more)", OneLine(title, 250), n)
+	}
+	return title, first.Output
+}
 
 // testReason reads the output of a failed test.
 func testReason(output string) reason {
@@ -123,8 +164,15 @@ func testReason(output string) reason {
 		r.title = strings.TrimSuffix(OneLine(first, 300), ":") + ": " + fields
 		return r
 	}
+	// testrunner's words of a Go test, and its program's after them.
+	if strings.HasPrefix(first, unfinished) && (strings.Contains(first, outOfTime) || strongLine(lines[1:]) == "") {
+		if words := lastWord(lines[1:]); words != "" && !strings.Contains(first, outOfTime) {
+			return said(first+": "+logTime.ReplaceAllString(words, ""), false)
+		}
+		return said(first, false)
+	}
 	if status.MatchString(first) {
-		words := lastWord(lines[1:])
+		words := logTime.ReplaceAllString(lastWord(lines[1:]), "")
 		if words == "" {
 			return said(first, false)
 		}
@@ -134,13 +182,16 @@ func testReason(output string) reason {
 }
 
 func said(line string, global bool) reason {
-	line = strings.TrimSpace(line)
+	line = logTime.ReplaceAllString(strings.TrimSpace(line), "")
 	title := OneLine(clip(line, 300), 300)
 	if title == "" {
-		title = "failed without a word"
+		title = silent
 	}
 	return reason{title: title, key: normalise(msLater.ReplaceAllString(line, "")), global: global}
 }
+
+// silent is the reason of what says none.
+const silent = "failed without a word"
 
 // outputLines are the lines with something on them.
 func outputLines(s string) []string {
@@ -209,13 +260,15 @@ func strongLine(lines []string) string {
 			}
 		}
 	}
-	for _, l := range lines {
-		if m := testify.FindStringSubmatch(strings.TrimSpace(l)); m != nil {
-			return m[1]
-		}
-	}
-	return ""
+	return assertion(lines)
 }
+
+// How the guest's testrunner begins the output of a Go test that did not end, and
+// what it says of one whose time was up.
+const (
+	unfinished = "it started and did not end: "
+	outOfTime  = "ended from outside by SIGTERM"
+)
 
 // bestLine is the line that says most about a failure: a kind that is known,
 // else the first that complains, else the last with a place in the source, else

@@ -46,7 +46,7 @@ func checkRows(t *testing.T, tests []guestCase) {
 func moreGuests() []guestCase {
 	const (
 		gone   = `went down without its end record`
-		failed = `exit status 1$`
+		failed = `exit status 1`
 		limit  = `did not end within`
 	)
 	return []guestCase{

@@ -189,7 +189,7 @@ func judge(o observation) verdict {
 	}
 	switch {
 	case failed > 0 || end.Failed > 0:
-		title, excerpt := failures(v.tests)
+		title, excerpt := report.FailedTests(v.tests)
 		if title != "" && !end.Complete {
 			title += "; and tests are missing: " + or(end.Problem, "the payload's report is not complete")
 		}
@@ -280,35 +280,6 @@ func taintNames(t uint64) string {
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// failures names the first failed test, and how many more there are.
-func failures(tests []report.Test) (title, excerpt string) {
-	n := 0
-	for _, t := range tests {
-		if t.Verdict != wire.TestFail {
-			continue
-		}
-		if n++; n == 1 {
-			title, excerpt = t.Name+" failed", t.Output
-			if first := firstLine(t.Output); first != "" {
-				title = t.Name + ": " + first
-			}
-		}
-	}
-	if n > 1 {
-		title = fmt.Sprintf("%s (and %d more)", report.OneLine(title, 250), n-1)
-	}
-	return title, excerpt
-}
-
-func firstLine(s string) string {
-	for line := range strings.Lines(s) {
-		if line = strings.TrimSpace(line); line != "" {
-			return line
-		}
-	}
-	return ""
 }
 
 func exitTitle(e wire.Exit) string {

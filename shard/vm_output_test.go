@@ -95,3 +95,12 @@ func TestGoTestBinary(t *testing.T) {
 		})
 	}
 }
+
+func firstLine(s string) string {
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			return line
+		}
+	}
+	return ""
+}

@@ -67,7 +67,7 @@ func TestWarmGuests(t *testing.T) {
 		{name: "passes", args: "pass", verdict: report.Pass, console: `(?s)^\[ .*init: Linux .*\nhello from the payload\r\n`},
 		{name: "looks around", args: "look", verdict: report.Pass},
 		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
-		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7$`},
+		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7`},
 		{name: "panics the kernel", args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
 		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
 		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
