@@ -448,6 +448,8 @@ func TestTracer(t *testing.T) {
 	}{
 		{name: "whole"},
 		{name: "drops renames", fault: "drop=FILE_RENAME", failed: []string{"FileRename", "FileRenameContainer"}, output: []string{`FILE_RENAME was not seen`, `/tmp/`}},
+		{name: "ptrace of children too", fault: "ptrace=all"}, // EventsTrace before 2025; since then it is as whole is
+		{name: "ptrace of children only", fault: "ptrace=family", failed: []string{"Ptrace"}, output: []string{`PROCESS_PTRACE was not seen`}},
 		{name: "swaps pids", fault: "swap-pids", most: true, passed: []string{"Start", "FeaturesCorrect", "Stream"}, output: []string{`! .*pids\.tgid`}},
 		{name: "dies at start", fault: "die-at-start", most: true, output: []string{`ended|exit status 1`}},
 	}

@@ -23,10 +23,11 @@ type script struct {
 
 // step is one system call.
 type step struct {
-	call  uintptr
-	args  [5]uintptr
-	last  bool   // the first argument is the result of the step before
-	doing string // for the error, told by the parent
+	call     uintptr
+	args     [5]uintptr
+	last     bool   // the first argument is the result of the step before
+	optional bool   // its failure is no failure of the script
+	doing    string // for the error, told by the parent
 }
 
 func (s *script) do(doing string, call uintptr, args ...uintptr) {
@@ -38,6 +39,12 @@ func (s *script) do(doing string, call uintptr, args ...uintptr) {
 // onResult is do with the result of the step before as first argument.
 func (s *script) onResult(doing string, call uintptr) {
 	s.steps = append(s.steps, step{call: call, doing: doing, last: true})
+}
+
+// try is do with a call that may fail.
+func (s *script) try(call uintptr, args ...uintptr) {
+	s.do("", call, args...)
+	s.steps[len(s.steps)-1].optional = true
 }
 
 // text is the address of a C string that lives as long as the script.
@@ -73,22 +80,23 @@ type child struct {
 // fork starts a child that runs the script and exits with 0. It is one
 // clone(2) with nothing but a signal, as fork(2) makes it; arm64 has no other.
 func fork(s *script) (*child, error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return nil, wrap("make a pipe", err)
+	status, told, err := pipe()
+	if err != nil {
+		return nil, err
 	}
 	calls := append([]step(nil), s.steps...)
 	report := new(failedStep)
 	// A signal's handler would run the Go runtime in the child.
 	all, old := ^uint64(0), uint64(0)
 	if err := sigmask(&all, &old); err != nil {
+		status.Close()
+		told.Close()
 		return nil, err
 	}
-	pid, errno := forkAndRun(calls, report, uintptr(fds[1]))
-	err := sigmask(&old, nil)
+	pid, errno := forkAndRun(calls, report, told.Fd())
+	err = sigmask(&old, nil)
 	runtime.KeepAlive(s)
-	unix.Close(fds[1])
-	status := os.NewFile(uintptr(fds[0]), "status")
+	told.Close()
 	if errno != 0 {
 		status.Close()
 		return nil, wrap("fork", errno)
@@ -99,6 +107,15 @@ func fork(s *script) (*child, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// pipe returns a pipe's ends for reading and writing, which do not pass an exec.
+func pipe() (r, w *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, wrap("make a pipe", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe"), nil
 }
 
 func sigmask(set, old *uint64) error {
@@ -129,7 +146,7 @@ func forkAndRun(calls []step, report *failedStep, status uintptr) (pid uintptr, 
 			first = result
 		}
 		result, _, errno = syscall.RawSyscall6(c.call, first, c.args[1], c.args[2], c.args[3], c.args[4], 0)
-		if errno != 0 {
+		if errno != 0 && !c.optional {
 			report.index, report.errno = uint32(i), uint32(errno)
 			syscall.RawSyscall(unix.SYS_WRITE, status, uintptr(unsafe.Pointer(report)), unsafe.Sizeof(*report))
 			for {

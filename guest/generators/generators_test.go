@@ -158,6 +158,17 @@ func TestGenerators(t *testing.T) {
 					checkPids(t, i, pid)
 				}
 			}
+			if name == "ptrace" {
+				// Both are children of the generator, so neither is the other's.
+				for _, key := range []string{"ptrace_pid", "child_pid"} {
+					if n, err := o[key].(json.Number).Int64(); err != nil || n == int64(pid) || n <= 0 {
+						t.Errorf("%s is %v, want that of a child of %d", key, o[key], pid)
+					}
+				}
+				if o["ptrace_pid"] == o["child_pid"] {
+					t.Errorf("a process traced itself: %v", o)
+				}
+			}
 			left, err := os.ReadDir(dir)
 			if err != nil || len(left) != 2 {
 				t.Errorf("left behind: %v, %v", left, err)

@@ -92,25 +92,48 @@ func setID(name string, call uintptr, realKey, effectiveKey string) (object, err
 	return object{}.object("pid_info", info).num(realKey, realID).num(effectiveKey, effectiveID), nil
 }
 
-// ptrace attaches to a child. The child waits without end, but not beyond its
-// parent's.
+// ptrace has one child attach to another. Not to a child of its own: tracers
+// leave out what parents do to their children, as every debugger does that.
 func ptrace([]string, *os.File) (object, error) {
-	var s script
-	s.do("ask for a signal at the parent's end", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
-	s.do("wait", unix.SYS_PPOLL, 0, 0, 0, 0)
-	c, err := fork(&s)
+	// What the tracee waits for has no end, but it does not outlive its parent.
+	ready, tell, err := pipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.PtraceAttach(c.pid); err != nil {
-		c.kill()
-		return nil, wrap("attach to the child", err)
+	defer ready.Close()
+	defer tell.Close()
+	var waits script
+	waits.do("ask for a signal at the parent's end", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	// For Yama, which otherwise allows descendants only, or CAP_SYS_PTRACE.
+	waits.try(unix.SYS_PRCTL, unix.PR_SET_PTRACER, ^uintptr(0)) // PR_SET_PTRACER_ANY
+	waits.do("say that it may be traced", unix.SYS_WRITE, tell.Fd(), waits.text("!"), 1)
+	waits.do("wait", unix.SYS_PPOLL, 0, 0, 0, 0)
+	tracee, err := fork(&waits)
+	if err != nil {
+		return nil, err
+	}
+	tell.Close()
+	if _, err := ready.Read(make([]byte, 1)); err != nil { // it has ended
+		if err := tracee.wait(); err != nil {
+			return nil, err
+		}
+		return nil, wrap("wait for the process to trace", err)
+	}
+	var attaches script
+	attaches.do("attach to a sibling", unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(tracee.pid))
+	tracer, err := fork(&attaches)
+	if err == nil {
+		err = tracer.wait()
+	}
+	if err != nil {
+		tracee.kill()
+		return nil, err
 	}
 	did := object{}.
-		num("ptrace_pid", int64(unix.Gettid())).
-		num("child_pid", int64(c.pid)).
+		num("ptrace_pid", int64(tracer.pid)).
+		num("child_pid", int64(tracee.pid)).
 		num("request", unix.PTRACE_ATTACH)
-	return did, c.kill()
+	return did, tracee.kill()
 }
 
 // shmget makes a System V shared memory segment, and removes it again.

@@ -28,6 +28,7 @@ const (
 	bpfProgFentryMntWantWrite     = "fentry_mnt_want_write"
 	bpfProgFentryN_ttyWrite       = "fentry_n_tty_write"
 	bpfProgFentryPtrace           = "fentry_ptrace"
+	bpfProgFentryPtraceAttach     = "fentry_ptrace_attach"
 	bpfProgFentryShmget           = "fentry_shmget"
 	bpfProgFentryTcpClose         = "fentry_tcp_close"
 	bpfProgFentryTcpConnect       = "fentry_tcp_connect"
@@ -75,6 +76,7 @@ const (
 	bpfProgKprobeMntWantWrite     = "kprobe_mnt_want_write"
 	bpfProgKprobeN_ttyWrite       = "kprobe_n_tty_write"
 	bpfProgKprobePtrace           = "kprobe_ptrace"
+	bpfProgKprobePtraceAttach     = "kprobe_ptrace_attach"
 	bpfProgKprobeShmget           = "kprobe_shmget"
 	bpfProgKprobeTcpClose         = "kprobe_tcp_close"
 	bpfProgKprobeTcpConnect       = "kprobe_tcp_connect"
@@ -85,6 +87,8 @@ const (
 	bpfProgProcessExit            = "process_exit"
 	bpfProgProcessFork            = "process_fork"
 	bpfVarLayout                  = "layout"
+	bpfVarPtraceFamily            = "ptrace_family"
+	bpfVarPtraceOthers            = "ptrace_others"
 	bpfVarSelfTgid                = "self_tgid"
 )
 
@@ -136,6 +140,7 @@ type bpfProgramSpecs struct {
 	FentryMntWantWrite     *ebpf.ProgramSpec `ebpf:"fentry_mnt_want_write"`
 	FentryN_ttyWrite       *ebpf.ProgramSpec `ebpf:"fentry_n_tty_write"`
 	FentryPtrace           *ebpf.ProgramSpec `ebpf:"fentry_ptrace"`
+	FentryPtraceAttach     *ebpf.ProgramSpec `ebpf:"fentry_ptrace_attach"`
 	FentryShmget           *ebpf.ProgramSpec `ebpf:"fentry_shmget"`
 	FentryTcpClose         *ebpf.ProgramSpec `ebpf:"fentry_tcp_close"`
 	FentryTcpConnect       *ebpf.ProgramSpec `ebpf:"fentry_tcp_connect"`
@@ -183,6 +188,7 @@ type bpfProgramSpecs struct {
 	KprobeMntWantWrite     *ebpf.ProgramSpec `ebpf:"kprobe_mnt_want_write"`
 	KprobeN_ttyWrite       *ebpf.ProgramSpec `ebpf:"kprobe_n_tty_write"`
 	KprobePtrace           *ebpf.ProgramSpec `ebpf:"kprobe_ptrace"`
+	KprobePtraceAttach     *ebpf.ProgramSpec `ebpf:"kprobe_ptrace_attach"`
 	KprobeShmget           *ebpf.ProgramSpec `ebpf:"kprobe_shmget"`
 	KprobeTcpClose         *ebpf.ProgramSpec `ebpf:"kprobe_tcp_close"`
 	KprobeTcpConnect       *ebpf.ProgramSpec `ebpf:"kprobe_tcp_connect"`
@@ -210,8 +216,10 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	Layout   *ebpf.VariableSpec `ebpf:"layout"`
-	SelfTgid *ebpf.VariableSpec `ebpf:"self_tgid"`
+	Layout       *ebpf.VariableSpec `ebpf:"layout"`
+	PtraceFamily *ebpf.VariableSpec `ebpf:"ptrace_family"`
+	PtraceOthers *ebpf.VariableSpec `ebpf:"ptrace_others"`
+	SelfTgid     *ebpf.VariableSpec `ebpf:"self_tgid"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -257,8 +265,10 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	Layout   *ebpf.Variable `ebpf:"layout"`
-	SelfTgid *ebpf.Variable `ebpf:"self_tgid"`
+	Layout       *ebpf.Variable `ebpf:"layout"`
+	PtraceFamily *ebpf.Variable `ebpf:"ptrace_family"`
+	PtraceOthers *ebpf.Variable `ebpf:"ptrace_others"`
+	SelfTgid     *ebpf.Variable `ebpf:"self_tgid"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -271,6 +281,7 @@ type bpfPrograms struct {
 	FentryMntWantWrite     *ebpf.Program `ebpf:"fentry_mnt_want_write"`
 	FentryN_ttyWrite       *ebpf.Program `ebpf:"fentry_n_tty_write"`
 	FentryPtrace           *ebpf.Program `ebpf:"fentry_ptrace"`
+	FentryPtraceAttach     *ebpf.Program `ebpf:"fentry_ptrace_attach"`
 	FentryShmget           *ebpf.Program `ebpf:"fentry_shmget"`
 	FentryTcpClose         *ebpf.Program `ebpf:"fentry_tcp_close"`
 	FentryTcpConnect       *ebpf.Program `ebpf:"fentry_tcp_connect"`
@@ -318,6 +329,7 @@ type bpfPrograms struct {
 	KprobeMntWantWrite     *ebpf.Program `ebpf:"kprobe_mnt_want_write"`
 	KprobeN_ttyWrite       *ebpf.Program `ebpf:"kprobe_n_tty_write"`
 	KprobePtrace           *ebpf.Program `ebpf:"kprobe_ptrace"`
+	KprobePtraceAttach     *ebpf.Program `ebpf:"kprobe_ptrace_attach"`
 	KprobeShmget           *ebpf.Program `ebpf:"kprobe_shmget"`
 	KprobeTcpClose         *ebpf.Program `ebpf:"kprobe_tcp_close"`
 	KprobeTcpConnect       *ebpf.Program `ebpf:"kprobe_tcp_connect"`
@@ -337,6 +349,7 @@ func (p *bpfPrograms) Close() error {
 		p.FentryMntWantWrite,
 		p.FentryN_ttyWrite,
 		p.FentryPtrace,
+		p.FentryPtraceAttach,
 		p.FentryShmget,
 		p.FentryTcpClose,
 		p.FentryTcpConnect,
@@ -384,6 +397,7 @@ func (p *bpfPrograms) Close() error {
 		p.KprobeMntWantWrite,
 		p.KprobeN_ttyWrite,
 		p.KprobePtrace,
+		p.KprobePtraceAttach,
 		p.KprobeShmget,
 		p.KprobeTcpClose,
 		p.KprobeTcpConnect,

@@ -29,7 +29,14 @@ type faults struct {
 	dieAtStart                      bool
 	neverReady                      bool
 	dieAfter                        int // events; 0: do not
+	ptrace                          string
 }
+
+// Which processes PROCESS_PTRACE tells of with the fault ptrace.
+const (
+	ptraceAll    = "all"    // as builds of EventsTrace before 2025
+	ptraceFamily = "family" // what must be left out, and nothing else
+)
 
 // A change sets the field at path of events of a type.
 type change struct {
@@ -82,6 +89,12 @@ func (f *faults) add(s string) error {
 		}
 		f.changes = append(f.changes, change{typ, strings.Split(path, "."), parseValue(value)})
 		return checkType(typ)
+	case "ptrace":
+		if arg != ptraceAll && arg != ptraceFamily {
+			return fmt.Errorf("want ptrace=%s or ptrace=%s", ptraceAll, ptraceFamily)
+		}
+		f.ptrace = arg
+		return nil
 	case "die-after":
 		n, err := strconv.Atoi(arg)
 		if err != nil || n < 1 {

@@ -80,7 +80,7 @@ func TestParseFaultsErrors(t *testing.T) {
 	for _, s := range []string{
 		"unknown", "drop", "drop=", "drop=FILE_RENAMED", "late=FILE_CREATE", "late=FILE_CREATE:soon",
 		"late=X:1s", "die-after=0", "die-after=x", "change=FILE_CREATE", "change=FILE_CREATE=1",
-		"change=X.y=1", "swap-pids=1", "swap-pids,", "die-at-start=now",
+		"change=X.y=1", "swap-pids=1", "swap-pids,", "die-at-start=now", "ptrace", "ptrace=none",
 	} {
 		if _, err := parseFaults(s); err == nil {
 			t.Errorf("%q: no error", s)

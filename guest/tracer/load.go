@@ -43,7 +43,7 @@ func (l *loader) close() {
 
 // newLoader makes the maps, with what the programs must know about this kernel
 // in their constants.
-func newLoader(log io.Writer) (*loader, error) {
+func newLoader(log io.Writer, f faults) (*loader, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // counts maps before 5.11
 		return nil, fmt.Errorf("lift the limit of locked memory: %w; run it as root", err)
 	}
@@ -70,6 +70,13 @@ func newLoader(log io.Writer) (*loader, error) {
 	}
 	if err := l.spec.Variables["self_tgid"].Set(uint32(os.Getpid())); err != nil {
 		return nil, fmt.Errorf("set own pid: %w", err)
+	}
+	if f.ptrace != "" {
+		for name, v := range map[string]bool{"ptrace_family": true, "ptrace_others": f.ptrace == ptraceAll} {
+			if err := l.spec.Variables[name].Set(v); err != nil {
+				return nil, fmt.Errorf("set %s: %w", name, err)
+			}
+		}
 	}
 	base, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
 		Maps: l.spec.Maps, Variables: l.spec.Variables,

@@ -27,6 +27,8 @@
 //	long-line=TYPE               pad their lines to 1 MiB
 //	change=TYPE.field.path=value set a field; value is JSON, or else a string
 //	swap-pids                    exchange tid and tgid with ppid everywhere
+//	ptrace=all                   tell of what a tracer does to its children too
+//	ptrace=family                tell of that only
 //	die-at-start                 an error as libbpf prints it, and exit 1
 //	die-after=N                  die of SIGSEGV after printing N events
 //	never-ready                  never get ready

@@ -62,7 +62,7 @@ func probes() []probe {
 		function("n_tty_write", entry, []string{typeTTYWrite}, false),
 		{"memfd_create", entry, []string{"__x64_sys_memfd_create", "__arm64_sys_memfd_create"},
 			[]string{typeMemfdCreate}, false, nil},
-		{"ptrace", entry, []string{"__x64_sys_ptrace", "__arm64_sys_ptrace"}, []string{typePtrace}, false, nil},
+		ptraceProbe(),
 		// ksys_shmget is inlined into the system call.
 		{"shmget", entry, []string{"__x64_sys_shmget", "__arm64_sys_shmget"}, []string{typeShmget}, false, nil},
 		{"load_module", tracepoint, []string{"module_load"}, []string{typeLoadModule}, false, nil},
@@ -81,5 +81,12 @@ func function(name string, kind probeKind, events []string, required bool) probe
 func exitProbe() probe {
 	p := function("disassociate_ctty", entry, []string{typeExit}, true)
 	p.otherwise = &probe{"process_exit", tracepoint, []string{"sched_process_exit"}, p.events, true, nil}
+	return p
+}
+
+// ptraceProbe prefers the function that knows who is traced.
+func ptraceProbe() probe {
+	p := function("ptrace_attach", entry, []string{typePtrace}, false)
+	p.otherwise = &probe{"ptrace", entry, []string{"__x64_sys_ptrace", "__arm64_sys_ptrace"}, p.events, false, nil}
 	return p
 }

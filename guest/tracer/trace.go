@@ -18,7 +18,7 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 	if opts.verbose {
 		log = stderr
 	}
-	l, err := newLoader(log)
+	l, err := newLoader(log, f)
 	if err != nil {
 		return err
 	}

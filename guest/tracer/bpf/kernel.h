@@ -31,6 +31,8 @@ typedef _Bool bool;
 #define NULL ((void *)0)
 #define false 0
 #define true 1
+#define PTRACE_ATTACH 16
+#define PTRACE_SEIZE 0x4206
 
 /* From uapi/linux/bpf.h, which cannot be included beside these types. */
 enum {

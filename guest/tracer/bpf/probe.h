@@ -201,6 +201,9 @@ const volatile struct layout layout = {};
 /* The tracer itself, whose writes would otherwise make events for ever. */
 const volatile u32 self_tgid = 0;
 
+/* Whether PROCESS_PTRACE tells of a tracer's children and itself, and of others. */
+const volatile bool ptrace_family = false, ptrace_others = true;
+
 INLINE bool is_self(void)
 {
 	return bpf_get_current_pid_tgid() >> 32 == self_tgid;

@@ -206,18 +206,43 @@ INLINE int on_memfd_create(u64 *ctx, struct call *c)
 }
 PROBE_ENTRY(memfd_create)
 
-INLINE int on_ptrace(u64 *ctx, struct call *c)
+INLINE void send_ptrace(u64 request, u64 child_pid)
 {
-	struct pt_regs *regs = (void *)ARG(0);
 	struct ptrace_sample *s = reserve(EVENT_PTRACE, sizeof(*s));
 
 	if (!s)
-		return 0;
+		return;
 	fill_header(&s->h, EVENT_PTRACE, current_task());
-	s->request = s->child_pid = 0;
-	bpf_probe_read_kernel(&s->request, sizeof(u64), SYSCALL_REG0(regs));
-	bpf_probe_read_kernel(&s->child_pid, sizeof(u64), SYSCALL_REG1(regs));
+	s->request = request;
+	s->child_pid = child_pid;
 	submit(s);
+}
+
+/* As EventsTrace since 2025, leaves out what a process does to its children
+ * and to itself, unless a fault has it otherwise. */
+INLINE int on_ptrace_attach(u64 *ctx, struct call *c)
+{
+	struct task_struct *tracee = (void *)ARG(0);
+	u32 own = BPF_CORE_READ(current_task(), tgid), id = BPF_CORE_READ(tracee, tgid);
+	bool family = id == own || BPF_CORE_READ(tracee, group_leader, real_parent, tgid) == own;
+
+	if (family ? ptrace_family : ptrace_others)
+		send_ptrace(ARG(1), id);
+	return 0;
+}
+PROBE_ENTRY(ptrace_attach)
+
+/* The second choice, where that is inlined: what it knows of the tracee is a
+ * number in the tracer's namespace, so it tells of all. */
+INLINE int on_ptrace(u64 *ctx, struct call *c)
+{
+	struct pt_regs *regs = (void *)ARG(0);
+	u64 request = 0, pid = 0;
+
+	bpf_probe_read_kernel(&request, sizeof(request), SYSCALL_REG0(regs));
+	bpf_probe_read_kernel(&pid, sizeof(pid), SYSCALL_REG1(regs));
+	if (ptrace_others && (request == PTRACE_ATTACH || request == PTRACE_SEIZE))
+		send_ptrace(request, pid);
 	return 0;
 }
 PROBE_ENTRY(ptrace)
