@@ -232,12 +232,12 @@ func wrongFields(lines []string) string {
 	return strings.Join(fields, ", ")
 }
 
-// lastOfStderr is the last line of what testrunner quotes of a tracer's stderr,
-// where a program says why it gave up; "" without one.
+// lastOfStderr is the last line of what testrunner quotes of a tracer's stderr as
+// telling why it gave up; "" without one.
 func lastOfStderr(lines []string) string {
 	last := ""
 	for i, l := range lines {
-		if l == "the end of its stderr:" {
+		if l == "its stderr says:" {
 			for _, l := range lines[i+1:] {
 				if !strings.HasPrefix(l, "  ") {
 					break

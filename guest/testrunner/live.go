@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,10 +23,11 @@ type session struct {
 	print   *printer
 	machine machine
 
-	facts check.Facts
-	build check.Build
-	mu    sync.Mutex
-	ran   map[string]*generated
+	facts   check.Facts
+	build   check.Build
+	mu      sync.Mutex
+	ran     map[string]*generated
+	running []string // tests whose generators run
 }
 
 // generated is a generator that ran.
@@ -44,7 +46,7 @@ func (s *session) run(ctx context.Context) {
 	_ = placeDoNothing(s.opt.generators, s.opt.dir)
 
 	started := s.machine.now()
-	t, err := startTracer(s.opt.tracer, s.build.Args(s.facts.BPFTramp()), s.machine.now)
+	t, err := startTracer(s.opt.tracer, s.build.Args(s.facts.BPFTramp()), s.machine.now, s.whatRuns)
 	if err != nil {
 		s.notStarted(fmt.Sprintf("start EventsTrace: %s", err), s.machine.now().Sub(started))
 		return
@@ -56,10 +58,10 @@ func (s *session) run(ctx context.Context) {
 	if why != "" {
 		log := t.stderr.String()
 		s.print.stderr(log)
-		s.notStarted(why+lastWords(log), load)
+		s.notStarted(why+"\n"+check.Said(log), load)
 		return
 	}
-	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestPass}, load)
+	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestPass, Details: check.Form(s.build, t.snapshot())}, load)
 	s.generate(ctx, started)
 	s.judge(ctx, t, started)
 	tests := s.machine.now().Sub(started) - load
@@ -108,18 +110,20 @@ func (s *session) notStarted(why string, took time.Duration) {
 // processor more would gain nothing, and a kernel that preempts BPF programs
 // (7.x) skips a program for a process that comes while another is in it.
 func (s *session) generate(ctx context.Context, started time.Time) {
+	s.mu.Lock()
 	s.ran = map[string]*generated{}
+	s.mu.Unlock()
 	var order []string
 	users := map[string][]string{}
-	for _, t := range s.opt.tests() {
-		if t.Generator == "" {
-			s.print.started(t.Name)
+	for _, test := range s.opt.tests() {
+		if test.Generator == "" {
+			s.print.started(test.Name)
 			continue
 		}
-		if users[t.Generator] == nil {
-			order = append(order, t.Generator)
+		if users[test.Generator] == nil {
+			order = append(order, test.Generator)
 		}
-		users[t.Generator] = append(users[t.Generator], t.Name)
+		users[test.Generator] = append(users[test.Generator], test.Name)
 	}
 	slots := make(chan struct{}, runtime.NumCPU())
 	var wg sync.WaitGroup
@@ -130,16 +134,40 @@ func (s *session) generate(ctx context.Context, started time.Time) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			for _, test := range users[name] {
-				s.print.runs(test, false)
-			}
+			s.runs(users[name], true)
 			s.generateOne(ctx, name, started)
-			for _, test := range users[name] {
-				s.print.runs(test, true)
-			}
+			s.runs(users[name], false)
 		})
 	}
 	wg.Wait()
+}
+
+// runs notes that the generator of some tests starts or has ended.
+func (s *session) runs(tests []string, starts bool) {
+	for _, test := range tests {
+		s.print.runs(test, !starts)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = slices.DeleteFunc(s.running, func(name string) bool { return slices.Contains(tests, name) })
+	if starts {
+		s.running = append(s.running, tests...)
+	}
+}
+
+// whatRuns says in words which tests run.
+func (s *session) whatRuns() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.running) == 1:
+		return s.running[0] + " ran"
+	case len(s.running) > 1:
+		return strings.Join(s.running, ", ") + " ran"
+	case s.ran == nil:
+		return "no test had run yet"
+	}
+	return "no test ran"
 }
 
 func (s *session) generateOne(ctx context.Context, name string, started time.Time) check.Output {
@@ -157,20 +185,28 @@ func (s *session) generateOne(ctx context.Context, name string, started time.Tim
 func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	s.print.started(check.StreamTest)
 	s.print.runs(check.StreamTest, false)
-	pids, problem := s.mark(ctx, started)
-	if problem == "" {
+	var pids []int64
+	problem, silent := "", ""
+	if t.gone() == "" {
+		pids, problem = s.mark(ctx, started)
+	}
+	if len(pids) > 0 {
 		t.await(pids...)
 		if !s.awaitFence(ctx, t) {
-			problem = fmt.Sprintf("no event about the marker, processes %s, came within %s", join(pids), s.opt.limits.fence)
+			silent = fmt.Sprintf("no event about the marker, processes %s, came within %s", join(pids), s.opt.limits.fence)
 		}
 	}
 	// Whether an event comes twice shows only in what comes after it.
 	pause(ctx, s.opt.limits.settle, t.ended)
 	s.facts.Overlayfs = s.machine.facts(s.opt.dir).Overlayfs // the mount may have loaded it
-	results := s.verify(t, pids)
-	if missing(results) && t.gone() == "" {
-		pause(ctx, s.opt.limits.grace, t.ended)
-		results = s.verify(t, pids)
+	results := s.verify(t, pids, silent)
+	// An event that is still missing is late at best, and only what is said of
+	// it can change: the wait is one for all tests, and short.
+	if missing(results) && t.gone() == "" && silent == "" {
+		before := t.snapshot().Lines
+		if pause(ctx, s.opt.limits.grace, t.ended); t.gone() != "" || t.snapshot().Lines > before {
+			results = s.verify(t, pids, silent)
+		}
 	}
 	t.kill()
 	s.print.stderr(t.stderr.String())
@@ -215,14 +251,18 @@ func (s *session) mark(ctx context.Context, started time.Time) (pids []int64, pr
 	return pids, ""
 }
 
-func (s *session) verify(t *tracer, marker []int64) []check.Result {
+func (s *session) verify(t *tracer, marker []int64, silent string) []check.Result {
 	r := check.Run{
 		Build:   s.build,
 		Facts:   s.facts,
 		Outputs: map[string]check.Output{},
 		Ended:   t.gone(), // before the log is taken: what it printed to its end is in it
+		Silent:  silent,
 		Log:     t.snapshot(),
 		Stderr:  t.stderr.String(),
+	}
+	if r.Ended != "" {
+		r.Running = t.during
 	}
 	r.Fence = check.Marker(r.Log, marker...)
 	for name, g := range s.ran {
@@ -280,26 +320,4 @@ func join(pids []int64) string {
 		words = append(words, fmt.Sprint(pid))
 	}
 	return strings.Join(words, " and ")
-}
-
-// Of the last words of a tracer that did not start.
-const (
-	maxWords    = 12  // lines
-	maxWordsLen = 400 // bytes of a line
-)
-
-// lastWords are the last lines of a tracer's stderr, where it says why it gave
-// up: they tell different failures to load apart.
-func lastWords(log string) string {
-	var lines []string
-	for line := range strings.Lines(log) {
-		if line = strings.TrimSpace(printable(strings.TrimRight(line, "\r\n"))); line != "" {
-			lines = append(lines, wire.Truncate(line, maxWordsLen))
-		}
-	}
-	if len(lines) == 0 {
-		return "\nits stderr is empty"
-	}
-	lines = lines[max(0, len(lines)-maxWords):]
-	return "\nthe end of its stderr:\n  " + strings.Join(lines, "\n  ")
 }

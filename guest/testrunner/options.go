@@ -35,7 +35,7 @@ type limits struct {
 	help      time.Duration // for the tracer's --help
 	generator time.Duration // for one generator
 	fence     time.Duration // from the marker's end to its first event
-	grace     time.Duration // for missing events, which are then late
+	grace     time.Duration // for all missing events together, which are then late
 	settle    time.Duration // after the marker's first event, for events that are too many
 }
 
@@ -45,7 +45,7 @@ func newLimits(ready time.Duration) limits {
 		help:      ready / 6,
 		generator: ready / 6,
 		fence:     ready / 12,
-		grace:     ready / 60,
+		grace:     300 * time.Millisecond,
 		settle:    50 * time.Millisecond,
 	}
 }

@@ -63,7 +63,13 @@ func (p *printer) ended(r check.Result, took time.Duration) {
 		r.Verdict = wire.TestFail
 		p.failed++
 		if p.log != "" {
-			const title = "\nEventsTrace's stderr (shown once):\n"
+			// libbpf's log is long: what tells comes first.
+			if !strings.Contains(reported, check.StderrTitle) {
+				printed += "\n" + check.Said(p.log)
+				reported += "\n" + check.Said(p.log)
+			}
+			const title = "\nEventsTrace's stderr, each line once (shown once):\n"
+			p.log = check.OnceEach(p.log)
 			printed += title + p.log
 			reported = wire.Truncate(reported, wire.MaxOutput-maxLogReported-len(title)) + title + wire.Truncate(p.log, maxLogReported)
 			p.log = ""

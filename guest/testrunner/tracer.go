@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"golang.org/x/sys/unix"
@@ -25,6 +29,7 @@ type tracer struct {
 	fence  chan struct{} // closed when an event about a process of wanted was read
 	ended  chan struct{} // closed when it is gone and all it printed was read
 	why    string        // how it ended; set before ended is closed
+	during string        // what ran then
 
 	mu     sync.Mutex
 	log    check.Log
@@ -47,8 +52,8 @@ func askHelp(ctx context.Context, path string, limit time.Duration) check.Build 
 }
 
 // startTracer starts the tracer and reads all it prints from then on, so that
-// it never blocks on a full pipe.
-func startTracer(path string, args []string, now func() time.Time) (*tracer, error) {
+// it never blocks on a full pipe. running tells what runs when the tracer ends.
+func startTracer(path string, args []string, now func() time.Time, running func() string) (*tracer, error) {
 	t := &tracer{
 		cmd:   exec.Command(path, args...),
 		ready: make(chan struct{}),
@@ -66,6 +71,8 @@ func startTracer(path string, args []string, now func() time.Time) (*tracer, err
 		stdout.close()
 		return nil, err
 	}
+	oomBefore()
+	t.log.Own = []int64{1, int64(os.Getpid())} // init and this
 	start := now()
 	err = thrift.Fork(t.cmd.Start)
 	stdout.w.Close()
@@ -79,14 +86,14 @@ func startTracer(path string, args []string, now func() time.Time) (*tracer, err
 	go func() {
 		defer close(outDone)
 		defer stdout.r.Close()
-		t.read(stdout.r, func() time.Duration { return now().Sub(start) })
+		t.read(inBatches{stdout.r, outBatch}, func() time.Duration { return now().Sub(start) })
 	}()
 	go func() {
 		defer close(errDone)
 		defer stderr.r.Close()
-		io.Copy(&t.stderr, stderr.r)
+		io.Copy(&t.stderr, inBatches{stderr.r, errBatch})
 	}()
-	go t.reap(outDone, errDone)
+	go t.reap(outDone, errDone, running)
 	return t, nil
 }
 
@@ -104,6 +111,27 @@ func pipeTo(dst *io.Writer) (pipe, error) {
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
 	*dst = w
 	return pipe{r, w}, nil
+}
+
+// A tracer may make a system call of each word it prints, and each would wake
+// this program up: on one emulated processor that is most of an event's cost.
+const (
+	outBatch = 2 * time.Millisecond
+	errBatch = 20 * time.Millisecond
+)
+
+// inBatches reads, and then lets what comes next gather in the pipe for a while.
+type inBatches struct {
+	r     io.Reader
+	pause time.Duration
+}
+
+func (b inBatches) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err == nil && n < len(p) {
+		time.Sleep(b.pause)
+	}
+	return n, err
 }
 
 func (t *tracer) read(r io.Reader, elapsed func() time.Duration) {
@@ -160,24 +188,61 @@ func (t *tracer) snapshot() *check.Log {
 // reap waits for the end of the process or of its stdout. A descendant may
 // hold the pipes open beyond the one, and the process may go on without the
 // other, so neither is waited for without a limit.
-func (t *tracer) reap(outDone, errDone <-chan struct{}) {
+func (t *tracer) reap(outDone, errDone <-chan struct{}, running func() string) {
 	const patience = time.Second
 	waited := make(chan error, 1)
 	go func() { waited <- t.cmd.Wait() }()
 	select {
 	case err := <-waited:
+		t.during = running()
 		t.why = ending(err)
 		within(patience, outDone)
 	case <-outDone:
-		select {
-		case err := <-waited:
-			t.why = ending(err)
-		case <-time.After(patience):
-			t.why = "it closed its stdout"
-		}
+		t.during = running()
+		t.why = t.closed(waited, patience)
 	}
 	within(patience, errDone)
 	close(t.ended)
+}
+
+// closed says how the tracer ended when its stdout is at its end. One that dies
+// loses its files long before it can be waited for, as that takes the probes out.
+func (t *tracer) closed(waited <-chan error, patience time.Duration) string {
+	for range unloading / patience {
+		select {
+		case err := <-waited:
+			return ending(err)
+		case <-time.After(patience):
+			if !exiting(t.cmd.Process.Pid) {
+				return "it closed its stdout"
+			}
+		}
+	}
+	return "it exits, and has not come to its end"
+}
+
+// unloading is what the end of a tracer may take: some seconds on an idle machine.
+const unloading = time.Minute
+
+// exiting tells whether a process is on its way out.
+func exiting(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return exitingStat(string(b))
+}
+
+// exitingStat reads the flags in /proc/PID/stat, the seventh field behind the
+// name in parentheses, which may hold any character.
+func exitingStat(stat string) bool {
+	const pfExiting = 4
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&pfExiting != 0
 }
 
 func ending(err error) string {
@@ -186,6 +251,10 @@ func ending(err error) string {
 	case err == nil:
 		return "exit status 0"
 	case errors.As(err, &exit):
+		status, _ := exit.Sys().(syscall.WaitStatus)
+		if status.Signaled() && status.Signal() == syscall.SIGKILL && oom.Kills() > oomBefore() {
+			return "killed by the kernel: out of memory"
+		}
 		return exit.ProcessState.String()
 	}
 	return err.Error()

@@ -1,11 +1,15 @@
 package check
 
-import "regexp"
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // Build is what the EventsTrace binary under test says about itself.
 type Build struct {
-	options map[string]bool // nil: its help tells nothing, so it is taken for a current one
-	older   bool
+	options map[string]bool // nil: its help tells nothing
+	lacks   []string        // the options of a current build that it does not have
 }
 
 // ParseHelp reads the options out of what `EventsTrace --help` printed.
@@ -18,10 +22,16 @@ func ParseHelp(help string) Build {
 	if !found["all"] {
 		return Build{}
 	}
-	b := Build{options: found, older: !found["print-features-on-init"]}
+	b := Build{options: found}
+	need := func(option string) {
+		if option != "" && !found[option] && !slices.Contains(b.lacks, option) {
+			b.lacks = append(b.lacks, option)
+		}
+	}
+	need("print-features-on-init")
 	for _, t := range Tests() {
 		for _, e := range t.Expect {
-			b.older = b.older || !found[option(e.Type)]
+			need(option(e.Type))
 		}
 	}
 	return b
@@ -30,9 +40,27 @@ func ParseHelp(help string) Build {
 // Has tells whether the build knows an option, named without its dashes.
 func (b Build) Has(option string) bool { return b.options == nil || b.options[option] }
 
-// Older tells whether the build lacks an option that a test of today selects
-// its events by. Such builds also print fewer fields per event.
-func (b Build) Older() bool { return b.older }
+// older tells by what a build is known as one that prints less, or otherwise,
+// than those of today: by its --help or, where that tells nothing, by its first
+// line. It is "" for others, whose output is held to all that is asked of today's.
+func older(b Build, l *Log) string {
+	switch {
+	case len(b.lacks) > 0:
+		return "its --help has no --" + strings.Join(b.lacks, ", --")
+	case b.options == nil && l != nil && l.Init != nil && l.Init.Old:
+		return "its first line is that of builds before 2022-09"
+	}
+	return ""
+}
+
+// Form says how an older build is recognised, and what follows; "" for others.
+func Form(b Build, l *Log) string {
+	why := older(b, l)
+	if why == "" {
+		return ""
+	}
+	return "an older build, for " + why + ": tests of what it does not report are skipped, others name what it is not held to"
+}
 
 // Args are the arguments to start the build with. bpfTramp is whether this
 // kernel has BPF trampolines, which the builds before 2022-09 must be told.
@@ -47,6 +75,10 @@ func (b Build) Args(bpfTramp bool) []string {
 		if b.Has("set-bpf-tramp") && bpfTramp {
 			args = append(args, "--set-bpf-tramp")
 		}
+	}
+	// Of builds in between, which take no features for granted.
+	if b.options["features-autodetect"] {
+		args = append(args, "--features-autodetect")
 	}
 	for _, option := range []string{"unbuffer-stdout", "libbpf-verbose"} {
 		if b.Has(option) {

@@ -15,6 +15,7 @@ const (
 type row struct {
 	path, want, got string
 	ok              bool
+	lax             bool // ok because the build is an older one
 }
 
 // compare holds all fields against an event. Fields that cannot be held
@@ -31,14 +32,21 @@ func (v *verifier) compare(fields []Field, o Object) []row {
 
 func (v *verifier) compareField(f Field, o Object) row {
 	got, present := o.Lookup(f.Path)
+	older := v.run.older()
+	if !present && older && f.OlderPath != "" {
+		f.Path = f.OlderPath
+		got, present = o.Lookup(f.Path)
+	}
 	r := row{path: f.Path, got: "(no such field)"}
 	if present {
 		r.got = show(got)
 	}
-	lenient := v.run.Build.Older()
-	if !present && f.Newer && lenient {
-		r.want, r.got, r.ok = "(newer builds)", "(not printed)", true
+	if !present && f.Newer && older {
+		r.want, r.got, r.ok, r.lax = "(newer builds)", "(not printed)", true, true
 		return r
+	}
+	if !present && f.Former {
+		return row{ok: true}
 	}
 	if f.Rule == SameAs {
 		other, ok := o.Lookup(f.Want.(string))
@@ -61,7 +69,7 @@ func (v *verifier) compareField(f Field, o Object) row {
 	case Equal:
 		r.want = show(want)
 		r.ok = present && equal(got, want)
-		if lenient && f.Older != nil && present && equal(got, f.Older) {
+		if older && f.Older != nil && present && equal(got, f.Older) {
 			r.ok = true
 		}
 	case Not:

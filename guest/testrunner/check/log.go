@@ -24,6 +24,9 @@ type Log struct {
 	Init    *Init // the first init line
 	Strange []string
 	Counts  Counts
+	Own     []int64 // processes of ours: what the tracer makes of their terminal's text is not held against it
+
+	unescaped []string // examples of Counts.Unescaped
 
 	kept  int // bytes
 	queue []*Event
@@ -34,11 +37,12 @@ type Log struct {
 
 // Counts says how much of the output was not a whole JSON object, or was lost.
 type Counts struct {
-	Invalid int // lines that are no JSON object
-	Long    int // lines above the limit
-	Lost    int // the tracer's own marks that it lost events
-	Evicted int // events dropped by this log because the stream was too large
-	Skipped int // events beyond MaxPerPid of one type and process
+	Invalid   int // lines that are no JSON object, whatever is made of their strings
+	Unescaped int // lines that are none because their strings are not escaped
+	Long      int // lines above the limit
+	Lost      int // the tracer's own marks that it lost events
+	Evicted   int // events dropped by this log because the stream was too large
+	Skipped   int // events beyond MaxPerPid of one type and process
 }
 
 type typePid struct {
@@ -69,9 +73,22 @@ func (l *Log) Add(b []byte, long bool, at time.Duration) Line {
 	}
 	line, err := ParseLine(b)
 	if err != nil {
-		l.Counts.Invalid++
-		l.strange(l.Counts.Invalid, err.Error(), b)
-		return Line{}
+		mended, ok := mend(b)
+		if ok {
+			line, _ = ParseLine(mended) // an event: mend takes nothing else
+		}
+		switch {
+		case !ok:
+			l.Counts.Invalid++
+			l.strange(l.Counts.Invalid, err.Error(), b)
+			return Line{}
+		case !l.ours(line.Event):
+			l.Counts.Unescaped++
+			if l.Counts.Unescaped <= maxStrange {
+				l.unescaped = append(l.unescaped, fmt.Sprintf("line %d: %s: %s", l.Lines, err, excerpt(b)))
+			}
+		}
+		b = mended
 	}
 	switch {
 	case line.Event != nil:
@@ -93,6 +110,11 @@ func (l *Log) Add(b []byte, long bool, at time.Duration) Line {
 		l.strange(l.Counts.Lost, "the tracer lost events", b)
 	}
 	return line
+}
+
+// ours tells whether an event is of a text that this project's programs wrote.
+func (l *Log) ours(e *Event) bool {
+	return e.Type == "PROCESS_TTY_WRITE" && len(e.Pids) == 1 && slices.Contains(l.Own, e.Pids[0])
 }
 
 func (l *Log) strange(n int, why string, b []byte) {
@@ -125,8 +147,7 @@ func (l *Log) evict() {
 	if half == 0 {
 		half = 1
 	}
-	counts, lines, first, strange := l.Counts, l.Lines, l.Init, l.Strange
-	*l = Log{Lines: lines, Init: first, Strange: strange, Counts: counts}
+	*l = Log{Lines: l.Lines, Init: l.Init, Strange: l.Strange, Counts: l.Counts, Own: l.Own, unescaped: l.unescaped}
 	l.Counts.Evicted += half
 	for _, e := range old[half:] {
 		l.keep(e)
@@ -146,6 +167,14 @@ func (l *Log) Of(name string, pid int64) []*Event {
 
 // About returns the kept events about a process, in order.
 func (l *Log) About(pid int64) []*Event { return l.byPid[pid] }
+
+// last returns the last kept event; nil when there is none.
+func (l *Log) last() *Event {
+	if len(l.queue) == 0 {
+		return nil
+	}
+	return l.queue[len(l.queue)-1]
+}
 
 // at returns the kept event of a line; nil when there is none.
 func (l *Log) at(line int) *Event {
@@ -180,7 +209,7 @@ func excerpt(b []byte) string {
 // Clone returns a copy that stays as it is while l goes on. The events are
 // shared: nothing changes them.
 func (l *Log) Clone() *Log {
-	c := &Log{Lines: l.Lines, Init: l.Init, Strange: slices.Clone(l.Strange), Counts: l.Counts, kept: l.kept}
+	c := &Log{Lines: l.Lines, Init: l.Init, Strange: slices.Clone(l.Strange), Counts: l.Counts, Own: l.Own, unescaped: slices.Clone(l.unescaped), kept: l.kept}
 	c.queue = slices.Clone(l.queue)
 	c.byPid = make(map[int64][]*Event, len(l.byPid))
 	for pid, events := range l.byPid {

@@ -20,6 +20,29 @@ func VerifyStream(r Run) Result {
 		}
 	}
 	c := r.Log.Counts
+	unescaped := c.Unescaped
+	note := ""
+	if r.older() {
+		if unescaped > 0 {
+			note = fmt.Sprintf("an older build, not held to: escaping, which %d line(s) lack", unescaped)
+		}
+		unescaped = 0
+	}
+	var ended []string
+	switch {
+	case r.Ended != "":
+		ended = append([]string{fmt.Sprintf("EventsTrace ended before the tests did: %s", r.Ended), "when it ended, " + r.Running}, said(r.Stderr)...)
+	case r.Silent != "":
+		ended = append([]string{"EventsTrace runs, but stopped printing: " + r.Silent}, said(r.Stderr)...)
+	}
+	if len(ended) > 0 {
+		last := "it printed no event"
+		if e := r.Log.last(); e != nil {
+			last = fmt.Sprintf("its last event, line %d of %d: %s", e.Line, r.Log.Lines, clip(string(e.Raw), maxExcerpt))
+		}
+		details = append(details, append(ended, last)...)
+	}
+	count(unescaped, "line(s) of its output hold strings that are not escaped, so that they are no JSON")
 	count(c.Invalid, "line(s) of its output are no JSON object")
 	count(c.Long, "line(s) of its output are longer than the limit")
 	count(c.Lost, "line(s) of its output say that it lost events")
@@ -27,14 +50,16 @@ func VerifyStream(r Run) Result {
 	for _, s := range r.Log.Strange {
 		details = append(details, "  "+s)
 	}
+	if unescaped > 0 {
+		for _, s := range r.Log.unescaped {
+			details = append(details, "  "+s)
+		}
+	}
 	if marks := lostMarks(r.Stderr); len(marks) > 0 {
 		details = append(details, "on its stderr it said that it lost events:")
 		details = append(details, marks...)
 	}
-	if r.Ended != "" {
-		details = append(details, "EventsTrace ended before the tests did: "+r.Ended)
-	}
-	res := Result{Name: StreamTest, Verdict: wire.TestPass}
+	res := Result{Name: StreamTest, Verdict: wire.TestPass, Details: note}
 	if len(details) > 0 {
 		res.Verdict, res.Details = wire.TestFail, strings.Join(details, "\n")
 	}
