@@ -24,9 +24,9 @@ const (
 // AddFile puts a file of the host, or a directory with all that is in it, into
 // the guest. spec is SRC[:DST], cut at the last colon. DST is an absolute, clean
 // path; with a slash at its end it is the directory that SRC goes into; without
-// DST, SRC goes into "/". Permission bits are kept and owners are root. In
-// directories, links to files become copies of them, links to anything else are
-// refused, and directories without files are left out.
+// DST, SRC goes into "/". Modes are kept, set-user-ID and the like included, and
+// owners are root. In directories, links to files become copies of them, and links
+// to anything else are refused.
 //
 // An error is one line that names spec and ends with what to do.
 func (p *Payload) AddFile(spec string) error {
@@ -64,6 +64,7 @@ func (p *Payload) AddFile(spec string) error {
 	for _, f := range p.Files {
 		add.bytes += int64(len(f.Data))
 		add.taken(f.Path)
+		add.used[f.Path] = !f.Mode.IsDir()
 	}
 	if !info.IsDir() {
 		err = add.file(src, dst, info)
@@ -77,9 +78,11 @@ func (p *Payload) AddFile(spec string) error {
 }
 
 // HasDir says whether the guest has a directory before the payload runs: one of
-// init's own, or one that a file of the payload is in.
+// init's own, or one of the payload's.
 func (p *Payload) HasDir(dir string) bool {
-	return dir == "/" || dir == "/tmp" || slices.ContainsFunc(p.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
+	return dir == "/" || dir == "/tmp" || slices.ContainsFunc(p.Files, func(f File) bool {
+		return strings.HasPrefix(f.Path, dir+"/") || f.Path == dir && f.Mode.IsDir()
+	})
 }
 
 // CheckModule says what is wrong with a kernel module's name.
@@ -150,29 +153,47 @@ func (f *filer) file(src, dst string, info fs.FileInfo) error {
 	}
 	f.bytes += int64(len(b))
 	f.taken(dst)
-	f.payload.Files = append(f.payload.Files, File{Path: dst, Mode: info.Mode().Perm(), Data: b})
+	f.payload.Files = append(f.payload.Files, File{Path: dst, Mode: info.Mode() & modeBits, Data: b})
+	return nil
+}
+
+// modeBits of a file's mode are kept.
+const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// directory adds a directory itself. It may be there: the first one's mode holds.
+func (f *filer) directory(dst string, info fs.FileInfo) error {
+	if file, used := f.used[dst]; used && !file {
+		return nil
+	} else if file {
+		return fmt.Errorf("%s is a file already: want another DST", dst)
+	}
+	if err := f.free(dst); err != nil {
+		return err
+	}
+	if len(f.payload.Files) >= maxFiles {
+		return fmt.Errorf("more than the %d files a guest takes: leave something out", maxFiles)
+	}
+	f.taken(dst)
+	f.used[dst] = false
+	f.payload.Files = append(f.payload.Files, File{Path: dst, Mode: fs.ModeDir | info.Mode()&modeBits})
 	return nil
 }
 
 func (f *filer) dir(src, dst string) error {
-	files := 0
 	// The directory may be named by a link, which WalkDir does not follow.
 	root, err := filepath.EvalSymlinks(src)
 	if err != nil {
 		return fmt.Errorf("%s cannot be read: %w", src, err)
 	}
-	err = filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("%s cannot be read: %w", at, errors.Unwrap(err))
-		}
-		if d.IsDir() {
-			return nil
 		}
 		info, err := os.Stat(at)
 		if err != nil {
 			return fmt.Errorf("%s cannot be read: %w", at, errors.Unwrap(err))
 		}
-		if info.IsDir() {
+		if info.IsDir() && !d.IsDir() {
 			return fmt.Errorf("%s is a link to a directory: name that directory with a --file of its own", at)
 		}
 		rel, err := filepath.Rel(root, at)
@@ -183,13 +204,11 @@ func (f *filer) dir(src, dst string) error {
 		if strings.ContainsAny(to, "\x00\n") {
 			return fmt.Errorf("%q has a newline in its name: rename it", at)
 		}
-		files++
+		if d.IsDir() {
+			return f.directory(to, info)
+		}
 		return f.file(at, to, info)
 	})
-	if err == nil && files == 0 {
-		err = fmt.Errorf("%s has no files in it: want a file or a directory with files", src)
-	}
-	return err
 }
 
 var envKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

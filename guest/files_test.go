@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -28,6 +30,14 @@ func TestAddFile(t *testing.T) {
 	if err := os.Mkdir("empty", 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile("suid", nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{"suid": 0o755 | os.ModeSetuid, "dir/sub": 0o777 | os.ModeSticky} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
 	big, err := os.Create("big")
 	if err == nil {
 		err = big.Truncate(maxFileBytes + 1) // a hole
@@ -48,9 +58,13 @@ func TestAddFile(t *testing.T) {
 		{specs: []string{"one:/etc/"}, want: []string{"/etc/one=1"}},
 		{specs: []string{"tofile"}, want: []string{"/tofile=1"}},
 		{specs: []string{"odd:name:/x"}, want: []string{"/x="}},
-		{specs: []string{"dir"}, want: []string{"/dir/a=a", "/dir/link=o", "/dir/sub/b=b"}},
-		{specs: []string{"dirlink/:/data/"}, want: []string{"/data/dirlink/a=a", "/data/dirlink/link=o", "/data/dirlink/sub/b=b"}},
-		{specs: []string{"dir:/d", "one:/d/one", "dir/sub:/d/sub2"}, want: []string{"/d/a=a", "/d/link=o", "/d/sub/b=b", "/d/one=1", "/d/sub2/b=b"}},
+		{specs: []string{"dir"}, want: []string{"/dir/", "/dir/a=a", "/dir/link=o", "/dir/sub/", "/dir/sub/b=b"}},
+		{specs: []string{"empty"}, want: []string{"/empty/"}},
+		{specs: []string{"empty:/d", "dir:/d"}, want: []string{"/d/", "/d/a=a", "/d/link=o", "/d/sub/", "/d/sub/b=b"}},
+		{specs: []string{"suid"}, want: []string{"/suid="}},
+		{specs: []string{"one:/x", "dir:/x"}, err: `/x is a file already`},
+		{specs: []string{"dirlink/:/data/"}, want: []string{"/data/dirlink/", "/data/dirlink/a=a", "/data/dirlink/link=o", "/data/dirlink/sub/", "/data/dirlink/sub/b=b"}},
+		{specs: []string{"dir:/d", "one:/d/one", "dir/sub:/d/sub2"}, want: []string{"/d/", "/d/a=a", "/d/link=o", "/d/sub/", "/d/sub/b=b", "/d/one=1", "/d/sub2/", "/d/sub2/b=b"}},
 
 		{specs: []string{"missing"}, err: `^"missing": missing does not exist: want a file or a directory$`},
 		{specs: []string{""}, err: `no file is named: want SRC or SRC:DST`},
@@ -70,7 +84,6 @@ func TestAddFile(t *testing.T) {
 		{specs: []string{"dir:/d", "one:/d"}, err: `/d is there already`},
 		{specs: []string{"linked"}, err: `linked/broken cannot be read: no such file`},
 		{specs: []string{"todir"}, err: `todir/dir is a link to a directory: name that directory`},
-		{specs: []string{"empty"}, err: `empty has no files in it`},
 		{specs: []string{os.DevNull + ":/x"}, err: `is neither a file nor a directory`},
 		{specs: []string{"big"}, err: `more than the 256 MiB`},
 	}
@@ -94,10 +107,23 @@ func TestAddFile(t *testing.T) {
 			}
 			var got []string
 			for _, f := range p.Files {
-				got = append(got, f.Path+"="+string(f.Data))
-				if f.Mode != 0o640 {
-					t.Errorf("%s has mode %v", f.Path, f.Mode)
+				want := os.FileMode(0o640)
+				switch filepath.Base(f.Path) {
+				case "suid":
+					want = 0o755 | os.ModeSetuid
+				case "sub", "sub2":
+					want = os.ModeDir | os.ModeSticky | 0o777
+				case "dir", "dirlink", "d", "empty":
+					want = os.ModeDir | 0o755
 				}
+				if f.Mode != want {
+					t.Errorf("%s has mode %v, want %v", f.Path, f.Mode, want)
+				}
+				if f.Mode.IsDir() {
+					got = append(got, f.Path+"/")
+					continue
+				}
+				got = append(got, f.Path+"="+string(f.Data))
 			}
 			if d := cmp.Diff(tt.want, got); d != "" {
 				t.Errorf("files (-want +got):\n%s", d)
@@ -106,6 +132,40 @@ func TestAddFile(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// An archive has the modes of files and directories as they are.
+func TestModesInArchive(t *testing.T) {
+	dir := t.TempDir()
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "data", "empty"), 0o755), os.Chmod(filepath.Join(dir, "data", "empty"), 0o777|os.ModeSticky),
+		os.WriteFile(filepath.Join(dir, "data", "suid"), []byte("x"), 0o600), os.Chmod(filepath.Join(dir, "data", "suid"), 0o755|os.ModeSetuid|os.ModeSetgid),
+		os.Chmod(filepath.Join(dir, "data"), 0o700),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var p Payload
+	if err := p.AddFile(filepath.Join(dir, "data") + ":/data"); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := WritePayload(&b, p); err != nil {
+		t.Fatal(err)
+	}
+	h, err := HandOver(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, f := range h.Files {
+		got[f.Name] = fmt.Sprintf("%o", f.Mode)
+	}
+	want := map[string]string{"data": "40700", "data/empty": "41777", "data/suid": "106755", "job.json": "100644"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

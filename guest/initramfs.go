@@ -93,9 +93,28 @@ func WritePayload(w io.Writer, p Payload) error {
 			return fmt.Errorf("file %q would replace init", f.Path)
 		}
 		a.parents(made, f.Path)
-		a.add(cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm())))
+		if f.Mode.IsDir() {
+			made[f.Path] = true // what is in it has a longer path, and comes later
+			a.add(cpio.Directory(name(f.Path), unixMode(f.Mode)))
+			continue
+		}
+		a.add(cpio.StaticFile(name(f.Path), string(f.Data), unixMode(f.Mode)))
 	}
 	return a.close()
+}
+
+// unixMode is the lower 12 bits of a mode as chmod(2) has them.
+func unixMode(m fs.FileMode) uint64 {
+	bits := uint64(m.Perm())
+	for _, b := range []struct {
+		has fs.FileMode
+		bit uint64
+	}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}} {
+		if m&b.has != 0 {
+			bits |= b.bit
+		}
+	}
+	return bits
 }
 
 // ReadsConfig says whether programs of the payload may ask for the options that

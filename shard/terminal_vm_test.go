@@ -34,7 +34,7 @@ func TestTerminal(t *testing.T) {
 		want    []string // verdict and name of each test
 		console string
 	}{
-		{name: "is one", args: "look", verdict: report.Pass, want: []string{"pass terminal"}, console: "terminal: 011 40x120 dumb 1 /dev/pts/0\n"},
+		{name: "is one", args: "look", verdict: report.Pass, want: []string{"pass terminal"}, console: "terminal: 011 40x120 dumb 1 /dev/pts/0\nmodes: 104755 41777\n"},
 		{name: "is flushed before a fork", args: "fork", verdict: report.Pass, want: []string{"pass first", "pass second"}},
 		{name: "keeps what a program that crashes has printed", args: "crash", verdict: report.Fail, want: []string{"pass first", "fail terminal: plan"}},
 		{name: "outlives its program without a signal to the rest", args: "daemon", verdict: report.Pass, want: []string{"pass first"}, console: "still running"},
@@ -47,6 +47,16 @@ func TestTerminal(t *testing.T) {
 				p, err := guest.TestPayload(t.Context(), buildC(t, "testdata/terminal.c"), []string{tt.args}, "/", "amd64", far)
 				if err != nil {
 					t.Fatal(err)
+				}
+				data := filepath.Join(t.TempDir(), "data")
+				for _, err := range []error{
+					os.MkdirAll(filepath.Join(data, "empty"), 0o755), os.Chmod(filepath.Join(data, "empty"), 0o777|os.ModeSticky),
+					os.WriteFile(filepath.Join(data, "suid"), nil, 0o755), os.Chmod(filepath.Join(data, "suid"), 0o755|os.ModeSetuid),
+					p.AddFile(data),
+				} {
+					if err != nil {
+						t.Fatal(err)
+					}
 				}
 				r := l.runner(t, p)
 				r.Boot, r.QEMUDigest = boot, "test"

@@ -62,13 +62,16 @@ func moveTree(from, to string) error {
 		if err != nil {
 			return fmt.Errorf("read the initramfs: %w", err)
 		}
+		const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 		switch mode := info.Mode(); {
 		case path == "/init":
 			return nil // running; it goes with the rootfs
 		case mode.IsDir():
-			err = os.MkdirAll(dst, mode.Perm())
+			if err = os.MkdirAll(dst, 0o755); err == nil {
+				err = os.Chmod(dst, mode&bits)
+			}
 		case mode.IsRegular():
-			if err = moveFile(path, dst, mode.Perm()); err == nil {
+			if err = moveFile(path, dst, mode&bits); err == nil {
 				err = os.Remove(path)
 			}
 		case mode.Type() == fs.ModeSymlink:

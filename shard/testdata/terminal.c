@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,11 @@ int main(int argc, char **argv)
 		ioctl(1, TIOCGWINSZ, &w);
 		ttyname_r(1, name, sizeof(name));
 		printf("terminal: %d%d%d %dx%d %s %s %s\n", isatty(0), isatty(1), isatty(2), w.ws_row, w.ws_col, getenv("TERM"), getenv("NO_COLOR"), name);
+		struct stat file = {0}, dir = {0};
+
+		stat("/data/suid", &file);
+		stat("/data/empty", &dir);
+		printf("modes: %o %o\n", file.st_mode, dir.st_mode);
 		return 0;
 	}
 	if (!strcmp(how, "lines")) { // many of them
