@@ -387,6 +387,22 @@ func invariants(t *testing.T, b []byte, status int) {
 	if len(got) == 0 || status != 0 && failed == 0 {
 		t.Errorf("exit status %d and %d records, %d failed", status, len(got), failed)
 	}
+	// Whatever a Go program printed, a test that starts then and does not end fails,
+	// and tests can be missing.
+	p := New("prog", func(Test) {})
+	_, _ = p.Write(b)
+	_, _ = p.Write([]byte("\n"))
+	if _, ok := p.format.(*goTest); ok {
+		for _, last := range []string{"=== RUN   TestZ\n", "\x16=== RUN   TestZ\n"} {
+			failed := false
+			p := New("prog", func(x Test) { failed = failed || x.Verdict == wire.TestFail })
+			p.ExpectGoTest(last[0] == mark, true)
+			_, _ = p.Write([]byte(string(b) + "\n" + last))
+			if cut := p.Finish("exit status 0", 0, time.Second); !failed || cut == "" || strings.Contains(cut, "\n") {
+				t.Errorf("%q at the end, failed: %v, cut short: %q", last, failed, cut)
+			}
+		}
+	}
 	// Nothing that was printed before hides a failure.
 	for _, last := range []string{"--- FAIL: TestZ (0.00s)", "not ok 7 - z", "#7 z:FAIL", "not ok - z", "[  FAILED  ] Z.z (0 ms)", "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out", `{"Action":"fail","Test":"TestZ"}`, "FAIL"} {
 		if !slices.ContainsFunc(parse(string(b)+"\n"+last, 1<<20, 0), func(x Test) bool { return x.Verdict == wire.TestFail }) {
@@ -412,7 +428,13 @@ func FuzzGoTest(f *testing.F) {
 	for _, p := range paths {
 		seeds = append(seeds, sample(f, filepath.Base(p)))
 	}
-	fuzz(f, seeds...)
+	fuzz(f, append(seeds,
+		"=== RUN   TestA\n=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n--- PASS: TestA (0.00s)\nPASS\n",
+		"\x16=== RUN   TestA\n\x16=== RUN   TestA\n\x16--- PASS: TestA (0.00s)\n\x16PASS\n",
+		"=== RUN   TestA\n\x16=== RUN   TestB\n\x16--- PASS: TestB (0.00s)\n\x16PASS\n--- PASS: TestA (0.00s)\nPASS\n\x16=== RUN   TestC\n",
+		"\x16=== RUN   BenchmarkA\n\x16=== RUN   BenchmarkA/b\n\x16--- FAIL: BenchmarkA/b-2\n\x16--- FAIL: BenchmarkA\n\x16FAIL\n",
+		"=== RUN   TestA\npanic: x\nFAIL\tp\t0.1s\n=== RUN   TestB\n--- PASS: TestB (0.00s)\nPASS\nok  \tq\t0.1s\n",
+	)...)
 }
 
 func FuzzGoJSON(f *testing.F) {

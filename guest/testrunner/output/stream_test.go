@@ -164,3 +164,45 @@ func TestEveryPrefixIsCutShort(t *testing.T) {
 		}
 	}
 }
+
+// The same of go test -json: what a test runs is that test's text.
+func TestJSONStreams(t *testing.T) {
+	events := func(s ...string) string {
+		var b strings.Builder
+		for _, e := range s {
+			action, test, _ := strings.Cut(e, " ")
+			switch {
+			case action == "says":
+				b.WriteString(`{"Action":"output","Package":"p","Output":"` + test + `\n"}` + "\n")
+			case test == "":
+				b.WriteString(`{"Action":"` + action + `","Package":"p"}` + "\n")
+			default:
+				b.WriteString(`{"Action":"` + action + `","Package":"p","Test":"` + test + `"}` + "\n")
+			}
+		}
+		return b.String()
+	}
+	for _, tt := range []struct {
+		name   string
+		text   string
+		status int
+		want   []string
+		cut    bool
+	}{
+		{name: "a child", text: events("start", "run TestA", "run TestA", "fail TestA", "pass TestA", "says PASS", "pass"), want: []string{"pass TestA"}},
+		{name: "a child of another name", text: events("start", "run TestA", "run TestB", "run TestB/x", "fail TestB/x", "fail TestB", "pass TestA", "says PASS", "pass"), want: []string{"pass TestA"}},
+		{name: "a child that dies", text: events("start", "run TestA", "run TestA", "pass TestA", "says PASS", "pass"), want: []string{"pass TestA"}},
+		{name: "the parent dies after its child", text: events("start", "run TestA", "run TestA", "pass TestA", "says PASS", "fail"), status: 1, want: []string{"fail TestA: it started and did not end: exit status 1"}, cut: true},
+		{name: "parallel tests are no children", text: events("start", "run TestA", "pause TestA", "run TestB", "pause TestB", "cont TestA", "cont TestB", "fail TestB", "pass TestA", "says FAIL", "fail"), status: 1, want: []string{"fail TestB", "pass TestA"}},
+		{name: "a failure", text: events("start", "run TestA", "fail TestA", "says FAIL", "fail"), status: 1, want: []string{"fail TestA"}},
+		{name: "a failure, and cut short", text: events("start", "run TestA", "fail TestA", "fail"), status: 1, want: []string{"fail TestA"}, cut: true},
+		{name: "no end at all", text: events("start", "run TestA", "fail TestA"), status: 1, want: []string{"fail TestA"}, cut: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := parseGoTest(tt.text, tt.status, func(*Parser) {})
+			if d := cmp.Diff(tt.want, got.tests); d != "" || got.cut != tt.cut {
+				t.Errorf("cut short: %v, want %v; tests (-want +got):\n%s", got.cut, tt.cut, d)
+			}
+		})
+	}
+}
