@@ -26,7 +26,7 @@ type opened struct {
 
 // openAll opens the kernels in about the given order of their indices, each as soon as there is
 // room for it: one that takes long holds up no other. The channel is closed
-// when all were received or ctx ended.
+// when all were received, or ctx has ended and nothing is fetched any more.
 func (r *Runner) openAll(ctx context.Context, entries []Entry, order []int) <-chan opened {
 	next := make(chan int)
 	out := make(chan opened)

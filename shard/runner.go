@@ -167,6 +167,8 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			// While the first kernel is unpacked.
 			go func() { _, _ = r.initramfs() }()
 			defer func() { _, _ = r.initramfs() }() // nothing of it goes on
+		} else {
+			defer r.warm.digest() // as above
 		}
 	}
 	if err := r.clear(plan, todo); err != nil {
@@ -199,7 +201,12 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+2)
 	go func() {
 		defer close(ready)
-		for o := range r.openAll(ctx, plan.Entries, only(todo, longestFirst(plan.costs()))) {
+		fetched := r.openAll(ctx, plan.Entries, only(todo, longestFirst(plan.costs())))
+		defer func() {
+			for range fetched { // until nothing is fetched any more
+			}
+		}()
+		for o := range fetched {
 			select {
 			case <-ctx.Done():
 				return

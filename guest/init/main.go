@@ -148,7 +148,7 @@ func run(con *serialConsole) error {
 	ok, ended := true, time.Now()
 	if job.Terminal != "" {
 		spare.end()
-		r.complete = true
+		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func run(con *serialConsole) error {
 		ok, ended = runPayload(job, spare, r, con, scale)
 	} else {
 		spare.end()
-		r.complete = true
+		r.completed()
 	}
 	switches.on(con) // for what comes behind the end record
 	settle(ended)

@@ -41,9 +41,9 @@ func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsol
 			t.Output = describe(exit) + "\n" + string(out.tail[max(0, len(out.tail)-keepTail):])
 		}
 		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
-		r.complete = true
+		r.completed()
 	}
-	return ok && r.complete && r.failed == 0, ended
+	return ok && r.passes(), ended
 }
 
 // describe puts an exit in words.
@@ -73,7 +73,7 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 	before := oomBefore()
 	p, err := start(job, spare)
 	if err != nil {
-		r.problem = "the payload could not be started"
+		r.fails("the payload could not be started")
 		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}, time.Now()
 	}
 	defer p.close()
@@ -137,13 +137,8 @@ func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, 
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
 	killed = time.Now()
-	for _, done := range []<-chan struct{}{copied, reported} {
-		select {
-		case <-done:
-		case <-time.After(5 * time.Second):
-			con.logf("a process that cannot be killed keeps the payload's output open")
-			p.close()
-		}
+	if !p.await(5*time.Second, copied, reported) {
+		con.logf("a process that cannot be killed keeps the payload's output open")
 	}
 	<-printed
 	if exit.Timeout {
@@ -198,10 +193,8 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 		for err := error(nil); err == nil; {
 			_, err = br.Discard(1 << 30)
 		}
-		if reports && !r.complete {
-			r.mu.Lock()
-			r.problem = problem
-			r.mu.Unlock()
+		if reports && problem != "" {
+			r.fails(problem)
 		}
 	}()
 	for {
@@ -244,9 +237,8 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 				problem = wire.Truncate(rec.Done.Incomplete, wire.MaxName)
 				return
 			}
-			r.mu.Lock()
-			r.complete = true
-			r.mu.Unlock()
+			problem = ""
+			r.completed()
 			return
 		case rec.Type == wire.TypeTest && rec.Test != nil:
 			problem = fmt.Sprintf("the payload reports more than %d tests", wire.MaxRecords/2)

@@ -42,6 +42,27 @@ func (r *reporter) send(rec wire.Record) {
 	}
 }
 
+// completed notes that the payload said all that it had to say.
+func (r *reporter) completed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete = true
+}
+
+// fails notes why the payload's report is not complete.
+func (r *reporter) fails(problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problem = problem
+}
+
+// passes says whether all tests are known and none failed.
+func (r *reporter) passes() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.complete && r.failed == 0
+}
+
 func (r *reporter) end(nonce string) error {
 	taint, err := r.taint.read()
 	r.mu.Lock()

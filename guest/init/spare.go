@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,16 @@ type process struct {
 func (p process) close() {
 	p.out.Close()
 	p.report.Close()
+}
+
+// await waits until everything is read. What is not read within the limit never
+// ends by itself: then the pipes are closed, so that whoever reads them stops.
+func (p process) await(limit time.Duration, done ...<-chan struct{}) bool {
+	timer := time.AfterFunc(limit, p.close)
+	for _, d := range done {
+		<-d
+	}
+	return timer.Stop()
 }
 
 // start starts a payload. With a spare testrunner that one takes the job on,
@@ -61,8 +72,11 @@ func startProcess(path string, args, env []string, reports bool, begin int) (pro
 		return process{}, fmt.Errorf("make a pipe: %w", err)
 	}
 	defer outW.Close()
-	// Room for bursts while other processes have the processor.
-	_, _ = unix.FcntlInt(outR.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+	// Room for bursts while other processes have the processor. Fd would have
+	// reads block, and closing would not end them any more.
+	if c, err := outR.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) })
+	}
 	repR, repW, err := os.Pipe()
 	if err != nil {
 		outR.Close()

@@ -2,16 +2,19 @@
 package child
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Start is cmd.Start for a process that is killed when this one dies, whatever
-// the cause. Its own children are not: those of the programs that are started
+// Start is cmd.Start for a process that is killed, or gets its SysProcAttr's
+// Pdeathsig, when this one dies, whatever the cause. Its own children are not: those of the programs that are started
 // here end when the pipes to their parent do.
 //
 // The kernel sends the parent-death signal when the thread that forked ends,
@@ -21,7 +24,9 @@ func Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if cmd.SysProcAttr.Pdeathsig == 0 {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -40,6 +45,33 @@ func Start(cmd *exec.Cmd) error {
 		}
 	}()
 	return <-started
+}
+
+// Output is cmd.Output for such a process. When the command's context ends, its
+// children end with it.
+func Output(cmd *exec.Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	Group(cmd)
+	err := Run(cmd)
+	return out.Bytes(), err
+}
+
+// Group has a command that was made with a context, and all that it starts, be
+// killed when that ends: what they leave open would be waited for.
+func Group(cmd *exec.Cmd) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	cmd.Cancel = func() error {
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
+	cmd.WaitDelay = 5 * time.Second
 }
 
 // Run starts cmd by Start and waits for its end.

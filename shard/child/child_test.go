@@ -2,8 +2,10 @@ package child
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -95,5 +97,44 @@ func TestChildDiesWithItsParent(t *testing.T) {
 func TestStartSaysWhatIsMissing(t *testing.T) {
 	if err := Run(exec.Command("/does/not/exist")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What a command started ends with its context: it would hold its output open.
+func TestOutputEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	out, said, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", "sleep 1000 & echo started >&3; wait")
+	cmd.ExtraFiles = []*os.File{said}
+	done := make(chan error)
+	go func() {
+		_, err := Output(cmd)
+		done <- err
+	}()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "started\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	cancel()
+	if err := <-done; err == nil || errors.Is(err, exec.ErrWaitDelay) {
+		t.Errorf("%v: want its own end", err)
+	}
+	said.Close()
+	if n, err := out.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) { // the children are gone
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	for script, want := range map[string]string{"echo a; echo b": "a\nb\n", "echo a; exit 3": "a\n"} {
+		out, err := Output(exec.CommandContext(t.Context(), "sh", "-c", script))
+		if string(out) != want || (err == nil) != !strings.Contains(script, "exit") {
+			t.Errorf("%s: %q, %v", script, out, err)
+		}
+	}
+	if _, err := Output(exec.CommandContext(t.Context(), "there-is-no-such-program")); !errors.Is(err, exec.ErrNotFound) {
+		t.Errorf("%v", err)
 	}
 }

@@ -109,7 +109,7 @@ func (r *aptRoot) config(host string) string {
 func hostAcquire(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "apt-config", "dump")
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	out, err := cmd.Output()
+	out, err := child.Output(cmd)
 	if err != nil {
 		return "", aptMissing(err, "read the host's apt configuration")
 	}

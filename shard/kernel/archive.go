@@ -12,8 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 	"unicode"
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
@@ -105,11 +103,7 @@ func openTar(r io.Reader) (io.ReadCloser, error) {
 func openDeb(ctx context.Context, path string) (io.ReadCloser, error) {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", path)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.WaitDelay = 5 * time.Second
-	// dpkg-deb forks its decompressor, which holds the pipes too: as a group
-	// they end together, and at once.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return killGroup(cmd) }
+	child.Group(cmd) // dpkg-deb forks its decompressor, which holds the pipes too
 	d := &debReader{ctx: ctx, cmd: cmd}
 	cmd.Stderr = &d.stderr
 	out, err := cmd.StdoutPipe()
@@ -155,13 +149,11 @@ func (d *debReader) Read(p []byte) (int, error) {
 func (d *debReader) Close() error {
 	if !d.waited {
 		d.waited = true
-		_ = killGroup(d.cmd) // it may have ended by itself
-		_ = d.cmd.Wait()     // killed on purpose: its status says nothing
+		_ = d.cmd.Cancel() // it may have ended by itself
+		_ = d.cmd.Wait()   // killed on purpose: its status says nothing
 	}
 	return nil
 }
-
-func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
 // walkTar calls fn for each regular file whose name is a clean relative path.
 // Links, devices, and names that are absolute, hold ".." or control characters

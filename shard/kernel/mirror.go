@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // Names of the two archives that Debian and Ubuntu consist of.
@@ -81,7 +83,7 @@ func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var errs tail
 	cmd.Stderr = &errs
-	out, err := cmd.Output()
+	out, err := child.Output(cmd)
 	if errors.Is(err, exec.ErrNotFound) {
 		return a, nil // the update will say so
 	}

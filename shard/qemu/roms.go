@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 const (
@@ -25,9 +27,7 @@ const (
 func ROMDigest(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "-L", "help")
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
+	out, err := child.Output(exec.CommandContext(ctx, path, "-L", "help"))
 	if err != nil {
 		return "", fmt.Errorf("ask %s for its firmware: %w", path, err)
 	}

@@ -71,7 +71,7 @@ func Find(a Arch) (string, error) {
 
 // Version returns what QEMU says of its version, such as "7.2.22".
 func Version(ctx context.Context, path string) (string, error) {
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	out, err := child.Output(exec.CommandContext(ctx, path, "--version"))
 	if err != nil {
 		return "", fmt.Errorf("ask %s for its version: %w", path, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -105,7 +106,7 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	cmd.Env = cleanEnv(os.Environ())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	list, err := cmd.Output()
+	list, err := child.Output(cmd)
 	if err != nil {
 		return nil, usagef("source %q: list its tags: %v: %s", dir, err, lastLine(stderr.Bytes()))
 	}
@@ -188,7 +189,8 @@ func unpackCommit(ctx context.Context, git, commit, to string) error {
 	if err != nil {
 		return fmt.Errorf("read commit %s: %w", commit, err)
 	}
-	if err := archive.Start(); err != nil {
+	child.Group(archive)
+	if err := child.Start(archive); err != nil {
 		return fmt.Errorf("read commit %s: %w", commit, err)
 	}
 	uerr := untar(ctx, out, to)

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/kballard/go-shellquote"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // MissingToolsError says which tools a build needs that this machine lacks.
@@ -83,7 +85,10 @@ func (b *Builder) CheckTools(ctx context.Context) error {
 			// Without a compiler nobody can tell: the compiler is named, and
 			// the header with it, as it comes with neither.
 			args := append(slices.Clone(hostcc[1:]), "-E", "-include", t.header, "-x", "c", os.DevNull, "-o", os.DevNull)
-			ok = haveCC && exec.CommandContext(ctx, hostcc[0], args...).Run() == nil
+			if ok = haveCC; ok {
+				_, err := child.Output(exec.CommandContext(ctx, hostcc[0], args...))
+				ok = err == nil
+			}
 		} else if words, err := shellquote.Split(t.name); err != nil || len(words) == 0 {
 			return usagef("%q is no command", t.name)
 		} else {
@@ -148,7 +153,7 @@ func (b *Builder) toolchain(ctx context.Context) (string, error) {
 		if err != nil || len(words) == 0 {
 			return "", usagef("%q is no command", c)
 		}
-		v, err := exec.CommandContext(ctx, words[0], append(words[1:], "--version")...).Output()
+		v, err := child.Output(exec.CommandContext(ctx, words[0], append(words[1:], "--version")...))
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}

@@ -185,7 +185,7 @@ func (t *tree) oldBTF(ctx context.Context, version, dir string) error {
 		return nil
 	}
 	const skip = "--skip_encoding_btf_enum64"
-	help, err := exec.CommandContext(ctx, "pahole", "--help").Output()
+	help, err := child.Output(exec.CommandContext(ctx, "pahole", "--help"))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
