@@ -219,11 +219,11 @@ func CheckEnv(kv string) error {
 	key, value, ok := strings.Cut(kv, "=")
 	switch {
 	case !ok || !envKey.MatchString(key):
-		return fmt.Errorf("%q: want NAME=VALUE, the name of letters, digits and underscores", kv)
+		return fmt.Errorf("%q: want NAME=VALUE, the name of letters, digits and underscores", key)
 	case strings.ContainsRune(value, 0):
-		return fmt.Errorf("%q: the value has a NUL byte: leave it out", kv)
+		return fmt.Errorf("%q: the value has a NUL byte: leave it out", key)
 	case key == wire.ReportFDEnv:
-		return fmt.Errorf("%q: the guest sets this variable itself: leave it out", kv)
+		return fmt.Errorf("%q: the guest sets this variable itself: leave it out", key)
 	}
 	return nil
 }

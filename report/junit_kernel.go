@@ -59,7 +59,7 @@ func (j *junitWriter) suite(k *Kernel, id int, f fill) *junitSuite {
 		}
 	}
 	if _, err := CommandWords(k.Reproduce); err == nil && k.Verdict != Pass {
-		s.AddProperty("reproduce", junitText(k.Reproduce))
+		s.AddProperty("reproduce", xmlRunes(k.Reproduce)) // whole: it is to be run
 	}
 	if k.Reused != nil {
 		s.AddProperty("reused", junitText(k.Reused.Words()))

@@ -82,6 +82,7 @@ it failed, and 3 when the commands could not be run.`,
 			if len(args) > 0 {
 				id = args[0]
 			}
+			o.payload.takeEnv(c.getenv, c.warn)
 			return c.debug(cmd.Context(), o, id)
 		},
 	}

@@ -8,6 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/kballard/go-shellquote"
+	"github.com/spf13/cobra"
+
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
@@ -187,5 +192,71 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
 		t.Errorf("%q", warned)
+	}
+}
+
+// Each command that is printed to reproduce a result is one that runs, as it
+// stands, and no value of a variable is in it.
+func TestReproducingCommandIsOne(t *testing.T) {
+	vars := map[string]string{"TOKEN": "it's $ecret", "LANG": "C", "EMPTY": ""}
+	for _, args := range [][]string{
+		{"--events-trace", "./Events Trace", "--require", "Fork"},
+		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d"},
+		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
+		{"--test", "--weird", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
+	} {
+		c := &command{getenv: func(name string) string { return vars[name] }}
+		var o payloadOptions
+		cmd := &cobra.Command{}
+		o.add(cmd)
+		if err := cmd.ParseFlags(args); err != nil {
+			t.Fatal(err)
+		}
+		var warned []string
+		o.takeEnv(c.getenv, func(s string) { warned = append(warned, s) })
+		words := append(o.flags(), runOptions{memory: 512}.memoryFlags()...)
+		line := report.Command(append(append([]string{"--kernels", "gs://b/x~y"}, words...), "debian/6.1~rc1")...)
+		if line == "" || strings.Contains(line, "ecret") {
+			t.Errorf("%q: the command is %q", args, line)
+		}
+		split, err := shellquote.Split(line) // as a shell does
+		if err != nil || len(split) < 2 {
+			t.Fatalf("%s: %v", line, err)
+		}
+		debug, flags, err := c.root().Find(split[1:])
+		if err != nil || debug.Name() != "debug" {
+			t.Fatalf("%s: %v, %v", line, debug, err)
+		}
+		if err := debug.ParseFlags(flags); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		again := payloadOptions{}
+		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules} {
+			if *to, err = debug.Flags().GetStringArray(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
+		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
+		again.attach = debug.Flag("attach").Value.String() == "true"
+		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })
+		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", line, diff)
+		}
+		if want := strings.Count(strings.Join(args, " "), "NOT_SET") + strings.Count(strings.Join(args, " "), "EMPTY"); len(warned) != want {
+			t.Errorf("%q: warnings %q, want %d", args, warned, want)
+		}
+		if got := debug.Flags().Args(); len(got) != 1 || got[0] != "debian/6.1~rc1" {
+			t.Errorf("%s: arguments %q", line, got)
+		}
+	}
+}
+
+// What is wrong with a variable is said without its value.
+func TestEnvErrorHidesTheValue(t *testing.T) {
+	for _, kv := range []string{"a b=secret", "=secret", "1=secret", "X=secret\x00"} {
+		if err := guest.CheckEnv(kv); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", kv, err)
+		}
 	}
 }

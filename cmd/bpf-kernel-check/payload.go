@@ -42,7 +42,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel cannot have")
 	f.StringArrayVar(&o.require, "require", nil, "with --events-trace: fail instead of skipping `TEST`; repeatable")
 	f.StringArrayVar(&o.files, "file", nil, "file or directory to put into the guest, as `SRC[:DST]`; DST is /<base of SRC> unless given; repeatable")
-	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; repeatable")
+	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; K alone takes its value from the environment, where it has one; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working directory in the guest, a `DIR` that --file fills")
 	f.StringArrayVar(&o.modules, "module", nil, "kernel module `NAME` to load first, with what it depends on, where the kernel came with modules; repeatable")
 }
@@ -63,6 +63,24 @@ func (o *once) Set(s string) error {
 	}
 	*o = once(s)
 	return nil
+}
+
+// takeEnv gives names without a value that of the environment, as docker does.
+// One that is not set there, or empty, is left out: the payload runs without.
+func (o *payloadOptions) takeEnv(getenv func(string) string, warn func(string)) {
+	var env []string
+	for _, kv := range o.env {
+		value := ""
+		if !strings.Contains(kv, "=") && guest.CheckEnv(kv+"=") == nil {
+			if value = getenv(kv); value == "" {
+				warn(fmt.Sprintf("--env %s: it is not set here: the payload runs without it", kv))
+				continue
+			}
+			kv += "=" + value
+		}
+		env = append(env, kv)
+	}
+	o.env = env
 }
 
 // validate checks what can be checked without looking at files.

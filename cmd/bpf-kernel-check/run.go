@@ -139,6 +139,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err != nil {
 				return err
 			}
+			po.takeEnv(c.getenv, c.warn)
 			payload, err := readPayload(cmd.Context(), po, o.arch, o.limits.payload)
 			if err != nil {
 				return err
