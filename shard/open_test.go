@@ -16,7 +16,9 @@ import (
 
 // lateSource has kernels whose download goes on for a while when it is told to
 // end.
-type lateSource struct{ open func(ctx context.Context) error }
+type lateSource struct {
+	open func(ctx context.Context) error
+}
 
 func (lateSource) String() string                             { return "late" }
 func (lateSource) List(context.Context) ([]kernel.Ref, error) { return nil, nil }
