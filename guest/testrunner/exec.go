@@ -30,9 +30,9 @@ import (
 const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
-prints: go test -v or -json, TAP, KTAP or test_progs. Exits with the program's status,
-with 0 instead of 4 if it is a kernel selftest that says it was skipped, or with 128
-plus the number of the signal that ended it.
+prints: go test -v or -json, TAP, KTAP, test_progs, GoogleTest or Rust's libtest. Exits
+with the program's status, with 0 where the status and the output say that it was
+skipped, or with 128 plus the number of the signal that ended it.
 
 Flags:
 `

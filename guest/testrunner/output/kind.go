@@ -44,7 +44,7 @@ func failureLine(text []byte) (kind, string, bool) {
 			return kindGoTest, t.Name, true
 		}
 	case 'n':
-		if p, ok := tapPoint(text); ok && !p.ok && !p.loose && p.verdict(false) == wire.TestFail {
+		if p, ok := tapPoint(text); ok && !p.ok && isTAP(text) && p.verdict(false) == wire.TestFail {
 			return kindTAP, cmp.Or(p.name, strconv.Itoa(max(p.number, 1))), true
 		}
 	case '#':

@@ -1,6 +1,7 @@
 // Package output finds the single tests in what a test program prints: go test
 // -v (plain, framed by -test.v=test2json, and as the JSON of go test -json), TAP
-// and KTAP, and the lines of libbpf's test_progs.
+// and KTAP, the lines of libbpf's test_progs, GoogleTest and what prints like it,
+// and Rust's libtest. Of other frameworks it reads the summary; see summary.go.
 //
 // The output is not trusted. Whatever is printed, lines, names, outputs and
 // counts are bounded, and a program that did not exit with status 0 has at
@@ -176,10 +177,9 @@ func (p *Parser) recognise(text []byte, afterEmpty bool) format {
 }
 
 // Finish ends the output. how says how the program ended, such as "exit status
-// 3", code is its exit status, took how long it ran. It returns why
-// tests can be missing from what was emitted, in one line: what the program
-// printed was cut short, or it ended before it was done. "" where it came to its
-// own end.
+// 3", code is its exit status, took how long it ran. It returns why tests can be
+// missing from what was emitted, in one line: what the program printed was cut
+// short, or it ended before it was done. "" where it came to its own end.
 func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	p.lines.end()
 	p.out.ok = code == 0

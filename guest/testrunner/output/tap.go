@@ -113,12 +113,14 @@ func isTAP(text []byte) bool {
 	}
 	p, ok := tapPoint(rest)
 	switch {
-	case !ok || p.loose:
+	case !ok:
 		return false
 	case indented:
-		return !p.ok && p.number >= 0
+		return !p.ok && !p.loose && p.number >= 0
+	case p.loose: // prose, as in "not ok, retrying"
+		return p.directive != "" || bytes.HasPrefix(rest, []byte("not ok:"))
 	default:
-		return !p.ok || p.number >= 0 || p.dash
+		return !p.ok || p.number >= 0 || p.dash || p.directive != ""
 	}
 }
 
@@ -211,7 +213,7 @@ func tapPoint(text []byte) (point, bool) {
 			p.number = math.MaxInt32
 		}
 		// As in "ok 2nd", where prove sees the number.
-		p.loose = p.loose || n < len(s) && s[n] != ' '
+		p.loose = p.loose || n < len(s) && s[n] != ' ' && s[n] != '#'
 		s = strings.TrimSpace(s[n:])
 	}
 	if s == "-" || strings.HasPrefix(s, "- ") {
@@ -291,7 +293,7 @@ func (t *tap) line(text []byte) {
 	// prove joins a "not" on a line of its own, as VMS prints it, with what follows.
 	if not := t.not; not != nil {
 		t.not = nil
-		if bytes.HasPrefix(text, []byte("ok")) {
+		if p, ok := tapPoint(text); ok && p.verdict(false) != wire.TestFail || bytes.HasPrefix(text, []byte("1..")) {
 			text = append(not, text...)
 		} else {
 			t.keep(not, true)
@@ -474,8 +476,8 @@ func harnessRun(text []byte) bool {
 	return len(f) == 3 && string(f[0]) == "RUN" && string(f[2]) == "..."
 }
 
-// harnessName returns the test that the kernel's kselftest_harness.h ran last. Up
-// to 6.6 the point of a skipped test does not have its name.
+// harnessName returns the test that the kernel's kselftest_harness.h ran last. Before
+// 6.9 the point of a skipped test does not have its name.
 func harnessName(own string) string {
 	name := ""
 	for line := range strings.Lines(own) {
