@@ -177,7 +177,7 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 		case well:
 			wellOnTCG()
 		}
-		if t.trial && r.NoEmulation && d.hint != "" {
+		if t.trial && r.NoEmulation && d.advised {
 			v = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine("on KVM "+d.why, 300), Excerpt: o.tail}}
 		}
 		r.fill(&k, j, v, o)

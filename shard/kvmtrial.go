@@ -86,7 +86,7 @@ func (t *kvmTrial) spoiled(id string, d doubt) bool {
 // doubt is what a VM on KVM showed that may be KVM's doing.
 type doubt struct {
 	why     string // one line; "": there is none
-	hint    string // what is in why about what to do
+	advised bool   // why ends with what to do
 	kernels bool   // kernels do so by themselves at times
 	tested  bool   // the payload had begun
 }
@@ -96,7 +96,7 @@ type doubt struct {
 func kvmDoubt(o observation, v verdict) doubt {
 	hello := len(o.records) > 0
 	hinted := func(format string, args ...any) doubt {
-		return doubt{why: fmt.Sprintf(format, args...) + ": " + qemu.KVMHint, hint: qemu.KVMHint}
+		return doubt{why: fmt.Sprintf(format, args...) + ": " + qemu.KVMAdvice(), advised: true}
 	}
 	switch {
 	case o.exit.FromOutside():
@@ -130,6 +130,10 @@ func kvmDoubt(o observation, v verdict) doubt {
 	case o.exit.Fault:
 		return hinted("QEMU gave the VM up (%s)", o.exit)
 	default:
-		return doubt{why: fmt.Sprintf("QEMU ended before the kernel was up (%s)", o.exit)}
+		d := doubt{why: fmt.Sprintf("QEMU ended before the kernel was up (%s)", o.exit)}
+		if a := o.exit.Advice(); a != "" {
+			d.why, d.advised = d.why+": "+a, true
+		}
+		return d
 	}
 }

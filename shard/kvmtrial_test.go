@@ -37,15 +37,15 @@ func TestKVMDoubt(t *testing.T) {
 		why     string // "": no doubt
 		kernels bool
 		tested  bool
-		nested  bool // what to do is nested virtualization
+		advised bool // it ends with what to do
 	}{
 		{name: "a pass", o: booted(observation{}, end...), verdict: report.Pass},
-		{name: "nothing printed", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial}, verdict: report.NoBoot, why: "printed nothing within 10s", nested: true},
-		{name: "a hang at boot", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial, tail: "Linux"}, verdict: report.NoBoot, why: "did not start init within 20s", nested: true},
-		{name: "a hang at boot with a word", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial, tail: "WARNING", findings: []console.Finding{warning}}, verdict: report.NoBoot, why: "did not start init", kernels: true, nested: true},
+		{name: "nothing printed", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial}, verdict: report.NoBoot, why: "printed nothing within 10s", advised: true},
+		{name: "a hang at boot", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial, tail: "Linux"}, verdict: report.NoBoot, why: "did not start init within 20s", advised: true},
+		{name: "a hang at boot with a word", o: observation{stopped: stopBoot, exit: qemu.Exit{Killed: true}, limits: trial, tail: "WARNING", findings: []console.Finding{warning}}, verdict: report.NoBoot, why: "did not start init", kernels: true, advised: true},
 		{name: "a panic at boot", o: observation{findings: []console.Finding{panicked}}, verdict: report.NoBoot, why: "before init: Kernel panic", kernels: true},
 		{name: "a reset at boot", o: observation{}, verdict: report.NoBoot, why: "went down before init", kernels: true},
-		{name: "an internal error at boot", o: observation{exit: stopped}, verdict: report.Infra, why: "KVM internal error. Suberror: 1", nested: true},
+		{name: "an internal error at boot", o: observation{exit: stopped}, verdict: report.Infra, why: "KVM internal error. Suberror: 1", advised: true},
 		{name: "an internal error in a test", o: booted(observation{exit: stopped}), verdict: report.Infra, why: "KVM internal error. Suberror: 1", tested: true},
 		{name: "an internal error after a failed test", o: booted(observation{exit: stopped}, wire.Record{Type: wire.TypeTest, Test: &wire.Test{Name: "A", Verdict: wire.TestFail}}), verdict: report.Infra, why: "KVM internal error", tested: true},
 		{name: "an internal error after the end", o: booted(observation{exit: stopped}, end...), verdict: report.Infra, why: "KVM internal error", tested: true},
@@ -63,7 +63,7 @@ func TestKVMDoubt(t *testing.T) {
 		{name: "killed in a test", o: booted(observation{exit: qemu.Exit{Code: -1, Signal: "SIGKILL"}}), verdict: report.Infra},
 		{name: "killed at boot", o: observation{exit: qemu.Exit{Code: -1, Signal: "SIGKILL"}}, verdict: report.Infra},
 		{name: "told to end in a test", o: booted(observation{exit: qemu.Exit{Signal: "SIGTERM"}}), verdict: report.Infra},
-		{name: "a register", o: observation{exit: qemu.Exit{Code: -1, Signal: "SIGABRT", Stderr: "error: failed to set MSR 0x10a to 0x0\n"}}, verdict: report.Infra, why: "died on a register of the CPU that KVM does not have (error: failed to set MSR 0x10a to 0x0)", nested: true},
+		{name: "a register", o: observation{exit: qemu.Exit{Code: -1, Signal: "SIGABRT", Stderr: "error: failed to set MSR 0x10a to 0x0\n"}}, verdict: report.Infra, why: "died on a register of the CPU that KVM does not have (error: failed to set MSR 0x10a to 0x0)", advised: true},
 		{name: "a harmless word about a register", o: observation{exit: qemu.Exit{Code: 1, Stderr: "qemu-system-x86_64: warning: host doesn't support requested feature: MSR(48FH).vmx [bit 12]\nqemu: could not load kernel '/x': Invalid argument\n"}}, verdict: report.Infra, why: "QEMU ended before the kernel was up (exit status 1: qemu: could not load kernel"},
 		{name: "ended by us", o: observation{exit: qemu.Exit{Killed: true}}, verdict: report.Infra},
 	} {
@@ -76,8 +76,8 @@ func TestKVMDoubt(t *testing.T) {
 			if (d.why == "") != (tt.why == "") || !strings.Contains(d.why, tt.why) || d.kernels != tt.kernels || d.tested != tt.tested {
 				t.Errorf("got %+v, want %q, kernels %v, tested %v", d, tt.why, tt.kernels, tt.tested)
 			}
-			if got := strings.Contains(d.why, "nested"); got != tt.nested {
-				t.Errorf("nested virtualization in %q: %v, want %v", d.why, got, tt.nested)
+			if got := strings.HasSuffix(d.why, ": "+qemu.KVMAdvice()); got != tt.advised || d.advised != tt.advised {
+				t.Errorf("what to do in %q: %v, %v, want %v", d.why, got, d.advised, tt.advised)
 			}
 		})
 	}

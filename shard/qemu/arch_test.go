@@ -174,7 +174,7 @@ func TestWhoMayOpenSaysWhatToDo(t *testing.T) {
 	if err := os.WriteFile(device, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := whoMayOpen(device); !strings.Contains(got, "mode 0600") || strings.Contains(got, "usermod") || !strings.Contains(got, `KERNEL=="kvm"`) {
+	if got := (host{}).whoMayOpen(device); !strings.Contains(got, "mode 0600") || strings.Contains(got, "usermod") || !strings.Contains(got, `KERNEL=="kvm"`) {
 		t.Errorf("for its owner alone: %s", got)
 	}
 	if os.Geteuid() != 0 {
@@ -187,7 +187,7 @@ func TestWhoMayOpenSaysWhatToDo(t *testing.T) {
 	if err := os.Chmod(device, 0o660); err != nil {
 		t.Fatal(err)
 	}
-	if got := whoMayOpen(device); !strings.Contains(got, "mode 0660") || !strings.Contains(got, "usermod -aG ") {
+	if got := (host{}).whoMayOpen(device); !strings.Contains(got, "mode 0660") || !strings.Contains(got, "usermod -aG ") {
 		t.Errorf("for a group: %s", got)
 	}
 }

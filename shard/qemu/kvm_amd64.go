@@ -9,6 +9,7 @@ import (
 // From linux/kvm.h, as x86-64 has them.
 const (
 	exitWanted  = 5 // KVM_EXIT_HLT
+	ipaSizeCap  = 0 // x86 has none
 	kvmGetSregs = 0x8138ae83
 	kvmSetSregs = 0x4138ae84
 	kvmSetRegs  = 0x4090ae82

@@ -9,7 +9,8 @@ import (
 
 // From linux/kvm.h and asm/kvm.h, as arm64 has them.
 const (
-	exitWanted         = 6 // KVM_EXIT_MMIO
+	exitWanted         = 6   // KVM_EXIT_MMIO
+	ipaSizeCap         = 165 // KVM_CAP_ARM_VM_IPA_SIZE
 	kvmPreferredTarget = 0x8020aeaf
 	kvmInitCPU         = 0x4020aeae
 	kvmSetOneReg       = 0x4010aeac
