@@ -110,8 +110,8 @@ func (p *Parser) ExpectGoTest(marked, sure bool) {
 func (p *Parser) Clock(now func() time.Time) { p.out.now = now }
 
 // Watch has mark called when a test is seen to run, and when it is paused or
-// over, before its outcome is emitted: at most MaxMarks times. Only go test
-// tells of that.
+// over, before its outcome is emitted: at most MaxMarks times. Only go test,
+// GoogleTest and, where its tests run one after the other, libtest tell of that.
 func (p *Parser) Watch(mark func(name string, paused bool)) { p.out.mark = mark }
 
 // Write takes a piece of the output. It takes everything and never fails.
@@ -161,7 +161,7 @@ func (p *Parser) recognise(text []byte, afterEmpty bool) format {
 		return newGoJSON(&p.out)
 	case isGoTest(text):
 		return newGoTest(&p.out)
-	case isTAP(text):
+	case isTAP(text) && !(p.goTest && isPass(text)): // TestMain may say "ok - ready"
 		p.tap.recognised()
 		return p.tap
 	case isGTest(text):
@@ -183,7 +183,7 @@ func (p *Parser) recognise(text []byte, afterEmpty bool) format {
 func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	p.lines.end()
 	p.out.ok = code == 0
-	if p.format == nil && p.tap.onlyPoints() {
+	if p.format == nil && !p.goTest && p.tap.onlyPoints() {
 		p.tap.recognised()
 		p.format = p.tap
 	}

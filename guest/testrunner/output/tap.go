@@ -124,6 +124,12 @@ func isTAP(text []byte) bool {
 	}
 }
 
+// isPass tells whether a line is a point that passes.
+func isPass(text []byte) bool {
+	p, ok := tapPoint(text)
+	return ok && p.ok
+}
+
 // tapVersion reads "TAP version 13" and "KTAP version 1".
 func tapVersion(text []byte) (n int, kernel, ok bool) {
 	if len(text) < len("TAP version 1") || len(text) > 64 {

@@ -190,3 +190,20 @@ func TestProve(t *testing.T) {
 		}
 	}
 }
+
+// What a Go test binary says before its tests is no TAP because it begins with
+// "ok"; what says that something failed is.
+func TestGoTestSaysOK(t *testing.T) {
+	for first, want := range map[string]string{"ok - database is ready": wire.TestPass, "ok 1": wire.TestPass, "ok\nok": wire.TestPass, "not ok - database": wire.TestFail} {
+		var tests []Test
+		p := New("prog", func(t Test) { tests = append(tests, t) })
+		p.ExpectGoTest(true, false)
+		if _, err := p.Write([]byte(first + "\n\x16=== RUN   TestA\n\x16--- PASS: TestA (0.00s)\n\x16PASS\n")); err != nil {
+			t.Fatal(err)
+		}
+		p.Finish("exit status 0", 0, 0)
+		if got := verdictOf(tests); got != want {
+			t.Errorf("%q: %s, want %s: %q", first, got, want, brief(tests))
+		}
+	}
+}

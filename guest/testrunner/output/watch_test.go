@@ -18,6 +18,8 @@ func TestWatch(t *testing.T) {
 		{"test2json", "\x16=== RUN   A\n=== RUN   no\n\x16--- PASS: A (0.00s)\n", "+A -A"},
 		{"go test -json", `{"Action":"run","Package":"p","Test":"A"}` + "\n" + `{"Action":"pause","Package":"p","Test":"A"}` + "\n" + `{"Action":"cont","Package":"p","Test":"A"}` + "\n" + `{"Action":"pass","Package":"p","Test":"A"}` + "\n", "+A -A +A -A =A"},
 		{"a benchmark's end is not always told", "=== RUN   BenchmarkA\n", ""},
+		{"GoogleTest", "[ RUN      ] A.b\n[       OK ] A.b (0 ms)\n[ RUN      ] A.c\n", "+A.b -A.b =A.b +A.c"},
+		{"libtest", "\nrunning 2 tests\ntest a ... x\nok\ntest b ... y\n", "+a -a =a +b"},
 		{"TAP", "1..2\nok 1 - a\n", "=a"},
 	}
 	for _, tt := range tests {
