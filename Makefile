@@ -45,9 +45,14 @@ release:
 demo: deps build
 	bin/bpf-kernel-check demo --out bin/demo
 
-# Packages one after the other, so that no more than two VMs run at a time.
+# Packages one after the other, so that no more than two VMs run at a time. The
+# tests of cmd and shard that boot no VM run under the race detector as well;
+# unpacking kernels under it would take longer than all VMs.
+VM_PACKAGES = ./cmd/... ./shard
 test: test-deps vet
-	$(GO) test -p 1 -timeout 60m ./...
+	$(GO) test -p 1 -race -timeout 60m $$($(GO) list ./... | grep -v -e /cmd/ -e '/shard$$')
+	$(GO) test -p 1 -race -short -timeout 60m $(VM_PACKAGES)
+	$(GO) test -p 1 -timeout 60m $(VM_PACKAGES)
 
 vet:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi

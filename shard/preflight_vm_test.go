@@ -1,13 +1,17 @@
 package shard
 
 import (
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -132,5 +136,46 @@ func agrees(t *testing.T, l *lab, paths []string, entry Entry, k report.Kernel) 
 	}
 	if len(exceptions) > 0 {
 		t.Errorf("differences that are none: %s", strings.Join(slices.Sorted(maps.Keys(exceptions)), ", "))
+	}
+}
+
+// A kernel whose VM is to be restored is looked at as one that is booted, and
+// stands in the survey once.
+func TestPreflightOfSavedVM(t *testing.T) {
+	l := theLab(t)
+	payload, err := guest.ObjectsPayload(t.Context(), "amd64", objectPaths(t)[:2], false, wire.TestFail, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.runner(t, payload)
+	r.Boot, r.QEMUDigest = BootAuto, "preflight"
+	r.initramfs = sync.OnceValues(r.writeInitramfs)
+	im := l.image(t)
+	key := forget(t, r, im)
+	if _, err := im.Derived(t.Context(), l.cache, keptName(savedPrefix, key), func(w io.Writer) error {
+		_, err := io.WriteString(w, "saved")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer forget(t, r, im)
+	r.passes, r.survey = r.newPasses(""), newSurvey(r.Payload, "amd64")
+	cold := r.unpack(t.Context(), opened{entry: l.entry, image: im})
+	if r.warm, err = r.newWarmBoots(); err != nil {
+		t.Fatal(err)
+	}
+	warm := r.unpack(t.Context(), opened{entry: l.entry, image: im})
+	defer cold.cleanup()
+	if cold.err != nil || warm.err != nil || cold.packed || !warm.packed {
+		t.Fatalf("%v, %v, packed %v and %v", cold.err, warm.err, cold.packed, warm.packed)
+	}
+	if diff := cmp.Diff(cold.facts, warm.facts); diff != "" || len(warm.facts.Deps) == 0 {
+		t.Errorf("%d dependencies (-cold +warm):\n%s", len(warm.facts.Deps), diff)
+	}
+	if err := r.survey.write(r.Out); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(r.Out, PreflightName)); err != nil || len(r.survey.kernels) != 1 || !strings.Contains(string(b), "missing on all 1:") {
+		t.Errorf("%v, %d kernels:\n%s", err, len(r.survey.kernels), b)
 	}
 }

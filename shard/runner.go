@@ -363,6 +363,7 @@ func (r *Runner) unpack(ctx context.Context, o opened) job {
 	case r.warm.has(j.image):
 		j.packed = true
 		j.facts = hostFacts(ctx, j.image, r.Cache, "", r.Payload.Targets)
+		j.facts.Deps = r.survey.look(ctx, j.image, r.Cache, r.Scratch, "")
 	default:
 		j = r.unpackImage(ctx, j)
 	}

@@ -99,7 +99,8 @@ func (s *survey) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, sc
 	}
 	if s.whole {
 		s.mu.Lock()
-		s.kernels = append(s.kernels, on)
+		// A VM that cannot be restored is looked at once more, to be booted.
+		s.kernels = append(slices.DeleteFunc(s.kernels, func(k preflight.On) bool { return k.ID == on.ID }), on)
 		s.mu.Unlock()
 	}
 	return deps

@@ -113,6 +113,7 @@ func (c *command) mayOpenCache() *kernel.Cache {
 // probed is the probe that was begun, or one that begins now.
 func (c *command) probed(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *probe {
 	if c.probing == nil || c.probing.arch.Name != arch.Name || c.probing.asked != accel {
+		c.endProbe() // of the one that is not wanted
 		c.probing = startProbe(ctx, c.mayOpenCache(), arch, accel)
 	}
 	return c.probing
