@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -165,8 +166,13 @@ func judge(o observation) verdict {
 		return because(report.Fail, "the guest went down without its end record: the payload halted the machine", o.tail)
 	case !ended:
 		// The guest went down on its own accord, and init does not do that
-		// without an end record: the payload did it.
-		return because(report.Fail, "the guest went down without its end record: the payload ended the VM, or closed the result channel", o.tail)
+		// without an end record: the payload did it, or the kernel broke so that
+		// it could not say so. QEMU tells neither from the other.
+		who := "the payload ended the VM, or closed the result channel"
+		if o.tail != "" && !restartWords.MatchString(o.tail) {
+			who = "its kernel said nothing of a restart: it broke down (a triple fault), or the payload reset the machine"
+		}
+		return because(report.Fail, "the guest went down without its end record: "+who, o.tail)
 	case o.wireErr != nil:
 		return because(report.Fail, "the result channel: "+o.wireErr.Error(), o.tail)
 	case o.stats.Forged > 0:
@@ -217,6 +223,9 @@ func judge(o observation) verdict {
 	v.Verdict = report.Pass
 	return v
 }
+
+// restartWords are a kernel's when it goes down as it was told to.
+var restartWords = regexp.MustCompile(`\] (?:reboot: |sysrq: Resetting|Reboot failed)`)
 
 // onlyAtBoot says whether what the console says of crashes came before init was
 // up, and there is some. Console and results come on lines of their own, one of

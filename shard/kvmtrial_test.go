@@ -154,3 +154,68 @@ func TestKVMTrial(t *testing.T) {
 		})
 	}
 }
+
+// QEMU's own ends are infrastructure under TCG as well, and are tried once more;
+// the kernel's are not.
+func TestQEMUEndsUnderTCG(t *testing.T) {
+	for _, tt := range []struct {
+		first string
+		want  string
+		cause string // of the first VM, when it was tried again; else of the result
+	}{
+		{"aborts in a test", "pass tcg tcg", "qemu: fatal: Trying to execute code outside RAM"},
+		{"is killed in a test", "pass tcg tcg", "QEMU: killed by SIGKILL"},
+		{"is told to end in a test", "pass tcg tcg", "QEMU: killed by SIGTERM: qemu-system-aarch64: terminating on signal 15"},
+		{"is killed at boot", "pass tcg tcg", "QEMU: killed by SIGKILL"},
+		{"is refused", "pass tcg tcg", "QEMU: exit status 1: qemu: Error loading uncompressed kernel"},
+		{"resets at boot", "pass tcg tcg", "went down before init"},
+		{"resets in a test", "fail tcg", "it broke down (a triple fault), or the payload reset the machine"},
+		{"restarts in a test", "fail tcg", "the payload ended the VM, or closed the result channel"},
+		{"warns at boot", "crash tcg", "WARNING in cpu_init"},
+	} {
+		t.Run(tt.first, func(t *testing.T) {
+			t.Parallel()
+			r, _ := standInRunner(t, qemu.TCG)
+			k, vms := script{"tcg": {tt.first, "passes"}}.test(t, r, "a")
+			if got := k.Verdict.String() + " " + vms; got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			cause := ""
+			if k.Cause != nil {
+				cause = k.Cause.Title
+			}
+			if len(k.History) > 0 {
+				cause = k.History[0].Cause
+			}
+			if !strings.Contains(cause, tt.cause) {
+				t.Errorf("cause %q, want %q", cause, tt.cause)
+			}
+		})
+	}
+}
+
+// With KVM alone a kernel's own fault leaves the question open, and what KVM is
+// at fault for is said with what to do.
+func TestKVMAlone(t *testing.T) {
+	r, events := standInRunner(t, qemu.KVM)
+	r.NoEmulation, r.Retries = true, 0
+	for i, tt := range []struct{ does, want, cause string }{
+		{"is refused", "infra kvm", "QEMU: exit status 1: qemu: Error loading"},
+		{"panics at boot", "no-boot kvm", "Kernel panic"},
+		{"cannot use KVM", "infra kvm", "on KVM QEMU ended before the kernel was up"},
+		{"passes", "pass kvm", ""},
+		{"stops with an internal error in a test", "infra kvm", "QEMU: it stopped the VM: KVM internal error. Suberror: 1"},
+		{"warns at boot", "crash kvm", "WARNING in cpu_init"},
+		{"passes", "pass kvm", ""},
+	} {
+		k, vms := script{"kvm": {tt.does}}.test(t, r, string(rune('a'+i)))
+		if got := k.Verdict.String() + " " + vms; got != tt.want || k.Cause != nil && !strings.Contains(k.Cause.Title, tt.cause) || (k.Cause == nil) != (tt.cause == "") {
+			t.Errorf("%s: got %s, %+v, want %s, %q", tt.does, got, k.Cause, tt.want, tt.cause)
+		}
+	}
+	for _, e := range *events {
+		if e.State == Emulating {
+			t.Errorf("KVM was given up: %s", e.Reason)
+		}
+	}
+}

@@ -79,6 +79,11 @@ var behaviours = map[string]func(s *standInVM){
 		s.hello()
 		s.stderr("qemu-system-aarch64: terminating on signal 15 from pid 1 (<unknown process>)\n")
 	},
+	"resets in a test": func(s *standInVM) { s.print("[    0.000000] Linux version 6.1.0\n"); s.hello() },
+	"restarts in a test": func(s *standInVM) {
+		s.hello()
+		s.print("[    3.000000] reboot: Restarting system\n")
+	},
 	"resets at boot": func(s *standInVM) { s.print("[    0.000000] Linux version 6.1.0\n") },
 }
 
