@@ -101,7 +101,7 @@ func reserved(dst string) string {
 			return "is hidden in the guest by what is mounted on " + dir
 		}
 	}
-	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner", "/" + Generators, "/EventsTrace"} {
+	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner"} {
 		if in(own) {
 			return "is taken by the guest's own " + own
 		}

@@ -48,9 +48,10 @@ func TestAddFile(t *testing.T) {
 	big.Close()
 
 	tests := []struct {
-		specs []string
-		want  []string // path=data
-		err   string   // regular expression
+		specs  []string
+		tracer bool     // the payload is a check of an EventsTrace
+		want   []string // path=data
+		err    string   // regular expression
 	}{
 		{specs: []string{"one"}, want: []string{"/one=1"}},
 		{specs: []string{"./dir/../one"}, want: []string{"/one=1"}},
@@ -66,6 +67,9 @@ func TestAddFile(t *testing.T) {
 		{specs: []string{"dirlink/:/data/"}, want: []string{"/data/dirlink/", "/data/dirlink/a=a", "/data/dirlink/link=o", "/data/dirlink/sub/", "/data/dirlink/sub/b=b"}},
 		{specs: []string{"dir:/d", "one:/d/one", "dir/sub:/d/sub2"}, want: []string{"/d/", "/d/a=a", "/d/link=o", "/d/sub/", "/d/sub/b=b", "/d/one=1", "/d/sub2/", "/d/sub2/b=b"}},
 
+		{specs: []string{"one:/EventsTrace", "one:/generators"}, want: []string{"/EventsTrace=1", "/generators=1"}}, // there is none
+		{specs: []string{"one:/EventsTrace"}, tracer: true, err: `/EventsTrace is there already`},
+		{specs: []string{"one:/generators/x"}, tracer: true, err: `/generators is a file already`},
 		{specs: []string{"missing"}, err: `^"missing": missing does not exist: want a file or a directory$`},
 		{specs: []string{""}, err: `no file is named: want SRC or SRC:DST`},
 		{specs: []string{":/x"}, err: `no file is named`},
@@ -88,9 +92,12 @@ func TestAddFile(t *testing.T) {
 		{specs: []string{"big"}, err: `more than the 256 MiB`},
 	}
 	for _, tt := range tests {
-		t.Run(strings.Join(tt.specs, ","), func(t *testing.T) {
+		t.Run(fmt.Sprint(tt.specs, tt.tracer), func(t *testing.T) {
 			var p Payload
 			var err error
+			if tt.tracer {
+				p.Files = []File{{Path: "/EventsTrace"}, {Path: "/" + Generators}}
+			}
 			for _, spec := range tt.specs {
 				if err = p.AddFile(spec); err != nil {
 					break

@@ -64,7 +64,7 @@ type reason struct {
 var (
 	notRun       = regexp.MustCompile(`^not run: .*, see (\S+)$`)
 	tracerEnded  = regexp.MustCompile(`^EventsTrace ended[^:]*: .`)
-	tracerSilent = regexp.MustCompile(`^(EventsTrace runs, but was not ready|start EventsTrace: )`)
+	tracerSilent = regexp.MustCompile(`^(EventsTrace runs, but (was not ready|stopped printing)|start EventsTrace: )`)
 	// What the loader of bare objects says about the kernel, whichever program it is about.
 	ofTheKernel = regexp.MustCompile(`^(CO-RE: .* on this kernel$|CO-RE: this kernel has no |unsupported: |this kernel's BTF has no )`)
 	ofAProgram  = regexp.MustCompile(`^(rejected: |CO-RE: )`)

@@ -158,3 +158,26 @@ func FuzzReason(f *testing.F) {
 		}
 	})
 }
+
+// The cause of a kernel on which a tracer ended is how, and what of its stderr
+// tells why; not the first of the tests that could not be judged.
+func TestTracerEnded(t *testing.T) {
+	notRun := Test{Name: "ForkExit", Verdict: testFail, Output: "not run: EventsTrace ended, see Stream"}
+	stream := func(output string) []Test {
+		return []Test{{Name: "Start", Verdict: testPass}, notRun, {Name: "Stream", Verdict: testFail, Output: output}}
+	}
+	for _, tt := range []struct{ output, want string }{
+		{"EventsTrace ended before the tests did: exit status 1\nwhen it ended, no test had run yet\nits stderr says:\n  libbpf: failed to find valid kernel BTF\n  Failed to poll event context\nit printed no event",
+			"Stream: EventsTrace ended: exit status 1: libbpf: failed to find valid kernel BTF (and 1 more)"},
+		{"EventsTrace ended before the tests did: signal: segmentation fault\nwhen it ended, Setuid ran\nits stderr says:\n  Unexpected variable length field: 12\nits last event, line 9 of 9: {}",
+			"Stream: EventsTrace ended: signal: segmentation fault: Unexpected variable length field: 12 (and 1 more)"},
+		{"EventsTrace ended before the tests did: killed by the kernel: out of memory\nwhen it ended, Setuid ran\nits stderr is empty\nit printed no event",
+			"Stream: EventsTrace ended: killed by the kernel: out of memory (and 1 more)"},
+		{"EventsTrace runs, but stopped printing: no event about the marker came within 15s\nits stderr is empty",
+			"Stream: EventsTrace runs, but stopped printing: no event about the marker came within 15s (and 1 more)"},
+	} {
+		if title, excerpt := FailedTests(stream(tt.output)); title != tt.want || excerpt != tt.output {
+			t.Errorf("title %q\n want %q", title, tt.want)
+		}
+	}
+}
