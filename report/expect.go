@@ -21,7 +21,7 @@ import (
 // these tests fail, or the kernel as a whole comes to this verdict, and the
 // reason is known.
 type Expectation struct {
-	Kernels []string // globs of ids (path.Match's); a glob that ends in /* matches all of a distribution
+	Kernels []string // globs of ids, as MatchKernel reads them
 	Tests   []string // globs of tests' names, * matches / too; none: it is about Verdict
 	Verdict Verdict  // crash, timeout or no-boot, of the kernel as a whole
 	Reason  string   // one line
@@ -127,9 +127,9 @@ func readExpectation(n *yaml.Node) (e Expectation, line int, err error) {
 		seen[key.Value] = true
 		switch key.Value {
 		case "kernels":
-			e.Kernels, err = globs(value)
+			e.Kernels, err = globs(value, CheckKernelGlob)
 		case "tests":
-			e.Tests, err = globs(value)
+			e.Tests, err = globs(value, checkTestGlob)
 		case "verdict":
 			e.Verdict, err = expectedVerdict(value)
 		case "reason":
@@ -151,7 +151,7 @@ func readExpectation(n *yaml.Node) (e Expectation, line int, err error) {
 	case e.Reason == "":
 		return e, n.Line, errors.New("the entry has no reason: say why this failure is expected")
 	case len(e.Kernels) == 0:
-		return e, n.Line, errors.New("the entry has no kernels: want a glob of kernel ids, such as debian/5.10.*, or '*/*' for all")
+		return e, n.Line, errors.New("the entry has no kernels: want a glob of kernel ids, such as debian/5.10.*, or '*' for all")
 	case len(e.Tests) == 0 && e.Verdict == Unknown:
 		return e, n.Line, errors.New("the entry has neither tests nor verdict: want one of them")
 	case len(e.Tests) > 0 && e.Verdict != Unknown:
@@ -179,7 +179,7 @@ func text(n *yaml.Node) (string, error) {
 }
 
 // globs reads one glob or a list of them.
-func globs(n *yaml.Node) ([]string, error) {
+func globs(n *yaml.Node, check func(string) error) ([]string, error) {
 	nodes := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
 		nodes = n.Content
@@ -198,12 +198,19 @@ func globs(n *yaml.Node) ([]string, error) {
 		case len(s) > maxWord:
 			return nil, fmt.Errorf("a glob of %d bytes: want at most %d", len(s), maxWord)
 		}
-		if _, err := path.Match(s, ""); err != nil {
-			return nil, fmt.Errorf("%q is no glob: quote [, * and ? that stand for themselves with a backslash", s)
+		if err := check(s); err != nil {
+			return nil, err
 		}
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+func checkTestGlob(glob string) error {
+	if _, err := path.Match(glob, ""); err != nil {
+		return fmt.Errorf("%q is no glob: quote [, * and ? that stand for themselves with a backslash", glob)
+	}
+	return nil
 }
 
 func expectedVerdict(n *yaml.Node) (Verdict, error) {
@@ -252,22 +259,11 @@ func (x *Expectations) Unused(ids []string) []string {
 	return unused
 }
 
-func (e Expectation) ofKernel(id string) bool {
-	return slices.ContainsFunc(e.Kernels, func(g string) bool {
-		ok, _ := path.Match(g, id)
-		return ok
-	})
-}
+func (e Expectation) ofKernel(id string) bool { return MatchKernel(e.Kernels, id) }
 
 // ofTest: subtests' names hold slashes, and a star means them too.
 func (e Expectation) ofTest(name string) bool {
-	return slices.ContainsFunc(e.Tests, func(g string) bool { return matchTest(g, name) })
-}
-
-func matchTest(glob, name string) bool {
-	flat := func(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
-	ok, _ := path.Match(flat(glob), flat(name))
-	return ok
+	return slices.ContainsFunc(e.Tests, func(g string) bool { return matchAcross(g, name) })
 }
 
 // passedAlone returns the first passed test that a glob means, "" when it means
@@ -275,7 +271,7 @@ func matchTest(glob, name string) bool {
 func (k *Kernel) passedAlone(glob string) string {
 	passed := ""
 	for _, t := range k.Tests {
-		if !matchTest(glob, t.Name) {
+		if !matchAcross(glob, t.Name) {
 			continue
 		}
 		switch testVerdict(t) {

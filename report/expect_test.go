@@ -40,7 +40,7 @@ func TestReadExpectations(t *testing.T) {
 		{"- kernels: a/*\n  reason: r\n  verdict: missing\n", "want crash"},
 		{"- kernels: a/*\n  reason: r\n  verdict: fail\n", "want crash"},
 		{"- kernels: a/*\n  reason: r\n  tests: T\n  expires: soon\n", "x.yml:4: expires: \"soon\": want a day"},
-		{"- kernels: 'a/['\n  reason: r\n  tests: T\n", "x.yml:1: kernels: \"a/[\" is no glob"},
+		{"- kernels: 'a/['\n  reason: r\n  tests: T\n", "x.yml:1: kernels: kernel glob \"a/[\" is not valid"},
 		{"- kernels: a/*\n  reason: r\n  test: T\n", "x.yml:3: test: no such key"},
 		{"- kernels: a/*\n  kernels: b/*\n  reason: r\n  tests: T\n", "stands twice"},
 		{"kernels: a/*\n", "x.yml:1: want a list"},

@@ -196,7 +196,7 @@ func (a *Allowed) covers(id string, f console.Finding) (report.AllowEntry, bool)
 		return report.AllowEntry{}, false
 	}
 	for _, e := range a.entries {
-		if e.Kernels != "" && !kernel.Match([]string{e.Kernels}, id) {
+		if e.Kernels != "" && !report.MatchKernel([]string{e.Kernels}, id) {
 			continue
 		}
 		if e.re.MatchString(f.Title) || e.re.MatchString(f.Excerpt) {

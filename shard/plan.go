@@ -69,7 +69,7 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 		listed += len(refs)
 		var keep []kernel.Ref
 		for _, ref := range refs {
-			if !kernel.Match(filter.Globs, ref.ID()) {
+			if !report.MatchKernel(filter.Globs, ref.ID()) {
 				continue
 			}
 			if s, skip := filter.skip(ref); skip {

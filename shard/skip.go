@@ -14,7 +14,7 @@ const DefaultMinRelease = "5.8"
 // Filter says which of the listed kernels are wanted, and of those which can be
 // tested.
 type Filter struct {
-	Globs      []string // of [kernel.Match]; none: all
+	Globs      []string // of [report.MatchKernel]; none: all
 	Arch       string   // as in GOARCH; "": all
 	MinRelease string   // "5.8"; "": all
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -54,7 +55,7 @@ func openNewest(b *testing.B, dir, source, glob string) (*kernel.Cache, *kernel.
 	if err != nil {
 		b.Fatal(err)
 	}
-	refs = slices.DeleteFunc(refs, func(r kernel.Ref) bool { return !kernel.Match([]string{glob}, r.ID()) })
+	refs = slices.DeleteFunc(refs, func(r kernel.Ref) bool { return !report.MatchKernel([]string{glob}, r.ID()) })
 	if len(refs) == 0 {
 		b.Fatalf("%s has no %s", source, glob)
 	}

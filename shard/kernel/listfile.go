@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // Limits of a list file.
@@ -274,7 +276,7 @@ func (s *lineSource) List(ctx context.Context) ([]Ref, error) {
 		return nil, at(s.where, err)
 	}
 	all := len(refs)
-	refs = slices.DeleteFunc(refs, func(r Ref) bool { return !Match(s.globs, r.ID()) })
+	refs = slices.DeleteFunc(refs, func(r Ref) bool { return !report.MatchKernel(s.globs, r.ID()) })
 	if len(refs) == 0 {
 		return nil, usagef("%s: none of the %d kernels of %s matches %s", s.where, all, s.Source, oneLine(strings.Join(s.globs, " ")))
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // mainlineSet has what the predecessor's script leaves, and a config for one.
@@ -299,7 +301,7 @@ func FuzzParseList(f *testing.F) {
 			if l.source == "" || strings.HasPrefix(l.source, "!") || l.newest < 0 || l.oldest < 0 || CheckGlobs(l.globs) != nil {
 				t.Fatalf("%+v", l)
 			}
-			Match(l.globs, "debian/6.1")
+			report.MatchKernel(l.globs, "debian/6.1")
 		}
 	})
 }
@@ -352,24 +354,5 @@ func TestListFile(t *testing.T) {
 	}
 	if _, err := ParseAll([]string{"@" + file + ".not"}, newCache(t)); err == nil {
 		t.Error("a list that is not there was read")
-	}
-}
-
-func TestMatchExcludes(t *testing.T) {
-	for _, tc := range []struct {
-		globs string
-		want  bool
-	}{
-		{"", true}, {"!fedora/*", true}, {"!debian/*", false}, {"!6.1*", false}, {"debian/* !*cloud*", false},
-		{"debian/* !*rt*", true}, {"fedora/* !*rt*", false}, {"!*rt* fedora/*", false}, {"!**cloud**", false},
-	} {
-		if got := Match(strings.Fields(tc.globs), "debian/6.1.0-cloud-amd64"); got != tc.want {
-			t.Errorf("%q: %v", tc.globs, got)
-		}
-	}
-	for _, g := range []string{"!", "", "![", "!!["} {
-		if err := CheckGlobs([]string{"*", g}); err == nil {
-			t.Errorf("glob %q is taken", g)
-		}
 	}
 }

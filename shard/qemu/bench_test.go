@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -170,7 +171,7 @@ func newestImage(b testing.TB, source, glob string) *kernel.Image {
 	if err != nil {
 		b.Fatal(err)
 	}
-	refs = slices.DeleteFunc(refs, func(r kernel.Ref) bool { return !kernel.Match([]string{glob}, r.ID()) })
+	refs = slices.DeleteFunc(refs, func(r kernel.Ref) bool { return !report.MatchKernel([]string{glob}, r.ID()) })
 	newest := slices.MaxFunc(refs, func(a, b kernel.Ref) int { return kernel.CompareVersions(a.Name, b.Name) })
 	img, err := src.Open(b.Context(), newest)
 	if err != nil {
