@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -23,7 +24,9 @@ const (
 	MaxDeps       = 1000
 	maxDepList    = 50   // programs of a dependency
 	maxDepTexts   = 1000 // bytes of one of its texts
-	maxDifference = 4    // that a boundary shows
+	maxDifference = 20   // of a boundary
+
+	maxShownDifferences = 4 // of these, those that are not folded
 )
 
 const (
@@ -73,12 +76,14 @@ type Difference struct {
 }
 
 // differences compares the two kernels of a boundary: what the failing programs
-// depend on, and what is not the same. tests are those of the failure. Where
-// the payload's tests are not its programs, only what will not load counts.
-func differences(before, after *Facts, failing *Facts, tests []string) []Difference {
+// depend on, and what is not the same. What the failure's words name comes
+// first, and how many these are is said. Otherwise, where the payload's tests
+// are not its programs, only what will not load counts.
+func differences(before, after *Facts, failing *Facts, g suspect) (all []Difference, named int) {
 	if before == nil || after == nil {
-		return nil
+		return nil, 0
 	}
+	tests := g.Tests
 	known := map[string]bool{}
 	for i := range failing.Deps {
 		for _, p := range failing.Deps[i].Programs {
@@ -107,7 +112,7 @@ func differences(before, after *Facts, failing *Facts, tests []string) []Differe
 	for i := range passing.Deps {
 		good[passing.Deps[i].key()] = &passing.Deps[i]
 	}
-	var sure, others []Difference
+	var byTitle, byExcerpt, sure, others []Difference
 	for i := range after.Deps {
 		a := &after.Deps[i]
 		b := old[a.key()]
@@ -119,18 +124,69 @@ func differences(before, after *Facts, failing *Facts, tests []string) []Differe
 			bad = b
 		}
 		d := Difference{Dep: a.Kind + " " + a.Name, Name: a.Name, Before: *b, After: *a}
+		certain := breaks(bad) && !breaks(good[a.key()])
+		differs := a.Status != b.Status || !sameSignature(a.Signature, b.Signature)
 		switch {
-		case breaks(bad) && !breaks(good[a.key()]):
+		case (certain || differs) && g.names().title(a.Name):
+			byTitle = append(byTitle, d)
+		case (certain || differs) && g.names().excerpt(a.Name):
+			byExcerpt = append(byExcerpt, d)
+		case certain:
 			sure = append(sure, d)
-		case byProgram && concerns(a.Programs) && (a.Status != b.Status || !sameSignature(a.Signature, b.Signature)):
+		case differs && byProgram && concerns(a.Programs):
 			others = append(others, d)
 		}
 	}
-	// What will not load is reason enough.
-	if len(sure) > 0 {
-		others = sure
+	// What will not load, or is named, is reason enough.
+	all = slices.Concat(byTitle, byExcerpt, sure)
+	named = len(byTitle) + len(byExcerpt)
+	if len(all) == 0 {
+		all = others
 	}
-	return others[:min(len(others), maxDifference)]
+	all = all[:min(len(all), maxDifference)]
+	return all, min(named, len(all))
+}
+
+// suspect is a group whose boundaries are looked for.
+type suspect struct {
+	*Group
+	names func() names // in its title and excerpt
+}
+
+// names finds the names of a kernel's things in what a failure says.
+type names struct{ titleLines, excerptLines []map[string]bool }
+
+func newNames(title, excerpt string) names {
+	words := func(lines []string) (all []map[string]bool) {
+		for _, l := range lines {
+			in := map[string]bool{}
+			for _, w := range identifier.FindAllString(l, -1) {
+				in[w] = true
+			}
+			all = append(all, in)
+		}
+		return all
+	}
+	return names{words([]string{title}), words(outputLines(excerpt))}
+}
+
+var identifier = regexp.MustCompile(`[A-Za-z_]\w*`)
+
+func (n names) title(name string) bool   { return inOneLine(n.titleLines, name) }
+func (n names) excerpt(name string) bool { return inOneLine(n.excerptLines, name) }
+
+// inOneLine says whether one line has all of a name: of "struct
+// kernfs_node.parent" the structure and its member.
+func inOneLine(lines []map[string]bool, name string) bool {
+	var want []string
+	for _, w := range identifier.FindAllString(name, -1) {
+		if w != "struct" && w != "union" && w != "enum" {
+			want = append(want, w)
+		}
+	}
+	return len(want) > 0 && slices.ContainsFunc(lines, func(in map[string]bool) bool {
+		return !slices.ContainsFunc(want, func(w string) bool { return !in[w] })
+	})
 }
 
 func (d *Dep) key() string { return d.Kind + "\x00" + d.Name }

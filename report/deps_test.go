@@ -68,11 +68,56 @@ func TestDifferences(t *testing.T) {
 			if len(groups) != 1 || len(groups[0].Boundaries) != 1 {
 				t.Fatalf("groups: %+v", groups)
 			}
-			got := strings.Join(groups[0].Boundaries[0].Reasons(func(s string) string { return "`" + s + "`" }), "\n")
+			shown, folded := groups[0].Boundaries[0].Reasons(func(s string) string { return "`" + s + "`" })
+			if len(folded) > 0 {
+				t.Errorf("folded: %q", folded)
+			}
+			got := strings.Join(shown, "\n")
 			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// What the failure's own words name comes first, the rest is folded.
+func TestNamedDifferences(t *testing.T) {
+	field := func(name, status string, breaks ...string) Dep {
+		return Dep{Kind: "field", Name: name, Status: status, Programs: []string{"p"}, Breaks: breaks}
+	}
+	names := []string{"struct a.x", "struct a.y", "struct b.x", "struct b.y", "struct c.x", "struct kernfs_node.parent", "struct kernfs_node.id"}
+	deps := func(status string, breaks ...string) (all []Dep) {
+		for _, n := range names {
+			all = append(all, field(n, status, breaks...))
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name, output  string
+		first         string
+		shown, folded int
+	}{
+		{"by CO-RE", "CO-RE: struct kernfs_node has no parent on this kernel", "struct kernfs_node.parent", 1, 6},
+		{"by libbpf, in its log", "exit status 1\nlibbpf: prog 'x': relo #4: <byte_off> [12] struct kernfs_node.parent (0:1 @ offset 8)\nlibbpf: failed to load", "struct kernfs_node.parent", 1, 6},
+		{"two, the title's first", "CO-RE: struct kernfs_node has no id on this kernel\nkernfs_node parent", "struct kernfs_node.id", 2, 5},
+		{"none", "it failed", "struct a.x", 4, 3},
+		{"a part of a name is none", "the parent died, kernfs_node_x", "struct a.x", 4, 3},
+	} {
+		for _, test := range []string{"p", "TestX"} { // a program, and a test that is none
+			m := boundaryKernels(false, test, deps("present"), deps("absent", "p"))
+			m.Kernels[1].Tests[0].Output = tt.output
+			b := Groups(m)[0].Boundaries[0]
+			shown, folded := b.Reasons(func(s string) string { return s })
+			if len(shown) != tt.shown || len(folded) != tt.folded || !strings.Contains(shown[0], " "+tt.first+" ") {
+				t.Errorf("%s, %s: shown %q, folded %q; want %s first, %d and %d", tt.name, test, shown, folded, tt.first, tt.shown, tt.folded)
+			}
+		}
+	}
+	// What changed only, and breaks nothing that is known, is named all the same.
+	m := boundaryKernels(false, "TestX", []Dep{field("struct kernfs_node.parent", "present")}, []Dep{field("struct kernfs_node.parent", "absent")})
+	m.Kernels[1].Tests[0].Output = "kernfs_node has no parent"
+	if b := Groups(m)[0].Boundaries[0]; b.Named != 1 || len(b.Differences) != 1 {
+		t.Errorf("%+v", b)
 	}
 }
 

@@ -88,7 +88,7 @@ func (d *document) failures(b *strings.Builder, x detail) {
 			b.WriteString("\n")
 		}
 		if i < x.full+x.counted {
-			fmt.Fprintf(b, "- %s: %s\n", groupWords(g, func(s string) string { return code(s, 60) }), code(g.Title, 140))
+			fmt.Fprintf(b, "- **%d.** %s: %s\n", i+1, groupWords(g, func(s string) string { return code(s, 60) }), code(g.Title, 140))
 			continue
 		}
 		kernels := map[string]bool{}
@@ -138,6 +138,10 @@ func (d *document) more(b *strings.Builder, g Group, x detail) {
 		}
 		folded.WriteString(fence("text", text) + "\n")
 	}
+	if why := furtherReasons(g); len(why) > 0 {
+		what = append(what, "further differences")
+		folded.WriteString("Further differences:\n\n- " + strings.Join(why, "\n- ") + "\n\n")
+	}
 	if len(g.Tests) > 2 {
 		what = append(what, "tests")
 		folded.WriteString("Tests: " + list(g.Tests, 2*x.kernels, func(s string) string { return code(s, 120) }) + "\n\n")
@@ -161,6 +165,17 @@ func (d *document) more(b *strings.Builder, g Group, x detail) {
 	}
 }
 
+// furtherReasons are the differences that a group's boundaries fold.
+func furtherReasons(g Group) []string {
+	var all []string
+	for _, b := range g.Boundaries {
+		_, folded := b.Reasons(func(s string) string { return code(s, 200) })
+		all = append(all, folded...)
+	}
+	const most = 20
+	return all[:min(len(all), most)]
+}
+
 // where writes on which kernels a failure is, and what these have in common.
 func (d *document) where(b *strings.Builder, g Group) {
 	quote := func(s string) string { return code(s, 120) }
@@ -175,7 +190,8 @@ func (d *document) where(b *strings.Builder, g Group) {
 			name += " " + quote(bd.Flavour)
 		}
 		fmt.Fprintf(b, "- %s: %s\n", name, bd.Text(quote))
-		for _, why := range bd.Reasons(func(s string) string { return code(s, 200) }) {
+		shown, _ := bd.Reasons(func(s string) string { return code(s, 200) })
+		for _, why := range shown {
 			fmt.Fprintf(b, "  - %s\n", why)
 		}
 	}

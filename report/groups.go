@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Group is one failure with all kernels that have it.
@@ -38,6 +39,18 @@ func Groups(m *Merged) []Group {
 	return ix.groups()
 }
 
+// Numbers are the places, from 1, of the groups that each kernel is in, by id
+// and ascending.
+func Numbers(groups []Group) map[string][]int {
+	numbers := map[string][]int{}
+	for i, g := range groups {
+		for _, id := range g.Kernels {
+			numbers[id] = append(numbers[id], i+1)
+		}
+	}
+	return numbers
+}
+
 // index is a result, made ready to be asked.
 type index struct {
 	m       *Merged
@@ -45,6 +58,7 @@ type index struct {
 	at      map[string]int
 	newly   map[string]bool
 	seen    map[string]reason // by test output
+	numbers map[string][]int  // of the failures that a kernel is in, from 1
 	traits  []map[Trait]bool
 }
 
@@ -175,6 +189,7 @@ func (ix *index) groups() []Group {
 		}
 	}
 	groups := ix.merge(drafts, order)
+	ix.numbers = Numbers(groups)
 	for i := range groups[:min(len(groups), maxAnalysed)] {
 		if groups[i].Verdict == Pass { // what is stale is no failure of the kernel's
 			continue
@@ -328,7 +343,8 @@ func (ix *index) merge(drafts map[string]*draft, order []string) []Group {
 // analyse adds what the kernels of a group have in common.
 func (ix *index) analyse(g *Group) {
 	state := ix.states(g)
-	g.Boundaries = ix.boundaries(state, g.Tests)
+	names := sync.OnceValue(func() names { return newNames(g.Title, g.Excerpt) })
+	g.Boundaries = ix.boundaries(state, suspect{g, names})
 	g.Common, g.Unlike = ix.common(state, g)
 }
 

@@ -126,8 +126,8 @@ func Annotations(m *Merged) []Annotation {
 		}
 		lines := []string{OneLine(g.Title, 300)}
 		for _, b := range g.Boundaries[:min(len(g.Boundaries), 5)] {
-			lines = append(lines, boundaryName(b, plain)+": "+b.Text(plain))
-			if why := b.Reasons(plain); len(why) > 0 {
+			lines = append(lines, OneLine(boundaryName(b, plain)+": "+b.Text(plain), 300))
+			if why, _ := b.Reasons(plain); len(why) > 0 {
 				lines = append(lines, OneLine(why[0], 200))
 			}
 		}

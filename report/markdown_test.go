@@ -262,7 +262,8 @@ func TestMarkdownOfAThousand(t *testing.T) {
 			t.Errorf("%q is not in it", g.Title)
 		}
 		for _, b := range g.Boundaries {
-			if b.FirstFail != "" && !strings.Contains(md, "fails from `"+b.FirstFail+"`") {
+			quote := func(s string) string { return code(s, 120) }
+			if b.FirstFail != "" && !strings.Contains(md, b.Text(quote)) {
 				t.Errorf("the boundary %+v is not in it", b)
 			}
 		}

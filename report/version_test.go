@@ -113,6 +113,13 @@ func kernelsOf(spec map[string]string) []Kernel {
 		case "elsewhere": // another test; this one passes
 			k.Tests = append(k.Tests, Test{Name: "U"})
 			fail(&k, 1, "rejected: y")
+		case "noboot":
+			k = Kernel{ID: k.ID, Verdict: NoBoot, Cause: &Cause{Title: "no sign of init"}}
+		case "expected":
+			fail(&k, 0, "rejected: z")
+			k.TestsOnly, k.Expected = true, []Expected{{Test: k.Tests[0].Name, Reason: "known"}}
+		case "none":
+			k.Tests[0].Name = "Another"
 		case "crash":
 			k.Verdict, k.Cause = Crash, &Cause{Title: "BUG: z"}
 		}
@@ -136,10 +143,16 @@ func TestBoundaries(t *testing.T) {
 		{"two builds of one version", map[string]string{"d/5.9.1__a": "+", "d/5.9.1__b": "-"}, []string{"d: fails on 1 of 2"}},
 		{"no version", map[string]string{"d/abc": "+", "d/def": "-"}, []string{"d: fails on 1 of 2"}},
 		{"one with a version", map[string]string{"d/5.9.1": "+", "d/abc": "-"}, []string{"d: fails on 1 of 2"}},
-		{"what is not known is no pass", map[string]string{"d/5.9.1": "+", "d/5.10.1": "?", "d/5.11.1": "-"}, []string{"d: passes up to 5.9.1, fails from 5.11.1"}},
-		{"a skip is no pass", map[string]string{"d/5.9.1": "skip", "d/5.10.1": "-"}, []string{"d: fails on the one kernel it was tested on"}},
-		{"another reason is no pass", map[string]string{"d/5.9.1": "other", "d/5.10.1": "-"}, []string{"d: fails on the one kernel it was tested on"}},
-		{"a crash is no pass", map[string]string{"d/5.9.1": "crash", "d/5.10.1": "-"}, []string{"d: fails on the one kernel it was tested on"}},
+		{"what is not known is no pass", map[string]string{"d/5.9.1": "+", "d/5.10.1": "?", "d/5.11.1": "-"}, []string{"d: passes up to 5.9.1, fails from 5.11.1; 5.10.1 was not tested, see 2"}},
+		{"a skip is no pass", map[string]string{"d/5.9.1": "skip", "d/5.10.1": "-"}, []string{"d: fails on the one kernel it was tested on; 5.9.1 skips it"}},
+		{"another reason is no pass", map[string]string{"d/5.9.1": "other", "d/5.10.1": "-"}, []string{"d: fails this way on 1 of 2; 5.9.1 fails otherwise, see 2"}},
+		{"a crash is no pass", map[string]string{"d/5.9.1": "crash", "d/5.10.1": "-"}, []string{"d: fails this way on 1 of 2; 5.9.1 fails otherwise, see 1"}},
+		{"another reason between", map[string]string{"d/6.1.9": "+", "d/6.12.118": "+", "d/6.16.3": "other", "d/6.17.13": "other", "d/6.19.14": "other", "d/7.0.4": "-", "d/7.3.1": "-"}, []string{"d: passes up to 6.12.118, fails this way from 7.0.4; 6.16.3 to 6.19.14 fail otherwise, see 1"}},
+		{"another reason between, up to", map[string]string{"d/5.4.1": "-", "d/5.9.1": "other", "d/5.10.1": "+"}, []string{"d: fails this way up to 5.4.1, passes from 5.10.1; 5.9.1 fails otherwise, see 2"}},
+		{"some of each between", map[string]string{"d/6.1.9": "+", "d/6.12.1": "skip", "d/6.14.1": "?", "d/6.15.1": "noboot", "d/6.16.3": "other", "d/6.17.13": "crash", "d/7.0.4": "-"}, []string{"d: passes up to 6.1.9, fails this way from 7.0.4; 6.16.3 to 6.17.13 fail otherwise, see 3, 1; 6.15.1 did not boot, see 5; 6.14.1 was not tested, see 4; 6.12.1 skips it"}},
+		{"what is not known on either side", map[string]string{"d/5.4.1": "?", "d/5.10.1": "+", "d/6.1.1": "-", "d/6.2.1": "?", "d/6.3.1": "?", "d/6.4.1": "-"}, []string{"d: passes up to 5.10.1, fails from 6.1.1; 5.4.1 and 6.2.1 to 6.3.1 were not tested, see 2"}},
+		{"expected failures are no passes", map[string]string{"d/5.10.1": "+", "d/6.0.1": "expected", "d/6.1.1": "-"}, []string{"d: passes up to 5.10.1, fails from 6.1.1; 6.0.1 fails as expected"}},
+		{"kernels without the test", map[string]string{"d/5.9.1": "none", "d/5.10.1": "+", "d/6.1.1": "-"}, []string{"d: passes up to 5.10.1, fails from 6.1.1; 5.9.1 does not run it"}},
 		{"the test passes where another fails", map[string]string{"d/5.9.1": "elsewhere", "d/5.10.1": "-"}, []string{"d: passes up to 5.9.1, fails from 5.10.1"}},
 		{"each distribution its own", map[string]string{"d/5.9.1": "+", "d/5.10.1": "-", "e/5.15.1": "+", "e/6.1.1": "-", "f/6.2.1": "+"}, []string{"d: passes up to 5.9.1, fails from 5.10.1", "e: passes up to 5.15.1, fails from 6.1.1"}},
 		{"mainline", map[string]string{"mainline/mainline-v6.1-rc2": "+", "mainline/mainline-v6.1-rc10": "-", "mainline/mainline-v6.1": "-"}, []string{"mainline: passes up to v6.1-rc2, fails from v6.1-rc10"}},
