@@ -272,7 +272,7 @@ func (ix *index) apartOf(all []int, states []state, g suspect) []apart {
 		a := &kinds[k]
 		a.n++
 		for _, n := range ix.numbers[e.ID] {
-			if !slices.Contains(a.groups, n) {
+			if !slices.Contains(a.groups, n) && concerns(ix.found[n-1], g.Group) {
 				a.groups = append(a.groups, n)
 			}
 		}
@@ -285,6 +285,15 @@ func (ix *index) apartOf(all []int, states []state, g suspect) []apart {
 	}
 	slices.SortFunc(kinds, func(a, b apart) int { return cmp.Compare(a.why, b.why) })
 	return kinds
+}
+
+// concerns says whether one failure can be what became of another's tests: it
+// is of one of them, or of the kernel as a whole.
+func concerns(other Group, g *Group) bool {
+	return len(other.Tests) == 0 || len(g.Tests) == 0 || slices.ContainsFunc(other.Tests, func(t string) bool {
+		_, ok := slices.BinarySearch(g.Tests, t)
+		return ok
+	})
 }
 
 // whyUnclear says why a kernel is neither known to pass nor to have the failure.

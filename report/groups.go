@@ -16,6 +16,7 @@ type Group struct {
 	Newly   int      // of Kernels, those that passed in the base
 	Example string   // id of the kernel that Title and Excerpt are of
 	Excerpt string   // of its console, or its test's output, as it came
+	Key     string   // the same for the same failure in another result
 
 	// Of the first maxAnalysed groups only.
 	Boundaries []Boundary // by distribution
@@ -58,7 +59,8 @@ type index struct {
 	at      map[string]int
 	newly   map[string]bool
 	seen    map[string]reason // by test output
-	numbers map[string][]int  // of the failures that a kernel is in, from 1
+	found   []Group
+	numbers map[string][]int // of found, from 1, by kernel
 	traits  []map[Trait]bool
 }
 
@@ -127,6 +129,7 @@ func testVerdict(t Test) string {
 
 // draft is a group while it is put together.
 type draft struct {
+	key     string
 	verdict Verdict
 	reason  reason
 	tests   map[string]bool
@@ -141,7 +144,7 @@ func (ix *index) groups() []Group {
 	add := func(key string, r reason, i int, test, excerpt string) {
 		d := drafts[key]
 		if d == nil {
-			d = &draft{verdict: ix.kernels[i].Verdict, reason: r, tests: map[string]bool{}, example: i, excerpt: excerpt}
+			d = &draft{key: key, verdict: ix.kernels[i].Verdict, reason: r, tests: map[string]bool{}, example: i, excerpt: excerpt}
 			drafts[key] = d
 			order = append(order, key)
 		}
@@ -189,7 +192,7 @@ func (ix *index) groups() []Group {
 		}
 	}
 	groups := ix.merge(drafts, order)
-	ix.numbers = Numbers(groups)
+	ix.found, ix.numbers = groups, Numbers(groups)
 	for i := range groups[:min(len(groups), maxAnalysed)] {
 		if groups[i].Verdict == Pass { // what is stale is no failure of the kernel's
 			continue
@@ -314,7 +317,7 @@ func (ix *index) merge(drafts map[string]*draft, order []string) []Group {
 	}
 	groups := make([]Group, len(merged))
 	for i, d := range merged {
-		g := Group{Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt}
+		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt}
 		for t := range d.tests {
 			g.Tests = append(g.Tests, t)
 		}

@@ -177,7 +177,7 @@ func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 	}
 }
 
-const maxKernelLines = 200 // of kernels on the screen
+const maxKernelLines = maxListed // of kernels on the screen
 
 // kernels prints those that did not pass, failures first. A guest's words
 // never stand at the beginning of a line.
@@ -224,7 +224,11 @@ func (r mergeReport) refusals(m *report.Merged) {
 		return
 	}
 	fmt.Fprintln(r.out, "not everything was tested as planned:")
-	for _, f := range m.Refusals {
+	for i, f := range m.Refusals {
+		if i == maxListed {
+			fmt.Fprintf(r.out, "  and %d more; all stand in %s\n", len(m.Refusals)-i, joinPath(r.dir, report.ReportName))
+			break
+		}
 		fmt.Fprintf(r.out, "  - %s\n", report.OneLine(f.Reason, 500))
 	}
 	fmt.Fprintln(r.out)

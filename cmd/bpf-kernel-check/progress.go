@@ -29,6 +29,10 @@ type progress struct {
 
 	skipped int // kernels that are not among the total
 
+	record  string            // file that has all results; empty: report.json
+	seen    map[string]string // the first kernel with a failure or remark, by its key
+	details int               // lines printed below the kernels' own
+
 	mu     sync.Mutex
 	done   map[string]int   // by word
 	bytes  map[string]int64 // downloaded, by id
@@ -66,7 +70,7 @@ func (p *progress) downloads() string {
 }
 
 func newProgress(out io.Writer, getenv func(string) string, total int, dir string) *progress {
-	p := &progress{out: out, total: total, dir: dir, begin: time.Now(), done: map[string]int{}, bytes: map[string]int64{}, active: map[string]activity{}}
+	p := &progress{out: out, total: total, dir: dir, begin: time.Now(), seen: map[string]string{}, done: map[string]int{}, bytes: map[string]int64{}, active: map[string]activity{}}
 	if f := terminal(out); f != nil && getenv("TERM") != "dumb" && getenv("CI") == "" {
 		p.width = 80
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
@@ -155,48 +159,161 @@ func (p *progress) result(e shard.Event) {
 	if skipped > 0 {
 		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, count(len(k.Tests), "test"))
 	}
+	groups := report.Groups(&report.Merged{Kernels: []report.Kernel{k}})
+	as := p.seenOn(groups)
+	if as != "" {
+		fmt.Fprintf(p.out, ", as on %s", as)
+	}
 	fmt.Fprintln(p.out)
-	for _, m := range k.Modules {
-		fmt.Fprintf(p.out, "       module %s\n", report.OneLine(m, 500))
+	p.remarks(&k)
+	if as == "" {
+		p.causes(&k, groups)
 	}
-	for _, s := range k.Splats {
-		fmt.Fprintf(p.out, "       allowed splat: %s (%s)\n", report.OneLine(s.Title, 300), report.OneLine(s.Allowed.Reason, 300))
-	}
-	for _, f := range k.Flaky[:min(len(k.Flaky), maxShown)] {
-		fmt.Fprintf(p.out, "       %s\n", report.OneLine(f.Words(), 500))
-	}
-	for _, s := range k.Surprises {
-		fmt.Fprintf(p.out, "       not as expected: %s\n", report.OneLine(s, 500))
-	}
-	for _, s := range k.Problems[:min(len(k.Problems), maxShown)] {
-		fmt.Fprintf(p.out, "       note: %s\n", report.OneLine(s, 500))
-	}
-	if k.Forgiven() {
-		fmt.Fprintf(p.out, "       expected: %s\n", report.OneLine(k.ExpectedWords(), 500))
-	}
-	if k.Cause == nil {
+}
+
+// Limits of what is printed beside one line for each kernel. The reports have
+// the rest.
+const (
+	maxCauses  = 3   // of one kernel
+	maxExcerpt = 6   // lines of one cause
+	maxRemarks = 5   // of a kind, of one kernel
+	maxDetails = 300 // lines of all kernels
+	maxListed  = 50  // kernels of a list
+)
+
+// detail prints a line below a kernel's, as long as there is room for it.
+func (p *progress) detail(format string, args ...any) {
+	if p.details++; p.details > maxDetails {
+		if p.details == maxDetails+1 {
+			fmt.Fprintf(p.out, "       what follows is one line for each kernel; %s\n", p.rest())
+		}
 		return
 	}
-	what := ""
+	fmt.Fprintf(p.out, "       "+format+"\n", args...)
+}
+
+// rest says where everything stands that the screen has no room for.
+func (p *progress) rest() string {
+	return fmt.Sprintf("all is in %s and %s", joinPath(p.dir, resultsName+"/"), joinPath(p.dir, cmp.Or(p.record, report.ReportName)))
+}
+
+// resultsName is the directory of the consoles.
+const resultsName = "results"
+
+// seenOn names the kernel below which all of a kernel's failures stand already,
+// "" when there is none such.
+func (p *progress) seenOn(groups []report.Group) string {
+	on := ""
+	for _, g := range groups {
+		id, ok := p.seen[g.Key]
+		if !ok || on != "" && id != on {
+			return ""
+		}
+		on = id
+	}
+	return on
+}
+
+// remarks print what a kernel's result says beside its failures. What other
+// kernels said before is not said again.
+func (p *progress) remarks(k *report.Kernel) {
+	say := func(what string, lines []string) {
+		said := 0
+		for _, s := range lines {
+			key := "remark\x00" + what + s
+			if p.seen[key] != "" {
+				continue
+			}
+			p.seen[key] = k.ID
+			if said++; said <= maxRemarks {
+				p.detail("%s%s", what, report.OneLine(s, 300))
+			}
+		}
+		if said > maxRemarks {
+			p.detail("%sand %d more", what, said-maxRemarks)
+		}
+	}
+	say("module ", k.Modules)
+	var splats, flaky []string
+	for _, s := range k.Splats {
+		splats = append(splats, fmt.Sprintf("%s (%s)", report.OneLine(s.Title, 300), report.OneLine(s.Allowed.Reason, 300)))
+	}
+	for _, f := range k.Flaky {
+		flaky = append(flaky, f.Words())
+	}
+	say("allowed splat: ", splats)
+	say("", flaky)
+	say("not as expected: ", k.Surprises)
+	say("note: ", k.Problems)
+	if k.Forgiven() {
+		say("expected: ", []string{k.ExpectedWords()})
+		say("", []string{causeTitle(k)})
+	}
+}
+
+// causeTitle is a kernel's cause in one line.
+func causeTitle(k *report.Kernel) string {
+	if k.Cause == nil {
+		return ""
+	}
+	s := report.OneLine(k.Cause.Title, 500)
 	if k.Verdict == report.Crash || k.Verdict == report.Timeout {
-		what = k.Verdict.String() + ": "
+		s = k.Verdict.String() + ": " + s
 	}
-	at := ""
 	if k.Cause.Location != "" {
-		at = ", at " + report.OneLine(k.Cause.Location, 500)
+		s += ", at " + report.OneLine(k.Cause.Location, 500)
 	}
-	fmt.Fprintf(p.out, "       %s%s%s\n", what, report.OneLine(k.Cause.Title, 500), at)
-	shown := false
-	for _, t := range k.Tests {
-		if t.Verdict != "fail" || k.Forgiven() {
+	return s
+}
+
+// causes print why a kernel failed, each cause that no kernel had before with
+// the beginning of what was said.
+func (p *progress) causes(k *report.Kernel, groups []report.Group) {
+	if len(groups) == 0 {
+		return
+	}
+	if k.Cause != nil {
+		p.detail("%s", causeTitle(k))
+	}
+	for i, g := range groups {
+		if g.Verdict == report.Pass { // a stale expectation, which is said above
+			p.seen[g.Key] = k.ID
 			continue
 		}
-		shown = true
-		fmt.Fprintf(p.out, "       --- FAIL: %s (%s)\n", report.OneLine(t.Name, 200), seconds(t.Duration))
-		p.indent(t.Output)
+		if i == maxCauses {
+			tests := 0
+			for _, g := range groups[i:] {
+				tests += len(g.Tests)
+			}
+			p.detail("and %d more failures of %s; %s", len(groups)-i, count(tests, "test"), p.rest())
+			break
+		}
+		id, seen := p.seen[g.Key]
+		if len(g.Tests) > 0 {
+			name := report.OneLine(g.Tests[0], 200)
+			if n := len(g.Tests) - 1; n > 0 {
+				name += " and " + count(n, "more test")
+			}
+			if took := tookOf(k, g.Tests[0]); took > 0 && len(g.Tests) == 1 {
+				name += " (" + seconds(took) + ")"
+			}
+			if seen {
+				name += ", as on " + id
+			}
+			p.detail("--- FAIL: %s", name)
+		}
+		if !seen {
+			p.seen[g.Key] = k.ID
+			p.indent(g.Excerpt)
+		}
 	}
-	if (!shown || k.Verdict == report.Crash) && !k.Forgiven() {
-		p.indent(k.Cause.Excerpt)
+	for _, g := range groups {
+		if _, ok := p.seen[g.Key]; !ok {
+			p.seen[g.Key] = k.ID
+		}
+	}
+	if n := notRun(k); n > 0 {
+		p.detail("%s not run for it", count(n, "test"))
 	}
 	if k.Facts != nil {
 		var missing []string
@@ -206,18 +323,37 @@ func (p *progress) result(e shard.Event) {
 			}
 		}
 		if slices.Sort(missing); len(missing) > 0 {
-			fmt.Fprintf(p.out, "       not in this kernel's BTF: %s\n", report.OneLine(strings.Join(missing, ", "), 300))
+			p.detail("not in this kernel's BTF: %s", report.OneLine(strings.Join(missing, ", "), 300))
 		}
 	}
 	if k.Console != "" {
-		fmt.Fprintf(p.out, "       console: %s\n", joinPath(p.dir, report.OneLine(k.Console, 500)))
+		p.detail("console: %s", joinPath(p.dir, report.OneLine(k.Console, 500)))
 	}
+}
+
+func tookOf(k *report.Kernel, test string) time.Duration {
+	for _, t := range k.Tests {
+		if t.Name == test {
+			return t.Duration
+		}
+	}
+	return 0
+}
+
+// notRun counts the tests that could not be run since another failed.
+func notRun(k *report.Kernel) (n int) {
+	for _, t := range k.Tests {
+		if t.Verdict == "fail" && strings.HasPrefix(t.Output, "not run: ") {
+			n++
+		}
+	}
+	return n
 }
 
 // wordOfKernel is how a result is printed.
 func wordOfKernel(k *report.Kernel) (string, ansi) {
 	switch {
-	case len(k.Surprises) > 0 && k.Verdict == report.Pass:
+	case len(k.Surprises) > 0 && (k.Verdict == report.Pass || !k.Verdict.Tested()):
 		return "STALE", red
 	case k.Forgiven():
 		return "XFAIL", yellow
@@ -261,21 +397,28 @@ func joinPath(dir, name string) string {
 	return strings.TrimSuffix(dir, "/") + "/" + name
 }
 
-const maxShown = 40 // lines of a failure on the screen
-
-// indent prints a guest's text.
+// indent prints the beginning of a guest's text.
 func (p *progress) indent(s string) {
-	if s == "" {
+	if strings.TrimSpace(s) == "" {
 		return
 	}
-	lines := strings.Split(strings.TrimRight(report.Text(s), "\n"), "\n")
+	lines := strings.Split(strings.Trim(report.Text(s), "\n"), "\n")
 	for i, line := range lines {
-		if i == maxShown {
-			fmt.Fprintf(p.out, "       | ... %s more\n", count(len(lines)-i, "line"))
+		if i == maxExcerpt && len(lines) > maxExcerpt+1 {
+			p.detail("| ... %s more", count(len(lines)-i, "line"))
 			return
 		}
-		fmt.Fprintf(p.out, "       | %s\n", line)
+		p.detail("| %s", cutLine(line))
 	}
+}
+
+// cutLine keeps a line from filling the screen.
+func cutLine(s string) string {
+	const most = 300
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
 }
 
 // phaseTimes says where a kernel's time went.
@@ -309,6 +452,7 @@ func (p *progress) end(o report.Outcome, results []report.Kernel) {
 	if d := p.downloads(); d != "" {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
+	p.failures(report.Groups(&report.Merged{Kernels: results}))
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
 	for _, k := range results { // the others have a line of their own
 		if k.Verdict == report.Missing && k.Cause != nil {
@@ -317,6 +461,51 @@ func (p *progress) end(o report.Outcome, results []report.Kernel) {
 		}
 	}
 	p.lookInto(results)
+}
+
+// failures print each failure once with its kernels, when there is more than
+// one kernel that has any: they are numbered as in the reports.
+func (p *progress) failures(groups []report.Group) {
+	const most = 10
+	kernels := map[string]bool{}
+	for _, g := range groups {
+		for _, id := range g.Kernels {
+			kernels[id] = true
+		}
+	}
+	if len(kernels) < 2 {
+		return
+	}
+	fmt.Fprintf(p.out, "\n%s on %s:\n", count(len(groups), "failure"), count(len(kernels), "kernel"))
+	for i, g := range groups {
+		if i == most {
+			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
+			break
+		}
+		fmt.Fprintf(p.out, "  %d. %s: %s\n", i+1, report.OneLine(g.Words(), 500), report.OneLine(g.Title, 300))
+		if !g.Verdict.Tested() {
+			g.Boundaries = nil // nothing is known of these kernels
+		}
+		for j, b := range g.Boundaries {
+			if j == maxRemarks {
+				fmt.Fprintf(p.out, "     and on %d more distributions\n", len(g.Boundaries)-j)
+				break
+			}
+			fmt.Fprintf(p.out, "     %s\n", report.OneLine(b.Words(), 500))
+		}
+		if len(g.Boundaries) == 0 {
+			fmt.Fprintf(p.out, "     %s\n", namesOf(g.Kernels, 4))
+		}
+	}
+}
+
+// namesOf names a few of a list.
+func namesOf(ids []string, most int) string {
+	s := strings.Join(ids[:min(len(ids), most)], ", ")
+	if n := len(ids) - most; n > 0 {
+		s += fmt.Sprintf(" and %d more", n)
+	}
+	return s
 }
 
 // lookInto says how to look into the first kernels that failed.

@@ -281,6 +281,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
 	ui.skipped = len(plan.Skipped)
+	if p := r.Record(plan); p.Shards > 1 { // merge makes the reports
+		ui.record = p.ShardFileName()
+	}
 	r.Report = ui.event
 	if todo == 0 {
 		sweepScratch(os.TempDir()) // of the run that was killed after its last result
@@ -439,7 +442,11 @@ func notForArch(p namedPayload) error {
 
 func (c *command) printPlan(plan shard.Plan, payload, how string) {
 	fmt.Fprintf(c.stdout, "%s to test with %s (%s):\n", count(len(plan.Entries), "kernel"), payload, how)
-	for _, e := range listingOrder(plan.Entries) {
+	for i, e := range listingOrder(plan.Entries) {
+		if i == maxListed {
+			fmt.Fprintf(c.stdout, "  and %d more\n", len(plan.Entries)-i)
+			break
+		}
 		fmt.Fprintf(c.stdout, "  %s\n", e.ID())
 	}
 	c.printSkipped(c.stdout, plan)

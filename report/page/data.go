@@ -19,6 +19,7 @@ type index struct {
 	Series  []string    `json:"series"`
 	Phases  []string    `json:"phases"`
 	Tests   []testRow   `json:"tests"`
+	Reasons []string    `json:"reasons"`        // of the failures, as far as they are shown
 	Runs    []string    `json:"runs,omitempty"` // of the history, oldest first
 }
 
@@ -36,8 +37,9 @@ type kernelRow struct {
 	Accel   string  `json:"a,omitempty"`
 	Tries   int     `json:"r,omitempty"` // attempts, when there were several
 	Newly   bool    `json:"new,omitempty"`
-	Chunk   int     `json:"k"` // of its details; -1: they are left out
-	At      int     `json:"o"` // place in the chunk
+	Groups  []int   `json:"g,omitempty"` // numbers of the failures that it is in, from 1
+	Chunk   int     `json:"k"`           // of its details; -1: they are left out
+	At      int     `json:"o"`           // place in the chunk
 	Console string  `json:"x,omitempty"`
 }
 
@@ -90,10 +92,17 @@ type builder struct {
 	notes  []string // what is left out
 	tests  map[string]int
 	newly  map[string]bool
+
+	groups  []report.Group
+	numbers map[string][]int // of the failures that a kernel is in
 }
 
 func newBuilder(m *report.Merged, o Options) *builder {
-	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}}
+	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}, groups: report.Groups(m)}
+	b.numbers = report.Numbers(b.groups)
+	for _, g := range b.groups[:min(len(b.groups), maxGroups)] {
+		b.index.Reasons = append(b.index.Reasons, line(g.Title))
+	}
 	b.places, b.series = report.Places(m)
 	if n := len(b.places); n > maxKernels {
 		b.places = choose(b.places)
@@ -115,7 +124,7 @@ func newBuilder(m *report.Merged, o Options) *builder {
 	}
 	// The script goes through all of them, also where nothing came back.
 	b.index.Kernels, b.index.Distros, b.index.Series = orEmpty(b.index.Kernels), orEmpty(b.index.Distros), orEmpty(b.index.Series)
-	b.index.Phases, b.index.Tests = orEmpty(b.index.Phases), orEmpty(b.index.Tests)
+	b.index.Phases, b.index.Tests, b.index.Reasons = orEmpty(b.index.Phases), orEmpty(b.index.Tests), orEmpty(b.index.Reasons)
 	b.packed = append([]packed{packJSON("index", b.index)}, b.packed...)
 	return b
 }
@@ -218,6 +227,9 @@ func (b *builder) kernels() {
 			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: standing(p.Kernel),
 			Phases: b.phasesOf(p), Accel: p.Accel, Newly: b.newly[p.ID], Chunk: -1,
 		}
+		const most = 20
+		numbers := b.numbers[p.ID]
+		row.Groups = numbers[:min(len(numbers), most)]
 		if p.Cause != nil {
 			row.Title = line(p.Cause.Title)
 		}

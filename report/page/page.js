@@ -71,16 +71,20 @@
   }
   const phaseWords = (k) => k.p ? "time: " + data.phases.map((n, i) => n + " " + seconds(k.p[i])).join(", ") : "no times";
 
+  // A failure's reason says more than its test's name, with which a cause begins.
+  const reason = (k) => k.g && data.reasons[k.g[0] - 1] || k.t;
+  const marks = (k) => (k.g || []).slice(0, 4).map((n) => el("span", {class: "gno h" + (n - 1) % 6, title: data.reasons[n - 1]}, String(n)));
+
   function row(place, position) {
     const k = data.kernels[place];
     const tests = k.c[0] + k.c[1] + k.c[2];
-    const says = k.t || (tests ? count(k.c[0], "test") + " passed" + (k.c[2] ? ", " + k.c[2] + " skipped" : "") : "");
+    const says = reason(k) || (tests ? count(k.c[0], "test") + " passed" + (k.c[2] ? ", " + k.c[2] + " skipped" : "") : "");
     const open = el("a", {class: "row", href: "#k=" + encodeURIComponent(k.id), "data-place": place},
       sign(k.v),
       el("span", {class: "kname"}, el("span", {class: "kdistro"}, data.distros[k.d] + "/"), k.n,
         k.new ? el("span", {class: "tag"}, "new") : null, k.r ? el("span", {class: "tag"}, k.r + " attempts") : null),
       el("span", {class: "kverdict"}, k.v),
-      el("span", {class: "kcause"}, says),
+      el("span", {class: "kcause"}, ...marks(k), says),
       phaseBar(k, data.longest),
       el("span", {class: "ktime num"}, k.p ? seconds(total(k)) : ""));
     return el("li", {"aria-setsize": shown.length, "aria-posinset": position + 1}, open);
@@ -133,7 +137,7 @@
     for (const [i, k] of data.kernels.entries()) {
       byID.set(k.id, i);
       data.longest = Math.max(data.longest, total(k));
-      k.search = [k.id, k.t || "", k.v, ...(k.f || []).map((t) => data.tests[t].n)].join("\n").toLowerCase();
+      k.search = [k.id, k.t || "", reason(k) || "", k.v, ...(k.f || []).map((t) => data.tests[t].n)].join("\n").toLowerCase();
     }
     data.distros.forEach((d, i) => $("f-distro").append(el("option", {value: i}, d)));
     data.series.forEach((s, i) => $("f-series").append(el("option", {value: i}, s)));
@@ -407,6 +411,7 @@
     if (k.a) facts.push(["Accelerator", k.a.toUpperCase()]);
     const head = el("dl", {class: "pairs"});
     const fact = (n, v) => head.append(el("div", {}, el("dt", {}, n), el("dd", {}, v)));
+    if (k.g) facts.push(["Failures", el("span", {}, ...marks(k))]);
     facts.forEach(([n, v]) => fact(n, v));
     body.append(head);
     if (k.t) body.append(el("p", {class: "cause"}, k.t));

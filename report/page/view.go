@@ -44,13 +44,15 @@ type countView struct {
 }
 
 type groupView struct {
-	N          int
+	N          int // of the failure, from 1, which the grid and the list of kernels refer to
+	Hue        int
 	Verdict    string
 	Sign       string
 	Words      string
 	New        string
 	Title      string
-	Boundaries []string
+	Boundaries []boundaryView
+	Further    []string // what else differs where it begins or ends
 	Common     string
 	Example    string
 	Excerpt    string
@@ -60,15 +62,21 @@ type groupView struct {
 	More       int
 }
 
+type boundaryView struct {
+	Text    string
+	Reasons []string
+}
+
+// gridView has the series across, or where there are many the distributions.
 type gridView struct {
-	Series []string
-	Rows   []gridRow
+	Corner  string
+	Columns []string
+	Rows    []gridRow
 }
 
 type gridRow struct {
-	Distro string
-	D      int
-	Cells  []gridCell
+	Name  string
+	Cells []gridCell
 }
 
 type gridCell struct {
@@ -78,9 +86,16 @@ type gridCell struct {
 	Verdict string // the worst
 	Sign    string
 	Text    string
+	Groups  []groupMark
 	Tiles   []tile
 	More    int
 }
+
+// groupMark refers to a failure.
+type groupMark struct{ N, Hue int }
+
+// hue is which of the colours a failure has beside its number.
+func hue(n int) int { return (n - 1) % 6 }
 
 type tile struct {
 	K             int // place in the index
@@ -149,7 +164,7 @@ func newView(m *report.Merged, o Options) view {
 		}
 	}
 	v.Change = changeOf(m.Change)
-	v.groups(report.Groups(m))
+	v.groups(b.groups)
 	v.Grid = b.grid()
 	if o.History != nil {
 		v.History = o.History.view()
@@ -250,10 +265,10 @@ func changeOf(c *report.Change) []namedList {
 
 func (v *view) groups(groups []report.Group) {
 	v.MoreGroup = max(0, len(groups)-maxGroups)
-	const kernels, tests = 2000, 200
+	const kernels, tests = 500, 200
 	for i, g := range groups[:min(len(groups), maxGroups)] {
 		gv := groupView{
-			N: i + 1, Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Words()), Title: line(g.Title),
+			N: i + 1, Hue: hue(i + 1), Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Words()), Title: line(g.Title),
 			Example: g.Example, Excerpt: cutMiddle(report.Text(g.Excerpt), 2<<10, 6<<10),
 		}
 		switch {
@@ -266,10 +281,12 @@ func (v *view) groups(groups []report.Group) {
 		if g.Verdict.Tested() {
 			for j, bd := range g.Boundaries {
 				if j == 30 {
-					gv.Boundaries = append(gv.Boundaries, fmt.Sprintf("and on %d more distributions", len(g.Boundaries)-j))
+					gv.Boundaries = append(gv.Boundaries, boundaryView{Text: fmt.Sprintf("and on %d more distributions", len(g.Boundaries)-j)})
 					break
 				}
-				gv.Boundaries = append(gv.Boundaries, line(bd.Words()))
+				shown, folded := bd.Reasons(line)
+				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Words()), shown})
+				gv.Further = append(gv.Further, folded...)
 			}
 			var traits []string
 			for _, t := range g.Common {
@@ -289,18 +306,30 @@ func (v *view) groups(groups []report.Group) {
 	}
 }
 
+// maxAcross are columns that a screen of 1,440 pixels has room for.
+const maxAcross = 12
+
 // grid is distributions by series.
 func (b *builder) grid() gridView {
-	g := gridView{Series: b.index.Series}
 	type at struct{ d, s int }
 	cells := map[at][]int{}
 	for i, k := range b.index.Kernels {
 		cells[at{k.Distro, k.Series}] = append(cells[at{k.Distro, k.Series}], i)
 	}
-	for d, name := range b.index.Distros {
-		row := gridRow{Distro: name, D: d}
-		for s, series := range b.index.Series {
-			row.Cells = append(row.Cells, b.cell(d, s, name+" "+series, cells[at{d, s}]))
+	g := gridView{Corner: "Distribution", Columns: b.index.Series}
+	down := b.index.Distros
+	turned := len(b.index.Series) > maxAcross && len(b.index.Series) > len(b.index.Distros)
+	if turned {
+		g.Corner, g.Columns, down = "Version", b.index.Distros, b.index.Series
+	}
+	for y, name := range down {
+		row := gridRow{Name: name}
+		for x := range g.Columns {
+			d, s := y, x
+			if turned {
+				d, s = x, y
+			}
+			row.Cells = append(row.Cells, b.cell(d, s, b.index.Distros[d]+" "+b.index.Series[s], cells[at{d, s}]))
 		}
 		g.Rows = append(g.Rows, row)
 	}
@@ -313,13 +342,21 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 		return c
 	}
 	counts := map[string]int{}
+	var groups []int
 	for n, i := range kernels {
 		v := standing(b.places[i].Kernel)
 		counts[v]++
+		sign := signs[v]
+		if numbers := b.numbers[b.places[i].ID]; len(numbers) > 0 {
+			groups = append(groups, numbers...)
+			sign = fmt.Sprint(numbers[0])
+		}
 		if n < maxTiles {
-			c.Tiles = append(c.Tiles, tile{i, v, signs[v]})
+			c.Tiles = append(c.Tiles, tile{i, v, sign})
 		}
 	}
+	slices.Sort(groups)
+	groups = slices.Compact(groups)
 	c.More = c.N - len(c.Tiles)
 	var says, short []string
 	for _, v := range severity {
@@ -339,11 +376,25 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 	if c.N == 1 {
 		c.Label = strings.Replace(c.Label, "1 kernels", "1 kernel", 1)
 	}
+	const most = 4 // numbers of failures
+	for _, n := range groups[:min(len(groups), most)] {
+		c.Groups = append(c.Groups, groupMark{n, hue(n)})
+	}
+	if len(groups) > 0 {
+		c.Label += "; see " + strings.Join(fields(groups), ", ")
+	}
 	c.Text = strings.Join(short, " ") + fmt.Sprintf(" of %d", c.N)
 	if len(short) == 0 {
 		c.Text = fmt.Sprintf("%s %d", signs["pass"], c.N)
 	}
 	return c
+}
+
+func fields(numbers []int) (all []string) {
+	for _, n := range numbers {
+		all = append(all, fmt.Sprint(n))
+	}
+	return all
 }
 
 // historyView is the history as a table, newest first, and as bars, oldest

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+)
+
+// screenOf is what a run of these kernels prints.
+func screenOf(kernels []report.Kernel) string {
+	var b strings.Builder
+	p := newProgress(&b, func(string) string { return "" }, len(kernels), "out")
+	for _, k := range kernels {
+		p.event(shard.Event{ID: k.ID, State: shard.Done, Result: k, Took: 3 * time.Second})
+	}
+	p.end(report.RunOutcome(len(kernels), kernels, false), kernels)
+	return b.String()
+}
+
+// failing is a kernel on which tests fail, each with that many lines.
+func failing(id string, lines int, tests ...string) report.Kernel {
+	k := report.Kernel{ID: id, Verdict: report.Fail, Attempts: 1, Console: "results/" + id + ".txt"}
+	for _, name := range tests {
+		k.Tests = append(k.Tests, report.Test{Name: name, Verdict: "fail", Duration: time.Second, Output: "rejected: invalid mem access of " + name + "\n" + strings.Repeat("a line of the verifier's log\n", lines)})
+	}
+	k.Cause = &report.Cause{Title: tests[0] + ": rejected: invalid mem access", Excerpt: k.Tests[0].Output}
+	return k
+}
+
+func TestScreenIsBounded(t *testing.T) {
+	kernel := func(i int) string { return fmt.Sprintf("debian/6.%d.%d-cloud-amd64__1", i/10, i%10) }
+	objects := make([]string, 216)
+	for i := range objects {
+		objects[i] = fmt.Sprintf("o/prog%03d", i)
+	}
+	var one, many, various, notes []report.Kernel
+	for i := range 4 {
+		one = append(one, failing(kernel(i), 70, "TestRing"))
+	}
+	for i := range 2 {
+		many = append(many, failing(kernel(i), 60, objects...))
+	}
+	for i := range 1000 {
+		various = append(various, failing(kernel(i), 60, fmt.Sprintf("Test%c%c", 'A'+i%26, 'A'+i/26%26), "TestB"))
+		k := report.Kernel{ID: kernel(i), Verdict: report.Pass, Attempts: 1}
+		for j := range 100 {
+			k.Modules = append(k.Modules, fmt.Sprintf("overlay%d: not found", j))
+			k.Problems = append(k.Problems, fmt.Sprintf("file %d was cut", j))
+		}
+		notes = append(notes, k)
+	}
+	for _, tt := range []struct {
+		name    string
+		kernels []report.Kernel
+		most    int // lines beside one for each kernel
+	}{
+		{"one cause on four kernels", one, 20},
+		{"216 objects on two kernels", many, 60},
+		{"a thousand kernels, 700 causes", various, maxDetails + 110},
+		{"a thousand kernels with notes", notes, 30},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := screenOf(tt.kernels)
+			if dir := os.Getenv("SCREENS"); dir != "" {
+				if err := os.WriteFile(dir+"/"+strings.ReplaceAll(tt.name, " ", "-")+".txt", []byte(s), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := strings.Count(s, "\n") - len(tt.kernels); n > tt.most {
+				t.Errorf("%d lines beside the kernels', want at most %d:\n%.6000s", n, tt.most, s)
+			}
+			for _, k := range tt.kernels {
+				word := map[report.Verdict]string{report.Pass: "PASS", report.Fail: "FAIL"}[k.Verdict]
+				if n := strings.Count(s, "["+word+"] "+k.ID+"  "); n != 1 {
+					t.Fatalf("%d lines of %s", n, k.ID)
+				}
+			}
+		})
+	}
+	s := screenOf(one)
+	for _, want := range []string{
+		"[FAIL] " + kernel(0) + "  3.0s\n       TestRing: rejected: invalid mem access\n       --- FAIL: TestRing (1.0s)\n       | rejected: invalid mem access of TestRing\n",
+		"[FAIL] " + kernel(3) + "  3.0s, as on " + kernel(0) + "\n",
+		"\n1 failure on 4 kernels:\n  1. 4 kernels fail TestRing: rejected: invalid mem access of TestRing\n",
+		"out/results/" + kernel(0) + ".txt",
+	} {
+		if !strings.Contains(s, want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+	if n := strings.Count(s, "| rejected"); n != 1 {
+		t.Errorf("the cause stands %d times:\n%s", n, s)
+	}
+	if s := screenOf(many); !strings.Contains(s, "more failures of 213 tests; all is in out/results/ and out/report.json") {
+		t.Errorf("nothing says where the rest is:\n%s", s)
+	}
+}
+
+// What did not run since something else failed is no failure.
+func TestScreenOfNotRun(t *testing.T) {
+	k := failing("debian/6.1__1", 1, "Start")
+	for i := range 20 {
+		k.Tests = append(k.Tests, report.Test{Name: fmt.Sprintf("T%d", i), Verdict: "fail", Output: "not run: EventsTrace did not start, see Start"})
+	}
+	s := screenOf([]report.Kernel{k})
+	if strings.Count(s, "--- FAIL") != 1 || strings.Count(s, "not run") != 1 || !strings.Contains(s, "20 tests not run for it") {
+		t.Error(s)
+	}
+}
+
+// A second cause is not hidden by the first one, which is known.
+func TestScreenOfASecondCause(t *testing.T) {
+	a, b, c := failing("d/6.1.1", 1, "A"), failing("d/6.1.2", 1, "A", "B"), failing("d/6.1.3", 1, "B")
+	s := screenOf([]report.Kernel{a, b, c})
+	for _, want := range []string{
+		"--- FAIL: A (1.0s), as on d/6.1.1\n       --- FAIL: B (1.0s)\n       | rejected: invalid mem access of B",
+		"[FAIL] d/6.1.3  3.0s, as on d/6.1.2\n",
+	} {
+		if !strings.Contains(s, want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+}
+
+// Kernels that stand aside, each as what it is.
+func TestScreenOfOthers(t *testing.T) {
+	expected := failing("d/6.1.1", 50, "A")
+	expected.TestsOnly, expected.Expected = true, []report.Expected{{Test: "A", Reason: "known"}}
+	stale := report.Kernel{ID: "d/6.1.2", Verdict: report.Pass, Surprises: []string{"x.yml:1: A was expected to fail, and passed"}}
+	gone := report.Kernel{ID: "d/6.1.3", Verdict: report.Infra, Cause: &report.Cause{Title: "fetch the package: 404 Not Found"}, Attempts: 2}
+	lost := report.Kernel{ID: "d/6.1.4", Verdict: report.Infra, Surprises: []string{"x.yml:9: the verdict crash was expected until 2020-01-01"}, Cause: &report.Cause{Title: "x"}}
+	s := screenOf([]report.Kernel{expected, stale, gone, lost})
+	for _, want := range []string{
+		"[XFAIL] d/6.1.1  3.0s\n       expected: A: known\n", "[STALE] d/6.1.2  3.0s\n       not as expected: x.yml:1: A was expected to fail, and passed\n",
+		"[INFRA] d/6.1.3  3.0s on attempt 2\n       fetch the package: 404 Not Found\n", "[STALE] d/6.1.4",
+		"\n0 passed, 2 failed, 1 not tested, 1 failed as expected in ",
+	} {
+		if !strings.Contains(s, want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+	if strings.Contains(s, "--- FAIL") {
+		t.Errorf("an expected failure is told as one:\n%s", s)
+	}
+}
