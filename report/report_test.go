@@ -3,13 +3,16 @@ package report
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -182,6 +185,24 @@ func TestOneLine(t *testing.T) {
 	} {
 		if got := OneLine(in, 30); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// An error's end, which says why, is not what is cut off.
+func TestErrorLine(t *testing.T) {
+	uri := "https://deb.debian.org/debian/pool/main/l/linux/" + strings.Repeat("linux-image-6.1.0-9-cloud-amd64-unsigned_", 4) + ".deb"
+	err := fmt.Errorf("fetch %s: exit status 1: E: Failed to fetch %s  404  Not Found: the mirror no longer has it", uri, uri)
+	s := ErrorLine(err, 300)
+	if len(s) > 300 || !strings.HasPrefix(s, "fetch https://deb.debian.org/") || !strings.HasSuffix(s, "404 Not Found: the mirror no longer has it") {
+		t.Errorf("%d bytes: %q", len(s), s)
+	}
+	if got := ErrorLine(errors.New("a\nb"), 300); got != "a b" {
+		t.Errorf("%q", got)
+	}
+	for n := range 40 {
+		if s := ErrorLine(errors.New(strings.Repeat("ä", 200)+strings.Repeat("x", n)), 100); len(s) > 100 || !utf8.ValidString(s) {
+			t.Errorf("%d bytes: %q", len(s), s)
 		}
 	}
 }

@@ -170,6 +170,17 @@ func number(s string) (digits, rest string) {
 	return strings.TrimLeft(s[:n], "0"), s[n:]
 }
 
+// ErrorLine is an error's text in one line of at most max bytes, cut in its
+// middle: what was done stands at its beginning, and why it failed at its end.
+func ErrorLine(err error, max int) string {
+	s := OneLine(err.Error(), len(err.Error())+3)
+	if len(s) <= max {
+		return s
+	}
+	tail := max / 2
+	return OneLine(strings.ToValidUTF8(s[:max-tail-5], "")+" ... "+strings.ToValidUTF8(s[len(s)-tail:], ""), max)
+}
+
 // OneLine makes text from elsewhere fit for one line of a report: printable,
 // without line breaks, at most max bytes.
 func OneLine(s string, max int) string {

@@ -169,7 +169,7 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 		}
 		d := kvmDoubt(o, v)
 		if err != nil {
-			v, d = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.OneLine(err.Error(), 300)}}, doubt{}
+			v, d = verdict{Verdict: report.Infra, cause: &report.Cause{Title: report.ErrorLine(err, 300)}}, doubt{}
 		}
 		switch well := err == nil && d.why == "" && v.Verdict.Tested(); {
 		case well && t.on == qemu.KVM:
@@ -186,7 +186,7 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 		if why == "" {
 			if k.Verdict != report.Pass {
 				if err := headConsole(path, k); err != nil {
-					k.Problems = append(k.Problems, report.OneLine(err.Error(), 300))
+					k.Problems = append(k.Problems, report.ErrorLine(err, 300))
 				}
 			}
 			return k, true
@@ -400,7 +400,7 @@ func (r *Runner) fetch(ctx context.Context, e Entry) (im *kernel.Image, history 
 		if err == nil || ctx.Err() != nil || n > r.Retries || !fetchAgain(err) {
 			return im, history, err
 		}
-		title := report.OneLine(err.Error(), 300)
+		title := report.ErrorLine(err, 300)
 		r.Report(Event{ID: e.ID(), State: Retrying, Reason: title})
 		history = append(history, report.Attempt{Attempt: n, Verdict: report.Infra, Cause: "fetch: " + title})
 	}

@@ -213,10 +213,8 @@ func judge(o observation) verdict {
 	case end.Tests != len(v.tests) || end.Passed != passed:
 		return because(report.Fail, fmt.Sprintf("the guest counts %d tests, %d of them passed, and reported %d and %d", end.Tests, end.Passed, len(v.tests), passed), o.tail)
 	case o.expected && passed == 0 && !(o.skipPass && len(v.tests) > 0):
-		if len(v.tests) == 1 {
-			return because(report.Fail, "no test passed: the only one was skipped", o.tail)
-		}
-		return because(report.Fail, fmt.Sprintf("no test passed: %d of %d were skipped", len(v.tests), len(v.tests)), o.tail)
+		title, why := allSkipped(v.tests)
+		return because(report.Fail, title, why)
 	case !o.exit.Clean():
 		return because(report.Infra, "QEMU, after the guest's end: "+o.exit.String(), o.exit.Stderr)
 	}
@@ -325,4 +323,25 @@ func phases(records []wire.Record) map[string]int64 {
 		}
 	}
 	return p
+}
+
+// allSkipped says why no test ran: the reasons that the tests gave.
+func allSkipped(tests []report.Test) (title, reasons string) {
+	const most = 20 // reasons
+	title = "no test passed: the only one was skipped"
+	if len(tests) != 1 {
+		title = fmt.Sprintf("no test passed: %d of %d were skipped", len(tests), len(tests))
+	}
+	if len(tests) == 0 {
+		return title, ""
+	}
+	why := func(t report.Test) string { return or(report.OneLine(t.Output, 200), "no reason is given") }
+	for i, t := range tests {
+		if i == most {
+			reasons += fmt.Sprintf("and %d more\n", len(tests)-i)
+			break
+		}
+		reasons += report.OneLine(t.Name, 200) + ": " + why(t) + "\n"
+	}
+	return title + ": " + why(tests[0]), reasons
 }

@@ -120,7 +120,12 @@ func TestJudge(t *testing.T) {
 		{"the end counts more passes", func(o *observation) { o.end().Passed = 2 }, report.Fail, "2 of them passed"},
 		{"all tests were skipped", func(o *observation) {
 			o.records[1].Test.Verdict, o.end().Passed, o.end().Skipped = wire.TestSkip, 0, 2
-		}, report.Fail, "no test passed"},
+		}, report.Fail, "no test passed: 2 of 2 were skipped: no reason is given"},
+		{"the only test was skipped, and the console ends with other lines", func(o *observation) {
+			o.records = append(o.records[:2], o.records[3:]...)
+			o.records[1].Test.Verdict, o.records[1].Test.Output = wire.TestSkip, "needs 6.12\n"
+			o.end().Tests, o.end().Passed, o.end().Skipped, o.tail = 1, 0, 1, "[    1.2] pci 0000:00:00.0: x"
+		}, report.Fail, "no test passed: the only one was skipped: needs 6.12"},
 		{"all tests were skipped, as the user asked", func(o *observation) {
 			o.records[1].Test.Verdict, o.end().Passed, o.end().Skipped, o.skipPass = wire.TestSkip, 0, 2, true
 		}, report.Pass, ""},
