@@ -69,6 +69,9 @@ func describe(findings []Finding) string {
 			fmt.Fprintf(&b, " at %s", f.Location)
 		}
 		b.WriteString("\n")
+		if f.Impossible != "" {
+			fmt.Fprintf(&b, "= impossible: %s\n", f.Impossible)
+		}
 		if f.Kind.Crash() && verdict != "crash" {
 			verdict, excerpt = "crash", f.Excerpt
 		}

@@ -145,7 +145,7 @@ func (o *rawReport) finding() Finding {
 	}
 	return Finding{
 		Kind: o.kind, Title: oneLine(title), Location: cutTo(oneLine(location), maxTitle),
-		Offset: o.offset, At: o.at, Excerpt: o.excerpt(), Taint: o.taint,
+		Offset: o.offset, At: o.at, Excerpt: o.excerpt(), Taint: o.taint, Impossible: o.impossible(),
 	}
 }
 

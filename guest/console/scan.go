@@ -51,6 +51,10 @@ type Finding struct {
 	Excerpt  string        // the report without registers, lines of at most 16 KiB together
 	Taint    uint64        // bits of the kernel's taint that such a report sets
 	Overflow bool          // stands for reports that were too many to be kept
+
+	// Impossible is what in the report no processor does, whatever its kernel did,
+	// in one line: an emulator's fault may be behind it. "": nothing.
+	Impossible string
 }
 
 const (
