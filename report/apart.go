@@ -17,7 +17,10 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		meant func(Kernel) bool
 	}{
 		{"**Flaky:** %s passed, but not at the first attempt: %s", func(k Kernel) bool { return k.Verdict == Pass && k.Attempts > 1 }},
-		{"**Tried again:** %s did not get a result at the first attempt: %s", func(k Kernel) bool { return k.Verdict != Pass && k.Attempts > 1 }},
+		{"**Tried again:** %s did not get a result at the first attempt: %s", func(k Kernel) bool {
+			return k.Verdict != Pass && k.Attempts > 1 && (len(k.History) == 0 || len(k.Retried()) > 0)
+		}},
+		{"**The emulator failed once** with %s, which ran again on another CPU: %s", func(k Kernel) bool { return slices.ContainsFunc(k.History, Attempt.EmulatorFailed) }},
 	} {
 		if n, names := d.some(x, again.meant); n > 0 {
 			lines = append(lines, fmt.Sprintf(again.words, count(n, "kernel"), names))

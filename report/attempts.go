@@ -16,11 +16,20 @@ type Attempt struct {
 	Console string  `json:"console,omitempty"` // path relative to the output directory
 }
 
+// EmulatorFailed begins the cause of an attempt whose crash no processor does,
+// and that did not come again on another CPU.
+const EmulatorFailed = "the emulator failed once"
+
 // Flaky is a test that passed in some repeats and failed in others.
 type Flaky struct {
 	Name   string `json:"name"`
 	Failed int    `json:"failed"` // in so many repeats
 	Runs   int    `json:"runs"`   // that it had an outcome in, skips not counted
+}
+
+// EmulatorFailed says whether it was the emulator that failed, and not the kernel.
+func (a Attempt) EmulatorFailed() bool {
+	return a.Verdict == Infra && strings.HasPrefix(a.Cause, EmulatorFailed)
 }
 
 // Words says what an attempt was, in one line.

@@ -202,9 +202,17 @@ func (c *cases) kernel(k *Kernel, explained bool) {
 	const most = 10
 	for n := 1; n < k.Attempts && n <= most; n++ {
 		again := junitRerun{Type: Infra.String(), Message: fmt.Sprintf("attempt %d of %d gave no result", n, k.Attempts)}
-		if retried := k.Retried(); n <= len(retried) {
-			again.Type = retried[n-1].Verdict.String()
-			again.Message += junitText(": " + retried[n-1].Words())
+		earlier := k.Retried()
+		if k.Repeats <= 1 {
+			earlier = k.History
+		}
+		if n <= len(earlier) {
+			a := earlier[n-1]
+			again.Type = a.Verdict.String()
+			if a.Verdict.Tested() {
+				again.Message = fmt.Sprintf("attempt %d of %d", n, k.Attempts)
+			}
+			again.Message += junitText(": " + a.Words())
 		}
 		if console, ok := strings.CutSuffix(k.Console, ".txt"); ok {
 			again.Message += junitText("; its console: " + console + fmt.Sprintf(".attempt-%d.txt", n))

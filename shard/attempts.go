@@ -91,6 +91,7 @@ func (r *Runner) one(ctx context.Context, j job) (report.Kernel, bool) {
 type try struct {
 	on    qemu.Accel
 	sure  bool   // the slow way: the image as it was shipped, the CPU that every kernel starts on, all that the kernel has to say
+	plain bool   // on a plain old CPU: what the usual one showed may be the emulator's doing
 	trial bool   // of KVM
 	free  bool   // it is no further attempt: the one before tested nothing, for a reason that is not the kernel's
 	note  string // why it is not on KVM, in one line; "": it is, or nobody wants it
@@ -123,7 +124,9 @@ func (r *Runner) firstTry(ctx context.Context) (t try, release func(), err error
 // next says how a kernel is booted once more after what came of a try, and why;
 // no reason: it is not. This is the one place that decides about it.
 //
-// What may be KVM's doing is tried on TCG, and the kernel is judged by that. Else
+// What may be KVM's doing is tried on TCG, and the kernel is judged by that. What
+// may be TCG's is tried on a CPU that needs less of it, once, and not for lack of
+// attempts: it is settled whose it is, as settle says. Else
 // only what says nothing about the kernel is tried again, as often as attempts
 // are left, without KVM and in the slow and sure way: a failure that goes away is
 // still a failure. A kernel that panicked before init did say something, and
@@ -131,6 +134,9 @@ func (r *Runner) firstTry(ctx context.Context) (t try, release func(), err error
 func (r *Runner) next(j job, t try, v verdict, d doubt, left bool) (next try, why string) {
 	if t.on == qemu.KVM && d.why != "" && !r.NoEmulation {
 		return try{on: qemu.TCG, free: !d.tested, note: d.why}, d.why
+	}
+	if t.on == qemu.TCG && v.impossible != "" && !t.plain {
+		return try{on: qemu.TCG, plain: true, note: t.note}, fmt.Sprintf("%s; %s: is it the emulator's fault?", v.cause.Title, v.impossible)
 	}
 	switch {
 	case !left || v.Verdict != report.Infra && v.Verdict != report.NoBoot:
@@ -140,7 +146,7 @@ func (r *Runner) next(j job, t try, v verdict, d doubt, left bool) (next try, wh
 	case v.panicked && (t.sure || j.boot == j.image.Kernel):
 		return try{}, ""
 	}
-	next = try{on: qemu.TCG, sure: true, note: t.note}
+	next = try{on: qemu.TCG, sure: true, plain: t.plain, note: t.note}
 	if r.NoEmulation {
 		next.on = t.on
 	}
@@ -162,6 +168,7 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 	defer release()
 	k.Attempts = 1
 	wellOnTCG := func() {} // called when TCG shows nothing of what was seen on KVM
+	var doubted []doubtedTry
 	for {
 		v, o, err := r.boot(ctx, j, path, t)
 		if ctx.Err() != nil {
@@ -184,6 +191,9 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 		k.Accel, k.AccelNote = t.on.String(), report.OneLine(t.note, 300)
 		next, why := r.next(j, t, v, d, k.Attempts <= r.Retries)
 		if why == "" {
+			for _, d := range doubted {
+				r.settle(&k, j, d, path)
+			}
 			if k.Verdict != report.Pass {
 				if err := headConsole(path, k); err != nil {
 					k.Problems = append(k.Problems, report.ErrorLine(err, 300))
@@ -203,6 +213,9 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 			a := report.Attempt{Repeat: repeat, Attempt: k.Attempts, Verdict: v.Verdict, Cause: v.cause.Title, Accel: k.Accel}
 			if err == nil {
 				a.Console = attemptPath(k.Console, k.Attempts)
+			}
+			if next.plain && !t.plain || t.on == qemu.KVM && d.tested {
+				doubted = append(doubted, doubtedTry{v, o, t, len(k.History)})
 			}
 			k.History = append(k.History, a)
 		default:
@@ -231,6 +244,40 @@ func (r *Runner) attempts(ctx context.Context, j job, repeat int) (report.Kernel
 			defer wait.Stop()
 		}
 		t = next
+	}
+}
+
+// doubtedTry is one whose kernel may not be to blame for what came of it.
+type doubtedTry struct {
+	v  verdict
+	o  observation
+	t  try
+	at int // in the result's history
+}
+
+// settle says, when a kernel's last VM has ended, what became of a doubt. A crash
+// that came again is the kernel's. One that did not was no test of the kernel, and
+// the last verdict stands; it is kept in the history as infrastructure that
+// failed. Where the last VM told nothing, nothing clears the kernel of a crash.
+func (r *Runner) settle(k *report.Kernel, j job, d doubtedTry, path string) {
+	h := &k.History[d.at]
+	switch {
+	case k.Verdict == report.Crash || !k.Verdict.Tested() && d.v.Verdict != report.Crash:
+	case k.Verdict.Tested():
+		h.Verdict = report.Infra
+		if d.v.impossible != "" {
+			h.Cause = report.OneLine(fmt.Sprintf("%s: %s (%s)", report.EmulatorFailed, d.v.impossible, h.Cause), 300)
+		}
+	case d.t.on == qemu.TCG:
+		last := report.Attempt{Repeat: h.Repeat, Attempt: k.Attempts, Verdict: k.Verdict, Accel: k.Accel, Cause: k.Cause.Title}
+		if err := os.Rename(path, attemptPath(path, k.Attempts)); err == nil {
+			last.Console = attemptPath(k.Console, k.Attempts)
+		}
+		r.fill(k, j, d.v, d.o)
+		if err := os.Rename(attemptPath(path, h.Attempt), path); err != nil {
+			k.Problems = append(k.Problems, report.OneLine("keep the console: "+err.Error(), 300))
+		}
+		*h = last
 	}
 }
 

@@ -55,11 +55,12 @@ type verdict struct {
 	cause *report.Cause
 	tests []report.Test
 
-	splats    []report.Splat // that are allowed
-	running   []string       // tests that ran when the guest ended before its time
-	panicked  bool           // before init
-	bootCrash bool           // all that the kernel said of a crash, it said before init was up
-	testsOnly bool           // the failed tests are all that is wrong
+	splats     []report.Splat // that are allowed
+	running    []string       // tests that ran when the guest ended before its time
+	panicked   bool           // before init
+	bootCrash  bool           // all that the kernel said of a crash, it said before init was up
+	impossible string         // what in the crash no processor does; "": nothing, or no crash
+	testsOnly  bool           // the failed tests are all that is wrong
 }
 
 // judge decides. A pass is what is left when nothing at all speaks against it:
@@ -123,6 +124,7 @@ func judge(o observation) verdict {
 			d = report.NoBoot
 			v.panicked = true
 		}
+		v.impossible = f.Impossible
 		v := because(d, f.Title, f.Excerpt)
 		v.cause.Location = report.OneLine(f.Location, 300)
 		return v

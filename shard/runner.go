@@ -540,7 +540,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, t try) (ve
 		}
 		return j, j.err
 	}
-	if !t.trial && t.on == r.Accel && (!t.sure && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
+	if !t.trial && !t.plain && t.on == r.Accel && (!t.sure && r.warm.wants(j.image) || r.warm != nil && r.warm.must) {
 		o, why, ok := r.warm.boot(ctx, j, hex.EncodeToString(nonce[:]), con, unpack)
 		o.how, o.machine = bootedWarm, r.Arch.Machine
 		switch {
@@ -564,7 +564,7 @@ func (r *Runner) boot(ctx context.Context, j job, consolePath string, t try) (ve
 		return verdict{}, observation{}, err
 	}
 	m := r.machine(j, t.on)
-	m.Nonce = hex.EncodeToString(nonce[:])
+	m.Nonce, m.Plain = hex.EncodeToString(nonce[:]), t.plain
 	if !t.sure {
 		m.Firmware = r.firmware(j, t.on)
 		m.Lean = r.lean(j, t.on)

@@ -84,6 +84,13 @@ var behaviours = map[string]func(s *standInVM){
 		s.hello()
 		s.print("[    3.000000] reboot: Restarting system\n")
 	},
+	"crashes as only an emulator does":         func(s *standInVM) { s.hello(); s.impossible() },
+	"crashes at boot as only an emulator does": func(s *standInVM) { s.impossible() },
+	"crashes": func(s *standInVM) {
+		s.hello()
+		s.warn("3.000000", "bpf_check")
+		s.pass()
+	},
 	"resets at boot": func(s *standInVM) { s.print("[    0.000000] Linux version 6.1.0\n") },
 }
 
@@ -173,6 +180,18 @@ func (s *standInVM) warn(at, function string) {
 	}
 }
 
+// impossible is a crash that no kernel makes on a processor.
+func (s *standInVM) impossible() {
+	for _, l := range []string{
+		"Internal error: Oops - Undefined instruction: 0000000002000000 [#1] SMP",
+		"pc : foo+0x14/0x40",
+		"Code: aa0003e8 d503201f (8b010000)",
+		"---[ end trace 0000000000000000 ]---",
+	} {
+		s.print("[    3.000000] " + l + "\n")
+	}
+}
+
 // stopped is a VM that QEMU has stopped for good, while QEMU lives on.
 func (s *standInVM) stopped() {
 	s.stderr("KVM internal error. Suberror: 1\nextra data[0]: 0x0000000000000001\nemulation failure\n PC=ffff800010081234 X00=0000000000000000 X01=0000000000000001\n")
@@ -215,7 +234,15 @@ func standInRunner(t *testing.T, accel qemu.Accel) (*Runner, *[]Event) {
 // test boots the kernel of a script and says on which accelerators.
 func (does script) test(t *testing.T, r *Runner, name string) (k report.Kernel, vms string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "kernel")
+	k, vms, _ = does.testIn(t, r, name)
+	return k, vms
+}
+
+// testIn is test, and says where the kernel is: beside it are the arguments of
+// its VMs, for each accelerator.
+func (does script) testIn(t *testing.T, r *Runner, name string) (k report.Kernel, vms, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "kernel")
 	b, err := json.Marshal(does)
 	if err == nil {
 		err = os.WriteFile(path, b, 0o644)
@@ -232,13 +259,16 @@ func (does script) test(t *testing.T, r *Runner, name string) (k report.Kernel, 
 	if !ok {
 		t.Fatal("the kernel was not done")
 	}
+	if err := k.Check(); err != nil {
+		t.Errorf("no shard file may have this result: %v", err)
+	}
 	for _, accel := range []string{"kvm", "tcg"} {
 		b, _ := os.ReadFile(path + "." + accel)
 		for range strings.Count(string(b), "\n") {
 			vms += accel + " "
 		}
 	}
-	return k, strings.TrimSpace(vms)
+	return k, strings.TrimSpace(vms), path
 }
 
 type namedSource struct{ kernel.Source }

@@ -233,6 +233,13 @@ func (p *progress) remarks(k *report.Kernel) {
 			p.detail("%sand %d more", what, said-maxRemarks)
 		}
 	}
+	var emulator []string
+	for _, a := range k.History {
+		if a.EmulatorFailed() {
+			emulator = append(emulator, a.Words())
+		}
+	}
+	say("", emulator)
 	say("module ", k.Modules)
 	var splats, flaky []string
 	for _, s := range k.Splats {

@@ -53,6 +53,7 @@ type Arch struct {
 
 	Options   map[Accel]string // of -M, behind the machine's name
 	SureCPU   map[Accel]string // -cpu of a second attempt; none: as in CPU
+	PlainCPU  map[Accel]string // -cpu where the usual one is in doubt
 	EarlyCon  string           // kernel parameters that print before the console's driver is up
 	NetDevice string           // QEMU's name of a network card whose driver most kernels have
 	Firmware  map[Accel]string // QEMU's name of one that is quick and boots kernels by their PVH entry only; none: the machine's own
@@ -100,8 +101,10 @@ var arches = []Arch{
 		// waits a tenth of a second for its frequency; that of the old timer is
 		// fixed, and serves high resolution timers as well. HPET's would do, but
 		// under emulation it is often too late for its time, and says so.
-		Quick:     map[Accel]string{TCG: "noreplace-smp nolapic_timer hpet=disable"},
-		TSC:       "tsc_early_khz",
+		Quick: map[Accel]string{TCG: "noreplace-smp nolapic_timer hpet=disable"},
+		TSC:   "tsc_early_khz",
+		// Of 2013, and still one for programs for x86-64-v3.
+		PlainCPU:  map[Accel]string{TCG: "Haswell-noTSX,-erms"},
 		EarlyCon:  "earlyprintk=ttyS0",
 		NetDevice: "virtio-net-pci",
 		// The default, SeaBIOS, takes twice as long to emulate from QEMU's start
@@ -128,8 +131,9 @@ var arches = []Arch{
 		// Pointer authentication is slow to emulate, four times as long until a
 		// tracer is ready, and still a quarter longer with pauth-impdef=on. The
 		// pinned CPUs are as fast as this one and lack what newer kernels use.
-		CPU:     map[Accel]string{TCG: "max,pauth=off", KVM: "host"},
-		SureCPU: map[Accel]string{TCG: "cortex-a72"},
+		CPU:      map[Accel]string{TCG: "max,pauth=off", KVM: "host"},
+		SureCPU:  map[Accel]string{TCG: "cortex-a72"},
+		PlainCPU: map[Accel]string{TCG: "cortex-a72"},
 		// The machine has one serial line, and the results share it.
 		Console:   "ttyAMA0",
 		EarlyCon:  "earlycon=pl011,0x9000000",

@@ -25,6 +25,7 @@ type Machine struct {
 	Append []string
 
 	Sure     bool   // take the CPU that every kernel starts on, not the fastest
+	Plain    bool   // take a plain old CPU, which needs less of the emulator
 	Sandbox  string // -sandbox, as Abilities found it; "": none
 	Firmware string // -bios, as Abilities found it, for kernels with a PVH entry; "": the machine's own
 	Net      bool   // a network by QEMU's user-mode stack
@@ -166,6 +167,9 @@ func (m Machine) accel() string {
 }
 
 func (m Machine) cpu() string {
+	if c := m.Arch.PlainCPU[m.Accel]; m.Plain && c != "" {
+		return c
+	}
 	if c := m.Arch.SureCPU[m.Accel]; m.Sure && c != "" {
 		return c
 	}
