@@ -10,7 +10,7 @@ PROGRAMS = init generators tracer loader shell
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
 
-.PHONY: all build release programs deps test-deps demo test unit vet bench fuzz generate clean
+.PHONY: all build release programs deps test-deps demo test unit vet bench fuzz soak generate clean
 
 all: build
 
@@ -58,7 +58,7 @@ vet:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
-	$(GO) vet ./.github/example/...
+	$(GO) vet ./.github/example/... ./.github/tools/soak/...
 
 # The tests that boot no VM.
 unit:
@@ -79,6 +79,14 @@ fuzz:
 		echo "$$target in $$(dirname $$file)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname $$file)" || exit 1; \
 	done
+
+# Debian's kernels again and again, with the built-in tracer and with a payload
+# that does nothing, until BOOTS VMs have run; ended, it goes on where it was.
+BOOTS = 1000
+SOAK_JOBS = 1
+SOAK = /var/tmp/bpf-kernel-check-soak
+soak: deps build
+	$(GO) run ./.github/tools/soak -dir $(SOAK) -boots $(BOOTS) -j $(SOAK_JOBS)
 
 # Needs Debian's clang, llvm and libbpf-dev.
 generate:
