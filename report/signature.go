@@ -70,16 +70,18 @@ var (
 	ofAProgram  = regexp.MustCompile(`^(rejected: |CO-RE: )`)
 	thisKernel  = regexp.MustCompile(`(, (and )?)?this kernel(, |  ?is )[\w.+~-]+(, is|,)?`)
 
-	goPanic   = regexp.MustCompile(`^(panic: |fatal error: |SIG[A-Z]+: )`)
-	logTime   = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? `) // of Go's package log
-	located   = regexp.MustCompile(`^([\w./-]+\.(?:go|c|cc|cpp|h|rs|py)):\d+(?::\d+)?: ?(.*)$`)
-	verifier  = regexp.MustCompile(`^(R\d+ |invalid |unreachable insn|back-edge|infinite loop|jump out of range|math between|unbounded |BPF program is too large|unknown func|cannot |misaligned |dereference of |func#?\d* .*(leaks|must)|failed to |At program exit|Unreleased reference|pointer arithmetic|the sequence of|reference has not been|helper call|kernel function|arg#\d+ |loop detected|last insn is not|combined stack size|attach_btf_id|program of this type cannot|tracing progs must)`)
-	libbpf    = regexp.MustCompile(`(?i)^libbpf: .*(fail|invalid|not found|can't|couldn't|cannot|unsupported|error|missing)`)
-	complains = regexp.MustCompile(`(?i)\b(errors?|fail(s|ed|ure)?|panic|denied|invalid|cannot|can't|could not|couldn't|unable|mismatch|expected|want|wrong|not|no such|unknown|time(d )?out|refused|killed|too large|too long|unexpected|missing|rejected|bad)\b`)
-	status    = regexp.MustCompile(`^(exit status \d+|signal: \S+|killed by .*)$`)
-	tableRow  = regexp.MustCompile(`^  ! (\S+) `)
-	msLater   = regexp.MustCompile(`, \d+ ms later`)
-	initLine  = regexp.MustCompile(`^ *\d+\.\d{3} init: |^\[ *\d+\.\d{6}\]`)
+	goPanic  = regexp.MustCompile(`^(panic: |fatal error: |SIG[A-Z]+: )`)
+	logTime  = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? `) // of Go's package log
+	located  = regexp.MustCompile(`^([\w./-]+\.(?:go|c|cc|cpp|h|rs|py)):\d+(?::\d+)?: ?(.*)$`)
+	verifier = regexp.MustCompile(`^(R\d+ |invalid |unreachable insn|back-edge|infinite loop|jump out of range|math between|unbounded |BPF program is too large|unknown func|cannot |misaligned |dereference of |func#?\d* .*(leaks|must)|failed to |At program exit|Unreleased reference|pointer arithmetic|the sequence of|reference has not been|helper call|kernel function|arg#\d+ |loop detected|last insn is not|combined stack size|attach_btf_id|program of this type cannot|tracing progs must)`)
+	libbpf   = regexp.MustCompile(`(?i)^libbpf: .*(fail|invalid|not found|can't|couldn't|cannot|unsupported|error|missing)`)
+	// What libbpf notes of an instruction that is not needed on this kernel.
+	libbpfNote = regexp.MustCompile(`^libbpf: .*: substituting insn #`)
+	complains  = regexp.MustCompile(`(?i)\b(errors?|fail(s|ed|ure)?|panic|denied|invalid|cannot|can't|could not|couldn't|unable|mismatch|expected|want|wrong|not|no such|unknown|time(d )?out|refused|killed|too large|too long|unexpected|missing|rejected|bad)\b`)
+	status     = regexp.MustCompile(`^(exit status \d+|signal: \S+|killed by .*)$`)
+	tableRow   = regexp.MustCompile(`^  ! (\S+) `)
+	msLater    = regexp.MustCompile(`, \d+ ms later`)
+	initLine   = regexp.MustCompile(`^ *\d+\.\d{3} init: |^\[ *\d+\.\d{6}\]`)
 )
 
 const (
@@ -255,7 +257,7 @@ func lastOfStderr(lines []string) string {
 func strongLine(lines []string) string {
 	for _, kind := range []*regexp.Regexp{goPanic, verifier, libbpf} {
 		for _, l := range lines {
-			if l = strings.TrimSpace(l); kind.MatchString(l) {
+			if l = strings.TrimSpace(l); kind.MatchString(l) && !libbpfNote.MatchString(l) {
 				return l
 			}
 		}

@@ -19,6 +19,10 @@ const (
 // three hundred others, most of them before.
 var telling = regexp.MustCompile(`(?i)\bfail(ed|ure|s)?\b|could ?n[o']t\b|\bcannot\b|\bcan't\b|\bunsupported\b|\bnot (supported|found)\b|\bunexpected\b|\binvalid\b|\berrors?\b|\bpanic\b|\bdenied\b|\bno such\b|\bout of memory\b|[:( ]-[1-9][0-9]{0,2}\b`)
 
+// note finds lines of libbpf's that sound like a failure and are none: a member
+// that this kernel lacks is often not needed, and an imm may be negative.
+var note = regexp.MustCompile(`: substituting insn #|: insn #\d+ relocated,`)
+
 // Telling returns the lines of a tracer's stderr that say why it failed, each
 // once and the last ones if they are many; where no line does, the last lines.
 func Telling(stderr string) []string {
@@ -34,7 +38,7 @@ func Telling(stderr string) []string {
 			found = append(found, verifier[max(0, len(verifier)-maxVerifier):]...)
 		case inLog && !strings.HasPrefix(line, "processed "):
 			verifier = append(verifier, line)
-		case !inLog && telling.MatchString(line):
+		case !inLog && telling.MatchString(line) && !note.MatchString(line):
 			found = append(found, line)
 		}
 	}
