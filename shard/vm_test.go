@@ -444,6 +444,7 @@ func TestTracer(t *testing.T) {
 		failed []string // nil: all tests pass
 		passed []string // with a fault that hits most tests: those that still pass; all others fail
 		most   bool
+		lost   string   // what the cause says of tests that could not be judged
 		output []string // regular expressions, for the first failed test's output
 	}{
 		{name: "whole"},
@@ -451,7 +452,7 @@ func TestTracer(t *testing.T) {
 		{name: "ptrace of children too", fault: "ptrace=all"}, // EventsTrace before 2025; since then it is as whole is
 		{name: "ptrace of children only", fault: "ptrace=family", failed: []string{"Ptrace"}, output: []string{`PROCESS_PTRACE was not seen`}},
 		{name: "swaps pids", fault: "swap-pids", most: true, passed: []string{"Start", "FeaturesCorrect", "Stream"}, output: []string{`! .*pids\.tgid`}},
-		{name: "dies at start", fault: "die-at-start", most: true, output: []string{`ended|exit status 1`}},
+		{name: "dies at start", fault: "die-at-start", failed: []string{"Start"}, lost: "; and tests are missing: 23 tests could not be judged", output: []string{`ended|exit status 1`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -488,6 +489,9 @@ func TestTracer(t *testing.T) {
 			default:
 				if d := cmp.Diff(tt.failed, failed); d != "" || k.Verdict != report.Fail {
 					t.Errorf("verdict %v; failed (-want +got):\n%s", k.Verdict, d)
+				}
+				if !strings.HasSuffix(k.Cause.Title, tt.lost) || k.TestsOnly != (tt.lost == "") {
+					t.Errorf("tests only: %v, cause %q, want %q at its end", k.TestsOnly, k.Cause.Title, tt.lost)
 				}
 			}
 			for _, want := range tt.output {

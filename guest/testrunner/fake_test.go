@@ -16,14 +16,18 @@ type plan struct {
 	Help        string // what --help prints
 	HelpHangs   bool
 	Stderr      string
-	NoEvents    bool // do not print the file events
-	First       int  // print only so many lines of it; 0: all
-	Flood       int  // bytes of foreign events after the init line
-	FloodLine   int  // bytes of one line there
+	NoEvents    bool   // do not print the file events
+	First       int    // print only so many lines of it; 0: all
+	Flood       int    // bytes of foreign events after the init line
+	FloodLine   int    // bytes of one line there
+	DiesWith    string // go on to its end only when this generator runs
 	CloseStdout bool
 	Exit        int  // exit with this status; 0: stay
 	Signal      bool // die by SIGSEGV
 }
+
+// startedFIFO is where the generator of DiesWith tells the tracer that it runs.
+const startedFIFO = "started"
 
 const foreign = `{"event_type":"FILE_MODIFY","pids":{"tid":98,"tgid":98,"ppid":1,"pgid":98,"sid":98,"start_time_ns":1810614304},"comm":"EventsTrace","change_type":"CONTENT","file_info":{"type":"FILE","inode":2,"mode":100644,"size":42,"uid":0,"gid":0},"path":"/tmp/out"}` + "\n"
 
@@ -70,8 +74,15 @@ func fakeTracer(args []string) int {
 		os.Stdout.WriteString("\n")
 	}
 	os.Stdout.WriteString(strings.Join(lines, ""))
+	var started *os.File
+	if p.DiesWith != "" {
+		if started, err = os.Open(filepath.Join(dir, startedFIFO)); err != nil { // waits
+			return 99
+		}
+	}
 	if p.CloseStdout {
 		os.Stdout.Close()
+		started.Close()
 	}
 	if p.Signal {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -91,10 +102,27 @@ func repeat(text string, bytes int) {
 // fakeGenerator prints what the captured one printed. An output "hang" or
 // "fail" is done rather than printed.
 func fakeGenerator(args []string) int {
-	outputs, err := readOutputs(filepath.Join(filepath.Dir(args[0]), "outputs"))
+	dir := filepath.Dir(args[0])
+	outputs, err := readOutputs(filepath.Join(dir, "outputs"))
 	if err != nil || len(args) != 2 {
 		fmt.Fprintln(os.Stderr, err)
 		return 99
+	}
+	var p plan
+	if b, err := os.ReadFile(filepath.Join(dir, "plan")); err != nil || json.Unmarshal(b, &p) != nil {
+		return 99
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ran-"+args[1]), nil, 0o644); err != nil {
+		return 99
+	}
+	if p.DiesWith == args[1] {
+		tracer, err := os.OpenFile(filepath.Join(dir, startedFIFO), os.O_WRONLY, 0)
+		if err != nil {
+			return 99
+		}
+		for err == nil { // to the tracer's end
+			_, err = tracer.Write([]byte{0})
+		}
 	}
 	switch out := outputs[args[1]].Stdout; out {
 	case "hang":

@@ -28,6 +28,8 @@ type session struct {
 	mu      sync.Mutex
 	ran     map[string]*generated
 	running []string // tests whose generators run
+	last    []string // tests whose generator ended last
+	unknown []string // tests that could not be judged
 }
 
 // generated is a generator that ran.
@@ -48,7 +50,7 @@ func (s *session) run(ctx context.Context) {
 	started := s.machine.now()
 	t, err := startTracer(s.opt.tracer, s.build.Args(s.facts.BPFTramp()), s.machine.now, s.whatRuns)
 	if err != nil {
-		s.notStarted(fmt.Sprintf("start EventsTrace: %s", err), s.machine.now().Sub(started))
+		s.notStarted(fmt.Sprintf("start EventsTrace: %s", err), "", s.machine.now().Sub(started))
 		return
 	}
 	defer t.kill()
@@ -58,11 +60,11 @@ func (s *session) run(ctx context.Context) {
 	if why != "" {
 		log := t.stderr.String()
 		s.print.stderr(log)
-		s.notStarted(why+"\n"+check.Said(log), load)
+		s.notStarted(why, "\n"+check.Said(log), load)
 		return
 	}
 	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestPass, Details: check.Form(s.build, t.snapshot())}, load)
-	s.generate(ctx, started)
+	s.generate(ctx, t, started)
 	s.judge(ctx, t, started)
 	tests := s.machine.now().Sub(started) - load
 	s.print.phase("test", tests)
@@ -94,22 +96,23 @@ func (s *session) awaitReady(ctx context.Context, t *tracer) string {
 	return why
 }
 
-// notStarted fails all tests: without a tracer nothing was tested.
-func (s *session) notStarted(why string, took time.Duration) {
-	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: why}, took)
+// notStarted fails Start alone: without a tracer no other test can be judged.
+func (s *session) notStarted(why, said string, took time.Duration) {
+	var tests []string
 	for _, t := range s.opt.tests() {
-		s.print.started(t.Name)
-		s.print.ended(check.Result{Name: t.Name, Verdict: wire.TestFail, Details: "not run: EventsTrace did not start, see " + check.StartTest}, 0)
+		tests = append(tests, t.Name)
 	}
-	s.print.started(check.StreamTest)
-	s.print.ended(check.Result{Name: check.StreamTest, Verdict: wire.TestFail, Details: "not run: EventsTrace did not start, see " + check.StartTest}, 0)
+	tests = append(tests, check.StreamTest)
+	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: why + "\n" + check.NotJudged(tests) + said}, took)
+	s.print.notJudged(tests)
 }
 
 // generate runs the generators of all selected tests, as many at a time as
 // there are processors: each has its own files, ports and pids. On one
 // processor more would gain nothing, and a kernel that preempts BPF programs
-// (7.x) skips a program for a process that comes while another is in it.
-func (s *session) generate(ctx context.Context, started time.Time) {
+// (7.x) skips a program for a process that comes while another is in it. Once
+// the tracer dies no further one is started.
+func (s *session) generate(ctx context.Context, t *tracer, started time.Time) {
 	s.mu.Lock()
 	s.ran = map[string]*generated{}
 	s.mu.Unlock()
@@ -129,6 +132,9 @@ func (s *session) generate(ctx context.Context, started time.Time) {
 	var wg sync.WaitGroup
 	for _, name := range order {
 		slots <- struct{}{}
+		if t.dies() {
+			break
+		}
 		for _, test := range users[name] {
 			s.print.started(test)
 		}
@@ -152,6 +158,8 @@ func (s *session) runs(tests []string, starts bool) {
 	s.running = slices.DeleteFunc(s.running, func(name string) bool { return slices.Contains(tests, name) })
 	if starts {
 		s.running = append(s.running, tests...)
+	} else {
+		s.last = tests
 	}
 }
 
@@ -164,10 +172,10 @@ func (s *session) whatRuns() string {
 		return s.running[0] + " ran"
 	case len(s.running) > 1:
 		return strings.Join(s.running, ", ") + " ran"
-	case s.ran == nil:
+	case s.last == nil:
 		return "no test had run yet"
 	}
-	return "no test ran"
+	return "no test ran; before it, " + strings.Join(s.last, ", ") + " had run"
 }
 
 func (s *session) generateOne(ctx context.Context, name string, started time.Time) check.Output {
@@ -187,7 +195,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	s.print.runs(check.StreamTest, false)
 	var pids []int64
 	problem, silent := "", ""
-	if t.gone() == "" {
+	if !t.dies() {
 		pids, problem = s.mark(ctx, started)
 	}
 	if len(pids) > 0 {
@@ -197,14 +205,17 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 		}
 	}
 	// Whether an event comes twice shows only in what comes after it.
-	pause(ctx, s.opt.limits.settle, t.ended)
+	pause(ctx, s.opt.limits.settle, t.dying)
+	t.awaitEnd(ctx)
 	s.facts.Overlayfs = s.machine.facts(s.opt.dir).Overlayfs // the mount may have loaded it
 	results := s.verify(t, pids, silent)
 	// An event that is still missing is late at best, and only what is said of
 	// it can change: the wait is one for all tests, and short.
 	if missing(results) && t.gone() == "" && silent == "" {
 		before := t.snapshot().Lines
-		if pause(ctx, s.opt.limits.grace, t.ended); t.gone() != "" || t.snapshot().Lines > before {
+		pause(ctx, s.opt.limits.grace, t.dying)
+		t.awaitEnd(ctx)
+		if t.gone() != "" || t.snapshot().Lines > before {
 			results = s.verify(t, pids, silent)
 		}
 	}
@@ -216,6 +227,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 		}
 		s.print.ended(r, s.took(r))
 	}
+	s.print.notJudged(s.unknown)
 }
 
 // awaitFence waits for the marker's first event: the limit is for a tracer that
@@ -223,7 +235,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 func (s *session) awaitFence(ctx context.Context, t *tracer) bool {
 	for limit := s.opt.limits.ready; limit > 0; limit -= s.opt.limits.fence {
 		before := t.snapshot().Lines
-		if pause(ctx, s.opt.limits.fence, t.fence, t.ended) {
+		if pause(ctx, s.opt.limits.fence, t.fence, t.dying) {
 			return true
 		}
 		if t.snapshot().Lines == before {
@@ -270,8 +282,13 @@ func (s *session) verify(t *tracer, marker []int64, silent string) []check.Resul
 	}
 	var results []check.Result
 	for _, test := range s.opt.tests() {
-		results = append(results, check.Verify(test, r))
+		if res := check.Verify(test, r); res.Verdict != "" {
+			results = append(results, res)
+		} else {
+			r.Unknown = append(r.Unknown, test.Name)
+		}
 	}
+	s.unknown = r.Unknown
 	return append(results, check.VerifyStream(r))
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,66 +50,71 @@ func install(t *testing.T, p plan, s *stream) (dir string, args []string) {
 	if err := os.WriteFile(filepath.Join(dir, "plan"), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, startedFIFO), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.write(t, dir)
 	return dir, []string{"--events-trace", tracer, "--generators", generators, "--dir", dir, "--timeout", "60s"}
 }
 
-func everything() []string {
-	return append(append([]string{check.StartTest}, everyTestBut()...), check.StreamTest)
-}
+// butStart are all tests that cannot be judged when the tracer does not start.
+func butStart() []string { return append(everyTestBut(), check.StreamTest) }
 
 func TestLive(t *testing.T) {
 	none := func(*testing.T, *stream) {}
 	const gen = `"tgid":622,` // create_rename_delete_file
-	afterShmget := []string{"FileCreateContainer", "FileRenameContainer", "FileDeleteContainer", "Ptrace", "MemfdCreate", check.StreamTest}
+	onlyStart, onlyStream := []string{check.StartTest}, []string{check.StreamTest}
+	afterShmget := []string{"FileCreateContainer", "FileRenameContainer", "FileDeleteContainer", "Ptrace", "MemfdCreate"}
 	for _, tt := range []struct {
 		name  string
 		plan  plan
 		spoil func(t *testing.T, s *stream)
 		args  []string
 		want  []string // tests that fail
+		lost  []string // tests that cannot be judged
 	}{
-		{"good", plan{}, none, nil, nil},
-		{"no-help", plan{Help: "?"}, none, nil, nil},
-		{"never-ready", plan{First: 20, Stderr: "libbpf: loading object\n"}, func(_ *testing.T, s *stream) { s.drop(0) }, []string{"--timeout", "5s"}, everything()},
-		{"silent", plan{NoEvents: true}, none, []string{"--timeout", "5s"}, everything()},
-		{"dies-at-start", plan{NoEvents: true, Exit: 1, Stderr: "libbpf: prog 'x': BPF program load failed: -22\nCould not load event probes: -22\n"}, none, nil, everything()},
-		{"dies-in-the-middle", plan{First: 134, Exit: 3, Stderr: "libbpf: log\n"}, none, nil, afterShmget},
-		{"killed-in-the-middle", plan{First: 134, Signal: true}, none, nil, afterShmget},
-		{"ends-after-all-events", plan{Exit: 4}, none, nil, []string{check.StreamTest}},
-		{"closes-its-stdout", plan{First: 134, CloseStdout: true}, none, nil, afterShmget},
+		{"good", plan{}, none, nil, nil, nil},
+		{"no-help", plan{Help: "?"}, none, nil, nil, nil},
+		{"never-ready", plan{First: 20, Stderr: "libbpf: loading object\n"}, func(_ *testing.T, s *stream) { s.drop(0) }, []string{"--timeout", "5s"}, onlyStart, butStart()},
+		{"silent", plan{NoEvents: true}, none, []string{"--timeout", "5s"}, onlyStart, butStart()},
+		{"dies-at-start", plan{NoEvents: true, Exit: 1, Stderr: "libbpf: prog 'x': BPF program load failed: -22\nCould not load event probes: -22\n"}, none, nil, onlyStart, butStart()},
+		{"dies-in-the-middle", plan{First: 134, DiesWith: "shmget", Exit: 3, Stderr: "libbpf: log\n"}, none, nil, onlyStream, afterShmget},
+		{"killed-in-the-middle", plan{First: 134, DiesWith: "shmget", Signal: true}, none, nil, onlyStream, afterShmget},
+		{"ends-after-all-events", plan{DiesWith: markerGenerator, Exit: 4}, none, nil, onlyStream, nil},
+		{"closes-its-stdout", plan{First: 134, DiesWith: "shmget", CloseStdout: true}, none, nil, onlyStream, afterShmget},
+		{"stops-printing", plan{First: 134}, none, []string{"--timeout", "30s"}, onlyStream, afterShmget},
 		{"doubled", plan{}, func(t *testing.T, s *stream) {
 			s.lines = append(s.lines, s.lines[s.find(t, "FILE_RENAME", gen)])
-		}, nil, []string{"FileRename"}},
+		}, nil, []string{"FileRename"}, nil},
 		{"late", plan{}, func(t *testing.T, s *stream) {
 			i := s.find(t, "FILE_DELETE", gen)
 			line := s.lines[i]
 			s.drop(i)
 			s.lines = append(s.lines, line)
-		}, nil, []string{"FileDelete"}},
+		}, nil, []string{"FileDelete"}, nil},
 		{"missing", plan{Stderr: "libbpf: all is well\n"}, func(t *testing.T, s *stream) {
 			s.drop(s.find(t, "FILE_RENAME", gen))
 			s.drop(s.find(t, "PROCESS_SHMGET", ""))
-		}, nil, []string{"FileRename", "Shmget"}},
+		}, nil, []string{"FileRename", "Shmget"}, nil},
 		{"changed", plan{}, func(t *testing.T, s *stream) {
 			i := s.find(t, "FILE_CREATE", gen)
 			s.lines[i] = strings.Replace(s.lines[i], `"mode":100644`, `"mode":100600`, 1)
-		}, nil, []string{"FileCreate"}},
+		}, nil, []string{"FileCreate"}, nil},
 		{"invalid-json", plan{}, func(t *testing.T, s *stream) {
 			i := s.find(t, "FILE_CREATE", gen)
 			s.lines[i] = s.lines[i][:100]
-		}, nil, []string{"FileCreate", check.StreamTest}},
+		}, nil, []string{"FileCreate", check.StreamTest}, nil},
 		{"line-of-1-MiB", plan{}, func(t *testing.T, s *stream) {
 			s.insert(9, `{"event_type":"X","x":"`+strings.Repeat("x", 1<<20)+`"}`)
-		}, nil, nil},
-		{"flood-of-100-MB", plan{Flood: 100 << 20}, none, nil, nil},
-		{"flood-of-100-MB-in-a-line", plan{FloodLine: 100 << 20}, none, []string{"--run", "Setuid|Setgid"}, []string{check.StreamTest}},
-		{"stderr-flood", plan{Stderr: strings.Repeat("libbpf: verbose\n", 100_000)}, none, nil, nil},
-		{"lost-on-stderr", plan{Stderr: "tracer: lost 12 FILE_MODIFY events: the ring buffer was full\n"}, none, nil, []string{check.StreamTest}},
-		{"generator-fails", plan{}, func(_ *testing.T, s *stream) { s.outputs["setreuid"] = "fail" }, nil, []string{"Setuid"}},
-		{"generator-hangs", plan{}, func(_ *testing.T, s *stream) { s.outputs["setreuid"] = "hang" }, []string{"--timeout", "30s"}, []string{"Setuid"}},
-		{"no-marker-event", plan{}, func(_ *testing.T, s *stream) { s.lines = s.lines[:len(s.lines)-1] }, []string{"--timeout", "30s"}, []string{check.StreamTest}},
-		{"marker-fails", plan{}, func(_ *testing.T, s *stream) { s.outputs[markerGenerator] = "fail" }, nil, []string{check.StreamTest}},
+		}, nil, nil, nil},
+		{"flood-of-100-MB", plan{Flood: 100 << 20}, none, nil, nil, nil},
+		{"flood-of-100-MB-in-a-line", plan{FloodLine: 100 << 20}, none, []string{"--run", "Setuid|Setgid"}, []string{check.StreamTest}, nil},
+		{"stderr-flood", plan{Stderr: strings.Repeat("libbpf: verbose\n", 100_000)}, none, nil, nil, nil},
+		{"lost-on-stderr", plan{Stderr: "tracer: lost 12 FILE_MODIFY events: the ring buffer was full\n"}, none, nil, []string{check.StreamTest}, nil},
+		{"generator-fails", plan{}, func(_ *testing.T, s *stream) { s.outputs["setreuid"] = "fail" }, nil, []string{"Setuid"}, nil},
+		{"generator-hangs", plan{}, func(_ *testing.T, s *stream) { s.outputs["setreuid"] = "hang" }, []string{"--timeout", "30s"}, []string{"Setuid"}, nil},
+		{"no-marker-event", plan{}, func(_ *testing.T, s *stream) { s.lines = s.lines[:len(s.lines)-1] }, []string{"--timeout", "30s"}, []string{check.StreamTest}, nil},
+		{"marker-fails", plan{}, func(_ *testing.T, s *stream) { s.outputs[markerGenerator] = "fail" }, nil, []string{check.StreamTest}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.plan.Flood+tt.plan.FloodLine == 0 { // those would starve the others
@@ -128,6 +135,24 @@ func TestLive(t *testing.T) {
 					t.Errorf("%s was skipped: %s", name, o.output(name))
 				}
 			}
+			incomplete, passed := "", 0
+			if len(tt.lost) > 0 {
+				incomplete = fmt.Sprintf("%d tests could not be judged", len(tt.lost))
+			}
+			if o.done.Incomplete != incomplete {
+				t.Errorf("incomplete: %q, want %q", o.done.Incomplete, incomplete)
+			}
+			for name, v := range o.verdicts() {
+				if v == wire.TestPass {
+					passed++
+				}
+				if contains(tt.lost, name) {
+					t.Errorf("%s: %s, but it could not be judged", name, v)
+				}
+			}
+			if all := len(butStart()) + 1; passed+len(tt.want)+len(tt.lost) != all && !contains(tt.args, "--run") {
+				t.Errorf("%d passed, %d failed, %d not judged; want %d in all", passed, len(tt.want), len(tt.lost), all)
+			}
 			if d := cmp.Diff([]string{"load", "test"}[:len(o.phases)], o.phases); d != "" || len(o.phases) == 0 {
 				t.Errorf("phases: %v", o.phases)
 			}
@@ -138,7 +163,7 @@ func TestLive(t *testing.T) {
 				t.Error("the tracer's stderr is shown more than once")
 			}
 			if len(tt.want) > 0 {
-				// Which tests ran is a matter of luck: the fake dies when it likes.
+				// Which tests run beside the one that it dies with is a matter of luck.
 				out := regexp.MustCompile(`(?m)when it ended, .*$`).ReplaceAllString(shortened(failures(o.stdout)), "when it ended, TESTS ran")
 				golden(t, "live-"+tt.name, strings.ReplaceAll(out, dir, "DIR"))
 			}
@@ -315,6 +340,38 @@ func TestBuildOf2022(t *testing.T) {
 	}
 }
 
+// The one cause names the test that ran when the tracer died, and no generator
+// is started any more.
+func TestDiesWith(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		plan plan
+		how  string
+	}{
+		{"exit", plan{Exit: 3}, "exit status 3"},
+		{"signal", plan{Signal: true}, "signal: killed"},
+		{"closed stdout", plan{CloseStdout: true}, "it closed its stdout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.plan.First, tt.plan.DiesWith = 1, "fork_exit"
+			dir, args := install(t, tt.plan, fullStream(t))
+			o := testRun(t, append(args, "--run", "^ForkExit$")...)
+			if d := cmp.Diff([]string{check.StreamTest}, o.failed()); d != "" {
+				t.Errorf("failed tests (-want +got):\n%s", d)
+			}
+			out := o.output(check.StreamTest)
+			named := regexp.MustCompile("^EventsTrace ended before the tests did: " + tt.how + "\nwhen it ended, (ForkExit ran|no test ran; before it, ForkExit had run)\nnot judged: ForkExit\nits stderr is empty\nit printed no event$")
+			if !named.MatchString(out) || o.done.Incomplete != "1 test could not be judged" {
+				t.Errorf("incomplete: %q\n%s", o.done.Incomplete, out)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "ran-"+markerGenerator)); err == nil {
+				t.Error("the marker ran after the tracer had died")
+			}
+		})
+	}
+}
+
 // The flags of a process as /proc/PID/stat has them.
 func TestExiting(t *testing.T) {
 	for stat, want := range map[string]bool{
@@ -340,10 +397,10 @@ func TestNoTracer(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := testRun(t, args...)
-	if d := cmp.Diff(everything(), o.failed()); d != "" {
-		t.Errorf("failed tests (-want +got):\n%s", d)
+	if d := cmp.Diff([]string{check.StartTest}, o.failed()); d != "" || len(o.tests) != 1 || o.done.Incomplete != "23 tests could not be judged" {
+		t.Errorf("%d tests, incomplete: %q; failed (-want +got):\n%s", len(o.tests), o.done.Incomplete, d)
 	}
-	if out := o.output(check.StartTest); !strings.Contains(out, "EventsTrace: no such file or directory") {
+	if out := o.output(check.StartTest); !strings.Contains(out, "EventsTrace: no such file or directory\nnot judged: 23 tests: FeaturesCorrect, ForkExit, ") {
 		t.Errorf("reason %q", out)
 	}
 }

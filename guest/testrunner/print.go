@@ -110,6 +110,21 @@ func (p *printer) stderr(log string) {
 	p.log = log
 }
 
+// notJudged marks the report as one that tests are missing from: that others
+// were expected to fail never excuses it.
+func (p *printer) notJudged(tests []string) {
+	if len(tests) > 0 {
+		p.rep.Incomplete(plural(len(tests), "test") + " could not be judged")
+	}
+}
+
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
 // finish prints the last word, ends the report and returns the exit status.
 func (p *printer) finish() int {
 	err := p.rep.Done()

@@ -27,9 +27,10 @@ type tracer struct {
 	stderr headTail
 	ready  chan struct{} // closed when its init line was read
 	fence  chan struct{} // closed when an event about a process of wanted was read
+	dying  chan struct{} // closed at the first sign of its end: no event comes any more
 	ended  chan struct{} // closed when it is gone and all it printed was read
+	during string        // what ran when it began to die; set before dying is closed
 	why    string        // how it ended; set before ended is closed
-	during string        // what ran then
 
 	mu     sync.Mutex
 	log    check.Log
@@ -58,6 +59,7 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 		cmd:   exec.Command(path, args...),
 		ready: make(chan struct{}),
 		fence: make(chan struct{}),
+		dying: make(chan struct{}),
 		ended: make(chan struct{}),
 	}
 	// A group of its own, so that a tracer with children ends as a whole.
@@ -192,13 +194,17 @@ func (t *tracer) reap(outDone, errDone <-chan struct{}, running func() string) {
 	const patience = time.Second
 	waited := make(chan error, 1)
 	go func() { waited <- t.cmd.Wait() }()
+	began := func() {
+		t.during = running()
+		close(t.dying)
+	}
 	select {
 	case err := <-waited:
-		t.during = running()
+		began()
 		t.why = ending(err)
 		within(patience, outDone)
 	case <-outDone:
-		t.during = running()
+		began()
 		t.why = t.closed(waited, patience)
 	}
 	within(patience, errDone)
@@ -264,6 +270,29 @@ func within(d time.Duration, done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-time.After(d):
+	}
+}
+
+// dies tells whether the tracer's end has begun. To take its probes out can take
+// the kernel many seconds, and what happens in them is not reported.
+func (t *tracer) dies() bool {
+	select {
+	case <-t.dying:
+		return true
+	default:
+		return false
+	}
+}
+
+// awaitEnd waits for a tracer that dies: how it ended is known once its probes
+// are out.
+func (t *tracer) awaitEnd(ctx context.Context) {
+	if !t.dies() {
+		return
+	}
+	select {
+	case <-t.ended:
+	case <-ctx.Done():
 	}
 }
 

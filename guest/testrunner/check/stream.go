@@ -31,11 +31,15 @@ func VerifyStream(r Run) Result {
 	var ended []string
 	switch {
 	case r.Ended != "":
-		ended = append([]string{fmt.Sprintf("EventsTrace ended before the tests did: %s", r.Ended), "when it ended, " + r.Running}, said(r.Stderr)...)
+		ended = []string{fmt.Sprintf("EventsTrace ended before the tests did: %s", r.Ended), "when it ended, " + r.Running}
 	case r.Silent != "":
-		ended = append([]string{"EventsTrace runs, but stopped printing: " + r.Silent}, said(r.Stderr)...)
+		ended = []string{"EventsTrace runs, but stopped printing: " + r.Silent}
 	}
 	if len(ended) > 0 {
+		if len(r.Unknown) > 0 {
+			ended = append(ended, NotJudged(r.Unknown))
+		}
+		ended = append(ended, said(r.Stderr)...)
 		last := "it printed no event"
 		if e := r.Log.last(); e != nil {
 			last = fmt.Sprintf("its last event, line %d of %d: %s", e.Line, r.Log.Lines, clip(string(e.Raw), maxExcerpt))

@@ -25,17 +25,18 @@ type Run struct {
 	Facts   Facts
 	Outputs map[string]Output // by generator
 	Log     *Log
-	Stderr  string // what the tracer printed there, or its beginning and end
-	Ended   string // why the tracer is gone; empty: it runs
-	Running string // what ran when it ended, in words
-	Silent  string // why the end of its events was not seen, though it runs
-	Fence   int    // line of the marker's first event, after which none may come; 0: not seen
+	Stderr  string   // what the tracer printed there, or its beginning and end
+	Ended   string   // why the tracer is gone; empty: it runs
+	Running string   // what ran when it ended, in words
+	Unknown []string // tests that could not be judged, for VerifyStream
+	Silent  string   // why the end of its events was not seen, though it runs
+	Fence   int      // line of the marker's first event, after which none may come; 0: not seen
 }
 
 // Result is the outcome of a test.
 type Result struct {
 	Name    string
-	Verdict string        // of package wire
+	Verdict string        // of package wire; "": it could not be judged, see Details
 	Details string        // lines: why it did not pass, or what it was not held to
 	Missing bool          // an event is missing, which may still be on its way
 	Last    time.Duration // when the last of its events was read
@@ -58,7 +59,15 @@ func (r Run) incomplete() string {
 // notJudged is the result of a test whose events may be missing for a reason
 // that StreamTest tells.
 func notJudged(t Test, why string) Result {
-	return Result{Name: t.Name, Verdict: wire.TestFail, Details: fmt.Sprintf("not run: %s, see %s", why, StreamTest)}
+	return Result{Name: t.Name, Details: fmt.Sprintf("not judged: %s, see %s", why, StreamTest)}
+}
+
+// NotJudged names tests that could not be judged, in one line.
+func NotJudged(tests []string) string {
+	if len(tests) == 1 {
+		return "not judged: " + tests[0]
+	}
+	return fmt.Sprintf("not judged: %d tests: %s", len(tests), strings.Join(tests, ", "))
 }
 
 // Verify holds one test against a run.
