@@ -95,7 +95,7 @@ func TestDebugFromResults(t *testing.T) {
 	}
 	y := onTerminal(t, "debug", "--cache", cache, "--from", dir, "--no-payload")
 	y.expect("warning: " + id + " is not what was tested")
-	y.expect("Its result was fail: TestX: it[31m broke")
+	y.expect("Its result was fail: TestX: it broke")
 	y.expect("# ")
 	y.send("exit\r")
 	y.end()
