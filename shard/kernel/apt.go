@@ -187,8 +187,9 @@ func (s *aptSource) watch(ref Ref, path string, before int64) (stop func()) {
 			case <-end:
 				return
 			case <-tick.C:
-				if st, err := os.Stat(path); err == nil {
-					s.cache.progress(ref, min(before+st.Size(), ref.Size), ref.Size)
+				// The end is told by who has checked the package.
+				if st, err := os.Stat(path); err == nil && before+st.Size() < ref.Size {
+					s.cache.progress(ref, before+st.Size(), ref.Size)
 				}
 			}
 		}
