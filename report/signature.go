@@ -64,6 +64,7 @@ type reason struct {
 var (
 	notRun       = regexp.MustCompile(`^not run: .*, see (\S+)$`)
 	tracerEnded  = regexp.MustCompile(`^EventsTrace ended[^:]*: .`)
+	tracerBroke  = regexp.MustCompile(`^\d+ (line\(s\) of its output|event\(s\) did not fit)`)
 	tracerSilent = regexp.MustCompile(`^(EventsTrace runs, but (was not ready|stopped printing)|start EventsTrace: )`)
 	// What the loader of bare objects says about the kernel, whichever program it is about.
 	ofTheKernel = regexp.MustCompile(`^(CO-RE: .* on this kernel$|CO-RE: this kernel has no |unsupported: |this kernel's BTF has no )`)
@@ -153,6 +154,8 @@ func testReason(output string) reason {
 		}
 	}
 	switch {
+	case tracerBroke.MatchString(first): // which line, and with what, is chance
+		return said(first, true)
 	case ofTheKernel.MatchString(first):
 		r := said(first, true)
 		r.key = normalise(thisKernel.ReplaceAllString(first, ""))

@@ -179,6 +179,8 @@ func TestTracerEnded(t *testing.T) {
 			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3 (and 1 more)"},
 		{"EventsTrace ended before the tests did: killed by the kernel: out of memory\nwhen it ended, Setuid ran\nits stderr is empty\nit printed no event",
 			"Stream: EventsTrace ended: killed by the kernel: out of memory (and 1 more)"},
+		{"1 line(s) of its output are no JSON object\n  line 66: invalid character ',' looking for beginning of object key string: \"{\"\nits stderr says:\n  Unexpected variable length field: 0",
+			"Stream: 1 line(s) of its output are no JSON object (and 1 more)"},
 		{"EventsTrace runs, but stopped printing: no event about the marker came within 15s\nits stderr is empty",
 			"Stream: EventsTrace runs, but stopped printing: no event about the marker came within 15s (and 1 more)"},
 	} {

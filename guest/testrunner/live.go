@@ -205,7 +205,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 		}
 	}
 	// Whether an event comes twice shows only in what comes after it.
-	pause(ctx, s.opt.limits.settle, t.dying)
+	s.machine.pause(ctx, s.opt.limits.settle, t.dying)
 	t.awaitEnd(ctx)
 	s.facts.Overlayfs = s.machine.facts(s.opt.dir).Overlayfs // the mount may have loaded it
 	results := s.verify(t, pids, silent)
@@ -213,7 +213,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	// it can change: the wait is one for all tests, and short.
 	if missing(results) && t.gone() == "" && silent == "" {
 		before := t.snapshot().Lines
-		pause(ctx, s.opt.limits.grace, t.dying)
+		s.machine.pause(ctx, s.opt.limits.grace, t.dying)
 		t.awaitEnd(ctx)
 		if t.gone() != "" || t.snapshot().Lines > before {
 			results = s.verify(t, pids, silent)
@@ -235,7 +235,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 func (s *session) awaitFence(ctx context.Context, t *tracer) bool {
 	for limit := s.opt.limits.ready; limit > 0; limit -= s.opt.limits.fence {
 		before := t.snapshot().Lines
-		if pause(ctx, s.opt.limits.fence, t.fence, t.dying) {
+		if s.machine.pause(ctx, s.opt.limits.fence, t.fence, t.dying) {
 			return true
 		}
 		if t.snapshot().Lines == before {

@@ -372,6 +372,41 @@ func TestDiesWith(t *testing.T) {
 	}
 }
 
+// Missing events of several tests are waited for together, once; without one
+// there is no wait, and a tracer that is gone is not waited for.
+func TestWaits(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		plan   plan
+		events []string // that do not come
+		failed int
+		want   int
+	}{
+		{"none missing", plan{}, nil, 0, 0},
+		{"one missing", plan{}, []string{"PROCESS_SHMGET"}, 1, 1},
+		{"of many tests", plan{}, []string{"PROCESS_SHMGET", "PROCESS_SETUID", "PROCESS_SETGID", "PROCESS_PTRACE", "NETWORK_CONNECTION_ACCEPTED", "NETWORK_CONNECTION_CLOSED"}, 8, 1},
+		{"gone", plan{DiesWith: markerGenerator, Exit: 1}, []string{"PROCESS_SHMGET", "PROCESS_SETUID"}, 1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := fullStream(t)
+			for i := len(s.lines) - 1; i > 0; i-- {
+				for _, event := range tt.events {
+					if strings.Contains(s.lines[i], `"event_type":"`+event+`"`) {
+						s.drop(i)
+						break
+					}
+				}
+			}
+			_, args := install(t, tt.plan, s)
+			o := testRun(t, args...)
+			if got := o.paused[newLimits(time.Minute).grace]; got != tt.want || len(o.failed()) != tt.failed {
+				t.Errorf("waited %d times for events, want %d; failed %v, want %d", got, tt.want, o.failed(), tt.failed)
+			}
+		})
+	}
+}
+
 // The flags of a process as /proc/PID/stat has them.
 func TestExiting(t *testing.T) {
 	for stat, want := range map[string]bool{
@@ -410,7 +445,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	var out strings.Builder
-	m := machine{now: time.Now, facts: func(string) check.Facts { return capturedFacts(t) }}
+	m := machine{now: time.Now, pause: pause, facts: func(string) check.Facts { return capturedFacts(t) }}
 	if code := run(ctx, args, &out, io.Discard, wire.NewReporter(io.Discard), m); code != exitFail || !strings.Contains(out.String(), "interrupted") {
 		t.Errorf("exit status %d\n%s", code, out.String())
 	}
@@ -424,7 +459,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("channel c
 func TestReportLost(t *testing.T) {
 	_, args := install(t, plan{}, fullStream(t))
 	var out strings.Builder
-	m := machine{now: time.Now, facts: func(string) check.Facts {
+	m := machine{now: time.Now, pause: pause, facts: func(string) check.Facts {
 		f := capturedFacts(t)
 		f.Overlayfs = true
 		return f

@@ -35,7 +35,7 @@ func Main() {
 		fmt.Fprintf(os.Stderr, "testrunner: %s\n", err)
 		os.Exit(exitUsage)
 	}
-	m := machine{now: time.Now, facts: readFacts}
+	m := machine{now: time.Now, facts: readFacts, pause: pause}
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, rep, m)
 	os.Exit(code)
 }
@@ -50,6 +50,7 @@ const (
 type machine struct {
 	now   func() time.Time
 	facts func(dir string) check.Facts
+	pause func(ctx context.Context, d time.Duration, first <-chan struct{}, more ...<-chan struct{}) bool
 }
 
 // run is the whole program. It returns the exit status.

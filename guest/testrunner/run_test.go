@@ -42,6 +42,7 @@ type outcome struct {
 	tests  []wire.Test
 	phases []string
 	done   *wire.Done
+	paused map[time.Duration]int // how often for so long
 }
 
 func (o outcome) verdicts() map[string]string {
@@ -76,6 +77,7 @@ func (o outcome) output(name string) string {
 func testRun(t *testing.T, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr, report bytes.Buffer
+	paused := map[time.Duration]int{}
 	m := machine{
 		now: func() time.Time { return time.Unix(0, 0) },
 		facts: func(string) check.Facts {
@@ -83,8 +85,12 @@ func testRun(t *testing.T, args ...string) outcome {
 			f.Overlayfs = true
 			return f
 		},
+		pause: func(ctx context.Context, d time.Duration, first <-chan struct{}, more ...<-chan struct{}) bool {
+			paused[d]++
+			return pause(ctx, d, first, more...)
+		},
 	}
-	o := outcome{code: run(context.Background(), args, &stdout, &stderr, wire.NewReporter(&report), m)}
+	o := outcome{paused: paused, code: run(context.Background(), args, &stdout, &stderr, wire.NewReporter(&report), m)}
 	o.stdout, o.stderr = stdout.String(), stderr.String()
 	for line := range bytes.Lines(report.Bytes()) {
 		var rec wire.Record
