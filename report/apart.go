@@ -16,7 +16,9 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		words string
 		meant func(Kernel) bool
 	}{
-		{"**Flaky:** %s passed, but not at the first attempt: %s", func(k Kernel) bool { return k.Verdict == Pass && k.Attempts > 1 }},
+		{"**Flaky:** %s passed, but not at the first attempt: %s", func(k Kernel) bool {
+			return k.Verdict == Pass && k.Attempts > 1 && !slices.ContainsFunc(k.History, Attempt.EmulatorFailed)
+		}},
 		{"**Tried again:** %s did not get a result at the first attempt: %s", func(k Kernel) bool {
 			return k.Verdict != Pass && k.Attempts > 1 && (len(k.History) == 0 || len(k.Retried()) > 0)
 		}},

@@ -281,7 +281,10 @@ func (ix *index) apartOf(all []int, states []state, g suspect) []apart {
 		} else {
 			a.ranges = append(a.ranges, [2]string{e.version.release, e.version.release})
 		}
-		last = k
+		// A kernel that could not be fetched ends no range of others.
+		if why != notTested || last < 0 {
+			last = k
+		}
 	}
 	slices.SortFunc(kinds, func(a, b apart) int { return cmp.Compare(a.why, b.why) })
 	return kinds

@@ -35,6 +35,9 @@ func TestEmulatorFailed(t *testing.T) {
 			t.Errorf("%s lacks %q:\n%s", tt.what, tt.want, tt.in)
 		}
 	}
+	if strings.Contains(md.String(), "**Flaky:**") {
+		t.Errorf("the emulator's failure is taken for the kernel's:\n%s", md.String())
+	}
 	if strings.Contains(md.String(), "**Tried again:**") {
 		t.Errorf("a crash is taken for no result:\n%s", md.String())
 	}

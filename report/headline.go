@@ -125,6 +125,9 @@ func Annotations(m *Merged) []Annotation {
 			break
 		}
 		lines := []string{OneLine(g.Title, 300)}
+		if !g.Verdict.Tested() {
+			g.Boundaries = nil // nothing is known of these kernels
+		}
 		for _, b := range g.Boundaries[:min(len(g.Boundaries), 5)] {
 			lines = append(lines, OneLine(boundaryName(b, plain)+": "+b.Text(plain), 300))
 			if why, _ := b.Reasons(plain); len(why) > 0 {
@@ -134,7 +137,7 @@ func Annotations(m *Merged) []Annotation {
 		if len(g.Kernels) == 1 {
 			lines = append(lines, plain(g.Kernels[0]))
 		}
-		all = append(all, Annotation{Title: OneLine(groupWords(g, plain), 200), Message: strings.Join(lines, "\n")})
+		all = append(all, Annotation{Title: OneLine(fmt.Sprintf("%d. %s", i+1, groupWords(g, plain)), 200), Message: strings.Join(lines, "\n")})
 	}
 	if len(all) == 0 && m.Outcome().Verdict != Pass {
 		all = append(all, Annotation{Title: "the result is no pass", Message: headline(m)})

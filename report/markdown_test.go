@@ -364,8 +364,12 @@ func TestAnnotations(t *testing.T) {
 	if len(a) != 9 || a[0].Title != "the result is incomplete" || !strings.Contains(a[0].Message, "shard 3 of 3 is missing") {
 		t.Errorf("%d: %+v", len(a), a)
 	}
-	if want := (Annotation{"3 kernels fail trace/on_unlink", "rejected: R1 type=scalar expected=fp, pkt, pkt_meta (permission denied)\namazonlinux2: passes up to 5.10.50-44.132.amzn2.x86_64, fails from 5.10.59-52.142.amzn2.x86_64"}); a[1] != want {
+	if want := (Annotation{"1. 3 kernels fail trace/on_unlink", "rejected: R1 type=scalar expected=fp, pkt, pkt_meta (permission denied)\namazonlinux2: passes up to 5.10.50-44.132.amzn2.x86_64, fails from 5.10.59-52.142.amzn2.x86_64"}); a[1] != want {
 		t.Errorf("%+v, want %+v", a[1], want)
+	}
+	// Of a kernel that was not tested it is not known where a failure begins.
+	if i := slices.IndexFunc(a, func(a Annotation) bool { return strings.HasSuffix(a.Title, "could not be tested") }); i < 0 || strings.Contains(a[i].Message, "fails") {
+		t.Errorf("not tested: %d: %+v", i, a)
 	}
 	a = Annotations(synthetic(1000, 256, 30))
 	if len(a) != MaxAnnotations || a[9].Title != "21 more kinds of failures" {

@@ -75,7 +75,10 @@ var (
 	logTime  = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? `) // of Go's package log
 	located  = regexp.MustCompile(`^([\w./-]+\.(?:go|c|cc|cpp|h|rs|py)):\d+(?::\d+)?: ?(.*)$`)
 	verifier = regexp.MustCompile(`^(R\d+ |invalid |unreachable insn|back-edge|infinite loop|jump out of range|math between|unbounded |BPF program is too large|unknown func|cannot |misaligned |dereference of |func#?\d* .*(leaks|must)|failed to |At program exit|Unreleased reference|pointer arithmetic|the sequence of|reference has not been|helper call|kernel function|arg#\d+ |loop detected|last insn is not|combined stack size|attach_btf_id|program of this type cannot|tracing progs must)`)
-	libbpf   = regexp.MustCompile(`(?i)^libbpf: .*(fail|invalid|not found|can't|couldn't|cannot|unsupported|error|missing)`)
+	// libbpf puts an invalid call where a relocation fails, of which the verifier
+	// complains first.
+	relocation = regexp.MustCompile(`^failed to resolve (CO-RE relocation|BPF map|kernel function)|^BPF map .* is referenced but wasn't created`)
+	libbpf     = regexp.MustCompile(`(?i)^libbpf: .*(fail|invalid|not found|can't|couldn't|cannot|unsupported|error|missing)`)
 	// What libbpf notes of an instruction that is not needed on this kernel.
 	libbpfNote = regexp.MustCompile(`^libbpf: .*: substituting insn #`)
 	complains  = regexp.MustCompile(`(?i)\b(errors?|fail(s|ed|ure)?|panic|denied|invalid|cannot|can't|could not|couldn't|unable|mismatch|expected|want|wrong|not|no such|unknown|time(d )?out|refused|killed|too large|too long|unexpected|missing|rejected|bad)\b`)
@@ -258,7 +261,7 @@ func lastOfStderr(lines []string) string {
 // strongLine is the first line of a kind that says why; "" when there is none.
 // A verifier's message says more than the library's words around it.
 func strongLine(lines []string) string {
-	for _, kind := range []*regexp.Regexp{goPanic, verifier, libbpf} {
+	for _, kind := range []*regexp.Regexp{goPanic, relocation, verifier, libbpf} {
 		for _, l := range lines {
 			if l = strings.TrimSpace(l); kind.MatchString(l) && !libbpfNote.MatchString(l) {
 				return l

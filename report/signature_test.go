@@ -175,6 +175,8 @@ func TestTracerEnded(t *testing.T) {
 			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3 (and 1 more)"},
 		{"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'a': failed to load: -3\nEventsTrace's stderr, each line once (shown once):\nlibbpf: prog 'x': relo #1: substituting insn #54 w/ invalid insn",
 			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3 (and 1 more)"},
+		{"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'a': BPF program load failed: Invalid argument\n  invalid func unknown#195896080\n  failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8)",
+			"Stream: EventsTrace ended: exit status 1: failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8) (and 1 more)"},
 		{"EventsTrace ended before the tests did: exit status 1\nlibbpf: prog 'x': relo #102: substituting insn #54 w/ invalid insn\nlibbpf: prog 'a': failed to load: -3",
 			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3 (and 1 more)"},
 		{"EventsTrace ended before the tests did: killed by the kernel: out of memory\nwhen it ended, Setuid ran\nits stderr is empty\nit printed no event",

@@ -177,44 +177,34 @@ func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
 	}
 }
 
-const maxKernelLines = maxListed // of kernels on the screen
-
-// kernels prints those that did not pass, failures first. A guest's words
-// never stand at the beginning of a line.
+// kernels prints why some did not pass, each cause once as run does at its end,
+// and what was expected. A guest's words never stand at the beginning of a line.
 func (r mergeReport) kernels(m *report.Merged) {
-	n := 0
-	for _, failures := range []bool{true, false} {
-		for _, k := range m.Kernels {
-			if k.Verdict == report.Pass && len(k.Surprises) == 0 || k.Verdict.Tested() != failures {
-				continue
-			}
-			if n++; n > maxKernelLines {
-				continue
-			}
-			word, color := wordOfKernel(&k)
-			fmt.Fprintf(r.out, "%s %s", r.paint("["+word+"]", color), k.ID)
-			if k.Verdict == report.Crash || k.Verdict == report.Timeout {
-				fmt.Fprintf(r.out, "  %s", k.Verdict)
-			}
-			if k.Cause != nil {
-				fmt.Fprintf(r.out, "  %s", report.OneLine(k.Cause.Title, 300))
-			}
-			if k.Forgiven() {
-				fmt.Fprintf(r.out, " (expected: %s)", report.OneLine(k.ExpectedWords(), 500))
-			}
-			fmt.Fprintln(r.out)
-			for _, s := range k.Surprises[:min(len(k.Surprises), 5)] {
-				fmt.Fprintf(r.out, "       not as expected: %s\n", report.OneLine(s, 500))
-			}
-			if k.Console != "" {
-				fmt.Fprintf(r.out, "       console: %s\n", joinPath(r.dir, report.OneLine(k.Console, 500)))
+	n, consoles := 0, map[string]string{}
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		consoles[k.ID] = k.Console
+		if k.Verdict != report.Pass {
+			for _, s := range k.Surprises[:min(len(k.Surprises), maxRemarks)] {
+				fmt.Fprintf(r.out, "not as expected: %s  %s\n", k.ID, report.OneLine(s, 500))
 			}
 		}
+		if !k.Forgiven() || len(k.Surprises) > 0 {
+			continue
+		}
+		if n++; n <= maxListed {
+			word, color := wordOfKernel(k)
+			fmt.Fprintf(r.out, "%s %s  %s (expected: %s)\n", r.paint("["+word+"]", color), k.ID, causeTitle(k), report.OneLine(k.ExpectedWords(), 500))
+		}
 	}
-	if n > maxKernelLines {
-		fmt.Fprintf(r.out, "and %s more; all stand in %s\n", count(n-maxKernelLines, "kernel"), joinPath(r.dir, report.SummaryName))
+	if n > maxListed {
+		fmt.Fprintf(r.out, "and %s more that failed as expected; %s\n", count(n-maxListed, "kernel"), r.rest())
 	}
 	if n > 0 {
+		fmt.Fprintln(r.out)
+	}
+	if groups := report.Groups(m); len(groups) > 0 {
+		r.failures(groups, consoles)
 		fmt.Fprintln(r.out)
 	}
 }
@@ -243,7 +233,7 @@ func (r mergeReport) change(c *report.Change) {
 		base = c.BaseSHA[:min(len(c.BaseSHA), 12)]
 	}
 	fmt.Fprintf(r.out, "against %s: %d newly failing, %d fixed, %d new, %d gone\n", report.OneLine(base, 500), len(c.NewlyFail), len(c.Fixed), len(c.New), len(c.Gone))
-	for _, id := range c.NewlyFail[:min(len(c.NewlyFail), maxKernelLines)] {
+	for _, id := range c.NewlyFail[:min(len(c.NewlyFail), maxListed)] {
 		fmt.Fprintf(r.out, "  newly failing: %s\n", id)
 	}
 	fmt.Fprintln(r.out)

@@ -459,7 +459,10 @@ func (p *progress) end(o report.Outcome, results []report.Kernel) {
 	if d := p.downloads(); d != "" {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
-	p.failures(report.Groups(&report.Merged{Kernels: results}))
+	if groups := report.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // of one, all is said above
+		fmt.Fprintln(p.out)
+		p.failures(groups, nil)
+	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), joinPath(p.dir, report.SummaryName))
 	for _, k := range results { // the others have a line of their own
 		if k.Verdict == report.Missing && k.Cause != nil {
@@ -470,20 +473,22 @@ func (p *progress) end(o report.Outcome, results []report.Kernel) {
 	p.lookInto(results)
 }
 
-// failures print each failure once with its kernels, when there is more than
-// one kernel that has any: they are numbered as in the reports.
-func (p *progress) failures(groups []report.Group) {
-	const most = 10
+// onKernels counts the kernels of all groups.
+func onKernels(groups []report.Group) int {
 	kernels := map[string]bool{}
 	for _, g := range groups {
 		for _, id := range g.Kernels {
 			kernels[id] = true
 		}
 	}
-	if len(kernels) < 2 {
-		return
-	}
-	fmt.Fprintf(p.out, "\n%s on %s:\n", count(len(groups), "failure"), count(len(kernels), "kernel"))
+	return len(kernels)
+}
+
+// failures print each failure once with its kernels, numbered as in the
+// reports, and where a console is that shows it, by kernel.
+func (p *progress) failures(groups []report.Group, consoles map[string]string) {
+	const most = 10 // failures
+	fmt.Fprintf(p.out, "%s on %s:\n", count(len(groups), "failure"), count(onKernels(groups), "kernel"))
 	for i, g := range groups {
 		if i == most {
 			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
@@ -502,6 +507,9 @@ func (p *progress) failures(groups []report.Group) {
 		}
 		if len(g.Boundaries) == 0 {
 			fmt.Fprintf(p.out, "     %s\n", namesOf(g.Kernels, 4))
+		}
+		if c := consoles[g.Example]; c != "" {
+			fmt.Fprintf(p.out, "     console: %s\n", joinPath(p.dir, report.OneLine(c, 500)))
 		}
 	}
 }

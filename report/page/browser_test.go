@@ -430,11 +430,16 @@ func TestBrowserHostile(t *testing.T) {
 	}
 }
 
+// scrolls names the elements that a reader would have to scroll to the side. What
+// is for screen readers alone, and a line that is cut on purpose, has no bar.
+const scrolls = `[...document.querySelectorAll("body *")].filter(e => e.scrollWidth > e.clientWidth && e.clientWidth > 0 && !e.matches("svg, svg *") &&
+	["auto", "scroll"].includes(getComputedStyle(e).overflowX)).map(e => e.tagName + "." + e.className + " " + e.scrollWidth + " > " + e.clientWidth).join(", ")`
+
 // The page fits a phone, light and dark, with nothing hidden beside it. With
 // SHOTS=DIR in the environment, its pictures are left there.
 func TestBrowserSizes(t *testing.T) {
 	browser := startBrowser(t)
-	paths := map[string]string{"real": writePage(t, "real"), "small": writePage(t, "small"), "hostile": writePage(t, "hostile")}
+	paths := map[string]string{"real": writePage(t, "real"), "small": writePage(t, "small"), "hostile": writePage(t, "hostile"), "cloud": writePage(t, "cloud")}
 	for _, width := range []int64{390, 1440} {
 		for _, dark := range []bool{false, true} {
 			for name, path := range paths {
@@ -443,6 +448,9 @@ func TestBrowserSizes(t *testing.T) {
 				b.wait(`document.querySelectorAll("#t-list tr").length > 1`)
 				if over := eval[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
 					t.Errorf("%s at %d: %d pixels too wide", name, width, over)
+				}
+				if scrolls := eval[string](b, scrolls); scrolls != "" && width == 1440 {
+					t.Errorf("%s at %d: within the page these scroll: %s", name, width, scrolls)
 				}
 				bg := eval[string](b, `getComputedStyle(document.body).backgroundColor`)
 				if (bg == "rgb(255, 255, 255)") == dark {

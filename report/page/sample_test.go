@@ -225,6 +225,84 @@ func realRun(t testing.TB) (*report.Merged, fs.FS) {
 	return m, os.DirFS(dir)
 }
 
+// cloudKernels are Debian's cloud kernels under a tracer. It loads up to 6.12; from 6.16
+// on a field that it reads is gone, from 7.0 on a function too. Some packages are
+// gone, one kernel's only test was skipped, one passed after the emulator had
+// failed, one fails as expected.
+func cloudKernels() (*report.Merged, fs.FS) {
+	rnd, consoles := rand.New(rand.NewPCG(7, 88)), fstest.MapFS{}
+	m := &report.Merged{
+		Schema: report.MergedSchema, Tool: "v1.0.0", At: time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC), Verdict: report.Fail,
+		List: "sha256:" + strings.Repeat("5", 64), Arch: "amd64", Algorithm: "rendezvous", Shards: 1, Attempt: 1,
+	}
+	tests := strings.Fields("Start FeaturesCorrect ForkExit ForkExec Setsid Setuid Setgid Ptrace Shmget Memfd FileCreate FileDelete FileRename FileModify TtyWrite Tcpv4Connect Tcpv4Accept Tcpv4Close Tcpv6Connect Tcpv6Accept Tcpv6Close UdpSend Dns Stream")
+	said := map[string]string{
+		"6.1": "libbpf: prog 'kprobe__vfs_open': relo #7: substituting insn #54 w/ invalid insn\n  libbpf: prog 'kprobe__vfs_open': BPF program load failed: Invalid argument\n  invalid func unknown#195896080\n  failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8)\n  libbpf: prog 'kprobe__vfs_open': failed to load: -22\n  libbpf: failed to load object 'EventProbe_bpf'",
+		"7":   "libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3\n  libbpf: prog 'fentry__do_unlinkat': failed to prepare load attributes: -3\n  libbpf: prog 'fentry__do_unlinkat': failed to load: -3\n  libbpf: failed to load object 'EventProbe_bpf'",
+	}
+	for _, v := range []struct {
+		format string
+		n      int
+		fails  string
+	}{
+		{"5.10.0-%d-cloud-amd64", 10, ""}, {"6.1.0-%d-cloud-amd64", 16, ""}, {"6.12.%d+deb13-cloud-amd64", 16, ""},
+		{"6.16.%d+deb14-cloud-amd64", 6, "6.1"}, {"6.17.%d+deb14-cloud-amd64", 7, "6.1"}, {"6.18.%d+deb14-cloud-amd64", 8, "6.1"}, {"6.19.%d+deb14-cloud-amd64", 8, "6.1"},
+		{"7.0.%d+deb14-cloud-amd64", 6, "7"}, {"7.1.%d+deb14-cloud-amd64", 5, "7"}, {"7.2.%d+deb14-cloud-amd64", 4, "7"}, {"7.3.%d-cloud-amd64", 2, "7"},
+	} {
+		for i := range v.n {
+			release := fmt.Sprintf(v.format, 3+i)
+			k := report.Kernel{
+				ID: "debian/" + release + "__" + strings.TrimSuffix(release, "-cloud-amd64") + "-1", Digest: "sha256:" + strings.Repeat("1", 64),
+				Verdict: report.Pass, Accel: "tcg", Boot: "cold", Attempts: 1, Release: release,
+				Phases: map[string]int64{"vm": int64(8300+90*i) * 1e6, "boot": 2600e6, "load": int64(1900+20*i) * 1e6, "test": 3100e6},
+				Facts: &report.Facts{
+					BTF: true, Lockdown: "none", LSMs: []string{"lockdown", "capability", "yama", "apparmor"}, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
+					Config: map[string]string{"BPF_SYSCALL": "y", "DEBUG_INFO_BTF": "y"}, Targets: map[string]bool{"fentry/do_unlinkat": v.fails != "7", "fentry/vfs_rename": true},
+				},
+			}
+			k.Console = "results/" + k.ID + ".txt"
+			consoles[k.Console] = &fstest.MapFile{Data: []byte(boot(rnd, release))}
+			k.Reproduce = report.Command("--events-trace", "EventsTrace", k.ID)
+			for j, t := range tests {
+				test := report.Test{Name: t, Verdict: "pass", Duration: time.Duration(3+j) * time.Millisecond}
+				switch {
+				case v.fails == "":
+				case t == "Stream":
+					test.Verdict, test.Output = "fail", "EventsTrace ended before the tests did: exit status 1\nwhen it ended, Start ran\nits stderr says:\n  "+said[v.fails]+"\nit printed no event"
+				default:
+					test.Verdict, test.Output, test.Duration = "fail", "not run: EventsTrace ended, see Stream", 0
+				}
+				k.Tests = append(k.Tests, test)
+			}
+			if v.fails != "" {
+				k.Verdict = report.Fail
+				k.Cause = &report.Cause{Title: "Stream: EventsTrace ended before the tests did: exit status 1", Excerpt: k.Tests[len(tests)-1].Output}
+			}
+			m.Kernels = append(m.Kernels, k)
+		}
+	}
+	for _, i := range []int{4, 12, 73} {
+		k := &m.Kernels[i]
+		name, _, _ := strings.Cut(strings.TrimPrefix(k.ID, "debian/"), "__")
+		k.Verdict, k.Attempts, k.Tests, k.Facts, k.Accel, k.Boot, k.Console, k.Release, k.Reproduce = report.Infra, 2, nil, nil, "", "", "", "", ""
+		k.Phases = map[string]int64{"fetch": 1e9}
+		k.Cause = &report.Cause{Title: fmt.Sprintf("fetch https://snapshot.debian.org/archive/debian/pool/main/l/linux-signed-amd64/linux-image-%[1]s_%[1]s_amd64.deb: 404 Not Found: Debian has removed this package from its archive; list its kernels again", name)}
+	}
+	skips := &m.Kernels[2]
+	skips.Verdict, skips.Tests = report.Fail, []report.Test{{Name: "TestRingBuffer", Verdict: "skip", Output: "ring_test.go:12: needs Linux 5.13 for bpf_timer, this kernel is 5.10.0\n"}}
+	skips.Cause = &report.Cause{Title: "no test ran: TestRingBuffer was skipped: needs Linux 5.13 for bpf_timer, this kernel is 5.10.0", Excerpt: "TestRingBuffer was skipped: ring_test.go:12: needs Linux 5.13 for bpf_timer, this kernel is 5.10.0"}
+	again := &m.Kernels[30]
+	again.Attempts = 2
+	again.History = []report.Attempt{{Attempt: 1, Verdict: report.Infra, Accel: "tcg", Cause: report.EmulatorFailed + ": EFLAGS is 04db92c2, which cannot be (PANIC: double fault in kmem_cache_alloc_noprof)", Console: "results/" + again.ID + ".attempt-1.txt"}}
+	expected := &m.Kernels[20]
+	t := &expected.Tests[7]
+	t.Verdict, t.Output = "fail", "PROCESS_PTRACE was not seen within 3s: no event has pids.tgid 412\n"
+	expected.Verdict, expected.TestsOnly, expected.Cause = report.Fail, true, &report.Cause{Title: "Ptrace: PROCESS_PTRACE was not seen within 3s: no event has pids.tgid 412", Excerpt: t.Output}
+	expected.Expected = []report.Expected{{Test: "Ptrace", Reason: "it compares the real parent", Link: "https://example.com/issues/7", Expires: "2027-01-31"}}
+	slices.SortFunc(m.Kernels, func(a, b report.Kernel) int { return strings.Compare(a.ID, b.ID) })
+	return m, consoles
+}
+
 // past is a history of runs before m, of which one test is flaky.
 func past(m *report.Merged, runs int) *History {
 	h := &History{byName: map[string]int{}}

@@ -100,6 +100,7 @@ func hue(n int) int { return (n - 1) % 6 }
 type tile struct {
 	K             int // place in the index
 	Verdict, Sign string
+	Mark          *groupMark // of its first failure; nil: none
 }
 
 // Signs and words of verdicts; a sign is never alone in what assistive
@@ -346,13 +347,13 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 	for n, i := range kernels {
 		v := standing(b.places[i].Kernel)
 		counts[v]++
-		sign := signs[v]
+		t := tile{K: i, Verdict: v, Sign: signs[v]}
 		if numbers := b.numbers[b.places[i].ID]; len(numbers) > 0 {
 			groups = append(groups, numbers...)
-			sign = fmt.Sprint(numbers[0])
+			t.Sign, t.Mark = fmt.Sprint(numbers[0]), &groupMark{numbers[0], hue(numbers[0])}
 		}
 		if n < maxTiles {
-			c.Tiles = append(c.Tiles, tile{i, v, sign})
+			c.Tiles = append(c.Tiles, t)
 		}
 	}
 	slices.Sort(groups)
