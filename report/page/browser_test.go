@@ -455,6 +455,9 @@ func TestBrowserScrollbars(t *testing.T) {
 			if got := eval[string](b, `[...document.querySelectorAll("#list .kcause")].find(e => e.textContent.startsWith("1")).textContent`); !strings.Contains(got, "failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent") {
 				t.Errorf("a row's cause: %q", got)
 			}
+			if got := eval[string](b, `[...document.querySelectorAll("#list .kcause")].filter(e => e.scrollHeight > e.clientHeight + 1).map(e => e.textContent).join("\n")`); got != "" {
+				t.Errorf("these causes are cut: %s", got)
+			}
 		}
 		b.clean()
 		if err := chromedp.Cancel(b.ctx); err != nil {
