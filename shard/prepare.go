@@ -35,7 +35,7 @@ func (r *Runner) Prepare(ctx context.Context, e Entry) (Prepared, error) {
 	}
 	p := Prepared{
 		Image: im, Facts: j.facts,
-		Machine: qemu.Machine{Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: j.boot, Initrd: j.initrd, Firmware: r.firmware(j, r.Accel)},
+		Machine: qemu.Machine{Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: j.boot, Initrd: j.initrd, Firmware: r.firmware(j, r.Accel), Avoid: r.avoids(im)},
 	}
 	if vmlinux := filepath.Join(r.Scratch, "vmlinux-0"); fileExists(vmlinux) {
 		p.Vmlinux = vmlinux

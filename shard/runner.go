@@ -512,8 +512,14 @@ func (r *Runner) machine(j job, on qemu.Accel) qemu.Machine {
 		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC,
 		Kernel: j.boot, Initrd: j.initrd,
 		Sandbox: r.Sandbox, Net: r.Net,
-		Append: slices.Clone(r.params), CPUs: r.cpus,
+		Append: slices.Clone(r.params), CPUs: r.cpus, Avoid: r.avoids(j.image),
 	}
+}
+
+// avoids says whether a kernel can do without what the emulator does wrong. One
+// whose release is not known can: more of them are old than new.
+func (r *Runner) avoids(im *kernel.Image) bool {
+	return kernel.CompareVersions(im.Release, r.Arch.Needs) < 0
 }
 
 // boot starts one VM and judges it.

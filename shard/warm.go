@@ -145,13 +145,13 @@ func (r *Runner) newWarmBoots() (*warmBoots, error) {
 	return w, nil
 }
 
-// machine is the VM that is saved and restored. pvh says that the kernel has a
-// PVH entry.
-func (w *warmBoots) machine(kernel string, pvh bool) qemu.Machine {
+// machine is the VM that is saved and restored. boot is what QEMU starts of the
+// kernel; pvh says that it has a PVH entry.
+func (w *warmBoots) machine(im *kernel.Image, boot string, pvh bool) qemu.Machine {
 	r := w.r
 	m := qemu.Machine{
-		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: kernel, Initrd: w.base, Saves: true,
-		Sandbox: r.Sandbox, Append: slices.Clone(r.params), CPUs: r.cpus,
+		Arch: r.Arch, Accel: r.Accel, Memory: r.Memory, TSC: r.TSC, Kernel: boot, Initrd: w.base, Saves: true,
+		Sandbox: r.Sandbox, Append: slices.Clone(r.params), CPUs: r.cpus, Avoid: r.avoids(im),
 	}
 	if pvh {
 		m.Firmware = r.Firmware
@@ -162,7 +162,7 @@ func (w *warmBoots) machine(kernel string, pvh bool) qemu.Machine {
 // key names all that a saved VM was made from but the host's clock rate, which
 // is never quite the same twice.
 func (w *warmBoots) key(im *kernel.Image) string {
-	m := w.machine("kernel", true)
+	m := w.machine(im, "kernel", true)
 	m.TSC, m.Initrd = 0, "initrd"
 	b, err := json.Marshal([]any{savedSchema, im.KernelDigest(), w.digest(), w.r.QEMUDigest, m.Args()})
 	if err != nil { // strings always encode
@@ -285,7 +285,7 @@ func (w *warmBoots) save(ctx context.Context, j job) (*savedVM, error) {
 	saveCtx, cancel := context.WithTimeout(ctx, w.r.Limits.Boot)
 	defer cancel()
 	vm := &savedVM{head: savedHead{TSC: w.r.TSC, PVH: j.boot != j.image.Kernel}}
-	m := w.machine(j.boot, vm.head.PVH)
+	m := w.machine(j.image, j.boot, vm.head.PVH)
 	ram, err := m.NewRAM(w.r.Scratch)
 	if err != nil {
 		return nil, err
@@ -416,7 +416,7 @@ func (w *warmBoots) restore(ctx context.Context, j job, vm *savedVM, nonce strin
 	if _, err := io.ReadFull(w.r.Random, h.Entropy); err != nil {
 		return observation{}, fmt.Errorf("make entropy for the guest: %w", err)
 	}
-	m := w.machine(w.stub, vm.head.PVH)
+	m := w.machine(j.image, w.stub, vm.head.PVH)
 	m.Initrd = w.none
 	if !vm.head.PVH {
 		m.Kernel = j.image.Kernel

@@ -103,8 +103,8 @@ func (s *session) notStarted(why, said string, took time.Duration) {
 		tests = append(tests, t.Name)
 	}
 	tests = append(tests, check.StreamTest)
+	// The report is complete: who expects Start to fail expects no other test.
 	s.print.ended(check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: why + "\n" + check.NotJudged(tests) + said}, took)
-	s.print.notJudged(tests)
 }
 
 // generate runs the generators of all selected tests, as many at a time as

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,7 +137,7 @@ func TestLive(t *testing.T) {
 				}
 			}
 			incomplete, passed := "", 0
-			if len(tt.lost) > 0 {
+			if len(tt.lost) > 0 && !slices.Equal(tt.want, onlyStart) {
 				incomplete = fmt.Sprintf("%d tests could not be judged", len(tt.lost))
 			}
 			if o.done.Incomplete != incomplete {
@@ -432,7 +433,7 @@ func TestNoTracer(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := testRun(t, args...)
-	if d := cmp.Diff([]string{check.StartTest}, o.failed()); d != "" || len(o.tests) != 1 || o.done.Incomplete != "23 tests could not be judged" {
+	if d := cmp.Diff([]string{check.StartTest}, o.failed()); d != "" || len(o.tests) != 1 || o.done.Incomplete != "" {
 		t.Errorf("%d tests, incomplete: %q; failed (-want +got):\n%s", len(o.tests), o.done.Incomplete, d)
 	}
 	if out := o.output(check.StartTest); !strings.Contains(out, "EventsTrace: no such file or directory\nnot judged: 23 tests: FeaturesCorrect, ForkExit, ") {

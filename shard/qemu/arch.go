@@ -49,6 +49,7 @@ type Arch struct {
 	Clock   map[Accel]string // kernel parameters that choose the clock
 	Quick   map[Accel]string // kernel parameters that save time; a second attempt goes without
 	Avoid   map[Accel]string // kernel parameters that keep kernels from what the accelerator does wrong
+	Needs   string           // the first kernel release that needs what Avoid takes from it; "": none does
 	TSC     string           // kernel parameter that takes the frequency of the time stamp counter; "": there is none
 
 	Options   map[Accel]string // of -M, behind the machine's name
@@ -95,6 +96,9 @@ var arches = []Arch{
 		// since kernels before 5.18 take no name. The CPU keeps it: programs for
 		// x86-64-v2, such as Go's with GOAMD64=v2, do not start without.
 		Avoid: map[Accel]string{TCG: "clearcpuid=141"},
+		// kmalloc_nolock came with 6.18. It fails without cmpxchg16b, and with it
+		// BPF arenas and, later, the storage of tasks, sockets and the like.
+		Needs: "6.18",
 		// A kernel that finds one CPU takes some 9,000 lock prefixes out of its
 		// code, and flushes the TLB four times for each, which took a seventh of
 		// a boot; users' kernels keep them. Without the APIC's timer nothing

@@ -25,7 +25,8 @@ type Machine struct {
 	Append []string
 
 	Sure     bool   // take the CPU that every kernel starts on, not the fastest
-	Plain    bool   // take a plain old CPU, which needs less of the emulator
+	Plain    bool   // take a plain old CPU, which needs less of the emulator; implies Avoid
+	Avoid    bool   // give the kernel Arch.Avoid: it is older than Arch.Needs
 	Sandbox  string // -sandbox, as Abilities found it; "": none
 	Firmware string // -bios, as Abilities found it, for kernels with a PVH entry; "": the machine's own
 	Net      bool   // a network by QEMU's user-mode stack
@@ -217,7 +218,11 @@ func (m Machine) Cmdline() string {
 	case m.Sure:
 		quick = ""
 	}
-	for _, p := range []string{m.Arch.Avoid[m.Accel], clock, quick} {
+	avoid := ""
+	if m.Avoid || m.Plain {
+		avoid = m.Arch.Avoid[m.Accel]
+	}
+	for _, p := range []string{avoid, clock, quick} {
 		if p != "" {
 			params = append(params, p)
 		}

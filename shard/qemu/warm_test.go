@@ -57,7 +57,7 @@ func save(tb testing.TB, ctx context.Context, img *kernel.Image, dir string) *sa
 	if pvh, err := kernel.HasPVH(vmlinux); err != nil || !pvh {
 		tb.Fatalf("PVH: %v, %v", pvh, err)
 	}
-	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(tb, dir, "base.cpio", base.Bytes()), TSC: qemu.TSC(), Saves: true}
+	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(tb, dir, "base.cpio", base.Bytes()), TSC: qemu.TSC(), Saves: true, Avoid: true}
 	var con, state bytes.Buffer
 	z, err := zstd.NewWriter(&state, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
@@ -208,7 +208,7 @@ func TestSaveOfAGuestThatEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(t, dir, "no", []byte("no archive")), Saves: true}
+	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(t, dir, "no", []byte("no archive")), Saves: true, Avoid: true}
 	ram, err := m.NewRAM(dir)
 	if err != nil {
 		t.Fatal(err)
