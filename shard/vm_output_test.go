@@ -39,7 +39,7 @@ func TestGoTestBinary(t *testing.T) {
 		want    []string // verdict and name; the first line of what a failure says
 	}{
 		{name: "passes", args: "-test.v -test.skip Subtests/fails", verdict: report.Pass, want: []string{
-			"pass TestExits", "pass TestSubtests", "pass TestSubtests/passes", "skip TestSubtests/is_skipped",
+			"pass TestExits", "pass TestSubtests/passes", "skip TestSubtests/is_skipped", "pass TestSubtests",
 			"pass TestPrintsWithoutNewline", "pass TestFile", "pass TestPanic", "pass TestLast",
 		}},
 		{name: "fails", args: "-test.v=test2json -test.run Subtests", verdict: report.Fail, cause: "TestSubtests/fails: ", want: []string{

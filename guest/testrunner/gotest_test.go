@@ -230,7 +230,7 @@ func TestExecShowsGoroutines(t *testing.T) {
 			defer cancel()
 			args := append(tt.args, goTestBinary(t), "-test.paniconexit0", "-test.v=test2json", "-test.run", "Dies|Last")
 			out := writerFunc(func(b []byte) {
-				if bytes.Contains(b, []byte("=== RUN   TestDies/deep")) {
+				if bytes.Contains(b, []byte("it sleeps")) {
 					cancel()
 				}
 			})

@@ -3,6 +3,7 @@
 package gotest
 
 import (
+	"bytes"
 	"fmt"
 	"log"
 	"os"
@@ -90,7 +91,16 @@ func die(t *testing.T, how string) {
 	}
 }
 
-func waitsForever() { time.Sleep(time.Hour) }
+// waitsForever says when it sleeps: the stack of a goroutine that runs is not shown.
+func waitsForever() {
+	go func() {
+		for buf := make([]byte, 64<<10); !bytes.Contains(buf[:runtime.Stack(buf, true)], []byte("[sleep")); {
+			runtime.Gosched()
+		}
+		fmt.Println("it sleeps")
+	}()
+	time.Sleep(time.Hour)
+}
 
 // TestSelf runs its own program with its own arguments.
 func TestSelf(t *testing.T) {
