@@ -57,7 +57,6 @@ func TestReasons(t *testing.T) {
 		{"it started and did not end: exit status 1\nloading\n2026/11/28 10:19:33 no such map", "it started and did not end: exit status 1: no such map"},
 		{"it started and did not end: exit status 0", "it started and did not end: exit status 0"},
 		{"it started and did not end: ended from outside by SIGTERM, as when its time is up\nSIGQUIT: quit\nPC=0x1", "it started and did not end: ended from outside by SIGTERM, as when its time is up"},
-		{"not run: EventsTrace has ended, see Start", "not run: EventsTrace has ended, see Start"},
 	} {
 		if got := TestReason(tt.output); got != tt.want {
 			t.Errorf("of %q: %q, want %q", tt.output, got, tt.want)
@@ -77,7 +76,6 @@ func TestFailedTests(t *testing.T) {
 		{"a word", []Test{bad("A", "Running Suite: x\n    a_test.go:3: wrong")}, "A: a_test.go:3: wrong", "Running Suite: x\n    a_test.go:3: wrong"},
 		{"no word", []Test{bad("A", "")}, "A failed", ""},
 		{"a part of it", []Test{bad("A", ""), bad("A/b", "bad thing"), bad("C", "worse")}, "A/b: bad thing (and 2 more)", "bad thing"},
-		{"one that follows", []Test{bad("A", "not run: x, see Start"), bad("Start", "no such file")}, "Start: no such file (and 1 more)", "no such file"},
 	} {
 		if title, excerpt := FailedTests(tt.tests); title != tt.title || excerpt != tt.excerpt {
 			t.Errorf("%s: %q, %q; want %q, %q", tt.name, title, excerpt, tt.title, tt.excerpt)

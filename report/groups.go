@@ -252,14 +252,8 @@ func (ix *index) failedTests(e entry) []failure {
 	}
 	causes := failed[:0:0]
 	for _, f := range failed {
-		if f.reason.follows != "" && f.reason.follows != f.name && e.tests[f.reason.follows] == testFail {
-			continue
-		}
 		if parents[f.name] && strings.TrimSpace(f.output) == "" {
 			continue
-		}
-		if f.reason.follows != "" { // from a test that did not fail
-			f.reason = said(strings.TrimSpace(f.output), false)
 		}
 		causes = append(causes, f)
 	}

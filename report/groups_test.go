@@ -43,10 +43,6 @@ func TestGroups(t *testing.T) {
 		}
 		return append(all, bad("Stream", "EventsTrace ended before the tests did: signal: segmentation fault"))
 	}
-	notStarted := []Test{bad("Start", "EventsTrace ended before it was ready: exit status 1")}
-	for i := range 24 {
-		notStarted = append(notStarted, bad(fmt.Sprintf("T%02d", i), "not run: EventsTrace did not start, see Start"))
-	}
 	const x, y = "rejected: x", "rejected: y"
 	forged := withTests("a/1.1", bad("A", x))
 	forged.Cause.Title = "3 result records contradict others: the payload forges results"
@@ -67,9 +63,6 @@ func TestGroups(t *testing.T) {
 		{"two tests, one reason, the same kernels", []Kernel{withTests("a/1.1", bad("A", x), bad("B", x))}, []string{"fail A,B: a/1.1"}},
 		{"two tests, one reason, other kernels", []Kernel{withTests("a/1.1", bad("A", x), bad("B", x)), withTests("a/1.2", bad("A", x), good("B"))}, []string{"fail A: a/1.1 a/1.2", "fail B: a/1.1"}},
 		{"a tracer that dies is one", []Kernel{withTests("a/1.1", died(3)...), withTests("a/1.2", died(20)...)}, []string{"fail Stream,T03,T04,T05,T06,T07,T08,T09,T10,T11,T12,T13,T14,T15,T16,T17,T18,T19,T20,T21,T22,T23: a/1.1 a/1.2"}},
-		{"a tracer that does not start is one", []Kernel{withTests("a/1.1", notStarted...)}, []string{"fail Start: a/1.1"}},
-		{"what follows from a test that passed", []Kernel{withTests("a/1.1", good("Start"), bad("A", "not run: EventsTrace did not start, see Start"))}, []string{"fail A: a/1.1"}},
-		{"a test that follows from itself", []Kernel{withTests("a/1.1", bad("A", "not run: x, see A"))}, []string{"fail A: a/1.1"}},
 		{"a parent without words", []Kernel{withTests("a/1.1", bad("A", ""), bad("A/sub", x), good("A/other"))}, []string{"fail A/sub: a/1.1"}},
 		{"a parent with words", []Kernel{withTests("a/1.1", bad("A", y), bad("A/sub", x))}, []string{"fail A/sub: a/1.1", "fail A: a/1.1"}},
 		{"forged results are not tests", []Kernel{forged}, []string{"fail : a/1.1"}},

@@ -251,11 +251,7 @@ func (c *cases) test(t Test) {
 			tc.Testcase.Skipped = expectedResult(e)
 			break
 		}
-		title := c.reason(t.Output).title
-		if title == "" { // it follows from another
-			title = firstLineOf(t.Output)
-		}
-		tc.Failure = &junit.Result{Message: junitText(title), Type: "failed", Data: c.output(t.Output)}
+		tc.Failure = &junit.Result{Message: junitText(c.reason(t.Output).title), Type: "failed", Data: c.output(t.Output)}
 	case testSkip:
 		tc.Testcase.Skipped = &junit.Result{Message: junitText(firstLineOf(t.Output))}
 	}

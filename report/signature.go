@@ -55,14 +55,12 @@ func normalise(s string) string {
 
 // reason is why something failed.
 type reason struct {
-	title   string // one line, as it was said
-	key     string // the title without what differs by chance, and what else tells bugs apart
-	global  bool   // the cause is not of one test: whatever fails by it is one entry
-	follows string // the test whose failure is the cause; the rest is empty
+	title  string // one line, as it was said
+	key    string // the title without what differs by chance, and what else tells bugs apart
+	global bool   // the cause is not of one test: whatever fails by it is one entry
 }
 
 var (
-	notRun       = regexp.MustCompile(`^not run: .*, see (\S+)$`)
 	tracerEnded  = regexp.MustCompile(`^EventsTrace ended[^:]*: .`)
 	tracerBroke  = regexp.MustCompile(`^\d+ (line\(s\) of its output|event\(s\) did not fit)`)
 	tracerSilent = regexp.MustCompile(`^(EventsTrace runs, but (was not ready|stopped printing)|start EventsTrace: )`)
@@ -96,11 +94,7 @@ const (
 // TestReason is why a test failed, by its output, in one line: what report.md
 // heads the failure with, and what a kernel's cause says of it.
 func TestReason(output string) string {
-	r := testReason(output)
-	if r.follows != "" {
-		return OneLine(strings.TrimSpace(outputLines(output)[0]), 300)
-	}
-	return r.title
+	return testReason(output).title
 }
 
 // FailedTests is the title and the excerpt of the cause of a kernel whose tests failed: of
@@ -118,7 +112,7 @@ func FailedTests(tests []Test) (title, excerpt string) {
 	}
 	first := failed[0]
 	for _, t := range failed {
-		if r := testReason(t.Output); r.follows == "" && r.title != silent {
+		if TestReason(t.Output) != silent {
 			first = t
 			break
 		}
@@ -140,9 +134,6 @@ func testReason(output string) reason {
 		return said("", false)
 	}
 	first := strings.TrimSpace(lines[0])
-	if m := notRun.FindStringSubmatch(first); m != nil {
-		return reason{follows: m[1]}
-	}
 	if tracerSilent.MatchString(first) {
 		return said(first, true)
 	}

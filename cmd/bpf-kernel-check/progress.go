@@ -319,9 +319,6 @@ func (p *progress) causes(k *report.Kernel, groups []report.Group) {
 			p.seen[g.Key] = k.ID
 		}
 	}
-	if n := notRun(k); n > 0 {
-		p.detail("%s not run for it", count(n, "test"))
-	}
 	if k.Facts != nil {
 		var missing []string
 		for t, has := range k.Facts.Targets {
@@ -345,16 +342,6 @@ func tookOf(k *report.Kernel, test string) time.Duration {
 		}
 	}
 	return 0
-}
-
-// notRun counts the tests that could not be run since another failed.
-func notRun(k *report.Kernel) (n int) {
-	for _, t := range k.Tests {
-		if t.Verdict == "fail" && strings.HasPrefix(t.Output, "not run: ") {
-			n++
-		}
-	}
-	return n
 }
 
 // wordOfKernel is how a result is printed.
