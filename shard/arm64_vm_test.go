@@ -19,6 +19,9 @@ var setUpArm64 = sync.OnceValues(func() (*lab, error) {
 
 func arm64Lab(t *testing.T) *lab {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
 	l, err := setUpArm64()
 	if err != nil {
 		t.Fatalf("set up the VM tests for arm64: %v", err)

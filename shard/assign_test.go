@@ -93,7 +93,10 @@ func TestAssignIsAFunctionOfTheList(t *testing.T) {
 // A list that grows or shrinks by one kernel leaves the others where they are,
 // nearly all of them, so that each shard's cache stays of use.
 func TestAssignMovesFewKernels(t *testing.T) {
-	const seeds = 500
+	seeds := uint64(500)
+	if testing.Short() {
+		seeds = 50
+	}
 	for _, size := range []struct {
 		kernels, shards int
 		mean, most      float64 // percent
@@ -106,7 +109,7 @@ func TestAssignMovesFewKernels(t *testing.T) {
 	} {
 		for _, kind := range costKinds {
 			sum, worst, moves := 0, 0, 0
-			for seed := range uint64(seeds * 120 / size.kernels) {
+			for seed := range seeds * 120 / uint64(size.kernels) {
 				r := rand.New(rand.NewPCG(seed, 2))
 				ids, costs := randomKernels(r, size.kernels+1, kind)
 				// From all but the last to all is one added; the way back is one

@@ -129,6 +129,9 @@ func buildHostile(ctx context.Context, arch string) (string, error) {
 
 func theLab(t *testing.T) *lab {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
 	l, err := setUp()
 	if err != nil {
 		t.Fatalf("set up the VM tests: %v", err)

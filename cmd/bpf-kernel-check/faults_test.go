@@ -94,6 +94,9 @@ type stand struct {
 
 func newStand(t *testing.T, kernels int) *stand {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
 	b, err := openBench()
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,9 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			if strings.Contains(e.WorkDir, "script-vm-") {
+				if testing.Short() {
+					e.T().Skip("boots VMs")
+				}
 				slots <- struct{}{}
 				e.Defer(func() { <-slots })
 				id, err := newestKernel(t.Context(), cache)

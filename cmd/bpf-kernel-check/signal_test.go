@@ -30,6 +30,9 @@ type process struct {
 // VM's console has the text.
 func startRun(t *testing.T, source, text string, shell ...string) *process {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
 	cache, err := kernel.DefaultCacheDir()
 	if err != nil {
 		t.Fatal(err)

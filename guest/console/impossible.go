@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/arch/arm64/arm64asm"
 	"golang.org/x/arch/x86/x86asm"
@@ -183,13 +184,20 @@ func (o *rawReport) undefinedARM64() string {
 			return ""
 		}
 		code := []byte{byte(word), byte(word >> 8), byte(word >> 16), byte(word >> 24)}
-		if i, err := arm64asm.Decode(code); err == nil && basicARM64[i.Op] {
+		armDecoder.Lock()
+		i, err := arm64asm.Decode(code)
+		armDecoder.Unlock()
+		if err == nil && basicARM64[i.Op] {
 			return fmt.Sprintf("an undefined instruction, and %08x is a valid one", word)
 		}
 		return ""
 	}
 	return ""
 }
+
+// arm64asm.Decode notes for its own tests what it has decoded, for all callers in
+// one place.
+var armDecoder sync.Mutex
 
 // basicARM64 are instructions that every arm64 processor has.
 var basicARM64 = map[arm64asm.Op]bool{
