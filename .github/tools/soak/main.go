@@ -396,6 +396,10 @@ func (s *soak) print(results []result) error {
 				x.notTested++
 			}
 		}
+		// A package that the mirror no longer has is told once, not each round.
+		if r.vms() == 0 && seen[r.ID] {
+			continue
+		}
 		seen[r.ID] = true
 		if r.Verdict != report.Pass || r.Attempts > 1 {
 			line := fmt.Sprintf("%s %s: %v", r.round, r.ID, r.Verdict)
