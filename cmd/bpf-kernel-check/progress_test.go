@@ -101,18 +101,6 @@ func TestScreenIsBounded(t *testing.T) {
 	}
 }
 
-// What did not run since something else failed is no failure.
-func TestScreenOfNotRun(t *testing.T) {
-	k := failing("debian/6.1__1", 1, "Start")
-	for i := range 20 {
-		k.Tests = append(k.Tests, report.Test{Name: fmt.Sprintf("T%d", i), Verdict: "fail", Output: "not run: EventsTrace did not start, see Start"})
-	}
-	s := screenOf([]report.Kernel{k})
-	if strings.Count(s, "--- FAIL") != 1 || strings.Count(s, "not run") != 1 || !strings.Contains(s, "20 tests not run for it") {
-		t.Error(s)
-	}
-}
-
 // A second cause is not hidden by the first one, which is known.
 func TestScreenOfASecondCause(t *testing.T) {
 	a, b, c := failing("d/6.1.1", 1, "A"), failing("d/6.1.2", 1, "A", "B"), failing("d/6.1.3", 1, "B")
