@@ -166,6 +166,9 @@ func TestAddress(t *testing.T) {
 // A result that prints without end makes a page of limited size, which says
 // what it lacks.
 func TestSizeIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 30 MiB, which takes the race detector minutes")
+	}
 	m, _ := synthetic(100)
 	consoles := fstest.MapFS{}
 	noise := func(seed uint64, n int) string {
