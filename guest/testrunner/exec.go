@@ -136,14 +136,14 @@ func goTestFlags(args []string) (marked, sure bool) {
 
 // Options that end a run at its first failure: -test.failfast, --fail-fast,
 // --ginkgo.fail-fast, --gtest_fail_fast, and GTEST_FAIL_FAST.
-var failFast = regexp.MustCompile(`(?i)fail[-_]?fast(=\S*)?`)
+var failFast = regexp.MustCompile(`(?i)(no[-_]?)?fail[-_]?fast(=\S*)?`)
 
 // failsFast says whether a program was asked to stop at the first failure, itself
 // or one that it starts by its arguments.
 func failsFast(argv, env []string) bool {
 	for _, a := range slices.Concat(argv[1:], env) {
 		for _, m := range failFast.FindAllStringSubmatch(a, -1) {
-			if off, err := strconv.ParseBool(strings.TrimPrefix(m[1], "=")); m[1] == "" || err != nil || off {
+			if on, err := strconv.ParseBool(strings.TrimPrefix(m[2], "=")); m[1] == "" && (m[2] == "" || err != nil || on) {
 				return true
 			}
 		}
