@@ -216,6 +216,18 @@ func TestSummaries(t *testing.T) {
 		{"a go test prints others", "=== RUN   TestA\n[  FAILED  ] A.b (0 ms)\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\ntest cases: 2 | 1 passed | 1 failed\nNo tests ran\nx.c:1: TFAIL: y\n--- PASS: TestA (0.00s)\nPASS\n", "pass"},
 		{"GoogleTest prints others", "[==========] Running 1 test from 1 test suite.\n[ RUN      ] A.b\nnot ok 1\ntest cases: 2 | 1 passed | 1 failed\n[       OK ] A.b (0 ms)\n[==========] 1 test from 1 test suite ran. (0 ms total)\n", "pass"},
 
+		{"GoogleTest, then a Go program that is cut", "[==========] Running 1 test from 1 test suite.\n[ RUN      ] A.b\n[       OK ] A.b (0 ms)\n[==========] 1 test from 1 test suite ran. (0 ms total)\n[  PASSED  ] 1 test.\n=== RUN   TestA\npanic: x\n", "fail"},
+		{"GoogleTest, then a Go program", "[==========] Running 1 test from 1 test suite.\n[ RUN      ] A.b\n[       OK ] A.b (0 ms)\n[==========] 1 test from 1 test suite ran. (0 ms total)\n[  PASSED  ] 1 test.\n=== RUN   TestA\nnot ok 1\n--- PASS: TestA (0.00s)\nPASS\n", "pass"},
+		{"TAP, then GoogleTest that is cut", "1..1\nok 1\n[==========] Running 1 test from 1 test suite.\n[ RUN      ] A.b\n", "fail"},
+		{"Go, then TAP that is cut", "=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\nTAP version 13\n1..2\nok 1\n", "fail"},
+		{"Go, then libtest that is cut", "=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n\nrunning 1 test\n", "fail"},
+		{"libtest, then Go test -json that is cut", "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\n{\"Action\":\"start\",\"Package\":\"p\"}\n", "fail"},
+		{"test_progs, then TAP that is cut", "#1 a:OK\nSummary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\nTAP version 13\n1..1\n", "fail"},
+		{"Go test -json, then Go that is cut", "{\"Action\":\"run\",\"Test\":\"TestA\"}\n{\"Action\":\"pass\",\"Test\":\"TestA\"}\n{\"Action\":\"pass\"}\n=== RUN   TestB\n", "fail"},
+		{"pytest, cut", "===== test session starts =====\ncollected 2 items\n\nt.py .", "fail"},
+		{"pytest 9, subtests", "===== test session starts =====\n===== 1 passed, 2 subtests passed in 0.01s =====\n", "pass"},
+		{"pytest 9, a subtest fails", "===== test session starts =====\n===== 1 failed, 1 passed, 1 subtests passed in 0.01s =====\n", "fail"},
+
 		{"words", "running 3 tests\ntest one ... fine\nsummary: 1 failed\nlog: test result: FAILED. 1 passed; 1 failed\n2 failures\n# [  FAILED  ] A.b (0 ms)\nRunning 0 test cases...\nthe summary says test cases: 2 | 1 failed\nx.c:1: TINFO: TFAIL is next\nFailures: 1\n3 tests failed\nTests: 1 failed\n[  OK  ] started\n[FAILED] to start\ntests 0 0 0 0 0\n", "pass"},
 		{"words at the beginning", "running 3 tests\n", "pass"},
 	}
@@ -258,6 +270,24 @@ func TestSummaryBesideFailures(t *testing.T) {
 	got := brief(parse(lines("1..1", "not ok 1 - known", "test cases: 2 | 1 passed | 1 failed"), 1<<20, 0))
 	if d := cmp.Diff([]string{"fail known: test cases: 2 | 1 passed | 1 failed", "fail prog: Catch2: test cases: 2 | 1 passed | 1 failed"}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// Each failure that a summary counts is one, and a test that another one took the
+// place of can hide more.
+func TestNotExcused(t *testing.T) {
+	for text, want := range map[string]outcome{
+		"\nrunning 2 tests\ntest a ... x\nok\nFAILED\ntest b ... FAILED\n\ntest result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n": {[]string{
+			"pass a", "fail b", "fail prog: test result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"}, false},
+		"[ RUN      ] A.b\n[ RUN      ] A.b\n[       OK ] A.b (0 ms)\n[==========] 1 test from 1 test suite ran. (0 ms total)\n": {[]string{
+			"fail A.b: it started and did not end: another began", "pass A.b#01"}, true},
+		"=== RUN   TestA\n=== PAUSE TestA\n=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n": {[]string{
+			"fail TestA: it was started again before it ended", "pass TestA#01"}, true},
+	} {
+		got := parseGoTest(text, 0, func(*Parser) {})
+		if d := cmp.Diff(want.tests, got.tests); d != "" || got.cut != want.cut {
+			t.Errorf("cut short: %v, want %v; tests (-want +got):\n%s", got.cut, want.cut, d)
+		}
 	}
 }
 

@@ -117,6 +117,15 @@ func (g *goJSON) running() bool {
 	return false
 }
 
+func (g *goJSON) complete() bool {
+	for _, p := range g.order {
+		if p.end == "" {
+			return false
+		}
+	}
+	return len(g.open) == 0
+}
+
 func (g *goJSON) line(text []byte) {
 	e, _ := goJSONEvent(text)
 	switch e.action {

@@ -150,6 +150,8 @@ func (g *goTest) kind() kind {
 
 func (g *goTest) running() bool { return g.streams[0].busy() }
 
+func (g *goTest) complete() bool { return len(g.streams) == 1 && g.streams[0].final }
+
 // top is the stream that no other one is inside of.
 func (g *goTest) top() *goStream { return g.streams[len(g.streams)-1] }
 
@@ -357,6 +359,9 @@ func (g *goTest) start(name string, text []byte, marked bool) {
 		return // counted only
 	}
 	if old := s.open[name]; old != nil {
+		if i == 0 {
+			g.out.cutShort(name + " was started again before it ended")
+		}
 		g.unfinished(i, old, "it was started again before it ended")
 	}
 	if isBenchmark(name) {

@@ -85,6 +85,10 @@ func gtestResult(text []byte) (name string, took time.Duration, timed bool) {
 func (g *gtest) kind() kind    { return kindGTest }
 func (g *gtest) running() bool { return g.open != "" }
 
+func (g *gtest) complete() bool {
+	return g.open == "" && g.ended > 0 && g.ended >= g.begun
+}
+
 func (g *gtest) line(text []byte) {
 	// Text without a newline can stand before the result.
 	if g.open != "" && (len(text) == 0 || text[0] != '[' || !isGTest(text)) {
@@ -126,6 +130,7 @@ func (g *gtest) line(text []byte) {
 		}
 	case gtestRun:
 		if g.open != "" {
+			g.out.cutShort(g.open + " started and did not end: another began")
 			g.unfinished("another began")
 		}
 		g.own.take(&g.held)

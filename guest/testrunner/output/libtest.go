@@ -35,6 +35,7 @@ type libtest struct {
 	named  map[string]*libtestFailure
 	about  *libtestFailure // whose lines come now
 	listed bool            // behind "failures:"
+	told   int             // failures since the last summary
 	counts summaryCounts   // of all summaries
 }
 
@@ -118,16 +119,20 @@ func libtestSummary(text []byte) (c summaryCounts, failed, ok bool) {
 func (l *libtest) kind() kind    { return kindLibtest }
 func (l *libtest) running() bool { return l.open != "" }
 
+func (l *libtest) complete() bool {
+	return l.open == "" && l.ended > 0 && l.ended >= l.begun
+}
+
 func (l *libtest) line(text []byte) {
 	if c, failed, ok := libtestSummary(text); ok {
 		l.settle()
 		l.flush()
 		l.ended++
 		l.counts.add(c)
-		if failed && !l.out.hasFailed() {
+		if told := l.told; failed && told < max(1, c.failed) {
 			l.out.problem(l.out.program, string(text), 0)
 		}
-		l.listed = false
+		l.listed, l.told = false, 0
 		return
 	}
 	if l.open != "" {
@@ -193,6 +198,7 @@ func (l *libtest) result(name, verdict, reason string, took time.Duration) {
 
 // fail keeps a failure until its lines have come.
 func (l *libtest) fail(name string, took time.Duration, own clip) {
+	l.told++
 	f := &libtestFailure{name: name, took: took, own: own}
 	if len(l.failed) >= MaxRecords {
 		l.out.add(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: own.take(&l.held)})

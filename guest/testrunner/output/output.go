@@ -7,8 +7,8 @@
 // counts are bounded, and a program that did not exit with status 0 has at
 // least one failed test.
 //
-// The first kind of output that is recognised is the program's. A line that
-// tells of a failure in another kind fails the program too; see failureLine.
+// The first kind of output that is recognised is the program's, until it has come
+// to its end and another program begins; see Parser.begins. A line that tells of a failure in another kind fails the program too; see failureLine.
 package output
 
 import (
@@ -83,6 +83,8 @@ type format interface {
 	// running tells whether a test is known to run, whose own text can look
 	// like anything.
 	running() bool
+	// complete tells whether all that was begun has come to its end.
+	complete() bool
 	// end tells that the program is gone, and how. Tests that never ended
 	// fail, and so does what is missing of the whole, which is told to
 	// sink.cutShort as well.
@@ -144,12 +146,40 @@ func (p *Parser) line(text []byte) {
 		}
 		p.before, p.tap = clip{}, nil
 	}
+	if !p.goTest && p.format.complete() && p.begins(text, empty) {
+		// Another program, which needs its own end.
+		p.format.end("another program's output begins")
+		p.tap, p.held = newTAP(&p.out), 0
+		p.format = p.recognise(text, empty)
+		p.tap = nil
+	}
 	p.format.line(text)
 	kind, name, ok := failureLine(text)
 	if ok && kind != p.format.kind() && p.stray < maxStray && !p.format.running() {
 		p.stray++
 		p.out.problem(cmp.Or(name, p.out.program), sprintf("%s\n(its program's output is otherwise %s)", bytes.TrimPrefix(text, []byte{mark}), p.format.kind()), 0)
 	}
+}
+
+// begins tells whether a line is the first of a program's that prints another kind
+// of output than the one before. It may not be text of that one's, such as a result
+// alone.
+func (p *Parser) begins(text []byte, afterEmpty bool) bool {
+	is := p.format.kind()
+	e, json := goJSONEvent(text)
+	_, run := midRun(bytes.TrimPrefix(text, []byte{mark}))
+	switch {
+	case json:
+		return is != kindGoJSON && (e.action == "start" || e.action == "run")
+	case run:
+		return is != kindGoTest && is != kindMarked
+	case bytes.HasPrefix(text, []byte(gtestBar+"Running ")), bytes.HasPrefix(text, []byte(gtestRun)):
+		return is != kindGTest && isGTest(text)
+	case afterEmpty && libtestBegins(text):
+		return is != kindLibtest
+	}
+	_, _, version := tapVersion(text)
+	return version && is != kindTAP
 }
 
 // recognise returns the format that a line is the first of, nil when it is

@@ -140,7 +140,7 @@ func TestFormats(t *testing.T) {
 		{name: "go test -json, a run of nothing", text: lines(`{"Action":"run","Package":"p"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`), want: []string{"pass TestA"}},
 		{name: "JSON of another program", text: lines(`{"Action":"start","Service":"x"}`, `{"Action":"fail","Reason":"y"}`, `{"action":"fail"}`, `{}`), want: []string{"pass prog"}},
 
-		{name: "TAP, then go test", text: lines("1..1", "ok 1 - a", "=== RUN   TestA", "--- FAIL: TestA (0.0s)"), want: []string{"pass a", "fail TestA: --- FAIL: TestA (0.0s)"}},
+		{name: "TAP, then go test", text: lines("1..1", "ok 1 - a", "=== RUN   TestA", "--- FAIL: TestA (0.0s)"), want: []string{"pass a", "fail TestA"}},
 		{name: "TAP, then marked go test", text: lines("1..1", "ok 1 - a", "\x16--- FAIL: TestA (0.0s)"), want: []string{"pass a", "fail TestA: --- FAIL: TestA (0.0s)"}},
 		{name: "TAP, then JSON", text: lines("1..1", "ok 1 - a", `{"Action":"fail"}`), want: []string{"pass a", `fail prog: {"Action":"fail"}`}},
 		{name: "TAP, then test_progs", text: lines("1..1", "ok 1 - a", "#3/1 b/c:FAIL"), want: []string{"pass a", "fail b/c: #3/1 b/c:FAIL"}},

@@ -126,9 +126,10 @@ var frameworks = []framework{
 		none: []string{"NO TESTS RAN", "NO TESTS RAN (skipped={skipped})"},
 	},
 	{
-		name: "pytest",
-		end:  []string{"={*}= {list} in {*}s{*} ={*}="},
-		none: []string{"={*}= no tests ran in {*}s{*} ={*}=", "no tests ran in {*}s"},
+		name:  "pytest",
+		begin: []string{"={*}= test session starts ={*}="},
+		end:   []string{"={*}= {list} in {*}s{*} ={*}="},
+		none:  []string{"={*}= no tests ran in {*}s{*} ={*}=", "no tests ran in {*}s"},
 	},
 	{
 		name: "busted",
@@ -290,7 +291,7 @@ func (c *summaryCounts) list(text string) bool {
 		if !digits(number) || err != nil {
 			return false
 		}
-		switch word {
+		switch word = strings.TrimPrefix(word, "subtests "); word {
 		case "error", "errors":
 			word = "failed"
 		case "xpassed":

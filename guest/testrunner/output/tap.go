@@ -293,6 +293,11 @@ func (t *tap) kind() kind { return kindTAP }
 // look like results are comments or indented.
 func (t *tap) running() bool { return false }
 
+func (t *tap) complete() bool {
+	l := t.levels[0]
+	return len(t.levels) == 1 && l.plan == l.seen && t.yaml == 0
+}
+
 func (t *tap) top() *tapLevel { return t.levels[len(t.levels)-1] }
 
 func (t *tap) line(text []byte) {

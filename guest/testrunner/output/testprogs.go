@@ -101,6 +101,8 @@ func (p *testProgs) kind() kind { return kindTestProgs }
 // prints is shown only on demand.
 func (p *testProgs) running() bool { return false }
 
+func (p *testProgs) complete() bool { return p.summary && !p.repeats }
+
 func (p *testProgs) line(text []byte) {
 	if passed, failed, ok := testProgsSummary(text); ok {
 		p.repeats, p.summary = false, true
