@@ -181,6 +181,8 @@ func TestExecSaysThatTestsCanBeMissing(t *testing.T) {
 		{name: "TAP, cut short", script: "printf '1..3\\nnot ok 1 - a\\nok 2 - b\\n'; exit 1", cut: "3 tests were planned, and 2 ran: exit status 1"},
 		{name: "TAP, whole", script: "printf '1..2\\nnot ok 1 - a\\nok 2 - b\\n'; exit 1"},
 		{name: "TAP, given up", script: "printf '1..3\\nnot ok 1 - a\\nBail out! no bpffs\\n'; exit 1", cut: "Bail out! no bpffs"},
+		{name: "TAP, whole, then a signal", script: "printf '1..2\\nnot ok 1 - a\\nok 2 - b\\n'; kill -SEGV $$", cut: "it did not end by itself: signal: SIGSEGV"},
+		{name: "no tests, and a signal", script: "kill -SEGV $$"},
 		{name: "test_progs, cut short", script: "printf '#1 a:FAIL\\n'; exit 1", cut: "its output ends without a summary: exit status 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

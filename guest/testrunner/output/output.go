@@ -8,7 +8,8 @@
 // least one failed test.
 //
 // The first kind of output that is recognised is the program's, until it has come
-// to its end and another program begins; see Parser.begins. A line that tells of a failure in another kind fails the program too; see failureLine.
+// to its end and another program begins; see Parser.begins. A line that tells of a
+// failure in another kind fails the program too; see failureLine.
 package output
 
 import (
@@ -222,6 +223,10 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	}
 	if p.goTest && !p.final {
 		p.out.cutShort("it ended without PASS or FAIL: " + how)
+	}
+	// A failed test explains an exit status, and no signal.
+	if p.format != nil && code > 128 && !strings.HasPrefix(how, "exit status ") {
+		p.out.cutShort("it did not end by itself: " + how)
 	}
 	told := p.sums.told()
 	if told.cut != "" {
