@@ -55,6 +55,9 @@ func TestReasons(t *testing.T) {
 		{"starting\npanic: runtime error: index out of range [recovered, repanicked]\n\ngoroutine 7 [running]:", "panic: runtime error: index out of range [recovered, repanicked]"},
 		{"it started and did not end: fatal error: all goroutines are asleep - deadlock!; exit status 2\nwords\nfatal error: all goroutines are asleep - deadlock!", "fatal error: all goroutines are asleep - deadlock!"},
 		{"it started and did not end: exit status 1\nloading\n2026/11/28 10:19:33 no such map", "it started and did not end: exit status 1: no such map"},
+		{"exit status 2\nflag provided but not defined: -test.rum\nUsage of ./probe.test:\n  -test.timeout d\n    \tpanic test binary after duration d", "exit status 2: flag provided but not defined: -test.rum"},
+		{"exit status 1\nprobe: unrecognized option '--x'\nusage: probe [-f]\n  -f  fail at the first error", "exit status 1: probe: unrecognized option '--x'"},
+		{"exit status 1\nUsage: probe FILE", "exit status 1: Usage: probe FILE"},
 		{"it started and did not end: exit status 0", "it started and did not end: exit status 0"},
 		{"it started and did not end: ended from outside by SIGTERM, as when its time is up\nSIGQUIT: quit\nPC=0x1", "it started and did not end: ended from outside by SIGTERM, as when its time is up"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -83,6 +84,7 @@ var (
 	status     = regexp.MustCompile(`^(exit status \d+|signal: \S+|killed by .*)$`)
 	tableRow   = regexp.MustCompile(`^  ! (\S+) `)
 	msLater    = regexp.MustCompile(`, \d+ ms later`)
+	usage      = regexp.MustCompile(`(?i)^usage( of [^:]+)?:`)
 	initLine   = regexp.MustCompile(`^ *\d+\.\d{3} init: |^\[ *\d+\.\d{6}\]`)
 )
 
@@ -299,6 +301,9 @@ func bestLine(lines []string) string {
 // lastWord is what a program said last about why it ended: the last line that
 // complains, else the last of its own.
 func lastWord(lines []string) string {
+	if i := slices.IndexFunc(lines, usage.MatchString); i > 0 {
+		lines = lines[:i] // help complains of nothing
+	}
 	last := ""
 	for i := len(lines) - 1; i >= 0 && i >= len(lines)-60; i-- {
 		l := strings.TrimSpace(lines[i])

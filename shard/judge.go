@@ -199,7 +199,10 @@ func judge(o observation) verdict {
 	case failed > 0 || end.Failed > 0:
 		title, excerpt := report.FailedTests(v.tests)
 		if title != "" && !end.Complete {
-			title += "; and tests are missing: " + or(end.Problem, "the payload's report is not complete")
+			title += "; and tests are missing"
+			if why := or(end.Problem, "the payload's report is not complete"); !strings.Contains(title, why) {
+				title += ": " + why
+			}
 		}
 		if title == "" {
 			title = fmt.Sprintf("%d tests failed in the guest", end.Failed)
