@@ -259,6 +259,32 @@ func (x *Expectations) Unused(ids []string) []string {
 	return unused
 }
 
+// UnusedTests are the globs of tests that no test has which a kernel of theirs ran,
+// in words. Where no such kernel was tested, they may well have one.
+func (x *Expectations) UnusedTests(kernels []Kernel) []string {
+	if x == nil {
+		return nil
+	}
+	var unused []string
+	for _, e := range x.Entries {
+		for _, glob := range e.Tests {
+			tested, used := false, false
+			for i := range kernels {
+				k := &kernels[i]
+				if len(k.Tests) == 0 || !e.ofKernel(k.ID) {
+					continue
+				}
+				tested = true
+				used = used || slices.ContainsFunc(k.Tests, func(t Test) bool { return matchAcross(glob, t.Name) })
+			}
+			if tested && !used {
+				unused = append(unused, fmt.Sprintf("%s: no test that ran has the name %s", e.Where, OneLine(glob, 200)))
+			}
+		}
+	}
+	return unused
+}
+
 func (e Expectation) ofKernel(id string) bool { return MatchKernel(e.Kernels, id) }
 
 // ofTest: subtests' names hold slashes, and a star means them too.

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestReadExpectations(t *testing.T) {
@@ -181,5 +183,25 @@ func TestExpectationsDigest(t *testing.T) {
 	c := &Expectations{Entries: a.Entries, Lenient: true}
 	if none.Digest() != "" || a.Digest() != b.Digest() || a.Digest() == c.Digest() || a.Digest() == "" {
 		t.Errorf("digests %q %q %q %q", none.Digest(), a.Digest(), b.Digest(), c.Digest())
+	}
+}
+
+func TestUnusedTests(t *testing.T) {
+	x := &Expectations{Entries: []Expectation{
+		{Where: "x.yml:1", Kernels: []string{"d/6.1"}, Tests: []string{"TestA", "TestFial", "TestSub*"}},
+		{Where: "x.yml:5", Kernels: []string{"d/5.10"}, Tests: []string{"TestOld"}}, // its kernel was not tested
+		{Where: "x.yml:9", Kernels: []string{"d/6.1"}, Verdict: Crash},
+	}}
+	kernels := []Kernel{
+		{ID: "d/6.1", Tests: []Test{{Name: "TestA"}, {Name: "TestSub/a"}}},
+		{ID: "d/6.12", Tests: []Test{{Name: "TestFial"}}},
+		{ID: "d/5.10", Verdict: Infra},
+	}
+	want := []string{"x.yml:1: no test that ran has the name TestFial"}
+	if d := cmp.Diff(want, x.UnusedTests(kernels)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if got := (*Expectations)(nil).UnusedTests(kernels); got != nil {
+		t.Errorf("without expectations: %q", got)
 	}
 }

@@ -377,6 +377,9 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, 
 		ui.end(outcome, results)
 		if p := r.Record(plan); p.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
+			for _, unused := range r.Expect.UnusedTests(results) {
+				c.warn("expected failures: " + unused)
+			}
 			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links(), c.history(history)))
 		}
 	}
