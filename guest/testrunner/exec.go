@@ -143,7 +143,8 @@ var failFast = regexp.MustCompile(`(?i)(no[-_]?)?fail[-_]?fast(=\S*)?`)
 func failsFast(argv, env []string) bool {
 	for _, a := range slices.Concat(argv[1:], env) {
 		for _, m := range failFast.FindAllStringSubmatch(a, -1) {
-			if on, err := strconv.ParseBool(strings.TrimPrefix(m[2], "=")); m[1] == "" && (m[2] == "" || err != nil || on) {
+			on, err := strconv.ParseBool(strings.TrimPrefix(m[2], "="))
+			if is := m[1] == ""; is == (on || err != nil) { // not so is --no-fail-fast, and --fail-fast=false
 				return true
 			}
 		}

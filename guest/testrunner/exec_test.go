@@ -173,6 +173,7 @@ func TestExecSaysThatTestsCanBeMissing(t *testing.T) {
 		{name: "fails fast", args: []string{"--go-test"}, script: failed, more: []string{"-test.failfast"}, cut: "it was told to stop at the first failure"},
 		{name: "does not fail fast", args: []string{"--go-test"}, script: failed, more: []string{"-test.failfast=false"}},
 		{name: "does not fail fast, in other words", script: failed, more: []string{"--no-fail-fast"}},
+		{name: "fails fast, in other words", script: failed, more: []string{"--no-fail-fast=false"}, cut: "it was told to stop at the first failure"},
 		{name: "fails fast, with nothing that fails", args: []string{"--go-test"}, script: "printf '\\026PASS\\n'", more: []string{"-test.v=test2json", "-test.failfast=true"}},
 		{name: "another framework's", script: failed, more: []string{"--ginkgo.fail-fast"}, cut: "it was told to stop at the first failure"},
 		{name: "by the environment", script: failed, env: "1", cut: "it was told to stop at the first failure"},

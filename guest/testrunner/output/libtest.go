@@ -129,7 +129,7 @@ func (l *libtest) line(text []byte) {
 		l.flush()
 		l.ended++
 		l.counts.add(c)
-		if told := l.told; failed && told < max(1, c.failed) {
+		if failed && l.told < max(1, c.failed) {
 			l.out.problem(l.out.program, string(text), 0)
 		}
 		l.listed, l.told = false, 0
