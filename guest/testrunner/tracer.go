@@ -24,6 +24,7 @@ import (
 // tracer is the EventsTrace under test, running.
 type tracer struct {
 	cmd    *exec.Cmd
+	stdout *os.File // the end that is read
 	stderr headTail
 	ready  chan struct{} // closed when its init line was read
 	fence  chan struct{} // closed when an event about a process of wanted was read
@@ -84,6 +85,7 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 		stderr.r.Close()
 		return nil, err
 	}
+	t.stdout = stdout.r
 	outDone, errDone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(outDone)
@@ -234,7 +236,8 @@ const unloading = time.Minute
 func exiting(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return errors.Is(err, fs.ErrNotExist)
+		// ESRCH: it was waited for between the opening and the reading.
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 	}
 	return exitingStat(string(b))
 }
@@ -274,14 +277,30 @@ func within(d time.Duration, done <-chan struct{}) {
 }
 
 // dies tells whether the tracer's end has begun. To take its probes out can take
-// the kernel many seconds, and what happens in them is not reported.
+// the kernel many seconds, and what happens in them is not reported. The kernel
+// is asked, for a generator that ends with the tracer may be waited for before
+// reap sees either end.
 func (t *tracer) dies() bool {
 	select {
 	case <-t.dying:
 		return true
 	default:
-		return false
+		return hungUp(t.stdout) || exiting(t.cmd.Process.Pid)
 	}
+}
+
+// hungUp tells whether nobody has the other end of a pipe open for writing.
+func hungUp(pipe *os.File) bool {
+	conn, err := pipe.SyscallConn()
+	if err != nil {
+		return true // closed: it was read to its end
+	}
+	fds := []unix.PollFd{{}}
+	err = conn.Control(func(fd uintptr) {
+		fds[0].Fd = int32(fd)
+		_, _ = unix.Poll(fds, 0)
+	})
+	return err != nil || fds[0].Revents&unix.POLLHUP != 0
 }
 
 // awaitEnd waits for a tracer that dies: how it ended is known once its probes
