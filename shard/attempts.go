@@ -16,6 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -441,7 +442,7 @@ func (r *Runner) nameConsoles(k *report.Kernel, runs []report.Kernel) {
 }
 
 // fetch opens a kernel, again when what went wrong is not the kernel's fault.
-func (r *Runner) fetch(ctx context.Context, e Entry) (im *kernel.Image, history []report.Attempt, err error) {
+func (r *Runner) fetch(ctx context.Context, e plan.Entry) (im *kernel.Image, history []report.Attempt, err error) {
 	for n := 1; ; n++ {
 		im, err = e.Source.Open(ctx, e.Ref)
 		if err == nil || ctx.Err() != nil || n > r.Retries || !fetchAgain(err) {

@@ -16,6 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -35,7 +36,7 @@ func tracerPayload(b *testing.B) guest.Payload {
 
 // benchRunner makes a runner for n kernels of one image, each under a name of
 // its own.
-func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, Plan) {
+func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, plan.Plan) {
 	b.Helper()
 	l, err := setUp()
 	if err != nil {
@@ -70,7 +71,7 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, Plan) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	plan, err := NewPlan(b.Context(), []kernel.Source{src}, nil)
+	list, err := plan.New(b.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, Plan) {
 		Out: b.TempDir(), Scratch: b.TempDir(), Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: jobs,
 		Limits: limits, Cache: cache, InitProgram: l.init, Payload: p, Tool: "bench", Now: time.Now, Random: rand.Reader,
 		Report: func(Event) {}, Sandbox: l.sandbox, Firmware: l.firmware, Lean: l.lean, Boot: BootCold,
-	}, plan
+	}, list
 }
 
 // allPass fails for a run that is no figure to quote.
@@ -130,10 +131,10 @@ func BenchmarkVerdict(b *testing.B) {
 			sums := map[string][]float64{}
 			for b.Loop() {
 				b.StopTimer()
-				r, plan := benchRunner(b, p, 1, 1)
+				r, list := benchRunner(b, p, 1, 1)
 				b.StartTimer()
 				start := time.Now()
-				results, err := r.Run(b.Context(), plan)
+				results, err := r.Run(b.Context(), list)
 				whole := time.Since(start)
 				allPass(b, results, err)
 				ph := results[0].Phases
@@ -178,7 +179,7 @@ func BenchmarkRun(b *testing.B) {
 	for _, jobs := range []int{1, 2} {
 		b.Run(fmt.Sprintf("workers-%d", jobs), func(b *testing.B) {
 			for b.Loop() {
-				r, plan := benchRunner(b, p, n, jobs)
+				r, list := benchRunner(b, p, n, jobs)
 				var mu sync.Mutex
 				var start, last time.Time
 				var before, until, running time.Duration
@@ -206,7 +207,7 @@ func BenchmarkRun(b *testing.B) {
 				}
 				start, before = time.Now(), cpuOfTree(b)
 				changed = start
-				results, err := r.Run(b.Context(), plan)
+				results, err := r.Run(b.Context(), list)
 				whole := time.Since(start)
 				allPass(b, results, err)
 				room := time.Duration(jobs) * last.Sub(start)

@@ -13,6 +13,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcstest"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // A bucket of 300 kernels over 12 distributions, behind a network that breaks
@@ -87,25 +88,25 @@ func TestBucketOf300(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := func() Plan {
+	list := func() plan.Plan {
 		t.Helper()
 		src, err := kernel.Parse("gs://kernels/v1", cache)
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan, err := Select(t.Context(), []kernel.Source{src}, Filter{Arch: "amd64", MinRelease: DefaultMinRelease})
+		listed, err := plan.Select(t.Context(), []kernel.Source{src}, plan.Filter{Arch: "amd64", MinRelease: plan.DefaultMinRelease})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return plan
+		return listed
 	}
-	plan := list()
-	if len(plan.Entries) != distros*each {
-		t.Fatalf("listed %d kernels, want %d", len(plan.Entries), distros*each)
+	listed := list()
+	if len(listed.Entries) != distros*each {
+		t.Fatalf("listed %d kernels, want %d", len(listed.Entries), distros*each)
 	}
 
 	// The kernels of one distribution through the runner.
-	boot := Plan{Entries: plan.Entries[:booted*each]}
+	boot := plan.Plan{Entries: listed.Entries[:booted*each]}
 	r := l.runner(t, l.passPayload(t))
 	r.Cache, r.Jobs = cache, 2
 	l.slots <- struct{}{}
@@ -136,10 +137,10 @@ func TestBucketOf300(t *testing.T) {
 	}
 
 	// All others, four at a time, and once more all of them.
-	open := func(plan Plan) {
+	open := func(listed plan.Plan) {
 		t.Helper()
 		var wg sync.WaitGroup
-		next := make(chan Entry)
+		next := make(chan plan.Entry)
 		for range 4 {
 			wg.Go(func() {
 				for e := range next {
@@ -164,21 +165,21 @@ func TestBucketOf300(t *testing.T) {
 				}
 			})
 		}
-		for _, e := range plan.Entries {
+		for _, e := range listed.Entries {
 			next <- e
 		}
 		close(next)
 		wg.Wait()
 	}
-	open(Plan{Entries: plan.Entries[booted*each:]})
+	open(plan.Plan{Entries: listed.Entries[booted*each:]})
 	bytes, _ := p.Sent()
 	t.Logf("%d bytes of objects, %d downloaded", size, bytes)
 
 	again := list()
-	if again.Digest() != plan.Digest() {
-		t.Error("the same bucket gives another list")
+	if again.Digest() != listed.Digest() {
+		t.Error("the same bucket gives another listed")
 	}
-	var whole Plan
+	var whole plan.Plan
 	for _, e := range again.Entries {
 		if !broken[e.ID()] {
 			whole.Entries = append(whole.Entries, e)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -92,7 +93,7 @@ func TestMakeCorpus(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				plan, err := NewPlan(t.Context(), []kernel.Source{src}, []string{k.glob})
+				list, err := plan.New(t.Context(), []kernel.Source{src}, []string{k.glob})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -107,13 +108,13 @@ func TestMakeCorpus(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				result, console := l.run(t, r, plan.Newest())
+				result, console := l.run(t, r, list.Newest())
 				t.Logf("%v %+v", result.Verdict, result.Cause)
 				// The head is the runner's.
 				if strings.HasPrefix(console, "bpf-kernel-check:") {
 					_, console, _ = strings.Cut(console, "\n\n")
 				}
-				_, release, _ := strings.Cut(plan.Newest().ID(), "/")
+				_, release, _ := strings.Cut(list.Newest().ID(), "/")
 				release, _, _ = strings.Cut(release, "__")
 				var b bytes.Buffer
 				fmt.Fprintf(&b, "# Debian %s under QEMU %s, payload: shard/testdata/hostile %s\n", release, version, c.args)

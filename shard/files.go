@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // The files that a guest leaves are evidence and hostile input: their names,
@@ -171,9 +172,9 @@ func (r *Runner) keepFiles(k *report.Kernel, records []wire.Record) {
 // clear removes what earlier runs left of the kernels to do, by their index in
 // the plan, so that nobody takes an old console for one of this run, whatever
 // becomes of the kernel now. Other kernels' files stay.
-func (r *Runner) clear(plan Plan, todo []int) error {
+func (r *Runner) clear(list plan.Plan, todo []int) error {
 	for _, i := range todo {
-		e := plan.Entries[i]
+		e := list.Entries[i]
 		console := filepath.Join(r.Out, filepath.FromSlash(consolePath(e)))
 		dir := strings.TrimSuffix(console, ".txt")
 		err := os.RemoveAll(filepath.Join(dir, wire.FileRoot))
@@ -200,7 +201,7 @@ func (r *Runner) clear(plan Plan, todo []int) error {
 
 // consolePath is where a kernel's console goes, with slashes and relative to
 // the output directory.
-func consolePath(e Entry) string { return path.Join("results", e.Distro, e.Name+".txt") }
+func consolePath(e plan.Entry) string { return path.Join("results", e.Distro, e.Name+".txt") }
 
 // attemptPath is where the console of an attempt goes that is followed by
 // another one.

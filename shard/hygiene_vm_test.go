@@ -14,6 +14,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // nobody is an ordinary user that every system has.
@@ -101,7 +102,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	list, err := plan.New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 		Job:   wire.Job{Args: []string{"/hostile", "pass"}, Name: "hostile", Timeout: far},
 		Files: []guest.File{{Path: "/hostile", Mode: 0o755, Data: read("hostile")}},
 	})
-	results, err := r.Run(t.Context(), plan)
+	results, err := r.Run(t.Context(), list)
 	if err != nil || len(results) != 1 || results[0].Verdict != report.Pass {
 		t.Errorf("%v, %+v", err, results)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // A test that passes in one run and fails in the other makes the kernel fail,
@@ -75,10 +76,10 @@ func TestTimeIsUp(t *testing.T) {
 			cancel(&TimeUpError{Limit: time.Minute})
 		}
 	}
-	slow := Entry{Ref: kernel.Ref{Distro: "slow", Name: "1.2.3__x"}, Source: slowSource{}}
+	slow := plan.Entry{Ref: kernel.Ref{Distro: "slow", Name: "1.2.3__x"}, Source: slowSource{}}
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()
-	results, err := r.Run(ctx, Plan{Entries: []Entry{l.entry, slow}})
+	results, err := r.Run(ctx, plan.Plan{Entries: []plan.Entry{l.entry, slow}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // want is what a program's test must say.
@@ -145,7 +146,7 @@ func TestObjects(t *testing.T) {
 }
 
 // newestOf is a source's newest kernel that matches.
-func newestOf(t *testing.T, spec, glob string) Entry {
+func newestOf(t *testing.T, spec, glob string) plan.Entry {
 	t.Helper()
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
@@ -159,9 +160,9 @@ func newestOf(t *testing.T, spec, glob string) Entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(t.Context(), []kernel.Source{src}, []string{glob})
+	list, err := plan.New(t.Context(), []kernel.Source{src}, []string{glob})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan.Newest()
+	return list.Newest()
 }

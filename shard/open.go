@@ -7,6 +7,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // downloads is how many kernels are fetched at a time, and how many wait
@@ -16,7 +17,7 @@ const downloads = 4
 // opened is a kernel in the cache, or the reason why it is not.
 type opened struct {
 	index int // in the plan
-	entry Entry
+	entry plan.Entry
 	image *kernel.Image
 	err   error
 	took  time.Duration
@@ -27,7 +28,7 @@ type opened struct {
 // openAll opens the kernels in about the given order of their indices, each as soon as there is
 // room for it: one that takes long holds up no other. The channel is closed
 // when all were received, or ctx has ended and nothing is fetched any more.
-func (r *Runner) openAll(ctx context.Context, entries []Entry, order []int) <-chan opened {
+func (r *Runner) openAll(ctx context.Context, entries []plan.Entry, order []int) <-chan opened {
 	next := make(chan int)
 	out := make(chan opened)
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -49,20 +50,20 @@ func TestNothingIsFetchedAfterRun(t *testing.T) {
 		}
 		return context.Cause(ctx)
 	}}
-	var plan Plan
+	var list plan.Plan
 	for _, name := range []string{"1.1__a", "1.2__a", "1.3__a", "1.4__a", "1.5__a", "1.6__a"} {
-		plan.Entries = append(plan.Entries, Entry{Ref: kernel.Ref{Distro: "late", Name: name}, Source: src})
+		list.Entries = append(list.Entries, plan.Entry{Ref: kernel.Ref{Distro: "late", Name: name}, Source: src})
 	}
 	r := &Runner{
 		Out: t.TempDir(), Scratch: t.TempDir(), Arch: arch, Accel: qemu.TCG, Boot: BootCold, Jobs: 2, Payload: guest.Payload{},
 		Report: func(Event) {}, Now: time.Now, Random: rand.Reader,
 	}
-	results, err := r.Run(ctx, plan)
+	results, err := r.Run(ctx, list)
 	close(returned)
 	if n := running.Load(); n != 0 {
 		t.Errorf("%d kernels are still fetched", n)
 	}
-	if err != nil && !errors.Is(err, context.Canceled) || len(results) != len(plan.Entries) {
+	if err != nil && !errors.Is(err, context.Canceled) || len(results) != len(list.Entries) {
 		t.Fatalf("%d results, %v", len(results), err)
 	}
 	for _, k := range results {

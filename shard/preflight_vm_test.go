@@ -16,6 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
@@ -71,7 +72,7 @@ func TestPreflightAgrees(t *testing.T) {
 }
 
 // agrees holds what preflight says of a kernel against what a VM has shown.
-func agrees(t *testing.T, l *lab, paths []string, entry Entry, k report.Kernel) {
+func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Kernel) {
 	t.Helper()
 	if k.Verdict != report.Fail {
 		t.Fatalf("verdict %v, want fail", k.Verdict)

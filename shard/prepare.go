@@ -9,6 +9,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -22,7 +23,7 @@ type Prepared struct {
 
 // Prepare makes one kernel ready for a VM: the same image, initramfs, modules
 // and machine as in Run. Its files are in r.Scratch.
-func (r *Runner) Prepare(ctx context.Context, e Entry) (Prepared, error) {
+func (r *Runner) Prepare(ctx context.Context, e plan.Entry) (Prepared, error) {
 	start := time.Now()
 	im, err := e.Source.Open(ctx, e.Ref)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -19,7 +20,7 @@ func (n named) List(context.Context) ([]kernel.Ref, error)              { return
 func (n named) Open(context.Context, kernel.Ref) (*kernel.Image, error) { return nil, os.ErrNotExist }
 
 func TestReproduce(t *testing.T) {
-	e := Entry{Ref: kernel.Ref{Distro: "debian", Name: "6.1"}}
+	e := plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: "6.1"}}
 	for source, want := range map[string]string{
 		"debian:bookworm":              "bpf-kernel-check debug --kernels debian:bookworm --test './t -v' debian/6.1",
 		"rpm:https://me:pw@host/a@b":   "bpf-kernel-check debug --kernels rpm:https://host/a@b --test './t -v' debian/6.1",

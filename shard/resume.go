@@ -4,19 +4,20 @@ import (
 	"slices"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // known returns a result for each of the plan's kernels, empty for those that
 // are to do, and the indices of these.
-func (r *Runner) known(plan Plan) (results []report.Kernel, todo []int) {
-	results = make([]report.Kernel, len(plan.Entries))
+func (r *Runner) known(list plan.Plan) (results []report.Kernel, todo []int) {
+	results = make([]report.Kernel, len(list.Entries))
 	done := map[string]report.Kernel{}
 	if r.Resumed != nil {
 		for _, k := range r.Resumed.Kernels {
 			done[k.ID] = k
 		}
 	}
-	for i, e := range plan.Entries {
+	for i, e := range list.Entries {
 		k, ok := done[e.ID()]
 		if !ok {
 			todo = append(todo, i)
@@ -28,11 +29,11 @@ func (r *Runner) known(plan Plan) (results []report.Kernel, todo []int) {
 }
 
 // shardFile starts the shard file, or goes on with that of an interrupted run.
-func (r *Runner) shardFile(plan Plan) (*report.ShardWriter, error) {
+func (r *Runner) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 	if r.Resumed != nil {
 		return r.Resumed.Resume()
 	}
-	return report.CreateShardFile(r.Out, r.Record(plan))
+	return report.CreateShardFile(r.Out, r.Record(list))
 }
 
 // only returns the elements of order that are in todo, in order's order.

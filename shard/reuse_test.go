@@ -23,6 +23,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -126,11 +127,11 @@ func (u *reuser) run(t *testing.T, r *Runner) report.Kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	list, err := plan.New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := r.Run(t.Context(), plan)
+	results, err := r.Run(t.Context(), list)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,11 +296,11 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	list, err := plan.New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := src.Open(t.Context(), plan.Entries[0].Ref)
+	image, err := src.Open(t.Context(), list.Entries[0].Ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +312,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		}
 	}
 	image.Config = config
-	base := job{entry: plan.Entries[0], image: image, modules: modules, boot: "boot", initrd: "initrd"}
+	base := job{entry: list.Entries[0], image: image, modules: modules, boot: "boot", initrd: "initrd"}
 	key := func(r *Runner, j job) string {
 		t.Helper()
 		b, err := guest.Initramfs(r.InitProgram, r.Payload)
@@ -455,11 +456,11 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(u.kernels, "debian", "vmlinuz-6.1.0"), second, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if plan, err = NewPlan(t.Context(), []kernel.Source{src}, nil); err != nil {
+	if list, err = plan.New(t.Context(), []kernel.Source{src}, nil); err != nil {
 		t.Fatal(err)
 	}
 	j := base
-	if j.image, err = src.Open(t.Context(), plan.Entries[0].Ref); err != nil {
+	if j.image, err = src.Open(t.Context(), list.Entries[0].Ref); err != nil {
 		t.Fatal(err)
 	}
 	j.image.Config = config
@@ -592,11 +593,11 @@ func TestReuseOfTwoRunsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	list, err := plan.New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := src.Open(t.Context(), plan.Entries[0].Ref)
+	image, err := src.Open(t.Context(), list.Entries[0].Ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -724,7 +725,7 @@ func FuzzParsePass(f *testing.F) {
 		if _, err := json.Marshal(p); err != nil {
 			t.Fatal(err)
 		}
-		j := job{entry: Entry{Ref: kernel.Ref{Distro: "a", Name: "b"}}}
+		j := job{entry: plan.Entry{Ref: kernel.Ref{Distro: "a", Name: "b"}}}
 		if k, err := p.result(j, p.Key, p.At, time.Hour); err == nil && (k.Verdict != report.Pass || k.Reused == nil) {
 			t.Fatalf("%+v", k)
 		}

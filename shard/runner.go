@@ -20,6 +20,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -123,7 +124,7 @@ type Event struct {
 
 // job is a kernel on its way.
 type job struct {
-	entry   Entry
+	entry   plan.Entry
 	image   *kernel.Image
 	boot    string // image to give to QEMU
 	initrd  string
@@ -146,8 +147,8 @@ type job struct {
 // as results come; the summary is written at the end. A plan without kernels is
 // a shard that got none, and has a shard file too. An error means that the
 // results could not be recorded.
-func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
-	results, todo := r.known(plan)
+func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Kernel, error) {
+	results, todo := r.known(list)
 	if len(todo) > 0 {
 		// VMs that are restored need none.
 		r.initramfs = sync.OnceValues(r.writeInitramfs)
@@ -171,12 +172,12 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 			defer r.warm.digest() // as above
 		}
 	}
-	if err := r.clear(plan, todo); err != nil {
+	if err := r.clear(list, todo); err != nil {
 		return nil, err
 	}
 	r.survey = newSurvey(r.Payload, r.Arch.Name)
 	started := r.Now()
-	sf, err := r.shardFile(plan)
+	sf, err := r.shardFile(list)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	slots := make(chan struct{}, r.Jobs+2)
 	go func() {
 		defer close(ready)
-		fetched := r.openAll(ctx, plan.Entries, only(todo, longestFirst(plan.costs())))
+		fetched := r.openAll(ctx, list.Entries, only(todo, longestFirst(list.Costs())))
 		defer func() {
 			for range fetched { // until nothing is fetched any more
 			}
@@ -245,7 +246,7 @@ func (r *Runner) Run(ctx context.Context, plan Plan) ([]report.Kernel, error) {
 	workers.Wait()
 
 	interrupted, why := false, cutReason(ctx)
-	for i, e := range plan.Entries {
+	for i, e := range list.Entries {
 		if results[i].ID != "" {
 			continue
 		}
@@ -295,12 +296,12 @@ func (r *room) leave() {
 }
 
 // Record is what the shard file says about a plan.
-func (r *Runner) Record(plan Plan) report.Plan {
+func (r *Runner) Record(list plan.Plan) report.Plan {
 	r.hash.Do(func() { r.content = r.Payload.ContentDigest() })
-	part := plan.part()
+	part := list.Shard()
 	return report.Plan{
 		Tool: r.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
-		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: plan.IDs(),
+		RunID: r.RunID, Attempt: max(1, r.Attempt), HeadSHA: r.HeadSHA, Payload: r.Payload.Digest(), Arch: r.Arch.Name, Kernels: list.IDs(),
 		Content: r.content, Allow: r.Allowed.Entries(),
 		Expect: r.Expect.Digest(), Repeat: repeatOf(r.Repeats), Reuse: r.Reuse,
 	}

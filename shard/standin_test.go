@@ -17,6 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -251,7 +252,7 @@ func (does script) testIn(t *testing.T, r *Runner, name string) (k report.Kernel
 		t.Fatal(err)
 	}
 	j := job{
-		entry: Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}},
+		entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}},
 		image: &kernel.Image{Kernel: path}, boot: path, initrd: path, cleanup: func() {},
 		room: &room{in: make(chan struct{}, 1)},
 	}

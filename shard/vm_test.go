@@ -21,6 +21,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -37,7 +38,7 @@ const far = 3 * time.Minute
 
 // lab is what the VM tests share.
 type lab struct {
-	entry             Entry
+	entry             plan.Entry
 	cache             *kernel.Cache
 	arch              qemu.Arch
 	qemu              string
@@ -72,11 +73,11 @@ func newLab(arch, source, glob string) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := NewPlan(ctx, []kernel.Source{src}, []string{glob})
+	list, err := plan.New(ctx, []kernel.Source{src}, []string{glob})
 	if err != nil {
 		return nil, err
 	}
-	l.entry = plan.Newest()
+	l.entry = list.Newest()
 	if l.init, err = guest.Program(ctx, arch, guest.Init); err != nil {
 		return nil, err
 	}
@@ -154,14 +155,14 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 }
 
 // run boots the one kernel and returns its result and console.
-func (l *lab) run(t *testing.T, r *Runner, entries ...Entry) (report.Kernel, string) {
+func (l *lab) run(t *testing.T, r *Runner, entries ...plan.Entry) (report.Kernel, string) {
 	t.Helper()
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()
 	if entries == nil {
-		entries = []Entry{l.entry}
+		entries = []plan.Entry{l.entry}
 	}
-	results, err := r.Run(t.Context(), Plan{Entries: entries})
+	results, err := r.Run(t.Context(), plan.Plan{Entries: entries})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,14 +357,14 @@ func TestBrokenArchiveIsInfraAndTheOthersRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	list, err := plan.New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := l.runner(t, l.passPayload(t))
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()
-	results, err := r.Run(t.Context(), Plan{Entries: append(plan.Entries, l.entry)})
+	results, err := r.Run(t.Context(), plan.Plan{Entries: append(list.Entries, l.entry)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +401,7 @@ func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
 	}
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()
-	results, err := r.Run(ctx, Plan{Entries: []Entry{l.entry}})
+	results, err := r.Run(ctx, plan.Plan{Entries: []plan.Entry{l.entry}})
 	if err != nil {
 		t.Fatal(err)
 	}

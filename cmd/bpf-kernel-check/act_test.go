@@ -21,8 +21,8 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report/github/githubtest"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // The workflow runner, and what stands in for GitHub's own actions: their
@@ -137,7 +137,7 @@ func linkKernels(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		plan, err := shard.NewPlan(ctx, []kernel.Source{src}, []string{k.glob})
+		plan, err := plan.New(ctx, []kernel.Source{src}, []string{k.glob})
 		if err != nil {
 			return "", err
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcstest"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // kernelHeader is a file that looks like an x86 kernel and boots nowhere.
@@ -53,7 +53,7 @@ func makeRealArchive(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
 	ts.Check(err)
-	plan, err := shard.NewPlan(ctx, []kernel.Source{src}, []string{ts.Getenv("ID")})
+	plan, err := plan.New(ctx, []kernel.Source{src}, []string{ts.Getenv("ID")})
 	ts.Check(err)
 	im, err := src.Open(ctx, plan.Entries[0].Ref)
 	ts.Check(err)

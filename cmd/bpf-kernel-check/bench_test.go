@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // BenchmarkRun times the whole command, run of one kernel with a payload that
@@ -138,7 +138,7 @@ func copyNewest(b *testing.B, source, glob, to string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	plan, err := shard.NewPlan(b.Context(), []kernel.Source{src}, []string{glob})
+	plan, err := plan.New(b.Context(), []kernel.Source{src}, []string{glob})
 	if err != nil {
 		b.Fatal(err)
 	}

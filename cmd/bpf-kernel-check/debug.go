@@ -24,6 +24,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -95,7 +96,7 @@ type debugging struct {
 	o       debugOptions
 	accel   qemu.Accel
 	past    *report.Kernel // the result that it is about; nil: none
-	entry   shard.Entry
+	entry   plan.Entry
 	payload namedPayload
 }
 
@@ -136,33 +137,33 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 }
 
 // findKernel returns the one kernel that an id or glob names.
-func (c *command) findKernel(ctx context.Context, specs []string, id string) (shard.Entry, error) {
+func (c *command) findKernel(ctx context.Context, specs []string, id string) (plan.Entry, error) {
 	srcs, err := c.sources(specs)
 	if err != nil {
-		return shard.Entry{}, err
+		return plan.Entry{}, err
 	}
 	var globs []string
 	if id != "" {
 		globs = []string{id}
 	}
-	plan, err := shard.NewPlan(ctx, srcs, globs)
-	if shard.IsUsage(err) && id != "" {
-		if all, aerr := shard.NewPlan(ctx, srcs, nil); aerr == nil && len(all.Entries) > 0 {
+	list, err := plan.New(ctx, srcs, globs)
+	if plan.IsUsage(err) && id != "" {
+		if all, aerr := plan.New(ctx, srcs, nil); aerr == nil && len(all.Entries) > 0 {
 			ids := all.IDs()
 			slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(alike(id, b), alike(id, a)) })
-			return shard.Entry{}, usagef("no kernel %q in %s: name one of %s", id, strings.Join(specs, " "), someOf(ids))
+			return plan.Entry{}, usagef("no kernel %q in %s: name one of %s", id, strings.Join(specs, " "), someOf(ids))
 		}
 	}
 	if err != nil {
-		return shard.Entry{}, err
+		return plan.Entry{}, err
 	}
-	for _, e := range plan.Entries {
-		if e.ID() == id || len(plan.Entries) == 1 {
+	for _, e := range list.Entries {
+		if e.ID() == id || len(list.Entries) == 1 {
 			return e, nil
 		}
 	}
-	ids := plan.IDs()
-	return shard.Entry{}, usagef("%d kernels are meant: name one of %s", len(ids), someOf(ids))
+	ids := list.IDs()
+	return plan.Entry{}, usagef("%d kernels are meant: name one of %s", len(ids), someOf(ids))
 }
 
 // someOf names the first of some ids.

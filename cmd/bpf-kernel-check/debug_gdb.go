@@ -9,10 +9,11 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // gdbWords says how a debugger is attached.
-func gdbWords(p shard.Prepared, e shard.Entry) string {
+func gdbWords(p shard.Prepared, e plan.Entry) string {
 	var b strings.Builder
 	b.WriteString("The kernel waits for a debugger. In another terminal:\n")
 	command := []string{"gdb", "-ex", "target remote " + p.Machine.Extras.GDB}

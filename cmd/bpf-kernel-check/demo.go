@@ -13,7 +13,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // demoKernel is a series that the demo shows, and where Debian has it.
@@ -51,22 +51,22 @@ small EventsTrace-compatible tracer that is built into this program. With
 			if err != nil {
 				return err
 			}
-			var plan shard.Plan
+			var list plan.Plan
 			for _, d := range demoKernels(payload.arch) {
 				srcs, err := c.sources([]string{d.source})
 				if err != nil {
 					return err
 				}
-				all, err := shard.NewPlan(cmd.Context(), srcs, []string{d.glob})
+				all, err := plan.New(cmd.Context(), srcs, []string{d.glob})
 				if err != nil {
 					return err
 				}
-				plan.Entries = append(plan.Entries, all.Newest())
+				list.Entries = append(list.Entries, all.Newest())
 			}
 			o.started = time.Now()
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer cancel()
-			err = c.test(ctx, o, accel, payload, plan)
+			err = c.test(ctx, o, accel, payload, list)
 			if b, rerr := os.ReadFile(filepath.Join(o.out, report.SummaryName)); rerr == nil {
 				fmt.Fprintf(c.stdout, "\n%s", b)
 			}

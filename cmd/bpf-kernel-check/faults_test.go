@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/reliabilitytest"
 )
 
@@ -52,7 +52,7 @@ var openBench = sync.OnceValues(func() (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := shard.NewPlan(context.Background(), []kernel.Source{src}, []string{"debian/6.1.*"})
+	plan, err := plan.New(context.Background(), []kernel.Source{src}, []string{"debian/6.1.*"})
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -37,7 +37,7 @@ func (c *command) listCommand() *cobra.Command {
 			if arch != "" && !slices.Contains(qemu.ArchNames(), arch) {
 				return usagef("--arch is %q: want %s", arch, strings.Join(qemu.ArchNames(), " or "))
 			}
-			plan, err := shard.Select(cmd.Context(), srcs, so.filter(arch))
+			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {
 				c.printSkipped(c.stderr, plan)
 				return err

@@ -20,8 +20,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 func main() {
@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	// What others said, and an error quotes, begins no line.
 	fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(err.Error()), "\n", "\n    "))
-	if errors.As(err, &usage) || errors.As(err, &payload) || shard.IsUsage(err) {
+	if errors.As(err, &usage) || errors.As(err, &payload) || plan.IsUsage(err) {
 		return report.ExitUsage
 	}
 	return report.ExitNotTested

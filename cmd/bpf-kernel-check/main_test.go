@@ -21,8 +21,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 func TestMain(m *testing.M) {
@@ -115,7 +115,7 @@ func newestKernel(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	plan, err := shard.NewPlan(ctx, []kernel.Source{src}, []string{"debian/6.1.*"})
+	plan, err := plan.New(ctx, []kernel.Source{src}, []string{"debian/6.1.*"})
 	if err != nil {
 		return "", err
 	}

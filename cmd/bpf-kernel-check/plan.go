@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // planOptions are the flags of plan.
@@ -30,8 +30,8 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 	switch f := cmd.Flags(); {
 	case f.Changed("shards") == f.Changed("target-minutes"):
 		return usagef("how many shards? give either --shards N or --target-minutes M, and not both")
-	case f.Changed("shards") && (o.shards < 1 || o.shards > shard.MaxMatrix):
-		return usagef("--shards is %d: want 1 to %d, as many jobs as GitHub allows in a matrix", o.shards, shard.MaxMatrix)
+	case f.Changed("shards") && (o.shards < 1 || o.shards > plan.MaxMatrix):
+		return usagef("--shards is %d: want 1 to %d, as many jobs as GitHub allows in a matrix", o.shards, plan.MaxMatrix)
 	case f.Changed("target-minutes") && !(o.target >= 0.1 && o.target <= 24*60):
 		return usagef("--target-minutes is %v: want 0.1 to %d", o.target, 24*60)
 	}
@@ -77,22 +77,22 @@ succeeds at once; the matrix has it nevertheless, as merge waits for all of them
 				return err
 			}
 			// The jobs that run the shards are like this one.
-			plan, err := shard.Select(cmd.Context(), srcs, src.filter(runtime.GOARCH))
-			c.printSkipped(c.stderr, plan)
+			list, err := plan.Select(cmd.Context(), srcs, src.filter(runtime.GOARCH))
+			c.printSkipped(c.stderr, list)
 			if err != nil {
 				return err
 			}
-			known := plan.SetCosts(timings)
+			known := list.SetCosts(timings)
 			if o.timings != "" && known == 0 {
 				c.warn(fmt.Sprintf("--timings %s knows none of the kernels: all count the same", o.timings))
 			}
-			var shards []shard.Plan
+			var shards []plan.Plan
 			if o.shards > 0 {
-				shards = plan.Cut(algorithm, o.shards)
+				shards = list.Partition(algorithm, o.shards)
 			} else {
-				shards = c.cutFor(o, plan, algorithm, known)
+				shards = c.cutFor(o, list, algorithm, known)
 			}
-			return c.writePlan(o, plan, shards, known)
+			return c.writePlan(o, list, shards, known)
 		},
 	}
 	f := cmd.Flags()
@@ -107,13 +107,13 @@ succeeds at once; the matrix has it nevertheless, as merge waits for all of them
 }
 
 // cutFor chooses the number of shards by a target.
-func (c *command) cutFor(o planOptions, plan shard.Plan, algorithm shard.Algorithm, known int) []shard.Plan {
+func (c *command) cutFor(o planOptions, list plan.Plan, algorithm plan.Algorithm, known int) []plan.Plan {
 	if known == 0 {
-		c.warn(fmt.Sprintf("no times are known: each kernel is taken to need %v; give --timings with the timings.json of an earlier merge", shard.DefaultCost))
+		c.warn(fmt.Sprintf("no times are known: each kernel is taken to need %v; give --timings with the timings.json of an earlier merge", plan.DefaultCost))
 	}
 	target := time.Duration(o.target * float64(time.Minute))
-	shards := plan.CutFor(algorithm, target, o.jobs, shard.MaxMatrix)
-	if most := shard.Fullest(shards) / time.Duration(o.jobs); most > target {
+	shards := list.PartitionByTime(algorithm, target, o.jobs, plan.MaxMatrix)
+	if most := plan.Fullest(shards) / time.Duration(o.jobs); most > target {
 		c.warn(fmt.Sprintf("--target-minutes %v is not met: the fullest of %s takes about %v", o.target, count(len(shards), "shard"), most.Round(time.Second)))
 	}
 	return shards
@@ -121,8 +121,8 @@ func (c *command) cutFor(o planOptions, plan shard.Plan, algorithm shard.Algorit
 
 // writePlan writes plan.json, and on the screen who does what. With --json the
 // matrix alone is on stdout.
-func (c *command) writePlan(o planOptions, plan shard.Plan, shards []shard.Plan, known int) error {
-	file := plan.File(version(), shards)
+func (c *command) writePlan(o planOptions, list plan.Plan, shards []plan.Plan, known int) error {
+	file := list.File(version(), shards)
 	var b bytes.Buffer
 	if err := report.WritePlanFile(&b, file); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (c *command) writePlan(o planOptions, plan shard.Plan, shards []shard.Plan,
 	if o.json {
 		table = c.stderr
 	}
-	fmt.Fprintf(table, "%s on %s (%s), list %s\n\n", count(len(plan.Entries), "kernel"), count(len(shards), "shard"), file.Algorithm, file.List)
+	fmt.Fprintf(table, "%s on %s (%s), list %s\n\n", count(len(list.Entries), "kernel"), count(len(shards), "shard"), file.Algorithm, file.List)
 	if err := printShards(table, shards, known > 0); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (c *command) writePlan(o planOptions, plan shard.Plan, shards []shard.Plan,
 
 // printShards prints a line for each shard; the time of their VMs only when
 // it is known.
-func printShards(out io.Writer, shards []shard.Plan, times bool) error {
+func printShards(out io.Writer, shards []plan.Plan, times bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, kernels, vms string) {
 		line := name + "\t" + kernels
@@ -168,7 +168,7 @@ func printShards(out io.Writer, shards []shard.Plan, times bool) error {
 	return w.Flush()
 }
 
-func shardName(s shard.Plan) string { return fmt.Sprintf("%d/%d", s.Part.Shard, s.Part.Shards) }
+func shardName(s plan.Plan) string { return fmt.Sprintf("%d/%d", s.Part.Shard, s.Part.Shards) }
 
 // matrix is GitHub's strategy.matrix.
 type matrix struct {
@@ -182,7 +182,7 @@ type matrixJob struct {
 	Kernels int    `json:"kernels"`
 }
 
-func newMatrix(shards []shard.Plan) matrix {
+func newMatrix(shards []plan.Plan) matrix {
 	var m matrix
 	for _, s := range shards {
 		m.Include = append(m.Include, matrixJob{s.Part.Shard, s.Part.Shards, shardName(s), len(s.Entries)})

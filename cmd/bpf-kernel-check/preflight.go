@@ -10,8 +10,8 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
@@ -55,7 +55,7 @@ not load or attach on a kernel, 3 when nothing is known of something.`,
 			if err != nil {
 				return err
 			}
-			plan, err := shard.Select(cmd.Context(), srcs, so.filter(arch))
+			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {
 				c.printSkipped(c.stderr, plan)
 				return err
@@ -110,7 +110,7 @@ func readObjects(patterns []string, arch string) ([]*preflight.Object, error) {
 
 // survey holds the objects against each kernel. What is wrong with a kernel is
 // said of it; an error means that nothing can be said.
-func (c *command) survey(ctx context.Context, objects []*preflight.Object, entries []shard.Entry, jobs int) (*preflight.Survey, error) {
+func (c *command) survey(ctx context.Context, objects []*preflight.Object, entries []plan.Entry, jobs int) (*preflight.Survey, error) {
 	cache, err := c.openCache()
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, entri
 	return s, nil
 }
 
-func look(ctx context.Context, objects []*preflight.Object, e shard.Entry, cache *kernel.Cache, scratch string) preflight.On {
+func look(ctx context.Context, objects []*preflight.Object, e plan.Entry, cache *kernel.Cache, scratch string) preflight.On {
 	on := preflight.On{ID: e.ID()}
 	im, err := e.Source.Open(ctx, e.Ref)
 	if err != nil {

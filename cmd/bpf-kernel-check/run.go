@@ -20,6 +20,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -162,7 +163,7 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			if err := c.timeUp(ctx, err); err != nil {
 				return err
 			}
-			if plan := sel.own; len(plan.Entries) == 0 && len(plan.Skipped) > 0 && plan.CountSkipped(shard.SkipArch) == len(plan.Skipped) && err != nil {
+			if list := sel.own; len(list.Entries) == 0 && len(list.Skipped) > 0 && list.CountSkipped(plan.SkipArch) == len(list.Skipped) && err != nil {
 				return notForArch(payload)
 			}
 			if err != nil {
@@ -230,7 +231,7 @@ func (c *command) warn(msg string) {
 }
 
 // test runs the plan and returns an exitError unless everything passed.
-func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p namedPayload, plan shard.Plan) error {
+func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p namedPayload, list plan.Plan) error {
 	out, err := outDir(o.out)
 	if err != nil {
 		return err
@@ -259,35 +260,35 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	defer unlock()
 	if o.resume {
-		if err := c.resume(r, plan, o.out); err != nil {
+		if err := c.resume(r, list, o.out); err != nil {
 			return err
 		}
 	}
-	old, err := report.SetAside(out, r.Record(plan))
+	old, err := report.SetAside(out, r.Record(list))
 	if err != nil {
 		return err
 	}
 	for _, name := range old {
 		c.warn(fmt.Sprintf("%s belongs to another run: it is now %s.old", joinPath(o.out, name), name))
 	}
-	if len(plan.Entries) == 0 {
+	if len(list.Entries) == 0 {
 		fmt.Fprintln(c.stdout, "this shard has no kernels: nothing to do")
-		_, err := r.Run(ctx, plan)
+		_, err := r.Run(ctx, list)
 		return err
 	}
-	todo := len(plan.Entries)
+	todo := len(list.Entries)
 	if r.Resumed != nil {
 		todo -= len(r.Resumed.Kernels)
 	}
-	ui := newProgress(c.stdout, c.getenv, len(plan.Entries), o.out)
-	ui.skipped = len(plan.Skipped)
-	if p := r.Record(plan); p.Shards > 1 { // merge makes the reports
+	ui := newProgress(c.stdout, c.getenv, len(list.Entries), o.out)
+	ui.skipped = len(list.Skipped)
+	if p := r.Record(list); p.Shards > 1 { // merge makes the reports
 		ui.record = p.ShardFileName()
 	}
 	r.Report = ui.event
 	if todo == 0 {
 		sweepScratch(os.TempDir()) // of the run that was killed after its last result
-		return c.finish(ctx, r, plan, ui, o.history)
+		return c.finish(ctx, r, list, ui, o.history)
 	}
 	host := c.probed(ctx, arch, accel)
 	host.wait()
@@ -320,15 +321,15 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			c.warn(w)
 		}
 	}
-	c.printPlan(plan, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", host.version, accel, count(jobs, "VM")))
+	c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", host.version, accel, count(jobs, "VM")))
 	ui.begin = time.Now()
 	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, host.bin, accel, o.memory, jobs, o.retries, host.tsc
 	r.NoEmulation = asked == qemu.KVM
 	r.KeepRAM = ci.id == "" // a CI job's machine is gone afterwards
 	r.Sandbox, r.Firmware, r.Lean = host.sandbox, host.firmware, host.lean
 	o.limits.apply(r, accel)
-	for _, unused := range expect.Unused(plan.IDs()) {
-		if r.Record(plan).Shards == 1 { // else another shard has the kernel
+	for _, unused := range expect.Unused(list.IDs()) {
+		if r.Record(list).Shards == 1 { // else another shard has the kernel
 			c.warn("expected failures: " + unused)
 		}
 	}
@@ -340,7 +341,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	r.Cache.Progress = ui.fetched
-	return c.finish(ctx, r, plan, ui, o.history)
+	return c.finish(ctx, r, list, ui, o.history)
 }
 
 // prepareReuse finds out of what bytes VMs are made here, and says when that is
@@ -362,7 +363,7 @@ func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 }
 
 // finish runs what is left of the plan and reports all of it.
-func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, ui *progress, history string) error {
+func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, ui *progress, history string) error {
 	stop := ui.start()
 	started := time.Now()
 	if r.Resumed != nil {
@@ -370,12 +371,12 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, plan shard.Plan, 
 			ui.event(shard.Event{ID: k.ID, State: shard.Done, Result: k, Took: time.Duration(k.Phases["vm"])})
 		}
 	}
-	results, err := r.Run(ctx, plan)
+	results, err := r.Run(ctx, list)
 	stop()
-	outcome := report.RunOutcome(len(plan.Entries), results, false)
+	outcome := report.RunOutcome(len(list.Entries), results, false)
 	if len(results) > 0 {
 		ui.end(outcome, results)
-		if p := r.Record(plan); p.Shards == 1 {
+		if p := r.Record(list); p.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)
@@ -409,7 +410,7 @@ func otherArch(o runOptions, po payloadOptions, sel selection, err error) string
 	other := ""
 	for _, s := range sel.own.Skipped {
 		arch, ok := strings.CutPrefix(s.Why, "for ")
-		if s.Reason != shard.SkipArch || !ok || other != "" && other != arch {
+		if s.Reason != plan.SkipArch || !ok || other != "" && other != arch {
 			return ""
 		}
 		other = arch
@@ -422,8 +423,8 @@ func otherArch(o runOptions, po payloadOptions, sel selection, err error) string
 
 // resume finds what an interrupted run has left in the output directory, which
 // people call dir.
-func (c *command) resume(r *shard.Runner, plan shard.Plan, dir string) error {
-	found, err := report.FindResumed(r.Out, r.Record(plan))
+func (c *command) resume(r *shard.Runner, list plan.Plan, dir string) error {
+	found, err := report.FindResumed(r.Out, r.Record(list))
 	if errors.Is(err, report.ErrNotResumed) {
 		return usagef("--resume: %w", err)
 	}
@@ -432,10 +433,10 @@ func (c *command) resume(r *shard.Runner, plan shard.Plan, dir string) error {
 	}
 	r.Resumed = found
 	have := "have their results already"
-	if len(plan.Entries) == 1 {
+	if len(list.Entries) == 1 {
 		have = "has its result already"
 	}
-	fmt.Fprintf(c.stdout, "resuming %s: %d of %s %s\n", joinPath(dir, found.Name), len(found.Kernels), count(len(plan.Entries), "kernel"), have)
+	fmt.Fprintf(c.stdout, "resuming %s: %d of %s %s\n", joinPath(dir, found.Name), len(found.Kernels), count(len(list.Entries), "kernel"), have)
 	return nil
 }
 
@@ -443,16 +444,16 @@ func notForArch(p namedPayload) error {
 	return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
 }
 
-func (c *command) printPlan(plan shard.Plan, payload, how string) {
-	fmt.Fprintf(c.stdout, "%s to test with %s (%s):\n", count(len(plan.Entries), "kernel"), payload, how)
-	for i, e := range listingOrder(plan.Entries) {
+func (c *command) printPlan(list plan.Plan, payload, how string) {
+	fmt.Fprintf(c.stdout, "%s to test with %s (%s):\n", count(len(list.Entries), "kernel"), payload, how)
+	for i, e := range listingOrder(list.Entries) {
 		if i == maxListed {
-			fmt.Fprintf(c.stdout, "  and %d more\n", len(plan.Entries)-i)
+			fmt.Fprintf(c.stdout, "  and %d more\n", len(list.Entries)-i)
 			break
 		}
 		fmt.Fprintf(c.stdout, "  %s\n", e.ID())
 	}
-	c.printSkipped(c.stdout, plan)
+	c.printSkipped(c.stdout, list)
 	fmt.Fprintln(c.stdout)
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // cutOptions are the flags of run and plan that say how the list is cut.
@@ -22,13 +22,13 @@ type cutOptions struct {
 
 func (o *cutOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.algorithm, "algorithm", string(shard.Rendezvous), "how the list is cut: rendezvous moves few kernels when the list changes, lpt balances best")
+	f.StringVar(&o.algorithm, "algorithm", string(plan.Rendezvous), "how the list is cut: rendezvous moves few kernels when the list changes, lpt balances best")
 	f.StringVar(&o.timings, "timings", "", "timings.json that merge wrote; the shards must all have the same `FILE`")
 }
 
 // read checks the flags. Without a file the timings are empty.
-func (o *cutOptions) read() (shard.Algorithm, report.Timings, error) {
-	algorithm, err := shard.ParseAlgorithm(o.algorithm)
+func (o *cutOptions) read() (plan.Algorithm, report.Timings, error) {
+	algorithm, err := plan.ParseAlgorithm(o.algorithm)
 	if err != nil {
 		return "", report.Timings{}, usagef("--algorithm: %w", err)
 	}
@@ -99,8 +99,8 @@ func chooseShard(flag string, getenv func(string) string) (shardChoice, error) {
 // parseShard takes shard i of n; first is the number of the first one.
 func parseShard(from, i, n string, first int) (shardChoice, error) {
 	shards, err := strconv.Atoi(n)
-	if err != nil || shards < 1 || shards > shard.MaxShards {
-		return shardChoice{}, usagef("%s: %.50q is no number of shards: want 1 to %d", from, n, shard.MaxShards)
+	if err != nil || shards < 1 || shards > plan.MaxShards {
+		return shardChoice{}, usagef("%s: %.50q is no number of shards: want 1 to %d", from, n, plan.MaxShards)
 	}
 	number, err := strconv.Atoi(i)
 	if err != nil || number < first || number >= first+shards {
@@ -111,14 +111,14 @@ func parseShard(from, i, n string, first int) (shardChoice, error) {
 
 // selection is what run is to do.
 type selection struct {
-	shards []shard.Plan // all of them; one when the list is not cut
-	own    shard.Plan
+	shards []plan.Plan // all of them; one when the list is not cut
+	own    plan.Plan
 	choice shardChoice
 }
 
 // prepare checks what can be checked before the sources are listed, and returns
 // what lists them.
-func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, shard.Filter) (selection, error), error) {
+func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, plan.Filter) (selection, error), error) {
 	choice, err := chooseShard(o.shard, c.getenv)
 	if err != nil {
 		return nil, err
@@ -128,18 +128,18 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 		return nil, err
 	}
 	if o.plan == "" {
-		return func(ctx context.Context, srcs []kernel.Source, filter shard.Filter) (selection, error) {
-			plan, err := shard.Select(ctx, srcs, filter)
+		return func(ctx context.Context, srcs []kernel.Source, filter plan.Filter) (selection, error) {
+			list, err := plan.Select(ctx, srcs, filter)
 			if err != nil {
-				return selection{own: plan}, err
+				return selection{own: list}, err
 			}
-			plan.SetCosts(timings)
+			list.SetCosts(timings)
 			if choice.shards == 0 {
-				return selection{[]shard.Plan{plan}, plan, choice}, nil
+				return selection{[]plan.Plan{list}, list, choice}, nil
 			}
-			shards := plan.Cut(algorithm, choice.shards)
+			shards := list.Partition(algorithm, choice.shards)
 			own := shards[choice.shard-1]
-			own.Skipped = plan.Skipped
+			own.Skipped = list.Skipped
 			return selection{shards, own, choice}, nil
 		}, nil
 	}
@@ -149,7 +149,7 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 		return nil, err
 	}
 	switch n := len(pinned.Shards); {
-	case algorithm != shard.Rendezvous && string(algorithm) != pinned.Algorithm:
+	case algorithm != plan.Rendezvous && string(algorithm) != pinned.Algorithm:
 		return nil, usagef("--algorithm is %s, and --plan %q is cut by %s: leave --algorithm out", algorithm, o.plan, pinned.Algorithm)
 	case choice.shards == 0 && n == 1:
 		choice = shardChoice{1, 1, "--plan"}
@@ -158,9 +158,9 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 	case choice.shards != n:
 		return nil, usagef("%s: this is shard %v, and --plan %q has %s", choice.from, choice, o.plan, count(n, "shard"))
 	}
-	return func(ctx context.Context, srcs []kernel.Source, _ shard.Filter) (selection, error) {
+	return func(ctx context.Context, srcs []kernel.Source, _ plan.Filter) (selection, error) {
 		// The plan was filtered when it was made.
-		shards, err := shard.Pinned(ctx, pinned, srcs, nil)
+		shards, err := plan.Pinned(ctx, pinned, srcs, nil)
 		if err != nil {
 			return selection{}, err
 		}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // sourceOptions are the flags that say which kernels.
@@ -30,12 +30,12 @@ func (o *sourceOptions) add(cmd *cobra.Command) {
 	f.StringVarP(&o.mainline, "mainline", "m", "", "take the kernels of `FILE`, an archive or a directory of mainline kernels, "+defaultMainline+" when it is not named")
 	f.Lookup("mainline").NoOptDefVal = defaultMainline
 	f.StringArrayVar(&o.globs, "kernel", nil, "only kernels whose id matches `GLOB`, or does not match !GLOB; repeatable")
-	f.StringVar(&o.minRelease, "min-release", shard.DefaultMinRelease, "skip kernels older than `RELEASE`; \"\" skips none")
+	f.StringVar(&o.minRelease, "min-release", plan.DefaultMinRelease, "skip kernels older than `RELEASE`; \"\" skips none")
 }
 
 // specs returns the sources, in the order of the help.
 func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
-	if err := shard.CheckMinRelease(o.minRelease); err != nil {
+	if err := plan.CheckMinRelease(o.minRelease); err != nil {
 		return nil, err
 	}
 	list := slices.Clone(o.kernels)
@@ -54,14 +54,14 @@ func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
 	return list, nil
 }
 
-func (o *sourceOptions) filter(arch string) shard.Filter {
-	return shard.Filter{Globs: o.globs, Arch: arch, MinRelease: o.minRelease}
+func (o *sourceOptions) filter(arch string) plan.Filter {
+	return plan.Filter{Globs: o.globs, Arch: arch, MinRelease: o.minRelease}
 }
 
 // listingOrder is the order that people look for kernels in: that of the ids,
 // and mainline newest first.
-func listingOrder(entries []shard.Entry) []shard.Entry {
-	return slices.SortedStableFunc(slices.Values(entries), func(a, b shard.Entry) int {
+func listingOrder(entries []plan.Entry) []plan.Entry {
+	return slices.SortedStableFunc(slices.Values(entries), func(a, b plan.Entry) int {
 		if a.Distro == "mainline" && b.Distro == "mainline" {
 			return kernel.CompareVersions(b.Name, a.Name)
 		}
@@ -70,12 +70,12 @@ func listingOrder(entries []shard.Entry) []shard.Entry {
 }
 
 // printSkipped shows every kernel that is left out, and how many they are.
-func (c *command) printSkipped(w io.Writer, plan shard.Plan) {
-	if len(plan.Skipped) == 0 {
+func (c *command) printSkipped(w io.Writer, list plan.Plan) {
+	if len(list.Skipped) == 0 {
 		return
 	}
-	for _, s := range plan.Skipped {
+	for _, s := range list.Skipped {
 		fmt.Fprintf(w, "[%s] %s  %s\n", s.Reason, s.ID, s.Why)
 	}
-	fmt.Fprintf(w, "%s skipped: %d too old, %d for another architecture\n", count(len(plan.Skipped), "kernel"), plan.CountSkipped(shard.SkipOld), plan.CountSkipped(shard.SkipArch))
+	fmt.Fprintf(w, "%s skipped: %d too old, %d for another architecture\n", count(len(list.Skipped), "kernel"), list.CountSkipped(plan.SkipOld), list.CountSkipped(plan.SkipArch))
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // kernelFiles writes the kernel that the scripts boot to a directory, as the
@@ -33,7 +33,7 @@ func kernelFiles(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
 	ts.Check(err)
-	plan, err := shard.NewPlan(context.Background(), []kernel.Source{src}, []string{ts.Getenv("ID")})
+	plan, err := plan.New(context.Background(), []kernel.Source{src}, []string{ts.Getenv("ID")})
 	ts.Check(err)
 	im, err := src.Open(context.Background(), plan.Newest().Ref)
 	ts.Check(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
 // Three shards of two real kernels, by themselves and by plan: each kernel
@@ -29,9 +30,9 @@ func TestShardsOfRealKernels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := newPlan(t, src)
-	cut := plan.Cut(Rendezvous, 3)
-	shards, err := Pinned(t.Context(), plan.File("test", cut), []kernel.Source{src}, nil)
+	list := newPlan(t, src)
+	cut := list.Partition(plan.Rendezvous, 3)
+	shards, err := plan.Pinned(t.Context(), list.File("test", cut), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +58,8 @@ func TestShardsOfRealKernels(t *testing.T) {
 			}
 		}
 	}
-	if slices.Sort(passed); !slices.Equal(passed, plan.IDs()) {
-		t.Errorf("%q passed, want %q", passed, plan.IDs())
+	if slices.Sort(passed); !slices.Equal(passed, list.IDs()) {
+		t.Errorf("%q passed, want %q", passed, list.IDs())
 	}
 	files, err := filepath.Glob(filepath.Join(out, "shard-*-of-003.attempt-1.ndjson"))
 	if err != nil || len(files) != 3 {
@@ -69,7 +70,7 @@ func TestShardsOfRealKernels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(b), `"list_digest":"`+plan.Digest()+`"`) || !strings.Contains(string(b), `"type":"end"`) {
+		if !strings.Contains(string(b), `"list_digest":"`+list.Digest()+`"`) || !strings.Contains(string(b), `"type":"end"`) {
 			t.Errorf("%s has another list or no end:\n%s", f, b)
 		}
 	}

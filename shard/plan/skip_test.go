@@ -1,4 +1,4 @@
-package shard
+package plan
 
 import (
 	"archive/tar"
@@ -70,7 +70,7 @@ func TestSelectSkips(t *testing.T) {
 	if d := cmp.Diff(want, p.Skipped); d != "" {
 		t.Errorf("skipped (-want +got):\n%s", d)
 	}
-	all, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	all, err := New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil || len(all.Skipped) != 0 || !strings.Contains(strings.Join(all.IDs(), " "), "rhel/6.1.0-1.aarch64__a") {
 		t.Errorf("without a filter: %q, skipped %v, %v", all.IDs(), all.Skipped, err)
 	}

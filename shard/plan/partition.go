@@ -1,4 +1,4 @@
-package shard
+package plan
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ const (
 	MaxShards = 4096 // more are not merged
 )
 
-// DefaultCost is what a kernel of which nothing is known is taken to need.
+// DefaultCost is the time that a kernel is taken to need when none is known.
 const DefaultCost = 30 * time.Second
 
 // Part says which part of a list a plan's entries are.
@@ -30,8 +30,8 @@ type Part struct {
 	Shards    int
 }
 
-// part is the plan's Part, that of a whole list included.
-func (p Plan) part() Part {
+// Shard returns the plan's Part, which for a whole list is 1 of 1.
+func (p Plan) Shard() Part {
 	if p.Part != nil {
 		return *p.Part
 	}
@@ -50,8 +50,9 @@ func (p Plan) SetCosts(t report.Timings) (known int) {
 	return known
 }
 
-// costs are the kernels' costs, with the median for those that are not known.
-func (p Plan) costs() []time.Duration {
+// Costs returns the time that each kernel took before, in the order of Entries. A
+// kernel without a known time gets the median of the others.
+func (p Plan) Costs() []time.Duration {
 	costs := make([]time.Duration, len(p.Entries))
 	for i, e := range p.Entries {
 		costs[i] = e.Cost
@@ -66,7 +67,7 @@ func (p Plan) Load() time.Duration {
 }
 
 func (p Plan) load() (load, longest time.Duration) {
-	for _, c := range p.costs() {
+	for _, c := range p.Costs() {
 		c = min(c, maxCost)
 		load += c
 		longest = max(longest, c)
@@ -74,10 +75,10 @@ func (p Plan) load() (load, longest time.Duration) {
 	return load, longest
 }
 
-// Cut cuts a whole list into n shards. Shards can be empty, and always are
-// where n is more than there are kernels.
-func (p Plan) Cut(a Algorithm, n int) []Plan {
-	costs := p.costs()
+// Partition cuts a whole list into n shards. Some are empty when n is more than
+// the number of kernels.
+func (p Plan) Partition(a Algorithm, n int) []Plan {
+	costs := p.Costs()
 	shards := newShards(Part{List: p.Digest(), Algorithm: a, Shards: n})
 	for i, s := range assign(a, p.IDs(), costs, n) {
 		e := p.Entries[i]
@@ -97,25 +98,25 @@ func newShards(part Part) []Plan {
 	return shards
 }
 
-// CutFor cuts a whole list into as few shards as keep each below target, with
-// jobs VMs at a time. A kernel that takes longer alone is forgiven, one in each
-// shard. Where no number up to limit meets the target, it takes the one that
-// comes nearest.
-func (p Plan) CutFor(a Algorithm, target time.Duration, jobs, limit int) []Plan {
-	room := target * time.Duration(jobs)
+// PartitionByTime cuts a whole list into as few shards as keep each below target,
+// with jobs VMs at a time. A shard may exceed it by one kernel that alone takes
+// longer than target. When no number of shards up to limit is enough, the one
+// that comes nearest is taken.
+func (p Plan) PartitionByTime(a Algorithm, target time.Duration, jobs, limit int) []Plan {
+	capacity := target * time.Duration(jobs)
 	limit = min(limit, len(p.Entries))
 	least := 1
-	if load, longest := p.load(); longest <= room {
-		least = max(1, min(limit, int(load/room)))
+	if load, longest := p.load(); longest <= capacity {
+		least = max(1, min(limit, int(load/capacity)))
 	}
 	var best []Plan
 	var bestLoad time.Duration
 	for n := least; n <= limit; n++ {
-		shards := p.Cut(a, n)
+		shards := p.Partition(a, n)
 		var most time.Duration
 		for _, s := range shards {
 			load, longest := s.load()
-			if longest > room {
+			if longest > capacity {
 				load -= longest
 			}
 			most = max(most, load)
@@ -123,14 +124,14 @@ func (p Plan) CutFor(a Algorithm, target time.Duration, jobs, limit int) []Plan 
 		if best == nil || most < bestLoad {
 			best, bestLoad = shards, most
 		}
-		if most <= room {
+		if most <= capacity {
 			break
 		}
 	}
 	return best
 }
 
-// Fullest is the highest load of shards.
+// Fullest returns the highest load of the shards.
 func Fullest(shards []Plan) time.Duration {
 	var most time.Duration
 	for _, s := range shards {
@@ -139,9 +140,9 @@ func Fullest(shards []Plan) time.Duration {
 	return most
 }
 
-// File makes plan.json of shards that Cut made of the plan.
+// File makes plan.json from the plan and the shards that it was cut into.
 func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
-	part := shards[0].part()
+	part := shards[0].Shard()
 	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm)}
 	for _, e := range p.Entries {
 		f.Kernels = append(f.Kernels, report.PlanKernel{
@@ -156,10 +157,11 @@ func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
 }
 
 // Pinned returns the shards of plan.json with the kernels as the sources offer
-// them now. A kernel that is gone, or has other bytes than the plan says, stays
-// in its shard and cannot be opened: never is another one taken in its place.
+// them now. A kernel that is gone, or whose bytes changed since the plan was
+// made, stays in its shard and cannot be opened: it fails with infra, and
+// nothing else is tested instead.
 func Pinned(ctx context.Context, f *report.PlanFile, sources []kernel.Source, globs []string) ([]Plan, error) {
-	// What the newest two are may have changed since; the plan says which were.
+	// Picks such as newest:2 were made when the plan was; now all are listed.
 	offered, _, err := listKernels(ctx, sources, Filter{Globs: globs}, false)
 	if err != nil {
 		return nil, err
@@ -186,14 +188,14 @@ func Pinned(ctx context.Context, f *report.PlanFile, sources []kernel.Source, gl
 	return shards, nil
 }
 
-// unavailable is a pinned kernel that cannot be had.
+// unavailable returns the entry of a pinned kernel that the sources lack.
 func unavailable(k report.PlanKernel, reason string) Entry {
 	ref := kernel.Ref{Release: k.Release, Arch: k.Arch, Digest: k.Digest, Size: k.Size}
 	ref.Distro, ref.Name, _ = strings.Cut(k.ID, "/")
 	return Entry{Ref: ref, Source: noSource{k.Source, reason}}
 }
 
-// noSource is where kernels come from that cannot be had.
+// noSource is the source of unavailable kernels.
 type noSource struct{ spec, reason string }
 
 func (s noSource) String() string { return s.spec }

@@ -1,6 +1,9 @@
-// Package shard does one job's work: it lists the kernels, boots each in a VM,
-// judges what came of it and records that.
-package shard
+// Package plan decides which kernels one job boots: it lists the sources,
+// filters, pins the list with a digest, and partitions it into shards, by
+// number or by the time that kernels took before. It owns the assignment of
+// kernels to shards, which is the same on every machine. It knows nothing of
+// VMs, of payloads or of results.
+package plan
 
 import (
 	"context"
@@ -28,8 +31,9 @@ type Plan struct {
 	Skipped []Skipped // that the filter left out, sorted by id
 }
 
-// NewPlan is Select for all architectures and releases.
-func NewPlan(ctx context.Context, sources []kernel.Source, globs []string) (Plan, error) {
+// New lists the sources and keeps what the globs match, of all architectures and
+// releases.
+func New(ctx context.Context, sources []kernel.Source, globs []string) (Plan, error) {
 	return Select(ctx, sources, Filter{Globs: globs})
 }
 

@@ -1,24 +1,19 @@
-package shard
+package plan
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // archives makes a directory source of n files that are named like archives.
@@ -52,7 +47,7 @@ func writeArchive(t *testing.T, dir string, i int, content string) string {
 
 func newPlan(t *testing.T, src kernel.Source) Plan {
 	t.Helper()
-	p, err := NewPlan(t.Context(), []kernel.Source{src}, nil)
+	p, err := New(t.Context(), []kernel.Source{src}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +62,7 @@ func TestPlanFileHasTheShards(t *testing.T) {
 	plan.SetCosts(report.Timings{Kernels: map[string]report.Timing{"debian/6.1.2__x": {Total: time.Minute}}})
 	for _, a := range []Algorithm{Rendezvous, LPT} {
 		for _, n := range []int{1, 3, 20} {
-			shards := plan.Cut(a, n)
+			shards := plan.Partition(a, n)
 			var b bytes.Buffer
 			if err := report.WritePlanFile(&b, plan.File("test", shards)); err != nil {
 				t.Fatal(err)
@@ -88,10 +83,10 @@ func TestPlanFileHasTheShards(t *testing.T) {
 					t.Errorf("%s, shard %d/%d (-list +plan):\n%s", a, i+1, n, d)
 				}
 				want := Part{List: plan.Digest(), Algorithm: a, Shard: i + 1, Shards: n}
-				if d := cmp.Diff(want, shards[i].part()); d != "" {
+				if d := cmp.Diff(want, shards[i].Shard()); d != "" {
 					t.Errorf("shard's part:\n%s", d)
 				}
-				if d := cmp.Diff(want, pinned[i].part()); d != "" {
+				if d := cmp.Diff(want, pinned[i].Shard()); d != "" {
 					t.Errorf("pinned shard's part:\n%s", d)
 				}
 				// Costs that are not known count as the list's median, not as one
@@ -115,7 +110,7 @@ func TestPinnedKernelsAreThoseOfThePlan(t *testing.T) {
 	dir := t.TempDir()
 	src := archives(t, dir, 4)
 	plan := newPlan(t, src)
-	f := plan.File("test", plan.Cut(Rendezvous, 1))
+	f := plan.File("test", plan.Partition(Rendezvous, 1))
 	f.Schema = report.PlanSchema
 
 	writeArchive(t, dir, 1, "other bytes")
@@ -156,7 +151,7 @@ func TestPinnedKernelsAreThoseOfThePlan(t *testing.T) {
 func TestPinnedKernelsThatAreAllGone(t *testing.T) {
 	src := archives(t, t.TempDir(), 3)
 	plan := newPlan(t, src)
-	f := plan.File("test", plan.Cut(Rendezvous, 2))
+	f := plan.File("test", plan.Partition(Rendezvous, 2))
 	shards, err := Pinned(t.Context(), f, []kernel.Source{src}, []string{"arch/*"})
 	if err != nil || len(shards[0].Entries)+len(shards[1].Entries) != 3 {
 		t.Fatalf("%v, %v", shards, err)
@@ -170,7 +165,7 @@ func TestPinnedKernelsThatAreAllGone(t *testing.T) {
 	}
 }
 
-func TestCutFor(t *testing.T) {
+func TestPartitionByTime(t *testing.T) {
 	src := archives(t, t.TempDir(), 40)
 	plan := newPlan(t, src)
 	timings := report.Timings{Kernels: map[string]report.Timing{}}
@@ -204,7 +199,7 @@ func TestCutFor(t *testing.T) {
 			if known := plan.SetCosts(timings); known != 40 {
 				t.Fatalf("%d of 40 costs are known", known)
 			}
-			shards := plan.CutFor(Rendezvous, tt.target, tt.jobs, tt.limit)
+			shards := plan.PartitionByTime(Rendezvous, tt.target, tt.jobs, tt.limit)
 			if n := len(shards); n < tt.least || n > tt.most {
 				t.Errorf("%d shards, want %d to %d", n, tt.least, tt.most)
 			}
@@ -212,85 +207,5 @@ func TestCutFor(t *testing.T) {
 				t.Errorf("the fullest of %d has %v", len(shards), Fullest(shards))
 			}
 		})
-	}
-}
-
-// The shard file of a shard without kernels is whole: merge waits for it.
-func TestEmptyShardIsASuccess(t *testing.T) {
-	plan := newPlan(t, archives(t, t.TempDir(), 1))
-	shards := plan.Cut(Rendezvous, 2)
-	empty := slices.IndexFunc(shards, func(s Plan) bool { return len(s.Entries) == 0 })
-	r := &Runner{Out: t.TempDir(), Arch: qemu.Arch{Name: "amd64"}, Now: time.Now}
-	results, err := r.Run(context.Background(), shards[empty])
-	if err != nil || len(results) != 0 || report.RunOutcome(0, results, false).ExitCode() != report.ExitPass {
-		t.Fatalf("%v, %v", results, err)
-	}
-	b, err := os.ReadFile(filepath.Join(r.Out, fmt.Sprintf("shard-%03d-of-002.attempt-1.ndjson", empty+1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
-	var rec struct {
-		Type string
-		Plan report.Plan
-	}
-	if err := json.Unmarshal(lines[0], &rec); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(report.Plan{
-		Schema: report.Schema, List: plan.Digest(), Algorithm: "rendezvous", Shard: empty + 1, Shards: 2,
-		Attempt: 1, Payload: r.Payload.Digest(), Content: r.Payload.ContentDigest(), Arch: "amd64", Kernels: []string{},
-	}, rec.Plan); d != "" {
-		t.Errorf("plan record (-want +got):\n%s", d)
-	}
-	if len(lines) != 2 || !bytes.Contains(lines[1], []byte(`"type":"end"`)) {
-		t.Errorf("the shard file is\n%s", b)
-	}
-}
-
-func TestLongestFirst(t *testing.T) {
-	p := Plan{Entries: []Entry{{Cost: 5}, {Cost: 0}, {Cost: 9}, {Cost: 7}, {Cost: 1}}}
-	// The unknown one counts as the median, 5.
-	if got := longestFirst(p.costs()); !slices.Equal(got, []int{2, 3, 0, 1, 4}) {
-		t.Errorf("order %v", got)
-	}
-}
-
-// Before a kernel is tested nothing of an earlier run is left of it; all else
-// in the directory is not this run's.
-func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
-	out := t.TempDir()
-	files := map[string]bool{ // whether it stays
-		"results/debian/6.1.0__x.txt":                                  false,
-		"results/debian/6.1.0__x.attempt-1.txt":                        false,
-		"results/debian/6.1.0__x.attempt-10.txt":                       false,
-		"results/debian/6.1.0__x/" + wire.FileRoot + "/a.bpf.o/p.log":  false,
-		"results/debian/6.1.0__xy.txt":                                 true,
-		"results/debian/6.1.0__xy/" + wire.FileRoot + "/a.bpf.o/p.log": true,
-		"results/fedora/6.1.1__x/" + wire.FileRoot + "/a.bpf.o/q.log":  false,
-		"results/fedora/6.1.1__x/notes":                                true,
-		"results/fedora/6.1.3__x.txt":                                  true,
-		"shard-001-of-001.attempt-1.ndjson":                            true,
-	}
-	for name := range files {
-		path := filepath.Join(out, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	plan := newPlan(t, archives(t, t.TempDir(), 2))
-	if err := (&Runner{Out: out}).clear(plan, []int{0, 1}); err != nil {
-		t.Fatal(err)
-	}
-	for name, stays := range files {
-		if _, err := os.Stat(filepath.Join(out, name)); (err == nil) != stays {
-			t.Errorf("%s: %v, want there %v", name, err, stays)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(out, "results/debian/6.1.0__x")); err == nil {
-		t.Error("an empty directory is left")
 	}
 }

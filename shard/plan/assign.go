@@ -1,4 +1,4 @@
-package shard
+package plan
 
 import (
 	"cmp"
@@ -41,8 +41,8 @@ func ParseAlgorithm(s string) (Algorithm, error) {
 // small enough that no sum overflows.
 const maxCost = 24 * time.Hour
 
-// weighed is a kernel on the scales.
-type weighed struct {
+// item is a kernel to be assigned.
+type item struct {
 	id    string
 	cost  int64 // ms
 	class int   // rank of costs that are about equal; 0: not known
@@ -55,10 +55,10 @@ type weighed struct {
 // same on every machine. Ids are unique; a cost of 0 is not known and counts as
 // the median of those that are.
 func assign(a Algorithm, ids []string, costs []time.Duration, n int) []int {
-	items := make([]weighed, len(ids))
+	items := make([]item, len(ids))
 	for i, c := range fillCosts(costs) {
 		sum := sha256.Sum256([]byte(ids[i]))
-		it := weighed{id: ids[i], cost: max(1, min(c, maxCost).Milliseconds()), hash: binary.BigEndian.Uint64(sum[:]), index: i}
+		it := item{id: ids[i], cost: max(1, min(c, maxCost).Milliseconds()), hash: binary.BigEndian.Uint64(sum[:]), index: i}
 		if costs[i] > 0 {
 			it.class = bits.Len64(uint64(it.cost))
 		}
@@ -86,8 +86,8 @@ func assign(a Algorithm, ids []string, costs []time.Duration, n int) []int {
 // makes room for one, and never a long one for many short ones. Kernels of
 // unknown cost come before all: were they ranked by the median, all of them
 // would move when it passes from one rank to the next.
-func rendezvous(items []weighed, n int, shards []int) {
-	slices.SortFunc(items, func(a, b weighed) int {
+func rendezvous(items []item, n int, shards []int) {
+	slices.SortFunc(items, func(a, b item) int {
 		return cmp.Or(cmp.Compare(a.class, b.class), strings.Compare(a.id, b.id))
 	})
 	var total int64
@@ -126,8 +126,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func lpt(items []weighed, n int, shards []int) {
-	slices.SortFunc(items, func(a, b weighed) int {
+func lpt(items []item, n int, shards []int) {
+	slices.SortFunc(items, func(a, b item) int {
 		return cmp.Or(cmp.Compare(b.cost, a.cost), strings.Compare(a.id, b.id))
 	})
 	load := make([]int64, n)

@@ -1,0 +1,139 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// archives makes a directory source of n files that are named like archives.
+func archives(t *testing.T, dir string, n int) kernel.Source {
+	t.Helper()
+	for i := range n {
+		writeArchive(t, dir, i, "archive")
+	}
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := kernel.Parse(dir, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+func writeArchive(t *testing.T, dir string, i int, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, []string{"debian", "fedora"}[i%2], fmt.Sprintf("6.1.%d__x.tar.gz", i))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%s %d", content, i), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func newPlan(t *testing.T, src kernel.Source) plan.Plan {
+	t.Helper()
+	p, err := plan.New(t.Context(), []kernel.Source{src}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The shard file of a shard without kernels is whole: merge waits for it.
+func TestEmptyShardIsASuccess(t *testing.T) {
+	list := newPlan(t, archives(t, t.TempDir(), 1))
+	shards := list.Partition(plan.Rendezvous, 2)
+	empty := slices.IndexFunc(shards, func(s plan.Plan) bool { return len(s.Entries) == 0 })
+	r := &Runner{Out: t.TempDir(), Arch: qemu.Arch{Name: "amd64"}, Now: time.Now}
+	results, err := r.Run(context.Background(), shards[empty])
+	if err != nil || len(results) != 0 || report.RunOutcome(0, results, false).ExitCode() != report.ExitPass {
+		t.Fatalf("%v, %v", results, err)
+	}
+	b, err := os.ReadFile(filepath.Join(r.Out, fmt.Sprintf("shard-%03d-of-002.attempt-1.ndjson", empty+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	var rec struct {
+		Type string
+		Plan report.Plan
+	}
+	if err := json.Unmarshal(lines[0], &rec); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(report.Plan{
+		Schema: report.Schema, List: list.Digest(), Algorithm: "rendezvous", Shard: empty + 1, Shards: 2,
+		Attempt: 1, Payload: r.Payload.Digest(), Content: r.Payload.ContentDigest(), Arch: "amd64", Kernels: []string{},
+	}, rec.Plan); d != "" {
+		t.Errorf("plan record (-want +got):\n%s", d)
+	}
+	if len(lines) != 2 || !bytes.Contains(lines[1], []byte(`"type":"end"`)) {
+		t.Errorf("the shard file is\n%s", b)
+	}
+}
+
+func TestLongestFirst(t *testing.T) {
+	p := plan.Plan{Entries: []plan.Entry{{Cost: 5}, {Cost: 0}, {Cost: 9}, {Cost: 7}, {Cost: 1}}}
+	// The unknown one counts as the median, 5.
+	if got := longestFirst(p.Costs()); !slices.Equal(got, []int{2, 3, 0, 1, 4}) {
+		t.Errorf("order %v", got)
+	}
+}
+
+// Before a kernel is tested nothing of an earlier run is left of it; all else
+// in the directory is not this run's.
+func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
+	out := t.TempDir()
+	files := map[string]bool{ // whether it stays
+		"results/debian/6.1.0__x.txt":                                  false,
+		"results/debian/6.1.0__x.attempt-1.txt":                        false,
+		"results/debian/6.1.0__x.attempt-10.txt":                       false,
+		"results/debian/6.1.0__x/" + wire.FileRoot + "/a.bpf.o/p.log":  false,
+		"results/debian/6.1.0__xy.txt":                                 true,
+		"results/debian/6.1.0__xy/" + wire.FileRoot + "/a.bpf.o/p.log": true,
+		"results/fedora/6.1.1__x/" + wire.FileRoot + "/a.bpf.o/q.log":  false,
+		"results/fedora/6.1.1__x/notes":                                true,
+		"results/fedora/6.1.3__x.txt":                                  true,
+		"shard-001-of-001.attempt-1.ndjson":                            true,
+	}
+	for name := range files {
+		path := filepath.Join(out, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := newPlan(t, archives(t, t.TempDir(), 2))
+	if err := (&Runner{Out: out}).clear(list, []int{0, 1}); err != nil {
+		t.Fatal(err)
+	}
+	for name, stays := range files {
+		if _, err := os.Stat(filepath.Join(out, name)); (err == nil) != stays {
+			t.Errorf("%s: %v, want there %v", name, err, stays)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(out, "results/debian/6.1.0__x")); err == nil {
+		t.Error("an empty directory is left")
+	}
+}
