@@ -140,9 +140,9 @@ func (w *watch) Write(p []byte) (int, error) {
 	}
 	_, _ = w.scanner.Write(p)
 	w.seen += int64(len(p))
-	if w.scanner.Hopeless() && !w.over {
+	if w.scanner.Unrecoverable() && !w.over {
 		limit := w.limits.Crash
-		if !w.scanner.Dying() {
+		if !w.scanner.Panicking() {
 			limit /= 3 // it will not end by itself: time for the report to be printed
 		}
 		w.set(limit, stopCrash)

@@ -211,12 +211,12 @@ func TestFateIsCertain(t *testing.T) {
 	var s Scanner
 	write := func(msg string) { _, _ = s.Write([]byte("[   10.000000] " + msg + "\n")) }
 	write("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]")
-	if s.Hopeless() {
-		t.Error("hopeless after one lockup")
+	if s.Unrecoverable() {
+		t.Error("unrecoverable after one lockup")
 	}
 	write("watchdog: BUG: soft lockup - CPU#0 stuck for 52s! [x:1]")
-	if !s.Hopeless() || s.Panicked() {
-		t.Error("not hopeless after two lockups, or taken for a panic")
+	if !s.Unrecoverable() || s.Panicked() {
+		t.Error("not unrecoverable after two lockups, or taken for a panic")
 	}
 	write("Kernel panic - not syncing: softlockup: hung tasks")
 	if !s.Panicked() || s.PanicEnded() {
@@ -494,7 +494,7 @@ func FuzzScanner(f *testing.F) {
 		if d := cmp.Diff(whole.Findings(), pieces.Findings()); d != "" {
 			t.Fatalf("splitting changes the findings:\n%s", d)
 		}
-		if whole.Hopeless() != pieces.Hopeless() || whole.Panicked() != pieces.Panicked() {
+		if whole.Unrecoverable() != pieces.Unrecoverable() || whole.Panicked() != pieces.Panicked() {
 			t.Fatal("splitting changes the guest's fate")
 		}
 		if d := cmp.Diff(whole.Findings(), whole.Findings()); d != "" {
@@ -531,38 +531,38 @@ func FuzzScanner(f *testing.F) {
 }
 
 // A guest is ended for what it cannot come back from, and for nothing else.
-func TestHopeless(t *testing.T) {
+func TestUnrecoverable(t *testing.T) {
 	const (
 		stall = "rcu: INFO: rcu_preempt self-detected stall on CPU"
 		soft  = "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]"
 	)
 	tests := []struct {
-		name            string
-		lines           []string
-		hopeless, dying bool
-		halted          bool
+		name                     string
+		lines                    []string
+		unrecoverable, panicking bool
+		halted                   bool
 	}{
 		{name: "a warning", lines: []string{"WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2"}},
 		{name: "a hung task", lines: []string{"INFO: task x:1 blocked for more than 120 seconds."}},
 		{name: "the OOM killer", lines: []string{"Out of memory: Killed process 91 (x) total-vm:1kB"}},
 		{name: "one lockup and two stalls", lines: []string{stall, soft, stall}},
-		{name: "three stalls", lines: []string{stall, stall, stall}, hopeless: true},
-		{name: "RCU itself is stuck", lines: []string{stall, "rcu: RCU grace-period kthread stack dump:"}, hopeless: true},
-		{name: "a hard lockup", lines: []string{"watchdog: Watchdog detected hard LOCKUP on cpu 0"}, hopeless: true},
-		{name: "an oops", lines: []string{"BUG: kernel NULL pointer dereference, address: 0000000000000000"}, hopeless: true, dying: true},
+		{name: "three stalls", lines: []string{stall, stall, stall}, unrecoverable: true},
+		{name: "RCU itself is stuck", lines: []string{stall, "rcu: RCU grace-period kthread stack dump:"}, unrecoverable: true},
+		{name: "a hard lockup", lines: []string{"watchdog: Watchdog detected hard LOCKUP on cpu 0"}, unrecoverable: true},
+		{name: "an oops", lines: []string{"BUG: kernel NULL pointer dereference, address: 0000000000000000"}, unrecoverable: true, panicking: true},
 		{name: "a restart", lines: []string{"reboot: Restarting system"}},
 		{name: "a halt", lines: []string{"reboot: System halted"}, halted: true},
 		{name: "a halt for want of a switch", lines: []string{"reboot: Power off not available: System halted instead"}, halted: true},
 		{name: "the end of power where there is none to switch", lines: []string{"reboot: Power down"}, halted: true},
-		{name: "a panic", lines: []string{"Kernel panic - not syncing: x"}, hopeless: true, dying: true},
+		{name: "a panic", lines: []string{"Kernel panic - not syncing: x"}, unrecoverable: true, panicking: true},
 	}
 	for _, tt := range tests {
 		var s Scanner
 		for i, l := range tt.lines {
 			fmt.Fprintf(&s, "[%5d.000000] %s\n", 10*i, l)
 		}
-		if s.Hopeless() != tt.hopeless || s.Dying() != tt.dying || s.Halted() != tt.halted {
-			t.Errorf("%s: hopeless %v, dying %v, halted %v", tt.name, s.Hopeless(), s.Dying(), s.Halted())
+		if s.Unrecoverable() != tt.unrecoverable || s.Panicking() != tt.panicking || s.Halted() != tt.halted {
+			t.Errorf("%s: unrecoverable %v, panicking %v, halted %v", tt.name, s.Unrecoverable(), s.Panicking(), s.Halted())
 		}
 	}
 }

@@ -22,15 +22,15 @@ type rule struct {
 type flags uint16
 
 const (
-	bare       flags = 1 << iota // the title is complete without a function
-	words                        // what is text that can hold addresses and numbers
-	cause                        // says why a WARN or BUG that follows at once is there
-	follow                       // goes on with a report of its kind that is open
-	hopeless                     // the machine will not come back
-	lockup                       // nor will it after the second of these
-	stall                        // nor after the third of these: a reader may end late
-	exception                    // the processor's: belongs to the open report of an oops
-	untilTrace                   // nothing comes behind the back trace
+	bare          flags = 1 << iota // the title is complete without a function
+	words                           // what is text that can hold addresses and numbers
+	cause                           // says why a WARN or BUG that follows at once is there
+	follow                          // goes on with a report of its kind that is open
+	unrecoverable                   // the machine will not come back
+	lockup                          // nor will it after the second of these
+	stall                           // nor after the third of these: a reader may end late
+	exception                       // the processor's: belongs to the open report of an oops
+	untilTrace                      // nothing comes behind the back trace
 )
 
 // Bits of the taint (Documentation/admin-guide/tainted-kernels.rst).
@@ -52,12 +52,12 @@ const (
 // kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c, mm/oom_kill.c,
 // mm/slub.c, mm/kasan, mm/kfence, lib/ubsan.c, lib/refcount.c, lib/list_debug.c,
 // kernel/locking/lockdep.c). First match counts.
-var rules = makeRules([]rule{
-	{kind: Panic, re: re(`^Kernel panic - not syncing(?P<what>: .*)?`), title: "Kernel panic - not syncing", set: bare | words | hopeless},
+var rules = []rule{
+	{kind: Panic, re: re(`^Kernel panic - not syncing(?P<what>: .*)?`), title: "Kernel panic - not syncing", set: bare | words | unrecoverable},
 
 	// One that lasts is reported again and again; one that ends was a busy host.
 	{kind: Lockup, re: re(`BUG: soft lockup - CPU#\d+ stuck`), title: "BUG: soft lockup", set: lockup, taint: taintSoftLockup},
-	{kind: Lockup, re: re(`[Hh]ard LOCKUP`), title: "hard LOCKUP", set: hopeless},
+	{kind: Lockup, re: re(`[Hh]ard LOCKUP`), title: "hard LOCKUP", set: unrecoverable},
 
 	{kind: Splat, re: re(`^BUG: (?P<what>K(?:A|C|M)SAN: [\w-]+)(?: in ` + symbol + offset + `)?`), title: "BUG: ", taint: taintBadPage},
 	{kind: Splat, re: re(`^BUG: (?P<what>KFENCE: [\w -]+?)(?: in ` + symbol + offset + `|:|$)`), title: "BUG: ", taint: taintBadPage},
@@ -68,17 +68,17 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^BUG: using (?P<what>\w+\(\) in preemptible)`), title: "BUG: using ", set: untilTrace},
 	{kind: Splat, re: re(`^BUG (?P<what>[\w.:-]+)(?: \((?:Not t|T)ainted[^)]*\))?: (?P<more>[\w /-]+)`), title: "BUG ", set: untilTrace, taint: taintBadPage},
 
-	{kind: Oops, re: re(`^BUG: (?:unable to handle )?kernel NULL pointer dereference`), title: "BUG: kernel NULL pointer dereference", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^BUG: unable to handle (?:page fault|kernel paging request)`), title: "BUG: unable to handle page fault", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^BUG: (?:[\w#-]+ )?stack guard page was hit|^(?:Insufficient stack space to handle exception|[Kk]ernel stack overflow)`), title: "BUG: stack guard page was hit", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^kernel BUG at (?P<at>[^\s!]+)`), title: "kernel BUG", set: exception | hopeless, taint: taintDie},
+	{kind: Oops, re: re(`^BUG: (?:unable to handle )?kernel NULL pointer dereference`), title: "BUG: kernel NULL pointer dereference", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^BUG: unable to handle (?:page fault|kernel paging request)`), title: "BUG: unable to handle page fault", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^BUG: (?:[\w#-]+ )?stack guard page was hit|^(?:Insufficient stack space to handle exception|[Kk]ernel stack overflow)`), title: "BUG: stack guard page was hit", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^kernel BUG at (?P<at>[^\s!]+)`), title: "kernel BUG", set: exception | unrecoverable, taint: taintDie},
 	// "Oops: 0002 [#1]", "Oops: general protection fault, probably for ...: 0000 [#1]", and without the word in older kernels.
-	{kind: Oops, re: re(`^(?:Oops: |traps: |PANIC: )*(?P<what>general protection fault|divide error|invalid opcode|int3|bounds|(?:stack|coprocessor) segment\w*|segment not present|invalid TSS|double fault|alignment check|(?:control|overflow|debug|SIMD|FPU|coprocessor)\b[\w -]*).*\[#\d+\]`), set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^(?:traps: )?PANIC: (?P<what>double fault|early exception)`), title: "PANIC: ", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^Oops(?: - (?P<what>[\w -]+))?(?:[: ]|$)`), title: "Oops", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^Unable to handle kernel (?P<what>[\w -]+?)(?: at virtual address| at address|:|$)`), title: "Unable to handle kernel ", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^Internal error: (?P<what>[\w -]*\w)`), title: "Internal error: ", set: exception | hopeless, taint: taintDie},
-	{kind: Oops, re: re(`^(?P<what>Bad mode in [\w -]+ handler|SError Interrupt|Unexpected kernel BRK exception|Unhandled (?:64|32)-bit el1\w* \w+ exception|undefined instruction: pc)`), set: exception | hopeless, taint: taintDie},
+	{kind: Oops, re: re(`^(?:Oops: |traps: |PANIC: )*(?P<what>general protection fault|divide error|invalid opcode|int3|bounds|(?:stack|coprocessor) segment\w*|segment not present|invalid TSS|double fault|alignment check|(?:control|overflow|debug|SIMD|FPU|coprocessor)\b[\w -]*).*\[#\d+\]`), set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^(?:traps: )?PANIC: (?P<what>double fault|early exception)`), title: "PANIC: ", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^Oops(?: - (?P<what>[\w -]+))?(?:[: ]|$)`), title: "Oops", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^Unable to handle kernel (?P<what>[\w -]+?)(?: at virtual address| at address|:|$)`), title: "Unable to handle kernel ", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^Internal error: (?P<what>[\w -]*\w)`), title: "Internal error: ", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^(?P<what>Bad mode in [\w -]+ handler|SError Interrupt|Unexpected kernel BRK exception|Unhandled (?:64|32)-bit el1\w* \w+ exception|undefined instruction: pc)`), set: exception | unrecoverable, taint: taintDie},
 
 	// These say what is wrong, and the WARN or BUG behind them where that was seen.
 	{kind: Splat, re: re(`^(?P<what>refcount_t: [\w -]+(?:; [\w-]+)*)`), set: cause},
@@ -95,7 +95,7 @@ var rules = makeRules([]rule{
 	{kind: Splat, re: re(`^(?:mce: )?\[Hardware Error\]: CPU \d+: Machine Check`), title: "machine check", set: bare, taint: taintMachineCheck},
 
 	{kind: Stall, re: re(`^(?:rcu: )?INFO: [_a-z]+ (?:self-)?detected (?:expedited )?stall`), title: "RCU stall", set: follow | stall},
-	{kind: Stall, re: re(`^rcu: (?:RCU grace-period kthread stack dump)`), title: "RCU stall", set: follow | hopeless},
+	{kind: Stall, re: re(`^rcu: (?:RCU grace-period kthread stack dump)`), title: "RCU stall", set: follow | unrecoverable},
 	{kind: Stall, re: re(`^rcu: .*kthread (?:timer wakeup didn't happen|starved) for`), title: "RCU stall", set: follow},
 	{kind: HungTask, re: re(`^INFO: task .* is blocked on`), title: "task hung", set: follow | untilTrace},
 	{kind: HungTask, re: re(`^INFO: task .* blocked (?:for more than|in I/O wait)`), title: "task hung", set: untilTrace},
@@ -105,7 +105,7 @@ var rules = makeRules([]rule{
 	{kind: OutOfMemory, re: re(`^Out of memory and no killable processes`), title: "Out of memory: nothing to kill", set: bare},
 
 	{kind: Splat, re: re(`^BUG[: ] *(?P<what>.*)`), title: "BUG: ", set: words, taint: taintWarn},
-})
+}
 
 // pattern is a regular expression that is compiled when it is used for the first
 // time: init has this package for Quote, and under emulation compiling all of
@@ -115,8 +115,6 @@ type pattern func() *regexp.Regexp
 func re(s string) pattern {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
 }
-
-func makeRules(rs []rule) []rule { return rs }
 
 // harmless are lines that look like the beginning of a report: advice about
 // the configuration, and what an unwinder says of a stack it cannot follow.

@@ -82,13 +82,13 @@ type Scanner struct {
 	before   []string // messages since a report was announced; nil: none was
 	at       float64  // the last message's time
 
-	lockups  int
-	stalls   int
-	panicked bool
-	ended    bool
-	hopeless bool
-	oops     bool
-	halted   bool
+	lockups       int
+	stalls        int
+	panicked      bool
+	ended         bool
+	unrecoverable bool
+	oops          bool
+	halted        bool
 }
 
 // Write scans p. It never fails.
@@ -163,13 +163,13 @@ func (s *Scanner) Panicked() bool { return s.panicked }
 // PanicEnded says whether the panic's report is complete.
 func (s *Scanner) PanicEnded() bool { return s.ended }
 
-// Hopeless says whether the guest's fate is certain: it panicked or is about
-// to, is locked up, reported a second soft lockup, or a stall again and again.
-func (s *Scanner) Hopeless() bool { return s.hopeless || s.lockups > 1 || s.stalls > 2 }
+// Unrecoverable says whether the guest cannot come back: it panicked or is about
+// to, is locked up, or reported a second soft lockup or a third stall.
+func (s *Scanner) Unrecoverable() bool { return s.unrecoverable || s.lockups > 1 || s.stalls > 2 }
 
-// Dying says whether the kernel is about to end by itself: it panics, or had an
-// oops that makes it panic.
-func (s *Scanner) Dying() bool { return s.panicked || s.oops }
+// Panicking says whether the kernel is ending by itself: it panics, or had an oops
+// that makes it panic.
+func (s *Scanner) Panicking() bool { return s.panicked || s.oops }
 
 // Halted says whether the kernel has stopped as it was told to. A machine need
 // not go off by that.
@@ -242,8 +242,8 @@ func (s *Scanner) begin(r *rule, groups map[string]string, m string) {
 	case r.set&stall != 0:
 		s.stalls++
 	}
-	if r.set&hopeless != 0 {
-		s.hopeless = true
+	if r.set&unrecoverable != 0 {
+		s.unrecoverable = true
 	}
 	if o := s.open; o != nil && o.goesOnWith(r) {
 		o.join(r, groups)
