@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 	if l.types.spec, err = l.cache.Kernel(); err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w; the kernel needs CONFIG_DEBUG_INFO_BTF and /sys must be mounted", err)
 	}
-	if l.spec, err = loadBpf(); err != nil {
+	if l.spec, err = loadSpec(); err != nil {
 		return nil, fmt.Errorf("read the embedded BPF object: %w", err)
 	}
 	l.logf("BTF and ELF read after %v\n", time.Since(begin))
@@ -88,6 +89,11 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 	l.maps = base.Maps
 	l.logf("maps created, %v since start\n", time.Since(begin))
 	return l, nil
+}
+
+// loadSpec reads the embedded BPF object.
+func loadSpec() (*ebpf.CollectionSpec, error) {
+	return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 }
 
 // traceable returns the first of the functions that the kernel's BTF has once,

@@ -7,7 +7,7 @@ import (
 
 // Every probe has its programs in the object, every event a probe.
 func TestProbesMatchObject(t *testing.T) {
-	spec, err := loadBpf()
+	spec, err := loadSpec()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ struct pt_regs {
 	struct user_pt_regs user_regs;
 };
 #else
-#error "compile with bpf2go -target amd64,arm64"
+#error "compile with bpf/build"
 #endif
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
