@@ -50,7 +50,7 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	if err != nil {
 		return err
 	}
-	if err := s.c.provideSources(ctx, in); err != nil {
+	if err := s.c.install(ctx, missingSources(in)); err != nil {
 		return err
 	}
 	args = append([]string{"plan"}, args...)

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/screen"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/build"
 )
 
@@ -141,10 +143,10 @@ func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 		return fmt.Errorf("make a directory to build in: %w", err)
 	}
 	const enough = 12 << 30
-	if free := diskFree(parent); free < enough {
+	if free := host.DiskFree(parent); free < enough {
 		c.warn(fmt.Sprintf("%s has %d MiB free, which may be too little to build a kernel: %d are enough", parent, free>>20, enough>>20))
 	}
-	scratch, remove, err := makeScratch(parent)
+	scratch, remove, err := host.MakeScratch(parent)
 	if err != nil {
 		return err
 	}
@@ -181,9 +183,9 @@ func (c *command) buildEvent(e build.Event) {
 	case build.Started:
 		fmt.Fprintf(c.stdout, "%d/%d %s: building\n", e.Index, e.Total, name)
 	case build.Built:
-		fmt.Fprintf(c.stdout, "[BUILT] %s  %v, %s\n", name, k.Duration.Round(time.Second), size(k.Size))
+		fmt.Fprintf(c.stdout, "[BUILT] %s  %v, %s\n", name, k.Duration.Round(time.Second), screen.Size(k.Size))
 	case build.Kept:
-		fmt.Fprintf(c.stdout, "[KEPT] %s  built before, %s\n", name, size(k.Size))
+		fmt.Fprintf(c.stdout, "[KEPT] %s  built before, %s\n", name, screen.Size(k.Size))
 	case build.Failed:
 		fmt.Fprintf(c.stdout, "[FAIL] %s  %s\n", name, report.OneLine(e.Err.Error(), 2000))
 		var config *build.ConfigError

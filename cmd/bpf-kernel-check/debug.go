@@ -22,8 +22,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -243,7 +243,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	if err != nil {
 		return err
 	}
-	scratch, remove, err := makeScratch(os.TempDir())
+	scratch, remove, err := host.MakeScratch(os.TempDir())
 	if err != nil {
 		return err
 	}
@@ -304,17 +304,6 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		err = fmt.Errorf("QEMU: %v", exit)
 	}
 	return err
-}
-
-// terminal returns the terminal that a stream is, else nil.
-func terminal(s any) *os.File {
-	if l, ok := s.(*github.Log); ok {
-		s = l.Unwrap()
-	}
-	if f, ok := s.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return f
-	}
-	return nil
 }
 
 // terminalEnv tells the guest about the terminal.

@@ -3,19 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -94,10 +92,10 @@ func (c *command) examine(ctx context.Context, t *checkup) {
 		t.row("accel", "%v", accel)
 	}
 	t.row("cores", "%d: %s at a time", runtime.NumCPU(), count(runtime.NumCPU(), "VM"))
-	if free, err := availableMemory(); err != nil {
+	if free, err := host.AvailableMemory(); err != nil {
 		t.row("memory", "unknown: %v", err)
 	} else {
-		fit, _ := fitJobs(runtime.NumCPU(), qemu.DefaultMemory, runtime.NumCPU())
+		fit, _ := host.FitJobs(runtime.NumCPU(), qemu.DefaultMemory, runtime.NumCPU())
 		t.row("memory", "%d MiB available: %s of %d MiB at a time", free>>20, count(fit, "VM"), qemu.DefaultMemory)
 	}
 	dir, err := c.cache, error(nil)
@@ -108,9 +106,9 @@ func (c *command) examine(ctx context.Context, t *checkup) {
 		t.bad = true
 		t.row("cache", "unknown: %v", err)
 	} else {
-		t.row("cache", "%s, %d MiB used, %d MiB free", dir, diskUsage(dir)>>20, diskFree(dir)>>20)
+		t.row("cache", "%s, %d MiB used, %d MiB free", dir, host.DiskUsage(dir)>>20, host.DiskFree(dir)>>20)
 	}
-	t.row("scratch", "%s, %d MiB free", os.TempDir(), diskFree(os.TempDir())>>20)
+	t.row("scratch", "%s, %d MiB free", os.TempDir(), host.DiskFree(os.TempDir())>>20)
 	examineApt(t)
 	t.row("credentials", "%s", kernel.DescribeCredentials(ctx, 2*time.Second))
 	if _, err := exec.LookPath("go"); err != nil {
@@ -142,12 +140,12 @@ func examineApt(t *checkup) {
 	}
 	var missing []string
 	for _, name := range []string{"dpkg-deb", "gpgv"} {
-		if !hasCommand(name) {
+		if !host.Has(name) {
 			missing = append(missing, name)
 		}
 	}
 	// Debian's keyring verifies its package lists.
-	if keyring := "/usr/share/keyrings/debian-archive-keyring.gpg"; !exists(keyring) {
+	if keyring := "/usr/share/keyrings/debian-archive-keyring.gpg"; !host.Has(keyring) {
 		missing = append(missing, keyring+" (package debian-archive-keyring), for debian:...")
 	}
 	if len(missing) > 0 {
@@ -155,34 +153,4 @@ func examineApt(t *checkup) {
 		return
 	}
 	t.row("apt", "%s, with Debian's keyring", path)
-}
-
-// diskUsage adds up the files below dir, in bytes.
-func diskUsage(dir string) int64 {
-	var sum int64
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			if info, err := d.Info(); err == nil {
-				sum += info.Size()
-			}
-		}
-		return nil
-	})
-	return sum
-}
-
-// diskFree is what an ordinary user can still write to dir's file system, or
-// to that of its nearest parent that exists.
-func diskFree(dir string) int64 {
-	for {
-		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); err == nil {
-			return int64(st.Bavail) * st.Bsize
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return 0
-		}
-		dir = parent
-	}
 }

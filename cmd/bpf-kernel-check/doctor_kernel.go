@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -46,7 +47,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 		fatal("%v", err)
 	}
 
-	scratch, remove, err := makeScratch(os.TempDir())
+	scratch, remove, err := host.MakeScratch(os.TempDir())
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -61,7 +62,7 @@ func (c *command) listCommand() *cobra.Command {
 			}
 			w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 			for _, e := range listingOrder(plan.Entries) {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", e.ID(), orDash(e.Arch), size(e.Size))
+				fmt.Fprintf(w, "%s\t%s\t%s\n", e.ID(), orDash(e.Arch), screen.Size(e.Size))
 			}
 			if err := w.Flush(); err != nil {
 				return err
@@ -82,11 +83,4 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-func size(n int64) string {
-	if n <= 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard"
 )
 
@@ -87,15 +88,14 @@ func TestHostileResultOnScreen(t *testing.T) {
 			k.ID, k.Verdict = "debian/6.1.0", verdict
 			var b bytes.Buffer
 			log := github.NewLog(&b)
-			p := newProgress(log, func(string) string { return "" }, 1, ".")
-			p.event(shard.Event{ID: k.ID, State: shard.Retrying, Reason: hostileText})
-			p.event(shard.Event{ID: k.ID, State: shard.Emulating, Reason: hostileText})
-			p.repeated(k.ID, 1, k)
-			p.event(shard.Event{ID: k.ID, State: shard.Done, Result: k})
-			p.end(report.RunOutcome(1, []report.Kernel{k}, false), []report.Kernel{k})
-			c := &command{stdout: log, getenv: func(string) string { return "" }}
+			p := screen.New(log, screen.Options{Dir: ".", Total: 1})
+			show(p, shard.Event{ID: k.ID, State: shard.Retrying, Reason: hostileText})
+			show(p, shard.Event{ID: k.ID, State: shard.Emulating, Reason: hostileText})
+			p.Repeated(k.ID, 1, k)
+			show(p, shard.Event{ID: k.ID, State: shard.Done, Result: k})
+			p.End(report.RunOutcome(1, []report.Kernel{k}, false), []report.Kernel{k})
 			m := &report.Merged{Kernels: []report.Kernel{k}, Verdict: verdict, Refusals: []report.Refusal{{Reason: hostileText}}, RunID: hostileText}
-			newMergeReport(c, ".").print(m, 1, []string{hostileText}, []string{"x"})
+			p.Merged(m, 1, []string{hostileText}, []string{"x"})
 			if err := log.Flush(); err != nil {
 				t.Fatal(err)
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
@@ -81,7 +82,7 @@ type command struct {
 	kernels *kernel.Cache // what openCache opened
 	// patience is what is waited before apt is asked again, times the attempt.
 	patience time.Duration
-	probing  *probe // what startProbe began; nil: nothing
+	probing  *host.Probe
 	noResult string // why there is nothing to publish, where that is known
 }
 

@@ -6,12 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/screen"
 )
 
 // mergeOptions are the flags of merge.
@@ -95,7 +95,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 		return err
 	}
 	names, werr := writeOutputs(o.out, m, c.links(), c.history(o.history))
-	newMergeReport(c, o.out).print(m, len(found.Files), dirs, names)
+	c.newScreen(screen.Options{Dir: o.out}).Merged(m, len(found.Files), dirs, names)
 	if err := errors.Join(err, werr); err != nil {
 		return err
 	}
@@ -134,119 +134,4 @@ func readFile[T any](name string, read func(io.Reader) (T, error)) (T, error) {
 	}
 	v, err := read(f)
 	return v, errors.Join(err, f.Close())
-}
-
-// mergeReport prints a merged result.
-type mergeReport struct{ *progress }
-
-func newMergeReport(c *command, dir string) mergeReport {
-	return mergeReport{newProgress(c.stdout, c.getenv, 0, dir)}
-}
-
-func (r mergeReport) print(m *report.Merged, files int, dirs, names []string) {
-	of := ""
-	if m.RunID != "" {
-		of = fmt.Sprintf(" of run %s, attempt %d,", report.OneLine(m.RunID, 200), m.Attempt)
-	}
-	fmt.Fprintf(r.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
-	r.kernels(m)
-	r.refusals(m)
-	for _, e := range m.Unused {
-		fmt.Fprintf(r.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
-	}
-	r.change(m.Change)
-	o := m.Outcome()
-	word, color := "FAIL", red
-	switch o.Verdict {
-	case report.Pass:
-		word, color = "PASS", green
-	case report.Missing:
-		word, color = "NOT TESTED", yellow
-	}
-	line := fmt.Sprintf("%d of %s passed", o.Passed, count(o.Kernels, "kernel"))
-	if o.Failed > 0 {
-		line += fmt.Sprintf(", %d failed", o.Failed)
-	}
-	line += restOf(o.Counts)
-	if n := len(m.Refusals); n > 0 {
-		line += fmt.Sprintf(", and %s why this cannot be green", count(n, "reason"))
-	}
-	fmt.Fprintf(r.out, "%s %s\n", r.paint("["+word+"]", color), line)
-	for _, n := range names {
-		fmt.Fprintf(r.out, "       %s\n", joinPath(r.dir, n))
-	}
-}
-
-// kernels prints why some did not pass, each cause once as run does at its end,
-// and what was expected. A guest's words never stand at the beginning of a line.
-func (r mergeReport) kernels(m *report.Merged) {
-	n, consoles := 0, map[string]string{}
-	for i := range m.Kernels {
-		k := &m.Kernels[i]
-		consoles[k.ID] = k.Console
-		if k.Verdict != report.Pass {
-			for _, s := range k.Surprises[:min(len(k.Surprises), maxRemarks)] {
-				fmt.Fprintf(r.out, "not as expected: %s  %s\n", k.ID, report.OneLine(s, 500))
-			}
-		}
-		if !k.Forgiven() || len(k.Surprises) > 0 {
-			continue
-		}
-		if n++; n <= maxListed {
-			word, color := wordOfKernel(k)
-			fmt.Fprintf(r.out, "%s %s  %s (expected: %s)\n", r.paint("["+word+"]", color), k.ID, causeTitle(k), report.OneLine(k.ExpectedWords(), 500))
-		}
-	}
-	if n > maxListed {
-		fmt.Fprintf(r.out, "and %s more that failed as expected; %s\n", count(n-maxListed, "kernel"), r.rest())
-	}
-	if n > 0 {
-		fmt.Fprintln(r.out)
-	}
-	if groups := report.Groups(m); len(groups) > 0 {
-		r.failures(groups, consoles)
-		fmt.Fprintln(r.out)
-	}
-}
-
-func (r mergeReport) refusals(m *report.Merged) {
-	if len(m.Refusals) == 0 {
-		return
-	}
-	fmt.Fprintln(r.out, "not everything was tested as planned:")
-	for i, f := range m.Refusals {
-		if i == maxListed {
-			fmt.Fprintf(r.out, "  and %d more; all stand in %s\n", len(m.Refusals)-i, joinPath(r.dir, report.ReportName))
-			break
-		}
-		fmt.Fprintf(r.out, "  - %s\n", report.OneLine(f.Reason, 500))
-	}
-	fmt.Fprintln(r.out)
-}
-
-func (r mergeReport) change(c *report.Change) {
-	if c == nil {
-		return
-	}
-	base := "the base"
-	if c.BaseSHA != "" {
-		base = c.BaseSHA[:min(len(c.BaseSHA), 12)]
-	}
-	fmt.Fprintf(r.out, "against %s: %d newly failing, %d fixed, %d new, %d gone\n", report.OneLine(base, 500), len(c.NewlyFail), len(c.Fixed), len(c.New), len(c.Gone))
-	for _, id := range c.NewlyFail[:min(len(c.NewlyFail), maxListed)] {
-		fmt.Fprintf(r.out, "  newly failing: %s\n", id)
-	}
-	fmt.Fprintln(r.out)
-}
-
-// restOf says how many kernels neither passed nor failed, "" for none.
-func restOf(c report.Counts) string {
-	s := ""
-	if c.NotTested > 0 {
-		s += fmt.Sprintf(", %d not tested", c.NotTested)
-	}
-	if c.FailedAsExpected > 0 {
-		s += fmt.Sprintf(", %d failed as expected", c.FailedAsExpected)
-	}
-	return s
 }

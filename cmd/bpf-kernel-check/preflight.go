@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
@@ -115,7 +116,7 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, entri
 	if err != nil {
 		return nil, err
 	}
-	scratch, remove, err := makeScratch(os.TempDir())
+	scratch, remove, err := host.MakeScratch(os.TempDir())
 	if err != nil {
 		return nil, err
 	}

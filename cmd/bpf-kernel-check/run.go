@@ -18,7 +18,9 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -148,7 +150,9 @@ fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer c.endProbe()
 			defer cancel()
-			c.startProbe(ctx, payload.arch, accel)
+			if arch, err := qemu.LookupArch(payload.arch); err == nil { // else it is reported once kernels are known
+				c.probe(ctx, arch, accel)
+			}
 			srcs, err := c.sources(sources)
 			if err != nil {
 				return err
@@ -197,6 +201,27 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}
 	return kernel.ParseAll(specs, cache)
+}
+
+// probe returns the probe of this machine that was started, or starts one. It
+// waits for the end of one that does not fit.
+func (c *command) probe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *host.Probe {
+	if c.probing == nil || !c.probing.For(arch, accel) {
+		c.endProbe()
+		cache, err := c.openCache()
+		if err != nil {
+			cache = nil // reported when it is needed
+		}
+		c.probing = host.StartProbe(ctx, cache, arch, accel)
+	}
+	return c.probing
+}
+
+// endProbe waits for the probe, so that it leaves nothing running.
+func (c *command) endProbe() {
+	if c.probing != nil {
+		_, _ = c.probing.Wait()
+	}
 }
 
 // openCache opens the cache of kernels, wherever the user wants it. It is one
@@ -269,7 +294,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	for _, name := range old {
-		c.warn(fmt.Sprintf("%s belongs to another run: it is now %s.old", joinPath(o.out, name), name))
+		c.warn(fmt.Sprintf("%s belongs to another run: it is now %s.old", screen.JoinPath(o.out, name), name))
 	}
 	if len(list.Entries) == 0 {
 		fmt.Fprintln(c.stdout, "this shard has no kernels: nothing to do")
@@ -280,29 +305,26 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if r.Resumed != nil {
 		todo -= len(r.Resumed.Kernels)
 	}
-	ui := newProgress(c.stdout, c.getenv, len(list.Entries), o.out)
-	ui.skipped = len(list.Skipped)
+	shown := screen.Options{Dir: o.out, Total: len(list.Entries), Skipped: len(list.Skipped)}
 	if p := r.Record(list); p.Shards > 1 { // merge makes the reports
-		ui.record = p.ShardFileName()
+		shown.Record = p.ShardFileName()
 	}
-	r.Report = ui.event
+	ui := c.newScreen(shown)
+	r.Report = func(e shard.Event) { show(ui, e) }
 	if todo == 0 {
-		sweepScratch(os.TempDir()) // of the run that was killed after its last result
+		host.SweepScratch(os.TempDir()) // of the run that was killed after its last result
 		return c.finish(ctx, r, list, ui, o.history)
 	}
-	host := c.probed(ctx, arch, accel)
-	host.wait()
-	asked := accel
-	accel = host.accel
+	machine, err := c.probe(ctx, arch, accel).Wait()
+	var noAccel *host.AccelError
 	switch {
-	case host.binErr != nil:
-		return host.binErr
-	case host.accelErr != nil:
-		return usageError{host.accelErr}
-	case host.initErr != nil:
-		return host.initErr
+	case errors.As(err, &noAccel):
+		return usageError{err}
+	case err != nil:
+		return err
 	}
-	scratch, remove, err := makeScratch(os.TempDir())
+	asked, accel := accel, machine.Accel
+	scratch, remove, err := host.MakeScratch(os.TempDir())
 	if err != nil {
 		return err
 	}
@@ -315,32 +337,32 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if no := shard.NoWarmBoots(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
-	jobs, note := fitJobs(o.jobs, o.memory, todo)
-	for _, w := range []string{host.why, note} {
+	jobs, note := host.FitJobs(o.jobs, o.memory, todo)
+	for _, w := range []string{machine.AccelWhy, note} {
 		if w != "" {
 			c.warn(w)
 		}
 	}
-	c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", host.version, accel, count(jobs, "VM")))
-	ui.begin = time.Now()
-	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, host.bin, accel, o.memory, jobs, o.retries, host.tsc
+	c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", machine.Version, accel, count(jobs, "VM")))
+	ui.Begin()
+	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, machine.QEMU, accel, o.memory, jobs, o.retries, machine.TSC
 	r.NoEmulation = asked == qemu.KVM
 	r.KeepRAM = ci.id == "" // a CI job's machine is gone afterwards
-	r.Sandbox, r.Firmware, r.Lean = host.sandbox, host.firmware, host.lean
+	r.Sandbox, r.Firmware, r.Lean = machine.Sandbox, machine.Firmware, machine.MicroVM
 	o.limits.apply(r, accel)
 	for _, unused := range expect.Unused(list.IDs()) {
 		if r.Record(list).Shards == 1 { // else another shard has the kernel
 			c.warn("expected failures: " + unused)
 		}
 	}
-	r.InitProgram = host.init
-	r.Boot, r.QEMUDigest = boot, host.digest
+	r.InitProgram = machine.Init
+	r.Boot, r.QEMUDigest = boot, machine.Digest
 	c.prepareReuse(ctx, r)
-	r.Repeated = ui.repeated
+	r.Repeated = ui.Repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
-	r.Cache.Progress = ui.fetched
+	r.Cache.Progress = func(ref kernel.Ref, done, total int64) { ui.Downloaded(ref.ID(), done, total) }
 	return c.finish(ctx, r, list, ui, o.history)
 }
 
@@ -363,19 +385,19 @@ func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 }
 
 // finish runs what is left of the plan and reports all of it.
-func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, ui *progress, history string) error {
-	stop := ui.start()
+func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, ui *screen.Progress, history string) error {
+	stop := ui.Start()
 	started := time.Now()
 	if r.Resumed != nil {
 		for _, k := range r.Resumed.Kernels {
-			ui.event(shard.Event{ID: k.ID, State: shard.Done, Result: k, Took: time.Duration(k.Phases["vm"])})
+			ui.Result(&k, time.Duration(k.Phases["vm"]))
 		}
 	}
 	results, err := r.Run(ctx, list)
 	stop()
 	outcome := report.RunOutcome(len(list.Entries), results, false)
 	if len(results) > 0 {
-		ui.end(outcome, results)
+		ui.End(outcome, results)
 		if p := r.Record(list); p.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
 			for _, unused := range r.Expect.UnusedTests(results) {
@@ -436,7 +458,7 @@ func (c *command) resume(r *shard.Runner, list plan.Plan, dir string) error {
 	if len(list.Entries) == 1 {
 		have = "has its result already"
 	}
-	fmt.Fprintf(c.stdout, "resuming %s: %d of %s %s\n", joinPath(dir, found.Name), len(found.Kernels), count(len(list.Entries), "kernel"), have)
+	fmt.Fprintf(c.stdout, "resuming %s: %d of %s %s\n", screen.JoinPath(dir, found.Name), len(found.Kernels), count(len(list.Entries), "kernel"), have)
 	return nil
 }
 
@@ -447,7 +469,7 @@ func notForArch(p namedPayload) error {
 func (c *command) printPlan(list plan.Plan, payload, how string) {
 	fmt.Fprintf(c.stdout, "%s to test with %s (%s):\n", count(len(list.Entries), "kernel"), payload, how)
 	for i, e := range listingOrder(list.Entries) {
-		if i == maxListed {
+		if i == screen.MaxListed {
 			fmt.Fprintf(c.stdout, "  and %d more\n", len(list.Entries)-i)
 			break
 		}
@@ -477,4 +499,17 @@ func outDir(dir string) (string, error) {
 		return "", usagef("--out: %s: %w", dir, err)
 	}
 	return out, nil
+}
+
+// lockOut keeps other runs out of the output directory until unlock is called or
+// the process ends. A file system without locks is used without one.
+func lockOut(dir, name string) (unlock func(), err error) {
+	lock, err := host.LockDir(dir)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, usagef("--out: %s: another run writes to it: wait for its end, or give another directory", name)
+	case err != nil:
+		return func() {}, nil
+	}
+	return func() { lock.Close() }, nil
 }

@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"strings"
@@ -65,12 +65,12 @@ func TestFitJobs(t *testing.T) {
 		{100, 4, 10, 1, "1 VM at a time instead of 4"},
 		{100, 1, 10, 1, "give --memory less"},
 	} {
-		got, note := fitJobsTo(memoryRoom{tt.mib << 20, "x"}, tt.jobs, 1024, tt.kernels)
+		got, note := fitJobs(memoryRoom{tt.mib << 20, "x"}, tt.jobs, 1024, tt.kernels)
 		if got != tt.want || (note == "") != (tt.note == "") || !strings.Contains(note, tt.note) {
 			t.Errorf("%d MiB, -j %d: %d, %q", tt.mib, tt.jobs, got, note)
 		}
 	}
-	if got, note := fitJobsTo(memoryRoom{}, 3, 1024, 10); got != 3 || note != "" {
+	if got, note := fitJobs(memoryRoom{}, 3, 1024, 10); got != 3 || note != "" {
 		t.Errorf("got %d, %q", got, note)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"os"
@@ -20,11 +20,11 @@ func TestScratchOfKilledRunsIsRemoved(t *testing.T) {
 	if err := os.Chtimes(stale, old, old); err != nil {
 		t.Fatal(err)
 	}
-	first, removeFirst, err := makeScratch(parent)
+	first, removeFirst, err := MakeScratch(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, removeSecond, err := makeScratch(parent)
+	second, removeSecond, err := MakeScratch(parent)
 	if err != nil {
 		t.Fatal(err)
 	}

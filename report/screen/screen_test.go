@@ -1,4 +1,4 @@
-package main
+package screen
 
 import (
 	"fmt"
@@ -8,17 +8,16 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard"
 )
 
 // screenOf is what a run of these kernels prints.
 func screenOf(kernels []report.Kernel) string {
 	var b strings.Builder
-	p := newProgress(&b, func(string) string { return "" }, len(kernels), "out")
+	p := New(&b, Options{Dir: "out", Total: len(kernels)})
 	for _, k := range kernels {
-		p.event(shard.Event{ID: k.ID, State: shard.Done, Result: k, Took: 3 * time.Second})
+		p.Result(&k, 3*time.Second)
 	}
-	p.end(report.RunOutcome(len(kernels), kernels, false), kernels)
+	p.End(report.RunOutcome(len(kernels), kernels, false), kernels)
 	return b.String()
 }
 

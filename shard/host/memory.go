@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"bufio"
@@ -13,17 +13,18 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// vmOverhead is the memory in MiB that QEMU takes beside its guest's, at most:
-// itself, and the code that it has translated.
+// vmOverhead is the most memory, in MiB, that QEMU takes on top of its guest's:
+// its own, and the code it has translated.
 const vmOverhead = 60 + qemu.TranslatedMiB
 
-// fitJobs lowers the number of VMs to what there is to do and what fits the
-// memory that is free.
-func fitJobs(jobs, memory, kernels int) (int, string) {
-	return fitJobsTo(memoryLeft(os.DirFS("/")), jobs, memory, kernels)
+// FitJobs lowers the number of VMs, of memory MiB each, to the number of kernels
+// and to what fits the free memory. The note says why it did; it is empty when
+// memory sets no limit.
+func FitJobs(jobs, memory, kernels int) (fit int, note string) {
+	return fitJobs(memoryLeft(os.DirFS("/")), jobs, memory, kernels)
 }
 
-func fitJobsTo(free memoryRoom, jobs, memory, kernels int) (int, string) {
+func fitJobs(free memoryRoom, jobs, memory, kernels int) (int, string) {
 	jobs = min(jobs, kernels)
 	if free.limit == "" {
 		return jobs, ""
@@ -35,13 +36,17 @@ func fitJobsTo(free memoryRoom, jobs, memory, kernels int) (int, string) {
 		}
 		return jobs, ""
 	}
-	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available (%s), and each VM takes up to %d", count(fit, "VM"), jobs, free.bytes>>20, free.limit, memory+vmOverhead)
+	vms := fmt.Sprintf("%d VMs", fit)
+	if fit == 1 {
+		vms = "1 VM"
+	}
+	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available (%s), and each VM takes up to %d", vms, jobs, free.bytes>>20, free.limit, memory+vmOverhead)
 }
 
-// memoryRoom is the memory that may still be taken, and what limits it.
+// memoryRoom is the free memory and the limit that bounds it.
 type memoryRoom struct {
 	bytes int64
-	limit string // "": nothing is known
+	limit string // "" when the free memory is unknown
 }
 
 func (m memoryRoom) or(n int64, limit string) memoryRoom {
@@ -51,8 +56,8 @@ func (m memoryRoom) or(n int64, limit string) memoryRoom {
 	return m
 }
 
-// availableMemory is memoryLeft's, in bytes.
-func availableMemory() (int64, error) {
+// AvailableMemory returns the free memory in bytes.
+func AvailableMemory() (int64, error) {
 	m := memoryLeft(os.DirFS("/"))
 	if m.limit == "" {
 		return 0, errors.New("/proc/meminfo has no MemAvailable")
@@ -60,9 +65,9 @@ func availableMemory() (int64, error) {
 	return m.bytes, nil
 }
 
-// memoryLeft is the least of what the machine has and what the control
-// groups of this process, which a container is made of, leave. root is the
-// file system's.
+// memoryLeft returns the smaller of the machine's free memory and what the
+// control groups of this process allow, as in a container. root is the root of
+// the file system.
 func memoryLeft(root fs.FS) memoryRoom {
 	var m memoryRoom
 	if n, ok := field(root, "proc/meminfo", "MemAvailable:"); ok {
@@ -90,18 +95,17 @@ func memoryLeft(root fs.FS) memoryRoom {
 	return m
 }
 
-// groupRoom looks at a control group and those that it is in. In a container
-// the path can be the host's, of which the container sees only its own end: as
-// the root.
+// groupRoom applies the limits of a control group and its parents. In a
+// container the path may be the host's, of which only the root is visible.
 func groupRoom(root fs.FS, m memoryRoom, mount, group, limit, usage, reclaimable string) memoryRoom {
 	for dir := path.Join("/", group); ; dir = path.Dir(dir) {
 		at := path.Join(mount, dir)
 		most, ok := wholeNumber(root, path.Join(at, limit))
 		used, okUsed := wholeNumber(root, path.Join(at, usage))
-		// Version 1 says "no limit" by a number of that size.
+		// Version 1 writes a number of this size for "no limit".
 		if ok && okUsed && most < 1<<60 {
-			// Pages of files that nobody has looked at lately are given up
-			// when memory is short, as MemAvailable counts them.
+			// The kernel reclaims inactive file pages when memory is short;
+			// MemAvailable counts them as free, too.
 			cached, _ := field(root, path.Join(at, "memory.stat"), reclaimable+" ")
 			m = m.or(most-used+min(cached, used), limit+" of the control group")
 		}
@@ -116,11 +120,11 @@ func wholeNumber(root fs.FS, name string) (int64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" is none
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" means no limit
 	return n, err == nil
 }
 
-// field returns the number behind a prefix in a file of lines.
+// field returns the number that follows a prefix in a file of lines.
 func field(root fs.FS, name, prefix string) (int64, bool) {
 	f, err := root.Open(name)
 	if err != nil {

@@ -1,0 +1,401 @@
+// Package screen prints results as lines of text, for a terminal or a job's log:
+// each kernel as it is done, what is going on meanwhile, and the summary of a run
+// or of a merged result. It bounds what it prints; the report files have
+// everything. It owns no verdict and knows nothing of VMs.
+package screen
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// Options say where and about what a [Progress] prints.
+type Options struct {
+	Width   int // of the terminal; 0 for no live display
+	Color   bool
+	Dir     string // with the results, as the user named it
+	Record  string // file in Dir that has everything; report.json if empty
+	Total   int    // kernels
+	Skipped int    // kernels that are not in Total
+}
+
+// Progress prints a line for each kernel that is done and, on a terminal, what
+// is going on below it. Its methods may be called from several goroutines.
+type Progress struct {
+	out   io.Writer
+	opts  Options
+	begin time.Time
+
+	seen    map[string]string // the first kernel with a failure or remark, by its key
+	details int               // lines printed below the kernels' own
+
+	mu     sync.Mutex
+	done   map[string]int   // by word
+	bytes  map[string]int64 // downloaded, by id
+	active map[string]activity
+	drawn  int // live lines on the screen
+}
+
+// New returns a Progress that prints to out.
+func New(out io.Writer, o Options) *Progress {
+	return &Progress{out: out, opts: o, begin: time.Now(), seen: map[string]string{}, done: map[string]int{}, bytes: map[string]int64{}, active: map[string]activity{}}
+}
+
+// Begin starts the clock of the summary; New does as well.
+func (p *Progress) Begin() { p.begin = time.Now() }
+
+// Note prints a line about a kernel that is not done.
+func (p *Progress) Note(tag, id, text string) {
+	p.update(func() {
+		fmt.Fprintf(p.out, "%s %s  %s\n", p.paint("["+tag+"]", yellow), id, report.OneLine(text, 500))
+	})
+}
+
+// Result prints the result of a kernel, which took that long.
+func (p *Progress) Result(k *report.Kernel, took time.Duration) {
+	p.update(func() {
+		delete(p.active, k.ID)
+		p.result(k, took)
+	})
+}
+
+func (p *Progress) result(k *report.Kernel, took time.Duration) {
+	word, color := wordOfKernel(k)
+	p.done[word]++
+	if k.Reused != nil {
+		fmt.Fprintf(p.out, "%s %s  (cached) %s", p.paint("["+word+"]", color), k.ID, report.OneLine(k.Reused.Words(), 500))
+	} else {
+		fmt.Fprintf(p.out, "%s %s  %s", p.paint("["+word+"]", color), k.ID, seconds(took))
+	}
+	if parts := phaseTimes(k); parts != "" && k.Reused == nil {
+		fmt.Fprintf(p.out, " (%s)", parts)
+	}
+	if k.Attempts > 1 {
+		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
+	}
+	if k.Repeats > 1 {
+		fmt.Fprintf(p.out, ", %d runs", k.Repeats)
+	}
+	skipped := 0
+	for _, t := range k.Tests {
+		if t.Verdict == "skip" {
+			skipped++
+		}
+	}
+	if skipped > 0 {
+		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, count(len(k.Tests), "test"))
+	}
+	groups := report.Groups(&report.Merged{Kernels: []report.Kernel{*k}})
+	as := p.seenOn(groups)
+	if as != "" {
+		fmt.Fprintf(p.out, ", as on %s", as)
+	}
+	fmt.Fprintln(p.out)
+	p.remarks(k)
+	if as == "" {
+		p.causes(k, groups)
+	}
+}
+
+// MaxListed bounds the kernels of a list on the screen.
+const MaxListed = 50
+
+// Limits of what is printed in addition to one line for each kernel. The reports
+// have the rest.
+const (
+	maxCauses  = 3   // of one kernel
+	maxExcerpt = 6   // lines of one cause
+	maxRemarks = 5   // of a kind, of one kernel
+	maxDetails = 300 // lines of all kernels
+)
+
+// detail prints a line below a kernel's, as long as there is room for it.
+func (p *Progress) detail(format string, args ...any) {
+	if p.details++; p.details > maxDetails {
+		if p.details == maxDetails+1 {
+			fmt.Fprintf(p.out, "       what follows is one line for each kernel; %s\n", p.rest())
+		}
+		return
+	}
+	fmt.Fprintf(p.out, "       "+format+"\n", args...)
+}
+
+// rest says where everything stands that the screen has no room for.
+func (p *Progress) rest() string {
+	return fmt.Sprintf("all is in %s and %s", JoinPath(p.opts.Dir, resultsName+"/"), JoinPath(p.opts.Dir, cmp.Or(p.opts.Record, report.ReportName)))
+}
+
+// resultsName is the directory of the consoles.
+const resultsName = "results"
+
+// seenOn names the kernel below which all of a kernel's failures stand already,
+// "" when there is none such.
+func (p *Progress) seenOn(groups []report.Group) string {
+	on := ""
+	for _, g := range groups {
+		id, ok := p.seen[g.Key]
+		if !ok || on != "" && id != on {
+			return ""
+		}
+		on = id
+	}
+	return on
+}
+
+// remarks print what a kernel's result says beside its failures. What other
+// kernels said before is not said again.
+func (p *Progress) remarks(k *report.Kernel) {
+	say := func(what string, lines []string) {
+		said := 0
+		for _, s := range lines {
+			key := "remark\x00" + what + s
+			if p.seen[key] != "" {
+				continue
+			}
+			p.seen[key] = k.ID
+			if said++; said <= maxRemarks {
+				p.detail("%s%s", what, report.OneLine(s, 300))
+			}
+		}
+		if said > maxRemarks {
+			p.detail("%sand %d more", what, said-maxRemarks)
+		}
+	}
+	var emulator []string
+	for _, a := range k.History {
+		if a.EmulatorFailed() {
+			emulator = append(emulator, a.Words())
+		}
+	}
+	say("", emulator)
+	say("module ", k.Modules)
+	var splats, flaky []string
+	for _, s := range k.Splats {
+		splats = append(splats, fmt.Sprintf("%s (%s)", report.OneLine(s.Title, 300), report.OneLine(s.Allowed.Reason, 300)))
+	}
+	for _, f := range k.Flaky {
+		flaky = append(flaky, f.Words())
+	}
+	say("allowed splat: ", splats)
+	say("", flaky)
+	say("not as expected: ", k.Surprises)
+	say("note: ", k.Problems)
+	if k.Forgiven() {
+		say("expected: ", []string{k.ExpectedWords()})
+		say("", []string{causeTitle(k)})
+	}
+}
+
+// causeTitle is a kernel's cause in one line.
+func causeTitle(k *report.Kernel) string {
+	if k.Cause == nil {
+		return ""
+	}
+	s := report.OneLine(k.Cause.Title, 500)
+	if k.Verdict == report.Crash || k.Verdict == report.Timeout {
+		s = k.Verdict.String() + ": " + s
+	}
+	if k.Cause.Location != "" {
+		s += ", at " + report.OneLine(k.Cause.Location, 500)
+	}
+	return s
+}
+
+// causes print why a kernel failed, each cause that no kernel had before with
+// the beginning of what was said.
+func (p *Progress) causes(k *report.Kernel, groups []report.Group) {
+	if len(groups) == 0 {
+		return
+	}
+	if k.Cause != nil {
+		p.detail("%s", causeTitle(k))
+	}
+	for i, g := range groups {
+		if g.Verdict == report.Pass { // a stale expectation, which is said above
+			p.seen[g.Key] = k.ID
+			continue
+		}
+		if i == maxCauses {
+			tests := 0
+			for _, g := range groups[i:] {
+				tests += len(g.Tests)
+			}
+			p.detail("and %d more failures of %s; %s", len(groups)-i, count(tests, "test"), p.rest())
+			break
+		}
+		id, seen := p.seen[g.Key]
+		if len(g.Tests) > 0 {
+			name := report.OneLine(g.Tests[0], 200)
+			if n := len(g.Tests) - 1; n > 0 {
+				name += " and " + count(n, "more test")
+			}
+			if took := tookOf(k, g.Tests[0]); took > 0 && len(g.Tests) == 1 {
+				name += " (" + seconds(took) + ")"
+			}
+			if seen {
+				name += ", as on " + id
+			}
+			p.detail("--- FAIL: %s", name)
+		}
+		if !seen {
+			p.seen[g.Key] = k.ID
+			p.indent(g.Excerpt)
+		}
+	}
+	for _, g := range groups {
+		if _, ok := p.seen[g.Key]; !ok {
+			p.seen[g.Key] = k.ID
+		}
+	}
+	if k.Facts != nil {
+		var missing []string
+		for t, has := range k.Facts.Targets {
+			if !has {
+				missing = append(missing, t)
+			}
+		}
+		if slices.Sort(missing); len(missing) > 0 {
+			p.detail("not in this kernel's BTF: %s", report.OneLine(strings.Join(missing, ", "), 300))
+		}
+	}
+	if k.Console != "" {
+		p.detail("console: %s", JoinPath(p.opts.Dir, report.OneLine(k.Console, 500)))
+	}
+}
+
+func tookOf(k *report.Kernel, test string) time.Duration {
+	for _, t := range k.Tests {
+		if t.Name == test {
+			return t.Duration
+		}
+	}
+	return 0
+}
+
+// wordOfKernel is how a result is printed.
+func wordOfKernel(k *report.Kernel) (string, ansi) {
+	switch {
+	case len(k.Surprises) > 0 && (k.Verdict == report.Pass || !k.Verdict.Tested()):
+		return "STALE", red
+	case k.Forgiven():
+		return "XFAIL", yellow
+	}
+	return wordOf(k.Verdict)
+}
+
+// Repeated prints the result of one of several runs of a kernel.
+func (p *Progress) Repeated(id string, run int, k report.Kernel) {
+	p.update(func() { p.repeated(id, run, k) })
+}
+
+func (p *Progress) repeated(id string, run int, k report.Kernel) {
+	word, color := wordOf(k.Verdict)
+	fmt.Fprintf(p.out, "%s %s  run %d, %s", p.paint("["+word+"]", color), id, run, seconds(time.Duration(k.Phases["vm"])))
+	if k.Attempts > 1 {
+		fmt.Fprintf(p.out, " on attempt %d", k.Attempts)
+	}
+	if k.Cause != nil {
+		fmt.Fprintf(p.out, "  %s", report.OneLine(k.Cause.Title, 500))
+	}
+	fmt.Fprintln(p.out)
+}
+
+// wordOf is how a verdict is printed.
+func wordOf(v report.Verdict) (string, ansi) {
+	switch {
+	case v == report.Pass:
+		return "PASS", green
+	case v.Tested():
+		return "FAIL", red
+	default:
+		return strings.ToUpper(strings.ReplaceAll(v.String(), "-", "")), yellow
+	}
+}
+
+// JoinPath names a file in dir as short as it can.
+func JoinPath(dir, name string) string {
+	if dir == "." || dir == "" {
+		return name
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + name
+}
+
+// indent prints the beginning of a guest's text.
+func (p *Progress) indent(s string) {
+	if strings.TrimSpace(s) == "" {
+		return
+	}
+	lines := strings.Split(strings.Trim(report.Text(s), "\n"), "\n")
+	for i, line := range lines {
+		if i == maxExcerpt && len(lines) > maxExcerpt+1 {
+			p.detail("| ... %s more", count(len(lines)-i, "line"))
+			return
+		}
+		p.detail("| %s", cutLine(line))
+	}
+}
+
+// cutLine keeps a line from filling the screen.
+func cutLine(s string) string {
+	const most = 300
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+// phaseTimes says where a kernel's time went.
+func phaseTimes(k *report.Kernel) string {
+	var parts []string
+	for _, name := range []string{"save", "boot", "load", "test"} {
+		if ns, ok := k.Phases[name]; ok {
+			if name == "boot" && k.Boot == "warm" {
+				name = "warm boot"
+			}
+			parts = append(parts, name+" "+seconds(time.Duration(ns)))
+		}
+	}
+	if strings.HasPrefix(k.Boot, "cold after ") {
+		parts = append(parts, "booted "+k.Boot)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
+
+type ansi string
+
+const (
+	red    ansi = "\x1b[31m"
+	green  ansi = "\x1b[32m"
+	yellow ansi = "\x1b[33m"
+)
+
+func (p *Progress) paint(s string, c ansi) string {
+	if !p.opts.Color {
+		return s
+	}
+	return string(c) + s + "\x1b[0m"
+}
+
+// Size prints a number of bytes; "-" if it is not known.
+func Size(n int64) string {
+	if n <= 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

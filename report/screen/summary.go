@@ -1,0 +1,214 @@
+package screen
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// End prints the summary of a run.
+func (p *Progress) End(o report.Outcome, results []report.Kernel) {
+	line := fmt.Sprintf("%d passed, %d failed", o.Passed, o.Failed) + restOf(o.Counts)
+	if n, _ := report.ReusedOf(results); n > 0 {
+		line += fmt.Sprintf(", %d of them cached", n)
+	}
+	if p.opts.Skipped > 0 {
+		line += fmt.Sprintf(", %d skipped", p.opts.Skipped)
+	}
+	if d := p.downloads(); d != "" {
+		fmt.Fprintf(p.out, "\n%s", d)
+	}
+	if groups := report.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // of one, all is said above
+		fmt.Fprintln(p.out)
+		p.failures(groups, nil)
+	}
+	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, report.SummaryName))
+	for _, k := range results { // the others have a line of their own
+		if k.Verdict == report.Missing && k.Cause != nil {
+			fmt.Fprintf(p.out, "not tested: %s\n", report.OneLine(k.Cause.Title, 500))
+			break
+		}
+	}
+	p.lookInto(results)
+}
+
+// onKernels counts the kernels of all groups.
+func onKernels(groups []report.Group) int {
+	kernels := map[string]bool{}
+	for _, g := range groups {
+		for _, id := range g.Kernels {
+			kernels[id] = true
+		}
+	}
+	return len(kernels)
+}
+
+// failures print each failure once with its kernels, numbered as in the
+// reports, and where a console is that shows it, by kernel.
+func (p *Progress) failures(groups []report.Group, consoles map[string]string) {
+	const most = 10 // failures
+	fmt.Fprintf(p.out, "%s on %s:\n", count(len(groups), "failure"), count(onKernels(groups), "kernel"))
+	for i, g := range groups {
+		if i == most {
+			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
+			break
+		}
+		fmt.Fprintf(p.out, "  %d. %s: %s\n", i+1, report.OneLine(g.Words(), 500), report.OneLine(g.Title, 300))
+		if !g.Verdict.Tested() {
+			g.Boundaries = nil // nothing is known of these kernels
+		}
+		for j, b := range g.Boundaries {
+			if j == maxRemarks {
+				fmt.Fprintf(p.out, "     and on %d more distributions\n", len(g.Boundaries)-j)
+				break
+			}
+			fmt.Fprintf(p.out, "     %s\n", report.OneLine(b.Words(), 500))
+		}
+		if len(g.Boundaries) == 0 {
+			fmt.Fprintf(p.out, "     %s\n", namesOf(g.Kernels, 4))
+		}
+		if c := consoles[g.Example]; c != "" {
+			fmt.Fprintf(p.out, "     console: %s\n", JoinPath(p.opts.Dir, report.OneLine(c, 500)))
+		}
+	}
+}
+
+// namesOf names a few of a list.
+func namesOf(ids []string, most int) string {
+	s := strings.Join(ids[:min(len(ids), most)], ", ")
+	if n := len(ids) - most; n > 0 {
+		s += fmt.Sprintf(" and %d more", n)
+	}
+	return s
+}
+
+// lookInto says how to look into the first kernels that failed.
+func (p *Progress) lookInto(results []report.Kernel) {
+	const most = 3
+	n := 0
+	for _, k := range results {
+		if !k.Verdict.Tested() && k.Verdict != report.NoBoot || k.Verdict == report.Pass || k.Reproduce == "" {
+			continue // a kernel that could not be had has no shell
+		}
+		if n++; n > most {
+			continue
+		}
+		if n == 1 {
+			fmt.Fprintln(p.out, "a shell in a kernel that did not pass:")
+		}
+		fmt.Fprintf(p.out, "  %s\n", report.Command("--from", cmp.Or(p.opts.Dir, "."), k.ID))
+	}
+}
+
+// Merged prints a merged result: files is how many shard files it was made of,
+// dirs where they were, names the reports that were written.
+func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
+	of := ""
+	if m.RunID != "" {
+		of = fmt.Sprintf(" of run %s, attempt %d,", report.OneLine(m.RunID, 200), m.Attempt)
+	}
+	fmt.Fprintf(p.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
+	p.kernels(m)
+	p.refusals(m)
+	for _, e := range m.Unused {
+		fmt.Fprintf(p.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
+	}
+	p.change(m.Change)
+	o := m.Outcome()
+	word, color := "FAIL", red
+	switch o.Verdict {
+	case report.Pass:
+		word, color = "PASS", green
+	case report.Missing:
+		word, color = "NOT TESTED", yellow
+	}
+	line := fmt.Sprintf("%d of %s passed", o.Passed, count(o.Kernels, "kernel"))
+	if o.Failed > 0 {
+		line += fmt.Sprintf(", %d failed", o.Failed)
+	}
+	line += restOf(o.Counts)
+	if n := len(m.Refusals); n > 0 {
+		line += fmt.Sprintf(", and %s why this cannot be green", count(n, "reason"))
+	}
+	fmt.Fprintf(p.out, "%s %s\n", p.paint("["+word+"]", color), line)
+	for _, n := range names {
+		fmt.Fprintf(p.out, "       %s\n", JoinPath(p.opts.Dir, n))
+	}
+}
+
+// kernels prints why some did not pass, each cause once as run does at its end,
+// and what was expected. A guest's words never stand at the beginning of a line.
+func (p *Progress) kernels(m *report.Merged) {
+	n, consoles := 0, map[string]string{}
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		consoles[k.ID] = k.Console
+		if k.Verdict != report.Pass {
+			for _, s := range k.Surprises[:min(len(k.Surprises), maxRemarks)] {
+				fmt.Fprintf(p.out, "not as expected: %s  %s\n", k.ID, report.OneLine(s, 500))
+			}
+		}
+		if !k.Forgiven() || len(k.Surprises) > 0 {
+			continue
+		}
+		if n++; n <= MaxListed {
+			word, color := wordOfKernel(k)
+			fmt.Fprintf(p.out, "%s %s  %s (expected: %s)\n", p.paint("["+word+"]", color), k.ID, causeTitle(k), report.OneLine(k.ExpectedWords(), 500))
+		}
+	}
+	if n > MaxListed {
+		fmt.Fprintf(p.out, "and %s more that failed as expected; %s\n", count(n-MaxListed, "kernel"), p.rest())
+	}
+	if n > 0 {
+		fmt.Fprintln(p.out)
+	}
+	if groups := report.Groups(m); len(groups) > 0 {
+		p.failures(groups, consoles)
+		fmt.Fprintln(p.out)
+	}
+}
+
+func (p *Progress) refusals(m *report.Merged) {
+	if len(m.Refusals) == 0 {
+		return
+	}
+	fmt.Fprintln(p.out, "not everything was tested as planned:")
+	for i, f := range m.Refusals {
+		if i == MaxListed {
+			fmt.Fprintf(p.out, "  and %d more; all stand in %s\n", len(m.Refusals)-i, JoinPath(p.opts.Dir, report.ReportName))
+			break
+		}
+		fmt.Fprintf(p.out, "  - %s\n", report.OneLine(f.Reason, 500))
+	}
+	fmt.Fprintln(p.out)
+}
+
+func (p *Progress) change(c *report.Change) {
+	if c == nil {
+		return
+	}
+	base := "the base"
+	if c.BaseSHA != "" {
+		base = c.BaseSHA[:min(len(c.BaseSHA), 12)]
+	}
+	fmt.Fprintf(p.out, "against %s: %d newly failing, %d fixed, %d new, %d gone\n", report.OneLine(base, 500), len(c.NewlyFail), len(c.Fixed), len(c.New), len(c.Gone))
+	for _, id := range c.NewlyFail[:min(len(c.NewlyFail), MaxListed)] {
+		fmt.Fprintf(p.out, "  newly failing: %s\n", id)
+	}
+	fmt.Fprintln(p.out)
+}
+
+// restOf says how many kernels neither passed nor failed, "" for none.
+func restOf(c report.Counts) string {
+	s := ""
+	if c.NotTested > 0 {
+		s += fmt.Sprintf(", %d not tested", c.NotTested)
+	}
+	if c.FailedAsExpected > 0 {
+		s += fmt.Sprintf(", %d failed as expected", c.FailedAsExpected)
+	}
+	return s
+}
