@@ -478,11 +478,12 @@ func TestActKernelFails(t *testing.T) {
 	a.readme()
 }
 
-// readme holds the README's report to the comment: but for numbers and hashes
-// they are the same.
+// readme compares the comment that the documents show with this one: they differ
+// in numbers and hashes alone.
 func (a *actRun) readme() {
 	a.t.Helper()
-	b, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	const page = ".github/docs/results.md"
+	b, err := os.ReadFile(filepath.Join(repository, page))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -495,13 +496,7 @@ func (a *actRun) readme() {
 	if volatile.ReplaceAllString(doc, "N") == volatile.ReplaceAllString(old, "N") {
 		return
 	}
-	if !*update {
-		a.t.Errorf("README.md shows another report: go test ./cmd/bpf-kernel-check -run ActKernelFails -update\n%s", body)
-		return
-	}
-	if err := os.WriteFile(filepath.Join(repository, "README.md"), []byte(doc), 0o644); err != nil {
-		a.t.Fatal(err)
-	}
+	golden(a.t, page, doc)
 }
 
 // A job that dies leaves nothing, and the report cannot be green. Run again, it
@@ -606,15 +601,14 @@ func TestActFork(t *testing.T) {
 	a.wantComment(`all 3 kernels pass`)
 }
 
-// A stranger's repository holds a static test program and the workflow of the
-// README's first screen, nothing else. The program comes from a release, which
-// anybody can build.
+// A stranger's repository holds a Go test and the README's workflow, nothing
+// else. The program comes from a release, which anybody can build.
 func TestActStranger(t *testing.T) {
 	a := newAct(t)
 	const version = "v9.8.7"
 	release := releaseTree(t, version)
 	checkSameBytes(t, release, version)
-	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release}
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + release, "actions/setup-go@v6=" + standIn(t, "setup-go")}
 	files := http.FileServer(http.Dir(filepath.Join(release, "dist")))
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -631,8 +625,8 @@ func TestActStranger(t *testing.T) {
 	}
 	_, rest, _ := strings.Cut(string(readme), "```yaml\n")
 	workflow, _, ok := strings.Cut(rest, "```\n")
-	if n := strings.Count(workflow, "\n"); !ok || n != 8 {
-		t.Fatalf("the README's first workflow has %d lines:\n%s", n, workflow)
+	if !ok {
+		t.Fatal("the README has no workflow")
 	}
 	// One kernel that is here, instead of all of a suite.
 	kernels, err := filepath.Glob(filepath.Join(a.tools.kernels, "debian/vmlinuz-6.1.*"))
@@ -644,7 +638,14 @@ func TestActStranger(t *testing.T) {
 		t.Fatalf("the README's first workflow tests another source:\n%s", workflow)
 	}
 	a.write(".github/workflows/kernels.yml", strings.Replace(workflow, source, kernels[0], 1), 0o644)
-	a.buildProbe(filepath.Join(a.repo, "probe.test"))
+	// A module of its own, with what this one requires.
+	for name, from := range map[string]string{"go.mod": "go.mod", "go.sum": "go.sum", "probe/probe_test.go": ".github/example/probe/probe_test.go"} {
+		b, err := os.ReadFile(filepath.Join(repository, from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.write(name, strings.Replace(string(b), "module github.com/elastic/bpf-kernel-check\n", "module example.org/probe\n", 1), 0o644)
+	}
 	a.commit()
 	if !a.run("kernels.yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`) {
 		t.Error("the workflow failed")

@@ -35,17 +35,16 @@ func (c *command) buildKernelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build-kernels --src DIR|TARBALL...",
 		Short: "Build mainline kernels to test on",
-		Long: `Builds kernel images from the tags of a git repository of the kernel, or from
-source tarballs such as Debian's linux-source packages, and puts them into an
-archive for run --kernels. The configuration is the architecture's default with
-BPF, BTF, tracing, and what virtme needs to debug the kernel with; everything is
-built in, as the kernels come without modules.
+		Long: `Builds kernel images from the tags of a kernel git repository, or from source
+tarballs such as Debian's linux-source packages, and writes them to an archive
+for run --kernels. The configuration is the architecture's default with BPF, BTF,
+tracing and the drivers that debug needs. Nothing is a module.
 
-What is built is kept in the cache by source, configuration and toolchain, and
-not built again. The archive holds the kernels of this command line, no others.
+Builds are cached by source, configuration and toolchain. The archive holds only
+the kernels of this command line.
 
-Exit codes: 0 all are built; 1 some are not, and the archive has the others;
-2 wrong usage or input; 3 build tools are missing.`,
+Exit codes: 0 all built; 1 some failed, and the archive holds the others; 2 wrong
+usage or input; 3 build tools are missing.`,
 		Example: `  bpf-kernel-check build-kernels --src /usr/src/linux-source-6.1.tar.xz
   bpf-kernel-check build-kernels --src ./linux --tags 'v5\.1[0-9]' --out mainline-kernels.tar -j 16`,
 		Args: cobra.ArbitraryArgs,
@@ -55,12 +54,13 @@ Exit codes: 0 all are built; 1 some are not, and the archive has the others;
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.sources, "src", nil, "git repository or tarball (`SRC`) of kernel sources; repeatable; arguments without a flag are sources too")
-	f.StringVar(&o.tags, "tags", "", "build the tags that match `REGEX` as a whole (default: the final releases, without candidates)")
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "architecture of the kernels, amd64 or arm64")
-	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "jobs of make; kernels are built one after the other")
+	f.StringArrayVar(&o.sources, "src", nil, "git repository or tarball of kernel sources, as `SRC`; repeatable; arguments without a flag are sources too")
+	f.StringVar(&o.tags, "tags", "", "build the tags that `REGEX` matches as a whole (default: all final releases from 5.8 on)")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH` of the kernels, amd64 or arm64")
+	f.Lookup("arch").DefValue = "this machine's"
+	jobsFlag(f, &o.jobs, "jobs of make; kernels are built one after the other")
 	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10; repeatable")
-	f.StringVarP(&o.out, "out", "o", "mainline-kernels.tar", "`FILE` that gets the kernels; logs go to a directory beside it")
+	f.StringVarP(&o.out, "out", "o", "mainline-kernels.tar", "`FILE` to write the kernels to; logs go to a directory beside it")
 	return cmd
 }
 

@@ -45,14 +45,14 @@ type debugOptions struct {
 
 func (o *debugOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of the kernel, or @FILE with one in each line; repeatable")
-	f.StringArrayVar(&o.from, "from", nil, "take source and payload from the results in this `DIR or ZIP`; repeatable")
+	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of the kernel, or @FILE with one on each line; repeatable")
+	f.StringArrayVar(&o.from, "from", nil, "take source and payload from the results in `DIR or ZIP`; repeatable")
 	f.BoolVar(&o.gdb, "gdb", false, "wait for a debugger before the kernel starts")
 	f.BoolVar(&o.hostRoot, "host-root", false, "mount this machine's root, read-only, at /host in the guest")
 	f.BoolVar(&o.noPayload, "no-payload", false, "with --from: leave the run's payload out")
-	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto takes KVM where it is proven to work")
+	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto uses KVM if it is proven to work")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of the VM")
-	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "without a terminal: limit for the shell to start")
+	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for the shell to start, without a terminal")
 	f.StringVar(&o.params, "append", "", "further `PARAMETERS` of the kernel")
 	o.payload.add(cmd)
 }
@@ -62,17 +62,16 @@ func (c *command) debugCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "debug (--kernels SRC | --from RESULTS) ID",
 		Short: "Open a shell in a kernel",
-		Long: `Boots one kernel as run does and opens a shell in it, with the payload unpacked:
-run-payload runs it as run would, help lists the commands. exit or Ctrl-A X ends
-the VM.
+		Long: `Boots one kernel as run does and opens a shell in it. run-payload runs the payload,
+help lists the commands, exit or Ctrl-A X ends the VM.
 
-ID is the kernel's, as list and the reports show it; where only one kernel is
-there, or only one failed in the results of --from, it may be left out.
+ID is the kernel's id, as list and the reports show it. It may be left out if the
+source has one kernel, or if one failed in the results of --from.
 
-Without a terminal the commands are read from the input, to its end, and run;
-their output goes to the standard output, and what kernel and init say to the
-standard error. The exit code is then 0 when the last command succeeded, 1 when
-it failed, and 3 when the commands could not be run.`,
+Without a terminal, commands are read from standard input to its end. Their output
+goes to standard output, the kernel's and init's to standard error. The exit code
+is 0 if the last command succeeded, 1 if it failed, and 3 if the commands could
+not be run.`,
 		Example: `  bpf-kernel-check debug --kernels debian:bookworm:cloud-amd64 'debian/6.1.0-56-*' --test ./probe.test
   bpf-kernel-check debug --from results.zip debian/6.1.0-56-cloud-amd64__6.1.192-2
   bpf-kernel-check debug --kernels ./bzImage --gdb

@@ -37,9 +37,9 @@ func (c *command) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Boot four Debian kernels and check the built-in tracer on them",
-		Long: `Boots the newest Debian kernel of each of 5.10, 6.1, 6.12 and 7.x and checks the
-small EventsTrace-compatible tracer that is built into this program. With
---arch arm64 they are arm64 kernels, without 5.10.`,
+		Long: `Boots the newest Debian kernel of each of 5.10, 6.1, 6.12 and 7.x, and checks the
+small EventsTrace-compatible tracer that is built into this program. With --arch
+arm64 it boots arm64 kernels, without 5.10.`,
 		Example: "  bpf-kernel-check demo --out /tmp/demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

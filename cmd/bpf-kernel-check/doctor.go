@@ -21,17 +21,16 @@ import (
 func (c *command) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor [KERNEL | SRC ID]",
-		Short: "Say what this machine can do and what it lacks, or what a kernel lacks",
-		Long: `Prints what bpf-kernel-check finds on this machine: QEMU, whether KVM truly
-works, cores, memory, disk, the cache, apt for Debian's kernels, and whose
-credentials read gs:// buckets.
+		Short: "Say what this machine or a kernel lacks",
+		Long: `Prints what this machine has: QEMU, KVM and whether it really works, cores,
+memory, disk, the cache, apt for Debian's kernels, and the credentials for gs://
+buckets.
 
-With a kernel, a file, an archive or a source and the id of one of its kernels,
-prints why that kernel could not be tested here: its architecture, what its
-image is, and what its configuration lacks, with what follows from it. Where the
-configuration is not known, it says so.
+With a kernel (a file or an archive, or a source and the id of one of its
+kernels), prints what the image is, how it would be started, and what its
+configuration lacks.
 
-Exits with 3 when nothing could be tested here, or not that kernel.`,
+Exits with 3 if nothing can be tested here, or not that kernel.`,
 		Example: `  bpf-kernel-check doctor
   bpf-kernel-check doctor ./bzImage
   bpf-kernel-check doctor debian:bookworm:cloud-amd64 'debian/6.1.0-56-*'`,

@@ -37,14 +37,14 @@ const (
 func (o *limitOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.flags = f
-	f.DurationVar(&o.boot, "boot-timeout", defaultBoot, "limit for a kernel to start init; this and the limits below count three times under TCG")
-	f.DurationVar(&o.silence, "silence-timeout", defaultSilence, "limit for a guest that gives no sign of life: its kernel hangs; 0: none")
-	f.DurationVar(&o.test, "test-timeout", defaultTest, "limit for each test that the payload names; 0: none")
+	f.DurationVar(&o.boot, "boot-timeout", defaultBoot, "limit for a kernel to start init; this and the other limits of a VM are tripled under TCG")
+	f.DurationVar(&o.silence, "silence-timeout", defaultSilence, "limit for a guest without a sign of life, at least 15s; 0 for none")
+	f.DurationVar(&o.test, "test-timeout", defaultTest, "limit for each test that the payload names; 0 for none")
 	f.DurationVar(&o.payload, "timeout", defaultPayload, "limit for the payload in each VM")
-	f.DurationVar(&o.total, "timeout-total", 0, "end the run after this time, with reports; what was not reached is missing; 0: no limit")
-	f.IntVar(&o.repeat, "repeat", 1, "run each kernel so many times, to find flaky tests")
-	f.StringArrayVar(&o.expect, "expected-failures", nil, "YAML `FILE` that names failures that are expected, with reasons; repeatable")
-	f.StringVar(&o.stale, "stale-expectations", "fail", "`fail or warn` when an expected failure does not come or its entry has expired")
+	f.DurationVar(&o.total, "timeout-total", 0, "end the run after this time, with reports; other kernels are missing; 0 for no limit")
+	f.IntVar(&o.repeat, "repeat", 1, "run each kernel `N` times, to find flaky tests")
+	f.StringArrayVar(&o.expect, "expected-failures", nil, "YAML `FILE` of expected failures, with reasons; repeatable")
+	f.StringVar(&o.stale, "stale-expectations", "fail", "`fail or warn` when an expected failure passes or its entry has expired")
 }
 
 // validate checks each limit, and that they are in causal order: of two that a

@@ -73,8 +73,8 @@ func (c *command) listCommand() *cobra.Command {
 	}
 	so.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+"; all otherwise")
-	f.BoolVar(&asJSON, "json", false, "print the list as JSON, digests included")
+	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
+	f.BoolVar(&asJSON, "json", false, "print JSON, with digests")
 	return cmd
 }
 

@@ -1,6 +1,9 @@
 // Command bpf-kernel-check boots Linux kernels in QEMU, runs an eBPF payload in
-// each of them, and says on which it works.
+// each of them, and reports where it works. Each subcommand is a file of flags
+// and wiring; what decides, parses or formats is in the packages it calls.
 package main
+
+//go:generate go test -run "Reference|WorkflowsExample" . -update
 
 import (
 	"context"
@@ -124,8 +127,8 @@ func (c *command) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bpf-kernel-check",
 		Short: "Test eBPF programs on many kernels",
-		Long: `bpf-kernel-check boots Linux kernels in QEMU, runs an eBPF payload in each of
-them, and says on which it works and why it fails on the others.
+		Long: `bpf-kernel-check boots Linux kernels in QEMU, runs an eBPF program in each of
+them, and reports where it works and why it fails elsewhere.
 
 Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 3 something was not tested; 129, 130 or 143 ended by a signal.`,

@@ -24,14 +24,13 @@ func (c *command) mergeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge DIR...",
 		Short: "Join the results of all shards",
-		Long: `Reads the shard files in the directories, at any depth, and writes one summary
-and one report. The result is a pass only when every shard is there and whole,
-all shards were cut from the same list, and every kernel of it passed. What
-speaks against it is said in one line each, and the reports are written in every
-case.
+		Long: `Reads the shard files in the directories, at any depth, and writes the reports.
+The result is a pass only if every shard is there and complete, all shards were
+split from the same list, and every kernel of it passed. Otherwise each reason
+gets a line. The reports are written in any case.
 
-DIR is what download-artifact leaves; a zip file of an artifact will do as well.
-Of shards that were run again the highest attempt counts.`,
+DIR is what download-artifact leaves, or a zip file of an artifact. If a shard
+ran several times, the highest attempt counts.`,
 		Example: `  bpf-kernel-check merge artifacts --plan plan.json --out report
   bpf-kernel-check merge artifacts --needs "$NEEDS" --base base/report.json`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -45,11 +44,11 @@ Of shards that were run again the highest attempt counts.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.plan, "plan", "", "`FILE`: plan.json that the shards were run by; without it, the kernels of a shard that left nothing are not known")
-	f.StringVar(&o.needs, "needs", "", "what became of the jobs that test: `JSON` of GitHub's toJSON(needs) or toJSON(needs.*.result)")
-	f.StringVar(&o.base, "base", "", "`FILE`: report.json of an earlier run, to say what has changed")
+	f.StringVar(&o.plan, "plan", "", "plan.json of the shards, as `FILE`; without it the kernels of a missing shard are unknown")
+	f.StringVar(&o.needs, "needs", "", "results of the jobs, as `JSON`: GitHub's toJSON(needs) or toJSON(needs.*.result)")
+	f.StringVar(&o.base, "base", "", "report.json of an earlier run, as `FILE`, to say what has changed")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
-	f.StringVarP(&o.out, "out", "o", ".", "`DIR` that gets the reports and results/")
+	f.StringVarP(&o.out, "out", "o", ".", "`DIR` to write the reports and results/ to")
 	return cmd
 }
 

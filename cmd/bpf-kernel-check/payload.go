@@ -35,16 +35,16 @@ type payloadOptions struct {
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Var((*once)(&o.eventsTrace), "events-trace", "static EventsTrace binary at `PATH` to check")
-	f.Var((*once)(&o.test), "test", "static test program and its arguments, as one `'PATH ARGS...'`")
+	f.Var((*once)(&o.eventsTrace), "events-trace", "check the static EventsTrace binary at `PATH`")
+	f.Var((*once)(&o.test), "test", "run a static test program with its arguments, as one `'PATH ARGS...'`")
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
-	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program too, where its type allows it")
-	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel cannot have")
+	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
+	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
 	f.StringArrayVar(&o.require, "require", nil, "with --events-trace: fail instead of skipping `TEST`; repeatable")
-	f.StringArrayVar(&o.files, "file", nil, "file or directory to put into the guest, as `SRC[:DST]`; DST is /<base of SRC> unless given; repeatable")
-	f.StringArrayVar(&o.env, "env", nil, "environment variable of the payload, as `K=V`; K alone takes its value from the environment, where it has one; repeatable")
-	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working directory in the guest, a `DIR` that --file fills")
-	f.StringArrayVar(&o.modules, "module", nil, "kernel module `NAME` to load first, with what it depends on, where the kernel came with modules; repeatable")
+	f.StringArrayVar(&o.files, "file", nil, "put a file or directory into the guest, as `SRC[:DST]`; DST is /<base of SRC> by default; repeatable")
+	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
+	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
+	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
 }
 
 // once is a string that a flag may give one time only: of two payloads, one

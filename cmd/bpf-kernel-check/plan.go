@@ -49,14 +49,14 @@ func (c *command) planCommand() *cobra.Command {
 	var src sourceOptions
 	cmd := &cobra.Command{
 		Use:   "plan --kernels SRC... (--shards N | --target-minutes M)",
-		Short: "Pin the list of kernels and cut it into shards",
-		Long: `Lists the kernels of the sources, pins them by their digests, cuts the list into
-shards and writes plan.json, which run --plan and merge --plan obey. Who boots
-what depends on the list, the times of earlier runs and the number of shards
-alone: run --shard i/n computes the same without a plan.
+		Short: "Pin the list of kernels and split it into shards",
+		Long: `Lists the kernels of the sources, pins them by digest, splits the list into
+shards and writes plan.json for run --plan and merge --plan. The split depends
+only on the list, the number of shards and the times of earlier runs: without a
+plan, run --shard i/n computes the same.
 
-A shard can be empty, always so when there are more shards than kernels. Its job
-succeeds at once; the matrix has it nevertheless, as merge waits for all of them.`,
+A shard may be empty. Its job succeeds at once; the matrix keeps it, since merge
+waits for every shard.`,
 		Example: `  bpf-kernel-check plan --kernels debian:bookworm --shards 8 --json
   bpf-kernel-check plan --kernels ./kernels --target-minutes 10 --timings timings.json`,
 		Args: cobra.ArbitraryArgs,
@@ -96,11 +96,11 @@ succeeds at once; the matrix has it nevertheless, as merge waits for all of them
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.shards, "shards", 0, "cut the list into `N` shards, 1 to 256")
-	f.Float64Var(&o.target, "target-minutes", 0, "or into as few as take `M` minutes each by --timings; downloads come on top")
-	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "VMs at a time that --target-minutes counts with")
+	f.IntVar(&o.shards, "shards", 0, "split the list into `N` shards, 1 to 256")
+	f.Float64Var(&o.target, "target-minutes", 0, "or into as few shards as take `M` minutes each, by --timings and without downloads")
+	jobsFlag(f, &o.jobs, "VMs at a time, for --target-minutes")
 	f.StringVarP(&o.out, "out", "o", "plan.json", "`FILE` to write the plan to")
-	f.BoolVar(&o.json, "json", false, "print the matrix for strategy.matrix: ${{ fromJSON(...) }}")
+	f.BoolVar(&o.json, "json", false, "print the job matrix, for strategy.matrix: ${{ fromJSON(...) }}")
 	src.add(cmd)
 	o.cutOptions.add(cmd)
 	return cmd

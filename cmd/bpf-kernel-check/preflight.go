@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"runtime"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -24,13 +23,13 @@ func (c *command) preflightCommand() *cobra.Command {
 	var jobs int
 	cmd := &cobra.Command{
 		Use:   "preflight --objects GLOB... --kernels SRC...",
-		Short: "Say, without booting, what of the things BPF objects depend on kernels have",
-		Long: `Reads the types (BTF), symbols and build options out of each kernel and holds
-the objects' dependencies against them: CO-RE relocations, what programs attach
-to and its arguments, kfuncs, helpers, types of maps and programs.
+		Short: "Find what BPF objects need and kernels lack, without booting",
+		Long: `Reads the types (BTF), symbols and build options of each kernel and compares them
+with what the objects depend on: CO-RE relocations, attach targets and their
+arguments, kfuncs, helpers, and the types of maps and programs.
 
-The exit status is 0 when nothing is known to be missing, 1 when a program will
-not load or attach on a kernel, 3 when nothing is known of something.`,
+Exit codes: 0 nothing is known to be missing; 1 a program will not load or attach
+on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 		Example: `  bpf-kernel-check preflight --objects 'build/*.bpf.o' --kernels debian:bookworm:cloud-amd64
   bpf-kernel-check preflight --objects probe.bpf.o --kernels @kernels.txt --json`,
 		Args: cobra.ArbitraryArgs,
@@ -85,9 +84,9 @@ not load or attach on a kernel, 3 when nothing is known of something.`,
 	so.add(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`; repeatable")
-	f.StringVar(&arch, "arch", "amd64", "look at kernels for `ARCH`, amd64 or arm64")
-	f.IntVarP(&jobs, "jobs", "j", runtime.NumCPU(), "kernels at a time")
-	f.BoolVar(&asJSON, "json", false, "print JSON: for each kernel all programs and dependencies")
+	f.StringVar(&arch, "arch", "amd64", "check kernels for `ARCH`, amd64 or arm64")
+	jobsFlag(f, &jobs, "kernels at a time")
+	f.BoolVar(&asJSON, "json", false, "print JSON, with every program and dependency of each kernel")
 	return cmd
 }
 

@@ -23,12 +23,11 @@ func (c *command) publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish [DIR]",
 		Short: "Show a merged result on GitHub",
-		Long: `publish takes what merge wrote to DIR (the working directory otherwise) and
-shows it on GitHub: always in the job's summary, error annotations and outputs,
-and where the flags say so. The token comes from GITHUB_TOKEN.
+		Long: `Shows what merge wrote to DIR (the working directory by default) on GitHub: always
+as the job summary, error annotations and outputs, and where the flags say. The
+token comes from GITHUB_TOKEN.
 
-What GitHub does not take is a warning. The exit code is that of the result,
-and never depends on GitHub.`,
+An error of GitHub is a warning. The exit code is that of the result.`,
 		Example: `  bpf-kernel-check publish --pending
   bpf-kernel-check publish out --comment --status
   bpf-kernel-check publish out --issue --name nightly`,
@@ -63,12 +62,12 @@ and never depends on GitHub.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Name, "name", github.DefaultName, "of this check; tells several checks of one repository apart")
+	f.StringVar(&cfg.Name, "name", github.DefaultName, "`NAME` of this check, to separate several checks of one repository")
 	f.BoolVar(&cfg.Comment, "comment", false, "keep one comment on the pull request up to date")
 	f.BoolVar(&cfg.Status, "status", false, "set the commit status of the head commit")
 	f.BoolVar(&cfg.CheckRun, "check-run", false, "make a check run with annotations")
-	f.BoolVar(&cfg.Issue, "issue", false, "on the default branch: open an issue when not all is green, close it when it is")
-	f.StringVar(&pageURL, "page-url", "", "where report.html can be read, as a `URL` for the comment; otherwise it names the run's artifacts")
+	f.BoolVar(&cfg.Issue, "issue", false, "on the default branch: open an issue if not all is green, close it when it is")
+	f.StringVar(&pageURL, "page-url", "", "`URL` of report.html, for the comment (default: the run's artifacts)")
 	f.BoolVar(&pending, "pending", false, "set the commit status to pending, for the start of a run")
 	return cmd
 }

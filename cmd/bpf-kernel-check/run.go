@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,19 +48,19 @@ type runOptions struct {
 
 func (o *runOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.out, "out", "o", ".", "`DIR` that gets the summary, results/ and the shard file")
-	f.IntVarP(&o.jobs, "jobs", "j", runtime.NumCPU(), "VMs at a time")
-	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto takes KVM where it is proven to work")
+	f.StringVarP(&o.out, "out", "o", ".", "`DIR` to write the results to")
+	jobsFlag(f, &o.jobs, "VMs at a time; fewer if memory is short")
+	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto uses KVM if it is proven to work")
 	o.limits.add(cmd)
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
-	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested")
-	f.StringArrayVar(&o.splats, "allow-splats", nil, "`FILE` of known warnings of kernels that are no crash: a YAML list of pattern, kernels, reason and link")
-	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+", emulated where the machine is of another; that of the payload unless given")
-	f.BoolVar(&o.net, "net", false, "give the VMs a network, this machine's, by QEMU's user-mode stack; otherwise they have none")
-	f.BoolVar(&o.resume, "resume", false, "go on where an interrupted run with the same --out was; without one, just run")
+	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested, 0 to 10")
+	f.StringArrayVar(&o.splats, "allow-splats", nil, "YAML `FILE` of known kernel warnings that are no crash, with reasons; repeatable")
+	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+" (default: that of the payload)")
+	f.BoolVar(&o.net, "net", false, "give the VMs this machine's network, by QEMU's user-mode stack; otherwise they have none")
+	f.BoolVar(&o.resume, "resume", false, "continue an interrupted run that has the same --out, if there is one")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
-	f.DurationVar(&o.reuse, "reuse", 0, "do not boot kernels that passed with the very same bytes no longer ago than this, such as 24h; 0: boot every kernel")
-	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that were saved when init was ready, where it can")
+	f.DurationVar(&o.reuse, "reuse", 0, "do not boot kernels that passed with the very same bytes within this time, such as 24h; 0 boots every kernel")
+	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that an earlier run saved, cold boots every kernel")
 }
 
 // validate checks what can be checked before anything starts.
@@ -115,13 +114,15 @@ func (c *command) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --kernels SRC... (--events-trace PATH | --test 'PATH ARGS...' | --objects GLOB...)",
 		Short: "Boot kernels and run a payload in each",
-		Long: `Boots each kernel of the sources in a VM, runs the payload in it and judges.
+		Long: `Boots each kernel of the sources in a VM, runs the payload in it and judges the
+result.
 
-A source is gs://<bucket>[/<prefix>] or a directory with
-<distro>/<release>__<ids>.tar.gz archives or bare kernel images, a single kernel
-image, an archive of mainline-kernels/bzImage-v<release> images,
-debian:<suite>[:<flavour>] or another distribution such as ubuntu:noble or
-fedora:43, rpm:<URL>, oci://<image>, or @FILE with a source in each line.`,
+A source is one of
+  debian:<suite>[:<flavour>]     or ubuntu:noble, fedora:43, rocky:9 and so on
+  rpm:<URL>, oci://<image>       an RPM repository, an image registry
+  gs://<bucket>[/<prefix>], DIR  <distro>/<release>__<ids>.tar.gz archives, or images
+  FILE                           a kernel image or an archive of images
+  @FILE                          a source on each line`,
 		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
   bpf-kernel-check run --kernels gs://bucket/kernels --events-trace ./EventsTrace
   bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2

@@ -22,8 +22,8 @@ type cutOptions struct {
 
 func (o *cutOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.algorithm, "algorithm", string(plan.Rendezvous), "how the list is cut: rendezvous moves few kernels when the list changes, lpt balances best")
-	f.StringVar(&o.timings, "timings", "", "timings.json that merge wrote; the shards must all have the same `FILE`")
+	f.StringVar(&o.algorithm, "algorithm", string(plan.Rendezvous), "how the list is split: rendezvous moves few kernels when the list changes, lpt balances best")
+	f.StringVar(&o.timings, "timings", "", "timings.json of an earlier merge, as `FILE`; the same for all shards")
 }
 
 // read checks the flags. Without a file the timings are empty.
@@ -56,8 +56,8 @@ type shardOptions struct {
 
 func (o *shardOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.shard, "shard", "", "boot the kernels of shard `i/n` only; GitLab's and Buildkite's parallel jobs are known from their environment")
-	f.StringVar(&o.plan, "plan", "", "plan.json that the command plan wrote: its `FILE` says which kernels the shards have, and with which bytes")
+	f.StringVar(&o.shard, "shard", "", "boot only the kernels of shard `i/n`; parallel jobs of GitLab and Buildkite need no flag")
+	f.StringVar(&o.plan, "plan", "", "plan.json of the command plan, as `FILE`: the kernels of each shard and their digests")
 	o.cutOptions.add(cmd)
 }
 

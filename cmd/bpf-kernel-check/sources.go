@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
@@ -25,12 +27,18 @@ const defaultMainline = "mainline-kernels.tar"
 
 func (o *sourceOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of kernels, or @FILE with one in each line; repeatable; arguments without a flag are sources too")
-	f.StringArrayVarP(&o.buckets, "bucket", "d", nil, "`BUCKET` of kernels, with or without gs://; short for --kernels gs://BUCKET")
-	f.StringVarP(&o.mainline, "mainline", "m", "", "take the kernels of `FILE`, an archive or a directory of mainline kernels, "+defaultMainline+" when it is not named")
+	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of kernels, or @FILE with one on each line; repeatable; arguments without a flag are sources too")
+	f.StringArrayVarP(&o.buckets, "bucket", "d", nil, "`BUCKET` of kernels; short for --kernels gs://BUCKET; repeatable")
+	f.StringVarP(&o.mainline, "mainline", "m", "", "archive or directory of mainline kernels, as `FILE`; "+defaultMainline+" if it is not named")
 	f.Lookup("mainline").NoOptDefVal = defaultMainline
-	f.StringArrayVar(&o.globs, "kernel", nil, "only kernels whose id matches `GLOB`, or does not match !GLOB; repeatable")
+	f.StringArrayVar(&o.globs, "kernel", nil, "only kernels whose id matches `GLOB`, or does not match !GLOB; without / it is matched against the name; repeatable")
 	f.StringVar(&o.minRelease, "min-release", plan.DefaultMinRelease, "skip kernels older than `RELEASE`; \"\" skips none")
+}
+
+// jobsFlag adds -j, whose help is the same on every machine.
+func jobsFlag(f *pflag.FlagSet, jobs *int, usage string) {
+	f.IntVarP(jobs, "jobs", "j", runtime.NumCPU(), usage)
+	f.Lookup("jobs").DefValue = "number of cores"
 }
 
 // specs returns the sources, in the order of the help.
