@@ -11,53 +11,59 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // How a kernel is booted once more, after what, and when not at all.
-func TestNext(t *testing.T) {
-	unpacked := job{boot: "vmlinux", image: &kernel.Image{Kernel: "bzImage"}}
-	shipped := job{boot: "bzImage", image: &kernel.Image{Kernel: "bzImage"}}
-	failed := func(v report.Verdict) verdict { return verdict{Verdict: v, cause: &report.Cause{Title: "x"}} }
-	panicked := verdict{Verdict: report.NoBoot, cause: &report.Cause{Title: "x"}, panicked: true}
-	onKVM, onTCG := try{on: qemu.KVM}, try{on: qemu.TCG}
-	sure := try{on: qemu.TCG, sure: true}
-	untested, tested := doubt{why: "y"}, doubt{why: "y", tested: true}
+func TestShouldRetry(t *testing.T) {
+	bzImage := fetched{image: &kernel.Image{Kernel: "bzImage"}}
+	unpacked := &job{fetched: bzImage, boot: "vmlinux"}
+	shipped := &job{fetched: bzImage, boot: "bzImage"}
+	failed := func(v report.Verdict) vm.Verdict { return vm.Verdict{Verdict: v, Cause: &report.Cause{Title: "x"}} }
+	panicked := vm.Verdict{Verdict: report.NoBoot, Cause: &report.Cause{Title: "x"}, Panicked: true}
+	on := func(accel qemu.Accel, m vm.Method, note string) attempt {
+		return attempt{mode: vm.BootMode{Accel: accel, Method: m}, note: note}
+	}
+	free := func(a attempt) attempt { a.free = true; return a }
+	onKVM, onTCG, noted := on(qemu.KVM, vm.Fastest, ""), on(qemu.TCG, vm.Fastest, ""), on(qemu.TCG, vm.Fastest, "y")
+	conservative := on(qemu.TCG, vm.Conservative, "")
+	untested, tested := vm.Doubt{Why: "y"}, vm.Doubt{Why: "y", Tested: true}
 	tests := []struct {
 		name string
 		only bool // KVM
-		j    job
-		t    try
-		v    verdict
-		d    doubt
+		j    *job
+		a    attempt
+		v    vm.Verdict
+		d    vm.Doubt
 		none bool // no attempt is left
-		want try
+		want attempt
 		why  string // "": none
 	}{
-		{name: "QEMU was killed", j: shipped, t: onTCG, v: failed(report.Infra), want: sure, why: "x"},
-		{name: "QEMU was killed, on KVM", j: shipped, t: onKVM, v: failed(report.Infra), want: sure, why: "x"},
-		{name: "QEMU was killed, on KVM alone", only: true, j: shipped, t: onKVM, v: failed(report.Infra), want: try{on: qemu.KVM, sure: true}, why: "x"},
-		{name: "QEMU was killed, and no attempt is left", j: shipped, t: onTCG, v: failed(report.Infra), none: true},
-		{name: "no sign of init", j: shipped, t: onTCG, v: failed(report.NoBoot), want: sure, why: "x"},
-		{name: "no sign of init on KVM", j: shipped, t: onKVM, v: failed(report.NoBoot), d: untested, none: true, want: try{on: qemu.TCG, free: true, note: "y"}, why: "y"},
-		{name: "KVM fails in a test", j: shipped, t: onKVM, v: failed(report.Infra), d: tested, none: true, want: try{on: qemu.TCG, note: "y"}, why: "y"},
-		{name: "KVM fails in a test, KVM alone", only: true, j: shipped, t: onKVM, v: failed(report.Infra), d: tested, want: try{on: qemu.KVM, sure: true}, why: "x"},
-		{name: "KVM alone on trial", only: true, j: shipped, t: try{on: qemu.KVM, trial: true}, v: failed(report.Infra), d: untested},
-		{name: "a warning at boot on KVM", j: shipped, t: onKVM, v: failed(report.Crash), d: tested, want: try{on: qemu.TCG, note: "y"}, why: "y"},
-		{name: "a warning at boot, TCG", j: shipped, t: onTCG, v: failed(report.Crash), d: tested},
-		{name: "TCG after KVM keeps the note", j: shipped, t: try{on: qemu.TCG, free: true, note: "y"}, v: failed(report.NoBoot), d: untested, want: try{on: qemu.TCG, sure: true, note: "y"}, why: "x"},
-		{name: "a panic before init, and another way to boot", j: unpacked, t: onTCG, v: panicked, want: sure, why: "x"},
-		{name: "a second one", j: unpacked, t: sure, v: panicked},
-		{name: "a panic before init on KVM", j: shipped, t: onKVM, v: panicked, d: untested, want: try{on: qemu.TCG, free: true, note: "y"}, why: "y"},
-		{name: "a panic before init, and nothing else to try", j: shipped, t: onTCG, v: panicked},
-		{name: "a failed test", j: unpacked, t: onKVM, v: failed(report.Fail)},
-		{name: "a crash", j: unpacked, t: onKVM, v: failed(report.Crash)},
-		{name: "a timeout", j: unpacked, t: onKVM, v: failed(report.Timeout)},
-		{name: "a pass", j: unpacked, t: onKVM, v: verdict{Verdict: report.Pass}},
+		{name: "QEMU was killed", j: shipped, a: onTCG, v: failed(report.Infra), want: conservative, why: "x"},
+		{name: "QEMU was killed, on KVM", j: shipped, a: onKVM, v: failed(report.Infra), want: conservative, why: "x"},
+		{name: "QEMU was killed, on KVM alone", only: true, j: shipped, a: onKVM, v: failed(report.Infra), want: on(qemu.KVM, vm.Conservative, ""), why: "x"},
+		{name: "QEMU was killed, and no attempt is left", j: shipped, a: onTCG, v: failed(report.Infra), none: true},
+		{name: "no sign of init", j: shipped, a: onTCG, v: failed(report.NoBoot), want: conservative, why: "x"},
+		{name: "no sign of init on KVM", j: shipped, a: onKVM, v: failed(report.NoBoot), d: untested, none: true, want: free(noted), why: "y"},
+		{name: "KVM fails in a test", j: shipped, a: onKVM, v: failed(report.Infra), d: tested, none: true, want: noted, why: "y"},
+		{name: "KVM fails in a test, KVM alone", only: true, j: shipped, a: onKVM, v: failed(report.Infra), d: tested, want: on(qemu.KVM, vm.Conservative, ""), why: "x"},
+		{name: "KVM alone on trial", only: true, j: shipped, a: on(qemu.KVM, vm.Trial, ""), v: failed(report.Infra), d: untested},
+		{name: "a warning at boot on KVM", j: shipped, a: onKVM, v: failed(report.Crash), d: tested, want: noted, why: "y"},
+		{name: "a warning at boot, TCG", j: shipped, a: onTCG, v: failed(report.Crash), d: tested},
+		{name: "TCG after KVM keeps the note", j: shipped, a: free(noted), v: failed(report.NoBoot), d: untested, want: on(qemu.TCG, vm.Conservative, "y"), why: "x"},
+		{name: "a panic before init, and another way to boot", j: unpacked, a: onTCG, v: panicked, want: conservative, why: "x"},
+		{name: "a second one", j: unpacked, a: conservative, v: panicked},
+		{name: "a panic before init on KVM", j: shipped, a: onKVM, v: panicked, d: untested, want: free(noted), why: "y"},
+		{name: "a panic before init, and nothing else to try", j: shipped, a: onTCG, v: panicked},
+		{name: "a failed test", j: unpacked, a: onKVM, v: failed(report.Fail)},
+		{name: "a crash", j: unpacked, a: onKVM, v: failed(report.Crash)},
+		{name: "a timeout", j: unpacked, a: onKVM, v: failed(report.Timeout)},
+		{name: "a pass", j: unpacked, a: onKVM, v: vm.Verdict{Verdict: report.Pass}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := &Runner{Accel: tt.t.on, NoEmulation: tt.only}
-			got, why := r.next(tt.j, tt.t, tt.v, tt.d, !tt.none)
+			r := &run{Runner: &Runner{Config: Config{NoEmulation: tt.only}, Host: Host{Accel: tt.a.mode.Accel}}}
+			got, why := r.shouldRetry(tt.j, tt.a, tt.v, tt.d, !tt.none)
 			if !reflect.DeepEqual(got, tt.want) || why != tt.why {
 				t.Errorf("got %+v, %q, want %+v, %q", got, why, tt.want, tt.why)
 			}
@@ -67,7 +73,7 @@ func TestNext(t *testing.T) {
 
 // What is tried again is tried without KVM, and gets the time that this takes.
 func TestAttemptWithoutKVM(t *testing.T) {
-	r := &Runner{Accel: qemu.KVM, Limits: Limits{Boot: time.Second, Test: 2 * time.Second}}
+	r := &run{Runner: &Runner{Config: Config{Limits: vm.Limits{Boot: time.Second, Test: 2 * time.Second}}, Host: Host{Accel: qemu.KVM}}}
 	if l, n := r.limits(qemu.KVM); !reflect.DeepEqual(l, r.Limits) || n != 1 {
 		t.Errorf("on KVM: %+v, %d", l, n)
 	}
@@ -80,7 +86,7 @@ func TestAttemptWithoutKVM(t *testing.T) {
 	}
 }
 
-func TestFetchAgain(t *testing.T) {
+func TestShouldRefetch(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want bool
@@ -91,7 +97,7 @@ func TestFetchAgain(t *testing.T) {
 		{&kernel.BadKernelError{Err: errors.New("holds no kernel")}, false},
 		{&kernel.UsageError{Msg: "x"}, false},
 	} {
-		if got := fetchAgain(tt.err); got != tt.want {
+		if got := shouldRefetch(tt.err); got != tt.want {
 			t.Errorf("%T: %v, want %v", tt.err, got, tt.want)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // tracerPayload is the check of the built-in tracer, all its tests.
@@ -42,7 +43,7 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, plan.Plan
 	if err != nil {
 		b.Fatal(err)
 	}
-	limits := DefaultLimits(qemu.TCG, 90*time.Second, 5*time.Minute)
+	limits := vm.DefaultLimits(qemu.TCG, 90*time.Second, 5*time.Minute)
 	limits.Silence, limits.Test = 3*time.Minute, 5*time.Minute
 	p.Job.Timeout, p.Job.TestTimeout = limits.Payload, limits.Test
 	im, err := l.entry.Source.Open(b.Context(), l.entry.Ref)
@@ -76,9 +77,14 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, plan.Plan
 		b.Fatal(err)
 	}
 	return &Runner{
-		Out: b.TempDir(), Scratch: b.TempDir(), Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: jobs,
-		Limits: limits, Cache: cache, InitProgram: l.init, Payload: p, Tool: "bench", Now: time.Now, Random: rand.Reader,
-		Report: func(Event) {}, Sandbox: l.sandbox, Firmware: l.firmware, Lean: l.lean, Boot: BootCold,
+		Config: Config{
+			Out: b.TempDir(), Arch: l.arch, Payload: p, Jobs: jobs, Limits: limits, Tool: "bench", Boot: BootCold,
+			Report: func(Event) {},
+		},
+		Host: Host{
+			Scratch: b.TempDir(), QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Features: l.features,
+			Cache: cache, InitProgram: l.init, Now: time.Now, Random: rand.Reader,
+		},
 	}, list
 }
 

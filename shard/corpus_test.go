@@ -102,7 +102,7 @@ func TestMakeCorpus(t *testing.T) {
 					t.Fatal(err)
 				}
 				r := l.runner(t, p)
-				r.params, r.cpus = strings.Fields(c.params), c.cpus
+				r.forTests.params, r.forTests.cpus = strings.Fields(c.params), c.cpus
 				if c.init {
 					if r.InitProgram, err = os.ReadFile(l.hostile); err != nil {
 						t.Fatal(err)

@@ -1,13 +1,9 @@
 package shard
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
@@ -62,37 +58,4 @@ func missingTargets(f *report.Facts) []string {
 	}
 	slices.Sort(missing)
 	return missing
-}
-
-// headConsole puts what is known of a kernel that did not pass at the head of
-// its console, for those who have nothing but that file.
-func headConsole(path string, k report.Kernel) error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "bpf-kernel-check: %s: %s: %s\n", k.ID, k.Verdict, k.Cause.Title)
-	if m := breakingDeps(k); len(m) > 0 {
-		fmt.Fprintf(&b, "bpf-kernel-check: preflight: will not load here: %s\n", report.OneLine(strings.Join(m, "; "), 4000))
-	}
-	if m := missingTargets(k.Facts); len(m) > 0 {
-		fmt.Fprintf(&b, "bpf-kernel-check: the payload names what is not in this kernel's BTF: %s\n", report.OneLine(strings.Join(m, ", "), 4000))
-	}
-	if k.Facts != nil && len(k.Facts.Config) > 0 {
-		var set []string
-		for _, o := range wire.ConfigOptions() {
-			if v := k.Facts.Config[o]; v != "" {
-				set = append(set, o+"="+v)
-			}
-		}
-		fmt.Fprintf(&b, "bpf-kernel-check: config: %s\n", strings.Join(set, " "))
-	}
-	b.WriteString("\n")
-	console, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read the console: %w", err)
-	}
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	if err := os.WriteFile(tmp, append(b.Bytes(), console...), 0o644); err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("write the console's head: %w", err)
-	}
-	return os.Rename(tmp, path)
 }

@@ -160,7 +160,7 @@ func writeFile(root *os.Root, f guestFile, limit int64) (n int64, err error) {
 
 // keepFiles writes the files of one VM beside its console and notes them in its
 // result.
-func (r *Runner) keepFiles(k *report.Kernel, records []wire.Record) {
+func (r *run) keepFiles(k *report.Kernel, records []wire.Record) {
 	dir := strings.TrimSuffix(k.Console, ".txt")
 	names, problems := writeFiles(filepath.Join(r.Out, filepath.FromSlash(dir)), records)
 	k.Files, k.Problems = nil, problems
@@ -172,10 +172,10 @@ func (r *Runner) keepFiles(k *report.Kernel, records []wire.Record) {
 // clear removes what earlier runs left of the kernels to do, by their index in
 // the plan, so that nobody takes an old console for one of this run, whatever
 // becomes of the kernel now. Other kernels' files stay.
-func (r *Runner) clear(list plan.Plan, todo []int) error {
+func (c *Config) clear(list plan.Plan, todo []int) error {
 	for _, i := range todo {
 		e := list.Entries[i]
-		console := filepath.Join(r.Out, filepath.FromSlash(consolePath(e)))
+		console := filepath.Join(c.Out, filepath.FromSlash(consolePath(e)))
 		dir := strings.TrimSuffix(console, ".txt")
 		err := os.RemoveAll(filepath.Join(dir, wire.FileRoot))
 		for n := range MaxRetries + 1 {

@@ -155,22 +155,6 @@ func TestFilesReplaceThoseOfAnEarlierRun(t *testing.T) {
 	}
 }
 
-// A verdict is the same with files, whole or damaged, and without.
-func TestFilesHaveNoSayInAVerdict(t *testing.T) {
-	o := observation{nonce: "n", expected: true, records: []wire.Record{
-		{Type: wire.TypeHello, Hello: &wire.Hello{}},
-		{Type: wire.TypeTest, Test: &wire.Test{Name: "o/p", Verdict: wire.TestFail}},
-		{Type: wire.TypeExit, Exit: &wire.Exit{Code: 1}},
-		{Type: wire.TypeEnd, End: &wire.End{Nonce: "n", Tests: 1, Failed: 1, Complete: true}},
-	}}
-	without := judge(o)
-	o.records = slices.Insert(o.records, 2, piece("verifier/../x", 7, false, []byte("y")), piece("verifier/a", 0, true, packed(t, "pass")))
-	with := judge(o)
-	if with.Verdict != without.Verdict || with.cause.Title != without.cause.Title {
-		t.Errorf("%v, %+v with files; %v, %+v without", with.Verdict, with.cause, without.Verdict, without.cause)
-	}
-}
-
 func FuzzGather(f *testing.F) {
 	f.Add("verifier/a", 0, true, packed(f, "x"), "verifier/a", 1, true, []byte("y"))
 	f.Add("verifier/../a", 0, false, []byte{}, "", -1, true, []byte("\x1f\x8b"))

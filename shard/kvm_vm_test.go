@@ -9,6 +9,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // kvmRunner is one for a KVM that was found to work, with a QEMU that does
@@ -17,7 +18,7 @@ func (l *lab) kvmRunner(t *testing.T, onKVM string) (*Runner, *[]Event) {
 	t.Helper()
 	r := l.runner(t, l.passPayload(t))
 	r.Accel = qemu.KVM
-	r.Limits = DefaultLimits(qemu.KVM, far, far)
+	r.Limits = vm.DefaultLimits(qemu.KVM, far, far)
 	if onKVM != "" {
 		r.QEMU = filepath.Join(t.TempDir(), "qemu")
 		text := "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*)\n" + onKVM + "\n;; esac\nexec " + l.qemu + " \"$@\"\n"
@@ -103,7 +104,7 @@ func TestKVMThatWorksIsUsed(t *testing.T) {
 	t.Parallel()
 	l := theLab(t)
 	r, events := l.kvmRunner(t, "for a; do\ncase $a in kvm) a=tcg ;; host) a=max,-erms,-fsrm ;; esac\nset -- \"$@\" \"$a\"\nshift\ndone")
-	r.sign, r.up = far, far // it emulates
+	r.forTests.bootLimits = &vm.BootLimits{TrialSign: far, TrialBoot: far} // it emulates
 	k, console := l.run(t, r)
 	if k.Verdict != report.Pass || k.Accel != "kvm" || k.AccelNote != "" || len(*events) != 0 {
 		t.Errorf("%v on %s, %q, %+v", k.Verdict, k.Accel, k.AccelNote, *events)

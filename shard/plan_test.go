@@ -63,7 +63,7 @@ func TestEmptyShardIsASuccess(t *testing.T) {
 	list := newPlan(t, archives(t, t.TempDir(), 1))
 	shards := list.Partition(plan.Rendezvous, 2)
 	empty := slices.IndexFunc(shards, func(s plan.Plan) bool { return len(s.Entries) == 0 })
-	r := &Runner{Out: t.TempDir(), Arch: qemu.Arch{Name: "amd64"}, Now: time.Now}
+	r := &Runner{Config: Config{Out: t.TempDir(), Arch: qemu.Arch{Name: "amd64"}}, Host: Host{Now: time.Now}}
 	results, err := r.Run(context.Background(), shards[empty])
 	if err != nil || len(results) != 0 || report.RunOutcome(0, results, false).ExitCode() != report.ExitPass {
 		t.Fatalf("%v, %v", results, err)
@@ -125,7 +125,7 @@ func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
 		}
 	}
 	list := newPlan(t, archives(t, t.TempDir(), 2))
-	if err := (&Runner{Out: out}).clear(list, []int{0, 1}); err != nil {
+	if err := (&Config{Out: out}).clear(list, []int{0, 1}); err != nil {
 		t.Fatal(err)
 	}
 	for name, stays := range files {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -150,33 +149,30 @@ func TestPreflightOfSavedVM(t *testing.T) {
 	}
 	r := l.runner(t, payload)
 	r.Boot, r.QEMUDigest = BootAuto, "preflight"
-	r.initramfs = sync.OnceValues(r.writeInitramfs)
 	im := l.image(t)
-	key := forget(t, r, im)
-	if _, err := im.Derived(t.Context(), l.cache, keptName(savedPrefix, key), func(w io.Writer) error {
+	saved := forget(t, r, im)
+	if _, err := im.Derived(t.Context(), l.cache, "vm-"+saved.Key(im)[:16], func(w io.Writer) error {
 		_, err := io.WriteString(w, "saved")
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	defer forget(t, r, im)
-	r.passes, r.survey = r.newPasses(""), newSurvey(r.Payload, "amd64")
-	cold := r.unpack(t.Context(), opened{entry: l.entry, image: im})
-	if r.warm, err = r.newWarmBoots(); err != nil {
-		t.Fatal(err)
-	}
-	warm := r.unpack(t.Context(), opened{entry: l.entry, image: im})
+	run := r.newRun()
+	cold := run.unpack(t.Context(), fetched{entry: l.entry, image: im})
+	run.snapshots = saved
+	warm := run.unpack(t.Context(), fetched{entry: l.entry, image: im})
 	defer cold.cleanup()
-	if cold.err != nil || warm.err != nil || cold.packed || !warm.packed {
-		t.Fatalf("%v, %v, packed %v and %v", cold.err, warm.err, cold.packed, warm.packed)
+	if cold.err != nil || warm.err != nil || cold.boot == "" || warm.boot != "" {
+		t.Fatalf("%v, %v, unpacked %q and %q", cold.err, warm.err, cold.boot, warm.boot)
 	}
 	if diff := cmp.Diff(cold.facts, warm.facts); diff != "" || len(warm.facts.Deps) == 0 {
 		t.Errorf("%d dependencies (-cold +warm):\n%s", len(warm.facts.Deps), diff)
 	}
-	if err := r.survey.write(r.Out); err != nil {
+	if err := run.preflight.write(r.Out); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := os.ReadFile(filepath.Join(r.Out, PreflightName)); err != nil || len(r.survey.kernels) != 1 || !strings.Contains(string(b), "missing on all 1:") {
-		t.Errorf("%v, %d kernels:\n%s", err, len(r.survey.kernels), b)
+	if b, err := os.ReadFile(filepath.Join(r.Out, PreflightName)); err != nil || len(run.preflight.kernels) != 1 || !strings.Contains(string(b), "missing on all 1:") {
+		t.Errorf("%v, %d kernels:\n%s", err, len(run.preflight.kernels), b)
 	}
 }

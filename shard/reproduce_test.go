@@ -29,7 +29,7 @@ func TestReproduce(t *testing.T) {
 		"x,url=http://token@h,key=./k": "bpf-kernel-check debug --kernels x,url=http://h,key=./k --test './t -v' debian/6.1",
 	} {
 		e.Source = named(source)
-		r := &Runner{PayloadFlags: []string{"--test", "./t -v"}}
+		r := &Config{PayloadFlags: []string{"--test", "./t -v"}}
 		if got := r.reproduce(e); got != want {
 			t.Errorf("%q: %q, want %q", source, got, want)
 		}
@@ -41,7 +41,7 @@ func TestNoBootHint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Runner{Arch: arch}
+	r := &run{Runner: &Runner{Config: Config{Arch: arch}}}
 	dir := t.TempDir()
 	for config, want := range map[string]string{
 		"CONFIG_TTY=y\nCONFIG_PRINTK=y\nCONFIG_BINFMT_ELF=y\nCONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_DEVTMPFS=y\nCONFIG_PROC_FS=y\nCONFIG_TMPFS=y\n": "late; in its config CONFIG_BLK_DEV_INITRD is off: see doctor KERNEL",
@@ -57,7 +57,7 @@ func TestNoBootHint(t *testing.T) {
 			}
 		}
 		c := &report.Cause{Title: "late", Excerpt: "x"}
-		if got := r.noBootHint(job{image: im, boot: im.Kernel}, c); got.Title != want || got.Excerpt != "x" || c.Title != "late" {
+		if got := r.noBootHint(&job{fetched: fetched{image: im}, boot: im.Kernel}, c); got.Title != want || got.Excerpt != "x" || c.Title != "late" {
 			t.Errorf("%q: %+v, want %q", config, got, want)
 		}
 	}

@@ -25,6 +25,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/resultcache"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // bareImage is the smallest file that counts as a bzImage; there is nothing in
@@ -106,18 +108,23 @@ func (u *reuser) runner(t *testing.T) *Runner {
 	u.booted = 0
 	var mu sync.Mutex
 	return &Runner{
-		Out: t.TempDir(), Scratch: t.TempDir(), Arch: arch, QEMU: u.qemu, Accel: qemu.TCG, Jobs: 1,
-		Limits: DefaultLimits(qemu.TCG, 90*time.Second, time.Minute), Cache: u.cache, InitProgram: []byte("init"),
-		Payload: guest.Payload{Job: wire.Job{Args: []string{"/payload"}, Name: "payload", Reports: true}, Files: []guest.File{{Path: "/payload", Mode: 0o755, Data: []byte("payload")}}},
-		Tool:    "test", RunID: "17", HeadSHA: "abc", Now: func() time.Time { return u.now }, Random: rand.Reader,
-		Report: func(e Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			if e.State == Booting {
-				u.booted++
-			}
+		Config: Config{
+			Out: t.TempDir(), Arch: arch, Jobs: 1, Limits: vm.DefaultLimits(qemu.TCG, 90*time.Second, time.Minute), Reuse: 24 * time.Hour,
+			Payload: guest.Payload{Job: wire.Job{Args: []string{"/payload"}, Name: "payload", Reports: true}, Files: []guest.File{{Path: "/payload", Mode: 0o755, Data: []byte("payload")}}},
+			Tool:    "test", RunID: "17", HeadSHA: "abc",
+			Report: func(e Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if e.State == Booting {
+					u.booted++
+				}
+			},
 		},
-		Reuse: 24 * time.Hour, Program: "sha256:program", QEMUDigest: "7.2.0", ROMs: "sha256:roms",
+		Host: Host{
+			Scratch: t.TempDir(), QEMU: u.qemu, Accel: qemu.TCG, Cache: u.cache, InitProgram: []byte("init"),
+			Now: func() time.Time { return u.now }, Random: rand.Reader,
+			Program: "sha256:program", QEMUDigest: "7.2.0", ROMs: "sha256:roms",
+		},
 	}
 }
 
@@ -226,15 +233,15 @@ func readTree(t *testing.T, out string) map[string]string {
 // What was made under other circumstances is not taken, and what is damaged is
 // booted and kept anew.
 func TestReuseOfDamagedResults(t *testing.T) {
-	whole := func(change func(*pass)) func([]byte) []byte {
+	whole := func(change func(*resultcache.Entry)) func([]byte) []byte {
 		return func(b []byte) []byte {
-			p, err := parsePass(b)
+			p, err := resultcache.Parse(b)
 			if err != nil {
 				t.Fatal(err)
 			}
 			change(p)
 			var w bytes.Buffer
-			if err := p.write(&w); err != nil {
+			if err := p.Write(&w); err != nil {
 				t.Fatal(err)
 			}
 			return w.Bytes()
@@ -247,25 +254,25 @@ func TestReuseOfDamagedResults(t *testing.T) {
 		"one bit":            func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
 		"a bit of its end":   func(b []byte) []byte { b[len(b)-1] ^= 0x80; return b },
 		"longer":             func(b []byte) []byte { return append(b, 'x') },
-		"too long":           func(b []byte) []byte { return append(b, make([]byte, maxPass)...) },
-		"another schema":     whole(func(p *pass) { p.Schema++ }),
-		"another key":        whole(func(p *pass) { p.Key = sumOf([]byte("x")) }),
-		"another kernel":     whole(func(p *pass) { p.Kernel.ID = "debian/6.1.1" }),
-		"other bytes":        whole(func(p *pass) { p.Kernel.Digest = sumOf([]byte("x")) }),
-		"a failure":          whole(func(p *pass) { p.Kernel.Verdict = report.Fail; p.Kernel.Cause = &report.Cause{Title: "x"} }),
-		"a failed test":      whole(func(p *pass) { p.Kernel.Tests[3].Verdict = wire.TestFail }),
-		"a second attempt":   whole(func(p *pass) { p.Kernel.Attempts = 2 }),
-		"an allowed splat":   whole(func(p *pass) { p.Kernel.Splats = []report.Splat{{Title: "x"}} }),
-		"under KVM":          whole(func(p *pass) { p.Kernel.Accel = "kvm" }),
-		"after a bad warmth": whole(func(p *pass) { p.Kernel.Boot = "cold after a failed restore" }),
-		"flaky":              whole(func(p *pass) { p.Kernel.Flaky = []report.Flaky{{Name: "x", Failed: 1, Runs: 2}} }),
-		"expected":           whole(func(p *pass) { p.Kernel.Expected = []report.Expected{{Reason: "x"}} }),
-		"reused before":      whole(func(p *pass) { p.Kernel.Reused = &report.Reused{At: p.At, Key: p.Key} }),
-		"no evidence":        whole(func(p *pass) { p.Kernel.Console = "" }),
-		"evidence elsewhere": whole(func(p *pass) { p.Kernel.Console = "results/../../x.txt" }),
-		"files elsewhere":    whole(func(p *pass) { p.Kernel.Files = []string{"results/x"}; p.Files = [][]byte{nil} }),
-		"files that lack":    whole(func(p *pass) { p.Kernel.Files = []string{"results/" + p.Kernel.ID + "/verifier/a.log"} }),
-		"no time":            whole(func(p *pass) { p.At = time.Time{} }),
+		"too long":           func(b []byte) []byte { return append(b, make([]byte, 8<<20)...) },
+		"another schema":     whole(func(p *resultcache.Entry) { p.Schema++ }),
+		"another key":        whole(func(p *resultcache.Entry) { p.Key = "sha256:" + strings.Repeat("0", 64) }),
+		"another kernel":     whole(func(p *resultcache.Entry) { p.Kernel.ID = "debian/6.1.1" }),
+		"other bytes":        whole(func(p *resultcache.Entry) { p.Kernel.Digest = "sha256:" + strings.Repeat("0", 64) }),
+		"a failure":          whole(func(p *resultcache.Entry) { p.Kernel.Verdict = report.Fail; p.Kernel.Cause = &report.Cause{Title: "x"} }),
+		"a failed test":      whole(func(p *resultcache.Entry) { p.Kernel.Tests[3].Verdict = wire.TestFail }),
+		"a second attempt":   whole(func(p *resultcache.Entry) { p.Kernel.Attempts = 2 }),
+		"an allowed splat":   whole(func(p *resultcache.Entry) { p.Kernel.Splats = []report.Splat{{Title: "x"}} }),
+		"under KVM":          whole(func(p *resultcache.Entry) { p.Kernel.Accel = "kvm" }),
+		"after a bad warmth": whole(func(p *resultcache.Entry) { p.Kernel.Boot = "cold after a failed restore" }),
+		"flaky":              whole(func(p *resultcache.Entry) { p.Kernel.Flaky = []report.Flaky{{Name: "x", Failed: 1, Runs: 2}} }),
+		"expected":           whole(func(p *resultcache.Entry) { p.Kernel.Expected = []report.Expected{{Reason: "x"}} }),
+		"reused before":      whole(func(p *resultcache.Entry) { p.Kernel.Reused = &report.Reused{At: p.At, Key: p.Key} }),
+		"no evidence":        whole(func(p *resultcache.Entry) { p.Kernel.Console = "" }),
+		"evidence elsewhere": whole(func(p *resultcache.Entry) { p.Kernel.Console = "results/../../x.txt" }),
+		"files elsewhere":    whole(func(p *resultcache.Entry) { p.Kernel.Files = []string{"results/x"}; p.Files = [][]byte{nil} }),
+		"files that lack":    whole(func(p *resultcache.Entry) { p.Kernel.Files = []string{"results/" + p.Kernel.ID + "/verifier/a.log"} }),
+		"no time":            whole(func(p *resultcache.Entry) { p.At = time.Time{} }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := newReuser(t)
@@ -312,19 +319,20 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		}
 	}
 	image.Config = config
-	base := job{entry: list.Entries[0], image: image, modules: modules, boot: "boot", initrd: "initrd"}
+	base := job{fetched: fetched{entry: list.Entries[0], image: image}, modules: modules, boot: "boot", initrd: "initrd"}
 	key := func(r *Runner, j job) string {
 		t.Helper()
-		b, err := guest.Initramfs(r.InitProgram, r.Payload)
+		run := r.newRun()
+		run.cached = &resultcache.Cache{}
+		k, ok := run.reuseKey(&j)
+		if !ok {
+			t.Fatal("no key")
+		}
+		b, err := json.Marshal(k)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &passes{r: r, initramfs: sumOf(b)}
-		k, err := p.key(j)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
+		return string(b)
 	}
 	want := key(u.runner(t), base)
 	if again := key(u.runner(t), base); again != want {
@@ -343,13 +351,9 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Jobs": "how many VMs there are beside it", "Retries": "one VM was enough", "Cache": "where kernels are kept",
 		"Tool": "a name; Program is in the key", "RunID": "whose result", "Attempt": "whose result", "HeadSHA": "whose result",
 		"Now": "time: Reuse bounds it", "Random": "chance", "Report": "progress", "Repeated": "progress",
-		"Repeats": "with more nothing is reused", "KeepRAM": "the same memory in another place", "initramfs": "made of Payload and InitProgram", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused",
-		"trial": "of KVM, under which nothing is reused", "sign": "of KVM, under which nothing is reused",
-		"onLean":      "how long a machine is tried that tells nothing then",
-		"up":          "of KVM, under which nothing is reused",
-		"readsConfig": "made of the payload; the .config is in the archive of modules",
-		"hash":        "of the shard file", "content": "of the shard file", "PayloadFlags": "what is printed", "Resumed": "what is not run",
-		"survey": "made of the payload", "warm": "made of Boot", "passes": "this", "Reuse": "the age",
+		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused",
+		"bootLimits":   "how long a method is tried that tells nothing then",
+		"PayloadFlags": "what is printed", "Resumed": "what is not run", "Reuse": "the age",
 	}
 	changes := map[string]func(*Runner){
 		"Arch":        func(r *Runner) { r.Arch, _ = qemu.LookupArch("arm64") },
@@ -359,27 +363,32 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"InitProgram": func(r *Runner) { r.InitProgram = []byte("another") },
 		"Payload":     func(r *Runner) { r.Payload.Files[0].Data = []byte("another") },
 		"Allowed":     func(r *Runner) { r.Allowed = allowedOf(t, "- {pattern: 'WARNING in foo', reason: x}") },
-		"params":      func(r *Runner) { r.params = []string{"x=1"} },
-		"cpus":        func(r *Runner) { r.cpus = 2 },
+		"params":      func(r *Runner) { r.forTests.params = []string{"x=1"} },
+		"cpus":        func(r *Runner) { r.forTests.cpus = 2 },
 		"Expect":      func(r *Runner) { r.Expect = &report.Expectations{Entries: []report.Expectation{{Reason: "x"}}} },
 		"Sandbox":     func(r *Runner) { r.Sandbox = "on" },
-		"Lean":        func(r *Runner) { r.Lean = true },
+		"MicroVM":     func(r *Runner) { r.MicroVM = true },
 		"Firmware":    func(r *Runner) { r.Firmware = "qboot.rom" },
 		"Boot":        func(r *Runner) { r.Boot = BootCold },
 		"QEMUDigest":  func(r *Runner) { r.QEMUDigest = "7.2.1" },
 		"Program":     func(r *Runner) { r.Program = "sha256:another" },
 		"ROMs":        func(r *Runner) { r.ROMs = "sha256:another" },
 	}
-	for i := range reflect.TypeFor[Runner]().NumField() {
-		name := reflect.TypeFor[Runner]().Field(i).Name
-		change := changes[name]
-		if _, ok := needless[name]; ok == (change != nil) {
-			t.Errorf("Runner.%s: want a change of it that changes the key, or a reason why it need not be in it", name)
-		}
-		if change != nil {
-			r := u.runner(t)
-			change(r)
-			other("Runner."+name, r, base)
+	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Host](), reflect.TypeFor[qemu.Features](), reflect.TypeFor[overrides]()} {
+		for i := range typ.NumField() {
+			name := typ.Field(i).Name
+			if typ.Field(i).Anonymous {
+				continue
+			}
+			change := changes[name]
+			if _, ok := needless[name]; ok == (change != nil) {
+				t.Errorf("%v.%s: want a change of it that changes the key, or a reason why it need not be in it", typ, name)
+			}
+			if change != nil {
+				r := u.runner(t)
+				change(r)
+				other(name, r, base)
+			}
 		}
 	}
 	r := u.runner(t)
@@ -390,11 +399,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	saved := func(r *Runner) string {
 		t.Helper()
 		r.Boot = BootAuto
-		w, err := r.newWarmBoots()
-		if err != nil || w == nil {
-			t.Fatalf("%v, %v", w, err)
-		}
-		return w.key(base.image)
+		return store(t, r).Key(base.image)
 	}
 	for name, change := range map[string]func(*qemu.Arch){
 		"CPU":   func(a *qemu.Arch) { a.CPU = map[qemu.Accel]string{qemu.TCG: "max"} },
@@ -423,7 +428,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 			r := u.runner(t)
 			f := typ.Field(i)
 			if !f.IsExported() || part.name == "Limits" && f.Name == "Sign" {
-				continue // up is a function, and Sign goes with it: both of KVM's trial
+				continue // of KVM's trial
 			}
 			mutate(t, reflect.ValueOf(part.of(r)).Elem().Field(i))
 			other(part.name+"."+f.Name, r, base)
@@ -470,9 +475,9 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	}
 }
 
-func allowedOf(t *testing.T, text string) *Allowed {
+func allowedOf(t *testing.T, text string) *vm.Allowed {
 	t.Helper()
-	a := &Allowed{}
+	a := &vm.Allowed{}
 	if err := a.Read("allow.yml", strings.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
@@ -517,7 +522,8 @@ func TestOnlyPlainPassesAreKept(t *testing.T) {
 	} {
 		r := u.runner(t)
 		change(r)
-		if r.NoReuse() == "" || r.newPasses("x") != nil {
+		run := r.newRun()
+		if err := run.prepare(); err != nil || r.NoReuse() == "" || run.cached != nil {
 			t.Errorf("%s: results are reused", name)
 		}
 	}
@@ -585,7 +591,7 @@ func TestReuseOfTwoRunsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := parsePass(b)
+	p, err := resultcache.Parse(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -601,17 +607,17 @@ func TestReuseOfTwoRunsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := passName(p.Key)
+	name := strings.TrimPrefix(filepath.Base(path), "derived-")
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for range 50 {
 				_ = image.DropDerived(name)
-				if _, err := image.Derived(context.Background(), u.cache, name, p.write); err != nil {
+				if _, err := image.Derived(context.Background(), u.cache, name, p.Write); err != nil {
 					t.Error(err)
 				}
 				if b, err := os.ReadFile(path); err == nil { // it may be gone just now
-					if _, err := parsePass(b); err != nil {
+					if _, err := resultcache.Parse(b); err != nil {
 						t.Errorf("half a result: %v", err)
 					}
 				}
@@ -626,8 +632,9 @@ func TestReuseOfTwoRunsAtOnce(t *testing.T) {
 
 // Of one kernel a few results are kept, the newest.
 func TestReuseKeepsFew(t *testing.T) {
+	const kept = 8
 	u := newReuser(t)
-	for i := range passVersions + 3 {
+	for i := range kept + 3 {
 		r := u.runner(t)
 		r.Payload.Job.Env = []string{fmt.Sprintf("N=%d", i)}
 		if k := u.run(t, r); k.Verdict != report.Pass {
@@ -635,7 +642,7 @@ func TestReuseKeepsFew(t *testing.T) {
 		}
 	}
 	found, err := filepath.Glob(filepath.Join(u.cache.Dir(), "*", "*", "derived-pass-*"))
-	if err != nil || len(found) != passVersions {
+	if err != nil || len(found) != kept {
 		t.Errorf("%d results are kept, %v", len(found), err)
 	}
 }
@@ -685,7 +692,7 @@ func TestReuseOfARealVM(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			if p, err := parsePass(b); err == nil && p.HeadSHA == program {
+			if p, err := resultcache.Parse(b); err == nil && p.HeadSHA == program {
 				os.Remove(f)
 			}
 		}
@@ -703,31 +710,4 @@ func TestReuseOfARealVM(t *testing.T) {
 	if d := cmp.Diff(first, second); d != "" {
 		t.Error(d)
 	}
-}
-
-func FuzzParsePass(f *testing.F) {
-	p := &pass{Schema: passSchema, Key: sumOf(nil), At: time.Unix(1, 0), Kernel: report.Kernel{ID: "a/b", Verdict: report.Pass}, Console: []byte("x")}
-	var b bytes.Buffer
-	if err := p.write(&b); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.Bytes(), false)
-	f.Add([]byte("{}"), true)
-	f.Add([]byte(nil), false)
-	f.Fuzz(func(t *testing.T, b []byte, seal bool) {
-		if seal {
-			b = append([]byte(sumOf(b)+"\n"), b...)
-		}
-		p, err := parsePass(b)
-		if err != nil {
-			return
-		}
-		if _, err := json.Marshal(p); err != nil {
-			t.Fatal(err)
-		}
-		j := job{entry: plan.Entry{Ref: kernel.Ref{Distro: "a", Name: "b"}}}
-		if k, err := p.result(j, p.Key, p.At, time.Hour); err == nil && (k.Verdict != report.Pass || k.Reused == nil) {
-			t.Fatalf("%+v", k)
-		}
-	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // The stand-in for QEMU is this test's own program. It does what its kernel, a
@@ -201,7 +202,7 @@ func (s *standInVM) stopped() {
 
 // standInRunner is one whose VMs are the stand-in's. arm64 has results and
 // console on one line, so what comes first is seen first.
-func standInRunner(t *testing.T, accel qemu.Accel) (*Runner, *[]Event) {
+func standInRunner(t *testing.T, accel qemu.Accel) (*run, *[]Event) {
 	t.Helper()
 	arch, err := qemu.LookupArch("arm64")
 	if err != nil {
@@ -218,22 +219,24 @@ func standInRunner(t *testing.T, accel qemu.Accel) (*Runner, *[]Event) {
 	var mu sync.Mutex
 	var events []Event
 	r := &Runner{
-		Out: t.TempDir(), Scratch: t.TempDir(), Arch: arch, QEMU: bin, Accel: accel, Jobs: 1, Retries: 1,
-		Limits:  Limits{Boot: far, Payload: far, Grace: far, Off: far, Crash: far, Silence: far},
-		Payload: guest.Payload{Job: wire.Job{Args: []string{"/payload"}}},
-		Now:     time.Now, Random: rand.Reader,
-		Report: func(e Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			events = append(events, e)
+		Config: Config{
+			Out: t.TempDir(), Arch: arch, Jobs: 1, Retries: 1,
+			Limits:  vm.Limits{Boot: far, Payload: far, Grace: far, Off: far, Crash: far, Silence: far},
+			Payload: guest.Payload{Job: wire.Job{Args: []string{"/payload"}}},
+			Report: func(e Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				events = append(events, e)
+			},
 		},
-		sign: far, up: far,
+		Host:     Host{Scratch: t.TempDir(), QEMU: bin, Accel: accel, Now: time.Now, Random: rand.Reader},
+		forTests: overrides{bootLimits: &vm.BootLimits{TrialSign: far, TrialBoot: far}},
 	}
-	return r, &events
+	return r.newRun(), &events
 }
 
 // test boots the kernel of a script and says on which accelerators.
-func (does script) test(t *testing.T, r *Runner, name string) (k report.Kernel, vms string) {
+func (does script) test(t *testing.T, r *run, name string) (k report.Kernel, vms string) {
 	t.Helper()
 	k, vms, _ = does.testIn(t, r, name)
 	return k, vms
@@ -241,7 +244,7 @@ func (does script) test(t *testing.T, r *Runner, name string) (k report.Kernel, 
 
 // testIn is test, and says where the kernel is: beside it are the arguments of
 // its VMs, for each accelerator.
-func (does script) testIn(t *testing.T, r *Runner, name string) (k report.Kernel, vms, path string) {
+func (does script) testIn(t *testing.T, r *run, name string) (k report.Kernel, vms, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "kernel")
 	b, err := json.Marshal(does)
@@ -251,12 +254,11 @@ func (does script) testIn(t *testing.T, r *Runner, name string) (k report.Kernel
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := job{
-		entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}},
-		image: &kernel.Image{Kernel: path}, boot: path, initrd: path, cleanup: func() {},
-		room: &room{in: make(chan struct{}, 1)},
+	j := &job{
+		fetched: fetched{entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}}, image: &kernel.Image{Kernel: path}},
+		boot:    path, initrd: path, slot: &slot{of: make(chan struct{}, 1)},
 	}
-	k, ok := r.attempts(t.Context(), j, 0)
+	k, ok := r.bootWithKVMFallback(t.Context(), j, 0)
 	if !ok {
 		t.Fatal("the kernel was not done")
 	}

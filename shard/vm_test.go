@@ -23,6 +23,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // The tests of this file boot a real kernel, each in a VM of its own and two
@@ -38,16 +39,15 @@ const far = 3 * time.Minute
 
 // lab is what the VM tests share.
 type lab struct {
-	entry             plan.Entry
-	cache             *kernel.Cache
-	arch              qemu.Arch
-	qemu              string
-	init              []byte
-	hostile           string // path of the program
-	tsc               int
-	slots             chan struct{}
-	sandbox, firmware string
-	lean              bool
+	entry    plan.Entry
+	cache    *kernel.Cache
+	arch     qemu.Arch
+	qemu     string
+	init     []byte
+	hostile  string // path of the program
+	tsc      int
+	slots    chan struct{}
+	features qemu.Features
 }
 
 var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSource, vmGlob) })
@@ -99,7 +99,7 @@ func newTools(arch string) (*lab, error) {
 	if l.qemu, err = qemu.Find(l.arch); err != nil {
 		return nil, err
 	}
-	l.sandbox, l.firmware, l.lean = qemu.Abilities(context.Background(), l.qemu, l.arch, qemu.TCG)
+	l.features = qemu.Probe(context.Background(), l.qemu, l.arch, qemu.TCG)
 	return l, nil
 }
 
@@ -143,14 +143,16 @@ func theLab(t *testing.T) *lab {
 // runner makes a Runner for one payload, with its directories.
 func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 	t.Helper()
-	limits := DefaultLimits(qemu.TCG, far, p.Job.Timeout)
+	limits := vm.DefaultLimits(qemu.TCG, far, p.Job.Timeout)
 	return &Runner{
-		Out: t.TempDir(), Scratch: t.TempDir(),
-		Arch: l.arch, QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Jobs: 1, Limits: limits,
-		Cache: l.cache, InitProgram: l.init, Payload: p, Tool: "test",
-		Now: time.Now, Random: rand.Reader,
-		Report:  func(Event) {},
-		Sandbox: l.sandbox, Firmware: l.firmware, Lean: l.lean,
+		Config: Config{
+			Out: t.TempDir(), Arch: l.arch, Payload: p, Jobs: 1, Limits: limits, Tool: "test",
+			Report: func(Event) {},
+		},
+		Host: Host{
+			Scratch: t.TempDir(), QEMU: l.qemu, Accel: qemu.TCG, TSC: l.tsc, Features: l.features,
+			Cache: l.cache, InitProgram: l.init, Now: time.Now, Random: rand.Reader,
+		},
 	}
 }
 
@@ -248,7 +250,7 @@ func TestGuests(t *testing.T) {
 			if tt.grace > 0 {
 				r.Limits.Grace = tt.grace
 			}
-			r.Allowed = &Allowed{}
+			r.Allowed = &vm.Allowed{}
 			if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +267,7 @@ func TestGuests(t *testing.T) {
 			if k.Verdict != tt.verdict {
 				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
 			}
-			if k.Verdict == report.Pass && len(k.Splats) != len(r.Allowed.entries) {
+			if k.Verdict == report.Pass && len(k.Splats) != len(r.Allowed.Entries()) {
 				t.Errorf("allowed splats: %+v", k.Splats)
 			}
 			switch {

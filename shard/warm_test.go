@@ -2,17 +2,23 @@ package shard
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/snapshot"
 )
 
 // warmRunner makes a Runner for one hostile payload that restores saved VMs.
@@ -37,20 +43,24 @@ func (l *lab) image(t *testing.T) *kernel.Image {
 	return im
 }
 
-// forget removes what the cache has of saved VMs for a runner's settings.
-func forget(t *testing.T, r *Runner, im *kernel.Image) (key string) {
+// store makes the store of a runner's snapshots.
+func store(t *testing.T, r *Runner) *snapshot.Store {
 	t.Helper()
-	w, err := r.newWarmBoots()
-	if err != nil || w == nil {
-		t.Fatalf("%v, %v", w, err)
+	run := r.newRun()
+	if err := run.prepare(); err != nil || run.snapshots == nil {
+		t.Fatalf("%v, %v", run.snapshots, err)
 	}
-	key = w.key(im)
-	for _, prefix := range []string{savedPrefix, seenPrefix, refusedPrefix} {
-		if err := im.DropDerived(keptName(prefix, key)); err != nil {
-			t.Fatal(err)
-		}
+	return run.snapshots
+}
+
+// forget removes what the cache has of saved VMs for a runner's settings.
+func forget(t *testing.T, r *Runner, im *kernel.Image) *snapshot.Store {
+	t.Helper()
+	s := store(t, r)
+	if err := s.Forget(im); err != nil {
+		t.Fatal(err)
 	}
-	return key
+	return s
 }
 
 // A verdict is the same whether the VM was booted or restored: a sample of
@@ -158,14 +168,14 @@ func TestSavedVMsOverRuns(t *testing.T) {
 	}
 	first := l.warmRunner(t, BootAuto, "pass", far)
 	first.Memory = memory
-	key := forget(t, first, im)
+	saved := forget(t, first, im)
 	if k := run(); k.Boot != "cold" {
 		t.Errorf("the first boot is %q", k.Boot)
 	}
 	if k := run(); k.Boot != "warm" || k.Phases["save"] == 0 {
 		t.Errorf("the second boot is %q, phases %v", k.Boot, k.Phases)
 	}
-	path, ok := im.FindDerived(keptName(savedPrefix, key))
+	path, ok := saved.Path(im)
 	if !ok {
 		t.Fatal("no VM was saved")
 	}
@@ -189,35 +199,34 @@ func TestSavedVMsOverRuns(t *testing.T) {
 	if k := run(); k.Boot != "warm" {
 		t.Errorf("after the saved VM was damaged the boot is %q", k.Boot)
 	}
-	if _, err := readSavedVM(path, key, noRAM); err != nil {
+	if b, err := os.ReadFile(path); err != nil || bytes.Equal(b, bad) {
 		t.Errorf("the damaged VM was not replaced: %v", err)
 	}
 
 	// A digest that fits and a state that does not.
-	vm, err := parseWhole(good)
+	head, rest, _ := bytes.Cut(good, []byte("\n"))
+	var h map[string]any
+	if err := json.Unmarshal(head, &h); err != nil {
+		t.Fatal(err)
+	}
+	console, state := int(h["console"].(float64)), int(h["state"].(float64))
+	z, err := zstd.NewWriter(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var state bytes.Buffer
-	z, err := compressState(&state)
-	if err != nil {
+	none := z.EncodeAll(bytes.Repeat([]byte("QEVM no such state"), 1000), nil)
+	rest = slices.Concat(rest[:console], none, rest[console+state:])
+	h["state"], h["digest"] = len(none), fmt.Sprintf("sha256:%x", sha256.Sum256(rest))
+	if head, err = json.Marshal(h); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := z.Write(bytes.Repeat([]byte("QEVM no such state"), 1000)); err != nil || z.Close() != nil {
-		t.Fatal(err)
-	}
-	vm.state = state.Bytes()
-	var b bytes.Buffer
-	if err := vm.write(&b); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(path, slices.Concat(head, []byte("\n"), rest), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if k := run(); !strings.HasPrefix(k.Boot, "cold after a failed restore: QEMU: exit status 1: ") {
 		t.Errorf("with a state that is none the boot is %q", k.Boot)
 	}
-	if _, ok := im.FindDerived(keptName(savedPrefix, key)); ok {
+	if _, ok := saved.Path(im); ok {
 		t.Error("the VM that cannot be restored is still there")
 	}
 }
@@ -233,81 +242,16 @@ func TestVMThatCannotBeSaved(t *testing.T) {
 	}
 	r.InitProgram, r.Retries, r.Limits.Boot = b, 0, 8*time.Second
 	im := l.image(t)
-	key := forget(t, r, im)
+	saved := forget(t, r, im)
 	t.Cleanup(func() { forget(t, r, im) })
-	w, err := r.newWarmBoots()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.seen(t.Context(), im)
+	saved.NoteBooted(t.Context(), im)
 	k, _ := l.run(t, r)
 	if k.Verdict != report.NoBoot || k.Boot != "cold after a VM that cannot be saved: init was not ready within 8s" {
 		t.Errorf("%v, boot %q", k.Verdict, k.Boot)
 	}
-	if _, ok := im.FindDerived(keptName(refusedPrefix, key)); !ok {
-		t.Error("the next run tries to save it again")
-	}
-}
-
-func noRAM(*savedVM) *os.File { return nil }
-
-// parseWhole reads all of a saved VM.
-func parseWhole(b []byte) (*savedVM, error) {
-	vm, err := parseSavedVM(bytes.NewReader(b), int64(len(b)))
-	if err == nil {
-		err = vm.readPacked(bytes.NewReader(b), int64(len(b)))
-	}
-	return vm, err
-}
-
-func TestSavedVMFile(t *testing.T) {
-	vm := &savedVM{head: savedHead{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state"), packed: []byte("memory")}
-	var b bytes.Buffer
-	if err := vm.write(&b); err != nil {
-		t.Fatal(err)
-	}
-	got, err := parseWhole(b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(vm, got, cmp.AllowUnexported(savedVM{})); d != "" {
-		t.Error(d)
-	}
-	for i := range b.Len() {
-		bad := bytes.Clone(b.Bytes())
-		if got, err := parseWhole(bad[:i]); err == nil {
-			t.Fatalf("cut to %d bytes it is %+v", i, got)
-		}
-		bad[i] ^= 0x20
-		if got, err := parseWhole(bad); err == nil && string(got.console)+string(got.state)+string(got.packed) != "con\nstatememory" {
-			t.Fatalf("with byte %d changed it is %+v", i, got)
-		}
-	}
-}
-
-func FuzzParseSavedVM(f *testing.F) {
-	var b bytes.Buffer
-	if err := (&savedVM{console: []byte("a"), state: []byte("b"), packed: []byte("c")}).write(&b); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.Bytes())
-	f.Add([]byte(`{"schema":2,"console":-1,"state":9223372036854775807,"ram":1}` + "\n"))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		vm, err := parseWhole(in)
-		if err == nil && (len(vm.state) == 0 || len(vm.packed) == 0 || int64(len(vm.console)+len(vm.state)+len(vm.packed)) != vm.head.Console+vm.head.State+vm.head.RAM) {
-			t.Fatalf("%+v", vm.head)
-		}
-	})
-}
-
-func TestSameClock(t *testing.T) {
-	for _, tt := range []struct {
-		a, b int
-		want bool
-	}{{0, 0, true}, {2600000, 2600000, true}, {2600000, 2610000, true}, {2600000, 2700000, false}, {2700000, 2600000, false}, {0, 2600000, false}} {
-		if got := sameClock(tt.a, tt.b); got != tt.want {
-			t.Errorf("%d and %d: %v", tt.a, tt.b, got)
-		}
+	var no *snapshot.NotSupportedError
+	if _, err := saved.Get(t.Context(), im, func() (string, error) { return "", errors.New("it is tried again") }); !errors.As(err, &no) {
+		t.Errorf("the next run tries to save it again: %v", err)
 	}
 }
 

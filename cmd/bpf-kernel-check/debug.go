@@ -263,7 +263,10 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	if err != nil {
 		return err
 	}
-	r := &shard.Runner{Scratch: scratch, Arch: arch, QEMU: bin, Accel: accel, Memory: d.o.memory, TSC: qemu.TSC(), InitProgram: init, Payload: payload}
+	r := &shard.Runner{
+		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload},
+		Host:   shard.Host{Scratch: scratch, QEMU: bin, Accel: accel, TSC: qemu.TSC(), InitProgram: init},
+	}
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}

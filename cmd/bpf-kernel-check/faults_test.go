@@ -544,7 +544,7 @@ func faults() []fault {
 			if r := s.run(t, "--resume"); r.code != report.ExitPass { // there is nothing to resume
 				t.Fatalf("exit code %d", r.code)
 			}
-			before := snapshot(t, s.out)
+			before := filesUnder(t, s.out)
 			if r := s.run(t, "--resume"); r.code != report.ExitPass || !strings.Contains(r.stdout.String(), "of 1 kernel has its result already") {
 				t.Errorf("a finished run: exit code %d", r.code)
 			}
@@ -552,7 +552,7 @@ func faults() []fault {
 			if r := s.run(t, "--resume"); r.code != report.ExitUsage || !regexp.MustCompile(cause).MatchString(r.stderr.String()) {
 				t.Errorf("exit code %d", r.code)
 			}
-			after := snapshot(t, s.out)
+			after := filesUnder(t, s.out)
 			for name, b := range before {
 				if (strings.HasSuffix(name, ".ndjson") || strings.Contains(name, "results")) && after[name] != b {
 					t.Errorf("%s was changed", name)
@@ -563,8 +563,8 @@ func faults() []fault {
 	}
 }
 
-// snapshot reads all files below a directory.
-func snapshot(t *testing.T, dir string) map[string]string {
+// filesUnder reads all files below a directory.
+func filesUnder(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // limitOptions are the flags of run about time, repeats and what is expected.
@@ -59,7 +60,7 @@ func (o *limitOptions) validate() error {
 		{"--timeout", o.payload >= time.Second && o.payload <= maxLimit, "at least 1s and at most 24h", o.payload},
 		{"--boot-timeout", o.boot >= time.Second && o.boot <= maxLimit, "at least 1s and at most 24h", o.boot},
 		{"--test-timeout", o.test == 0 || o.test >= time.Second && o.test <= maxLimit, "at least 1s and at most 24h, or 0", o.test},
-		{"--silence-timeout", o.silence == 0 || o.silence >= shard.MinSilence && o.silence <= maxLimit, fmt.Sprintf("at least %v and at most 24h, or 0", shard.MinSilence), o.silence},
+		{"--silence-timeout", o.silence == 0 || o.silence >= vm.MinSilence && o.silence <= maxLimit, fmt.Sprintf("at least %v and at most 24h, or 0", vm.MinSilence), o.silence},
 		{"--timeout-total", o.total == 0 || o.total >= minTotal, fmt.Sprintf("at least %v, or 0", minTotal), o.total},
 		{"--repeat", o.repeat >= 1 && o.repeat <= shard.MaxRepeats, fmt.Sprintf("1 to %d", shard.MaxRepeats), o.repeat},
 	} {
@@ -78,7 +79,7 @@ func (o *limitOptions) validate() error {
 		o.test = min(o.test, o.payload)
 	}
 	if !o.given("silence-timeout") {
-		o.silence = min(o.silence, max(o.payload, shard.MinSilence))
+		o.silence = min(o.silence, max(o.payload, vm.MinSilence))
 	}
 	switch {
 	case o.test > o.payload:
@@ -104,8 +105,8 @@ func (o *limitOptions) given(flag string) bool { return o.flags != nil && o.flag
 
 // apply gives a runner its limits.
 func (o *limitOptions) apply(r *shard.Runner, accel qemu.Accel) {
-	n := shard.Slowness(accel)
-	r.Limits = shard.DefaultLimits(accel, n*o.boot, n*o.payload)
+	n := vm.Slowness(accel)
+	r.Limits = vm.DefaultLimits(accel, n*o.boot, n*o.payload)
 	r.Limits.Silence, r.Limits.Test = n*o.silence, n*o.test
 	r.Payload.Job.Timeout, r.Payload.Job.TestTimeout = n*o.payload, n*o.test
 	r.Repeats = o.repeat

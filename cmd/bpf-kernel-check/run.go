@@ -23,6 +23,9 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/resultcache"
+	"github.com/elastic/bpf-kernel-check/shard/snapshot"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // runOptions are the flags of run that the demo shares.
@@ -43,7 +46,7 @@ type runOptions struct {
 	boot  string
 	reuse time.Duration
 
-	allowed *shard.Allowed // what the files of splats say, once validated
+	allowed *vm.Allowed // what the files of splats say, once validated
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -87,7 +90,7 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 		{"--memory", o.memory >= 128 && o.memory <= 1<<20, "128 to 1048576 MiB", o.memory},
 		{"--retries", o.retries >= 0 && o.retries <= shard.MaxRetries, "0 to 10", o.retries},
 		{"--out", o.out != "", "a directory", "empty"},
-		{"--reuse", o.reuse >= 0 && o.reuse <= shard.MaxReuse, fmt.Sprintf("0 to %v", shard.MaxReuse), o.reuse},
+		{"--reuse", o.reuse >= 0 && o.reuse <= resultcache.MaxAge, fmt.Sprintf("0 to %v", resultcache.MaxAge), o.reuse},
 	} {
 		if !x.ok {
 			return accel, usagef("%s is %v: want %s", x.flag, x.got, x.want)
@@ -209,11 +212,7 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 func (c *command) probe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *host.Probe {
 	if c.probing == nil || !c.probing.For(arch, accel) {
 		c.endProbe()
-		cache, err := c.openCache()
-		if err != nil {
-			cache = nil // reported when it is needed
-		}
-		c.probing = host.StartProbe(ctx, cache, arch, accel)
+		c.probing = host.StartProbe(ctx, arch, accel)
 	}
 	return c.probing
 }
@@ -269,15 +268,14 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	expect := o.limits.read
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
-		Out: out, Arch: arch, Payload: p.Payload, Allowed: o.allowed,
-		Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
-		Now: time.Now, Random: rand.Reader,
-		Repeats: o.limits.repeat, Expect: expect,
-		PayloadFlags: append(o.memoryFlags(), p.flags...),
-		Reuse:        o.reuse,
+		Config: shard.Config{
+			Out: out, Arch: arch, Payload: p.Payload, PayloadFlags: append(o.memoryFlags(), p.flags...), Allowed: o.allowed, Expect: expect,
+			Memory: o.memory, Net: o.net, Retries: o.retries, Repeats: o.limits.repeat, Reuse: o.reuse, NoEmulation: accel == qemu.KVM,
+			Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
+		},
+		Host: shard.Host{Now: time.Now, Random: rand.Reader},
 	}
 	if o.net {
-		r.Net = true
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 	}
 	unlock, err := lockOut(out, o.out)
@@ -290,7 +288,8 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			return err
 		}
 	}
-	old, err := report.SetAside(out, r.Record(list))
+	record := r.Record(list)
+	old, err := report.SetAside(out, record)
 	if err != nil {
 		return err
 	}
@@ -307,14 +306,14 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		todo -= len(r.Resumed.Kernels)
 	}
 	shown := screen.Options{Dir: o.out, Total: len(list.Entries), Skipped: len(list.Skipped)}
-	if p := r.Record(list); p.Shards > 1 { // merge makes the reports
-		shown.Record = p.ShardFileName()
+	if record.Shards > 1 { // merge makes the reports
+		shown.Record = record.ShardFileName()
 	}
 	ui := c.newScreen(shown)
 	r.Report = func(e shard.Event) { show(ui, e) }
 	if todo == 0 {
 		host.SweepScratch(os.TempDir()) // of the run that was killed after its last result
-		return c.finish(ctx, r, list, ui, o.history)
+		return c.finish(ctx, r, list, record, ui, o.history)
 	}
 	machine, err := c.probe(ctx, arch, accel).Wait()
 	var noAccel *host.AccelError
@@ -324,7 +323,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	case err != nil:
 		return err
 	}
-	asked, accel := accel, machine.Accel
+	accel = machine.Accel
 	scratch, remove, err := host.MakeScratch(os.TempDir())
 	if err != nil {
 		return err
@@ -335,7 +334,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
-	if no := shard.NoWarmBoots(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
+	if no := snapshot.Unsupported(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
 	jobs, note := host.FitJobs(o.jobs, o.memory, todo)
@@ -346,25 +345,24 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", machine.Version, accel, count(jobs, "VM")))
 	ui.Begin()
-	r.Scratch, r.QEMU, r.Accel, r.Memory, r.Jobs, r.Retries, r.TSC = scratch, machine.QEMU, accel, o.memory, jobs, o.retries, machine.TSC
-	r.NoEmulation = asked == qemu.KVM
-	r.KeepRAM = ci.id == "" // a CI job's machine is gone afterwards
-	r.Sandbox, r.Firmware, r.Lean = machine.Sandbox, machine.Firmware, machine.MicroVM
+	r.Jobs, r.Boot = jobs, boot
 	o.limits.apply(r, accel)
+	r.Host = shard.Host{
+		QEMU: machine.QEMU, QEMUDigest: machine.Digest, Accel: accel, TSC: machine.TSC, Features: machine.Features,
+		InitProgram: machine.Init, Scratch: scratch, Now: time.Now, Random: rand.Reader,
+	}
 	for _, unused := range expect.Unused(list.IDs()) {
-		if r.Record(list).Shards == 1 { // else another shard has the kernel
+		if record.Shards == 1 { // else another shard has the kernel
 			c.warn("expected failures: " + unused)
 		}
 	}
-	r.InitProgram = machine.Init
-	r.Boot, r.QEMUDigest = boot, machine.Digest
 	c.prepareReuse(ctx, r)
 	r.Repeated = ui.Repeated
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
 	r.Cache.Progress = func(ref kernel.Ref, done, total int64) { ui.Downloaded(ref.ID(), done, total) }
-	return c.finish(ctx, r, list, ui, o.history)
+	return c.finish(ctx, r, list, record, ui, o.history)
 }
 
 // prepareReuse finds out of what bytes VMs are made here, and says when that is
@@ -374,7 +372,7 @@ func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 		return
 	}
 	var errs [2]error
-	r.Program, errs[0] = shard.ProgramDigest()
+	r.Program, errs[0] = resultcache.ProgramDigest()
 	r.ROMs, errs[1] = qemu.ROMDigest(ctx, r.QEMU)
 	why := r.NoReuse()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -386,7 +384,7 @@ func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 }
 
 // finish runs what is left of the plan and reports all of it.
-func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, ui *screen.Progress, history string) error {
+func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, record report.Plan, ui *screen.Progress, history string) error {
 	stop := ui.Start()
 	started := time.Now()
 	if r.Resumed != nil {
@@ -399,12 +397,12 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, u
 	outcome := report.RunOutcome(len(list.Entries), results, false)
 	if len(results) > 0 {
 		ui.End(outcome, results)
-		if p := r.Record(list); p.Shards == 1 {
+		if record.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)
 			}
-			err = errors.Join(err, reportAlone(r.Out, p.ShardFileName(), started, c.links(), c.history(history)))
+			err = errors.Join(err, reportAlone(r.Out, record.ShardFileName(), started, c.links(), c.history(history)))
 		}
 	}
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/elastic/bpf-kernel-check/guest"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -18,10 +17,8 @@ type Machine struct {
 	Accel    qemu.Accel
 	AccelWhy string // why auto did not choose KVM
 
-	Sandbox  string // QEMU's seccomp option; "" when its build has none
-	Firmware string // a faster firmware for TCG; "" for QEMU's default
-	MicroVM  bool   // whether TCG can use the microvm machine
-	TSC      int    // kHz of the time stamp counter; 0 when unknown
+	qemu.Features     // Firmware and MicroVM for TCG only
+	TSC           int // kHz of the time stamp counter; 0 when unknown
 
 	Init []byte // the guest's init program
 }
@@ -44,23 +41,12 @@ type Probe struct {
 	qemuErr, accelErr, initErr error
 }
 
-// remembered is the part of Machine that holds as long as qemu.Identity does.
-type remembered struct {
-	Version  string `json:"version"`
-	Digest   string `json:"digest"`
-	Sandbox  string `json:"sandbox"`
-	Firmware string `json:"firmware"`
-	MicroVM  bool   `json:"lean"`
-	TSC      int    `json:"tsc"`
-}
-
 // StartProbe starts to look for what VMs of arch need. It stops when ctx ends.
-// Answers are kept in cache, which may be nil.
-func StartProbe(ctx context.Context, cache *kernel.Cache, arch qemu.Arch, accel qemu.Accel) *Probe {
+func StartProbe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *Probe {
 	p := &Probe{arch: arch, asked: accel, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		p.run(ctx, cache)
+		p.run(ctx)
 		if p.machine.Accel != qemu.TCG { // both are TCG's alone
 			p.machine.Firmware, p.machine.MicroVM = "", false
 		}
@@ -86,7 +72,7 @@ func (p *Probe) Wait() (Machine, error) {
 	return p.machine, p.initErr
 }
 
-func (p *Probe) run(ctx context.Context, cache *kernel.Cache) {
+func (p *Probe) run(ctx context.Context) {
 	m := &p.machine
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -95,30 +81,11 @@ func (p *Probe) run(ctx context.Context, cache *kernel.Cache) {
 		return
 	}
 	all.Go(func() { m.Accel, m.AccelWhy, p.accelErr = qemu.Choose(ctx, p.asked, p.arch, qemu.DefaultKVM) })
-	id, name := qemu.Identity(m.QEMU, p.arch), "qemu-"+p.arch.Name
-	if id == "" {
-		cache = nil
-	}
-	var known remembered
-	if cache != nil && cache.Recall(name, id, &known) {
-		m.Version, m.Digest, m.Sandbox, m.Firmware, m.MicroVM, m.TSC = known.Version, known.Digest, known.Sandbox, known.Firmware, known.MicroVM, known.TSC
-		return
-	}
-
-	var asked sync.WaitGroup
-	asked.Go(func() { m.Sandbox, m.Firmware, m.MicroVM = qemu.Abilities(ctx, m.QEMU, p.arch, qemu.TCG) })
-	asked.Go(func() { m.TSC = qemu.TSC() })
-	asked.Go(func() {
+	all.Go(func() { m.Features = qemu.Probe(ctx, m.QEMU, p.arch, qemu.TCG) })
+	all.Go(func() { m.TSC = qemu.TSC() })
+	all.Go(func() {
 		if m.Version, p.qemuErr = qemu.Version(ctx, m.QEMU); p.qemuErr == nil {
 			m.Digest, p.qemuErr = qemu.Digest(m.QEMU, m.Version)
 		}
 	})
-	asked.Wait()
-	// A missing ability may be a QEMU that was too slow to answer: ask again
-	// next time.
-	complete := p.qemuErr == nil && m.Sandbox != "" && m.Firmware == p.arch.Firmware[qemu.TCG] &&
-		m.MicroVM == (p.arch.Lean.Machine != "") && (m.TSC != 0 || p.arch.TSC == "")
-	if cache != nil && complete && id == qemu.Identity(m.QEMU, p.arch) {
-		_ = cache.Remember(name, id, remembered{m.Version, m.Digest, m.Sandbox, m.Firmware, m.MicroVM, m.TSC}) // else the next run asks again
-	}
 }

@@ -38,35 +38,35 @@ func ParseAccel(s string) (Accel, error) {
 
 // Arch is what differs between architectures: one row of a table.
 type Arch struct {
-	Name    string // GOARCH's
-	Binary  string // of QEMU
-	Package string // Debian's, that brings the binary
-	Machine string // -M
-	CPU     map[Accel]string
-	Console string           // the kernel's name of the serial line that is its console
-	Results string           // of the one that carries the results; "": they share the console
-	Append  string           // kernel parameters of this architecture
-	Clock   map[Accel]string // kernel parameters that choose the clock
-	Quick   map[Accel]string // kernel parameters that save time; a second attempt goes without
-	Avoid   map[Accel]string // kernel parameters that keep kernels from what the accelerator does wrong
-	Needs   string           // the first kernel release that needs what Avoid takes from it; "": none does
-	TSC     string           // kernel parameter that takes the frequency of the time stamp counter; "": there is none
+	Name       string // GOARCH's
+	Binary     string // of QEMU
+	Package    string // Debian's, that brings the binary
+	Machine    string // -M
+	CPU        map[Accel]string
+	Console    string           // the kernel's name of the serial line that is its console
+	Results    string           // of the one that carries the results; "": they share the console
+	Append     string           // kernel parameters of this architecture
+	Clock      map[Accel]string // kernel parameters that choose the clock
+	FastParams map[Accel]string // kernel parameters that save time; a second attempt goes without
+	Avoid      map[Accel]string // kernel parameters that keep kernels from what the accelerator does wrong
+	Needs      string           // the first kernel release that needs what Avoid takes from it; "": none does
+	TSC        string           // kernel parameter that takes the frequency of the time stamp counter; "": there is none
 
-	Options   map[Accel]string // of -M, behind the machine's name
-	SureCPU   map[Accel]string // -cpu of a second attempt; none: as in CPU
-	PlainCPU  map[Accel]string // -cpu where the usual one is in doubt
-	EarlyCon  string           // kernel parameters that print before the console's driver is up
-	NetDevice string           // QEMU's name of a network card whose driver most kernels have
-	Firmware  map[Accel]string // QEMU's name of one that is quick and boots kernels by their PVH entry only; none: the machine's own
-	Lean      Lean             // a machine with less in it, under TCG; the zero value: there is none
-	Unpacked  bool             // QEMU starts no compressed image; without it, an image that can be started as it is shipped
+	Options            map[Accel]string // of -M, behind the machine's name
+	ConservativeCPU    map[Accel]string // -cpu of a second attempt; none: as in CPU
+	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
+	EarlyCon           string           // kernel parameters that print before the console's driver is up
+	NetDevice          string           // QEMU's name of a network card whose driver most kernels have
+	Firmware           map[Accel]string // QEMU's name of one that is quick and boots kernels by their PVH entry only; none: the machine's own
+	MicroVM            MicroVM          // a machine with less in it, under TCG; the zero value: there is none
+	NoCompressedKernel bool             // QEMU starts no compressed image; without it, an image that can be started as it is shipped
 }
 
-// Lean is a machine that boots faster for what it has not: no PCI, no ACPI, no
+// MicroVM is a machine that boots faster for what it has not: no PCI, no ACPI, no
 // network. It boots kernels by their PVH entry only, and ends by a restart only.
-type Lean struct {
+type MicroVM struct {
 	Machine string // -M
-	Append  string // kernel parameters in place of Clock and Quick
+	Append  string // kernel parameters in place of Clock and FastParams
 	Results string // -device of the results' line
 	Since   string // the first kernel release that keeps time on it
 }
@@ -105,8 +105,8 @@ var arches = []Arch{
 		// waits a tenth of a second for its frequency; that of the old timer is
 		// fixed, and serves high resolution timers as well. HPET's would do, but
 		// under emulation it is often too late for its time, and says so.
-		Quick: map[Accel]string{TCG: "noreplace-smp nolapic_timer hpet=disable"},
-		TSC:   "tsc_early_khz",
+		FastParams: map[Accel]string{TCG: "noreplace-smp nolapic_timer hpet=disable"},
+		TSC:        "tsc_early_khz",
 		// Of 2013, and still one for programs for x86-64-v3.
 		PlainCPU:  map[Accel]string{TCG: "Haswell-noTSX,-erms"},
 		EarlyCon:  "earlyprintk=ttyS0",
@@ -117,7 +117,7 @@ var arches = []Arch{
 		// A boot on it is a seventh shorter. Without the ACPI timer the clock is the
 		// time stamp counter, whose frequency the kernel is told: older ones measure
 		// it all the same, and trust in what a busy host made of that.
-		Lean: Lean{
+		MicroVM: MicroVM{
 			Machine: "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off,auto-kernel-cmdline=off",
 			Append:  "tsc=reliable noreplace-smp nolapic_timer reboot=t",
 			Results: "isa-serial,iobase=0x2f8,irq=3",
@@ -135,14 +135,14 @@ var arches = []Arch{
 		// Pointer authentication is slow to emulate, four times as long until a
 		// tracer is ready, and still a quarter longer with pauth-impdef=on. The
 		// pinned CPUs are as fast as this one and lack what newer kernels use.
-		CPU:      map[Accel]string{TCG: "max,pauth=off", KVM: "host"},
-		SureCPU:  map[Accel]string{TCG: "cortex-a72"},
-		PlainCPU: map[Accel]string{TCG: "cortex-a72"},
+		CPU:             map[Accel]string{TCG: "max,pauth=off", KVM: "host"},
+		ConservativeCPU: map[Accel]string{TCG: "cortex-a72"},
+		PlainCPU:        map[Accel]string{TCG: "cortex-a72"},
 		// The machine has one serial line, and the results share it.
-		Console:   "ttyAMA0",
-		EarlyCon:  "earlycon=pl011,0x9000000",
-		NetDevice: "virtio-net-pci",
-		Unpacked:  true,
+		Console:            "ttyAMA0",
+		EarlyCon:           "earlycon=pl011,0x9000000",
+		NetDevice:          "virtio-net-pci",
+		NoCompressedKernel: true,
 	},
 }
 

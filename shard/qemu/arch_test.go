@@ -42,9 +42,9 @@ func TestArgsOfLeanMachine(t *testing.T) {
 	m := machine(t)
 	m.TSC = 2_000_000
 	usual := m.Cmdline()
-	m.Lean = true
+	m.MicroVM = true
 	args, line := m.Args(), m.Cmdline()
-	if got := group(args, "-M"); len(got) != 1 || got[0] != m.Arch.Lean.Machine || m.Name() != "microvm" {
+	if got := group(args, "-M"); len(got) != 1 || got[0] != m.Arch.MicroVM.Machine || m.Name() != "microvm" {
 		t.Errorf("-M %v, called %s", got, m.Name())
 	}
 	if got := group(args, "-device"); len(got) != 1 || !strings.HasSuffix(got[0], ",chardev=results") {
@@ -76,10 +76,10 @@ func TestAvoids(t *testing.T) {
 	}{
 		{"usual", func(*Machine) {}, true},
 		{"a kernel that needs it", func(m *Machine) { m.Avoid = false }, false},
-		{"a kernel that needs it, and the emulator is in doubt", func(m *Machine) { m.Avoid, m.Plain = false, true }, true},
-		{"lean", func(m *Machine) { m.Lean = true }, true},
-		{"sure", func(m *Machine) { m.Sure = true }, true},
-		{"saved", func(m *Machine) { m.Saves = true }, true},
+		{"a kernel that needs it, and the emulator is in doubt", func(m *Machine) { m.Avoid, m.PlainCPU = false, true }, true},
+		{"lean", func(m *Machine) { m.MicroVM = true }, true},
+		{"sure", func(m *Machine) { m.Conservative = true }, true},
+		{"saved", func(m *Machine) { m.Snapshot = true }, true},
 		{"KVM", func(m *Machine) { m.Accel = KVM }, false},
 		{"arm64", func(m *Machine) { m.Arch, _ = LookupArch("arm64") }, false},
 	} {
@@ -107,7 +107,7 @@ func TestArgsOfArm64(t *testing.T) {
 		{KVM, false, "virt,gic-version=host", "host"},
 		{KVM, true, "virt,gic-version=host", "host"},
 	} {
-		args := Machine{Arch: a, Accel: tt.accel, Sure: tt.sure}.Args()
+		args := Machine{Arch: a, Accel: tt.accel, Conservative: tt.sure}.Args()
 		if m, c := group(args, "-M"), group(args, "-cpu"); len(m) != 1 || m[0] != tt.machine || len(c) != 1 || c[0] != tt.cpu {
 			t.Errorf("%v, sure %v: -M %v -cpu %v, want %s and %s", tt.accel, tt.sure, m, c, tt.machine, tt.cpu)
 		}
@@ -130,7 +130,7 @@ func TestSandboxAndNet(t *testing.T) {
 }
 
 // What a QEMU does not have is done without.
-func TestAbilities(t *testing.T) {
+func TestProbe(t *testing.T) {
 	x86, err := LookupArch("amd64")
 	if err != nil {
 		t.Fatal(err)
@@ -139,25 +139,23 @@ func TestAbilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const quick = "qboot.rom"
+	const rom = "qboot.rom"
 	for _, tt := range []struct {
-		name, script     string
-		arch             Arch
-		accel            Accel
-		filter, firmware string
-		lean             bool
+		name, script string
+		arch         Arch
+		accel        Accel
+		want         Features
 	}{
-		{"all", "exit 0", x86, TCG, sandbox, quick, true},
-		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, "", "", false},
-		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, "", quick, true},
-		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, sandbox, "", true},
-		{"no lean machine", `case "$*" in *microvm*) exit 1;; esac`, x86, TCG, sandbox, quick, false},
-		{"KVM", "exit 0", x86, KVM, sandbox, "", false},
-		{"an architecture that has none", "exit 0", arm, TCG, sandbox, "", false},
+		{"all", "exit 0", x86, TCG, Features{sandbox, rom, true}},
+		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, Features{"", "", false}},
+		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, Features{"", rom, true}},
+		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, Features{sandbox, "", true}},
+		{"no microvm", `case "$*" in *microvm*) exit 1;; esac`, x86, TCG, Features{sandbox, rom, false}},
+		{"KVM", "exit 0", x86, KVM, Features{sandbox, "", false}},
+		{"an architecture that has none", "exit 0", arm, TCG, Features{sandbox, "", false}},
 	} {
-		filter, firmware, lean := Abilities(t.Context(), script(t, tt.script), tt.arch, tt.accel)
-		if filter != tt.filter || firmware != tt.firmware || lean != tt.lean {
-			t.Errorf("%s: %q, %q and %v, want %q, %q and %v", tt.name, filter, firmware, lean, tt.filter, tt.firmware, tt.lean)
+		if got := Probe(t.Context(), script(t, tt.script), tt.arch, tt.accel); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // Extras are what a machine gets for debugging. The zero value is nothing.
@@ -90,7 +91,7 @@ func RunOnTerminal(ctx context.Context, qemu string, m Machine, in, out *os.File
 	// In our process group, which the terminal belongs to; and when this process
 	// dies QEMU ends in a way that lets it put the terminal right.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := startFromThread(cmd); err != nil {
+	if err := child.Start(cmd); err != nil {
 		return Exit{}, fmt.Errorf("start %s: %w", qemu, err)
 	}
 	err = cmd.Wait()

@@ -2,11 +2,8 @@ package qemu
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -24,18 +21,24 @@ type Machine struct {
 	Nonce  string // seeds the result frames' checksums
 	Append []string
 
-	Sure     bool   // take the CPU that every kernel starts on, not the fastest
-	Plain    bool   // take a plain old CPU, which needs less of the emulator; implies Avoid
-	Avoid    bool   // give the kernel Arch.Avoid: it is older than Arch.Needs
-	Sandbox  string // -sandbox, as Abilities found it; "": none
-	Firmware string // -bios, as Abilities found it, for kernels with a PVH entry; "": the machine's own
-	Net      bool   // a network by QEMU's user-mode stack
-	Lean     bool   // take the architecture's lean machine, as Abilities found it; not with Net, and with TSC only
+	Conservative bool   // take the CPU that every kernel starts on, not the fastest
+	PlainCPU     bool   // take a plain old CPU, which needs less of the emulator; implies Avoid
+	Avoid        bool   // give the kernel Arch.Avoid: it is older than Arch.Needs
+	Sandbox      string // -sandbox, as Probe found it; "" for none
+	Firmware     string // -bios, as Probe found it, for kernels with a PVH entry; "" for the machine's own
+	Net          bool   // a network by QEMU's user-mode stack
+	MicroVM      bool   // take Arch.MicroVM, as Probe found it; not with Net, and with TSC only
 
 	Extras Extras // for debugging
 
-	Saves bool   // boots to the point where it waits to be handed its work, without a nonce
-	Files []File // handed to the guest by fw_cfg
+	Snapshot bool   // boots to the point where it waits to be handed its work, without a nonce
+	Files    []File // handed to the guest by fw_cfg
+}
+
+// File is a file that QEMU hands to the guest.
+type File struct {
+	Name string // as the guest knows it
+	Path string
 }
 
 // DefaultMemory is a VM's memory in MiB, as the predecessor's users know it.
@@ -84,13 +87,13 @@ func (m Machine) Args() []string {
 	args = append(args, serial("console", consoleFD)...)
 	if m.Arch.Results != "" {
 		results := serial("results", resultsFD)
-		if m.Lean {
-			results = append(results[:len(results)-2], "-device", m.Arch.Lean.Results+",chardev=results")
+		if m.MicroVM {
+			results = append(results[:len(results)-2], "-device", m.Arch.MicroVM.Results+",chardev=results")
 		}
 		args = append(args, results...)
 	}
 	for _, f := range m.Files {
-		args = append(args, "-fw_cfg", "name="+f.Name+",file="+strings.ReplaceAll(f.Path, ",", ",,"))
+		args = append(args, "-fw_cfg", "name="+f.Name+",file="+escape(f.Path))
 	}
 	return append(args, m.Extras.Args()...)
 }
@@ -98,56 +101,15 @@ func (m Machine) Args() []string {
 // machine is the value of -M.
 func (m Machine) machine() string {
 	name := m.Arch.Machine
-	if m.Lean {
-		name = m.Arch.Lean.Machine
+	if m.MicroVM {
+		name = m.Arch.MicroVM.Machine
 	} else if o := m.Arch.Options[m.Accel]; o != "" {
 		name += "," + o
 	}
-	if m.Saves {
+	if m.Snapshot {
 		name += ",memory-backend=ram"
 	}
 	return name
-}
-
-// ram returns the arguments that make the file with a descriptor the machine's
-// memory: shared, so that it has the memory in the end, or private, so that it
-// stays as it is.
-func (m Machine) ram(fd int, shared bool) []string {
-	share := "off"
-	if shared {
-		share = "on"
-	}
-	return []string{"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=/proc/self/fd/%d,share=%s", m.memory(), fd, share)}
-}
-
-// NewRAM makes a file that is as long as the machine's memory and has no name:
-// in memory or, where that is refused, in a directory.
-func (m Machine) NewRAM(dir string) (*os.File, error) {
-	f, err := nameless(dir)
-	if err == nil {
-		if err = f.Truncate(m.RAMSize()); err != nil {
-			f.Close()
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make memory for a VM: %w", err)
-	}
-	return f, nil
-}
-
-func nameless(dir string) (*os.File, error) {
-	// Kernels before 6.3 do not know the second flag, and some that do refuse
-	// files without it.
-	for _, flags := range []int{unix.MFD_CLOEXEC | unix.MFD_NOEXEC_SEAL, unix.MFD_CLOEXEC} {
-		if fd, err := unix.MemfdCreate("bpf-kernel-check-ram", flags); err == nil {
-			return os.NewFile(uintptr(fd), "ram"), nil
-		}
-	}
-	f, err := os.CreateTemp(dir, "ram-")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
 }
 
 // RAMSize is the size of the machine's memory in bytes.
@@ -168,10 +130,10 @@ func (m Machine) accel() string {
 }
 
 func (m Machine) cpu() string {
-	if c := m.Arch.PlainCPU[m.Accel]; m.Plain && c != "" {
+	if c := m.Arch.PlainCPU[m.Accel]; m.PlainCPU && c != "" {
 		return c
 	}
-	if c := m.Arch.SureCPU[m.Accel]; m.Sure && c != "" {
+	if c := m.Arch.ConservativeCPU[m.Accel]; m.Conservative && c != "" {
 		return c
 	}
 	return m.Arch.CPU[m.Accel]
@@ -206,23 +168,21 @@ func (m Machine) Cmdline() string {
 		"rcupdate.rcu_expedited=1", "cryptomgr.notests", "raid=noautodetect",
 		"random.trust_cpu=on", "mitigations=off", "nokaslr",
 	}
-	// The kernel hands init what it does not know as its environment.
-	params = append(params, wire.GoSettings)
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)
 	}
-	clock, quick := m.Arch.Clock[m.Accel], m.Arch.Quick[m.Accel]
+	clock, fast := m.Arch.Clock[m.Accel], m.Arch.FastParams[m.Accel]
 	switch {
-	case m.Lean:
-		clock, quick = "", m.Arch.Lean.Append
-	case m.Sure:
-		quick = ""
+	case m.MicroVM:
+		clock, fast = "", m.Arch.MicroVM.Append
+	case m.Conservative:
+		fast = ""
 	}
 	avoid := ""
-	if m.Avoid || m.Plain {
+	if m.Avoid || m.PlainCPU {
 		avoid = m.Arch.Avoid[m.Accel]
 	}
-	for _, p := range []string{avoid, clock, quick} {
+	for _, p := range []string{avoid, clock, fast} {
 		if p != "" {
 			params = append(params, p)
 		}
@@ -230,8 +190,8 @@ func (m Machine) Cmdline() string {
 	if m.Accel == TCG && m.Arch.TSC != "" && m.TSC > 0 {
 		params = append(params, m.Arch.TSC+"="+strconv.Itoa(m.TSC))
 	}
-	params = append(params, hangLimits[m.Accel].params()...)
-	if m.Saves {
+	params = append(params, watchdogLimits[m.Accel].params()...)
+	if m.Snapshot {
 		params = append(params, wire.ParamHandover+"=1")
 	} else {
 		params = append(params, wire.ParamNonce+"="+m.Nonce)
@@ -243,36 +203,4 @@ func (m Machine) Cmdline() string {
 		params = append(params, wire.ParamNet+"=user")
 	}
 	return strings.Join(append(params, m.Append...), " ")
-}
-
-// Command returns a line for a shell that boots the machine with its console
-// on the terminal.
-func (m Machine) Command() string {
-	var b strings.Builder
-	b.WriteString(m.Arch.Binary)
-	skip := 0
-	for _, a := range m.Args() {
-		switch {
-		case skip > 0:
-			skip--
-			continue
-		case a == "-add-fd" || a == "-chardev" || a == "-serial":
-			skip = 1
-			continue
-		}
-		b.WriteString(" " + shellQuote(a))
-	}
-	b.WriteString(" -serial mon:stdio")
-	if m.Arch.Results != "" {
-		b.WriteString(" -serial null")
-	}
-	return b.String()
-}
-
-func shellQuote(s string) string {
-	const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%"
-	if s != "" && strings.Trim(s, safe) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

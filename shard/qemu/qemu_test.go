@@ -108,22 +108,6 @@ func TestTSC(t *testing.T) {
 	}
 }
 
-func TestCommandIsForAShell(t *testing.T) {
-	m := machine(t)
-	m.Kernel = "/a dir/it's"
-	got := m.Command()
-	for _, want := range []string{"qemu-system-x86_64 ", `'/a dir/it'\''s'`, "-serial mon:stdio -serial null"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%q is missing in %s", want, got)
-		}
-	}
-	for _, not := range []string{"fdset", "-add-fd", "chardev"} {
-		if strings.Contains(got, not) {
-			t.Errorf("%q is in %s", not, got)
-		}
-	}
-}
-
 func TestLookupArchNamesTheChoices(t *testing.T) {
 	if _, err := LookupArch("s390x"); err == nil || !strings.Contains(err.Error(), "amd64") {
 		t.Errorf("got %v", err)

@@ -90,15 +90,18 @@ func Version(ctx context.Context, path string) (string, error) {
 //
 // An error means that QEMU could not be started.
 func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer) (Exit, error) {
-	return run(ctx, qemu, m.Args(), console, results, nil, nil)
+	return RunWith(ctx, qemu, m.Args(), console, results, nil, nil)
 }
 
-// run is Run with the arguments as they are. More files become descriptors of
-// QEMU's, from firstMoreFD on, and are closed here. started is called when QEMU
-// runs.
-func run(ctx context.Context, qemu string, args []string, console, results io.Writer, more []*os.File, started func()) (Exit, error) {
+// FirstFile is the descriptor that QEMU has RunWith's first file as; the others
+// follow it.
+const FirstFile = resultsFD + 1
+
+// RunWith is Run with the arguments as they are, and with files that QEMU gets
+// and that RunWith closes. started, if not nil, is called when QEMU runs.
+func RunWith(ctx context.Context, qemu string, args []string, console, results io.Writer, files []*os.File, started func()) (Exit, error) {
 	defer func() {
-		for _, f := range more {
+		for _, f := range files {
 			f.Close()
 		}
 	}()
@@ -138,8 +141,8 @@ func run(ctx context.Context, qemu string, args []string, console, results io.Wr
 			_, _ = io.Copy(io.Discard, r)
 		})
 	}
-	cmd.ExtraFiles = append(cmd.ExtraFiles, more...)
-	if err := startFromThread(cmd); err != nil {
+	cmd.ExtraFiles = append(cmd.ExtraFiles, files...)
+	if err := child.Start(cmd); err != nil {
 		for _, r := range readers {
 			r.Close()
 		}
@@ -173,9 +176,6 @@ func run(ctx context.Context, qemu string, args []string, console, results io.Wr
 
 // errFault ends the context of a VM that QEMU has stopped.
 var errFault = errors.New("the VM was stopped")
-
-// startFromThread starts cmd so that it dies with this process.
-func startFromThread(cmd *exec.Cmd) error { return child.Start(cmd) }
 
 // tail keeps the last bytes written to it.
 type tail struct {

@@ -1,0 +1,256 @@
+package shard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+	"github.com/elastic/bpf-kernel-check/shard/snapshot"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
+)
+
+// How a VM was booted, for report.Kernel's Boot.
+const (
+	bootedCold = "cold"
+	bootedWarm = "warm"
+)
+
+// outcome is what one attempt showed.
+type outcome struct {
+	vm.Verdict
+	observed vm.Observation
+	how      string        // bootedCold, bootedWarm, or the former and why
+	machine  string        // QEMU's name of it
+	saved    time.Duration // how long the snapshot took; 0 if there was one
+}
+
+// boot makes one attempt: it starts a VM and judges it. A VM that told nothing
+// because of the fast method by which it was started is started again by a
+// slower one. ready is called when init is up.
+func (r *run) boot(ctx context.Context, j *job, consolePath string, mode vm.BootMode, ready func()) (outcome, error) {
+	if !j.slot.Acquire(ctx) { // a payload that has ended gave it up
+		return outcome{}, ctx.Err()
+	}
+	if err := os.MkdirAll(filepath.Dir(consolePath), 0o755); err != nil {
+		return outcome{}, fmt.Errorf("make the results directory: %w", err)
+	}
+	con, err := os.Create(consolePath)
+	if err != nil {
+		return outcome{}, fmt.Errorf("create the console's file: %w", err)
+	}
+	out, err := r.startVM(ctx, j, con, mode, ready)
+	if cerr := con.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("write the console's file: %w", cerr)
+	}
+	if err == nil {
+		out.Verdict = out.observed.Judge()
+	}
+	return out, err
+}
+
+func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMode, ready func()) (outcome, error) {
+	var nonce [16]byte
+	if _, err := io.ReadFull(r.Random, nonce[:]); err != nil {
+		return outcome{}, fmt.Errorf("make a nonce: %w", err)
+	}
+	w := vm.Watch{
+		Case:  vm.Case{ID: j.entry.ID(), Allowed: r.Allowed, Payload: len(r.Payload.Job.Args) > 0, SkipsPass: r.Payload.SkipsPass},
+		Nonce: hex.EncodeToString(nonce[:]), Console: con, Ready: ready, Done: j.slot.Release,
+	}
+	how := bootedCold
+	if r.restores(j, mode) {
+		out, why := r.restoreVM(ctx, j, w)
+		switch {
+		case why == "":
+			return out, nil
+		case ctx.Err() != nil:
+			return out, ctx.Err()
+		case r.Boot == BootWarm:
+			return out, errors.New("not booted, since only a warm boot is asked for: " + why)
+		}
+		how += " after " + report.OneLine(why, 200)
+		if err := empty(con); err != nil {
+			return out, err
+		}
+	}
+	if err := r.unpackImage(ctx, j); err != nil {
+		return outcome{}, err
+	}
+	if mode.Method == vm.Fastest {
+		mode.Method = vm.Usual
+		if r.useMicroVM(j, mode.Accel) {
+			mode.Method = vm.MicroVM
+		}
+	}
+	o, machine, err := r.bootVM(ctx, j, w, mode)
+	if mode.Method == vm.MicroVM && err == nil && !o.SawInit() && !o.Exit.FromOutside() {
+		// That told nothing about the kernel yet.
+		refused := o.Exit.Code > 0 // for want of memory, maybe
+		if err = empty(con); err == nil {
+			mode.Method = vm.Usual
+			o, machine, err = r.bootVM(ctx, j, w, mode)
+		}
+		if err == nil && o.SawInit() && !refused {
+			r.noteNoMicroVM(ctx, j.image)
+		}
+	}
+	if r.snapshots != nil && err == nil && o.SawInit() {
+		r.snapshots.NoteBooted(ctx, j.image)
+	}
+	return outcome{observed: o, how: how, machine: machine}, err
+}
+
+// bootVM boots a kernel by a method and watches the VM.
+func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) (o vm.Observation, machine string, err error) {
+	m := r.baseMachine(j.image, mode.Accel)
+	m.Kernel, m.Initrd, m.Nonce, m.Net, m.PlainCPU = j.boot, j.initrd, w.Nonce, r.Net, mode.PlainCPU
+	limits, slower := r.limits(mode.Accel)
+	w.Limits = r.bootLimits().Limits(limits, mode.Method)
+	w.SharedConsole = r.Arch.Results == ""
+	if slower > 1 {
+		m.Append = append(m.Append, vm.ScaleParam(slower))
+	}
+	if mode.Method != vm.Conservative {
+		m.Firmware = r.firmware(j, mode.Accel)
+	}
+	switch mode.Method {
+	case vm.MicroVM:
+		m.MicroVM = true
+	case vm.Trial:
+		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
+	case vm.Conservative:
+		m.Conservative = true
+		m.Append = append(m.Append, r.Arch.EarlyCon, "ignore_loglevel")
+		if !r.Arch.NoCompressedKernel {
+			m.Kernel = j.image.Kernel
+		}
+	}
+	o, err = w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+		return qemu.Run(ctx, r.QEMU, m, console, results)
+	})
+	return o, m.Name(), err
+}
+
+// restores says whether a kernel's VM is to be restored. What is in doubt is
+// booted from the start.
+func (r *run) restores(j *job, mode vm.BootMode) bool {
+	if r.snapshots == nil || mode.Method == vm.Trial || mode.PlainCPU || mode.Accel != r.Accel {
+		return false
+	}
+	return r.Boot == BootWarm || mode.Method == vm.Fastest && r.snapshots.Wants(j.image)
+}
+
+// restoreVM restores a kernel's VM and watches it. why says why nothing came of
+// it; the console's file has to be emptied then.
+func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, why string) {
+	out = outcome{how: bootedWarm, machine: r.Arch.Machine}
+	s, err := r.snapshots.Get(ctx, j.image, func() (string, error) {
+		err := r.unpackImage(ctx, j)
+		return j.boot, err
+	})
+	var no *snapshot.NotSupportedError
+	switch {
+	case errors.As(err, &no):
+		return out, "a VM that cannot be saved: " + no.Reason
+	case err != nil:
+		return out, "a VM that could not be saved: " + err.Error()
+	}
+	w.Limits = r.bootLimits().Limits(r.Limits, vm.Restored)
+	w.Before = s.Console()
+	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+		return s.Restore(ctx, w.Nonce, j.modules, console, results)
+	})
+	out.observed, out.saved = o, s.Took
+	switch {
+	case err != nil:
+		why = err.Error()
+	case o.SawInit():
+		return out, ""
+	case o.BootTimedOut():
+		why = fmt.Sprintf("no sign of init within %v", w.Limits.Boot)
+	case !o.Exit.Clean():
+		why = "QEMU: " + o.Exit.String()
+	default:
+		last := strings.TrimSpace(o.Tail)
+		if last = last[strings.LastIndexByte(last, '\n')+1:]; last == "" {
+			last = o.Exit.String()
+		}
+		why = last
+	}
+	if ctx.Err() == nil {
+		s.Drop()
+	}
+	return out, "a failed restore: " + why
+}
+
+// limits are those of a VM on an accelerator, and the factor by which they are
+// longer than the run's.
+func (r *run) limits(on qemu.Accel) (vm.Limits, time.Duration) {
+	n := max(1, vm.Slowness(on)/vm.Slowness(r.Accel))
+	return r.Limits.Times(n), n
+}
+
+func (r *run) bootLimits() vm.BootLimits {
+	if b := r.forTests.bootLimits; b != nil {
+		return *b
+	}
+	return vm.DefaultBootLimits()
+}
+
+// empty throws away what was written to f.
+func empty(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("empty the console's file: %w", err)
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err
+}
+
+const (
+	// noMicroVMPrefix begins the name of the note beside a kernel in the cache that
+	// it does not boot on the microvm.
+	noMicroVMPrefix = "unfit-"
+	keptNotes       = 2 // of one kernel, such as for two versions of QEMU
+)
+
+// useMicroVM says whether a kernel is booted on the microvm first.
+func (r *run) useMicroVM(j *job, on qemu.Accel) bool {
+	switch im := j.image; {
+	case !r.MicroVM || on != qemu.TCG || on != r.Accel || r.Net || r.TSC == 0 || j.asShipped():
+		return false
+	case kernel.CompareVersions(im.Release, r.Arch.MicroVM.Since) < 0:
+		return false
+	default:
+		_, noted := im.FindDerived(r.noMicroVMName())
+		return !noted
+	}
+}
+
+// noteNoMicroVM notes that a kernel came up on the usual machine and not on the
+// microvm.
+func (r *run) noteNoMicroVM(ctx context.Context, im *kernel.Image) {
+	// Without the note it is tried again.
+	_, _ = im.Derived(ctx, r.Cache, r.noMicroVMName(), func(io.Writer) error { return nil })
+	im.KeepNewestDerived(noMicroVMPrefix, keptNotes)
+}
+
+// noMicroVMName names the machine, and the QEMU that makes it.
+func (r *run) noMicroVMName() string {
+	b, err := json.Marshal([]any{r.QEMUDigest, r.Arch.MicroVM, r.Memory, r.forTests.cpus, r.forTests.params})
+	if err != nil { // strings and numbers always encode
+		panic(err)
+	}
+	sum := sha256.Sum256(b)
+	return noMicroVMPrefix + hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,143 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/preflight"
+)
+
+// preflightRun holds a payload's BPF objects against the kernels before they boot.
+// What it says explains verdicts and decides none.
+type preflightRun struct {
+	objects []*preflight.Object
+	modules []string // that the VMs load
+	whole   bool     // the payload is objects, and the whole survey is kept
+
+	mu      sync.Mutex
+	kernels []preflight.On
+}
+
+// PreflightName is the file in the output directory that says for each of the
+// payload's objects what the kernels have of what it depends on.
+const PreflightName = "bpf-preflight.txt"
+
+// newPreflight finds the objects: those of an objects payload, and those that a
+// program such as EventsTrace carries inside.
+func newPreflight(p guest.Payload, arch string) *preflightRun {
+	s := &preflightRun{modules: p.Modules, whole: p.Job.Name == guest.ObjectsName}
+	for _, f := range p.Files {
+		name := path.Base(f.Path)
+		if strings.HasPrefix(f.Path, "/objects/") {
+			if o, err := preflight.Read(strings.TrimSuffix(name, ".o"), f.Data, arch); err == nil {
+				s.objects = append(s.objects, o)
+			}
+			continue
+		}
+		if f.Path == "/"+guest.Generators || f.Path == "/"+guest.Loader {
+			continue
+		}
+		s.objects = append(s.objects, preflight.Embedded(name, f.Data, arch)...)
+	}
+	return s
+}
+
+// wants says whether every kernel is to be looked at, booted or not.
+func (s *preflightRun) wants() bool { return s != nil && s.whole }
+
+// look returns what a kernel has of what the objects depend on, nil when that
+// cannot be told. vmlinux is the unpacked kernel, or "".
+func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (deps []report.Dep) {
+	if s == nil || len(s.objects) == 0 {
+		return nil
+	}
+	k, err := preflight.Load(ctx, im, c, scratch, vmlinux)
+	if err != nil {
+		return nil
+	}
+	k.LoadOnly(s.modules)
+	on := preflight.On{ID: im.ID()}
+	at := map[string]int{} // several objects may depend on the same
+	for _, o := range s.objects {
+		r := preflight.Check(o, k)
+		on.Results = append(on.Results, r)
+		for i, a := range r.Answers {
+			d := o.Deps[i]
+			note := a.Note
+			if a.Want != "" && note == "" {
+				note = "the object has " + a.Want
+			}
+			dep := report.Dep{
+				Kind: d.Kind, Name: d.Name, Status: a.Status.String(), Signature: a.Signature, Note: note,
+				Programs: d.Programs, Breaks: a.Breaks,
+			}
+			key := d.String()
+			n, twice := at[key]
+			switch {
+			case twice:
+				if a.Status != preflight.Present && deps[n].Status == preflight.Present.String() {
+					deps[n].Status, deps[n].Note = dep.Status, dep.Note
+				}
+				deps[n].Programs = append(slices.Clone(deps[n].Programs), dep.Programs...)
+				deps[n].Breaks = append(slices.Clone(deps[n].Breaks), dep.Breaks...)
+				deps[n] = deps[n].Fit()
+			case len(deps) < report.MaxDeps:
+				at[key] = len(deps)
+				deps = append(deps, dep.Fit())
+			}
+		}
+	}
+	if s.whole {
+		s.mu.Lock()
+		// A VM that cannot be restored is looked at once more, to be booted.
+		s.kernels = append(slices.DeleteFunc(s.kernels, func(k preflight.On) bool { return k.ID == on.ID }), on)
+		s.mu.Unlock()
+	}
+	return deps
+}
+
+// write writes the survey of an objects payload.
+func (s *preflightRun) write(dir string) error {
+	if s == nil || !s.whole || len(s.kernels) == 0 {
+		return nil
+	}
+	all := preflight.Survey{Objects: s.objects, Kernels: s.kernels}
+	all.Finish()
+	var b bytes.Buffer
+	if err := all.Text(&b); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, PreflightName), b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write the preflight: %w", err)
+	}
+	return nil
+}
+
+// breakingDeps are those that keep programs from loading that are tests of a
+// kernel. What becomes of a program's own objects only its loader knows.
+func breakingDeps(k report.Kernel) (list []string) {
+	if k.Facts == nil {
+		return nil
+	}
+	tests := map[string]bool{}
+	for _, t := range k.Tests {
+		tests[t.Name] = true
+	}
+	for _, d := range k.Facts.Deps {
+		broken := slices.DeleteFunc(slices.Clone(d.Breaks), func(p string) bool { return !tests[p] })
+		if len(broken) > 0 {
+			list = append(list, d.Kind+" "+d.Name+" is "+d.Status+" ("+strings.Join(broken, ", ")+")")
+		}
+	}
+	return list
+}

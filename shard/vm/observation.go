@@ -1,0 +1,77 @@
+package vm
+
+import (
+	"io"
+	"slices"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// Case is what the judge has to know about a VM beforehand.
+type Case struct {
+	ID        string   // of the kernel
+	Allowed   *Allowed // splats that are no crash
+	Payload   bool     // a payload is to run
+	SkipsPass bool     // a kernel passes if its tests are all skipped
+}
+
+// Observation is all that is known of one VM.
+type Observation struct {
+	Case
+
+	Records  []wire.Record
+	Findings []console.Finding
+	Exit     qemu.Exit
+	Tail     string        // the console's last lines
+	Boot     time.Duration // from QEMU's start to the first record
+
+	nonce   string
+	stats   wire.Stats
+	wireErr error // why the result stream broke off
+	stopped stopReason
+	limits  Limits
+	helloAt int64 // bytes of console that had come when init was up; 0: not known
+}
+
+// stopReason says why the watchdog ended a VM.
+type stopReason uint8
+
+const (
+	notStopped  stopReason = iota
+	stopBoot               // no sign of init in time
+	stopVM                 // the whole VM took too long
+	stopCrash              // the kernel crashed and did not end by itself
+	stopOff                // the end record came and the power did not go off
+	stopSilence            // init gave no sign of life for too long
+	stopHalt               // the kernel has stopped as it was told to, and the machine did not go off
+)
+
+// BootTimedOut says whether the VM was ended because init did not start in time.
+func (o Observation) BootTimedOut() bool { return o.stopped == stopBoot }
+
+// SawInit says whether init has started: any record proves it.
+func (o Observation) SawInit() bool { return len(o.Records) > 0 }
+
+// withLog adds to the console's findings what only the kernel's log has: a
+// payload that runs as root can turn the console off, or its time stamps.
+func withLog(found []console.Finding, records []wire.Record) []console.Finding {
+	for _, r := range records {
+		if r.Log == nil {
+			continue
+		}
+		var s console.Scanner
+		_, _ = io.WriteString(&s, r.Log.Text)
+		for _, f := range s.Findings() {
+			if !slices.ContainsFunc(found, func(other console.Finding) bool {
+				return f.Title == other.Title || f.Kind == other.Kind && f.Location != "" && f.Location == other.Location
+			}) {
+				f.Offset = 0 // of the log
+				found = append(found, f)
+			}
+		}
+	}
+	return found
+}
