@@ -87,9 +87,9 @@ SOAK = /var/tmp/bpf-kernel-check-soak
 soak: deps build
 	$(GO) run ./.github/tools/soak -dir $(SOAK) -boots $(BOOTS) -j $(SOAK_JOBS)
 
-# Needs Debian's clang, llvm and libbpf-dev.
+# BPF objects, which need Debian's clang, llvm and libbpf-dev, and reference pages.
 generate:
-	$(GO) generate ./guest/tracer ./guest/loader ./shard/preflight
+	$(GO) generate ./guest/tracer ./guest/loader ./shard/preflight ./cmd/bpf-kernel-check
 
 clean:
 	rm -rf bin dist guest/programs

@@ -213,6 +213,9 @@ func buildStatic(ts *testscript.TestScript, neg bool, args []string) {
 // The demo is the first thing that people run: four kernels, all of which
 // pass, and the summary in its format.
 func TestDemo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
 	out := t.TempDir()
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), []string{"demo", "--out", out, "-j", "2"}, nil, &stdout, &stderr, os.Getenv)

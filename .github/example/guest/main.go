@@ -1,5 +1,5 @@
-// Command guest does what guests do: it passes, fails, makes its kernel panic,
-// or hangs. The project's CI runs the action on it.
+// Command guest passes, fails, makes its kernel panic, or hangs, as its argument
+// says. The project's CI runs the action on it.
 package main
 
 import (

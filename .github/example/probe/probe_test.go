@@ -1,5 +1,5 @@
-// Package probe is an example of a payload: an ordinary Go test that loads a BPF
-// program, attaches it and looks at what it saw.
+// Package probe is an example payload: a Go test that loads a BPF program,
+// attaches it and checks what it saw.
 //
 //	CGO_ENABLED=0 go test -c -o probe.test ./.github/example/probe
 //	bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --test './probe.test -test.v'
