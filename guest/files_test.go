@@ -168,7 +168,7 @@ func TestModesInArchive(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, f := range h.Files {
-		got[f.Name] = fmt.Sprintf("%o", f.Mode)
+		got[string(f.Name)] = fmt.Sprintf("%o", f.Mode)
 	}
 	want := map[string]string{"data": "40700", "data/empty": "41777", "data/suid": "106755", "job.json": "100644"}
 	if d := cmp.Diff(want, got); d != "" {

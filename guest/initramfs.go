@@ -251,7 +251,7 @@ func HandOver(archive []byte) (wire.HandoverPackage, error) {
 		if rec.Name == cpio.Trailer {
 			return p, nil
 		}
-		f := wire.HandoverFile{Name: rec.Name, Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)}
+		f := wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)}
 		end = f.Offset + f.Size
 		p.Files = append(p.Files, f)
 	}

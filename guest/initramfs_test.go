@@ -191,7 +191,7 @@ func TestHandOver(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, f := range h.Files {
-		got[f.Name] = fmt.Sprintf("%o %s", f.Mode, archive[f.Offset:f.Offset+f.Size])
+		got[string(f.Name)] = fmt.Sprintf("%o %s", f.Mode, archive[f.Offset:f.Offset+f.Size])
 	}
 	for name, want := range map[string]string{
 		"one": "40755 ", "one/two": "40755 ", "one/two/a": "100755 abc", "one/empty": "100600 ", "one/two/b": "100400 " + string(p.Files[2].Data),

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"unsafe"
 
@@ -35,14 +34,10 @@ func outw(port, v uint16)
 func outl(port uint16, v uint32)
 func inb(port uint16) byte
 
-// awaitFiles looks at each interval for another number of files than before.
-func awaitFiles(before uint32, every *unix.Timespec) (count uint32)
-
 // fwCfg reads the files that QEMU has for the guest. It needs no driver: init
 // asks for the right to use the ports, which is one thread's, and so all of its
 // methods are to be called from the thread that opened it.
 type fwCfg struct {
-	thread  int      // that may use the ports
 	request []byte   // a page for the request
 	at      uint64   // its physical address
 	buf     []byte   // what files are read into
@@ -64,7 +59,7 @@ func openFwCfg() (*fwCfg, error) {
 	if err := unix.Iopl(3); err != nil {
 		return nil, fmt.Errorf("ask for the ports of fw_cfg: %w", err)
 	}
-	f := &fwCfg{thread: unix.Gettid(), compact: -1}
+	f := &fwCfg{compact: -1}
 	outw(portSelect, keySignature)
 	if sig := readPort(4); string(sig) != "QEMU" {
 		return nil, fmt.Errorf("fw_cfg has the signature %q, want QEMU", sig)
@@ -160,29 +155,6 @@ func readPort(n int) []byte {
 func (f *fwCfg) count() uint32 {
 	outw(portSelect, keyDirectory)
 	return binary.BigEndian.Uint32(readPort(4))
-}
-
-// await returns the number of files when it is no longer before. The runtime does
-// not know of the sleep between two looks and takes the goroutine for one that has
-// run for long: it has to make room for others at its next call. A goroutine that
-// is bound to its thread does so by waking another thread, which in a restored VM
-// takes longer than to read the directory. So it is not bound meanwhile, where
-// there is one processor, and no other thread to take it.
-func (f *fwCfg) await(before uint32) (uint32, error) {
-	every := unix.NsecToTimespec(pollHandover.Nanoseconds())
-	alone := runtime.GOMAXPROCS(0) == 1
-	if alone {
-		runtime.UnlockOSThread()
-	}
-	n := awaitFiles(before, &every)
-	runtime.Gosched()
-	if alone {
-		runtime.LockOSThread()
-	}
-	if unix.Gettid() != f.thread {
-		return 0, errors.New("the runtime took the thread that may use the ports of fw_cfg for something else")
-	}
-	return n, nil
 }
 
 // file is an entry of the directory.

@@ -18,7 +18,6 @@ func openFwCfg() (*fwCfg, error) {
 }
 
 func (*fwCfg) close() error                  { return nil }
-func (*fwCfg) await(uint32) (uint32, error)  { return 0, nil }
 func (*fwCfg) count() uint32                 { return 0 }
 func (*fwCfg) directory() ([]file, error)    { return nil, nil }
 func (*fwCfg) read(int, int) ([]byte, error) { return nil, nil }

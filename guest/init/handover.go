@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strconv"
 	"time"
@@ -11,30 +12,27 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// pollHandover is how often init looks whether the VM was restored. The VM is
-// saved as soon as the host reads that it may, so it is not seen for longer
-// than that.
+// pollHandover is how often init looks whether the VM was restored. The host
+// saves the VM as soon as it reads that it may.
 const pollHandover = 2 * time.Millisecond
 
-// afterBoot is what the kernel gets for what it put off until after its start,
-// the longest of which is a second: each restored VM would do it again, a fifth
-// of its time with a short payload.
+// afterBoot is what the kernel gets for the work that it puts off until after its
+// start, for up to a second: else each restored VM does it again.
 const afterBoot = 1200 * time.Millisecond
 
-// takeOver says on results that this VM may be saved, and waits for what a
+// receiveJob says on results that this VM may be saved, and waits for what a
 // restored one is handed. It returns when that is unpacked, and the guest has
 // a random state and a clock of its own.
-func takeOver(results io.Writer) (wire.Handover, error) {
+func receiveJob(results io.Writer) (wire.Handover, error) {
 	// The right to use the ports is the thread's. It is given back before there is
 	// a payload, which would inherit it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	h, err := receive(results)
-	return h, wrap("take over what the host hands a restored VM", err)
+	return h, wrap("receive what the host hands a restored VM", err)
 }
 
 func receive(results io.Writer) (_ wire.Handover, err error) {
@@ -43,52 +41,33 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 		return wire.Handover{}, err
 	}
 	defer func() { err = errors.Join(err, cfg.close()) }()
-	random, err := unix.Open("/dev/urandom", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return wire.Handover{}, fmt.Errorf("give the kernel entropy: %w", err)
-	}
-	defer unix.Close(random)
 	time.Sleep(afterBoot)
 	if _, err := io.WriteString(results, wire.ReadyLine+"\n"); err != nil {
 		return wire.Handover{}, fmt.Errorf("tell the host: %w", err)
 	}
-	var files []file
-	for before := uint32(0); ; {
-		n, err := cfg.await(before)
-		if err != nil {
-			return wire.Handover{}, err
-		}
-		// A VM that is saved here goes on with another directory, so it counts
-		// only when it has not changed while it was read.
-		if files, err = cfg.directory(); err != nil {
-			return wire.Handover{}, err
-		}
-		if cfg.count() != n {
-			continue
-		}
-		if before = n; find(files, wire.HandoverName).size > 0 {
-			break
-		}
+	files, err := awaitHandover(cfg)
+	if err != nil {
+		return wire.Handover{}, err
 	}
 	in := find(files, wire.HandoverName)
 	if in.size > wire.MaxHandover {
 		return wire.Handover{}, fmt.Errorf("it has %d bytes, more than %d", in.size, wire.MaxHandover)
 	}
-	b, err := cfg.read(int(in.key), int(in.size))
+	b, err := io.ReadAll(&stream{cfg: cfg, key: int(in.key), left: in.size})
 	if err != nil {
 		return wire.Handover{}, err
 	}
 	h, err := wire.ParseHandover(b)
+	clear(b) // the entropy too
 	if err != nil {
 		return wire.Handover{}, err
 	}
 	if err := setClock(h.Now); err != nil {
 		return wire.Handover{}, err
 	}
-	if err := stir(random, h.Entropy); err != nil {
-		return wire.Handover{}, err
+	if err := reseedRNG(h.Entropy); err != nil {
+		return wire.Handover{}, fmt.Errorf("give the kernel entropy: %w", err)
 	}
-	clear(b) // the entropy too
 	for i, a := range h.Archives {
 		f := find(files, wire.HandoverArchive+strconv.Itoa(i))
 		if f.name == "" || f.size != a.Size {
@@ -101,11 +80,28 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 	return h, nil
 }
 
-// pause sleeps without the runtime's doing, which would have more to run than
-// the poll: nothing else waits for the processor.
-func pause(d time.Duration) {
-	ts := unix.NsecToTimespec(d.Nanoseconds())
-	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+// awaitHandover returns the directory of a restored VM, once the host's handover
+// is in it.
+func awaitHandover(cfg *fwCfg) ([]file, error) {
+	for before := uint32(0); ; {
+		n := cfg.count()
+		if n == before {
+			time.Sleep(pollHandover)
+			continue
+		}
+		files, err := cfg.directory()
+		if err != nil {
+			return nil, err
+		}
+		// A VM that was saved here goes on with another directory, so it counts
+		// only when it did not change while it was read.
+		if cfg.count() != n {
+			continue
+		}
+		if before = n; find(files, wire.HandoverName).size > 0 {
+			return files, nil
+		}
+	}
 }
 
 func find(files []file, name string) file {
@@ -124,30 +120,36 @@ func setClock(now int64) error {
 	return wrap("set the clock", unix.ClockSettime(unix.CLOCK_REALTIME, &ts))
 }
 
-// stir gives the kernel's random state, whose device is open as random, what no
-// other restored VM has, and has the kernel use it from now on.
-func stir(random int, entropy []byte) error {
+// reseedRNG gives the kernel's random state what no other VM has that was
+// restored from the same file, and has the kernel use it from now on.
+func reseedRNG(entropy []byte) error {
+	random, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer random.Close()
 	// struct rand_pool_info
 	info := make([]int32, 2+(len(entropy)+3)/4)
 	info[0], info[1] = int32(8*len(entropy)), int32(len(entropy))
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&info[2])), 4*len(info[2:])), entropy)
+	defer clear(info)
+	defer clear(entropy)
 	const addEntropy, reseed = 0x40085203, 0x5207 // RNDADDENTROPY, RNDRESEEDCRNG
 	for _, call := range []struct{ req, arg uintptr }{{addEntropy, uintptr(unsafe.Pointer(&info[0]))}, {reseed, 0}} {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(random), call.req, call.arg); errno != 0 {
-			return fmt.Errorf("give the kernel entropy: %w", errno)
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, random.Fd(), call.req, call.arg); errno != 0 {
+			return errno
 		}
 	}
-	clear(info)
 	return nil
 }
 
-// stream is a file of fw_cfg from its start to its end.
+// stream reads a file of fw_cfg from its start to its end.
 type stream struct {
 	cfg  source
 	key  int // -1 once it is selected
 	left int64
 	have []byte
-	sum  uint32 // of what has been read
+	sum  uint32 // of what has come
 }
 
 // source is what fwCfg does for a stream.
@@ -155,33 +157,30 @@ type source interface {
 	read(key, n int) ([]byte, error)
 }
 
-// next returns at most n of the bytes that follow, valid until the next call.
-func (s *stream) next(n int64) ([]byte, error) {
+func (s *stream) Read(p []byte) (int, error) {
 	if len(s.have) == 0 {
 		if s.left == 0 {
-			return nil, io.ErrUnexpectedEOF
+			return 0, io.EOF
 		}
 		b, err := s.cfg.read(s.key, int(min(s.left, 1<<30)))
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		s.key, s.have, s.left = -1, b, s.left-int64(len(b))
 		s.sum = wire.Checksum(s.sum, b)
 	}
-	b := s.have[:min(n, int64(len(s.have)))]
-	s.have = s.have[len(b):]
-	return b, nil
+	n := copy(p, s.have)
+	s.have = s.have[n:]
+	return n, nil
 }
 
-func (s *stream) skip(n int64) error {
-	for n > 0 {
-		b, err := s.next(n)
-		if err != nil {
-			return err
-		}
-		n -= int64(len(b))
+// copyN is io.CopyN for a stream that has to have n bytes more.
+func copyN(dst io.Writer, s *stream, n int64) error {
+	_, err := io.CopyN(dst, s, n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
 	}
-	return nil
+	return err
 }
 
 // unpack writes an archive's files and directories below root, which ends with a
@@ -189,26 +188,25 @@ func (s *stream) skip(n int64) error {
 func unpack(s *stream, a wire.HandoverPackage, root string) error {
 	defer unix.Umask(unix.Umask(0)) // modes are as they are in the archive
 	at := int64(0)
-	for i := range a.Files {
-		f := &a.Files[i]
-		err := s.skip(f.Offset - at)
-		if err == nil {
-			dst, perm := root+f.Name, f.Mode&0o7777
-			if f.Mode&wire.ModeType == wire.ModeDirectory {
-				if err = unix.Mkdir(dst, perm); err == unix.EEXIST {
-					err = unix.Chmod(dst, perm)
-				}
-				at = f.Offset
-			} else {
-				err = writeFile(dst, s, f.Size, perm)
-				at = f.Offset + f.Size
+	for _, f := range a.Files {
+		err := copyN(io.Discard, s, f.Offset-at)
+		dst, perm := root+string(f.Name), f.Mode&0o7777
+		switch {
+		case err != nil:
+		case f.Mode&wire.ModeType == wire.ModeDirectory:
+			if err = unix.Mkdir(dst, perm); err == unix.EEXIST {
+				err = unix.Chmod(dst, perm)
 			}
+			at = f.Offset
+		default:
+			err = writeFile(dst, s, f.Size, perm)
+			at = f.Offset + f.Size
 		}
 		if err != nil {
 			return fmt.Errorf("unpack %s: %w", f.Name, err)
 		}
 	}
-	if err := s.skip(a.Size - at); err != nil {
+	if err := copyN(io.Discard, s, a.Size-at); err != nil {
 		return err
 	}
 	if s.sum != a.Sum {
@@ -218,25 +216,10 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 }
 
 func writeFile(dst string, src *stream, size int64, perm uint32) error {
-	// Not by package os, which has the runtime watch the file.
-	fd, err := unix.Open(dst, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, perm)
-	if err == unix.EEXIST {
-		if fd, err = unix.Open(dst, unix.O_TRUNC|unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-			err = unix.Fchmod(fd, perm)
-		}
-	}
+	f, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	for size > 0 && err == nil {
-		var b []byte
-		if b, err = src.next(size); err == nil {
-			err = thrift.Write(fd, b)
-			size -= int64(len(b))
-		}
-	}
-	if cerr := unix.Close(fd); err == nil {
-		err = cerr
-	}
-	return err
+	err = copyN(f, src, size)
+	return errors.Join(err, unix.Fchmod(int(f.Fd()), perm), f.Close())
 }

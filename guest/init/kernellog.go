@@ -189,10 +189,10 @@ func (l *logFollower) stop() *wire.Log {
 
 const ignoreLoglevel = "/sys/module/printk/parameters/ignore_loglevel"
 
-// hush keeps the kernel's messages off the console until the function that it
-// returns is called. A panic or oops raises the level by itself, and a warning
-// that is not seen taints the kernel, which the end record tells.
-func hush() (restore func()) {
+// muteConsole keeps the kernel's messages off the console until restore is called.
+// A panic or oops raises the level by itself, and a warning that is not seen
+// taints the kernel, which the end record tells.
+func muteConsole() (restore func()) {
 	const consoleLevel = 8 // syslog(2)
 	level := 7
 	if f := strings.Fields(text("/proc/sys/kernel/printk")); len(f) > 0 {

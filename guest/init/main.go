@@ -7,17 +7,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner"
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -29,10 +28,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
 		os.Exit(2)
 	}
-	// Little is ever alive here, and under emulation a collection is a lot of
-	// code to translate for some megabytes.
-	debug.SetGCPercent(400)
-	deafen()
+	ignoreSignals()
 	con := newConsole(os.Stdout)
 	defer powerOff(con)
 	defer func() {
@@ -70,24 +66,15 @@ func run(con *serialConsole) error {
 		return fmt.Errorf("uname: %w", err)
 	}
 	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
-	prepared := sync.OnceValues(func() (*wire.Kernel, error) {
-		err := prepare()
-		return fingerprint(hello.Version), err
-	})
+	prepareErr := prepare()
+	kernel := fingerprint(hello.Version)
 	r := &reporter{con: con}
 	if r.taint, err = openTaint(); err != nil {
 		return err
 	}
 	switches, log := openSwitches(), openLog()
-	var spare *spareRunner
 	if param(string(cmdline), wire.ParamHandover) != "" {
-		// A restored VM has these behind it.
-		_, _ = prepared()
-		practise()
-		if spare, err = newSpare(); err != nil {
-			return err
-		}
-		handed, err := takeOver(results)
+		handed, err := receiveJob(results)
 		if err != nil {
 			return err
 		}
@@ -95,7 +82,7 @@ func run(con *serialConsole) error {
 	} else {
 		// Where timers stand still this is as far as it goes: a machine on which
 		// nothing can be tested, rather than a payload that hangs.
-		pause(time.Millisecond)
+		time.Sleep(time.Millisecond)
 	}
 	w := wire.NewWriter(results, nonce)
 	w.Repeat, w.Escape = repeat, escapeStamps
@@ -110,12 +97,11 @@ func run(con *serialConsole) error {
 		con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
 		r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
 	}
-	k, err := prepared()
-	if err != nil {
-		con.logf("%v", err)
+	if prepareErr != nil {
+		con.logf("%v", prepareErr)
 	}
-	con.logf("%s", describeKernel(k))
-	r.send(wire.Record{Type: wire.TypeKernel, Kernel: k})
+	con.logf("%s", describeKernel(kernel))
+	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	for _, m := range loadModules() {
 		con.logf("load module %s: %s", m.Name, m.Error)
 		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
@@ -135,7 +121,6 @@ func run(con *serialConsole) error {
 	if err != nil {
 		con.logf("%v", err)
 		r.unready = err.Error()
-		spare.end()
 		return r.end(nonce)
 	}
 	for _, m := range absent(job.Modules) {
@@ -147,20 +132,18 @@ func run(con *serialConsole) error {
 	stopped := alive(r, stop)
 	ok, ended := true, time.Now()
 	if job.Terminal != "" {
-		spare.end()
 		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
 			return err
 		}
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ok, ended = runPayload(job, spare, r, con, scale)
+		ok, ended = runPayload(job, r, con, scale)
 	} else {
-		spare.end()
 		r.completed()
 	}
 	switches.on(con) // for what comes behind the end record
-	settle(ended)
+	waitForKernelCleanup(ended)
 	if text := log.stop(); text != nil {
 		r.send(wire.Record{Type: wire.TypeLog, Log: text})
 	}
@@ -176,9 +159,9 @@ func run(con *serialConsole) error {
 // readJob reads what to do. Where it is missing, what came before it in the
 // archive may be, too.
 func readJob() (wire.Job, error) {
-	b, err := thrift.ReadFile(wire.JobPath)
+	b, err := os.ReadFile(wire.JobPath)
 	switch {
-	case err == unix.ENOENT:
+	case errors.Is(err, fs.ErrNotExist):
 		return wire.Job{}, errors.New("the kernel did not unpack all of the payload's files: they do not fit into the VM's memory; --memory gives it more")
 	case err != nil:
 		return wire.Job{}, fmt.Errorf("read the job: %w", err)
@@ -187,8 +170,7 @@ func readJob() (wire.Job, error) {
 }
 
 // guestTestrunner is the name by which this program is the payload that starts
-// tests. One program for both: its pages are in memory already, and what was
-// translated of it under emulation serves again.
+// tests: one program for both is half of the initramfs.
 const guestTestrunner = "testrunner"
 
 func linkTestrunner() error {

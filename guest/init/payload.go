@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -20,13 +19,13 @@ import (
 
 // runPayload runs the job and reports how it went. It says whether all is well,
 // and when the last of the payload's processes was killed.
-func runPayload(job wire.Job, spare *spareRunner, r *reporter, con *serialConsole, scale time.Duration) (ok bool, ended time.Time) {
+func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) (ok bool, ended time.Time) {
 	out := &payloadOutput{con: con, left: job.MaxPrint}
 	if out.left <= 0 {
 		out.left = wire.DefaultMaxPrint
 	}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
-	exit, ended := execute(job, spare, out, r, con, run, scale)
+	exit, ended := execute(job, out, r, con, run, scale)
 	if exit.Timeout {
 		reportHung(exit, run, r)
 	}
@@ -62,16 +61,12 @@ func describe(e wire.Exit) string {
 	}
 }
 
-// oomBefore is how often the OOM killer had struck when the guest had nothing to
-// do yet. In a restored VM it is known.
-var oomBefore = sync.OnceValue(oom.Kills)
-
 // execute starts the payload, reaps everything that ends until the payload
 // does, and kills what it left behind.
-func execute(job wire.Job, spare *spareRunner, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, killed time.Time) {
+func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, killed time.Time) {
 	began := time.Now()
-	before := oomBefore()
-	p, err := start(job, spare)
+	before := oom.Kills()
+	p, err := startPayload(job)
 	if err != nil {
 		r.fails("the payload could not be started")
 		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}, time.Now()

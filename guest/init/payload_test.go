@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,7 +13,7 @@ import (
 // A process that cannot be killed keeps the pipes open: nobody reads them once
 // they are given up.
 func TestOutputThatDoesNotEnd(t *testing.T) {
-	p, err := startProcess("/bin/sleep", []string{"sleep", "1000"}, os.Environ(), true, -1)
+	p, err := startPayload(wire.Job{Args: []string{"/bin/sleep", "1000"}, Reports: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,28 +21,3 @@ TEXT ·inb(SB), NOSPLIT, $0-9
 	INB
 	MOVB AX, ret+8(FP)
 	RET
-
-// func awaitFiles(before uint32, every *unix.Timespec) (count uint32)
-TEXT ·awaitFiles(SB), NOSPLIT, $0-20
-again:
-	MOVQ every+8(FP), DI
-	XORL SI, SI
-	MOVL $35, AX // nanosleep
-	SYSCALL
-	MOVW $0x510, DX // portSelect
-	MOVL $0x19, AX // keyDirectory
-	OUTW
-	MOVW $0x511, DX // portData
-	XORL BX, BX
-	MOVL $4, R8
-byte:
-	XORL AX, AX
-	INB
-	SHLL $8, BX
-	ORL AX, BX
-	DECL R8
-	JNZ byte
-	CMPL BX, before+0(FP)
-	JEQ again
-	MOVL BX, count+16(FP)
-	RET

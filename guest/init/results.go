@@ -4,20 +4,20 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/console"
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // results is the serial line that carries the frames and nothing else.
 type results struct {
-	path  string
-	tty   int       // descriptor
-	spare io.Writer // takes over when the line is gone for good
-	gone  bool
+	path     string
+	tty      *os.File
+	fallback io.Writer // takes over when the line is gone for good
+	gone     bool
 }
 
 // openResults opens the results' device. A kernel that does not have it sends
@@ -28,7 +28,7 @@ func openResults(device string, con *serialConsole) (io.Writer, int) {
 		return io.Discard, 0
 	}
 	shared := sharedConsole{con: con, log: openKernelLog()}
-	r := &results{path: "/dev/" + device, spare: shared}
+	r := &results{path: "/dev/" + device, fallback: shared}
 	if device == "" {
 		return shared, 1
 	}
@@ -55,7 +55,7 @@ func (r *results) open() error {
 		unix.Close(fd)
 		return fmt.Errorf("set up the results' line %s: %w", r.path, err)
 	}
-	r.tty = fd
+	r.tty = os.NewFile(uintptr(fd), r.path)
 	return nil
 }
 
@@ -67,19 +67,19 @@ func (r *results) Write(b []byte) (int, error) {
 	// before.
 	again := append([]byte("\n"), b...)
 	if !r.gone {
-		if err := thrift.Write(r.tty, b); err == nil {
-			return len(b), drainTTY(r.tty)
+		if _, err := r.tty.Write(b); err == nil {
+			return len(b), drainTTY(int(r.tty.Fd()))
 		}
-		unix.Close(r.tty)
+		r.tty.Close()
 		if r.open() == nil {
-			if err := thrift.Write(r.tty, again); err == nil {
-				return len(b), drainTTY(r.tty)
+			if _, err := r.tty.Write(again); err == nil {
+				return len(b), drainTTY(int(r.tty.Fd()))
 			}
 		}
 		r.gone = true
 	}
 	for range 2 {
-		if _, err := r.spare.Write(b); err != nil {
+		if _, err := r.fallback.Write(b); err != nil {
 			return 0, fmt.Errorf("write to %s and to the console: %w", r.path, err)
 		}
 	}
@@ -97,8 +97,8 @@ type sharedConsole struct {
 const maxNoisy = 3
 
 // Write sends a frame, on a line of its own, until one copy has left while the
-// kernel printed nothing. A kernel that does not stop is hushed for the time
-// that a copy takes.
+// kernel printed nothing. A kernel that does not stop is muted for the time that
+// a copy takes.
 func (s sharedConsole) Write(b []byte) (int, error) {
 	frame := append([]byte("\n"), b...)
 	for range maxNoisy {
@@ -109,7 +109,7 @@ func (s sharedConsole) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 	}
-	defer hush()()
+	defer muteConsole()()
 	s.con.write(frame)
 	s.con.drain()
 	return len(b), nil

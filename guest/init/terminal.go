@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -22,7 +21,7 @@ func runOnTerminal(job wire.Job, con *serialConsole) error {
 		return fmt.Errorf("open the terminal: %w", err)
 	}
 	fd := tty.Fd()
-	pid, err := thrift.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
 		Dir: "/", Env: setEnv(setEnv(baseEnv(), []string{"TERM=linux", "NO_COLOR="}), job.Env), Files: []uintptr{fd, fd, fd},
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
 	})

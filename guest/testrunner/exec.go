@@ -2,6 +2,7 @@ package testrunner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,7 +24,6 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -39,10 +39,6 @@ Flags:
 
 // exitNotStarted is what shells say of a program that cannot be run.
 const exitNotStarted = 126
-
-// oomBefore is how often the OOM killer had struck before the program started. A
-// spare knows it before it waits.
-var oomBefore = sync.OnceValue(oom.Kills)
 
 // execProgram is testrunner exec. It returns the exit status.
 func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
@@ -75,7 +71,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	parser.Clock(m.now)
 	parser.Watch(func(name string, paused bool) { tell.put(news{name: name, paused: paused}) })
 	start := m.now()
-	before := oomBefore()
+	before := oom.Kills()
 	end := execute(ctx, dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
 		fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
 	})
@@ -264,21 +260,28 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 		}
 	}
 	defer r.Close()
-	pid, err := startProgram(dir, argv, w)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, w, w
+	// The report is testrunner's alone.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") })
+	// A session of its own: what signals its process group does not mean us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return fail("start "+argv[0], err)
+		return fail("start "+argv[0], cmp.Or(errors.Unwrap(err), err))
 	}
+	pid := cmd.Process.Pid
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		pass(r, held, out, copied)
 	}()
-	var status syscall.WaitStatus
+	var state *os.ProcessState
 	waited := make(chan error, 1)
 	go func() {
 		var err error
-		status, err = waitFor(pid)
+		state, err = cmd.Process.Wait()
 		waited <- err
 	}()
 	timeUp := false
@@ -317,6 +320,7 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	case err != nil:
 		return fail("wait for "+argv[0], err)
 	}
+	status := state.Sys().(syscall.WaitStatus)
 	if !status.Signaled() {
 		return ended{code: status.ExitStatus(), how: exitWords(status.ExitStatus())}
 	}
@@ -369,40 +373,6 @@ func catches(status string, sig syscall.Signal) bool {
 		}
 	}
 	return false
-}
-
-// startProgram starts a program in dir, its standard input the null device and
-// its output out. Package os/exec would do, and watches the program and its files
-// by means that take the longer under emulation the less else a guest has to do.
-func startProgram(dir string, argv []string, out *os.File) (pid int, err error) {
-	path := argv[0]
-	if !strings.Contains(path, "/") {
-		if path, err = exec.LookPath(path); err != nil {
-			return 0, errors.Unwrap(err)
-		}
-	}
-	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, fmt.Errorf("open the null device: %w", err)
-	}
-	defer syscall.Close(null)
-	return thrift.ForkExec(path, argv, &syscall.ProcAttr{
-		Dir: dir,
-		// The report is testrunner's alone.
-		Env:   slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") }),
-		Files: []uintptr{uintptr(null), out.Fd(), out.Fd()},
-		// A session of its own: what signals its process group does not mean us.
-		Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-}
-
-func waitFor(pid int) (syscall.WaitStatus, error) {
-	for {
-		var status syscall.WaitStatus
-		if _, err := syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
-			return status, err
-		}
-	}
 }
 
 // pass copies r until its end, or, once its deadline has come, what is in it at

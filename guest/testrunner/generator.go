@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 )
 
 const maxOutput = 64 << 10 // bytes kept of what a generator prints
@@ -36,10 +35,7 @@ func runGenerator(ctx context.Context, opt options, name string) check.Output {
 	// A descendant that a generator left behind must not hold the run up: the
 	// predecessor's ptrace program cost 30 s that way.
 	cmd.WaitDelay = time.Second
-	err := thrift.Fork(cmd.Start)
-	if err == nil {
-		err = cmd.Wait()
-	}
+	err := cmd.Run()
 	out := check.Output{Stdout: stdout.String()}
 	switch {
 	case ctx.Err() == context.DeadlineExceeded:

@@ -1,10 +1,10 @@
-// Package testrunner runs in the guest as the payload, a process of init's
-// program by another name: it starts the EventsTrace under test once, has the generators make events happen, and
-// checks that EventsTrace told of each of them. As testrunner exec it runs a
-// test program and reports the tests that this prints.
+// Package testrunner runs in the guest as the payload, a process of init's program
+// by another name. It starts the EventsTrace under test once, has the generators
+// make events happen, and checks that EventsTrace told of each of them. As
+// testrunner exec it runs a test program and reports the tests that this prints.
 //
-// Exit status of exec: the program's. Else: 0 when no test failed, at least one passed and all of them were
-// reported; 1 when a test failed; 2 on wrong usage.
+// Exit status of exec: the program's. Else: 0 when no test failed, at least one
+// passed and all of them were reported; 1 when a test failed; 2 on wrong usage.
 package testrunner
 
 import (
@@ -15,26 +15,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // Main is the program. It does not return.
 func Main() {
-	// As in init: little is ever alive here.
-	debug.SetGCPercent(400)
-	thrift.IgnoreChildren()
 	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	rep := wire.ReporterFromEnv()
-	if err := waitForStart(); err != nil {
-		fmt.Fprintf(os.Stderr, "testrunner: %s\n", err)
-		os.Exit(exitUsage)
-	}
 	m := machine{now: time.Now, facts: readFacts, pause: pause}
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, rep, m)
 	os.Exit(code)

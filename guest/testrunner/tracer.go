@@ -15,16 +15,17 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
-	"github.com/elastic/bpf-kernel-check/guest/thrift"
-	"golang.org/x/sys/unix"
 )
 
 // tracer is the EventsTrace under test, running.
 type tracer struct {
 	cmd    *exec.Cmd
 	stdout *os.File // the end that is read
+	kills  uint64   // how often the OOM killer had struck before it started
 	stderr headTail
 	ready  chan struct{} // closed when its init line was read
 	fence  chan struct{} // closed when an event about a process of wanted was read
@@ -47,9 +48,7 @@ func askHelp(ctx context.Context, path string, limit time.Duration) check.Build 
 	cmd := exec.CommandContext(ctx, path, "--help")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
-	if thrift.Fork(cmd.Start) == nil {
-		_ = cmd.Wait()
-	}
+	_ = cmd.Run()
 	return check.ParseHelp(out.String())
 }
 
@@ -58,6 +57,7 @@ func askHelp(ctx context.Context, path string, limit time.Duration) check.Build 
 func startTracer(path string, args []string, now func() time.Time, running func() string) (*tracer, error) {
 	t := &tracer{
 		cmd:   exec.Command(path, args...),
+		kills: oom.Kills(),
 		ready: make(chan struct{}),
 		fence: make(chan struct{}),
 		dying: make(chan struct{}),
@@ -74,10 +74,9 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 		stdout.close()
 		return nil, err
 	}
-	oomBefore()
 	t.log.Own = []int64{1, int64(os.Getpid())} // init and this
 	start := now()
-	err = thrift.Fork(t.cmd.Start)
+	err = t.cmd.Start()
 	stdout.w.Close()
 	stderr.w.Close()
 	if err != nil {
@@ -203,7 +202,7 @@ func (t *tracer) reap(outDone, errDone <-chan struct{}, running func() string) {
 	select {
 	case err := <-waited:
 		began()
-		t.why = ending(err)
+		t.why = t.ending(err)
 		within(patience, outDone)
 	case <-outDone:
 		began()
@@ -219,7 +218,7 @@ func (t *tracer) closed(waited <-chan error, patience time.Duration) string {
 	for range unloading / patience {
 		select {
 		case err := <-waited:
-			return ending(err)
+			return t.ending(err)
 		case <-time.After(patience):
 			if !exiting(t.cmd.Process.Pid) {
 				return "it closed its stdout"
@@ -254,14 +253,14 @@ func exitingStat(stat string) bool {
 	return err == nil && flags&pfExiting != 0
 }
 
-func ending(err error) string {
+func (t *tracer) ending(err error) string {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
 		return "exit status 0"
 	case errors.As(err, &exit):
 		status, _ := exit.Sys().(syscall.WaitStatus)
-		if status.Signaled() && status.Signal() == syscall.SIGKILL && oom.Kills() > oomBefore() {
+		if status.Signaled() && status.Signal() == syscall.SIGKILL && oom.Kills() > t.kills {
 			return "killed by the kernel: out of memory"
 		}
 		return exit.ProcessState.String()

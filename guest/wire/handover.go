@@ -2,10 +2,10 @@ package wire
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"path/filepath"
 )
 
@@ -22,7 +22,7 @@ const (
 )
 
 // Names of the files in fw_cfg, which are at most 55 bytes long. HandoverName is
-// a Handover, packed; the archives that it tells of have HandoverArchive and
+// what PackHandover made; the archives that it tells of have HandoverArchive and
 // their number.
 const (
 	HandoverName    = "opt/bpf-kernel-check/handover"
@@ -31,17 +31,17 @@ const (
 
 // Limits of a handover, for init, which reads it before it has anything else.
 const (
-	MaxHandover         = 2 << 20 // bytes of the Handover, packed
+	MaxHandover         = 8 << 20 // bytes of the Handover, packed
 	MaxHandoverArchives = 8
 )
 
 // Handover is what a restored VM has to be told: everything that differs from
 // one run to the next.
 type Handover struct {
-	Nonce    string // as ParamNonce
-	Now      int64  // the host's clock, ns since 1970; the guest's stood still while it was saved
-	Entropy  []byte // at least MinEntropy bytes: all guests of one saved VM have the same random state
-	Archives []HandoverPackage
+	Nonce    string            `json:"nonce"`   // as ParamNonce
+	Now      int64             `json:"now_ns"`  // the host's clock, since 1970; the guest's stood still while it was saved
+	Entropy  []byte            `json:"entropy"` // at least MinEntropy bytes: all guests of one saved VM have the same random state
+	Archives []HandoverPackage `json:"archives"`
 }
 
 // MinEntropy is what a restored guest needs of new entropy, in bytes.
@@ -50,17 +50,17 @@ const MinEntropy = 32
 // HandoverPackage is an archive in fw_cfg, of any format: what it holds is told
 // beside it, so that the guest has nothing to parse.
 type HandoverPackage struct {
-	Size  int64  // bytes
-	Sum   uint32 // Checksum, against pages that moved while they were filled
-	Files []HandoverFile
+	Size  int64          `json:"size"` // bytes
+	Sum   uint32         `json:"sum"`  // Checksum, against pages that moved while they were filled
+	Files []HandoverFile `json:"files"`
 }
 
 // HandoverFile is a file or a directory to make in the guest's root.
 type HandoverFile struct {
-	Name   string // from the root on, without a slash at its start
-	Mode   uint32 // as in st_mode, S_IFREG or S_IFDIR
-	Offset int64  // in the archive, at or behind the end of the file before
-	Size   int64  // bytes
+	Name   []byte `json:"name"`   // from the root on, without a slash at its start; JSON's strings are UTF-8, and names need not be
+	Mode   uint32 `json:"mode"`   // as in st_mode, S_IFREG or S_IFDIR
+	Offset int64  `json:"offset"` // in the archive, at or behind the end of the file before
+	Size   int64  `json:"size"`   // bytes
 }
 
 // Types of files in HandoverFile's Mode, as stat(2) has them.
@@ -74,71 +74,57 @@ const (
 // processors have an instruction for; 0 is that of nothing.
 func Checksum(sum uint32, b []byte) uint32 { return crc32.Update(sum, castagnoli, b) }
 
-// PackHandover is what ParseHandover reads.
+// PackHandover is what ParseHandover reads: JSON, and its checksum behind it.
 func PackHandover(h Handover) []byte {
-	b := packString(nil, h.Nonce)
-	b = binary.AppendUvarint(b, uint64(max(0, h.Now)))
-	b = packString(b, string(h.Entropy))
-	b = binary.AppendUvarint(b, uint64(len(h.Archives)))
-	for _, a := range h.Archives {
-		b = binary.AppendUvarint(b, uint64(max(0, a.Size)))
-		b = binary.AppendUvarint(b, uint64(a.Sum))
-		b = binary.AppendUvarint(b, uint64(len(a.Files)))
-		for _, f := range a.Files {
-			b = packString(b, f.Name)
-			b = binary.AppendUvarint(b, uint64(f.Mode))
-			b = binary.AppendUvarint(b, uint64(max(0, f.Offset)))
-			b = binary.AppendUvarint(b, uint64(max(0, f.Size)))
-		}
+	b, err := json.Marshal(h)
+	if err != nil {
+		panic(err) // no field has a value that cannot be encoded
 	}
 	return binary.LittleEndian.AppendUint32(b, Checksum(0, b))
 }
 
-var errHandover = errors.New("the handover is damaged")
-
-// ParseHandover reads a Handover that PackHandover made. Its Entropy is a part of
-// b.
+// ParseHandover reads a Handover that PackHandover made.
 func ParseHandover(b []byte) (Handover, error) {
 	const sum = 4
-	if len(b) < sum || binary.LittleEndian.Uint32(b[len(b)-sum:]) != Checksum(0, b[:len(b)-sum]) {
-		return Handover{}, errHandover
+	body := b[:max(0, len(b)-sum)]
+	if len(b) < sum || binary.LittleEndian.Uint32(b[len(body):]) != Checksum(0, body) {
+		return Handover{}, errors.New("the handover is damaged")
 	}
-	u := &unpacker{b: b[:len(b)-sum]}
-	h := Handover{Nonce: string(u.bytes()), Now: int64(u.uint(math.MaxInt64)), Entropy: u.bytes()}
-	n := u.uint(math.MaxInt64)
-	if n > MaxHandoverArchives {
-		return Handover{}, fmt.Errorf("the handover has %d archives, more than %d", n, MaxHandoverArchives)
-	}
-	for range n {
-		a := HandoverPackage{Size: int64(u.uint(math.MaxInt64)), Sum: uint32(u.uint(math.MaxUint32))}
-		end := int64(0)
-		a.Files = make([]HandoverFile, u.count())
-		for i := range a.Files {
-			f := HandoverFile{Name: string(u.bytes()), Mode: uint32(u.uint(math.MaxUint32)), Offset: int64(u.uint(math.MaxInt64)), Size: int64(u.uint(math.MaxInt64))}
-			switch kind := f.Mode & ModeType; {
-			case u.bad:
-				return Handover{}, errHandover
-			case !filepath.IsLocal(f.Name):
-				return Handover{}, fmt.Errorf("the handover has a file %q", f.Name)
-			case kind != ModeRegular && kind != ModeDirectory:
-				return Handover{}, fmt.Errorf("the handover's %s is of mode %#o, neither a file nor a directory", f.Name, f.Mode)
-			case f.Offset < end || f.Offset > a.Size || f.Size > a.Size-f.Offset:
-				return Handover{}, fmt.Errorf("the handover's %s does not lie in its archive", f.Name)
-			}
-			end = f.Offset + f.Size
-			a.Files[i] = f
-		}
-		h.Archives = append(h.Archives, a)
+	var h Handover
+	if err := json.Unmarshal(body, &h); err != nil {
+		return Handover{}, fmt.Errorf("parse the handover: %w", err)
 	}
 	switch {
-	case !u.done():
-		return Handover{}, errHandover
 	case h.Nonce == "":
 		return Handover{}, errors.New("the handover has no nonce")
 	case h.Now <= 0:
 		return Handover{}, errors.New("the handover has no time")
 	case len(h.Entropy) < MinEntropy:
 		return Handover{}, fmt.Errorf("the handover has %d bytes of entropy, want %d", len(h.Entropy), MinEntropy)
+	case len(h.Archives) > MaxHandoverArchives:
+		return Handover{}, fmt.Errorf("the handover has %d archives, more than %d", len(h.Archives), MaxHandoverArchives)
+	}
+	for _, a := range h.Archives {
+		if err := a.check(); err != nil {
+			return Handover{}, fmt.Errorf("the handover's %w", err)
+		}
 	}
 	return h, nil
+}
+
+// check says which file cannot be unpacked from the archive, and why.
+func (p HandoverPackage) check() error {
+	end := int64(0)
+	for _, f := range p.Files {
+		switch kind := f.Mode & ModeType; {
+		case !filepath.IsLocal(string(f.Name)):
+			return fmt.Errorf("file %q does not lie below the root", f.Name)
+		case kind != ModeRegular && kind != ModeDirectory:
+			return fmt.Errorf("%q is of mode %#o, neither a file nor a directory", f.Name, f.Mode)
+		case f.Offset < end || f.Offset > p.Size || f.Size < 0 || f.Size > p.Size-f.Offset:
+			return fmt.Errorf("%q does not lie in its archive", f.Name)
+		}
+		end = f.Offset + f.Size
+	}
+	return nil
 }

@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle gives the kernel time to fall over what the payload's end has set off:
-// its programs and maps are freed after a grace period, by work queues. What
-// goes wrong then is as much a crash as before, and shows in the taint. All of
-// the payload's processes were killed at ended.
-func settle(ended time.Time) {
+// waitForKernelCleanup gives the kernel time to crash on what the payload's end
+// started: its programs and maps are freed after a grace period, by work queues.
+// What goes wrong then is as much a crash as before, and shows in the taint. All
+// of the payload's processes were killed at ended.
+func waitForKernelCleanup(ended time.Time) {
 	const (
 		global = 1 // MEMBARRIER_CMD_GLOBAL: returns after a grace period
 		most   = 2 * time.Second

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// process is a payload that was started.
+type process struct {
+	pid    int
+	out    *os.File // its standard output and error
+	report *os.File // its records
+}
+
+func (p process) close() {
+	p.out.Close()
+	p.report.Close()
+}
+
+// await waits until everything is read. What is not read within the limit never
+// ends by itself: then the pipes are closed, so that whoever reads them stops.
+func (p process) await(limit time.Duration, done ...<-chan struct{}) bool {
+	timer := time.AfterFunc(limit, p.close)
+	for _, d := range done {
+		<-d
+	}
+	return timer.Stop()
+}
+
+// reportFD is the descriptor that a payload reports on.
+const reportFD = 3
+
+// startPayload starts a job's program in a session of its own, its standard input
+// the null device.
+func startPayload(job wire.Job) (process, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return process{}, fmt.Errorf("open the null device: %w", err)
+	}
+	defer null.Close()
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return process{}, fmt.Errorf("make a pipe: %w", err)
+	}
+	defer outW.Close()
+	// Room for bursts while other processes have the processor. Fd would have
+	// reads block, and closing would not end them any more.
+	if c, err := outR.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) })
+	}
+	repR, repW, err := os.Pipe()
+	if err != nil {
+		outR.Close()
+		return process{}, fmt.Errorf("make a pipe: %w", err)
+	}
+	defer repW.Close()
+	env, files := baseEnv(), []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
+	if job.Reports {
+		env = append(env, fmt.Sprintf("%s=%d", wire.ReportFDEnv, reportFD))
+		files = append(files, repW.Fd())
+	}
+	p := process{out: outR, report: repR}
+	// Not by package os/exec: reap waits for all children.
+	p.pid, err = syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
+		Dir: "/", Env: setEnv(env, job.Env), Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		p.close()
+		return process{}, fmt.Errorf("start %s: %w", job.Args[0], err)
+	}
+	return p, nil
+}
