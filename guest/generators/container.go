@@ -53,10 +53,7 @@ func containerFileOperations([]string, *os.File) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object{}.
-		num("child_pid", int64(c.pid)).
-		text("filename_orig", orig).
-		text("filename_new", renamed), c.wait()
+	return object{"child_pid": c.pid, "filename_orig": orig, "filename_new": renamed}, c.wait()
 }
 
 // cwd is AT_FDCWD as a system call's argument.

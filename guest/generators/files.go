@@ -31,7 +31,7 @@ func fileOperations([]string, *os.File) (object, error) {
 	if e := unix.Unlinkat(unix.AT_FDCWD, renamed, 0); err == nil {
 		err = wrap("delete "+renamed, e)
 	}
-	return object{}.object("pid_info", info).text("filename_orig", orig).text("filename_new", renamed), err
+	return object{"pid_info": info, "filename_orig": orig, "filename_new": renamed}, err
 }
 
 // changeFile makes four changes: of the mode, and to sizes 4, 14 and 0. Both

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -338,19 +337,5 @@ func TestTTY(t *testing.T) {
 	k, err := master.Read(b)
 	if err != nil || strings.TrimRight(string(b[:k]), "\r\n") != "--- OK" {
 		t.Errorf("the terminal got %q, %v", b[:k], err)
-	}
-}
-
-func TestJSON(t *testing.T) {
-	o := object{}.text("a", "x\"\\\n\x01é").num("b", -5).unsigned("c", 1<<63).flag("d", true).object("e", object{}.text("f", ""))
-	var got map[string]any
-	if err := json.Unmarshal([]byte(o.line()), &got); err != nil {
-		t.Fatalf("%v: %s", err, o)
-	}
-	if got["a"] != "x\"\\\n\x01é" || got["d"] != true || got["e"].(map[string]any)["f"] != "" {
-		t.Errorf("%v", got)
-	}
-	if !slices.Equal(strings.Split(o.String(), ", ")[1:3], []string{`"b": -5`, `"c": 9223372036854775808`}) {
-		t.Errorf("%s", o)
 	}
 }

@@ -12,6 +12,9 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -65,20 +68,20 @@ func run(args []string, stdout, stderr *os.File) int {
 	}
 	g := generators[name]
 	if g == nil {
-		stderr.WriteString("generators: no generator " + quote(name) + ": want one of " + names(generators) + "\n")
+		fmt.Fprintf(stderr, "generators: no generator %q: want one of %s\n", name, strings.Join(slices.Sorted(maps.Keys(generators)), ", "))
 		return 2
 	}
 	// Events name the process by it, and the binary may be called otherwise.
 	if err := setComm(name); err != nil {
-		stderr.WriteString(name + ": " + err.Error() + "\n")
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		return 1
 	}
 	did, err := g(rest, stdout)
 	if err == nil && did != nil {
-		_, err = stdout.WriteString(did.line())
+		err = did.print(stdout)
 	}
 	if err != nil {
-		stderr.WriteString(name + ": " + strings.ReplaceAll(err.Error(), "\n", " ") + "\n")
+		fmt.Fprintf(stderr, "%s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " "))
 		return 1
 	}
 	return 0
@@ -92,6 +95,17 @@ func setComm(name string) error {
 	return wrap("set the process's name", unix.Prctl(unix.PR_SET_NAME, address(&b[0]), 0, 0, 0))
 }
 
-func names(generators map[string]generator) string {
-	return strings.Join(slices.Sorted(maps.Keys(generators)), ", ")
+// object is what a generator did, as JSON.
+type object map[string]any
+
+func (o object) print(w io.Writer) error {
+	return wrap("print", json.NewEncoder(w).Encode(o))
+}
+
+// wrap returns nil for no error.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

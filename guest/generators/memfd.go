@@ -23,18 +23,20 @@ func memfdCreateExec(_ []string, stdout *os.File) (object, error) {
 	if err := copySelf(fd); err != nil {
 		return nil, err
 	}
-	did := object{}.
-		object("pid_info", info).
-		object("flags", object{}.
-			num("value", flags).
-			flag("mfd_cloexec", true).
-			flag("mfd_allow_sealing", false).
-			flag("mfd_hugetlb", false).
-			flag("mfd_noexec_seal", false).
-			flag("mfd_exec", false)).
-		text("filename", name)
-	if _, err := stdout.WriteString(did.line()); err != nil {
-		return nil, wrap("print", err)
+	did := object{
+		"pid_info": info,
+		"flags": object{
+			"value":             flags,
+			"mfd_cloexec":       true,
+			"mfd_allow_sealing": false,
+			"mfd_hugetlb":       false,
+			"mfd_noexec_seal":   false,
+			"mfd_exec":          false,
+		},
+		"filename": name,
+	}
+	if err := did.print(stdout); err != nil {
+		return nil, err
 	}
 	return nil, wrap("execute the memfd", syscall.Exec("/proc/self/fd/"+strconv.Itoa(fd), []string{"do_nothing"}, nil))
 }

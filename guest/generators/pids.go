@@ -21,14 +21,15 @@ func pidInfo() (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object{}.
-		num("tid", int64(unix.Gettid())).
-		num("ppid", int64(unix.Getppid())).
-		num("tgid", int64(unix.Getpid())).
-		num("sid", int64(sid)).
-		num("pgid", int64(pgid)).
-		text("cap_permitted", strconv.FormatUint(permitted, 10)).
-		text("cap_effective", strconv.FormatUint(effective, 10)), nil
+	return object{
+		"tid":           unix.Gettid(),
+		"ppid":          unix.Getppid(),
+		"tgid":          unix.Getpid(),
+		"sid":           sid,
+		"pgid":          pgid,
+		"cap_permitted": strconv.FormatUint(permitted, 10),
+		"cap_effective": strconv.FormatUint(effective, 10),
+	}, nil
 }
 
 // capabilities are those of the calling thread.

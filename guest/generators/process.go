@@ -30,7 +30,8 @@ func marker([]string, *os.File) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return info.num("child_pid", int64(c.pid)), c.wait()
+	info["child_pid"] = c.pid
+	return info, c.wait()
 }
 
 // forkExec takes capabilities away, so that the fork's event can be told from
@@ -55,18 +56,19 @@ func forkExec([]string, *os.File) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object{}.
-		object("parent_info", parent).
-		num("child_pid", int64(c.pid)).
-		flag("is_setuid", false).
-		flag("is_setgid", false).
-		flag("is_memfd", false).
-		num("ruid", int64(ruid)).
-		num("euid", int64(euid)).
-		num("suid", int64(suid)).
-		num("rgid", int64(rgid)).
-		num("egid", int64(egid)).
-		num("sgid", int64(sgid)), c.wait()
+	return object{
+		"parent_info": parent,
+		"child_pid":   c.pid,
+		"is_setuid":   false,
+		"is_setgid":   false,
+		"is_memfd":    false,
+		"ruid":        ruid,
+		"euid":        euid,
+		"suid":        suid,
+		"rgid":        rgid,
+		"egid":        egid,
+		"sgid":        sgid,
+	}, c.wait()
 }
 
 // setreuid and setregid change the ids of this thread only. The functions of
@@ -89,7 +91,7 @@ func setID(name string, call uintptr, realKey, effectiveKey string) (object, err
 	if err != nil {
 		return nil, err
 	}
-	return object{}.object("pid_info", info).num(realKey, realID).num(effectiveKey, effectiveID), nil
+	return object{"pid_info": info, realKey: realID, effectiveKey: effectiveID}, nil
 }
 
 // ptrace has one child attach to another. Not to a child of its own: tracers
@@ -129,10 +131,7 @@ func ptrace([]string, *os.File) (object, error) {
 		tracee.kill()
 		return nil, err
 	}
-	did := object{}.
-		num("ptrace_pid", int64(tracer.pid)).
-		num("child_pid", int64(tracee.pid)).
-		num("request", unix.PTRACE_ATTACH)
+	did := object{"ptrace_pid": tracer.pid, "child_pid": tracee.pid, "request": unix.PTRACE_ATTACH}
 	return did, tracee.kill()
 }
 
@@ -150,5 +149,10 @@ func shmget([]string, *os.File) (object, error) {
 	if _, err := unix.SysvShmCtl(segment, unix.IPC_RMID, nil); err != nil {
 		return nil, wrap("remove the shared memory segment", err)
 	}
-	return object{}.object("pid_info", info).num("key", key).num("size", size).num("shmflg", flags), nil
+	return object{
+		"pid_info": info,
+		"key":      key,
+		"size":     size,
+		"shmflg":   flags,
+	}, nil
 }

@@ -60,11 +60,12 @@ func connect(family int, server unix.Sockaddr) (object, error) {
 	if err != nil {
 		return nil, wrap("close the client", err)
 	}
-	return object{}.
-		object("pid_info", info).
-		num("client_port", int64(port(local))).
-		num("server_port", serverPort).
-		unsigned("netns", netns.Ino), nil
+	return object{
+		"pid_info":    info,
+		"client_port": port(local),
+		"server_port": serverPort,
+		"netns":       netns.Ino,
+	}, nil
 }
 
 func listen(family int, at unix.Sockaddr) (int, error) {

@@ -54,9 +54,10 @@ func writeTTY(name string) (object, error) {
 	if n, err := unix.Write(fd, text); n != len(text) || err != nil {
 		return nil, wrap("write to "+name, short(err))
 	}
-	return object{}.
-		num("pid", int64(unix.Getpid())).
-		text("tty", name).
-		unsigned("major", uint64(unix.Major(uint64(st.Rdev)))).
-		unsigned("minor", uint64(unix.Minor(uint64(st.Rdev)))), nil
+	return object{
+		"pid":   unix.Getpid(),
+		"tty":   name,
+		"major": unix.Major(uint64(st.Rdev)),
+		"minor": unix.Minor(uint64(st.Rdev)),
+	}, nil
 }
