@@ -52,40 +52,78 @@ func bpfCommand(ctx context.Context, args []string, std stdio) error {
 	return errUsage
 }
 
-// forPrograms calls do with each loaded program.
-func forPrograms(do func(id ebpf.ProgramID, p *ebpf.Program, info *ebpf.ProgramInfo) error) error {
-	for id := ebpf.ProgramID(0); ; {
-		next, err := ebpf.ProgramGetNextID(id)
+// loaded are the programs or maps of this kernel: how to get the next one's id, to
+// open it, and to ask what it is.
+type loaded[ID ~uint32, T io.Closer, Info any] struct {
+	what string
+	next func(ID) (ID, error)
+	open func(ID) (T, error)
+	info func(T) (Info, error)
+	name func(Info) string
+}
+
+var (
+	programs = loaded[ebpf.ProgramID, *ebpf.Program, *ebpf.ProgramInfo]{
+		"program", ebpf.ProgramGetNextID, ebpf.NewProgramFromID, (*ebpf.Program).Info,
+		func(info *ebpf.ProgramInfo) string { return info.Name },
+	}
+	kernelMaps = loaded[ebpf.MapID, *ebpf.Map, *ebpf.MapInfo]{
+		"map", ebpf.MapGetNextID, ebpf.NewMapFromID, (*ebpf.Map).Info,
+		func(info *ebpf.MapInfo) string { return info.Name },
+	}
+)
+
+// each calls do with each of them.
+func (l loaded[ID, T, Info]) each(do func(id ID, t T, info Info) error) error {
+	for id := ID(0); ; {
+		next, err := l.next(id)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("list programs: %w", err)
+			return fmt.Errorf("list %ss: %w", l.what, err)
 		}
 		id = next
-		p, err := ebpf.NewProgramFromID(id)
+		t, err := l.open(id)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // it is gone
 		}
 		if err != nil {
-			return fmt.Errorf("open program %d: %w", id, err)
+			return fmt.Errorf("open %s %d: %w", l.what, id, err)
 		}
-		info, err := p.Info()
+		info, err := l.info(t)
 		if err == nil {
-			err = do(id, p, info)
+			err = do(id, t, info)
 		}
-		p.Close()
+		t.Close()
 		if err != nil {
-			return fmt.Errorf("program %d: %w", id, err)
+			return fmt.Errorf("%s %d: %w", l.what, id, err)
 		}
 	}
+}
+
+// find calls do with those of a number or name.
+func (l loaded[ID, T, Info]) find(which string, do func(id ID, t T, info Info) error) error {
+	number, nerr := strconv.ParseUint(which, 10, 32)
+	found := false
+	err := l.each(func(id ID, t T, info Info) error {
+		if nerr == nil && uint64(id) != number || nerr != nil && l.name(info) != which {
+			return nil
+		}
+		found = true
+		return do(id, t, info)
+	})
+	if err == nil && !found {
+		return fmt.Errorf("no %s %q: bpf %s list shows them", l.what, which, strings.TrimSuffix(l.what, "ram"))
+	}
+	return err
 }
 
 func listPrograms(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "ID\tTYPE\tNAME\tINSNS\tMAPS\tTAG")
 	n := 0
-	err := forPrograms(func(id ebpf.ProgramID, _ *ebpf.Program, info *ebpf.ProgramInfo) error {
+	err := programs.each(func(id ebpf.ProgramID, _ *ebpf.Program, info *ebpf.ProgramInfo) error {
 		n++
 		fmt.Fprintf(tw, "%d\t%v\t%s\t%s\t%s\t%s\n", id, info.Type, info.Name, instructionCount(info), mapIDs(info), info.Tag)
 		return nil
@@ -117,25 +155,8 @@ func mapIDs(info *ebpf.ProgramInfo) string {
 	return strings.Join(words, ",")
 }
 
-// withProgram finds programs by number or name.
-func withProgram(which string, do func(id ebpf.ProgramID, p *ebpf.Program, info *ebpf.ProgramInfo) error) error {
-	number, nerr := strconv.ParseUint(which, 10, 32)
-	found := false
-	err := forPrograms(func(id ebpf.ProgramID, p *ebpf.Program, info *ebpf.ProgramInfo) error {
-		if nerr == nil && uint64(id) != number || nerr != nil && info.Name != which {
-			return nil
-		}
-		found = true
-		return do(id, p, info)
-	})
-	if err == nil && !found {
-		return fmt.Errorf("no program %q: bpf prog list shows them", which)
-	}
-	return err
-}
-
 func showProgram(w io.Writer, which string) error {
-	return withProgram(which, func(id ebpf.ProgramID, _ *ebpf.Program, info *ebpf.ProgramInfo) error {
+	return programs.find(which, func(id ebpf.ProgramID, _ *ebpf.Program, info *ebpf.ProgramInfo) error {
 		fmt.Fprintf(w, "%d: %v %s, tag %s\n", id, info.Type, info.Name, info.Tag)
 		fmt.Fprintf(w, "  instructions: %s after the verifier\n", instructionCount(info))
 		if n, err := info.JitedSize(); err == nil {
@@ -159,7 +180,7 @@ func showProgram(w io.Writer, which string) error {
 }
 
 func dumpProgram(w io.Writer, which string) error {
-	return withProgram(which, func(id ebpf.ProgramID, _ *ebpf.Program, info *ebpf.ProgramInfo) error {
+	return programs.find(which, func(id ebpf.ProgramID, _ *ebpf.Program, info *ebpf.ProgramInfo) error {
 		insns, err := info.Instructions()
 		if err != nil {
 			return fmt.Errorf("read its instructions: %w (sysctl kernel.kptr_restrict and net.core.bpf_jit_harden may forbid it)", err)
@@ -211,40 +232,11 @@ func verifierLog(w io.Writer, path, only string) error {
 	return failed
 }
 
-// forMaps calls do with each map.
-func forMaps(do func(id ebpf.MapID, m *ebpf.Map, info *ebpf.MapInfo) error) error {
-	for id := ebpf.MapID(0); ; {
-		next, err := ebpf.MapGetNextID(id)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("list maps: %w", err)
-		}
-		id = next
-		m, err := ebpf.NewMapFromID(id)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("open map %d: %w", id, err)
-		}
-		info, err := m.Info()
-		if err == nil {
-			err = do(id, m, info)
-		}
-		m.Close()
-		if err != nil {
-			return fmt.Errorf("map %d: %w", id, err)
-		}
-	}
-}
-
 func listMaps(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "ID\tTYPE\tNAME\tKEY\tVALUE\tENTRIES")
 	n := 0
-	err := forMaps(func(id ebpf.MapID, _ *ebpf.Map, info *ebpf.MapInfo) error {
+	err := kernelMaps.each(func(id ebpf.MapID, _ *ebpf.Map, info *ebpf.MapInfo) error {
 		n++
 		fmt.Fprintf(tw, "%d\t%v\t%s\t%d\t%d\t%d\n", id, info.Type, info.Name, info.KeySize, info.ValueSize, info.MaxEntries)
 		return nil
@@ -258,38 +250,23 @@ func listMaps(w io.Writer) error {
 
 // dumpMap prints keys and values as bytes.
 func dumpMap(w io.Writer, which string) error {
-	number, nerr := strconv.ParseUint(which, 10, 32)
-	found := false
-	err := forMaps(func(id ebpf.MapID, m *ebpf.Map, info *ebpf.MapInfo) error {
-		if nerr == nil && uint64(id) != number || nerr != nil && info.Name != which {
-			return nil
-		}
-		found = true
+	return kernelMaps.find(which, func(id ebpf.MapID, m *ebpf.Map, info *ebpf.MapInfo) error {
 		fmt.Fprintf(w, "%d: %v %s\n", id, info.Type, info.Name)
+		var key, value []byte
+		var values [][]byte // of a map that has one for each CPU
+		into := any(&value)
 		switch info.Type {
 		case ebpf.RingBuf, ebpf.PerfEventArray, ebpf.Queue, ebpf.Stack:
 			return fmt.Errorf("a %v has no entries to print", info.Type)
+		case ebpf.PerCPUHash, ebpf.PerCPUArray, ebpf.LRUCPUHash, ebpf.PerCPUCGroupStorage:
+			into = &values
 		}
 		n := 0
 		it := m.Iterate()
-		var key []byte
-		perCPU := info.Type == ebpf.PerCPUHash || info.Type == ebpf.PerCPUArray || info.Type == ebpf.LRUCPUHash || info.Type == ebpf.PerCPUCGroupStorage
-		var value []byte
-		var values [][]byte
-		for {
-			more := false
-			if perCPU {
-				more = it.Next(&key, &values)
-			} else {
-				more = it.Next(&key, &value)
-			}
-			if !more {
-				break
-			}
+		for it.Next(&key, into) {
 			n++
-			if !perCPU {
+			if values == nil {
 				fmt.Fprintf(w, "key % x  value % x\n", key, value)
-				continue
 			}
 			for cpu, v := range values {
 				fmt.Fprintf(w, "key % x  cpu %d  value % x\n", key, cpu, v)
@@ -301,10 +278,6 @@ func dumpMap(w io.Writer, which string) error {
 		fmt.Fprintf(w, "%d entries\n", n)
 		return nil
 	})
-	if err == nil && !found {
-		return fmt.Errorf("no map %q: bpf map list shows them", which)
-	}
-	return err
 }
 
 // linkTypes are the names of enum bpf_link_type (include/uapi/linux/bpf.h).

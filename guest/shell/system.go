@@ -187,40 +187,6 @@ func umount(_ context.Context, args []string, _ stdio) error {
 	return nil
 }
 
-func df(_ context.Context, _ []string, std stdio) error {
-	b, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FILESYSTEM\tMiB\tUSED\tFREE\tON")
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		var st unix.Statfs_t
-		if len(f) < 3 || unix.Statfs(f[1], &st) != nil || st.Blocks == 0 {
-			continue
-		}
-		mib := func(blocks uint64) uint64 { return blocks * uint64(st.Bsize) >> 20 }
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\n", f[2], mib(st.Blocks), mib(st.Blocks-st.Bfree), mib(st.Bavail), f[1])
-	}
-	return w.Flush()
-}
-
-func free(_ context.Context, _ []string, std stdio) error {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return err
-	}
-	n := 0
-	for line := range strings.Lines(string(b)) {
-		if n++; n > 5 {
-			break
-		}
-		fmt.Fprint(std.out, line)
-	}
-	return nil
-}
-
 func lsmod(_ context.Context, _ []string, std stdio) error {
 	b, err := os.ReadFile("/proc/modules")
 	if err != nil {
@@ -340,44 +306,6 @@ func date(_ context.Context, _ []string, std stdio) error {
 	return nil
 }
 
-func id(_ context.Context, _ []string, std stdio) error {
-	fmt.Fprintf(std.out, "uid=%d gid=%d\n", os.Geteuid(), os.Getegid())
-	return nil
-}
-
-func uptime(_ context.Context, _ []string, std stdio) error {
-	up, err := os.ReadFile("/proc/uptime")
-	if err != nil {
-		return err
-	}
-	load, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return err
-	}
-	seconds, _, _ := strings.Cut(string(up), " ")
-	fmt.Fprintf(std.out, "up %s s, load %s", seconds, load)
-	return nil
-}
-
-func readlink(_ context.Context, args []string, std stdio) error {
-	set, args, err := flags(args, "f")
-	if err != nil || len(args) == 0 {
-		return errUsage
-	}
-	for _, a := range args {
-		follow := os.Readlink
-		if set['f'] {
-			follow = filepath.EvalSymlinks
-		}
-		target, err := follow(a)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(std.out, target)
-	}
-	return nil
-}
-
 func ln(_ context.Context, args []string, _ stdio) error {
 	set, args, err := flags(args, "sf")
 	if err != nil || len(args) != 2 {
@@ -390,21 +318,6 @@ func ln(_ context.Context, args []string, _ stdio) error {
 		return os.Symlink(args[0], args[1])
 	}
 	return os.Link(args[0], args[1])
-}
-
-func stat(_ context.Context, args []string, std stdio) error {
-	if len(args) == 0 {
-		return errUsage
-	}
-	for _, a := range args {
-		var st unix.Stat_t
-		if err := unix.Lstat(a, &st); err != nil {
-			return fmt.Errorf("%s: %w", a, err)
-		}
-		fmt.Fprintf(std.out, "%s: size %d, mode %o, uid %d, gid %d, inode %d, links %d, device %d:%d\n",
-			a, st.Size, st.Mode, st.Uid, st.Gid, st.Ino, st.Nlink, unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)))
-	}
-	return nil
 }
 
 func sysctl(_ context.Context, args []string, std stdio) error {

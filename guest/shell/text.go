@@ -304,8 +304,3 @@ func less(_ context.Context, args []string, std stdio) error {
 		})
 	})
 }
-
-func clearScreen(_ context.Context, _ []string, std stdio) error {
-	_, err := io.WriteString(std.out, "\x1b[H\x1b[2J")
-	return err
-}

@@ -2,9 +2,9 @@ package check
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -42,40 +42,38 @@ type Line struct {
 	Lost  string
 }
 
+// header is what tells whose event a line is. Objects stay as they are, whatever
+// the tracer makes of them: decoding all of a line takes longer than making it.
+type header struct {
+	Type       json.RawMessage `json:"event_type"`
+	PIDs       json.RawMessage `json:"pids"`
+	ParentPIDs json.RawMessage `json:"parent_pids"`
+	ChildPIDs  json.RawMessage `json:"child_pids"`
+}
+
 // ParseLine reads one line of the tracer's output, which must be one JSON
 // object. The event it returns refers to b.
 func ParseLine(b []byte) (Line, error) {
-	if !json.Valid(b) {
-		var v any
-		if err := json.Unmarshal(b, &v); err != nil {
-			return Line{}, err
-		}
+	var h *header
+	err := json.Unmarshal(b, &h)
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) || err == nil && h == nil {
+		return Line{}, errors.New("not a JSON object")
 	}
-	if i := space(b, 0); i == len(b) || b[i] != '{' {
-		return Line{}, fmt.Errorf("not a JSON object")
+	if err != nil {
+		return Line{}, err
 	}
-	var name []byte
-	var ids [3][]byte
-	members(b, func(key string, value []byte) {
-		switch key {
-		case "event_type":
-			name = value
-		case "pids":
-			ids[0] = value
-		case "parent_pids":
-			ids[1] = value
-		case "child_pids":
-			ids[2] = value
-		}
-	})
-	if name != nil {
+	if h.Type != nil {
 		e := &Event{Raw: b}
-		if err := json.Unmarshal(name, &e.Type); err != nil || e.Type == "" {
-			return Line{}, fmt.Errorf("event_type is %.40s, want the name of an event", name)
+		if err := json.Unmarshal(h.Type, &e.Type); err != nil || e.Type == "" {
+			return Line{}, fmt.Errorf("event_type is %.40s, want the name of an event", h.Type)
 		}
-		for _, object := range ids {
-			if id, ok := tgid(object); ok && !slices.Contains(e.Pids, id) {
-				e.Pids = append(e.Pids, id)
+		for _, object := range []json.RawMessage{h.PIDs, h.ParentPIDs, h.ChildPIDs} {
+			var pids struct {
+				TGID *int64 `json:"tgid"` // 0 is a pid as well
+			}
+			if json.Unmarshal(object, &pids) == nil && pids.TGID != nil && !slices.Contains(e.Pids, *pids.TGID) {
+				e.Pids = append(e.Pids, *pids.TGID)
 			}
 		}
 		return Line{Event: e}, nil
@@ -96,17 +94,4 @@ func ParseLine(b []byte) (Line, error) {
 		}
 	}
 	return Line{}, nil
-}
-
-// tgid is the thread group of an object such as pids; 0 is a pid as well.
-func tgid(object []byte) (int64, bool) {
-	var id int64
-	found := false
-	members(object, func(key string, value []byte) {
-		if key == "tgid" {
-			n, err := strconv.ParseInt(string(value), 10, 64)
-			id, found = n, err == nil
-		}
-	})
-	return id, found
 }
