@@ -40,6 +40,22 @@ type jsonPackage struct {
 	none   bool   // it said that it has no tests
 }
 
+const kindGoJSON kind = "go test's with -json"
+
+var goJSONDialect = dialect{
+	begins: func(_ *Parser, text []byte) bool { return isGoJSON(text) },
+	starts: func(p *Parser, text []byte) bool {
+		e, _ := goJSONEvent(text)
+		return p.format.kind() != kindGoJSON && (e.action == "start" || e.action == "run")
+	},
+	open: func(p *Parser) format { return newGoJSON(&p.out) },
+	// As in {"Action":"fail","Test":"TestX"}.
+	failure: func(text []byte) (kind, string, bool) {
+		e, known := goJSONEvent(text)
+		return kindGoJSON, e.test, known && e.action == "fail"
+	},
+}
+
 // maxPackages is how many packages are told apart.
 const maxPackages = 1000
 
@@ -142,7 +158,7 @@ func (g *goJSON) line(text []byte) {
 		p := g.pkg(e.pkg)
 		if r := g.open[jsonTest{p, e.test}]; r != nil && !r.inner {
 			r.paused = e.action == "pause"
-			g.out.run(g.name(p, e.test), r.paused)
+			g.tell(p, e.test, r.paused)
 		}
 	case "output":
 		g.output(g.pkg(e.pkg), e.test, strings.TrimSuffix(e.output, "\n"))
@@ -206,7 +222,15 @@ func (g *goJSON) start(p *jsonPackage, name string) {
 	}
 	g.open[key] = &goRun{name: name, seq: g.started, since: g.out.time(), inner: g.inside(p, name)}
 	if !g.open[key].inner {
-		g.out.run(g.name(p, name), false)
+		g.tell(p, name, false)
+	}
+}
+
+// tell tells of a test that runs or is paused. A benchmark's end is not always
+// printed.
+func (g *goJSON) tell(p *jsonPackage, test string, paused bool) {
+	if name := g.name(p, test); !isBenchmark(test) {
+		g.out.run(name, paused)
 	}
 }
 
@@ -257,7 +281,7 @@ func (g *goJSON) result(p *jsonPackage, e goEvent) {
 	} else if run != nil {
 		t.Output = run.own.take(&g.held)
 		delete(g.open, key)
-		g.out.run(t.Name, true)
+		g.tell(p, e.test, true)
 	} else if g.over > 0 {
 		g.over--
 	}
@@ -273,12 +297,8 @@ func (g *goJSON) add(p *jsonPackage, t Test) {
 }
 
 func (g *goJSON) unfinished(p *jsonPackage, r *goRun, why string) {
-	t := Test{Name: g.name(p, r.name), Verdict: wire.TestFail, Output: strings.TrimSuffix(why+"\n"+r.own.take(&g.held), "\n")}
-	if !r.since.IsZero() {
-		t.Duration = max(0, g.out.time().Sub(r.since))
-	}
 	g.out.cutShort(r.name + " started and did not end")
-	g.add(p, t)
+	g.add(p, g.out.unfinished(g.name(p, r.name), r.since, why, r.own.take(&g.held)))
 }
 
 func (g *goJSON) end(how string) {

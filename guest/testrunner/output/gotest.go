@@ -18,6 +18,32 @@ const mark = 0x16
 
 const runs = "=== RUN   "
 
+const (
+	kindGoTest kind = "go test's"
+	kindMarked kind = "go test's with -test.v=test2json"
+)
+
+var goTestDialect = dialect{
+	begins: func(_ *Parser, text []byte) bool { return isGoTest(text) },
+	starts: func(p *Parser, text []byte) bool {
+		_, run := midRun(bytes.TrimPrefix(text, []byte{mark}))
+		return run && p.format.kind() != kindGoTest && p.format.kind() != kindMarked
+	},
+	open: func(p *Parser) format { return newGoTest(&p.out) },
+	// As in "--- FAIL: TestX (0.00s)".
+	failure: func(text []byte) (kind, string, bool) {
+		bare, marked := bytes.CutPrefix(text, []byte{mark})
+		t, indent, ok := goResult(bare)
+		if !ok || indent > 0 && !marked || t.Verdict != wire.TestFail {
+			return "", "", false
+		}
+		if marked {
+			return kindMarked, t.Name, true
+		}
+		return kindGoTest, t.Name, true
+	},
+}
+
 // goTest reads the output of Go test binaries; see Go's cmd/internal/test2json.
 //
 // A stream is what one run of a test binary prints, up to its PASS or FAIL.
@@ -305,9 +331,9 @@ func parentOf(name string) string {
 func (g *goTest) close(i int) { g.streams = g.streams[:i+1] }
 
 // tell tells of a test that runs or is paused. Those of a stream inside a test
-// are that test's affair.
+// are that test's affair, and a benchmark's end is not always printed.
 func (g *goTest) tell(i int, name string, paused bool) {
-	if i == 0 {
+	if i == 0 && !isBenchmark(name) {
 		g.out.run(name, paused)
 	}
 }
@@ -559,13 +585,7 @@ func (g *goTest) add(i int, t Test) {
 
 func (g *goTest) unfinished(i int, r *goRun, why string) {
 	s := g.streams[i]
-	t := Test{Name: r.name, Verdict: wire.TestFail, Output: why}
-	if !r.since.IsZero() {
-		t.Duration = max(0, g.out.time().Sub(r.since))
-	}
-	if own := r.own.take(&g.held); own != "" {
-		t.Output += "\n" + own
-	}
+	t := g.out.unfinished(r.name, r.since, why, r.own.take(&g.held))
 	delete(s.open, r.name)
 	s.ended++
 	g.add(i, t)

@@ -41,7 +41,30 @@ const (
 	gtestPassed  = "[  PASSED  ] "
 )
 
-func newGTest(out *sink) *gtest { return &gtest{out: out, told: map[string]bool{}} }
+const kindGTest kind = "GoogleTest's"
+
+var gtestDialect = dialect{
+	begins: func(_ *Parser, text []byte) bool { return isGTest(text) },
+	starts: func(p *Parser, text []byte) bool {
+		first := bytes.HasPrefix(text, []byte(gtestBar+"Running ")) || bytes.HasPrefix(text, []byte(gtestRun))
+		return first && isGTest(text) && p.format.kind() != kindGTest
+	},
+	open: func(p *Parser) format {
+		return &gtest{out: &p.out, own: p.before, held: p.held, told: map[string]bool{}}
+	},
+	// As in "[  FAILED  ] Some.Test (0 ms)".
+	failure: func(text []byte) (kind, string, bool) {
+		rest, ok := bytes.CutPrefix(text, []byte(gtestFailed))
+		if !ok {
+			return "", "", false
+		}
+		name, _, _ := gtestResult(rest)
+		if _, _, count := gtestCount(rest); count {
+			name = ""
+		}
+		return kindGTest, name, true
+	},
+}
 
 func isGTest(text []byte) bool {
 	if len(text) < len(gtestBar) || text[0] != '[' {
@@ -186,27 +209,22 @@ func (g *gtest) fail(t Test) {
 }
 
 func (g *gtest) unfinished(why string) {
-	t := Test{Name: g.open, Verdict: wire.TestFail, Output: "it started and did not end: " + why}
-	if own := g.own.take(&g.held); own != "" {
-		t.Output += "\n" + own
-	}
+	t := g.out.unfinished(g.open, time.Time{}, "it started and did not end: "+why, g.own.take(&g.held))
 	g.out.run(g.open, true)
 	g.open, g.inner = "", false
 	g.fail(t)
 }
 
 func (g *gtest) end(how string) {
-	cut := "its output ends without a summary: " + how
 	if g.open != "" {
 		g.out.cutShort(g.open + " started and did not end: " + how)
 		g.unfinished(how)
 	} else if g.ended == 0 || g.ended < g.begun {
-		g.out.cutShort(cut)
-		g.out.problem(g.out.program, cut, 0)
+		g.out.cutOff(g.out.program, "its output ends without a summary: "+how, "")
 	}
 	switch {
 	case g.failed > 0 && len(g.told) == 0:
-		g.out.problem(g.out.program, sprintf("its summary counts %s, and none was seen: %s", plural(g.failed, "failed test", "failed tests"), how), 0)
+		g.out.unseen(g.failed, how)
 	case g.out.total == 0 && g.passed > 0: // with --gtest_brief
 		g.out.add(Test{Name: g.out.program, Verdict: wire.TestPass})
 	}

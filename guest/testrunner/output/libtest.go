@@ -47,17 +47,24 @@ type libtestFailure struct {
 
 const libtestEnd = "test result: "
 
-func newLibtest(out *sink) *libtest {
-	return &libtest{out: out, named: map[string]*libtestFailure{}}
-}
+const kindLibtest kind = "that of Rust's tests"
 
-// isLibtest: afterEmpty says whether the line before is empty, with which a
-// program begins. Results alone, "test x ... ok", could be anyone's.
-func isLibtest(text []byte, afterEmpty bool) bool {
-	if _, _, ok := libtestSummary(text); ok {
-		return true
-	}
-	return afterEmpty && libtestBegins(text)
+var libtestDialect = dialect{
+	// A program begins with an empty line. Results alone, "test x ... ok", could
+	// be anyone's.
+	begins: func(p *Parser, text []byte) bool {
+		_, _, ok := libtestSummary(text)
+		return ok || p.empty && libtestBegins(text)
+	},
+	starts: func(p *Parser, text []byte) bool {
+		return p.empty && libtestBegins(text) && p.format.kind() != kindLibtest
+	},
+	open: func(p *Parser) format { return &libtest{out: &p.out, named: map[string]*libtestFailure{}} },
+	// As in "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out".
+	failure: func(text []byte) (kind, string, bool) {
+		_, failed, ok := libtestSummary(text)
+		return kindLibtest, "", ok && failed
+	},
 }
 
 // libtestBegins reads "running 3 tests".
@@ -251,20 +258,18 @@ func rustPanic(own string) string {
 func (l *libtest) end(how string) {
 	if l.open != "" {
 		name := l.open
-		own := l.own.take(&l.held)
+		t := l.out.unfinished(name, time.Time{}, "it started and did not end: "+how, l.own.take(&l.held))
 		l.out.run(name, true)
 		l.open = ""
 		l.flush()
-		l.out.add(Test{Name: name, Verdict: wire.TestFail, Output: strings.TrimSuffix("it started and did not end: "+how+"\n"+own, "\n")})
+		l.out.add(t)
 		l.out.cutShort(name + " started and did not end: " + how)
 		return
 	}
 	l.flush()
 	switch {
 	case l.ended == 0 || l.ended < l.begun:
-		cut := "its output ends without a test result: " + how
-		l.out.cutShort(cut)
-		l.out.problem(l.out.program, cut, 0)
+		l.out.cutOff(l.out.program, "its output ends without a test result: "+how, "")
 	case l.out.total > 0:
 	case l.counts.passed > 0: // with --quiet
 		l.out.add(Test{Name: l.out.program, Verdict: wire.TestPass})

@@ -6,14 +6,20 @@ import (
 	"strings"
 )
 
-func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
-
 // plural is "1 test" or "2 tests".
 func plural(n int, one, many string) string {
 	if n == 1 {
 		many = one
 	}
-	return sprintf("%d %s", n, many)
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// digits says whether s is a number that an int holds.
+func digits(s string) bool {
+	if s == "" || len(s) > 9 {
+		return false
+	}
+	return strings.Trim(s, "0123456789") == ""
 }
 
 // lead puts the line of a failure that says why before its others: readers show
@@ -175,7 +181,7 @@ func (c *clip) take(held *int) string {
 	*held -= len(c.head) + len(c.last)
 	s := string(c.head)
 	if c.lost > 0 {
-		s += sprintf("[... %d bytes cut ...]\n", c.lost)
+		s += fmt.Sprintf("[... %d bytes cut ...]\n", c.lost)
 	}
 	s += string(c.last)
 	*c = clip{}

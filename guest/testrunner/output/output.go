@@ -8,13 +8,14 @@
 // least one failed test.
 //
 // The first kind of output that is recognised is the program's, until it has come
-// to its end and another program begins; see Parser.begins. A line that tells of a
-// failure in another kind fails the program too; see failureLine.
+// to its end and another program begins; see dialect.starts. A line that tells of a
+// failure in another kind fails the program too; see dialect.
 package output
 
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"strings"
 	"time"
 
@@ -56,40 +57,25 @@ const skipStatus = 4
 // Parser takes a program's output and tells of its tests as they end. It is
 // not safe for concurrent use.
 type Parser struct {
-	lines   splitter
-	out     sink
-	format  format // nil: none was recognised yet
-	tap     *tap   // until then: what would be if the output were TAP
-	before  clip   // lines until then
-	plain   []byte // a line without escape sequences
-	skipped bool   // Skipped
-	empty   bool   // the last line was
-	sums    *summaries
-	held    int
-	stray   int
-	none    bool // noTests was seen
-	fail    bool // the last line is FAIL
-	goTest  bool // ExpectGoTest
-	marked  bool // its lines have marks
-	final   bool // a line is PASS or FAIL, with a mark where it has to have one
-	pass    bool // PASS
-	tail    tail
-}
-
-// format is a way to print tests. It gets whole lines from the one by which it
-// was recognised on.
-type format interface {
-	kind() kind
-	line(text []byte)
-	// running tells whether a test is known to run, whose own text can look
-	// like anything.
-	running() bool
-	// complete tells whether all that was begun has come to its end.
-	complete() bool
-	// end tells that the program is gone, and how. Tests that never ended
-	// fail, and so does what is missing of the whole, which is told to
-	// sink.cutShort as well.
-	end(how string)
+	lines    splitter
+	out      sink
+	format   format // nil: none was recognised yet
+	tap      *tap   // until then: what would be if the output were TAP
+	before   clip   // lines until then
+	plain    []byte // a line without escape sequences
+	skipped  bool   // Skipped
+	empty    bool   // the line before is
+	sums     *summaries
+	dialects []dialect
+	held     int
+	stray    int
+	none     bool // noTests was seen
+	fail     bool // the last line is FAIL
+	goTest   bool // ExpectGoTest
+	marked   bool // its lines have marks
+	final    bool // a line is PASS or FAIL, with a mark where it has to have one
+	pass     bool // PASS
+	tail     tail
 }
 
 // New returns a parser that calls emit for each test. name is of the program,
@@ -97,7 +83,7 @@ type format interface {
 func New(name string, emit func(Test)) *Parser {
 	p := &Parser{out: sink{program: cleanName(name), emit: emit, mark: func(string, bool) {}, names: map[string]int{}}}
 	p.lines.each = p.line
-	p.tap, p.sums = newTAP(&p.out), newSummaries()
+	p.tap, p.sums, p.dialects = newTAP(&p.out), newSummaries(), dialects()
 	return p
 }
 
@@ -137,74 +123,28 @@ func (p *Parser) line(text []byte) {
 		p.none = p.none || bytes.HasSuffix(bare, []byte(noTests))
 	}
 	p.sums.line(text, p.format != nil && p.format.running())
-	empty := p.empty
-	p.empty = len(text) == 0
+	defer func() { p.empty = len(text) == 0 }()
 	if p.format == nil {
-		if p.format = p.recognise(text, empty); p.format == nil {
+		if p.format = p.recognise(text); p.format == nil {
 			p.before.add(&p.held, text)
 			p.tap.line(text)
 			return
 		}
 		p.before, p.tap = clip{}, nil
 	}
-	if !p.goTest && p.format.complete() && p.begins(text, empty) {
+	if !p.goTest && p.format.complete() && p.startsAnother(text) {
 		// Another program, which needs its own end.
 		p.format.end("another program's output begins")
 		p.tap, p.held = newTAP(&p.out), 0
-		p.format = p.recognise(text, empty)
+		p.format = p.recognise(text)
 		p.tap = nil
 	}
 	p.format.line(text)
-	kind, name, ok := failureLine(text)
+	kind, name, ok := p.failureLine(text)
 	if ok && kind != p.format.kind() && p.stray < maxStray && !p.format.running() {
 		p.stray++
-		p.out.problem(cmp.Or(name, p.out.program), sprintf("%s\n(its program's output is otherwise %s)", bytes.TrimPrefix(text, []byte{mark}), p.format.kind()), 0)
+		p.out.problem(cmp.Or(name, p.out.program), fmt.Sprintf("%s\n(its program's output is otherwise %s)", bytes.TrimPrefix(text, []byte{mark}), p.format.kind()), 0)
 	}
-}
-
-// begins tells whether a line is the first of a program's that prints another kind
-// of output than the one before. It may not be text of that one's, such as a result
-// alone.
-func (p *Parser) begins(text []byte, afterEmpty bool) bool {
-	is := p.format.kind()
-	e, json := goJSONEvent(text)
-	_, run := midRun(bytes.TrimPrefix(text, []byte{mark}))
-	switch {
-	case json:
-		return is != kindGoJSON && (e.action == "start" || e.action == "run")
-	case run:
-		return is != kindGoTest && is != kindMarked
-	case bytes.HasPrefix(text, []byte(gtestBar+"Running ")), bytes.HasPrefix(text, []byte(gtestRun)):
-		return is != kindGTest && isGTest(text)
-	case afterEmpty && libtestBegins(text):
-		return is != kindLibtest
-	}
-	_, _, version := tapVersion(text)
-	return version && is != kindTAP
-}
-
-// recognise returns the format that a line is the first of, nil when it is
-// ordinary text. A format whose tests print before their result gets the lines
-// before it.
-func (p *Parser) recognise(text []byte, afterEmpty bool) format {
-	switch {
-	case isGoJSON(text): // its output holds go test's lines
-		return newGoJSON(&p.out)
-	case isGoTest(text):
-		return newGoTest(&p.out)
-	case isTAP(text) && !(p.goTest && isPass(text)): // TestMain may say "ok - ready"
-		p.tap.recognised()
-		return p.tap
-	case isGTest(text):
-		g := newGTest(&p.out)
-		g.own, g.held = p.before, p.held
-		return g
-	case isLibtest(text, afterEmpty):
-		return newLibtest(&p.out)
-	case isTestProgs(text):
-		return &testProgs{out: &p.out, own: p.before, held: p.held}
-	}
-	return nil
 }
 
 // Finish ends the output. how says how the program ended, such as "exit status
@@ -215,8 +155,7 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	p.lines.end()
 	p.out.ok = code == 0
 	if p.format == nil && !p.goTest && p.tap.onlyPoints() {
-		p.tap.recognised()
-		p.format = p.tap
+		p.format = p.tap.recognised()
 	}
 	if p.format != nil {
 		p.format.end(how)
@@ -322,9 +261,6 @@ func (s *sink) time() time.Time {
 
 // run tells that a test runs or is paused. The end of one is always told.
 func (s *sink) run(name string, paused bool) {
-	if isBenchmark(name) {
-		return // its end is not always printed
-	}
 	if s.marks++; s.marks <= MaxMarks/2 || paused && s.marks <= MaxMarks {
 		s.mark(cleanName(name), paused)
 	}
@@ -365,6 +301,27 @@ func (s *sink) problem(name, what string, took time.Duration) {
 	s.send(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: what})
 }
 
+// unfinished is a test that started, at since where that is known, and has no end.
+// own are its lines.
+func (s *sink) unfinished(name string, since time.Time, why, own string) Test {
+	t := Test{Name: name, Verdict: wire.TestFail, Output: strings.TrimSuffix(why+"\n"+own, "\n")}
+	if !since.IsZero() {
+		t.Duration = max(0, s.time().Sub(since))
+	}
+	return t
+}
+
+// cutOff is problem for output that has no end, which is told to cutShort too.
+func (s *sink) cutOff(name, why, own string) {
+	s.cutShort(why)
+	s.problem(name, strings.TrimSuffix(why+"\n"+own, "\n"), 0)
+}
+
+// unseen reports the failed tests that a summary counts where no failure was seen.
+func (s *sink) unseen(failed int, how string) {
+	s.problem(s.program, fmt.Sprintf("its summary counts %s, and none was seen: %s", plural(failed, "failed test", "failed tests"), how), 0)
+}
+
 // sumUp tells of the tests beyond MaxTests, in one record.
 func (s *sink) sumUp() {
 	if s.more == [3]int{} {
@@ -374,7 +331,7 @@ func (s *sink) sumUp() {
 	if s.more[2] > 0 {
 		t.Verdict = wire.TestFail
 	}
-	t.Output = sprintf("beyond %d tests only their number is kept: %d passed, %d were skipped, %d failed", MaxTests, s.more[0], s.more[1], s.more[2])
+	t.Output = fmt.Sprintf("beyond %d tests only their number is kept: %d passed, %d were skipped, %d failed", MaxTests, s.more[0], s.more[1], s.more[2])
 	s.send(t)
 }
 
@@ -394,7 +351,7 @@ func (s *sink) send(t Test) {
 	t.Name = cleanName(t.Name)
 	// Readers of the results take a name for one test.
 	for name := t.Name; s.names[t.Name] > 0; {
-		t.Name = shorten(name, wire.MaxName-8) + sprintf("#%02d", s.names[name])
+		t.Name = shorten(name, wire.MaxName-8) + fmt.Sprintf("#%02d", s.names[name])
 		s.names[name]++
 	}
 	s.names[t.Name]++

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,7 @@ func parse(text string, size int, status int) []Test {
 		p.Write(b[:n])
 		b = b[n:]
 	}
-	p.Finish(sprintf("exit status %d", status), status, time.Second)
+	p.Finish(fmt.Sprintf("exit status %d", status), status, time.Second)
 	return tests
 }
 
@@ -284,13 +285,13 @@ func TestCauseFirst(t *testing.T) {
 func TestJSONBounds(t *testing.T) {
 	var b bytes.Buffer
 	for i := range MaxTests + 500 {
-		b.WriteString(sprintf(`{"Action":"run","Package":"p%d","Test":"T%d"}`+"\n", i%2000, i))
+		b.WriteString(fmt.Sprintf(`{"Action":"run","Package":"p%d","Test":"T%d"}`+"\n", i%2000, i))
 		if i != MaxTests+7 {
-			b.WriteString(sprintf(`{"Action":"pass","Package":"p%d","Test":"T%d"}`+"\n", i%2000, i))
+			b.WriteString(fmt.Sprintf(`{"Action":"pass","Package":"p%d","Test":"T%d"}`+"\n", i%2000, i))
 		}
 	}
 	for i := range 2000 {
-		b.WriteString(sprintf(`{"Action":"pass","Package":"p%d"}`+"\n", i))
+		b.WriteString(fmt.Sprintf(`{"Action":"pass","Package":"p%d"}`+"\n", i))
 	}
 	var failed []string
 	for _, x := range parse(b.String(), 1<<16, 0) {
@@ -315,7 +316,7 @@ func TestStrayBounds(t *testing.T) {
 func TestBounds(t *testing.T) {
 	var b bytes.Buffer
 	for i := range MaxTests + 500 {
-		b.WriteString(sprintf("=== RUN   Test%d\n%s\n--- FAIL: Test%d (0.00s)\n", i, strings.Repeat("y", 4000), i))
+		b.WriteString(fmt.Sprintf("=== RUN   Test%d\n%s\n--- FAIL: Test%d (0.00s)\n", i, strings.Repeat("y", 4000), i))
 	}
 	tests := parse(b.String()+"FAIL\n", 1<<16, 0)
 	total := 0
@@ -325,7 +326,7 @@ func TestBounds(t *testing.T) {
 	if len(tests) != MaxTests+500 || total > maxReported+maxOther+(MaxTests+500)*maxLate {
 		t.Errorf("%d records, %d bytes", len(tests), total)
 	}
-	if last := tests[len(tests)-1]; last.Verdict != wire.TestFail || last.Name != sprintf("Test%d", MaxTests+499) {
+	if last := tests[len(tests)-1]; last.Verdict != wire.TestFail || last.Name != fmt.Sprintf("Test%d", MaxTests+499) {
 		t.Errorf("the last record: %+v", last)
 	}
 }
@@ -334,12 +335,12 @@ func TestBounds(t *testing.T) {
 func TestManyTAP(t *testing.T) {
 	const n = 30_000
 	var b bytes.Buffer
-	b.WriteString(sprintf("1..%d\n", n))
+	b.WriteString(fmt.Sprintf("1..%d\n", n))
 	for i := 1; i <= n; i++ {
 		if i%1000 == 500 {
 			b.WriteString("not ")
 		}
-		b.WriteString(sprintf("ok %d - t%d\n", i, i))
+		b.WriteString(fmt.Sprintf("ok %d - t%d\n", i, i))
 	}
 	failed := map[string]bool{}
 	tests := parse(b.String(), 1<<16, 1)
@@ -359,7 +360,7 @@ func TestManyTAP(t *testing.T) {
 // Failures have a limit too; beyond it they are counted, and the sum fails.
 func TestManyFailures(t *testing.T) {
 	n := MaxRecords + 1000
-	tests := parse(sprintf("1..%d\n", n)+strings.Repeat("not ok\n", n), 1<<16, 0)
+	tests := parse(fmt.Sprintf("1..%d\n", n)+strings.Repeat("not ok\n", n), 1<<16, 0)
 	if last := tests[len(tests)-1]; len(tests) > MaxRecords || last.Verdict != wire.TestFail || !strings.Contains(last.Output, "1100 failed") {
 		t.Errorf("%d records, the last %+v", len(tests), last)
 	}

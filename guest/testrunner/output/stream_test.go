@@ -1,6 +1,7 @@
 package output
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func parseGoTest(text string, status int, set func(*Parser)) outcome {
 	p := New("prog", func(t Test) { tests = append(tests, t) })
 	set(p)
 	_, _ = p.Write([]byte(text))
-	cut := p.Finish(sprintf("exit status %d", status), status, time.Second)
+	cut := p.Finish(fmt.Sprintf("exit status %d", status), status, time.Second)
 	return outcome{brief(tests), cut != ""}
 }
 

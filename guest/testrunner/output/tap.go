@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -66,6 +67,27 @@ const (
 	maxWaiting = 1 << 20 // bytes of output of tests that wait for a name
 )
 
+const kindTAP kind = "TAP"
+
+var tapDialect = dialect{
+	begins: func(p *Parser, text []byte) bool {
+		return isTAP(text) && !(p.goTest && isPass(text)) // TestMain may say "ok - ready"
+	},
+	starts: func(p *Parser, text []byte) bool {
+		_, _, version := tapVersion(text)
+		return version && p.format.kind() != kindTAP
+	},
+	open: func(p *Parser) format { return p.tap.recognised() },
+	// As in "not ok 3 - x".
+	failure: func(text []byte) (kind, string, bool) {
+		if len(text) == 0 || text[0] != 'n' {
+			return "", "", false
+		}
+		p, ok := tapPoint(text)
+		return kindTAP, cmp.Or(p.name, strconv.Itoa(max(p.number, 1))), ok && !p.ok && isTAP(text) && p.verdict(false) == wire.TestFail
+	},
+}
+
 // newTAP returns a reader that keeps what it sees to itself until recognise says
 // that it is TAP.
 func newTAP(out *sink) *tap {
@@ -78,7 +100,7 @@ func newLevel(indent int, name string, known bool) *tapLevel {
 
 // recognised is called once it is certain that the text is TAP: what was read so
 // far is reported.
-func (t *tap) recognised() {
+func (t *tap) recognised() *tap {
 	l := t.levels[0]
 	t.certain, l.known = true, true
 	for _, w := range l.waiting {
@@ -90,6 +112,7 @@ func (t *tap) recognised() {
 	if t.cut != "" {
 		t.out.cutShort(t.cut)
 	}
+	return t
 }
 
 // onlyPoints tells whether the text, without a certain sign of TAP, is nothing
@@ -406,7 +429,7 @@ func (t *tap) version(indent, n int, kernel bool) {
 	case l.seen > 0 || l.plan >= 0 || l.version > 0:
 		l.wrongly("TAP's version does not come first")
 	case n < 13 || n > 14:
-		l.wrongly(sprintf("TAP version %d is none that is declared: they are 13 and 14", n))
+		l.wrongly(fmt.Sprintf("TAP version %d is none that is declared: they are 13 and 14", n))
 	}
 	if !kernel {
 		l.version = max(n, 13)
@@ -646,7 +669,7 @@ func (t *tap) number(l, inner *tapLevel, p point) {
 	case inner != nil && inner.titled != "" && inner.titled == p.name && inner.plan >= 0 && p.number == 1 && t.suites == l.seen-1:
 		t.suites++
 	case p.number >= 0 && p.number != l.seen:
-		l.wrongly(sprintf("test number %d stands where %d should", p.number, l.seen))
+		l.wrongly(fmt.Sprintf("test number %d stands where %d should", p.number, l.seen))
 	}
 }
 
@@ -765,9 +788,9 @@ func (l *tapLevel) wrong(suites int) string {
 	planless := l.indent > 0 && l.version == 0 || l.kernel || suites > 0 && suites == l.seen && l.version == 0
 	switch {
 	case l.plan < 0 && !planless:
-		return sprintf("no plan, and %s: the output was cut short", plural(l.seen, "test", "tests"))
+		return fmt.Sprintf("no plan, and %s: the output was cut short", plural(l.seen, "test", "tests"))
 	case l.plan >= 0 && l.seen != l.plan:
-		return sprintf("%s planned, and %d ran", plural(l.plan, "test was", "tests were"), l.seen)
+		return fmt.Sprintf("%s planned, and %d ran", plural(l.plan, "test was", "tests were"), l.seen)
 	case outside > 0:
 		return plural(outside, "test number stands", "test numbers stand") + " twice or outside the plan"
 	}

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,9 +154,9 @@ func TestProve(t *testing.T) {
 		}`}
 	for i, tt := range cases {
 		path := filepath.Join(dir, strconv.Itoa(i))
-		script := sprintf("cat %s.tap; exit %d\n", path, tt.status)
+		script := fmt.Sprintf("cat %s.tap; exit %d\n", path, tt.status)
 		if tt.status == 0 {
-			script = sprintf("exec cat %s.tap\n", path)
+			script = fmt.Sprintf("exec cat %s.tap\n", path)
 		}
 		if err := os.WriteFile(path+".tap", tt.text, 0o644); err != nil {
 			t.Fatal(err)
@@ -177,7 +178,7 @@ func TestProve(t *testing.T) {
 		if *update {
 			name := tt.name
 			if tt.status != 0 {
-				name += sprintf(" (exit status %d)", tt.status)
+				name += fmt.Sprintf(" (exit status %d)", tt.status)
 			}
 			archive.Files[i].Name = name + ": " + got
 		} else if got != tt.prove && !laterProve[tt.name] {

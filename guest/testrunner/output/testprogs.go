@@ -21,6 +21,18 @@ type testProgs struct {
 	failed  int
 }
 
+const kindTestProgs kind = "test_progs'"
+
+var testProgsDialect = dialect{
+	begins: func(_ *Parser, text []byte) bool { return isTestProgs(text) },
+	open:   func(p *Parser) format { return &testProgs{out: &p.out, own: p.before, held: p.held} },
+	// As in "#3 x:FAIL".
+	failure: func(text []byte) (kind, string, bool) {
+		t, ok := testProgsResult(text)
+		return kindTestProgs, t.Name, ok && t.Verdict == wire.TestFail
+	},
+}
+
 func isTestProgs(text []byte) bool {
 	if _, _, ok := testProgsSummary(text); ok {
 		return true // the only line when no test was chosen
@@ -88,13 +100,6 @@ func testProgsResult(text []byte) (Test, bool) {
 	return t, true
 }
 
-func digits(s string) bool {
-	if s == "" || len(s) > 9 {
-		return false
-	}
-	return strings.Trim(s, "0123456789") == ""
-}
-
 func (p *testProgs) kind() kind { return kindTestProgs }
 
 // running is unknown: a test is named when it ends, and what one that passes
@@ -140,13 +145,11 @@ func failedCheck(own string) string {
 }
 
 func (p *testProgs) end(how string) {
-	failed := p.out.failed > 0 || p.out.more[2] > 0
 	switch {
 	case !p.summary:
-		p.out.cutShort("its output ends without a summary: " + how)
-		p.out.problem(p.out.program, strings.TrimSuffix("its output ends without a summary: "+how+"\n"+p.own.take(&p.held), "\n"), 0)
-	case p.failed > 0 && !failed:
-		p.out.problem(p.out.program, sprintf("its summary counts %s, and none was seen: %s", plural(p.failed, "failed test", "failed tests"), how), 0)
+		p.out.cutOff(p.out.program, "its output ends without a summary: "+how, p.own.take(&p.held))
+	case p.failed > 0 && !p.out.hasFailed():
+		p.out.unseen(p.failed, how)
 	case p.out.total == 0 && p.passed > 0: // their names were not printed
 		p.out.add(Test{Name: p.out.program, Verdict: wire.TestPass})
 	}
