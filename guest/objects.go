@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -74,7 +75,7 @@ func readObject(path string) ([]byte, error) {
 	defer f.Close()
 	switch {
 	case f.Machine != elf.EM_BPF:
-		return nil, bad("is built for %s, not for BPF: %s", or(machines[f.Machine], f.Machine.String()), how)
+		return nil, bad("is built for %s, not for BPF: %s", cmp.Or(machines[f.Machine], f.Machine.String()), how)
 	case f.Data != elf.ELFDATA2LSB:
 		return nil, bad("is big-endian, and the kernels are little-endian: build it with clang -target bpfel")
 	case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
@@ -68,7 +69,7 @@ func ReadExecutable(path, arch, hint string) ([]byte, error) {
 		return nil, bad("is an ELF file of type %v: want an executable", f.Type)
 	}
 	if got, ok := machines[f.Machine]; !ok || got != arch {
-		return nil, bad("is built for %s: the kernels are for %s", or(got, f.Machine.String()), arch)
+		return nil, bad("is built for %s: the kernels are for %s", cmp.Or(got, f.Machine.String()), arch)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
@@ -80,13 +81,6 @@ func ReadExecutable(path, arch, hint string) ([]byte, error) {
 		return nil, bad("cannot be read: %v", err)
 	}
 	return b, nil
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // Digest names what a payload is asked to do: program, arguments, environment,

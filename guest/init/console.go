@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/console"
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 )
 
 // serialConsole is the console that the kernel prints to as well. It writes
@@ -73,7 +74,7 @@ type payloadOutput struct {
 	left int64 // bytes that may still go to the console
 
 	dropped int64
-	tail    []byte
+	tail    lines.Clip
 }
 
 const (
@@ -96,10 +97,7 @@ func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
 	var pending []byte
 	for {
 		n, err := r.Read(buf)
-		p.tail = append(p.tail, buf[:n]...)
-		if len(p.tail) > 4*keepTail {
-			p.tail = append(p.tail[:0], p.tail[len(p.tail)-keepTail:]...)
-		}
+		_, _ = p.tail.Write(buf[:n])
 		take := min(int64(n), p.left)
 		p.left -= take
 		p.dropped += int64(n) - take
@@ -117,7 +115,8 @@ func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
 	close(chunks)
 	<-printed
 	if p.dropped > 0 {
-		last := p.tail[max(0, len(p.tail)-showTail):]
+		last := p.tail.String()
+		last = last[max(0, len(last)-showTail):]
 		p.con.logf("%d more bytes of output are left out here; the last were:\n%s", p.dropped, last)
 	}
 }

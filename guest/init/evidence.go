@@ -9,11 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/elastic/bpf-kernel-check/guest/console"
 )
 
 // kernelTaint is what the kernel thinks of itself. It is opened before the
@@ -140,40 +137,4 @@ func describeLeft(left []string) string {
 		s += fmt.Sprintf(" and %d more", len(left)-shown)
 	}
 	return s
-}
-
-// dumpKernelLog prints what the kernel has logged since a time: only what is
-// important goes to the console by itself, since each line there costs time.
-// The lines are quoted: the host has seen the important ones, and the others
-// are news of no weight.
-func dumpKernelLog(con *serialConsole, since time.Duration) {
-	const readAll, sizeBuffer = 3, 10 // syslog(2)
-	size, err := unix.Klogctl(sizeBuffer, nil)
-	if err != nil || size <= 0 {
-		return
-	}
-	buf := make([]byte, min(size, 4<<20))
-	n, err := unix.Klogctl(readAll, buf)
-	if err != nil || n <= 0 {
-		return
-	}
-	var out []byte
-	for line := range bytes.Lines(buf[:n]) {
-		// Each line of syslog(2) starts with its level and time.
-		if _, rest, ok := bytes.Cut(line, []byte(">")); ok && line[0] == '<' {
-			line = rest
-		}
-		stamp, _, _ := bytes.Cut(bytes.TrimLeft(line, "[ "), []byte("]"))
-		at, err := strconv.ParseFloat(string(stamp), 64)
-		if err == nil && at < since.Seconds() {
-			continue
-		}
-		out = append(out, console.Quote(line)...)
-	}
-	const most = 128 << 10
-	if len(out) > 0 {
-		con.logf("the kernel's log since init started:")
-		con.write(out[max(0, len(out)-most):])
-		con.logf("end of the kernel's log")
-	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"fmt"
 	"os"
@@ -49,12 +50,7 @@ func describeKernel(k *wire.Kernel) string {
 	if !k.BTF {
 		btf = "no BTF"
 	}
-	or := func(s string) string {
-		if s == "" {
-			return "unknown"
-		}
-		return s
-	}
+	or := func(s string) string { return cmp.Or(s, "unknown") }
 	return fmt.Sprintf("%s, lockdown %s, LSMs %s, unprivileged_bpf_disabled %s, bpf_jit_enable %s, PREEMPT_RT %v",
 		btf, or(k.Lockdown), or(strings.Join(k.LSMs, ",")), or(k.UnprivilegedBPF), or(k.JIT), k.PreemptRT)
 }

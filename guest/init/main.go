@@ -44,7 +44,6 @@ func main() {
 
 // run does the guest's work. An error means that the host gets no end record.
 func run(con *serialConsole) error {
-	started := uptime()
 	if err := switchRoot(); err != nil {
 		return err
 	}
@@ -130,7 +129,7 @@ func run(con *serialConsole) error {
 	job = scaled(job, scale)
 	stop := make(chan struct{})
 	stopped := alive(r, stop)
-	ok, ended := true, time.Now()
+	ended := time.Now()
 	if job.Terminal != "" {
 		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
@@ -138,7 +137,7 @@ func run(con *serialConsole) error {
 		}
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ok, ended = runPayload(job, r, con, scale)
+		ended = runPayload(job, r, con, scale)
 	} else {
 		r.completed()
 	}
@@ -146,9 +145,6 @@ func run(con *serialConsole) error {
 	waitForKernelCleanup(ended)
 	if text := log.stop(); text != nil {
 		r.send(wire.Record{Type: wire.TypeLog, Log: text})
-	}
-	if !ok {
-		dumpKernelLog(con, started)
 	}
 	con.drain()
 	close(stop)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,14 +12,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// runPayload runs the job and reports how it went. It says whether all is well,
-// and when the last of the payload's processes was killed.
-func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) (ok bool, ended time.Time) {
-	out := &payloadOutput{con: con, left: job.MaxPrint}
+// runPayload runs the job and reports how it went. It says when the last of the
+// payload's processes was killed.
+func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) (ended time.Time) {
+	out := &payloadOutput{con: con, left: job.MaxPrint, tail: lines.Clip{Tail: keepTail}}
 	if out.left <= 0 {
 		out.left = wire.DefaultMaxPrint
 	}
@@ -32,17 +32,16 @@ func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Durati
 	r.send(wire.Record{Type: wire.TypeExit, Exit: &exit})
 	con.logf("the payload ended after %s s: %s", seconds(exit.Duration), describe(exit))
 
-	ok = exit.Code == 0
 	if !job.Reports {
 		t := wire.Test{Name: wire.Truncate(job.Name, wire.MaxName), Verdict: wire.TestPass, Duration: exit.Duration}
-		if !ok {
+		if exit.Code != 0 {
 			t.Verdict = wire.TestFail
-			t.Output = describe(exit) + "\n" + string(out.tail[max(0, len(out.tail)-keepTail):])
+			t.Output = describe(exit) + "\n" + out.tail.String()
 		}
 		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
 		r.completed()
 	}
-	return ok && r.passes(), ended
+	return ended
 }
 
 // describe puts an exit in words.
@@ -179,25 +178,29 @@ func reap(pid int, ended chan<- syscall.WaitStatus) {
 // relay passes a payload's records on to the host. Only what a payload may
 // say passes.
 func relay(src io.Reader, r *reporter, reports bool, run *running) {
-	br := bufio.NewReaderSize(src, 64<<10)
+	from := lines.NewReader(src, wire.MaxLine)
 	tests := 0
 	var files wire.FileBudget
 	problem := "the payload ended before its report did"
 	defer func() {
 		// Drained to its end, so that the payload never blocks.
 		for err := error(nil); err == nil; {
-			_, err = br.Discard(1 << 30)
+			_, _, err = from.Next()
 		}
 		if reports && problem != "" {
 			r.fails(problem)
 		}
 	}()
 	for {
-		line, err := readLine(br)
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				problem = err.Error()
-			}
+		line, long, err := from.Next()
+		switch {
+		case long:
+			problem = "the payload's report has a line that is too long"
+			return
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil:
+			problem = err.Error()
 			return
 		}
 		var rec wire.Record
@@ -241,23 +244,6 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 		default:
 			problem = fmt.Sprintf("the payload's report holds a %q record, which it may not send", rec.Type)
 			return
-		}
-	}
-}
-
-func readLine(br *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := br.ReadSlice('\n')
-		line = append(line, part...)
-		if err == nil {
-			return line, nil
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-		if len(line) > wire.MaxLine {
-			return nil, errors.New("the payload's report has a line that is too long")
 		}
 	}
 }

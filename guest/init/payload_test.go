@@ -31,12 +31,12 @@ func TestOutputThatDoesNotEnd(t *testing.T) {
 	if p.await(time.Millisecond, copied, reported) {
 		t.Error("the output has ended")
 	}
-	if r.passes() || r.problem == "" {
-		t.Errorf("a report that did not end passes: %q", r.problem)
+	if r.complete || r.problem == "" {
+		t.Errorf("a report that did not end is complete: %q", r.problem)
 	}
 }
 
-// A report that comes late is read while the verdict is asked for.
+// A report is read while init tells that it runs.
 func TestReporterIsShared(t *testing.T) {
 	r := &reporter{w: wire.NewWriter(io.Discard, "n"), con: newConsole(nil)}
 	pr, pw := io.Pipe()
@@ -44,13 +44,13 @@ func TestReporterIsShared(t *testing.T) {
 	all.Go(func() { relay(pr, r, true, newRunning(func(wire.Run) {})) })
 	all.Go(func() {
 		for range 100 {
-			r.passes()
+			r.send(wire.Record{Type: wire.TypeAlive})
 		}
 	})
 	_, err := io.WriteString(pw, `{"type":"test","test":{"name":"a","verdict":"pass"}}`+"\n"+`{"type":"done","done":{"tests":1}}`+"\n")
 	pw.Close()
 	all.Wait()
-	if err != nil || !r.passes() {
+	if err != nil || !r.complete || r.passed != 1 {
 		t.Errorf("%v, %+v", err, r)
 	}
 }

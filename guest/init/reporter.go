@@ -56,13 +56,6 @@ func (r *reporter) fails(problem string) {
 	r.problem = problem
 }
 
-// passes says whether all tests are known and none failed.
-func (r *reporter) passes() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.complete && r.failed == 0
-}
-
 func (r *reporter) end(nonce string) error {
 	taint, err := r.taint.read()
 	r.mu.Lock()

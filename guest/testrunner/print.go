@@ -113,16 +113,13 @@ func (p *printer) stderr(log string) {
 // notJudged marks the report as one that tests are missing from: that others
 // were expected to fail never excuses it.
 func (p *printer) notJudged(tests []string) {
-	if len(tests) > 0 {
-		p.rep.Incomplete(plural(len(tests), "test") + " could not be judged")
+	switch len(tests) {
+	case 0:
+	case 1:
+		p.rep.Incomplete("1 test could not be judged")
+	default:
+		p.rep.Incomplete(fmt.Sprintf("%d tests could not be judged", len(tests)))
 	}
-}
-
-func plural(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // finish prints the last word, ends the report and returns the exit status.

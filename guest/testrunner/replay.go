@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -80,9 +81,9 @@ func eachLine(path string, take func(line []byte, long bool) error) error {
 		return err
 	}
 	defer f.Close()
-	lines := newLineReader(f, maxLine)
+	r := lines.NewReader(f, maxLine)
 	for {
-		line, long, err := lines.next()
+		line, long, err := r.Next()
 		if err == nil || len(line) > 0 {
 			if err := take(line, long); err != nil {
 				return err

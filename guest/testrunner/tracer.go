@@ -17,16 +17,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 )
+
+// maxLine is the longest line of the tracer that is read whole.
+const maxLine = 4 << 20
 
 // tracer is the EventsTrace under test, running.
 type tracer struct {
 	cmd    *exec.Cmd
 	stdout *os.File // the end that is read
 	kills  uint64   // how often the OOM killer had struck before it started
-	stderr headTail
+	stderr lines.Clip
 	ready  chan struct{} // closed when its init line was read
 	fence  chan struct{} // closed when an event about a process of wanted was read
 	dying  chan struct{} // closed at the first sign of its end: no event comes any more
@@ -58,10 +62,12 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 	t := &tracer{
 		cmd:   exec.Command(path, args...),
 		kills: oom.Kills(),
-		ready: make(chan struct{}),
-		fence: make(chan struct{}),
-		dying: make(chan struct{}),
-		ended: make(chan struct{}),
+		// libbpf says at its beginning what it found, and at its end why it gave up.
+		stderr: lines.Clip{Head: 64 << 10, Tail: 192 << 10},
+		ready:  make(chan struct{}),
+		fence:  make(chan struct{}),
+		dying:  make(chan struct{}),
+		ended:  make(chan struct{}),
 	}
 	// A group of its own, so that a tracer with children ends as a whole.
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -138,9 +144,9 @@ func (b inBatches) Read(p []byte) (int, error) {
 }
 
 func (t *tracer) read(r io.Reader, elapsed func() time.Duration) {
-	lines := newLineReader(r, maxLine)
+	from := lines.NewReader(r, maxLine)
 	for {
-		line, long, err := lines.next()
+		line, long, err := from.Next()
 		if err == nil || len(line) > 0 {
 			t.add(line, long, elapsed())
 		}

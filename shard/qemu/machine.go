@@ -161,7 +161,7 @@ func (m Machine) Cmdline() string {
 		"console=" + m.Arch.Console,
 		// Time stamps tell the kernel's lines from the payload's. Warnings are
 		// printed, and with them WARN() and its back trace; what is less
-		// important costs time and is to be had from the log after a failure.
+		// important costs time until init has all printed for the payload.
 		"printk.time=1", "loglevel=5",
 		// A kernel that is not whole any more must not go on to a verdict.
 		"oops=panic", "panic=-1",

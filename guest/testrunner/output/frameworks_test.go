@@ -267,7 +267,7 @@ func TestLTPSkip(t *testing.T) {
 // What failed in one kind of output is not excused where failures of another are
 // expected.
 func TestSummaryBesideFailures(t *testing.T) {
-	got := brief(parse(lines("1..1", "not ok 1 - known", "test cases: 2 | 1 passed | 1 failed"), 1<<20, 0))
+	got := brief(parse(joined("1..1", "not ok 1 - known", "test cases: 2 | 1 passed | 1 failed"), 1<<20, 0))
 	if d := cmp.Diff([]string{"fail known: test cases: 2 | 1 passed | 1 failed", "fail prog: Catch2: test cases: 2 | 1 passed | 1 failed"}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

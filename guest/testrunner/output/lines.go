@@ -187,20 +187,3 @@ func (c *clip) take(held *int) string {
 	*c = clip{}
 	return strings.TrimRight(s, "\n")
 }
-
-// tail keeps the end of a stream.
-type tail struct{ buf []byte }
-
-func (t *tail) add(b []byte) {
-	if len(b) >= maxTail {
-		t.buf = append(t.buf[:0], b[len(b)-maxTail:]...)
-		return
-	}
-	if t.buf = append(t.buf, b...); len(t.buf) > 4*maxTail {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-maxTail:]...)
-	}
-}
-
-func (t *tail) String() string {
-	return strings.TrimRight(string(t.buf[max(0, len(t.buf)-maxTail):]), "\n")
-}

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -75,14 +76,14 @@ type Parser struct {
 	marked   bool // its lines have marks
 	final    bool // a line is PASS or FAIL, with a mark where it has to have one
 	pass     bool // PASS
-	tail     tail
+	tail     lines.Clip
 }
 
 // New returns a parser that calls emit for each test. name is of the program,
 // for what cannot be said of one of its tests.
 func New(name string, emit func(Test)) *Parser {
 	p := &Parser{out: sink{program: cleanName(name), emit: emit, mark: func(string, bool) {}, names: map[string]int{}}}
-	p.lines.each = p.line
+	p.lines.each, p.tail.Tail = p.line, maxTail
 	p.tap, p.sums, p.dialects = newTAP(&p.out), newSummaries(), dialects()
 	return p
 }
@@ -105,7 +106,7 @@ func (p *Parser) Watch(mark func(name string, paused bool)) { p.out.mark = mark 
 
 // Write takes a piece of the output. It takes everything and never fails.
 func (p *Parser) Write(b []byte) (int, error) {
-	p.tail.add(b)
+	_, _ = p.tail.Write(b)
 	p.lines.add(b)
 	return len(b), nil
 }
@@ -179,7 +180,7 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	ok := code == 0 || p.skipped
 	p.out.sumUp()
 	words := how
-	if last := p.tail.String(); last != "" {
+	if last := strings.TrimRight(p.tail.String(), "\n"); last != "" {
 		words += "\n" + last
 	}
 	wrong := cmp.Or(told.fail, told.cut)

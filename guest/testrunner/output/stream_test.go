@@ -80,7 +80,7 @@ func TestStreams(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			text := lines(tt.text...)
+			text := joined(tt.text...)
 			for _, text := range []string{text, strings.ReplaceAll(text, "\n", "\r\n")} {
 				got := parseGoTest(text, tt.status, func(*Parser) {})
 				if d := cmp.Diff(tt.want, got.tests); d != "" || got.cut != tt.cut {
@@ -112,7 +112,7 @@ func TestStreams(t *testing.T) {
 
 // A Go test binary that is known for one has to come to its own end.
 func TestGoTestEnd(t *testing.T) {
-	replaced := lines("\x16=== RUN   TestA", "\x16=== RUN   TestA", "\x16--- PASS: TestA (0.00s)", "\x16=== RUN   TestB", "\x16--- PASS: TestB (0.00s)", "\x16PASS")
+	replaced := joined("\x16=== RUN   TestA", "\x16=== RUN   TestA", "\x16--- PASS: TestA (0.00s)", "\x16=== RUN   TestB", "\x16--- PASS: TestB (0.00s)", "\x16PASS")
 	tests := []struct {
 		name         string
 		marked, sure bool
@@ -124,7 +124,7 @@ func TestGoTestEnd(t *testing.T) {
 		{name: "quiet", text: "PASS\n", want: []string{"pass prog"}},
 		{name: "quiet, for test2json", marked: true, text: "\x16PASS\n", want: []string{"pass prog"}},
 		{name: "a PASS of TestMain's own", marked: true, text: "PASS\n", cut: true, want: []string{"fail prog: no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; exit status 0"}},
-		{name: "a TestMain that takes the marks away", marked: true, text: lines("=== RUN   TestA", "--- PASS: TestA (0.00s)", "PASS"), want: []string{"pass TestA"}},
+		{name: "a TestMain that takes the marks away", marked: true, text: joined("=== RUN   TestA", "--- PASS: TestA (0.00s)", "PASS"), want: []string{"pass TestA"}},
 		{name: "dies in TestMain", marked: true, text: "boom\n", status: 1, cut: true, want: []string{"fail prog: exit status 1"}},
 		{name: "fails quietly", text: "FAIL\n", status: 1, want: []string{"fail prog: exit status 1"}},
 		{name: "a child without an end, or execve", marked: true, sure: true, text: replaced, want: []string{"pass TestA", "pass TestB"}},

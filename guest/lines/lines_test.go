@@ -1,4 +1,4 @@
-package testrunner
+package lines
 
 import (
 	"io"
@@ -22,10 +22,10 @@ func TestLines(t *testing.T) {
 		{"above without end", long, []string{"~" + long[:100_000]}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newLineReader(strings.NewReader(tt.in), 100_000)
+			r := NewReader(strings.NewReader(tt.in), 100_000)
 			var got []string
 			for {
-				line, cut, err := r.next()
+				line, cut, err := r.Next()
 				if err == nil || len(line) > 0 {
 					text := string(line)
 					if cut {
@@ -54,28 +54,29 @@ func lengths(list []string) (n []int) {
 	return n
 }
 
-func TestHeadTail(t *testing.T) {
-	for _, size := range []int{0, 1, stderrHead, stderrHead + 1, stderrHead + stderrTail, stderrHead + stderrTail + 1, 3 * (stderrHead + stderrTail)} {
+func TestClip(t *testing.T) {
+	const head, tail = 64 << 10, 192 << 10
+	for _, size := range []int{0, 1, head, head + 1, head + tail, head + tail + 1, 3 * (head + tail)} {
 		for _, step := range []int{7, 1000, 300_000} {
 			var in strings.Builder
 			for in.Len() < size {
 				in.WriteByte(byte('a' + in.Len()%23))
 			}
 			text := in.String()
-			var h headTail
+			h := Clip{Head: head, Tail: tail}
 			for rest := text; rest != ""; {
 				n := min(step, len(rest))
 				h.Write([]byte(rest[:n]))
 				rest = rest[n:]
 			}
 			got := h.String()
-			if size <= stderrHead+stderrTail {
+			if size <= head+tail {
 				if got != text {
 					t.Errorf("size %d, step %d: changed", size, step)
 				}
 				continue
 			}
-			if !strings.HasPrefix(got, text[:stderrHead]) || !strings.HasSuffix(got, text[size-stderrTail:]) || !strings.Contains(got, " bytes cut ...]") {
+			if !strings.HasPrefix(got, text[:head]) || !strings.HasSuffix(got, text[size-tail:]) || !strings.Contains(got, " bytes cut ...]") {
 				t.Errorf("size %d, step %d: wrong ends", size, step)
 			}
 		}
