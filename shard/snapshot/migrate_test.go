@@ -158,9 +158,9 @@ func TestSaveAndRestore(t *testing.T) {
 		want  string // on the console; "": all is well
 	}{
 		{name: "whole"},
-		{name: "a sum that is another", spoil: func(h *wire.Handover) { h.Archives[0].Sum++ }, want: `init: take over .*: archive 0: it came damaged`},
-		{name: "a size that is another", spoil: func(h *wire.Handover) { h.Archives[0].Size++ }, want: `init: take over .*: archive 0 has \d+ bytes, want \d+`},
-		{name: "no entropy", spoil: func(h *wire.Handover) { h.Entropy = nil }, want: `init: take over .*: the handover has 0 bytes of entropy, want 32`},
+		{name: "a sum that is another", spoil: func(h *wire.Handover) { h.Archives[0].Sum++ }, want: `init: receive .*: archive 0: it came damaged`},
+		{name: "a size that is another", spoil: func(h *wire.Handover) { h.Archives[0].Size++ }, want: `init: receive .*: archive 0 has \d+ bytes, want \d+`},
+		{name: "no entropy", spoil: func(h *wire.Handover) { h.Entropy = nil }, want: `init: receive .*: the handover has 0 bytes of entropy, want 32`},
 	} {
 		records, con, exit := s.restore(t, ctx, dir, archive, tt.spoil)
 		switch {
