@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,10 +32,7 @@ func beginPlan(_ context.Context, s *actionStep) error {
 // actionPlan pins the list. Its outputs are the matrix and what people like to
 // see of it.
 func actionPlan(ctx context.Context, s *actionStep) error {
-	in := inputs{}
-	for k, v := range s.in {
-		in[k] = v
-	}
+	in := maps.Clone(s.in)
 	in["out"] = filepath.Join(s.names.planDir(), "plan.json")
 	in["json"] = "true"
 	if strings.TrimSpace(in["timings"]) == "" {
@@ -118,10 +116,7 @@ func beginReport(_ context.Context, s *actionStep) error {
 // actionReport merges what the shards left and publishes it, whatever came of
 // the merge.
 func actionReport(ctx context.Context, s *actionStep) error {
-	in := inputs{}
-	for k, v := range s.in {
-		in[k] = v
-	}
+	in := maps.Clone(s.in)
 	var err error
 	if in["out"], err = s.out(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -36,10 +37,7 @@ func actionRun(ctx context.Context, s *actionStep) error {
 	if err != nil {
 		return err
 	}
-	in := inputs{}
-	for k, v := range s.in {
-		in[k] = v
-	}
+	in := maps.Clone(s.in)
 	in["out"] = out
 	own := strings.TrimSpace(in["cache"]) == ""
 	if own {

@@ -107,18 +107,3 @@ func TestChooseShard(t *testing.T) {
 		}
 	}
 }
-
-func FuzzReadEvent(f *testing.F) {
-	for _, s := range []string{
-		`{}`, `null`, `[]`, `{"pull_request":null}`, `{"pull_request":{"head":{"sha":"` + shaA + `"}}}`,
-		`{"pull_request":{"head":{"sha":"` + shaC + `"}},"action":"opened"}`, `{"pull_request":{"head":{"sha":1}}}`, `{"pull_request":{}}`,
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		sha, err := readEvent(strings.NewReader(s))
-		if sha != "" && (err != nil || len(sha) != 40 && len(sha) != 64 || strings.Trim(sha, "0123456789abcdef") != "") {
-			t.Errorf("%q, %v", sha, err)
-		}
-	})
-}

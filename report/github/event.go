@@ -2,6 +2,7 @@ package github
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,6 +62,30 @@ type workflowRun struct {
 	HeadSHA        string      `json:"head_sha"`
 	HeadBranch     string      `json:"head_branch"`
 	HeadRepository *repository `json:"head_repository"`
+}
+
+// PullRequestHead returns the head commit of the pull request that an event file
+// is about, or "" if it is about something else.
+func PullRequestHead(path string) (string, error) {
+	b, err := readCapped(path, maxEvent)
+	if err != nil {
+		return "", err
+	}
+	return pullRequestHead(b)
+}
+
+func pullRequestHead(event []byte) (string, error) {
+	var p payload
+	if err := json.Unmarshal(event, &p); err != nil {
+		return "", fmt.Errorf("the event is no JSON: %w", err)
+	}
+	switch {
+	case p.PullRequest == nil:
+		return "", nil
+	case !shaRE.MatchString(p.PullRequest.Head.SHA):
+		return "", errors.New("the event's pull_request.head.sha is no commit")
+	}
+	return p.PullRequest.Head.SHA, nil
 }
 
 // readOrigin finds out what is published and for what. An error names the file.

@@ -190,3 +190,19 @@ func TestReadEnv(t *testing.T) {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
+
+func FuzzPullRequestHead(f *testing.F) {
+	shaA, shaC := strings.Repeat("a", 40), strings.Repeat("0c", 32)
+	for _, s := range []string{
+		`{}`, `null`, `[]`, `{"pull_request":null}`, `{"pull_request":{"head":{"sha":"` + shaA + `"}}}`,
+		`{"pull_request":{"head":{"sha":"` + shaC + `"}},"action":"opened"}`, `{"pull_request":{"head":{"sha":1}}}`, `{"pull_request":{}}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		sha, err := pullRequestHead([]byte(s))
+		if sha != "" && (err != nil || len(sha) != 40 && len(sha) != 64 || strings.Trim(sha, "0123456789abcdef") != "") {
+			t.Errorf("%q, %v", sha, err)
+		}
+	})
+}
