@@ -1,5 +1,5 @@
 # make demo    boot four Debian kernels and check the built-in tracer on them
-# make test    everything: formatting, vet, unit tests, VM tests on real kernels
+# make test    everything: linters, unit tests, VM tests on real kernels
 # make build   bin/bpf-kernel-check, with the guest's programs inside
 .POSIX:
 .SUFFIXES:
@@ -17,7 +17,14 @@ all: build
 deps:
 	@.github/scripts/install-deps
 
-test-deps:
+# Installed by version: as a tool of go.mod it would bring 200 modules.
+LINT_VERSION = v2.15.0
+LINT = bin/golangci-lint-$(LINT_VERSION)
+$(LINT):
+	GOBIN="$$PWD/bin" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv bin/golangci-lint $(LINT)
+
+test-deps: $(LINT)
 	@.github/scripts/install-deps --tests
 
 programs:
@@ -53,9 +60,9 @@ test: test-deps vet race
 race:
 	$(GO) test -race -short -timeout 30m ./...
 
-vet:
-	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
-	$(GO) vet ./...
+# gofumpt, vet, staticcheck and the directions of imports: .github/golangci.yml.
+vet: $(LINT)
+	$(LINT) run --config .github/golangci.yml
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) vet ./.github/example/... ./.github/tools/soak/...
 

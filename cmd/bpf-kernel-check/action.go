@@ -22,8 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
-// The inputs of the actions that are no flags, most of them for steps of
-// action.yml alone.
+// Inputs of the actions that are not flags of their commands.
 var (
 	runOwn    = []string{"token", "artifact-days"}
 	planOwn   = []string{"name", "pending", "token"}
@@ -39,12 +38,12 @@ type actionStep struct {
 	names actionNames
 }
 
-// actionNames are what the steps of all jobs of a run agree on.
+// actionNames are the names that the steps of all jobs of a run share.
 type actionNames struct {
-	shard  shardChoice // 0/0: the whole list
-	dir    string      // everything of this action
-	prefix string      // of artifacts and keys of caches
-	suffix string      // of artifacts: the attempt
+	shard  shardChoice // 0/0 for the whole list
+	dir    string      // holds all files of this action
+	prefix string      // of artifact names and cache keys
+	suffix string      // of artifact names, with the attempt
 }
 
 func (c *command) actionCommand() *cobra.Command {
@@ -82,7 +81,7 @@ JSON in the variable INPUTS; what later steps need are outputs of the step.`,
 	return cmd
 }
 
-// annotated puts an error where people look for it, which is not a step's log.
+// annotated shows an error as an annotation, since few people read a step's log.
 func (c *command) annotated(err error) error {
 	var exit exitError
 	if err == nil || errors.As(err, &exit) || c.getenv("GITHUB_ACTIONS") != "true" {
@@ -96,8 +95,8 @@ func (c *command) annotated(err error) error {
 
 var flagRE = regexp.MustCompile(`(?:^|[ (,])--([a-z][a-z-]*)`)
 
-// inWorkflow adds to an error of a command what somebody needs to know who has
-// written a workflow and no command.
+// inWorkflow explains an error of a command to someone who wrote a workflow:
+// which inputs it is about, and where paths start.
 func (c *command) inWorkflow(err error) error {
 	var exit exitError
 	if err == nil || errors.As(err, &exit) {
@@ -120,14 +119,14 @@ func (c *command) inWorkflow(err error) error {
 	return err
 }
 
-// newStep reads what all steps need. which is run, plan or report.
+// newStep reads what every step needs. which is run, plan or report.
 func (c *command) newStep(which string) (*actionStep, error) {
 	in, err := readInputs(c.getenv("INPUTS"))
 	if err != nil {
 		return nil, err
 	}
 	s := &actionStep{c: c, in: in}
-	// What is not as it should be is said when something is published.
+	// Errors are reported when something is published.
 	s.env, _ = github.ReadEnv(c.getenv) //nolint:errcheck // see above
 	s.ci = detectCI(c.getenv, c.warn)
 	known := map[string][]string{
@@ -174,8 +173,8 @@ func (c *command) newStep(which string) (*actionStep, error) {
 
 var artifactRE = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
-// artifactPrefix begins the names of artifacts and caches of a check. Names
-// that only differ in what an artifact's name cannot hold stay apart.
+// artifactPrefix is the prefix of a check's artifact names and cache keys. A
+// digest separates names that differ only in characters that are not allowed.
 func artifactPrefix(name string) string {
 	if name == github.DefaultName {
 		return name
@@ -188,7 +187,7 @@ func artifactPrefix(name string) string {
 	return github.DefaultName + "-" + clean
 }
 
-// number stands for digits in a pattern of download-artifact.
+// number matches digits in a pattern of download-artifact.
 const number = "+([0-9])"
 
 func (n actionNames) planPattern() string  { return n.prefix + "-plan-attempt" + number }
@@ -203,7 +202,7 @@ func (n actionNames) baseKey() string        { return n.prefix + "-base-" }
 func (n actionNames) artifactsDir() string   { return filepath.Join(n.dir, "artifacts") }
 func (n actionNames) reportArtifact() string { return n.prefix + "-report" + n.suffix }
 
-// shardArtifact is of one shard, or of the whole list.
+// shardArtifact names the results of one shard, or of the whole list.
 func (n actionNames) shardArtifact() string {
 	return n.prefix + "-" + n.part() + n.suffix
 }
@@ -228,7 +227,7 @@ func (s *actionStep) out() (string, error) {
 	return abs, nil
 }
 
-// set writes outputs of this step, as name and value in turn.
+// set writes outputs of this step, given as alternating names and values.
 func (s *actionStep) set(pairs ...string) error {
 	if s.env.Output == "" {
 		return usagef("GITHUB_OUTPUT is not set: the command action is for the steps of the GitHub Action")
@@ -243,23 +242,22 @@ func (s *actionStep) set(pairs ...string) error {
 	return nil
 }
 
-// notice says where people look for it, which is not a step's log, what they
-// may want to change.
+// notice shows a hint as an annotation, since few people read a step's log.
 func (s *actionStep) notice(msg string) {
 	if s.c.getenv("GITHUB_ACTIONS") != "true" || s.c.log.Warn("bpf-kernel-check", msg) != nil {
 		s.c.warn(msg)
 	}
 }
 
-// exec runs one of the commands that people run.
+// exec runs a command as people do.
 func (s *actionStep) exec(ctx context.Context, c *command, args ...string) error {
 	root := c.root()
 	root.SetArgs(args)
 	return c.inWorkflow(root.ExecuteContext(ctx))
 }
 
-// saves says whether this run may leave caches for others: only runs of the
-// default branch do, as everyone reads them.
+// saves reports whether this run may write caches. Every run reads them, so only
+// runs of the default branch write.
 func (s *actionStep) saves() bool {
 	main, err := github.DefaultBranch(s.env)
 	if err != nil {

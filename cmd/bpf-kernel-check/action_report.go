@@ -29,8 +29,7 @@ func beginPlan(_ context.Context, s *actionStep) error {
 	return s.set(pairs...)
 }
 
-// actionPlan pins the list. Its outputs are the matrix and what people like to
-// see of it.
+// actionPlan pins the list. Its outputs are the job matrix and its counts.
 func actionPlan(ctx context.Context, s *actionStep) error {
 	in := maps.Clone(s.in)
 	in["out"] = filepath.Join(s.names.planDir(), "plan.json")
@@ -113,8 +112,7 @@ func beginReport(_ context.Context, s *actionStep) error {
 		"base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
 }
 
-// actionReport merges what the shards left and publishes it, whatever came of
-// the merge.
+// actionReport merges the shards' results and publishes, even if the merge failed.
 func actionReport(ctx context.Context, s *actionStep) error {
 	in := maps.Clone(s.in)
 	var err error
@@ -144,7 +142,7 @@ func actionReport(ctx context.Context, s *actionStep) error {
 	if err != nil {
 		return err
 	}
-	// No shard left anything: merge says so, and of which kernels.
+	// If no shard left anything, merge says so and names the kernels.
 	if err := os.MkdirAll(s.names.artifactsDir(), 0o755); err != nil {
 		return fmt.Errorf("make the directory of the artifacts: %w", err)
 	}
@@ -172,7 +170,7 @@ func actionReport(ctx context.Context, s *actionStep) error {
 	return mergeErr
 }
 
-// leaveBase puts aside what later runs compare and plan with.
+// leaveBase keeps the report and the timings for later runs.
 func (s *actionStep) leaveBase(out string) error {
 	if err := os.MkdirAll(s.names.baseDir(), 0o755); err != nil {
 		return fmt.Errorf("keep the report for later runs: %w", err)
@@ -192,8 +190,8 @@ func (s *actionStep) leaveBase(out string) error {
 	return s.set("base-save-key", fmt.Sprintf("%s%s%s", s.names.baseKey(), s.ci.id, s.names.suffix))
 }
 
-// leaveHistory adds a report to those of earlier runs, without its texts, and
-// removes the oldest when there are more than a page shows.
+// leaveHistory adds a report without its texts to those of earlier runs, and
+// removes the oldest ones that a page would not show.
 func leaveHistory(dir, path string) error {
 	m, err := readFile(path, report.ReadReport)
 	if err != nil {
@@ -206,7 +204,7 @@ func leaveHistory(dir, path string) error {
 	if err := report.WriteReport(&b, page.Slim(m)); err != nil {
 		return err
 	}
-	// Names sort by date; what a run is called is hostile.
+	// The name sorts by date. It does not use the run's id, which is hostile.
 	name := m.At.UTC().Format("20060102T150405Z") + ".json"
 	if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644); err != nil {
 		return err

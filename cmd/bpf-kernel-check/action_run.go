@@ -24,14 +24,14 @@ func beginRun(_ context.Context, s *actionStep) error {
 	if s.names.shard.shards > 0 && strings.TrimSpace(s.in["plan"]) == "" {
 		pairs = append(pairs, "plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir())
 	}
-	// A cache of the user's own is the user's to keep.
+	// The user keeps a cache that the user named.
 	if strings.TrimSpace(s.in["cache"]) == "" {
 		pairs = append(pairs, "cache-dir", s.names.cacheDir(), "cache-key", s.names.kernelsKey())
 	}
 	return s.set(pairs...)
 }
 
-// actionRun boots a shard; the whole list it publishes, too.
+// actionRun boots a shard, or boots the whole list and publishes.
 func actionRun(ctx context.Context, s *actionStep) error {
 	out, err := s.out()
 	if err != nil {
@@ -83,9 +83,9 @@ func actionRun(ctx context.Context, s *actionStep) error {
 	return pubErr
 }
 
-// noReuse says why results of earlier runs are not taken, "" when they are.
-// Whoever can write to the cache decides what passes, so it has to be one that
-// no other job restores from somewhere, and what may be merged is booted.
+// noReuse says why results of earlier runs are not reused; "" if they are.
+// Whoever can write to the cache decides what passes, so it must be one that no
+// other job restores, and pull requests are always booted.
 func (s *actionStep) noReuse(ownCache bool) string {
 	switch {
 	case ownCache:
@@ -96,19 +96,18 @@ func (s *actionStep) noReuse(ownCache bool) string {
 	return ""
 }
 
-// afterRun leaves what the next steps want to know of a run: what came of a
-// shard, and the kernels that it needs in the cache.
+// afterRun sets the outputs of a shard and trims the cache to its kernels.
 func (s *actionStep) afterRun(out string, ownCache bool) error {
 	name := report.Plan{Shard: max(s.names.shard.shard, 1), Shards: max(s.names.shard.shards, 1), Attempt: s.ci.attempt}.ShardFileName()
 	f, err := readFile(filepath.Join(out, name), report.ReadShardFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the run has said why
+		return nil // the run said why
 	}
 	if err != nil {
 		return fmt.Errorf("read the shard file %s: %w", name, err)
 	}
 	var pairs []string
-	if s.names.shard.shards > 0 { // publish says it of the whole list
+	if s.names.shard.shards > 0 { // for the whole list, publish does it
 		for _, out := range outcomeOutputs(f.Outcome()) {
 			pairs = append(pairs, out.Name, out.Value)
 		}
@@ -127,9 +126,9 @@ func (s *actionStep) afterRun(out string, ownCache bool) error {
 	return s.set(pairs...)
 }
 
-// cacheBudget is what the kernels of all shards may take, in bytes. GitHub
-// keeps 10 GB for a repository and drops what was not used for longest: so
-// there is room for the kernels of two lists, and for others' caches.
+// cacheBudget is the space for the kernels of all shards, in bytes. GitHub keeps
+// 10 GB for a repository and drops what was not used for longest, so there is
+// room for two lists and other caches.
 const cacheBudget = 4 << 30
 
 func (s *actionStep) trim(f *report.ShardFile) (int64, error) {
@@ -158,9 +157,8 @@ func listHex(digest string) string {
 
 var attemptRE = regexp.MustCompile(`-attempt([0-9]{1,9})$`)
 
-// findPlan finds the plan of the latest attempt below a directory into which
-// artifacts were downloaded: a single one lies in it without a directory of
-// its own. It returns "" when there is none.
+// findPlan returns the plan of the latest attempt in a directory of downloaded
+// artifacts, or "". A single artifact has no directory of its own.
 func findPlan(dir string) (string, error) {
 	best, bestAttempt := "", -1
 	for _, pattern := range []string{"plan.json", "*/plan.json"} {
@@ -171,7 +169,7 @@ func findPlan(dir string) (string, error) {
 		for _, p := range paths {
 			attempt := 0
 			if m := attemptRE.FindStringSubmatch(filepath.Base(filepath.Dir(p))); m != nil {
-				attempt, _ = strconv.Atoi(m[1]) // nine digits are a number
+				attempt, _ = strconv.Atoi(m[1]) // nine digits fit
 			}
 			if attempt > bestAttempt {
 				best, bestAttempt = p, attempt

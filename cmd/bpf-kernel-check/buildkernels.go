@@ -105,8 +105,7 @@ func (o *buildOptions) builder() (*build.Builder, error) {
 	return b, nil
 }
 
-// makeParent makes the directory of the archive, after all else is known to be
-// right, and sees that it can be written to.
+// makeParent makes the directory of the archive and checks that it is writable.
 func makeParent(out string) error {
 	dir := filepath.Dir(out)
 	err := os.MkdirAll(dir, 0o755)
@@ -175,7 +174,7 @@ func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 	return nil
 }
 
-// buildEvent prints how far a kernel is.
+// buildEvent prints the progress of a kernel.
 func (c *command) buildEvent(e build.Event) {
 	k := e.Kernel
 	name := report.OneLine(k.String(), 200)

@@ -38,7 +38,7 @@ type debugOptions struct {
 	gdb         bool
 	hostRoot    bool
 	noPayload   bool
-	params      string // further ones of the kernel
+	params      string // further kernel parameters
 
 	payload payloadOptions
 }
@@ -90,11 +90,11 @@ not be run.`,
 	return cmd
 }
 
-// debugging is a session on its way.
+// debugging is a session that is being prepared.
 type debugging struct {
 	o       debugOptions
 	accel   qemu.Accel
-	past    *report.Kernel // the result that it is about; nil: none
+	past    *report.Kernel // the result of --from; nil without
 	entry   plan.Entry
 	payload namedPayload
 }
@@ -165,7 +165,7 @@ func (c *command) findKernel(ctx context.Context, specs []string, id string) (pl
 	return plan.Entry{}, usagef("%d kernels are meant: name one of %s", len(ids), someOf(ids))
 }
 
-// someOf names the first of some ids.
+// someOf lists the first ids.
 func someOf(ids []string) string {
 	const most = 10
 	text := strings.Join(ids[:min(len(ids), most)], ", ")
@@ -175,7 +175,7 @@ func someOf(ids []string) string {
 	return report.OneLine(text, 2000)
 }
 
-// alike is how much of two names' beginning is the same, in bytes.
+// alike is the length of the common prefix of two names, in bytes.
 func alike(a, b string) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
@@ -184,7 +184,7 @@ func alike(a, b string) int {
 	return n
 }
 
-// readPayload reads what the flags name, which may be nothing.
+// readPayload reads the payload that the flags name, if any.
 func (d *debugging) readPayload(ctx context.Context) error {
 	po := d.o.payload
 	if !po.named() {
@@ -281,8 +281,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		p.Machine.Extras.Share = "/"
 	}
 	p.Machine.Nonce = s.Mark
-	// Nobody listens to the results, and where they share the console they must
-	// not be seen.
+	// Nothing reads the results: keep them off a console that they share.
 	if arch.Results == "" {
 		p.Machine.Append = append(p.Machine.Append, wire.ParamResults+"="+wire.ResultsNone)
 	}
@@ -308,7 +307,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	return err
 }
 
-// terminalEnv tells the guest about the terminal.
+// terminalEnv describes the terminal to the guest.
 func terminalEnv(out *os.File, getenv func(string) string) []string {
 	env := []string{"TERM=" + cmp.Or(getenv("TERM"), "vt100")}
 	if w, h, err := term.GetSize(int(out.Fd())); err == nil {
@@ -317,7 +316,7 @@ func terminalEnv(out *os.File, getenv func(string) string) []string {
 	return slices.DeleteFunc(env, func(kv string) bool { return guest.CheckEnv(kv) != nil })
 }
 
-// motd is what the shell says first.
+// motd is the first text of the shell.
 func (d *debugging) motd(accel qemu.Accel) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s on %v", d.entry.ID(), accel)
@@ -348,8 +347,7 @@ func (o *payloadOptions) flag() string {
 	}
 }
 
-// addExtras gives a session without a payload its files, environment and
-// modules.
+// addExtras adds files, environment and modules to a session without a payload.
 func (o *payloadOptions) addExtras(p *namedPayload) error {
 	for _, kv := range o.env {
 		if err := guest.CheckEnv(kv); err != nil {

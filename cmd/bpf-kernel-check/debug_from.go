@@ -10,8 +10,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// recall returns a kernel's result from results, that of the latest attempt.
-// Without an id it is the one kernel that failed.
+// recall returns the latest result of a kernel from result directories. Without
+// an id it is the one kernel that failed.
 func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 	found, err := report.Collect(dirs...)
 	var input *report.InputError
@@ -22,7 +22,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 		return nil, err
 	}
 	defer found.Close()
-	warned := map[string]bool{} // what cannot be read is met in each search
+	warned := map[string]bool{} // each search meets the same unreadable files
 	warn := func(problem string) {
 		if !warned[problem] {
 			warned[problem] = true
@@ -32,7 +32,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 	for _, p := range found.Problems {
 		warn(p)
 	}
-	latest := map[string]int{} // attempt
+	latest := map[string]int{} // attempt, by id
 	byID := map[string]*report.Kernel{}
 	var order []string
 	for _, f := range found.Files {
@@ -49,7 +49,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 			byID[k.ID], latest[k.ID] = k, f.Plan.Attempt
 		}
 	}
-	if len(found.Files) == 0 { // what merge has left
+	if len(found.Files) == 0 { // then look for a merged report
 		for _, dir := range dirs {
 			m, err := report.FindReport(dir)
 			if err != nil {
@@ -88,7 +88,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 	return byID[id], nil
 }
 
-// choice lists some of the failed kernels, or of all when none failed.
+// choice lists some of the failed kernels, or of all if none failed.
 func choice(failed, all []string) string {
 	if len(failed) == 0 {
 		return "name one of " + someOf(all)
@@ -96,7 +96,7 @@ func choice(failed, all []string) string {
 	return "name one of those that failed: " + someOf(failed)
 }
 
-// restore sets what the run had and the command line does not say.
+// restore sets the options that the run had and the command line does not.
 func (o *debugOptions) restore(k *report.Kernel, getenv func(string) string, warn func(string)) error {
 	if k.Reproduce == "" {
 		if len(o.kernels) == 0 {
@@ -104,7 +104,7 @@ func (o *debugOptions) restore(k *report.Kernel, getenv func(string) string, war
 		}
 		return nil
 	}
-	words, err := report.CommandWords(k.Reproduce) // hostile: it was checked when it was read, too
+	words, err := report.CommandWords(k.Reproduce) // hostile, although it was checked when it was read
 	if err != nil {
 		return usagef("--from: %w", err)
 	}

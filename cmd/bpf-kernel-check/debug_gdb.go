@@ -12,7 +12,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
-// gdbWords says how a debugger is attached.
+// gdbWords says how to attach a debugger.
 func gdbWords(p shard.Prepared, e plan.Entry) string {
 	var b strings.Builder
 	b.WriteString("The kernel waits for a debugger. In another terminal:\n")

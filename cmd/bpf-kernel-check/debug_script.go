@@ -16,8 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// runScript boots a machine whose session runs commands, and passes on their
-// output.
+// runScript boots a machine whose session runs commands, and prints their output.
 func (c *command) runScript(ctx context.Context, d debugging, bin string, m qemu.Machine, mark string) error {
 	vmCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -53,8 +52,8 @@ func (c *command) runScript(ctx context.Context, d debugging, bin string, m qemu
 	return fmt.Errorf("%s: %w: see the console above", d.entry.ID(), errNoTerminal)
 }
 
-// scriptOut is where the output of commands goes: as it is, since it may be
-// anything, but in a job, whose log takes commands, as text.
+// scriptOut takes the output of commands unchanged, as it may be binary. In a
+// job, whose log would run commands in it, it is escaped.
 func (c *command) scriptOut() io.Writer {
 	if l, ok := c.stdout.(*github.Log); ok && c.getenv("CI") == "" {
 		return l.Unwrap()
@@ -62,8 +61,8 @@ func (c *command) scriptOut() io.Writer {
 	return c.stdout
 }
 
-// marked splits a console: what stands between a session's marks goes to out,
-// and all else to rest.
+// marked splits a console: text between a session's marks goes to out, all else
+// to rest.
 type marked struct {
 	mark      string
 	out, rest io.Writer
@@ -76,7 +75,7 @@ type marked struct {
 	status  int
 }
 
-// maxPending is what is kept of a line before it is passed on.
+// maxPending bounds the bytes of a line that are held back.
 const maxPending = 64 << 10
 
 func (s *marked) Write(p []byte) (int, error) {
@@ -89,7 +88,7 @@ func (s *marked) Write(p []byte) (int, error) {
 			if len(s.pending) <= maxPending {
 				return len(p), nil
 			}
-			n = maxPending / 2 // the mark is within the other half
+			n = maxPending / 2 // a mark fits into the other half
 		}
 		s.line(string(s.pending[:n]))
 		s.pending = s.pending[n:]
@@ -105,7 +104,7 @@ func (s *marked) flush() {
 	}
 }
 
-// line passes one line on. What a reader does not take is lost to nobody else.
+// line passes one line on, and ignores errors of the reader.
 func (s *marked) line(line string) {
 	if s.inside {
 		if before, status, ok := wire.ParseMarkEnd(strings.TrimRight(line, "\r\n"), s.mark); ok {

@@ -16,17 +16,17 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
-// demoKernel is a series that the demo shows, and where Debian has it.
+// demoKernel is a kernel series of the demo and its source.
 type demoKernel struct{ source, glob string }
 
-// demoKernels are those of an architecture.
+// demoKernels returns the series for an architecture.
 func demoKernels(arch string) []demoKernel {
 	list := []demoKernel{
 		{"debian:bookworm:cloud-" + arch, "debian/6.1.*"},
 		{"debian:trixie:cloud-" + arch, "debian/6.12.*"},
 		{"debian:sid:cloud-" + arch, "debian/[7-9].*"},
 	}
-	if arch == "amd64" { // of bullseye's others not every mirror has all packages
+	if arch == "amd64" { // not every mirror has bullseye's other packages
 		list = append([]demoKernel{{"debian:bullseye:cloud-amd64", "debian/5.10.*"}}, list...)
 	}
 	return list

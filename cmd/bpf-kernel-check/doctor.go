@@ -63,8 +63,7 @@ type checkup struct {
 	bad bool // nothing can be tested
 }
 
-// guestArches are those that kernels can be for, the one that most are for
-// first.
+// guestArches are the architectures of kernels, the most usual one first.
 func guestArches() []string { return []string{"amd64", "arm64"} }
 
 // examine looks at this machine.
@@ -74,7 +73,7 @@ func (c *command) examine(ctx context.Context, t *checkup) {
 	for i, name := range guestArches() {
 		arch, err := qemu.LookupArch(name)
 		if err != nil {
-			continue // this version boots none of them
+			continue // not supported by this version
 		}
 		label := "qemu"
 		if i > 0 {
@@ -130,7 +129,7 @@ func examineQEMU(ctx context.Context, t *checkup, label string, arch qemu.Arch) 
 	return true
 }
 
-// examineApt looks for what reads Debian's and Ubuntu's repositories.
+// examineApt looks for the tools that read Debian's and Ubuntu's repositories.
 func examineApt(t *checkup) {
 	path, err := exec.LookPath("apt-get")
 	if err != nil {
@@ -143,7 +142,7 @@ func examineApt(t *checkup) {
 			missing = append(missing, name)
 		}
 	}
-	// Debian's keyring verifies its package lists.
+	// apt verifies Debian's package lists with this keyring.
 	if keyring := "/usr/share/keyrings/debian-archive-keyring.gpg"; !host.Has(keyring) {
 		missing = append(missing, keyring+" (package debian-archive-keyring), for debian:...")
 	}

@@ -15,13 +15,12 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
-// inputs are what a workflow gives an action, as toJSON(inputs) writes them.
-// Their names are those of the command's flags; what is empty was not given.
-// They can hold what a pull request says: nothing but flags' values is made of
-// them.
+// inputs are the inputs of an action, as toJSON(inputs) writes them, named after
+// the command's flags. An empty one was not given. Values may come from a pull
+// request, so they only ever become values of flags.
 type inputs map[string]string
 
-// maxInputs is as much as Linux takes in one variable of the environment.
+// maxInputs is the size of an environment variable that Linux allows.
 const maxInputs = 128 << 10
 
 // readInputs reads the JSON object that the variable INPUTS holds.
@@ -43,7 +42,7 @@ func readInputs(text string) (inputs, error) {
 	return in, nil
 }
 
-// only refuses inputs that nobody reads.
+// only refuses unknown inputs.
 func (in inputs) only(known ...string) error {
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		if !slices.Contains(known, name) {
@@ -65,8 +64,8 @@ func (in inputs) flag(name string) (bool, error) {
 	}
 }
 
-// args are the inputs that are flags of a command, as its arguments. A list has
-// one element in each line.
+// args returns the inputs that are flags of a command, as its arguments. A list
+// has one element on each line.
 func (in inputs) args(cmd *cobra.Command) (args []string, err error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		v := strings.TrimSpace(in[f.Name])
@@ -96,8 +95,8 @@ func (in inputs) args(cmd *cobra.Command) (args []string, err error) {
 	return args, err
 }
 
-// check reads the inputs as the commands will, before anything starts: a wrong
-// one must not cost a run its result.
+// check parses the inputs as the commands will, before anything starts, so that
+// a wrong one does not cost a run its result.
 func (in inputs) check(cmds ...*cobra.Command) error {
 	for _, cmd := range cmds {
 		args, err := in.args(cmd)
@@ -111,8 +110,8 @@ func (in inputs) check(cmds ...*cobra.Command) error {
 	return nil
 }
 
-// plainFlag says what a flag takes, where the library says how Go reads it, and
-// which one may have been meant.
+// plainFlag turns the library's error into what the flag takes, or which flag may
+// have been meant.
 func plainFlag(cmd *cobra.Command, err error) error {
 	var none *pflag.NotExistError
 	if errors.As(err, &none) && len(none.GetSpecifiedShortnames()) == 0 {
@@ -134,7 +133,7 @@ func plainFlag(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("--%s is %.50q: want %s", bad.GetFlag().Name, bad.GetValue(), want)
 }
 
-// names of the flags of commands, those that only people need left out.
+// flagNames returns the flags of commands, without help.
 func flagNames(cmds ...*cobra.Command) []string {
 	var names []string
 	for _, cmd := range cmds {

@@ -16,7 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
-// limitOptions are the flags of run about time, repeats and what is expected.
+// limitOptions are the flags of run for time limits, repeats and expectations.
 type limitOptions struct {
 	boot, silence, test, payload, total time.Duration
 	repeat                              int
@@ -24,10 +24,10 @@ type limitOptions struct {
 	stale                               string
 
 	flags *pflag.FlagSet
-	read  *report.Expectations // of expect; nil: none
+	read  *report.Expectations // the files of expect; nil without
 }
 
-// Defaults, on KVM.
+// Default limits, on KVM.
 const (
 	defaultBoot    = 30 * time.Second
 	defaultSilence = 30 * time.Second
@@ -48,8 +48,8 @@ func (o *limitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.stale, "stale-expectations", "fail", "`fail or warn` when an expected failure passes or its entry has expired")
 }
 
-// validate checks each limit, and that they are in causal order: of two that a
-// hang would reach, the one that says more comes first.
+// validate checks each limit and their order: of two limits that a hang would
+// reach, the one whose message says more must come first.
 func (o *limitOptions) validate() error {
 	for _, x := range []struct {
 		flag string
@@ -74,7 +74,7 @@ func (o *limitOptions) validate() error {
 	if o.stale != "fail" && len(o.expect) == 0 {
 		return usagef("--stale-expectations goes with --expected-failures: give both")
 	}
-	// A limit that nobody gave makes room for one that was given.
+	// A default gives way to a limit that was given.
 	if !o.given("test-timeout") {
 		o.test = min(o.test, o.payload)
 	}
@@ -103,7 +103,7 @@ const (
 
 func (o *limitOptions) given(flag string) bool { return o.flags != nil && o.flags.Changed(flag) }
 
-// apply gives a runner its limits.
+// apply sets the limits of a runner.
 func (o *limitOptions) apply(r *shard.Runner, accel qemu.Accel) {
 	n := vm.Slowness(accel)
 	r.Limits = vm.DefaultLimits(accel, n*o.boot, n*o.payload)
@@ -112,8 +112,8 @@ func (o *limitOptions) apply(r *shard.Runner, accel qemu.Accel) {
 	r.Repeats = o.repeat
 }
 
-// within is a context that ends when --timeout-total does, early enough to end
-// the VMs and to write everything.
+// within returns a context that ends early enough to end the VMs and write
+// everything within --timeout-total.
 func (o *limitOptions) within(ctx context.Context, started time.Time) (context.Context, context.CancelFunc) {
 	if o.total == 0 {
 		return ctx, func() {}
@@ -135,7 +135,7 @@ func openList(name string) (*os.File, error) {
 	return f, nil
 }
 
-// expectations reads the files of expected failures; nil without any.
+// expectations reads the files of expected failures; nil without files.
 func (o *limitOptions) expectations() (*report.Expectations, error) {
 	if len(o.expect) == 0 {
 		return nil, nil

@@ -33,15 +33,15 @@ func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	sigs := make(chan os.Signal, 1)
 	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup wants it
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
 		signal.Notify(sigs, syscall.SIGHUP)
 	}
-	// Who reads what we print may go away, as head does: the results are
-	// written all the same. What is caught is not handed down to children.
+	// Write the results even if the reader of our output is gone, as with head.
+	// A caught signal, unlike an ignored one, is not inherited by children.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
-		// The first signal ends the VMs and writes what is known; a second
-		// one, to someone in a hurry, ends the program.
+		// The first signal ends the VMs and writes what is known; the second
+		// ends the program.
 		s := <-sigs
 		cancel(interrupted{s.(syscall.Signal)})
 		signal.Stop(sigs)
@@ -49,9 +49,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 }
 
-// saveMemory has garbage be collected earlier than is usual: the VMs need the
-// memory more. Above the limit it is collected harder still; what is in use may
-// be more.
+// saveMemory makes the garbage collector run earlier, and more often above the
+// limit: the VMs need the memory more.
 func saveMemory() {
 	debug.SetGCPercent(33)
 	debug.SetMemoryLimit(100 << 20)
@@ -62,12 +61,12 @@ type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string { return "interrupted by " + unix.SignalName(i.signal) }
 
-// exitError ends the command with a code after everything has been said.
+// exitError is an exit code whose reason has been printed.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// usageError is the user's to mend.
+// usageError is an error that the user can fix.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -82,18 +81,18 @@ type command struct {
 	log     *github.Log // the command's stdout
 	getenv  func(string) string
 	cache   string        // --cache
-	kernels *kernel.Cache // what openCache opened
-	// patience is what is waited before apt is asked again, times the attempt.
+	kernels *kernel.Cache // opened by openCache
+	// patience is the wait before apt is asked again, times the attempt.
 	patience time.Duration
 	probing  *host.Probe
-	noResult string // why there is nothing to publish, where that is known
+	noResult string // why there is nothing to publish, if known
 }
 
 // run is the whole program. It returns the exit code: one of report's, or 128
 // plus the number of the signal that ended it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	log, errs := github.NewLog(stdout), github.NewLog(stderr)
-	defer errs.Flush() //nolint:errcheck // who would read it
+	defer errs.Flush() //nolint:errcheck // there is no one left to tell
 	defer log.Flush()  //nolint:errcheck // as above
 	stderr = errs
 	c := &command{stdin: stdin, stdout: log, stderr: errs, log: log, getenv: getenv, patience: 5 * time.Second}
@@ -115,7 +114,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	// What others said, and an error quotes, begins no line.
+	// Text that an error quotes must not begin a line.
 	fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(err.Error()), "\n", "\n    "))
 	if errors.As(err, &usage) || errors.As(err, &payload) || plan.IsUsage(err) {
 		return report.ExitUsage
@@ -158,7 +157,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
 	root.AddCommand(c.runCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
-	// Cobra's own errors about arguments and unknown commands have no type.
+	// Cobra's errors about arguments and unknown commands have no type.
 	for _, cmd := range append(root.Commands(), root) {
 		check := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -173,10 +172,10 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 	return root
 }
 
-// releaseVersion is set by the build of a release, which knows nothing of git.
+// releaseVersion is set by the build of a release, which does not use git.
 var releaseVersion string
 
-// version is this program's, from its build.
+// version returns this program's version.
 func version() string {
 	if releaseVersion != "" {
 		return releaseVersion

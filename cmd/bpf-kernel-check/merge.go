@@ -101,7 +101,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	return exitWith(m.Outcome())
 }
 
-// exitWith ends the command with the status of a result.
+// exitWith returns the exit code of a result as an error.
 func exitWith(o report.Outcome) error {
 	if code := o.ExitCode(); code != report.ExitPass {
 		return exitError(code)
@@ -109,13 +109,13 @@ func exitWith(o report.Outcome) error {
 	return nil
 }
 
-// mergeInto merges, and copies the evidence to dir.
+// mergeInto merges and copies consoles and other evidence to dir.
 func mergeInto(dir string, found *report.Collected, o report.MergeOptions) (*report.Merged, error) {
 	path, err := outDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	out, err := os.OpenRoot(path) // links that an artifact has put there lead nowhere
+	out, err := os.OpenRoot(path) // so that links in an artifact lead nowhere
 	if err != nil {
 		return nil, usagef("--out: %w", err)
 	}
@@ -124,7 +124,7 @@ func mergeInto(dir string, found *report.Collected, o report.MergeOptions) (*rep
 	return m, out.Close()
 }
 
-// readFile reads a file with a reader of report.
+// readFile reads a file with a function of report.
 func readFile[T any](name string, read func(io.Reader) (T, error)) (T, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -14,17 +14,16 @@ import (
 	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
-// Names of the reports that have no name of their own in package report.
+// Names of the reports that package report does not name.
 const (
 	junitName    = "junit.xml"
 	markdownName = "report.md"
 )
 
-// writeOutputs writes every report of a merged result into dir, as many as can
-// be written, and returns their names. The page shows the consoles that it
-// finds in dir, and earlier runs where there is a history.
+// writeOutputs writes the reports of a merged result to dir, as many as it can,
+// and returns their names. The page shows the consoles in dir and the history.
 func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions, history *page.History) (names []string, err error) {
-	root, err := os.OpenRoot(dir) // links that an artifact has put there lead nowhere
+	root, err := os.OpenRoot(dir) // so that links in an artifact lead nowhere
 	if err != nil {
 		return nil, fmt.Errorf("write the reports: %w", err)
 	}
@@ -55,8 +54,8 @@ func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions, histor
 	return names, err
 }
 
-// reportAlone writes the reports of a run that had the whole list as its only
-// shard, from the shard file that it left in dir. Their date is at.
+// reportAlone writes the reports of a run of the whole list, from the shard file
+// in dir. They are dated at.
 func reportAlone(dir, shardFile string, at time.Time, o report.MarkdownOptions, history *page.History) error {
 	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
 	if err != nil {
@@ -67,7 +66,7 @@ func reportAlone(dir, shardFile string, at time.Time, o report.MarkdownOptions, 
 	return err
 }
 
-// links are the addresses that a report of this job names.
+// links returns the addresses for a report of this job.
 func (c *command) links() report.MarkdownOptions {
 	env, err := github.ReadEnv(c.getenv)
 	if err != nil {
@@ -76,7 +75,7 @@ func (c *command) links() report.MarkdownOptions {
 	return report.MarkdownOptions{MaxChars: github.MaxBody, RunURL: env.RunURL(), Commit: env.CommitURL}
 }
 
-// history reads earlier reports; nil without a directory of them.
+// history reads earlier reports; nil without a directory.
 func (c *command) history(dir string) *page.History {
 	if dir == "" {
 		return nil

@@ -47,8 +47,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
 }
 
-// once is a string that a flag may give one time only: of two payloads, one
-// would not be run, and nobody might see it.
+// once is a flag that may be given only once: of two payloads, one would silently
+// not run.
 type once string
 
 func (o *once) String() string { return string(*o) }
@@ -65,8 +65,8 @@ func (o *once) Set(s string) error {
 	return nil
 }
 
-// takeEnv gives names without a value that of the environment, as docker does.
-// One that is not set there, or empty, is left out: the payload runs without.
+// takeEnv takes the values of names without one from the environment, as docker
+// does. Those that are empty there are left out.
 func (o *payloadOptions) takeEnv(getenv func(string) string, warn func(string)) {
 	var env []string
 	for _, kv := range o.env {
@@ -83,7 +83,7 @@ func (o *payloadOptions) takeEnv(getenv func(string) string, warn func(string)) 
 	o.env = env
 }
 
-// validate checks what can be checked without looking at files.
+// validate checks the flags without looking at files.
 func (o *payloadOptions) validate() error {
 	n := 0
 	for _, given := range []bool{o.eventsTrace != "", o.test != "", len(o.objects) > 0} {
@@ -110,18 +110,18 @@ func (o *payloadOptions) validate() error {
 	return nil
 }
 
-// namedPayload is a payload, and what people call it.
+// namedPayload is a payload with its name for people.
 type namedPayload struct {
 	guest.Payload
 	arch string
 	name string
 	path string // of the program
 
-	flags []string // that name it on a command line, see payloadOptions.flags
+	flags []string // of debug, for the same payload; see payloadOptions.flags
 }
 
-// readPayload checks the payload's files before anything else happens. arch is
-// what the user asked for; "": nothing.
+// readPayload reads and checks the payload's files. arch is the --arch that was
+// given, if any.
 func readPayload(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (namedPayload, error) {
 	var p namedPayload
 	if o.workdir != "" {
@@ -192,8 +192,7 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 		if err != nil {
 			return p, err
 		}
-		// An object is for every architecture: the kernels of this machine's,
-		// unless others are asked for.
+		// An object fits every architecture: take this machine's by default.
 		p.arch = cmp.Or(arch, runtime.GOARCH)
 		p.name, p.path = strings.Join(o.objects, " "), paths[0]
 		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, o.attach, o.unsupported, timeout)
@@ -201,8 +200,8 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 	}
 }
 
-// programArch is the architecture of a program, which has to be the one that
-// was asked for.
+// programArch returns the architecture of a program, which must be the one asked
+// for.
 func programArch(path, asked string) (string, error) {
 	is := guest.ExecutableArch(path)
 	if is != "" && asked != "" && is != asked {
@@ -211,7 +210,7 @@ func programArch(path, asked string) (string, error) {
 	return cmp.Or(is, asked, runtime.GOARCH), nil
 }
 
-// requireFlags are testrunner's flags for the tests that must not be skipped.
+// requireFlags returns testrunner's flags for tests that must not be skipped.
 func requireFlags(tests []string) ([]string, error) {
 	var names []string
 	for _, t := range check.Tests() {

@@ -76,7 +76,7 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			// The jobs that run the shards are like this one.
+			// The jobs that run the shards have this machine's architecture.
 			list, err := plan.Select(cmd.Context(), srcs, src.filter(runtime.GOARCH))
 			c.printSkipped(c.stderr, list)
 			if err != nil {
@@ -119,8 +119,8 @@ func (c *command) cutFor(o planOptions, list plan.Plan, algorithm plan.Algorithm
 	return shards
 }
 
-// writePlan writes plan.json, and on the screen who does what. With --json the
-// matrix alone is on stdout.
+// writePlan writes plan.json and prints the shards. With --json, stdout gets only
+// the matrix.
 func (c *command) writePlan(o planOptions, list plan.Plan, shards []plan.Plan, known int) error {
 	file := list.File(version(), shards)
 	var b bytes.Buffer
@@ -150,8 +150,7 @@ func (c *command) writePlan(o planOptions, list plan.Plan, shards []plan.Plan, k
 	return err
 }
 
-// printShards prints a line for each shard; the time of their VMs only when
-// it is known.
+// printShards prints a line for each shard, with the time of its VMs if known.
 func printShards(out io.Writer, shards []plan.Plan, times bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, kernels, vms string) {

@@ -108,8 +108,8 @@ func readObjects(patterns []string, arch string) ([]*preflight.Object, error) {
 	return objects, nil
 }
 
-// survey holds the objects against each kernel. What is wrong with a kernel is
-// said of it; an error means that nothing can be said.
+// survey compares the objects with each kernel. A kernel's own error is in its
+// entry.
 func (c *command) survey(ctx context.Context, objects []*preflight.Object, entries []plan.Entry, jobs int) (*preflight.Survey, error) {
 	cache, err := c.openCache()
 	if err != nil {

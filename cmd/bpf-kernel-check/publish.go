@@ -89,9 +89,8 @@ func (c *command) say(env github.Env, out github.Outcome) error {
 	return nil
 }
 
-// readContent reads what merge wrote. Where that cannot be read, the content
-// says so: a status must not stay pending, nor a comment of an older commit
-// green.
+// readContent reads what merge wrote. If it cannot, the content says so: a status
+// must not stay pending, nor an older comment green.
 func (c *command) readContent(dir, pageURL string) (github.Content, report.Outcome, error) {
 	path := filepath.Join(dir, report.ReportName)
 	outputs := func(o report.Outcome) []github.Output {
@@ -104,10 +103,10 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 		err = fmt.Errorf("read the report %q: %w (merge writes it)", path, err)
 		text, annotations := "no result: merge left no report that can be read", []github.Annotation{{Title: "bpf-kernel-check: no result", Message: err.Error()}}
 		if c.noResult != "" {
-			// The action says it in an annotation of its own.
+			// The action shows it in an annotation.
 			text, annotations = "no result: "+report.OneLine(c.noResult, 500), nil
 		}
-		// The text may quote an input: in a code span it can be no markup.
+		// The text may quote an input: a code span keeps it from being markup.
 		shown := "no result: `" + strings.ReplaceAll(strings.TrimPrefix(text, "no result: "), "`", "'") + "`"
 		none := report.RunOutcome(0, nil, true)
 		return github.Content{
@@ -136,7 +135,7 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 	return content, o, err
 }
 
-// outcomeOutputs are what the action's outputs say of a result.
+// outcomeOutputs returns the action's outputs for a result.
 func outcomeOutputs(o report.Outcome) []github.Output {
 	return []github.Output{
 		{Name: "verdict", Value: o.Verdict.String()},

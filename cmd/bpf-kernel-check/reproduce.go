@@ -8,9 +8,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// flags are the flags of debug that give the same payload. Of environment
-// variables they have the names alone: results are published, and values may be
-// secrets.
+// flags returns the flags of debug for the same payload. Environment variables
+// are names only: results are published, and values may be secrets.
 func (o payloadOptions) flags() []string {
 	var words []string
 	add := func(flag string, values ...string) {
@@ -44,7 +43,7 @@ func (o payloadOptions) flags() []string {
 	return words
 }
 
-// memoryFlags are those that give the VM the memory it had.
+// memoryFlags returns the flags of debug for the same memory.
 func (o runOptions) memoryFlags() []string {
 	if o.memory == qemu.DefaultMemory {
 		return nil

@@ -46,7 +46,7 @@ type runOptions struct {
 	boot  string
 	reuse time.Duration
 
-	allowed *vm.Allowed // what the files of splats say, once validated
+	allowed *vm.Allowed // the files of splats, set by validate
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -66,7 +66,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.boot, "boot", "auto", "auto, cold or warm; auto restores VMs that an earlier run saved, cold boots every kernel")
 }
 
-// validate checks what can be checked before anything starts.
+// validate checks the flags and reads the files they name.
 func (o *runOptions) validate() (qemu.Accel, error) {
 	accel, err := qemu.ParseAccel(o.accel)
 	if err != nil {
@@ -154,7 +154,7 @@ A source is one of
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer c.endProbe()
 			defer cancel()
-			if arch, err := qemu.LookupArch(payload.arch); err == nil { // else it is reported once kernels are known
+			if arch, err := qemu.LookupArch(payload.arch); err == nil { // else reported once kernels are known
 				c.probe(ctx, arch, accel)
 			}
 			srcs, err := c.sources(sources)
@@ -201,7 +201,7 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 		return nil, err
 	}
 	if terminal(c.stderr) != nil {
-		// The first time, package lists are fetched, which takes a while.
+		// Fetching package lists takes a while the first time.
 		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}
 	return kernel.ParseAll(specs, cache)
@@ -224,8 +224,7 @@ func (c *command) endProbe() {
 	}
 }
 
-// openCache opens the cache of kernels, wherever the user wants it. It is one
-// for all sources of a run.
+// openCache opens the cache of kernels once, for all sources of a run.
 func (c *command) openCache() (*kernel.Cache, error) {
 	if c.kernels != nil {
 		return c.kernels, nil
@@ -312,7 +311,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	ui := c.newScreen(shown)
 	r.Report = func(e shard.Event) { show(ui, e) }
 	if todo == 0 {
-		host.SweepScratch(os.TempDir()) // of the run that was killed after its last result
+		host.SweepScratch(os.TempDir()) // the interrupted run may have been killed after its last result
 		return c.finish(ctx, r, list, record, ui, o.history)
 	}
 	machine, err := c.probe(ctx, arch, accel).Wait()
@@ -365,8 +364,8 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	return c.finish(ctx, r, list, record, ui, o.history)
 }
 
-// prepareReuse finds out of what bytes VMs are made here, and says when that is
-// of no use.
+// prepareReuse computes the digests of this program and of QEMU's firmware, and
+// warns if nothing can be reused.
 func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 	if r.Reuse == 0 {
 		return
@@ -411,7 +410,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 	return exitWith(outcome)
 }
 
-// timeUp turns an error that comes of --timeout-total into what to say of it.
+// timeUp reports an error that --timeout-total caused.
 func (c *command) timeUp(ctx context.Context, err error) error {
 	var up *shard.TimeUpError
 	if err == nil || !errors.As(context.Cause(ctx), &up) {
@@ -421,9 +420,8 @@ func (c *command) timeUp(ctx context.Context, err error) error {
 	return exitError(report.ExitNotTested)
 }
 
-// otherArch is the one architecture of all listed kernels, when it is not the
-// one that objects, which are for every architecture, were to be run on; ""
-// otherwise.
+// otherArch returns the architecture of all listed kernels if objects, which fit
+// every architecture, were to run on another one; otherwise "".
 func otherArch(o runOptions, po payloadOptions, sel selection, err error) string {
 	if o.arch != "" || len(po.objects) == 0 || err == nil {
 		return ""
@@ -442,8 +440,8 @@ func otherArch(o runOptions, po payloadOptions, sel selection, err error) string
 	return other
 }
 
-// resume finds what an interrupted run has left in the output directory, which
-// people call dir.
+// resume finds the results of an interrupted run in the output directory, which
+// the user calls dir.
 func (c *command) resume(r *shard.Runner, list plan.Plan, dir string) error {
 	found, err := report.FindResumed(r.Out, r.Record(list))
 	if errors.Is(err, report.ErrNotResumed) {
@@ -485,7 +483,7 @@ func count(n int, what string) string {
 	return strconv.Itoa(n) + " " + what + "s"
 }
 
-// outDir makes the output directory and sees that it can be written to.
+// outDir makes the output directory and checks that it is writable.
 func outDir(dir string) (string, error) {
 	out, err := filepath.Abs(dir)
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
-// cutOptions are the flags of run and plan that say how the list is cut.
+// cutOptions are the flags of run and plan for splitting the list.
 type cutOptions struct {
 	algorithm string
 	timings   string
@@ -47,7 +47,7 @@ func (o *cutOptions) read() (plan.Algorithm, report.Timings, error) {
 	return algorithm, t, nil
 }
 
-// shardOptions are the flags of run that choose what part of the list it does.
+// shardOptions are the flags of run for booting a part of the list.
 type shardOptions struct {
 	cutOptions
 	shard string
@@ -63,14 +63,14 @@ func (o *shardOptions) add(cmd *cobra.Command) {
 
 // shardChoice is one shard of several.
 type shardChoice struct {
-	shard, shards int    // from 1; 0/0: the whole list
-	from          string // flag or variables
+	shard, shards int    // from 1; 0/0 for the whole list
+	from          string // the flag or variables that chose it
 }
 
 func (c shardChoice) String() string { return fmt.Sprintf("%d/%d", c.shard, c.shards) }
 
-// chooseShard takes the flag or, without it, what a CI system says about
-// parallel jobs.
+// chooseShard takes the shard from the flag, or from the variables that CI systems
+// set in parallel jobs.
 func chooseShard(flag string, getenv func(string) string) (shardChoice, error) {
 	if flag != "" {
 		i, n, ok := strings.Cut(flag, "/")
@@ -87,7 +87,7 @@ func chooseShard(flag string, getenv func(string) string) (shardChoice, error) {
 		{"BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 0},
 	} {
 		index, total := getenv(ci.index), getenv(ci.total)
-		// GitLab says that there is one job where nothing runs in parallel.
+		// GitLab sets a total of 1 without parallel jobs.
 		if index == "" && (total == "" || total == "1") {
 			continue
 		}
@@ -96,7 +96,7 @@ func chooseShard(flag string, getenv func(string) string) (shardChoice, error) {
 	return shardChoice{}, nil
 }
 
-// parseShard takes shard i of n; first is the number of the first one.
+// parseShard parses shard i of n, whose numbers start at first.
 func parseShard(from, i, n string, first int) (shardChoice, error) {
 	shards, err := strconv.Atoi(n)
 	if err != nil || shards < 1 || shards > plan.MaxShards {
@@ -109,15 +109,14 @@ func parseShard(from, i, n string, first int) (shardChoice, error) {
 	return shardChoice{number - first + 1, shards, from}, nil
 }
 
-// selection is what run is to do.
+// selection is the part of the list that run boots.
 type selection struct {
-	shards []plan.Plan // all of them; one when the list is not cut
+	shards []plan.Plan // all of them; one if the list is not split
 	own    plan.Plan
 	choice shardChoice
 }
 
-// prepare checks what can be checked before the sources are listed, and returns
-// what lists them.
+// prepare checks the flags and returns a function that lists the sources.
 func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, plan.Filter) (selection, error), error) {
 	choice, err := chooseShard(o.shard, c.getenv)
 	if err != nil {
@@ -183,7 +182,7 @@ func readPlan(path string) (*report.PlanFile, error) {
 	return p, nil
 }
 
-// forArch counts the kernels of all shards that may be for an architecture.
+// forArch counts the kernels of all shards that fit an architecture.
 func (s selection) forArch(arch string) int {
 	n := 0
 	for _, p := range s.shards {
@@ -192,7 +191,7 @@ func (s selection) forArch(arch string) int {
 	return n
 }
 
-// String says which part of the list is done, "" when it is all.
+// String says which part of the list is booted; "" for all.
 func (s selection) String() string {
 	if s.choice.shards == 0 {
 		return ""

@@ -50,8 +50,8 @@ func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
 	for _, b := range o.buckets {
 		list = append(list, "gs://"+strings.TrimPrefix(b, "gs://"))
 	}
-	// A flag whose value may be missing takes none from the next argument: the
-	// FILE of "-m FILE" is among the arguments, which are sources anyway.
+	// A flag with an optional value does not take the next argument: the FILE of
+	// "-m FILE" is among the arguments, which are sources anyway.
 	if o.mainline != "" && (o.mainline != defaultMainline || len(args) == 0) {
 		list = append(list, o.mainline)
 	}
@@ -66,8 +66,7 @@ func (o *sourceOptions) filter(arch string) plan.Filter {
 	return plan.Filter{Globs: o.globs, Arch: arch, MinRelease: o.minRelease}
 }
 
-// listingOrder is the order that people look for kernels in: that of the ids,
-// and mainline newest first.
+// listingOrder sorts kernels for people: by id, and mainline newest first.
 func listingOrder(entries []plan.Entry) []plan.Entry {
 	return slices.SortedStableFunc(slices.Values(entries), func(a, b plan.Entry) int {
 		if a.Distro == "mainline" && b.Distro == "mainline" {
@@ -77,7 +76,7 @@ func listingOrder(entries []plan.Entry) []plan.Entry {
 	})
 }
 
-// printSkipped shows every kernel that is left out, and how many they are.
+// printSkipped prints every kernel that is left out, and their number.
 func (c *command) printSkipped(w io.Writer, list plan.Plan) {
 	if len(list.Skipped) == 0 {
 		return

@@ -7,7 +7,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
-// readAllowed reads the lists of splats that are allowed.
+// readAllowed reads the lists of allowed splats.
 func readAllowed(files []string) (*vm.Allowed, error) {
 	var a vm.Allowed
 	for _, name := range files {
@@ -24,8 +24,8 @@ func readAllowed(files []string) (*vm.Allowed, error) {
 	return &a, nil
 }
 
-// warnUnused names the entries that allowed nothing. Of one shard of several
-// that says nothing: merge knows it.
+// warnUnused names the entries that matched nothing. For one shard of several,
+// merge does it.
 func (c *command) warnUnused(a *vm.Allowed, results []report.Kernel) {
 	for _, e := range report.UnusedAllowed(a.Entries(), results) {
 		c.warn(fmt.Sprintf("%s: the entry allowed nothing, no kernel had the splat %s, or it is a panic or an oops, which is never allowed: take the entry out", a.At(e), e.Words()))

@@ -30,7 +30,7 @@ func explain(err error, permission string) string {
 		case http.StatusUnauthorized:
 			text += ": the token is not valid, or no longer"
 		case http.StatusForbidden, http.StatusNotFound:
-			text += fmt.Sprintf(": give the job `permissions: %s`; for pull requests from forks and of Dependabot the token is read-only, see workflow_run in the README", permission)
+			text += fmt.Sprintf(": give the job `permissions: %s`; for pull requests from forks and of Dependabot the token is read-only, see Pull requests from forks in the documentation of publish", permission)
 		}
 		return text
 	case errors.Is(err, context.DeadlineExceeded):

@@ -25,7 +25,7 @@ func in(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Uni
 
 // What GitHub answers at times, and what becomes of it.
 func TestPatience(t *testing.T) {
-	const readOnly = ": give the job `permissions: %s`; for pull requests from forks and of Dependabot the token is read-only, see workflow_run in the README"
+	const readOnly = ": give the job `permissions: %s`; for pull requests from forks and of Dependabot the token is read-only, see Pull requests from forks in the documentation of publish"
 	const used = "the rate limit is used up, and waiting for it would take too long"
 	type answer = func(try int) (int, http.Header, string)
 	for name, tt := range map[string]struct {
