@@ -16,7 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// Options say where and about what a [Progress] prints.
+// Options configure a [Progress].
 type Options struct {
 	Width   int // of the terminal; 0 for no live display
 	Color   bool
@@ -116,7 +116,7 @@ const (
 	maxDetails = 300 // lines of all kernels
 )
 
-// detail prints a line below a kernel's, as long as there is room for it.
+// detail prints a line below a kernel's, up to maxDetails.
 func (p *Progress) detail(format string, args ...any) {
 	if p.details++; p.details > maxDetails {
 		if p.details == maxDetails+1 {
@@ -127,7 +127,7 @@ func (p *Progress) detail(format string, args ...any) {
 	fmt.Fprintf(p.out, "       "+format+"\n", args...)
 }
 
-// rest says where everything stands that the screen has no room for.
+// rest names the files that have what the screen has no room for.
 func (p *Progress) rest() string {
 	return fmt.Sprintf("all is in %s and %s", JoinPath(p.opts.Dir, resultsName+"/"), JoinPath(p.opts.Dir, cmp.Or(p.opts.Record, report.ReportName)))
 }
@@ -135,8 +135,8 @@ func (p *Progress) rest() string {
 // resultsName is the directory of the consoles.
 const resultsName = "results"
 
-// seenOn names the kernel below which all of a kernel's failures stand already,
-// "" when there is none such.
+// seenOn names the kernel below which all of a kernel's failures were printed, or
+// returns "".
 func (p *Progress) seenOn(groups []report.Group) string {
 	on := ""
 	for _, g := range groups {
@@ -149,8 +149,7 @@ func (p *Progress) seenOn(groups []report.Group) string {
 	return on
 }
 
-// remarks print what a kernel's result says beside its failures. What other
-// kernels said before is not said again.
+// remarks prints a kernel's notes, except those printed for an earlier kernel.
 func (p *Progress) remarks(k *report.Kernel) {
 	say := func(what string, lines []string) {
 		said := 0
@@ -208,8 +207,8 @@ func causeTitle(k *report.Kernel) string {
 	return s
 }
 
-// causes print why a kernel failed, each cause that no kernel had before with
-// the beginning of what was said.
+// causes prints why a kernel failed. A cause that no earlier kernel had comes with
+// the beginning of its excerpt.
 func (p *Progress) causes(k *report.Kernel, groups []report.Group) {
 	if len(groups) == 0 {
 		return
@@ -218,7 +217,7 @@ func (p *Progress) causes(k *report.Kernel, groups []report.Group) {
 		p.detail("%s", causeTitle(k))
 	}
 	for i, g := range groups {
-		if g.Verdict == report.Pass { // a stale expectation, which is said above
+		if g.Verdict == report.Pass { // a stale expectation, printed above
 			p.seen[g.Key] = k.ID
 			continue
 		}
@@ -279,7 +278,7 @@ func tookOf(k *report.Kernel, test string) time.Duration {
 	return 0
 }
 
-// wordOfKernel is how a result is printed.
+// wordOfKernel returns the word and color of a result.
 func wordOfKernel(k *report.Kernel) (string, ansi) {
 	switch {
 	case len(k.Surprises) > 0 && (k.Verdict == report.Pass || !k.Verdict.Tested()):
@@ -307,7 +306,7 @@ func (p *Progress) repeated(id string, run int, k report.Kernel) {
 	fmt.Fprintln(p.out)
 }
 
-// wordOf is how a verdict is printed.
+// wordOf returns the word and color of a verdict.
 func wordOf(v report.Verdict) (string, ansi) {
 	switch {
 	case v == report.Pass:
@@ -319,7 +318,7 @@ func wordOf(v report.Verdict) (string, ansi) {
 	}
 }
 
-// JoinPath names a file in dir as short as it can.
+// JoinPath returns the shortest path of a file in dir.
 func JoinPath(dir, name string) string {
 	if dir == "." || dir == "" {
 		return name
@@ -342,7 +341,7 @@ func (p *Progress) indent(s string) {
 	}
 }
 
-// cutLine keeps a line from filling the screen.
+// cutLine truncates a line.
 func cutLine(s string) string {
 	const most = 300
 	if len(s) > most {

@@ -21,12 +21,12 @@ func (p *Progress) End(o report.Outcome, results []report.Kernel) {
 	if d := p.downloads(); d != "" {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
-	if groups := report.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // of one, all is said above
+	if groups := report.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // for one kernel, all was printed above
 		fmt.Fprintln(p.out)
 		p.failures(groups, nil)
 	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, report.SummaryName))
-	for _, k := range results { // the others have a line of their own
+	for _, k := range results { // other kernels were printed above
 		if k.Verdict == report.Missing && k.Cause != nil {
 			fmt.Fprintf(p.out, "not tested: %s\n", report.OneLine(k.Cause.Title, 500))
 			break
@@ -46,8 +46,8 @@ func onKernels(groups []report.Group) int {
 	return len(kernels)
 }
 
-// failures print each failure once with its kernels, numbered as in the
-// reports, and where a console is that shows it, by kernel.
+// failures prints each failure once with its kernels, numbered as in the reports,
+// and the console of its example. consoles are by kernel id.
 func (p *Progress) failures(groups []report.Group, consoles map[string]string) {
 	const most = 10 // failures
 	fmt.Fprintf(p.out, "%s on %s:\n", count(len(groups), "failure"), count(onKernels(groups), "kernel"))
@@ -58,7 +58,7 @@ func (p *Progress) failures(groups []report.Group, consoles map[string]string) {
 		}
 		fmt.Fprintf(p.out, "  %d. %s: %s\n", i+1, report.OneLine(g.Words(), 500), report.OneLine(g.Title, 300))
 		if !g.Verdict.Tested() {
-			g.Boundaries = nil // nothing is known of these kernels
+			g.Boundaries = nil // these kernels were not tested
 		}
 		for j, b := range g.Boundaries {
 			if j == maxRemarks {
@@ -76,7 +76,7 @@ func (p *Progress) failures(groups []report.Group, consoles map[string]string) {
 	}
 }
 
-// namesOf names a few of a list.
+// namesOf lists the first most ids.
 func namesOf(ids []string, most int) string {
 	s := strings.Join(ids[:min(len(ids), most)], ", ")
 	if n := len(ids) - most; n > 0 {
@@ -85,13 +85,13 @@ func namesOf(ids []string, most int) string {
 	return s
 }
 
-// lookInto says how to look into the first kernels that failed.
+// lookInto prints debug commands for the first kernels that failed.
 func (p *Progress) lookInto(results []report.Kernel) {
 	const most = 3
 	n := 0
 	for _, k := range results {
 		if !k.Verdict.Tested() && k.Verdict != report.NoBoot || k.Verdict == report.Pass || k.Reproduce == "" {
-			continue // a kernel that could not be had has no shell
+			continue // passed, or the kernel was not fetched
 		}
 		if n++; n > most {
 			continue
@@ -103,8 +103,8 @@ func (p *Progress) lookInto(results []report.Kernel) {
 	}
 }
 
-// Merged prints a merged result: files is how many shard files it was made of,
-// dirs where they were, names the reports that were written.
+// Merged prints a merged result of a number of shard files from dirs, and the
+// names of the reports that were written.
 func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	of := ""
 	if m.RunID != "" {
@@ -139,8 +139,8 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	}
 }
 
-// kernels prints why some did not pass, each cause once as run does at its end,
-// and what was expected. A guest's words never stand at the beginning of a line.
+// kernels prints why kernels did not pass, each cause once, and what was expected.
+// A guest's words never begin a line.
 func (p *Progress) kernels(m *report.Merged) {
 	n, consoles := 0, map[string]string{}
 	for i := range m.Kernels {
@@ -201,7 +201,7 @@ func (p *Progress) change(c *report.Change) {
 	fmt.Fprintln(p.out)
 }
 
-// restOf says how many kernels neither passed nor failed, "" for none.
+// restOf counts the kernels that neither passed nor failed; "" for none.
 func restOf(c report.Counts) string {
 	s := ""
 	if c.NotTested > 0 {
