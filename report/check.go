@@ -23,8 +23,8 @@ const maxReuse = MaxReuseDays * 24 * time.Hour
 // MaxReuseDays is the same in days.
 const MaxReuseDays = 30
 
-// check says why a plan is none that a run writes.
-func (p *Plan) check() error {
+// Check says why a plan is none that a run writes.
+func (p *Plan) Check() error {
 	switch {
 	case p.Shards < 1 || p.Shards > maxShards:
 		return fmt.Errorf("it is of %d shards: want 1 to %d", p.Shards, maxShards)
@@ -64,12 +64,10 @@ func (p *Plan) check() error {
 	return nil
 }
 
-// Check says why a result from a hostile place is none that a run writes.
-func (k *Kernel) Check() error { return k.check() }
-
-// check says why a result is none that a run writes: it is larger than its
-// limits, names files that are not its own, or contradicts itself.
-func (k *Kernel) check() error {
+// Check says why a result from a hostile place is none that a run writes: it is
+// larger than its limits, names files that are not its own, or contradicts
+// itself.
+func (k *Kernel) Check() error {
 	if err := CheckID(k.ID); err != nil {
 		return err
 	}
@@ -258,7 +256,7 @@ func (k Kernel) fit() Kernel {
 	if _, err := CommandWords(k.Reproduce); err != nil {
 		k.Reproduce = ""
 	}
-	if err := k.check(); err != nil {
+	if err := k.Check(); err != nil {
 		return k.bare(err)
 	}
 	return k
@@ -288,4 +286,112 @@ func cutText(s string, limit int) string {
 		limit--
 	}
 	return s[:limit]
+}
+
+// extraConsole says whether a path is where the runner puts the console of
+// another attempt or repeat of this kernel.
+func (k *Kernel) extraConsole(p string) bool {
+	rest, ok := strings.CutPrefix(p, "results/"+k.ID+".")
+	if !ok {
+		return false
+	}
+	rest, ok = strings.CutSuffix(rest, ".txt")
+	if !ok || rest == "" {
+		return false
+	}
+	parts := strings.Split(rest, ".")
+	if strings.HasPrefix(parts[0], "repeat-") {
+		if !numbered(parts[0], "repeat-") {
+			return false
+		}
+		parts = parts[1:]
+	}
+	return len(parts) == 0 || len(parts) == 1 && numbered(parts[0], "attempt-")
+}
+
+func numbered(s, prefix string) bool {
+	n, ok := strings.CutPrefix(s, prefix)
+	return ok && n != "" && len(n) < 6 && strings.Trim(n, "0123456789") == ""
+}
+
+// checkHistory holds what a shard file says of other attempts to its limits.
+func (k *Kernel) checkHistory() error {
+	if k.Repeats < 0 || k.Repeats > maxAttempts {
+		return fmt.Errorf("%d repeats: want at most %d", k.Repeats, maxAttempts)
+	}
+	for _, a := range k.History {
+		if _, err := a.Verdict.MarshalText(); err != nil {
+			return fmt.Errorf("an attempt has no verdict")
+		}
+		if a.Repeat < 0 || a.Repeat > maxAttempts || a.Attempt < 0 || a.Attempt > maxAttempts {
+			return fmt.Errorf("attempt %d of repeat %d: want at most %d", a.Attempt, a.Repeat, maxAttempts)
+		}
+		if a.Console != "" && !k.extraConsole(a.Console) {
+			return fmt.Errorf("console %.250q of an attempt is not where attempts' consoles are", a.Console)
+		}
+		if err := checkWord("accel", a.Accel); err != nil {
+			return err
+		}
+		if err := checkTexts([]string{a.Cause}); err != nil {
+			return err
+		}
+		if k.Verdict == Pass && a.Verdict.Failed() {
+			return fmt.Errorf("it passed, and one of its runs is %v", a.Verdict)
+		}
+	}
+	for _, f := range k.Flaky {
+		if f.Failed < 1 || f.Runs <= f.Failed || f.Runs > maxAttempts {
+			return fmt.Errorf("a flaky test failed in %d of %d runs", f.Failed, f.Runs)
+		}
+		if err := checkTexts([]string{f.Name}); err != nil {
+			return err
+		}
+		if k.Verdict == Pass {
+			return fmt.Errorf("it passed, and its test %.100q is flaky", f.Name)
+		}
+	}
+	return nil
+}
+
+// checkReused holds a result that is said to be an earlier VM's to what such a
+// one can be.
+func (k *Kernel) checkReused() error {
+	r := k.Reused
+	if r == nil {
+		return nil
+	}
+	if r.At.IsZero() || !digestRE.MatchString(r.Key) {
+		return errors.New("it is said to be of an earlier run, and not of when or of what")
+	}
+	for _, w := range []struct{ what, s string }{{"run id", r.RunID}, {"head SHA", r.HeadSHA}} {
+		if err := checkWord(w.what, w.s); err != nil {
+			return err
+		}
+	}
+	was := *k
+	// Tries to fetch the kernel, whose files the copied evidence lacks, and
+	// expectations that are stale are this run's own.
+	was.History, was.Surprises, was.Problems, was.Console = nil, nil, nil, k.consolePath()
+	for _, a := range k.History {
+		if a.Verdict != Infra || a.Accel != "" || a.Repeat != 0 {
+			return errors.New("it is said to be of an earlier run, and has VMs of this one")
+		}
+	}
+	if err := was.Reusable(); err != nil {
+		return fmt.Errorf("it is said to be of an earlier run, which cannot be: %w", err)
+	}
+	return nil
+}
+
+// checkExpected holds what a shard file says of expectations to its limits.
+func (k *Kernel) checkExpected() error {
+	for _, e := range k.Expected {
+		if e.Reason == "" || e.Test == "" && e.Verdict != Crash && e.Verdict != Timeout && e.Verdict != NoBoot {
+			return errors.New("an expected failure has no reason, or is neither of a test nor a crash, timeout or no-boot")
+		}
+		if err := checkTexts([]string{e.Test, e.Reason, e.Link, e.Expires}); err != nil {
+			return err
+		}
+	}
+	return checkTexts(k.Surprises, k.Running)
 }

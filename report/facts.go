@@ -1,5 +1,10 @@
 package report
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Facts is a kernel's fingerprint: what BPF programs depend on. Strings are as
 // the kernel prints them; empty ones are not known.
 type Facts struct {
@@ -13,4 +18,55 @@ type Facts struct {
 	Config          map[string]string `json:"config,omitempty"`       // build options without CONFIG_: y, m, n or a value
 	Targets         map[string]bool   `json:"targets,omitempty"`      // whether the kernel has what the payload's programs attach to, by section name
 	Deps            []Dep             `json:"dependencies,omitempty"` // what the payload's BPF programs depend on
+}
+
+// Dep is something of the kernel's that the payload's BPF programs depend on,
+// as the kernel's files have it; package shard/preflight finds them out.
+type Dep struct {
+	Kind      string   `json:"kind"` // field, kfunc ..., or as in a section's name: fentry, kprobe ...
+	Name      string   `json:"name"`
+	Status    string   `json:"status"`              // present, absent, changed, inlined, transformed, duplicated, unknown
+	Signature string   `json:"signature,omitempty"` // on this kernel, in C
+	Note      string   `json:"note,omitempty"`
+	Programs  []string `json:"programs,omitempty"` // that depend on it; of objects as their tests are called
+	Breaks    []string `json:"breaks,omitempty"`   // of these, those that will not load for it
+}
+
+const (
+	// MaxDeps is how many dependencies of a kernel are written down.
+	MaxDeps     = 1000
+	maxDepList  = 50   // programs of a dependency
+	maxDepTexts = 1000 // bytes of one of its texts
+)
+
+// Fit returns a dependency within the limits of a shard file.
+func (d Dep) Fit() Dep {
+	cut := func(list []string) []string {
+		out := slices.Clone(list[:min(len(list), maxDepList)])
+		for i := range out {
+			out[i] = OneLine(out[i], 200)
+		}
+		return out
+	}
+	d.Name, d.Signature, d.Note = OneLine(d.Name, 300), OneLine(d.Signature, 600), OneLine(d.Note, 300)
+	d.Programs, d.Breaks = cut(d.Programs), cut(d.Breaks)
+	return d
+}
+
+func checkDeps(deps []Dep) error {
+	if len(deps) > MaxDeps {
+		return fmt.Errorf("%d dependencies: want at most %d", len(deps), MaxDeps)
+	}
+	for i := range deps {
+		d := &deps[i]
+		if len(d.Programs) > maxDepList || len(d.Breaks) > maxDepList {
+			return fmt.Errorf("a dependency of more than %d programs", maxDepList)
+		}
+		for _, s := range append([]string{d.Kind, d.Name, d.Status, d.Signature, d.Note}, append(d.Programs, d.Breaks...)...) {
+			if len(s) > maxDepTexts {
+				return fmt.Errorf("a text of %d bytes: want at most %d", len(s), maxDepTexts)
+			}
+		}
+	}
+	return nil
 }

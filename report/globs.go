@@ -42,14 +42,14 @@ func MatchKernel(globs []string, id string) bool {
 
 func matchGlob(glob, s string) bool {
 	if strings.Contains(glob, "**") {
-		return matchAcross(glob, s)
+		return MatchAcross(glob, s)
 	}
 	ok, err := path.Match(glob, s)
 	return ok && err == nil
 }
 
 // matchAcross is path.Match with a "*" that crosses the "/" too.
-func matchAcross(glob, s string) bool {
+func MatchAcross(glob, s string) bool {
 	flat := func(s string) string { return strings.ReplaceAll(s, "/", "\x01") }
 	ok, err := path.Match(flat(glob), flat(s))
 	return ok && err == nil

@@ -1,6 +1,15 @@
 package report
 
-import "time"
+import (
+	"archive/zip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+)
 
 // MergedSchema is the version of report.json's format.
 const MergedSchema = 1
@@ -41,4 +50,103 @@ type Change struct {
 	Fixed     []string `json:"fixed,omitempty"`      // failed in the base
 	New       []string `json:"new,omitempty"`        // not in the base
 	Gone      []string `json:"gone,omitempty"`       // only in the base
+}
+
+// VMTime is how long all VMs of the run took together.
+func (m *Merged) VMTime() time.Duration {
+	var total time.Duration
+	for i := range m.Kernels {
+		if k := &m.Kernels[i]; k.Reused == nil {
+			total += k.VMTime()
+		}
+	}
+	return total
+}
+
+// ReportName is the name of the merged result's file.
+const ReportName = "report.json"
+
+// WriteReport writes the merged result as JSON, as report.schema.json says.
+func WriteReport(w io.Writer, m *Merged) error {
+	if err := writeJSON(w, m); err != nil {
+		return fmt.Errorf("write the merged result: %w", err)
+	}
+	return nil
+}
+
+// ReadReport reads what WriteReport wrote, from a hostile place, to compare
+// with.
+func ReadReport(r io.Reader) (*Merged, error) {
+	m := new(Merged)
+	b, err := readAll(r, maxJSON)
+	if err == nil {
+		err = decodeSchema(b, MergedSchema, m)
+	}
+	if err == nil {
+		err = m.Check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merged result: %w", err)
+	}
+	return m, nil
+}
+
+// Check says why a result is none that merging makes.
+func (m *Merged) Check() error {
+	for _, w := range []struct{ what, s string }{
+		{"tool", m.Tool}, {"list digest", m.List}, {"arch", m.Arch}, {"algorithm", m.Algorithm}, {"run id", m.RunID}, {"head SHA", m.HeadSHA},
+	} {
+		if err := checkWord(w.what, w.s); err != nil {
+			return err
+		}
+	}
+	if m.Verdict != Pass && m.Verdict != Fail && m.Verdict != Missing {
+		return errors.New("its verdict is none of pass, fail and missing")
+	}
+	if err := checkAllow(m.Unused); err != nil {
+		return err
+	}
+	if len(m.Kernels) > maxKernels {
+		return fmt.Errorf("it holds more than %d kernels", maxKernels)
+	}
+	for i := range m.Kernels {
+		k := &m.Kernels[i]
+		if err := k.Check(); err != nil {
+			return err
+		}
+		if i > 0 && strings.Compare(m.Kernels[i-1].ID, k.ID) >= 0 {
+			return fmt.Errorf("kernel %s is not in its place, or stands twice", k.ID)
+		}
+	}
+	return nil
+}
+
+// FindReport reads the merged result in a directory or zip file that merge has
+// left; it is nil where there is none.
+func FindReport(name string) (*Merged, error) {
+	var fsys fs.FS
+	if strings.HasSuffix(name, ".zip") {
+		zr, err := zip.OpenReader(name)
+		if err != nil {
+			return nil, err
+		}
+		defer zr.Close()
+		fsys = zr
+	} else {
+		root, err := os.OpenRoot(name)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		fsys = root.FS()
+	}
+	f, err := fsys.Open(ReportName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadReport(f)
 }

@@ -18,9 +18,9 @@ type Counts struct {
 	NotTested        int
 }
 
-// add counts one kernel. What was expected and did not come fails a run,
+// Add counts one kernel. What was expected and did not come fails a run,
 // whatever the kernel's verdict.
-func (c *Counts) add(k *Kernel) {
+func (c *Counts) Add(k *Kernel) {
 	c.Kernels++
 	switch {
 	case len(k.Surprises) > 0:
@@ -37,7 +37,8 @@ func (c *Counts) add(k *Kernel) {
 	}
 }
 
-func (c *Counts) sum(d Counts) {
+// Plus adds the counts of other kernels.
+func (c *Counts) Plus(d Counts) {
 	c.Kernels += d.Kernels
 	c.Passed += d.Passed
 	c.FailedAsExpected += d.FailedAsExpected
@@ -46,10 +47,11 @@ func (c *Counts) sum(d Counts) {
 	c.NotTested += d.NotTested
 }
 
-func countKernels(kernels []Kernel) Counts {
+// CountKernels counts results.
+func CountKernels(kernels []Kernel) Counts {
 	var c Counts
 	for i := range kernels {
-		c.add(&kernels[i])
+		c.Add(&kernels[i])
 	}
 	return c
 }
@@ -62,7 +64,7 @@ func (c Counts) OK() bool { return c.Passed+c.FailedAsExpected == c.Kernels }
 // kernels. Those without a result were not tested; a shard without kernels
 // passes. incomplete says that something else speaks against a pass.
 func RunOutcome(planned int, kernels []Kernel, incomplete bool) Outcome {
-	o := Outcome{Verdict: Pass, Counts: countKernels(kernels)}
+	o := Outcome{Verdict: Pass, Counts: CountKernels(kernels)}
 	if lost := planned - len(kernels); lost > 0 {
 		o.Kernels += lost
 		o.NotTested += lost

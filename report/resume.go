@@ -117,7 +117,7 @@ func (p Plan) differences(old Plan) []string {
 		{"the commit", old.HeadSHA, p.HeadSHA},
 		{"the payload", old.Payload, p.Payload},
 		{"the content of the payload", old.Content, p.Content},
-		{"the list of allowed splats", allowDigest(old), allowDigest(p)},
+		{"the list of allowed splats", old.AllowDigest(), p.AllowDigest()},
 		{"the list of expected failures", old.Expect, p.Expect},
 		{"the number of repeats", strconv.Itoa(max(1, old.Repeat)), strconv.Itoa(max(1, p.Repeat))},
 		{"the age up to which results are reused", old.Reuse.String(), p.Reuse.String()},
@@ -167,7 +167,7 @@ func (r *Resumed) Resume() (*ShardWriter, error) {
 	path := filepath.Join(r.dir, r.plan.ShardFileName())
 	if r.other {
 		_, results, _ := bytes.Cut(r.lines, []byte("\n"))
-		plan, err := encodeLine(line{Type: "plan", Plan: &r.plan})
+		plan, err := encodeLine(Record{Type: "plan", Plan: &r.plan})
 		if err != nil {
 			return nil, fmt.Errorf("write to the shard file: %w", err)
 		}

@@ -50,60 +50,6 @@ type Cut struct {
 	Reason string `json:"reason"` // one line
 }
 
-// Kernel is the result of one kernel.
-type Kernel struct {
-	ID       string           `json:"id"`
-	Digest   string           `json:"digest,omitempty"` // of its source
-	Verdict  Verdict          `json:"verdict"`
-	Cause    *Cause           `json:"cause,omitempty"` // nil for a pass
-	Tests    []Test           `json:"tests,omitempty"`
-	Phases   map[string]int64 `json:"phases_ns,omitempty"` // fetch, boot, load, test, total: nanoseconds
-	Accel    string           `json:"accel,omitempty"`     // kvm or tcg; empty when no VM was started
-	Attempts int              `json:"attempts"`
-	Console  string           `json:"console,omitempty"` // path relative to the output directory
-	Release  string           `json:"release,omitempty"` // uname -r as the guest says
-	Facts    *Facts           `json:"kernel,omitempty"`  // the kernel's fingerprint
-	Mounts   []string         `json:"mounts_failed,omitempty"`
-	Modules  []string         `json:"modules_failed,omitempty"`
-	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
-	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
-	Boot     string           `json:"boot,omitempty"`          // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
-	Machine  string           `json:"machine,omitempty"`       // QEMU's name of it, such as pc or microvm; empty when no VM was started
-
-	Reused *Reused `json:"reused,omitempty"` // the earlier VM whose result this is; nil: the kernel was booted
-
-	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
-
-	History   []Attempt  `json:"history,omitempty"`    // its other VMs: attempts before this one, and other repeats
-	Repeats   int        `json:"repeats,omitempty"`    // how often it was run; 0: once, as nobody asked for more
-	Flaky     []Flaky    `json:"flaky,omitempty"`      // tests that passed in some repeats and failed in others
-	Running   []string   `json:"running,omitempty"`    // tests that ran when the guest was ended, or ended, before its time
-	TestsOnly bool       `json:"tests_only,omitempty"` // its failed tests are all that is wrong: the guest's report is whole
-	Expected  []Expected `json:"expected,omitempty"`   // those of its failures that were expected
-	Surprises []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
-
-	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
-
-	Reproduce string `json:"reproduce,omitempty"` // command that opens a shell in this kernel, see Command
-}
-
-// Cause says why a kernel did not pass.
-type Cause struct {
-	Title   string `json:"title"`             // one line
-	Excerpt string `json:"excerpt,omitempty"` // of the console or the test's output
-
-	Location string `json:"location,omitempty"` // of a crash: file:line, else function+offset/size
-}
-
-// Test is the outcome of one test on one kernel.
-type Test struct {
-	Name     string        `json:"name"`
-	Verdict  string        `json:"verdict"` // pass, fail, skip
-	Duration time.Duration `json:"duration_ns"`
-	Output   string        `json:"output,omitempty"`
-	Insns    int           `json:"insns,omitempty"` // instructions the verifier processed; 0: not known or none
-}
-
 // End is a shard file's last record. Without it the shard was cut short.
 type End struct {
 	Kernels  int            `json:"kernels"`
@@ -116,8 +62,8 @@ const maxLine = 32 << 20
 
 var errLongLine = fmt.Errorf("the record has more than %d MiB", maxLine>>20)
 
-// line is one record as it stands in the file.
-type line struct {
+// Record is one line of a shard file, of the type that it names.
+type Record struct {
 	Type   string  `json:"type"`
 	Plan   *Plan   `json:"plan,omitempty"`
 	Kernel *Kernel `json:"kernel,omitempty"`
@@ -167,7 +113,7 @@ func CreateShardFile(dir string, p Plan) (*ShardWriter, error) {
 	w := newShardWriter(p)
 	w.f = f
 	p.Schema = Schema
-	b, err := encodeLine(line{Type: "plan", Plan: &p})
+	b, err := encodeLine(Record{Type: "plan", Plan: &p})
 	if err == nil {
 		err = w.write(b)
 	}
@@ -189,13 +135,13 @@ func (w *ShardWriter) Kernel(k Kernel) error {
 		return err
 	}
 	k = k.fit()
-	if err := k.check(); err != nil {
+	if err := k.Check(); err != nil {
 		return err
 	}
-	b, err := encodeLine(line{Type: "kernel", Kernel: &k})
+	b, err := encodeLine(Record{Type: "kernel", Kernel: &k})
 	if errors.Is(err, errLongLine) {
 		k = k.bare(err)
-		b, err = encodeLine(line{Type: "kernel", Kernel: &k})
+		b, err = encodeLine(Record{Type: "kernel", Kernel: &k})
 	}
 	if err != nil {
 		return fmt.Errorf("write to the shard file: %w", err)
@@ -208,7 +154,7 @@ func (w *ShardWriter) Kernel(k Kernel) error {
 
 // Cut says why the kernels that have no result have none.
 func (w *ShardWriter) Cut(reason string) error {
-	b, err := encodeLine(line{Type: "cut", Cut: &Cut{Reason: OneLine(reason, 500)}})
+	b, err := encodeLine(Record{Type: "cut", Cut: &Cut{Reason: OneLine(reason, 500)}})
 	if err != nil {
 		return fmt.Errorf("write to the shard file: %w", err)
 	}
@@ -228,7 +174,7 @@ func (w *ShardWriter) Close(complete bool) error {
 	if complete && err == nil && len(w.known) == 0 {
 		var b []byte
 		w.end.Digest = digest(w.sum)
-		if b, err = encodeLine(line{Type: "end", End: &w.end}); err == nil {
+		if b, err = encodeLine(Record{Type: "end", End: &w.end}); err == nil {
 			err = w.write(b)
 		}
 	}
@@ -265,7 +211,7 @@ func (w *ShardWriter) write(b []byte) error {
 }
 
 // encodeLine makes a record's line, newline included.
-func encodeLine(l line) ([]byte, error) {
+func encodeLine(l Record) ([]byte, error) {
 	b, err := json.Marshal(l)
 	b = append(b, '\n')
 	if err == nil && len(b) > maxLine {

@@ -17,7 +17,6 @@ const maxShardFile = 128 << 20
 
 // ShardFile is what a shard file says.
 type ShardFile struct {
-	Name    string // where it was found, for people
 	Plan    Plan
 	Kernels []Kernel // results, in the order of the file; one at most for each id of the plan
 
@@ -27,8 +26,6 @@ type ShardFile struct {
 	// Damaged says that the problem is none that an interrupted run leaves. What
 	// passed according to such a file has not been shown to pass.
 	Damaged bool
-
-	evidence evidence
 }
 
 // errCut says that a file ends where an interrupted run has left it.
@@ -58,7 +55,7 @@ func (f *ShardFile) readPlan(lines *lineReader) error {
 	case err != nil:
 		return err
 	}
-	if err := checkJSON(b); err != nil {
+	if err := CheckJSON(b); err != nil {
 		return fmt.Errorf("line 1 is no record: %w", err)
 	}
 	// A plan of another schema is told apart from what is no plan.
@@ -77,7 +74,7 @@ func (f *ShardFile) readPlan(lines *lineReader) error {
 		return fmt.Errorf("line 1: %w", err)
 	}
 	f.Plan = *l.Plan
-	return f.Plan.check()
+	return f.Plan.Check()
 }
 
 func (f *ShardFile) readResults(lines *lineReader) error {
@@ -103,7 +100,7 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 		switch l.Type {
 		case "kernel":
 			k := l.Kernel
-			if err := k.check(); err != nil {
+			if err := k.Check(); err != nil {
 				return fmt.Errorf("line %d: %w", lines.n, err)
 			}
 			if err := errors.Join(f.Plan.allows(k), f.Plan.reuses(k)); err != nil {
@@ -139,26 +136,26 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 	}
 }
 
-func decodeLine(b []byte) (line, error) {
-	if err := checkJSON(b); err != nil {
-		return line{}, err
+func decodeLine(b []byte) (Record, error) {
+	if err := CheckJSON(b); err != nil {
+		return Record{}, err
 	}
 	return readLine(b)
 }
 
 // readLine decodes a record that has what its type says, and nothing else.
-func readLine(b []byte) (line, error) {
-	var l line
+func readLine(b []byte) (Record, error) {
+	var l Record
 	if err := json.Unmarshal(b, &l); err != nil {
-		return line{}, err
+		return Record{}, err
 	}
 	has := map[string]bool{"plan": l.Plan != nil, "kernel": l.Kernel != nil, "end": l.End != nil, "cut": l.Cut != nil}
 	if _, known := has[l.Type]; !known {
-		return line{}, fmt.Errorf("a record of unknown type %.50q", l.Type)
+		return Record{}, fmt.Errorf("a record of unknown type %.50q", l.Type)
 	}
 	for t, ok := range has {
 		if ok != (t == l.Type) {
-			return line{}, fmt.Errorf("a record of type %q lacks it, or is of type %q too", l.Type, t)
+			return Record{}, fmt.Errorf("a record of type %q lacks it, or is of type %q too", l.Type, t)
 		}
 	}
 	return l, nil
@@ -198,4 +195,13 @@ func (l *lineReader) next() ([]byte, error) {
 			return bytes.TrimSuffix(b, []byte("\n")), nil
 		}
 	}
+}
+
+// reuses says whether a result of an earlier run is one that this run was
+// allowed to take.
+func (p *Plan) reuses(k *Kernel) error {
+	if k.Reused != nil && p.Reuse <= 0 {
+		return fmt.Errorf("kernel %s: its result is of an earlier run, and its plan takes none", k.ID)
+	}
+	return nil
 }

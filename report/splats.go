@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -98,26 +97,8 @@ func UnusedAllowed(entries []AllowEntry, kernels []Kernel) []AllowEntry {
 	return unused
 }
 
-// allowed takes the shards' lists of allowed splats, which must be the same.
-func (g *merger) allowed(ch chosen) {
-	var entries []AllowEntry
-	for _, c := range ch.shards {
-		for _, e := range c.Plan.Allow {
-			if !slices.ContainsFunc(entries, e.Is) {
-				entries = append(entries, e)
-			}
-		}
-	}
-	slices.SortFunc(entries, func(a, b AllowEntry) int {
-		return cmp.Or(cmp.Compare(a.Pattern, b.Pattern), cmp.Compare(a.Kernels, b.Kernels))
-	})
-	if len(g.m.Refusals) == 0 { // else there may be kernels that nobody knows
-		g.m.Unused = UnusedAllowed(entries, g.m.Kernels)
-	}
-}
-
-// allowDigest tells lists of allowed splats apart.
-func allowDigest(p Plan) string {
+// AllowDigest tells lists of allowed splats apart.
+func (p Plan) AllowDigest() string {
 	if len(p.Allow) == 0 {
 		return "none"
 	}
@@ -137,53 +118,4 @@ func (e AllowEntry) Words() string {
 		s += " on " + OneLine(e.Kernels, 100)
 	}
 	return s
-}
-
-// splats says which splats were allowed on how many kernels, and which entries
-// are of no use any more.
-func (d *document) splats(x detail) (lines []string) {
-	type allowed struct {
-		title, reason, link string
-		kernels             int
-	}
-	var all []*allowed
-	on := map[string]*allowed{}
-	for _, k := range d.m.Kernels {
-		seen := map[string]bool{}
-		for _, s := range k.Splats {
-			key := s.Title + "\x00" + s.Allowed.Reason
-			if seen[key] {
-				continue
-			}
-			seen[key] = true
-			if on[key] == nil {
-				on[key] = &allowed{title: s.Title, reason: s.Allowed.Reason, link: s.Allowed.Link}
-				all = append(all, on[key])
-			}
-			on[key].kernels++
-		}
-	}
-	slices.SortStableFunc(all, func(a, b *allowed) int {
-		return cmp.Or(cmp.Compare(b.kernels, a.kernels), cmp.Compare(a.title, b.title))
-	})
-	most := min(10, x.kernels)
-	for i, a := range all {
-		if i == most {
-			lines = append(lines, "**Allowed splats:** and "+count(len(all)-most, "more kind"))
-			break
-		}
-		reason := code(a.reason, 200)
-		if a.link != "" {
-			reason += ", " + code(a.link, 200)
-		}
-		lines = append(lines, fmt.Sprintf("**Allowed splat:** %s on %s: %s", code(a.title, 200), count(a.kernels, "kernel"), reason))
-	}
-	for i, e := range d.m.Unused {
-		if i == most {
-			lines = append(lines, "**Allows nothing any more:** and "+thousands(len(d.m.Unused)-most)+" more")
-			break
-		}
-		lines = append(lines, "**Allows nothing any more:** the entry "+code(e.Words(), 300))
-	}
-	return lines
 }

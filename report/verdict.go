@@ -1,6 +1,10 @@
-// Package report holds what is said about kernels: the verdicts, the shard
-// file that a run appends to, and the summary. It knows neither VMs nor
-// sources of kernels, so that merging results needs neither.
+// Package report holds the records of a run: verdicts and results of kernels, the
+// plan, the shard file that a run appends to, and the merged result. It owns
+// their formats and the limits that hostile ones must keep, and says what results
+// come to: the one verdict and its counts.
+//
+// It knows neither VMs nor sources of kernels, and nothing of how results are
+// merged, analysed or shown.
 package report
 
 import (
@@ -72,3 +76,6 @@ const (
 	ExitUsage     = 2 // wrong usage or input; nothing was tested
 	ExitNotTested = 3 // something was not tested
 )
+
+// Failed says whether a kernel was tested and did not pass.
+func (v Verdict) Failed() bool { return v.Tested() && v != Pass }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/expect"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
@@ -26,7 +28,7 @@ func TestRepeatFindsFlakyTests(t *testing.T) {
 	}
 	r := l.runner(t, p)
 	r.Repeats = 2
-	r.Expect = &report.Expectations{Entries: []report.Expectation{{Kernels: []string{"*/*"}, Tests: []string{"TestFirst"}, Reason: "it does not fail", Where: "x:1"}}}
+	r.Expect = &expect.List{Entries: []expect.Entry{{Kernels: []string{"*/*"}, Tests: []string{"TestFirst"}, Reason: "it does not fail", Where: "x:1"}}}
 	k, console := l.run(t, r)
 	if k.Verdict != report.Fail || k.Repeats != 2 || len(k.Flaky) == 0 || len(k.Tests) != 21 || k.Attempts != 1 {
 		t.Errorf("verdict %v, %d repeats, flaky %v, %d tests, %d attempts", k.Verdict, k.Repeats, k.Flaky, len(k.Tests), k.Attempts)
@@ -94,7 +96,7 @@ func TestTimeIsUp(t *testing.T) {
 	if len(f.Kernels) != 1 || !strings.Contains(f.Problem, why+" after 1 of 2 kernels") || f.Damaged {
 		t.Errorf("the shard file: %q, damaged %v, %d kernels", f.Problem, f.Damaged, len(f.Kernels))
 	}
-	if b, err := os.ReadFile(filepath.Join(r.Out, report.SummaryName)); err != nil || !strings.Contains(string(b), "[MISSING] slow/1.2.3__x  "+why) {
+	if b, err := os.ReadFile(filepath.Join(r.Out, summary.Name)); err != nil || !strings.Contains(string(b), "[MISSING] slow/1.2.3__x  "+why) {
 		t.Errorf("the summary: %v\n%s", err, b)
 	}
 }

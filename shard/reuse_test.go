@@ -22,6 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/expect"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -365,7 +366,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Allowed":     func(r *Runner) { r.Allowed = allowedOf(t, "- {pattern: 'WARNING in foo', reason: x}") },
 		"params":      func(r *Runner) { r.forTests.params = []string{"x=1"} },
 		"cpus":        func(r *Runner) { r.forTests.cpus = 2 },
-		"Expect":      func(r *Runner) { r.Expect = &report.Expectations{Entries: []report.Expectation{{Reason: "x"}}} },
+		"Expect":      func(r *Runner) { r.Expect = &expect.List{Entries: []expect.Entry{{Reason: "x"}}} },
 		"Sandbox":     func(r *Runner) { r.Sandbox = "on" },
 		"MicroVM":     func(r *Runner) { r.MicroVM = true },
 		"Firmware":    func(r *Runner) { r.Firmware = "qboot.rom" },
@@ -650,12 +651,12 @@ func TestReuseKeepsFew(t *testing.T) {
 // What is stale is found though no VM runs.
 func TestReuseAndExpectations(t *testing.T) {
 	u := newReuser(t)
-	expect := func() *report.Expectations {
-		entries, err := report.ReadExpectations(strings.NewReader("- kernels: 'debian/*'\n  tests: [test_1]\n  reason: it fails\n  expires: 2026-11-28\n"), "x.yml")
+	expect := func() *expect.List {
+		entries, err := expect.Read(strings.NewReader("- kernels: 'debian/*'\n  tests: [test_1]\n  reason: it fails\n  expires: 2026-11-28\n"), "x.yml")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &report.Expectations{Entries: entries}
+		return &expect.List{Entries: entries}
 	}
 	for range 2 { // an expected failure that does not come fails the run, each time
 		r := u.runner(t)

@@ -22,6 +22,8 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/expect"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -47,9 +49,9 @@ type Config struct {
 	Boot        Boot // the zero value boots cold
 	NoEmulation bool // without KVM nothing is tested
 
-	Allowed *vm.Allowed          // splats that are no crash
-	Expect  *report.Expectations // failures that are expected
-	Resumed *report.Resumed      // results that are not asked for again
+	Allowed *vm.Allowed     // splats that are no crash
+	Expect  *expect.List    // failures that are expected
+	Resumed *report.Resumed // results that are not asked for again
 
 	// Reuse is the greatest age of an earlier result that stands for a kernel's
 	// own; 0 boots every kernel. NoReuse says when it has no effect.
@@ -411,10 +413,10 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 
 func writeSummary(dir string, started time.Time, results []report.Kernel) error {
 	var b strings.Builder
-	if err := report.WriteSummary(&b, started, results); err != nil {
+	if err := summary.Write(&b, started, results); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, report.SummaryName), []byte(b.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, summary.Name), []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("write the summary: %w", err)
 	}
 	return nil

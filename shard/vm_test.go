@@ -20,6 +20,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -376,7 +377,7 @@ func TestBrokenArchiveIsInfraAndTheOthersRun(t *testing.T) {
 	if v := results[1].Verdict; v != report.Pass {
 		t.Errorf("the good kernel beside it: %v, %+v, want pass", v, results[1].Cause)
 	}
-	summary, err := os.ReadFile(filepath.Join(r.Out, report.SummaryName))
+	summary, err := os.ReadFile(filepath.Join(r.Out, summary.Name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +422,7 @@ func TestInterruptedRunKeepsWhatItKnows(t *testing.T) {
 	if n := strings.Count(string(b), "\n"); n != 2 || strings.Contains(string(b), `"type":"end"`) || !strings.Contains(string(b), `"reason":"the run was interrupted"`) {
 		t.Errorf("the shard file should hold its plan and why there is no more:\n%s", b)
 	}
-	if _, err := os.Stat(filepath.Join(r.Out, report.SummaryName)); err != nil {
+	if _, err := os.Stat(filepath.Join(r.Out, summary.Name)); err != nil {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(r.Scratch, "vmlinux*")); len(left) > 0 {

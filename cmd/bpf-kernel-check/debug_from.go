@@ -8,13 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 )
 
 // recall returns the latest result of a kernel from result directories. Without
 // an id it is the one kernel that failed.
 func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
-	found, err := report.Collect(dirs...)
-	var input *report.InputError
+	found, err := merge.Collect(dirs...)
+	var input *merge.InputError
 	if errors.As(err, &input) {
 		return nil, usagef("--from: %w", err)
 	}

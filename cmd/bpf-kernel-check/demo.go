@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/guest"
-	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -67,7 +67,7 @@ arm64 it boots arm64 kernels, without 5.10.`,
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer cancel()
 			err = c.test(ctx, o, accel, payload, list)
-			if b, rerr := os.ReadFile(filepath.Join(o.out, report.SummaryName)); rerr == nil {
+			if b, rerr := os.ReadFile(filepath.Join(o.out, summary.Name)); rerr == nil {
 				fmt.Fprintf(c.stdout, "\n%s", b)
 			}
 			return err

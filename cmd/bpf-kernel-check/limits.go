@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/expect"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/vm"
@@ -24,7 +24,7 @@ type limitOptions struct {
 	stale                               string
 
 	flags *pflag.FlagSet
-	read  *report.Expectations // the files of expect; nil without
+	read  *expect.List // the files of expect; nil without
 }
 
 // Default limits, on KVM.
@@ -136,17 +136,17 @@ func openList(name string) (*os.File, error) {
 }
 
 // expectations reads the files of expected failures; nil without files.
-func (o *limitOptions) expectations() (*report.Expectations, error) {
+func (o *limitOptions) expectations() (*expect.List, error) {
 	if len(o.expect) == 0 {
 		return nil, nil
 	}
-	x := &report.Expectations{Lenient: o.stale == "warn"}
+	x := &expect.List{Lenient: o.stale == "warn"}
 	for _, name := range o.expect {
 		f, err := openList(name)
 		if err != nil {
 			return nil, usagef("--expected-failures: %w: give a YAML file", err)
 		}
-		entries, err := report.ReadExpectations(f, name)
+		entries, err := expect.Read(f, name)
 		f.Close()
 		if err != nil {
 			return nil, usagef("--expected-failures: %w", err)

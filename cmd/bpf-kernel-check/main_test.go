@@ -21,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
@@ -223,7 +224,7 @@ func TestDemo(t *testing.T) {
 	if code != report.ExitPass {
 		t.Fatalf("exit code %d", code)
 	}
-	summary, err := os.ReadFile(filepath.Join(out, report.SummaryName))
+	summary, err := os.ReadFile(filepath.Join(out, summary.Name))
 	if err != nil {
 		t.Fatal(err)
 	}

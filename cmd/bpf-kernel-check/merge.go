@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/report/screen"
 )
 
@@ -53,7 +54,7 @@ ran several times, the highest attempt counts.`,
 }
 
 func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
-	mo := report.MergeOptions{Tool: version(), At: time.Now()}
+	mo := merge.Options{Tool: version(), At: time.Now()}
 	if o.plan != "" {
 		plan, err := readFile(o.plan, report.ReadPlanFile)
 		switch {
@@ -65,7 +66,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 		mo.Plan = plan
 	}
 	if haveNeeds {
-		needs, err := report.ParseNeeds(o.needs)
+		needs, err := merge.ParseNeeds(o.needs)
 		if err != nil {
 			mo.Problems = append(mo.Problems, "--needs: "+err.Error())
 		}
@@ -81,8 +82,8 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	if o.out == "" {
 		return usagef("--out is empty: want a directory")
 	}
-	found, err := report.Collect(dirs...)
-	var input *report.InputError
+	found, err := merge.Collect(dirs...)
+	var input *merge.InputError
 	switch {
 	case errors.As(err, &input):
 		return usageError{err}
@@ -110,7 +111,7 @@ func exitWith(o report.Outcome) error {
 }
 
 // mergeInto merges and copies consoles and other evidence to dir.
-func mergeInto(dir string, found *report.Collected, o report.MergeOptions) (*report.Merged, error) {
+func mergeInto(dir string, found *merge.Collected, o merge.Options) (*report.Merged, error) {
 	path, err := outDir(dir)
 	if err != nil {
 		return nil, err
@@ -119,8 +120,8 @@ func mergeInto(dir string, found *report.Collected, o report.MergeOptions) (*rep
 	if err != nil {
 		return nil, usagef("--out: %w", err)
 	}
-	m, from := report.Merge(found, o)
-	report.CopyEvidence(out, m, from)
+	m, from := merge.Merge(found, o)
+	merge.CopyEvidence(out, m, from)
 	return m, out.Close()
 }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/markdown"
+	"github.com/elastic/bpf-kernel-check/report/merge"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 )
 
 // writeShard writes what one shard of a run leaves, with the program that runs
@@ -90,12 +93,12 @@ func TestOutputsAreWrittenAsFarAsPossible(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, report.ReportName), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m, _ := report.Merge(&report.Collected{}, report.MergeOptions{At: time.Unix(0, 0)})
-	names, err := writeOutputs(dir, m, report.MarkdownOptions{}, nil)
+	m, _ := merge.Merge(&merge.Collected{}, merge.Options{At: time.Unix(0, 0)})
+	names, err := writeOutputs(dir, m, markdown.Options{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "write report.json: ") {
 		t.Errorf("error %v", err)
 	}
-	for _, name := range []string{report.SummaryName, report.TimingsName} {
+	for _, name := range []string{summary.Name, report.TimingsName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil || !slices.Contains(names, name) {
 			t.Errorf("%s: %v, written %v", name, err, names)
 		}

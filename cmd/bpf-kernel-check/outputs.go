@@ -11,7 +11,11 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/junit"
+	"github.com/elastic/bpf-kernel-check/report/markdown"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/report/page"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 )
 
 // Names of the reports that package report does not name.
@@ -22,7 +26,7 @@ const (
 
 // writeOutputs writes the reports of a merged result to dir, as many as it can,
 // and returns their names. The page shows the consoles in dir and the history.
-func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions, history *page.History) (names []string, err error) {
+func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *page.History) (names []string, err error) {
 	root, err := os.OpenRoot(dir) // so that links in an artifact lead nowhere
 	if err != nil {
 		return nil, fmt.Errorf("write the reports: %w", err)
@@ -33,10 +37,10 @@ func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions, histor
 		name  string
 		write func(io.Writer) error
 	}{
-		{report.SummaryName, func(w io.Writer) error { return report.WriteSummary(w, m.At, m.Kernels) }},
+		{summary.Name, func(w io.Writer) error { return summary.Write(w, m.At, m.Kernels) }},
 		{report.ReportName, func(w io.Writer) error { return report.WriteReport(w, m) }},
-		{junitName, func(w io.Writer) error { return report.WriteJUnit(w, m) }},
-		{markdownName, func(w io.Writer) error { return report.WriteMarkdown(w, m, o) }},
+		{junitName, func(w io.Writer) error { return junit.Write(w, m) }},
+		{markdownName, func(w io.Writer) error { return markdown.Write(w, m, o) }},
 		{page.Name, func(w io.Writer) error { return page.Write(w, m, shown) }},
 		{report.TimingsName, func(w io.Writer) error { return report.WriteTimings(w, report.NewTimings(m.Kernels)) }},
 	} {
@@ -56,23 +60,23 @@ func writeOutputs(dir string, m *report.Merged, o report.MarkdownOptions, histor
 
 // reportAlone writes the reports of a run of the whole list, from the shard file
 // in dir. They are dated at.
-func reportAlone(dir, shardFile string, at time.Time, o report.MarkdownOptions, history *page.History) error {
+func reportAlone(dir, shardFile string, at time.Time, o markdown.Options, history *page.History) error {
 	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", shardFile, err)
 	}
-	m, _ := report.Merge(&report.Collected{Files: []*report.ShardFile{f}}, report.MergeOptions{Tool: version(), At: at})
+	m, _ := merge.Merge(&merge.Collected{Files: []*merge.File{{ShardFile: f}}}, merge.Options{Tool: version(), At: at})
 	_, err = writeOutputs(dir, m, o, history)
 	return err
 }
 
 // links returns the addresses for a report of this job.
-func (c *command) links() report.MarkdownOptions {
+func (c *command) links() markdown.Options {
 	env, err := github.ReadEnv(c.getenv)
 	if err != nil {
-		return report.MarkdownOptions{MaxChars: github.MaxBody}
+		return markdown.Options{MaxChars: github.MaxBody}
 	}
-	return report.MarkdownOptions{MaxChars: github.MaxBody, RunURL: env.RunURL(), Commit: env.CommitURL}
+	return markdown.Options{MaxChars: github.MaxBody, RunURL: env.RunURL(), Commit: env.CommitURL}
 }
 
 // history reads earlier reports; nil without a directory.

@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/markdown"
 	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
@@ -118,10 +120,10 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 	o := m.Outcome()
 	content := github.Content{
 		Verdict: o.Verdict,
-		Status:  report.StatusDescription(m),
+		Status:  analysis.Headline(m),
 		Outputs: outputs(o),
 	}
-	for _, a := range report.Annotations(m) {
+	for _, a := range analysis.Annotations(m) {
 		content.Annotations = append(content.Annotations, github.Annotation(a))
 	}
 	links := c.links()
@@ -130,7 +132,7 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 		links.PageURL = links.RunURL + "#artifacts"
 	}
 	var body, summary strings.Builder
-	err = errors.Join(report.WriteMarkdown(&body, m, links), report.WriteJobSummary(&summary, m, links))
+	err = errors.Join(markdown.Write(&body, m, links), markdown.WriteJobSummary(&summary, m, links))
 	content.Body, content.Summary = body.String(), summary.String()
 	return content, o, err
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -135,7 +136,7 @@ func main() {
 			if want := "bpf-kernel-check: interrupted by " + unix.SignalName(sig) + "\n"; !strings.HasSuffix(p.stderr.String(), want) {
 				t.Errorf("stderr does not end with %q", want)
 			}
-			summary, err := os.ReadFile(filepath.Join(p.out, report.SummaryName))
+			summary, err := os.ReadFile(filepath.Join(p.out, summary.Name))
 			if err != nil || !bytes.Contains(summary, []byte("[MISSING] debian/")) {
 				t.Errorf("%v; summary:\n%s", err, summary)
 			}

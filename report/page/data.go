@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // index is what the page's script needs before anything is opened. Lists of
@@ -85,7 +86,7 @@ type testDetail struct {
 type builder struct {
 	m      *report.Merged
 	o      Options
-	places []report.Place // those that are shown
+	places []analysis.Place // those that are shown
 	series []string
 	index  index
 	packed []packed
@@ -93,17 +94,17 @@ type builder struct {
 	tests  map[string]int
 	newly  map[string]bool
 
-	groups  []report.Group
+	groups  []analysis.Group
 	numbers map[string][]int // of the failures that a kernel is in
 }
 
 func newBuilder(m *report.Merged, o Options) *builder {
-	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}, groups: report.Groups(m)}
-	b.numbers = report.Numbers(b.groups)
+	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}, groups: analysis.Groups(m)}
+	b.numbers = analysis.Numbers(b.groups)
 	for _, g := range b.groups[:min(len(b.groups), maxGroups)] {
 		b.index.Reasons = append(b.index.Reasons, line(g.Title))
 	}
-	b.places, b.series = report.Places(m)
+	b.places, b.series = analysis.Places(m)
 	if n := len(b.places); n > maxKernels {
 		b.places = choose(b.places)
 		b.note("%d of %d kernels are not in this page; %s has them", n-maxKernels, n, report.ReportName)
@@ -143,7 +144,7 @@ func (b *builder) note(format string, args ...any) {
 
 // choose keeps as many kernels as a page takes, those that did not pass first,
 // in their order.
-func choose(places []report.Place) []report.Place {
+func choose(places []analysis.Place) []analysis.Place {
 	left := maxKernels
 	keep := make([]bool, len(places))
 	for _, passes := range []bool{false, true} {
@@ -154,7 +155,7 @@ func choose(places []report.Place) []report.Place {
 			}
 		}
 	}
-	var kept []report.Place
+	var kept []analysis.Place
 	for i, p := range places {
 		if keep[i] {
 			kept = append(kept, p)
@@ -172,16 +173,16 @@ const wholeVM = "vm"
 // phases makes the list of phases: the known ones, the rest of the VM's time.
 func (b *builder) phases() {
 	for _, name := range phaseOrder {
-		if slices.ContainsFunc(b.places, func(p report.Place) bool { _, ok := p.Phases[name]; return ok }) {
+		if slices.ContainsFunc(b.places, func(p analysis.Place) bool { _, ok := p.Phases[name]; return ok }) {
 			b.index.Phases = append(b.index.Phases, name)
 		}
 	}
-	if slices.ContainsFunc(b.places, func(p report.Place) bool { return p.Phases[wholeVM] > 0 }) {
+	if slices.ContainsFunc(b.places, func(p analysis.Place) bool { return p.Phases[wholeVM] > 0 }) {
 		b.index.Phases = append(b.index.Phases, "other")
 	}
 }
 
-func (b *builder) phasesOf(p report.Place) []int64 {
+func (b *builder) phasesOf(p analysis.Place) []int64 {
 	if len(p.Phases) == 0 {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 )
 
 // synthetic is a large result: n kernels with 30 tests each, of which some fail,
@@ -202,17 +203,17 @@ func long() (*report.Merged, fs.FS) {
 // the loader's test objects, those that are to be rejected among them.
 func realRun(t testing.TB) (*report.Merged, fs.FS) {
 	t.Helper()
-	c, err := report.Collect(filepath.Join("testdata", "run"))
+	c, err := merge.Collect(filepath.Join("testdata", "run"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, from := report.Merge(c, report.MergeOptions{Tool: "v1.0.0", At: time.Date(2026, 11, 24, 0, 15, 0, 0, time.UTC)})
+	m, from := merge.Merge(c, merge.Options{Tool: "v1.0.0", At: time.Date(2026, 11, 24, 0, 15, 0, 0, time.UTC)})
 	dir := t.TempDir()
 	out, err := os.OpenRoot(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	report.CopyEvidence(out, m, from)
+	merge.CopyEvidence(out, m, from)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}

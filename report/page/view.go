@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // view is what the template writes: what is read without the script, and the
@@ -138,7 +139,7 @@ func newView(m *report.Merged, o Options) view {
 		Policy: policy(),
 		//nolint:gosec // both are files of this package
 		CSS: template.HTML("<style>" + css + "</style>"), JS: template.HTML("<script>" + js + "</script>"),
-		Headline: sentence(report.Headline(m)),
+		Headline: sentence(analysis.Headline(m)),
 		Meta:     metaOf(m, o), Notes: b.notes, HasTests: len(b.index.Tests) > 0,
 	}
 	for _, p := range b.packed {
@@ -264,12 +265,12 @@ func changeOf(c *report.Change) []namedList {
 	return all
 }
 
-func (v *view) groups(groups []report.Group) {
+func (v *view) groups(groups []analysis.Group) {
 	v.MoreGroup = max(0, len(groups)-maxGroups)
 	const kernels, tests = 500, 200
 	for i, g := range groups[:min(len(groups), maxGroups)] {
 		gv := groupView{
-			N: i + 1, Hue: hue(i + 1), Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Words()), Title: line(g.Title),
+			N: i + 1, Hue: hue(i + 1), Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Text(line)), Title: line(g.Title),
 			Example: g.Example, Excerpt: cutMiddle(report.Text(g.Excerpt), 2<<10, 6<<10),
 		}
 		switch {
@@ -286,7 +287,7 @@ func (v *view) groups(groups []report.Group) {
 					break
 				}
 				shown, folded := bd.Reasons(line)
-				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Words()), shown})
+				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Name(line) + ": " + bd.Text(line)), shown})
 				gv.Further = append(gv.Further, folded...)
 			}
 			var traits []string

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Options configure a [Progress].
@@ -92,7 +93,7 @@ func (p *Progress) result(k *report.Kernel, took time.Duration) {
 	if skipped > 0 {
 		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, count(len(k.Tests), "test"))
 	}
-	groups := report.Groups(&report.Merged{Kernels: []report.Kernel{*k}})
+	groups := analysis.Groups(&report.Merged{Kernels: []report.Kernel{*k}})
 	as := p.seenOn(groups)
 	if as != "" {
 		fmt.Fprintf(p.out, ", as on %s", as)
@@ -137,7 +138,7 @@ const resultsName = "results"
 
 // seenOn names the kernel below which all of a kernel's failures were printed, or
 // returns "".
-func (p *Progress) seenOn(groups []report.Group) string {
+func (p *Progress) seenOn(groups []analysis.Group) string {
 	on := ""
 	for _, g := range groups {
 		id, ok := p.seen[g.Key]
@@ -209,7 +210,7 @@ func causeTitle(k *report.Kernel) string {
 
 // causes prints why a kernel failed. A cause that no earlier kernel had comes with
 // the beginning of its excerpt.
-func (p *Progress) causes(k *report.Kernel, groups []report.Group) {
+func (p *Progress) causes(k *report.Kernel, groups []analysis.Group) {
 	if len(groups) == 0 {
 		return
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 )
 
 // End prints the summary of a run.
@@ -21,11 +23,11 @@ func (p *Progress) End(o report.Outcome, results []report.Kernel) {
 	if d := p.downloads(); d != "" {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
-	if groups := report.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // for one kernel, all was printed above
+	if groups := analysis.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // for one kernel, all was printed above
 		fmt.Fprintln(p.out)
 		p.failures(groups, nil)
 	}
-	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, report.SummaryName))
+	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, summary.Name))
 	for _, k := range results { // other kernels were printed above
 		if k.Verdict == report.Missing && k.Cause != nil {
 			fmt.Fprintf(p.out, "not tested: %s\n", report.OneLine(k.Cause.Title, 500))
@@ -36,7 +38,7 @@ func (p *Progress) End(o report.Outcome, results []report.Kernel) {
 }
 
 // onKernels counts the kernels of all groups.
-func onKernels(groups []report.Group) int {
+func onKernels(groups []analysis.Group) int {
 	kernels := map[string]bool{}
 	for _, g := range groups {
 		for _, id := range g.Kernels {
@@ -48,15 +50,16 @@ func onKernels(groups []report.Group) int {
 
 // failures prints each failure once with its kernels, numbered as in the reports,
 // and the console of its example. consoles are by kernel id.
-func (p *Progress) failures(groups []report.Group, consoles map[string]string) {
+func (p *Progress) failures(groups []analysis.Group, consoles map[string]string) {
 	const most = 10 // failures
+	plain := func(s string) string { return report.OneLine(s, 120) }
 	fmt.Fprintf(p.out, "%s on %s:\n", count(len(groups), "failure"), count(onKernels(groups), "kernel"))
 	for i, g := range groups {
 		if i == most {
 			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
 			break
 		}
-		fmt.Fprintf(p.out, "  %d. %s: %s\n", i+1, report.OneLine(g.Words(), 500), report.OneLine(g.Title, 300))
+		fmt.Fprintf(p.out, "  %d. %s: %s\n", i+1, g.Text(plain), report.OneLine(g.Title, 300))
 		if !g.Verdict.Tested() {
 			g.Boundaries = nil // these kernels were not tested
 		}
@@ -65,7 +68,7 @@ func (p *Progress) failures(groups []report.Group, consoles map[string]string) {
 				fmt.Fprintf(p.out, "     and on %d more distributions\n", len(g.Boundaries)-j)
 				break
 			}
-			fmt.Fprintf(p.out, "     %s\n", report.OneLine(b.Words(), 500))
+			fmt.Fprintf(p.out, "     %s\n", b.Name(plain)+": "+b.Text(plain))
 		}
 		if len(g.Boundaries) == 0 {
 			fmt.Fprintf(p.out, "     %s\n", namesOf(g.Kernels, 4))
@@ -165,7 +168,7 @@ func (p *Progress) kernels(m *report.Merged) {
 	if n > 0 {
 		fmt.Fprintln(p.out)
 	}
-	if groups := report.Groups(m); len(groups) > 0 {
+	if groups := analysis.Groups(m); len(groups) > 0 {
 		p.failures(groups, consoles)
 		fmt.Fprintln(p.out)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/console"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Verdict is what follows from an observation.
@@ -161,7 +162,7 @@ func (o Observation) Judge() Verdict {
 	}
 	switch {
 	case failed > 0 || end.Failed > 0:
-		title, excerpt := report.FailedTests(v.Tests)
+		title, excerpt := analysis.FailedTests(v.Tests)
 		if title != "" && !end.Complete {
 			title += "; and tests are missing"
 			if why := cmp.Or(end.Problem, "the payload's report is not complete"); !strings.Contains(title, why) {

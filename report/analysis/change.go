@@ -1,0 +1,32 @@
+package analysis
+
+import "github.com/elastic/bpf-kernel-check/report"
+
+// NewChange compares a result with an earlier one, both in order of the ids.
+// Kernels of which nothing is known on either side are neither better nor
+// worse.
+func NewChange(base, now *report.Merged) *report.Change {
+	c := &report.Change{BaseSHA: base.HeadSHA}
+	was := make(map[string]*report.Kernel, len(base.Kernels))
+	for i := range base.Kernels {
+		was[base.Kernels[i].ID] = &base.Kernels[i]
+	}
+	for _, k := range now.Kernels {
+		old, ok := was[k.ID]
+		switch {
+		case !ok:
+			c.New = append(c.New, k.ID)
+		case old.Green() && k.Verdict.Failed() && !k.Forgiven():
+			c.NewlyFail = append(c.NewlyFail, k.ID)
+		case old.Verdict.Failed() && k.Verdict == report.Pass:
+			c.Fixed = append(c.Fixed, k.ID)
+		}
+		delete(was, k.ID)
+	}
+	for _, k := range base.Kernels {
+		if _, ok := was[k.ID]; ok {
+			c.Gone = append(c.Gone, k.ID)
+		}
+	}
+	return c
+}

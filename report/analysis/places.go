@@ -1,0 +1,43 @@
+package analysis
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// Place is where a kernel stands in an overview.
+type Place struct {
+	*report.Kernel
+	Distro string
+	Name   string // the release where no other kernel of Distro has it, else all of the id's name
+	Series string // the mainline release that it is of: "5.10"; "other" when its name says none
+}
+
+// Places are the kernels of a result by distribution and ascending version, and
+// the series, ascending, "other" last.
+func Places(m *report.Merged) (places []Place, series []string) {
+	ix := newIndex(m)
+	releases := map[string]int{}
+	of := map[string]version{}
+	for _, e := range ix.kernels {
+		releases[e.distro+"/"+e.version.release]++
+		s := e.version.series()
+		if _, ok := of[s]; !ok {
+			of[s] = e.version
+			series = append(series, s)
+		}
+	}
+	slices.SortFunc(series, func(a, b string) int {
+		return cmp.Or(compareOK(a != noSeries, b != noSeries), compareNumbers(of[a].base[:min(2, len(of[a].base))], of[b].base[:min(2, len(of[b].base))]))
+	})
+	for _, e := range ix.kernels {
+		_, name := report.SplitID(e.ID)
+		if releases[e.distro+"/"+e.version.release] == 1 {
+			name = e.version.release
+		}
+		places = append(places, Place{Kernel: e.Kernel, Distro: e.distro, Name: name, Series: e.version.series()})
+	}
+	return places, series
+}

@@ -1,0 +1,352 @@
+// Package merge makes one result of the shard files of a run. It finds the files
+// in artifacts, takes each shard's highest attempt, and proves that every kernel
+// of the list has exactly one result. What keeps it from being proven is a
+// refusal, and a result with refusals is no pass.
+//
+// It trusts nothing that it reads. It knows no report format.
+package merge
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
+)
+
+// maxRefusals is how many reasons a report gives.
+const maxRefusals = 200
+
+// MergeOptions is what merge knows beside the shard files.
+type Options struct {
+	Tool  string           // version of this program
+	At    time.Time        // of the merge
+	Plan  *report.PlanFile // the pinned list; nil: it is taken from the shard files
+	Needs []Need           // of the job that merges; nil: not known
+	Base  *report.Merged   // to compare with; nil: none
+
+	// Problems are further reasons, one line each, why the result cannot be
+	// green: input that was given and cannot be read.
+	Problems []string
+}
+
+// Merge makes one result of the shard files. It is a pass only when every shard
+// of one run is there and whole, all were cut from the same list, each kernel of
+// that list has exactly one result, each of these is a pass, and every job that
+// was waited for agrees. What speaks against it is in the result's refusals.
+//
+// The second result says for each kernel that has a result which file that is
+// from.
+func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
+	g := &merger{plan: o.Plan, kernels: map[string]*merging{}, from: map[string]*File{}}
+	g.m = &report.Merged{Schema: report.MergedSchema, Tool: o.Tool, At: o.At.UTC(), Kernels: []report.Kernel{}}
+	for _, p := range slices.Concat(c.Problems, o.Problems) {
+		g.refuse(0, "", "%s", p)
+	}
+	if len(c.Files) == 0 {
+		g.refuse(0, "", "no shard file was found: every shard is missing")
+	}
+	ch := g.choose(c.Files)
+	g.m.RunID, g.m.Attempt = ch.runID, ch.attempt
+	g.compare(ch)
+	for _, i := range slices.Sorted(maps.Keys(ch.shards)) {
+		g.shard(ch.shards[i])
+	}
+	g.missingShards(ch)
+	g.finish()
+	g.allowed(ch)
+	g.needs(o.Needs)
+	g.judge()
+	if o.Base != nil {
+		g.m.Change = analysis.NewChange(o.Base, g.m)
+	}
+	return g.m, g.from
+}
+
+// merger is one merge at work.
+type merger struct {
+	plan    *report.PlanFile
+	m       *report.Merged
+	kernels map[string]*merging
+	from    map[string]*File
+	more    int // refusals beyond maxRefusals
+}
+
+// merging is a kernel and the shard that it was first seen in.
+type merging struct {
+	report.Kernel
+	shard int
+}
+
+func (g *merger) refuse(shard int, kernel, format string, args ...any) {
+	if len(g.m.Refusals) == maxRefusals {
+		g.more++
+		return
+	}
+	g.m.Refusals = append(g.m.Refusals, report.Refusal{Shard: shard, Kernel: kernel, Reason: report.OneLine(fmt.Sprintf(format, args...), 600)})
+}
+
+// compare holds the shards' plans against each other, or against the plan.
+func (g *merger) compare(ch chosen) {
+	var files []*File
+	for _, i := range slices.Sorted(maps.Keys(ch.shards)) {
+		files = append(append(files, ch.shards[i].File), ch.shards[i].duplicates...)
+	}
+	agree := func(what, planned string, of func(report.Plan) string) string {
+		want, whose := planned, "the plan's is"
+		if g.plan == nil || planned == "" {
+			want, whose = most(files, of), "that of others is"
+		}
+		same := true
+		for _, f := range files {
+			if got := of(f.Plan); got != want {
+				same = false
+				g.refuse(f.Plan.Shard, "", "%s, attempt %d: its %s is %q, %s %q", shardName(f.Plan), f.Plan.Attempt, what, got, whose, want)
+			}
+		}
+		if !same && (g.plan == nil || planned == "") {
+			return ""
+		}
+		return want
+	}
+	plan := g.plan
+	if plan == nil {
+		plan = &report.PlanFile{}
+	}
+	planned := ""
+	if g.plan != nil {
+		planned = fmt.Sprint(len(plan.Shards))
+	}
+	g.m.List = agree("list's digest", plan.List, func(p report.Plan) string { return p.List })
+	g.m.Algorithm = agree("algorithm", plan.Algorithm, func(p report.Plan) string { return p.Algorithm })
+	g.m.Arch = agree("architecture", plan.Arch, func(p report.Plan) string { return p.Arch })
+	agree("payload", "", func(p report.Plan) string { return p.Payload })
+	agree("list of allowed splats", "", report.Plan.AllowDigest)
+	agree("digest of expected failures", "", func(p report.Plan) string { return p.Expect })
+	agree("number of repeats", "", func(p report.Plan) string { return fmt.Sprint(max(1, p.Repeat)) })
+	g.m.HeadSHA = agree("commit", "", func(p report.Plan) string { return p.HeadSHA })
+	agree("number of shards", planned, func(p report.Plan) string { return fmt.Sprint(p.Shards) })
+	g.m.Shards = len(plan.Shards)
+	for _, f := range files {
+		if g.plan == nil {
+			g.m.Shards = max(g.m.Shards, f.Plan.Shards)
+		}
+	}
+}
+
+// most returns the value that most files have, of several the one that sorts
+// first.
+func most(files []*File, of func(report.Plan) string) string {
+	n := map[string]int{}
+	for _, f := range files {
+		n[of(f.Plan)]++
+	}
+	best := ""
+	for _, v := range slices.Sorted(maps.Keys(n)) {
+		if n[v] > n[best] {
+			best = v
+		}
+	}
+	return best
+}
+
+// shard takes one shard's results.
+func (g *merger) shard(c *counts) {
+	for _, f := range append([]*File{c.File}, c.duplicates...) {
+		name := fmt.Sprintf("%s, attempt %d", shardName(f.Plan), f.Plan.Attempt)
+		if f.Problem != "" {
+			g.refuse(f.Plan.Shard, "", "%s: %s", name, f.Problem)
+		}
+		g.compareKernels(f, name)
+		results := make(map[string]*report.Kernel, len(f.Kernels))
+		for i := range f.Kernels {
+			results[f.Kernels[i].ID] = &f.Kernels[i]
+		}
+		for _, id := range f.Plan.Kernels {
+			g.kernel(f, name, id, results[id])
+		}
+	}
+}
+
+// compareKernels holds what a shard was to boot against the plan.
+func (g *merger) compareKernels(f *File, name string) {
+	if g.plan == nil || f.Plan.Shard > len(g.plan.Shards) {
+		return // a number of shards that is not the plan's has been refused
+	}
+	planned := map[string]bool{}
+	for _, id := range g.plan.Shards[f.Plan.Shard-1].Kernels {
+		planned[id] = true
+	}
+	for _, id := range f.Plan.Kernels {
+		if !planned[id] {
+			g.refuse(f.Plan.Shard, id, "%s was to boot %s, which the plan does not give it", name, id)
+		}
+		delete(planned, id)
+	}
+	for _, id := range slices.Sorted(maps.Keys(planned)) {
+		g.refuse(f.Plan.Shard, id, "%s did not know of %s, which the plan gives it", name, id)
+	}
+}
+
+// kernel takes one kernel of a shard's plan. Of two results of one kernel the
+// worse one stands.
+func (g *merger) kernel(f *File, name, id string, result *report.Kernel) {
+	missing := func(format string, args ...any) report.Kernel {
+		k := report.Kernel{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: report.OneLine(name+": "+fmt.Sprintf(format, args...), 500)}}
+		if result != nil { // what it left may say what happened
+			k.Digest, k.Accel, k.Attempts, k.Console, k.Files = result.Digest, result.Accel, result.Attempts, result.Console, result.Files
+		}
+		return k
+	}
+	var k report.Kernel
+	switch {
+	case result == nil && f.Problem != "":
+		k = missing("%s", f.Problem)
+	case result == nil:
+		k = missing("its file has no result of this kernel")
+	case result.Green() && f.Damaged:
+		k = missing("it is said to have passed, but cannot be believed: %s", f.Problem)
+	default:
+		k = *result
+	}
+	if p, ok := g.planned(id); ok && result != nil && result.Digest != p.Digest {
+		g.refuse(f.Plan.Shard, id, "%s tested %s with the digest %q, the plan pins %q", name, id, result.Digest, p.Digest)
+		if k.Green() {
+			k = missing("it tested other bytes than the plan pins")
+		}
+	}
+	old, twice := g.kernels[id]
+	if twice && old.shard != f.Plan.Shard {
+		g.refuse(f.Plan.Shard, id, "%s was given to shard %d and to shard %d", id, old.shard, f.Plan.Shard)
+	}
+	if twice && rank(&old.Kernel) >= rank(&k) {
+		return
+	}
+	g.kernels[id] = &merging{k, f.Plan.Shard}
+	delete(g.from, id)
+	if result != nil {
+		g.from[id] = f
+	}
+}
+
+func (g *merger) planned(id string) (report.PlanKernel, bool) {
+	if g.plan == nil {
+		return report.PlanKernel{}, false
+	}
+	return g.plan.Kernel(id)
+}
+
+// rank orders results by how much they say against a kernel.
+func rank(k *report.Kernel) int {
+	switch {
+	case len(k.Surprises) > 0 || k.Verdict.Failed() && !k.Forgiven():
+		return 3
+	case !k.Green():
+		return 2
+	case k.Verdict != report.Pass:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// missingShards names the shards that left nothing, and with a plan their
+// kernels.
+func (g *merger) missingShards(ch chosen) {
+	for i := 1; i <= g.m.Shards; i++ {
+		if ch.shards[i] != nil {
+			continue
+		}
+		name := fmt.Sprintf("shard %d of %d", i, g.m.Shards)
+		if g.plan == nil {
+			g.refuse(i, "", "%s left no shard file, and without a plan nobody knows its kernels", name)
+			continue
+		}
+		g.refuse(i, "", "%s left no shard file", name)
+		for _, id := range g.plan.Shards[i-1].Kernels {
+			g.lost(i, id, name+" left no shard file")
+		}
+	}
+	if g.plan == nil {
+		return
+	}
+	// A shard whose file has another plan may leave kernels out.
+	for _, s := range g.plan.Shards {
+		for _, id := range s.Kernels {
+			g.lost(s.Shard, id, fmt.Sprintf("shard %d of %d was to boot it and did not know that", s.Shard, g.m.Shards))
+		}
+	}
+}
+
+// lost records a planned kernel of which nothing is known.
+func (g *merger) lost(shard int, id, why string) {
+	if g.kernels[id] == nil {
+		g.kernels[id] = &merging{report.Kernel{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: why}}, shard}
+	}
+}
+
+// finish puts the kernels in order and proves that they are the list.
+func (g *merger) finish() {
+	list := make([]report.PlanKernel, 0, len(g.kernels))
+	for id, k := range g.kernels {
+		if p, ok := g.planned(id); ok && k.Digest == "" {
+			k.Digest = p.Digest
+		}
+		g.m.Kernels = append(g.m.Kernels, k.Kernel)
+	}
+	slices.SortFunc(g.m.Kernels, func(a, b report.Kernel) int { return cmp.Compare(a.ID, b.ID) })
+	for _, k := range g.m.Kernels {
+		list = append(list, report.PlanKernel{ID: k.ID, Digest: k.Digest})
+	}
+	// With all shards there and in agreement, only a list that is cut wrongly,
+	// or digests that are not those of the list, make a difference here.
+	if len(g.m.Refusals) == 0 && g.m.List != "" && report.ListDigest(list) != g.m.List {
+		g.refuse(0, "", "the kernels of all shards are not the list that was cut: their digest is %s, the list's is %s", report.ListDigest(list), g.m.List)
+	}
+}
+
+func (g *merger) needs(needs []Need) {
+	bad := !report.CountKernels(g.m.Kernels).OK()
+	for _, n := range needs {
+		if why := n.objection(bad); why != "" {
+			g.refuse(0, "", "%s", why)
+		}
+	}
+}
+
+// judge gives the verdict.
+func (g *merger) judge() {
+	if len(g.m.Kernels) == 0 {
+		g.refuse(0, "", "no kernel was tested")
+	}
+	slices.SortStableFunc(g.m.Refusals, func(a, b report.Refusal) int {
+		return cmp.Or(cmp.Compare(a.Shard, b.Shard), strings.Compare(a.Kernel, b.Kernel))
+	})
+	if g.more > 0 {
+		g.m.Refusals = append(g.m.Refusals, report.Refusal{Reason: fmt.Sprintf("and %d more reasons", g.more)})
+	}
+	g.m.Verdict = report.Pass // unless its kernels or refusals say otherwise
+	g.m.Verdict = g.m.Outcome().Verdict
+}
+
+// allowed takes the shards' lists of allowed splats, which must be the same.
+func (g *merger) allowed(ch chosen) {
+	var entries []report.AllowEntry
+	for _, c := range ch.shards {
+		for _, e := range c.Plan.Allow {
+			if !slices.ContainsFunc(entries, e.Is) {
+				entries = append(entries, e)
+			}
+		}
+	}
+	slices.SortFunc(entries, func(a, b report.AllowEntry) int {
+		return cmp.Or(cmp.Compare(a.Pattern, b.Pattern), cmp.Compare(a.Kernels, b.Kernels))
+	})
+	if len(g.m.Refusals) == 0 { // else there may be kernels that nobody knows
+		g.m.Unused = report.UnusedAllowed(entries, g.m.Kernels)
+	}
+}

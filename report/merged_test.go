@@ -1,0 +1,337 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+func reportSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	s, err := c.Compile("report.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func validate(t *testing.T, s *jsonschema.Schema, m *Merged) error {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteReport(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Validate(v)
+}
+
+// fullKernel has a value in each member.
+func fullKernel() Kernel {
+	id := "debian/6.1.0-56-cloud-amd64__6.1.192-2"
+	return Kernel{
+		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
+		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
+		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
+		Facts: &Facts{BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
+			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false},
+			Deps: []Dep{{Kind: "fentry", Name: "x", Status: "changed", Signature: "int x(int a)", Note: "n", Programs: []string{"o/p"}, Breaks: []string{"o/p"}}}},
+		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
+		Splats:  []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
+		History: []Attempt{{Repeat: 1, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.attempt-1.txt"}},
+		Repeats: 2, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}}, Running: []string{"a"}, TestsOnly: true,
+		Expected:  []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
+		Surprises: []string{"s"},
+		AccelNote: "n",
+		Reproduce: "bpf-kernel-check debug --kernels ./kernels " + id,
+	}
+}
+
+// reusedKernel has what only a pass can have.
+func reusedKernel() Kernel {
+	id := "debian/6.12.0__1"
+	return Kernel{
+		ID: id, Digest: "sha256:2", Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/" + id + ".txt",
+		Reused: &Reused{At: time.Date(2026, 7, 3, 1, 2, 3, 0, time.UTC), RunID: "9", HeadSHA: "abc", Key: "sha256:" + strings.Repeat("a", 64)},
+	}
+}
+
+func fullReport() *Merged {
+	return &Merged{
+		Schema: MergedSchema, Tool: "v1", At: time.Date(2026, 7, 4, 5, 6, 7, 8, time.UTC), Verdict: Fail, List: "sha256:2", Arch: "amd64",
+		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Kernel{fullKernel(), reusedKernel()},
+		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
+		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
+		Unused:   []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
+	}
+}
+
+// noZero fails for members without a value, so that a member that is new must
+// be put into fullReport, and so into the schema.
+func noZero(t *testing.T, path string, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			noZero(t, path, v.Elem())
+			return
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			break
+		}
+		for i := range v.NumField() {
+			noZero(t, path+"."+v.Type().Field(i).Name, v.Field(i))
+		}
+		return
+	case reflect.Slice:
+		if v.Len() > 0 {
+			noZero(t, path+"[0]", v.Index(0))
+			return
+		}
+	}
+	if v.IsZero() && path != "Merged.Kernels[0].Reused" { // the other kernel has it
+		t.Errorf("%s has no value in the sample", path)
+	}
+}
+
+func TestReportSchema(t *testing.T) {
+	s := reportSchema(t)
+	full := fullReport()
+	noZero(t, "Merged", reflect.ValueOf(full))
+	noZero(t, "Reused", reflect.ValueOf(full.Kernels[1].Reused))
+	if err := validate(t, s, full); err != nil {
+		t.Errorf("full report: %v", err)
+	}
+	var b bytes.Buffer
+	if err := WriteReport(&b, full); err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReadReport(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(full, again); d != "" {
+		t.Error(d)
+	}
+
+	// The schema is no formality.
+	for name, change := range map[string]func(*Merged){
+		"schema":           func(m *Merged) { m.Schema = 2 },
+		"verdict":          func(m *Merged) { m.Verdict = Crash },
+		"pass and refused": func(m *Merged) { m.Verdict = Pass; m.Kernels[0].Verdict, m.Kernels[0].Cause = Pass, nil },
+		"pass and failed":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil },
+		"pass of nothing":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil; m.Kernels = []Kernel{} },
+		"null":             func(m *Merged) { m.Kernels = nil },
+		"id":               func(m *Merged) { m.Kernels[0].ID = "../x" },
+		"duration":         func(m *Merged) { m.Kernels[0].Tests[0].Duration = -1 },
+		"test's verdict":   func(m *Merged) { m.Kernels[0].Tests[0].Verdict = "ok" },
+		"pass for a cause": func(m *Merged) { m.Kernels[0].Verdict = Pass },
+		"reason":           func(m *Merged) { m.Refusals[0].Reason = "a\nb" },
+	} {
+		m := fullReport()
+		change(m)
+		if err := validate(t, s, m); err == nil {
+			t.Errorf("%s: the schema takes it", name)
+		}
+	}
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(strings.Replace(mustJSON(t, full), `"tool"`, `"tol":1,"tool"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Validate(v) == nil {
+		t.Error("the schema takes a member that it does not name")
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestReadReportRefuses(t *testing.T) {
+	good := mustJSON(t, fullReport())
+	for want, text := range map[string]string{
+		"unexpected EOF":                    good[:strings.Index(good, `"digest"`)+4],
+		"its schema is 7":                   strings.Replace(good, `"schema":1`, `"schema":7`, 1),
+		"it names no schema":                `{"kernels":"of another time"}`,
+		"is no kernel's id":                 strings.Replace(good, `"id":"debian/`, `"id":"../`, 1),
+		"verdict is none of":                strings.Replace(good, `"verdict":"fail","list`, `"verdict":"crash","list`, 1),
+		"something follows":                 good + good,
+		`head SHA "abc\n"`:                  strings.Replace(good, `"abc"`, `"abc\n"`, 1),
+		"is not in its place, or stands tw": strings.Replace(good, `"kernels":[`, `"kernels":[`+mustJSON(t, fullKernel())+",", 1),
+		"invalid character":                 "<html>",
+	} {
+		if _, err := ReadReport(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestTimings(t *testing.T) {
+	ks := []Kernel{
+		{ID: "a/1", Verdict: Pass, Accel: "tcg", Phases: map[string]int64{"vm": 5}},
+		{ID: "a/2", Verdict: Crash, Accel: "kvm", Phases: map[string]int64{"vm": 6, "boot": 1}},
+		{ID: "a/3", Verdict: Infra, Phases: map[string]int64{"vm": 7}},
+		{ID: "a/4", Verdict: Pass, Phases: map[string]int64{"boot": 7}},
+		{ID: "a/5", Verdict: Missing},
+	}
+	var b strings.Builder
+	if err := WriteTimings(&b, NewTimings(ks)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadTimings(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Timings{Schema: 1, Kernels: map[string]Timing{"a/1": {5, "tcg"}, "a/2": {6, "kvm"}}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for want, text := range map[string]string{
+		"its schema is 3":             `{"schema":3}`,
+		"took 0 ns":                   `{"schema":1,"kernels":{"a/1":{}}}`,
+		"took -1 ns":                  `{"schema":1,"kernels":{"a/1":{"total_ns":-1}}}`,
+		"is no kernel's id":           `{"schema":1,"kernels":{"/etc":{"total_ns":1}}}`,
+		"no printable word":           `{"schema":1,"kernels":{"a/1":{"total_ns":1,"accel":"\u001b"}}}`,
+		"which cannot be":             `{"schema":1,"kernels":{"a/1":{"total_ns":1.5}}}`,
+		"stands twice":                `{"schema":1,"kernels":{"a/1":{"total_ns":1},"a/1":{"total_ns":2}}}`,
+		"the JSON ends":               ``,
+		"nested deeper":               strings.Repeat("[", 100),
+		"took 9223372036854775807 ns": fmt.Sprintf(`{"schema":1,"kernels":{"a/1":{"total_ns":%d}}}`, int64(1<<63-1)),
+	} {
+		if _, err := ReadTimings(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestPlanFile(t *testing.T) {
+	write := func(p *PlanFile) string { return mustJSON(t, p) }
+	var b strings.Builder
+	if err := WritePlanFile(&b, testPlan(3, 7)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadPlanFile(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(testPlan(3, 7), got); d != "" {
+		t.Error(d)
+	}
+	if k, ok := got.Kernel("debian/6.1.003"); !ok || k.Digest != testDigest("debian/6.1.003") {
+		t.Errorf("%v %v", k, ok)
+	}
+	if _, ok := got.Kernel("debian/6.1.0035"); ok {
+		t.Error("found a kernel that is not there")
+	}
+	for want, change := range map[string]func(*PlanFile){
+		"its schema is 2":                        func(p *PlanFile) { p.Schema = 2 },
+		"it holds no kernel":                     func(p *PlanFile) { p.Kernels = nil },
+		"it has 0 shards":                        func(p *PlanFile) { p.Shards = nil },
+		"its list's digest is":                   func(p *PlanFile) { p.Kernels[0].Digest = "sha256:0" },
+		"in no shard":                            func(p *PlanFile) { p.Shards[0].Kernels = p.Shards[0].Kernels[1:] },
+		"in another shard too":                   func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, p.Shards[1].Kernels[0]) },
+		"which is not in the list":               func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, "a/b") },
+		"shard 3 stands where 2":                 func(p *PlanFile) { p.Shards[1].Shard = 3 },
+		"not in its place":                       func(p *PlanFile) { p.Kernels[0], p.Kernels[1] = p.Kernels[1], p.Kernels[0] },
+		"or stands twice":                        func(p *PlanFile) { p.Kernels[1] = p.Kernels[0] },
+		"is no kernel's id":                      func(p *PlanFile) { p.Kernels[0].ID = "/etc/passwd" },
+		"is no printable word":                   func(p *PlanFile) { p.Algorithm = "a\nb" },
+		"its size is negative":                   func(p *PlanFile) { p.Kernels[0].Size = -1 },
+		"source or locator has more than 4096 b": func(p *PlanFile) { p.Kernels[0].Locator = strings.Repeat("x", 5000) },
+	} {
+		p := testPlan(3, 7)
+		change(p)
+		if _, err := ReadPlanFile(strings.NewReader(write(p))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+		if p.Schema == PlanSchema {
+			if err := WritePlanFile(&strings.Builder{}, p); err == nil {
+				t.Errorf("%s: it was written", want)
+			}
+		}
+	}
+}
+
+// What is said to be of an earlier run has to be a plain pass of one VM, in a
+// file whose plan takes such results.
+func TestReusedResults(t *testing.T) {
+	write := func(reuse time.Duration, change func(*Kernel)) (*ShardFile, error) {
+		t.Helper()
+		p := Plan{Tool: "t", List: "sha256:1", Algorithm: "single", Shard: 1, Shards: 1, Attempt: 1, Arch: "amd64", Kernels: []string{"a/b"}, Reuse: reuse}
+		k := Kernel{
+			ID: "a/b", Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/a/b.txt",
+			Tests: []Test{{Name: "x", Verdict: "pass"}}, Reused: &Reused{At: time.Unix(1, 0).UTC(), RunID: "9", Key: "sha256:" + strings.Repeat("a", 64)},
+		}
+		change(&k)
+		dir := t.TempDir()
+		w, err := CreateShardFile(dir, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As someone writes it who does not keep to the rules.
+		b, err := encodeLine(Record{Type: "kernel", Kernel: &k})
+		if err == nil {
+			err = w.write(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.count(k)
+		if err := w.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		b, err = os.ReadFile(filepath.Join(dir, p.ShardFileName()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ReadShardFile(bytes.NewReader(b))
+	}
+	f, err := write(time.Hour, func(*Kernel) {})
+	if err != nil || f.Problem != "" || f.Kernels[0].Reused == nil {
+		t.Fatalf("a reused pass: %v, %+v", err, f)
+	}
+	if f, err = write(time.Hour, func(k *Kernel) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Cause: "fetch: x"}} }); err != nil || f.Problem != "" {
+		t.Errorf("it was fetched twice: %v, %+v", err, f)
+	}
+	if f, err = write(time.Hour, func(k *Kernel) { k.Surprises = []string{"stale"} }); err != nil || f.Problem != "" {
+		t.Errorf("an expectation is stale: %v, %+v", err, f)
+	}
+	if f, err := write(0, func(*Kernel) {}); err != nil || !f.Damaged {
+		t.Errorf("a plan that takes none: %v, %+v", err, f)
+	}
+	for name, change := range map[string]func(*Kernel){
+		"failed":     func(k *Kernel) { k.Verdict, k.Cause = Fail, &Cause{Title: "x"} },
+		"missing":    func(k *Kernel) { k.Verdict, k.Cause = Missing, &Cause{Title: "x"} },
+		"attempts":   func(k *Kernel) { k.Attempts = 2 },
+		"kvm":        func(k *Kernel) { k.Accel = "kvm" },
+		"no vm":      func(k *Kernel) { k.Accel = "" },
+		"repeats":    func(k *Kernel) { k.Repeats = 2 },
+		"a vm":       func(k *Kernel) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Accel: "tcg"}} },
+		"splats":     func(k *Kernel) { k.Splats = []Splat{{Title: "x", Allowed: AllowEntry{Pattern: "x", Reason: "y"}}} },
+		"no time":    func(k *Kernel) { k.Reused.At = time.Time{} },
+		"no key":     func(k *Kernel) { k.Reused.Key = "" },
+		"fell back":  func(k *Kernel) { k.Boot = "cold after a failed restore" },
+		"odd run id": func(k *Kernel) { k.Reused.RunID = strings.Repeat("x", maxWord+1) },
+	} {
+		if f, err := write(time.Hour, change); err == nil && f.Problem == "" {
+			t.Errorf("%s: it is taken", name)
+		}
+	}
+}

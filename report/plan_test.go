@@ -1,0 +1,26 @@
+package report
+
+import (
+	"crypto/sha256"
+	"fmt"
+)
+
+// testPlan cuts kernels into shards.
+func testPlan(shards, kernels int) *PlanFile {
+	p := &PlanFile{Schema: PlanSchema, Tool: "v1", Algorithm: "rendezvous", Arch: "amd64"}
+	for i := range kernels {
+		id := fmt.Sprintf("debian/6.1.%03d", i)
+		p.Kernels = append(p.Kernels, PlanKernel{ID: id, Digest: testDigest(id)})
+	}
+	p.List = ListDigest(p.Kernels)
+	for i := range shards {
+		ps := PlanShard{Shard: i + 1, Kernels: []string{}}
+		for j := i; j < kernels; j += shards {
+			ps.Kernels = append(ps.Kernels, p.Kernels[j].ID)
+		}
+		p.Shards = append(p.Shards, ps)
+	}
+	return p
+}
+
+func testDigest(id string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(id))) }

@@ -1,0 +1,167 @@
+// Package summary writes bpf-check-summary.txt, whose format is a contract: other
+// tools read it.
+package summary
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// SummaryName is the summary's file name, which other tools look for.
+const Name = "bpf-check-summary.txt"
+
+// mainline is the distribution whose kernels stand newest first.
+const mainline = "mainline"
+
+// WriteSummary writes the summary in the format that other tools read: the
+// date as date(1) prints it, a block for each distribution with one line for
+// each kernel that was tested, and a last block with those that were not. A
+// distribution's number counts what was to be tested, so a kernel in the last
+// block is counted in its distribution too.
+func Write(w io.Writer, at time.Time, kernels []report.Kernel) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "BPF check run at %s\n", at.UTC().Format("Mon Jan _2 15:04:05 UTC 2006"))
+
+	byDistro := map[string][]report.Kernel{}
+	var untested []report.Kernel
+	for _, k := range kernels {
+		distro, _ := report.SplitID(k.ID)
+		byDistro[distro] = append(byDistro[distro], k)
+		if !k.Verdict.Tested() {
+			untested = append(untested, k)
+		}
+	}
+	distros := make([]string, 0, len(byDistro))
+	for d := range byDistro {
+		distros = append(distros, d)
+	}
+	slices.Sort(distros)
+	for _, d := range distros {
+		ks := byDistro[d]
+		slices.SortFunc(ks, compareKernels)
+		fmt.Fprintf(&b, "\n%s (%d kernel(s) to test)\n", d, len(ks))
+		for _, k := range ks {
+			if !k.Verdict.Tested() {
+				continue
+			}
+			_, name := report.SplitID(k.ID)
+			mark := "FAIL"
+			if k.Verdict == report.Pass {
+				mark = "PASS"
+			}
+			fmt.Fprintf(&b, "[%s] %s\n", mark, name)
+		}
+	}
+	if len(untested) > 0 {
+		slices.SortFunc(untested, compareKernels)
+		fmt.Fprintf(&b, "\nnot tested (%d kernel(s))\n", len(untested))
+		for _, k := range untested {
+			reason := "no reason is known"
+			if k.Cause != nil && k.Cause.Title != "" {
+				reason = report.OneLine(k.Cause.Title, 500)
+			}
+			fmt.Fprintf(&b, "[%s] %s  %s\n", mark(k.Verdict), k.ID, reason)
+		}
+	}
+	writeExpected(&b, kernels)
+	_, err := io.WriteString(w, b.String())
+	if err != nil {
+		return fmt.Errorf("write the summary: %w", err)
+	}
+	return nil
+}
+
+// writeExpected adds the kernels of which a failure was expected. Their lines
+// above are as they would be without: [FAIL] is that a kernel did not pass, and
+// an expectation does not change what it did.
+func writeExpected(b *strings.Builder, kernels []report.Kernel) {
+	var xs []report.Kernel
+	for _, k := range kernels {
+		if len(k.Surprises) > 0 || k.Forgiven() {
+			xs = append(xs, k)
+		}
+	}
+	if len(xs) == 0 {
+		return
+	}
+	slices.SortFunc(xs, compareKernels)
+	fmt.Fprintf(b, "\nexpected failures (%d kernel(s))\n", len(xs))
+	for _, k := range xs {
+		if k.Forgiven() {
+			fmt.Fprintf(b, "[XFAIL] %s  %s\n", k.ID, report.OneLine(k.ExpectedWords(), 500))
+		} else {
+			fmt.Fprintf(b, "[STALE] %s  %s\n", k.ID, report.OneLine(strings.Join(k.Surprises, "; "), 500))
+		}
+	}
+}
+
+// mark is the word for a kernel that was not tested. Whatever has no word of
+// its own is infrastructure.
+func mark(v report.Verdict) string {
+	switch v {
+	case report.NoBoot:
+		return "NOBOOT"
+	case report.Missing:
+		return "MISSING"
+	default:
+		return "INFRA"
+	}
+}
+
+func compareKernels(a, b report.Kernel) int {
+	da, na := report.SplitID(a.ID)
+	db, nb := report.SplitID(b.ID)
+	if c := cmp.Compare(da, db); c != 0 {
+		return c
+	}
+	if da == mainline {
+		if c := compareVersions(nb, na); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(na, nb)
+}
+
+// compareVersions orders names that hold version numbers: runs of digits by
+// their value, all else by bytes. A release stands after its candidates.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		if digit(a[0]) && digit(b[0]) {
+			var x, y string
+			x, a = number(a)
+			y, b = number(b)
+			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
+				return c
+			}
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	switch {
+	case strings.HasPrefix(a, "-rc"):
+		return -1
+	case strings.HasPrefix(b, "-rc"):
+		return 1
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// number cuts the leading digits off, without leading zeros.
+func number(s string) (digits, rest string) {
+	n := 0
+	for n < len(s) && digit(s[n]) {
+		n++
+	}
+	return strings.TrimLeft(s[:n], "0"), s[n:]
+}

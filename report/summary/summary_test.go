@@ -1,0 +1,67 @@
+package summary
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/reporttest"
+)
+
+func sampleKernels() []report.Kernel {
+	k := func(id string, v report.Verdict, title string) report.Kernel {
+		kk := report.Kernel{ID: id, Verdict: v}
+		if title != "" {
+			kk.Cause = &report.Cause{Title: title}
+		}
+		return kk
+	}
+	return []report.Kernel{
+		k("fedora/5.8.15-301.fc33.x86_64__8a921f5b", report.Crash, "BUG"),
+		k("fedora/5.11.12-300.fc34.x86_64__b52ee374", report.Pass, ""),
+		k("fedora/5.14.10-300.fc35.x86_64__64d04be8", report.Timeout, "timeout"),
+		k("amazonlinux2/5.10.102-99.473.amzn2.x86_64__0935484e", report.Fail, "x failed"),
+		k("amazonlinux2/5.10.29-27.126.amzn2.x86_64__27df3384", report.Pass, ""),
+		k("amazonlinux2/5.10.99-1.amzn2.x86_64__broken", report.Infra, "unpack:\nunexpected \x1b[31mEOF"),
+		k("mainline/mainline-v5.9", report.Pass, ""),
+		k("mainline/mainline-v5.13.4", report.Pass, ""),
+		k("mainline/mainline-v5.13", report.Pass, ""),
+		k("mainline/mainline-v5.13-rc2", report.Pass, ""),
+		k("mainline/mainline-v6.1", report.NoBoot, "Kernel panic - not syncing: VFS"),
+		k("zz/never", report.Missing, ""),
+	}
+}
+
+func TestSummary(t *testing.T) {
+	at := time.Date(2022, 3, 30, 23, 37, 2, 0, time.UTC)
+	var b strings.Builder
+	if err := Write(&b, at, sampleKernels()); err != nil {
+		t.Fatal(err)
+	}
+	reporttest.Golden(t, "summary.txt", b.String())
+
+	// The order of the results changes nothing, nor does the clock's zone.
+	for range 5 {
+		ks := sampleKernels()
+		rand.Shuffle(len(ks), func(i, j int) { ks[i], ks[j] = ks[j], ks[i] })
+		var again strings.Builder
+		if err := Write(&again, at.In(time.FixedZone("x", 3600)), ks); err != nil {
+			t.Fatal(err)
+		}
+		if again.String() != b.String() {
+			t.Fatalf("another order gives another summary:\n%s", again.String())
+		}
+	}
+}
+
+func TestSummaryDate(t *testing.T) {
+	var b strings.Builder
+	if err := Write(&b, time.Date(2026, 7, 4, 5, 6, 7, 0, time.UTC), nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := "BPF check run at Sat Jul  4 05:06:07 UTC 2026\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}

@@ -1,0 +1,104 @@
+package report
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// ansi matches a terminal's escape sequences: CSI, OSC, strings, and the short
+// ones.
+var ansi = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?|[PX^_][^\x1b\n]*(?:\x1b\\\\)?|[ -/]*[0-~])|\u009b[0-?]*[ -/]*[@-~]")
+
+// Text makes text from elsewhere fit to be shown: valid UTF-8, lines that end in
+// "\n", no escape sequences, no control, zero-width, ignorable or bidirectional
+// characters.
+func Text(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if strings.ContainsRune(s, 0x1b) || strings.ContainsRune(s, 0x9b) {
+		s = ansi.ReplaceAllString(s, "")
+	}
+	if strings.ContainsRune(s, '\r') {
+		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || unicode.IsPrint(r) && (r < 0x300 || !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return -1
+	}, s)
+}
+
+// OneLine makes text from elsewhere fit for one line of a report: printable,
+// without line breaks, at most limit bytes.
+func OneLine(s string, limit int) string {
+	if n := 8 * limit; len(s) > n { // bounds the work for a long text
+		s = strings.ToValidUTF8(s[:n], "")
+	}
+	s = strings.Join(strings.Fields(Text(s)), " ")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit-3], "") + "..."
+	}
+	return s
+}
+
+// ErrorLine is an error's text in one line of at most limit bytes. A longer one
+// is cut in the middle: what was done stands at the beginning, and why it failed
+// at the end.
+func ErrorLine(err error, limit int) string {
+	s := OneLine(err.Error(), len(err.Error())+3)
+	if len(s) <= limit {
+		return s
+	}
+	tail := limit / 2
+	return OneLine(strings.ToValidUTF8(s[:limit-tail-5], "")+" ... "+strings.ToValidUTF8(s[len(s)-tail:], ""), limit)
+}
+
+// Count is "1 kernel", "2 kernels", "1,200 kernels".
+func Count(n int, what string) string {
+	return Thousands(n) + " " + what + Plural(n, "", "s")
+}
+
+// Thousands is a number with commas: "1,200".
+func Thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Plural is one of two words, by a number.
+func Plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// List is names in one line, at most limit of them and at least one: "a, b and 2
+// more". quote makes each fit to be shown.
+func List(names []string, limit int, quote func(string) string) string {
+	var words []string
+	for _, n := range names[:min(len(names), max(1, limit))] {
+		words = append(words, quote(n))
+	}
+	s := strings.Join(words, ", ")
+	if rest := len(names) - len(words); rest > 0 {
+		s += " and " + Thousands(rest) + " more"
+	}
+	return s
+}
+
+// CheckLink refuses what is no address of a page.
+func CheckLink(link string) error {
+	if u, err := url.Parse(link); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return fmt.Errorf("%q: want the address of a page, https://...", OneLine(link, 100))
+	}
+	return nil
+}

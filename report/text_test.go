@@ -1,0 +1,41 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestOneLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"a\nb\r\n\tc ":               "a b c",
+		"\x1b[31mred\x1b[0m\x00":     "red",
+		"bad \xff utf8":              "bad ? utf8",
+		strings.Repeat("é", 100):     strings.Repeat("é", 13) + "...",
+		"::error::x\u202e\u200bhide": "::error::xhide",
+	} {
+		if got := OneLine(in, 30); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// An error's end, which says why, is not what is cut off.
+func TestErrorLine(t *testing.T) {
+	uri := "https://deb.debian.org/debian/pool/main/l/linux/" + strings.Repeat("linux-image-6.1.0-9-cloud-amd64-unsigned_", 4) + ".deb"
+	err := fmt.Errorf("fetch %s: exit status 1: E: Failed to fetch %s  404  Not Found: the mirror no longer has it", uri, uri)
+	s := ErrorLine(err, 300)
+	if len(s) > 300 || !strings.HasPrefix(s, "fetch https://deb.debian.org/") || !strings.HasSuffix(s, "404 Not Found: the mirror no longer has it") {
+		t.Errorf("%d bytes: %q", len(s), s)
+	}
+	if got := ErrorLine(errors.New("a\nb"), 300); got != "a b" {
+		t.Errorf("%q", got)
+	}
+	for n := range 40 {
+		if s := ErrorLine(errors.New(strings.Repeat("ä", 200)+strings.Repeat("x", n)), 100); len(s) > 100 || !utf8.ValidString(s) {
+			t.Errorf("%d bytes: %q", len(s), s)
+		}
+	}
+}
