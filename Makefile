@@ -72,7 +72,7 @@ unit:
 
 # Ratios from interleaved runs; see the comment of each benchmark.
 bench: build
-	$(GO) test -run '^$$' -bench Boot -benchtime 5x -timeout 30m ./shard/qemu
+	$(GO) test -run '^$$' -bench Boot -benchtime 5x -timeout 30m ./shard/snapshot
 	$(GO) test -run '^$$' -bench Run -benchtime 5x -timeout 30m ./cmd/bpf-kernel-check
 	$(GO) test -run '^$$' -bench Verdict -benchtime 5x -timeout 30m ./shard
 	$(GO) test -run '^$$' -bench 'Run$$' -benchtime 1x -timeout 60m ./shard

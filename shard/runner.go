@@ -40,7 +40,7 @@ type Config struct {
 	Payload      guest.Payload
 	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 
-	Memory      int // MiB of each VM; 0: qemu.DefaultMemory
+	Memory      int // MiB of each VM; 0 for qemu.DefaultMemory
 	Net         bool
 	Jobs        int // VMs at a time
 	Retries     int // further attempts when nothing is known about a kernel; at most MaxRetries
@@ -96,7 +96,7 @@ type Runner struct {
 // overrides is what only tests set.
 type overrides struct {
 	params     []string // further kernel parameters
-	cpus       int      // of each VM; 0: one
+	cpus       int      // of each VM; 0 for one
 	bootLimits *vm.BootLimits
 }
 
@@ -227,7 +227,7 @@ type run struct {
 
 	kvm         vm.KVMTrial
 	preflight   *preflightRun
-	snapshots   *snapshot.Store // nil: VMs boot cold
+	snapshots   *snapshot.Store // nil if VMs boot cold
 	cached      *resultcache.Cache
 	readsConfig bool                   // the payload may look for the kernel's .config
 	initramfs   func() (string, error) // writes the shared one, the first time, and returns its digest

@@ -14,8 +14,9 @@ import (
 )
 
 // Start is cmd.Start for a process that is killed, or gets its SysProcAttr's
-// Pdeathsig, when this one dies, whatever the cause. Its own children are not: those of the programs that are started
-// here end when the pipes to their parent do.
+// Pdeathsig, when this one dies, whatever the cause. Its own children are not
+// killed: those of the programs that are started here end when the pipes to
+// their parent do.
 //
 // The kernel sends the parent-death signal when the thread that forked ends,
 // not the process. So there is one for each child, which lives until the child

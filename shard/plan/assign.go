@@ -45,7 +45,7 @@ const maxCost = 24 * time.Hour
 type item struct {
 	id    string
 	cost  int64 // ms
-	class int   // rank of costs that are about equal; 0: not known
+	class int   // rank of costs that are about equal; 0 if not known
 	hash  uint64
 	index int // in the caller's order
 }

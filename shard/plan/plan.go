@@ -21,13 +21,13 @@ import (
 type Entry struct {
 	kernel.Ref
 	Source kernel.Source
-	Cost   time.Duration // what its VM took before; 0: not known
+	Cost   time.Duration // what its VM took before; 0 if not known
 }
 
 // Plan is the pinned list of kernels, sorted by id, or one shard's part of it.
 type Plan struct {
 	Entries []Entry
-	Part    *Part     // nil: the entries are the whole list
+	Part    *Part     // nil for a whole list
 	Skipped []Skipped // that the filter left out, sorted by id
 }
 

@@ -15,8 +15,8 @@ const DefaultMinRelease = "5.8"
 // tested.
 type Filter struct {
 	Globs      []string // of [report.MatchKernel]; none: all
-	Arch       string   // as in GOARCH; "": all
-	MinRelease string   // "5.8"; "": all
+	Arch       string   // as in GOARCH; "" for all
+	MinRelease string   // such as "5.8"; "" for all
 }
 
 // Reason says why a kernel is left out.

@@ -19,7 +19,7 @@ import (
 // host is the machine as advice about KVM needs to know it.
 type host struct {
 	arch      string // GOARCH's
-	driver    string // the module for the CPU's virtualization, such as kvm_intel; "": x86 that shows none, or not known
+	driver    string // the module for the CPU's virtualization, such as kvm_intel; "" on x86 that shows none, or if not known
 	vm        bool   // it is a VM itself
 	known     bool   // what is above was found
 	container bool   // this process is in one

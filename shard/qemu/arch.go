@@ -44,26 +44,26 @@ type Arch struct {
 	Machine    string // -M
 	CPU        map[Accel]string
 	Console    string           // the kernel's name of the serial line that is its console
-	Results    string           // of the one that carries the results; "": they share the console
+	Results    string           // of the one that carries the results; "" if they share the console
 	Append     string           // kernel parameters of this architecture
 	Clock      map[Accel]string // kernel parameters that choose the clock
 	FastParams map[Accel]string // kernel parameters that save time; a second attempt goes without
 	Avoid      map[Accel]string // kernel parameters that keep kernels from what the accelerator does wrong
-	Needs      string           // the first kernel release that needs what Avoid takes from it; "": none does
-	TSC        string           // kernel parameter that takes the frequency of the time stamp counter; "": there is none
+	Needs      string           // the first kernel release that needs what Avoid takes from it; "" if none does
+	TSC        string           // kernel parameter that takes the frequency of the time stamp counter; "" if there is none
 
 	Options            map[Accel]string // of -M, behind the machine's name
-	ConservativeCPU    map[Accel]string // -cpu of a second attempt; none: as in CPU
+	ConservativeCPU    map[Accel]string // -cpu of a second attempt; without one, as in CPU
 	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
 	EarlyCon           string           // kernel parameters that print before the console's driver is up
 	NetDevice          string           // QEMU's name of a network card whose driver most kernels have
-	Firmware           map[Accel]string // QEMU's name of one that is quick and boots kernels by their PVH entry only; none: the machine's own
-	MicroVM            MicroVM          // a machine with less in it, under TCG; the zero value: there is none
-	NoCompressedKernel bool             // QEMU starts no compressed image; without it, an image that can be started as it is shipped
+	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
+	MicroVM            MicroVM          // of TCG; the zero value if there is none
+	NoCompressedKernel bool             // QEMU starts no compressed image; otherwise it starts an image as it was shipped
 }
 
-// MicroVM is a machine that boots faster for what it has not: no PCI, no ACPI, no
-// network. It boots kernels by their PVH entry only, and ends by a restart only.
+// MicroVM is a machine without PCI, ACPI and network, which boots faster. It
+// starts kernels by their PVH entry only, and ends only by a restart.
 type MicroVM struct {
 	Machine string // -M
 	Append  string // kernel parameters in place of Clock and FastParams

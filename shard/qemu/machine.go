@@ -15,9 +15,9 @@ type Machine struct {
 	Accel  Accel // TCG or KVM
 	Kernel string
 	Initrd string
-	Memory int    // MiB; 0: DefaultMemory
+	Memory int    // MiB; 0 for DefaultMemory
 	CPUs   int    // 0: one. More than the host has cost time under TCG
-	TSC    int    // the host's time stamp counter in kHz, see TSC; 0: not known
+	TSC    int    // the host's time stamp counter in kHz, see TSC; 0 if not known
 	Nonce  string // seeds the result frames' checksums
 	Append []string
 

@@ -27,7 +27,7 @@ type KVMTrial struct {
 	mu      sync.Mutex
 	proven  bool   // a kernel's init was up on it
 	strikes int    // kernels in a row that it spoiled
-	why     string // why it is given up; "": it is not
+	why     string // why it is given up; "" if it is not
 }
 
 // Begin waits for its turn. It returns the function that ends a trial when the

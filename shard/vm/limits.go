@@ -16,10 +16,10 @@ type Limits struct {
 	Grace   time.Duration // beyond Payload, for init to say so, before the VM is ended
 	Off     time.Duration // from the end record until QEMU is gone
 	Crash   time.Duration // from a panic or second lockup until QEMU is gone
-	Silence time.Duration // without a sign of life from init, which gives one every wire.AlivePeriod; 0: none
-	Test    time.Duration // of each test that the payload names; init holds it; 0: none
+	Silence time.Duration // without a sign of life from init, which gives one every wire.AlivePeriod; 0 for none
+	Test    time.Duration // of each test that the payload names; init holds it; 0 for none
 
-	Sign time.Duration // until the console shows anything, as part of Boot; 0: none
+	Sign time.Duration // until the console shows anything, as part of Boot; 0 for none
 }
 
 // DefaultLimits are those for an accelerator, given the limits for booting and

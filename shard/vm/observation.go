@@ -33,7 +33,7 @@ type Observation struct {
 	wireErr error // why the result stream broke off
 	stopped stopReason
 	limits  Limits
-	helloAt int64 // bytes of console that had come when init was up; 0: not known
+	helloAt int64 // bytes of console that had come when init was up; 0 if not known
 }
 
 // stopReason says why the watchdog ended a VM.
