@@ -5,10 +5,7 @@ import (
 	"cmp"
 	"context"
 	"debug/elf"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,40 +47,23 @@ func FindObjects(patterns []string) ([]string, error) {
 
 // readObject reads a BPF object file.
 func readObject(path string) ([]byte, error) {
-	bad := func(format string, args ...any) error {
-		return &PayloadError{Path: path, Reason: fmt.Sprintf(format, args...)}
-	}
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, bad("does not exist: give the path of a BPF object file")
-	case err != nil:
-		return nil, bad("cannot be read: %v", errors.Unwrap(err))
-	case !info.Mode().IsRegular():
-		return nil, bad("is not a regular file: give the path of a BPF object file")
-	case info.Size() > maxObject:
-		return nil, bad("has %d MiB, more than the %d MiB an object may have: strip it with llvm-strip -g", info.Size()>>20, maxObject>>20)
-	}
 	const how = "build it with clang -target bpf -g -O2 -c"
-	f, err := elf.Open(path)
-	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, bad("cannot be read: %v", fs.ErrPermission)
+	b, err := elfKind{
+		what: "a BPF object file", max: maxObject, tooLarge: "an object may have: strip it with llvm-strip -g",
+		notELF: "is no ELF object: " + how,
+	}.read(path, func(f *elf.File) string {
+		switch {
+		case f.Machine != elf.EM_BPF:
+			return fmt.Sprintf("is built for %s, not for BPF: %s", cmp.Or(machines[f.Machine], f.Machine.String()), how)
+		case f.Data != elf.ELFDATA2LSB:
+			return "is big-endian, and the kernels are little-endian: build it with clang -target bpfel"
+		case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
+			return fmt.Sprintf("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
 		}
-		return nil, bad("is no ELF object: %s", how)
-	}
-	defer f.Close()
-	switch {
-	case f.Machine != elf.EM_BPF:
-		return nil, bad("is built for %s, not for BPF: %s", cmp.Or(machines[f.Machine], f.Machine.String()), how)
-	case f.Data != elf.ELFDATA2LSB:
-		return nil, bad("is big-endian, and the kernels are little-endian: build it with clang -target bpfel")
-	case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
-		return nil, bad("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
-	}
-	b, err := os.ReadFile(path)
+		return ""
+	})
 	if err != nil {
-		return nil, bad("cannot be read: %v", errors.Unwrap(err))
+		return nil, err
 	}
 	// What the loader cannot read fails on every kernel alike.
 	if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b)); err != nil {
@@ -91,7 +71,7 @@ func readObject(path string) ([]byte, error) {
 		if strings.Contains(err.Error(), "missing BTF") {
 			hint = ": build it with -g, and do not strip .BTF"
 		}
-		return nil, bad("cannot be read by cilium/ebpf, which loads it: %s%s", strings.ReplaceAll(err.Error(), "\n", " "), hint)
+		return nil, &PayloadError{Path: path, Reason: fmt.Sprintf("cannot be read by cilium/ebpf, which loads it: %s%s", strings.ReplaceAll(err.Error(), "\n", " "), hint)}
 	}
 	return b, nil
 }

@@ -39,48 +39,68 @@ var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "a
 // it is unpacked.
 const maxPayload = 256 << 20
 
-// ReadExecutable reads a static ELF executable for an architecture. hint says
-// how to link this program statically. The file's mode does not matter: the
-// guest has its own, and artifacts of CI systems come without.
-func ReadExecutable(path, arch, hint string) ([]byte, error) {
-	bad := func(format string, args ...any) error {
-		return &PayloadError{Path: path, Reason: fmt.Sprintf(format, args...)}
+// elfKind is a kind of ELF file that a user names, in words for errors.
+type elfKind struct {
+	what     string // "a static executable"
+	max      int64  // bytes
+	tooLarge string // what the limit is, and what to do about it
+	notELF   string // why another file will not do
+}
+
+// read reads an ELF file for which check returns "", or why it will not do. An
+// error is a PayloadError.
+func (k elfKind) read(path string, check func(f *elf.File) string) ([]byte, error) {
+	bad := func(format string, args ...any) ([]byte, error) {
+		return nil, &PayloadError{Path: path, Reason: fmt.Sprintf(format, args...)}
 	}
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, bad("does not exist: give the path of a static executable")
+		return bad("does not exist: give the path of %s", k.what)
 	case err != nil:
-		return nil, bad("cannot be read: %v", errors.Unwrap(err))
+		return bad("cannot be read: %v", errors.Unwrap(err))
 	case !info.Mode().IsRegular():
-		return nil, bad("is not a regular file: give the path of a static executable")
-	case info.Size() > maxPayload:
-		return nil, bad("has %d MiB, more than the %d MiB a guest takes: strip it", info.Size()>>20, maxPayload>>20)
+		return bad("is not a regular file: give the path of %s", k.what)
+	case info.Size() > k.max:
+		return bad("has %d MiB, more than the %d MiB %s", info.Size()>>20, k.max>>20, k.tooLarge)
 	}
 	f, err := elf.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return bad("cannot be read: %v", fs.ErrPermission)
+	}
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, bad("cannot be read: %v", fs.ErrPermission)
-		}
-		return nil, bad("is no ELF executable: the guest runs static programs only, it has neither shell nor interpreter")
+		return bad("%s", k.notELF)
 	}
 	defer f.Close()
-	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
-		return nil, bad("is an ELF file of type %v: want an executable", f.Type)
-	}
-	if got, ok := machines[f.Machine]; !ok || got != arch {
-		return nil, bad("is built for %s: the kernels are for %s", cmp.Or(got, f.Machine.String()), arch)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return nil, bad("is dynamically linked, and the guest has no libraries: %s", hint)
-		}
+	if why := check(f); why != "" {
+		return bad("%s", why)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, bad("cannot be read: %v", err)
+		return bad("cannot be read: %v", errors.Unwrap(err))
 	}
 	return b, nil
+}
+
+// ReadExecutable reads a static ELF executable for an architecture. hint says
+// how to link this program statically. The file's mode does not matter: the
+// guest has its own, and artifacts of CI systems come without.
+func ReadExecutable(path, arch, hint string) ([]byte, error) {
+	return elfKind{
+		what: "a static executable", max: maxPayload, tooLarge: "a guest takes: strip it",
+		notELF: "is no ELF executable: the guest runs static programs only, it has neither shell nor interpreter",
+	}.read(path, func(f *elf.File) string {
+		got := machines[f.Machine]
+		switch {
+		case f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN:
+			return fmt.Sprintf("is an ELF file of type %v: want an executable", f.Type)
+		case got == "" || got != arch:
+			return fmt.Sprintf("is built for %s: the kernels are for %s", cmp.Or(got, f.Machine.String()), arch)
+		case slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }):
+			return "is dynamically linked, and the guest has no libraries: " + hint
+		}
+		return ""
+	})
 }
 
 // Digest names what a payload is asked to do: program, arguments, environment,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -34,16 +33,16 @@ func (k *kernelTaint) read() (uint64, error) {
 
 const maxProcesses = 40
 
-// processes says what every process of the payload's is doing. This program's own,
-// init and testrunner, are none.
+// processes says what every process of the payload is doing. init and testrunner,
+// which are one program, are left out.
 func processes() string {
 	own, ownErr := os.Stat("/proc/1/exe")
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var b strings.Builder
 	shown := 0
 	for _, dir := range dirs {
-		args, err := os.ReadFile(dir + "/cmdline")
-		if err != nil || len(args) == 0 {
+		args := commandLine(dir)
+		if args == "" {
 			continue // gone, or a kernel thread
 		}
 		if exe, err := os.Stat(dir + "/exe"); err == nil && ownErr == nil && os.SameFile(exe, own) {
@@ -60,7 +59,6 @@ func processes() string {
 				state = strings.TrimSpace(v)
 			}
 		}
-		args = bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '})
 		fmt.Fprintf(&b, "  pid %s, %s: %.200s\n", filepath.Base(dir), state, args)
 		threads(&b, dir)
 	}
@@ -68,6 +66,12 @@ func processes() string {
 		return "  none\n"
 	}
 	return b.String()
+}
+
+// commandLine is that of the process with a directory of /proc, "" for one without.
+func commandLine(dir string) string {
+	args, _ := os.ReadFile(dir + "/cmdline")
+	return strings.ReplaceAll(strings.TrimRight(string(args), "\x00"), "\x00", " ")
 }
 
 const maxThreads = 8 // of a process that are shown
@@ -90,11 +94,11 @@ func threads(b *strings.Builder, dir string) {
 	}
 }
 
-// userProcesses are the command lines of all processes of user space that run,
-// init's own aside. /proc is the payload's too: without it there are none.
+// userProcesses returns the command lines of all processes of user space but init.
+// A payload can unmount /proc: then there are none.
 func userProcesses() []string {
-	// Whoever loses its parent becomes init's child. To look at all of the kernel's
-	// threads takes long where all is slow.
+	// A process that loses its parent becomes init's child, and looking at all of
+	// the kernel's threads takes long under emulation.
 	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); errors.Is(err, unix.ECHILD) {
 		return nil
 	}
@@ -115,9 +119,7 @@ func userProcesses() []string {
 		if _, err := os.Readlink(dir + "/exe"); err != nil {
 			continue
 		}
-		args, _ := os.ReadFile(dir + "/cmdline")
-		args = bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '})
-		found = append(found, fmt.Sprintf("%.80q", args))
+		found = append(found, fmt.Sprintf("%.80q", commandLine(dir)))
 	}
 	return found
 }

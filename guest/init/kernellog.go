@@ -16,8 +16,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// kernelLog tells whether the kernel printed something, which on the console
-// lands in the middle of what init writes.
+// kernelLog tells whether the kernel printed something: on the console that lands
+// in the middle of what init writes.
 type kernelLog struct{ kmsg *os.File }
 
 func openKernelLog() *kernelLog {
@@ -29,15 +29,14 @@ func openKernelLog() *kernelLog {
 	return &kernelLog{kmsg: os.NewFile(uintptr(fd), "/dev/kmsg")}
 }
 
-// mark makes silent speak of what comes from now on.
+// mark sets the time from which silent looks.
 func (l *kernelLog) mark() {
 	if l.kmsg != nil {
 		_, _ = unix.Seek(int(l.kmsg.Fd()), 0, io.SeekEnd)
 	}
 }
 
-// silent says that nothing was printed since mark. Where it cannot be known it
-// is false.
+// silent says that nothing was printed since mark, and false where that is unknown.
 func (l *kernelLog) silent() bool {
 	if l.kmsg == nil {
 		return false
@@ -47,9 +46,9 @@ func (l *kernelLog) silent() bool {
 	return errors.Is(err, unix.EAGAIN)
 }
 
-// switches are the kernel's parameters that have all its messages printed, and
-// with the time stamps by which the host knows them. They are opened before the
-// payload starts, which can turn them and unmount /sys.
+// switches are the parameters that make the kernel print all its messages, with
+// the time stamps by which the host knows them. They are opened before the payload
+// starts, since that can turn them off and unmount /sys.
 type switches []*os.File
 
 func openSwitches() switches {

@@ -1,7 +1,7 @@
-// Command init is PID 1 of the guest. It prepares the file systems that a
-// payload expects, runs the payload, reports to the host how that went, and
-// ends the VM whatever happens. It takes its work from a wire.Job and knows
-// nothing about any particular payload.
+// Command init is PID 1 of the guest. It prepares the file systems that a payload
+// expects, runs the payload, reports to the host how that went, and ends the VM
+// whatever happens. It owns the console and the results' line. It takes its work
+// from a wire.Job, and knows nothing about any particular payload or about tests.
 package main
 
 import (

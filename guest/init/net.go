@@ -40,9 +40,9 @@ func bringUp() error {
 		return errors.New("no driver took the network card: the kernel needs virtio_pci and virtio_net, built in or among its modules")
 	}
 	name := filepath.Base(filepath.Dir(cards[0]))
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := controlSocket()
 	if err != nil {
-		return fmt.Errorf("open a socket to set up %s: %w", name, err)
+		return err
 	}
 	defer unix.Close(fd)
 	for _, set := range []struct {
@@ -60,13 +60,8 @@ func bringUp() error {
 			return fmt.Errorf("set the address of %s: %w", name, err)
 		}
 	}
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
+	if err := interfaceUp(fd, name); err != nil {
 		return err
-	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("bring %s up: %w", name, err)
 	}
 	if err := defaultRoute(fd); err != nil {
 		return fmt.Errorf("route by %s: %w", name, err)
@@ -78,6 +73,30 @@ func bringUp() error {
 		return nil // a payload's own
 	}
 	return os.WriteFile("/etc/resolv.conf", []byte(netResolver), 0o644)
+}
+
+func loopbackUp() error {
+	fd, err := controlSocket()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return interfaceUp(fd, "lo")
+}
+
+// controlSocket is what interfaces are set up by.
+func controlSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	return fd, wrap("open a socket to set up the network", err)
+}
+
+func interfaceUp(fd int, name string) error {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return wrap("bring "+name+" up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr))
 }
 
 // defaultRoute sends everything to the gateway: struct rtentry, as it is on

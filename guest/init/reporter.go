@@ -60,7 +60,7 @@ func (r *reporter) end(nonce string) error {
 	taint, err := r.taint.read()
 	r.mu.Lock()
 	if r.err == nil {
-		r.err = err // a taint that is not known is not none
+		r.err = err // an unknown taint is not an empty one
 	}
 	end := &wire.End{
 		Nonce: nonce, Tests: r.passed + r.failed + r.skipped,

@@ -1,4 +1,6 @@
-// Package oom says whether the guest's kernel ran out of memory.
+// Package oom says whether the guest's kernel ran out of memory: a process that
+// ends by SIGKILL while the OOM killer has struck was chosen by it. init and
+// testrunner ask; neither knows why memory ran out.
 package oom
 
 import (

@@ -176,7 +176,7 @@ func (q *queue) put(n news) {
 	q.more.Signal()
 }
 
-// close ends all when it has come to what was put last.
+// close ends all once everything was yielded.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -184,7 +184,7 @@ func (q *queue) close() {
 	q.more.Signal()
 }
 
-// all are the news as they come, for one goroutine.
+// all yields the news as they come, to one goroutine.
 func (q *queue) all() iter.Seq[news] {
 	return func(yield func(news) bool) {
 		for over := false; !over; {
