@@ -184,27 +184,28 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 		words += "\n" + last
 	}
 	wrong := cmp.Or(told.fail, told.cut)
+	fail := func(why string) { p.out.problem(p.out.program, why, took) }
 	switch {
 	case p.out.failed > 0 && wrong == "":
 	case p.out.failed > 0: // what else failed may have been expected
-		p.out.problem(p.out.program, wrong, took)
+		fail(wrong)
 	case wrong != "":
-		p.out.problem(p.out.program, wrong+": "+words, took)
+		fail(wrong + ": " + words)
 	case !ok:
-		p.out.problem(p.out.program, words, took)
+		fail(words)
 	case told.nested:
-		p.out.problem(p.out.program, "no test ran: "+told.none+"; "+words, took)
+		fail("no test ran: " + told.none + "; " + words)
 	case p.fail:
-		p.out.problem(p.out.program, "its last line says FAIL: "+words, took)
+		fail("its last line says FAIL: " + words)
 	case p.goTest && !p.pass:
-		p.out.problem(p.out.program, "no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; "+words, took)
+		fail("no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; " + words)
 	case p.out.total > 0:
 	case p.none:
-		p.out.problem(p.out.program, "no test ran: "+noTests+"; "+words, took)
+		fail("no test ran: " + noTests + "; " + words)
 	case told.none != "":
-		p.out.problem(p.out.program, "no test ran: "+told.none+"; "+words, took)
+		fail("no test ran: " + told.none + "; " + words)
 	case p.format != nil:
-		p.out.problem(p.out.program, "no test ran: "+words, took)
+		fail("no test ran: " + words)
 	case told.skipped != "":
 		p.out.send(Test{Name: p.out.program, Verdict: wire.TestSkip, Duration: took, Output: told.skipped})
 	default:
