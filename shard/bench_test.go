@@ -16,6 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/vm"
@@ -68,7 +69,7 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, plan.Plan
 	if err != nil {
 		b.Fatal(err)
 	}
-	src, err := kernel.Parse(dir, cache)
+	src, err := source.Parse(dir, cache)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcstest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -90,7 +91,7 @@ func TestBucketOf300(t *testing.T) {
 	}
 	list := func() plan.Plan {
 		t.Helper()
-		src, err := kernel.Parse("gs://kernels/v1", cache)
+		src, err := source.Parse("gs://kernels/v1", cache)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -89,7 +90,7 @@ func TestMakeCorpus(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				src, err := kernel.Parse(k.source, l.cache)
+				src, err := source.Parse(k.source, l.cache)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -14,6 +14,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -98,7 +99,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := kernel.Parse(filepath.Join(dir, "kernels"), cache)
+	src, err := source.Parse(filepath.Join(dir, "kernels"), cache)
 	if err != nil {
 		t.Fatal(err)
 	}

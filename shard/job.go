@@ -19,6 +19,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/resultcache"
@@ -84,21 +85,21 @@ func (r *run) unpackImage(ctx context.Context, j *job) error {
 	}
 	boot, elf := j.image.Kernel, ""
 	switch err := j.image.Vmlinux(ctx, j.vmlinux); {
-	case errors.Is(err, kernel.ErrNoVmlinux):
+	case errors.Is(err, image.ErrNoVmlinux):
 		if r.Arch.NoCompressedKernel {
 			elf = boot
-			if f := j.image.Info.Format; f != kernel.FormatImage {
+			if f := j.image.Info.Format; f != image.FormatImage {
 				return fmt.Errorf("the %s is compressed by %s, and QEMU starts no compressed kernel on %s: give an image that is not compressed", f, cmp.Or(string(j.image.Info.Compression), "what is not known"), r.Arch.Name)
 			}
 		}
 	case err != nil:
 		return err
-	case r.Arch.NoCompressedKernel && j.image.Info.Format == kernel.FormatVmlinux:
+	case r.Arch.NoCompressedKernel && j.image.Info.Format == image.FormatVmlinux:
 		return fmt.Errorf("QEMU starts no ELF vmlinux on %s: give arch/%s/boot/Image of the same build", r.Arch.Name, r.Arch.Name)
 	default:
 		elf = j.vmlinux
 		// Without the note QEMU refuses an ELF kernel.
-		if pvh, err := kernel.HasPVH(elf); r.Arch.NoCompressedKernel || err == nil && pvh {
+		if pvh, err := image.HasPVH(elf); r.Arch.NoCompressedKernel || err == nil && pvh {
 			boot = elf
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -156,7 +157,7 @@ func newestOf(t *testing.T, spec, glob string) plan.Entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := kernel.Parse(spec, cache)
+	src, err := source.Parse(spec, cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -26,7 +27,7 @@ func TestShardsOfRealKernels(t *testing.T) {
 	for _, name := range []string{"one/vmlinuz-1", "two/vmlinuz-2"} {
 		copyTo(t, filepath.Join(dir, name), im.Kernel)
 	}
-	src, err := kernel.Parse(dir, l.cache)
+	src, err := source.Parse(dir, l.cache)
 	if err != nil {
 		t.Fatal(err)
 	}

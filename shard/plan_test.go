@@ -16,6 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -30,7 +31,7 @@ func archives(t *testing.T, dir string, n int) kernel.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := kernel.Parse(dir, cache)
+	src, err := source.Parse(dir, cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/expect"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/resultcache"
@@ -131,7 +133,7 @@ func (u *reuser) runner(t *testing.T) *Runner {
 
 func (u *reuser) run(t *testing.T, r *Runner) report.Kernel {
 	t.Helper()
-	src, err := kernel.Parse(u.kernels, u.cache)
+	src, err := source.Parse(u.kernels, u.cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +302,7 @@ func TestReuseOfDamagedResults(t *testing.T) {
 // not be, with the reason. A field that is new fails this test.
 func TestPassKeyHasEveryInput(t *testing.T) {
 	u := newReuser(t)
-	src, err := kernel.Parse(u.kernels, u.cache)
+	src, err := source.Parse(u.kernels, u.cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +310,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := src.Open(t.Context(), list.Entries[0].Ref)
+	opened, err := src.Open(t.Context(), list.Entries[0].Ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,8 +321,8 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	image.Config = config
-	base := job{fetched: fetched{entry: list.Entries[0], image: image}, modules: modules, boot: "boot", initrd: "initrd"}
+	opened.Config = config
+	base := job{fetched: fetched{entry: list.Entries[0], image: opened}, modules: modules, boot: "boot", initrd: "initrd"}
 	key := func(r *Runner, j job) string {
 		t.Helper()
 		run := r.newRun()
@@ -442,7 +444,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"digest of source": func(j *job) { j.entry.Ref.Digest = "sha256:another" },
 		"modules":          func(j *job) { j.modules = "" },
 		"config":           func(j *job) { im := *j.image; im.Config = ""; j.image = &im },
-		"format":           func(j *job) { im := *j.image; im.Info.Format = kernel.FormatVmlinux; j.image = &im },
+		"format":           func(j *job) { im := *j.image; im.Info.Format = image.FormatVmlinux; j.image = &im },
 	} {
 		j := base
 		change(&j)
@@ -596,7 +598,7 @@ func TestReuseOfTwoRunsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := kernel.Parse(u.kernels, u.cache)
+	src, err := source.Parse(u.kernels, u.cache)
 	if err != nil {
 		t.Fatal(err)
 	}

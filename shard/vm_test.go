@@ -22,6 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/vm"
@@ -54,7 +55,7 @@ type lab struct {
 var setUp = sync.OnceValues(func() (*lab, error) { return newLab("amd64", vmSource, vmGlob) })
 
 // newLab makes what the VM tests of one architecture share.
-func newLab(arch, source, glob string) (*lab, error) {
+func newLab(arch, spec, glob string) (*lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	l, err := newTools(arch)
@@ -70,7 +71,7 @@ func newLab(arch, source, glob string) (*lab, error) {
 		return nil, err
 	}
 	l.cache = cache
-	src, err := kernel.Parse(source, cache)
+	src, err := source.Parse(spec, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +357,7 @@ func TestBrokenArchiveIsInfraAndTheOthersRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := kernel.Parse(dir, cache)
+	src, err := source.Parse(dir, cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report/github/githubtest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -133,7 +134,7 @@ func linkKernels(dir string) (string, error) {
 	for _, k := range []struct{ suite, glob string }{
 		{"bullseye", "debian/5.10.*"}, {"bookworm", "debian/6.1.*"}, {"trixie", "debian/6.12.*"},
 	} {
-		src, err := kernel.Parse("debian:"+k.suite+":cloud-amd64", cache)
+		src, err := source.Parse("debian:"+k.suite+":cloud-amd64", cache)
 		if err != nil {
 			return "", err
 		}

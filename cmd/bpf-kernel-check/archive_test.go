@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcstest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -51,7 +52,7 @@ func makeRealArchive(ts *testscript.TestScript, neg bool, args []string) {
 	ctx := context.Background()
 	cache, err := kernel.NewCache(ts.Getenv("KERNELS"))
 	ts.Check(err)
-	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
+	src, err := source.Parse("debian:bookworm:cloud-amd64", cache)
 	ts.Check(err)
 	plan, err := plan.New(ctx, []kernel.Source{src}, []string{ts.Getenv("ID")})
 	ts.Check(err)

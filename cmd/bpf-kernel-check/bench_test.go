@@ -14,6 +14,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -124,7 +125,7 @@ func timed(b *testing.B, want string, args ...string) spent {
 }
 
 // copyNewest copies a source's newest image, fetched into the user's cache.
-func copyNewest(b *testing.B, source, glob, to string) {
+func copyNewest(b *testing.B, spec, glob, to string) {
 	b.Helper()
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
@@ -134,7 +135,7 @@ func copyNewest(b *testing.B, source, glob, to string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	src, err := kernel.Parse(source, cache)
+	src, err := source.Parse(spec, cache)
 	if err != nil {
 		b.Fatal(err)
 	}

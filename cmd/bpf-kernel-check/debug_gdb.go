@@ -8,7 +8,7 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"github.com/elastic/bpf-kernel-check/shard"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -54,12 +54,12 @@ func (c *command) checkShare(p shard.Prepared) error {
 		c.warn("--host-root: " + err.Error() + "; it may not work")
 		return nil
 	}
-	if missing := config.Missing(kernel.ShareOptions()); len(missing) > 0 {
-		all := append(missing, config.Missing(kernel.VirtioOptions())...)
+	if missing := config.Missing(image.ShareOptions()); len(missing) > 0 {
+		all := append(missing, config.Missing(image.VirtioOptions())...)
 		return usagef("--host-root: %s cannot mount it: its config lacks CONFIG_%s; build-kernels makes kernels that have them", p.Image.ID(), strings.Join(all, ", CONFIG_"))
 	}
 	var modules []string
-	for _, o := range kernel.ShareOptions() {
+	for _, o := range image.ShareOptions() {
 		if config[o] == "m" {
 			modules = append(modules, "CONFIG_"+o)
 		}
@@ -67,7 +67,7 @@ func (c *command) checkShare(p shard.Prepared) error {
 	if len(modules) > 0 && !p.Image.HasModules() {
 		return usagef("--host-root: %s cannot mount it: %s are modules, and it came without them", p.Image.ID(), strings.Join(modules, ", "))
 	}
-	if missing := config.Missing(kernel.VirtioOptions()); len(missing) > 0 {
+	if missing := config.Missing(image.VirtioOptions()); len(missing) > 0 {
 		c.warn("the kernel's config lacks CONFIG_" + strings.Join(missing, ", CONFIG_") + ", which the host's root does not need")
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/gcs"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -108,7 +109,7 @@ func (c *command) examine(ctx context.Context, t *checkup) {
 	}
 	t.row("scratch", "%s, %d MiB free", os.TempDir(), host.DiskFree(os.TempDir())>>20)
 	examineApt(t)
-	t.row("credentials", "%s", kernel.DescribeCredentials(ctx, 2*time.Second))
+	t.row("credentials", "%s", gcs.DescribeCredentials(ctx, 2*time.Second))
 	if _, err := exec.LookPath("go"); err != nil {
 		t.row("go", "missing; only needed when this binary was not built with make")
 	}

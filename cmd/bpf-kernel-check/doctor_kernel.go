@@ -9,6 +9,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -56,7 +57,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 	switch err := im.Vmlinux(ctx, vmlinux); {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, kernel.ErrNoVmlinux):
+	case errors.Is(err, image.ErrNoVmlinux):
 		vmlinux = ""
 	case err != nil:
 		fatal("it cannot be unpacked: %v", err)
@@ -66,7 +67,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 
 	config, err := im.ReadConfig(vmlinux)
 	switch {
-	case errors.Is(err, kernel.ErrNoConfig):
+	case errors.Is(err, image.ErrNoConfig):
 		t.row("config", "unknown: it came without one, and was built without CONFIG_IKCONFIG: whether it can be tested shows when it is")
 		if vmlinux != "" && !hasSection(vmlinux, ".BTF") {
 			t.row("BTF", "unknown: the unpacked kernel has no section .BTF")
@@ -87,7 +88,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 			t.row("limits", "%v", o)
 		}
 	}
-	if missing := config.Missing(kernel.ShareOptions()); len(missing) > 0 {
+	if missing := config.Missing(image.ShareOptions()); len(missing) > 0 {
 		t.row("debug", "--host-root does not work, its config lacks CONFIG_%s", strings.Join(missing, ", CONFIG_"))
 	}
 	if !t.bad {
@@ -117,15 +118,15 @@ func imageWords(im *kernel.Image) string {
 // startWords says how QEMU is given the kernel.
 func startWords(im *kernel.Image, vmlinux string) string {
 	if vmlinux != "" {
-		if pvh, err := kernel.HasPVH(vmlinux); err == nil && pvh {
+		if pvh, err := image.HasPVH(vmlinux); err == nil && pvh {
 			return "unpacked, by PVH"
 		}
 	}
-	compressed := im.Info.Format == kernel.FormatZboot || im.Info.Format == kernel.FormatImageGz
+	compressed := im.Info.Format == image.FormatZboot || im.Info.Format == image.FormatImageGz
 	switch {
 	case compressed && vmlinux != "":
 		return "unpacked"
-	case im.Info.Format == kernel.FormatZboot:
+	case im.Info.Format == image.FormatZboot:
 		return "it is an EFI zboot image, which QEMU does not start as it is: it has to be unpacked first"
 	}
 	return "as it is"

@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/reliabilitytest"
 )
@@ -48,7 +49,7 @@ var openBench = sync.OnceValues(func() (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
+	src, err := source.Parse("debian:bookworm:cloud-amd64", cache)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -112,7 +113,7 @@ func newestKernel(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
+	src, err := source.Parse("debian:bookworm:cloud-amd64", cache)
 	if err != nil {
 		return "", err
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/shard/host"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -65,7 +65,7 @@ func missingSources(in inputs) (missing []string) {
 			specs = append(specs, line)
 		}
 	}
-	for _, n := range kernel.Needs(specs) {
+	for _, n := range source.Needs(specs) {
 		if !host.Has(n.Path) {
 			missing = append(missing, n.Package)
 		}

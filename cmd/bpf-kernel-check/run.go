@@ -21,6 +21,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/resultcache"
@@ -204,7 +205,7 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 		// Fetching package lists takes a while the first time.
 		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}
-	return kernel.ParseAll(specs, cache)
+	return source.ParseAll(specs, cache)
 }
 
 // probe returns the probe of this machine that was started, or starts one. It

@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -31,7 +32,7 @@ func kernelFiles(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(args[0])
 	cache, err := kernel.NewCache(ts.Getenv("KERNELS"))
 	ts.Check(err)
-	src, err := kernel.Parse("debian:bookworm:cloud-amd64", cache)
+	src, err := source.Parse("debian:bookworm:cloud-amd64", cache)
 	ts.Check(err)
 	plan, err := plan.New(context.Background(), []kernel.Source{src}, []string{ts.Getenv("ID")})
 	ts.Check(err)

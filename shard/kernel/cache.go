@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // Cache keeps opened kernels, one directory per digest. Several processes may
@@ -73,19 +76,19 @@ func NewCache(dir string) (*Cache, error) {
 // Dir returns the cache's directory, an absolute path.
 func (c *Cache) Dir() string { return c.dir }
 
-func (c *Cache) warnf(format string, args ...any) {
+func (c *Cache) Warnf(format string, args ...any) {
 	if c.Warn != nil {
 		c.Warn(fmt.Sprintf(format, args...))
 	}
 }
 
-func (c *Cache) notef(format string, args ...any) {
+func (c *Cache) Notef(format string, args ...any) {
 	if c.Note != nil {
 		c.Note(fmt.Sprintf(format, args...))
 	}
 }
 
-func (c *Cache) progress(ref Ref, done, total int64) {
+func (c *Cache) Fetched(ref Ref, done, total int64) {
 	if c.Progress != nil {
 		c.Progress(ref, done, total)
 	}
@@ -95,7 +98,7 @@ func (c *Cache) progress(ref Ref, done, total int64) {
 // directory gets its name.
 type entry struct {
 	Schema  int              `json:"schema"`
-	Image   Info             `json:"image"`
+	Image   image.Info       `json:"image"`
 	Files   map[string]int64 `json:"files"`             // name to size in bytes, all that was there when built
 	Kernel  string           `json:"kernel_digest"`     // of vmlinuz; "sha256:<hex>"
 	Modules string           `json:"modules,omitempty"` // the release that ReadModules serves, "" for none
@@ -109,8 +112,8 @@ const (
 	// to its own entries, or they would take each other's for damaged.
 	kernelsDir  = "kernels-2"
 	entryFile   = "entry.json"
-	kernelFile  = "vmlinuz"
-	configFile  = "config"
+	KernelFile  = "vmlinuz"
+	ConfigFile  = "config"
 	vmlinuxFile = "vmlinux.zst"
 )
 
@@ -122,10 +125,46 @@ func (e *entry) path(name string) string {
 	return filepath.Join(e.dir, name)
 }
 
-// entry returns the entry of digest, built by build in a directory of its own
-// when the cache has none or a damaged one.
-func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context.Context, dir string) (*entry, error)) (*entry, error) {
-	key, err := digestHex(digest)
+// Contents is what a source has put into a directory: the kernel as kernelFile
+// and, where there is one, its configuration as configFile.
+type Contents struct {
+	Image   image.Info
+	Modules string // the release that the archives hold modules of, "" for none
+}
+
+// Fill puts a kernel into an empty directory.
+type Fill func(ctx context.Context, dir string) (Contents, error)
+
+// Open returns a kernel of the cache, put there by fill when it has none or a
+// damaged one. archives hold the modules; they get the kernel's directory.
+func (c *Cache) Open(ctx context.Context, ref Ref, fill Fill, archives func(dir string) []Archive) (*Image, error) {
+	e, err := c.entry(ctx, ref.Digest, fill)
+	if err != nil {
+		return nil, err
+	}
+	im := newImage(ref, e)
+	if archives != nil {
+		im.archives = archives(e.dir)
+	}
+	return im, nil
+}
+
+// Add is Open for a kernel that is wanted later.
+func (c *Cache) Add(ctx context.Context, digest string, fill Fill) error {
+	_, err := c.entry(ctx, digest, fill)
+	return err
+}
+
+// Has says whether the cache has a kernel, undamaged.
+func (c *Cache) Has(digest string) bool {
+	_, err := c.haveEntry(digest)
+	return err == nil
+}
+
+// entry returns the entry of digest, filled in a directory of its own when the
+// cache has none or a damaged one.
+func (c *Cache) entry(ctx context.Context, digest string, fill Fill) (*entry, error) {
+	key, err := DigestHex(digest)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +172,7 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 	if e, err := c.haveEntry(digest); err == nil {
 		return e, nil
 	}
-	unlock, err := c.lock(ctx, key)
+	unlock, err := c.Lock(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -143,16 +182,18 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 		return e, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		c.warnf("cache entry %s is damaged and will be built again: %v", final, err)
+		c.Warnf("cache entry %s is damaged and will be built again: %v", final, err)
 	}
 	tmp, err := os.MkdirTemp(filepath.Join(c.dir, "tmp"), key[:12]+"-")
 	if err != nil {
 		return nil, fmt.Errorf("make cache entry: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	if e, err = build(ctx, tmp); err != nil {
+	made, err := fill(ctx, tmp)
+	if err != nil {
 		return nil, err
 	}
+	e = &entry{Image: made.Image, Modules: made.Modules}
 	if err := e.save(tmp); err != nil {
 		return nil, fmt.Errorf("write cache entry: %w", err)
 	}
@@ -171,7 +212,7 @@ func (c *Cache) entry(ctx context.Context, digest string, build func(ctx context
 
 // haveEntry returns the entry of digest if the cache has it.
 func (c *Cache) haveEntry(digest string) (*entry, error) {
-	key, err := digestHex(digest)
+	key, err := DigestHex(digest)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +246,7 @@ func (e *entry) save(dir string) error {
 		}
 		e.Files[f.Name()] = info.Size()
 	}
-	if e.Kernel, err = hashFile(context.Background(), filepath.Join(dir, kernelFile)); err != nil {
+	if e.Kernel, err = HashFile(context.Background(), filepath.Join(dir, KernelFile)); err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(e, "", "\t")
@@ -230,7 +271,7 @@ func loadEntry(dir string) (*entry, error) {
 	if e.Schema != entrySchema {
 		return nil, fmt.Errorf("%s has schema %d, not %d", entryFile, e.Schema, entrySchema)
 	}
-	if e.path(kernelFile) == "" {
+	if e.path(KernelFile) == "" {
 		return nil, errors.New("it holds no kernel")
 	}
 	for name, size := range e.Files {
@@ -262,7 +303,7 @@ const (
 // check compares the kernel with its digest, unless its file has not changed
 // since that was done.
 func (e *entry) check(now time.Time) error {
-	path := filepath.Join(e.dir, kernelFile)
+	path := filepath.Join(e.dir, KernelFile)
 	st, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -281,50 +322,50 @@ func (e *entry) check(now time.Time) error {
 			}
 		}
 	}
-	got, err := hashFile(context.Background(), path)
+	got, err := HashFile(context.Background(), path)
 	if err != nil {
 		return err
 	}
 	if got != e.Kernel {
-		return &DigestError{What: kernelFile, Want: e.Kernel, Got: got}
+		return &DigestError{What: KernelFile, Want: e.Kernel, Got: got}
 	}
-	if now.Sub(changed) > settled {
+	if now.Sub(changed) > mtimeGranularity {
 		if b, err := json.Marshal(record{key, now}); err == nil {
 			// Best effort: without it the next run hashes again.
-			_ = writeAtomic(note, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
+			_ = WriteAtomic(note, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
 		}
 	}
 	return nil
 }
 
-const digestPrefix = "sha256:"
+const DigestPrefix = "sha256:"
 
-// digestHex returns the hex part of a digest. It becomes a file name, so it is
+// DigestHex returns the hex part of a digest. It becomes a file name, so it is
 // checked to the letter.
-func digestHex(digest string) (string, error) {
-	key, ok := strings.CutPrefix(digest, digestPrefix)
+func DigestHex(digest string) (string, error) {
+	key, ok := strings.CutPrefix(digest, DigestPrefix)
 	if ok && len(key) == 2*sha256.Size && strings.Trim(key, "0123456789abcdef") == "" {
 		return key, nil
 	}
 	return "", fmt.Errorf("digest %q is not of the form sha256:<64 hex digits>", digest)
 }
 
-// hashFile returns the digest of a file's bytes.
-func hashFile(ctx context.Context, path string) (string, error) {
+// HashFile returns the digest of a file's bytes.
+func HashFile(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, ctxReader{ctx, f}, make([]byte, 128<<10)); err != nil {
+	if _, err := io.CopyBuffer(h, bounded.Reader(ctx, f), make([]byte, 128<<10)); err != nil {
 		return "", err
 	}
-	return digestPrefix + hex.EncodeToString(h.Sum(nil)), nil
+	return DigestPrefix + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// writeAtomic writes a file that appears whole or not at all.
-func writeAtomic(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
+// WriteAtomic writes a file that appears whole or not at all.
+func WriteAtomic(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
 		return err

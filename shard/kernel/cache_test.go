@@ -13,14 +13,17 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 )
 
 const digestA = "sha256:00000000000000000000000000000000000000000000000000000000000000aa"
 
-func builder(count *atomic.Int32, data []byte) func(context.Context, string) (*entry, error) {
-	return func(_ context.Context, dir string) (*entry, error) {
+func builder(count *atomic.Int32, data []byte) func(context.Context, string) (Contents, error) {
+	return func(_ context.Context, dir string) (Contents, error) {
 		count.Add(1)
-		return &entry{Image: Info{Format: FormatBzImage}}, os.WriteFile(filepath.Join(dir, kernelFile), data, 0o644)
+		return Contents{Image: image.Info{Format: image.FormatBzImage}}, os.WriteFile(filepath.Join(dir, KernelFile), data, 0o644)
 	}
 }
 
@@ -35,7 +38,7 @@ func TestCacheBuildsOnceAmongGoroutines(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if b, err := os.ReadFile(e.path(kernelFile)); err != nil || string(b) != "k" {
+			if b, err := os.ReadFile(e.path(KernelFile)); err != nil || string(b) != "k" {
 				t.Errorf("%q, %v", b, err)
 			}
 		})
@@ -48,8 +51,8 @@ func TestCacheBuildsOnceAmongGoroutines(t *testing.T) {
 
 func TestCacheBuildsDamagedEntriesAgain(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
-		"file gone":         func(d string) error { return os.Remove(filepath.Join(d, kernelFile)) },
-		"file cut":          func(d string) error { return os.Truncate(filepath.Join(d, kernelFile), 1) },
+		"file gone":         func(d string) error { return os.Remove(filepath.Join(d, KernelFile)) },
+		"file cut":          func(d string) error { return os.Truncate(filepath.Join(d, KernelFile), 1) },
 		"description gone":  func(d string) error { return os.Remove(filepath.Join(d, entryFile)) },
 		"description wrong": func(d string) error { return os.WriteFile(filepath.Join(d, entryFile), []byte("{"), 0o644) },
 		"path in description": func(d string) error {
@@ -66,7 +69,7 @@ func TestCacheBuildsDamagedEntriesAgain(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if b, _ := os.ReadFile(e.path(kernelFile)); string(b) != "kern" {
+				if b, _ := os.ReadFile(e.path(KernelFile)); string(b) != "kern" {
 					t.Errorf("kernel %q", b)
 				}
 				if i == 0 {
@@ -109,24 +112,24 @@ func TestKernelIsCheckedAgain(t *testing.T) {
 		t.Error("not compared at all")
 	}
 	e.Kernel = good
-	if wrong(now) || wrong(now.Add(2*settled)) {
+	if wrong(now) || wrong(now.Add(2*mtimeGranularity)) {
 		t.Error("a good kernel is wrong")
 	}
 	e.Kernel = digestA
-	if wrong(now.Add(3 * settled)) {
+	if wrong(now.Add(3 * mtimeGranularity)) {
 		t.Error("compared again at once")
 	}
-	if !wrong(now.Add(2*settled+recheck)) || !wrong(now.Add(-time.Hour)) {
+	if !wrong(now.Add(2*mtimeGranularity+recheck)) || !wrong(now.Add(-time.Hour)) {
 		t.Error("not compared a day later, or after the clock was set back")
 	}
 	e.Kernel = good
-	writeFile(t, e.path(kernelFile), []byte("Kern"))
-	if !wrong(now.Add(3 * settled)) {
+	imagetest.WriteFile(t, e.path(KernelFile), []byte("Kern"))
+	if !wrong(now.Add(3 * mtimeGranularity)) {
 		t.Error("a file that changed is not compared again")
 	}
 	// Nor is a note of another file believed, or a damaged one.
-	writeFile(t, filepath.Join(e.dir, checkedFile), []byte("{"))
-	if !wrong(now.Add(3 * settled)) {
+	imagetest.WriteFile(t, filepath.Join(e.dir, checkedFile), []byte("{"))
+	if !wrong(now.Add(3 * mtimeGranularity)) {
 		t.Error("a damaged note is believed")
 	}
 }
@@ -134,9 +137,9 @@ func TestKernelIsCheckedAgain(t *testing.T) {
 func TestFailedBuildLeavesNothing(t *testing.T) {
 	c := newCache(t)
 	want := errors.New("no network")
-	_, err := c.entry(context.Background(), digestA, func(_ context.Context, dir string) (*entry, error) {
-		writeFile(t, filepath.Join(dir, "half"), []byte("x"))
-		return nil, want
+	_, err := c.entry(context.Background(), digestA, func(_ context.Context, dir string) (Contents, error) {
+		imagetest.WriteFile(t, filepath.Join(dir, "half"), []byte("x"))
+		return Contents{}, want
 	})
 	if !errors.Is(err, want) {
 		t.Errorf("error %v", err)
@@ -159,8 +162,8 @@ func TestDigestIsNoPath(t *testing.T) {
 
 func TestNewCacheRemovesAbandonedFiles(t *testing.T) {
 	c := newCache(t)
-	writeFile(t, filepath.Join(c.dir, "tmp", "old", "x"), []byte("x"))
-	writeFile(t, filepath.Join(c.dir, "tmp", "new", "x"), []byte("x"))
+	imagetest.WriteFile(t, filepath.Join(c.dir, "tmp", "old", "x"), []byte("x"))
+	imagetest.WriteFile(t, filepath.Join(c.dir, "tmp", "new", "x"), []byte("x"))
 	old := time.Now().Add(-2 * abandoned)
 	if err := os.Chtimes(filepath.Join(c.dir, "tmp", "old"), old, old); err != nil {
 		t.Fatal(err)
@@ -180,7 +183,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		c, err := NewCache(dir)
 		if err == nil {
-			_, err = c.lock(context.Background(), strings.TrimPrefix(digestA, digestPrefix))
+			_, err = c.Lock(context.Background(), strings.TrimPrefix(digestA, DigestPrefix))
 		}
 		fmt.Println("locked", err)
 		io.Copy(io.Discard, os.Stdin) // until the parent closes it, or kills us
@@ -230,64 +233,11 @@ func TestCacheWaitsForAnotherProcess(t *testing.T) {
 	}
 }
 
-func TestDerivedIsMadeOnce(t *testing.T) {
-	c := newCache(t)
-	im := open(t, c, writeFile(t, filepath.Join(t.TempDir(), "vmlinuz-6.1.0"), bz(t, "6.1.0")))
-	count := 0
-	for range 2 {
-		path, err := im.Derived(context.Background(), c, "modules.cpio", func(w io.Writer) error {
-			count++
-			_, err := io.WriteString(w, "cpio")
-			return err
-		})
-		if b, _ := os.ReadFile(path); err != nil || string(b) != "cpio" {
-			t.Errorf("%q, %v", b, err)
-		}
-	}
-	if count != 1 {
-		t.Errorf("made %d times", count)
-	}
-	if _, err := im.Derived(context.Background(), c, "other", func(io.Writer) error { return errors.New("no") }); err == nil {
-		t.Error("no error")
-	}
-}
-
-func TestDamagedDerivedFileIsMadeAgain(t *testing.T) {
-	c := newCache(t)
-	var warned []string
-	c.Warn = func(s string) { warned = append(warned, s) }
-	im := open(t, c, writeFile(t, filepath.Join(t.TempDir(), "vmlinuz-6.1.0"), bz(t, "6.1.0")))
-	count := 0
-	made := func() string {
-		path, err := im.DerivedChecked(context.Background(), c, "modules.cpio", func(w io.Writer) error {
-			count++
-			_, err := io.WriteString(w, "cpio")
-			return err
-		})
-		if b, _ := os.ReadFile(path); err != nil || string(b) != "cpio" {
-			t.Errorf("%q, %v", b, err)
-		}
-		return path
-	}
-	made()
-	path := made()
-	if count != 1 || len(warned) != 0 {
-		t.Errorf("made %d times, warned %q", count, warned)
-	}
-	for _, damaged := range []string{path, path + ".sum"} {
-		count, warned = 0, nil
-		writeFile(t, damaged, []byte("cpi0"))
-		made()
-		made()
-		if count != 1 || len(warned) != 1 || !strings.Contains(warned[0], "damaged") {
-			t.Errorf("%s: made %d times, warned %q", filepath.Base(damaged), count, warned)
-		}
-	}
-	// What was made before there were sums is taken as it is.
-	if err := os.Remove(path + ".sum"); err != nil {
+func newCache(t *testing.T) *Cache {
+	t.Helper()
+	c, err := NewCache(filepath.Join(t.TempDir(), "cache"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if count = 0; made() != path || count != 0 {
-		t.Errorf("made %d times", count)
-	}
+	return c
 }

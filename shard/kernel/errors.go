@@ -23,7 +23,7 @@ func (e *UsageError) Error() string {
 
 func (e *UsageError) Unwrap() error { return e.Err }
 
-func usagef(format string, args ...any) error {
+func Usagef(format string, args ...any) error {
 	return &UsageError{Msg: fmt.Sprintf(format, args...)}
 }
 
@@ -37,19 +37,17 @@ type BadKernelError struct {
 func (e *BadKernelError) Error() string { return "kernel " + e.ID + ": " + e.Err.Error() }
 func (e *BadKernelError) Unwrap() error { return e.Err }
 
-// NotKernelError says that a file is no kernel image.
-type NotKernelError struct {
-	File   string // as the user knows it; "" when probed without a name
-	Reason string
+// OpenError says which kernel could not be opened, where err does not.
+func OpenError(ref Ref, err error) error {
+	if bad := (*BadKernelError)(nil); errors.As(err, &bad) {
+		return err
+	}
+	return fmt.Errorf("open kernel %s: %w", ref.ID(), err)
 }
 
-func (e *NotKernelError) Error() string {
-	name := "file"
-	if e.File != "" {
-		name = fmt.Sprintf("%q", e.File)
-	}
-	return fmt.Sprintf("%s is no kernel image: %s (expected an x86 bzImage, an ELF vmlinux, or an arm64 Image, plain, gzipped or EFI zboot)", name, e.Reason)
-}
+// ErrSignature says that a list or a package is not signed by a key of the
+// keyring.
+var ErrSignature = errors.New("the mirror's signature is not valid")
 
 // DigestError says that bytes are not those that a Ref pins.
 type DigestError struct {
@@ -60,30 +58,3 @@ type DigestError struct {
 func (e *DigestError) Error() string {
 	return fmt.Sprintf("%s has digest %s, not %s as listed", e.What, e.Got, e.Want)
 }
-
-// LimitError says that an input is larger than anything legitimate.
-type LimitError struct {
-	What  string
-	Limit int64 // bytes, or a count where What says so
-}
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("%s exceeds the limit of %d", e.What, e.Limit)
-}
-
-// ErrNoVmlinux is returned by [Image.Vmlinux] for an image that has nothing to
-// unpack, or whose compression is not supported: boot Image.Kernel as it is.
-var ErrNoVmlinux = errors.New("image has no vmlinux that can be unpacked")
-
-// UnsupportedError says that an image uses a compression this package does not
-// decompress. It is an [ErrNoVmlinux].
-type UnsupportedError struct {
-	Compression string
-}
-
-func (e *UnsupportedError) Error() string {
-	return e.Compression + " compression is not supported: boot the image as it is"
-}
-
-// Is makes errors.Is(err, ErrNoVmlinux) true.
-func (e *UnsupportedError) Is(target error) bool { return target == ErrNoVmlinux }

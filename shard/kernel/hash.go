@@ -38,13 +38,13 @@ func stampOf(path string, st os.FileInfo) (stamp, time.Time) {
 	return key, changed
 }
 
-// settled is the age from which a file's times are believed: one written twice
+// mtimeGranularity is the age from which a file's times are believed: one written twice
 // within the clock's granularity keeps its times.
-const settled = 2 * time.Second
+const mtimeGranularity = 2 * time.Second
 
-// digestOf returns the digest of a local regular file, from memory when the
+// DigestOf returns the digest of a local regular file, from memory when the
 // file has not changed since.
-func (c *Cache) digestOf(ctx context.Context, path string) (string, error) {
+func (c *Cache) DigestOf(ctx context.Context, path string) (string, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return "", err
@@ -62,20 +62,24 @@ func (c *Cache) digestOf(ctx context.Context, path string) (string, error) {
 	if b, err := os.ReadFile(file); err == nil {
 		var rec record
 		if json.Unmarshal(b, &rec) == nil && rec.Stamp == key {
-			if _, err := digestHex(rec.Digest); err == nil {
+			if _, err := DigestHex(rec.Digest); err == nil {
 				return rec.Digest, nil
 			}
 		}
 	}
-	digest, err := hashFile(ctx, path)
+	digest, err := HashFile(ctx, path)
 	if err != nil {
 		return "", err
 	}
-	if time.Since(changed) > settled {
+	if time.Since(changed) > mtimeGranularity {
 		if b, err := json.Marshal(record{key, digest}); err == nil {
 			// Best effort: without it the next listing hashes again.
-			_ = writeAtomic(file, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
+			_ = WriteAtomic(file, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
 		}
 	}
 	return digest, nil
+}
+
+func changeTime(st *syscall.Stat_t) time.Time {
+	return time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec))
 }

@@ -1,249 +1,254 @@
 package kernel
 
 import (
-	"bytes"
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
-// Format is the shape of a kernel image file.
-type Format string
+// MaxMember caps one file of an archive that is looked at, in bytes. The largest
+// distribution package unpacks to about 1 GiB.
+const MaxMember = 1 << 30
 
-// Formats that Probe recognises.
-const (
-	FormatUnknown Format = ""
-	FormatBzImage Format = "bzImage"  // x86, Documentation/arch/x86/boot.rst
-	FormatVmlinux Format = "vmlinux"  // ELF
-	FormatImage   Format = "Image"    // arm64, Documentation/arch/arm64/booting.rst
-	FormatZboot   Format = "zboot"    // arm64 EFI, drivers/firmware/efi/libstub/zboot-header.S
-	FormatImageGz Format = "Image.gz" // gzipped arm64 Image
-)
+// Image is an opened kernel, in the cache.
+type Image struct {
+	Ref               // with Release and Arch as found in the image where the listing did not tell
+	Kernel string     // path of the image file as shipped (bzImage, Image, zboot...)
+	Config string     // path of its .config, "" when there is none
+	Info   image.Info // what the image says about itself
 
-// Info is what an image says about itself.
-type Info struct {
-	Format      Format      `json:"format"`
-	Arch        string      `json:"arch,omitempty"`        // as in GOARCH; "" when the header does not tell
-	Version     string      `json:"version,omitempty"`     // uname -r; "" when not found
-	Compression Compression `json:"compression,omitempty"` // of the payload; "" when there is none
-	Offset      int64       `json:"offset,omitempty"`      // of the compressed payload in the file, in bytes
-	Length      int64       `json:"length,omitempty"`      // of the compressed payload, in bytes, without the appended size
-	PVH         bool        `json:"pvh,omitempty"`         // an ELF file with a Xen PVH entry note
+	entry    *entry
+	archives []Archive // that hold the modules
 }
 
-// maxVmlinux caps a decompressed kernel. Distribution kernels are 20 to 100
-// MiB; a vmlinux with debug information is given as is, never decompressed.
-const maxVmlinux = 512 << 20
-
-const probeHead = 0x1000
-
-// Probe recognises a kernel image by its content. It never trusts a length or
-// an offset in the file. A file that is no kernel image is a *NotKernelError;
-// any other error is r's own.
-func Probe(r io.ReaderAt, size int64) (Info, error) {
-	head := make([]byte, min(max(size, 0), probeHead))
-	if n, err := r.ReadAt(head, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(head)) {
-		return Info{}, fmt.Errorf("read kernel header: %w", err)
-	}
-	switch {
-	case len(head) == 0:
-		return Info{}, &NotKernelError{Reason: "it is empty"}
-	case len(head) >= 0x260 && string(head[0x202:0x206]) == "HdrS":
-		return probeBzImage(r, size, head)
-	case bytes.HasPrefix(head, []byte("\x7fELF")):
-		return probeELF(r, size, head)
-	case len(head) >= 64 && string(head[:2]) == "MZ" && string(head[4:8]) == "zimg":
-		return probeZboot(r, size, head)
-	case len(head) >= 64 && string(head[56:60]) == "ARM\x64":
-		v, err := findVersion(io.NewSectionReader(r, 0, size))
-		return Info{Format: FormatImage, Arch: "arm64", Version: v}, err
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return probeImageGz(r, size)
-	}
-	return Info{}, &NotKernelError{Reason: "its header is not one of a kernel"}
+// Archive is a file of the cache that holds a kernel's files.
+type Archive interface {
+	// String returns the file's path.
+	String() string
+	// Walk calls fn for each regular file whose name is a clean relative path;
+	// fn returns fs.SkipAll to end the walk.
+	Walk(ctx context.Context, fn WalkFunc) error
 }
 
-// ProbeFile is Probe for a file; its *NotKernelError names the file.
-func ProbeFile(path string) (Info, error) {
+// WalkFunc takes a file of an archive. It must not keep r.
+type WalkFunc = func(name string, size int64, r io.Reader) error
+
+func newImage(ref Ref, e *entry) *Image {
+	im := &Image{Ref: ref, Kernel: e.path(KernelFile), Config: e.path(ConfigFile), Info: e.Image, entry: e}
+	if im.Info.Version != "" {
+		im.Release = im.Info.Version // what uname -r will say, whatever the listing thought
+	}
+	if im.Info.Arch != "" {
+		im.Arch = im.Info.Arch
+	}
+	return im
+}
+
+// HasModules reports whether the kernel came with loadable modules.
+func (im *Image) HasModules() bool { return im.entry.Modules != "" }
+
+// ReadModules streams the files below lib/modules/<release>/ whose name there
+// ("kernel/fs/overlayfs/overlay.ko.xz", "modules.builtin") match wants, out of
+// the archives in the cache. fn gets the size in bytes, and must not keep r; it
+// returns fs.SkipAll when it has seen enough, which saves the rest of the
+// decompression. Names are clean relative paths; a file larger than 1 GiB is a
+// *LimitError.
+//
+// The files come in the archive's order. Debian packages hold no modules.dep
+// (depmod makes it when they are installed), so callers need another way to
+// resolve dependencies there.
+func (im *Image) ReadModules(ctx context.Context, match func(name string) bool, fn WalkFunc) error {
+	if !im.HasModules() {
+		return nil
+	}
+	stop := false
+	for _, a := range im.archives {
+		if err := im.readModules(ctx, a, match, func(name string, size int64, r io.Reader) error {
+			err := fn(name, size, r)
+			stop = stop || errors.Is(err, fs.SkipAll)
+			return err
+		}); err != nil {
+			return fmt.Errorf("read modules of %s from %q: %w", im.ID(), a.String(), err)
+		}
+		if stop {
+			break
+		}
+	}
+	return nil
+}
+
+func (im *Image) readModules(ctx context.Context, a Archive, match func(string) bool, fn WalkFunc) error {
+	return a.Walk(ctx, func(name string, size int64, r io.Reader) error {
+		release, file, ok := image.SplitModule(name)
+		if !ok || release != im.entry.Modules || !match(file) {
+			return nil
+		}
+		if size > MaxMember {
+			return &bounded.LimitError{What: fmt.Sprintf("size of module file %q", name), Limit: MaxMember}
+		}
+		return fn(file, size, r)
+	})
+}
+
+// Vmlinux writes the decompressed kernel to the file dst: the ELF vmlinux of an
+// x86 bzImage, an ELF vmlinux as it is, the Image of an arm64 zboot or gzipped
+// Image. It returns an error that is [ErrNoVmlinux] when there is nothing to
+// unpack or the compression is not supported; the caller then boots im.Kernel.
+//
+// Where decompression is slow (xz: 1 to 1.4 s), the first call leaves a zstd
+// copy in the cache for the next ones (about 0.1 s).
+func (im *Image) Vmlinux(ctx context.Context, dst string) error {
+	kept := filepath.Join(im.entry.dir, vmlinuxFile)
+	slow := im.Info.Compression.Slow()
+	if slow {
+		if err := im.writeVmlinux(ctx, dst, func() (io.ReadCloser, error) { return openZstd(kept) }); err == nil {
+			return nil
+		} else if ctx.Err() != nil {
+			return err
+		}
+	}
+	if err := im.writeVmlinux(ctx, dst, im.openVmlinux); err != nil {
+		return err
+	}
+	if slow {
+		if err := WriteAtomic(kept, 0o644, func(w io.Writer) error { return compressZstd(ctx, w, dst) }); err != nil && ctx.Err() == nil {
+			os.Remove(kept)
+		}
+	}
+	return nil
+}
+
+func (im *Image) writeVmlinux(ctx context.Context, dst string, open func() (io.ReadCloser, error)) error {
+	r, err := open()
+	if err != nil {
+		return fmt.Errorf("unpack vmlinux of %s: %w", im.ID(), err)
+	}
+	defer r.Close()
+	err = WriteAtomic(dst, 0o644, func(w io.Writer) error {
+		check := &headWriter{w: w}
+		limit := int64(image.MaxVmlinux)
+		if im.Info.Format == image.FormatVmlinux { // as given, debug information and all
+			limit = MaxMember
+		}
+		if _, err := bounded.Copy(ctx, check, r, limit, "size of vmlinux"); err != nil {
+			return err
+		}
+		return im.checkVmlinux(check.head)
+	})
+	if err != nil {
+		return fmt.Errorf("unpack vmlinux of %s: %w", im.ID(), err)
+	}
+	return nil
+}
+
+// openVmlinux returns the image's content, decompressed.
+func (im *Image) openVmlinux() (io.ReadCloser, error) {
+	if im.Info.Format != image.FormatVmlinux && im.Info.Compression == image.NoCompression {
+		return nil, fmt.Errorf("%s: %w", im.Info.Format, image.ErrNoVmlinux)
+	}
+	f, err := os.Open(im.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	if im.Info.Format == image.FormatVmlinux {
+		return f, nil
+	}
+	if im.Info.Compression == image.Zstd && im.Info.Format == image.FormatBzImage {
+		if z, err := image.OpenZstdWhole(f, im.Info.Offset, im.Info.Length); z != nil || err != nil {
+			f.Close()
+			if err != nil {
+				return nil, err
+			}
+			return z, nil
+		}
+	}
+	r, err := image.Decompress(im.Info.Compression, io.NewSectionReader(f, im.Info.Offset, im.Info.Length))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return bounded.ReadCloser(r, r, f), nil
+}
+
+func (im *Image) checkVmlinux(head []byte) error {
+	if im.Info.Format == image.FormatBzImage || im.Info.Format == image.FormatVmlinux {
+		if err := image.CheckELF(head); err != nil {
+			return &BadKernelError{ID: im.ID(), Err: fmt.Errorf("decompressed payload: %s", err.Reason)}
+		}
+		return nil
+	}
+	if len(head) < 64 || string(head[56:60]) != "ARM\x64" {
+		return &BadKernelError{ID: im.ID(), Err: errors.New("decompressed payload is no arm64 Image")}
+	}
+	return nil
+}
+
+// ReadConfig returns the kernel's configuration: from the file that came with
+// it, else from within the image, where kernels with CONFIG_IKCONFIG=y hold it.
+// unpacked is the kernel without compression, "" where there is none. Else it
+// is [ErrNoConfig].
+func (im *Image) ReadConfig(unpacked string) (image.Config, error) {
+	if im.Config != "" {
+		f, err := os.Open(im.Config)
+		if err != nil {
+			return nil, fmt.Errorf("read the kernel's config: %w", err)
+		}
+		defer f.Close()
+		return image.ReadConfig(f)
+	}
+	if unpacked == "" {
+		unpacked = im.Kernel
+	}
+	return image.FindConfig(unpacked)
+}
+
+// headWriter keeps the first 64 bytes of what passes through it.
+type headWriter struct {
+	w    io.Writer
+	head []byte
+}
+
+func (h *headWriter) Write(p []byte) (int, error) {
+	h.head = append(h.head, p[:min(len(p), 64-len(h.head))]...)
+	return h.w.Write(p)
+}
+
+func openZstd(path string) (io.ReadCloser, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Info{}, fmt.Errorf("open kernel image: %w", err)
+		return nil, err
+	}
+	r, err := image.Decompress(image.Zstd, f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return bounded.ReadCloser(r, r, f), nil
+}
+
+func compressZstd(ctx context.Context, w io.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
 	defer f.Close()
-	st, err := f.Stat()
+	// The encoder adds a checksum, so a damaged copy is found when it is read.
+	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2))
 	if err != nil {
-		return Info{}, fmt.Errorf("open kernel image: %w", err)
+		return err
 	}
-	if !st.Mode().IsRegular() {
-		return Info{}, &NotKernelError{File: path, Reason: "it is not a regular file"}
+	if _, err := io.Copy(zw, bounded.Reader(ctx, f)); err != nil {
+		zw.Close()
+		return err
 	}
-	info, err := Probe(f, st.Size())
-	var nk *NotKernelError
-	if errors.As(err, &nk) {
-		nk.File = path
-		return Info{}, nk
-	}
-	if err != nil {
-		return Info{}, fmt.Errorf("probe kernel image %q: %w", path, err)
-	}
-	return info, nil
-}
-
-func probeBzImage(r io.ReaderAt, size int64, head []byte) (Info, error) {
-	info := Info{Format: FormatBzImage}
-	protocol := binary.LittleEndian.Uint16(head[0x206:])
-	// xloadflags came with 2.12 (Linux 3.8); before that nothing in the
-	// header tells 32 from 64 bits.
-	if protocol >= 0x20c {
-		if binary.LittleEndian.Uint16(head[0x236:])&1 != 0 {
-			info.Arch = "amd64"
-		} else {
-			info.Arch = "386"
-		}
-	}
-	setupSects := int64(head[0x1f1])
-	if setupSects == 0 {
-		setupSects = 4
-	}
-	setupEnd := (setupSects + 1) * 512
-	if setupEnd > size {
-		return Info{}, &NotKernelError{Reason: "its x86 boot header is cut short"}
-	}
-	if p := int64(binary.LittleEndian.Uint16(head[0x20e:])); p != 0 && p+0x200 < setupEnd {
-		buf := make([]byte, min(setupEnd-p-0x200, 256))
-		if _, err := r.ReadAt(buf, p+0x200); err != nil && !errors.Is(err, io.EOF) {
-			return Info{}, fmt.Errorf("read kernel version: %w", err)
-		}
-		info.Version = versionToken(buf)
-	}
-	if protocol < 0x208 { // no payload fields before 2.08 (Linux 2.6.26)
-		return info, nil
-	}
-	off := setupEnd + int64(binary.LittleEndian.Uint32(head[0x248:]))
-	n := int64(binary.LittleEndian.Uint32(head[0x24c:]))
-	if n == 0 {
-		return info, nil
-	}
-	if off+n > size {
-		return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is cut short: its payload ends at byte %d of %d", off+n, size)}
-	}
-	return withPayload(r, info, off, n, 4)
-}
-
-func probeZboot(r io.ReaderAt, size int64, head []byte) (Info, error) {
-	info := Info{Format: FormatZboot}
-	off := int64(binary.LittleEndian.Uint32(head[8:]))
-	n := int64(binary.LittleEndian.Uint32(head[12:]))
-	if n == 0 || off+n > size {
-		return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is cut short: its EFI zboot payload ends at byte %d of %d", off+n, size)}
-	}
-	if pe := int64(binary.LittleEndian.Uint32(head[0x3c:])); pe+6 <= int64(len(head)) && string(head[pe:pe+4]) == "PE\x00\x00" {
-		if m := binary.LittleEndian.Uint16(head[pe+4:]); m != 0xaa64 {
-			return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is an EFI zboot image for PE machine %#x", m)}
-		}
-	}
-	info.Arch = "arm64"
-	// The header's length already leaves out the appended size.
-	info, err := withPayload(r, info, off, n, 0)
-	if err != nil {
-		return Info{}, err
-	}
-	return withPayloadVersion(r, info)
-}
-
-func probeImageGz(r io.ReaderAt, size int64) (Info, error) {
-	info := Info{Format: FormatImageGz, Compression: Gzip, Length: size}
-	rc, err := decompress(Gzip, io.NewSectionReader(r, 0, size))
-	if err != nil {
-		return Info{}, &NotKernelError{Reason: "its gzip header is broken"}
-	}
-	defer rc.Close()
-	head := make([]byte, 64)
-	if _, err := io.ReadFull(rc, head); err != nil || string(head[56:60]) != "ARM\x64" {
-		return Info{}, &NotKernelError{Reason: "it is gzipped, but holds no arm64 Image"}
-	}
-	info.Arch = "arm64"
-	return withPayloadVersion(r, info)
-}
-
-// withPayload fills in the payload; sizeLen bytes of appended size follow it
-// unless it is gzip, which carries its own.
-func withPayload(r io.ReaderAt, info Info, off, n, sizeLen int64) (Info, error) {
-	magic := make([]byte, min(n, 8))
-	if _, err := r.ReadAt(magic, off); err != nil && !errors.Is(err, io.EOF) {
-		return Info{}, fmt.Errorf("read kernel payload: %w", err)
-	}
-	info.Compression = compressionOf(magic)
-	if info.Compression == NoCompression {
-		return info, nil
-	}
-	info.Offset, info.Length = off, n
-	if info.Compression != Gzip {
-		info.Length = max(0, n-sizeLen)
-	}
-	return info, nil
-}
-
-// withPayloadVersion looks for the version inside of the compressed payload. A
-// payload that breaks on the way leaves the version empty: opening says so.
-func withPayloadVersion(r io.ReaderAt, info Info) (Info, error) {
-	rc, err := decompress(info.Compression, io.NewSectionReader(r, info.Offset, info.Length))
-	if err != nil {
-		return info, nil
-	}
-	defer rc.Close()
-	info.Version, _ = findVersion(rc)
-	return info, nil
-}
-
-const bannerPrefix = "Linux version "
-
-// findVersion returns the release of the first "Linux version 6.1.0..." in r,
-// "" when there is none in the first maxVmlinux bytes.
-func findVersion(r io.Reader) (string, error) {
-	const keep = len(bannerPrefix) + 128 // a banner's start may be split
-	buf := make([]byte, 256<<10)
-	have, total := 0, 0
-	for {
-		n, err := io.ReadFull(r, buf[have:])
-		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !end {
-			return "", fmt.Errorf("look for the kernel's version: %w", err)
-		}
-		have += n
-		total += n
-		end = end || total > maxVmlinux
-		for rest := buf[:have]; ; {
-			i := bytes.Index(rest, []byte(bannerPrefix))
-			if i < 0 || (!end && len(rest)-i < keep) {
-				break
-			}
-			rest = rest[i+len(bannerPrefix):]
-			if v := versionToken(rest); v != "" {
-				return v, nil
-			}
-		}
-		if end {
-			return "", nil
-		}
-		have = copy(buf, buf[have-min(have, keep):have])
-	}
-}
-
-// versionToken returns the kernel release that b starts with, "" when b does
-// not start with one. It ends up in logs, so only plain characters count.
-func versionToken(b []byte) string {
-	n := 0
-	for n < len(b) && n < 128 && (safeByte(b[n]) || b[n] == ':') {
-		n++
-	}
-	if n == 0 || b[0] < '0' || b[0] > '9' || !bytes.Contains(b[:n], []byte(".")) {
-		return ""
-	}
-	if n < len(b) && b[n] != ' ' && b[n] != 0 {
-		return ""
-	}
-	return string(b[:n])
+	return zw.Close()
 }

@@ -8,6 +8,8 @@ package kernel
 
 import (
 	"context"
+	"slices"
+	"strings"
 )
 
 // Ref names one kernel of a source and pins its bytes. It is comparable and
@@ -41,4 +43,40 @@ type Source interface {
 	// Open fetches the kernel or finds it in the cache, checks its digest and
 	// unpacks it. A kernel whose bytes are bad is a *BadKernelError.
 	Open(ctx context.Context, ref Ref) (*Image, error)
+}
+
+// Need is something that sources use and that this program does not bring.
+type Need struct {
+	Path    string // a command's name, or an absolute path
+	Package string // of Debian and Ubuntu, that has it
+}
+
+// SortRefs orders refs by ID and makes IDs unique: the same bytes under one ID
+// are one kernel, other bytes get a suffix from their digest.
+func SortRefs(refs []Ref) []Ref {
+	byID := func(a, b Ref) int {
+		return strings.Compare(a.ID()+"\x00"+a.Digest+"\x00"+a.Locator, b.ID()+"\x00"+b.Digest+"\x00"+b.Locator)
+	}
+	slices.SortFunc(refs, byID)
+	seen := map[string]string{} // ID to digest
+	out := refs[:0]
+	for _, r := range refs {
+		if d, ok := seen[r.ID()]; ok {
+			if d == r.Digest {
+				continue
+			}
+			suffix := r.Locator
+			if hex, err := DigestHex(r.Digest); err == nil {
+				suffix = hex[:8]
+			}
+			r.Name = SafeName(r.Name + "_" + suffix)
+			if _, ok := seen[r.ID()]; ok {
+				continue
+			}
+		}
+		seen[r.ID()] = r.Digest
+		out = append(out, r)
+	}
+	slices.SortFunc(out, byID)
+	return out
 }

@@ -12,11 +12,11 @@ import (
 
 const lockPoll = 50 * time.Millisecond
 
-// lock takes the named lock of the cache, among goroutines and processes, and
+// Lock takes the named lock of the cache, among goroutines and processes, and
 // waits for it as long as ctx lives. The kernel drops it when the process dies.
 // Lock files stay: removing one that another process waits for would let two
 // in.
-func (c *Cache) lock(ctx context.Context, name string) (unlock func(), err error) {
+func (c *Cache) Lock(ctx context.Context, name string) (unlock func(), err error) {
 	path := filepath.Join(c.dir, "locks", name+".lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {

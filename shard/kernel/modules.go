@@ -1,26 +1,15 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
-	"debug/elf"
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
-
-// Module is a kernel module, decompressed.
-type Module struct {
-	Name string // as lsmod shows it: "overlay", "nf_tables"
-	Data []byte
-}
-
-// maxModule bounds a decompressed module, in bytes. The largest drivers, with
-// debug information, have some 100 MiB.
-const maxModule = 256 << 20
 
 // Modules returns the modules called names and all they depend on, each after
 // those it needs. A module that the kernel did not come with, because it is
@@ -29,9 +18,9 @@ const maxModule = 256 << 20
 //
 // Dependencies are read from the modules themselves, since packages hold no
 // modules.dep. Each level of them takes one more pass over the archive.
-func (im *Image) Modules(ctx context.Context, names []string) ([]Module, error) {
+func (im *Image) Modules(ctx context.Context, names []string) ([]image.Module, error) {
 	type found struct {
-		Module
+		image.Module
 		depends []string
 	}
 	have := map[string]found{}
@@ -39,7 +28,7 @@ func (im *Image) Modules(ctx context.Context, names []string) ([]Module, error) 
 	var wanted []string
 	want := func(ns []string) {
 		for _, n := range ns {
-			if n = moduleName(n); n != "" && !tried[n] {
+			if n = image.ModuleName(n); n != "" && !tried[n] {
 				tried[n] = true
 				wanted = append(wanted, n)
 			}
@@ -50,21 +39,21 @@ func (im *Image) Modules(ctx context.Context, names []string) ([]Module, error) 
 		wanted = nil
 		left := len(pass)
 		err := im.ReadModules(ctx,
-			func(file string) bool { return isModule(file) && slices.Contains(pass, moduleName(file)) },
+			func(file string) bool { return image.IsModule(file) && slices.Contains(pass, image.ModuleName(file)) },
 			func(file string, _ int64, r io.Reader) error {
-				name := moduleName(file)
+				name := image.ModuleName(file)
 				if _, twice := have[name]; twice {
 					return nil
 				}
-				data, err := readModule(ctx, file, r)
+				data, err := image.ReadModule(ctx, file, r)
 				if err != nil {
 					return err
 				}
-				depends, err := moduleDepends(data)
+				depends, err := image.ModuleDepends(data)
 				if err != nil {
 					return fmt.Errorf("module %q: %w", file, err)
 				}
-				have[name] = found{Module{name, data}, depends}
+				have[name] = found{image.Module{Name: name, Data: data}, depends}
 				want(depends)
 				if left--; left == 0 {
 					return fs.SkipAll
@@ -76,11 +65,11 @@ func (im *Image) Modules(ctx context.Context, names []string) ([]Module, error) 
 		}
 	}
 
-	var order []Module
+	var order []image.Module
 	state := map[string]int{} // 1 being added, 2 added
 	var add func(name string) error
 	add = func(name string) error {
-		m, ok := have[moduleName(name)]
+		m, ok := have[image.ModuleName(name)]
 		if !ok || state[m.Name] == 2 {
 			return nil
 		}
@@ -105,59 +94,43 @@ func (im *Image) Modules(ctx context.Context, names []string) ([]Module, error) 
 	return order, nil
 }
 
-// moduleName makes a module's name from a file's: without directory and
-// suffixes, with "_" for "-", as the kernel does.
-func moduleName(file string) string {
-	name, _, _ := strings.Cut(path.Base(file), ".ko")
-	return strings.ReplaceAll(name, "-", "_")
-}
+// maxOrder bounds modules.order, in bytes; a distribution's has 250 kB.
+const maxOrder = 8 << 20
 
-// readModule decompresses a module by its magic number.
-func readModule(ctx context.Context, file string, r io.Reader) ([]byte, error) {
-	var b bytes.Buffer
-	if _, err := copyCapped(ctx, &b, r, maxModule, fmt.Sprintf("size of module %q", file)); err != nil {
-		return nil, err
-	}
-	c := compressionOf(b.Bytes())
-	if c == "" {
-		return b.Bytes(), nil
-	}
-	d, err := decompress(c, &b)
+// EachModule gives all modules that the kernel came with to fn, decompressed,
+// which must not keep them. It reports whether they are all that were built:
+// packages of some distributions split them, and modules.order names every one.
+// It takes one pass over the archives, some seconds.
+func (im *Image) EachModule(ctx context.Context, fn func(m image.Module) error) (all bool, err error) {
+	order := ""
+	have := map[string]bool{}
+	err = im.ReadModules(ctx,
+		func(file string) bool { return image.IsModule(file) || file == "modules.order" },
+		func(file string, _ int64, r io.Reader) error {
+			if file == "modules.order" {
+				b, err := io.ReadAll(io.LimitReader(r, maxOrder))
+				order = string(b)
+				return err
+			}
+			name := image.ModuleName(file)
+			if have[name] {
+				return nil
+			}
+			data, err := image.ReadModule(ctx, file, r)
+			if err != nil {
+				return err
+			}
+			have[name] = true
+			return fn(image.Module{Name: name, Data: data})
+		})
 	if err != nil {
-		return nil, fmt.Errorf("decompress module %q: %w", file, err)
+		return false, fmt.Errorf("read the modules of %s: %w", im.ID(), err)
 	}
-	defer d.Close()
-	var out bytes.Buffer
-	if _, err := copyCapped(ctx, &out, d, maxModule, fmt.Sprintf("size of module %q", file)); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
-}
-
-// moduleDepends reads the names of the modules that a module needs from its
-// .modinfo section: zero-terminated key=value pairs.
-func moduleDepends(data []byte) ([]string, error) {
-	f, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("read ELF: %w", err)
-	}
-	defer f.Close()
-	s := f.Section(".modinfo")
-	if s == nil {
-		return nil, nil
-	}
-	const maxInfo = 1 << 20
-	if s.Size > maxInfo {
-		return nil, &LimitError{What: "size of .modinfo", Limit: maxInfo}
-	}
-	info, err := s.Data()
-	if err != nil {
-		return nil, fmt.Errorf("read .modinfo: %w", err)
-	}
-	for pair := range bytes.SplitSeq(info, []byte{0}) {
-		if v, ok := bytes.CutPrefix(pair, []byte("depends=")); ok && len(v) > 0 {
-			return strings.Split(string(v), ","), nil
+	all = order != ""
+	for line := range strings.Lines(order) {
+		if line = strings.TrimSpace(line); line != "" && !have[image.ModuleName(line)] {
+			all = false
 		}
 	}
-	return nil, nil
+	return all, nil
 }

@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
-// maxName is the longest name in bytes: file systems allow 255, and reports
+// MaxName is the longest name in bytes: file systems allow 255, and reports
 // add a suffix.
-const maxName = 200
+const MaxName = 200
 
 // SafeName makes a name from elsewhere safe as one element of a relative path,
 // in a workflow command and in an uploaded artifact. It keeps [A-Za-z0-9._+~-]
@@ -24,7 +26,7 @@ func SafeName(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if safeByte(c) && !(i == 0 && (c == '-' || c == '.')) {
+		if image.SafeByte(c) && !(i == 0 && (c == '-' || c == '.')) {
 			b.WriteByte(c)
 			continue
 		}
@@ -32,14 +34,10 @@ func SafeName(s string) string {
 		b.WriteString(hex.EncodeToString([]byte{c}))
 	}
 	out := b.String()
-	if len(out) > maxName {
+	if len(out) > MaxName {
 		sum := sha256.Sum256([]byte(s))
 		tail := "_" + hex.EncodeToString(sum[:8])
-		out = out[:maxName-len(tail)] + tail
+		out = out[:MaxName-len(tail)] + tail
 	}
 	return out
-}
-
-func safeByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("._+~-", c) >= 0
 }

@@ -1,10 +1,11 @@
 package kernel
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 func TestSafeName(t *testing.T) {
@@ -22,20 +23,8 @@ func TestSafeName(t *testing.T) {
 		}
 	}
 	a, b := SafeName(strings.Repeat("x", 300)), SafeName(strings.Repeat("x", 301))
-	if len(a) != maxName || a == b {
+	if len(a) != MaxName || a == b {
 		t.Errorf("long names: %q, %q", a, b)
-	}
-}
-
-func TestCheckGlobs(t *testing.T) {
-	if err := CheckGlobs([]string{"*", "6.[1-9]*"}); err != nil {
-		t.Error(err)
-	}
-	for _, g := range []string{"[", "a[", `x\`, ""} {
-		var usage *UsageError
-		if err := CheckGlobs([]string{g}); !errors.As(err, &usage) {
-			t.Errorf("CheckGlobs(%q): %v, want a UsageError", g, err)
-		}
 	}
 }
 
@@ -76,4 +65,4 @@ func FuzzCompareVersions(f *testing.F) {
 	})
 }
 
-func isAlnum(c byte) bool { return c != '.' && c != '-' && safeByte(c) }
+func isAlnum(c byte) bool { return c != '.' && c != '-' && image.SafeByte(c) }

@@ -42,7 +42,7 @@ func (c *Cache) Remember(name, key string, v any) error {
 		return err
 	}
 	write := func() error {
-		return writeAtomic(c.note(name), 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
+		return WriteAtomic(c.note(name), 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
 	}
 	if err := write(); !errors.Is(err, fs.ErrNotExist) {
 		return err

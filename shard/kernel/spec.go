@@ -7,38 +7,17 @@ import (
 	"strings"
 )
 
-// parser reads what follows "<scheme>:" in a spec.
-type parser func(spec, rest, hostArch string, cache *Cache) (Source, error)
-
-// schemes are the sources that are told by the word before the first colon.
-func schemes() map[string]parser {
-	all := map[string]parser{"debian": parseApt, "ubuntu": parseUbuntu, "rpm": parseRPM, "oci": parseOCI, "gs": parseGCS}
-	for _, d := range rpmDistros() {
-		all[d.name] = d.parse
-	}
-	return all
+// Options are the ",key=value" at the end of a spec.
+type Options struct {
+	Url     string // base URL of a mirror
+	Key     string // file with the OpenPGP keys that have to have signed
+	Flavour string
 }
 
-func schemeNames() []string {
-	var names []string
-	for name := range schemes() {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// options are the ",key=value" at the end of a spec.
-type options struct {
-	url     string // base URL of a mirror
-	key     string // file with the OpenPGP keys that have to have signed
-	flavour string
-}
-
-// cutOptions splits ",url=...", ",key=..." and ",flavour=..." off, as far as
+// CutOptions splits ",url=...", ",key=..." and ",flavour=..." off, as far as
 // valid names them. A comma that no valid name follows belongs to what is
 // before it, as in a URL.
-func cutOptions(spec, rest string, valid ...string) (head string, o options, err error) {
+func CutOptions(spec, rest string, valid ...string) (head string, o Options, err error) {
 	head = rest
 	for {
 		at, name := -1, ""
@@ -49,20 +28,20 @@ func cutOptions(spec, rest string, valid ...string) (head string, o options, err
 		}
 		if at < 0 {
 			if m := misspeltRE.FindStringSubmatch(head); m != nil {
-				return "", o, usagef("kernel source %q: option \",%s=\" is not known%s; valid are %s", spec, m[1], Suggest(m[1], valid), optionList(valid))
+				return "", o, Usagef("kernel source %q: option \",%s=\" is not known%s; valid are %s", spec, m[1], Suggest(m[1], valid), optionList(valid))
 			}
 			return head, o, nil
 		}
 		value := head[at+len(name)+2:]
 		head = head[:at]
-		field := map[string]*string{"url": &o.url, "key": &o.key, "flavour": &o.flavour}[name]
+		field := map[string]*string{"url": &o.Url, "key": &o.Key, "flavour": &o.Flavour}[name]
 		switch {
 		case !slices.Contains(valid, name):
-			return "", o, usagef("kernel source %q: %s= has no meaning here; valid are %s", spec, name, optionList(valid))
+			return "", o, Usagef("kernel source %q: %s= has no meaning here; valid are %s", spec, name, optionList(valid))
 		case value == "":
-			return "", o, usagef("kernel source %q: %s= is empty", spec, name)
+			return "", o, Usagef("kernel source %q: %s= is empty", spec, name)
 		case *field != "":
-			return "", o, usagef("kernel source %q: %s= is given twice", spec, name)
+			return "", o, Usagef("kernel source %q: %s= is given twice", spec, name)
 		}
 		*field = value
 	}
@@ -79,3 +58,48 @@ func optionList(names []string) string {
 	}
 	return strings.Join(list, " and ")
 }
+
+// Suggest returns `, did you mean "x"?` for the nearest of the valid words, ""
+// when none is near.
+func Suggest(word string, valid []string) string {
+	best, dist := "", 3
+	for _, v := range valid {
+		// Of two that are as near, a letter is changed in one and missing in the
+		// other: the first is likelier.
+		d := editDistance(word, v)
+		if d < len(v) && (d < dist || d == dist && best != "" && len(best) != len(word) && len(v) == len(word)) {
+			best, dist = v, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return ", did you mean \"" + best + "\"?"
+}
+
+func editDistance(a, b string) int {
+	if len(a) > 64 || len(b) > 64 {
+		return max(len(a), len(b))
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		prev := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := prev
+			if a[i] != b[j] {
+				cost++
+			}
+			prev = row[j+1]
+			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble or fedora:43, gs://<bucket>[/<prefix>], rpm:<URL>, oci://<registry>/<repository>, a directory of kernels, or a kernel image"
+
+var SchemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)

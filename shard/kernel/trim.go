@@ -17,7 +17,7 @@ import (
 func (c *Cache) Trim(keep []string, max int64) (int64, error) {
 	wanted := map[string]bool{}
 	for _, digest := range keep {
-		key, err := digestHex(digest)
+		key, err := DigestHex(digest)
 		if err != nil {
 			return 0, err
 		}

@@ -34,7 +34,7 @@ func TestTrim(t *testing.T) {
 				if err := os.MkdirAll(dir, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(dir, kernelFile), make([]byte, 100*i), 0o644); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, KernelFile), make([]byte, 100*i), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

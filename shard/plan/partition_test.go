@@ -14,6 +14,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
 // archives makes a directory source of n files that are named like archives.
@@ -26,7 +27,7 @@ func archives(t *testing.T, dir string, n int) kernel.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := kernel.Parse(dir, cache)
+	src, err := source.Parse(dir, cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
 // Entry is a kernel of a plan and the source it comes from.
@@ -60,7 +61,7 @@ func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, 
 // kernels the sources hold, too. Without pick it takes all that a source holds,
 // where Select takes what the source would choose of it, such as the newest.
 func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pick bool) (p Plan, listed int, err error) {
-	if err := kernel.CheckGlobs(filter.Globs); err != nil {
+	if err := source.CheckGlobs(filter.Globs); err != nil {
 		return Plan{}, 0, err
 	}
 	seen := map[string]Entry{}
@@ -82,7 +83,7 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 			}
 			keep = append(keep, ref)
 		}
-		if picker, ok := src.(kernel.Picker); ok && pick {
+		if picker, ok := src.(source.Picker); ok && pick {
 			keep = picker.Pick(keep)
 		}
 		for _, ref := range keep {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
 func kernelDir(t *testing.T, names ...string) kernel.Source {
@@ -41,7 +42,7 @@ func kernelDir(t *testing.T, names ...string) kernel.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srcs, err := kernel.ParseAll([]string{"@" + list}, cache)
+	srcs, err := source.ParseAll([]string{"@" + list}, cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // Kernel is what objects are held against.
@@ -72,7 +73,7 @@ func makeIndex(ctx context.Context, im *kernel.Image, w io.Writer, scratch, vmli
 	if vmlinux == "" {
 		vmlinux = path.Join(scratch, "preflight-"+kernel.SafeName(im.ID()))
 		switch err := im.Vmlinux(ctx, vmlinux); {
-		case errors.Is(err, kernel.ErrNoVmlinux) && im.Info.Format == kernel.FormatImage:
+		case errors.Is(err, image.ErrNoVmlinux) && im.Info.Format == image.FormatImage:
 			vmlinux = im.Kernel
 		case err != nil:
 			return err
@@ -80,12 +81,12 @@ func makeIndex(ctx context.Context, im *kernel.Image, w io.Writer, scratch, vmli
 			defer os.Remove(vmlinux)
 		}
 	}
-	raw, err := kernel.RawBTF(vmlinux)
-	if err != nil && !errors.Is(err, kernel.ErrNoBTF) {
+	raw, err := image.RawBTF(vmlinux)
+	if err != nil && !errors.Is(err, image.ErrNoBTF) {
 		return err
 	}
-	list, err := kernel.Symbols(vmlinux)
-	if err != nil && !errors.Is(err, kernel.ErrNoSymbols) {
+	list, err := image.Symbols(vmlinux)
+	if err != nil && !errors.Is(err, image.ErrNoSymbols) {
 		return err
 	}
 	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
@@ -105,7 +106,7 @@ func makeIndex(ctx context.Context, im *kernel.Image, w io.Writer, scratch, vmli
 
 // symbolLines are the lines of [symbols]: a kernel's symbols, and what is known
 // of some by where they are, with a colon, which no symbol has.
-func symbolLines(list []kernel.Symbol) string {
+func symbolLines(list []image.Symbol) string {
 	lines := make([]string, 0, len(list)+1000)
 	flagged := map[string]bool{} // sets with flags, such as those of kfuncs since 6.0
 	for _, s := range list {
@@ -117,7 +118,7 @@ func symbolLines(list []kernel.Symbol) string {
 		lines = append(lines, s.Name+" "+string(rune(s.Type)))
 		switch {
 		case s.In == "":
-		case s.In == kernel.NoProbes:
+		case s.In == image.NoProbes:
 			lines = append(lines, noProbes+s.Name+" r")
 		default:
 			name := strings.TrimPrefix(s.Name, "__BTF_ID__func__")

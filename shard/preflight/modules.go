@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // modulesName is what the index of a kernel's modules is called beside it in
@@ -116,7 +117,7 @@ const (
 
 func indexModules(ctx context.Context, im *kernel.Image, w io.Writer, baseStrings int) error {
 	var lines []string
-	all, err := im.EachModule(ctx, func(m kernel.Module) error {
+	all, err := im.EachModule(ctx, func(m image.Module) error {
 		if !plain(m.Name) {
 			return nil
 		}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // ptr is a pointer to a struct of that name.
@@ -484,8 +484,8 @@ func TestNoTypes(t *testing.T) {
 // The index that is kept of a kernel gives back what was written, duplicates
 // and all, and what the places of symbols say.
 func TestSymbolLines(t *testing.T) {
-	text := symbolLines([]kernel.Symbol{
-		{Name: "two", Type: 't'}, {Name: "two", Type: 't'}, {Name: "one", Type: 'T', In: kernel.NoProbes}, {Name: "__BTF_ID__set8__a_kfuncs", Type: 'r'},
+	text := symbolLines([]image.Symbol{
+		{Name: "two", Type: 't'}, {Name: "two", Type: 't'}, {Name: "one", Type: 'T', In: image.NoProbes}, {Name: "__BTF_ID__set8__a_kfuncs", Type: 'r'},
 		{Name: "__BTF_ID__func__f_x__12", Type: 'r', In: "a_kfuncs"}, {Name: "__BTF_ID__set__deny", Type: 'r'}, {Name: "__BTF_ID__func__g__3", Type: 'r', In: "deny"},
 	})
 	s := symbols(text)

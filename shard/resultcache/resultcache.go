@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // MaxAge is the greatest age of a result that stands for a VM.
@@ -61,7 +62,7 @@ type Key struct {
 
 	ID, Source string // entries of allowed splats are for ids
 	Kernel     string // digest of the image
-	Info       kernel.Info
+	Info       image.Info
 	Config     string // digest; the result has facts of it
 	Modules    string // digest of the archive of modules; "" for none
 

@@ -17,6 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -145,7 +146,7 @@ func bootOurs(b *testing.B, ctx context.Context, bin string, img *kernel.Image, 
 	return took
 }
 
-func newestImage(b testing.TB, source, glob string) *kernel.Image {
+func newestImage(b testing.TB, spec, glob string) *kernel.Image {
 	b.Helper()
 	dir, err := kernel.DefaultCacheDir()
 	if err != nil {
@@ -155,7 +156,7 @@ func newestImage(b testing.TB, source, glob string) *kernel.Image {
 	if err != nil {
 		b.Fatal(err)
 	}
-	src, err := kernel.Parse(source, cache)
+	src, err := source.Parse(spec, cache)
 	if err != nil {
 		b.Fatal(err)
 	}

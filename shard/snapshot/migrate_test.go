@@ -18,6 +18,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -54,7 +55,7 @@ func saveVM(tb testing.TB, ctx context.Context, img *kernel.Image, dir string) *
 		tb.Fatal(err)
 	}
 	defer os.Remove(vmlinux)
-	if pvh, err := kernel.HasPVH(vmlinux); err != nil || !pvh {
+	if pvh, err := image.HasPVH(vmlinux); err != nil || !pvh {
 		tb.Fatalf("PVH: %v, %v", pvh, err)
 	}
 	m := qemu.Machine{Arch: arch, Accel: qemu.TCG, Kernel: vmlinux, Initrd: write(tb, dir, "base.cpio", base.Bytes()), TSC: qemu.TSC(), Snapshot: true, Avoid: true}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/console"
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
 // Allowed are the splats that are no crash: known ones that say nothing about
@@ -155,7 +155,7 @@ func (e *allowEntry) compile() error {
 		return fmt.Errorf("pattern %q matches everything: say which splat is meant", report.OneLine(e.Pattern, 100))
 	}
 	if e.Kernels != "" {
-		if err := kernel.CheckGlobs([]string{e.Kernels}); err != nil {
+		if err := source.CheckGlobs([]string{e.Kernels}); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // Oldest is the oldest kernel that is built.
@@ -213,8 +214,8 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	if err := hasBTF(filepath.Join(src, "vmlinux"), b.Recipe); err != nil {
 		return err
 	}
-	image := filepath.Join(src, filepath.FromSlash(b.Recipe.Arch.Image))
-	info, err := kernel.ProbeFile(image)
+	built := filepath.Join(src, filepath.FromSlash(b.Recipe.Arch.Image))
+	info, err := image.ProbeFile(built)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("make %s went well and left no %s", b.Recipe.Arch.Target, b.Recipe.Arch.Image)
 	}
@@ -225,5 +226,5 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 		return fmt.Errorf("make %s built a kernel for %q instead of %s", b.Recipe.Arch.Target, info.Arch, b.Recipe.Arch.Name)
 	}
 	k.Release = info.Version
-	return store.add(k, image, filepath.Join(src, ".config"), dir)
+	return store.add(k, built, filepath.Join(src, ".config"), dir)
 }

@@ -3,44 +3,18 @@ package build
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
-// config is a kernel's configuration, by names without CONFIG_: y, m, n or a
-// value as it stands in the file. What is not set is not in it, or n.
-type config map[string]string
+// optionLine matches "CONFIG_NAME=value" and "# CONFIG_NAME is not set".
+var optionLine = regexp.MustCompile(`^(?:CONFIG_([A-Za-z0-9_]+)=|# CONFIG_([A-Za-z0-9_]+) is not set)`)
 
-// parseConfig reads a .config. Lines that are none of one are passed over, as
-// kconfig does.
-func parseConfig(b []byte) config {
-	c := make(config)
-	for line := range bytes.Lines(b) {
-		if name, value, ok := configLine(line); ok {
-			c[name] = value
-		}
-	}
-	return c
-}
-
-// configLine reads "CONFIG_NAME=value" or "# CONFIG_NAME is not set".
-func configLine(line []byte) (name, value string, ok bool) {
-	s := strings.TrimRight(string(line), "\r\n")
-	if rest, found := strings.CutPrefix(s, "# CONFIG_"); found {
-		name, ok = strings.CutSuffix(rest, " is not set")
-		value = "n"
-	} else if rest, found := strings.CutPrefix(s, "CONFIG_"); found {
-		name, value, ok = strings.Cut(rest, "=")
-	}
-	if !ok || name == "" || strings.Trim(name, wordBytes) != "" {
-		return "", "", false
-	}
-	return name, value, true
-}
-
-const wordBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
-
-// merge returns the base with the recipe's options instead of its own, and its
-// modules turned into what the recipe wants them to be.
+// merge returns the base with the recipe's options in place of its own, and its
+// modules turned into what the recipe wants them to be. Options that are off
+// stay in the text: without their line, olddefconfig would set their default.
 func merge(base []byte, r Recipe) []byte {
 	ours := make(map[string]bool, len(r.Options))
 	for _, o := range r.Options {
@@ -48,13 +22,19 @@ func merge(base []byte, r Recipe) []byte {
 	}
 	var b bytes.Buffer
 	for line := range bytes.Lines(base) {
-		name, value, ok := configLine(line)
+		line = bytes.TrimRight(line, "\r\n")
+		m := optionLine.FindSubmatch(line)
+		if m == nil {
+			continue
+		}
+		name := string(m[1]) + string(m[2])
 		switch {
-		case !ok || ours[name]:
-		case value == "m":
+		case ours[name]:
+		case bytes.HasSuffix(line, []byte("=m")):
 			writeOption(&b, Option{Name: name, Value: r.Modules})
 		default:
-			writeOption(&b, Option{Name: name, Value: value})
+			b.Write(line)
+			b.WriteByte('\n')
 		}
 	}
 	for _, o := range r.Options {
@@ -72,21 +52,18 @@ func writeOption(b *bytes.Buffer, o Option) {
 }
 
 // unmet returns the options that a configuration does not have as wanted.
-func unmet(c config, options []Option) []Option {
+func unmet(c image.Config, options []Option) []Option {
 	var out []Option
 	for _, o := range options {
-		if !o.Helper && c.value(o.Name) != o.Value {
+		want := strings.Trim(o.Value, `"`)
+		if want == "n" {
+			want = ""
+		}
+		if !o.Helper && c[o.Name] != want {
 			out = append(out, o)
 		}
 	}
 	return out
-}
-
-func (c config) value(name string) string {
-	if v, ok := c[name]; ok {
-		return v
-	}
-	return "n"
 }
 
 // ConfigError says which wanted options a tree did not take, and why.

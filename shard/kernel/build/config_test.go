@@ -1,9 +1,12 @@
 package build
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 func TestMerge(t *testing.T) {
@@ -35,8 +38,17 @@ CONFIG_A-B=y
 	}
 }
 
+func readConfig(t *testing.T, text []byte) image.Config {
+	t.Helper()
+	c, err := image.ReadConfig(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestUnmet(t *testing.T) {
-	c := parseConfig([]byte("CONFIG_YES=y\nCONFIG_MOD=m\n# CONFIG_NO is not set\nCONFIG_TEXT=\"\"\n"))
+	c := readConfig(t, []byte("CONFIG_YES=y\nCONFIG_MOD=m\n# CONFIG_NO is not set\nCONFIG_TEXT=\"\"\n"))
 	met := []Option{{Name: "YES", Value: "y"}, {Name: "NO", Value: "n"}, {Name: "ABSENT", Value: "n"}, {Name: "TEXT", Value: `""`}, {Name: "NO", Value: "y", Helper: true}}
 	not := []Option{{Name: "YES", Value: "n"}, {Name: "MOD", Value: "y"}, {Name: "MOD", Value: "n"}, {Name: "NO", Value: "y"}, {Name: "ABSENT", Value: "y"}, {Name: "TEXT", Value: `"-x"`}}
 	if diff := cmp.Diff(not, unmet(c, append(met, not...))); diff != "" {
@@ -52,7 +64,7 @@ func FuzzMerge(f *testing.F) {
 	r := Mainline(arches[0])
 	f.Fuzz(func(t *testing.T, base []byte) {
 		once := merge(base, r)
-		c := parseConfig(once)
+		c := readConfig(t, once)
 		if missing := unmet(c, r.Options); len(missing) > 0 {
 			t.Fatalf("not as wanted: %v", missing)
 		}
@@ -61,7 +73,7 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("%s is a module", name)
 			}
 		}
-		if diff := cmp.Diff(parseConfig(merge(once, r)), c); diff != "" {
+		if diff := cmp.Diff(readConfig(t, merge(once, r)), c); diff != "" {
 			t.Fatal(diff)
 		}
 	})

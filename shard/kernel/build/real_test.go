@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // linuxSource is the newest source package of Debian or Ubuntu on this machine.
@@ -81,7 +82,7 @@ func TestLinux(t *testing.T) {
 			t.Error("something is left to be a module")
 		}
 
-		// Without what BPF_EVENTS rests on, what rests on it is named with it.
+		// An option that the tree refuses is named with what it depends on.
 		r := b.Recipe
 		r.Options = slices.DeleteFunc(slices.Clone(r.Options), func(o Option) bool {
 			return slices.Contains([]string{"KPROBES", "KPROBE_EVENTS", "UPROBE_EVENTS", "PERF_EVENTS", "DEBUG_INFO_REDUCED"}, o.Name)
@@ -89,9 +90,9 @@ func TestLinux(t *testing.T) {
 		r.Options = append(r.Options, Option{Name: "KPROBES", Value: "n"}, Option{Name: "UPROBE_EVENTS", Value: "n"}, Option{Name: "DEBUG_INFO_REDUCED", Value: "y"}, Option{Name: "NO_SUCH_OPTION", Value: "y"})
 		err = tr.configure(t.Context(), r)
 		for _, want := range []string{
-			"CONFIG_BPF_EVENTS is n, not y: it depends on ", "KPROBE_EVENTS is n and UPROBE_EVENTS is n (kernel/trace/Kconfig:",
-			"CONFIG_BPF_LSM is n, not y: it depends on ", "and BPF_EVENTS is n (kernel/bpf/Kconfig:",
-			"CONFIG_DEBUG_INFO_BTF is n, not y: it depends on ", "DEBUG_INFO_REDUCED is y (lib/Kconfig.debug:",
+			"CONFIG_BPF_EVENTS is n, not y (kernel/trace/Kconfig:", "KPROBE_EVENTS || UPROBE_EVENTS",
+			"CONFIG_BPF_LSM is n, not y (kernel/bpf/Kconfig:", "depends on BPF_EVENTS",
+			"CONFIG_DEBUG_INFO_BTF is n, not y (lib/Kconfig.debug:", "!DEBUG_INFO_REDUCED",
 			"CONFIG_NO_SUCH_OPTION is n, not y: this tree has no such option",
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -112,7 +113,7 @@ func TestLinux(t *testing.T) {
 			t.Fatalf("%d kernels, %d failed, %v", len(kernels), failed, err)
 		}
 		k := kernels[0]
-		info, err := kernel.ProbeFile(k.Image)
+		info, err := image.ProbeFile(k.Image)
 		if err != nil || info.Arch != arch.Name || "v"+info.Version != k.Name || info.Version != k.Release {
 			t.Errorf("%s, release %s: %+v, %v", k.Name, k.Release, info, err)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // tree is an unpacked kernel source, in which it is built.
@@ -67,22 +68,26 @@ func (t *tree) configure(ctx context.Context, r Recipe) error {
 	if err := t.make(ctx, "olddefconfig"); err != nil {
 		return err
 	}
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	got := parseConfig(b)
+	defer f.Close()
+	got, err := image.ReadConfig(f)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
 	missing := unmet(got, r.Options)
 	if len(missing) == 0 {
 		return nil
 	}
-	k, err := readKconfig(os.DirFS(t.dir), t.arch)
+	defs, err := definitions(os.DirFS(t.dir), t.arch, missing)
 	if err != nil {
 		return err
 	}
 	var e ConfigError
 	for _, o := range missing {
-		e.Reasons = append(e.Reasons, k.explain(o, got))
+		e.Reasons = append(e.Reasons, explain(o, got, defs[o.Name]))
 	}
 	fmt.Fprintf(t.log, "\n%s\n", strings.Join(e.Reasons, "\n"))
 	return &e

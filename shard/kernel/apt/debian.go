@@ -1,0 +1,66 @@
+package apt
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// debianSuites are the suites that --kernels takes, oldest first.
+func debianSuites() []string {
+	return []string{
+		"bullseye", "bookworm", "trixie", "forky", "sid",
+		"bullseye-backports", "bookworm-backports", "trixie-backports", "forky-backports",
+	}
+}
+
+// debianFlavours are the kernel flavours by architecture, as in GOARCH, which
+// for both of them is Debian's name too.
+func debianFlavours(arch string) []string {
+	switch arch {
+	case "amd64":
+		return []string{"amd64", "cloud-amd64", "rt-amd64"}
+	case "arm64":
+		return []string{"arm64", "cloud-arm64", "rt-arm64", "arm64-16k"}
+	}
+	return nil
+}
+
+// suiteParts returns the suites of the main and of the security archive that
+// together are the suite. Those after the first may be missing on a mirror.
+func suiteParts(suite string) (main, security []string) {
+	if suite == "sid" || strings.HasSuffix(suite, "-backports") {
+		return []string{suite}, nil
+	}
+	return []string{suite, suite + "-updates"}, []string{suite + "-security"}
+}
+
+// ParseDebian reads "<suite>[:<flavour>]".
+func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
+	suite, flavour, given := strings.Cut(rest, ":")
+	if suite == "unstable" {
+		suite = "sid"
+	}
+	if !slices.Contains(debianSuites(), suite) {
+		return nil, kernel.Usagef("kernel source %q: unknown Debian suite %q%s; valid suites are %s",
+			spec, suite, kernel.Suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
+	}
+	s := &aptSource{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, archive: publicDebian()}
+	if !given {
+		if s.flavours = debianFlavours(hostArch); s.flavours == nil {
+			return nil, kernel.Usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, hostArch, strings.Join(allFlavours(), ", "))
+		}
+		return s, nil
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		if slices.Contains(debianFlavours(arch), flavour) {
+			s.arch, s.flavours = arch, []string{flavour}
+			return s, nil
+		}
+	}
+	return nil, kernel.Usagef("kernel source %q: unknown kernel flavour %q%s; valid flavours are %s",
+		spec, flavour, kernel.Suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
+}
+
+func allFlavours() []string { return append(debianFlavours("amd64"), debianFlavours("arm64")...) }

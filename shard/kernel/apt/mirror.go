@@ -1,0 +1,142 @@
+package apt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
+)
+
+// Names of the two archives that Debian and Ubuntu consist of.
+const (
+	archiveMain     = "main"
+	archiveSecurity = "security"
+)
+
+// aptArchive says where a distribution's packages come from and who signs them.
+type aptArchive struct {
+	vendor         string   // "Debian": as people write it, and the Origin of its lists
+	main, security string   // base URLs without a trailing slash
+	keyring        string   // path
+	keyPackage     string   // that holds the keyring
+	paths          []string // that a mirror's URL ends with
+	discover       bool     // prefer the mirrors that the host's apt is configured for
+}
+
+func publicDebian() aptArchive {
+	return aptArchive{
+		vendor:     "Debian",
+		main:       "http://ftp.debian.org/debian",
+		security:   "http://security.debian.org/debian-security",
+		keyring:    "/usr/share/keyrings/debian-archive-keyring.gpg",
+		keyPackage: "debian-archive-keyring",
+		paths:      []string{"debian", "debian-security"},
+		discover:   true,
+	}
+}
+
+// publicUbuntu depends on the architecture: all but amd64 are "ports".
+func publicUbuntu(arch string) aptArchive {
+	a := aptArchive{
+		vendor:     "Ubuntu",
+		main:       "http://archive.ubuntu.com/ubuntu",
+		security:   "http://security.ubuntu.com/ubuntu",
+		keyring:    "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+		keyPackage: "ubuntu-keyring",
+		paths:      []string{"ubuntu"},
+		discover:   true,
+	}
+	if arch != "amd64" {
+		a.main, a.paths = "http://ports.ubuntu.com/ubuntu-ports", []string{"ubuntu-ports"}
+		a.security = a.main
+	}
+	return a
+}
+
+func (a aptArchive) url(name string) string {
+	if name == archiveSecurity {
+		return a.security
+	}
+	return a.main
+}
+
+// mirrorsLimit is far above the second that apt takes on an idle machine.
+const mirrorsLimit = 2 * time.Minute
+
+// hostMirrors returns a with the mirrors of the host's own configuration, as
+// apt reads it: one-line and deb822 files, and whatever else apt comes to know.
+// A host without mirrors of the distribution keeps a as it is. An apt that does
+// not answer is an error: other mirrors may have other kernels, or be out of
+// reach.
+func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, mirrorsLimit, fmt.Errorf("apt-get indextargets did not answer within %v", mirrorsLimit))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var errs tail
+	cmd.Stderr = &errs
+	out, err := child.Output(cmd)
+	if errors.Is(err, exec.ErrNotFound) {
+		return a, nil // the update will say so
+	}
+	if err != nil && ctx.Err() != nil {
+		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w", a.vendor, context.Cause(ctx))
+	}
+	if err != nil {
+		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w: %s", a.vendor, err, cmp.Or(errs.line(), "apt-get indextargets said nothing; try again"))
+	}
+	return a.withTargets(string(out)), nil
+}
+
+// withTargets reads lines of "URI|suite|component|origin". The origin is only
+// known, and only filled in, once the host has fetched its lists; until then a
+// mirror is told by its path, as the guides to mirrors ask for.
+func (a aptArchive) withTargets(lines string) aptArchive {
+	var main, security string
+	for line := range strings.SplitSeq(lines, "\n") {
+		f := strings.Split(line, "|")
+		if len(f) != 4 || f[2] != "main" {
+			continue
+		}
+		uri := strings.TrimRight(f[0], "/")
+		if !validMirror(uri) {
+			continue
+		}
+		isSecurity := strings.HasSuffix(f[1], "-security") || strings.HasSuffix(f[1], "/updates")
+		if f[3] != a.vendor && (!strings.HasPrefix(f[3], "$(") || !slices.Contains(a.paths, path.Base(uri))) {
+			continue
+		}
+		switch {
+		case isSecurity && security == "":
+			security = uri
+		case !isSecurity && main == "":
+			main = uri
+		}
+	}
+	if main != "" {
+		a.main = main
+	}
+	if security != "" {
+		a.security = security
+	}
+	return a
+}
+
+// validMirror takes what can stand in a sources file and have a path appended.
+func validMirror(uri string) bool {
+	scheme, _, _ := strings.Cut(uri, ":")
+	switch scheme {
+	case "http", "https", "file", "tor+http", "tor+https":
+	default:
+		return false
+	}
+	return !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r == '"' || r == '[' || r > '~' })
+}

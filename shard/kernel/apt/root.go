@@ -1,0 +1,403 @@
+package apt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/child"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+const aptHelper = "/usr/lib/apt/apt-helper" // part of the package apt, in no PATH
+
+// aptRoot is a private apt: its own sources, lists, cache and configuration, so
+// that neither side disturbs the other. Of the host it takes only what is about
+// reaching mirrors.
+type aptRoot struct {
+	dir     string
+	suite   string
+	arch    string
+	archive aptArchive
+	unknown error // why it is not known which mirrors archive should have
+	now     func() time.Time
+	warnf   func(format string, args ...any)
+}
+
+func (r *aptRoot) title() string { return r.archive.vendor + " " + r.suite }
+func (r *aptRoot) lists() string { return filepath.Join(r.dir, "state", "lists") }
+func (r *aptRoot) conf() string  { return filepath.Join(r.dir, "apt.conf") }
+
+// setUp writes the configuration; it needs no lists.
+func (r *aptRoot) setUp(ctx context.Context) error {
+	if strings.ContainsFunc(r.dir, func(c rune) bool { return c < ' ' || c == '"' || c == ';' || c == '\\' }) {
+		return fmt.Errorf("apt cannot work in %q: choose a cache directory without quotes, semicolons, backslashes and control characters", r.dir)
+	}
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc/parts", "etc/sources.list.d", "log"} {
+		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o755); err != nil {
+			return fmt.Errorf("set up private apt root: %w", err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "status"), nil, 0o644); err != nil {
+		return fmt.Errorf("set up private apt root: %w", err)
+	}
+	host, err := hostAcquire(ctx)
+	if err != nil {
+		return err
+	}
+	// A proxy's password may be among the host's settings.
+	err = kernel.WriteAtomic(r.conf(), 0o600, func(w io.Writer) error {
+		_, err := io.WriteString(w, r.config(host))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("set up private apt root: %w", err)
+	}
+	return nil
+}
+
+// config returns apt.conf. apt reads the file that APT_CONFIG names first, so
+// the directories it sets keep the host's own files out: hooks, pinning,
+// docker-clean and the like.
+func (r *aptRoot) config(host string) string {
+	p := func(elem string) string { return `"` + filepath.Join(r.dir, elem) + `"` }
+	return strings.Join([]string{
+		"Dir::State " + p("state") + ";",
+		"Dir::State::lists " + p("state/lists") + ";",
+		"Dir::State::status " + p("status") + ";",
+		"Dir::Cache " + p("cache") + ";",
+		"Dir::Log " + p("log") + ";",
+		"Dir::Etc::main \"/dev/null\";",
+		"Dir::Etc::parts " + p("etc/parts") + ";",
+		"Dir::Etc::sourcelist \"/dev/null\";",
+		"Dir::Etc::sourceparts " + p("etc/sources.list.d") + ";",
+		"Dir::Etc::preferences \"/dev/null\";",
+		"Dir::Etc::preferencesparts " + p("etc/parts") + ";",
+		"Dir::Etc::trusted \"/dev/null\";",
+		"Dir::Etc::trustedparts " + p("etc/parts") + ";",
+		`Dir::Etc::netrc "/etc/apt/auth.conf";`, // mirrors that want a login
+		`Dir::Etc::netrcparts "/etc/apt/auth.conf.d";`,
+		`APT::Architecture "` + r.arch + `";`,
+		`APT::Architectures { "` + r.arch + `"; };`,
+		// As root, apt would become _apt, which cannot enter a home directory.
+		`APT::Sandbox::User "root";`,
+		`Acquire::Languages "none";`,
+		`Acquire::PDiffs "false";`,
+		`Acquire::GzipIndexes "false";`,
+		`Acquire::AllowInsecureRepositories "false";`,
+		`Acquire::AllowWeakRepositories "false";`,
+		`Acquire::AllowDowngradeToInsecureRepositories "false";`,
+		`APT::Update::Error-Mode "any";`, // an index that could not be fetched is an error
+	}, "\n") + "\n" + host
+}
+
+// hostAcquire returns the host's settings about reaching mirrors, in the syntax
+// of apt.conf.
+func hostAcquire(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, "apt-config", "dump")
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := child.Output(cmd)
+	if err != nil {
+		return "", aptMissing(err, "read the host's apt configuration")
+	}
+	return filterAcquire(string(out)), nil
+}
+
+// filterAcquire keeps what tells how to reach a mirror. Check-Valid-Until is
+// not among it, nor Check-Date, which turns the former off as well: a list past
+// its time is used, but never without a warning.
+func filterAcquire(dump string) string {
+	var b strings.Builder
+	for line := range strings.SplitSeq(dump, "\n") {
+		if acquireRE.MatchString(line) {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}
+
+var acquireRE = regexp.MustCompile(`(?i)^Acquire::(https?(::[^ "]*)?|tor(::[^ "]*)?|ftp::[^ "]*|Retries(::[^ "]*)?|ForceIPv[46]|Queue-Mode|EnableSrvRecords|SameMirrorRetries) ".*";$`)
+
+func aptMissing(err error, doing string) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: apt is not installed: kernels of Debian and Ubuntu need a Debian or Ubuntu host; elsewhere use a directory of kernels", doing)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// part is one suite of the sources.
+type part struct {
+	suite, url string
+	optional   bool // the suite is complete without it, though with fewer kernels
+	expired    bool // accept a Release file past its Valid-Until
+}
+
+func (r *aptRoot) parts() []part {
+	main, security := suiteParts(r.suite)
+	var parts []part
+	for i, s := range main {
+		parts = append(parts, part{suite: s, url: r.archive.main, optional: i > 0})
+	}
+	for _, s := range security {
+		parts = append(parts, part{suite: s, url: r.archive.security, optional: true})
+	}
+	return parts
+}
+
+func (r *aptRoot) sources(parts []part) string {
+	var b strings.Builder
+	for _, p := range parts {
+		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\nSigned-By: %s\n", p.url, p.suite, r.arch, r.archive.keyring)
+		if p.expired {
+			b.WriteString("Check-Valid-Until: no\n")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// freshness is written after a good update.
+type freshness struct {
+	Updated time.Time `json:"updated"`
+	Sources string    `json:"sources"`
+}
+
+// refresh fetches the package lists unless they are fresh. When that fails and
+// there are lists from before, it warns and keeps them, unless a signature was
+// wrong. The caller holds the root's lock.
+func (r *aptRoot) refresh(ctx context.Context) error {
+	if r.unknown != nil {
+		return r.unknown
+	}
+	parts := r.parts()
+	sources := r.sources(parts)
+	stamp := filepath.Join(r.dir, "updated.json")
+	var last freshness
+	if b, err := os.ReadFile(stamp); err == nil {
+		_ = json.Unmarshal(b, &last) // a damaged stamp is as good as none
+	}
+	have := last.Sources == sources && r.hasLists()
+	if age := r.now().Sub(last.Updated); have && age >= 0 && age < kernel.ListAge {
+		return nil
+	}
+	if _, err := os.Stat(r.archive.keyring); err != nil {
+		return fmt.Errorf("%s's keyring %s is missing: install the package %s", r.archive.vendor, r.archive.keyring, r.archive.keyPackage)
+	}
+	if err := r.setUp(ctx); err != nil {
+		return err
+	}
+	if last.Sources != sources {
+		// An update for other sources throws the lists of these away, also when
+		// it gets none for itself: no later run may take what is left for fresh.
+		if err := os.Remove(stamp); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("set up private apt root: %w", err)
+		}
+	}
+	if err := r.update(ctx, parts); err != nil {
+		if ctx.Err() != nil || !have || errors.Is(err, kernel.ErrSignature) {
+			return err
+		}
+		r.warnf("%v; using the package lists of %s", err, last.Updated.UTC().Format(time.RFC3339))
+		return nil
+	}
+	if !r.hasLists() {
+		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), r.archive.main, r.arch)
+	}
+	b, err := json.Marshal(freshness{Updated: r.now(), Sources: sources})
+	if err != nil {
+		return err
+	}
+	return kernel.WriteAtomic(stamp, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
+}
+
+func (r *aptRoot) hasLists() bool {
+	_, err := os.Stat(r.list(r.suite))
+	return r.list(r.suite) != "" && err == nil
+}
+
+// list returns the path of a suite's package list, "" when there is none.
+func (r *aptRoot) list(suite string) string {
+	// The name starts with the mirror's URL, of which apt decides the spelling.
+	found, _ := filepath.Glob(filepath.Join(r.lists(), "*_dists_"+suite+"_main_binary-"+r.arch+"_Packages"))
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
+}
+
+// update runs apt-get update, and again for what it may go on without: suites
+// that the mirror does not have, and Release files past their time.
+func (r *aptRoot) update(ctx context.Context, parts []part) error {
+	for {
+		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
+		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
+			return fmt.Errorf("set up private apt root: %w", err)
+		}
+		out, err := r.run(ctx, "apt-get", "update", "-q")
+		// Where there are lists from before, an apt that does not know
+		// Error-Mode takes a bad signature for a warning, and succeeds.
+		if err == nil && !signatureRE.MatchString(out) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("fetch package lists of %s: %w", r.title(), context.Cause(ctx))
+		}
+		if errors.Is(err, exec.ErrNotFound) {
+			return aptMissing(err, "fetch package lists of "+r.title())
+		}
+		next, again := r.tolerate(out, parts)
+		if !again {
+			return r.updateError(out, err)
+		}
+		parts = next
+	}
+}
+
+// expiredRE finds how long a list has been out of date, to the hour.
+var expiredRE = regexp.MustCompile(`invalid since ([^)]*?)(?: \d+min)?(?: \d+s)?\)`)
+
+// tolerate returns the parts to try again with.
+func (r *aptRoot) tolerate(out string, parts []part) ([]part, bool) {
+	parts, again := slices.Clone(parts), false
+	for line := range strings.SplitSeq(out, "\n") {
+		for i := 0; i < len(parts); i++ {
+			p := &parts[i]
+			switch {
+			case !p.expired && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "is expired"):
+				since := ""
+				if m := expiredRE.FindStringSubmatch(line); m != nil {
+					since = " for " + m[1]
+				}
+				r.warnf("%s %s: the lists of the mirror %s are out of date%s; their signature is good, so they are used", r.archive.vendor, p.suite, p.url, since)
+				p.expired, again = true, true
+			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
+				r.warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), p.url, p.suite)
+				parts = slices.Delete(parts, i, i+1)
+				i--
+				again = true
+			}
+		}
+	}
+	return parts, again
+}
+
+// signatureRE finds what apt says about signatures: up to 2.x of gpgv, from 3.0
+// of sqv.
+var signatureRE = regexp.MustCompile(`GPG error|OpenPGP signature verification failed|error occurred during the signature verification|is not signed|NO_PUBKEY|BADSIG`)
+
+func (r *aptRoot) updateError(out string, err error) error {
+	doing := fmt.Sprintf("fetch package lists of %s from %s", r.title(), r.archive.main)
+	text := aptErrors(out)
+	switch {
+	case signatureRE.MatchString(out):
+		return fmt.Errorf("%s: %w: %s: check the mirror, or update the package %s", doing, kernel.ErrSignature, text, r.archive.keyPackage)
+	case text == "":
+		return fmt.Errorf("%s: apt-get update: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %s", doing, text)
+}
+
+// aptErrors returns apt's E: and W: lines as one.
+func aptErrors(out string) string {
+	var errs, warns []string
+	for line := range strings.SplitSeq(out, "\n") {
+		if s, ok := strings.CutPrefix(line, "E: "); ok {
+			errs = append(errs, s)
+		} else if s, ok := strings.CutPrefix(line, "W: "); ok {
+			warns = append(warns, s)
+		}
+	}
+	return bounded.OneLine(strings.Join(append(errs, warns...), "; "))
+}
+
+// run runs a program of apt in the private root; out is what it said.
+func (r *aptRoot) run(ctx context.Context, name string, args ...string) (out string, err error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "APT_CONFIG="+r.conf(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	cmd.Dir = r.dir
+	var both tail
+	cmd.Stdout, cmd.Stderr = &both, &both
+	// apt's methods are children that hold its pipes: end apt by a signal that
+	// it can pass on, and do not wait for them for ever.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err = child.Run(cmd)
+	return string(bytes.ReplaceAll(both.b, []byte("\r"), []byte("\n"))), err
+}
+
+// stanzas reads the kernel packages out of the lists.
+func (r *aptRoot) stanzas() ([]stanza, error) {
+	var all []stanza
+	main, security := suiteParts(r.suite)
+	for i, suite := range append(slices.Clone(main), security...) {
+		path := r.list(suite)
+		if path == "" {
+			continue // an optional one: its absence was warned about
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read package list: %w", err)
+		}
+		list, err := parsePackages(f, isKernelPackage)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", path, err)
+		}
+		for j := range list {
+			list[j].Archive = archiveMain
+			if i >= len(main) {
+				list[j].Archive = archiveSecurity
+			}
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+// download fetches one package file to path by apt's own transport, so proxies
+// and logins work. Neither needs lists, so a job that was handed its Refs
+// fetches its kernels and nothing else.
+func (r *aptRoot) download(ctx context.Context, d deb, path string) error {
+	if r.unknown != nil {
+		return r.unknown
+	}
+	uri := r.archive.url(d.Archive) + "/" + strings.ReplaceAll(d.File, "%", "%25")
+	if rest, ok := strings.CutPrefix(uri, "file:"); ok {
+		uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link
+	}
+	doing := "fetch " + uri
+	out, err := r.run(ctx, aptHelper, "download-file", uri, path, "SHA256:"+d.SHA256)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return aptMissing(err, doing)
+	}
+	if err != nil {
+		hint := ""
+		if strings.Contains(out, "404") {
+			hint = ": the mirror no longer has it; list the kernels again"
+		}
+		return fmt.Errorf("%s: %w: %s%s", doing, err, aptErrors(out), hint)
+	}
+	got, err := kernel.HashFile(ctx, path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if want := kernel.DigestPrefix + d.SHA256; got != want {
+		return fmt.Errorf("%s: %w", doing, &kernel.DigestError{What: filepath.Base(d.File), Want: want, Got: got})
+	}
+	return os.Chmod(path, 0o644)
+}

@@ -1,0 +1,154 @@
+package apt
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+// ubuntuSeries are those that are known, oldest first. Each year brings two
+// more, so one that is not known is not refused, unless it looks like a slip.
+func ubuntuSeries() []string {
+	return []string{"bionic", "focal", "jammy", "noble", "plucky", "questing", "resolute"}
+}
+
+var ubuntuWordRE = regexp.MustCompile(`^[a-z]{3,30}$`)
+
+var ubuntuFlavourRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,40}$`)
+
+// ParseUbuntu reads "<series>[:<flavour>][,url=URL][,key=FILE]".
+func ParseUbuntu(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
+	head, o, err := kernel.CutOptions(spec, rest, "url", "key")
+	if err != nil {
+		return nil, err
+	}
+	series, flavour, given := strings.Cut(head, ":")
+	if known := ubuntuSeries(); !slices.Contains(known, series) {
+		hint := kernel.Suggest(series, known)
+		if hint != "" || !ubuntuWordRE.MatchString(series) {
+			return nil, kernel.Usagef("kernel source %q: unknown Ubuntu series %q%s; known are %s", spec, series, hint, strings.Join(known, ", "))
+		}
+	}
+	if hostArch != "amd64" && hostArch != "arm64" {
+		return nil, kernel.Usagef("kernel source %q: Ubuntu kernels of %s are not supported", spec, hostArch)
+	}
+	s := &aptSource{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, archive: publicUbuntu(hostArch)}
+	if given {
+		if !ubuntuFlavourRE.MatchString(flavour) {
+			return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected generic, aws, azure, gcp, oracle or the like", spec, flavour)
+		}
+		s.flavours = []string{flavour}
+	}
+	if o.Url != "" {
+		url := strings.TrimRight(o.Url, "/")
+		if !validMirror(url) {
+			return nil, kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", spec, o.Url)
+		}
+		s.archive.main, s.archive.security, s.archive.discover = url, url, false
+	}
+	if o.Key != "" {
+		if s.archive.keyring, err = filepath.Abs(o.Key); err != nil {
+			return nil, &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
+		}
+	}
+	return s, nil
+}
+
+var ubuntuImageRE = regexp.MustCompile(`^linux-image-(unsigned-)?([0-9]+\.[0-9]+\.[0-9]+-[0-9]+)-([a-z][a-z0-9-]*)$`)
+
+// ubuntuImage splits linux-image-[unsigned-]<release>-<flavour>: the release is
+// that of a build, 6.8.0-45; meta packages have none.
+func ubuntuImage(name string) (uname, flavour string, unsigned, ok bool) {
+	m := ubuntuImageRE.FindStringSubmatch(name)
+	if m == nil || strings.HasSuffix(name, "-dbgsym") {
+		return "", "", false, false
+	}
+	return m[2] + "-" + m[3], m[3], m[1] != "", true
+}
+
+// rebuilt is what a second signing of the same kernel adds to its version.
+var rebuilt = regexp.MustCompile(`\+[0-9]+$`)
+
+// selectUbuntu finds every build of a flavour, "" for all. A kernel is in three
+// packages: linux-image-<uname>, or linux-image-unsigned-<uname> where it is
+// not signed, holds the image; linux-modules-<uname> the config and most
+// modules; linux-modules-extra-<uname>, which not all have, the others. bare
+// are the kernels listed without their modules.
+func selectUbuntu(list []stanza, flavour string) (kernels []aptKernel, bare []string) {
+	byName := map[string][]*stanza{} // first of equals: the main archive comes first
+	for i := range list {
+		s := &list[i]
+		same := func(o *stanza) bool { return o.Version == s.Version }
+		if !slices.ContainsFunc(byName[s.Package], same) {
+			byName[s.Package] = append(byName[s.Package], s)
+		}
+	}
+	plain := func(s *stanza) string { return rebuilt.ReplaceAllString(s.Version, "") }
+	// part finds the package of the same build. The release has a number of
+	// its own for each upload, so one of another version is only taken where a
+	// rebuild has changed it.
+	part := func(name string, of *stanza) *stanza {
+		for _, s := range byName[name] {
+			if s.Version == of.Version {
+				return s
+			}
+		}
+		for _, s := range byName[name] {
+			if plain(s) == plain(of) {
+				return s
+			}
+		}
+		return nil
+	}
+	for name, builds := range byName {
+		uname, its, unsigned, ok := ubuntuImage(name)
+		if !ok || flavour != "" && its != flavour {
+			continue
+		}
+		for _, image := range builds {
+			if unsigned && part("linux-image-"+uname, image) != nil {
+				continue // signed, which is what users run
+			}
+			parts := []*stanza{image}
+			for _, prefix := range []string{"linux-modules-", "linux-modules-extra-"} {
+				if p := part(prefix+uname, image); p != nil {
+					parts = append(parts, p)
+				} else if prefix == "linux-modules-" {
+					bare = append(bare, uname)
+				}
+			}
+			k := aptKernel{Release: uname, Version: image.Version}
+			for _, p := range parts {
+				k.Debs = append(k.Debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
+			}
+			kernels = append(kernels, k)
+		}
+	}
+	slices.Sort(bare)
+	slices.SortFunc(kernels, func(a, b aptKernel) int {
+		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
+	})
+	return kernels, bare
+}
+
+// others names the flavours that a list has, for an error message; "" for
+// Debian, whose flavours are known.
+func (s *aptSource) others(list []stanza) string {
+	if s.distro != "ubuntu" {
+		return ""
+	}
+	var all []string
+	for _, p := range list {
+		if _, flavour, _, ok := ubuntuImage(p.Package); ok {
+			all = append(all, flavour)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	slices.Sort(all)
+	return "; it has " + strings.Join(slices.Compact(all), ", ")
+}

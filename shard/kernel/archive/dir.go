@@ -1,0 +1,245 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
+)
+
+const dirLayout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz-*, bzImage-*, vmlinux-* or Image-* files"
+
+// dirSource lists a directory: archives and bare images in it and in its
+// sub-directories, whose names are the distros. The path may also be that of
+// one archive or image.
+type dirSource struct {
+	spec  string
+	path  string // absolute
+	cache *kernel.Cache
+}
+
+// New returns the source of a directory, an archive or an image.
+func New(spec string, cache *kernel.Cache) (kernel.Source, error) {
+	path, err := filepath.Abs(spec)
+	if err != nil {
+		return nil, &kernel.UsageError{Msg: "find the kernel directory", Err: err}
+	}
+	dir := dirSource{spec: spec, path: path, cache: cache}
+	if unpack.ArchiveStem(filepath.Base(path)) != "" {
+		return &tarSource{dir}, nil
+	}
+	return &dir, nil
+}
+
+func (s *dirSource) String() string { return s.spec }
+
+// List hashes every file, or remembers its digest from an earlier listing.
+// Dot files are passed over unless they look like a kernel.
+func (s *dirSource) List(ctx context.Context) ([]kernel.Ref, error) {
+	st, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, kernel.Usagef("kernel source %q is not there: %s", s.spec, kernel.SpecHelp)
+	}
+	if err != nil {
+		return nil, &kernel.UsageError{Msg: "read kernel source", Err: err}
+	}
+	var refs []kernel.Ref
+	if !st.IsDir() {
+		ref, err := s.file(ctx, "", filepath.Base(s.path), true)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	} else if refs, err = s.dir(ctx, ""); err != nil {
+		return nil, err
+	}
+	if len(refs) == 0 {
+		return nil, kernel.Usagef("kernel directory %q holds no kernels: %s", s.spec, dirLayout)
+	}
+	return kernel.SortRefs(refs), nil
+}
+
+// root is the directory that locators are relative to.
+func (s *dirSource) root() string {
+	if st, err := os.Stat(s.path); err == nil && !st.IsDir() {
+		return filepath.Dir(s.path)
+	}
+	return s.path
+}
+
+// dir lists the source's directory, or sub of it.
+func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
+	list, err := os.ReadDir(filepath.Join(s.path, sub))
+	if err != nil {
+		return nil, &kernel.UsageError{Msg: "read kernel directory", Err: err}
+	}
+	var refs []kernel.Ref
+	for _, e := range list {
+		name := e.Name()
+		isDir := e.IsDir()
+		if e.Type()&fs.ModeSymlink != 0 {
+			if st, err := os.Stat(filepath.Join(s.path, sub, name)); err == nil {
+				isDir = st.IsDir()
+			}
+		}
+		switch {
+		case isDir && sub == "" && !strings.HasPrefix(name, "."):
+			more, err := s.dir(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			refs = append(refs, more...)
+		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.ImageStem(name) != ""):
+			ref, err := s.file(ctx, sub, name, false)
+			if err != nil {
+				return nil, err
+			}
+			refs = append(refs, ref)
+		}
+	}
+	return refs, nil
+}
+
+// file makes the Ref of one file. Only a bare image that is none is an error;
+// whatever else is wrong with the file is left to Open.
+func (s *dirSource) file(ctx context.Context, sub, base string, only bool) (kernel.Ref, error) {
+	distroName := sub
+	if sub == "" {
+		distroName = filepath.Base(s.root())
+	}
+	ref := kernel.Ref{Distro: unpack.SafeDistro(distroName)}
+	file := filepath.Join(s.root(), sub, base)
+	stem := unpack.ArchiveStem(base)
+	bare := stem == ""
+	if bare {
+		if stem = unpack.ImageStem(base); stem == "" {
+			if stem = base; !only {
+				return kernel.Ref{}, fmt.Errorf("%q is no kernel file", file)
+			}
+		}
+	}
+	ref.Name = stem
+	if ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
+		ref.Name = "mainline-" + stem
+	}
+	ref.Name = kernel.SafeName(ref.Name)
+	if !bare {
+		ref.Release = unpack.ReleaseOf(stem)
+		ref.Arch = unpack.ArchOf(stem)
+	}
+	ref.Locator = path.Join(sub, base)
+	for _, part := range []string{sub, base} {
+		if reason := unpack.UnsafeName(part); reason != "" {
+			ref.Locator = unpack.BadLocator + fmt.Sprintf("its file name %q %s: rename it", path.Join(sub, base), reason)
+			ref.Release = ""
+		}
+	}
+	if bare {
+		info, err := s.probe(file)
+		if err != nil {
+			return kernel.Ref{}, err
+		}
+		ref.Release, ref.Arch = info.Version, info.Arch
+	}
+	var err error
+	if ref.Digest, err = s.cache.DigestOf(ctx, file); err != nil {
+		if ctx.Err() != nil {
+			return kernel.Ref{}, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
+		}
+		if !strings.HasPrefix(ref.Locator, unpack.BadLocator) {
+			ref.Locator = unpack.BadLocator + bounded.OneLine(err.Error())
+		}
+	}
+	return ref, nil
+}
+
+// probe recognises a bare image; what is none is the user's mistake.
+func (s *dirSource) probe(file string) (image.Info, error) {
+	st, err := os.Stat(file)
+	if err == nil && !st.Mode().IsRegular() { // opening a FIFO would block
+		err = &image.NotKernelError{File: file, Reason: "it is not a regular file"}
+	}
+	var info image.Info
+	if err == nil {
+		info, err = image.ProbeFile(file)
+	}
+	if err != nil {
+		return image.Info{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q", s.spec), Err: err}
+	}
+	return info, nil
+}
+
+// Open unpacks the kernel and its config into the cache. Modules stay in the
+// Archive and are read from there.
+func (s *dirSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	im, err := s.open(ctx, ref)
+	if err == nil {
+		return im, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
+	}
+	return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
+}
+
+func (s *dirSource) open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	if reason, bad := strings.CutPrefix(ref.Locator, unpack.BadLocator); bad {
+		return nil, errors.New(reason)
+	}
+	// The Ref may come from a plan that someone else wrote.
+	if !fs.ValidPath(ref.Locator) || strings.Count(ref.Locator, "/") > 1 {
+		return nil, fmt.Errorf("path %q leads out of %q", ref.Locator, s.spec)
+	}
+	file := filepath.Join(s.root(), filepath.FromSlash(ref.Locator))
+	digest, err := s.cache.DigestOf(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	if digest != ref.Digest {
+		return nil, &kernel.DigestError{What: fmt.Sprintf("%q", file), Want: ref.Digest, Got: digest}
+	}
+	base := path.Base(ref.Locator)
+	if unpack.ArchiveStem(base) != "" {
+		return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
+			return unpack.UnpackTar(ctx, dir, file)
+		}, func(string) []kernel.Archive { return []kernel.Archive{unpack.Tar(file)} })
+	}
+	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
+		return copyImage(ctx, dir, file)
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	// The config beside an image is not part of its digest, so it is not cached.
+	config := filepath.Join(filepath.Dir(file), "config-"+unpack.ImageStem(base))
+	if st, err := os.Stat(config); err == nil && st.Mode().IsRegular() && st.Size() <= unpack.MaxConfig {
+		im.Config = config
+	}
+	return im, nil
+}
+
+func copyImage(ctx context.Context, dir, file string) (kernel.Contents, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return kernel.Contents{}, err
+	}
+	defer f.Close()
+	dst := filepath.Join(dir, kernel.KernelFile)
+	if err := unpack.WriteMember(ctx, dst, filepath.Base(file), 0, kernel.MaxMember, f); err != nil {
+		return kernel.Contents{}, err
+	}
+	info, err := image.ProbeFile(dst)
+	if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
+		nk.File = file
+	}
+	return kernel.Contents{Image: info}, err
+}

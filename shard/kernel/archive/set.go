@@ -1,0 +1,357 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
+)
+
+// Limits of an archive of many kernels.
+const (
+	maxSet      = 16 << 30  // bytes of the tar stream
+	maxSetImage = 128 << 20 // bytes of one image
+)
+
+// tarSet is what an archive of many bare images holds, such as
+// mainline-kernels/bzImage-v5.13.4 and, beside it, config-v5.13.4.
+type tarSet struct {
+	Schema int        `json:"schema"`
+	Images []setImage `json:"images"` // none: the archive is of one kernel, or of none
+}
+
+const setSchema = 1
+
+// setImage is one image and, where there is one, its config.
+type setImage struct {
+	Distro  string  `json:"distro"` // safe
+	Name    string  `json:"name"`   // safe
+	Digest  string  `json:"digest"` // of both files
+	Release string  `json:"release,omitempty"`
+	Arch    string  `json:"arch,omitempty"`
+	Bad     string  `json:"bad,omitempty"` // why it is of no use
+	Image   setFile `json:"image"`
+	Config  setFile `json:"config,omitzero"`
+}
+
+// setFile is where a file is in the archive.
+type setFile struct {
+	Name   string `json:"name"`
+	Offset int64  `json:"offset"` // in the tar stream
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"` // hex
+}
+
+// readSetOf returns what an archive holds whose digest is known, from the cache where
+// it was looked at before.
+func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarSet, error) {
+	key, err := kernel.DigestHex(digest)
+	if err != nil {
+		return nil, err
+	}
+	kept := filepath.Join(c.Dir(), "sets", key+".json")
+	if b, err := os.ReadFile(kept); err == nil {
+		s := new(tarSet)
+		if json.Unmarshal(b, s) == nil && s.Schema == setSchema {
+			return s, nil
+		}
+	}
+	r, err := unpack.Tar(file).Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	s, err := readSet(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := kernel.WriteAtomic(kept, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
+		c.Warnf("the index of %q could not be kept: %v", file, err)
+	}
+	return s, nil
+}
+
+// brokenSetError is the error of an archive that holds many images, not all of
+// which can be read.
+type brokenSetError struct {
+	images int // that came before
+	err    error
+}
+
+func (e *brokenSetError) Error() string {
+	return fmt.Sprintf("it breaks off after %d images: %v", e.images, e.err)
+}
+
+func (e *brokenSetError) Unwrap() error { return e.err }
+
+// readSet reads a tar stream to its end, unless it turns out to be the archive
+// of one kernel, whose first file of a kernel tells.
+func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
+	s := &tarSet{Schema: setSchema}
+	configs := map[string]setFile{} // by directory and stem
+	pos := &countReader{r: r}
+	many := false
+	err := unpack.WalkTarUpTo(ctx, pos, maxSet, func(name string, size int64, r io.Reader) error {
+		dir, base := path.Split(name)
+		file := setFile{Name: name, Offset: pos.n, Size: size}
+		if stem, ok := strings.CutPrefix(base, "config-"); ok && size <= unpack.MaxConfig && strings.Count(dir, "/") <= 1 {
+			b, err := readMember(ctx, &file, r, unpack.MaxConfig)
+			if err == nil {
+				file.SHA256 = hexSum(b)
+				configs[dir+stem] = file
+			}
+			return err
+		}
+		distro, stem, ok := setName(name)
+		if !ok {
+			if _, _, module := image.SplitModule(name); len(s.Images) == 0 && (module || unpack.IsKernelName(name)) {
+				return fs.SkipAll
+			}
+			return nil
+		}
+		many = true
+		b, err := readMember(ctx, &file, r, maxSetImage)
+		if err != nil {
+			return err
+		}
+		file.SHA256 = hexSum(b)
+		im := setImage{Distro: distro, Name: stem, Image: file, Release: unpack.ReleaseOf(stem)}
+		if im.Name = stem; distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
+			im.Name = "mainline-" + stem
+		}
+		im.Name = kernel.SafeName(im.Name)
+		info, err := image.Probe(bytes.NewReader(b), int64(len(b)))
+		if reason := unpack.UnsafeName(base); reason != "" {
+			im.Bad = fmt.Sprintf("its file name %q %s: rename it", name, reason)
+		} else if err != nil {
+			im.Bad = fmt.Sprintf("%q: %s", name, bounded.OneLine(err.Error()))
+		}
+		if im.Arch = info.Arch; info.Version != "" {
+			im.Release = info.Version
+		}
+		s.Images = append(s.Images, im)
+		return nil
+	})
+	if err != nil && many && ctx.Err() == nil {
+		return nil, &brokenSetError{images: len(s.Images), err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Images {
+		im := &s.Images[i]
+		dir, base := path.Split(im.Image.Name)
+		im.Digest = kernel.DigestPrefix + im.Image.SHA256
+		if config, ok := configs[dir+unpack.ImageStem(base)]; ok {
+			im.Config = config
+			both := []string{im.Image.SHA256, config.SHA256}
+			slices.Sort(both)
+			im.Digest = kernel.DigestPrefix + hexSum([]byte(strings.Join(both, "\n")))
+		}
+	}
+	return s, nil
+}
+
+// setName says whether a file is one image of many: in a directory of its own
+// kind, or named as mainline images are. An archive of one kernel has it at
+// the top, in boot or in lib/modules.
+func setName(name string) (distro, stem string, ok bool) {
+	dir, base := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	stem = unpack.ImageStem(base)
+	mainline := strings.HasPrefix(base, "bzImage-v") && unpack.ReleaseOf(stem) != ""
+	switch {
+	case stem == "" || dir == "boot" || strings.Contains(dir, "/") || dir == "" && !mainline:
+		return "", "", false
+	case mainline:
+		return "mainline", stem, true
+	}
+	return unpack.SafeDistro(dir), stem, true
+}
+
+func readMember(ctx context.Context, f *setFile, r io.Reader, limit int64) ([]byte, error) {
+	what := fmt.Sprintf("size of %q", f.Name)
+	if f.Size > limit {
+		return nil, &bounded.LimitError{What: what, Limit: limit}
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(f.Size, 16<<20)))
+	if _, err := bounded.Copy(ctx, &b, r, limit, what); err != nil {
+		return nil, fmt.Errorf("read %q: %w", f.Name, err)
+	}
+	return b.Bytes(), nil
+}
+
+func hexSum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+type countReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// unpackSet brings one image of a set into the cache. Out of a plain tar it is
+// read where it lies; a compressed one is read once, from its start, and all of
+// its images go into the cache, because coming back for each would take the
+// square of the time.
+func unpackSet(ctx context.Context, c *kernel.Cache, file, digest string, s *tarSet, want setImage) error {
+	if c.Has(want.Digest) {
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 8)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return err
+	}
+	if image.CompressionOf(head) == image.NoCompression {
+		return c.Add(ctx, want.Digest, func(ctx context.Context, dir string) (kernel.Contents, error) {
+			return want.build(ctx, dir, func(m setFile) io.Reader { return io.NewSectionReader(f, m.Offset, m.Size) })
+		})
+	}
+	key, err := kernel.DigestHex(digest)
+	if err != nil {
+		return err
+	}
+	unlock, err := c.Lock(ctx, "set-"+key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if c.Has(want.Digest) { // another may have done it all meanwhile
+		return nil
+	}
+	return unpackWholeSet(ctx, c, file, s)
+}
+
+func unpackWholeSet(ctx context.Context, c *kernel.Cache, file string, s *tarSet) error {
+	scratch, err := os.MkdirTemp(filepath.Join(c.Dir(), "tmp"), "set-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	place := func(m setFile) string { return filepath.Join(scratch, fmt.Sprint(m.Offset)) }
+	wanted := map[int64]setFile{} // files by offset
+	for _, im := range s.Images {
+		if c.Has(im.Digest) || im.Bad != "" {
+			continue
+		}
+		wanted[im.Image.Offset] = im.Image
+		wanted[im.Config.Offset] = im.Config
+	}
+	r, err := unpack.Tar(file).Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	pos := &countReader{r: r}
+	err = unpack.WalkTarUpTo(ctx, pos, maxSet, func(name string, size int64, r io.Reader) error {
+		m, ok := wanted[pos.n]
+		if !ok || m.Name != name {
+			return nil
+		}
+		return kernel.WriteAtomic(place(m), 0o644, func(w io.Writer) error {
+			_, err := bounded.Copy(ctx, w, r, maxSetImage, fmt.Sprintf("size of %q", name))
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, im := range s.Images {
+		if im.Bad != "" {
+			continue
+		}
+		err := c.Add(ctx, im.Digest, func(ctx context.Context, dir string) (kernel.Contents, error) {
+			return im.build(ctx, dir, func(m setFile) io.Reader { return &fileReader{path: place(m)} })
+		})
+		if err != nil {
+			return err
+		}
+		os.Remove(place(im.Image)) // early, because there are many; the rest goes with scratch
+	}
+	return nil
+}
+
+// build makes the cache entry of an image whose files open reads.
+func (im setImage) build(ctx context.Context, dir string, open func(setFile) io.Reader) (kernel.Contents, error) {
+	for _, f := range []struct {
+		as string
+		setFile
+	}{{kernel.KernelFile, im.Image}, {kernel.ConfigFile, im.Config}} {
+		if f.Name == "" {
+			continue
+		}
+		r := open(f.setFile)
+		err := unpack.WriteMember(ctx, filepath.Join(dir, f.as), f.Name, f.Size, maxSetImage, r)
+		if c, ok := r.(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+		if err != nil {
+			return kernel.Contents{}, err
+		}
+		got, err := kernel.HashFile(ctx, filepath.Join(dir, f.as))
+		if err != nil {
+			return kernel.Contents{}, err
+		}
+		if want := kernel.DigestPrefix + f.SHA256; got != want {
+			return kernel.Contents{}, &kernel.DigestError{What: fmt.Sprintf("%q", f.Name), Want: want, Got: got}
+		}
+	}
+	info, err := image.ProbeFile(filepath.Join(dir, kernel.KernelFile))
+	return kernel.Contents{Image: info}, err
+}
+
+// fileReader opens its file at the first read: a set has more images than a
+// process may have files open.
+type fileReader struct {
+	path string
+	f    *os.File
+}
+
+func (r *fileReader) Read(p []byte) (int, error) {
+	if r.f == nil {
+		var err error
+		if r.f, err = os.Open(r.path); err != nil {
+			return 0, err
+		}
+	}
+	return r.f.Read(p)
+}
+
+func (r *fileReader) Close() error {
+	if r.f == nil {
+		return nil
+	}
+	return r.f.Close()
+}

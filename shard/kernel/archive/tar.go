@@ -1,0 +1,100 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
+)
+
+// tarSource is an archive that the user named: of one kernel, which is a
+// [dirSource] of that file, or of many bare images. Its content says which.
+type tarSource struct{ dirSource }
+
+// setLocator marks the Ref of one image of many; the file's name in the archive
+// follows.
+const setLocator = "set:"
+
+// List reads the archive to its end the first time, and hashes it.
+func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
+	st, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, kernel.Usagef("kernel source %q is not there: %s", s.spec, kernel.SpecHelp)
+	}
+	if err != nil || !st.Mode().IsRegular() {
+		return s.dirSource.List(ctx)
+	}
+	set, err := s.set(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
+	}
+	if broken := (*brokenSetError)(nil); errors.As(err, &broken) {
+		// What is missing has no names, and would be tested by nobody.
+		return nil, kernel.Usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, bounded.OneLine(broken.Error()))
+	}
+	if err != nil || len(set.Images) == 0 {
+		// An archive of one kernel that is broken is listed and fails in Open.
+		return s.dirSource.List(ctx)
+	}
+	refs := make([]kernel.Ref, 0, len(set.Images))
+	for _, im := range set.Images {
+		ref := kernel.Ref{Distro: im.Distro, Name: im.Name, Release: im.Release, Arch: im.Arch, Digest: im.Digest, Locator: setLocator + im.Image.Name}
+		if im.Bad != "" {
+			ref.Locator = unpack.BadLocator + im.Bad
+		}
+		refs = append(refs, ref)
+	}
+	return kernel.SortRefs(refs), nil
+}
+
+func (s *tarSource) set(ctx context.Context) (*tarSet, error) {
+	digest, err := s.cache.DigestOf(ctx, s.path)
+	if err != nil {
+		return nil, err
+	}
+	return readSetOf(ctx, s.cache, s.path, digest)
+}
+
+// Open takes the image out of the archive, or finds it in the cache.
+func (s *tarSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	if !strings.HasPrefix(ref.Locator, setLocator) {
+		return s.dirSource.Open(ctx, ref)
+	}
+	im, err := s.openImage(ctx, ref)
+	if err == nil {
+		return im, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
+	}
+	return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
+}
+
+func (s *tarSource) openImage(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	digest, err := s.cache.DigestOf(ctx, s.path)
+	if err != nil {
+		return nil, err
+	}
+	set, err := readSetOf(ctx, s.cache, s.path, digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, im := range set.Images {
+		if im.Digest == ref.Digest && im.Bad == "" {
+			if err := unpackSet(ctx, s.cache, s.path, digest, set, im); err != nil {
+				return nil, err
+			}
+			return s.cache.Open(ctx, ref, func(context.Context, string) (kernel.Contents, error) {
+				return kernel.Contents{}, errors.New("the cache has lost it")
+			}, nil)
+		}
+	}
+	return nil, fmt.Errorf("%q holds no image with digest %s as listed: list the kernels again", filepath.Base(s.path), ref.Digest)
+}

@@ -1,0 +1,178 @@
+package gcs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"cloud.google.com/go/auth"
+	"cloud.google.com/go/auth/credentials"
+	"cloud.google.com/go/auth/httptransport"
+	"cloud.google.com/go/storage"
+	"google.golang.org/api/googleapi"
+	"google.golang.org/api/iterator"
+	"google.golang.org/api/option"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+// gcsNet is how a bucket is reached.
+type gcsNet struct {
+	endpoint string                            // base URL of the JSON API; "" for Google's
+	creds    func() (*auth.Credentials, error) // nil credentials: there are none
+	idle     time.Duration                     // after which a connection that brings nothing is given up
+	retry    retry
+}
+
+func publicGCS() gcsNet {
+	return gcsNet{creds: findCredentials, idle: 30 * time.Second, retry: retry{first: 500 * time.Millisecond, max: 30 * time.Second, attempts: 8}}
+}
+
+// gcsClient reads one bucket.
+type gcsClient struct {
+	bucket *storage.BucketHandle
+	name   string
+	who    string // how it is read, for the screen: "reading as x@y (...)"
+	anon   bool   // without credentials
+	net    gcsNet
+}
+
+// newGCSClient finds the credentials that Google's own tools would take, and
+// takes none where there are none: a public bucket needs none.
+func newGCSClient(ctx context.Context, bucket string, net gcsNet) (*gcsClient, error) {
+	c := &gcsClient{name: bucket, net: net}
+	base := &idleTransport{base: http.DefaultTransport.(*http.Transport).Clone(), idle: net.idle}
+	client := &http.Client{Transport: base}
+	if emulator := os.Getenv("STORAGE_EMULATOR_HOST"); emulator != "" && net.endpoint == "" {
+		c.anon, c.who = true, "reading from the emulator at "+bounded.OneLine(emulator)+", without credentials"
+	} else {
+		creds, err := net.creds()
+		if err != nil {
+			return nil, &kernel.UsageError{Msg: fmt.Sprintf("gs://%s: Google credentials", bucket), Err: errors.New(bounded.OneLine(err.Error()))}
+		}
+		c.anon = creds == nil
+		c.who = "no Google credentials found, reading as anyone may"
+		if creds != nil {
+			c.who = "reading as " + identity(ctx, creds)
+			if client, err = httptransport.NewClient(&httptransport.Options{Credentials: creds, BaseRoundTripper: base, DisableTelemetry: true}); err != nil {
+				return nil, &kernel.UsageError{Msg: fmt.Sprintf("gs://%s: Google credentials", bucket), Err: err}
+			}
+		}
+	}
+	opts := []option.ClientOption{option.WithHTTPClient(client)}
+	if net.endpoint != "" {
+		opts = append(opts, option.WithEndpoint(net.endpoint))
+	}
+	sc, err := storage.NewClient(ctx, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to gs://%s: %w", bucket, err)
+	}
+	sc.SetRetry(storage.WithPolicy(storage.RetryNever)) // see retry
+	c.bucket = sc.Bucket(bucket)
+	return c, nil
+}
+
+// findCredentials returns the application default credentials, nil when there
+// are none. Credentials that are there and cannot be used are an error.
+func findCredentials() (*auth.Credentials, error) {
+	creds, err := credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{storage.ScopeReadOnly}})
+	if err == nil {
+		return creds, nil
+	}
+	if file := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); file != "" {
+		return nil, fmt.Errorf("GOOGLE_APPLICATION_CREDENTIALS=%q: %w", file, err)
+	}
+	if file := wellKnownCredentials(); file != "" {
+		return nil, fmt.Errorf("%q: %w", file, err)
+	}
+	return nil, nil
+}
+
+// wellKnownCredentials is where "gcloud auth application-default login" leaves
+// its file, "" when there is none.
+func wellKnownCredentials() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	file := filepath.Join(home, ".config", "gcloud", "application_default_credentials.json")
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
+}
+
+// list returns the objects whose names start with prefix. A page that breaks
+// is asked for again.
+func (c *gcsClient) list(ctx context.Context, prefix string) ([]gcsObject, error) {
+	query := &storage.Query{Prefix: prefix, Projection: storage.ProjectionNoACL}
+	if err := query.SetAttrSelection([]string{"Name", "Generation", "Size", "CRC32C", "MD5"}); err != nil {
+		return nil, err
+	}
+	var objects []gcsObject
+	token := ""
+	for {
+		var page []*storage.ObjectAttrs
+		err := c.net.retry.do(ctx, func() (int64, error) {
+			page = nil
+			next, err := iterator.NewPager(c.bucket.Objects(ctx, query), 1000, token).NextPage(&page)
+			if err == nil {
+				token = next
+			}
+			return 0, err
+		})
+		if err != nil {
+			return nil, c.explain(ctx, "list gs://"+c.name, "storage.objects.list", err)
+		}
+		for _, a := range page {
+			objects = append(objects, objectOf(a))
+		}
+		if len(objects) > maxObjects {
+			return nil, &bounded.LimitError{What: "number of objects in gs://" + c.name, Limit: maxObjects}
+		}
+		if token == "" {
+			return objects, nil
+		}
+	}
+}
+
+var permissionRE = regexp.MustCompile(`\bstorage\.[a-zA-Z]+\.[a-zA-Z]+\b`)
+
+// explain says what the user can do about an error. What only the user can
+// mend is a *UsageError.
+func (c *gcsClient) explain(ctx context.Context, doing, permission string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	if token := (*auth.Error)(nil); errors.As(err, &token) && !token.Temporary() {
+		return &kernel.UsageError{Msg: fmt.Sprintf("%s (%s): Google gives no access token", doing, c.who), Err: errors.New(bounded.OneLine(err.Error()))}
+	}
+	var api *googleapi.Error
+	switch {
+	case errors.Is(err, storage.ErrBucketNotExist):
+		return kernel.Usagef("%s: there is no such bucket: check its name", doing)
+	case !errors.As(err, &api):
+		return fmt.Errorf("%s: %s", doing, bounded.OneLine(err.Error()))
+	}
+	said := bounded.OneLine(api.Message + " " + api.Body)
+	switch api.Code {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		if p := permissionRE.FindString(said); p != "" {
+			permission = p
+		}
+		hint := "grant it the role Storage Object Viewer on the bucket"
+		if c.anon {
+			hint = "set GOOGLE_APPLICATION_CREDENTIALS, run gcloud auth application-default login, or use google-github-actions/auth in a workflow"
+		}
+		return kernel.Usagef("%s (%s): it takes the permission %s on bucket %q (HTTP %d): %s", doing, c.who, permission, c.name, api.Code, hint)
+	case http.StatusNotFound:
+		return kernel.Usagef("%s: there is no such bucket: check its name", doing)
+	}
+	return fmt.Errorf("%s: HTTP %d: %s", doing, api.Code, said)
+}

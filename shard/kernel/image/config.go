@@ -1,0 +1,127 @@
+package image
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+// Config is a kernel's configuration: "y", "m", a number or a string by name,
+// without CONFIG_. An option that is off is not in it.
+type Config map[string]string
+
+// Limits of a configuration.
+const (
+	maxConfigBytes   = 4 << 20
+	maxConfigOptions = 100_000
+)
+
+// ErrNoConfig says that a kernel came without its configuration and does not
+// hold it either.
+var ErrNoConfig = errors.New("the kernel's configuration is not known: it came without a config file, and was built without CONFIG_IKCONFIG")
+
+// ReadConfig reads a configuration as make writes it. Text without any option
+// is an error.
+func ReadConfig(r io.Reader) (Config, error) {
+	c := Config{}
+	br := bufio.NewReader(io.LimitReader(r, maxConfigBytes+1))
+	read := 0
+	for {
+		line, err := br.ReadString('\n')
+		if read += len(line); read > maxConfigBytes {
+			return nil, &bounded.LimitError{What: "size of the kernel's config", Limit: maxConfigBytes}
+		}
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.HasPrefix(name, "CONFIG_") {
+			if len(c) == maxConfigOptions {
+				return nil, &bounded.LimitError{What: "number of options of the kernel's config", Limit: maxConfigOptions}
+			}
+			c[strings.TrimPrefix(name, "CONFIG_")] = strings.Trim(value, `"`)
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the kernel's config: %w", err)
+		}
+	}
+	if len(c) == 0 {
+		return nil, errors.New("the kernel's config has no CONFIG_ line")
+	}
+	return c, nil
+}
+
+// Has says whether an option is built in or, where a module will do, a module.
+func (c Config) Has(option string, module bool) bool {
+	return c[option] == "y" || module && c[option] == "m"
+}
+
+// FindConfig reads the configuration that an uncompressed kernel image holds.
+func FindConfig(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("look for the kernel's config: %w", err)
+	}
+	defer f.Close()
+	return findConfig(io.LimitReader(f, MaxVmlinux), 8)
+}
+
+// The marks around the compressed configuration (kernel/configs.c).
+const (
+	configBegin = "IKCFG_ST"
+	configEnd   = "IKCFG_ED"
+)
+
+// findConfig looks for the marks, and takes the first of a number of tries that
+// a configuration follows.
+func findConfig(r io.Reader, tries int) (Config, error) {
+	const keep = len(configBegin) - 1
+	buf := make([]byte, 256<<10)
+	have := 0
+	for {
+		n, err := io.ReadFull(r, buf[have:])
+		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !end {
+			return nil, fmt.Errorf("look for the kernel's config: %w", err)
+		}
+		have += n
+		if i := bytes.Index(buf[:have], []byte(configBegin)); i >= 0 {
+			// What follows the mark is far smaller than the limit.
+			rest, err := io.ReadAll(io.LimitReader(io.MultiReader(bytes.NewReader(buf[i+len(configBegin):have]), r), maxConfigBytes))
+			if err != nil {
+				return nil, fmt.Errorf("look for the kernel's config: %w", err)
+			}
+			if c, ok := packedConfig(rest); ok {
+				return c, nil
+			}
+			if tries <= 1 {
+				return nil, ErrNoConfig
+			}
+			// The mark may stand in code that looks for it.
+			return findConfig(io.MultiReader(bytes.NewReader(rest), r), tries-1)
+		}
+		if end {
+			return nil, ErrNoConfig
+		}
+		have = copy(buf, buf[have-min(have, keep):have])
+	}
+}
+
+func packedConfig(b []byte) (Config, bool) {
+	data, _, ok := bytes.Cut(b, []byte(configEnd))
+	if !ok {
+		return nil, false
+	}
+	zr, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, false
+	}
+	c, err := ReadConfig(zr)
+	return c, err == nil
+}

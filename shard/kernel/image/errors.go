@@ -1,0 +1,37 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+)
+
+// NotKernelError says that a file is no kernel image.
+type NotKernelError struct {
+	File   string // as the user knows it; "" when probed without a name
+	Reason string
+}
+
+func (e *NotKernelError) Error() string {
+	name := "file"
+	if e.File != "" {
+		name = fmt.Sprintf("%q", e.File)
+	}
+	return fmt.Sprintf("%s is no kernel image: %s (expected an x86 bzImage, an ELF vmlinux, or an arm64 Image, plain, gzipped or EFI zboot)", name, e.Reason)
+}
+
+// ErrNoVmlinux is returned by [Image.Vmlinux] for an image that has nothing to
+// unpack, or whose compression is not supported: boot Image.Kernel as it is.
+var ErrNoVmlinux = errors.New("image has no vmlinux that can be unpacked")
+
+// UnsupportedError says that an image uses a compression this package does not
+// decompress. It is an [ErrNoVmlinux].
+type UnsupportedError struct {
+	Compression string
+}
+
+func (e *UnsupportedError) Error() string {
+	return e.Compression + " compression is not supported: boot the image as it is"
+}
+
+// Is makes errors.Is(err, ErrNoVmlinux) true.
+func (e *UnsupportedError) Is(target error) bool { return target == ErrNoVmlinux }

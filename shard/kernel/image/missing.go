@@ -1,0 +1,103 @@
+package image
+
+import "fmt"
+
+// Obstacle is why a kernel cannot be tested, or not fully.
+type Obstacle struct {
+	What  string // "CONFIG_BLK_DEV_INITRD is off"
+	Then  string // what follows from it, to be read after "so" or a colon
+	Fatal bool   // the kernel cannot be tested at all
+}
+
+// String puts it in words.
+func (o Obstacle) String() string { return o.What + ": " + o.Then }
+
+// need is an option that tests rely on.
+type need struct {
+	option string
+	arch   string // the architecture that needs it; "": all
+	module bool   // a module will do
+	fatal  bool
+	then   string
+}
+
+// needs are in the order that they matter in.
+func needs() []need {
+	return []need{
+		{"BLK_DEV_INITRD", "", false, true, "it cannot be given the initramfs with the payload, and panics without a root file system"},
+		{"BINFMT_ELF", "", false, true, "it cannot run any program"},
+		{"TTY", "", false, true, "it has no console"},
+		{"PRINTK", "", false, true, "nothing is said on the console, so that a crash could not be seen"},
+		{"SERIAL_8250", "amd64", false, true, "it has no driver for the serial lines that console and results come on"},
+		{"SERIAL_8250_CONSOLE", "amd64", false, true, "nothing is said on the serial console, so that a crash could not be seen"},
+		{"SERIAL_AMBA_PL011", "arm64", false, true, "it has no driver for the serial line that console and results come on"},
+		{"SERIAL_AMBA_PL011_CONSOLE", "arm64", false, true, "nothing is said on the serial console, so that a crash could not be seen"},
+		{"DEVTMPFS", "", false, true, "the guest has no device nodes"},
+		{"PROC_FS", "", false, true, "the guest cannot read its command line"},
+		{"TMPFS", "", false, true, "the guest has no file system to run from"},
+		{"BPF_SYSCALL", "", false, true, "no BPF program can be loaded"},
+		{"DEBUG_INFO_BTF", "", false, false, "programs that need the kernel's types (CO-RE, fentry, BPF LSM) do not load"},
+		{"BPF_EVENTS", "", false, false, "kprobes and tracepoints take no BPF programs"},
+		{"KPROBE_EVENTS", "", false, false, "kprobes cannot be attached by perf events"},
+		{"FTRACE_SYSCALLS", "", false, false, "there are no tracepoints of system calls"},
+		{"DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "", false, false, "fentry and fexit programs cannot be attached"},
+		{"BPF_JIT", "", false, false, "programs are interpreted; fentry, fexit and BPF LSM need the JIT"},
+		{"BPF_LSM", "", false, false, "BPF LSM programs do not load"},
+		{"CGROUP_BPF", "", false, false, "cgroup programs cannot be attached"},
+		{"SYSFS", "", false, false, "the kernel's BTF cannot be read"},
+		{"OVERLAY_FS", "", true, false, "tests of containers are skipped"},
+	}
+}
+
+// Obstacles says what in a kernel's configuration speaks against testing it,
+// the fatal ones first. arch is as in GOARCH.
+func (c Config) Obstacles(arch string) []Obstacle {
+	var fatal, others []Obstacle
+	for _, n := range needs() {
+		if n.arch != "" && n.arch != arch || c.Has(n.option, n.module) {
+			continue
+		}
+		o := Obstacle{What: fmt.Sprintf("CONFIG_%s is off", n.option), Then: n.then, Fatal: n.fatal}
+		if c[n.option] == "m" {
+			o.What = fmt.Sprintf("CONFIG_%s is a module", n.option)
+		}
+		if n.fatal {
+			fatal = append(fatal, o)
+		} else {
+			others = append(others, o)
+		}
+	}
+	return append(fatal, others...)
+}
+
+// NoBoot is what in a kernel's configuration can keep init from starting or
+// from being heard; nil when nothing does.
+func (c Config) NoBoot(arch string) []Obstacle {
+	var out []Obstacle
+	for _, o := range c.Obstacles(arch) {
+		if o.Fatal && o.What != "CONFIG_BPF_SYSCALL is off" {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// ShareOptions are the options that mounting a directory of the host needs, in
+// the order they build on each other, as modules or built in.
+func ShareOptions() []string {
+	return []string{"VIRTIO", "VIRTIO_PCI", "NET_9P", "NET_9P_VIRTIO", "9P_FS"}
+}
+
+// VirtioOptions are further ones that virtme asks of a kernel.
+func VirtioOptions() []string { return []string{"VIRTIO_NET", "VIRTIO_CONSOLE", "SCSI_VIRTIO"} }
+
+// Missing are those of the options that are off.
+func (c Config) Missing(options []string) []string {
+	var missing []string
+	for _, o := range options {
+		if !c.Has(o, true) {
+			missing = append(missing, o)
+		}
+	}
+	return missing
+}

@@ -1,0 +1,94 @@
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+// RawBTF returns the BTF of an unpacked kernel: the section of an ELF vmlinux,
+// or, where there are no sections (an arm64 Image, a vmlinux whose section
+// table was stripped), what its magic number is found with. A kernel without
+// is [ErrNoBTF]. vmlinux is hostile input; the bytes are not parsed here.
+func RawBTF(vmlinux string) ([]byte, error) {
+	f, err := os.Open(vmlinux)
+	if err != nil {
+		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
+	}
+	defer f.Close()
+	if raw, err := sectionBTF(vmlinux, f); raw != nil || err != nil {
+		return raw, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxVmlinux))
+	if err != nil {
+		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
+	}
+	if raw := findBTF(b); raw != nil {
+		return raw, nil
+	}
+	return nil, ErrNoBTF
+}
+
+// sectionBTF returns nil when the file has no such section.
+func sectionBTF(name string, r io.ReaderAt) ([]byte, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil, nil // no ELF file
+	}
+	section := f.Section(".BTF")
+	if section == nil && len(f.Sections) > 1 {
+		return nil, ErrNoBTF // what its magic number finds is not the kernel's
+	}
+	if section == nil || section.Type == elf.SHT_NOBITS {
+		return nil, nil
+	}
+	if section.Size > maxBTF {
+		return nil, &bounded.LimitError{What: fmt.Sprintf("size of BTF of %q", name), Limit: maxBTF}
+	}
+	raw, err := section.Data()
+	if err != nil {
+		return nil, fmt.Errorf("read BTF of %q: %w", name, err)
+	}
+	return raw, nil
+}
+
+// findBTF finds BTF by its header (include/uapi/linux/btf.h). A program's own,
+// such as that of the objects that the kernel preloads, is much smaller than
+// the kernel's: the largest counts.
+func findBTF(b []byte) []byte {
+	magic := []byte{0x9f, 0xeb, 1, 0} // version 1, no flags
+	var largest []byte
+	for rest := b; ; {
+		i := bytes.Index(rest, magic)
+		if i < 0 {
+			return largest
+		}
+		if n := lengthBTF(rest[i:]); n > len(largest) {
+			largest = rest[i : i+n : i+n]
+		}
+		rest = rest[i+len(magic):]
+	}
+}
+
+// lengthBTF is how many bytes the BTF at the start of b takes, 0 when the
+// header is none.
+func lengthBTF(b []byte) int {
+	if len(b) < 24 {
+		return 0
+	}
+	u32 := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(b[at:])) }
+	header, types, typesLen, strs, strsLen := u32(4), u32(8), u32(12), u32(16), u32(20)
+	if header < 24 || header > 128 || types%4 != 0 || typesLen < 12 || strs < types+typesLen || strsLen < 2 {
+		return 0
+	}
+	end := header + strs + strsLen
+	if end > maxBTF || end > uint64(len(b)) || b[header+strs] != 0 || b[end-1] != 0 {
+		return 0
+	}
+	return int(end)
+}

@@ -1,0 +1,132 @@
+package image
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// btfOf is BTF with functions of these names.
+func btfOf(t *testing.T, names ...string) []byte {
+	t.Helper()
+	b, err := btf.NewBuilder(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if _, err := b.Add(&btf.Func{Name: n, Type: &btf.FuncProto{Return: &btf.Void{}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := b.Marshal(nil, &btf.MarshalOptions{Order: binary.LittleEndian})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// An arm64 Image has no sections: its BTF is found by its header.
+func TestFunctionsOfAnImage(t *testing.T) {
+	whole := btfOf(t, "vfs_unlink", "do_exit", "tcp_connect")
+	for _, tt := range []struct {
+		name  string
+		image []byte
+		want  []string
+	}{
+		{"among others", slices.Concat(make([]byte, 4096), btfOf(t, "small"), []byte("MZ text \x9f\xeb\x01\x00"), whole, make([]byte, 777)), []string{"do_exit", "tcp_connect", "vfs_unlink"}},
+		{"none", make([]byte, 8192), nil},
+		{"cut short", append(make([]byte, 4096), whole[:len(whole)-1]...), nil},
+		{"a header alone", append(make([]byte, 64), 0x9f, 0xeb, 1, 0, 24, 0, 0, 0), nil},
+	} {
+		path := filepath.Join(t.TempDir(), "Image")
+		if err := os.WriteFile(path, tt.image, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Functions(path)
+		if !slices.Equal(got, tt.want) || tt.want == nil && !errors.Is(err, ErrNoBTF) {
+			t.Errorf("%s: got %v, %v, want %v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func FuzzRawBTF(f *testing.F) {
+	head := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0}
+	f.Add(head)
+	f.Add(append(bytes.Clone(head), 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 2, 3, 4, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got := findBTF(b); len(got) > len(b) || got != nil && got[len(got)-1] != 0 {
+			t.Fatalf("%d bytes of %d", len(got), len(b))
+		}
+	})
+}
+
+// What a BTF library reads is read, too. In BTF that is damaged there may be more:
+// the library ends without a word where a type refers to one that is not there.
+func FuzzNamesBTF(f *testing.F) {
+	raw, err := btf.NewBuilder([]btf.Type{
+		&btf.Func{Name: "vfs_read", Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}, Params: []btf.FuncParam{{Name: "a", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}}}},
+		&btf.Typedef{Name: "btf_trace_sched_switch", Type: (*btf.Void)(nil)},
+		&btf.Typedef{Name: "u64", Type: &btf.Int{Name: "long", Size: 8}},
+		&btf.Struct{Name: "s", Size: 8, Members: []btf.Member{{Name: "m", Type: &btf.Int{Name: "long", Size: 8}}}},
+		&btf.Array{Type: &btf.Int{Name: "char", Size: 1}, Index: &btf.Int{Name: "int", Size: 4}, Nelems: 4},
+		&btf.Enum{Name: "e", Size: 4, Values: []btf.EnumValue{{Name: "A", Value: 1}}},
+		&btf.Enum{Name: "e64", Size: 8, Values: []btf.EnumValue{{Name: "B", Value: 1 << 40}}},
+		&btf.Var{Name: "v", Type: &btf.Int{Name: "int", Size: 4}},
+		&btf.Float{Name: "f", Size: 8},
+	}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := raw.Marshal(nil, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if names, err := namesBTF(b); err != nil || !slices.Equal(names, []string{"btf_trace_sched_switch", "vfs_read"}) {
+		f.Fatalf("%q, %v", names, err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, gotErr := namesBTF(b)
+		want, wantErr := namesByLibrary(b)
+		if wantErr == nil && gotErr != nil {
+			t.Fatalf("%v, want %q", gotErr, want)
+		}
+		for _, name := range want {
+			if wantErr == nil && !slices.Contains(got, name) {
+				t.Fatalf("%q, want %q", got, want)
+			}
+		}
+	})
+}
+
+func namesByLibrary(b []byte) ([]string, error) {
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for typ, err := range spec.All() {
+		if err != nil {
+			return nil, err
+		}
+		switch t := typ.(type) {
+		case *btf.Func:
+			names = append(names, t.Name)
+		case *btf.Typedef:
+			if strings.HasPrefix(t.Name, "btf_trace_") {
+				names = append(names, t.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}

@@ -1,0 +1,166 @@
+package rpm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+func testFetcher() *httpFetcher {
+	h := newHTTPFetcher()
+	h.pause = noPause
+	h.idle = 2 * time.Second // a busy machine stands still for less
+	return h
+}
+
+// A server that breaks each connection after a part of the file, stalls, and is
+// busy, gives the file in the end, and no byte twice where it knows ranges.
+func TestHTTPResumes(t *testing.T) {
+	t.Parallel()
+	data := make([]byte, 1<<20)
+	for i := range data {
+		data[i] = byte(rand.Uint32())
+	}
+	for _, ranges := range []bool{true, false} {
+		var sent, asked atomic.Int64 // a handler may outlive its request
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if !ranges {
+				req.Header.Del("Range")
+			}
+			switch asked.Add(1) {
+			case 1:
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case 2: // breaks
+				w.Header().Set("Content-Length", "1048576")
+				n, _ := w.Write(data[:300_000])
+				sent.Add(int64(n))
+			case 3: // stalls
+				from := 0
+				if ranges {
+					from = 300_000
+					w.Header().Set("Content-Range", "bytes 300000-1048575/1048576")
+					w.WriteHeader(http.StatusPartialContent)
+				}
+				n, _ := w.Write(data[from : from+100_000])
+				sent.Add(int64(n))
+				w.(http.Flusher).Flush()
+				<-req.Context().Done()
+			default:
+				http.ServeContent(&countingResponse{w, &sent}, req, "x", time.Time{}, bytes.NewReader(data))
+			}
+		}))
+		path := filepath.Join(t.TempDir(), "x")
+		var last int64
+		err := testFetcher().file(context.Background(), srv.URL, path, int64(len(data)), func(n int64) { last = n })
+		srv.Close()
+		got, _ := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, data) || last != int64(len(data)) {
+			t.Errorf("ranges %v: %v, %d bytes, progress %d", ranges, err, len(got), last)
+		}
+		if asked.Load() != 4 || ranges && sent.Load() != int64(len(data)) {
+			t.Errorf("ranges %v: %d requests, %d bytes sent", ranges, asked.Load(), sent.Load())
+		}
+	}
+}
+
+func TestHTTPGivesUp(t *testing.T) {
+	t.Parallel()
+	big := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range 100 {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return
+			}
+		}
+	}))
+	defer big.Close()
+	var limit *bounded.LimitError
+	path := filepath.Join(t.TempDir(), "x")
+	if err := testFetcher().file(context.Background(), big.URL, path, 1000, nil); !errors.As(err, &limit) {
+		t.Errorf("error %v, want a LimitError", err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Size() > 1<<20 {
+		t.Errorf("%v, %v", st.Size(), err)
+	}
+	if _, err := testFetcher().get(context.Background(), big.URL, 1000); !errors.As(err, &limit) {
+		t.Errorf("error %v, want a LimitError", err)
+	}
+
+	asked := 0
+	gone := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusNotFound) }))
+	defer gone.Close()
+	if _, err := testFetcher().get(context.Background(), strings.Replace(gone.URL, "http://", "http://user:secret@", 1), 10); !absent(err) || asked != 1 || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error %v after %d requests", err, asked)
+	}
+
+	// An end of the context ends it at once.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	why := errors.New("interrupted")
+	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { cancel(why); <-req.Context().Done() }))
+	defer hang.Close()
+	if _, err := testFetcher().get(ctx, hang.URL, 10); !errors.Is(err, why) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v, want the cause", err)
+	}
+}
+
+func TestHTTPStaysEncrypted(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }))
+	defer plain.Close()
+	tls := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
+	defer tls.Close()
+	h := testFetcher()
+	h.client.Transport = tls.Client().Transport
+	if _, err := h.get(context.Background(), tls.URL, 10); err == nil || !strings.Contains(err.Error(), "redirect from https to http is refused") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := h.get(context.Background(), plain.URL, 10); err != nil {
+		t.Error(err)
+	}
+}
+
+type countingResponse struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (c *countingResponse) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+// BenchmarkDownload fetches a kernel's 14 MB from a server on this machine.
+//
+//	go test -run '^$' -bench Download ./shard/kernel
+func BenchmarkDownload(b *testing.B) {
+	data := make([]byte, 14<<20)
+	for i := range data {
+		data[i] = byte(rand.Uint32())
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		http.ServeContent(w, req, "x", time.Time{}, bytes.NewReader(data))
+	}))
+	defer srv.Close()
+	path := filepath.Join(b.TempDir(), "x")
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if err := testFetcher().file(b.Context(), srv.URL, path, int64(len(data)), func(int64) {}); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,300 @@
+package rpm
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
+)
+
+// Limits of a repository's metadata. The largest public ones have 60,000
+// packages in 25 MB, which unpack to 250 MB.
+const (
+	maxRepomd      = 1 << 20   // bytes
+	maxPrimary     = 512 << 20 // bytes, compressed
+	maxPrimaryXML  = 4 << 30   // bytes, unpacked
+	maxPackageXML  = 8 << 20   // bytes of one package
+	maxRPMKernels  = 100_000   // count of kernel packages in a repository
+	maxRPMPackages = 5_000_000 // count
+)
+
+// checksum pins a file as repository metadata does: "sha256" and hex digits.
+type checksum struct {
+	Type string `xml:"type,attr"`
+	Hex  string `xml:",chardata"`
+}
+
+// newHash returns the hash of the checksum's type, nil for one that is unknown
+// or broken: md5, and sha, by which repositories mean SHA-1.
+func (c checksum) newHash() hash.Hash {
+	switch c.Type {
+	case "sha256":
+		return sha256.New()
+	case "sha384":
+		return sha512.New384()
+	case "sha512":
+		return sha512.New()
+	}
+	return nil
+}
+
+func (c checksum) check() error {
+	h := c.newHash()
+	if h == nil {
+		return fmt.Errorf("checksums of type %q are not accepted: expected sha256, sha384 or sha512", c.Type)
+	}
+	if len(c.Hex) != 2*h.Size() || strings.Trim(c.Hex, "0123456789abcdef") != "" {
+		return fmt.Errorf("%q is no %s checksum", c.Hex, c.Type)
+	}
+	return nil
+}
+
+func (c checksum) String() string { return c.Type + ":" + c.Hex }
+
+func parseChecksum(s string) (checksum, error) {
+	typ, digits, _ := strings.Cut(s, ":")
+	c := checksum{typ, digits}
+	return c, c.check()
+}
+
+// repoFile is a file that repomd.xml lists.
+type repoFile struct {
+	Type     string   `xml:"type,attr"`
+	Checksum checksum `xml:"checksum"`
+	Location struct {
+		Href string `xml:"href,attr"`
+		Base string `xml:"base,attr"`
+	} `xml:"location"`
+	Size int64 `xml:"size"` // bytes; 0 where old tools left it out
+}
+
+// parseRepomd returns the entry of the list of packages in repomd.xml.
+func parseRepomd(b []byte) (repoFile, error) {
+	var doc struct {
+		XMLName xml.Name   `xml:"repomd"`
+		Data    []repoFile `xml:"data"`
+	}
+	if err := xml.Unmarshal(b, &doc); err != nil {
+		return repoFile{}, fmt.Errorf("read repomd.xml: %w", bounded.NoEOF(err))
+	}
+	for _, f := range doc.Data {
+		if f.Type != "primary" {
+			continue
+		}
+		f.Checksum.Hex = strings.TrimSpace(f.Checksum.Hex)
+		if err := f.Checksum.check(); err != nil {
+			return repoFile{}, fmt.Errorf("repomd.xml: primary: %w", err)
+		}
+		if !validHref(f.Location.Href) || f.Location.Base != "" {
+			return repoFile{}, fmt.Errorf("repomd.xml: primary: location %q is not relative to the repository", f.Location.Href)
+		}
+		if f.Size < 0 || f.Size > maxPrimary {
+			return repoFile{}, &bounded.LimitError{What: "size of primary in repomd.xml", Limit: maxPrimary}
+		}
+		return f, nil
+	}
+	return repoFile{}, errors.New("repomd.xml lists no primary metadata")
+}
+
+var hrefRE = bounded.NewPattern(1000, `^[A-Za-z0-9._][A-Za-z0-9._+~^%:@()/-]*$`)
+
+// validHref takes relative paths. They may lead up: Amazon Linux keeps its
+// packages beside its repositories. [resolveHref] says what that may reach.
+func validHref(href string) bool {
+	if !hrefRE.MatchString(href) {
+		return false
+	}
+	u, err := url.Parse(href)
+	return err == nil && !u.IsAbs() && u.Host == "" && u.RawQuery == "" && u.Fragment == ""
+}
+
+// resolveHref returns the address of href in the repository base. It never
+// leaves base's server.
+func resolveHref(base, href string) (string, error) {
+	b, err := url.Parse(strings.TrimRight(base, "/") + "/")
+	if err != nil || !validHref(href) {
+		return "", fmt.Errorf("location %q in %s is not valid", href, shownURL(base))
+	}
+	// A package's name may hold what would be escapes in a URL.
+	u := *b
+	u.Path, u.RawPath = path.Join(b.Path, href), ""
+	if strings.Contains(href, "%") {
+		r, err := b.Parse(href)
+		if err != nil {
+			return "", fmt.Errorf("location %q in %s is not valid", href, shownURL(base))
+		}
+		u = *r
+	}
+	if u.Scheme != b.Scheme || u.Host != b.Host {
+		return "", fmt.Errorf("location %q leads away from %s", href, shownURL(base))
+	}
+	return u.String(), nil
+}
+
+// rpmPackage is what counts of one package in primary.xml.
+type rpmPackage struct {
+	Type    string `xml:"type,attr"`
+	Name    string `xml:"name"`
+	Arch    string `xml:"arch"`
+	Version struct {
+		Epoch   string `xml:"epoch,attr"`
+		Version string `xml:"ver,attr"`
+		Release string `xml:"rel,attr"`
+	} `xml:"version"`
+	Checksum checksum `xml:"checksum"`
+	Size     struct {
+		Package   int64 `xml:"package,attr"`   // bytes of the file
+		Installed int64 `xml:"installed,attr"` // bytes of its files
+	} `xml:"size"`
+	Location struct {
+		Href string `xml:"href,attr"`
+		Base string `xml:"base,attr"`
+	} `xml:"location"`
+	Provides []struct {
+		Name    string `xml:"name,attr"`
+		Version string `xml:"ver,attr"`
+		Release string `xml:"rel,attr"`
+	} `xml:"format>provides>entry"`
+
+	repo string // name of the repository it was found in
+}
+
+// nevra is the package's full name: kernel-core-5.14.0-70.el9.x86_64.
+func (p *rpmPackage) nevra() string {
+	return p.Name + "-" + p.Version.Version + "-" + p.Version.Release + "." + p.Arch
+}
+
+var (
+	rpmNameRE    = bounded.NewPattern(200, `^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+	rpmVersionRE = bounded.NewPattern(200, `^[A-Za-z0-9._+~^]+$`)
+)
+
+// check returns what is wrong with a package's entry.
+func (p *rpmPackage) check() error {
+	switch {
+	case !rpmNameRE.MatchString(p.Name), !rpmNameRE.MatchString(p.Arch):
+		return errors.New("its name is not valid")
+	case !rpmVersionRE.MatchString(p.Version.Version), !rpmVersionRE.MatchString(p.Version.Release):
+		return errors.New("its version is not valid")
+	case !validHref(p.Location.Href):
+		return fmt.Errorf("its location %q is not relative to the repository", p.Location.Href)
+	case p.Location.Base != "":
+		return fmt.Errorf("it lies outside of the repository, at %q", p.Location.Base)
+	case p.Size.Package <= 0 || p.Size.Package > unpack.MaxArchive:
+		return fmt.Errorf("its size is given as %d bytes", p.Size.Package)
+	}
+	return p.Checksum.check()
+}
+
+// parsePrimary returns the packages of an architecture whose name starts with
+// "kernel". Other packages are skipped as bytes: parsing 250 MB of XML takes
+// half a minute. bad says what is wrong with entries that are passed over.
+func parsePrimary(r io.Reader, arch string) (kernels []rpmPackage, bad []string, err error) {
+	s := &elementScanner{r: bufio.NewReaderSize(io.LimitReader(r, maxPrimaryXML), 256<<10)}
+	for n := 0; ; n++ {
+		b, err := s.next()
+		if errors.Is(err, io.EOF) {
+			return kernels, bad, nil
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the list of packages: %w", err)
+		}
+		if n >= maxRPMPackages || len(kernels) >= maxRPMKernels {
+			return nil, nil, &bounded.LimitError{What: "number of packages in a repository", Limit: int64(n)}
+		}
+		if !bytes.Contains(b, []byte("<name>kernel")) {
+			continue
+		}
+		var p rpmPackage
+		if err := xml.Unmarshal(b, &p); err != nil {
+			return nil, nil, fmt.Errorf("read the list of packages: %w", err)
+		}
+		if p.Type != "rpm" || p.Arch != arch || !strings.HasPrefix(p.Name, "kernel") {
+			continue
+		}
+		p.Checksum.Hex = strings.TrimSpace(p.Checksum.Hex)
+		if err := p.check(); err != nil {
+			if len(bad) < 100 {
+				bad = append(bad, bounded.OneLine(fmt.Sprintf("%.100q: %v", p.Name, err)))
+			}
+			continue
+		}
+		kernels = append(kernels, p)
+	}
+}
+
+// elementScanner finds the <package> elements of primary.xml.
+type elementScanner struct {
+	r    *bufio.Reader
+	buf  []byte
+	open bool // the document's element has been seen
+}
+
+var (
+	packageStart = []byte("<package ")
+	packageEnd   = []byte("</package>")
+	documentEnd  = []byte("</metadata>")
+)
+
+// next returns the bytes of the next package, which the following call
+// overwrites; io.EOF after the document's end.
+func (s *elementScanner) next() ([]byte, error) {
+	inside := false
+	s.buf = s.buf[:0]
+	for {
+		chunk, err := s.r.ReadSlice('>')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			if errors.Is(err, io.EOF) {
+				return nil, errors.New("it ends early")
+			}
+			return nil, err
+		}
+		if !inside {
+			if errors.Is(err, bufio.ErrBufferFull) {
+				return nil, errors.New("it is not repository metadata")
+			}
+			i := bytes.LastIndexByte(chunk, '<')
+			switch {
+			case i < 0:
+				return nil, errors.New("it is not well formed")
+			case bytes.HasPrefix(chunk[i:], []byte("<metadata")):
+				s.open = true
+			case s.open && bytes.Equal(chunk[i:], documentEnd):
+				return nil, io.EOF
+			case s.open && bytes.HasPrefix(chunk[i:], packageStart):
+				inside = true
+				chunk = chunk[i:]
+			}
+		}
+		if inside {
+			if len(s.buf)+len(chunk) > maxPackageXML {
+				return nil, &bounded.LimitError{What: "size of one package's metadata", Limit: maxPackageXML}
+			}
+			s.buf = append(s.buf, chunk...)
+			if bytes.HasSuffix(s.buf, packageEnd) {
+				return s.buf, nil
+			}
+		}
+	}
+}
+
+// sumOf returns the checksum of what r holds, in the form of c.
+func (c checksum) sumOf(r io.Reader) (checksum, error) {
+	h := c.newHash()
+	if _, err := io.CopyBuffer(h, r, make([]byte, 1<<20)); err != nil {
+		return checksum{}, err
+	}
+	return checksum{c.Type, hex.EncodeToString(h.Sum(nil))}, nil
+}

@@ -1,0 +1,302 @@
+package rpm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
+)
+
+// rpmSource lists the kernels of RPM repositories.
+type rpmSource struct {
+	spec        string
+	title       string // "Fedora 43", or the repository's address
+	distro      string // of the Refs
+	flavour     string
+	arch        string   // as in GOARCH
+	bases       []string // that each repository's path may be below of
+	repos       []rpmRepo
+	keyFile     string   // given
+	keyPatterns []string // installed, when none is given
+	cache       *kernel.Cache
+	fetcher     *httpFetcher
+	now         func() time.Time
+
+	mu      sync.Mutex
+	mirrors map[string][]string // addresses by repository
+}
+
+func newRPMSource(spec, hostArch string, cache *kernel.Cache) (*rpmSource, error) {
+	s := &rpmSource{spec: spec, arch: hostArch, cache: cache, fetcher: newHTTPFetcher(), now: time.Now, mirrors: map[string][]string{}}
+	if s.basearch() == "" {
+		return nil, kernel.Usagef("kernel source %q: RPM kernels of %s are not supported", spec, hostArch)
+	}
+	return s, nil
+}
+
+// apply takes a spec's options.
+func (s *rpmSource) apply(o kernel.Options) error {
+	if o.Key != "" {
+		file, err := filepath.Abs(o.Key)
+		if err != nil {
+			return &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
+		}
+		s.keyFile = file
+	}
+	if o.Url == "" {
+		return nil
+	}
+	base, err := repoBase(s.spec, o.Url)
+	s.bases = []string{base}
+	return err
+}
+
+// repoBase checks an address that the user gave: a URL, or a directory, which
+// becomes a file URL.
+func repoBase(spec, address string) (string, error) {
+	u, err := url.Parse(address)
+	if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == "" {
+		return strings.TrimRight(address, "/"), nil
+	}
+	if err == nil && u.Scheme == "file" && u.Host == "" {
+		address = u.Path
+	} else if scheme, _, ok := strings.Cut(address, ":"); address == "" || ok && kernel.SchemeRE.MatchString(scheme) {
+		return "", kernel.Usagef("kernel source %q: %q is no address of an RPM repository: expected http://..., https://... or a directory", spec, address)
+	}
+	abs, err := filepath.Abs(address)
+	if err != nil {
+		return "", &kernel.UsageError{Msg: "find the RPM repository", Err: err}
+	}
+	return (&url.URL{Scheme: "file", Path: abs}).String(), nil
+}
+
+func (s *rpmSource) basearch() string {
+	return map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[s.arch]
+}
+
+func (s *rpmSource) String() string { return s.spec }
+
+// keys returns the keyring to check against, nil when there is none.
+func (s *rpmSource) keys() (*keyring, error) {
+	files := []string{s.keyFile}
+	if s.keyFile == "" {
+		if files = installedKeys(s.keyPatterns); len(files) == 0 {
+			return nil, nil
+		}
+	}
+	return readKeyring(files...)
+}
+
+// local reports whether the repositories are directories.
+func (s *rpmSource) local() bool { return strings.HasPrefix(s.bases[0], "file:") }
+
+// List fetches the metadata of the repositories, a few to some 25 MB each,
+// unless what it gave is less than an hour old. A directory is always read.
+func (s *rpmSource) List(ctx context.Context) ([]kernel.Ref, error) {
+	keys, err := s.keys()
+	if err != nil {
+		return nil, err
+	}
+	if s.local() {
+		return s.list(ctx, keys)
+	}
+	key := s.spec + "\x00" + s.arch + "\x00" + strings.Join(s.bases, "\x00")
+	if keys != nil {
+		key += "\x00" + keys.from
+	} else {
+		s.cache.Warnf("%s: signatures are not checked, only checksums, as there is no key: name the distribution's file of keys by ,key=FILE, or install the package distribution-gpg-keys", s.title)
+	}
+	return s.cache.Remembered(ctx, key, s.title, s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, keys) })
+}
+
+func (s *rpmSource) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) {
+	var all []rpmPackage
+	var missing, bad []string
+	minors := 0
+	for _, repo := range s.repos {
+		list, wrong, err := s.readRepo(ctx, repo, keys)
+		if err != nil {
+			if ctx.Err() != nil || !absent(err) {
+				return nil, err
+			}
+			if !repo.optional {
+				if s.local() || len(s.repos) == 1 {
+					return nil, kernel.Usagef("kernel source %q: %v: expected an RPM repository, with repodata/repomd.xml in it", s.spec, err)
+				}
+				missing = append(missing, fmt.Sprintf("%s (%v)", repo.name, err))
+			}
+			if repo.minor && minors > 0 {
+				break // past the newest
+			}
+			continue
+		}
+		if repo.minor {
+			minors++
+		}
+		bad = append(bad, wrong...)
+		all = append(all, list...)
+	}
+	if len(all) == 0 && len(missing) > 0 {
+		return nil, kernel.Usagef("kernel source %q: there is no %s for %s at this time: %s", s.spec, s.title, s.basearch(), strings.Join(missing, ", "))
+	}
+	if len(missing) > 0 {
+		s.cache.Warnf("%s: the mirror does not have %s; its kernels are left out", s.title, strings.Join(missing, ", "))
+	}
+	if len(bad) > 0 {
+		s.cache.Warnf("%s: %d packages are left out: %s", s.title, len(bad), bounded.OneLine(strings.Join(bad, "; ")))
+	}
+	return s.refs(all)
+}
+
+// refs makes the Refs of the kernels among packages.
+func (s *rpmSource) refs(packages []rpmPackage) ([]kernel.Ref, error) {
+	kernels, bare := selectRPMs(packages, s.flavour)
+	if len(kernels) == 0 {
+		have := ""
+		if f := flavoursOf(packages); len(f) > 0 {
+			have = "; it has " + strings.Join(f, ", ")
+		}
+		flavour := s.flavour
+		if flavour == "" {
+			flavour = "kernel"
+		}
+		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, flavour, s.basearch(), have)
+	}
+	if len(bare) > 0 {
+		s.cache.Warnf("%s: %d kernels come without their modules, which the repository does not have: %s", s.title, len(bare), bounded.OneLine(strings.Join(bare, ", ")))
+	}
+	refs := make([]kernel.Ref, 0, len(kernels))
+	for _, k := range kernels {
+		ref := kernel.Ref{Distro: kernel.SafeName(s.distro), Name: kernel.SafeName(k.release), Release: k.release, Arch: s.arch}
+		var files []rpmFile
+		for _, p := range k.packages {
+			files = append(files, rpmFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra()})
+			ref.Size += p.Size.Package
+		}
+		locator, err := json.Marshal(files)
+		if err != nil {
+			return nil, err
+		}
+		ref.Digest, ref.Locator = rpmDigest(files), string(locator)
+		refs = append(refs, ref)
+	}
+	return kernel.SortRefs(refs), nil
+}
+
+// Open fetches the kernel's packages unless the cache has them. It needs no
+// metadata: the Ref says where the packages are and what they hash to.
+func (s *rpmSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	files, err := s.parseLocator(ref)
+	if err != nil {
+		return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
+	}
+	keys, err := s.keys()
+	if err != nil {
+		return nil, err
+	}
+	var archives []kernel.Archive
+	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
+		packages := rpmArchives(dir, len(files))
+		var done int64
+		for i, f := range files {
+			if err := s.fetch(ctx, ref, f, packages[i].String(), done); err != nil {
+				return kernel.Contents{}, err
+			}
+			done += f.Size
+		}
+		made, err := unpack.UnpackPackages(ctx, dir, packages)
+		if err != nil && ctx.Err() == nil {
+			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
+		}
+		return made, err
+	}, func(dir string) []kernel.Archive {
+		archives = rpmArchives(dir, len(files))
+		return archives
+	})
+	if err != nil {
+		return nil, kernel.OpenError(ref, err)
+	}
+	if keys != nil {
+		// Not only when they are fetched: that may have been without a key.
+		if err := s.checkSignatures(ctx, im, keys, archives, files); err != nil {
+			return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
+		}
+	}
+	return im, nil
+}
+
+// checkSignatures remembers beside the packages that they are signed.
+func (s *rpmSource) checkSignatures(ctx context.Context, im *kernel.Image, keys *keyring, archives []kernel.Archive, files []rpmFile) error {
+	var bad error
+	_, err := im.Derived(ctx, s.cache, "signed-by-"+keys.id(), func(w io.Writer) error {
+		for i, a := range archives {
+			if err := keys.verifyRPM(a.String()); err != nil {
+				bad = fmt.Errorf("package %q: %w", files[i].Package, err)
+				return bad
+			}
+		}
+		_, err := io.WriteString(w, keys.from+"\n")
+		return err
+	})
+	if bad != nil {
+		return bad
+	}
+	return err
+}
+
+func rpmArchives(dir string, n int) []kernel.Archive {
+	var list []kernel.Archive
+	for i := range n {
+		list = append(list, rpmPath(filepath.Join(dir, fmt.Sprintf("%d.rpm", i))))
+	}
+	return list
+}
+
+// fetch downloads a package to path and checks all that is known about it.
+func (s *rpmSource) fetch(ctx context.Context, ref kernel.Ref, f rpmFile, path string, before int64) error {
+	repo, err := s.repo(f.Repo)
+	if err != nil {
+		return &kernel.BadKernelError{ID: ref.ID(), Err: err}
+	}
+	sum, err := parseChecksum(f.Sum)
+	if err != nil {
+		return &kernel.BadKernelError{ID: ref.ID(), Err: err}
+	}
+	err = s.fetchFile(ctx, repo, f.File, path, f.Size, sum, func(done int64) { s.cache.Fetched(ref, before+done, ref.Size) })
+	if err != nil {
+		if absent(err) {
+			err = fmt.Errorf("%w: the mirror no longer has it; list the kernels again", err)
+		}
+		return err
+	}
+	if got, err := rpmNEVRA(path); err != nil {
+		return &kernel.BadKernelError{ID: ref.ID(), Err: fmt.Errorf("package %q: %w", f.Package, err)}
+	} else if got != f.Package {
+		return &kernel.BadKernelError{ID: ref.ID(), Err: fmt.Errorf("package %q is listed as %q", bounded.OneLine(got), f.Package)}
+	}
+	return nil
+}
+
+// rpmNEVRA returns the full name that a package gives itself.
+func rpmNEVRA(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	_, header, err := readRPMHeaders(f)
+	if err != nil {
+		return "", err
+	}
+	return header.nevra(), nil
+}

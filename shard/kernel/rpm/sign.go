@@ -1,0 +1,214 @@
+package rpm
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+)
+
+const maxKeyFile = 4 << 20 // bytes
+
+// keyring holds the keys that have to have signed, and where they came from.
+type keyring struct {
+	entities openpgp.EntityList
+	from     string // for error messages
+}
+
+// readKeyring reads files of OpenPGP keys, armoured or not. One that cannot be
+// used, such as a key of a kind that is no longer safe, is passed over where
+// another file has one.
+func readKeyring(files ...string) (*keyring, error) {
+	k := &keyring{from: strings.Join(files, ", ")}
+	var failed error
+	for _, file := range files {
+		list, err := readKeyFile(file)
+		if err != nil {
+			failed = err
+		}
+		k.entities = append(k.entities, list...)
+	}
+	if len(k.entities) == 0 {
+		return nil, kernel.Usagef("read OpenPGP keys: %v", failed)
+	}
+	return k, nil
+}
+
+func readKeyFile(file string) (openpgp.EntityList, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxKeyFile {
+		return nil, fmt.Errorf("%q is larger than any file of keys", file)
+	}
+	list, err := parseKeys(b)
+	if err == nil && len(list) == 0 {
+		err = errors.New("there is none in it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q holds none that can be used: %w", file, err)
+	}
+	return list, nil
+}
+
+// id is the same for the same keys.
+func (k *keyring) id() string {
+	var prints []string
+	for _, e := range k.entities {
+		prints = append(prints, hex.EncodeToString(e.PrimaryKey.Fingerprint))
+	}
+	slices.Sort(prints)
+	sum := sha256.Sum256([]byte(strings.Join(prints, "\n")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// parseKeys takes several armoured blocks in one file, as distributions ship
+// them, with text between.
+func parseKeys(b []byte) (openpgp.EntityList, error) {
+	const begin, end = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
+	if !bytes.Contains(b, []byte(begin)) {
+		return openpgp.ReadKeyRing(bytes.NewReader(b))
+	}
+	var all openpgp.EntityList
+	for {
+		i := bytes.Index(b, []byte(begin))
+		if i < 0 {
+			return all, nil
+		}
+		b = b[i:]
+		j := bytes.Index(b, []byte(end))
+		if j < 0 {
+			return nil, errors.New("a key block does not end")
+		}
+		list, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(b[:j+len(end)]))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+		b = b[j+len(end):]
+	}
+}
+
+// installedKeys returns the files that match patterns.
+func installedKeys(patterns []string) []string {
+	var files []string
+	for _, p := range patterns {
+		found, _ := filepath.Glob(p) // its only error is a bad pattern
+		files = append(files, found...)
+	}
+	slices.Sort(files)
+	return files
+}
+
+// verify checks a detached signature, armoured or not. It has to have been good
+// when it was made: packages outlive the keys that signed them.
+func (k *keyring) verify(signed io.Reader, sig []byte) error {
+	sig, err := dearmor(sig)
+	if err != nil {
+		return fmt.Errorf("%w: %w", kernel.ErrSignature, err)
+	}
+	p, err := packet.Read(bytes.NewReader(sig))
+	if err != nil {
+		return fmt.Errorf("%w: %w", kernel.ErrSignature, err)
+	}
+	s, ok := p.(*packet.Signature)
+	if !ok {
+		return fmt.Errorf("%w: it is something else", kernel.ErrSignature)
+	}
+	config := &packet.Config{Time: func() time.Time { return s.CreationTime }}
+	if _, err := openpgp.CheckDetachedSignature(k.entities, signed, bytes.NewReader(sig), config); err != nil {
+		return fmt.Errorf("%w: %w (keys of %s)", kernel.ErrSignature, err, k.from)
+	}
+	return nil
+}
+
+// verifyRPM checks that one of the keys has signed the package: its header and,
+// by the digest that the header holds, its payload; or both at once, as old
+// versions of rpm sign.
+func (k *keyring) verifyRPM(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	signature, header, err := readRPMHeaders(f)
+	if err != nil {
+		return err
+	}
+	start, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	none := fmt.Errorf("%w: the package is not signed", kernel.ErrSignature)
+	if want := header.string(tagPayloadDigest); want != "" {
+		sig := firstBytes(signature, sigRSAHeader, sigDSAHeader)
+		if sig == nil {
+			return none
+		}
+		if err := k.verify(bytes.NewReader(header.raw), sig); err != nil {
+			return err
+		}
+		// The numbers are OpenPGP's (RFC 9580, 9.5).
+		algo, ok := map[uint32]crypto.Hash{8: crypto.SHA256, 9: crypto.SHA384, 10: crypto.SHA512}[header.int32(tagPayloadAlgo)]
+		if !ok {
+			return fmt.Errorf("%w: the payload's digest is of an unknown kind", kernel.ErrSignature)
+		}
+		h := algo.New()
+		if _, err := io.CopyBuffer(h, f, make([]byte, 1<<20)); err != nil {
+			return err
+		}
+		if got := fmt.Sprintf("%x", h.Sum(nil)); got != want {
+			return fmt.Errorf("%w: the payload has digest %s, not %s as signed", kernel.ErrSignature, got, want)
+		}
+		return nil
+	}
+	sig := firstBytes(signature, sigPGP, sigGPG)
+	if sig == nil {
+		return none
+	}
+	if _, err := f.Seek(start, io.SeekStart); err != nil {
+		return err
+	}
+	return k.verify(io.MultiReader(bytes.NewReader(header.raw), f), sig)
+}
+
+func firstBytes(h *rpmHeader, tags ...uint32) []byte {
+	for _, t := range tags {
+		if b := h.bytes(t); b != nil {
+			return b
+		}
+	}
+	return nil
+}
+
+// dearmor returns the bytes of a signature that may be armoured.
+func dearmor(b []byte) ([]byte, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(b), []byte("-----BEGIN")) {
+		return b, nil
+	}
+	block, err := armor.Decode(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(block.Body, maxKeyFile))
+}

@@ -1,0 +1,76 @@
+package source
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
+)
+
+func TestParseRefuses(t *testing.T) {
+	for _, tc := range []struct{ spec, want string }{
+		{"", "expected debian:<suite>"},
+		{"a\x00b", "is not valid"},
+		{"debain:bookworm", `did you mean "debian"?`},
+		{"ftp:foo", "is not known"},
+		{"debian:", "valid suites are bullseye"},
+		{"debian:bookwurm", `did you mean "bookworm"?`},
+		{"debian:bookworm:cloud-amd46", `did you mean "cloud-amd64"?`},
+		{"debian:bookworm:", "valid flavours are amd64, cloud-amd64"},
+		{"debian:bookworm:amd64:x", "valid flavours are"},
+		{"debian:../../etc", "unknown Debian suite"},
+		{"ubuntu:noble,ulr=http://x", `option ",ulr=" is not known, did you mean "url"?`},
+		{"rpm:/repo,flavor=rt", `option ",flavor=" is not known, did you mean "flavour"?`},
+		{"fedora:43,colour=red", `option ",colour=" is not known; valid are`},
+	} {
+		_, err := Parse(tc.spec, kerneltest.NewCache(t))
+		var usage *kernel.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: error %v, want a UsageError with %q", tc.spec, err, tc.want)
+		}
+	}
+	for _, spec := range []string{"debian:sid", "debian:unstable:rt-amd64", "debian:bookworm-backports:arm64-16k", "./debian:x"} {
+		if _, err := Parse(spec, kerneltest.NewCache(t)); err != nil {
+			t.Errorf("%q: %v", spec, err)
+		}
+	}
+}
+
+func TestSpecsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	c := kerneltest.NewCache(t)
+	for spec, want := range map[string]string{
+		"fedora:":                          "no release of Fedora",
+		"fedora:forty":                     "no release of Fedora",
+		"fedora:41:":                       "no kernel flavour",
+		"fedora:41:a/b":                    "no kernel flavour",
+		"fedora:41,url=":                   "is empty",
+		"fedora:41,url=ftp://x":            "no address of an RPM repository",
+		"fedora:41,key=a,key=b":            "given twice",
+		"fedora:41,flavour=rt":             "no meaning here",
+		"rocky:9.x":                        "no release of Rocky Linux",
+		"amazonlinux:1":                    "no release of Amazon Linux",
+		"oraclelinux:6":                    "no release of Oracle Linux",
+		"centos-stream:9.1":                "no release of CentOS Stream",
+		"rpm:":                             "no address of an RPM repository",
+		"rpm:ssh://x/y":                    "no address of an RPM repository",
+		"rpm:http://localhost/x?y=z":       "no address of an RPM repository",
+		"rpm:http://localhost,url=http://": "no meaning here",
+		"rpm:http://localhost,flavour=a/b": "no kernel flavour",
+		"fedroa:41":                        `did you mean "fedora"`,
+		"ubuntu:nobel":                     `did you mean "noble"`,
+		"ubuntu:noble:AWS":                 "no kernel flavour",
+		"ubuntu:24.04":                     "unknown Ubuntu series",
+		"ubuntu:noble,url=ftp://x":         "no mirror that apt can read",
+		"oci://":                           "names no repository",
+		"oci://UPPER/case":                 "is not valid",
+	} {
+		_, err := Parse(spec, c)
+		var usage *kernel.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: error %v, want a UsageError with %q", spec, err, want)
+		}
+	}
+}

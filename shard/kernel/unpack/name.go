@@ -1,0 +1,83 @@
+package unpack
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+)
+
+// BadLocator marks the Ref of a file that cannot be opened; the reason follows.
+const BadLocator = "!"
+
+// ArchiveStem returns an archive's name without its suffix, "" for what is not
+// named like an archive.
+func ArchiveStem(base string) string {
+	for _, suffix := range []string{".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tar.bz2", ".tar.lz4", ".tar"} {
+		if stem, ok := strings.CutSuffix(base, suffix); ok {
+			return stem
+		}
+	}
+	return ""
+}
+
+// ImageStem returns what follows vmlinuz- and the like, "" for what is not
+// named like a kernel image.
+func ImageStem(base string) string {
+	for _, prefix := range []string{"vmlinuz-", "bzImage-", "vmlinux-", "Image-"} {
+		if stem, ok := strings.CutPrefix(base, prefix); ok {
+			return stem
+		}
+	}
+	return ""
+}
+
+// SafeDistro returns the distro that a directory's name stands for.
+func SafeDistro(dir string) string {
+	switch dir {
+	case "", ".", "/":
+		return "local"
+	case "mainline-kernels":
+		return "mainline"
+	}
+	return kernel.SafeName(dir)
+}
+
+// UnsafeName says what is wrong with a file name, "" when nothing is.
+func UnsafeName(name string) string {
+	switch {
+	case len(name) > kernel.MaxName:
+		return fmt.Sprintf("is longer than %d bytes", kernel.MaxName)
+	case strings.HasPrefix(name, "-"), strings.HasPrefix(name, "."):
+		return fmt.Sprintf("starts with %q", name[:1])
+	case !utf8.ValidString(name):
+		return "is not valid UTF-8"
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }):
+		return "holds control characters"
+	}
+	return ""
+}
+
+// ReleaseOf returns the release that a kernel's name starts with, without what
+// makes a mainline kernel's name; "" when it starts with none.
+func ReleaseOf(stem string) string {
+	stem, _, _ = strings.Cut(strings.TrimPrefix(stem, "mainline-"), "__")
+	if len(stem) > 1 && stem[0] == 'v' {
+		stem = stem[1:]
+	}
+	return image.VersionToken([]byte(stem))
+}
+
+// ArchOf guesses the architecture from a release, as distributions write it.
+func ArchOf(release string) string {
+	switch {
+	case strings.Contains(release, "x86_64"), strings.Contains(release, "amd64"):
+		return "amd64"
+	case strings.Contains(release, "aarch64"), strings.Contains(release, "arm64"):
+		return "arm64"
+	}
+	return ""
+}

@@ -1,0 +1,140 @@
+package unpack
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"unicode"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+)
+
+// Limits of an archive. The largest distribution package unpacks to about 1
+// GiB, in about 10,000 files.
+const (
+	MaxArchive   = 8 << 30 // bytes of the tar stream
+	MaxMembers   = 1 << 20 // count
+	MaxConfig    = 16 << 20
+	MaxModuleSet = 64 // releases in one archive, count
+)
+
+// Tar is a tar archive of any compression.
+type Tar string
+
+// String returns the archive's path.
+func (t Tar) String() string { return string(t) }
+
+// Walk implements [archive].
+func (t Tar) Walk(ctx context.Context, fn kernel.WalkFunc) error {
+	r, err := t.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return WalkTar(ctx, r, fn)
+}
+
+// walkAll is Walk to the file's end, where a compressed archive has its
+// checksum.
+func (t Tar) walkAll(ctx context.Context, fn kernel.WalkFunc) error {
+	r, err := t.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := WalkTar(ctx, r, fn); err != nil {
+		return err
+	}
+	_, err = bounded.Copy(ctx, io.Discard, r, MaxArchive, "size of the archive")
+	return err
+}
+
+// Open returns the archive decompressed.
+func (t Tar) Open(ctx context.Context) (io.ReadCloser, error) {
+	f, err := os.Open(string(t))
+	if err != nil {
+		return nil, err
+	}
+	r, err := openTar(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return bounded.ReadCloser(bounded.Reader(ctx, r), r, f), nil
+}
+
+// openTar finds the compression by content: names lie.
+func openTar(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, 128<<10)
+	head, err := br.Peek(512)
+	if len(head) == 0 {
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		return nil, errors.New("the archive is empty")
+	}
+	c := image.CompressionOf(head)
+	if c == image.NoCompression {
+		if len(head) < 512 || !bytes.Equal(head[257:262], []byte("ustar")) {
+			return nil, errors.New("not a tar archive, plain or compressed by gzip, xz, zstd, bzip2, lzma or lz4")
+		}
+		return io.NopCloser(br), nil
+	}
+	return image.Decompress(c, br)
+}
+
+// WalkTar calls fn for each regular file whose name is a clean relative path.
+// Links, devices, and names that are absolute, hold ".." or control characters
+// are passed over. fn returns fs.SkipAll to end the walk.
+func WalkTar(ctx context.Context, r io.Reader, fn func(name string, size int64, r io.Reader) error) error {
+	return WalkTarUpTo(ctx, r, MaxArchive, fn)
+}
+
+// WalkTarUpTo is walkTar with a limit in bytes of the stream. It reads r no
+// further than the member that fn gets, and so r's position is where that
+// starts.
+func WalkTarUpTo(ctx context.Context, r io.Reader, limit int64, fn func(name string, size int64, r io.Reader) error) error {
+	limited := &io.LimitedReader{R: bounded.Reader(ctx, r), N: limit}
+	tr := tar.NewReader(limited)
+	for count := 0; ; count++ {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if limited.N <= 0 {
+			return &bounded.LimitError{What: "unpacked size of the archive", Limit: limit}
+		}
+		if err != nil {
+			return fmt.Errorf("read archive: %w", err)
+		}
+		if count >= MaxMembers {
+			return &bounded.LimitError{What: "number of files in the archive", Limit: MaxMembers}
+		}
+		name, ok := MemberName(hdr.Name)
+		if !ok || hdr.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := fn(name, hdr.Size, tr); errors.Is(err, fs.SkipAll) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func MemberName(s string) (string, bool) {
+	for strings.HasPrefix(s, "./") {
+		s = s[2:]
+	}
+	ok := fs.ValidPath(s) && s != "." && len(s) < 4096 && !strings.ContainsFunc(s, unicode.IsControl) && !strings.Contains(s, `\`)
+	return s, ok
+}
