@@ -1,3 +1,7 @@
+// Package apt reads the kernels of Debian and Ubuntu through apt itself, in a
+// private root: signatures, proxies and configured mirrors work as on the host.
+// It owns that root, the choice of packages that make a kernel, and how a
+// Debian package is read. It must not know other kinds of sources.
 package apt
 
 import (

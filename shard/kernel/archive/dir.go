@@ -1,3 +1,5 @@
+// Package archive reads kernels from local files: a directory, one archive, one
+// image, or an archive of many images. It must not know other kinds of sources.
 package archive
 
 import (

@@ -1,3 +1,6 @@
+// Package bounded reads what comes from elsewhere: no more than a limit, no
+// longer than a context lives, and in messages as one clean line. It knows
+// nothing of kernels.
 package bounded
 
 import (

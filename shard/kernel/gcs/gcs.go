@@ -1,3 +1,6 @@
+// Package gcs reads kernels from Google Cloud Storage. It owns the credentials,
+// the listing of a bucket, and downloads that resume at the generation that was
+// listed. It must not know other kinds of sources.
 package gcs
 
 import (

@@ -1,3 +1,7 @@
+// Package image reads kernel images: formats, compression, modules,
+// configuration, symbols and BTF. All of it is hostile input: lengths and
+// offsets are checked, and what comes out is capped. It must not know where a
+// kernel comes from or where it is kept.
 package image
 
 import (

@@ -1,3 +1,6 @@
+// Package oci reads kernels from images in OCI registries. It owns what a tag
+// resolves to, what upper layers hide of lower ones, and where in an image a
+// kernel lies. It must not know other kinds of sources.
 package oci
 
 import (

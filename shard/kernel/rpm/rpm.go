@@ -1,3 +1,7 @@
+// Package rpm reads the kernels of RPM repositories: those of the known
+// distributions, or one by its address. It owns repository metadata, package
+// headers, signatures and downloads, all taken as hostile. It must not know
+// other kinds of sources.
 package rpm
 
 import (

@@ -1,3 +1,6 @@
+// Package unpack takes a kernel, its configuration and the release of its
+// modules out of archives, and says what the names of archives and images mean.
+// Sources share it; it must not know any of them.
 package unpack
 
 import (
