@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 )
 
 // ansi matches a terminal's escape sequences: CSI, OSC, strings, and the short
@@ -59,6 +60,16 @@ func ErrorLine(err error, limit int) string {
 	return OneLine(strings.ToValidUTF8(s[:limit-tail-5], "")+" ... "+strings.ToValidUTF8(s[len(s)-tail:], ""), limit)
 }
 
+// UTF16Len is a text's length in UTF-16 code units, the strictest count of
+// characters that GitHub's limits may mean.
+func UTF16Len(s string) int {
+	n := 0
+	for _, r := range s {
+		n += max(utf16.RuneLen(r), 1)
+	}
+	return n
+}
+
 // Count is "1 kernel", "2 kernels", "1,200 kernels".
 func Count(n int, what string) string {
 	return Thousands(n) + " " + what + Plural(n, "", "s")
@@ -95,9 +106,18 @@ func List(names []string, limit int, quote func(string) string) string {
 	return s
 }
 
+// WebAddress is an address that a page may link to; "" when it is none.
+func WebAddress(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	return u.String()
+}
+
 // CheckLink refuses what is no address of a page.
 func CheckLink(link string) error {
-	if u, err := url.Parse(link); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+	if WebAddress(link) == "" {
 		return fmt.Errorf("%q: want the address of a page, https://...", OneLine(link, 100))
 	}
 	return nil

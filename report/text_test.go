@@ -39,3 +39,22 @@ func TestErrorLine(t *testing.T) {
 		}
 	}
 }
+
+func TestUTF16Len(t *testing.T) {
+	for s, n := range map[string]int{"": 0, "abc": 3, "äö": 2, "€": 1, "😀": 2, "\xff\xfe": 2} {
+		if got := UTF16Len(s); got != n {
+			t.Errorf("%q: %d, want %d", s, got, n)
+		}
+	}
+}
+
+func TestWebAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://example.com/a?b#c": "https://example.com/a?b#c", "http://localhost:1/": "http://localhost:1/",
+		"": "", "javascript:alert(1)": "", "//example.com": "", "https:///x": "", "data:text/html,x": "", "https://u:p@example.com/": "", "ftp://example.com/": "", " https://x": "", "https://x\n.y": "",
+	} {
+		if got := WebAddress(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

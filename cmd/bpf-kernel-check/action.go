@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
-	"github.com/elastic/bpf-kernel-check/report/page"
 )
 
 // Inputs of the actions that are not flags of their commands.
@@ -149,7 +149,7 @@ func (c *command) newStep(which string) (*actionStep, error) {
 			return nil, err
 		}
 	}
-	if u := strings.TrimSpace(in["page-url"]); u != "" && page.Address(u) == "" {
+	if u := strings.TrimSpace(in["page-url"]); u != "" && report.WebAddress(u) == "" {
 		return nil, usagef("input page-url is %.200q: want the address of report.html, such as https://example.org/report.html", u)
 	}
 	name := cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)

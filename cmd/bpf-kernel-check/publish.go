@@ -38,7 +38,7 @@ An error of GitHub is a warning. The exit code is that of the result.`,
 			if err := github.CheckName(cfg.Name); err != nil {
 				return usagef("--name: %w", err)
 			}
-			if pageURL != "" && page.Address(pageURL) == "" {
+			if pageURL != "" && report.WebAddress(pageURL) == "" {
 				return usagef("--page-url is %.200q: want the address of report.html, such as https://example.org/report.html", pageURL)
 			}
 			if pending && (len(args) > 0 || cfg.Comment || cfg.Status || cfg.CheckRun || cfg.Issue) {

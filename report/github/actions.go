@@ -82,16 +82,16 @@ func WriteOutputs(path string, outputs []Output, random io.Reader) error {
 	return appendTo(path, b.String())
 }
 
-// writeSummary appends Markdown to the file of GITHUB_STEP_SUMMARY, of which
-// GitHub drops all when it is too long.
+// writeSummary appends Markdown to the file of GITHUB_STEP_SUMMARY. GitHub drops
+// all of one that is too long.
 func writeSummary(path, markdown string) error {
-	room := maxSummary
+	text := clean(markdown) + "\n"
+	have := int64(0)
 	if info, err := os.Stat(path); err == nil {
-		room -= int(min(info.Size(), maxSummary))
+		have = info.Size()
 	}
-	text := fit(clean(markdown)+"\n", room, octets, "*Cut: report.json has it all.*")
-	if text == "" {
-		return fmt.Errorf("%q is full", path)
+	if have+int64(len(text)) > maxSummary {
+		return fmt.Errorf("%q has no room for it", path)
 	}
 	return appendTo(path, text)
 }

@@ -24,7 +24,7 @@ func (p *publisher) checkRun(ctx context.Context) error {
 	}
 	name, link, completed := p.cfg.Name, p.runURL(), "completed"
 	title := clip(p.content.Status, 250)
-	summary := fit(clean(p.content.Body), maxCheckOutput, units, "*Cut: the job summary of the run has it all.*")
+	summary := within(p.content.Body, maxCheckOutput, "The result is too long: the job summary of the run has it.")
 	list := make([]*gh.CheckRunAnnotation, 0, len(p.content.Annotations))
 	for _, a := range p.content.Annotations[:min(len(p.content.Annotations), maxAnnotations)] {
 		list = append(list, checkAnnotation(a))

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // mark is a comment's marker line.
@@ -125,23 +127,24 @@ func TestComment(t *testing.T) {
 
 // GitHub refuses what is too long; the marker counts.
 func TestCommentLimit(t *testing.T) {
-	for _, line := range []string{"0123456789\n\n", "äöü€\n\n", "😀😀\n\n", "a very long line without an end"} {
+	for text, whole := range map[string]bool{strings.Repeat("😀", MaxBody/2): true, strings.Repeat("😀", maxComment/2): false} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake(t)
 			cfg := pullJob(t)
 			cfg.Comment = true
 			c := red()
-			c.Body = strings.Repeat(line, 70000/units(line)+1)
+			c.Body = text
 			want(t, "warnings", publish(t, f, cfg, c).Warnings, []string(nil))
 			if len(f.Comments) != 1 {
 				t.Fatalf("%d comments", len(f.Comments))
 			}
 			body := f.Comments[0].Body
-			if n := units(body); n > maxComment || strings.HasSuffix(line, "\n") && n < maxComment-200 {
-				t.Errorf("%d characters", n)
+			_, ok := parseMarker(body)
+			if n := report.UTF16Len(body); !ok || n > maxComment || strings.HasSuffix(body, "😀") != whole {
+				t.Errorf("%d characters, it begins %.100q and ends %.100q", n, body, body[max(0, len(body)-100):])
 			}
-			if _, ok := parseMarker(body); !ok || !strings.HasSuffix(body, "*Cut: [the run](https://github.com/octo/probe/actions/runs/500/attempts/2) has it all.*\n") {
-				t.Errorf("it begins %.100q and ends %.100q", body, body[len(body)-100:])
+			if !whole && !strings.HasSuffix(body, "\nThe result is too long: [the run](https://github.com/octo/probe/actions/runs/500/attempts/2) has it.") {
+				t.Errorf("it ends %.100q", body[max(0, len(body)-100):])
 			}
 		})
 	}

@@ -186,9 +186,8 @@ func (p *publisher) marker(kind string) marker {
 	return marker{Kind: kind, Name: p.cfg.Name, Run: p.origin.run, Attempt: p.origin.attempt, Head: p.origin.sha}
 }
 
-// body is Markdown with its marker before it, within GitHub's limit.
+// body is Markdown with its marker before it.
 func (p *publisher) body(m marker, markdown string) string {
 	head := m.String() + "\n"
-	note := fmt.Sprintf("*Cut: [the run](%s) has it all.*", p.runURL())
-	return head + fit(clean(markdown), maxComment-units(head), units, note)
+	return head + within(markdown, maxComment-report.UTF16Len(head), fmt.Sprintf("The result is too long: [the run](%s) has it.", p.runURL()))
 }

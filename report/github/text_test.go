@@ -51,8 +51,8 @@ func TestMarker(t *testing.T) {
 // The longest marker leaves the room that is promised.
 func TestMaxBody(t *testing.T) {
 	m := marker{kindComment, strings.Repeat("<", 100), 1<<63 - 1, 1<<31 - 1, strings.Repeat("a", 64)}
-	if _, ok := parseMarker(m.String()); !ok || units(m.String()) > maxComment-MaxBody-100 {
-		t.Errorf("a marker of %d characters", units(m.String()))
+	if _, ok := parseMarker(m.String()); !ok || report.UTF16Len(m.String()) > maxComment-MaxBody-100 {
+		t.Errorf("a marker of %d characters", report.UTF16Len(m.String()))
 	}
 }
 
@@ -104,93 +104,28 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
-func TestFit(t *testing.T) {
-	const note = "CUT"
-	for name, tt := range map[string]struct {
-		text string
-		max  int
-		want string
-	}{
-		"short enough":            {"abc", 3, "abc"},
-		"at an empty line":        {"one\n\ntwo\n\nthree\n\nfour", 16, "one\n\ntwo\n\n\nCUT\n"},
-		"nowhere to cut":          {strings.Repeat("x", 100), 20, "\nCUT\n"},
-		"no room for the note":    {"0123456789", 4, ""},
-		"not in a fence":          {"a\n\n```\nb\n\nc\n\n```\n\nd" + strings.Repeat("d", 50), 18, "a\n\n\nCUT\n"},
-		"after a fence":           {"a\n\n```\nb\n\n```\n\n" + strings.Repeat("d", 50), 24, "a\n\n```\nb\n\n```\n\n\nCUT\n"},
-		"not in a longer fence":   {"a\n\n````\n```\n\n" + strings.Repeat("d", 50), 24, "a\n\n\nCUT\n"},
-		"not in a tilde fence":    {"a\n\n~~~\n```\n\n" + strings.Repeat("d", 50), 24, "a\n\n\nCUT\n"},
-		"not in a quoted fence":   {"a\n\n> ```\n\n" + strings.Repeat("d", 50), 24, "a\n\n\nCUT\n"},
-		"not in details":          {"a\n\n<details><summary>x</summary>\n\nb\n\n" + strings.Repeat("d", 50), 48, "a\n\n\nCUT\n"},
-		"after details":           {"a\n\n<DETAILS>\n\n</Details>\n\n" + strings.Repeat("d", 50), 34, "a\n\n<DETAILS>\n\n</Details>\n\n\nCUT\n"},
-		"not in a comment":        {"a\n\n<!-- x\n\n<details>\n\n" + strings.Repeat("d", 50), 34, "a\n\n\nCUT\n"},
-		"after a comment":         {"a\n\n<!-- <details> -->\n\n" + strings.Repeat("d", 50), 34, "a\n\n<!-- <details> -->\n\n\nCUT\n"},
-		"a code span is no fence": {"``` a ` ```\n\n" + strings.Repeat("d", 50), 24, "``` a ` ```\n\n\nCUT\n"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			want(t, "text", fit(tt.text, tt.max, octets, note), tt.want)
-		})
-	}
-}
-
-func FuzzFit(f *testing.F) {
-	f.Add("a\n\n```\nb\n\n```\n\nc\n\n<details>\n\nx\n\n</details>\n\n", 20)
-	f.Add("<!-- x -->\n\n😀😀😀😀\n\n~~~\n\n", 12)
-	f.Fuzz(func(t *testing.T, s string, max int) {
-		for _, size := range []func(string) int{octets, units} {
-			got := fit(s, max, size, "CUT")
-			if size(got) > max && got != "" {
-				t.Errorf("%d of at most %d", size(got), max)
-			}
-			if got == s || got == "" {
-				continue
-			}
-			kept, ok := strings.CutSuffix(got, "\nCUT\n")
-			if !ok || !strings.HasPrefix(s, kept) {
-				t.Fatalf("%q is neither a part of %q nor ends with the note", got, s)
-			}
-			var b block
-			for line := range strings.Lines(kept) {
-				b.next(line)
-			}
-			if !b.closed() || kept != "" && !strings.HasSuffix(kept, "\n") {
-				t.Errorf("cut at the wrong place: %q", kept)
-			}
-		}
-	})
-}
-
-func TestUnits(t *testing.T) {
-	for s, n := range map[string]int{"": 0, "abc": 3, "äö": 2, "€": 1, "😀": 2, "\xff\xfe": 2} {
-		if got := units(s); got != n {
-			t.Errorf("%q: %d, want %d", s, got, n)
-		}
-	}
-}
-
 // The job summary is lost when it is one byte too long, with what other
 // programs wrote to it in this step.
 func TestSummaryLimit(t *testing.T) {
-	for _, have := range []int{0, 1000, maxSummary - 100, maxSummary, maxSummary + 5} {
+	const text = "0123456789"
+	for have, fits := range map[int]bool{0: true, 1000: true, maxSummary - len(text) - 1: true, maxSummary - len(text): false, maxSummary + 5: false} {
 		path := filepath.Join(t.TempDir(), "summary")
-		if have > 0 {
-			if err := os.WriteFile(path, bytes.Repeat([]byte("x"), have), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.WriteFile(path, bytes.Repeat([]byte("x"), have), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		err := writeSummary(path, strings.Repeat("0123456789 ä\n\n", 200000))
-		got := 0
-		if info, err := os.Stat(path); err == nil {
-			got = int(info.Size())
+		err := writeSummary(path, text)
+		info, serr := os.Stat(path)
+		if serr != nil {
+			t.Fatal(serr)
 		}
-		if have >= maxSummary {
-			if err == nil || got != have {
-				t.Errorf("%d bytes there: %d now, %v", have, got, err)
-			}
-			continue
-		}
-		if err != nil || got > maxSummary || got < maxSummary-120 {
+		if got := int(info.Size()); (err == nil) != fits || fits && got != have+len(text)+1 || !fits && got != have {
 			t.Errorf("%d bytes there: %d now, %v", have, got, err)
 		}
+	}
+	// A summary that is too long by itself leaves no file.
+	path := filepath.Join(t.TempDir(), "summary")
+	if err := writeSummary(path, strings.Repeat("x", maxSummary)); err == nil {
+		t.Error("a summary that is too long was written")
 	}
 }
 

@@ -70,17 +70,13 @@ func fence(info, s string) string {
 // link is text, Markdown already, as a link to an address of ours; the text
 // alone when the address is none.
 func link(text, address string) string {
-	u, err := url.Parse(address)
-	if address == "" || err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+	address = report.WebAddress(address)
+	if address == "" {
 		return text
 	}
 	var b strings.Builder
-	for _, r := range u.String() {
-		if r > ' ' && r < 0x7f && !strings.ContainsRune("()<>[]\\`\"'|*_", r) {
-			b.WriteRune(r)
-			continue
-		}
-		if r == '_' { // common, and harmless between the brackets of an address
+	for _, r := range address {
+		if r > ' ' && r < 0x7f && !strings.ContainsRune("()<>[]\\`\"'|*", r) {
 			b.WriteRune(r)
 			continue
 		}

@@ -27,7 +27,7 @@ const (
 
 // MarkdownOptions say what stands around the results. The zero value is good.
 type Options struct {
-	MaxChars int                          // at most this many characters (code points); 0: MaxComment
+	MaxChars int                          // at most this many characters, as report.UTF16Len counts; 0: MaxComment
 	RunURL   string                       // page of the workflow's run
 	Commit   func(sha string) string      // address of a commit's page; nil or "": no link
 	Log      func(k report.Kernel) string // address of a kernel's console; nil or "": its path is named
@@ -44,7 +44,7 @@ func Write(w io.Writer, m *report.Merged, o Options) error {
 	if limit <= 0 {
 		limit = MaxComment
 	}
-	return writeFitting(w, m, o, func(s string) bool { return len(s) <= limit || utf8.RuneCountInString(s) <= limit })
+	return writeFitting(w, m, o, func(s string) bool { return len(s) <= limit || report.UTF16Len(s) <= limit })
 }
 
 // WriteJobSummary is WriteMarkdown for the summary of a step: the same, with

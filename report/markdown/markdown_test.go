@@ -3,7 +3,6 @@ package markdown
 import (
 	"bytes"
 	"html"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -264,21 +263,6 @@ func TestJobSummary(t *testing.T) {
 	checkMarkdown(t, b.String())
 	if b.Len() > MaxJobSummary {
 		t.Errorf("%d bytes", b.Len())
-	}
-}
-
-// TestMarkdownPage writes the comments as HTML pages to the directory that
-// REPORT_PAGES names, to be looked at.
-func TestMarkdownPage(t *testing.T) {
-	dir := os.Getenv("REPORT_PAGES")
-	if dir == "" {
-		t.Skip("REPORT_PAGES names no directory")
-	}
-	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green(), "thousand": reporttest.Synthetic(1000, 256, 30)} {
-		page := "<!doctype html><meta charset=utf-8><style>body{font:14px/1.5 sans-serif;max-width:860px;margin:2em auto}table{border-collapse:collapse}td,th{border:1px solid #d0d7de;padding:6px 13px}code{background:#eff1f3;padding:.2em .4em;border-radius:6px;font:85% monospace}pre{background:#f6f8fa;padding:16px;overflow:auto}pre code{background:none;padding:0}blockquote{border-left:4px solid #9a6700;padding-left:1em;margin-left:0}</style>" + toHTML(t, markdown(t, m, sampleOptions()))
-		if err := os.WriteFile(dir+"/"+name+".html", []byte(page), 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

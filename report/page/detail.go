@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -181,12 +180,4 @@ func others(m map[string]json.RawMessage, known []string) map[string]json.RawMes
 		return nil
 	}
 	return m
-}
-
-// vmTime is how long a kernel's VM ran; 0 when that is not known.
-func vmTime(k *report.Kernel) time.Duration {
-	if ns := k.Phases[wholeVM]; ns > 0 && ns < int64(24*time.Hour) {
-		return time.Duration(ns)
-	}
-	return 0
 }

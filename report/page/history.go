@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -157,7 +158,7 @@ func (h *History) add(m *report.Merged) {
 	room := maxRunTests
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		p := pastKernel{verdict: k.Verdict, green: k.Green(), tries: k.Attempts, time: vmTime(k)}
+		p := pastKernel{verdict: k.Verdict, green: k.Green(), tries: k.Attempts, time: k.VMTime()}
 		r.time += p.time
 		if k.Verdict == report.Pass || k.Verdict == report.Fail {
 			for _, t := range k.Tests[:min(len(k.Tests), room)] {
@@ -255,22 +256,40 @@ type flaky struct {
 
 const maxFlaky = 20
 
-// flakyTests are tests that failed and passed in turn on the same kernel: at
-// least twice the result changed. One that broke once, or was mended once, is
-// none.
+// track follows one result from run to run.
+type track struct {
+	flaky
+	last, known bool // whether it failed; whether it has a result at all
+}
+
+func (t *track) add(failed bool) {
+	t.Results++
+	if failed {
+		t.Failed++
+	}
+	if t.known && t.last != failed {
+		t.Changes++
+	}
+	t.last, t.known = failed, true
+}
+
+// changing says whether the result changed back and forth: what broke once, or
+// was mended once, did not.
+func (t *track) changing() bool { return t.Changes >= 2 }
+
+// flakyTests are tests that failed and passed in turn on the same kernel.
 func (h *History) flakyTests() []flaky {
 	type key struct {
 		kernel string
 		test   int32
 	}
-	type track struct{ last, changes, failed, results int }
 	tracks := map[key]*track{}
 	// Only what failed at all can have changed.
 	for _, r := range h.runs {
 		for id, p := range r.kernels {
 			for _, t := range p.tests {
 				if t.verdict == 1 {
-					tracks[key{id, t.name}] = &track{last: -1}
+					tracks[key{id, t.name}] = &track{}
 				}
 			}
 		}
@@ -278,22 +297,15 @@ func (h *History) flakyTests() []flaky {
 	for _, r := range h.runs {
 		for id, p := range r.kernels {
 			for _, t := range p.tests {
-				k := tracks[key{id, t.name}]
-				if k == nil || t.verdict == 2 {
-					continue
+				if k := tracks[key{id, t.name}]; k != nil && t.verdict != 2 {
+					k.add(t.verdict == 1)
 				}
-				k.results++
-				k.failed += int(t.verdict)
-				if k.last >= 0 && k.last != int(t.verdict) {
-					k.changes++
-				}
-				k.last = int(t.verdict)
 			}
 		}
 	}
 	sum := map[int32]*flaky{}
 	for k, t := range tracks {
-		if t.changes < 2 {
+		if !t.changing() {
 			continue
 		}
 		f := sum[k.test]
@@ -302,53 +314,40 @@ func (h *History) flakyTests() []flaky {
 			sum[k.test] = f
 		}
 		f.Kernels++
-		f.Changes += t.changes
-		f.Failed += t.failed
-		f.Results += t.results
+		f.Changes += t.Changes
+		f.Failed += t.Failed
+		f.Results += t.Results
 	}
-	return sortFlaky(sum)
+	return worst(slices.Collect(maps.Values(sum)))
 }
 
-// flakyKernels are kernels whose verdict changed at least twice, those that
-// needed several attempts among them.
+// flakyKernels are kernels whose verdict changed back and forth.
 func (h *History) flakyKernels() []flaky {
-	type track struct {
-		last, known bool
-		flaky
-	}
 	tracks := map[string]*track{}
 	for _, r := range h.runs {
 		for id, p := range r.kernels {
 			if !p.verdict.Tested() {
 				continue
 			}
-			t := tracks[id]
-			if t == nil {
-				t = &track{flaky: flaky{Name: id, Kernels: 1}}
-				tracks[id] = t
+			if tracks[id] == nil {
+				tracks[id] = &track{flaky: flaky{Name: id, Kernels: 1}}
 			}
-			t.Results++
-			if !p.green {
-				t.Failed++
-			}
-			if t.known && t.last != p.green {
-				t.Changes++
-			}
-			t.last, t.known = p.green, true
+			tracks[id].add(!p.green)
 		}
 	}
-	sum := map[string]*flaky{}
-	for id, t := range tracks {
-		if t.Changes >= 2 {
-			sum[id] = &t.flaky
+	var all []*flaky
+	for _, t := range tracks {
+		if t.changing() {
+			all = append(all, &t.flaky)
 		}
 	}
-	return sortFlaky(sum)
+	return worst(all)
 }
 
-func sortFlaky[K comparable](sum map[K]*flaky) []flaky {
+// worst are the flakiest, those that changed most first.
+func worst(of []*flaky) []flaky {
 	var all []flaky
-	for _, f := range sum {
+	for _, f := range of {
 		all = append(all, *f)
 	}
 	slices.SortFunc(all, func(a, b flaky) int {

@@ -18,7 +18,6 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
-	"net/url"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -65,13 +64,4 @@ func policy() string {
 func source(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-}
-
-// Address is a link's target; "" when it is none that a page may lead to.
-func Address(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
-		return ""
-	}
-	return u.String()
 }

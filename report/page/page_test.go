@@ -152,17 +152,6 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-func TestAddress(t *testing.T) {
-	for in, want := range map[string]string{
-		"https://example.com/a?b#c": "https://example.com/a?b#c", "http://localhost:1/": "http://localhost:1/",
-		"": "", "javascript:alert(1)": "", "//example.com": "", "https:///x": "", "data:text/html,x": "", "https://u:p@example.com/": "", "ftp://example.com/": "", " https://x": "", "https://x\n.y": "",
-	} {
-		if got := Address(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
 // A result that prints without end makes a page of limited size, which says
 // what it lacks.
 func TestSizeIsBounded(t *testing.T) {

@@ -185,7 +185,7 @@ func metaOf(m *report.Merged, o Options) []meta {
 	var all []meta
 	add := func(name, value, link string) {
 		if value != "" {
-			all = append(all, meta{name, line(value), Address(link)})
+			all = append(all, meta{name, line(value), report.WebAddress(link)})
 		}
 	}
 	sha := func(name, sha string) {
@@ -212,13 +212,9 @@ func metaOf(m *report.Merged, o Options) []meta {
 	add("Run", run, o.RunURL)
 	add("Architecture", m.Arch, "")
 	accel := map[string]int{}
-	var total time.Duration
 	for i := range m.Kernels {
 		if a := m.Kernels[i].Accel; a != "" {
 			accel[a]++
-		}
-		if m.Kernels[i].Reused == nil {
-			total += vmTime(&m.Kernels[i])
 		}
 	}
 	var accels []string
@@ -231,8 +227,8 @@ func metaOf(m *report.Merged, o Options) []meta {
 	if n, oldest := report.ReusedOf(m.Kernels); n > 0 {
 		add("Not booted", fmt.Sprintf("%d, which passed before with the same inputs, the oldest on %s UTC", n, oldest.UTC().Format("2006-01-02 15:04")), "")
 	}
-	if total > 0 {
-		add("VM time", minutes(total), "")
+	if total := m.VMTime(); total > 0 {
+		add("VM time", fmt.Sprintf("%.1f min", total.Minutes()), "")
 	}
 	if m.Shards > 0 {
 		add("Shards", fmt.Sprint(m.Shards), "")
@@ -240,8 +236,6 @@ func metaOf(m *report.Merged, o Options) []meta {
 	add("bpf-kernel-check", m.Tool, "")
 	return all
 }
-
-func minutes(d time.Duration) string { return fmt.Sprintf("%.1f min", d.Minutes()) }
 
 func changeOf(c *report.Change) []namedList {
 	if c == nil {
