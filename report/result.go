@@ -26,7 +26,7 @@ type Kernel struct {
 	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
 	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
 	Boot     string           `json:"boot,omitempty"`          // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
-	Machine  string           `json:"machine,omitempty"`       // QEMU's name of it, such as pc or microvm; empty when no VM was started
+	Machine  string           `json:"machine,omitempty"`       // QEMU's name of it, such as pc or virt; empty when no VM was started
 
 	Reused *Reused `json:"reused,omitempty"` // the earlier VM whose result this is; nil: the kernel was booted
 

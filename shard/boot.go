@@ -2,9 +2,7 @@ package shard
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/snapshot"
 	"github.com/elastic/bpf-kernel-check/shard/vm"
@@ -89,22 +86,8 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 	}
 	if mode.Method == vm.Fastest {
 		mode.Method = vm.Usual
-		if r.useMicroVM(j, mode.Accel) {
-			mode.Method = vm.MicroVM
-		}
 	}
 	o, machine, err := r.bootVM(ctx, j, w, mode)
-	if mode.Method == vm.MicroVM && err == nil && !o.SawInit() && !o.Exit.FromOutside() {
-		// That told nothing about the kernel yet.
-		refused := o.Exit.Code > 0 // for want of memory, maybe
-		if err = empty(con); err == nil {
-			mode.Method = vm.Usual
-			o, machine, err = r.bootVM(ctx, j, w, mode)
-		}
-		if err == nil && o.SawInit() && !refused {
-			r.noteNoMicroVM(ctx, j.image)
-		}
-	}
 	if r.snapshots != nil && err == nil && o.SawInit() {
 		r.snapshots.NoteBooted(ctx, j.image)
 	}
@@ -125,8 +108,6 @@ func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) 
 		m.Firmware = r.firmware(j, mode.Accel)
 	}
 	switch mode.Method {
-	case vm.MicroVM:
-		m.MicroVM = true
 	case vm.Trial:
 		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
 	case vm.Conservative:
@@ -215,42 +196,4 @@ func empty(f *os.File) error {
 	}
 	_, err := f.Seek(0, io.SeekStart)
 	return err
-}
-
-const (
-	// noMicroVMPrefix begins the name of the note beside a kernel in the cache that
-	// it does not boot on the microvm.
-	noMicroVMPrefix = "unfit-"
-	keptNotes       = 2 // of one kernel, such as for two versions of QEMU
-)
-
-// useMicroVM says whether a kernel is booted on the microvm first.
-func (r *run) useMicroVM(j *job, on qemu.Accel) bool {
-	switch im := j.image; {
-	case !r.MicroVM || on != qemu.TCG || on != r.Accel || r.Net || r.TSC == 0 || j.asShipped():
-		return false
-	case kernel.CompareVersions(im.Release, r.Arch.MicroVM.Since) < 0:
-		return false
-	default:
-		_, noted := im.FindDerived(r.noMicroVMName())
-		return !noted
-	}
-}
-
-// noteNoMicroVM notes that a kernel came up on the usual machine and not on the
-// microvm.
-func (r *run) noteNoMicroVM(ctx context.Context, im *kernel.Image) {
-	// Without the note it is tried again.
-	_, _ = im.Derived(ctx, r.Cache, r.noMicroVMName(), func(io.Writer) error { return nil })
-	im.KeepNewestDerived(noMicroVMPrefix, keptNotes)
-}
-
-// noMicroVMName names the machine, and the QEMU that makes it.
-func (r *run) noMicroVMName() string {
-	b, err := json.Marshal([]any{r.QEMUDigest, r.Arch.MicroVM, r.Memory, r.forTests.cpus, r.forTests.params})
-	if err != nil { // strings and numbers always encode
-		panic(err)
-	}
-	sum := sha256.Sum256(b)
-	return noMicroVMPrefix + hex.EncodeToString(sum[:8])
 }

@@ -240,10 +240,9 @@ func (r *run) reuseKey(j *job) (key resultcache.Key, ok bool) {
 	m := r.baseMachine(j.image, r.Accel)
 	// Paths differ from run to run; their files' digests are in the key. Of the
 	// clock's rate, which is never quite the same twice, only counts whether the
-	// kernel is told. Whether it takes firmware and microvm follows from its
-	// image.
+	// kernel is told. Whether it takes the firmware follows from its image.
 	m.Kernel, m.Initrd, m.Nonce, m.TSC = "kernel", "initrd", "nonce", min(m.TSC, 1)
-	m.Firmware, m.MicroVM, m.Net = r.Firmware, r.MicroVM, r.Net
+	m.Firmware, m.Net = r.Firmware, r.Net
 	key = resultcache.Key{
 		Program: r.Program, QEMU: r.QEMUDigest, ROMs: r.ROMs,
 		ID: j.entry.ID(), Source: j.entry.Ref.Digest, Kernel: j.image.KernelDigest(), Info: j.image.Info,

@@ -370,7 +370,6 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"cpus":        func(r *Runner) { r.forTests.cpus = 2 },
 		"Expect":      func(r *Runner) { r.Expect = &expect.List{Entries: []expect.Entry{{Reason: "x"}}} },
 		"Sandbox":     func(r *Runner) { r.Sandbox = "on" },
-		"MicroVM":     func(r *Runner) { r.MicroVM = true },
 		"Firmware":    func(r *Runner) { r.Firmware = "qboot.rom" },
 		"Boot":        func(r *Runner) { r.Boot = BootCold },
 		"QEMUDigest":  func(r *Runner) { r.QEMUDigest = "7.2.1" },

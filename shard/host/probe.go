@@ -17,7 +17,7 @@ type Machine struct {
 	Accel    qemu.Accel
 	AccelWhy string // why auto did not choose KVM
 
-	qemu.Features     // Firmware and MicroVM for TCG only
+	qemu.Features     // Firmware for TCG only
 	TSC           int // kHz of the time stamp counter; 0 when unknown
 
 	Init []byte // the guest's init program
@@ -48,7 +48,7 @@ func StartProbe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *Probe {
 		defer close(p.done)
 		p.run(ctx)
 		if p.machine.Accel != qemu.TCG { // both are TCG's alone
-			p.machine.Firmware, p.machine.MicroVM = "", false
+			p.machine.Firmware = ""
 		}
 	}()
 	return p

@@ -58,17 +58,7 @@ type Arch struct {
 	EarlyCon           string           // kernel parameters that print before the console's driver is up
 	NetDevice          string           // QEMU's name of a network card whose driver most kernels have
 	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
-	MicroVM            MicroVM          // of TCG; the zero value if there is none
 	NoCompressedKernel bool             // QEMU starts no compressed image; otherwise it starts an image as it was shipped
-}
-
-// MicroVM is a machine without PCI, ACPI and network, which boots faster. It
-// starts kernels by their PVH entry only, and ends only by a restart.
-type MicroVM struct {
-	Machine string // -M
-	Append  string // kernel parameters in place of Clock and FastParams
-	Results string // -device of the results' line
-	Since   string // the first kernel release that keeps time on it
 }
 
 var arches = []Arch{
@@ -114,15 +104,6 @@ var arches = []Arch{
 		// The default, SeaBIOS, takes twice as long to emulate from QEMU's start
 		// to the kernel's first instruction: it looks for disks and screens.
 		Firmware: map[Accel]string{TCG: "qboot.rom"},
-		// A boot on it is a seventh shorter. Without the ACPI timer the clock is the
-		// time stamp counter, whose frequency the kernel is told: older ones measure
-		// it all the same, and trust in what a busy host made of that.
-		MicroVM: MicroVM{
-			Machine: "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off,auto-kernel-cmdline=off",
-			Append:  "tsc=reliable noreplace-smp nolapic_timer reboot=t",
-			Results: "isa-serial,iobase=0x2f8,irq=3",
-			Since:   "5.9",
-		},
 	},
 	{
 		Name:    "arm64",

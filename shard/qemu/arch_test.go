@@ -37,37 +37,7 @@ func TestEveryArch(t *testing.T) {
 	}
 }
 
-// The lean machine has the same serial lines, and a clock of its own.
-func TestArgsOfLeanMachine(t *testing.T) {
-	m := machine(t)
-	m.TSC = 2_000_000
-	usual := m.Cmdline()
-	m.MicroVM = true
-	args, line := m.Args(), m.Cmdline()
-	if got := group(args, "-M"); len(got) != 1 || got[0] != m.Arch.MicroVM.Machine || m.Name() != "microvm" {
-		t.Errorf("-M %v, called %s", got, m.Name())
-	}
-	if got := group(args, "-device"); len(got) != 1 || !strings.HasSuffix(got[0], ",chardev=results") {
-		t.Errorf("-device %v, want the results' line", got)
-	}
-	if got := group(args, "-serial"); len(got) != 1 || got[0] != "chardev:console" {
-		t.Errorf("-serial %v, want the console", got)
-	}
-	if got := group(args, "-chardev"); len(got) != 2 {
-		t.Errorf("-chardev %v, want two", got)
-	}
-	for _, has := range []string{" tsc=reliable ", " tsc_early_khz=2000000", " reboot=t"} {
-		if !strings.Contains(line, has) || strings.Contains(usual, has) != strings.HasPrefix(has, " tsc_early") {
-			t.Errorf("%q: lean %s\nusual %s", has, line, usual)
-		}
-	}
-	if strings.Contains(line, "acpi_pm") {
-		t.Errorf("a clock that it has not: %s", line)
-	}
-}
-
-// Under TCG an amd64 kernel that can do without never uses cmpxchg16b, on whatever
-// machine, nor does any where the emulator is in doubt.
+// Under TCG an amd64 kernel that can do without never uses cmpxchg16b, nor does any where the emulator is in doubt.
 func TestAvoids(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -77,7 +47,6 @@ func TestAvoids(t *testing.T) {
 		{"usual", func(*Machine) {}, true},
 		{"a kernel that needs it", func(m *Machine) { m.Avoid = false }, false},
 		{"a kernel that needs it, and the emulator is in doubt", func(m *Machine) { m.Avoid, m.PlainCPU = false, true }, true},
-		{"lean", func(m *Machine) { m.MicroVM = true }, true},
 		{"sure", func(m *Machine) { m.Conservative = true }, true},
 		{"saved", func(m *Machine) { m.Snapshot = true }, true},
 		{"KVM", func(m *Machine) { m.Accel = KVM }, false},
@@ -146,13 +115,12 @@ func TestProbe(t *testing.T) {
 		accel        Accel
 		want         Features
 	}{
-		{"all", "exit 0", x86, TCG, Features{sandbox, rom, true}},
-		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, Features{"", "", false}},
-		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, Features{"", rom, true}},
-		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, Features{sandbox, "", true}},
-		{"no microvm", `case "$*" in *microvm*) exit 1;; esac`, x86, TCG, Features{sandbox, rom, false}},
-		{"KVM", "exit 0", x86, KVM, Features{sandbox, "", false}},
-		{"an architecture that has none", "exit 0", arm, TCG, Features{sandbox, "", false}},
+		{"all", "exit 0", x86, TCG, Features{sandbox, rom}},
+		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, Features{"", ""}},
+		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, Features{"", rom}},
+		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, Features{sandbox, ""}},
+		{"KVM", "exit 0", x86, KVM, Features{sandbox, ""}},
+		{"an architecture that has none", "exit 0", arm, TCG, Features{sandbox, ""}},
 	} {
 		if got := Probe(t.Context(), script(t, tt.script), tt.arch, tt.accel); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)

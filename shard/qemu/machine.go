@@ -27,7 +27,6 @@ type Machine struct {
 	Sandbox      string // -sandbox, as Probe found it; "" for none
 	Firmware     string // -bios, as Probe found it, for kernels with a PVH entry; "" for the machine's own
 	Net          bool   // a network by QEMU's user-mode stack
-	MicroVM      bool   // take Arch.MicroVM, as Probe found it; not with Net, and with TSC only
 
 	Extras Extras // for debugging
 
@@ -86,11 +85,7 @@ func (m Machine) Args() []string {
 	// slow, which one made of a socket or pty does.
 	args = append(args, serial("console", consoleFD)...)
 	if m.Arch.Results != "" {
-		results := serial("results", resultsFD)
-		if m.MicroVM {
-			results = append(results[:len(results)-2], "-device", m.Arch.MicroVM.Results+",chardev=results")
-		}
-		args = append(args, results...)
+		args = append(args, serial("results", resultsFD)...)
 	}
 	for _, f := range m.Files {
 		args = append(args, "-fw_cfg", "name="+f.Name+",file="+escape(f.Path))
@@ -101,9 +96,7 @@ func (m Machine) Args() []string {
 // machine is the value of -M.
 func (m Machine) machine() string {
 	name := m.Arch.Machine
-	if m.MicroVM {
-		name = m.Arch.MicroVM.Machine
-	} else if o := m.Arch.Options[m.Accel]; o != "" {
+	if o := m.Arch.Options[m.Accel]; o != "" {
 		name += "," + o
 	}
 	if m.Snapshot {
@@ -171,18 +164,14 @@ func (m Machine) Cmdline() string {
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)
 	}
-	clock, fast := m.Arch.Clock[m.Accel], m.Arch.FastParams[m.Accel]
-	switch {
-	case m.MicroVM:
-		clock, fast = "", m.Arch.MicroVM.Append
-	case m.Conservative:
+	avoid, fast := "", m.Arch.FastParams[m.Accel]
+	if m.Conservative {
 		fast = ""
 	}
-	avoid := ""
 	if m.Avoid || m.PlainCPU {
 		avoid = m.Arch.Avoid[m.Accel]
 	}
-	for _, p := range []string{avoid, clock, fast} {
+	for _, p := range []string{avoid, m.Arch.Clock[m.Accel], fast} {
 		if p != "" {
 			params = append(params, p)
 		}

@@ -19,7 +19,6 @@ const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 type Features struct {
 	Sandbox  string // for Machine.Sandbox: QEMU runs under its seccomp filter here; "" if not
 	Firmware string // for Machine.Firmware: the architecture's fast one is there; "" if not
-	MicroVM  bool   // Machine.MicroVM may be set
 }
 
 // Probe finds the features of a QEMU by starting it, without a kernel.
@@ -36,11 +35,6 @@ func Probe(ctx context.Context, path string, a Arch, accel Accel) Features {
 			if starts(ctx, path, "-M", a.Machine, "-accel", "tcg", "-bios", rom) {
 				f.Firmware = rom
 			}
-		})
-	}
-	if m := a.MicroVM; m.Machine != "" && accel == TCG {
-		all.Go(func() {
-			f.MicroVM = starts(ctx, path, "-M", m.Machine, "-accel", "tcg", "-chardev", "null,id=results", "-device", m.Results+",chardev=results")
 		})
 	}
 	all.Wait()
