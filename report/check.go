@@ -67,7 +67,7 @@ func (p *Plan) Check() error {
 // Check says why a result from a hostile place is none that a run writes: it is
 // larger than its limits, names files that are not its own, or contradicts
 // itself.
-func (k *Kernel) Check() error {
+func (k *Result) Check() error {
 	if err := CheckID(k.ID); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (k *Kernel) Check() error {
 			return bad("test %d: %w", i+1, err)
 		}
 	}
-	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems), len(k.History), len(k.Flaky), len(k.Running), len(k.Expected), len(k.Surprises)} {
+	for _, n := range []int{len(k.Phases), len(k.Mounts), len(k.Modules), len(k.Files), len(k.Problems), len(k.History), len(k.Flaky), len(k.Running), len(k.Expected), len(k.StaleExpectations)} {
 		if n > maxList {
 			return bad("a list of %d: want at most %d", n, maxList)
 		}
@@ -143,7 +143,7 @@ func (k *Kernel) Check() error {
 }
 
 // contradiction says what in a result speaks against its being a pass.
-func (k *Kernel) contradiction() error {
+func (k *Result) contradiction() error {
 	if k.Verdict != Pass {
 		return nil
 	}
@@ -174,7 +174,7 @@ func (t *Test) check() error {
 
 // checkPaths holds a result to the places where the runner puts its files, so
 // that no result can name another's.
-func (k *Kernel) checkPaths() error {
+func (k *Result) checkPaths() error {
 	if k.Console != "" && k.Console != k.consolePath() {
 		return fmt.Errorf("console %.250q: want %s", k.Console, k.consolePath())
 	}
@@ -193,7 +193,7 @@ func (k *Kernel) checkPaths() error {
 	return nil
 }
 
-func (k *Kernel) consolePath() string { return "results/" + k.ID + ".txt" }
+func (k *Result) consolePath() string { return "results/" + k.ID + ".txt" }
 
 func (f *Facts) check() error {
 	if f == nil {
@@ -229,9 +229,9 @@ func checkTexts(lists ...[]string) error {
 	return nil
 }
 
-// fit makes a result keep the limits of a shard file, so that one test that
+// truncated makes a result keep the limits of a shard file, so that one test that
 // runs wild does not cost its kernel's result. It says so in Problems.
-func (k Kernel) fit() Kernel {
+func (k Result) truncated() Result {
 	if c := k.Cause; c != nil {
 		k.Cause = &Cause{Title: cutText(c.Title, maxText), Excerpt: cutText(c.Excerpt, maxTestOutput), Location: cutText(c.Location, maxText)}
 	}
@@ -257,21 +257,21 @@ func (k Kernel) fit() Kernel {
 		k.Reproduce = ""
 	}
 	if err := k.Check(); err != nil {
-		return k.bare(err)
+		return k.withoutDetails(err)
 	}
 	return k
 }
 
-// bare is a result without what explains it.
-func (k Kernel) bare(why error) Kernel {
-	return Kernel{
+// withoutDetails is a result without what explains it.
+func (k Result) withoutDetails(why error) Result {
+	return Result{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		AccelNote: cutText(k.AccelNote, maxText), Reproduce: k.Reproduce,
 		Reused: k.Reused, Boot: cutText(k.Boot, maxText/2), Machine: cutText(k.Machine, maxWord),
 		Splats: k.Splats[:min(len(k.Splats), maxAllow)],
 		// Without its tests nothing can be forgiven; what is stale stays.
-		Surprises: k.Surprises[:min(len(k.Surprises), 10)],
-		Problems:  []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
+		StaleExpectations: k.StaleExpectations[:min(len(k.StaleExpectations), 10)],
+		Problems:          []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
 }
 
@@ -290,7 +290,7 @@ func cutText(s string, limit int) string {
 
 // extraConsole says whether a path is where the runner puts the console of
 // another attempt or repeat of this kernel.
-func (k *Kernel) extraConsole(p string) bool {
+func (k *Result) extraConsole(p string) bool {
 	rest, ok := strings.CutPrefix(p, "results/"+k.ID+".")
 	if !ok {
 		return false
@@ -315,7 +315,7 @@ func numbered(s, prefix string) bool {
 }
 
 // checkHistory holds what a shard file says of other attempts to its limits.
-func (k *Kernel) checkHistory() error {
+func (k *Result) checkHistory() error {
 	if k.Repeats < 0 || k.Repeats > maxAttempts {
 		return fmt.Errorf("%d repeats: want at most %d", k.Repeats, maxAttempts)
 	}
@@ -355,7 +355,7 @@ func (k *Kernel) checkHistory() error {
 
 // checkReused holds a result that is said to be an earlier VM's to what such a
 // one can be.
-func (k *Kernel) checkReused() error {
+func (k *Result) checkReused() error {
 	r := k.Reused
 	if r == nil {
 		return nil
@@ -371,7 +371,7 @@ func (k *Kernel) checkReused() error {
 	was := *k
 	// Tries to fetch the kernel, whose files the copied evidence lacks, and
 	// expectations that are stale are this run's own.
-	was.History, was.Surprises, was.Problems, was.Console = nil, nil, nil, k.consolePath()
+	was.History, was.StaleExpectations, was.Problems, was.Console = nil, nil, nil, k.consolePath()
 	for _, a := range k.History {
 		if a.Verdict != Infra || a.Accel != "" || a.Repeat != 0 {
 			return errors.New("it is said to be of an earlier run, and has VMs of this one")
@@ -384,7 +384,7 @@ func (k *Kernel) checkReused() error {
 }
 
 // checkExpected holds what a shard file says of expectations to its limits.
-func (k *Kernel) checkExpected() error {
+func (k *Result) checkExpected() error {
 	for _, e := range k.Expected {
 		if e.Reason == "" || e.Test == "" && e.Verdict != Crash && e.Verdict != Timeout && e.Verdict != NoBoot {
 			return errors.New("an expected failure has no reason, or is neither of a test nor a crash, timeout or no-boot")
@@ -393,5 +393,5 @@ func (k *Kernel) checkExpected() error {
 			return err
 		}
 	}
-	return checkTexts(k.Surprises, k.Running)
+	return checkTexts(k.StaleExpectations, k.Running)
 }

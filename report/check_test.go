@@ -7,7 +7,7 @@ import (
 
 // A kernel's own console, and no other path, may be named by its history.
 func TestExtraConsole(t *testing.T) {
-	k := Kernel{ID: "a/1"}
+	k := Result{ID: "a/1"}
 	for p, want := range map[string]bool{
 		"results/a/1.attempt-1.txt":                 true,
 		"results/a/1.repeat-12.txt":                 true,
@@ -32,28 +32,28 @@ func TestExtraConsole(t *testing.T) {
 
 // What a shard file claims to be forgiven must add up.
 func TestCheckHistoryAndExpected(t *testing.T) {
-	good := func() Kernel {
-		return Kernel{ID: "a/1", Verdict: Fail, Cause: &Cause{Title: "x"}, Attempts: 1, TestsOnly: true,
+	good := func() Result {
+		return Result{ID: "a/1", Verdict: Fail, Cause: &Cause{Title: "x"}, Attempts: 1, TestsOnly: true,
 			Tests:    []Test{{Name: "A", Verdict: "fail"}},
 			Expected: []Expected{{Test: "A", Reason: "r"}}}
 	}
 	k := good()
-	if err := k.Check(); err != nil || !k.Forgiven() {
-		t.Fatalf("%v, forgiven %v", err, k.Forgiven())
+	if err := k.Check(); err != nil || !k.FailedAsExpected() {
+		t.Fatalf("%v, forgiven %v", err, k.FailedAsExpected())
 	}
-	for want, with := range map[string]func(*Kernel){
-		"has no reason":     func(k *Kernel) { k.Expected[0].Reason = "" },
-		"neither of a test": func(k *Kernel) { k.Expected[0].Test = "" },
-		"is not where": func(k *Kernel) {
+	for want, with := range map[string]func(*Result){
+		"has no reason":     func(k *Result) { k.Expected[0].Reason = "" },
+		"neither of a test": func(k *Result) { k.Expected[0].Test = "" },
+		"is not where": func(k *Result) {
 			k.History = []Attempt{{Attempt: 1, Verdict: Infra, Console: "results/b/1.attempt-1.txt"}}
 		},
-		"an attempt has no":  func(k *Kernel) { k.History = []Attempt{{Attempt: 1}} },
-		"one of its runs is": func(k *Kernel) { *k = Kernel{ID: "a/1", Verdict: Pass, History: []Attempt{{Verdict: Fail}}} },
-		"is flaky": func(k *Kernel) {
-			*k = Kernel{ID: "a/1", Verdict: Pass, Flaky: []Flaky{{Name: "A", Failed: 1, Runs: 2}}}
+		"an attempt has no":  func(k *Result) { k.History = []Attempt{{Attempt: 1}} },
+		"one of its runs is": func(k *Result) { *k = Result{ID: "a/1", Verdict: Pass, History: []Attempt{{Verdict: Fail}}} },
+		"is flaky": func(k *Result) {
+			*k = Result{ID: "a/1", Verdict: Pass, Flaky: []Flaky{{Name: "A", Failed: 1, Runs: 2}}}
 		},
-		"flaky test failed in 2": func(k *Kernel) { k.Flaky = []Flaky{{Name: "A", Failed: 2, Runs: 2}} },
-		"repeats":                func(k *Kernel) { k.Repeats = -1 },
+		"flaky test failed in 2": func(k *Result) { k.Flaky = []Flaky{{Name: "A", Failed: 2, Runs: 2}} },
+		"repeats":                func(k *Result) { k.Repeats = -1 },
 	} {
 		k := good()
 		with(&k)

@@ -28,7 +28,7 @@ type Merged struct {
 	RunID     string    `json:"run_id,omitempty"`
 	Attempt   int       `json:"attempt"` // the highest seen
 	HeadSHA   string    `json:"head_sha,omitempty"`
-	Kernels   []Kernel  `json:"kernels"`
+	Kernels   []Result  `json:"kernels"`
 	Refusals  []Refusal `json:"refusals,omitempty"` // why the result cannot be green, though all kernels may have passed
 	Change    *Change   `json:"change,omitempty"`   // against a base; nil without one
 

@@ -40,9 +40,9 @@ func validate(t *testing.T, s *jsonschema.Schema, m *Merged) error {
 }
 
 // fullKernel has a value in each member.
-func fullKernel() Kernel {
+func fullKernel() Result {
 	id := "debian/6.1.0-56-cloud-amd64__6.1.192-2"
-	return Kernel{
+	return Result{
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
 		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
 		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
@@ -53,17 +53,17 @@ func fullKernel() Kernel {
 		Splats:  []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
 		History: []Attempt{{Repeat: 1, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.attempt-1.txt"}},
 		Repeats: 2, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}}, Running: []string{"a"}, TestsOnly: true,
-		Expected:  []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
-		Surprises: []string{"s"},
-		AccelNote: "n",
-		Reproduce: "bpf-kernel-check debug --kernels ./kernels " + id,
+		Expected:          []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
+		StaleExpectations: []string{"s"},
+		AccelNote:         "n",
+		Reproduce:         "bpf-kernel-check debug --kernels ./kernels " + id,
 	}
 }
 
 // reusedKernel has what only a pass can have.
-func reusedKernel() Kernel {
+func reusedKernel() Result {
 	id := "debian/6.12.0__1"
-	return Kernel{
+	return Result{
 		ID: id, Digest: "sha256:2", Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/" + id + ".txt",
 		Reused: &Reused{At: time.Date(2026, 7, 3, 1, 2, 3, 0, time.UTC), RunID: "9", HeadSHA: "abc", Key: "sha256:" + strings.Repeat("a", 64)},
 	}
@@ -72,7 +72,7 @@ func reusedKernel() Kernel {
 func fullReport() *Merged {
 	return &Merged{
 		Schema: MergedSchema, Tool: "v1", At: time.Date(2026, 7, 4, 5, 6, 7, 8, time.UTC), Verdict: Fail, List: "sha256:2", Arch: "amd64",
-		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Kernel{fullKernel(), reusedKernel()},
+		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Result{fullKernel(), reusedKernel()},
 		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
 		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
 		Unused:   []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
@@ -133,7 +133,7 @@ func TestReportSchema(t *testing.T) {
 		"verdict":          func(m *Merged) { m.Verdict = Crash },
 		"pass and refused": func(m *Merged) { m.Verdict = Pass; m.Kernels[0].Verdict, m.Kernels[0].Cause = Pass, nil },
 		"pass and failed":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil },
-		"pass of nothing":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil; m.Kernels = []Kernel{} },
+		"pass of nothing":  func(m *Merged) { m.Verdict = Pass; m.Refusals = nil; m.Kernels = []Result{} },
 		"null":             func(m *Merged) { m.Kernels = nil },
 		"id":               func(m *Merged) { m.Kernels[0].ID = "../x" },
 		"duration":         func(m *Merged) { m.Kernels[0].Tests[0].Duration = -1 },
@@ -184,7 +184,7 @@ func TestReadReportRefuses(t *testing.T) {
 }
 
 func TestTimings(t *testing.T) {
-	ks := []Kernel{
+	ks := []Result{
 		{ID: "a/1", Verdict: Pass, Accel: "tcg", Phases: map[string]int64{"vm": 5}},
 		{ID: "a/2", Verdict: Crash, Accel: "kvm", Phases: map[string]int64{"vm": 6, "boot": 1}},
 		{ID: "a/3", Verdict: Infra, Phases: map[string]int64{"vm": 7}},
@@ -272,10 +272,10 @@ func TestPlanFile(t *testing.T) {
 // What is said to be of an earlier run has to be a plain pass of one VM, in a
 // file whose plan takes such results.
 func TestReusedResults(t *testing.T) {
-	write := func(reuse time.Duration, change func(*Kernel)) (*ShardFile, error) {
+	write := func(reuse time.Duration, change func(*Result)) (*ShardFile, error) {
 		t.Helper()
 		p := Plan{Tool: "t", List: "sha256:1", Algorithm: "single", Shard: 1, Shards: 1, Attempt: 1, Arch: "amd64", Kernels: []string{"a/b"}, Reuse: reuse}
-		k := Kernel{
+		k := Result{
 			ID: "a/b", Verdict: Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/a/b.txt",
 			Tests: []Test{{Name: "x", Verdict: "pass"}}, Reused: &Reused{At: time.Unix(1, 0).UTC(), RunID: "9", Key: "sha256:" + strings.Repeat("a", 64)},
 		}
@@ -303,32 +303,32 @@ func TestReusedResults(t *testing.T) {
 		}
 		return ReadShardFile(bytes.NewReader(b))
 	}
-	f, err := write(time.Hour, func(*Kernel) {})
+	f, err := write(time.Hour, func(*Result) {})
 	if err != nil || f.Problem != "" || f.Kernels[0].Reused == nil {
 		t.Fatalf("a reused pass: %v, %+v", err, f)
 	}
-	if f, err = write(time.Hour, func(k *Kernel) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Cause: "fetch: x"}} }); err != nil || f.Problem != "" {
+	if f, err = write(time.Hour, func(k *Result) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Cause: "fetch: x"}} }); err != nil || f.Problem != "" {
 		t.Errorf("it was fetched twice: %v, %+v", err, f)
 	}
-	if f, err = write(time.Hour, func(k *Kernel) { k.Surprises = []string{"stale"} }); err != nil || f.Problem != "" {
+	if f, err = write(time.Hour, func(k *Result) { k.StaleExpectations = []string{"stale"} }); err != nil || f.Problem != "" {
 		t.Errorf("an expectation is stale: %v, %+v", err, f)
 	}
-	if f, err := write(0, func(*Kernel) {}); err != nil || !f.Damaged {
+	if f, err := write(0, func(*Result) {}); err != nil || !f.Damaged {
 		t.Errorf("a plan that takes none: %v, %+v", err, f)
 	}
-	for name, change := range map[string]func(*Kernel){
-		"failed":     func(k *Kernel) { k.Verdict, k.Cause = Fail, &Cause{Title: "x"} },
-		"missing":    func(k *Kernel) { k.Verdict, k.Cause = Missing, &Cause{Title: "x"} },
-		"attempts":   func(k *Kernel) { k.Attempts = 2 },
-		"kvm":        func(k *Kernel) { k.Accel = "kvm" },
-		"no vm":      func(k *Kernel) { k.Accel = "" },
-		"repeats":    func(k *Kernel) { k.Repeats = 2 },
-		"a vm":       func(k *Kernel) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Accel: "tcg"}} },
-		"splats":     func(k *Kernel) { k.Splats = []Splat{{Title: "x", Allowed: AllowEntry{Pattern: "x", Reason: "y"}}} },
-		"no time":    func(k *Kernel) { k.Reused.At = time.Time{} },
-		"no key":     func(k *Kernel) { k.Reused.Key = "" },
-		"fell back":  func(k *Kernel) { k.Boot = "cold after a failed restore" },
-		"odd run id": func(k *Kernel) { k.Reused.RunID = strings.Repeat("x", maxWord+1) },
+	for name, change := range map[string]func(*Result){
+		"failed":     func(k *Result) { k.Verdict, k.Cause = Fail, &Cause{Title: "x"} },
+		"missing":    func(k *Result) { k.Verdict, k.Cause = Missing, &Cause{Title: "x"} },
+		"attempts":   func(k *Result) { k.Attempts = 2 },
+		"kvm":        func(k *Result) { k.Accel = "kvm" },
+		"no vm":      func(k *Result) { k.Accel = "" },
+		"repeats":    func(k *Result) { k.Repeats = 2 },
+		"a vm":       func(k *Result) { k.History = []Attempt{{Attempt: 1, Verdict: Infra, Accel: "tcg"}} },
+		"splats":     func(k *Result) { k.Splats = []Splat{{Title: "x", Allowed: AllowEntry{Pattern: "x", Reason: "y"}}} },
+		"no time":    func(k *Result) { k.Reused.At = time.Time{} },
+		"no key":     func(k *Result) { k.Reused.Key = "" },
+		"fell back":  func(k *Result) { k.Boot = "cold after a failed restore" },
+		"odd run id": func(k *Result) { k.Reused.RunID = strings.Repeat("x", maxWord+1) },
 	} {
 		if f, err := write(time.Hour, change); err == nil && f.Problem == "" {
 			t.Errorf("%s: it is taken", name)

@@ -20,15 +20,15 @@ type Counts struct {
 
 // Add counts one kernel. What was expected and did not come fails a run,
 // whatever the kernel's verdict.
-func (c *Counts) Add(k *Kernel) {
+func (c *Counts) Add(k *Result) {
 	c.Kernels++
 	switch {
-	case len(k.Surprises) > 0:
+	case len(k.StaleExpectations) > 0:
 		c.Failed++
 		c.Stale++
 	case k.Verdict == Pass:
 		c.Passed++
-	case k.Forgiven():
+	case k.FailedAsExpected():
 		c.FailedAsExpected++
 	case k.Verdict.Tested():
 		c.Failed++
@@ -48,7 +48,7 @@ func (c *Counts) Plus(d Counts) {
 }
 
 // CountKernels counts results.
-func CountKernels(kernels []Kernel) Counts {
+func CountKernels(kernels []Result) Counts {
 	var c Counts
 	for i := range kernels {
 		c.Add(&kernels[i])
@@ -63,7 +63,7 @@ func (c Counts) OK() bool { return c.Passed+c.FailedAsExpected == c.Kernels }
 // RunOutcome is what the results of one run come to, which was to test so many
 // kernels. Those without a result were not tested; a shard without kernels
 // passes. incomplete says that something else speaks against a pass.
-func RunOutcome(planned int, kernels []Kernel, incomplete bool) Outcome {
+func RunOutcome(planned int, kernels []Result, incomplete bool) Outcome {
 	o := Outcome{Verdict: Pass, Counts: CountKernels(kernels)}
 	if lost := planned - len(kernels); lost > 0 {
 		o.Kernels += lost

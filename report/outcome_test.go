@@ -3,11 +3,11 @@ package report
 import "testing"
 
 func TestRunOutcome(t *testing.T) {
-	passed := []Kernel{{Verdict: Pass}}
+	passed := []Result{{Verdict: Pass}}
 	for _, tt := range []struct {
 		name       string
 		planned    int
-		kernels    []Kernel
+		kernels    []Result
 		incomplete bool
 		want       Outcome
 	}{
@@ -17,9 +17,9 @@ func TestRunOutcome(t *testing.T) {
 		{"cut short", 2, passed, true, Outcome{Missing, Counts{Kernels: 2, Passed: 1, NotTested: 1}}},
 		{"all there, the file is damaged", 1, passed, true, Outcome{Missing, Counts{Kernels: 1, Passed: 1}}},
 		{"one result of two", 2, passed, false, Outcome{Missing, Counts{Kernels: 2, Passed: 1, NotTested: 1}}},
-		{"a failure, one is lost", 2, []Kernel{{Verdict: Fail}}, true, Outcome{Fail, Counts{Kernels: 2, Failed: 1, NotTested: 1}}},
-		{"no verdict", 1, []Kernel{{}}, false, Outcome{Missing, Counts{Kernels: 1, NotTested: 1}}},
-		{"a verdict of a later version", 1, []Kernel{{Verdict: 200}}, false, Outcome{Missing, Counts{Kernels: 1, NotTested: 1}}},
+		{"a failure, one is lost", 2, []Result{{Verdict: Fail}}, true, Outcome{Fail, Counts{Kernels: 2, Failed: 1, NotTested: 1}}},
+		{"no verdict", 1, []Result{{}}, false, Outcome{Missing, Counts{Kernels: 1, NotTested: 1}}},
+		{"a verdict of a later version", 1, []Result{{Verdict: 200}}, false, Outcome{Missing, Counts{Kernels: 1, NotTested: 1}}},
 	} {
 		if got := RunOutcome(tt.planned, tt.kernels, tt.incomplete); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)

@@ -61,22 +61,22 @@ func TestShardFile(t *testing.T) {
 	if n := len(lines()); n != 1 {
 		t.Fatalf("%d lines after the start, want the plan", n)
 	}
-	if err := w.Kernel(Kernel{ID: "a/1", Verdict: Pass, Attempts: 1}); err != nil {
+	if err := w.Kernel(Result{ID: "a/1", Verdict: Pass, Attempts: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(lines()); n != 2 {
 		t.Errorf("%d lines after a result: it must be on disk at once", n)
 	}
-	if err := w.Kernel(Kernel{ID: "a/1", Verdict: Pass}); err == nil {
+	if err := w.Kernel(Result{ID: "a/1", Verdict: Pass}); err == nil {
 		t.Error("a second result of the same kernel was taken")
 	}
-	if err := w.Kernel(Kernel{ID: "b/1", Verdict: Pass}); err == nil {
+	if err := w.Kernel(Result{ID: "b/1", Verdict: Pass}); err == nil {
 		t.Error("a kernel outside the plan was taken")
 	}
-	if err := w.Kernel(Kernel{ID: "a/2"}); err == nil {
+	if err := w.Kernel(Result{ID: "a/2"}); err == nil {
 		t.Error("a result without a verdict was taken")
 	}
-	if err := w.Kernel(Kernel{ID: "a/2", Verdict: Pass, Attempts: 1}); err != nil {
+	if err := w.Kernel(Result{ID: "a/2", Verdict: Pass, Attempts: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(true); err != nil {

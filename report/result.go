@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Kernel is the result of one kernel.
-type Kernel struct {
+// Result is what came of one kernel.
+type Result struct {
 	ID       string           `json:"id"`
 	Digest   string           `json:"digest,omitempty"` // of its source
 	Verdict  Verdict          `json:"verdict"`
@@ -32,13 +32,13 @@ type Kernel struct {
 
 	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
 
-	History   []Attempt  `json:"history,omitempty"`    // its other VMs: attempts before this one, and other repeats
-	Repeats   int        `json:"repeats,omitempty"`    // how often it was run; 0: once, as nobody asked for more
-	Flaky     []Flaky    `json:"flaky,omitempty"`      // tests that passed in some repeats and failed in others
-	Running   []string   `json:"running,omitempty"`    // tests that ran when the guest was ended, or ended, before its time
-	TestsOnly bool       `json:"tests_only,omitempty"` // its failed tests are all that is wrong: the guest's report is whole
-	Expected  []Expected `json:"expected,omitempty"`   // those of its failures that were expected
-	Surprises []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
+	History           []Attempt  `json:"history,omitempty"`    // its other VMs: attempts before this one, and other repeats
+	Repeats           int        `json:"repeats,omitempty"`    // how often it was run; 0: once, as nobody asked for more
+	Flaky             []Flaky    `json:"flaky,omitempty"`      // tests that passed in some repeats and failed in others
+	Running           []string   `json:"running,omitempty"`    // tests that ran when the guest was ended, or ended, before its time
+	TestsOnly         bool       `json:"tests_only,omitempty"` // its failed tests are all that is wrong: the guest's report is whole
+	Expected          []Expected `json:"expected,omitempty"`   // those of its failures that were expected
+	StaleExpectations []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
 
 	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
 
@@ -121,7 +121,7 @@ func (a Attempt) Words() string {
 }
 
 // Retried are the attempts that told nothing, in order.
-func (k *Kernel) Retried() []Attempt {
+func (k *Result) Retried() []Attempt {
 	var again []Attempt
 	for _, a := range k.History {
 		if !a.Verdict.Tested() {
@@ -158,11 +158,11 @@ func (r *Reused) Words() string {
 // there is something about it that a report has to warn of. What came of the
 // second try, of several runs or of KVM, whose processor no key knows, is told
 // once.
-func (k *Kernel) Reusable() error {
+func (k *Result) Reusable() error {
 	switch {
 	case k.Verdict != Pass:
 		return fmt.Errorf("its verdict is %v", k.Verdict)
-	case k.Cause != nil || len(k.Surprises) > 0 || len(k.Expected) > 0 || k.TestsOnly || len(k.Running) > 0:
+	case k.Cause != nil || len(k.StaleExpectations) > 0 || len(k.Expected) > 0 || k.TestsOnly || len(k.Running) > 0:
 		return errors.New("something speaks against its pass")
 	case k.Attempts != 1 || k.Repeats > 0 || len(k.History) > 0 || len(k.Flaky) > 0:
 		return errors.New("it took more than one VM, or more than one try to fetch it")
@@ -180,7 +180,7 @@ func (k *Kernel) Reusable() error {
 
 // ReusedOf counts the kernels whose results are of earlier runs, and says of
 // when the oldest is.
-func ReusedOf(kernels []Kernel) (n int, oldest time.Time) {
+func ReusedOf(kernels []Result) (n int, oldest time.Time) {
 	for i := range kernels {
 		if r := kernels[i].Reused; r != nil {
 			if n == 0 || r.At.Before(oldest) {
@@ -201,11 +201,11 @@ type Expected struct {
 	Expires string  `json:"expires,omitempty"`
 }
 
-// Forgiven says that a kernel did not pass and that nothing is wrong with it
+// FailedAsExpected says that a kernel did not pass and that nothing is wrong with it
 // but what was expected. A test that is expected to fail forgives neither a
 // crash nor another test, and what was not tested is never forgiven.
-func (k *Kernel) Forgiven() bool {
-	if len(k.Expected) == 0 || len(k.Surprises) > 0 {
+func (k *Result) FailedAsExpected() bool {
+	if len(k.Expected) == 0 || len(k.StaleExpectations) > 0 {
 		return false
 	}
 	whole := false
@@ -247,17 +247,17 @@ func (k *Kernel) Forgiven() bool {
 }
 
 // Expects says whether a test's failure was expected.
-func (k *Kernel) Expects(test string) bool {
+func (k *Result) Expects(test string) bool {
 	return slices.ContainsFunc(k.Expected, func(e Expected) bool { return e.Test != "" && e.Test == test })
 }
 
-// Green says whether nothing about a kernel keeps a run from being a pass.
-func (k *Kernel) Green() bool {
-	return len(k.Surprises) == 0 && (k.Verdict == Pass || k.Forgiven())
+// OK says whether nothing about a kernel keeps a run from being a pass.
+func (k *Result) OK() bool {
+	return len(k.StaleExpectations) == 0 && (k.Verdict == Pass || k.FailedAsExpected())
 }
 
 // ExpectedWords says in one line why a kernel's failure was expected.
-func (k *Kernel) ExpectedWords() string {
+func (k *Result) ExpectedWords() string {
 	var words []string
 	for _, e := range k.Expected {
 		what := e.Test
@@ -288,7 +288,7 @@ func SplitID(id string) (distro, name string) {
 }
 
 // VMTime is how long a kernel's VM ran; 0 when that is not known.
-func (k *Kernel) VMTime() time.Duration {
+func (k *Result) VMTime() time.Duration {
 	if ns := k.Phases["vm"]; ns > 0 && ns < int64(24*time.Hour) {
 		return time.Duration(ns)
 	}

@@ -17,7 +17,7 @@ import (
 // it. Nobody else may write to the shard file meanwhile.
 type Resumed struct {
 	Name     string   // of the shard file
-	Kernels  []Kernel // their results, in the order of the file
+	Kernels  []Result // their results, in the order of the file
 	Finished bool     // the file has its end record
 
 	dir   string

@@ -26,7 +26,7 @@ func writeResults(t *testing.T, dir string, p Plan, n int) string {
 		t.Fatal(err)
 	}
 	for _, id := range p.Kernels[:n] {
-		if err := w.Kernel(Kernel{ID: id, Verdict: Fail, Cause: &Cause{Title: "it <failed>"}, Attempts: 1}); err != nil {
+		if err := w.Kernel(Result{ID: id, Verdict: Fail, Cause: &Cause{Title: "it <failed>"}, Attempts: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +53,7 @@ func finish(t *testing.T, r *Resumed, p Plan) []byte {
 		t.Fatal(err)
 	}
 	for _, id := range p.Kernels[len(r.Kernels):] {
-		if err := w.Kernel(Kernel{ID: id, Verdict: Pass, Attempts: 1, Tests: []Test{{Name: "a", Verdict: "pass"}}}); err != nil {
+		if err := w.Kernel(Result{ID: id, Verdict: Pass, Attempts: 1, Tests: []Test{{Name: "a", Verdict: "pass"}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -71,7 +71,7 @@ func finish(t *testing.T, r *Resumed, p Plan) []byte {
 	return b
 }
 
-func kernelIDs(ks []Kernel) (ids []string) {
+func kernelIDs(ks []Result) (ids []string) {
 	for _, k := range ks {
 		ids = append(ids, k.ID)
 	}
@@ -213,7 +213,7 @@ func TestShardFileOnAFullDisk(t *testing.T) {
 	defer full.Close()
 	w.f = full
 	for _, id := range p.Kernels[:2] {
-		if err := w.Kernel(Kernel{ID: id, Verdict: Infra, Cause: &Cause{Title: "x"}, Attempts: 1}); err != nil {
+		if err := w.Kernel(Result{ID: id, Verdict: Infra, Cause: &Cause{Title: "x"}, Attempts: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -221,7 +221,7 @@ func TestShardFileOnAFullDisk(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	w.f = file
-	if err := w.Kernel(Kernel{ID: p.Kernels[2], Verdict: Infra, Cause: &Cause{Title: "x"}, Attempts: 1}); err != nil {
+	if err := w.Kernel(Result{ID: p.Kernels[2], Verdict: Infra, Cause: &Cause{Title: "x"}, Attempts: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(true); err != nil {

@@ -66,7 +66,7 @@ var errLongLine = fmt.Errorf("the record has more than %d MiB", maxLine>>20)
 type Record struct {
 	Type   string  `json:"type"`
 	Plan   *Plan   `json:"plan,omitempty"`
-	Kernel *Kernel `json:"kernel,omitempty"`
+	Kernel *Result `json:"kernel,omitempty"`
 	End    *End    `json:"end,omitempty"`
 	Cut    *Cut    `json:"cut,omitempty"`
 }
@@ -98,7 +98,7 @@ func newShardWriter(p Plan) *ShardWriter {
 }
 
 // count takes a result into the end record.
-func (w *ShardWriter) count(k Kernel) {
+func (w *ShardWriter) count(k Result) {
 	delete(w.known, k.ID)
 	w.end.Kernels++
 	w.end.Verdicts[k.Verdict.String()]++
@@ -127,20 +127,20 @@ func CreateShardFile(dir string, p Plan) (*ShardWriter, error) {
 // Kernel appends one result. One that is larger than a shard file takes is cut:
 // the verdict and its cause are always written. A pass that something in the
 // result speaks against is an error.
-func (w *ShardWriter) Kernel(k Kernel) error {
+func (w *ShardWriter) Kernel(k Result) error {
 	if !w.known[k.ID] {
 		return fmt.Errorf("result of kernel %q, which is not in the plan or has one already", k.ID)
 	}
 	if err := k.contradiction(); err != nil {
 		return err
 	}
-	k = k.fit()
+	k = k.truncated()
 	if err := k.Check(); err != nil {
 		return err
 	}
 	b, err := encodeLine(Record{Type: "kernel", Kernel: &k})
 	if errors.Is(err, errLongLine) {
-		k = k.bare(err)
+		k = k.withoutDetails(err)
 		b, err = encodeLine(Record{Type: "kernel", Kernel: &k})
 	}
 	if err != nil {

@@ -18,7 +18,7 @@ const maxShardFile = 128 << 20
 // ShardFile is what a shard file says.
 type ShardFile struct {
 	Plan    Plan
-	Kernels []Kernel // results, in the order of the file; one at most for each id of the plan
+	Kernels []Result // results, in the order of the file; one at most for each id of the plan
 
 	// Problem says why the file is not complete, in one line; it is empty for a
 	// file that ends with an end record that agrees with all that is before it.
@@ -199,7 +199,7 @@ func (l *lineReader) next() ([]byte, error) {
 
 // reuses says whether a result of an earlier run is one that this run was
 // allowed to take.
-func (p *Plan) reuses(k *Kernel) error {
+func (p *Plan) reuses(k *Result) error {
 	if k.Reused != nil && p.Reuse <= 0 {
 		return fmt.Errorf("kernel %s: its result is of an earlier run, and its plan takes none", k.ID)
 	}

@@ -17,7 +17,7 @@ import (
 // What the writer writes the reader reads, whatever a guest has put into it.
 func TestShardFileRoundTrip(t *testing.T) {
 	plan := Plan{Schema: Schema, Tool: "t", List: "sha256:0", Algorithm: "single", Shard: 1, Shards: 1, Attempt: 1, Arch: "amd64"}
-	kernels := []Kernel{
+	kernels := []Result{
 		{Verdict: Pass, Attempts: 1, Accel: "kvm", Digest: "sha256:1", Tests: []Test{{Name: "a", Verdict: "pass", Duration: 5}}, Phases: map[string]int64{"vm": 7},
 			Facts: &Facts{BTF: true, Targets: map[string]bool{"kprobe/x": true, "kprobe/X": false}}},
 		{Verdict: Fail, Cause: &Cause{Title: "x"}, Tests: []Test{{Name: "clock went back", Verdict: "fail", Duration: -5 * time.Second, Insns: -1}}, Phases: map[string]int64{"test": -1}},
@@ -95,7 +95,7 @@ func TestShardFileRefusesContradictions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close(false)
-	for _, k := range []Kernel{
+	for _, k := range []Result{
 		{ID: "a/1", Verdict: Pass, Cause: &Cause{Title: "x"}},
 		{ID: "a/1", Verdict: Pass, Tests: []Test{{Name: "x", Verdict: "fail"}}},
 		{ID: "a/1", Verdict: Pass, Tests: []Test{{Name: "x", Verdict: "unknown"}}},

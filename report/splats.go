@@ -69,7 +69,7 @@ func checkSplats(splats []Splat) error {
 
 // allows says which splat of a result is allowed by an entry that the run did
 // not have.
-func (p *Plan) allows(k *Kernel) error {
+func (p *Plan) allows(k *Result) error {
 	for _, s := range k.Splats {
 		if !slices.Contains(p.Allow, s.Allowed) {
 			return fmt.Errorf("kernel %s: a splat is allowed by an entry that its plan does not have: %s", k.ID, OneLine(s.Title, 100))
@@ -81,13 +81,13 @@ func (p *Plan) allows(k *Kernel) error {
 // UnusedAllowed are the entries that no kernel's splat was allowed by. What a
 // kernel without a result would have said is not known: with one of these
 // there are none.
-func UnusedAllowed(entries []AllowEntry, kernels []Kernel) []AllowEntry {
-	if slices.ContainsFunc(kernels, func(k Kernel) bool { return k.Verdict != Pass && !k.Verdict.Tested() }) {
+func UnusedAllowed(entries []AllowEntry, kernels []Result) []AllowEntry {
+	if slices.ContainsFunc(kernels, func(k Result) bool { return k.Verdict != Pass && !k.Verdict.Tested() }) {
 		return nil
 	}
 	var unused []AllowEntry
 	for _, e := range entries {
-		used := slices.ContainsFunc(kernels, func(k Kernel) bool {
+		used := slices.ContainsFunc(kernels, func(k Result) bool {
 			return slices.ContainsFunc(k.Splats, func(s Splat) bool { return s.Allowed.Is(e) })
 		})
 		if !used {

@@ -27,7 +27,7 @@ type Timing struct {
 
 // NewTimings takes the times out of results. Kernels that were not tested, or
 // whose time is not known, are left out.
-func NewTimings(kernels []Kernel) Timings {
+func NewTimings(kernels []Result) Timings {
 	t := Timings{Schema: TimingsSchema, Kernels: map[string]Timing{}}
 	for _, k := range kernels {
 		if ns := k.Phases["vm"]; ns > 0 && k.Verdict.Tested() {

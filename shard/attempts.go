@@ -19,7 +19,7 @@ import (
 
 // runKernel runs a kernel as often as it is to be run, and judges. It returns
 // false if ctx ended first.
-func (r *run) runKernel(ctx context.Context, j *job) (report.Kernel, bool) {
+func (r *run) runKernel(ctx context.Context, j *job) (report.Result, bool) {
 	if j.err != nil {
 		k := r.newResult(j)
 		k.Verdict, k.History = report.Infra, j.history
@@ -34,7 +34,7 @@ func (r *run) runKernel(ctx context.Context, j *job) (report.Kernel, bool) {
 	}
 	r.Report(Event{ID: j.entry.ID(), State: Booting})
 	n := max(1, r.Repeats)
-	runs := make([]report.Kernel, 0, n)
+	runs := make([]report.Result, 0, n)
 	for i := range n {
 		repeat := 0
 		if n > 1 {
@@ -129,7 +129,7 @@ func (r *run) shouldRetry(j *job, a attempt, v vm.Verdict, d vm.Doubt, left bool
 }
 
 // bootWithKVMFallback boots a kernel once, and again as shouldRetry says.
-func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat int) (report.Kernel, bool) {
+func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat int) (report.Result, bool) {
 	k := r.newResult(j)
 	k.Console = consolePath(j.entry)
 	if repeat > 0 {
@@ -237,7 +237,7 @@ type doubtedAttempt struct {
 // of the kernel: the last verdict stands, and the crash is kept in the history as
 // infrastructure that failed. If the last VM told nothing, nothing clears the
 // kernel of a crash.
-func (r *run) settleDoubt(k *report.Kernel, j *job, d doubtedAttempt, path string) {
+func (r *run) settleDoubt(k *report.Result, j *job, d doubtedAttempt, path string) {
 	h := &k.History[d.at]
 	switch {
 	case k.Verdict == report.Crash || !k.Verdict.Tested() && d.Verdict.Verdict != report.Crash:

@@ -105,8 +105,8 @@ func TestShouldRefetch(t *testing.T) {
 
 // runOf makes the result of one repeat: a verdict, and tests as "p", "f", "s" or "-"
 // for one that is not there.
-func runOf(v report.Verdict, tests string) report.Kernel {
-	k := report.Kernel{ID: "a/1", Verdict: v, Attempts: 1, TestsOnly: v == report.Fail, Phases: map[string]int64{"vm": 10}, Console: "results/a/1." + v.String() + ".txt"}
+func runOf(v report.Verdict, tests string) report.Result {
+	k := report.Result{ID: "a/1", Verdict: v, Attempts: 1, TestsOnly: v == report.Fail, Phases: map[string]int64{"vm": 10}, Console: "results/a/1." + v.String() + ".txt"}
 	if v != report.Pass {
 		k.Cause = &report.Cause{Title: v.String()}
 	}
@@ -121,20 +121,20 @@ func runOf(v report.Verdict, tests string) report.Kernel {
 func TestCombine(t *testing.T) {
 	tests := []struct {
 		name  string
-		runs  []report.Kernel
+		runs  []report.Result
 		want  report.Verdict
 		title string
 		tests string
 		flaky []report.Flaky
 		only  bool
 	}{
-		{name: "all pass", runs: []report.Kernel{runOf(report.Pass, "ps"), runOf(report.Pass, "pp")}, want: report.Pass, tests: "pp"},
-		{name: "a flaky pass is no pass", runs: []report.Kernel{runOf(report.Pass, "pp"), runOf(report.Fail, "pf"), runOf(report.Pass, "pp")}, want: report.Fail, title: "fail (1 of 3 runs)", tests: "pf", flaky: []report.Flaky{{Name: "B", Failed: 1, Runs: 3}}, only: true},
-		{name: "always the same is not flaky", runs: []report.Kernel{runOf(report.Fail, "pf"), runOf(report.Fail, "pf")}, want: report.Fail, title: "fail", tests: "pf", only: true},
-		{name: "a skip is neither", runs: []report.Kernel{runOf(report.Fail, "f"), runOf(report.Pass, "s")}, want: report.Fail, title: "fail (1 of 2 runs)", tests: "f", only: true},
-		{name: "a crash is worse than a failure", runs: []report.Kernel{runOf(report.Fail, "f"), runOf(report.Crash, "-"), runOf(report.Timeout, "p")}, want: report.Crash, title: "crash", tests: "f", flaky: []report.Flaky{{Name: "A", Failed: 1, Runs: 2}}},
-		{name: "what was not tested once did not pass", runs: []report.Kernel{runOf(report.Pass, "p"), runOf(report.Infra, "")}, want: report.Infra, title: "infra (1 of 2 runs)", tests: "p"},
-		{name: "a failure is worse than no test", runs: []report.Kernel{runOf(report.Infra, ""), runOf(report.Fail, "f")}, want: report.Fail, title: "fail", tests: "f"},
+		{name: "all pass", runs: []report.Result{runOf(report.Pass, "ps"), runOf(report.Pass, "pp")}, want: report.Pass, tests: "pp"},
+		{name: "a flaky pass is no pass", runs: []report.Result{runOf(report.Pass, "pp"), runOf(report.Fail, "pf"), runOf(report.Pass, "pp")}, want: report.Fail, title: "fail (1 of 3 runs)", tests: "pf", flaky: []report.Flaky{{Name: "B", Failed: 1, Runs: 3}}, only: true},
+		{name: "always the same is not flaky", runs: []report.Result{runOf(report.Fail, "pf"), runOf(report.Fail, "pf")}, want: report.Fail, title: "fail", tests: "pf", only: true},
+		{name: "a skip is neither", runs: []report.Result{runOf(report.Fail, "f"), runOf(report.Pass, "s")}, want: report.Fail, title: "fail (1 of 2 runs)", tests: "f", only: true},
+		{name: "a crash is worse than a failure", runs: []report.Result{runOf(report.Fail, "f"), runOf(report.Crash, "-"), runOf(report.Timeout, "p")}, want: report.Crash, title: "crash", tests: "f", flaky: []report.Flaky{{Name: "A", Failed: 1, Runs: 2}}},
+		{name: "what was not tested once did not pass", runs: []report.Result{runOf(report.Pass, "p"), runOf(report.Infra, "")}, want: report.Infra, title: "infra (1 of 2 runs)", tests: "p"},
+		{name: "a failure is worse than no test", runs: []report.Result{runOf(report.Infra, ""), runOf(report.Fail, "f")}, want: report.Fail, title: "fail", tests: "f"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -90,7 +90,7 @@ func benchRunner(b *testing.B, p guest.Payload, n, jobs int) (*Runner, plan.Plan
 }
 
 // allPass fails for a run that is no figure to quote.
-func allPass(b *testing.B, results []report.Kernel, err error) {
+func allPass(b *testing.B, results []report.Result, err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)

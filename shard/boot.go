@@ -17,7 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
-// How a VM was booted, for report.Kernel's Boot.
+// How a VM was booted, for report.Result's Boot.
 const (
 	bootedCold = "cold"
 	bootedWarm = "warm"

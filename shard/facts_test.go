@@ -51,7 +51,7 @@ func TestHeadConsole(t *testing.T) {
 	if err := os.WriteFile(path, []byte("console\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	k := report.Kernel{
+	k := report.Result{
 		ID: "a/b", Verdict: report.Fail, Cause: &report.Cause{Title: "A failed"},
 		Facts: &report.Facts{Targets: map[string]bool{"fentry/x": false, "fentry/y": true}, Config: map[string]string{"BPF_LSM": "n"}},
 	}

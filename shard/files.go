@@ -160,7 +160,7 @@ func writeFile(root *os.Root, f guestFile, limit int64) (n int64, err error) {
 
 // keepFiles writes the files of one VM beside its console and notes them in its
 // result.
-func (r *run) keepFiles(k *report.Kernel, records []wire.Record) {
+func (r *run) keepFiles(k *report.Result, records []wire.Record) {
 	dir := strings.TrimSuffix(k.Console, ".txt")
 	names, problems := writeFiles(filepath.Join(r.Out, filepath.FromSlash(dir)), records)
 	k.Files, k.Problems = nil, problems

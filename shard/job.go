@@ -29,7 +29,7 @@ import (
 type job struct {
 	fetched
 	modules string         // archive of the kernel's modules; "" for none
-	reused  *report.Kernel // the result of an earlier VM that stands for this one's
+	reused  *report.Result // the result of an earlier VM that stands for this one's
 	slot    *slot
 
 	// Set when the image is unpacked, which a restored VM does not need.
@@ -208,7 +208,7 @@ func appendFile(out *os.File, path string) error {
 
 // findReused returns the result of an earlier VM that stands for the job's, or
 // nil.
-func (r *run) findReused(ctx context.Context, j *job) *report.Kernel {
+func (r *run) findReused(ctx context.Context, j *job) *report.Result {
 	key, ok := r.reuseKey(j)
 	if !ok {
 		return nil
@@ -225,7 +225,7 @@ func (r *run) findReused(ctx context.Context, j *job) *report.Kernel {
 }
 
 // keepForReuse keeps a result for later runs, if it may stand for theirs.
-func (r *run) keepForReuse(ctx context.Context, j *job, k report.Kernel) {
+func (r *run) keepForReuse(ctx context.Context, j *job, k report.Result) {
 	if key, ok := r.reuseKey(j); ok {
 		r.cached.Keep(ctx, j.image, key, k)
 	}

@@ -75,7 +75,7 @@ func TestKVMIsGivenUp(t *testing.T) {
 	}
 }
 
-func checkEmulated(t *testing.T, r *Runner, k report.Kernel, why string) {
+func checkEmulated(t *testing.T, r *Runner, k report.Result, why string) {
 	t.Helper()
 	if k.Verdict != report.Pass || k.Accel != "tcg" || k.Attempts != 1 || !strings.Contains(k.AccelNote, why) {
 		t.Errorf("%v on %s, attempt %d, %q, %+v; want a pass on tcg at the first attempt, because of %q", k.Verdict, k.Accel, k.Attempts, k.AccelNote, k.Cause, why)

@@ -42,8 +42,8 @@ func TestRepeatFindsFlakyTests(t *testing.T) {
 			t.Errorf("%+v, failed: %v", f, failed[f.Name])
 		}
 	}
-	if len(k.Surprises) != 1 || k.Forgiven() {
-		t.Errorf("surprises %q, forgiven %v", k.Surprises, k.Forgiven())
+	if len(k.StaleExpectations) != 1 || k.FailedAsExpected() {
+		t.Errorf("surprises %q, forgiven %v", k.StaleExpectations, k.FailedAsExpected())
 	}
 	if len(k.History) != 1 || k.History[0].Console == "" {
 		t.Fatalf("history %+v, want the other run", k.History)

@@ -125,7 +125,7 @@ func (s *preflightRun) write(dir string) error {
 
 // breakingDeps are those that keep programs from loading that are tests of a
 // kernel. What becomes of a program's own objects only its loader knows.
-func breakingDeps(k report.Kernel) (list []string) {
+func breakingDeps(k report.Result) (list []string) {
 	if k.Facts == nil {
 		return nil
 	}

@@ -71,7 +71,7 @@ func TestPreflightAgrees(t *testing.T) {
 }
 
 // agrees holds what preflight says of a kernel against what a VM has shown.
-func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Kernel) {
+func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Result) {
 	t.Helper()
 	if k.Verdict != report.Fail {
 		t.Fatalf("verdict %v, want fail", k.Verdict)

@@ -19,7 +19,7 @@ func repeatPath(console string, repeat int) string {
 
 // combine makes one result of several runs of one kernel. The worst run
 // decides; a test that failed in any has failed.
-func combine(runs []report.Kernel) report.Kernel {
+func combine(runs []report.Result) report.Result {
 	worst := 0
 	bad := 0
 	for i, k := range runs {
@@ -83,7 +83,7 @@ func badness(v report.Verdict) int {
 
 // combineTests makes one list of the tests of several runs: a failure where
 // there is one, else a pass, else a skip.
-func combineTests(runs []report.Kernel) (tests []report.Test, flaky []report.Flaky) {
+func combineTests(runs []report.Result) (tests []report.Test, flaky []report.Flaky) {
 	type count struct{ at, failed, passed int }
 	counts := map[string]*count{}
 	rank := func(v string) int { return slices.Index([]string{wire.TestSkip, wire.TestPass, wire.TestFail}, v) }
@@ -117,7 +117,7 @@ func combineTests(runs []report.Kernel) (tests []report.Test, flaky []report.Fla
 
 // nameConsoles gives the console of the run that decided the kernel's own name,
 // where everyone looks for it.
-func (r *run) nameConsoles(k *report.Kernel, runs []report.Kernel) {
+func (r *run) nameConsoles(k *report.Result, runs []report.Result) {
 	own := path.Join("results", k.ID+".txt")
 	if err := os.Rename(filepath.Join(r.Out, filepath.FromSlash(k.Console)), filepath.Join(r.Out, filepath.FromSlash(own))); err != nil {
 		k.Problems = append(k.Problems, report.OneLine("keep the console: "+err.Error(), 300))

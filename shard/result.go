@@ -13,12 +13,12 @@ import (
 )
 
 // newResult starts a kernel's result.
-func (r *run) newResult(j *job) report.Kernel {
-	return report.Kernel{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Reproduce: r.reproduce(j.entry), Phases: map[string]int64{}}
+func (r *run) newResult(j *job) report.Result {
+	return report.Result{ID: j.entry.ID(), Digest: j.entry.Ref.Digest, Reproduce: r.reproduce(j.entry), Phases: map[string]int64{}}
 }
 
 // setResult puts what one VM said into a kernel's result.
-func (r *run) setResult(k *report.Kernel, j *job, out outcome) {
+func (r *run) setResult(k *report.Result, j *job, out outcome) {
 	o := out.observed
 	k.Verdict, k.Cause, k.Tests, k.Splats, k.TestsOnly = out.Verdict.Verdict, out.Cause, out.Tests, out.Splats, out.TestsOnly
 	if k.Verdict == report.NoBoot {
@@ -95,7 +95,7 @@ func (r *run) noBootHint(j *job, c *report.Cause) *report.Cause {
 
 // headConsole puts what is known of a kernel that did not pass at the head of
 // its console, for those who have nothing but that file.
-func headConsole(path string, k report.Kernel) error {
+func headConsole(path string, k report.Result) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "bpf-kernel-check: %s: %s: %s\n", k.ID, k.Verdict, k.Cause.Title)
 	if m := breakingDeps(k); len(m) > 0 {

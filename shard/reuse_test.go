@@ -131,7 +131,7 @@ func (u *reuser) runner(t *testing.T) *Runner {
 	}
 }
 
-func (u *reuser) run(t *testing.T, r *Runner) report.Kernel {
+func (u *reuser) run(t *testing.T, r *Runner) report.Result {
 	t.Helper()
 	src, err := source.Parse(u.kernels, u.cache)
 	if err != nil {
@@ -529,8 +529,8 @@ func TestOnlyPlainPassesAreKept(t *testing.T) {
 			t.Errorf("%s: results are reused", name)
 		}
 	}
-	good := func() report.Kernel {
-		return report.Kernel{ID: "a/b", Verdict: report.Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/a/b.txt", Tests: []report.Test{{Name: "x", Verdict: "pass"}}}
+	good := func() report.Result {
+		return report.Result{ID: "a/b", Verdict: report.Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/a/b.txt", Tests: []report.Test{{Name: "x", Verdict: "pass"}}}
 	}
 	k := good()
 	if err := k.Reusable(); err != nil {
@@ -543,15 +543,15 @@ func TestOnlyPlainPassesAreKept(t *testing.T) {
 			t.Errorf("%v is kept", v)
 		}
 	}
-	for name, change := range map[string]func(*report.Kernel){
-		"retried": func(k *report.Kernel) { k.Attempts = 2 }, "fetched twice": func(k *report.Kernel) { k.History = []report.Attempt{{Attempt: 1, Verdict: report.Infra}} },
-		"repeated": func(k *report.Kernel) { k.Repeats = 3 }, "flaky": func(k *report.Kernel) { k.Flaky = []report.Flaky{{}} },
-		"warned": func(k *report.Kernel) { k.Splats = []report.Splat{{}} }, "expected": func(k *report.Kernel) { k.Expected = []report.Expected{{}} },
-		"stale": func(k *report.Kernel) { k.Surprises = []string{"x"} }, "kvm": func(k *report.Kernel) { k.Accel = "kvm" },
-		"fell back": func(k *report.Kernel) { k.AccelNote = "x" }, "cold after": func(k *report.Kernel) { k.Boot = "cold after x" },
-		"a cause": func(k *report.Kernel) { k.Cause = &report.Cause{} }, "a skipped console": func(k *report.Kernel) { k.Console = "" },
-		"cut files": func(k *report.Kernel) { k.Problems = []string{"x"} }, "a failed test": func(k *report.Kernel) { k.Tests[0].Verdict = "fail" },
-		"running": func(k *report.Kernel) { k.Running = []string{"x"} },
+	for name, change := range map[string]func(*report.Result){
+		"retried": func(k *report.Result) { k.Attempts = 2 }, "fetched twice": func(k *report.Result) { k.History = []report.Attempt{{Attempt: 1, Verdict: report.Infra}} },
+		"repeated": func(k *report.Result) { k.Repeats = 3 }, "flaky": func(k *report.Result) { k.Flaky = []report.Flaky{{}} },
+		"warned": func(k *report.Result) { k.Splats = []report.Splat{{}} }, "expected": func(k *report.Result) { k.Expected = []report.Expected{{}} },
+		"stale": func(k *report.Result) { k.StaleExpectations = []string{"x"} }, "kvm": func(k *report.Result) { k.Accel = "kvm" },
+		"fell back": func(k *report.Result) { k.AccelNote = "x" }, "cold after": func(k *report.Result) { k.Boot = "cold after x" },
+		"a cause": func(k *report.Result) { k.Cause = &report.Cause{} }, "a skipped console": func(k *report.Result) { k.Console = "" },
+		"cut files": func(k *report.Result) { k.Problems = []string{"x"} }, "a failed test": func(k *report.Result) { k.Tests[0].Verdict = "fail" },
+		"running": func(k *report.Result) { k.Running = []string{"x"} },
 	} {
 		k := good()
 		change(&k)
@@ -662,7 +662,7 @@ func TestReuseAndExpectations(t *testing.T) {
 	for range 2 { // an expected failure that does not come fails the run, each time
 		r := u.runner(t)
 		r.Expect = expect()
-		if k := u.run(t, r); k.Reused != nil || len(k.Surprises) != 1 || u.booted != 1 {
+		if k := u.run(t, r); k.Reused != nil || len(k.StaleExpectations) != 1 || u.booted != 1 {
 			t.Errorf("%+v, %d VMs", k, u.booted)
 		}
 	}

@@ -65,7 +65,7 @@ type Config struct {
 	// Report is told of progress and, if not nil, Repeated of each run of a
 	// kernel that is run several times. Both are called from several goroutines.
 	Report   func(Event)
-	Repeated func(id string, repeat int, k report.Kernel)
+	Repeated func(id string, repeat int, k report.Result)
 }
 
 // Host is what the machine has to do it with.
@@ -155,7 +155,7 @@ const (
 type Event struct {
 	ID     string
 	State  State
-	Result report.Kernel // when Done
+	Result report.Result // when Done
 	Took   time.Duration // when Done: from the start of its VM
 	Reason string        // when Retrying or Emulating
 }
@@ -269,7 +269,7 @@ func (r *run) prepare() error {
 // kernel that was not reached when ctx ended is missing. The shard file grows
 // as results come; the summary is written at the end. A plan without kernels has
 // a shard file too. An error means that the results could not be recorded.
-func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Kernel, error) {
+func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Result, error) {
 	results, todo := r.known(list)
 	run := r.newRun()
 	if len(todo) > 0 {
@@ -288,7 +288,7 @@ func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Kernel, erro
 
 	var mu sync.Mutex
 	var recordErr error
-	record := func(i int, k report.Kernel, took time.Duration) {
+	record := func(i int, k report.Result, took time.Duration) {
 		mu.Lock()
 		results[i] = k
 		recordErr = errors.Join(recordErr, sf.Kernel(k))
@@ -303,7 +303,7 @@ func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Kernel, erro
 			continue
 		}
 		interrupted = true
-		results[i] = report.Kernel{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: why + " before this kernel was done"}}
+		results[i] = report.Result{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing, Cause: &report.Cause{Title: why + " before this kernel was done"}}
 	}
 	if interrupted {
 		recordErr = errors.Join(recordErr, sf.Cut(why))
@@ -314,7 +314,7 @@ func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Kernel, erro
 
 // runAll fetches, unpacks and runs the kernels at some indices of a plan, in
 // about that order, and records each.
-func (r *run) runAll(ctx context.Context, list plan.Plan, order []int, record func(i int, k report.Kernel, took time.Duration)) {
+func (r *run) runAll(ctx context.Context, list plan.Plan, order []int, record func(i int, k report.Result, took time.Duration)) {
 	// Several are fetched side by side; one goroutine unpacks ahead of the VMs,
 	// as far as there are VMs: unpacked images are large.
 	ready := make(chan *job)
@@ -377,9 +377,9 @@ func longestFirst(costs []time.Duration) []int {
 
 // known returns a result for each of the plan's kernels, empty for those that
 // are to do, and the indices of these.
-func (c *Config) known(list plan.Plan) (results []report.Kernel, todo []int) {
-	results = make([]report.Kernel, len(list.Entries))
-	done := map[string]report.Kernel{}
+func (c *Config) known(list plan.Plan) (results []report.Result, todo []int) {
+	results = make([]report.Result, len(list.Entries))
+	done := map[string]report.Result{}
 	if c.Resumed != nil {
 		for _, k := range c.Resumed.Kernels {
 			done[k.ID] = k
@@ -411,7 +411,7 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 	return report.CreateShardFile(c.Out, c.Record(list))
 }
 
-func writeSummary(dir string, started time.Time, results []report.Kernel) error {
+func writeSummary(dir string, started time.Time, results []report.Result) error {
 	var b strings.Builder
 	if err := summary.Write(&b, started, results); err != nil {
 		return err

@@ -236,7 +236,7 @@ func standInRunner(t *testing.T, accel qemu.Accel) (*run, *[]Event) {
 }
 
 // test boots the kernel of a script and says on which accelerators.
-func (does script) test(t *testing.T, r *run, name string) (k report.Kernel, vms string) {
+func (does script) test(t *testing.T, r *run, name string) (k report.Result, vms string) {
 	t.Helper()
 	k, vms, _ = does.testIn(t, r, name)
 	return k, vms
@@ -244,7 +244,7 @@ func (does script) test(t *testing.T, r *run, name string) (k report.Kernel, vms
 
 // testIn is test, and says where the kernel is: beside it are the arguments of
 // its VMs, for each accelerator.
-func (does script) testIn(t *testing.T, r *run, name string) (k report.Kernel, vms, path string) {
+func (does script) testIn(t *testing.T, r *run, name string) (k report.Result, vms, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "kernel")
 	b, err := json.Marshal(does)

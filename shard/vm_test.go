@@ -159,7 +159,7 @@ func (l *lab) runner(t *testing.T, p guest.Payload) *Runner {
 }
 
 // run boots the one kernel and returns its result and console.
-func (l *lab) run(t *testing.T, r *Runner, entries ...plan.Entry) (report.Kernel, string) {
+func (l *lab) run(t *testing.T, r *Runner, entries ...plan.Entry) (report.Result, string) {
 	t.Helper()
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()

@@ -157,7 +157,7 @@ func TestSavedVMsOverRuns(t *testing.T) {
 	l := theLab(t)
 	im := l.image(t)
 	const memory = 520 // of no other test, so that the saved VM is this one's alone
-	run := func() report.Kernel {
+	run := func() report.Result {
 		r := l.warmRunner(t, BootAuto, "pass", far)
 		r.Memory = memory
 		k, _ := l.run(t, r)

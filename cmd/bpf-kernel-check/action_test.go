@@ -286,24 +286,24 @@ func errText(err error) string {
 func TestActionOutputsOfAShard(t *testing.T) {
 	list := []report.PlanKernel{{ID: "debian/1", Digest: "sha256:" + strings.Repeat("1", 64)}, {ID: "debian/2", Digest: "sha256:" + strings.Repeat("2", 64)}}
 	plan := report.Plan{Tool: "t", List: report.ListDigest(list), Algorithm: "rendezvous", Shard: 1, Shards: 2, Attempt: 1, Arch: "amd64", Kernels: []string{"debian/1", "debian/2"}}
-	kernel := func(i int, v report.Verdict) report.Kernel {
-		k := report.Kernel{ID: list[i].ID, Digest: list[i].Digest, Verdict: v, Attempts: 1, Accel: "tcg", Tests: []report.Test{{Name: "a", Verdict: "pass"}}}
+	kernel := func(i int, v report.Verdict) report.Result {
+		k := report.Result{ID: list[i].ID, Digest: list[i].Digest, Verdict: v, Attempts: 1, Accel: "tcg", Tests: []report.Test{{Name: "a", Verdict: "pass"}}}
 		if v != report.Pass {
 			k.Cause = &report.Cause{Title: "why"}
 		}
 		return k
 	}
 	for name, tt := range map[string]struct {
-		kernels  []report.Kernel
+		kernels  []report.Result
 		complete bool
 		want     string
 	}{
-		"all":        {[]report.Kernel{kernel(0, report.Pass), kernel(1, report.Pass)}, true, "pass 2 0 0"},
-		"no end":     {[]report.Kernel{kernel(0, report.Pass), kernel(1, report.Pass)}, false, "missing 2 0 0"},
-		"cut short":  {[]report.Kernel{kernel(0, report.Pass)}, false, "missing 1 0 1"},
-		"a failure":  {[]report.Kernel{kernel(0, report.Fail)}, false, "fail 0 1 1"},
-		"not tested": {[]report.Kernel{kernel(0, report.Infra), kernel(1, report.Pass)}, true, "missing 1 0 1"},
-		"a crash":    {[]report.Kernel{kernel(0, report.Crash), kernel(1, report.Pass)}, true, "fail 1 1 0"},
+		"all":        {[]report.Result{kernel(0, report.Pass), kernel(1, report.Pass)}, true, "pass 2 0 0"},
+		"no end":     {[]report.Result{kernel(0, report.Pass), kernel(1, report.Pass)}, false, "missing 2 0 0"},
+		"cut short":  {[]report.Result{kernel(0, report.Pass)}, false, "missing 1 0 1"},
+		"a failure":  {[]report.Result{kernel(0, report.Fail)}, false, "fail 0 1 1"},
+		"not tested": {[]report.Result{kernel(0, report.Infra), kernel(1, report.Pass)}, true, "missing 1 0 1"},
+		"a crash":    {[]report.Result{kernel(0, report.Crash), kernel(1, report.Pass)}, true, "fail 1 1 0"},
 		"none":       {nil, false, "missing 0 0 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,7 +94,7 @@ not be run.`,
 type debugging struct {
 	o       debugOptions
 	accel   qemu.Accel
-	past    *report.Kernel // the result of --from; nil without
+	past    *report.Result // the result of --from; nil without
 	entry   plan.Entry
 	payload namedPayload
 }

@@ -13,7 +13,7 @@ import (
 
 // recall returns the latest result of a kernel from result directories. Without
 // an id it is the one kernel that failed.
-func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
+func (c *command) recall(dirs []string, id string) (*report.Result, error) {
 	found, err := merge.Collect(dirs...)
 	var input *merge.InputError
 	if errors.As(err, &input) {
@@ -34,7 +34,7 @@ func (c *command) recall(dirs []string, id string) (*report.Kernel, error) {
 		warn(p)
 	}
 	latest := map[string]int{} // attempt, by id
-	byID := map[string]*report.Kernel{}
+	byID := map[string]*report.Result{}
 	var order []string
 	for _, f := range found.Files {
 		if f.Damaged {
@@ -98,7 +98,7 @@ func choice(failed, all []string) string {
 }
 
 // restore sets the options that the run had and the command line does not.
-func (o *debugOptions) restore(k *report.Kernel, getenv func(string) string, warn func(string)) error {
+func (o *debugOptions) restore(k *report.Result, getenv func(string) string, warn func(string)) error {
 	if k.Reproduce == "" {
 		if len(o.kernels) == 0 {
 			return usagef("--from: the result of %s does not say how it came about: name its source with --kernels", k.ID)

@@ -11,7 +11,7 @@ import (
 )
 
 // shardIn writes a shard file with one kernel's result.
-func shardIn(t *testing.T, dir string, attempt int, k report.Kernel) string {
+func shardIn(t *testing.T, dir string, attempt int, k report.Result) string {
 	t.Helper()
 	p := report.Plan{Tool: "x", List: "sha256:0", Algorithm: "x", Shard: 1, Shards: 1, Attempt: attempt, Arch: "amd64", Kernels: []string{k.ID}}
 	w, err := report.CreateShardFile(dir, p)
@@ -31,8 +31,8 @@ func shardIn(t *testing.T, dir string, attempt int, k report.Kernel) string {
 // attempts the latest counts.
 func TestRecall(t *testing.T) {
 	const id = "debian/6.1"
-	kernel := func(digest string) report.Kernel {
-		return report.Kernel{ID: id, Digest: digest, Verdict: report.Fail, Attempts: 1, Cause: &report.Cause{Title: "x"}}
+	kernel := func(digest string) report.Result {
+		return report.Result{ID: id, Digest: digest, Verdict: report.Fail, Attempts: 1, Cause: &report.Cause{Title: "x"}}
 	}
 	dir := t.TempDir()
 	shardIn(t, dir, 1, kernel("sha256:1"))

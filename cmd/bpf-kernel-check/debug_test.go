@@ -86,7 +86,7 @@ func TestDebugFromResults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := report.Kernel{ID: id, Verdict: report.Fail, Digest: "sha256:1", Attempts: 1, Cause: &report.Cause{Title: "TestX: it\x1b[31m broke"}, Reproduce: line}
+	k := report.Result{ID: id, Verdict: report.Fail, Digest: "sha256:1", Attempts: 1, Cause: &report.Cause{Title: "TestX: it\x1b[31m broke"}, Reproduce: line}
 	if err := w.Kernel(k); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 	got.payload.workdir = "/"
 	var warned []string
 	getenv := func(name string) string { return map[string]string{"LANG": "de"}[name] }
-	if err := got.restore(&report.Kernel{ID: "debian/6.1~rc1", Reproduce: line}, getenv, func(s string) { warned = append(warned, s) }); err != nil {
+	if err := got.restore(&report.Result{ID: "debian/6.1~rc1", Reproduce: line}, getenv, func(s string) { warned = append(warned, s) }); err != nil {
 		t.Fatal(err)
 	}
 	p := got.payload

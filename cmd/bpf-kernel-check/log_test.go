@@ -75,7 +75,7 @@ func poison(v reflect.Value) {
 func TestHostileResultOnScreen(t *testing.T) {
 	for _, verdict := range []report.Verdict{report.Pass, report.Fail, report.Crash, report.Timeout, report.NoBoot, report.Infra, report.Missing} {
 		for _, whole := range []bool{true, false} {
-			var k report.Kernel
+			var k report.Result
 			if whole {
 				poison(reflect.ValueOf(&k).Elem())
 				for i := range k.Tests {
@@ -93,8 +93,8 @@ func TestHostileResultOnScreen(t *testing.T) {
 			show(p, shard.Event{ID: k.ID, State: shard.Emulating, Reason: hostileText})
 			p.Repeated(k.ID, 1, k)
 			show(p, shard.Event{ID: k.ID, State: shard.Done, Result: k})
-			p.End(report.RunOutcome(1, []report.Kernel{k}, false), []report.Kernel{k})
-			m := &report.Merged{Kernels: []report.Kernel{k}, Verdict: verdict, Refusals: []report.Refusal{{Reason: hostileText}}, RunID: hostileText}
+			p.End(report.RunOutcome(1, []report.Result{k}, false), []report.Result{k})
+			m := &report.Merged{Kernels: []report.Result{k}, Verdict: verdict, Refusals: []report.Refusal{{Reason: hostileText}}, RunID: hostileText}
 			p.Merged(m, 1, []string{hostileText}, []string{"x"})
 			if err := log.Flush(); err != nil {
 				t.Fatal(err)

@@ -31,7 +31,7 @@ func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	p.Attempt, err = strconv.Atoi(args[2])
 	ts.Check(err)
-	var kernels []report.Kernel
+	var kernels []report.Result
 	complete := true
 	for _, a := range args[3:] {
 		id, verdict, _ := strings.Cut(a, "=")
@@ -40,7 +40,7 @@ func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 			complete = false
 			continue
 		}
-		k := report.Kernel{ID: id, Digest: "sha256:" + id, Accel: "tcg", Attempts: 1, Console: "results/" + id + ".txt", Phases: map[string]int64{"vm": int64(3 * time.Second)}}
+		k := report.Result{ID: id, Digest: "sha256:" + id, Accel: "tcg", Attempts: 1, Console: "results/" + id + ".txt", Phases: map[string]int64{"vm": int64(3 * time.Second)}}
 		k.Reproduce = report.Command("--kernels", "kernels", "--test", "./probe.test -test.v", "--env", "TOKEN", id)
 		k.Verdict, err = report.ParseVerdict(verdict)
 		ts.Check(err)

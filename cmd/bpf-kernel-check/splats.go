@@ -26,7 +26,7 @@ func readAllowed(files []string) (*vm.Allowed, error) {
 
 // warnUnused names the entries that matched nothing. For one shard of several,
 // merge does it.
-func (c *command) warnUnused(a *vm.Allowed, results []report.Kernel) {
+func (c *command) warnUnused(a *vm.Allowed, results []report.Result) {
 	for _, e := range report.UnusedAllowed(a.Entries(), results) {
 		c.warn(fmt.Sprintf("%s: the entry allowed nothing, no kernel had the splat %s, or it is a panic or an oops, which is never allowed: take the entry out", a.At(e), e.Words()))
 	}

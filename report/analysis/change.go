@@ -7,7 +7,7 @@ import "github.com/elastic/bpf-kernel-check/report"
 // worse.
 func NewChange(base, now *report.Merged) *report.Change {
 	c := &report.Change{BaseSHA: base.HeadSHA}
-	was := make(map[string]*report.Kernel, len(base.Kernels))
+	was := make(map[string]*report.Result, len(base.Kernels))
 	for i := range base.Kernels {
 		was[base.Kernels[i].ID] = &base.Kernels[i]
 	}
@@ -16,7 +16,7 @@ func NewChange(base, now *report.Merged) *report.Change {
 		switch {
 		case !ok:
 			c.New = append(c.New, k.ID)
-		case old.Green() && k.Verdict.Failed() && !k.Forgiven():
+		case old.OK() && k.Verdict.Failed() && !k.FailedAsExpected():
 			c.NewlyFail = append(c.NewlyFail, k.ID)
 		case old.Verdict.Failed() && k.Verdict == report.Pass:
 			c.Fixed = append(c.Fixed, k.ID)

@@ -51,7 +51,7 @@ func (ix *index) kernelTraits(i int) map[Trait]bool {
 	}
 	t := map[Trait]bool{}
 	ix.traits[i] = t
-	k := ix.kernels[i].Kernel
+	k := ix.kernels[i].Result
 	f := k.Facts
 	if f == nil {
 		return t

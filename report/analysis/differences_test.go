@@ -18,7 +18,7 @@ const (
 func boundaryKernels(first bool, test string, before, after []report.Dep) *report.Merged {
 	m := &report.Merged{}
 	for i, name := range []string{"debian/5.10.0-46-amd64__1", "debian/6.1.0-56-amd64__1"} {
-		k := report.Kernel{ID: name, Verdict: report.Pass, Tests: []report.Test{{Name: test, Verdict: "pass"}}, Facts: &report.Facts{Deps: [][]report.Dep{before, after}[i]}}
+		k := report.Result{ID: name, Verdict: report.Pass, Tests: []report.Test{{Name: test, Verdict: "pass"}}, Facts: &report.Facts{Deps: [][]report.Dep{before, after}[i]}}
 		if (i == 0) == first {
 			k.Verdict, k.Tests[0].Verdict, k.Tests[0].Output = report.Fail, "fail", "it failed"
 			k.Cause = &report.Cause{Title: test + ": it failed"}

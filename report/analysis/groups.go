@@ -107,7 +107,7 @@ type index struct {
 
 // entry is a kernel with what its name says.
 type entry struct {
-	*report.Kernel
+	*report.Result
 	distro  string
 	version version
 	ok      bool              // it has a version
@@ -118,7 +118,7 @@ func newIndex(m *report.Merged) *index {
 	ix := &index{m: m, at: map[string]int{}, newly: map[string]bool{}, seen: map[string]reason{}}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		e := entry{Kernel: k, tests: make(map[string]string, len(k.Tests))}
+		e := entry{Result: k, tests: make(map[string]string, len(k.Tests))}
 		var name string
 		e.distro, name = report.SplitID(k.ID)
 		e.version, e.ok = parseVersion(name)
@@ -153,8 +153,8 @@ func compareOK(a, b bool) int {
 	return 1
 }
 
-// draft is a group while it is put together.
-type draft struct {
+// groupBuilder is a group while it is put together.
+type groupBuilder struct {
 	key     string
 	verdict report.Verdict
 	reason  reason
@@ -165,12 +165,12 @@ type draft struct {
 }
 
 func (ix *index) groups() []Group {
-	drafts := map[string]*draft{}
+	drafts := map[string]*groupBuilder{}
 	var order []string
 	add := func(key string, r reason, i int, test, excerpt string) {
 		d := drafts[key]
 		if d == nil {
-			d = &draft{key: key, verdict: ix.kernels[i].Verdict, reason: r, tests: map[string]bool{}, example: i, excerpt: excerpt}
+			d = &groupBuilder{key: key, verdict: ix.kernels[i].Verdict, reason: r, tests: map[string]bool{}, example: i, excerpt: excerpt}
 			drafts[key] = d
 			order = append(order, key)
 		}
@@ -187,17 +187,17 @@ func (ix *index) groups() []Group {
 	}
 	for i, e := range ix.kernels {
 		// What is stale is a failure of its own, beside the kernel's.
-		if len(e.Surprises) > 0 && (e.Verdict == report.Pass || e.failsAsExpected()) {
-			r := said(e.Surprises[0], true)
-			add("stale\x00"+r.key, r, i, "", strings.Join(e.Surprises, "\n"))
+		if len(e.StaleExpectations) > 0 && (e.Verdict == report.Pass || e.failsAsExpected()) {
+			r := newReason(e.StaleExpectations[0], true)
+			add("stale\x00"+r.key, r, i, "", strings.Join(e.StaleExpectations, "\n"))
 			continue
 		}
-		if e.Green() {
+		if e.OK() {
 			continue
 		}
 		failures := ix.failedTests(e)
 		if len(failures) == 0 {
-			r := kernelReason(*e.Kernel)
+			r := kernelReason(*e.Result)
 			excerpt := ""
 			if e.Cause != nil {
 				excerpt = e.Cause.Excerpt
@@ -231,9 +231,9 @@ func (ix *index) groups() []Group {
 // failsAsExpected says whether all that is wrong with a kernel is that some of
 // what was expected did not come.
 func (e entry) failsAsExpected() bool {
-	k := *e.Kernel
-	k.Surprises = nil
-	return k.Forgiven()
+	k := *e.Result
+	k.StaleExpectations = nil
+	return k.FailedAsExpected()
 }
 
 // failure is a failed test.
@@ -311,9 +311,9 @@ func (ix *index) reason(output string) reason {
 
 // merge makes one entry of tests that fail for the same reason on the very
 // same kernels, and orders the groups.
-func (ix *index) merge(drafts map[string]*draft, order []string) []Group {
-	same := map[string]*draft{}
-	var merged []*draft
+func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group {
+	same := map[string]*groupBuilder{}
+	var merged []*groupBuilder
 	for _, key := range order {
 		d := drafts[key]
 		if len(d.tests) == 0 {

@@ -20,8 +20,8 @@ func shape(groups []Group) []string {
 	return all
 }
 
-func withTests(id string, tests ...report.Test) report.Kernel {
-	k := report.Kernel{ID: id, Verdict: report.Pass, Tests: tests}
+func withTests(id string, tests ...report.Test) report.Result {
+	k := report.Result{ID: id, Verdict: report.Pass, Tests: tests}
 	for _, t := range tests {
 		if t.Verdict == report.TestFail && k.Cause == nil {
 			k.Verdict, k.Cause = report.Fail, &report.Cause{Title: t.Name + ": " + t.Output}
@@ -58,22 +58,22 @@ func TestGroups(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		kernels []report.Kernel
+		kernels []report.Result
 		want    []string
 	}{
-		{"all pass", []report.Kernel{withTests("a/1.1", good("A"))}, nil},
-		{"one bug, two kernels", []report.Kernel{withTests("a/1.1", bad("A", x)), withTests("a/1.2", bad("A", x))}, []string{"fail A: a/1.1 a/1.2"}},
-		{"two bugs on one kernel", []report.Kernel{withTests("a/1.1", bad("A", x), bad("B", y))}, []string{"fail A: a/1.1", "fail B: a/1.1"}},
-		{"two tests, one reason, the same kernels", []report.Kernel{withTests("a/1.1", bad("A", x), bad("B", x))}, []string{"fail A,B: a/1.1"}},
-		{"two tests, one reason, other kernels", []report.Kernel{withTests("a/1.1", bad("A", x), bad("B", x)), withTests("a/1.2", bad("A", x), good("B"))}, []string{"fail A: a/1.1 a/1.2", "fail B: a/1.1"}},
-		{"a tracer that dies is one", []report.Kernel{withTests("a/1.1", died(3)...), withTests("a/1.2", died(20)...)}, []string{"fail Stream,T03,T04,T05,T06,T07,T08,T09,T10,T11,T12,T13,T14,T15,T16,T17,T18,T19,T20,T21,T22,T23: a/1.1 a/1.2"}},
-		{"a parent without words", []report.Kernel{withTests("a/1.1", bad("A", ""), bad("A/sub", x), good("A/other"))}, []string{"fail A/sub: a/1.1"}},
-		{"a parent with words", []report.Kernel{withTests("a/1.1", bad("A", y), bad("A/sub", x))}, []string{"fail A/sub: a/1.1", "fail A: a/1.1"}},
-		{"forged results are not tests", []report.Kernel{forged}, []string{"fail : a/1.1"}},
-		{"a crash is not a test", []report.Kernel{crash}, []string{"crash : a/1.1"}},
-		{"not tested comes last", []report.Kernel{{ID: "a/1.1", Verdict: report.Missing}, {ID: "a/1.2", Verdict: report.Missing}, withTests("a/1.3", bad("A", x))}, []string{"fail A: a/1.3", "missing : a/1.1 a/1.2"}},
-		{"larger ones first", []report.Kernel{withTests("a/1.1", bad("A", x)), withTests("a/1.2", bad("B", y)), withTests("a/1.3", bad("B", y))}, []string{"fail B: a/1.2 a/1.3", "fail A: a/1.1"}},
-		{"versions in order", []report.Kernel{withTests("a/5.10.1", bad("A", x)), withTests("a/5.9.1", bad("A", x))}, []string{"fail A: a/5.9.1 a/5.10.1"}},
+		{"all pass", []report.Result{withTests("a/1.1", good("A"))}, nil},
+		{"one bug, two kernels", []report.Result{withTests("a/1.1", bad("A", x)), withTests("a/1.2", bad("A", x))}, []string{"fail A: a/1.1 a/1.2"}},
+		{"two bugs on one kernel", []report.Result{withTests("a/1.1", bad("A", x), bad("B", y))}, []string{"fail A: a/1.1", "fail B: a/1.1"}},
+		{"two tests, one reason, the same kernels", []report.Result{withTests("a/1.1", bad("A", x), bad("B", x))}, []string{"fail A,B: a/1.1"}},
+		{"two tests, one reason, other kernels", []report.Result{withTests("a/1.1", bad("A", x), bad("B", x)), withTests("a/1.2", bad("A", x), good("B"))}, []string{"fail A: a/1.1 a/1.2", "fail B: a/1.1"}},
+		{"a tracer that dies is one", []report.Result{withTests("a/1.1", died(3)...), withTests("a/1.2", died(20)...)}, []string{"fail Stream,T03,T04,T05,T06,T07,T08,T09,T10,T11,T12,T13,T14,T15,T16,T17,T18,T19,T20,T21,T22,T23: a/1.1 a/1.2"}},
+		{"a parent without words", []report.Result{withTests("a/1.1", bad("A", ""), bad("A/sub", x), good("A/other"))}, []string{"fail A/sub: a/1.1"}},
+		{"a parent with words", []report.Result{withTests("a/1.1", bad("A", y), bad("A/sub", x))}, []string{"fail A/sub: a/1.1", "fail A: a/1.1"}},
+		{"forged results are not tests", []report.Result{forged}, []string{"fail : a/1.1"}},
+		{"a crash is not a test", []report.Result{crash}, []string{"crash : a/1.1"}},
+		{"not tested comes last", []report.Result{{ID: "a/1.1", Verdict: report.Missing}, {ID: "a/1.2", Verdict: report.Missing}, withTests("a/1.3", bad("A", x))}, []string{"fail A: a/1.3", "missing : a/1.1 a/1.2"}},
+		{"larger ones first", []report.Result{withTests("a/1.1", bad("A", x)), withTests("a/1.2", bad("B", y)), withTests("a/1.3", bad("B", y))}, []string{"fail B: a/1.2 a/1.3", "fail A: a/1.1"}},
+		{"versions in order", []report.Result{withTests("a/5.10.1", bad("A", x)), withTests("a/5.9.1", bad("A", x))}, []string{"fail A: a/5.9.1 a/5.10.1"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestGroups(t *testing.T) {
 			}
 		})
 	}
-	groups := Groups(&report.Merged{Kernels: []report.Kernel{withTests("a/1.1", many...)}})
+	groups := Groups(&report.Merged{Kernels: []report.Result{withTests("a/1.1", many...)}})
 	if len(groups) != maxFailedTests+1 || !slices.ContainsFunc(groups, func(g Group) bool { return g.Tests[0] == "further tests" }) {
 		t.Errorf("%d groups of %d failed tests", len(groups), len(many))
 	}
@@ -91,7 +91,7 @@ func TestGroups(t *testing.T) {
 // What has just broken comes first, and is what is shown.
 func TestNewFailuresFirst(t *testing.T) {
 	m := &report.Merged{
-		Kernels: []report.Kernel{withTests("a/1.1", bad("A", "rejected: x 1")), withTests("a/1.2", bad("A", "rejected: x 2")), withTests("a/1.3", bad("B", "rejected: y 3")), withTests("a/1.4", bad("B", "rejected: y 4"))},
+		Kernels: []report.Result{withTests("a/1.1", bad("A", "rejected: x 1")), withTests("a/1.2", bad("A", "rejected: x 2")), withTests("a/1.3", bad("B", "rejected: y 3")), withTests("a/1.4", bad("B", "rejected: y 4"))},
 		Change:  &report.Change{NewlyFail: []string{"a/1.4"}},
 	}
 	groups := Groups(m)
@@ -111,14 +111,14 @@ func TestCommon(t *testing.T) {
 		}
 		return f
 	}
-	fails := func(id string, f *report.Facts) report.Kernel {
+	fails := func(id string, f *report.Facts) report.Result {
 		k := withTests(id, bad("A", "rejected: x"))
 		k.Facts = f
 		return k
 	}
-	passes := func(id string, f *report.Facts) report.Kernel { k := withTests(id, good("A")); k.Facts = f; return k }
-	same := func(n int, f func(id string, f *report.Facts) report.Kernel, change func(*report.Facts)) []report.Kernel {
-		var all []report.Kernel
+	passes := func(id string, f *report.Facts) report.Result { k := withTests(id, good("A")); k.Facts = f; return k }
+	same := func(n int, f func(id string, f *report.Facts) report.Result, change func(*report.Facts)) []report.Result {
+		var all []report.Result
 		for i := range n {
 			all = append(all, f(fmt.Sprintf("a/%d.%d", n, i), facts(change)))
 		}
@@ -126,8 +126,8 @@ func TestCommon(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		fails  []report.Kernel
-		passes []report.Kernel
+		fails  []report.Result
+		passes []report.Result
 		want   []string
 		unlike int
 	}{

@@ -15,11 +15,11 @@ func TestHeadline(t *testing.T) {
 		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested, the result is incomplete": reporttest.Refused(),
 		"all 12 kernels pass":                   reporttest.Green(),
 		"no kernel was tested":                  {},
-		"the one kernel passes":                 {Verdict: report.Pass, Kernels: []report.Kernel{{ID: "a/1", Verdict: report.Pass}}},
-		"1 of 2 kernels fails, 1 passes":        {Verdict: report.Fail, Kernels: []report.Kernel{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Fail}}},
-		"1 of 2 kernels passes, 1 not tested":   {Verdict: report.Missing, Kernels: []report.Kernel{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Missing}}},
-		"no kernel newly fails, 0 of 1 pass":    {Verdict: report.Fail, Change: &report.Change{}, Kernels: []report.Kernel{{ID: "a/2", Verdict: report.Crash}}},
-		"1 kernel fixed, the one kernel passes": {Verdict: report.Pass, Change: &report.Change{Fixed: []string{"a/1"}}, Kernels: []report.Kernel{{ID: "a/1", Verdict: report.Pass}}},
+		"the one kernel passes":                 {Verdict: report.Pass, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
+		"1 of 2 kernels fails, 1 passes":        {Verdict: report.Fail, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Fail}}},
+		"1 of 2 kernels passes, 1 not tested":   {Verdict: report.Missing, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Missing}}},
+		"no kernel newly fails, 0 of 1 pass":    {Verdict: report.Fail, Change: &report.Change{}, Kernels: []report.Result{{ID: "a/2", Verdict: report.Crash}}},
+		"1 kernel fixed, the one kernel passes": {Verdict: report.Pass, Change: &report.Change{Fixed: []string{"a/1"}}, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
 	} {
 		if got := Headline(m); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -9,7 +9,7 @@ import (
 
 // Place is where a kernel stands in an overview.
 type Place struct {
-	*report.Kernel
+	*report.Result
 	Distro string
 	Name   string // the release where no other kernel of Distro has it, else all of the id's name
 	Series string // the mainline release that it is of: "5.10"; "other" when its name says none
@@ -37,7 +37,7 @@ func Places(m *report.Merged) (places []Place, series []string) {
 		if releases[e.distro+"/"+e.version.release] == 1 {
 			name = e.version.release
 		}
-		places = append(places, Place{Kernel: e.Kernel, Distro: e.distro, Name: name, Series: e.version.series()})
+		places = append(places, Place{Result: e.Result, Distro: e.distro, Name: name, Series: e.version.series()})
 	}
 	return places, series
 }

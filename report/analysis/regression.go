@@ -316,7 +316,7 @@ func (ix *index) whyUnclear(e entry, g *Group) unclearWhy {
 		return didNotBoot
 	case !e.Verdict.Tested():
 		return notTested
-	case e.Forgiven():
+	case e.FailedAsExpected():
 		return failsAsExpected
 	}
 	skipped := false

@@ -135,15 +135,15 @@ func FailedTests(tests []report.Test) (title, excerpt string) {
 func testReason(output string) reason {
 	lines := outputLines(output)
 	if len(lines) == 0 {
-		return said("", false)
+		return newReason("", false)
 	}
 	first := strings.TrimSpace(lines[0])
 	if tracerSilent.MatchString(first) {
-		return said(first, true)
+		return newReason(first, true)
 	}
 	for _, l := range lines {
 		if tracerEnded.MatchString(l) {
-			r := said(strings.Replace(l, " before the tests did", "", 1), true)
+			r := newReason(strings.Replace(l, " before the tests did", "", 1), true)
 			if why := cmp.Or(strongLine(lines), lastOfStderr(lines)); why != "" && why != l {
 				r.title += ": " + why
 				r.key += "|" + normalise(why)
@@ -153,16 +153,16 @@ func testReason(output string) reason {
 	}
 	switch {
 	case tracerBroke.MatchString(first): // which line, and with what, is chance
-		return said(first, true)
+		return newReason(first, true)
 	case ofTheKernel.MatchString(first):
-		r := said(first, true)
+		r := newReason(first, true)
 		r.key = normalise(thisKernel.ReplaceAllString(first, ""))
 		return r
 	case ofAProgram.MatchString(first):
-		return said(first, false)
+		return newReason(first, false)
 	}
 	if fields := wrongFields(lines); fields != "" {
-		r := said(first, false)
+		r := newReason(first, false)
 		r.key = normalise(msLater.ReplaceAllString(first, "")) + "|" + fields
 		r.title = strings.TrimSuffix(report.OneLine(first, 300), ":") + ": " + fields
 		return r
@@ -170,21 +170,21 @@ func testReason(output string) reason {
 	// testrunner's words of a Go test, and its program's after them.
 	if strings.HasPrefix(first, unfinished) && (strings.Contains(first, outOfTime) || strongLine(lines[1:]) == "") {
 		if words := lastWord(lines[1:]); words != "" && !strings.Contains(first, outOfTime) {
-			return said(first+": "+logTime.ReplaceAllString(words, ""), false)
+			return newReason(first+": "+logTime.ReplaceAllString(words, ""), false)
 		}
-		return said(first, false)
+		return newReason(first, false)
 	}
 	if status.MatchString(first) {
 		words := logTime.ReplaceAllString(lastWord(lines[1:]), "")
 		if words == "" {
-			return said(first, false)
+			return newReason(first, false)
 		}
-		return said(first+": "+words, false)
+		return newReason(first+": "+words, false)
 	}
-	return said(bestLine(lines), false)
+	return newReason(bestLine(lines), false)
 }
 
-func said(line string, global bool) reason {
+func newReason(line string, global bool) reason {
 	line = logTime.ReplaceAllString(strings.TrimSpace(line), "")
 	title := report.OneLine(line, 300)
 	if title == "" {
@@ -333,11 +333,11 @@ var (
 )
 
 // kernelReason reads the cause of a kernel that did not get to failing a test.
-func kernelReason(k report.Kernel) reason {
+func kernelReason(k report.Result) reason {
 	if k.Cause == nil || strings.TrimSpace(k.Cause.Title) == "" {
 		return reason{title: "no reason is known", key: "-", global: true}
 	}
-	r := said(k.Cause.Title, true)
+	r := newReason(k.Cause.Title, true)
 	excerpt := k.Cause.Excerpt
 	if len(excerpt) > maxLooked {
 		excerpt = excerpt[:maxLooked]

@@ -9,18 +9,18 @@ import (
 )
 
 // failed is a kernel with one failed test.
-func failedTest(test, output string) report.Kernel {
-	k := report.Kernel{ID: "x/5.10.1", Tests: []report.Test{{Name: test}}}
+func failedTest(test, output string) report.Result {
+	k := report.Result{ID: "x/5.10.1", Tests: []report.Test{{Name: test}}}
 	reporttest.Fail(&k, 0, output)
 	return k
 }
 
-func crashed(title, excerpt string) report.Kernel {
-	return report.Kernel{ID: "x/5.10.1", Verdict: report.Crash, Cause: &report.Cause{Title: title, Excerpt: excerpt}}
+func crashed(title, excerpt string) report.Result {
+	return report.Result{ID: "x/5.10.1", Verdict: report.Crash, Cause: &report.Cause{Title: title, Excerpt: excerpt}}
 }
 
-func stopped(v report.Verdict, title, excerpt string) report.Kernel {
-	return report.Kernel{ID: "x/5.10.1", Verdict: v, Cause: &report.Cause{Title: title, Excerpt: excerpt}}
+func stopped(v report.Verdict, title, excerpt string) report.Result {
+	return report.Result{ID: "x/5.10.1", Verdict: v, Cause: &report.Cause{Title: title, Excerpt: excerpt}}
 }
 
 // What two kernels say of one bug is one group, and of two bugs two.
@@ -36,7 +36,7 @@ func TestSignatures(t *testing.T) {
 	}
 	tests := []struct {
 		name string
-		a, b report.Kernel
+		a, b report.Result
 		same bool
 	}{
 		{"registers", failedTest("T", load+"R1 invalid mem access 'scalar' (12 line(s) omitted)"), failedTest("T", load+"R8 invalid mem access 'scalar' (7 line(s) omitted)"), true},
@@ -90,7 +90,7 @@ func TestSignatures(t *testing.T) {
 		{"hung tasks", crashed("INFO: task kworker/0:1:12 blocked for more than 120 seconds.", ""), crashed("INFO: task kworker/1:3:55 blocked for more than 241 seconds.", ""), true},
 
 		{"timeouts", stopped(report.Timeout, "the payload did not end within 5m0s", "a"), stopped(report.Timeout, "the payload did not end within 5m0s", "b"), true},
-		{"timeouts in other tests", report.Kernel{Verdict: report.Timeout, Cause: &report.Cause{Title: "x"}, Tests: []report.Test{bad("A", "did not end")}}, report.Kernel{Verdict: report.Timeout, Cause: &report.Cause{Title: "x"}, Tests: []report.Test{bad("B", "did not end")}}, false},
+		{"timeouts in other tests", report.Result{Verdict: report.Timeout, Cause: &report.Cause{Title: "x"}, Tests: []report.Test{bad("A", "did not end")}}, report.Result{Verdict: report.Timeout, Cause: &report.Cause{Title: "x"}, Tests: []report.Test{bad("B", "did not end")}}, false},
 		{"verdicts", stopped(report.Timeout, "x", ""), stopped(report.Infra, "x", ""), false},
 		{"programs that say why", stopped(report.Fail, "the payload: exit status 1", "cannot load a.o\n    2.941 init: the payload ended"), stopped(report.Fail, "the payload: exit status 1", "cannot load b.o\n    3.000 init: the payload ended"), false},
 		{"no-boot", stopped(report.NoBoot, "no sign of init within 1m30s", ""), stopped(report.NoBoot, "no sign of init within 4m30s", ""), true},
@@ -100,7 +100,7 @@ func TestSignatures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a, b := tt.a, tt.b
 			a.ID, b.ID = "x/5.10.1", "x/5.10.2"
-			groups := Groups(&report.Merged{Kernels: []report.Kernel{a, b}})
+			groups := Groups(&report.Merged{Kernels: []report.Result{a, b}})
 			want := 2
 			if tt.same {
 				want = 1
@@ -118,7 +118,7 @@ func TestSignatures(t *testing.T) {
 // A failure's entry says what a reader needs first.
 func TestTitles(t *testing.T) {
 	for _, tt := range []struct {
-		k    report.Kernel
+		k    report.Result
 		want string
 	}{
 		{failedTest("T", "    a_test.go:4: fine\n    a_test.go:9: cannot attach: \x1b[31mno such file\x1b[0m\n"), "a_test.go:9: cannot attach: no such file"},
@@ -128,10 +128,10 @@ func TestTitles(t *testing.T) {
 		{failedTest("T", "exit status 2\nsome words\nfatal: could not open x\n    2.9 init: y\n    2.941 init: the payload ended"), "exit status 2: fatal: could not open x"},
 		{crashed("BUG: kernel NULL pointer dereference, address: 0", "[    1.000001] RIP: 0010:foo.cold+0x1/0x2\n"), "BUG: kernel NULL pointer dereference, address: 0 in foo"},
 		{crashed("Kernel panic - not syncing: x", "[    1.000001] RIP: 0033:0x4866b2\n[    1.000002] Call Trace:\n[    1.000003]  panic+0x1/0x2\n[    1.000003]  ? guess+0x1/0x2\n[    1.000004]  culprit+0x1/0x2\n"), "Kernel panic - not syncing: x in culprit"},
-		{report.Kernel{ID: "x/1", Verdict: report.Infra}, "no reason is known"},
-		{report.Kernel{ID: "x/1"}, "no reason is known"},
+		{report.Result{ID: "x/1", Verdict: report.Infra}, "no reason is known"},
+		{report.Result{ID: "x/1"}, "no reason is known"},
 	} {
-		groups := Groups(&report.Merged{Kernels: []report.Kernel{tt.k}})
+		groups := Groups(&report.Merged{Kernels: []report.Result{tt.k}})
 		if len(groups) != 1 || groups[0].Title != tt.want {
 			t.Errorf("%+v: %+v, want %q", tt.k, groups, tt.want)
 		}
@@ -143,7 +143,7 @@ func FuzzReason(f *testing.F) {
 	f.Add("EventsTrace ended before it was ready: exit status 1", "", "Call Trace:\n a+0x1/0x1")
 	f.Add("PROCESS_EXEC, line 1, is not as expected:\n  ! a b\n", "\x1b[", "\xff")
 	f.Fuzz(func(t *testing.T, output, title, excerpt string) {
-		m := &report.Merged{Kernels: []report.Kernel{failedTest("T", output), crashed(title, excerpt), stopped(report.Fail, "the payload: "+title, excerpt)}}
+		m := &report.Merged{Kernels: []report.Result{failedTest("T", output), crashed(title, excerpt), stopped(report.Fail, "the payload: "+title, excerpt)}}
 		for i := range m.Kernels {
 			m.Kernels[i].ID = "x/" + strings.Repeat("1", i+1)
 		}

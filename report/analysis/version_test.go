@@ -100,10 +100,10 @@ func FuzzVersion(f *testing.F) {
 }
 
 // names builds kernels that fail (-), pass (+), or of which nothing is known (?).
-func kernelsOf(spec map[string]string) []report.Kernel {
-	var all []report.Kernel
+func kernelsOf(spec map[string]string) []report.Result {
+	var all []report.Result
 	for id, s := range spec {
-		k := report.Kernel{ID: id, Tests: []report.Test{{Name: "T", Verdict: report.TestPass}}, Verdict: report.Pass}
+		k := report.Result{ID: id, Tests: []report.Test{{Name: "T", Verdict: report.TestPass}}, Verdict: report.Pass}
 		switch s {
 		case "-":
 			reporttest.Fail(&k, 0, "rejected: x")
@@ -117,7 +117,7 @@ func kernelsOf(spec map[string]string) []report.Kernel {
 			k.Tests = append(k.Tests, report.Test{Name: "U"})
 			reporttest.Fail(&k, 1, "rejected: y")
 		case "noboot":
-			k = report.Kernel{ID: k.ID, Verdict: report.NoBoot, Cause: &report.Cause{Title: "no sign of init"}}
+			k = report.Result{ID: k.ID, Verdict: report.NoBoot, Cause: &report.Cause{Title: "no sign of init"}}
 		case "expected":
 			reporttest.Fail(&k, 0, "rejected: z")
 			k.TestsOnly, k.Expected = true, []report.Expected{{Test: k.Tests[0].Name, Reason: "known"}}

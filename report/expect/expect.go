@@ -72,7 +72,7 @@ func (x *List) Unused(ids []string) []string {
 
 // UnusedTests are the globs of tests that no test has which a kernel of theirs ran,
 // in words. Where no such kernel was tested, they may well have one.
-func (x *List) UnusedTests(kernels []report.Kernel) []string {
+func (x *List) UnusedTests(kernels []report.Result) []string {
 	if x == nil {
 		return nil
 	}
@@ -105,7 +105,7 @@ func (e Entry) ofTest(name string) bool {
 
 // passedAlone returns the first passed test that a glob means, "" when it means
 // none, or one that failed.
-func passedAlone(k *report.Kernel, glob string) string {
+func passedAlone(k *report.Result, glob string) string {
 	passed := ""
 	for _, t := range k.Tests {
 		if !report.MatchAcross(glob, t.Name) {
@@ -128,7 +128,7 @@ func (e Entry) expired(now time.Time) bool {
 
 // Apply says in a result which of its failures were expected, and which
 // expectations are stale. The verdict stays what it is.
-func (x *List) Apply(k *report.Kernel, now time.Time) {
+func (x *List) Apply(k *report.Result, now time.Time) {
 	if x == nil {
 		return
 	}
@@ -143,7 +143,7 @@ func (x *List) Apply(k *report.Kernel, now time.Time) {
 			if x.Lenient {
 				k.Problems = append(k.Problems, s)
 			} else {
-				k.Surprises = append(k.Surprises, s)
+				k.StaleExpectations = append(k.StaleExpectations, s)
 			}
 		}
 		if e.Verdict != report.Unknown {
@@ -190,5 +190,5 @@ func (x *List) Apply(k *report.Kernel, now time.Time) {
 		}
 	}
 	k.Expected = k.Expected[:min(len(k.Expected), maxNotes)]
-	k.Surprises = k.Surprises[:min(len(k.Surprises), maxNotes)]
+	k.StaleExpectations = k.StaleExpectations[:min(len(k.StaleExpectations), maxNotes)]
 }

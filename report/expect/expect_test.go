@@ -79,9 +79,9 @@ func FuzzReadExpectations(f *testing.F) {
 		}
 		// Whatever is expected, what is not named stays a failure.
 		for _, v := range []report.Verdict{report.Infra, report.Missing} {
-			k := report.Kernel{ID: "debian/1", Verdict: v, Cause: &report.Cause{Title: "x"}}
+			k := report.Result{ID: "debian/1", Verdict: v, Cause: &report.Cause{Title: "x"}}
 			(&List{Entries: entries}).Apply(&k, time.Now())
-			if k.Forgiven() || k.Green() {
+			if k.FailedAsExpected() || k.OK() {
 				t.Fatalf("%v is forgiven", v)
 			}
 		}
@@ -97,8 +97,8 @@ func TestExpectations(t *testing.T) {
 		return Entry{Kernels: []string{"debian/6.*"}, Verdict: v, Reason: "known", Where: "x:2"}
 	}
 	until := func(e Entry, day string) Entry { e.Expires = day; return e }
-	kernel := func(v report.Verdict, tests ...string) report.Kernel {
-		k := report.Kernel{ID: "debian/6.1", Verdict: v, TestsOnly: v == report.Fail}
+	kernel := func(v report.Verdict, tests ...string) report.Result {
+		k := report.Result{ID: "debian/6.1", Verdict: v, TestsOnly: v == report.Fail}
 		if v != report.Pass {
 			k.Cause = &report.Cause{Title: "x"}
 		}
@@ -116,7 +116,7 @@ func TestExpectations(t *testing.T) {
 	hung.Running = []string{"B"}
 	tests := []struct {
 		name     string
-		k        report.Kernel
+		k        report.Result
 		x        []Entry
 		forgiven bool
 		stale    bool
@@ -159,19 +159,19 @@ func TestExpectations(t *testing.T) {
 			if k.Verdict != tt.k.Verdict {
 				t.Errorf("the verdict is %v, it was %v", k.Verdict, tt.k.Verdict)
 			}
-			if k.Forgiven() != tt.forgiven || (len(k.Surprises) > 0) != tt.stale {
-				t.Errorf("forgiven %v, want %v; surprises %q, want some: %v", k.Forgiven(), tt.forgiven, k.Surprises, tt.stale)
+			if k.FailedAsExpected() != tt.forgiven || (len(k.StaleExpectations) > 0) != tt.stale {
+				t.Errorf("forgiven %v, want %v; surprises %q, want some: %v", k.FailedAsExpected(), tt.forgiven, k.StaleExpectations, tt.stale)
 			}
-			if got := report.RunOutcome(1, []report.Kernel{k}, false).ExitCode(); got != tt.exit {
+			if got := report.RunOutcome(1, []report.Result{k}, false).ExitCode(); got != tt.exit {
 				t.Errorf("exit code %d, want %d", got, tt.exit)
 			}
 			// To say it only, nothing that passed may fail.
 			lenient := tt.k
 			(&List{Entries: tt.x, Lenient: true}).Apply(&lenient, now)
-			if len(lenient.Surprises) > 0 || tt.stale && len(lenient.Problems) == 0 {
-				t.Errorf("lenient: surprises %q, problems %q", lenient.Surprises, lenient.Problems)
+			if len(lenient.StaleExpectations) > 0 || tt.stale && len(lenient.Problems) == 0 {
+				t.Errorf("lenient: surprises %q, problems %q", lenient.StaleExpectations, lenient.Problems)
 			}
-			if tt.k.Verdict == report.Pass && !lenient.Green() {
+			if tt.k.Verdict == report.Pass && !lenient.OK() {
 				t.Error("lenient: a pass is not green")
 			}
 		})
@@ -194,7 +194,7 @@ func TestUnusedTests(t *testing.T) {
 		{Where: "x.yml:5", Kernels: []string{"d/5.10"}, Tests: []string{"TestOld"}}, // its kernel was not tested
 		{Where: "x.yml:9", Kernels: []string{"d/6.1"}, Verdict: report.Crash},
 	}}
-	kernels := []report.Kernel{
+	kernels := []report.Result{
 		{ID: "d/6.1", Tests: []report.Test{{Name: "TestA"}, {Name: "TestSub/a"}}},
 		{ID: "d/6.12", Tests: []report.Test{{Name: "TestFial"}}},
 		{ID: "d/5.10", Verdict: report.Infra},

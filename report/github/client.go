@@ -186,11 +186,11 @@ func retry(err error, k kind, try int) (time.Duration, bool) {
 		}
 		return 0, false
 	}
-	return backoff, k != create && maybe(err)
+	return backoff, k != create && outcomeUnknown(err)
 }
 
-// maybe says whether it is not known if a request that ended with err was done.
-func maybe(err error) bool {
+// outcomeUnknown says whether it is not known if a request that ended with err was done.
+func outcomeUnknown(err error) bool {
 	var answer *gh.ErrorResponse
 	if errors.As(err, &answer) {
 		return answer.Response.StatusCode >= 500

@@ -98,7 +98,7 @@ func (p *publisher) comment(ctx context.Context, pr int) (done string, err error
 			if err == nil {
 				me = c.GetUser().GetLogin()
 				made = append(made, found{marker: mine, id: c.GetID()})
-			} else if maybe(err) && sleep(ctx, 2*time.Second) == nil {
+			} else if outcomeUnknown(err) && sleep(ctx, 2*time.Second) == nil {
 				err = nil // it may have been made all the same: the list will tell
 			}
 		}

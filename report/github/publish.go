@@ -80,12 +80,12 @@ func Publish(ctx context.Context, cfg Config, content Content) Outcome {
 		return p.out
 	}
 	if cfg.Status {
-		p.ask("commit status not set", "statuses: write", func() (string, error) {
+		p.attempt("commit status not set", "statuses: write", func() (string, error) {
 			return p.setStatus(ctx, state(content.Verdict), content.Status)
 		})
 	}
 	if cfg.Comment {
-		p.ask("pull request not commented on", "pull-requests: write", func() (string, error) {
+		p.attempt("pull request not commented on", "pull-requests: write", func() (string, error) {
 			pr, why, err := p.pull(ctx)
 			if err != nil || why != "" {
 				return why, err
@@ -94,7 +94,7 @@ func Publish(ctx context.Context, cfg Config, content Content) Outcome {
 		})
 	}
 	if cfg.Issue {
-		p.ask("tracking issue not kept", "issues: write", func() (string, error) {
+		p.attempt("tracking issue not kept", "issues: write", func() (string, error) {
 			if !p.origin.main {
 				return "no tracking issue: this is not a run of the default branch", nil
 			}
@@ -102,7 +102,7 @@ func Publish(ctx context.Context, cfg Config, content Content) Outcome {
 		})
 	}
 	if cfg.CheckRun {
-		p.ask("check run not made", "checks: write", func() (string, error) {
+		p.attempt("check run not made", "checks: write", func() (string, error) {
 			return fmt.Sprintf("check run for %.12s", p.origin.sha), p.checkRun(ctx)
 		})
 	}
@@ -115,7 +115,7 @@ func Pending(ctx context.Context, cfg Config) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, totalTime)
 	defer cancel()
 	if p.connect() {
-		p.ask("commit status not set", "statuses: write", func() (string, error) {
+		p.attempt("commit status not set", "statuses: write", func() (string, error) {
 			return p.setStatus(ctx, "pending", "kernels are being tested")
 		})
 	}
@@ -144,8 +144,8 @@ func (p *publisher) connect() bool {
 	return true
 }
 
-// ask does one thing, and what comes of it becomes a line.
-func (p *publisher) ask(not, permission string, f func() (string, error)) {
+// attempt does one thing, and what comes of it becomes a line.
+func (p *publisher) attempt(not, permission string, f func() (string, error)) {
 	text, err := f()
 	if err != nil {
 		p.warn(not + ": " + explain(err, permission))

@@ -186,7 +186,7 @@ func errorCase(className, name, kind, message string) junitCase {
 }
 
 // leftOutSuite stands for kernels that there is no room for at all.
-func leftOutSuite(m *report.Merged, kernels []report.Kernel, id int) (*junitSuite, []byte, error) {
+func leftOutSuite(m *report.Merged, kernels []report.Result, id int) (*junitSuite, []byte, error) {
 	s := &junitSuite{}
 	s.Testsuite.Name, s.Testsuite.Time, s.ID = "left out", "0.000", id
 	t := report.CountKernels(kernels)

@@ -145,34 +145,34 @@ func TestJUnitGolden(t *testing.T) {
 }
 
 func TestJUnitVerdicts(t *testing.T) {
-	withTest := func(v report.Verdict, test string) report.Kernel {
-		return report.Kernel{ID: "a/1", Verdict: v, Attempts: 1, Cause: &report.Cause{Title: "why", Excerpt: "log"}, Tests: []report.Test{{Name: "T", Verdict: test, Output: "words"}}}
+	withTest := func(v report.Verdict, test string) report.Result {
+		return report.Result{ID: "a/1", Verdict: v, Attempts: 1, Cause: &report.Cause{Title: "why", Excerpt: "log"}, Tests: []report.Test{{Name: "T", Verdict: test, Output: "words"}}}
 	}
-	with := func(k report.Kernel, change func(*report.Kernel)) report.Kernel { change(&k); return k }
+	with := func(k report.Result, change func(*report.Result)) report.Result { change(&k); return k }
 	for _, tt := range []struct {
 		name string
-		k    report.Kernel
+		k    report.Result
 		want string // cases with their outcome
 	}{
 		{"pass", withTest(report.Pass, report.TestPass), "T"},
 		{"skip", withTest(report.Pass, report.TestSkip), "T:skipped"},
-		{"pass without tests", report.Kernel{ID: "a/1", Verdict: report.Pass}, "kernel"},
-		{"pass at the second attempt", with(withTest(report.Pass, report.TestPass), func(k *report.Kernel) { k.Attempts = 2 }), "kernel+1 flaky T"},
+		{"pass without tests", report.Result{ID: "a/1", Verdict: report.Pass}, "kernel"},
+		{"pass at the second attempt", with(withTest(report.Pass, report.TestPass), func(k *report.Result) { k.Attempts = 2 }), "kernel+1 flaky T"},
 		{"fail", withTest(report.Fail, report.TestFail), "T:failure"},
 		{"a verdict that is not known", withTest(report.Fail, "hm"), "T:failure"},
 		{"fail of the program", withTest(report.Fail, report.TestPass), "kernel:failure T"},
 		{"crash", withTest(report.Crash, report.TestPass), "kernel:error T"},
 		{"crash after a failure", withTest(report.Crash, report.TestFail), "kernel:error T:failure"},
 		{"timeout", withTest(report.Timeout, report.TestPass), "kernel:error T"},
-		{"no-boot", report.Kernel{ID: "a/1", Verdict: report.NoBoot, Attempts: 3}, "kernel:error+2 rerun"},
-		{"infra", report.Kernel{ID: "a/1", Verdict: report.Infra}, "kernel:error"},
-		{"missing", report.Kernel{ID: "a/1", Verdict: report.Missing}, "kernel:error"},
-		{"unknown", report.Kernel{ID: "a/1"}, "kernel:error"},
+		{"no-boot", report.Result{ID: "a/1", Verdict: report.NoBoot, Attempts: 3}, "kernel:error+2 rerun"},
+		{"infra", report.Result{ID: "a/1", Verdict: report.Infra}, "kernel:error"},
+		{"missing", report.Result{ID: "a/1", Verdict: report.Missing}, "kernel:error"},
+		{"unknown", report.Result{ID: "a/1"}, "kernel:error"},
 		{"a failed test in a passed kernel", withTest(report.Pass, report.TestFail), "T:failure"},
-		{"two tests of one name", with(withTest(report.Pass, report.TestPass), func(k *report.Kernel) { k.Tests = append(k.Tests, k.Tests[0]) }), "T T #2"},
+		{"two tests of one name", with(withTest(report.Pass, report.TestPass), func(k *report.Result) { k.Tests = append(k.Tests, k.Tests[0]) }), "T T #2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := parse(t, junitXML(t, &report.Merged{Verdict: report.Pass, Kernels: []report.Kernel{tt.k, {ID: "a/other", Verdict: report.Fail}}}))
+			p := parse(t, junitXML(t, &report.Merged{Verdict: report.Pass, Kernels: []report.Result{tt.k, {ID: "a/other", Verdict: report.Fail}}}))
 			var got []string
 			for _, c := range p.Suites[0].Cases {
 				s := c.Name
@@ -231,7 +231,7 @@ func FuzzJUnit(f *testing.F) {
 
 // No failure hides among what is left out.
 func TestJUnitLeftOutFailures(t *testing.T) {
-	k := report.Kernel{ID: "a/1", Verdict: report.Pass, Tests: []report.Test{{Name: "A", Verdict: report.TestPass}, {Name: "B", Verdict: report.TestFail, Output: "x"}, {Name: "C", Verdict: report.TestFail, Output: "x"}}}
+	k := report.Result{ID: "a/1", Verdict: report.Pass, Tests: []report.Test{{Name: "A", Verdict: report.TestPass}, {Name: "B", Verdict: report.TestFail, Output: "x"}, {Name: "C", Verdict: report.TestFail, Output: "x"}}}
 	j := junitWriter{m: &report.Merged{}, reasons: map[string]string{}}
 	for i, f := range fills {
 		s := j.suite(&k, 1, f)
@@ -246,11 +246,11 @@ func TestJUnitLeftOutFailures(t *testing.T) {
 
 // Outputs are capped for each kernel, and it is said.
 func TestJUnitExcerpts(t *testing.T) {
-	k := report.Kernel{ID: "a/1", Verdict: report.Fail, Cause: &report.Cause{Title: "T0 failed"}}
+	k := report.Result{ID: "a/1", Verdict: report.Fail, Cause: &report.Cause{Title: "T0 failed"}}
 	for i := range 10 {
 		k.Tests = append(k.Tests, report.Test{Name: fmt.Sprintf("T%d", i), Verdict: report.TestFail, Output: "begin " + strings.Repeat("x", 50<<10) + " end"})
 	}
-	b := junitXML(t, &report.Merged{Verdict: report.Fail, Kernels: []report.Kernel{k}})
+	b := junitXML(t, &report.Merged{Verdict: report.Fail, Kernels: []report.Result{k}})
 	p := parse(t, b)
 	if len(b) > maxJUnitExcerpt+8<<10 {
 		t.Errorf("%d bytes for a kernel", len(b))
@@ -268,7 +268,7 @@ func TestJUnitExcerpts(t *testing.T) {
 func TestJUnitSize(t *testing.T) {
 	m := &report.Merged{Verdict: report.Fail, Arch: "amd64"}
 	for i := range 300 {
-		k := report.Kernel{ID: fmt.Sprintf("a/5.%d", i), Verdict: report.Pass}
+		k := report.Result{ID: fmt.Sprintf("a/5.%d", i), Verdict: report.Pass}
 		for n := range 200 {
 			k.Tests = append(k.Tests, report.Test{Name: fmt.Sprintf("Test%d", n), Verdict: report.TestPass, Output: strings.Repeat("y", 500)})
 		}

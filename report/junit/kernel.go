@@ -29,7 +29,7 @@ var fills = []fill{
 
 // kernel is a kernel's suite and its XML, of at most room bytes when
 // leaving things out can make it so.
-func (j *junitWriter) kernel(k *report.Kernel, id, room int) (s *junitSuite, b []byte, err error) {
+func (j *junitWriter) kernel(k *report.Result, id, room int) (s *junitSuite, b []byte, err error) {
 	for i, f := range fills {
 		// Names and markup alone take some 90 bytes for a test.
 		if i < len(fills)-1 && (f.passes && len(k.Tests)*90 > room) {
@@ -43,7 +43,7 @@ func (j *junitWriter) kernel(k *report.Kernel, id, room int) (s *junitSuite, b [
 	return s, b, nil
 }
 
-func (j *junitWriter) suite(k *report.Kernel, id int, f fill) *junitSuite {
+func (j *junitWriter) suite(k *report.Result, id int, f fill) *junitSuite {
 	m := j.m
 	distro, name := report.SplitID(k.ID)
 	s := &junitSuite{}
@@ -81,7 +81,7 @@ func (j *junitWriter) suite(k *report.Kernel, id int, f fill) *junitSuite {
 	for i, fl := range k.Flaky[:min(len(k.Flaky), 100)] {
 		s.AddProperty(fmt.Sprintf("flaky-%d", i+1), junitText(fl.Words()))
 	}
-	if k.Forgiven() {
+	if k.FailedAsExpected() {
 		s.AddProperty("expected", junitText(k.ExpectedWords()))
 	}
 	for _, x := range k.Splats[:min(len(k.Splats), 10)] {
@@ -107,7 +107,7 @@ func (j *junitWriter) suite(k *report.Kernel, id int, f fill) *junitSuite {
 	if !explained || k.Attempts > 1 {
 		c.kernel(k, explained)
 	}
-	if len(k.Surprises) > 0 {
+	if len(k.StaleExpectations) > 0 {
 		c.stale(k)
 	}
 	for _, t := range k.Tests {
@@ -139,9 +139,9 @@ type cases struct {
 }
 
 // stale is a failure for what was expected and did not come.
-func (c *cases) stale(k *report.Kernel) {
+func (c *cases) stale(k *report.Result) {
 	tc := c.one("expected failures", 0)
-	tc.Failure = &junit.Result{Message: junitText(k.Surprises[0]), Type: "stale", Data: c.output(strings.Join(k.Surprises, "\n"))}
+	tc.Failure = &junit.Result{Message: junitText(k.StaleExpectations[0]), Type: "stale", Data: c.output(strings.Join(k.StaleExpectations, "\n"))}
 	c.suite.add(tc)
 }
 
@@ -186,7 +186,7 @@ func (c *cases) output(text string) string {
 
 // kernel is the case of the kernel as a whole. explained: its tests tell what
 // is wrong, and this is about its attempts alone.
-func (c *cases) kernel(k *report.Kernel, explained bool) {
+func (c *cases) kernel(k *report.Result, explained bool) {
 	tc := c.one("kernel", time.Duration(k.Phases["vm"]))
 	title, excerpt := "no reason is known", ""
 	if k.Cause != nil {
@@ -194,7 +194,7 @@ func (c *cases) kernel(k *report.Kernel, explained bool) {
 	}
 	switch {
 	case k.Verdict == report.Pass || explained:
-	case k.Forgiven():
+	case k.FailedAsExpected():
 		tc.Testcase.Skipped = &junit.Result{Message: junitText("expected failure: " + k.ExpectedWords() + "; " + k.Verdict.String() + ": " + title)}
 	case k.Verdict == report.Fail:
 		tc.Failure = &junit.Result{Message: junitText(title), Type: k.Verdict.String(), Data: c.output(excerpt)}

@@ -146,7 +146,7 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 		what = append(what, "kernels")
 		folded.WriteString(d.kernelList(g.Kernels, x.kernels))
 	}
-	if log := d.log(*d.at[g.Example].Kernel); log != "" {
+	if log := d.log(*d.at[g.Example].Result); log != "" {
 		what = append(what, "console")
 		folded.WriteString("Console: " + log + "\n\n")
 	}
@@ -233,7 +233,7 @@ func (d *document) kernelList(ids []string, most int) string {
 }
 
 // log is where a kernel's console is to be found.
-func (d *document) log(k report.Kernel) string {
+func (d *document) log(k report.Result) string {
 	if k.Console == "" {
 		return ""
 	}

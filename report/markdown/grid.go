@@ -24,9 +24,9 @@ func newGrid(places []analysis.Place, series []string) grid {
 			g.distros = append(g.distros, p.Distro)
 		}
 		c := g.cells[[2]string{p.Distro, p.Series}]
-		c.Add(p.Kernel)
+		c.Add(p.Result)
 		g.cells[[2]string{p.Distro, p.Series}] = c
-		g.total.Add(p.Kernel)
+		g.total.Add(p.Result)
 	}
 	return g
 }

@@ -30,7 +30,7 @@ type Options struct {
 	MaxChars int                          // at most this many characters, as report.UTF16Len counts; 0: MaxComment
 	RunURL   string                       // page of the workflow's run
 	Commit   func(sha string) string      // address of a commit's page; nil or "": no link
-	Log      func(k report.Kernel) string // address of a kernel's console; nil or "": its path is named
+	Log      func(k report.Result) string // address of a kernel's console; nil or "": its path is named
 	Command  string                       // what reproduces the run where a kernel's result does not say, such as "bpf-kernel-check run --kernels debian:sid --test ./t"; --kernel is added
 	PageURL  string                       // where report.html can be read; "": it is not named
 }
@@ -56,7 +56,7 @@ func WriteJobSummary(w io.Writer, m *report.Merged, o Options) error {
 
 func writeFitting(w io.Writer, m *report.Merged, o Options, fits func(string) bool) error {
 	d := newDocument(m, o)
-	_, err := io.WriteString(w, d.fit(fits))
+	_, err := io.WriteString(w, d.truncated(fits))
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
@@ -85,8 +85,8 @@ var details = []detail{
 	{lines: 3, width: 120, kernels: 8, full: 200, counted: 1000, refusals: 20, rows: 40},
 }
 
-// fit renders as much as fits.
-func (d *document) fit(fits func(string) bool) string {
+// truncated renders as much as fits.
+func (d *document) truncated(fits func(string) bool) string {
 	for _, x := range details {
 		if s := d.render(x); fits(s) {
 			return s

@@ -28,7 +28,7 @@ func sampleOptions() Options {
 	return Options{
 		RunURL:  runURL,
 		Commit:  func(sha string) string { return "https://github.com/elastic/ebpf/commit/" + sha },
-		Log:     func(k report.Kernel) string { return runURL + "/" + k.Console },
+		Log:     func(k report.Result) string { return runURL + "/" + k.Console },
 		Command: command,
 	}
 }
@@ -148,9 +148,9 @@ func TestMarkdownHostile(t *testing.T) {
 		}
 		// What others build from a guest's text is an address or nothing.
 		o := sampleOptions()
-		o.Log = func(k report.Kernel) string { return runURL + "/" + k.Console }
+		o.Log = func(k report.Result) string { return runURL + "/" + k.Console }
 		checkMarkdown(t, markdown(t, m, o))
-		o.Log = func(k report.Kernel) string { return k.Console }
+		o.Log = func(k report.Result) string { return k.Console }
 		checkMarkdown(t, markdown(t, m, o))
 	}
 }

@@ -16,15 +16,15 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	var lines []string
 	for _, again := range []struct {
 		words string
-		meant func(report.Kernel) bool
+		meant func(report.Result) bool
 	}{
-		{"**Flaky:** %s passed, but not at the first attempt: %s", func(k report.Kernel) bool {
+		{"**Flaky:** %s passed, but not at the first attempt: %s", func(k report.Result) bool {
 			return k.Verdict == report.Pass && k.Attempts > 1 && !slices.ContainsFunc(k.History, report.Attempt.EmulatorFailed)
 		}},
-		{"**Tried again:** %s did not get a result at the first attempt: %s", func(k report.Kernel) bool {
+		{"**Tried again:** %s did not get a result at the first attempt: %s", func(k report.Result) bool {
 			return k.Verdict != report.Pass && k.Attempts > 1 && (len(k.History) == 0 || len(k.Retried()) > 0)
 		}},
-		{"**The emulator failed once** with %s, which ran again on another CPU: %s", func(k report.Kernel) bool { return slices.ContainsFunc(k.History, report.Attempt.EmulatorFailed) }},
+		{"**The emulator failed once** with %s, which ran again on another CPU: %s", func(k report.Result) bool { return slices.ContainsFunc(k.History, report.Attempt.EmulatorFailed) }},
 	} {
 		if n, names := d.some(x, again.meant); n > 0 {
 			lines = append(lines, fmt.Sprintf(again.words, report.Count(n, "kernel"), names))
@@ -58,7 +58,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if x.passes && d.outcome.Passed > 0 {
 		var ids []string
 		for _, e := range d.places {
-			if e.Verdict == report.Pass && e.Green() {
+			if e.Verdict == report.Pass && e.OK() {
 				ids = append(ids, e.ID)
 			}
 		}
@@ -67,10 +67,10 @@ func (d *document) apart(b *strings.Builder, x detail) {
 }
 
 // some counts the kernels that are meant, and names a few.
-func (d *document) some(x detail, meant func(report.Kernel) bool) (int, string) {
+func (d *document) some(x detail, meant func(report.Result) bool) (int, string) {
 	var ids []string
 	for _, e := range d.places {
-		if meant(*e.Kernel) {
+		if meant(*e.Result) {
 			ids = append(ids, e.ID)
 		}
 	}
@@ -82,7 +82,7 @@ func (d *document) expected(x detail) string {
 	reasons := map[string]int{}
 	var order []string
 	for _, e := range d.places {
-		if e.Forgiven() {
+		if e.FailedAsExpected() {
 			w := e.ExpectedWords()
 			if reasons[w]++; reasons[w] == 1 {
 				order = append(order, w)
@@ -92,7 +92,7 @@ func (d *document) expected(x detail) string {
 	why := report.List(order, min(10, x.kernels), func(s string) string {
 		return code(s, 300) + " on " + report.Count(reasons[s], "kernel")
 	})
-	_, names := d.some(x, func(k report.Kernel) bool { return k.Forgiven() })
+	_, names := d.some(x, func(k report.Result) bool { return k.FailedAsExpected() })
 	return why + "; " + names
 }
 
@@ -221,7 +221,7 @@ func (d *document) footer(b *strings.Builder) {
 
 // boots says how many VMs were restored, and how many were booted because that
 // did not work.
-func boots(kernels []report.Kernel) []string {
+func boots(kernels []report.Result) []string {
 	warm, after := 0, 0
 	for _, k := range kernels {
 		switch {
@@ -322,7 +322,7 @@ func (d *document) splats(x detail) (lines []string) {
 }
 
 // reusedWords says how many kernels were not booted; "" when all were.
-func reusedWords(kernels []report.Kernel) string {
+func reusedWords(kernels []report.Result) string {
 	n, oldest := report.ReusedOf(kernels)
 	if n == 0 {
 		return ""

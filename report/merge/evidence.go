@@ -36,7 +36,7 @@ type copier struct {
 	left int64 // bytes that may still be copied
 }
 
-func (c *copier) kernel(k *report.Kernel, e evidence) {
+func (c *copier) kernel(k *report.Result, e evidence) {
 	problem := func(name string, err error) {
 		if len(k.Problems) < maxProblems {
 			k.Problems = append(k.Problems, report.OneLine(fmt.Sprintf("%s: %v", name, err), 500))

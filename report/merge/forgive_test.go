@@ -12,13 +12,13 @@ import (
 )
 
 func TestMergeForgives(t *testing.T) {
-	forgiven := report.Kernel{ID: "a/1", Verdict: report.Fail, Cause: &report.Cause{Title: "A: x"}, Attempts: 1, TestsOnly: true,
+	forgiven := report.Result{ID: "a/1", Verdict: report.Fail, Cause: &report.Cause{Title: "A: x"}, Attempts: 1, TestsOnly: true,
 		Tests: []report.Test{{Name: "A", Verdict: "fail"}, {Name: "B", Verdict: "pass"}}, Expected: []report.Expected{{Test: "A", Reason: "known"}}}
-	file := func(n int, k report.Kernel, expect string) *File {
+	file := func(n int, k report.Result, expect string) *File {
 		list := report.ListDigest([]report.PlanKernel{{ID: "a/1"}, {ID: "a/2"}})
-		return &File{ShardFile: &report.ShardFile{Plan: report.Plan{Schema: report.Schema, List: list, Algorithm: "x", Shard: n, Shards: 2, Attempt: 1, Kernels: []string{k.ID}, Expect: expect}, Kernels: []report.Kernel{k}}}
+		return &File{ShardFile: &report.ShardFile{Plan: report.Plan{Schema: report.Schema, List: list, Algorithm: "x", Shard: n, Shards: 2, Attempt: 1, Kernels: []string{k.ID}, Expect: expect}, Kernels: []report.Result{k}}}
 	}
-	pass := report.Kernel{ID: "a/2", Verdict: report.Pass, Attempts: 1}
+	pass := report.Result{ID: "a/2", Verdict: report.Pass, Attempts: 1}
 	m, _ := Merge(&Collected{Files: []*File{file(1, forgiven, "e"), file(2, pass, "e")}}, Options{})
 	if m.Verdict != report.Pass || m.Outcome().ExitCode() != report.ExitPass || m.Kernels[0].Verdict != report.Fail || len(analysis.Groups(m)) != 0 {
 		t.Errorf("%v, %v, %+v", m.Verdict, m.Kernels[0].Verdict, m.Refusals)

@@ -43,7 +43,7 @@ type Options struct {
 // from.
 func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 	g := &merger{plan: o.Plan, kernels: map[string]*merging{}, from: map[string]*File{}}
-	g.m = &report.Merged{Schema: report.MergedSchema, Tool: o.Tool, At: o.At.UTC(), Kernels: []report.Kernel{}}
+	g.m = &report.Merged{Schema: report.MergedSchema, Tool: o.Tool, At: o.At.UTC(), Kernels: []report.Result{}}
 	for _, p := range slices.Concat(c.Problems, o.Problems) {
 		g.refuse(0, "", "%s", p)
 	}
@@ -78,7 +78,7 @@ type merger struct {
 
 // merging is a kernel and the shard that it was first seen in.
 type merging struct {
-	report.Kernel
+	report.Result
 	shard int
 }
 
@@ -162,7 +162,7 @@ func (g *merger) shard(c *counts) {
 			g.refuse(f.Plan.Shard, "", "%s: %s", name, f.Problem)
 		}
 		g.compareKernels(f, name)
-		results := make(map[string]*report.Kernel, len(f.Kernels))
+		results := make(map[string]*report.Result, len(f.Kernels))
 		for i := range f.Kernels {
 			results[f.Kernels[i].ID] = &f.Kernels[i]
 		}
@@ -194,28 +194,28 @@ func (g *merger) compareKernels(f *File, name string) {
 
 // kernel takes one kernel of a shard's plan. Of two results of one kernel the
 // worse one stands.
-func (g *merger) kernel(f *File, name, id string, result *report.Kernel) {
-	missing := func(format string, args ...any) report.Kernel {
-		k := report.Kernel{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: report.OneLine(name+": "+fmt.Sprintf(format, args...), 500)}}
+func (g *merger) kernel(f *File, name, id string, result *report.Result) {
+	missing := func(format string, args ...any) report.Result {
+		k := report.Result{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: report.OneLine(name+": "+fmt.Sprintf(format, args...), 500)}}
 		if result != nil { // what it left may say what happened
 			k.Digest, k.Accel, k.Attempts, k.Console, k.Files = result.Digest, result.Accel, result.Attempts, result.Console, result.Files
 		}
 		return k
 	}
-	var k report.Kernel
+	var k report.Result
 	switch {
 	case result == nil && f.Problem != "":
 		k = missing("%s", f.Problem)
 	case result == nil:
 		k = missing("its file has no result of this kernel")
-	case result.Green() && f.Damaged:
+	case result.OK() && f.Damaged:
 		k = missing("it is said to have passed, but cannot be believed: %s", f.Problem)
 	default:
 		k = *result
 	}
 	if p, ok := g.planned(id); ok && result != nil && result.Digest != p.Digest {
 		g.refuse(f.Plan.Shard, id, "%s tested %s with the digest %q, the plan pins %q", name, id, result.Digest, p.Digest)
-		if k.Green() {
+		if k.OK() {
 			k = missing("it tested other bytes than the plan pins")
 		}
 	}
@@ -223,7 +223,7 @@ func (g *merger) kernel(f *File, name, id string, result *report.Kernel) {
 	if twice && old.shard != f.Plan.Shard {
 		g.refuse(f.Plan.Shard, id, "%s was given to shard %d and to shard %d", id, old.shard, f.Plan.Shard)
 	}
-	if twice && rank(&old.Kernel) >= rank(&k) {
+	if twice && rank(&old.Result) >= rank(&k) {
 		return
 	}
 	g.kernels[id] = &merging{k, f.Plan.Shard}
@@ -241,11 +241,11 @@ func (g *merger) planned(id string) (report.PlanKernel, bool) {
 }
 
 // rank orders results by how much they say against a kernel.
-func rank(k *report.Kernel) int {
+func rank(k *report.Result) int {
 	switch {
-	case len(k.Surprises) > 0 || k.Verdict.Failed() && !k.Forgiven():
+	case len(k.StaleExpectations) > 0 || k.Verdict.Failed() && !k.FailedAsExpected():
 		return 3
-	case !k.Green():
+	case !k.OK():
 		return 2
 	case k.Verdict != report.Pass:
 		return 1
@@ -285,7 +285,7 @@ func (g *merger) missingShards(ch chosen) {
 // lost records a planned kernel of which nothing is known.
 func (g *merger) lost(shard int, id, why string) {
 	if g.kernels[id] == nil {
-		g.kernels[id] = &merging{report.Kernel{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: why}}, shard}
+		g.kernels[id] = &merging{report.Result{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: why}}, shard}
 	}
 }
 
@@ -296,9 +296,9 @@ func (g *merger) finish() {
 		if p, ok := g.planned(id); ok && k.Digest == "" {
 			k.Digest = p.Digest
 		}
-		g.m.Kernels = append(g.m.Kernels, k.Kernel)
+		g.m.Kernels = append(g.m.Kernels, k.Result)
 	}
-	slices.SortFunc(g.m.Kernels, func(a, b report.Kernel) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(g.m.Kernels, func(a, b report.Result) int { return cmp.Compare(a.ID, b.ID) })
 	for _, k := range g.m.Kernels {
 		list = append(list, report.PlanKernel{ID: k.ID, Digest: k.Digest})
 	}

@@ -14,54 +14,54 @@ import (
 
 // Each row is a result and what it comes to. Every output is held to it.
 func TestOutcome(t *testing.T) {
-	passed, failed := report.Kernel{Verdict: report.Pass}, report.Kernel{Verdict: report.Fail}
-	expected := report.Kernel{Verdict: report.Crash, Expected: []report.Expected{{Verdict: report.Crash, Reason: "known"}}}
-	stale := func(k report.Kernel) report.Kernel {
-		k.Surprises = []string{"it was expected to fail, and passed"}
+	passed, failed := report.Result{Verdict: report.Pass}, report.Result{Verdict: report.Fail}
+	expected := report.Result{Verdict: report.Crash, Expected: []report.Expected{{Verdict: report.Crash, Reason: "known"}}}
+	stale := func(k report.Result) report.Result {
+		k.StaleExpectations = []string{"it was expected to fail, and passed"}
 		return k
 	}
 	// What is expected of a test forgives no crash.
-	crashed := report.Kernel{Verdict: report.Crash, Expected: []report.Expected{{Test: "A", Reason: "known"}}}
+	crashed := report.Result{Verdict: report.Crash, Expected: []report.Expected{{Test: "A", Reason: "known"}}}
 	refused := []report.Refusal{{Reason: "shard 2 of 2 left no shard file"}}
-	of := func(v report.Verdict) report.Kernel { return report.Kernel{Verdict: v} }
+	of := func(v report.Verdict) report.Result { return report.Result{Verdict: v} }
 
 	for _, tt := range []struct {
 		name     string
-		kernels  []report.Kernel
+		kernels  []report.Result
 		refusals []report.Refusal
 		said     report.Verdict // by report.json; Unknown: as it should
 		verdict  report.Verdict
 		exit     int
 		counts   report.Counts
 	}{
-		{"all pass", []report.Kernel{passed, passed}, nil, 0, report.Pass, 0, report.Counts{Kernels: 2, Passed: 2}},
-		{"one fails", []report.Kernel{passed, failed}, nil, 0, report.Fail, 1, report.Counts{Kernels: 2, Passed: 1, Failed: 1}},
-		{"a crash", []report.Kernel{of(report.Crash)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
-		{"a timeout", []report.Kernel{of(report.Timeout)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
-		{"infrastructure", []report.Kernel{passed, of(report.Infra)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 2, Passed: 1, NotTested: 1}},
-		{"it does not boot", []report.Kernel{of(report.NoBoot)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 1, NotTested: 1}},
-		{"it was not reported", []report.Kernel{of(report.Missing)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 1, NotTested: 1}},
-		{"a failure outweighs what was not tested", []report.Kernel{of(report.Infra), failed}, nil, 0, report.Fail, 1, report.Counts{Kernels: 2, Failed: 1, NotTested: 1}},
-		{"no verdict", []report.Kernel{passed, of(report.Unknown)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 2, Passed: 1, NotTested: 1}},
+		{"all pass", []report.Result{passed, passed}, nil, 0, report.Pass, 0, report.Counts{Kernels: 2, Passed: 2}},
+		{"one fails", []report.Result{passed, failed}, nil, 0, report.Fail, 1, report.Counts{Kernels: 2, Passed: 1, Failed: 1}},
+		{"a crash", []report.Result{of(report.Crash)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
+		{"a timeout", []report.Result{of(report.Timeout)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
+		{"infrastructure", []report.Result{passed, of(report.Infra)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 2, Passed: 1, NotTested: 1}},
+		{"it does not boot", []report.Result{of(report.NoBoot)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 1, NotTested: 1}},
+		{"it was not reported", []report.Result{of(report.Missing)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 1, NotTested: 1}},
+		{"a failure outweighs what was not tested", []report.Result{of(report.Infra), failed}, nil, 0, report.Fail, 1, report.Counts{Kernels: 2, Failed: 1, NotTested: 1}},
+		{"no verdict", []report.Result{passed, of(report.Unknown)}, nil, 0, report.Missing, 3, report.Counts{Kernels: 2, Passed: 1, NotTested: 1}},
 		{"no kernel", nil, nil, 0, report.Missing, 3, report.Counts{}},
-		{"fails as expected", []report.Kernel{passed, expected}, nil, 0, report.Pass, 0, report.Counts{Kernels: 2, Passed: 1, FailedAsExpected: 1}},
-		{"all fail as expected", []report.Kernel{expected}, nil, 0, report.Pass, 0, report.Counts{Kernels: 1, FailedAsExpected: 1}},
-		{"crashes where a test was to fail", []report.Kernel{crashed}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
-		{"passes where a failure was expected", []report.Kernel{stale(passed)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1, Stale: 1}},
-		{"fails as expected, another entry is stale", []report.Kernel{stale(expected)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1, Stale: 1}},
-		{"not tested, and an entry is stale", []report.Kernel{stale(of(report.Infra))}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1, Stale: 1}},
-		{"all pass, and a shard is missing", []report.Kernel{passed}, refused, 0, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
-		{"fails as expected, and a shard is missing", []report.Kernel{expected}, refused, 0, report.Missing, 3, report.Counts{Kernels: 1, FailedAsExpected: 1}},
-		{"one fails, and a shard is missing", []report.Kernel{failed}, refused, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
+		{"fails as expected", []report.Result{passed, expected}, nil, 0, report.Pass, 0, report.Counts{Kernels: 2, Passed: 1, FailedAsExpected: 1}},
+		{"all fail as expected", []report.Result{expected}, nil, 0, report.Pass, 0, report.Counts{Kernels: 1, FailedAsExpected: 1}},
+		{"crashes where a test was to fail", []report.Result{crashed}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
+		{"passes where a failure was expected", []report.Result{stale(passed)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1, Stale: 1}},
+		{"fails as expected, another entry is stale", []report.Result{stale(expected)}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1, Stale: 1}},
+		{"not tested, and an entry is stale", []report.Result{stale(of(report.Infra))}, nil, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1, Stale: 1}},
+		{"all pass, and a shard is missing", []report.Result{passed}, refused, 0, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
+		{"fails as expected, and a shard is missing", []report.Result{expected}, refused, 0, report.Missing, 3, report.Counts{Kernels: 1, FailedAsExpected: 1}},
+		{"one fails, and a shard is missing", []report.Result{failed}, refused, 0, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
 
-		{"it says pass, a kernel failed", []report.Kernel{passed, failed}, nil, report.Pass, report.Fail, 1, report.Counts{Kernels: 2, Passed: 1, Failed: 1}},
-		{"it says pass, a kernel was not tested", []report.Kernel{of(report.NoBoot)}, nil, report.Pass, report.Missing, 3, report.Counts{Kernels: 1, NotTested: 1}},
-		{"it says pass, with refusals", []report.Kernel{passed}, refused, report.Pass, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
+		{"it says pass, a kernel failed", []report.Result{passed, failed}, nil, report.Pass, report.Fail, 1, report.Counts{Kernels: 2, Passed: 1, Failed: 1}},
+		{"it says pass, a kernel was not tested", []report.Result{of(report.NoBoot)}, nil, report.Pass, report.Missing, 3, report.Counts{Kernels: 1, NotTested: 1}},
+		{"it says pass, with refusals", []report.Result{passed}, refused, report.Pass, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
 		{"it says pass, without kernels", nil, nil, report.Pass, report.Missing, 3, report.Counts{}},
-		{"it says fail, all kernels passed", []report.Kernel{passed}, nil, report.Fail, report.Fail, 1, report.Counts{Kernels: 1, Passed: 1}},
-		{"it says missing, all kernels passed", []report.Kernel{passed}, nil, report.Missing, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
-		{"it says missing, a kernel failed", []report.Kernel{failed}, nil, report.Missing, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
-		{"it says crash, all kernels passed", []report.Kernel{passed}, nil, report.Crash, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
+		{"it says fail, all kernels passed", []report.Result{passed}, nil, report.Fail, report.Fail, 1, report.Counts{Kernels: 1, Passed: 1}},
+		{"it says missing, all kernels passed", []report.Result{passed}, nil, report.Missing, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
+		{"it says missing, a kernel failed", []report.Result{failed}, nil, report.Missing, report.Fail, 1, report.Counts{Kernels: 1, Failed: 1}},
+		{"it says crash, all kernels passed", []report.Result{passed}, nil, report.Crash, report.Missing, 3, report.Counts{Kernels: 1, Passed: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := &report.Merged{Verdict: tt.said, Refusals: tt.refusals}

@@ -53,7 +53,7 @@ func (s *testSet) add(shard, attempt int) *testFile {
 		RunID: "1000", Attempt: attempt, HeadSHA: "abc", Arch: "amd64", Kernels: slices.Clone(s.plan.Shards[shard-1].Kernels),
 	}
 	for _, id := range f.plan.Kernels {
-		f.lines = append(f.lines, report.Record{Type: "kernel", Kernel: &report.Kernel{
+		f.lines = append(f.lines, report.Record{Type: "kernel", Kernel: &report.Result{
 			ID: id, Digest: digestOf(id), Verdict: report.Pass, Accel: "tcg", Attempts: 1, Console: "results/" + id + ".txt",
 			Tests:  []report.Test{{Name: "FileCreate", Verdict: "pass", Duration: time.Millisecond}, {Name: "Other", Verdict: "skip"}},
 			Phases: map[string]int64{"boot": 1e9, "vm": 2e9},
@@ -66,7 +66,7 @@ func (s *testSet) add(shard, attempt int) *testFile {
 func (s *testSet) file(shard int) *testFile { return s.files[shard-1] }
 
 // kernel is the n-th result of a file.
-func (f *testFile) kernel(n int) *report.Kernel { return f.lines[n].Kernel }
+func (f *testFile) kernel(n int) *report.Result { return f.lines[n].Kernel }
 
 func (f *testFile) fail(n int) {
 	k := f.kernel(n)

@@ -19,7 +19,7 @@ type console struct {
 
 // readConsole reads a console's beginning and end. What it printed is as it
 // came but for bytes that are no text.
-func readConsole(fsys fs.FS, k *report.Kernel) (console, error) {
+func readConsole(fsys fs.FS, k *report.Result) (console, error) {
 	f, err := fsys.Open(k.Console)
 	if err != nil {
 		return console{}, err
@@ -58,7 +58,7 @@ var ansi = regexp.MustCompile(ansiText)
 // with its title, or what looks like a crash, to the kernel's word that it
 // ends. Kernels that passed or failed by their tests have none: a payload can
 // print what it likes.
-func crashLines(text string, k *report.Kernel) (from, to int, ok bool) {
+func crashLines(text string, k *report.Result) (from, to int, ok bool) {
 	switch k.Verdict {
 	case report.Crash, report.NoBoot, report.Timeout:
 	default:

@@ -149,7 +149,7 @@ func choose(places []analysis.Place) []analysis.Place {
 	keep := make([]bool, len(places))
 	for _, passes := range []bool{false, true} {
 		for i, p := range places {
-			if left > 0 && (standing(p.Kernel) == "pass") == passes {
+			if left > 0 && (standing(p.Result) == "pass") == passes {
 				keep[i] = true
 				left--
 			}
@@ -225,7 +225,7 @@ func (b *builder) kernels() {
 			b.index.Distros = append(b.index.Distros, p.Distro)
 		}
 		row := kernelRow{
-			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: standing(p.Kernel),
+			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: standing(p.Result),
 			Phases: b.phasesOf(p), Accel: p.Accel, Newly: b.newly[p.ID], Chunk: -1,
 		}
 		const most = 20
@@ -316,7 +316,7 @@ func (b *builder) byNeed() []int {
 	var order []int
 	for _, passes := range []bool{false, true} {
 		for i, p := range b.places {
-			if (standing(p.Kernel) == "pass") == passes {
+			if (standing(p.Result) == "pass") == passes {
 				order = append(order, i)
 			}
 		}
@@ -363,7 +363,7 @@ func (b *builder) consoles() {
 	}
 	left, out, bad := maxConsoles, 0, 0
 	for _, i := range b.byNeed() {
-		k := b.places[i].Kernel
+		k := b.places[i].Result
 		if k.Console == "" {
 			continue
 		}

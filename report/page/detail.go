@@ -21,7 +21,7 @@ var (
 
 // detail is what is known of a kernel.
 func (b *builder) detail(i int) detail {
-	k := b.places[i].Kernel
+	k := b.places[i].Result
 	d := detail{Release: k.Release, Digest: k.Digest, Console: k.Console}
 	note := func(format string, args ...any) { d.Notes = append(d.Notes, fmt.Sprintf(format, args...)) }
 	if k.Reused != nil {
@@ -89,7 +89,7 @@ func (b *builder) detail(i int) detail {
 
 // testsByNeed are a kernel's tests, those that failed first when there are more
 // than are shown.
-func testsByNeed(k *report.Kernel) []*report.Test {
+func testsByNeed(k *report.Result) []*report.Test {
 	tests := make([]*report.Test, len(k.Tests))
 	for i := range k.Tests {
 		tests[i] = &k.Tests[i]

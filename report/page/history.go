@@ -158,7 +158,7 @@ func (h *History) add(m *report.Merged) {
 	room := maxRunTests
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		p := pastKernel{verdict: k.Verdict, green: k.Green(), tries: k.Attempts, time: k.VMTime()}
+		p := pastKernel{verdict: k.Verdict, green: k.OK(), tries: k.Attempts, time: k.VMTime()}
 		r.time += p.time
 		if k.Verdict == report.Pass || k.Verdict == report.Fail {
 			for _, t := range k.Tests[:min(len(k.Tests), room)] {
@@ -232,7 +232,7 @@ func (h *History) names() []string {
 }
 
 // of is what a kernel did: run, verdict, milliseconds.
-func (h *History) of(k *report.Kernel) [][3]int64 {
+func (h *History) of(k *report.Result) [][3]int64 {
 	var all [][3]int64
 	for i, r := range h.runs {
 		if p, ok := r.kernels[k.ID]; ok {
@@ -361,10 +361,10 @@ func worst(of []*flaky) []flaky {
 func Slim(m *report.Merged) *report.Merged {
 	s := *m
 	s.Change = nil
-	s.Kernels = make([]report.Kernel, len(m.Kernels))
+	s.Kernels = make([]report.Result, len(m.Kernels))
 	for i, k := range m.Kernels {
-		slim := report.Kernel{ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release,
-			TestsOnly: k.TestsOnly, Expected: k.Expected, Surprises: k.Surprises, Running: k.Running}
+		slim := report.Result{ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release,
+			TestsOnly: k.TestsOnly, Expected: k.Expected, StaleExpectations: k.StaleExpectations, Running: k.Running}
 		if k.Cause != nil {
 			slim.Cause = &report.Cause{Title: k.Cause.Title}
 		}

@@ -31,7 +31,7 @@ func writeReport(t *testing.T, path string, m *report.Merged) {
 func small(at time.Time, run string, tests ...string) *report.Merged {
 	m := &report.Merged{Schema: report.MergedSchema, Tool: "v1", At: at, Verdict: report.Pass, List: "sha256:0", Arch: "amd64", Algorithm: "single", Shards: 1, RunID: run, Attempt: 1}
 	for i, s := range tests {
-		k := report.Kernel{ID: fmt.Sprintf("debian/6.%d", i), Verdict: report.Pass, Attempts: 1, Phases: map[string]int64{"vm": 2e9}}
+		k := report.Result{ID: fmt.Sprintf("debian/6.%d", i), Verdict: report.Pass, Attempts: 1, Phases: map[string]int64{"vm": 2e9}}
 		for j, c := range s {
 			t := report.Test{Name: fmt.Sprintf("t%d", j), Verdict: map[rune]string{'p': "pass", 'f': "fail", 's': "skip"}[c], Output: "a long text"}
 			k.Tests = append(k.Tests, t)

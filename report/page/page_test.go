@@ -207,7 +207,7 @@ func TestUnknownMembers(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	// All that are known have a place, and all others are none of today's.
-	k := report.Kernel{ID: "a/b", Verdict: report.Fail, Digest: "x", Cause: &report.Cause{Title: "t"}, Tests: []report.Test{{Name: "n"}}, Phases: map[string]int64{"vm": 1}, Accel: "kvm", Attempts: 1, Console: "c", Release: "r", Facts: &report.Facts{}, Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"f"}, Problems: []string{"p"}}
+	k := report.Result{ID: "a/b", Verdict: report.Fail, Digest: "x", Cause: &report.Cause{Title: "t"}, Tests: []report.Test{{Name: "n"}}, Phases: map[string]int64{"vm": 1}, Accel: "kvm", Attempts: 1, Console: "c", Release: "r", Facts: &report.Facts{}, Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"f"}, Problems: []string{"p"}}
 	if rest := others(membersOf(k), kernelMembers); rest != nil {
 		t.Errorf("without a place: %v", rest)
 	}
@@ -219,10 +219,10 @@ func TestCrashLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, real, _ := strings.Cut(strings.ReplaceAll(string(sysrq), "\r\n", "\n"), "\n\n") // behind its header
-	crash := func(title string) *report.Kernel {
-		return &report.Kernel{Verdict: report.Crash, Cause: &report.Cause{Title: title}}
+	crash := func(title string) *report.Result {
+		return &report.Result{Verdict: report.Crash, Cause: &report.Cause{Title: title}}
 	}
-	marked := func(text string, k *report.Kernel) string {
+	marked := func(text string, k *report.Result) string {
 		from, to, ok := crashLines(text, k)
 		if !ok {
 			return ""
@@ -231,13 +231,13 @@ func TestCrashLines(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, text  string
-		k           *report.Kernel
+		k           *report.Result
 		first, last string
 	}{
 		{"a real panic", real, crash("Kernel panic - not syncing: sysrq triggered crash"), "Kernel panic - not syncing: sysrq triggered crash", "Kernel Offset: disabled"},
 		{"by its looks", "a\n[ 1.0] Oops: 0000 [#1]\n[ 1.1] RIP\n[ 1.2] ---[ end trace 0 ]---\nb", crash("something else"), "Oops: 0000", "end trace"},
 		{"the title is the host's", "bpf-kernel-check: a/b: crash: BUG: bad thing\n\n[ 1.0] BUG: bad thing\nx", crash("BUG: bad thing"), "[ 1.0] BUG: bad thing", "x"},
-		{"a payload that says so", "BUG: not a kernel's\n", &report.Kernel{Verdict: report.Fail}, "", ""},
+		{"a payload that says so", "BUG: not a kernel's\n", &report.Result{Verdict: report.Fail}, "", ""},
 		{"nothing", "all is well\n", crash("no such line"), "", ""},
 	} {
 		got := marked(tt.text, tt.k)
@@ -292,9 +292,9 @@ func FuzzPage(f *testing.F) {
 		f.Add(e, "\x1b[31m"+e)
 	}
 	f.Fuzz(func(t *testing.T, text, log string) {
-		k := report.Kernel{ID: "debian/6.1", Verdict: report.Crash, Attempts: 1, Cause: &report.Cause{Title: text, Excerpt: text}, Console: "results/debian/6.1.txt", Release: text,
+		k := report.Result{ID: "debian/6.1", Verdict: report.Crash, Attempts: 1, Cause: &report.Cause{Title: text, Excerpt: text}, Console: "results/debian/6.1.txt", Release: text,
 			Tests: []report.Test{{Name: text, Verdict: text, Output: log}}, Mounts: []string{text}, Facts: &report.Facts{Lockdown: text, Config: map[string]string{text: log}}}
-		m := &report.Merged{Schema: 1, At: time.Unix(0, 0), Verdict: report.Fail, Arch: text, Kernels: []report.Kernel{k}, Refusals: []report.Refusal{{Reason: text}}}
+		m := &report.Merged{Schema: 1, At: time.Unix(0, 0), Verdict: report.Fail, Arch: text, Kernels: []report.Result{k}, Refusals: []report.Refusal{{Reason: text}}}
 		var b strings.Builder
 		if err := Write(&b, m, Options{Consoles: fstest.MapFS{k.Console: {Data: []byte(log)}}, RunURL: text}); err != nil {
 			t.Fatal(err)
@@ -311,20 +311,20 @@ func FuzzPage(f *testing.F) {
 func TestStanding(t *testing.T) {
 	expected := []report.Expected{{Test: "t", Reason: "known"}}
 	for _, tt := range []struct {
-		k    report.Kernel
+		k    report.Result
 		want string
 	}{
-		{report.Kernel{Verdict: report.Pass}, "pass"},
-		{report.Kernel{Verdict: report.Pass, Surprises: []string{"t passed"}}, "stale"},
-		{report.Kernel{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}}, Expected: expected}, "expected"},
-		{report.Kernel{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}, {Name: "u", Verdict: "fail"}}, Expected: expected}, "fail"},
-		{report.Kernel{Verdict: report.Infra, Expected: expected}, "infra"},
-		{report.Kernel{}, "unknown"},
+		{report.Result{Verdict: report.Pass}, "pass"},
+		{report.Result{Verdict: report.Pass, StaleExpectations: []string{"t passed"}}, "stale"},
+		{report.Result{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}}, Expected: expected}, "expected"},
+		{report.Result{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "t", Verdict: "fail"}, {Name: "u", Verdict: "fail"}}, Expected: expected}, "fail"},
+		{report.Result{Verdict: report.Infra, Expected: expected}, "infra"},
+		{report.Result{}, "unknown"},
 	} {
 		if got := standing(&tt.k); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.k, got, tt.want)
 		}
-		if slim := Slim(&report.Merged{Kernels: []report.Kernel{tt.k}}).Kernels[0]; standing(&slim) != tt.want {
+		if slim := Slim(&report.Merged{Kernels: []report.Result{tt.k}}).Kernels[0]; standing(&slim) != tt.want {
 			t.Errorf("%+v, slim: %s, want %s", tt.k, standing(&slim), tt.want)
 		}
 	}

@@ -40,7 +40,7 @@ func synthetic(n int) (*report.Merged, fs.FS) {
 		if d.name != "mainline" {
 			id += fmt.Sprintf("__%08x", rnd.Uint32())
 		}
-		k := report.Kernel{
+		k := report.Result{
 			ID: id, Digest: "sha256:" + strings.Repeat("1", 64), Verdict: report.Pass, Accel: "kvm", Attempts: 1 + rnd.IntN(60)/59,
 			Console: "results/" + id + ".txt", Release: strings.SplitN(id[strings.IndexByte(id, '/')+1:], "__", 2)[0],
 			Phases: map[string]int64{"fetch": int64(rnd.IntN(3000)) * 1e6, "boot": int64(1500+rnd.IntN(1500)) * 1e6, "load": int64(300+rnd.IntN(700)) * 1e6, "test": int64(2000+rnd.IntN(6000)) * 1e6},
@@ -77,7 +77,7 @@ func synthetic(n int) (*report.Merged, fs.FS) {
 			k.Cause = &report.Cause{Title: "unpack vmlinuz: unexpected EOF"}
 			k.Phases = map[string]int64{"fetch": 2e9}
 		case i%401 == 23:
-			k = report.Kernel{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: "shard 3 of 16 did not report it"}}
+			k = report.Result{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: "shard 3 of 16 did not report it"}}
 		}
 		if k.Console != "" {
 			consoles[k.Console] = &fstest.MapFile{Data: []byte(log)}
@@ -87,11 +87,11 @@ func synthetic(n int) (*report.Merged, fs.FS) {
 		}
 		m.Kernels = append(m.Kernels, k)
 	}
-	slices.SortFunc(m.Kernels, func(a, b report.Kernel) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(m.Kernels, func(a, b report.Result) int { return strings.Compare(a.ID, b.ID) })
 	return m, consoles
 }
 
-func failTest(rnd *rand.Rand, k *report.Kernel, nth int) {
+func failTest(rnd *rand.Rand, k *report.Result, nth int) {
 	t := &k.Tests[nth]
 	t.Verdict = "fail"
 	t.Output = "rejected: R1 invalid mem access 'scalar' (permission denied)\nthe last 30 lines of the verifier's log:\n"
@@ -174,7 +174,7 @@ func allMissing() *report.Merged {
 	m, _ := synthetic(40)
 	m.Verdict, m.Change = report.Missing, nil
 	for i := range m.Kernels {
-		m.Kernels[i] = report.Kernel{ID: m.Kernels[i].ID, Verdict: report.Missing, Cause: &report.Cause{Title: "shard 3 of 16 did not report it"}}
+		m.Kernels[i] = report.Result{ID: m.Kernels[i].ID, Verdict: report.Missing, Cause: &report.Cause{Title: "shard 3 of 16 did not report it"}}
 	}
 	m.Refusals = []report.Refusal{{Reason: "no result of shards 1 to 16 of 16"}}
 	return m
@@ -252,7 +252,7 @@ func cloudKernels() (*report.Merged, fs.FS) {
 	} {
 		for i := range v.n {
 			release := fmt.Sprintf(v.format, 3+i)
-			k := report.Kernel{
+			k := report.Result{
 				ID: "debian/" + release + "__" + strings.TrimSuffix(release, "-cloud-amd64") + "-1", Digest: "sha256:" + strings.Repeat("1", 64),
 				Verdict: report.Pass, Accel: "tcg", Boot: "cold", Attempts: 1, Release: release,
 				Phases: map[string]int64{"vm": int64(8300+90*i) * 1e6, "boot": 2600e6, "load": int64(1900+20*i) * 1e6, "test": 3100e6},
@@ -300,7 +300,7 @@ func cloudKernels() (*report.Merged, fs.FS) {
 	t.Verdict, t.Output = "fail", "PROCESS_PTRACE was not seen within 3s: no event has pids.tgid 412\n"
 	expected.Verdict, expected.TestsOnly, expected.Cause = report.Fail, true, &report.Cause{Title: "Ptrace: PROCESS_PTRACE was not seen within 3s: no event has pids.tgid 412", Excerpt: t.Output}
 	expected.Expected = []report.Expected{{Test: "Ptrace", Reason: "it compares the real parent", Link: "https://example.com/issues/7", Expires: "2027-01-31"}}
-	slices.SortFunc(m.Kernels, func(a, b report.Kernel) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(m.Kernels, func(a, b report.Result) int { return strings.Compare(a.ID, b.ID) })
 	return m, consoles
 }
 

@@ -122,11 +122,11 @@ var severity = []string{"crash", "fail", "stale", "timeout", "no-boot", "infra",
 
 // standing is a kernel's verdict, or what it means for the whole where that is
 // another: a failure that was expected, an expectation that does not hold.
-func standing(k *report.Kernel) string {
+func standing(k *report.Result) string {
 	switch {
-	case len(k.Surprises) > 0:
+	case len(k.StaleExpectations) > 0:
 		return "stale"
-	case k.Verdict != report.Pass && k.Green():
+	case k.Verdict != report.Pass && k.OK():
 		return "expected"
 	}
 	return k.Verdict.String()
@@ -340,7 +340,7 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 	counts := map[string]int{}
 	var groups []int
 	for n, i := range kernels {
-		v := standing(b.places[i].Kernel)
+		v := standing(b.places[i].Result)
 		counts[v]++
 		t := tile{K: i, Verdict: v, Sign: signs[v]}
 		if numbers := b.numbers[b.places[i].ID]; len(numbers) > 0 {

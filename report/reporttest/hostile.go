@@ -31,7 +31,7 @@ func Hostile(s string) *report.Merged {
 	for _, distro := range []string{"debian", g, "x"} {
 		for _, v := range []report.Verdict{report.Pass, report.Fail, report.Crash, report.Timeout, report.NoBoot, report.Infra, report.Missing, report.Unknown, report.Pass} {
 			i++
-			k := report.Kernel{
+			k := report.Result{
 				ID: fmt.Sprintf("%s/%d.1-%s__%d%s", distro, i%7, g, i, g), Verdict: v, Digest: g, Console: g + ".txt", Release: g, Accel: g, Attempts: 2,
 				Cause: &report.Cause{Title: g, Excerpt: g + "\n" + s}, Modules: []string{g + ": " + g}, Mounts: []string{g}, Facts: facts,
 				Reproduce: report.CommandPrefix + g,

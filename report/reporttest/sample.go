@@ -27,9 +27,9 @@ func Sample() *report.Merged {
 		}
 		return f
 	}
-	add := func(id string, f *report.Facts) *report.Kernel {
+	add := func(id string, f *report.Facts) *report.Result {
 		name := id[strings.IndexByte(id, '/')+1:]
-		m.Kernels = append(m.Kernels, report.Kernel{
+		m.Kernels = append(m.Kernels, report.Result{
 			ID: id, Digest: "sha256:" + strings.Repeat("0b", 32), Verdict: report.Pass, Attempts: 1, Accel: "tcg", Boot: "warm", Console: "results/" + id + ".txt",
 			Reproduce: report.Command("--kernels", "gs://bucket", "--objects", "build/*.bpf.o", id),
 			Release:   strings.SplitN(strings.TrimPrefix(name, "mainline-v"), "__", 2)[0], Facts: f,
@@ -65,7 +65,7 @@ func Sample() *report.Merged {
 				k.TestsOnly = true
 				k.Expected = []report.Expected{{Test: k.Tests[1].Name, Reason: "the ring buffer loses an event", Link: "https://example.org/issues/7", Expires: "2027-01-31"}}
 			case v == "5.10.0-46" && flavour == "cloud-amd64":
-				k.Surprises = []string{"known.yml:3: trace/on_exec was expected to fail, and passed: remove the entry (it needs 5.11)"}
+				k.StaleExpectations = []string{"known.yml:3: trace/on_exec was expected to fail, and passed: remove the entry (it needs 5.11)"}
 			}
 		}
 	}
@@ -85,13 +85,13 @@ func Sample() *report.Merged {
 	k.Repeats, k.Flaky = 3, []report.Flaky{{Name: "trace/on_unlink", Failed: 1, Runs: 3}}
 	k.History = []report.Attempt{{Repeat: 1, Attempt: 1, Verdict: report.Pass, Accel: "tcg", Console: "results/" + k.ID + ".repeat-1.txt"}}
 	bare := func(id string, v report.Verdict, title, excerpt string, attempts int) {
-		m.Kernels = append(m.Kernels, report.Kernel{ID: id, Verdict: v, Attempts: attempts, Cause: &report.Cause{Title: title, Excerpt: excerpt}})
+		m.Kernels = append(m.Kernels, report.Result{ID: id, Verdict: v, Attempts: attempts, Cause: &report.Cause{Title: title, Excerpt: excerpt}})
 	}
 	bare("mainline/mainline-v5.4.1", report.NoBoot, "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", "[    1.2] VFS: Cannot open root device\n", 2)
 	bare("mainline/mainline-v5.4-rc3", report.Infra, "unpack vmlinuz: unexpected EOF", "", 2)
 	add("mainline/mainline-v7.2", nil)
 	bare("mainline/mainline-v7.3", report.Missing, "shard 3 of 3 did not report it", "", 0)
-	slices.SortFunc(m.Kernels, func(a, b report.Kernel) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(m.Kernels, func(a, b report.Result) int { return strings.Compare(a.ID, b.ID) })
 	slices.Sort(m.Change.NewlyFail)
 	return m
 }
@@ -110,6 +110,6 @@ func Refused() *report.Merged {
 func Green() *report.Merged {
 	m := Sample()
 	m.Verdict, m.Change = report.Pass, &report.Change{BaseSHA: m.Change.BaseSHA}
-	m.Kernels = slices.DeleteFunc(m.Kernels, func(k report.Kernel) bool { return k.Verdict != report.Pass || !k.Green() })
+	m.Kernels = slices.DeleteFunc(m.Kernels, func(k report.Result) bool { return k.Verdict != report.Pass || !k.OK() })
 	return m
 }

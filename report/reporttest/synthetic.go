@@ -30,7 +30,7 @@ func Synthetic(n, shards, signatures int) *report.Merged {
 	for s := range signatures {
 		for _, d := range []int{s, s/len(syntheticDistros) + 3*s + 1}[:1+s%2] {
 			distro := syntheticDistros[d%len(syntheticDistros)].name
-			var of []*report.Kernel
+			var of []*report.Result
 			for i := range m.Kernels {
 				if d, _ := report.SplitID(m.Kernels[i].ID); d == distro && m.Kernels[i].Verdict == report.Pass {
 					of = append(of, &m.Kernels[i])
@@ -66,7 +66,7 @@ var syntheticDistros = []struct {
 	{"oraclelinux", "%s.17-%[3]d.%[4]d.el8uek.x86_64", []string{"5.4", "5.15"}},
 }
 
-func syntheticKernel(rnd *rand.Rand, i, n int) report.Kernel {
+func syntheticKernel(rnd *rand.Rand, i, n int) report.Result {
 	d := syntheticDistros[i%len(syntheticDistros)]
 	nth := i / len(syntheticDistros)
 	per := n/len(syntheticDistros) + 1
@@ -79,7 +79,7 @@ func syntheticKernel(rnd *rand.Rand, i, n int) report.Kernel {
 		name += fmt.Sprintf("-rc%d", 1+nth%7)
 	}
 	id := d.name + "/" + name
-	k := report.Kernel{
+	k := report.Result{
 		ID: id, Digest: "sha256:" + strings.Repeat("1", 64), Verdict: report.Pass, Accel: "kvm", Attempts: 1,
 		Console: "results/" + id + ".txt", Release: name,
 		Phases: map[string]int64{"vm": int64(9+rnd.IntN(5)) * int64(time.Second), "boot": int64(2 * time.Second), "fetch": int64(time.Second)},
@@ -101,7 +101,7 @@ func syntheticKernel(rnd *rand.Rand, i, n int) report.Kernel {
 
 // syntheticFailure makes a kernel fail with a signature; numbers differ from
 // kernel to kernel as they do in real life.
-func syntheticFailure(rnd *rand.Rand, k *report.Kernel, s int) {
+func syntheticFailure(rnd *rand.Rand, k *report.Result, s int) {
 	word := []string{"unlink", "rename", "exec", "fork", "connect", "accept", "ptrace", "mmap", "setuid"}[s%9]
 	switch s % 4 {
 	case 0:
@@ -125,7 +125,7 @@ func syntheticFailure(rnd *rand.Rand, k *report.Kernel, s int) {
 }
 
 // fail makes the nth test of a kernel fail.
-func Fail(k *report.Kernel, nth int, output string) {
+func Fail(k *report.Result, nth int, output string) {
 	t := &k.Tests[nth]
 	t.Verdict, t.Output = report.TestFail, output
 	k.Verdict = report.Fail

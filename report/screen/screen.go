@@ -60,14 +60,14 @@ func (p *Progress) Note(tag, id, text string) {
 }
 
 // Result prints the result of a kernel, which took that long.
-func (p *Progress) Result(k *report.Kernel, took time.Duration) {
+func (p *Progress) Result(k *report.Result, took time.Duration) {
 	p.update(func() {
 		delete(p.active, k.ID)
 		p.result(k, took)
 	})
 }
 
-func (p *Progress) result(k *report.Kernel, took time.Duration) {
+func (p *Progress) result(k *report.Result, took time.Duration) {
 	word, color := wordOfKernel(k)
 	p.done[word]++
 	if k.Reused != nil {
@@ -93,7 +93,7 @@ func (p *Progress) result(k *report.Kernel, took time.Duration) {
 	if skipped > 0 {
 		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, count(len(k.Tests), "test"))
 	}
-	groups := analysis.Groups(&report.Merged{Kernels: []report.Kernel{*k}})
+	groups := analysis.Groups(&report.Merged{Kernels: []report.Result{*k}})
 	as := p.seenOn(groups)
 	if as != "" {
 		fmt.Fprintf(p.out, ", as on %s", as)
@@ -151,7 +151,7 @@ func (p *Progress) seenOn(groups []analysis.Group) string {
 }
 
 // remarks prints a kernel's notes, except those printed for an earlier kernel.
-func (p *Progress) remarks(k *report.Kernel) {
+func (p *Progress) remarks(k *report.Result) {
 	say := func(what string, lines []string) {
 		said := 0
 		for _, s := range lines {
@@ -185,16 +185,16 @@ func (p *Progress) remarks(k *report.Kernel) {
 	}
 	say("allowed splat: ", splats)
 	say("", flaky)
-	say("not as expected: ", k.Surprises)
+	say("not as expected: ", k.StaleExpectations)
 	say("note: ", k.Problems)
-	if k.Forgiven() {
+	if k.FailedAsExpected() {
 		say("expected: ", []string{k.ExpectedWords()})
 		say("", []string{causeTitle(k)})
 	}
 }
 
 // causeTitle is a kernel's cause in one line.
-func causeTitle(k *report.Kernel) string {
+func causeTitle(k *report.Result) string {
 	if k.Cause == nil {
 		return ""
 	}
@@ -210,7 +210,7 @@ func causeTitle(k *report.Kernel) string {
 
 // causes prints why a kernel failed. A cause that no earlier kernel had comes with
 // the beginning of its excerpt.
-func (p *Progress) causes(k *report.Kernel, groups []analysis.Group) {
+func (p *Progress) causes(k *report.Result, groups []analysis.Group) {
 	if len(groups) == 0 {
 		return
 	}
@@ -270,7 +270,7 @@ func (p *Progress) causes(k *report.Kernel, groups []analysis.Group) {
 	}
 }
 
-func tookOf(k *report.Kernel, test string) time.Duration {
+func tookOf(k *report.Result, test string) time.Duration {
 	for _, t := range k.Tests {
 		if t.Name == test {
 			return t.Duration
@@ -280,22 +280,22 @@ func tookOf(k *report.Kernel, test string) time.Duration {
 }
 
 // wordOfKernel returns the word and color of a result.
-func wordOfKernel(k *report.Kernel) (string, ansi) {
+func wordOfKernel(k *report.Result) (string, ansi) {
 	switch {
-	case len(k.Surprises) > 0 && (k.Verdict == report.Pass || !k.Verdict.Tested()):
+	case len(k.StaleExpectations) > 0 && (k.Verdict == report.Pass || !k.Verdict.Tested()):
 		return "STALE", red
-	case k.Forgiven():
+	case k.FailedAsExpected():
 		return "XFAIL", yellow
 	}
 	return wordOf(k.Verdict)
 }
 
 // Repeated prints the result of one of several runs of a kernel.
-func (p *Progress) Repeated(id string, run int, k report.Kernel) {
+func (p *Progress) Repeated(id string, run int, k report.Result) {
 	p.update(func() { p.repeated(id, run, k) })
 }
 
-func (p *Progress) repeated(id string, run int, k report.Kernel) {
+func (p *Progress) repeated(id string, run int, k report.Result) {
 	word, color := wordOf(k.Verdict)
 	fmt.Fprintf(p.out, "%s %s  run %d, %s", p.paint("["+word+"]", color), id, run, seconds(time.Duration(k.Phases["vm"])))
 	if k.Attempts > 1 {
@@ -352,7 +352,7 @@ func cutLine(s string) string {
 }
 
 // phaseTimes says where a kernel's time went.
-func phaseTimes(k *report.Kernel) string {
+func phaseTimes(k *report.Result) string {
 	var parts []string
 	for _, name := range []string{"save", "boot", "load", "test"} {
 		if ns, ok := k.Phases[name]; ok {

@@ -11,7 +11,7 @@ import (
 )
 
 // screenOf is what a run of these kernels prints.
-func screenOf(kernels []report.Kernel) string {
+func screenOf(kernels []report.Result) string {
 	var b strings.Builder
 	p := New(&b, Options{Dir: "out", Total: len(kernels)})
 	for _, k := range kernels {
@@ -22,8 +22,8 @@ func screenOf(kernels []report.Kernel) string {
 }
 
 // failing is a kernel on which tests fail, each with that many lines.
-func failing(id string, lines int, tests ...string) report.Kernel {
-	k := report.Kernel{ID: id, Verdict: report.Fail, Attempts: 1, Console: "results/" + id + ".txt"}
+func failing(id string, lines int, tests ...string) report.Result {
+	k := report.Result{ID: id, Verdict: report.Fail, Attempts: 1, Console: "results/" + id + ".txt"}
 	for _, name := range tests {
 		k.Tests = append(k.Tests, report.Test{Name: name, Verdict: "fail", Duration: time.Second, Output: "rejected: invalid mem access of " + name + "\n" + strings.Repeat("a line of the verifier's log\n", lines)})
 	}
@@ -37,7 +37,7 @@ func TestScreenIsBounded(t *testing.T) {
 	for i := range objects {
 		objects[i] = fmt.Sprintf("o/prog%03d", i)
 	}
-	var one, many, various, notes []report.Kernel
+	var one, many, various, notes []report.Result
 	for i := range 4 {
 		one = append(one, failing(kernel(i), 70, "TestRing"))
 	}
@@ -46,7 +46,7 @@ func TestScreenIsBounded(t *testing.T) {
 	}
 	for i := range 1000 {
 		various = append(various, failing(kernel(i), 60, fmt.Sprintf("Test%c%c", 'A'+i%26, 'A'+i/26%26), "TestB"))
-		k := report.Kernel{ID: kernel(i), Verdict: report.Pass, Attempts: 1}
+		k := report.Result{ID: kernel(i), Verdict: report.Pass, Attempts: 1}
 		for j := range 100 {
 			k.Modules = append(k.Modules, fmt.Sprintf("overlay%d: not found", j))
 			k.Problems = append(k.Problems, fmt.Sprintf("file %d was cut", j))
@@ -55,7 +55,7 @@ func TestScreenIsBounded(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name    string
-		kernels []report.Kernel
+		kernels []report.Result
 		most    int // lines beside one for each kernel
 	}{
 		{"one cause on four kernels", one, 20},
@@ -103,7 +103,7 @@ func TestScreenIsBounded(t *testing.T) {
 // A second cause is not hidden by the first one, which is known.
 func TestScreenOfASecondCause(t *testing.T) {
 	a, b, c := failing("d/6.1.1", 1, "A"), failing("d/6.1.2", 1, "A", "B"), failing("d/6.1.3", 1, "B")
-	s := screenOf([]report.Kernel{a, b, c})
+	s := screenOf([]report.Result{a, b, c})
 	for _, want := range []string{
 		"--- FAIL: A (1.0s), as on d/6.1.1\n       --- FAIL: B (1.0s)\n       | rejected: invalid mem access of B",
 		"[FAIL] d/6.1.3  3.0s, as on d/6.1.2\n",
@@ -118,10 +118,10 @@ func TestScreenOfASecondCause(t *testing.T) {
 func TestScreenOfOthers(t *testing.T) {
 	expected := failing("d/6.1.1", 50, "A")
 	expected.TestsOnly, expected.Expected = true, []report.Expected{{Test: "A", Reason: "known"}}
-	stale := report.Kernel{ID: "d/6.1.2", Verdict: report.Pass, Surprises: []string{"x.yml:1: A was expected to fail, and passed"}}
-	gone := report.Kernel{ID: "d/6.1.3", Verdict: report.Infra, Cause: &report.Cause{Title: "fetch the package: 404 Not Found"}, Attempts: 2}
-	lost := report.Kernel{ID: "d/6.1.4", Verdict: report.Infra, Surprises: []string{"x.yml:9: the verdict crash was expected until 2020-01-01"}, Cause: &report.Cause{Title: "x"}}
-	s := screenOf([]report.Kernel{expected, stale, gone, lost})
+	stale := report.Result{ID: "d/6.1.2", Verdict: report.Pass, StaleExpectations: []string{"x.yml:1: A was expected to fail, and passed"}}
+	gone := report.Result{ID: "d/6.1.3", Verdict: report.Infra, Cause: &report.Cause{Title: "fetch the package: 404 Not Found"}, Attempts: 2}
+	lost := report.Result{ID: "d/6.1.4", Verdict: report.Infra, StaleExpectations: []string{"x.yml:9: the verdict crash was expected until 2020-01-01"}, Cause: &report.Cause{Title: "x"}}
+	s := screenOf([]report.Result{expected, stale, gone, lost})
 	for _, want := range []string{
 		"[XFAIL] d/6.1.1  3.0s\n       expected: A: known\n", "[STALE] d/6.1.2  3.0s\n       not as expected: x.yml:1: A was expected to fail, and passed\n",
 		"[INFRA] d/6.1.3  3.0s on attempt 2\n       fetch the package: 404 Not Found\n", "[STALE] d/6.1.4",

@@ -12,7 +12,7 @@ import (
 )
 
 // End prints the summary of a run.
-func (p *Progress) End(o report.Outcome, results []report.Kernel) {
+func (p *Progress) End(o report.Outcome, results []report.Result) {
 	line := fmt.Sprintf("%d passed, %d failed", o.Passed, o.Failed) + restOf(o.Counts)
 	if n, _ := report.ReusedOf(results); n > 0 {
 		line += fmt.Sprintf(", %d of them cached", n)
@@ -89,7 +89,7 @@ func namesOf(ids []string, most int) string {
 }
 
 // lookInto prints debug commands for the first kernels that failed.
-func (p *Progress) lookInto(results []report.Kernel) {
+func (p *Progress) lookInto(results []report.Result) {
 	const most = 3
 	n := 0
 	for _, k := range results {
@@ -150,11 +150,11 @@ func (p *Progress) kernels(m *report.Merged) {
 		k := &m.Kernels[i]
 		consoles[k.ID] = k.Console
 		if k.Verdict != report.Pass {
-			for _, s := range k.Surprises[:min(len(k.Surprises), maxRemarks)] {
+			for _, s := range k.StaleExpectations[:min(len(k.StaleExpectations), maxRemarks)] {
 				fmt.Fprintf(p.out, "not as expected: %s  %s\n", k.ID, report.OneLine(s, 500))
 			}
 		}
-		if !k.Forgiven() || len(k.Surprises) > 0 {
+		if !k.FailedAsExpected() || len(k.StaleExpectations) > 0 {
 			continue
 		}
 		if n++; n <= MaxListed {

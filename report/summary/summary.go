@@ -24,12 +24,12 @@ const mainline = "mainline"
 // each kernel that was tested, and a last block with those that were not. A
 // distribution's number counts what was to be tested, so a kernel in the last
 // block is counted in its distribution too.
-func Write(w io.Writer, at time.Time, kernels []report.Kernel) error {
+func Write(w io.Writer, at time.Time, kernels []report.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "BPF check run at %s\n", at.UTC().Format("Mon Jan _2 15:04:05 UTC 2006"))
 
-	byDistro := map[string][]report.Kernel{}
-	var untested []report.Kernel
+	byDistro := map[string][]report.Result{}
+	var untested []report.Result
 	for _, k := range kernels {
 		distro, _ := report.SplitID(k.ID)
 		byDistro[distro] = append(byDistro[distro], k)
@@ -80,10 +80,10 @@ func Write(w io.Writer, at time.Time, kernels []report.Kernel) error {
 // writeExpected adds the kernels of which a failure was expected. Their lines
 // above are as they would be without: [FAIL] is that a kernel did not pass, and
 // an expectation does not change what it did.
-func writeExpected(b *strings.Builder, kernels []report.Kernel) {
-	var xs []report.Kernel
+func writeExpected(b *strings.Builder, kernels []report.Result) {
+	var xs []report.Result
 	for _, k := range kernels {
-		if len(k.Surprises) > 0 || k.Forgiven() {
+		if len(k.StaleExpectations) > 0 || k.FailedAsExpected() {
 			xs = append(xs, k)
 		}
 	}
@@ -93,10 +93,10 @@ func writeExpected(b *strings.Builder, kernels []report.Kernel) {
 	slices.SortFunc(xs, compareKernels)
 	fmt.Fprintf(b, "\nexpected failures (%d kernel(s))\n", len(xs))
 	for _, k := range xs {
-		if k.Forgiven() {
+		if k.FailedAsExpected() {
 			fmt.Fprintf(b, "[XFAIL] %s  %s\n", k.ID, report.OneLine(k.ExpectedWords(), 500))
 		} else {
-			fmt.Fprintf(b, "[STALE] %s  %s\n", k.ID, report.OneLine(strings.Join(k.Surprises, "; "), 500))
+			fmt.Fprintf(b, "[STALE] %s  %s\n", k.ID, report.OneLine(strings.Join(k.StaleExpectations, "; "), 500))
 		}
 	}
 }
@@ -114,7 +114,7 @@ func mark(v report.Verdict) string {
 	}
 }
 
-func compareKernels(a, b report.Kernel) int {
+func compareKernels(a, b report.Result) int {
 	da, na := report.SplitID(a.ID)
 	db, nb := report.SplitID(b.ID)
 	if c := cmp.Compare(da, db); c != 0 {

@@ -10,15 +10,15 @@ import (
 	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
 
-func sampleKernels() []report.Kernel {
-	k := func(id string, v report.Verdict, title string) report.Kernel {
-		kk := report.Kernel{ID: id, Verdict: v}
+func sampleKernels() []report.Result {
+	k := func(id string, v report.Verdict, title string) report.Result {
+		kk := report.Result{ID: id, Verdict: v}
 		if title != "" {
 			kk.Cause = &report.Cause{Title: title}
 		}
 		return kk
 	}
-	return []report.Kernel{
+	return []report.Result{
 		k("fedora/5.8.15-301.fc33.x86_64__8a921f5b", report.Crash, "BUG"),
 		k("fedora/5.11.12-300.fc34.x86_64__b52ee374", report.Pass, ""),
 		k("fedora/5.14.10-300.fc35.x86_64__64d04be8", report.Timeout, "timeout"),

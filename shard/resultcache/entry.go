@@ -22,7 +22,7 @@ type Entry struct {
 	At      time.Time     `json:"at"` // when its VM had ended, UTC
 	RunID   string        `json:"run_id,omitempty"`
 	HeadSHA string        `json:"head_sha,omitempty"`
-	Kernel  report.Kernel `json:"kernel"`
+	Kernel  report.Result `json:"kernel"`
 	Console []byte        `json:"console"`
 	Files   [][]byte      `json:"files,omitempty"` // as Kernel.Files names them
 }
@@ -98,7 +98,7 @@ func Parse(b []byte) (*Entry, error) {
 }
 
 // result returns what the entry says about a kernel now.
-func (e *Entry) result(ref kernel.Ref, key string, now time.Time, maxAge time.Duration) (report.Kernel, error) {
+func (e *Entry) result(ref kernel.Ref, key string, now time.Time, maxAge time.Duration) (report.Result, error) {
 	k := e.Kernel
 	switch age := now.Sub(e.At); {
 	case e.Key != key:

@@ -11,7 +11,7 @@ import (
 )
 
 func FuzzParse(f *testing.F) {
-	p := &Entry{Schema: schema, Key: sumOf(nil), At: time.Unix(1, 0), Kernel: report.Kernel{ID: "a/b", Verdict: report.Pass}, Console: []byte("x")}
+	p := &Entry{Schema: schema, Key: sumOf(nil), At: time.Unix(1, 0), Kernel: report.Result{ID: "a/b", Verdict: report.Pass}, Console: []byte("x")}
 	var b bytes.Buffer
 	if err := p.Write(&b); err != nil {
 		f.Fatal(err)

@@ -116,7 +116,7 @@ func New(c Config) (*Cache, error) {
 // Find returns the result of an earlier VM that stands for the one that key and
 // ref describe, with its console and files in the output directory; nil if there
 // is none. An entry that is there and of no use is removed.
-func (c *Cache) Find(im *kernel.Image, ref kernel.Ref, key Key) *report.Kernel {
+func (c *Cache) Find(im *kernel.Image, ref kernel.Ref, key Key) *report.Result {
 	if c == nil {
 		return nil
 	}
@@ -126,7 +126,7 @@ func (c *Cache) Find(im *kernel.Image, ref kernel.Ref, key Key) *report.Kernel {
 		return nil
 	}
 	e, err := read(file)
-	var k report.Kernel
+	var k report.Result
 	if err == nil {
 		k, err = e.result(ref, sum, c.Now(), c.MaxAge)
 	}
@@ -155,7 +155,7 @@ func read(file string) (*Entry, error) {
 }
 
 // restore writes a result's evidence. Its names are those that Check accepts.
-func (c *Cache) restore(k report.Kernel, e *Entry) error {
+func (c *Cache) restore(k report.Result, e *Entry) error {
 	root, err := os.OpenRoot(c.Out) // no link leads out of it
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (c *Cache) restore(k report.Kernel, e *Entry) error {
 
 // Keep keeps what a kernel's VM has just said, if it may stand for later ones.
 // If that fails the kernel is booted again the next time.
-func (c *Cache) Keep(ctx context.Context, im *kernel.Image, key Key, k report.Kernel) {
+func (c *Cache) Keep(ctx context.Context, im *kernel.Image, key Key, k report.Result) {
 	if c == nil || k.Reusable() != nil || ctx.Err() != nil {
 		return
 	}

@@ -321,7 +321,7 @@ func (s *soak) log(name, payload string, f *report.ShardFile) error {
 // result is one of a round that may still go on.
 type result struct {
 	round string
-	report.Kernel
+	report.Result
 }
 
 func (s *soak) results() ([]result, error) {
