@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 
@@ -39,7 +37,7 @@ type stdio struct {
 type applet struct {
 	usage string // its arguments; "" for those of u-root, which know their own
 	what  string // in a few words
-	do    func(ctx context.Context, args []string, io stdio) error
+	do    func(args []string, io stdio) error
 }
 
 // errUsage asks for a command's usage to be printed.
@@ -50,19 +48,15 @@ type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// run runs a command until it is done or interrupted.
+// run runs a command. An interrupt ends the program.
 func (a applet) run(name string, args []string, io stdio) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	err := a.do(ctx, args, io)
+	err := a.do(args, io)
 	var code status
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case ctx.Err() != nil:
-		return exitInterrupted
 	case errors.Is(err, errUsage), errors.Is(err, flag.ErrHelp):
 		fmt.Fprintf(io.err, "usage: %s %s\n%s\n", name, a.usage, a.what)
 		return exitUsage
@@ -74,35 +68,30 @@ func (a applet) run(name string, args []string, io stdio) int {
 // applets are all commands by their names.
 func applets() map[string]applet {
 	all := map[string]applet{
-		"bpf":        {bpfUsage, "BPF programs, maps, links and types of this kernel", bpfCommand},
-		"chroot":     {"DIR [PROGRAM ARGS...]", "run a program, or a shell, with DIR as its root", chroot},
-		"date":       {"", "print the time", date},
-		"dmesg":      {"[-c]", "print the kernel's log; -c clears it", dmesg},
-		"env":        {"[-i] [K=V...] [PROGRAM ARGS...]", "print the environment, or run a program in another", env},
-		"grep":       {"[-ivnlcrFEo] PATTERN [FILE...]", "print the lines that match an RE2 pattern", grep},
-		"head":       {"[-n N] [FILE...]", "print the first lines", head},
-		"help":       {"", "print this list", help},
-		"hexdump":    {"[FILE...]", "print bytes", hexdump},
-		"insmod":     {"FILE [PARAM=VALUE...]", "load a kernel module", insmod},
-		"kill":       {"[-SIGNAL] PID...", "send a signal", kill},
-		"less":       {"[FILE...]", "print page by page: Enter goes on, q ends", less},
-		"ln":         {"-s TARGET NAME", "make a symbolic link", ln},
-		"lsmod":      {"", "list the kernel's modules", lsmod},
-		"mount":      {"[-t TYPE] [-o OPTIONS] [WHAT DIR]", "list or add mounts", mount},
-		"poweroff":   {"", "end the VM", poweroff},
-		"ps":         {"", "list processes", ps},
-		"rmmod":      {"NAME", "remove a kernel module", rmmod},
-		"sleep":      {"SECONDS", "wait", sleep},
-		"sort":       {"[-nru] [FILE...]", "sort lines", sortLines},
-		"strace":     {"PROGRAM ARGS...", "print a program's system calls", strace},
-		"sysctl":     {"NAME[=VALUE]...", "print or set kernel settings", sysctl},
-		"tail":       {"[-n N] [FILE...]", "print the last lines", tail},
-		"tee":        {"[-a] [FILE...]", "copy to files and to the output", tee},
-		"trace_pipe": {"", "print what BPF programs trace (bpf_printk) as it comes", tracePipe},
-		"umount":     {"DIR...", "remove mounts", umount},
-		"uname":      {"[-a|-snrvm]", "print the kernel's name and release", uname},
-		"wc":         {"[-lwc] [FILE...]", "count lines, words and bytes", wc},
-		"which":      {"NAME...", "print a program's path", which},
+		"bpf":      {bpfUsage, "BPF programs, maps and links of this kernel", bpfCommand},
+		"chroot":   {"DIR [PROGRAM ARGS...]", "run a program, or a shell, with DIR as its root", chroot},
+		"dmesg":    {"[-c]", "print the kernel's log; -c clears it", dmesg},
+		"env":      {"[-i] [K=V...] [PROGRAM ARGS...]", "print the environment, or run a program in another", env},
+		"grep":     {"[-ivnlcrFEo] PATTERN [FILE...]", "print the lines that match an RE2 pattern", grep},
+		"head":     {"[-n N] [FILE...]", "print the first lines", head},
+		"help":     {"", "print this list", help},
+		"insmod":   {"FILE [PARAM=VALUE...]", "load a kernel module", insmod},
+		"kill":     {"[-SIGNAL] PID...", "send a signal", kill},
+		"ln":       {"-s TARGET NAME", "make a symbolic link", ln},
+		"mount":    {"[-t TYPE] [-o OPTIONS] [WHAT DIR]", "list or add mounts", mount},
+		"poweroff": {"", "end the VM", poweroff},
+		"ps":       {"", "list processes", ps},
+		"rmmod":    {"NAME", "remove a kernel module", rmmod},
+		"setsid":   {"PROGRAM ARGS...", "run a program in a session of its own, without the terminal's input", setsid},
+		"sleep":    {"SECONDS", "wait", sleep},
+		"sort":     {"[-nru] [FILE...]", "sort lines", sortLines},
+		"strace":   {"PROGRAM ARGS...", "print a program's system calls", strace},
+		"sysctl":   {"NAME[=VALUE]...", "print or set kernel settings", sysctl},
+		"tail":     {"[-n N] [FILE...]", "print the last lines", tail},
+		"tee":      {"[-a] [FILE...]", "copy to files and to the output", tee},
+		"umount":   {"DIR...", "remove mounts", umount},
+		"uname":    {"[-a|-snrvm]", "print the kernel's name and release", uname},
+		"wc":       {"[-lwc] [FILE...]", "count lines, words and bytes", wc},
 	}
 	for name, c := range map[string]struct {
 		what string
@@ -123,10 +112,10 @@ func applets() map[string]applet {
 		"touch":  {"make files, set their times", touch.New},
 		"xargs":  {"run a program with arguments from the input", xargs.New},
 	} {
-		all[name] = applet{"", c.what, func(ctx context.Context, args []string, io stdio) error {
+		all[name] = applet{"", c.what, func(args []string, io stdio) error {
 			cmd := c.make()
 			cmd.SetIO(io.in, io.out, io.err)
-			return cmd.RunContext(ctx, args...)
+			return cmd.Run(args...)
 		}}
 	}
 	return all
@@ -136,7 +125,7 @@ func appletNames() string {
 	return strings.Join(slices.Sorted(maps.Keys(applets())), " ")
 }
 
-func help(_ context.Context, _ []string, io stdio) error {
+func help(_ []string, io stdio) error {
 	all := applets()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		a := all[name]
@@ -148,8 +137,8 @@ func help(_ context.Context, _ []string, io stdio) error {
 	}
 	fmt.Fprint(io.out, `
 The shell has the usual rest: pipes, redirections, variables, if, for, functions,
-cd, echo, printf, test, export; & puts a command into the background, jobs lists
-those. Tab completes, Ctrl-C interrupts.
+cd, echo, printf, test, export; & puts a command into the background. Tab
+completes, Ctrl-C interrupts.
 run-payload runs the payload as init would. exit, Ctrl-D or Ctrl-A X ends the VM.
 `)
 	return nil

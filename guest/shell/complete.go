@@ -1,7 +1,6 @@
 package main
 
 import (
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,12 +16,16 @@ func complete(line string, pos int, dir, path string) (string, int, []string) {
 	before := strings.TrimRight(line[:start], " \t")
 	first := before == "" || strings.ContainsRune(";|&(", rune(before[len(before)-1]))
 
-	var fits []string
+	dirs := []string{dir}
 	if first && !strings.Contains(word, "/") {
-		fits = commands(word, path)
-	} else {
-		fits = files(word, dir)
+		dirs = strings.Split(path, ":")
 	}
+	var fits []string
+	for _, dir := range dirs {
+		fits = append(fits, filesLike(word, dir)...)
+	}
+	slices.Sort(fits)
+	fits = slices.Compact(fits)
 	if len(fits) == 0 {
 		return line, pos, nil
 	}
@@ -41,26 +44,8 @@ func complete(line string, pos int, dir, path string) (string, int, []string) {
 	return line[:start] + common + line[pos:], start + len(common), fits
 }
 
-// commands are those of the shell and of the path that begin with a word.
-func commands(word, path string) []string {
-	found := map[string]bool{}
-	for _, b := range []string{"cd", "echo", "exit", "export", "fg", "jobs", "printf", "pwd", "read", "set", "test", "type", "unset", "wait"} {
-		found[b] = true
-	}
-	for dir := range strings.SplitSeq(path, ":") {
-		entries, _ := os.ReadDir(dir)
-		for _, e := range entries {
-			if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
-				found[e.Name()] = true
-			}
-		}
-	}
-	maps.DeleteFunc(found, func(name string, _ bool) bool { return !strings.HasPrefix(name, word) })
-	return slices.Sorted(maps.Keys(found))
-}
-
-// files are the files that begin with a word, directories with a slash.
-func files(word, dir string) []string {
+// filesLike are the files that begin with a word, directories with a slash.
+func filesLike(word, dir string) []string {
 	parent, base := filepath.Split(word)
 	at := parent
 	if !filepath.IsAbs(at) {

@@ -24,8 +24,7 @@ func interact(tty *os.File, std stdio) int {
 	signal.Notify(interrupts, os.Interrupt)
 	signal.Ignore(unix.SIGTSTP, unix.SIGTTOU, unix.SIGTTIN, unix.SIGQUIT)
 
-	j := &jobs{}
-	runner, err := newRunner(std, j, nil)
+	runner, err := newRunner(std, true, nil)
 	if err != nil {
 		fmt.Fprintf(std.err, "sh: %v\n", err)
 		return exitFailure
@@ -33,7 +32,6 @@ func interact(tty *os.File, std stdio) int {
 	ed := newEditor(tty, func() string { return runner.Dir })
 	code, exited := 0, false
 	for !exited {
-		j.reap(std)
 		stmts, err := ed.read(prompt(runner))
 		switch {
 		case errors.Is(err, io.EOF):
@@ -51,7 +49,7 @@ func interact(tty *os.File, std stdio) int {
 			code = exitUsage
 			continue
 		}
-		code, exited = runForeground(runner, j, stmts, interrupts, std)
+		code, exited = runForeground(runner, stmts, interrupts, std)
 	}
 	return code
 }
@@ -59,7 +57,7 @@ func interact(tty *os.File, std stdio) int {
 // runForeground runs one line's statements, until an interrupt. It says whether
 // the shell is to end: an interpreter that was interrupted, or that met what it
 // cannot go on from, takes itself for ended, too.
-func runForeground(r *interp.Runner, j *jobs, stmts []*syntax.Stmt, interrupts <-chan os.Signal, std stdio) (code int, exited bool) {
+func runForeground(r *interp.Runner, stmts []*syntax.Stmt, interrupts <-chan os.Signal, std stdio) (code int, exited bool) {
 	for len(interrupts) > 0 {
 		<-interrupts // it was for the line before
 	}
@@ -74,9 +72,9 @@ func runForeground(r *interp.Runner, j *jobs, stmts []*syntax.Stmt, interrupts <
 		}
 	}()
 	for _, stmt := range stmts {
-		if stmt.Background {
-			j.start(r, stmt, std)
-			continue
+		ctx := ctx
+		if stmt.Background { // it goes on when this line is over or interrupted
+			ctx = context.WithValue(context.Background(), background{}, true)
 		}
 		err := r.Run(ctx, stmt)
 		code = exitCode(err, std)

@@ -1,5 +1,5 @@
 // Command shell is what a person meets in the guest of bpf-kernel-check debug:
-// a shell, the usual small commands, and some of bpftool's, in one program. The
+// a shell, the usual small commands, and the basics of bpftool, in one program. The
 // name it is called by says which: shell and sh are the shell, and all but
 // shell are links that a session makes.
 //

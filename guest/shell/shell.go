@@ -77,13 +77,13 @@ func runMarked(mark string, args []string, std stdio) int {
 // many BPF programs takes a while where the machine is emulated.
 const killWait = 15 * time.Second
 
-func newRunner(std stdio, j *jobs, args []string) (*interp.Runner, error) {
+func newRunner(std stdio, interactive bool, args []string) (*interp.Runner, error) {
 	return interp.New(
 		interp.StdIO(std.in, std.out, std.err),
-		interp.Interactive(j != nil),
+		interp.Interactive(interactive),
 		interp.Params(append([]string{"--"}, args...)...),
 		interp.CallHandler(callHandler),
-		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return j.exec }),
+		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return execHandler }),
 	)
 }
 
@@ -93,20 +93,28 @@ func callHandler(_ context.Context, args []string) ([]string, error) {
 	switch args[0] {
 	case "kill", "help":
 		args = append([]string{"/bin/" + args[0]}, args[1:]...)
-	case "jobs", "fg":
-		args = append([]string{internal + args[0]}, args[1:]...)
 	}
 	return args, nil
 }
 
-// internal marks commands that the session's shell has itself.
-const internal = "builtin:"
+// background marks the context of commands that a person put into the
+// background.
+type background struct{}
+
+// execHandler runs a program. One in the background gets neither the terminal's
+// interrupts nor what is typed.
+func execHandler(ctx context.Context, args []string) error {
+	if ctx.Value(background{}) != nil {
+		args = append([]string{"/bin/setsid"}, args...)
+	}
+	return interp.DefaultExecHandler(killWait)(ctx, args)
+}
 
 // runText runs a script. Interrupts end it.
 func runText(r io.Reader, name string, args []string, std stdio) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	runner, err := newRunner(std, nil, args)
+	runner, err := newRunner(std, false, args)
 	if err != nil {
 		fmt.Fprintf(std.err, "sh: %v\n", err)
 		return exitFailure
@@ -127,7 +135,8 @@ func runText(r io.Reader, name string, args []string, std stdio) int {
 	return code
 }
 
-// exitCode is a command's exit status. What is no exit status is said.
+// exitCode is a command's exit status. An error that is no exit status is
+// printed.
 func exitCode(err error, std stdio) int {
 	var code interp.ExitStatus
 	switch {

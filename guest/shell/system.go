@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,9 +14,10 @@ import (
 
 	ustrace "github.com/u-root/u-root/pkg/strace"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
-func uname(_ context.Context, args []string, std stdio) error {
+func uname(args []string, std stdio) error {
 	set, args, err := flags(args, "asnrvm")
 	if err != nil || len(args) > 0 {
 		return errUsage
@@ -29,19 +27,16 @@ func uname(_ context.Context, args []string, std stdio) error {
 		return err
 	}
 	var words []string
-	for _, w := range []struct {
-		flag  rune
-		value []byte
-	}{{'s', u.Sysname[:]}, {'n', u.Nodename[:]}, {'r', u.Release[:]}, {'v', u.Version[:]}, {'m', u.Machine[:]}} {
-		if set['a'] || set[w.flag] || len(set) == 0 && w.flag == 's' {
-			words = append(words, unix.ByteSliceToString(w.value))
+	for i, field := range [][]byte{u.Sysname[:], u.Nodename[:], u.Release[:], u.Version[:], u.Machine[:]} {
+		if set['a'] || set[rune("snrvm"[i])] || len(set) == 0 && i == 0 {
+			words = append(words, unix.ByteSliceToString(field))
 		}
 	}
 	fmt.Fprintln(std.out, strings.Join(words, " "))
 	return nil
 }
 
-func dmesg(_ context.Context, args []string, std stdio) error {
+func dmesg(args []string, std stdio) error {
 	set, args, err := flags(args, "c")
 	if err != nil || len(args) > 0 {
 		return errUsage
@@ -63,7 +58,7 @@ func dmesg(_ context.Context, args []string, std stdio) error {
 	return err
 }
 
-func ps(_ context.Context, _ []string, std stdio) error {
+func ps(_ []string, std stdio) error {
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PID\tPPID\tSTATE\tRSS\tCOMMAND")
 	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is good
@@ -96,7 +91,7 @@ func ps(_ context.Context, _ []string, std stdio) error {
 	return w.Flush()
 }
 
-func kill(_ context.Context, args []string, _ stdio) error {
+func kill(args []string, _ stdio) error {
 	sig := unix.SIGTERM
 	if len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
 		word := strings.ToUpper(args[0][1:])
@@ -132,7 +127,7 @@ func mountFlags() map[string]uintptr {
 	}
 }
 
-func mount(_ context.Context, args []string, std stdio) error {
+func mount(args []string, std stdio) error {
 	var fstype string
 	var flags uintptr
 	var data []string
@@ -175,7 +170,7 @@ func mount(_ context.Context, args []string, std stdio) error {
 	return errUsage
 }
 
-func umount(_ context.Context, args []string, _ stdio) error {
+func umount(args []string, _ stdio) error {
 	if len(args) == 0 {
 		return errUsage
 	}
@@ -187,20 +182,7 @@ func umount(_ context.Context, args []string, _ stdio) error {
 	return nil
 }
 
-func lsmod(_ context.Context, _ []string, std stdio) error {
-	b, err := os.ReadFile("/proc/modules")
-	if err != nil {
-		return fmt.Errorf("%w: this kernel may have no modules", err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 3 {
-			fmt.Fprintf(std.out, "%-24s %8s %s %s\n", f[0], f[1], f[2], strings.TrimSuffix(f[3], ","))
-		}
-	}
-	return nil
-}
-
-func insmod(_ context.Context, args []string, _ stdio) error {
+func insmod(args []string, _ stdio) error {
 	if len(args) == 0 {
 		return errUsage
 	}
@@ -214,14 +196,14 @@ func insmod(_ context.Context, args []string, _ stdio) error {
 	return nil
 }
 
-func rmmod(_ context.Context, args []string, _ stdio) error {
+func rmmod(args []string, _ stdio) error {
 	if len(args) != 1 {
 		return errUsage
 	}
 	return unix.DeleteModule(args[0], unix.O_NONBLOCK)
 }
 
-func chroot(_ context.Context, args []string, _ stdio) error {
+func chroot(args []string, _ stdio) error {
 	if len(args) == 0 {
 		return errUsage
 	}
@@ -238,6 +220,27 @@ func chroot(_ context.Context, args []string, _ stdio) error {
 	return become(argv, os.Environ())
 }
 
+// setsid runs a program where the terminal's interrupts do not reach it. It
+// must not take away what is typed either.
+func setsid(args []string, _ stdio) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	if _, err := unix.Setsid(); err != nil {
+		return fmt.Errorf("make a session: %w", err)
+	}
+	if term.IsTerminal(0) {
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			return err
+		}
+		if err := unix.Dup3(int(null.Fd()), 0, 0); err != nil {
+			return fmt.Errorf("give it an empty input: %w", err)
+		}
+	}
+	return become(args, os.Environ())
+}
+
 // become replaces this program.
 func become(argv, env []string) error {
 	path, err := exec.LookPath(argv[0])
@@ -247,7 +250,7 @@ func become(argv, env []string) error {
 	return &os.PathError{Op: "run", Path: path, Err: unix.Exec(path, argv, env)}
 }
 
-func env(_ context.Context, args []string, std stdio) error {
+func env(args []string, std stdio) error {
 	if len(args) > 0 && args[0] == "-i" {
 		os.Clearenv()
 		args = args[1:]
@@ -268,20 +271,7 @@ func env(_ context.Context, args []string, std stdio) error {
 	return nil
 }
 
-func which(_ context.Context, args []string, std stdio) error {
-	var missing error
-	for _, a := range args {
-		path, err := exec.LookPath(a)
-		if err != nil {
-			missing = status(1)
-			continue
-		}
-		fmt.Fprintln(std.out, path)
-	}
-	return missing
-}
-
-func sleep(ctx context.Context, args []string, _ stdio) error {
+func sleep(args []string, _ stdio) error {
 	if len(args) != 1 {
 		return errUsage
 	}
@@ -293,20 +283,11 @@ func sleep(ctx context.Context, args []string, _ stdio) error {
 	if err != nil {
 		return errUsage
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
-func date(_ context.Context, _ []string, std stdio) error {
-	fmt.Fprintln(std.out, time.Now().UTC().Format(time.UnixDate))
+	time.Sleep(d)
 	return nil
 }
 
-func ln(_ context.Context, args []string, _ stdio) error {
+func ln(args []string, _ stdio) error {
 	set, args, err := flags(args, "sf")
 	if err != nil || len(args) != 2 {
 		return errUsage
@@ -320,7 +301,7 @@ func ln(_ context.Context, args []string, _ stdio) error {
 	return os.Link(args[0], args[1])
 }
 
-func sysctl(_ context.Context, args []string, std stdio) error {
+func sysctl(args []string, std stdio) error {
 	if len(args) == 0 {
 		return errUsage
 	}
@@ -344,41 +325,17 @@ func sysctl(_ context.Context, args []string, std stdio) error {
 	return nil
 }
 
-func strace(ctx context.Context, args []string, std stdio) error {
+func strace(args []string, std stdio) error {
 	if len(args) == 0 {
 		return errUsage
 	}
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = std.in, std.out, std.err
 	return ustrace.Strace(cmd, std.err)
 }
 
-// tracePipe ends when it is interrupted.
-func tracePipe(ctx context.Context, _ []string, std stdio) error {
-	f, err := os.Open("/sys/kernel/tracing/trace_pipe")
-	if err != nil {
-		return fmt.Errorf("%w: this kernel may lack CONFIG_TRACING", err)
-	}
-	go func() {
-		<-ctx.Done()
-		os.Exit(exitInterrupted) // a read of it cannot be interrupted
-	}()
-	out := bufio.NewWriter(std.out)
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := f.Read(buf)
-		_, _ = out.Write(buf[:n])
-		if ferr := out.Flush(); ferr != nil {
-			return ferr
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-	}
-}
-
 // poweroff ends the session's shell; init does the rest.
-func poweroff(context.Context, []string, stdio) error {
+func poweroff([]string, stdio) error {
 	unix.Sync()
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) // QEMU ends, as it runs with -no-reboot
 }

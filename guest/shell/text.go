@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/term"
 )
 
 // lines calls do with each line of r, however long, without its newline, until
@@ -38,7 +34,7 @@ func lines(r io.Reader, do func(line []byte) bool) error {
 	}
 }
 
-func grep(_ context.Context, args []string, std stdio) error {
+func grep(args []string, std stdio) error {
 	set, args, err := flags(args, "ivnlcrFEohq")
 	if err != nil || len(args) == 0 {
 		return errUsage
@@ -139,7 +135,7 @@ func lineCount(args []string) (n int, rest []string, err error) {
 	return n, args, nil
 }
 
-func head(_ context.Context, args []string, std stdio) error {
+func head(args []string, std stdio) error {
 	n, files, err := lineCount(args)
 	if err != nil {
 		return err
@@ -157,7 +153,7 @@ func head(_ context.Context, args []string, std stdio) error {
 	})
 }
 
-func tail(_ context.Context, args []string, std stdio) error {
+func tail(args []string, std stdio) error {
 	n, files, err := lineCount(args)
 	if err != nil {
 		return err
@@ -178,7 +174,7 @@ func tail(_ context.Context, args []string, std stdio) error {
 	})
 }
 
-func wc(_ context.Context, args []string, std stdio) error {
+func wc(args []string, std stdio) error {
 	set, files, err := flags(args, "lwc")
 	if err != nil {
 		return err
@@ -208,7 +204,7 @@ func wc(_ context.Context, args []string, std stdio) error {
 	})
 }
 
-func sortLines(_ context.Context, args []string, std stdio) error {
+func sortLines(args []string, std stdio) error {
 	set, files, err := flags(args, "nru")
 	if err != nil {
 		return err
@@ -251,16 +247,7 @@ func leadingNumber(s string) float64 {
 	return n
 }
 
-func hexdump(_ context.Context, args []string, std stdio) error {
-	return each(args, std, func(r io.Reader, _ string) error {
-		d := hex.Dumper(std.out)
-		defer d.Close()
-		_, err := io.Copy(d, r)
-		return err
-	})
-}
-
-func tee(_ context.Context, args []string, std stdio) error {
+func tee(args []string, std stdio) error {
 	set, files, err := flags(args, "a")
 	if err != nil {
 		return err
@@ -280,27 +267,4 @@ func tee(_ context.Context, args []string, std stdio) error {
 	}
 	_, err = io.Copy(io.MultiWriter(out...), std.in)
 	return err
-}
-
-// less waits for a key on the terminal after each page.
-func less(_ context.Context, args []string, std stdio) error {
-	tty, err := os.Open("/dev/tty")
-	rows := 0
-	if err == nil {
-		defer tty.Close()
-		_, rows, _ = term.GetSize(int(tty.Fd()))
-	}
-	answer := bufio.NewReader(tty)
-	return each(args, std, func(r io.Reader, _ string) error {
-		n, on := 0, true
-		return lines(r, func(line []byte) bool {
-			fmt.Fprintf(std.out, "%s\n", line)
-			if n++; rows > 1 && n%(rows-1) == 0 {
-				fmt.Fprint(std.out, "--more-- ")
-				reply, err := answer.ReadString('\n')
-				on = err == nil && !strings.HasPrefix(reply, "q")
-			}
-			return on
-		})
-	})
 }
