@@ -43,12 +43,14 @@ type common struct {
 
 func (c common) eventType() string { return c.Type }
 
+// pids, creds, tty and namespaces are laid out as in bpf/sample.h.
 type pids struct {
 	TID         uint32 `json:"tid"`
 	TGID        uint32 `json:"tgid"`
 	PPID        uint32 `json:"ppid"`
 	PGID        uint32 `json:"pgid"`
 	SID         uint32 `json:"sid"`
+	_           uint32
 	StartTimeNS uint64 `json:"start_time_ns"`
 }
 
@@ -68,6 +70,7 @@ type tty struct {
 	Minor uint32 `json:"minor"`
 	Rows  uint16 `json:"winsize_rows"`
 	Cols  uint16 `json:"winsize_cols"`
+	_     uint32
 }
 
 type namespaces struct {

@@ -39,14 +39,9 @@ func (l *loader) lossCounters() []lossCounter {
 }
 
 // watchLost reports what gets lost, about once a second while anything does.
-// stop reports the rest and returns the sum.
-func watchLost(counters []lossCounter, warn func(string)) (stop func() uint64) {
-	var (
-		told = make([]uint64, len(counters))
-		sum  uint64
-		done = make(chan struct{})
-		wg   sync.WaitGroup
-	)
+// stop reports the rest.
+func watchLost(counters []lossCounter, warn func(string)) (stop func()) {
+	told := make([]uint64, len(counters))
 	look := func() {
 		for i, c := range counters {
 			n, err := c.read()
@@ -54,26 +49,26 @@ func watchLost(counters []lossCounter, warn func(string)) (stop func() uint64) {
 				continue // a kernel that does not count
 			}
 			warn(fmt.Sprintf(c.message, n-told[i]))
-			sum += n - told[i]
 			told[i] = n
 		}
 	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for {
 			select {
 			case <-done:
+				look()
 				return
 			case <-tick.C:
 				look()
 			}
 		}
 	})
-	return func() uint64 {
+	return func() {
 		close(done)
 		wg.Wait()
-		look()
-		return sum
 	}
 }

@@ -19,9 +19,7 @@ func TestWatchLost(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
 		full = 5
-		if sum := stop(); sum != 5 {
-			t.Errorf("sum %d, want 5", sum)
-		}
+		stop()
 		if want := []string{"lost 2", "lost 3"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}

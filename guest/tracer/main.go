@@ -17,21 +17,13 @@
 // # Faults
 //
 // A build with -ldflags "-X main.fault=..." misbehaves on purpose, for testing
-// what judges the tracer. Several faults are joined by commas, TYPE is an event
-// type such as FILE_RENAME:
+// what judges the tracer:
 //
-//	drop=TYPE                    never print events of TYPE
-//	double=TYPE                  print them twice
-//	late=TYPE:DURATION           print them DURATION later, others meanwhile
-//	bad-json=TYPE                print only the first half of their lines
-//	long-line=TYPE               pad their lines to 1 MiB
-//	change=TYPE.field.path=value set a field; value is JSON, or else a string
-//	swap-pids                    exchange tid and tgid with ppid everywhere
-//	ptrace=all                   tell of what a tracer does to its children too
-//	ptrace=family                tell of that only
-//	die-at-start                 an error as libbpf prints it, and exit 1
-//	die-after=N                  die of SIGSEGV after printing N events
-//	never-ready                  never get ready
+//	drop=TYPE      never print events of TYPE, such as FILE_RENAME
+//	swap-pids      exchange tid and tgid with ppid everywhere
+//	ptrace=all     tell of what a tracer does to its children too
+//	ptrace=family  tell of that only
+//	die-at-start   an error as libbpf prints it, and exit 1
 //
 // An unknown fault ends the tracer with exit code 2.
 package main
@@ -72,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, fault str
 		fmt.Fprintf(stderr, "tracer: %v\n", err)
 		return exitUsage
 	}
-	faults, err := parseFaults(fault)
+	faults, err := parseFault(fault)
 	if err != nil {
 		fmt.Fprintf(stderr, "tracer: build-time fault: %v\n", err)
 		return exitUsage
@@ -80,10 +72,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, fault str
 	if faults.dieAtStart {
 		fmt.Fprint(stderr, dieAtStartMessage)
 		return exitFail
-	}
-	if faults.neverReady {
-		<-ctx.Done()
-		return exitOK
 	}
 	if err := trace(ctx, opts, faults, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "tracer: %v\n", err)

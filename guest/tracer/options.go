@@ -15,8 +15,6 @@ type options struct {
 	events        map[string]bool // event types to print
 	printFeatures bool            // the ready line
 	verbose       bool            // loader and verifier logs on stderr
-	stats         bool            // counts on stderr at the end
-	kprobesOnly   bool            // as if the kernel had no BPF trampolines
 }
 
 // An option is a long name, its letter if it has one, and what it does.
@@ -27,61 +25,32 @@ type option struct {
 	set    func(*options)
 }
 
-// selectors are the options that choose events, in the order of the help.
-// They filter the output only: every probe is loaded whatever is chosen.
-func selectors() []option {
-	list := []struct{ name, event string }{
-		{"file-create", typeFileCreate},
-		{"file-delete", typeFileDelete},
-		{"file-rename", typeFileRename},
-		{"file-modify", typeFileModify},
-		{"file-memfd-open", typeFileMemfdOpen},
-		{"file-shmem-open", typeFileShmemOpen},
-		{"process-fork", typeFork},
-		{"process-exec", typeExec},
-		{"process-exit", typeExit},
-		{"process-setsid", typeSetsid},
-		{"process-setuid", typeSetuid},
-		{"process-setgid", typeSetgid},
-		{"process-tty-write", typeTTYWrite},
-		{"process-memfd-create", typeMemfdCreate},
-		{"process-shmget", typeShmget},
-		{"process-ptrace", typePtrace},
-		{"process-load-module", typeLoadModule},
-		{"net-conn-accept", typeNetAccepted},
-		{"net-conn-attempt", typeNetAttempted},
-		{"net-conn-closed", typeNetClosed},
-	}
-	out := make([]option, len(list))
-	for i, s := range list {
-		out[i] = option{
-			name: s.name,
-			help: "print " + s.event,
-			set:  func(o *options) { o.events[s.event] = true },
-		}
-	}
-	return out
-}
-
+// allOptions are in the order of the help. Those that choose events filter the
+// output only: every probe is loaded whatever is chosen.
 func allOptions() []option {
 	list := []option{{"all", 'a', "print all events", func(o *options) {
 		for _, t := range typeNames {
 			o.events[t] = true
 		}
 	}}}
-	list = append(list, selectors()...)
+	for _, t := range typeNames {
+		list = append(list, option{selector(t), 0, "print " + t, func(o *options) { o.events[t] = true }})
+	}
 	return append(list,
 		option{"print-features-on-init", 'i', "print a line with the kernel's features when ready",
 			func(o *options) { o.printFeatures = true }},
 		option{"unbuffer-stdout", 'u', "accepted; stdout is never buffered", func(*options) {}},
 		option{"libbpf-verbose", 'v', "print the loader's and verifier's logs on stderr",
 			func(o *options) { o.verbose = true }},
-		option{"stats", 's', "print event counts on stderr at the end",
-			func(o *options) { o.stats = true }},
-		option{"kprobes-only", 0, "do not use BPF trampolines (not in EventsTrace)",
-			func(o *options) { o.kprobesOnly = true }},
 		option{"help", '?', "print this help", nil},
 	)
+}
+
+// selector is the option that chooses an event type: --file-create for
+// FILE_CREATE, --net-conn-attempt for NETWORK_CONNECTION_ATTEMPTED.
+func selector(typ string) string {
+	short := strings.NewReplacer("NETWORK_CONNECTION", "net-conn", "ATTEMPTED", "attempt", "ACCEPTED", "accept", "_", "-")
+	return strings.ToLower(short.Replace(typ))
 }
 
 func parseOptions(args []string) (options, error) {

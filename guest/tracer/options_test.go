@@ -19,11 +19,10 @@ func TestParseOptions(t *testing.T) {
 		{"", nil, options{}},
 		{"-a", typeNames[:], options{}},
 		{"--all -i -u", typeNames[:], options{printFeatures: true}},
-		{"-aiuvs", typeNames[:], options{printFeatures: true, verbose: true, stats: true}},
+		{"-aiuv", typeNames[:], options{printFeatures: true, verbose: true}},
 		{"--file-create --net-conn-accept --print-features-on-init", []string{typeFileCreate, typeNetAccepted},
 			options{printFeatures: true}},
-		{"--unbuffer-stdout --libbpf-verbose --stats --kprobes-only", nil,
-			options{verbose: true, stats: true, kprobesOnly: true}},
+		{"--unbuffer-stdout --libbpf-verbose", nil, options{verbose: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
@@ -56,22 +55,15 @@ func TestParseOptionsErrors(t *testing.T) {
 	}
 }
 
-// Each event type has its own selector.
-func TestSelectorsAreComplete(t *testing.T) {
-	got := map[string]bool{}
-	for _, s := range selectors() {
-		o, err := parseOptions([]string{"--" + s.name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(o.events) != 1 {
-			t.Errorf("--%s selects %v", s.name, o.events)
-		}
-		maps.Copy(got, o.events)
-	}
-	for _, typ := range typeNames {
-		if !got[typ] {
-			t.Errorf("no option selects %s", typ)
+// The selectors are those of EventsTrace.
+func TestSelectors(t *testing.T) {
+	want := "process-fork process-exec process-exit process-setsid process-setuid process-setgid process-tty-write process-memfd-create " +
+		"process-shmget process-ptrace process-load-module file-create file-rename file-delete file-modify file-memfd-open " +
+		"file-shmem-open net-conn-attempt net-conn-accept net-conn-closed"
+	for i, name := range strings.Fields(want) {
+		o, err := parseOptions([]string{"--" + name})
+		if err != nil || len(o.events) != 1 || !o.events[typeNames[i]] {
+			t.Errorf("--%s selects %v, %v", name, o.events, err)
 		}
 	}
 }

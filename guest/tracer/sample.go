@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -54,55 +55,21 @@ var (
 // nothing in the sample: any bytes give an event or an error.
 func decodeSample(b []byte) (event, error) {
 	r := &reader{b: b}
-	typ := r.u32()
-	r.skip(4)
+	var h struct {
+		Type uint32
+		_    uint32
+		PIDs pids
+		Comm [commSize]byte
+	}
+	r.read(&h)
+	if r.err == nil && (h.Type == 0 || int64(h.Type) > int64(len(typeNames))) {
+		r.err = fmt.Errorf("unknown type %d", h.Type)
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
-	if typ == 0 || int(typ) > len(typeNames) {
-		return nil, fmt.Errorf("unknown type %d", typ)
-	}
-	name := typeNames[typ-1]
-	c := common{name}
-	p, comm := r.pids(), cString(r.take(commSize))
-
-	var ev event
-	switch name {
-	case typeFork:
-		ev = r.fork(c, p, comm)
-	case typeExec:
-		ev = r.exec(c, p, comm)
-	case typeExit:
-		e := exitEvent{common: c, PIDs: p, Comm: comm, CTTY: r.tty(), ExitCode: r.u32()}
-		r.skip(4)
-		ev = e
-	case typeSetsid:
-		r.skip(8)
-		ev = setsidEvent{c, p}
-	case typeSetuid:
-		ev = setuidEvent{c, p, r.u32(), r.u32()}
-	case typeSetgid:
-		ev = setgidEvent{c, p, r.u32(), r.u32()}
-	case typeTTYWrite:
-		e := ttyWriteEvent{common: c, PIDs: p, Comm: comm, TTY: r.tty()}
-		n := r.u32()
-		e.Truncated = r.u32()
-		e.Out = string(r.field(ttyOutSize, n))
-		ev = e
-	case typeMemfdCreate:
-		ev = r.memfdCreate(c, p)
-	case typeShmget:
-		ev = shmgetEvent{c, p, int64(r.u64()), r.u64(), int64(r.u64())}
-	case typePtrace:
-		ev = ptraceEvent{c, p, int64(r.u64()), int64(r.u64())}
-	case typeLoadModule:
-		ev = loadModuleEvent{c, p, cString(r.take(moduleNameSize)),
-			cString(r.take(moduleNameSize)), cString(r.take(moduleNameSize))}
-	case typeNetAttempted, typeNetAccepted, typeNetClosed:
-		ev = r.net(c, p, comm)
-	default:
-		ev = r.file(c, p, comm)
-	}
+	name := typeNames[h.Type-1]
+	ev := r.event(common{name}, h.PIDs, cString(h.Comm[:]))
 	if r.err == nil && len(r.b) != 0 {
 		r.err = errTrailing // the layouts here and in sample.h differ
 	}
@@ -112,6 +79,54 @@ func decodeSample(b []byte) (event, error) {
 	return ev, nil
 }
 
+// event reads what comes after the header.
+func (r *reader) event(c common, p pids, comm string) event {
+	switch c.Type {
+	case typeFork:
+		return r.fork(c, p, comm)
+	case typeExec:
+		return r.exec(c, p, comm)
+	case typeExit:
+		e := exitEvent{common: c, PIDs: p, Comm: comm}
+		r.read(&e.CTTY, &e.ExitCode, new(uint32))
+		return e
+	case typeSetsid:
+		r.read(new(uint64))
+		return setsidEvent{c, p}
+	case typeSetuid:
+		e := setuidEvent{common: c, PIDs: p}
+		r.read(&e.RUID, &e.EUID)
+		return e
+	case typeSetgid:
+		e := setgidEvent{common: c, PIDs: p}
+		r.read(&e.RGID, &e.EGID)
+		return e
+	case typeTTYWrite:
+		e := ttyWriteEvent{common: c, PIDs: p, Comm: comm}
+		var n uint32
+		r.read(&e.TTY, &n, &e.Truncated)
+		e.Out = string(r.field(ttyOutSize, n))
+		return e
+	case typeMemfdCreate:
+		return r.memfdCreate(c, p)
+	case typeShmget:
+		e := shmgetEvent{common: c, PIDs: p}
+		r.read(&e.Key, &e.Size, &e.Flags)
+		return e
+	case typePtrace:
+		e := ptraceEvent{common: c, PIDs: p}
+		r.read(&e.ChildPID, &e.Request)
+		return e
+	case typeLoadModule:
+		text := func() string { return cString(r.field(moduleNameSize, moduleNameSize)) }
+		return loadModuleEvent{c, p, text(), text(), text()}
+	case typeNetAttempted, typeNetAccepted, typeNetClosed:
+		return r.net(c, p, comm)
+	default:
+		return r.file(c, p, comm)
+	}
+}
+
 // A reader takes fields off the front of a sample. After an error it gives
 // zeros, so that callers look at err once.
 type reader struct {
@@ -119,98 +134,58 @@ type reader struct {
 	err error
 }
 
-// take returns the next n bytes, or nil.
-func (r *reader) take(n int) []byte {
-	if r.err != nil {
-		return nil
+// read fills what the fields point to.
+func (r *reader) read(fields ...any) {
+	for _, f := range fields {
+		if r.err != nil {
+			return
+		}
+		n, err := binary.Decode(r.b, binary.LittleEndian, f)
+		if err != nil {
+			r.err = errShort
+			return
+		}
+		r.b = r.b[n:]
 	}
-	if len(r.b) < n {
-		r.err = errShort
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
 }
 
 // field returns the first n bytes of a field of size bytes.
 func (r *reader) field(size int, n uint32) []byte {
-	v := r.take(size)
-	if r.err == nil && int64(n) > int64(size) {
+	switch {
+	case r.err != nil:
+	case len(r.b) < size:
+		r.err = errShort
+	case int64(n) > int64(size):
 		r.err = errLength
+	default:
+		v := r.b[:n]
+		r.b = r.b[size:]
+		return v
 	}
-	if r.err != nil {
-		return nil
-	}
-	return v[:n]
-}
-
-func (r *reader) skip(n int) { r.take(n) }
-
-func (r *reader) u16() uint16 {
-	if v := r.take(2); v != nil {
-		return binary.LittleEndian.Uint16(v)
-	}
-	return 0
-}
-
-func (r *reader) u32() uint32 {
-	if v := r.take(4); v != nil {
-		return binary.LittleEndian.Uint32(v)
-	}
-	return 0
-}
-
-func (r *reader) u64() uint64 {
-	if v := r.take(8); v != nil {
-		return binary.LittleEndian.Uint64(v)
-	}
-	return 0
-}
-
-func (r *reader) pids() pids {
-	p := pids{TID: r.u32(), TGID: r.u32(), PPID: r.u32(), PGID: r.u32(), SID: r.u32()}
-	r.skip(4)
-	p.StartTimeNS = r.u64()
-	return p
-}
-
-func (r *reader) creds() creds {
-	return creds{r.u32(), r.u32(), r.u32(), r.u32(), r.u32(), r.u32(), r.u64(), r.u64()}
-}
-
-func (r *reader) tty() tty {
-	t := tty{r.u32(), r.u32(), r.u16(), r.u16()}
-	r.skip(4)
-	return t
+	return nil
 }
 
 // A pathInfo says how much of a path's field is set.
-type pathInfo struct{ len, flags uint16 }
-
-func (r *reader) pathInfo() pathInfo { return pathInfo{r.u16(), r.u16()} }
+type pathInfo struct{ Len, Flags uint16 }
 
 func (r *reader) path(p pathInfo) string {
-	return joinPath(r.field(pathSize, uint32(p.len)), p.flags)
+	return joinPath(r.field(pathSize, uint32(p.Len)), p.Flags)
 }
 
 func (r *reader) fork(c common, parent pids, comm string) event {
 	e := forkEvent{common: c, Parent: parent, Comm: comm}
-	e.Child, e.Creds, e.CTTY = r.pids(), r.creds(), r.tty()
-	e.Namespaces = namespaces{r.u32(), r.u32(), r.u32(), r.u32(), r.u32(), r.u32(), r.u32()}
-	e.CWD = r.path(r.pathInfo())
+	var cwd pathInfo
+	r.read(&e.Child, &e.Creds, &e.CTTY, &e.Namespaces, &cwd)
+	e.CWD = r.path(cwd)
 	return e
 }
 
 func (r *reader) exec(c common, p pids, comm string) event {
-	e := execEvent{common: c, PIDs: p, Comm: comm, Creds: r.creds(), CTTY: r.tty()}
-	mode := r.u32()
-	e.Setuid, e.Setgid = mode&modeSetuid != 0, mode&modeSetgid != 0
-	e.NLink = r.u32()
-	e.Memfd = r.u32() != 0
-	argvLen, argsLen := r.u32(), r.u32()
-	cwd, filename := r.pathInfo(), r.pathInfo()
-	r.skip(4)
+	e := execEvent{common: c, PIDs: p, Comm: comm}
+	var mode, memfd, argvLen, argsLen uint32
+	var cwd, filename pathInfo
+	r.read(&e.Creds, &e.CTTY, &mode, &e.NLink, &memfd, &argvLen, &argsLen, &cwd, &filename, new(uint32))
+	e.Setuid, e.Setgid, e.Memfd = mode&modeSetuid != 0, mode&modeSetgid != 0, memfd != 0
 	e.CWD, e.Filename = r.path(cwd), r.path(filename)
 	args := r.field(argsSize, argsLen)
 	argvLen = min(argvLen, uint32(len(args)))
@@ -219,7 +194,8 @@ func (r *reader) exec(c common, p pids, comm string) event {
 }
 
 func (r *reader) memfdCreate(c common, p pids) event {
-	flags, n := r.u32(), r.u32()
+	var flags, n uint32
+	r.read(&flags, &n)
 	return memfdCreateEvent{
 		common: c, PIDs: p,
 		Flags:        flags,
@@ -233,14 +209,14 @@ func (r *reader) memfdCreate(c common, p pids) event {
 }
 
 func (r *reader) file(c common, p pids, comm string) event {
-	e := fileEvent{common: c, PIDs: p, Comm: comm, Creds: r.creds(), MountNamespace: r.u32()}
-	change := r.u32()
-	e.Info = fileInfo{Inode: r.u64(), Size: r.u64(), ATime: r.u64(), MTime: r.u64(), CTime: r.u64()}
-	mode := r.u32()
-	e.Info.Mode, e.Info.Type = octal(mode), fileType(mode)
-	e.Info.UID, e.Info.GID = r.u32(), r.u32()
-	linkLen, info, newInfo := r.u32(), r.pathInfo(), r.pathInfo()
-	path := r.path(info)
+	e := fileEvent{common: c, PIDs: p, Comm: comm}
+	var change, mode, linkLen uint32
+	var oldInfo, newInfo pathInfo
+	i := &e.Info
+	r.read(&e.Creds, &e.MountNamespace, &change, &i.Inode, &i.Size, &i.ATime, &i.MTime, &i.CTime,
+		&mode, &i.UID, &i.GID, &linkLen, &oldInfo, &newInfo)
+	i.Mode, i.Type = octal(mode), fileType(mode)
+	path := r.path(oldInfo)
 	// Samples end where the rest cannot be set; see bpf/sample.h.
 	if len(r.b) > 0 {
 		e.SymlinkTarget = cString(r.field(linkSize, linkLen))
@@ -258,24 +234,26 @@ func (r *reader) file(c common, p pids, comm string) event {
 }
 
 func (r *reader) net(c common, p pids, comm string) event {
-	family := r.u32()
-	n := connection{Transport: "TCP", NetworkNamespace: r.u32(), SourcePort: r.u16(), DestinationPort: r.u16()}
-	r.skip(4)
-	n.Family, n.SourceAddress = address(family, r.take(16))
-	_, n.DestinationAddress = address(family, r.take(16))
-	sent, received := r.u64(), r.u64()
+	n := connection{Transport: "TCP"}
+	var family uint32
+	var source, destination [16]byte
+	var sent, received uint64
+	r.read(&family, &n.NetworkNamespace, &n.SourcePort, &n.DestinationPort, new(uint32),
+		&source, &destination, &sent, &received)
+	n.Family, n.SourceAddress = address(family, source)
+	_, n.DestinationAddress = address(family, destination)
 	if c.Type == typeNetClosed {
 		n.BytesSent, n.BytesReceived = &sent, &received
 	}
 	return netEvent{c, p, n, comm}
 }
 
-func address(family uint32, b []byte) (name, addr string) {
-	switch {
-	case family == afINET && len(b) == 16:
-		return "AF_INET", netip.AddrFrom4([4]byte(b)).String()
-	case family == afINET6 && len(b) == 16:
-		return "AF_INET6", netip.AddrFrom16([16]byte(b)).String()
+func address(family uint32, b [16]byte) (name, addr string) {
+	switch family {
+	case afINET:
+		return "AF_INET", netip.AddrFrom4([4]byte(b[:4])).String()
+	case afINET6:
+		return "AF_INET6", netip.AddrFrom16(b).String()
 	}
 	return "UNKNOWN", ""
 }
@@ -289,23 +267,8 @@ func changeType(c uint32) string {
 }
 
 func fileType(mode uint32) string {
-	switch mode & modeType {
-	case 0o010000:
-		return "NAMED_PIPE"
-	case 0o020000:
-		return "CHARACTER_DEVICE"
-	case 0o040000:
-		return "DIR"
-	case 0o060000:
-		return "BLOCK_DEVICE"
-	case 0o100000:
-		return "FILE"
-	case 0o120000:
-		return "SYMLINK"
-	case 0o140000:
-		return "SOCKET"
-	}
-	return "UNKNOWN"
+	names := [...]string{0o01: "NAMED_PIPE", 0o02: "CHARACTER_DEVICE", 0o04: "DIR", 0o06: "BLOCK_DEVICE", 0o10: "FILE", 0o12: "SYMLINK", 0o14: "SOCKET", 0o17: ""}
+	return cmp.Or(names[mode&modeType>>12], "UNKNOWN")
 }
 
 // joinPath puts the components of a path, leaf first and each ended by a NUL,

@@ -60,12 +60,12 @@ func (b *sampleBuilder) put(fields ...any) {
 }
 
 func (b *sampleBuilder) pids(p pids) {
-	b.put(p.TID, p.TGID, p.PPID, p.PGID, p.SID, uint32(0), p.StartTimeNS)
+	b.put(p)
 }
 
 func (b *sampleBuilder) creds(c creds) { b.put(c) }
 
-func (b *sampleBuilder) tty(t tty) { b.put(t, uint32(0)) }
+func (b *sampleBuilder) tty(t tty) { b.put(t) }
 
 // text fills what is left of size with bytes that must not be seen.
 func (b *sampleBuilder) text(size int, s string) {

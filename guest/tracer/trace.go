@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -23,9 +22,7 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 		return err
 	}
 	defer l.close()
-	if !opts.kprobesOnly {
-		l.detectTrampolines()
-	}
+	l.detectTrampolines()
 	warn := func(s string) { fmt.Fprintf(stderr, "tracer: %s\n", s) }
 	if err := l.attachAll(warn); err != nil {
 		return err
@@ -36,20 +33,15 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 	}
 	defer rd.Close()
 
-	p := &printer{out: stdout, faults: f, wanted: opts.events}
+	p := printer{stdout, f, opts.events}
 	if opts.printFeatures {
 		_, err := os.Stat("/proc/sys/net/ipv6")
 		if err := p.write([]byte(features{l.trampolines, err == nil}.readyLine())); err != nil {
 			return err
 		}
 	}
-	stopLost := watchLost(l.lossCounters(), warn)
-	err = read(ctx, rd, p, warn)
-	lost := stopLost()
-	if opts.stats {
-		fmt.Fprintf(stderr, "tracer: %d events printed, %d lost or missed\n", p.printed, lost)
-	}
-	return err
+	defer watchLost(l.lossCounters(), warn)()
+	return read(ctx, rd, p, warn)
 }
 
 // pollEvery is the longest that an event waits for being read. The programs
@@ -57,7 +49,7 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 const pollEvery = 5 * time.Millisecond
 
 // read prints what comes until ctx ends, and then what is still there.
-func read(ctx context.Context, rd *ringbuf.Reader, p *printer, warn func(string)) error {
+func read(ctx context.Context, rd *ringbuf.Reader, p printer, warn func(string)) error {
 	stop := context.AfterFunc(ctx, func() { rd.Flush() })
 	defer stop()
 	var rec ringbuf.Record
@@ -87,42 +79,23 @@ func read(ctx context.Context, rd *ringbuf.Reader, p *printer, warn func(string)
 
 // A printer writes the wanted events, each at once and in one write.
 type printer struct {
-	faults  faults
-	wanted  map[string]bool
-	printed int
-
-	mu  sync.Mutex // late lines come from timers
-	out io.Writer
+	out    io.Writer
+	faults faults
+	wanted map[string]bool
 }
 
-func (p *printer) print(ev event) error {
+func (p printer) print(ev event) error {
 	if !p.wanted[ev.eventType()] {
 		return nil
 	}
-	o, err := p.faults.render(ev)
-	if err != nil {
+	line, err := p.faults.render(ev)
+	if err != nil || line == nil {
 		return err
 	}
-	switch {
-	case len(o.data) == 0:
-		return nil
-	case o.delay > 0:
-		time.AfterFunc(o.delay, func() { p.write(o.data) })
-	default:
-		if err := p.write(o.data); err != nil {
-			return err
-		}
-	}
-	p.printed++
-	if p.faults.dieAfter > 0 && p.printed >= p.faults.dieAfter {
-		return dieOfSegv()
-	}
-	return nil
+	return p.write(line)
 }
 
-func (p *printer) write(b []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p printer) write(b []byte) error {
 	if _, err := p.out.Write(b); err != nil {
 		return fmt.Errorf("write to stdout: %w", err)
 	}
