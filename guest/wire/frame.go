@@ -146,19 +146,17 @@ func find(b []byte, nonce string) (f frame, seq uint64, at int) {
 	// More than one marker can stand in a line: a frame that a kernel message
 	// cut short before a whole one, or one in the text that a frame carries.
 	const maxTries = 16
-	at = bytes.Index(b, []byte(marker))
+	at = 0
 	for range maxTries {
-		if at < 0 {
-			break
-		}
-		if f, seq, ok := parse(b[at:], nonce); ok {
-			return f, seq, at
-		}
-		next := bytes.Index(b[at+1:], []byte(marker))
+		next := bytes.Index(b[at:], []byte(marker))
 		if next < 0 {
 			break
 		}
-		at += 1 + next
+		at += next
+		if f, seq, ok := parse(b[at:], nonce); ok {
+			return f, seq, at
+		}
+		at += len(marker)
 	}
 	return frame{}, 0, -1
 }
@@ -208,37 +206,10 @@ func parse(b []byte, nonce string) (f frame, seq uint64, ok bool) {
 
 // Stream returns a writer for the bytes of one serial line. What stands on it
 // besides frames is passed over. Writing never fails.
-func (c *Collector) Stream() io.Writer { return &stream{c: c} }
-
-type stream struct {
-	c    *Collector
-	buf  []byte // the line so far
-	skip bool   // the line is too long; its rest is dropped
-}
-
-func (s *stream) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		i := bytes.IndexByte(p, '\n')
-		piece := p
-		if i >= 0 {
-			piece = p[:i]
+func (c *Collector) Stream() io.Writer {
+	return &lineWriter{each: func(line []byte, long bool) {
+		if !long {
+			c.line(bytes.TrimSuffix(line, []byte("\n")))
 		}
-		switch {
-		case s.skip:
-		case len(s.buf)+len(piece) > MaxLine:
-			s.buf, s.skip = s.buf[:0], true
-		default:
-			s.buf = append(s.buf, piece...)
-		}
-		if i < 0 {
-			break
-		}
-		if !s.skip {
-			s.c.line(s.buf)
-		}
-		s.buf, s.skip = s.buf[:0], false
-		p = p[i+1:]
-	}
-	return n, nil
+	}}
 }

@@ -6,113 +6,91 @@ import (
 )
 
 // Strip returns a writer that passes on to w what stands on a line besides
-// good frames, as it comes: a console that carries the frames too is then as
+// good frames, line by line: a console that carries the frames too is then as
 // readable as one that does not. What only looks like a frame, or was cut by a
-// kernel message, is kept. Close passes on what is still held back.
-func Strip(w io.Writer, nonce string) io.WriteCloser { return &strip{w: w, nonce: nonce} }
+// kernel message, is kept. Close passes on a last line without an end.
+func Strip(w io.Writer, nonce string) io.WriteCloser {
+	s := &strip{w: w, nonce: nonce}
+	s.lines.each = s.line
+	return s
+}
 
 type strip struct {
 	w     io.Writer
 	nonce string
-
-	held  []byte // the end of the line so far, from a marker or the beginning of one
-	begun bool   // something of the line was passed on
+	lines lineWriter
+	out   []byte // what is to be passed on
 	blank []byte // an empty line that was held back: a frame brings one along
-	long  bool   // the line cannot hold a frame any more
-	err   error
 }
 
 func (s *strip) Write(p []byte) (int, error) {
-	n := len(p)
-	var out []byte
-	for len(p) > 0 {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			out = s.piece(out, p)
-			break
-		}
-		out = s.end(out, p[:i+1])
-		p = p[i+1:]
+	_, _ = s.lines.Write(p) // never fails
+	if err := s.flush(); err != nil {
+		return 0, err
 	}
-	if s.err == nil && len(out) > 0 {
-		_, s.err = s.w.Write(out)
-	}
-	return n, s.err
+	return len(p), nil
 }
 
-// piece takes a piece of a line and appends to out what can be passed on.
-func (s *strip) piece(out, p []byte) []byte {
-	if s.long {
-		return append(out, p...)
+func (s *strip) line(line []byte, long bool) {
+	at := -1
+	if !long {
+		_, _, at = find(bytes.TrimSuffix(line, []byte("\n")), s.nonce)
 	}
-	s.held = append(s.held, p...)
-	keep := partial(s.held)
-	if len(s.held)-keep > MaxLine {
-		s.long, keep = true, len(s.held)
+	if at != 0 {
+		s.out = append(s.out, s.blank...)
 	}
-	// A carriage return alone may be the beginning of an empty line's end.
-	if !s.begun && string(s.held) == "\r" {
-		return out
-	}
-	return s.pass(out, keep)
-}
-
-// pass moves the first n held bytes to out.
-func (s *strip) pass(out []byte, n int) []byte {
-	if n == 0 {
-		return out
-	}
-	out = append(append(out, s.blank...), s.held[:n]...)
-	s.blank, s.begun = nil, true
-	s.held = append(s.held[:0], s.held[n:]...)
-	return out
-}
-
-// end takes the end of a line, newline included.
-func (s *strip) end(out, p []byte) []byte {
-	if s.long {
-		s.long, s.begun = false, false
-		return append(out, p...)
-	}
-	s.held = append(s.held, p...)
-	line := s.held[:len(s.held)-1]
-	_, _, at := find(line, s.nonce)
+	s.blank = nil
 	switch {
-	case at == 0 && !s.begun:
-		s.blank = nil
-	case at >= 0:
-		out = s.pass(out, at)
-		out = append(out, '\n')
-	case !s.begun && len(bytes.TrimRight(line, "\r")) == 0:
-		out = append(out, s.blank...)
-		s.blank = bytes.Clone(s.held)
-	default:
-		out = s.pass(out, len(s.held))
+	case at > 0:
+		s.out = append(append(s.out, line[:at]...), '\n')
+	case at < 0 && !long && len(bytes.TrimRight(line, "\r\n")) == 0:
+		s.blank = bytes.Clone(line)
+	case at < 0:
+		s.out = append(s.out, line...)
 	}
-	s.held, s.begun = s.held[:0], false
-	return out
 }
 
-// partial returns where in b a marker starts, or the beginning of one that b
-// ends with, and len(b) when there is neither.
-func partial(b []byte) int {
-	if i := bytes.Index(b, []byte(marker)); i >= 0 {
-		return i
+func (s *strip) flush() error {
+	if len(s.out) == 0 {
+		return nil
 	}
-	for n := min(len(marker)-1, len(b)); n > 0; n-- {
-		if string(b[len(b)-n:]) == marker[:n] {
-			return len(b) - n
-		}
-	}
-	return len(b)
+	_, err := s.w.Write(s.out)
+	s.out = s.out[:0]
+	return err
 }
 
 // Close passes on what is held back. It does not close the writer below.
 func (s *strip) Close() error {
-	out := append(bytes.Clone(s.blank), s.held...)
-	s.blank, s.held = nil, nil
-	if s.err == nil && len(out) > 0 {
-		_, s.err = s.w.Write(out)
+	s.out = append(append(s.out, s.blank...), s.lines.buf...)
+	s.blank, s.lines.buf = nil, nil
+	return s.flush()
+}
+
+// lineWriter cuts what is written to it into lines.
+type lineWriter struct {
+	// each gets a line with its newline, valid until it returns. A line that is
+	// longer than a frame comes in pieces, which are long.
+	each func(line []byte, long bool)
+	buf  []byte // the line so far
+	long bool   // it is too long
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		end := bytes.IndexByte(p, '\n') + 1
+		piece := p
+		if end > 0 {
+			piece = p[:end]
+		}
+		p = p[len(piece):]
+		l.buf = append(l.buf, piece...)
+		l.long = l.long || len(l.buf) > MaxLine+1 // a terminal adds a carriage return
+		if end > 0 || l.long {
+			l.each(l.buf, l.long)
+			l.buf = l.buf[:0]
+		}
+		l.long = l.long && end == 0
 	}
-	return s.err
+	return n, nil
 }

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"io"
 	"strings"
 	"testing"
 )
@@ -48,16 +47,6 @@ func TestStrip(t *testing.T) {
 				t.Errorf("%s, in steps of %d: got %.200q, want %.200q", tt.name, step, got, tt.want)
 			}
 		}
-	}
-}
-
-// What is no marker leaves at once: a line without end, as of a kernel that
-// hangs, must be seen.
-func TestStripHoldsNothingBackWithoutNeed(t *testing.T) {
-	var out bytes.Buffer
-	w := Strip(&out, nonce)
-	if _, err := io.WriteString(w, "[    1.000000] half a li"); err != nil || out.String() != "[    1.000000] half a li" {
-		t.Errorf("got %q, %v", out.String(), err)
 	}
 }
 
