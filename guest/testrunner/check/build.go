@@ -23,15 +23,15 @@ func ParseHelp(help string) Build {
 		return Build{}
 	}
 	b := Build{options: found}
-	need := func(option string) {
-		if option != "" && !found[option] && !slices.Contains(b.lacks, option) {
-			b.lacks = append(b.lacks, option)
-		}
-	}
-	need("print-features-on-init")
+	needed := []string{"print-features-on-init"}
 	for _, t := range Tests() {
 		for _, e := range t.Expect {
-			need(option(e.Type))
+			needed = append(needed, option(e.Type))
+		}
+	}
+	for _, option := range needed {
+		if !found[option] && !slices.Contains(b.lacks, option) {
+			b.lacks = append(b.lacks, option)
 		}
 	}
 	return b
@@ -88,41 +88,12 @@ func (b Build) Args(bpfTramp bool) []string {
 	return args
 }
 
-// option is the selector of an event type.
-func option(event string) string {
-	switch event {
-	case "PROCESS_FORK":
-		return "process-fork"
-	case "PROCESS_EXEC":
-		return "process-exec"
-	case "PROCESS_EXIT":
-		return "process-exit"
-	case "PROCESS_SETUID":
-		return "process-setuid"
-	case "PROCESS_SETGID":
-		return "process-setgid"
-	case "PROCESS_TTY_WRITE":
-		return "process-tty-write"
-	case "PROCESS_MEMFD_CREATE":
-		return "process-memfd-create"
-	case "PROCESS_SHMGET":
-		return "process-shmget"
-	case "PROCESS_PTRACE":
-		return "process-ptrace"
-	case "FILE_CREATE":
-		return "file-create"
-	case "FILE_RENAME":
-		return "file-rename"
-	case "FILE_DELETE":
-		return "file-delete"
-	case "FILE_MODIFY":
-		return "file-modify"
-	case "NETWORK_CONNECTION_ATTEMPTED":
-		return "net-conn-attempt"
-	case "NETWORK_CONNECTION_ACCEPTED":
-		return "net-conn-accept"
-	case "NETWORK_CONNECTION_CLOSED":
-		return "net-conn-closed"
-	}
-	return ""
-}
+var optionNames = strings.NewReplacer(
+	"network_connection_attempted", "net-conn-attempt",
+	"network_connection_accepted", "net-conn-accept",
+	"network_connection_closed", "net-conn-closed",
+	"_", "-",
+)
+
+// option is the selector of an event type: of PROCESS_FORK it is process-fork.
+func option(event string) string { return optionNames.Replace(strings.ToLower(event)) }

@@ -2,20 +2,43 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
 )
 
 const (
-	maxCell = 60      // columns of a value in a table
-	maxRaw  = 2 << 10 // bytes of an event shown whole
+	maxCell    = 60      // columns of a value in a table
+	maxRaw     = 2 << 10 // bytes of an event shown whole
+	maxNearest = 2000    // events decoded to find the nearest one
+	maxAbout   = 20      // events of a process that are listed
 )
 
 // row is one field of an event beside what it should be.
 type row struct {
 	path, want, got string
 	ok              bool
+	id              bool // the event is found by it
 	lax             bool // ok because the build is an older one
+}
+
+// match is an event held against what is expected of it.
+type match struct {
+	*Event
+	rows []row
+}
+
+func (v *verifier) match(e Expect, ev *Event) match {
+	return match{ev, v.compare(e.Fields, ev.Fields())}
+}
+
+// identified tells whether it is the event that is meant.
+func (m match) identified() bool {
+	return !slices.ContainsFunc(m.rows, func(r row) bool { return r.id && !r.ok })
+}
+
+func wrong(rows []row) bool {
+	return slices.ContainsFunc(rows, func(r row) bool { return !r.ok })
 }
 
 // compare holds all fields against an event. Fields that cannot be held
@@ -24,6 +47,7 @@ func (v *verifier) compare(fields []Field, o Object) []row {
 	var rows []row
 	for _, f := range fields {
 		if r := v.compareField(f, o); r.path != "" {
+			r.id = f.ID
 			rows = append(rows, r)
 		}
 	}
@@ -86,49 +110,94 @@ func (v *verifier) compareField(f Field, o Object) row {
 	return r
 }
 
-func wrong(rows []row) int {
-	n := 0
-	for _, r := range rows {
-		if !r.ok {
-			n++
-		}
-	}
-	return n
-}
-
 // table writes fields side by side; a field that differs is marked with "!".
 func (v *verifier) table(rows []row) {
-	rows = append([]row{{path: "field", want: "want", got: "got", ok: true}}, rows...)
-	var path, want int
-	for i := range rows {
-		rows[i].want, rows[i].got = clip(rows[i].want, maxCell), clip(rows[i].got, maxCell)
-		path = max(path, utf8.RuneCountInString(rows[i].path))
-		want = max(want, utf8.RuneCountInString(rows[i].want))
-	}
-	for _, r := range rows {
-		mark := " "
-		if !r.ok {
-			mark = "!"
+	v.aligned(func(w *tabwriter.Writer) {
+		fmt.Fprint(w, "    field\twant\tgot\n")
+		for _, r := range rows {
+			mark := " "
+			if !r.ok {
+				mark = "!"
+			}
+			fmt.Fprintf(w, "  %s %s\t%s\t%s\n", mark, r.path, clip(r.want, maxCell), clip(r.got, maxCell))
 		}
-		v.fail("  %s %-*s  %-*s  %s", mark, path, r.path, want, r.want, r.got)
-	}
-}
-
-// show writes an event beside what it should be, and as it came.
-func (v *verifier) show(rows []row, e *Event) {
-	v.table(rows)
-	v.fail("  the line: %s", clip(string(e.Raw), maxRaw))
+	})
 }
 
 // list writes what was wanted where there is nothing to put beside it.
 func (v *verifier) list(rows []row) {
-	var path int
-	for _, r := range rows {
-		path = max(path, utf8.RuneCountInString(r.path))
+	v.aligned(func(w *tabwriter.Writer) {
+		for _, r := range rows {
+			fmt.Fprintf(w, "    %s\t%s\n", r.path, clip(r.want, maxCell))
+		}
+	})
+}
+
+func (v *verifier) aligned(write func(*tabwriter.Writer)) {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	write(w)
+	w.Flush()
+	v.details = append(v.details, strings.TrimSuffix(b.String(), "\n"))
+}
+
+// show writes an event beside what it should be, and as it came.
+func (v *verifier) show(m match) {
+	v.table(m.rows)
+	v.fail("  the line: %s", clip(string(m.Raw), maxRaw))
+}
+
+// notSeen reports an event that did not come, beside the nearest one that did.
+func (v *verifier) notSeen(e Expect, pid int64) {
+	all := v.run.Log.OfType(e.Type)
+	if len(all) > 0 {
+		m := v.nearest(e, all[max(0, len(all)-maxNearest):])
+		v.fail("%s was not seen. The nearest of %d of its type is line %d:", e.Type, len(all), m.Line)
+		v.show(m)
+	} else {
+		v.fail("%s was not seen, nor any other event of its type. It should have been:", e.Type)
+		v.list(v.compare(e.Fields, Object{}))
 	}
-	for _, r := range rows {
-		v.fail("    %-*s  %s", path, r.path, clip(r.want, maxCell))
+	about := v.run.Log.About(pid)
+	if len(about) == 0 {
+		v.fail("  no event about process %d was seen at all", pid)
+		return
 	}
+	var events []string
+	for _, ev := range about[:min(len(about), maxAbout)] {
+		events = append(events, fmt.Sprintf("%s (line %d)", clip(ev.Type, maxCell), ev.Line))
+	}
+	more := ""
+	if len(about) > maxAbout {
+		more = fmt.Sprintf(" and %d more", len(about)-maxAbout)
+	}
+	v.fail("  events about process %d: %s%s", pid, strings.Join(events, ", "), more)
+}
+
+// nearest is the event with the most fields as wanted; among equals the one with
+// more identifying fields, then the first. Events that another Expect of the test
+// found are not offered again, unless nothing else is there.
+func (v *verifier) nearest(e Expect, events []*Event) (best match) {
+	bestScore := -1
+	for _, ev := range events {
+		m := v.match(e, ev)
+		score := 0
+		for _, r := range m.rows {
+			if r.ok {
+				score += 4
+			}
+			if r.ok && r.id {
+				score++
+			}
+		}
+		if slices.Contains(v.found, ev) {
+			score = 0
+		}
+		if score > bestScore {
+			best, bestScore = m, score
+		}
+	}
+	return best
 }
 
 // clip shortens text, never within a rune.
@@ -136,9 +205,5 @@ func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	s = s[:n]
-	for !utf8.ValidString(s) && len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return strings.ToValidUTF8(s, "?") + "..."
+	return strings.ToValidUTF8(s[:n], "?") + "..."
 }

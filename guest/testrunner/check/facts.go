@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -22,17 +23,17 @@ type Facts struct {
 // object, as the captured streams have them beside a member "kernel".
 func ParseFacts(b []byte) (Facts, error) {
 	var file struct {
-		Kernel string          `json:"kernel"`
-		Facts  json.RawMessage `json:"facts"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		return Facts{}, fmt.Errorf("read facts: %w", err)
-	}
-	if file.Facts != nil {
-		b = file.Facts
+		Kernel string `json:"kernel"`
+		Facts  *Facts `json:"facts"`
 	}
 	var f Facts
-	if err := json.Unmarshal(b, &f); err != nil {
+	err := json.Unmarshal(b, &file)
+	if err == nil && file.Facts != nil {
+		f = *file.Facts
+	} else if err == nil {
+		err = json.Unmarshal(b, &f)
+	}
+	if err != nil {
 		return Facts{}, fmt.Errorf("read facts: %w", err)
 	}
 	if f.Arch == "" {
@@ -50,15 +51,11 @@ func (f Facts) BPFTramp() bool {
 	if f.Arch != "arm64" {
 		return true
 	}
-	major, rest, _ := strings.Cut(f.Release, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	minor = minor[:len(minor)-len(strings.TrimLeft(minor, "0123456789"))]
-	x, err1 := strconv.Atoi(major)
-	y, err2 := strconv.Atoi(minor)
-	if err1 != nil || err2 != nil {
+	var major, minor int
+	if _, err := fmt.Sscanf(f.Release, "%d.%d", &major, &minor); err != nil {
 		return true
 	}
-	return x > 6 || x == 6 && y >= 4
+	return major > 6 || major == 6 && minor >= 4
 }
 
 // allCaps is the full capability set as EventsTrace prints it.
@@ -87,7 +84,7 @@ func (f Facts) value(path string) (v any, ok bool) {
 	case "all_caps":
 		return f.allCaps(), true
 	case "dir":
-		return dir + strings.Repeat("/", 1-min(1, len(dir))), true
+		return cmp.Or(dir, "/"), true
 	case "do_nothing":
 		return dir + "/do_nothing", true
 	}

@@ -28,11 +28,9 @@ type Log struct {
 
 	unescaped []string // examples of Counts.Unescaped
 
-	kept  int // bytes
-	queue []*Event
-	byPid map[int64][]*Event
-	types map[string][]*Event
-	per   map[typePid]int
+	events []*Event // kept, in order
+	kept   int      // bytes of them
+	per    map[typePid]int
 }
 
 // Counts says how much of the output was not a whole JSON object, or was lost.
@@ -124,69 +122,72 @@ func (l *Log) strange(n int, why string, b []byte) {
 }
 
 func (l *Log) keep(e *Event) {
-	if l.byPid == nil {
-		l.byPid, l.types, l.per = map[int64][]*Event{}, map[string][]*Event{}, map[typePid]int{}
+	if l.per == nil {
+		l.per = map[typePid]int{}
 	}
 	l.per[e.key()]++
-	l.queue = append(l.queue, e)
+	l.events = append(l.events, e)
 	l.kept += len(e.Raw)
-	for _, pid := range e.Pids {
-		l.byPid[pid] = append(l.byPid[pid], e)
-	}
-	l.types[e.Type] = append(l.types[e.Type], e)
 	if l.kept > MaxKept {
 		l.evict()
 	}
 }
 
-// evict drops the older half and builds the indexes again, so that its cost is
-// spread over many lines.
+// evict drops the older half, so that its cost is spread over many lines.
 func (l *Log) evict() {
-	old := l.queue
-	half := len(old) / 2
-	if half == 0 {
-		half = 1
+	half := max(len(l.events)/2, 1)
+	for _, e := range l.events[:half] {
+		l.kept -= len(e.Raw)
+		if key := e.key(); l.per[key] > 1 {
+			l.per[key]--
+		} else {
+			delete(l.per, key)
+		}
 	}
-	*l = Log{Lines: l.Lines, Init: l.Init, Strange: l.Strange, Counts: l.Counts, Own: l.Own, unescaped: l.unescaped}
+	l.events = slices.Clone(l.events[half:])
 	l.Counts.Evicted += half
-	for _, e := range old[half:] {
-		l.keep(e)
-	}
 }
 
 // Of returns the kept events of one type that are about one process, in order.
 func (l *Log) Of(name string, pid int64) []*Event {
-	var found []*Event
-	for _, e := range l.byPid[pid] {
-		if e.Type == name {
+	return l.those(func(e *Event) bool { return e.Type == name && slices.Contains(e.Pids, pid) })
+}
+
+// About returns the kept events about a process, in order.
+func (l *Log) About(pid int64) []*Event {
+	return l.those(func(e *Event) bool { return slices.Contains(e.Pids, pid) })
+}
+
+// OfType returns the kept events of a type, in order.
+func (l *Log) OfType(name string) []*Event {
+	return l.those(func(e *Event) bool { return e.Type == name })
+}
+
+func (l *Log) those(is func(*Event) bool) (found []*Event) {
+	for _, e := range l.events {
+		if is(e) {
 			found = append(found, e)
 		}
 	}
 	return found
 }
 
-// About returns the kept events about a process, in order.
-func (l *Log) About(pid int64) []*Event { return l.byPid[pid] }
-
 // last returns the last kept event; nil when there is none.
 func (l *Log) last() *Event {
-	if len(l.queue) == 0 {
+	if len(l.events) == 0 {
 		return nil
 	}
-	return l.queue[len(l.queue)-1]
+	return l.events[len(l.events)-1]
 }
 
 // at returns the kept event of a line; nil when there is none.
 func (l *Log) at(line int) *Event {
-	i, found := slices.BinarySearchFunc(l.queue, line, func(e *Event, line int) int { return e.Line - line })
+	i, found := slices.BinarySearchFunc(l.events, line, func(e *Event, line int) int { return e.Line - line })
 	if !found {
 		return nil
 	}
-	return l.queue[i]
+	return l.events[i]
 }
-
-// OfType returns the kept events of a type, in order.
-func (l *Log) OfType(name string) []*Event { return l.types[name] }
 
 func blank(b []byte) bool {
 	for _, c := range b {
@@ -206,18 +207,11 @@ func excerpt(b []byte) string {
 	return fmt.Sprintf("%q... (%d bytes)", b[:maxExcerpt], len(b))
 }
 
-// Clone returns a copy that stays as it is while l goes on. The events are
-// shared: nothing changes them.
+// Clone returns a copy to read from, which stays as it is while l goes on. The
+// events are shared: nothing changes them.
 func (l *Log) Clone() *Log {
-	c := &Log{Lines: l.Lines, Init: l.Init, Strange: slices.Clone(l.Strange), Counts: l.Counts, Own: l.Own, unescaped: slices.Clone(l.unescaped), kept: l.kept}
-	c.queue = slices.Clone(l.queue)
-	c.byPid = make(map[int64][]*Event, len(l.byPid))
-	for pid, events := range l.byPid {
-		c.byPid[pid] = slices.Clip(events)
-	}
-	c.types = make(map[string][]*Event, len(l.types))
-	for name, events := range l.types {
-		c.types[name] = slices.Clip(events)
-	}
-	return c
+	c := *l
+	c.Strange, c.unescaped, c.events = slices.Clone(l.Strange), slices.Clone(l.unescaped), slices.Clone(l.events)
+	c.per = nil
+	return &c
 }

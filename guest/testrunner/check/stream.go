@@ -70,20 +70,15 @@ func VerifyStream(r Run) Result {
 	return res
 }
 
+var lostMark = regexp.MustCompile(`(?i)\blost [1-9][0-9]* (\w+ )?events?\b`)
+
 // lostMarks finds lines such as "lost 12 FILE_MODIFY events".
 func lostMarks(stderr string) []string {
 	var marks []string
-	var mark *regexp.Regexp
 	for line := range strings.Lines(stderr) {
 		// libbpf's log is long, and on an emulated processor matching all of
 		// it is not cheap.
-		if len(marks) >= maxStrange || !strings.Contains(line, "ost ") {
-			continue
-		}
-		if mark == nil {
-			mark = regexp.MustCompile(`(?i)\blost [1-9][0-9]* (\w+ )?events?\b`)
-		}
-		if mark.MatchString(line) {
+		if len(marks) < maxStrange && strings.Contains(line, "ost ") && lostMark.MatchString(line) {
 			marks = append(marks, "  "+clip(strings.TrimRight(line, "\r\n"), maxExcerpt))
 		}
 	}

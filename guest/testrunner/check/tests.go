@@ -72,10 +72,25 @@ func id(path string, want any) Field   { return Field{Path: path, Want: want, ID
 func not(path string, want any) Field  { return Field{Path: path, Want: want, Rule: Not} }
 func same(path, other string) Field    { return Field{Path: path, Want: other, Rule: SameAs} }
 func has(path string, want any) Field  { return Field{Path: path, Want: want, Rule: Has} }
-func newer(f Field) Field              { f.Newer = true; return f }
 func fields(groups ...[]Field) (f []Field) {
 	for _, g := range groups {
 		f = append(f, g...)
+	}
+	return f
+}
+
+// newer marks fields that EventsTrace did not always print.
+func newer(fields ...Field) []Field {
+	for i := range fields {
+		fields[i].Newer = true
+	}
+	return fields
+}
+
+// printed are fields of a path that the generator printed under the same names.
+func printed(path string, names ...string) (f []Field) {
+	for _, name := range names {
+		f = append(f, is(path+name, gen(name)))
 	}
 	return f
 }
@@ -86,35 +101,38 @@ func pids(path, printed string) []Field {
 	if printed != "" {
 		printed += "."
 	}
-	return []Field{
-		id(path+".tgid", gen(printed+"tgid")),
-		is(path+".tid", gen(printed+"tid")),
-		is(path+".ppid", gen(printed+"ppid")),
-		is(path+".pgid", gen(printed+"pgid")),
-		is(path+".sid", gen(printed+"sid")),
+	f := []Field{id(path+".tgid", gen(printed+"tgid"))}
+	for _, name := range []string{"tid", "ppid", "pgid", "sid"} {
+		f = append(f, is(path+"."+name, gen(printed+name)))
 	}
+	return f
+}
+
+// namespaces are those of this machine.
+func namespaces(names ...string) (f []Field) {
+	for _, name := range names {
+		f = append(f, is("ns."+name, fact("ns."+name)))
+	}
+	return newer(f...)
 }
 
 // leader finds an event by a process of which only the pid was printed.
 func leader(pid Ref) []Field { return []Field{id("pids.tgid", pid), is("pids.tid", pid)} }
 
 func caps(permitted, effective any) []Field {
-	return []Field{
-		newer(is("creds.cap_permitted", permitted)),
-		newer(is("creds.cap_effective", effective)),
-	}
+	return newer(is("creds.cap_permitted", permitted), is("creds.cap_effective", effective))
 }
 
 // file is a regular file of root's.
 func file(mode, size int) []Field {
-	return []Field{
-		newer(is("file_info.type", "FILE")),
-		newer(not("file_info.inode", 0)),
-		newer(is("file_info.mode", mode)),
-		newer(is("file_info.size", size)),
-		newer(is("file_info.uid", 0)),
-		newer(is("file_info.gid", 0)),
-	}
+	return newer(
+		is("file_info.type", "FILE"),
+		not("file_info.inode", 0),
+		is("file_info.mode", mode),
+		is("file_info.size", size),
+		is("file_info.uid", 0),
+		is("file_info.gid", 0),
+	)
 }
 
 // modify is one change of the file, told from the others by kind and size.
@@ -146,8 +164,8 @@ func conn(event, generator, family, address string, from, to Ref) Expect {
 			is("net.source_address", address),
 			is("net.destination_address", address),
 			is("net.network_namespace", gen("netns")),
-			newer(is("comm", generator)),
-		})}
+		},
+		newer(is("comm", generator)))}
 }
 
 // container finds the event of the child by its paths: an overlay does work of
@@ -162,10 +180,7 @@ func Tests() []Test {
 	tests := []Test{
 		{
 			Name: "FeaturesCorrect",
-			Init: []Field{
-				is("features.bpf_tramp", fact("bpf_tramp")),
-				newer(is("features.ipv6", fact("ipv6"))),
-			},
+			Init: fields([]Field{is("features.bpf_tramp", fact("bpf_tramp"))}, newer(is("features.ipv6", fact("ipv6")))),
 		},
 		{
 			Name: "ForkExit", Generator: "fork_exit",
@@ -180,15 +195,7 @@ func Tests() []Test {
 						is("child_pids.pgid", gen("pgid")),
 					},
 					caps(gen("cap_permitted"), gen("cap_effective")),
-					[]Field{
-						newer(is("ns.uts", fact("ns.uts"))),
-						newer(is("ns.ipc", fact("ns.ipc"))),
-						newer(is("ns.mnt", fact("ns.mnt"))),
-						newer(is("ns.net", fact("ns.net"))),
-						newer(is("ns.cgroup", fact("ns.cgroup"))),
-						newer(is("ns.time", fact("ns.time"))),
-						newer(is("ns.pid", fact("ns.pid"))),
-					})},
+					namespaces("uts", "ipc", "mnt", "net", "cgroup", "time", "pid"))},
 				{Type: "PROCESS_EXIT", Fields: []Field{
 					id("pids.tgid", seen(0, "child_pids.tgid")),
 					is("pids.tid", seen(0, "child_pids.tid")),
@@ -219,24 +226,16 @@ func Tests() []Test {
 						is("pids.ppid", gen("parent_info.tgid")),
 						is("pids.sid", gen("parent_info.sid")),
 						is("pids.pgid", gen("parent_info.pgid")),
-						newer(is("creds.ruid", gen("ruid"))),
-						newer(is("creds.euid", gen("euid"))),
-						newer(is("creds.suid", gen("suid"))),
-						newer(is("creds.rgid", gen("rgid"))),
-						newer(is("creds.egid", gen("egid"))),
-						newer(is("creds.sgid", gen("sgid"))),
 					},
+					newer(printed("creds.", "ruid", "euid", "suid", "rgid", "egid", "sgid")...),
 					caps(fact("all_caps"), fact("all_caps")),
+					newer(printed("", "is_setuid", "is_setgid", "is_memfd")...),
 					[]Field{
-						newer(is("is_setuid", gen("is_setuid"))),
-						newer(is("is_setgid", gen("is_setgid"))),
-						newer(is("is_memfd", gen("is_memfd"))),
 						{Path: "filename", Want: fact("do_nothing"), Older: "./do_nothing"},
 						{Path: "argv.0", Want: "./do_nothing", OlderPath: "argv"},
-						newer(has("env", "TEST_ENV_KEY1=TEST_ENV_VAL1")),
-						newer(has("env", "TEST_ENV_KEY2=TEST_ENV_VAL2")),
-						is("cwd", fact("dir")),
-					})},
+					},
+					newer(has("env", "TEST_ENV_KEY1=TEST_ENV_VAL1"), has("env", "TEST_ENV_KEY2=TEST_ENV_VAL2")),
+					[]Field{is("cwd", fact("dir"))})},
 			},
 		},
 		{
@@ -280,13 +279,13 @@ func Tests() []Test {
 			Name: "Setuid", Generator: "setreuid",
 			Expect: []Expect{{Type: "PROCESS_SETUID", Fields: fields(
 				pids("pids", "pid_info"),
-				[]Field{is("new_ruid", gen("new_ruid")), is("new_euid", gen("new_euid"))})}},
+				printed("", "new_ruid", "new_euid"))}},
 		},
 		{
 			Name: "Setgid", Generator: "setregid",
 			Expect: []Expect{{Type: "PROCESS_SETGID", Fields: fields(
 				pids("pids", "pid_info"),
-				[]Field{is("new_rgid", gen("new_rgid")), is("new_egid", gen("new_egid"))})}},
+				printed("", "new_rgid", "new_egid"))}},
 		},
 		{
 			Name: "TtyWrite", Generator: "tty_write",
@@ -295,13 +294,15 @@ func Tests() []Test {
 				[]Field{
 					is("tty_out_truncated", 0),
 					is("tty_out", "--- OK\n"),
+				},
+				newer(
 					// ttyS0, as the captured generator did not print it
-					newer(is("tty.major", gen("major").or(4))),
-					newer(is("tty.minor", gen("minor").or(64))),
-					newer(is("tty.winsize_rows", 0)),
-					newer(is("tty.winsize_cols", 0)),
-					{Path: "tty_out_len", Want: len("--- OK\n"), Former: true},
-				})}},
+					is("tty.major", gen("major").or(4)),
+					is("tty.minor", gen("minor").or(64)),
+					is("tty.winsize_rows", 0),
+					is("tty.winsize_cols", 0),
+				),
+				[]Field{{Path: "tty_out_len", Want: len("--- OK\n"), Former: true}})}},
 		},
 	}
 	for _, ip := range []struct {
@@ -336,13 +337,13 @@ func Tests() []Test {
 			Name: "Ptrace", Generator: "ptrace",
 			Expect: []Expect{{Type: "PROCESS_PTRACE", Fields: fields(
 				leader(gen("ptrace_pid")),
-				[]Field{is("child_pid", gen("child_pid")), is("request", gen("request"))})}},
+				printed("", "child_pid", "request"))}},
 		},
 		Test{
 			Name: "Shmget", Generator: "shmget",
 			Expect: []Expect{{Type: "PROCESS_SHMGET", Fields: fields(
 				pids("pids", "pid_info"),
-				[]Field{is("key", gen("key")), is("size", gen("size")), is("shmflg", gen("shmflg"))})}},
+				printed("", "key", "size", "shmflg"))}},
 		},
 		Test{
 			Name: "MemfdCreate", Generator: "memfd_create_exec", Ordered: true,
@@ -355,9 +356,8 @@ func Tests() []Test {
 						is("flag_cloexec", gen("flags.mfd_cloexec")),
 						is("flag_allow_seal", gen("flags.mfd_allow_sealing")),
 						is("flag_hugetlb", gen("flags.mfd_hugetlb")),
-						newer(is("flag_noexec_seal", gen("flags.mfd_noexec_seal"))),
-						newer(is("flag_exec", gen("flags.mfd_exec"))),
-					})},
+					},
+					newer(is("flag_noexec_seal", gen("flags.mfd_noexec_seal")), is("flag_exec", gen("flags.mfd_exec"))))},
 				// The generator itself was exec'd as well, by the same process.
 				{Type: "PROCESS_EXEC", Others: true, Fields: fields(
 					pids("pids", "pid_info"),

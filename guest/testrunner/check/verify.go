@@ -7,6 +7,7 @@ package check
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,11 +134,12 @@ func verifyInit(t Test, r Run) Result {
 		v.fail("no init line was seen")
 		return v.result()
 	}
-	if rows := v.compare(t.Init, r.Log.Init.Fields); wrong(rows) > 0 {
+	rows := v.compare(t.Init, r.Log.Init.Fields)
+	if wrong(rows) {
 		v.fail("the init line, line %d, is not as expected:", r.Log.Init.Line)
 		v.table(rows)
 	}
-	v.relaxed(Expect{Fields: t.Init}, r.Log.Init.Fields)
+	v.relaxed(rows)
 	return v.result()
 }
 
@@ -217,40 +219,44 @@ func (v *verifier) expect(i int, e Expect) {
 	}
 	// All events of this type and process, and those among them that are
 	// meant by this Expect.
-	var own, meant []*Event
+	var own []*Event
+	var meant []match
 	for _, ev := range v.run.Log.Of(e.Type, pid) {
-		o := ev.Fields()
-		if got, ok := o.Lookup(selector.Path); !ok || !equal(got, pid) {
+		if got, ok := ev.Fields().Lookup(selector.Path); !ok || !equal(got, pid) {
 			continue
 		}
 		own = append(own, ev)
-		if v.identified(e, o) {
-			meant = append(meant, ev)
+		if m := v.match(e, ev); m.identified() {
+			meant = append(meant, m)
 		}
 	}
-	before := len(v.details)
-	switch {
-	case len(meant) == 0 && e.Newer && v.run.older():
-		v.lax = append(v.lax, fmt.Sprintf("%s of %s", e.Type, e.What))
-		return
-	case len(meant) == 0:
+	if len(meant) == 0 {
+		if e.Newer && v.run.older() {
+			v.lax = append(v.lax, fmt.Sprintf("%s of %s", e.Type, e.What))
+			return
+		}
 		v.missing = true
 		v.notSeen(e, pid)
 		return
-	default:
-		v.found[i] = meant[0]
-		v.relaxed(e, meant[0].Fields())
-		v.last = max(v.last, meant[0].At)
-		if rows := v.compare(e.Fields, meant[0].Fields()); wrong(rows) > 0 {
-			v.fail("%s, line %d, is not as expected:", e.Type, meant[0].Line)
-			v.show(rows, meant[0])
-		}
-		if len(meant) > 1 {
-			v.fail("%s came %d times, want once: lines %s. The second:", e.Type, len(meant), lines(meant))
-			v.show(v.compare(e.Fields, meant[1].Fields()), meant[1])
-		}
-		v.late(e, pid, meant[len(meant)-1])
 	}
+	before := len(v.details)
+	first := meant[0]
+	v.found[i] = first.Event
+	v.relaxed(first.rows)
+	v.last = max(v.last, first.At)
+	if wrong(first.rows) {
+		v.fail("%s, line %d, is not as expected:", e.Type, first.Line)
+		v.show(first)
+	}
+	if len(meant) > 1 {
+		var events []*Event
+		for _, m := range meant {
+			events = append(events, m.Event)
+		}
+		v.fail("%s came %d times, want once: lines %s. The second:", e.Type, len(meant), lines(events))
+		v.show(meant[1])
+	}
+	v.late(e, pid, meant[len(meant)-1])
 	if !e.Others && i == v.lastOf(e.Type) {
 		v.strangers(e, own)
 	}
@@ -259,23 +265,23 @@ func (v *verifier) expect(i int, e Expect) {
 
 // late reports an event that came behind one which only happened after it. All
 // pass through one ring buffer, so a tracer must have held it back.
-func (v *verifier) late(e Expect, pid int64, ev *Event) {
+func (v *verifier) late(e Expect, pid int64, m match) {
 	var behind *Event
 	why := ""
-	if exits := v.run.Log.Of("PROCESS_EXIT", pid); len(exits) > 0 && exits[len(exits)-1].Line < ev.Line {
+	if exits := v.run.Log.Of("PROCESS_EXIT", pid); len(exits) > 0 && exits[len(exits)-1].Line < m.Line {
 		behind, why = exits[len(exits)-1], "the end of the same process"
-	} else if v.run.Fence > 0 && v.run.Fence < ev.Line {
+	} else if v.run.Fence > 0 && v.run.Fence < m.Line {
 		behind, why = v.run.Log.at(v.run.Fence), "the first event of a process that was started after the generator had ended"
 	}
 	if behind == nil {
 		return
 	}
 	after := ""
-	if ms := (ev.At - behind.At).Milliseconds(); ms > 0 {
+	if ms := (m.At - behind.At).Milliseconds(); ms > 0 {
 		after = fmt.Sprintf(", %d ms later", ms)
 	}
-	v.fail("%s came late: line %d is behind line %d%s, %s", e.Type, ev.Line, behind.Line, after, why)
-	v.show(v.compare(e.Fields, ev.Fields()), ev)
+	v.fail("%s came late: line %d is behind line %d%s, %s", e.Type, m.Line, behind.Line, after, why)
+	v.show(m)
 }
 
 // process resolves the field that selects the process of an event.
@@ -298,21 +304,12 @@ func (v *verifier) process(e Expect) (int64, Field, error) {
 }
 
 // relaxed notes what of an event an older build was not held to.
-func (v *verifier) relaxed(e Expect, o Object) {
-	for _, f := range e.Fields {
-		if r := v.compareField(f, o); r.lax {
-			v.lax = append(v.lax, f.Path)
+func (v *verifier) relaxed(rows []row) {
+	for _, r := range rows {
+		if r.lax {
+			v.lax = append(v.lax, r.path)
 		}
 	}
-}
-
-func (v *verifier) identified(e Expect, o Object) bool {
-	for _, f := range e.Fields {
-		if f.ID && !v.compareField(f, o).ok {
-			return false
-		}
-	}
-	return true
 }
 
 func (v *verifier) lastOf(event string) int {
@@ -339,8 +336,7 @@ func (v *verifier) strangers(e Expect, own []*Event) {
 		meant = append(meant, other)
 	}
 	for _, ev := range own {
-		o := ev.Fields()
-		if slices.ContainsFunc(meant, func(other Expect) bool { return v.identified(other, o) }) {
+		if slices.ContainsFunc(meant, func(other Expect) bool { return v.match(other, ev).identified() }) {
 			continue
 		}
 		v.fail("%s, line %d, is one more of its type than expected of this process:", e.Type, ev.Line)
@@ -360,12 +356,9 @@ func (v *verifier) order() {
 }
 
 func lines(events []*Event) string {
-	var b strings.Builder
-	for i, e := range events {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprint(&b, e.Line)
+	var numbers []string
+	for _, e := range events {
+		numbers = append(numbers, strconv.Itoa(e.Line))
 	}
-	return b.String()
+	return strings.Join(numbers, ", ")
 }
