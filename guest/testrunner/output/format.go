@@ -1,7 +1,7 @@
 package output
 
-// format reads one way to print tests. It gets whole lines, from the one by which
-// it was recognised on.
+// format reads one way to print tests. It gets whole lines: those before the one
+// by which it was recognised, then that one and all others.
 type format interface {
 	kind() kind
 	line(text []byte)
@@ -27,9 +27,7 @@ type dialect struct {
 	// starts says whether a line is the first that a program prints, and cannot be
 	// text of another's, such as a result alone can. nil: no line is.
 	starts func(p *Parser, text []byte) bool
-	// open returns the format's reader. Where tests print before their result, it
-	// takes the lines so far, p.before.
-	open func(p *Parser) format
+	open   func(out *sink) format
 	// failure says whether a line tells by itself, and from its first byte on, that
 	// a test failed, and which; "" where it does not say. It fails a program whose
 	// format is another, too.
@@ -52,15 +50,15 @@ func (p *Parser) failureLine(text []byte) (kind, string, bool) {
 	return "", "", false
 }
 
-// recognise returns the format that a line is the first of, nil when it is
-// ordinary text.
-func (p *Parser) recognise(text []byte) format {
+// recognise makes the format that a line is the first of the program's. It stays
+// as it is where the line is ordinary text.
+func (p *Parser) recognise(text []byte) {
 	for _, d := range p.dialects {
 		if d.begins(p, text) {
-			return d.open(p)
+			p.format = d.open(&p.out)
+			return
 		}
 	}
-	return nil
 }
 
 // startsAnother tells whether a line is the first of a program's that prints in

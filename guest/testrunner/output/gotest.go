@@ -3,9 +3,7 @@ package output
 import (
 	"bytes"
 	"cmp"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +27,7 @@ var goTestDialect = dialect{
 		_, run := midRun(bytes.TrimPrefix(text, []byte{mark}))
 		return run && p.format.kind() != kindGoTest && p.format.kind() != kindMarked
 	},
-	open: func(p *Parser) format { return newGoTest(&p.out) },
+	open: func(out *sink) format { return newGoTest(out, new(int)) },
 	// As in "--- FAIL: TestX (0.00s)".
 	failure: func(text []byte) (kind, string, bool) {
 		bare, marked := bytes.CutPrefix(text, []byte{mark})
@@ -54,23 +52,24 @@ var goTestDialect = dialect{
 type goTest struct {
 	out     *sink
 	streams []*goStream // never empty; each but the first began while a test of the one before ran
-	held    int
-	cut     string // why a stream before the present one has no end
+	prefix  string      // of the tests' names: with go test -json, their package
+	tracked *int        // starts that are remembered, of all packages
 }
 
 // goStream is what is known of one run of a test binary.
 type goStream struct {
 	marked  bool // only lines with the mark count
-	started int
-	ended   int
+	started bool // a test of it has
+	ended   bool // the same
 	open    map[string]*goRun
-	current *goRun  // whose lines come now
-	last    *goDone // the latest result, whose lines can follow it
-	final   bool    // it said PASS or FAIL at its end
-	pass    bool    // PASS
-	fail    bool    // FAIL, or go test said so of it
-	failed  bool    // a test of it failed
-	fatal   string  // the first line of a panic
+	over    int    // tests that started and did not end, beside those that are remembered
+	current *goRun // whose lines come now
+	last    *goRun // the latest to end, whose lines can follow its result
+	final   bool   // it said PASS or FAIL at its end
+	pass    bool   // PASS
+	fail    bool   // FAIL, or go test said so of it
+	failed  bool   // a test of it failed
+	fatal   string // the first line of a panic
 
 	// Of a stream inside a test only.
 	first string // the test it began with
@@ -83,21 +82,12 @@ type goRun struct {
 	since  time.Time
 	own    clip
 	paused bool // it waits for other tests
-
-	// Of go test -json only.
-	inner bool  // it is of a program that a test runs
-	again int   // starts of a test of this name in such a program that have no end yet
-	child *Test // the latest end of one
+	result Test
+	indent int // of the result
 }
 
-type goDone struct {
-	Test
-	indent int
-	own    clip
-}
-
-func newGoTest(out *sink) *goTest {
-	return &goTest{out: out, streams: []*goStream{newGoStream(false)}}
+func newGoTest(out *sink, tracked *int) *goTest {
+	return &goTest{out: out, streams: []*goStream{newGoStream(false)}, tracked: tracked}
 }
 
 func newGoStream(marked bool) *goStream {
@@ -123,44 +113,27 @@ func midRun(text []byte) (int, bool) {
 	return at, len(name) > 0 && !bytes.ContainsAny(name, " \t")
 }
 
-// goResult reads "    --- FAIL: TestX/sub (0.01s)". A benchmark has no time
-// there: "--- FAIL: BenchmarkX-2".
+// goResultLine is "    --- FAIL: TestX/sub (0.01s)" or, of a benchmark, which has no
+// time there, "--- FAIL: BenchmarkX-2". BENCH has no verdict.
+var goResultLine = lazy(`^( *)--- (PASS|FAIL|SKIP): (?:(Benchmark[^ \t]*)|([^ ].*?) \(([\d.]+)s\))$`)
+
+// goResult reads the result of a test.
 func goResult(text []byte) (t Test, indent int, ok bool) {
-	rest := bytes.TrimLeft(text, " ")
-	indent = len(text) - len(rest)
-	rest, ok = bytes.CutPrefix(rest, []byte("--- "))
-	if !ok {
+	if !bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("--- ")) {
 		return t, 0, false
 	}
-	word, rest, ok := bytes.Cut(rest, []byte(": "))
-	if !ok {
+	m := goResultLine().FindStringSubmatch(string(text))
+	if m == nil {
 		return t, 0, false
 	}
-	switch string(word) {
-	case "PASS":
-		t.Verdict = wire.TestPass
-	case "FAIL":
-		t.Verdict = wire.TestFail
-	case "SKIP":
-		t.Verdict = wire.TestSkip
-	default: // BENCH has no verdict
-		return t, 0, false
-	}
-	if isBenchmark(string(rest)) && !bytes.ContainsAny(rest, " \t") {
-		t.Name = string(rest)
+	indent = len(m[1])
+	t.Verdict = map[string]string{"PASS": wire.TestPass, "FAIL": wire.TestFail, "SKIP": wire.TestSkip}[m[2]]
+	if t.Name = m[3]; t.Name != "" {
 		return t, indent, indent == 0 && t.Verdict != wire.TestPass
 	}
-	name, took, ok := strings.Cut(string(rest), " (")
-	took, ok2 := strings.CutSuffix(took, "s)")
-	seconds, err := strconv.ParseFloat(took, 64)
-	if !ok || !ok2 || err != nil || name == "" || indent%4 != 0 || strings.Count(name, "/") < indent/4 {
-		return t, 0, false
-	}
-	if seconds > 0 && seconds < 1e6 && !math.IsNaN(seconds) {
-		t.Duration = time.Duration(seconds * float64(time.Second))
-	}
-	t.Name = name
-	return t, indent, true
+	t.Name = m[4]
+	t.Duration, _ = time.ParseDuration(m[5] + "s")
+	return t, indent, indent%4 == 0 && strings.Count(t.Name, "/") >= indent/4
 }
 
 // isBenchmark: go test tells of a benchmark's start, and of its end only where
@@ -177,6 +150,9 @@ func (g *goTest) kind() kind {
 func (g *goTest) running() bool { return g.streams[0].busy() }
 
 func (g *goTest) complete() bool { return len(g.streams) == 1 && g.streams[0].final }
+
+// begun says whether a test has started or ended.
+func (s *goStream) begun() bool { return s.started || s.ended }
 
 // top is the stream that no other one is inside of.
 func (g *goTest) top() *goStream { return g.streams[len(g.streams)-1] }
@@ -203,36 +179,38 @@ func (s *goStream) serial() bool {
 }
 
 func (g *goTest) line(text []byte) {
-	if at := bytes.IndexByte(text, mark); at >= 0 {
-		if at > 0 && g.frame(text[at+1:], true, true) {
-			// Text without a newline stands before it.
-			g.text(text[:at], false)
-			g.frame(text[at+1:], true, false)
-			return
+	before, framed, marked := bytes.Cut(text, []byte{mark})
+	if marked && (len(before) == 0 || isGoFrame(framed)) {
+		if len(before) > 0 { // text without a newline
+			g.text(before, false)
 		}
-		if at == 0 {
-			if !g.frame(text[1:], true, false) {
-				g.text(text[1:], true)
-			}
-			return
+		if !g.frame(framed, true) {
+			g.text(framed, true)
 		}
-	}
-	if g.frame(text, false, false) {
 		return
 	}
-	if at, ok := midRun(text); ok && at > 0 && !g.top().marked {
+	if g.frame(text, false) {
+		return
+	}
+	at, ok := midRun(text)
+	if !ok || g.top().marked {
+		at = bytes.LastIndex(text, []byte("--- "))
+		t, _, result := goResult(text[max(at, 0):])
+		ok = result && g.owner(t.Name, false) >= 0
+	}
+	if ok && at > 0 {
 		g.text(text[:at], false)
-		g.frame(text[at:], false, false)
-		return
-	}
-	if at := bytes.LastIndex(text, []byte("--- ")); at > 0 {
-		if t, _, ok := goResult(text[at:]); ok && g.owner(t.Name, false) >= 0 {
-			g.text(text[:at], false)
-			g.frame(text[at:], false, false)
+		if text = text[at:]; g.frame(text, false) {
 			return
 		}
 	}
 	g.text(text, false)
+}
+
+// isGoFrame says whether a text can be a line of a test binary's own.
+func isGoFrame(text []byte) bool {
+	_, _, result := goResult(text)
+	return result || bytes.HasPrefix(text, []byte("=== ")) || string(text) == "PASS" || string(text) == "FAIL"
 }
 
 // owner is the innermost stream in which a test is open; -1: none.
@@ -257,62 +235,44 @@ func (s *goStream) find(name string) *goRun {
 	return nil
 }
 
-// frame handles a line of a test binary's own; false when it is none. With look
-// it only says whether it is one.
-func (g *goTest) frame(text []byte, marked, look bool) bool {
+// frame handles a line of a test binary's own; false when it is none.
+func (g *goTest) frame(text []byte, marked bool) bool {
 	if rest, ok := bytes.CutPrefix(text, []byte("=== ")); ok {
-		word, name, _ := bytes.Cut(rest, []byte(" "))
-		name = bytes.TrimSpace(name)
-		return g.update(string(word), string(name), text, marked, look)
+		word, name, _ := strings.Cut(string(rest), " ")
+		return g.update(word, strings.TrimSpace(name), text, marked)
 	}
 	if t, indent, ok := goResult(text); ok {
-		return g.result(t, indent, text, marked, look)
+		return g.result(t, indent, text, marked)
 	}
-	return g.isFinal(text, marked, look)
+	return g.isFinal(text, marked)
 }
 
 // update handles "=== RUN   TestX" and its like.
-func (g *goTest) update(word, name string, text []byte, marked, look bool) bool {
+func (g *goTest) update(word, name string, text []byte, marked bool) bool {
 	switch word {
 	case "RUN":
-		if name == "" || !marked && (g.top().marked && (g.top().busy() || !g.top().final)) && g.owner(parentOf(name), false) < 0 {
+		s := g.top()
+		if name == "" || !marked && s.marked && (s.busy() || !s.final) && g.owner(parentOf(name), false) < 0 {
 			return false // text of a test whose own lines are marked
 		}
-		if !look {
-			g.start(name, text, marked)
-		}
-		return true
+		return g.start(name, text, marked)
 	case "CONT", "NAME", "PAUSE":
 		i := g.owner(name, marked)
 		if i < 0 && (name != "" || word == "PAUSE" || g.top().marked != marked) {
 			return false
 		}
-		if look {
-			return true
-		}
 		if i < 0 {
 			i = len(g.streams) - 1
 		}
-		g.close(i)
-		s := g.streams[i]
-		if i > 0 {
-			g.inside(i, text)
+		s := g.goesOn(i, text)
+		s.current = s.find(name)
+		pauses := word == "PAUSE"
+		if r := s.current; r != nil && r.paused != pauses {
+			r.paused = pauses
+			g.tell(i, name, pauses)
 		}
-		g.flush(s)
-		r := s.open[name]
-		switch {
-		case word == "PAUSE":
-			if !r.paused {
-				r.paused = true
-				g.tell(i, name, true)
-			}
+		if pauses {
 			s.current = s.parent(name)
-		case r != nil && r.paused:
-			r.paused = false
-			g.tell(i, name, false)
-			fallthrough
-		default:
-			s.current = r
 		}
 		return true
 	case "ATTR", "ARTIFACTS":
@@ -327,31 +287,33 @@ func parentOf(name string) string {
 	return name[:max(at, 0)]
 }
 
-// close takes the streams inside of the i-th for ended: it goes on.
-func (g *goTest) close(i int) { g.streams = g.streams[:i+1] }
+// goesOn takes the streams inside the i-th for ended, as a line of its own has come,
+// and makes this text of the tests around it. Lines of go test -json are nobody's.
+func (g *goTest) goesOn(i int, line []byte) *goStream {
+	g.streams = g.streams[:i+1]
+	if line != nil {
+		for _, s := range g.streams[:i] {
+			g.own(s, line)
+		}
+	}
+	g.flush(g.streams[i])
+	return g.streams[i]
+}
 
 // tell tells of a test that runs or is paused. Those of a stream inside a test
 // are that test's affair, and a benchmark's end is not always printed.
 func (g *goTest) tell(i int, name string, paused bool) {
 	if i == 0 && !isBenchmark(name) {
-		g.out.run(name, paused)
+		g.out.run(g.prefix+name, paused)
 	}
 }
 
-// inside makes a line of the i-th stream text of the tests around it.
-func (g *goTest) inside(i int, text []byte) {
-	for _, s := range g.streams[:i] {
-		g.own(s, text)
-	}
-}
-
-// start handles the start of a test.
-func (g *goTest) start(name string, text []byte, marked bool) {
+// start handles the start of a test; false when it has to be text.
+func (g *goTest) start(name string, text []byte, marked bool) bool {
 	i := len(g.streams) - 1
 	if parent := parentOf(name); parent != "" {
 		if at := g.owner(parent, marked); at >= 0 {
 			i = at
-			g.close(i)
 		}
 	} else {
 		// A child that has ended, or one whose lines are of another kind, gives
@@ -359,31 +321,23 @@ func (g *goTest) start(name string, text []byte, marked bool) {
 		for i > 0 && (g.streams[i].final || g.streams[i].marked != marked && !g.streams[i].serial()) {
 			i--
 		}
-		g.close(i)
 		switch s := g.streams[i]; {
+		case s.serial() && i+1 == maxDepth:
+			return false
 		case s.serial():
-			g.inside(i+1, text)
-			s = newGoStream(marked)
-			s.first = name
-			g.streams = append(g.streams, s)
 			i++
-			text = nil
-		case i == 0 && (s.final || s.marked != marked && (s.started > 0 || s.ended > 0)):
+			child := newGoStream(marked)
+			child.first = name
+			g.streams = append(g.streams[:i], child)
+		case i == 0 && (s.final || s.marked != marked && s.begun()):
 			g.finish(s, "another program's output begins")
 			g.streams[0] = newGoStream(marked)
-		case s.started == 0 && s.ended == 0:
+		case !s.begun():
 			s.marked = marked
 		}
 	}
-	if i > 0 && text != nil {
-		g.inside(i, text)
-	}
-	s := g.streams[i]
-	g.flush(s)
-	s.started++
-	if s.started > MaxTests {
-		return // counted only
-	}
+	s := g.goesOn(i, text)
+	s.started = true
 	if old := s.open[name]; old != nil {
 		if i == 0 {
 			g.out.cutShort(name + " was started again before it ended")
@@ -393,9 +347,15 @@ func (g *goTest) start(name string, text []byte, marked bool) {
 	if isBenchmark(name) {
 		g.passBenchmarks(i, name)
 	}
-	s.current = &goRun{name: name, seq: s.started, since: g.out.time()}
+	if *g.tracked == MaxTests {
+		s.over++
+		return true
+	}
+	*g.tracked++
+	s.current = &goRun{name: name, seq: *g.tracked, since: g.out.time()}
 	s.open[name] = s.current
 	g.tell(i, name, false)
+	return true
 }
 
 // passBenchmarks ends the benchmarks that ran before another one started, or
@@ -405,8 +365,8 @@ func (g *goTest) passBenchmarks(i int, next string) {
 	for _, r := range s.opened() {
 		if isBenchmark(r.name) && !strings.HasPrefix(next, r.name+"/") {
 			delete(s.open, r.name)
-			s.ended++
-			g.add(i, Test{Name: r.name, Verdict: wire.TestPass, Output: r.own.take(&g.held)})
+			s.ended = true
+			g.add(i, Test{Name: r.name, Verdict: wire.TestPass, Output: r.own.take(&g.out.held)})
 		}
 	}
 }
@@ -423,100 +383,87 @@ func (s *goStream) opened() []*goRun {
 
 func (s *goStream) parent(name string) *goRun { return s.open[parentOf(name)] }
 
-// result handles the end of a test.
-func (g *goTest) result(t Test, indent int, text []byte, marked, look bool) bool {
+// result handles the end of a test; false when it has to be text.
+func (g *goTest) result(t Test, indent int, text []byte, marked bool) bool {
 	i := g.owner(t.Name, marked)
 	if i < 0 {
-		// Where starts are printed, a result without one is a test's text; but
-		// a failure is never passed over. Benchmarks start without a word when
-		// lines have no mark.
+		if !g.takesUnstarted(t, indent, marked) {
+			return false
+		}
 		i = 0
-		s := g.streams[0]
-		started := s.started > 0 && s.started <= MaxTests && !s.final
-		switch {
-		case len(g.streams) > 1:
-			top := g.top()
-			top.failed = top.failed || top.final && !look && t.Verdict == wire.TestFail
-			return false
-		case s.marked != marked && (s.started > 0 || s.ended > 0):
-			return false
-		case isBenchmark(t.Name) && !s.busy() && !marked:
-		case s.final && (indent > 0 || t.Verdict != wire.TestFail), started && (indent > 0 || t.Verdict != wire.TestFail):
-			return false
-		}
-		if look {
-			return true
-		}
-		if s.final {
-			g.finish(s, "another program's output begins")
-			g.streams[0] = newGoStream(marked)
-		}
-		g.streams[0].marked = marked
 	}
-	if look {
-		return true
-	}
-	g.close(i)
-	s := g.streams[i]
-	if i > 0 {
-		g.inside(i, text)
-	}
-	g.flush(s)
-	s.last = &goDone{Test: t, indent: indent}
-	if run := s.find(t.Name); run != nil {
-		s.last.Name = run.name
-		s.last.own = run.own
+	s := g.goesOn(i, text)
+	run := s.find(t.Name)
+	if run == nil {
+		run = &goRun{name: t.Name}
+		s.over = max(0, s.over-1)
+	} else {
 		delete(s.open, run.name)
 		g.tell(i, run.name, true)
 		if s.current == run {
 			s.current = s.parent(run.name)
 		}
 	}
-	s.ended++
+	t.Name = run.name
+	run.result, run.indent = t, indent
+	s.last, s.ended = run, true
+	return true
+}
+
+// takesUnstarted says whether a result counts whose test was not seen to start.
+// Where starts are printed, it is a test's text; but a failure is never passed over.
+// Benchmarks start without a word when lines have no mark.
+func (g *goTest) takesUnstarted(t Test, indent int, marked bool) bool {
+	s := g.streams[0]
+	failed := t.Verdict == wire.TestFail
+	switch {
+	case len(g.streams) > 1:
+		top := g.top()
+		top.failed = top.failed || top.final && failed
+		return false
+	case s.marked != marked && s.begun():
+		return false
+	case isBenchmark(t.Name) && !s.busy() && !marked:
+	case (s.final || s.started && s.over == 0) && (indent > 0 || !failed):
+		return false
+	}
+	if s.final {
+		g.finish(s, "another program's output begins")
+		g.streams[0] = newGoStream(marked)
+	}
+	g.streams[0].marked = marked
 	return true
 }
 
 // isFinal reads the last word of a test binary or of go test.
-func (g *goTest) isFinal(text []byte, marked, look bool) bool {
+func (g *goTest) isFinal(text []byte, marked bool) bool {
+	pass := string(text) == "PASS" || !marked && bytes.HasPrefix(text, []byte("ok  \t"))
+	fail := string(text) == "FAIL"
+	byGo := !marked && bytes.HasPrefix(text, []byte("FAIL\t"))
+	if !pass && !fail && !byGo {
+		return false
+	}
 	i := len(g.streams) - 1
 	for i > 0 && (g.streams[i].final || g.streams[i].marked != marked) {
 		i--
 	}
 	s := g.streams[i]
-	if s.marked != marked && (s.started > 0 || s.ended > 0) {
-		return false
-	}
-	pass, fail := false, false
 	switch {
-	case string(text) == "FAIL":
-		fail = true
-	case string(text) == "PASS" || !marked && bytes.HasPrefix(text, []byte("ok  \t")):
-		pass = true
-	case !marked && i == 0 && bytes.HasPrefix(text, []byte("FAIL\t")):
+	case s.marked != marked && s.begun():
+		return false
+	case byGo && i == 0:
 		// Of a program, said by go test: it need not have come to its own.
-		if !look {
-			g.close(0)
-			s.fail = true
-			if s.busy() {
-				g.finish(s, string(text))
-				g.streams[0] = newGoStream(false)
-			}
+		g.streams = g.streams[:1]
+		s.fail = true
+		if s.busy() {
+			g.finish(s, string(text))
+			g.streams[0] = newGoStream(false)
 		}
 		return true
-	default:
+	case byGo, s.busy(): // a test's text
 		return false
 	}
-	if s.busy() {
-		return false // a test's text
-	}
-	if look {
-		return true
-	}
-	g.close(i)
-	if i > 0 {
-		g.inside(i, text)
-	}
-	g.flush(s)
+	g.goesOn(i, text)
 	g.passBenchmarks(i, "")
 	s.final = true
 	s.pass, s.fail = s.pass || pass, s.fail || fail
@@ -536,22 +483,23 @@ func (g *goTest) text(text []byte, marked bool) {
 			}
 		}
 	}
-	if !marked && !s.marked && !s.busy() && s.started > 0 && bytes.HasSuffix(text, []byte("PASS")) {
+	if !marked && !s.marked && !s.busy() && s.started && bytes.HasSuffix(text, []byte("PASS")) {
 		// Behind text without a newline, maybe.
 		g.passBenchmarks(len(g.streams)-1, "")
 		s.final, s.pass = true, true
 	}
-	g.inside(len(g.streams), text)
+	for _, s := range g.streams {
+		g.own(s, text)
+	}
 }
 
 // own gives a line to the test of a stream that it is of.
 func (g *goTest) own(s *goStream, text []byte) {
 	indent := len(text) - len(bytes.TrimLeft(text, " "))
-	switch {
-	case s.last != nil && (indent > s.last.indent || s.last.Verdict == wire.TestFail && (s.fatal != "" || isExample(s.last.Name))):
-		s.last.own.add(&g.held, text)
-	case s.current != nil:
-		s.current.own.add(&g.held, text)
+	if last := s.last; last != nil && (indent > last.indent || last.result.Verdict == wire.TestFail && (s.fatal != "" || isExample(last.name))) {
+		last.own.add(&g.out.held, text)
+	} else if s.current != nil {
+		s.current.own.add(&g.out.held, text)
 	}
 }
 
@@ -564,8 +512,8 @@ func (g *goTest) flush(s *goStream) {
 	if s.last == nil {
 		return
 	}
-	t := s.last.Test
-	t.Output = s.last.own.take(&g.held)
+	t := s.last.result
+	t.Output = s.last.own.take(&g.out.held)
 	s.last = nil
 	g.add(slices.Index(g.streams, s), t)
 }
@@ -575,6 +523,7 @@ func (g *goTest) add(i int, t Test) {
 	s := g.streams[i]
 	s.failed = s.failed || t.Verdict == wire.TestFail
 	if i == 0 {
+		t.Name = g.prefix + t.Name
 		g.out.add(t)
 		return
 	}
@@ -585,16 +534,15 @@ func (g *goTest) add(i int, t Test) {
 
 func (g *goTest) unfinished(i int, r *goRun, why string) {
 	s := g.streams[i]
-	t := g.out.unfinished(r.name, r.since, why, r.own.take(&g.held))
+	t := g.out.unfinished(r.name, r.since, why, r.own.take(&g.out.held))
 	delete(s.open, r.name)
-	s.ended++
+	s.ended = true
 	g.add(i, t)
 }
 
-// finish ends the first stream.
-func (g *goTest) finish(s *goStream, how string) {
-	g.close(0)
-	g.flush(s)
+// endTests ends the tests of the first stream, and those inside of it.
+func (g *goTest) endTests(how string) {
+	s := g.goesOn(0, nil)
 	why := "it started and did not end: "
 	if s.fatal != "" {
 		why += s.fatal + "; "
@@ -602,26 +550,33 @@ func (g *goTest) finish(s *goStream, how string) {
 	for _, r := range s.opened() {
 		g.unfinished(0, r, why+how)
 	}
-	if s.ended < s.started && s.started > MaxTests {
-		g.out.problem(g.out.program, plural(s.started-s.ended, "test", "tests")+" started and did not end: "+how, 0)
+	if s.over > 0 {
+		g.out.problem(g.out.program, plural(s.over, "test", "tests")+" more started and did not end: "+how, 0)
 		s.failed = true
 	}
+}
+
+// finish ends the first stream.
+func (g *goTest) finish(s *goStream, how string) {
+	g.endTests(how)
 	cut := "its output ends without PASS or FAIL: " + how
 	switch {
 	case s.failed:
-	case s.fail && g.out.failed+g.out.more[2] > 0: // go test's last word is about all packages
+	case s.fail && g.out.hasFailed(): // go test's last word is about all packages
 	case s.fail:
 		g.out.problem(g.out.program, "it says FAIL, and no test of it does: "+how, 0)
-	case !s.final && (s.started > 0 || s.ended > 0):
+	case !s.final && s.begun():
 		g.out.problem(g.out.program, cut, 0)
 	}
-	if !s.final && (s.started > 0 || s.ended > 0 || s.fail) {
+	if !s.final && (s.begun() || s.fail) {
 		g.out.cutShort(cut)
 	}
 }
 
 func (g *goTest) end(how string) {
-	g.replaced()
+	if g.out.ok && g.out.sure {
+		g.replaced()
+	}
 	g.finish(g.streams[0], how)
 }
 
@@ -631,7 +586,7 @@ func (g *goTest) end(how string) {
 // parent's. It is the parent's PASS only where one that dies cannot exit with
 // status 0: see -test.paniconexit0.
 func (g *goTest) replaced() {
-	if len(g.streams) != 2 || !g.out.ok || !g.out.sure {
+	if len(g.streams) != 2 {
 		return
 	}
 	s, child := g.streams[0], g.streams[1]
@@ -639,13 +594,11 @@ func (g *goTest) replaced() {
 	if run == nil || !child.pass || child.failed || !child.final || child.busy() || child.last != nil || len(s.opened()) != 1 {
 		return
 	}
-	g.close(0)
+	g.goesOn(0, nil)
 	delete(s.open, run.name)
 	g.tell(0, run.name, true)
-	s.started += child.started - 1
-	s.ended += child.ended
 	for _, t := range child.done {
 		g.add(0, t)
 	}
-	s.final, s.pass = true, true
+	s.ended, s.final, s.pass = true, true, true
 }

@@ -23,8 +23,7 @@ type gtest struct {
 	out    *sink
 	open   string // the test that runs; empty: none
 	own    clip   // its lines, or those before a failure that had no start
-	held   int
-	inner  bool // a program that the test runs prints its own
+	inner  bool   // a program that the test runs prints its own
 	begun  int
 	ended  int
 	passed int             // as its summaries count
@@ -49,9 +48,7 @@ var gtestDialect = dialect{
 		first := bytes.HasPrefix(text, []byte(gtestBar+"Running ")) || bytes.HasPrefix(text, []byte(gtestRun))
 		return first && isGTest(text) && p.format.kind() != kindGTest
 	},
-	open: func(p *Parser) format {
-		return &gtest{out: &p.out, own: p.before, held: p.held, told: map[string]bool{}}
-	},
+	open: func(out *sink) format { return &gtest{out: out, told: map[string]bool{}} },
 	// As in "[  FAILED  ] Some.Test (0 ms)".
 	failure: func(text []byte) (kind, string, bool) {
 		rest, ok := bytes.CutPrefix(text, []byte(gtestFailed))
@@ -89,20 +86,17 @@ func gtestCount(text []byte) (n int, rest string, ok bool) {
 	return n, rest, digits(number) && err == nil && strings.HasPrefix(rest, "test")
 }
 
-// gtestResult reads "Some.Fails, where GetParam() = 2 (3 ms)".
+var gtestLine = lazy(`^(.*?)(?:, where .*?)?(?: \((\d+) ?(ms|ns)\))?$`)
+
+// gtestResult reads "Some.Fails, where GetParam() = 2 (3 ms)", and utest.h's
+// "some.fails (3ns)".
 func gtestResult(text []byte) (name string, took time.Duration, timed bool) {
-	name = string(bytes.TrimSpace(text))
-	if at := strings.LastIndex(name, " ("); at > 0 {
-		if ms, ok := strings.CutSuffix(name[at+2:], " ms)"); ok && digits(ms) {
-			n, _ := strconv.Atoi(ms)
-			name, took, timed = name[:at], time.Duration(n)*time.Millisecond, true
-		} else if ns, ok := strings.CutSuffix(name[at+2:], "ns)"); ok && strings.Trim(ns, "0123456789") == "" { // utest.h
-			n, _ := strconv.ParseInt(ns, 10, 64)
-			name, took, timed = name[:at], time.Duration(n), true
-		}
+	m := gtestLine().FindStringSubmatch(string(bytes.TrimSpace(text)))
+	if m == nil {
+		return "", 0, false
 	}
-	name, _, _ = strings.Cut(name, ", where ")
-	return name, took, timed
+	took, err := time.ParseDuration(m[2] + m[3])
+	return m[1], took, err == nil
 }
 
 func (g *gtest) kind() kind    { return kindGTest }
@@ -121,7 +115,7 @@ func (g *gtest) line(text []byte) {
 				continue
 			}
 			if name, _, _ := gtestResult(text[at+len(tag):]); name == g.open {
-				g.own.add(&g.held, text[:at])
+				g.own.add(&g.out.held, text[:at])
 				text = text[at:]
 				break
 			}
@@ -129,7 +123,7 @@ func (g *gtest) line(text []byte) {
 	}
 	if !isGTest(text) {
 		if string(bytes.TrimSpace(text)) != strings.TrimSpace(gtestFailed) || g.running() {
-			g.own.add(&g.held, text)
+			g.own.add(&g.out.held, text)
 			return
 		}
 		text = []byte(gtestFailed) // the last line of kselftest_harness.h
@@ -140,23 +134,22 @@ func (g *gtest) line(text []byte) {
 	// a program that prints the same.
 	if g.open != "" && name != g.open && (tag != gtestRun || g.inner) {
 		g.inner = g.inner || tag == gtestBar
-		g.own.add(&g.held, text)
+		g.own.add(&g.out.held, text)
 		return
 	}
 	switch tag {
 	case gtestBar:
 		if bytes.Contains(rest, []byte("Running ")) {
 			g.begun++
-			g.own.take(&g.held)
+			g.own.take(&g.out.held)
 		} else {
 			g.ended++
 		}
 	case gtestRun:
 		if g.open != "" {
-			g.out.cutShort(g.open + " started and did not end: another began")
 			g.unfinished("another began")
 		}
-		g.own.take(&g.held)
+		g.own.take(&g.out.held)
 		g.open = name
 		g.out.run(name, false)
 	case gtestPassed:
@@ -173,7 +166,7 @@ func (g *gtest) line(text []byte) {
 			g.failed++
 		case g.told[name] && !timed:
 		default: // with --gtest_brief, or of a whole suite
-			g.fail(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: g.own.take(&g.held)})
+			g.fail(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: g.own.take(&g.out.held)})
 		}
 	case gtestOK, gtestSkipped:
 		verdict := wire.TestPass
@@ -184,7 +177,7 @@ func (g *gtest) line(text []byte) {
 		case g.open != "":
 			g.result(name, verdict, took)
 		case tag == gtestSkipped && timed:
-			g.out.add(Test{Name: name, Verdict: verdict, Duration: took, Output: g.own.take(&g.held)})
+			g.out.add(Test{Name: name, Verdict: verdict, Duration: took, Output: g.own.take(&g.out.held)})
 		}
 	}
 }
@@ -193,7 +186,7 @@ func (g *gtest) line(text []byte) {
 func (g *gtest) result(name, verdict string, took time.Duration) {
 	g.open, g.inner = "", false
 	g.out.run(name, true)
-	t := Test{Name: name, Verdict: verdict, Duration: took, Output: g.own.take(&g.held)}
+	t := Test{Name: name, Verdict: verdict, Duration: took, Output: g.own.take(&g.out.held)}
 	if verdict == wire.TestFail {
 		g.fail(t)
 		return
@@ -209,7 +202,8 @@ func (g *gtest) fail(t Test) {
 }
 
 func (g *gtest) unfinished(why string) {
-	t := g.out.unfinished(g.open, time.Time{}, "it started and did not end: "+why, g.own.take(&g.held))
+	g.out.cutShort(g.open + " started and did not end: " + why)
+	t := g.out.unfinished(g.open, time.Time{}, "it started and did not end: "+why, g.own.take(&g.out.held))
 	g.out.run(g.open, true)
 	g.open, g.inner = "", false
 	g.fail(t)
@@ -217,7 +211,6 @@ func (g *gtest) unfinished(why string) {
 
 func (g *gtest) end(how string) {
 	if g.open != "" {
-		g.out.cutShort(g.open + " started and did not end: " + how)
 		g.unfinished(how)
 	} else if g.ended == 0 || g.ended < g.begun {
 		g.out.cutOff(g.out.program, "its output ends without a summary: "+how, "")

@@ -2,7 +2,7 @@ package output
 
 import (
 	"bytes"
-	"strconv"
+	"cmp"
 	"strings"
 	"time"
 
@@ -28,7 +28,6 @@ type libtest struct {
 	open   string // the test that runs, where they run one after the other
 	own    clip
 	last   string // its last line
-	held   int
 	begun  int
 	ended  int
 	failed []*libtestFailure // whose lines come behind all results
@@ -36,7 +35,7 @@ type libtest struct {
 	about  *libtestFailure // whose lines come now
 	listed bool            // behind "failures:"
 	told   int             // failures since the last summary
-	counts summaryCounts   // of all summaries
+	counts counts          // of all summaries
 }
 
 type libtestFailure struct {
@@ -54,12 +53,14 @@ var libtestDialect = dialect{
 	// be anyone's.
 	begins: func(p *Parser, text []byte) bool {
 		_, _, ok := libtestSummary(text)
-		return ok || p.empty && libtestBegins(text)
+		return ok || p.wasEmpty && libtestBegins(text)
 	},
 	starts: func(p *Parser, text []byte) bool {
-		return p.empty && libtestBegins(text) && p.format.kind() != kindLibtest
+		return p.wasEmpty && libtestBegins(text) && p.format.kind() != kindLibtest
 	},
-	open: func(p *Parser) format { return &libtest{out: &p.out, named: map[string]*libtestFailure{}} },
+	open: func(out *sink) format {
+		return &libtest{out: out, named: map[string]*libtestFailure{}, counts: counts{}}
+	},
 	// As in "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out".
 	failure: func(text []byte) (kind, string, bool) {
 		_, failed, ok := libtestSummary(text)
@@ -77,50 +78,38 @@ func libtestBegins(text []byte) bool {
 	return digits(number) && (word == "tests" || word == "test")
 }
 
-// libtestStart reads "test some::name - should panic ... ok".
-func libtestStart(text []byte) (name, rest string, ok bool) {
-	s, ok := strings.CutPrefix(string(text), "test ")
-	if !ok {
-		return "", "", false
-	}
-	name, rest, ok = strings.Cut(s, " ... ")
-	name = strings.TrimSuffix(name, " - should panic")
-	// The names of documentation's tests have spaces, as in "src/a.rs - f (line 3)".
-	doc := strings.Contains(name, " - ") && strings.Contains(name, " (line ")
-	return name, rest, ok && name != "" && (doc || !strings.ContainsAny(name, " \t"))
-}
+// libtestTest reads "test some::name - should panic ... ok". The names of
+// documentation's tests have spaces, as in "src/a.rs - f (line 3)".
+var libtestTest = lazy(`^test ([^ \t]+|.* - .* \(line .*?)(?: - should panic)? \.\.\. (.*)$`)
+
+var libtestOutcome = lazy(`^\s*(ok|bench: .*|FAILED(?: \(.*?)?|ignored(?:, (.*?))?)(?: <(\d[^ ]*s)>)?\s*$`)
 
 // libtestResult reads what stands behind a test's name.
 func libtestResult(s string) (verdict, reason string, took time.Duration, ok bool) {
-	s = strings.TrimSpace(s)
-	if at := strings.LastIndex(s, " <"); at > 0 && strings.HasSuffix(s, "s>") {
-		if f, err := strconv.ParseFloat(s[at+2:len(s)-2], 64); err == nil && f >= 0 && f < 1e6 {
-			took, s = time.Duration(f*float64(time.Second)), s[:at]
-		}
+	m := libtestOutcome().FindStringSubmatch(s)
+	if m == nil {
+		return "", "", 0, false
 	}
+	took, _ = time.ParseDuration(m[3])
 	switch {
-	case s == "ok", strings.HasPrefix(s, "bench: "):
-		return wire.TestPass, "", took, true
-	case s == "FAILED", strings.HasPrefix(s, "FAILED ("):
+	case strings.HasPrefix(m[1], "FAILED"):
 		return wire.TestFail, "", took, true
-	case s == "ignored":
-		return wire.TestSkip, "", took, true
+	case strings.HasPrefix(m[1], "ignored"):
+		return wire.TestSkip, m[2], took, true
 	}
-	reason, ok = strings.CutPrefix(s, "ignored, ")
-	return wire.TestSkip, reason, took, ok
+	return wire.TestPass, "", took, true
 }
 
+var libtestSummaryLine = pattern{text: libtestEnd + "{word}. {passed} passed; {failed} failed; {skipped} ignored; {} measured; {} filtered out{*}"}
+
 // libtestSummary reads the last line.
-func libtestSummary(text []byte) (c summaryCounts, failed, ok bool) {
-	if !bytes.HasPrefix(text, []byte(libtestEnd)) {
-		return c, false, false
+func libtestSummary(text []byte) (c counts, failed, ok bool) {
+	if !bytes.HasPrefix(text, []byte(libtestEnd)) || len(text) > maxSummary {
+		return nil, false, false
 	}
-	for _, word := range []string{"ok", "FAILED"} {
-		if len(text) <= maxSummary && c.match("test result: "+word+". {passed} passed; {failed} failed; {skipped} ignored; {} measured; {} filtered out{*}", string(text)) {
-			return c, word == "FAILED" || c.failed > 0, true
-		}
-	}
-	return c, false, false
+	c = libtestSummaryLine.match(string(text))
+	failed = bytes.HasPrefix(text, []byte(libtestEnd+"FAILED")) || c["failed"] > 0
+	return c, failed, c != nil
 }
 
 func (l *libtest) kind() kind    { return kindLibtest }
@@ -136,7 +125,7 @@ func (l *libtest) line(text []byte) {
 		l.flush()
 		l.ended++
 		l.counts.add(c)
-		if failed && l.told < max(1, c.failed) {
+		if failed && l.told < max(1, c["failed"]) {
 			l.out.problem(l.out.program, string(text), 0)
 		}
 		l.listed, l.told = false, 0
@@ -148,10 +137,11 @@ func (l *libtest) line(text []byte) {
 			return
 		}
 	}
-	name, rest, ok := libtestStart(text)
+	test := libtestTest().FindStringSubmatch(string(text))
 	switch {
-	case ok && !l.listed:
+	case test != nil && !l.listed:
 		l.settle()
+		name, rest := test[1], test[2]
 		if verdict, reason, took, ok := libtestResult(rest); ok {
 			l.result(name, verdict, reason, took)
 			return
@@ -159,7 +149,7 @@ func (l *libtest) line(text []byte) {
 		l.open = name
 		l.out.run(name, false)
 		if rest != "" {
-			l.own.add(&l.held, []byte(rest))
+			l.own.add(&l.out.held, []byte(rest))
 		}
 		l.last = rest
 	case l.open == "" && libtestBegins(text):
@@ -174,12 +164,12 @@ func (l *libtest) line(text []byte) {
 			}
 		}
 		if l.about != nil {
-			l.about.own.add(&l.held, text)
+			l.about.own.add(&l.out.held, text)
 		}
 	case bytes.HasSuffix(text, []byte(" --- FAILED")): // with --quiet
 		l.fail(strings.TrimSuffix(string(text), " --- FAILED"), 0, clip{})
 	case l.open != "":
-		l.own.add(&l.held, text)
+		l.own.add(&l.out.held, text)
 		l.last = string(text[max(0, len(text)-64):])
 	}
 }
@@ -191,16 +181,12 @@ func (l *libtest) result(name, verdict, reason string, took time.Duration) {
 		l.out.run(l.open, true)
 		l.open = ""
 	}
-	switch verdict {
-	case wire.TestFail:
+	if verdict == wire.TestFail {
 		l.fail(name, took, own)
-	default:
-		text := own.take(&l.held)
-		if verdict == wire.TestSkip {
-			text = lead(reason, text)
-		}
-		l.out.add(Test{Name: name, Verdict: verdict, Duration: took, Output: text})
+		return
 	}
+	text := lead(reason, own.take(&l.out.held))
+	l.out.add(Test{Name: name, Verdict: verdict, Duration: took, Output: text})
 }
 
 // fail keeps a failure until its lines have come.
@@ -208,7 +194,7 @@ func (l *libtest) fail(name string, took time.Duration, own clip) {
 	l.told++
 	f := &libtestFailure{name: name, took: took, own: own}
 	if len(l.failed) >= MaxRecords {
-		l.out.add(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: own.take(&l.held)})
+		l.out.add(Test{Name: name, Verdict: wire.TestFail, Duration: took, Output: own.take(&l.out.held)})
 		return
 	}
 	l.failed = append(l.failed, f)
@@ -230,40 +216,33 @@ func (l *libtest) settle() {
 
 func (l *libtest) flush() {
 	for _, f := range l.failed {
-		own := strings.Trim(f.own.take(&l.held), "\n")
+		own := strings.Trim(f.own.take(&l.out.held), "\n")
 		l.out.add(Test{Name: f.name, Verdict: wire.TestFail, Duration: f.took, Output: lead(rustPanic(own), own)})
 	}
 	l.failed, l.about = nil, nil
 	clear(l.named)
 }
 
+// rustPanicLine is the first line of a panic. Since Rust 1.73 the message is on the next.
+var rustPanicLine = lazy(`(?m)^thread '.* panicked at (?:.*:\n(.*)|.*)$`)
+
 // rustPanic returns the message of the first panic.
 func rustPanic(own string) string {
-	found := false
-	for line := range strings.Lines(own) {
-		line = strings.TrimSuffix(line, "\n")
-		switch {
-		case found:
-			return line
-		case strings.HasPrefix(line, "thread '") && strings.Contains(line, " panicked at "):
-			if !strings.HasSuffix(line, ":") { // Rust before 1.73
-				return line
-			}
-			found = true
-		}
+	m := rustPanicLine().FindStringSubmatch(own)
+	if m == nil {
+		return ""
 	}
-	return ""
+	return cmp.Or(m[1], m[0])
 }
 
 func (l *libtest) end(how string) {
 	if l.open != "" {
-		name := l.open
-		t := l.out.unfinished(name, time.Time{}, "it started and did not end: "+how, l.own.take(&l.held))
-		l.out.run(name, true)
+		l.out.cutShort(l.open + " started and did not end: " + how)
+		t := l.out.unfinished(l.open, time.Time{}, "it started and did not end: "+how, l.own.take(&l.out.held))
+		l.out.run(l.open, true)
 		l.open = ""
 		l.flush()
 		l.out.add(t)
-		l.out.cutShort(name + " started and did not end: " + how)
 		return
 	}
 	l.flush()
@@ -271,9 +250,9 @@ func (l *libtest) end(how string) {
 	case l.ended == 0 || l.ended < l.begun:
 		l.out.cutOff(l.out.program, "its output ends without a test result: "+how, "")
 	case l.out.total > 0:
-	case l.counts.passed > 0: // with --quiet
+	case l.counts["passed"] > 0: // with --quiet
 		l.out.add(Test{Name: l.out.program, Verdict: wire.TestPass})
-	case l.counts.skipped > 0:
+	case l.counts["skipped"] > 0:
 		l.out.add(Test{Name: l.out.program, Verdict: wire.TestSkip, Output: "all of its tests were ignored"})
 	}
 }

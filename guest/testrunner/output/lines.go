@@ -3,7 +3,9 @@ package output
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync"
 )
 
 // plural is "1 test" or "2 tests".
@@ -14,12 +16,15 @@ func plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
+// lazy compiles a regular expression when it is needed: this package is a part of
+// all programs in the guest.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 // digits says whether s is a number that an int holds.
 func digits(s string) bool {
-	if s == "" || len(s) > 9 {
-		return false
-	}
-	return strings.Trim(s, "0123456789") == ""
+	return s != "" && len(s) <= 9 && strings.Trim(s, "0123456789") == ""
 }
 
 // lead puts the line of a failure that says why before its others: readers show
@@ -40,61 +45,37 @@ const keepEnd = 1 << 10
 type splitter struct {
 	each func([]byte) // gets a line without its end; valid during the call
 	buf  []byte
-	last []byte // the end of a line that does not fit buf
-	cut  bool
 }
 
 func (s *splitter) add(b []byte) {
 	for len(b) > 0 {
 		end := bytes.IndexByte(b, '\n')
 		if end < 0 {
-			s.append(b)
+			s.append(b, 2*maxLine)
 			return
 		}
 		if len(s.buf) == 0 && end <= maxLine {
 			s.each(trimCR(b[:end])) // the usual case, without a copy
 		} else {
-			s.append(b[:end])
+			s.append(b[:end], 2*maxLine)
 			s.flush()
 		}
 		b = b[end+1:]
 	}
 }
 
-func (s *splitter) append(b []byte) {
-	const head = maxLine - keepEnd
-	if !s.cut && len(s.buf)+len(b) <= maxLine {
-		s.buf = append(s.buf, b...)
-		return
-	}
-	if !s.cut {
-		s.cut = true
-		if len(s.buf) > head {
-			s.last = append(s.last[:0], s.buf[head:]...)
-			s.buf = s.buf[:head]
-		} else {
-			room := head - len(s.buf)
-			s.buf = append(s.buf, b[:room]...)
-			b = b[room:]
-			s.last = s.last[:0]
-		}
-	}
-	if len(b) >= keepEnd {
-		s.last = append(s.last[:0], b[len(b)-keepEnd:]...)
-		return
-	}
-	s.last = append(s.last, b...)
-	if len(s.last) > 2*keepEnd {
-		s.last = append(s.last[:0], s.last[len(s.last)-keepEnd:]...)
+// append takes more of a line, and cuts out its middle when it exceeds a limit.
+func (s *splitter) append(b []byte, limit int) {
+	s.buf = append(s.buf, b...)
+	if len(s.buf) > limit {
+		s.buf = append(s.buf[:maxLine-keepEnd], s.buf[len(s.buf)-keepEnd:]...)
 	}
 }
 
 func (s *splitter) flush() {
-	if s.cut {
-		s.buf = append(s.buf, s.last[max(0, len(s.last)-keepEnd):]...)
-	}
+	s.append(nil, maxLine)
 	s.each(trimCR(s.buf))
-	s.buf, s.cut = s.buf[:0], false
+	s.buf = s.buf[:0]
 }
 
 func (s *splitter) end() {
@@ -105,45 +86,11 @@ func (s *splitter) end() {
 
 func trimCR(b []byte) []byte { return bytes.TrimSuffix(b, []byte("\r")) }
 
-// appendPlain appends a line to b without escape sequences of terminals, such as
-// colours.
-func appendPlain(b, text []byte) []byte {
-	for len(text) > 0 {
-		at := bytes.IndexByte(text, esc)
-		if at < 0 {
-			return append(b, text...)
-		}
-		b = append(b, text[:at]...)
-		text = text[at+1:]
-		n := 0
-		if len(text) == 0 {
-			break
-		}
-		switch c := text[0]; {
-		case c == '[': // as in ESC [ 3 1 m
-			for n = 1; n < len(text) && text[n] >= 0x20 && text[n] < 0x40; n++ {
-			}
-			if n < len(text) && text[n] >= 0x40 && text[n] < 0x7f {
-				n++
-			}
-		case c == ']': // a title, to BEL or to ESC \
-			if n = bytes.IndexAny(text, "\a\x1b"); n < 0 {
-				return b
-			}
-			if text[n] == '\a' {
-				n++
-			}
-		case c == '(' || c == ')': // a character set
-			n = min(2, len(text))
-		case c >= 0x30 && c < 0x7f:
-			n = 1
-		}
-		text = text[n:]
-	}
-	return b
-}
-
 const esc = 0x1b
+
+// escapes are the sequences by which programs talk to a terminal: colours and
+// the like (ESC [), titles (ESC ]), character sets, and single characters.
+var escapes = lazy(`\x1b(?:\[[ -?]*[@-~]?|\][^\x07\x1b]*\x07?|[()](?s:.)?|[0-~]?)`)
 
 // clip keeps the beginning and the end of a test's lines. held counts what all
 // of them keep.

@@ -44,6 +44,7 @@ const (
 	maxLate     = 512
 	maxHeld     = 8 << 20  // bytes of output of all tests that have not ended
 	maxTail     = 16 << 10 // bytes of the program's last words
+	maxEarly    = 1 << 20  // bytes of lines before a format is known
 	maxStray    = 100      // failures told in another kind of output than the program's
 )
 
@@ -58,33 +59,35 @@ const skipStatus = 4
 // Parser takes a program's output and tells of its tests as they end. It is
 // not safe for concurrent use.
 type Parser struct {
-	lines    splitter
-	out      sink
-	format   format // nil: none was recognised yet
-	tap      *tap   // until then: what would be if the output were TAP
-	before   clip   // lines until then
-	plain    []byte // a line without escape sequences
-	skipped  bool   // Skipped
-	empty    bool   // the line before is
-	sums     *summaries
-	dialects []dialect
-	held     int
-	stray    int
-	none     bool // noTests was seen
-	fail     bool // the last line is FAIL
-	goTest   bool // ExpectGoTest
-	marked   bool // its lines have marks
-	final    bool // a line is PASS or FAIL, with a mark where it has to have one
+	lines     splitter
+	out       sink
+	dialects  []dialect
+	format    format // nil: none was recognised yet
+	early     []byte // lines until then
+	wasEmpty  bool   // the line before is
+	summaries summaries
+	stray     int
+	goTest    bool // ExpectGoTest
+	marked    bool // its lines have marks
+	skipped   bool // Skipped
+	tail      lines.Clip
+
+	// Of the program's own words:
+	noTests  bool // noTests
+	lastFail bool // the last line is FAIL
+	final    bool // PASS or FAIL, with a mark where it has to have one
 	pass     bool // PASS
-	tail     lines.Clip
 }
 
 // New returns a parser that calls emit for each test. name is of the program,
 // for what cannot be said of one of its tests.
 func New(name string, emit func(Test)) *Parser {
-	p := &Parser{out: sink{program: cleanName(name), emit: emit, mark: func(string, bool) {}, names: map[string]int{}}}
+	p := &Parser{
+		out:       newSink(cleanName(name), emit),
+		dialects:  dialects(),
+		summaries: summaries{},
+	}
 	p.lines.each, p.tail.Tail = p.line, maxTail
-	p.tap, p.sums, p.dialects = newTAP(&p.out), newSummaries(), dialects()
 	return p
 }
 
@@ -113,32 +116,21 @@ func (p *Parser) Write(b []byte) (int, error) {
 
 func (p *Parser) line(text []byte) {
 	if bytes.IndexByte(text, esc) >= 0 {
-		p.plain = appendPlain(p.plain[:0], text)
-		text = p.plain
+		text = escapes().ReplaceAll(text, nil)
 	}
-	if bare := bytes.TrimSpace(bytes.TrimPrefix(text, []byte{mark})); len(bare) > 0 {
-		p.fail = string(bare) == "FAIL"
-		if pass := string(bare) == "PASS"; (pass || p.fail) && (!p.marked || p.format != nil || text[0] == mark) {
-			p.final, p.pass = true, p.pass || pass
-		}
-		p.none = p.none || bytes.HasSuffix(bare, []byte(noTests))
-	}
-	p.sums.line(text, p.format != nil && p.format.running())
-	defer func() { p.empty = len(text) == 0 }()
+	p.lastWords(text)
+	p.summaries.line(text, p.format != nil && p.format.running())
+	defer func() { p.wasEmpty = len(text) == 0 }()
 	if p.format == nil {
-		if p.format = p.recognise(text); p.format == nil {
-			p.before.add(&p.held, text)
-			p.tap.line(text)
+		if p.recognise(text); p.format == nil {
+			p.keepEarly(text)
 			return
 		}
-		p.before, p.tap = clip{}, nil
-	}
-	if !p.goTest && p.format.complete() && p.startsAnother(text) {
+		p.replayEarly()
+	} else if !p.goTest && p.format.complete() && p.startsAnother(text) {
 		// Another program, which needs its own end.
 		p.format.end("another program's output begins")
-		p.tap, p.held = newTAP(&p.out), 0
-		p.format = p.recognise(text)
-		p.tap = nil
+		p.recognise(text)
 	}
 	p.format.line(text)
 	kind, name, ok := p.failureLine(text)
@@ -148,6 +140,38 @@ func (p *Parser) line(text []byte) {
 	}
 }
 
+// lastWords notes PASS, FAIL and that there are no tests, in whatever format.
+func (p *Parser) lastWords(text []byte) {
+	bare := string(bytes.TrimSpace(bytes.TrimPrefix(text, []byte{mark})))
+	if bare == "" {
+		return
+	}
+	pass := bare == "PASS"
+	p.lastFail = bare == "FAIL"
+	if (pass || p.lastFail) && (!p.marked || p.format != nil || text[0] == mark) {
+		p.final, p.pass = true, p.pass || pass
+	}
+	p.noTests = p.noTests || strings.HasSuffix(bare, noTests)
+}
+
+// keepEarly keeps a line for the format that is not known yet: what a test prints
+// before its first result, and results that alone are no sign of a format. Of very
+// many the latter half stays.
+func (p *Parser) keepEarly(text []byte) {
+	if len(p.early) > maxEarly {
+		half := p.early[maxEarly/2:]
+		p.early = append(p.early[:0], half[bytes.IndexByte(half, '\n')+1:]...)
+	}
+	p.early = append(append(p.early, text...), '\n')
+}
+
+func (p *Parser) replayEarly() {
+	for line := range bytes.Lines(p.early) {
+		p.format.line(line[:len(line)-1])
+	}
+	p.early = nil
+}
+
 // Finish ends the output. how says how the program ended, such as "exit status
 // 3", code is its exit status, took how long it ran. It returns why tests can be
 // missing from what was emitted, in one line: what the program printed was cut
@@ -155,8 +179,9 @@ func (p *Parser) line(text []byte) {
 func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	p.lines.end()
 	p.out.ok = code == 0
-	if p.format == nil && !p.goTest && p.tap.onlyPoints() {
-		p.format = p.tap.recognised()
+	if p.format == nil && !p.goTest && onlyPoints(p.early) {
+		p.format = newTAP(&p.out)
+		p.replayEarly()
 	}
 	if p.format != nil {
 		p.format.end(how)
@@ -168,13 +193,13 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	if p.format != nil && code > 128 && !strings.HasPrefix(how, "exit status ") {
 		p.out.cutShort("it did not end by itself: " + how)
 	}
-	told := p.sums.told()
+	told := p.summaries.told()
 	if told.cut != "" {
 		p.out.cutShort(told.cut + ": " + how)
 	}
 	isTAP := p.format != nil && p.format.kind() == kindTAP
-	if p.out.failed == 0 && p.out.passed == 0 && code != 0 {
-		p.skipped = code == skipStatus && isTAP && p.out.skipped > 0 ||
+	if !p.out.hasFailed() && p.out.seen[wire.TestPass] == 0 && code != 0 {
+		p.skipped = code == skipStatus && isTAP && p.out.seen[wire.TestSkip] > 0 ||
 			code == told.status && told.skipped != "" && told.fail == "" && told.cut == ""
 	}
 	ok := code == 0 || p.skipped
@@ -186,8 +211,8 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	wrong := cmp.Or(told.fail, told.cut)
 	fail := func(why string) { p.out.problem(p.out.program, why, took) }
 	switch {
-	case p.out.failed > 0 && wrong == "":
-	case p.out.failed > 0: // what else failed may have been expected
+	case p.out.hasFailed() && wrong == "":
+	case p.out.hasFailed(): // what else failed may have been expected
 		fail(wrong)
 	case wrong != "":
 		fail(wrong + ": " + words)
@@ -195,12 +220,12 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 		fail(words)
 	case told.nested:
 		fail("no test ran: " + told.none + "; " + words)
-	case p.fail:
+	case p.lastFail:
 		fail("its last line says FAIL: " + words)
 	case p.goTest && !p.pass:
 		fail("no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; " + words)
 	case p.out.total > 0:
-	case p.none:
+	case p.noTests:
 		fail("no test ran: " + noTests + "; " + words)
 	case told.none != "":
 		fail("no test ran: " + told.none + "; " + words)
@@ -231,16 +256,26 @@ type sink struct {
 	names    map[string]int // how often each was seen
 	total    int            // tests, not problems
 	records  int
-	passed   int
-	skipped  int
-	failed   int // problems included
-	reported int // bytes of output
-	more     [3]int
+	reported int            // bytes of output
+	seen     map[string]int // by verdict, problems included
+	beyond   map[string]int // the same, of tests without a record of their own
+	held     int            // bytes of output of tests that have not ended
 
 	now  func() time.Time // nil: times are not told
 	ok   bool             // the program exited with status 0; known at the end
 	sure bool             // see ExpectGoTest
 	cut  string           // see cutShort
+}
+
+func newSink(program string, emit func(Test)) sink {
+	return sink{
+		program: program,
+		emit:    emit,
+		mark:    func(string, bool) {},
+		names:   map[string]int{},
+		seen:    map[string]int{},
+		beyond:  map[string]int{},
+	}
 }
 
 // cutShort notes that the output, or a part of it, has no end: tests can be
@@ -252,7 +287,7 @@ func (s *sink) cutShort(why string) {
 	}
 }
 
-func (s *sink) hasFailed() bool { return s.failed > 0 || s.more[2] > 0 }
+func (s *sink) hasFailed() bool { return s.seen[wire.TestFail] > 0 }
 
 func (s *sink) time() time.Time {
 	if s.now == nil {
@@ -271,30 +306,14 @@ func (s *sink) run(name string, paused bool) {
 // add reports a test of the program. A failure is always reported, as long as
 // there is room for any record.
 func (s *sink) add(t Test) {
-	if s.total >= MaxTests {
-		switch t.Verdict {
-		case wire.TestPass:
-			s.count([3]int{1, 0, 0})
-			return
-		case wire.TestSkip:
-			s.count([3]int{0, 1, 0})
-			return
-		}
-		if s.records >= MaxRecords-maxStray {
-			s.count([3]int{0, 0, 1})
-			return
-		}
-	}
 	s.total++
-	s.send(t)
-}
-
-// count takes tests without a record: how many passed, were skipped, failed.
-func (s *sink) count(more [3]int) {
-	for i, n := range more {
-		s.total += n
-		s.more[i] += n
+	failed := t.Verdict == wire.TestFail
+	if s.total > MaxTests && !failed || s.records >= MaxRecords-maxStray {
+		s.seen[t.Verdict]++
+		s.beyond[t.Verdict]++
+		return
 	}
+	s.send(t)
 }
 
 // problem reports a failure that is of no test: something is wrong with the
@@ -326,27 +345,20 @@ func (s *sink) unseen(failed int, how string) {
 
 // sumUp tells of the tests beyond MaxTests, in one record.
 func (s *sink) sumUp() {
-	if s.more == [3]int{} {
+	if len(s.beyond) == 0 {
 		return
 	}
+	pass, skip, fail := s.beyond[wire.TestPass], s.beyond[wire.TestSkip], s.beyond[wire.TestFail]
 	t := Test{Name: s.program + ": further tests", Verdict: wire.TestPass}
-	if s.more[2] > 0 {
+	if fail > 0 {
 		t.Verdict = wire.TestFail
 	}
-	t.Output = fmt.Sprintf("beyond %d tests only their number is kept: %d passed, %d were skipped, %d failed", MaxTests, s.more[0], s.more[1], s.more[2])
+	t.Output = fmt.Sprintf("beyond %d tests only their number is kept: %d passed, %d were skipped, %d failed", MaxTests, pass, skip, fail)
 	s.send(t)
 }
 
 func (s *sink) send(t Test) {
-	switch t.Verdict {
-	case wire.TestPass:
-		s.passed++
-	case wire.TestSkip:
-		s.skipped++
-	default:
-		t.Verdict = wire.TestFail
-		s.failed++
-	}
+	s.seen[t.Verdict]++
 	if s.records++; s.records > MaxRecords {
 		return // problems without number: as many have been told
 	}

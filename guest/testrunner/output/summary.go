@@ -3,13 +3,15 @@ package output
 import (
 	"bytes"
 	"cmp"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // framework is a way to print tests of which the summary alone is read: it tells
 // that a test failed, or that none ran, where the exit status does not. Patterns
-// are of whole lines that nothing else prints; see summaryCounts.match.
+// are of whole lines that nothing else prints; see pattern.
 type framework struct {
 	name  string
 	begin []string // the program's first words; the summary has to follow
@@ -36,7 +38,7 @@ var frameworks = []framework{
 		name:  "Catch2",
 		begin: []string{"Randomness seeded to: {}"},
 		end: []string{
-			"All tests passed ({*} in {ran} test case{*})", "test cases: {bars}",
+			"All tests passed ({*} in {ran} test case{*})", "test cases: {items}",
 			"Passed {*}{passed} test case{*} with {*} assertion{*}.", "Passed {*}{passed} test case{*} (no assertions).",
 		},
 		fail: []string{"Failed {*}{failed} test case{*}, failed {*} assertion{*}."},
@@ -128,7 +130,7 @@ var frameworks = []framework{
 	{
 		name:  "pytest",
 		begin: []string{"={*}= test session starts ={*}="},
-		end:   []string{"={*}= {list} in {*}s{*} ={*}="},
+		end:   []string{"={*}= {items} in {*}s{*} ={*}="},
 		none:  []string{"={*}= no tests ran in {*}s{*} ={*}=", "no tests ran in {*}s"},
 	},
 	{
@@ -157,155 +159,101 @@ var frameworks = []framework{
 	},
 }
 
-// summaryCounts is what a summary counts.
-type summaryCounts struct {
-	ran, passed, failed, skipped int
+// counts is what a summary counts: "ran", "passed", "failed" and "skipped". What is
+// not in it was not counted.
+type counts map[string]int
 
-	hasRan, hasAny bool // ran, or any of them, was counted
-}
-
-func (c *summaryCounts) add(d summaryCounts) {
-	c.ran += d.ran
-	c.passed += d.passed
-	c.failed += d.failed
-	c.skipped += d.skipped
-	c.hasRan = c.hasRan || d.hasRan
-	c.hasAny = c.hasAny || d.hasAny
-}
-
-func (c *summaryCounts) set(name string, n int) {
-	switch name {
-	case "ran":
-		c.ran += n
-		c.hasRan = true
-	case "passed":
-		c.passed += n
-	case "failed":
-		c.failed += n
-	case "skipped":
-		c.skipped += n
-	default:
-		return
+func (c counts) add(d counts) {
+	for name, n := range d {
+		c[name] += n
 	}
-	c.hasAny = true
 }
 
-// match holds a text against a pattern and takes its numbers. In a pattern a blank
-// stands for one blank or more, {ran}, {passed}, {failed} and {skipped} for numbers
-// that count, {} for another number, {word} for what has no blank, {*} for anything,
-// {bars} for what is like "3 | 2 passed | 1 failed", {list} for what is like
-// "2 passed, 1 failed".
-func (c *summaryCounts) match(pattern, text string) bool {
-	found := summaryCounts{}
-	if !found.matchRest(pattern, text) {
-		return false
-	}
-	c.add(found)
-	return true
+// pattern is a whole line. In it a blank stands for one blank or more, {ran},
+// {passed}, {failed} and {skipped} for numbers that count, {} for another number,
+// {word} for what has no blank, {*} for anything, {items} for what is like "3 | 2
+// passed | 1 failed" and "2 passed, 1 failed".
+type pattern struct {
+	text  string
+	once  sync.Once // sets the others: there are many patterns, and most are never needed
+	names []string  // of the submatches
+	re    *regexp.Regexp
 }
 
-func (c *summaryCounts) matchRest(pattern, text string) bool {
-	for pattern != "" {
-		switch pattern[0] {
-		case ' ':
-			rest := strings.TrimLeft(text, " \t")
-			if len(rest) == len(text) {
-				return false
-			}
-			pattern, text = pattern[1:], rest
-			continue
-		case '{':
-		default:
-			if text == "" || text[0] != pattern[0] {
-				return false
-			}
-			pattern, text = pattern[1:], text[1:]
-			continue
-		}
-		name, rest, _ := strings.Cut(pattern[1:], "}")
-		pattern = rest
+var placeholder = lazy(`\\\{(\w*|\\\*)\\\}`)
+
+func (p *pattern) compile() {
+	quoted := strings.ReplaceAll(regexp.QuoteMeta(p.text), " ", `[ \t]+`)
+	quoted = placeholder().ReplaceAllStringFunc(quoted, func(s string) string {
+		name := placeholder().FindStringSubmatch(s)[1]
 		switch name {
-		case "*", "word":
-			if rest == "" && name == "*" {
-				return true
-			}
-			for i := 0; i <= len(text); i++ {
-				d := *c
-				if d.matchRest(rest, text[i:]) {
-					*c = d
-					return true
-				}
-				if name == "word" && i < len(text) && (text[i] == ' ' || text[i] == '\t') {
-					return false
-				}
-			}
-			return false
-		case "bars":
-			return c.bars(text)
-		case "list":
-			at := strings.LastIndex(text, " in ")
-			if at < 0 || !c.list(text[:at]) {
-				return false
-			}
-			text = text[at:]
-		default:
-			number := text[:len(text)-len(strings.TrimLeft(text, "0123456789"))]
-			n, err := strconv.Atoi(number)
-			if !digits(number) || err != nil {
-				return false
-			}
-			c.set(name, n)
-			text = text[len(number):]
+		case "":
+			return `\d{1,9}`
+		case `\*`:
+			return `.*?`
+		case "word":
+			return `[^ \t]*`
 		}
-	}
-	return text == ""
+		p.names = append(p.names, name)
+		if name == "items" {
+			return `(.*)`
+		}
+		return `(\d{1,9})`
+	})
+	p.re = regexp.MustCompile("^" + quoted + "$")
 }
 
-// bars reads "3 | 1 passed | 1 failed | 1 failed as expected".
-func (c *summaryCounts) bars(text string) bool {
-	for i, part := range strings.Split(text, "|") {
-		number, word, _ := strings.Cut(strings.TrimSpace(part), " ")
-		n, err := strconv.Atoi(number)
-		if !digits(number) || err != nil {
-			return false
-		}
-		switch word = strings.TrimSpace(word); {
-		case i == 0:
-			if word != "" {
-				return false
-			}
-			word = "ran"
-		case word == "failed as expected":
-			word = "passed"
-		}
-		c.set(word, n)
+// match returns the numbers in a line; nil when the line does not match.
+func (p *pattern) match(text string) counts {
+	p.once.Do(p.compile)
+	m := p.re.FindStringSubmatch(text)
+	if m == nil {
+		return nil
 	}
-	return true
+	c := counts{}
+	for i, name := range p.names {
+		if name == "items" {
+			items := countItems(m[i+1])
+			if items == nil {
+				return nil
+			}
+			c.add(items)
+			continue
+		}
+		n, _ := strconv.Atoi(m[i+1])
+		c[name] += n
+	}
+	return c
 }
 
-// list reads "1 failed, 2 passed, 1 warning".
-func (c *summaryCounts) list(text string) bool {
-	for part := range strings.SplitSeq(text, ", ") {
-		number, word, _ := strings.Cut(part, " ")
-		n, err := strconv.Atoi(number)
-		if !digits(number) || err != nil {
-			return false
-		}
-		switch word = strings.TrimPrefix(word, "subtests "); word {
-		case "error", "errors":
-			word = "failed"
-		case "xpassed":
-			word = "passed"
-		case "xfailed":
-			word = "skipped"
-		case "passed", "failed", "skipped", "deselected", "warning", "warnings", "rerun":
-		default:
-			return false
-		}
-		c.set(word, n)
+var (
+	summaryItem = lazy(`^\s*(\d{1,9})\s*(?:subtests )?([a-z ]*?)\s*$`)
+	itemCounts  = map[string]string{
+		"": "ran", "passed": "passed", "xpassed": "passed", "failed as expected": "passed",
+		"failed": "failed", "error": "failed", "errors": "failed", "skipped": "skipped", "xfailed": "skipped",
+		"deselected": "", "warning": "", "warnings": "", "rerun": "",
 	}
-	c.hasAny = true
-	return true
+)
+
+// countItems reads "3 | 1 passed | 1 failed as expected" and "1 failed, 2 passed, 1
+// warning"; nil when a text is neither.
+func countItems(text string) counts {
+	c := counts{"passed": 0}
+	for _, item := range strings.FieldsFunc(text, func(r rune) bool { return r == '|' || r == ',' }) {
+		m := summaryItem().FindStringSubmatch(item)
+		if m == nil {
+			return nil
+		}
+		name, known := itemCounts[m[2]]
+		if !known {
+			return nil
+		}
+		if name != "" {
+			n, _ := strconv.Atoi(m[1])
+			c[name] += n
+		}
+	}
+	return c
 }
 
 // maxSummary is the length of the longest line that is looked at.
@@ -323,19 +271,34 @@ const (
 )
 
 type indexedPattern struct {
+	pattern
 	framework int
 	kind      patternKind
-	pattern   string
 }
 
-// summaries are the frameworks' summaries in a program's output.
-type summaries struct {
-	index map[byte][]indexedPattern // by the first byte; 0: it can be any
-	seen  map[int]*summarySeen      // by framework
-}
+// summaryIndex has all patterns by the first byte: '{' for a number, 0 for those of LTP,
+// which begin with any word.
+var summaryIndex = sync.OnceValue(func() map[byte][]*indexedPattern {
+	index := map[byte][]*indexedPattern{}
+	for i, f := range frameworks {
+		for kind, patterns := range [][]string{f.begin, f.end, f.fail, f.none, f.pass, f.skips} {
+			for _, text := range patterns {
+				first := text[0]
+				if strings.HasPrefix(text, "{word}") {
+					first = 0
+				}
+				index[first] = append(index[first], &indexedPattern{pattern: pattern{text: text}, framework: i, kind: patternKind(kind)})
+			}
+		}
+	}
+	return index
+})
+
+// summaries are the frameworks' summaries in a program's output, by framework.
+type summaries map[int]*summarySeen
 
 type summarySeen struct {
-	counts summaryCounts
+	counts counts
 	begun  bool   // and not ended
 	cut    bool   // it began again
 	last   string // the last line of the summary
@@ -343,61 +306,40 @@ type summarySeen struct {
 	none   string // or that none ran
 }
 
-func newSummaries() *summaries {
-	s := &summaries{index: map[byte][]indexedPattern{}, seen: map[int]*summarySeen{}}
-	for i, f := range frameworks {
-		for kind, patterns := range [][]string{f.begin, f.end, f.fail, f.none, f.pass, f.skips} {
-			for _, pattern := range patterns {
-				p := indexedPattern{i, patternKind(kind), pattern}
-				switch {
-				case strings.HasPrefix(pattern, "{word}"):
-					s.index[0] = append(s.index[0], p)
-				case pattern[0] == '{':
-					for c := byte('0'); c <= '9'; c++ {
-						s.index[c] = append(s.index[c], p)
-					}
-				default:
-					s.index[pattern[0]] = append(s.index[pattern[0]], p)
-				}
-			}
-		}
-	}
-	return s
-}
-
 // line reads a line of the program's. quoted says that a test of another kind
 // runs, whose text it can be.
-func (s *summaries) line(text []byte, quoted bool) {
+func (s summaries) line(text []byte, quoted bool) {
 	text = bytes.TrimSpace(text)
 	if len(text) == 0 || len(text) > maxSummary {
 		return
 	}
-	for _, p := range s.index[text[0]] {
-		s.look(p, text, quoted)
+	first := text[0]
+	if first >= '0' && first <= '9' {
+		first = '{'
 	}
-	if bytes.Contains(text, []byte(" T")) { // LTP's
-		for _, p := range s.index[0] {
-			s.look(p, text, quoted)
+	for _, p := range summaryIndex()[first] {
+		s.look(p, string(text), quoted)
+	}
+	if bytes.Contains(text, []byte(" T")) {
+		for _, p := range summaryIndex()[0] {
+			s.look(p, string(text), quoted)
 		}
 	}
 }
 
-func (s *summaries) look(p indexedPattern, text []byte, quoted bool) {
+func (s summaries) look(p *indexedPattern, text string, quoted bool) {
 	f := &frameworks[p.framework]
-	if quoted && !f.nested {
+	seen := s[p.framework]
+	if quoted && !f.nested || f.loose && p.kind == patternEnd && seen == nil {
 		return
 	}
-	seen := s.seen[p.framework]
-	if f.loose && p.kind == patternEnd && seen == nil {
-		return
-	}
-	var c summaryCounts
-	if !c.match(p.pattern, string(text)) {
+	c := p.match(text)
+	if c == nil {
 		return
 	}
 	if seen == nil {
-		seen = &summarySeen{}
-		s.seen[p.framework] = seen
+		seen = &summarySeen{counts: counts{}}
+		s[p.framework] = seen
 	}
 	seen.counts.add(c)
 	if p.kind == patternBegin {
@@ -406,19 +348,17 @@ func (s *summaries) look(p indexedPattern, text []byte, quoted bool) {
 		return
 	}
 	seen.begun = false
-	seen.last = string(text)
+	seen.last = text
 	switch p.kind {
-	case patternFail:
-		seen.fail = cmp.Or(seen.fail, string(text))
 	case patternNone:
-		seen.none = cmp.Or(seen.none, string(text))
+		seen.none = cmp.Or(seen.none, text)
 	case patternPass:
-		seen.counts.set("passed", 1)
+		seen.counts["passed"]++
 	case patternSkips:
-		seen.counts.set("skipped", 1)
+		seen.counts["skipped"]++
 	}
-	if c.failed > 0 {
-		seen.fail = cmp.Or(seen.fail, string(text))
+	if p.kind == patternFail || c["failed"] > 0 {
+		seen.fail = cmp.Or(seen.fail, text)
 	}
 }
 
@@ -432,31 +372,32 @@ type told struct {
 	status  int    // the exit status that says the same
 }
 
-func (s *summaries) told() told {
+func (s summaries) told() told {
 	t := told{}
 	for i, f := range frameworks {
-		seen := s.seen[i]
+		seen := s[i]
 		if seen == nil {
 			continue
 		}
 		c := seen.counts
-		total := c.passed + c.failed + c.skipped
-		if c.hasRan {
-			if total = c.ran; f.apart {
-				total += c.skipped
-			}
+		skipped := c["skipped"]
+		total, counted := c["ran"]
+		if !counted {
+			total = c["passed"] + c["failed"] + skipped
+		} else if f.apart {
+			total += skipped
 		}
 		says := f.name + ": " + seen.last
 		switch {
 		case seen.fail != "":
 			t.fail = cmp.Or(t.fail, f.name+": "+seen.fail)
-		case f.fewer && c.passed+c.skipped < c.ran:
+		case f.fewer && c["passed"]+skipped < c["ran"]:
 			t.fail = cmp.Or(t.fail, says)
 		case seen.begun || seen.cut:
 			t.cut = cmp.Or(t.cut, f.name+"'s summary is missing")
-		case seen.none != "" && total == 0, c.hasAny && total == 0:
+		case seen.none != "" && total == 0, len(c) > 0 && total == 0:
 			t.none, t.nested = cmp.Or(t.none, says), t.nested || f.nested
-		case c.skipped > 0 && c.skipped >= total:
+		case skipped > 0 && skipped >= total:
 			t.skipped, t.status = cmp.Or(t.skipped, says), f.skip
 		}
 	}

@@ -3,7 +3,6 @@ package output
 import (
 	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -14,7 +13,6 @@ import (
 type testProgs struct {
 	out     *sink
 	own     clip
-	held    int
 	repeats bool // the error logs follow once more, results included
 	summary bool
 	passed  int // tests that the summary counts
@@ -25,7 +23,7 @@ const kindTestProgs kind = "test_progs'"
 
 var testProgsDialect = dialect{
 	begins: func(_ *Parser, text []byte) bool { return isTestProgs(text) },
-	open:   func(p *Parser) format { return &testProgs{out: &p.out, own: p.before, held: p.held} },
+	open:   func(out *sink) format { return &testProgs{out: out} },
 	// As in "#3 x:FAIL".
 	failure: func(text []byte) (kind, string, bool) {
 		t, ok := testProgsResult(text)
@@ -41,63 +39,36 @@ func isTestProgs(text []byte) bool {
 	return ok
 }
 
+var (
+	testProgsEnd  = lazy(`^Summary: (\d{1,9})/\d{1,9} PASSED(?:, \d{1,9} SKIPPED)?(?:, (\d{1,9}) FAILED)?\s*$`)
+	testProgsLine = lazy(`^#\d{1,9}(?:/\d{1,9})? \s*(.*?\S.*):(OK|FAIL|SKIP)(?: \(SKIP: .*\))?\s*$`)
+)
+
 // testProgsSummary reads "Summary: 1/2 PASSED, 0 SKIPPED, 1 FAILED".
 func testProgsSummary(text []byte) (passed, failed int, ok bool) {
-	rest, ok := strings.CutPrefix(string(text), "Summary: ")
-	if !ok {
+	if !bytes.HasPrefix(text, []byte("Summary: ")) {
 		return 0, 0, false
 	}
-	for i, part := range strings.Split(rest, ",") {
-		number, word, _ := strings.Cut(strings.TrimSpace(part), " ")
-		number, subtests, both := strings.Cut(number, "/")
-		if !digits(number) || both != (i == 0) || both && (!digits(subtests) || word != "PASSED") {
-			return 0, 0, false
-		}
-		n, err := strconv.Atoi(number)
-		if err != nil {
-			return 0, 0, false
-		}
-		switch word {
-		case "PASSED":
-			passed = n
-		case "FAILED":
-			failed = n
-		}
+	m := testProgsEnd().FindSubmatch(text)
+	if m == nil {
+		return 0, 0, false
 	}
+	passed, _ = strconv.Atoi(string(m[1]))
+	failed, _ = strconv.Atoi(string(m[2]))
 	return passed, failed, true
 }
 
 // testProgsResult reads "#12/3    name/sub:SKIP" and "#4 name:OK (SKIP: 1/3)".
 func testProgsResult(text []byte) (Test, bool) {
-	t := Test{}
-	if len(text) < 6 || text[0] != '#' {
-		return t, false
+	if len(text) == 0 || text[0] != '#' {
+		return Test{}, false
 	}
-	number, rest, ok := bytes.Cut(text[1:], []byte(" "))
-	test, sub, isSub := strings.Cut(string(number), "/")
-	if !ok || !digits(test) || isSub && !digits(sub) {
-		return t, false
+	m := testProgsLine().FindSubmatch(text)
+	if m == nil {
+		return Test{}, false
 	}
-	s := strings.TrimSpace(string(rest))
-	if at := strings.LastIndex(s, " (SKIP: "); at > 0 && strings.HasSuffix(s, ")") {
-		s = s[:at]
-	}
-	at := strings.LastIndexByte(s, ':')
-	if at <= 0 {
-		return t, false
-	}
-	switch s[at+1:] {
-	case "OK":
-		t.Verdict = wire.TestPass
-	case "FAIL":
-		t.Verdict = wire.TestFail
-	case "SKIP":
-		t.Verdict = wire.TestSkip
-	default:
-		return t, false
-	}
-	t.Name = s[:at]
-	return t, true
+	verdicts := map[string]string{"OK": wire.TestPass, "FAIL": wire.TestFail, "SKIP": wire.TestSkip}
+	return Test{Name: string(m[1]), Verdict: verdicts[string(m[2])]}, true
 }
 
 func (p *testProgs) kind() kind { return kindTestProgs }
@@ -122,32 +93,25 @@ func (p *testProgs) line(text []byte) {
 	default:
 		t, ok := testProgsResult(text)
 		if !ok {
-			p.own.add(&p.held, text)
+			p.own.add(&p.out.held, text)
 			return
 		}
-		t.Output = p.own.take(&p.held)
+		t.Output = p.own.take(&p.out.held)
 		if t.Verdict == wire.TestFail {
-			t.Output = lead(failedCheck(t.Output), t.Output)
+			t.Output = lead(testProgsCheck().FindString(t.Output), t.Output)
 		}
 		p.out.add(t)
 	}
 }
 
-// failedCheck returns the first check that failed in a test's lines, such as
-// "test_foo:FAIL:open unexpected error: -2".
-func failedCheck(own string) string {
-	for line := range strings.Lines(own) {
-		if where, _, ok := strings.Cut(line, ":FAIL:"); ok && where != "" && !strings.ContainsAny(where, " \t") {
-			return strings.TrimSuffix(line, "\n")
-		}
-	}
-	return ""
-}
+// testProgsCheck is a check that failed, such as "test_foo:FAIL:open unexpected
+// error: -2".
+var testProgsCheck = lazy(`(?m)^[^ \t\n]+?:FAIL:.*$`)
 
 func (p *testProgs) end(how string) {
 	switch {
 	case !p.summary:
-		p.out.cutOff(p.out.program, "its output ends without a summary: "+how, p.own.take(&p.held))
+		p.out.cutOff(p.out.program, "its output ends without a summary: "+how, p.own.take(&p.out.held))
 	case p.failed > 0 && !p.out.hasFailed():
 		p.out.unseen(p.failed, how)
 	case p.out.total == 0 && p.passed > 0: // their names were not printed
