@@ -15,7 +15,7 @@ import (
 //	base        tmpfs    for the overlay's parts; gone with the namespace
 //	base/root   overlay  of base/lower, base/upper, base/work
 //	/           the overlay, by pivot_root; the old root is at /old, then gone
-func containerFileOperations([]string, *os.File) (object, error) {
+func containerFileOperations(_ object, _ []string, _ *os.File) (object, error) {
 	const orig, renamed = "/foo.txt", "/bar.txt"
 	base := "/tmp/container." + strconv.Itoa(unix.Getpid())
 	if err := unix.Mkdirat(unix.AT_FDCWD, base, 0o700); err != nil {

@@ -10,11 +10,7 @@ import (
 
 // fileOperations takes a file through its life. The names hold the pid, and
 // the file must be new: nothing of anybody else's is touched.
-func fileOperations([]string, *os.File) (object, error) {
-	info, err := pidInfo()
-	if err != nil {
-		return nil, err
-	}
+func fileOperations(self object, _ []string, _ *os.File) (object, error) {
 	pid := strconv.Itoa(unix.Getpid())
 	orig, renamed := "/tmp/foo."+pid, "/tmp/bar."+pid
 	unix.Umask(0o022)
@@ -31,7 +27,7 @@ func fileOperations([]string, *os.File) (object, error) {
 	if e := unix.Unlinkat(unix.AT_FDCWD, renamed, 0); err == nil {
 		err = wrap("delete "+renamed, e)
 	}
-	return object{"pid_info": info, "filename_orig": orig, "filename_new": renamed}, err
+	return object{"pid_info": self, "filename_orig": orig, "filename_new": renamed}, err
 }
 
 // changeFile makes four changes: of the mode, and to sizes 4, 14 and 0. Both

@@ -33,14 +33,15 @@ func init() {
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 
-// generator does its work and returns what it did. One that replaces its
-// program prints by itself and returns only when that did not work.
-type generator func(args []string, stdout *os.File) (object, error)
+// generator does its work and returns what it did. self is what the process is
+// before. One that replaces its program prints by itself and returns only when
+// that did not work.
+type generator func(self object, args []string, stdout *os.File) (object, error)
 
 // table is a function, because nothing at package level is to change.
 func table() map[string]generator {
 	return map[string]generator{
-		"do_nothing":                          doNothing,
+		"do_nothing":                          func(object, []string, *os.File) (object, error) { return nil, nil },
 		"fork_exit":                           forkExit,
 		"marker":                              marker,
 		"fork_exec":                           forkExec,
@@ -76,9 +77,12 @@ func run(args []string, stdout, stderr *os.File) int {
 		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		return 1
 	}
-	did, err := g(rest, stdout)
-	if err == nil && did != nil {
-		err = did.print(stdout)
+	self, err := pidInfo()
+	if err == nil {
+		var did object
+		if did, err = g(self, rest, stdout); err == nil && did != nil {
+			err = did.print(stdout)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " "))
@@ -86,8 +90,6 @@ func run(args []string, stdout, stderr *os.File) int {
 	}
 	return 0
 }
-
-func doNothing([]string, *os.File) (object, error) { return nil, nil }
 
 // setComm names the calling thread, which is the process's first.
 func setComm(name string) error {

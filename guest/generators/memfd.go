@@ -10,12 +10,8 @@ import (
 
 // memfdCreateExec copies this binary into memory and executes it from there,
 // as do_nothing.
-func memfdCreateExec(_ []string, stdout *os.File) (object, error) {
+func memfdCreateExec(self object, _ []string, stdout *os.File) (object, error) {
 	const name, flags = "IceIceBaby", unix.MFD_CLOEXEC
-	info, err := pidInfo()
-	if err != nil {
-		return nil, err
-	}
 	fd, err := unix.MemfdCreate(name, flags)
 	if err != nil {
 		return nil, wrap("memfd_create", err)
@@ -24,7 +20,7 @@ func memfdCreateExec(_ []string, stdout *os.File) (object, error) {
 		return nil, err
 	}
 	did := object{
-		"pid_info": info,
+		"pid_info": self,
 		"flags": object{
 			"value":             flags,
 			"mfd_cloexec":       true,

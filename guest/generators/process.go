@@ -7,37 +7,29 @@ import (
 )
 
 // forkExit forks a child that exits.
-func forkExit([]string, *os.File) (object, error) {
-	info, err := pidInfo()
-	if err != nil {
-		return nil, err
-	}
+func forkExit(self object, _ []string, _ *os.File) (object, error) {
 	c, err := fork(&script{})
 	if err != nil {
 		return nil, err
 	}
-	return info, c.wait()
+	return self, c.wait()
 }
 
 // marker is forkExit that tells the child's pid as well. testrunner runs it
 // last: events about these processes come after all others.
-func marker([]string, *os.File) (object, error) {
-	info, err := pidInfo()
-	if err != nil {
-		return nil, err
-	}
+func marker(self object, _ []string, _ *os.File) (object, error) {
 	c, err := fork(&script{})
 	if err != nil {
 		return nil, err
 	}
-	info["child_pid"] = c.pid
-	return info, c.wait()
+	self["child_pid"] = c.pid
+	return self, c.wait()
 }
 
 // forkExec takes capabilities away, so that the fork's event can be told from
 // others, and forks a child that executes another program, by which root gets
 // them all back.
-func forkExec([]string, *os.File) (object, error) {
+func forkExec(_ object, _ []string, _ *os.File) (object, error) {
 	if err := limitCapabilities(0xffffffff, 0xf0f0f0f0); err != nil {
 		return nil, err
 	}
@@ -74,11 +66,11 @@ func forkExec([]string, *os.File) (object, error) {
 // setreuid and setregid change the ids of this thread only. The functions of
 // package syscall do it on all threads, as C libraries do, and would make one
 // event each.
-func setreuid([]string, *os.File) (object, error) {
+func setreuid(object, []string, *os.File) (object, error) {
 	return setID("setreuid", unix.SYS_SETREUID, "new_ruid", "new_euid")
 }
 
-func setregid([]string, *os.File) (object, error) {
+func setregid(object, []string, *os.File) (object, error) {
 	return setID("setregid", unix.SYS_SETREGID, "new_rgid", "new_egid")
 }
 
@@ -87,7 +79,7 @@ func setID(name string, call uintptr, realKey, effectiveKey string) (object, err
 	if _, _, errno := unix.RawSyscall(call, realID, effectiveID, 0); errno != 0 {
 		return nil, wrap(name, errno)
 	}
-	info, err := pidInfo()
+	info, err := pidInfo() // the capabilities have changed
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +88,7 @@ func setID(name string, call uintptr, realKey, effectiveKey string) (object, err
 
 // ptrace has one child attach to another. Not to a child of its own: tracers
 // leave out what parents do to their children, as every debugger does that.
-func ptrace([]string, *os.File) (object, error) {
+func ptrace(_ object, _ []string, _ *os.File) (object, error) {
 	// What the tracee waits for has no end, but it does not outlive its parent.
 	ready, tell, err := pipe()
 	if err != nil {
@@ -136,12 +128,8 @@ func ptrace([]string, *os.File) (object, error) {
 }
 
 // shmget makes a System V shared memory segment, and removes it again.
-func shmget([]string, *os.File) (object, error) {
+func shmget(self object, _ []string, _ *os.File) (object, error) {
 	const key, size, flags = 0xafebabe, 1024, unix.IPC_CREAT | 0o666
-	info, err := pidInfo()
-	if err != nil {
-		return nil, err
-	}
 	segment, err := unix.SysvShmGet(key, size, flags)
 	if err != nil {
 		return nil, wrap("shmget", err)
@@ -150,7 +138,7 @@ func shmget([]string, *os.File) (object, error) {
 		return nil, wrap("remove the shared memory segment", err)
 	}
 	return object{
-		"pid_info": info,
+		"pid_info": self,
 		"key":      key,
 		"size":     size,
 		"shmflg":   flags,

@@ -8,21 +8,17 @@ import (
 
 const serverPort = 2048
 
-func tcpv4Connect([]string, *os.File) (object, error) {
-	return connect(unix.AF_INET, &unix.SockaddrInet4{Port: serverPort, Addr: [4]byte{127, 0, 0, 1}})
+func tcpv4Connect(self object, _ []string, _ *os.File) (object, error) {
+	return connect(self, unix.AF_INET, &unix.SockaddrInet4{Port: serverPort, Addr: [4]byte{127, 0, 0, 1}})
 }
 
-func tcpv6Connect([]string, *os.File) (object, error) {
-	return connect(unix.AF_INET6, &unix.SockaddrInet6{Port: serverPort, Addr: [16]byte{15: 1}})
+func tcpv6Connect(self object, _ []string, _ *os.File) (object, error) {
+	return connect(self, unix.AF_INET6, &unix.SockaddrInet6{Port: serverPort, Addr: [16]byte{15: 1}})
 }
 
 // connect has one process make both ends of a connection over the loopback.
 // The client is closed first.
-func connect(family int, server unix.Sockaddr) (object, error) {
-	info, err := pidInfo()
-	if err != nil {
-		return nil, err
-	}
+func connect(self object, family int, server unix.Sockaddr) (object, error) {
 	listener, err := listen(family, server)
 	if err != nil {
 		return nil, err
@@ -32,20 +28,17 @@ func connect(family int, server unix.Sockaddr) (object, error) {
 	if err != nil {
 		return nil, wrap("make a client socket", err)
 	}
-	defer func() {
-		if client >= 0 {
-			unix.Close(client)
-		}
-	}()
+	accepted := -1
+	// The client's end first; the deferred call then closes the server's.
+	defer func() { unix.Close(accepted) }()
+	defer unix.Close(client)
 	// The handshake is the kernel's work, so this returns before accept.
 	if err := unix.Connect(client, server); err != nil {
 		return nil, wrap("connect", err)
 	}
-	accepted, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
-	if err != nil {
+	if accepted, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC); err != nil {
 		return nil, wrap("accept", err)
 	}
-	defer unix.Close(accepted)
 	local, err := unix.Getsockname(client)
 	if err != nil {
 		return nil, wrap("read the client's port", err)
@@ -54,14 +47,8 @@ func connect(family int, server unix.Sockaddr) (object, error) {
 	if err := unix.Stat("/proc/self/ns/net", &netns); err != nil {
 		return nil, wrap("read the network namespace", err)
 	}
-	// The client's end first; the deferred calls then close the server's.
-	err = unix.Close(client)
-	client = -1
-	if err != nil {
-		return nil, wrap("close the client", err)
-	}
 	return object{
-		"pid_info":    info,
+		"pid_info":    self,
 		"client_port": port(local),
 		"server_port": serverPort,
 		"netns":       netns.Ino,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"runtime"
 
@@ -10,25 +9,20 @@ import (
 
 // ttyWrite writes to a serial terminal: the one named by its argument, or the
 // first that there is.
-func ttyWrite(args []string, _ *os.File) (object, error) {
-	candidates := args
-	if len(candidates) == 0 {
-		candidates = []string{"/dev/ttyS0", "/dev/ttyAMA0", "/dev/hvc0"}
-		if runtime.GOARCH == "arm64" {
-			candidates = []string{"/dev/ttyAMA0", "/dev/ttyS0", "/dev/hvc0"}
-		}
+func ttyWrite(_ object, args []string, _ *os.File) (did object, err error) {
+	candidates := []string{"/dev/ttyS0", "/dev/ttyAMA0", "/dev/hvc0"}
+	if runtime.GOARCH == "arm64" {
+		candidates = []string{"/dev/ttyAMA0", "/dev/ttyS0", "/dev/hvc0"}
 	}
-	err := errors.New("no serial terminal given")
+	if len(args) > 0 {
+		candidates = args[:1]
+	}
 	for _, name := range candidates {
-		var did object
 		if did, err = writeTTY(name); err == nil {
-			return did, nil
-		}
-		if len(args) > 0 {
 			break
 		}
 	}
-	return nil, err
+	return did, err
 }
 
 func writeTTY(name string) (object, error) {
