@@ -124,59 +124,54 @@ func (f *filer) taken(p string) {
 	}
 }
 
-// free says whether a file can stand at a path.
-func (f *filer) free(p string) error {
-	if _, used := f.used[p]; used {
-		return fmt.Errorf("%s is there already: want another DST", p)
+// add adds a file, or a directory itself.
+func (f *filer) add(file File) error {
+	if _, used := f.used[file.Path]; used {
+		return fmt.Errorf("%s is there already: want another DST", file.Path)
 	}
-	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+	for dir := path.Dir(file.Path); dir != "/"; dir = path.Dir(dir) {
 		if f.used[dir] {
 			return fmt.Errorf("%s is a file already: want another DST", dir)
 		}
 	}
+	if len(f.payload.Files) >= maxFiles {
+		return errTooMuch
+	}
+	f.taken(file.Path)
+	f.used[file.Path] = !file.Mode.IsDir()
+	f.payload.Files = append(f.payload.Files, file)
 	return nil
 }
+
+var errTooMuch = fmt.Errorf("more than the %d MiB or %d files a guest takes: leave something out", maxFileBytes>>20, maxFiles)
 
 func (f *filer) file(src, dst string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is neither a file nor a directory: leave it out", src)
 	}
-	if err := f.free(dst); err != nil {
-		return err
-	}
-	if f.bytes+info.Size() > maxFileBytes || len(f.payload.Files) >= maxFiles {
-		return fmt.Errorf("more than the %d MiB or %d files a guest takes: leave something out", maxFileBytes>>20, maxFiles)
+	if f.bytes+info.Size() > maxFileBytes {
+		return errTooMuch
 	}
 	b, err := os.ReadFile(src)
 	if err != nil {
 		return fmt.Errorf("%s cannot be read: %w", src, errors.Unwrap(err))
 	}
 	f.bytes += int64(len(b))
-	f.taken(dst)
-	f.payload.Files = append(f.payload.Files, File{Path: dst, Mode: info.Mode() & modeBits, Data: b})
-	return nil
+	return f.add(File{Path: dst, Mode: info.Mode() & modeBits, Data: b})
 }
 
 // modeBits of a file's mode are kept.
 const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// directory adds a directory itself. It may be there: the first one's mode holds.
+// directory adds a directory. It may be there: the first one's mode holds.
 func (f *filer) directory(dst string, info fs.FileInfo) error {
-	if file, used := f.used[dst]; used && !file {
-		return nil
-	} else if file {
+	switch file, used := f.used[dst]; {
+	case file:
 		return fmt.Errorf("%s is a file already: want another DST", dst)
+	case used:
+		return nil
 	}
-	if err := f.free(dst); err != nil {
-		return err
-	}
-	if len(f.payload.Files) >= maxFiles {
-		return fmt.Errorf("more than the %d files a guest takes: leave something out", maxFiles)
-	}
-	f.taken(dst)
-	f.used[dst] = false
-	f.payload.Files = append(f.payload.Files, File{Path: dst, Mode: fs.ModeDir | info.Mode()&modeBits})
-	return nil
+	return f.add(File{Path: dst, Mode: fs.ModeDir | info.Mode()&modeBits})
 }
 
 func (f *filer) dir(src, dst string) error {

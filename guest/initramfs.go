@@ -16,7 +16,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -176,13 +175,8 @@ func (a *archive) parents(made map[string]bool, p string) {
 }
 
 func (a *archive) close() error {
-	if a.err != nil {
-		return a.err
-	}
-	if err := cpio.WriteTrailer(a.w); err != nil {
-		return fmt.Errorf("end the archive: %w", err)
-	}
-	return nil
+	a.add(cpio.TrailerRecord)
+	return a.err
 }
 
 // Initramfs returns the base and the payload as one initramfs. A further
@@ -195,38 +189,10 @@ func Initramfs(init []byte, p Payload) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// WriteInitramfs writes what Initramfs returns.
+// WriteInitramfs writes what Initramfs returns. Both archives end where the
+// kernel looks for the next one, at a multiple of four bytes.
 func WriteInitramfs(w io.Writer, init []byte, p Payload) error {
-	c := &counter{w: w}
-	if err := WriteBase(c, init); err != nil {
-		return err
-	}
-	if err := c.pad(); err != nil {
-		return err
-	}
-	if err := WritePayload(c, p); err != nil {
-		return err
-	}
-	return c.pad()
-}
-
-// counter counts the bytes that pass through it.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// pad brings the length to a multiple of four bytes, where the kernel looks
-// for the next archive.
-func (c *counter) pad() error {
-	_, err := c.Write(make([]byte, (4-c.n%4)%4))
-	return err
+	return errors.Join(WriteBase(w, init), WritePayload(w, p))
 }
 
 // HandOver tells a restored VM's init of an archive that WritePayload or
@@ -237,10 +203,7 @@ func HandOver(archive []byte) (wire.HandoverPackage, error) {
 	if r, ok := records.(cpio.EOFReader); ok { // it takes an archive that is cut for one that ends
 		records = r.RecordReader
 	}
-	for end := int64(0); ; { // of the file before
-		if err := headed(archive, (end+3)&^3); err != nil {
-			return p, fmt.Errorf("read the archive: %w", err)
-		}
+	for {
 		rec, err := records.ReadRecord()
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
@@ -251,23 +214,6 @@ func HandOver(archive []byte) (wire.HandoverPackage, error) {
 		if rec.Name == cpio.Trailer {
 			return p, nil
 		}
-		f := wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)}
-		end = f.Offset + f.Size
-		p.Files = append(p.Files, f)
+		p.Files = append(p.Files, wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)})
 	}
-}
-
-// headed says what is wrong with the place of a record's header, for which the
-// reader would take memory without looking: a name's length is as in c_namesize
-// of cpio(5).
-func headed(archive []byte, at int64) error {
-	const length, nameSize, digits, maxName = 110, 94, 8, 4096
-	if at > int64(len(archive))-length {
-		return io.ErrUnexpectedEOF
-	}
-	n, err := strconv.ParseUint(string(archive[at+nameSize:at+nameSize+digits]), 16, 32)
-	if err != nil || n > maxName {
-		return fmt.Errorf("a name has the length %q", archive[at+nameSize:at+nameSize+digits])
-	}
-	return nil
 }

@@ -45,6 +45,27 @@ func FindObjects(patterns []string) ([]string, error) {
 	return paths, nil
 }
 
+// ObjectFile is a BPF object as a payload of objects has it.
+type ObjectFile struct {
+	Name string // the first part of the names of its tests
+	Path string
+	Data []byte
+}
+
+// ReadObjects reads the BPF objects that [FindObjects] found.
+func ReadObjects(paths []string) ([]ObjectFile, error) {
+	names := objectNames(paths)
+	files := make([]ObjectFile, len(paths))
+	for i, path := range paths {
+		b, err := readObject(path)
+		if err != nil {
+			return nil, err
+		}
+		files[i] = ObjectFile{names[i], path, b}
+	}
+	return files, nil
+}
+
 // readObject reads a BPF object file.
 func readObject(path string) ([]byte, error) {
 	const how = "build it with clang -target bpf -g -O2 -c"
@@ -107,16 +128,15 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, attach boo
 		Name: ObjectsName, Reports: true, Timeout: timeout,
 	}}
 	p.SkipsPass = unsupported == wire.TestSkip
-	names := objectNames(paths)
-	for i, path := range paths {
-		b, err := readObject(path)
-		if err != nil {
-			return Payload{}, err
-		}
-		inGuest := "/objects/" + names[i] + ".o"
+	objects, err := ReadObjects(paths)
+	if err != nil {
+		return Payload{}, err
+	}
+	for _, o := range objects {
+		inGuest := "/objects/" + o.Name + ".o"
 		p.Job.Args = append(p.Job.Args, inGuest)
-		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: b})
-		p.Targets = append(p.Targets, Targets(b)...)
+		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: o.Data})
+		p.Targets = append(p.Targets, Targets(o.Data)...)
 	}
 	b, err := Program(ctx, arch, Loader)
 	if err != nil {

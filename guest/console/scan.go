@@ -3,7 +3,9 @@ package console
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -140,14 +142,10 @@ func (s *Scanner) part() {
 // yet counts as far as it is known. More may be written afterwards.
 func (s *Scanner) Findings() []Finding {
 	now := *s
-	now.findings = append([]Finding(nil), s.findings...)
-	now.seen = make(map[string]bool, len(s.seen))
-	for k := range s.seen {
-		now.seen[k] = true
-	}
+	now.findings, now.seen = slices.Clone(s.findings), maps.Clone(s.seen)
 	if s.open != nil {
 		open := *s.open
-		open.lines = append([]string(nil), s.open.lines...)
+		open.lines = slices.Clone(open.lines)
 		now.open = &open
 	}
 	if len(s.partial) > 0 {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,17 +27,10 @@ func newConsole(tty *os.File) *serialConsole { return &serialConsole{tty: tty} }
 func (c *serialConsole) logf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	var b bytes.Buffer
-	for line := range strings.Lines(fmt.Sprintf("%9s init: %s\n", seconds(uptime()), strings.TrimSuffix(text, "\n"))) {
+	for line := range strings.Lines(fmt.Sprintf("%9.3f init: %s\n", uptime().Seconds(), strings.TrimSuffix(text, "\n"))) {
 		b.Write(console.Quote([]byte(line)))
 	}
 	c.write(b.Bytes())
-}
-
-// seconds writes a time in seconds with three decimal places. Printing floating
-// point numbers is a lot of code to run for the first time.
-func seconds(d time.Duration) string {
-	ms := d.Milliseconds()
-	return fmt.Sprintf("%d.%03d", ms/1000, ms%1000)
 }
 
 func (c *serialConsole) write(b []byte) {

@@ -123,20 +123,3 @@ func userProcesses() []string {
 	}
 	return found
 }
-
-// describeLeft says in one line what the payload left running; empty: nothing.
-func describeLeft(left []string) string {
-	const shown = 3
-	what := "processes were"
-	if len(left) == 1 {
-		what = "process was"
-	}
-	if len(left) == 0 {
-		return ""
-	}
-	s := fmt.Sprintf("%d %s still running when the payload ended, and ended with it: %s", len(left), what, strings.Join(left[:min(shown, len(left))], ", "))
-	if len(left) > shown {
-		s += fmt.Sprintf(" and %d more", len(left)-shown)
-	}
-	return s
-}

@@ -45,17 +45,3 @@ func TestUserProcesses(t *testing.T) {
 		t.Errorf("it ended (%v) and is still found: %v", err, has(cmd.Args...))
 	}
 }
-
-func TestDescribeLeft(t *testing.T) {
-	for n, want := range []string{
-		"",
-		"1 process was still running when the payload ended, and ended with it: a",
-		"2 processes were still running when the payload ended, and ended with it: a, b",
-		3: "3 processes were still running when the payload ended, and ended with it: a, b, c",
-		4: "4 processes were still running when the payload ended, and ended with it: a, b, c and 1 more",
-	} {
-		if got := describeLeft([]string{"a", "b", "c", "d"}[:n]); got != want {
-			t.Errorf("of %d: %q, want %q", n, got, want)
-		}
-	}
-}

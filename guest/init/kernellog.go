@@ -91,10 +91,6 @@ func openLog() *logFollower {
 		f.Close()
 		return &logFollower{}
 	}
-	if f.SetReadDeadline(time.Time{}) != nil { // not one that can be waited for: it is read at the end
-		close(l.done)
-		return l
-	}
 	// As it comes, before it is written over.
 	go func() {
 		defer close(l.done)
@@ -201,20 +197,11 @@ func muteConsole() (restore func()) {
 	}
 	ignore := text(ignoreLoglevel)
 	_ = os.WriteFile(ignoreLoglevel, []byte("N"), 0)
-	_, _ = klogctl(consoleLevel, 1)
+	_, _ = unix.Klogctl(consoleLevel, make([]byte, 1)) // the level is the length
 	return func() {
-		_, _ = klogctl(consoleLevel, min(level, 8))
+		_, _ = unix.Klogctl(consoleLevel, make([]byte, min(level, 8)))
 		if ignore == "Y" {
 			_ = os.WriteFile(ignoreLoglevel, []byte("Y"), 0)
 		}
 	}
-}
-
-// klogctl is syslog(2) for commands that take a number in place of a buffer.
-func klogctl(cmd, n int) (int, error) {
-	r, _, errno := unix.Syscall(unix.SYS_SYSLOG, uintptr(cmd), 0, uintptr(n))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(r), nil
 }

@@ -30,7 +30,7 @@ func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Durati
 		reportHung(exit, run, r)
 	}
 	r.send(wire.Record{Type: wire.TypeExit, Exit: &exit})
-	con.logf("the payload ended after %s s: %s", seconds(exit.Duration), describe(exit))
+	con.logf("the payload ended after %.3f s: %s", exit.Duration.Seconds(), describe(exit))
 
 	if !job.Reports {
 		t := wire.Test{Name: wire.Truncate(job.Name, wire.MaxName), Verdict: wire.TestPass, Duration: exit.Duration}
@@ -138,8 +138,8 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if exit.Timeout {
 		con.logf("timeout: %s", describeTimeout(exit, run.previous()))
 	}
-	if words := describeLeft(left); words != "" {
-		con.logf("%s", words)
+	if len(left) > 0 {
+		con.logf("left running, and ended with the payload (%d): %s", len(left), strings.Join(left[:min(3, len(left))], ", "))
 	}
 	return exit, killed
 }

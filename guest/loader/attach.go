@@ -50,18 +50,18 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 	if ps.AttachTo == "" {
 		where = ps.SectionName
 	}
-	needsTarget := func() bool { return ps.AttachTo == "" }
 	nothing := func(why string) (string, link.Link, error) { return why, nil, nil }
-	unnamed := fmt.Sprintf("its section %q names nothing to attach to", ps.SectionName)
+	needsTarget := []ebpf.ProgramType{ebpf.Kprobe, ebpf.RawTracepoint, ebpf.RawTracepointWritable}
+	group, name, inGroup := strings.Cut(ps.AttachTo, "/")
+	if ps.AttachTo == "" && slices.Contains(needsTarget, ps.Type) || ps.Type == ebpf.TracePoint && !inGroup {
+		return nothing(fmt.Sprintf("its section %q names nothing to attach to", ps.SectionName))
+	}
 
 	switch ps.Type {
 	case ebpf.Kprobe:
 		symbol, offset, ok := symbolOffset(ps.AttachTo)
 		switch {
 		case section == "kprobe.multi" || section == "kretprobe.multi" || section == "kprobe.session":
-			if needsTarget() {
-				return nothing(unnamed)
-			}
 			symbols, err := functionsLike(ps.AttachTo)
 			if err != nil {
 				return where, nil, err
@@ -77,23 +77,14 @@ func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Li
 			return where, nil, errors.New("want a function and a number of bytes behind it, such as do_exit+0x5")
 		case section != "kprobe" && section != "kretprobe":
 			return nothing(section + " programs are not attached")
-		case needsTarget():
-			return nothing(unnamed)
 		case section == "kretprobe":
 			lnk, err = link.Kretprobe(symbol, prog, &link.KprobeOptions{Offset: offset})
 		default:
 			lnk, err = link.Kprobe(symbol, prog, &link.KprobeOptions{Offset: offset})
 		}
 	case ebpf.TracePoint:
-		group, name, ok := strings.Cut(ps.AttachTo, "/")
-		if !ok {
-			return nothing(unnamed)
-		}
 		lnk, err = link.Tracepoint(group, name, prog, nil)
 	case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
-		if needsTarget() {
-			return nothing(unnamed)
-		}
 		lnk, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: ps.AttachTo, Program: prog})
 	case ebpf.Tracing:
 		switch ps.AttachType {

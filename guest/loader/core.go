@@ -106,15 +106,10 @@ func kernelHas(kernel *btf.Spec, name string) bool {
 
 func kindOf(t btf.Type) string {
 	switch t.(type) {
-	case *btf.Struct:
-		return "struct"
-	case *btf.Union:
-		return "union"
-	case *btf.Enum:
-		return "enum"
-	default:
-		return "type"
+	case *btf.Struct, *btf.Union, *btf.Enum:
+		return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", t), "*btf."))
 	}
+	return "type"
 }
 
 // accessPath turns an accessor such as 0:3:1 into the members' names, joined by

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -42,17 +42,9 @@ func versionLess(a, b string) bool {
 }
 
 func majorMinor(s string) []int {
-	out := []int{0, 0}
-	for i, f := range strings.SplitN(s, ".", 3) {
-		if i == len(out) {
-			break
-		}
-		if end := strings.IndexFunc(f, func(r rune) bool { return !unicode.IsDigit(r) }); end >= 0 {
-			f = f[:end]
-		}
-		out[i], _ = strconv.Atoi(f)
-	}
-	return out
+	v := []int{0, 0}
+	_, _ = fmt.Sscanf(s, "%d.%d", &v[0], &v[1]) // what is no number counts as 0
+	return v
 }
 
 // helperVersion is the mainline version that brought a helper, "" when it is

@@ -24,36 +24,21 @@ type loader struct {
 	btfErr  error      // why the kernel has none
 	tell    func(result)
 	failed  int
-	running func(name string, paused bool) // tells that a test runs or is over; nil: nobody asks
+	running func(name string, paused bool) // tells that a test runs or is over
 }
 
-// result is a program's outcome, and the verifier's logs it leaves.
+// result is a program's outcome, and the verifier's log that a rejected one
+// leaves.
 type result struct {
 	wire.Test
-	logs []logFile
+	logName, log string
 }
 
-type logFile struct{ name, text string }
-
-func newLoader(opt options, tell func(result)) *loader {
-	l := &loader{options: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell}
+func newLoader(opt options, tell func(result), running func(name string, paused bool)) *loader {
+	l := &loader{options: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running}
 	// Decoded here, so that it does not count as the first program's time.
 	_, l.btfErr = l.types.Kernel()
 	return l
-}
-
-// begin tells which test comes, so that one that hangs has a name.
-func (l *loader) begin(name string) {
-	if l.running != nil {
-		l.running(name, false)
-	}
-}
-
-// over tells that nothing of a name runs any more.
-func (l *loader) over(name string) {
-	if l.running != nil {
-		l.running(name, true)
-	}
 }
 
 // report tells of one test. err decides: nil is a pass.
@@ -84,8 +69,9 @@ func (l *loader) report(r result, err error) {
 // creates the maps that none of them uses.
 func (l *loader) object(path string) {
 	name := objectName(path)
-	l.begin(name)
-	defer l.over(name)
+	// Told before it begins, so that a test that hangs has a name.
+	l.running(name, false)
+	defer l.running(name, true)
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
 		l.report(result{Test: wire.Test{Name: name}}, fmt.Errorf("read the object: %w", err))
@@ -116,7 +102,7 @@ func (l *loader) object(path string) {
 		if spec.Maps[m].Type == ebpf.StructOpsMap {
 			create = l.createStructOps
 		}
-		l.begin(name + "/map:" + m)
+		l.running(name+"/map:"+m, false)
 		start := time.Now()
 		coll, err := create(part)
 		took := time.Since(start)
@@ -133,7 +119,7 @@ func (l *loader) object(path string) {
 // program loads one program, attaches it when asked to, and reports.
 func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	r := result{Test: wire.Test{Name: object + "/" + name}}
-	l.begin(r.Name)
+	l.running(r.Name, false)
 	ps := spec.Programs[name]
 	if err := notTried(ps); err != nil {
 		l.report(r, err)
@@ -141,9 +127,7 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	}
 	prog, err := l.load(spec, name, &r)
 	if err != nil {
-		for i := range r.logs {
-			r.logs[i].name = fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(object), wire.SafeName(name))
-		}
+		r.logName = fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(object), wire.SafeName(name))
 		l.report(r, err)
 		return
 	}
@@ -194,14 +178,14 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 	prog, err := try(ebpf.LogLevelStats)
 	r.Duration = time.Since(start)
 	if err == nil {
-		r.Insns = processed(prog.VerifierLog)
+		r.Insns = processed(strings.Split(prog.VerifierLog, "\n"))
 		return prog, nil
 	}
 	var verr *ebpf.VerifierError
 	if !errors.As(err, &verr) {
 		return nil, l.explain(spec, ps, err, nil)
 	}
-	r.Insns = processedLines(verr.Log)
+	r.Insns = processed(verr.Log)
 	log, cut, err2 := wholeLog(func() error {
 		prog, err := try(wholeLogLevel)
 		if err == nil {
@@ -213,18 +197,17 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 		return nil, fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err)
 	}
 	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
-	text := log
+	r.log = log
 	switch {
 	case log == "":
 		lines = verr.Log
-		text = fmt.Sprintf("[only what the verifier says at its end: %v]\n%s", err2, join(lines))
-	case cut && processedLines(lines) > 0:
-		text = fmt.Sprintf("[the last %d MiB of a longer log]\n%s", wholeLogSize>>20, log)
+		r.log = fmt.Sprintf("[only what the verifier says at its end: %v]\n%s", err2, strings.Join(lines, "\n")+"\n")
+	case cut && processed(lines) > 0:
+		r.log = fmt.Sprintf("[the last %d MiB of a longer log]\n%s", wholeLogSize>>20, log)
 	case cut:
 		lines = verr.Log
-		text = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, join(lines))
+		r.log = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, strings.Join(lines, "\n")+"\n")
 	}
-	r.logs = []logFile{{text: text}}
 	reason := l.explain(spec, ps, err, lines)
 	r.Output = rejection(reason, lines, r.Insns)
 	return nil, reason

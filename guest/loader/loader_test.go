@@ -102,7 +102,7 @@ func TestAccessPath(t *testing.T) {
 
 func TestLogs(t *testing.T) {
 	log := strings.Split("0: (85) call bpf_get_prandom_u32#7\n; for (;;)\n12: (05) goto pc-2\ninfinite loop detected at insn 1\ncur state: R10=fp0\nverification time 369 usec\nstack depth 0\ninsns processed 10\nprocessed 10 insns (limit 1000000) max_states_per_insn 0", "\n")
-	if got := processedLines(log); got != 10 {
+	if got := processed(log); got != 10 {
 		t.Errorf("processed %d", got)
 	}
 	if got := lastInsn(log); got != 12 {
@@ -112,7 +112,7 @@ func TestLogs(t *testing.T) {
 		t.Errorf("verdict %q", got)
 	}
 	for in, want := range map[string]int{"": 0, "processed -3 insns": 0, "processed 99999999999999999999 insns": 0, "BPF program is too large. Processed 1000001 insn": 1000001} {
-		if got := processed(in); got != want {
+		if got := processed([]string{in}); got != want {
 			t.Errorf("%q: %d, want %d", in, got, want)
 		}
 	}
@@ -204,7 +204,7 @@ func TestUsage(t *testing.T) {
 // An object that cannot be read is a failed test of its own.
 func TestDamagedObject(t *testing.T) {
 	var got []result
-	l := &loader{options: options{unsupported: wire.TestFail}, tell: func(r result) { got = append(got, r) }}
+	l := &loader{options: options{unsupported: wire.TestFail}, tell: func(r result) { got = append(got, r) }, running: func(string, bool) {}}
 	l.object("testdata/trace.bpf.c")
 	if len(got) != 1 || l.failed != 1 {
 		t.Fatalf("got %v", got)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,37 +30,22 @@ func rejection(reason error, log []string, insns int) string {
 	return b.String()
 }
 
-func join(log []string) string {
-	if len(log) == 0 {
-		return ""
-	}
-	return strings.Join(log, "\n") + "\n"
-}
-
 // processed reads the number of instructions from a verifier's log: its line
-// "processed N insns (limit ...)". 0 when there is none.
-func processed(log string) int {
-	return processedLines(strings.Split(log, "\n"))
-}
-
-func processedLines(log []string) int {
-	for i := len(log) - 1; i >= 0; i-- {
-		if rest, ok := strings.CutPrefix(log[i], "processed "); ok {
-			number, _, _ := strings.Cut(rest, " ")
-			n, err := strconv.Atoi(number)
-			if err == nil && n > 0 {
-				return n
-			}
+// "processed N insns (limit ...)" or, from kernels that print no statistics of a
+// program they gave up for its size, "BPF program is too large. Processed N insn".
+// 0 when there is none.
+func processed(log []string) int {
+	for _, line := range slices.Backward(log) {
+		word, rest, _ := strings.Cut(strings.TrimPrefix(line, "BPF program is too large. "), " ")
+		if !strings.EqualFold(word, "processed") {
+			continue
+		}
+		number, _, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(number)
+		if err != nil {
 			return 0
 		}
-	}
-	// Given up for size, some kernels print no statistics.
-	for i := len(log) - 1; i >= 0 && i >= len(log)-4; i-- {
-		if rest, ok := strings.CutPrefix(log[i], "BPF program is too large. Processed "); ok {
-			number, _, _ := strings.Cut(rest, " ")
-			n, _ := strconv.Atoi(number)
-			return max(0, n)
-		}
+		return max(0, n)
 	}
 	return 0
 }
@@ -68,13 +54,12 @@ func processedLines(log []string) int {
 // that begins the log's last such line. -1 when there is none.
 func lastInsn(log []string) int {
 	insn := regexp.MustCompile(`^(\d+): \([0-9a-f]{2}\) `)
-	for i := len(log) - 1; i >= 0; i-- {
-		if m := insn.FindStringSubmatch(log[i]); m != nil {
-			n, err := strconv.Atoi(m[1])
-			if err != nil {
-				return -1
+	for _, line := range slices.Backward(log) {
+		if m := insn.FindStringSubmatch(line); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				return n
 			}
-			return n
+			break
 		}
 	}
 	return -1

@@ -65,8 +65,8 @@ func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 		return exitUsage
 	}
 	l := newLoader(opt, func(r result) {
-		for _, p := range r.logs {
-			if err := rep.File(p.name, p.text); err != nil {
+		if r.log != "" {
+			if err := rep.File(r.logName, r.log); err != nil {
 				fmt.Fprintf(stderr, "loader: %v\n", err)
 			}
 		}
@@ -75,8 +75,7 @@ func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 		if r.Output != "" {
 			fmt.Fprintf(stdout, "    %s\n", strings.ReplaceAll(strings.TrimRight(r.Output, "\n"), "\n", "\n    "))
 		}
-	})
-	l.running = rep.Run
+	}, rep.Run)
 	for _, path := range opt.objects {
 		l.object(path)
 	}

@@ -67,58 +67,55 @@ func (a applet) run(name string, args []string, io stdio) int {
 
 // applets are all commands by their names.
 func applets() map[string]applet {
-	all := map[string]applet{
+	return map[string]applet{
+		"base64":   uroot("encode or decode", base64.New),
 		"bpf":      {bpfUsage, "BPF programs, maps and links of this kernel", bpfCommand},
+		"cat":      uroot("print files", cat.New),
+		"chmod":    uroot("change modes", chmod.New),
 		"chroot":   {"DIR [PROGRAM ARGS...]", "run a program, or a shell, with DIR as its root", chroot},
+		"cp":       uroot("copy files", cp.New),
 		"dmesg":    {"[-c]", "print the kernel's log; -c clears it", dmesg},
 		"env":      {"[-i] [K=V...] [PROGRAM ARGS...]", "print the environment, or run a program in another", env},
+		"find":     uroot("find files", find.New),
 		"grep":     {"[-ivnlcrFEo] PATTERN [FILE...]", "print the lines that match an RE2 pattern", grep},
 		"head":     {"[-n N] [FILE...]", "print the first lines", head},
 		"help":     {"", "print this list", help},
 		"insmod":   {"FILE [PARAM=VALUE...]", "load a kernel module", insmod},
 		"kill":     {"[-SIGNAL] PID...", "send a signal", kill},
 		"ln":       {"-s TARGET NAME", "make a symbolic link", ln},
+		"ls":       uroot("list files", ls.New),
+		"mkdir":    uroot("make directories", mkdir.New),
+		"mktemp":   uroot("make a temporary file", mktemp.New),
 		"mount":    {"[-t TYPE] [-o OPTIONS] [WHAT DIR]", "list or add mounts", mount},
+		"mv":       uroot("move files", mv.New),
 		"poweroff": {"", "end the VM", poweroff},
 		"ps":       {"", "list processes", ps},
+		"rm":       uroot("remove files", rm.New),
 		"rmmod":    {"NAME", "remove a kernel module", rmmod},
 		"setsid":   {"PROGRAM ARGS...", "run a program in a session of its own, without the terminal's input", setsid},
+		"shasum":   uroot("checksums", shasum.New),
 		"sleep":    {"SECONDS", "wait", sleep},
 		"sort":     {"[-nru] [FILE...]", "sort lines", sortLines},
 		"strace":   {"PROGRAM ARGS...", "print a program's system calls", strace},
 		"sysctl":   {"NAME[=VALUE]...", "print or set kernel settings", sysctl},
 		"tail":     {"[-n N] [FILE...]", "print the last lines", tail},
+		"tar":      uroot("pack and unpack", tar.New),
 		"tee":      {"[-a] [FILE...]", "copy to files and to the output", tee},
+		"touch":    uroot("make files, set their times", touch.New),
 		"umount":   {"DIR...", "remove mounts", umount},
 		"uname":    {"[-a|-snrvm]", "print the kernel's name and release", uname},
 		"wc":       {"[-lwc] [FILE...]", "count lines, words and bytes", wc},
+		"xargs":    uroot("run a program with arguments from the input", xargs.New),
 	}
-	for name, c := range map[string]struct {
-		what string
-		make func() core.Command
-	}{
-		"base64": {"encode or decode", base64.New},
-		"cat":    {"print files", cat.New},
-		"chmod":  {"change modes", chmod.New},
-		"cp":     {"copy files", cp.New},
-		"find":   {"find files", find.New},
-		"ls":     {"list files", ls.New},
-		"mkdir":  {"make directories", mkdir.New},
-		"mktemp": {"make a temporary file", mktemp.New},
-		"mv":     {"move files", mv.New},
-		"rm":     {"remove files", rm.New},
-		"shasum": {"checksums", shasum.New},
-		"tar":    {"pack and unpack", tar.New},
-		"touch":  {"make files, set their times", touch.New},
-		"xargs":  {"run a program with arguments from the input", xargs.New},
-	} {
-		all[name] = applet{"", c.what, func(args []string, io stdio) error {
-			cmd := c.make()
-			cmd.SetIO(io.in, io.out, io.err)
-			return cmd.Run(args...)
-		}}
-	}
-	return all
+}
+
+// uroot is a command of u-root's.
+func uroot(what string, command func() core.Command) applet {
+	return applet{"", what, func(args []string, io stdio) error {
+		cmd := command()
+		cmd.SetIO(io.in, io.out, io.err)
+		return cmd.Run(args...)
+	}}
 }
 
 func appletNames() string {

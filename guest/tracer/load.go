@@ -48,7 +48,6 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // counts maps before 5.11
 		return nil, fmt.Errorf("lift the limit of locked memory: %w; run it as root", err)
 	}
-	begin := time.Now()
 	l := &loader{cache: btf.NewCache(), log: log, programs: map[string]*ebpf.Program{}}
 	var err error
 	if l.types.spec, err = l.cache.Kernel(); err != nil {
@@ -57,7 +56,6 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 	if l.spec, err = loadSpec(); err != nil {
 		return nil, fmt.Errorf("read the embedded BPF object: %w", err)
 	}
-	l.logf("BTF and ELF read after %v\n", time.Since(begin))
 	lay, unfit := newLayout(l.types)
 	l.unfit = unfit
 	for _, p := range probes() {
@@ -87,7 +85,6 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 		return nil, fmt.Errorf("create BPF maps: %w; ring buffers need Linux 5.8", err)
 	}
 	l.maps = base.Maps
-	l.logf("maps created, %v since start\n", time.Since(begin))
 	return l, nil
 }
 
@@ -180,18 +177,7 @@ func (l *loader) attach(p probe) error {
 		}
 		tried = append(tried, fmt.Errorf("kprobe on %s: %w", fn, err))
 	}
-	return errors.New(joinErrors(tried))
-}
-
-func joinErrors(errs []error) string {
-	var b strings.Builder
-	for i, err := range errs {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(err.Error())
-	}
-	return b.String()
+	return errors.New(strings.ReplaceAll(errors.Join(tried...).Error(), "\n", "; "))
 }
 
 func tracingPrefix(k probeKind) string {
@@ -248,9 +234,7 @@ func (l *loader) keep(lk link.Link, err error) error {
 // warn, those that must not be missing in the error.
 func (l *loader) attachAll(warn func(string)) error {
 	for _, p := range probes() {
-		start := time.Now()
 		err := l.attach(p)
-		l.logf("probe %s: %v\n", p.name, time.Since(start).Round(time.Microsecond))
 		if err != nil && p.otherwise != nil {
 			l.logf("probe %s: %v\n", p.name, err)
 			err = l.attach(*p.otherwise)

@@ -62,8 +62,11 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 	if err != nil {
 		return wire.Handover{}, err
 	}
-	if err := setClock(h.Now); err != nil {
-		return wire.Handover{}, err
+	// The clocks that only go forward stood still while the VM was saved, and go
+	// on from there.
+	now := unix.NsecToTimespec(h.Now)
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &now); err != nil {
+		return wire.Handover{}, fmt.Errorf("set the clock: %w", err)
 	}
 	if err := reseedRNG(h.Entropy); err != nil {
 		return wire.Handover{}, fmt.Errorf("give the kernel entropy: %w", err)
@@ -111,13 +114,6 @@ func find(files []file, name string) file {
 		}
 	}
 	return file{}
-}
-
-// setClock sets the time of day. The clocks that only go forward stood still
-// while the VM was saved, and go on from there.
-func setClock(now int64) error {
-	ts := unix.NsecToTimespec(now)
-	return wrap("set the clock", unix.ClockSettime(unix.CLOCK_REALTIME, &ts))
 }
 
 // reseedRNG gives the kernel's random state what no other VM has that was
