@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -9,7 +10,7 @@ import (
 // failure, in one line; "" where none is known to have. lines have something on
 // them, and their indentation.
 func assertion(lines []string) string {
-	for _, find := range []func([]string) string{testifyError, ginkgoFailure, gomegaFailure, quicktestError, cmpDiff, exampleDiff} {
+	for _, find := range []func([]string) string{testifyError, ginkgoFailure, gomegaFailure, quicktestError, cmpDiff} {
 		if s := find(lines); s != "" {
 			return strings.Join(strings.Fields(s), " ")
 		}
@@ -17,16 +18,27 @@ func assertion(lines []string) string {
 	return ""
 }
 
-const maxParts = 6 // lines of a message that are looked at
-
 var (
-	testifyLabel = regexp.MustCompile(`^(Error Trace|Error|Test|Messages|Diff):(?:\s+(.*))?$`)
+	testifyLabel = regexp.MustCompile(`^\s*(Error Trace|Error|Test|Messages|Diff):(?:\s+(.*))?$`)
 	ginkgoHead   = regexp.MustCompile(`\[(?:FAILED|PANICKED|TIMEDOUT|INTERRUPTED)\] \[[\d.]+ seconds\]`)
 	ginkgoWhy    = regexp.MustCompile(`^\s*\[(?:FAILED|PANICKED|TIMEDOUT|INTERRUPTED)\] (\S.*)$`)
-	ginkgoIn     = regexp.MustCompile(`^(In|in) \[\w+\]|^-{5,}$|^\[FAIL|^•|^/\S+:\d+$`)
-	gomegaHead   = regexp.MustCompile(`^(?:[\w./-]+\.go:\d+: ?)?(Expected|Unexpected error:|Timed out after .*|Expected success, but got an error:|No future change is possible.*)$`)
+	ginkgoIn     = regexp.MustCompile(`^\s*((In|in) \[\w+\]|-{5,}$|\[FAIL|•|/\S+:\d+$|--- )`)
+	gomegaHead   = regexp.MustCompile(`^(\s*)([\w./-]+\.go:\d+: ?)?(Expected|Unexpected error:|Timed out after .*|Expected success, but got an error:|No future change is possible.*)$`)
 	wantGot      = regexp.MustCompile(`\([-+][\w ]+,? ?[-+][\w ]+\):?$`)
 )
+
+// message joins the first line of a message with those that follow, up to one
+// that ends it.
+func message(first string, rest []string, ends func(string) bool) string {
+	const most = 6 // lines
+	for _, l := range rest[:min(len(rest), most)] {
+		if ends(l) {
+			break
+		}
+		first += " " + l
+	}
+	return first
+}
 
 // testifyError reads
 //
@@ -37,26 +49,20 @@ var (
 //	Test:       	TestA
 //	Messages:   	of the map
 func testifyError(lines []string) string {
-	label, message, parts := "", "", 0
-	for _, l := range lines {
-		l = strings.TrimSpace(l)
+	why := ""
+	for i, l := range lines {
 		m := testifyLabel.FindStringSubmatch(l)
 		switch {
-		case m != nil && m[1] == "Error" && label == "" && m[2] != "":
-			label, message = "Error", m[2]
-		case label == "":
-		case m != nil && m[1] == "Messages":
-			return message + " (" + m[2] + ")"
-		case m != nil && (m[1] == "Error" || m[1] == "Error Trace"):
-			return message // the next failure
-		case m != nil:
-			label = m[1]
-		case label == "Error" && parts < maxParts:
-			parts++
-			message += " " + strings.Replace(l, "actual  :", "actual:", 1)
+		case m == nil:
+		case why == "" && m[1] == "Error" && m[2] != "":
+			why = strings.Replace(message(m[2], lines[i+1:], testifyLabel.MatchString), "actual  :", "actual:", 1)
+		case why != "" && m[1] == "Messages":
+			return why + " (" + m[2] + ")"
+		case why != "" && strings.HasPrefix(m[1], "Error"):
+			return why // the next failure
 		}
 	}
-	return message
+	return why
 }
 
 // ginkgoFailure reads
@@ -74,26 +80,13 @@ func ginkgoFailure(lines []string) string {
 	for i, l := range lines {
 		if ginkgoHead.MatchString(l) {
 			if spec == "" && i+1 < len(lines) {
-				spec = strings.TrimSpace(lines[i+1])
+				spec = strings.TrimSpace(lines[i+1]) + ": "
 			}
 			continue
 		}
-		m := ginkgoWhy.FindStringSubmatch(l)
-		if m == nil || ginkgoIn.MatchString(m[1]) {
-			continue
+		if m := ginkgoWhy.FindStringSubmatch(l); m != nil && !ginkgoIn.MatchString(m[1]) {
+			return spec + message(m[1], lines[i+1:], ginkgoIn.MatchString)
 		}
-		message := m[1]
-		for n, l := range lines[i+1:] {
-			l = strings.TrimSpace(l)
-			if n == maxParts || ginkgoIn.MatchString(l) {
-				break
-			}
-			message += " " + l
-		}
-		if spec == "" {
-			return message
-		}
-		return spec + ": " + message
 	}
 	return ""
 }
@@ -106,20 +99,14 @@ func ginkgoFailure(lines []string) string {
 //	    <int>: 2
 func gomegaFailure(lines []string) string {
 	for i, l := range lines {
-		m := gomegaHead.FindStringSubmatch(strings.TrimSpace(l))
+		m := gomegaHead.FindStringSubmatch(l)
 		if m == nil || i+1 == len(lines) {
 			continue
 		}
-		message, indent := m[1], len(l)-len(strings.TrimLeft(l, " \t"))
-		for n, l := range lines[i+1:] {
-			in := len(l) - len(strings.TrimLeft(l, " \t"))
-			l = strings.TrimSpace(l)
-			if n == maxParts || in < indent && located.FindStringSubmatch(l) == nil && m[0] == m[1] || ginkgoIn.MatchString(l) || strings.HasPrefix(l, "--- ") {
-				break
-			}
-			message += " " + l
-		}
-		return message
+		return message(m[3], lines[i+1:], func(l string) bool {
+			outside := m[2] == "" && !strings.HasPrefix(l, m[1]) && !located.MatchString(strings.TrimSpace(l))
+			return outside || ginkgoIn.MatchString(l)
+		})
 	}
 	return ""
 }
@@ -133,26 +120,26 @@ func gomegaFailure(lines []string) string {
 //	want:
 //	  int(2)
 func quicktestError(lines []string) string {
-	parts := map[string]string{}
-	for i := 0; i+1 < len(lines); i++ {
-		switch l := strings.TrimSpace(lines[i]); l {
-		case "error:", "comment:", "got:", "want:":
-			if _, known := parts[l]; !known && (l == "error:" || parts["error:"] != "") {
-				parts[l] = strings.TrimSpace(lines[i+1])
-			}
-		}
-	}
-	message := parts["error:"]
-	if message == "" {
+	from := slices.IndexFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "error:" })
+	if from < 0 {
 		return ""
 	}
-	if c := parts["comment:"]; c != "" {
-		message += " (" + c + ")"
+	after := func(label string) string {
+		for i, l := range lines[from : len(lines)-1] {
+			if strings.TrimSpace(l) == label {
+				return strings.TrimSpace(lines[from+i+1])
+			}
+		}
+		return ""
 	}
-	if got, want := parts["got:"], parts["want:"]; got != "" && want != "" {
-		message += ": got " + got + ", want " + want
+	why := after("error:")
+	if c := after("comment:"); c != "" {
+		why += " (" + c + ")"
 	}
-	return message
+	if got, want := after("got:"), after("want:"); got != "" && want != "" {
+		why += ": got " + got + ", want " + want
+	}
+	return why
 }
 
 // cmpDiff reads what go-cmp finds, which mostly stands below a line such as
@@ -163,7 +150,7 @@ func cmpDiff(lines []string) string {
 		if !wantGot.MatchString(l) {
 			continue
 		}
-		message, had := l, map[byte]bool{}
+		diff, had := l, map[byte]bool{}
 		for _, l := range lines[i+1:] {
 			l = strings.TrimSpace(l)
 			if located.MatchString(l) || strings.HasPrefix(l, "--- ") {
@@ -171,44 +158,12 @@ func cmpDiff(lines []string) string {
 			}
 			if sign := l[0]; (sign == '-' || sign == '+') && !had[sign] && len(strings.TrimSpace(l[1:])) > 0 {
 				had[sign] = true
-				message += " " + l
+				diff += " " + l
 			}
 		}
 		if len(had) > 0 {
-			return message
+			return diff
 		}
 	}
 	return ""
-}
-
-// exampleDiff reads what an example of Go's printed and should have, the first
-// line in which they differ.
-func exampleDiff(lines []string) string {
-	if len(lines) == 0 || strings.TrimSpace(lines[0]) != "got:" {
-		return ""
-	}
-	var got, want []string
-	to := &got
-	for _, l := range lines[1:] {
-		if l == "want:" || l == "want (unordered):" {
-			to = &want
-			continue
-		}
-		*to = append(*to, l)
-	}
-	if to == &got {
-		return ""
-	}
-	at := func(of []string, i int) string {
-		if i < len(of) {
-			return of[i]
-		}
-		return "nothing more"
-	}
-	for i := range max(len(got), len(want)) {
-		if g, w := at(got, i), at(want, i); g != w {
-			return "got: " + g + ", want: " + w
-		}
-	}
-	return "got: " + at(got, 0) + ", want: " + at(want, 0)
 }

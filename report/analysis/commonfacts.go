@@ -1,119 +1,111 @@
 package analysis
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// Trait is something that kernels can have. Text holds one %s for Name, or
-// Name is empty.
-type Trait struct{ Text, Name string }
+// fact is what can be known of a kernel.
+type fact struct{ kind, name string }
+
+// Trait is a fact and what it is on the kernels that have the trait.
+type Trait struct {
+	fact
+	value string
+}
+
+// traitWords are the traits that are worth saying, in the order of how much they
+// usually say. "" is any value, which %s then shows; else it shows the name.
+var traitWords = []struct{ kind, value, words string }{
+	{"target", "missing", "target %s missing"},
+	{"BTF", "no", "no BTF"},
+	{"BTF", "yes", "BTF"},
+	{"module", "failed", "module %s could not be loaded"},
+	{"mount", "failed", "%s could not be mounted"},
+	{"PREEMPT_RT", "yes", "PREEMPT_RT"},
+	{"PREEMPT_RT", "no", "no PREEMPT_RT"},
+	{"lockdown", "", "lockdown is %s"},
+	{"LSM", "yes", "LSM %s is active"},
+	{"LSM", "no", "LSM %s is not active"},
+	{"unprivileged", "", "kernel.unprivileged_bpf_disabled is %s"},
+	{"jit", "", "net.core.bpf_jit_enable is %s"},
+	{"harden", "", "net.core.bpf_jit_harden is %s"},
+	{"config", "", "%s"},
+}
+
+// rank is a trait's place in traitWords; -1 when it is not worth saying.
+func (t Trait) rank() int {
+	for i, w := range traitWords {
+		if w.kind == t.kind && (w.value == "" || w.value == t.value) {
+			return i
+		}
+	}
+	return -1
+}
 
 // Words says it; quote is for names.
 func (t Trait) Words(quote func(string) string) string {
-	if t.Name == "" {
-		return t.Text
+	shown := cmp.Or(t.name, t.value)
+	if t.kind == "config" {
+		shown = "CONFIG_" + t.name + "=" + t.value
 	}
-	return strings.Replace(t.Text, "%s", quote(t.Name), 1)
+	return strings.Replace(traitWords[t.rank()].words, "%s", quote(shown), 1)
 }
-
-// Traits, in the order of how much they usually say.
-const (
-	traitTarget = "target %s missing"
-	traitNoBTF  = "no BTF"
-	traitBTF    = "BTF"
-	traitModule = "module %s could not be loaded"
-	traitMount  = "%s could not be mounted"
-	traitRT     = "PREEMPT_RT"
-	traitNoRT   = "no PREEMPT_RT"
-	traitLock   = "lockdown is %s"
-	traitLSM    = "LSM %s is active"
-	traitNoLSM  = "LSM %s is not active"
-	traitUnpriv = "kernel.unprivileged_bpf_disabled is %s"
-	traitJIT    = "net.core.bpf_jit_enable is %s"
-	traitHarden = "net.core.bpf_jit_harden is %s"
-	traitConfig = "%s"
-)
-
-var traitOrder = []string{traitTarget, traitNoBTF, traitBTF, traitModule, traitMount, traitRT, traitNoRT, traitLock, traitLSM, traitNoLSM, traitUnpriv, traitJIT, traitHarden, traitConfig}
 
 const maxCommon = 12 // traits of a group
 
-// kernelTraits are what is known of a kernel: true what it has, false what it
-// is known not to have. What stands for neither is not known.
-func (ix *index) kernelTraits(i int) map[Trait]bool {
-	if ix.traits == nil {
-		ix.traits = make([]map[Trait]bool, len(ix.kernels))
-	}
-	if ix.traits[i] != nil {
-		return ix.traits[i]
-	}
-	t := map[Trait]bool{}
-	ix.traits[i] = t
-	k := ix.kernels[i].Result
+// factsOf are the facts that are known of a kernel; nil when it told none.
+func factsOf(k *report.Result) map[fact]string {
 	f := k.Facts
 	if f == nil {
-		return t
+		return nil
 	}
-	either := func(has bool, yes, no Trait) { t[yes], t[no] = has, !has }
-	either(f.BTF, Trait{Text: traitBTF}, Trait{Text: traitNoBTF})
-	either(f.PreemptRT, Trait{Text: traitRT}, Trait{Text: traitNoRT})
+	yes := map[bool]string{true: "yes", false: "no"}
+	facts := map[fact]string{{kind: "BTF"}: yes[f.BTF], {kind: "PREEMPT_RT"}: yes[f.PreemptRT]}
 	for target, has := range f.Targets {
-		t[Trait{traitTarget, target}] = !has
+		facts[fact{"target", target}] = map[bool]string{true: "present", false: "missing"}[has]
 	}
 	for _, l := range f.LSMs {
-		t[Trait{traitLSM, l}] = true
+		facts[fact{"LSM", l}] = "yes"
 	}
-	for text, value := range map[string]string{traitLock: f.Lockdown, traitUnpriv: f.UnprivilegedBPF, traitJIT: f.JIT, traitHarden: f.JITHarden} {
+	for kind, value := range map[string]string{"lockdown": f.Lockdown, "unprivileged": f.UnprivilegedBPF, "jit": f.JIT, "harden": f.JITHarden} {
 		if value != "" {
-			t[Trait{text, value}] = true
+			facts[fact{kind: kind}] = value
 		}
 	}
 	for option, value := range f.Config {
-		t[Trait{traitConfig, "CONFIG_" + option + "=" + value}] = true
+		if option != "DEBUG_INFO_BTF" && option != "PREEMPT_RT" { // they have facts of their own
+			facts[fact{"config", option}] = value
+		}
 	}
-	for _, m := range k.Modules {
-		name, _, _ := strings.Cut(m, ": ")
-		t[Trait{traitModule, name}] = true
+	for kind, failed := range map[string][]string{"module": k.Modules, "mount": k.Mounts} {
+		for _, s := range failed {
+			name, _, _ := strings.Cut(s, ": ")
+			facts[fact{kind, name}] = "failed"
+		}
 	}
-	for _, m := range k.Mounts {
-		name, _, _ := strings.Cut(m, ": ")
-		t[Trait{traitMount, name}] = true
-	}
-	return t
+	return facts
 }
 
-// has says whether a kernel has a trait; known is false when nobody can tell.
-func (ix *index) has(i int, t Trait) (has, known bool) {
-	if has, known = ix.kernelTraits(i)[t]; known {
-		return has, true
+// fact is a fact of a kernel; known is false when nobody can tell.
+func (ix *index) fact(i int, f fact) (value string, known bool) {
+	if ix.facts[i] == nil {
+		ix.facts[i] = factsOf(ix.kernels[i].Result)
 	}
-	f := ix.kernels[i].Facts
-	if f == nil {
-		return false, false
+	if value, known = ix.facts[i][f]; known || ix.facts[i] == nil {
+		return value, known
 	}
-	switch t.Text {
-	case traitModule, traitMount: // only failures are written down
-		return false, true
-	case traitLSM:
-		return false, len(f.LSMs) > 0
-	case traitNoLSM:
-		return !slices.Contains(f.LSMs, t.Name), len(f.LSMs) > 0
-	case traitLock:
-		return false, f.Lockdown != ""
-	case traitUnpriv:
-		return false, f.UnprivilegedBPF != ""
-	case traitJIT:
-		return false, f.JIT != ""
-	case traitHarden:
-		return false, f.JITHarden != ""
-	case traitConfig:
-		option, _, _ := strings.Cut(strings.TrimPrefix(t.Name, "CONFIG_"), "=")
-		_, known = f.Config[option]
-		return false, known
+	switch f.kind {
+	case "module", "mount": // only failures are written down
+		return "fine", true
+	case "LSM":
+		return "no", len(ix.kernels[i].Facts.LSMs) > 0
 	}
-	return false, false
+	return "", false
 }
 
 // common is what every failing kernel is known to have and every passing one,
@@ -132,68 +124,47 @@ func (ix *index) common(states []state, g *Group) (traits []Trait, known int) {
 	if len(failing) == 0 || len(passed) == 0 {
 		return nil, 0
 	}
-	candidates := map[Trait]bool{}
-	for t, has := range ix.kernelTraits(failing[0]) {
-		if has {
-			candidates[t] = true
-		}
-	}
-	// An LSM that is missing is known by those that have it.
-	for _, i := range passed {
-		if f := ix.kernels[i].Facts; f != nil {
+	candidates := factsOf(ix.kernels[failing[0]].Result)
+	for _, i := range passed { // an LSM that is missing is known by those that have it
+		if f := ix.kernels[i].Facts; f != nil && candidates != nil {
 			for _, l := range f.LSMs {
-				candidates[Trait{traitNoLSM, l}] = true
+				candidates[fact{"LSM", l}] = ""
 			}
 		}
 	}
-	lack := map[Trait]int{}
-	for t := range candidates {
+	lacking := map[Trait]int{}
+	for f := range candidates {
+		value, ok := ix.fact(failing[0], f)
+		t := Trait{f, value}
+		if !ok || t.rank() < 0 || slices.ContainsFunc(failing, func(i int) bool { v, ok := ix.fact(i, f); return !ok || v != value }) {
+			continue
+		}
+		lack := 0
 		for _, i := range passed {
-			has, known := ix.has(i, t)
-			if has {
-				lack[t] = 0
+			v, ok := ix.fact(i, f)
+			if ok && v == value {
+				lack = 0
 				break
 			}
-			if known {
-				lack[t]++
+			if ok {
+				lack++
 			}
 		}
-		if lack[t] == 0 {
-			delete(candidates, t)
+		if lack > 0 {
+			lacking[t] = lack
 		}
 	}
-	for _, i := range failing {
-		for t := range candidates {
-			if has, known := ix.has(i, t); !has || !known {
-				delete(candidates, t)
-			}
-		}
-	}
-	// The same said twice.
-	if candidates[Trait{Text: traitNoBTF}] {
-		delete(candidates, Trait{traitConfig, "CONFIG_DEBUG_INFO_BTF=n"})
-	}
-	if candidates[Trait{Text: traitRT}] {
-		delete(candidates, Trait{traitConfig, "CONFIG_PREEMPT_RT=y"})
-	}
-	traits = slices.Collect(maps.Keys(candidates))
 	named := func(t Trait) bool {
-		_, target, ok := strings.Cut(t.Name, "/")
-		return t.Text == traitTarget && ok && (strings.Contains(g.Title, target) || slices.Contains(g.Tests, t.Name))
+		_, target, ok := strings.Cut(t.name, "/")
+		return t.kind == "target" && ok && (strings.Contains(g.Title, target) || slices.Contains(g.Tests, t.name))
 	}
-	slices.SortFunc(traits, func(a, b Trait) int {
-		if c := compareOK(named(a), named(b)); c != 0 {
-			return c
-		}
-		if c := slices.Index(traitOrder, a.Text) - slices.Index(traitOrder, b.Text); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
+	traits = slices.SortedFunc(maps.Keys(lacking), func(a, b Trait) int {
+		return cmp.Or(compareOK(named(a), named(b)), cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.name, b.name), cmp.Compare(a.value, b.value))
 	})
 	traits = traits[:min(len(traits), maxCommon)]
 	known = len(passed)
 	for _, t := range traits {
-		known = min(known, lack[t])
+		known = min(known, lacking[t])
 	}
 	return traits, known
 }

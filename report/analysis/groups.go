@@ -8,9 +8,10 @@ package analysis
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -44,8 +45,7 @@ const (
 // tested; those that are new against the base before the others; larger ones
 // before smaller ones.
 func Groups(m *report.Merged) []Group {
-	ix := newIndex(m)
-	return ix.groups()
+	return newIndex(m).groups()
 }
 
 // Numbers are the places, from 1, of the groups that each kernel is in, by id
@@ -100,9 +100,7 @@ type index struct {
 	at      map[string]int
 	newly   map[string]bool
 	seen    map[string]reason // by test output
-	found   []Group
-	numbers map[string][]int // of found, from 1, by kernel
-	traits  []map[Trait]bool
+	facts   []map[fact]string // by kernel; nil: not looked at yet, or none
 }
 
 // entry is a kernel with what its name says.
@@ -129,6 +127,7 @@ func newIndex(m *report.Merged) *index {
 		}
 		ix.kernels = append(ix.kernels, e)
 	}
+	ix.facts = make([]map[fact]string, len(ix.kernels))
 	slices.SortStableFunc(ix.kernels, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.distro, b.distro), compareOK(a.ok, b.ok), a.version.compareTo(b.version), cmp.Compare(a.ID, b.ID))
 	})
@@ -218,12 +217,10 @@ func (ix *index) groups() []Group {
 		}
 	}
 	groups := ix.merge(drafts, order)
-	ix.found, ix.numbers = groups, Numbers(groups)
 	for i := range groups[:min(len(groups), maxAnalysed)] {
-		if groups[i].Verdict == report.Pass { // what is stale is no failure of the kernel's
-			continue
+		if groups[i].Verdict != report.Pass { // what is stale is no failure of the kernel's
+			ix.analyse(&groups[i])
 		}
-		ix.analyse(&groups[i])
 	}
 	return groups
 }
@@ -257,11 +254,10 @@ func (ix *index) failedTests(e entry) []failure {
 		if report.TestVerdict(t) != report.TestFail {
 			continue
 		}
-		forgiven := e.Expects(t.Name)
 		if e.Cause != nil && strings.HasPrefix(e.Cause.Title, strings.TrimSuffix(report.OneLine(t.Name, 200), "...")) {
 			ofTests = true
 		}
-		if forgiven {
+		if e.Expects(t.Name) {
 			continue
 		}
 		if len(failed) == maxFailedTests {
@@ -276,13 +272,7 @@ func (ix *index) failedTests(e entry) []failure {
 	if !ofTests {
 		return nil
 	}
-	causes := failed[:0:0]
-	for _, f := range failed {
-		if parents[f.name] && strings.TrimSpace(f.output) == "" {
-			continue
-		}
-		causes = append(causes, f)
-	}
+	causes := slices.DeleteFunc(failed, func(f failure) bool { return parents[f.name] && strings.TrimSpace(f.output) == "" })
 	if more > 0 {
 		causes = append(causes, failure{name: "further tests", reason: reason{title: "more than " + report.Count(maxFailedTests, "test") + " failed", key: "more", global: true}})
 	}
@@ -320,28 +310,17 @@ func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group 
 			merged = append(merged, d)
 			continue
 		}
-		var b strings.Builder
-		b.WriteString(d.reason.key)
-		for _, i := range d.kernels {
-			b.WriteByte(0)
-			b.WriteString(ix.kernels[i].ID)
-		}
-		if first := same[b.String()]; first != nil {
-			for t := range d.tests {
-				first.tests[t] = true
-			}
+		key := fmt.Sprint(d.reason.key, d.kernels)
+		if first := same[key]; first != nil {
+			maps.Copy(first.tests, d.tests)
 			continue
 		}
-		same[b.String()] = d
+		same[key] = d
 		merged = append(merged, d)
 	}
 	groups := make([]Group, len(merged))
 	for i, d := range merged {
-		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt}
-		for t := range d.tests {
-			g.Tests = append(g.Tests, t)
-		}
-		slices.Sort(g.Tests)
+		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt, Tests: slices.Sorted(maps.Keys(d.tests))}
 		for _, k := range d.kernels {
 			g.Kernels = append(g.Kernels, ix.kernels[k].ID)
 			if ix.newly[ix.kernels[k].ID] {
@@ -366,8 +345,7 @@ func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group 
 // analyse adds what the kernels of a group have in common.
 func (ix *index) analyse(g *Group) {
 	state := ix.states(g)
-	names := sync.OnceValue(func() names { return newNames(g.Title, g.Excerpt) })
-	g.Boundaries = ix.boundaries(state, suspect{g, names})
+	g.Boundaries = ix.boundaries(state, suspect{g, identifiersOf([]string{g.Title}), identifiersOf(outputLines(g.Excerpt))})
 	g.Common, g.Unlike = ix.common(state, g)
 }
 
@@ -403,16 +381,13 @@ func (ix *index) states(g *Group) []state {
 			continue
 		}
 		for _, t := range tests {
-			switch e.tests[t] {
-			case report.TestFail:
+			if e.tests[t] == report.TestFail {
 				states[i] = unclear
-			case report.TestPass:
-				states[i] = passes
-				continue
-			default:
-				continue
+				break
 			}
-			break
+			if e.tests[t] == report.TestPass {
+				states[i] = passes
+			}
 		}
 	}
 	return states

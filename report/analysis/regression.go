@@ -1,10 +1,8 @@
 package analysis
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -28,74 +26,31 @@ type Boundary struct {
 	Differences []Difference
 	Named       int // of Differences, those that the failure names
 
-	apart     []apart // kernels of which it is not known whether they have the failure
-	otherwise int     // of these, those that fail in another way
+	unclear [len(unclearWords)]int // kernels that neither pass nor fail this way, by why
 }
 
-// apart are kernels of a boundary that neither pass nor fail this way.
-type apart struct {
-	why    unclearWhy
-	groups []int       // numbers of the failures that they are in, from 1, by their first kernels
-	ranges [][2]string // first and last release, with no kernel of another kind between them
-	n      int         // kernels
-}
-
-// unclearWhy is why a kernel says nothing about a failure. They are told in
-// this order.
-type unclearWhy uint8
-
+// Why a kernel neither passes nor has the failure: the place in unclearWords.
 const (
-	failsOtherwise unclearWhy = iota
+	failsOtherwise = iota
 	failsAsExpected
 	didNotBoot
 	notTested
-	skipsIt      // the test was skipped
-	doesNotRunIt // the test is not among its tests
+	skipsIt
+	doesNotRunIt
 )
 
-// text says it in words; quote is for names.
-func (a apart) text(quote func(string) string) string {
-	const most = 3 // ranges
-	var names []string
-	for _, r := range a.ranges[:min(len(a.ranges), most)] {
-		name := quote(r[0])
-		if r[0] != r[1] {
-			name += " to " + quote(r[1])
-		}
-		names = append(names, name)
-	}
-	s := strings.Join(names, ", ")
-	if rest := len(a.ranges) - len(names); rest > 0 {
-		s += " and more"
-	} else if i := strings.LastIndex(s, ", "); i >= 0 && len(names) > 1 {
-		s = strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
-	}
-	switch a.why {
-	case failsOtherwise:
-		s += report.Plural(a.n, " fails otherwise", " fail otherwise")
-	case failsAsExpected:
-		s += report.Plural(a.n, " fails as expected", " fail as expected")
-	case didNotBoot:
-		s += " did not boot"
-	case notTested:
-		s += report.Plural(a.n, " was not tested", " were not tested")
-	case skipsIt:
-		s += report.Plural(a.n, " skips it", " skip it")
-	case doesNotRunIt:
-		s += report.Plural(a.n, " does not run it", " do not run it")
-	}
-	if len(a.groups) > 0 {
-		var numbers []string
-		for _, n := range a.groups[:min(len(a.groups), most)] {
-			numbers = append(numbers, fmt.Sprint(n))
-		}
-		s += ", see " + strings.Join(numbers, ", ")
-		if len(a.groups) > most {
-			s += " and more"
-		}
-	}
-	return s
+// unclearWords follow a number of kernels: one, and several.
+var unclearWords = [...][2]string{
+	failsOtherwise:  {"fails otherwise", "fail otherwise"},
+	failsAsExpected: {"fails as expected", "fail as expected"},
+	didNotBoot:      {"did not boot", "did not boot"},
+	notTested:       {"was not tested", "were not tested"},
+	skipsIt:         {"skips it", "skip it"},
+	doesNotRunIt:    {"does not run it", "do not run it"},
 }
+
+// found says whether there is a place where the failure begins or ends.
+func (b Boundary) found() bool { return b.FirstFail != "" || b.LastFail != "" }
 
 // Reasons says in words what differs between the two kernels of a boundary:
 // what a reader should see at once, and what may be folded. quote is for names
@@ -110,15 +65,10 @@ func (b Boundary) Reasons(quote func(string) string) (shown, folded []string) {
 		first = len(b.Differences)
 	}
 	first = min(first, maxShownDifferences)
-	for i, d := range b.Differences {
-		text := d.Text(before, after, quote)
-		if i < first {
-			shown = append(shown, text)
-		} else {
-			folded = append(folded, text)
-		}
+	for _, d := range b.Differences {
+		shown = append(shown, d.Text(before, after, quote))
 	}
-	return shown, folded
+	return shown[:first:first], shown[first:]
 }
 
 // Name says in words which kernels it is about; quote is for names.
@@ -132,11 +82,11 @@ func (b Boundary) Name(quote func(string) string) string {
 // Text says in words where it lies; quote is for names.
 func (b Boundary) Text(quote func(string) string) string {
 	fails, way := "fails", ""
-	if b.otherwise > 0 {
+	if b.unclear[failsOtherwise] > 0 {
 		fails, way = "fails this way", " this way"
 	}
 	var s string
-	switch all := b.Failing + b.Passing + b.otherwise; {
+	switch all := b.Failing + b.Passing + b.unclear[failsOtherwise]; {
 	case b.FirstFail != "":
 		s = fmt.Sprintf("passes up to %s, %s from %s", quote(b.LastPass), fails, quote(b.FirstFail))
 	case b.LastFail != "":
@@ -148,8 +98,10 @@ func (b Boundary) Text(quote func(string) string) string {
 	default:
 		s = fmt.Sprintf("fails%s on %d of %d", way, b.Failing, all)
 	}
-	for _, a := range b.apart {
-		s += "; " + a.text(quote)
+	for why, n := range b.unclear {
+		if n > 0 {
+			s += fmt.Sprintf("; %d %s", n, report.Plural(n, unclearWords[why][0], unclearWords[why][1]))
+		}
 	}
 	return s
 }
@@ -158,159 +110,107 @@ func (b Boundary) Text(quote func(string) string) string {
 // a distribution has none, one for each flavour is tried: a failure of realtime
 // kernels alone has its own.
 func (ix *index) boundaries(states []state, g suspect) []Boundary {
-	var all []Boundary
-	for from := 0; from < len(ix.kernels); {
-		to := from
-		for to < len(ix.kernels) && ix.kernels[to].distro == ix.kernels[from].distro {
-			to++
+	all := make([]int, len(ix.kernels))
+	for i := range all {
+		all[i] = i
+	}
+	var found []Boundary
+	for _, of := range ix.split(all, func(e entry) string { return e.distro }) {
+		b := ix.boundary(of, states, g)
+		if b.Failing > 0 && b.Passing > 0 && !b.found() {
+			if flavours := ix.flavours(of, states, g); flavours != nil {
+				found = append(found, flavours...)
+				continue
+			}
 		}
-		of := make([]int, 0, to-from)
-		for i := from; i < to; i++ {
-			of = append(of, i)
+		if b.Failing > 0 {
+			found = append(found, b)
 		}
-		all = append(all, ix.distroBoundaries(of, states, g)...)
-		from = to
+	}
+	return found
+}
+
+// split parts kernels by what they have in common, in its order.
+func (ix *index) split(of []int, key func(entry) string) [][]int {
+	parts := map[string][]int{}
+	var keys []string
+	for _, i := range of {
+		k := key(ix.kernels[i])
+		if parts[k] == nil {
+			keys = append(keys, k)
+		}
+		parts[k] = append(parts[k], i)
+	}
+	slices.Sort(keys)
+	var all [][]int
+	for _, k := range keys {
+		all = append(all, parts[k])
 	}
 	return all
 }
 
-func (ix *index) distroBoundaries(of []int, states []state, g suspect) []Boundary {
-	b := ix.boundary(of, states, g)
-	if b.Failing == 0 {
-		return nil
-	}
-	if b.Passing == 0 || b.FirstFail != "" || b.LastFail != "" {
-		return []Boundary{b}
-	}
-	byFlavour := map[string][]int{}
-	known := map[string]bool{}
-	for _, i := range of {
-		f := ix.kernels[i].version.flavour
-		byFlavour[f] = append(byFlavour[f], i)
-		known[f] = known[f] || states[i] != unclear
-	}
-	var flavours []string
-	for f := range byFlavour {
-		if known[f] {
-			flavours = append(flavours, f)
-		}
-	}
+// flavours are the boundaries of a distribution's flavours that have the failure;
+// nil where they say no more than one for all kernels does.
+func (ix *index) flavours(of []int, states []state, g suspect) []Boundary {
 	const most = 8
-	if len(flavours) < 2 || len(flavours) > most {
-		return []Boundary{b}
-	}
-	slices.Sort(flavours)
-	var split []Boundary
-	for _, f := range flavours {
-		fb := ix.boundary(byFlavour[f], states, g)
-		if fb.Failing == 0 {
+	var found []Boundary
+	known := 0
+	for _, part := range ix.split(of, func(e entry) string { return e.version.flavour }) {
+		b := ix.boundary(part, states, g)
+		b.Flavour = ix.kernels[part[0]].version.flavour
+		if b.Failing+b.Passing > 0 {
+			known++
+		}
+		if b.Failing == 0 {
 			continue
 		}
-		if f == "" || fb.Passing > 0 && fb.FirstFail == "" && fb.LastFail == "" {
-			return []Boundary{b} // no better than all in one
+		if b.Flavour == "" || b.Passing > 0 && !b.found() {
+			return nil
 		}
-		fb.Flavour = f
-		split = append(split, fb)
+		found = append(found, b)
 	}
-	return split
+	if known < 2 || known > most {
+		return nil
+	}
+	return found
 }
 
 // boundary looks at kernels of ascending versions.
 func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
-	if len(all) == 0 {
-		return Boundary{}
-	}
 	b := Boundary{Distro: ix.kernels[all[0]].distro}
-	b.apart = ix.apartOf(all, states, g)
-	for _, a := range b.apart {
-		if a.why == failsOtherwise {
-			b.otherwise += a.n
-		}
-	}
-	var of []int // that are known to pass or to fail
+	last, turn, turns := -1, [2]int{}, 0 // the kernel before, and where the state changes
 	for _, i := range all {
-		if states[i] != unclear {
-			of = append(of, i)
-		}
-	}
-	turn, turns := 0, 0 // where the state changes
-	for n, i := range of {
-		if states[i] == fails {
+		switch states[i] {
+		case unclear:
+			b.unclear[ix.whyUnclear(ix.kernels[i], g.Group)]++
+			continue
+		case fails:
 			b.Failing++
-		} else {
+		case passes:
 			b.Passing++
 		}
-		if n > 0 && states[i] != states[of[n-1]] {
-			turn, turns = n, turns+1
+		if last >= 0 && states[i] != states[last] {
+			turn, turns = [2]int{last, i}, turns+1
 		}
+		last = i
 	}
-	if turns != 1 {
-		return b
-	}
-	before, after := ix.kernels[of[turn-1]], ix.kernels[of[turn]]
+	before, after := ix.kernels[turn[0]], ix.kernels[turn[1]]
 	// Two builds of one version, or names without one, are no boundary.
-	if !before.ok || !after.ok || before.version.compareTo(after.version) == 0 {
+	if turns != 1 || !before.ok || !after.ok || before.version.compareTo(after.version) == 0 {
 		return b
 	}
-	failing := after
-	if states[of[turn]] == fails {
+	failsAfter := states[turn[1]] == fails
+	if failsAfter {
 		b.LastPass, b.FirstFail = before.version.release, after.version.release
 	} else {
 		b.LastFail, b.FirstPass = before.version.release, after.version.release
-		failing = before
 	}
-	b.Differences, b.Named = differences(before.Facts, after.Facts, failing.Facts, g)
+	b.Differences, b.Named = differences(before.Facts, after.Facts, failsAfter, g)
 	return b
 }
 
-// apartOf finds the kernels that neither pass nor have the failure.
-func (ix *index) apartOf(all []int, states []state, g suspect) []apart {
-	var kinds []apart
-	last := -1 // kind of the kernel before
-	for _, i := range all {
-		if states[i] != unclear {
-			last = -1
-			continue
-		}
-		e := ix.kernels[i]
-		why := ix.whyUnclear(e, g.Group)
-		k := slices.IndexFunc(kinds, func(a apart) bool { return a.why == why })
-		if k < 0 {
-			k = len(kinds)
-			kinds = append(kinds, apart{why: why})
-		}
-		a := &kinds[k]
-		a.n++
-		for _, n := range ix.numbers[e.ID] {
-			if !slices.Contains(a.groups, n) && concerns(ix.found[n-1], g.Group) {
-				a.groups = append(a.groups, n)
-			}
-		}
-		if k == last {
-			a.ranges[len(a.ranges)-1][1] = e.version.release
-		} else {
-			a.ranges = append(a.ranges, [2]string{e.version.release, e.version.release})
-		}
-		// A kernel that could not be fetched ends no range of others.
-		if why != notTested || last < 0 {
-			last = k
-		}
-	}
-	slices.SortFunc(kinds, func(a, b apart) int { return cmp.Compare(a.why, b.why) })
-	return kinds
-}
-
-// concerns says whether one failure can be what became of another's tests: it
-// is of one of them, or of the kernel as a whole.
-func concerns(other Group, g *Group) bool {
-	return len(other.Tests) == 0 || len(g.Tests) == 0 || slices.ContainsFunc(other.Tests, func(t string) bool {
-		_, ok := slices.BinarySearch(g.Tests, t)
-		return ok
-	})
-}
-
 // whyUnclear says why a kernel is neither known to pass nor to have the failure.
-func (ix *index) whyUnclear(e entry, g *Group) unclearWhy {
+func (ix *index) whyUnclear(e entry, g *Group) int {
 	switch {
 	case e.Verdict == report.NoBoot:
 		return didNotBoot
