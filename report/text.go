@@ -48,6 +48,28 @@ func OneLine(s string, limit int) string {
 	return s
 }
 
+// CutMiddle keeps some limit bytes of a longer text, whole lines where there are
+// any, and says how much is left out. A quarter is its beginning, where the
+// reason stands; a log's end is its point.
+func CutMiddle(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	head, tail := s[:limit/4], s[len(s)-(limit-limit/4):]
+	if i := strings.LastIndexByte(head, '\n'); i > len(head)/2 {
+		head = head[:i+1]
+	}
+	if i := strings.IndexByte(tail, '\n'); i >= 0 && i < len(tail)/2 {
+		tail = tail[i+1:]
+	}
+	head, tail = strings.ToValidUTF8(head, ""), strings.ToValidUTF8(tail, "")
+	left := len(s) - len(head) - len(tail)
+	if !strings.HasSuffix(head, "\n") {
+		head += "\n"
+	}
+	return head + fmt.Sprintf("... %d bytes are left out here ...\n", left) + tail
+}
+
 // ErrorLine is an error's text in one line of at most limit bytes. A longer one
 // is cut in the middle: what was done stands at the beginning, and why it failed
 // at the end.

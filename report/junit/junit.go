@@ -16,7 +16,6 @@ import (
 	"github.com/jstemmer/go-junit-report/v2/junit"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Limits of junit.xml.
@@ -63,22 +62,7 @@ func (s *junitSuite) add(c junitCase) {
 	}
 }
 
-// junitWriter knows what it has read already.
-type junitWriter struct {
-	m       *report.Merged
-	reasons map[string]string // by a test's output
-}
-
-func (j *junitWriter) reason(output string) string {
-	r, ok := j.reasons[output]
-	if !ok {
-		r = analysis.TestReason(output)
-		j.reasons[output] = r
-	}
-	return r
-}
-
-// WriteJUnit writes the result as JUnit XML: a suite for each kernel with its
+// Write writes the result as JUnit XML: a suite for each kernel with its
 // single tests, and one named "merge" for why the whole is no pass. It is never
 // green when the result is not. Whatever guests said, it is valid XML of less
 // than 30 MB; what is left out for that is said in its place.
@@ -87,7 +71,6 @@ func Write(w io.Writer, m *report.Merged) error {
 }
 
 func writeJUnit(w io.Writer, m *report.Merged, limit int) error {
-	j := junitWriter{m: m, reasons: map[string]string{}}
 	var total junitSuites
 	var body bytes.Buffer
 	put := func(s *junitSuite, b []byte) {
@@ -103,23 +86,23 @@ func writeJUnit(w io.Writer, m *report.Merged, limit int) error {
 		}
 		put(s, b)
 	}
+	reasons := map[string]string{}
 	for i := range m.Kernels {
 		// Each kernel may take its part of what is left, so that the last ones
 		// have as much as the first.
 		room := (limit - body.Len()) / (len(m.Kernels) - i)
-		s, b, err := j.kernel(&m.Kernels[i], i+1, room)
+		s, b, err := fittingSuite(m, &m.Kernels[i], i+1, room, reasons)
+		if err == nil && body.Len()+len(b) > limit {
+			s = leftOutSuite(m, m.Kernels[i:], i+1)
+			b, err = encodeSuite(s)
+		}
 		if err != nil {
 			return err
 		}
-		if body.Len()+len(b) > limit {
-			s, b, err = leftOutSuite(m, m.Kernels[i:], i+1)
-			if err != nil {
-				return err
-			}
-			put(s, b)
+		put(s, b)
+		if s.Testsuite.Name == leftOut {
 			break
 		}
-		put(s, b)
 	}
 	total.Testsuites.Name = "bpf-kernel-check"
 	total.Testsuites.Time = junitTime(m.VMTime())
@@ -128,10 +111,8 @@ func writeJUnit(w io.Writer, m *report.Merged, limit int) error {
 	if err != nil {
 		return fmt.Errorf("encode the JUnit report: %w", err)
 	}
-	for _, part := range [][]byte{[]byte(xml.Header), b, []byte("\n")} {
-		if _, err := w.Write(part); err != nil {
-			return fmt.Errorf("write the JUnit report: %w", err)
-		}
+	if _, err := fmt.Fprintf(w, "%s%s\n", xml.Header, b); err != nil {
+		return fmt.Errorf("write the JUnit report: %w", err)
 	}
 	return nil
 }
@@ -144,14 +125,19 @@ func encodeSuite(s *junitSuite) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// mergeSuite holds why the result as a whole is no pass: one error for each
-// refusal. It is empty when the kernels tell all there is to tell.
-func mergeSuite(m *report.Merged) *junitSuite {
+func newSuite(m *report.Merged, name string, id int, took time.Duration) *junitSuite {
 	s := &junitSuite{}
-	s.Testsuite.Name, s.Testsuite.Time = "merge", "0.000"
+	s.Testsuite.Name, s.ID, s.Testsuite.Time = junitText(name), id, junitTime(took)
 	if !m.At.IsZero() {
 		s.SetTimestamp(m.At.UTC())
 	}
+	return s
+}
+
+// mergeSuite holds why the result as a whole is no pass: one error for each
+// refusal. It is empty when the kernels tell all there is to tell.
+func mergeSuite(m *report.Merged) *junitSuite {
+	s := newSuite(m, "merge", 0, 0)
 	className := "bpf." + junitText(m.Arch) + ".merge"
 	const most = 1000
 	for i, r := range m.Refusals[:min(len(m.Refusals), most)] {
@@ -185,15 +171,17 @@ func errorCase(className, name, kind, message string) junitCase {
 	return c
 }
 
+// leftOut is the name of the suite that stands for kernels without one.
+const leftOut = "left out"
+
 // leftOutSuite stands for kernels that there is no room for at all.
-func leftOutSuite(m *report.Merged, kernels []report.Result, id int) (*junitSuite, []byte, error) {
-	s := &junitSuite{}
-	s.Testsuite.Name, s.Testsuite.Time, s.ID = "left out", "0.000", id
+func leftOutSuite(m *report.Merged, kernels []report.Result, id int) *junitSuite {
+	s := newSuite(m, leftOut, id, 0)
 	t := report.CountKernels(kernels)
-	message := fmt.Sprintf("the results of %d kernels are left out, the file would be larger than %d MiB: %d passed, %d failed, %d failed as expected, %d were not tested", t.Kernels, maxJUnit>>20, t.Passed, t.Failed, t.FailedAsExpected, t.NotTested)
-	s.add(errorCase("bpf."+junitText(m.Arch)+".merge", "left out", "left-out", message))
-	b, err := encodeSuite(s)
-	return s, b, err
+	s.add(errorCase("bpf."+junitText(m.Arch)+".merge", leftOut, "left-out", fmt.Sprintf(
+		"the results of %d kernels are left out, the file would be larger than %d MiB: %d passed, %d failed, %d failed as expected, %d were not tested",
+		t.Kernels, maxJUnit>>20, t.Passed, t.Failed, t.FailedAsExpected, t.NotTested)))
+	return s
 }
 
 // junitTime is a duration as the schema wants it.
@@ -204,19 +192,10 @@ func junitText(s string) string {
 	return xmlRunes(report.OneLine(s, maxJUnitName))
 }
 
-// junitLines is text for an element, at most limit bytes: its beginning and its
-// end. encoding/xml writes the characters of a CDATA section as they are, so
-// those that XML does not have must go before.
-func junitLines(s string, limit int) string {
-	s = xmlRunes(report.Text(s))
-	if len(s) <= limit {
-		return s
-	}
-	const note = "\n[... %d bytes are left out ...]\n"
-	keep := max(0, limit-len(note)-20)
-	head, tail := s[:keep/3], s[len(s)-(keep-keep/3):]
-	return strings.ToValidUTF8(head, "") + fmt.Sprintf(note, len(s)-keep) + strings.ToValidUTF8(tail, "")
-}
+// junitLines is text for an element, at most some limit bytes of it.
+// encoding/xml writes the characters of a CDATA section as they are, so those
+// that XML does not have must go before.
+func junitLines(s string, limit int) string { return report.CutMiddle(xmlRunes(report.Text(s)), limit) }
 
 // xmlRunes drops what XML 1.0 has no character for (https://www.w3.org/TR/xml/#charsets).
 func xmlRunes(s string) string {

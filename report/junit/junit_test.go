@@ -232,9 +232,8 @@ func FuzzJUnit(f *testing.F) {
 // No failure hides among what is left out.
 func TestJUnitLeftOutFailures(t *testing.T) {
 	k := report.Result{ID: "a/1", Verdict: report.Pass, Tests: []report.Test{{Name: "A", Verdict: report.TestPass}, {Name: "B", Verdict: report.TestFail, Output: "x"}, {Name: "C", Verdict: report.TestFail, Output: "x"}}}
-	j := junitWriter{m: &report.Merged{}, reasons: map[string]string{}}
 	for i, f := range fills {
-		s := j.suite(&k, 1, f)
+		s := newKernelSuite(&report.Merged{}, &k, 1, f, map[string]string{})
 		if s.Failures == 0 {
 			t.Errorf("with fill %d the suite is green", i)
 		}

@@ -2,12 +2,14 @@ package junit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // fill is how much of a kernel is written.
@@ -19,109 +21,104 @@ type fill struct {
 
 var fills = []fill{
 	{maxJUnitExcerpt, true, 1 << 30},
-	{8 << 10, true, 1 << 30},
 	{1 << 10, true, 1 << 30},
-	{1 << 10, false, 1 << 30},
 	{1 << 10, false, 100},
-	{512, false, 5},
 	{256, false, 0},
 }
 
-// kernel is a kernel's suite and its XML, of at most room bytes when
-// leaving things out can make it so.
-func (j *junitWriter) kernel(k *report.Result, id, room int) (s *junitSuite, b []byte, err error) {
-	for i, f := range fills {
-		// Names and markup alone take some 90 bytes for a test.
-		if i < len(fills)-1 && (f.passes && len(k.Tests)*90 > room) {
-			continue
-		}
-		s = j.suite(k, id, f)
+// fittingSuite is a kernel's suite and its XML, of at most room bytes when
+// leaving things out can make it so. reasons are those of outputs already read.
+func fittingSuite(m *report.Merged, k *report.Result, id, room int, reasons map[string]string) (s *junitSuite, b []byte, err error) {
+	for _, f := range fills {
+		s = newKernelSuite(m, k, id, f, reasons)
 		if b, err = encodeSuite(s); err != nil || len(b) <= room {
-			return s, b, err
+			break
 		}
 	}
-	return s, b, nil
+	return s, b, err
 }
 
-func (j *junitWriter) suite(k *report.Result, id int, f fill) *junitSuite {
-	m := j.m
+func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons map[string]string) *junitSuite {
 	distro, name := report.SplitID(k.ID)
-	s := &junitSuite{}
-	s.Testsuite.Name, s.ID = junitText(k.ID), id
-	s.Testsuite.Time = junitTime(time.Duration(k.Phases["vm"]))
-	if !m.At.IsZero() {
-		s.SetTimestamp(m.At.UTC())
+	c := cases{
+		suite: newSuite(m, k.ID, id, time.Duration(k.Phases["vm"])), class: "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name),
+		fill: f, left: f.excerpt, names: map[string]int{}, reasons: reasons, expected: map[string]report.Expected{},
 	}
-	for _, p := range []struct{ name, value string }{
-		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"accel-note", k.AccelNote}, {"digest", k.Digest},
-		{"boot", k.Boot}, {"machine", k.Machine}, {"verdict", k.Verdict.String()}, {"console", k.Console},
-	} {
-		if p.value != "" {
-			s.AddProperty(p.name, junitText(p.value))
-		}
-	}
-	if _, err := report.CommandWords(k.Reproduce); err == nil && k.Verdict != report.Pass {
-		s.AddProperty("reproduce", xmlRunes(k.Reproduce)) // whole: it is to be run
-	}
-	if k.Reused != nil {
-		s.AddProperty("reused", junitText(k.Reused.Words()))
-	}
-	if k.Attempts > 1 {
-		s.AddProperty("attempts", fmt.Sprint(k.Attempts))
-		if k.Verdict == report.Pass {
-			s.AddProperty("passed-on-attempt", fmt.Sprint(k.Attempts))
-		}
-	}
-	if k.Repeats > 1 {
-		s.AddProperty("repeats", fmt.Sprint(k.Repeats))
-	}
-	for i, a := range k.History[:min(len(k.History), 20)] {
-		s.AddProperty(fmt.Sprintf("history-%d", i+1), junitText(a.Words()))
-	}
-	for i, fl := range k.Flaky[:min(len(k.Flaky), 100)] {
-		s.AddProperty(fmt.Sprintf("flaky-%d", i+1), junitText(fl.Words()))
-	}
-	if k.FailedAsExpected() {
-		s.AddProperty("expected", junitText(k.ExpectedWords()))
-	}
-	for _, x := range k.Splats[:min(len(k.Splats), 10)] {
-		s.AddProperty("allowed-splat", junitText(report.OneLine(x.Title+" ("+x.Allowed.Reason+")", 500)))
-	}
-	class := "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name)
-	c := cases{suite: s, class: class, fill: f, left: f.excerpt, names: map[string]int{}, reason: j.reason, expected: map[string]report.Expected{}}
-
+	addProperties(c.suite, m, k)
 	for _, e := range k.Expected {
 		if e.Test != "" && e.Reason != "" {
 			c.expected[e.Test] = e
 		}
 	}
-
-	// The kernel's own case comes first, where the tests do not tell it all.
+	// Failed tests first: they are written when others are not.
+	tests := slices.Clone(k.Tests)
+	slices.SortStableFunc(tests, func(a, b report.Test) int { return failedFirst(a) - failedFirst(b) })
 	failed := 0
-	for _, t := range k.Tests {
-		if report.TestVerdict(t) == report.TestFail {
-			failed++
-		}
+	for failed < len(tests) && failedFirst(tests[failed]) == 0 {
+		failed++
 	}
+	// The kernel's own case comes before them, where the tests do not tell it all.
 	explained := k.Verdict == report.Pass && len(k.Tests) > 0 && f.passes || k.Verdict == report.Fail && failed > len(c.expected) && f.tests > 0
 	if !explained || k.Attempts > 1 {
 		c.kernel(k, explained)
 	}
 	if len(k.StaleExpectations) > 0 {
-		c.stale(k)
+		c.fail(c.one("expected failures", 0), k.StaleExpectations[0], "stale", strings.Join(k.StaleExpectations, "\n"))
 	}
-	for _, t := range k.Tests {
-		if report.TestVerdict(t) == report.TestFail {
-			c.test(t)
-		}
-	}
-	for _, t := range k.Tests {
-		if report.TestVerdict(t) != report.TestFail {
-			c.test(t)
-		}
+	for _, t := range tests {
+		c.test(t)
 	}
 	c.finish()
-	return s
+	return c.suite
+}
+
+func failedFirst(t report.Test) int {
+	if report.TestVerdict(t) == report.TestFail {
+		return 0
+	}
+	return 1
+}
+
+func addProperties(s *junitSuite, m *report.Merged, k *report.Result) {
+	add := func(name, value string) {
+		if value != "" {
+			s.AddProperty(name, junitText(value))
+		}
+	}
+	distro, _ := report.SplitID(k.ID)
+	for _, p := range [][2]string{
+		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"accel-note", k.AccelNote}, {"digest", k.Digest},
+		{"boot", k.Boot}, {"machine", k.Machine}, {"verdict", k.Verdict.String()}, {"console", k.Console},
+	} {
+		add(p[0], p[1])
+	}
+	if _, err := report.CommandWords(k.Reproduce); err == nil && k.Verdict != report.Pass {
+		s.AddProperty("reproduce", xmlRunes(k.Reproduce)) // whole: it is to be run
+	}
+	if k.Reused != nil {
+		add("reused", k.Reused.Words())
+	}
+	if k.Attempts > 1 {
+		add("attempts", fmt.Sprint(k.Attempts))
+		if k.Verdict == report.Pass {
+			add("passed-on-attempt", fmt.Sprint(k.Attempts))
+		}
+	}
+	if k.Repeats > 1 {
+		add("repeats", fmt.Sprint(k.Repeats))
+	}
+	for i, a := range k.History[:min(len(k.History), 20)] {
+		add(fmt.Sprintf("history-%d", i+1), a.Words())
+	}
+	for i, f := range k.Flaky[:min(len(k.Flaky), 100)] {
+		add(fmt.Sprintf("flaky-%d", i+1), f.Words())
+	}
+	if k.FailedAsExpected() {
+		add("expected", k.ExpectedWords())
+	}
+	for _, x := range k.Splats[:min(len(k.Splats), 10)] {
+		add("allowed-splat", x.Title+" ("+x.Allowed.Reason+")")
+	}
 }
 
 // cases fills a suite.
@@ -129,29 +126,13 @@ type cases struct {
 	suite *junitSuite
 	class string
 	fill
-	reason  func(output string) string
-	left    int // bytes of outputs that may follow
+	reasons map[string]string // by a test's output
+	left    int               // bytes of outputs that may follow
 	names   map[string]int
-	omitted [3]int // tests that are not written: passed, failed, skipped
-	cut     int    // outputs that are not whole
+	cut     int                            // outputs that are not whole
+	omitted struct{ pass, fail, skip int } // tests that are not written
 
 	expected map[string]report.Expected // by test
-}
-
-// stale is a failure for what was expected and did not come.
-func (c *cases) stale(k *report.Result) {
-	tc := c.one("expected failures", 0)
-	tc.Failure = &junit.Result{Message: junitText(k.StaleExpectations[0]), Type: "stale", Data: c.output(strings.Join(k.StaleExpectations, "\n"))}
-	c.suite.add(tc)
-}
-
-// expectedResult says why a failure does not count.
-func expectedResult(e report.Expected) *junit.Result {
-	words := "expected failure: " + e.Reason
-	if e.Link != "" {
-		words += " (" + e.Link + ")"
-	}
-	return &junit.Result{Message: junitText(words)}
 }
 
 func (c *cases) one(name string, took time.Duration) junitCase {
@@ -167,19 +148,23 @@ func (c *cases) one(name string, took time.Duration) junitCase {
 	return junitCase{Testcase: junit.Testcase{Classname: c.class, Name: name, Time: junitTime(took)}}
 }
 
+func (c *cases) fail(tc junitCase, message, kind, output string) {
+	tc.Failure = &junit.Result{Message: junitText(message), Type: kind, Data: c.output(output)}
+	c.suite.add(tc)
+}
+
 // output is text as far as there is room for it.
 func (c *cases) output(text string) string {
 	if strings.TrimSpace(text) == "" {
 		return ""
 	}
-	if c.left < 100 {
-		c.cut++
-		return ""
-	}
-	out := junitLines(text, c.left)
 	if len(text) > c.left {
 		c.cut++
 	}
+	if c.left < 100 {
+		return ""
+	}
+	out := junitLines(text, c.left)
 	c.left -= len(out)
 	return out
 }
@@ -201,13 +186,13 @@ func (c *cases) kernel(k *report.Result, explained bool) {
 	default: // crash, timeout and whatever was not tested; a verdict that is not known as well
 		tc.Error = &junit.Result{Message: junitText(k.Verdict.String() + ": " + title), Type: k.Verdict.String(), Data: c.output(excerpt)}
 	}
+	earlier := k.Retried()
+	if k.Repeats <= 1 {
+		earlier = k.History
+	}
 	const most = 10
 	for n := 1; n < k.Attempts && n <= most; n++ {
 		again := junitRerun{Type: report.Infra.String(), Message: fmt.Sprintf("attempt %d of %d gave no result", n, k.Attempts)}
-		earlier := k.Retried()
-		if k.Repeats <= 1 {
-			earlier = k.History
-		}
 		if n <= len(earlier) {
 			a := earlier[n-1]
 			again.Type = a.Verdict.String()
@@ -230,59 +215,52 @@ func (c *cases) kernel(k *report.Result, explained bool) {
 
 func (c *cases) test(t report.Test) {
 	v := report.TestVerdict(t)
-	written := len(c.suite.Cases)
-	if v == report.TestPass && !c.passes || written >= c.tests {
+	expected, isExpected := c.expected[t.Name]
+	left := v == report.TestPass && !c.passes || len(c.suite.Cases) >= c.tests
+	switch {
+	case left && v == report.TestPass:
+		c.omitted.pass++
+	case left && v == report.TestFail && !isExpected:
+		c.omitted.fail++
+	case left:
+		c.omitted.skip++
+	case v == report.TestFail && !isExpected:
+		why, ok := c.reasons[t.Output]
+		if !ok {
+			why = analysis.TestReason(t.Output)
+			c.reasons[t.Output] = why
+		}
+		c.fail(c.one(t.Name, t.Duration), why, "failed", t.Output)
+	default:
+		tc := c.one(t.Name, t.Duration)
 		switch v {
-		case report.TestPass:
-			c.omitted[0]++
-		case report.TestFail:
-			if _, ok := c.expected[t.Name]; ok {
-				c.omitted[2]++
-				return
+		case report.TestFail: // as expected
+			words := "expected failure: " + expected.Reason
+			if expected.Link != "" {
+				words += " (" + expected.Link + ")"
 			}
-			c.omitted[1]++
-		default:
-			c.omitted[2]++
+			tc.Testcase.Skipped = &junit.Result{Message: junitText(words)}
+		case report.TestSkip:
+			line, _, _ := strings.Cut(strings.TrimSpace(t.Output), "\n")
+			tc.Testcase.Skipped = &junit.Result{Message: junitText(line)}
 		}
-		return
+		c.suite.add(tc)
 	}
-	tc := c.one(t.Name, t.Duration)
-	switch v {
-	case report.TestFail:
-		if e, ok := c.expected[t.Name]; ok {
-			tc.Testcase.Skipped = expectedResult(e)
-			break
-		}
-		tc.Failure = &junit.Result{Message: junitText(c.reason(t.Output)), Type: "failed", Data: c.output(t.Output)}
-	case report.TestSkip:
-		tc.Testcase.Skipped = &junit.Result{Message: junitText(firstLineOf(t.Output))}
-	}
-	c.suite.add(tc)
-}
-
-func firstLineOf(s string) string {
-	for l := range strings.Lines(s) {
-		if l = strings.TrimSpace(l); l != "" {
-			return l
-		}
-	}
-	return ""
 }
 
 // finish says what was left out. Failures among it keep the suite from being
 // green.
 func (c *cases) finish() {
 	var words []string
-	if n := c.omitted[0] + c.omitted[1] + c.omitted[2]; n > 0 {
-		words = append(words, fmt.Sprintf("%d tests are left out, the file would be too large: %d passed, %d failed, %d were skipped", n, c.omitted[0], c.omitted[1], c.omitted[2]))
+	o := c.omitted
+	if n := o.pass + o.fail + o.skip; n > 0 {
+		words = append(words, fmt.Sprintf("%d tests are left out, the file would be too large: %d passed, %d failed, %d were skipped", n, o.pass, o.fail, o.skip))
 	}
 	if c.cut > 0 {
 		words = append(words, report.Count(c.cut, "output")+" cut")
 	}
-	if c.omitted[1] > 0 {
-		tc := c.one("further tests", 0)
-		tc.Failure = &junit.Result{Message: fmt.Sprintf("%d more tests failed", c.omitted[1]), Type: "failed"}
-		c.suite.add(tc)
+	if o.fail > 0 {
+		c.fail(c.one("further tests", 0), fmt.Sprintf("%d more tests failed", o.fail), "failed", "")
 	}
 	if len(words) > 0 {
 		c.suite.SystemOut = &junit.Output{Data: "bpf-kernel-check: " + strings.Join(words, "; ")}
