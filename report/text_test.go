@@ -58,3 +58,20 @@ func TestWebAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestCutMiddle(t *testing.T) {
+	for _, tt := range []struct {
+		in    string
+		limit int
+		want  string
+	}{
+		{"short", 10, "short"},
+		{"one\ntwo\nthree\nfour\nfive\n", 16, "one\n... 10 bytes are left out here ...\nfour\nfive\n"},
+		{strings.Repeat("é", 20), 12, "é\n... 30 bytes are left out here ...\néééé"},
+		{strings.Repeat("x", 40), 12, "xxx\n... 28 bytes are left out here ...\nxxxxxxxxx"},
+	} {
+		if got := CutMiddle(tt.in, tt.limit); got != tt.want {
+			t.Errorf("%.20q: %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}

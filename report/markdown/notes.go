@@ -3,6 +3,7 @@ package markdown
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,17 +31,57 @@ func (d *document) apart(b *strings.Builder, x detail) {
 			lines = append(lines, fmt.Sprintf(again.words, report.Count(n, "kernel"), names))
 		}
 	}
+	named := min(10, x.kernels)
+	reasons := tally(d.m.Kernels, func(k *report.Result) []string {
+		if !k.FailedAsExpected() {
+			return nil
+		}
+		return []string{k.ExpectedWords()}
+	})
 	if n := d.outcome.FailedAsExpected; n > 0 {
-		lines = append(lines, fmt.Sprintf("**Expected failures:** %s %s as expected: %s", report.Count(n, "kernel"), report.Plural(n, "fails", "fail"), d.expected(x)))
+		_, names := d.some(x, func(k report.Result) bool { return k.FailedAsExpected() })
+		lines = append(lines, fmt.Sprintf("**Expected failures:** %s %s as expected: %s; %s", report.Count(n, "kernel"), report.Plural(n, "fails", "fail"), reasons.list(named, 300), names))
 	}
 	if s := d.flakyTests(x); s != "" {
 		lines = append(lines, s)
 	}
-	if s := d.skipped(x); s != "" {
-		lines = append(lines, s)
+	skipped := tally(d.m.Kernels, func(k *report.Result) (names []string) {
+		for _, t := range k.Tests {
+			if t.Verdict == report.TestSkip {
+				names = append(names, t.Name)
+			}
+		}
+		return names
+	})
+	if n := len(skipped); n > 0 {
+		lines = append(lines, fmt.Sprintf("**Skipped:** %s: %s", report.Count(n, "test"), skipped.list(named, 100)))
 	}
-	lines = append(lines, d.splats(x)...)
-	lines = append(lines, d.noted(x)...)
+	// Entries of the list that allowed nothing on any kernel come with the splats.
+	splats := tally(d.m.Kernels, func(k *report.Result) (all []string) {
+		for _, s := range k.Splats {
+			reason := code(s.Allowed.Reason, 200)
+			if s.Allowed.Link != "" {
+				reason += ", " + code(s.Allowed.Link, 200)
+			}
+			all = append(all, code(s.Title, 200)+"\x00"+reason)
+		}
+		return all
+	})
+	lines = splats.lines(lines, named, "**Allowed splats:** and %s more", func(text string, on string) string {
+		title, reason, _ := strings.Cut(text, "\x00")
+		return "**Allowed splat:** " + title + " on " + on + ": " + reason
+	})
+	for i, e := range d.m.Unused {
+		if i == named {
+			lines = append(lines, "**Allows nothing any more:** and "+report.Thousands(len(d.m.Unused)-i)+" more")
+			break
+		}
+		lines = append(lines, "**Allows nothing any more:** the entry "+code(e.Words(), 300))
+	}
+	noted := tally(d.m.Kernels, func(k *report.Result) []string { return k.Problems })
+	lines = noted.lines(lines, named, "**Noted:** and %s more", func(text string, on string) string {
+		return "**Noted** on " + on + ": " + code(text, 300)
+	})
 	if c := d.m.Change; c != nil {
 		if len(c.Fixed) > 0 {
 			lines = append(lines, "**Fixed:** "+report.List(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))
@@ -77,23 +118,54 @@ func (d *document) some(x detail, meant func(report.Result) bool) (int, string) 
 	return len(ids), report.List(ids, min(10, x.kernels), func(s string) string { return code(s, 160) })
 }
 
-// expected names the kernels that fail as expected, with the reasons.
-func (d *document) expected(x detail) string {
-	reasons := map[string]int{}
-	var order []string
-	for _, e := range d.places {
-		if e.FailedAsExpected() {
-			w := e.ExpectedWords()
-			if reasons[w]++; reasons[w] == 1 {
-				order = append(order, w)
+// counted is a text and on how many kernels it is.
+type counted struct {
+	text    string
+	kernels int
+}
+
+type tallied []counted
+
+// tally counts on how many kernels each text is, those on most first.
+func tally(kernels []report.Result, of func(*report.Result) []string) (all tallied) {
+	at := map[string]int{}
+	for i := range kernels {
+		texts := slices.Clone(of(&kernels[i]))
+		slices.Sort(texts)
+		for _, t := range slices.Compact(texts) {
+			n, ok := at[t]
+			if !ok {
+				n = len(all)
+				at[t] = n
+				all = append(all, counted{text: t})
 			}
+			all[n].kernels++
 		}
 	}
-	why := report.List(order, min(10, x.kernels), func(s string) string {
-		return code(s, 300) + " on " + report.Count(reasons[s], "kernel")
+	slices.SortFunc(all, func(a, b counted) int {
+		return cmp.Or(cmp.Compare(b.kernels, a.kernels), cmp.Compare(a.text, b.text))
 	})
-	_, names := d.some(x, func(k report.Result) bool { return k.FailedAsExpected() })
-	return why + "; " + names
+	return all
+}
+
+// list names the first of them in one line, each of at most some bytes.
+func (all tallied) list(most, limit int) string {
+	var words []string
+	for _, c := range all {
+		words = append(words, code(c.text, limit)+" on "+report.Count(c.kernels, "kernel"))
+	}
+	return report.List(words, most, func(s string) string { return s })
+}
+
+// lines adds a line for each of the first, and one with the number of the rest.
+func (all tallied) lines(lines []string, most int, rest string, words func(text, on string) string) []string {
+	for i, c := range all {
+		if i == most {
+			return append(lines, fmt.Sprintf(rest, report.Thousands(len(all)-i)))
+		}
+		lines = append(lines, words(c.text, report.Count(c.kernels, "kernel")))
+	}
+	return lines
 }
 
 // flakyTests names the tests that passed in some repeats and failed in others.
@@ -113,34 +185,6 @@ func (d *document) flakyTests(x detail) string {
 	})
 }
 
-// skipped says which tests were skipped on how many kernels.
-func (d *document) skipped(x detail) string {
-	on := map[string]int{}
-	for _, k := range d.m.Kernels {
-		for _, t := range k.Tests {
-			if t.Verdict == report.TestSkip {
-				on[t.Name]++
-			}
-		}
-	}
-	if len(on) == 0 {
-		return ""
-	}
-	names := make([]string, 0, len(on))
-	for n := range on {
-		names = append(names, n)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if on[a] != on[b] {
-			return on[b] - on[a]
-		}
-		return strings.Compare(a, b)
-	})
-	return fmt.Sprintf("**Skipped:** %s: %s", report.Count(len(names), "test"), report.List(names, min(10, x.kernels), func(s string) string {
-		return code(s, 100) + " on " + report.Count(on[s], "kernel")
-	}))
-}
-
 var hexSHA = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
 func (d *document) sha(sha string) string {
@@ -151,10 +195,7 @@ func (d *document) sha(sha string) string {
 	if d.o.Commit == nil {
 		return short
 	}
-	if page := d.o.Commit(sha); page != "" {
-		return link(short, page)
-	}
-	return short
+	return link(short, d.o.Commit(sha))
 }
 
 func (d *document) footer(b *strings.Builder) {
@@ -186,22 +227,7 @@ func (d *document) footer(b *strings.Builder) {
 	if m.Shards > 0 {
 		parts = append(parts, report.Count(m.Shards, "shard"))
 	}
-	accels := map[string]int{}
-	for _, k := range m.Kernels {
-		if k.Accel != "" {
-			accels[k.Accel]++
-		}
-	}
-	for _, a := range []string{"kvm", "tcg"} {
-		if n := accels[a]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s on %s", report.Thousands(n), strings.ToUpper(a)))
-		}
-		delete(accels, a)
-	}
-	parts = append(parts, boots(m.Kernels)...)
-	if len(accels) > 0 {
-		parts = append(parts, report.Count(len(accels), "other accelerator"))
-	}
+	parts = append(parts, ran(m.Kernels)...)
 	if m.Arch != "" {
 		parts = append(parts, word(m.Arch, code))
 	}
@@ -219,113 +245,30 @@ func (d *document) footer(b *strings.Builder) {
 	}
 }
 
-// boots says how many VMs were restored, and how many were booted because that
-// did not work.
-func boots(kernels []report.Result) []string {
-	warm, after := 0, 0
+// ran says on what the VMs ran, which were not booted, and how the others were.
+func ran(kernels []report.Result) (parts []string) {
+	n := map[string]int{}
 	for _, k := range kernels {
+		switch k.Accel {
+		case "":
+		case "kvm", "tcg":
+			n["on "+strings.ToUpper(k.Accel)]++
+		default:
+			n["on another accelerator"]++
+		}
 		switch {
 		case k.Reused != nil:
 		case k.Boot == "warm":
-			warm++
+			n["booted warm"]++
 		case strings.HasPrefix(k.Boot, "cold after "):
-			after++
+			n["cold, since their saved VMs could not be used"]++
 		}
 	}
-	var parts []string
-	if s := reusedWords(kernels); s != "" {
-		parts = append(parts, s)
+	if reused, oldest := report.ReusedOf(kernels); reused > 0 {
+		n["not booted: passed before, the oldest on "+oldest.UTC().Format("2006-01-02 15:04")+" UTC"] = reused
 	}
-	if warm > 0 {
-		parts = append(parts, report.Thousands(warm)+" booted warm")
-	}
-	if after > 0 {
-		parts = append(parts, report.Thousands(after)+" cold, since their saved VMs could not be used")
+	for _, what := range slices.Backward(slices.Sorted(maps.Keys(n))) { // "on ..." first
+		parts = append(parts, report.Thousands(n[what])+" "+what)
 	}
 	return parts
-}
-
-// noted is what kernels' results have to say beside their verdicts, such as
-// expected failures that did not come where that is only said.
-func (d *document) noted(x detail) (lines []string) {
-	var texts []string
-	kernels := map[string]int{}
-	for _, k := range d.m.Kernels {
-		for _, p := range slices.Compact(slices.Sorted(slices.Values(k.Problems))) {
-			if kernels[p] == 0 {
-				texts = append(texts, p)
-			}
-			kernels[p]++
-		}
-	}
-	slices.SortStableFunc(texts, func(a, b string) int {
-		return cmp.Or(cmp.Compare(kernels[b], kernels[a]), cmp.Compare(a, b))
-	})
-	most := min(10, x.kernels)
-	for i, t := range texts {
-		if i == most {
-			lines = append(lines, "**Noted:** and "+report.Thousands(len(texts)-most)+" more")
-			break
-		}
-		lines = append(lines, fmt.Sprintf("**Noted** on %s: %s", report.Count(kernels[t], "kernel"), code(t, 300)))
-	}
-	return lines
-}
-
-// splats says which splats were allowed on how many kernels, and which entries
-// are of no use any more.
-func (d *document) splats(x detail) (lines []string) {
-	type allowed struct {
-		title, reason, link string
-		kernels             int
-	}
-	var all []*allowed
-	on := map[string]*allowed{}
-	for _, k := range d.m.Kernels {
-		seen := map[string]bool{}
-		for _, s := range k.Splats {
-			key := s.Title + "\x00" + s.Allowed.Reason
-			if seen[key] {
-				continue
-			}
-			seen[key] = true
-			if on[key] == nil {
-				on[key] = &allowed{title: s.Title, reason: s.Allowed.Reason, link: s.Allowed.Link}
-				all = append(all, on[key])
-			}
-			on[key].kernels++
-		}
-	}
-	slices.SortStableFunc(all, func(a, b *allowed) int {
-		return cmp.Or(cmp.Compare(b.kernels, a.kernels), cmp.Compare(a.title, b.title))
-	})
-	most := min(10, x.kernels)
-	for i, a := range all {
-		if i == most {
-			lines = append(lines, "**Allowed splats:** and "+report.Count(len(all)-most, "more kind"))
-			break
-		}
-		reason := code(a.reason, 200)
-		if a.link != "" {
-			reason += ", " + code(a.link, 200)
-		}
-		lines = append(lines, fmt.Sprintf("**Allowed splat:** %s on %s: %s", code(a.title, 200), report.Count(a.kernels, "kernel"), reason))
-	}
-	for i, e := range d.m.Unused {
-		if i == most {
-			lines = append(lines, "**Allows nothing any more:** and "+report.Thousands(len(d.m.Unused)-most)+" more")
-			break
-		}
-		lines = append(lines, "**Allows nothing any more:** the entry "+code(e.Words(), 300))
-	}
-	return lines
-}
-
-// reusedWords says how many kernels were not booted; "" when all were.
-func reusedWords(kernels []report.Result) string {
-	n, oldest := report.ReusedOf(kernels)
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s not booted: passed before, the oldest on %s UTC", report.Thousands(n), oldest.UTC().Format("2006-01-02 15:04"))
 }

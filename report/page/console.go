@@ -34,7 +34,7 @@ func readConsole(fsys fs.FS, k *report.Result) (console, error) {
 	}
 	s := strings.ToValidUTF8(string(b), "?")
 	s = strings.ReplaceAll(s, "\r\n", "\n")
-	c := console{Path: k.Console, Text: cutMiddle(s, maxConsoleHead, maxConsoleTail)}
+	c := console{Path: k.Console, Text: report.CutMiddle(s, maxConsole)}
 	if from, to, ok := crashLines(c.Text, k); ok {
 		c.Crash = []int{from, to}
 	}

@@ -74,12 +74,11 @@ type namedList struct {
 }
 
 type testDetail struct {
-	Name    string                     `json:"n"`
-	Verdict string                     `json:"v"`
-	Micros  int64                      `json:"us,omitempty"`
-	Insns   int                        `json:"i,omitempty"`
-	Output  string                     `json:"o,omitempty"`
-	More    map[string]json.RawMessage `json:"more,omitempty"`
+	Name    string `json:"n"`
+	Verdict string `json:"v"`
+	Micros  int64  `json:"us,omitempty"`
+	Insns   int    `json:"i,omitempty"`
+	Output  string `json:"o,omitempty"`
 }
 
 // builder makes the data of a page.
@@ -106,7 +105,13 @@ func newBuilder(m *report.Merged, o Options) *builder {
 	}
 	b.places, b.series = analysis.Places(m)
 	if n := len(b.places); n > maxKernels {
-		b.places = choose(b.places)
+		keep := b.byNeed()[:maxKernels]
+		slices.Sort(keep) // in their order
+		all := b.places
+		b.places = nil
+		for _, i := range keep {
+			b.places = append(b.places, all[i])
+		}
 		b.note("%d of %d kernels are not in this page; %s has them", n-maxKernels, n, report.ReportName)
 	}
 	if m.Change != nil {
@@ -123,45 +128,16 @@ func newBuilder(m *report.Merged, o Options) *builder {
 	if o.History != nil {
 		b.index.Runs = o.History.names()
 	}
-	// The script goes through all of them, also where nothing came back.
-	b.index.Kernels, b.index.Distros, b.index.Series = orEmpty(b.index.Kernels), orEmpty(b.index.Distros), orEmpty(b.index.Series)
-	b.index.Phases, b.index.Tests, b.index.Reasons = orEmpty(b.index.Phases), orEmpty(b.index.Tests), orEmpty(b.index.Reasons)
+	// The script goes through all of them; JSON would call an empty one null.
+	for _, l := range []*[]string{&b.index.Distros, &b.index.Series, &b.index.Phases, &b.index.Reasons} {
+		*l = append([]string{}, *l...)
+	}
 	b.packed = append([]packed{packJSON("index", b.index)}, b.packed...)
 	return b
 }
 
-// orEmpty makes a list of none, which JSON would call null.
-func orEmpty[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
-}
-
 func (b *builder) note(format string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(format, args...))
-}
-
-// choose keeps as many kernels as a page takes, those that did not pass first,
-// in their order.
-func choose(places []analysis.Place) []analysis.Place {
-	left := maxKernels
-	keep := make([]bool, len(places))
-	for _, passes := range []bool{false, true} {
-		for i, p := range places {
-			if left > 0 && (standing(p.Result) == "pass") == passes {
-				keep[i] = true
-				left--
-			}
-		}
-	}
-	var kept []analysis.Place
-	for i, p := range places {
-		if keep[i] {
-			kept = append(kept, p)
-		}
-	}
-	return kept
 }
 
 // phaseOrder are the phases that follow one another. The VM's whole time is
@@ -182,28 +158,21 @@ func (b *builder) phases() {
 	}
 }
 
-func (b *builder) phasesOf(p analysis.Place) []int64 {
+func (b *builder) phasesOf(p analysis.Place) (all []int64) {
 	if len(p.Phases) == 0 {
 		return nil
 	}
-	var all []int64
-	inVM := int64(0)
+	rest, known := p.Phases[wholeVM]
 	for _, name := range b.index.Phases {
-		if name == "other" {
-			if vm, ok := p.Phases[wholeVM]; ok {
-				all = append(all, max(0, vm-inVM)/int64(time.Millisecond))
-			} else {
-				all = append(all, -1)
-			}
-			continue
-		}
 		ns, ok := p.Phases[name]
+		if name == "other" {
+			ns, ok = max(0, rest), known
+		} else if name != "fetch" {
+			rest -= ns
+		}
 		if !ok {
 			all = append(all, -1)
 			continue
-		}
-		if name != "fetch" {
-			inVM += ns
 		}
 		all = append(all, ns/int64(time.Millisecond))
 	}
@@ -251,7 +220,7 @@ func verdictAt(t report.Test) int {
 
 // testRows counts tests over all kernels.
 func (b *builder) testRows() {
-	var rows []testRow
+	rows := []testRow{}
 	at := map[string]int{}
 	for i, p := range b.places {
 		for _, t := range p.Tests {

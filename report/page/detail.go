@@ -5,19 +5,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// The members of report.json that have a place in the page. Others, of later
-// versions, are shown by their names.
-var (
-	kernelMembers = []string{
-		"id", "digest", "verdict", "cause", "tests", "phases_ns", "accel", "attempts", "console", "release", "kernel",
-		"mounts_failed", "modules_failed", "files", "file_problems", "reproduce", "tests_only", "reused",
-	}
-	testMembers = []string{"name", "verdict", "duration_ns", "output", "insns"}
-)
+// The members of report.json that have a place in the page. Others are shown by
+// their names.
+var kernelMembers = []string{
+	"id", "digest", "verdict", "cause", "tests", "phases_ns", "accel", "attempts", "console", "release", "kernel",
+	"mounts_failed", "modules_failed", "files", "file_problems", "reproduce", "tests_only", "reused",
+}
 
 // detail is what is known of a kernel.
 func (b *builder) detail(i int) detail {
@@ -28,7 +26,7 @@ func (b *builder) detail(i int) detail {
 		note("it was not booted in this run: it %s", line(k.Reused.Words()))
 	}
 	if k.Cause != nil {
-		d.Excerpt = cutText(report.Text(k.Cause.Excerpt))
+		d.Excerpt = cutOutput(report.Text(k.Cause.Excerpt))
 	}
 	bare := *k // its tests are long, and looked at one by one
 	bare.Tests, bare.Cause = nil, nil
@@ -47,17 +45,14 @@ func (b *builder) detail(i int) detail {
 	room := maxKernelOutput
 	cut := 0
 	for _, t := range tests {
-		td := testDetail{Name: line(t.Name), Verdict: report.TestVerdict(*t), Micros: t.Duration.Microseconds(), Insns: t.Insns}
-		out := cutText(report.Text(t.Output))
+		td := testDetail{Name: line(t.Name), Verdict: report.TestVerdict(t), Micros: t.Duration.Microseconds(), Insns: t.Insns}
+		out := cutOutput(report.Text(t.Output))
 		if len(out) > room {
 			cut++
 			out = ""
 		}
 		room -= len(out)
 		td.Output = out
-		without := *t
-		without.Output = ""
-		td.More = others(membersOf(without), testMembers)
 		d.Tests = append(d.Tests, td)
 	}
 	if cut > 0 {
@@ -71,42 +66,29 @@ func (b *builder) detail(i int) detail {
 		if len(l.Items) == 0 {
 			continue
 		}
-		items := l.Items[:min(len(l.Items), maxEntries)]
-		out := namedList{Name: l.Name}
-		for _, s := range items {
-			out.Items = append(out.Items, line(s))
-		}
-		if n := len(l.Items) - len(items); n > 0 {
-			out.Items = append(out.Items, fmt.Sprintf("and %d more", n))
-		}
-		d.Lists = append(d.Lists, out)
+		d.Lists = append(d.Lists, namedList{l.Name, firstLines(l.Items, maxEntries)})
 	}
 	if b.o.History != nil {
-		d.History = b.o.History.of(k)
+		d.History = b.o.History.of(k.ID)
 	}
 	return d
 }
 
 // testsByNeed are a kernel's tests, those that failed first when there are more
 // than are shown.
-func testsByNeed(k *report.Result) []*report.Test {
-	tests := make([]*report.Test, len(k.Tests))
-	for i := range k.Tests {
-		tests[i] = &k.Tests[i]
+func testsByNeed(k *report.Result) []report.Test {
+	if len(k.Tests) <= maxKernelTests {
+		return k.Tests
 	}
-	if len(tests) > maxKernelTests {
-		slices.SortStableFunc(tests, func(a, b *report.Test) int {
-			return boolInt(verdictAt(*a) != 1) - boolInt(verdictAt(*b) != 1)
-		})
+	var failed, others []report.Test
+	for _, t := range k.Tests {
+		if report.TestVerdict(t) == report.TestFail {
+			failed = append(failed, t)
+		} else {
+			others = append(others, t)
+		}
 	}
-	return tests
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return append(failed, others...)
 }
 
 func yesNo(b bool) string {
@@ -128,14 +110,7 @@ func (b *builder) facts(d *detail, f *report.Facts) {
 	add("BTF", yesNo(f.BTF))
 	add("PREEMPT_RT", yesNo(f.PreemptRT))
 	add("lockdown", f.Lockdown)
-	lsms := ""
-	for i, l := range f.LSMs[:min(len(f.LSMs), 50)] {
-		if i > 0 {
-			lsms += ", "
-		}
-		lsms += l
-	}
-	add("LSMs", lsms)
+	add("LSMs", strings.Join(f.LSMs[:min(len(f.LSMs), 50)], ", "))
 	add("unprivileged_bpf_disabled", f.UnprivilegedBPF)
 	add("bpf_jit_enable", f.JIT)
 	add("bpf_jit_harden", f.JITHarden)

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -24,48 +22,18 @@ const (
 	maxHistoryFile  = 128 << 20 // bytes of one
 	maxHistoryDepth = 3         // of directories
 	maxWarnings     = 5
-	maxRunTests     = 2_000_000 // results of tests that are kept of a run
 )
 
 // History is what earlier runs of the same project left, oldest first.
 type History struct {
-	runs   []run
-	tests  []string       // of tests
-	byName map[string]int // places in tests
-}
-
-// run is one earlier run.
-type run struct {
-	at      time.Time
-	id      string // of the run and its attempt
-	sha     string
-	arch    string
-	verdict report.Verdict
-	all     int
-	pass    int
-	failed  int
-	time    time.Duration // of all VMs
-	kernels map[string]pastKernel
-}
-
-type pastKernel struct {
-	verdict report.Verdict
-	green   bool // it passed, or failed as expected
-	tries   int
-	time    time.Duration
-	tests   []pastTest
-}
-
-type pastTest struct {
-	name    int32
-	verdict uint8 // as verdictAt
+	runs []*report.Merged // as Slim makes them
 }
 
 // ReadHistory reads the earlier reports in a directory, report.json files of
 // any name, and keeps the latest. What cannot be read, or is no such report, is
 // skipped with a warning; so is a directory that is not there.
 func ReadHistory(dir string, warn func(string)) *History {
-	h := &History{byName: map[string]int{}}
+	h := &History{}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		warn(fmt.Sprintf("history %s: %v; earlier runs are not shown", dir, err))
@@ -78,8 +46,7 @@ func ReadHistory(dir string, warn func(string)) *History {
 			warn(fmt.Sprintf("history: %s is skipped: %v", path.Join(dir, name), err))
 		}
 	}
-	files := h.find(root.FS(), skip)
-	for _, name := range files {
+	for _, name := range findReports(root.FS(), skip) {
 		if err := h.read(root, name); err != nil {
 			skip(name, err)
 		}
@@ -90,8 +57,8 @@ func ReadHistory(dir string, warn func(string)) *History {
 	return h
 }
 
-// find lists the files that may be reports.
-func (h *History) find(fsys fs.FS, skip func(string, error)) []string {
+// findReports lists the files that may be reports.
+func findReports(fsys fs.FS, skip func(string, error)) []string {
 	var files []string
 	err := fs.WalkDir(fsys, ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -150,68 +117,32 @@ func (h *History) read(root *os.Root, name string) error {
 }
 
 func (h *History) add(m *report.Merged) {
-	o := m.Outcome()
-	r := run{
-		at: m.At.UTC(), id: m.RunID, sha: m.HeadSHA, arch: m.Arch, kernels: map[string]pastKernel{},
-		verdict: o.Verdict, all: o.Kernels, pass: o.Passed + o.FailedAsExpected, failed: o.Failed,
-	}
-	room := maxRunTests
-	for i := range m.Kernels {
-		k := &m.Kernels[i]
-		p := pastKernel{verdict: k.Verdict, green: k.OK(), tries: k.Attempts, time: k.VMTime()}
-		r.time += p.time
-		if k.Verdict == report.Pass || k.Verdict == report.Fail {
-			for _, t := range k.Tests[:min(len(k.Tests), room)] {
-				p.tests = append(p.tests, pastTest{h.name(t.Name), uint8(verdictAt(t))})
-			}
-			room -= len(p.tests)
-		}
-		r.kernels[k.ID] = p
-	}
-	for i := range h.runs { // a run that was merged again
-		if o := &h.runs[i]; o.id != "" && o.id == r.id && o.arch == r.arch || o.at.Equal(r.at) && o.sha == r.sha && o.arch == r.arch {
-			if r.at.After(o.at) {
-				*o = r
-			}
-			h.sort()
-			return
-		}
-	}
-	h.runs = append(h.runs, r)
-	h.sort()
-	if len(h.runs) > MaxRuns {
-		h.runs = slices.Delete(h.runs, 0, len(h.runs)-MaxRuns)
-	}
-}
-
-func (h *History) sort() {
-	slices.SortStableFunc(h.runs, func(a, b run) int {
-		return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id), strings.Compare(a.sha, b.sha))
+	// A run that was merged again is one.
+	same := slices.IndexFunc(h.runs, func(r *report.Merged) bool {
+		return r.Arch == m.Arch && (r.RunID != "" && r.RunID == m.RunID || r.At.Equal(m.At) && r.HeadSHA == m.HeadSHA)
 	})
-}
-
-func (h *History) name(s string) int32 {
-	n, ok := h.byName[s]
-	if !ok {
-		n = len(h.tests)
-		h.byName[s] = n
-		h.tests = append(h.tests, s)
+	if same >= 0 && !m.At.After(h.runs[same].At) {
+		return
 	}
-	return int32(n)
+	if same >= 0 {
+		h.runs = slices.Delete(h.runs, same, same+1)
+	}
+	h.runs = append(h.runs, Slim(m))
+	slices.SortStableFunc(h.runs, func(a, b *report.Merged) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.RunID, b.RunID), strings.Compare(a.HeadSHA, b.HeadSHA))
+	})
+	h.runs = h.runs[max(0, len(h.runs)-MaxRuns):]
 }
 
 // with is the history and the present run as its last. Runs of another
 // architecture, of this run's earlier merges, and of a later time are left out.
 func (h *History) with(m *report.Merged) *History {
-	if h == nil || len(h.runs) == 0 {
+	if h == nil {
 		return nil
 	}
-	w := &History{tests: slices.Clone(h.tests), byName: map[string]int{}}
-	for i, n := range w.tests {
-		w.byName[n] = i
-	}
+	w := &History{}
 	for _, r := range h.runs {
-		if r.arch == m.Arch && !r.at.After(m.At) && (m.RunID == "" || r.id != m.RunID) {
+		if r.Arch == m.Arch && !r.At.After(m.At) && (m.RunID == "" || r.RunID != m.RunID) {
 			w.runs = append(w.runs, r)
 		}
 	}
@@ -222,21 +153,24 @@ func (h *History) with(m *report.Merged) *History {
 	return w
 }
 
+func dateOf(r *report.Merged) string { return r.At.UTC().Format("2006-01-02 15:04") }
+
 // names say which runs they are.
 func (h *History) names() []string {
 	var names []string
 	for _, r := range h.runs {
-		names = append(names, r.at.Format("2006-01-02 15:04"))
+		names = append(names, dateOf(r))
 	}
 	return names
 }
 
 // of is what a kernel did: run, verdict, milliseconds.
-func (h *History) of(k *report.Result) [][3]int64 {
+func (h *History) of(id string) [][3]int64 {
 	var all [][3]int64
 	for i, r := range h.runs {
-		if p, ok := r.kernels[k.ID]; ok {
-			all = append(all, [3]int64{int64(i), int64(p.verdict), p.time.Milliseconds()})
+		at, ok := slices.BinarySearchFunc(r.Kernels, id, func(k report.Result, id string) int { return strings.Compare(k.ID, id) })
+		if ok {
+			all = append(all, [3]int64{int64(i), int64(r.Kernels[at].Verdict), r.Kernels[at].VMTime().Milliseconds()})
 		}
 	}
 	if len(all) < 2 {
@@ -258,102 +192,82 @@ const maxFlaky = 20
 
 // track follows one result from run to run.
 type track struct {
-	flaky
-	last, known bool // whether it failed; whether it has a result at all
+	changes, failed, results int
+	last                     bool // whether it failed
 }
 
 func (t *track) add(failed bool) {
-	t.Results++
+	if t.results > 0 && t.last != failed {
+		t.changes++
+	}
+	t.results++
 	if failed {
-		t.Failed++
+		t.failed++
 	}
-	if t.known && t.last != failed {
-		t.Changes++
-	}
-	t.last, t.known = failed, true
+	t.last = failed
 }
 
-// changing says whether the result changed back and forth: what broke once, or
-// was mended once, did not.
-func (t *track) changing() bool { return t.Changes >= 2 }
-
-// flakyTests are tests that failed and passed in turn on the same kernel.
-func (h *History) flakyTests() []flaky {
-	type key struct {
-		kernel string
-		test   int32
-	}
+// flaky are the tests that failed and passed in turn on the same kernel, and the
+// kernels whose verdict changed back and forth: what broke once, or was mended
+// once, did not.
+func (h *History) flaky() (tests, kernels []flaky) {
+	type key struct{ kernel, test string } // test "": the kernel's verdict
 	tracks := map[key]*track{}
-	// Only what failed at all can have changed.
 	for _, r := range h.runs {
-		for id, p := range r.kernels {
-			for _, t := range p.tests {
-				if t.verdict == 1 {
-					tracks[key{id, t.name}] = &track{}
+		for i := range r.Kernels {
+			k := &r.Kernels[i]
+			follow := func(test string, failed bool) {
+				at := key{k.ID, test}
+				if tracks[at] == nil {
+					tracks[at] = &track{}
 				}
+				tracks[at].add(failed)
 			}
-		}
-	}
-	for _, r := range h.runs {
-		for id, p := range r.kernels {
-			for _, t := range p.tests {
-				if k := tracks[key{id, t.name}]; k != nil && t.verdict != 2 {
-					k.add(t.verdict == 1)
-				}
+			if k.Verdict.Tested() {
+				follow("", !k.OK())
 			}
-		}
-	}
-	sum := map[int32]*flaky{}
-	for k, t := range tracks {
-		if !t.changing() {
-			continue
-		}
-		f := sum[k.test]
-		if f == nil {
-			f = &flaky{Name: line(h.tests[k.test])}
-			sum[k.test] = f
-		}
-		f.Kernels++
-		f.Changes += t.Changes
-		f.Failed += t.Failed
-		f.Results += t.Results
-	}
-	return worst(slices.Collect(maps.Values(sum)))
-}
-
-// flakyKernels are kernels whose verdict changed back and forth.
-func (h *History) flakyKernels() []flaky {
-	tracks := map[string]*track{}
-	for _, r := range h.runs {
-		for id, p := range r.kernels {
-			if !p.verdict.Tested() {
+			if k.Verdict != report.Pass && k.Verdict != report.Fail {
 				continue
 			}
-			if tracks[id] == nil {
-				tracks[id] = &track{flaky: flaky{Name: id, Kernels: 1}}
+			for _, t := range k.Tests {
+				if v := report.TestVerdict(t); v != report.TestSkip {
+					follow(t.Name, v == report.TestFail)
+				}
 			}
-			tracks[id].add(!p.green)
 		}
 	}
-	var all []*flaky
-	for _, t := range tracks {
-		if t.changing() {
-			all = append(all, &t.flaky)
+	sums := map[key]*flaky{} // of a kernel, or of a test on all kernels
+	for at, t := range tracks {
+		if t.changes < 2 {
+			continue
+		}
+		name := at.kernel
+		if at.test != "" {
+			name, at.kernel = at.test, ""
+		}
+		if sums[at] == nil {
+			sums[at] = &flaky{Name: line(name)}
+		}
+		f := sums[at]
+		f.Kernels++
+		f.Changes += t.changes
+		f.Failed += t.failed
+		f.Results += t.results
+	}
+	for at, f := range sums {
+		if at.test != "" {
+			tests = append(tests, *f)
+		} else {
+			kernels = append(kernels, *f)
 		}
 	}
-	return worst(all)
-}
-
-// worst are the flakiest, those that changed most first.
-func worst(of []*flaky) []flaky {
-	var all []flaky
-	for _, f := range of {
-		all = append(all, *f)
+	for _, l := range []*[]flaky{&tests, &kernels} { // those that changed most first
+		slices.SortFunc(*l, func(a, b flaky) int {
+			return cmp.Or(cmp.Compare(b.Changes, a.Changes), cmp.Compare(b.Failed, a.Failed), strings.Compare(a.Name, b.Name))
+		})
+		*l = (*l)[:min(len(*l), maxFlaky)]
 	}
-	slices.SortFunc(all, func(a, b flaky) int {
-		return cmp.Or(cmp.Compare(b.Changes, a.Changes), cmp.Compare(b.Failed, a.Failed), strings.Compare(a.Name, b.Name))
-	})
-	return all[:min(len(all), maxFlaky)]
+	return tests, kernels
 }
 
 // Slim is a result without what a history does not need: texts, facts, files.

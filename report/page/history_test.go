@@ -105,13 +105,13 @@ func TestHistory(t *testing.T) {
 }
 
 func TestHistoryIsBounded(t *testing.T) {
-	h := &History{byName: map[string]int{}}
+	h := &History{}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for n := range 100 {
 		h.add(small(start.AddDate(0, 0, n), fmt.Sprint(n), "p"))
 	}
-	if len(h.runs) != MaxRuns || h.runs[0].id != "70" {
-		t.Errorf("%d runs from %s", len(h.runs), h.runs[0].id)
+	if len(h.runs) != MaxRuns || h.runs[0].RunID != "70" {
+		t.Errorf("%d runs from %s", len(h.runs), h.runs[0].RunID)
 	}
 	missing := false
 	if h := ReadHistory(filepath.Join(t.TempDir(), "none"), func(string) { missing = true }); !missing || len(h.runs) > 0 {

@@ -6,9 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"html/template"
-	"io"
-
-	kflate "github.com/klauspost/compress/flate"
 )
 
 // packed is data as it stands in the page: deflated and in base64, in which
@@ -25,28 +22,18 @@ func (p packed) element() template.HTML {
 
 // pack deflates bytes.
 func pack(id string, b []byte) packed {
-	var z bytes.Buffer
-	if err := deflate(&z, b); err != nil {
+	var buf bytes.Buffer
+	z, err := flate.NewWriter(&buf, flate.BestCompression)
+	if err == nil {
+		_, err = z.Write(b)
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
 		panic("page: deflate into memory: " + err.Error()) // it has no reason to
 	}
-	return packed{id, base64.StdEncoding.EncodeToString(z.Bytes())}
-}
-
-func deflate(w io.Writer, b []byte) error {
-	// A compressor's tables have two thirds of a megabyte, which for little is most
-	// of the work; this one has next to none, and packs a tenth worse.
-	const little = 64 << 10
-	if len(b) <= little {
-		return kflate.StatelessDeflate(w, b, true, nil)
-	}
-	z, err := flate.NewWriter(w, flate.BestCompression)
-	if err != nil {
-		return err
-	}
-	if _, err := z.Write(b); err != nil {
-		return err
-	}
-	return z.Close()
+	return packed{id, base64.StdEncoding.EncodeToString(buf.Bytes())}
 }
 
 func packJSON(id string, v any) packed { return pack(id, mustJSON(v)) }

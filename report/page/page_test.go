@@ -254,23 +254,6 @@ func TestCrashLines(t *testing.T) {
 	}
 }
 
-func TestCutMiddle(t *testing.T) {
-	for _, tt := range []struct {
-		in         string
-		head, tail int
-		want       string
-	}{
-		{"short", 10, 10, "short"},
-		{"one\ntwo\nthree\nfour\nfive\n", 5, 6, "one\n... 15 bytes are left out here ...\nfive\n"},
-		{strings.Repeat("é", 20), 5, 5, "éé\n... 32 bytes are left out here ...\néé"},
-		{strings.Repeat("x", 40), 5, 5, "xxxxx\n... 30 bytes are left out here ...\nxxxxx"},
-	} {
-		if got := cutMiddle(tt.in, tt.head, tt.tail); got != tt.want {
-			t.Errorf("%.20q: %q, want %q", tt.in, got, tt.want)
-		}
-	}
-}
-
 // BenchmarkWrite writes the page of 1,000 kernels with 30 tests each.
 func BenchmarkWrite(b *testing.B) {
 	m, c := synthetic(1000)

@@ -306,7 +306,7 @@ func cloudKernels() (*report.Merged, fs.FS) {
 
 // past is a history of runs before m, of which one test is flaky.
 func past(m *report.Merged, runs int) *History {
-	h := &History{byName: map[string]int{}}
+	h := &History{}
 	for r := range runs {
 		old := Slim(m)
 		old.At = m.At.Add(-time.Duration(runs-r) * 24 * time.Hour)

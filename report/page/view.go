@@ -23,7 +23,6 @@ type view struct {
 	Sign      string
 	Meta      []meta
 	Refusals  []string
-	MoreRefus int
 	Counts    []countView
 	Change    []namedList
 	Groups    []groupView
@@ -58,7 +57,6 @@ type groupView struct {
 	Example    string
 	Excerpt    string
 	Tests      []string
-	MoreTests  int
 	Kernels    []string
 	More       int
 }
@@ -156,10 +154,11 @@ func newView(m *report.Merged, o Options) view {
 	v.State = m.Outcome().Verdict.String()
 	v.Sign = signs[v.State]
 	v.Title = v.Headline + " · bpf-kernel-check"
-	for _, r := range m.Refusals[:min(len(m.Refusals), 50)] {
-		v.Refusals = append(v.Refusals, line(r.Reason))
+	var refusals []string
+	for _, r := range m.Refusals {
+		refusals = append(refusals, r.Reason)
 	}
-	v.MoreRefus = len(m.Refusals) - len(v.Refusals)
+	v.Refusals = firstLines(refusals, 50)
 	for _, s := range severity {
 		if n := counts[s]; n > 0 {
 			v.Counts = append(v.Counts, countView{s, signs[s], words[s], n})
@@ -237,26 +236,27 @@ func metaOf(m *report.Merged, o Options) []meta {
 	return all
 }
 
-func changeOf(c *report.Change) []namedList {
+func changeOf(c *report.Change) (all []namedList) {
 	if c == nil {
 		return nil
 	}
-	var all []namedList
 	for _, l := range []namedList{{"Newly failing", c.NewlyFail}, {"Fixed", c.Fixed}, {"New in the list", c.New}, {"Gone from the list", c.Gone}} {
-		n := len(l.Items)
-		if n == 0 {
-			continue
+		if n := len(l.Items); n > 0 {
+			all = append(all, namedList{fmt.Sprintf("%s (%d)", l.Name, n), firstLines(l.Items, 200)})
 		}
-		items := slices.Clone(l.Items[:min(n, 200)])
-		for i := range items {
-			items[i] = line(items[i])
-		}
-		if n > len(items) {
-			items = append(items, fmt.Sprintf("and %d more", n-len(items)))
-		}
-		all = append(all, namedList{fmt.Sprintf("%s (%d)", l.Name, n), items})
 	}
 	return all
+}
+
+// firstLines are the first of a list of texts, and how many more there are.
+func firstLines(list []string, most int) (lines []string) {
+	for _, s := range list[:min(len(list), most)] {
+		lines = append(lines, line(s))
+	}
+	if rest := len(list) - len(lines); rest > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", rest))
+	}
+	return lines
 }
 
 func (v *view) groups(groups []analysis.Group) {
@@ -265,7 +265,7 @@ func (v *view) groups(groups []analysis.Group) {
 	for i, g := range groups[:min(len(groups), maxGroups)] {
 		gv := groupView{
 			N: i + 1, Hue: hue(i + 1), Verdict: g.Verdict.String(), Sign: signs[g.Verdict.String()], Words: line(g.Text(line)), Title: line(g.Title),
-			Example: g.Example, Excerpt: cutMiddle(report.Text(g.Excerpt), 2<<10, 6<<10),
+			Example: g.Example, Excerpt: report.CutMiddle(report.Text(g.Excerpt), 8<<10),
 		}
 		switch {
 		case g.Newly == 0:
@@ -291,10 +291,7 @@ func (v *view) groups(groups []analysis.Group) {
 			gv.Common = strings.Join(traits, ", ")
 		}
 		if len(g.Tests) > 1 {
-			for _, t := range g.Tests[:min(len(g.Tests), tests)] {
-				gv.Tests = append(gv.Tests, line(t))
-			}
-			gv.MoreTests = len(g.Tests) - len(gv.Tests)
+			gv.Tests = firstLines(g.Tests, tests)
 		}
 		gv.Kernels = g.Kernels[:min(len(g.Kernels), kernels)]
 		gv.More = len(g.Kernels) - len(gv.Kernels)
@@ -368,29 +365,19 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 			short = append(short, fmt.Sprintf("%s %d", signs[v], n))
 		}
 	}
-	c.Label = fmt.Sprintf("%s: %d kernels, %s", name, c.N, strings.Join(says, ", "))
-	if c.N == 1 {
-		c.Label = strings.Replace(c.Label, "1 kernels", "1 kernel", 1)
-	}
+	c.Label = fmt.Sprintf("%s: %s, %s", name, report.Count(c.N, "kernel"), strings.Join(says, ", "))
 	const most = 4 // numbers of failures
 	for _, n := range groups[:min(len(groups), most)] {
 		c.Groups = append(c.Groups, groupMark{n, hue(n)})
 	}
 	if len(groups) > 0 {
-		c.Label += "; see " + strings.Join(fields(groups), ", ")
+		c.Label += "; see " + strings.ReplaceAll(strings.Trim(fmt.Sprint(groups), "[]"), " ", ", ")
 	}
 	c.Text = strings.Join(short, " ") + fmt.Sprintf(" of %d", c.N)
 	if len(short) == 0 {
 		c.Text = fmt.Sprintf("%s %d", signs["pass"], c.N)
 	}
 	return c
-}
-
-func fields(numbers []int) (all []string) {
-	for _, n := range numbers {
-		all = append(all, fmt.Sprint(n))
-	}
-	return all
 }
 
 // historyView is the history as a table, newest first, and as bars, oldest
@@ -425,14 +412,15 @@ func (h *History) view() *historyView {
 	for _, r := range h.runs {
 		longest = max(longest, perKernel(r))
 	}
+	tall := func(part float64) float64 { return math.Max(1, math.Round(height*part*10)/10) }
 	for i, r := range h.runs {
-		sign := signs[r.verdict.String()]
-		passH := math.Max(1, math.Round(height*share(r.pass, r.all)*10)/10)
-		timeH := math.Max(1, math.Round(height*float64(perKernel(r))/float64(longest)*10)/10)
+		o := r.Outcome()
+		passed := o.Passed + o.FailedAsExpected
+		passH, timeH := tall(share(passed, o.Kernels)), tall(float64(perKernel(r))/float64(longest))
 		rv := runView{
-			Date: r.at.Format("2006-01-02 15:04"), SHA: line(r.sha[:min(len(r.sha), 10)]), Verdict: r.verdict.String(), Sign: sign,
-			Pass: r.pass, All: r.all, Failed: r.failed, Rest: r.all - r.pass - r.failed,
-			Rate: percent(r.pass, r.all), Time: "–", Current: i == len(h.runs)-1,
+			Date: dateOf(r), SHA: line(r.HeadSHA[:min(len(r.HeadSHA), 10)]), Verdict: o.Verdict.String(), Sign: signs[o.Verdict.String()],
+			Pass: passed, All: o.Kernels, Failed: o.Failed, Rest: o.Kernels - passed - o.Failed,
+			Rate: percent(passed, o.Kernels), Time: "–", Current: i == len(h.runs)-1,
 		}
 		if p := perKernel(r); p > 0 {
 			rv.Time = fmt.Sprintf("%.1f s", p.Seconds())
@@ -441,26 +429,26 @@ func (h *History) view() *historyView {
 			X: float64(i) * step, PassY: height - passH, PassH: passH, TimeY: height - timeH, TimeH: timeH,
 			Label: fmt.Sprintf("%s: %s pass, %s per kernel", rv.Date, rv.Rate, rv.Time),
 		})
-		v.Runs = append([]runView{rv}, v.Runs...)
+		v.Runs = append(v.Runs, rv)
 	}
+	slices.Reverse(v.Runs)
 	v.Width = int(step) * len(h.runs)
 	first, last := v.Runs[len(v.Runs)-1], v.Runs[0]
 	v.Summary = fmt.Sprintf("%d runs from %s to %s: %s of kernels passed in the first, %s in the last", len(v.Runs), first.Date, last.Date, first.Rate, last.Rate)
-	v.Tests, v.Kernels = h.flakyTests(), h.flakyKernels()
+	v.Tests, v.Kernels = h.flaky()
 	return v
 }
 
-func perKernel(r run) time.Duration {
-	n := 0
-	for _, k := range r.kernels {
-		if k.time > 0 {
+// perKernel is how long a VM of a run took, on average.
+func perKernel(r *report.Merged) time.Duration {
+	var total, n time.Duration
+	for i := range r.Kernels {
+		if took := r.Kernels[i].VMTime(); took > 0 {
+			total += took
 			n++
 		}
 	}
-	if n == 0 {
-		return 0
-	}
-	return r.time / time.Duration(n)
+	return total / max(n, 1)
 }
 
 func share(n, of int) float64 {
