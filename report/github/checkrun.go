@@ -32,21 +32,16 @@ func (p *publisher) checkRun(ctx context.Context) error {
 	var id int64
 	for batch := range batches(list, annotationsPerRequest) {
 		output := &gh.CheckRunOutput{Title: &title, Summary: &summary, Annotations: batch}
-		k := create
-		if id != 0 {
-			k = set
-		}
-		err := p.api.do(ctx, k, func(ctx context.Context) error {
-			if id != 0 {
-				_, _, err := p.api.Checks.UpdateCheckRun(ctx, p.api.owner, p.api.repo, id, gh.UpdateCheckRunOptions{Name: name, Output: output})
-				return err
-			}
-			run, _, err := p.api.Checks.CreateCheckRun(ctx, p.api.owner, p.api.repo, gh.CreateCheckRunOptions{
+		var err error
+		if id == 0 {
+			var run *gh.CheckRun
+			run, _, err = p.api.Checks.CreateCheckRun(ctx, p.api.owner, p.api.repo, gh.CreateCheckRunOptions{
 				Name: name, HeadSHA: p.origin.sha, DetailsURL: &link, Status: &completed, Conclusion: &conclusion, Output: output,
 			})
 			id = run.GetID()
-			return err
-		})
+		} else {
+			_, _, err = p.api.Checks.UpdateCheckRun(ctx, p.api.owner, p.api.repo, id, gh.UpdateCheckRunOptions{Name: name, Output: output})
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,19 +26,18 @@ const (
 	maxPages    = 300              // of a list
 )
 
-// api is the REST API with the patience that GitHub asks for. go-github itself
-// retries nothing.
+// api is the REST API, reached with patience.
 type api struct {
 	*gh.Client
+	*patient
 	owner, repo string
 	graphql     string
-	wrote       time.Time // when the last write was done
-	log         io.Writer // that says what is waited for
 }
 
 func newAPI(e Env, transport http.RoundTripper) (*api, error) {
-	hc := &http.Client{
-		Transport: cappedAnswers{transport},
+	p := &patient{next: transport, log: io.Discard}
+	client := gh.NewClient(&http.Client{
+		Transport: p,
 		// The client would carry the token along to wherever it is sent.
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if first := via[0].URL; req.URL.Host != first.Host || req.URL.Scheme != first.Scheme || len(via) > 5 {
@@ -45,8 +45,7 @@ func newAPI(e Env, transport http.RoundTripper) (*api, error) {
 			}
 			return nil
 		},
-	}
-	client := gh.NewClient(hc).WithAuthToken(e.Token)
+	}).WithAuthToken(e.Token)
 	base, err := client.BaseURL.Parse(strings.TrimRight(e.API, "/") + "/")
 	if err != nil {
 		return nil, fmt.Errorf("GITHUB_API_URL: %w", err)
@@ -56,89 +55,88 @@ func newAPI(e Env, transport http.RoundTripper) (*api, error) {
 	// https://api.github.com/graphql, or https://HOST/api/graphql of a server
 	// whose REST API is at https://HOST/api/v3.
 	graphql := strings.TrimSuffix(base.String(), "v3/") + "graphql"
-	return &api{Client: client, owner: e.Owner, repo: e.Repo, graphql: graphql, log: io.Discard}, nil
+	return &api{Client: client, patient: p, owner: e.Owner, repo: e.Repo, graphql: graphql}, nil
 }
 
-// cappedAnswers ends an answer that is too long to be one with an error.
-type cappedAnswers struct{ next http.RoundTripper }
-
-func (c cappedAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := c.next.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = &cappedBody{resp.Body, maxAnswer}
-	return resp, nil
+// patient sends requests as GitHub asks for it: writes a second apart, and again
+// after the time that an answer names. go-github itself retries nothing.
+type patient struct {
+	next  http.RoundTripper
+	wrote time.Time // when the last write was done
+	log   io.Writer // that says what is waited for
 }
 
-type cappedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-var errLongAnswer = errors.New("the answer is too long")
-
-func (b *cappedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errLongAnswer
-	}
-	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	return n, err
-}
-
-// kind says what may be done again when it is not known whether it was done.
-type kind uint8
-
-const (
-	read   kind = iota
-	set         // a write that may be done twice
-	create      // a write that makes a second one when it is done twice
+var (
+	errNoAnswer   = fmt.Errorf("no answer within %s", requestTime)
+	errLongAnswer = errors.New("the answer is too long")
 )
 
-// do calls f until it succeeds, fails for good or the time is up. Within ctx
-// writes are a second apart.
-func (a *api) do(ctx context.Context, k kind, f func(context.Context) error) error {
+func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	reads := req.Method == http.MethodGet || strings.HasSuffix(req.URL.Path, "/graphql")
+	// A POST makes a second one when it is done twice, but for a status.
+	repeatable := reads || req.Method != http.MethodPost || strings.Contains(req.URL.Path, "/statuses/")
 	for try := 1; ; try++ {
-		if k != read {
-			if err := a.pace(ctx); err != nil {
-				return err
+		if !reads {
+			if err := p.pace(ctx); err != nil {
+				return nil, err
 			}
 		}
-		err := once(ctx, f)
-		if k != read {
-			a.wrote = time.Now()
+		resp, body, err := p.once(req)
+		if !reads {
+			p.wrote = time.Now()
 		}
-		if err == nil {
-			return nil
+		var wait time.Duration
+		again := repeatable && !errors.Is(err, errLongAnswer)
+		if err != nil {
+			wait = time.Second << try
+		} else {
+			wait, again = retryAfter(resp, body, repeatable, try)
 		}
-		wait, again := retry(err, k, try)
 		if !again || try == maxTries || ctx.Err() != nil {
-			return err
+			return resp, err
 		}
-		fmt.Fprintf(a.log, "GitHub did not take attempt %d of %d of a request; the next is in %v\n", try, maxTries, wait.Round(time.Second/10))
+		fmt.Fprintf(p.log, "GitHub did not take attempt %d of %d of a request; the next is in %v\n", try, maxTries, wait.Round(time.Second/10))
 		if sleep(ctx, wait) != nil {
-			return err
+			return resp, err
 		}
 	}
 }
 
 // pace waits until the next write may be done.
-func (a *api) pace(ctx context.Context) error {
-	return sleep(ctx, betweenTime-time.Since(a.wrote))
+func (p *patient) pace(ctx context.Context) error {
+	return sleep(ctx, betweenTime-time.Since(p.wrote))
 }
 
-func once(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, requestTime, errNoAnswer)
+// once sends a request and reads the whole answer.
+func (p *patient) once(req *http.Request) (resp *http.Response, body []byte, err error) {
+	ctx, cancel := context.WithTimeoutCause(req.Context(), requestTime, errNoAnswer)
 	defer cancel()
-	err := f(ctx)
-	if err != nil && context.Cause(ctx) == errNoAnswer {
-		return errNoAnswer
+	r := req.Clone(ctx)
+	if req.GetBody != nil {
+		if r.Body, err = req.GetBody(); err != nil {
+			return nil, nil, err
+		}
 	}
-	return err
+	if resp, err = p.next.RoundTrip(r); err == nil {
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+		resp.Body.Close()
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		if resp.StatusCode < 300 {
+			// By it go-github would refuse the next request, for which this waits.
+			resp.Header.Del("X-RateLimit-Reset")
+		}
+	}
+	switch {
+	case err != nil && context.Cause(ctx) == errNoAnswer:
+		return nil, nil, errNoAnswer
+	case err == nil && len(body) > maxAnswer:
+		return nil, nil, errLongAnswer
+	case err != nil:
+		return nil, nil, err
+	}
+	return resp, body, nil
 }
-
-var errNoAnswer = fmt.Errorf("no answer within %s", requestTime)
 
 // sleep waits, but not when the time would be up before.
 func sleep(ctx context.Context, d time.Duration) error {
@@ -148,120 +146,80 @@ func sleep(ctx context.Context, d time.Duration) error {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) <= d {
 		return context.DeadlineExceeded
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// retry says whether and after what time a request is worth another try.
-func retry(err error, k kind, try int) (time.Duration, bool) {
-	backoff := time.Second << try
-	var limit *gh.RateLimitError
-	var abuse *gh.AbuseRateLimitError
-	var answer *gh.ErrorResponse
-	switch {
-	case errors.As(err, &limit):
-		return max(time.Until(limit.Rate.Reset.Time)+time.Second, time.Second), true
-	case errors.As(err, &abuse):
-		if abuse.RetryAfter != nil {
-			return max(*abuse.RetryAfter, time.Second), true
-		}
-		return secondary, true
-	case errors.As(err, &answer):
-		// go-github knows rate limits as 403 with certain texts only.
-		after, told := retryAfter(answer.Response)
-		switch c := answer.Response.StatusCode; {
-		case c == http.StatusTooManyRequests, c == http.StatusForbidden && told:
-			return after, true
-		case c >= 500:
-			if told {
-				backoff = after
-			}
-			return backoff, k != create
-		}
-		return 0, false
+// retryAfter says whether and after what time an answer is worth another try.
+func retryAfter(resp *http.Response, body []byte, repeatable bool, try int) (wait time.Duration, again bool) {
+	told := true
+	if n, err := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 32); err == nil && n >= 0 {
+		wait = time.Duration(n) * time.Second
+	} else if n, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil && resp.Header.Get("X-RateLimit-Remaining") == "0" {
+		wait = time.Until(time.Unix(n, 0)) + time.Second
+	} else {
+		wait, told = secondary, bytes.Contains(body, []byte("secondary rate limit"))
 	}
-	return backoff, k != create && outcomeUnknown(err)
+	wait = max(wait, time.Second)
+	switch c := resp.StatusCode; {
+	case c == http.StatusTooManyRequests, c == http.StatusForbidden && told:
+		return wait, true
+	case c >= 500 && told:
+		return wait, repeatable
+	case c >= 500:
+		return time.Second << try, repeatable
+	}
+	return 0, false
 }
 
-// outcomeUnknown says whether it is not known if a request that ended with err was done.
+// outcomeUnknown says whether it is not known if a request that ended with err
+// was done.
 func outcomeUnknown(err error) bool {
 	var answer *gh.ErrorResponse
 	if errors.As(err, &answer) {
 		return answer.Response.StatusCode >= 500
 	}
 	var network net.Error
-	return errors.Is(err, errNoAnswer) || errors.As(err, &network) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// retryAfter is what the answer says about when to come again, a minute
-// otherwise.
-func retryAfter(resp *http.Response) (time.Duration, bool) {
-	if n, err := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 32); err == nil && n >= 0 {
-		return max(time.Duration(n)*time.Second, time.Second), true
-	}
-	if resp.Header.Get("X-RateLimit-Remaining") == "0" {
-		if n, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil {
-			return max(time.Until(time.Unix(n, 0))+time.Second, time.Second), true
-		}
-	}
-	return secondary, false
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // pages calls list for each page of a list.
-func pages(ctx context.Context, a *api, list func(context.Context, gh.ListOptions) (*gh.Response, error)) error {
+func pages(list func(gh.ListOptions) (*gh.Response, error)) error {
 	opts := gh.ListOptions{Page: 1, PerPage: 100}
 	for range maxPages {
-		next := 0
-		err := a.do(ctx, read, func(ctx context.Context) error {
-			resp, err := list(ctx, opts)
-			if err == nil {
-				next = resp.NextPage
-			}
+		resp, err := list(opts)
+		switch {
+		case err != nil || resp.NextPage == 0:
 			return err
-		})
-		if err != nil || next == 0 {
-			return err
+		case resp.NextPage <= opts.Page:
+			return fmt.Errorf("page %d is followed by page %d", opts.Page, resp.NextPage)
 		}
-		if next <= opts.Page {
-			return fmt.Errorf("page %d is followed by page %d", opts.Page, next)
-		}
-		opts.Page = next
+		opts.Page = resp.NextPage
 	}
 	return fmt.Errorf("more than %d pages", maxPages)
 }
 
 // viewer is the login of the token's owner.
 func (a *api) viewer(ctx context.Context) (string, error) {
-	var login string
-	err := a.do(ctx, read, func(ctx context.Context) error {
-		user, _, err := a.Users.Get(ctx, "")
-		login = user.GetLogin()
-		return err
-	})
+	user, _, err := a.Users.Get(ctx, "")
 	if status(err) != http.StatusForbidden {
-		return login, err
+		return user.GetLogin(), err
 	}
 	// Tokens of GitHub apps, that of Actions among them, may not ask so, and
 	// the REST API tells them in no other way.
-	err = a.do(ctx, read, func(ctx context.Context) error {
-		req, err := a.NewRequest(http.MethodPost, a.graphql, map[string]string{"query": "{viewer{login}}"})
-		if err != nil {
-			return err
-		}
-		var answer struct {
-			Data struct{ Viewer struct{ Login string } }
-		}
-		_, err = a.Do(ctx, req, &answer)
-		login = answer.Data.Viewer.Login
-		return err
-	})
+	req, err := a.NewRequest(http.MethodPost, a.graphql, map[string]string{"query": "{viewer{login}}"})
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		Data struct{ Viewer struct{ Login string } }
+	}
+	_, err = a.Do(ctx, req, &answer)
+	login := answer.Data.Viewer.Login
 	if login == "" && (err == nil || status(err) != 0) {
 		return "github-actions[bot]", nil
 	}

@@ -87,7 +87,7 @@ func (p *publisher) comment(ctx context.Context, pr int) (done string, err error
 		}
 		tried = true
 		if exists {
-			err = p.editComment(ctx, the.id, body)
+			_, _, err = p.api.Issues.EditComment(ctx, p.api.owner, p.api.repo, the.id, &gh.IssueComment{Body: &body})
 			if status(err) == http.StatusNotFound {
 				err = nil // someone deleted it since: the next round makes one
 				made = slices.DeleteFunc(made, func(f found) bool { return f.id == the.id })
@@ -112,12 +112,8 @@ func (p *publisher) comment(ctx context.Context, pr int) (done string, err error
 // moved says so when the pull request has a newer commit than the one that was
 // tested. Its run will comment, and this one must not write over that.
 func (p *publisher) moved(ctx context.Context, pr int) (string, error) {
-	var head string
-	err := p.api.do(ctx, read, func(ctx context.Context) error {
-		r, _, err := p.api.PullRequests.Get(ctx, p.api.owner, p.api.repo, pr)
-		head = r.GetHead().GetSHA()
-		return err
-	})
+	r, _, err := p.api.PullRequests.Get(ctx, p.api.owner, p.api.repo, pr)
+	head := r.GetHead().GetSHA()
 	if err != nil || head == p.origin.sha {
 		return "", err
 	}
@@ -127,7 +123,7 @@ func (p *publisher) moved(ctx context.Context, pr int) (string, error) {
 // comments lists the comments of this check that the token's owner wrote.
 func (p *publisher) comments(ctx context.Context, pr int, me string) ([]found, error) {
 	var all []found
-	err := pages(ctx, p.api, func(ctx context.Context, o gh.ListOptions) (*gh.Response, error) {
+	err := pages(func(o gh.ListOptions) (*gh.Response, error) {
 		list, resp, err := p.api.Issues.ListComments(ctx, p.api.owner, p.api.repo, pr, &gh.IssueListCommentsOptions{ListOptions: o})
 		for _, c := range list {
 			m, ok := parseMarker(c.GetBody())
@@ -140,19 +136,9 @@ func (p *publisher) comments(ctx context.Context, pr int, me string) ([]found, e
 	return all, err
 }
 
-func (p *publisher) createComment(ctx context.Context, pr int, body string) (c *gh.IssueComment, err error) {
-	err = p.api.do(ctx, create, func(ctx context.Context) error {
-		c, _, err = p.api.Issues.CreateComment(ctx, p.api.owner, p.api.repo, pr, &gh.IssueComment{Body: &body})
-		return err
-	})
+func (p *publisher) createComment(ctx context.Context, pr int, body string) (*gh.IssueComment, error) {
+	c, _, err := p.api.Issues.CreateComment(ctx, p.api.owner, p.api.repo, pr, &gh.IssueComment{Body: &body})
 	return c, err
-}
-
-func (p *publisher) editComment(ctx context.Context, id int64, body string) error {
-	return p.api.do(ctx, set, func(ctx context.Context) error {
-		_, _, err := p.api.Issues.EditComment(ctx, p.api.owner, p.api.repo, id, &gh.IssueComment{Body: &body})
-		return err
-	})
 }
 
 // deleteBut deletes one's own comments but one. Another run may do the same at
@@ -162,10 +148,7 @@ func (p *publisher) deleteBut(ctx context.Context, all []found, but int64) {
 		if f.id == but {
 			continue
 		}
-		err := p.api.do(ctx, set, func(ctx context.Context) error {
-			_, err := p.api.Issues.DeleteComment(ctx, p.api.owner, p.api.repo, f.id)
-			return err
-		})
+		_, err := p.api.Issues.DeleteComment(ctx, p.api.owner, p.api.repo, f.id)
 		if err != nil && status(err) != http.StatusNotFound {
 			p.warn("a second comment of this check stays: " + explain(err, "pull-requests: write"))
 			return

@@ -4,13 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
-)
 
-// maxEvent is well above the 25 MB that GitHub delivers.
-const maxEvent = 32 << 20
+	gh "github.com/google/go-github/v62/github"
+)
 
 // origin is the run whose result is published, and what it was started for.
 // It is taken from the environment and GitHub's event alone, never from
@@ -35,39 +33,15 @@ type head struct {
 
 // payload is what is needed of an event.
 type payload struct {
-	Repository  *repository  `json:"repository"`
-	PullRequest *pullRequest `json:"pull_request"`
-	WorkflowRun *workflowRun `json:"workflow_run"`
-}
-
-type repository struct {
-	FullName      string `json:"full_name"`
-	DefaultBranch string `json:"default_branch"`
-	Owner         struct {
-		Login string `json:"login"`
-	} `json:"owner"`
-}
-
-type pullRequest struct {
-	Number int64 `json:"number"`
-	Head   struct {
-		SHA string `json:"sha"`
-	} `json:"head"`
-}
-
-type workflowRun struct {
-	ID             int64       `json:"id"`
-	RunAttempt     int64       `json:"run_attempt"`
-	Event          string      `json:"event"`
-	HeadSHA        string      `json:"head_sha"`
-	HeadBranch     string      `json:"head_branch"`
-	HeadRepository *repository `json:"head_repository"`
+	Repository  *gh.Repository  `json:"repository"`
+	PullRequest *gh.PullRequest `json:"pull_request"`
+	WorkflowRun *gh.WorkflowRun `json:"workflow_run"`
 }
 
 // PullRequestHead returns the head commit of the pull request that an event file
 // is about, or "" if it is about something else.
 func PullRequestHead(path string) (string, error) {
-	b, err := readCapped(path, maxEvent)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
@@ -82,10 +56,10 @@ func pullRequestHead(event []byte) (string, error) {
 	switch {
 	case p.PullRequest == nil:
 		return "", nil
-	case !shaRE.MatchString(p.PullRequest.Head.SHA):
+	case !shaRE.MatchString(p.PullRequest.GetHead().GetSHA()):
 		return "", errors.New("the event's pull_request.head.sha is no commit")
 	}
-	return p.PullRequest.Head.SHA, nil
+	return p.PullRequest.GetHead().GetSHA(), nil
 }
 
 // readOrigin finds out what is published and for what. An error names the file.
@@ -98,7 +72,7 @@ func readOrigin(e Env) (origin, error) {
 		}
 		return o, o.check()
 	}
-	b, err := readCapped(e.Payload, maxEvent)
+	b, err := os.ReadFile(e.Payload)
 	if err == nil {
 		o, err = o.apply(b, e.Ref)
 	}
@@ -114,32 +88,29 @@ func (o origin) apply(event []byte, ref string) (origin, error) {
 	if err := json.Unmarshal(event, &p); err != nil {
 		return origin{}, err
 	}
-	main := ""
-	if p.Repository != nil {
-		main = p.Repository.DefaultBranch
-	}
+	main := p.Repository.GetDefaultBranch()
 	switch {
 	case isPullRequest(o.event):
 		if p.PullRequest == nil {
 			return origin{}, fmt.Errorf("an event %s without a pull_request", o.event)
 		}
-		n := p.PullRequest.Number
+		n := p.PullRequest.GetNumber()
 		if n < 1 || n > 1<<31-1 {
 			return origin{}, fmt.Errorf("pull_request.number is %d: want a number from 1", n)
 		}
-		o.pr, o.sha = int(n), p.PullRequest.Head.SHA
+		o.pr, o.sha = n, p.PullRequest.GetHead().GetSHA()
 	case o.event == "workflow_run":
 		w := p.WorkflowRun
 		if w == nil {
 			return origin{}, fmt.Errorf("an event workflow_run without a workflow_run")
 		}
-		if w.ID < 1 || w.RunAttempt < 0 || w.RunAttempt > 1<<31-1 {
-			return origin{}, fmt.Errorf("workflow_run has id %d and attempt %d: want numbers from 1", w.ID, w.RunAttempt)
+		if w.GetID() < 1 || w.GetRunAttempt() < 0 || w.GetRunAttempt() > 1<<31-1 {
+			return origin{}, fmt.Errorf("workflow_run has id %d and attempt %d: want numbers from 1", w.GetID(), w.GetRunAttempt())
 		}
-		o.event, o.run, o.attempt, o.sha = w.Event, w.ID, max(int(w.RunAttempt), 1), w.HeadSHA
+		o.event, o.run, o.attempt, o.sha = w.GetEvent(), w.GetID(), max(w.GetRunAttempt(), 1), w.GetHeadSHA()
 		if h := w.HeadRepository; h != nil {
-			o.head = head{owner: h.Owner.Login, repo: h.FullName, branch: w.HeadBranch}
-			o.main = main != "" && w.HeadBranch == main && strings.EqualFold(h.FullName, p.Repository.FullName)
+			o.head = head{owner: h.GetOwner().GetLogin(), repo: h.GetFullName(), branch: w.GetHeadBranch()}
+			o.main = main != "" && w.GetHeadBranch() == main && strings.EqualFold(h.GetFullName(), p.Repository.GetFullName())
 		}
 		o.find = isPullRequest(o.event)
 	default:
@@ -175,20 +146,3 @@ func (o origin) check() error {
 
 // isPullRequest says whether an event's payload has a pull_request.
 func isPullRequest(event string) bool { return strings.HasPrefix(event, "pull_request") }
-
-// readCapped reads a file of at most max bytes.
-func readCapped(path string, max int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > max {
-		return nil, fmt.Errorf("is larger than %d bytes", max)
-	}
-	return b, nil
-}

@@ -3,8 +3,6 @@ package github
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -87,7 +85,7 @@ func TestOrigin(t *testing.T) {
 		"run 0":            {"workflow_run", `{"workflow_run":{"run_attempt":1}}`, "", origin{}, "workflow_run has id 0 and attempt 1: want numbers from 1"},
 		"not JSON":         {"push", "<html>", "", origin{}, "invalid character '<' looking for beginning of value"},
 		"cut off":          {"pull_request", pullEvent[:50], "", origin{}, "unexpected end of JSON input"},
-		"a string":         {"pull_request", `{"pull_request":"7"}`, "", origin{}, "json: cannot unmarshal string into Go struct field payload.pull_request of type github.pullRequest"},
+		"a string":         {"pull_request", `{"pull_request":"7"}`, "", origin{}, "json: cannot unmarshal string into Go struct field payload.pull_request of type github.PullRequest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := base
@@ -122,20 +120,6 @@ func TestGraphQLAddress(t *testing.T) {
 		if err != nil || a.graphql != want || !strings.HasSuffix(a.BaseURL.Path, "/") {
 			t.Errorf("%s: %+v, %v, want %s", rest, a, err, want)
 		}
-	}
-}
-
-func TestEventFileTooLarge(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "event.json")
-	if err := os.WriteFile(path, []byte(strings.Repeat(" ", 100)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, maxEvent+1); err != nil {
-		t.Fatal(err)
-	}
-	_, err := readOrigin(Env{Event: "push", Payload: path, SHA: headSHA})
-	if err == nil || !strings.Contains(err.Error(), "is larger than 33554432 bytes") {
-		t.Error(err)
 	}
 }
 

@@ -33,6 +33,8 @@ func explain(err error, permission string) string {
 			text += fmt.Sprintf(": give the job `permissions: %s`; for pull requests from forks and of Dependabot the token is read-only, see Pull requests from forks in the documentation of publish", permission)
 		}
 		return text
+	case errors.Is(err, errNoAnswer):
+		return errNoAnswer.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("GitHub did not answer in time, %s for all", totalTime)
 	}

@@ -69,7 +69,7 @@ func firstOpen(all []found) (found, bool) {
 // issues lists the tracking issues of this check that the token's owner opened.
 func (p *publisher) issues(ctx context.Context, me string) ([]found, error) {
 	var all []found
-	err := pages(ctx, p.api, func(ctx context.Context, o gh.ListOptions) (*gh.Response, error) {
+	err := pages(func(o gh.ListOptions) (*gh.Response, error) {
 		list, resp, err := p.api.Issues.ListByRepo(ctx, p.api.owner, p.api.repo, &gh.IssueListByRepoOptions{
 			State: "all", Labels: []string{Label}, ListOptions: o,
 		})
@@ -87,11 +87,7 @@ func (p *publisher) issues(ctx context.Context, me string) ([]found, error) {
 func (p *publisher) openIssue(ctx context.Context, m marker) (number int64, author string, err error) {
 	title := p.cfg.Name + ": not every kernel passes"
 	body := p.body(m, p.content.Body)
-	var issue *gh.Issue
-	err = p.api.do(ctx, create, func(ctx context.Context) error {
-		issue, _, err = p.api.Issues.Create(ctx, p.api.owner, p.api.repo, &gh.IssueRequest{Title: &title, Body: &body, Labels: &[]string{Label}})
-		return err
-	})
+	issue, _, err := p.api.Issues.Create(ctx, p.api.owner, p.api.repo, &gh.IssueRequest{Title: &title, Body: &body, Labels: &[]string{Label}})
 	if err != nil {
 		return 0, "", err
 	}
@@ -135,8 +131,6 @@ func (p *publisher) note(ctx context.Context, number int64, what string) error {
 }
 
 func (p *publisher) setIssue(ctx context.Context, number int64, change *gh.IssueRequest) error {
-	return p.api.do(ctx, set, func(ctx context.Context) error {
-		_, _, err := p.api.Issues.Edit(ctx, p.api.owner, p.api.repo, int(number), change)
-		return err
-	})
+	_, _, err := p.api.Issues.Edit(ctx, p.api.owner, p.api.repo, int(number), change)
+	return err
 }

@@ -22,7 +22,7 @@ func (p *publisher) pull(ctx context.Context) (pr int, why string, err error) {
 	// not to be believed. The commit alone is not enough either: GitHub finds
 	// no pull request by a commit that only the fork has.
 	var numbers []int
-	err = pages(ctx, p.api, func(ctx context.Context, list gh.ListOptions) (*gh.Response, error) {
+	err = pages(func(list gh.ListOptions) (*gh.Response, error) {
 		prs, resp, err := p.api.PullRequests.List(ctx, p.api.owner, p.api.repo, &gh.PullRequestListOptions{
 			State: "open", Head: o.head.owner + ":" + o.head.branch, ListOptions: list,
 		})

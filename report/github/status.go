@@ -18,11 +18,8 @@ func (p *publisher) setStatus(ctx context.Context, state, description string) (d
 	if last := p.lastStatus(ctx); last.newer(p.marker("")) {
 		return fmt.Sprintf("the status of %.12s is of the newer run %d and stays", p.origin.sha, last.Run), nil
 	}
-	err = p.api.do(ctx, set, func(ctx context.Context) error {
-		_, _, err := p.api.Repositories.CreateStatus(ctx, p.api.owner, p.api.repo, p.origin.sha, &gh.RepoStatus{
-			State: &state, Context: &name, TargetURL: &link, Description: &text,
-		})
-		return err
+	_, _, err = p.api.Repositories.CreateStatus(ctx, p.api.owner, p.api.repo, p.origin.sha, &gh.RepoStatus{
+		State: &state, Context: &name, TargetURL: &link, Description: &text,
 	})
 	return fmt.Sprintf("status of %.12s: %s", p.origin.sha, state), err
 }
@@ -30,27 +27,20 @@ func (p *publisher) setStatus(ctx context.Context, state, description string) (d
 // lastStatus is the run and the attempt of the last status of this check.
 // When GitHub does not tell, it is zero: the status must not stay pending.
 func (p *publisher) lastStatus(ctx context.Context) (m marker) {
-	err := p.api.do(ctx, read, func(ctx context.Context) error {
-		list, _, err := p.api.Repositories.ListStatuses(ctx, p.api.owner, p.api.repo, p.origin.sha, &gh.ListOptions{PerPage: 100})
-		for _, s := range list { // newest first
-			if s.GetContext() != p.cfg.Name {
-				continue
-			}
-			run, ok := strings.CutPrefix(s.GetTargetURL(), p.cfg.Env.runsURL())
-			if !ok {
-				continue
-			}
-			if n, err := fmt.Sscanf(run, "%d/attempts/%d", &m.Run, &m.Attempt); n == 2 && err == nil {
-				break
-			}
-			m = marker{}
-		}
-		return err
-	})
+	list, _, err := p.api.Repositories.ListStatuses(ctx, p.api.owner, p.api.repo, p.origin.sha, &gh.ListOptions{PerPage: 100})
 	if err != nil {
 		return marker{}
 	}
-	return m
+	for _, s := range list { // newest first
+		run, ok := strings.CutPrefix(s.GetTargetURL(), p.cfg.Env.runsURL())
+		if s.GetContext() != p.cfg.Name || !ok {
+			continue
+		}
+		if n, err := fmt.Sscanf(run, "%d/attempts/%d", &m.Run, &m.Attempt); n == 2 && err == nil {
+			return m
+		}
+	}
+	return marker{}
 }
 
 // state is the commit status that says a verdict. What is not proven is an

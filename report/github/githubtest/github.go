@@ -12,8 +12,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -118,49 +118,30 @@ func New(t *testing.T) *GitHub {
 	}
 }
 
-// Transport reaches the fake over pipes, with the real client and server of
-// net/http, so that time stands still in a bubble of testing/synctest.
-func (f *GitHub) Transport() http.RoundTripper {
-	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: f}
-	go server.Serve(l)
-	tr := &http.Transport{DialContext: l.dial, DialTLSContext: l.dial}
-	f.t.Cleanup(func() {
-		tr.CloseIdleConnections()
-		server.Close()
-	})
-	return tr
-}
+// Transport reaches the fake without a network, so that time stands still in a
+// bubble of testing/synctest.
+func (f *GitHub) Transport() http.RoundTripper { return transport{f} }
 
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
+type transport struct{ http.Handler }
 
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	a, b := net.Pipe()
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.Body = cmp.Or(r.Body, io.ReadCloser(http.NoBody))
+	answer := make(chan *http.Response, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		t.ServeHTTP(w, in)
+		resp := w.Result()
+		resp.Request = r
+		answer <- resp
+	}()
 	select {
-	case p.conns <- b:
-		return a, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case resp := <-answer:
+		return resp, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
 	}
 }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
 
 func (f *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if got := r.Header.Get("Authorization"); got != "Bearer secret" {
