@@ -1,11 +1,12 @@
 package report
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/kballard/go-shellquote"
 )
 
 // CommandPrefix is how the command to reproduce a result begins.
@@ -17,6 +18,16 @@ const maxCommand = 4096
 // Command is the command that opens a shell in a kernel, as one line for a
 // shell. It is "" where the words cannot stand in such a line.
 func Command(words ...string) string {
+	line := commandLine(words)
+	if _, err := CommandWords(line); err != nil {
+		return ""
+	}
+	return line
+}
+
+// commandLine quotes every word that has a character which means something to a
+// shell.
+func commandLine(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
 		quoted[i] = w
@@ -24,11 +35,7 @@ func Command(words ...string) string {
 			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 	}
-	line := CommandPrefix + strings.Join(quoted, " ")
-	if _, err := CommandWords(line); err != nil {
-		return ""
-	}
-	return line
+	return CommandPrefix + strings.Join(quoted, " ")
 }
 
 // CommandWords returns the arguments of debug in such a line, or says why it is
@@ -45,9 +52,9 @@ func CommandWords(line string) ([]string, error) {
 	case !strings.HasPrefix(line, CommandPrefix):
 		return nil, bad("is none of " + strings.TrimSpace(CommandPrefix))
 	}
-	words, err := shellWords(strings.TrimPrefix(line, CommandPrefix))
-	if err != nil {
-		return nil, bad(err.Error())
+	words, err := shellquote.Split(strings.TrimPrefix(line, CommandPrefix))
+	if err != nil || line != commandLine(words) {
+		return nil, bad("has words that are not quoted as this program does")
 	}
 	for i := 0; i < len(words); i++ {
 		if !strings.HasPrefix(words[i], "-") {
@@ -76,44 +83,4 @@ func commandFlags() map[string]bool {
 		"--kernels": true, "--events-trace": true, "--test": true, "--objects": true, "--attach": false, "--unsupported": true,
 		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--memory": true, "--arch": true,
 	}
-}
-
-// shellWords splits a line as a shell does. Only what every shell takes as it
-// is may stand outside of quotes.
-func shellWords(line string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	in := false
-	end := func() {
-		if in {
-			words = append(words, word.String())
-		}
-		word.Reset()
-		in = false
-	}
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case c == ' ':
-			end()
-		case c == '\'':
-			in = true
-			n := strings.IndexByte(line[i+1:], '\'')
-			if n < 0 {
-				return nil, errors.New("has a quote that does not end")
-			}
-			word.WriteString(line[i+1 : i+1+n])
-			i += 1 + n
-		case c == '\\' && i+1 < len(line) && line[i+1] < utf8.RuneSelf:
-			in = true
-			i++
-			word.WriteByte(line[i])
-		case strings.IndexByte(plainChars, c) >= 0:
-			in = true
-			word.WriteByte(c)
-		default:
-			return nil, fmt.Errorf("has %q outside of quotes", c)
-		}
-	}
-	end()
-	return words, nil
 }

@@ -1,9 +1,6 @@
 package report
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Facts is a kernel's fingerprint: what BPF programs depend on. Strings are as
 // the kernel prints them; empty ones are not known.
@@ -15,9 +12,9 @@ type Facts struct {
 	UnprivilegedBPF string            `json:"unprivileged_bpf_disabled,omitempty"`
 	JIT             string            `json:"bpf_jit_enable,omitempty"`
 	JITHarden       string            `json:"bpf_jit_harden,omitempty"`
-	Config          map[string]string `json:"config,omitempty"`       // build options without CONFIG_: y, m, n or a value
-	Targets         map[string]bool   `json:"targets,omitempty"`      // whether the kernel has what the payload's programs attach to, by section name
-	Deps            []Dep             `json:"dependencies,omitempty"` // what the payload's BPF programs depend on
+	Config          map[string]string `json:"config,omitempty"`                    // build options without CONFIG_: y, m, n or a value
+	Targets         map[string]bool   `json:"targets,omitempty"`                   // whether the kernel has what the payload's programs attach to, by section name
+	Deps            []Dep             `json:"dependencies,omitempty" limit:"1000"` // what the payload's BPF programs depend on
 }
 
 // Dep is something of the kernel's that the payload's BPF programs depend on,
@@ -32,17 +29,14 @@ type Dep struct {
 	Breaks    []string `json:"breaks,omitempty"`   // of these, those that will not load for it
 }
 
-const (
-	// MaxDeps is how many dependencies of a kernel are written down.
-	MaxDeps     = 1000
-	maxDepList  = 50   // programs of a dependency
-	maxDepTexts = 1000 // bytes of one of its texts
-)
+// MaxDeps is how many dependencies of a kernel are written down.
+const MaxDeps = 1000
 
-// Fit returns a dependency within the limits of a shard file.
+// Fit returns a dependency within the limits of a shard file, with short texts.
 func (d Dep) Fit() Dep {
 	cut := func(list []string) []string {
-		out := slices.Clone(list[:min(len(list), maxDepList)])
+		const most = 50
+		out := slices.Clone(list[:min(len(list), most)])
 		for i := range out {
 			out[i] = OneLine(out[i], 200)
 		}
@@ -51,22 +45,4 @@ func (d Dep) Fit() Dep {
 	d.Name, d.Signature, d.Note = OneLine(d.Name, 300), OneLine(d.Signature, 600), OneLine(d.Note, 300)
 	d.Programs, d.Breaks = cut(d.Programs), cut(d.Breaks)
 	return d
-}
-
-func checkDeps(deps []Dep) error {
-	if len(deps) > MaxDeps {
-		return fmt.Errorf("%d dependencies: want at most %d", len(deps), MaxDeps)
-	}
-	for i := range deps {
-		d := &deps[i]
-		if len(d.Programs) > maxDepList || len(d.Breaks) > maxDepList {
-			return fmt.Errorf("a dependency of more than %d programs", maxDepList)
-		}
-		for _, s := range append([]string{d.Kind, d.Name, d.Status, d.Signature, d.Note}, append(d.Programs, d.Breaks...)...) {
-			if len(s) > maxDepTexts {
-				return fmt.Errorf("a text of %d bytes: want at most %d", len(s), maxDepTexts)
-			}
-		}
-	}
-	return nil
 }

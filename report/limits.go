@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,17 +49,45 @@ func decode(b []byte, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// decodeSchema is decode for an object whose member schema is the one that is
-// wanted. Another schema may have other types: its number is looked at first.
-func decodeSchema(b []byte, schema int, v any) error {
+// document is a JSON file of this program's.
+type document interface{ check() error }
+
+// readDocument reads a document from a hostile place. Another schema than the
+// wanted one may have other types: its number is looked at first.
+func readDocument(r io.Reader, what string, schema int, d document) error {
 	var head struct{ Schema any }
-	if err := decode(b, &head); err != nil {
-		return plainJSON(err)
+	b, err := readAll(r, maxJSON)
+	if err == nil {
+		err = plainJSON(decode(b, &head))
 	}
-	if err := checkSchema(head.Schema, schema); err != nil {
-		return err
+	if err == nil {
+		err = checkSchema(head.Schema, schema)
 	}
-	return plainJSON(json.Unmarshal(b, v))
+	if err == nil {
+		err = plainJSON(json.Unmarshal(b, d))
+	}
+	if err == nil {
+		err = checkLimits(d)
+	}
+	if err == nil {
+		err = d.check()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// writeDocument writes v indented, with a newline at the end. It leaves <, > and &
+// as they are: the files are no web pages.
+func writeDocument(w io.Writer, what string, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write the %s: %w", what, err)
+	}
+	return nil
 }
 
 // plainJSON says in words of this project what encoding/json says in Go's.
@@ -169,10 +199,127 @@ func safeName(s string) bool {
 	return true
 }
 
-// checkWord says why s is not a short printable text.
-func checkWord(what, s string) error {
-	if OneLine(s, maxWord) != s {
-		return fmt.Errorf("%s %.50q is no printable word of at most %d bytes", what, s, maxWord)
+// limits holds the texts, lists and numbers of a record to their fields' limits.
+// A field's tag says another one than is usual:
+//
+//	limit:"200"   a text of so many bytes, a list of so many entries, a number up to it
+//	limit:"word"  a printable text in one line of at most maxWord bytes
+type limits struct {
+	cut bool // what is too large is cut, in a copy; else it is an error
+}
+
+// checkLimits says what in a record is larger than it may be.
+func checkLimits(record any) error { return limits{}.walk(reflect.ValueOf(record).Elem(), "") }
+
+func (l limits) walk(v reflect.Value, tag string) error {
+	most := func(usual int) int {
+		if n, err := strconv.Atoi(tag); err == nil {
+			return n
+		}
+		return usual
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return l.text(v, most(maxText), tag == "word")
+	case reflect.Int, reflect.Int64:
+		limit := int64(most(int(maxDuration)))
+		if n := v.Int(); n < 0 || n > limit {
+			if !l.cut {
+				return fmt.Errorf("%d: want 0 to %d", n, limit)
+			}
+			v.SetInt(min(max(n, 0), limit))
+		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		if l.cut {
+			c := reflect.New(v.Type().Elem())
+			c.Elem().Set(v.Elem())
+			v.Set(c)
+		}
+		return l.walk(v.Elem(), tag)
+	case reflect.Slice:
+		return l.list(v, most(maxList))
+	case reflect.Map:
+		return l.table(v, most(maxList))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			if err := l.walk(v.Field(i), f.Tag.Get("limit")); err != nil {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
 	}
 	return nil
+}
+
+func (l limits) text(v reflect.Value, limit int, word bool) error {
+	s := v.String()
+	switch {
+	case word && l.cut:
+		v.SetString(OneLine(s, maxWord))
+	case word && OneLine(s, maxWord) != s:
+		return fmt.Errorf("%.50q is no printable word of at most %d bytes", s, maxWord)
+	case l.cut:
+		v.SetString(cutText(s, limit))
+	case len(s) > limit:
+		return fmt.Errorf("a text of %d bytes: want at most %d", len(s), limit)
+	}
+	return nil
+}
+
+func (l limits) list(v reflect.Value, limit int) error {
+	n := v.Len()
+	if n > limit && !l.cut {
+		return fmt.Errorf("a list of %d: want at most %d", n, limit)
+	}
+	if l.cut && n > 0 {
+		n = min(n, limit)
+		c := reflect.MakeSlice(v.Type(), n, n)
+		reflect.Copy(c, v)
+		v.Set(c)
+	}
+	for i := range n {
+		if err := l.walk(v.Index(i), ""); err != nil {
+			return fmt.Errorf("%d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (l limits) table(v reflect.Value, limit int) error {
+	if v.Len() > limit && !l.cut {
+		return fmt.Errorf("a list of %d: want at most %d", v.Len(), limit)
+	}
+	kept := reflect.MakeMap(v.Type())
+	for _, k := range v.MapKeys() {
+		key, value := reflect.New(k.Type()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		key.Set(k)
+		value.Set(v.MapIndex(k))
+		if err := errors.Join(l.walk(key, ""), l.walk(value, "")); err != nil {
+			return fmt.Errorf("%.100q: %w", k, err)
+		}
+		if kept.Len() < limit {
+			kept.SetMapIndex(key, value)
+		}
+	}
+	if l.cut && v.Len() > 0 {
+		v.Set(kept)
+	}
+	return nil
+}
+
+// cutText cuts s between two characters. What is no UTF-8 grows when it is
+// written as JSON, so it is made valid before.
+func cutText(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\ufffd")
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "")
 }

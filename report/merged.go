@@ -18,21 +18,21 @@ const MergedSchema = 1
 // of the list stands in it exactly once, in byte order of the ids.
 type Merged struct {
 	Schema    int       `json:"schema"`
-	Tool      string    `json:"tool"`        // version of the program that merged
-	At        time.Time `json:"at"`          // when it was merged, UTC
-	Verdict   Verdict   `json:"verdict"`     // pass, fail, or missing: not everything was tested
-	List      string    `json:"list_digest"` // empty when the shards disagree
-	Arch      string    `json:"arch"`        // of the guests
-	Algorithm string    `json:"algorithm"`   // how the list was cut
-	Shards    int       `json:"shards"`      // how many there were to be
-	RunID     string    `json:"run_id,omitempty"`
+	Tool      string    `json:"tool" limit:"word"`        // version of the program that merged
+	At        time.Time `json:"at"`                       // when it was merged, UTC
+	Verdict   Verdict   `json:"verdict"`                  // pass, fail, or missing: not everything was tested
+	List      string    `json:"list_digest" limit:"word"` // empty when the shards disagree
+	Arch      string    `json:"arch" limit:"word"`        // of the guests
+	Algorithm string    `json:"algorithm" limit:"word"`   // how the list was cut
+	Shards    int       `json:"shards"`                   // how many there were to be
+	RunID     string    `json:"run_id,omitempty" limit:"word"`
 	Attempt   int       `json:"attempt"` // the highest seen
-	HeadSHA   string    `json:"head_sha,omitempty"`
-	Kernels   []Result  `json:"kernels"`
+	HeadSHA   string    `json:"head_sha,omitempty" limit:"word"`
+	Kernels   []Result  `json:"kernels" limit:"100000"`
 	Refusals  []Refusal `json:"refusals,omitempty"` // why the result cannot be green, though all kernels may have passed
 	Change    *Change   `json:"change,omitempty"`   // against a base; nil without one
 
-	Unused []AllowEntry `json:"unused_allow_splats,omitempty"` // entries that allowed nothing on any kernel
+	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel
 }
 
 // Refusal is one reason why merge cannot be green.
@@ -46,10 +46,10 @@ type Refusal struct {
 // project. Ids in byte order.
 type Change struct {
 	BaseSHA   string   `json:"base_sha,omitempty"`
-	NewlyFail []string `json:"newly_fail,omitempty"` // passed in the base
-	Fixed     []string `json:"fixed,omitempty"`      // failed in the base
-	New       []string `json:"new,omitempty"`        // not in the base
-	Gone      []string `json:"gone,omitempty"`       // only in the base
+	NewlyFail []string `json:"newly_fail,omitempty" limit:"100000"` // passed in the base
+	Fixed     []string `json:"fixed,omitempty" limit:"100000"`      // failed in the base
+	New       []string `json:"new,omitempty" limit:"100000"`        // not in the base
+	Gone      []string `json:"gone,omitempty" limit:"100000"`       // only in the base
 }
 
 // VMTime is how long all VMs of the run took together.
@@ -68,50 +68,32 @@ const ReportName = "report.json"
 
 // WriteReport writes the merged result as JSON, as report.schema.json says.
 func WriteReport(w io.Writer, m *Merged) error {
-	if err := writeJSON(w, m); err != nil {
-		return fmt.Errorf("write the merged result: %w", err)
-	}
-	return nil
+	return writeDocument(w, "merged result", m)
 }
 
 // ReadReport reads what WriteReport wrote, from a hostile place, to compare
 // with.
 func ReadReport(r io.Reader) (*Merged, error) {
 	m := new(Merged)
-	b, err := readAll(r, maxJSON)
-	if err == nil {
-		err = decodeSchema(b, MergedSchema, m)
-	}
-	if err == nil {
-		err = m.Check()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("merged result: %w", err)
+	if err := readDocument(r, "merged result", MergedSchema, m); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
 
 // Check says why a result is none that merging makes.
-func (m *Merged) Check() error {
-	for _, w := range []struct{ what, s string }{
-		{"tool", m.Tool}, {"list digest", m.List}, {"arch", m.Arch}, {"algorithm", m.Algorithm}, {"run id", m.RunID}, {"head SHA", m.HeadSHA},
-	} {
-		if err := checkWord(w.what, w.s); err != nil {
-			return err
-		}
-	}
+func (m *Merged) Check() error { return errors.Join(checkLimits(m), m.check()) }
+
+func (m *Merged) check() error {
 	if m.Verdict != Pass && m.Verdict != Fail && m.Verdict != Missing {
 		return errors.New("its verdict is none of pass, fail and missing")
 	}
 	if err := checkAllow(m.Unused); err != nil {
 		return err
 	}
-	if len(m.Kernels) > maxKernels {
-		return fmt.Errorf("it holds more than %d kernels", maxKernels)
-	}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		if err := k.Check(); err != nil {
+		if err := k.check(); err != nil {
 			return err
 		}
 		if i > 0 && strings.Compare(m.Kernels[i-1].ID, k.ID) >= 0 {

@@ -173,7 +173,7 @@ func TestReadReportRefuses(t *testing.T) {
 		"is no kernel's id":                 strings.Replace(good, `"id":"debian/`, `"id":"../`, 1),
 		"verdict is none of":                strings.Replace(good, `"verdict":"fail","list`, `"verdict":"crash","list`, 1),
 		"something follows":                 good + good,
-		`head SHA "abc\n"`:                  strings.Replace(good, `"abc"`, `"abc\n"`, 1),
+		`head_sha: "abc\n"`:                 strings.Replace(good, `"abc"`, `"abc\n"`, 1),
 		"is not in its place, or stands tw": strings.Replace(good, `"kernels":[`, `"kernels":[`+mustJSON(t, fullKernel())+",", 1),
 		"invalid character":                 "<html>",
 	} {
@@ -206,14 +206,14 @@ func TestTimings(t *testing.T) {
 	for want, text := range map[string]string{
 		"its schema is 3":             `{"schema":3}`,
 		"took 0 ns":                   `{"schema":1,"kernels":{"a/1":{}}}`,
-		"took -1 ns":                  `{"schema":1,"kernels":{"a/1":{"total_ns":-1}}}`,
+		"-1: want 0":                  `{"schema":1,"kernels":{"a/1":{"total_ns":-1}}}`,
 		"is no kernel's id":           `{"schema":1,"kernels":{"/etc":{"total_ns":1}}}`,
 		"no printable word":           `{"schema":1,"kernels":{"a/1":{"total_ns":1,"accel":"\u001b"}}}`,
 		"which cannot be":             `{"schema":1,"kernels":{"a/1":{"total_ns":1.5}}}`,
 		"stands twice":                `{"schema":1,"kernels":{"a/1":{"total_ns":1},"a/1":{"total_ns":2}}}`,
 		"the JSON ends":               ``,
 		"nested deeper":               strings.Repeat("[", 100),
-		"took 9223372036854775807 ns": fmt.Sprintf(`{"schema":1,"kernels":{"a/1":{"total_ns":%d}}}`, int64(1<<63-1)),
+		"9223372036854775807: want 0": fmt.Sprintf(`{"schema":1,"kernels":{"a/1":{"total_ns":%d}}}`, int64(1<<63-1)),
 	} {
 		if _, err := ReadTimings(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
@@ -241,20 +241,20 @@ func TestPlanFile(t *testing.T) {
 		t.Error("found a kernel that is not there")
 	}
 	for want, change := range map[string]func(*PlanFile){
-		"its schema is 2":                        func(p *PlanFile) { p.Schema = 2 },
-		"it holds no kernel":                     func(p *PlanFile) { p.Kernels = nil },
-		"it has 0 shards":                        func(p *PlanFile) { p.Shards = nil },
-		"its list's digest is":                   func(p *PlanFile) { p.Kernels[0].Digest = "sha256:0" },
-		"in no shard":                            func(p *PlanFile) { p.Shards[0].Kernels = p.Shards[0].Kernels[1:] },
-		"in another shard too":                   func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, p.Shards[1].Kernels[0]) },
-		"which is not in the list":               func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, "a/b") },
-		"shard 3 stands where 2":                 func(p *PlanFile) { p.Shards[1].Shard = 3 },
-		"not in its place":                       func(p *PlanFile) { p.Kernels[0], p.Kernels[1] = p.Kernels[1], p.Kernels[0] },
-		"or stands twice":                        func(p *PlanFile) { p.Kernels[1] = p.Kernels[0] },
-		"is no kernel's id":                      func(p *PlanFile) { p.Kernels[0].ID = "/etc/passwd" },
-		"is no printable word":                   func(p *PlanFile) { p.Algorithm = "a\nb" },
-		"its size is negative":                   func(p *PlanFile) { p.Kernels[0].Size = -1 },
-		"source or locator has more than 4096 b": func(p *PlanFile) { p.Kernels[0].Locator = strings.Repeat("x", 5000) },
+		"its schema is 2":               func(p *PlanFile) { p.Schema = 2 },
+		"it holds no kernel":            func(p *PlanFile) { p.Kernels = nil },
+		"it has 0 shards":               func(p *PlanFile) { p.Shards = nil },
+		"its list's digest is":          func(p *PlanFile) { p.Kernels[0].Digest = "sha256:0" },
+		"in no shard":                   func(p *PlanFile) { p.Shards[0].Kernels = p.Shards[0].Kernels[1:] },
+		"in another shard too":          func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, p.Shards[1].Kernels[0]) },
+		"which is not in the list":      func(p *PlanFile) { p.Shards[0].Kernels = append(p.Shards[0].Kernels, "a/b") },
+		"shard 3 stands where 2":        func(p *PlanFile) { p.Shards[1].Shard = 3 },
+		"not in its place":              func(p *PlanFile) { p.Kernels[0], p.Kernels[1] = p.Kernels[1], p.Kernels[0] },
+		"or stands twice":               func(p *PlanFile) { p.Kernels[1] = p.Kernels[0] },
+		"is no kernel's id":             func(p *PlanFile) { p.Kernels[0].ID = "/etc/passwd" },
+		"is no printable word":          func(p *PlanFile) { p.Algorithm = "a\nb" },
+		"size: -1":                      func(p *PlanFile) { p.Kernels[0].Size = -1 },
+		"locator: a text of 5000 bytes": func(p *PlanFile) { p.Kernels[0].Locator = strings.Repeat("x", 5000) },
 	} {
 		p := testPlan(3, 7)
 		change(p)

@@ -15,27 +15,27 @@ const PlanSchema = 1
 // PlanFile is the pinned list of kernels and who boots what; plan.json is this.
 type PlanFile struct {
 	Schema    int          `json:"schema"`
-	Tool      string       `json:"tool"`        // version of the program that planned
-	List      string       `json:"list_digest"` // ListDigest of Kernels
-	Algorithm string       `json:"algorithm"`   // how the list was cut
-	Arch      string       `json:"arch,omitempty"`
-	Shards    []PlanShard  `json:"shards"`  // 1 to n in order
-	Kernels   []PlanKernel `json:"kernels"` // the list, in byte order of the ids
+	Tool      string       `json:"tool" limit:"word"`      // version of the program that planned
+	List      string       `json:"list_digest"`            // ListDigest of Kernels
+	Algorithm string       `json:"algorithm" limit:"word"` // how the list was cut
+	Arch      string       `json:"arch,omitempty" limit:"word"`
+	Shards    []PlanShard  `json:"shards" limit:"4096"`    // 1 to n in order
+	Kernels   []PlanKernel `json:"kernels" limit:"100000"` // the list, in byte order of the ids
 }
 
 // PlanShard is what one shard is to boot.
 type PlanShard struct {
-	Shard   int      `json:"shard"`   // from 1
-	Kernels []string `json:"kernels"` // ids; may be empty
+	Shard   int      `json:"shard"`                  // from 1
+	Kernels []string `json:"kernels" limit:"100000"` // ids; may be empty
 }
 
 // PlanKernel is one kernel of the list and what its source needs to find it.
 type PlanKernel struct {
 	ID      string `json:"id"`
-	Digest  string `json:"digest"`            // of its bytes
-	Source  string `json:"source,omitempty"`  // as the user wrote it
-	Release string `json:"release,omitempty"` // uname -r
-	Arch    string `json:"arch,omitempty"`
+	Digest  string `json:"digest" limit:"word"`            // of its bytes
+	Source  string `json:"source,omitempty"`               // as the user wrote it
+	Release string `json:"release,omitempty" limit:"word"` // uname -r
+	Arch    string `json:"arch,omitempty" limit:"word"`
 	Size    int64  `json:"size,omitempty"`    // bytes to fetch
 	Locator string `json:"locator,omitempty"` // the source's own
 }
@@ -54,49 +54,32 @@ func ListDigest(kernels []PlanKernel) string {
 func WritePlanFile(w io.Writer, p *PlanFile) error {
 	c := *p
 	c.Schema = PlanSchema
-	if err := c.check(); err != nil {
+	if err := errors.Join(checkLimits(&c), c.check()); err != nil {
 		return fmt.Errorf("write the plan: %w", err)
 	}
-	if err := writeJSON(w, c); err != nil {
-		return fmt.Errorf("write the plan: %w", err)
-	}
-	return nil
+	return writeDocument(w, "plan", c)
 }
 
 // ReadPlanFile reads a plan from a hostile place. What it returns is whole: its
 // digest is right and its shards are a partition of its list.
 func ReadPlanFile(r io.Reader) (*PlanFile, error) {
 	p := new(PlanFile)
-	b, err := readAll(r, maxJSON)
-	if err == nil {
-		err = decodeSchema(b, PlanSchema, p)
-	}
-	if err == nil {
-		err = p.check()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
+	if err := readDocument(r, "plan", PlanSchema, p); err != nil {
+		return nil, err
 	}
 	return p, nil
 }
 
 func (p *PlanFile) check() error {
 	switch {
-	case len(p.Kernels) > maxKernels:
-		return fmt.Errorf("it holds more than %d kernels", maxKernels)
 	case len(p.Kernels) == 0:
 		return errors.New("it holds no kernel")
 	case len(p.Shards) == 0 || len(p.Shards) > maxShards:
 		return fmt.Errorf("it has %d shards: want 1 to %d", len(p.Shards), maxShards)
 	}
-	for _, w := range []struct{ what, s string }{{"tool", p.Tool}, {"algorithm", p.Algorithm}, {"arch", p.Arch}} {
-		if err := checkWord(w.what, w.s); err != nil {
-			return err
-		}
-	}
 	left := make(map[string]bool, len(p.Kernels))
 	for i, k := range p.Kernels {
-		if err := k.check(); err != nil {
+		if err := CheckID(k.ID); err != nil {
 			return err
 		}
 		if i > 0 && strings.Compare(p.Kernels[i-1].ID, k.ID) >= 0 {
@@ -122,21 +105,6 @@ func (p *PlanFile) check() error {
 		if left[k.ID] {
 			return fmt.Errorf("kernel %s is in no shard", k.ID)
 		}
-	}
-	return nil
-}
-
-func (k PlanKernel) check() error {
-	if err := CheckID(k.ID); err != nil {
-		return err
-	}
-	for _, w := range []struct{ what, s string }{{"digest", k.Digest}, {"release", k.Release}, {"arch", k.Arch}} {
-		if err := checkWord(w.what, w.s); err != nil {
-			return fmt.Errorf("kernel %s: %w", k.ID, err)
-		}
-	}
-	if len(k.Source) > maxText || len(k.Locator) > maxText || k.Size < 0 {
-		return fmt.Errorf("kernel %s: its source or locator has more than %d bytes, or its size is negative", k.ID, maxText)
 	}
 	return nil
 }

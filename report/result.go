@@ -11,34 +11,34 @@ import (
 // Result is what came of one kernel.
 type Result struct {
 	ID       string           `json:"id"`
-	Digest   string           `json:"digest,omitempty"` // of its source
+	Digest   string           `json:"digest,omitempty" limit:"word"` // of its source
 	Verdict  Verdict          `json:"verdict"`
 	Cause    *Cause           `json:"cause,omitempty"` // nil for a pass
-	Tests    []Test           `json:"tests,omitempty"`
-	Phases   map[string]int64 `json:"phases_ns,omitempty"` // fetch, boot, load, test, total: nanoseconds
-	Accel    string           `json:"accel,omitempty"`     // kvm or tcg; empty when no VM was started
-	Attempts int              `json:"attempts"`
-	Console  string           `json:"console,omitempty"` // path relative to the output directory
-	Release  string           `json:"release,omitempty"` // uname -r as the guest says
-	Facts    *Facts           `json:"kernel,omitempty"`  // the kernel's fingerprint
+	Tests    []Test           `json:"tests,omitempty" limit:"100000"`
+	Phases   map[string]int64 `json:"phases_ns,omitempty"`          // fetch, boot, load, test, total: nanoseconds
+	Accel    string           `json:"accel,omitempty" limit:"word"` // kvm or tcg; empty when no VM was started
+	Attempts int              `json:"attempts" limit:"1000"`
+	Console  string           `json:"console,omitempty"`              // path relative to the output directory
+	Release  string           `json:"release,omitempty" limit:"word"` // uname -r as the guest says
+	Facts    *Facts           `json:"kernel,omitempty"`               // the kernel's fingerprint
 	Mounts   []string         `json:"mounts_failed,omitempty"`
 	Modules  []string         `json:"modules_failed,omitempty"`
-	Files    []string         `json:"files,omitempty"`         // that the payload left; paths relative to the output directory
-	Problems []string         `json:"file_problems,omitempty"` // why files are cut or missing; they say nothing about the verdict
-	Boot     string           `json:"boot,omitempty"`          // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
-	Machine  string           `json:"machine,omitempty"`       // QEMU's name of it, such as pc or virt; empty when no VM was started
+	Files    []string         `json:"files,omitempty"`               // that the payload left; paths relative to the output directory
+	Problems []string         `json:"file_problems,omitempty"`       // why files are cut or missing; they say nothing about the verdict
+	Boot     string           `json:"boot,omitempty"`                // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
+	Machine  string           `json:"machine,omitempty" limit:"200"` // QEMU's name of it, such as pc or virt; empty when no VM was started
 
 	Reused *Reused `json:"reused,omitempty"` // the earlier VM whose result this is; nil: the kernel was booted
 
-	Splats []Splat `json:"allowed_splats,omitempty"` // that were no crash, since an entry allows them
+	Splats []Splat `json:"allowed_splats,omitempty" limit:"1000"` // that were no crash, since an entry allows them
 
-	History           []Attempt  `json:"history,omitempty"`    // its other VMs: attempts before this one, and other repeats
-	Repeats           int        `json:"repeats,omitempty"`    // how often it was run; 0: once, as nobody asked for more
-	Flaky             []Flaky    `json:"flaky,omitempty"`      // tests that passed in some repeats and failed in others
-	Running           []string   `json:"running,omitempty"`    // tests that ran when the guest was ended, or ended, before its time
-	TestsOnly         bool       `json:"tests_only,omitempty"` // its failed tests are all that is wrong: the guest's report is whole
-	Expected          []Expected `json:"expected,omitempty"`   // those of its failures that were expected
-	StaleExpectations []string   `json:"surprises,omitempty"`  // expectations that are stale, one line each: they fail the run
+	History           []Attempt  `json:"history,omitempty"`              // its other VMs: attempts before this one, and other repeats
+	Repeats           int        `json:"repeats,omitempty" limit:"1000"` // how often it was run; 0: once, as nobody asked for more
+	Flaky             []Flaky    `json:"flaky,omitempty"`                // tests that passed in some repeats and failed in others
+	Running           []string   `json:"running,omitempty"`              // tests that ran when the guest was ended, or ended, before its time
+	TestsOnly         bool       `json:"tests_only,omitempty"`           // its failed tests are all that is wrong: the guest's report is whole
+	Expected          []Expected `json:"expected,omitempty"`             // those of its failures that were expected
+	StaleExpectations []string   `json:"surprises,omitempty"`            // expectations that are stale, one line each: they fail the run
 
 	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
 
@@ -47,8 +47,8 @@ type Result struct {
 
 // Cause says why a kernel did not pass.
 type Cause struct {
-	Title   string `json:"title"`             // one line
-	Excerpt string `json:"excerpt,omitempty"` // of the console or the test's output
+	Title   string `json:"title"`                            // one line
+	Excerpt string `json:"excerpt,omitempty" limit:"262144"` // of the console or the test's output
 
 	Location string `json:"location,omitempty"` // of a crash: file:line, else function+offset/size
 }
@@ -58,7 +58,7 @@ type Test struct {
 	Name     string        `json:"name"`
 	Verdict  string        `json:"verdict"` // pass, fail, skip
 	Duration time.Duration `json:"duration_ns"`
-	Output   string        `json:"output,omitempty"`
+	Output   string        `json:"output,omitempty" limit:"262144"`
 	Insns    int           `json:"insns,omitempty"` // instructions the verifier processed; 0: not known or none
 }
 
@@ -80,12 +80,12 @@ func TestVerdict(t Test) string {
 // Attempt is one VM of a kernel beside the one that its result is about: an
 // attempt that told nothing, or another repeat.
 type Attempt struct {
-	Repeat  int     `json:"repeat,omitempty"` // from 1, when the kernel was run several times
-	Attempt int     `json:"attempt"`          // from 1
+	Repeat  int     `json:"repeat,omitempty" limit:"1000"` // from 1, when the kernel was run several times
+	Attempt int     `json:"attempt" limit:"1000"`          // from 1
 	Verdict Verdict `json:"verdict"`
-	Cause   string  `json:"cause,omitempty"`   // one line; empty for a pass
-	Accel   string  `json:"accel,omitempty"`   // empty when no VM was started
-	Console string  `json:"console,omitempty"` // path relative to the output directory
+	Cause   string  `json:"cause,omitempty"`              // one line; empty for a pass
+	Accel   string  `json:"accel,omitempty" limit:"word"` // empty when no VM was started
+	Console string  `json:"console,omitempty"`            // path relative to the output directory
 }
 
 // EmulatorFailed begins the cause of an attempt whose crash no processor does,
@@ -139,9 +139,9 @@ func (f Flaky) Words() string {
 // Reused says that a kernel was not booted by this run: its result is that of
 // an earlier VM which passed, made of the same bytes throughout.
 type Reused struct {
-	At      time.Time `json:"at"`               // when that VM ended, UTC
-	RunID   string    `json:"run_id,omitempty"` // of the run that booted it, as CI systems number them
-	HeadSHA string    `json:"head_sha,omitempty"`
+	At      time.Time `json:"at"`                            // when that VM ended, UTC
+	RunID   string    `json:"run_id,omitempty" limit:"word"` // of the run that booted it, as CI systems number them
+	HeadSHA string    `json:"head_sha,omitempty" limit:"word"`
 	Key     string    `json:"key"` // "sha256:<hex>" of all that went into the VM and its judgement
 }
 

@@ -20,24 +20,24 @@ const Schema = 1
 // Plan is a shard file's first record: what this shard was to do.
 type Plan struct {
 	Schema    int      `json:"schema"`
-	Tool      string   `json:"tool"`        // version of this program
-	List      string   `json:"list_digest"` // of the whole list, over all shards
-	Algorithm string   `json:"algorithm"`   // how the list was cut
-	Shard     int      `json:"shard"`       // from 1
+	Tool      string   `json:"tool" limit:"word"`        // version of this program
+	List      string   `json:"list_digest" limit:"word"` // of the whole list, over all shards
+	Algorithm string   `json:"algorithm" limit:"word"`   // how the list was cut
+	Shard     int      `json:"shard"`                    // from 1
 	Shards    int      `json:"shards"`
-	RunID     string   `json:"run_id,omitempty"`
+	RunID     string   `json:"run_id,omitempty" limit:"word"`
 	Attempt   int      `json:"attempt"` // from 1
-	HeadSHA   string   `json:"head_sha,omitempty"`
-	Payload   string   `json:"payload,omitempty"` // digest of what was run in the guests
-	Arch      string   `json:"arch"`
-	Kernels   []string `json:"kernels"` // ids this shard must boot
+	HeadSHA   string   `json:"head_sha,omitempty" limit:"word"`
+	Payload   string   `json:"payload,omitempty" limit:"word"` // digest of what was run in the guests
+	Arch      string   `json:"arch" limit:"word"`
+	Kernels   []string `json:"kernels" limit:"100000"` // ids this shard must boot
 
-	Allow []AllowEntry `json:"allow_splats,omitempty"` // splats that are no crash
+	Allow []AllowEntry `json:"allow_splats,omitempty" limit:"1000"` // splats that are no crash
 
-	Content string `json:"payload_content,omitempty"` // digest of the payload's files; jobs that each build it differ in it
+	Content string `json:"payload_content,omitempty" limit:"word"` // digest of the payload's files; jobs that each build it differ in it
 
-	Expect string `json:"expected_failures,omitempty"` // digest of the failures that are expected
-	Repeat int    `json:"repeat,omitempty"`            // how often each kernel is run; 0: once
+	Expect string `json:"expected_failures,omitempty" limit:"word"` // digest of the failures that are expected
+	Repeat int    `json:"repeat,omitempty" limit:"1000"`            // how often each kernel is run; 0: once
 
 	// Reuse is how old a pass of an earlier run may be that stands for a VM of
 	// the same bytes; 0: every kernel is booted.
@@ -132,7 +132,7 @@ func (w *ShardWriter) Kernel(k Result) error {
 		return fmt.Errorf("result of kernel %q, which is not in the plan or has one already", k.ID)
 	}
 	if err := k.contradiction(); err != nil {
-		return err
+		return fmt.Errorf("kernel %s: %w", k.ID, err)
 	}
 	k = k.truncated()
 	if err := k.Check(); err != nil {
