@@ -70,7 +70,7 @@ func (k *Result) check() error {
 	if err := CheckID(k.ID); err != nil {
 		return err
 	}
-	for _, check := range []func() error{k.checkVerdicts, k.contradiction, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected} {
+	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected} {
 		if err := check(); err != nil {
 			return fmt.Errorf("kernel %s: %w", k.ID, err)
 		}

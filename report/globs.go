@@ -48,7 +48,7 @@ func matchGlob(glob, s string) bool {
 	return ok && err == nil
 }
 
-// matchAcross is path.Match with a "*" that crosses the "/" too.
+// MatchAcross is path.Match with a "*" that crosses the "/" too.
 func MatchAcross(glob, s string) bool {
 	flat := func(s string) string { return strings.ReplaceAll(s, "/", "\x01") }
 	ok, err := path.Match(flat(glob), flat(s))

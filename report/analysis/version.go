@@ -53,6 +53,13 @@ func parseVersion(name string) (v version, ok bool) {
 	return v, true
 }
 
+// CompareVersions orders names of kernels by their versions alone.
+func CompareVersions(a, b string) int {
+	v, _ := parseVersion(a)
+	w, _ := parseVersion(b)
+	return v.compareTo(w)
+}
+
 // compareTo orders by version alone: flavours of one version are equal. A
 // release stands after its candidates.
 func (v version) compareTo(w version) int {

@@ -16,7 +16,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// Expectation is one entry of a file of expected failures: on these kernels,
+// Entry is one entry of a file of expected failures: on these kernels,
 // these tests fail, or the kernel as a whole comes to this verdict, and the
 // reason is known.
 type Entry struct {
@@ -30,7 +30,7 @@ type Entry struct {
 	Where string `json:"-"` // file:line, for people
 }
 
-// Expectations are the entries of all files.
+// List are the entries of all files.
 type List struct {
 	Entries []Entry
 	// Lenient has what is stale, an entry that expired or whose failure did
@@ -65,32 +65,6 @@ func (x *List) Unused(ids []string) []string {
 	for _, e := range x.Entries {
 		if !slices.ContainsFunc(ids, e.ofKernel) {
 			unused = append(unused, fmt.Sprintf("%s: kernels %s matches none of the kernels to test", e.Where, strings.Join(e.Kernels, ", ")))
-		}
-	}
-	return unused
-}
-
-// UnusedTests are the globs of tests that no test has which a kernel of theirs ran,
-// in words. Where no such kernel was tested, they may well have one.
-func (x *List) UnusedTests(kernels []report.Result) []string {
-	if x == nil {
-		return nil
-	}
-	var unused []string
-	for _, e := range x.Entries {
-		for _, glob := range e.Tests {
-			tested, used := false, false
-			for i := range kernels {
-				k := &kernels[i]
-				if len(k.Tests) == 0 || !e.ofKernel(k.ID) {
-					continue
-				}
-				tested = true
-				used = used || slices.ContainsFunc(k.Tests, func(t report.Test) bool { return report.MatchAcross(glob, t.Name) })
-			}
-			if tested && !used {
-				unused = append(unused, fmt.Sprintf("%s: no test that ran has the name %s", e.Where, report.OneLine(glob, 200)))
-			}
 		}
 	}
 	return unused

@@ -22,14 +22,14 @@ const (
 	maxGlob       = 200    // bytes
 )
 
-// ExpectError is a file of expected failures that cannot be used: the user's to
+// Error is a file of expected failures that cannot be used: the user's to
 // mend. Its text is one line and names file and line.
 type Error struct {
 	Where string
 	Msg   string
 }
 
-// ReadExpectations reads a YAML list of entries:
+// Read reads a YAML list of entries:
 //
 //   - kernels: debian/5.10.*   # a glob, or a list of them
 //     tests: TestRingbuf*      # a glob, or a list of them
@@ -38,7 +38,7 @@ type Error struct {
 //     expires: 2027-01-31
 //
 // or, in the place of tests, "verdict: crash" (timeout, no-boot). name is the
-// file's, for messages. Every error is an *ExpectError.
+// file's, for messages. Every error is an *Error.
 func Read(r io.Reader, name string) ([]Entry, error) {
 	bad := func(line int, format string, args ...any) error {
 		where := name

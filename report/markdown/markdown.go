@@ -25,7 +25,7 @@ const (
 	MaxJobSummary = 1 << 20
 )
 
-// MarkdownOptions say what stands around the results. The zero value is good.
+// Options say what stands around the results. The zero value is good.
 type Options struct {
 	MaxChars int                          // at most this many characters, as report.UTF16Len counts; 0: MaxComment
 	RunURL   string                       // page of the workflow's run
@@ -35,7 +35,7 @@ type Options struct {
 	PageURL  string                       // where report.html can be read; "": it is not named
 }
 
-// WriteMarkdown writes the result as GitHub-flavoured Markdown, for a comment:
+// Write writes the result as GitHub-flavoured Markdown, for a comment:
 // the verdict, why it is incomplete, a grid of distributions and kernel series,
 // and the failures, grouped. When all of it is too long, the list of passed
 // kernels goes first, then excerpts shrink, then groups become counts.
@@ -47,7 +47,7 @@ func Write(w io.Writer, m *report.Merged, o Options) error {
 	return writeFitting(w, m, o, func(s string) bool { return len(s) <= limit || report.UTF16Len(s) <= limit })
 }
 
-// WriteJobSummary is WriteMarkdown for the summary of a step: the same, with
+// WriteJobSummary is Write for the summary of a step: the same, with
 // more room.
 func WriteJobSummary(w io.Writer, m *report.Merged, o Options) error {
 	// Some room for what else the step may write there.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -94,8 +96,8 @@ func (c *Collected) problem(format string, args ...any) {
 // outermost leaves out directories that are within others, so that no file is
 // found twice.
 func outermost(dirs []string) ([]string, error) {
-	real := make([]string, len(dirs))
-	for i, d := range dirs {
+	real := map[string]string{} // as it was given, by its own path
+	for _, d := range dirs {
 		r, err := filepath.EvalSymlinks(d)
 		if err == nil {
 			r, err = filepath.Abs(r)
@@ -106,19 +108,15 @@ func outermost(dirs []string) ([]string, error) {
 		case err != nil:
 			return nil, &InputError{fmt.Errorf("look for shard files in %q: %w", d, err)}
 		}
-		real[i] = r
+		if real[r] == "" {
+			real[r] = d
+		}
 	}
 	var out []string
-	for i, d := range real {
-		inside := false
-		for j, other := range real {
-			within := strings.HasPrefix(d+"/", strings.TrimSuffix(other, "/")+"/")
-			if i != j && within && (d != other || j < i) {
-				inside = true
-			}
-		}
-		if !inside {
-			out = append(out, dirs[i])
+	last := ""
+	for _, r := range slices.SortedFunc(maps.Keys(real), func(a, b string) int { return strings.Compare(a+"/", b+"/") }) {
+		if last == "" || !strings.HasPrefix(r+"/", strings.TrimSuffix(last, "/")+"/") {
+			out, last = append(out, real[r]), r
 		}
 	}
 	return out, nil

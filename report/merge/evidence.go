@@ -37,50 +37,32 @@ type copier struct {
 }
 
 func (c *copier) kernel(k *report.Result, e evidence) {
-	problem := func(name string, err error) {
-		if len(k.Problems) < maxProblems {
+	keep := func(name string) bool {
+		kept, err := c.file(e, name)
+		if err != nil && len(k.Problems) < maxProblems {
 			k.Problems = append(k.Problems, report.OneLine(fmt.Sprintf("%s: %v", name, err), 500))
 		}
+		return kept
 	}
 	// The consoles of earlier attempts stand beside the last one.
 	for n := 1; n < k.Attempts && k.Console != ""; n++ {
 		name := fmt.Sprintf("results/%s.attempt-%d.txt", k.ID, n)
-		if _, ok := e.files[path.Join(e.dir, name)]; !ok {
-			continue
-		}
-		if _, err := c.file(e, name); err != nil {
-			problem(name, err)
+		if _, ok := e.files[path.Join(e.dir, name)]; ok {
+			keep(name)
 		}
 	}
+	consoles := []*string{&k.Console}
 	for i := range k.History {
-		a := &k.History[i]
-		if a.Console == "" {
-			continue
-		}
-		kept, err := c.file(e, a.Console)
-		if err != nil {
-			problem(a.Console, err)
-		}
-		if !kept {
-			a.Console = ""
-		}
+		consoles = append(consoles, &k.History[i].Console)
 	}
-	if k.Console != "" {
-		kept, err := c.file(e, k.Console)
-		if err != nil {
-			problem(k.Console, err)
-		}
-		if !kept {
-			k.Console = ""
+	for _, console := range consoles {
+		if *console != "" && !keep(*console) {
+			*console = ""
 		}
 	}
 	var files []string
 	for _, name := range k.Files {
-		kept, err := c.file(e, name)
-		if err != nil {
-			problem(name, err)
-		}
-		if kept {
+		if keep(name) {
 			files = append(files, name)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // maxRefusals is how many reasons a report gives.
 const maxRefusals = 200
 
-// MergeOptions is what merge knows beside the shard files.
+// Options is what merge knows beside the shard files.
 type Options struct {
 	Tool  string           // version of this program
 	At    time.Time        // of the merge

@@ -204,8 +204,8 @@ func TestMergeRefuses(t *testing.T) {
 				return bytes.Replace(b, []byte(`"verdict":"pass",`), []byte(`"verdict":"fail","verdict":"pass",`), 1)
 			}
 		}},
-		{name: "negative duration", want: "it took -1 ns", change: func(s *testSet) { s.file(2).kernel(0).Tests[0].Duration = -1 }},
-		{name: "negative phase", want: `phase "vm" took -1 ns`, change: func(s *testSet) { s.file(2).kernel(0).Phases["vm"] = -1 }},
+		{name: "negative duration", want: "duration_ns: -1", change: func(s *testSet) { s.file(2).kernel(0).Tests[0].Duration = -1 }},
+		{name: "negative phase", want: `phases_ns: "vm": -1`, change: func(s *testSet) { s.file(2).kernel(0).Phases["vm"] = -1 }},
 		{name: "duration that is no number", want: "line 2: ", change: func(s *testSet) {
 			s.file(2).raw = func(b []byte) []byte { return bytes.Replace(b, []byte(`"vm":2000000000`), []byte(`"vm":NaN`), 1) }
 		}},

@@ -19,7 +19,7 @@ var HostileTexts = []string{
 	"&lt;img&gt; &#64;team &commat;x", "<a href=x>", "<details>", "</summary>", "</code></pre>", "_x_ *y* **z**", "<!-", "<!--<!--", "<!<!----", "%s %d %!s(MISSING)",
 }
 
-// hostile is a result that says s wherever a guest can say something.
+// Hostile is a result that says s wherever a guest can say something.
 func Hostile(s string) *report.Merged {
 	g := "GUEST" + s
 	m := &report.Merged{Verdict: report.Fail, Tool: g, Arch: g, RunID: g, HeadSHA: g, Attempt: 1, Shards: 1,

@@ -9,7 +9,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// sampleMerged is a small result with one of everything.
+// Sample is a small result with one of everything.
 func Sample() *report.Merged {
 	m := &report.Merged{
 		Schema: report.MergedSchema, Tool: "v0.3.1", At: time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC), Verdict: report.Fail,
@@ -96,7 +96,7 @@ func Sample() *report.Merged {
 	return m
 }
 
-// refused is the sample with a shard that is not there.
+// Refused is the sample with a shard that is not there.
 func Refused() *report.Merged {
 	m := Sample()
 	m.Refusals = []report.Refusal{
@@ -106,7 +106,7 @@ func Refused() *report.Merged {
 	return m
 }
 
-// green is a result with nothing wrong.
+// Green is a result with nothing wrong.
 func Green() *report.Merged {
 	m := Sample()
 	m.Verdict, m.Change = report.Pass, &report.Change{BaseSHA: m.Change.BaseSHA}

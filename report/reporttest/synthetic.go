@@ -9,7 +9,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// synthetic makes a merged result such as a large project would have: n kernels
+// Synthetic makes a merged result such as a large project would have: n kernels
 // of seven distributions, on a number of shards, which fail with a number of
 // signatures (at most 36, each on at least one kernel when there are enough),
 // each from a version on.
@@ -124,7 +124,7 @@ func syntheticFailure(rnd *rand.Rand, k *report.Result, s int) {
 	}
 }
 
-// fail makes the nth test of a kernel fail.
+// Fail makes the nth test of a kernel fail.
 func Fail(k *report.Result, nth int, output string) {
 	t := &k.Tests[nth]
 	t.Verdict, t.Output = report.TestFail, output

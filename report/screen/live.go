@@ -3,8 +3,11 @@ package screen
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // maxLive bounds the lines of the live display.
@@ -86,7 +89,7 @@ func (p *Progress) downloads() string {
 	for _, n := range p.bytes {
 		sum += n
 	}
-	return fmt.Sprintf("downloaded %s for %s", Size(sum), count(len(p.bytes), "kernel"))
+	return fmt.Sprintf("downloaded %s for %s", Size(sum), report.Count(len(p.bytes), "kernel"))
 }
 
 func (p *Progress) erase() {
@@ -118,11 +121,7 @@ func (p *Progress) draw() {
 		head += ", " + d
 	}
 	lines := []string{head}
-	ids := make([]string, 0, len(p.active))
-	for id := range p.active {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	ids := slices.Sorted(maps.Keys(p.active))
 	for _, id := range ids[:min(len(ids), maxLive)] {
 		a := p.active[id]
 		what := a.what

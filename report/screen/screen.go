@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -91,7 +92,7 @@ func (p *Progress) result(k *report.Result, took time.Duration) {
 		}
 	}
 	if skipped > 0 {
-		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, count(len(k.Tests), "test"))
+		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, report.Count(len(k.Tests), "test"))
 	}
 	groups := analysis.Groups(&report.Merged{Kernels: []report.Result{*k}})
 	as := p.seenOn(groups)
@@ -168,17 +169,15 @@ func (p *Progress) remarks(k *report.Result) {
 			p.detail("%sand %d more", what, said-maxRemarks)
 		}
 	}
-	var emulator []string
 	for _, a := range k.History {
 		if a.EmulatorFailed() {
-			emulator = append(emulator, a.Words())
+			say("", []string{a.Words()})
 		}
 	}
-	say("", emulator)
 	say("module ", k.Modules)
 	var splats, flaky []string
 	for _, s := range k.Splats {
-		splats = append(splats, fmt.Sprintf("%s (%s)", report.OneLine(s.Title, 300), report.OneLine(s.Allowed.Reason, 300)))
+		splats = append(splats, report.OneLine(s.Title, 300)+" ("+report.OneLine(s.Allowed.Reason, 300)+")")
 	}
 	for _, f := range k.Flaky {
 		flaky = append(flaky, f.Words())
@@ -227,17 +226,18 @@ func (p *Progress) causes(k *report.Result, groups []analysis.Group) {
 			for _, g := range groups[i:] {
 				tests += len(g.Tests)
 			}
-			p.detail("and %d more failures of %s; %s", len(groups)-i, count(tests, "test"), p.rest())
+			p.detail("and %d more failures of %s; %s", len(groups)-i, report.Count(tests, "test"), p.rest())
 			break
 		}
 		id, seen := p.seen[g.Key]
 		if len(g.Tests) > 0 {
 			name := report.OneLine(g.Tests[0], 200)
 			if n := len(g.Tests) - 1; n > 0 {
-				name += " and " + count(n, "more test")
+				name += " and " + report.Count(n, "more test")
 			}
-			if took := tookOf(k, g.Tests[0]); took > 0 && len(g.Tests) == 1 {
-				name += " (" + seconds(took) + ")"
+			at := slices.IndexFunc(k.Tests, func(t report.Test) bool { return t.Name == g.Tests[0] })
+			if at >= 0 && k.Tests[at].Duration > 0 && len(g.Tests) == 1 {
+				name += " (" + seconds(k.Tests[at].Duration) + ")"
 			}
 			if seen {
 				name += ", as on " + id
@@ -255,28 +255,15 @@ func (p *Progress) causes(k *report.Result, groups []analysis.Group) {
 		}
 	}
 	if k.Facts != nil {
-		var missing []string
-		for t, has := range k.Facts.Targets {
-			if !has {
-				missing = append(missing, t)
-			}
-		}
-		if slices.Sort(missing); len(missing) > 0 {
-			p.detail("not in this kernel's BTF: %s", report.OneLine(strings.Join(missing, ", "), 300))
+		missing := maps.Clone(k.Facts.Targets)
+		maps.DeleteFunc(missing, func(_ string, has bool) bool { return has })
+		if len(missing) > 0 {
+			p.detail("not in this kernel's BTF: %s", report.OneLine(strings.Join(slices.Sorted(maps.Keys(missing)), ", "), 300))
 		}
 	}
 	if k.Console != "" {
 		p.detail("console: %s", JoinPath(p.opts.Dir, report.OneLine(k.Console, 500)))
 	}
-}
-
-func tookOf(k *report.Result, test string) time.Duration {
-	for _, t := range k.Tests {
-		if t.Name == test {
-			return t.Duration
-		}
-	}
-	return 0
 }
 
 // wordOfKernel returns the word and color of a result.
@@ -332,23 +319,18 @@ func (p *Progress) indent(s string) {
 	if strings.TrimSpace(s) == "" {
 		return
 	}
+	const width = 300
 	lines := strings.Split(strings.Trim(report.Text(s), "\n"), "\n")
 	for i, line := range lines {
 		if i == maxExcerpt && len(lines) > maxExcerpt+1 {
-			p.detail("| ... %s more", count(len(lines)-i, "line"))
+			p.detail("| ... %s more", report.Count(len(lines)-i, "line"))
 			return
 		}
-		p.detail("| %s", cutLine(line))
+		if len(line) > width {
+			line = strings.ToValidUTF8(line[:width], "") + "..."
+		}
+		p.detail("| %s", line)
 	}
-}
-
-// cutLine truncates a line.
-func cutLine(s string) string {
-	const most = 300
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
 }
 
 // phaseTimes says where a kernel's time went.
@@ -391,11 +373,4 @@ func Size(n int64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -53,7 +53,7 @@ func onKernels(groups []analysis.Group) int {
 func (p *Progress) failures(groups []analysis.Group, consoles map[string]string) {
 	const most = 10 // failures
 	plain := func(s string) string { return report.OneLine(s, 120) }
-	fmt.Fprintf(p.out, "%s on %s:\n", count(len(groups), "failure"), count(onKernels(groups), "kernel"))
+	fmt.Fprintf(p.out, "%s on %s:\n", report.Count(len(groups), "failure"), report.Count(onKernels(groups), "kernel"))
 	for i, g := range groups {
 		if i == most {
 			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
@@ -71,21 +71,12 @@ func (p *Progress) failures(groups []analysis.Group, consoles map[string]string)
 			fmt.Fprintf(p.out, "     %s\n", b.Name(plain)+": "+b.Text(plain))
 		}
 		if len(g.Boundaries) == 0 {
-			fmt.Fprintf(p.out, "     %s\n", namesOf(g.Kernels, 4))
+			fmt.Fprintf(p.out, "     %s\n", report.List(g.Kernels, 4, plain))
 		}
 		if c := consoles[g.Example]; c != "" {
 			fmt.Fprintf(p.out, "     console: %s\n", JoinPath(p.opts.Dir, report.OneLine(c, 500)))
 		}
 	}
-}
-
-// namesOf lists the first most ids.
-func namesOf(ids []string, most int) string {
-	s := strings.Join(ids[:min(len(ids), most)], ", ")
-	if n := len(ids) - most; n > 0 {
-		s += fmt.Sprintf(" and %d more", n)
-	}
-	return s
 }
 
 // lookInto prints debug commands for the first kernels that failed.
@@ -113,7 +104,7 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	if m.RunID != "" {
 		of = fmt.Sprintf(" of run %s, attempt %d,", report.OneLine(m.RunID, 200), m.Attempt)
 	}
-	fmt.Fprintf(p.out, "%s%s in %s\n\n", count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
+	fmt.Fprintf(p.out, "%s%s in %s\n\n", report.Count(files, "shard file"), of, report.OneLine(strings.Join(dirs, " "), 200))
 	p.kernels(m)
 	p.refusals(m)
 	for _, e := range m.Unused {
@@ -128,13 +119,13 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	case report.Missing:
 		word, color = "NOT TESTED", yellow
 	}
-	line := fmt.Sprintf("%d of %s passed", o.Passed, count(o.Kernels, "kernel"))
+	line := fmt.Sprintf("%d of %s passed", o.Passed, report.Count(o.Kernels, "kernel"))
 	if o.Failed > 0 {
 		line += fmt.Sprintf(", %d failed", o.Failed)
 	}
 	line += restOf(o.Counts)
 	if n := len(m.Refusals); n > 0 {
-		line += fmt.Sprintf(", and %s why this cannot be green", count(n, "reason"))
+		line += fmt.Sprintf(", and %s why this cannot be green", report.Count(n, "reason"))
 	}
 	fmt.Fprintf(p.out, "%s %s\n", p.paint("["+word+"]", color), line)
 	for _, n := range names {
@@ -163,7 +154,7 @@ func (p *Progress) kernels(m *report.Merged) {
 		}
 	}
 	if n > MaxListed {
-		fmt.Fprintf(p.out, "and %s more that failed as expected; %s\n", count(n-MaxListed, "kernel"), p.rest())
+		fmt.Fprintf(p.out, "and %s more that failed as expected; %s\n", report.Count(n-MaxListed, "kernel"), p.rest())
 	}
 	if n > 0 {
 		fmt.Fprintln(p.out)

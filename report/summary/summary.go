@@ -6,20 +6,22 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
-// SummaryName is the summary's file name, which other tools look for.
+// Name is the summary's file name, which other tools look for.
 const Name = "bpf-check-summary.txt"
 
 // mainline is the distribution whose kernels stand newest first.
 const mainline = "mainline"
 
-// WriteSummary writes the summary in the format that other tools read: the
+// Write writes the summary in the format that other tools read: the
 // date as date(1) prints it, a block for each distribution with one line for
 // each kernel that was tested, and a last block with those that were not. A
 // distribution's number counts what was to be tested, so a kernel in the last
@@ -37,12 +39,7 @@ func Write(w io.Writer, at time.Time, kernels []report.Result) error {
 			untested = append(untested, k)
 		}
 	}
-	distros := make([]string, 0, len(byDistro))
-	for d := range byDistro {
-		distros = append(distros, d)
-	}
-	slices.Sort(distros)
-	for _, d := range distros {
+	for _, d := range slices.Sorted(maps.Keys(byDistro)) {
 		ks := byDistro[d]
 		slices.SortFunc(ks, compareKernels)
 		fmt.Fprintf(&b, "\n%s (%d kernel(s) to test)\n", d, len(ks))
@@ -51,11 +48,7 @@ func Write(w io.Writer, at time.Time, kernels []report.Result) error {
 				continue
 			}
 			_, name := report.SplitID(k.ID)
-			mark := "FAIL"
-			if k.Verdict == report.Pass {
-				mark = "PASS"
-			}
-			fmt.Fprintf(&b, "[%s] %s\n", mark, name)
+			fmt.Fprintf(&b, "[%s] %s\n", mark(k.Verdict), name)
 		}
 	}
 	if len(untested) > 0 {
@@ -101,13 +94,17 @@ func writeExpected(b *strings.Builder, kernels []report.Result) {
 	}
 }
 
-// mark is the word for a kernel that was not tested. Whatever has no word of
-// its own is infrastructure.
+// mark is the word for a verdict. What was not tested and has no word of its own
+// is infrastructure.
 func mark(v report.Verdict) string {
-	switch v {
-	case report.NoBoot:
+	switch {
+	case v == report.Pass:
+		return "PASS"
+	case v.Tested():
+		return "FAIL"
+	case v == report.NoBoot:
 		return "NOBOOT"
-	case report.Missing:
+	case v == report.Missing:
 		return "MISSING"
 	default:
 		return "INFRA"
@@ -117,51 +114,8 @@ func mark(v report.Verdict) string {
 func compareKernels(a, b report.Result) int {
 	da, na := report.SplitID(a.ID)
 	db, nb := report.SplitID(b.ID)
-	if c := cmp.Compare(da, db); c != 0 {
-		return c
+	if da != db || da != mainline {
+		return cmp.Or(cmp.Compare(da, db), cmp.Compare(na, nb))
 	}
-	if da == mainline {
-		if c := compareVersions(nb, na); c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(na, nb)
-}
-
-// compareVersions orders names that hold version numbers: runs of digits by
-// their value, all else by bytes. A release stands after its candidates.
-func compareVersions(a, b string) int {
-	for a != "" && b != "" {
-		if digit(a[0]) && digit(b[0]) {
-			var x, y string
-			x, a = number(a)
-			y, b = number(b)
-			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
-				return c
-			}
-			continue
-		}
-		if a[0] != b[0] {
-			return cmp.Compare(a[0], b[0])
-		}
-		a, b = a[1:], b[1:]
-	}
-	switch {
-	case strings.HasPrefix(a, "-rc"):
-		return -1
-	case strings.HasPrefix(b, "-rc"):
-		return 1
-	}
-	return cmp.Compare(len(a), len(b))
-}
-
-func digit(c byte) bool { return '0' <= c && c <= '9' }
-
-// number cuts the leading digits off, without leading zeros.
-func number(s string) (digits, rest string) {
-	n := 0
-	for n < len(s) && digit(s[n]) {
-		n++
-	}
-	return strings.TrimLeft(s[:n], "0"), s[n:]
+	return cmp.Or(analysis.CompareVersions(nb, na), cmp.Compare(na, nb))
 }
