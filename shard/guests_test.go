@@ -12,8 +12,8 @@ import (
 
 var _ = flag.Bool("update", false, "write testdata/reliability.json anew")
 
-// guestCase is one guest of TestGuests: what the payload does, in a VM of its
-// own, and what must come of it.
+// guestCase is one guest of TestGuests: what the payload does, in a restored VM
+// of its own, and what must come of it.
 type guestCase struct {
 	name    string
 	args    string
@@ -26,6 +26,7 @@ type guestCase struct {
 	test    time.Duration // limit for each test
 	silence time.Duration // limit for silence
 	tests   string        // verdicts and names of all tests; "": not looked at
+	cold    bool          // boot it as well, from the kernel's first instruction
 }
 
 // checkRows holds the documentation's table to the tests.

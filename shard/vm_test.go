@@ -189,16 +189,16 @@ func (l *lab) run(t *testing.T, r *Runner, entries ...plan.Entry) (report.Result
 func TestGuests(t *testing.T) {
 	tests := []guestCase{
 		// The kernel may print behind it: a second after its start it has a clock.
-		{name: "passes", args: "pass", verdict: report.Pass, console: `\nhello from the payload(?:\r\n|\[ )`},
-		{name: "looks around", args: "look", verdict: report.Pass},
-		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
-		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7`},
+		{name: "passes", cold: true, args: "pass", verdict: report.Pass, console: `\nhello from the payload(?:\r\n|\[ )`},
+		{name: "looks around", cold: true, args: "look", verdict: report.Pass},
+		{name: "reads the command line", cold: true, args: "cmdline", verdict: report.Pass},
+		{name: "exits non-zero", cold: true, args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7`},
 		{name: "dies of a signal", args: "kill-self", verdict: report.Fail, cause: `^hostile: (signal: SIGSEGV|exit status 2)`},
-		{name: "panics the kernel", args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
-		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
-		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
+		{name: "panics the kernel", cold: true, args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "panics the kernel with its messages off", cold: true, args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
+		{name: "taints the kernel by a warning", cold: true, args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
 		{name: "panics the kernel while it prints", args: "sysrq-loop-c", verdict: report.Crash, cause: `Kernel panic - not syncing: sysrq triggered crash`},
-		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep(?s:.*)wchan (?s:.*)sysrq: Show Blocked State`},
+		{name: "hangs", cold: true, args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep(?s:.*)wchan (?s:.*)sysrq: Show Blocked State`},
 		{name: "hangs and ignores every signal", args: "deaf", timeout: 5 * time.Second, verdict: report.Timeout, cause: `^the payload did not end within 5s$`},
 		{name: "hangs in a test", args: "tests hang", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestHangs did not end within 4s$`, tests: "pass TestFirst, fail TestHangs"},
 		{name: "hangs in one of two parallel tests", args: "tests parallel", test: 4 * time.Second, verdict: report.Timeout, cause: `^TestB did not end within 4s$`, tests: "pass TestFirst, fail TestA, fail TestB"},
@@ -208,16 +208,16 @@ func TestGuests(t *testing.T) {
 		{name: "prints a crash", args: "claim-crash", verdict: report.Pass},
 		{name: "hangs up the result channel and fails", args: "hang-up-results 1", verdict: report.Fail, cause: `exit status 1`},
 		{name: "hangs up the result channel and succeeds", args: "hang-up-results 0", verdict: report.Pass},
-		{name: "takes the result channel away", args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
+		{name: "takes the result channel away", cold: true, args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
 		{name: "closes all it has", args: "close-all", verdict: report.Fail, cause: `exit status 3`},
 		{name: "prints 50 MiB", args: "print 50", verdict: report.Pass, console: `bytes of output are left out here(?s:.*)the last line\r\n`},
 		{name: "prints one line of 3 MiB", args: "one-line 3", verdict: report.Pass},
 		{name: "prints binary", args: "binary", verdict: report.Pass},
-		{name: "reboots", args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
+		{name: "reboots", cold: true, args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
 		// Testrunner is among those killed, and nobody is left to report.
 		{name: "kills everyone", args: "kill-all", verdict: report.Fail, cause: `^the payload: killed by SIGKILL$`},
 		{name: "leaves an orphan", args: "orphan", verdict: report.Pass, console: `init: left running, and ended with the payload (1): "/proc/self/exe sleep"`},
-		{name: "eats all memory", args: "eat", verdict: report.Fail, cause: `out of memory`},
+		{name: "eats all memory", cold: true, args: "eat", verdict: report.Fail, cause: `out of memory`},
 		{name: "makes the kernel warn", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`},
 		{name: "makes the kernel warn, which is allowed", args: "crash warn", verdict: report.Pass, allow: "- {pattern: 'WARNING in bkc_warn$', kernels: 'debian/*', reason: 'made for this test'}"},
 		{name: "makes the kernel warn, and another warning is allowed", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`, allow: "- {pattern: 'WARNING in bkc_other', reason: 'made for this test'}"},
@@ -236,63 +236,71 @@ func TestGuests(t *testing.T) {
 	tests = append(tests, moreGuests()...)
 	checkRows(t, tests)
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			l := theLab(t)
-			if tt.timeout == 0 {
-				tt.timeout = far
-			}
-			p, err := guest.TestPayload(t.Context(), l.hostile, strings.Fields(tt.args), "/", "amd64", tt.timeout)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Job.TestTimeout = tt.test
-			r := l.runner(t, p)
-			r.Limits.Silence = tt.silence
-			if tt.grace > 0 {
-				r.Limits.Grace = tt.grace
-			}
-			r.Allowed = &vm.Allowed{}
-			if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
-				t.Fatal(err)
-			}
-			k, console := l.run(t, r)
-			if tt.tests != "" {
-				var got []string
-				for _, x := range k.Tests {
-					got = append(got, x.Verdict+" "+x.Name)
-				}
-				if d := cmp.Diff(tt.tests, strings.Join(got, ", ")); d != "" {
-					t.Errorf("tests (-want +got):\n%s", d)
-				}
-			}
-			if k.Verdict != tt.verdict {
-				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
-			}
-			if k.Verdict == report.Pass && len(k.Splats) != len(r.Allowed.Entries()) {
-				t.Errorf("allowed splats: %+v", k.Splats)
-			}
-			switch {
-			case tt.cause == "" && k.Cause != nil:
-				t.Errorf("cause %q, want none", k.Cause.Title)
-			case tt.cause != "" && (k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title)):
-				t.Errorf("cause %+v, want %s", k.Cause, tt.cause)
-			}
-			if tt.console != "" && !regexp.MustCompile(tt.console).MatchString(console) {
-				t.Errorf("the console has nothing like %s", tt.console)
-			}
-			if f := k.Facts; f == nil || !f.BTF || f.Lockdown != "none" || f.Config["BPF_SYSCALL"] != "y" || len(f.LSMs) == 0 {
-				t.Errorf("the fingerprint is %+v", k.Facts)
-			}
-			if head := strings.HasPrefix(console, "bpf-kernel-check: "+k.ID+": "); head != (k.Verdict != report.Pass) {
-				t.Errorf("the console of a %v starts with %.80q", k.Verdict, console)
-			}
-			if k.Release == "" || k.Accel != "tcg" || k.Attempts != 1 || k.Phases["boot"] <= 0 {
-				t.Errorf("release %q, accel %q, attempts %d, phases %v", k.Release, k.Accel, k.Attempts, k.Phases)
-			}
-		})
+		t.Run(tt.name, func(t *testing.T) { tt.run(t, BootWarm) })
+		if tt.cold {
+			t.Run(tt.name+", booted cold", func(t *testing.T) { tt.run(t, BootCold) })
+		}
 	}
 }
+
+// run runs the guest. The verdict is the same whether its VM is booted or
+// restored, which takes a third of the time.
+func (tt guestCase) run(t *testing.T, boot Boot) {
+	t.Parallel()
+	l := theLab(t)
+	if tt.timeout == 0 {
+		tt.timeout = far
+	}
+	r := l.warmRunner(t, boot, tt.args, tt.timeout)
+	r.Payload.Job.TestTimeout = tt.test
+	r.Limits.Silence = tt.silence
+	if tt.grace > 0 {
+		r.Limits.Grace = tt.grace
+	}
+	r.Allowed = &vm.Allowed{}
+	if err := r.Allowed.Read("allow.yml", strings.NewReader(tt.allow)); err != nil {
+		t.Fatal(err)
+	}
+	k, console := l.run(t, r)
+	if tt.tests != "" {
+		var got []string
+		for _, x := range k.Tests {
+			got = append(got, x.Verdict+" "+x.Name)
+		}
+		if d := cmp.Diff(tt.tests, strings.Join(got, ", ")); d != "" {
+			t.Errorf("tests (-want +got):\n%s", d)
+		}
+	}
+	if k.Verdict != tt.verdict {
+		t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
+	}
+	if k.Verdict == report.Pass && len(k.Splats) != len(r.Allowed.Entries()) {
+		t.Errorf("allowed splats: %+v", k.Splats)
+	}
+	switch {
+	case tt.cause == "" && k.Cause != nil:
+		t.Errorf("cause %q, want none", k.Cause.Title)
+	case tt.cause != "" && (k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title)):
+		t.Errorf("cause %+v, want %s", k.Cause, tt.cause)
+	}
+	if tt.console != "" && !regexp.MustCompile(tt.console).MatchString(console) {
+		t.Errorf("the console has nothing like %s", tt.console)
+	}
+	if !bootLines.MatchString(console) {
+		t.Errorf("the console does not start with the kernel's boot: %.300q", console)
+	}
+	if f := k.Facts; f == nil || !f.BTF || f.Lockdown != "none" || f.Config["BPF_SYSCALL"] != "y" || len(f.LSMs) == 0 {
+		t.Errorf("the fingerprint is %+v", k.Facts)
+	}
+	if head := strings.HasPrefix(console, "bpf-kernel-check: "+k.ID+": "); head != (k.Verdict != report.Pass) {
+		t.Errorf("the console of a %v starts with %.80q", k.Verdict, console)
+	}
+	if k.Boot != boot.String() || k.Release == "" || k.Accel != "tcg" || k.Attempts != 1 || k.Phases["boot"] <= 0 {
+		t.Errorf("boot %q, release %q, accel %q, attempts %d, phases %v", k.Boot, k.Release, k.Accel, k.Attempts, k.Phases)
+	}
+}
+
+var bootLines = regexp.MustCompile(`^(bpf-kernel-check: .*\n)*\n?(\[ .*\n)*.* init: Linux `)
 
 // passPayload is a payload that passes.
 func (l *lab) passPayload(t *testing.T) guest.Payload {

@@ -63,59 +63,6 @@ func forget(t *testing.T, r *Runner, im *kernel.Image) *snapshot.Store {
 	return s
 }
 
-// A verdict is the same whether the VM was booted or restored: a sample of
-// TestGuests, and what differs in a restored VM.
-func TestWarmGuests(t *testing.T) {
-	tests := []struct {
-		name    string
-		args    string
-		timeout time.Duration
-		verdict report.Verdict
-		cause   string // regular expression; "" for a pass
-		console string // regular expression
-	}{
-		{name: "passes", args: "pass", verdict: report.Pass, console: `(?s)^\[ .*init: Linux .*\nhello from the payload\r\n`},
-		{name: "looks around", args: "look", verdict: report.Pass},
-		{name: "reads the command line", args: "cmdline", verdict: report.Pass},
-		{name: "exits non-zero", args: "exit 7", verdict: report.Fail, cause: `^hostile: exit status 7`},
-		{name: "panics the kernel", args: "sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
-		{name: "panics the kernel with its messages off", args: "quiet-sysrq c", verdict: report.Crash, cause: `^Kernel panic - not syncing: sysrq triggered crash$`},
-		{name: "taints the kernel by a warning", args: "taint 512", verdict: report.Crash, cause: `tainted itself \(warning\)`},
-		{name: "hangs", args: "sleep", timeout: 5 * time.Second, verdict: report.Timeout, cause: `did not end within 5s`, console: `hostile sleep`},
-		{name: "takes the result channel away", args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
-		{name: "reboots", args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
-		{name: "eats all memory", args: "eat", verdict: report.Fail, cause: `out of memory`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			l := theLab(t)
-			if tt.timeout == 0 {
-				tt.timeout = far
-			}
-			k, console := l.run(t, l.warmRunner(t, BootWarm, tt.args, tt.timeout))
-			if k.Verdict != tt.verdict {
-				t.Errorf("verdict %v, want %v", k.Verdict, tt.verdict)
-			}
-			switch {
-			case tt.cause == "" && k.Cause != nil:
-				t.Errorf("cause %q, want none", k.Cause.Title)
-			case tt.cause != "" && (k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title)):
-				t.Errorf("cause %+v, want %s", k.Cause, tt.cause)
-			}
-			if tt.console != "" && !regexp.MustCompile(tt.console).MatchString(console) {
-				t.Errorf("the console has nothing like %s:\n%.300q", tt.console, console)
-			}
-			if f := k.Facts; f == nil || !f.BTF || f.Lockdown != "none" || f.Config["BPF_SYSCALL"] != "y" || len(f.LSMs) == 0 {
-				t.Errorf("the fingerprint is %+v", k.Facts)
-			}
-			if k.Boot != "warm" || k.Release == "" || k.Attempts != 1 || k.Phases["boot"] <= 0 {
-				t.Errorf("boot %q, release %q, attempts %d, phases %v", k.Boot, k.Release, k.Attempts, k.Phases)
-			}
-		})
-	}
-}
-
 // Restored guests come from one memory image, and must not draw the same
 // random numbers, nor take the time that it was saved for the present.
 func TestRestoredGuestsDiffer(t *testing.T) {
