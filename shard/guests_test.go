@@ -2,9 +2,8 @@ package shard
 
 import (
 	"flag"
-	"time"
-
 	"testing"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/reliabilitytest"

@@ -104,8 +104,11 @@ func TestAssignMovesFewKernels(t *testing.T) {
 		{120, 20, 1.5, 10},
 		// At these the limit of 1.1 times the mean passes a whole number of
 		// kernels.
-		{127, 20, 2.5, 10}, {109, 20, 2.5, 10},
-		{60, 8, 3, 15}, {300, 20, 1, 5}, {1000, 64, .5, 2},
+		{127, 20, 2.5, 10},
+		{109, 20, 2.5, 10},
+		{60, 8, 3, 15},
+		{300, 20, 1, 5},
+		{1000, 64, .5, 2},
 	} {
 		for _, kind := range costKinds {
 			sum, worst, moves := 0, 0, 0

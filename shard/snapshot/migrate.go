@@ -211,10 +211,11 @@ func migrate(control *net.UnixConn, state io.Writer) error {
 		return err
 	}
 	w.Close() // QEMU has its own
-	copied := make(chan error, 1)
+	var copyErr error
+	copied := make(chan struct{})
 	go func() {
-		_, err := io.Copy(state, r)
-		copied <- err
+		defer close(copied)
+		_, copyErr = io.Copy(state, r)
 	}()
 	status, err := q.migrated()
 	if err == nil && status != "completed" {
@@ -228,5 +229,6 @@ func migrate(control *net.UnixConn, state io.Writer) error {
 	if err := q.run("quit", nil, nil); err != nil {
 		return err
 	}
-	return <-copied
+	<-copied
+	return copyErr
 }

@@ -345,7 +345,7 @@ func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, 
 	unpacked := make(chan error, 1)
 	go func() { unpacked <- unpackMemory(ram, bytes.NewReader(s.memory), m.RAMSize()) }()
 	wait := sync.OnceValue(func() error { return <-unpacked })
-	defer wait()
+	defer func() { _ = wait() }() // before its file is closed
 	return restore(ctx, st.QEMU, m, &waitingReader{wait, state}, ram, console, results)
 }
 
