@@ -29,6 +29,9 @@ func TestImpossible(t *testing.T) {
 		null   = "BUG: kernel NULL pointer dereference, address: 0000000000000010\n#PF: supervisor read access in kernel mode\nOops: 0000 [#1] SMP\n"
 		debug  = "------------[ cut here ]------------\nWARNING: CPU: 0 PID: 157 at arch/x86/kernel/traps.c:1120 exc_debug_kernel+0xca/0x160\n"
 	)
+	arm := func(code string) string {
+		return "Internal error: Oops - Undefined instruction: 0000000002000000 [#1] SMP\npstate: 60400005 (nZCv daif +PAN)\npc : foo+0x14/0x40\nCode: aa0003e8 d503201f " + code + "\n"
+	}
 	for _, tt := range []struct {
 		name, report string
 		want         string // "": nothing is impossible
@@ -55,15 +58,31 @@ func TestImpossible(t *testing.T) {
 		{"a double fault on a stack that is crooked", double + regs(fn, mov, "ffffc900006a3be3", ok, user), ""},
 		{"a double fault of which nothing is known", double, ""},
 
+		{"an invalid opcode that is none", opcode + regs(fn, mov, stack, ok, user), "41 8b 44 24 28"},
+		{"cmpxchg16b, which the processor lacks or has", opcode + regs(fn, "48 8d 8a <65> 48 0f c7 0e 75 a8 41 8b", stack, ok, user), "65 48 0f c7 0e"},
+		{"ud2", opcode + regs(fn, "90 <0f> 0b 48 89", stack, ok, user), ""},
+		{"ud1, as UBSAN has it", opcode + regs(fn, "90 <67> 0f b9 40 02 90 90", stack, ok, user), ""},
+		{"udb, as FineIBT has it", opcode + regs(fn, "90 <d6> 90 90 90", stack, ok, user), ""},
+		{"a lock that the instruction refuses", opcode + regs(fn, "90 <f0> 48 89 c8 90 90", stack, ok, user), ""},
+		{"a vector extension", opcode + regs(fn, "90 <c5> fd 6f 07 90 90 90 90", stack, ok, user), ""},
+		{"a jump to what is no code", opcode + regs("0xffffffffc0301005", mov, stack, ok, user), ""},
+		{"an instruction that is cut", opcode + regs(fn, "90 <41> 8b", stack, ok, user), ""},
 		{"a BUG", "kernel BUG at lib/list_debug.c:53!\n" + opcode + regs(fn, "90 <0f> 0b 48 89", stack, ok, user), ""},
 		{"a breakpoint that is none", "Oops: int3: 0000 [#1] SMP\n" + regs(fn, "90 90 <41> 8b 44 24 28", stack, ok, user), "int3"},
 		{"a breakpoint that nobody knows", "Oops: int3: 0000 [#1] SMP\n" + regs(fn, "90 cc <41> 8b 44 24 28", stack, ok, user), ""},
+		{"a division that is none", "Oops: divide error: 0000 [#1] SMP\n" + regs(fn, mov, stack, ok, user), "does not divide"},
+		{"a division", "Oops: divide error: 0000 [#1] SMP\n" + regs(fn, "31 d2 <48> f7 f1 c3 90", stack, ok, user), ""},
 
 		{"a null pointer", null + regs(fn, "90 <48> 8b 47 10 c3", stack, "00010246", "0000000000000010"), ""},
 		{"a page fault at what is no address", "BUG: unable to handle page fault for address: fffffbffffffffff\nOops: 0000 [#1] SMP\n" + regs(fn, "90 <48> 8b 47 10 c3", stack, ok, "fffffbffffffffff"), ""},
 		{"a general protection fault", "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP\n" + regs(fn, "90 <48> 8b 47 10 c3", stack, ok, user), ""},
 		{"a warning", "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 foo+0x1/0x2\n" + regs("foo+0x1/0x2", "90 <0f> 0b 48 89", stack, ok, user), ""},
 		{"a panic", "Kernel panic - not syncing: sysrq triggered crash\n" + regs(fn, "90 <0f> 0b 48 89", stack, ok, user), ""},
+
+		{"arm64, an undefined instruction that is none", arm("(8b010000)"), "8b010000"},
+		{"arm64, an undefined instruction", arm("(00000000)"), ""},
+		{"arm64, a BUG", arm("(d4210000)"), ""},
+		{"arm64, a register that the processor lacks", arm("(d538d0e0)"), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := scan(stamp(tt.report), 4096).Findings()
