@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +40,7 @@ func (l *kernelLog) silent() bool {
 	if l.kmsg == nil {
 		return false
 	}
-	var one [8 << 10]byte // the kernel's limit of a record
+	var one [maxKmsg]byte
 	_, err := unix.Read(int(l.kmsg.Fd()), one[:])
 	return errors.Is(err, unix.EAGAIN)
 }
@@ -73,56 +72,46 @@ func (s switches) on(con *serialConsole) {
 type logFollower struct {
 	kmsg *os.File
 	done chan struct{}
-	from atomic.Bool // whether what comes is kept
 
 	head, tail []byte
 	lost       int
 	warned     bool
 }
 
-// openLog opens the kernel's log, of which nothing is kept yet.
-func openLog() *logFollower {
+// followLog keeps what the kernel logs from now on.
+func followLog() *logFollower {
 	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return &logFollower{}
 	}
-	l := &logFollower{kmsg: f, done: make(chan struct{})}
 	if _, err := f.Seek(0, io.SeekEnd); err != nil {
 		f.Close()
 		return &logFollower{}
 	}
+	l := &logFollower{kmsg: f, done: make(chan struct{})}
 	// As it comes, before it is written over.
 	go func() {
 		defer close(l.done)
-		var rec [maxKmsg]byte
-		for {
-			n, err := f.Read(rec[:])
-			if !l.read(rec[:], n, err) {
-				return
-			}
-		}
+		l.readAll(f.Read)
 	}()
 	return l
 }
 
-// follow keeps what the kernel logs from now on.
-func (l *logFollower) follow() { l.from.Store(true) }
-
 const maxKmsg = 8 << 10 // the kernel's limit of a record of /dev/kmsg, in bytes
 
-// read takes what a read returned, and says whether there may be more.
-func (l *logFollower) read(rec []byte, n int, err error) bool {
-	gone := errors.Is(err, unix.EPIPE) // written over before it was read
-	switch {
-	case !gone && (err != nil || n <= 0):
-		return false
-	case !l.from.Load():
-	case gone:
-		l.lost++
-	default:
-		l.take(rec[:n])
+// readAll takes records until there are none.
+func (l *logFollower) readAll(read func([]byte) (int, error)) {
+	var rec [maxKmsg]byte
+	for {
+		switch n, err := read(rec[:]); {
+		case errors.Is(err, unix.EPIPE): // written over before it was read
+			l.lost++
+		case err != nil || n <= 0:
+			return
+		default:
+			l.take(rec[:n])
+		}
 	}
-	return true
 }
 
 // take keeps a record of /dev/kmsg that is the kernel's own
@@ -165,14 +154,8 @@ func (l *logFollower) stop() *wire.Log {
 	_ = l.kmsg.SetReadDeadline(time.Now())
 	<-l.done
 	if c, err := l.kmsg.SyscallConn(); err == nil {
-		var rec [maxKmsg]byte
 		_ = c.Control(func(fd uintptr) {
-			for {
-				n, err := unix.Read(int(fd), rec[:])
-				if !l.read(rec[:], n, err) {
-					return
-				}
-			}
+			l.readAll(func(b []byte) (int, error) { return unix.Read(int(fd), b) })
 		})
 	}
 	l.kmsg.Close()

@@ -71,7 +71,7 @@ func run(con *serialConsole) error {
 	if r.taint, err = openTaint(); err != nil {
 		return err
 	}
-	switches, log := openSwitches(), openLog()
+	switches := openSwitches()
 	if param(string(cmdline), wire.ParamHandover) != "" {
 		handed, err := receiveJob(results)
 		if err != nil {
@@ -114,7 +114,7 @@ func run(con *serialConsole) error {
 	// From here on the kernel prints everything: a payload that lowers the
 	// console's log level must not hide a splat.
 	switches.on(con)
-	log.follow()
+	log := followLog()
 
 	job, err := readJob()
 	if err != nil {

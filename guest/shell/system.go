@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -62,16 +63,9 @@ func ps(_ []string, std stdio) error {
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PID\tPPID\tSTATE\tRSS\tCOMMAND")
 	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is good
-	var pids []int
-	for _, d := range dirs {
-		if pid, err := strconv.Atoi(filepath.Base(d)); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	slices.Sort(pids)
-	for _, pid := range pids {
-		dir := fmt.Sprintf("/proc/%d/", pid)
-		st, err := os.ReadFile(dir + "status")
+	slices.SortFunc(dirs, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	for _, dir := range dirs {
+		st, err := os.ReadFile(dir + "/status")
 		if err != nil {
 			continue // it has ended
 		}
@@ -80,13 +74,13 @@ func ps(_ []string, std stdio) error {
 			k, v, _ := strings.Cut(line, ":")
 			field[k] = strings.TrimSpace(v)
 		}
-		cmd, _ := os.ReadFile(dir + "cmdline")
+		cmd, _ := os.ReadFile(dir + "/cmdline")
 		text := strings.TrimSpace(strings.ReplaceAll(string(cmd), "\x00", " "))
 		if text == "" {
 			text = "[" + field["Name"] + "]"
 		}
 		state, _, _ := strings.Cut(field["State"], " ")
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", pid, field["PPid"], state, field["VmRSS"], text)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", field["Pid"], field["PPid"], state, field["VmRSS"], text)
 	}
 	return w.Flush()
 }

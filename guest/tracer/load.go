@@ -30,8 +30,7 @@ type loader struct {
 
 	// links hold the probes in place. Whoever drops the loader drops them:
 	// the garbage collector closes them then.
-	links    []link.Link
-	programs map[string]*ebpf.Program // what is loaded, by name
+	links []link.Link
 }
 
 // close takes the probes out, which takes the kernel a few seconds, mostly
@@ -48,7 +47,7 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // counts maps before 5.11
 		return nil, fmt.Errorf("lift the limit of locked memory: %w; run it as root", err)
 	}
-	l := &loader{cache: btf.NewCache(), log: log, programs: map[string]*ebpf.Program{}}
+	l := &loader{cache: btf.NewCache(), log: log}
 	var err error
 	if l.types.spec, err = l.cache.Kernel(); err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w; the kernel needs CONFIG_DEBUG_INFO_BTF and /sys must be mounted", err)
@@ -77,15 +76,19 @@ func newLoader(log io.Writer, f faults) (*loader, error) {
 			}
 		}
 	}
-	base, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
-		Maps: l.spec.Maps, Variables: l.spec.Variables,
-		Types: l.spec.Types, ByteOrder: l.spec.ByteOrder,
-	}, ebpf.CollectionOptions{Cache: l.cache})
+	base, err := ebpf.NewCollectionWithOptions(l.part(nil), ebpf.CollectionOptions{Cache: l.cache})
 	if err != nil {
 		return nil, fmt.Errorf("create BPF maps: %w; ring buffers need Linux 5.8", err)
 	}
 	l.maps = base.Maps
 	return l, nil
+}
+
+// part is the object with some of its programs.
+func (l *loader) part(programs map[string]*ebpf.ProgramSpec) *ebpf.CollectionSpec {
+	part := *l.spec
+	part.Programs = programs
+	return &part
 }
 
 // loadSpec reads the embedded BPF object.
@@ -118,17 +121,13 @@ func (l *loader) program(name, target string) (*ebpf.Program, error) {
 		opts.Programs.LogLevel = ebpf.LogLevelStats
 	}
 	start := time.Now()
-	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
-		Maps: l.spec.Maps, Variables: l.spec.Variables, Types: l.spec.Types, ByteOrder: l.spec.ByteOrder,
-		Programs: map[string]*ebpf.ProgramSpec{name: p},
-	}, opts)
+	coll, err := ebpf.NewCollectionWithOptions(l.part(map[string]*ebpf.ProgramSpec{name: p}), opts)
 	if err != nil {
 		l.logf("prog '%s': %s\n", name, verifierLog(err))
 		return nil, err
 	}
 	prog := coll.DetachProgram(name)
 	coll.Close()
-	l.programs[name] = prog
 	l.logf("prog '%s': loaded for %s in %v\n%s", name, target, time.Since(start).Round(time.Microsecond), prog.VerifierLog)
 	return prog, nil
 }

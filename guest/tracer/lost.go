@@ -22,19 +22,6 @@ func (l *loader) lossCounters() []lossCounter {
 			return n, err
 		}})
 	}
-	for name, prog := range l.programs {
-		// A program that was preempted is not run for the task that comes
-		// to the same probe meanwhile; 5.12 and later count it. What that
-		// task did may not have been an event at all.
-		message := "missed %d runs of " + name + ": it was preempted by a task that came to the same probe"
-		out = append(out, lossCounter{message, func() (uint64, error) {
-			s, err := prog.Stats()
-			if err != nil {
-				return 0, err
-			}
-			return s.RecursionMisses, nil
-		}})
-	}
 	return out
 }
 

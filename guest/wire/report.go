@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"os"
@@ -47,25 +48,18 @@ func (r *Reporter) Test(name, verdict string, d time.Duration, output string) {
 
 // Report reports one test's outcome. Name and output are cut to their limits.
 func (r *Reporter) Report(t Test) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.tests++
 	t.Name, t.Output = Truncate(t.Name, MaxName), Truncate(t.Output, MaxOutput)
-	r.write(Record{Type: TypeTest, Test: &t})
+	r.send(Record{Type: TypeTest, Test: &t})
 }
 
 // Run tells that a test runs from now on, or that it is paused.
 func (r *Reporter) Run(name string, paused bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.write(Record{Type: TypeRun, Run: &Run{Name: Truncate(name, MaxName), Paused: paused}})
+	r.send(Record{Type: TypeRun, Run: &Run{Name: Truncate(name, MaxName), Paused: paused}})
 }
 
 // Phase reports how long a phase took.
 func (r *Reporter) Phase(name string, d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.write(Record{Type: TypePhase, Phase: &Phase{Name: name, Duration: d}})
+	r.send(Record{Type: TypePhase, Phase: &Phase{Name: name, Duration: d}})
 }
 
 // Incomplete says that tests can be missing from the report, and why, in one
@@ -73,9 +67,7 @@ func (r *Reporter) Phase(name string, d time.Duration) {
 func (r *Reporter) Incomplete(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cut == "" {
-		r.cut = Truncate(why, MaxName)
-	}
+	r.cut = cmp.Or(r.cut, Truncate(why, MaxName))
 }
 
 // Done ends the report. It returns the first error of all writes.
@@ -84,6 +76,15 @@ func (r *Reporter) Done() error {
 	defer r.mu.Unlock()
 	r.write(Record{Type: TypeDone, Done: &Done{Tests: r.tests, Incomplete: r.cut}})
 	return r.err
+}
+
+func (r *Reporter) send(rec Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rec.Type == TypeTest {
+		r.tests++
+	}
+	r.write(rec)
 }
 
 func (r *Reporter) write(rec Record) {
