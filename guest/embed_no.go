@@ -3,4 +3,4 @@
 package guest
 
 // embedded is nil: this build makes the guest's programs when they are needed.
-var embedded map[string][]byte
+var embedded func(name string) ([]byte, error)

@@ -29,14 +29,14 @@ const module = "github.com/elastic/bpf-kernel-check"
 var ErrNoPrograms = errors.New("this build holds no guest programs: build it with make, or have Go installed")
 
 // Program returns the executable of a guest program for an architecture
-// (GOARCH's names), which is not to be changed. Released binaries hold all of them; others, such as those
-// of go run, go install and go test, build them with the go command, which
-// caches them.
+// (GOARCH's names). Released binaries hold all of them; others, such as those of
+// go run, go install and go test, build them with the go command, which caches
+// them.
 func Program(ctx context.Context, arch, name string) ([]byte, error) {
 	if embedded != nil {
-		b, ok := embedded[arch+"/"+name]
-		if !ok {
-			return nil, fmt.Errorf("guest program %s for %s is not in this build", name, arch)
+		b, err := embedded("programs/" + arch + "/" + name)
+		if err != nil {
+			return nil, fmt.Errorf("guest program %s for %s is not in this build: %w", name, arch, err)
 		}
 		return b, nil
 	}

@@ -12,76 +12,22 @@ package console
 // and means nothing to them.
 const quote = 0x1f
 
+// stampRE is a printk time stamp, such as "[    1.234567] ". A caller's id as
+// CONFIG_PRINTK_CALLER adds it ("[    T1] ") belongs to it.
+var stampRE = re(`\[ *([0-9]{1,17}\.[0-9]{6})\] ?(?:\[ *[TC][0-9]{1,23}\] ?)?`)
+
 // Quote returns line with every printk time stamp in it marked as a payload's.
 // It returns line itself when there is none.
 func Quote(line []byte) []byte {
-	var out []byte
-	done := 0
-	for i := 0; i < len(line); i++ {
-		if stampLen(line[i:]) > 0 {
-			out = append(append(out, line[done:i+1]...), quote)
-			done = i + 1
-		}
-	}
-	if out == nil {
+	stamps := stampRE().FindAllIndex(line, -1)
+	if stamps == nil {
 		return line
 	}
+	var out []byte
+	done := 0
+	for _, m := range stamps {
+		out = append(append(out, line[done:m[0]+1]...), quote)
+		done = m[0] + 1
+	}
 	return append(out, line[done:]...)
-}
-
-// stampLen returns the length of the printk time stamp that b starts with,
-// such as "[    1.234567] ", and 0 when there is none. A caller's id as
-// CONFIG_PRINTK_CALLER adds it ("[    T1] ") belongs to it.
-func stampLen(b []byte) int {
-	n := bracket(b, func(s []byte) bool {
-		dot := -1
-		for i, c := range s {
-			switch {
-			case c == '.' && dot < 0 && i > 0:
-				dot = i
-			case c < '0' || c > '9':
-				return false
-			}
-		}
-		return dot > 0 && len(s)-dot == 7
-	})
-	if n == 0 {
-		return 0
-	}
-	n += bracket(b[n:], func(s []byte) bool {
-		if len(s) < 2 || s[0] != 'T' && s[0] != 'C' {
-			return false
-		}
-		for _, c := range s[1:] {
-			if c < '0' || c > '9' {
-				return false
-			}
-		}
-		return true
-	})
-	return n
-}
-
-// bracket returns the length of a leading "[", spaces, a text that ok accepts,
-// "]" and the space behind it.
-func bracket(b []byte, ok func([]byte) bool) int {
-	if len(b) == 0 || b[0] != '[' {
-		return 0
-	}
-	start := 1
-	for start < len(b) && b[start] == ' ' {
-		start++
-	}
-	end := start
-	for end < len(b) && end-start < 24 && b[end] != ']' {
-		end++
-	}
-	if end == len(b) || b[end] != ']' || !ok(b[start:end]) {
-		return 0
-	}
-	end++
-	if end < len(b) && b[end] == ' ' {
-		end++
-	}
-	return end
 }

@@ -128,10 +128,11 @@ func (s *Scanner) Write(p []byte) (int, error) {
 // just begun: the kernel can go on behind a payload's line without end.
 func (s *Scanner) part() {
 	end := len(s.partial)
-	for i := maxLine / 2; i < end; i++ {
-		if s.partial[i] == '[' && (len(s.partial)-i < maxStamp || stampLen(s.partial[i:]) > 0) {
-			end = i
-		}
+	if i := bytes.IndexByte(s.partial[end-maxStamp:], '['); i >= 0 {
+		end += i - maxStamp
+	}
+	if m := stampRE().FindIndex(s.partial[maxLine/2:]); m != nil {
+		end = min(end, maxLine/2+m[0])
 	}
 	s.line(s.partial[:end])
 	s.partial = append(s.partial[:0], s.partial[end:]...)
@@ -301,22 +302,15 @@ type stamped struct {
 // stand there, and after other text: the kernel does not know where in a line
 // the payload's output has stopped.
 func messages(b []byte) []stamped {
-	var msgs []stamped
-	from := -1
-	at := 0.0
-	for i := 0; i < len(b); i++ {
-		n := stampLen(b[i:])
-		if n == 0 {
-			continue
+	stamps := stampRE().FindAllSubmatchIndex(b, -1)
+	msgs := make([]stamped, len(stamps))
+	for i, m := range stamps {
+		end := len(b)
+		if i+1 < len(stamps) {
+			end = stamps[i+1][0]
 		}
-		if from >= 0 {
-			msgs = append(msgs, stamped{b[from:i], at})
-		}
-		from, at = i+n, stampTime(b[i:i+n])
-		i += n - 1
-	}
-	if from >= 0 {
-		msgs = append(msgs, stamped{b[from:], at})
+		at, _ := strconv.ParseFloat(string(b[m[2]:m[3]]), 64) // it is a number
+		msgs[i] = stamped{b[m[1]:end], at}
 	}
 	return msgs
 }
@@ -324,14 +318,4 @@ func messages(b []byte) []stamped {
 // seconds makes a duration of a message's time.
 func seconds(at float64) time.Duration {
 	return time.Duration(min(at, math.MaxInt32) * float64(time.Second))
-}
-
-// stampTime is the time in a printk time stamp.
-func stampTime(b []byte) float64 {
-	end := bytes.IndexByte(b, ']')
-	at, err := strconv.ParseFloat(strings.TrimSpace(string(b[1:end])), 64)
-	if err != nil {
-		return 0
-	}
-	return at
 }

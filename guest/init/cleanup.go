@@ -8,14 +8,12 @@ import (
 
 // waitForKernelCleanup gives the kernel time to crash on what the payload's end
 // started: its programs and maps are freed after a grace period, by work queues.
-// What goes wrong then is as much a crash as before, and shows in the taint. All
-// of the payload's processes were killed at ended.
-func waitForKernelCleanup(ended time.Time) {
+// What goes wrong then is as much a crash as before, and shows in the taint.
+func waitForKernelCleanup() {
 	const (
 		global = 1 // MEMBARRIER_CMD_GLOBAL: returns after a grace period
 		most   = 2 * time.Second
-		queues = 50 * time.Millisecond // from the payload's end
-		least  = 20 * time.Millisecond // from the grace period's
+		queues = 50 * time.Millisecond
 	)
 	done := make(chan struct{})
 	go func() {
@@ -26,5 +24,5 @@ func waitForKernelCleanup(ended time.Time) {
 	case <-done:
 	case <-time.After(most): // RCU is stuck, and the kernel will say so
 	}
-	time.Sleep(max(least, queues-time.Since(ended)))
+	time.Sleep(queues)
 }

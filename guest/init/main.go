@@ -129,7 +129,6 @@ func run(con *serialConsole) error {
 	job = scaled(job, scale)
 	stop := make(chan struct{})
 	stopped := alive(r, stop)
-	ended := time.Now()
 	if job.Terminal != "" {
 		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
@@ -137,12 +136,12 @@ func run(con *serialConsole) error {
 		}
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
-		ended = runPayload(job, r, con, scale)
+		runPayload(job, r, con, scale)
 	} else {
 		r.completed()
 	}
 	switches.on(con) // for what comes behind the end record
-	waitForKernelCleanup(ended)
+	waitForKernelCleanup()
 	if text := log.stop(); text != nil {
 		r.send(wire.Record{Type: wire.TypeLog, Log: text})
 	}

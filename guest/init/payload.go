@@ -17,15 +17,14 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// runPayload runs the job and reports how it went. It says when the last of the
-// payload's processes was killed.
-func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) (ended time.Time) {
+// runPayload runs the job and reports how it went.
+func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) {
 	out := &payloadOutput{con: con, left: job.MaxPrint, tail: lines.Clip{Tail: keepTail}}
 	if out.left <= 0 {
 		out.left = wire.DefaultMaxPrint
 	}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
-	exit, ended := execute(job, out, r, con, run, scale)
+	exit := execute(job, out, r, con, run, scale)
 	if exit.Timeout {
 		reportHung(exit, run, r)
 	}
@@ -41,7 +40,6 @@ func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Durati
 		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
 		r.completed()
 	}
-	return ended
 }
 
 // describe puts an exit in words.
@@ -62,13 +60,13 @@ func describe(e wire.Exit) string {
 
 // execute starts the payload, reaps everything that ends until the payload
 // does, and kills what it left behind.
-func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, killed time.Time) {
+func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) wire.Exit {
 	began := time.Now()
 	before := oom.Kills()
 	p, err := startPayload(job)
 	if err != nil {
 		r.fails("the payload could not be started")
-		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}, time.Now()
+		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}
 	}
 	defer p.close()
 	pid := p.pid
@@ -130,7 +128,6 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 		left = userProcesses()
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
-	killed = time.Now()
 	if !p.await(5*time.Second, copied, reported) {
 		con.logf("a process that cannot be killed keeps the payload's output open")
 	}
@@ -141,7 +138,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if len(left) > 0 {
 		con.logf("left running, and ended with the payload (%d): %s", len(left), strings.Join(left[:min(3, len(left))], ", "))
 	}
-	return exit, killed
+	return exit
 }
 
 // baseEnv is what every payload has. testrunner gives its program a terminal, to
