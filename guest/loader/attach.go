@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"regexp"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,11 +129,10 @@ func functionsLike(pattern string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find functions like %s: %w", pattern, err)
 	}
-	matches := regexp.MustCompile("^" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern)) + "$").MatchString
 	var found []string
 	for line := range strings.Lines(string(b)) {
 		name, module, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if module == "" && matches(name) {
+		if ok, _ := path.Match(pattern, name); ok && module == "" {
 			found = append(found, name)
 		}
 	}

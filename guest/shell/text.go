@@ -237,13 +237,8 @@ func sortLines(args []string, std stdio) error {
 	return errors.Join(err, out.Flush())
 }
 
-func leadingNumber(s string) float64 {
-	s = strings.TrimSpace(s)
-	end := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' && r != '-' })
-	if end < 0 {
-		end = len(s)
-	}
-	n, _ := strconv.ParseFloat(s[:end], 64)
+func leadingNumber(s string) (n float64) {
+	_, _ = fmt.Sscanf(strings.TrimSpace(s), "%g", &n) // 0 where there is none
 	return n
 }
 

@@ -5,7 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"strings"
+	"regexp"
 )
 
 // Limits of the files that a payload leaves in the results directory.
@@ -30,22 +30,13 @@ type File struct {
 	Data  []byte `json:"data"` // at most MaxFileChunk bytes
 }
 
-// CheckFileName says why a name is not one of a file below FileRoot: two or
-// more components of letters, digits and "._+-" that begin with none of "." and
-// "-", joined by slashes.
+// CheckFileName says why a name is not one of a file below FileRoot: two to four
+// components of letters, digits and "._+-" that begin with none of "." and "-",
+// joined by slashes.
 func CheckFileName(name string) error {
-	bad := func(why string) error { return fmt.Errorf("file name %.250q: %s", name, why) }
-	if len(name) > MaxFileName {
-		return bad(fmt.Sprintf("longer than %d bytes", MaxFileName))
-	}
-	parts := strings.Split(name, "/")
-	if len(parts) < 2 || len(parts) > 4 || parts[0] != FileRoot {
-		return bad("want " + FileRoot + "/, and one to three names")
-	}
-	for _, p := range parts {
-		if p == "" || p[0] == '.' || p[0] == '-' || SafeName(p) != p {
-			return bad("want letters, digits and ._+- in each part, the first a letter or digit")
-		}
+	ok := regexp.MustCompile(`^` + FileRoot + `(/[A-Za-z0-9_+][A-Za-z0-9._+-]*){1,3}$`)
+	if len(name) > MaxFileName || !ok.MatchString(name) {
+		return fmt.Errorf("file name %.250q: want %s/ and one to three parts of letters, digits and ._+-, the first a letter or digit, %d bytes at most", name, FileRoot, MaxFileName)
 	}
 	return nil
 }
@@ -53,13 +44,7 @@ func CheckFileName(name string) error {
 // SafeName replaces what may not stand in a part of a file's name. An empty
 // name becomes "_".
 func SafeName(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._+-", r):
-			return r
-		}
-		return '_'
-	}, s)
+	s = regexp.MustCompile(`[^A-Za-z0-9._+-]`).ReplaceAllLiteralString(s, "_")
 	if s == "" || s[0] == '.' || s[0] == '-' {
 		s = "_" + s
 	}
