@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -42,9 +40,7 @@ type fwCfg struct {
 	at      uint64   // its physical address
 	buf     []byte   // what files are read into
 	frames  []uint64 // physical addresses of buf's pages
-	pagemap int      // descriptor
-	compact int      // descriptor of the kernel's setting; -1: it has none
-	setting []byte   // what it was
+	setting []byte   // what compaction was; nil: this kernel has no such setting
 }
 
 const (
@@ -59,7 +55,7 @@ func openFwCfg() (*fwCfg, error) {
 	if err := unix.Iopl(3); err != nil {
 		return nil, fmt.Errorf("ask for the ports of fw_cfg: %w", err)
 	}
-	f := &fwCfg{compact: -1}
+	f := &fwCfg{}
 	outw(portSelect, keySignature)
 	if sig := readPort(4); string(sig) != "QEMU" {
 		return nil, fmt.Errorf("fw_cfg has the signature %q, want QEMU", sig)
@@ -70,13 +66,9 @@ func openFwCfg() (*fwCfg, error) {
 	}
 	// The kernel must not move the pages while QEMU writes to them: they are
 	// locked, and locked pages are not to be compacted.
-	b, err := os.ReadFile(compaction)
-	if err == nil {
+	if b, err := os.ReadFile(compaction); err == nil {
 		f.setting = b
-		if f.compact, err = unix.Open(compaction, unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-			_, err = unix.Pwrite(f.compact, []byte("0"), 0)
-		}
-		if err != nil {
+		if err := os.WriteFile(compaction, []byte("0"), 0); err != nil {
 			return nil, fmt.Errorf("keep the memory for fw_cfg in its place: %w", err)
 		}
 	}
@@ -98,13 +90,10 @@ func openFwCfg() (*fwCfg, error) {
 			m[i] = 1
 		}
 	}
-	if f.pagemap, err = unix.Open("/proc/self/pagemap", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("look up physical addresses: %w", err)
-	}
-	if f.frames, err = f.physical(f.buf); err != nil {
+	if f.frames, err = physical(f.buf); err != nil {
 		return nil, err
 	}
-	at, err := f.physical(f.request)
+	at, err := physical(f.request)
 	if err != nil {
 		return nil, err
 	}
@@ -115,21 +104,24 @@ func openFwCfg() (*fwCfg, error) {
 // close gives back what openFwCfg took, but for the memory: under emulation
 // taking a huge page apart takes longer than all of the rest.
 func (f *fwCfg) close() error {
-	_ = unix.Close(f.pagemap)
-	if f.compact >= 0 {
-		_, _ = unix.Pwrite(f.compact, f.setting, 0)
-		_ = unix.Close(f.compact)
+	if f.setting != nil {
+		_ = os.WriteFile(compaction, f.setting, 0)
 	}
 	return wrap("give the ports of fw_cfg back", unix.Iopl(0))
 }
 
 // physical returns the physical addresses of memory's pages.
-func (f *fwCfg) physical(mem []byte) ([]uint64, error) {
+func physical(mem []byte) ([]uint64, error) {
 	const present, frame = 1 << 63, 1<<55 - 1
+	pagemap, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return nil, fmt.Errorf("look up physical addresses: %w", err)
+	}
+	defer pagemap.Close()
 	entries := make([]byte, 8*len(mem)/page)
 	at := int64(uintptr(unsafe.Pointer(&mem[0])) / page * 8)
-	if n, err := unix.Pread(f.pagemap, entries, at); err != nil || n < len(entries) {
-		return nil, fmt.Errorf("look up physical addresses: %w", cmp.Or(err, io.ErrUnexpectedEOF))
+	if _, err := pagemap.ReadAt(entries, at); err != nil {
+		return nil, fmt.Errorf("look up physical addresses: %w", err)
 	}
 	out := make([]uint64, len(mem)/page)
 	for i := range out {

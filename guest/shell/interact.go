@@ -19,9 +19,8 @@ import (
 // of the input.
 func interact(tty *os.File, std stdio) int {
 	// Programs get interrupts from the terminal; the shell stops what it is
-	// doing and goes on.
-	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
+	// doing and goes on. Ignored, they would be so by its programs too.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	signal.Ignore(unix.SIGTSTP, unix.SIGTTOU, unix.SIGTTIN, unix.SIGQUIT)
 
 	runner, err := newRunner(std, true, nil)
@@ -49,7 +48,7 @@ func interact(tty *os.File, std stdio) int {
 			code = exitUsage
 			continue
 		}
-		code, exited = runForeground(runner, stmts, interrupts, std)
+		code, exited = runForeground(runner, stmts, std)
 	}
 	return code
 }
@@ -57,28 +56,18 @@ func interact(tty *os.File, std stdio) int {
 // runForeground runs one line's statements, until an interrupt. It says whether
 // the shell is to end: an interpreter that was interrupted, or that met what it
 // cannot go on from, takes itself for ended, too.
-func runForeground(r *interp.Runner, stmts []*syntax.Stmt, interrupts <-chan os.Signal, std stdio) (code int, exited bool) {
-	for len(interrupts) > 0 {
-		<-interrupts // it was for the line before
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-interrupts:
-			fmt.Fprintln(std.err)
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+func runForeground(r *interp.Runner, stmts []*syntax.Stmt, std stdio) (code int, exited bool) {
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	for _, stmt := range stmts {
-		ctx := ctx
+		ctx := interrupted
 		if stmt.Background { // it goes on when this line is over or interrupted
 			ctx = context.WithValue(context.Background(), background{}, true)
 		}
 		err := r.Run(ctx, stmt)
 		code = exitCode(err, std)
-		if ctx.Err() != nil {
+		if interrupted.Err() != nil {
+			fmt.Fprintln(std.err)
 			return exitInterrupted, false
 		}
 		if r.Exited() {

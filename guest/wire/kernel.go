@@ -44,22 +44,22 @@ func ParseConfig(r io.Reader) (map[string]string, error) {
 	for _, o := range options {
 		config[o] = "n"
 	}
-	br := bufio.NewReader(io.LimitReader(r, maxConfig))
+	sc := bufio.NewScanner(io.LimitReader(r, maxConfig))
+	sc.Buffer(nil, maxConfig)
 	lines := 0
-	for {
-		line, err := br.ReadString('\n')
-		if name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "CONFIG_"), "="); ok && strings.HasPrefix(line, "CONFIG_") {
-			lines++
-			if slices.Contains(options, name) {
-				config[name] = Truncate(strings.Trim(value, `"`), 200)
-			}
+	for sc.Scan() {
+		option, ok := strings.CutPrefix(sc.Text(), "CONFIG_")
+		name, value, set := strings.Cut(option, "=")
+		if !ok || !set {
+			continue
 		}
-		if errors.Is(err, io.EOF) {
-			break
+		lines++
+		if slices.Contains(options, name) {
+			config[name] = Truncate(strings.Trim(strings.TrimSpace(value), `"`), 200)
 		}
-		if err != nil {
-			return nil, err
-		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, err
 	}
 	if lines == 0 {
 		return nil, errors.New("no CONFIG_ line in it")
