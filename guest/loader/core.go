@@ -80,20 +80,25 @@ func kernelHasMember(kernel *btf.Spec, name, member string) bool {
 	}
 	var has func(t btf.Type) bool
 	has = func(t btf.Type) bool {
-		var members []btf.Member
-		switch t := btf.UnderlyingType(t).(type) {
-		case *btf.Struct:
-			members = t.Members
-		case *btf.Union:
-			members = t.Members
-		case *btf.Enum:
-			return slices.ContainsFunc(t.Values, func(v btf.EnumValue) bool { return v.Name == member })
+		if e, ok := btf.UnderlyingType(t).(*btf.Enum); ok {
+			return slices.ContainsFunc(e.Values, func(v btf.EnumValue) bool { return v.Name == member })
 		}
-		return slices.ContainsFunc(members, func(m btf.Member) bool {
+		return slices.ContainsFunc(membersOf(t), func(m btf.Member) bool {
 			return m.Name == member || m.Name == "" && has(m.Type)
 		})
 	}
 	return slices.ContainsFunc(types, has)
+}
+
+// membersOf are those of a struct or union.
+func membersOf(t btf.Type) []btf.Member {
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Struct:
+		return t.Members
+	case *btf.Union:
+		return t.Members
+	}
+	return nil
 }
 
 func kernelHas(kernel *btf.Spec, name string) bool {
@@ -118,7 +123,7 @@ func accessPath(t btf.Type, accessor string) string {
 	var names []string
 	for i, s := range strings.Split(accessor, ":") {
 		n, err := strconv.Atoi(s)
-		if err != nil {
+		if err != nil || n < 0 {
 			break
 		}
 		if e, ok := t.(*btf.Enum); ok && n < len(e.Values) {
@@ -127,17 +132,13 @@ func accessPath(t btf.Type, accessor string) string {
 		if i == 0 { // an index to an array of the type
 			continue
 		}
-		var members []btf.Member
-		switch t := t.(type) {
-		case *btf.Struct:
-			members = t.Members
-		case *btf.Union:
-			members = t.Members
-		case *btf.Array:
+		if a, ok := t.(*btf.Array); ok {
 			names = append(names, fmt.Sprintf("[%d]", n))
+			t = btf.UnderlyingType(a.Type)
 			continue
 		}
-		if n < 0 || n >= len(members) {
+		members := membersOf(t)
+		if n >= len(members) {
 			break
 		}
 		if members[n].Name != "" {
