@@ -37,7 +37,7 @@ func TestTerminal(t *testing.T) {
 		{name: "is one", args: "look", verdict: report.Pass, want: []string{"pass terminal"}, console: "terminal: 011 40x120 dumb 1 /dev/pts/0\nmodes: 104755 41777\n"},
 		{name: "is flushed before a fork", args: "fork", verdict: report.Pass, want: []string{"pass first", "pass second"}},
 		{name: "keeps what a program that crashes has printed", args: "crash", verdict: report.Fail, want: []string{"pass first", "fail terminal: plan"}},
-		{name: "outlives its program without a signal to the rest", args: "daemon", verdict: report.Pass, want: []string{"pass first"}, console: "still running"},
+		{name: "outlives its program without a signal to the rest", args: "daemon", verdict: report.Pass, want: []string{"pass first"}, console: "left running"},
 	}
 	for _, tt := range tests {
 		for _, boot := range []Boot{BootCold, BootWarm} {
