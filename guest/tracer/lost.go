@@ -6,37 +6,23 @@ import (
 	"time"
 )
 
-// A lossCounter counts one way in which events get lost.
-type lossCounter struct {
-	message string // for fmt, with the count
-	read    func() (uint64, error)
-}
-
-// lossCounters are all ways that the kernel tells of.
-func (l *loader) lossCounters() []lossCounter {
-	var out []lossCounter
-	for i, typ := range typeNames {
-		message := "lost %d " + typ + " events: the ring buffer was full"
-		out = append(out, lossCounter{message, func() (n uint64, err error) {
-			err = l.maps["lost"].Lookup(uint32(i+1), &n)
-			return n, err
-		}})
-	}
-	return out
+// lost counts the events of a type for which the ring buffer was full.
+func (l *loader) lost(typ uint32) (n uint64, err error) {
+	err = l.maps["lost"].Lookup(typ, &n)
+	return n, err
 }
 
 // watchLost reports what gets lost, about once a second while anything does.
 // stop reports the rest.
-func watchLost(counters []lossCounter, warn func(string)) (stop func()) {
-	told := make([]uint64, len(counters))
+func watchLost(lost func(typ uint32) (uint64, error), warn func(string)) (stop func()) {
+	told := make([]uint64, len(typeNames))
 	look := func() {
-		for i, c := range counters {
-			n, err := c.read()
-			if err != nil || n == told[i] {
-				continue // a kernel that does not count
+		for i, typ := range typeNames {
+			n, err := lost(uint32(i + 1))
+			if err == nil && n != told[i] {
+				warn(fmt.Sprintf("lost %d %s events: the ring buffer was full", n-told[i], typ))
+				told[i] = n
 			}
-			warn(fmt.Sprintf(c.message, n-told[i]))
-			told[i] = n
 		}
 	}
 	done := make(chan struct{})

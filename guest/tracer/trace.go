@@ -40,7 +40,7 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 			return err
 		}
 	}
-	defer watchLost(l.lossCounters(), warn)()
+	defer watchLost(l.lost, warn)()
 	return read(ctx, rd, p, warn)
 }
 
