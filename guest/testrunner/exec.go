@@ -1,14 +1,12 @@
 package testrunner
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -50,12 +47,12 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		fmt.Fprintf(stderr, "testrunner: %s\n", err)
 		return exitUsage
 	}
-	// The report is slow, and the program must not wait for it. The parser bounds
-	// what can come.
-	tell := newQueue()
+	// The report is slow, and the program must not wait for it: there is room for all
+	// that the parser tells.
+	tell := make(chan *news, output.MaxRecords+output.MaxMarks)
 	reported := make(chan error, 1)
 	go func() {
-		for n := range tell.all() {
+		for n := range tell {
 			if t := n.test; t != nil {
 				rep.Test(t.Name, t.Verdict, t.Duration, t.Output)
 			} else {
@@ -64,12 +61,12 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		}
 		reported <- rep.Done()
 	}()
-	parser := output.New(name, func(t output.Test) { tell.put(news{test: &t}) })
+	parser := output.New(name, func(t output.Test) { tell <- &news{test: &t} })
 	if goTest {
 		parser.ExpectGoTest(goTestFlags(argv[1:]))
 	}
 	parser.Clock(m.now)
-	parser.Watch(func(name string, paused bool) { tell.put(news{name: name, paused: paused}) })
+	parser.Watch(func(name string, paused bool) { tell <- &news{name: name, paused: paused} })
 	start := m.now()
 	before := oom.Kills()
 	end := execute(ctx, dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
@@ -95,7 +92,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	if cut != "" {
 		rep.Incomplete(cut)
 	}
-	tell.close()
+	close(tell)
 	if err := <-reported; err != nil {
 		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
 		if end.code == 0 {
@@ -155,55 +152,6 @@ type news struct {
 	paused bool
 }
 
-// queue passes news on in their order, and never keeps the sender waiting.
-type queue struct {
-	mu   sync.Mutex
-	more *sync.Cond // of mu: there is something in list, or it is over
-	list []news
-	over bool
-}
-
-func newQueue() *queue {
-	q := &queue{}
-	q.more = sync.NewCond(&q.mu)
-	return q
-}
-
-func (q *queue) put(n news) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.list = append(q.list, n)
-	q.more.Signal()
-}
-
-// close ends all once everything was yielded.
-func (q *queue) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.over = true
-	q.more.Signal()
-}
-
-// all yields the news as they come, to one goroutine.
-func (q *queue) all() iter.Seq[news] {
-	return func(yield func(news) bool) {
-		for over := false; !over; {
-			q.mu.Lock()
-			for len(q.list) == 0 && !q.over {
-				q.more.Wait()
-			}
-			var list []news
-			list, q.list, over = q.list, nil, q.over
-			q.mu.Unlock()
-			for _, n := range list {
-				if !yield(n) {
-					return
-				}
-			}
-		}
-	}
-}
-
 func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, argv []string, err error) {
 	fs := flag.NewFlagSet("testrunner exec", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -255,7 +203,8 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	r, w, err := openTerminal(ptmx)
 	if err != nil {
 		noTerminal(err)
-		if r, w, held, err = openPipe(); err != nil {
+		held = pipeBuffer
+		if r, w, err = openPipe(); err != nil {
 			return ended{code: exitNotStarted, how: err.Error()}
 		}
 	}
@@ -346,10 +295,7 @@ func askGoroutines(session int) (asked bool) {
 		if err != nil {
 			continue
 		}
-		// The name, which can hold anything, stands in parentheses; the session is
-		// the fourth behind it.
-		f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if len(f) < 4 || f[3] != strconv.Itoa(session) {
+		if f := statFields(string(stat)); len(f) < 4 || f[3] != strconv.Itoa(session) {
 			continue
 		}
 		status, err := os.ReadFile(dir + "/status")

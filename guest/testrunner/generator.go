@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -72,20 +71,12 @@ func placeDoNothing(generators, dir string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return nil
 	}
-	src, err := os.Open(generators)
+	// On another file system, or on one without links.
+	program, err := os.ReadFile(generators)
+	if err == nil {
+		err = os.WriteFile(name, program, 0o755)
+	}
 	if err != nil {
-		return fmt.Errorf("place do_nothing: %w", err)
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		return fmt.Errorf("place do_nothing: %w", err)
-	}
-	if _, err := io.Copy(dst, src); err != nil {
-		dst.Close()
-		return fmt.Errorf("place do_nothing: %w", err)
-	}
-	if err := dst.Close(); err != nil {
 		return fmt.Errorf("place do_nothing: %w", err)
 	}
 	return nil

@@ -40,7 +40,7 @@ type generated struct {
 
 func (s *session) run(ctx context.Context) {
 	s.print.started(check.StartTest)
-	s.print.runs(check.StartTest, false)
+	s.print.rep.Run(check.StartTest, false)
 	s.facts = s.machine.facts(s.opt.dir)
 	s.build = askHelp(ctx, s.opt.tracer, s.opt.limits.help)
 	// Before the tracer runs, so that it makes no events. Without it fork_exec
@@ -56,7 +56,7 @@ func (s *session) run(ctx context.Context) {
 	defer t.kill()
 	why := s.awaitReady(ctx, t)
 	load := s.machine.now().Sub(started)
-	s.print.phase("load", load)
+	s.print.rep.Phase("load", load)
 	if why != "" {
 		log := t.stderr.String()
 		s.print.stderr(log)
@@ -67,7 +67,7 @@ func (s *session) run(ctx context.Context) {
 	s.generate(ctx, t, started)
 	s.judge(ctx, t, started)
 	tests := s.machine.now().Sub(started) - load
-	s.print.phase("test", tests)
+	s.print.rep.Phase("test", tests)
 	s.print.note(fmt.Sprintf("EventsTrace was ready after %.2fs; the tests took %.2fs", load.Seconds(), tests.Seconds()))
 }
 
@@ -151,7 +151,7 @@ func (s *session) generate(ctx context.Context, t *tracer, started time.Time) {
 // runs notes that the generator of some tests starts or has ended.
 func (s *session) runs(tests []string, starts bool) {
 	for _, test := range tests {
-		s.print.runs(test, !starts)
+		s.print.rep.Run(test, !starts)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +192,7 @@ func (s *session) generateOne(ctx context.Context, name string, started time.Tim
 // verdicts.
 func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	s.print.started(check.StreamTest)
-	s.print.runs(check.StreamTest, false)
+	s.print.rep.Run(check.StreamTest, false)
 	var pids []int64
 	problem, silent := "", ""
 	if !t.dies() {
@@ -201,7 +201,7 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	if len(pids) > 0 {
 		t.await(pids...)
 		if !s.awaitFence(ctx, t) {
-			silent = fmt.Sprintf("no event about the marker, processes %s, came within %s", join(pids), s.opt.limits.fence)
+			silent = fmt.Sprintf("no event about the marker, processes %s, came within %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(pids), " ", " and "), "[]"), s.opt.limits.fence)
 		}
 	}
 	// Whether an event comes twice shows only in what comes after it.
@@ -211,7 +211,8 @@ func (s *session) judge(ctx context.Context, t *tracer, started time.Time) {
 	results := s.verify(t, pids, silent)
 	// An event that is still missing is late at best, and only what is said of
 	// it can change: the wait is one for all tests, and short.
-	if missing(results) && t.gone() == "" && silent == "" {
+	missing := slices.ContainsFunc(results, func(r check.Result) bool { return r.Missing })
+	if missing && t.gone() == "" && silent == "" {
 		before := t.snapshot().Lines
 		s.machine.pause(ctx, s.opt.limits.grace, t.dying)
 		t.awaitEnd(ctx)
@@ -281,15 +282,8 @@ func (s *session) verify(t *tracer, marker []int64, silent string) []check.Resul
 		r.Outputs[name] = g.out
 	}
 	var results []check.Result
-	for _, test := range s.opt.tests() {
-		if res := check.Verify(test, r); res.Verdict != "" {
-			results = append(results, res)
-		} else {
-			r.Unknown = append(r.Unknown, test.Name)
-		}
-	}
-	s.unknown = r.Unknown
-	return append(results, check.VerifyStream(r))
+	results, s.unknown = check.VerifyAll(s.opt.tests(), r)
+	return results
 }
 
 // took is the time from the start of a test's generator to its last event.
@@ -300,15 +294,6 @@ func (s *session) took(r check.Result) time.Duration {
 		}
 	}
 	return 0
-}
-
-func missing(results []check.Result) bool {
-	for _, r := range results {
-		if r.Missing {
-			return true
-		}
-	}
-	return false
 }
 
 // pause waits until one of the channels is closed, and tells whether that
@@ -329,12 +314,4 @@ func pause(ctx context.Context, d time.Duration, first <-chan struct{}, more ...
 	case <-ctx.Done():
 	}
 	return false
-}
-
-func join(pids []int64) string {
-	var words []string
-	for _, pid := range pids {
-		words = append(words, fmt.Sprint(pid))
-	}
-	return strings.Join(words, " and ")
 }

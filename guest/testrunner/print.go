@@ -37,9 +37,6 @@ func (p *printer) started(name string) {
 	fmt.Fprintf(p.out, "=== RUN   %s\n", name)
 }
 
-// runs tells init that a test runs, or that it only waits for events.
-func (p *printer) runs(name string, paused bool) { p.rep.Run(name, paused) }
-
 // ended prints and reports an outcome.
 func (p *printer) ended(r check.Result, took time.Duration) {
 	p.mu.Lock()
@@ -64,14 +61,13 @@ func (p *printer) ended(r check.Result, took time.Duration) {
 		p.failed++
 		if p.log != "" {
 			// libbpf's log is long: what tells comes first.
-			if !strings.Contains(reported, check.StderrTitle) {
+			if !strings.Contains(printed, check.StderrTitle) {
 				printed += "\n" + check.Said(p.log)
-				reported += "\n" + check.Said(p.log)
 			}
 			const title = "\nEventsTrace's stderr, each line once (shown once):\n"
-			p.log = check.OnceEach(p.log)
-			printed += title + p.log
-			reported = wire.Truncate(reported, wire.MaxOutput-maxLogReported-len(title)) + title + wire.Truncate(p.log, maxLogReported)
+			log := check.OnceEach(p.log)
+			reported = wire.Truncate(printed, wire.MaxOutput-maxLogReported-len(title)) + title + wire.Truncate(log, maxLogReported)
+			printed += title + log
 			p.log = ""
 		}
 	}
@@ -95,8 +91,6 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
-func (p *printer) phase(name string, took time.Duration) { p.rep.Phase(name, took) }
-
 func (p *printer) note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,12 +107,12 @@ func (p *printer) stderr(log string) {
 // notJudged marks the report as one that tests are missing from: that others
 // were expected to fail never excuses it.
 func (p *printer) notJudged(tests []string) {
-	switch len(tests) {
+	switch n := len(tests); n {
 	case 0:
 	case 1:
 		p.rep.Incomplete("1 test could not be judged")
 	default:
-		p.rep.Incomplete(fmt.Sprintf("%d tests could not be judged", len(tests)))
+		p.rep.Incomplete(fmt.Sprintf("%d tests could not be judged", n))
 	}
 }
 

@@ -40,11 +40,8 @@ func replay(opt options, p *printer) error {
 	if r.Log.Init == nil {
 		start = check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: fmt.Sprintf("%s has no init line", opt.replay)}
 	}
-	results := []check.Result{start}
-	for _, t := range opt.tests() {
-		results = append(results, check.Verify(t, r))
-	}
-	for _, res := range append(results, check.VerifyStream(r)) {
+	results, _ := check.VerifyAll(opt.tests(), r)
+	for _, res := range append([]check.Result{start}, results...) {
 		p.started(res.Name)
 		p.ended(res, 0)
 	}

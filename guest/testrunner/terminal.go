@@ -67,17 +67,16 @@ func openTerminal(ptmx string) (r, program *os.File, err error) {
 	return r, program, nil
 }
 
-// openPipe is for kernels without pseudoterminals, or where nothing is mounted on
-// /dev/pts.
-func openPipe() (r, program *os.File, size int, err error) {
-	if r, program, err = os.Pipe(); err != nil {
-		return nil, nil, 0, fmt.Errorf("make a pipe: %w", err)
+// pipeBuffer has room for bursts.
+const pipeBuffer = 1 << 20
+
+// openPipe makes a pipe. Instead of a terminal it is for kernels without
+// pseudoterminals, or where nothing is mounted on /dev/pts.
+func openPipe() (r, w *os.File, err error) {
+	if r, w, err = os.Pipe(); err != nil {
+		return nil, nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	// Room for bursts. The kernel may refuse; the default does as well.
-	_, _ = unix.FcntlInt(program.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-	size, err = unix.FcntlInt(program.Fd(), unix.F_GETPIPE_SZ, 0)
-	if err != nil {
-		size = 1 << 20
-	}
-	return r, program, size, nil
+	// The kernel may refuse; the default does as well.
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeBuffer)
+	return r, w, nil
 }

@@ -71,55 +71,41 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 	}
 	// A group of its own, so that a tracer with children ends as a whole.
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdout, err := pipeTo(&t.cmd.Stdout)
+	stdout, outWriter, err := openPipe()
 	if err != nil {
 		return nil, err
 	}
-	stderr, err := pipeTo(&t.cmd.Stderr)
+	stderr, errWriter, err := openPipe()
 	if err != nil {
-		stdout.close()
+		stdout.Close()
+		outWriter.Close()
 		return nil, err
 	}
+	t.cmd.Stdout, t.cmd.Stderr = outWriter, errWriter
 	t.log.Own = []int64{1, int64(os.Getpid())} // init and this
 	start := now()
 	err = t.cmd.Start()
-	stdout.w.Close()
-	stderr.w.Close()
+	outWriter.Close()
+	errWriter.Close()
 	if err != nil {
-		stdout.r.Close()
-		stderr.r.Close()
+		stdout.Close()
+		stderr.Close()
 		return nil, err
 	}
-	t.stdout = stdout.r
+	t.stdout = stdout
 	outDone, errDone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(outDone)
-		defer stdout.r.Close()
-		t.read(inBatches{stdout.r, outBatch}, func() time.Duration { return now().Sub(start) })
+		defer stdout.Close()
+		t.read(inBatches{stdout, outBatch}, func() time.Duration { return now().Sub(start) })
 	}()
 	go func() {
 		defer close(errDone)
-		defer stderr.r.Close()
-		io.Copy(&t.stderr, inBatches{stderr.r, errBatch})
+		defer stderr.Close()
+		io.Copy(&t.stderr, inBatches{stderr, errBatch})
 	}()
 	go t.reap(outDone, errDone, running)
 	return t, nil
-}
-
-type pipe struct{ r, w *os.File }
-
-func (p pipe) close() { p.r.Close(); p.w.Close() }
-
-func pipeTo(dst *io.Writer) (pipe, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return pipe{}, fmt.Errorf("make a pipe: %w", err)
-	}
-	// Room for bursts while this program waits for the processor. The kernel
-	// may refuse; the default does as well.
-	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-	*dst = w
-	return pipe{r, w}, nil
 }
 
 // A tracer may make a system call of each word it prints, and each would wake
@@ -164,14 +150,9 @@ func (t *tracer) add(line []byte, long bool, at time.Duration) {
 	if first && t.log.Init != nil {
 		close(t.ready)
 	}
-	if l.Event != nil && len(t.wanted) > 0 {
-		for _, pid := range l.Event.Pids {
-			if slices.Contains(t.wanted, pid) {
-				t.wanted = nil
-				close(t.fence)
-				return
-			}
-		}
+	if l.Event != nil && slices.ContainsFunc(l.Event.Pids, func(pid int64) bool { return slices.Contains(t.wanted, pid) }) {
+		t.wanted = nil
+		close(t.fence)
 	}
 }
 
@@ -247,16 +228,21 @@ func exiting(pid int) bool {
 	return exitingStat(string(b))
 }
 
-// exitingStat reads the flags in /proc/PID/stat, the seventh field behind the
-// name in parentheses, which may hold any character.
+// exitingStat reads the flags in /proc/PID/stat.
 func exitingStat(stat string) bool {
 	const pfExiting = 4
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	fields := statFields(stat)
 	if len(fields) < 7 {
 		return false
 	}
 	flags, err := strconv.ParseUint(fields[6], 10, 64)
 	return err == nil && flags&pfExiting != 0
+}
+
+// statFields are the fields of /proc/PID/stat from the state on: those behind the
+// name in parentheses, which may hold any character.
+func statFields(stat string) []string {
+	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 }
 
 func (t *tracer) ending(err error) string {
@@ -275,10 +261,7 @@ func (t *tracer) ending(err error) string {
 }
 
 func within(d time.Duration, done <-chan struct{}) {
-	select {
-	case <-done:
-	case <-time.After(d):
-	}
+	pause(context.Background(), d, done)
 }
 
 // dies tells whether the tracer's end has begun. To take its probes out can take

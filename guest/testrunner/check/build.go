@@ -66,25 +66,26 @@ func Form(b Build, l *Log) string {
 // kernel has BPF trampolines, which the builds before 2022-09 must be told.
 func (b Build) Args(bpfTramp bool) []string {
 	args := []string{"--all"}
-	if b.Has("print-features-on-init") {
-		args = append(args, "--print-features-on-init")
-	} else {
-		if b.Has("print-initialized") {
-			args = append(args, "--print-initialized")
+	add := func(options ...string) {
+		for _, option := range options {
+			if b.Has(option) {
+				args = append(args, "--"+option)
+			}
 		}
-		if b.Has("set-bpf-tramp") && bpfTramp {
-			args = append(args, "--set-bpf-tramp")
+	}
+	if b.Has("print-features-on-init") {
+		add("print-features-on-init")
+	} else {
+		add("print-initialized")
+		if bpfTramp {
+			add("set-bpf-tramp")
 		}
 	}
 	// Of builds in between, which take no features for granted.
 	if b.options["features-autodetect"] {
-		args = append(args, "--features-autodetect")
+		add("features-autodetect")
 	}
-	for _, option := range []string{"unbuffer-stdout", "libbpf-verbose"} {
-		if b.Has(option) {
-			args = append(args, "--"+option)
-		}
-	}
+	add("unbuffer-stdout", "libbpf-verbose")
 	return args
 }
 

@@ -20,7 +20,7 @@ func TestLogFlood(t *testing.T) {
 	if len(l.Of("A", 1)) != 1 || len(l.Of("A", 2)) != MaxPerPid || l.Counts.Skipped != 10_000-MaxPerPid || l.Counts.Evicted != 0 {
 		t.Errorf("kept %d and %d, %+v", len(l.Of("A", 1)), len(l.Of("A", 2)), l.Counts)
 	}
-	if r := VerifyStream(Run{Log: &l}); r.Verdict != "pass" {
+	if r := verifyStream(Run{Log: &l}, nil); r.Verdict != "pass" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -38,7 +38,7 @@ func TestLogBounded(t *testing.T) {
 	if len(l.Of("A", 2000)) != 1 || len(l.Of("A", 1)) != 0 || l.Lines != 2000 {
 		t.Error("the latest events are not the ones kept")
 	}
-	if r := VerifyStream(Run{Log: &l}); r.Verdict != "fail" || !strings.Contains(r.Details, "did not fit") {
+	if r := verifyStream(Run{Log: &l}, nil); r.Verdict != "fail" || !strings.Contains(r.Details, "did not fit") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -75,7 +75,7 @@ func TestStreamUnescaped(t *testing.T) {
 	} {
 		l := &Log{Own: []int64{1}}
 		l.Add([]byte(tt.line), false, 0)
-		r := VerifyStream(Run{Build: tt.build, Log: l.Clone()})
+		r := verifyStream(Run{Build: tt.build, Log: l.Clone()}, nil)
 		if (r.Verdict == "pass") != (tt.want == "") || !strings.Contains(r.Details, tt.want) {
 			t.Errorf("%s: %s: %s", tt.name, r.Verdict, r.Details)
 		}

@@ -2,7 +2,6 @@ package check
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -77,11 +76,11 @@ func said(stderr string) []string {
 	if len(lines) == 0 {
 		return []string{"its stderr is empty"}
 	}
-	lines = slices.Clone(lines)
-	for i, line := range lines {
-		lines[i] = "  " + clip(strings.TrimSpace(line), maxLineLen)
+	said := []string{StderrTitle}
+	for _, line := range lines {
+		said = append(said, "  "+clip(strings.TrimSpace(line), maxLineLen))
 	}
-	return append([]string{StderrTitle}, lines...)
+	return said
 }
 
 // Said is what tells of a tracer's stderr under StderrTitle.

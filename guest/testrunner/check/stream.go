@@ -8,11 +8,11 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// VerifyStream holds the tracer's output as a whole: every line is a JSON
+// verifyStream holds the tracer's output as a whole: every line is a JSON
 // object within the limit, nothing was lost, and the tracer did not end early.
 // It is a test of its own, because a line that cannot be read belongs to no
 // other test, and must not go unseen.
-func VerifyStream(r Run) Result {
+func verifyStream(r Run, unknown []string) Result {
 	var details []string
 	count := func(n int, what string) {
 		if n > 0 {
@@ -36,8 +36,8 @@ func VerifyStream(r Run) Result {
 		ended = []string{"EventsTrace runs, but stopped printing: " + r.Silent}
 	}
 	if len(ended) > 0 {
-		if len(r.Unknown) > 0 {
-			ended = append(ended, NotJudged(r.Unknown))
+		if len(unknown) > 0 {
+			ended = append(ended, NotJudged(unknown))
 		}
 		ended = append(ended, said(r.Stderr)...)
 		last := "it printed no event"

@@ -168,11 +168,21 @@ func conn(event, generator, family, address string, from, to Ref) Expect {
 		newer(is("comm", generator)))}
 }
 
+// files is the generator of the tests of files.
+const files = "create_rename_delete_file"
+
+// one is a test of a single event.
+func one(name, generator, event string, groups ...[]Field) Test {
+	return Test{Name: name, Generator: generator, Expect: []Expect{{Type: event, Fields: fields(groups...)}}}
+}
+
 // container finds the event of the child by its paths: an overlay does work of
 // its own on the layers below, in the name of the same process, and that comes
 // as events with paths of those layers.
-func container(event string, paths ...Field) []Expect {
-	return []Expect{{Type: event, Others: true, Fields: fields(leader(gen("child_pid")), paths)}}
+func container(name, event string, paths ...Field) Test {
+	t := one(name, files+"_container", event, leader(gen("child_pid")), paths)
+	t.Overlayfs, t.Expect[0].Others = true, true
+	return t
 }
 
 // Tests is the table of all tests of events, in the order they are reported.
@@ -238,72 +248,38 @@ func Tests() []Test {
 					[]Field{is("cwd", fact("dir"))})},
 			},
 		},
+		one("FileCreate", files, "FILE_CREATE",
+			pids("pids", "pid_info"),
+			[]Field{is("path", gen("filename_orig"))},
+			file(100644, 0)),
+		one("FileRename", files, "FILE_RENAME",
+			pids("pids", "pid_info"),
+			[]Field{is("old_path", gen("filename_orig")), is("new_path", gen("filename_new"))},
+			file(100644, 0)),
 		{
-			Name: "FileCreate", Generator: "create_rename_delete_file",
-			Expect: []Expect{{Type: "FILE_CREATE", Fields: fields(
-				pids("pids", "pid_info"),
-				[]Field{is("path", gen("filename_orig"))},
-				file(100644, 0))}},
-		},
-		{
-			Name: "FileRename", Generator: "create_rename_delete_file",
-			Expect: []Expect{{Type: "FILE_RENAME", Fields: fields(
-				pids("pids", "pid_info"),
-				[]Field{is("old_path", gen("filename_orig")), is("new_path", gen("filename_new"))},
-				file(100644, 0))}},
-		},
-		{
-			Name: "FileModify", Generator: "create_rename_delete_file", Ordered: true,
+			Name: "FileModify", Generator: files, Ordered: true,
 			Expect: []Expect{modify("PERMISSIONS", 0), modify("CONTENT", 4), modify("CONTENT", 14), modify("CONTENT", 0)},
 		},
-		{
-			Name: "FileDelete", Generator: "create_rename_delete_file",
-			Expect: []Expect{{Type: "FILE_DELETE", Fields: fields(
-				pids("pids", "pid_info"),
-				[]Field{is("path", gen("filename_new"))},
-				file(100777, 0))}},
-		},
-		{
-			Name: "FileCreateContainer", Generator: "create_rename_delete_file_container", Overlayfs: true,
-			Expect: container("FILE_CREATE", id("path", gen("filename_orig"))),
-		},
-		{
-			Name: "FileRenameContainer", Generator: "create_rename_delete_file_container", Overlayfs: true,
-			Expect: container("FILE_RENAME", id("old_path", gen("filename_orig")), id("new_path", gen("filename_new"))),
-		},
-		{
-			Name: "FileDeleteContainer", Generator: "create_rename_delete_file_container", Overlayfs: true,
-			Expect: container("FILE_DELETE", id("path", gen("filename_new"))),
-		},
-		{
-			Name: "Setuid", Generator: "setreuid",
-			Expect: []Expect{{Type: "PROCESS_SETUID", Fields: fields(
-				pids("pids", "pid_info"),
-				printed("", "new_ruid", "new_euid"))}},
-		},
-		{
-			Name: "Setgid", Generator: "setregid",
-			Expect: []Expect{{Type: "PROCESS_SETGID", Fields: fields(
-				pids("pids", "pid_info"),
-				printed("", "new_rgid", "new_egid"))}},
-		},
-		{
-			Name: "TtyWrite", Generator: "tty_write",
-			Expect: []Expect{{Type: "PROCESS_TTY_WRITE", Fields: fields(
-				leader(gen("pid")),
-				[]Field{
-					is("tty_out_truncated", 0),
-					is("tty_out", "--- OK\n"),
-				},
-				newer(
-					// ttyS0, as the captured generator did not print it
-					is("tty.major", gen("major").or(4)),
-					is("tty.minor", gen("minor").or(64)),
-					is("tty.winsize_rows", 0),
-					is("tty.winsize_cols", 0),
-				),
-				[]Field{{Path: "tty_out_len", Want: len("--- OK\n"), Former: true}})}},
-		},
+		one("FileDelete", files, "FILE_DELETE",
+			pids("pids", "pid_info"),
+			[]Field{is("path", gen("filename_new"))},
+			file(100777, 0)),
+		container("FileCreateContainer", "FILE_CREATE", id("path", gen("filename_orig"))),
+		container("FileRenameContainer", "FILE_RENAME", id("old_path", gen("filename_orig")), id("new_path", gen("filename_new"))),
+		container("FileDeleteContainer", "FILE_DELETE", id("path", gen("filename_new"))),
+		one("Setuid", "setreuid", "PROCESS_SETUID", pids("pids", "pid_info"), printed("", "new_ruid", "new_euid")),
+		one("Setgid", "setregid", "PROCESS_SETGID", pids("pids", "pid_info"), printed("", "new_rgid", "new_egid")),
+		one("TtyWrite", "tty_write", "PROCESS_TTY_WRITE",
+			leader(gen("pid")),
+			[]Field{is("tty_out_truncated", 0), is("tty_out", "--- OK\n")},
+			newer(
+				// ttyS0, as the captured generator did not print it
+				is("tty.major", gen("major").or(4)),
+				is("tty.minor", gen("minor").or(64)),
+				is("tty.winsize_rows", 0),
+				is("tty.winsize_cols", 0),
+			),
+			[]Field{{Path: "tty_out_len", Want: len("--- OK\n"), Former: true}}),
 	}
 	for _, ip := range []struct {
 		name, generator, family, address string
@@ -318,33 +294,17 @@ func Tests() []Test {
 		}
 		clientClosed := side("NETWORK_CONNECTION_CLOSED", client, server)
 		clientClosed.Newer, clientClosed.What = true, "the client's side"
+		test := func(name string, sides ...Expect) Test {
+			return Test{Name: ip.name + name, Generator: ip.generator, IPv6: ip.v6, Ordered: true, Expect: sides}
+		}
 		tests = append(tests,
-			Test{
-				Name: ip.name + "ConnectionAttempt", Generator: ip.generator, IPv6: ip.v6,
-				Expect: []Expect{side("NETWORK_CONNECTION_ATTEMPTED", client, server)},
-			},
-			Test{
-				Name: ip.name + "ConnectionAccept", Generator: ip.generator, IPv6: ip.v6,
-				Expect: []Expect{side("NETWORK_CONNECTION_ACCEPTED", server, client)},
-			},
-			Test{
-				Name: ip.name + "ConnectionClose", Generator: ip.generator, IPv6: ip.v6, Ordered: true,
-				Expect: []Expect{clientClosed, side("NETWORK_CONNECTION_CLOSED", server, client)},
-			})
+			test("ConnectionAttempt", side("NETWORK_CONNECTION_ATTEMPTED", client, server)),
+			test("ConnectionAccept", side("NETWORK_CONNECTION_ACCEPTED", server, client)),
+			test("ConnectionClose", clientClosed, side("NETWORK_CONNECTION_CLOSED", server, client)))
 	}
 	return append(tests,
-		Test{
-			Name: "Ptrace", Generator: "ptrace",
-			Expect: []Expect{{Type: "PROCESS_PTRACE", Fields: fields(
-				leader(gen("ptrace_pid")),
-				printed("", "child_pid", "request"))}},
-		},
-		Test{
-			Name: "Shmget", Generator: "shmget",
-			Expect: []Expect{{Type: "PROCESS_SHMGET", Fields: fields(
-				pids("pids", "pid_info"),
-				printed("", "key", "size", "shmflg"))}},
-		},
+		one("Ptrace", "ptrace", "PROCESS_PTRACE", leader(gen("ptrace_pid")), printed("", "child_pid", "request")),
+		one("Shmget", "shmget", "PROCESS_SHMGET", pids("pids", "pid_info"), printed("", "key", "size", "shmflg")),
 		Test{
 			Name: "MemfdCreate", Generator: "memfd_create_exec", Ordered: true,
 			Expect: []Expect{

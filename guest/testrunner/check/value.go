@@ -57,18 +57,6 @@ func (o Object) Lookup(path string) (any, bool) {
 // show renders a value as JSON. Values are compared by it, so that a string
 // "5" is not the number 5, and a number is compared by its digits.
 func show(v any) string {
-	switch v := v.(type) {
-	case string:
-		b, err := json.Marshal(v)
-		if err != nil {
-			return strconv.Quote(v)
-		}
-		return string(b)
-	case json.Number:
-		return v.String()
-	case nil:
-		return "null"
-	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Sprint(v)

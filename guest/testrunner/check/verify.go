@@ -29,7 +29,6 @@ type Run struct {
 	Stderr  string   // what the tracer printed there, or its beginning and end
 	Ended   string   // why the tracer is gone; empty: it runs
 	Running string   // what ran when it ended, in words
-	Unknown []string // tests that could not be judged, for VerifyStream
 	Silent  string   // why the end of its events was not seen, though it runs
 	Fence   int      // line of the marker's first event, after which none may come; 0: not seen
 }
@@ -57,18 +56,25 @@ func (r Run) incomplete() string {
 	return ""
 }
 
-// notJudged is the result of a test whose events may be missing for a reason
-// that StreamTest tells.
-func notJudged(t Test, why string) Result {
-	return Result{Name: t.Name, Details: fmt.Sprintf("not judged: %s, see %s", why, StreamTest)}
-}
-
 // NotJudged names tests that could not be judged, in one line.
 func NotJudged(tests []string) string {
 	if len(tests) == 1 {
 		return "not judged: " + tests[0]
 	}
 	return fmt.Sprintf("not judged: %d tests: %s", len(tests), strings.Join(tests, ", "))
+}
+
+// VerifyAll holds tests, and the stream as a whole, against a run. unknown are tests that could
+// not be judged.
+func VerifyAll(tests []Test, r Run) (results []Result, unknown []string) {
+	for _, t := range tests {
+		if res := Verify(t, r); res.Verdict != "" {
+			results = append(results, res)
+		} else {
+			unknown = append(unknown, t.Name)
+		}
+	}
+	return append(results, verifyStream(r, unknown)), unknown
 }
 
 // Verify holds one test against a run.
@@ -84,8 +90,10 @@ func Verify(t Test, r Run) Result {
 	}
 	v := verifier{test: t, run: r}
 	out, ran := r.Outputs[t.Generator]
-	if why := r.incomplete(); !ran && why != "" {
-		return notJudged(t, why)
+	why := r.incomplete()
+	notJudged := Result{Name: t.Name, Details: fmt.Sprintf("not judged: %s, see %s", why, StreamTest)}
+	if !ran && why != "" {
+		return notJudged
 	}
 	if !ran {
 		v.fail("the generator %s did not run", t.Generator)
@@ -103,8 +111,8 @@ func Verify(t Test, r Run) Result {
 		v.expect(i, e)
 	}
 	v.order()
-	if why := r.incomplete(); v.missing && !v.wrong && why != "" {
-		return notJudged(t, why)
+	if v.missing && !v.wrong && why != "" {
+		return notJudged
 	}
 	return v.result()
 }
@@ -112,7 +120,7 @@ func Verify(t Test, r Run) Result {
 // unknown tells why the binary under test cannot print what a test needs.
 func unknown(t Test, r Run) string {
 	for _, e := range t.Expect {
-		if o := option(e.Type); o != "" && !r.Build.Has(o) {
+		if o := option(e.Type); !r.Build.Has(o) {
 			return fmt.Sprintf("this EventsTrace does not know %s events: its --help has no --%s", e.Type, o)
 		}
 	}

@@ -36,13 +36,11 @@ type dialect struct {
 
 // dialects are all formats, in the order in which a line is tried: the output of
 // go test -json holds go test's lines.
-func dialects() []dialect {
-	return []dialect{goJSONDialect, goTestDialect, tapDialect, gtestDialect, libtestDialect, testProgsDialect}
-}
+var dialects = []dialect{goJSONDialect, goTestDialect, tapDialect, gtestDialect, libtestDialect, testProgsDialect}
 
 // failureLine tries a line with every format.
-func (p *Parser) failureLine(text []byte) (kind, string, bool) {
-	for _, d := range p.dialects {
+func failureLine(text []byte) (kind, string, bool) {
+	for _, d := range dialects {
 		if k, name, ok := d.failure(text); ok {
 			return k, name, true
 		}
@@ -53,7 +51,7 @@ func (p *Parser) failureLine(text []byte) (kind, string, bool) {
 // recognise makes the format that a line is the first of the program's. It stays
 // as it is where the line is ordinary text.
 func (p *Parser) recognise(text []byte) {
-	for _, d := range p.dialects {
+	for _, d := range dialects {
 		if d.begins(p, text) {
 			p.format = d.open(&p.out)
 			return
@@ -64,7 +62,7 @@ func (p *Parser) recognise(text []byte) {
 // startsAnother tells whether a line is the first of a program's that prints in
 // another format than the one before.
 func (p *Parser) startsAnother(text []byte) bool {
-	for _, d := range p.dialects {
+	for _, d := range dialects {
 		if d.starts != nil && d.starts(p, text) {
 			return true
 		}

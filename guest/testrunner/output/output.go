@@ -61,7 +61,6 @@ const skipStatus = 4
 type Parser struct {
 	lines     splitter
 	out       sink
-	dialects  []dialect
 	format    format // nil: none was recognised yet
 	early     []byte // lines until then
 	wasEmpty  bool   // the line before is
@@ -82,11 +81,7 @@ type Parser struct {
 // New returns a parser that calls emit for each test. name is of the program,
 // for what cannot be said of one of its tests.
 func New(name string, emit func(Test)) *Parser {
-	p := &Parser{
-		out:       newSink(cleanName(name), emit),
-		dialects:  dialects(),
-		summaries: summaries{},
-	}
+	p := &Parser{out: newSink(cleanName(name), emit), summaries: summaries{}}
 	p.lines.each, p.tail.Tail = p.line, maxTail
 	return p
 }
@@ -133,7 +128,7 @@ func (p *Parser) line(text []byte) {
 		p.recognise(text)
 	}
 	p.format.line(text)
-	kind, name, ok := p.failureLine(text)
+	kind, name, ok := failureLine(text)
 	if ok && kind != p.format.kind() && p.stray < maxStray && !p.format.running() {
 		p.stray++
 		p.out.problem(cmp.Or(name, p.out.program), fmt.Sprintf("%s\n(its program's output is otherwise %s)", bytes.TrimPrefix(text, []byte{mark}), p.format.kind()), 0)

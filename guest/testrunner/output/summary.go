@@ -83,19 +83,13 @@ var frameworks = []framework{
 		end:  []string{"OK ({ran} tests)", "OK ({ran} test)", "Run: {ran} Failures: {failed} Errors: {failed}", "Run: {ran} Failure total: {failed} Failures: {} Errors: {}"},
 		fail: []string{"!!!FAILURES!!!"},
 	},
-	{
-		name: "Unity",
-		end:  []string{"{ran} Tests {failed} Failures {skipped} Ignored"},
-	},
+	{name: "Unity", end: []string{"{ran} Tests {failed} Failures {skipped} Ignored"}},
 	{
 		name: "acutest",
 		end:  []string{"SUCCESS: All unit tests have passed."},
 		fail: []string{"FAILED: {failed} of {ran} unit test{*} failed."},
 	},
-	{
-		name: "greatest",
-		end:  []string{"Pass: {passed}, fail: {failed}, skip: {skipped}."},
-	},
+	{name: "greatest", end: []string{"Pass: {passed}, fail: {failed}, skip: {skipped}."}},
 	{
 		name:  "munit",
 		end:   []string{"{passed} of {ran} ({}%) tests successful, {skipped} ({}%) test skipped."},
@@ -117,10 +111,7 @@ var frameworks = []framework{
 		fail:  []string{"error: test run failed"},
 		fewer: true,
 	},
-	{
-		name: "Zig's",
-		end:  []string{"All {passed} tests passed.", "{passed} passed; {skipped} skipped; {failed} failed."},
-	},
+	{name: "Zig's", end: []string{"All {passed} tests passed.", "{passed} passed; {skipped} skipped; {failed} failed."}},
 	{
 		name: "unittest",
 		end:  []string{"Ran {ran} tests in {*}s", "Ran {ran} test in {*}s", "OK (skipped={skipped})", "OK (skipped={skipped}, {*})"},
@@ -137,10 +128,7 @@ var frameworks = []framework{
 		name: "busted",
 		end:  []string{"{passed} success{*} / {failed} failure{*} / {failed} error{*} / {skipped} pending : {*} seconds"},
 	},
-	{
-		name: "bats",
-		end:  []string{"{ran} test, {failed} failure{*}", "{ran} tests, {failed} failure{*}"},
-	},
+	{name: "bats", end: []string{"{ran} test, {failed} failure{*}", "{ran} tests, {failed} failure{*}"}},
 	{
 		name: "kvm-unit-tests",
 		end:  []string{"SUMMARY: {ran} tests", "SUMMARY: {ran} tests, {failed} unexpected failures{*}", "SUMMARY: {ran} tests, {skipped} skipped", "SUMMARY: {ran} tests, {} expected failures{*}"},
