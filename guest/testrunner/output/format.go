@@ -1,7 +1,7 @@
 package output
 
-// format reads one way to print tests. It gets whole lines: those before the one
-// by which it was recognised, then that one and all others.
+// format reads one way to print tests. It gets whole lines, from the one by which
+// it was recognised on, or all: see dialect.early.
 type format interface {
 	kind() kind
 	line(text []byte)
@@ -28,6 +28,8 @@ type dialect struct {
 	// text of another's, such as a result alone can. nil: no line is.
 	starts func(p *Parser, text []byte) bool
 	open   func(out *sink) format
+	// early says that the lines before the sign are of the tests, too.
+	early bool
 	// failure says whether a line tells by itself, and from its first byte on, that
 	// a test failed, and which; "" where it does not say. It fails a program whose
 	// format is another, too.
@@ -54,6 +56,10 @@ func (p *Parser) recognise(text []byte) {
 	for _, d := range dialects {
 		if d.begins(p, text) {
 			p.format = d.open(&p.out)
+			if d.early {
+				p.replayEarly()
+			}
+			p.early = nil
 			return
 		}
 	}

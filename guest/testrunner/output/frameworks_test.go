@@ -146,6 +146,7 @@ func TestSummaries(t *testing.T) {
 		{"Catch2 3, exit", "Randomness seeded to: 123\n", "fail"},
 		{"Catch2, compact", "Passed all 3 test cases with 7 assertions.\n", "pass"},
 		{"Catch2, compact, fail", "Failed both 2 test cases, failed both 2 assertions.\n", "fail"},
+		{"Catch2, its summary without a newline", "test cases: 2 | 1 passed | 1 failedassertions: 2 | 1 passed | 1 failed\n", "fail"},
 		{"doctest, twice, cut", "[doctest] doctest version is \"2.4.9\"\n[doctest] test cases: 1 | 1 passed | 0 failed | 0 skipped\n[doctest] Status: SUCCESS!\n[doctest] doctest version is \"2.4.9\"\n", "fail"},
 		{"doctest, cut, then whole", "[doctest] doctest version is \"2.4.9\"\n[doctest] doctest version is \"2.4.9\"\n[doctest] test cases: 1 | 1 passed | 0 failed | 0 skipped\n", "fail"},
 		{"CppUnit", ".\n\nOK (2 tests)\n", "pass"},

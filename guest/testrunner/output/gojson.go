@@ -199,8 +199,9 @@ func (p *goPackage) ended(e goEvent) {
 	case "skip":
 		t.Verdict = wire.TestSkip
 	}
-	if !p.result(t, 0, nil, true) && t.Verdict == wire.TestFail {
-		p.add(0, t)
+	if !p.result(t, 0, nil, true) {
+		p.add(0, t) // of a test whose start was not printed
+		p.streams[0].ended = true
 	}
 	for _, s := range p.streams {
 		p.flush(s) // no line of it follows

@@ -115,7 +115,7 @@ func midRun(text []byte) (int, bool) {
 
 // goResultLine is "    --- FAIL: TestX/sub (0.01s)" or, of a benchmark, which has no
 // time there, "--- FAIL: BenchmarkX-2". BENCH has no verdict.
-var goResultLine = lazy(`^( *)--- (PASS|FAIL|SKIP): (?:(Benchmark[^ \t]*)|([^ ].*?) \(([\d.]+)s\))$`)
+var goResultLine = lazy(`^( *)--- (PASS|FAIL|SKIP): (?:(Benchmark[^ \t]*)|([^ ](?:[^ ]| [^(])*) \(([\d.]+)s\))$`)
 
 // goResult reads the result of a test.
 func goResult(text []byte) (t Test, indent int, ok bool) {

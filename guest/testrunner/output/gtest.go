@@ -48,7 +48,8 @@ var gtestDialect = dialect{
 		first := bytes.HasPrefix(text, []byte(gtestBar+"Running ")) || bytes.HasPrefix(text, []byte(gtestRun))
 		return first && isGTest(text) && p.format.kind() != kindGTest
 	},
-	open: func(out *sink) format { return &gtest{out: out, told: map[string]bool{}} },
+	open:  func(out *sink) format { return &gtest{out: out, told: map[string]bool{}} },
+	early: true,
 	// As in "[  FAILED  ] Some.Test (0 ms)".
 	failure: func(text []byte) (kind, string, bool) {
 		rest, ok := bytes.CutPrefix(text, []byte(gtestFailed))

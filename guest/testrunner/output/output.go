@@ -121,7 +121,6 @@ func (p *Parser) line(text []byte) {
 			p.keepEarly(text)
 			return
 		}
-		p.replayEarly()
 	} else if !p.goTest && p.format.complete() && p.startsAnother(text) {
 		// Another program, which needs its own end.
 		p.format.end("another program's output begins")
@@ -164,7 +163,6 @@ func (p *Parser) replayEarly() {
 	for line := range bytes.Lines(p.early) {
 		p.format.line(line[:len(line)-1])
 	}
-	p.early = nil
 }
 
 // Finish ends the output. how says how the program ended, such as "exit status

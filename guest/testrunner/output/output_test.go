@@ -97,6 +97,11 @@ func TestFormats(t *testing.T) {
 			"fail TestA: === RUN   TestB"}},
 		{name: "go result behind a long line", text: joined("=== RUN   TestA", strings.Repeat("x", 3*maxLine)+"--- PASS: TestA (0.50s)", "PASS"), want: []string{"pass TestA"}},
 
+		{name: "go result behind one in a log", text: joined("\x16=== RUN   TestA", "--- FAIL: TestA (0.00s)log\x16--- PASS: TestA (0.01s)", "\x16PASS"), want: []string{"pass TestA"}},
+		{name: "go pauses a benchmark with processors", text: joined("=== RUN   BenchmarkX", "=== PAUSE BenchmarkX-2", "PASS"), want: []string{"pass BenchmarkX"}},
+		{name: "TAP, then JSON of another program", text: joined("1..1", "ok 1 a", `{"Action":"start","Service":"x"}`), want: []string{"pass a"}},
+		{name: "KTAP, a number beyond the plan", text: joined("KTAP version 1", "1..1", "ok 2 a"), want: []string{"pass a", "fail prog: plan: test number 2 is beyond the plan: exit status 0"}},
+
 		{name: "go without tests", text: joined(noTests, "PASS"), want: []string{"fail prog: no test ran: testing: warning: no tests to run; exit status 0"}},
 		{name: "go without tests, -v=test2json", text: joined("log"+noTests, "\x16PASS"), want: []string{"fail prog: no test ran: testing: warning: no tests to run; exit status 0"}},
 		{name: "go with a child without tests", text: joined("=== RUN   TestA", noTests, "PASS", "--- PASS: TestA (0.00s)", "PASS"), want: []string{"pass TestA"}},

@@ -34,6 +34,8 @@ type tap struct {
 	todo   []string // numbers of TAP 12's "1..3 todo 2"
 	suites int      // results of KUnit suites, of kernels before 6.0
 	yaml   int      // indentation of the YAML block that is open; 0: none
+	plain  int      // points that could be words, such as "ok" and "ok then"
+	words  int      // lines of other text
 }
 
 type tapLevel struct {
@@ -48,6 +50,7 @@ type tapLevel struct {
 	seen    int
 	fault   string       // the first thing that is wrong with it
 	numbers map[int]bool // of its points, where their order is free
+	highest int          // of them
 	waiting []Test       // results of subtests whose test is not named yet
 }
 
@@ -63,7 +66,8 @@ var tapDialect = dialect{
 		_, _, version := tapVersion(text)
 		return version && p.format.kind() != kindTAP
 	},
-	open: func(out *sink) format { return newTAP(out) },
+	open:  func(out *sink) format { return newTAP(out) },
+	early: true,
 	// As in "not ok 3 - x".
 	failure: func(text []byte) (kind, string, bool) {
 		if len(text) == 0 || text[0] != 'n' {
@@ -85,18 +89,12 @@ func newTAPLevel(indent int) *tapLevel {
 // onlyPoints tells whether a text, without a certain sign of TAP, is nothing but
 // lines like "ok" and "ok text", and more than one.
 func onlyPoints(text []byte) bool {
-	points := 0
+	nobody := newSink("", func(Test) {})
+	t := newTAP(&nobody)
 	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		if p, ok := tapPoint(line); !ok || p.loose {
-			return false
-		}
-		points++
+		t.line(line[:len(line)-1])
 	}
-	return points > 1
+	return t.plain > 1 && t.words == 0
 }
 
 // isTAP tells whether a line is a sign of TAP by itself. Many things begin with
@@ -273,7 +271,10 @@ func (t *tap) line(text []byte) {
 		// follows, and that is no TAP.
 		p, ok := tapPoint(text)
 		if ok && p.verdict(false) != wire.TestFail || bytes.HasPrefix(text, []byte("1..")) {
-			t.levels[0].wrongly(`"not" stands on a line of its own`)
+			t.not = false
+			t.words++
+			t.keep(text, true)
+			return
 		}
 	}
 	t.not = string(bytes.TrimSpace(text)) == "not"
@@ -301,6 +302,11 @@ func (t *tap) line(text []byte) {
 		return
 	}
 	if p, ok := tapPoint(rest); ok && t.isPoint(indent, p) {
+		if p.loose {
+			t.words++
+		} else if p.ok && p.number < 0 && indent == 0 {
+			t.plain++
+		}
 		t.point(indent, p)
 		return
 	}
@@ -314,6 +320,7 @@ func (t *tap) line(text []byte) {
 	if strings.HasSuffix(bare, "...") && harnessRun().MatchString(bare) {
 		t.flush() // the next test's lines are not the last one's
 	}
+	comment := strings.HasPrefix(bare, "#")
 	switch {
 	case bare == "---" && indent > t.top().indent:
 		t.yaml = indent
@@ -321,8 +328,10 @@ func (t *tap) line(text []byte) {
 		return
 	case t.pragma(bare):
 		return
-	case t.strict && !strings.HasPrefix(bare, "#") && (indent == 0 || t.levels[0].version == 13):
+	case t.strict && !comment && (indent == 0 || t.levels[0].version == 13):
 		t.levels[0].wrongly("a line that is not TAP, with pragma +strict: " + wire.Truncate(string(text), 200))
+	case !comment && bare != "" && bare != "not":
+		t.words++
 	}
 	t.keep(text, true)
 }
@@ -531,15 +540,16 @@ func (t *tap) point(indent int, p point) {
 }
 
 // number checks a point's number. At the top of TAP it has to be in order, as
-// prove wants it; elsewhere it stands once.
+// prove wants it; elsewhere it stands once, and in the plan.
 func (t *tap) number(l, inner *tapLevel, p point) {
 	if l.indent > 0 || l.kernel {
-		if l.numbers[p.number] {
-			l.wrongly(fmt.Sprintf("test number %d stands twice", p.number))
+		if l.numbers[p.number] || p.number == 0 {
+			l.wrongly(fmt.Sprintf("test number %d stands twice or is 0", p.number))
 		}
 		if p.number >= 0 && len(l.numbers) < MaxTests {
 			l.numbers[p.number] = true
 		}
+		l.highest = max(l.highest, p.number)
 		return
 	}
 	if l.late {
@@ -651,6 +661,8 @@ func (l *tapLevel) wrong(suites int) string {
 		return fmt.Sprintf("no plan, and %s: the output was cut short", plural(l.seen, "test", "tests"))
 	case l.plan >= 0 && l.seen != l.plan:
 		return fmt.Sprintf("%s planned, and %d ran", plural(l.plan, "test was", "tests were"), l.seen)
+	case l.plan >= 0 && l.highest > l.plan:
+		return fmt.Sprintf("test number %d is beyond the plan", l.highest)
 	}
 	return l.fault
 }

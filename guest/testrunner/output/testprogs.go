@@ -24,6 +24,7 @@ const kindTestProgs kind = "test_progs'"
 var testProgsDialect = dialect{
 	begins: func(_ *Parser, text []byte) bool { return isTestProgs(text) },
 	open:   func(out *sink) format { return &testProgs{out: out} },
+	early:  true,
 	// As in "#3 x:FAIL".
 	failure: func(text []byte) (kind, string, bool) {
 		t, ok := testProgsResult(text)
@@ -87,7 +88,7 @@ func (p *testProgs) line(text []byte) {
 		return
 	}
 	switch {
-	case bytes.HasPrefix(text, []byte("All error logs:")):
+	case bytes.HasPrefix(text, []byte("All error logs:")) && p.out.total > 0:
 		p.repeats, p.summary = true, false
 	case p.repeats:
 	default:
