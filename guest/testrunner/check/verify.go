@@ -26,11 +26,11 @@ type Run struct {
 	Facts   Facts
 	Outputs map[string]Output // by generator
 	Log     *Log
-	Stderr  string   // what the tracer printed there, or its beginning and end
-	Ended   string   // why the tracer is gone; empty: it runs
-	Running string   // what ran when it ended, in words
-	Silent  string   // why the end of its events was not seen, though it runs
-	Fence   int      // line of the marker's first event, after which none may come; 0: not seen
+	Stderr  string // what the tracer printed there, or its beginning and end
+	Ended   string // why the tracer is gone; empty: it runs
+	Running string // what ran when it ended, in words
+	Silent  string // why the end of its events was not seen, though it runs
+	Fence   int    // line of the marker's first event, after which none may come; 0: not seen
 }
 
 // Result is the outcome of a test.
