@@ -120,7 +120,9 @@ type filer struct {
 func (f *filer) taken(p string) {
 	f.used[p] = true
 	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
-		f.used[dir] = f.used[dir] // a directory, unless it is a file
+		if !f.used[dir] {
+			f.used[dir] = false // a directory
+		}
 	}
 }
 

@@ -33,9 +33,11 @@ func TestExtraConsole(t *testing.T) {
 // What a shard file claims to be forgiven must add up.
 func TestCheckHistoryAndExpected(t *testing.T) {
 	good := func() Result {
-		return Result{ID: "a/1", Verdict: Fail, Cause: &Cause{Title: "x"}, Attempts: 1, TestsOnly: true,
+		return Result{
+			ID: "a/1", Verdict: Fail, Cause: &Cause{Title: "x"}, Attempts: 1, TestsOnly: true,
 			Tests:    []Test{{Name: "A", Verdict: "fail"}},
-			Expected: []Expected{{Test: "A", Reason: "r"}}}
+			Expected: []Expected{{Test: "A", Reason: "r"}},
+		}
 	}
 	k := good()
 	if err := k.Check(); err != nil || !k.FailedAsExpected() {

@@ -46,9 +46,11 @@ func fullKernel() Result {
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
 		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
 		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
-		Facts: &Facts{BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
+		Facts: &Facts{
+			BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
 			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false},
-			Deps: []Dep{{Kind: "fentry", Name: "x", Status: "changed", Signature: "int x(int a)", Note: "n", Programs: []string{"o/p"}, Breaks: []string{"o/p"}}}},
+			Deps: []Dep{{Kind: "fentry", Name: "x", Status: "changed", Signature: "int x(int a)", Note: "n", Programs: []string{"o/p"}, Breaks: []string{"o/p"}}},
+		},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
 		Splats:  []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
 		History: []Attempt{{Repeat: 1, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.attempt-1.txt"}},

@@ -18,8 +18,10 @@ import (
 func TestShardFileRoundTrip(t *testing.T) {
 	plan := Plan{Schema: Schema, Tool: "t", List: "sha256:0", Algorithm: "single", Shard: 1, Shards: 1, Attempt: 1, Arch: "amd64"}
 	kernels := []Result{
-		{Verdict: Pass, Attempts: 1, Accel: "kvm", Digest: "sha256:1", Tests: []Test{{Name: "a", Verdict: "pass", Duration: 5}}, Phases: map[string]int64{"vm": 7},
-			Facts: &Facts{BTF: true, Targets: map[string]bool{"kprobe/x": true, "kprobe/X": false}}},
+		{
+			Verdict: Pass, Attempts: 1, Accel: "kvm", Digest: "sha256:1", Tests: []Test{{Name: "a", Verdict: "pass", Duration: 5}}, Phases: map[string]int64{"vm": 7},
+			Facts: &Facts{BTF: true, Targets: map[string]bool{"kprobe/x": true, "kprobe/X": false}},
+		},
 		{Verdict: Fail, Cause: &Cause{Title: "x"}, Tests: []Test{{Name: "clock went back", Verdict: "fail", Duration: -5 * time.Second, Insns: -1}}, Phases: map[string]int64{"test": -1}},
 		{Verdict: Fail, Cause: &Cause{Title: strings.Repeat("t", 9000), Excerpt: strings.Repeat("\xff", 1<<20)}, Tests: []Test{{Name: strings.Repeat("\xff", 512), Output: strings.Repeat("é", 1<<20), Verdict: "fail"}}},
 		{Verdict: Crash, Tests: []Test{{Name: "x", Verdict: "odd"}}},

@@ -140,7 +140,7 @@ func WebAddress(s string) string {
 // CheckLink refuses what is no address of a page.
 func CheckLink(link string) error {
 	if WebAddress(link) == "" {
-		return fmt.Errorf("%q: want the address of a page, https://...", OneLine(link, 100))
+		return fmt.Errorf("%q: want the address of a page, such as https://example.org/report", OneLine(link, 100))
 	}
 	return nil
 }

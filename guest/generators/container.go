@@ -21,7 +21,7 @@ func containerFileOperations(_ object, _ []string, _ *os.File) (object, error) {
 	if err := unix.Mkdirat(unix.AT_FDCWD, base, 0o700); err != nil {
 		return nil, wrap("make directory "+base, err)
 	}
-	defer unix.Unlinkat(unix.AT_FDCWD, base, unix.AT_REMOVEDIR)
+	defer func() { _ = unix.Unlinkat(unix.AT_FDCWD, base, unix.AT_REMOVEDIR) }()
 	unix.Umask(0o022)
 
 	var s script

@@ -20,7 +20,7 @@ func fileOperations(self object, _ []string, _ *os.File) (object, error) {
 	}
 	defer unix.Close(fd)
 	if err := unix.Renameat(unix.AT_FDCWD, orig, unix.AT_FDCWD, renamed); err != nil {
-		unix.Unlinkat(unix.AT_FDCWD, orig, 0)
+		_ = unix.Unlinkat(unix.AT_FDCWD, orig, 0)
 		return nil, wrap("rename "+orig, err)
 	}
 	err = changeFile(fd, renamed)

@@ -103,7 +103,7 @@ func fork(s *script) (*child, error) {
 	}
 	c := &child{pid: int(pid), script: s, status: status}
 	if err != nil {
-		c.kill()
+		_ = c.kill()
 		return nil, err
 	}
 	return c, nil
@@ -148,14 +148,14 @@ func forkAndRun(calls []step, report *failedStep, status uintptr) (pid uintptr, 
 		result, _, errno = syscall.RawSyscall6(c.call, first, c.args[1], c.args[2], c.args[3], c.args[4], 0)
 		if errno != 0 && !c.optional {
 			report.index, report.errno = uint32(i), uint32(errno)
-			syscall.RawSyscall(unix.SYS_WRITE, status, uintptr(unsafe.Pointer(report)), unsafe.Sizeof(*report))
+			_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, status, uintptr(unsafe.Pointer(report)), unsafe.Sizeof(*report))
 			for {
-				syscall.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+				_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
 			}
 		}
 	}
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
 }
 

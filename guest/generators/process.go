@@ -120,7 +120,7 @@ func ptrace(_ object, _ []string, _ *os.File) (object, error) {
 		err = tracer.wait()
 	}
 	if err != nil {
-		tracee.kill()
+		_ = tracee.kill()
 		return nil, err
 	}
 	did := object{"ptrace_pid": tracer.pid, "child_pid": tracee.pid, "request": unix.PTRACE_ATTACH}

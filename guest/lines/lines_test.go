@@ -66,7 +66,7 @@ func TestClip(t *testing.T) {
 			h := Clip{Head: head, Tail: tail}
 			for rest := text; rest != ""; {
 				n := min(step, len(rest))
-				h.Write([]byte(rest[:n]))
+				_, _ = h.Write([]byte(rest[:n]))
 				rest = rest[n:]
 			}
 			got := h.String()

@@ -60,7 +60,7 @@ func runShell(args []string, std stdio) int {
 // runMarked runs a session's script between lines that tell the host where its
 // output is. It has no input: what is typed on a terminal does not end.
 func runMarked(mark string, args []string, std stdio) int {
-	os.Unsetenv(wire.SessionMark)
+	_ = os.Unsetenv(wire.SessionMark)
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		fmt.Fprintf(std.err, "sh: %v\n", err)

@@ -55,7 +55,7 @@ func grep(args []string, std stdio) error {
 	}
 	named := (len(files) > 1 || set['r']) && !set['h']
 	out := bufio.NewWriter(std.out)
-	defer out.Flush()
+	defer func() { _ = out.Flush() }()
 	any := false
 	err = each(files, std, func(r io.Reader, name string) error {
 		prefix := ""

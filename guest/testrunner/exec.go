@@ -167,7 +167,7 @@ func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, 
 		return "", "", false, nil, err
 	}
 	if fs.NArg() == 0 {
-		return "", "", false, nil, errors.New("exec: no program given: want testrunner exec [--name NAME] [--dir DIR] -- PROGRAM ARGS...")
+		return "", "", false, nil, errors.New("exec: no program given: want it, and its arguments, after --")
 	}
 	if name == "" {
 		name = filepath.Base(fs.Arg(0))

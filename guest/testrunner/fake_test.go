@@ -63,7 +63,7 @@ func fakeTracer(args []string) int {
 		if p.First > 0 {
 			lines = lines[:p.First]
 		}
-		os.Stdout.WriteString(lines[0])
+		_, _ = os.Stdout.WriteString(lines[0])
 		lines = lines[1:]
 	}
 	if p.Flood > 0 {
@@ -71,9 +71,9 @@ func fakeTracer(args []string) int {
 	}
 	if p.FloodLine > 0 {
 		repeat(strings.Repeat("x", 1<<20), p.FloodLine)
-		os.Stdout.WriteString("\n")
+		_, _ = os.Stdout.WriteString("\n")
 	}
-	os.Stdout.WriteString(strings.Join(lines, ""))
+	_, _ = os.Stdout.WriteString(strings.Join(lines, ""))
 	var started *os.File
 	if p.DiesWith != "" {
 		if started, err = os.Open(filepath.Join(dir, startedFIFO)); err != nil { // waits
@@ -95,7 +95,7 @@ func fakeTracer(args []string) int {
 
 func repeat(text string, bytes int) {
 	for n := 0; n < bytes; n += len(text) {
-		os.Stdout.WriteString(text)
+		_, _ = os.Stdout.WriteString(text)
 	}
 }
 

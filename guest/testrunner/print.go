@@ -76,7 +76,7 @@ func (p *printer) ended(r check.Result, took time.Duration) {
 	for line := range strings.Lines(printed) {
 		fmt.Fprintf(&b, "    %s\n", printable(strings.TrimRight(line, "\r\n")))
 	}
-	p.out.Write(b.Bytes()) // the console is a courtesy; the report is what counts
+	_, _ = p.out.Write(b.Bytes()) // the console is a courtesy; the report is what counts
 	p.rep.Test(r.Name, r.Verdict, took, strings.ToValidUTF8(reported, "?"))
 }
 

@@ -102,7 +102,7 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 	go func() {
 		defer close(errDone)
 		defer stderr.Close()
-		io.Copy(&t.stderr, inBatches{stderr, errBatch})
+		_, _ = io.Copy(&t.stderr, inBatches{stderr, errBatch})
 	}()
 	go t.reap(outDone, errDone, running)
 	return t, nil

@@ -37,11 +37,15 @@ func allOptions() []option {
 		list = append(list, option{selector(t), 0, "print " + t, func(o *options) { o.events[t] = true }})
 	}
 	return append(list,
-		option{"print-features-on-init", 'i', "print a line with the kernel's features when ready",
-			func(o *options) { o.printFeatures = true }},
+		option{
+			"print-features-on-init", 'i', "print a line with the kernel's features when ready",
+			func(o *options) { o.printFeatures = true },
+		},
 		option{"unbuffer-stdout", 'u', "accepted; stdout is never buffered", func(*options) {}},
-		option{"libbpf-verbose", 'v', "print the loader's and verifier's logs on stderr",
-			func(o *options) { o.verbose = true }},
+		option{
+			"libbpf-verbose", 'v', "print the loader's and verifier's logs on stderr",
+			func(o *options) { o.verbose = true },
+		},
 		option{"help", '?', "print this help", nil},
 	)
 }

@@ -20,8 +20,11 @@ func TestParseOptions(t *testing.T) {
 		{"-a", typeNames[:], options{}},
 		{"--all -i -u", typeNames[:], options{printFeatures: true}},
 		{"-aiuv", typeNames[:], options{printFeatures: true, verbose: true}},
-		{"--file-create --net-conn-accept --print-features-on-init", []string{typeFileCreate, typeNetAccepted},
-			options{printFeatures: true}},
+		{
+			"--file-create --net-conn-accept --print-features-on-init",
+			[]string{typeFileCreate, typeNetAccepted},
+			options{printFeatures: true},
+		},
 		{"--unbuffer-stdout --libbpf-verbose", nil, options{verbose: true}},
 	}
 	for _, tt := range tests {

@@ -55,13 +55,21 @@ func probes() []probe {
 		function("vfs_setxattr", exit, modify, false),
 		function("vfs_removexattr", exit, modify, false),
 		// ksys_setsid may be inlined into the system call.
-		{"setsid", exit, []string{"__do_sys_setsid", "__arm64_sys_setsid", "__x64_sys_setsid", "ksys_setsid"},
-			[]string{typeSetsid}, false, nil},
+		{
+			"setsid", exit,
+			[]string{"__do_sys_setsid", "__arm64_sys_setsid", "__x64_sys_setsid", "ksys_setsid"},
+			[]string{typeSetsid},
+			false, nil,
+		},
 		// Called through the line discipline for terminals of all kinds, with
 		// the text already copied from the user, whatever the iovec's form.
 		function("n_tty_write", entry, []string{typeTTYWrite}, false),
-		{"memfd_create", entry, []string{"__x64_sys_memfd_create", "__arm64_sys_memfd_create"},
-			[]string{typeMemfdCreate}, false, nil},
+		{
+			"memfd_create", entry,
+			[]string{"__x64_sys_memfd_create", "__arm64_sys_memfd_create"},
+			[]string{typeMemfdCreate},
+			false, nil,
+		},
 		ptraceProbe(),
 		// ksys_shmget is inlined into the system call.
 		{"shmget", entry, []string{"__x64_sys_shmget", "__arm64_sys_shmget"}, []string{typeShmget}, false, nil},

@@ -55,7 +55,7 @@ func newSample(typ string, p pids, comm string) *sampleBuilder {
 
 func (b *sampleBuilder) put(fields ...any) {
 	for _, f := range fields {
-		binary.Write(b, binary.LittleEndian, f)
+		_ = binary.Write(b, binary.LittleEndian, f)
 	}
 }
 
@@ -83,8 +83,10 @@ func zeroSample(typ string) []byte {
 
 var (
 	testPIDs  = pids{TID: 12, TGID: 11, PPID: 10, PGID: 9, SID: 8, StartTimeNS: 7e9}
-	testCreds = creds{RUID: 1, RGID: 2, EUID: 3, EGID: 4, SUID: 5, SGID: 6,
-		CapPermitted: 1<<41 - 1, CapEffective: 0xf0f0f0f0}
+	testCreds = creds{
+		RUID: 1, RGID: 2, EUID: 3, EGID: 4, SUID: 5, SGID: 6,
+		CapPermitted: 1<<41 - 1, CapEffective: 0xf0f0f0f0,
+	}
 	testTTY = tty{Major: 4, Minor: 64, Rows: 25, Cols: 80}
 )
 
@@ -146,8 +148,10 @@ func TestDecodeSample(t *testing.T) {
 		}},
 		{"rename of a link", rename.Bytes(), fileEvent{
 			common: common{typeFileRename}, PIDs: testPIDs, Creds: testCreds, MountNamespace: 77, Comm: "mv",
-			Info: fileInfo{Type: "SYMLINK", Inode: 4, Mode: 0o120777, Size: 9, UID: 1, GID: 2,
-				ATime: 100, MTime: 101, CTime: 102},
+			Info: fileInfo{
+				Type: "SYMLINK", Inode: 4, Mode: 0o120777, Size: 9, UID: 1, GID: 2,
+				ATime: 100, MTime: 101, CTime: 102,
+			},
 			OldPath: &oldPath, NewPath: &newPath, SymlinkTarget: "to",
 		}},
 		{"close", closed.Bytes(), netEvent{common{typeNetClosed}, testPIDs, connection{

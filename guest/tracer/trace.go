@@ -50,7 +50,7 @@ const pollEvery = 5 * time.Millisecond
 
 // read prints what comes until ctx ends, and then what is still there.
 func read(ctx context.Context, rd *ringbuf.Reader, p printer, warn func(string)) error {
-	stop := context.AfterFunc(ctx, func() { rd.Flush() })
+	stop := context.AfterFunc(ctx, func() { _ = rd.Flush() })
 	defer stop()
 	var rec ringbuf.Record
 	rd.SetDeadline(time.Now().Add(pollEvery))

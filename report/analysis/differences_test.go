@@ -45,22 +45,49 @@ func TestDifferences(t *testing.T) {
 		before, after []report.Dep
 		want          string // "": nothing is said
 	}{
-		{"an argument more", false, "o/unlink", []report.Dep{unlink("present", unlinkThree)}, []report.Dep{unlink("changed", unlinkUser)},
-			"`fentry vfs_unlink` is `" + unlinkUser + "` from `6.1.0-56-amd64` (was `" + unlinkThree + "`)"},
-		{"another type", false, "o/unlink", []report.Dep{unlink("present", unlinkUser)}, []report.Dep{unlink("changed", unlinkIdmap)},
-			"`fentry vfs_unlink` is `" + unlinkIdmap + "` from `6.1.0-56-amd64` (was `" + unlinkUser + "`)"},
-		{"gone", false, "o/gone", []report.Dep{gone("present", "long do_unlinkat(int dfd)", "")}, []report.Dep{gone("absent", "", "", "o/gone")},
-			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`: `long do_unlinkat(int dfd)`"},
-		{"came", true, "o/gone", []report.Dep{gone("absent", "", "CONFIG_BPF_LSM is off", "o/gone")}, []report.Dep{gone("present", "", "")},
-			"`fentry do_unlinkat` is not in `5.10.0-46-amd64` (`CONFIG_BPF_LSM is off`), it is in `6.1.0-56-amd64`"},
-		{"another program's", false, "o/other", []report.Dep{gone("present", "", ""), {Kind: "helper", Name: "h", Status: "present", Programs: of("o/other")}},
-			[]report.Dep{gone("absent", "", "", "o/gone"), {Kind: "helper", Name: "h", Status: "present", Programs: of("o/other")}}, ""},
+		{
+			"an argument more", false, "o/unlink",
+			[]report.Dep{unlink("present", unlinkThree)},
+			[]report.Dep{unlink("changed", unlinkUser)},
+			"`fentry vfs_unlink` is `" + unlinkUser + "` from `6.1.0-56-amd64` (was `" + unlinkThree + "`)",
+		},
+		{
+			"another type", false, "o/unlink",
+			[]report.Dep{unlink("present", unlinkUser)},
+			[]report.Dep{unlink("changed", unlinkIdmap)},
+			"`fentry vfs_unlink` is `" + unlinkIdmap + "` from `6.1.0-56-amd64` (was `" + unlinkUser + "`)",
+		},
+		{
+			"gone", false, "o/gone",
+			[]report.Dep{gone("present", "long do_unlinkat(int dfd)", "")},
+			[]report.Dep{gone("absent", "", "", "o/gone")},
+			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`: `long do_unlinkat(int dfd)`",
+		},
+		{
+			"came", true, "o/gone",
+			[]report.Dep{gone("absent", "", "CONFIG_BPF_LSM is off", "o/gone")},
+			[]report.Dep{gone("present", "", "")},
+			"`fentry do_unlinkat` is not in `5.10.0-46-amd64` (`CONFIG_BPF_LSM is off`), it is in `6.1.0-56-amd64`",
+		},
+		{
+			"another program's", false, "o/other",
+			[]report.Dep{gone("present", "", ""), {Kind: "helper", Name: "h", Status: "present", Programs: of("o/other")}},
+			[]report.Dep{gone("absent", "", "", "o/gone"), {Kind: "helper", Name: "h", Status: "present", Programs: of("o/other")}},
+			"",
+		},
 		{"only a parameter's name", false, "o/unlink", []report.Dep{unlink("present", "int vfs_unlink(struct inode *a)")}, []report.Dep{unlink("present", "int vfs_unlink(struct inode *b)")}, ""},
-		{"what does not load comes alone", false, "o/gone", []report.Dep{gone("present", "", ""), {Kind: "field", Name: "struct f.x", Status: "present", Signature: "int x", Programs: of("o/gone")}},
+		{
+			"what does not load comes alone", false, "o/gone",
+			[]report.Dep{gone("present", "", ""), {Kind: "field", Name: "struct f.x", Status: "present", Signature: "int x", Programs: of("o/gone")}},
 			[]report.Dep{gone("absent", "", "", "o/gone"), {Kind: "field", Name: "struct f.x", Status: "changed", Signature: "long x", Programs: of("o/gone")}},
-			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`"},
-		{"tests that are no programs", false, "TestUnlink", []report.Dep{gone("present", "", ""), unlink("present", unlinkThree)}, []report.Dep{gone("absent", "", "", "o/gone"), unlink("changed", unlinkUser)},
-			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`"},
+			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`",
+		},
+		{
+			"tests that are no programs", false, "TestUnlink",
+			[]report.Dep{gone("present", "", ""), unlink("present", unlinkThree)},
+			[]report.Dep{gone("absent", "", "", "o/gone"), unlink("changed", unlinkUser)},
+			"`fentry do_unlinkat` is not in `6.1.0-56-amd64`, it is in `5.10.0-46-amd64`",
+		},
 		{"nothing known", false, "o/gone", nil, []report.Dep{gone("absent", "", "", "o/gone")}, ""},
 		{"the same on both sides", false, "o/gone", []report.Dep{gone("absent", "", "", "o/gone")}, []report.Dep{gone("absent", "", "", "o/gone")}, ""},
 	}

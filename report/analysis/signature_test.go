@@ -169,24 +169,42 @@ func TestTracerEnded(t *testing.T) {
 		return []report.Test{{Name: "Start", Verdict: report.TestPass}, {Name: "Stream", Verdict: report.TestFail, Output: output}}
 	}
 	for _, tt := range []struct{ output, want string }{
-		{"EventsTrace ended before the tests did: exit status 1\nwhen it ended, no test had run yet\nits stderr says:\n  libbpf: failed to find valid kernel BTF\n  Failed to poll event context\nit printed no event",
-			"Stream: EventsTrace ended: exit status 1: libbpf: failed to find valid kernel BTF"},
-		{"EventsTrace ended before the tests did: signal: segmentation fault\nwhen it ended, Setuid ran\nits stderr says:\n  Unexpected variable length field: 12\nits last event, line 9 of 9: {}",
-			"Stream: EventsTrace ended: signal: segmentation fault: Unexpected variable length field: 12"},
-		{"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3\nEventsTrace's stderr, each line once (shown once):\nlibbpf: prog 'x': relo #102: substituting insn #54 w/ invalid insn",
-			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3"},
-		{"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'a': failed to load: -3\nEventsTrace's stderr, each line once (shown once):\nlibbpf: prog 'x': relo #1: substituting insn #54 w/ invalid insn",
-			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3"},
-		{"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'a': BPF program load failed: Invalid argument\n  invalid func unknown#195896080\n  failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8)",
-			"Stream: EventsTrace ended: exit status 1: failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8)"},
-		{"EventsTrace ended before the tests did: exit status 1\nlibbpf: prog 'x': relo #102: substituting insn #54 w/ invalid insn\nlibbpf: prog 'a': failed to load: -3",
-			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3"},
-		{"EventsTrace ended before the tests did: killed by the kernel: out of memory\nwhen it ended, Setuid ran\nits stderr is empty\nit printed no event",
-			"Stream: EventsTrace ended: killed by the kernel: out of memory"},
-		{"1 line(s) of its output are no JSON object\n  line 66: invalid character ',' looking for beginning of object key string: \"{\"\nits stderr says:\n  Unexpected variable length field: 0",
-			"Stream: 1 line(s) of its output are no JSON object"},
-		{"EventsTrace runs, but stopped printing: no event about the marker came within 15s\nits stderr is empty",
-			"Stream: EventsTrace runs, but stopped printing: no event about the marker came within 15s"},
+		{
+			"EventsTrace ended before the tests did: exit status 1\nwhen it ended, no test had run yet\nits stderr says:\n  libbpf: failed to find valid kernel BTF\n  Failed to poll event context\nit printed no event",
+			"Stream: EventsTrace ended: exit status 1: libbpf: failed to find valid kernel BTF",
+		},
+		{
+			"EventsTrace ended before the tests did: signal: segmentation fault\nwhen it ended, Setuid ran\nits stderr says:\n  Unexpected variable length field: 12\nits last event, line 9 of 9: {}",
+			"Stream: EventsTrace ended: signal: segmentation fault: Unexpected variable length field: 12",
+		},
+		{
+			"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3\nEventsTrace's stderr, each line once (shown once):\nlibbpf: prog 'x': relo #102: substituting insn #54 w/ invalid insn",
+			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3",
+		},
+		{
+			"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'a': failed to load: -3\nEventsTrace's stderr, each line once (shown once):\nlibbpf: prog 'x': relo #1: substituting insn #54 w/ invalid insn",
+			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3",
+		},
+		{
+			"EventsTrace ended before the tests did: exit status 1\nits stderr says:\n  libbpf: prog 'a': BPF program load failed: Invalid argument\n  invalid func unknown#195896080\n  failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8)",
+			"Stream: EventsTrace ended: exit status 1: failed to resolve CO-RE relocation <byte_off> [28] struct kernfs_node.parent (0:2 @ offset 8)",
+		},
+		{
+			"EventsTrace ended before the tests did: exit status 1\nlibbpf: prog 'x': relo #102: substituting insn #54 w/ invalid insn\nlibbpf: prog 'a': failed to load: -3",
+			"Stream: EventsTrace ended: exit status 1: libbpf: prog 'a': failed to load: -3",
+		},
+		{
+			"EventsTrace ended before the tests did: killed by the kernel: out of memory\nwhen it ended, Setuid ran\nits stderr is empty\nit printed no event",
+			"Stream: EventsTrace ended: killed by the kernel: out of memory",
+		},
+		{
+			"1 line(s) of its output are no JSON object\n  line 66: invalid character ',' looking for beginning of object key string: \"{\"\nits stderr says:\n  Unexpected variable length field: 0",
+			"Stream: 1 line(s) of its output are no JSON object",
+		},
+		{
+			"EventsTrace runs, but stopped printing: no event about the marker came within 15s\nits stderr is empty",
+			"Stream: EventsTrace runs, but stopped printing: no event about the marker came within 15s",
+		},
 	} {
 		if title, excerpt := FailedTests(stream(tt.output)); title != tt.want || excerpt != tt.output {
 			t.Errorf("title %q\n want %q", title, tt.want)

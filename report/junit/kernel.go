@@ -87,8 +87,16 @@ func addProperties(s *junitSuite, m *report.Merged, k *report.Result) {
 	}
 	distro, _ := report.SplitID(k.ID)
 	for _, p := range [][2]string{
-		{"release", k.Release}, {"arch", m.Arch}, {"distro", distro}, {"accel", k.Accel}, {"accel-note", k.AccelNote}, {"digest", k.Digest},
-		{"boot", k.Boot}, {"machine", k.Machine}, {"verdict", k.Verdict.String()}, {"console", k.Console},
+		{"release", k.Release},
+		{"arch", m.Arch},
+		{"distro", distro},
+		{"accel", k.Accel},
+		{"accel-note", k.AccelNote},
+		{"digest", k.Digest},
+		{"boot", k.Boot},
+		{"machine", k.Machine},
+		{"verdict", k.Verdict.String()},
+		{"console", k.Console},
 	} {
 		add(p[0], p[1])
 	}

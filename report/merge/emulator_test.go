@@ -15,8 +15,10 @@ func TestEmulatorFailed(t *testing.T) {
 	const why = report.EmulatorFailed + ": EFLAGS is 04db92c2, which cannot be (PANIC: double fault in foo)"
 	m := &report.Merged{Schema: report.Schema, Verdict: report.Fail, Kernels: []report.Result{
 		{ID: "debian/6.12.1__1", Verdict: report.Pass, Accel: "tcg", Attempts: 2, History: []report.Attempt{{Attempt: 1, Verdict: report.Infra, Accel: "tcg", Cause: why}}},
-		{ID: "debian/6.12.2__1", Verdict: report.Crash, Accel: "tcg", Attempts: 2, Cause: &report.Cause{Title: "PANIC: double fault in foo"},
-			History: []report.Attempt{{Attempt: 1, Verdict: report.Crash, Accel: "tcg", Cause: "PANIC: double fault in foo"}}},
+		{
+			ID: "debian/6.12.2__1", Verdict: report.Crash, Accel: "tcg", Attempts: 2, Cause: &report.Cause{Title: "PANIC: double fault in foo"},
+			History: []report.Attempt{{Attempt: 1, Verdict: report.Crash, Accel: "tcg", Cause: "PANIC: double fault in foo"}},
+		},
 	}}
 	for i := range m.Kernels {
 		if err := m.Kernels[i].Check(); err != nil {

@@ -12,8 +12,10 @@ import (
 )
 
 func TestMergeForgives(t *testing.T) {
-	forgiven := report.Result{ID: "a/1", Verdict: report.Fail, Cause: &report.Cause{Title: "A: x"}, Attempts: 1, TestsOnly: true,
-		Tests: []report.Test{{Name: "A", Verdict: "fail"}, {Name: "B", Verdict: "pass"}}, Expected: []report.Expected{{Test: "A", Reason: "known"}}}
+	forgiven := report.Result{
+		ID: "a/1", Verdict: report.Fail, Cause: &report.Cause{Title: "A: x"}, Attempts: 1, TestsOnly: true,
+		Tests: []report.Test{{Name: "A", Verdict: "fail"}, {Name: "B", Verdict: "pass"}}, Expected: []report.Expected{{Test: "A", Reason: "known"}},
+	}
 	file := func(n int, k report.Result, expect string) *File {
 		list := report.ListDigest([]report.PlanKernel{{ID: "a/1"}, {ID: "a/2"}})
 		return &File{ShardFile: &report.ShardFile{Plan: report.Plan{Schema: report.Schema, List: list, Algorithm: "x", Shard: n, Shards: 2, Attempt: 1, Kernels: []string{k.ID}, Expect: expect}, Kernels: []report.Result{k}}}

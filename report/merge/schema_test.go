@@ -43,5 +43,4 @@ func TestMergedSchema(t *testing.T) {
 	if err := validate(set.merge(t, o)); err != nil {
 		t.Errorf("red: %v", err)
 	}
-
 }

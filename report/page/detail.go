@@ -60,8 +60,10 @@ func (b *builder) detail(i int) detail {
 	}
 	b.facts(&d, k.Facts)
 	for _, l := range []namedList{
-		{"Modules that could not be loaded", k.Modules}, {"Mounts that failed", k.Mounts},
-		{"Files that the payload left", k.Files}, {"Problems with its files", k.Problems},
+		{"Modules that could not be loaded", k.Modules},
+		{"Mounts that failed", k.Mounts},
+		{"Files that the payload left", k.Files},
+		{"Problems with its files", k.Problems},
 	} {
 		if len(l.Items) == 0 {
 			continue

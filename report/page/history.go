@@ -277,8 +277,10 @@ func Slim(m *report.Merged) *report.Merged {
 	s.Change = nil
 	s.Kernels = make([]report.Result, len(m.Kernels))
 	for i, k := range m.Kernels {
-		slim := report.Result{ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release,
-			TestsOnly: k.TestsOnly, Expected: k.Expected, StaleExpectations: k.StaleExpectations, Running: k.Running}
+		slim := report.Result{
+			ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release,
+			TestsOnly: k.TestsOnly, Expected: k.Expected, StaleExpectations: k.StaleExpectations, Running: k.Running,
+		}
 		if k.Cause != nil {
 			slim.Cause = &report.Cause{Title: k.Cause.Title}
 		}

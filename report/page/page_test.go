@@ -275,8 +275,10 @@ func FuzzPage(f *testing.F) {
 		f.Add(e, "\x1b[31m"+e)
 	}
 	f.Fuzz(func(t *testing.T, text, log string) {
-		k := report.Result{ID: "debian/6.1", Verdict: report.Crash, Attempts: 1, Cause: &report.Cause{Title: text, Excerpt: text}, Console: "results/debian/6.1.txt", Release: text,
-			Tests: []report.Test{{Name: text, Verdict: text, Output: log}}, Mounts: []string{text}, Facts: &report.Facts{Lockdown: text, Config: map[string]string{text: log}}}
+		k := report.Result{
+			ID: "debian/6.1", Verdict: report.Crash, Attempts: 1, Cause: &report.Cause{Title: text, Excerpt: text}, Console: "results/debian/6.1.txt", Release: text,
+			Tests: []report.Test{{Name: text, Verdict: text, Output: log}}, Mounts: []string{text}, Facts: &report.Facts{Lockdown: text, Config: map[string]string{text: log}},
+		}
 		m := &report.Merged{Schema: 1, At: time.Unix(0, 0), Verdict: report.Fail, Arch: text, Kernels: []report.Result{k}, Refusals: []report.Refusal{{Reason: text}}}
 		var b strings.Builder
 		if err := Write(&b, m, Options{Consoles: fstest.MapFS{k.Console: {Data: []byte(log)}}, RunURL: text}); err != nil {

@@ -28,8 +28,12 @@ func synthetic(n int) (*report.Merged, fs.FS) {
 	}
 	consoles := fstest.MapFS{}
 	distros := []struct{ name, format string }{
-		{"amazonlinux2", "%s.%d-27.126.amzn2.x86_64"}, {"debian", "%s.0-%d-cloud-amd64"}, {"fedora", "%s.%d-300.fc39.x86_64"},
-		{"mainline", "mainline-v%s.%d"}, {"rhel", "%s.0-%d.el9.x86_64"}, {"ubuntu", "%s.0-%d-generic"},
+		{"amazonlinux2", "%s.%d-27.126.amzn2.x86_64"},
+		{"debian", "%s.0-%d-cloud-amd64"},
+		{"fedora", "%s.%d-300.fc39.x86_64"},
+		{"mainline", "mainline-v%s.%d"},
+		{"rhel", "%s.0-%d.el9.x86_64"},
+		{"ubuntu", "%s.0-%d-generic"},
 	}
 	series := []string{"4.19", "5.4", "5.10", "5.15", "6.1", "6.6", "6.12", "7.2"}
 	for i := range n {
@@ -246,9 +250,17 @@ func cloudKernels() (*report.Merged, fs.FS) {
 		n      int
 		fails  string
 	}{
-		{"5.10.0-%d-cloud-amd64", 10, ""}, {"6.1.0-%d-cloud-amd64", 16, ""}, {"6.12.%d+deb13-cloud-amd64", 16, ""},
-		{"6.16.%d+deb14-cloud-amd64", 6, "6.1"}, {"6.17.%d+deb14-cloud-amd64", 7, "6.1"}, {"6.18.%d+deb14-cloud-amd64", 8, "6.1"}, {"6.19.%d+deb14-cloud-amd64", 8, "6.1"},
-		{"7.0.%d+deb14-cloud-amd64", 6, "7"}, {"7.1.%d+deb14-cloud-amd64", 5, "7"}, {"7.2.%d+deb14-cloud-amd64", 4, "7"}, {"7.3.%d-cloud-amd64", 2, "7"},
+		{"5.10.0-%d-cloud-amd64", 10, ""},
+		{"6.1.0-%d-cloud-amd64", 16, ""},
+		{"6.12.%d+deb13-cloud-amd64", 16, ""},
+		{"6.16.%d+deb14-cloud-amd64", 6, "6.1"},
+		{"6.17.%d+deb14-cloud-amd64", 7, "6.1"},
+		{"6.18.%d+deb14-cloud-amd64", 8, "6.1"},
+		{"6.19.%d+deb14-cloud-amd64", 8, "6.1"},
+		{"7.0.%d+deb14-cloud-amd64", 6, "7"},
+		{"7.1.%d+deb14-cloud-amd64", 5, "7"},
+		{"7.2.%d+deb14-cloud-amd64", 4, "7"},
+		{"7.3.%d-cloud-amd64", 2, "7"},
 	} {
 		for i := range v.n {
 			release := fmt.Sprintf(v.format, 3+i)

@@ -13,6 +13,7 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
+// Golden compares got with a file of testdata, or writes that with -update.
 func Golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

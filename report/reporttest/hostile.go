@@ -7,6 +7,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
+// HostileTexts are what guests and archives may say to harm a report.
 var HostileTexts = []string{
 	"@elastic/everyone see #1, GH-2, elastic/ebpf#3 and 0123456789abcdef0123456789abcdef01234567",
 	"![x](https://evil.example/x.png) [y](https://evil.example) <https://evil.example> https://evil.example www.evil.example",
@@ -22,8 +23,10 @@ var HostileTexts = []string{
 // Hostile is a result that says s wherever a guest can say something.
 func Hostile(s string) *report.Merged {
 	g := "GUEST" + s
-	m := &report.Merged{Verdict: report.Fail, Tool: g, Arch: g, RunID: g, HeadSHA: g, Attempt: 1, Shards: 1,
-		Refusals: []report.Refusal{{Reason: g, Kernel: g, Shard: 1}}, Change: &report.Change{BaseSHA: g, NewlyFail: []string{g}, Fixed: []string{g}, New: []string{g}, Gone: []string{g}}}
+	m := &report.Merged{
+		Verdict: report.Fail, Tool: g, Arch: g, RunID: g, HeadSHA: g, Attempt: 1, Shards: 1,
+		Refusals: []report.Refusal{{Reason: g, Kernel: g, Shard: 1}}, Change: &report.Change{BaseSHA: g, NewlyFail: []string{g}, Fixed: []string{g}, New: []string{g}, Gone: []string{g}},
+	}
 	facts := &report.Facts{Lockdown: g, LSMs: []string{g}, UnprivilegedBPF: g, JIT: g, JITHarden: g, Config: map[string]string{g: g, "X": g}, Targets: map[string]bool{g: false, "kprobe/" + g: false}}
 	facts.Deps = []report.Dep{{Kind: g, Name: g, Status: g, Signature: "int f(struct " + g + ")", Note: g, Programs: []string{g}, Breaks: []string{g}}, {Kind: "field", Name: g, Status: "absent", Note: g, Programs: []string{g}, Breaks: []string{g}}}
 	good := []report.Dep{{Kind: g, Name: g, Status: "present", Signature: "int f(" + g + ", int)", Note: g, Programs: []string{g}}, {Kind: "field", Name: g, Status: "present", Signature: g, Programs: []string{g}}}

@@ -76,18 +76,21 @@ func NewCache(dir string) (*Cache, error) {
 // Dir returns the cache's directory, an absolute path.
 func (c *Cache) Dir() string { return c.dir }
 
+// Warnf calls Warn, if it is set.
 func (c *Cache) Warnf(format string, args ...any) {
 	if c.Warn != nil {
 		c.Warn(fmt.Sprintf(format, args...))
 	}
 }
 
+// Notef calls Note, if it is set.
 func (c *Cache) Notef(format string, args ...any) {
 	if c.Note != nil {
 		c.Note(fmt.Sprintf(format, args...))
 	}
 }
 
+// Fetched calls Progress, if it is set.
 func (c *Cache) Fetched(ref Ref, done, total int64) {
 	if c.Progress != nil {
 		c.Progress(ref, done, total)
@@ -112,9 +115,13 @@ const (
 	// to its own entries, or they would take each other's for damaged.
 	kernelsDir  = "kernels-2"
 	entryFile   = "entry.json"
-	KernelFile  = "vmlinuz"
-	ConfigFile  = "config"
 	vmlinuxFile = "vmlinux.zst"
+)
+
+// Names of an entry's files that a source writes.
+const (
+	KernelFile = "vmlinuz"
+	ConfigFile = "config"
 )
 
 // path returns the path of one of the entry's files, "" when it has none such.
@@ -338,6 +345,7 @@ func (e *entry) check(now time.Time) error {
 	return nil
 }
 
+// DigestPrefix begins every digest; hex follows.
 const DigestPrefix = "sha256:"
 
 // DigestHex returns the hex part of a digest. It becomes a file name, so it is

@@ -100,6 +100,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
+// SpecHelp ends the error of a spec that names no source.
 const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble or fedora:43, gs://<bucket>[/<prefix>], rpm:<URL>, oci://<registry>/<repository>, a directory of kernels, or a kernel image"
 
+// SchemeRE matches what can stand before a spec's colon.
 var SchemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)

@@ -235,8 +235,14 @@ func TestMatches(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"vfs_*", "vfs_read", true}, {"vfs_*", "xvfs_read", false}, {"*read", "vfs_read", true}, {"*", "", true},
-		{"vfs_?ead", "vfs_read", true}, {"vfs_?", "vfs_", false}, {"a*b*c", "aXbXbc", true}, {"a*b", "ac", false},
+		{"vfs_*", "vfs_read", true},
+		{"vfs_*", "xvfs_read", false},
+		{"*read", "vfs_read", true},
+		{"*", "", true},
+		{"vfs_?ead", "vfs_read", true},
+		{"vfs_?", "vfs_", false},
+		{"a*b*c", "aXbXbc", true},
+		{"a*b", "ac", false},
 	} {
 		if got := matches(tt.pattern, tt.name); got != tt.want {
 			t.Errorf("matches(%q, %q) = %v", tt.pattern, tt.name, got)
@@ -333,10 +339,12 @@ func TestForbidden(t *testing.T) {
 		function("vfs_open", ptr("path"), ptr("file")), function("__x64_sys_close", ptr("pt_regs")), function("migrate_disable"), function("do_exit", integer(8)),
 		function("bpf_lsm_getprocattr", ptr("task_struct")), function("bpf_lsm_file_open", ptr("file")), function("bpf_lsm_task_free", ptr("task_struct")),
 		function("exc_page_fault", ptr("pt_regs")), function("notifier_call_chain", ptr("x")), function("security_file_open", ptr("file")))
-	list := []string{"_printk T", "ip_make_skb T", "drop_buffers.isra.0 t", "vfs_open T", "__x64_sys_close T", "migrate_disable T", "do_exit T", "bpf_lsm_getprocattr T",
+	list := []string{
+		"_printk T", "ip_make_skb T", "drop_buffers.isra.0 t", "vfs_open T", "__x64_sys_close T", "migrate_disable T", "do_exit T", "bpf_lsm_getprocattr T",
 		"bpf_lsm_file_open T", "bpf_lsm_task_free T", "exc_page_fault T", "notifier_call_chain t", "security_file_open T", "_kbl_addr_notifier_call_chain d",
 		"__BTF_ID__set__btf_id_deny r", noProbes + "exc_page_fault r", inSet + "bpf_lsm_disabled_hooks:bpf_lsm_getprocattr r", inSet + "btf_id_deny:migrate_disable r",
-		inSet + "noreturn_deny:do_exit r", inSet + "sleepable_lsm_hooks: r", inSet + "sleepable_lsm_hooks:bpf_lsm_file_open r"}
+		inSet + "noreturn_deny:do_exit r", inSet + "sleepable_lsm_hooks: r", inSet + "sleepable_lsm_hooks:bpf_lsm_file_open r",
+	}
 	with := func(release, config string) *Kernel {
 		k := testKernel(t, types, list...)
 		k.Release, k.config = release, map[string]string{"BPF_LSM": "y", "FUNCTION_ERROR_INJECTION": config, "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y", "BPF_JIT": "y"}
@@ -485,8 +493,13 @@ func TestNoTypes(t *testing.T) {
 // and all, and what the places of symbols say.
 func TestSymbolLines(t *testing.T) {
 	text := symbolLines([]image.Symbol{
-		{Name: "two", Type: 't'}, {Name: "two", Type: 't'}, {Name: "one", Type: 'T', In: image.NoProbes}, {Name: "__BTF_ID__set8__a_kfuncs", Type: 'r'},
-		{Name: "__BTF_ID__func__f_x__12", Type: 'r', In: "a_kfuncs"}, {Name: "__BTF_ID__set__deny", Type: 'r'}, {Name: "__BTF_ID__func__g__3", Type: 'r', In: "deny"},
+		{Name: "two", Type: 't'},
+		{Name: "two", Type: 't'},
+		{Name: "one", Type: 'T', In: image.NoProbes},
+		{Name: "__BTF_ID__set8__a_kfuncs", Type: 'r'},
+		{Name: "__BTF_ID__func__f_x__12", Type: 'r', In: "a_kfuncs"},
+		{Name: "__BTF_ID__set__deny", Type: 'r'},
+		{Name: "__BTF_ID__func__g__3", Type: 'r', In: "deny"},
 	})
 	s := symbols(text)
 	for name, want := range map[string]int{

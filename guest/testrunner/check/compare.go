@@ -137,7 +137,7 @@ func (v *verifier) aligned(write func(*tabwriter.Writer)) {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	write(w)
-	w.Flush()
+	_ = w.Flush()
 	v.details = append(v.details, strings.TrimSuffix(b.String(), "\n"))
 }
 

@@ -31,9 +31,11 @@ func seeds(f *testing.F, pattern string) {
 // events without a name, and finds in them what a full decoding finds.
 func FuzzParseLine(f *testing.F) {
 	seeds(f, "*.events.ndjson")
-	for _, s := range []string{"", "{}", "null", "[]", "5", `{"event_type":5}`, `{"event_type":"A"}{}`, `{"event_type":"A","event_type":"B","pids":{"tgid":1}}`,
+	for _, s := range []string{
+		"", "{}", "null", "[]", "5", `{"event_type":5}`, `{"event_type":"A"}{}`, `{"event_type":"A","event_type":"B","pids":{"tgid":1}}`,
 		`{"\u0065vent_type":"A", "pids" : { "tgid" : -1 } , "child_pids":[{"tgid":1}]}`, `{"event_type":"A","pids":{"tgid":18446744073709551615}}`,
-		`{"a":"\\","b":"\"}{","event_type":"A\"","x":[[],{},"]"]}`, `{"lost":1}`, `{"probes_initialized":true}`, "{\"\xff\":1}"} {
+		`{"a":"\\","b":"\"}{","event_type":"A\"","x":[[],{},"]"]}`, `{"lost":1}`, `{"probes_initialized":true}`, "{\"\xff\":1}",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

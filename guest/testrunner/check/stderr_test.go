@@ -24,8 +24,10 @@ func TestTelling(t *testing.T) {
 		{"first and last of a log are noise", noise.String() + "libbpf: failed to find valid kernel BTF\n" + noise.String() + "x\n", []string{"libbpf: failed to find valid kernel BTF"}},
 		{"twice", strings.Repeat("libbpf: failed to load object 'x'\n"+noise.String(), 3), []string{"libbpf: failed to load object 'x'"}},
 		{"numbers", "libbpf: prog 'a': x: -3\nCould not load: -22 no\nlibbpf: sec '.text': found at -x\nr1=-22\n", []string{"libbpf: prog 'a': x: -3", "Could not load: -22 no"}},
-		{"what libbpf notes", "libbpf: prog 'a': relo #102: substituting insn #54 w/ invalid insn\nlibbpf: prog 'b': insn #176 relocated, imm -297 points to subprog 'c' (now at 185 offset)\nlibbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3\n",
-			[]string{"libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3"}},
+		{
+			"what libbpf notes", "libbpf: prog 'a': relo #102: substituting insn #54 w/ invalid insn\nlibbpf: prog 'b': insn #176 relocated, imm -297 points to subprog 'c' (now at 185 offset)\nlibbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3\n",
+			[]string{"libbpf: prog 'fentry__do_unlinkat': failed to find kernel BTF type ID of 'do_unlinkat': -3"},
+		},
 		{"a verifier's log", "libbpf: prog 'a': BPF program load failed: Invalid argument\n" + verifier + "libbpf: prog 'a': failed to load: -22\n", []string{
 			"libbpf: prog 'a': BPF program load failed: Invalid argument",
 			"1: (79) r6 = *(u64 *)(r1 +0)", "2: R1=fp-16 invalid", "10: (85) call unknown#195896080", "invalid func unknown#195896080",

@@ -279,11 +279,14 @@ func TestSummaryBesideFailures(t *testing.T) {
 func TestNotExcused(t *testing.T) {
 	for text, want := range map[string]outcome{
 		"\nrunning 2 tests\ntest a ... x\nok\nFAILED\ntest b ... FAILED\n\ntest result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n": {[]string{
-			"pass a", "fail b", "fail prog: test result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"}, false},
+			"pass a", "fail b", "fail prog: test result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
+		}, false},
 		"[ RUN      ] A.b\n[ RUN      ] A.b\n[       OK ] A.b (0 ms)\n[==========] 1 test from 1 test suite ran. (0 ms total)\n": {[]string{
-			"fail A.b: it started and did not end: another began", "pass A.b#01"}, true},
+			"fail A.b: it started and did not end: another began", "pass A.b#01",
+		}, true},
 		"=== RUN   TestA\n=== PAUSE TestA\n=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n": {[]string{
-			"fail TestA: it was started again before it ended", "pass TestA#01"}, true},
+			"fail TestA: it was started again before it ended", "pass TestA#01",
+		}, true},
 	} {
 		got := parseGoTest(text, 0, func(*Parser) {})
 		if d := cmp.Diff(want.tests, got.tests); d != "" || got.cut != want.cut {

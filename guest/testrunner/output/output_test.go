@@ -21,7 +21,7 @@ func parse(text string, size int, status int) []Test {
 	p := New("prog", func(t Test) { tests = append(tests, t) })
 	for b := []byte(text); len(b) > 0; {
 		n := min(size, len(b))
-		p.Write(b[:n])
+		_, _ = p.Write(b[:n])
 		b = b[n:]
 	}
 	p.Finish(fmt.Sprintf("exit status %d", status), status, time.Second)
@@ -69,32 +69,43 @@ func TestFormats(t *testing.T) {
 		{name: "go test -v", text: sample(t, "gov.txt"), status: 1, want: []string{
 			"pass TestPass", "fail TestSub", "fail TestSub/bad_one: s_test.go:4: wrong", "skip TestSub/skipped: s_test.go:4: no BTF",
 			"pass TestSub/deep", "pass TestSub/deep/er", "pass TestSub/ok", "skip TestSkip: s_test.go:5: needs 6.1",
-			"pass TestPanic", "pass TestSlow", "pass TestExit", "pass Example"}},
+			"pass TestPanic", "pass TestSlow", "pass TestExit", "pass Example",
+		}},
 		{name: "go test -v=test2json", text: sample(t, "govtest2json.txt"), status: 1, want: []string{
 			"pass TestPass", "fail TestSub/bad_one: s_test.go:4: wrong", "skip TestSub/skipped: s_test.go:4: no BTF",
 			"pass TestSub/deep/er", "pass TestSub/deep", "pass TestSub/ok", "fail TestSub", "skip TestSkip: s_test.go:5: needs 6.1",
-			"pass TestPanic", "pass TestSlow", "pass TestExit", "pass Example"}},
+			"pass TestPanic", "pass TestSlow", "pass TestExit", "pass Example",
+		}},
 		{name: "go test without -v", text: sample(t, "goquiet.txt"), status: 1, want: []string{"fail TestSub", "fail TestSub/bad_one: s_test.go:4: wrong"}},
 		{name: "go panic", text: sample(t, "gopanic.txt"), status: 2, want: []string{
-			"pass TestPass", "fail TestPanic", "fail TestPanic/inner: panic: assignment to entry in nil map [recovered, repanicked]"}},
+			"pass TestPass", "fail TestPanic", "fail TestPanic/inner: panic: assignment to entry in nil map [recovered, repanicked]",
+		}},
 		{name: "go timeout", text: sample(t, "gotimeout.txt"), status: 2, want: []string{
-			"pass TestPass", "fail TestSlow: it started and did not end: panic: test timed out after 1s; exit status 2"}},
+			"pass TestPass", "fail TestSlow: it started and did not end: panic: test timed out after 1s; exit status 2",
+		}},
 		{name: "go exits in a test", text: sample(t, "goexit.txt"), want: []string{
-			"pass TestPass", "fail TestExit: it started and did not end: exit status 0"}},
+			"pass TestPass", "fail TestExit: it started and did not end: exit status 0",
+		}},
 		{name: "go cut after a test", text: joined("=== RUN   TestA", "--- PASS: TestA (0.00s)"), want: []string{
-			"pass TestA", "fail prog: its output ends without PASS or FAIL: exit status 0"}},
+			"pass TestA", "fail prog: its output ends without PASS or FAIL: exit status 0",
+		}},
 		{name: "go passes, exit non-zero", text: joined("=== RUN   TestA", "--- PASS: TestA (0.00s)", "PASS", "left over"), status: 3, want: []string{
-			"pass TestA", "fail prog: exit status 3"}},
+			"pass TestA", "fail prog: exit status 3",
+		}},
 		{name: "go fails, exit zero", text: joined("=== RUN   TestA", "--- FAIL: TestA (0.00s)", "PASS"), want: []string{"fail TestA"}},
 		{name: "go says FAIL alone", text: joined("=== RUN   TestA", "--- PASS: TestA (0.00s)", "FAIL"), want: []string{
-			"pass TestA", "fail prog: it says FAIL, and no test of it does: exit status 0"}},
+			"pass TestA", "fail prog: it says FAIL, and no test of it does: exit status 0",
+		}},
 		{name: "go pass after fail", text: joined("=== RUN   TestA", "--- FAIL: TestA (0.00s)", "=== RUN   TestA", "--- PASS: TestA (0.00s)", "PASS"), want: []string{
-			"fail TestA", "pass TestA#01"}},
+			"fail TestA", "pass TestA#01",
+		}},
 		{name: "go pass without a start", text: joined("=== RUN   TestA", "--- PASS: TestB (0.00s)", "PASS"), want: []string{
-			"fail TestA: it started and did not end: exit status 0"}},
+			"fail TestA: it started and did not end: exit status 0",
+		}},
 		{name: "go marks in a log", text: joined("\x16=== RUN   TestA", "--- FAIL: TestA (0.00s)", "log\x16--- PASS: TestA (0.01s)", "\x16PASS"), want: []string{"pass TestA"}},
 		{name: "go forged mark", text: joined("=== RUN   TestA", "\x16=== RUN   TestB", "\x16--- PASS: TestB (0.01s)", "--- FAIL: TestA (0.00s)", "FAIL"), want: []string{
-			"fail TestA: === RUN   TestB"}},
+			"fail TestA: === RUN   TestB",
+		}},
 		{name: "go result behind a long line", text: joined("=== RUN   TestA", strings.Repeat("x", 3*maxLine)+"--- PASS: TestA (0.50s)", "PASS"), want: []string{"pass TestA"}},
 
 		{name: "go result behind one in a log", text: joined("\x16=== RUN   TestA", "--- FAIL: TestA (0.00s)log\x16--- PASS: TestA (0.01s)", "\x16PASS"), want: []string{"pass TestA"}},
@@ -108,38 +119,49 @@ func TestFormats(t *testing.T) {
 		{name: "go without -v, marked", text: joined("\x16--- FAIL: TestA (0.00s)", "    a_test.go:1: no", "\x16FAIL"), want: []string{"fail TestA: a_test.go:1: no"}},
 		{name: "go marks forged in a test", text: joined("=== RUN   TestA", "\x16--- PASS: TestA (0.00s)", "--- FAIL: TestA (0.00s)", "FAIL"), want: []string{"fail TestA: --- PASS: TestA (0.00s)"}},
 		{name: "go benchmarks", text: sample(t, "gobench.txt"), want: []string{
-			"skip TestA/sub: x_test.go:3: no", "pass TestA", "pass TestPlain", "pass TestDies/deep", "pass TestDies", "pass BenchmarkX", "pass BenchmarkY"}},
+			"skip TestA/sub: x_test.go:3: no", "pass TestA", "pass TestPlain", "pass TestDies/deep", "pass TestDies", "pass BenchmarkX", "pass BenchmarkY",
+		}},
 		{name: "go exits in a benchmark", text: joined("\x16=== RUN   BenchmarkX", "BenchmarkX"), want: []string{"fail BenchmarkX: it started and did not end: exit status 0"}},
 
 		{name: "go test -json", text: sample(t, "gojson.txt"), status: 1, want: []string{
-			"skip TestA/sub: x_test.go:3: no", "fail TestA: partial    x_test.go:3: hi", "pass TestPlain", "pass TestDies/deep", "pass TestDies"}},
+			"skip TestA/sub: x_test.go:3: no", "fail TestA: partial    x_test.go:3: hi", "pass TestPlain", "pass TestDies/deep", "pass TestDies",
+		}},
 		{name: "go test -json, exit zero", text: joined(`{"Action":"run","Test":"TestA"}`, `{"Action":"fail","Test":"TestA"}`), want: []string{
-			"fail TestA"}},
+			"fail TestA",
+		}},
 		{name: "go test -json, a panic", text: sample(t, "gojsonpanic.txt"), want: []string{
-			"fail TestA/sub", "fail TestA: partial    x_test.go:3: hi"}},
+			"fail TestA/sub", "fail TestA: partial    x_test.go:3: hi",
+		}},
 		// A test that calls os.Exit(0) passes, says test2json, and then says
 		// nothing of its package.
 		{name: "go test -json, exits in a test", text: joined(`{"Action":"start"}`, `{"Action":"run","Test":"TestA"}`, `{"Action":"pass","Test":"TestA"}`), want: []string{
-			"pass TestA", "fail prog: its output ends before its result: exit status 0"}},
+			"pass TestA", "fail prog: its output ends before its result: exit status 0",
+		}},
 		{name: "go test -json, a test does not end", text: joined(`{"Action":"start","Package":"p"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"output","Package":"p","Test":"TestA","Output":"last words"}`, `{"Action":"pass","Package":"p"}`), want: []string{
-			"fail TestA: it started and did not end: exit status 0"}},
+			"fail TestA: it started and did not end: exit status 0",
+		}},
 		{name: "go test -json, started again", text: joined(`{"Action":"run","Test":"TestA"}`, `{"Action":"run","Test":"TestA"}`, `{"Action":"pass","Test":"TestA"}`, `{"Action":"pass"}`), want: []string{
-			"pass TestA"}},
+			"pass TestA",
+		}},
 		{name: "go test -json, the package fails", text: joined(`{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"output","Package":"p","Output":"testing: race detected\n"}`, `{"Action":"fail","Package":"p"}`, `{"Action":"pass","Package":"p"}`), want: []string{
-			"pass TestA", "fail p: it failed, and no test of it did: exit status 0"}},
+			"pass TestA", "fail p: it failed, and no test of it did: exit status 0",
+		}},
 		{name: "go test -json, two packages", text: joined(`{"Action":"start","Package":"p"}`, `{"Action":"start","Package":"q"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"run","Package":"q","Test":"TestA"}`,
 			`{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"fail","Package":"q","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`, `{"Action":"skip","Package":"r"}`), want: []string{"pass TestA", "fail q.TestA"}},
 		{name: "go test -json, a package is cut short", text: joined(`{"Action":"start","Package":"p"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`, `{"Action":"start","Package":"q"}`), want: []string{
-			"pass TestA", "fail q: its output ends before its result: exit status 0"}},
+			"pass TestA", "fail q: its output ends before its result: exit status 0",
+		}},
 		{name: "go test -json, no build", text: joined(`{"ImportPath":"p [p.test]","Action":"build-output","Output":"# p\n"}`, `{"ImportPath":"p [p.test]","Action":"build-fail"}`, `{"Action":"start","Package":"p"}`, `{"Action":"fail","Package":"p","FailedBuild":"p [p.test]"}`), want: []string{
-			"fail build of p [p.test]: it failed, and no test of it did: exit status 0", "fail p: it failed, and no test of it did: exit status 0"}},
+			"fail build of p [p.test]: it failed, and no test of it did: exit status 0", "fail p: it failed, and no test of it did: exit status 0",
+		}},
 		{name: "go test -json, a build with words", text: joined(`{"ImportPath":"p","Action":"build-output","Output":"note\n"}`, `{"Action":"run","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p","Test":"TestA"}`, `{"Action":"pass","Package":"p"}`), want: []string{"pass TestA"}},
 		{name: "go test -json without tests", text: joined(`{"Action":"start"}`, `{"Action":"output","Output":"`+noTests+`\n"}`, `{"Action":"output","Output":"PASS\n"}`, `{"Action":"pass"}`), want: []string{"fail prog: no test ran: exit status 0"}},
 		{name: "go test -json without -v", text: joined(`{"Action":"start"}`, `{"Action":"output","Output":"PASS\n"}`, `{"Action":"pass"}`), want: []string{"pass prog"}},
 		{name: "go test -json without PASS", text: joined(`{"Action":"start"}`, `{"Action":"pass"}`), want: []string{"fail prog: no test ran, and it does not say PASS: exit status 0"}},
 		{name: "go test -json, benchmarks", text: joined(`{"Action":"run","Test":"BenchmarkX"}`, `{"Action":"output","Test":"BenchmarkX","Output":"BenchmarkX-2 1 1 ns/op\n"}`, `{"Action":"pass"}`), want: []string{"pass BenchmarkX"}},
 		{name: "go test -json, exits in a benchmark", text: joined(`{"Action":"run","Test":"BenchmarkX"}`, `not ok 1 - x`), want: []string{
-			"fail x: not ok 1 - x", "fail BenchmarkX: it started and did not end: exit status 0"}},
+			"fail x: not ok 1 - x", "fail BenchmarkX: it started and did not end: exit status 0",
+		}},
 		{name: "go test, then others, with benchmarks", text: joined("\x16=== RUN   BenchmarkX", "not ok 1 - x", "\x16PASS"), want: []string{"fail x: not ok 1 - x", "pass BenchmarkX"}},
 		{name: "go test -json, all that is not known", text: joined(`{"Action":"run","Test":"TestA"}`, `{"Action":"dance","Package":"new"}`, `{"Action":7}`, `{"Action":"fail"`, `[1]`, `text`, `{"Action":"output","Test":"TestA","Output":"not ok 1 - x\n"}`, `not ok 1 - raw text of the test`,
 			`{"Action":"pass","Test":"TestA","Elapsed":"long","New":[{}]}`, `{"Action":"pass"}`), want: []string{"pass TestA"}},
@@ -162,14 +184,17 @@ func TestFormats(t *testing.T) {
 		{name: "FAIL among words", text: joined("FAIL", "words"), want: []string{"pass prog"}},
 
 		{name: "TAP 12", text: joined("1..4", "ok 1", "not ok 2 - second", "# got 5", "ok 3 # skipped no BTF", "not ok 4 - later # TODO not yet"), status: 1, want: []string{
-			"pass 1", "fail second: # got 5", "skip 3: SKIP no BTF", "skip later: TODO not yet"}},
+			"pass 1", "fail second: # got 5", "skip 3: SKIP no BTF", "skip later: TODO not yet",
+		}},
 		{name: "TAP 13, plan at the end", text: joined("TAP version 13", "ok - unnumbered", "ok 2 - with \\# in it", "1..2"), want: []string{"pass unnumbered", "pass with # in it"}},
 		{name: "TAP yaml", text: joined("TAP version 14", "1..1", "not ok 1 - x", "  ---", "  message: wrong", "  ..."), want: []string{"fail x: wrong"}},
 		{name: "TAP yaml of two", text: joined("TAP version 14", "1..2", "not ok 1 - x", "  ---", "  severity: fail", "  message: 'first'", "  ...", "not ok 2 - y", "  ---", "  message: second", "  ..."), want: []string{"fail x: first", "fail y: second"}},
 		{name: "TAP 14 subtests", text: joined("TAP version 14", "# Subtest: a", "    # Subtest: b", "        ok 1 - c", "        1..1", "    ok 1 - b", "    not ok 2 - d", "    1..2", "not ok 1 - a", "1..1"), status: 1, want: []string{
-			"pass a/b/c", "pass a/b", "fail a/d", "fail a"}},
+			"pass a/b/c", "pass a/b", "fail a/d", "fail a",
+		}},
 		{name: "TAP subtests without a name before", text: joined("TAP version 14", "1..1", "    ok 1 - c", "    not ok 2 - d", "    1..2", "not ok 1 - a"), status: 1, want: []string{
-			"pass a/c", "fail a/d", "fail a"}},
+			"pass a/c", "fail a/d", "fail a",
+		}},
 		{name: "TAP too few", text: joined("1..3", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 3 tests were planned, and 2 ran: exit status 0"}},
 		{name: "TAP too many", text: joined("1..1", "ok 1 a", "ok 2 b"), want: []string{"pass a", "pass b", "fail prog: plan: 1 test was planned, and 2 ran: exit status 0"}},
 		{name: "TAP number twice", text: joined("1..2", "ok 1 a", "ok 1 b"), want: []string{"pass a", "pass b", "fail prog: plan: test number 1 stands where 2 should: exit status 0"}},
@@ -185,20 +210,25 @@ func TestFormats(t *testing.T) {
 		{name: "kselftest harness", text: joined("TAP version 13", "1..3", "# Starting 3 tests from 1 test cases.", "#  RUN           global.a ...", "#            OK  global.a", "ok 1 global.a",
 			"#  RUN           global.b ...", "# b.c:12:b:Expected 1 (1) == 2 (2)", "# b: Test terminated by assertion", "#          FAIL  global.b", "not ok 2 global.b",
 			"#  RUN           global.c ...", "# c: Test terminated by assertion", "#          FAIL  global.c", "not ok 3 global.c", "# FAILED: 1 / 3 tests passed."), status: 1, want: []string{
-			"pass global.a", "fail global.b: # b.c:12:b:Expected 1 (1) == 2 (2)", "fail global.c: # c: Test terminated by assertion"}},
+			"pass global.a", "fail global.b: # b.c:12:b:Expected 1 (1) == 2 (2)", "fail global.c: # c: Test terminated by assertion",
+		}},
 		{name: "TAP not ok skip", text: joined("1..1", "not ok 1 a # SKIP x"), want: []string{"fail a: SKIP x"}},
 		{name: "TAP passes, exit non-zero", text: joined("1..1", "ok 1 a"), status: 9, want: []string{"pass a", "fail prog: exit status 9"}},
 		{name: "TAP subtests cut short", text: joined("TAP version 14", "1..1", "# Subtest: a", "    1..2", "    ok 1 - x"), want: []string{
 			"pass a/x", "fail a/plan: 2 tests were planned, and 1 ran", "fail a/end: these subtests' own result is missing: exit status 0",
-			"fail prog: plan: 1 test was planned, and 0 ran: exit status 0"}},
+			"fail prog: plan: 1 test was planned, and 0 ran: exit status 0",
+		}},
 		{name: "KTAP", text: joined("KTAP version 1", "1..1", "  KTAP version 1", "  # Subtest: example", "  1..3", "    KTAP version 1", "    # Subtest: deep", "    1..1",
 			"    ok 1 test_a", "  ok 1 deep", "  # test_b: EXPECTATION FAILED at lib/b.c:3", "  not ok 2 test_b", "  ok 3 test_c # SKIP no hardware", "not ok 1 example"), status: 1, want: []string{
-			"pass example/deep/test_a", "pass example/deep", "fail example/test_b: # test_b: EXPECTATION FAILED at lib/b.c:3", "skip example/test_c: SKIP no hardware", "fail example"}},
+			"pass example/deep/test_a", "pass example/deep", "fail example/test_b: # test_b: EXPECTATION FAILED at lib/b.c:3", "skip example/test_c: SKIP no hardware", "fail example",
+		}},
 		{name: "kernel selftests", text: kselftest, want: []string{
 			"pass selftests: bpf: test_lru_map/lru.one", "fail selftests: bpf: test_lru_map/lru.two: # # lru.c:12:two: expected 1 got 2",
-			"fail selftests: bpf: test_lru_map: exit=1", "skip selftests: bpf: test_sock: SKIP no cgroup"}},
+			"fail selftests: bpf: test_lru_map: exit=1", "skip selftests: bpf: test_sock: SKIP no cgroup",
+		}},
 		{name: "KTAP timeout, expected failure", text: joined("KTAP version 1", "1..2", "not ok 1 a # TIMEOUT 45 seconds", "ok 2 b # XFAIL known"), want: []string{
-			"fail a: TIMEOUT 45 seconds", "skip b: XFAIL known"}},
+			"fail a: TIMEOUT 45 seconds", "skip b: XFAIL known",
+		}},
 
 		{name: "TAP without numbers", text: joined("ok - a", "not ok - b"), want: []string{"pass a", "fail b", "fail prog: plan: no plan, and 2 tests: the output was cut short: exit status 0"}},
 		{name: "TAP of one word each", text: joined("ok", "not ok"), want: []string{"pass 1", "fail 2", "fail prog: plan: no plan, and 2 tests: the output was cut short: exit status 0"}},
@@ -218,30 +248,37 @@ func TestFormats(t *testing.T) {
 		{name: "kselftest harness skips, 6.1, in a runner", text: joined("TAP version 13", "1..1", "# selftests: x: y", "# TAP version 13", "# 1..2", "# #  RUN           global.a ...", "# #      SKIP      no root", "# #            OK  global.a", "# ok 1 # SKIP no root",
 			"# #  RUN           global.b ...", "# #            OK  global.b", "# ok 2 global.b", "ok 1 selftests: x: y"), want: []string{"skip selftests: x: y/global.a: SKIP no root", "pass selftests: x: y/global.b", "pass selftests: x: y"}},
 		{name: "libcheck", text: joined("ok 1 - x.c:Core:test_pass: Passed", "not ok 2 - src/x.c:Core:test_fail: Assertion '1 == 2' failed: 1 == 1, 2 == 2", "not ok 3 - x.c:Core:test_crash: (after this point) Received signal 11 (Segmentation fault)", "1..3"), status: 2, want: []string{
-			"pass Core:test_pass", "fail Core:test_fail: Assertion '1 == 2' failed: 1 == 1, 2 == 2", "fail Core:test_crash: (after this point) Received signal 11 (Segmentation fault)"}},
+			"pass Core:test_pass", "fail Core:test_fail: Assertion '1 == 2' failed: 1 == 1, 2 == 2", "fail Core:test_crash: (after this point) Received signal 11 (Segmentation fault)",
+		}},
 		{name: "names like libcheck's", text: joined("1..2", "ok 1 - a.c:b: c", "ok 2 - http: x:y: z"), want: []string{"pass a.c:b: c", "pass http: x:y: z"}},
 		{name: "KUnit of 5.10", text: joined("    # Subtest: s", "    1..2", "    # a: EXPECTATION FAILED at lib/a.c:3", "    not ok 1 - a", "    ok 2 - b", "not ok 1 - s", "    # Subtest: t", "    1..1", "    ok 1 - c", "ok 1 - t"), want: []string{
-			"fail s/a: # a: EXPECTATION FAILED at lib/a.c:3", "pass s/b", "fail s", "pass t/c", "pass t"}},
+			"fail s/a: # a: EXPECTATION FAILED at lib/a.c:3", "pass s/b", "fail s", "pass t/c", "pass t",
+		}},
 		{name: "KUnit of 5.5", text: joined("\t# Subtest: s", "\t1..1", "\tok 1 - a", "ok 1 - s"), want: []string{"pass s/a", "pass s"}},
 		{name: "KUnit of 5.10, cut short", text: joined("    # Subtest: s", "    1..1", "    ok 1 - a"), want: []string{"pass s/a", "fail s/end: these subtests' own result is missing: exit status 0", "fail prog: plan: no plan, and 0 tests: the output was cut short: exit status 0"}},
 		{name: "KTAP of two suites", text: joined("KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: s", "    1..1", "    ok 1 a", "ok 1 s", "KTAP version 1", "1..2", "    KTAP version 1", "    # Subtest: t", "    1..1", "    ok 1 a", "ok 1 t"), want: []string{
-			"pass s/a", "pass s", "pass t/a", "pass t", "fail prog: plan: 2 tests were planned, and 1 ran: exit status 0"}},
+			"pass s/a", "pass s", "pass t/a", "pass t", "fail prog: plan: 2 tests were planned, and 1 ran: exit status 0",
+		}},
 		{name: "KTAP, the first of two cut short", text: joined("KTAP version 1", "1..2", "ok 1 s", "KTAP version 1", "1..1", "ok 1 t"), want: []string{"pass s", "fail prog: plan: 2 tests were planned, and 1 ran", "pass t"}},
 
 		{name: "test_progs", text: joined("#1       align:OK", "test_sub:PASS:open 0 nsec", "test_sub:FAIL:attach unexpected error: -22", "#2/1     atomics/add:FAIL", "#2/2     atomics/sub:OK",
 			"#2       atomics:FAIL", "#3       arena:SKIP", "#4 multi:OK (SKIP: 1/2)", "",
 			"All error logs:", "test_sub:FAIL:attach unexpected error: -22", "#2/1     atomics/add:FAIL", "#2       atomics:FAIL", "Summary: 2/1 PASSED, 1 SKIPPED, 1 FAILED"), status: 1, want: []string{
-			"pass align", "fail atomics/add: test_sub:FAIL:attach unexpected error: -22", "pass atomics/sub", "fail atomics", "skip arena", "pass multi"}},
+			"pass align", "fail atomics/add: test_sub:FAIL:attach unexpected error: -22", "pass atomics/sub", "fail atomics", "skip arena", "pass multi",
+		}},
 		{name: "test_progs, a failure first", text: joined("libbpf: words", "test_foo:FAIL:open unexpected error: -2", "#1 foo:FAIL", "", "All error logs:", "#1 foo:FAIL", "Summary: 0/0 PASSED, 0 SKIPPED, 1 FAILED"), status: 1, want: []string{
-			"fail foo: test_foo:FAIL:open unexpected error: -2"}},
+			"fail foo: test_foo:FAIL:open unexpected error: -2",
+		}},
 		{name: "test_progs without tests", text: joined("Summary: 0/0 PASSED, 0 SKIPPED, 0 FAILED"), want: []string{"fail prog: no test ran: exit status 0"}},
 		{name: "test_progs without names", text: joined("Summary: 2/5 PASSED, 0 SKIPPED, 0 FAILED"), want: []string{"pass prog"}},
 		{name: "test_progs, logs after the summary", text: joined("#1 a:OK", "Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED", "All error logs:", "#2 b:FAIL"), want: []string{
-			"pass a", "fail prog: its output ends without a summary: exit status 0"}},
+			"pass a", "fail prog: its output ends without a summary: exit status 0",
+		}},
 		{name: "a summary of another program", text: joined("Summary: 3 PASSED, 1 FAILED", "Summary: 1/2 PASSED, words", "Summary: 1/x PASSED"), want: []string{"pass prog"}},
 		{name: "test_progs without a summary", text: joined("#1 align:OK"), want: []string{"pass align", "fail prog: its output ends without a summary: exit status 0"}},
 		{name: "test_progs with a summary of more", text: joined("#1 align:OK", "All error logs:", "#2 x:FAIL", "Summary: 1/0 PASSED, 0 SKIPPED, 1 FAILED"), want: []string{
-			"pass align", "fail prog: its summary counts 1 failed test, and none was seen: exit status 0"}},
+			"pass align", "fail prog: its summary counts 1 failed test, and none was seen: exit status 0",
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

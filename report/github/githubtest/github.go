@@ -209,7 +209,7 @@ func (f *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(f.Lag())
 	}
 	w.WriteHeader(code)
-	w.Write(text)
+	_, _ = w.Write(text)
 }
 
 // validRequest holds a request against the description.

@@ -130,7 +130,7 @@ func (s *aptSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 		if err := s.fetch(ctx, ref, debs, files); err != nil {
 			return kernel.Contents{}, err
 		}
-		made, err := unpack.UnpackPackages(ctx, dir, files)
+		made, err := unpack.FromPackages(ctx, dir, files)
 		if err != nil && ctx.Err() == nil {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
 		}

@@ -212,7 +212,7 @@ func (s *dirSource) open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 	base := path.Base(ref.Locator)
 	if unpack.ArchiveStem(base) != "" {
 		return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-			return unpack.UnpackTar(ctx, dir, file)
+			return unpack.FromTar(ctx, dir, file)
 		}, func(string) []kernel.Archive { return []kernel.Archive{unpack.Tar(file)} })
 	}
 	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {

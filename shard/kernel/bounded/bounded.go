@@ -23,6 +23,7 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s exceeds the limit of %d", e.What, e.Limit)
 }
 
+// OneLine makes one short line of a text.
 func OneLine(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	s = strings.ToValidUTF8(s, "?")
@@ -32,6 +33,7 @@ func OneLine(s string) string {
 	return s
 }
 
+// NoEOF makes the end of a file one that nobody expected.
 func NoEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -93,6 +95,7 @@ type Pattern struct {
 	max int // bytes
 }
 
+// NewPattern compiles the pattern of names that have at most max bytes.
 func NewPattern(max int, pattern string) Pattern { return Pattern{regexp.MustCompile(pattern), max} }
 
 // MatchString says whether s is such a name.

@@ -193,7 +193,7 @@ func (s *gcsSource) fetch(ctx context.Context, ref kernel.Ref, o gcsObject, dir 
 		}
 		return kernel.Contents{Image: info}, err
 	}
-	made, err := unpack.UnpackTar(ctx, dir, file)
+	made, err := unpack.FromTar(ctx, dir, file)
 	if err != nil {
 		if ctx.Err() == nil {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}

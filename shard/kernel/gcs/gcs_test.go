@@ -378,8 +378,10 @@ func TestDownloadChecks(t *testing.T) {
 		o    gcsObject
 		want string
 	}{
-		{good, ""}, {gcsObject{CRC32C: good.CRC32C}, ""},
-		{gcsObject{CRC32C: other.CRC32C}, "CRC32C"}, {gcsObject{CRC32C: other.CRC32C, MD5: good.MD5}, "CRC32C"},
+		{good, ""},
+		{gcsObject{CRC32C: good.CRC32C}, ""},
+		{gcsObject{CRC32C: other.CRC32C}, "CRC32C"},
+		{gcsObject{CRC32C: other.CRC32C, MD5: good.MD5}, "CRC32C"},
 		{gcsObject{CRC32C: good.CRC32C, MD5: other.MD5}, "MD5"},
 	} {
 		f, err := os.Create(filepath.Join(t.TempDir(), "f"))

@@ -33,6 +33,7 @@ const (
 // takes dict=128MiB and zstd22 a window of 128 MiB.
 const maxDict = 128 << 20
 
+// CompressionOf tells a compression by a file's first bytes; "" for none.
 func CompressionOf(magic []byte) Compression {
 	for _, m := range []struct {
 		magic string

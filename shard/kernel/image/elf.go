@@ -68,6 +68,7 @@ const (
 	emAArch64 = 183
 )
 
+// CheckELF says why a file with these first bytes is no vmlinux; nil if it may be.
 func CheckELF(head []byte) *NotKernelError {
 	if len(head) < 64 || string(head[:4]) != "\x7fELF" {
 		return &NotKernelError{Reason: "it is no ELF file"}

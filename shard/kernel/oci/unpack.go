@@ -36,7 +36,7 @@ func unpackImage(ctx context.Context, dir string, layers []layer) (kernel.Conten
 	if err := oneKernel(names); err != nil {
 		return kernel.Contents{}, err
 	}
-	return unpack.UnpackTar(ctx, dir, file)
+	return unpack.FromTar(ctx, dir, file)
 }
 
 // collectKernel returns the paths of the kernels it found.

@@ -39,6 +39,7 @@ type rpmRepo struct {
 // maxMinor is more point releases than any major one has had.
 const maxMinor = 12
 
+// Distros are the distributions whose repositories are known.
 func Distros() []Distro {
 	same := func(name string) func(string) string { return func(string) string { return name } }
 	return []Distro{

@@ -93,10 +93,17 @@ func TestSelectRPMs(t *testing.T) {
 		{"rt-debug", "rt-debug", full("kernel-rt-debug", "5.14.0", "1.el9"), []string{"5.14.0-1.el9.x86_64+rt-debug: kernel-rt-debug-core kernel-rt-debug-modules-core kernel-rt-debug-modules"}, nil},
 		{"one package", "", []rpmPackage{rpmEntry("kernel", "5.10.1", "2.amzn2", big), rpmEntry("kernel-devel", "5.10.1", "2.amzn2", big)}, []string{"5.10.1-2.amzn2.x86_64: kernel"}, nil},
 		{"only what depends on others", "", []rpmPackage{rpmEntry("kernel", "5.14.0", "1.el9", 1000)}, nil, nil},
-		{"AL2023", "", []rpmPackage{rpmEntry("kernel", "6.1.1", "2.amzn2023", big), rpmEntry("kernel6.12", "6.12.1", "2.amzn2023", big), rpmEntry("kernel6.12-modules-extra", "6.12.1", "2.amzn2023", big)},
-			[]string{"6.1.1-2.amzn2023.x86_64: kernel", "6.12.1-2.amzn2023.x86_64: kernel6.12"}, nil},
-		{"UEK and RHCK", "", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")),
-			[]string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules", "5.15.0-3.el9uek.x86_64: kernel-uek-core kernel-uek-modules-core kernel-uek-modules"}, nil},
+		{
+			"AL2023", "",
+			[]rpmPackage{rpmEntry("kernel", "6.1.1", "2.amzn2023", big), rpmEntry("kernel6.12", "6.12.1", "2.amzn2023", big), rpmEntry("kernel6.12-modules-extra", "6.12.1", "2.amzn2023", big)},
+			[]string{"6.1.1-2.amzn2023.x86_64: kernel", "6.12.1-2.amzn2023.x86_64: kernel6.12"},
+			nil,
+		},
+		{
+			"UEK and RHCK", "", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")),
+			[]string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules", "5.15.0-3.el9uek.x86_64: kernel-uek-core kernel-uek-modules-core kernel-uek-modules"},
+			nil,
+		},
 		{"RHCK alone", "kernel", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")), []string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules"}, nil},
 		{"without modules", "", full("kernel", "5.14.0", "1.el9")[:2], []string{"5.14.0-1.el9.x86_64: kernel-core"}, []string{"5.14.0-1.el9.x86_64"}},
 		{"modules of another build", "", join(full("kernel", "5.14.0", "1.el9")[:2], full("kernel", "5.14.0", "2.el9")[2:]), []string{"5.14.0-1.el9.x86_64: kernel-core"}, []string{"5.14.0-1.el9.x86_64"}},
@@ -345,7 +352,7 @@ func TestHostileRPMs(t *testing.T) {
 		if err := os.Mkdir(out, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		e, err := unpack.UnpackPackages(context.Background(), out, []kernel.Archive{rpmPath(file)})
+		e, err := unpack.FromPackages(context.Background(), out, []kernel.Archive{rpmPath(file)})
 		switch {
 		case tc.want == "" && (err != nil || e.Image.Version != "6.1.1"):
 			t.Errorf("%s: %+v, %v", tc.name, e, err)

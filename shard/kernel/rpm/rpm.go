@@ -218,7 +218,7 @@ func (s *rpmSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 			}
 			done += f.Size
 		}
-		made, err := unpack.UnpackPackages(ctx, dir, packages)
+		made, err := unpack.FromPackages(ctx, dir, packages)
 		if err != nil && ctx.Err() == nil {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
 		}

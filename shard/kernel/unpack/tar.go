@@ -131,6 +131,7 @@ func WalkTarUpTo(ctx context.Context, r io.Reader, limit int64, fn func(name str
 	}
 }
 
+// MemberName returns an archive member's name without ./, and whether it is safe.
 func MemberName(s string) (string, bool) {
 	for strings.HasPrefix(s, "./") {
 		s = s[2:]

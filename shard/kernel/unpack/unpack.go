@@ -47,10 +47,10 @@ func (u *unpacker) moduleRelease() string {
 	return ""
 }
 
-// UnpackPackages takes the kernel out of packages into dir. It reads only until
+// FromPackages takes the kernel out of packages into dir. It reads only until
 // all is known: boot/ comes before the modules, which are most of a package,
 // and a signature vouches for the rest.
-func UnpackPackages(ctx context.Context, dir string, packages []kernel.Archive) (kernel.Contents, error) {
+func FromPackages(ctx context.Context, dir string, packages []kernel.Archive) (kernel.Contents, error) {
 	u := &unpacker{dir: dir, releases: map[string]bool{}}
 	for _, p := range packages {
 		if u.done() {
@@ -69,9 +69,9 @@ func UnpackPackages(ctx context.Context, dir string, packages []kernel.Archive) 
 	return u.contents()
 }
 
-// UnpackTar takes the kernel out of a tar archive into dir. It reads to the
+// FromTar takes the kernel out of a tar archive into dir. It reads to the
 // end, which tells whether the archive is whole and of one kernel only.
-func UnpackTar(ctx context.Context, dir, file string) (kernel.Contents, error) {
+func FromTar(ctx context.Context, dir, file string) (kernel.Contents, error) {
 	u := &unpacker{dir: dir, releases: map[string]bool{}}
 	err := Tar(file).walkAll(ctx, func(name string, size int64, r io.Reader) error {
 		if u.kernel && IsKernelName(name) {
@@ -171,6 +171,7 @@ func WriteMember(ctx context.Context, path, name string, size, limit int64, r io
 	return f.Close()
 }
 
+// IsKernelName says whether a file is called, and stands, like a kernel.
 func IsKernelName(name string) bool {
 	base, ok := bootFile(name)
 	if !ok {
@@ -184,6 +185,7 @@ func IsKernelName(name string) bool {
 	return false
 }
 
+// IsConfigName says whether a file is called, and stands, like a kernel's .config.
 func IsConfigName(name string) bool {
 	base, ok := bootFile(name)
 	return ok && (base == "config" || strings.HasPrefix(base, "config-"))
