@@ -3,6 +3,7 @@ package report
 import (
 	"crypto/sha256"
 	"fmt"
+	"testing"
 )
 
 // testPlan cuts kernels into shards.
@@ -24,3 +25,14 @@ func testPlan(shards, kernels int) *PlanFile {
 }
 
 func testDigest(id string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(id))) }
+
+// A plan may take results as old as the flag allows.
+func TestPlanOfLongReuse(t *testing.T) {
+	p := Plan{List: "x", Algorithm: "single", Shard: 1, Shards: 1, Attempt: 1, Reuse: maxReuse}
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
+	if p.Reuse++; p.Check() == nil {
+		t.Error("older ones are taken")
+	}
+}

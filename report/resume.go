@@ -38,24 +38,18 @@ var ErrNotResumed = errors.New("cannot be resumed")
 // one that was damaged, is an error that wraps ErrNotResumed.
 func FindResumed(dir string, p Plan) (*Resumed, error) {
 	p.Schema = Schema
-	r, err := readResumed(dir, p.ShardFileName(), p)
-	if r != nil || err != nil {
-		return r, err
-	}
-	for attempt := p.Attempt - 1; attempt > 0; attempt-- {
-		earlier := p
-		earlier.Attempt = attempt
-		if attempt < p.Attempt-maxAttemptsBack {
-			break
-		}
-		r, err := readResumed(dir, earlier.ShardFileName(), earlier)
-		if err != nil {
+	for attempt := p.Attempt; attempt > max(0, p.Attempt-maxAttemptsBack); attempt-- {
+		of := p
+		of.Attempt = attempt
+		r, err := readResumed(dir, of)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if r == nil {
+		case r == nil:
 			continue
-		}
-		if r.Finished {
+		case attempt == p.Attempt:
+			return r, nil
+		case r.Finished:
 			return nil, nil // who runs it again wants it run again
 		}
 		r.plan, r.other = p, true
@@ -69,7 +63,8 @@ const maxAttemptsBack = 100
 
 // readResumed reads one shard file. It returns nil for one that is not there,
 // holds nothing yet, or belongs to another run.
-func readResumed(dir, name string, p Plan) (*Resumed, error) {
+func readResumed(dir string, p Plan) (*Resumed, error) {
+	name := p.ShardFileName()
 	refuse := func(why string) error {
 		return fmt.Errorf("%s %w: %s: run what it is of, or without --resume to start anew", name, ErrNotResumed, why)
 	}

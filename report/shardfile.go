@@ -41,7 +41,7 @@ type Plan struct {
 
 	// Reuse is how old a pass of an earlier run may be that stands for a VM of
 	// the same bytes; 0: every kernel is booted.
-	Reuse time.Duration `json:"reuse_ns,omitempty"`
+	Reuse time.Duration `json:"reuse_ns,omitempty" limit:"2592000000000000"` // MaxReuseDays
 }
 
 // Cut says why a run ended before its kernels were done. Records may follow it

@@ -69,7 +69,7 @@ func (f *ShardFile) readPlan(lines *lineReader) error {
 	if err := checkSchema(head.Plan.Schema, Schema); err != nil {
 		return err
 	}
-	l, err := readLine(b)
+	l, err := decodeLine(b)
 	if err != nil {
 		return fmt.Errorf("line 1: %w", err)
 	}
@@ -136,17 +136,10 @@ func (f *ShardFile) readResults(lines *lineReader) error {
 	}
 }
 
+// decodeLine decodes a record that has what its type says, and nothing else.
 func decodeLine(b []byte) (Record, error) {
-	if err := CheckJSON(b); err != nil {
-		return Record{}, err
-	}
-	return readLine(b)
-}
-
-// readLine decodes a record that has what its type says, and nothing else.
-func readLine(b []byte) (Record, error) {
 	var l Record
-	if err := json.Unmarshal(b, &l); err != nil {
+	if err := decode(b, &l); err != nil {
 		return Record{}, err
 	}
 	has := map[string]bool{"plan": l.Plan != nil, "kernel": l.Kernel != nil, "end": l.End != nil, "cut": l.Cut != nil}
