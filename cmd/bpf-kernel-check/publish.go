@@ -103,7 +103,7 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 	m, err := readFile(path, report.ReadReport)
 	if err != nil {
 		err = fmt.Errorf("read the report %q: %w (merge writes it)", path, err)
-		text, annotations := "no result: merge left no report that can be read", []github.Annotation{{Title: "bpf-kernel-check: no result", Message: err.Error()}}
+		text, annotations := "no result: merge left no report that can be read", []analysis.Annotation{{Title: "bpf-kernel-check: no result", Message: err.Error()}}
 		if c.noResult != "" {
 			// The action shows it in an annotation.
 			text, annotations = "no result: "+report.OneLine(c.noResult, 500), nil
@@ -119,12 +119,10 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 	}
 	o := m.Outcome()
 	content := github.Content{
-		Verdict: o.Verdict,
-		Status:  analysis.Headline(m),
-		Outputs: outputs(o),
-	}
-	for _, a := range analysis.Annotations(m) {
-		content.Annotations = append(content.Annotations, github.Annotation(a))
+		Verdict:     o.Verdict,
+		Status:      analysis.Headline(m),
+		Annotations: analysis.Annotations(m),
+		Outputs:     outputs(o),
 	}
 	links := c.links()
 	links.PageURL = pageURL

@@ -12,37 +12,10 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-const (
-	maxErrors  = 10   // error annotations that the runner keeps of a step
-	maxMessage = 4000 // bytes of an annotation's message
-)
-
-// Annotation is an error that GitHub shows beside the code.
-type Annotation struct {
-	Title   string // one line
-	Message string
-}
+const maxMessage = 4000 // bytes of an annotation's message
 
 // Output is one output of the step. Values may be of any text.
 type Output struct{ Name, Value string }
-
-// annotate writes error annotations as workflow commands; the last of them
-// counts those for which there is no room.
-func (l *Log) annotate(all []Annotation) error {
-	shown := all
-	if len(all) > maxErrors {
-		shown = append(all[:maxErrors-1:maxErrors-1], Annotation{
-			Title:   fmt.Sprintf("%d further errors", len(all)-maxErrors+1),
-			Message: "The job summary has all of them.",
-		})
-	}
-	for _, a := range shown {
-		if err := l.Error(a.Title, a.Message); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // Warn writes a warning annotation as a workflow command.
 func (l *Log) Warn(title, message string) error { return l.command("warning", title, message) }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // DefaultName is the name of a check that was given none.
@@ -37,11 +38,11 @@ type Config struct {
 // Content is what is said. All texts must be safe to show: nothing in here
 // escapes what a guest said.
 type Content struct {
-	Verdict     report.Verdict // pass, fail; anything else: not everything was tested
-	Body        string         // Markdown, for the comment, the check run and the issue
-	Summary     string         // Markdown, for the job summary
-	Status      string         // one line, for the status
-	Annotations []Annotation
+	Verdict     report.Verdict        // pass, fail; anything else: not everything was tested
+	Body        string                // Markdown, for the comment, the check run and the issue
+	Summary     string                // Markdown, for the job summary
+	Status      string                // one line, for the status
+	Annotations []analysis.Annotation // as many as GitHub shows of a step
 	Outputs     []Output
 }
 
@@ -174,9 +175,13 @@ func (p *publisher) local() {
 			p.warn("result not printed: " + clip(err.Error(), 300))
 		}
 	}
-	if e.Actions {
-		if err := p.cfg.Log.annotate(p.content.Annotations); err != nil {
+	if !e.Actions {
+		return
+	}
+	for _, a := range p.content.Annotations {
+		if err := p.cfg.Log.Error(a.Title, a.Message); err != nil {
 			p.warn("errors not annotated: " + clip(err.Error(), 300))
+			return
 		}
 	}
 }

@@ -2,7 +2,6 @@ package github
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -201,31 +200,6 @@ func parseCommand(line string) (name string, props map[string]string, message st
 		}
 	}
 	return name, props, strings.NewReplacer("%0D", "\r", "%0A", "\n", "%25", "%").Replace(message), true
-}
-
-func TestAnnotate(t *testing.T) {
-	for _, n := range []int{0, 1, 9, 10, 11, 400} {
-		var all []Annotation
-		for i := range n {
-			all = append(all, Annotation{fmt.Sprint("kernel ", i), "a\nb"})
-		}
-		var b bytes.Buffer
-		if err := NewLog(&b).annotate(all); err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-		if n == 0 {
-			lines = nil
-		}
-		if len(lines) != min(n, 10) {
-			t.Errorf("%d annotations give %d lines", n, len(lines))
-		}
-		if n > 10 {
-			if _, props, _, _ := parseCommand(lines[9]); props["title"] != fmt.Sprintf("%d further errors", n-9) {
-				t.Errorf("the last of %d: %s", n, lines[9])
-			}
-		}
-	}
 }
 
 func FuzzCommand(f *testing.F) {

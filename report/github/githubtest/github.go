@@ -343,7 +343,7 @@ func (f *GitHub) handle(r *http.Request, body []byte, header http.Header, params
 			list = append(list, f.example("status-items", s))
 		}
 		return f.page(r, header, list)
-	case "POST check-runs", "PATCH check-runs/N":
+	case "POST check-runs":
 		if utf8.RuneCountInString(in.Output.Summary) > 65535 || len(in.Output.Annotations) > 50 {
 			f.t.Errorf("a check run with a summary of %d and %d annotations", len(in.Output.Summary), len(in.Output.Annotations))
 		}
@@ -352,11 +352,7 @@ func (f *GitHub) handle(r *http.Request, body []byte, header http.Header, params
 			f.t.Error(err)
 		}
 		f.Checks = append(f.Checks, sent)
-		code := http.StatusCreated
-		if r.Method == http.MethodPatch {
-			code = http.StatusOK
-		}
-		return code, f.example("check-run-example-of-completed-conclusion", map[string]any{"id": 4})
+		return http.StatusCreated, f.example("check-run-example-of-completed-conclusion", map[string]any{"id": 4})
 	case "GET issues":
 		var list []any
 		for _, i := range slices.Backward(f.Issues) {
