@@ -166,7 +166,7 @@ func (c *cases) output(text string) string {
 	if strings.TrimSpace(text) == "" {
 		return ""
 	}
-	if len(text) > c.left {
+	if len(text) > c.left || c.left < 100 {
 		c.cut++
 	}
 	if c.left < 100 {
