@@ -9,7 +9,6 @@ package markdown
 import (
 	"fmt"
 	"io"
-	"sort"
 	"unicode/utf8"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -83,6 +82,15 @@ var details = []detail{
 	{lines: 12, width: 160, kernels: 30, full: 200, counted: 1000, refusals: 30, rows: 60},
 	{lines: 6, width: 140, kernels: 15, full: 200, counted: 1000, refusals: 30, rows: 60},
 	{lines: 3, width: 120, kernels: 8, full: 200, counted: 1000, refusals: 20, rows: 40},
+	{lines: 3, width: 120, kernels: 8, full: 100, counted: 1000, refusals: 20, rows: 40},
+	{lines: 3, width: 120, kernels: 8, full: 50, counted: 500, refusals: 20, rows: 40},
+	{lines: 3, width: 120, kernels: 8, full: 20, counted: 200, refusals: 20, rows: 40},
+	{lines: 3, width: 120, kernels: 5, full: 10, counted: 100, refusals: 20, rows: 40},
+	{lines: 3, width: 120, kernels: 5, full: 5, counted: 50, refusals: 20, rows: 20},
+	{lines: 3, width: 120, kernels: 3, full: 2, counted: 20, refusals: 10, rows: 10},
+	{kernels: 3, counted: 10, refusals: 5, rows: 10},
+	{kernels: 3, counted: 3, refusals: 3, rows: 5},
+	{kernels: 1, refusals: 1, rows: 5},
 }
 
 // truncated renders as much as fits.
@@ -91,35 +99,6 @@ func (d *document) truncated(fits func(string) bool) string {
 		if s := d.render(x); fits(s) {
 			return s
 		}
-	}
-	last := details[len(details)-1]
-	// most finds the largest n for which the document still fits.
-	most := func(limit int, set func(x *detail, n int)) bool {
-		n := sort.Search(limit+1, func(n int) bool {
-			x := last
-			set(&x, n)
-			return !fits(d.render(x))
-		})
-		set(&last, max(0, n-1))
-		return n > 0
-	}
-	tested := len(d.groups)
-	last.full, last.counted = 0, 0
-	if most(min(tested, 1000), func(x *detail, n int) { x.counted = n }) {
-		// A group in full takes the place of several counted ones, and says
-		// more: of the first ones at least.
-		keep := last.counted
-		for _, share := range []int{1, 2, 4, 8} {
-			last.counted = keep / share
-			if most(min(tested, 200), func(x *detail, n int) { x.full = n }) && last.full >= min(tested, 10) {
-				break
-			}
-		}
-		return d.render(last)
-	}
-	last.refusals, last.rows, last.kernels = 3, 5, 3
-	if s := d.render(last); fits(s) {
-		return s
 	}
 	// There is hardly any room at all.
 	s := d.verdictLine() + "\n"
