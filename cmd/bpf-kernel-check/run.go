@@ -399,6 +399,9 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 		ui.End(outcome, results)
 		if record.Shards == 1 {
 			c.warnUnused(r.Allowed, results)
+			for _, unused := range r.Expect.UnusedTests(results) {
+				c.warn("expected failures: " + unused)
+			}
 			err = errors.Join(err, reportAlone(r.Out, record.ShardFileName(), started, c.links(), c.history(history)))
 		}
 	}

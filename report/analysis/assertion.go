@@ -10,7 +10,7 @@ import (
 // failure, in one line; "" where none is known to have. lines have something on
 // them, and their indentation.
 func assertion(lines []string) string {
-	for _, find := range []func([]string) string{testifyError, ginkgoFailure, gomegaFailure, quicktestError, cmpDiff} {
+	for _, find := range []func([]string) string{testifyError, ginkgoFailure, gomegaFailure, quicktestError, cmpDiff, exampleDiff} {
 		if s := find(lines); s != "" {
 			return strings.Join(strings.Fields(s), " ")
 		}
@@ -166,4 +166,36 @@ func cmpDiff(lines []string) string {
 		}
 	}
 	return ""
+}
+
+// exampleDiff reads what an example of Go's printed and should have, the first
+// line in which they differ.
+func exampleDiff(lines []string) string {
+	if len(lines) == 0 || strings.TrimSpace(lines[0]) != "got:" {
+		return ""
+	}
+	var got, want []string
+	to := &got
+	for _, l := range lines[1:] {
+		if l == "want:" || l == "want (unordered):" {
+			to = &want
+			continue
+		}
+		*to = append(*to, l)
+	}
+	if to == &got {
+		return ""
+	}
+	at := func(of []string, i int) string {
+		if i < len(of) {
+			return of[i]
+		}
+		return "nothing more"
+	}
+	for i := range max(len(got), len(want)) {
+		if g, w := at(got, i), at(want, i); g != w {
+			return "got: " + g + ", want: " + w
+		}
+	}
+	return "got: " + at(got, 0) + ", want: " + at(want, 0)
 }

@@ -52,6 +52,8 @@ func TestReasons(t *testing.T) {
 		{"", "failed without a word"},
 		{"2026/11/28 10:19:33 starting up\n    x_test.go:12: want 1, got 2", "x_test.go:12: want 1, got 2"},
 		{"2026/11/28 10:19:33 starting up\n2026/11/28 10:19:34 cannot attach", "cannot attach"},
+		{"got:\na\nb\nwant:\na\nc", "got: b, want: c"},
+		{"got:\na\nwant (unordered):\na\nb", "got: nothing more, want: b"},
 		{"starting\npanic: runtime error: index out of range [recovered, repanicked]\n\ngoroutine 7 [running]:", "panic: runtime error: index out of range [recovered, repanicked]"},
 		{"it started and did not end: fatal error: all goroutines are asleep - deadlock!; exit status 2\nwords\nfatal error: all goroutines are asleep - deadlock!", "fatal error: all goroutines are asleep - deadlock!"},
 		{"it started and did not end: exit status 1\nloading\n2026/11/28 10:19:33 no such map", "it started and did not end: exit status 1: no such map"},

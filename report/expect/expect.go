@@ -70,6 +70,32 @@ func (x *List) Unused(ids []string) []string {
 	return unused
 }
 
+// UnusedTests are the globs of tests that no test has which a kernel of theirs ran,
+// in words. Where no such kernel was tested, they may well have one.
+func (x *List) UnusedTests(kernels []report.Result) []string {
+	if x == nil {
+		return nil
+	}
+	var unused []string
+	for _, e := range x.Entries {
+		for _, glob := range e.Tests {
+			tested, used := false, false
+			for i := range kernels {
+				k := &kernels[i]
+				if len(k.Tests) == 0 || !e.ofKernel(k.ID) {
+					continue
+				}
+				tested = true
+				used = used || slices.ContainsFunc(k.Tests, func(t report.Test) bool { return report.MatchAcross(glob, t.Name) })
+			}
+			if tested && !used {
+				unused = append(unused, fmt.Sprintf("%s: no test that ran has the name %s", e.Where, report.OneLine(glob, 200)))
+			}
+		}
+	}
+	return unused
+}
+
 func (e Entry) ofKernel(id string) bool { return report.MatchKernel(e.Kernels, id) }
 
 // ofTest: subtests' names hold slashes, and a star means them too.

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
@@ -183,5 +185,25 @@ func TestExpectationsDigest(t *testing.T) {
 	c := &List{Entries: a.Entries, Lenient: true}
 	if none.Digest() != "" || a.Digest() != b.Digest() || a.Digest() == c.Digest() || a.Digest() == "" {
 		t.Errorf("digests %q %q %q %q", none.Digest(), a.Digest(), b.Digest(), c.Digest())
+	}
+}
+
+func TestUnusedTests(t *testing.T) {
+	x := &List{Entries: []Entry{
+		{Where: "x.yml:1", Kernels: []string{"d/6.1"}, Tests: []string{"TestA", "TestFial", "TestSub*"}},
+		{Where: "x.yml:5", Kernels: []string{"d/5.10"}, Tests: []string{"TestOld"}}, // its kernel was not tested
+		{Where: "x.yml:9", Kernels: []string{"d/6.1"}, Verdict: report.Crash},
+	}}
+	kernels := []report.Result{
+		{ID: "d/6.1", Tests: []report.Test{{Name: "TestA"}, {Name: "TestSub/a"}}},
+		{ID: "d/6.12", Tests: []report.Test{{Name: "TestFial"}}},
+		{ID: "d/5.10", Verdict: report.Infra},
+	}
+	want := []string{"x.yml:1: no test that ran has the name TestFial"}
+	if d := cmp.Diff(want, x.UnusedTests(kernels)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if got := (*List)(nil).UnusedTests(kernels); got != nil {
+		t.Errorf("without expectations: %q", got)
 	}
 }
