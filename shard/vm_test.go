@@ -216,7 +216,7 @@ func TestGuests(t *testing.T) {
 		{name: "reboots", cold: true, args: "reboot", verdict: report.Fail, cause: `went down without its end record`},
 		// Testrunner is among those killed, and nobody is left to report.
 		{name: "kills everyone", args: "kill-all", verdict: report.Fail, cause: `^the payload: killed by SIGKILL$`},
-		{name: "leaves an orphan", args: "orphan", verdict: report.Pass, console: `init: left running, and ended with the payload (1): "/proc/self/exe sleep"`},
+		{name: "leaves an orphan", args: "orphan", verdict: report.Pass, console: `init: left running, and ended with the payload \(1\): "/proc/self/exe sleep"`},
 		{name: "eats all memory", cold: true, args: "eat", verdict: report.Fail, cause: `out of memory`},
 		{name: "makes the kernel warn", args: "crash warn", verdict: report.Crash, cause: `^WARNING in bkc_warn$`},
 		{name: "makes the kernel warn, which is allowed", args: "crash warn", verdict: report.Pass, allow: "- {pattern: 'WARNING in bkc_warn$', kernels: 'debian/*', reason: 'made for this test'}"},
