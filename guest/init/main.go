@@ -165,7 +165,7 @@ func readJob() (wire.Job, error) {
 }
 
 // guestTestrunner is the name by which this program is the payload that starts
-// tests: one program for both is half of the initramfs.
+// tests: the initramfs holds one program for both.
 const guestTestrunner = "testrunner"
 
 func linkTestrunner() error {
