@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -38,10 +39,26 @@ type payload struct {
 	WorkflowRun *gh.WorkflowRun `json:"workflow_run"`
 }
 
+// maxEvent is well above the 25 MB that GitHub delivers.
+const maxEvent = 32 << 20
+
+func readEvent(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxEvent+1))
+	if err == nil && len(b) > maxEvent {
+		err = fmt.Errorf("it is larger than %d bytes", maxEvent)
+	}
+	return b, err
+}
+
 // PullRequestHead returns the head commit of the pull request that an event file
 // is about, or "" if it is about something else.
 func PullRequestHead(path string) (string, error) {
-	b, err := os.ReadFile(path)
+	b, err := readEvent(path)
 	if err != nil {
 		return "", err
 	}
@@ -72,7 +89,7 @@ func readOrigin(e Env) (origin, error) {
 		}
 		return o, o.check()
 	}
-	b, err := os.ReadFile(e.Payload)
+	b, err := readEvent(e.Payload)
 	if err == nil {
 		o, err = o.apply(b, e.Ref)
 	}

@@ -3,6 +3,8 @@ package github
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -189,4 +191,17 @@ func FuzzPullRequestHead(f *testing.F) {
 			t.Errorf("%q, %v", sha, err)
 		}
 	})
+}
+
+func TestEventFileTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "event.json")
+	if err := os.WriteFile(path, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, maxEvent+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readOrigin(Env{Event: "push", Payload: path, SHA: headSHA}); err == nil || !strings.Contains(err.Error(), "is larger than 33554432 bytes") {
+		t.Error(err)
+	}
 }
