@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"context"
 	"os"
 	"slices"
 
@@ -12,16 +11,13 @@ import (
 
 // hostFacts are those that are read from the kernel's files, without booting
 // it. What cannot be read is left out: facts explain verdicts and decide none.
-func hostFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, vmlinux string, targets []string) report.Facts {
+func hostFacts(im *kernel.Image) report.Facts {
 	var f report.Facts
 	if im.Config != "" {
 		if file, err := os.Open(im.Config); err == nil {
 			f.Config, _ = wire.ParseConfig(file)
 			file.Close()
 		}
-	}
-	if len(targets) > 0 && (vmlinux != "" || im.KnowsTargets()) {
-		f.Targets, _ = im.HasTargets(ctx, c, vmlinux, targets)
 	}
 	return f
 }

@@ -34,7 +34,8 @@ func TestTargetsOfARealKernel(t *testing.T) {
 	for target := range want {
 		targets = append(targets, target)
 	}
-	f := hostFacts(t.Context(), im, l.cache, vmlinux, targets)
+	f := hostFacts(im)
+	(&preflightRun{targets: targets}).look(t.Context(), im, l.cache, t.TempDir(), vmlinux, &f)
 	if d := cmp.Diff(want, f.Targets); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

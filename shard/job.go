@@ -121,8 +121,8 @@ func (r *run) unpackImage(ctx context.Context, j *job) error {
 
 // readFacts reads what the kernel's files say. elf is the unpacked kernel, or "".
 func (r *run) readFacts(ctx context.Context, j *job, elf string) {
-	j.facts = hostFacts(ctx, j.image, r.Cache, elf, r.Payload.Targets)
-	j.facts.Deps = r.preflight.look(ctx, j.image, r.Cache, r.Scratch, elf)
+	j.facts = hostFacts(j.image)
+	r.preflight.look(ctx, j.image, r.Cache, r.Scratch, elf, &j.facts)
 }
 
 // sharedInitrd is the initramfs of the kernels that bring no modules.
@@ -219,7 +219,7 @@ func (r *run) findReused(ctx context.Context, j *job) *report.Result {
 	}
 	k.Reproduce = r.reproduce(j.entry)
 	if r.preflight.wants() {
-		r.preflight.look(ctx, j.image, r.Cache, r.Scratch, "")
+		r.preflight.look(ctx, j.image, r.Cache, r.Scratch, "", new(report.Facts))
 	}
 	return k
 }

@@ -21,6 +21,7 @@ import (
 // What it says explains verdicts and decides none.
 type preflightRun struct {
 	objects []*preflight.Object
+	targets []string // sections of the payload's programs
 	modules []string // that the VMs load
 	whole   bool     // the payload is objects, and the whole survey is kept
 
@@ -35,7 +36,7 @@ const PreflightName = "bpf-preflight.txt"
 // newPreflight finds the objects: those of an objects payload, and those that a
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, arch string) *preflightRun {
-	s := &preflightRun{modules: p.Modules, whole: p.Job.Name == guest.ObjectsName}
+	s := &preflightRun{targets: p.Targets, modules: p.Modules, whole: p.Job.Name == guest.ObjectsName}
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
@@ -55,16 +56,25 @@ func newPreflight(p guest.Payload, arch string) *preflightRun {
 // wants says whether every kernel is to be looked at, booted or not.
 func (s *preflightRun) wants() bool { return s != nil && s.whole }
 
-// look returns what a kernel has of what the objects depend on, nil when that
-// cannot be told. vmlinux is the unpacked kernel, or "".
-func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (deps []report.Dep) {
-	if s == nil || len(s.objects) == 0 {
-		return nil
+// look adds to f what a kernel has of what the payload depends on, as far as that
+// can be told. vmlinux is the unpacked kernel, or "".
+func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string, f *report.Facts) {
+	if s == nil || len(s.objects)+len(s.targets) == 0 {
+		return
 	}
 	k, err := preflight.Load(ctx, im, c, scratch, vmlinux)
 	if err != nil {
-		return nil
+		return
 	}
+	for _, t := range s.targets {
+		if has, known := k.HasTarget(t); known {
+			if f.Targets == nil {
+				f.Targets = map[string]bool{}
+			}
+			f.Targets[t] = has
+		}
+	}
+	var deps []report.Dep
 	k.LoadOnly(s.modules)
 	on := preflight.On{ID: im.ID()}
 	at := map[string]int{} // several objects may depend on the same
@@ -103,7 +113,7 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 		s.kernels = append(slices.DeleteFunc(s.kernels, func(k preflight.On) bool { return k.ID == on.ID }), on)
 		s.mu.Unlock()
 	}
-	return deps
+	f.Deps = deps
 }
 
 // write writes the survey of an objects payload.

@@ -2,18 +2,13 @@ package kernel
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
@@ -23,7 +18,8 @@ import (
 //
 //	kernels/<hex>/   entry.json, vmlinuz, config, vmlinux.zst, checked.json, 0.deb, 1.deb...
 //	hashes/          digests of local files, by path, size, times and inode
-//	sets/            what archives of many kernels hold, by their digest
+//	sets/            what archives of many kernels hold, by their digest, and the
+//	                 compressed ones of them unpacked
 //	apt/             one private apt root per suite and architecture
 //	lists/           what RPM repositories and registries had the last time
 //	locks/, tmp/
@@ -76,21 +72,21 @@ func NewCache(dir string) (*Cache, error) {
 // Dir returns the cache's directory, an absolute path.
 func (c *Cache) Dir() string { return c.dir }
 
-// Warnf calls Warn, if it is set.
+// Warnf warns, as Warn does.
 func (c *Cache) Warnf(format string, args ...any) {
 	if c.Warn != nil {
 		c.Warn(fmt.Sprintf(format, args...))
 	}
 }
 
-// Notef calls Note, if it is set.
+// Notef notes, as Note does.
 func (c *Cache) Notef(format string, args ...any) {
 	if c.Note != nil {
 		c.Note(fmt.Sprintf(format, args...))
 	}
 }
 
-// Fetched calls Progress, if it is set.
+// Fetched tells Progress how many bytes of a kernel are there.
 func (c *Cache) Fetched(ref Ref, done, total int64) {
 	if c.Progress != nil {
 		c.Progress(ref, done, total)
@@ -118,7 +114,7 @@ const (
 	vmlinuxFile = "vmlinux.zst"
 )
 
-// Names of an entry's files that a source writes.
+// Names of an entry's files.
 const (
 	KernelFile = "vmlinuz"
 	ConfigFile = "config"
@@ -132,8 +128,8 @@ func (e *entry) path(name string) string {
 	return filepath.Join(e.dir, name)
 }
 
-// Contents is what a source has put into a directory: the kernel as kernelFile
-// and, where there is one, its configuration as configFile.
+// Contents is what a source has put into a directory: the kernel as KernelFile
+// and, where there is one, its configuration as ConfigFile.
 type Contents struct {
 	Image   image.Info
 	Modules string // the release that the archives hold modules of, "" for none
@@ -156,18 +152,6 @@ func (c *Cache) Open(ctx context.Context, ref Ref, fill Fill, archives func(dir 
 	return im, nil
 }
 
-// Add is Open for a kernel that is wanted later.
-func (c *Cache) Add(ctx context.Context, digest string, fill Fill) error {
-	_, err := c.entry(ctx, digest, fill)
-	return err
-}
-
-// Has says whether the cache has a kernel, undamaged.
-func (c *Cache) Has(digest string) bool {
-	_, err := c.haveEntry(digest)
-	return err == nil
-}
-
 // entry returns the entry of digest, filled in a directory of its own when the
 // cache has none or a damaged one.
 func (c *Cache) entry(ctx context.Context, digest string, fill Fill) (*entry, error) {
@@ -176,7 +160,7 @@ func (c *Cache) entry(ctx context.Context, digest string, fill Fill) (*entry, er
 		return nil, err
 	}
 	final := filepath.Join(c.dir, kernelsDir, key)
-	if e, err := c.haveEntry(digest); err == nil {
+	if e, err := loadEntry(final); err == nil {
 		return e, nil
 	}
 	unlock, err := c.Lock(ctx, key)
@@ -215,15 +199,6 @@ func (c *Cache) entry(ctx context.Context, digest string, fill Fill) (*entry, er
 	}
 	e.dir = final
 	return e, nil
-}
-
-// haveEntry returns the entry of digest if the cache has it.
-func (c *Cache) haveEntry(digest string) (*entry, error) {
-	key, err := DigestHex(digest)
-	if err != nil {
-		return nil, err
-	}
-	return loadEntry(filepath.Join(c.dir, kernelsDir, key))
 }
 
 // discard moves a directory away before removing it, so that no one sees half
@@ -299,99 +274,15 @@ func loadEntry(dir string) (*entry, error) {
 	return e, nil
 }
 
-// A kernel in the cache is looked at again after recheck: what is booted must be
-// what was pinned, and a disk that decays changes neither size nor times. It takes
-// a hundredth of a second, and a VM that is restored a third of one.
-const (
-	recheck     = 24 * time.Hour
-	checkedFile = "checked.json"
-)
+// checkedFile remembers that a kernel has its digest: what is booted must be
+// what was pinned.
+const checkedFile = "checked.json"
 
-// check compares the kernel with its digest, unless its file has not changed
-// since that was done.
+// check compares the kernel with its digest.
 func (e *entry) check(now time.Time) error {
-	path := filepath.Join(e.dir, KernelFile)
-	st, err := os.Lstat(path)
-	if err != nil {
-		return err
+	got, err := rememberedDigest(context.Background(), filepath.Join(e.dir, KernelFile), filepath.Join(e.dir, checkedFile), now)
+	if err == nil && got != e.Kernel {
+		err = &DigestError{What: KernelFile, Want: e.Kernel, Got: got}
 	}
-	type record struct {
-		Stamp stamp     `json:"stamp"`
-		At    time.Time `json:"at"`
-	}
-	key, changed := stampOf(path, st)
-	note := filepath.Join(e.dir, checkedFile)
-	if b, err := os.ReadFile(note); err == nil {
-		var last record
-		if json.Unmarshal(b, &last) == nil && last.Stamp == key {
-			if age := now.Sub(last.At); age >= 0 && age < recheck {
-				return nil
-			}
-		}
-	}
-	got, err := HashFile(context.Background(), path)
-	if err != nil {
-		return err
-	}
-	if got != e.Kernel {
-		return &DigestError{What: KernelFile, Want: e.Kernel, Got: got}
-	}
-	if now.Sub(changed) > mtimeGranularity {
-		if b, err := json.Marshal(record{key, now}); err == nil {
-			// Best effort: without it the next run hashes again.
-			_ = WriteAtomic(note, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
-		}
-	}
-	return nil
-}
-
-// DigestPrefix begins every digest; hex follows.
-const DigestPrefix = "sha256:"
-
-// DigestHex returns the hex part of a digest. It becomes a file name, so it is
-// checked to the letter.
-func DigestHex(digest string) (string, error) {
-	key, ok := strings.CutPrefix(digest, DigestPrefix)
-	if ok && len(key) == 2*sha256.Size && strings.Trim(key, "0123456789abcdef") == "" {
-		return key, nil
-	}
-	return "", fmt.Errorf("digest %q is not of the form sha256:<64 hex digits>", digest)
-}
-
-// HashFile returns the digest of a file's bytes.
-func HashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, bounded.Reader(ctx, f), make([]byte, 128<<10)); err != nil {
-		return "", err
-	}
-	return DigestPrefix + hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// WriteAtomic writes a file that appears whole or not at all.
-func WriteAtomic(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Chmod(perm); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return err
 }

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 const derivedPrefix = "derived-"
@@ -119,41 +116,3 @@ func (im *Image) KeepNewestDerived(prefix string, n int) {
 
 // KernelDigest is that of the image file as shipped, "sha256:<hex>".
 func (im *Image) KernelDigest() string { return im.entry.Kernel }
-
-const functionsFile = "functions-1.txt"
-
-// HasTargets says for each of targets, which are section names such as
-// "fentry/vfs_unlink", whether this kernel has what it attaches to. vmlinux is
-// the unpacked kernel. The names are kept beside the kernel in the cache.
-func (im *Image) HasTargets(ctx context.Context, c *Cache, vmlinux string, targets []string) (map[string]bool, error) {
-	path, err := im.Derived(ctx, c, functionsFile, func(w io.Writer) error {
-		names, err := image.Functions(vmlinux)
-		if err != nil {
-			return err
-		}
-		bw := bufio.NewWriter(w)
-		for _, n := range names {
-			_, _ = bw.WriteString(n + "\n")
-		}
-		return bw.Flush()
-	})
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the functions of %s: %w", im.ID(), err)
-	}
-	names := strings.Split(string(b), "\n")
-	has := make(map[string]bool, len(targets))
-	for _, t := range targets {
-		_, has[t] = slices.BinarySearch(names, image.TargetFunction(t))
-	}
-	return has, nil
-}
-
-// KnowsTargets says whether HasTargets can do without the unpacked kernel.
-func (im *Image) KnowsTargets() bool {
-	_, ok := im.FindDerived(functionsFile)
-	return ok
-}

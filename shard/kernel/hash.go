@@ -9,9 +9,50 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
+
+// DigestPrefix starts every digest.
+const DigestPrefix = "sha256:"
+
+// DigestHex returns the hex part of a digest. It becomes a file name, so it is
+// checked to the letter.
+func DigestHex(digest string) (string, error) {
+	key, ok := strings.CutPrefix(digest, DigestPrefix)
+	if ok && len(key) == 2*sha256.Size && strings.Trim(key, "0123456789abcdef") == "" {
+		return key, nil
+	}
+	return "", fmt.Errorf("digest %q is not of the form sha256:<64 hex digits>", digest)
+}
+
+// DigestOfAll returns a digest over the sums of several files, in whatever order
+// they come.
+func DigestOfAll(sums []string) string {
+	h := sha256.New()
+	for _, s := range slices.Sorted(slices.Values(sums)) {
+		fmt.Fprintln(h, s)
+	}
+	return DigestPrefix + hex.EncodeToString(h.Sum(nil))
+}
+
+// HashFile returns the digest of a file's bytes.
+func HashFile(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, bounded.Reader(ctx, f), make([]byte, 128<<10)); err != nil {
+		return "", err
+	}
+	return DigestPrefix + hex.EncodeToString(h.Sum(nil)), nil
+}
 
 // stamp is what a file's digest is remembered by. The change time is part of
 // it because the modification time can be set back.
@@ -19,67 +60,93 @@ type stamp struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
 	MTime  int64  `json:"mtime"` // ns
-	CTime  int64  `json:"ctime"` // ns, 0 where the system does not tell
+	CTime  int64  `json:"ctime"` // ns
 	Inode  uint64 `json:"inode"`
 	Device uint64 `json:"device"`
 }
 
-// stampOf returns what a file's digest is remembered by, and when it changed.
-func stampOf(path string, st os.FileInfo) (stamp, time.Time) {
-	key := stamp{Path: path, Size: st.Size(), MTime: st.ModTime().UnixNano()}
-	changed := st.ModTime()
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		key.Inode, key.Device = sys.Ino, uint64(sys.Dev)
-		if t := changeTime(sys); t.After(changed) {
-			changed = t
-		}
-		key.CTime = changeTime(sys).UnixNano()
-	}
-	return key, changed
-}
-
-// mtimeGranularity is the age from which a file's times are believed: one written twice
-// within the clock's granularity keeps its times.
-const mtimeGranularity = 2 * time.Second
+const (
+	// mtimeGranularity is the age from which a file's times are believed: one
+	// written twice within the clock's granularity keeps its times.
+	mtimeGranularity = 2 * time.Second
+	// recheck is the age from which a digest is no longer believed: a disk that
+	// decays changes neither size nor times.
+	recheck = 24 * time.Hour
+)
 
 // DigestOf returns the digest of a local regular file, from memory when the
 // file has not changed since.
 func (c *Cache) DigestOf(ctx context.Context, path string) (string, error) {
+	sum := sha256.Sum256([]byte(path))
+	return rememberedDigest(ctx, path, filepath.Join(c.dir, "hashes", hex.EncodeToString(sum[:])+".json"), time.Now())
+}
+
+// rememberedDigest is HashFile with a memory, the file note.
+func rememberedDigest(ctx context.Context, path, note string, now time.Time) (string, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	if !st.Mode().IsRegular() { // opening a FIFO would block
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !st.Mode().IsRegular() || !ok { // opening a FIFO would block
 		return "", fmt.Errorf("%q is not a regular file", path)
 	}
-	key, changed := stampOf(path, st)
+	changed := time.Unix(int64(sys.Ctim.Sec), int64(sys.Ctim.Nsec))
 	type record struct {
-		Stamp  stamp  `json:"stamp"`
-		Digest string `json:"digest"`
+		Stamp  stamp     `json:"stamp"`
+		Digest string    `json:"digest"`
+		At     time.Time `json:"at"`
 	}
-	sum := sha256.Sum256([]byte(path))
-	file := filepath.Join(c.dir, "hashes", hex.EncodeToString(sum[:])+".json")
-	if b, err := os.ReadFile(file); err == nil {
-		var rec record
-		if json.Unmarshal(b, &rec) == nil && rec.Stamp == key {
-			if _, err := DigestHex(rec.Digest); err == nil {
-				return rec.Digest, nil
+	now = now.Round(0)
+	rec := record{stamp{path, st.Size(), st.ModTime().UnixNano(), changed.UnixNano(), sys.Ino, uint64(sys.Dev)}, "", now}
+	if b, err := os.ReadFile(note); err == nil {
+		var last record
+		if json.Unmarshal(b, &last) == nil && last.Stamp == rec.Stamp {
+			_, err := DigestHex(last.Digest)
+			if age := now.Sub(last.At); err == nil && age >= 0 && age < recheck {
+				return last.Digest, nil
 			}
 		}
 	}
-	digest, err := HashFile(ctx, path)
-	if err != nil {
+	if rec.Digest, err = HashFile(ctx, path); err != nil {
 		return "", err
 	}
-	if time.Since(changed) > mtimeGranularity {
-		if b, err := json.Marshal(record{key, digest}); err == nil {
-			// Best effort: without it the next listing hashes again.
-			_ = WriteAtomic(file, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
+	if st.ModTime().After(changed) {
+		changed = st.ModTime()
+	}
+	if now.Sub(changed) > mtimeGranularity {
+		if b, err := json.Marshal(rec); err == nil {
+			_ = writeFile(note, b) // best effort: without it the file is hashed again
 		}
 	}
-	return digest, nil
+	return rec.Digest, nil
 }
 
-func changeTime(st *syscall.Stat_t) time.Time {
-	return time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec))
+// writeFile is os.WriteFile for a file that appears whole or not at all.
+func writeFile(path string, b []byte) error {
+	return WriteAtomic(path, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
+}
+
+// WriteAtomic writes a file that appears whole or not at all.
+func WriteAtomic(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Chmod(perm); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

@@ -61,7 +61,7 @@ func (im *Image) HasModules() bool { return im.entry.Modules != "" }
 // the archives in the cache. fn gets the size in bytes, and must not keep r; it
 // returns fs.SkipAll when it has seen enough, which saves the rest of the
 // decompression. Names are clean relative paths; a file larger than 1 GiB is a
-// *LimitError.
+// *bounded.LimitError.
 //
 // The files come in the archive's order. Debian packages hold no modules.dep
 // (depmod makes it when they are installed), so callers need another way to
@@ -99,95 +99,40 @@ func (im *Image) readModules(ctx context.Context, a Archive, match func(string) 
 	})
 }
 
-// Vmlinux writes the decompressed kernel to the file dst: the ELF vmlinux of an
-// x86 bzImage, an ELF vmlinux as it is, the Image of an arm64 zboot or gzipped
-// Image. It returns an error that is [ErrNoVmlinux] when there is nothing to
-// unpack or the compression is not supported; the caller then boots im.Kernel.
+// Vmlinux writes the decompressed kernel to the file dst, as [image.Info.Vmlinux]
+// gives it. It returns an error that is [image.ErrNoVmlinux] when there is nothing
+// to unpack or the compression is not supported; the caller then boots im.Kernel.
 //
 // Where decompression is slow (xz: 1 to 1.4 s), the first call leaves a zstd
 // copy in the cache for the next ones (about 0.1 s).
 func (im *Image) Vmlinux(ctx context.Context, dst string) error {
-	kept := filepath.Join(im.entry.dir, vmlinuxFile)
-	slow := im.Info.Compression.Slow()
-	if slow {
-		if err := im.writeVmlinux(ctx, dst, func() (io.ReadCloser, error) { return openZstd(kept) }); err == nil {
-			return nil
-		} else if ctx.Err() != nil {
-			return err
+	write := func(open func() (io.ReadCloser, error)) error {
+		r, err := open()
+		if err == nil {
+			err = WriteAtomic(dst, 0o644, func(w io.Writer) error { return im.Info.CopyVmlinux(ctx, w, r) })
+			r.Close()
 		}
-	}
-	if err := im.writeVmlinux(ctx, dst, im.openVmlinux); err != nil {
-		return err
-	}
-	if slow {
-		if err := WriteAtomic(kept, 0o644, func(w io.Writer) error { return compressZstd(ctx, w, dst) }); err != nil && ctx.Err() == nil {
-			os.Remove(kept)
+		if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
+			return &BadKernelError{ID: im.ID(), Err: fmt.Errorf("decompressed payload: %s", nk.Reason)}
 		}
-	}
-	return nil
-}
-
-func (im *Image) writeVmlinux(ctx context.Context, dst string, open func() (io.ReadCloser, error)) error {
-	r, err := open()
-	if err != nil {
-		return fmt.Errorf("unpack vmlinux of %s: %w", im.ID(), err)
-	}
-	defer r.Close()
-	err = WriteAtomic(dst, 0o644, func(w io.Writer) error {
-		check := &headWriter{w: w}
-		limit := int64(image.MaxVmlinux)
-		if im.Info.Format == image.FormatVmlinux { // as given, debug information and all
-			limit = MaxMember
-		}
-		if _, err := bounded.Copy(ctx, check, r, limit, "size of vmlinux"); err != nil {
-			return err
-		}
-		return im.checkVmlinux(check.head)
-	})
-	if err != nil {
-		return fmt.Errorf("unpack vmlinux of %s: %w", im.ID(), err)
-	}
-	return nil
-}
-
-// openVmlinux returns the image's content, decompressed.
-func (im *Image) openVmlinux() (io.ReadCloser, error) {
-	if im.Info.Format != image.FormatVmlinux && im.Info.Compression == image.NoCompression {
-		return nil, fmt.Errorf("%s: %w", im.Info.Format, image.ErrNoVmlinux)
-	}
-	f, err := os.Open(im.Kernel)
-	if err != nil {
-		return nil, err
-	}
-	if im.Info.Format == image.FormatVmlinux {
-		return f, nil
-	}
-	if im.Info.Compression == image.Zstd && im.Info.Format == image.FormatBzImage {
-		if z, err := image.OpenZstdWhole(f, im.Info.Offset, im.Info.Length); z != nil || err != nil {
-			f.Close()
-			if err != nil {
-				return nil, err
-			}
-			return z, nil
-		}
-	}
-	r, err := image.Decompress(im.Info.Compression, io.NewSectionReader(f, im.Info.Offset, im.Info.Length))
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return bounded.ReadCloser(r, r, f), nil
-}
-
-func (im *Image) checkVmlinux(head []byte) error {
-	if im.Info.Format == image.FormatBzImage || im.Info.Format == image.FormatVmlinux {
-		if err := image.CheckELF(head); err != nil {
-			return &BadKernelError{ID: im.ID(), Err: fmt.Errorf("decompressed payload: %s", err.Reason)}
+		if err != nil {
+			return fmt.Errorf("unpack vmlinux of %s: %w", im.ID(), err)
 		}
 		return nil
 	}
-	if len(head) < 64 || string(head[56:60]) != "ARM\x64" {
-		return &BadKernelError{ID: im.ID(), Err: errors.New("decompressed payload is no arm64 Image")}
+	unpack := func() (io.ReadCloser, error) { return im.Info.Vmlinux(im.Kernel) }
+	if !im.Info.Compression.Slow() {
+		return write(unpack)
+	}
+	kept := filepath.Join(im.entry.dir, vmlinuxFile)
+	if err := write(func() (io.ReadCloser, error) { return openZstd(kept) }); err == nil || ctx.Err() != nil {
+		return err
+	}
+	if err := write(unpack); err != nil {
+		return err
+	}
+	if err := WriteAtomic(kept, 0o644, func(w io.Writer) error { return compressZstd(ctx, w, dst) }); err != nil && ctx.Err() == nil {
+		os.Remove(kept)
 	}
 	return nil
 }
@@ -195,7 +140,7 @@ func (im *Image) checkVmlinux(head []byte) error {
 // ReadConfig returns the kernel's configuration: from the file that came with
 // it, else from within the image, where kernels with CONFIG_IKCONFIG=y hold it.
 // unpacked is the kernel without compression, "" where there is none. Else it
-// is [ErrNoConfig].
+// is [image.ErrNoConfig].
 func (im *Image) ReadConfig(unpacked string) (image.Config, error) {
 	if im.Config != "" {
 		f, err := os.Open(im.Config)
@@ -209,17 +154,6 @@ func (im *Image) ReadConfig(unpacked string) (image.Config, error) {
 		unpacked = im.Kernel
 	}
 	return image.FindConfig(unpacked)
-}
-
-// headWriter keeps the first 64 bytes of what passes through it.
-type headWriter struct {
-	w    io.Writer
-	head []byte
-}
-
-func (h *headWriter) Write(p []byte) (int, error) {
-	h.head = append(h.head, p[:min(len(p), 64-len(h.head))]...)
-	return h.w.Write(p)
 }
 
 func openZstd(path string) (io.ReadCloser, error) {

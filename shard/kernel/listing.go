@@ -59,7 +59,7 @@ func (c *Cache) Remembered(ctx context.Context, key, what string, now func() tim
 	if err != nil {
 		return nil, err
 	}
-	if err := WriteAtomic(path, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
+	if err := writeFile(path, b); err != nil {
 		return nil, fmt.Errorf("remember the kernels of %s: %w", what, err)
 	}
 	return refs, nil

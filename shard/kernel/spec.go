@@ -9,7 +9,7 @@ import (
 
 // Options are the ",key=value" at the end of a spec.
 type Options struct {
-	Url     string // base URL of a mirror
+	URL     string // base URL of a mirror
 	Key     string // file with the OpenPGP keys that have to have signed
 	Flavour string
 }
@@ -34,7 +34,7 @@ func CutOptions(spec, rest string, valid ...string) (head string, o Options, err
 		}
 		value := head[at+len(name)+2:]
 		head = head[:at]
-		field := map[string]*string{"url": &o.Url, "key": &o.Key, "flavour": &o.Flavour}[name]
+		field := map[string]*string{"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour}[name]
 		switch {
 		case !slices.Contains(valid, name):
 			return "", o, Usagef("kernel source %q: %s= has no meaning here; valid are %s", spec, name, optionList(valid))
@@ -100,8 +100,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// SpecHelp ends the error of a spec that names no source.
+// SpecHelp says what a --kernels value may be.
 const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble or fedora:43, gs://<bucket>[/<prefix>], rpm:<URL>, oci://<registry>/<repository>, a directory of kernels, or a kernel image"
 
-// SchemeRE matches what can stand before a spec's colon.
+// SchemeRE matches what may come before the first colon of a spec or URL.
 var SchemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)

@@ -58,3 +58,18 @@ func (t target) symbol() string {
 	name, _, _ := strings.Cut(t.name, "+")
 	return name
 }
+
+// HasTarget says whether the kernel's BTF has what a program of a section such as
+// "fentry/vfs_unlink" attaches to. known is false where there is no BTF.
+func (k *Kernel) HasTarget(section string) (has, known bool) {
+	kind, name, _ := strings.Cut(section, "/")
+	switch strings.TrimSuffix(kind, ".s") {
+	case "lsm":
+		has = k.funcProto("bpf_lsm_"+name) != nil
+	case "tp_btf", "raw_tp", "raw_tracepoint":
+		has = k.typedefProto("btf_trace_"+name) != nil
+	default:
+		has = k.funcProto(name) != nil
+	}
+	return has, k.types != nil
+}

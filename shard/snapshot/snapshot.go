@@ -155,7 +155,7 @@ func keptName(prefix, key string) string { return prefix + key[:16] }
 // kernel needs to be unpacked.
 func (s *Store) Has(im *kernel.Image) bool {
 	_, ok := im.FindDerived(keptName(savedPrefix, s.Key(im)))
-	return ok && (len(s.Payload.Targets) == 0 || im.KnowsTargets())
+	return ok
 }
 
 // Wants says whether a kernel is to be restored: it has a snapshot, or is worth

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,25 +18,25 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// aptSource lists the kernels of a Debian suite or an Ubuntu series: every build
+// source lists the kernels of a Debian suite or an Ubuntu series: every build
 // of its flavours that the suite, its updates and its security archive offer.
-type aptSource struct {
+type source struct {
 	spec     string
 	distro   string // of the Refs
 	suite    string
 	arch     string
 	flavours []string // of Ubuntu at most one; none means all
 	cache    *kernel.Cache
-	archive  aptArchive
+	archive  mirrors
 	now      func() time.Time // nil: the real clock
 
 	once sync.Once // guards root
-	root *aptRoot
+	root *privateRoot
 }
 
-func (s *aptSource) String() string { return s.spec }
+func (s *source) String() string { return s.spec }
 
-func (s *aptSource) apt(ctx context.Context) *aptRoot {
+func (s *source) apt(ctx context.Context) *privateRoot {
 	s.once.Do(func() {
 		a := s.archive
 		var unknown error
@@ -48,7 +47,7 @@ func (s *aptSource) apt(ctx context.Context) *aptRoot {
 		if now == nil {
 			now = time.Now
 		}
-		s.root = &aptRoot{
+		s.root = &privateRoot{
 			dir:   filepath.Join(s.cache.Dir(), "apt", s.rootName()),
 			suite: s.suite, arch: s.arch, archive: a, unknown: unknown, now: now, warnf: s.cache.Warnf,
 		}
@@ -57,14 +56,14 @@ func (s *aptSource) apt(ctx context.Context) *aptRoot {
 }
 
 // lockRoot keeps two from changing one apt root at once.
-func (s *aptSource) lockRoot(ctx context.Context) (unlock func(), err error) {
+func (s *source) lockRoot(ctx context.Context) (unlock func(), err error) {
 	return s.cache.Lock(ctx, "apt-"+s.rootName())
 }
 
-func (s *aptSource) rootName() string { return s.suite + "-" + s.arch }
+func (s *source) rootName() string { return s.suite + "-" + s.arch }
 
 // kernels selects the source's kernels among packages.
-func (s *aptSource) kernels(list []stanza) (kernels []aptKernel, bare []string) {
+func (s *source) kernels(list []stanza) (kernels []build, bare []string) {
 	if s.distro == "ubuntu" {
 		return selectUbuntu(list, strings.Join(s.flavours, ""))
 	}
@@ -73,7 +72,7 @@ func (s *aptSource) kernels(list []stanza) (kernels []aptKernel, bare []string) 
 
 // List fetches the package lists, about 10 MB, unless those in the cache are
 // less than an hour old.
-func (s *aptSource) List(ctx context.Context) ([]kernel.Ref, error) {
+func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	unlock, err := s.lockRoot(ctx)
 	if err != nil {
 		return nil, err
@@ -114,46 +113,28 @@ func (s *aptSource) List(ctx context.Context) ([]kernel.Ref, error) {
 
 // Open fetches the kernel's packages unless the cache has them. It needs no
 // package lists: the Ref says where the packages are and what they hash to.
-func (s *aptSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
 	debs, err := parseLocator(ref)
 	if err != nil {
 		return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
 	}
-	archives := func(dir string) (list []kernel.Archive) {
+	return unpack.OpenPackages(ctx, s.cache, ref, func(dir string) (list []kernel.Archive) {
 		for i := range debs {
-			list = append(list, debFile{filepath.Join(dir, fmt.Sprintf("%d.deb", i))})
+			list = append(list, packageFile{filepath.Join(dir, fmt.Sprintf("%d.deb", i))})
 		}
 		return list
-	}
-	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-		files := archives(dir)
-		if err := s.fetch(ctx, ref, debs, files); err != nil {
-			return kernel.Contents{}, err
-		}
-		made, err := unpack.FromPackages(ctx, dir, files)
-		if err != nil && ctx.Err() == nil {
-			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
-		}
-		return made, err
-	}, archives)
-	if err != nil {
-		return nil, kernel.OpenError(ref, err)
-	}
-	return im, nil
+	}, func(ctx context.Context, files []kernel.Archive) error { return s.fetch(ctx, ref, debs, files) })
 }
 
 // fetch downloads the packages to files.
-func (s *aptSource) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []kernel.Archive) error {
+func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []kernel.Archive) error {
 	root := s.apt(ctx)
 	if err := s.prepare(ctx, root); err != nil {
 		return err
 	}
 	var done int64
 	for i, d := range debs {
-		stop := s.watch(ref, files[i].String(), done)
-		err := root.download(ctx, d, files[i].String())
-		stop()
-		if err != nil {
+		if err := root.download(ctx, d, files[i].String()); err != nil {
 			return err
 		}
 		done += d.Size
@@ -164,7 +145,7 @@ func (s *aptSource) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files
 
 // prepare writes apt's configuration if there is none yet, so that a job that
 // never listed can fetch.
-func (s *aptSource) prepare(ctx context.Context, root *aptRoot) error {
+func (s *source) prepare(ctx context.Context, root *privateRoot) error {
 	unlock, err := s.lockRoot(ctx)
 	if err != nil {
 		return err
@@ -173,32 +154,7 @@ func (s *aptSource) prepare(ctx context.Context, root *aptRoot) error {
 	return root.setUp(ctx)
 }
 
-// watch reports a growing file as progress until stop is called.
-func (s *aptSource) watch(ref kernel.Ref, path string, before int64) (stop func()) {
-	if s.cache.Progress == nil {
-		return func() {}
-	}
-	end, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(250 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-end:
-				return
-			case <-tick.C:
-				// The end is told by who has checked the package.
-				if st, err := os.Stat(path); err == nil && before+st.Size() < ref.Size {
-					s.cache.Fetched(ref, before+st.Size(), ref.Size)
-				}
-			}
-		}
-	}()
-	return func() { close(end); <-ended }
-}
-
 // Needs names what apt itself takes.
-func (s *aptSource) Needs() []kernel.Need {
+func (s *source) Needs() []kernel.Need {
 	return []kernel.Need{{Path: "apt-get", Package: "apt"}, {Path: "dpkg-deb", Package: "dpkg"}, {Path: "gpgv", Package: "gpgv"}, {Path: s.archive.keyring, Package: s.archive.keyPackage}}
 }

@@ -148,13 +148,13 @@ func TestAptRefusesListsThatAreNotSigned(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name string
-		do   func(s *aptSource)
+		do   func(s *source)
 	}{
-		{"another key", func(s *aptSource) { s.archive.keyring = otherKeys }},
-		{"changed text", func(*aptSource) {
+		{"another key", func(s *source) { s.archive.keyring = otherKeys }},
+		{"changed text", func(*source) {
 			imagetest.WriteFile(t, inRelease, bytes.Replace(signed, []byte("Origin: Debian"), []byte("Origin: Debiam"), 1))
 		}},
-		{"no signature", func(*aptSource) {
+		{"no signature", func(*source) {
 			os.Remove(inRelease)
 			_, text, _ := bytes.Cut(signed, []byte("\n\n"))
 			text, _, _ = bytes.Cut(text, []byte("-----BEGIN"))
@@ -211,7 +211,7 @@ func TestAptUsesExpiredListsWithAWarning(t *testing.T) {
 	if refs := kerneltest.List(t, r.source(t, "debian:sid:cloud-amd64", c)); len(refs) != 3 {
 		t.Errorf("%d kernels", len(refs))
 	}
-	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "out of date for ") {
+	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "out of date") {
 		t.Errorf("warnings %q, want one about the expiry", w)
 	}
 }
@@ -342,7 +342,7 @@ func TestAptStopsWithContext(t *testing.T) {
 func TestAptRootIsPrivate(t *testing.T) {
 	t.Parallel()
 	needTools(t)
-	root := &aptRoot{dir: t.TempDir(), suite: "sid", arch: "arm64", archive: publicDebian(), now: time.Now}
+	root := &privateRoot{dir: t.TempDir(), suite: "sid", arch: "arm64", archive: publicDebian(), now: time.Now}
 	if err := root.setUp(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -15,14 +15,14 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// debFile is a Debian package.
-type debFile struct{ path string }
+// packageFile is a Debian package.
+type packageFile struct{ path string }
 
 // String returns the package's path.
-func (d debFile) String() string { return d.path }
+func (d packageFile) String() string { return d.path }
 
-// Walk implements [archive].
-func (d debFile) Walk(ctx context.Context, fn kernel.WalkFunc) error {
+// Walk implements [kernel.Archive].
+func (d packageFile) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 	r, err := openDeb(ctx, d.path)
 	if err != nil {
 		return err

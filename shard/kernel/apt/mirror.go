@@ -21,8 +21,8 @@ const (
 	archiveSecurity = "security"
 )
 
-// aptArchive says where a distribution's packages come from and who signs them.
-type aptArchive struct {
+// mirrors says where a distribution's packages come from and who signs them.
+type mirrors struct {
 	vendor         string   // "Debian": as people write it, and the Origin of its lists
 	main, security string   // base URLs without a trailing slash
 	keyring        string   // path
@@ -31,8 +31,8 @@ type aptArchive struct {
 	discover       bool     // prefer the mirrors that the host's apt is configured for
 }
 
-func publicDebian() aptArchive {
-	return aptArchive{
+func publicDebian() mirrors {
+	return mirrors{
 		vendor:     "Debian",
 		main:       "http://ftp.debian.org/debian",
 		security:   "http://security.debian.org/debian-security",
@@ -44,8 +44,8 @@ func publicDebian() aptArchive {
 }
 
 // publicUbuntu depends on the architecture: all but amd64 are "ports".
-func publicUbuntu(arch string) aptArchive {
-	a := aptArchive{
+func publicUbuntu(arch string) mirrors {
+	a := mirrors{
 		vendor:     "Ubuntu",
 		main:       "http://archive.ubuntu.com/ubuntu",
 		security:   "http://security.ubuntu.com/ubuntu",
@@ -61,7 +61,7 @@ func publicUbuntu(arch string) aptArchive {
 	return a
 }
 
-func (a aptArchive) url(name string) string {
+func (a mirrors) url(name string) string {
 	if name == archiveSecurity {
 		return a.security
 	}
@@ -76,7 +76,7 @@ const mirrorsLimit = 2 * time.Minute
 // A host without mirrors of the distribution keeps a as it is. An apt that does
 // not answer is an error: other mirrors may have other kernels, or be out of
 // reach.
-func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
+func (a mirrors) hostMirrors(ctx context.Context) (mirrors, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mirrorsLimit, fmt.Errorf("apt-get indextargets did not answer within %v", mirrorsLimit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
@@ -99,7 +99,7 @@ func (a aptArchive) hostMirrors(ctx context.Context) (aptArchive, error) {
 // withTargets reads lines of "URI|suite|component|origin". The origin is only
 // known, and only filled in, once the host has fetched its lists; until then a
 // mirror is told by its path, as the guides to mirrors ask for.
-func (a aptArchive) withTargets(lines string) aptArchive {
+func (a mirrors) withTargets(lines string) mirrors {
 	var main, security string
 	for line := range strings.SplitSeq(lines, "\n") {
 		f := strings.Split(line, "|")

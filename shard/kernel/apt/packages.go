@@ -3,8 +3,6 @@ package apt
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,8 +149,8 @@ func kernelPackages() []string {
 // (linux-image-6.12-amd64) have two components or none.
 var debianRelease = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9][0-9a-z.~]*)?(\+[0-9a-z.~]+)?$`)
 
-// aptKernel is one build of a flavour.
-type aptKernel struct {
+// build is one build of a flavour.
+type build struct {
 	Release string // uname -r
 	Version string // of the package
 	Debs    []deb  // in the order to unpack them in
@@ -170,7 +168,7 @@ type deb struct {
 // signed and unsigned the signed one counts, being what users run. bare are the
 // IDs of those listed without modules or config: backports keeps old signed
 // packages when the unsigned ones of the same build are gone.
-func selectKernels(list []stanza, flavours []string) (kernels []aptKernel, bare []string) {
+func selectKernels(list []stanza, flavours []string) (kernels []build, bare []string) {
 	byKey := map[[2]string]*stanza{} // first of equals: the main archive comes first
 	for i := range list {
 		key := [2]string{list[i].Package, list[i].Version}
@@ -190,10 +188,10 @@ func selectKernels(list []stanza, flavours []string) (kernels []aptKernel, bare 
 		if len(missing) > 0 {
 			bare = append(bare, uname)
 		}
-		kernels = append(kernels, aptKernel{Release: uname, Version: s.Version, Debs: debs})
+		kernels = append(kernels, build{Release: uname, Version: s.Version, Debs: debs})
 	}
 	slices.Sort(bare)
-	slices.SortFunc(kernels, func(a, b aptKernel) int {
+	slices.SortFunc(kernels, func(a, b build) int {
 		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
 	})
 	return kernels, bare
@@ -258,11 +256,9 @@ func debsDigest(debs []deb) string {
 	}
 	var sums []string
 	for _, d := range debs {
-		sums = append(sums, d.SHA256+"\n")
+		sums = append(sums, d.SHA256)
 	}
-	slices.Sort(sums)
-	sum := sha256.Sum256([]byte(strings.Join(sums, "")))
-	return kernel.DigestPrefix + hex.EncodeToString(sum[:])
+	return kernel.DigestOfAll(sums)
 }
 
 // parseLocator reads a Ref's packages and checks that its digest is theirs. The

@@ -125,13 +125,13 @@ func (r *repo) release(t testing.TB, suite string, validUntil time.Time) {
 }
 
 // source returns a source of the repository, for both of Debian's archives.
-func (r *repo) source(t testing.TB, spec string, c *kernel.Cache) *aptSource {
+func (r *repo) source(t testing.TB, spec string, c *kernel.Cache) *source {
 	t.Helper()
 	s, err := ParseDebian(spec, strings.TrimPrefix(spec, "debian:"), "amd64", c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := s.(*aptSource)
+	a := s.(*source)
 	a.archive.main, a.archive.security, a.archive.keyring, a.archive.discover = r.URL, r.URL, r.keyring, false
 	return a
 }

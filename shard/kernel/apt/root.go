@@ -23,25 +23,25 @@ import (
 
 const aptHelper = "/usr/lib/apt/apt-helper" // part of the package apt, in no PATH
 
-// aptRoot is a private apt: its own sources, lists, cache and configuration, so
+// privateRoot is a private apt: its own sources, lists, cache and configuration, so
 // that neither side disturbs the other. Of the host it takes only what is about
 // reaching mirrors.
-type aptRoot struct {
+type privateRoot struct {
 	dir     string
 	suite   string
 	arch    string
-	archive aptArchive
+	archive mirrors
 	unknown error // why it is not known which mirrors archive should have
 	now     func() time.Time
 	warnf   func(format string, args ...any)
 }
 
-func (r *aptRoot) title() string { return r.archive.vendor + " " + r.suite }
-func (r *aptRoot) lists() string { return filepath.Join(r.dir, "state", "lists") }
-func (r *aptRoot) conf() string  { return filepath.Join(r.dir, "apt.conf") }
+func (r *privateRoot) title() string { return r.archive.vendor + " " + r.suite }
+func (r *privateRoot) lists() string { return filepath.Join(r.dir, "state", "lists") }
+func (r *privateRoot) conf() string  { return filepath.Join(r.dir, "apt.conf") }
 
 // setUp writes the configuration; it needs no lists.
-func (r *aptRoot) setUp(ctx context.Context) error {
+func (r *privateRoot) setUp(ctx context.Context) error {
 	if strings.ContainsFunc(r.dir, func(c rune) bool { return c < ' ' || c == '"' || c == ';' || c == '\\' }) {
 		return fmt.Errorf("apt cannot work in %q: choose a cache directory without quotes, semicolons, backslashes and control characters", r.dir)
 	}
@@ -71,7 +71,7 @@ func (r *aptRoot) setUp(ctx context.Context) error {
 // config returns apt.conf. apt reads the file that APT_CONFIG names first, so
 // the directories it sets keep the host's own files out: hooks, pinning,
 // docker-clean and the like.
-func (r *aptRoot) config(host string) string {
+func (r *privateRoot) config(host string) string {
 	p := func(elem string) string { return `"` + filepath.Join(r.dir, elem) + `"` }
 	return strings.Join([]string{
 		"Dir::State " + p("state") + ";",
@@ -144,7 +144,7 @@ type part struct {
 	expired    bool // accept a Release file past its Valid-Until
 }
 
-func (r *aptRoot) parts() []part {
+func (r *privateRoot) parts() []part {
 	main, security := suiteParts(r.suite)
 	var parts []part
 	for i, s := range main {
@@ -156,7 +156,7 @@ func (r *aptRoot) parts() []part {
 	return parts
 }
 
-func (r *aptRoot) sources(parts []part) string {
+func (r *privateRoot) sources(parts []part) string {
 	var b strings.Builder
 	for _, p := range parts {
 		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\nSigned-By: %s\n", p.url, p.suite, r.arch, r.archive.keyring)
@@ -177,7 +177,7 @@ type freshness struct {
 // refresh fetches the package lists unless they are fresh. When that fails and
 // there are lists from before, it warns and keeps them, unless a signature was
 // wrong. The caller holds the root's lock.
-func (r *aptRoot) refresh(ctx context.Context) error {
+func (r *privateRoot) refresh(ctx context.Context) error {
 	if r.unknown != nil {
 		return r.unknown
 	}
@@ -222,13 +222,13 @@ func (r *aptRoot) refresh(ctx context.Context) error {
 	return kernel.WriteAtomic(stamp, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
 }
 
-func (r *aptRoot) hasLists() bool {
+func (r *privateRoot) hasLists() bool {
 	_, err := os.Stat(r.list(r.suite))
 	return r.list(r.suite) != "" && err == nil
 }
 
 // list returns the path of a suite's package list, "" when there is none.
-func (r *aptRoot) list(suite string) string {
+func (r *privateRoot) list(suite string) string {
 	// The name starts with the mirror's URL, of which apt decides the spelling.
 	found, _ := filepath.Glob(filepath.Join(r.lists(), "*_dists_"+suite+"_main_binary-"+r.arch+"_Packages"))
 	if len(found) != 1 {
@@ -239,7 +239,7 @@ func (r *aptRoot) list(suite string) string {
 
 // update runs apt-get update, and again for what it may go on without: suites
 // that the mirror does not have, and Release files past their time.
-func (r *aptRoot) update(ctx context.Context, parts []part) error {
+func (r *privateRoot) update(ctx context.Context, parts []part) error {
 	for {
 		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
 		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
@@ -265,22 +265,15 @@ func (r *aptRoot) update(ctx context.Context, parts []part) error {
 	}
 }
 
-// expiredRE finds how long a list has been out of date, to the hour.
-var expiredRE = regexp.MustCompile(`invalid since ([^)]*?)(?: \d+min)?(?: \d+s)?\)`)
-
 // tolerate returns the parts to try again with.
-func (r *aptRoot) tolerate(out string, parts []part) ([]part, bool) {
+func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 	parts, again := slices.Clone(parts), false
 	for line := range strings.SplitSeq(out, "\n") {
 		for i := 0; i < len(parts); i++ {
 			p := &parts[i]
 			switch {
 			case !p.expired && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "is expired"):
-				since := ""
-				if m := expiredRE.FindStringSubmatch(line); m != nil {
-					since = " for " + m[1]
-				}
-				r.warnf("%s %s: the lists of the mirror %s are out of date%s; their signature is good, so they are used", r.archive.vendor, p.suite, p.url, since)
+				r.warnf("%s %s: the lists of the mirror %s are out of date; their signature is good, so they are used", r.archive.vendor, p.suite, p.url)
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
 				r.warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), p.url, p.suite)
@@ -297,7 +290,7 @@ func (r *aptRoot) tolerate(out string, parts []part) ([]part, bool) {
 // of sqv.
 var signatureRE = regexp.MustCompile(`GPG error|OpenPGP signature verification failed|error occurred during the signature verification|is not signed|NO_PUBKEY|BADSIG`)
 
-func (r *aptRoot) updateError(out string, err error) error {
+func (r *privateRoot) updateError(out string, err error) error {
 	doing := fmt.Sprintf("fetch package lists of %s from %s", r.title(), r.archive.main)
 	text := aptErrors(out)
 	switch {
@@ -323,7 +316,7 @@ func aptErrors(out string) string {
 }
 
 // run runs a program of apt in the private root; out is what it said.
-func (r *aptRoot) run(ctx context.Context, name string, args ...string) (out string, err error) {
+func (r *privateRoot) run(ctx context.Context, name string, args ...string) (out string, err error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "APT_CONFIG="+r.conf(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.Dir = r.dir
@@ -338,7 +331,7 @@ func (r *aptRoot) run(ctx context.Context, name string, args ...string) (out str
 }
 
 // stanzas reads the kernel packages out of the lists.
-func (r *aptRoot) stanzas() ([]stanza, error) {
+func (r *privateRoot) stanzas() ([]stanza, error) {
 	var all []stanza
 	main, security := suiteParts(r.suite)
 	for i, suite := range append(slices.Clone(main), security...) {
@@ -369,7 +362,7 @@ func (r *aptRoot) stanzas() ([]stanza, error) {
 // download fetches one package file to path by apt's own transport, so proxies
 // and logins work. Neither needs lists, so a job that was handed its Refs
 // fetches its kernels and nothing else.
-func (r *aptRoot) download(ctx context.Context, d deb, path string) error {
+func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
 	if r.unknown != nil {
 		return r.unknown
 	}

@@ -35,17 +35,17 @@ func ParseUbuntu(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 	if hostArch != "amd64" && hostArch != "arm64" {
 		return nil, kernel.Usagef("kernel source %q: Ubuntu kernels of %s are not supported", spec, hostArch)
 	}
-	s := &aptSource{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, archive: publicUbuntu(hostArch)}
+	s := &source{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, archive: publicUbuntu(hostArch)}
 	if given {
 		if !ubuntuFlavourRE.MatchString(flavour) {
 			return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected generic, aws, azure, gcp, oracle or the like", spec, flavour)
 		}
 		s.flavours = []string{flavour}
 	}
-	if o.Url != "" {
-		url := strings.TrimRight(o.Url, "/")
+	if o.URL != "" {
+		url := strings.TrimRight(o.URL, "/")
 		if !validMirror(url) {
-			return nil, kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", spec, o.Url)
+			return nil, kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", spec, o.URL)
 		}
 		s.archive.main, s.archive.security, s.archive.discover = url, url, false
 	}
@@ -77,7 +77,7 @@ var rebuilt = regexp.MustCompile(`\+[0-9]+$`)
 // not signed, holds the image; linux-modules-<uname> the config and most
 // modules; linux-modules-extra-<uname>, which not all have, the others. bare
 // are the kernels listed without their modules.
-func selectUbuntu(list []stanza, flavour string) (kernels []aptKernel, bare []string) {
+func selectUbuntu(list []stanza, flavour string) (kernels []build, bare []string) {
 	byName := map[string][]*stanza{} // first of equals: the main archive comes first
 	for i := range list {
 		s := &list[i]
@@ -120,7 +120,7 @@ func selectUbuntu(list []stanza, flavour string) (kernels []aptKernel, bare []st
 					bare = append(bare, uname)
 				}
 			}
-			k := aptKernel{Release: uname, Version: image.Version}
+			k := build{Release: uname, Version: image.Version}
 			for _, p := range parts {
 				k.Debs = append(k.Debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
 			}
@@ -128,7 +128,7 @@ func selectUbuntu(list []stanza, flavour string) (kernels []aptKernel, bare []st
 		}
 	}
 	slices.Sort(bare)
-	slices.SortFunc(kernels, func(a, b aptKernel) int {
+	slices.SortFunc(kernels, func(a, b build) int {
 		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
 	})
 	return kernels, bare
@@ -136,7 +136,7 @@ func selectUbuntu(list []stanza, flavour string) (kernels []aptKernel, bare []st
 
 // others names the flavours that a list has, for an error message; "" for
 // Debian, whose flavours are known.
-func (s *aptSource) others(list []stanza) string {
+func (s *source) others(list []stanza) string {
 	if s.distro != "ubuntu" {
 		return ""
 	}

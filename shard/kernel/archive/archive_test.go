@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -230,7 +231,7 @@ func FuzzArchive(f *testing.F) {
 		if err := os.Mkdir(out, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		e, err := unpack.FromTar(context.Background(), out, path)
+		e, err := unpack.Tar(path).Unpack(context.Background(), out)
 		if err == nil && e.Modules != "" && e.Modules != kernel.SafeName(e.Modules) {
 			t.Fatalf("module release %q", e.Modules)
 		}
@@ -238,7 +239,7 @@ func FuzzArchive(f *testing.F) {
 			list, _ := os.ReadDir(filepath.Join(dir, sub))
 			for _, f := range list {
 				if !strings.Contains(" "+allowed+" ", " "+f.Name()+" ") {
-					t.Fatalf("the archive wrote %q", f.Name())
+					t.Fatal(fmt.Sprintf("the archive wrote %q", f.Name()))
 				}
 			}
 		}

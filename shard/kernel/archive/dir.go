@@ -56,7 +56,7 @@ func (s *dirSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	}
 	var refs []kernel.Ref
 	if !st.IsDir() {
-		ref, err := s.file(ctx, "", filepath.Base(s.path), true)
+		ref, err := s.file(ctx, "", filepath.Base(s.path))
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 			}
 			refs = append(refs, more...)
 		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.ImageStem(name) != ""):
-			ref, err := s.file(ctx, sub, name, false)
+			ref, err := s.file(ctx, sub, name)
 			if err != nil {
 				return nil, err
 			}
@@ -113,39 +113,17 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 
 // file makes the Ref of one file. Only a bare image that is none is an error;
 // whatever else is wrong with the file is left to Open.
-func (s *dirSource) file(ctx context.Context, sub, base string, only bool) (kernel.Ref, error) {
-	distroName := sub
+func (s *dirSource) file(ctx context.Context, sub, base string) (kernel.Ref, error) {
+	distro := sub
 	if sub == "" {
-		distroName = filepath.Base(s.root())
+		distro = filepath.Base(s.root())
 	}
-	ref := kernel.Ref{Distro: unpack.SafeDistro(distroName)}
 	file := filepath.Join(s.root(), sub, base)
-	stem := unpack.ArchiveStem(base)
-	bare := stem == ""
-	if bare {
-		if stem = unpack.ImageStem(base); stem == "" {
-			if stem = base; !only {
-				return kernel.Ref{}, fmt.Errorf("%q is no kernel file", file)
-			}
-		}
+	ref := unpack.RefOf(distro, path.Join(sub, base))
+	if ref.Locator == "" {
+		ref.Locator = path.Join(sub, base)
 	}
-	ref.Name = stem
-	if ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
-		ref.Name = "mainline-" + stem
-	}
-	ref.Name = kernel.SafeName(ref.Name)
-	if !bare {
-		ref.Release = unpack.ReleaseOf(stem)
-		ref.Arch = unpack.ArchOf(stem)
-	}
-	ref.Locator = path.Join(sub, base)
-	for _, part := range []string{sub, base} {
-		if reason := unpack.UnsafeName(part); reason != "" {
-			ref.Locator = unpack.BadLocator + fmt.Sprintf("its file name %q %s: rename it", path.Join(sub, base), reason)
-			ref.Release = ""
-		}
-	}
-	if bare {
+	if unpack.ArchiveStem(base) == "" {
 		info, err := s.probe(file)
 		if err != nil {
 			return kernel.Ref{}, err
@@ -212,7 +190,7 @@ func (s *dirSource) open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 	base := path.Base(ref.Locator)
 	if unpack.ArchiveStem(base) != "" {
 		return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-			return unpack.FromTar(ctx, dir, file)
+			return unpack.Tar(file).Unpack(ctx, dir)
 		}, func(string) []kernel.Archive { return []kernel.Archive{unpack.Tar(file)} })
 	}
 	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {

@@ -134,14 +134,11 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 			return err
 		}
 		file.SHA256 = hexSum(b)
-		im := setImage{Distro: distro, Name: stem, Image: file, Release: unpack.ReleaseOf(stem)}
-		if im.Name = stem; distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
-			im.Name = "mainline-" + stem
-		}
-		im.Name = kernel.SafeName(im.Name)
+		ref := unpack.RefOf(distro, base)
+		im := setImage{Distro: ref.Distro, Name: ref.Name, Image: file, Release: unpack.ReleaseOf(stem)}
 		info, err := image.Probe(bytes.NewReader(b), int64(len(b)))
-		if reason := unpack.UnsafeName(base); reason != "" {
-			im.Bad = fmt.Sprintf("its file name %q %s: rename it", name, reason)
+		if bad, ok := strings.CutPrefix(ref.Locator, unpack.BadLocator); ok {
+			im.Bad = bad
 		} else if err != nil {
 			im.Bad = fmt.Sprintf("%q: %s", name, bounded.OneLine(err.Error()))
 		}
@@ -185,7 +182,7 @@ func setName(name string) (distro, stem string, ok bool) {
 	case mainline:
 		return "mainline", stem, true
 	}
-	return unpack.SafeDistro(dir), stem, true
+	return dir, stem, true
 }
 
 func readMember(ctx context.Context, f *setFile, r io.Reader, limit int64) ([]byte, error) {
@@ -217,141 +214,83 @@ func (c *countReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpackSet brings one image of a set into the cache. Out of a plain tar it is
-// read where it lies; a compressed one is read once, from its start, and all of
-// its images go into the cache, because coming back for each would take the
-// square of the time.
-func unpackSet(ctx context.Context, c *kernel.Cache, file, digest string, s *tarSet, want setImage) error {
-	if c.Has(want.Digest) {
-		return nil
-	}
+// openSetImage brings one image of a set into the cache.
+func openSetImage(ctx context.Context, c *kernel.Cache, ref kernel.Ref, file, digest string, want setImage) (*kernel.Image, error) {
+	return c.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
+		plain, err := plainSet(ctx, c, file, digest)
+		if err != nil {
+			return kernel.Contents{}, err
+		}
+		f, err := os.Open(plain)
+		if err != nil {
+			return kernel.Contents{}, err
+		}
+		defer f.Close()
+		made, err := want.build(ctx, dir, f)
+		if changed := (*kernel.DigestError)(nil); errors.As(err, &changed) && plain != file {
+			os.Remove(plain) // of an archive that was another when it was unpacked
+		}
+		return made, err
+	}, nil)
+}
+
+// plainSet returns the path of the archive without compression: starting anew for
+// each image would take the square of the time.
+func plainSet(ctx context.Context, c *kernel.Cache, file, digest string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer f.Close()
 	head := make([]byte, 8)
 	if _, err := io.ReadFull(f, head); err != nil {
-		return err
+		return "", err
 	}
 	if image.CompressionOf(head) == image.NoCompression {
-		return c.Add(ctx, want.Digest, func(ctx context.Context, dir string) (kernel.Contents, error) {
-			return want.build(ctx, dir, func(m setFile) io.Reader { return io.NewSectionReader(f, m.Offset, m.Size) })
-		})
+		return file, nil
 	}
 	key, err := kernel.DigestHex(digest)
 	if err != nil {
-		return err
+		return "", err
 	}
 	unlock, err := c.Lock(ctx, "set-"+key)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer unlock()
-	if c.Has(want.Digest) { // another may have done it all meanwhile
-		return nil
-	}
-	return unpackWholeSet(ctx, c, file, s)
-}
-
-func unpackWholeSet(ctx context.Context, c *kernel.Cache, file string, s *tarSet) error {
-	scratch, err := os.MkdirTemp(filepath.Join(c.Dir(), "tmp"), "set-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(scratch)
-	place := func(m setFile) string { return filepath.Join(scratch, fmt.Sprint(m.Offset)) }
-	wanted := map[int64]setFile{} // files by offset
-	for _, im := range s.Images {
-		if c.Has(im.Digest) || im.Bad != "" {
-			continue
-		}
-		wanted[im.Image.Offset] = im.Image
-		wanted[im.Config.Offset] = im.Config
+	plain := filepath.Join(c.Dir(), "sets", key+".tar")
+	if _, err := os.Stat(plain); err == nil {
+		return plain, nil
 	}
 	r, err := unpack.Tar(file).Open(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer r.Close()
-	pos := &countReader{r: r}
-	err = unpack.WalkTarUpTo(ctx, pos, maxSet, func(name string, size int64, r io.Reader) error {
-		m, ok := wanted[pos.n]
-		if !ok || m.Name != name {
-			return nil
-		}
-		return kernel.WriteAtomic(place(m), 0o644, func(w io.Writer) error {
-			_, err := bounded.Copy(ctx, w, r, maxSetImage, fmt.Sprintf("size of %q", name))
-			return err
-		})
-	})
-	if err != nil {
+	return plain, kernel.WriteAtomic(plain, 0o644, func(w io.Writer) error {
+		_, err := bounded.Copy(ctx, w, r, maxSet, "size of the archive")
 		return err
-	}
-	for _, im := range s.Images {
-		if im.Bad != "" {
-			continue
-		}
-		err := c.Add(ctx, im.Digest, func(ctx context.Context, dir string) (kernel.Contents, error) {
-			return im.build(ctx, dir, func(m setFile) io.Reader { return &fileReader{path: place(m)} })
-		})
-		if err != nil {
-			return err
-		}
-		os.Remove(place(im.Image)) // early, because there are many; the rest goes with scratch
-	}
-	return nil
+	})
 }
 
-// build makes the cache entry of an image whose files open reads.
-func (im setImage) build(ctx context.Context, dir string, open func(setFile) io.Reader) (kernel.Contents, error) {
-	for _, f := range []struct {
-		as string
-		setFile
-	}{{kernel.KernelFile, im.Image}, {kernel.ConfigFile, im.Config}} {
-		if f.Name == "" {
+// build makes the cache entry of an image of the archive f, a plain tar.
+func (im setImage) build(ctx context.Context, dir string, f io.ReaderAt) (kernel.Contents, error) {
+	for as, m := range map[string]setFile{kernel.KernelFile: im.Image, kernel.ConfigFile: im.Config} {
+		if m.Name == "" {
 			continue
 		}
-		r := open(f.setFile)
-		err := unpack.WriteMember(ctx, filepath.Join(dir, f.as), f.Name, f.Size, maxSetImage, r)
-		if c, ok := r.(io.Closer); ok {
-			err = errors.Join(err, c.Close())
+		path := filepath.Join(dir, as)
+		if err := unpack.WriteMember(ctx, path, m.Name, m.Size, maxSetImage, io.NewSectionReader(f, m.Offset, m.Size)); err != nil {
+			return kernel.Contents{}, err
 		}
+		got, err := kernel.HashFile(ctx, path)
 		if err != nil {
 			return kernel.Contents{}, err
 		}
-		got, err := kernel.HashFile(ctx, filepath.Join(dir, f.as))
-		if err != nil {
-			return kernel.Contents{}, err
-		}
-		if want := kernel.DigestPrefix + f.SHA256; got != want {
-			return kernel.Contents{}, &kernel.DigestError{What: fmt.Sprintf("%q", f.Name), Want: want, Got: got}
+		if want := kernel.DigestPrefix + m.SHA256; got != want {
+			return kernel.Contents{}, &kernel.DigestError{What: fmt.Sprintf("%q", m.Name), Want: want, Got: got}
 		}
 	}
 	info, err := image.ProbeFile(filepath.Join(dir, kernel.KernelFile))
 	return kernel.Contents{Image: info}, err
-}
-
-// fileReader opens its file at the first read: a set has more images than a
-// process may have files open.
-type fileReader struct {
-	path string
-	f    *os.File
-}
-
-func (r *fileReader) Read(p []byte) (int, error) {
-	if r.f == nil {
-		var err error
-		if r.f, err = os.Open(r.path); err != nil {
-			return 0, err
-		}
-	}
-	return r.f.Read(p)
-}
-
-func (r *fileReader) Close() error {
-	if r.f == nil {
-		return nil
-	}
-	return r.f.Close()
 }

@@ -88,12 +88,7 @@ func (s *tarSource) openImage(ctx context.Context, ref kernel.Ref) (*kernel.Imag
 	}
 	for _, im := range set.Images {
 		if im.Digest == ref.Digest && im.Bad == "" {
-			if err := unpackSet(ctx, s.cache, s.path, digest, set, im); err != nil {
-				return nil, err
-			}
-			return s.cache.Open(ctx, ref, func(context.Context, string) (kernel.Contents, error) {
-				return kernel.Contents{}, errors.New("the cache has lost it")
-			}, nil)
+			return openSetImage(ctx, s.cache, ref, s.path, digest, im)
 		}
 	}
 	return nil, fmt.Errorf("%q holds no image with digest %s as listed: list the kernels again", filepath.Base(s.path), ref.Digest)

@@ -150,7 +150,7 @@ func TestVmlinuxRefuses(t *testing.T) {
 
 // A bomb costs no more than the limit: 600 MiB of zeros are 20 KB in zstd.
 func TestVmlinuxCapsBombs(t *testing.T) {
-	bomb := imagetest.Compressed(t, image.Zstd, make([]byte, image.MaxVmlinux+1<<20))
+	bomb := imagetest.Compressed(t, image.Zstd, append(imagetest.ELF("6.1.0", true), make([]byte, image.MaxVmlinux+1<<20)...))
 	im := open(t, kerneltest.NewCache(t), imagetest.WriteFile(t, filepath.Join(t.TempDir(), "vmlinuz-6.1.0"), imagetest.BzImage("6.1.0", imagetest.Sized(image.Zstd, bomb, 0))))
 	err := im.Vmlinux(context.Background(), filepath.Join(t.TempDir(), "vmlinux"))
 	var limit *bounded.LimitError

@@ -23,7 +23,8 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s exceeds the limit of %d", e.What, e.Limit)
 }
 
-// OneLine makes one short line of a text.
+// OneLine puts what a program or server says on one line, without control
+// characters, and cuts it to what a log line bears.
 func OneLine(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	s = strings.ToValidUTF8(s, "?")
@@ -33,7 +34,7 @@ func OneLine(s string) string {
 	return s
 }
 
-// NoEOF makes the end of a file one that nobody expected.
+// NoEOF turns an end that comes too early into io.ErrUnexpectedEOF.
 func NoEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -95,7 +96,7 @@ type Pattern struct {
 	max int // bytes
 }
 
-// NewPattern compiles the pattern of names that have at most max bytes.
+// NewPattern compiles a pattern for names of at most max bytes.
 func NewPattern(max int, pattern string) Pattern { return Pattern{regexp.MustCompile(pattern), max} }
 
 // MatchString says whether s is such a name.

@@ -2,12 +2,12 @@ package build
 
 import (
 	"archive/tar"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 // archiveDir is the directory in the archive. Readers know it.
@@ -20,41 +20,26 @@ const archiveDir = "mainline-kernels/"
 //
 // The same kernels give the same bytes. A reader sees the old archive or the
 // new one, and when something goes wrong the old one stays.
-func WriteArchive(out string, arch Arch, kernels []*Kernel) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
+func WriteArchive(out string, arch Arch, kernels []*Kernel) error {
+	err := kernel.WriteAtomic(out, 0o644, func(f io.Writer) error {
+		w := tar.NewWriter(f)
+		if err := w.WriteHeader(header(archiveDir, tar.TypeDir, 0)); err != nil {
+			return err
+		}
+		for _, k := range kernels {
+			if err := addFile(w, archiveDir+arch.File+k.Name, k.Image); err != nil {
+				return err
+			}
+			if err := addFile(w, archiveDir+"config-"+k.Name, k.Config); err != nil {
+				return err
+			}
+		}
+		return w.Close()
+	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", out, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write %s: %w", out, err), f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	w := tar.NewWriter(f)
-	if err := w.WriteHeader(header(archiveDir, tar.TypeDir, 0)); err != nil {
-		return err
-	}
-	for _, k := range kernels {
-		if err := addFile(w, archiveDir+arch.File+k.Name, k.Image); err != nil {
-			return err
-		}
-		if err := addFile(w, archiveDir+"config-"+k.Name, k.Config); err != nil {
-			return err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), out); err != nil {
-		return err
-	}
-	return f.Close()
+	return nil
 }
 
 func header(name string, typ byte, size int64) *tar.Header {

@@ -123,7 +123,7 @@ func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err err
 	}
 	for _, k := range kernels {
 		k.key = b.key(k, chain)
-		if store.find(k) {
+		if store.find(ctx, k) {
 			finish(k, Kept, claim(names, k))
 		}
 	}
@@ -134,7 +134,7 @@ func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err err
 		if ctx.Err() != nil {
 			break
 		}
-		if store.find(k) { // two tags of one commit
+		if store.find(ctx, k) { // two tags of one commit
 			finish(k, Kept, claim(names, k))
 			continue
 		}
@@ -226,5 +226,5 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 		return fmt.Errorf("make %s built a kernel for %q instead of %s", b.Recipe.Arch.Target, info.Arch, b.Recipe.Arch.Name)
 	}
 	k.Release = info.Version
-	return store.add(k, built, filepath.Join(src, ".config"), dir)
+	return store.add(ctx, k, built, filepath.Join(src, ".config"), dir)
 }

@@ -62,9 +62,3 @@ func clean(b []byte) string {
 		return r
 	}, strings.ToValidUTF8(string(b), "?")), " ")
 }
-
-// lastLine is the last line of a program's words that is not empty.
-func lastLine(b []byte) string {
-	b = bytes.TrimSpace(b)
-	return clean(b[bytes.LastIndexByte(b, '\n')+1:])
-}

@@ -3,8 +3,6 @@ package build
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 const sourceHelp = "want a git repository of the kernel, or a source tarball such as /usr/src/linux-source-6.1.tar.xz"
@@ -108,7 +107,7 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	cmd.Stderr = &stderr
 	list, err := child.Output(cmd)
 	if err != nil {
-		return nil, usagef("source %q: list its tags: %v: %s", dir, err, lastLine(stderr.Bytes()))
+		return nil, usagef("source %q: list its tags: %v: %s", dir, err, bounded.OneLine(stderr.String()))
 	}
 	tags, err := parseTags(list)
 	if err != nil {
@@ -198,7 +197,7 @@ func unpackCommit(ctx context.Context, git, commit, to string) error {
 		cancel() // git would wait for a reader
 	}
 	if err := archive.Wait(); err != nil && (uerr == nil || stderr.Len() > 0) {
-		return fmt.Errorf("read commit %s: %w: %s", commit, err, lastLine(stderr.Bytes()))
+		return fmt.Errorf("read commit %s: %w: %s", commit, err, bounded.OneLine(stderr.String()))
 	}
 	return uerr
 }
@@ -206,18 +205,8 @@ func unpackCommit(ctx context.Context, git, commit, to string) error {
 // tarball is the one kernel of a source archive. Which one, it says itself
 // once it is unpacked.
 func tarball(ctx context.Context, file string) ([]*Kernel, error) {
-	f, err := os.Open(file)
+	digest, err := kernel.HashFile(ctx, file)
 	if err != nil {
-		return nil, usagef("source: %v", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, readerFunc(func(p []byte) (int, error) {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		return f.Read(p)
-	})); err != nil {
 		return nil, fmt.Errorf("read source %q: %w", file, err)
 	}
 	file, err = filepath.Abs(file)
@@ -225,7 +214,7 @@ func tarball(ctx context.Context, file string) ([]*Kernel, error) {
 		return nil, err
 	}
 	return []*Kernel{{
-		Source: file, id: "sha256:" + hex.EncodeToString(h.Sum(nil)),
+		Source: file, id: digest,
 		unpack: func(ctx context.Context, to string) error {
 			if err := untar(ctx, nil, to, "--file="+file, "--strip-components=1"); err != nil {
 				return fmt.Errorf("%s: %w", file, err)
@@ -234,10 +223,6 @@ func tarball(ctx context.Context, file string) ([]*Kernel, error) {
 		},
 	}}, nil
 }
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // untar runs tar, which finds out itself how a file is compressed and stays in
 // the directory.
@@ -254,14 +239,7 @@ func untar(ctx context.Context, r io.Reader, dir string, args ...string) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("unpack the source: tar: %w: %s", err, firstLine(stderr.Bytes()))
+		return fmt.Errorf("unpack the source: tar: %w: %s", err, bounded.OneLine(stderr.String()))
 	}
 	return nil
-}
-
-// firstLine is the first line of a program's words: with tar the cause, where
-// the last one says that it has given up.
-func firstLine(b []byte) string {
-	line, _, _ := bytes.Cut(bytes.TrimSpace(b), []byte("\n"))
-	return clean(line)
 }

@@ -1,14 +1,16 @@
 package build
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 // store keeps what is built, one directory per key:
@@ -40,7 +42,7 @@ func (b *Builder) key(k *Kernel, toolchain string) string {
 
 // find fills k in from the store and says whether it is there, whole. The name
 // of a tag is the tag's: two may be of one commit.
-func (s store) find(k *Kernel) bool {
+func (s store) find(ctx context.Context, k *Kernel) bool {
 	dir := filepath.Join(s.dir, k.key)
 	b, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
 	if err != nil {
@@ -51,8 +53,11 @@ func (s store) find(k *Kernel) bool {
 	if json.Unmarshal(b, &rec) != nil || rec.Name == "" {
 		return false
 	}
-	digest, size, err := digestFile(image)
-	if err != nil || digest != rec.Digest {
+	st, err := os.Stat(image)
+	if err != nil {
+		return false
+	}
+	if digest, err := kernel.HashFile(ctx, image); err != nil || digest != rec.Digest {
 		return false
 	}
 	if _, err := os.Stat(filepath.Join(dir, "config")); err != nil {
@@ -61,13 +66,13 @@ func (s store) find(k *Kernel) bool {
 	if k.Name == "" {
 		k.Name = rec.Name
 	}
-	k.Release, k.Image, k.Config, k.Size = rec.Release, image, filepath.Join(dir, "config"), size
+	k.Release, k.Image, k.Config, k.Size = rec.Release, image, filepath.Join(dir, "config"), st.Size()
 	return true
 }
 
 // add moves a kernel into the store. The directory tmp is on its file system.
-func (s store) add(k *Kernel, image, config, tmp string) error {
-	digest, _, err := digestFile(image)
+func (s store) add(ctx context.Context, k *Kernel, image, config, tmp string) error {
+	digest, err := kernel.HashFile(ctx, image)
 	if err != nil {
 		return fmt.Errorf("keep the image: %w", err)
 	}
@@ -96,19 +101,8 @@ func (s store) add(k *Kernel, image, config, tmp string) error {
 	if err != nil {
 		return fmt.Errorf("keep the image: %w", err)
 	}
-	if !s.find(k) {
+	if !s.find(ctx, k) {
 		return fmt.Errorf("keep the image: what was written to %s is not what is there", dst)
 	}
 	return nil
-}
-
-func digestFile(file string) (digest string, size int64, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), size, err
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
@@ -43,7 +44,7 @@ func (t *tree) version(ctx context.Context) (string, error) {
 	cmd := t.command(ctx, "-s", "kernelversion")
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := runGroup(ctx, cmd); err != nil {
-		return "", fmt.Errorf("make kernelversion: %w: %s", err, lastLine(stderr.Bytes()))
+		return "", fmt.Errorf("make kernelversion: %w: %s", err, bounded.OneLine(stderr.String()))
 	}
 	v := strings.TrimSpace(out.String())
 	if !kernelVersion.MatchString(v) {

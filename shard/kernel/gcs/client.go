@@ -2,6 +2,7 @@ package gcs
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,33 +21,34 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
 )
 
-// gcsNet is how a bucket is reached.
-type gcsNet struct {
+// network is how a bucket is reached.
+type network struct {
 	endpoint string                            // base URL of the JSON API; "" for Google's
 	creds    func() (*auth.Credentials, error) // nil credentials: there are none
 	idle     time.Duration                     // after which a connection that brings nothing is given up
-	retry    retry
+	retry    fetch.Retry
 }
 
-func publicGCS() gcsNet {
-	return gcsNet{creds: findCredentials, idle: 30 * time.Second, retry: retry{first: 500 * time.Millisecond, max: 30 * time.Second, attempts: 8}}
+func publicNetwork() network {
+	return network{creds: findCredentials, idle: 30 * time.Second, retry: fetch.Retry{Wait: 500 * time.Millisecond, MaxWait: 30 * time.Second, Attempts: 8}}
 }
 
-// gcsClient reads one bucket.
-type gcsClient struct {
+// client reads one bucket.
+type client struct {
 	bucket *storage.BucketHandle
 	name   string
 	who    string // how it is read, for the screen: "reading as x@y (...)"
 	anon   bool   // without credentials
-	net    gcsNet
+	net    network
 }
 
-// newGCSClient finds the credentials that Google's own tools would take, and
+// newClient finds the credentials that Google's own tools would take, and
 // takes none where there are none: a public bucket needs none.
-func newGCSClient(ctx context.Context, bucket string, net gcsNet) (*gcsClient, error) {
-	c := &gcsClient{name: bucket, net: net}
+func newClient(ctx context.Context, bucket string, net network) (*client, error) {
+	c := &client{name: bucket, net: net}
 	base := &idleTransport{base: http.DefaultTransport.(*http.Transport).Clone(), idle: net.idle}
 	client := &http.Client{Transport: base}
 	if emulator := os.Getenv("STORAGE_EMULATOR_HOST"); emulator != "" && net.endpoint == "" {
@@ -108,18 +110,20 @@ func wellKnownCredentials() string {
 	return file
 }
 
+const maxObjects = 1 << 20 // in one listing
+
 // list returns the objects whose names start with prefix. A page that breaks
 // is asked for again.
-func (c *gcsClient) list(ctx context.Context, prefix string) ([]gcsObject, error) {
+func (c *client) list(ctx context.Context, prefix string) ([]object, error) {
 	query := &storage.Query{Prefix: prefix, Projection: storage.ProjectionNoACL}
 	if err := query.SetAttrSelection([]string{"Name", "Generation", "Size", "CRC32C", "MD5"}); err != nil {
 		return nil, err
 	}
-	var objects []gcsObject
+	var objects []object
 	token := ""
 	for {
 		var page []*storage.ObjectAttrs
-		err := c.net.retry.do(ctx, func() (int64, error) {
+		err := c.net.retry.Do(ctx, retryable, func() (int64, error) {
 			page = nil
 			next, err := iterator.NewPager(c.bucket.Objects(ctx, query), 1000, token).NextPage(&page)
 			if err == nil {
@@ -131,7 +135,7 @@ func (c *gcsClient) list(ctx context.Context, prefix string) ([]gcsObject, error
 			return nil, c.explain(ctx, "list gs://"+c.name, "storage.objects.list", err)
 		}
 		for _, a := range page {
-			objects = append(objects, objectOf(a))
+			objects = append(objects, object{Name: a.Name, Generation: a.Generation, Size: a.Size, CRC32C: a.CRC32C, MD5: hex.EncodeToString(a.MD5)})
 		}
 		if len(objects) > maxObjects {
 			return nil, &bounded.LimitError{What: "number of objects in gs://" + c.name, Limit: maxObjects}
@@ -142,11 +146,29 @@ func (c *gcsClient) list(ctx context.Context, prefix string) ([]gcsObject, error
 	}
 }
 
+// retryable says whether asking again may help. A server's answer tells by its
+// status; everything else that can go wrong on a network may.
+func retryable(err error) bool {
+	var api *googleapi.Error
+	var token *auth.Error
+	var local *localError
+	var changed *changedError
+	switch {
+	case errors.As(err, &local), errors.As(err, &changed), errors.Is(err, storage.ErrObjectNotExist), errors.Is(err, storage.ErrBucketNotExist):
+		return false
+	case errors.As(err, &api):
+		return api.Code == http.StatusRequestTimeout || api.Code == http.StatusTooManyRequests || api.Code >= 500
+	case errors.As(err, &token):
+		return token.Temporary()
+	}
+	return true
+}
+
 var permissionRE = regexp.MustCompile(`\bstorage\.[a-zA-Z]+\.[a-zA-Z]+\b`)
 
 // explain says what the user can do about an error. What only the user can
 // mend is a *UsageError.
-func (c *gcsClient) explain(ctx context.Context, doing, permission string, err error) error {
+func (c *client) explain(ctx context.Context, doing, permission string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}

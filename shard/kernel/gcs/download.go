@@ -24,7 +24,7 @@ const maxCorrupt = 3
 // or stalls is resumed where it stopped, at the same generation. progress gets
 // the bytes that are there so far. What is left at path after an error is not
 // to be used.
-func (c *gcsClient) download(ctx context.Context, o gcsObject, path string, progress func(int64)) error {
+func (c *client) download(ctx context.Context, o object, path string, progress func(int64)) error {
 	doing := fmt.Sprintf("fetch gs://%s/%s", c.name, bounded.OneLine(o.Name))
 	f, err := os.Create(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func (c *gcsClient) download(ctx context.Context, o gcsObject, path string, prog
 		if err := d.reset(); err != nil {
 			return err
 		}
-		err := c.net.retry.do(ctx, func() (int64, error) {
+		err := c.net.retry.Do(ctx, retryable, func() (int64, error) {
 			before := d.done
 			err := d.attempt(ctx, c.bucket)
 			return d.done - before, err
@@ -55,7 +55,7 @@ func (c *gcsClient) download(ctx context.Context, o gcsObject, path string, prog
 }
 
 // explainRead is explain for one object.
-func (c *gcsClient) explainRead(ctx context.Context, doing string, o gcsObject, err error) error {
+func (c *client) explainRead(ctx context.Context, doing string, o object, err error) error {
 	var local *localError
 	var changed *changedError
 	switch {
@@ -69,7 +69,7 @@ func (c *gcsClient) explainRead(ctx context.Context, doing string, o gcsObject, 
 
 // download is the state of fetching one object.
 type download struct {
-	object   gcsObject
+	object   object
 	file     *os.File
 	done     int64 // bytes in file
 	crc      hash.Hash32
@@ -77,7 +77,7 @@ type download struct {
 	progress func(int64)
 }
 
-func newDownload(o gcsObject, f *os.File, progress func(int64)) *download {
+func newDownload(o object, f *os.File, progress func(int64)) *download {
 	return &download{object: o, file: f, crc: crc32.New(crc32.MakeTable(crc32.Castagnoli)), md5: md5.New(), progress: progress}
 }
 

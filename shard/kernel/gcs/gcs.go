@@ -17,30 +17,25 @@ import (
 	"sync"
 	"unicode"
 
-	"cloud.google.com/go/storage"
-
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-const (
-	gcsLayout  = "expected <distro>/<kernel version>__<ids>.tar.gz objects"
-	maxObjects = 1 << 20 // in one listing, count
-)
+const layout = "expected <distro>/<kernel version>__<ids>.tar.gz objects"
 
-// gcsSource lists a Google Cloud Storage bucket, or what lies below a prefix in
+// source lists a Google Cloud Storage bucket, or what lies below a prefix in
 // it.
-type gcsSource struct {
+type source struct {
 	spec   string
 	bucket string
 	prefix string // without slashes at its ends; "" for the whole bucket
 	cache  *kernel.Cache
-	net    gcsNet
+	net    network
 
 	once   sync.Once // guards client and err
-	client *gcsClient
+	client *client
 	err    error
 }
 
@@ -53,14 +48,14 @@ func Parse(spec, rest, _ string, cache *kernel.Cache) (kernel.Source, error) {
 	if !strings.HasPrefix(rest, "//") || !bucketRE.MatchString(bucket) {
 		return nil, kernel.Usagef("kernel source %q is not valid: expected gs://<bucket>[/<prefix>], the bucket's name of lower-case letters, digits and ._-", spec)
 	}
-	return &gcsSource{spec: spec, bucket: bucket, prefix: strings.Trim(prefix, "/"), cache: cache, net: publicGCS()}, nil
+	return &source{spec: spec, bucket: bucket, prefix: strings.Trim(prefix, "/"), cache: cache, net: publicNetwork()}, nil
 }
 
-func (s *gcsSource) String() string { return s.spec }
+func (s *source) String() string { return s.spec }
 
-func (s *gcsSource) connect(ctx context.Context) (*gcsClient, error) {
+func (s *source) connect(ctx context.Context) (*client, error) {
 	s.once.Do(func() {
-		s.client, s.err = newGCSClient(context.WithoutCancel(ctx), s.bucket, s.net) // kept for later calls
+		s.client, s.err = newClient(context.WithoutCancel(ctx), s.bucket, s.net) // kept for later calls
 		if s.err == nil {
 			s.cache.Notef("gs://%s: %s", s.bucket, s.client.who)
 		}
@@ -70,7 +65,7 @@ func (s *gcsSource) connect(ctx context.Context) (*gcsClient, error) {
 
 // List pages through the bucket. It transfers names, generations and digests,
 // nothing of the kernels.
-func (s *gcsSource) List(ctx context.Context) ([]kernel.Ref, error) {
+func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -93,16 +88,16 @@ func (s *gcsSource) List(ctx context.Context) ([]kernel.Ref, error) {
 		}
 	}
 	if len(refs) == 0 {
-		return nil, kernel.Usagef("%q holds no kernels among its %d objects: %s", s.spec, len(objects), gcsLayout)
+		return nil, kernel.Usagef("%q holds no kernels among its %d objects: %s", s.spec, len(objects), layout)
 	}
 	if len(others) > 0 {
-		s.cache.Warnf("gs://%s: %d objects are no kernels, such as %q: %s", s.bucket, len(others), others[0], gcsLayout)
+		s.cache.Warnf("gs://%s: %d objects are no kernels, such as %q: %s", s.bucket, len(others), others[0], layout)
 	}
 	return kernel.SortRefs(refs), nil
 }
 
 // ref makes the Ref of an object, false for what does not look like a kernel.
-func (s *gcsSource) ref(o gcsObject) (kernel.Ref, bool) {
+func (s *source) ref(o object) (kernel.Ref, bool) {
 	name := o.Name
 	if s.prefix != "" && name != s.prefix {
 		var ok bool
@@ -120,37 +115,24 @@ func (s *gcsSource) ref(o gcsObject) (kernel.Ref, bool) {
 			distro = s.bucket
 		}
 	}
-	stem := unpack.ArchiveStem(base)
-	if stem == "" {
-		stem = unpack.ImageStem(base)
-	}
-	if stem == "" || strings.Contains(base, "/") {
+	if strings.Contains(base, "/") || unpack.ArchiveStem(base) == "" && unpack.ImageStem(base) == "" {
 		return kernel.Ref{}, false
 	}
-	ref := kernel.Ref{Distro: unpack.SafeDistro(distro), Digest: o.digest(s.bucket), Size: o.Size}
-	if ref.Name = stem; ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
-		ref.Name = "mainline-" + stem
+	ref := unpack.RefOf(distro, name)
+	ref.Digest, ref.Size = o.digest(s.bucket), o.Size
+	if ref.Locator == "" {
+		ref.Locator = o.locator()
 	}
-	ref.Name = kernel.SafeName(ref.Name)
-	for _, part := range []string{distro, base} {
-		if reason := unpack.UnsafeName(part); reason != "" {
-			ref.Locator = unpack.BadLocator + fmt.Sprintf("its object name %q %s: rename it", o.Name, reason)
-			return ref, true
-		}
-	}
-	ref.Release = unpack.ReleaseOf(stem)
-	ref.Arch = unpack.ArchOf(stem)
-	ref.Locator = o.locator()
 	return ref, true
 }
 
 // Open downloads the kernel unless the cache has it. It needs no listing: the
 // Ref says which generation of which object it is, and its checksums.
-func (s *gcsSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
 	if reason, bad := strings.CutPrefix(ref.Locator, unpack.BadLocator); bad {
 		return nil, &kernel.BadKernelError{ID: ref.ID(), Err: errors.New(reason)}
 	}
-	o, err := parseGCSLocator(ref.Locator)
+	o, err := parseLocator(ref.Locator)
 	if err == nil && o.digest(s.bucket) != ref.Digest {
 		err = &kernel.DigestError{What: "its locator", Want: ref.Digest, Got: o.digest(s.bucket)}
 	}
@@ -159,17 +141,19 @@ func (s *gcsSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 	}
 	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
 		return s.fetch(ctx, ref, o, dir)
-	}, func(dir string) []kernel.Archive { return []kernel.Archive{unpack.Tar(filepath.Join(dir, gcsArchive))} })
+	}, func(dir string) []kernel.Archive {
+		return []kernel.Archive{unpack.Tar(filepath.Join(dir, archiveFile))}
+	})
 	if err != nil {
 		return nil, kernel.OpenError(ref, err)
 	}
 	return im, nil
 }
 
-const gcsArchive = "archive"
+const archiveFile = "archive"
 
 // fetch downloads an object into dir and takes the kernel out of it.
-func (s *gcsSource) fetch(ctx context.Context, ref kernel.Ref, o gcsObject, dir string) (kernel.Contents, error) {
+func (s *source) fetch(ctx context.Context, ref kernel.Ref, o object, dir string) (kernel.Contents, error) {
 	if o.Size > unpack.MaxArchive {
 		return kernel.Contents{}, &kernel.BadKernelError{ID: ref.ID(), Err: &bounded.LimitError{What: fmt.Sprintf("size of gs://%s/%s", s.bucket, o.Name), Limit: unpack.MaxArchive}}
 	}
@@ -178,7 +162,7 @@ func (s *gcsSource) fetch(ctx context.Context, ref kernel.Ref, o gcsObject, dir 
 		return kernel.Contents{}, err
 	}
 	bare := unpack.ArchiveStem(path.Base(o.Name)) == ""
-	file := filepath.Join(dir, gcsArchive)
+	file := filepath.Join(dir, archiveFile)
 	if bare {
 		file = filepath.Join(dir, kernel.KernelFile)
 	}
@@ -193,7 +177,7 @@ func (s *gcsSource) fetch(ctx context.Context, ref kernel.Ref, o gcsObject, dir 
 		}
 		return kernel.Contents{Image: info}, err
 	}
-	made, err := unpack.FromTar(ctx, dir, file)
+	made, err := unpack.Tar(file).Unpack(ctx, dir)
 	if err != nil {
 		if ctx.Err() == nil {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
@@ -208,8 +192,8 @@ func (s *gcsSource) fetch(ctx context.Context, ref kernel.Ref, o gcsObject, dir 
 	return made, nil
 }
 
-// gcsObject is one generation of an object, as the listing describes it.
-type gcsObject struct {
+// object is one generation of an object, as the listing describes it.
+type object struct {
 	Name       string `json:"object"`
 	Generation int64  `json:"generation"`
 	Size       int64  `json:"size"`
@@ -217,20 +201,16 @@ type gcsObject struct {
 	MD5        string `json:"md5,omitempty"` // hex; composite objects have none
 }
 
-func objectOf(a *storage.ObjectAttrs) gcsObject {
-	return gcsObject{Name: a.Name, Generation: a.Generation, Size: a.Size, CRC32C: a.CRC32C, MD5: hex.EncodeToString(a.MD5)}
-}
-
 // digest pins the object. Google gives no SHA-256 of the bytes, and neither
 // CRC32C nor MD5 can tell apart what someone made to collide; a generation of
 // an object, though, never changes its bytes.
-func (o gcsObject) digest(bucket string) string {
+func (o object) digest(bucket string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "gs\n%q\n%q\n%d\n%d\n%08x\n%s\n", bucket, o.Name, o.Generation, o.Size, o.CRC32C, o.MD5)
 	return kernel.DigestPrefix + hex.EncodeToString(h.Sum(nil))
 }
 
-func (o gcsObject) locator() string {
+func (o object) locator() string {
 	b, err := json.Marshal(o)
 	if err != nil {
 		panic(err) // strings and numbers
@@ -238,18 +218,18 @@ func (o gcsObject) locator() string {
 	return string(b)
 }
 
-// parseGCSLocator reads a locator, which may come from a plan that someone else
+// parseLocator reads a locator, which may come from a plan that someone else
 // wrote.
-func parseGCSLocator(s string) (gcsObject, error) {
-	var o gcsObject
+func parseLocator(s string) (object, error) {
+	var o object
 	if err := json.Unmarshal([]byte(s), &o); err != nil {
-		return gcsObject{}, fmt.Errorf("locator: %w", err)
+		return object{}, fmt.Errorf("locator: %w", err)
 	}
 	if _, err := hex.DecodeString(o.MD5); err != nil || len(o.MD5) != 0 && len(o.MD5) != 32 {
-		return gcsObject{}, fmt.Errorf("locator: MD5 %.40q", o.MD5)
+		return object{}, fmt.Errorf("locator: MD5 %.40q", o.MD5)
 	}
 	if o.Size < 0 || o.Generation <= 0 || o.Name == "" || len(o.Name) > 1024 || strings.ContainsFunc(o.Name, unicode.IsControl) {
-		return gcsObject{}, fmt.Errorf("locator: object %.80q, generation %d, size %d", o.Name, o.Generation, o.Size)
+		return object{}, fmt.Errorf("locator: object %.80q, generation %d, size %d", o.Name, o.Generation, o.Size)
 	}
 	return o, nil
 }

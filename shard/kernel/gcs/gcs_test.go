@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -18,9 +19,12 @@ import (
 	"time"
 
 	"cloud.google.com/go/auth"
+	"cloud.google.com/go/storage"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/api/googleapi"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcstest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
@@ -29,14 +33,14 @@ import (
 )
 
 // bucketAt is the source of a bucket that a host serves.
-func bucketAt(t testing.TB, host, spec string, c *kernel.Cache) *gcsSource {
+func bucketAt(t testing.TB, host, spec string, c *kernel.Cache) *source {
 	t.Helper()
-	s := kerneltest.Parse(t, spec, c, Parse).(*gcsSource)
-	s.net = gcsNet{
+	s := kerneltest.Parse(t, spec, c, Parse).(*source)
+	s.net = network{
 		endpoint: "http://" + host + "/storage/v1/",
 		creds:    func() (*auth.Credentials, error) { return nil, nil },
 		idle:     500 * time.Millisecond,
-		retry:    retry{first: time.Millisecond, max: 10 * time.Millisecond, attempts: 5},
+		retry:    fetch.Retry{Wait: time.Millisecond, MaxWait: 10 * time.Millisecond, Attempts: 5},
 	}
 	return s
 }
@@ -223,7 +227,7 @@ func TestGCSDownloadsThroughABadNetwork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := os.ReadFile(filepath.Join(filepath.Dir(im.Kernel), gcsArchive))
+			got, err := os.ReadFile(filepath.Join(filepath.Dir(im.Kernel), archiveFile))
 			if err != nil || string(got) != whole[f.name] {
 				t.Errorf("%d bytes arrived, not the %d that were sent (%v)", len(got), len(whole[f.name]), err)
 			}
@@ -372,17 +376,17 @@ func testChanges(t *testing.T, latest bool) {
 // Composite objects have no MD5; either checksum has to find a change.
 func TestDownloadChecks(t *testing.T) {
 	sum := md5.Sum([]byte("kernel"))
-	good := gcsObject{CRC32C: crc32.Checksum([]byte("kernel"), crc32.MakeTable(crc32.Castagnoli)), MD5: hex.EncodeToString(sum[:])}
-	other := gcsObject{CRC32C: 1, MD5: strings.Repeat("0", 32)}
+	good := object{CRC32C: crc32.Checksum([]byte("kernel"), crc32.MakeTable(crc32.Castagnoli)), MD5: hex.EncodeToString(sum[:])}
+	other := object{CRC32C: 1, MD5: strings.Repeat("0", 32)}
 	for _, tc := range []struct {
-		o    gcsObject
+		o    object
 		want string
 	}{
 		{good, ""},
-		{gcsObject{CRC32C: good.CRC32C}, ""},
-		{gcsObject{CRC32C: other.CRC32C}, "CRC32C"},
-		{gcsObject{CRC32C: other.CRC32C, MD5: good.MD5}, "CRC32C"},
-		{gcsObject{CRC32C: good.CRC32C, MD5: other.MD5}, "MD5"},
+		{object{CRC32C: good.CRC32C}, ""},
+		{object{CRC32C: other.CRC32C}, "CRC32C"},
+		{object{CRC32C: other.CRC32C, MD5: good.MD5}, "CRC32C"},
+		{object{CRC32C: good.CRC32C, MD5: other.MD5}, "MD5"},
 	} {
 		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
 		if err != nil {
@@ -477,18 +481,18 @@ func TestGCSSpecs(t *testing.T) {
 }
 
 func FuzzGCSLocator(f *testing.F) {
-	f.Add(gcsObject{Name: "fedora/5.11.tar.gz", Generation: 1700000000000000, Size: 7, CRC32C: 9, MD5: strings.Repeat("0a", 16)}.locator())
+	f.Add(object{Name: "fedora/5.11.tar.gz", Generation: 1700000000000000, Size: 7, CRC32C: 9, MD5: strings.Repeat("0a", 16)}.locator())
 	f.Add(`{"object":"../../x","generation":1}`)
 	f.Add(`{"object":"a","generation":1,"md5":"zz"}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		o, err := parseGCSLocator(s)
+		o, err := parseLocator(s)
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n\x1b") {
 				t.Errorf("error %q", err)
 			}
 			return
 		}
-		again, err := parseGCSLocator(o.locator())
+		again, err := parseLocator(o.locator())
 		if err != nil || again != o {
 			t.Errorf("%+v became %+v, %v", o, again, err)
 		}
@@ -505,8 +509,8 @@ func FuzzGCSObjectName(f *testing.F) {
 		f.Add(name, "")
 	}
 	f.Fuzz(func(t *testing.T, name, prefix string) {
-		s := &gcsSource{bucket: "bucket", prefix: strings.Trim(prefix, "/")}
-		r, ok := s.ref(gcsObject{Name: name, Generation: 1})
+		s := &source{bucket: "bucket", prefix: strings.Trim(prefix, "/")}
+		r, ok := s.ref(object{Name: name, Generation: 1})
 		if !ok {
 			return
 		}
@@ -517,9 +521,28 @@ func FuzzGCSObjectName(f *testing.F) {
 			t.Errorf("locator %q", r.Locator)
 		}
 		if !strings.HasPrefix(r.Locator, unpack.BadLocator) {
-			if o, err := parseGCSLocator(r.Locator); err != nil || o.digest("bucket") != r.Digest {
+			if o, err := parseLocator(r.Locator); err != nil || o.digest("bucket") != r.Digest {
 				t.Errorf("locator %q: %v", r.Locator, err)
 			}
 		}
 	})
+}
+
+func TestRetryable(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{io.ErrUnexpectedEOF, true},
+		{&googleapi.Error{Code: 503}, true},
+		{&googleapi.Error{Code: 429}, true},
+		{&googleapi.Error{Code: 403}, false},
+		{storage.ErrObjectNotExist, false},
+		{&changedError{"7"}, false},
+		{&localError{errors.New("no space left on device")}, false},
+	} {
+		if got := retryable(tt.err); got != tt.want {
+			t.Errorf("%v: %t", tt.err, got)
+		}
+	}
 }

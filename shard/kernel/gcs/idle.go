@@ -27,7 +27,7 @@ type readingKey struct{}
 
 // oneRequest returns a context to read a generation of an object under, by one
 // request: once its body broke, no further one is made. The storage library
-// goes on by itself, without a pause and without an end; [retry] has both. And
+// goes on by itself, without a pause and without an end; fetch.Retry has both. And
 // an answer that is of another generation is a *changedError: the library does
 // not look, and tells the generation that it asked for.
 func oneRequest(ctx context.Context, generation int64) context.Context {

@@ -3,6 +3,7 @@ package image
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/bzip2"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ const (
 // takes dict=128MiB and zstd22 a window of 128 MiB.
 const maxDict = 128 << 20
 
-// CompressionOf tells a compression by a file's first bytes; "" for none.
+// CompressionOf tells a compression by the first bytes of a stream.
 func CompressionOf(magic []byte) Compression {
 	for _, m := range []struct {
 		magic string
@@ -96,11 +97,7 @@ func Decompress(c Compression, r io.Reader) (io.ReadCloser, error) {
 	case Bzip2:
 		return io.NopCloser(bzip2.NewReader(br)), nil
 	}
-	name := string(c)
-	if c == NoCompression {
-		name = "unknown"
-	}
-	return nil, &UnsupportedError{Compression: name}
+	return nil, fmt.Errorf("%s compression is not supported: %w", cmp.Or(c, "unknown"), ErrNoVmlinux)
 }
 
 // guard turns a panic of a third-party decompressor on hostile input into an

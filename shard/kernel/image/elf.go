@@ -1,16 +1,18 @@
 package image
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 const (
-	xenNotePhys32Entry = 18 // XEN_ELFNOTE_PHYS32_ENTRY, xen/interface/elfnote.h
-	maxNotes           = 1 << 20
+	xenNotePhys32Entry = 18      // XEN_ELFNOTE_PHYS32_ENTRY, xen/interface/elfnote.h
+	maxNotes           = 1 << 20 // bytes of a segment of notes
 )
 
 // HasPVH reports whether the ELF vmlinux at path can be started through the
@@ -22,38 +24,30 @@ func HasPVH(path string) (bool, error) {
 		return false, fmt.Errorf("look for a PVH note: %w", err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return false, fmt.Errorf("look for a PVH note: %w", err)
-	}
 	head := make([]byte, 64)
 	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return false, fmt.Errorf("look for a PVH note in %q: %w", path, err)
 	}
-	if err := CheckELF(head); err != nil {
-		err.File = path
+	if err := checkELF(head); err != nil {
+		var nk *NotKernelError
+		if errors.As(err, &nk) {
+			nk.File = path
+		}
 		return false, err
 	}
-	pvh, err := pvhNote(f, st.Size(), head)
-	if err != nil {
-		return false, fmt.Errorf("look for a PVH note in %q: %w", path, err)
-	}
-	return pvh, nil
+	return pvhNote(f), nil
 }
 
 func probeELF(r io.ReaderAt, size int64, head []byte) (Info, error) {
-	if err := CheckELF(head); err != nil {
+	if err := checkELF(head); err != nil {
 		return Info{}, err
 	}
-	info := Info{Format: FormatVmlinux, Arch: "amd64"}
-	if binary.LittleEndian.Uint16(head[18:]) == emAArch64 {
+	info := Info{Format: FormatVmlinux, Arch: "amd64", PVH: pvhNote(r)}
+	if elf.Machine(binary.LittleEndian.Uint16(head[18:])) == elf.EM_AARCH64 {
 		info.Arch = "arm64"
 	}
-	var err error
-	if info.PVH, err = pvhNote(r, size, head); err != nil {
-		return Info{}, err
-	}
 	// Any program is an ELF file; only a kernel carries its banner.
+	var err error
 	if info.Version, err = findVersion(io.NewSectionReader(r, 0, size)); err != nil {
 		return Info{}, err
 	}
@@ -63,64 +57,45 @@ func probeELF(r io.ReaderAt, size int64, head []byte) (Info, error) {
 	return info, nil
 }
 
-const (
-	emX86_64  = 62
-	emAArch64 = 183
-)
-
-// CheckELF says why a file with these first bytes is no vmlinux; nil if it may be.
-func CheckELF(head []byte) *NotKernelError {
-	if len(head) < 64 || string(head[:4]) != "\x7fELF" {
-		return &NotKernelError{Reason: "it is no ELF file"}
+// checkELF looks at the first 64 bytes of a kernel.
+func checkELF(head []byte) error {
+	fail := func(format string, args ...any) error { return &NotKernelError{Reason: fmt.Sprintf(format, args...)} }
+	if len(head) < 64 || string(head[:4]) != elf.ELFMAG {
+		return fail("it is no ELF file")
 	}
-	if head[4] != 2 || head[5] != 1 {
-		return &NotKernelError{Reason: "it is an ELF file, but not a 64-bit little-endian one"}
+	if elf.Class(head[elf.EI_CLASS]) != elf.ELFCLASS64 || elf.Data(head[elf.EI_DATA]) != elf.ELFDATA2LSB {
+		return fail("it is an ELF file, but not a 64-bit little-endian one")
 	}
-	if t := binary.LittleEndian.Uint16(head[16:]); t != 2 && t != 3 {
-		return &NotKernelError{Reason: fmt.Sprintf("it is an ELF file of type %d, not an executable", t)}
+	typ, machine := elf.Type(binary.LittleEndian.Uint16(head[16:])), elf.Machine(binary.LittleEndian.Uint16(head[18:]))
+	if typ != elf.ET_EXEC && typ != elf.ET_DYN {
+		return fail("it is an ELF file of type %d, not an executable", int(typ))
 	}
-	if m := binary.LittleEndian.Uint16(head[18:]); m != emX86_64 && m != emAArch64 {
-		return &NotKernelError{Reason: fmt.Sprintf("it is an ELF file for machine %d; only x86-64 and arm64 are known", m)}
+	if !slices.Contains([]elf.Machine{elf.EM_X86_64, elf.EM_AARCH64}, machine) {
+		return fail("it is an ELF file for machine %d; only x86-64 and arm64 are known", int(machine))
 	}
 	return nil
 }
 
-// pvhNote walks the PT_NOTE segments by hand: debug/elf also reads section
-// tables, which a hostile file can make large and which we do not need.
-func pvhNote(r io.ReaderAt, size int64, head []byte) (bool, error) {
-	le := binary.LittleEndian
-	phoff, phentsize, phnum := le.Uint64(head[32:]), le.Uint16(head[54:]), le.Uint16(head[56:])
-	if phentsize != 56 || phnum > 256 || phoff > uint64(size) {
-		return false, nil
+// pvhNote says whether a kernel has the note that QEMU looks for.
+func pvhNote(r io.ReaderAt) bool {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return false
 	}
-	ph := make([]byte, 56*int(phnum))
-	if n, err := r.ReadAt(ph, int64(phoff)); err != nil {
-		if !errors.Is(err, io.EOF) {
-			return false, fmt.Errorf("read program headers: %w", err)
-		}
-		ph = ph[:n]
-	}
-	for ; len(ph) >= 56; ph = ph[56:] {
-		if le.Uint32(ph) != 4 { // PT_NOTE
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_NOTE || p.Filesz > maxNotes {
 			continue
 		}
-		off, n, align := le.Uint64(ph[8:]), le.Uint64(ph[32:]), le.Uint64(ph[48:])
-		if off > uint64(size) || n > maxNotes {
-			continue
+		notes, _ := io.ReadAll(p.Open()) // what there is of it
+		align := uint64(4)
+		if p.Align == 8 {
+			align = 8
 		}
-		notes := make([]byte, n)
-		got, err := r.ReadAt(notes, int64(off))
-		if err != nil && !errors.Is(err, io.EOF) {
-			return false, fmt.Errorf("read notes: %w", err)
-		}
-		if align != 8 {
-			align = 4
-		}
-		if hasNote(notes[:got], align) {
-			return true, nil
+		if hasNote(notes, align) {
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 func hasNote(b []byte, align uint64) bool {

@@ -19,19 +19,6 @@ func (e *NotKernelError) Error() string {
 	return fmt.Sprintf("%s is no kernel image: %s (expected an x86 bzImage, an ELF vmlinux, or an arm64 Image, plain, gzipped or EFI zboot)", name, e.Reason)
 }
 
-// ErrNoVmlinux is returned by [Image.Vmlinux] for an image that has nothing to
-// unpack, or whose compression is not supported: boot Image.Kernel as it is.
+// ErrNoVmlinux is returned by [Info.Vmlinux] for an image that has nothing to
+// unpack, or whose compression is not supported: boot it as it is.
 var ErrNoVmlinux = errors.New("image has no vmlinux that can be unpacked")
-
-// UnsupportedError says that an image uses a compression this package does not
-// decompress. It is an [ErrNoVmlinux].
-type UnsupportedError struct {
-	Compression string
-}
-
-func (e *UnsupportedError) Error() string {
-	return e.Compression + " compression is not supported: boot the image as it is"
-}
-
-// Is makes errors.Is(err, ErrNoVmlinux) true.
-func (e *UnsupportedError) Is(target error) bool { return target == ErrNoVmlinux }

@@ -90,7 +90,7 @@ func SplitModule(name string) (release, file string, ok bool) {
 	return strings.Cut(name, "/")
 }
 
-// IsModule says whether a file is called like a kernel module.
+// IsModule says whether a file is named like a module.
 func IsModule(file string) bool {
 	for _, suffix := range []string{".ko", ".ko.xz", ".ko.zst", ".ko.gz"} {
 		if strings.HasSuffix(file, suffix) {

@@ -4,12 +4,19 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
+
+// maxBTF bounds a kernel's BTF, in bytes; distributions' have 5 to 10 MB.
+const maxBTF = 128 << 20
+
+// ErrNoBTF is returned by [RawBTF] for a kernel without BTF.
+var ErrNoBTF = errors.New("kernel has no BTF")
 
 // RawBTF returns the BTF of an unpacked kernel: the section of an ELF vmlinux,
 // or, where there are no sections (an arm64 Image, a vmlinux whose section
@@ -91,4 +98,78 @@ func lengthBTF(b []byte) int {
 		return 0
 	}
 	return int(end)
+}
+
+// Kinds of BTF types (include/uapi/linux/btf.h), and how many bytes follow the
+// twelve that all have: so many, and so many for each member.
+var kindsBTF = [...]struct{ fixed, each int }{
+	1:  {4, 0},  // int
+	2:  {0, 0},  // pointer
+	3:  {12, 0}, // array
+	4:  {0, 12}, // struct
+	5:  {0, 12}, // union
+	6:  {0, 8},  // enum
+	7:  {0, 0},  // forward
+	8:  {0, 0},  // typedef
+	9:  {0, 0},  // volatile
+	10: {0, 0},  // const
+	11: {0, 0},  // restrict
+	12: {0, 0},  // function
+	13: {0, 8},  // its parameters
+	14: {4, 0},  // variable
+	15: {0, 12}, // section
+	16: {0, 0},  // float
+	17: {4, 0},  // declaration tag
+	18: {0, 0},  // type tag
+	19: {0, 12}, // enum of 64 bits
+}
+
+const (
+	kindStruct  = 4
+	kindUnion   = 5
+	kindEnum    = 6
+	kindTypedef = 8
+	kindEnum64  = 19
+)
+
+// ModuleTypes returns the names of the types in the BTF of a module, which
+// continues the kernel's: base is how many bytes of strings that has. Of BTF that
+// is broken it returns what comes before. It walks by hand: as values the types
+// of all modules would take a gigabyte, and names are all that is wanted.
+func ModuleTypes(raw []byte, base int) (names []string) {
+	le := binary.LittleEndian
+	if len(raw) < 24 || le.Uint16(raw) != 0xeb9f {
+		return nil
+	}
+	part := func(at int) []byte {
+		from := uint64(le.Uint32(raw[4:])) + uint64(le.Uint32(raw[at:]))
+		to := from + uint64(le.Uint32(raw[at+4:]))
+		if to > uint64(len(raw)) {
+			return nil
+		}
+		return raw[from:to]
+	}
+	types, strs := part(8), part(16)
+	for len(types) >= 12 {
+		name, info := int64(le.Uint32(types))-int64(base), le.Uint32(types[4:])
+		kind, members := int(info>>24&0x1f), int(info&0xffff)
+		if kind == 0 || kind >= len(kindsBTF) {
+			return names
+		}
+		switch kind {
+		case kindStruct, kindUnion, kindEnum, kindTypedef, kindEnum64:
+			if name < 0 || name >= int64(len(strs)) { // the kernel's
+				break
+			}
+			if s, _, ok := bytes.Cut(strs[name:], []byte{0}); ok && goodName(string(s)) {
+				names = append(names, string(s))
+			}
+		}
+		size := 12 + kindsBTF[kind].fixed + members*kindsBTF[kind].each
+		if size > len(types) {
+			return names
+		}
+		types = types[size:]
+	}
+	return names
 }

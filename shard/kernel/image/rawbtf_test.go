@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -33,7 +32,7 @@ func btfOf(t *testing.T, names ...string) []byte {
 }
 
 // An arm64 Image has no sections: its BTF is found by its header.
-func TestFunctionsOfAnImage(t *testing.T) {
+func TestBTFOfAnImage(t *testing.T) {
 	whole := btfOf(t, "vfs_unlink", "do_exit", "tcp_connect")
 	for _, tt := range []struct {
 		name  string
@@ -49,7 +48,11 @@ func TestFunctionsOfAnImage(t *testing.T) {
 		if err := os.WriteFile(path, tt.image, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Functions(path)
+		var got []string
+		raw, err := RawBTF(path)
+		if err == nil {
+			got, err = namesByLibrary(raw, func(t btf.Type) bool { _, ok := t.(*btf.Func); return ok })
+		}
 		if !slices.Equal(got, tt.want) || tt.want == nil && !errors.Is(err, ErrNoBTF) {
 			t.Errorf("%s: got %v, %v, want %v", tt.name, got, err, tt.want)
 		}
@@ -69,7 +72,7 @@ func FuzzRawBTF(f *testing.F) {
 
 // What a BTF library reads is read, too. In BTF that is damaged there may be more:
 // the library ends without a word where a type refers to one that is not there.
-func FuzzNamesBTF(f *testing.F) {
+func FuzzModuleTypes(f *testing.F) {
 	raw, err := btf.NewBuilder([]btf.Type{
 		&btf.Func{Name: "vfs_read", Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}, Params: []btf.FuncParam{{Name: "a", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}}}},
 		&btf.Typedef{Name: "btf_trace_sched_switch", Type: (*btf.Void)(nil)},
@@ -88,27 +91,31 @@ func FuzzNamesBTF(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if names, err := namesBTF(b); err != nil || !slices.Equal(names, []string{"btf_trace_sched_switch", "vfs_read"}) {
-		f.Fatalf("%q, %v", names, err)
+	want := []string{"btf_trace_sched_switch", "e", "e64", "s", "u64"}
+	if names := ModuleTypes(b, 0); !slices.Equal(slices.Sorted(slices.Values(names)), want) {
+		f.Fatalf("%q", names)
 	}
 	f.Add(b)
 	f.Add(b[:len(b)-1])
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, gotErr := namesBTF(b)
-		want, wantErr := namesByLibrary(b)
-		if wantErr == nil && gotErr != nil {
-			t.Fatalf("%v, want %q", gotErr, want)
-		}
+		got := ModuleTypes(b, 0)
+		want, err := namesByLibrary(b, func(t btf.Type) bool {
+			switch t.(type) {
+			case *btf.Struct, *btf.Union, *btf.Enum, *btf.Typedef:
+				return true
+			}
+			return false
+		})
 		for _, name := range want {
-			if wantErr == nil && !slices.Contains(got, name) {
+			if err == nil && goodName(name) && !slices.Contains(got, name) {
 				t.Fatalf("%q, want %q", got, want)
 			}
 		}
 	})
 }
 
-func namesByLibrary(b []byte) ([]string, error) {
+func namesByLibrary(b []byte, want func(btf.Type) bool) ([]string, error) {
 	spec, err := btf.LoadSpecFromReader(bytes.NewReader(b))
 	if err != nil {
 		return nil, err
@@ -118,13 +125,8 @@ func namesByLibrary(b []byte) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch t := typ.(type) {
-		case *btf.Func:
-			names = append(names, t.Name)
-		case *btf.Typedef:
-			if strings.HasPrefix(t.Name, "btf_trace_") {
-				names = append(names, t.Name)
-			}
+		if want(typ) {
+			names = append(names, typ.TypeName())
 		}
 	}
 	slices.Sort(names)

@@ -24,10 +24,10 @@ func (z *zstdWhole) Close() error { return unix.Munmap(z.mem) }
 // zstdSlack is how much room the decoder wants beyond the bytes that come out.
 const zstdSlack = 1 << 20
 
-// OpenZstdWhole decompresses n bytes at off, behind which their decompressed
+// openZstdWhole decompresses n bytes at off, behind which their decompressed
 // size stands as the kernel's build puts it there. It returns nil when that size
 // cannot be.
-func OpenZstdWhole(r io.ReaderAt, off, n int64) (*zstdWhole, error) {
+func openZstdWhole(r io.ReaderAt, off, n int64) (*zstdWhole, error) {
 	var word [4]byte
 	if _, err := r.ReadAt(word[:], off+n); err != nil {
 		return nil, nil // the image may end here, whoever made it
@@ -46,13 +46,13 @@ func OpenZstdWhole(r io.ReaderAt, off, n int64) (*zstdWhole, error) {
 	}
 	d, err := zstd.NewReader(nil, zstd.WithDecoderMaxWindow(maxDict), zstd.WithDecoderMaxMemory(MaxVmlinux), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 	if err != nil {
-		_ = unix.Munmap(mem)
+		unix.Munmap(mem)
 		return nil, err
 	}
 	defer d.Close()
 	out, err := d.DecodeAll(in, mem[:0])
 	if err != nil {
-		_ = unix.Munmap(mem)
+		unix.Munmap(mem)
 		return nil, err
 	}
 	// One that is larger than it says was moved to memory of its own.

@@ -29,7 +29,7 @@ func TestOpenZstdWhole(t *testing.T) {
 		return append(binary.LittleEndian.AppendUint32(b, size), "trailer"...)
 	}
 	for name, size := range map[string]int{"its size": len(want), "less": len(want) / 2, "more": 2 * len(want)} {
-		z, err := OpenZstdWhole(bytes.NewReader(image(uint32(size))), 100, n)
+		z, err := openZstdWhole(bytes.NewReader(image(uint32(size))), 100, n)
 		if err != nil || z == nil {
 			t.Errorf("%s: %v, %v", name, z, err)
 			continue
@@ -45,14 +45,14 @@ func TestOpenZstdWhole(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"no size": image(uint32(len(want)))[:100+n], "a size below the payload's": image(3), "a size above all": image(1<<32 - 1),
 	} {
-		if z, err := OpenZstdWhole(bytes.NewReader(b), 100, n); z != nil || err != nil {
+		if z, err := openZstdWhole(bytes.NewReader(b), 100, n); z != nil || err != nil {
 			t.Errorf("%s: %v, %v", name, z, err)
 		}
 	}
 	broken := image(uint32(len(want)))
 	broken[100+n/2] ^= 0xff
 	broken[100+n/2+1] ^= 0xff
-	if z, err := OpenZstdWhole(bytes.NewReader(broken), 100, n); err == nil {
+	if z, err := openZstdWhole(bytes.NewReader(broken), 100, n); err == nil {
 		t.Errorf("broken: %v", z)
 	}
 }

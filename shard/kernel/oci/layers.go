@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
@@ -37,6 +39,26 @@ type overlay struct {
 	hidden map[string]bool // paths, with all below them
 	opaque map[string]bool // directories, of which only what is below them
 	bytes  int
+}
+
+func newOverlay(bytes int) *overlay {
+	return &overlay{hidden: map[string]bool{}, opaque: map[string]bool{}, bytes: bytes}
+}
+
+// note takes a file of a layer, and says whether it is a whiteout.
+func (o *overlay) note(name string) (whiteout bool, err error) {
+	dir, base := path.Split(name)
+	dir = path.Clean(dir)
+	if base == whiteoutOpaque {
+		return true, o.add(o.opaque, dir)
+	}
+	if hidden, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+		if hidden == "" {
+			return true, nil
+		}
+		return true, o.add(o.hidden, path.Join(dir, hidden))
+	}
+	return false, o.add(o.hidden, name)
 }
 
 func (o *overlay) hides(name string) bool {
@@ -66,20 +88,31 @@ func (o *overlay) add(set map[string]bool, name string) error {
 // walkLayers calls fn for each regular file that the image has, the topmost
 // layer's first: what whiteouts, other files and links of upper layers hide is
 // not there. Names are clean and relative.
-func walkLayers(ctx context.Context, layers []layer, fn func(name string, size int64, r io.Reader) error) error {
+func walkLayers(ctx context.Context, layers []layer, fn kernel.WalkFunc) error {
 	if len(layers) > maxLayers {
 		return &bounded.LimitError{What: "number of layers", Limit: maxLayers}
 	}
-	above := &overlay{hidden: map[string]bool{}, opaque: map[string]bool{}}
-	left := int64(unpack.MaxArchive)
-	count := 0
+	above := newOverlay(0)
+	budget := unpack.Budget{Bytes: unpack.MaxArchive, Members: unpack.MaxMembers}
 	for i := len(layers) - 1; i >= 0; i-- {
 		r, err := layers[i](ctx)
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i+1, err)
 		}
-		own := &overlay{hidden: map[string]bool{}, opaque: map[string]bool{}, bytes: above.bytes}
-		err = walkLayer(ctx, r, &left, &count, above, own, fn)
+		own := newOverlay(above.bytes)
+		err = budget.Walk(ctx, r, func(r io.Reader) unpack.Reader { return tar.NewReader(r) }, func(hdr *tar.Header, r io.Reader) error {
+			name, ok := unpack.MemberName(strings.TrimPrefix(hdr.Name, "/"))
+			if !ok || hdr.Typeflag == tar.TypeDir {
+				return nil
+			}
+			if whiteout, err := own.note(name); whiteout || err != nil {
+				return err
+			}
+			if hdr.Typeflag != tar.TypeReg || above.hides(name) {
+				return nil
+			}
+			return fn(name, hdr.Size, r)
+		})
 		if cerr := r.Close(); err == nil {
 			err = cerr
 		}
@@ -87,65 +120,11 @@ func walkLayers(ctx context.Context, layers []layer, fn func(name string, size i
 			return fmt.Errorf("layer %d: %w", i+1, err)
 		}
 		// A layer hides nothing of itself.
-		for name := range own.hidden {
-			above.hidden[name] = true
-		}
-		for name := range own.opaque {
-			above.opaque[name] = true
-		}
+		maps.Copy(above.hidden, own.hidden)
+		maps.Copy(above.opaque, own.opaque)
 		above.bytes = own.bytes
 	}
 	return nil
-}
-
-func walkLayer(ctx context.Context, r io.Reader, left *int64, count *int, above, own *overlay, fn func(string, int64, io.Reader) error) error {
-	limited := &io.LimitedReader{R: bounded.Reader(ctx, r), N: *left}
-	defer func() { *left = limited.N }()
-	tr := tar.NewReader(limited)
-	for {
-		hdr, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if limited.N <= 0 {
-			return &bounded.LimitError{What: "unpacked size of the image", Limit: unpack.MaxArchive}
-		}
-		if err != nil {
-			return fmt.Errorf("read layer: %w", err)
-		}
-		if *count++; *count > unpack.MaxMembers {
-			return &bounded.LimitError{What: "number of files in the image", Limit: unpack.MaxMembers}
-		}
-		name, ok := unpack.MemberName(strings.TrimPrefix(strings.TrimSuffix(hdr.Name, "/"), "/"))
-		if !ok || hdr.Typeflag == tar.TypeDir {
-			continue
-		}
-		dir, base := path.Split(name)
-		dir = path.Clean(dir)
-		if base == whiteoutOpaque {
-			if err := own.add(own.opaque, dir); err != nil {
-				return err
-			}
-			continue
-		}
-		if hiddenName, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
-			if hiddenName != "" {
-				if err := own.add(own.hidden, path.Join(dir, hiddenName)); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		if err := own.add(own.hidden, name); err != nil {
-			return err
-		}
-		if hdr.Typeflag != tar.TypeReg || above.hides(name) {
-			continue
-		}
-		if err := fn(name, hdr.Size, tr); err != nil {
-			return err
-		}
-	}
 }
 
 // kernelPath maps a path in an image of kernels to that in an archive of one:

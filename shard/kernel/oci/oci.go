@@ -28,10 +28,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// ociSource lists the tags of a repository of kernel images, or one of them.
+// source lists the tags of a repository of kernel images, or one of them.
 // Credentials and proxies are those of docker's configuration and of the
 // environment.
-type ociSource struct {
+type source struct {
 	spec  string
 	repo  name.Repository
 	ref   name.Reference // nil: all tags
@@ -42,7 +42,7 @@ type ociSource struct {
 
 const (
 	maxTags      = 20_000 // count
-	ociParallel  = 8      // requests while listing
+	parallel     = 8      // requests while listing
 	maxPlatforms = 200    // count, of images in an index
 )
 
@@ -55,7 +55,7 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 	if !ok || address == "" {
 		return nil, fail(errors.New("it names no repository"))
 	}
-	s := &ociSource{spec: spec, arch: hostArch, cache: cache, now: time.Now}
+	s := &source{spec: spec, arch: hostArch, cache: cache, now: time.Now}
 	ref, err := name.ParseReference(address, name.WithDefaultTag(""))
 	if err == nil {
 		s.repo = ref.Context()
@@ -67,19 +67,19 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 	return nil, fail(err)
 }
 
-func (s *ociSource) String() string { return s.spec }
+func (s *source) String() string { return s.spec }
 
-func (s *ociSource) options(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithJobs(ociParallel)}
+func (s *source) options(ctx context.Context) []remote.Option {
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithJobs(parallel)}
 }
 
 // List asks for the manifests of the tags, unless it did so less than an hour
 // ago.
-func (s *ociSource) List(ctx context.Context) ([]kernel.Ref, error) {
+func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	return s.cache.Remembered(ctx, s.spec+"\x00"+s.arch, s.spec, s.now, s.list)
 }
 
-func (s *ociSource) list(ctx context.Context) ([]kernel.Ref, error) {
+func (s *source) list(ctx context.Context) ([]kernel.Ref, error) {
 	images := []name.Reference{s.ref}
 	if s.ref == nil {
 		tags, err := remote.List(s.repo, s.options(ctx)...)
@@ -96,13 +96,13 @@ func (s *ociSource) list(ctx context.Context) ([]kernel.Ref, error) {
 	if len(images) > maxTags {
 		return nil, fmt.Errorf("list kernels of %s: %w", s.spec, &bounded.LimitError{What: "number of tags", Limit: maxTags})
 	}
-	found := make([]ociFound, len(images))
+	results := make([]found, len(images))
 	var wg sync.WaitGroup
 	next := make(chan int)
-	for range min(ociParallel, len(images)) {
+	for range min(parallel, len(images)) {
 		wg.Go(func() {
 			for i := range next {
-				found[i] = s.resolve(ctx, images[i])
+				results[i] = s.resolve(ctx, images[i])
 			}
 		})
 	}
@@ -113,7 +113,7 @@ func (s *ociSource) list(ctx context.Context) ([]kernel.Ref, error) {
 	wg.Wait()
 	var refs []kernel.Ref
 	var others, bad []string
-	for i, f := range found {
+	for i, f := range results {
 		switch {
 		case f.err != nil && (len(images) == 1 || ctx.Err() != nil || !permanent(f.err)):
 			return nil, s.fail(ctx, f.err)
@@ -156,18 +156,18 @@ func permanent(err error) bool {
 
 var errNoImage = errors.New("it is no image")
 
-// ociFound is what a tag turned out to be.
-type ociFound struct {
+// found is what a tag turned out to be.
+type found struct {
 	ref   kernel.Ref
 	other bool // it has no image for this architecture
 	err   error
 }
 
 // resolve pins the image that a tag has for this architecture.
-func (s *ociSource) resolve(ctx context.Context, ref name.Reference) ociFound {
+func (s *source) resolve(ctx context.Context, ref name.Reference) found {
 	desc, err := remote.Get(ref, s.options(ctx)...)
 	if err != nil {
-		return ociFound{err: err}
+		return found{err: err}
 	}
 	out := kernel.Ref{
 		Distro: kernel.SafeName("oci-" + path.Base(s.repo.RepositoryStr())),
@@ -181,37 +181,37 @@ func (s *ociSource) resolve(ctx context.Context, ref name.Reference) ociFound {
 	case desc.MediaType.IsIndex():
 		index, err := desc.ImageIndex()
 		if err != nil {
-			return ociFound{err: err}
+			return found{err: err}
 		}
 		manifest, err := index.IndexManifest()
 		if err != nil {
-			return ociFound{err: fmt.Errorf("%w: %w", errNoImage, err)}
+			return found{err: fmt.Errorf("%w: %w", errNoImage, err)}
 		}
 		if len(manifest.Manifests) > maxPlatforms {
-			return ociFound{err: &bounded.LimitError{What: fmt.Sprintf("number of images in %s", ref), Limit: maxPlatforms}}
+			return found{err: &bounded.LimitError{What: fmt.Sprintf("number of images in %s", ref), Limit: maxPlatforms}}
 		}
 		child := forArch(manifest.Manifests, s.arch)
 		if child == nil {
-			return ociFound{other: true}
+			return found{other: true}
 		}
 		out.Digest, out.Arch = child.Digest.String(), s.arch
 	case desc.MediaType.IsImage():
 		im, err := desc.Image()
 		if err != nil {
-			return ociFound{err: err}
+			return found{err: err}
 		}
 		manifest, err := im.Manifest()
 		if err != nil {
-			return ociFound{err: fmt.Errorf("%w: %w", errNoImage, err)}
+			return found{err: fmt.Errorf("%w: %w", errNoImage, err)}
 		}
 		out.Size = layersSize(manifest)
 	default:
-		return ociFound{err: fmt.Errorf("%w: its media type is %q", errNoImage, desc.MediaType)}
+		return found{err: fmt.Errorf("%w: its media type is %q", errNoImage, desc.MediaType)}
 	}
 	if _, err := kernel.DigestHex(out.Digest); err != nil {
-		return ociFound{err: err}
+		return found{err: err}
 	}
-	return ociFound{ref: out}
+	return found{ref: out}
 }
 
 // forArch returns the image for an architecture, nil when there is none.
@@ -233,7 +233,7 @@ func layersSize(m *v1.Manifest) (total int64) {
 }
 
 // Open fetches the image by its digest unless the cache has it.
-func (s *ociSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
 	if _, err := kernel.DigestHex(ref.Digest); err != nil {
 		return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
 	}
@@ -254,7 +254,9 @@ func (s *ociSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 			return kernel.Contents{}, s.fail(ctx, err)
 		}
 		return kernel.Contents{}, &kernel.BadKernelError{ID: ref.ID(), Err: err}
-	}, func(dir string) []kernel.Archive { return []kernel.Archive{unpack.Tar(filepath.Join(dir, ociArchive))} })
+	}, func(dir string) []kernel.Archive {
+		return []kernel.Archive{unpack.Tar(filepath.Join(dir, archiveFile))}
+	})
 	if err != nil {
 		return nil, kernel.OpenError(ref, err)
 	}
@@ -262,7 +264,7 @@ func (s *ociSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 }
 
 // layers returns the image's layers, lowest first.
-func (s *ociSource) layers(im v1.Image, ref kernel.Ref) ([]layer, error) {
+func (s *source) layers(im v1.Image, ref kernel.Ref) ([]layer, error) {
 	manifest, err := im.Manifest()
 	if err != nil {
 		return nil, err
@@ -304,7 +306,7 @@ func isNetwork(err error) bool {
 }
 
 // fail explains a registry's error.
-func (s *ociSource) fail(ctx context.Context, err error) error {
+func (s *source) fail(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", s.spec, context.Cause(ctx))
 	}

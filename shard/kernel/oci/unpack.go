@@ -18,14 +18,14 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// ociArchive is what of an image is kept: the kernel, its config and modules,
+// archiveFile is what of an image is kept: the kernel, its config and modules,
 // at the paths of a kernel archive.
-const ociArchive = "kernel.tar.zst"
+const archiveFile = "kernel.tar.zst"
 
 // unpackImage writes the kernel of an image's layers to an archive in dir and
 // unpacks it.
 func unpackImage(ctx context.Context, dir string, layers []layer) (kernel.Contents, error) {
-	file := filepath.Join(dir, ociArchive)
+	file := filepath.Join(dir, archiveFile)
 	names, err := collectKernel(ctx, file, layers)
 	if err != nil {
 		return kernel.Contents{}, err
@@ -36,7 +36,7 @@ func unpackImage(ctx context.Context, dir string, layers []layer) (kernel.Conten
 	if err := oneKernel(names); err != nil {
 		return kernel.Contents{}, err
 	}
-	return unpack.FromTar(ctx, dir, file)
+	return unpack.Tar(file).Unpack(ctx, dir)
 }
 
 // collectKernel returns the paths of the kernels it found.

@@ -1,14 +1,15 @@
 package rpm
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strconv"
 
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
@@ -33,53 +34,51 @@ type cpioReader struct {
 	size int64 // of the present file, what is left of it
 }
 
-type cpioEntry struct {
-	name  string
-	mode  uint32
-	links uint32
-	size  int64
-}
-
-// next goes to the next entry; io.EOF after the last.
-func (c *cpioReader) next() (cpioEntry, error) {
+// Next goes to the next entry; io.EOF after the last. What it returns is a
+// regular file or, with all that counts as none, a zero type.
+func (c *cpioReader) Next() (*tar.Header, error) {
 	if _, err := io.CopyN(io.Discard, c.r, c.left); err != nil {
-		return cpioEntry{}, fmt.Errorf("read cpio archive: %w", bounded.NoEOF(err))
+		return nil, bounded.NoEOF(err)
 	}
 	c.left, c.size = 0, 0
 	var h [cpioHeader]byte
 	if _, err := io.ReadFull(c.r, h[:]); err != nil {
-		return cpioEntry{}, fmt.Errorf("read cpio archive: %w", bounded.NoEOF(err)) // it ends with a trailer
+		return nil, bounded.NoEOF(err) // it ends with a trailer
+	}
+	if bytes.HasPrefix(h[:], []byte("07070X")) {
+		return nil, errors.New("RPM's cpio format for files of more than 4 GiB is not supported")
 	}
 	if !bytes.HasPrefix(h[:], []byte(cpioMagic)) {
-		if bytes.HasPrefix(h[:], []byte("07070X")) {
-			return cpioEntry{}, errors.New("read cpio archive: RPM's format for files of more than 4 GiB is not supported")
-		}
-		return cpioEntry{}, errors.New("read cpio archive: the header's magic number is wrong")
+		return nil, errors.New("the cpio header's magic number is wrong")
 	}
 	var num [13]uint32
 	for i := range num {
 		n, err := strconv.ParseUint(string(h[6+8*i:14+8*i]), 16, 32)
 		if err != nil {
-			return cpioEntry{}, errors.New("read cpio archive: the header holds no number where one has to be")
+			return nil, errors.New("the cpio header holds no number where one has to be")
 		}
 		num[i] = uint32(n)
 	}
-	e := cpioEntry{mode: num[1], links: num[4], size: int64(num[6])}
-	length := num[11]
+	mode, links, length := num[1], num[4], num[11]
+	hdr := &tar.Header{Size: int64(num[6])}
 	if length == 0 || length > cpioMaxName {
-		return cpioEntry{}, &bounded.LimitError{What: fmt.Sprintf("length %d of a name in a cpio archive", length), Limit: cpioMaxName}
+		return nil, &bounded.LimitError{What: fmt.Sprintf("length %d of a name in a cpio archive", length), Limit: cpioMaxName}
 	}
 	name := make([]byte, length+-(cpioHeader+length)&3)
 	if _, err := io.ReadFull(c.r, name); err != nil {
-		return cpioEntry{}, fmt.Errorf("read cpio archive: %w", bounded.NoEOF(err))
+		return nil, bounded.NoEOF(err)
 	}
-	e.name = string(bytes.TrimRight(name[:length], "\x00"))
-	if e.name == cpioTrailer {
-		return cpioEntry{}, io.EOF
+	hdr.Name = string(bytes.TrimRight(name[:length], "\x00"))
+	if hdr.Name == cpioTrailer {
+		return nil, io.EOF
 	}
-	c.size = e.size
-	c.left = e.size + -e.size&3
-	return e, nil
+	c.size = hdr.Size
+	c.left = hdr.Size + -hdr.Size&3
+	// Of hard links the last one has the content.
+	if mode&cpioTypeMask == cpioRegular && (links <= 1 || hdr.Size > 0) {
+		hdr.Typeflag = tar.TypeReg
+	}
+	return hdr, nil
 }
 
 // Read reads the present file.
@@ -96,35 +95,7 @@ func (c *cpioReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// walkCpio is walkTar for cpio archives.
-func walkCpio(ctx context.Context, r io.Reader, fn func(name string, size int64, r io.Reader) error) error {
-	limited := &io.LimitedReader{R: bounded.Reader(ctx, r), N: unpack.MaxArchive}
-	c := &cpioReader{r: limited}
-	for count := 0; ; count++ {
-		e, err := c.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if limited.N <= 0 {
-			return &bounded.LimitError{What: "unpacked size of the archive", Limit: unpack.MaxArchive}
-		}
-		if err != nil {
-			return err
-		}
-		if count >= unpack.MaxMembers {
-			return &bounded.LimitError{What: "number of files in the archive", Limit: unpack.MaxMembers}
-		}
-		name, ok := unpack.MemberName(e.name)
-		if !ok || e.mode&cpioTypeMask != cpioRegular {
-			continue
-		}
-		if e.links > 1 && e.size == 0 {
-			continue // a hard link: the last of them has the content
-		}
-		if err := fn(name, e.size, c); errors.Is(err, fs.SkipAll) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
+// walkCpio is [unpack.WalkTar] for cpio archives.
+func walkCpio(ctx context.Context, r io.Reader, fn kernel.WalkFunc) error {
+	return unpack.WalkFiles(ctx, r, unpack.MaxArchive, func(r io.Reader) unpack.Reader { return &cpioReader{r: r} }, fn)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
 )
 
 // Distro is a distribution of the RPM family: where its repositories are by
@@ -16,14 +17,13 @@ type Distro struct {
 	title    string         // as people write it
 	release  *regexp.Regexp // what may follow the colon
 	expected string         // what may, in words
-	distro   func(release string) string
-	bases    []string // hosts that may have it, tried in order; ",url=" stands in for all
-	repos    func(release string) []rpmRepo
+	bases    []string       // hosts that may have it, tried in order; ",url=" stands in for all
+	repos    func(release string) []repository
 	keys     []string // names of key files; $release is the release
 }
 
-// rpmRepo is one repository of a distribution.
-type rpmRepo struct {
+// repository is one repository of a distribution.
+type repository struct {
 	name string // in locators
 	path string // below a base; $basearch is "x86_64" or "aarch64"
 	// mirrorList says that path is a list of addresses of the repository.
@@ -41,29 +41,20 @@ const maxMinor = 12
 
 // Distros are the distributions whose repositories are known.
 func Distros() []Distro {
-	same := func(name string) func(string) string { return func(string) string { return name } }
 	return []Distro{
 		{
-			Name: "fedora", title: "Fedora", distro: same("fedora"),
+			Name: "fedora", title: "Fedora",
 			release: regexp.MustCompile(`^([0-9]{2,3}|rawhide)$`), expected: "a number, such as 43, or rawhide",
 			bases: []string{"https://dl.fedoraproject.org/pub/fedora/linux", "https://dl.fedoraproject.org/pub/archive/fedora/linux"},
-			repos: func(release string) []rpmRepo {
-				if release == "rawhide" {
-					return []rpmRepo{{name: "rawhide", path: "development/rawhide/Everything/$basearch/os"}}
-				}
-				return []rpmRepo{
-					{name: "releases", path: "releases/" + release + "/Everything/$basearch/os"},
-					{name: "updates", path: "updates/" + release + "/Everything/$basearch", optional: true},
-				}
-			},
-			keys: []string{"RPM-GPG-KEY-fedora-$release-*"},
+			repos: fedoraRepos,
+			keys:  []string{"RPM-GPG-KEY-fedora-$release-*"},
 		},
 		{
-			Name: "centos-stream", title: "CentOS Stream", distro: same("centos-stream"),
+			Name: "centos-stream", title: "CentOS Stream",
 			release: regexp.MustCompile(`^[0-9]{1,2}$`), expected: "a number, such as 9",
 			bases: []string{"https://mirror.stream.centos.org", "https://vault.centos.org"},
-			repos: func(release string) []rpmRepo {
-				return []rpmRepo{
+			repos: func(release string) []repository {
+				return []repository{
 					{name: "baseos", path: release + "-stream/BaseOS/$basearch/os"},
 					{name: "rt", path: release + "-stream/RT/$basearch/os", optional: true},
 				}
@@ -71,57 +62,74 @@ func Distros() []Distro {
 			keys: []string{"RPM-GPG-KEY-CentOS-Official*", "RPM-GPG-KEY-centosofficial*"},
 		},
 		{
-			Name: "rocky", title: "Rocky Linux", distro: same("rocky"),
+			Name: "rocky", title: "Rocky Linux",
 			release: enterpriseRelease, expected: enterpriseExpected,
 			bases: []string{"https://dl.rockylinux.org/pub/rocky", "https://dl.rockylinux.org/vault/rocky"},
 			repos: enterpriseRepos,
 			keys:  []string{"RPM-GPG-KEY-Rocky-$release", "RPM-GPG-KEY-rockyofficial"},
 		},
 		{
-			Name: "almalinux", title: "AlmaLinux", distro: same("almalinux"),
+			Name: "almalinux", title: "AlmaLinux",
 			release: enterpriseRelease, expected: enterpriseExpected,
 			bases: []string{"https://repo.almalinux.org/almalinux", "https://vault.almalinux.org"},
 			repos: enterpriseRepos,
 			keys:  []string{"RPM-GPG-KEY-AlmaLinux-$release", "RPM-GPG-KEY-AlmaLinux"},
 		},
 		{
-			Name: "amazonlinux", title: "Amazon Linux", distro: func(release string) string { return "amazonlinux" + major(release) },
+			Name: "amazonlinux", title: "Amazon Linux",
 			release: regexp.MustCompile(`^(2|2023(\.[0-9]{1,3}\.[0-9]{8})?)$`), expected: "2, 2023, or a version of the latter, such as 2023.6.20241010",
 			bases: []string{"https://cdn.amazonlinux.com"},
-			repos: func(release string) []rpmRepo {
-				if release == "2" {
-					repos := []rpmRepo{{name: "core", path: "2/core/latest/$basearch/mirror.list", mirrorList: true}}
-					for _, v := range []string{"5.4", "5.10", "5.15"} {
-						repos = append(repos, rpmRepo{name: "kernel-" + v, path: "2/extras/kernel-" + v + "/latest/$basearch/mirror.list", mirrorList: true, optional: true})
-					}
-					return repos
-				}
-				version := "latest"
-				if strings.Contains(release, ".") {
-					version = release
-				}
-				return []rpmRepo{{name: "core", path: "al2023/core/mirrors/" + version + "/$basearch/mirror.list", mirrorList: true}}
-			},
-			keys: []string{"RPM-GPG-KEY-amazon-linux-$release"},
+			repos: amazonRepos,
+			keys:  []string{"RPM-GPG-KEY-amazon-linux-$release"},
 		},
 		{
-			Name: "oraclelinux", title: "Oracle Linux", distro: same("oraclelinux"),
+			Name: "oraclelinux", title: "Oracle Linux",
 			release: regexp.MustCompile(`^([7-9]|[1-9][0-9])$`), expected: "a number, such as 9",
 			bases: []string{"https://yum.oracle.com/repo/OracleLinux"},
-			repos: func(release string) []rpmRepo {
-				base := "baseos/latest"
-				if release == "7" {
-					base = "latest"
-				}
-				repos := []rpmRepo{{name: "base", path: "OL" + release + "/" + base + "/$basearch"}}
-				for _, uek := range []string{"UEKR5", "UEKR6", "UEKR7", "UEKR8", "UEKR9"} {
-					repos = append(repos, rpmRepo{name: uek, path: "OL" + release + "/" + uek + "/$basearch", optional: true})
-				}
-				return repos
-			},
-			keys: []string{"RPM-GPG-KEY-oracle-ol$release", "RPM-GPG-KEY-oracle"},
+			repos: oracleRepos,
+			keys:  []string{"RPM-GPG-KEY-oracle-ol$release", "RPM-GPG-KEY-oracle"},
 		},
 	}
+}
+
+func fedoraRepos(release string) []repository {
+	if release == "rawhide" {
+		return []repository{{name: "rawhide", path: "development/rawhide/Everything/$basearch/os"}}
+	}
+	return []repository{
+		{name: "releases", path: "releases/" + release + "/Everything/$basearch/os"},
+		{name: "updates", path: "updates/" + release + "/Everything/$basearch", optional: true},
+	}
+}
+
+func amazonRepos(release string) []repository {
+	list := func(name, dir string) repository {
+		return repository{name: name, path: dir + "/$basearch/mirror.list", mirrorList: true, optional: name != "core"}
+	}
+	switch {
+	case release == "2":
+		return []repository{
+			list("core", "2/core/latest"),
+			list("kernel-5.4", "2/extras/kernel-5.4/latest"),
+			list("kernel-5.10", "2/extras/kernel-5.10/latest"),
+			list("kernel-5.15", "2/extras/kernel-5.15/latest"),
+		}
+	case strings.Contains(release, "."):
+		return []repository{list("core", "al2023/core/mirrors/"+release)}
+	}
+	return []repository{list("core", "al2023/core/mirrors/latest")}
+}
+
+func oracleRepos(release string) []repository {
+	base := "baseos/latest"
+	if release == "7" {
+		base = "latest"
+	}
+	repos := []repository{{name: "base", path: "OL" + release + "/" + base + "/$basearch"}}
+	for _, uek := range []string{"UEKR5", "UEKR6", "UEKR7", "UEKR8", "UEKR9"} {
+		repos = append(repos, repository{name: uek, path: "OL" + release + "/" + uek + "/$basearch", optional: true})
+	}
+	return repos
 }
 
 // enterpriseRelease is that of the distributions that keep the point releases
@@ -130,9 +138,9 @@ var enterpriseRelease = regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,2})?$`)
 
 const enterpriseExpected = "a number, such as 9, or one point release, such as 9.4"
 
-func enterpriseRepos(release string) []rpmRepo {
-	repo := func(r string) rpmRepo { return rpmRepo{name: r, path: r + "/BaseOS/$basearch/os"} }
-	repos := []rpmRepo{repo(release)}
+func enterpriseRepos(release string) []repository {
+	repo := func(r string) repository { return repository{name: r, path: r + "/BaseOS/$basearch/os"} }
+	repos := []repository{repo(release)}
 	if strings.Contains(release, ".") {
 		return repos
 	}
@@ -149,16 +157,12 @@ func major(release string) string {
 	return m
 }
 
-// keyDirs are where systems of the family keep their keys, and where the
-// package distribution-gpg-keys puts those of all.
-func keyDirs() []string {
-	return []string{"/etc/pki/rpm-gpg", "/usr/share/distribution-gpg-keys/*"}
-}
-
-// keyPatterns returns where the keys of a release may be installed.
+// keyPatterns returns where the keys of a release may be installed: where systems
+// of the family keep them, and where the package distribution-gpg-keys puts those
+// of all.
 func (d Distro) keyPatterns(release string) []string {
 	var all []string
-	for _, dir := range keyDirs() {
+	for _, dir := range []string{"/etc/pki/rpm-gpg", "/usr/share/distribution-gpg-keys/*"} {
 		for _, k := range d.keys {
 			all = append(all, path.Join(dir, strings.ReplaceAll(k, "$release", major(release))))
 		}
@@ -176,14 +180,17 @@ func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.
 	if !d.release.MatchString(release) {
 		return nil, kernel.Usagef("kernel source %q: %q is no release of %s: expected %s", spec, release, d.title, d.expected)
 	}
-	if given && !rpmNameRE.MatchString(flavour) {
+	if given && !nameRE.MatchString(flavour) {
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected the part of a package's name that tells it from the usual kernel, such as rt or debug", spec, flavour)
 	}
-	s, err := newRPMSource(spec, hostArch, cache)
+	s, err := newSource(spec, hostArch, cache)
 	if err != nil {
 		return nil, err
 	}
-	s.title, s.distro, s.flavour = d.title+" "+release, d.distro(release), flavour
+	s.title, s.distro, s.flavour = d.title+" "+release, d.Name, flavour
+	if d.Name == "amazonlinux" {
+		s.distro += major(release) // another system
+	}
 	s.bases, s.repos = d.bases, d.repos(release)
 	s.keyPatterns = d.keyPatterns(release)
 	return s, s.apply(o)
@@ -195,10 +202,10 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 	if err != nil {
 		return nil, err
 	}
-	if o.Flavour != "" && !rpmNameRE.MatchString(o.Flavour) {
+	if o.Flavour != "" && !nameRE.MatchString(o.Flavour) {
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
 	}
-	s, err := newRPMSource(spec, hostArch, cache)
+	s, err := newSource(spec, hostArch, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +214,7 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 		return nil, err
 	}
 	s.bases = []string{base}
-	s.title, s.distro, s.flavour = shownURL(head), "rpm", o.Flavour
-	s.repos = []rpmRepo{{name: "repo"}}
+	s.title, s.distro, s.flavour = fetch.ShownURL(head), "rpm", o.Flavour
+	s.repos = []repository{{name: "repo"}}
 	return s, s.apply(o)
 }

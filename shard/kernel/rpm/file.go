@@ -23,9 +23,9 @@ import (
 // Headers are read here and not by a library: the one that there is for Go
 // believes the sizes and offsets that it reads.
 const (
-	rpmLeadSize  = 96
-	maxRPMTags   = 1 << 16  // count; rpm itself has the same limit
-	maxRPMHeader = 64 << 20 // bytes; that of a kernel's modules has 2 MB
+	leadSize  = 96
+	maxTags   = 1 << 16  // count; rpm itself has the same limit
+	maxHeader = 64 << 20 // bytes; that of a kernel's modules has 2 MB
 )
 
 // Tags that count, of the header and of the signature header.
@@ -43,27 +43,27 @@ const (
 	sigGPG       = 1005 //
 )
 
-// rpmHeader is one of a package's two headers.
-type rpmHeader struct {
+// header is one of a package's two headers.
+type header struct {
 	raw   []byte // as signed: with its magic number
-	tags  map[uint32]rpmTag
+	tags  map[uint32]tagEntry
 	store []byte
 }
 
-type rpmTag struct {
+type tagEntry struct {
 	kind, offset, count uint32
 }
 
 // Types of tags.
 const (
-	rpmInt32       = 4
-	rpmString      = 6
-	rpmBin         = 7
-	rpmStringArray = 8
+	typeInt32       = 4
+	typeString      = 6
+	typeBin         = 7
+	typeStringArray = 8
 )
 
-// readRPMHeader reads a header; a signature header also up to its padding.
-func readRPMHeader(r io.Reader, signature bool) (*rpmHeader, error) {
+// readHeader reads a header; a signature header also up to its padding.
+func readHeader(r io.Reader, signature bool) (*header, error) {
 	intro := make([]byte, 16)
 	if _, err := io.ReadFull(r, intro); err != nil {
 		return nil, fmt.Errorf("read RPM header: %w", bounded.NoEOF(err))
@@ -72,11 +72,11 @@ func readRPMHeader(r io.Reader, signature bool) (*rpmHeader, error) {
 		return nil, errors.New("read RPM header: its magic number is wrong")
 	}
 	count, size := binary.BigEndian.Uint32(intro[8:]), binary.BigEndian.Uint32(intro[12:])
-	if count > maxRPMTags {
-		return nil, &bounded.LimitError{What: "number of tags in an RPM header", Limit: maxRPMTags}
+	if count > maxTags {
+		return nil, &bounded.LimitError{What: "number of tags in an RPM header", Limit: maxTags}
 	}
-	if size > maxRPMHeader {
-		return nil, &bounded.LimitError{What: "size of an RPM header", Limit: maxRPMHeader}
+	if size > maxHeader {
+		return nil, &bounded.LimitError{What: "size of an RPM header", Limit: maxHeader}
 	}
 	// Read as it comes, not into what the header asks for.
 	var b bytes.Buffer
@@ -90,31 +90,31 @@ func readRPMHeader(r io.Reader, signature bool) (*rpmHeader, error) {
 			return nil, fmt.Errorf("read RPM header: %w", bounded.NoEOF(err))
 		}
 	}
-	h := &rpmHeader{raw: b.Bytes(), tags: map[uint32]rpmTag{}}
+	h := &header{raw: b.Bytes(), tags: map[uint32]tagEntry{}}
 	index := h.raw[16 : 16+16*count]
 	h.store = h.raw[16+16*count:]
 	for ; len(index) > 0; index = index[16:] {
 		tag := binary.BigEndian.Uint32(index)
 		if _, twice := h.tags[tag]; !twice {
-			h.tags[tag] = rpmTag{binary.BigEndian.Uint32(index[4:]), binary.BigEndian.Uint32(index[8:]), binary.BigEndian.Uint32(index[12:])}
+			h.tags[tag] = tagEntry{binary.BigEndian.Uint32(index[4:]), binary.BigEndian.Uint32(index[8:]), binary.BigEndian.Uint32(index[12:])}
 		}
 	}
 	return h, nil
 }
 
 // bytes returns a binary tag, nil when there is none or it is out of bounds.
-func (h *rpmHeader) bytes(tag uint32) []byte {
+func (h *header) bytes(tag uint32) []byte {
 	t, ok := h.tags[tag]
-	if !ok || t.kind != rpmBin || uint64(t.offset)+uint64(t.count) > uint64(len(h.store)) {
+	if !ok || t.kind != typeBin || uint64(t.offset)+uint64(t.count) > uint64(len(h.store)) {
 		return nil
 	}
 	return h.store[t.offset : t.offset+t.count]
 }
 
 // string returns a string tag, or the first of an array, "" when there is none.
-func (h *rpmHeader) string(tag uint32) string {
+func (h *header) string(tag uint32) string {
 	t, ok := h.tags[tag]
-	if !ok || t.kind != rpmString && t.kind != rpmStringArray || t.count == 0 || uint64(t.offset) >= uint64(len(h.store)) {
+	if !ok || t.kind != typeString && t.kind != typeStringArray || t.count == 0 || uint64(t.offset) >= uint64(len(h.store)) {
 		return ""
 	}
 	s, _, ended := bytes.Cut(h.store[t.offset:], []byte{0})
@@ -125,53 +125,53 @@ func (h *rpmHeader) string(tag uint32) string {
 }
 
 // int32 returns a number, or the first of an array, 0 when there is none.
-func (h *rpmHeader) int32(tag uint32) uint32 {
+func (h *header) int32(tag uint32) uint32 {
 	t, ok := h.tags[tag]
-	if !ok || t.kind != rpmInt32 || t.count == 0 || uint64(t.offset)+4 > uint64(len(h.store)) {
+	if !ok || t.kind != typeInt32 || t.count == 0 || uint64(t.offset)+4 > uint64(len(h.store)) {
 		return 0
 	}
 	return binary.BigEndian.Uint32(h.store[t.offset:])
 }
 
 // nevra is the full name that the package gives itself.
-func (h *rpmHeader) nevra() string {
+func (h *header) nevra() string {
 	return h.string(tagName) + "-" + h.string(tagVersion) + "-" + h.string(tagRelease) + "." + h.string(tagArch)
 }
 
-// readRPMHeaders reads all that is before the payload.
-func readRPMHeaders(r io.Reader) (signature, header *rpmHeader, err error) {
-	lead := make([]byte, rpmLeadSize)
+// readHeaders reads all that is before the payload.
+func readHeaders(r io.Reader) (signature, header *header, err error) {
+	lead := make([]byte, leadSize)
 	if _, err := io.ReadFull(r, lead); err != nil {
 		return nil, nil, fmt.Errorf("read RPM: %w", bounded.NoEOF(err))
 	}
 	if !bytes.Equal(lead[:4], []byte{0xed, 0xab, 0xee, 0xdb}) {
 		return nil, nil, errors.New("it is not an RPM package")
 	}
-	if signature, err = readRPMHeader(r, true); err != nil {
+	if signature, err = readHeader(r, true); err != nil {
 		return nil, nil, err
 	}
-	header, err = readRPMHeader(r, false)
+	header, err = readHeader(r, false)
 	return signature, header, err
 }
 
-// rpmPath is a package, by the path of its file.
-type rpmPath string
+// packageAt is a package, by the path of its file.
+type packageAt string
 
 // String returns the package's path.
-func (p rpmPath) String() string { return string(p) }
+func (p packageAt) String() string { return string(p) }
 
-// Walk implements [archive].
-func (p rpmPath) Walk(ctx context.Context, fn kernel.WalkFunc) error {
+// Walk implements [kernel.Archive].
+func (p packageAt) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 	f, err := os.Open(string(p))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	br := bufio.NewReaderSize(bounded.Reader(ctx, f), 256<<10)
-	if _, _, err := readRPMHeaders(br); err != nil {
+	if _, _, err := readHeaders(br); err != nil {
 		return err
 	}
-	payload, err := openRPMPayload(br)
+	payload, err := openPayload(br)
 	if err != nil {
 		return err
 	}
@@ -179,9 +179,9 @@ func (p rpmPath) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 	return walkCpio(ctx, payload, fn)
 }
 
-// openRPMPayload finds the compression by content; the header's word for it is
+// openPayload finds the compression by content; the header's word for it is
 // no better.
-func openRPMPayload(br *bufio.Reader) (io.ReadCloser, error) {
+func openPayload(br *bufio.Reader) (io.ReadCloser, error) {
 	head, err := br.Peek(8)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

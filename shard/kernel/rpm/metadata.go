@@ -15,19 +15,21 @@ import (
 	"path"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 // Limits of a repository's metadata. The largest public ones have 60,000
 // packages in 25 MB, which unpack to 250 MB.
 const (
-	maxRepomd      = 1 << 20   // bytes
-	maxPrimary     = 512 << 20 // bytes, compressed
-	maxPrimaryXML  = 4 << 30   // bytes, unpacked
-	maxPackageXML  = 8 << 20   // bytes of one package
-	maxRPMKernels  = 100_000   // count of kernel packages in a repository
-	maxRPMPackages = 5_000_000 // count
+	maxRepomd     = 1 << 20   // bytes
+	maxPrimary    = 256 << 20 // bytes, compressed
+	maxPrimaryXML = 4 << 30   // bytes, unpacked
+	maxPackageXML = 8 << 20   // bytes of one package
+	maxKernels    = 100_000   // count of kernel packages in a repository
+	maxPackages   = 5_000_000 // count
 )
 
 // checksum pins a file as repository metadata does: "sha256" and hex digits.
@@ -125,7 +127,7 @@ func validHref(href string) bool {
 func resolveHref(base, href string) (string, error) {
 	b, err := url.Parse(strings.TrimRight(base, "/") + "/")
 	if err != nil || !validHref(href) {
-		return "", fmt.Errorf("location %q in %s is not valid", href, shownURL(base))
+		return "", fmt.Errorf("location %q in %s is not valid", href, fetch.ShownURL(base))
 	}
 	// A package's name may hold what would be escapes in a URL.
 	u := *b
@@ -133,18 +135,18 @@ func resolveHref(base, href string) (string, error) {
 	if strings.Contains(href, "%") {
 		r, err := b.Parse(href)
 		if err != nil {
-			return "", fmt.Errorf("location %q in %s is not valid", href, shownURL(base))
+			return "", fmt.Errorf("location %q in %s is not valid", href, fetch.ShownURL(base))
 		}
 		u = *r
 	}
 	if u.Scheme != b.Scheme || u.Host != b.Host {
-		return "", fmt.Errorf("location %q leads away from %s", href, shownURL(base))
+		return "", fmt.Errorf("location %q leads away from %s", href, fetch.ShownURL(base))
 	}
 	return u.String(), nil
 }
 
-// rpmPackage is what counts of one package in primary.xml.
-type rpmPackage struct {
+// pkg is what counts of one package in primary.xml.
+type pkg struct {
 	Type    string `xml:"type,attr"`
 	Name    string `xml:"name"`
 	Arch    string `xml:"arch"`
@@ -172,21 +174,21 @@ type rpmPackage struct {
 }
 
 // nevra is the package's full name: kernel-core-5.14.0-70.el9.x86_64.
-func (p *rpmPackage) nevra() string {
+func (p *pkg) nevra() string {
 	return p.Name + "-" + p.Version.Version + "-" + p.Version.Release + "." + p.Arch
 }
 
 var (
-	rpmNameRE    = bounded.NewPattern(200, `^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
-	rpmVersionRE = bounded.NewPattern(200, `^[A-Za-z0-9._+~^]+$`)
+	nameRE    = bounded.NewPattern(200, `^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+	versionRE = bounded.NewPattern(200, `^[A-Za-z0-9._+~^]+$`)
 )
 
 // check returns what is wrong with a package's entry.
-func (p *rpmPackage) check() error {
+func (p *pkg) check() error {
 	switch {
-	case !rpmNameRE.MatchString(p.Name), !rpmNameRE.MatchString(p.Arch):
+	case !nameRE.MatchString(p.Name), !nameRE.MatchString(p.Arch):
 		return errors.New("its name is not valid")
-	case !rpmVersionRE.MatchString(p.Version.Version), !rpmVersionRE.MatchString(p.Version.Release):
+	case !versionRE.MatchString(p.Version.Version), !versionRE.MatchString(p.Version.Release):
 		return errors.New("its version is not valid")
 	case !validHref(p.Location.Href):
 		return fmt.Errorf("its location %q is not relative to the repository", p.Location.Href)
@@ -201,7 +203,7 @@ func (p *rpmPackage) check() error {
 // parsePrimary returns the packages of an architecture whose name starts with
 // "kernel". Other packages are skipped as bytes: parsing 250 MB of XML takes
 // half a minute. bad says what is wrong with entries that are passed over.
-func parsePrimary(r io.Reader, arch string) (kernels []rpmPackage, bad []string, err error) {
+func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err error) {
 	s := &elementScanner{r: bufio.NewReaderSize(io.LimitReader(r, maxPrimaryXML), 256<<10)}
 	for n := 0; ; n++ {
 		b, err := s.next()
@@ -211,13 +213,13 @@ func parsePrimary(r io.Reader, arch string) (kernels []rpmPackage, bad []string,
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the list of packages: %w", err)
 		}
-		if n >= maxRPMPackages || len(kernels) >= maxRPMKernels {
+		if n >= maxPackages || len(kernels) >= maxKernels {
 			return nil, nil, &bounded.LimitError{What: "number of packages in a repository", Limit: int64(n)}
 		}
 		if !bytes.Contains(b, []byte("<name>kernel")) {
 			continue
 		}
-		var p rpmPackage
+		var p pkg
 		if err := xml.Unmarshal(b, &p); err != nil {
 			return nil, nil, fmt.Errorf("read the list of packages: %w", err)
 		}
@@ -290,11 +292,14 @@ func (s *elementScanner) next() ([]byte, error) {
 	}
 }
 
-// sumOf returns the checksum of what r holds, in the form of c.
-func (c checksum) sumOf(r io.Reader) (checksum, error) {
+// verify compares the checksum with that of what r holds.
+func (c checksum) verify(r io.Reader, what string) error {
 	h := c.newHash()
 	if _, err := io.CopyBuffer(h, r, make([]byte, 1<<20)); err != nil {
-		return checksum{}, err
+		return err
 	}
-	return checksum{c.Type, hex.EncodeToString(h.Sum(nil))}, nil
+	if got := (checksum{c.Type, hex.EncodeToString(h.Sum(nil))}); got != c {
+		return &kernel.DigestError{What: fetch.ShownURL(what), Want: c.String(), Got: got.String()}
+	}
+	return nil
 }

@@ -53,8 +53,8 @@ func TestResolveHref(t *testing.T) {
 	}
 }
 
-func rpmEntry(name, version, release string, installed int) rpmPackage {
-	var p rpmPackage
+func rpmEntry(name, version, release string, installed int) pkg {
+	var p pkg
 	p.Name, p.Arch, p.Version.Version, p.Version.Release, p.Size.Installed = name, "x86_64", version, release, int64(installed)
 	return p
 }
@@ -62,20 +62,20 @@ func rpmEntry(name, version, release string, installed int) rpmPackage {
 func TestSelectRPMs(t *testing.T) {
 	t.Parallel()
 	const big, small = 50 << 20, 0
-	full := func(stem, v, r string) []rpmPackage {
-		return []rpmPackage{
+	full := func(stem, v, r string) []pkg {
+		return []pkg{
 			rpmEntry(stem, v, r, small), rpmEntry(stem+"-core", v, r, big), rpmEntry(stem+"-modules", v, r, big), rpmEntry(stem+"-modules-core", v, r, big),
 			rpmEntry(stem+"-modules-extra", v, r, big), rpmEntry(stem+"-modules-internal", v, r, big), rpmEntry(stem+"-devel", v, r, big),
 			rpmEntry(stem+"-devel-matched", v, r, small), rpmEntry(stem+"-uki-virt", v, r, big), rpmEntry(stem+"-debuginfo", v, r, big),
 		}
 	}
-	join := func(lists ...[]rpmPackage) (all []rpmPackage) {
+	join := func(lists ...[]pkg) (all []pkg) {
 		for _, l := range lists {
 			all = append(all, l...)
 		}
 		return all
 	}
-	others := []rpmPackage{
+	others := []pkg{
 		rpmEntry("kernel-headers", "6.1", "1", big), rpmEntry("kernel-tools", "6.1", "1", big), rpmEntry("kernel-doc", "6.1", "1", big),
 		rpmEntry("kernel-srpm-macros", "1.0", "1", big), rpmEntry("kernel-livepatch-6.1", "1", "1", big), rpmEntry("kernelshark", "1", "1", big),
 		rpmEntry("kernel-abi-stablelists", "6.1", "1", big), rpmEntry("kernel-cross-headers", "6.1", "1", big), rpmEntry("kernel-rpm-macros", "1", "1", big),
@@ -83,7 +83,7 @@ func TestSelectRPMs(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name, flavour string
-		list          []rpmPackage
+		list          []pkg
 		want          []string
 		bare          []string
 	}{
@@ -91,25 +91,18 @@ func TestSelectRPMs(t *testing.T) {
 		{"variants are asked for", "", join(full("kernel-rt", "5.14.0", "1.el9"), full("kernel-debug", "5.14.0", "1.el9"), full("kernel-64k", "5.14.0", "1.el9")), nil, nil},
 		{"rt", "rt", join(full("kernel-rt", "5.14.0", "1.el9"), full("kernel-rt-debug", "5.14.0", "1.el9"), full("kernel", "5.14.0", "1.el9")), []string{"5.14.0-1.el9.x86_64+rt: kernel-rt-core kernel-rt-modules-core kernel-rt-modules"}, nil},
 		{"rt-debug", "rt-debug", full("kernel-rt-debug", "5.14.0", "1.el9"), []string{"5.14.0-1.el9.x86_64+rt-debug: kernel-rt-debug-core kernel-rt-debug-modules-core kernel-rt-debug-modules"}, nil},
-		{"one package", "", []rpmPackage{rpmEntry("kernel", "5.10.1", "2.amzn2", big), rpmEntry("kernel-devel", "5.10.1", "2.amzn2", big)}, []string{"5.10.1-2.amzn2.x86_64: kernel"}, nil},
-		{"only what depends on others", "", []rpmPackage{rpmEntry("kernel", "5.14.0", "1.el9", 1000)}, nil, nil},
-		{
-			"AL2023", "",
-			[]rpmPackage{rpmEntry("kernel", "6.1.1", "2.amzn2023", big), rpmEntry("kernel6.12", "6.12.1", "2.amzn2023", big), rpmEntry("kernel6.12-modules-extra", "6.12.1", "2.amzn2023", big)},
-			[]string{"6.1.1-2.amzn2023.x86_64: kernel", "6.12.1-2.amzn2023.x86_64: kernel6.12"},
-			nil,
-		},
-		{
-			"UEK and RHCK", "", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")),
-			[]string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules", "5.15.0-3.el9uek.x86_64: kernel-uek-core kernel-uek-modules-core kernel-uek-modules"},
-			nil,
-		},
+		{"one package", "", []pkg{rpmEntry("kernel", "5.10.1", "2.amzn2", big), rpmEntry("kernel-devel", "5.10.1", "2.amzn2", big)}, []string{"5.10.1-2.amzn2.x86_64: kernel"}, nil},
+		{"only what depends on others", "", []pkg{rpmEntry("kernel", "5.14.0", "1.el9", 1000)}, nil, nil},
+		{"AL2023", "", []pkg{rpmEntry("kernel", "6.1.1", "2.amzn2023", big), rpmEntry("kernel6.12", "6.12.1", "2.amzn2023", big), rpmEntry("kernel6.12-modules-extra", "6.12.1", "2.amzn2023", big)},
+			[]string{"6.1.1-2.amzn2023.x86_64: kernel", "6.12.1-2.amzn2023.x86_64: kernel6.12"}, nil},
+		{"UEK and RHCK", "", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")),
+			[]string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules", "5.15.0-3.el9uek.x86_64: kernel-uek-core kernel-uek-modules-core kernel-uek-modules"}, nil},
 		{"RHCK alone", "kernel", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")), []string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules"}, nil},
 		{"without modules", "", full("kernel", "5.14.0", "1.el9")[:2], []string{"5.14.0-1.el9.x86_64: kernel-core"}, []string{"5.14.0-1.el9.x86_64"}},
 		{"modules of another build", "", join(full("kernel", "5.14.0", "1.el9")[:2], full("kernel", "5.14.0", "2.el9")[2:]), []string{"5.14.0-1.el9.x86_64: kernel-core"}, []string{"5.14.0-1.el9.x86_64"}},
 		{"once, though in two repositories", "", join(full("kernel", "5.14.0", "1.el9"), full("kernel", "5.14.0", "1.el9")), []string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules"}, nil},
 	} {
-		kernels, bare := selectRPMs(tc.list, tc.flavour)
+		kernels, bare := selectKernels(tc.list, tc.flavour)
 		var got []string
 		for _, k := range kernels {
 			line := k.release + ":"
@@ -129,13 +122,13 @@ func TestSelectRPMs(t *testing.T) {
 
 func TestSelectRPMsTakesTheFirstRepository(t *testing.T) {
 	t.Parallel()
-	var list []rpmPackage
+	var list []pkg
 	for _, repo := range []string{"releases", "updates"} {
 		p := rpmEntry("kernel", "6.1", "1", 50<<20)
 		p.repo = repo
 		list = append(list, p)
 	}
-	if kernels, _ := selectRPMs(list, ""); len(kernels) != 1 || kernels[0].packages[0].repo != "releases" {
+	if kernels, _ := selectKernels(list, ""); len(kernels) != 1 || kernels[0].packages[0].repo != "releases" {
 		t.Errorf("%+v", kernels)
 	}
 }
@@ -230,7 +223,7 @@ func FuzzParsePrimary(f *testing.F) {
 			checkHref(t, list[i].Location.Href)
 		}
 		for _, flavour := range []string{"", "kernel", "rt"} {
-			kernels, _ := selectRPMs(list, flavour)
+			kernels, _ := selectKernels(list, flavour)
 			for _, k := range kernels {
 				if len(k.packages) == 0 || k.release == "" {
 					t.Fatalf("%+v", k)
@@ -275,7 +268,7 @@ type cpioMember struct {
 // rpmFileOf wraps a payload in a lead and headers with just a name, and a
 // signature of header and payload where there is one.
 func rpmFileOf(sig, payload []byte) []byte {
-	b := append([]byte{0xed, 0xab, 0xee, 0xdb}, make([]byte, rpmLeadSize-4)...)
+	b := append([]byte{0xed, 0xab, 0xee, 0xdb}, make([]byte, leadSize-4)...)
 	type tag struct {
 		tag, kind uint32
 		data      []byte
@@ -284,7 +277,7 @@ func rpmFileOf(sig, payload []byte) []byte {
 		var index, store []byte
 		for _, t := range tags {
 			count := uint32(len(t.data))
-			if t.kind == rpmString {
+			if t.kind == typeString {
 				t.data, count = append(t.data, 0), 1
 			}
 			for _, n := range []uint32{t.tag, t.kind, uint32(len(store)), count} {
@@ -300,10 +293,10 @@ func rpmFileOf(sig, payload []byte) []byte {
 	if sig == nil {
 		header()
 	} else {
-		header(tag{sigPGP, rpmBin, sig})
+		header(tag{sigPGP, typeBin, sig})
 		b = append(b, make([]byte, -len(sig)&7)...)
 	}
-	text := func(n uint32, s string) tag { return tag{n, rpmString, []byte(s)} }
+	text := func(n uint32, s string) tag { return tag{n, typeString, []byte(s)} }
 	header(text(tagName, "kernel"), text(tagVersion, "1"), text(tagRelease, "2"), text(tagArch, "x86_64"))
 	return append(b, payload...)
 }
@@ -342,9 +335,9 @@ func TestHostileRPMs(t *testing.T) {
 		{"no payload", rpmFileOf(nil, nil), "no cpio archive"},
 		{"no RPM", []byte("hello"), "read RPM"},
 		{"another file", make([]byte, 1000), "not an RPM"},
-		{"a header of 4 GiB", append(rpmFileOf(nil, nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), "exceeds the limit"},
-		{"a header of 4 billion tags", append(rpmFileOf(nil, nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0), "exceeds the limit"},
-		{"a header that is cut", append(rpmFileOf(nil, nil)[:rpmLeadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0xff, 0, 0), "unexpected EOF"},
+		{"a header of 4 GiB", append(rpmFileOf(nil, nil)[:leadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), "exceeds the limit"},
+		{"a header of 4 billion tags", append(rpmFileOf(nil, nil)[:leadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0), "exceeds the limit"},
+		{"a header that is cut", append(rpmFileOf(nil, nil)[:leadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0xff, 0, 0), "unexpected EOF"},
 	} {
 		dir := t.TempDir()
 		file := imagetest.WriteFile(t, filepath.Join(dir, "0.rpm"), tc.rpm)
@@ -352,7 +345,7 @@ func TestHostileRPMs(t *testing.T) {
 		if err := os.Mkdir(out, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		e, err := unpack.FromPackages(context.Background(), out, []kernel.Archive{rpmPath(file)})
+		e, err := unpack.Packages(context.Background(), out, []kernel.Archive{packageAt(file)})
 		switch {
 		case tc.want == "" && (err != nil || e.Image.Version != "6.1.1"):
 			t.Errorf("%s: %+v, %v", tc.name, e, err)
@@ -376,10 +369,10 @@ func FuzzRPM(f *testing.F) {
 	f.Add(rpmFileOf(nil, payload))
 	f.Add(rpmFileOf(nil, imagetest.Compressed(f, image.Gzip, payload)))
 	f.Add(rpmFileOf(nil, cpioArchive(cpioMember{name: "a", mode: reg, links: 2}, cpioMember{name: "b", mode: 0o120777, data: "c"})))
-	f.Add(rpmFileOf(nil, nil)[:rpmLeadSize+20])
+	f.Add(rpmFileOf(nil, nil)[:leadSize+20])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
-		signature, header, err := readRPMHeaders(r)
+		signature, header, err := readHeaders(r)
 		if err != nil {
 			return
 		}

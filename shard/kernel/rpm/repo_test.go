@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
@@ -164,7 +165,7 @@ func (r *rpmTree) signRepomd(t testing.TB, gnupg, repo string) {
 
 // source parses a spec, for amd64 whatever the host is, and without waiting
 // between attempts.
-func rpmSourceOf(t testing.TB, spec string, c *kernel.Cache) *rpmSource {
+func sourceOf(t testing.TB, spec string, c *kernel.Cache) *source {
 	t.Helper()
 	scheme, rest, _ := strings.Cut(spec, ":")
 	parse := Parse
@@ -177,8 +178,8 @@ func rpmSourceOf(t testing.TB, spec string, c *kernel.Cache) *rpmSource {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := s.(*rpmSource)
-	r.fetcher.pause = noPause
+	r := s.(*source)
+	r.fetcher.Retry.Wait = time.Millisecond
 	if r.keyFile == "" {
 		r.keyPatterns = nil // whatever this machine has
 	}

@@ -1,7 +1,7 @@
 // Package rpm reads the kernels of RPM repositories: those of the known
 // distributions, or one by its address. It owns repository metadata, package
-// headers, signatures and downloads, all taken as hostile. It must not know
-// other kinds of sources.
+// headers and signatures, all taken as hostile. It must not know other kinds of
+// sources.
 package rpm
 
 import (
@@ -9,47 +9,54 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// rpmSource lists the kernels of RPM repositories.
-type rpmSource struct {
+// source lists the kernels of RPM repositories.
+type source struct {
 	spec        string
 	title       string // "Fedora 43", or the repository's address
 	distro      string // of the Refs
 	flavour     string
 	arch        string   // as in GOARCH
+	basearch    string   // as in RPM
 	bases       []string // that each repository's path may be below of
-	repos       []rpmRepo
+	repos       []repository
 	keyFile     string   // given
 	keyPatterns []string // installed, when none is given
 	cache       *kernel.Cache
-	fetcher     *httpFetcher
+	fetcher     *fetch.Client
 	now         func() time.Time
 
 	mu      sync.Mutex
 	mirrors map[string][]string // addresses by repository
 }
 
-func newRPMSource(spec, hostArch string, cache *kernel.Cache) (*rpmSource, error) {
-	s := &rpmSource{spec: spec, arch: hostArch, cache: cache, fetcher: newHTTPFetcher(), now: time.Now, mirrors: map[string][]string{}}
-	if s.basearch() == "" {
+func newSource(spec, hostArch string, cache *kernel.Cache) (*source, error) {
+	s := &source{spec: spec, arch: hostArch, cache: cache, fetcher: fetch.New(), now: time.Now, mirrors: map[string][]string{}}
+	s.basearch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[hostArch]
+	if s.basearch == "" {
 		return nil, kernel.Usagef("kernel source %q: RPM kernels of %s are not supported", spec, hostArch)
 	}
+	// A repository may be a directory of the user's.
+	s.fetcher.HTTP.Transport.(*http.Transport).RegisterProtocol("file", http.NewFileTransportFS(os.DirFS("/")))
 	return s, nil
 }
 
 // apply takes a spec's options.
-func (s *rpmSource) apply(o kernel.Options) error {
+func (s *source) apply(o kernel.Options) error {
 	if o.Key != "" {
 		file, err := filepath.Abs(o.Key)
 		if err != nil {
@@ -57,10 +64,10 @@ func (s *rpmSource) apply(o kernel.Options) error {
 		}
 		s.keyFile = file
 	}
-	if o.Url == "" {
+	if o.URL == "" {
 		return nil
 	}
-	base, err := repoBase(s.spec, o.Url)
+	base, err := repoBase(s.spec, o.URL)
 	s.bases = []string{base}
 	return err
 }
@@ -84,29 +91,31 @@ func repoBase(spec, address string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: abs}).String(), nil
 }
 
-func (s *rpmSource) basearch() string {
-	return map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[s.arch]
-}
-
-func (s *rpmSource) String() string { return s.spec }
+func (s *source) String() string { return s.spec }
 
 // keys returns the keyring to check against, nil when there is none.
-func (s *rpmSource) keys() (*keyring, error) {
-	files := []string{s.keyFile}
-	if s.keyFile == "" {
-		if files = installedKeys(s.keyPatterns); len(files) == 0 {
-			return nil, nil
-		}
+func (s *source) keys() (*keyring, error) {
+	if s.keyFile != "" {
+		return readKeyring(s.keyFile)
 	}
+	var files []string
+	for _, p := range s.keyPatterns {
+		found, _ := filepath.Glob(p) // its only error is a bad pattern
+		files = append(files, found...)
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	slices.Sort(files)
 	return readKeyring(files...)
 }
 
 // local reports whether the repositories are directories.
-func (s *rpmSource) local() bool { return strings.HasPrefix(s.bases[0], "file:") }
+func (s *source) local() bool { return strings.HasPrefix(s.bases[0], "file:") }
 
 // List fetches the metadata of the repositories, a few to some 25 MB each,
 // unless what it gave is less than an hour old. A directory is always read.
-func (s *rpmSource) List(ctx context.Context) ([]kernel.Ref, error) {
+func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	keys, err := s.keys()
 	if err != nil {
 		return nil, err
@@ -123,14 +132,14 @@ func (s *rpmSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	return s.cache.Remembered(ctx, key, s.title, s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, keys) })
 }
 
-func (s *rpmSource) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) {
-	var all []rpmPackage
+func (s *source) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) {
+	var all []pkg
 	var missing, bad []string
 	minors := 0
 	for _, repo := range s.repos {
 		list, wrong, err := s.readRepo(ctx, repo, keys)
 		if err != nil {
-			if ctx.Err() != nil || !absent(err) {
+			if ctx.Err() != nil || !fetch.Absent(err) {
 				return nil, err
 			}
 			if !repo.optional {
@@ -151,7 +160,7 @@ func (s *rpmSource) list(ctx context.Context, keys *keyring) ([]kernel.Ref, erro
 		all = append(all, list...)
 	}
 	if len(all) == 0 && len(missing) > 0 {
-		return nil, kernel.Usagef("kernel source %q: there is no %s for %s at this time: %s", s.spec, s.title, s.basearch(), strings.Join(missing, ", "))
+		return nil, kernel.Usagef("kernel source %q: there is no %s for %s at this time: %s", s.spec, s.title, s.basearch, strings.Join(missing, ", "))
 	}
 	if len(missing) > 0 {
 		s.cache.Warnf("%s: the mirror does not have %s; its kernels are left out", s.title, strings.Join(missing, ", "))
@@ -163,18 +172,17 @@ func (s *rpmSource) list(ctx context.Context, keys *keyring) ([]kernel.Ref, erro
 }
 
 // refs makes the Refs of the kernels among packages.
-func (s *rpmSource) refs(packages []rpmPackage) ([]kernel.Ref, error) {
-	kernels, bare := selectRPMs(packages, s.flavour)
+func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
+	kernels, bare := selectKernels(packages, s.flavour)
 	if len(kernels) == 0 {
-		have := ""
+		have, flavour := "", "kernel"
 		if f := flavoursOf(packages); len(f) > 0 {
 			have = "; it has " + strings.Join(f, ", ")
 		}
-		flavour := s.flavour
-		if flavour == "" {
-			flavour = "kernel"
+		if s.flavour != "" {
+			flavour = s.flavour
 		}
-		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, flavour, s.basearch(), have)
+		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, flavour, s.basearch, have)
 	}
 	if len(bare) > 0 {
 		s.cache.Warnf("%s: %d kernels come without their modules, which the repository does not have: %s", s.title, len(bare), bounded.OneLine(strings.Join(bare, ", ")))
@@ -182,16 +190,16 @@ func (s *rpmSource) refs(packages []rpmPackage) ([]kernel.Ref, error) {
 	refs := make([]kernel.Ref, 0, len(kernels))
 	for _, k := range kernels {
 		ref := kernel.Ref{Distro: kernel.SafeName(s.distro), Name: kernel.SafeName(k.release), Release: k.release, Arch: s.arch}
-		var files []rpmFile
+		var files []packageFile
 		for _, p := range k.packages {
-			files = append(files, rpmFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra()})
+			files = append(files, packageFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra()})
 			ref.Size += p.Size.Package
 		}
 		locator, err := json.Marshal(files)
 		if err != nil {
 			return nil, err
 		}
-		ref.Digest, ref.Locator = rpmDigest(files), string(locator)
+		ref.Digest, ref.Locator = digestOf(files), string(locator)
 		refs = append(refs, ref)
 	}
 	return kernel.SortRefs(refs), nil
@@ -199,7 +207,7 @@ func (s *rpmSource) refs(packages []rpmPackage) ([]kernel.Ref, error) {
 
 // Open fetches the kernel's packages unless the cache has them. It needs no
 // metadata: the Ref says where the packages are and what they hash to.
-func (s *rpmSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
 	files, err := s.parseLocator(ref)
 	if err != nil {
 		return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
@@ -209,26 +217,24 @@ func (s *rpmSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 		return nil, err
 	}
 	var archives []kernel.Archive
-	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-		packages := rpmArchives(dir, len(files))
+	im, err := unpack.OpenPackages(ctx, s.cache, ref, func(dir string) []kernel.Archive {
+		archives = nil
+		for i := range files {
+			archives = append(archives, packageAt(filepath.Join(dir, fmt.Sprintf("%d.rpm", i))))
+		}
+		return archives
+	}, func(ctx context.Context, paths []kernel.Archive) error {
 		var done int64
 		for i, f := range files {
-			if err := s.fetch(ctx, ref, f, packages[i].String(), done); err != nil {
-				return kernel.Contents{}, err
+			if err := s.fetch(ctx, ref, f, paths[i].String(), done); err != nil {
+				return err
 			}
 			done += f.Size
 		}
-		made, err := unpack.FromPackages(ctx, dir, packages)
-		if err != nil && ctx.Err() == nil {
-			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
-		}
-		return made, err
-	}, func(dir string) []kernel.Archive {
-		archives = rpmArchives(dir, len(files))
-		return archives
+		return nil
 	})
 	if err != nil {
-		return nil, kernel.OpenError(ref, err)
+		return nil, err
 	}
 	if keys != nil {
 		// Not only when they are fetched: that may have been without a key.
@@ -240,11 +246,11 @@ func (s *rpmSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 }
 
 // checkSignatures remembers beside the packages that they are signed.
-func (s *rpmSource) checkSignatures(ctx context.Context, im *kernel.Image, keys *keyring, archives []kernel.Archive, files []rpmFile) error {
+func (s *source) checkSignatures(ctx context.Context, im *kernel.Image, keys *keyring, archives []kernel.Archive, files []packageFile) error {
 	var bad error
 	_, err := im.Derived(ctx, s.cache, "signed-by-"+keys.id(), func(w io.Writer) error {
 		for i, a := range archives {
-			if err := keys.verifyRPM(a.String()); err != nil {
+			if err := keys.verifyPackage(a.String()); err != nil {
 				bad = fmt.Errorf("package %q: %w", files[i].Package, err)
 				return bad
 			}
@@ -258,49 +264,35 @@ func (s *rpmSource) checkSignatures(ctx context.Context, im *kernel.Image, keys 
 	return err
 }
 
-func rpmArchives(dir string, n int) []kernel.Archive {
-	var list []kernel.Archive
-	for i := range n {
-		list = append(list, rpmPath(filepath.Join(dir, fmt.Sprintf("%d.rpm", i))))
-	}
-	return list
-}
-
 // fetch downloads a package to path and checks all that is known about it.
-func (s *rpmSource) fetch(ctx context.Context, ref kernel.Ref, f rpmFile, path string, before int64) error {
+func (s *source) fetch(ctx context.Context, ref kernel.Ref, f packageFile, path string, before int64) error {
+	bad := func(err error) error { return &kernel.BadKernelError{ID: ref.ID(), Err: err} }
 	repo, err := s.repo(f.Repo)
 	if err != nil {
-		return &kernel.BadKernelError{ID: ref.ID(), Err: err}
+		return bad(err)
 	}
 	sum, err := parseChecksum(f.Sum)
 	if err != nil {
-		return &kernel.BadKernelError{ID: ref.ID(), Err: err}
+		return bad(err)
 	}
-	err = s.fetchFile(ctx, repo, f.File, path, f.Size, sum, func(done int64) { s.cache.Fetched(ref, before+done, ref.Size) })
+	err = s.fetchFile(ctx, repo, f, path, sum, func(done int64) { s.cache.Fetched(ref, before+done, ref.Size) })
+	if fetch.Absent(err) {
+		return fmt.Errorf("%w: the mirror no longer has it; list the kernels again", err)
+	}
 	if err != nil {
-		if absent(err) {
-			err = fmt.Errorf("%w: the mirror no longer has it; list the kernels again", err)
-		}
 		return err
 	}
-	if got, err := rpmNEVRA(path); err != nil {
-		return &kernel.BadKernelError{ID: ref.ID(), Err: fmt.Errorf("package %q: %w", f.Package, err)}
-	} else if got != f.Package {
-		return &kernel.BadKernelError{ID: ref.ID(), Err: fmt.Errorf("package %q is listed as %q", bounded.OneLine(got), f.Package)}
+	p, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	_, h, err := readHeaders(p)
+	if err != nil {
+		return bad(fmt.Errorf("package %q: %w", f.Package, err))
+	}
+	if got := h.nevra(); got != f.Package {
+		return bad(fmt.Errorf("package %q is listed as %q", bounded.OneLine(got), f.Package))
 	}
 	return nil
-}
-
-// rpmNEVRA returns the full name that a package gives itself.
-func rpmNEVRA(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	_, header, err := readRPMHeaders(f)
-	if err != nil {
-		return "", err
-	}
-	return header.nevra(), nil
 }

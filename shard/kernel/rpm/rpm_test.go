@@ -16,12 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
 )
-
-func noPause(context.Context, int) error { return nil }
 
 func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 	t.Parallel()
@@ -41,7 +40,7 @@ func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 		}
 	}
 	spec := "rpm:" + r.URL + "/repo"
-	s := rpmSourceOf(t, spec, c)
+	s := sourceOf(t, spec, c)
 	refs := kerneltest.List(t, s)
 	if d := cmp.Diff([]string{"rpm/5.11.12-300.fc34.x86_64", "rpm/6.11.4-301.fc41.x86_64"}, kerneltest.IDs(refs)); d != "" {
 		t.Fatalf("ids (-want +got):\n%s", d)
@@ -80,7 +79,7 @@ func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 		t.Errorf("progress was completed %d times, want 2", fetched.Load())
 	}
 	// A second run, by a new process so to speak, asks for nothing.
-	again := rpmSourceOf(t, spec, c)
+	again := sourceOf(t, spec, c)
 	for _, ref := range kerneltest.List(t, again) {
 		if _, err := again.Open(context.Background(), ref); err != nil {
 			t.Error(err)
@@ -90,14 +89,14 @@ func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 		t.Errorf("the second run asked for %q", hits)
 	}
 	// A job that was handed a Ref fetches that kernel and no metadata.
-	if _, err := rpmSourceOf(t, spec, kerneltest.NewCache(t)).Open(context.Background(), refs[0]); err != nil {
+	if _, err := sourceOf(t, spec, kerneltest.NewCache(t)).Open(context.Background(), refs[0]); err != nil {
 		t.Fatal(err)
 	}
 	if hits := r.requests(); len(hits) != 2 || len(rpmRequests(hits)) != 2 {
 		t.Errorf("asked for %q, want two packages", hits)
 	}
 	// The same repository as a directory.
-	dir := rpmSourceOf(t, "rpm:"+filepath.Join(r.dir, "repo"), kerneltest.NewCache(t))
+	dir := sourceOf(t, "rpm:"+filepath.Join(r.dir, "repo"), kerneltest.NewCache(t))
 	local := kerneltest.List(t, dir)
 	if d := cmp.Diff(kerneltest.IDs(refs), kerneltest.IDs(local)); d != "" {
 		t.Errorf("ids of the directory (-want +got):\n%s", d)
@@ -105,11 +104,11 @@ func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 	if _, err := dir.Open(context.Background(), local[1]); err != nil {
 		t.Error(err)
 	}
-	if debug := kerneltest.List(t, rpmSourceOf(t, spec+",flavour=debug", kerneltest.NewCache(t))); len(debug) != 1 || debug[0].ID() != "rpm/6.11.4-301.fc41.x86_64+debug" {
+	if debug := kerneltest.List(t, sourceOf(t, spec+",flavour=debug", kerneltest.NewCache(t))); len(debug) != 1 || debug[0].ID() != "rpm/6.11.4-301.fc41.x86_64+debug" {
 		t.Errorf("debug kernels %q", kerneltest.IDs(debug))
 	}
 	var usage *kernel.UsageError
-	if _, err := rpmSourceOf(t, spec+",flavour=rt", kerneltest.NewCache(t)).List(context.Background()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "no kernel of flavour rt") || !strings.Contains(err.Error(), "it has debug, kernel") {
+	if _, err := sourceOf(t, spec+",flavour=rt", kerneltest.NewCache(t)).List(context.Background()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "no kernel of flavour rt") || !strings.Contains(err.Error(), "it has debug, kernel") {
 		t.Errorf("error %v, want a UsageError that names the flavours there are", err)
 	}
 }
@@ -130,7 +129,7 @@ func TestRPMCompressions(t *testing.T) {
 		} else {
 			r.createrepo(t, "repo", "--general-compress-type="+tc.repo)
 		}
-		s := rpmSourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t))
+		s := sourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t))
 		refs := kerneltest.List(t, s)
 		im, err := s.Open(context.Background(), refs[0])
 		if err != nil {
@@ -203,13 +202,13 @@ func TestRPMDistributions(t *testing.T) {
 		{"oraclelinux:8:uek,url=/oracle", []string{"oraclelinux/5.4.17-2136.el8uek.x86_64"}},
 	} {
 		t.Run(strings.Split(tc.spec, ",")[0], func(t *testing.T) {
-			s := rpmSourceOf(t, strings.Replace(tc.spec, "url=", "url="+r.URL, 1), kerneltest.NewCache(t))
+			s := sourceOf(t, strings.Replace(tc.spec, "url=", "url="+r.URL, 1), kerneltest.NewCache(t))
 			refs := kerneltest.List(t, s)
 			if d := cmp.Diff(tc.want, kerneltest.IDs(refs)); d != "" {
 				t.Fatalf("ids (-want +got):\n%s", d)
 			}
 			// A new process, with nothing but the Ref.
-			other := rpmSourceOf(t, s.spec, kerneltest.NewCache(t))
+			other := sourceOf(t, s.spec, kerneltest.NewCache(t))
 			im, err := other.Open(context.Background(), refs[len(refs)-1])
 			if err != nil {
 				t.Fatal(err)
@@ -226,7 +225,7 @@ func TestRPMWhatIsNotThere(t *testing.T) {
 	r := newRPMTree(t)
 	var usage *kernel.UsageError
 	for _, spec := range []string{"fedora:41,url=" + r.URL, "rocky:9,url=" + r.URL, "amazonlinux:2,url=" + r.URL, "rpm:" + r.URL + "/none", "rpm:" + r.dir, "rpm:" + r.dir + "/none"} {
-		_, err := rpmSourceOf(t, spec, kerneltest.NewCache(t)).List(context.Background())
+		_, err := sourceOf(t, spec, kerneltest.NewCache(t)).List(context.Background())
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), spec) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want one line, a UsageError that names the source", spec, err)
 		}
@@ -234,25 +233,25 @@ func TestRPMWhatIsNotThere(t *testing.T) {
 	// A server that fails is not one that lacks the kernels.
 	var tries atomic.Int64
 	r.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { tries.Add(1); w.WriteHeader(http.StatusBadGateway) }))
-	_, err := rpmSourceOf(t, "rocky:9,url="+r.URL, kerneltest.NewCache(t)).List(context.Background())
+	_, err := sourceOf(t, "rocky:9,url="+r.URL, kerneltest.NewCache(t)).List(context.Background())
 	if err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), "502") {
 		t.Errorf("error %v, want one that is no UsageError", err)
 	}
-	if tries.Load() != httpAttempts {
-		t.Errorf("%d attempts, want %d", tries.Load(), httpAttempts)
+	if want := int64(fetch.New().Retry.Attempts); tries.Load() != want {
+		t.Errorf("%d attempts, want %d", tries.Load(), want)
 	}
 	// Nor is what one mirror lacks known to be gone while another does not answer.
 	r.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch {
 		case strings.HasSuffix(req.URL.Path, "/mirror.list"):
-			_, _ = io.WriteString(w, r.URL+"/lacks\n"+r.URL+"/fails\n")
+			io.WriteString(w, r.URL+"/lacks\n"+r.URL+"/fails\n")
 		case strings.HasPrefix(req.URL.Path, "/lacks"):
 			w.WriteHeader(http.StatusNotFound)
 		default:
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}))
-	_, err = rpmSourceOf(t, "amazonlinux:2,url="+r.URL, kerneltest.NewCache(t)).List(context.Background())
+	_, err = sourceOf(t, "amazonlinux:2,url="+r.URL, kerneltest.NewCache(t)).List(context.Background())
 	if err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), "502") {
 		t.Errorf("error %v, want one that is no UsageError", err)
 	}
@@ -315,7 +314,7 @@ func TestRPMRefusesBadRepositories(t *testing.T) {
 	} {
 		r.createrepo(t, "repo")
 		tc.do()
-		_, err := rpmSourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t)).List(context.Background())
+		_, err := sourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t)).List(context.Background())
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want one line with %q", tc.name, err, tc.want)
 		}
@@ -350,7 +349,7 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 		{"no package", func() { b := []byte("<html>login</html>"); imagetest.WriteFile(t, file, b); r.relist(t, file, good, b) }, "read RPM"},
 		{"cut short before it was listed", func() {
 			br := bytes.NewReader(good)
-			if _, _, err := readRPMHeaders(br); err != nil {
+			if _, _, err := readHeaders(br); err != nil {
 				t.Fatal(err)
 			}
 			b := good[:len(good)-br.Len()/2]
@@ -362,13 +361,13 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 		r.createrepo(t, "repo")
 		c := kerneltest.NewCache(t)
 		if tc.name == "changed" || tc.name == "gone" || tc.name == "cut short" {
-			s := rpmSourceOf(t, "rpm:"+r.URL+"/repo", c)
+			s := sourceOf(t, "rpm:"+r.URL+"/repo", c)
 			kerneltest.List(t, s)
 			tc.after()
 		} else {
 			tc.after()
 		}
-		s := rpmSourceOf(t, "rpm:"+r.URL+"/repo", c)
+		s := sourceOf(t, "rpm:"+r.URL+"/repo", c)
 		refs := kerneltest.List(t, s)
 		if len(refs) != 2 {
 			t.Fatalf("%s: ids %q", tc.name, kerneltest.IDs(refs))
@@ -387,7 +386,7 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 	// Nor does another locator under the same digest help.
 	imagetest.WriteFile(t, file, good)
 	r.createrepo(t, "repo")
-	s := rpmSourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t))
+	s := sourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t))
 	refs := kerneltest.List(t, s)
 	forged := refs[1]
 	forged.Digest = refs[0].Digest
@@ -469,7 +468,7 @@ func TestRPMSignatures(t *testing.T) {
 	r.relist(t, file, good, bad)
 
 	open := func(spec string, c *kernel.Cache) error {
-		s := rpmSourceOf(t, spec, c)
+		s := sourceOf(t, spec, c)
 		refs, err := s.List(context.Background())
 		if err != nil {
 			return err
@@ -523,7 +522,7 @@ func TestRPMSignatures(t *testing.T) {
 	}
 	// A good list from before does not make up for it.
 	imagetest.WriteFile(t, repomd, b)
-	s := rpmSourceOf(t, "rpm:"+r.URL+"/signed,key="+key, c)
+	s := sourceOf(t, "rpm:"+r.URL+"/signed,key="+key, c)
 	kerneltest.List(t, s)
 	imagetest.WriteFile(t, repomd, append(b, '\n'))
 	s.now = func() time.Time { return time.Now().Add(2 * kernel.ListAge) }
@@ -543,7 +542,7 @@ func TestRPMSignedAsByOldVersions(t *testing.T) {
 	}
 	dir := t.TempDir()
 	plain := rpmFileOf(nil, []byte("payload"))
-	signed := imagetest.WriteFile(t, filepath.Join(dir, "signed"), plain[rpmLeadSize+16:])
+	signed := imagetest.WriteFile(t, filepath.Join(dir, "signed"), plain[leadSize+16:])
 	kerneltest.Command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--detach-sign", signed)
 	sig, err := os.ReadFile(signed + ".sig")
 	if err != nil {
@@ -551,11 +550,11 @@ func TestRPMSignedAsByOldVersions(t *testing.T) {
 	}
 	for payload, want := range map[string]bool{"payload": true, "paYload": false, "payload2": false, "": false} {
 		file := imagetest.WriteFile(t, filepath.Join(dir, "x.rpm"), rpmFileOf(sig, []byte(payload)))
-		if err := keys.verifyRPM(file); (err == nil) != want || err != nil && !errors.Is(err, kernel.ErrSignature) {
+		if err := keys.verifyPackage(file); (err == nil) != want || err != nil && !errors.Is(err, kernel.ErrSignature) {
 			t.Errorf("payload %q: %v", payload, err)
 		}
 	}
-	if err := keys.verifyRPM(imagetest.WriteFile(t, filepath.Join(dir, "y.rpm"), plain)); !errors.Is(err, kernel.ErrSignature) {
+	if err := keys.verifyPackage(imagetest.WriteFile(t, filepath.Join(dir, "y.rpm"), plain)); !errors.Is(err, kernel.ErrSignature) {
 		t.Errorf("not signed: %v", err)
 	}
 }
@@ -566,7 +565,7 @@ func TestRPMRefreshes(t *testing.T) {
 	r.build(t, "repo", oneRPM(t, "kernel", "5.10.1", "1.amzn2"))
 	r.createrepo(t, "repo")
 	c := kerneltest.NewCache(t)
-	s := rpmSourceOf(t, "rpm:"+r.URL+"/repo", c)
+	s := sourceOf(t, "rpm:"+r.URL+"/repo", c)
 	now := time.Now()
 	s.now = func() time.Time { return now }
 	kerneltest.List(t, s)
@@ -589,7 +588,7 @@ func TestRPMRefreshes(t *testing.T) {
 	if w := strings.Join(warnings(), "\n"); !strings.Contains(w, "using the list of") {
 		t.Errorf("warnings %q", w)
 	}
-	if _, err := rpmSourceOf(t, s.spec, kerneltest.NewCache(t)).List(context.Background()); err == nil || !strings.Contains(err.Error(), r.URL) || strings.Contains(err.Error(), "\n") {
+	if _, err := sourceOf(t, s.spec, kerneltest.NewCache(t)).List(context.Background()); err == nil || !strings.Contains(err.Error(), r.URL) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v, want one line that names the address", err)
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// rpmKernel is one build of a kernel, with the packages that a system gets with
+// build is one build of a kernel, with the packages that a system gets with
 // it, in the order to unpack them in.
-type rpmKernel struct {
+type build struct {
 	release  string // uname -r
-	packages []*rpmPackage
+	packages []*pkg
 }
 
 // minInstalled is less than any kernel, and more than a package that only
@@ -42,18 +42,18 @@ func isDefaultStem(stem string) bool {
 	return variant == "" || variant == "-uek" || variant == "-lt" || variant == "-ml"
 }
 
-// selectRPMs finds every build of a flavour: "" for the usual kernels, "rt" for
+// selectKernels finds every build of a flavour: "" for the usual kernels, "rt" for
 // kernel-rt-core, "kernel" for kernel-core alone. Of a package that several
 // repositories have, the first counts. bare are the releases that come without
 // modules.
-func selectRPMs(list []rpmPackage, flavour string) (kernels []rpmKernel, bare []string) {
-	byName := map[string]*rpmPackage{}
+func selectKernels(list []pkg, flavour string) (kernels []build, bare []string) {
+	byName := map[string]*pkg{}
 	for i := range list {
 		if n := list[i].nevra(); byName[n] == nil {
 			byName[n] = &list[i]
 		}
 	}
-	sibling := func(p *rpmPackage, name string) *rpmPackage {
+	sibling := func(p *pkg, name string) *pkg {
 		s := *p
 		s.Name = name
 		return byName[s.nevra()]
@@ -69,7 +69,7 @@ func selectRPMs(list []rpmPackage, flavour string) (kernels []rpmKernel, bare []
 		if !core && sibling(p, stem+"-core") != nil {
 			continue // only depends on the others
 		}
-		k := rpmKernel{release: p.uname(stem), packages: []*rpmPackage{p}}
+		k := build{release: p.uname(stem), packages: []*pkg{p}}
 		for _, suffix := range []string{"-modules-core", "-modules"} {
 			if m := sibling(p, stem+suffix); m != nil {
 				k.packages = append(k.packages, m)
@@ -81,7 +81,7 @@ func selectRPMs(list []rpmPackage, flavour string) (kernels []rpmKernel, bare []
 		kernels = append(kernels, k)
 	}
 	slices.Sort(bare)
-	slices.SortFunc(kernels, func(a, b rpmKernel) int {
+	slices.SortFunc(kernels, func(a, b build) int {
 		return strings.Compare(a.release+"\x00"+a.packages[0].nevra(), b.release+"\x00"+b.packages[0].nevra())
 	})
 	return kernels, bare
@@ -89,7 +89,7 @@ func selectRPMs(list []rpmPackage, flavour string) (kernels []rpmKernel, bare []
 
 // uname returns what the kernel calls itself: what the package says it
 // provides, such as "6.11.4-301.fc41.x86_64+debug", else its version.
-func (p *rpmPackage) uname(stem string) string {
+func (p *pkg) uname(stem string) string {
 	for _, want := range []string{stem + "-uname-r", "kernel-uname-r"} {
 		for _, e := range p.Provides {
 			if e.Name == want && e.Version != "" {
@@ -109,7 +109,7 @@ func (p *rpmPackage) uname(stem string) string {
 }
 
 // flavoursOf names the flavours of the kernels in list, for an error message.
-func flavoursOf(list []rpmPackage) []string {
+func flavoursOf(list []pkg) []string {
 	var all []string
 	for _, p := range list {
 		if stem, _, ok := imageStemOf(p.Name); ok && p.Size.Installed >= minInstalled {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -109,17 +108,6 @@ func parseKeys(b []byte) (openpgp.EntityList, error) {
 	}
 }
 
-// installedKeys returns the files that match patterns.
-func installedKeys(patterns []string) []string {
-	var files []string
-	for _, p := range patterns {
-		found, _ := filepath.Glob(p) // its only error is a bad pattern
-		files = append(files, found...)
-	}
-	slices.Sort(files)
-	return files
-}
-
 // verify checks a detached signature, armoured or not. It has to have been good
 // when it was made: packages outlive the keys that signed them.
 func (k *keyring) verify(signed io.Reader, sig []byte) error {
@@ -142,16 +130,16 @@ func (k *keyring) verify(signed io.Reader, sig []byte) error {
 	return nil
 }
 
-// verifyRPM checks that one of the keys has signed the package: its header and,
+// verifyPackage checks that one of the keys has signed the package: its header and,
 // by the digest that the header holds, its payload; or both at once, as old
 // versions of rpm sign.
-func (k *keyring) verifyRPM(path string) error {
+func (k *keyring) verifyPackage(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	signature, header, err := readRPMHeaders(f)
+	signature, header, err := readHeaders(f)
 	if err != nil {
 		return err
 	}
@@ -192,7 +180,7 @@ func (k *keyring) verifyRPM(path string) error {
 	return k.verify(io.MultiReader(bytes.NewReader(header.raw), f), sig)
 }
 
-func firstBytes(h *rpmHeader, tags ...uint32) []byte {
+func firstBytes(h *header, tags ...uint32) []byte {
 	for _, t := range tags {
 		if b := h.bytes(t); b != nil {
 			return b

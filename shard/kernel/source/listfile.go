@@ -38,7 +38,7 @@ const listHelp = "expected SOURCE [GLOB...] [!GLOB...] [newest:N] [oldest:N], or
 //
 // Words stand apart by blanks, and 'quotes' or "quotes" keep one together. The
 // first is a source, a relative path being relative to the file. Globs are
-// those of [Match]. newest and oldest keep that many of each distro and
+// those of [report.MatchKernel]. newest and oldest keep that many of each distro and
 // architecture; see [Picker].
 func ParseAll(specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
 	var list []kernel.Source
@@ -72,9 +72,8 @@ type Picker interface {
 // lineSource is a source with what its line asks of it.
 type lineSource struct {
 	kernel.Source
-	where          string // "kernels.txt:3"
-	globs          []string
-	newest, oldest int
+	listLine
+	where string // "kernels.txt:3"
 }
 
 // listLine is a line as it was read.
@@ -106,7 +105,7 @@ func readList(file string, cache *kernel.Cache) ([]kernel.Source, error) {
 		if err != nil {
 			return nil, at(where, err)
 		}
-		list = append(list, &lineSource{Source: s, where: where, globs: l.globs, newest: l.newest, oldest: l.oldest})
+		list = append(list, &lineSource{s, l, where})
 	}
 	return list, nil
 }

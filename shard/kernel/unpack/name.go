@@ -1,7 +1,9 @@
 package unpack
 
 import (
+	"cmp"
 	"fmt"
+	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -46,8 +48,28 @@ func SafeDistro(dir string) string {
 	return kernel.SafeName(dir)
 }
 
-// UnsafeName says what is wrong with a file name, "" when nothing is.
-func UnsafeName(name string) string {
+// RefOf returns what the name of a file says of the kernel in it. name may have
+// directories, and the distro need not be one of them. A name that is not safe
+// to use gives a Ref with a [BadLocator].
+func RefOf(distro, name string) kernel.Ref {
+	base := path.Base(name)
+	stem := cmp.Or(ArchiveStem(base), ImageStem(base), base)
+	ref := kernel.Ref{Distro: SafeDistro(distro), Name: stem, Release: ReleaseOf(stem), Arch: ArchOf(stem)}
+	if ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
+		ref.Name = "mainline-" + stem
+	}
+	ref.Name = kernel.SafeName(ref.Name)
+	for part := range strings.SplitSeq(name, "/") {
+		if reason := unsafeName(part); reason != "" {
+			ref.Locator = BadLocator + fmt.Sprintf("its file name %q %s: rename it", name, reason)
+			ref.Release, ref.Arch = "", ""
+		}
+	}
+	return ref
+}
+
+// unsafeName says what is wrong with a file name, "" when nothing is.
+func unsafeName(name string) string {
 	switch {
 	case len(name) > kernel.MaxName:
 		return fmt.Sprintf("is longer than %d bytes", kernel.MaxName)

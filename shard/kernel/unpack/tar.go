@@ -33,7 +33,7 @@ type Tar string
 // String returns the archive's path.
 func (t Tar) String() string { return string(t) }
 
-// Walk implements [archive].
+// Walk implements [kernel.Archive].
 func (t Tar) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 	r, err := t.Open(ctx)
 	if err != nil {
@@ -95,18 +95,53 @@ func openTar(r io.Reader) (io.ReadCloser, error) {
 // WalkTar calls fn for each regular file whose name is a clean relative path.
 // Links, devices, and names that are absolute, hold ".." or control characters
 // are passed over. fn returns fs.SkipAll to end the walk.
-func WalkTar(ctx context.Context, r io.Reader, fn func(name string, size int64, r io.Reader) error) error {
+func WalkTar(ctx context.Context, r io.Reader, fn kernel.WalkFunc) error {
 	return WalkTarUpTo(ctx, r, MaxArchive, fn)
 }
 
-// WalkTarUpTo is walkTar with a limit in bytes of the stream. It reads r no
+// WalkTarUpTo is WalkTar with a limit in bytes of the stream. It reads r no
 // further than the member that fn gets, and so r's position is where that
 // starts.
-func WalkTarUpTo(ctx context.Context, r io.Reader, limit int64, fn func(name string, size int64, r io.Reader) error) error {
+func WalkTarUpTo(ctx context.Context, r io.Reader, limit int64, fn kernel.WalkFunc) error {
+	return WalkFiles(ctx, r, limit, func(r io.Reader) Reader { return tar.NewReader(r) }, fn)
+}
+
+// Reader reads an archive as [tar.Reader] does.
+type Reader interface {
+	io.Reader
+	Next() (*tar.Header, error)
+}
+
+// WalkFiles is WalkTarUpTo for archives of any kind.
+func WalkFiles(ctx context.Context, r io.Reader, limit int64, open func(io.Reader) Reader, fn kernel.WalkFunc) error {
+	b := Budget{Bytes: limit, Members: MaxMembers}
+	err := b.Walk(ctx, r, open, func(hdr *tar.Header, r io.Reader) error {
+		name, ok := MemberName(hdr.Name)
+		if !ok || hdr.Typeflag != tar.TypeReg {
+			return nil
+		}
+		return fn(name, hdr.Size, r)
+	})
+	if errors.Is(err, fs.SkipAll) {
+		return nil
+	}
+	return err
+}
+
+// Budget is what archives may come to, together.
+type Budget struct {
+	Bytes   int64 // of the streams
+	Members int
+}
+
+// Walk calls fn for each member of an archive, and takes what it has off the
+// budget.
+func (b *Budget) Walk(ctx context.Context, r io.Reader, open func(io.Reader) Reader, fn func(*tar.Header, io.Reader) error) error {
+	limit := b.Bytes
 	limited := &io.LimitedReader{R: bounded.Reader(ctx, r), N: limit}
-	tr := tar.NewReader(limited)
-	for count := 0; ; count++ {
-		hdr, err := tr.Next()
+	defer func() { b.Bytes = limited.N }()
+	for members := open(limited); ; {
+		hdr, err := members.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -116,22 +151,17 @@ func WalkTarUpTo(ctx context.Context, r io.Reader, limit int64, fn func(name str
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)
 		}
-		if count >= MaxMembers {
+		if b.Members--; b.Members < 0 {
 			return &bounded.LimitError{What: "number of files in the archive", Limit: MaxMembers}
 		}
-		name, ok := MemberName(hdr.Name)
-		if !ok || hdr.Typeflag != tar.TypeReg {
-			continue
-		}
-		if err := fn(name, hdr.Size, tr); errors.Is(err, fs.SkipAll) {
-			return nil
-		} else if err != nil {
+		if err := fn(hdr, members); err != nil {
 			return err
 		}
 	}
 }
 
-// MemberName returns an archive member's name without ./, and whether it is safe.
+// MemberName cleans the name of a file in an archive; ok is false where it is no
+// plain relative path.
 func MemberName(s string) (string, bool) {
 	for strings.HasPrefix(s, "./") {
 		s = s[2:]

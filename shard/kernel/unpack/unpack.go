@@ -47,10 +47,10 @@ func (u *unpacker) moduleRelease() string {
 	return ""
 }
 
-// FromPackages takes the kernel out of packages into dir. It reads only until
+// Packages takes the kernel out of packages into dir. It reads only until
 // all is known: boot/ comes before the modules, which are most of a package,
 // and a signature vouches for the rest.
-func FromPackages(ctx context.Context, dir string, packages []kernel.Archive) (kernel.Contents, error) {
+func Packages(ctx context.Context, dir string, packages []kernel.Archive) (kernel.Contents, error) {
 	u := &unpacker{dir: dir, releases: map[string]bool{}}
 	for _, p := range packages {
 		if u.done() {
@@ -69,18 +69,38 @@ func FromPackages(ctx context.Context, dir string, packages []kernel.Archive) (k
 	return u.contents()
 }
 
-// FromTar takes the kernel out of a tar archive into dir. It reads to the
+// OpenPackages returns a kernel that comes in several packages. fetch downloads
+// them to what archives names, where the cache does not have them.
+func OpenPackages(ctx context.Context, c *kernel.Cache, ref kernel.Ref, archives func(dir string) []kernel.Archive, fetch func(context.Context, []kernel.Archive) error) (*kernel.Image, error) {
+	im, err := c.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
+		packages := archives(dir)
+		if err := fetch(ctx, packages); err != nil {
+			return kernel.Contents{}, err
+		}
+		made, err := Packages(ctx, dir, packages)
+		if err != nil && ctx.Err() == nil {
+			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
+		}
+		return made, err
+	}, archives)
+	if err != nil {
+		return nil, kernel.OpenError(ref, err)
+	}
+	return im, nil
+}
+
+// Unpack takes the kernel out of a tar archive into dir. It reads to the
 // end, which tells whether the archive is whole and of one kernel only.
-func FromTar(ctx context.Context, dir, file string) (kernel.Contents, error) {
+func (t Tar) Unpack(ctx context.Context, dir string) (kernel.Contents, error) {
 	u := &unpacker{dir: dir, releases: map[string]bool{}}
-	err := Tar(file).walkAll(ctx, func(name string, size int64, r io.Reader) error {
+	err := t.walkAll(ctx, func(name string, size int64, r io.Reader) error {
 		if u.kernel && IsKernelName(name) {
 			return u.second(ctx, name, size, r)
 		}
 		return u.take(ctx, name, size, r)
 	})
 	if err != nil {
-		return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(file), err)
+		return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(string(t)), err)
 	}
 	return u.contents()
 }
@@ -171,7 +191,8 @@ func WriteMember(ctx context.Context, path, name string, size, limit int64, r io
 	return f.Close()
 }
 
-// IsKernelName says whether a file is called, and stands, like a kernel.
+// IsKernelName says whether a file of an archive is named like a kernel, and in
+// a place where kernels are.
 func IsKernelName(name string) bool {
 	base, ok := bootFile(name)
 	if !ok {
@@ -185,7 +206,7 @@ func IsKernelName(name string) bool {
 	return false
 }
 
-// IsConfigName says whether a file is called, and stands, like a kernel's .config.
+// IsConfigName is IsKernelName for the configuration.
 func IsConfigName(name string) bool {
 	base, ok := bootFile(name)
 	return ok && (base == "config" || strings.HasPrefix(base, "config-"))

@@ -28,6 +28,7 @@ func ELF(version string, pvh bool) []byte {
 	copy(b, "\x7fELF\x02\x01\x01")
 	le.PutUint16(b[16:], 2)
 	le.PutUint16(b[18:], 62)
+	le.PutUint32(b[20:], 1)
 	le.PutUint64(b[32:], 64)
 	le.PutUint16(b[54:], 56)
 	le.PutUint16(b[56:], 1)
@@ -119,7 +120,7 @@ func Compressed[C ~string](t testing.TB, c C, data []byte) []byte {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = binary.Write(&b, binary.LittleEndian, uint32(m))
+			binary.Write(&b, binary.LittleEndian, uint32(m))
 			b.Write(dst[:m])
 			data = data[n:]
 		}

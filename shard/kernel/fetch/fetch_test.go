@@ -1,4 +1,4 @@
-package rpm
+package fetch
 
 import (
 	"bytes"
@@ -18,11 +18,11 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
-func testFetcher() *httpFetcher {
-	h := newHTTPFetcher()
-	h.pause = noPause
-	h.idle = 2 * time.Second // a busy machine stands still for less
-	return h
+func testClient() *Client {
+	c := New()
+	c.Retry.Wait = time.Millisecond
+	c.Idle = 2 * time.Second // a busy machine stands still for less
+	return c
 }
 
 // A server that breaks each connection after a part of the file, stalls, and is
@@ -63,7 +63,7 @@ func TestHTTPResumes(t *testing.T) {
 		}))
 		path := filepath.Join(t.TempDir(), "x")
 		var last int64
-		err := testFetcher().file(context.Background(), srv.URL, path, int64(len(data)), func(n int64) { last = n })
+		err := testClient().File(context.Background(), srv.URL, path, int64(len(data)), func(n int64) { last = n })
 		srv.Close()
 		got, _ := os.ReadFile(path)
 		if err != nil || !bytes.Equal(got, data) || last != int64(len(data)) {
@@ -87,20 +87,20 @@ func TestHTTPGivesUp(t *testing.T) {
 	defer big.Close()
 	var limit *bounded.LimitError
 	path := filepath.Join(t.TempDir(), "x")
-	if err := testFetcher().file(context.Background(), big.URL, path, 1000, nil); !errors.As(err, &limit) {
+	if err := testClient().File(context.Background(), big.URL, path, 1000, nil); !errors.As(err, &limit) {
 		t.Errorf("error %v, want a LimitError", err)
 	}
 	if st, err := os.Stat(path); err != nil || st.Size() > 1<<20 {
 		t.Errorf("%v, %v", st.Size(), err)
 	}
-	if _, err := testFetcher().get(context.Background(), big.URL, 1000); !errors.As(err, &limit) {
+	if _, err := testClient().Get(context.Background(), big.URL, 1000); !errors.As(err, &limit) {
 		t.Errorf("error %v, want a LimitError", err)
 	}
 
 	asked := 0
 	gone := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusNotFound) }))
 	defer gone.Close()
-	if _, err := testFetcher().get(context.Background(), strings.Replace(gone.URL, "http://", "http://user:secret@", 1), 10); !absent(err) || asked != 1 || strings.Contains(err.Error(), "secret") {
+	if _, err := testClient().Get(context.Background(), strings.Replace(gone.URL, "http://", "http://user:secret@", 1), 10); !Absent(err) || asked != 1 || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v after %d requests", err, asked)
 	}
 
@@ -109,23 +109,23 @@ func TestHTTPGivesUp(t *testing.T) {
 	why := errors.New("interrupted")
 	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { cancel(why); <-req.Context().Done() }))
 	defer hang.Close()
-	if _, err := testFetcher().get(ctx, hang.URL, 10); !errors.Is(err, why) || strings.Contains(err.Error(), "\n") {
+	if _, err := testClient().Get(ctx, hang.URL, 10); !errors.Is(err, why) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v, want the cause", err)
 	}
 }
 
 func TestHTTPStaysEncrypted(t *testing.T) {
 	t.Parallel()
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") }))
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }))
 	defer plain.Close()
 	tls := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
 	defer tls.Close()
-	h := testFetcher()
-	h.client.Transport = tls.Client().Transport
-	if _, err := h.get(context.Background(), tls.URL, 10); err == nil || !strings.Contains(err.Error(), "redirect from https to http is refused") {
+	h := testClient()
+	h.HTTP.Transport = tls.Client().Transport
+	if _, err := h.Get(context.Background(), tls.URL, 10); err == nil || !strings.Contains(err.Error(), "redirect from https to http is refused") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := h.get(context.Background(), plain.URL, 10); err != nil {
+	if _, err := h.Get(context.Background(), plain.URL, 10); err != nil {
 		t.Error(err)
 	}
 }
@@ -143,7 +143,7 @@ func (c *countingResponse) Write(p []byte) (int, error) {
 
 // BenchmarkDownload fetches a kernel's 14 MB from a server on this machine.
 //
-//	go test -run '^$' -bench Download ./shard/kernel
+//	go test -run '^$' -bench Download ./shard/kernel/fetch
 func BenchmarkDownload(b *testing.B) {
 	data := make([]byte, 14<<20)
 	for i := range data {
@@ -156,11 +156,54 @@ func BenchmarkDownload(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "x")
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if err := testFetcher().file(b.Context(), srv.URL, path, int64(len(data)), func(int64) {}); err != nil {
+		if err := testClient().File(b.Context(), srv.URL, path, int64(len(data)), func(int64) {}); err != nil {
 			b.Fatal(err)
 		}
 		if err := os.Remove(path); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestRetry(t *testing.T) {
+	c := New()
+	c.Retry = Retry{Wait: time.Microsecond, MaxWait: time.Microsecond, Attempts: 4}
+	for _, tc := range []struct {
+		name  string
+		err   error
+		gains []int64 // of the attempts, the last one's over and over
+		stop  int     // attempts after which it works; 0: never
+		want  int     // attempts
+	}{
+		{"works", nil, []int64{0}, 1, 1},
+		{"works at last", io.ErrUnexpectedEOF, []int64{0}, 4, 4},
+		{"never works", io.ErrUnexpectedEOF, []int64{0}, 0, 4},
+		{"gets on", io.ErrUnexpectedEOF, []int64{minProgress, minProgress, minProgress, minProgress, minProgress, minProgress}, 20, 20},
+		{"gets on, then not", io.ErrUnexpectedEOF, []int64{0, 0, 0, minProgress, 0}, 0, 7},
+		{"a few bytes are no gain", io.ErrUnexpectedEOF, []int64{minProgress - 1}, 0, 4},
+		{"busy", &StatusError{Status: 503}, []int64{0}, 0, 4},
+		{"too many", &StatusError{Status: 429}, []int64{0}, 0, 4},
+		{"forbidden", &StatusError{Status: 403}, []int64{0}, 0, 1},
+		{"gone", &StatusError{Status: 404}, []int64{0}, 0, 1},
+		{"disk full", &finalError{errors.New("no space left on device")}, []int64{0}, 0, 1},
+	} {
+		n := 0
+		err := c.retry(t.Context(), "http://x", func() (int64, error) {
+			n++
+			if n == tc.stop {
+				return 0, nil
+			}
+			return tc.gains[min(n, len(tc.gains))-1], tc.err
+		})
+		if n != tc.want || (err == nil) != (tc.stop > 0) || err != nil && !errors.Is(err, tc.err) {
+			t.Errorf("%s: %d attempts and %v, want %d", tc.name, n, err, tc.want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	c.Retry.Wait = time.Hour
+	err := c.retry(ctx, "http://x", func() (int64, error) { n++; cancel(); return 0, io.EOF })
+	if n != 1 || err == nil {
+		t.Errorf("after the end: %d attempts, %v", n, err)
 	}
 }

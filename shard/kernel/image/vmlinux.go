@@ -1,0 +1,72 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+// maxGiven caps a vmlinux that is given as it is, debug information and all, in
+// bytes.
+const maxGiven = 1 << 30
+
+// Vmlinux opens the decompressed kernel in the image file that i is of: the ELF
+// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of an arm64 zboot
+// or gzipped Image. It returns an error that is [ErrNoVmlinux] when there is
+// nothing to unpack or the compression is not supported.
+func (i Info) Vmlinux(file string) (io.ReadCloser, error) {
+	if i.Format != FormatVmlinux && i.Compression == NoCompression {
+		return nil, fmt.Errorf("%s: %w", i.Format, ErrNoVmlinux)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	if i.Format == FormatVmlinux {
+		return f, nil
+	}
+	if i.Compression == Zstd && i.Format == FormatBzImage {
+		if z, err := openZstdWhole(f, i.Offset, i.Length); z != nil || err != nil {
+			f.Close()
+			if err != nil {
+				return nil, err
+			}
+			return z, nil
+		}
+	}
+	r, err := Decompress(i.Compression, io.NewSectionReader(f, i.Offset, i.Length))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return bounded.ReadCloser(r, r, f), nil
+}
+
+// CopyVmlinux copies what Vmlinux has opened, and checks that it is a kernel: if
+// not, that is a *NotKernelError.
+func (i Info) CopyVmlinux(ctx context.Context, w io.Writer, r io.Reader) error {
+	limit := int64(MaxVmlinux)
+	if i.Format == FormatVmlinux {
+		limit = maxGiven
+	}
+	r = bounded.Reader(ctx, r)
+	head, err := io.ReadAll(io.LimitReader(r, 64))
+	if err != nil {
+		return err
+	}
+	if i.Format == FormatBzImage || i.Format == FormatVmlinux {
+		if err := checkELF(head); err != nil {
+			return err
+		}
+	} else if len(head) < 64 || string(head[56:60]) != "ARM\x64" {
+		return &NotKernelError{Reason: "it is no arm64 Image"}
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	_, err = bounded.Copy(ctx, w, r, limit-int64(len(head)), "size of vmlinux")
+	return err
+}
