@@ -123,7 +123,7 @@ func validHref(href string) bool {
 }
 
 // resolveHref returns the address of href in the repository base. It never
-// leaves base's server.
+// leaves base's server, nor a directory.
 func resolveHref(base, href string) (string, error) {
 	b, err := url.Parse(strings.TrimRight(base, "/") + "/")
 	if err != nil || !validHref(href) {
@@ -139,7 +139,7 @@ func resolveHref(base, href string) (string, error) {
 		}
 		u = *r
 	}
-	if u.Scheme != b.Scheme || u.Host != b.Host {
+	if u.Scheme != b.Scheme || u.Host != b.Host || u.Scheme == "file" && !strings.HasPrefix(path.Clean(u.Path), b.Path) {
 		return "", fmt.Errorf("location %q leads away from %s", href, fetch.ShownURL(base))
 	}
 	return u.String(), nil

@@ -51,6 +51,11 @@ func TestResolveHref(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", href, got, err, want)
 		}
 	}
+	for href, want := range map[string]string{"x/../y.rpm": "file:///srv/repo/y.rpm", "../repository/y.rpm": "", "%2e%2e/%2e%2e/etc/passwd": ""} {
+		if got, err := resolveHref("file:///srv/repo", href); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q in a directory: %q, %v; want %q", href, got, err, want)
+		}
+	}
 }
 
 func rpmEntry(name, version, release string, installed int) pkg {
