@@ -191,7 +191,7 @@ func TestMain(m *testing.M) {
 			_, err = c.Lock(context.Background(), strings.TrimPrefix(digestA, DigestPrefix))
 		}
 		fmt.Println("locked", err)
-		io.Copy(io.Discard, os.Stdin) // until the parent closes it, or kills us
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it, or kills us
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -213,8 +213,8 @@ func TestCacheWaitsForAnotherProcess(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer child.Wait()
-	defer child.Process.Kill()
+	defer func() { _ = child.Wait() }()
+	defer func() { _ = child.Process.Kill() }()
 	line := make([]byte, len("locked <nil>\n"))
 	if _, err := io.ReadFull(stdout, line); err != nil || string(line) != "locked <nil>\n" {
 		t.Fatalf("child: %q, %v", line, err)
@@ -232,7 +232,7 @@ func TestCacheWaitsForAnotherProcess(t *testing.T) {
 		_, err := c.entry(context.Background(), digestA, builder(&builds, []byte("k")))
 		done <- err
 	}()
-	child.Process.Kill() // a killed process lets go of its lock
+	_ = child.Process.Kill() // a killed process lets go of its lock
 	if err := <-done; err != nil || builds.Load() != 1 {
 		t.Errorf("error %v, built %d times", err, builds.Load())
 	}

@@ -44,20 +44,38 @@ func TestSelectKernels(t *testing.T) {
 		want                 []string // release, version, package names
 		bare                 []string
 	}{
-		{"releases as Debian writes them", one("linux-image-6.1.0-56-amd64", "linux-image-6.12.117+deb13-amd64", "linux-image-6.1.0-0.deb11.48-amd64", "linux-image-7.2.13+deb14-amd64", "linux-image-6.12.90+deb12.1-amd64"), "amd64",
-			[]string{"6.1.0-0.deb11.48-amd64 1-1", "6.1.0-56-amd64 1-1", "6.12.117+deb13-amd64 1-1", "6.12.90+deb12.1-amd64 1-1", "7.2.13+deb14-amd64 1-1"}, nil},
+		{
+			"releases as Debian writes them", one("linux-image-6.1.0-56-amd64", "linux-image-6.12.117+deb13-amd64", "linux-image-6.1.0-0.deb11.48-amd64", "linux-image-7.2.13+deb14-amd64", "linux-image-6.12.90+deb12.1-amd64"), "amd64",
+			[]string{"6.1.0-0.deb11.48-amd64 1-1", "6.1.0-56-amd64 1-1", "6.12.117+deb13-amd64 1-1", "6.12.90+deb12.1-amd64 1-1", "7.2.13+deb14-amd64 1-1"},
+			nil,
+		},
 		{"not meta, debug or template packages", one("linux-image-amd64", "linux-image-6.12-amd64", "linux-image-6.1.0-56-amd64-dbg", "linux-image-amd64-signed-template", "linux-image-6.12-amd64-signed-template"), "amd64", nil, nil},
-		{"not other flavours", one("linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-56-rt-amd64", "linux-image-6.1.0-56-amd64", "linux-image-6.1.0-56-686"), "cloud-amd64",
-			[]string{"6.1.0-56-cloud-amd64 1-1"}, nil},
+		{
+			"not other flavours", one("linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-56-rt-amd64", "linux-image-6.1.0-56-amd64", "linux-image-6.1.0-56-686"), "cloud-amd64",
+			[]string{"6.1.0-56-cloud-amd64 1-1"},
+			nil,
+		},
 		{"arm64 with large pages", one("linux-image-6.12.107+deb13-arm64-16k", "linux-image-6.12.107+deb13-arm64"), "arm64-16k", []string{"6.12.107+deb13-arm64-16k 1-1"}, nil},
-		{"unsigned only where nothing is signed", one("linux-image-6.1.0-56-amd64", "linux-image-6.1.0-56-amd64-unsigned", "linux-image-6.1.0-57-amd64-unsigned"), "amd64",
-			[]string{"6.1.0-56-amd64 1-1", "6.1.0-57-amd64 1-1"}, nil},
-		{"every version, once", pkgStanza("linux-image-6.1.0-56-amd64", "2", "") + pkgStanza("linux-image-6.1.0-56-amd64", "1", "") + pkgStanza("linux-image-6.1.0-56-amd64", "2", ""), "amd64",
-			[]string{"6.1.0-56-amd64 1", "6.1.0-56-amd64 2"}, nil},
-		{"7.x in parts", pkgStanza("linux-image-"+seven, "1-1", "x | y, "+dep("linux-base-")+", "+dep("linux-binary-")+", "+dep("linux-modules-")) + one("linux-modules-"+seven, "linux-binary-"+seven, "linux-base-"+seven), "amd64",
-			[]string{seven + " 1-1 base binary modules"}, nil},
-		{"7.x without modules", pkgStanza("linux-image-"+seven, "1-1", dep("linux-base-")+", "+dep("linux-binary-")+", "+dep("linux-modules-")) + one("linux-binary-"+seven), "amd64",
-			[]string{seven + " 1-1 binary"}, []string{seven}},
+		{
+			"unsigned only where nothing is signed", one("linux-image-6.1.0-56-amd64", "linux-image-6.1.0-56-amd64-unsigned", "linux-image-6.1.0-57-amd64-unsigned"), "amd64",
+			[]string{"6.1.0-56-amd64 1-1", "6.1.0-57-amd64 1-1"},
+			nil,
+		},
+		{
+			"every version, once", pkgStanza("linux-image-6.1.0-56-amd64", "2", "") + pkgStanza("linux-image-6.1.0-56-amd64", "1", "") + pkgStanza("linux-image-6.1.0-56-amd64", "2", ""), "amd64",
+			[]string{"6.1.0-56-amd64 1", "6.1.0-56-amd64 2"},
+			nil,
+		},
+		{
+			"7.x in parts", pkgStanza("linux-image-"+seven, "1-1", "x | y, "+dep("linux-base-")+", "+dep("linux-binary-")+", "+dep("linux-modules-")) + one("linux-modules-"+seven, "linux-binary-"+seven, "linux-base-"+seven), "amd64",
+			[]string{seven + " 1-1 base binary modules"},
+			nil,
+		},
+		{
+			"7.x without modules", pkgStanza("linux-image-"+seven, "1-1", dep("linux-base-")+", "+dep("linux-binary-")+", "+dep("linux-modules-")) + one("linux-binary-"+seven), "amd64",
+			[]string{seven + " 1-1 binary"},
+			[]string{seven},
+		},
 		{"7.x without an image", pkgStanza("linux-image-"+seven, "1-1", dep("linux-binary-")) + pkgStanza("linux-binary-"+seven, "1-2", ""), "amd64", nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -128,12 +128,21 @@ func TestSelectUbuntu(t *testing.T) {
 		want []string
 		bare []string
 	}{
-		{"signed again", stanzas(pkgStanza("linux-image-"+u, "5.15.0-91.101+1", ""), pkgStanza("linux-image-unsigned-"+u, "5.15.0-91.101", ""), pkgStanza("linux-modules-"+u, "5.15.0-91.101", "")),
-			[]string{u + " 5.15.0-91.101+1 image modules"}, nil},
-		{"two builds of an ABI", stanzas(pkgStanza("linux-image-"+u, "1", ""), pkgStanza("linux-image-"+u, "2", ""), pkgStanza("linux-modules-"+u, "2", ""), pkgStanza("linux-modules-"+u, "1", "")),
-			[]string{u + " 1 image modules", u + " 2 image modules"}, nil},
-		{"in two pockets", stanzas(pkgStanza("linux-image-"+u, "1", ""), pkgStanza("linux-modules-"+u, "1", ""), pkgStanza("linux-image-"+u, "1", ""), pkgStanza("linux-modules-"+u, "1", "")),
-			[]string{u + " 1 image modules"}, nil},
+		{
+			"signed again", stanzas(pkgStanza("linux-image-"+u, "5.15.0-91.101+1", ""), pkgStanza("linux-image-unsigned-"+u, "5.15.0-91.101", ""), pkgStanza("linux-modules-"+u, "5.15.0-91.101", "")),
+			[]string{u + " 5.15.0-91.101+1 image modules"},
+			nil,
+		},
+		{
+			"two builds of an ABI", stanzas(pkgStanza("linux-image-"+u, "1", ""), pkgStanza("linux-image-"+u, "2", ""), pkgStanza("linux-modules-"+u, "2", ""), pkgStanza("linux-modules-"+u, "1", "")),
+			[]string{u + " 1 image modules", u + " 2 image modules"},
+			nil,
+		},
+		{
+			"in two pockets", stanzas(pkgStanza("linux-image-"+u, "1", ""), pkgStanza("linux-modules-"+u, "1", ""), pkgStanza("linux-image-"+u, "1", ""), pkgStanza("linux-modules-"+u, "1", "")),
+			[]string{u + " 1 image modules"},
+			nil,
+		},
 		{"without modules", stanzas(pkgStanza("linux-image-"+u, "1", "")), []string{u + " 1 image"}, []string{u}},
 		{"not meta, debug, or other packages", stanzas(pkgStanza("linux-image-generic", "1", ""), pkgStanza("linux-image-generic-hwe-22.04", "1", ""), pkgStanza("linux-image-extra-virtual", "1", ""), pkgStanza("linux-image-5.15.0-91", "1", ""), pkgStanza("linux-image-uc-5.15.0-91-generic", "1", "")), nil, nil},
 		{"large pages", stanzas(pkgStanza("linux-image-6.8.0-45-generic-64k", "1", ""), pkgStanza("linux-modules-6.8.0-45-generic-64k", "1", "")), []string{"6.8.0-45-generic-64k 1 image modules"}, nil},

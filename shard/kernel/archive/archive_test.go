@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -239,7 +238,7 @@ func FuzzArchive(f *testing.F) {
 			list, _ := os.ReadDir(filepath.Join(dir, sub))
 			for _, f := range list {
 				if !strings.Contains(" "+allowed+" ", " "+f.Name()+" ") {
-					t.Fatal(fmt.Sprintf("the archive wrote %q", f.Name()))
+					t.Fatalf("the archive wrote %q", f.Name())
 				}
 			}
 		}

@@ -48,8 +48,10 @@ func hostileArchives(t *testing.T) map[string]struct {
 		"empty":                   {nil, "the archive is empty"},
 		"html":                    {[]byte("<html><script>alert(1)</script>" + strings.Repeat(" ", 600)), "not a tar archive"},
 		"no-vmlinuz":              {imagetest.Tarball(t, imagetest.Member{Name: "config", Data: "x"}), "holds no kernel"},
-		"two-vmlinuz": {imagetest.Tarball(t, imagetest.Member{Name: "vmlinuz-6.1.0", Data: kernel}, imagetest.Member{Name: "boot/vmlinuz-6.2.0", Data: string(imagetest.Vmlinuz(t, "6.2.0"))}),
-			`holds two kernels, "vmlinuz-6.1.0" and "boot/vmlinuz-6.2.0": leave one`},
+		"two-vmlinuz": {
+			imagetest.Tarball(t, imagetest.Member{Name: "vmlinuz-6.1.0", Data: kernel}, imagetest.Member{Name: "boot/vmlinuz-6.2.0", Data: string(imagetest.Vmlinuz(t, "6.2.0"))}),
+			`holds two kernels, "vmlinuz-6.1.0" and "boot/vmlinuz-6.2.0": leave one`,
+		},
 		"two-builds": {imagetest.Tarball(t, imagetest.Member{Name: "vmlinuz-6.1.0", Data: kernel}, imagetest.Member{Name: "vmlinuz-6.1.0.old", Data: kernel + "x"}), "holds two kernels"},
 		"only-dotdot": {imagetest.Tarball(t, imagetest.Member{Name: "../../vmlinuz", Data: kernel}, imagetest.Member{Name: "/vmlinuz", Data: kernel},
 			imagetest.Member{Name: "boot/../../vmlinuz", Data: kernel}), "holds no kernel"},
@@ -59,8 +61,10 @@ func hostileArchives(t *testing.T) map[string]struct {
 			imagetest.Member{Name: "boot/vmlinuz-1", Header: &tar.Header{Typeflag: tar.TypeFifo}}), "holds no kernel"},
 		"sparse": {sparseArchive(t), "exceeds the limit of 1073741824"},
 		"bomb":   {bomb(t), "exceeds the limit of 1073741824"},
-		"image-bomb": {imagetest.Tarball(t, imagetest.Member{Name: "vmlinuz", Data: string(imagetest.BzImage(v, imagetest.Compressed(t, image.Gzip, make([]byte, 1<<20))))}),
-			""}, // found when it is unpacked
+		"image-bomb": {
+			imagetest.Tarball(t, imagetest.Member{Name: "vmlinuz", Data: string(imagetest.BzImage(v, imagetest.Compressed(t, image.Gzip, make([]byte, 1<<20))))}),
+			"",
+		}, // found when it is unpacked
 	}
 }
 

@@ -176,8 +176,8 @@ func TestRepository(t *testing.T) {
 	t.Setenv("KBUILD_OUTPUT", "/nowhere")
 	t.Setenv("GIT_DIR", "/nowhere")
 	repo := func() string {
-		defer os.Setenv("GIT_DIR", os.Getenv("GIT_DIR"))
-		os.Unsetenv("GIT_DIR")
+		defer func() { _ = os.Setenv("GIT_DIR", os.Getenv("GIT_DIR")) }()
+		_ = os.Unsetenv("GIT_DIR")
 		dir := repository(t, map[string]map[string]string{
 			"6.1": {"version": "VERSION = 6.1.0\nBROKEN = 1\n"},
 			"6.2": {"version": "VERSION = 6.2\n", "image": "no kernel"},

@@ -19,10 +19,14 @@ type Arch struct {
 }
 
 var arches = []Arch{
-	{Name: "amd64", Kernel: "x86_64", Dir: "x86", Target: "bzImage", Image: "arch/x86/boot/bzImage", File: "bzImage-",
-		Cross: "x86_64-linux-gnu-", GCC: "gcc-x86-64-linux-gnu"},
-	{Name: "arm64", Kernel: "arm64", Dir: "arm64", Target: "Image", Image: "arch/arm64/boot/Image", File: "Image-",
-		Cross: "aarch64-linux-gnu-", GCC: "gcc-aarch64-linux-gnu"},
+	{
+		Name: "amd64", Kernel: "x86_64", Dir: "x86", Target: "bzImage", Image: "arch/x86/boot/bzImage", File: "bzImage-",
+		Cross: "x86_64-linux-gnu-", GCC: "gcc-x86-64-linux-gnu",
+	},
+	{
+		Name: "arm64", Kernel: "arm64", Dir: "arm64", Target: "Image", Image: "arch/arm64/boot/Image", File: "Image-",
+		Cross: "aarch64-linux-gnu-", GCC: "gcc-aarch64-linux-gnu",
+	},
 }
 
 // LookupArch returns the row of an architecture.
@@ -78,16 +82,13 @@ func Mainline(a Arch) Recipe {
 	for _, name := range []string{"DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT", "VIRTIO_MENU", "NETWORK_FILESYSTEMS", "SCSI_LOWLEVEL", "NETDEVICES", "NET_CORE"} {
 		r.Options = append(r.Options, Option{Name: name, Value: "y", Helper: true})
 	}
-	for _, o := range []Option{
-		{Name: "DEBUG_INFO_NONE", Value: "n"},
-		{Name: "DEBUG_INFO_REDUCED", Value: "n"}, // excludes BTF, as does the next
-		{Name: "DEBUG_INFO_SPLIT", Value: "n"},
-		{Name: "WERROR", Value: "n"}, // compilers newer than the kernel warn of more
-		{Name: "LOCALVERSION_AUTO", Value: "n"},
-		{Name: "LOCALVERSION", Value: `""`},
-	} {
-		r.Options = append(r.Options, o)
-	}
+	r.Options = append(r.Options,
+		Option{Name: "DEBUG_INFO_NONE", Value: "n"},
+		Option{Name: "DEBUG_INFO_REDUCED", Value: "n"}, // excludes BTF, as does the next
+		Option{Name: "DEBUG_INFO_SPLIT", Value: "n"},
+		Option{Name: "WERROR", Value: "n"}, // compilers newer than the kernel warn of more
+		Option{Name: "LOCALVERSION_AUTO", Value: "n"},
+		Option{Name: "LOCALVERSION", Value: `""`})
 	switch a.Name {
 	case "amd64":
 		for _, name := range []string{"SERIAL_8250", "SERIAL_8250_CONSOLE", "X86_PM_TIMER", "HYPERVISOR_GUEST", "PVH"} {

@@ -116,7 +116,7 @@ func TestHTTPGivesUp(t *testing.T) {
 
 func TestHTTPStaysEncrypted(t *testing.T) {
 	t.Parallel()
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }))
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") }))
 	defer plain.Close()
 	tls := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
 	defer tls.Close()

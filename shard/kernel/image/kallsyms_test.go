@@ -181,14 +181,28 @@ func TestRawBTFByMagic(t *testing.T) {
 // of functions, and what is in sections that nothing can be attached to.
 func TestPlace(t *testing.T) {
 	symbols := []Symbol{
-		{Name: "__kprobes_text_end", Type: 'T'}, {Name: "__kprobes_text_start", Type: 'T'}, // empty, in either order
-		{Name: "_text", Type: 'T'}, {Name: "before", Type: 't'},
-		{Name: "__noinstr_text_start", Type: 'T'}, {Name: "exc_nmi", Type: 't'}, {Name: "data", Type: 'd'}, {Name: "__noinstr_text_end", Type: 'T'}, {Name: "after", Type: 'T'},
-		{Name: "__entry_text_start", Type: 'T'}, {Name: "no_end", Type: 't'},
+		{Name: "__kprobes_text_end", Type: 'T'},
+		{Name: "__kprobes_text_start", Type: 'T'}, // empty, in either order
+		{Name: "_text", Type: 'T'},
+		{Name: "before", Type: 't'},
+		{Name: "__noinstr_text_start", Type: 'T'},
+		{Name: "exc_nmi", Type: 't'},
+		{Name: "data", Type: 'd'},
+		{Name: "__noinstr_text_end", Type: 'T'},
+		{Name: "after", Type: 'T'},
+		{Name: "__entry_text_start", Type: 'T'},
+		{Name: "no_end", Type: 't'},
 		{Name: "__BTF_ID__func__single__1", Type: 'r'},
-		{Name: "__BTF_ID__set__deny", Type: 'r'}, {Name: "deny", Type: 'd'}, {Name: "__BTF_ID__func__a__2", Type: 'r'}, {Name: "__BTF_ID__struct__s__3", Type: 'r'}, {Name: "__BTF_ID__func__b__4", Type: 'r'},
-		{Name: "kfuncs", Type: 'd'}, {Name: "__BTF_ID__set8__kfuncs", Type: 'r'}, {Name: "__BTF_ID__func__c__5", Type: 'r'},
-		{Name: "a_list", Type: 'd'}, {Name: "__BTF_ID__func__d__6", Type: 'r'},
+		{Name: "__BTF_ID__set__deny", Type: 'r'},
+		{Name: "deny", Type: 'd'},
+		{Name: "__BTF_ID__func__a__2", Type: 'r'},
+		{Name: "__BTF_ID__struct__s__3", Type: 'r'},
+		{Name: "__BTF_ID__func__b__4", Type: 'r'},
+		{Name: "kfuncs", Type: 'd'},
+		{Name: "__BTF_ID__set8__kfuncs", Type: 'r'},
+		{Name: "__BTF_ID__func__c__5", Type: 'r'},
+		{Name: "a_list", Type: 'd'},
+		{Name: "__BTF_ID__func__d__6", Type: 'r'},
 	}
 	place(symbols)
 	got := map[string]string{}

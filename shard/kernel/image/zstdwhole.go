@@ -46,13 +46,13 @@ func openZstdWhole(r io.ReaderAt, off, n int64) (*zstdWhole, error) {
 	}
 	d, err := zstd.NewReader(nil, zstd.WithDecoderMaxWindow(maxDict), zstd.WithDecoderMaxMemory(MaxVmlinux), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 	if err != nil {
-		unix.Munmap(mem)
+		_ = unix.Munmap(mem)
 		return nil, err
 	}
 	defer d.Close()
 	out, err := d.DecodeAll(in, mem[:0])
 	if err != nil {
-		unix.Munmap(mem)
+		_ = unix.Munmap(mem)
 		return nil, err
 	}
 	// One that is larger than it says was moved to memory of its own.

@@ -95,7 +95,7 @@ func NewKeyOf(t testing.TB, algo string) (gnupg, keyring string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		exec.Command("gpgconf", "--homedir", gnupg, "--kill", "all").Run()
+		_ = exec.Command("gpgconf", "--homedir", gnupg, "--kill", "all").Run()
 		os.RemoveAll(gnupg)
 	})
 	Command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "test", algo, "sign", "never")

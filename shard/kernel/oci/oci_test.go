@@ -63,7 +63,7 @@ func newOCIServer(t testing.TB) *ociServer {
 		}
 		w.Header().Del("Content-Length")
 		w.WriteHeader(rec.Code)
-		w.Write(tamper(req.URL.Path, rec.Body.Bytes()))
+		_, _ = w.Write(tamper(req.URL.Path, rec.Body.Bytes()))
 	}))
 	t.Cleanup(o.Close)
 	o.host = strings.TrimPrefix(o.URL, "http://")
@@ -239,21 +239,30 @@ func TestOCILayouts(t *testing.T) {
 		modules map[string]string
 		err     string
 	}{
-		{name: "little-vm-helper", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "bin/busybox", Data: "x"}), lvhKernel(t, "6.1-main", "6.1.9")},
-			release: "6.1.9", config: "CONFIG_6.1.9", modules: map[string]string{"kernel/fs/overlayfs/overlay.ko": "overlay of 6.1.9"}},
-		{name: "a distribution's", layers: [][]byte{imagetest.Tarball(t,
-			imagetest.Member{Name: "./usr/lib/modules/6.1.1/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.1"))},
-			imagetest.Member{Name: "./usr/lib/modules/6.1.1/config", Data: "C"},
-			imagetest.Member{Name: "./usr/lib/modules/6.1.1/kernel/a.ko", Data: "a"})},
-			release: "6.1.1", config: "C", modules: map[string]string{"vmlinuz": string(imagetest.Vmlinuz(t, "6.1.1")), "config": "C", "kernel/a.ko": "a"}},
+		{
+			name: "little-vm-helper", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "bin/busybox", Data: "x"}), lvhKernel(t, "6.1-main", "6.1.9")},
+			release: "6.1.9", config: "CONFIG_6.1.9", modules: map[string]string{"kernel/fs/overlayfs/overlay.ko": "overlay of 6.1.9"},
+		},
+		{
+			name: "a distribution's", layers: [][]byte{imagetest.Tarball(t,
+				imagetest.Member{Name: "./usr/lib/modules/6.1.1/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.1"))},
+				imagetest.Member{Name: "./usr/lib/modules/6.1.1/config", Data: "C"},
+				imagetest.Member{Name: "./usr/lib/modules/6.1.1/kernel/a.ko", Data: "a"})},
+			release: "6.1.1", config: "C", modules: map[string]string{"vmlinuz": string(imagetest.Vmlinuz(t, "6.1.1")), "config": "C", "kernel/a.ko": "a"},
+		},
 		{name: "bare", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.1"))}, imagetest.Member{Name: "/config", Data: "C"})}, release: "6.1.1", config: "C"},
-		{name: "replaced by an upper layer", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.2"))})},
-			release: "6.1.2", modules: map[string]string{"extra/bpf_testmod.ko": "testmod of 6.1.1"}},
-		{name: "whiteouts", layers: [][]byte{
-			imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz-6.0.0", Data: string(imagetest.Vmlinuz(t, "6.0.0"))}, imagetest.Member{Name: "lib/modules/6.0.0/kernel/old.ko", Data: "old"}),
-			ciKernel(t, "6.1.1"),
-			imagetest.Tarball(t, imagetest.Member{Name: "boot/.wh.vmlinuz-6.0.0"}, imagetest.Member{Name: "lib/modules/.wh.6.0.0"})},
-			release: "6.1.1", modules: map[string]string{"extra/bpf_testmod.ko": "testmod of 6.1.1"}},
+		{
+			name: "replaced by an upper layer", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.2"))})},
+			release: "6.1.2", modules: map[string]string{"extra/bpf_testmod.ko": "testmod of 6.1.1"},
+		},
+		{
+			name: "whiteouts", layers: [][]byte{
+				imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz-6.0.0", Data: string(imagetest.Vmlinuz(t, "6.0.0"))}, imagetest.Member{Name: "lib/modules/6.0.0/kernel/old.ko", Data: "old"}),
+				ciKernel(t, "6.1.1"),
+				imagetest.Tarball(t, imagetest.Member{Name: "boot/.wh.vmlinuz-6.0.0"}, imagetest.Member{Name: "lib/modules/.wh.6.0.0"}),
+			},
+			release: "6.1.1", modules: map[string]string{"extra/bpf_testmod.ko": "testmod of 6.1.1"},
+		},
 		{name: "opaque", layers: [][]byte{ciKernel(t, "6.1.1"), opaque}, release: "6.1.1", modules: map[string]string{"kernel/new.ko": "new"}},
 		{name: "a link hides a directory", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: "lib/modules", Header: &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "/etc"}})}, release: "6.1.1"},
 		{name: "deleted", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: ".wh.boot"})}, err: "holds no kernel"},

@@ -244,7 +244,7 @@ func TestRPMWhatIsNotThere(t *testing.T) {
 	r.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch {
 		case strings.HasSuffix(req.URL.Path, "/mirror.list"):
-			io.WriteString(w, r.URL+"/lacks\n"+r.URL+"/fails\n")
+			_, _ = io.WriteString(w, r.URL+"/lacks\n"+r.URL+"/fails\n")
 		case strings.HasPrefix(req.URL.Path, "/lacks"):
 			w.WriteHeader(http.StatusNotFound)
 		default:

@@ -120,7 +120,7 @@ func Compressed[C ~string](t testing.TB, c C, data []byte) []byte {
 			if err != nil {
 				t.Fatal(err)
 			}
-			binary.Write(&b, binary.LittleEndian, uint32(m))
+			_ = binary.Write(&b, binary.LittleEndian, uint32(m))
 			b.Write(dst[:m])
 			data = data[n:]
 		}
