@@ -3,6 +3,7 @@ package preflight
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,14 +50,14 @@ type checker struct {
 // does to it.
 func (c *checker) program(p *program) (all Loads, mistaken []string) {
 	all = WillLoad
-	wrong := func(dep int) {
-		if d := c.o.Deps[dep].String(); !slices.Contains(mistaken, d) {
+	wrong := func(dep *Dep) {
+		if d := dep.String(); !slices.Contains(mistaken, d) {
 			mistaken = append(mistaken, d)
 		}
 	}
-	note := func(dep int, l Loads) {
+	note := func(dep *Dep, l Loads) {
 		all = all.worse(l)
-		a := &c.answers[dep]
+		a := &c.answers[dep.n]
 		switch {
 		case l == WillNot && !slices.Contains(a.Breaks, p.name):
 			a.Breaks = append(a.Breaks, p.name)
@@ -66,10 +67,10 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 		}
 	}
 	for _, d := range p.needs {
-		note(d, c.loads[d])
+		note(d, c.loads[d.n])
 	}
-	if p.target1 >= 0 {
-		note(p.target1, c.loads[p.target1])
+	if p.attach != nil {
+		note(p.attach, c.loads[p.attach.n])
 	}
 	if len(p.insns) == 0 {
 		return all, nil
@@ -107,16 +108,16 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 	}
 	for i := range insns {
 		d := p.at[i]
-		if d < 0 || !p.need[i] || !wide.reached[i] {
+		if d == nil || !p.need[i] || !wide.reached[i] {
 			continue
 		}
-		l := c.loads[d]
+		l := c.loads[d.n]
 		if rel := btf.CORERelocationMetadata(&p.insns[i]); rel != nil && c.k.types != nil {
 			// The library's word counts: it is what loads the program.
 			l = WillLoad
 			if poisoned(&insns[i], &p.insns[i]) {
 				l = WillNot
-				if known := c.loads[d]; known == MayLoad {
+				if c.loads[d.n] == MayLoad {
 					l = MayLoad // a module may have it
 				}
 			}
@@ -130,15 +131,15 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 			l = MayLoad
 		}
 		note(d, l)
-		if c.answers[d].Status == Changed && c.answers[d].Want != "" {
+		if a := c.answers[d.n]; a.Status == Changed && a.Want != "" {
 			wrong(d)
 		}
 	}
-	if p.target1 >= 0 {
+	if p.attach != nil {
 		loads, ok := c.arguments(p, f)
-		note(p.target1, loads)
+		note(p.attach, loads)
 		if !ok {
-			wrong(p.target1)
+			wrong(p.attach)
 		}
 	}
 	slices.Sort(mistaken)
@@ -149,10 +150,10 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 func (c *checker) prepare(p *program, insns asm.Instructions) {
 	for i := range insns {
 		d := p.at[i]
-		if d < 0 || !c.o.Deps[d].weak || c.o.Deps[d].Kind == kindConfig || !insns[i].OpCode.IsDWordLoad() {
+		if d == nil || !d.weak || d.Kind == kindConfig || !insns[i].OpCode.IsDWordLoad() {
 			continue
 		}
-		if c.answers[d].Status != Absent {
+		if c.answers[d.n].Status != Absent {
 			insns[i] = asm.LoadMapPtr(insns[i].Dst, 1) // not a constant
 		}
 	}
@@ -161,11 +162,9 @@ func (c *checker) prepare(p *program, insns asm.Instructions) {
 // enters says which functions the verifier looks into though nothing that it
 // reaches calls them: before 6.8 all global ones.
 func (c *checker) enters(p *program) []bool {
-	for _, t := range c.k.lookup("bpf_func_info_aux") {
-		if s, ok := t.(*btf.Struct); ok {
-			if _, ok := member(s, "called", 0); ok {
-				return nil
-			}
+	if s := c.k.structOf("bpf_func_info_aux"); s != nil {
+		if _, ok := member(s, "called", 0); ok {
+			return nil
 		}
 	}
 	return p.global
@@ -256,7 +255,7 @@ func (c *checker) arguments(p *program, f flow) (loads Loads, ok bool) {
 	if fn == nil || !f.whole {
 		return WillLoad, true
 	}
-	a := &c.answers[p.target1]
+	a := &c.answers[p.attach.n]
 	list := fn.Params
 	if p.target.tracepoint() && len(list) > 0 {
 		list = list[1:] // void *__data
@@ -266,21 +265,19 @@ func (c *checker) arguments(p *program, f flow) (loads Loads, ok bool) {
 		readable++ // what the function returned
 	}
 	loads = WillLoad
+	probe := strings.Contains(p.target.kind, "kprobe") // registers can be read whatever is in them
 	for _, n := range slices.Sorted(maps.Keys(f.reads)) {
-		switch {
-		case n < readable:
-		case strings.Contains(p.target.kind, "kprobe"):
-			// Registers can be read whatever is in them.
-			ok = false
-			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
-		default:
-			ok = false
-			c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
+		if n < readable {
+			continue
+		}
+		ok = false
+		c.changed(a, fmt.Sprintf("it takes %s, and %s reads number %d", counted(len(list), "argument"), p.name, n+1))
+		if !probe {
 			loads = WillNot
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(f.reads)) {
-		if n >= len(list) || strings.Contains(p.target.kind, "kprobe") || p.target.kind == "raw_tp" || everReadable(list[n].Type) {
+		if n >= len(list) || probe || p.target.kind == "raw_tp" || everReadable(list[n].Type) {
 			continue
 		}
 		a.Note = join(a.Note, fmt.Sprintf("the verifier of some versions lets no program read argument %d, which %s reads", n+1, p.name))
@@ -300,7 +297,7 @@ func (c *checker) arguments(p *program, f flow) (loads Loads, ok bool) {
 			}
 			ok = false
 			c.changed(a, fmt.Sprintf("%s takes argument %d for a struct %s *", p.name, n+1, want))
-			if direct && !strings.Contains(p.target.kind, "kprobe") && p.target.kind != "raw_tp" {
+			if direct && !probe && p.target.kind != "raw_tp" {
 				// The verifier knows the type, and what may be read of it.
 				loads = loads.worse(MayLoad)
 			}
@@ -388,6 +385,16 @@ func (k *Kernel) lookup(name string) []btf.Type {
 	return slices.DeleteFunc(types, func(t btf.Type) bool { return t.TypeName() != name })
 }
 
+// structOf returns a struct of the kernel's, nil when it has none of that name.
+func (k *Kernel) structOf(name string) *btf.Struct {
+	for _, t := range k.lookup(name) {
+		if s, ok := t.(*btf.Struct); ok {
+			return s
+		}
+	}
+	return nil
+}
+
 func (k *Kernel) funcProto(name string) *btf.FuncProto {
 	for _, t := range k.lookup(name) {
 		if f, ok := t.(*btf.Func); ok {
@@ -415,22 +422,17 @@ func (k *Kernel) typedefProto(name string) *btf.FuncProto {
 	return nil
 }
 
-// enumOf looks a number up in one of the kernel's enums. known is false when the
-// kernel does not tell.
-func (k *Kernel) enumOf(enum string, n int) (name string, found, known bool) {
+// inEnum says whether one of the kernel's enums has a number. known is false when
+// the kernel does not tell.
+func (k *Kernel) inEnum(enum string, n int) (found, known bool) {
 	for _, t := range k.lookup(enum) {
-		e, ok := t.(*btf.Enum)
-		if !ok {
-			continue
+		if e, ok := t.(*btf.Enum); ok {
+			return slices.ContainsFunc(e.Values, func(v btf.EnumValue) bool {
+				return v.Value == uint64(n) && !strings.HasPrefix(v.Name, "__")
+			}), true
 		}
-		for _, v := range e.Values {
-			if v.Value == uint64(n) && !strings.HasPrefix(v.Name, "__") {
-				return v.Name, true, true
-			}
-		}
-		return "", false, true
 	}
-	return "", false, false
+	return false, false
 }
 
 // answer says what a kernel has of a dependency, and what that means for a
@@ -440,28 +442,26 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 	case kindField, kindType, kindValue:
 		return c.typeAnswer(d)
 	case kindHelper:
-		return c.number(d, "bpf_func_id")
+		return c.number(d, "bpf_func_id", nil)
 	case kindMap:
-		a, l := c.number(d, "bpf_map_type")
-		return c.configured(a, l, mapOption(d.number))
+		return c.number(d, "bpf_map_type", mapOptions[ebpf.MapType(d.number)])
 	case kindProgram:
-		a, l := c.number(d, "bpf_prog_type")
-		return c.configured(a, l, programOptions(ebpf.ProgramType(d.number))...)
+		return c.number(d, "bpf_prog_type", programOptions[ebpf.ProgramType(d.number)])
 	case kindAttach:
-		return c.number(d, "bpf_attach_type")
+		return c.number(d, "bpf_attach_type", nil)
 	case kindConfig:
 		return c.option(d)
 	case kindInstruction:
 		return c.since(d)
 	case kindFlag:
-		return c.flag(d)
+		return c.flag()
 	case kindSleep:
 		return c.sleepable(d)
 	case kindKfunc, kindKsym:
 		return c.symbolAnswer(d)
 	case kindMember:
 		return c.memberAnswer(d)
-	case kindNotKnown:
+	case kindUnknown:
 		return Answer{Note: "no program type is known for this section"}, MayLoad
 	case "fentry", "fexit", "fmod_ret", "fsession", "lsm", "lsm_cgroup", "iter":
 		return c.btfTarget(d)
@@ -476,60 +476,49 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 	return Answer{}, MayLoad
 }
 
-// configured is for what a kernel can be built without.
-func (c *checker) configured(a Answer, l Loads, options ...string) (Answer, Loads) {
+// programOptions are what the kernel has to be built with for programs of a type.
+var programOptions = map[ebpf.ProgramType][]string{
+	ebpf.Kprobe:                {"BPF_EVENTS", "KPROBES"},
+	ebpf.TracePoint:            {"BPF_EVENTS"},
+	ebpf.RawTracepoint:         {"BPF_EVENTS"},
+	ebpf.RawTracepointWritable: {"BPF_EVENTS"},
+	ebpf.PerfEvent:             {"BPF_EVENTS"},
+	ebpf.Tracing:               {"BPF_EVENTS"},
+	ebpf.LSM:                   {"BPF_LSM"},
+	ebpf.CGroupDevice:          {"CGROUP_BPF"},
+	ebpf.CGroupSKB:             {"CGROUP_BPF"},
+	ebpf.CGroupSock:            {"CGROUP_BPF"},
+	ebpf.CGroupSockAddr:        {"CGROUP_BPF"},
+	ebpf.CGroupSockopt:         {"CGROUP_BPF"},
+	ebpf.CGroupSysctl:          {"CGROUP_BPF"},
+	ebpf.Netfilter:             {"NETFILTER_BPF_LINK"},
+	ebpf.StructOps:             {"BPF_JIT"},
+	ebpf.LircMode2:             {"BPF_LIRC_MODE2"},
+	ebpf.SkSKB:                 {"NET_SOCK_MSG"},
+	ebpf.SkMsg:                 {"NET_SOCK_MSG"},
+}
+
+// mapOptions are the same for types of maps.
+var mapOptions = map[ebpf.MapType][]string{
+	ebpf.XSKMap:              {"XDP_SOCKETS"},
+	ebpf.SockMap:             {"NET_SOCK_MSG"},
+	ebpf.SockHash:            {"NET_SOCK_MSG"},
+	ebpf.CGroupArray:         {"CGROUPS"},
+	ebpf.CGroupStorage:       {"CGROUP_BPF"},
+	ebpf.PerCPUCGroupStorage: {"CGROUP_BPF"},
+	ebpf.InodeStorage:        {"BPF_LSM"},
+	ebpf.StructOpsMap:        {"BPF_JIT"},
+}
+
+// number is for what the kernel numbers in an enum of its interface, and can be
+// built without.
+func (c *checker) number(d *Dep, enum string, options []string) (Answer, Loads) {
 	for _, o := range options {
-		if o != "" && c.k.off(o) {
+		if c.k.off(o) {
 			return Answer{Status: Absent, Note: "CONFIG_" + o + " is off"}, WillNot
 		}
 	}
-	return a, l
-}
-
-func programOptions(t ebpf.ProgramType) []string {
-	switch t {
-	case ebpf.Kprobe:
-		return []string{"BPF_EVENTS", "KPROBES"}
-	case ebpf.TracePoint, ebpf.RawTracepoint, ebpf.RawTracepointWritable, ebpf.PerfEvent, ebpf.Tracing:
-		return []string{"BPF_EVENTS"}
-	case ebpf.LSM:
-		return []string{"BPF_LSM"}
-	case ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.CGroupSockopt, ebpf.CGroupSysctl:
-		return []string{"CGROUP_BPF"}
-	case ebpf.Netfilter:
-		return []string{"NETFILTER_BPF_LINK"}
-	case ebpf.StructOps:
-		return []string{"BPF_JIT"}
-	case ebpf.LircMode2:
-		return []string{"BPF_LIRC_MODE2"}
-	case ebpf.SkSKB, ebpf.SkMsg:
-		return []string{"NET_SOCK_MSG"}
-	}
-	return nil
-}
-
-func mapOption(n int) string {
-	switch ebpf.MapType(n) {
-	case ebpf.XSKMap:
-		return "XDP_SOCKETS"
-	case ebpf.SockMap, ebpf.SockHash:
-		return "NET_SOCK_MSG"
-	case ebpf.CGroupArray:
-		return "CGROUPS"
-	case ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
-		return "CGROUP_BPF"
-	case ebpf.InodeStorage:
-		return "BPF_LSM"
-	case ebpf.StructOpsMap:
-		return "BPF_JIT"
-	}
-	return ""
-}
-
-// number is for what the kernel numbers in an enum of its interface.
-func (c *checker) number(d *Dep, enum string) (Answer, Loads) {
-	_, found, known := c.k.enumOf(enum, d.number)
-	switch {
+	switch found, known := c.k.inEnum(enum, d.number); {
 	case !known:
 		return Answer{Note: c.k.why()}, MayLoad
 	case !found && d.weak:
@@ -727,24 +716,21 @@ func (c *checker) memberAnswer(d *Dep) (Answer, Loads) {
 		return Answer{Note: k.why()}, WillNot
 	}
 	st, name, _ := strings.Cut(d.Name, ".")
-	for _, t := range k.lookup(st) {
-		s, ok := t.(*btf.Struct)
-		if !ok {
-			continue
-		}
-		m, ok := member(s, name, 0)
-		if !ok {
-			return Answer{Status: Absent}, WillNot
-		}
-		a, l := Answer{Status: Present, Signature: declare(m.Type, name)}, WillLoad
-		if k.lookup("bpf_struct_ops_"+st) == nil { // what the kernel keeps of one that programs implement
-			if a, l = c.perhapsInModule("bpf_struct_ops_"+st, true); l == WillNot {
-				a.Note = "the struct is there, but not for programs to implement"
-			}
-		}
-		return a, l
+	s := k.structOf(st)
+	if s == nil {
+		return c.perhapsInModule(st, true)
 	}
-	return c.perhapsInModule(st, true)
+	m, ok := member(s, name, 0)
+	if !ok {
+		return Answer{Status: Absent}, WillNot
+	}
+	a, l := Answer{Status: Present, Signature: declare(m.Type, name)}, WillLoad
+	if k.lookup("bpf_struct_ops_"+st) == nil { // what the kernel keeps of one that programs implement
+		if a, l = c.perhapsInModule("bpf_struct_ops_"+st, true); l == WillNot {
+			a.Note = "the struct is there, but not for programs to implement"
+		}
+	}
+	return a, l
 }
 
 // btfTarget is for programs that attach to a function by BTF.
@@ -805,7 +791,7 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 // whether that is for sure.
 func (c *checker) forbidden(kind, name string, p *btf.FuncProto) (why string, never bool) {
 	k := c.k
-	has := func(line string) bool { n, _ := k.symbols.named(line); return n > 0 }
+	has := k.symbols.has
 	switch {
 	case kind == "iter":
 		return "", false
@@ -846,7 +832,7 @@ func (c *checker) forbidden(kind, name string, p *btf.FuncProto) (why string, ne
 // makes it one that fmod_ret and sleepable programs can have.
 func (c *checker) injectable(name string) (can, known bool) {
 	k := c.k
-	if n, _ := k.symbols.named("_eil_addr_" + name); n > 0 {
+	if k.symbols.has("_eil_addr_" + name) {
 		return true, true
 	}
 	for _, prefix := range []string{"__x64_sys_", "__ia32_", "__arm64_"} {
@@ -870,31 +856,30 @@ func (c *checker) since(d *Dep) (Answer, Loads) {
 	return Answer{Status: Present}, WillLoad
 }
 
-// flag is for flags of programs: what the kernel keeps of them is in its types.
-func (c *checker) flag(d *Dep) (Answer, Loads) {
-	for _, t := range c.k.lookup("bpf_prog_aux") {
-		if s, ok := t.(*btf.Struct); ok {
-			if _, ok := member(s, "xdp_has_frags", 0); !ok {
-				return Answer{Status: Absent}, WillNot
-			}
-			return Answer{Status: Present}, WillLoad
-		}
+// flag is for programs with BPF_F_XDP_HAS_FRAGS: what the kernel keeps of it is
+// in its types.
+func (c *checker) flag() (Answer, Loads) {
+	aux := c.k.structOf("bpf_prog_aux")
+	if aux == nil {
+		return Answer{Note: c.k.why()}, MayLoad
 	}
-	return Answer{Note: c.k.why()}, MayLoad
+	if _, ok := member(aux, "xdp_has_frags", 0); !ok {
+		return Answer{Status: Absent}, WillNot
+	}
+	return Answer{Status: Present}, WillLoad
 }
 
 // sleepable is for programs that may sleep, which few may.
 func (c *checker) sleepable(d *Dep) (Answer, Loads) {
-	k := c.k
 	kind, name, _ := strings.Cut(d.Name, "/")
 	fn := target{kind: kind, name: name}.function()
-	has := func(line string) bool { n, _ := k.symbols.named(line); return n > 0 }
+	has := c.k.symbols.has
 	switch kind {
 	case "fentry", "fexit", "fmod_ret", "fsession":
 		switch can, known := c.injectable(fn); {
 		case has(inSet + "btf_non_sleepable_error_inject:" + fn):
 			return Answer{Status: Absent, Note: "programs on it may not sleep"}, WillNot
-		case !known && can, !known:
+		case !known:
 			return Answer{Note: "it is not known whether programs on it may sleep"}, MayLoad
 		case !can:
 			return Answer{Status: Absent, Note: "programs on it may not sleep: errors may not be injected"}, WillNot
@@ -963,7 +948,7 @@ func (c *checker) rawTracepoint(d *Dep) (Answer, Loads) {
 		a.sign(d.Name, &q)
 		return a, WillLoad
 	}
-	if n, _ := k.symbols.named("__tracepoint_" + d.Name); n > 0 {
+	if k.symbols.has("__tracepoint_" + d.Name) {
 		if d.Kind == "raw_tp" {
 			return Answer{Status: Present}, WillLoad
 		}
@@ -987,7 +972,7 @@ func (c *checker) tracepoint(d *Dep) (Answer, Loads) {
 	if len(k.symbols) == 0 {
 		return Answer{Note: "the kernel's symbols are not known"}, MayLoad
 	}
-	has := func(s string) bool { n, _ := k.symbols.named(s); return n > 0 }
+	has := k.symbols.has
 	if category == "syscalls" {
 		if k.off("FTRACE_SYSCALLS") {
 			return Answer{Status: Absent, Note: "CONFIG_FTRACE_SYSCALLS is off"}, WillNot
@@ -1062,7 +1047,7 @@ func (c *checker) kprobe(d *Dep) (Answer, Loads) {
 	if p := k.funcProto(name); p != nil {
 		a.sign(name, p)
 	}
-	has := func(line string) bool { n, _ := k.symbols.named(line); return n > 0 }
+	has := k.symbols.has
 	switch {
 	case has("_kbl_addr_"+name) && n == 1:
 		a.Status, a.Note = Absent, "the function is there, but the kernel forbids probes of it"
@@ -1082,8 +1067,9 @@ func (c *checker) multi(pattern string) (Answer, Loads) {
 	first, n := "", 0
 	prefix, _, _ := strings.Cut(pattern, "*")
 	prefix, _, _ = strings.Cut(prefix, "?")
+	matching := glob(pattern)
 	c.k.symbols.each(prefix, func(name string, typ byte) bool {
-		if isText(typ) && !strings.Contains(name, ":") && matches(pattern, name) {
+		if isText(typ) && !strings.Contains(name, ":") && matching.MatchString(name) {
 			if n++; n == 1 {
 				first = name
 			}
@@ -1101,26 +1087,7 @@ func (c *checker) multi(pattern string) (Answer, Loads) {
 	return Answer{Status: Present}, WillLoad
 }
 
-// matches is libbpf's glob_match: * and ? alone mean something.
-func matches(pattern, name string) bool {
-	star, mark := -1, 0
-	i, j := 0, 0
-	for j < len(name) {
-		switch {
-		case i < len(pattern) && pattern[i] == '*':
-			star, mark = i, j
-			i++
-		case i < len(pattern) && (pattern[i] == '?' || pattern[i] == name[j]):
-			i, j = i+1, j+1
-		case star >= 0:
-			mark++
-			i, j = star+1, mark
-		default:
-			return false
-		}
-	}
-	for i < len(pattern) && pattern[i] == '*' {
-		i++
-	}
-	return i == len(pattern)
+// glob is a pattern of libbpf's, in which * and ? alone mean something.
+func glob(pattern string) *regexp.Regexp {
+	return regexp.MustCompile("^" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern)) + "$")
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -26,26 +27,35 @@ type Kernel struct {
 	Release string
 	Arch    string
 
-	types   *btf.Spec         // nil: none, or not known
-	noTypes bool              // it is known that there are none
-	order   binary.ByteOrder  // of types
-	symbols symbols           // empty: not known
-	config  map[string]string // without CONFIG_; nil: not known
-	strings int               // length of the strings of types, in bytes
+	types   *btf.Spec        // nil: none, or not known
+	noTypes bool             // it is known that there are none
+	order   binary.ByteOrder // of types
+	symbols symbols          // empty: not known
+	config  image.Config     // nil: not known
+	strings int              // length of the strings of types, in bytes
 
 	readModules func() (moduleIndex, error) // nil: nothing is known of the kernel's modules
 	modules     *moduleIndex                // once read
 }
 
-// indexName is what a kernel's index is called beside it in the cache. It
-// changes with the index's form.
-const indexName = "preflight-2.zst"
+// Names of a kernel's indexes beside it in the cache. They change with the
+// indexes' form. That of modules is only made for kernels that lack something,
+// as it takes a pass over all modules: 3 to 10 s.
+const (
+	indexName   = "preflight-4.zst"
+	modulesName = "preflight-modules-3.zst"
+)
 
 const (
 	maxBTF   = 128 << 20
 	maxIndex = 256 << 20 // bytes, decompressed
-	maxBuild = 4 << 20   // bytes of a .config
 )
+
+// index is what is kept of a kernel.
+type index struct {
+	BTF     []byte
+	Symbols symbols
+}
 
 // Load reads what is known of a kernel without booting it. The first time it
 // unpacks the kernel into scratch, a directory, and keeps an index beside it in
@@ -54,60 +64,92 @@ const (
 func Load(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (*Kernel, error) {
 	k := &Kernel{ID: im.ID(), Release: im.Release, Arch: im.Arch, order: binary.LittleEndian}
 	path, err := im.Derived(ctx, c, indexName, func(w io.Writer) error {
-		return makeIndex(ctx, im, w, scratch, vmlinux)
+		x, err := makeIndex(ctx, im, scratch, vmlinux)
+		if err != nil {
+			return err
+		}
+		return writeIndex(w, x)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := k.readIndex(path); err != nil {
+	var x index
+	err = readIndex(path, &x)
+	if err == nil {
+		k.symbols = x.Symbols
+		err = k.setBTF(x.BTF)
+	}
+	if err != nil {
 		os.Remove(path) // made anew the next time
 		return nil, fmt.Errorf("read the index of %s: %w", im.ID(), err)
 	}
-	k.config = readConfig(im.Config)
+	if im.Config != "" {
+		k.config, _ = im.ReadConfig("") // not known
+	}
 	k.readModules = func() (moduleIndex, error) { return loadModules(ctx, im, c, k) }
 	return k, nil
 }
 
-// makeIndex writes a line with what is there, the BTF and the symbols.
-func makeIndex(ctx context.Context, im *kernel.Image, w io.Writer, scratch, vmlinux string) error {
+// makeIndex reads a kernel's BTF and symbols.
+func makeIndex(ctx context.Context, im *kernel.Image, scratch, vmlinux string) (x index, err error) {
 	if vmlinux == "" {
 		vmlinux = path.Join(scratch, "preflight-"+kernel.SafeName(im.ID()))
 		switch err := im.Vmlinux(ctx, vmlinux); {
 		case errors.Is(err, image.ErrNoVmlinux) && im.Info.Format == image.FormatImage:
 			vmlinux = im.Kernel
 		case err != nil:
-			return err
+			return x, err
 		default:
 			defer os.Remove(vmlinux)
 		}
 	}
-	raw, err := image.RawBTF(vmlinux)
-	if err != nil && !errors.Is(err, image.ErrNoBTF) {
-		return err
+	if x.BTF, err = image.RawBTF(vmlinux); err != nil && !errors.Is(err, image.ErrNoBTF) {
+		return x, err
 	}
 	list, err := image.Symbols(vmlinux)
 	if err != nil && !errors.Is(err, image.ErrNoSymbols) {
-		return err
+		return x, err
 	}
+	x.Symbols = symbolLines(list)
+	return x, nil
+}
+
+// writeIndex writes v, compressed and with a checksum.
+func writeIndex(w io.Writer, v any) error {
 	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
-	bw := bufio.NewWriter(zw)
-	text := symbolLines(list)
-	fmt.Fprintf(bw, "bpf-kernel-check preflight 2 %d %d\n", len(raw), len(text))
-	_, _ = bw.Write(raw)
-	_, _ = bw.WriteString(text)
-	if err := bw.Flush(); err != nil {
+	return errors.Join(gob.NewEncoder(zw).Encode(v), zw.Close())
+}
+
+// readIndex reads what writeIndex wrote into v.
+func readIndex(path string, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
 		return err
 	}
-	return zw.Close()
+	defer f.Close()
+	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIndex))
+	if err != nil {
+		return err
+	}
+	defer zr.Close()
+	r := bufio.NewReader(io.LimitReader(zr, maxIndex))
+	if err := gob.NewDecoder(r).Decode(v); err != nil {
+		return err
+	}
+	// The checksum is behind the last byte.
+	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("it goes on: %w", err)
+	}
+	return nil
 }
 
 // symbolLines are the lines of [symbols]: a kernel's symbols, and what is known
 // of some by where they are, with a colon, which no symbol has.
-func symbolLines(list []image.Symbol) string {
-	lines := make([]string, 0, len(list)+1000)
+func symbolLines(list []image.Symbol) symbols {
+	lines := make(symbols, 0, len(list)+1000)
 	flagged := map[string]bool{} // sets with flags, such as those of kfuncs since 6.0
 	for _, s := range list {
 		if name, ok := strings.CutPrefix(s.Name, "__BTF_ID__set8__"); ok {
@@ -132,7 +174,7 @@ func symbolLines(list []image.Symbol) string {
 		}
 	}
 	slices.Sort(lines)
-	return strings.Join(append(lines, ""), "\n")
+	return lines
 }
 
 // What lines of symbols with a colon say.
@@ -141,44 +183,6 @@ const (
 	inSet    = "set:"      // and a set, a colon and a function that is in it; without one for the set itself
 	kfuncs   = "kfunc:"    // and a function that is in a set of kfuncs
 )
-
-func (k *Kernel) readIndex(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIndex))
-	if err != nil {
-		return err
-	}
-	defer zr.Close()
-	br := bufio.NewReaderSize(zr, 64<<10)
-	head, err := br.ReadString('\n')
-	if err != nil {
-		return err
-	}
-	var rawLen, textLen int
-	if _, err := fmt.Sscanf(head, "bpf-kernel-check preflight 2 %d %d\n", &rawLen, &textLen); err != nil {
-		return err
-	}
-	if rawLen < 0 || textLen < 0 || rawLen > maxBTF || textLen > maxIndex-maxBTF {
-		return errors.New("its lengths cannot be")
-	}
-	raw, text := make([]byte, rawLen), make([]byte, textLen)
-	if _, err := io.ReadFull(br, raw); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(br, text); err != nil {
-		return err
-	}
-	// The checksum is behind the last byte.
-	if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("it goes on: %w", err)
-	}
-	k.symbols = symbols(text)
-	return k.setBTF(raw)
-}
 
 // setBTF takes a kernel's types; there may be none.
 func (k *Kernel) setBTF(raw []byte) error {
@@ -195,74 +199,27 @@ func (k *Kernel) setBTF(raw []byte) error {
 	return nil
 }
 
-// readConfig reads a kernel's whole .config, nil when there is none.
-func readConfig(path string) map[string]string {
-	if path == "" {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxBuild))
-	if err != nil {
-		return nil
-	}
-	config := map[string]string{}
-	for line := range strings.Lines(string(b)) {
-		if name, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.HasPrefix(name, "CONFIG_") {
-			config[strings.TrimPrefix(name, "CONFIG_")] = strings.Trim(v, `"`)
-		}
-	}
-	if len(config) == 0 {
-		return nil
-	}
-	return config
-}
-
 // off says whether the kernel is known to be built without an option.
 func (k *Kernel) off(option string) bool {
 	return k.config != nil && (k.config[option] == "" || k.config[option] == "n")
 }
 
-// symbols are lines of a name, a space and a type, sorted by name.
-type symbols []byte
+// symbols are lines of a name, a space and a type, sorted.
+type symbols []string
 
-// from is where the first line is that is not less than key.
-func (s symbols) from(key string) int {
-	lo, hi := 0, len(s) // both are starts of lines
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		start := mid
-		for start > lo && s[start-1] != '\n' {
-			start--
-		}
-		end := start + bytes.IndexByte(s[start:], '\n') + 1
-		if end == start {
-			return len(s)
-		}
-		if string(s[start:end-1]) < key {
-			lo = end
-		} else {
-			hi = start
-		}
-	}
-	return lo
+// from returns the lines that start with prefix, and what is behind them.
+func (s symbols) from(prefix string) symbols {
+	at, _ := slices.BinarySearch(s, prefix)
+	return s[at:]
 }
 
 // each calls fn for the symbols that start with prefix, until it returns false.
 func (s symbols) each(prefix string, fn func(name string, typ byte) bool) {
-	for at := s.from(prefix); at < len(s); {
-		n := bytes.IndexByte(s[at:], '\n')
-		if n < 2 || !bytes.HasPrefix(s[at:at+n], []byte(prefix)) {
+	for _, line := range s.from(prefix) {
+		n := len(line) - 2
+		if n < 0 || !strings.HasPrefix(line, prefix) || !fn(line[:n], line[n+1]) {
 			return
 		}
-		line := string(s[at : at+n])
-		if !fn(line[:len(line)-2], line[len(line)-1]) {
-			return
-		}
-		at += n + 1
 	}
 }
 
@@ -274,6 +231,9 @@ func (s symbols) named(name string) (n int, typ byte) {
 	})
 	return n, typ
 }
+
+// has says whether there is a symbol of a name.
+func (s symbols) has(name string) bool { return s.any(name + " ") }
 
 // any says whether there is a symbol that starts with prefix.
 func (s symbols) any(prefix string) (found bool) {

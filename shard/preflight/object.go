@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"fmt"
 	"maps"
@@ -43,17 +44,16 @@ type program struct {
 	skip   string // why nobody loads it as it is
 	insns  asm.Instructions
 
-	needs   []int        // Deps that it needs whatever it executes
-	target1 int          // of Deps: what it attaches to, -1: nothing
-	at      []int        // of Deps: what an instruction asks for, by instruction; -1: nothing
-	need    []bool       // the instruction cannot do without
-	tests   map[int]bool // of Deps: what it asks for before it needs it
-	typeAt  []int        // of typeNames: what a relocated offset is in, by instruction; -1: nothing
-	frozen  bool         // it reads memory that does not change
-	kconfig []string     // by instruction: the name that libbpf's kconfig has a value for
-	version bool         // it reads LINUX_KERNEL_VERSION
-	global  []bool       // by instruction: a function starts that the verifier may look into on its own
-	sleeps  bool         // it is sleepable
+	needs   []*Dep        // that it needs whatever it executes
+	attach  *Dep          // what it attaches to, nil: nothing
+	at      []*Dep        // what an instruction asks for, by instruction; nil: nothing
+	need    []bool        // the instruction cannot do without
+	tests   map[*Dep]bool // what it asks for before it needs it
+	typeAt  []int         // by instruction: of Deps, the field that a relocated offset is of; -1: none
+	frozen  bool          // it reads memory that does not change
+	kconfig []string      // by instruction: the name that libbpf's kconfig has a value for
+	version bool          // it reads LINUX_KERNEL_VERSION
+	global  []bool        // by instruction: a function starts that the verifier may look into on its own
 }
 
 // Read takes a BPF object apart. name is the first part of its programs' names;
@@ -84,7 +84,7 @@ func Read(name string, b []byte, arch string) (o *Object, err error) {
 			return nil, &ObjectError{name, fmt.Sprintf("its program or map %.50q has a name that C does not", n)}
 		}
 	}
-	r := reader{Object: &Object{Name: name, arch: arch, types: spec.Types, contents: map[string][]byte{}}, spec: spec, weak: weakSymbols(b), kconfig: kconfigLoads(b), index: map[string]int{}}
+	r := reader{Object: &Object{Name: name, arch: arch, types: spec.Types, contents: map[string][]byte{}}, spec: spec, weak: weakSymbols(b), kconfig: kconfigLoads(b), index: map[string]*Dep{}}
 	r.frozen()
 	used := map[string]bool{}
 	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
@@ -168,29 +168,28 @@ type reader struct {
 	spec    *ebpf.CollectionSpec
 	weak    map[string]bool
 	kconfig map[place]string
-	index   map[string]int
+	index   map[string]*Dep
 }
 
 func (r *reader) add(name string) *program {
-	p := &program{name: name, target1: -1, tests: map[int]bool{}}
+	p := &program{name: name, tests: map[*Dep]bool{}}
 	r.programs = append(r.programs, p)
 	return p
 }
 
-// dep returns the number of a dependency, one for the same thing however often
-// it is asked for.
-func (r *reader) dep(p *program, d Dep) int {
+// dep returns a dependency, one for the same thing however often it is asked for.
+func (r *reader) dep(p *program, d Dep) *Dep {
 	key := d.Kind + "\x00" + d.Name + "\x00" + d.want
-	n, ok := r.index[key]
-	if !ok {
-		n = len(r.Deps)
-		r.index[key] = n
-		r.Deps = append(r.Deps, &d)
+	have := r.index[key]
+	if have == nil {
+		have = &d
+		r.index[key] = have
+		r.Deps = append(r.Deps, have)
 	}
-	if have := r.Deps[n]; len(have.Programs) == 0 || have.Programs[len(have.Programs)-1] != p.name {
+	if n := len(have.Programs); n == 0 || have.Programs[n-1] != p.name {
 		have.Programs = append(have.Programs, p.name)
 	}
-	return n
+	return have
 }
 
 func (r *reader) needs(p *program, d Dep) { p.needs = append(p.needs, r.dep(p, d)) }
@@ -222,7 +221,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		p.skip = "no struct_ops map of the object has it as a member"
 	}
 	if ps.Type == ebpf.UnspecifiedProgram {
-		r.needs(p, Dep{Kind: kindNotKnown, Name: clean(ps.SectionName)})
+		r.needs(p, Dep{Kind: kindUnknown, Name: clean(ps.SectionName)})
 	} else {
 		r.needs(p, Dep{Kind: kindProgram, Name: ps.Type.String(), number: int(ps.Type)})
 	}
@@ -230,26 +229,24 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		r.needs(p, Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType), weak: !attachCounts(ps.Type)})
 	}
 	if ps.Flags&sleepableFlag != 0 {
-		p.sleeps = true
 		r.sleepable(p, ps)
 	}
 	if ps.Flags&fragmentsFlag != 0 && ps.Type == ebpf.XDP {
 		r.needs(p, Dep{Kind: kindFlag, Name: "BPF_F_XDP_HAS_FRAGS"})
 	}
 	if p.target.kind != "" && ps.Type != ebpf.Extension {
-		p.target1 = r.dep(p, Dep{Kind: p.target.kind, Name: clean(p.target.name)})
+		p.attach = r.dep(p, Dep{Kind: p.target.kind, Name: clean(p.target.name)})
 	}
 	if ps.Type == ebpf.StructOps && ps.AttachTo != "" {
 		if st, member, ok := strings.Cut(ps.AttachTo, ":"); ok {
 			r.needs(p, Dep{Kind: kindMember, Name: clean(flavourless(st)) + "." + clean(member)})
 		}
 	}
-	p.at, p.need, p.typeAt = make([]int, len(p.insns)), make([]bool, len(p.insns)), make([]int, len(p.insns))
+	p.at, p.need = make([]*Dep, len(p.insns)), make([]bool, len(p.insns))
 	p.kconfig, p.global = make([]string, len(p.insns)), make([]bool, len(p.insns))
 	var in place
 	for i := range p.insns {
 		ins := &p.insns[i]
-		p.at[i], p.typeAt[i] = -1, -1
 		if name := ins.Symbol(); name != "" {
 			in = place{function: name}
 			fn := btf.FuncMetadata(ins)
@@ -275,7 +272,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 			}
 		case ins.IsKfuncCall():
 			p.at[i], p.need[i] = r.dep(p, r.symbol(ref)), true
-		case ins.OpCode.IsDWordLoad() && ref != "" && r.isKsym(ref):
+		case ins.OpCode.IsDWordLoad() && ref != "" && r.ksym(ref) != nil:
 			d := r.symbol(ref)
 			p.at[i] = r.dep(p, d)
 			p.need[i] = !d.weak
@@ -287,14 +284,11 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 			if !ok {
 				break
 			}
-			n := r.dep(p, d)
+			dep := r.dep(p, d)
 			if !need {
-				r.Deps[n].tested, p.tests[n] = true, true
+				dep.tested, p.tests[dep] = true, true
 			}
-			p.at[i], p.need[i] = n, need
-			if need && d.Kind == kindField {
-				p.typeAt[i] = n
-			}
+			p.at[i], p.need[i] = dep, need
 		}
 	}
 }
@@ -326,10 +320,6 @@ func (r *reader) mapNeeds(p *program, m *ebpf.MapSpec) {
 		r.needs(p, Dep{Kind: kindMap, Name: m.Type.String(), number: int(m.Type)})
 		m = m.InnerMap
 	}
-}
-
-func (r *reader) isKsym(name string) bool {
-	return r.ksym(name) != nil
 }
 
 // ksym is what an object says of a symbol of the kernel's: a *btf.Func or a
@@ -369,46 +359,18 @@ func (r *reader) symbol(name string) Dep {
 
 // sort brings the dependencies into the order that they are shown in.
 func (r *reader) sort() {
-	order := make([]int, len(r.Deps))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		x, y := r.Deps[a], r.Deps[b]
-		if c := kindRank(x.Kind) - kindRank(y.Kind); c != 0 {
-			return c
-		}
-		if c := strings.Compare(x.Kind, y.Kind); c != 0 {
-			return c
-		}
-		return strings.Compare(x.Name, y.Name)
+	slices.SortStableFunc(r.Deps, func(a, b *Dep) int {
+		return cmp.Or(kindRank(a.Kind)-kindRank(b.Kind), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
-	place := make([]int, len(order))
-	deps := make([]*Dep, len(order))
-	for i, n := range order {
-		place[n], deps[i] = i, r.Deps[n]
+	for i, d := range r.Deps {
+		d.n = i
 	}
-	r.Deps = deps
 	for _, p := range r.programs {
-		moved := map[int]bool{}
-		for n := range p.tests {
-			moved[place[n]] = true
-		}
-		p.tests = moved
-	}
-	move := func(list []int) {
-		for i, n := range list {
-			if n >= 0 {
-				list[i] = place[n]
+		p.typeAt = make([]int, len(p.at))
+		for i, d := range p.at {
+			if p.typeAt[i] = -1; d != nil && p.need[i] && d.Kind == kindField {
+				p.typeAt[i] = d.n
 			}
-		}
-	}
-	for _, p := range r.programs {
-		move(p.needs)
-		move(p.at)
-		move(p.typeAt)
-		if p.target1 >= 0 {
-			p.target1 = place[p.target1]
 		}
 	}
 }

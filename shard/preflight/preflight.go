@@ -94,9 +94,9 @@ const (
 	kindConfig  = "kconfig"
 	kindFlag    = "flag"
 	kindSleep   = "sleepable"
+	kindUnknown = "section"
 	// What a kernel's instructions are no file tells.
 	kindInstruction = "instruction"
-	kindNotKnown    = "section"
 )
 
 // Dep is something of the kernel's that an object depends on.
@@ -105,7 +105,8 @@ type Dep struct {
 	Name     string   `json:"name"`
 	Programs []string `json:"programs"` // that depend on it, as "object/program" or "object/map:name"
 
-	since  string // of an instruction or a flag: the mainline version that brought it
+	n      int    // its place in Object.Deps
+	since  string // of an instruction or a sleepable program: the mainline version that brought it
 	number int    // of a helper, map type, program type or attach type
 	weak   bool   // the object does without
 	want   string // of a field: its type in the object

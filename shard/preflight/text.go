@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -49,12 +51,9 @@ func (t *text) object(o int) {
 		count[t.Kernels[k].Results[o].Loads()]++
 	}
 	var parts []string
-	for _, x := range []struct {
-		l     Loads
-		words string
-	}{{WillLoad, "nothing missing"}, {WillNot, "will not load"}, {MayLoad, "unknown"}} {
-		if n := count[x.l]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s on %d", x.words, n))
+	for _, l := range []Loads{WillLoad, WillNot, MayLoad} {
+		if n := count[l]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s on %d", l.words(), n))
 		}
 	}
 	fmt.Fprintf(t.w, "%s: %s\n", t.Objects[o].Name, strings.Join(parts, ", "))
@@ -75,7 +74,7 @@ func (t *text) programs(o int) {
 			if q.Skip != "" {
 				return "not loaded: " + q.Skip, nil
 			}
-			words := map[Loads]string{WillLoad: "nothing missing", WillNot: "will not load", MayLoad: "unknown"}[q.Loads]
+			words := q.Loads.words()
 			if len(q.Mistaken) > 0 && q.Loads != WillNot {
 				words += ", mistaken about " + strings.Join(q.Mistaken, ", ")
 			}
@@ -88,7 +87,7 @@ func (t *text) programs(o int) {
 		fmt.Fprintf(t.w, "    %s\n", name)
 		t.print(rows)
 	}
-	for _, words := range sorted(all) {
+	for _, words := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(t.w, "    %s on all %d: %s\n", words, len(t.known), strings.Join(all[words], ", "))
 	}
 }
@@ -117,6 +116,11 @@ func (t *text) deps(o int) {
 	}
 }
 
+// words says it for people.
+func (l Loads) words() string {
+	return map[Loads]string{WillLoad: "nothing missing", WillNot: "will not load", MayLoad: "unknown"}[l]
+}
+
 // words is an answer in a word or two.
 func (a Answer) words() string {
 	w := a.Status.String()
@@ -132,7 +136,7 @@ func (a Answer) words() string {
 // lines are what there is to an answer besides its words.
 func (a Answer) lines() (lines []string) {
 	if a.Signature != "" {
-		lines = append(lines, a.shown())
+		lines = append(lines, a.Signature)
 	}
 	if a.Want != "" {
 		lines = append(lines, "the object has "+a.Want)
@@ -142,8 +146,6 @@ func (a Answer) lines() (lines []string) {
 	}
 	return lines
 }
-
-func (a Answer) shown() string { return a.Signature }
 
 // rows groups the kernels by what they have, in the order of the first of each.
 func (t *text) rows(say func(k int) (string, []string)) []row {
@@ -182,14 +184,12 @@ func (t *text) ranges(kernels []int) string {
 	if len(kernels) == len(t.known) {
 		return fmt.Sprintf("all %d", len(kernels))
 	}
-	byVersion := t.runs(kernels, t.known)
-	order := slices.Clone(t.known)
-	slices.SortStableFunc(order, func(a, b int) int {
+	runs := t.runs(kernels, t.known)
+	order := slices.SortedStableFunc(slices.Values(t.known), func(a, b int) int {
 		return cmp.Or(strings.Compare(t.distro(a), t.distro(b)), strings.Compare(t.flavour(a), t.flavour(b)))
 	})
-	runs := t.runs(kernels, order)
-	if len(byVersion) <= len(runs) {
-		runs = byVersion
+	if byFlavour := t.runs(kernels, order); len(byFlavour) < len(runs) {
+		runs = byFlavour
 	}
 	const most = 6
 	var parts []string
@@ -210,33 +210,22 @@ func (t *text) ranges(kernels []int) string {
 	return strings.Join(parts, ", ")
 }
 
-// runs are stretches of order that are all in kernels.
-func (t *text) runs(kernels, order []int) [][]int {
-	in := map[int]bool{}
-	for _, k := range kernels {
-		in[k] = true
-	}
-	var runs [][]int
-	next := false
-	for i, k := range order {
-		if i > 0 && (t.distro(order[i-1]) != t.distro(k)) {
-			next = false
+// runs are stretches of order, each of one distribution, that are all in kernels,
+// which are sorted.
+func (t *text) runs(kernels, order []int) (runs [][]int) {
+	before := -1 // the one before, if it is in a run
+	for _, k := range order {
+		if _, in := slices.BinarySearch(kernels, k); !in {
+			before = -1
+			continue
 		}
-		switch {
-		case !in[k]:
-			next = false
-		case next:
-			runs[len(runs)-1] = append(runs[len(runs)-1], k)
-		default:
-			runs, next = append(runs, []int{k}), true
+		if before < 0 || t.distro(before) != t.distro(k) {
+			runs = append(runs, nil)
 		}
+		runs[len(runs)-1] = append(runs[len(runs)-1], k)
+		before = k
 	}
 	return runs
-}
-
-func (t *text) name(k int) string {
-	name, _, _ := strings.Cut(t.Kernels[k].ID, "__")
-	return name
 }
 
 func (t *text) distro(k int) string {
@@ -244,24 +233,14 @@ func (t *text) distro(k int) string {
 	return d
 }
 
-// flavour is what follows a release's version: "cloud-amd64".
-func (t *text) flavour(k int) string {
-	name := t.name(k)
-	for i := range len(name) {
-		if name[i] == '-' && i+1 < len(name) && name[i+1] >= 'a' && name[i+1] <= 'z' {
-			return name[i+1:]
-		}
-	}
-	return ""
-}
+// flavourRE matches what follows a release's version: "-cloud-amd64".
+var flavourRE = regexp.MustCompile(`-[a-z].*`)
 
-func sorted(m map[string][]string) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
+func (t *text) flavour(k int) string { return flavourRE.FindString(t.name(k)) }
+
+func (t *text) name(k int) string {
+	name, _, _ := strings.Cut(t.Kernels[k].ID, "__")
+	return name
 }
 
 // JSON writes a survey as one JSON object.
