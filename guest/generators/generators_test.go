@@ -126,8 +126,11 @@ func TestGenerators(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range table() {
-		if name == "do_nothing" || name == "tty_write" {
-			continue // see TestDoNothing and TestTTY
+		switch name {
+		case "do_nothing", "tty_write": // see TestDoNothing and TestTTY
+			continue
+		case "container_child", "wait", "ptrace_attach": // children of others
+			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			switch name {
@@ -223,7 +226,7 @@ func TestNoSuchGenerator(t *testing.T) {
 	for _, args := range [][]string{nil, {"nosuch"}} {
 		out, err := exec.Command(filepath.Join(install(t), "generators"), args...).CombinedOutput()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !bytes.Contains(out, []byte("want one of create_rename_delete_file, ")) {
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !bytes.Contains(out, []byte("want one of container_child, ")) {
 			t.Errorf("%q: %v: %q", args, err, out)
 		}
 	}
@@ -251,18 +254,28 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A failing step of a child is told by its name, and nothing after it is done.
-func TestFailedStep(t *testing.T) {
-	var s script
-	s.do("ask for the pid", unix.SYS_GETPID)
-	s.do("change to a directory", unix.SYS_CHDIR, s.text("/nosuch"))
-	s.do("fail otherwise", unix.SYS_CHDIR, s.text("/nosuch either"))
-	c, err := fork(&s)
+// What went wrong in a child is told by the child, and fails its parent.
+func TestFailedChild(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = c.wait()
-	if !errors.Is(err, syscall.ENOENT) || err.Error() != "change to a directory: no such file or directory" {
+	cmd := exec.Command(self, dir+"/nosuch")
+	cmd.Args[0] = "container_child"
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.HasPrefix(string(out), "container_child: ") {
+		t.Errorf("%v: %q", err, out)
+	}
+	pid, err := startSelf("container_child", dir+"/nosuch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(pid); err == nil || err.Error() != "the child ended with exit status 1" {
+		t.Errorf("error %v", err)
+	}
+	if _, err := start(dir+"/nosuch", nil, nil); !errors.Is(err, syscall.ENOENT) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -285,30 +298,10 @@ func TestForkOften(t *testing.T) {
 			}
 		}()
 	}
-	for range 300 {
-		c, err := fork(&script{})
-		if err != nil {
+	for range 100 {
+		if _, err := forkedAndGone(); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.wait(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// A child that waits is gone, and reaped, after kill.
-func TestKill(t *testing.T) {
-	var s script
-	s.do("wait", unix.SYS_PPOLL, 0, 0, 0, 0)
-	c, err := fork(&s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.kill(); err != nil {
-		t.Error(err)
-	}
-	if err := unix.Kill(c.pid, 0); err != unix.ESRCH {
-		t.Errorf("the child is still there: %v", err)
 	}
 }
 

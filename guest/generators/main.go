@@ -7,8 +7,8 @@
 //
 // A tracer must see each event once and as coming from a process of one
 // thread. So all the acting is done on the process's first thread, whose tid
-// is its pid, and a fork is a bare clone(2) whose child never returns into the
-// Go runtime (see fork).
+// is its pid, and a child either executes a program or never returns into the Go
+// runtime (see forkAndExit).
 package main
 
 import (
@@ -55,6 +55,11 @@ func table() map[string]generator {
 		"ptrace":                              ptrace,
 		"shmget":                              shmget,
 		"memfd_create_exec":                   memfdCreateExec,
+
+		// Children of the others.
+		"container_child": containerChild,
+		"wait":            waitForEver,
+		"ptrace_attach":   ptraceAttach,
 	}
 }
 

@@ -2,28 +2,32 @@ package main
 
 import (
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
 // forkExit forks a child that exits.
 func forkExit(self object, _ []string, _ *os.File) (object, error) {
-	c, err := fork(&script{})
-	if err != nil {
-		return nil, err
-	}
-	return self, c.wait()
+	_, err := forkedAndGone()
+	return self, err
 }
 
 // marker is forkExit that tells the child's pid as well. testrunner runs it
 // last: events about these processes come after all others.
 func marker(self object, _ []string, _ *os.File) (object, error) {
-	c, err := fork(&script{})
-	if err != nil {
-		return nil, err
+	pid, err := forkedAndGone()
+	self["child_pid"] = pid
+	return self, err
+}
+
+// forkedAndGone forks a child and waits until it has exited.
+func forkedAndGone() (pid int, err error) {
+	child, errno := forkAndExit()
+	if errno != 0 {
+		return 0, wrap("fork", errno)
 	}
-	self["child_pid"] = c.pid
-	return self, c.wait()
+	return int(child), wait(int(child))
 }
 
 // forkExec takes capabilities away, so that the fork's event can be told from
@@ -37,20 +41,15 @@ func forkExec(_ object, _ []string, _ *os.File) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	var s script
-	s.do("execute ./do_nothing", unix.SYS_EXECVE,
-		s.text("./do_nothing"),
-		s.texts("./do_nothing"),
-		s.texts("TEST_ENV_KEY1=TEST_ENV_VAL1", "TEST_ENV_KEY2=TEST_ENV_VAL2"))
 	ruid, euid, suid := unix.Getresuid()
 	rgid, egid, sgid := unix.Getresgid()
-	c, err := fork(&s)
+	pid, err := start("./do_nothing", []string{"./do_nothing"}, []string{"TEST_ENV_KEY1=TEST_ENV_VAL1", "TEST_ENV_KEY2=TEST_ENV_VAL2"})
 	if err != nil {
 		return nil, err
 	}
 	return object{
 		"parent_info": parent,
-		"child_pid":   c.pid,
+		"child_pid":   pid,
 		"is_setuid":   false,
 		"is_setgid":   false,
 		"is_memfd":    false,
@@ -60,7 +59,7 @@ func forkExec(_ object, _ []string, _ *os.File) (object, error) {
 		"rgid":        rgid,
 		"egid":        egid,
 		"sgid":        sgid,
-	}, c.wait()
+	}, wait(pid)
 }
 
 // setreuid and setregid change the ids of this thread only. The functions of
@@ -89,42 +88,37 @@ func setID(name string, call uintptr, realKey, effectiveKey string) (object, err
 // ptrace has one child attach to another. Not to a child of its own: tracers
 // leave out what parents do to their children, as every debugger does that.
 func ptrace(_ object, _ []string, _ *os.File) (object, error) {
-	// What the tracee waits for has no end, but it does not outlive its parent.
-	ready, tell, err := pipe()
+	tracee, err := startSelf("wait")
 	if err != nil {
 		return nil, err
 	}
-	defer ready.Close()
-	defer tell.Close()
-	var waits script
-	waits.do("ask for a signal at the parent's end", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
-	// For Yama, which otherwise allows descendants only, or CAP_SYS_PTRACE.
-	waits.try(unix.SYS_PRCTL, unix.PR_SET_PTRACER, ^uintptr(0)) // PR_SET_PTRACER_ANY
-	waits.do("say that it may be traced", unix.SYS_WRITE, tell.Fd(), waits.text("!"), 1)
-	waits.do("wait", unix.SYS_PPOLL, 0, 0, 0, 0)
-	tracee, err := fork(&waits)
-	if err != nil {
-		return nil, err
-	}
-	tell.Close()
-	if _, err := ready.Read(make([]byte, 1)); err != nil { // it has ended
-		if err := tracee.wait(); err != nil {
-			return nil, err
-		}
-		return nil, wrap("wait for the process to trace", err)
-	}
-	var attaches script
-	attaches.do("attach to a sibling", unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(tracee.pid))
-	tracer, err := fork(&attaches)
+	tracer, err := startSelf("ptrace_attach", strconv.Itoa(tracee))
 	if err == nil {
-		err = tracer.wait()
+		err = wait(tracer)
 	}
+	// Ended and reaped, so that no orphan holds our output open.
+	_ = unix.Kill(tracee, unix.SIGKILL)
+	_ = wait(tracee)
+	return object{"ptrace_pid": tracer, "child_pid": tracee, "request": unix.PTRACE_ATTACH}, err
+}
+
+// waitForEver is the process that is traced. It does not outlive its parent.
+func waitForEver(object, []string, *os.File) (object, error) {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return nil, wrap("ask for a signal at the parent's end", err)
+	}
+	for {
+		_, _ = unix.Ppoll(nil, nil, nil)
+	}
+}
+
+// ptraceAttach attaches to a process, and lets go of it by its end.
+func ptraceAttach(_ object, args []string, _ *os.File) (object, error) {
+	pid, err := strconv.Atoi(args[0])
 	if err != nil {
-		_ = tracee.kill()
 		return nil, err
 	}
-	did := object{"ptrace_pid": tracer.pid, "child_pid": tracee.pid, "request": unix.PTRACE_ATTACH}
-	return did, tracee.kill()
+	return nil, wrap("attach to a sibling", unix.PtraceAttach(pid))
 }
 
 // shmget makes a System V shared memory segment, and removes it again.
