@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,24 +58,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire
 		fmt.Fprintf(stderr, "testrunner: %s\n", err)
 		return exitUsage
 	}
-	p := &printer{out: stdout, rep: rep, required: opt.require}
-	switch {
-	case opt.list:
-		for _, name := range allNames() {
-			fmt.Fprintln(stdout, name)
-		}
+	if opt.list {
+		fmt.Fprintln(stdout, strings.Join(allNames(), "\n"))
 		return exitPass
-	case opt.replay != "":
-		err = replay(opt, p)
-	default:
-		s := &session{opt: opt, print: p, machine: m}
-		s.run(ctx)
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "testrunner: %s\n", err)
-		return exitUsage
-	}
-	return p.finish()
+	s := &session{opt: opt, print: &printer{out: stdout, rep: rep, required: opt.require}, machine: m}
+	s.run(ctx)
+	return s.print.finish()
 }
 
 // allNames are the names of all tests, in the order they are reported.

@@ -22,9 +22,6 @@ type options struct {
 	run        *regexp.Regexp
 	require    []string
 	list       bool
-	replay     string // events instead of a tracer
-	outputs    string // what the generators printed, for replay
-	facts      string // the machine's facts, for replay
 	limits     limits
 }
 
@@ -66,7 +63,6 @@ Starts EventsTrace once, lets the generators make events happen, and checks
 that EventsTrace reports them. Prints as "go test -v" does.
 
     testrunner --events-trace /EventsTrace --run 'File|Fork' --require FileCreateContainer
-    testrunner --replay events.ndjson --generators-output generators.ndjson --facts facts.json
 
 Flags:
 `
@@ -86,9 +82,6 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return nil
 	})
 	fs.BoolVar(&o.list, "list", false, "print the names of all tests and exit")
-	fs.StringVar(&o.replay, "replay", "", "check the events in this `FILE` instead of running EventsTrace")
-	fs.StringVar(&o.outputs, "generators-output", "", "with --replay: a `FILE` with what each generator printed")
-	fs.StringVar(&o.facts, "facts", "", "with --replay: a `FILE` with the facts of that machine")
 	fs.DurationVar(&timeout, "timeout", readyLimit(os.Getenv(wire.TestTimeoutEnv)), "time EventsTrace may take to get ready; the other deadlines grow with it")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
@@ -119,12 +112,6 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		if name != check.StartTest && name != check.StreamTest && !o.run.MatchString(name) {
 			return o, fmt.Errorf("--require %q: --run %q does not select it", name, pattern)
 		}
-	}
-	if o.replay != "" && (o.outputs == "" || o.facts == "") {
-		return o, fmt.Errorf("--replay needs --generators-output and --facts too")
-	}
-	if o.replay == "" && (o.outputs != "" || o.facts != "") {
-		return o, fmt.Errorf("--generators-output and --facts need --replay")
 	}
 	if o.generators == "" {
 		o.generators = filepath.Join(filepath.Dir(os.Args[0]), "generators")

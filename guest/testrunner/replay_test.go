@@ -31,7 +31,7 @@ func TestCaptured(t *testing.T) {
 			if err := json.Unmarshal(b, &want); err != nil {
 				t.Fatal(err)
 			}
-			o := testRun(t, "--replay", base+".events.ndjson", "--generators-output", base+".generators.ndjson", "--facts", path)
+			o := capture{base + ".events.ndjson", base + ".generators.ndjson", path}.checked(t)
 			want.Verdicts[check.StartTest], want.Verdicts[check.StreamTest] = wire.TestPass, wire.TestPass
 			if d := cmp.Diff(want.Verdicts, o.verdicts()); d != "" {
 				t.Errorf("verdicts (-want +got):\n%s", d)
@@ -264,11 +264,8 @@ func TestSkips(t *testing.T) {
 	base := func(t *testing.T, args ...string) outcome {
 		dir := t.TempDir()
 		s.write(t, dir)
-		return testRun(t, append([]string{
-			"--replay", filepath.Join(dir, "events"),
-			"--generators-output", filepath.Join(dir, "outputs"),
-			"--facts", captured + ".expected.json", // without overlayfs
-		}, args...)...)
+		// The captured facts are without overlayfs.
+		return capture{filepath.Join(dir, "events"), filepath.Join(dir, "outputs"), captured + ".expected.json"}.checked(t, args...)
 	}
 	o := base(t)
 	if o.code != exitPass || o.verdicts()["FileCreateContainer"] != wire.TestSkip {
@@ -306,13 +303,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"--run", "("}, `--run "(": error parsing regexp`},
 		{[]string{"--require", "NoSuch"}, `--require "NoSuch": no such test, want one of Start, `},
 		{[]string{"--run", "Fork", "--require", "Setuid"}, `--require "Setuid": --run "Fork" does not select it`},
-		{[]string{"--replay", "x"}, "--replay needs --generators-output and --facts too"},
-		{[]string{"--facts", "x"}, "--generators-output and --facts need --replay"},
 		{[]string{"--timeout", "0s"}, "--timeout 0s: want a time above 0"},
 		{[]string{"--nosuch"}, "flag provided but not defined: -nosuch"},
 		{[]string{"x"}, `unexpected argument "x"`},
-		{[]string{"--replay", "nosuch", "--generators-output", captured + ".generators.ndjson", "--facts", captured + ".expected.json"}, "open nosuch: no such file"},
-		{[]string{"--replay", "x", "--generators-output", captured + ".expected.json", "--facts", captured + ".expected.json"}, "line 1: want {"},
 	} {
 		o := testRun(t, tt.args...)
 		if o.code != exitUsage || !strings.Contains(o.stderr, tt.want) || strings.Count(o.stderr, "\n") != 1 {

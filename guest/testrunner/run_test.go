@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,13 @@ func (o outcome) output(name string) string {
 // has the facts of the captured one.
 func testRun(t *testing.T, args ...string) outcome {
 	t.Helper()
+	return outcomeOf(t, func(stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
+		return run(context.Background(), args, stdout, stderr, rep, m)
+	})
+}
+
+func outcomeOf(t *testing.T, program func(stdout, stderr io.Writer, rep *wire.Reporter, m machine) int) outcome {
+	t.Helper()
 	var stdout, stderr, report bytes.Buffer
 	paused := map[time.Duration]int{}
 	m := machine{
@@ -90,7 +98,7 @@ func testRun(t *testing.T, args ...string) outcome {
 			return pause(ctx, d, first, more...)
 		},
 	}
-	o := outcome{paused: paused, code: run(context.Background(), args, &stdout, &stderr, wire.NewReporter(&report), m)}
+	o := outcome{paused: paused, code: program(&stdout, &stderr, wire.NewReporter(&report), m)}
 	o.stdout, o.stderr = stdout.String(), stderr.String()
 	for line := range bytes.Lines(report.Bytes()) {
 		var rec wire.Record

@@ -18,11 +18,7 @@ const captured = "testdata/eventstrace/debian-6.12.117-cloud-amd64"
 
 func capturedFacts(t *testing.T) check.Facts {
 	t.Helper()
-	b, err := os.ReadFile(captured + ".expected.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := check.ParseFacts(b)
+	f, err := readCapturedFacts(captured + ".expected.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +151,7 @@ func (s *stream) write(t *testing.T, dir string) {
 	}
 }
 
-// replayed checks the stream by --replay, with overlayfs.
+// replayed checks the stream, with overlayfs.
 func (s *stream) replayed(t *testing.T, args ...string) outcome {
 	t.Helper()
 	dir := t.TempDir()
@@ -169,9 +165,5 @@ func (s *stream) replayed(t *testing.T, args ...string) outcome {
 	if err := os.WriteFile(filepath.Join(dir, "facts"), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return testRun(t, append([]string{
-		"--replay", filepath.Join(dir, "events"),
-		"--generators-output", filepath.Join(dir, "outputs"),
-		"--facts", filepath.Join(dir, "facts"),
-	}, args...)...)
+	return capture{filepath.Join(dir, "events"), filepath.Join(dir, "outputs"), filepath.Join(dir, "facts")}.checked(t, args...)
 }

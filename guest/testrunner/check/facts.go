@@ -2,7 +2,6 @@ package check
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,32 +16,6 @@ type Facts struct {
 	Release   string            `json:"release"`  // uname -r
 	LastCap   int               `json:"last_cap"` // /proc/sys/kernel/cap_last_cap; 0: not known, 40
 	Dir       string            `json:"dir"`      // the generators' working directory; empty: /
-}
-
-// ParseFacts reads facts as JSON, either bare or as a member "facts" of an
-// object, as the captured streams have them beside a member "kernel".
-func ParseFacts(b []byte) (Facts, error) {
-	var file struct {
-		Kernel string `json:"kernel"`
-		Facts  *Facts `json:"facts"`
-	}
-	var f Facts
-	err := json.Unmarshal(b, &file)
-	if err == nil && file.Facts != nil {
-		f = *file.Facts
-	} else if err == nil {
-		err = json.Unmarshal(b, &f)
-	}
-	if err != nil {
-		return Facts{}, fmt.Errorf("read facts: %w", err)
-	}
-	if f.Arch == "" {
-		f.Arch = "amd64"
-		if strings.HasSuffix(file.Kernel, "-arm64") {
-			f.Arch = "arm64"
-		}
-	}
-	return f, nil
 }
 
 // BPFTramp says whether this kernel can have BPF trampolines: x86-64 has them

@@ -2,30 +2,48 @@ package testrunner
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"testing"
 
 	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// replay checks a captured run.
-func replay(opt options, p *printer) error {
+// capture is a captured run: the files of its events, of what the generators
+// printed, and of the machine's facts.
+type capture struct{ events, outputs, facts string }
+
+// checked holds the tests against a captured run.
+func (c capture) checked(t *testing.T, args ...string) outcome {
+	t.Helper()
+	return outcomeOf(t, func(stdout, stderr io.Writer, rep *wire.Reporter, _ machine) int {
+		opt, err := parseOptions(args, stderr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &printer{out: stdout, rep: rep, required: opt.require}
+		if err := c.check(opt, p); err != nil {
+			t.Fatal(err)
+		}
+		return p.finish()
+	})
+}
+
+func (c capture) check(opt options, p *printer) error {
 	r := check.Run{Log: &check.Log{}}
-	facts, err := os.ReadFile(opt.facts)
-	if err != nil {
+	var err error
+	if r.Facts, err = readCapturedFacts(c.facts); err != nil {
 		return err
 	}
-	if r.Facts, err = check.ParseFacts(facts); err != nil {
-		return fmt.Errorf("%s: %w", opt.facts, err)
-	}
-	if r.Outputs, err = readOutputs(opt.outputs); err != nil {
+	if r.Outputs, err = readOutputs(c.outputs); err != nil {
 		return err
 	}
-	if err := eachLine(opt.replay, func(line []byte, long bool) error {
+	if err := eachLine(c.events, func(line []byte, long bool) error {
 		r.Log.Add(line, long, 0)
 		return nil
 	}); err != nil {
@@ -38,7 +56,7 @@ func replay(opt options, p *printer) error {
 	}
 	start := check.Result{Name: check.StartTest, Verdict: wire.TestPass}
 	if r.Log.Init == nil {
-		start = check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: fmt.Sprintf("%s has no init line", opt.replay)}
+		start = check.Result{Name: check.StartTest, Verdict: wire.TestFail, Details: c.events + " has no init line"}
 	}
 	results, _ := check.VerifyAll(opt.tests(), r)
 	for _, res := range append([]check.Result{start}, results...) {
@@ -46,6 +64,33 @@ func replay(opt options, p *printer) error {
 		p.ended(res, 0)
 	}
 	return nil
+}
+
+// readCapturedFacts reads facts as JSON, either bare or, as the captured streams
+// have them, beside a member "kernel".
+func readCapturedFacts(path string) (check.Facts, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return check.Facts{}, err
+	}
+	var file struct {
+		Kernel string       `json:"kernel"`
+		Facts  *check.Facts `json:"facts"`
+	}
+	var f check.Facts
+	if err := errors.Join(json.Unmarshal(b, &file), json.Unmarshal(b, &f)); err != nil {
+		return f, fmt.Errorf("%s: %w", path, err)
+	}
+	if file.Facts != nil {
+		f = *file.Facts
+	}
+	if f.Arch == "" {
+		f.Arch = "amd64"
+		if strings.HasSuffix(file.Kernel, "-arm64") {
+			f.Arch = "arm64"
+		}
+	}
+	return f, nil
 }
 
 // readOutputs reads lines of {"generator": NAME, "stdout": TEXT}. The
