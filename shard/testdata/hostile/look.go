@@ -5,24 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-func signalIgnore() { signal.Ignore(unix.SIGHUP, unix.SIGCONT) }
-
-// unbind takes a serial port away from its driver.
-func unbind(tty string) error {
-	dev, err := filepath.EvalSymlinks("/sys/class/tty/" + tty + "/device")
-	if err != nil {
-		return err
-	}
-	fmt.Println("unbind", dev)
-	return os.WriteFile(dev+"/driver/unbind", []byte(filepath.Base(dev)), 0)
-}
 
 // look checks the system that init has prepared, as a payload sees it.
 func look() error {
@@ -65,20 +52,33 @@ func look() error {
 }
 
 func pivot() error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return err
+	return errors.Join(
+		unix.Unshare(unix.CLONE_NEWNS),
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		os.MkdirAll("/tmp/new", 0o755),
+		unix.Mount("tmpfs", "/tmp/new", "tmpfs", 0, ""),
+		os.Mkdir("/tmp/new/old", 0o755),
+		unix.PivotRoot("/tmp/new", "/tmp/new/old"))
+}
+
+// identity prints what no other guest may have: what is random in a guest, and
+// its time.
+func identity() {
+	random := make([]byte, 16)
+	_, err := unix.Getrandom(random, 0)
+	check(err)
+	fmt.Printf("random %x\n", random)
+	for _, name := range []string{"uuid", "boot_id"} {
+		b, err := os.ReadFile("/proc/sys/kernel/random/" + name)
+		check(err)
+		fmt.Printf("%s %s", name, b)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
+	maps, err := os.ReadFile("/proc/self/maps")
+	check(err)
+	for line := range strings.Lines(string(maps)) {
+		if strings.HasSuffix(line, "[stack]\n") {
+			fmt.Println("stack", strings.Fields(line)[0])
+		}
 	}
-	if err := os.MkdirAll("/tmp/new/old", 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", "/tmp/new", "tmpfs", 0, ""); err != nil {
-		return err
-	}
-	if err := os.MkdirAll("/tmp/new/old", 0o755); err != nil {
-		return err
-	}
-	return unix.PivotRoot("/tmp/new", "/tmp/new/old")
+	fmt.Println("clock", time.Now().UTC().Format(time.RFC3339Nano))
 }

@@ -4,15 +4,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // tests prints what a go test -v does whose tests behave as mode says.
-func tests(mode string) error {
+func tests(mode string) {
 	run := func(name string) { fmt.Printf("=== RUN   %s\n", name) }
 	pass := func(name string) { fmt.Printf("--- PASS: %s (0.00s)\n", name) }
 	run("TestFirst")
@@ -41,10 +37,9 @@ func tests(mode string) error {
 		pass("TestWhole")
 	case "coins": // 20 tests that pass or fail as the kernel's random numbers have it
 		coins := make([]byte, 20)
-		if _, err := rand.Read(coins); err != nil {
-			return err
-		}
-		code := 0
+		_, err := rand.Read(coins)
+		check(err)
+		failed := false
 		for i, c := range coins {
 			name := fmt.Sprintf("TestCoin%02d", i)
 			run(name)
@@ -52,37 +47,15 @@ func tests(mode string) error {
 				pass(name)
 				continue
 			}
-			code = 1
+			failed = true
 			fmt.Printf("    coin_test.go:1: tails\n--- FAIL: %s (0.00s)\n", name)
 		}
-		if code == 1 {
+		if failed {
 			fmt.Println("FAIL")
 			os.Exit(1)
 		}
 	default:
-		return fmt.Errorf("unknown tests %q", mode)
+		check(fmt.Errorf("unknown tests %q", mode))
 	}
 	fmt.Println("PASS")
-	return nil
-}
-
-// starve takes the processor for itself, so that not even init runs. The
-// kernel is well.
-func starve() error {
-	fmt.Println("=== RUN   TestStarve")
-	time.Sleep(5 * time.Second) // so that everyone hears of the test, on a busy machine too
-	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
-		return err
-	}
-	for range runtime.NumCPU() {
-		go func() {
-			runtime.LockOSThread()
-			priority := int32(99)
-			_, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO, uintptr(unsafe.Pointer(&priority)))
-			for errno == 0 {
-			}
-		}()
-	}
-	time.Sleep(time.Hour)
-	return nil
 }
