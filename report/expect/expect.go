@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/entries"
 )
 
 // Entry is one entry of a file of expected failures: on these kernels,
@@ -37,8 +38,6 @@ type List struct {
 	// not come, be said only: else it fails the kernel's run.
 	Lenient bool
 }
-
-func (e *Error) Error() string { return e.Where + ": " + e.Msg }
 
 // Digest names what is expected: shards with different expectations make no
 // one result. It is "" without entries.
@@ -139,7 +138,7 @@ func (x *List) Apply(k *report.Result, now time.Time) {
 		late := e.expired(now)
 		note := report.Expected{Reason: e.Reason, Link: e.Link, Expires: e.Expires}
 		stale := func(format string, args ...any) {
-			s := report.OneLine(fmt.Sprintf("%s: %s (%s)", e.Where, fmt.Sprintf(format, args...), e.Reason), maxReason)
+			s := report.OneLine(fmt.Sprintf("%s: %s (%s)", e.Where, fmt.Sprintf(format, args...), e.Reason), entries.MaxText)
 			if x.Lenient {
 				k.Problems = append(k.Problems, s)
 			} else {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/console"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/entries"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
@@ -27,17 +28,21 @@ type allowEntry struct {
 	re *regexp.Regexp
 }
 
-// Limits of a list of allowed splats.
-const (
-	maxAllowFile    = 1 << 20 // bytes
-	maxAllowEntries = 500
-	maxAllowText    = 1000 // bytes of a value
-)
+// maxAllowed is how many entries there may be.
+const maxAllowed = 500
 
-// AllowError is an entry that cannot be: the user's to mend.
-type AllowError struct{ error }
+// text is a text of an entry.
+type text string
 
-func (e AllowError) Unwrap() error { return e.error }
+// UnmarshalYAML takes no number or the like: YAML does not keep how it was written.
+func (t *text) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode && n.Tag != "!!str" {
+		return fmt.Errorf("line %d: a number or the like is no text: put it in quotes", n.Line)
+	}
+	err := n.Decode((*string)(t))
+	*t = text(strings.TrimSpace(string(*t)))
+	return err
+}
 
 // Read adds the entries of a file. Its format is YAML, a list of entries:
 //
@@ -46,87 +51,30 @@ func (e AllowError) Unwrap() error { return e.error }
 //     reason: fixed in 6.1.90, harmless    # why it may be there
 //     link: https://lore.kernel.org/...    # where that can be read up
 //
-// An error is an AllowError that starts with FILE:LINE.
+// An error is an *entries.Error.
 func (a *Allowed) Read(name string, r io.Reader) error {
-	bad := func(line int, format string, args ...any) error {
-		return AllowError{fmt.Errorf("%s:%d: "+format, append([]any{name, max(1, line)}, args...)...)}
-	}
-	b, err := io.ReadAll(io.LimitReader(r, maxAllowFile+1))
+	list, where, err := entries.Read[struct{ Pattern, Kernels, Reason, Link text }](r, name)
 	if err != nil {
-		return AllowError{fmt.Errorf("%s: %w", name, err)}
+		return err
 	}
-	if len(b) > maxAllowFile {
-		return bad(1, "it has more than %d MiB: want a list of splats", maxAllowFile>>20)
-	}
-	var doc yaml.Node
-	dec := yaml.NewDecoder(strings.NewReader(string(b)))
-	switch err := dec.Decode(&doc); {
-	case errors.Is(err, io.EOF):
-		return nil // nothing is allowed
-	case err != nil:
-		return yamlError(name, err)
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return bad(1, "it has more than one document: want one list of entries")
-	}
-	list := doc.Content[0]
-	if list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
-		return nil
-	}
-	if list.Kind != yaml.SequenceNode {
-		return bad(list.Line, "want a list of entries, each with pattern, kernels, reason and link")
-	}
-	for _, n := range list.Content {
-		e := allowEntry{at: fmt.Sprintf("%s:%d", name, n.Line)}
-		if n.Kind != yaml.MappingNode {
-			return bad(n.Line, "want an entry with pattern, kernels, reason and link")
-		}
-		fields := map[string]*string{"pattern": &e.Pattern, "kernels": &e.Kernels, "reason": &e.Reason, "link": &e.Link}
-		seen := map[string]bool{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, v := n.Content[i], n.Content[i+1]
-			field, known := fields[key.Value]
-			switch {
-			case !known:
-				return bad(key.Line, "unknown key %.50q: want pattern, kernels, reason or link", key.Value)
-			case seen[key.Value]:
-				return bad(key.Line, "%s stands twice in an entry", key.Value)
-			case v.Kind != yaml.ScalarNode || v.Tag != "!!str":
-				return bad(v.Line, "%s is no text: put it in quotes", key.Value)
-			case len(v.Value) > maxAllowText:
-				return bad(v.Line, "%s has %d bytes: want at most %d", key.Value, len(v.Value), maxAllowText)
-			case strings.TrimSpace(v.Value) == "":
-				return bad(v.Line, "%s is empty", key.Value)
-			}
-			seen[key.Value] = true
-			*field = strings.TrimSpace(v.Value)
-		}
+	for i, in := range list {
+		e := allowEntry{at: where[i], AllowEntry: report.AllowEntry{
+			Pattern: string(in.Pattern), Kernels: string(in.Kernels), Reason: string(in.Reason), Link: string(in.Link),
+		}}
 		if err := e.compile(); err != nil {
-			return bad(n.Line, "%w", err)
+			return entries.Errorf(e.at, "%w", err)
 		}
 		for _, other := range a.entries {
 			if other.Is(e.AllowEntry) {
-				return bad(n.Line, "pattern %q has an entry at %s already", report.OneLine(e.Pattern, 100), other.at)
+				return entries.Errorf(e.at, "pattern %q has an entry at %s already", report.OneLine(e.Pattern, 100), other.at)
 			}
 		}
-		if len(a.entries) == maxAllowEntries {
-			return bad(n.Line, "more than %d entries: write patterns that cover more", maxAllowEntries)
+		if len(a.entries) == maxAllowed {
+			return entries.Errorf(e.at, "more than %d entries: write patterns that cover more", maxAllowed)
 		}
 		a.entries = append(a.entries, e)
 	}
 	return nil
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// yamlError puts the line in its place.
-func yamlError(name string, err error) error {
-	msg := report.OneLine(err.Error(), 200)
-	line := "1"
-	if m := yamlLine.FindStringSubmatch(msg); m != nil && m[1] != "" {
-		line = m[1]
-	}
-	return AllowError{fmt.Errorf("%s:%s: no YAML: %s", name, line, yamlLine.ReplaceAllString(msg, ""))}
 }
 
 // matchesAnything says whether an expression matches the empty text, texts that
