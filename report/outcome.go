@@ -37,16 +37,6 @@ func (c *Counts) Add(k *Result) {
 	}
 }
 
-// Plus adds the counts of other kernels.
-func (c *Counts) Plus(d Counts) {
-	c.Kernels += d.Kernels
-	c.Passed += d.Passed
-	c.FailedAsExpected += d.FailedAsExpected
-	c.Failed += d.Failed
-	c.Stale += d.Stale
-	c.NotTested += d.NotTested
-}
-
 // CountKernels counts results.
 func CountKernels(kernels []Result) Counts {
 	var c Counts

@@ -2,6 +2,8 @@ package analysis
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -109,4 +111,32 @@ func Annotations(m *report.Merged) []Annotation {
 		all = append(all, Annotation{Title: "the result is no pass", Message: Headline(m)})
 	}
 	return all
+}
+
+// Ran says on what the VMs ran, which were not booted, and how the others were.
+func Ran(kernels []report.Result) (parts []string) {
+	n := map[string]int{}
+	for _, k := range kernels {
+		switch k.Accel {
+		case "":
+		case "kvm", "tcg":
+			n["on "+strings.ToUpper(k.Accel)]++
+		default:
+			n["on another accelerator"]++
+		}
+		switch {
+		case k.Reused != nil:
+		case k.Boot == "warm":
+			n["booted warm"]++
+		case strings.HasPrefix(k.Boot, "cold after "):
+			n["cold, since their saved VMs could not be used"]++
+		}
+	}
+	if reused, oldest := report.ReusedOf(kernels); reused > 0 {
+		n["not booted: passed before, the oldest on "+oldest.UTC().Format("2006-01-02 15:04")+" UTC"] = reused
+	}
+	for _, what := range slices.Backward(slices.Sorted(maps.Keys(n))) { // "on ..." first
+		parts = append(parts, report.Thousands(n[what])+" "+what)
+	}
+	return parts
 }

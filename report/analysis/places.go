@@ -41,3 +41,37 @@ func Places(m *report.Merged) (places []Place, series []string) {
 	}
 	return places, series
 }
+
+// Grid is an overview of kernels by distribution and series.
+type Grid struct {
+	Corner        string // what the rows are: distribution or series
+	Rows, Columns []string
+
+	turned bool
+	cells  map[[2]string][]int
+}
+
+// NewGrid has the series across, or where they are more than there is room for,
+// and more than the distributions, those.
+func NewGrid(places []Place, series []string, room int) Grid {
+	g := Grid{Corner: "distribution", Columns: series, cells: map[[2]string][]int{}}
+	for i, p := range places {
+		if !slices.Contains(g.Rows, p.Distro) {
+			g.Rows = append(g.Rows, p.Distro)
+		}
+		at := [2]string{p.Distro, p.Series}
+		g.cells[at] = append(g.cells[at], i)
+	}
+	if len(series) > room && len(series) > len(g.Rows) {
+		g.turned, g.Corner, g.Rows, g.Columns = true, "series", series, g.Rows
+	}
+	return g
+}
+
+// Cell has the indices of its kernels in the places.
+func (g Grid) Cell(row, column string) []int {
+	if g.turned {
+		row, column = column, row
+	}
+	return g.cells[[2]string{row, column}]
+}

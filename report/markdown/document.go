@@ -16,15 +16,14 @@ type document struct {
 	groups  []analysis.Group // failures, then what was not tested
 	places  []analysis.Place
 	at      map[string]analysis.Place // by id
+	series  []string
 	outcome report.Outcome
-	grid    grid
 }
 
 func newDocument(m *report.Merged, o Options) *document {
 	d := &document{m: m, o: o, groups: analysis.Groups(m), at: map[string]analysis.Place{}, outcome: m.Outcome()}
-	places, series := analysis.Places(m)
-	d.places, d.grid = places, newGrid(places, series)
-	for _, p := range places {
+	d.places, d.series = analysis.Places(m)
+	for _, p := range d.places {
 		d.at[p.ID] = p
 	}
 	return d
@@ -34,7 +33,7 @@ func (d *document) render(x detail) string {
 	var b strings.Builder
 	b.WriteString(d.verdictLine() + "\n\n")
 	d.refusals(&b, x)
-	d.grid.write(&b, x.rows)
+	d.grid(&b, x.rows)
 	d.failures(&b, x)
 	d.apart(&b, x)
 	d.footer(&b)

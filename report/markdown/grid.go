@@ -2,60 +2,32 @@ package markdown
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
-// grid counts kernels by distribution and series.
-type grid struct {
-	distros []string // sorted
-	series  []string // ascending
-	cells   map[[2]string]report.Counts
-	total   report.Counts
-}
-
-func newGrid(places []analysis.Place, series []string) grid {
-	g := grid{series: series, cells: map[[2]string]report.Counts{}}
-	for _, p := range places {
-		if !slices.Contains(g.distros, p.Distro) {
-			g.distros = append(g.distros, p.Distro)
-		}
-		c := g.cells[[2]string{p.Distro, p.Series}]
-		c.Add(p.Result)
-		g.cells[[2]string{p.Distro, p.Series}] = c
-		g.total.Add(p.Result)
-	}
-	return g
-}
-
 // maxColumns is what fits a comment's width.
 const maxColumns = 12
 
-// write writes the grid: distributions down and series across, or the other way
-// round where there are many series.
-func (g grid) write(b *strings.Builder, rows int) {
-	if len(g.distros) == 0 {
+// grid counts kernels by distribution and series.
+func (d *document) grid(b *strings.Builder, rows int) {
+	g := analysis.NewGrid(d.places, d.series, maxColumns)
+	down, across := g.Rows, g.Columns
+	if len(d.places) == 0 {
 		return
 	}
-	down, across := g.distros, g.series
-	at := func(row, column string) report.Counts { return g.cells[[2]string{row, column}] }
-	corner := "distribution"
 	plain := func(s string) string { return s }
-	name := func(s string) string { return word(s, cell) }
-	downName, acrossName := name, plain
-	if len(g.series) > maxColumns && len(g.series) > len(g.distros) {
-		down, across = across, down
-		at = func(row, column string) report.Counts { return g.cells[[2]string{column, row}] }
-		corner, downName, acrossName = "series", plain, name
+	downName, acrossName := func(s string) string { return word(s, cell) }, plain
+	if g.Corner == "series" {
+		downName, acrossName = plain, downName
 	}
 	columns := len(across)
 	if columns > maxColumns {
 		columns = maxColumns - 1
 	}
-	b.WriteString("| " + corner + " |")
+	b.WriteString("| " + g.Corner + " |")
 	for _, c := range across[:columns] {
 		b.WriteString(" " + acrossName(c) + " |")
 	}
@@ -69,7 +41,9 @@ func (g grid) write(b *strings.Builder, rows int) {
 			var t report.Counts
 			for _, r := range rows {
 				for _, c := range columns {
-					t.Plus(at(r, c))
+					for _, i := range g.Cell(r, c) {
+						t.Add(d.places[i].Result)
+					}
 				}
 			}
 			b.WriteString(" " + gridCell(t) + " |")
@@ -94,13 +68,13 @@ func (g grid) write(b *strings.Builder, rows int) {
 	}
 	b.WriteString("\n")
 	var legend []string
-	if g.total.Failed > 0 {
+	if d.outcome.Failed > 0 {
 		legend = append(legend, "❌ n/m: n of m fail")
 	}
-	if g.total.FailedAsExpected > 0 {
+	if d.outcome.FailedAsExpected > 0 {
 		legend = append(legend, "☑️ n/m: n of m fail as expected")
 	}
-	if g.total.NotTested > 0 {
+	if d.outcome.NotTested > 0 {
 		legend = append(legend, "⚠️ n/m: n of m were not tested")
 	}
 	if len(legend) > 0 {

@@ -3,13 +3,13 @@ package markdown
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // apart counts what is neither a failure nor worth an entry.
@@ -227,7 +227,7 @@ func (d *document) footer(b *strings.Builder) {
 	if m.Shards > 0 {
 		parts = append(parts, report.Count(m.Shards, "shard"))
 	}
-	parts = append(parts, ran(m.Kernels)...)
+	parts = append(parts, analysis.Ran(m.Kernels)...)
 	if m.Arch != "" {
 		parts = append(parts, word(m.Arch, code))
 	}
@@ -243,32 +243,4 @@ func (d *document) footer(b *strings.Builder) {
 	if len(parts) > 0 {
 		b.WriteString("<sub>" + strings.Join(parts, " · ") + "</sub>\n")
 	}
-}
-
-// ran says on what the VMs ran, which were not booted, and how the others were.
-func ran(kernels []report.Result) (parts []string) {
-	n := map[string]int{}
-	for _, k := range kernels {
-		switch k.Accel {
-		case "":
-		case "kvm", "tcg":
-			n["on "+strings.ToUpper(k.Accel)]++
-		default:
-			n["on another accelerator"]++
-		}
-		switch {
-		case k.Reused != nil:
-		case k.Boot == "warm":
-			n["booted warm"]++
-		case strings.HasPrefix(k.Boot, "cold after "):
-			n["cold, since their saved VMs could not be used"]++
-		}
-	}
-	if reused, oldest := report.ReusedOf(kernels); reused > 0 {
-		n["not booted: passed before, the oldest on "+oldest.UTC().Format("2006-01-02 15:04")+" UTC"] = reused
-	}
-	for _, what := range slices.Backward(slices.Sorted(maps.Keys(n))) { // "on ..." first
-		parts = append(parts, report.Thousands(n[what])+" "+what)
-	}
-	return parts
 }

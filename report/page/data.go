@@ -51,36 +51,6 @@ type testRow struct {
 	Insns []int  `json:"i,omitempty"` // by kernel, 0: not known; none when no kernel said
 }
 
-// detail is what is shown of one kernel when it is opened.
-type detail struct {
-	Release   string                     `json:"release,omitempty"`
-	Digest    string                     `json:"digest,omitempty"`
-	Excerpt   string                     `json:"excerpt,omitempty"`
-	Tests     []testDetail               `json:"tests,omitempty"`
-	Facts     [][2]string                `json:"facts,omitempty"`
-	Config    [][2]string                `json:"config,omitempty"`
-	Targets   [][2]string                `json:"targets,omitempty"`
-	Lists     []namedList                `json:"lists,omitempty"`
-	Reproduce string                     `json:"reproduce,omitempty"`
-	More      map[string]json.RawMessage `json:"more,omitempty"` // members of report.json that this package has no place for
-	Notes     []string                   `json:"notes,omitempty"`
-	Console   string                     `json:"console,omitempty"` // its path
-	History   [][3]int64                 `json:"history,omitempty"` // place in index.Runs, verdict, milliseconds
-}
-
-type namedList struct {
-	Name  string   `json:"name"`
-	Items []string `json:"items"`
-}
-
-type testDetail struct {
-	Name    string `json:"n"`
-	Verdict string `json:"v"`
-	Micros  int64  `json:"us,omitempty"`
-	Insns   int    `json:"i,omitempty"`
-	Output  string `json:"o,omitempty"`
-}
-
 // builder makes the data of a page.
 type builder struct {
 	m      *report.Merged

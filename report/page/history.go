@@ -20,7 +20,7 @@ const MaxRuns = 30
 const (
 	maxHistoryFiles = 500       // that are looked at, the newest by name first
 	maxHistoryFile  = 128 << 20 // bytes of one
-	maxHistoryDepth = 3         // of directories
+	maxHistoryDepth = 4         // of files
 	maxWarnings     = 5
 )
 
@@ -46,7 +46,12 @@ func ReadHistory(dir string, warn func(string)) *History {
 			warn(fmt.Sprintf("history: %s is skipped: %v", path.Join(dir, name), err))
 		}
 	}
-	for _, name := range findReports(root.FS(), skip) {
+	files := findReports(root.FS())
+	if n := len(files); n > maxHistoryFiles {
+		skip(".", fmt.Errorf("it holds more than %d reports: only the last by name are read", maxHistoryFiles))
+		files = files[n-maxHistoryFiles:]
+	}
+	for _, name := range files {
 		if err := h.read(root, name); err != nil {
 			skip(name, err)
 		}
@@ -58,36 +63,20 @@ func ReadHistory(dir string, warn func(string)) *History {
 }
 
 // findReports lists the files that may be reports.
-func findReports(fsys fs.FS, skip func(string, error)) []string {
-	var files []string
-	err := fs.WalkDir(fsys, ".", func(name string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			skip(name, err)
-			if e != nil && e.IsDir() {
-				return fs.SkipDir
+func findReports(fsys fs.FS) (files []string) {
+	pattern := "*.json"
+	for range maxHistoryDepth {
+		names, _ := fs.Glob(fsys, pattern) // which is well-formed
+		for _, name := range names {
+			info, err := fs.Lstat(fsys, name)
+			beside := path.Base(name) == report.TimingsName || path.Base(name) == "plan.json" // what stands beside reports
+			if err == nil && info.Mode().IsRegular() && !beside {
+				files = append(files, name)
 			}
-			return nil
-		case e.IsDir() && strings.Count(name, "/") >= maxHistoryDepth:
-			return fs.SkipDir
-		case !e.Type().IsRegular() || !strings.HasSuffix(name, ".json"):
-			return nil
-		case path.Base(name) == report.TimingsName || path.Base(name) == "plan.json":
-			return nil // what stands beside reports
-		case len(files) >= 20*maxHistoryFiles:
-			return fs.SkipAll
 		}
-		files = append(files, name)
-		return nil
-	})
-	if err != nil {
-		skip(".", err)
+		pattern = "*/" + pattern
 	}
 	slices.Sort(files)
-	if n := len(files); n > maxHistoryFiles {
-		skip(".", fmt.Errorf("it holds more than %d reports: only the last by name are read", maxHistoryFiles))
-		files = files[n-maxHistoryFiles:]
-	}
 	return files
 }
 

@@ -20,8 +20,7 @@ const (
 	maxKernelOutput = 1 << 20  // bytes of what its tests printed
 	maxOutput       = 64 << 10 // bytes of one text
 	maxFailed       = 100      // failed tests of a kernel that a search finds
-	maxEntries      = 1_000    // of any other list or map
-	maxMore         = 64 << 10 // bytes of what this version has no place for
+	maxMember       = 64 << 10 // bytes of any other member of a kernel's record
 )
 
 // cutOutput is a text of some maxOutput bytes at most.

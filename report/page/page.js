@@ -6,6 +6,9 @@
   const ORDER = ["crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass"];
   const PAST = ["unknown", "pass", "fail", "crash", "timeout", "no-boot", "infra", "missing"]; // as in package report
   const PAGE = 100; // rows at a time
+  // Members of a kernel's record that have a place; all others are shown by their names.
+  const PLACED = ["release", "digest", "notes", "excerpt", "reproduce", "tests", "console", "past", "kernel"];
+  const LISTS = {modules_failed: "Modules that could not be loaded", mounts_failed: "Mounts that failed", files: "Files that the payload left", file_problems: "Problems with its files"};
   const $ = (id) => document.getElementById(id);
 
   // el makes an element: its attributes, then its children, texts or elements.
@@ -333,7 +336,7 @@
   function pairs(title, list, open) {
     if (!list || !list.length) return null;
     const dl = el("dl", {class: "pairs"});
-    for (const [name, value] of list) dl.append(el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+    for (const [name, value] of list) dl.append(el("div", {}, el("dt", {}, clean(name)), el("dd", {}, clean(value))));
     return el("details", {class: "plain", open}, el("summary", {}, title + " (" + list.length + ")"), dl);
   }
 
@@ -343,17 +346,17 @@
     if (Array.isArray(value) && value.every((v) => v === null || typeof v !== "object")) return el("ul", {class: "names"}, ...value.map((v) => el("li", {}, clean(String(v)))));
     return el("pre", {}, clean(JSON.stringify(value, null, 2)));
   }
-  function moreView(more) {
-    if (!more) return null;
+  function moreView(members) {
     const dl = el("dl", {class: "pairs"});
-    for (const [name, value] of Object.entries(more)) dl.append(el("div", {}, el("dt", {}, clean(name.replaceAll("_", " "))), el("dd", {}, anything(value))));
+    for (const [name, value] of members) dl.append(el("div", {}, el("dt", {}, clean(name.replaceAll("_", " "))), el("dd", {}, anything(value))));
     return dl;
   }
 
+  const duration = (ms) => (ms < 1000 ? ms.toFixed(ms < 10 ? 1 : 0) + " ms" : (ms / 1000).toFixed(1) + " s");
   function testsView(d) {
     const body = el("tbody", {});
     const order = {fail: 0, skip: 1, pass: 2};
-    const sorted = d.tests.slice().sort((a, b) => order[a.v] - order[b.v]);
+    const sorted = d.tests.slice().sort((a, b) => order[a.verdict] - order[b.verdict]);
     let drawnTests = 0;
     const draw = () => {
       const to = Math.min(sorted.length, drawnTests + PAGE);
@@ -361,19 +364,20 @@
         const t = sorted[drawnTests];
         const name = el("th", {scope: "row"});
         let below;
-        const long = (t.o && t.o.length > 160) || (t.o && t.o.trim().includes("\n")) || t.more;
-        name.append(el("span", {class: "tname"}, t.n));
-        if (t.o && !long) name.append(el("span", {class: "tsays"}, clean(t.o)));
+        const says = t.output || "";
+        const long = says.length > 160 || says.trim().includes("\n");
+        name.append(el("span", {class: "tname"}, t.name));
+        if (says && !long) name.append(el("span", {class: "tsays"}, clean(says)));
         if (long) {
-          const details = el("details", {class: "plain", open: t.v === "fail" && sorted.length < 40}, el("summary", {}, t.o ? clean(t.o.trim().split("\n")[0].slice(0, 160)) : "more"));
-          const fill = () => { if (details.children.length === 1) { if (t.o) details.append(block(t.o, "Output of " + t.n)); const m = moreView(t.more); if (m) details.append(m); } };
+          const details = el("details", {class: "plain", open: t.verdict === "fail" && sorted.length < 40}, el("summary", {}, clean(says.trim().split("\n")[0].slice(0, 160))));
+          const fill = () => { if (details.children.length === 1) details.append(block(says, "Output of " + t.name)); };
           if (details.open) fill();
           details.addEventListener("toggle", fill);
           below = el("tr", {class: "below"}, el("td", {colspan: 4}, details));
         }
-        body.append(el("tr", {}, name, el("td", {class: "tverdict"}, sign(t.v), " " + t.v),
-          el("td", {class: "num"}, t.us ? (t.us < 1e6 ? (t.us / 1000).toFixed(t.us < 1e4 ? 1 : 0) + " ms" : (t.us / 1e6).toFixed(1) + " s") : "–"),
-          el("td", {class: "num"}, t.i ? t.i.toLocaleString("en") : "–")));
+        body.append(el("tr", {}, name, el("td", {class: "tverdict"}, sign(t.verdict), " " + t.verdict),
+          el("td", {class: "num"}, t.duration_ns ? duration(t.duration_ns / 1e6) : "–"),
+          el("td", {class: "num"}, t.insns ? t.insns.toLocaleString("en") : "–")));
         if (below) body.append(below);
       }
       more.hidden = drawnTests === sorted.length;
@@ -386,15 +390,15 @@
   }
 
   function historyView(d) {
-    if (!d.history) return null;
+    if (!d.past) return null;
     const list = el("ol", {class: "past"});
-    for (const [r, v, ms] of d.history) {
+    for (const [r, v, ms] of d.past) {
       const verdict = PAST[v] || "unknown";
       const words = data.runs[r] + ": " + verdict + (ms ? ", " + seconds(ms) : "");
       list.append(el("li", {title: words}, sign(verdict), el("span", {class: "unseen"}, words)));
     }
-    const times = d.history.filter(([, , ms]) => ms > 0).map(([, , ms]) => ms);
-    return el("section", {}, el("h3", {}, "Last " + count(d.history.length, "run")), list,
+    const times = d.past.filter(([, , ms]) => ms > 0).map(([, , ms]) => ms);
+    return el("section", {}, el("h3", {}, "Last " + count(d.past.length, "run")), list,
       times.length > 1 ? el("p", {class: "small"}, "Oldest first. Its VM took " + seconds(Math.min(...times)) + " to " + seconds(Math.max(...times)) + ".") : null);
   }
 
@@ -423,7 +427,7 @@
     if (d.release) fact("Release", d.release);
     if (d.digest) fact("Digest", d.digest.slice(0, 19));
     for (const n of d.notes || []) body.append(el("p", {class: "notice quiet"}, n));
-    if (d.excerpt && !(d.tests || []).some((t) => t.o && t.v === "fail" && d.excerpt.includes(t.o.trim().slice(0, 200)))) body.append(el("section", {}, el("h3", {}, "Excerpt"), block(d.excerpt, "Excerpt")));
+    if (d.excerpt && !(d.tests || []).some((t) => t.output && t.verdict === "fail" && d.excerpt.includes(t.output.trim().slice(0, 200)))) body.append(el("section", {}, el("h3", {}, "Excerpt"), block(d.excerpt, "Excerpt")));
     if (d.reproduce) body.append(el("section", {}, el("h3", {}, "To reproduce"), block(d.reproduce, "Command that reproduces it")));
     if (d.tests) body.append(testsView(d));
     if (d.console) {
@@ -440,13 +444,20 @@
       } else box.append(el("p", {class: "small"}, "It stands beside this page: " + d.console));
       body.append(box);
     }
-    const more = moreView(d.more);
+    const further = Object.entries(d).filter(([name]) => !PLACED.includes(name) && !(name in LISTS));
+    const more = further.length ? moreView(further) : null;
     if (more) body.append(el("section", {}, el("h3", {}, "Further"), more));
     const time = phaseTable(k), past = historyView(d);
     if (time) body.append(time);
     if (past) body.append(past);
-    const kernel = [pairs("Facts", d.facts, true), pairs("What programs attach to", d.targets), pairs("Configuration", d.config)].filter(Boolean);
-    for (const l of d.lists || []) kernel.push(el("details", {class: "plain"}, el("summary", {}, l.name + " (" + l.items.length + ")"), el("ul", {class: "names"}, ...l.items.map((s) => el("li", {}, s)))));
+    const f = d.kernel || {};
+    const kernel = [
+      pairs("Facts", Object.entries(f).filter(([name]) => name !== "config" && name !== "targets").map(([name, v]) => [name, v === true ? "yes" : v === false ? "no" : [v].flat().join(", ")]), true),
+      pairs("What programs attach to", Object.entries(f.targets || {}).map(([name, has]) => [name, has ? "present" : "missing"])),
+      pairs("Configuration", Object.entries(f.config || {}).map(([name, v]) => ["CONFIG_" + name, v]))].filter(Boolean);
+    for (const [name, title] of Object.entries(LISTS)) {
+      if (d[name]) kernel.push(el("details", {class: "plain"}, el("summary", {}, title + " (" + d[name].length + ")"), anything(d[name])));
+    }
     if (kernel.length) body.append(el("section", {}, el("h3", {}, "Kernel"), ...kernel));
   }
 

@@ -200,16 +200,19 @@ func TestSizeIsBounded(t *testing.T) {
 	}
 }
 
-// Members of report.json that this version does not know are shown all the same.
-func TestUnknownMembers(t *testing.T) {
-	got := others(map[string]json.RawMessage{"id": []byte(`"x"`), "flaky": []byte(`{"failed":2,"of":5}`), "big": []byte(`"` + strings.Repeat("x", maxMore) + `"`)}, kernelMembers)
-	if len(got) != 2 || string(got["flaky"]) != `{"failed":2,"of":5}` || !strings.Contains(string(got["big"]), "left out") {
-		t.Errorf("%s", got)
+// Members of a kernel's record for which the script has no place are in the page
+// all the same, as far as there is room.
+func TestMembers(t *testing.T) {
+	k := report.Result{
+		ID: "a/b", Verdict: report.Fail, Attempts: 1, Machine: "pc", Reproduce: "rm -rf /", Flaky: []report.Flaky{{Name: "t", Failed: 2, Runs: 5}},
+		Mounts: []string{strings.Repeat("x", maxMember)}, Tests: []report.Test{{Name: "t", Verdict: "odd"}},
 	}
-	// All that are known have a place, and all others are none of today's.
-	k := report.Result{ID: "a/b", Verdict: report.Fail, Digest: "x", Cause: &report.Cause{Title: "t"}, Tests: []report.Test{{Name: "n"}}, Phases: map[string]int64{"vm": 1}, Accel: "kvm", Attempts: 1, Console: "c", Release: "r", Facts: &report.Facts{}, Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"f"}, Problems: []string{"p"}}
-	if rest := others(membersOf(k), kernelMembers); rest != nil {
-		t.Errorf("without a place: %v", rest)
+	d := newBuilder(&report.Merged{Kernels: []report.Result{k}}, Options{}).detail(0)
+	if string(d["machine"]) != `"pc"` || string(d["flaky"]) != `[{"name":"t","failed":2,"runs":5}]` || !strings.Contains(string(d["notes"]), "its member mounts_failed is left out") {
+		t.Errorf("%s", d)
+	}
+	if d["mounts_failed"] != nil || d["reproduce"] != nil || d["id"] != nil || !strings.Contains(string(d["tests"]), `"verdict":"fail"`) {
+		t.Errorf("%s", d)
 	}
 }
 

@@ -35,6 +35,11 @@ type view struct {
 	Retried   []string
 }
 
+type namedList struct {
+	Name  string
+	Items []string
+}
+
 // meta is one fact about the run.
 type meta struct{ Name, Value, Link string }
 
@@ -210,22 +215,7 @@ func metaOf(m *report.Merged, o Options) []meta {
 	}
 	add("Run", run, o.RunURL)
 	add("Architecture", m.Arch, "")
-	accel := map[string]int{}
-	for i := range m.Kernels {
-		if a := m.Kernels[i].Accel; a != "" {
-			accel[a]++
-		}
-	}
-	var accels []string
-	for _, a := range []string{"kvm", "tcg"} {
-		if n := accel[a]; n > 0 {
-			accels = append(accels, fmt.Sprintf("%d on %s", n, strings.ToUpper(a)))
-		}
-	}
-	add("Accelerator", strings.Join(accels, ", "), "")
-	if n, oldest := report.ReusedOf(m.Kernels); n > 0 {
-		add("Not booted", fmt.Sprintf("%d, which passed before with the same inputs, the oldest on %s UTC", n, oldest.UTC().Format("2006-01-02 15:04")), "")
-	}
+	add("VMs", strings.Join(analysis.Ran(m.Kernels), ", "), "")
 	if total := m.VMTime(); total > 0 {
 		add("VM time", fmt.Sprintf("%.1f min", total.Minutes()), "")
 	}
@@ -304,36 +294,25 @@ const maxAcross = 12
 
 // grid is distributions by series.
 func (b *builder) grid() gridView {
-	type at struct{ d, s int }
-	cells := map[at][]int{}
-	for i, k := range b.index.Kernels {
-		cells[at{k.Distro, k.Series}] = append(cells[at{k.Distro, k.Series}], i)
-	}
-	g := gridView{Corner: "Distribution", Columns: b.index.Series}
-	down := b.index.Distros
-	turned := len(b.index.Series) > maxAcross && len(b.index.Series) > len(b.index.Distros)
-	if turned {
-		g.Corner, g.Columns, down = "Version", b.index.Distros, b.index.Series
-	}
-	for y, name := range down {
+	g := analysis.NewGrid(b.places, b.series, maxAcross)
+	v := gridView{Corner: sentence(g.Corner), Columns: g.Columns}
+	for _, name := range g.Rows {
 		row := gridRow{Name: name}
-		for x := range g.Columns {
-			d, s := y, x
-			if turned {
-				d, s = x, y
-			}
-			row.Cells = append(row.Cells, b.cell(d, s, b.index.Distros[d]+" "+b.index.Series[s], cells[at{d, s}]))
+		for _, column := range g.Columns {
+			row.Cells = append(row.Cells, b.cell(g.Cell(name, column)))
 		}
-		g.Rows = append(g.Rows, row)
+		v.Rows = append(v.Rows, row)
 	}
-	return g
+	return v
 }
 
-func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
-	c := gridCell{D: d, S: s, N: len(kernels)}
+func (b *builder) cell(kernels []int) gridCell {
+	c := gridCell{N: len(kernels)}
 	if c.N == 0 {
 		return c
 	}
+	first := b.index.Kernels[kernels[0]]
+	c.D, c.S = first.Distro, first.Series
 	counts := map[string]int{}
 	var groups []int
 	for n, i := range kernels {
@@ -365,7 +344,7 @@ func (b *builder) cell(d, s int, name string, kernels []int) gridCell {
 			short = append(short, fmt.Sprintf("%s %d", signs[v], n))
 		}
 	}
-	c.Label = fmt.Sprintf("%s: %s, %s", name, report.Count(c.N, "kernel"), strings.Join(says, ", "))
+	c.Label = fmt.Sprintf("%s %s: %s, %s", b.index.Distros[c.D], b.series[c.S], report.Count(c.N, "kernel"), strings.Join(says, ", "))
 	const most = 4 // numbers of failures
 	for _, n := range groups[:min(len(groups), most)] {
 		c.Groups = append(c.Groups, groupMark{n, hue(n)})
