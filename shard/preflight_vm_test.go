@@ -49,7 +49,8 @@ func ofPreflight(test string) bool {
 }
 
 // What preflight says of each program is what loading and attaching it in a VM
-// shows. TestObjects does the same for 5.10 and 7.x.
+// shows. TestObjects does the same for 5.10 and 7.x, and with the object that
+// keeps the verifier busy for half a minute, of which preflight knows nothing.
 func TestPreflightAgrees(t *testing.T) {
 	for _, tt := range []struct{ name, source, glob string }{
 		{"6.1", "debian:bookworm:cloud-amd64", "debian/6.1.*"},
@@ -58,7 +59,7 @@ func TestPreflightAgrees(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
-			paths := objectPaths(t)
+			paths := slices.DeleteFunc(objectPaths(t), func(p string) bool { return filepath.Base(p) == "rejected.bpf.o" })
 			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, wire.TestFail, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
@@ -106,6 +107,7 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 		}
 	}
 	exceptions := notSeen()
+	maps.DeleteFunc(exceptions, func(name, _ string) bool { _, loaded := said[name]; return !loaded })
 	for _, test := range k.Tests {
 		p, ok := said[test.Name]
 		delete(said, test.Name)

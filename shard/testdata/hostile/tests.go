@@ -31,8 +31,8 @@ func tests(mode string) {
 		for i := range 3 {
 			name := fmt.Sprintf("TestWhole/%d", i)
 			run(name)
-			time.Sleep(6 * time.Second)
-			fmt.Printf("    --- PASS: %s (6.00s)\n", name)
+			time.Sleep(3 * time.Second)
+			fmt.Printf("    --- PASS: %s (3.00s)\n", name)
 		}
 		pass("TestWhole")
 	case "coins": // 20 tests that pass or fail as the kernel's random numbers have it
