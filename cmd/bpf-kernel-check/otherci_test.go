@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,9 +18,17 @@ import (
 // a directory of its own, its variables in, its artifacts out. The kernels are
 // none, so that no VM is booted and every result is there, as INFRA.
 func TestOtherCI(t *testing.T) {
+	t.Parallel()
 	bin, err := exec.LookPath("bpf-kernel-check") // put there by testscript.Main
 	if err != nil {
 		t.Fatal(err)
+	}
+	goDirs := goDirectories(t)
+	idle, probe := idleQEMU(t), filepath.Join(t.TempDir(), "probe.test")
+	build := exec.Command("go", "build", "-o", probe, "./.github/example/guest")
+	build.Dir, build.Env = repository, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	for name, tt := range map[string]struct {
 		file           string
@@ -85,15 +94,8 @@ func TestOtherCI(t *testing.T) {
 				cmd := exec.Command("sh", "-ec", strings.Join(script, "\n"))
 				cmd.Dir = work
 				cmd.Env = append([]string{
-					"PATH=" + agent + ":" + filepath.Dir(bin) + ":" + os.Getenv("PATH"), "HOME=" + dir, "KERNELS=" + filepath.Dir(kernels),
-				}, env...)
-				for _, v := range []string{"GOCACHE", "GOMODCACHE"} {
-					out, err := exec.Command("go", "env", v).Output()
-					if err != nil {
-						t.Fatal(err)
-					}
-					cmd.Env = append(cmd.Env, v+"="+strings.TrimSpace(string(out)))
-				}
+					"PATH=" + agent + ":" + idle + ":" + filepath.Dir(bin) + ":" + os.Getenv("PATH"), "HOME=" + dir, "KERNELS=" + filepath.Dir(kernels),
+				}, slices.Concat(goDirs, env)...)
 				out, err := cmd.CombinedOutput()
 				t.Logf("%s\n%s", strings.Join(script, "\n"), out)
 				var exit *exec.ExitError
@@ -115,10 +117,8 @@ func TestOtherCI(t *testing.T) {
 				if err := os.Mkdir(work, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				probe := exec.Command("go", "build", "-o", filepath.Join(work, "probe.test"), "./.github/example/guest")
-				probe.Dir, probe.Env = repository, append(os.Environ(), "CGO_ENABLED=0")
-				if out, err := probe.CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
+				if err := os.Link(probe, filepath.Join(work, "probe.test")); err != nil {
+					t.Fatal(err)
 				}
 				if code := run(work, tt.script(w.root), tt.env(i, shards)); code != 3 {
 					t.Errorf("job %d: exit code %d, want 3: no kernel could be tested", i, code)
