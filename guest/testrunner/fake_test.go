@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// plan is what the fake tracer does. Both fake programs find their files
-// beside the name they are called by.
+// plan is what the fake tracer does. It finds its files beside the name it is
+// called by. The fake generators are testdata/fake/generators.
 type plan struct {
 	Help        string // what --help prints
 	HelpHangs   bool
@@ -97,41 +97,4 @@ func repeat(text string, bytes int) {
 	for n := 0; n < bytes; n += len(text) {
 		_, _ = os.Stdout.WriteString(text)
 	}
-}
-
-// fakeGenerator prints what the captured one printed. An output "hang" or
-// "fail" is done rather than printed.
-func fakeGenerator(args []string) int {
-	dir := filepath.Dir(args[0])
-	outputs, err := readOutputs(filepath.Join(dir, "outputs"))
-	if err != nil || len(args) != 2 {
-		fmt.Fprintln(os.Stderr, err)
-		return 99
-	}
-	var p plan
-	if b, err := os.ReadFile(filepath.Join(dir, "plan")); err != nil || json.Unmarshal(b, &p) != nil {
-		return 99
-	}
-	if err := os.WriteFile(filepath.Join(dir, "ran-"+args[1]), nil, 0o644); err != nil {
-		return 99
-	}
-	if p.DiesWith == args[1] {
-		tracer, err := os.OpenFile(filepath.Join(dir, startedFIFO), os.O_WRONLY, 0)
-		if err != nil {
-			return 99
-		}
-		for err == nil { // to the tracer's end
-			_, err = tracer.Write([]byte{0})
-		}
-	}
-	switch out := outputs[args[1]].Stdout; out {
-	case "hang":
-		time.Sleep(time.Minute)
-	case "fail":
-		fmt.Fprintf(os.Stderr, "%s: no such luck\n", args[1])
-		return 1
-	default:
-		fmt.Println(out)
-	}
-	return 0
 }

@@ -141,6 +141,11 @@ func TestGoTestBinary(t *testing.T) {
 // Of real outputs, with and without marks, we and go tool test2json read the same
 // results.
 func TestAsTest2JSON(t *testing.T) {
+	path, err := exec.Command("go", "tool", "-n", "test2json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	test2json := strings.TrimSpace(string(path))
 	for name, tt := range map[string]struct {
 		run string
 		env string
@@ -181,7 +186,7 @@ func TestAsTest2JSON(t *testing.T) {
 				if len(ours) == 0 {
 					t.Fatalf("no test was read:\n%s", o.stdout)
 				}
-				cmd := exec.Command("go", "tool", "test2json")
+				cmd := exec.Command(test2json)
 				cmd.Stdin = strings.NewReader(o.stdout)
 				cmd.Stderr = os.Stderr
 				b, err := cmd.Output()

@@ -35,9 +35,13 @@ func install(t *testing.T, p plan, s *stream) (dir string, args []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	script, err := filepath.Abs("testdata/fake/generators")
+	if err != nil {
+		t.Fatal(err)
+	}
 	tracer, generators := filepath.Join(dir, "EventsTrace"), filepath.Join(dir, "generators")
-	for _, name := range []string{tracer, generators} {
-		if err := os.Symlink(self, name); err != nil {
+	for name, program := range map[string]string{tracer: self, generators: script} {
+		if err := os.Symlink(program, name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,8 +52,14 @@ func install(t *testing.T, p plan, s *stream) (dir string, args []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "plan"), b, 0o644); err != nil {
-		t.Fatal(err)
+	files := map[string]string{"plan": string(b), "dieswith": p.DiesWith + "\n", "stdout-" + markerGenerator: "\n"}
+	for name, out := range s.outputs {
+		files["stdout-"+name] = out + "\n"
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := syscall.Mkfifo(filepath.Join(dir, startedFIFO), 0o600); err != nil {
 		t.Fatal(err)
@@ -108,7 +118,7 @@ func TestLive(t *testing.T) {
 		{"line-of-1-MiB", plan{}, func(t *testing.T, s *stream) {
 			s.insert(9, `{"event_type":"X","x":"`+strings.Repeat("x", 1<<20)+`"}`)
 		}, nil, nil, nil},
-		{"flood-of-100-MB", plan{Flood: 100 << 20}, none, nil, nil, nil},
+		{"flood-of-20-MB", plan{Flood: 20 << 20}, none, nil, nil, nil},
 		{"flood-of-100-MB-in-a-line", plan{FloodLine: 100 << 20}, none, []string{"--run", "Setuid|Setgid"}, []string{check.StreamTest}, nil},
 		{"stderr-flood", plan{Stderr: strings.Repeat("libbpf: verbose\n", 100_000)}, none, nil, nil, nil},
 		{"lost-on-stderr", plan{Stderr: "tracer: lost 12 FILE_MODIFY events: the ring buffer was full\n"}, none, nil, []string{check.StreamTest}, nil},
