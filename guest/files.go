@@ -60,16 +60,10 @@ func (p *Payload) AddFile(spec string) error {
 	case err != nil:
 		return bad("%s cannot be read: %v", src, errors.Unwrap(err))
 	}
-	add := filer{payload: p, used: map[string]bool{}}
-	for _, f := range p.Files {
-		add.bytes += int64(len(f.Data))
-		add.taken(f.Path)
-		add.used[f.Path] = !f.Mode.IsDir()
-	}
-	if !info.IsDir() {
-		err = add.file(src, dst, info)
+	if info.IsDir() {
+		err = p.addTree(src, dst)
 	} else {
-		err = add.dir(src, dst)
+		err = p.addRegular(src, dst, info)
 	}
 	if err != nil {
 		return bad("%v", err)
@@ -81,7 +75,7 @@ func (p *Payload) AddFile(spec string) error {
 // init's own, or one of the payload's.
 func (p *Payload) HasDir(dir string) bool {
 	return dir == "/" || dir == "/tmp" || slices.ContainsFunc(p.Files, func(f File) bool {
-		return strings.HasPrefix(f.Path, dir+"/") || f.Path == dir && f.Mode.IsDir()
+		return within(f.Path, dir) && (f.Path != dir || f.Mode.IsDir())
 	})
 }
 
@@ -93,90 +87,72 @@ func CheckModule(name string) error {
 	return nil
 }
 
+// within says whether a path is a directory's or of what is in it.
+func within(p, dir string) bool {
+	rest, ok := strings.CutPrefix(p, dir)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
 // reserved says why a path of the guest is not to be had; empty: it is.
 func reserved(dst string) string {
-	in := func(dir string) bool { return dst == dir || strings.HasPrefix(dst, dir+"/") }
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {
-		if in(dir) {
+		if within(dst, dir) {
 			return "is hidden in the guest by what is mounted on " + dir
 		}
 	}
 	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner"} {
-		if in(own) {
+		if within(dst, own) {
 			return "is taken by the guest's own " + own
 		}
 	}
 	return ""
 }
 
-// filer adds files to a payload.
-type filer struct {
-	payload *Payload
-	bytes   int64
-	used    map[string]bool // paths: true for files, false for directories
-}
+var errTooMuch = fmt.Errorf("more than the %d MiB or %d files a guest takes: leave something out", maxFileBytes>>20, maxFiles)
 
-// taken notes that a file stands at a path.
-func (f *filer) taken(p string) {
-	f.used[p] = true
-	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
-		if !f.used[dir] {
-			f.used[dir] = false // a directory
+// add adds a file, or a directory itself. A directory may be there: the first
+// one's mode holds.
+func (p *Payload) add(file File) error {
+	for _, other := range p.Files {
+		same := file.Path == other.Path
+		switch {
+		case same && file.Mode.IsDir() && other.Mode.IsDir():
+			return nil
+		case within(file.Path, other.Path) && !other.Mode.IsDir() && (!same || file.Mode.IsDir()):
+			return fmt.Errorf("%s is a file already: want another DST", other.Path)
+		case within(other.Path, file.Path) && !file.Mode.IsDir():
+			return fmt.Errorf("%s is there already: want another DST", file.Path)
 		}
 	}
-}
-
-// add adds a file, or a directory itself.
-func (f *filer) add(file File) error {
-	if _, used := f.used[file.Path]; used {
-		return fmt.Errorf("%s is there already: want another DST", file.Path)
-	}
-	for dir := path.Dir(file.Path); dir != "/"; dir = path.Dir(dir) {
-		if f.used[dir] {
-			return fmt.Errorf("%s is a file already: want another DST", dir)
-		}
-	}
-	if len(f.payload.Files) >= maxFiles {
+	if len(p.Files) >= maxFiles {
 		return errTooMuch
 	}
-	f.taken(file.Path)
-	f.used[file.Path] = !file.Mode.IsDir()
-	f.payload.Files = append(f.payload.Files, file)
+	p.Files = append(p.Files, file)
 	return nil
 }
 
-var errTooMuch = fmt.Errorf("more than the %d MiB or %d files a guest takes: leave something out", maxFileBytes>>20, maxFiles)
-
-func (f *filer) file(src, dst string, info fs.FileInfo) error {
+func (p *Payload) addRegular(src, dst string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is neither a file nor a directory: leave it out", src)
 	}
-	if f.bytes+info.Size() > maxFileBytes {
+	size := info.Size()
+	for _, f := range p.Files {
+		size += int64(len(f.Data))
+	}
+	if size > maxFileBytes {
 		return errTooMuch
 	}
 	b, err := os.ReadFile(src)
 	if err != nil {
 		return fmt.Errorf("%s cannot be read: %w", src, errors.Unwrap(err))
 	}
-	f.bytes += int64(len(b))
-	return f.add(File{Path: dst, Mode: info.Mode() & modeBits, Data: b})
+	return p.add(File{Path: dst, Mode: info.Mode() & modeBits, Data: b})
 }
 
 // modeBits of a file's mode are kept.
 const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// directory adds a directory. It may be there: the first one's mode holds.
-func (f *filer) directory(dst string, info fs.FileInfo) error {
-	switch file, used := f.used[dst]; {
-	case file:
-		return fmt.Errorf("%s is a file already: want another DST", dst)
-	case used:
-		return nil
-	}
-	return f.add(File{Path: dst, Mode: fs.ModeDir | info.Mode()&modeBits})
-}
-
-func (f *filer) dir(src, dst string) error {
+func (p *Payload) addTree(src, dst string) error {
 	// The directory may be named by a link, which WalkDir does not follow.
 	root, err := filepath.EvalSymlinks(src)
 	if err != nil {
@@ -202,9 +178,9 @@ func (f *filer) dir(src, dst string) error {
 			return fmt.Errorf("%q has a newline in its name: rename it", at)
 		}
 		if d.IsDir() {
-			return f.directory(to, info)
+			return p.add(File{Path: to, Mode: fs.ModeDir | info.Mode()&modeBits})
 		}
-		return f.file(at, to, info)
+		return p.addRegular(at, to, info)
 	})
 }
 

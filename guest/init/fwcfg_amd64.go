@@ -37,15 +37,14 @@ func inb(port uint16) byte
 // methods are to be called from the thread that opened it.
 type fwCfg struct {
 	request []byte   // a page for the request
-	at      uint64   // its physical address
 	buf     []byte   // what files are read into
-	frames  []uint64 // physical addresses of buf's pages
+	frames  []uint64 // physical addresses of buf's pages and, at the end, of request
 	setting []byte   // what compaction was; nil: this kernel has no such setting
 }
 
 const (
-	page     = 4 << 10
-	hugePage = 2 << 20
+	page    = 4 << 10
+	bufSize = 16 * page
 
 	compaction = "/proc/sys/vm/compact_unevictable_allowed"
 )
@@ -72,37 +71,20 @@ func openFwCfg() (*fwCfg, error) {
 			return nil, fmt.Errorf("keep the memory for fw_cfg in its place: %w", err)
 		}
 	}
-	mem, err := unix.Mmap(-1, 0, 3*hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	mem, err := unix.Mmap(-1, 0, bufSize+page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("map memory for fw_cfg: %w", err)
 	}
-	// One huge page where the kernel has them, so that one request fills it.
-	start := -uintptr(unsafe.Pointer(&mem[0])) & (hugePage - 1)
-	f.buf, f.request = mem[start:start+hugePage], mem[start+hugePage:start+hugePage+page]
-	if unix.Madvise(f.buf, unix.MADV_HUGEPAGE) == nil {
-		f.buf[0] = 1
+	if err := unix.Mlock(mem); err != nil {
+		return nil, fmt.Errorf("lock memory for fw_cfg: %w", err)
 	}
-	for _, m := range [][]byte{f.buf, f.request} {
-		if err := unix.Mlock(m); err != nil {
-			return nil, fmt.Errorf("lock memory for fw_cfg: %w", err)
-		}
-		for i := 0; i < len(m); i += page {
-			m[i] = 1
-		}
-	}
-	if f.frames, err = physical(f.buf); err != nil {
-		return nil, err
-	}
-	at, err := physical(f.request)
-	if err != nil {
-		return nil, err
-	}
-	f.at = at[0]
-	return f, nil
+	clear(mem) // each page is there from now on
+	f.buf, f.request = mem[:bufSize], mem[bufSize:]
+	f.frames, err = physical(mem)
+	return f, err
 }
 
-// close gives back what openFwCfg took, but for the memory: under emulation
-// taking a huge page apart takes longer than all of the rest.
+// close gives the ports and the setting back. The memory is not worth a call.
 func (f *fwCfg) close() error {
 	if f.setting != nil {
 		_ = os.WriteFile(compaction, f.setting, 0)
@@ -178,23 +160,14 @@ func (f *fwCfg) directory() ([]file, error) {
 // page in spite of everything, which their checksum shows.
 func (f *fwCfg) read(sel int, n int) ([]byte, error) {
 	n = min(n, len(f.buf))
-	for done := 0; done < n; {
-		// As many pages as stand side by side.
-		first := done / page
-		last := first
-		for last+1 < len(f.frames) && f.frames[last+1] == f.frames[last]+page {
-			last++
-		}
-		step := min(n, (last+1)*page) - done
+	for done := 0; done < n; done += page {
 		control := uint32(dmaRead)
-		if sel >= 0 {
+		if done == 0 && sel >= 0 {
 			control |= dmaSelect | uint32(sel)<<16
-			sel = -1
 		}
-		if err := f.transfer(control, f.frames[first], step); err != nil {
+		if err := f.transfer(control, f.frames[done/page], min(page, n-done)); err != nil {
 			return nil, err
 		}
-		done += step
 	}
 	return f.buf[:n], nil
 }
@@ -205,8 +178,9 @@ func (f *fwCfg) transfer(control uint32, to uint64, n int) error {
 	binary.BigEndian.PutUint32(f.request, control)
 	binary.BigEndian.PutUint32(f.request[4:], uint32(n))
 	binary.BigEndian.PutUint64(f.request[8:], to)
-	outl(portDMA, swap32(uint32(f.at>>32)))
-	outl(portDMA+4, swap32(uint32(f.at)))
+	at := f.frames[len(f.frames)-1]
+	outl(portDMA, swap32(uint32(at>>32)))
+	outl(portDMA+4, swap32(uint32(at)))
 	// Read as another's writing, which the compiler does not know of.
 	state := swap32(atomic.LoadUint32((*uint32)(unsafe.Pointer(&f.request[0]))))
 	switch {

@@ -101,14 +101,17 @@ func run(con *serialConsole) error {
 	}
 	con.logf("%s", describeKernel(kernel))
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
-	for _, m := range loadModules() {
-		con.logf("load module %s: %s", m.Name, m.Error)
-		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+	lacks := func(modules []wire.Module) {
+		for _, m := range modules {
+			con.logf("module %s: %s", m.Name, m.Error)
+			r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+		}
 	}
-
-	for _, m := range networkUp(net) {
-		con.logf("%s: %s", m.Name, m.Error)
-		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
+	lacks(loadModules())
+	if net != "" {
+		if err := networkUp(); err != nil { // mostly a driver's failure
+			lacks([]wire.Module{{Name: "network", Error: err.Error()}})
+		}
 	}
 
 	// From here on the kernel prints everything: a payload that lowers the
@@ -122,10 +125,7 @@ func run(con *serialConsole) error {
 		r.unready = err.Error()
 		return r.end(nonce)
 	}
-	for _, m := range absent(job.Modules) {
-		con.logf("module %s: %s", m.Name, m.Error)
-		r.send(wire.Record{Type: wire.TypeModule, Module: &m})
-	}
+	lacks(absent(job.Modules))
 	job = scaled(job, scale)
 	stop := make(chan struct{})
 	stopped := alive(r, stop)

@@ -9,8 +9,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // The addresses of QEMU's user-mode network, which are the same in every VM.
@@ -22,19 +20,8 @@ var (
 
 const netResolver = "nameserver 10.0.2.3\n"
 
-// networkUp brings up the machine's card, where it was given one. What is in
-// the way is reported as a module's failure: it mostly is a driver's.
-func networkUp(param string) []wire.Module {
-	if param == "" {
-		return nil
-	}
-	if err := bringUp(); err != nil {
-		return []wire.Module{{Name: "network", Error: err.Error()}}
-	}
-	return nil
-}
-
-func bringUp() error {
+// networkUp brings up the machine's card.
+func networkUp() error {
 	cards, err := filepath.Glob("/sys/class/net/*/device")
 	if err != nil || len(cards) == 0 {
 		return errors.New("no driver took the network card: the kernel needs virtio_pci and virtio_net, built in or among its modules")

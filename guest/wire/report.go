@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // ReportFDEnv names the environment variable in which init tells a reporting
@@ -37,7 +39,7 @@ func ReporterFromEnv() *Reporter {
 		return NewReporter(io.Discard)
 	}
 	// Children must neither hold the channel open nor write to it.
-	setCloseOnExec(fd)
+	unix.CloseOnExec(fd)
 	return NewReporter(os.NewFile(uintptr(fd), "report"))
 }
 
