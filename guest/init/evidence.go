@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,25 +34,11 @@ func (k *kernelTaint) read() (uint64, error) {
 
 const maxProcesses = 40
 
-// processes says what every process of the payload is doing. init and testrunner,
-// which are one program, are left out.
+// processes says what every process of the payload is doing.
 func processes() string {
-	own, ownErr := os.Stat("/proc/1/exe")
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var b strings.Builder
-	shown := 0
-	for _, dir := range dirs {
-		args := commandLine(dir)
-		if args == "" {
-			continue // gone, or a kernel thread
-		}
-		if exe, err := os.Stat(dir + "/exe"); err == nil && ownErr == nil && os.SameFile(exe, own) {
-			continue
-		}
-		if shown++; shown > maxProcesses {
-			fmt.Fprintf(&b, "  and more\n")
-			break
-		}
+	dirs := payloadProcesses()
+	for _, dir := range dirs[:min(len(dirs), maxProcesses)] {
 		status, _ := os.ReadFile(dir + "/status")
 		state := "?"
 		for line := range strings.Lines(string(status)) {
@@ -59,13 +46,29 @@ func processes() string {
 				state = strings.TrimSpace(v)
 			}
 		}
-		fmt.Fprintf(&b, "  pid %s, %s: %.200s\n", filepath.Base(dir), state, args)
+		fmt.Fprintf(&b, "  pid %s, %s: %.200s\n", filepath.Base(dir), state, commandLine(dir))
 		threads(&b, dir)
 	}
-	if shown == 0 {
-		return "  none\n"
+	switch {
+	case len(dirs) == 0:
+		b.WriteString("  none\n")
+	case len(dirs) > maxProcesses:
+		b.WriteString("  and more\n")
 	}
 	return b.String()
+}
+
+// payloadProcesses are the directories in /proc of all processes of user space but
+// init and testrunner, which are one program. A payload can unmount /proc: then
+// there are none.
+func payloadProcesses() []string {
+	own, _ := os.Stat("/proc/self/exe")
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	return slices.DeleteFunc(dirs, func(dir string) bool {
+		// Kernel threads and what has ended have no program.
+		exe, err := os.Stat(dir + "/exe")
+		return err != nil || own != nil && os.SameFile(exe, own)
+	})
 }
 
 // commandLine is that of the process with a directory of /proc, "" for one without.
@@ -94,31 +97,16 @@ func threads(b *strings.Builder, dir string) {
 	}
 }
 
-// userProcesses returns the command lines of all processes of user space but init.
-// A payload can unmount /proc: then there are none.
-func userProcesses() []string {
+// leftRunning returns the command lines of the payload's processes, once it has
+// ended itself.
+func leftRunning() []string {
 	// A process that loses its parent becomes init's child, and looking at all of
 	// the kernel's threads takes long under emulation.
 	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); errors.Is(err, unix.ECHILD) {
 		return nil
 	}
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer proc.Close()
-	names, _ := proc.Readdirnames(-1)
-	self := strconv.Itoa(os.Getpid())
 	var found []string
-	for _, name := range names {
-		if name[0] < '0' || name[0] > '9' || name == self {
-			continue
-		}
-		dir := "/proc/" + name
-		// Kernel threads and what has ended have no program.
-		if _, err := os.Readlink(dir + "/exe"); err != nil {
-			continue
-		}
+	for _, dir := range payloadProcesses() {
 		found = append(found, fmt.Sprintf("%.80q", commandLine(dir)))
 	}
 	return found

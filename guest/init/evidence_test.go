@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestUserProcesses(t *testing.T) {
+func TestLeftRunning(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -32,10 +32,10 @@ func TestUserProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	has := func(args ...string) bool {
-		return slices.Contains(userProcesses(), fmt.Sprintf("%.80q", strings.Join(args, " ")))
+		return slices.Contains(leftRunning(), fmt.Sprintf("%.80q", strings.Join(args, " ")))
 	}
 	if !has(cmd.Args...) {
-		t.Errorf("a process that runs is not among %q", userProcesses())
+		t.Errorf("a process that runs is not among %q", leftRunning())
 	}
 	if has(os.Args...) {
 		t.Error("init itself is among them")

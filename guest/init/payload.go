@@ -125,7 +125,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	// What the payload left behind may hold its pipes open for ever.
 	var left []string
 	if !exit.Timeout {
-		left = userProcesses()
+		left = leftRunning()
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
 	if !p.await(5*time.Second, copied, reported) {
