@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,19 +59,14 @@ func (c *serialConsole) drain() {
 func drainTTY(fd int) error { return unix.IoctlSetInt(fd, unix.TCSBRK, 1) }
 
 // payloadOutput prints a payload's output on the console line by line, at most
-// max bytes of it, and keeps its end.
-//
-// The console is slow, and the payload must not wait for it: the output is
-// read as fast as it comes and printed by another goroutine.
+// maxPrint bytes of it, and keeps its end.
 type payloadOutput struct {
 	con  *serialConsole
-	left int64 // bytes that may still go to the console
-
-	dropped int64
-	tail    lines.Clip
+	tail lines.Clip
 }
 
 const (
+	maxPrint       = pipeSize // an emulated serial line carries only some 300 kB a second
 	maxPayloadLine = 16 << 10 // longer lines are broken up
 	keepTail       = 60 << 10 // of a payload's output, for its record
 	showTail       = 4 << 10  // of what did not fit the console
@@ -77,65 +74,54 @@ const (
 
 // copyFrom copies r until it ends and closes ended then; it returns when
 // everything is printed.
+//
+// The console is slow, and the payload must not wait for it: the output is read as
+// fast as it comes, and what may be printed waits in a pipe that has room for it all.
 func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
-	// The channel holds all that may be printed: sending never blocks.
-	chunks := make(chan []byte, 2+2*p.left/minChunk)
 	printed := make(chan struct{})
-	go func() {
-		defer close(printed)
-		p.print(chunks)
-	}()
+	chosen, printer, err := bigPipe()
+	if err == nil {
+		defer chosen.Close()
+		go func() { defer close(printed); p.print(chosen) }()
+	} else {
+		p.con.logf("print the payload's output: %v", err)
+		close(printed)
+	}
 	buf := make([]byte, 64<<10)
-	var pending []byte
+	left, dropped := maxPrint, 0
 	for {
 		n, err := r.Read(buf)
 		_, _ = p.tail.Write(buf[:n])
-		take := min(int64(n), p.left)
-		p.left -= take
-		p.dropped += int64(n) - take
-		pending = append(pending, buf[:take]...)
-		// Small pieces go at once while there is room for many of them.
-		if n := len(pending); n >= minChunk || n > 0 && (len(chunks) < cap(chunks)/2 || err != nil) {
-			chunks <- pending
-			pending = nil
-		}
+		take := min(n, left)
+		left -= take
+		dropped += n - take
+		_, _ = printer.Write(buf[:take])
 		if err != nil {
 			break
 		}
 	}
 	close(ended)
-	close(chunks)
+	printer.Close()
 	<-printed
-	if p.dropped > 0 {
+	if dropped > 0 {
 		last := p.tail.String()
 		last = last[max(0, len(last)-showTail):]
-		p.con.logf("%d more bytes of output are left out here; the last were:\n%s", p.dropped, last)
+		p.con.logf("%d more bytes of output are left out here; the last were:\n%s", dropped, last)
 	}
 }
 
-const minChunk = 4 << 10
-
-func (p *payloadOutput) print(chunks <-chan []byte) {
-	var line []byte
-	for b := range chunks {
-		line = append(line, b...)
-		for len(line) > 0 {
-			end := bytes.IndexByte(line, '\n') + 1
-			if end == 0 {
-				if len(line) < maxPayloadLine {
-					break
-				}
-				p.flush(append(line[:maxPayloadLine:maxPayloadLine], '\n'))
-				line = line[maxPayloadLine:]
-				continue
-			}
-			p.flush(line[:end])
-			line = line[end:]
+func (p *payloadOutput) print(r io.Reader) {
+	b := bufio.NewReaderSize(r, maxPayloadLine)
+	for {
+		line, err := b.ReadSlice('\n')
+		if n := len(line); n > 0 && line[n-1] != '\n' {
+			line = append(line[:n:n], '\n')
+		}
+		if len(line) > 0 {
+			p.con.write(console.Quote(line))
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
 		}
 	}
-	if len(line) > 0 {
-		p.flush(append(line, '\n'))
-	}
 }
-
-func (p *payloadOutput) flush(line []byte) { p.con.write(console.Quote(line)) }

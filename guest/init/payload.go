@@ -19,10 +19,7 @@ import (
 
 // runPayload runs the job and reports how it went.
 func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) {
-	out := &payloadOutput{con: con, left: job.MaxPrint, tail: lines.Clip{Tail: keepTail}}
-	if out.left <= 0 {
-		out.left = wire.DefaultMaxPrint
-	}
+	out := &payloadOutput{con: con, tail: lines.Clip{Tail: keepTail}}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
 	exit := execute(job, out, r, con, run, scale)
 	if exit.Timeout {
@@ -83,7 +80,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if job.Timeout > 0 {
 		timeout = time.After(job.Timeout)
 	}
-	tick := time.NewTicker(tellLater)
+	tick := time.NewTicker(lookAtLimits)
 	defer tick.Stop()
 	var status syscall.WaitStatus
 	for waiting := true; waiting; {
@@ -92,7 +89,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 		case status = <-ended:
 			waiting = false
 		case now := <-tick.C:
-			if late = run.tick(now, job.TestTimeout); late != "" {
+			if late = run.late(now, job.TestTimeout); late != "" {
 				exit.Timeout, exit.OfTest, exit.Limit = true, true, job.TestTimeout
 			}
 		case <-timeout:

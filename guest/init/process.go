@@ -44,20 +44,15 @@ func startPayload(job wire.Job) (process, error) {
 		return process{}, fmt.Errorf("open the null device: %w", err)
 	}
 	defer null.Close()
-	outR, outW, err := os.Pipe()
+	outR, outW, err := bigPipe()
 	if err != nil {
-		return process{}, fmt.Errorf("make a pipe: %w", err)
+		return process{}, err
 	}
 	defer outW.Close()
-	// Room for bursts while other processes have the processor. Fd would have
-	// reads block, and closing would not end them any more.
-	if c, err := outR.SyscallConn(); err == nil {
-		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) })
-	}
-	repR, repW, err := os.Pipe()
+	repR, repW, err := bigPipe()
 	if err != nil {
 		outR.Close()
-		return process{}, fmt.Errorf("make a pipe: %w", err)
+		return process{}, err
 	}
 	defer repW.Close()
 	env, files := baseEnv(), []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
@@ -76,4 +71,18 @@ func startPayload(job wire.Job) (process, error) {
 		return process{}, fmt.Errorf("start %s: %w", job.Args[0], err)
 	}
 	return p, nil
+}
+
+const pipeSize = 1 << 20
+
+// bigPipe has room for bursts while other processes have the processor.
+func bigPipe() (r, w *os.File, err error) {
+	if r, w, err = os.Pipe(); err != nil {
+		return nil, nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	// Fd would have reads block, and closing would not end them any more.
+	if c, err := r.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
+	return r, w, nil
 }

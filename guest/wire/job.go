@@ -31,13 +31,12 @@ const TestTimeoutEnv = "BPF_KERNEL_CHECK_TEST_TIMEOUT"
 
 // Job is the work the host hands to init.
 type Job struct {
-	Args     []string      `json:"args"`              // the payload's program and arguments; none: nothing to run
-	Env      []string      `json:"env,omitempty"`     // K=V, on top of PATH, HOME and TERM
-	Modules  []string      `json:"modules,omitempty"` // that the kernel should have; those that it has not are reported
-	Name     string        `json:"name"`              // of the one test a payload is that does not report
-	Reports  bool          `json:"reports"`           // the payload speaks to a Reporter's descriptor
-	Timeout  time.Duration `json:"timeout_ns"`        // of the payload; 0: none
-	MaxPrint int64         `json:"max_print"`         // bytes of its output that reach the console; 0: DefaultMaxPrint
+	Args    []string      `json:"args"`              // the payload's program and arguments; none: nothing to run
+	Env     []string      `json:"env,omitempty"`     // K=V, on top of PATH, HOME and TERM
+	Modules []string      `json:"modules,omitempty"` // that the kernel should have; those that it has not are reported
+	Name    string        `json:"name"`              // of the one test a payload is that does not report
+	Reports bool          `json:"reports"`           // the payload speaks to a Reporter's descriptor
+	Timeout time.Duration `json:"timeout_ns"`        // of the payload; 0: none
 
 	// TestTimeout is the limit for each test that the payload tells the start
 	// of; 0: none.
@@ -45,10 +44,6 @@ type Job struct {
 
 	Terminal string `json:"terminal,omitempty"` // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
 }
-
-// DefaultMaxPrint bounds a payload's output on the console. An emulated serial
-// line carries only some 300 kB a second.
-const DefaultMaxPrint = 1 << 20
 
 // ParseJob reads a Job. A field it does not know is an error: host and guest
 // are built together, so it means that they were not.
