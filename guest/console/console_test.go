@@ -219,12 +219,8 @@ func TestFateIsCertain(t *testing.T) {
 		t.Error("not unrecoverable after two lockups, or taken for a panic")
 	}
 	write("Kernel panic - not syncing: softlockup: hung tasks")
-	if !s.Panicked() || s.PanicEnded() {
-		t.Error("the panic is not seen, or already over")
-	}
-	write("---[ end Kernel panic - not syncing: softlockup: hung tasks ]---")
-	if !s.PanicEnded() {
-		t.Error("the panic's end is not seen")
+	if !s.Panicked() {
+		t.Error("the panic is not seen")
 	}
 }
 

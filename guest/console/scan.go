@@ -87,7 +87,6 @@ type Scanner struct {
 	lockups       int
 	stalls        int
 	panicked      bool
-	ended         bool
 	unrecoverable bool
 	oops          bool
 	halted        bool
@@ -159,9 +158,6 @@ func (s *Scanner) Findings() []Finding {
 // Panicked says whether the kernel has panicked: nothing good can follow.
 func (s *Scanner) Panicked() bool { return s.panicked }
 
-// PanicEnded says whether the panic's report is complete.
-func (s *Scanner) PanicEnded() bool { return s.ended }
-
 // Unrecoverable says whether the guest cannot come back: it panicked or is about
 // to, is locked up, or reported a second soft lockup or a third stall.
 func (s *Scanner) Unrecoverable() bool { return s.unrecoverable || s.lockups > 1 || s.stalls > 2 }
@@ -197,11 +193,7 @@ func (s *Scanner) message(m string, at float64) {
 	}
 	s.at = at
 	switch {
-	case strings.HasPrefix(m, "---[ end Kernel panic"):
-		s.ended = true
-		s.close()
-		return
-	case strings.HasPrefix(m, "---[ end trace"):
+	case strings.HasPrefix(m, "---[ end Kernel panic"), strings.HasPrefix(m, "---[ end trace"):
 		s.close()
 		return
 	case halted[m]:

@@ -49,24 +49,20 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	// The report is slow, and the program must not wait for it: there is room for all
 	// that the parser tells.
-	tell := make(chan *news, output.MaxRecords+output.MaxMarks)
+	tell := make(chan func(), output.MaxRecords+output.MaxMarks)
 	reported := make(chan error, 1)
 	go func() {
-		for n := range tell {
-			if t := n.test; t != nil {
-				rep.Test(t.Name, t.Verdict, t.Duration, t.Output)
-			} else {
-				rep.Run(n.name, n.paused)
-			}
+		for report := range tell {
+			report()
 		}
 		reported <- rep.Done()
 	}()
-	parser := output.New(name, func(t output.Test) { tell <- &news{test: &t} })
+	parser := output.New(name, func(t output.Test) { tell <- func() { rep.Report(t) } })
 	if goTest {
 		parser.ExpectGoTest(goTestFlags(argv[1:]))
 	}
 	parser.Clock(m.now)
-	parser.Watch(func(name string, paused bool) { tell <- &news{name: name, paused: paused} })
+	parser.Watch(func(name string, paused bool) { tell <- func() { rep.Run(name, paused) } })
 	start := m.now()
 	before := oom.Kills()
 	end := execute(ctx, dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
@@ -143,13 +139,6 @@ func failsFast(argv, env []string) bool {
 		}
 	}
 	return false
-}
-
-// news is a test's outcome or, without one, that a test runs or is paused.
-type news struct {
-	test   *output.Test
-	name   string
-	paused bool
 }
 
 func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, argv []string, err error) {

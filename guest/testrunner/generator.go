@@ -1,7 +1,6 @@
 package testrunner
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 )
 
@@ -22,7 +22,7 @@ const maxOutput = 64 << 10 // bytes kept of what a generator prints
 func runGenerator(ctx context.Context, opt options, name string) check.Output {
 	ctx, cancel := context.WithTimeout(ctx, opt.limits.generator)
 	defer cancel()
-	var stdout, stderr capped
+	stdout, stderr := lines.Clip{Head: maxOutput}, lines.Clip{Head: maxOutput}
 	cmd := exec.CommandContext(ctx, opt.generators, name)
 	cmd.Dir = opt.dir
 	// One small heap and one thread at work: starting up is most of what a
@@ -50,16 +50,6 @@ func runGenerator(ctx context.Context, opt options, name string) check.Output {
 		out.Err += ": " + text
 	}
 	return out
-}
-
-// capped keeps the first maxOutput bytes written to it.
-type capped struct{ bytes.Buffer }
-
-func (c *capped) Write(p []byte) (int, error) {
-	if room := maxOutput - c.Len(); room > 0 {
-		c.Buffer.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
 }
 
 // placeDoNothing makes the generators' binary runnable as do_nothing in the

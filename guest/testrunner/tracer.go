@@ -48,7 +48,7 @@ type tracer struct {
 func askHelp(ctx context.Context, path string, limit time.Duration) check.Build {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var out capped
+	out := lines.Clip{Head: maxOutput}
 	cmd := exec.CommandContext(ctx, path, "--help")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second

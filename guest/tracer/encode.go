@@ -6,16 +6,9 @@ import (
 	"fmt"
 )
 
-// features is what the ready line tells.
-type features struct {
-	trampolines bool // BPF trampolines: fentry and fexit
-	ipv6        bool
-}
-
 // readyLine is byte for byte EventsTrace's, which some readers compare so.
-func (f features) readyLine() string {
-	return fmt.Sprintf(`{"probes_initialized": true, "features": {"bpf_tramp": %t,"ipv6": %t}}`+"\n",
-		f.trampolines, f.ipv6)
+func readyLine(trampolines, ipv6 bool) string {
+	return fmt.Sprintf(`{"probes_initialized": true, "features": {"bpf_tramp": %t,"ipv6": %t}}`+"\n", trampolines, ipv6)
 }
 
 // encodeLine returns v as one line of JSON, newline included. Bytes that are

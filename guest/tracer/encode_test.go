@@ -109,10 +109,10 @@ func TestEncodeLine(t *testing.T) {
 
 func TestReadyLine(t *testing.T) {
 	const want = `{"probes_initialized": true, "features": {"bpf_tramp": true,"ipv6": true}}` + "\n"
-	if got := (features{true, true}).readyLine(); got != want {
+	if got := readyLine(true, true); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	s := bufio.NewScanner(strings.NewReader(features{false, false}.readyLine()))
+	s := bufio.NewScanner(strings.NewReader(readyLine(false, false)))
 	for s.Scan() {
 		decodeLine(t, s.Bytes())
 	}

@@ -13,7 +13,7 @@ func TestRun(t *testing.T) {
 		stdout, stderr    string // must be contained
 	}{
 		{"help", "--help", "", exitOK, "--file-create", ""},
-		{"unknown option", "--nonsense", "", exitUsage, "", `unknown option "--nonsense"`},
+		{"unknown option", "--nonsense", "", exitUsage, "", `unknown flag: --nonsense`},
 		{"unknown fault", "-a", "nonsense", exitUsage, "", `"nonsense": unknown fault`},
 		{"die at start", "-a -i", "die-at-start", exitFail, "", "libbpf: "},
 	}

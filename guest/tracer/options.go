@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // errHelp is returned by parseOptions for --help.
@@ -17,37 +19,21 @@ type options struct {
 	verbose       bool            // loader and verifier logs on stderr
 }
 
-// An option is a long name, its letter if it has one, and what it does.
-type option struct {
-	name   string
-	letter byte
-	help   string
-	set    func(*options)
-}
-
-// allOptions are in the order of the help. Those that choose events filter the
-// output only: every probe is loaded whatever is chosen.
-func allOptions() []option {
-	list := []option{{"all", 'a', "print all events", func(o *options) {
-		for _, t := range typeNames {
-			o.events[t] = true
-		}
-	}}}
+// flags are the options, in the order of the help. Those that choose events filter
+// the output only: every probe is loaded whatever is chosen.
+func (o *options) flags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("tracer", pflag.ContinueOnError)
+	f.SortFlags, f.Usage = false, func() {}
+	f.SetOutput(io.Discard)
+	f.BoolP("all", "a", false, "print all events")
 	for _, t := range typeNames {
-		list = append(list, option{selector(t), 0, "print " + t, func(o *options) { o.events[t] = true }})
+		f.Bool(selector(t), false, "print "+t)
 	}
-	return append(list,
-		option{
-			"print-features-on-init", 'i', "print a line with the kernel's features when ready",
-			func(o *options) { o.printFeatures = true },
-		},
-		option{"unbuffer-stdout", 'u', "accepted; stdout is never buffered", func(*options) {}},
-		option{
-			"libbpf-verbose", 'v', "print the loader's and verifier's logs on stderr",
-			func(o *options) { o.verbose = true },
-		},
-		option{"help", '?', "print this help", nil},
-	)
+	f.BoolVarP(&o.printFeatures, "print-features-on-init", "i", false, "print a line with the kernel's features when ready")
+	f.BoolP("unbuffer-stdout", "u", false, "accepted; stdout is never buffered")
+	f.BoolVarP(&o.verbose, "libbpf-verbose", "v", false, "print the loader's and verifier's logs on stderr")
+	f.BoolP("help", "?", false, "print this help")
+	return f
 }
 
 // selector is the option that chooses an event type: --file-create for
@@ -59,50 +45,24 @@ func selector(typ string) string {
 
 func parseOptions(args []string) (options, error) {
 	o := options{events: map[string]bool{}}
-	list := allOptions()
-	apply := func(arg string, match func(option) bool) error {
-		i := slices.IndexFunc(list, match)
-		if i < 0 {
-			return fmt.Errorf("unknown option %q; --help lists them", arg)
-		}
-		if list[i].set == nil {
-			return errHelp
-		}
-		list[i].set(&o)
-		return nil
+	f := o.flags()
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, pflag.ErrHelp), f.Changed("help"):
+		return options{}, errHelp
+	case err != nil:
+		return options{}, fmt.Errorf("%w; --help lists the options", err)
+	case f.NArg() > 0:
+		return options{}, fmt.Errorf("unexpected argument %q; --help lists the options", f.Arg(0))
 	}
-	for _, arg := range args {
-		var err error
-		switch name, long := strings.CutPrefix(arg, "--"); {
-		case long && name != "":
-			err = apply(arg, func(p option) bool { return p.name == name })
-		case arg == "-h":
-			err = errHelp
-		case len(arg) > 1 && arg[0] == '-' && !long:
-			for _, letter := range []byte(arg[1:]) {
-				if err = apply(arg, func(p option) bool { return p.letter == letter }); err != nil {
-					break
-				}
-			}
-		default:
-			err = fmt.Errorf("unexpected argument %q; --help lists the options", arg)
-		}
-		if err != nil {
-			return options{}, err
+	for _, t := range typeNames {
+		if f.Changed("all") || f.Changed(selector(t)) {
+			o.events[t] = true
 		}
 	}
 	return o, nil
 }
 
 func usage() string {
-	var b strings.Builder
-	b.WriteString("Usage: tracer [OPTION...]\nPrint kernel events as one JSON object per line.\n\n")
-	for _, p := range allOptions() {
-		letter := "    "
-		if p.letter != 0 {
-			letter = "-" + string(p.letter) + ", "
-		}
-		fmt.Fprintf(&b, "  %s--%-24s %s\n", letter, p.name, p.help)
-	}
-	return b.String()
+	return "Usage: tracer [OPTION...]\nPrint kernel events as one JSON object per line.\n\n" + new(options).flags().FlagUsages()
 }

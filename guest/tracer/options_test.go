@@ -46,7 +46,7 @@ func TestParseOptions(t *testing.T) {
 }
 
 func TestParseOptionsErrors(t *testing.T) {
-	for _, arg := range []string{"--", "-", "-x", "-ax", "--file", "--all=1", "file", "--file-create-not"} {
+	for _, arg := range []string{"-", "-x", "-ax", "--file", "--all=what", "file", "--file-create-not"} {
 		if _, err := parseOptions([]string{arg}); err == nil || !strings.Contains(err.Error(), "--help") {
 			t.Errorf("%q: got %v, want an error that names --help", arg, err)
 		}

@@ -36,7 +36,7 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 	p := printer{stdout, f, opts.events}
 	if opts.printFeatures {
 		_, err := os.Stat("/proc/sys/net/ipv6")
-		if err := p.write([]byte(features{l.trampolines, err == nil}.readyLine())); err != nil {
+		if err := p.write([]byte(readyLine(l.trampolines, err == nil))); err != nil {
 			return err
 		}
 	}

@@ -23,13 +23,10 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// Test is the outcome of one test.
-type Test struct {
-	Name     string
-	Verdict  string        // wire.TestPass, TestFail or TestSkip
-	Duration time.Duration // 0 where the output does not tell
-	Output   string        // a skip's reason, a failure's own lines; of a pass only the beginning and the end
-}
+// Test is the outcome of one test. Its duration is 0 where the output does not
+// tell; its output is a skip's reason or a failure's own lines, and of a pass only
+// the beginning and the end.
+type Test = wire.Test
 
 // Limits of what is kept.
 const (
