@@ -269,7 +269,7 @@ func (r *run) baseMachine(im *kernel.Image, on qemu.Accel) qemu.Machine {
 		Append: slices.Clone(r.forTests.params), CPUs: r.forTests.cpus,
 		// A kernel whose release is not known can do without what the emulator
 		// does wrong: more of them are old than new.
-		Avoid: r.Arch.Needs == "" || kernel.CompareVersions(im.Release, r.Arch.Needs) < 0,
+		Avoid: r.Arch.Needs == "" || report.CompareVersions(im.Release, r.Arch.Needs) < 0,
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -70,7 +70,7 @@ func (o *sourceOptions) filter(arch string) plan.Filter {
 func listingOrder(entries []plan.Entry) []plan.Entry {
 	return slices.SortedStableFunc(slices.Values(entries), func(a, b plan.Entry) int {
 		if a.Distro == "mainline" && b.Distro == "mainline" {
-			return kernel.CompareVersions(b.Name, a.Name)
+			return report.CompareVersions(b.Name, a.Name)
 		}
 		return strings.Compare(a.ID(), b.ID())
 	})

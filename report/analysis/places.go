@@ -20,24 +20,21 @@ type Place struct {
 func Places(m *report.Merged) (places []Place, series []string) {
 	ix := newIndex(m)
 	releases := map[string]int{}
-	of := map[string]version{}
 	for _, e := range ix.kernels {
 		releases[e.distro+"/"+e.version.release]++
-		s := e.version.series()
-		if _, ok := of[s]; !ok {
-			of[s] = e.version
+		if s := e.version.series; !slices.Contains(series, s) {
 			series = append(series, s)
 		}
 	}
 	slices.SortFunc(series, func(a, b string) int {
-		return cmp.Or(compareOK(a != noSeries, b != noSeries), compareNumbers(of[a].base[:min(2, len(of[a].base))], of[b].base[:min(2, len(of[b].base))]))
+		return cmp.Or(compareOK(a != noSeries, b != noSeries), report.CompareVersions(a, b))
 	})
 	for _, e := range ix.kernels {
 		_, name := report.SplitID(e.ID)
 		if releases[e.distro+"/"+e.version.release] == 1 {
 			name = e.version.release
 		}
-		places = append(places, Place{Result: e.Result, Distro: e.distro, Name: name, Series: e.version.series()})
+		places = append(places, Place{Result: e.Result, Distro: e.distro, Name: name, Series: e.version.series})
 	}
 	return places, series
 }

@@ -26,7 +26,7 @@ func TestSeriesAndFlavour(t *testing.T) {
 		"123456.7":                                     {"other", "", "123456.7"},
 	} {
 		v, _ := parseVersion(name)
-		if got := [3]string{v.series(), v.flavour, v.release}; got != want {
+		if got := [3]string{v.series, v.flavour, v.release}; got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
@@ -81,7 +81,6 @@ func FuzzVersion(f *testing.F) {
 		var vs []version
 		for _, name := range []string{a, b, c} {
 			v, _ := parseVersion(name)
-			_ = v.series()
 			vs = append(vs, v)
 		}
 		for _, x := range vs {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Name is the summary's file name, which other tools look for.
@@ -117,5 +116,5 @@ func compareKernels(a, b report.Result) int {
 	if da != db || da != mainline {
 		return cmp.Or(cmp.Compare(da, db), cmp.Compare(na, nb))
 	}
-	return cmp.Or(analysis.CompareVersions(nb, na), cmp.Compare(na, nb))
+	return cmp.Or(report.CompareVersions(nb, na), cmp.Compare(na, nb))
 }

@@ -144,5 +144,5 @@ func (p Plan) ForArch(arch string) int {
 // Newest returns the kernel with the highest version. The plan must not be
 // empty.
 func (p Plan) Newest() Entry {
-	return slices.MaxFunc(p.Entries, func(a, b Entry) int { return kernel.CompareVersions(a.Name, b.Name) })
+	return slices.MaxFunc(p.Entries, func(a, b Entry) int { return report.CompareVersions(a.Name, b.Name) })
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -51,7 +52,7 @@ func (f Filter) skip(ref kernel.Ref) (Skipped, bool) {
 	switch {
 	case f.Arch != "" && ref.Arch != "" && ref.Arch != f.Arch:
 		return Skipped{ref.ID(), SkipArch, "for " + ref.Arch}, true
-	case f.MinRelease != "" && ref.Release != "" && kernel.CompareVersions(ref.Release, f.MinRelease) < 0:
+	case f.MinRelease != "" && ref.Release != "" && report.CompareVersions(ref.Release, f.MinRelease) < 0:
 		return Skipped{ref.ID(), SkipOld, "older than " + f.MinRelease}, true
 	}
 	return Skipped{}, false

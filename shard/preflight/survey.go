@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // Survey is what comes of objects on kernels.
@@ -27,7 +27,7 @@ func (s *Survey) Finish() {
 	slices.SortStableFunc(s.Kernels, func(a, b On) int {
 		ad, an, _ := strings.Cut(a.ID, "/")
 		bd, bn, _ := strings.Cut(b.ID, "/")
-		return cmp.Or(strings.Compare(ad, bd), kernel.CompareVersions(an, bn), strings.Compare(an, bn))
+		return cmp.Or(strings.Compare(ad, bd), report.CompareVersions(an, bn), strings.Compare(an, bn))
 	})
 	for o, object := range s.Objects {
 		for d := range object.Deps {

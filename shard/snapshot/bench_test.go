@@ -165,7 +165,7 @@ func newestImage(b testing.TB, spec, glob string) *kernel.Image {
 		b.Fatal(err)
 	}
 	refs = slices.DeleteFunc(refs, func(r kernel.Ref) bool { return !report.MatchKernel([]string{glob}, r.ID()) })
-	newest := slices.MaxFunc(refs, func(a, b kernel.Ref) int { return kernel.CompareVersions(a.Name, b.Name) })
+	newest := slices.MaxFunc(refs, func(a, b kernel.Ref) int { return report.CompareVersions(a.Name, b.Name) })
 	img, err := src.Open(b.Context(), newest)
 	if err != nil {
 		b.Fatal(err)

@@ -197,7 +197,7 @@ func choose(all []listed) []string {
 			continue
 		}
 		of := parts[0] + "." + parts[1] + flavour
-		if was, ok := newest[of]; !ok || kernel.CompareVersions(version(was), version(k)) < 0 {
+		if was, ok := newest[of]; !ok || report.CompareVersions(version(was), version(k)) < 0 {
 			newest[of] = k
 		}
 	}
@@ -415,7 +415,7 @@ func (s *soak) print(results []result) error {
 			list = append(list, line)
 		}
 	}
-	slices.SortFunc(order, kernel.CompareVersions)
+	slices.SortFunc(order, report.CompareVersions)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "series\tkernels\tVMs\tpass\tof them retried\tfail, crash, timeout\tnot tested\t")
 	for _, name := range append(order, "all") {

@@ -16,7 +16,7 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
@@ -185,7 +185,7 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.Source, err)
 	}
-	if kernel.CompareVersions(version, Oldest) < 0 {
+	if report.CompareVersions(version, Oldest) < 0 {
 		return fmt.Errorf("%s is Linux %s, which is too old: the oldest that can be built is %s", k.Source, version, Oldest)
 	}
 	if k.Name == "" {

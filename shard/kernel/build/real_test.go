@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
@@ -34,7 +34,7 @@ func linuxSource(t *testing.T) string {
 		}
 		t.Skip(missing)
 	}
-	return slices.MaxFunc(found, func(a, b string) int { return kernel.CompareVersions(filepath.Base(a), filepath.Base(b)) })
+	return slices.MaxFunc(found, func(a, b string) int { return report.CompareVersions(filepath.Base(a), filepath.Base(b)) })
 }
 
 // Linux takes the whole configuration, and says why where it does not. With

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
@@ -123,7 +124,7 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 		if !match.MatchString(t.name) {
 			continue
 		}
-		if m := versionTag.FindStringSubmatch(t.name); m != nil && kernel.CompareVersions(m[1], Oldest) < 0 {
+		if m := versionTag.FindStringSubmatch(t.name); m != nil && report.CompareVersions(m[1], Oldest) < 0 {
 			old++
 			continue
 		}
@@ -141,7 +142,7 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	default:
 		return nil, usagef("source %q: none of its %d tags matches: give a pattern for the whole of a tag, such as 'v6\\.1\\..*'; without one, final releases such as v6.1.4 match", dir, len(tags))
 	}
-	slices.SortFunc(out, func(x, y *Kernel) int { return kernel.CompareVersions(y.Name, x.Name) })
+	slices.SortFunc(out, func(x, y *Kernel) int { return report.CompareVersions(y.Name, x.Name) })
 	return out, nil
 }
 

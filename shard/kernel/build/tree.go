@@ -18,8 +18,8 @@ import (
 
 	"github.com/kballard/go-shellquote"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/child"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
@@ -187,7 +187,7 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 // takes all of its BTF for broken. Stable trees have learned to ask for it,
 // their first releases have not.
 func (t *tree) oldBTF(ctx context.Context, version, dir string) error {
-	if kernel.CompareVersions(version, "6.0-rc1") >= 0 || slices.ContainsFunc(t.vars, func(kv string) bool { return strings.HasPrefix(kv, "PAHOLE=") }) {
+	if report.CompareVersions(version, "6.0-rc1") >= 0 || slices.ContainsFunc(t.vars, func(kv string) bool { return strings.HasPrefix(kv, "PAHOLE=") }) {
 		return nil
 	}
 	const skip = "--skip_encoding_btf_enum64"

@@ -60,7 +60,7 @@ func openNewest(b *testing.B, dir, spec, glob string) (*kernel.Cache, *kernel.Im
 	if len(refs) == 0 {
 		b.Fatalf("%s has no %s", spec, glob)
 	}
-	im, err := src.Open(b.Context(), slices.MaxFunc(refs, func(a, b kernel.Ref) int { return kernel.CompareVersions(a.Name, b.Name) }))
+	im, err := src.Open(b.Context(), slices.MaxFunc(refs, func(a, b kernel.Ref) int { return report.CompareVersions(a.Name, b.Name) }))
 	if err != nil {
 		b.Fatal(err)
 	}

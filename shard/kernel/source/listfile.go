@@ -297,7 +297,7 @@ func (s *lineSource) Pick(refs []kernel.Ref) []kernel.Ref {
 	}
 	keep := make([]bool, len(refs))
 	for _, list := range groups {
-		slices.SortStableFunc(list, func(a, b int) int { return kernel.CompareVersions(refs[a].Name, refs[b].Name) })
+		slices.SortStableFunc(list, func(a, b int) int { return report.CompareVersions(refs[a].Name, refs[b].Name) })
 		for i, r := range list {
 			keep[r] = i < s.oldest || i >= len(list)-s.newest
 		}
