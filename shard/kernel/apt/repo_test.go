@@ -54,10 +54,12 @@ func newRepo(t testing.TB, suite string, pkgs ...pkg) *repo {
 	t.Helper()
 	needTools(t)
 	r := &repo{dir: t.TempDir()}
-	r.gnupg, r.keyring = kerneltest.NewKey(t)
+	r.gnupg, r.keyring = kerneltest.Key(t)
 	var index bytes.Buffer
 	for _, p := range pkgs {
-		index.WriteString(r.build(t, p))
+		d := buildDeb(t, p)
+		imagetest.WriteFile(t, filepath.Join(r.dir, d.file), d.data)
+		index.WriteString(d.stanza)
 	}
 	imagetest.WriteFile(t, filepath.Join(r.dir, "dists", suite, "main/binary-amd64/Packages"), index.Bytes())
 	r.release(t, suite, time.Now().Add(24*time.Hour))
@@ -81,9 +83,33 @@ func (r *repo) requests() []string {
 	return hits
 }
 
-// build makes the package's file and returns its stanza.
-func (r *repo) build(t testing.TB, p pkg) string {
+// madeDeb is a package that dpkg-deb has made.
+type madeDeb struct {
+	file, stanza string
+	data         []byte
+}
+
+// made holds the packages, by all that they are made of: most tests want the
+// same.
+var made = struct {
+	sync.Mutex
+	debs map[string]madeDeb
+}{debs: map[string]madeDeb{}}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	kerneltest.RemoveKeys()
+	os.Exit(code)
+}
+
+func buildDeb(t testing.TB, p pkg) madeDeb {
 	t.Helper()
+	made.Lock()
+	defer made.Unlock()
+	key := fmt.Sprintf("%q", p)
+	if d, ok := made.debs[key]; ok {
+		return d
+	}
 	tree := filepath.Join(t.TempDir(), "tree")
 	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: Test <test@localhost>\n", p.name, p.version)
 	if p.depends != "" {
@@ -95,17 +121,16 @@ func (r *repo) build(t testing.TB, p pkg) string {
 		imagetest.WriteFile(t, filepath.Join(tree, name), data)
 	}
 	_, v, _ := strings.Cut(":"+p.version, ":")
-	file := fmt.Sprintf("pool/main/%s_%s_amd64.deb", p.name, strings.ReplaceAll(v, ":", "%3a"))
-	path := filepath.Join(r.dir, file)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	d := madeDeb{file: fmt.Sprintf("pool/main/%s_%s_amd64.deb", p.name, strings.ReplaceAll(v, ":", "%3a"))}
+	path := filepath.Join(t.TempDir(), "made.deb")
 	kerneltest.Command(t, "dpkg-deb", "--root-owner-group", "--build", "-Zxz", tree, path)
-	b, err := os.ReadFile(path)
-	if err != nil {
+	var err error
+	if d.data, err = os.ReadFile(path); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%sFilename: %s\nSize: %d\nSHA256: %s\n\n", control, file, len(b), kerneltest.Sum(b))
+	d.stanza = fmt.Sprintf("%sFilename: %s\nSize: %d\nSHA256: %s\n\n", control, d.file, len(d.data), kerneltest.Sum(d.data))
+	made.debs[key] = d
+	return d
 }
 
 // release writes and signs the Release file of what is there.

@@ -83,25 +83,54 @@ func Command(t testing.TB, name string, args ...string) []byte {
 	return out
 }
 
-// NewKey makes a key and returns its home and its exported keyring.
-func NewKey(t testing.TB) (gnupg, keyring string) { return NewKeyOf(t, "ed25519") }
+// shared is the key that tests sign with where any will do.
+var shared struct {
+	sync.Mutex
+	gnupg, keyring string
+}
 
-// NewKeyOf is NewKey for an algorithm as gpg names it.
-func NewKeyOf(t testing.TB, algo string) (gnupg, keyring string) {
+// Key returns the home and the exported keyring of a key that tests share.
+// TestMain has to end with [RemoveKeys].
+func Key(t testing.TB) (gnupg, keyring string) {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.gnupg == "" {
+		shared.gnupg, shared.keyring = newKey(t, "ed25519")
+	}
+	return shared.gnupg, shared.keyring
+}
+
+// RemoveKeys removes what [Key] has made.
+func RemoveKeys() { removeKey(shared.gnupg) }
+
+// NewKey makes a key of an algorithm as gpg names it, and returns its home and
+// its exported keyring.
+func NewKey(t testing.TB, algo string) (gnupg, keyring string) {
+	t.Helper()
+	gnupg, keyring = newKey(t, algo)
+	t.Cleanup(func() { removeKey(gnupg) })
+	return gnupg, keyring
+}
+
+func newKey(t testing.TB, algo string) (gnupg, keyring string) {
 	t.Helper()
 	// gpg-agent's socket has to fit into 108 bytes, which t.TempDir may not.
 	gnupg, err := os.MkdirTemp("", "gpg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = exec.Command("gpgconf", "--homedir", gnupg, "--kill", "all").Run()
-		os.RemoveAll(gnupg)
-	})
 	Command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "test", algo, "sign", "never")
-	keyring = filepath.Join(t.TempDir(), "keyring.gpg")
+	keyring = filepath.Join(gnupg, "exported.gpg")
 	Command(t, "gpg", "--homedir", gnupg, "--batch", "--output", keyring, "--export")
 	return gnupg, keyring
+}
+
+func removeKey(gnupg string) {
+	if gnupg != "" {
+		_ = exec.Command("gpgconf", "--homedir", gnupg, "--kill", "all").Run()
+		_ = os.RemoveAll(gnupg)
+	}
 }
 
 // Sum is the SHA-256 in hex.

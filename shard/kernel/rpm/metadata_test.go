@@ -418,7 +418,7 @@ func FuzzRPM(f *testing.F) {
 
 // FuzzKeys holds that neither keys nor signatures from elsewhere end the run.
 func FuzzKeys(f *testing.F) {
-	gnupg, exported := kerneltest.NewKey(f)
+	gnupg, exported := kerneltest.Key(f)
 	key, err := os.ReadFile(exported)
 	if err != nil {
 		f.Fatal(err)

@@ -1,6 +1,8 @@
 package rpm
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -84,61 +86,120 @@ type rpmPkg struct {
 
 func (p rpmPkg) uname() string { return p.version + "-" + p.release + ".x86_64" }
 
-// build makes the packages and puts them below dir of the tree. Those of one
-// version are made from one spec file, as distributions make them.
+// built holds the packages that were made, by all that they are made of: several
+// tests want the same, and rpmbuild takes a second for each.
+var built = struct {
+	sync.Mutex
+	dir   string
+	files map[string][]string
+}{files: map[string][]string{}}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "rpm")
+	if err != nil {
+		panic(err)
+	}
+	built.dir = dir
+	code := m.Run()
+	kerneltest.RemoveKeys()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build makes the packages and puts them below dir of the tree.
 func (r *rpmTree) build(t testing.TB, dir string, pkgs ...rpmPkg) {
 	t.Helper()
+	if err := os.MkdirAll(filepath.Join(r.dir, dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range buildPackages(t, pkgs) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imagetest.WriteFile(t, filepath.Join(r.dir, dir, filepath.Base(f)), b)
+	}
+}
+
+// buildPackages makes what is not made yet, by one rpmbuild, and returns the
+// files. Packages of one version are made from one spec file, as distributions
+// make them.
+func buildPackages(t testing.TB, pkgs []rpmPkg) (files []string) {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	args := []string{
+		"-bb", "--noclean", "--quiet", "--target", "x86_64-linux", "--define", "__os_install_post %{nil}", "--define", "__check_files %{nil}",
+		"--define", "_build_id_links none", "--define", "debug_package %{nil}",
+	}
+	none := len(args)
+	var keys []string
 	for len(pkgs) > 0 {
 		first := pkgs[0]
 		n := 1
 		for n < len(pkgs) && pkgs[n].version == first.version && pkgs[n].release == first.release && pkgs[n].payload == first.payload {
 			n++
 		}
-		r.buildSpec(t, dir, pkgs[:n])
-		pkgs = pkgs[n:]
+		key := kerneltest.Sum(fmt.Appendf(nil, "%s", pkgs[:n]))
+		if built.files[key] == nil && !slices.Contains(keys, key) {
+			args = append(args, specFile(t, filepath.Join(built.dir, key), pkgs[:n]))
+		}
+		keys, pkgs = append(keys, key), pkgs[n:]
 	}
+	if len(args) > none {
+		kerneltest.Command(t, "rpmbuild", args...)
+	}
+	for _, key := range keys {
+		out, err := filepath.Glob(filepath.Join(built.dir, key, "out/x86_64/*.rpm"))
+		if err != nil || len(out) == 0 {
+			t.Fatalf("rpmbuild made %q, %v", out, err)
+		}
+		built.files[key] = out
+		files = append(files, out...)
+	}
+	return files
 }
 
-func (r *rpmTree) buildSpec(t testing.TB, dir string, pkgs []rpmPkg) {
+// specFile writes the spec file of packages that are made below top.
+func specFile(t testing.TB, top string, pkgs []rpmPkg) string {
 	t.Helper()
-	top := t.TempDir()
 	root := filepath.Join(top, "root")
+	payload := cmp.Or(pkgs[0].payload, "w3.zstdio")
 	var spec strings.Builder
+	fmt.Fprintf(&spec, "%%define _topdir %s\n%%define _rpmdir %s/out\n%%define _binary_payload %s\n", top, top, payload)
 	fmt.Fprintf(&spec, "Name: source\nVersion: %s\nRelease: %s\nSummary: test\nLicense: GPL-2.0\n%%description\ntest\n", pkgs[0].version, pkgs[0].release)
 	for _, p := range pkgs {
-		fmt.Fprintf(&spec, "%%package -n %s\nSummary: test\n%s\n%%description -n %s\ntest\n%%files -n %s\n", p.name, p.provides, p.name, p.name)
+		fmt.Fprintf(&spec, "%%package -n %s\nSummary: test\nAutoReqProv: no\n%s\n%%description -n %s\ntest\n%%files -n %s\n", p.name, p.provides, p.name, p.name)
 		for name, data := range p.files {
 			imagetest.WriteFile(t, filepath.Join(root, name), data)
 			fmt.Fprintf(&spec, "/%s\n", name)
 		}
 	}
 	spec.WriteString("%install\nmkdir -p %{buildroot}\n[ ! -d " + root + " ] || cp -a " + root + "/. %{buildroot}/\n")
-	payload := pkgs[0].payload
-	if payload == "" {
-		payload = "w3.zstdio"
-	}
-	file := imagetest.WriteFile(t, filepath.Join(top, "test.spec"), []byte(spec.String()))
-	kerneltest.Command(t, "rpmbuild", "-bb", "--quiet", "--target", "x86_64-linux",
-		"--define", "_topdir "+top, "--define", "_binary_payload "+payload, "--define", "__os_install_post %{nil}",
-		"--define", "_build_id_links none", "--define", "debug_package %{nil}", "--define", "_rpmdir "+top+"/out", file)
-	out, err := filepath.Glob(filepath.Join(top, "out/x86_64/*.rpm"))
-	if err != nil || len(out) != len(pkgs) {
-		t.Fatalf("rpmbuild made %q", out)
-	}
-	if err := os.MkdirAll(filepath.Join(r.dir, dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range out {
-		if err := os.Rename(f, filepath.Join(r.dir, dir, filepath.Base(f))); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return imagetest.WriteFile(t, filepath.Join(top, "test.spec"), []byte(spec.String()))
 }
 
 // createrepo makes the metadata of a repository.
 func (r *rpmTree) createrepo(t testing.TB, repo string, args ...string) {
 	t.Helper()
-	kerneltest.Command(t, "createrepo_c", append(args, "--quiet", filepath.Join(r.dir, repo))...)
+	kerneltest.Command(t, "createrepo_c", append(args, "--quiet", "--no-database", filepath.Join(r.dir, repo))...)
+}
+
+// snapshot returns a function that brings a repository's files back as they are
+// now.
+func (r *rpmTree) snapshot(t testing.TB, repo string) (restore func()) {
+	t.Helper()
+	saved := filepath.Join(t.TempDir(), "saved")
+	dir := filepath.Join(r.dir, repo)
+	if err := os.CopyFS(saved, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(saved))); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // sign signs the packages of a repository, and its repomd.xml.
@@ -149,9 +210,7 @@ func (r *rpmTree) sign(t testing.TB, gnupg, repo string) {
 		t.Fatal(err)
 	}
 	rpms, _ := filepath.Glob(filepath.Join(r.dir, repo, "*.rpm"))
-	for _, file := range rpms {
-		kerneltest.Command(t, "rpmsign", "--define", "_gpg_name test", "--define", "_gpg_path "+gnupg, "--define", "__gpg "+gpg, "--addsign", file)
-	}
+	kerneltest.Command(t, "rpmsign", append([]string{"--define", "_gpg_name test", "--define", "_gpg_path " + gnupg, "--define", "__gpg " + gpg, "--addsign"}, rpms...)...)
 	r.createrepo(t, repo)
 	r.signRepomd(t, gnupg, repo)
 }
@@ -201,7 +260,7 @@ func coreRPMs(t testing.TB, stem, version, release string) []rpmPkg {
 	return []rpmPkg{
 		{name: stem, version: version, release: release, provides: "Requires: " + stem + "-core\n"},
 		{name: stem + "-core", version: version, release: release, provides: provide("kernel-uname-r"), files: map[string][]byte{
-			dir + "vmlinuz":         append(imagetest.Vmlinuz(t, uname), make([]byte, 2*minInstalled)...),
+			dir + "vmlinuz":         append(imagetest.Vmlinuz(t, uname), make([]byte, minInstalled)...),
 			dir + "config":          []byte("CONFIG_" + uname),
 			dir + "System.map":      []byte("map"),
 			dir + "modules.builtin": []byte("kernel/fs/ext4.ko\n"),
@@ -222,7 +281,7 @@ func coreRPMs(t testing.TB, stem, version, release string) []rpmPkg {
 func oneRPM(t testing.TB, name, version, release string) rpmPkg {
 	uname := version + "-" + release + ".x86_64"
 	return rpmPkg{name: name, version: version, release: release, provides: "Provides: kernel-uname-r = " + strings.TrimSuffix(uname, ""), files: map[string][]byte{
-		"boot/vmlinuz-" + uname: append(imagetest.Vmlinuz(t, uname), make([]byte, 2*minInstalled)...),
+		"boot/vmlinuz-" + uname: append(imagetest.Vmlinuz(t, uname), make([]byte, minInstalled)...),
 		"boot/config-" + uname:  []byte("CONFIG_" + uname),
 		"lib/modules/" + uname + "/kernel/fs/overlayfs/overlay.ko": []byte("overlay of " + uname),
 	}, payload: "w6.xzdio"}

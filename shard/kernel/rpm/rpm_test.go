@@ -29,7 +29,7 @@ func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 	r.build(t, "repo", coreRPMs(t, "kernel-debug", "6.11.4", "301.fc41")...)
 	old := coreRPMs(t, "kernel", "5.11.12", "300.fc34")
 	r.build(t, "repo", old[0], old[1], old[3]) // there was no kernel-modules-core
-	r.build(t, "repo", rpmPkg{name: "bash", version: "5", release: "1"}, rpmPkg{name: "kernel-headers", version: "6.11.4", release: "301.fc41", files: map[string][]byte{"usr/include/x.h": make([]byte, 2*minInstalled)}})
+	r.build(t, "repo", rpmPkg{name: "bash", version: "5", release: "1"}, rpmPkg{name: "kernel-headers", version: "6.11.4", release: "301.fc41", files: map[string][]byte{"usr/include/x.h": make([]byte, minInstalled)}})
 	r.createrepo(t, "repo")
 	c := kerneltest.NewCache(t)
 	warnings := kerneltest.CollectWarnings(c)
@@ -148,11 +148,8 @@ func TestRPMCompressions(t *testing.T) {
 func TestRPMDistributions(t *testing.T) {
 	t.Parallel()
 	r := newRPMTree(t)
-	put := func(repo string, pkgs ...rpmPkg) {
-		t.Helper()
-		r.build(t, repo, pkgs...)
-		r.createrepo(t, repo)
-	}
+	repos := map[string][]rpmPkg{}
+	put := func(repo string, pkgs ...rpmPkg) { repos[repo] = pkgs }
 	mirrorList := func(path string, lines ...string) {
 		imagetest.WriteFile(t, filepath.Join(r.dir, path), []byte(strings.Join(lines, "\n")+"\n"))
 	}
@@ -181,6 +178,15 @@ func TestRPMDistributions(t *testing.T) {
 	put("oracle/OL9/UEKR7/x86_64", uek[0], uek[1], uek[3])
 	put("oracle/OL8/baseos/latest/x86_64", coreRPMs(t, "kernel", "4.18.0", "553.el8_10")...)
 	put("oracle/OL8/UEKR6/x86_64", oneRPM(t, "kernel-uek", "5.4.17", "2136.el8uek"))
+	var all []rpmPkg
+	for _, pkgs := range repos {
+		all = append(all, pkgs...)
+	}
+	buildPackages(t, all)
+	for repo, pkgs := range repos {
+		r.build(t, repo, pkgs...)
+		r.createrepo(t, repo)
+	}
 
 	for _, tc := range []struct {
 		spec string
@@ -261,6 +267,8 @@ func TestRPMRefusesBadRepositories(t *testing.T) {
 	t.Parallel()
 	r := newRPMTree(t)
 	r.build(t, "repo", oneRPM(t, "kernel", "5.10.102", "99.473.amzn2"))
+	r.createrepo(t, "repo")
+	restore := r.snapshot(t, "repo")
 	repomd := filepath.Join(r.dir, "repo/repodata/repomd.xml")
 	primary := func() string {
 		found, _ := filepath.Glob(filepath.Join(r.dir, "repo/repodata/*-primary.xml.gz"))
@@ -312,7 +320,7 @@ func TestRPMRefusesBadRepositories(t *testing.T) {
 		}, "not well formed"},
 		{"empty list", func() { replaced(`<metadata packages="0"></metadata>`) }, "no kernel of flavour"},
 	} {
-		r.createrepo(t, "repo")
+		restore()
 		tc.do()
 		_, err := sourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t)).List(context.Background())
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
@@ -337,6 +345,7 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.createrepo(t, "repo")
+	restore := r.snapshot(t, "repo")
 	for _, tc := range []struct {
 		name  string
 		after func() // createrepo_c has seen the good package
@@ -357,16 +366,13 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 			r.relist(t, file, good, b)
 		}, "unpack"},
 	} {
-		imagetest.WriteFile(t, file, good)
-		r.createrepo(t, "repo")
+		restore()
 		c := kerneltest.NewCache(t)
 		if tc.name == "changed" || tc.name == "gone" || tc.name == "cut short" {
 			s := sourceOf(t, "rpm:"+r.URL+"/repo", c)
 			kerneltest.List(t, s)
-			tc.after()
-		} else {
-			tc.after()
 		}
+		tc.after()
 		s := sourceOf(t, "rpm:"+r.URL+"/repo", c)
 		refs := kerneltest.List(t, s)
 		if len(refs) != 2 {
@@ -384,8 +390,7 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 		}
 	}
 	// Nor does another locator under the same digest help.
-	imagetest.WriteFile(t, file, good)
-	r.createrepo(t, "repo")
+	restore()
 	s := sourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t))
 	refs := kerneltest.List(t, s)
 	forged := refs[1]
@@ -440,14 +445,14 @@ func (r *rpmTree) editPrimary(t testing.TB, repo string, c image.Compression, fn
 func TestRPMSignatures(t *testing.T) {
 	t.Parallel()
 	r := newRPMTree(t)
-	gnupg, key := kerneltest.NewKey(t)
+	gnupg, key := kerneltest.Key(t)
 	armoured := filepath.Join(t.TempDir(), "key.asc")
 	kerneltest.Command(t, "gpg", "--homedir", gnupg, "--batch", "--armor", "--output", armoured, "--export")
-	otherHome, otherKey := kerneltest.NewKey(t)
+	otherHome, otherKey := kerneltest.NewKey(t, "ed25519")
 	pkgs := []rpmPkg{oneRPM(t, "kernel", "5.10.1", "1.amzn2"), oneRPM(t, "kernel", "5.10.2", "2.amzn2")}
 	r.build(t, "signed", pkgs...)
 	r.sign(t, gnupg, "signed")
-	rsaHome, rsaKey := kerneltest.NewKeyOf(t, "rsa3072") // another tag of the package
+	rsaHome, rsaKey := kerneltest.NewKey(t, "rsa2048") // another tag of the package
 	r.build(t, "rsa", pkgs...)
 	r.sign(t, rsaHome, "rsa")
 	r.build(t, "plain", pkgs...)
@@ -535,7 +540,7 @@ func TestRPMSignatures(t *testing.T) {
 // their headers hold no digest of the payload. No rpmbuild of today makes such.
 func TestRPMSignedAsByOldVersions(t *testing.T) {
 	t.Parallel()
-	gnupg, key := kerneltest.NewKey(t)
+	gnupg, key := kerneltest.Key(t)
 	keys, err := readKeyring(key)
 	if err != nil {
 		t.Fatal(err)
