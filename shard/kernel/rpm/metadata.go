@@ -204,14 +204,21 @@ func (p *pkg) check() error {
 // "kernel". Other packages are skipped as bytes: parsing 250 MB of XML takes
 // half a minute. bad says what is wrong with entries that are passed over.
 func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err error) {
-	s := &elementScanner{r: bufio.NewReaderSize(io.LimitReader(r, maxPrimaryXML), 256<<10)}
-	for n := 0; ; n++ {
-		b, err := s.next()
-		if errors.Is(err, io.EOF) {
-			return kernels, bad, nil
+	fail := func(err error) ([]pkg, []string, error) {
+		return nil, nil, fmt.Errorf("read the list of packages: %w", err)
+	}
+	packages := bufio.NewScanner(io.LimitReader(r, maxPrimaryXML))
+	packages.Buffer(make([]byte, 256<<10), maxPackageXML)
+	packages.Split(splitPackages)
+	open, ended := false, false
+	for n := 0; packages.Scan(); n++ {
+		b := packages.Bytes()
+		if open = open || bytes.Contains(b, []byte("<metadata")); !open {
+			return fail(errors.New("it is not repository metadata"))
 		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("read the list of packages: %w", err)
+		if !bytes.HasSuffix(b, packageEnd) {
+			ended = bytes.Contains(b, []byte("</metadata>"))
+			break
 		}
 		if n >= maxPackages || len(kernels) >= maxKernels {
 			return nil, nil, &bounded.LimitError{What: "number of packages in a repository", Limit: int64(n)}
@@ -220,8 +227,9 @@ func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err er
 			continue
 		}
 		var p pkg
-		if err := xml.Unmarshal(b, &p); err != nil {
-			return nil, nil, fmt.Errorf("read the list of packages: %w", err)
+		start := max(0, bytes.Index(b, []byte("<package "))) // else it is not well formed
+		if err := xml.Unmarshal(b[start:], &p); err != nil {
+			return fail(fmt.Errorf("it is not well formed: %w", err))
 		}
 		if p.Type != "rpm" || p.Arch != arch || !strings.HasPrefix(p.Name, "kernel") {
 			continue
@@ -235,61 +243,30 @@ func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err er
 		}
 		kernels = append(kernels, p)
 	}
-}
-
-// elementScanner finds the <package> elements of primary.xml.
-type elementScanner struct {
-	r    *bufio.Reader
-	buf  []byte
-	open bool // the document's element has been seen
-}
-
-var (
-	packageStart = []byte("<package ")
-	packageEnd   = []byte("</package>")
-	documentEnd  = []byte("</metadata>")
-)
-
-// next returns the bytes of the next package, which the following call
-// overwrites; io.EOF after the document's end.
-func (s *elementScanner) next() ([]byte, error) {
-	inside := false
-	s.buf = s.buf[:0]
-	for {
-		chunk, err := s.r.ReadSlice('>')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			if errors.Is(err, io.EOF) {
-				return nil, errors.New("it ends early")
-			}
-			return nil, err
-		}
-		if !inside {
-			if errors.Is(err, bufio.ErrBufferFull) {
-				return nil, errors.New("it is not repository metadata")
-			}
-			i := bytes.LastIndexByte(chunk, '<')
-			switch {
-			case i < 0:
-				return nil, errors.New("it is not well formed")
-			case bytes.HasPrefix(chunk[i:], []byte("<metadata")):
-				s.open = true
-			case s.open && bytes.Equal(chunk[i:], documentEnd):
-				return nil, io.EOF
-			case s.open && bytes.HasPrefix(chunk[i:], packageStart):
-				inside = true
-				chunk = chunk[i:]
-			}
-		}
-		if inside {
-			if len(s.buf)+len(chunk) > maxPackageXML {
-				return nil, &bounded.LimitError{What: "size of one package's metadata", Limit: maxPackageXML}
-			}
-			s.buf = append(s.buf, chunk...)
-			if bytes.HasSuffix(s.buf, packageEnd) {
-				return s.buf, nil
-			}
-		}
+	switch err := packages.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return fail(&bounded.LimitError{What: "size of one package's metadata", Limit: maxPackageXML})
+	case err != nil:
+		return fail(err)
+	case !ended:
+		return fail(errors.New("it ends early"))
 	}
+	return kernels, bad, nil
+}
+
+var packageEnd = []byte("</package>")
+
+// splitPackages is a [bufio.SplitFunc]: each token ends with a package, and the
+// last one with the document.
+func splitPackages(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.Index(data, packageEnd); i >= 0 {
+		end := i + len(packageEnd)
+		return end, data[:end], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 // verify compares the checksum with that of what r holds.
