@@ -28,31 +28,24 @@ type source struct {
 	flavours []string // of Ubuntu at most one; none means all
 	cache    *kernel.Cache
 	archive  mirrors
-	now      func() time.Time // nil: the real clock
+	now      func() time.Time
 
-	once sync.Once // guards root
+	once sync.Once // guards root and err
 	root *privateRoot
+	err  error // why it is not known which mirrors the root should have
 }
 
 func (s *source) String() string { return s.spec }
 
-func (s *source) apt(ctx context.Context) *privateRoot {
+func (s *source) apt(ctx context.Context) (*privateRoot, error) {
 	s.once.Do(func() {
-		a := s.archive
-		var unknown error
-		if a.discover {
-			a, unknown = a.hostMirrors(context.WithoutCancel(ctx)) // kept for later calls
+		if s.archive.discover {
+			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx)) // kept for later calls
 		}
-		now := s.now
-		if now == nil {
-			now = time.Now
-		}
-		s.root = &privateRoot{
-			dir:   filepath.Join(s.cache.Dir(), "apt", s.rootName()),
-			suite: s.suite, arch: s.arch, archive: a, unknown: unknown, now: now, warnf: s.cache.Warnf,
-		}
+		dir := filepath.Join(s.cache.Dir(), "apt", s.rootName())
+		s.root = &privateRoot{dir: dir, suite: s.suite, arch: s.arch, archive: s.archive, warnf: s.cache.Warnf}
 	})
-	return s.root
+	return s.root, s.err
 }
 
 // lockRoot keeps two from changing one apt root at once.
@@ -62,31 +55,37 @@ func (s *source) lockRoot(ctx context.Context) (unlock func(), err error) {
 
 func (s *source) rootName() string { return s.suite + "-" + s.arch }
 
-// kernels selects the source's kernels among packages.
-func (s *source) kernels(list []stanza) (kernels []build, bare []string) {
-	if s.distro == "ubuntu" {
-		return selectUbuntu(list, strings.Join(s.flavours, ""))
+// List fetches the package lists, about 10 MB, unless it did so less than an
+// hour ago from the same mirrors.
+func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
+	root, err := s.apt(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return selectKernels(list, s.flavours)
+	key := s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts())
+	return s.cache.Remembered(ctx, key, root.title(), s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, root) })
 }
 
-// List fetches the package lists, about 10 MB, unless those in the cache are
-// less than an hour old.
-func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
+func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, error) {
 	unlock, err := s.lockRoot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	root := s.apt(ctx)
-	if err := root.refresh(ctx); err != nil {
+	if err := root.update(ctx); err != nil {
 		return nil, err
 	}
 	list, err := root.stanzas()
 	if err != nil {
 		return nil, err
 	}
-	kernels, bare := s.kernels(list)
+	var kernels []build
+	var bare []string
+	if s.distro == "ubuntu" {
+		kernels, bare = selectUbuntu(list, strings.Join(s.flavours, ""))
+	} else {
+		kernels, bare = selectKernels(list, s.flavours)
+	}
 	if len(bare) > 0 {
 		s.cache.Warnf("%s: %d kernels come without their modules or config, which the mirror no longer has: %s", root.title(), len(bare), bounded.OneLine(strings.Join(bare, ", ")))
 	}
@@ -120,7 +119,7 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 	}
 	return unpack.OpenPackages(ctx, s.cache, ref, func(dir string) (list []kernel.Archive) {
 		for i := range debs {
-			list = append(list, packageFile{filepath.Join(dir, fmt.Sprintf("%d.deb", i))})
+			list = append(list, packageFile(filepath.Join(dir, fmt.Sprintf("%d.deb", i))))
 		}
 		return list
 	}, func(ctx context.Context, files []kernel.Archive) error { return s.fetch(ctx, ref, debs, files) })
@@ -128,7 +127,10 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 
 // fetch downloads the packages to files.
 func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []kernel.Archive) error {
-	root := s.apt(ctx)
+	root, err := s.apt(ctx)
+	if err != nil {
+		return err
+	}
 	if err := s.prepare(ctx, root); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package apt
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -46,7 +47,7 @@ func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 		return nil, kernel.Usagef("kernel source %q: unknown Debian suite %q%s; valid suites are %s",
 			spec, suite, kernel.Suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
 	}
-	s := &source{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, archive: publicDebian()}
+	s := &source{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, now: time.Now, archive: publicDebian()}
 	if !given {
 		if s.flavours = debianFlavours(hostArch); s.flavours == nil {
 			return nil, kernel.Usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, hostArch, strings.Join(allFlavours(), ", "))

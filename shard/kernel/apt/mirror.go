@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 // Names of the two archives that Debian and Ubuntu consist of.
@@ -81,7 +82,7 @@ func (a mirrors) hostMirrors(ctx context.Context) (mirrors, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	var errs tail
+	var errs bounded.Tail
 	cmd.Stderr = &errs
 	out, err := child.Output(cmd)
 	if errors.Is(err, exec.ErrNotFound) {
@@ -91,7 +92,7 @@ func (a mirrors) hostMirrors(ctx context.Context) (mirrors, error) {
 		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w", a.vendor, context.Cause(ctx))
 	}
 	if err != nil {
-		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w: %s", a.vendor, err, cmp.Or(errs.line(), "apt-get indextargets said nothing; try again"))
+		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w: %s", a.vendor, err, cmp.Or(bounded.OneLine(errs.String()), "apt-get indextargets said nothing; try again"))
 	}
 	return a.withTargets(string(out)), nil
 }

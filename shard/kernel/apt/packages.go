@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -35,51 +34,38 @@ var (
 	filenameRE = bounded.NewPattern(1000, `^[A-Za-z0-9][A-Za-z0-9._+~:%/-]*$`)
 )
 
+// maxField caps a line of a list, in bytes. The longest are dependencies.
+const maxField = 16 << 20
+
 // parsePackages returns the packages that want wants. The text is 50 MB, so
 // other packages are skipped without looking at their fields; stanzas with a
 // field that is not well formed are passed over.
 func parsePackages(r io.Reader, want func(pkg string) bool) ([]stanza, error) {
-	br := bufio.NewReaderSize(r, 256<<10)
-	var (
-		out  []stanza
-		s    stanza
-		skip bool
-	)
-	flush := func() error {
-		if !skip && s.valid() && want(s.Package) {
-			if len(out) >= maxStanzas {
-				return &bounded.LimitError{What: "number of kernel packages in a list", Limit: maxStanzas}
-			}
-			out = append(out, s)
-		}
-		s, skip = stanza{}, false
-		return nil
-	}
-	for {
-		line, err := br.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) { // no field we read is that long
-			for errors.Is(err, bufio.ErrBufferFull) {
-				_, err = br.ReadSlice('\n')
-			}
-			line = []byte(" ")
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("read package list: %w", err)
-		}
-		line = bytes.TrimRight(line, "\r\n")
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxField)
+	var out []stanza
+	var s stanza
+	skip := false
+	for more := true; more; {
+		more = lines.Scan()
+		line := bytes.TrimRight(lines.Bytes(), "\r")
 		switch {
-		case len(line) == 0:
-			if err := flush(); err != nil {
-				return nil, err
+		case len(line) == 0 || !more: // the last stanza needs no empty line
+			if !skip && s.valid() && want(s.Package) {
+				out = append(out, s)
 			}
-		case skip:
-		default:
+			s, skip = stanza{}, false
+		case !skip:
 			skip = !s.field(line, want)
 		}
-		if err != nil {
-			return out, flush()
+		if len(out) > maxStanzas {
+			return nil, &bounded.LimitError{What: "number of kernel packages in a list", Limit: maxStanzas}
 		}
 	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read package list: %w", err)
+	}
+	return out, nil
 }
 
 // field takes one line; it returns false when the package is not wanted.
@@ -164,36 +150,71 @@ type deb struct {
 	Size    int64  `json:"size"` // bytes
 }
 
+// index finds packages by name. Of equal ones it holds the first, and the main
+// archive comes first.
+type index map[string][]*stanza
+
+func newIndex(list []stanza) index {
+	x := index{}
+	for i := range list {
+		if s := &list[i]; x.find(s.Package, s.Version) == nil {
+			x[s.Package] = append(x[s.Package], s)
+		}
+	}
+	return x
+}
+
+func (x index) find(name, version string) *stanza {
+	for _, s := range x[name] {
+		if s.Version == version {
+			return s
+		}
+	}
+	return nil
+}
+
+// newBuild makes a build of packages, in the order to unpack them in.
+func newBuild(release, version string, packages []*stanza) build {
+	b := build{Release: release, Version: version}
+	for _, p := range packages {
+		b.Debs = append(b.Debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
+	}
+	return b
+}
+
+func sortBuilds(kernels []build) {
+	slices.SortFunc(kernels, func(a, b build) int {
+		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
+	})
+}
+
 // selectKernels finds every build of the flavours. Of a build that is there
 // signed and unsigned the signed one counts, being what users run. bare are the
 // IDs of those listed without modules or config: backports keeps old signed
 // packages when the unsigned ones of the same build are gone.
 func selectKernels(list []stanza, flavours []string) (kernels []build, bare []string) {
-	byKey := map[[2]string]*stanza{} // first of equals: the main archive comes first
-	for i := range list {
-		key := [2]string{list[i].Package, list[i].Version}
-		if byKey[key] == nil {
-			byKey[key] = &list[i]
-		}
-	}
-	for _, s := range byKey {
-		uname, unsigned, ok := kernelOf(s.Package, flavours)
-		if !ok || unsigned && byKey[[2]string{"linux-image-" + uname, s.Version}] != nil {
+	packages := newIndex(list)
+	for name, builds := range packages {
+		uname, unsigned, ok := kernelOf(name, flavours)
+		if !ok {
 			continue
 		}
-		debs, missing := s.parts(uname, byKey)
-		if slices.Contains(missing, "linux-binary-"+uname) {
-			continue // nothing to boot
+		for _, s := range builds {
+			if unsigned && packages.find("linux-image-"+uname, s.Version) != nil {
+				continue
+			}
+			parts, missing := s.parts(uname, packages)
+			if slices.Contains(missing, "linux-binary-"+uname) {
+				continue // nothing to boot
+			}
+			if len(missing) > 0 {
+				bare = append(bare, uname)
+			}
+			kernels = append(kernels, newBuild(uname, s.Version, parts))
 		}
-		if len(missing) > 0 {
-			bare = append(bare, uname)
-		}
-		kernels = append(kernels, build{Release: uname, Version: s.Version, Debs: debs})
 	}
 	slices.Sort(bare)
-	slices.SortFunc(kernels, func(a, b build) int {
-		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
-	})
+	sortBuilds(kernels)
 	return kernels, bare
 }
 
@@ -215,8 +236,8 @@ func kernelOf(pkg string, flavours []string) (uname string, unsigned, ok bool) {
 
 // parts follows the exact-version dependencies on packages of the same kernel;
 // missing are those that the list does not have.
-func (s *stanza) parts(uname string, byKey map[[2]string]*stanza) (debs []deb, missing []string) {
-	all := []*stanza{s}
+func (s *stanza) parts(uname string, packages index) (all []*stanza, missing []string) {
+	all = []*stanza{s}
 	seen := map[string]bool{s.Package: true}
 	for i := 0; i < len(all); i++ {
 		deps := all[i].exactDeps()
@@ -227,25 +248,21 @@ func (s *stanza) parts(uname string, byKey map[[2]string]*stanza) (debs []deb, m
 				continue
 			}
 			seen[name] = true
-			dep := byKey[[2]string{name, version}]
-			if dep == nil {
+			if dep := packages.find(name, version); dep != nil {
+				all = append(all, dep)
+			} else {
 				missing = append(missing, name)
-				continue
 			}
-			all = append(all, dep)
 		}
+	}
+	if seen["linux-binary-"+uname] {
+		all = all[1:] // the shell: nothing in it
 	}
 	rank := func(s *stanza) int {
 		return slices.IndexFunc(kernelPackages(), func(p string) bool { return strings.HasPrefix(s.Package, p) })
 	}
 	slices.SortStableFunc(all, func(a, b *stanza) int { return rank(a) - rank(b) })
-	for _, p := range all {
-		if p == s && seen["linux-binary-"+uname] {
-			continue // the shell: nothing in it
-		}
-		debs = append(debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
-	}
-	return debs, missing
+	return all, missing
 }
 
 // debsDigest returns the package's digest, or one over the sorted digests of

@@ -1,9 +1,7 @@
 package apt
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,8 +29,6 @@ type privateRoot struct {
 	suite   string
 	arch    string
 	archive mirrors
-	unknown error // why it is not known which mirrors archive should have
-	now     func() time.Time
 	warnf   func(format string, args ...any)
 }
 
@@ -168,65 +164,6 @@ func (r *privateRoot) sources(parts []part) string {
 	return b.String()
 }
 
-// freshness is written after a good update.
-type freshness struct {
-	Updated time.Time `json:"updated"`
-	Sources string    `json:"sources"`
-}
-
-// refresh fetches the package lists unless they are fresh. When that fails and
-// there are lists from before, it warns and keeps them, unless a signature was
-// wrong. The caller holds the root's lock.
-func (r *privateRoot) refresh(ctx context.Context) error {
-	if r.unknown != nil {
-		return r.unknown
-	}
-	parts := r.parts()
-	sources := r.sources(parts)
-	stamp := filepath.Join(r.dir, "updated.json")
-	var last freshness
-	if b, err := os.ReadFile(stamp); err == nil {
-		_ = json.Unmarshal(b, &last) // a damaged stamp is as good as none
-	}
-	have := last.Sources == sources && r.hasLists()
-	if age := r.now().Sub(last.Updated); have && age >= 0 && age < kernel.ListAge {
-		return nil
-	}
-	if _, err := os.Stat(r.archive.keyring); err != nil {
-		return fmt.Errorf("%s's keyring %s is missing: install the package %s", r.archive.vendor, r.archive.keyring, r.archive.keyPackage)
-	}
-	if err := r.setUp(ctx); err != nil {
-		return err
-	}
-	if last.Sources != sources {
-		// An update for other sources throws the lists of these away, also when
-		// it gets none for itself: no later run may take what is left for fresh.
-		if err := os.Remove(stamp); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("set up private apt root: %w", err)
-		}
-	}
-	if err := r.update(ctx, parts); err != nil {
-		if ctx.Err() != nil || !have || errors.Is(err, kernel.ErrSignature) {
-			return err
-		}
-		r.warnf("%v; using the package lists of %s", err, last.Updated.UTC().Format(time.RFC3339))
-		return nil
-	}
-	if !r.hasLists() {
-		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), r.archive.main, r.arch)
-	}
-	b, err := json.Marshal(freshness{Updated: r.now(), Sources: sources})
-	if err != nil {
-		return err
-	}
-	return kernel.WriteAtomic(stamp, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err })
-}
-
-func (r *privateRoot) hasLists() bool {
-	_, err := os.Stat(r.list(r.suite))
-	return r.list(r.suite) != "" && err == nil
-}
-
 // list returns the path of a suite's package list, "" when there is none.
 func (r *privateRoot) list(suite string) string {
 	// The name starts with the mirror's URL, of which apt decides the spelling.
@@ -238,9 +175,16 @@ func (r *privateRoot) list(suite string) string {
 }
 
 // update runs apt-get update, and again for what it may go on without: suites
-// that the mirror does not have, and Release files past their time.
-func (r *privateRoot) update(ctx context.Context, parts []part) error {
-	for {
+// that the mirror does not have, and Release files past their time. The caller
+// holds the root's lock.
+func (r *privateRoot) update(ctx context.Context) error {
+	if _, err := os.Stat(r.archive.keyring); err != nil {
+		return fmt.Errorf("%s's keyring %s is missing: install the package %s", r.archive.vendor, r.archive.keyring, r.archive.keyPackage)
+	}
+	if err := r.setUp(ctx); err != nil {
+		return err
+	}
+	for parts, again := r.parts(), true; again; {
 		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
 		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
 			return fmt.Errorf("set up private apt root: %w", err)
@@ -249,7 +193,7 @@ func (r *privateRoot) update(ctx context.Context, parts []part) error {
 		// Where there are lists from before, an apt that does not know
 		// Error-Mode takes a bad signature for a warning, and succeeds.
 		if err == nil && !signatureRE.MatchString(out) {
-			return nil
+			break
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("fetch package lists of %s: %w", r.title(), context.Cause(ctx))
@@ -257,12 +201,14 @@ func (r *privateRoot) update(ctx context.Context, parts []part) error {
 		if errors.Is(err, exec.ErrNotFound) {
 			return aptMissing(err, "fetch package lists of "+r.title())
 		}
-		next, again := r.tolerate(out, parts)
-		if !again {
+		if parts, again = r.tolerate(out, parts); !again {
 			return r.updateError(out, err)
 		}
-		parts = next
 	}
+	if r.list(r.suite) == "" {
+		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), r.archive.main, r.arch)
+	}
+	return nil
 }
 
 // tolerate returns the parts to try again with.
@@ -320,14 +266,14 @@ func (r *privateRoot) run(ctx context.Context, name string, args ...string) (out
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "APT_CONFIG="+r.conf(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.Dir = r.dir
-	var both tail
+	var both bounded.Tail
 	cmd.Stdout, cmd.Stderr = &both, &both
 	// apt's methods are children that hold its pipes: end apt by a signal that
 	// it can pass on, and do not wait for them for ever.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	err = child.Run(cmd)
-	return string(bytes.ReplaceAll(both.b, []byte("\r"), []byte("\n"))), err
+	return strings.ReplaceAll(both.String(), "\r", "\n"), err
 }
 
 // stanzas reads the kernel packages out of the lists.
@@ -363,9 +309,6 @@ func (r *privateRoot) stanzas() ([]stanza, error) {
 // and logins work. Neither needs lists, so a job that was handed its Refs
 // fetches its kernels and nothing else.
 func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
-	if r.unknown != nil {
-		return r.unknown
-	}
 	uri := r.archive.url(d.Archive) + "/" + strings.ReplaceAll(d.File, "%", "%25")
 	if rest, ok := strings.CutPrefix(uri, "file:"); ok {
 		uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -35,7 +36,7 @@ func ParseUbuntu(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 	if hostArch != "amd64" && hostArch != "arm64" {
 		return nil, kernel.Usagef("kernel source %q: Ubuntu kernels of %s are not supported", spec, hostArch)
 	}
-	s := &source{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, archive: publicUbuntu(hostArch)}
+	s := &source{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, now: time.Now, archive: publicUbuntu(hostArch)}
 	if given {
 		if !ubuntuFlavourRE.MatchString(flavour) {
 			return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected generic, aws, azure, gcp, oracle or the like", spec, flavour)
@@ -78,32 +79,23 @@ var rebuilt = regexp.MustCompile(`\+[0-9]+$`)
 // modules; linux-modules-extra-<uname>, which not all have, the others. bare
 // are the kernels listed without their modules.
 func selectUbuntu(list []stanza, flavour string) (kernels []build, bare []string) {
-	byName := map[string][]*stanza{} // first of equals: the main archive comes first
-	for i := range list {
-		s := &list[i]
-		same := func(o *stanza) bool { return o.Version == s.Version }
-		if !slices.ContainsFunc(byName[s.Package], same) {
-			byName[s.Package] = append(byName[s.Package], s)
-		}
-	}
+	packages := newIndex(list)
 	plain := func(s *stanza) string { return rebuilt.ReplaceAllString(s.Version, "") }
 	// part finds the package of the same build. The release has a number of
 	// its own for each upload, so one of another version is only taken where a
 	// rebuild has changed it.
 	part := func(name string, of *stanza) *stanza {
-		for _, s := range byName[name] {
-			if s.Version == of.Version {
-				return s
-			}
+		if s := packages.find(name, of.Version); s != nil {
+			return s
 		}
-		for _, s := range byName[name] {
+		for _, s := range packages[name] {
 			if plain(s) == plain(of) {
 				return s
 			}
 		}
 		return nil
 	}
-	for name, builds := range byName {
+	for name, builds := range packages {
 		uname, its, unsigned, ok := ubuntuImage(name)
 		if !ok || flavour != "" && its != flavour {
 			continue
@@ -120,17 +112,11 @@ func selectUbuntu(list []stanza, flavour string) (kernels []build, bare []string
 					bare = append(bare, uname)
 				}
 			}
-			k := build{Release: uname, Version: image.Version}
-			for _, p := range parts {
-				k.Debs = append(k.Debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
-			}
-			kernels = append(kernels, k)
+			kernels = append(kernels, newBuild(uname, image.Version, parts))
 		}
 	}
 	slices.Sort(bare)
-	slices.SortFunc(kernels, func(a, b build) int {
-		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
-	})
+	sortBuilds(kernels)
 	return kernels, bare
 }
 

@@ -34,6 +34,22 @@ func OneLine(s string) string {
 	return s
 }
 
+// Tail keeps the end of what is written to it, such as a program's output.
+type Tail struct{ b []byte }
+
+const tailSize = 16 << 10
+
+// Write implements [io.Writer].
+func (t *Tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if len(t.b) > 2*tailSize {
+		t.b = append(t.b[:0], t.b[len(t.b)-tailSize:]...)
+	}
+	return len(p), nil
+}
+
+func (t *Tail) String() string { return string(t.b) }
+
 // NoEOF turns an end that comes too early into io.ErrUnexpectedEOF.
 func NoEOF(err error) error {
 	if errors.Is(err, io.EOF) {
