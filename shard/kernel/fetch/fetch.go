@@ -81,10 +81,11 @@ func Absent(err error) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// finalError is one that another attempt does not mend, such as a full disk.
-type finalError struct{ error }
+// LocalError is an error of this machine, such as a full disk: another attempt
+// does not mend it.
+type LocalError struct{ error }
 
-func (e *finalError) Unwrap() error { return e.error }
+func (e *LocalError) Unwrap() error { return e.error }
 
 // retryable says whether another attempt at the same server may help. A
 // server's answer tells by its status; everything else that can go wrong on a
@@ -92,11 +93,11 @@ func (e *finalError) Unwrap() error { return e.error }
 func retryable(err error) bool {
 	var status *StatusError
 	var limit *bounded.LimitError
-	var final *finalError
+	var local *LocalError
 	switch {
 	case errors.As(err, &status):
 		return status.Status == http.StatusRequestTimeout || status.Status == http.StatusTooManyRequests || status.Status >= 500
-	case errors.As(err, &limit), errors.As(err, &final):
+	case errors.As(err, &limit), errors.As(err, &local):
 		return false
 	}
 	return true
@@ -105,82 +106,48 @@ func retryable(err error) bool {
 // Get returns a small file of at most limit bytes.
 func (c *Client) Get(ctx context.Context, uri string, limit int64) ([]byte, error) {
 	var b bytes.Buffer
-	err := c.retry(ctx, uri, func() (int64, error) {
+	err := c.Retry.Do(ctx, retryable, func() (int64, error) {
 		b.Reset()
-		return 0, c.once(ctx, uri, nil, 0, func(_ int64, r io.Reader) error {
-			_, err := bounded.Copy(ctx, &b, r, limit, "size of "+ShownURL(uri))
-			return err
-		})
+		_, body, err := c.open(ctx, uri, nil, 0)
+		if err != nil {
+			return 0, err
+		}
+		defer body.Close()
+		_, err = bounded.Copy(ctx, &b, body, limit, "size of the file")
+		return 0, err
 	})
-	return b.Bytes(), err
+	return b.Bytes(), explain(ctx, uri, err)
 }
 
 // File downloads a file of size bytes to path and continues where a broken
 // connection ended. progress, when not nil, is told of the bytes that are there.
 func (c *Client) File(ctx context.Context, uri, path string, size int64, progress func(done int64)) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var have int64
-	err = c.retry(ctx, uri, func() (int64, error) {
-		before := have
-		err := c.once(ctx, uri, c.Header, have, func(from int64, r io.Reader) error {
-			have = from // 0 where the server starts anew
-			_, err := f.Seek(have, io.SeekStart)
-			if err := errors.Join(err, f.Truncate(have)); err != nil {
-				return &finalError{err}
-			}
-			w := writerFunc(func(p []byte) (int, error) {
-				n, err := f.Write(p)
-				have += int64(n)
-				if progress != nil {
-					progress(have)
-				}
-				if err != nil {
-					err = &finalError{err}
-				}
-				return n, err
-			})
-			_, err = bounded.Copy(ctx, w, r, size-have, "size of "+ShownURL(uri))
-			if err == nil && have < size {
-				return fmt.Errorf("%s ends after %d of %d bytes", ShownURL(uri), have, size)
-			}
-			return err
-		})
-		return have - before, err
+	err := c.Retry.File(ctx, path, size, progress, retryable, func(offset int64) (int64, io.ReadCloser, error) {
+		return c.open(ctx, uri, c.Header, offset)
 	})
-	if err != nil {
+	return explain(ctx, uri, err)
+}
+
+// explain names the URL, and why the context ended where it did.
+func explain(ctx context.Context, uri string, err error) error {
+	status, u := (*StatusError)(nil), (*url.Error)(nil)
+	switch {
+	case err == nil || errors.As(err, &status):
 		return err
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.As(err, &u): // without the method and the quotes of net/http's errors
+		uri, err = u.URL, u.Err
 	}
-	return f.Close()
+	return fmt.Errorf("fetch %s: %w", ShownURL(uri), err)
 }
 
-// retry is Retry.Do with errors that name the URL.
-func (c *Client) retry(ctx context.Context, uri string, try func() (int64, error)) error {
-	err := c.Retry.Do(ctx, retryable, try)
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("fetch %s: %w", ShownURL(uri), context.Cause(ctx))
-	}
-	// Without the method and the quotes of net/http's errors.
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		return fmt.Errorf("fetch %s: %w", ShownURL(u.URL), u.Err)
-	}
-	return err
-}
-
-// once makes one request for the bytes from offset on. body gets the offset
-// that the server starts at.
-func (c *Client) once(ctx context.Context, uri string, header http.Header, offset int64, body func(from int64, r io.Reader) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// open asks for the bytes from offset on, and returns the offset that the
+// server starts at.
+func (c *Client) open(ctx context.Context, uri string, header http.Header, offset int64) (from int64, body io.ReadCloser, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {
-		return &finalError{fmt.Errorf("%q is no URL that can be fetched", uri)}
+		return 0, nil, &LocalError{errors.New("it is no URL that can be fetched")}
 	}
 	if header != nil {
 		req.Header = header.Clone()
@@ -188,33 +155,25 @@ func (c *Client) once(ctx context.Context, uri string, header http.Header, offse
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	watch := time.AfterFunc(c.Idle, func() { cancel(fmt.Errorf("%s: no byte came for %v", ShownURL(uri), c.Idle)) })
-	defer watch.Stop()
-	resp, err := c.HTTP.Do(req)
+	client := *c.HTTP
+	client.Transport = &IdleTransport{Base: client.Transport, Idle: c.Idle}
+	resp, err := client.Do(req)
 	if err != nil {
-		return causeOf(ctx, err)
+		return 0, nil, err
 	}
-	defer resp.Body.Close()
-	from := int64(0)
 	switch {
 	case resp.StatusCode == http.StatusOK:
+		return 0, resp.Body, nil
 	case resp.StatusCode == http.StatusPartialContent && rangeStart(resp.Header.Get("Content-Range")) == offset:
-		from = offset
-	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && offset > 0:
-		// What is here is longer than the file: from the start again.
-		return c.once(ctx, uri, header, 0, body)
-	default:
-		said, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what comes of it
-		return &StatusError{URL: uri, Status: resp.StatusCode, Body: string(said)}
+		return offset, resp.Body, nil
 	}
-	err = body(from, readerFunc(func(p []byte) (int, error) {
-		n, err := resp.Body.Read(p)
-		if n > 0 {
-			watch.Reset(c.Idle)
-		}
-		return n, err
-	}))
-	return causeOf(ctx, err)
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && offset > 0 {
+		// What is here is longer than the file: from the start again.
+		return c.open(ctx, uri, header, 0)
+	}
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what comes of it
+	return 0, nil, &StatusError{URL: uri, Status: resp.StatusCode, Body: string(said)}
 }
 
 // rangeStart returns the first byte of a Content-Range, -1 when it has none.
@@ -227,19 +186,3 @@ func rangeStart(header string) int64 {
 	}
 	return n
 }
-
-// causeOf says why a request was given up, where the reason is our own.
-func causeOf(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -185,10 +185,10 @@ func TestRetry(t *testing.T) {
 		{"too many", &StatusError{Status: 429}, []int64{0}, 0, 4},
 		{"forbidden", &StatusError{Status: 403}, []int64{0}, 0, 1},
 		{"gone", &StatusError{Status: 404}, []int64{0}, 0, 1},
-		{"disk full", &finalError{errors.New("no space left on device")}, []int64{0}, 0, 1},
+		{"disk full", &LocalError{errors.New("no space left on device")}, []int64{0}, 0, 1},
 	} {
 		n := 0
-		err := c.retry(t.Context(), "http://x", func() (int64, error) {
+		err := c.Retry.Do(t.Context(), retryable, func() (int64, error) {
 			n++
 			if n == tc.stop {
 				return 0, nil
@@ -202,7 +202,7 @@ func TestRetry(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
 	c.Retry.Wait = time.Hour
-	err := c.retry(ctx, "http://x", func() (int64, error) { n++; cancel(); return 0, io.EOF })
+	err := c.Retry.Do(ctx, retryable, func() (int64, error) { n++; cancel(); return 0, io.EOF })
 	if n != 1 || err == nil {
 		t.Errorf("after the end: %d attempts, %v", n, err)
 	}

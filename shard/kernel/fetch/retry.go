@@ -2,8 +2,14 @@ package fetch
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 // minProgress is what an attempt must bring, in bytes, to count as one that gets
@@ -43,4 +49,68 @@ func (r Retry) Do(ctx context.Context, retryable func(error) bool, try func() (i
 		}
 		wait = min(2*wait, r.MaxWait)
 	}
+}
+
+// File downloads size bytes to path. open returns the bytes from an offset on,
+// or from an earlier one; each attempt continues where the last one ended.
+// progress, when not nil, is told of the bytes that are there.
+func (r Retry) File(ctx context.Context, path string, size int64, progress func(done int64), retryable func(error) bool, open func(offset int64) (from int64, body io.ReadCloser, err error)) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return &LocalError{err}
+	}
+	defer f.Close()
+	w := &fileWriter{f: f, progress: progress}
+	err = r.Do(ctx, retryable, func() (int64, error) {
+		before := w.have
+		if before == size {
+			return 0, nil
+		}
+		from, body, err := open(before)
+		if err != nil {
+			return 0, err
+		}
+		defer body.Close()
+		if err := w.seek(from); err != nil {
+			return 0, err
+		}
+		_, err = bounded.Copy(ctx, w, body, size-from, "size of the file")
+		if err == nil && w.have < size {
+			err = fmt.Errorf("it ends after %d of %d bytes", w.have, size)
+		}
+		return w.have - before, err
+	})
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// fileWriter writes a file, and tells of the bytes that are there.
+type fileWriter struct {
+	f        *os.File
+	have     int64
+	progress func(done int64)
+}
+
+// seek drops what is behind an offset.
+func (w *fileWriter) seek(to int64) error {
+	_, err := w.f.Seek(to, io.SeekStart)
+	if err := errors.Join(err, w.f.Truncate(to)); err != nil {
+		return &LocalError{err}
+	}
+	w.have = to
+	return nil
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	w.have += int64(n)
+	if w.progress != nil {
+		w.progress(w.have)
+	}
+	if err != nil {
+		err = &LocalError{err}
+	}
+	return n, err
 }

@@ -30,10 +30,11 @@ type network struct {
 	creds    func() (*auth.Credentials, error) // nil credentials: there are none
 	idle     time.Duration                     // after which a connection that brings nothing is given up
 	retry    fetch.Retry
+	page     int // objects in one answer to a listing
 }
 
 func publicNetwork() network {
-	return network{creds: findCredentials, idle: 30 * time.Second, retry: fetch.Retry{Wait: 500 * time.Millisecond, MaxWait: 30 * time.Second, Attempts: 8}}
+	return network{creds: findCredentials, idle: 30 * time.Second, retry: fetch.Retry{Wait: 500 * time.Millisecond, MaxWait: 30 * time.Second, Attempts: 8}, page: 1000}
 }
 
 // client reads one bucket.
@@ -49,7 +50,7 @@ type client struct {
 // takes none where there are none: a public bucket needs none.
 func newClient(ctx context.Context, bucket string, net network) (*client, error) {
 	c := &client{name: bucket, net: net}
-	base := &idleTransport{base: http.DefaultTransport.(*http.Transport).Clone(), idle: net.idle}
+	base := &generationTransport{&fetch.IdleTransport{Base: http.DefaultTransport.(*http.Transport).Clone(), Idle: net.idle}}
 	client := &http.Client{Transport: base}
 	if emulator := os.Getenv("STORAGE_EMULATOR_HOST"); emulator != "" && net.endpoint == "" {
 		c.anon, c.who = true, "reading from the emulator at "+bounded.OneLine(emulator)+", without credentials"
@@ -125,7 +126,7 @@ func (c *client) list(ctx context.Context, prefix string) ([]object, error) {
 		var page []*storage.ObjectAttrs
 		err := c.net.retry.Do(ctx, retryable, func() (int64, error) {
 			page = nil
-			next, err := iterator.NewPager(c.bucket.Objects(ctx, query), 1000, token).NextPage(&page)
+			next, err := iterator.NewPager(c.bucket.Objects(ctx, query), c.net.page, token).NextPage(&page)
 			if err == nil {
 				token = next
 			}
@@ -151,10 +152,11 @@ func (c *client) list(ctx context.Context, prefix string) ([]object, error) {
 func retryable(err error) bool {
 	var api *googleapi.Error
 	var token *auth.Error
-	var local *localError
+	var local *fetch.LocalError
+	var limit *bounded.LimitError
 	var changed *changedError
 	switch {
-	case errors.As(err, &local), errors.As(err, &changed), errors.Is(err, storage.ErrObjectNotExist), errors.Is(err, storage.ErrBucketNotExist):
+	case errors.As(err, &local), errors.As(err, &limit), errors.As(err, &changed), errors.Is(err, storage.ErrObjectNotExist), errors.Is(err, storage.ErrBucketNotExist):
 		return false
 	case errors.As(err, &api):
 		return api.Code == http.StatusRequestTimeout || api.Code == http.StatusTooManyRequests || api.Code >= 500

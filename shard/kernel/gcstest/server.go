@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,10 @@ type Server struct {
 // until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	bin := build(t)
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for try := 1; ; try++ {
 		s, err := start(t, bin)
 		if err == nil {
@@ -39,22 +43,22 @@ func Start(t testing.TB) *Server {
 	}
 }
 
-func build(t testing.TB) string {
-	t.Helper()
+// build returns the server's program, which go builds where its cache has none.
+var build = sync.OnceValues(func() (string, error) {
 	mod, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
-		t.Fatalf("find the module: %v", err)
+		return "", fmt.Errorf("find the module: %w", err)
 	}
 	dir := filepath.Join(filepath.Dir(strings.TrimSpace(string(mod))), ".github", "tools", "fake-gcs-server")
-	cmd := exec.Command("go", "-C", dir, "tool", "-n", "fake-gcs-server") // builds it where the build cache has none
+	cmd := exec.Command("go", "-C", dir, "tool", "-n", "fake-gcs-server")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("build fake-gcs-server: %v\n%s", err, stderr.Bytes())
+		return "", fmt.Errorf("build fake-gcs-server: %w: %s", err, stderr.Bytes())
 	}
-	return strings.TrimSpace(string(out))
-}
+	return strings.TrimSpace(string(out)), nil
+})
 
 func start(t testing.TB, bin string) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
