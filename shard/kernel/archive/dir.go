@@ -159,7 +159,7 @@ func (s *dirSource) probe(file string) (image.Info, error) {
 }
 
 // Open unpacks the kernel and its config into the cache. Modules stay in the
-// Archive and are read from there.
+// archive and are read from there.
 func (s *dirSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
 	im, err := s.open(ctx, ref)
 	if err == nil {
@@ -174,6 +174,9 @@ func (s *dirSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 func (s *dirSource) open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
 	if reason, bad := strings.CutPrefix(ref.Locator, unpack.BadLocator); bad {
 		return nil, errors.New(reason)
+	}
+	if strings.HasPrefix(ref.Locator, setLocator) {
+		return s.openImage(ctx, ref)
 	}
 	// The Ref may come from a plan that someone else wrote.
 	if !fs.ValidPath(ref.Locator) || strings.Count(ref.Locator, "/") > 1 {

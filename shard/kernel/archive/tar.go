@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
@@ -31,7 +30,7 @@ func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	if err != nil || !st.Mode().IsRegular() {
 		return s.dirSource.List(ctx)
 	}
-	set, err := s.set(ctx)
+	set, _, err := s.set(ctx)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
 	}
@@ -54,35 +53,20 @@ func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	return kernel.SortRefs(refs), nil
 }
 
-func (s *tarSource) set(ctx context.Context) (*tarSet, error) {
+// set returns what the archive holds, and its digest.
+func (s *dirSource) set(ctx context.Context) (*tarSet, string, error) {
 	digest, err := s.cache.DigestOf(ctx, s.path)
 	if err != nil {
-		return nil, err
-	}
-	return readSetOf(ctx, s.cache, s.path, digest)
-}
-
-// Open takes the image out of the archive, or finds it in the cache.
-func (s *tarSource) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
-	if !strings.HasPrefix(ref.Locator, setLocator) {
-		return s.dirSource.Open(ctx, ref)
-	}
-	im, err := s.openImage(ctx, ref)
-	if err == nil {
-		return im, nil
-	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("open kernel %s: %w", ref.ID(), err)
-	}
-	return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
-}
-
-func (s *tarSource) openImage(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
-	digest, err := s.cache.DigestOf(ctx, s.path)
-	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	set, err := readSetOf(ctx, s.cache, s.path, digest)
+	return set, digest, err
+}
+
+// openImage takes one image of many out of the archive, or finds it in the
+// cache.
+func (s *dirSource) openImage(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	set, digest, err := s.set(ctx)
 	if err != nil {
 		return nil, err
 	}

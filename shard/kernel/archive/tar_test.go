@@ -177,7 +177,7 @@ func TestSetChecksWhatItReads(t *testing.T) {
 		file := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "m.tar"), imagetest.Compressed(t, c, mainlineSet(t)))
 		cache := kerneltest.NewCache(t)
 		src := source(t, file, cache).(*tarSource)
-		set, err := src.set(t.Context())
+		set, _, err := src.set(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
