@@ -81,36 +81,33 @@ const (
 // findConfig looks for the marks, and takes the first of a number of tries that
 // a configuration follows.
 func findConfig(r io.Reader, tries int) (Config, error) {
-	const keep = len(configBegin) - 1
-	buf := make([]byte, 256<<10)
-	have := 0
-	for {
-		n, err := io.ReadFull(r, buf[have:])
-		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !end {
-			return nil, fmt.Errorf("look for the kernel's config: %w", err)
+	var rest io.Reader
+	err := scan(r, len(configBegin)-1, func(b []byte, _ bool) bool {
+		_, behind, found := bytes.Cut(b, []byte(configBegin))
+		if found {
+			rest = io.MultiReader(bytes.NewReader(bytes.Clone(behind)), r)
 		}
-		have += n
-		if i := bytes.Index(buf[:have], []byte(configBegin)); i >= 0 {
-			// What follows the mark is far smaller than the limit.
-			rest, err := io.ReadAll(io.LimitReader(io.MultiReader(bytes.NewReader(buf[i+len(configBegin):have]), r), maxConfigBytes))
-			if err != nil {
-				return nil, fmt.Errorf("look for the kernel's config: %w", err)
-			}
-			if c, ok := packedConfig(rest); ok {
-				return c, nil
-			}
-			if tries <= 1 {
-				return nil, ErrNoConfig
-			}
-			// The mark may stand in code that looks for it.
-			return findConfig(io.MultiReader(bytes.NewReader(rest), r), tries-1)
-		}
-		if end {
-			return nil, ErrNoConfig
-		}
-		have = copy(buf, buf[have-min(have, keep):have])
+		return found
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for the kernel's config: %w", err)
 	}
+	if rest == nil {
+		return nil, ErrNoConfig
+	}
+	// What follows the mark is far smaller than the limit.
+	packed, err := io.ReadAll(io.LimitReader(rest, maxConfigBytes))
+	if err != nil {
+		return nil, fmt.Errorf("look for the kernel's config: %w", err)
+	}
+	if c, ok := packedConfig(packed); ok {
+		return c, nil
+	}
+	if tries <= 1 {
+		return nil, ErrNoConfig
+	}
+	// The mark may stand in code that looks for it.
+	return findConfig(io.MultiReader(bytes.NewReader(packed), r), tries-1)
 }
 
 func packedConfig(b []byte) (Config, bool) {

@@ -207,31 +207,39 @@ const bannerPrefix = "Linux version "
 
 // findVersion returns the release of the first "Linux version 6.1.0..." in r,
 // "" when there is none in the first maxVmlinux bytes.
-func findVersion(r io.Reader) (string, error) {
+func findVersion(r io.Reader) (version string, err error) {
 	const keep = len(bannerPrefix) + 128 // a banner's start may be split
+	err = scan(io.LimitReader(r, MaxVmlinux), keep, func(b []byte, end bool) bool {
+		for {
+			i := bytes.Index(b, []byte(bannerPrefix))
+			if i < 0 || !end && len(b)-i < keep {
+				return false
+			}
+			b = b[i+len(bannerPrefix):]
+			if version = VersionToken(b); version != "" {
+				return true
+			}
+		}
+	})
+	if err != nil {
+		return "", fmt.Errorf("look for the kernel's version: %w", err)
+	}
+	return version, nil
+}
+
+// scan gives fn what r holds, in pieces of which each begins with the last keep
+// bytes of the one before, until fn returns true.
+func scan(r io.Reader, keep int, fn func(b []byte, end bool) (found bool)) error {
 	buf := make([]byte, 256<<10)
-	have, total := 0, 0
-	for {
+	for have := 0; ; {
 		n, err := io.ReadFull(r, buf[have:])
 		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err != nil && !end {
-			return "", fmt.Errorf("look for the kernel's version: %w", err)
+			return err
 		}
 		have += n
-		total += n
-		end = end || total > MaxVmlinux
-		for rest := buf[:have]; ; {
-			i := bytes.Index(rest, []byte(bannerPrefix))
-			if i < 0 || (!end && len(rest)-i < keep) {
-				break
-			}
-			rest = rest[i+len(bannerPrefix):]
-			if v := VersionToken(rest); v != "" {
-				return v, nil
-			}
-		}
-		if end {
-			return "", nil
+		if fn(buf[:have], end) || end {
+			return nil
 		}
 		have = copy(buf, buf[have-min(have, keep):have])
 	}
