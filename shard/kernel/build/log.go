@@ -5,15 +5,14 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"strings"
-	"unicode"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 const (
 	maxExcerpt = 4 << 20 // bytes of a log that are looked at, from its end
 	maxErrors  = 8       // lines that look like errors
 	lastLines  = 8
-	maxLine    = 300 // bytes
 )
 
 var errorLine = regexp.MustCompile(`(^|[ :])([Ee]rror|FAILED|undefined reference|No such file)\b|\*\*\*`)
@@ -35,7 +34,7 @@ func excerpt(file string, from int64) []string {
 	lines := bytes.Split(bytes.TrimRight(b, "\n"), []byte("\n"))
 	tail := max(0, len(lines)-lastLines)
 	for i, raw := range lines {
-		line := clean(raw)
+		line := bounded.OneLine(string(raw))
 		switch {
 		case line == "":
 		case i >= tail:
@@ -45,20 +44,4 @@ func excerpt(file string, from int64) []string {
 		}
 	}
 	return append(errs, last...)
-}
-
-// clean makes a line of a log fit for a terminal.
-func clean(b []byte) string {
-	if len(b) > maxLine {
-		b = b[:maxLine]
-	}
-	return strings.TrimRight(strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(string(b), "?")), " ")
 }
