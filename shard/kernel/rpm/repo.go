@@ -131,35 +131,46 @@ func parseMirrorList(b []byte, basearch string, encrypted bool) []string {
 	return all
 }
 
-// readRepo returns a repository's kernel packages; bad are entries that are
-// passed over. The first address that has the repository counts.
-func (s *source) readRepo(ctx context.Context, repo repository, keys *keyring) (list []pkg, bad []string, err error) {
+// firstOf calls try with a repository's addresses until one works. That counts as
+// the best from then on: packages come from where the metadata did, if they can.
+func (s *source) firstOf(ctx context.Context, repo repository, try func(at string) error) error {
 	all, err := s.addresses(ctx, repo)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	var failed error
-	for _, at := range all {
-		list, bad, err := s.readRepoAt(ctx, at, keys)
+	for i, at := range all {
+		err := try(at)
 		if err == nil {
 			s.mu.Lock()
-			// The packages come from where the metadata did, if they can.
-			s.mirrors[repo.name] = append([]string{at}, slices.DeleteFunc(slices.Clone(all), func(a string) bool { return a == at })...)
+			s.mirrors[repo.name] = slices.Concat(all[i:i+1], all[:i], all[i+1:])
 			s.mu.Unlock()
-			for i := range list {
-				list[i].repo = repo.name
-			}
-			return list, bad, nil
 		}
-		if ctx.Err() != nil {
-			return nil, nil, fmt.Errorf("%s: %w", s.title, context.Cause(ctx))
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
 		failed = telling(failed, err)
 	}
-	if !fetch.Absent(failed) {
-		failed = fmt.Errorf("list kernels of %s: %w", s.title, failed)
+	return failed
+}
+
+// readRepo returns a repository's kernel packages; bad are entries that are
+// passed over.
+func (s *source) readRepo(ctx context.Context, repo repository, keys *keyring) (list []pkg, bad []string, err error) {
+	err = s.firstOf(ctx, repo, func(at string) (err error) {
+		list, bad, err = s.readRepoAt(ctx, at, keys)
+		return err
+	})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, nil, fmt.Errorf("%s: %w", s.title, context.Cause(ctx))
+	case err != nil && !fetch.Absent(err):
+		return nil, nil, fmt.Errorf("list kernels of %s: %w", s.title, err)
 	}
-	return nil, nil, failed
+	for i := range list {
+		list[i].repo = repo.name
+	}
+	return list, bad, err
 }
 
 // telling returns which of two servers' errors counts: what one lacks and
@@ -230,23 +241,7 @@ func (s *source) readRepoAt(ctx context.Context, at string, keys *keyring) ([]pk
 	return list, bad, nil
 }
 
-// fetchFile downloads a package from the first address that has it.
-func (s *source) fetchFile(ctx context.Context, repo repository, f packageFile, dst string, sum checksum, progress func(int64)) error {
-	all, err := s.addresses(ctx, repo)
-	if err != nil {
-		return err
-	}
-	var failed error
-	for _, at := range all {
-		err := s.fetchFrom(ctx, at, f, dst, sum, progress)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		failed = telling(failed, err)
-	}
-	return failed
-}
-
+// fetchFrom downloads a package from a repository's address.
 func (s *source) fetchFrom(ctx context.Context, at string, f packageFile, dst string, sum checksum, progress func(int64)) error {
 	uri, err := resolveHref(at, f.File)
 	if err != nil {

@@ -275,7 +275,9 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, f packageFile, path 
 	if err != nil {
 		return bad(err)
 	}
-	err = s.fetchFile(ctx, repo, f, path, sum, func(done int64) { s.cache.Fetched(ref, before+done, ref.Size) })
+	err = s.firstOf(ctx, repo, func(at string) error {
+		return s.fetchFrom(ctx, at, f, path, sum, func(done int64) { s.cache.Fetched(ref, before+done, ref.Size) })
+	})
 	if fetch.Absent(err) {
 		return fmt.Errorf("%w: the mirror no longer has it; list the kernels again", err)
 	}
