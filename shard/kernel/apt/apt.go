@@ -131,7 +131,14 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []
 	if err != nil {
 		return err
 	}
-	if err := s.prepare(ctx, root); err != nil {
+	// A job that never listed has no configuration of apt yet.
+	unlock, err := s.lockRoot(ctx)
+	if err != nil {
+		return err
+	}
+	err = root.setUp(ctx)
+	unlock()
+	if err != nil {
 		return err
 	}
 	var done int64
@@ -143,17 +150,6 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []
 		s.cache.Fetched(ref, done, ref.Size)
 	}
 	return nil
-}
-
-// prepare writes apt's configuration if there is none yet, so that a job that
-// never listed can fetch.
-func (s *source) prepare(ctx context.Context, root *privateRoot) error {
-	unlock, err := s.lockRoot(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return root.setUp(ctx)
 }
 
 // Needs names what apt itself takes.
