@@ -5,8 +5,7 @@
 //
 //	go run ./.github/tools/soak -dir /var/tmp/soak -boots 1000
 //
-// The directory gets what each run of bpf-kernel-check leaves, and boots.ndjson,
-// one line for each result, which is only ever appended to.
+// The directory gets what each run of bpf-kernel-check leaves.
 package main
 
 import (
@@ -16,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,7 +28,6 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 func main() {
@@ -41,44 +40,36 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err := s.run(ctx, *boots, *table)
-	if err != nil {
+	if err := s.run(ctx, *boots, *table); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
 }
 
-type soak struct {
-	bin, dir, jobs string
-	qemu           string // version
-}
+type soak struct{ bin, dir, jobs string }
 
-var payloads = []string{"empty", "tracer"}
+// payloads are the flags of run and the packages, by name.
+var payloads = []struct{ name, flag, pkg string }{
+	{"empty", "--test", "./.github/tools/soak/empty"},
+	{"tracer", "--events-trace", "./guest/tracer"},
+}
 
 func (s *soak) run(ctx context.Context, boots int, table bool) error {
 	if s.dir == "" {
 		return errors.New("-dir is missing: want a directory outside of a checkout")
 	}
-	for n := 1; !table; n++ {
-		results, err := s.results()
-		if err != nil {
-			return err
-		}
-		if count(results) >= boots {
-			break
-		}
-		if n == 1 {
-			if err := s.prepare(ctx); err != nil {
-				return err
-			}
-		}
-		for _, p := range payloads {
-			if err := s.round(ctx, n, p); err != nil {
-				return err
-			}
-		}
-	}
 	results, err := s.results()
+	if err == nil && !table && count(results) < boots {
+		err = s.prepare(ctx)
+	}
+	for n := 1; err == nil && !table && count(results) < boots; n++ {
+		for _, p := range payloads {
+			if err := s.round(ctx, fmt.Sprintf("round-%03d-%s", n, p.name), n%2 == 0, p.flag, s.path(p.name)); err != nil {
+				return err
+			}
+		}
+		results, err = s.results()
+	}
 	if err != nil {
 		return err
 	}
@@ -90,28 +81,17 @@ var suites = []string{"bullseye", "bullseye-backports", "bookworm", "bookworm-ba
 
 // prepare pins the kernels and builds the payloads, once.
 func (s *soak) prepare(ctx context.Context) error {
-	arch, err := qemu.LookupArch("amd64")
-	if err != nil {
-		return err
-	}
-	path, err := qemu.Find(arch)
-	if err == nil {
-		s.qemu, err = qemu.Version(ctx, path)
-	}
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
-	for name, pkg := range map[string]string{"empty": "./.github/tools/soak/empty", "tracer": "./guest/tracer"} {
-		if _, err := os.Stat(s.path(name)); err == nil {
+	for _, p := range payloads {
+		if _, err := os.Stat(s.path(p.name)); err == nil {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", s.path(name), pkg)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", s.path(p.name), p.pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w: %s", pkg, err, out)
+			return fmt.Errorf("build %s: %w: %s", p.pkg, err, out)
 		}
 	}
 	if _, err := os.Stat(s.path("plan.json")); err == nil {
@@ -132,18 +112,14 @@ func (s *soak) prepare(ctx context.Context) error {
 		}
 		sources, all = append(sources, src), append(all, some...)
 	}
-	ids := choose(all)
 	if err := os.WriteFile(s.path("sources"), []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.path("ids"), []byte(strings.Join(ids, "\n")+"\n"), 0o644); err != nil {
-		return err
+	args := []string{"plan", "--shards", "1", "--out", s.path("plan.json"), "--kernels", "@" + s.path("sources")}
+	for _, id := range choose(all) {
+		args = append(args, "--kernel", id)
 	}
-	args, err := s.kernels()
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, s.bin, append([]string{"plan", "--shards", "1", "--out", s.path("plan.json")}, args...)...)
+	cmd := exec.CommandContext(ctx, s.bin, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
 }
@@ -158,19 +134,6 @@ func firstLine(err error) string {
 }
 
 func (s *soak) path(name string) string { return filepath.Join(s.dir, name) }
-
-// kernels are the arguments that name them.
-func (s *soak) kernels() ([]string, error) {
-	b, err := os.ReadFile(s.path("ids"))
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"--kernels", "@" + s.path("sources")}
-	for id := range strings.FieldsSeq(string(b)) {
-		args = append(args, "--kernel", id)
-	}
-	return args, nil
-}
 
 // listed is a kernel as the command list has it.
 type listed struct {
@@ -204,12 +167,7 @@ func choose(all []listed) []string {
 	for _, k := range newest {
 		ids[k.ID] = true
 	}
-	sorted := make([]string, 0, len(ids))
-	for id := range ids {
-		sorted = append(sorted, id)
-	}
-	slices.Sort(sorted)
-	return sorted
+	return slices.Sorted(maps.Keys(ids))
 }
 
 // version is that of the package: releases of two suites do not compare.
@@ -220,30 +178,21 @@ func version(k listed) string {
 
 // round boots all kernels once with a payload: cold, and every other time from
 // saved VMs. One that is done is left alone.
-func (s *soak) round(ctx context.Context, n int, payload string) error {
-	name := fmt.Sprintf("round-%03d-%s", n, payload)
+func (s *soak) round(ctx context.Context, name string, warm bool, payload ...string) error {
 	dir := s.path(filepath.Join("rounds", name))
 	if f, err := readShard(dir); err == nil && f != nil && f.Problem == "" {
-		return s.log(name, payload, f)
-	}
-	kernels, err := s.kernels()
-	if err != nil {
-		return err
-	}
-	what := []string{"--test", s.path("empty")}
-	if payload == "tracer" {
-		what = []string{"--events-trace", s.path("tracer")}
+		return nil
 	}
 	boot := "cold"
-	if n%2 == 0 {
+	if warm {
 		boot = "auto"
 	}
-	args := slices.Concat([]string{"run", "--plan", s.path("plan.json"), "--accel", "tcg", "--boot", boot, "-j", s.jobs, "--resume", "--out", dir}, what, kernels)
+	args := slices.Concat([]string{"run", "--plan", s.path("plan.json"), "--kernels", "@" + s.path("sources"), "--accel", "tcg", "--boot", boot, "-j", s.jobs, "--resume", "--out", dir}, payload)
 	fmt.Printf("== %s, %s\n", name, boot)
 	cmd := exec.CommandContext(ctx, s.bin, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it writes what it knows
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err = cmd.Run()
+	err := cmd.Run()
 	if ctx.Err() != nil {
 		return errors.New("interrupted: the same command goes on here")
 	}
@@ -251,13 +200,10 @@ func (s *soak) round(ctx context.Context, n int, payload string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	f, err := readShard(dir)
-	if err != nil {
-		return err
+	if err == nil && f == nil {
+		err = fmt.Errorf("%s: no shard file", name)
 	}
-	if f == nil {
-		return fmt.Errorf("%s: no shard file", name)
-	}
-	return s.log(name, payload, f)
+	return err
 }
 
 // readShard reads a run's results; nil: there are none.
@@ -272,50 +218,6 @@ func readShard(dir string) (*report.ShardFile, error) {
 	}
 	defer f.Close()
 	return report.ReadShardFile(f)
-}
-
-// boot is a line of boots.ndjson.
-type boot struct {
-	Round    string           `json:"round"`
-	Payload  string           `json:"payload"`
-	Kernel   string           `json:"kernel"`
-	Verdict  string           `json:"verdict"`
-	Cause    string           `json:"cause,omitempty"`
-	VM       int64            `json:"vm_ns"`
-	Attempts int              `json:"attempts"`
-	History  []report.Attempt `json:"history,omitempty"`
-	Accel    string           `json:"accel,omitempty"`
-	Machine  string           `json:"machine,omitempty"`
-	Boot     string           `json:"boot,omitempty"`
-	QEMU     string           `json:"qemu"`
-	Console  string           `json:"console,omitempty"`
-}
-
-// log appends a round's results, unless they are there.
-func (s *soak) log(name, payload string, f *report.ShardFile) error {
-	path := s.path("boots.ndjson")
-	if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(`{"round":"`+name+`"`)) {
-		return nil
-	}
-	var lines bytes.Buffer
-	for _, k := range f.Kernels {
-		b := boot{
-			Round: name, Payload: payload, Kernel: k.ID, Verdict: k.Verdict.String(), VM: k.Phases["vm"], Attempts: k.Attempts, History: k.History,
-			Accel: k.Accel, Machine: k.Machine, Boot: k.Boot, QEMU: s.qemu, Console: filepath.Join("rounds", name, k.Console),
-		}
-		if k.Cause != nil {
-			b.Cause = k.Cause.Title
-		}
-		if err := json.NewEncoder(&lines).Encode(b); err != nil {
-			return err
-		}
-	}
-	w, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(lines.Bytes())
-	return errors.Join(err, w.Close())
 }
 
 // result is one of a round that may still go on.
