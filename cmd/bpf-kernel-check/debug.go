@@ -227,20 +227,12 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		}
 		script = append(script, '\n')
 	}
-	bin, err := qemu.Find(arch)
+	machine, err := c.probe(ctx, arch, d.accel)
 	if err != nil {
 		return err
 	}
-	accel, why, err := qemu.Choose(ctx, d.accel, arch, qemu.DefaultKVM)
-	if err != nil {
-		return usageError{err}
-	}
-	if why != "" {
-		c.warn(why)
-	}
-	init, err := guest.Program(ctx, arch.Name, guest.Init)
-	if err != nil {
-		return err
+	if machine.AccelWhy != "" {
+		c.warn(machine.AccelWhy)
 	}
 	scratch, remove, err := host.MakeScratch(os.TempDir())
 	if err != nil {
@@ -248,7 +240,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	}
 	defer remove()
 
-	s := guest.Session{Terminal: arch.Console, HostRoot: d.o.hostRoot, Motd: d.motd(accel), Script: script}
+	s := guest.Session{Terminal: arch.Console, HostRoot: d.o.hostRoot, Motd: d.motd(machine.Accel), Script: script}
 	var mark [16]byte
 	if _, err := rand.Read(mark[:]); err != nil {
 		return fmt.Errorf("make a mark: %w", err)
@@ -265,7 +257,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	}
 	r := &shard.Runner{
 		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload},
-		Host:   shard.Host{Scratch: scratch, QEMU: bin, Accel: accel, TSC: qemu.TSC(), InitProgram: init},
+		Host:   shard.Host{Scratch: scratch, QEMU: machine.QEMU, Accel: machine.Accel, TSC: machine.TSC, InitProgram: machine.Init},
 	}
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
@@ -296,10 +288,10 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		fmt.Fprint(c.stderr, gdbWords(p, d.entry))
 	}
 	if script != nil {
-		return c.runScript(ctx, d, bin, p.Machine, s.Mark)
+		return c.runScript(ctx, d, machine.QEMU, p.Machine, s.Mark)
 	}
-	fmt.Fprintf(c.stderr, "booting %s on %v; exit or Ctrl-A X ends the VM\n", d.entry.ID(), accel)
-	exit, err := qemu.RunOnTerminal(ctx, bin, p.Machine, in, out)
+	fmt.Fprintf(c.stderr, "booting %s on %v; exit or Ctrl-A X ends the VM\n", d.entry.ID(), machine.Accel)
+	exit, err := qemu.RunOnTerminal(ctx, machine.QEMU, p.Machine, in, out)
 	fmt.Fprintln(c.stderr)
 	if err == nil && !exit.Clean() && !exit.Killed {
 		err = fmt.Errorf("QEMU: %v", exit)

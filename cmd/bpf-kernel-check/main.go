@@ -23,7 +23,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
-	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
@@ -84,7 +83,6 @@ type command struct {
 	kernels *kernel.Cache // opened by openCache
 	// patience is the wait before apt is asked again, times the attempt.
 	patience time.Duration
-	probing  *host.Probe
 	noResult string // why there is nothing to publish, if known
 }
 

@@ -153,11 +153,7 @@ A source is one of
 				return err
 			}
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
-			defer c.endProbe()
 			defer cancel()
-			if arch, err := qemu.LookupArch(payload.arch); err == nil { // else reported once kernels are known
-				c.probe(ctx, arch, accel)
-			}
 			srcs, err := c.sources(sources)
 			if err != nil {
 				return err
@@ -208,21 +204,15 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 	return source.ParseAll(specs, cache)
 }
 
-// probe returns the probe of this machine that was started, or starts one. It
-// waits for the end of one that does not fit.
-func (c *command) probe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *host.Probe {
-	if c.probing == nil || !c.probing.For(arch, accel) {
-		c.endProbe()
-		c.probing = host.StartProbe(ctx, arch, accel)
+// probe looks at this machine. That it lacks the accelerator which was asked for
+// is the user's to mend.
+func (c *command) probe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) (host.Machine, error) {
+	machine, err := host.Probe(ctx, arch, accel)
+	var noAccel *host.AccelError
+	if errors.As(err, &noAccel) {
+		err = usageError{err}
 	}
-	return c.probing
-}
-
-// endProbe waits for the probe, so that it leaves nothing running.
-func (c *command) endProbe() {
-	if c.probing != nil {
-		_, _ = c.probing.Wait()
-	}
+	return machine, err
 }
 
 // openCache opens the cache of kernels once, for all sources of a run.
@@ -315,12 +305,8 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		host.SweepScratch(os.TempDir()) // the interrupted run may have been killed after its last result
 		return c.finish(ctx, r, list, record, ui, o.history)
 	}
-	machine, err := c.probe(ctx, arch, accel).Wait()
-	var noAccel *host.AccelError
-	switch {
-	case errors.As(err, &noAccel):
-		return usageError{err}
-	case err != nil:
+	machine, err := c.probe(ctx, arch, accel)
+	if err != nil {
 		return err
 	}
 	accel = machine.Accel

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // Has reports whether this machine has a command, or a file if name is an
@@ -72,10 +74,6 @@ func (i *Installer) Install(ctx context.Context, packages []string) error {
 	return fmt.Errorf("install %s: %w: install them on the runner", names, err)
 }
 
-// kvmRule lets every user open KVM. On GitHub's runners the job is the only
-// user.
-const kvmRule = `KERNEL=="kvm", GROUP="kvm", MODE="0666", OPTIONS+="static_node=kvm"` + "\n"
-
 // OpenKVM lets this user open the KVM device, where the machine has one. It
 // warns when that fails, as kernels can be emulated instead.
 func (i *Installer) OpenKVM(ctx context.Context, device string) error {
@@ -87,7 +85,7 @@ func (i *Installer) OpenKVM(ctx context.Context, device string) error {
 		return fmt.Errorf("write the rule for %s: %w", device, err)
 	}
 	defer os.Remove(rule.Name())
-	_, err = rule.WriteString(kvmRule)
+	_, err = rule.WriteString(qemu.UdevRule + "\n") // on GitHub's runners the job is the only user
 	if err = errors.Join(err, rule.Close()); err != nil {
 		return fmt.Errorf("write the rule for %s: %w", device, err)
 	}

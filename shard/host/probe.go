@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -29,63 +30,30 @@ type AccelError struct{ Err error }
 func (e *AccelError) Error() string { return e.Err.Error() }
 func (e *AccelError) Unwrap() error { return e.Err }
 
-// Probe looks at this machine in the background. Each answer takes some
-// hundredths of a second, so they are found side by side, while the kernels are
-// listed.
-type Probe struct {
-	arch  qemu.Arch
-	asked qemu.Accel
-	done  chan struct{}
-
-	machine                    Machine
-	qemuErr, accelErr, initErr error
-}
-
-// StartProbe starts to look for what VMs of arch need. It stops when ctx ends.
-func StartProbe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) *Probe {
-	p := &Probe{arch: arch, asked: accel, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.run(ctx)
-		if p.machine.Accel != qemu.TCG { // both are TCG's alone
-			p.machine.Firmware = ""
-		}
-	}()
-	return p
-}
-
-// For reports whether the probe is for this architecture and accelerator.
-func (p *Probe) For(arch qemu.Arch, accel qemu.Accel) bool {
-	return p.arch.Name == arch.Name && p.asked == accel
-}
-
-// Wait waits until everything is known. It returns an *AccelError when only the
-// requested accelerator is missing.
-func (p *Probe) Wait() (Machine, error) {
-	<-p.done
-	switch {
-	case p.qemuErr != nil:
-		return p.machine, p.qemuErr
-	case p.accelErr != nil:
-		return p.machine, &AccelError{p.accelErr}
+// Probe looks at this machine for what VMs of arch need. Each answer takes some
+// hundredths of a second, so they are found side by side. The error is an
+// *AccelError when only the accelerator that was asked for is missing.
+func Probe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) (m Machine, err error) {
+	if m.QEMU, err = qemu.Find(arch); err != nil {
+		return m, err
 	}
-	return p.machine, p.initErr
-}
-
-func (p *Probe) run(ctx context.Context) {
-	m := &p.machine
 	var all sync.WaitGroup
-	defer all.Wait()
-	all.Go(func() { m.Init, p.initErr = guest.Program(ctx, p.arch.Name, guest.Init) })
-	if m.QEMU, p.qemuErr = qemu.Find(p.arch); p.qemuErr != nil {
-		return
-	}
-	all.Go(func() { m.Accel, m.AccelWhy, p.accelErr = qemu.Choose(ctx, p.asked, p.arch, qemu.DefaultKVM) })
-	all.Go(func() { m.Features = qemu.Probe(ctx, m.QEMU, p.arch, qemu.TCG) })
+	var qemuErr, accelErr, initErr error
+	all.Go(func() { m.Init, initErr = guest.Program(ctx, arch.Name, guest.Init) })
+	all.Go(func() { m.Accel, m.AccelWhy, accelErr = qemu.Choose(ctx, accel, arch, qemu.DefaultKVM) })
+	all.Go(func() { m.Features = qemu.Probe(ctx, m.QEMU, arch, qemu.TCG) })
 	all.Go(func() { m.TSC = qemu.TSC() })
 	all.Go(func() {
-		if m.Version, p.qemuErr = qemu.Version(ctx, m.QEMU); p.qemuErr == nil {
-			m.Digest, p.qemuErr = qemu.Digest(m.QEMU, m.Version)
+		if m.Version, qemuErr = qemu.Version(ctx, m.QEMU); qemuErr == nil {
+			m.Digest, qemuErr = qemu.Digest(m.QEMU, m.Version)
 		}
 	})
+	all.Wait()
+	if m.Accel != qemu.TCG {
+		m.Firmware = ""
+	}
+	if accelErr != nil {
+		accelErr = &AccelError{accelErr}
+	}
+	return m, cmp.Or(qemuErr, accelErr, initErr)
 }

@@ -23,7 +23,6 @@ type host struct {
 	vm        bool   // it is a VM itself
 	known     bool   // what is above was found
 	container bool   // this process is in one
-	others    string // hypervisors other than KVM whose modules are loaded
 }
 
 // readHost looks under root, which is / but for tests.
@@ -53,16 +52,6 @@ func readHost(root, arch string) host {
 	}
 	if b, err := os.ReadFile(filepath.Join(root, "proc/self/mounts")); err == nil && bytes.HasPrefix(b, []byte("overlay / overlay ")) {
 		h.container = true
-	}
-	if b, err := os.ReadFile(filepath.Join(root, "proc/modules")); err == nil {
-		var others []string
-		for line := range bytes.Lines(b) {
-			module, _, _ := bytes.Cut(line, []byte(" "))
-			if name := map[string]string{"vboxdrv": "VirtualBox", "vmmon": "VMware"}[string(module)]; name != "" {
-				others = append(others, name)
-			}
-		}
-		h.others = strings.Join(others, ", ")
 	}
 	return h
 }
@@ -121,7 +110,7 @@ func (h host) notOpened(device string, err error) error {
 	case errors.Is(err, os.ErrPermission):
 		return errors.New(h.whoMayOpen(device))
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%s is busy: %s", device, h.busy())
+		return fmt.Errorf("%s is busy: %s", device, busy)
 	}
 	return fmt.Errorf("open %s: %w", device, err)
 }
@@ -132,7 +121,7 @@ func (h host) notRun(err error) string {
 	case errors.Is(err, unix.ENOTTY):
 		return "it is not KVM's device"
 	case errors.Is(err, unix.EBUSY):
-		return h.busy()
+		return busy
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.EAGAIN):
 		return "the limits of this process or of its control group leave no room for a VM (ulimit -a, memory.max)"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
@@ -141,12 +130,7 @@ func (h host) notRun(err error) string {
 	return h.broken()
 }
 
-func (h host) busy() string {
-	if h.others != "" {
-		return fmt.Sprintf("another hypervisor has the CPU's virtualization: end the VMs of %s", h.others)
-	}
-	return "another hypervisor has the CPU's virtualization (VirtualBox, VMware): end its VMs"
-}
+const busy = "another hypervisor has the CPU's virtualization (VirtualBox, VMware): end its VMs"
 
 // Advice is what to do after QEMU said that it cannot use KVM, "" where it did
 // not say so.
@@ -172,12 +156,12 @@ func (h host) afterQEMU(stderr string) string {
 	return ""
 }
 
-// udevRule lets everyone open KVM's device.
-const udevRule = `KERNEL=="kvm", GROUP="kvm", MODE="0666", OPTIONS+="static_node=kvm"`
+// UdevRule lets everyone open KVM's device.
+const UdevRule = `KERNEL=="kvm", GROUP="kvm", MODE="0666", OPTIONS+="static_node=kvm"`
 
 // whoMayOpen says why this user may not open a device and what to do.
 func (h host) whoMayOpen(device string) string {
-	rule := "install the udev rule " + udevRule + " and run udevadm trigger --name-match=kvm"
+	rule := "install the udev rule " + UdevRule + " and run udevadm trigger --name-match=kvm"
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil {
 		return fmt.Sprintf("%s may not be opened by this user: %s", device, rule)

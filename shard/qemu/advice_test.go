@@ -22,7 +22,6 @@ var hosts = map[string]host{
 	"container":       {arch: "amd64", known: true, driver: "kvm_amd", container: true},
 	"container in vm": {arch: "amd64", known: true, vm: true, container: true},
 	"arm64":           {arch: "arm64"},
-	"virtualbox":      {arch: "amd64", known: true, driver: "kvm_intel", others: "VirtualBox"},
 }
 
 // What is said of an error is what it means on this machine: nested
@@ -51,7 +50,6 @@ func TestKVMErrors(t *testing.T) {
 		{"arm64", opening(dev, unix.ENOENT), "EL2", "firmware"},
 
 		{"intel", running(unix.EBUSY), "another hypervisor has the CPU's virtualization (VirtualBox, VMware)", "nested"},
-		{"virtualbox", running(unix.EBUSY), "end the VMs of VirtualBox", "VMware"},
 		{"intel", running(unix.ENOMEM), "no room for a VM", "nested"},
 		{"intel", running(unix.EMFILE), "ulimit", "nested"},
 		{"intel", running(unix.EPERM), "security module", "nested"},
@@ -69,7 +67,7 @@ func TestKVMErrors(t *testing.T) {
 		{"container", stderr("Could not access KVM kernel module: No such file or directory\nqemu-system-x86_64: failed to initialize kvm: No such file or directory\n"), "there is no /dev/kvm: this is a container", "nested"},
 		{"container", stderr("Could not access KVM kernel module: Operation not permitted\n"), "forbidden in this container", "nested"},
 		{"intel", stderr("Could not access KVM kernel module: Permission denied\n"), "may not be opened by this user", "nested"},
-		{"virtualbox", stderr("ioctl(KVM_CREATE_VM) failed: 16 Device or resource busy\nqemu-system-x86_64: failed to initialize kvm: Device or resource busy\n"), "VirtualBox", "nested"},
+		{"intel", stderr("ioctl(KVM_CREATE_VM) failed: 16 Device or resource busy\nqemu-system-x86_64: failed to initialize kvm: Device or resource busy\n"), "VirtualBox", "nested"},
 		{"intel", stderr("qemu-system-x86_64: kvm_init_vcpu: kvm_create_vcpu failed (0): Cannot allocate memory\n"), "no room for a VM", "nested"},
 		{"intel", stderr("qemu-system-x86_64: kvm_init_vcpu: kvm_get_vcpu failed (0): Too many open files\n"), "ulimit", "nested"},
 	} {
@@ -114,7 +112,6 @@ func TestReadHost(t *testing.T) {
 		{"docker", map[string]string{"proc/cpuinfo": "flags : svm\n", ".dockerenv": ""}, "amd64", hosts["container"]},
 		{"podman", map[string]string{"proc/cpuinfo": "flags : svm\n", "run/.containerenv": ""}, "amd64", hosts["container"]},
 		{"kubernetes", map[string]string{"proc/cpuinfo": "flags : svm\n", "proc/self/mounts": "overlay / overlay rw 0 0\n"}, "amd64", hosts["container"]},
-		{"virtualbox", map[string]string{"proc/cpuinfo": "flags : vmx\n", "proc/modules": "kvm 1 0 - Live 0x0\nvboxdrv 700416 3 vboxnetadp,vboxnetflt, Live 0x0 (OE)\n"}, "amd64", hosts["virtualbox"]},
 		{"arm64", map[string]string{"proc/cpuinfo": "Features : fp asimd\n"}, "arm64", hosts["arm64"]},
 	} {
 		root := t.TempDir()
