@@ -295,7 +295,7 @@ func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Result, erro
 		mu.Unlock()
 		r.Report(Event{ID: k.ID, State: Done, Result: k, Took: took})
 	}
-	run.runAll(ctx, list, only(todo, longestFirst(list.Costs())), record)
+	run.runAll(ctx, list, longestFirst(todo, list.Costs()), record)
 
 	interrupted, why := false, cutReason(ctx)
 	for i, e := range list.Entries {
@@ -364,15 +364,10 @@ func (r *run) runAll(ctx context.Context, list plan.Plan, order []int, record fu
 	workers.Wait()
 }
 
-// longestFirst returns the indices of costs in falling order: a long kernel
-// that comes last would have the other VMs wait for it.
-func longestFirst(costs []time.Duration) []int {
-	order := make([]int, len(costs))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(costs[b], costs[a]) })
-	return order
+// longestFirst sorts indices of costs: a long kernel that comes last would have
+// the other VMs wait for it.
+func longestFirst(todo []int, costs []time.Duration) []int {
+	return slices.SortedStableFunc(slices.Values(todo), func(a, b int) int { return cmp.Compare(costs[b], costs[a]) })
 }
 
 // known returns a result for each of the plan's kernels, empty for those that
@@ -393,14 +388,6 @@ func (c *Config) known(list plan.Plan) (results []report.Result, todo []int) {
 		results[i] = k
 	}
 	return results, todo
-}
-
-// only returns the elements of order that are in todo, in order's order.
-func only(todo, order []int) []int {
-	return slices.DeleteFunc(order, func(i int) bool {
-		_, found := slices.BinarySearch(todo, i)
-		return !found
-	})
 }
 
 // shardFile starts the shard file, or goes on with that of an interrupted run.

@@ -22,12 +22,18 @@ import (
 	"github.com/elastic/bpf-kernel-check/report/github"
 )
 
-// Inputs of the actions that are not flags of their commands.
-var (
-	runOwn    = []string{"token", "artifact-days"}
-	planOwn   = []string{"name", "pending", "token"}
-	reportOwn = []string{"token", "run-id", "artifact-days"}
-)
+// actionInputs returns the commands whose flags are inputs of an action, and its
+// inputs that are flags of none. which is run, plan or report.
+func (c *command) actionInputs(which string) (cmds []*cobra.Command, own []string) {
+	switch which {
+	case "run":
+		return []*cobra.Command{c.runCommand(), c.publishCommand()}, []string{"token", "artifact-days"}
+	case "plan":
+		return []*cobra.Command{c.planCommand()}, []string{"name", "pending", "token"}
+	default:
+		return []*cobra.Command{c.mergeCommand(), c.publishCommand()}, []string{"token", "run-id", "artifact-days"}
+	}
+}
 
 // actionStep is one step of one of the actions.
 type actionStep struct {
@@ -129,19 +135,11 @@ func (c *command) newStep(which string) (*actionStep, error) {
 	// Errors are reported when something is published.
 	s.env, _ = github.ReadEnv(c.getenv) //nolint:errcheck // see above
 	s.ci = detectCI(c.getenv, c.warn)
-	known := map[string][]string{
-		"run":    append(flagNames(c.runCommand(), c.publishCommand()), runOwn...),
-		"plan":   append(flagNames(c.planCommand()), planOwn...),
-		"report": append(flagNames(c.mergeCommand(), c.publishCommand()), reportOwn...),
-	}
-	if err := in.only(append(known[which], "cache")...); err != nil {
+	cmds, own := c.actionInputs(which)
+	if err := in.only(slices.Concat(flagNames(cmds...), own, []string{"cache"})...); err != nil {
 		return nil, err
 	}
-	if err := in.check(map[string][]*cobra.Command{
-		"run":    {c.runCommand(), c.publishCommand()},
-		"plan":   {c.planCommand()},
-		"report": {c.mergeCommand(), c.publishCommand()},
-	}[which]...); err != nil {
+	if err := in.check(cmds...); err != nil {
 		return nil, err
 	}
 	if which == "plan" {
@@ -149,10 +147,10 @@ func (c *command) newStep(which string) (*actionStep, error) {
 			return nil, err
 		}
 	}
-	if u := strings.TrimSpace(in["page-url"]); u != "" && report.WebAddress(u) == "" {
+	if u := in["page-url"]; u != "" && report.WebAddress(u) == "" {
 		return nil, usagef("input page-url is %.200q: want the address of report.html, such as https://example.org/report.html", u)
 	}
-	name := cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)
+	name := cmp.Or(in["name"], github.DefaultName)
 	if err := github.CheckName(name); err != nil {
 		return nil, usagef("input name: %w", err)
 	}
@@ -164,7 +162,7 @@ func (c *command) newStep(which string) (*actionStep, error) {
 	}
 	s.names.dir = filepath.Join(temp, s.names.prefix)
 	if which == "run" {
-		if s.names.shard, err = chooseShard(strings.TrimSpace(in["shard"]), func(string) string { return "" }); err != nil {
+		if s.names.shard, err = chooseShard(in["shard"], func(string) string { return "" }); err != nil {
 			return nil, err
 		}
 	}
@@ -216,7 +214,7 @@ func (n actionNames) cacheDir() string   { return filepath.Join(n.dir, "cache") 
 
 // out is the directory of the results.
 func (s *actionStep) out() (string, error) {
-	dir := strings.TrimSpace(s.in["out"])
+	dir := s.in["out"]
 	if dir == "" {
 		return filepath.Join(s.names.dir, "out"), nil
 	}
@@ -254,6 +252,17 @@ func (s *actionStep) exec(ctx context.Context, c *command, args ...string) error
 	root := c.root()
 	root.SetArgs(args)
 	return c.inWorkflow(root.ExecuteContext(ctx))
+}
+
+// publish shows the results in out, which running or merging left there, even if
+// that failed. It returns the first error.
+func (s *actionStep) publish(ctx context.Context, out string, args []string, before error) error {
+	c := *s.c
+	var exit exitError
+	if before != nil && !errors.As(before, &exit) {
+		c.noResult = before.Error()
+	}
+	return cmp.Or(before, s.exec(ctx, &c, append([]string{"publish", out}, args...)...))
 }
 
 // saves reports whether this run may write caches. Every run reads them, so only

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -23,7 +22,7 @@ func beginPlan(_ context.Context, s *actionStep) error {
 		return fmt.Errorf("make the plan's directory: %w", err)
 	}
 	pairs := []string{"artifact", s.names.planArtifact(), "plan", filepath.Join(s.names.planDir(), "plan.json")}
-	if strings.TrimSpace(s.in["timings"]) == "" {
+	if s.in["timings"] == "" {
 		pairs = append(pairs, "base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
 	}
 	return s.set(pairs...)
@@ -34,16 +33,8 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	in := maps.Clone(s.in)
 	in["out"] = filepath.Join(s.names.planDir(), "plan.json")
 	in["json"] = "true"
-	if strings.TrimSpace(in["timings"]) == "" {
-		if p := filepath.Join(s.names.baseDir(), report.TimingsName); exists(p) {
-			in["timings"] = p
-		}
-	}
+	in.setFile("timings", filepath.Join(s.names.baseDir(), report.TimingsName))
 	args, err := in.args(s.c.planCommand())
-	if err != nil {
-		return err
-	}
-	pending, err := in.flag("pending")
 	if err != nil {
 		return err
 	}
@@ -51,7 +42,7 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 		return err
 	}
 	args = append([]string{"plan"}, args...)
-	if dir := strings.TrimSpace(in["cache"]); dir != "" {
+	if dir := in["cache"]; dir != "" {
 		args = append(args, "--cache="+dir)
 	}
 	var matrix bytes.Buffer
@@ -66,39 +57,27 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	if err := json.Unmarshal(matrix.Bytes(), &m); err != nil {
 		return fmt.Errorf("read the matrix: %w", err)
 	}
-	kernels := 0
+	kernels, idle := 0, 0
 	for _, j := range m.Include {
 		kernels += j.Kernels
+		if j.Kernels == 0 {
+			idle++
+		}
 	}
-	if idle := countIdle(m.Include); idle > 0 {
+	if idle > 0 {
 		s.notice(fmt.Sprintf("%d of %s will start for nothing: there are only %s; fewer shards would do", idle, count(len(m.Include), "job"), count(kernels, "kernel")))
 	}
 	if err := s.set("matrix", strings.TrimSpace(matrix.String()), "shards", strconv.Itoa(len(m.Include)), "kernels", strconv.Itoa(kernels)); err != nil {
 		return err
 	}
-	if !pending {
+	if in["pending"] != "true" {
 		return nil
 	}
 	args = []string{"publish", "--pending"}
-	if name := strings.TrimSpace(in["name"]); name != "" {
+	if name := in["name"]; name != "" {
 		args = append(args, "--name="+name)
 	}
 	return s.exec(ctx, s.c, args...)
-}
-
-// countIdle is how many jobs have no kernel.
-func countIdle(jobs []matrixJob) (idle int) {
-	for _, j := range jobs {
-		if j.Kernels == 0 {
-			idle++
-		}
-	}
-	return idle
-}
-
-func isEmpty(dir string) (bool, error) {
-	entries, err := os.ReadDir(dir)
-	return len(entries) == 0, err
 }
 
 func beginReport(_ context.Context, s *actionStep) error {
@@ -119,21 +98,13 @@ func actionReport(ctx context.Context, s *actionStep) error {
 	if in["out"], err = s.out(); err != nil {
 		return err
 	}
-	if strings.TrimSpace(in["plan"]) == "" {
+	if in["plan"] == "" {
 		if in["plan"], err = findPlan(s.names.planDir()); err != nil {
 			return err
 		}
 	}
-	if strings.TrimSpace(in["base"]) == "" {
-		if p := filepath.Join(s.names.baseDir(), report.ReportName); exists(p) {
-			in["base"] = p
-		}
-	}
-	if strings.TrimSpace(in["history"]) == "" {
-		if p := s.names.historyDir(); exists(p) {
-			in["history"] = p
-		}
-	}
+	in.setFile("base", filepath.Join(s.names.baseDir(), report.ReportName))
+	in.setFile("history", s.names.historyDir())
 	args, err := in.args(s.c.mergeCommand())
 	if err != nil {
 		return err
@@ -146,46 +117,39 @@ func actionReport(ctx context.Context, s *actionStep) error {
 	if err := os.MkdirAll(s.names.artifactsDir(), 0o755); err != nil {
 		return fmt.Errorf("make the directory of the artifacts: %w", err)
 	}
-	if empty, err := isEmpty(s.names.artifactsDir()); err != nil {
+	if entries, err := os.ReadDir(s.names.artifactsDir()); err != nil {
 		return fmt.Errorf("look for the shards: %w", err)
-	} else if empty {
+	} else if len(entries) == 0 {
 		s.notice(fmt.Sprintf("there is no artifact %s-<i>of<n>-attempt<a>: do the jobs that boot kernels run before this one, give the input shard, and have the same name (%s)?",
-			s.names.prefix, cmp.Or(strings.TrimSpace(in["name"]), github.DefaultName)))
+			s.names.prefix, cmp.Or(in["name"], github.DefaultName)))
 	}
-	mergeErr := s.exec(ctx, s.c, append([]string{"merge", s.names.artifactsDir()}, args...)...)
-	c := *s.c
-	var exit exitError
-	if mergeErr != nil && !errors.As(mergeErr, &exit) {
-		c.noResult = mergeErr.Error()
-	}
-	pubErr := s.exec(ctx, &c, append([]string{"publish", in["out"]}, pub...)...)
-	if mergeErr == nil {
-		mergeErr = pubErr
-	}
+	err = s.exec(ctx, s.c, append([]string{"merge", s.names.artifactsDir()}, args...)...)
+	err = s.publish(ctx, in["out"], pub, err)
 	if s.saves() {
 		if err := s.leaveBase(in["out"]); err != nil {
 			s.c.warn(err.Error())
 		}
 	}
-	return mergeErr
+	return err
 }
 
 // leaveBase keeps the report and the timings for later runs.
 func (s *actionStep) leaveBase(out string) error {
-	if err := os.MkdirAll(s.names.baseDir(), 0o755); err != nil {
-		return fmt.Errorf("keep the report for later runs: %w", err)
-	}
+	err := os.MkdirAll(s.names.baseDir(), 0o755)
 	for _, name := range []string{report.ReportName, report.TimingsName} {
-		b, err := os.ReadFile(filepath.Join(out, name))
-		if err != nil {
-			return fmt.Errorf("keep the report for later runs: %w", err)
+		var b []byte
+		if err == nil {
+			b, err = os.ReadFile(filepath.Join(out, name))
 		}
-		if err := os.WriteFile(filepath.Join(s.names.baseDir(), name), b, 0o644); err != nil {
-			return fmt.Errorf("keep the report for later runs: %w", err)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.names.baseDir(), name), b, 0o644)
 		}
 	}
-	if err := leaveHistory(s.names.historyDir(), filepath.Join(out, report.ReportName)); err != nil {
-		return fmt.Errorf("keep the report for the history: %w", err)
+	if err == nil {
+		err = leaveHistory(s.names.historyDir(), filepath.Join(out, report.ReportName))
+	}
+	if err != nil {
+		return fmt.Errorf("keep the report for later runs: %w", err)
 	}
 	return s.set("base-save-key", fmt.Sprintf("%s%s%s", s.names.baseKey(), s.ci.id, s.names.suffix))
 }

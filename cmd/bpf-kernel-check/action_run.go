@@ -21,11 +21,11 @@ func beginRun(_ context.Context, s *actionStep) error {
 		return err
 	}
 	pairs := []string{"out", out, "artifact", s.names.shardArtifact()}
-	if s.names.shard.shards > 0 && strings.TrimSpace(s.in["plan"]) == "" {
+	if s.names.shard.shards > 0 && s.in["plan"] == "" {
 		pairs = append(pairs, "plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir())
 	}
 	// The user keeps a cache that the user named.
-	if strings.TrimSpace(s.in["cache"]) == "" {
+	if s.in["cache"] == "" {
 		pairs = append(pairs, "cache-dir", s.names.cacheDir(), "cache-key", s.names.kernelsKey())
 	}
 	return s.set(pairs...)
@@ -39,16 +39,16 @@ func actionRun(ctx context.Context, s *actionStep) error {
 	}
 	in := maps.Clone(s.in)
 	in["out"] = out
-	own := strings.TrimSpace(in["cache"]) == ""
+	own := in["cache"] == ""
 	if own {
 		in["cache"] = s.names.cacheDir()
 	}
-	if s.names.shard.shards > 0 && strings.TrimSpace(in["plan"]) == "" {
+	if s.names.shard.shards > 0 && in["plan"] == "" {
 		if in["plan"], err = findPlan(s.names.planDir()); err != nil {
 			return err
 		}
 	}
-	if why := s.noReuse(own); why != "" && strings.TrimSpace(in["reuse"]) != "" {
+	if why := s.noReuse(own); why != "" && in["reuse"] != "" {
 		s.c.warn("input reuse: every kernel is booted: " + why)
 		in["reuse"] = ""
 	}
@@ -71,16 +71,7 @@ func actionRun(ctx context.Context, s *actionStep) error {
 	if err != nil {
 		return errors.Join(runErr, err)
 	}
-	c := *s.c
-	var exit exitError
-	if runErr != nil && !errors.As(runErr, &exit) {
-		c.noResult = runErr.Error()
-	}
-	pubErr := s.exec(ctx, &c, append([]string{"publish", out}, pub...)...)
-	if runErr != nil {
-		return runErr
-	}
-	return pubErr
+	return s.publish(ctx, out, pub, runErr)
 }
 
 // noReuse says why results of earlier runs are not reused; "" if they are.

@@ -189,10 +189,7 @@ func (d *debugging) readPayload(ctx context.Context) error {
 	po := d.o.payload
 	if !po.named() {
 		d.payload = namedPayload{arch: cmp.Or(d.entry.Arch, runtime.GOARCH)}
-		if err := po.addExtras(&d.payload); err != nil {
-			return err
-		}
-		return nil
+		return po.addExtras(&d.payload)
 	}
 	var err error
 	arch := ""
@@ -337,28 +334,6 @@ func (o *payloadOptions) flag() string {
 	default:
 		return "--objects 'GLOB'"
 	}
-}
-
-// addExtras adds files, environment and modules to a session without a payload.
-func (o *payloadOptions) addExtras(p *namedPayload) error {
-	for _, kv := range o.env {
-		if err := guest.CheckEnv(kv); err != nil {
-			return usagef("--env %w", err)
-		}
-	}
-	for _, m := range o.modules {
-		if err := guest.CheckModule(m); err != nil {
-			return usagef("--module %w", err)
-		}
-	}
-	p.Modules = append(p.Modules, o.modules...)
-	p.Job.Env, p.Job.Modules = o.env, o.modules
-	for _, spec := range o.files {
-		if err := p.AddFile(spec); err != nil {
-			return usagef("--file %w", err)
-		}
-	}
-	return nil
 }
 
 var errNoTerminal = errors.New("the VM ended before the commands did")

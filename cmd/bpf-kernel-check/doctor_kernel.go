@@ -81,7 +81,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 	default:
 		t.row("config", "in the image, %s", count(len(config), "option"))
 	}
-	for _, o := range config.Obstacles(im.Arch) {
+	for _, o := range config.MissingOptions(im.Arch) {
 		if o.Fatal {
 			fatal("%v", o)
 		} else {

@@ -39,6 +39,9 @@ func readInputs(text string) (inputs, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, usagef("INPUTS has more behind its JSON object")
 	}
+	for name, v := range in {
+		in[name] = strings.TrimSpace(v)
+	}
 	return in, nil
 }
 
@@ -54,7 +57,7 @@ func (in inputs) only(known ...string) error {
 
 // flag reads a boolean.
 func (in inputs) flag(name string) (bool, error) {
-	switch v := strings.TrimSpace(in[name]); v {
+	switch v := in[name]; v {
 	case "true":
 		return true, nil
 	case "false", "":
@@ -64,11 +67,27 @@ func (in inputs) flag(name string) (bool, error) {
 	}
 }
 
-// args returns the inputs that are flags of a command, as its arguments. A list
-// has one element on each line.
+// list returns the elements of a list, which has one on each line.
+func (in inputs) list(name string) (list []string) {
+	for line := range strings.Lines(in[name]) {
+		if line = strings.TrimSpace(line); line != "" {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// setFile gives an input that was not given a file or directory, if that exists.
+func (in inputs) setFile(name, path string) {
+	if in[name] == "" && exists(path) {
+		in[name] = path
+	}
+}
+
+// args returns the inputs that are flags of a command, as its arguments.
 func (in inputs) args(cmd *cobra.Command) (args []string, err error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		v := strings.TrimSpace(in[f.Name])
+		v := in[f.Name]
 		if v == "" || err != nil {
 			return
 		}
@@ -79,10 +98,8 @@ func (in inputs) args(cmd *cobra.Command) (args []string, err error) {
 				args = append(args, "--"+f.Name)
 			}
 		case "stringArray":
-			for line := range strings.Lines(v) {
-				if line = strings.TrimSpace(line); line != "" {
-					args = append(args, "--"+f.Name+"="+line)
-				}
+			for _, line := range in.list(f.Name) {
+				args = append(args, "--"+f.Name+"="+line)
 			}
 		default:
 			if n := strings.Count(v, "\n") + 1; n > 1 && f.Name != "needs" {

@@ -130,33 +130,41 @@ func readPayload(ctx context.Context, o payloadOptions, arch string, timeout tim
 	if err := o.validate(); err != nil {
 		return p, err
 	}
-	for _, kv := range o.env {
-		if err := guest.CheckEnv(kv); err != nil {
-			return p, usagef("--env %w", err)
-		}
-	}
-	for _, m := range o.modules {
-		if err := guest.CheckModule(m); err != nil {
-			return p, usagef("--module %w", err)
-		}
-	}
 	p, err := readProgram(ctx, o, arch, timeout)
 	if err != nil {
 		return p, err
 	}
 	p.flags = o.flags()
-	p.Job.Env = o.env
-	p.Modules = append(p.Modules, o.modules...)
-	p.Job.Modules = o.modules
-	for _, spec := range o.files {
-		if err := p.AddFile(spec); err != nil {
-			return p, usagef("--file %w", err)
-		}
+	if err := o.addExtras(&p); err != nil {
+		return p, err
 	}
 	if !p.HasDir(o.workdir) {
 		return p, usagef("--workdir %q: the guest has no such directory: want an absolute path that a --file is put under", o.workdir)
 	}
 	return p, nil
+}
+
+// addExtras adds environment, modules and files to a payload, or to a session
+// without one.
+func (o *payloadOptions) addExtras(p *namedPayload) error {
+	for _, kv := range o.env {
+		if err := guest.CheckEnv(kv); err != nil {
+			return usagef("--env %w", err)
+		}
+	}
+	for _, m := range o.modules {
+		if err := guest.CheckModule(m); err != nil {
+			return usagef("--module %w", err)
+		}
+	}
+	p.Modules = append(p.Modules, o.modules...)
+	p.Job.Env, p.Job.Modules = o.env, o.modules
+	for _, spec := range o.files {
+		if err := p.AddFile(spec); err != nil {
+			return usagef("--file %w", err)
+		}
+	}
+	return nil
 }
 
 func readProgram(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (p namedPayload, err error) {

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"os"
-	"sync"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
@@ -121,24 +121,17 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, entri
 	}
 	defer remove()
 	s := &preflight.Survey{Objects: objects, Kernels: make([]preflight.On, len(entries))}
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range min(jobs, len(entries)) {
-		workers.Go(func() {
-			for i := range next {
-				s.Kernels[i] = look(ctx, objects, entries[i], cache, scratch)
+	var looking errgroup.Group
+	looking.SetLimit(jobs)
+	for i, e := range entries {
+		looking.Go(func() error {
+			if ctx.Err() == nil {
+				s.Kernels[i] = look(ctx, objects, e, cache, scratch)
 			}
+			return ctx.Err()
 		})
 	}
-	for i := range entries {
-		if ctx.Err() != nil {
-			break
-		}
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	if err := ctx.Err(); err != nil {
+	if err := looking.Wait(); err != nil {
 		return nil, err
 	}
 	s.Finish()
@@ -147,12 +140,11 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, entri
 
 func look(ctx context.Context, objects []*preflight.Object, e plan.Entry, cache *kernel.Cache, scratch string) preflight.On {
 	on := preflight.On{ID: e.ID()}
+	var k *preflight.Kernel
 	im, err := e.Source.Open(ctx, e.Ref)
-	if err != nil {
-		on.Err = report.OneLine(err.Error(), 300)
-		return on
+	if err == nil {
+		k, err = preflight.Load(ctx, im, cache, scratch, "")
 	}
-	k, err := preflight.Load(ctx, im, cache, scratch, "")
 	if err != nil {
 		on.Err = report.OneLine(err.Error(), 300)
 		return on

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"strings"
 
 	"github.com/kballard/go-shellquote"
 
@@ -45,7 +44,7 @@ func (c *command) installer() *host.Installer {
 
 // payloadArch is the architecture whose QEMU is needed.
 func payloadArch(in inputs) string {
-	program := strings.TrimSpace(in["events-trace"])
+	program := in["events-trace"]
 	if words, err := shellquote.Split(in["test"]); err == nil && len(words) > 0 {
 		program = words[0]
 	}
@@ -53,19 +52,13 @@ func payloadArch(in inputs) string {
 	if program != "" {
 		arch = guest.ExecutableArch(program)
 	}
-	return cmp.Or(arch, strings.TrimSpace(in["arch"]), runtime.GOARCH)
+	return cmp.Or(arch, in["arch"], runtime.GOARCH)
 }
 
 // missingSources returns the missing packages that the sources need to read
 // package repositories.
 func missingSources(in inputs) (missing []string) {
-	var specs []string
-	for line := range strings.Lines(in["kernels"]) {
-		if line = strings.TrimSpace(line); line != "" {
-			specs = append(specs, line)
-		}
-	}
-	for _, n := range source.Needs(specs) {
+	for _, n := range source.Needs(in.list("kernels")) {
 		if !host.Has(n.Path) {
 			missing = append(missing, n.Package)
 		}

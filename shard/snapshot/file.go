@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// savedVM is a VM as it was when init was ready. Its file in the cache is
+// vmFile is a VM as it was when init was ready. Its file in the cache is
 //
 //	header as JSON \n console state memory
 //
@@ -21,7 +21,7 @@ import (
 // packMemory packs it. Whoever can write to the cache can have anything run in
 // the guest and in QEMU; the digest finds disks that are damaged and files that
 // are cut short.
-type savedVM struct {
+type vmFile struct {
 	head                   header
 	console, state, memory []byte
 }
@@ -55,7 +55,7 @@ func digestOf(parts ...[]byte) string {
 }
 
 // write writes the VM and fills in what the header says of the rest.
-func (v *savedVM) write(w io.Writer) error {
+func (v *vmFile) write(w io.Writer) error {
 	v.head.Schema, v.head.Console, v.head.State, v.head.Memory = schema, int64(len(v.console)), int64(len(v.state)), int64(len(v.memory))
 	v.head.Digest = digestOf(v.console, v.state, v.memory)
 	head, err := json.Marshal(v.head)
@@ -71,12 +71,12 @@ func (v *savedVM) write(w io.Writer) error {
 }
 
 // parse reads what write has written.
-func parse(b []byte) (*savedVM, error) {
+func parse(b []byte) (*vmFile, error) {
 	line, rest, ok := bytes.Cut(b, []byte("\n"))
 	if !ok || len(line) > maxHeader {
 		return nil, errNoSnapshot
 	}
-	v := &savedVM{}
+	v := &vmFile{}
 	if err := json.Unmarshal(line, &v.head); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoSnapshot, err)
 	}
@@ -94,7 +94,7 @@ func parse(b []byte) (*savedVM, error) {
 }
 
 // readFile reads the VM of a key.
-func readFile(path, key string) (*savedVM, error) {
+func readFile(path, key string) (*vmFile, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err

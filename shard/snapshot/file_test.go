@@ -8,7 +8,7 @@ import (
 )
 
 func TestSavedVMFile(t *testing.T) {
-	vm := &savedVM{head: header{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state"), memory: []byte("memory")}
+	vm := &vmFile{head: header{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state"), memory: []byte("memory")}
 	var b bytes.Buffer
 	if err := vm.write(&b); err != nil {
 		t.Fatal(err)
@@ -17,7 +17,7 @@ func TestSavedVMFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(vm, got, cmp.AllowUnexported(savedVM{})); d != "" {
+	if d := cmp.Diff(vm, got, cmp.AllowUnexported(vmFile{})); d != "" {
 		t.Error(d)
 	}
 	for i := range b.Len() {
@@ -34,7 +34,7 @@ func TestSavedVMFile(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	var b bytes.Buffer
-	if err := (&savedVM{console: []byte("a"), state: []byte("b"), memory: []byte("c")}).write(&b); err != nil {
+	if err := (&vmFile{console: []byte("a"), state: []byte("b"), memory: []byte("c")}).write(&b); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())

@@ -70,8 +70,7 @@ type Store struct {
 	Config
 	base, noInitrd, stub, payload string // paths in Scratch
 
-	baseDigest func() string
-	writeBase  func() error
+	baseDigest string
 	handover   wire.HandoverPackage // of payload
 }
 
@@ -79,30 +78,13 @@ type Store struct {
 func New(c Config) (*Store, error) {
 	in := func(name string) string { return filepath.Join(c.Scratch, name) }
 	s := &Store{Config: c, base: in("base.cpio"), noInitrd: in("none.cpio"), stub: in("stub"), payload: in("payload.cpio")}
-	// Of the archive without init, and init: hashing the archive itself takes
-	// ten times as long. A hash takes whatever it is given.
-	s.baseDigest = sync.OnceValue(func() string {
-		sum := sha256.New()
-		_ = guest.WriteBase(sum, nil)
-		sum.Write(c.Init)
-		return hex.EncodeToString(sum.Sum(nil))
-	})
-	s.writeBase = sync.OnceValue(func() error {
-		f, err := os.OpenFile(s.base, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err == nil {
-			err = errors.Join(guest.WriteBase(f, c.Init), f.Close())
-		}
-		if err != nil {
-			return fmt.Errorf("write the archive with init: %w", err)
-		}
-		return nil
-	})
-	var stub, payload bytes.Buffer
-	err := errors.Join(writeStub(&stub), guest.WritePayload(&payload, c.Payload))
+	var base, stub, payload bytes.Buffer
+	err := errors.Join(guest.WriteBase(&base, c.Init), writeStub(&stub), guest.WritePayload(&payload, c.Payload))
 	if err == nil {
+		s.baseDigest = digestOf(base.Bytes())
 		s.handover, err = guest.HandOver(payload.Bytes())
 	}
-	for path, b := range map[string][]byte{s.noInitrd: make([]byte, 512), s.stub: stub.Bytes(), s.payload: payload.Bytes()} {
+	for path, b := range map[string][]byte{s.base: base.Bytes(), s.noInitrd: make([]byte, 512), s.stub: stub.Bytes(), s.payload: payload.Bytes()} {
 		if err == nil {
 			err = os.WriteFile(path, b, 0o600)
 		}
@@ -129,7 +111,7 @@ func (s *Store) machine(im *kernel.Image, boot string, pvh bool) qemu.Machine {
 func (s *Store) Key(im *kernel.Image) string {
 	m := s.machine(im, "kernel", true)
 	m.TSC, m.Initrd = 0, "initrd"
-	b, err := json.Marshal([]any{schema, im.KernelDigest(), s.baseDigest(), s.QEMUDigest, m.Args()})
+	b, err := json.Marshal([]any{schema, im.KernelDigest(), s.baseDigest, s.QEMUDigest, m.Args()})
 	if err != nil { // strings always encode
 		panic(err)
 	}
@@ -190,7 +172,7 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 	if path, ok := im.FindDerived(keptName(savedPrefix, key)); ok {
 		v, err := readFile(path, key)
 		if err == nil && sameClock(v.head.TSC, s.Machine(im).TSC) {
-			return &Snapshot{savedVM: v, store: s, image: im}, nil
+			return &Snapshot{vmFile: v, store: s, image: im}, nil
 		}
 		if err := im.DropDerived(keptName(savedPrefix, key)); err != nil {
 			return nil, fmt.Errorf("remove a snapshot that is of no use: %w", err)
@@ -200,7 +182,7 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 	if err != nil {
 		return nil, err
 	}
-	var v *savedVM
+	var v *vmFile
 	path, err := im.Derived(ctx, s.Cache, keptName(savedPrefix, key), func(f io.Writer) error {
 		var err error
 		if v, err = s.take(ctx, im, boot); err != nil {
@@ -222,9 +204,9 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 	im.KeepNewestDerived(savedPrefix, keptSnapshots)
 	if v == nil { // another process made it meanwhile
 		v, err = readFile(path, key)
-		return &Snapshot{savedVM: v, store: s, image: im}, err
+		return &Snapshot{vmFile: v, store: s, image: im}, err
 	}
-	return &Snapshot{savedVM: v, store: s, image: im, Took: time.Since(start)}, nil
+	return &Snapshot{vmFile: v, store: s, image: im, Took: time.Since(start)}, nil
 }
 
 // sameClock says whether a kernel that was told one rate of the time stamp
@@ -233,14 +215,11 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 func sameClock(a, b int) bool { return a == b || max(a, b)-min(a, b) <= min(a, b)/100 }
 
 // take boots a kernel to init's ready point and saves the VM.
-func (s *Store) take(ctx context.Context, im *kernel.Image, boot string) (*savedVM, error) {
-	if err := s.writeBase(); err != nil {
-		return nil, err
-	}
+func (s *Store) take(ctx context.Context, im *kernel.Image, boot string) (*vmFile, error) {
 	saveCtx, cancel := context.WithTimeout(ctx, s.BootLimit)
 	defer cancel()
 	m := s.machine(im, boot, boot != im.Kernel)
-	v := &savedVM{head: header{TSC: m.TSC, PVH: boot != im.Kernel}}
+	v := &vmFile{head: header{TSC: m.TSC, PVH: boot != im.Kernel}}
 	ram, err := newMemory(m.RAMSize(), s.Scratch)
 	if err != nil {
 		return nil, err
@@ -298,7 +277,7 @@ func (c *capped) Write(p []byte) (int, error) {
 
 // Snapshot is a kernel's saved VM.
 type Snapshot struct {
-	*savedVM
+	*vmFile
 	store *Store
 	image *kernel.Image
 

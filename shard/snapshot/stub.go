@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"io"
@@ -31,14 +30,10 @@ func writeStub(w io.Writer) error {
 	}
 	load := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Off: code, Vaddr: at, Paddr: at, Filesz: uint64(len(text)), Memsz: uint64(len(text)), Align: 4}
 	notes := elf.Prog64{Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R), Off: code + uint64(len(text)), Vaddr: at + 8, Paddr: at + 8, Filesz: uint64(len(note)), Memsz: uint64(len(note)), Align: 4}
-	var b bytes.Buffer
-	for _, v := range []any{h, load, notes} {
-		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
+	for _, v := range []any{h, load, notes, text, note} {
+		if err := binary.Write(w, binary.LittleEndian, v); err != nil {
 			return err
 		}
 	}
-	b.Write(text)
-	b.Write(note)
-	_, err := w.Write(b.Bytes())
-	return err
+	return nil
 }

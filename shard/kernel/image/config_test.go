@@ -81,7 +81,7 @@ func TestConfigIsCapped(t *testing.T) {
 
 // A complete configuration has no obstacles, and each option that is needed is
 // missed.
-func TestObstacles(t *testing.T) {
+func TestMissingOptions(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		full := Config{}
 		for _, n := range needs() {
@@ -89,7 +89,7 @@ func TestObstacles(t *testing.T) {
 				full[n.option] = "y"
 			}
 		}
-		if got := full.Obstacles(arch); len(got) > 0 {
+		if got := full.MissingOptions(arch); len(got) > 0 {
 			t.Errorf("%s: %v", arch, got)
 		}
 		for option := range full {
@@ -98,7 +98,7 @@ func TestObstacles(t *testing.T) {
 				c[o] = v
 			}
 			delete(c, option)
-			got := c.Obstacles(arch)
+			got := c.MissingOptions(arch)
 			if len(got) != 1 || got[0].What != "CONFIG_"+option+" is off" {
 				t.Errorf("%s without %s: %v", arch, option, got)
 				continue
@@ -108,12 +108,12 @@ func TestObstacles(t *testing.T) {
 				t.Errorf("%s without %s cannot boot: %v", arch, option, boot)
 			}
 			c[option] = "m"
-			if got := c.Obstacles(arch); len(got) == 0 != (option == "OVERLAY_FS") {
+			if got := c.MissingOptions(arch); len(got) == 0 != (option == "OVERLAY_FS") {
 				t.Errorf("%s with %s as a module: %v", arch, option, got)
 			}
 		}
 	}
-	if got := (Config{}).Obstacles("amd64"); !got[0].Fatal || got[len(got)-1].Fatal {
+	if got := (Config{}).MissingOptions("amd64"); !got[0].Fatal || got[len(got)-1].Fatal {
 		t.Errorf("the fatal ones are not first: %v", got)
 	}
 	if got := (Config{"VIRTIO": "m", "NET_9P": "y"}).Missing(ShareOptions()); !cmp.Equal(got, []string{"VIRTIO_PCI", "NET_9P_VIRTIO", "9P_FS"}) {

@@ -2,15 +2,15 @@ package image
 
 import "fmt"
 
-// Obstacle is why a kernel cannot be tested, or not fully.
-type Obstacle struct {
+// MissingOption is why a kernel cannot be tested, or not fully.
+type MissingOption struct {
 	What  string // "CONFIG_BLK_DEV_INITRD is off"
 	Then  string // what follows from it, to be read after "so" or a colon
 	Fatal bool   // the kernel cannot be tested at all
 }
 
 // String puts it in words.
-func (o Obstacle) String() string { return o.What + ": " + o.Then }
+func (o MissingOption) String() string { return o.What + ": " + o.Then }
 
 // need is an option that tests rely on.
 type need struct {
@@ -49,15 +49,15 @@ func needs() []need {
 	}
 }
 
-// Obstacles says what in a kernel's configuration speaks against testing it,
+// MissingOptions says what in a kernel's configuration speaks against testing it,
 // the fatal ones first. arch is as in GOARCH.
-func (c Config) Obstacles(arch string) []Obstacle {
-	var fatal, others []Obstacle
+func (c Config) MissingOptions(arch string) []MissingOption {
+	var fatal, others []MissingOption
 	for _, n := range needs() {
 		if n.arch != "" && n.arch != arch || c.Has(n.option, n.module) {
 			continue
 		}
-		o := Obstacle{What: fmt.Sprintf("CONFIG_%s is off", n.option), Then: n.then, Fatal: n.fatal}
+		o := MissingOption{What: fmt.Sprintf("CONFIG_%s is off", n.option), Then: n.then, Fatal: n.fatal}
 		if c[n.option] == "m" {
 			o.What = fmt.Sprintf("CONFIG_%s is a module", n.option)
 		}
@@ -72,9 +72,9 @@ func (c Config) Obstacles(arch string) []Obstacle {
 
 // NoBoot is what in a kernel's configuration can keep init from starting or
 // from being heard; nil when nothing does.
-func (c Config) NoBoot(arch string) []Obstacle {
-	var out []Obstacle
-	for _, o := range c.Obstacles(arch) {
+func (c Config) NoBoot(arch string) []MissingOption {
+	var out []MissingOption
+	for _, o := range c.MissingOptions(arch) {
 		if o.Fatal && o.What != "CONFIG_BPF_SYSCALL is off" {
 			out = append(out, o)
 		}
