@@ -81,7 +81,7 @@ bench: build
 	$(GO) test -run '^$$' -bench Run -benchtime 5x -timeout 30m ./cmd/bpf-kernel-check
 	$(GO) test -run '^$$' -bench Verdict -benchtime 5x -timeout 30m ./shard
 	$(GO) test -run '^$$' -bench 'Run$$' -benchtime 1x -timeout 60m ./shard
-	$(GO) test -run '^$$' -bench 'Initramfs|Unpack|Download|Merge|JUnit|Markdown' ./guest ./shard/kernel/source ./shard/kernel/rpm ./report/...
+	$(GO) test -run '^$$' -bench 'Initramfs|Unpack|Download|Merge|JUnit|Markdown' ./guest ./shard/kernel/source ./shard/kernel/fetch ./report/...
 
 # Every fuzz target for FUZZTIME.
 FUZZTIME = 2m

@@ -1,5 +1,5 @@
 // Package source knows all kinds of kernel sources: it parses specs and list
-// files into values of [kernel.Source]. A new kind gets its line in schemes.
+// files into values of [kernel.Source]. A new kind gets its line in Schemes.
 // Nothing below shard/kernel may import it, for it imports every source.
 package source
 
