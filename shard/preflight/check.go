@@ -1087,7 +1087,9 @@ func (c *checker) multi(pattern string) (Answer, Loads) {
 	return Answer{Status: Present}, WillLoad
 }
 
-// glob is a pattern of libbpf's, in which * and ? alone mean something.
+// glob is a pattern of libbpf's, in which * and ? alone mean something. What is
+// not UTF-8 names no function.
 func glob(pattern string) *regexp.Regexp {
-	return regexp.MustCompile("^" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern)) + "$")
+	pattern = regexp.QuoteMeta(strings.ToValidUTF8(pattern, "\x00"))
+	return regexp.MustCompile("^" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(pattern) + "$")
 }

@@ -243,6 +243,7 @@ func TestMatches(t *testing.T) {
 		{"vfs_?", "vfs_", false},
 		{"a*b*c", "aXbXbc", true},
 		{"a*b", "ac", false},
+		{"vfs_\xff*", "vfs_read", false},
 	} {
 		if got := glob(tt.pattern).MatchString(tt.name); got != tt.want {
 			t.Errorf("%q matches %q: %v", tt.pattern, tt.name, got)
