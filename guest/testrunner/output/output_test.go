@@ -358,7 +358,7 @@ func TestStrayBounds(t *testing.T) {
 func TestBounds(t *testing.T) {
 	var b bytes.Buffer
 	for i := range MaxTests + 500 {
-		b.WriteString(fmt.Sprintf("=== RUN   Test%d\n%s\n--- FAIL: Test%d (0.00s)\n", i, strings.Repeat("y", 4000), i))
+		b.WriteString(fmt.Sprintf("=== RUN   Test%d\n%s\n--- FAIL: Test%d (0.00s)\n", i, strings.Repeat("y", maxLate+100), i))
 	}
 	tests := parse(b.String()+"FAIL\n", 1<<16, 0)
 	total := 0
