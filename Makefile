@@ -52,18 +52,29 @@ release:
 demo: deps build
 	bin/bpf-kernel-check demo --out bin/demo
 
-# Built once, not by each command that a test runs.
-TEST = $(GO) test -tags embed_guest
+# With the guest's programs, which each command that a test runs would build, and
+# without what the program is built without.
+TEST = $(GO) test -tags embed_guest,disable_grpc_modules
 
-# What -short leaves out comes after race, package by package, so that no more
-# than two VMs run at a time.
+# Commands that print the directories of packages: of all with tests, of those
+# that boot VMs unless -short, and of those in which goroutines start, by their
+# own code, their tests or an HTTP server.
+CODE = cmd guest report shard
+DIRECTORIES = grep -v /testdata/ | xargs -n 1 dirname | sort -u | sed 's|^|./|'
+TESTED = find $(CODE) -name '*_test.go' | $(DIRECTORIES)
+BOOTING = grep -rl --include='*_test.go' 'testing\.Short()' $(CODE) | $(DIRECTORIES)
+CONCURRENT = grep -rlE --include='*.go' '^[[:space:]]+go |\.Go\(|errgroup|httptest\.' $(CODE) | $(DIRECTORIES)
+
+# What race leaves out comes after it, package by package, so that no more than
+# two VMs run at a time.
 test: test-deps vet race
-	$(TEST) -p 1 -timeout 60m $$(grep -rl --include='*_test.go' 'testing\.Short()' cmd guest report shard | xargs -n 1 dirname | sort -u | sed 's|^|./|')
+	$(TEST) -p 1 -timeout 60m $$({ $(BOOTING); $(TESTED) | grep -vxF "$$($(CONCURRENT))"; } | sort -u)
 
-# The tests that boot no VM, under the race detector. By default every program
-# that it watches sleeps for a second at its end, and the tests start thousands.
+# The tests that boot no VM, under the race detector, where there can be a race.
+# By default every program that it watches sleeps for a second at its end, and
+# the tests start thousands.
 race: programs
-	GORACE=atexit_sleep_ms=10 $(TEST) -race -short -timeout 30m ./...
+	GOGC=400 GORACE=atexit_sleep_ms=10 $(TEST) -race -short -timeout 30m $$($(CONCURRENT))
 
 # gofumpt, vet, staticcheck and the directions of imports: .github/golangci.yml.
 vet: $(LINT)
@@ -71,9 +82,9 @@ vet: $(LINT)
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) vet ./.github/example/... ./.github/tools/soak/...
 
-# The tests that boot no VM.
+# The tests that boot no VM. A third of their time would be garbage collection.
 unit: programs
-	$(TEST) -short ./...
+	GOGC=400 $(TEST) -short ./...
 
 # Ratios from interleaved runs; see the comment of each benchmark.
 bench: build
