@@ -109,9 +109,6 @@ func newTools(arch string) (*lab, error) {
 var vmSlots = make(chan struct{}, 2)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(standInEnv) != "" {
-		standIn(os.Args[1:])
-	}
 	code := m.Run()
 	os.RemoveAll(hostileDir())
 	os.Exit(code)
