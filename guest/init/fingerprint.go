@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
-	"fmt"
 	"os"
 	"strings"
 
@@ -42,15 +40,4 @@ func fingerprint(version string) *wire.Kernel {
 func text(path string) string {
 	b, _ := os.ReadFile(path)
 	return wire.Truncate(strings.TrimSpace(string(b)), 500)
-}
-
-// describeKernel is the fingerprint for the console's head.
-func describeKernel(k *wire.Kernel) string {
-	btf := "BTF"
-	if !k.BTF {
-		btf = "no BTF"
-	}
-	or := func(s string) string { return cmp.Or(s, "unknown") }
-	return fmt.Sprintf("%s, lockdown %s, LSMs %s, unprivileged_bpf_disabled %s, bpf_jit_enable %s, PREEMPT_RT %v",
-		btf, or(k.Lockdown), or(strings.Join(k.LSMs, ",")), or(k.UnprivilegedBPF), or(k.JIT), k.PreemptRT)
 }

@@ -99,7 +99,6 @@ func run(con *serialConsole) error {
 	if prepareErr != nil {
 		con.logf("%v", prepareErr)
 	}
-	con.logf("%s", describeKernel(kernel))
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	lacks := func(modules []wire.Module) {
 		for _, m := range modules {
@@ -127,8 +126,7 @@ func run(con *serialConsole) error {
 	}
 	lacks(absent(job.Modules))
 	job = scaled(job, scale)
-	stop := make(chan struct{})
-	stopped := alive(r, stop)
+	endSigns := alive(r)
 	if job.Terminal != "" {
 		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
@@ -146,8 +144,7 @@ func run(con *serialConsole) error {
 		r.send(wire.Record{Type: wire.TypeLog, Log: text})
 	}
 	con.drain()
-	close(stop)
-	<-stopped // the end record is the last
+	endSigns() // the end record is the last
 	return r.end(nonce)
 }
 

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,24 +39,27 @@ func scaled(job wire.Job, scale time.Duration) wire.Job {
 	return job
 }
 
-// alive tells the host that init runs, until stop is closed: what goes silent
+// alive tells the host that init runs, until stop is called: what goes silent
 // then is the kernel, not a payload that has nothing to say.
-func alive(r *reporter, stop <-chan struct{}) (stopped <-chan struct{}) {
+func alive(r *reporter) (stop func()) {
+	tick := time.NewTicker(wire.AlivePeriod)
 	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(wire.AlivePeriod)
-		defer tick.Stop()
+	var signs sync.WaitGroup
+	signs.Go(func() {
 		for {
 			select {
-			case <-stop:
+			case <-done:
 				return
 			case <-tick.C:
 				r.send(wire.Record{Type: wire.TypeAlive})
 			}
 		}
-	}()
-	return done
+	})
+	return func() {
+		tick.Stop()
+		close(done)
+		signs.Wait()
+	}
 }
 
 // showHang prints what the payload's processes did when its time was up, and what

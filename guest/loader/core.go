@@ -58,36 +58,32 @@ func describeRelocation(relo string, local, kernel *btf.Spec) string {
 	typ = btf.UnderlyingType(typ)
 	name, _, _ := strings.Cut(typ.TypeName(), "___") // a flavour
 	what := kindOf(typ) + " " + name
-	if !kernelHas(kernel, name) {
+	var theirs []btf.Type
+	if kernel != nil {
+		theirs, _ = kernel.AnyTypesByName(name) // an error is that there is none
+	}
+	if len(theirs) == 0 {
 		return "this kernel has no " + what
 	}
 	path := accessPath(typ, parts[3])
 	if path == "" {
 		return fmt.Sprintf("%s is not what the program expects (%s)", what, parts[1])
 	}
-	if member, _, _ := strings.Cut(path, "."); !kernelHasMember(kernel, name, member) {
+	if member, _, _ := strings.Cut(path, "."); !slices.ContainsFunc(theirs, func(t btf.Type) bool { return hasMember(t, member) }) {
 		return fmt.Sprintf("%s has no %s on this kernel", what, path)
 	}
 	return fmt.Sprintf("%s has another %s on this kernel (%s)", what, path, parts[1])
 }
 
-// kernelHasMember says whether a type of that name has a member or enumerator,
-// in itself or in a nameless part of it.
-func kernelHasMember(kernel *btf.Spec, name, member string) bool {
-	types, err := kernel.AnyTypesByName(name)
-	if err != nil {
-		return false
+// hasMember says whether a type has a member or enumerator, in itself or in a
+// nameless part of it.
+func hasMember(t btf.Type, member string) bool {
+	if e, ok := btf.UnderlyingType(t).(*btf.Enum); ok {
+		return slices.ContainsFunc(e.Values, func(v btf.EnumValue) bool { return v.Name == member })
 	}
-	var has func(t btf.Type) bool
-	has = func(t btf.Type) bool {
-		if e, ok := btf.UnderlyingType(t).(*btf.Enum); ok {
-			return slices.ContainsFunc(e.Values, func(v btf.EnumValue) bool { return v.Name == member })
-		}
-		return slices.ContainsFunc(membersOf(t), func(m btf.Member) bool {
-			return m.Name == member || m.Name == "" && has(m.Type)
-		})
-	}
-	return slices.ContainsFunc(types, has)
+	return slices.ContainsFunc(membersOf(t), func(m btf.Member) bool {
+		return m.Name == member || m.Name == "" && hasMember(m.Type, member)
+	})
 }
 
 // membersOf are those of a struct or union.
@@ -99,14 +95,6 @@ func membersOf(t btf.Type) []btf.Member {
 		return t.Members
 	}
 	return nil
-}
-
-func kernelHas(kernel *btf.Spec, name string) bool {
-	if kernel == nil {
-		return false
-	}
-	types, err := kernel.AnyTypesByName(name)
-	return err == nil && len(types) > 0
 }
 
 func kindOf(t btf.Type) string {

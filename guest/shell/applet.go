@@ -25,6 +25,7 @@ import (
 	"github.com/u-root/u-root/pkg/core/tar"
 	"github.com/u-root/u-root/pkg/core/touch"
 	"github.com/u-root/u-root/pkg/core/xargs"
+	"mvdan.cc/sh/v3/interp"
 )
 
 // stdio are a command's standard streams.
@@ -43,15 +44,10 @@ type applet struct {
 // errUsage asks for a command's usage to be printed.
 var errUsage = errors.New("wrong usage")
 
-// status is a command's exit status that needs no words.
-type status int
-
-func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
-
 // run runs a command. An interrupt ends the program.
 func (a applet) run(name string, args []string, io stdio) int {
 	err := a.do(args, io)
-	var code status
+	var code interp.ExitStatus // needs no words
 	switch {
 	case err == nil:
 		return 0

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"mvdan.cc/sh/v3/interp"
 )
 
 // lines calls do with each line of r, however long, without its newline, until
@@ -97,7 +99,7 @@ func grep(args []string, std stdio) error {
 		return err
 	})
 	if err == nil && !any {
-		return status(1)
+		return interp.ExitStatus(1)
 	}
 	return err
 }

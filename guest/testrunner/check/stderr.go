@@ -70,18 +70,15 @@ func uniqueLines(log string) []string {
 	return lines
 }
 
-// said quotes what tells of a tracer's stderr, as lines of a result.
-func said(stderr string) []string {
+// Said quotes what tells of a tracer's stderr, under StderrTitle.
+func Said(stderr string) string {
 	lines := Telling(stderr)
 	if len(lines) == 0 {
-		return []string{"its stderr is empty"}
+		return "its stderr is empty"
 	}
 	said := []string{StderrTitle}
 	for _, line := range lines {
 		said = append(said, "  "+clip(strings.TrimSpace(line), maxLineLen))
 	}
-	return said
+	return strings.Join(said, "\n")
 }
-
-// Said is what tells of a tracer's stderr under StderrTitle.
-func Said(stderr string) string { return strings.Join(said(stderr), "\n") }

@@ -39,12 +39,11 @@ func verifyStream(r Run, unknown []string) Result {
 		if len(unknown) > 0 {
 			ended = append(ended, NotJudged(unknown))
 		}
-		ended = append(ended, said(r.Stderr)...)
 		last := "it printed no event"
 		if e := r.Log.last(); e != nil {
 			last = fmt.Sprintf("its last event, line %d of %d: %s", e.Line, r.Log.Lines, clip(string(e.Raw), maxExcerpt))
 		}
-		details = append(details, append(ended, last)...)
+		details = append(details, append(ended, Said(r.Stderr), last)...)
 	}
 	count(unescaped, "line(s) of its output hold strings that are not escaped, so that they are no JSON")
 	count(c.Invalid, "line(s) of its output are no JSON object")
