@@ -66,10 +66,10 @@ type payloadOutput struct {
 }
 
 const (
-	maxPrint       = pipeSize // an emulated serial line carries only some 300 kB a second
-	maxPayloadLine = 16 << 10 // longer lines are broken up
-	keepTail       = 60 << 10 // of a payload's output, for its record
-	showTail       = 4 << 10  // of what did not fit the console
+	maxPrint       = lines.PipeSize // an emulated serial line carries only some 300 kB a second
+	maxPayloadLine = 16 << 10       // longer lines are broken up
+	keepTail       = 60 << 10       // of a payload's output, for its record
+	showTail       = 4 << 10        // of what did not fit the console
 )
 
 // copyFrom copies r until it ends and closes ended then; it returns when
@@ -79,7 +79,7 @@ const (
 // fast as it comes, and what may be printed waits in a pipe that has room for it all.
 func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
 	printed := make(chan struct{})
-	chosen, printer, err := bigPipe()
+	chosen, printer, err := lines.Pipe()
 	if err == nil {
 		defer chosen.Close()
 		go func() { defer close(printed); p.print(chosen) }()

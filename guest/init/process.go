@@ -6,8 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -44,12 +43,12 @@ func startPayload(job wire.Job) (process, error) {
 		return process{}, fmt.Errorf("open the null device: %w", err)
 	}
 	defer null.Close()
-	outR, outW, err := bigPipe()
+	outR, outW, err := lines.Pipe()
 	if err != nil {
 		return process{}, err
 	}
 	defer outW.Close()
-	repR, repW, err := bigPipe()
+	repR, repW, err := lines.Pipe()
 	if err != nil {
 		outR.Close()
 		return process{}, err
@@ -71,18 +70,4 @@ func startPayload(job wire.Job) (process, error) {
 		return process{}, fmt.Errorf("start %s: %w", job.Args[0], err)
 	}
 	return p, nil
-}
-
-const pipeSize = 1 << 20
-
-// bigPipe has room for bursts while other processes have the processor.
-func bigPipe() (r, w *os.File, err error) {
-	if r, w, err = os.Pipe(); err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	// Fd would have reads block, and closing would not end them any more.
-	if c, err := r.SyscallConn(); err == nil {
-		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
-	}
-	return r, w, nil
 }

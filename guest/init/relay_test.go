@@ -14,7 +14,7 @@ func TestRelaySaysThatAReportIsIncomplete(t *testing.T) {
 	for _, why := range []string{"", "its output ends without PASS or FAIL: exit status 1"} {
 		var report bytes.Buffer
 		rep := wire.NewReporter(&report)
-		rep.Test("TestA", wire.TestFail, 1, "it failed, as expected")
+		rep.Report(wire.Test{Name: "TestA", Verdict: wire.TestFail, Duration: 1, Output: "it failed, as expected"})
 		if why != "" {
 			rep.Incomplete(why)
 			rep.Incomplete("a later reason")

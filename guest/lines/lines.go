@@ -1,6 +1,7 @@
 // Package lines reads text that nobody vouches for: what a program in the guest
-// prints can have lines without end, and no end. It owns how such text is read and
-// how much of it is kept, and knows nothing of what the text means.
+// prints can have lines without end, and no end. It owns the pipe by which such text
+// comes, how it is read and how much of it is kept, and knows nothing of what it
+// means.
 package lines
 
 import (

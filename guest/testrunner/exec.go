@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/lines"
 	"github.com/elastic/bpf-kernel-check/guest/oom"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -192,8 +193,10 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	r, w, err := openTerminal(ptmx)
 	if err != nil {
 		noTerminal(err)
-		held = pipeBuffer
-		if r, w, err = openPipe(); err != nil {
+		// Instead of a terminal, for kernels without pseudoterminals, or where nothing
+		// is mounted on /dev/pts.
+		held = lines.PipeSize
+		if r, w, err = lines.Pipe(); err != nil {
 			return ended{code: exitNotStarted, how: err.Error()}
 		}
 	}

@@ -77,7 +77,7 @@ func (p *printer) ended(r check.Result, took time.Duration) {
 		fmt.Fprintf(&b, "    %s\n", printable(strings.TrimRight(line, "\r\n")))
 	}
 	_, _ = p.out.Write(b.Bytes()) // the console is a courtesy; the report is what counts
-	p.rep.Test(r.Name, r.Verdict, took, strings.ToValidUTF8(reported, "?"))
+	p.rep.Report(wire.Test{Name: r.Name, Verdict: r.Verdict, Duration: took, Output: strings.ToValidUTF8(reported, "?")})
 }
 
 // printable takes control characters out of text that a program under test

@@ -66,17 +66,3 @@ func openTerminal(ptmx string) (r, program *os.File, err error) {
 	}
 	return r, program, nil
 }
-
-// pipeBuffer has room for bursts.
-const pipeBuffer = 1 << 20
-
-// openPipe makes a pipe. Instead of a terminal it is for kernels without
-// pseudoterminals, or where nothing is mounted on /dev/pts.
-func openPipe() (r, w *os.File, err error) {
-	if r, w, err = os.Pipe(); err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	// The kernel may refuse; the default does as well.
-	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeBuffer)
-	return r, w, nil
-}

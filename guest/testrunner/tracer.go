@@ -71,11 +71,11 @@ func startTracer(path string, args []string, now func() time.Time, running func(
 	}
 	// A group of its own, so that a tracer with children ends as a whole.
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdout, outWriter, err := openPipe()
+	stdout, outWriter, err := lines.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	stderr, errWriter, err := openPipe()
+	stderr, errWriter, err := lines.Pipe()
 	if err != nil {
 		stdout.Close()
 		outWriter.Close()

@@ -43,11 +43,6 @@ func ReporterFromEnv() *Reporter {
 	return NewReporter(os.NewFile(uintptr(fd), "report"))
 }
 
-// Test reports one test's outcome.
-func (r *Reporter) Test(name, verdict string, d time.Duration, output string) {
-	r.Report(Test{Name: name, Verdict: verdict, Duration: d, Output: output})
-}
-
 // Report reports one test's outcome. Name and output are cut to their limits.
 func (r *Reporter) Report(t Test) {
 	t.Name, t.Output = Truncate(t.Name, MaxName), Truncate(t.Output, MaxOutput)
