@@ -72,11 +72,19 @@ func (im *Image) ReadModules(ctx context.Context, match func(name string) bool, 
 	}
 	stop := false
 	for _, a := range im.archives {
-		if err := im.readModules(ctx, a, match, func(name string, size int64, r io.Reader) error {
-			err := fn(name, size, r)
+		err := a.Walk(ctx, func(name string, size int64, r io.Reader) error {
+			release, file, ok := image.SplitModule(name)
+			if !ok || release != im.entry.Modules || !match(file) {
+				return nil
+			}
+			if size > MaxMember {
+				return &bounded.LimitError{What: fmt.Sprintf("size of module file %q", name), Limit: MaxMember}
+			}
+			err := fn(file, size, r)
 			stop = stop || errors.Is(err, fs.SkipAll)
 			return err
-		}); err != nil {
+		})
+		if err != nil {
 			return fmt.Errorf("read modules of %s from %q: %w", im.ID(), a.String(), err)
 		}
 		if stop {
@@ -84,19 +92,6 @@ func (im *Image) ReadModules(ctx context.Context, match func(name string) bool, 
 		}
 	}
 	return nil
-}
-
-func (im *Image) readModules(ctx context.Context, a Archive, match func(string) bool, fn WalkFunc) error {
-	return a.Walk(ctx, func(name string, size int64, r io.Reader) error {
-		release, file, ok := image.SplitModule(name)
-		if !ok || release != im.entry.Modules || !match(file) {
-			return nil
-		}
-		if size > MaxMember {
-			return &bounded.LimitError{What: fmt.Sprintf("size of module file %q", name), Limit: MaxMember}
-		}
-		return fn(file, size, r)
-	})
 }
 
 // Vmlinux writes the decompressed kernel to the file dst, as [image.Info.Vmlinux]

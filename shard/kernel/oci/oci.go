@@ -98,18 +98,14 @@ func (s *source) list(ctx context.Context) ([]kernel.Ref, error) {
 	}
 	results := make([]found, len(images))
 	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(parallel, len(images)) {
+	slots := make(chan struct{}, parallel)
+	for i := range images {
+		slots <- struct{}{}
 		wg.Go(func() {
-			for i := range next {
-				results[i] = s.resolve(ctx, images[i])
-			}
+			results[i] = s.resolve(ctx, images[i])
+			<-slots
 		})
 	}
-	for i := range images {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
 	var refs []kernel.Ref
 	var others, bad []string

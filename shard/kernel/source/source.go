@@ -76,7 +76,6 @@ func Needs(specs []string) []kernel.Need {
 		return nil
 	}
 	var all []kernel.Need
-	seen := map[kernel.Need]bool{}
 	for _, s := range sources {
 		if line, ok := s.(*lineSource); ok {
 			s = line.Source
@@ -86,8 +85,7 @@ func Needs(specs []string) []kernel.Need {
 			continue
 		}
 		for _, n := range needy.Needs() {
-			if !seen[n] {
-				seen[n] = true
+			if !slices.Contains(all, n) {
 				all = append(all, n)
 			}
 		}
