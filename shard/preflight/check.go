@@ -561,21 +561,12 @@ func (c *checker) typeAnswer(d *Dep) (Answer, Loads) {
 		// Relocating needs the kernel's types.
 		return Answer{Note: k.why()}, WillNot
 	}
-	absent := func() (Answer, Loads) {
-		if d.local.typ != nil && k.hasType(d.local.typ) {
-			return Answer{Status: Absent}, WillNot
-		}
-		return c.perhapsInModule(flavourless(d.local.typ.TypeName()), true)
-	}
+	known := d.local.typ != nil && k.hasType(d.local.typ)
 	switch d.Kind {
 	case kindField:
 		leaf, typeKnown, found := k.fieldOn(d.local)
-		if !found {
-			a, l := absent()
-			if typeKnown {
-				a, l = Answer{Status: Absent}, WillNot
-			}
-			return a, l
+		if known = known || typeKnown; !found {
+			break
 		}
 		a := Answer{Status: Present, Signature: declare(leaf, d.local.path[len(d.local.path)-1])}
 		class, size := shape(leaf)
@@ -585,21 +576,19 @@ func (c *checker) typeAnswer(d *Dep) (Answer, Loads) {
 		}
 		return a, WillLoad
 	case kindValue:
-		v, signed, typeKnown, found := k.valueOn(d.local)
-		switch {
-		case found && signed:
-			return Answer{Status: Present, Signature: fmt.Sprintf("%s = %d", d.Name, int64(v))}, WillLoad
-		case found:
-			return Answer{Status: Present, Signature: fmt.Sprintf("%s = %d", d.Name, v)}, WillLoad
-		case typeKnown:
-			return Answer{Status: Absent}, WillNot
+		v, typeKnown := k.valueOn(d.local)
+		if known = known || typeKnown; v != "" {
+			return Answer{Status: Present, Signature: d.Name + " = " + v}, WillLoad
 		}
-		return absent()
+	default:
+		if known {
+			return Answer{Status: Present}, WillLoad
+		}
 	}
-	if d.local.typ != nil && k.hasType(d.local.typ) {
-		return Answer{Status: Present}, WillLoad
+	if known {
+		return Answer{Status: Absent}, WillNot
 	}
-	return absent()
+	return c.perhapsInModule(flavourless(d.local.typ.TypeName()), true)
 }
 
 // hasType says whether the kernel has a type of that name and kind.
@@ -673,11 +662,12 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 	a.sign(name, p)
 	// Sets of functions are symbols; where there are none of their kind, neither
 	// are kfuncs, or the kernel does not name them.
-	if n, _ := k.symbols.named(kfuncs + name); n == 0 && k.symbols.any("__BTF_ID__set") {
-		a.Status, a.Note = Absent, "the function is there, but programs may not call it"
-		return a, WillNot
-	} else if n == 0 {
-		a.Note = join(a.Note, "it is not known whether programs may call it")
+	if !k.symbols.has(kfuncs + name) {
+		if k.symbols.any("__BTF_ID__set") {
+			a.Status, a.Note = Absent, "the function is there, but programs may not call it"
+			return a, WillNot
+		}
+		a.Note = "it is not known whether programs may call it"
 	}
 	if want, ok := d.local.typ.(*btf.Func); ok {
 		if w, ok := want.Type.(*btf.FuncProto); ok {

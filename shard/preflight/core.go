@@ -168,11 +168,7 @@ func (k *Kernel) fieldOn(l local) (leaf btf.Type, typeKnown, found bool) {
 		typeKnown = true
 		at, ok := t, true
 		for _, name := range l.path {
-			for {
-				a, isArray := strip(at).(*btf.Array)
-				if !isArray {
-					break
-				}
+			for a, isArray := strip(at).(*btf.Array); isArray; a, isArray = strip(at).(*btf.Array) {
 				at = a.Type
 			}
 			var m btf.Member
@@ -188,11 +184,11 @@ func (k *Kernel) fieldOn(l local) (leaf btf.Type, typeKnown, found bool) {
 	return nil, typeKnown, false
 }
 
-// valueOn finds an enumerator in the kernel's types.
-func (k *Kernel) valueOn(l local) (value uint64, signed, typeKnown, found bool) {
+// valueOn finds an enumerator in the kernel's types, "" if there is none.
+func (k *Kernel) valueOn(l local) (value string, typeKnown bool) {
 	types, err := k.types.AnyTypesByName(flavourless(l.typ.TypeName()))
 	if err != nil {
-		return 0, false, false, false
+		return "", false
 	}
 	for _, t := range types {
 		e, ok := strip(t).(*btf.Enum)
@@ -201,12 +197,16 @@ func (k *Kernel) valueOn(l local) (value uint64, signed, typeKnown, found bool) 
 		}
 		typeKnown = true
 		for _, v := range e.Values {
-			if flavourless(v.Name) == l.path[0] {
-				return v.Value, e.Signed, true, true
+			switch {
+			case flavourless(v.Name) != l.path[0]:
+			case e.Signed:
+				return strconv.FormatInt(int64(v.Value), 10), true
+			default:
+				return strconv.FormatUint(v.Value, 10), true
 			}
 		}
 	}
-	return 0, false, typeKnown, false
+	return "", typeKnown
 }
 
 // relocate returns a copy of a program's instructions as they are on a kernel:

@@ -469,32 +469,26 @@ func branch(ins *asm.Instruction, s *state) (taken, fallen bool) {
 		x, y = uint64(uint32(x)), uint64(uint32(y))
 		sx, sy = int64(int32(x)), int64(int32(y))
 	}
-	var yes bool
-	switch op {
-	case asm.JEq:
-		yes = x == y
-	case asm.JNE:
-		yes = x != y
-	case asm.JGT:
-		yes = x > y
-	case asm.JGE:
-		yes = x >= y
-	case asm.JLT:
-		yes = x < y
-	case asm.JLE:
-		yes = x <= y
-	case asm.JSet:
-		yes = x&y != 0
-	case asm.JSGT:
-		yes = sx > sy
-	case asm.JSGE:
-		yes = sx >= sy
-	case asm.JSLT:
-		yes = sx < sy
-	case asm.JSLE:
-		yes = sx <= sy
-	default:
+	test := jumps[op]
+	if test == nil {
 		return true, true
 	}
+	yes := test(x, y, sx, sy)
 	return yes, !yes
+}
+
+// jumps say when a jump is taken, of two numbers as they are without and with
+// their signs.
+var jumps = map[asm.JumpOp]func(x, y uint64, sx, sy int64) bool{
+	asm.JEq:  func(x, y uint64, _, _ int64) bool { return x == y },
+	asm.JNE:  func(x, y uint64, _, _ int64) bool { return x != y },
+	asm.JGT:  func(x, y uint64, _, _ int64) bool { return x > y },
+	asm.JGE:  func(x, y uint64, _, _ int64) bool { return x >= y },
+	asm.JLT:  func(x, y uint64, _, _ int64) bool { return x < y },
+	asm.JLE:  func(x, y uint64, _, _ int64) bool { return x <= y },
+	asm.JSet: func(x, y uint64, _, _ int64) bool { return x&y != 0 },
+	asm.JSGT: func(_, _ uint64, x, y int64) bool { return x > y },
+	asm.JSGE: func(_, _ uint64, x, y int64) bool { return x >= y },
+	asm.JSLT: func(_, _ uint64, x, y int64) bool { return x < y },
+	asm.JSLE: func(_, _ uint64, x, y int64) bool { return x <= y },
 }
