@@ -209,7 +209,7 @@ func appendFile(out *os.File, path string) error {
 // findReused returns the result of an earlier VM that stands for the job's, or
 // nil.
 func (r *run) findReused(ctx context.Context, j *job) *report.Result {
-	key, ok := r.reuseKey(j)
+	key, ok := r.reuseKey(ctx, j)
 	if !ok {
 		return nil
 	}
@@ -226,14 +226,14 @@ func (r *run) findReused(ctx context.Context, j *job) *report.Result {
 
 // keepForReuse keeps a result for later runs, if it may stand for theirs.
 func (r *run) keepForReuse(ctx context.Context, j *job, k report.Result) {
-	if key, ok := r.reuseKey(j); ok {
+	if key, ok := r.reuseKey(ctx, j); ok {
 		r.cached.Keep(ctx, j.image, key, k)
 	}
 }
 
 // reuseKey names what a kernel's VM is made of. ok is false if results are not
 // reused.
-func (r *run) reuseKey(j *job) (key resultcache.Key, ok bool) {
+func (r *run) reuseKey(ctx context.Context, j *job) (key resultcache.Key, ok bool) {
 	if r.cached == nil {
 		return key, false
 	}
@@ -253,10 +253,10 @@ func (r *run) reuseKey(j *job) (key resultcache.Key, ok bool) {
 	var err error
 	key.Initramfs, err = r.initramfs()
 	if j.image.Config != "" && err == nil {
-		key.Config, err = resultcache.Digest(j.image.Config)
+		key.Config, err = kernel.HashFile(ctx, j.image.Config)
 	}
 	if j.modules != "" && err == nil {
-		key.Modules, err = resultcache.Digest(j.modules)
+		key.Modules, err = kernel.HashFile(ctx, j.modules)
 	}
 	return key, err == nil
 }

@@ -327,7 +327,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		t.Helper()
 		run := r.newRun()
 		run.cached = &resultcache.Cache{}
-		k, ok := run.reuseKey(&j)
+		k, ok := run.reuseKey(t.Context(), &j)
 		if !ok {
 			t.Fatal("no key")
 		}

@@ -358,7 +358,7 @@ func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 		return
 	}
 	var errs [2]error
-	r.Program, errs[0] = resultcache.ProgramDigest()
+	r.Program, errs[0] = resultcache.ProgramDigest(ctx)
 	r.ROMs, errs[1] = qemu.ROMDigest(ctx, r.QEMU)
 	why := r.NoReuse()
 	if err := errors.Join(errs[:]...); err != nil {

@@ -9,7 +9,6 @@ package resultcache
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,24 +27,10 @@ import (
 // MaxAge is the greatest age of a result that stands for a VM.
 const MaxAge = report.MaxReuseDays * 24 * time.Hour
 
-// Digest names a file's bytes.
-func Digest(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // ProgramDigest names the program that runs by its bytes, those that run even if
 // its file was replaced since: every part of it has a say in verdicts.
-func ProgramDigest() (string, error) {
-	d, err := Digest("/proc/self/exe")
+func ProgramDigest(ctx context.Context) (string, error) {
+	d, err := kernel.HashFile(ctx, "/proc/self/exe")
 	if err != nil {
 		return "", fmt.Errorf("read this program: %w", err)
 	}
