@@ -77,6 +77,12 @@ func TestVerdict(t Test) string {
 	return TestFail
 }
 
+// FailedFirst orders tests that failed before the others.
+func FailedFirst(a, b Test) int {
+	of := map[bool]int{true: 0, false: 1}
+	return of[TestVerdict(a) == TestFail] - of[TestVerdict(b) == TestFail]
+}
+
 // Attempt is one VM of a kernel beside the one that its result is about: an
 // attempt that told nothing, or another repeat.
 type Attempt struct {

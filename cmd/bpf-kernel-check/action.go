@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -234,7 +233,7 @@ func (s *actionStep) set(pairs ...string) error {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		outs = append(outs, github.Output{Name: pairs[i], Value: pairs[i+1]})
 	}
-	if err := github.WriteOutputs(s.env.Output, outs, rand.Reader); err != nil {
+	if err := github.WriteOutputs(s.env.Output, outs); err != nil {
 		return fmt.Errorf("write the step's outputs: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,7 +44,7 @@ An error of GitHub is a warning. The exit code is that of the result.`,
 				return usagef("--pending sets the commit status at the start of a run and nothing else: give it alone, or with --name")
 			}
 			cfg.Env, cfg.EnvError = github.ReadEnv(c.getenv)
-			cfg.Log, cfg.Random, cfg.Transport = c.log, rand.Reader, http.DefaultTransport
+			cfg.Log, cfg.Transport = c.log, http.DefaultTransport
 			if pending {
 				return c.say(cfg.Env, github.Pending(cmd.Context(), cfg))
 			}

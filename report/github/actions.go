@@ -1,9 +1,8 @@
 package github
 
 import (
-	"encoding/hex"
+	"crypto/rand"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -32,24 +31,12 @@ func (l *Log) command(name, title, message string) error {
 	return l.Raw(c.String() + "\n")
 }
 
-// randomWord is a word that nobody can guess.
-func randomWord(random io.Reader) (string, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(random, b[:]); err != nil {
-		return "", fmt.Errorf("read random bytes: %w", err)
-	}
-	return hex.EncodeToString(b[:]), nil
-}
-
 // WriteOutputs appends outputs to the file of GITHUB_OUTPUT. Each value ends
 // at a random word: go-githubactions ends it at one that everyone knows.
-func WriteOutputs(path string, outputs []Output, random io.Reader) error {
+func WriteOutputs(path string, outputs []Output) error {
 	var b strings.Builder
 	for _, o := range outputs {
-		word, err := randomWord(random)
-		if err != nil {
-			return err
-		}
+		word := rand.Text()
 		fmt.Fprintf(&b, "%s<<%s\n%s\n%s\n", o.Name, word, o.Value, word)
 	}
 	return appendTo(path, b.String())

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -31,7 +30,6 @@ type Config struct {
 	Issue    bool // for runs of the default branch
 
 	Log       *Log              // the job's
-	Random    io.Reader         // crypto/rand.Reader
 	Transport http.RoundTripper // to the API
 }
 
@@ -159,7 +157,7 @@ func (p *publisher) attempt(not, permission string, f func() (string, error)) {
 func (p *publisher) local() {
 	e := p.cfg.Env
 	if e.Output != "" {
-		if err := WriteOutputs(e.Output, p.content.Outputs, p.cfg.Random); err != nil {
+		if err := WriteOutputs(e.Output, p.content.Outputs); err != nil {
 			p.warn("outputs not written: " + clip(err.Error(), 300))
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -73,7 +72,7 @@ func nightJob(t *testing.T) Config {
 }
 
 func config(e Env) Config {
-	return Config{Env: e, Name: DefaultName, Log: NewLog(&bytes.Buffer{}), Random: rand.NewChaCha8([32]byte{1})}
+	return Config{Env: e, Name: DefaultName, Log: NewLog(&bytes.Buffer{})}
 }
 
 func logged(cfg Config) string { return cfg.Log.Unwrap().(*bytes.Buffer).String() }

@@ -2,7 +2,6 @@ package github
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,14 +154,13 @@ func parseOutputs(t *testing.T, text string) map[string]string {
 
 func TestOutputs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "output")
-	random := rand.NewChaCha8([32]byte{2})
 	in := map[string]string{
 		"verdict": "fail",
 		"empty":   "",
 		"hostile": "x\n_GitHubActionsFileCommandDelimeter_\nverdict=pass\nverdict<<EOF\npass\nEOF",
 	}
 	for name, value := range in {
-		if err := WriteOutputs(path, []Output{{name, value}}, random); err != nil {
+		if err := WriteOutputs(path, []Output{{name, value}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,9 +174,6 @@ func TestOutputs(t *testing.T) {
 	}
 	if len(words) != len(in) {
 		t.Errorf("words %v: want another one each time", words)
-	}
-	if err := WriteOutputs(path, []Output{{"a", "b"}}, strings.NewReader("short")); err == nil {
-		t.Error("a word that is not random was taken")
 	}
 }
 

@@ -52,9 +52,9 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	}
 	// Failed tests first: they are written when others are not.
 	tests := slices.Clone(k.Tests)
-	slices.SortStableFunc(tests, func(a, b report.Test) int { return failedFirst(a) - failedFirst(b) })
+	slices.SortStableFunc(tests, report.FailedFirst)
 	failed := 0
-	for failed < len(tests) && failedFirst(tests[failed]) == 0 {
+	for failed < len(tests) && report.TestVerdict(tests[failed]) == report.TestFail {
 		failed++
 	}
 	// The kernel's own case comes before them, where the tests do not tell it all.
@@ -70,13 +70,6 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	}
 	c.finish()
 	return c.suite
-}
-
-func failedFirst(t report.Test) int {
-	if report.TestVerdict(t) == report.TestFail {
-		return 0
-	}
-	return 1
 }
 
 func addProperties(s *junitSuite, m *report.Merged, k *report.Result) {

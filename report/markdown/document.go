@@ -2,7 +2,6 @@ package markdown
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -145,11 +144,12 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 		what = append(what, "kernels")
 		folded.WriteString(d.kernelList(g.Kernels, x.kernels))
 	}
-	if log := d.log(*d.at[g.Example].Result); log != "" {
+	example := *d.at[g.Example].Result
+	if example.Console != "" {
 		what = append(what, "console")
-		folded.WriteString("Console: " + log + "\n\n")
+		folded.WriteString("Console: " + code(example.Console, 300) + "\n\n")
 	}
-	if c := d.command(g.Example); c != "" && g.Verdict != report.Missing {
+	if c := command(example); c != "" && g.Verdict != report.Missing {
 		what = append(what, "how to reproduce")
 		folded.WriteString("To reproduce:\n\n" + fence("sh", c) + "\n")
 	}
@@ -231,34 +231,11 @@ func (d *document) kernelList(ids []string, most int) string {
 	return b.String()
 }
 
-// log is where a kernel's console is to be found.
-func (d *document) log(k report.Result) string {
-	if k.Console == "" {
+// command is what opens a shell in a kernel. It is for people to paste, so a
+// result's own word for it is not enough.
+func command(k report.Result) string {
+	if _, err := report.CommandWords(k.Reproduce); err != nil {
 		return ""
 	}
-	path := code(k.Console, 300)
-	if d.o.Log == nil {
-		return path
-	}
-	return link(path, d.o.Log(k))
-}
-
-// safeID are ids that a shell and a glob take as they are, of at most maxSafeID
-// bytes. A count in the pattern would take long to compile.
-var safeID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]*$`)
-
-const maxSafeID = 300
-
-// command is what opens a shell in a kernel, or else what runs it again. It is
-// for people to paste, so a result's own word for it is not enough.
-func (d *document) command(id string) string {
-	if p, ok := d.at[id]; ok && p.Reproduce != "" {
-		if _, err := report.CommandWords(p.Reproduce); err == nil {
-			return p.Reproduce
-		}
-	}
-	if d.o.Command == "" || len(id) > maxSafeID || !safeID.MatchString(id) {
-		return ""
-	}
-	return d.o.Command + " --kernel '" + id + "'"
+	return k.Reproduce
 }

@@ -26,12 +26,10 @@ const (
 
 // Options say what stands around the results. The zero value is good.
 type Options struct {
-	MaxChars int                          // at most this many characters, as report.UTF16Len counts; 0: MaxComment
-	RunURL   string                       // page of the workflow's run
-	Commit   func(sha string) string      // address of a commit's page; nil or "": no link
-	Log      func(k report.Result) string // address of a kernel's console; nil or "": its path is named
-	Command  string                       // what reproduces the run where a kernel's result does not say, such as "bpf-kernel-check run --kernels debian:sid --test ./t"; --kernel is added
-	PageURL  string                       // where report.html can be read; "": it is not named
+	MaxChars int                     // at most this many characters, as report.UTF16Len counts; 0: MaxComment
+	RunURL   string                  // page of the workflow's run
+	Commit   func(sha string) string // address of a commit's page; nil or "": no link
+	PageURL  string                  // where report.html can be read; "": it is not named
 }
 
 // Write writes the result as GitHub-flavoured Markdown, for a comment:

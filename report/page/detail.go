@@ -82,7 +82,7 @@ func membersOf(k report.Result) detail {
 func testsByNeed(tests []report.Test) (shown []report.Test, cut int) {
 	if len(tests) > maxKernelTests {
 		tests = slices.Clone(tests)
-		slices.SortStableFunc(tests, func(a, b report.Test) int { return failedFirst(a) - failedFirst(b) })
+		slices.SortStableFunc(tests, report.FailedFirst)
 		tests = tests[:maxKernelTests]
 	}
 	room := maxKernelOutput
@@ -96,11 +96,4 @@ func testsByNeed(tests []report.Test) (shown []report.Test, cut int) {
 		shown = append(shown, t)
 	}
 	return shown, cut
-}
-
-func failedFirst(t report.Test) int {
-	if report.TestVerdict(t) == report.TestFail {
-		return 0
-	}
-	return 1
 }
