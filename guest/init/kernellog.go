@@ -15,6 +15,36 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
+// kernelLog tells whether the kernel printed something: on the console that lands
+// in the middle of what init writes.
+type kernelLog struct{ kmsg *os.File }
+
+func openKernelLog() *kernelLog {
+	// O_NONBLOCK: a read with nothing to read returns.
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &kernelLog{}
+	}
+	return &kernelLog{kmsg: os.NewFile(uintptr(fd), "/dev/kmsg")}
+}
+
+// mark sets the time from which silent looks.
+func (l *kernelLog) mark() {
+	if l.kmsg != nil {
+		_, _ = unix.Seek(int(l.kmsg.Fd()), 0, io.SeekEnd)
+	}
+}
+
+// silent says that nothing was printed since mark, and false where that is unknown.
+func (l *kernelLog) silent() bool {
+	if l.kmsg == nil {
+		return false
+	}
+	var one [maxKmsg]byte
+	_, err := unix.Read(int(l.kmsg.Fd()), one[:])
+	return errors.Is(err, unix.EAGAIN)
+}
+
 // switches are the parameters that make the kernel print all its messages, with
 // the time stamps by which the host knows them. They are opened before the payload
 // starts, since that can turn them off and unmount /sys.

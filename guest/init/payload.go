@@ -80,7 +80,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if job.Timeout > 0 {
 		timeout = time.After(job.Timeout)
 	}
-	tick := time.NewTicker(lookAtLimits)
+	tick := time.NewTicker(tellLater)
 	defer tick.Stop()
 	var status syscall.WaitStatus
 	for waiting := true; waiting; {
@@ -89,7 +89,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 		case status = <-ended:
 			waiting = false
 		case now := <-tick.C:
-			if late = run.late(now, job.TestTimeout); late != "" {
+			if late = run.tick(now, job.TestTimeout); late != "" {
 				exit.Timeout, exit.OfTest, exit.Limit = true, true, job.TestTimeout
 			}
 		case <-timeout:

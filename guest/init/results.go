@@ -27,7 +27,7 @@ func openResults(device string, con *serialConsole) (io.Writer, int) {
 	if device == wire.ResultsNone {
 		return io.Discard, 0
 	}
-	shared := sharedConsole{con}
+	shared := sharedConsole{con: con, log: openKernelLog()}
 	r := &results{path: "/dev/" + device, fallback: shared}
 	if device == "" {
 		return shared, 1
@@ -87,13 +87,30 @@ func (r *results) Write(b []byte) (int, error) {
 }
 
 // sharedConsole carries frames where there is no line of their own.
-type sharedConsole struct{ con *serialConsole }
+type sharedConsole struct {
+	con *serialConsole
+	log *kernelLog
+}
 
-// Write sends a frame, on a line of its own, while the kernel is muted: one of its
-// messages would land in the middle. followLog has what it logs meanwhile.
+// maxNoisy is how often a frame is sent in the hope that the kernel prints
+// nothing meanwhile.
+const maxNoisy = 3
+
+// Write sends a frame, on a line of its own, until one copy has left while the
+// kernel printed nothing. A kernel that does not stop is muted for the time that
+// a copy takes.
 func (s sharedConsole) Write(b []byte) (int, error) {
+	frame := append([]byte("\n"), b...)
+	for range maxNoisy {
+		s.log.mark()
+		s.con.write(frame)
+		s.con.drain()
+		if s.log.silent() {
+			return len(b), nil
+		}
+	}
 	defer muteConsole()()
-	s.con.write(append([]byte("\n"), b...))
+	s.con.write(frame)
 	s.con.drain()
 	return len(b), nil
 }

@@ -17,6 +17,7 @@ type running struct {
 	mu     sync.Mutex
 	since  map[string]time.Time // when the time of each began that counts for its limit
 	began  map[string]time.Time // when each began
+	held   map[string]time.Time // those of since that the host was not told of yet
 	done   map[string]bool      // those that were reported
 	told   int
 	last   string // the test that was reported last
@@ -26,17 +27,18 @@ type running struct {
 }
 
 const (
-	maxRunning = 10_000               // tests at a time that are known
-	maxTold    = wire.MaxRecords / 10 // a serial line is slow
-
-	lookAtLimits = 250 * time.Millisecond
+	maxRunning = 10_000 // tests at a time that are known
+	tellAtOnce = 2_000  // runs that the host is told of as they come
+	tellLater  = 250 * time.Millisecond
+	maxTold    = wire.MaxRecords / 4
 )
 
 func newRunning(send func(wire.Run)) *running {
-	return &running{since: map[string]time.Time{}, began: map[string]time.Time{}, done: map[string]bool{}, send: send}
+	return &running{since: map[string]time.Time{}, began: map[string]time.Time{}, held: map[string]time.Time{}, done: map[string]bool{}, send: send}
 }
 
-// run is told that a test runs, or is paused.
+// run is told that a test runs, or is paused. A serial line is slow, so that
+// of many short tests the host hears only when they turn out to be long.
 func (r *running) run(t wire.Run, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,21 +46,29 @@ func (r *running) run(t wire.Run, now time.Time) {
 		return
 	}
 	r.touch(t.Name, now)
-	if _, known := r.since[t.Name]; known == !t.Paused || !known && len(r.since) >= maxRunning {
+	_, known := r.since[t.Name]
+	if t.Paused {
+		if _, held := r.held[t.Name]; known && !held && r.told < maxTold {
+			r.told++
+			r.send(t)
+		}
+		delete(r.since, t.Name)
+		delete(r.held, t.Name)
 		return
 	}
-	if t.Paused {
-		delete(r.since, t.Name)
-	} else {
-		r.since[t.Name] = now
-		if _, again := r.began[t.Name]; !again && len(r.began) < maxRunning {
-			r.began[t.Name] = now
-		}
+	if known || len(r.since) >= maxRunning {
+		return
 	}
-	if r.told < maxTold {
+	r.since[t.Name] = now
+	if _, again := r.began[t.Name]; !again && len(r.began) < maxRunning {
+		r.began[t.Name] = now
+	}
+	if r.told < tellAtOnce {
 		r.told++
 		r.send(t)
+		return
 	}
+	r.held[t.Name] = now
 }
 
 // ended is told of a test's outcome.
@@ -68,6 +78,7 @@ func (r *running) ended(name string, now time.Time) {
 	r.touch(name, now)
 	delete(r.since, name)
 	delete(r.began, name)
+	delete(r.held, name)
 	if len(r.done) < maxRunning {
 		r.done[name] = true
 	}
@@ -86,10 +97,18 @@ func (r *running) touch(name string, now time.Time) {
 	}
 }
 
-// late is the test that has run for longer than limit (0: none), "" for none.
-func (r *running) late(now time.Time, limit time.Duration) (late string) {
+// tick tells the host of what has run for a while, and returns the test that
+// has run for longer than limit (0: none), "" for none.
+func (r *running) tick(now time.Time, limit time.Duration) (late string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for name, since := range r.held {
+		if now.Sub(since) >= tellLater && r.told < maxTold {
+			r.told++
+			r.send(wire.Run{Name: name})
+			delete(r.held, name)
+		}
+	}
 	for name, since := range r.since {
 		if limit > 0 && now.Sub(since) > limit && (late == "" || r.before(name, late)) {
 			late = name
