@@ -99,7 +99,9 @@ func (e Entry) check() error {
 		}
 	}
 	if e.Link != "" {
-		return report.CheckLink(e.Link)
+		if err := report.CheckLink(e.Link); err != nil {
+			return fmt.Errorf("link %w", err)
+		}
 	}
 	return nil
 }
