@@ -27,7 +27,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 func main() {
