@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,34 +58,33 @@ func drainTTY(fd int) error { return unix.IoctlSetInt(fd, unix.TCSBRK, 1) }
 
 // payloadOutput prints a payload's output on the console line by line, at most
 // maxPrint bytes of it, and keeps its end.
+//
+// The console is slow, and the payload must not wait for it: the output is
+// read as fast as it comes and printed by another goroutine.
 type payloadOutput struct {
 	con  *serialConsole
 	tail lines.Clip
 }
 
 const (
-	maxPrint       = lines.PipeSize // an emulated serial line carries only some 300 kB a second
-	maxPayloadLine = 16 << 10       // longer lines are broken up
-	keepTail       = 60 << 10       // of a payload's output, for its record
-	showTail       = 4 << 10        // of what did not fit the console
+	maxPrint       = 1 << 20  // an emulated serial line carries only some 300 kB a second
+	maxPayloadLine = 16 << 10 // longer lines are broken up
+	keepTail       = 60 << 10 // of a payload's output, for its record
+	showTail       = 4 << 10  // of what did not fit the console
 )
 
 // copyFrom copies r until it ends and closes ended then; it returns when
 // everything is printed.
-//
-// The console is slow, and the payload must not wait for it: the output is read as
-// fast as it comes, and what may be printed waits in a pipe that has room for it all.
 func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
+	// The channel holds all that may be printed: sending never blocks.
+	chunks := make(chan []byte, 2+2*maxPrint/minChunk)
 	printed := make(chan struct{})
-	chosen, printer, err := lines.Pipe()
-	if err == nil {
-		defer chosen.Close()
-		go func() { defer close(printed); p.print(chosen) }()
-	} else {
-		p.con.logf("print the payload's output: %v", err)
-		close(printed)
-	}
+	go func() {
+		defer close(printed)
+		p.print(chunks)
+	}()
 	buf := make([]byte, 64<<10)
+	var pending []byte
 	left, dropped := maxPrint, 0
 	for {
 		n, err := r.Read(buf)
@@ -95,13 +92,18 @@ func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
 		take := min(n, left)
 		left -= take
 		dropped += n - take
-		_, _ = printer.Write(buf[:take])
+		pending = append(pending, buf[:take]...)
+		// Small pieces go at once while there is room for many of them.
+		if n := len(pending); n >= minChunk || n > 0 && (len(chunks) < cap(chunks)/2 || err != nil) {
+			chunks <- pending
+			pending = nil
+		}
 		if err != nil {
 			break
 		}
 	}
 	close(ended)
-	printer.Close()
+	close(chunks)
 	<-printed
 	if dropped > 0 {
 		last := p.tail.String()
@@ -110,18 +112,29 @@ func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
 	}
 }
 
-func (p *payloadOutput) print(r io.Reader) {
-	b := bufio.NewReaderSize(r, maxPayloadLine)
-	for {
-		line, err := b.ReadSlice('\n')
-		if n := len(line); n > 0 && line[n-1] != '\n' {
-			line = append(line[:n:n], '\n')
-		}
-		if len(line) > 0 {
-			p.con.write(console.Quote(line))
-		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return
+const minChunk = 4 << 10
+
+func (p *payloadOutput) print(chunks <-chan []byte) {
+	var line []byte
+	for b := range chunks {
+		line = append(line, b...)
+		for len(line) > 0 {
+			end := bytes.IndexByte(line, '\n') + 1
+			if end == 0 {
+				if len(line) < maxPayloadLine {
+					break
+				}
+				p.flush(append(line[:maxPayloadLine:maxPayloadLine], '\n'))
+				line = line[maxPayloadLine:]
+				continue
+			}
+			p.flush(line[:end])
+			line = line[end:]
 		}
 	}
+	if len(line) > 0 {
+		p.flush(append(line, '\n'))
+	}
 }
+
+func (p *payloadOutput) flush(line []byte) { p.con.write(console.Quote(line)) }

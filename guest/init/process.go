@@ -48,10 +48,12 @@ func startPayload(job wire.Job) (process, error) {
 		return process{}, err
 	}
 	defer outW.Close()
-	repR, repW, err := lines.Pipe()
+	// Not larger than it comes: what is in it when the payload has ended still has
+	// to go over a slow line, in the time that await gives.
+	repR, repW, err := os.Pipe()
 	if err != nil {
 		outR.Close()
-		return process{}, err
+		return process{}, fmt.Errorf("make a pipe: %w", err)
 	}
 	defer repW.Close()
 	env, files := baseEnv(), []uintptr{null.Fd(), outW.Fd(), outW.Fd()}
