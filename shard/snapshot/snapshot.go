@@ -70,7 +70,8 @@ type Store struct {
 	Config
 	base, noInitrd, stub, payload string // paths in Scratch
 
-	baseDigest string
+	baseDigest func() string
+	writeBase  func() error
 	handover   wire.HandoverPackage // of payload
 }
 
@@ -78,13 +79,31 @@ type Store struct {
 func New(c Config) (*Store, error) {
 	in := func(name string) string { return filepath.Join(c.Scratch, name) }
 	s := &Store{Config: c, base: in("base.cpio"), noInitrd: in("none.cpio"), stub: in("stub"), payload: in("payload.cpio")}
-	var base, stub, payload bytes.Buffer
-	err := errors.Join(guest.WriteBase(&base, c.Init), writeStub(&stub), guest.WritePayload(&payload, c.Payload))
+	// Of the archive without init, and init: hashing the archive itself takes
+	// ten times as long. A hash takes whatever it is given.
+	s.baseDigest = sync.OnceValue(func() string {
+		sum := sha256.New()
+		_ = guest.WriteBase(sum, nil)
+		sum.Write(c.Init)
+		return hex.EncodeToString(sum.Sum(nil))
+	})
+	s.writeBase = sync.OnceValue(func() error {
+		f, err := os.OpenFile(s.base, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err == nil {
+			err = errors.Join(guest.WriteBase(f, c.Init), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("write the archive with init: %w", err)
+		}
+		return nil
+	})
+	var stub, payload bytes.Buffer
+	payload.Grow(16 << 20) // of most payloads; growing as it comes takes as long as the rest
+	err := errors.Join(writeStub(&stub), guest.WritePayload(&payload, c.Payload))
 	if err == nil {
-		s.baseDigest = digestOf(base.Bytes())
 		s.handover, err = guest.HandOver(payload.Bytes())
 	}
-	for path, b := range map[string][]byte{s.base: base.Bytes(), s.noInitrd: make([]byte, 512), s.stub: stub.Bytes(), s.payload: payload.Bytes()} {
+	for path, b := range map[string][]byte{s.noInitrd: make([]byte, 512), s.stub: stub.Bytes(), s.payload: payload.Bytes()} {
 		if err == nil {
 			err = os.WriteFile(path, b, 0o600)
 		}
@@ -111,7 +130,7 @@ func (s *Store) machine(im *kernel.Image, boot string, pvh bool) qemu.Machine {
 func (s *Store) Key(im *kernel.Image) string {
 	m := s.machine(im, "kernel", true)
 	m.TSC, m.Initrd = 0, "initrd"
-	b, err := json.Marshal([]any{schema, im.KernelDigest(), s.baseDigest, s.QEMUDigest, m.Args()})
+	b, err := json.Marshal([]any{schema, im.KernelDigest(), s.baseDigest(), s.QEMUDigest, m.Args()})
 	if err != nil { // strings always encode
 		panic(err)
 	}
@@ -216,6 +235,9 @@ func sameClock(a, b int) bool { return a == b || max(a, b)-min(a, b) <= min(a, b
 
 // take boots a kernel to init's ready point and saves the VM.
 func (s *Store) take(ctx context.Context, im *kernel.Image, boot string) (*vmFile, error) {
+	if err := s.writeBase(); err != nil {
+		return nil, err
+	}
 	saveCtx, cancel := context.WithTimeout(ctx, s.BootLimit)
 	defer cancel()
 	m := s.machine(im, boot, boot != im.Kernel)

@@ -39,11 +39,11 @@ func (s *source) String() string { return s.spec }
 
 func (s *source) apt(ctx context.Context) (*privateRoot, error) {
 	s.once.Do(func() {
+		dir := filepath.Join(s.cache.Dir(), "apt")
 		if s.archive.discover {
-			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx)) // kept for later calls
+			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx), dir) // kept for later calls
 		}
-		dir := filepath.Join(s.cache.Dir(), "apt", s.rootName())
-		s.root = &privateRoot{dir: dir, suite: s.suite, arch: s.arch, archive: s.archive, warnf: s.cache.Warnf}
+		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: s.arch, archive: s.archive, warnf: s.cache.Warnf}
 	})
 	return s.root, s.err
 }

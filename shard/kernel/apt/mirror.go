@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -76,11 +77,17 @@ const mirrorsLimit = 2 * time.Minute
 // apt reads it: one-line and deb822 files, and whatever else apt comes to know.
 // A host without mirrors of the distribution keeps a as it is. An apt that does
 // not answer is an error: other mirrors may have other kernels, or be out of
-// reach.
-func (a mirrors) hostMirrors(ctx context.Context) (mirrors, error) {
+// reach. dir is for files of ours.
+func (a mirrors) hostMirrors(ctx context.Context, dir string) (mirrors, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mirrorsLimit, fmt.Errorf("apt-get indextargets did not answer within %v", mirrorsLimit))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages")
+	args := []string{"indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages"}
+	if _, err := os.Stat("/var/cache/apt/pkgcache.bin"); err != nil {
+		// Images for containers have apt parse all lists anew each time, which
+		// takes a second.
+		args = append(args, "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Cache::pkgcache="+filepath.Join(dir, "pkgcache.bin"))
+	}
+	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var errs bounded.Tail
 	cmd.Stderr = &errs

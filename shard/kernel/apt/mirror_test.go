@@ -21,7 +21,7 @@ func TestDebianMirror(t *testing.T) {
 		t.Skip("apt-get is not installed: this is no Debian or Ubuntu host")
 	}
 	ctx := context.Background()
-	mirrors, err := publicDebian().hostMirrors(ctx)
+	mirrors, err := publicDebian().hostMirrors(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
