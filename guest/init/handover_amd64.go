@@ -50,6 +50,9 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 		return wire.Handover{}, err
 	}
 	in := find(files, wire.HandoverName)
+	if in.size > wire.MaxHandover {
+		return wire.Handover{}, fmt.Errorf("it has %d bytes, more than %d", in.size, wire.MaxHandover)
+	}
 	b, err := io.ReadAll(&stream{cfg: cfg, key: int(in.key), left: in.size})
 	if err != nil {
 		return wire.Handover{}, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"path/filepath"
 )
 
 // A VM that was saved takes its work from fw_cfg, QEMU's way to hand files to a
@@ -28,8 +29,11 @@ const (
 	HandoverArchive = "opt/bpf-kernel-check/archive-"
 )
 
-// MaxHandover is how large a packed Handover may be, in bytes.
-const MaxHandover = 8 << 20
+// Limits of a handover, for init, which reads it before it has anything else.
+const (
+	MaxHandover         = 8 << 20 // bytes of the Handover, packed
+	MaxHandoverArchives = 8
+)
 
 // Handover is what a restored VM has to be told: everything that differs from
 // one run to the next.
@@ -79,8 +83,7 @@ func PackHandover(h Handover) []byte {
 	return binary.LittleEndian.AppendUint32(b, Checksum(0, b))
 }
 
-// ParseHandover reads a Handover that PackHandover made. Its checksum is all that
-// is looked at: the host, which has the guest in its hand anyway, wrote the rest.
+// ParseHandover reads a Handover that PackHandover made.
 func ParseHandover(b []byte) (Handover, error) {
 	const sum = 4
 	body := b[:max(0, len(b)-sum)]
@@ -91,5 +94,37 @@ func ParseHandover(b []byte) (Handover, error) {
 	if err := json.Unmarshal(body, &h); err != nil {
 		return Handover{}, fmt.Errorf("parse the handover: %w", err)
 	}
+	switch {
+	case h.Nonce == "":
+		return Handover{}, errors.New("the handover has no nonce")
+	case h.Now <= 0:
+		return Handover{}, errors.New("the handover has no time")
+	case len(h.Entropy) < MinEntropy:
+		return Handover{}, fmt.Errorf("the handover has %d bytes of entropy, want %d", len(h.Entropy), MinEntropy)
+	case len(h.Archives) > MaxHandoverArchives:
+		return Handover{}, fmt.Errorf("the handover has %d archives, more than %d", len(h.Archives), MaxHandoverArchives)
+	}
+	for _, a := range h.Archives {
+		if err := a.check(); err != nil {
+			return Handover{}, fmt.Errorf("the handover's %w", err)
+		}
+	}
 	return h, nil
+}
+
+// check says which file cannot be unpacked from the archive, and why.
+func (p HandoverPackage) check() error {
+	end := int64(0)
+	for _, f := range p.Files {
+		switch kind := f.Mode & ModeType; {
+		case !filepath.IsLocal(string(f.Name)):
+			return fmt.Errorf("file %q does not lie below the root", f.Name)
+		case kind != ModeRegular && kind != ModeDirectory:
+			return fmt.Errorf("%q is of mode %#o, neither a file nor a directory", f.Name, f.Mode)
+		case f.Offset < end || f.Offset > p.Size || f.Size < 0 || f.Size > p.Size-f.Offset:
+			return fmt.Errorf("%q does not lie in its archive", f.Name)
+		}
+		end = f.Offset + f.Size
+	}
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -23,6 +25,29 @@ func TestParseHandover(t *testing.T) {
 	h, err := ParseHandover(PackHandover(want))
 	if err != nil || !reflect.DeepEqual(h, want) {
 		t.Fatalf("%+v, %v, want %+v", h, err, want)
+	}
+	for _, tt := range []struct {
+		spoil func(*Handover)
+		want  string
+	}{
+		{func(h *Handover) { h.Nonce = "" }, "no nonce"},
+		{func(h *Handover) { h.Now = 0 }, "no time"},
+		{func(h *Handover) { h.Entropy = h.Entropy[1:] }, "31 bytes of entropy"},
+		{func(h *Handover) { h.Archives = slices.Repeat(h.Archives, MaxHandoverArchives) }, "more than 8"},
+		{func(h *Handover) { h.Archives[0].Files[1].Name = []byte("/tmp/a") }, "does not lie below the root"},
+		{func(h *Handover) { h.Archives[0].Files[1].Name = []byte("tmp/../../a") }, "does not lie below the root"},
+		{func(h *Handover) { h.Archives[0].Files[1].Mode = 0o120777 }, "neither a file nor a directory"},
+		{func(h *Handover) { h.Archives[0].Files[1].Mode = 0o755 }, "neither a file nor a directory"},
+		{func(h *Handover) { h.Archives[0].Files[2].Offset = 3 }, "does not lie in its archive"},
+		{func(h *Handover) { h.Archives[0].Files[2].Size = 5 }, "does not lie in its archive"},
+		{func(h *Handover) { h.Archives[0].Files[2].Size = 1<<63 - 1 }, "does not lie in its archive"},
+		{func(h *Handover) { h.Archives[0].Size = 0 }, "does not lie in its archive"},
+	} {
+		h := goodHandover()
+		tt.spoil(&h)
+		if got, err := ParseHandover(PackHandover(h)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v, %v, want %q", got, err, tt.want)
+		}
 	}
 }
 
@@ -53,6 +78,18 @@ func FuzzParseHandover(f *testing.F) {
 		h, err := ParseHandover(resum(in))
 		if err != nil {
 			return
+		}
+		if h.Nonce == "" || h.Now <= 0 || len(h.Entropy) < MinEntropy || len(h.Archives) > MaxHandoverArchives {
+			t.Fatalf("%+v", h)
+		}
+		for _, a := range h.Archives {
+			at := int64(0)
+			for _, f := range a.Files {
+				if f.Offset < at || f.Size < 0 || f.Offset+f.Size > a.Size || bytes.HasPrefix(f.Name, []byte("/")) {
+					t.Fatalf("%+v", a)
+				}
+				at = f.Offset + f.Size
+			}
 		}
 		if again, err := ParseHandover(PackHandover(h)); err != nil || !reflect.DeepEqual(again, h) {
 			t.Fatalf("%+v, %v, want %+v", again, err, h)
