@@ -32,11 +32,21 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"bpf-kernel-check": main, "bpf-kernel-check-measured": measuredMain})
 }
 
-// The scripts are the documentation of what the command says. Those whose name
-// starts with vm- boot kernels; the others have a QEMU that starts and does
-// nothing, which takes a hundredth of the real one's time. The doctor looks at
-// the real one.
-func TestScripts(t *testing.T) {
+// The scripts are the documentation of what the command says. They have a QEMU
+// that starts and does nothing, which takes a hundredth of the real one's time,
+// but for the doctor.
+func TestScripts(t *testing.T) { runScripts(t, "[^v]*.txtar") }
+
+// Those that boot kernels do not run beside the others, which change this
+// process's environment.
+func TestVMScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
+	runScripts(t, "vm-*.txtar")
+}
+
+func runScripts(t *testing.T, glob string) {
 	cache, err := kernel.DefaultCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -55,18 +65,21 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files, err := filepath.Glob(filepath.Join(scripts, glob))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts are named %s: %v", glob, err)
+	}
+	path := os.Getenv("PATH")
 	slots := make(chan struct{}, 2) // VMs at a time
 	idle := idleQEMU(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 scripts,
+		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", path) // testscript takes what another script may just have set
 			if strings.Contains(e.WorkDir, "script-vm-") {
-				if testing.Short() {
-					e.T().Skip("boots VMs")
-				}
 				slots <- struct{}{}
 				e.Defer(func() { <-slots })
 				id, err := newestKernel(t.Context(), cache)
@@ -76,7 +89,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("ID", id)
 				e.Setenv("NAME", strings.TrimPrefix(id, "debian/"))
 			} else if !strings.HasSuffix(e.WorkDir, "script-doctor") {
-				e.Setenv("PATH", idle+":"+e.Getenv("PATH"))
+				e.Setenv("PATH", idle+":"+path)
 			}
 			e.Setenv("BIN", bin)
 			e.Values[testKey{}] = t
