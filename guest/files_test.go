@@ -162,7 +162,7 @@ func TestModesInArchive(t *testing.T) {
 	if err := WritePayload(&b, p); err != nil {
 		t.Fatal(err)
 	}
-	h, err := HandOver(b.Bytes())
+	h, err := HandOver(bytes.NewReader(b.Bytes()), int64(b.Len()))
 	if err != nil {
 		t.Fatal(err)
 	}

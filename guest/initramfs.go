@@ -62,7 +62,7 @@ func WriteBase(w io.Writer, init []byte) error {
 	// The kernel opens it as init's standard input and output, before any
 	// file system but the rootfs is there.
 	a.add(cpio.CharDev("dev/console", 0o600, 5, 1))
-	a.add(cpio.StaticFile("init", string(init), 0o755))
+	a.file("init", init, 0o755)
 	return a.close()
 }
 
@@ -97,7 +97,7 @@ func WritePayload(w io.Writer, p Payload) error {
 			a.add(cpio.Directory(name(f.Path), unixMode(f.Mode)))
 			continue
 		}
-		a.add(cpio.StaticFile(name(f.Path), string(f.Data), unixMode(f.Mode)))
+		a.file(f.Path, f.Data, unixMode(f.Mode))
 	}
 	return a.close()
 }
@@ -132,11 +132,11 @@ func WriteModules(w io.Writer, modules []Module, files ...File) error {
 	made := map[string]bool{"/": true}
 	for _, f := range files {
 		a.parents(made, f.Path)
-		a.add(cpio.StaticFile(name(f.Path), string(f.Data), uint64(f.Mode.Perm())))
+		a.file(f.Path, f.Data, uint64(f.Mode.Perm()))
 	}
 	a.add(cpio.Directory(name(wire.ModulesDir), 0o755))
 	for i, m := range modules {
-		a.add(cpio.StaticFile(fmt.Sprintf("%s/%03d-%s.ko", name(wire.ModulesDir), i, m.Name), string(m.Data), 0o644))
+		a.file(fmt.Sprintf("%s/%03d-%s.ko", wire.ModulesDir, i, m.Name), m.Data, 0o644)
 	}
 	return a.close()
 }
@@ -160,6 +160,11 @@ func (a *archive) add(r cpio.Record) {
 	if err := a.w.WriteRecord(r); err != nil {
 		a.err = fmt.Errorf("write %s to the archive: %w", r.Name, err)
 	}
+}
+
+// file adds a file without copying what is in it, as [cpio.StaticFile] would.
+func (a *archive) file(p string, data []byte, mode uint64) {
+	a.add(cpio.StaticRecord(data, cpio.Info{Name: name(p), Mode: cpio.S_IFREG | mode}))
 }
 
 // parents writes the directories above p: the kernel passes over a file whose
@@ -195,11 +200,15 @@ func WriteInitramfs(w io.Writer, init []byte, p Payload) error {
 	return errors.Join(WriteBase(w, init), WritePayload(w, p))
 }
 
-// HandOver tells a restored VM's init of an archive that WritePayload or
-// WriteModules wrote.
-func HandOver(archive []byte) (wire.HandoverPackage, error) {
-	p := wire.HandoverPackage{Size: int64(len(archive)), Sum: wire.Checksum(0, archive)}
-	records := cpio.Newc.Reader(bytes.NewReader(archive))
+// HandOver tells a restored VM's init of an archive of size bytes that
+// WritePayload or WriteModules wrote.
+func HandOver(archive io.ReaderAt, size int64) (wire.HandoverPackage, error) {
+	p := wire.HandoverPackage{Size: size}
+	whole := io.NewSectionReader(archive, 0, size)
+	if _, err := io.Copy(checksum{&p.Sum}, whole); err != nil {
+		return p, fmt.Errorf("read the archive: %w", err)
+	}
+	records := cpio.Newc.Reader(whole)
 	if r, ok := records.(cpio.EOFReader); ok { // it takes an archive that is cut for one that ends
 		records = r.RecordReader
 	}
@@ -216,4 +225,12 @@ func HandOver(archive []byte) (wire.HandoverPackage, error) {
 		}
 		p.Files = append(p.Files, wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)})
 	}
+}
+
+// checksum goes on with a checksum by what is written to it.
+type checksum struct{ sum *uint32 }
+
+func (c checksum) Write(p []byte) (int, error) {
+	*c.sum = wire.Checksum(*c.sum, p)
+	return len(p), nil
 }

@@ -185,7 +185,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	archive := b.Bytes()
-	h, err := HandOver(archive)
+	h, err := HandOver(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil || h.Size != int64(len(archive)) || h.Sum != wire.Checksum(0, archive) {
 		t.Fatalf("%+v, %v", h, err)
 	}
@@ -210,7 +210,7 @@ func TestHandOver(t *testing.T) {
 	}
 	// Cut anywhere before its trailer's end it is none.
 	for n := range bytes.LastIndex(archive, []byte(cpio.Trailer)) + len(cpio.Trailer) {
-		if h, err := HandOver(archive[:n]); err == nil {
+		if h, err := HandOver(bytes.NewReader(archive[:n]), int64(n)); err == nil {
 			t.Fatalf("%d bytes of an archive: %+v", n, h)
 		}
 	}

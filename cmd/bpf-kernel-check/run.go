@@ -207,7 +207,11 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 // probe looks at this machine. That it lacks the accelerator which was asked for
 // is the user's to mend.
 func (c *command) probe(ctx context.Context, arch qemu.Arch, accel qemu.Accel) (host.Machine, error) {
-	machine, err := host.Probe(ctx, arch, accel)
+	cache, err := c.openCache()
+	if err != nil {
+		return host.Machine{}, err
+	}
+	machine, err := host.Probe(ctx, cache, arch, accel)
 	var noAccel *host.AccelError
 	if errors.As(err, &noAccel) {
 		err = usageError{err}

@@ -44,7 +44,7 @@ func TestUnpack(t *testing.T) {
 	if err := guest.WritePayload(&packed, guest.Payload{Job: wire.Job{Name: "n"}, Files: files}); err != nil {
 		t.Fatal(err)
 	}
-	handed, err := guest.HandOver(packed.Bytes())
+	handed, err := guest.HandOver(bytes.NewReader(packed.Bytes()), int64(packed.Len()))
 	if err != nil {
 		t.Fatal(err)
 	}

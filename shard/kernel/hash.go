@@ -54,7 +54,7 @@ func HashFile(ctx context.Context, path string) (string, error) {
 	return DigestPrefix + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// stamp is what a file's digest is remembered by. The change time is part of
+// stamp is what it is remembered by that a file has not changed. The change time is part of
 // it because the modification time can be set back.
 type stamp struct {
 	Path   string `json:"path"`
@@ -69,57 +69,85 @@ const (
 	// mtimeGranularity is the age from which a file's times are believed: one
 	// written twice within the clock's granularity keeps its times.
 	mtimeGranularity = 2 * time.Second
-	// recheck is the age from which a digest is no longer believed: a disk that
-	// decays changes neither size nor times.
+	// recheck is the age from which what is remembered is no longer believed: a
+	// disk that decays changes neither size nor times.
 	recheck = 24 * time.Hour
 )
 
 // DigestOf returns the digest of a local regular file, from memory when the
 // file has not changed since.
 func (c *Cache) DigestOf(ctx context.Context, path string) (string, error) {
-	sum := sha256.Sum256([]byte(path))
-	return rememberedDigest(ctx, path, filepath.Join(c.dir, "hashes", hex.EncodeToString(sum[:])+".json"), time.Now())
+	return rememberedDigest(ctx, path, c.noteOf(path), time.Now())
 }
 
 // rememberedDigest is HashFile with a memory, the file note.
 func rememberedDigest(ctx context.Context, path, note string, now time.Time) (string, error) {
+	var digest string
+	err := rememberOf(path, note, "", now, &digest, func() (keep bool, err error) {
+		digest, err = HashFile(ctx, path)
+		return true, err
+	})
+	if _, bad := DigestHex(digest); err == nil && bad != nil {
+		return HashFile(ctx, path)
+	}
+	return digest, err
+}
+
+// RememberOf has find set v to what it finds out of a local regular file, such
+// as a program, and the next times, for a day at most, sets it to the same while
+// the file and key have not changed. What find does not say to keep is looked for
+// again.
+func (c *Cache) RememberOf(path, key string, v any, find func() (keep bool, err error)) error {
+	return rememberOf(path, c.noteOf(path), key, time.Now(), v, find)
+}
+
+func (c *Cache) noteOf(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return filepath.Join(c.dir, "hashes", hex.EncodeToString(sum[:])+".json")
+}
+
+func rememberOf(path, note, key string, now time.Time, v any, find func() (keep bool, err error)) error {
 	st, err := os.Stat(path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !st.Mode().IsRegular() || !ok { // opening a FIFO would block
-		return "", fmt.Errorf("%q is not a regular file", path)
+		return fmt.Errorf("%q is not a regular file", path)
 	}
 	changed := time.Unix(int64(sys.Ctim.Sec), int64(sys.Ctim.Nsec))
 	type record struct {
-		Stamp  stamp     `json:"stamp"`
-		Digest string    `json:"digest"`
-		At     time.Time `json:"at"`
+		Stamp stamp           `json:"stamp"`
+		Key   string          `json:"key"`
+		Value json.RawMessage `json:"value"`
+		At    time.Time       `json:"at"`
 	}
 	now = now.Round(0)
-	rec := record{stamp{path, st.Size(), st.ModTime().UnixNano(), changed.UnixNano(), sys.Ino, uint64(sys.Dev)}, "", now}
+	rec := record{stamp{path, st.Size(), st.ModTime().UnixNano(), changed.UnixNano(), sys.Ino, uint64(sys.Dev)}, key, nil, now}
 	if b, err := os.ReadFile(note); err == nil {
 		var last record
-		if json.Unmarshal(b, &last) == nil && last.Stamp == rec.Stamp {
-			_, err := DigestHex(last.Digest)
-			if age := now.Sub(last.At); err == nil && age >= 0 && age < recheck {
-				return last.Digest, nil
+		if json.Unmarshal(b, &last) == nil && last.Stamp == rec.Stamp && last.Key == key {
+			if age := now.Sub(last.At); age >= 0 && age < recheck && json.Unmarshal(last.Value, v) == nil {
+				return nil
 			}
 		}
 	}
-	if rec.Digest, err = HashFile(ctx, path); err != nil {
-		return "", err
+	keep, err := find()
+	if err != nil {
+		return err
 	}
 	if st.ModTime().After(changed) {
 		changed = st.ModTime()
 	}
-	if now.Sub(changed) > mtimeGranularity {
+	if keep && now.Sub(changed) > mtimeGranularity {
+		if rec.Value, err = json.Marshal(v); err != nil {
+			return err
+		}
 		if b, err := json.Marshal(rec); err == nil {
-			_ = writeFile(note, b) // best effort: without it the file is hashed again
+			_ = writeFile(note, b) // best effort: without it find is called again
 		}
 	}
-	return rec.Digest, nil
+	return nil
 }
 
 // writeFile is os.WriteFile for a file that appears whole or not at all.

@@ -88,7 +88,7 @@ func TestSandboxAndNet(t *testing.T) {
 	if got := group(m.Args(), "-sandbox"); got != nil {
 		t.Errorf("-sandbox %v without one", got)
 	}
-	m.Sandbox, m.Net = sandbox, true
+	m.Sandbox, m.Net = Sandbox, true
 	args := m.Args()
 	if got := group(args, "-sandbox"); len(got) != 1 || !strings.Contains(got[0], "spawn=deny") {
 		t.Errorf("-sandbox %v", got)
@@ -115,12 +115,12 @@ func TestProbe(t *testing.T) {
 		accel        Accel
 		want         Features
 	}{
-		{"all", "exit 0", x86, TCG, Features{sandbox, rom}},
+		{"all", "exit 0", x86, TCG, Features{Sandbox, rom}},
 		{"nothing", "echo 'invalid option' >&2; exit 1", x86, TCG, Features{"", ""}},
 		{"no filter", `case "$*" in *-sandbox*) exit 1;; esac`, x86, TCG, Features{"", rom}},
-		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, Features{sandbox, ""}},
-		{"KVM", "exit 0", x86, KVM, Features{sandbox, ""}},
-		{"an architecture that has none", "exit 0", arm, TCG, Features{sandbox, ""}},
+		{"no firmware", `case "$*" in *-bios*) exit 1;; esac`, x86, TCG, Features{Sandbox, ""}},
+		{"KVM", "exit 0", x86, KVM, Features{Sandbox, ""}},
+		{"an architecture that has none", "exit 0", arm, TCG, Features{Sandbox, ""}},
 	} {
 		if got := Probe(t.Context(), script(t, tt.script), tt.arch, tt.accel); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)

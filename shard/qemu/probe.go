@@ -10,10 +10,10 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
-// sandbox is QEMU's seccomp filter: no obsolete system calls, no more
+// Sandbox is QEMU's seccomp filter: no obsolete system calls, no more
 // privileges, no further programs, no changes of its limits. A guest that
 // breaks out of its VM does not get far.
-const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+const Sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 // Features are what not every QEMU and host has.
 type Features struct {
@@ -26,8 +26,8 @@ func Probe(ctx context.Context, path string, a Arch, accel Accel) Features {
 	var f Features
 	var all sync.WaitGroup
 	all.Go(func() {
-		if starts(ctx, path, "-sandbox", sandbox, "-M", "none") {
-			f.Sandbox = sandbox
+		if starts(ctx, path, "-sandbox", Sandbox, "-M", "none") {
+			f.Sandbox = Sandbox
 		}
 	})
 	if rom := a.Firmware[accel]; rom != "" {

@@ -22,8 +22,10 @@ import (
 // the guest and in QEMU; the digest finds disks that are damaged and files that
 // are cut short.
 type vmFile struct {
-	head                   header
-	console, state, memory []byte
+	head          header
+	console       []byte
+	state, memory *io.SectionReader
+	io.Closer     // nil if there is none
 }
 
 type header struct {
@@ -46,23 +48,19 @@ const (
 
 var errNoSnapshot = errors.New("it is no snapshot")
 
-func digestOf(parts ...[]byte) string {
+// writeVM writes a VM and fills in what the header says of the rest.
+func writeVM(w io.Writer, head header, console, state, memory []byte) error {
 	sum := sha256.New()
-	for _, p := range parts {
-		sum.Write(p)
+	for _, b := range [][]byte{console, state, memory} {
+		sum.Write(b)
 	}
-	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
-}
-
-// write writes the VM and fills in what the header says of the rest.
-func (v *vmFile) write(w io.Writer) error {
-	v.head.Schema, v.head.Console, v.head.State, v.head.Memory = schema, int64(len(v.console)), int64(len(v.state)), int64(len(v.memory))
-	v.head.Digest = digestOf(v.console, v.state, v.memory)
-	head, err := json.Marshal(v.head)
+	head.Schema, head.Console, head.State, head.Memory = schema, int64(len(console)), int64(len(state)), int64(len(memory))
+	head.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	line, err := json.Marshal(head)
 	if err != nil {
 		return err
 	}
-	for _, b := range [][]byte{append(head, '\n'), v.console, v.state, v.memory} {
+	for _, b := range [][]byte{append(line, '\n'), console, state, memory} {
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
@@ -70,10 +68,15 @@ func (v *vmFile) write(w io.Writer) error {
 	return nil
 }
 
-// parse reads what write has written.
-func parse(b []byte) (*vmFile, error) {
-	line, rest, ok := bytes.Cut(b, []byte("\n"))
-	if !ok || len(line) > maxHeader {
+// parse reads what writeVM has written, but for the state and the memory: as
+// large a piece of fresh memory takes longer than reading it twice.
+func parse(f io.ReaderAt, size int64) (*vmFile, error) {
+	start := make([]byte, min(size, maxHeader))
+	if _, err := f.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	line, _, ok := bytes.Cut(start, []byte("\n"))
+	if !ok {
 		return nil, errNoSnapshot
 	}
 	v := &vmFile{}
@@ -81,36 +84,50 @@ func parse(b []byte) (*vmFile, error) {
 		return nil, fmt.Errorf("%w: %w", errNoSnapshot, err)
 	}
 	h := v.head
+	at := int64(len(line)) + 1
+	rest := io.NewSectionReader(f, at, size-at)
 	switch {
 	case h.Schema != schema:
 		return nil, fmt.Errorf("it has schema %d, not %d", h.Schema, schema)
-	case h.Console < 0 || h.Console > maxConsole || h.State <= 0 || h.State > maxState || h.Memory <= 0 || h.Memory > maxState || h.Console+h.State+h.Memory != int64(len(rest)):
-		return nil, fmt.Errorf("it is cut short: %d bytes follow its header, want %d, %d and %d", len(rest), h.Console, h.State, h.Memory)
-	case digestOf(rest) != h.Digest:
+	case h.Console < 0 || h.Console > maxConsole || h.State <= 0 || h.State > maxState || h.Memory <= 0 || h.Memory > maxState || h.Console+h.State+h.Memory != rest.Size():
+		return nil, fmt.Errorf("it is cut short: %d bytes follow its header, want %d, %d and %d", rest.Size(), h.Console, h.State, h.Memory)
+	}
+	sum := sha256.New()
+	v.console = make([]byte, h.Console)
+	if _, err := io.ReadFull(io.TeeReader(rest, sum), v.console); err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(sum, rest); err != nil {
+		return nil, err
+	}
+	if "sha256:"+hex.EncodeToString(sum.Sum(nil)) != h.Digest {
 		return nil, errors.New("it is damaged: its digest is another")
 	}
-	v.console, v.state, v.memory = rest[:h.Console], rest[h.Console:h.Console+h.State], rest[h.Console+h.State:]
+	v.state = io.NewSectionReader(rest, h.Console, h.State)
+	v.memory = io.NewSectionReader(rest, h.Console+h.State, h.Memory)
 	return v, nil
 }
 
-// readFile reads the VM of a key.
-func readFile(path, key string) (*vmFile, error) {
-	info, err := os.Stat(path)
+// openVM opens the VM of a key, which is to be closed.
+func openVM(path, key string) (*vmFile, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxHeader+maxConsole+2*maxState {
-		return nil, fmt.Errorf("it has %d MiB", info.Size()>>20)
+	info, err := f.Stat()
+	var v *vmFile
+	if err == nil {
+		v, err = parse(f, info.Size())
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	v, err := parse(b)
 	if err == nil && v.head.Key != key {
-		return nil, errors.New("it is of another key than its name says")
+		err = errors.New("it is of another key than its name says")
 	}
-	return v, err
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	v.Closer = f
+	return v, nil
 }
 
 // compress returns a writer for a state or a memory.

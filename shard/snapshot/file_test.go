@@ -2,31 +2,42 @@ package snapshot
 
 import (
 	"bytes"
+	"io"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-func TestSavedVMFile(t *testing.T) {
-	vm := &vmFile{head: header{Key: "k", TSC: 5, PVH: true}, console: []byte("con\n"), state: []byte("state"), memory: []byte("memory")}
-	var b bytes.Buffer
-	if err := vm.write(&b); err != nil {
-		t.Fatal(err)
-	}
-	got, err := parse(b.Bytes())
+func parseBytes(b []byte) (*vmFile, error) { return parse(bytes.NewReader(b), int64(len(b))) }
+
+// parts returns what a VM consists of, one after the other.
+func (v *vmFile) parts(t *testing.T) string {
+	t.Helper()
+	b, err := io.ReadAll(io.MultiReader(bytes.NewReader(v.console), v.state, v.memory))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(vm, got, cmp.AllowUnexported(vmFile{})); d != "" {
-		t.Error(d)
+	return string(b)
+}
+
+func TestSavedVMFile(t *testing.T) {
+	var b bytes.Buffer
+	if err := writeVM(&b, header{Key: "k", TSC: 5, PVH: true}, []byte("con\n"), []byte("state"), []byte("memory")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseBytes(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := header{Schema: schema, Key: "k", TSC: 5, PVH: true, Console: 4, State: 5, Memory: 6, Digest: got.head.Digest}
+	if got.head != want || string(got.console) != "con\n" || got.state.Size() != 5 || got.parts(t) != "con\nstatememory" {
+		t.Errorf("got %+v, %q, want %+v", got.head, got.console, want)
 	}
 	for i := range b.Len() {
 		bad := bytes.Clone(b.Bytes())
-		if got, err := parse(bad[:i:i]); err == nil {
+		if got, err := parseBytes(bad[:i:i]); err == nil {
 			t.Fatalf("cut to %d bytes it is %+v", i, got)
 		}
 		bad[i] ^= 0x20
-		if got, err := parse(bad); err == nil && string(got.console)+string(got.state)+string(got.memory) != "con\nstatememory" {
+		if got, err := parseBytes(bad); err == nil && got.parts(t) != "con\nstatememory" {
 			t.Fatalf("with byte %d changed it is %+v", i, got)
 		}
 	}
@@ -34,14 +45,14 @@ func TestSavedVMFile(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	var b bytes.Buffer
-	if err := (&vmFile{console: []byte("a"), state: []byte("b"), memory: []byte("c")}).write(&b); err != nil {
+	if err := writeVM(&b, header{}, []byte("a"), []byte("b"), []byte("c")); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Add([]byte(`{"schema":3,"console":-1,"state":9223372036854775807,"memory":1}` + "\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		vm, err := parse(in)
-		if err == nil && (len(vm.state) == 0 || len(vm.memory) == 0 || int64(len(vm.console)+len(vm.state)+len(vm.memory)) != vm.head.Console+vm.head.State+vm.head.Memory) {
+		vm, err := parseBytes(in)
+		if err == nil && (vm.state.Size() == 0 || vm.memory.Size() == 0 || int64(len(vm.parts(t))) != vm.head.Console+vm.head.State+vm.head.Memory) {
 			t.Fatalf("%+v", vm.head)
 		}
 	})

@@ -105,7 +105,7 @@ func (s *savedBoot) restore(tb testing.TB, ctx context.Context, dir string, arch
 		tb.Fatal(err)
 	}
 	h.Nonce = hex.EncodeToString(h.Entropy[:8])
-	p, err := guest.HandOver(archive)
+	p, err := guest.HandOver(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
 		tb.Fatal(err)
 	}

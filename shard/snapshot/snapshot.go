@@ -6,6 +6,7 @@
 package snapshot
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -88,30 +89,46 @@ func New(c Config) (*Store, error) {
 		return hex.EncodeToString(sum.Sum(nil))
 	})
 	s.writeBase = sync.OnceValue(func() error {
-		f, err := os.OpenFile(s.base, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err == nil {
-			err = errors.Join(guest.WriteBase(f, c.Init), f.Close())
-		}
-		if err != nil {
+		if err := writeFile(s.base, func(w io.Writer) error { return guest.WriteBase(w, c.Init) }); err != nil {
 			return fmt.Errorf("write the archive with init: %w", err)
 		}
 		return nil
 	})
-	var stub, payload bytes.Buffer
-	payload.Grow(16 << 20) // of most payloads; growing as it comes takes as long as the rest
-	err := errors.Join(writeStub(&stub), guest.WritePayload(&payload, c.Payload))
+	err := errors.Join(
+		os.WriteFile(s.noInitrd, make([]byte, 512), 0o600),
+		writeFile(s.stub, writeStub),
+		writeFile(s.payload, func(w io.Writer) error { return guest.WritePayload(w, c.Payload) }),
+	)
 	if err == nil {
-		s.handover, err = guest.HandOver(payload.Bytes())
-	}
-	for path, b := range map[string][]byte{s.noInitrd: make([]byte, 512), s.stub: stub.Bytes(), s.payload: payload.Bytes()} {
-		if err == nil {
-			err = os.WriteFile(path, b, 0o600)
-		}
+		s.handover, err = handOver(s.payload)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare restored VMs: %w", err)
 	}
 	return s, nil
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	b := bufio.NewWriterSize(f, 64<<10)
+	return errors.Join(write(b), b.Flush(), f.Close())
+}
+
+// handOver tells a restored VM's init of an archive in a file.
+func handOver(path string) (p wire.HandoverPackage, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return p, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return p, err
+	}
+	return guest.HandOver(f, info.Size())
 }
 
 // machine is the VM that is saved and restored. boot is what QEMU starts of the
@@ -189,9 +206,12 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 		return nil, &NotSupportedError{report.OneLine(string(why), 300)}
 	}
 	if path, ok := im.FindDerived(keptName(savedPrefix, key)); ok {
-		v, err := readFile(path, key)
+		v, err := openVM(path, key)
 		if err == nil && sameClock(v.head.TSC, s.Machine(im).TSC) {
 			return &Snapshot{vmFile: v, store: s, image: im}, nil
+		}
+		if err == nil {
+			v.Close()
 		}
 		if err := im.DropDerived(keptName(savedPrefix, key)); err != nil {
 			return nil, fmt.Errorf("remove a snapshot that is of no use: %w", err)
@@ -201,14 +221,11 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 	if err != nil {
 		return nil, err
 	}
-	var v *vmFile
+	var took time.Duration
 	path, err := im.Derived(ctx, s.Cache, keptName(savedPrefix, key), func(f io.Writer) error {
-		var err error
-		if v, err = s.take(ctx, im, boot); err != nil {
-			return err
-		}
-		v.head.Key = key
-		return v.write(f)
+		err := s.take(ctx, im, boot, key, f)
+		took = time.Since(start)
+		return err
 	})
 	if err != nil {
 		var no *NotSupportedError
@@ -221,11 +238,8 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 		return nil, err
 	}
 	im.KeepNewestDerived(savedPrefix, keptSnapshots)
-	if v == nil { // another process made it meanwhile
-		v, err = readFile(path, key)
-		return &Snapshot{vmFile: v, store: s, image: im}, err
-	}
-	return &Snapshot{vmFile: v, store: s, image: im, Took: time.Since(start)}, nil
+	v, err := openVM(path, key)
+	return &Snapshot{vmFile: v, store: s, image: im, Took: took}, err
 }
 
 // sameClock says whether a kernel that was told one rate of the time stamp
@@ -233,24 +247,23 @@ func (s *Store) Get(ctx context.Context, im *kernel.Image, unpack func() (boot s
 // mind a hundredth.
 func sameClock(a, b int) bool { return a == b || max(a, b)-min(a, b) <= min(a, b)/100 }
 
-// take boots a kernel to init's ready point and saves the VM.
-func (s *Store) take(ctx context.Context, im *kernel.Image, boot string) (*vmFile, error) {
+// take boots a kernel to init's ready point and writes the VM.
+func (s *Store) take(ctx context.Context, im *kernel.Image, boot, key string, w io.Writer) error {
 	if err := s.writeBase(); err != nil {
-		return nil, err
+		return err
 	}
 	saveCtx, cancel := context.WithTimeout(ctx, s.BootLimit)
 	defer cancel()
 	m := s.machine(im, boot, boot != im.Kernel)
-	v := &vmFile{head: header{TSC: m.TSC, PVH: boot != im.Kernel}}
 	ram, err := newMemory(m.RAMSize(), s.Scratch)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer ram.Close()
 	var state, packed, con bytes.Buffer
 	z, err := compress(&state)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = save(saveCtx, s.QEMU, m, wire.ReadyLine, &capped{w: &con, left: maxConsole}, z, ram)
 	if cerr := z.Close(); err == nil {
@@ -260,26 +273,25 @@ func (s *Store) take(ctx context.Context, im *kernel.Image, boot string) (*vmFil
 	_, _ = seen.Write(con.Bytes())
 	for _, f := range seen.Findings() {
 		if f.Kind.Crash() {
-			return nil, &NotSupportedError{"the kernel crashes before init is ready: " + report.OneLine(f.Title, 200)}
+			return &NotSupportedError{"the kernel crashes before init is ready: " + report.OneLine(f.Title, 200)}
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return ctx.Err()
 	case saveCtx.Err() != nil:
-		return nil, &NotSupportedError{fmt.Sprintf("init was not ready within %v", s.BootLimit)}
+		return &NotSupportedError{fmt.Sprintf("init was not ready within %v", s.BootLimit)}
 	case errors.Is(err, errNotReady):
 		last := strings.TrimSpace(con.String())
 		last = last[strings.LastIndexByte(last, '\n')+1:]
-		return nil, &NotSupportedError{"init did not get ready: " + report.OneLine(last, 200)}
+		return &NotSupportedError{"init did not get ready: " + report.OneLine(last, 200)}
 	case err != nil:
-		return nil, err
+		return err
 	}
 	if err := packMemory(&packed, ram); err != nil {
-		return nil, err
+		return err
 	}
-	v.console, v.state, v.memory = con.Bytes(), state.Bytes(), packed.Bytes()
-	return v, nil
+	return writeVM(w, header{Key: key, TSC: m.TSC, PVH: boot != im.Kernel}, con.Bytes(), state.Bytes(), packed.Bytes())
 }
 
 // capped passes on what there is room for.
@@ -316,7 +328,9 @@ func (s *Snapshot) Drop() {
 
 // Restore goes on with the VM, hands it the payload and the archive of the
 // kernel's modules ("" for none), and waits until it is over, as qemu.Run does.
+// It can be done once.
 func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, results io.Writer) (qemu.Exit, error) {
+	defer s.Close()
 	st := s.store
 	dir, err := os.MkdirTemp(st.Scratch, "handover-")
 	if err != nil {
@@ -331,7 +345,7 @@ func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, 
 	if m.Files, err = st.handOver(dir, nonce, modules); err != nil {
 		return qemu.Exit{}, err
 	}
-	state, err := decompress(bytes.NewReader(s.state))
+	state, err := decompress(s.state)
 	if err != nil {
 		return qemu.Exit{}, err
 	}
@@ -344,7 +358,7 @@ func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, 
 	// The memory is unpacked while QEMU starts, which does not look at it before
 	// the state has come.
 	unpacked := make(chan error, 1)
-	go func() { unpacked <- unpackMemory(ram, bytes.NewReader(s.memory), m.RAMSize()) }()
+	go func() { unpacked <- unpackMemory(ram, s.memory, m.RAMSize()) }()
 	wait := sync.OnceValue(func() error { return <-unpacked })
 	defer func() { _ = wait() }() // before its file is closed
 	return restore(ctx, st.QEMU, m, &waitingReader{wait, state}, ram, console, results)
@@ -377,11 +391,7 @@ func (s *Store) handOver(dir, nonce, modules string) ([]qemu.File, error) {
 	}
 	archive(s.payload, s.handover)
 	if modules != "" {
-		b, err := os.ReadFile(modules)
-		var p wire.HandoverPackage
-		if err == nil {
-			p, err = guest.HandOver(b)
-		}
+		p, err := handOver(modules)
 		if err != nil {
 			return nil, fmt.Errorf("read the archive of modules: %w", err)
 		}
