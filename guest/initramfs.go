@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -205,9 +206,11 @@ func WriteInitramfs(w io.Writer, init []byte, p Payload) error {
 func HandOver(archive io.ReaderAt, size int64) (wire.HandoverPackage, error) {
 	p := wire.HandoverPackage{Size: size}
 	whole := io.NewSectionReader(archive, 0, size)
-	if _, err := io.Copy(checksum{&p.Sum}, whole); err != nil {
+	sum := xxhash.New()
+	if _, err := io.Copy(sum, whole); err != nil {
 		return p, fmt.Errorf("read the archive: %w", err)
 	}
+	p.Sum = sum.Sum64()
 	records := cpio.Newc.Reader(whole)
 	if r, ok := records.(cpio.EOFReader); ok { // it takes an archive that is cut for one that ends
 		records = r.RecordReader
@@ -225,12 +228,4 @@ func HandOver(archive io.ReaderAt, size int64) (wire.HandoverPackage, error) {
 		}
 		p.Files = append(p.Files, wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)})
 	}
-}
-
-// checksum goes on with a checksum by what is written to it.
-type checksum struct{ sum *uint32 }
-
-func (c checksum) Write(p []byte) (int, error) {
-	*c.sum = wire.Checksum(*c.sum, p)
-	return len(p), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -53,12 +55,12 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 	if in.size > wire.MaxHandover {
 		return wire.Handover{}, fmt.Errorf("it has %d bytes, more than %d", in.size, wire.MaxHandover)
 	}
-	b, err := io.ReadAll(&stream{cfg: cfg, key: int(in.key), left: in.size})
-	if err != nil {
+	var b bytes.Buffer
+	if err := newStream(cfg, in).copyTo(&b, in.size); err != nil {
 		return wire.Handover{}, err
 	}
-	h, err := wire.ParseHandover(b)
-	clear(b) // the entropy too
+	h, err := wire.ParseHandover(b.Bytes())
+	clear(b.Bytes()) // the entropy too
 	if err != nil {
 		return wire.Handover{}, err
 	}
@@ -76,7 +78,7 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 		if f.name == "" || f.size != a.Size {
 			return wire.Handover{}, fmt.Errorf("archive %d has %d bytes, want %d", i, f.size, a.Size)
 		}
-		if err := unpack(&stream{cfg: cfg, key: int(f.key), left: f.size}, a, "/"); err != nil {
+		if err := unpack(newStream(cfg, f), a, "/"); err != nil {
 			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
 		}
 	}
@@ -145,7 +147,11 @@ type stream struct {
 	key  int // -1 once it is selected
 	left int64
 	have []byte
-	sum  uint32 // of what has come
+	sum  *xxhash.Digest // of what has come
+}
+
+func newStream(cfg source, f file) *stream {
+	return &stream{cfg: cfg, key: int(f.key), left: f.size, sum: xxhash.New()}
 }
 
 // source is what fwCfg does for a stream.
@@ -153,30 +159,28 @@ type source interface {
 	read(key, n int) ([]byte, error)
 }
 
-func (s *stream) Read(p []byte) (int, error) {
-	if len(s.have) == 0 {
-		if s.left == 0 {
-			return 0, io.EOF
+// copyTo writes the next n bytes to dst. A Reader would copy them once more,
+// which an emulated processor takes its time for.
+func (s *stream) copyTo(dst io.Writer, n int64) error {
+	for n > 0 {
+		if len(s.have) == 0 {
+			if s.left == 0 {
+				return io.ErrUnexpectedEOF
+			}
+			b, err := s.cfg.read(s.key, int(min(s.left, 1<<30)))
+			if err != nil {
+				return err
+			}
+			s.key, s.have, s.left = -1, b, s.left-int64(len(b))
+			_, _ = s.sum.Write(b)
 		}
-		b, err := s.cfg.read(s.key, int(min(s.left, 1<<30)))
-		if err != nil {
-			return 0, err
+		b := s.have[:min(n, int64(len(s.have)))]
+		if _, err := dst.Write(b); err != nil {
+			return err
 		}
-		s.key, s.have, s.left = -1, b, s.left-int64(len(b))
-		s.sum = wire.Checksum(s.sum, b)
+		s.have, n = s.have[len(b):], n-int64(len(b))
 	}
-	n := copy(p, s.have)
-	s.have = s.have[n:]
-	return n, nil
-}
-
-// copyN is io.CopyN for a stream that has to have n bytes more.
-func copyN(dst io.Writer, s *stream, n int64) error {
-	_, err := io.CopyN(dst, s, n)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
+	return nil
 }
 
 // unpack writes an archive's files and directories below root, which ends with a
@@ -185,7 +189,7 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 	defer unix.Umask(unix.Umask(0)) // modes are as they are in the archive
 	at := int64(0)
 	for _, f := range a.Files {
-		err := copyN(io.Discard, s, f.Offset-at)
+		err := s.copyTo(io.Discard, f.Offset-at)
 		dst, perm := root+string(f.Name), f.Mode&0o7777
 		switch {
 		case err != nil:
@@ -202,10 +206,10 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 			return fmt.Errorf("unpack %s: %w", f.Name, err)
 		}
 	}
-	if err := copyN(io.Discard, s, a.Size-at); err != nil {
+	if err := s.copyTo(io.Discard, a.Size-at); err != nil {
 		return err
 	}
-	if s.sum != a.Sum {
+	if s.sum.Sum64() != a.Sum {
 		return errors.New("it came damaged")
 	}
 	return nil
@@ -216,6 +220,6 @@ func writeFile(dst string, src *stream, size int64, perm uint32) error {
 	if err != nil {
 		return err
 	}
-	err = copyN(f, src, size)
+	err = src.copyTo(f, size)
 	return errors.Join(err, unix.Fchmod(int(f.Fd()), perm), f.Close())
 }

@@ -55,7 +55,7 @@ func TestUnpack(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := &pieces{left: packed.Bytes(), most: most}
-		if err := unpack(&stream{cfg: p, key: 5, left: handed.Size}, handed, root); err != nil {
+		if err := unpack(newStream(p, file{key: 5, size: handed.Size}), handed, root); err != nil {
 			t.Fatalf("%d at a time: %v", most, err)
 		}
 		for _, f := range files {
@@ -89,7 +89,7 @@ func TestUnpack(t *testing.T) {
 		{"cut in a file", pieces{left: packed.Bytes(), most: 512}, 600, "unpack a/b/program: unexpected EOF"},
 		{"refused", pieces{left: packed.Bytes(), most: 512, err: errors.New("QEMU refuses")}, handed.Size, "QEMU refuses"},
 	} {
-		if err := unpack(&stream{cfg: &tt.src, left: tt.left}, handed, t.TempDir()+"/"); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err := unpack(newStream(&tt.src, file{size: tt.left}), handed, t.TempDir()+"/"); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %s", tt.what, err, tt.want)
 		}
 	}
