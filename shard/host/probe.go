@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -52,7 +53,9 @@ func Probe(ctx context.Context, cache *kernel.Cache, arch qemu.Arch, accel qemu.
 		want := qemu.Features{Sandbox: qemu.Sandbox, Firmware: arch.Firmware[qemu.TCG]}
 		qemuErr = cache.RememberOf(m.QEMU, fmt.Sprint(want, sinceBoot()), &known, func() (bool, error) {
 			err := known.ask(ctx, m.QEMU, arch)
-			return known.Features == want, err // what it lacks may be a start that took too long
+			// What it lacks may be a start that took too long, and a script starts
+			// what it likes.
+			return known.Features == want && !isScript(m.QEMU), err
 		})
 		m.Version, m.Digest, m.Features = known.Version, known.Digest, known.Features
 	})
@@ -84,6 +87,17 @@ func (k *knownQEMU) ask(ctx context.Context, path string, arch qemu.Arch) (err e
 	})
 	all.Wait()
 	return err
+}
+
+func isScript(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var start [2]byte
+	_, err = io.ReadFull(f, start[:])
+	return err == nil && string(start[:]) == "#!"
 }
 
 // sinceBoot names this boot of the machine, this user and the file system that

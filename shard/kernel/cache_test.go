@@ -246,3 +246,50 @@ func newCache(t *testing.T) *Cache {
 	}
 	return c
 }
+
+// What is found out of a file is found out again when the file or the key is
+// another, after a day, and each time when it is not to be kept.
+func TestRememberOf(t *testing.T) {
+	dir := t.TempDir()
+	path, note := filepath.Join(dir, "program"), filepath.Join(dir, "note")
+	imagetest.WriteFile(t, path, []byte("one"))
+	now := time.Now().Add(time.Minute)
+	finds := 0
+	ask := func(key string, at time.Time, keep bool) int {
+		t.Helper()
+		var v int
+		if err := rememberOf(path, note, key, at, &v, func() (bool, error) {
+			finds++
+			v = finds
+			return keep, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, tt := range []struct {
+		what string
+		key  string
+		at   time.Time
+		keep bool
+		want int
+	}{
+		{"nothing is known", "a", now, false, 1},
+		{"it was not to be kept", "a", now, true, 2},
+		{"it is known", "a", now, true, 2},
+		{"another key", "b", now, true, 3},
+		{"a day later", "b", now.Add(recheck), true, 4},
+		{"the clock was set back", "b", now.Add(-time.Second), true, 5},
+	} {
+		if got := ask(tt.key, tt.at, tt.keep); got != tt.want {
+			t.Errorf("%s: answer %d, want %d", tt.what, got, tt.want)
+		}
+	}
+	imagetest.WriteFile(t, path, []byte("other"))
+	if got := ask("b", now, true); got != 6 {
+		t.Errorf("another file: answer %d, want 6", got)
+	}
+	if err := rememberOf(dir, note, "b", now, new(int), func() (bool, error) { return true, nil }); err == nil {
+		t.Error("a directory is a program")
+	}
+}
