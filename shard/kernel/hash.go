@@ -54,8 +54,8 @@ func HashFile(ctx context.Context, path string) (string, error) {
 	return DigestPrefix + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// stamp is what it is remembered by that a file has not changed. The change time is part of
-// it because the modification time can be set back.
+// stamp tells whether a file has changed. The change time is part of it because
+// the modification time can be set back.
 type stamp struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
