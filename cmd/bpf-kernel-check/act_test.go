@@ -465,6 +465,17 @@ func (a *actRun) wantComment(patterns ...string) {
 	}
 }
 
+func TestActPullRequest(t *testing.T) {
+	a := newAct(t)
+	a.checkout()
+	a.commit()
+	if !a.run("pr.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	a.wantStatus("success", "3")
+	a.wantComment(`all 3 kernels pass`)
+}
+
 func TestActKernelFails(t *testing.T) {
 	a := newAct(t)
 	a.checkout()

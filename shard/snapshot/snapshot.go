@@ -6,7 +6,6 @@
 package snapshot
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -89,18 +88,18 @@ func New(c Config) (*Store, error) {
 		return hex.EncodeToString(sum.Sum(nil))
 	})
 	s.writeBase = sync.OnceValue(func() error {
-		if err := writeFile(s.base, func(w io.Writer) error { return guest.WriteBase(w, c.Init) }); err != nil {
+		if err := kernel.WriteAtomic(s.base, 0o600, func(w io.Writer) error { return guest.WriteBase(w, c.Init) }); err != nil {
 			return fmt.Errorf("write the archive with init: %w", err)
 		}
 		return nil
 	})
 	err := errors.Join(
 		os.WriteFile(s.noInitrd, make([]byte, 512), 0o600),
-		writeFile(s.stub, writeStub),
-		writeFile(s.payload, func(w io.Writer) error { return guest.WritePayload(w, c.Payload) }),
+		kernel.WriteAtomic(s.stub, 0o600, writeStub),
+		kernel.WriteAtomic(s.payload, 0o600, func(w io.Writer) error { return guest.WritePayload(w, c.Payload) }),
 	)
 	if err == nil {
-		s.handover, err = handOver(s.payload)
+		s.handover, err = packageOf(s.payload)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare restored VMs: %w", err)
@@ -108,17 +107,8 @@ func New(c Config) (*Store, error) {
 	return s, nil
 }
 
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	b := bufio.NewWriterSize(f, 64<<10)
-	return errors.Join(write(b), b.Flush(), f.Close())
-}
-
-// handOver tells a restored VM's init of an archive in a file.
-func handOver(path string) (p wire.HandoverPackage, err error) {
+// packageOf is guest.HandOver of an archive in a file.
+func packageOf(path string) (p wire.HandoverPackage, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return p, err
@@ -391,7 +381,7 @@ func (s *Store) handOver(dir, nonce, modules string) ([]qemu.File, error) {
 	}
 	archive(s.payload, s.handover)
 	if modules != "" {
-		p, err := handOver(modules)
+		p, err := packageOf(modules)
 		if err != nil {
 			return nil, fmt.Errorf("read the archive of modules: %w", err)
 		}
