@@ -215,12 +215,13 @@ func TestActionSaves(t *testing.T) {
 	}
 }
 
-// apt is asked again, and for nothing that is there.
+// apt is asked again, and for nothing that is there. Another's repository, for
+// which it cannot update its lists, is in nobody's way.
 func TestInstall(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
 	for name, script := range map[string]string{
-		"apt-get": `echo "apt-get $*" >>"` + log + `"; [ "$1" = update ] || [ "$(grep -c install "` + log + `")" -ge "$NEEDED" ]`,
+		"apt-get": `echo "apt-get $*" >>"` + log + `"; if [ "$1" = update ]; then echo "E: $BROKEN"; [ -z "$BROKEN" ]; exit; fi; [ "$(grep -c install "` + log + `")" -ge "$NEEDED" ]`,
 		"sudo":    `shift; exec "$@"`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
@@ -229,15 +230,18 @@ func TestInstall(t *testing.T) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	for _, tt := range []struct {
-		needed, want string
-		packages     []string
-		asked        int
+		needed, broken, want string
+		packages             []string
+		asked                int
 	}{
-		{"1", "", nil, 0},
-		{"1", "", []string{"gpgv"}, 1},
-		{"3", "", []string{"gpgv", "dpkg"}, 3},
-		{"4", "install gpgv: apt-get: exit status 1: install them on the runner", []string{"gpgv"}, 3},
+		{"1", "", "", nil, 0},
+		{"1", "", "", []string{"gpgv"}, 1},
+		{"1", "no key", "", []string{"gpgv"}, 1},
+		{"3", "", "", []string{"gpgv", "dpkg"}, 3},
+		{"4", "", "install gpgv: apt-get: exit status 1: install them on the runner", []string{"gpgv"}, 3},
+		{"4", "no key", "install gpgv: apt-get: exit status 1, after apt-get update: apt-get: exit status 1: E: no key: install them on the runner", []string{"gpgv"}, 3},
 	} {
+		t.Setenv("BROKEN", tt.broken)
 		if err := os.WriteFile(log, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -64,11 +64,14 @@ func (i *Installer) Install(ctx context.Context, packages []string) error {
 			case <-time.After(time.Duration(attempt) * i.Patience):
 			}
 		}
-		if err = asRoot(ctx, "apt-get", "update", "-qq"); err != nil {
-			continue
-		}
+		// It fails for any repository of the machine, and the packages are in
+		// another one.
+		update := asRoot(ctx, "apt-get", "update", "-qq")
 		if err = asRoot(ctx, "apt-get", slices.Clone(install)...); err == nil {
 			return nil
+		}
+		if update != nil {
+			err = fmt.Errorf("%w, after apt-get update: %w", err, update)
 		}
 	}
 	return fmt.Errorf("install %s: %w: install them on the runner", names, err)

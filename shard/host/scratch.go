@@ -64,9 +64,10 @@ func sameDir(f *os.File, dir string) bool {
 
 // LockDir opens and locks a directory, or returns unix.EWOULDBLOCK when another
 // process holds the lock. It locks the directory itself: a lock file would exist
-// for a moment before it is locked.
+// for a moment before it is locked. Opening a named pipe, which others can make
+// in a directory for temporary files, would never end.
 func LockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
