@@ -16,7 +16,7 @@ import (
 // Start is cmd.Start for a process that is killed, or gets its SysProcAttr's
 // Pdeathsig, when this one dies, whatever the cause. Its own children are not
 // killed: those of the programs that are started here end when the pipes to
-// their parent do.
+// their parent do. Without an environment it gets Environ's.
 //
 // The kernel sends the parent-death signal when the thread that forked ends,
 // not the process. So there is one for each child, which lives until the child
@@ -24,6 +24,9 @@ import (
 func Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	if cmd.Env == nil {
+		cmd.Env = Environ()
 	}
 	if cmd.SysProcAttr.Pdeathsig == 0 {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,5 +137,26 @@ func TestOutput(t *testing.T) {
 	}
 	if _, err := Output(exec.CommandContext(t.Context(), "there-is-no-such-program")); !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A program of somebody else's gets neither the job's secrets nor its inputs.
+func TestEnviron(t *testing.T) {
+	for _, name := range []string{"GITHUB_TOKEN", "INPUTS", "INPUT_TEST", "ACTIONS_RUNTIME_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS", "AWS_SECRET_ACCESS_KEY", "https_proxy", "LC_TIME"} {
+		t.Setenv(name, "of "+name)
+	}
+	out, err := Output(exec.CommandContext(t.Context(), "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range strings.Split(string(out), "\n") {
+		if name, value, _ := strings.Cut(l, "="); value == "of "+name {
+			got = append(got, name)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"LC_TIME", "https_proxy"}; !slices.Equal(got, want) || !strings.Contains(string(out), "PATH=") {
+		t.Errorf("it has %q, want %q\n%s", got, want, out)
 	}
 }

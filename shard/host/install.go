@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -123,7 +124,7 @@ func asRoot(ctx context.Context, name string, args ...string) error {
 		name = "sudo"
 	}
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.Env = append(child.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	// A package manager that is killed leaves the system half changed: ask it to
 	// end, and let it outlive this process.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
@@ -25,7 +24,7 @@ func (p packageFile) String() string { return string(p) }
 // also decompresses xz faster than Go.
 func (p packageFile) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", string(p))
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(child.Environ(), "LC_ALL=C")
 	child.Group(cmd) // dpkg-deb forks its decompressor, which holds the pipes too
 	var stderr bounded.Tail
 	cmd.Stderr = &stderr

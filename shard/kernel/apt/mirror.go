@@ -88,7 +88,7 @@ func (a mirrors) hostMirrors(ctx context.Context, dir string) (mirrors, error) {
 		args = append(args, "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Cache::pkgcache="+filepath.Join(dir, "pkgcache.bin"))
 	}
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(child.Environ(), "LC_ALL=C")
 	var errs bounded.Tail
 	cmd.Stderr = &errs
 	out, err := child.Output(cmd)

@@ -103,7 +103,7 @@ func (r *privateRoot) config(host string) string {
 // of apt.conf.
 func hostAcquire(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "apt-config", "dump")
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(child.Environ(), "LC_ALL=C")
 	out, err := child.Output(cmd)
 	if err != nil {
 		return "", aptMissing(err, "read the host's apt configuration")
@@ -264,7 +264,7 @@ func aptErrors(out string) string {
 // run runs a program of apt in the private root; out is what it said.
 func (r *privateRoot) run(ctx context.Context, name string, args ...string) (out string, err error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "APT_CONFIG="+r.conf(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	cmd.Env = append(child.Environ(), "APT_CONFIG="+r.conf(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.Dir = r.dir
 	var both bounded.Tail
 	cmd.Stdout, cmd.Stderr = &both, &both

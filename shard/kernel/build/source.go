@@ -103,7 +103,7 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	// Of a tag object the commit that it is for, else the commit itself.
 	cmd := exec.CommandContext(ctx, "git", "--git-dir="+git, "for-each-ref", "refs/tags",
 		"--format=%(refname:strip=2)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)")
-	cmd.Env = cleanEnv(os.Environ())
+	cmd.Env = environ()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	list, err := child.Output(cmd)
@@ -182,7 +182,7 @@ func unpackCommit(ctx context.Context, git, commit, to string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	archive := exec.CommandContext(ctx, "git", "--git-dir="+git, "archive", "--format=tar", commit)
-	archive.Env = cleanEnv(os.Environ())
+	archive.Env = environ()
 	var stderr bytes.Buffer
 	archive.Stderr = &stderr
 	out, err := archive.StdoutPipe()
@@ -232,7 +232,7 @@ func untar(ctx context.Context, r io.Reader, dir string, args ...string) error {
 		args = append(args, "--file=-")
 	}
 	cmd := exec.CommandContext(ctx, "tar", slices.Concat([]string{"--extract", "--directory=" + dir, "--no-same-owner", "--no-same-permissions"}, args)...)
-	cmd.Env = cleanEnv(os.Environ())
+	cmd.Env = environ()
 	var stderr bytes.Buffer
 	cmd.Stdin, cmd.Stderr = r, &stderr
 	err := runGroup(ctx, cmd)

@@ -140,27 +140,13 @@ func (t *tree) command(ctx context.Context, args ...string) *exec.Cmd {
 		vars = append(vars, "CROSS_COMPILE="+t.arch.Cross)
 	}
 	cmd := exec.CommandContext(ctx, "make", slices.Concat([]string{"-C", t.dir, "--no-print-directory"}, vars, t.vars, args)...)
-	cmd.Env = cleanEnv(os.Environ())
+	cmd.Env = environ()
 	return cmd
 }
 
-// cleanEnv leaves out what changes the course of a build unasked: the flags of
-// a make that runs us, with its job server, and the kernel's own variables.
-func cleanEnv(env []string) []string {
-	out := slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		for _, prefix := range []string{"KBUILD_", "KCONFIG_", "GIT_", "LC_"} {
-			if strings.HasPrefix(name, prefix) {
-				return true
-			}
-		}
-		return slices.Contains([]string{
-			"ARCH", "SUBARCH", "CROSS_COMPILE", "LOCALVERSION", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GNUMAKEFLAGS",
-			"CC", "HOSTCC", "LD", "LLVM", "KCFLAGS", "KCPPFLAGS", "KAFLAGS", "CFLAGS", "LDFLAGS", "HOSTCFLAGS", "V", "C", "O", "M", "W", "LANG", "LANGUAGE",
-		}, name)
-	})
-	return append(out, "LC_ALL=C")
-}
+// environ leaves out what changes the course of a build unasked, too: the flags
+// of a make that runs us, with its job server, and the kernel's own variables.
+func environ() []string { return append(child.Environ(), "LC_ALL=C") }
 
 // runGroup runs cmd in a process group of its own: the terminal's signals are
 // for us, and when ctx ends, make and all that it started get a signal, a
