@@ -143,13 +143,9 @@ func examineApt(t *checkup) {
 			missing = append(missing, name)
 		}
 	}
-	// apt verifies Debian's package lists with this keyring.
-	if keyring := "/usr/share/keyrings/debian-archive-keyring.gpg"; !host.Has(keyring) {
-		missing = append(missing, keyring+" (package debian-archive-keyring), for debian:...")
-	}
 	if len(missing) > 0 {
 		t.row("apt", "%s, but it lacks %s", path, strings.Join(missing, " and "))
 		return
 	}
-	t.row("apt", "%s, with Debian's keyring", path)
+	t.row("apt", "%s", path)
 }

@@ -62,7 +62,7 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts())
+	key := s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts(), root.archive.keyring)
 	return s.cache.Remembered(ctx, key, root.title(), s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, root) })
 }
 
@@ -154,5 +154,5 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []
 
 // Needs names what apt itself takes.
 func (s *source) Needs() []kernel.Need {
-	return []kernel.Need{{Path: "apt-get", Package: "apt"}, {Path: "dpkg-deb", Package: "dpkg"}, {Path: "gpgv", Package: "gpgv"}, {Path: s.archive.keyring, Package: s.archive.keyPackage}}
+	return []kernel.Need{{Path: "apt-get", Package: "apt"}, {Path: "dpkg-deb", Package: "dpkg"}, {Path: "gpgv", Package: "gpgv"}}
 }

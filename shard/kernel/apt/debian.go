@@ -37,9 +37,13 @@ func suiteParts(suite string) (main, security []string) {
 	return []string{suite, suite + "-updates"}, []string{suite + "-security"}
 }
 
-// ParseDebian reads "<suite>[:<flavour>]".
+// ParseDebian reads "<suite>[:<flavour>][,url=URL][,key=FILE]".
 func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
-	suite, flavour, given := strings.Cut(rest, ":")
+	head, o, err := kernel.CutOptions(spec, rest, "url", "key")
+	if err != nil {
+		return nil, err
+	}
+	suite, flavour, given := strings.Cut(head, ":")
 	if suite == "unstable" {
 		suite = "sid"
 	}
@@ -48,6 +52,9 @@ func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 			spec, suite, kernel.Suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
 	}
 	s := &source{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, now: time.Now, archive: publicDebian()}
+	if err := s.setOptions(o); err != nil {
+		return nil, err
+	}
 	if !given {
 		if s.flavours = debianFlavours(hostArch); s.flavours == nil {
 			return nil, kernel.Usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, hostArch, strings.Join(allFlavours(), ", "))

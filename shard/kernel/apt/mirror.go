@@ -27,34 +27,35 @@ const (
 type mirrors struct {
 	vendor         string   // "Debian": as people write it, and the Origin of its lists
 	main, security string   // base URLs without a trailing slash
-	keyring        string   // path
-	keyPackage     string   // that holds the keyring
+	keys           string   // that they are signed with, in ASCII armor
+	hostKeyring    string   // path of the distribution's own, which need not be there
+	keyring        string   // path of the user's, instead of both; "" for none
 	paths          []string // that a mirror's URL ends with
 	discover       bool     // prefer the mirrors that the host's apt is configured for
 }
 
 func publicDebian() mirrors {
 	return mirrors{
-		vendor:     "Debian",
-		main:       "http://ftp.debian.org/debian",
-		security:   "http://security.debian.org/debian-security",
-		keyring:    "/usr/share/keyrings/debian-archive-keyring.gpg",
-		keyPackage: "debian-archive-keyring",
-		paths:      []string{"debian", "debian-security"},
-		discover:   true,
+		vendor:      "Debian",
+		main:        "http://ftp.debian.org/debian",
+		security:    "http://security.debian.org/debian-security",
+		keys:        debianKeys,
+		hostKeyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
+		paths:       []string{"debian", "debian-security"},
+		discover:    true,
 	}
 }
 
 // publicUbuntu depends on the architecture: all but amd64 are "ports".
 func publicUbuntu(arch string) mirrors {
 	a := mirrors{
-		vendor:     "Ubuntu",
-		main:       "http://archive.ubuntu.com/ubuntu",
-		security:   "http://security.ubuntu.com/ubuntu",
-		keyring:    "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
-		keyPackage: "ubuntu-keyring",
-		paths:      []string{"ubuntu"},
-		discover:   true,
+		vendor:      "Ubuntu",
+		main:        "http://archive.ubuntu.com/ubuntu",
+		security:    "http://security.ubuntu.com/ubuntu",
+		keys:        ubuntuKeys,
+		hostKeyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+		paths:       []string{"ubuntu"},
+		discover:    true,
 	}
 	if arch != "amd64" {
 		a.main, a.paths = "http://ports.ubuntu.com/ubuntu-ports", []string{"ubuntu-ports"}

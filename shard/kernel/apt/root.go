@@ -152,10 +152,10 @@ func (r *privateRoot) parts() []part {
 	return parts
 }
 
-func (r *privateRoot) sources(parts []part) string {
+func (r *privateRoot) sources(parts []part, signers string) string {
 	var b strings.Builder
 	for _, p := range parts {
-		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\nSigned-By: %s\n", p.url, p.suite, r.arch, r.archive.keyring)
+		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\nSigned-By: %s\n", p.url, p.suite, r.arch, signers)
 		if p.expired {
 			b.WriteString("Check-Valid-Until: no\n")
 		}
@@ -178,15 +178,16 @@ func (r *privateRoot) list(suite string) string {
 // that the mirror does not have, and Release files past their time. The caller
 // holds the root's lock.
 func (r *privateRoot) update(ctx context.Context) error {
-	if _, err := os.Stat(r.archive.keyring); err != nil {
-		return fmt.Errorf("%s's keyring %s is missing: install the package %s", r.archive.vendor, r.archive.keyring, r.archive.keyPackage)
-	}
 	if err := r.setUp(ctx); err != nil {
+		return err
+	}
+	signers, err := r.signers()
+	if err != nil {
 		return err
 	}
 	for parts, again := r.parts(), true; again; {
 		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
-		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(r.sources(parts, signers)), 0o644); err != nil {
 			return fmt.Errorf("set up private apt root: %w", err)
 		}
 		out, err := r.run(ctx, "apt-get", "update", "-q")
@@ -241,7 +242,7 @@ func (r *privateRoot) updateError(out string, err error) error {
 	text := aptErrors(out)
 	switch {
 	case signatureRE.MatchString(out):
-		return fmt.Errorf("%s: %w: %s: check the mirror, or update the package %s", doing, kernel.ErrSignature, text, r.archive.keyPackage)
+		return fmt.Errorf("%s: %w: %s: check the mirror, or name the keys that it is signed with by ,key=FILE", doing, kernel.ErrSignature, text)
 	case text == "":
 		return fmt.Errorf("%s: apt-get update: %w", doing, err)
 	}

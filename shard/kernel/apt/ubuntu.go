@@ -43,19 +43,24 @@ func ParseUbuntu(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 		}
 		s.flavours = []string{flavour}
 	}
+	return s, s.setOptions(o)
+}
+
+// setOptions takes url= and key=.
+func (s *source) setOptions(o kernel.Options) (err error) {
 	if o.URL != "" {
 		url := strings.TrimRight(o.URL, "/")
 		if !validMirror(url) {
-			return nil, kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", spec, o.URL)
+			return kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", s.spec, o.URL)
 		}
 		s.archive.main, s.archive.security, s.archive.discover = url, url, false
 	}
 	if o.Key != "" {
 		if s.archive.keyring, err = filepath.Abs(o.Key); err != nil {
-			return nil, &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
+			return &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
 		}
 	}
-	return s, nil
+	return nil
 }
 
 var ubuntuImageRE = regexp.MustCompile(`^linux-image-(unsigned-)?([0-9]+\.[0-9]+\.[0-9]+-[0-9]+)-([a-z][a-z0-9-]*)$`)

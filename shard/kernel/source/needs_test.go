@@ -14,18 +14,18 @@ func TestNeeds(t *testing.T) {
 	if err := os.WriteFile(list, []byte("# promised\ndebian:trixie:cloud-amd64 newest:1\n. debian/*\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	const debian, ubuntu = "apt dpkg gpgv debian-archive-keyring", "apt dpkg gpgv ubuntu-keyring"
+	const apt = "apt dpkg gpgv"
 	for _, tt := range []struct {
 		specs []string
 		want  string
 	}{
 		{nil, ""},
 		{[]string{dir, "gs://bucket/x", "fedora:43", "oci://quay.io/lvh-images/kernel-images"}, ""},
-		{[]string{"debian:bookworm"}, debian},
-		{[]string{"debian:bookworm", "debian:sid:cloud-amd64", dir}, debian},
-		{[]string{"ubuntu:noble:generic"}, ubuntu},
-		{[]string{"ubuntu:noble", "debian:bookworm"}, ubuntu + " debian-archive-keyring"},
-		{[]string{"@" + list}, debian},
+		{[]string{"debian:bookworm"}, apt},
+		{[]string{"debian:bookworm", "debian:sid:cloud-amd64", dir}, apt},
+		{[]string{"ubuntu:noble:generic"}, apt},
+		{[]string{"ubuntu:noble", "debian:bookworm"}, apt},
+		{[]string{"@" + list}, apt},
 		{[]string{"@" + filepath.Join(dir, "none.txt")}, ""},
 		{[]string{"debian:bookwurm"}, ""},
 	} {
