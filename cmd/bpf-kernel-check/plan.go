@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // planOptions are the flags of plan.
@@ -22,6 +25,7 @@ type planOptions struct {
 	shards int
 	target float64 // minutes
 	jobs   int
+	arch   string
 	out    string
 	json   bool
 }
@@ -36,6 +40,8 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 		return usagef("--target-minutes is %v: want 0.1 to %d", o.target, 24*60)
 	}
 	switch {
+	case !slices.Contains(qemu.ArchNames(), o.arch):
+		return usagef("--arch is %q: want %s", o.arch, strings.Join(qemu.ArchNames(), " or "))
 	case o.jobs < 1 || o.jobs > 1024:
 		return usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
 	case o.out == "":
@@ -76,8 +82,7 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			// The jobs that run the shards have this machine's architecture.
-			list, err := plan.Select(cmd.Context(), srcs, src.filter(runtime.GOARCH))
+			list, err := plan.Select(cmd.Context(), srcs, src.filter(o.arch))
 			c.printSkipped(c.stderr, list)
 			if err != nil {
 				return err
@@ -99,6 +104,8 @@ waits for every shard.`,
 	f.IntVar(&o.shards, "shards", 0, "split the list into `N` shards, 1 to 256")
 	f.Float64Var(&o.target, "target-minutes", 0, "or into as few shards as take `M` minutes each, by --timings and without downloads")
 	jobsFlag(f, &o.jobs, "VMs at a time, for --target-minutes")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "plan kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
+	f.Lookup("arch").DefValue = "this machine's"
 	f.StringVarP(&o.out, "out", "o", "plan.json", "`FILE` to write the plan to")
 	f.BoolVar(&o.json, "json", false, "print the job matrix, for strategy.matrix: ${{ fromJSON(...) }}")
 	src.add(cmd)
