@@ -211,6 +211,11 @@ func checkHygiene(w workflow) (err error) {
 	if get(w.root, "on", "workflow_call") == nil && get(w.root, "concurrency") == nil {
 		err = errors.Join(err, fmt.Errorf("%s: want a concurrency group", w.name))
 	}
+	// In a merge queue there is no pull request: its entries would be one group,
+	// and cancel each other.
+	if group := text(get(w.root, "concurrency", "group")); strings.Contains(group, "pull_request.number") && !strings.Contains(group, "|| github.ref") {
+		err = errors.Join(err, fmt.Errorf("%s: the concurrency group %s is the same for all that is no pull request", w.name, group))
+	}
 	return err
 }
 
@@ -332,6 +337,7 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
 		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
+		{"hygiene", "pr.yml", " || github.ref", "", "is the same for all that is no pull request"},
 		{"hygiene", "pr.yml", "          timeout-total: 50m", "          timeout-total: 56m", "want a timeout-total of 55m at most"},
 		{"hygiene", "check.yml", "          timeout-total: 110m", "          timeout: 110m", "want a timeout-total"},
 		{"hygiene", "ci.yml", "          timeout-total: 15m", "          timeout-total: 0", "want a timeout-total"},
