@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -220,14 +221,12 @@ func TestActionSaves(t *testing.T) {
 func TestInstall(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
-	for name, script := range map[string]string{
-		"apt-get": `echo "apt-get $*" >>"` + log + `"; if [ "$1" = update ]; then echo "E: $BROKEN"; [ -z "$BROKEN" ]; exit; fi; [ "$(grep -c install "` + log + `")" -ge "$NEEDED" ]`,
-		"sudo":    `shift; exec "$@"`,
-	} {
+	install := func(name, script string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+	install("sudo", `shift; exec "$@"`)
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	for _, tt := range []struct {
 		needed, broken, want string
@@ -241,11 +240,13 @@ func TestInstall(t *testing.T) {
 		{"4", "", "install gpgv: apt-get: exit status 1: install them on the runner", []string{"gpgv"}, 3},
 		{"4", "no key", "install gpgv: apt-get: exit status 1, after apt-get update: apt-get: exit status 1: E: no key: install them on the runner", []string{"gpgv"}, 3},
 	} {
-		t.Setenv("BROKEN", tt.broken)
+		// It is given little of this test's environment.
+		install("apt-get", fmt.Sprintf(`broken=%q needed=%s; echo "apt-get $*" >>%q
+if [ "$1" = update ]; then echo "E: $broken"; [ -z "$broken" ]; exit; fi
+[ "$(grep -c install %[3]q)" -ge "$needed" ]`, tt.broken, tt.needed, log))
 		if err := os.WriteFile(log, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv("NEEDED", tt.needed)
 		c := &command{stdout: io.Discard, stderr: io.Discard}
 		err := c.install(t.Context(), tt.packages)
 		if got := errText(err); got != tt.want {
