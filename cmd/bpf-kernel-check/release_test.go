@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -116,7 +117,7 @@ func TestGetProgram(t *testing.T) {
 				put(t, filepath.Join(tools, "bpf-kernel-check", sumOf(good), "bpf-kernel-check"), tt.cached)
 			}
 			put(t, filepath.Join(tools, ".curlrc"), "retry-delay = 1\n") // instead of 1, 2 and 4 s
-			env := []string{"CURL_HOME=" + tools, "RUNNER_TOOL_CACHE=" + tools, "GITHUB_OUTPUT=" + output, "BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL}
+			env := []string{"CURL_HOME=" + tools, "RUNNER_TOOL_CACHE=" + tools, "RUNNER_TEMP=" + t.TempDir(), "GITHUB_OUTPUT=" + output, "BPF_KERNEL_CHECK_DOWNLOADS=" + server.URL}
 			out, err := script(t, tree, env, "get-program", "find")
 			if (err == nil) != (tt.want == "") || !strings.Contains(out, tt.want) || err != nil && !strings.Contains(out, "::error::") {
 				t.Fatalf("%v, want %q\n%s", err, tt.want, out)
@@ -138,7 +139,11 @@ func TestGetProgram(t *testing.T) {
 			if err != nil || !strings.Contains(string(b), "build="+tt.build+"\n") {
 				t.Fatalf("%v, outputs %s", err, b)
 			}
-			program := strings.TrimPrefix(strings.SplitN(string(b), "\n", 2)[0], "program=")
+			outputs := scriptOutputs(string(b))
+			program := outputs["program"]
+			if outputs["root"] != tree {
+				t.Errorf("root is %q, want %s", outputs["root"], tree)
+			}
 			if tt.build == "true" {
 				if exists(program) {
 					t.Errorf("%s is there", program)
@@ -155,13 +160,10 @@ func TestGetProgram(t *testing.T) {
 // What one job has built the next takes from a cache: GitHub's, which is no
 // more than a directory here.
 func TestGetProgramFromACache(t *testing.T) {
-	tree := scriptTree(t, "get-program", map[string]string{
-		"go.mod": "x", "go.sum": "", "cmd/a.go": "", "guest/a.go": "", "report/a.go": "", "shard/a.go": "",
-		"Makefile": "build:\n\tmkdir -p bin && printf '#!/bin/sh\\necho built\\n' >bin/bpf-kernel-check && chmod +x bin/bpf-kernel-check\n",
-	})
-	temp := t.TempDir()
+	tree := sourceTree(t, "built")
+	kept := t.TempDir()
 	for _, want := range []string{"building bpf-kernel-check from source", "an earlier run built it"} {
-		output := filepath.Join(t.TempDir(), "output")
+		output, temp := filepath.Join(t.TempDir(), "output"), t.TempDir()
 		env := []string{"RUNNER_TOOL_CACHE=" + t.TempDir(), "RUNNER_TEMP=" + temp, "GITHUB_OUTPUT=" + output, "GITHUB_WORKSPACE=" + filepath.Dir(tree)}
 		var log string
 		for _, arg := range []string{"find", "build"} {
@@ -170,16 +172,17 @@ func TestGetProgramFromACache(t *testing.T) {
 				t.Fatalf("%s: %v\n%s", arg, err, out)
 			}
 			log += out
+			if arg == "find" { // what actions/cache does between the two
+				if err := os.CopyFS(temp, os.DirFS(kept)); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		b, err := os.ReadFile(output)
 		if err != nil {
 			t.Fatal(err)
 		}
-		outputs := map[string]string{}
-		for line := range strings.Lines(string(b)) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			outputs[name] = value
-		}
+		outputs := scriptOutputs(string(b))
 		built := map[bool]string{true: "true"}[strings.HasPrefix(want, "building")]
 		if !strings.Contains(log, want) || outputs["build"] != "true" || outputs["built"] != built || outputs["go-cache"] != "true" || !strings.HasPrefix(outputs["key"], "bpf-kernel-check-program-source-") {
 			t.Errorf("want %s\n%s%s", want, log, b)
@@ -189,6 +192,108 @@ func TestGetProgramFromACache(t *testing.T) {
 				t.Errorf("%s says %q, %v", program, out, err)
 			}
 		}
+		if built == "true" {
+			if err := os.CopyFS(kept, os.DirFS(temp)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// sourceTree is no release's; the program that is built from it says a word.
+func sourceTree(t *testing.T, word string) string {
+	t.Helper()
+	return scriptTree(t, "get-program", map[string]string{
+		"go.mod": "x", "go.sum": "", "cmd/a.go": "", "guest/a.go": "", "report/a.go": "", "shard/a.go": "",
+		"Makefile": "build:\n\tmkdir -p bin && printf '#!/bin/sh\\necho " + word + "\\n' >bin/bpf-kernel-check && chmod +x bin/bpf-kernel-check\n",
+	})
+}
+
+// scriptOutputs reads outputs of one line each.
+func scriptOutputs(text string) map[string]string {
+	outputs := map[string]string{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		outputs[name] = value
+	}
+	return outputs
+}
+
+// Two versions of the action in one job have a program each, which nobody else
+// can put there: not even who writes to the tool cache that jobs share.
+func TestGetProgramOfTwoTrees(t *testing.T) {
+	tools, temp := t.TempDir(), t.TempDir()
+	for _, word := range []string{"one", "two", "one"} {
+		tree := sourceTree(t, word)
+		output := filepath.Join(t.TempDir(), "output")
+		env := []string{"RUNNER_TOOL_CACHE=" + tools, "RUNNER_TEMP=" + temp, "GITHUB_OUTPUT=" + output}
+		for _, arg := range []string{"find", "build"} {
+			if out, err := script(t, tree, env, "get-program", arg); err != nil {
+				t.Fatalf("%s: %v\n%s", arg, err, out)
+			}
+			b, err := os.ReadFile(output)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := strings.TrimPrefix(scriptOutputs(string(b))["key"], "bpf-kernel-check-program-")
+			put(t, filepath.Join(tools, "bpf-kernel-check", key, "bpf-kernel-check"), "#!/bin/sh\necho planted\n")
+		}
+		b, err := os.ReadFile(output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := scriptOutputs(string(b))["program"]
+		if out, err := exec.Command(program).Output(); err != nil || string(out) != word+"\n" {
+			t.Errorf("%s says %q, %v, want %s", program, out, err, word)
+		}
+	}
+}
+
+// A release is looked for where the action is from, and then at the original's.
+func TestGetProgramOfAFork(t *testing.T) {
+	const program = "#!/bin/sh\necho good\n"
+	name := "bpf-kernel-check-v1.2.3-linux-" + runtime.GOARCH
+	path := "/releases/download/v1.2.3/" + name
+	const original = "https://github.com/elastic/bpf-kernel-check"
+	for why, tt := range map[string]struct {
+		server, repository, mirror string
+		has                        string // has the program
+		asked                      []string
+	}{
+		"a fork":          {"https://github.com", "octo/fork", "", "https://github.com/octo/fork", []string{"https://github.com/octo/fork" + path}},
+		"a copy of a tag": {"https://github.com", "octo/fork", "", original, []string{"https://github.com/octo/fork" + path, original + path}},
+		"the original":    {"https://github.com", "elastic/bpf-kernel-check", "", original, []string{original + path}},
+		"a local action":  {"https://github.com", "", "", original, []string{original + path}},
+		"another server":  {"https://git.example", "elastic/bpf-kernel-check", "", original, []string{"https://git.example/elastic/bpf-kernel-check" + path, original + path}},
+		"no repository":   {"https://github.com", "a b/$(id)", "", original, []string{original + path}},
+		"a mirror":        {"https://github.com", "octo/fork", "https://mirror.example", "https://mirror.example", []string{"https://mirror.example/v1.2.3/" + name}},
+		"nowhere":         {"https://github.com", "octo/fork", "", "", []string{"https://github.com/octo/fork" + path, original + path}},
+	} {
+		t.Run(why, func(t *testing.T) {
+			tree := scriptTree(t, "get-program", map[string]string{".github/checksums.txt": sumOf(program) + "  " + name + "\n"})
+			bin, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
+			put(t, filepath.Join(bin, "served"), program)
+			put(t, filepath.Join(bin, "curl"), `#!/bin/bash
+while [ $# -gt 1 ]; do [ "$1" = -o ] && to=$2; shift; done
+echo "$1" >>"`+bin+`/asked"
+case $1 in "`+tt.has+`"?*) [ -n "`+tt.has+`" ] && cp "`+bin+`/served" "$to" ;; *) exit 22 ;; esac
+`)
+			env := []string{
+				"PATH=" + bin + ":" + os.Getenv("PATH"), "RUNNER_TOOL_CACHE=" + t.TempDir(), "GITHUB_OUTPUT=" + output,
+				"GITHUB_SERVER_URL=" + tt.server, "ACTION_REPOSITORY=" + tt.repository, "BPF_KERNEL_CHECK_DOWNLOADS=" + tt.mirror,
+			}
+			out, err := script(t, tree, env, "get-program", "find")
+			if (err == nil) != (tt.has != "") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			b, err := os.ReadFile(filepath.Join(bin, "asked"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Fields(string(b)); !slices.Equal(got, tt.asked) {
+				t.Errorf("asked for %q, want %q", got, tt.asked)
+			}
+		})
 	}
 }
 
