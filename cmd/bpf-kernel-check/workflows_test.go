@@ -130,6 +130,36 @@ var (
 	versionRE = regexp.MustCompile(`^# v\d+\.\d+\.\d+$`)
 )
 
+// node24 are the first versions of actions that run on Node 24, and use no other
+// action that does not: runners have no Node 20 any more. Their action.yml says
+// which they run on.
+var node24 = map[string][3]int{
+	"actions/attest-build-provenance": {4, 0, 0},
+	"actions/cache":                   {5, 0, 0},
+	"actions/checkout":                {5, 0, 0},
+	"actions/configure-pages":         {6, 0, 0},
+	"actions/deploy-pages":            {5, 0, 0},
+	"actions/download-artifact":       {7, 0, 0},
+	"actions/setup-go":                {6, 2, 0},
+	"actions/upload-artifact":         {6, 0, 0},
+	"actions/upload-pages-artifact":   {5, 0, 0},
+}
+
+// oldNode says that a pinned action runs on a Node that runners do not have.
+func oldNode(uses, comment string) bool {
+	var v [3]int
+	if _, err := fmt.Sscanf(comment, "# v%d.%d.%d", &v[0], &v[1], &v[2]); err != nil {
+		return true
+	}
+	name, _, _ := strings.Cut(uses, "@")
+	for action, first := range node24 {
+		if name == action || strings.HasPrefix(name, action+"/") {
+			return slices.Compare(v[:], first[:]) < 0
+		}
+	}
+	return true // look its version up first
+}
+
 // checkPins finds actions of others that are not pinned. The reusable workflow
 // can name this repository's own actions only by a tag.
 func checkPins(w workflow) (err error) {
@@ -141,6 +171,8 @@ func checkPins(w workflow) (err error) {
 			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: pin it by its commit's hash", w.name, n.Line, n.Value))
 		case !versionRE.MatchString(n.LineComment):
 			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: name its version in a comment, as # v1.2.3", w.name, n.Line, n.Value))
+		case oldNode(n.Value, n.LineComment):
+			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: want a version that runs on Node 24", w.name, n.Line, n.Value))
 		}
 	})
 	return err
@@ -333,7 +365,9 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"permissions", "nightly.yml", "      contents: read\n    strategy", "      contents: write\n    strategy", "nightly.yml/kernels: permissions"},
 		{"permissions", "pr.yml", "      statuses: write\n", "", "pr.yml/report: permissions"},
 		{"permissions", "nightly.yml", "      pages: write\n      id-token: write\n", "      pages: write\n      id-token: write\n      issues: write\n", "nightly.yml/pages: permissions"},
-		{"pins", "nightly.yml", "@d6db90164ac5ed86f2b6aed7e0febac5b3c0c03e # v4.0.5", "@v4", "pin it"},
+		{"pins", "nightly.yml", "@cd2ce8fcbc39b97be8ca5fce6e763baed58fa128 # v5.0.0", "@v4", "pin it"},
+		{"pins", "nightly.yml", "@cd2ce8fcbc39b97be8ca5fce6e763baed58fa128 # v5.0.0", "@d6db90164ac5ed86f2b6aed7e0febac5b3c0c03e # v4.0.5", "runs on Node 24"},
+		{"pins", "shard/action.yml", "actions/cache/save@", "actions/stash/save@", "runs on Node 24"},
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
 		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
