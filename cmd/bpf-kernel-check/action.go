@@ -264,9 +264,16 @@ func (s *actionStep) publish(ctx context.Context, out string, args []string, bef
 	return cmp.Or(before, s.exec(ctx, &c, append([]string{"publish", out}, args...)...))
 }
 
+// trustedEvents are of the repository's own code. Others, such as a comment's, have
+// the default branch's ref too, and a job may test what somebody proposes.
+var trustedEvents = []string{"push", "schedule", "workflow_dispatch"}
+
 // saves reports whether this run may write caches. Every run reads them, so only
 // runs of the default branch write.
 func (s *actionStep) saves() bool {
+	if !slices.Contains(trustedEvents, s.env.Event) {
+		return false
+	}
 	main, err := github.DefaultBranch(s.env)
 	if err != nil {
 		s.c.warn(err.Error() + ": no cache is saved")

@@ -81,7 +81,7 @@ func (s *actionStep) noReuse(ownCache bool) string {
 	switch {
 	case ownCache:
 		return "it goes with the input cache, a directory of a runner of your own"
-	case !slices.Contains([]string{"push", "schedule", "workflow_dispatch"}, s.env.Event):
+	case !slices.Contains(trustedEvents, s.env.Event):
 		return fmt.Sprintf("the event is %.50q: want push, schedule or workflow_dispatch", s.env.Event)
 	}
 	return ""

@@ -202,6 +202,11 @@ func TestActionSaves(t *testing.T) {
 		{"push", `{}`, "refs/heads/", false},
 		{"schedule", `{"schedule":"* * * * *"}`, "refs/heads/main", true},
 		{"workflow_dispatch", `{"repository":{"default_branch":"main"}}`, "refs/heads/main", true},
+		// Somebody's comment, with the default branch's ref.
+		{"issue_comment", `{"repository":{"default_branch":"main"}}`, "refs/heads/main", false},
+		{"discussion_comment", `{"repository":{"default_branch":"main"}}`, "refs/heads/main", false},
+		{"repository_dispatch", `{"repository":{"default_branch":"main"}}`, "refs/heads/main", false},
+		{"merge_group", `{"repository":{"default_branch":"main"}}`, "refs/heads/main", false},
 		{"pull_request", `{"pull_request":{"number":1,"head":{"sha":"` + sha + `"}},"repository":{"default_branch":"main"}}`, "refs/heads/main", false},
 		{"pull_request_target", `{"pull_request":{"number":1,"head":{"sha":"` + sha + `"}},"repository":{"default_branch":"main"}}`, "refs/heads/main", false},
 		{"workflow_run", `{"workflow_run":{"id":1,"head_branch":"main","head_sha":"` + sha + `","head_repository":{"full_name":"o/r"}},"repository":{"full_name":"o/r","default_branch":"main"}}`, "refs/heads/main", false},
