@@ -761,6 +761,64 @@ func TestActGuests(t *testing.T) {
 	}
 }
 
+// A server whose artifacts the artifact actions refuse, and an action that is used
+// twice in one job by the same name: the second use has no result, and not the
+// first one's. Neither QEMU nor what starts it has the job's token.
+func TestActWithoutArtifacts(t *testing.T) {
+	a := newAct(t)
+	a.vars = []string{"BPF_KERNELS=" + a.oneKernel()}
+	bin, seen := t.TempDir(), filepath.Join(a.state, "environments")
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(bin, "qemu-system-x86_64"), `#!/bin/sh
+cat /proc/$$/environ /proc/$PPID/environ | tr '\0' '\n' >>"`+seen+`"
+exec "`+qemu+`" "$@"
+`)
+	a.env = []string{"GITHUB_SERVER_URL=https://git.example", "PATH=" + bin + ":" + os.Getenv("PATH")}
+	a.checkout()
+	a.write(".github/workflows/kernels.yml", `on: pull_request
+jobs:
+  kernels:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+      - id: good
+        uses: ./
+        with: {kernels: "${{ vars.BPF_KERNELS }}", test: ./probe.bin -test.v, artifacts: false, status: true}
+      - id: bad
+        continue-on-error: true
+        uses: ./
+        with: {kernels: "${{ vars.BPF_KERNELS }}", test: ./nope, artifacts: false, status: true}
+      - run: echo "good $GOOD, bad $BAD"
+        env:
+          GOOD: ${{ steps.good.outputs.verdict }} ${{ steps.good.outcome }}
+          BAD: ${{ steps.bad.outputs.verdict }} ${{ steps.bad.outcome }}
+`, 0o644)
+	a.buildProbe(filepath.Join(a.repo, "probe.bin"))
+	a.commit()
+	if !a.run("kernels.yml", "pull_request", actPull) {
+		t.Error("the workflow failed")
+	}
+	if !strings.Contains(a.output, "good pass success, bad missing failure") {
+		t.Error("the two uses have other results")
+	}
+	if !regexp.MustCompile(`bpf-kernel-check: [\d.]+ s: program [\d.]+, caches [\d.]+, .*first kernel [\d.]+, VMs [\d.]+, reports`).MatchString(a.output) {
+		t.Error("no line says where the time went")
+	}
+	if states, last := a.statuses(); !slices.Equal(states, []string{"success", "error"}) || !strings.Contains(last, "does not exist") {
+		t.Errorf("statuses %q, the last %q", states, last)
+	}
+	b, err := os.ReadFile(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := regexp.MustCompile(`(?m)^(GITHUB_TOKEN|INPUTS)=.*|.*secret.*`).Find(b); bad != nil || !bytes.Contains(b, []byte("INPUTS_FILE=")) {
+		t.Errorf("QEMU, or what starts it, has %q in its environment\n%s", bad, b)
+	}
+}
+
 // The last job of ci.yml, after jobs that do nothing but end in some way.
 func TestActLastJob(t *testing.T) {
 	a := newAct(t)

@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -26,7 +29,7 @@ import (
 func (c *command) actionInputs(which string) (cmds []*cobra.Command, own []string) {
 	switch which {
 	case "run":
-		return []*cobra.Command{c.runCommand(), c.publishCommand()}, []string{"token", "artifact-days"}
+		return []*cobra.Command{c.runCommand(), c.publishCommand()}, []string{"token", "artifact-days", "artifacts"}
 	case "plan":
 		return []*cobra.Command{c.planCommand()}, []string{"name", "pending", "token"}
 	default:
@@ -38,6 +41,7 @@ func (c *command) actionInputs(which string) (cmds []*cobra.Command, own []strin
 type actionStep struct {
 	c     *command
 	in    inputs
+	file  string // holds the inputs, for the steps after the first
 	env   github.Env
 	ci    ciRun
 	names actionNames
@@ -57,7 +61,8 @@ func (c *command) actionCommand() *cobra.Command {
 		Short:  "The steps of the GitHub Action",
 		Hidden: true,
 		Long: `The steps of action.yml, shard/action.yml and report/action.yml. Inputs come as
-JSON in the variable INPUTS; what later steps need are outputs of the step.`,
+JSON in the variable INPUTS of the first step, which leaves them without the token
+in the file that the later steps' INPUTS_FILE names.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -67,6 +72,7 @@ JSON in the variable INPUTS; what later steps need are outputs of the step.`,
 	}{
 		{"begin-run", "Name what action.yml's steps use", beginRun},
 		{"run", "Boot the kernels of a shard, or of the whole list", actionRun},
+		{"publish", "Publish the result of the whole list", actionPublish},
 		{"begin-plan", "Name what shard/action.yml's steps use", beginPlan},
 		{"plan", "Pin the list and print the matrix", actionPlan},
 		{"begin-report", "Name what report/action.yml's steps use", beginReport},
@@ -75,11 +81,15 @@ JSON in the variable INPUTS; what later steps need are outputs of the step.`,
 		cmd.AddCommand(&cobra.Command{
 			Use: s.name, Short: s.short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				step, err := c.newStep(strings.TrimPrefix(s.name, "begin-"))
+				which, begins := strings.CutPrefix(s.name, "begin-")
+				step, err := c.newStep(which, begins)
 				if err != nil {
 					return c.annotated(c.inWorkflow(err))
 				}
-				return c.annotated(s.step(cmd.Context(), step))
+				if err = s.step(cmd.Context(), step); begins && err == nil {
+					err = step.leaveInputs()
+				}
+				return c.annotated(err)
 			},
 		})
 	}
@@ -124,13 +134,25 @@ func (c *command) inWorkflow(err error) error {
 	return err
 }
 
-// newStep reads what every step needs. which is run, plan or report.
-func (c *command) newStep(which string) (*actionStep, error) {
-	in, err := readInputs(c.getenv("INPUTS"))
+// newStep reads what every step needs: the one that begins an action its inputs,
+// the others what that has left.
+func (c *command) newStep(which string, begins bool) (*actionStep, error) {
+	if which == "publish" {
+		which = "run"
+	}
+	text, file := c.getenv("INPUTS"), c.getenv("INPUTS_FILE")
+	if !begins {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, usagef("INPUTS_FILE: %v: want the output inputs of the action's first step", err)
+		}
+		text = string(b)
+	}
+	in, err := readInputs(text)
 	if err != nil {
 		return nil, err
 	}
-	s := &actionStep{c: c, in: in}
+	s := &actionStep{c: c, in: in, file: file}
 	// Errors are reported when something is published.
 	s.env, _ = github.ReadEnv(c.getenv) //nolint:errcheck // see above
 	s.ci = detectCI(c.getenv, c.warn)
@@ -141,8 +163,8 @@ func (c *command) newStep(which string) (*actionStep, error) {
 	if err := in.check(cmds...); err != nil {
 		return nil, err
 	}
-	if which == "plan" {
-		if _, err := in.flag("pending"); err != nil {
+	for _, name := range []string{"pending", "artifacts"} {
+		if _, err := in.flag(name); err != nil {
 			return nil, err
 		}
 	}
@@ -222,6 +244,45 @@ func (s *actionStep) out() (string, error) {
 		return "", usagef("input out: %w", err)
 	}
 	return abs, nil
+}
+
+// newOut is the directory of the results, without the report that another use of
+// the action has left there: it would pass for this one's.
+func (s *actionStep) newOut() (string, error) {
+	out, err := s.out()
+	if err != nil {
+		return "", err
+	}
+	old := filepath.Join(out, report.ReportName)
+	if base, _ := filepath.Abs(s.in["base"]); base == old {
+		return out, nil // to compare with
+	}
+	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("remove the report of an earlier run: %w", err)
+	}
+	return out, nil
+}
+
+// leaveInputs leaves the inputs to the steps that follow, in a file: what a step
+// has in its environment, all that it starts could have. Each use of the action
+// has a file of its own.
+func (s *actionStep) leaveInputs() error {
+	in := maps.Clone(s.in)
+	delete(in, "token")
+	err := os.MkdirAll(s.names.dir, 0o755)
+	var f *os.File
+	if err == nil {
+		f, err = os.CreateTemp(s.names.dir, "inputs-*.json") // of mode 0600
+	}
+	if err == nil {
+		enc := json.NewEncoder(f)
+		enc.SetEscapeHTML(false) // so that it is no longer than it came
+		err = errors.Join(enc.Encode(in), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("leave the inputs to the next steps: %w", err)
+	}
+	return s.set("inputs", f.Name())
 }
 
 // set writes outputs of this step, given as alternating names and values.

@@ -81,7 +81,7 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 }
 
 func beginReport(_ context.Context, s *actionStep) error {
-	out, err := s.out()
+	out, err := s.newOut()
 	if err != nil {
 		return err
 	}

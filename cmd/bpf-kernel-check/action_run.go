@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,13 +17,19 @@ import (
 )
 
 func beginRun(_ context.Context, s *actionStep) error {
-	out, err := s.out()
+	out, err := s.newOut()
 	if err != nil {
 		return err
 	}
-	pairs := []string{"out", out, "artifact", s.names.shardArtifact()}
-	if s.names.shard.shards > 0 && s.in["plan"] == "" {
-		pairs = append(pairs, "plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir())
+	pairs := []string{"out", out}
+	if s.in["artifacts"] != "false" {
+		pairs = append(pairs, "artifact", s.names.shardArtifact())
+		if s.names.shard.shards > 0 && s.in["plan"] == "" {
+			pairs = append(pairs, "plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir())
+		}
+	}
+	if s.names.shard.shards == 0 {
+		pairs = append(pairs, "publish", "true")
 	}
 	// The user keeps a cache that the user named.
 	if s.in["cache"] == "" {
@@ -31,8 +38,52 @@ func beginRun(_ context.Context, s *actionStep) error {
 	return s.set(pairs...)
 }
 
-// actionRun boots a shard, or boots the whole list and publishes.
+// actionRun boots a shard or the whole list, and leaves how it ended. It has no
+// token: it runs QEMU, and reads archives of others.
 func actionRun(ctx context.Context, s *actionStep) error {
+	s.c.laps = s.startLaps()
+	err := s.boot(ctx)
+	fmt.Fprintln(s.c.stdout, "bpf-kernel-check:", s.c.laps)
+	var exit exitError
+	why := ""
+	if err != nil && !errors.As(err, &exit) {
+		why = err.Error()
+		if s.names.shard.shards > 0 { // a shard file that is there may be another run's
+			err = errors.Join(err, s.setOutcome(report.RunOutcome(0, nil, true)))
+		}
+	}
+	return errors.Join(err, os.WriteFile(s.ended(), []byte(why), 0o600))
+}
+
+// ended is the file that says how booting ended: why there is no result; it is
+// empty if there is one.
+func (s *actionStep) ended() string { return s.file + ".ended" }
+
+// actionPublish publishes the result of the whole list, or why there is none.
+func actionPublish(ctx context.Context, s *actionStep) error {
+	out, err := s.out()
+	if err != nil {
+		return err
+	}
+	args, err := s.in.args(s.c.publishCommand())
+	if err != nil {
+		return err
+	}
+	var before error
+	why, err := os.ReadFile(s.ended())
+	switch {
+	case err != nil:
+		before = errors.New("kernels were not booted, or that step was ended early: the steps before this one say why")
+	case len(why) > 0:
+		before = errors.New(string(why))
+	}
+	if err := s.publish(ctx, out, args, before); len(why) == 0 {
+		return err
+	}
+	return exitError(report.ExitNotTested) // that step has shown why
+}
+
+func (s *actionStep) boot(ctx context.Context) error {
 	out, err := s.out()
 	if err != nil {
 		return err
@@ -59,19 +110,10 @@ func actionRun(ctx context.Context, s *actionStep) error {
 	if err := s.c.provide(ctx, in); err != nil {
 		return err
 	}
+	s.c.laps.end("QEMU")
 	args = append([]string{"run", "--cache=" + in["cache"]}, args...)
 	runErr := s.exec(ctx, s.c, args...)
-	if err := s.afterRun(out, own); err != nil {
-		return errors.Join(runErr, err)
-	}
-	if s.names.shard.shards > 0 {
-		return runErr
-	}
-	pub, err := s.in.args(s.c.publishCommand())
-	if err != nil {
-		return errors.Join(runErr, err)
-	}
-	return s.publish(ctx, out, pub, runErr)
+	return errors.Join(runErr, s.afterRun(out, own))
 }
 
 // noReuse says why results of earlier runs are not reused; "" if they are.
@@ -87,6 +129,14 @@ func (s *actionStep) noReuse(ownCache bool) string {
 	return ""
 }
 
+func (s *actionStep) setOutcome(o report.Outcome) error {
+	var pairs []string
+	for _, out := range outcomeOutputs(o) {
+		pairs = append(pairs, out.Name, out.Value)
+	}
+	return s.set(pairs...)
+}
+
 // afterRun sets the outputs of a shard and trims the cache to its kernels.
 func (s *actionStep) afterRun(out string, ownCache bool) error {
 	name := report.Plan{Shard: max(s.names.shard.shard, 1), Shards: max(s.names.shard.shards, 1), Attempt: s.ci.attempt}.ShardFileName()
@@ -97,12 +147,12 @@ func (s *actionStep) afterRun(out string, ownCache bool) error {
 	if err != nil {
 		return fmt.Errorf("read the shard file %s: %w", name, err)
 	}
-	var pairs []string
 	if s.names.shard.shards > 0 { // for the whole list, publish does it
-		for _, out := range outcomeOutputs(f.Outcome()) {
-			pairs = append(pairs, out.Name, out.Value)
+		if err := s.setOutcome(f.Outcome()); err != nil {
+			return err
 		}
 	}
+	var pairs []string
 	if ownCache && s.saves() && len(f.Kernels) > 0 {
 		kept, err := s.trim(f)
 		if err != nil {

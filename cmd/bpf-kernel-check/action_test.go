@@ -5,17 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/markdown"
 )
 
 func TestInputsBecomeFlags(t *testing.T) {
@@ -169,6 +172,9 @@ func TestActionReadsNoInputVariables(t *testing.T) {
 				t.Error(err)
 			}
 			return string(b)
+		case "INPUTS_FILE":
+			b, _ := os.ReadFile(filepath.Join(temp, "output"))
+			return actionOutputs(string(b))["inputs"]
 		case "RUNNER_TEMP":
 			return temp
 		case "GITHUB_OUTPUT":
@@ -176,10 +182,10 @@ func TestActionReadsNoInputVariables(t *testing.T) {
 		}
 		return ""
 	}
-	for _, sub := range []string{"begin-run", "run"} {
+	for _, sub := range []string{"begin-run", "run", "publish"} {
 		run(t.Context(), []string{"action", sub}, strings.NewReader(""), io.Discard, io.Discard, getenv)
 	}
-	if !slices.Contains(read, "INPUTS") {
+	if !slices.Contains(read, "INPUTS") || !slices.Contains(read, "INPUTS_FILE") {
 		t.Fatal("INPUTS was not read")
 	}
 	for _, name := range read {
@@ -416,12 +422,7 @@ func TestActionMessages(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out bytes.Buffer
-			code := 0
-			for _, step := range []string{"begin-" + tt.step, tt.step} {
-				if code == 0 {
-					code = run(t.Context(), []string{"action", step}, strings.NewReader(""), &out, &out, func(k string) string { return env[k] })
-				}
-			}
+			code := runAction(t, env, tt.step, &out)
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d\n%s", code, tt.code, &out)
 			}
@@ -466,4 +467,202 @@ func TestActionReuses(t *testing.T) {
 			t.Errorf("%q: with the action's own cache", event)
 		}
 	}
+}
+
+// actionOutputs reads what a step has written to GITHUB_OUTPUT.
+func actionOutputs(text string) map[string]string {
+	outputs := map[string]string{}
+	for rest := text; rest != ""; {
+		var head, value string
+		head, rest, _ = strings.Cut(rest, "\n")
+		name, word, _ := strings.Cut(head, "<<")
+		value, rest, _ = strings.Cut(rest, "\n"+word+"\n")
+		outputs[name] = value
+	}
+	return outputs
+}
+
+// runAction runs the steps of an action as action.yml does, without the inputs
+// where they are not, and returns the first exit code that is not 0.
+func runAction(t *testing.T, env map[string]string, which string, out io.Writer) (code int) {
+	t.Helper()
+	outputs := map[string]string{}
+	step := func(name string, env map[string]string) {
+		c := run(t.Context(), []string{"action", name}, strings.NewReader(""), out, out, func(k string) string { return env[k] })
+		if code == 0 {
+			code = c
+		}
+		b, err := os.ReadFile(env["GITHUB_OUTPUT"])
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		outputs = actionOutputs(string(b))
+	}
+	step("begin-"+which, env)
+	if code != 0 {
+		return code
+	}
+	later := maps.Clone(env)
+	delete(later, "INPUTS")
+	later["INPUTS_FILE"] = outputs["inputs"]
+	step(which, later)
+	if outputs["publish"] == "true" {
+		step("publish", later)
+	}
+	return code
+}
+
+// Later steps get the inputs from a file that has no token, only the job's user
+// can read, and is this use's alone.
+func TestActionLeavesNoToken(t *testing.T) {
+	temp := t.TempDir()
+	long := strings.Repeat("&<>", 40<<10) // as long in the file
+	env := map[string]string{"RUNNER_TEMP": temp, "GITHUB_OUTPUT": filepath.Join(temp, "output"), "INPUTS": `{"kernels":"a\n` + long + `","test":"./x","token":"ghs_secret"}`}
+	getenv := func(k string) string { return env[k] }
+	var files []string
+	for range 2 {
+		if code := run(t.Context(), []string{"action", "begin-run"}, strings.NewReader(""), io.Discard, io.Discard, getenv); code != 0 {
+			t.Fatal(code)
+		}
+		b, err := os.ReadFile(env["GITHUB_OUTPUT"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := actionOutputs(string(b))["inputs"]
+		info, err := os.Stat(file)
+		if err != nil || info.Mode() != 0o600 {
+			t.Fatalf("%v, %v", info, err)
+		}
+		b, err = os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := readInputs(string(b))
+		if d := cmp.Diff(inputs{"kernels": "a\n" + long, "test": "./x"}, in); d != "" || err != nil {
+			t.Error(d, err)
+		}
+		files = append(files, file)
+	}
+	if files[0] == files[1] {
+		t.Errorf("two uses have the same file %s", files[0])
+	}
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"action", "run"}, strings.NewReader(""), &out, &out, getenv); code != 2 || !strings.Contains(out.String(), "INPUTS_FILE: open") {
+		t.Errorf("exit code %d: %s", code, &out)
+	}
+}
+
+// What an earlier use of the action has left in the same directory, or in the
+// same job, does not pass for the result of one that could not boot anything.
+func TestActionSecondUse(t *testing.T) {
+	list := []report.PlanKernel{{ID: "debian/1", Digest: "sha256:" + strings.Repeat("1", 64)}}
+	for name, tt := range map[string]struct {
+		shard  shardChoice
+		killed bool // before it could leave anything
+		want   string
+	}{
+		"the whole list": {shardChoice{}, false, `no result: ` + "`" + `payload "./nope" does not exist`},
+		"a shard":        {shardChoice{1, 2, ""}, false, ""},
+		"killed":         {shardChoice{}, true, "kernels were not booted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, temp := t.TempDir(), t.TempDir()
+			plan := report.Plan{Tool: "t", List: report.ListDigest(list), Algorithm: "rendezvous", Shard: max(tt.shard.shard, 1), Shards: max(tt.shard.shards, 1), Attempt: 1, Arch: "amd64", Kernels: []string{"debian/1"}}
+			w, err := report.CreateShardFile(out, plan)
+			if err == nil {
+				err = w.Kernel(report.Result{ID: "debian/1", Digest: list[0].Digest, Verdict: report.Pass, Attempts: 1, Accel: "tcg", Tests: []report.Test{{Name: "a", Verdict: "pass"}}})
+			}
+			if err == nil {
+				err = w.Close(true)
+			}
+			if err == nil && tt.shard.shards == 0 {
+				err = reportAlone(out, plan.ShardFileName(), time.Now(), markdown.Options{}, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := map[string]string{"kernels": out, "test": "./nope", "out": out}
+			if tt.shard.shards > 0 {
+				in["shard"] = "1/2"
+			}
+			b, err := json.Marshal(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := map[string]string{
+				"INPUTS": string(b), "RUNNER_TEMP": temp, "GITHUB_OUTPUT": filepath.Join(temp, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(temp, "summary"), "PATH": os.Getenv("PATH"),
+			}
+			var log bytes.Buffer
+			if tt.killed {
+				getenv := func(k string) string { return env[k] }
+				for _, name := range []string{"begin-run", "publish"} {
+					code := run(t.Context(), []string{"action", name}, strings.NewReader(""), &log, &log, getenv)
+					if (code == 0) != (name == "begin-run") {
+						t.Errorf("%s: exit code %d", name, code)
+					}
+					b, err := os.ReadFile(env["GITHUB_OUTPUT"])
+					if err != nil {
+						t.Fatal(err)
+					}
+					env["INPUTS_FILE"] = actionOutputs(string(b))["inputs"]
+				}
+			} else if code := runAction(t, env, "run", &log); code != 2 {
+				t.Errorf("exit code %d", code)
+			}
+			b, err = os.ReadFile(env["GITHUB_OUTPUT"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := actionOutputs(string(b)); got["verdict"] != "missing" || got["passed"] != "0" {
+				t.Errorf("outputs %q\n%s", got, &log)
+			}
+			summary, err := os.ReadFile(env["GITHUB_STEP_SUMMARY"])
+			if (err == nil) != (tt.want != "") || !strings.Contains(string(summary), tt.want) {
+				t.Errorf("summary %v, want %q:\n%s", err, tt.want, summary)
+			}
+		})
+	}
+}
+
+// Without artifacts no step has anything to do with one.
+func TestActionWithoutArtifacts(t *testing.T) {
+	for in, want := range map[string]map[string]string{
+		`{}`:                                    {"artifact": "bpf-kernel-check-1of1-attempt1", "publish": "true"},
+		`{"artifacts":"true","shard":"1/2"}`:    {"artifact": "bpf-kernel-check-1of2-attempt1", "plan-pattern": "bpf-kernel-check-plan-attempt+([0-9])"},
+		`{"artifacts":"false"}`:                 {"publish": "true"},
+		`{"artifacts":" false ","shard":"1/2"}`: {},
+	} {
+		temp := t.TempDir()
+		env := map[string]string{"RUNNER_TEMP": temp, "GITHUB_OUTPUT": filepath.Join(temp, "output"), "INPUTS": in}
+		if code := run(t.Context(), []string{"action", "begin-run"}, strings.NewReader(""), io.Discard, io.Discard, func(k string) string { return env[k] }); code != 0 {
+			t.Fatal(code)
+		}
+		b, err := os.ReadFile(env["GITHUB_OUTPUT"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := actionOutputs(string(b))
+		for _, name := range []string{"artifact", "plan-pattern", "publish"} {
+			if got[name] != want[name] {
+				t.Errorf("%s: output %s is %q, want %q", in, name, got[name], want[name])
+			}
+		}
+	}
+}
+
+// A job's log says in one line where its time went.
+func TestLaps(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	l := &laps{begin: begin, last: begin}
+	at := func(s float64) time.Time { return begin.Add(time.Duration(s * float64(time.Second))) }
+	l.endAt("program", at(1.24))
+	l.endAt("QEMU", at(13.34))
+	l.endAt("kernel", at(20))
+	l.endAt("VMs", at(61.2))
+	l.endAt("clock", at(2)) // went back
+	if got, want := l.String(), "61.2 s: program 1.2, QEMU 12.1, kernel 6.7, VMs 41.2"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	var none *laps
+	none.end("x") // outside of the action
 }

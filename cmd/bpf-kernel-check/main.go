@@ -84,6 +84,7 @@ type command struct {
 	// patience is the wait before apt is asked again, times the attempt.
 	patience time.Duration
 	noResult string // why there is nothing to publish, if known
+	laps     *laps  // of the action's step that boots; nil for others
 }
 
 // run is the whole program. It returns the exit code: one of report's, or 128

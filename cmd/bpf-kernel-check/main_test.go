@@ -116,6 +116,7 @@ func runScripts(t *testing.T, glob string) {
 			"archive":  makeArchive,
 			"mainline": makeMainline,
 			"bucket":   makeBucket,
+			"inputs":   inputsFile,
 
 			"kernelarchive": makeRealArchive,
 			"kernelfiles":   kernelFiles,
@@ -187,6 +188,20 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// inputsFile sets INPUTS_FILE to what the first step of an action has left, and
+// removes that step's outputs: inputs OUTPUTS
+func inputsFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: inputs OUTPUTS")
+	}
+	file := actionOutputs(ts.ReadFile(args[0]))["inputs"]
+	if file == "" {
+		ts.Fatalf("%s has no output inputs", args[0])
+	}
+	ts.Setenv("INPUTS_FILE", file)
+	ts.Check(os.Remove(ts.MkAbs(args[0])))
 }
 
 // callLock is held while the process has the directory and environment of a

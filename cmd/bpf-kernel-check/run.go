@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -165,6 +166,7 @@ A source is one of
 				}
 				sel, err = choose(ctx, srcs, src.filter(payload.arch))
 			}
+			c.laps.end("list")
 			if err := c.timeUp(ctx, err); err != nil {
 				return err
 			}
@@ -304,7 +306,13 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		shown.Record = record.ShardFileName()
 	}
 	ui := c.newScreen(shown)
-	r.Report = func(e shard.Event) { show(ui, e) }
+	var first sync.Once // of several goroutines
+	r.Report = func(e shard.Event) {
+		if e.State == shard.Booting {
+			first.Do(func() { c.laps.end("first kernel") })
+		}
+		show(ui, e)
+	}
 	if todo == 0 {
 		host.SweepScratch(os.TempDir()) // the interrupted run may have been killed after its last result
 		return c.finish(ctx, r, list, record, ui, o.history)
@@ -383,6 +391,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 		}
 	}
 	results, err := r.Run(ctx, list)
+	c.laps.end("VMs")
 	stop()
 	outcome := report.RunOutcome(len(list.Entries), results, false)
 	if len(results) > 0 {
@@ -393,6 +402,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 				c.warn("expected failures: " + unused)
 			}
 			err = errors.Join(err, reportAlone(r.Out, record.ShardFileName(), started, c.links(), c.history(history)))
+			c.laps.end("reports")
 		}
 	}
 	if err != nil {

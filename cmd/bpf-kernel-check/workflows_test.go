@@ -208,6 +208,32 @@ func checkPermissions(w workflow) (err error) {
 	return err
 }
 
+// checkSecrets finds steps that boot kernels, or start something else of others,
+// with a token in their environment, and paths that are the host's in a container.
+func checkSecrets(w workflow) (err error) {
+	w.steps(func(step *yaml.Node) {
+		run := text(get(step, "run"))
+		for _, v := range pairs(get(step, "env")) {
+			begins := strings.Contains(run, " action begin-") && v[0].Value == "INPUTS"
+			publishes := regexp.MustCompile(` action (plan|publish|report)$`).MatchString(run) && v[0].Value == "GITHUB_TOKEN"
+			if regexp.MustCompile(`(?i)token|secrets|toJSON\(inputs\)`).MatchString(v[0].Value+v[1].Value) && w.isAction() && !begins && !publishes {
+				err = errors.Join(err, fmt.Errorf("%s:%d: %s: the step needs no token", w.name, step.Line, v[0].Value))
+			}
+		}
+		for _, part := range []string{"with", "env"} {
+			for _, v := range pairs(get(step, part)) {
+				if strings.Contains(v[1].Value, "github.action_path") {
+					err = errors.Join(err, fmt.Errorf("%s:%d: %s: github.action_path is the host's: want the output root", w.name, step.Line, v[0].Value))
+				}
+			}
+		}
+		if uses := text(get(step, "uses")); w.name == "action.yml" && strings.Contains(uses, "-artifact@") && !strings.Contains(text(get(step, "if")), "steps.begin.outputs.") {
+			err = errors.Join(err, fmt.Errorf("%s:%d: %s: want a condition that is false with artifacts: false", w.name, step.Line, uses))
+		}
+	})
+	return err
+}
+
 // checkHygiene finds checkouts that leave the token behind, jobs that may run
 // for six hours, and workflows of which several may run at once.
 func checkHygiene(w workflow) (err error) {
@@ -295,6 +321,7 @@ var workflowChecks = map[string]func(workflow) error{
 	"pins":          checkPins,
 	"permissions":   checkPermissions,
 	"hygiene":       checkHygiene,
+	"secrets":       checkSecrets,
 	"last job":      checkLast,
 }
 
@@ -368,6 +395,11 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"pins", "nightly.yml", "@cd2ce8fcbc39b97be8ca5fce6e763baed58fa128 # v5.0.0", "@v4", "pin it"},
 		{"pins", "nightly.yml", "@cd2ce8fcbc39b97be8ca5fce6e763baed58fa128 # v5.0.0", "@d6db90164ac5ed86f2b6aed7e0febac5b3c0c03e # v4.0.5", "runs on Node 24"},
 		{"pins", "shard/action.yml", "actions/cache/save@", "actions/stash/save@", "runs on Node 24"},
+		{"secrets", "action.yml", "        STARTED: ", "        GITHUB_TOKEN: ${{ inputs.token }}\n        STARTED: ", "needs no token"},
+		{"secrets", "action.yml", "        STARTED: ", "        INPUTS: ${{ toJSON(inputs) }}\n        STARTED: ", "needs no token"},
+		{"secrets", "action.yml", "        STARTED: ", "        GH: ${{ github.token }}\n        STARTED: ", "needs no token"},
+		{"secrets", "shard/action.yml", "${{ steps.find.outputs.root }}/go.sum", "${{ github.action_path }}/../go.sum", "is the host's"},
+		{"secrets", "action.yml", "always() && steps.begin.outputs.artifact != ''", "always()", "with artifacts: false"},
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
 		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
