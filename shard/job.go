@@ -139,7 +139,7 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image) (string, err
 		of += "\n/boot/config"
 	}
 	names := sha256.Sum256([]byte(of))
-	name := "modules-" + hex.EncodeToString(names[:8]) + ".cpio"
+	name := kernel.ModulesPrefix + hex.EncodeToString(names[:8]) + ".cpio"
 	return im.DerivedChecked(ctx, r.Cache, name, func(w io.Writer) error {
 		found, err := im.Modules(ctx, r.Payload.Modules)
 		if err != nil {

@@ -71,8 +71,10 @@ in the file that the later steps' INPUTS_FILE names.`,
 		step        func(context.Context, *actionStep) error
 	}{
 		{"begin-run", "Name what action.yml's steps use", beginRun},
+		{"restore-run", "Get kernels that earlier runs kept", restoreKernels},
 		{"run", "Boot the kernels of a shard, or of the whole list", actionRun},
-		{"publish", "Publish the result of the whole list", actionPublish},
+		{"publish-run", "Publish the result of the whole list", actionPublish},
+		{"save-run", "Keep kernels for later runs", saveKernels},
 		{"begin-plan", "Name what shard/action.yml's steps use", beginPlan},
 		{"plan", "Pin the list and print the matrix", actionPlan},
 		{"begin-report", "Name what report/action.yml's steps use", beginReport},
@@ -81,8 +83,8 @@ in the file that the later steps' INPUTS_FILE names.`,
 		cmd.AddCommand(&cobra.Command{
 			Use: s.name, Short: s.short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				which, begins := strings.CutPrefix(s.name, "begin-")
-				step, err := c.newStep(which, begins)
+				begins := strings.HasPrefix(s.name, "begin-")
+				step, err := c.newStep(s.name[strings.LastIndexByte(s.name, '-')+1:], begins)
 				if err != nil {
 					return c.annotated(c.inWorkflow(err))
 				}
@@ -135,11 +137,8 @@ func (c *command) inWorkflow(err error) error {
 }
 
 // newStep reads what every step needs: the one that begins an action its inputs,
-// the others what that has left.
+// the others what that has left. which is run, plan or report.
 func (c *command) newStep(which string, begins bool) (*actionStep, error) {
-	if which == "publish" {
-		which = "run"
-	}
 	text, file := c.getenv("INPUTS"), c.getenv("INPUTS_FILE")
 	if !begins {
 		b, err := os.ReadFile(file)
@@ -230,8 +229,7 @@ func (n actionNames) part() string {
 	return fmt.Sprintf("%dof%d", max(n.shard.shard, 1), max(n.shard.shards, 1))
 }
 
-func (n actionNames) kernelsKey() string { return n.prefix + "-kernels-" + n.part() + "-" }
-func (n actionNames) cacheDir() string   { return filepath.Join(n.dir, "cache") }
+func (n actionNames) cacheDir() string { return filepath.Join(n.dir, "cache") }
 
 // out is the directory of the results.
 func (s *actionStep) out() (string, error) {

@@ -33,7 +33,10 @@ func beginRun(_ context.Context, s *actionStep) error {
 	}
 	// The user keeps a cache that the user named.
 	if s.in["cache"] == "" {
-		pairs = append(pairs, "cache-dir", s.names.cacheDir(), "cache-key", s.names.kernelsKey())
+		pairs = append(pairs, "restore-kernels", "true")
+		if s.saves() {
+			pairs = append(pairs, "save-kernels", "true")
+		}
 	}
 	return s.set(pairs...)
 }
@@ -113,7 +116,7 @@ func (s *actionStep) boot(ctx context.Context) error {
 	s.c.laps.end("QEMU")
 	args = append([]string{"run", "--cache=" + in["cache"]}, args...)
 	runErr := s.exec(ctx, s.c, args...)
-	return errors.Join(runErr, s.afterRun(out, own))
+	return errors.Join(runErr, s.afterRun(out))
 }
 
 // noReuse says why results of earlier runs are not reused; "" if they are.
@@ -137,9 +140,12 @@ func (s *actionStep) setOutcome(o report.Outcome) error {
 	return s.set(pairs...)
 }
 
-// afterRun sets the outputs of a shard and trims the cache to its kernels.
-func (s *actionStep) afterRun(out string, ownCache bool) error {
-	name := report.Plan{Shard: max(s.names.shard.shard, 1), Shards: max(s.names.shard.shards, 1), Attempt: s.ci.attempt}.ShardFileName()
+// afterRun sets the outputs of a shard.
+func (s *actionStep) afterRun(out string) error {
+	if s.names.shard.shards == 0 { // for the whole list, publish does it
+		return nil
+	}
+	name := report.Plan{Shard: s.names.shard.shard, Shards: s.names.shard.shards, Attempt: s.ci.attempt}.ShardFileName()
 	f, err := readFile(filepath.Join(out, name), report.ReadShardFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the run said why
@@ -147,53 +153,7 @@ func (s *actionStep) afterRun(out string, ownCache bool) error {
 	if err != nil {
 		return fmt.Errorf("read the shard file %s: %w", name, err)
 	}
-	if s.names.shard.shards > 0 { // for the whole list, publish does it
-		if err := s.setOutcome(f.Outcome()); err != nil {
-			return err
-		}
-	}
-	var pairs []string
-	if ownCache && s.saves() && len(f.Kernels) > 0 {
-		kept, err := s.trim(f)
-		if err != nil {
-			s.c.warn("trim the cache of kernels: " + err.Error())
-		} else if kept > 0 {
-			pairs = append(pairs, "cache-save-key", s.names.kernelsKey()+listHex(f.Plan.List))
-		}
-	}
-	if len(pairs) == 0 {
-		return nil
-	}
-	return s.set(pairs...)
-}
-
-// cacheBudget is the space for the kernels of all shards, in bytes. GitHub keeps
-// 10 GB for a repository and drops what was not used for longest, so there is
-// room for two lists and other caches.
-const cacheBudget = 4 << 30
-
-func (s *actionStep) trim(f *report.ShardFile) (int64, error) {
-	cache, err := s.c.cacheIn(s.names.cacheDir())
-	if err != nil {
-		return 0, err
-	}
-	var keep []string
-	for _, k := range f.Kernels {
-		if k.Digest != "" {
-			keep = append(keep, k.Digest)
-		}
-	}
-	return cache.Trim(keep, cacheBudget/int64(max(f.Plan.Shards, 1)))
-}
-
-var listRE = regexp.MustCompile(`^sha256:([0-9a-f]{16})`)
-
-// listHex shortens the digest of a list.
-func listHex(digest string) string {
-	if m := listRE.FindStringSubmatch(digest); m != nil {
-		return m[1]
-	}
-	return "none"
+	return s.setOutcome(f.Outcome())
 }
 
 var attemptRE = regexp.MustCompile(`-attempt([0-9]{1,9})$`)

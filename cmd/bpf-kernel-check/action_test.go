@@ -182,7 +182,7 @@ func TestActionReadsNoInputVariables(t *testing.T) {
 		}
 		return ""
 	}
-	for _, sub := range []string{"begin-run", "run", "publish"} {
+	for _, sub := range []string{"begin-run", "run", "publish-run"} {
 		run(t.Context(), []string{"action", sub}, strings.NewReader(""), io.Discard, io.Discard, getenv)
 	}
 	if !slices.Contains(read, "INPUTS") || !slices.Contains(read, "INPUTS_FILE") {
@@ -338,7 +338,7 @@ func TestActionOutputsOfAShard(t *testing.T) {
 			}
 			output := filepath.Join(dir, "output")
 			s := &actionStep{c: &command{stderr: io.Discard}, env: github.Env{Output: output}, ci: ciRun{attempt: 1}, names: actionNames{shard: shardChoice{1, 2, ""}}}
-			if err := s.afterRun(dir, false); err != nil {
+			if err := s.afterRun(dir); err != nil {
 				t.Fatal(err)
 			}
 			b, err := os.ReadFile(output)
@@ -507,7 +507,7 @@ func runAction(t *testing.T, env map[string]string, which string, out io.Writer)
 	later["INPUTS_FILE"] = outputs["inputs"]
 	step(which, later)
 	if outputs["publish"] == "true" {
-		step("publish", later)
+		step("publish-run", later)
 	}
 	return code
 }
@@ -595,7 +595,7 @@ func TestActionSecondUse(t *testing.T) {
 			var log bytes.Buffer
 			if tt.killed {
 				getenv := func(k string) string { return env[k] }
-				for _, name := range []string{"begin-run", "publish"} {
+				for _, name := range []string{"begin-run", "publish-run"} {
 					code := run(t.Context(), []string{"action", name}, strings.NewReader(""), &log, &log, getenv)
 					if (code == 0) != (name == "begin-run") {
 						t.Errorf("%s: exit code %d", name, code)

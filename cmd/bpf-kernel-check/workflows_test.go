@@ -215,7 +215,7 @@ func checkSecrets(w workflow) (err error) {
 		run := text(get(step, "run"))
 		for _, v := range pairs(get(step, "env")) {
 			begins := strings.Contains(run, " action begin-") && v[0].Value == "INPUTS"
-			publishes := regexp.MustCompile(` action (plan|publish|report)$`).MatchString(run) && v[0].Value == "GITHUB_TOKEN"
+			publishes := regexp.MustCompile(` action (plan|publish-run|report)$`).MatchString(run) && v[0].Value == "GITHUB_TOKEN"
 			if regexp.MustCompile(`(?i)token|secrets|toJSON\(inputs\)`).MatchString(v[0].Value+v[1].Value) && w.isAction() && !begins && !publishes {
 				err = errors.Join(err, fmt.Errorf("%s:%d: %s: the step needs no token", w.name, step.Line, v[0].Value))
 			}

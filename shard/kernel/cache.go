@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -222,6 +223,9 @@ func (e *entry) save(dir string) error {
 		return err
 	}
 	for _, f := range list {
+		if !fromSource(f.Name()) {
+			continue
+		}
 		info, err := f.Info()
 		if err != nil {
 			return err
@@ -236,6 +240,12 @@ func (e *entry) save(dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, entryFile), b, 0o644)
+}
+
+// fromSource says whether a file of an entry is what its source delivered, and
+// not what the cache made of that.
+func fromSource(name string) bool {
+	return name != entryFile && name != checkedFile && name != vmlinuxFile && !strings.HasPrefix(name, derivedPrefix)
 }
 
 func loadEntry(dir string) (*entry, error) {

@@ -238,7 +238,7 @@ func TestCacheWaitsForAnotherProcess(t *testing.T) {
 	}
 }
 
-func newCache(t *testing.T) *Cache {
+func newCache(t testing.TB) *Cache {
 	t.Helper()
 	c, err := NewCache(filepath.Join(t.TempDir(), "cache"))
 	if err != nil {
