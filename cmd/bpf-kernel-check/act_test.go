@@ -753,7 +753,11 @@ jobs:
       kernel: debian/6.1.*
       payload: payload
       test: ./probe.test -test.v
-      shards: 1
+      target-minutes: 10
+      timeout-minutes: 60
+      timeout-total: 50m
+      memory: 600
+      runs-on: '["ubuntu-latest"]'
       name: reusable
 `, 0o644)
 	a.buildProbe(filepath.Join(a.repo, "built/probe.test"))
@@ -765,6 +769,9 @@ jobs:
 	a.wantComment(`the one kernel passes`)
 	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
 		t.Error("the artifact has another name")
+	}
+	if !strings.Contains(a.output, "--memory=600") {
+		t.Error("the VM has another size of memory")
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -297,94 +298,260 @@ case $1 in "`+tt.has+`"?*) [ -n "`+tt.has+`" ] && cp "`+bin+`/served" "$to" ;; *
 	}
 }
 
+// A releaser is a checkout of a repository with a GitHub of its own: a remote, and
+// a gh that keeps one release in a directory for each tag.
+type releaser struct {
+	t                 *testing.T
+	tree, remote, bin string
+	base              string // the commit that is released
+}
+
+const releaseNotes = "# Changes\n\n## Unreleased\n\n- x\n\n## v1.2.30\n\n- other\n\n## v1.2.3\n\n- what is new\n\n## v1.2.2\n\n- old\n"
+
+func newReleaser(t *testing.T, changelog, check string) *releaser {
+	t.Helper()
+	r := &releaser{
+		t: t, remote: filepath.Join(t.TempDir(), "remote.git"), bin: t.TempDir(),
+		tree: scriptTree(t, "release", map[string]string{".github/CHANGELOG.md": changelog, ".gitignore": "/dist/\n", ".github/workflows/check.yml": check}),
+	}
+	r.git("init", "-q", "--bare", r.remote)
+	r.git("init", "-q", "-b", "main")
+	r.git("add", "-A")
+	r.git("commit", "-q", "-m", "main")
+	r.git("push", "-q", r.remote, "main")
+	r.base = r.git("rev-parse", "HEAD")
+	put(t, filepath.Join(r.bin, "gh"), `#!/bin/sh
+set -e
+bin="`+r.bin+`" release="`+r.bin+`/releases/$3"
+echo "$*" >>"$bin/asked"
+git ls-remote --tags "`+r.remote+`" >"$bin/tags-at-$2"
+case $2 in
+view)
+	[ -z "$GH_DOWN" ] || { echo "HTTP 502" >&2; exit 1; }
+	[ -d "$release" ] || { echo "release not found" >&2; exit 1; }
+	if [ -e "$bin/public-$3" ]; then echo false; else echo true; fi ;;
+create) mkdir -p "$release" ;;
+upload)
+	shift 4 # release upload TAG --clobber
+	cp "$1" "$release"
+	[ -z "$UPLOAD_DIES" ] || exit 1
+	cp "$@" "$release" ;;
+edit) touch "$bin/public-$3"
+	while [ "$1" != --notes-file ]; do shift; done
+	cp "$2" "$bin/notes" ;;
+download) cp -r "$release" "$5" ;;
+*) exit 3 ;;
+esac
+`)
+	return r
+}
+
+func (r *releaser) git(args ...string) string {
+	r.t.Helper()
+	cmd := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+	cmd.Dir = r.tree
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("git %q: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// build puts into dist what a release publishes.
+func (r *releaser) build(version, program string) {
+	r.t.Helper()
+	asset := "bpf-kernel-check-" + version + "-linux-amd64"
+	if err := os.RemoveAll(filepath.Join(r.tree, "dist")); err != nil {
+		r.t.Fatal(err)
+	}
+	put(r.t, filepath.Join(r.tree, "dist", asset), program)
+	put(r.t, filepath.Join(r.tree, "dist/checksums.txt"), sumOf(program)+"  "+asset+"\n")
+}
+
+// run releases from a fresh checkout, and holds the script to show no token.
+func (r *releaser) run(version string, env ...string) (string, error) {
+	r.t.Helper()
+	r.git("reset", "-q", "--hard", r.base)
+	out, err := script(r.t, r.tree, append([]string{"VERSION=" + version, "GH_TOKEN=secret", "GITHUB_REPOSITORY=", "RELEASE_REMOTE=" + r.remote, "PATH=" + r.bin + ":" + os.Getenv("PATH")}, env...), "release")
+	if strings.Contains(out, "secret") {
+		r.t.Errorf("it shows the token:\n%s", out)
+	}
+	if err != nil && !strings.Contains(out, "::error::release: ") && !strings.Contains(out, "FAILED") && len(env) == 0 {
+		r.t.Errorf("it does not say why it failed:\n%s", out)
+	}
+	return out, err
+}
+
+// must releases, and wants the script to say so.
+func (r *releaser) must(version, want string) {
+	r.t.Helper()
+	if out, err := r.run(version); err != nil || !strings.Contains(out, want) {
+		r.t.Fatalf("%v, want %s:\n%s", err, want, out)
+	}
+}
+
+func (r *releaser) tag(name string) string {
+	r.t.Helper()
+	return r.git("--git-dir", r.remote, "rev-parse", name)
+}
+
+func (r *releaser) text(name string) string {
+	r.t.Helper()
+	b, err := os.ReadFile(filepath.Join(r.bin, name))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(b)
+}
+
 func TestReleaseScript(t *testing.T) {
-	const changelog = "# Changes\n\n## Unreleased\n\n- x\n\n## v1.2.3\n\n- what is new\n\n## v1.2.2\n\n- old\n"
+	check := string(readRepository(t)["check.yml"])
 	const asset = "bpf-kernel-check-v1.2.3-linux-amd64"
 	for name, tt := range map[string]struct {
-		version, sums, changelog string
-		tagged                   bool // before
-		want                     string
+		version, sums, changelog, check string
+		tagged                          bool // before
+		want                            string
 	}{
-		"well":              {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, want: "released v1.2.3, v1 points to it"},
-		"no version":        {version: "1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, want: "want vX.Y.Z"},
-		"an option":         {version: "--all", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, want: "want vX.Y.Z"},
-		"other bytes":       {version: "v1.2.3", sums: sumOf("other") + "  " + asset + "\n", changelog: changelog, want: "FAILED"},
-		"another's program": {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n" + sumOf("x") + "  x\n", changelog: changelog, want: "not of v1.2.3"},
-		"no notes":          {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: "# Changes\n", want: "has no section ## v1.2.3"},
-		"there already":     {version: "v1.2.3", sums: sumOf("program") + "  " + asset + "\n", changelog: changelog, tagged: true, want: "there already"},
+		"well":              {want: "released v1.2.3, v1 points to it"},
+		"no version":        {version: "1.2.3", want: "want vX.Y.Z"},
+		"an option":         {version: "--all", want: "want vX.Y.Z"},
+		"other bytes":       {sums: sumOf("other") + "  " + asset + "\n", want: "FAILED"},
+		"another's program": {sums: sumOf("program") + "  " + asset + "\n" + sumOf("x") + "  x\n", want: "not of v1.2.3"},
+		"no notes":          {changelog: "# Changes\n\n## v1.2.30\n\n- other\n", want: "has no section ## v1.2.3"},
+		"there already":     {tagged: true, want: "v1.2.3 is there already with other content"},
+		// Who pins check.yml by its hash must run nothing that can move.
+		"a branch":   {check: strings.Replace(check, "/report@v1", "/report@main", 1), want: "are not pinned to"},
+		"another":    {check: strings.Replace(check, "/report@v1", "/report/x.y@v1", 1), want: "are not pinned to"},
+		"a comment":  {check: strings.Replace(check, "/report@v1", "/report@v1 # moves", 1), want: "are not pinned to"},
+		"no actions": {check: "on: workflow_call\n", want: "are not pinned to"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tree := scriptTree(t, "release", map[string]string{".github/CHANGELOG.md": tt.changelog, ".gitignore": "/dist/\n"})
-			remote, bin := filepath.Join(t.TempDir(), "remote.git"), t.TempDir()
-			git := func(args ...string) string {
-				t.Helper()
-				cmd := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
-				cmd.Dir = tree
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("git %q: %v\n%s", args, err, out)
-				}
-				return strings.TrimSpace(string(out))
-			}
-			git("init", "-q", "--bare", remote)
-			git("init", "-q", "-b", "main")
-			git("add", "-A")
-			git("commit", "-q", "-m", "main")
-			git("push", "-q", remote, "main")
+			r := newReleaser(t, cmp.Or(tt.changelog, releaseNotes), cmp.Or(tt.check, check))
 			if tt.tagged {
-				git("tag", "v1.2.3")
-				git("push", "-q", remote, "v1.2.3")
-				git("tag", "-d", "v1.2.3")
+				r.git("tag", "v1.2.3")
+				r.git("push", "-q", r.remote, "v1.2.3")
+				r.git("tag", "-d", "v1.2.3")
 			}
-			put(t, filepath.Join(tree, "dist", asset), "program")
-			put(t, filepath.Join(tree, "dist/x"), "x")
-			put(t, filepath.Join(tree, "dist/checksums.txt"), tt.sums)
-			// What gh is asked, and whether the tag was there by then.
-			put(t, filepath.Join(bin, "gh"), `#!/bin/sh
-echo "$*" >"`+bin+`/asked"
-while [ "$1" != --notes-file ]; do shift; done
-cp "$2" "`+bin+`/notes"
-git ls-remote --tags "`+remote+`" >"`+bin+`/tags"
-`)
-			out, err := script(t, tree, []string{"VERSION=" + tt.version, "GH_TOKEN=secret", "RELEASE_REMOTE=" + remote, "PATH=" + bin + ":" + os.Getenv("PATH")}, "release")
+			r.build("v1.2.3", "program")
+			put(t, filepath.Join(r.tree, "dist/x"), "x")
+			if tt.sums != "" {
+				put(t, filepath.Join(r.tree, "dist/checksums.txt"), tt.sums)
+			}
+			out, err := r.run(cmp.Or(tt.version, "v1.2.3"))
 			if !strings.Contains(out, tt.want) || (err == nil) != (name == "well") {
 				t.Fatalf("%v, want %s:\n%s", err, tt.want, out)
 			}
-			if strings.Contains(out, "secret") {
-				t.Errorf("it shows the token:\n%s", out)
-			}
 			if name != "well" {
-				if exists(filepath.Join(bin, "asked")) {
+				if exists(filepath.Join(r.bin, "asked")) {
 					t.Error("it was published")
 				}
 				return
 			}
-			text := func(path string) string {
-				b, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return string(b)
-			}
-			if got := text(filepath.Join(bin, "notes")); strings.TrimSpace(got) != "- what is new" {
+			if got := r.text("notes"); strings.TrimSpace(got) != "- what is new" {
 				t.Errorf("notes %q", got)
 			}
-			if got := text(filepath.Join(bin, "asked")); !strings.HasPrefix(got, "release create v1.2.3 --verify-tag ") || !strings.Contains(got, "dist/"+asset) {
+			if got := r.text("asked"); !strings.Contains(got, "release create v1.2.3 --draft --verify-tag ") || !strings.Contains(got, "dist/"+asset) || !strings.Contains(got, " --draft=false --latest=true ") {
 				t.Errorf("gh %s", got)
 			}
-			if got := text(filepath.Join(bin, "tags")); !strings.Contains(got, "refs/tags/v1.2.3") || strings.Contains(got, "refs/tags/v1\n") {
+			if got := r.text("tags-at-edit"); !strings.Contains(got, "refs/tags/v1.2.3") || strings.Contains(got, "refs/tags/v1\n") {
 				t.Errorf("when it was published, the tags were\n%s", got)
 			}
-			if got := git("--git-dir", remote, "show", "v1:.github/checksums.txt"); got != strings.TrimSpace(tt.sums) {
-				t.Errorf("checksums %q", got)
+			for _, commit := range []string{"v1", "v1~1"} {
+				if got := r.git("--git-dir", r.remote, "show", commit+":.github/checksums.txt"); got != sumOf("program")+"  "+asset {
+					t.Errorf("checksums of %s: %q", commit, got)
+				}
 			}
-			if a, b := git("--git-dir", remote, "rev-parse", "v1"), git("--git-dir", remote, "rev-parse", "v1.2.3"); a != b {
+			if a, b := r.tag("v1"), r.tag("v1.2.3"); a != b {
 				t.Errorf("v1 is %s, v1.2.3 is %s", a, b)
 			}
-			if a, b := git("--git-dir", remote, "rev-parse", "main"), git("--git-dir", remote, "rev-parse", "v1~1"); a != b {
+			if a, b := r.tag("main"), r.tag("v1~2"); a != b {
 				t.Errorf("main is %s, and the release is based on %s", a, b)
 			}
+			if got := r.git("--git-dir", r.remote, "diff", "--name-only", "v1~1", "v1"); got != ".github/workflows/check.yml" {
+				t.Errorf("the commit that is tagged changes %q", got)
+			}
+			released, err := readWorkflow("check.yml", []byte(r.git("--git-dir", r.remote, "show", "v1:.github/workflows/check.yml")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			released.pin = r.tag("v1~1")
+			if err := checkPins(released); err != nil {
+				t.Error(err)
+			}
+			released.pin = r.tag("v1")
+			if err := checkPins(released); err == nil {
+				t.Error("any hash is good enough")
+			}
 		})
+	}
+}
+
+// A release that ended half way is gone on with, one that is there is not changed,
+// and nobody is moved back.
+func TestReleaseScriptAgain(t *testing.T) {
+	check := string(readRepository(t)["check.yml"])
+	changelog := ""
+	for _, v := range []string{"v1.2.3", "v1.2.4", "v1.10.0", "v1.9.1", "v2.0.0"} {
+		changelog += "## " + v + "\n\n- new\n\n"
+	}
+	r := newReleaser(t, changelog, check)
+	r.build("v1.2.3", "program")
+
+	refuse := filepath.Join(r.remote, "hooks/update")
+	put(t, refuse, "#!/bin/sh\nexit 1\n")
+	if out, err := r.run("v1.2.3"); err == nil || !strings.Contains(out, "the tag was refused") {
+		t.Errorf("a remote that refuses: %v\n%s", err, out)
+	}
+	if err := os.Remove(refuse); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := r.run("v1.2.3", "GH_DOWN=1"); err == nil || !strings.Contains(out, "HTTP 502") || strings.Contains(r.text("asked"), "create") {
+		t.Errorf("GitHub is down: %v\n%s", err, out)
+	}
+	commit := r.tag("v1.2.3")
+	if out, err := r.run("v1.2.3", "UPLOAD_DIES=1"); err == nil {
+		t.Errorf("an upload that dies:\n%s", out)
+	}
+	if exists(filepath.Join(r.bin, "public-v1.2.3")) || strings.Contains(r.text("tags-at-upload"), "refs/tags/v1\n") {
+		t.Error("half a release is published")
+	}
+	for range 2 { // goes on with it; has nothing to do
+		r.must("v1.2.3", "released v1.2.3, v1 points to it")
+		if r.tag("v1.2.3") != commit || r.tag("v1") != commit {
+			t.Errorf("v1.2.3 is %s and v1 %s, it was %s", r.tag("v1.2.3"), r.tag("v1"), commit)
+		}
+	}
+	if n := strings.Count(r.text("asked"), "release create"); n != 1 {
+		t.Errorf("it was created %d times", n)
+	}
+
+	r.build("v1.2.3", "another program")
+	if out, err := r.run("v1.2.3"); err == nil || !strings.Contains(out, "there already with other content") {
+		t.Errorf("other programs: %v\n%s", err, out)
+	}
+	r.build("v1.2.3", "program")
+	put(t, filepath.Join(r.bin, "releases/v1.2.3/bpf-kernel-check-v1.2.3-linux-amd64"), "somebody else's")
+	if out, err := r.run("v1.2.3"); err == nil || !strings.Contains(out, "published already with other programs") {
+		t.Errorf("somebody else's program: %v\n%s", err, out)
+	}
+
+	for _, tt := range []struct{ version, want, v1, latest string }{
+		{"v1.10.0", "v1 points to it", "v1.10.0", "true"},
+		{"v1.9.1", "v1 stays at the higher v1.10.0", "v1.10.0", "false"},
+		{"v2.0.0", "v2 points to it", "v1.10.0", "true"},
+		{"v1.2.4", "v1 stays at the higher v1.10.0", "v1.10.0", "false"},
+	} {
+		r.build(tt.version, "program of "+tt.version)
+		r.must(tt.version, "released "+tt.version+", "+tt.want)
+		if r.tag("v1") != r.tag(tt.v1) {
+			t.Errorf("after %s v1 is not %s", tt.version, tt.v1)
+		}
+		if !strings.Contains(r.text("asked"), "edit "+tt.version+" --draft=false --latest="+tt.latest+" ") {
+			t.Errorf("after %s, gh was asked\n%s", tt.version, r.text("asked"))
+		}
+	}
+	if r.tag("v2") != r.tag("v2.0.0") {
+		t.Error("v2 is not v2.0.0")
 	}
 }
 

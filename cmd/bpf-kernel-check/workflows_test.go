@@ -26,18 +26,18 @@ var actionFiles = map[string]string{"run": "action.yml", "plan": "shard/action.y
 
 // mayWrite are the permissions beyond reading the repository, by file and job.
 var mayWrite = map[string][]string{
-	"check.yml/report":        {"pull-requests: write", "statuses: write"},
 	"fork-comment.yml/report": {"actions: read", "pull-requests: write", "statuses: write"},
 	"nightly.yml/pages":       {"id-token: write", "pages: write"},
 	"nightly.yml/report":      {"issues: write", "statuses: write"},
 	"pr.yml/report":           {"pull-requests: write", "statuses: write"},
-	"release.yml/publish":     {"attestations: write", "contents: write", "id-token: write"},
+	"release.yml/publish":     {"attestations: write", "id-token: write"},
 }
 
 // A workflow or an action as text, and what YAML makes of it.
 type workflow struct {
 	name string // "pr.yml", "shard/action.yml"
 	root *yaml.Node
+	pin  string // what check.yml pins this repository's own actions to: "v1", in a release a hash
 }
 
 func readWorkflow(name string, text []byte) (workflow, error) {
@@ -45,7 +45,7 @@ func readWorkflow(name string, text []byte) (workflow, error) {
 	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Content) != 1 {
 		return workflow{}, fmt.Errorf("%s: %v", name, err)
 	}
-	return workflow{name, doc.Content[0]}, nil
+	return workflow{name, doc.Content[0], "v1"}, nil
 }
 
 // get is the value of a key, nil when there is none.
@@ -70,6 +70,16 @@ func text(n *yaml.Node) string {
 		return ""
 	}
 	return n.Value
+}
+
+var inputRE = regexp.MustCompile(`^\$\{\{ inputs\.([\w-]+) \}\}$`)
+
+// given is what a value is when the caller of a workflow leaves its input out.
+func (w workflow) given(n *yaml.Node) string {
+	if m := inputRE.FindStringSubmatch(text(n)); m != nil {
+		return text(get(w.root, "on", "workflow_call", "inputs", m[1], "default"))
+	}
+	return text(n)
 }
 
 // pairs of a mapping, in its order.
@@ -163,13 +173,17 @@ func oldNode(uses, comment string) bool {
 	return true // look its version up first
 }
 
-// checkPins finds actions of others that are not pinned. The reusable workflow
-// can name this repository's own actions only by a tag.
+// checkPins finds actions that are not pinned. The reusable workflow names this
+// repository's own by a tag, and in a release by the hash of the commit before.
 func checkPins(w workflow) (err error) {
+	own := regexp.MustCompile(`^elastic/bpf-kernel-check(/shard|/report)?@(.*)$`)
 	each(w.root, "uses", func(n *yaml.Node) {
+		m := own.FindStringSubmatch(n.Value)
 		switch {
 		case strings.HasPrefix(n.Value, "./"):
-		case w.name == "check.yml" && regexp.MustCompile(`^elastic/bpf-kernel-check(/shard|/report)?@v1$`).MatchString(n.Value):
+		case w.name == "check.yml" && m != nil && m[2] == w.pin:
+		case w.name == "check.yml" && m != nil:
+			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: want @%s", w.name, n.Line, n.Value, w.pin))
 		case !pinRE.MatchString(n.Value):
 			err = errors.Join(err, fmt.Errorf("%s:%d: uses: %s: pin it by its commit's hash", w.name, n.Line, n.Value))
 		case !versionRE.MatchString(n.LineComment):
@@ -183,9 +197,20 @@ func checkPins(w workflow) (err error) {
 
 // checkPermissions holds workflows to no permissions as a whole, and jobs to
 // reading the repository and what mayWrite says.
+// check.yml has none: what a caller of a workflow does not grant, no job of it may
+// ask for, or GitHub refuses the caller's file; a job that asks for nothing has what
+// the caller grants.
 func checkPermissions(w workflow) (err error) {
 	if w.isAction() {
 		return nil
+	}
+	if get(w.root, "on", "workflow_call") != nil {
+		for _, job := range append(pairs(get(w.root, "jobs")), [2]*yaml.Node{{Value: ""}, w.root}) {
+			if get(job[1], "permissions") != nil {
+				err = errors.Join(err, fmt.Errorf("%s/%s: permissions in a workflow that others call: whoever grants less cannot use it", w.name, job[0].Value))
+			}
+		}
+		return err
 	}
 	if top := get(w.root, "permissions"); top == nil || top.Kind != yaml.MappingNode || len(top.Content) > 0 {
 		err = fmt.Errorf("%s: want permissions: {} at the top", w.name)
@@ -257,13 +282,13 @@ func checkHygiene(w workflow) (err error) {
 		}
 	}
 	for _, job := range pairs(get(w.root, "jobs")) {
-		minutes, _ := strconv.Atoi(text(get(job[1], "timeout-minutes")))
+		minutes, _ := strconv.Atoi(w.given(get(job[1], "timeout-minutes")))
 		for _, step := range stepsOf(job[1]) {
 			if !bootsRE.MatchString(text(get(step, "uses"))) {
 				continue
 			}
 			// What a job's own limit ends reports nothing.
-			total, e := time.ParseDuration(text(get(step, "with", "timeout-total")))
+			total, e := time.ParseDuration(w.given(get(step, "with", "timeout-total")))
 			if e != nil || total <= 0 || total > time.Duration(minutes-5)*time.Minute {
 				err = errors.Join(err, fmt.Errorf("%s:%d: want a timeout-total of %dm at most, 5 minutes below timeout-minutes", w.name, step.Line, minutes-5))
 			}
@@ -358,6 +383,13 @@ func TestWorkflows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if exists(filepath.Join(repository, ".github/checksums.txt")) { // a release's tree
+			head, err := exec.Command("git", "-C", repository, "rev-parse", "HEAD~1").Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.pin = strings.TrimSpace(string(head))
+		}
 		for check, run := range workflowChecks {
 			if err := run(w); err != nil {
 				t.Errorf("%s: %v", check, err)
@@ -388,6 +420,7 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"pins", "action.yml", "@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1", "@v7", "pin it"},
 		{"pins", "pr.yml", " # v6.0.2", "", "name its version"},
 		{"pins", "pr.yml", "uses: ./report", "uses: elastic/bpf-kernel-check/report@v1", "pin it"},
+		{"pins", "check.yml", "elastic/bpf-kernel-check/shard@v1", "elastic/bpf-kernel-check/shard@main", "want @v1"},
 		{"permissions", "pr.yml", "permissions: {}", "permissions: {contents: write}", "at the top"},
 		{"permissions", "pr.yml", "permissions: {}", "permissions: write-all", "at the top"},
 		{"permissions", "pr.yml", "\npermissions: {}\n", "\n", "at the top"},
@@ -408,7 +441,10 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
 		{"hygiene", "pr.yml", " || github.ref", "", "is the same for all that is no pull request"},
 		{"hygiene", "pr.yml", "          timeout-total: 50m", "          timeout-total: 56m", "want a timeout-total of 55m at most"},
-		{"hygiene", "check.yml", "          timeout-total: 110m", "          timeout: 110m", "want a timeout-total"},
+		{"hygiene", "check.yml", "        default: 110m", "        default: 116m", "want a timeout-total of 115m at most"},
+		{"hygiene", "check.yml", "          timeout-total: ${{ inputs.timeout-total }}\n", "", "want a timeout-total"},
+		{"permissions", "check.yml", "\njobs:\n", "\npermissions: {}\n\njobs:\n", "check.yml/: permissions in a workflow that others call"},
+		{"permissions", "check.yml", "    needs: plan\n", "    needs: plan\n    permissions: {contents: read}\n", "check.yml/kernels: permissions"},
 		{"hygiene", "ci.yml", "          timeout-total: 15m", "          timeout-total: 0", "want a timeout-total"},
 		{"last job", "ci.yml", "needs: [lint, unit, test, guest]", "needs: [lint, unit, test]", "want all others"},
 		{"last job", "ci.yml", "    if: always()\n", "", "want if: always()"},
@@ -496,6 +532,117 @@ func TestWorkflowsInputs(t *testing.T) {
 		slices.Sort(wanted)
 		if !slices.Equal(got, wanted) {
 			t.Errorf("%s has the inputs\n%q, want those of the flags\n%q", w.name, got, wanted)
+		}
+	}
+}
+
+// notInCheck are the inputs of the actions that check.yml does not take, and why.
+var notInCheck = map[string]map[string]string{
+	"run": {
+		"plan":    "found by name: it is an artifact of the same run",
+		"history": "found by the report, in the default branch's cache",
+		"resume":  "for an out that outlives the job, which this one's does not",
+		"out":     "nobody sees it but the job, whose results are an artifact",
+		"token":   "the job's own, with what the caller grants",
+	},
+	"plan": {"token": "the job's own"},
+	"report": {
+		"plan":    "an artifact of the same run",
+		"base":    "found in the default branch's cache",
+		"history": "found there, too",
+		"out":     "nobody sees it but the job",
+		"run-id":  "the same run",
+		"token":   "the job's own",
+	},
+}
+
+// checkReach finds inputs of the actions that check.yml can neither give, nor has
+// a reason not to, and inputs of its own that it does not use.
+func checkReach(actions map[string]workflow, check workflow) (err error) {
+	given := map[string]map[string]string{} // by action, then input
+	check.steps(func(step *yaml.Node) {
+		for which, uses := range map[string]string{"run": "", "plan": "/shard", "report": "/report"} {
+			if strings.HasPrefix(text(get(step, "uses")), "elastic/bpf-kernel-check"+uses+"@") {
+				given[which] = map[string]string{}
+				for _, p := range pairs(get(step, "with")) {
+					given[which][p[0].Value] = p[1].Value
+				}
+			}
+		}
+	})
+	fixed := regexp.MustCompile(`^\$\{\{ (matrix\.name|toJSON\(needs\)) \}\}$`)
+	for which, action := range actions {
+		for _, in := range pairs(get(action.root, "inputs")) {
+			name := in[0].Value
+			v, ok := given[which][name]
+			_, not := notInCheck[which][name]
+			other, reports := given["report"][name] // of the report alone: status, comment
+			switch {
+			case !ok && which == "run" && reports:
+				v, ok = other, true
+			case !ok && which == "run" && given["plan"][name] != "": // how the list is split
+				v, ok = given["plan"][name], true
+			}
+			switch {
+			case ok && not:
+				err = errors.Join(err, fmt.Errorf("check.yml gives %s the input %s, and a reason not to", action.name, name))
+			case !ok && !not:
+				err = errors.Join(err, fmt.Errorf("check.yml gives %s no input %s, and no reason stands in notInCheck", action.name, name))
+			case ok && !fixed.MatchString(v) && !regexp.MustCompile(`\binputs\.`+name+`([^\w-]|$)`).MatchString(v):
+				err = errors.Join(err, fmt.Errorf("check.yml gives %s the input %s as %s: want that of its caller", action.name, name, v))
+			}
+		}
+	}
+	// In values that are not of a step's with, too.
+	var all strings.Builder
+	var visit func(*yaml.Node)
+	visit = func(n *yaml.Node) {
+		all.WriteString(n.Value + "\n")
+		for _, c := range n.Content {
+			visit(c)
+		}
+	}
+	visit(get(check.root, "jobs"))
+	for _, in := range pairs(get(check.root, "on", "workflow_call", "inputs")) {
+		if !regexp.MustCompile(`\binputs\.` + in[0].Value + `([^\w-]|$)`).MatchString(all.String()) {
+			err = errors.Join(err, fmt.Errorf("check.yml does not use its input %s", in[0].Value))
+		}
+	}
+	return err
+}
+
+func TestWorkflowsCheckInputs(t *testing.T) {
+	files := readRepository(t)
+	reach := func(check string) error {
+		actions := map[string]workflow{}
+		for which, path := range actionFiles {
+			w, err := readWorkflow(path, files[path])
+			if err != nil {
+				t.Fatal(err)
+			}
+			actions[which] = w
+		}
+		w, err := readWorkflow("check.yml", []byte(check))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return checkReach(actions, w)
+	}
+	good := string(files["check.yml"])
+	if err := reach(good); err != nil {
+		t.Error(err)
+	}
+	for _, tt := range []struct{ old, new, want string }{
+		{"          memory: ${{ inputs.memory }}\n", "", "gives action.yml no input memory"},
+		{"          target-minutes: ${{ inputs.target-minutes }}\n", "", "gives shard/action.yml no input target-minutes"},
+		{"boot: ${{ inputs.boot }}", "boot: cold", "the input boot as cold"},
+		{"name: ${{ inputs.name }}\n          status", "name: ${{ inputs.test }}\n          status", "gives report/action.yml the input name as"},
+		{"          shard: ${{ matrix.name }}", "          shard: ${{ matrix.name }}\n          out: ${{ inputs.test }}", "and a reason not to"},
+		{"      payload:\n", "      payloads:\n", "does not use its input payloads"},
+	} {
+		mutant := strings.Replace(good, tt.old, tt.new, 1)
+		if err := reach(mutant); mutant == good || err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("with %q instead of %q: %v, want %s", tt.new, tt.old, err, tt.want)
 		}
 	}
 }
