@@ -318,7 +318,7 @@ func (a *actRun) commit() {
 }
 
 // standIns are the repositories that act takes from this directory, by name.
-var standIns = []string{"actions/upload-artifact", "actions/download-artifact", "actions/cache", "actions/setup-go", "actions/github-script"}
+var standIns = []string{"actions/upload-artifact", "actions/download-artifact", "actions/cache", "actions/setup-go", "actions/github-script", "google-github-actions/auth"}
 
 // run runs a workflow for an event and returns whether it succeeded.
 func (a *actRun) run(workflow, event, payload string, more ...string) bool {
@@ -342,12 +342,12 @@ func (a *actRun) run(workflow, event, payload string, more ...string) bool {
 	if err := os.MkdirAll(filepath.Join(a.state, "artifacts", fmt.Sprint(a.id)), 0o755); err != nil {
 		a.t.Fatal(err)
 	}
-	pins := regexp.MustCompile(`uses: ((actions/[\w-]+)[\w/-]*@([0-9a-f]{40}))`)
+	pins := regexp.MustCompile(`uses: (([\w-]+/[\w-]+)[\w/-]*@([0-9a-f]{40}))`)
 	for _, file := range readRepository(a.t) {
 		for _, m := range pins.FindAllSubmatch(file, -1) {
 			for _, s := range standIns {
 				if s == string(m[2]) {
-					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], standIn(a.t, strings.TrimPrefix(s, "actions/"))))
+					args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", s, m[3], standIn(a.t, filepath.Base(s))))
 				}
 			}
 		}
@@ -654,12 +654,91 @@ func TestActFork(t *testing.T) {
 	a.github.Script = nil
 	finished := `{"workflow_run":{"id":1,"run_attempt":1,"event":"pull_request","conclusion":"success","head_sha":"` + githubtest.HeadSHA +
 		`","head_branch":"topic","pull_requests":[],"head_repository":{"full_name":"mallory/probe","owner":{"login":"mallory"}}},"repository":{"full_name":"octo/probe","default_branch":"main"}}`
-	a.id = 2
-	if !a.run("fork-comment.yml", "workflow_run", finished) {
+	// As the documents show it, in a repository that uses the action by its tag.
+	tree := filepath.Join(t.TempDir(), "tag")
+	copyRepository(t, tree)
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+	a.write(".github/workflows/forks.yml", documentWorkflow(t, "publish.md", "forks"), 0o644)
+	concluded := func(conclusion string) bool {
+		a.id++
+		return a.run("forks.yml", "workflow_run", strings.Replace(finished, `"conclusion":"success"`, `"conclusion":"`+conclusion+`"`, 1))
+	}
+	for _, nothing := range []string{"action_required", "skipped", "startup_failure"} {
+		concluded(nothing)
+		if len(a.github.Comments)+len(a.github.Statuses) != 0 || strings.Contains(a.output, "Merge and publish") {
+			t.Errorf("%s: comments %v, statuses %v", nothing, a.github.Comments, a.github.Statuses)
+		}
+	}
+	if concluded("cancelled") {
+		t.Error("a cancelled run is good enough")
+	}
+	a.wantStatus("error", "")
+	if !concluded("success") {
 		t.Error("the second workflow failed")
 	}
 	a.wantStatus("success", "the one kernel passes")
 	a.wantComment(`the one kernel passes`)
+}
+
+// documentWorkflow is a workflow of a document, by the comment before it.
+func documentWorkflow(t *testing.T, page, name string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(readText(t, filepath.Join(repository, ".github/docs", page)), "<!-- begin "+name+" -->\n```yaml\n")
+	workflow, _, ok := strings.Cut(rest, "```\n<!-- end "+name+" -->\n")
+	if !ok {
+		t.Fatalf("%s has no workflow %s", page, name)
+	}
+	return workflow
+}
+
+// The other copies to paste, in repositories that hold nothing else than a
+// Makefile and what it makes. That of a Go test is TestActStranger's.
+func TestActDocuments(t *testing.T) {
+	for name, tt := range map[string]struct {
+		makefile string
+		build    func(*actRun) // what the Makefile copies
+		want     []string      // in the log
+	}{
+		"eventstrace": {
+			makefile: "EventsTrace:\n\tcp tracer EventsTrace\n",
+			build: func(a *actRun) {
+				a.command(repository, "env", "CGO_ENABLED=0", "go", "build", "-o", filepath.Join(a.repo, "tracer"), "./guest/tracer")
+			},
+			want: []string{"1 kernel to test with EventsTrace ./EventsTrace"},
+		},
+		"objects": {
+			makefile: "objects:\n\tmkdir -p build && cp compiled build/ringbuf.bpf.o\n",
+			build: func(a *actRun) {
+				a.write("compiled", readText(a.t, filepath.Join(repository, "guest/loader/testdata/ringbuf.bpf.o")), 0o644)
+			},
+			want: []string{"1 kernel to test with build/*.bpf.o"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAct(t)
+			tree := filepath.Join(t.TempDir(), "tag")
+			copyRepository(t, tree)
+			a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+			const source = "debian:bookworm:cloud-amd64"
+			workflow := documentWorkflow(t, "action.md", name)
+			if strings.Count(workflow, source) != 1 {
+				t.Fatalf("it tests another source:\n%s", workflow)
+			}
+			a.write(".github/workflows/kernels.yml", strings.Replace(workflow, source, a.oneKernel(), 1), 0o644)
+			a.write("Makefile", tt.makefile, 0o644)
+			tt.build(a)
+			a.commit()
+			if !a.run("kernels.yml", "pull_request", actPull) {
+				t.Error("the workflow failed")
+			}
+			a.wantComment(`the one kernel passes`)
+			for _, want := range append(tt.want, "1 passed, 0 failed") {
+				if !strings.Contains(a.output, want) {
+					t.Errorf("the log lacks %q", want)
+				}
+			}
+		})
+	}
 }
 
 // A stranger's repository holds a Go test and the README's workflow, nothing
@@ -756,8 +835,10 @@ jobs:
       target-minutes: 10
       timeout-minutes: 60
       timeout-total: 50m
-      memory: 600
+      accel: tcg
       runs-on: '["ubuntu-latest"]'
+      workload-identity-provider: projects/1
+      service-account: kernels@example.com
       name: reusable
 `, 0o644)
 	a.buildProbe(filepath.Join(a.repo, "built/probe.test"))
@@ -770,8 +851,11 @@ jobs:
 	if !strings.Contains(a.output, "uploaded bpf-kernel-check-reusable-1of1-attempt1") {
 		t.Error("the artifact has another name")
 	}
-	if !strings.Contains(a.output, "--memory=600") {
-		t.Error("the VM has another size of memory")
+	if !strings.Contains(a.output, ", tcg, ") || strings.Contains(a.output, "KVM is not used") {
+		t.Error("it was not told accel: tcg")
+	}
+	if n := strings.Count(a.output, "logged in as kernels@example.com at projects/1"); n != 2 {
+		t.Errorf("%d jobs logged in, want those that list and fetch kernels", n)
 	}
 }
 

@@ -314,8 +314,8 @@ func newReleaser(t *testing.T, changelog, check string) *releaser {
 		t: t, remote: filepath.Join(t.TempDir(), "remote.git"), bin: t.TempDir(),
 		tree: scriptTree(t, "release", map[string]string{".github/CHANGELOG.md": changelog, ".gitignore": "/dist/\n", ".github/workflows/check.yml": check}),
 	}
-	r.git("init", "-q", "--bare", r.remote)
-	r.git("init", "-q", "-b", "main")
+	r.git("init", "-q", "--template=", "--bare", r.remote)
+	r.git("init", "-q", "--template=", "-b", "main")
 	r.git("add", "-A")
 	r.git("commit", "-q", "-m", "main")
 	r.git("push", "-q", r.remote, "main")
@@ -405,6 +405,7 @@ func (r *releaser) text(name string) string {
 }
 
 func TestReleaseScript(t *testing.T) {
+	t.Parallel()
 	check := string(readRepository(t)["check.yml"])
 	const asset = "bpf-kernel-check-v1.2.3-linux-amd64"
 	for name, tt := range map[string]struct {
@@ -426,6 +427,7 @@ func TestReleaseScript(t *testing.T) {
 		"no actions": {check: "on: workflow_call\n", want: "are not pinned to"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newReleaser(t, cmp.Or(tt.changelog, releaseNotes), cmp.Or(tt.check, check))
 			if tt.tagged {
 				r.git("tag", "v1.2.3")
@@ -489,6 +491,7 @@ func TestReleaseScript(t *testing.T) {
 // A release that ended half way is gone on with, one that is there is not changed,
 // and nobody is moved back.
 func TestReleaseScriptAgain(t *testing.T) {
+	t.Parallel()
 	check := string(readRepository(t)["check.yml"])
 	changelog := ""
 	for _, v := range []string{"v1.2.3", "v1.2.4", "v1.10.0", "v1.9.1", "v2.0.0"} {

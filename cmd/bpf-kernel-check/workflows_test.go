@@ -297,11 +297,6 @@ func checkHygiene(w workflow) (err error) {
 	if get(w.root, "on", "workflow_call") == nil && get(w.root, "concurrency") == nil {
 		err = errors.Join(err, fmt.Errorf("%s: want a concurrency group", w.name))
 	}
-	// In a merge queue there is no pull request: its entries would be one group,
-	// and cancel each other.
-	if group := text(get(w.root, "concurrency", "group")); strings.Contains(group, "pull_request.number") && !strings.Contains(group, "|| github.ref") {
-		err = errors.Join(err, fmt.Errorf("%s: the concurrency group %s is the same for all that is no pull request", w.name, group))
-	}
 	return err
 }
 
@@ -439,7 +434,6 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
 		{"hygiene", "ci.yml", "    timeout-minutes: 15\n", "", "timeout-minutes"},
 		{"hygiene", "nightly.yml", "concurrency:", "x:", "concurrency"},
-		{"hygiene", "pr.yml", " || github.ref", "", "is the same for all that is no pull request"},
 		{"hygiene", "pr.yml", "          timeout-total: 50m", "          timeout-total: 56m", "want a timeout-total of 55m at most"},
 		{"hygiene", "check.yml", "        default: 110m", "        default: 116m", "want a timeout-total of 115m at most"},
 		{"hygiene", "check.yml", "          timeout-total: ${{ inputs.timeout-total }}\n", "", "want a timeout-total"},
@@ -519,9 +513,6 @@ func TestWorkflowsInputs(t *testing.T) {
 		var got []string
 		for _, in := range pairs(get(w.root, "inputs")) {
 			got = append(got, in[0].Value)
-			if text(get(in[1], "description")) == "" {
-				t.Errorf("%s: input %s has no description", w.name, in[0].Value)
-			}
 		}
 		slices.Sort(got)
 		cmds, own := c.actionInputs(which)
@@ -647,33 +638,52 @@ func TestWorkflowsCheckInputs(t *testing.T) {
 	}
 }
 
-// The documents show pr.yml as somebody else's repository has it.
+// The documents show workflows as somebody else's repository has them.
 func TestWorkflowsExample(t *testing.T) {
-	text := string(readRepository(t)["pr.yml"])
-	_, text, ok := strings.Cut(text, "\nname: ")
-	if !ok {
-		t.Fatal("pr.yml has no name")
-	}
-	text = "name: " + text
-	for _, r := range []struct{ old, new string }{
+	type replacement struct{ old, new string }
+	pins := []replacement{
 		{`uses: \./(shard|report)`, "uses: elastic/bpf-kernel-check/$1@v1"},
-		{`uses: \./`, "uses: elastic/bpf-kernel-check@v1"},
+		{`uses: \./\n`, "uses: elastic/bpf-kernel-check@v1\n"},
 		{`@[0-9a-f]{40} # (v\d+)\S*`, "@$1"},
-		{`\$\{\{ vars\.BPF_KERNELS \|\| '([^']*)' \}\}`, "$1"},
-		{`\./\.github/example/probe`, "./probe"},
+	}
+	for _, tt := range []struct {
+		file, page, name string
+		replace          []replacement
+	}{
+		{"pr.yml", "action.md", "three steps", append([]replacement{
+			{`\$\{\{ vars\.BPF_KERNELS \|\| '([^']*)' \}\}`, "$1"},
+			{`\./\.github/example/probe`, "./probe"},
+		}, pins...)},
+		{"nightly.yml", "action.md", "nightly", append([]replacement{
+			{`\$\{\{ vars\.BPF_KERNELS \|\| '([^']*)' \}\}`, "$1"},
+			{`\./\.github/example/probe`, "./probe"},
+			{`(?s)\n  # Publishes the page.*`, ""},
+			{`    outputs:\n      artifact: .*\n`, ""},
+			{`          page-url: .*\n`, ""},
+			{`      - id: report\n        uses`, "      - uses"},
+		}, pins...)},
+		// What is checked out is not needed where the action is another repository's.
+		{"fork-comment.yml", "publish.md", "forks", append([]replacement{
+			{`(?s)      - uses: actions/checkout@.*?persist-credentials: false\n`, ""},
+			{`      contents: read\n`, ""},
+		}, pins[0])},
 	} {
-		re := regexp.MustCompile(r.old)
-		if !re.MatchString(text) {
-			t.Errorf("pr.yml has no %s", r.old)
+		text := string(readRepository(t)[tt.file])
+		_, text, ok := strings.Cut(text, "\nname: ")
+		if !ok {
+			t.Fatalf("%s has no name", tt.file)
 		}
-		text = re.ReplaceAllString(text, r.new)
+		text = "name: " + text
+		for _, r := range tt.replace {
+			re := regexp.MustCompile(r.old)
+			if !re.MatchString(text) {
+				t.Errorf("%s has no %s", tt.file, r.old)
+			}
+			text = re.ReplaceAllString(text, r.new)
+		}
+		page := ".github/docs/" + tt.page
+		golden(t, page, replaceBetween(t, readText(t, filepath.Join(repository, page)), tt.name, "```yaml\n"+text+"```\n"))
 	}
-	const page = ".github/docs/action.md"
-	b, err := os.ReadFile(filepath.Join(repository, page))
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden(t, page, replaceBetween(t, string(b), "three steps", "```yaml\n"+text+"```\n"))
 }
 
 // table documents inputs or outputs.
