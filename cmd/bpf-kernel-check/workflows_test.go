@@ -539,7 +539,10 @@ var notInCheck = map[string]map[string]string{
 		"out":     "nobody sees it but the job, whose results are an artifact",
 		"token":   "the job's own, with what the caller grants",
 	},
-	"plan": {"token": "the job's own"},
+	"plan": {
+		"cache": "that of the runners that boot kernels, which the plan's is not",
+		"token": "the job's own",
+	},
 	"report": {
 		"plan":    "an artifact of the same run",
 		"base":    "found in the default branch's cache",
