@@ -533,11 +533,12 @@ func TestWorkflowsInputs(t *testing.T) {
 // notInCheck are the inputs of the actions that check.yml does not take, and why.
 var notInCheck = map[string]map[string]string{
 	"run": {
-		"plan":    "found by name: it is an artifact of the same run",
-		"history": "found by the report, in the default branch's cache",
-		"resume":  "for an out that outlives the job, which this one's does not",
-		"out":     "nobody sees it but the job, whose results are an artifact",
-		"token":   "the job's own, with what the caller grants",
+		"artifacts": "its report needs them",
+		"plan":      "found by name: it is an artifact of the same run",
+		"history":   "found by the report, in the default branch's cache",
+		"resume":    "for an out that outlives the job, which this one's does not",
+		"out":       "nobody sees it but the job, whose results are an artifact",
+		"token":     "the job's own, with what the caller grants",
 	},
 	"plan": {
 		"cache": "that of the runners that boot kernels, which the plan's is not",
