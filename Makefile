@@ -28,9 +28,11 @@ test-deps: $(LINT)
 	@.github/scripts/install-deps --tests
 
 programs:
+	@rm -rf guest/programs
 	@for arch in $(ARCHES); do for p in $(PROGRAMS); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build $(GUEST_FLAGS) -o guest/programs/$$arch/$$p ./guest/$$p || exit 1; \
 	done; done
+	@$(GO) run guest/pack.go guest/programs/*
 
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -tags embed_guest,disable_grpc_modules -o bin/bpf-kernel-check ./cmd/bpf-kernel-check
