@@ -110,7 +110,9 @@ func (s *actionStep) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.c.provide(ctx, in); err != nil {
+	err = s.c.provide(ctx, in)
+	s.c.debugJob(ctx)
+	if err != nil {
 		return err
 	}
 	s.c.laps.end("QEMU")

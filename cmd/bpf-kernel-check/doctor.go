@@ -20,7 +20,8 @@ import (
 )
 
 func (c *command) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	job := false
+	cmd := &cobra.Command{
 		Use:   "doctor [KERNEL | SRC ID]",
 		Short: "Say what this machine or a kernel lacks",
 		Long: `Prints what this machine has: QEMU, KVM and whether it really works, cores,
@@ -31,31 +32,51 @@ With a kernel (a file or an archive, or a source and the id of one of its
 kernels), prints what the image is, how it would be started, and what its
 configuration lacks.
 
+With --github, in a step of a workflow, prints what a bug report should say of
+the job first: the runner's image, the server, the event, whether GITHUB_TOKEN
+works, the services, container and /dev/kvm. It shows no secret, and neither the
+repository's name nor the run's.
+
 Exits with 3 if nothing can be tested here, or not that kernel.`,
 		Example: `  bpf-kernel-check doctor
   bpf-kernel-check doctor ./bzImage
   bpf-kernel-check doctor debian:bookworm:cloud-amd64 'debian/6.1.0-56-*'`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-			t := &checkup{row: func(name, format string, args ...any) {
-				fmt.Fprintf(w, "%s\t%s\n", name, report.OneLine(fmt.Sprintf(format, args...), 500))
-			}}
-			var err error
-			if len(args) == 0 {
+			return c.checkUp(func(t *checkup) error {
+				switch {
+				case job && len(args) > 0:
+					return usagef("--github is about this job: leave %q away", args[0])
+				case len(args) > 0:
+					return c.examineKernel(cmd.Context(), t, args)
+				case job:
+					if err := c.examineJob(cmd.Context(), t); err != nil {
+						return err
+					}
+				}
 				c.examine(cmd.Context(), t)
-			} else {
-				err = c.examineKernel(cmd.Context(), t, args)
-			}
-			if ferr := w.Flush(); err == nil {
-				err = ferr
-			}
-			if err == nil && t.bad {
-				err = exitError(report.ExitNotTested)
-			}
-			return err
+				return nil
+			})
 		},
 	}
+	cmd.Flags().BoolVar(&job, "github", false, "in a workflow: print what a bug report needs to know of the job, too")
+	return cmd
+}
+
+// checkUp prints what examine finds.
+func (c *command) checkUp(examine func(t *checkup) error) error {
+	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	t := &checkup{row: func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, report.OneLine(fmt.Sprintf(format, args...), 500))
+	}}
+	err := examine(t)
+	if ferr := w.Flush(); err == nil {
+		err = ferr
+	}
+	if err == nil && t.bad {
+		err = exitError(report.ExitNotTested)
+	}
+	return err
 }
 
 // checkup is a list of findings.

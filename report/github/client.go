@@ -203,6 +203,42 @@ func pages(list func(gh.ListOptions) (*gh.Response, error)) error {
 	return fmt.Errorf("more than %d pages", maxPages)
 }
 
+// DescribeToken says in one line what GitHub makes of a job's token when it is
+// asked for the repository. The line holds neither of the two, and nothing is
+// written to find out what the token may write.
+func DescribeToken(ctx context.Context, e Env, transport http.RoundTripper) string {
+	if e.Token == "" {
+		return "none: give the step GITHUB_TOKEN in its env to have it tried"
+	}
+	err := e.online()
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	a, err := newAPI(e, transport)
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	repo, resp, err := a.Repositories.Get(ctx, e.Owner, e.Repo)
+	text := "reads the repository, which is public"
+	switch {
+	case err != nil:
+		text = "does not read the repository: " + explain(err, "contents: read")
+	case repo.GetPrivate():
+		text = "reads the repository, which is private"
+	}
+	if resp != nil {
+		for _, h := range []string{"X-Accepted-GitHub-Permissions", "X-OAuth-Scopes"} {
+			if v := resp.Header.Get(h); v != "" {
+				text += "; " + h + ": " + clip(v, 60)
+			}
+		}
+	}
+	text += `; what it may stands under "GITHUB_TOKEN Permissions" in the log of "Set up job"`
+	return strings.ReplaceAll(text, e.Owner+"/"+e.Repo, "OWNER/NAME")
+}
+
 // viewer is the login of the token's owner.
 func (a *api) viewer(ctx context.Context) (string, error) {
 	user, _, err := a.Users.Get(ctx, "")

@@ -154,6 +154,31 @@ func DefaultBranch(e Env) (bool, error) {
 	return o.main, err
 }
 
+// FromFork says whether a job's event is about another repository's commits:
+// those of a pull request, or of the run that it follows. A head whose
+// repository is gone was a fork's.
+func FromFork(e Env) (bool, error) {
+	if e.Event != "workflow_run" && !isPullRequest(e.Event) {
+		return false, nil
+	}
+	b, err := readEvent(e.Payload)
+	if err != nil {
+		return false, err
+	}
+	var p payload
+	if err := json.Unmarshal(b, &p); err != nil {
+		return false, err
+	}
+	from := p.WorkflowRun.GetHeadRepository()
+	if e.Event != "workflow_run" {
+		from = p.PullRequest.GetHead().GetRepo()
+	}
+	if p.Repository.GetFullName() == "" {
+		return false, errors.New("the event names no repository")
+	}
+	return !strings.EqualFold(from.GetFullName(), p.Repository.GetFullName()), nil
+}
+
 func (o origin) check() error {
 	if !shaRE.MatchString(o.sha) {
 		return fmt.Errorf("the head commit is %q: want a commit's hash", clip(o.sha, 100))

@@ -205,3 +205,32 @@ func TestEventFileTooLarge(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestFromFork(t *testing.T) {
+	for _, tt := range []struct {
+		event, payload string
+		fork, err      bool
+	}{
+		{"push", "", false, false},
+		{"pull_request", `{"pull_request":{"head":{"repo":{"full_name":"Octo/Probe"}}},"repository":{"full_name":"octo/probe"}}`, false, false},
+		{"pull_request_target", `{"pull_request":{"head":{"repo":{"full_name":"mallory/probe"}}},"repository":{"full_name":"octo/probe"}}`, true, false},
+		{"pull_request", `{"pull_request":{"head":{"repo":null}},"repository":{"full_name":"octo/probe"}}`, true, false},
+		{"workflow_run", `{"workflow_run":{"head_repository":{"full_name":"octo/probe"}},"repository":{"full_name":"octo/probe"}}`, false, false},
+		{"workflow_run", `{"workflow_run":{"head_repository":{"full_name":"mallory/probe"}},"repository":{"full_name":"octo/probe"}}`, true, false},
+		{"workflow_run", `{"repository":{"full_name":"octo/probe"}}`, true, false},
+		{"pull_request", `{"pull_request":{}}`, false, true},
+		{"pull_request", `[`, false, true},
+		{"pull_request", "", false, true},
+	} {
+		e := Env{Event: tt.event}
+		if tt.payload != "" {
+			e.Payload = filepath.Join(t.TempDir(), "event.json")
+			if err := os.WriteFile(e.Payload, []byte(tt.payload), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if fork, err := FromFork(e); fork != tt.fork || (err != nil) != tt.err {
+			t.Errorf("%s %s: %v, %v", tt.event, tt.payload, fork, err)
+		}
+	}
+}

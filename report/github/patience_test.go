@@ -310,3 +310,19 @@ func TestCreateThatMayHaveHappened(t *testing.T) {
 		}
 	}
 }
+
+// A server that does not answer is a line, too, which names no repository.
+func TestDescribeTokenNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := job(t, "push", "{}")
+		lost := roundTrip(func(r *http.Request) (*http.Response, error) { return nil, fmt.Errorf("no route to %s", r.URL) })
+		got := DescribeToken(t.Context(), e, lost)
+		if !strings.HasPrefix(got, "does not read the repository: ") || !strings.Contains(got, "OWNER/NAME") || strings.Contains(got, e.Token) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

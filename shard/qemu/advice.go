@@ -59,6 +59,9 @@ func readHost(root, arch string) host {
 // thisHost is the machine that this runs on.
 var thisHost = sync.OnceValue(func() host { return readHost("/", runtime.GOARCH) })
 
+// InContainer says whether this process is in one, as far as it shows.
+func InContainer() bool { return thisHost().container }
+
 const orTCG = ", or use --accel tcg"
 
 // KVMAdvice is what to do where KVM is there and does not carry a kernel.
