@@ -23,6 +23,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
@@ -83,6 +84,7 @@ type command struct {
 	kernels *kernel.Cache // opened by openCache
 	// patience is the wait before apt is asked again, times the attempt.
 	patience time.Duration
+	aptLists string // see host.Installer
 	noResult string // why there is nothing to publish, if known
 	laps     *laps  // of the action's step that boots; nil for others
 }
@@ -94,7 +96,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer errs.Flush() //nolint:errcheck // there is no one left to tell
 	defer log.Flush()  //nolint:errcheck // as above
 	stderr = errs
-	c := &command{stdin: stdin, stdout: log, stderr: errs, log: log, getenv: getenv, patience: 5 * time.Second}
+	c := &command{stdin: stdin, stdout: log, stderr: errs, log: log, getenv: getenv, patience: 5 * time.Second, aptLists: host.AptLists}
 	root := c.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -588,6 +588,10 @@ func checkSameBytes(t *testing.T, release, version string) {
 		if err != nil || strings.TrimSpace(string(out)) != "bpf-kernel-check version "+version {
 			t.Errorf("%q, %v", out, err)
 		}
+		// Every job downloads it. Without the guest's programs it has 33 MB.
+		if info, err := os.Stat(filepath.Join(tree, "dist", name)); err != nil || info.Size() > 46e6 {
+			t.Errorf("the program has %d bytes, want 46 MB at most: %v", info.Size(), err)
+		}
 		b, err := os.ReadFile(filepath.Join(tree, ".github/checksums.txt"))
 		if err != nil {
 			t.Fatal(err)

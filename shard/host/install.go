@@ -38,7 +38,16 @@ type Installer struct {
 	Out      io.Writer     // says what is installed
 	Warn     func(string)  // gets what did not work
 	Patience time.Duration // wait before the second attempt of apt; longer before each further one
+	Lists    string        // directory that apt changes with its lists of packages; see AptLists
 }
+
+// AptLists is where apt downloads its lists to.
+const AptLists = "/var/lib/apt/lists/partial"
+
+// freshLists is how old lists may be to install by. GitHub's images are some days
+// old and come with the lists of that day, which are right for most packages for
+// some weeks. What is installed is then no older than the rest of the machine.
+const freshLists = 14 * 24 * time.Hour
 
 // aptAttempts bounds the attempts of apt. A mirror may be in the middle of an
 // update, and another apt may hold the lock: both pass.
@@ -56,6 +65,12 @@ func (i *Installer) Install(ctx context.Context, packages []string) error {
 	fmt.Fprintf(i.Out, "installing %s\n", names)
 	install := append([]string{"install", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}, packages...)
 	var err error
+	if info, e := os.Stat(i.Lists); e == nil && time.Since(info.ModTime()) < freshLists {
+		if err = asRoot(ctx, "apt-get", slices.Clone(install)...); err == nil {
+			return nil
+		}
+		fmt.Fprintf(i.Out, "apt's lists of packages have to be updated: %v\n", err)
+	}
 	for attempt := range aptAttempts {
 		if attempt > 0 {
 			i.Warn(fmt.Sprintf("attempt %d did not work: %v; trying again", attempt, err))
