@@ -49,7 +49,8 @@ release:
 			-ldflags='-s -w -buildid= -X main.releaseVersion=$(VERSION)' \
 			-o $(DIST)/bpf-kernel-check-$(VERSION)-linux-$$arch ./cmd/bpf-kernel-check || exit 1; \
 	done
-	@cd $(DIST) && sha256sum bpf-kernel-check-$(VERSION)-linux-* >checksums.txt && cat checksums.txt
+	@cd $(DIST) && rm -f *.gz && sha256sum bpf-kernel-check-$(VERSION)-linux-* >checksums.txt && cat checksums.txt
+	@cd $(DIST) && gzip -9nk bpf-kernel-check-$(VERSION)-linux-* # what jobs download
 
 demo: deps build
 	bin/bpf-kernel-check demo --out bin/demo

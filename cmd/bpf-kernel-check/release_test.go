@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -58,6 +60,19 @@ func sumOf(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+func gzipped(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 // A program that is not the one of the checksum never gets to run.
 func TestGetProgram(t *testing.T) {
 	t.Parallel()
@@ -69,6 +84,7 @@ func TestGetProgram(t *testing.T) {
 		sums   string // of the tree; "": it is no release's
 		served string
 		cut    int    // as many bytes are missing from the end of each answer
+		plain  bool   // it is served as it is, not compressed
 		cached string // in the tool cache before
 		want   string // the error; "": there is none
 		asked  bool   // for the program
@@ -81,6 +97,7 @@ func TestGetProgram(t *testing.T) {
 		"empty":          {sums: sumOf(good) + "  " + asset, served: " ", asked: true, want: "is not the file whose checksum"},
 		"cut short":      {sums: sumOf(good) + "  " + asset, served: good, cut: 3, asked: true, want: "no download of http://"},
 		"tampered cache": {sums: sumOf(good) + "  " + asset, served: good, cached: evil, want: "is not the file whose checksum"},
+		"no gzip":        {sums: sumOf(good) + "  " + asset, served: good, plain: true, asked: true, want: "is not the file whose checksum"},
 		"not there":      {sums: sumOf(good) + "  " + asset, asked: true, want: "set BPF_KERNEL_CHECK_DOWNLOADS to a mirror"},
 		"no release":     {served: good, build: "true"},
 		"another's sum":  {sums: other, served: good, build: "true"},
@@ -105,12 +122,16 @@ func TestGetProgram(t *testing.T) {
 			var asked atomic.Int32
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				asked.Add(1)
-				if tt.served == "" || r.URL.Path != "/v1.2.3/"+asset {
+				if tt.served == "" || r.URL.Path != "/v1.2.3/"+asset+".gz" {
 					http.NotFound(w, r)
 					return
 				}
-				w.Header().Set("Content-Length", strconv.Itoa(len(tt.served)))
-				io.WriteString(w, tt.served[:len(tt.served)-tt.cut]) //nolint:errcheck // cut short on purpose
+				body := tt.served
+				if !tt.plain {
+					body = gzipped(t, tt.served)
+				}
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+				io.WriteString(w, body[:len(body)-tt.cut]) //nolint:errcheck // cut short on purpose
 			}))
 			t.Cleanup(server.Close)
 			tools, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
@@ -588,9 +609,13 @@ func checkSameBytes(t *testing.T, release, version string) {
 		if err != nil || strings.TrimSpace(string(out)) != "bpf-kernel-check version "+version {
 			t.Errorf("%q, %v", out, err)
 		}
-		// Every job downloads it. Without the guest's programs it has 33 MB.
-		if info, err := os.Stat(filepath.Join(tree, "dist", name)); err != nil || info.Size() > 46e6 {
-			t.Errorf("the program has %d bytes, want 46 MB at most: %v", info.Size(), err)
+		// Every job downloads the compressed one.
+		for file, most := range map[string]int64{name: 46e6, name + ".gz": 25e6} {
+			if info, err := os.Stat(filepath.Join(tree, "dist", file)); err != nil {
+				t.Error(err)
+			} else if info.Size() > most {
+				t.Errorf("%s has %d bytes, want %d at most", file, info.Size(), most)
+			}
 		}
 		b, err := os.ReadFile(filepath.Join(tree, ".github/checksums.txt"))
 		if err != nil {
