@@ -66,12 +66,14 @@ var needed = []struct {
 	{regexp.MustCompile(`^(\./|elastic/bpf-kernel-check/?)shard(@|$)`), map[string]string{"pending": "statuses: write"}, nil, nil},
 	{
 		regexp.MustCompile(`^(\./|elastic/bpf-kernel-check@.*)$`),
-		map[string]string{"status": "statuses: write", "comment": "pull-requests: write", "check-run": "checks: write", "issue": "issues: write"}, nil, nil,
+		map[string]string{"status": "statuses: write", "comment": "pull-requests: write", "check-run": "checks: write", "issue": "issues: write"},
+		nil, nil,
 	},
 	{
 		regexp.MustCompile(`^(\./report|elastic/bpf-kernel-check/report@.*)$`),
 		map[string]string{"status": "statuses: write", "comment": "pull-requests: write", "check-run": "checks: write", "issue": "issues: write", "run-id": "actions: read"},
-		[]string{"status", "comment"}, nil,
+		[]string{"status", "comment"},
+		nil,
 	},
 	{
 		regexp.MustCompile(`/workflows/check\.yml(@|$)`),
@@ -79,7 +81,8 @@ var needed = []struct {
 			"pending": "statuses: write", "status": "statuses: write", "comment": "pull-requests: write", "check-run": "checks: write", "issue": "issues: write",
 			"workload-identity-provider": "id-token: write",
 		},
-		[]string{"status", "comment"}, []string{"contents: read"},
+		[]string{"status", "comment"},
+		[]string{"contents: read"},
 	},
 }
 
@@ -412,7 +415,7 @@ func TestWorkflowsSchema(t *testing.T) {
 		{"check.yml", "type: boolean", "type: bool", "Unexpected value 'bool'"},
 		{"check.yml", "startsWith(inputs.runs-on", "beginsWith(inputs.runs-on", "beginsWith"},
 		{"release.yml", "      id-token: write", "      workflows: write", "Unexpected value 'workflows'"},
-		{"action.yml", "using: composite", "using: composit", "Unexpected value 'composit'"},
+		{"action.yml", "using: composite", "using: shell", "Unexpected value 'shell'"},
 		{"shard/action.yml", "      shell: bash\n", "", "shell"},
 	} {
 		mutant := strings.Replace(string(files[tt.file]), tt.old, tt.new, 1)
