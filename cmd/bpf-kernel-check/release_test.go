@@ -275,7 +275,7 @@ func TestGetProgramOfTwoTrees(t *testing.T) {
 func TestGetProgramOfAFork(t *testing.T) {
 	const program = "#!/bin/sh\necho good\n"
 	name := "bpf-kernel-check-v1.2.3-linux-" + runtime.GOARCH
-	path := "/releases/download/v1.2.3/" + name
+	path := "/releases/download/v1.2.3/" + name + ".gz"
 	const original = "https://github.com/elastic/bpf-kernel-check"
 	for why, tt := range map[string]struct {
 		server, repository, mirror string
@@ -288,13 +288,13 @@ func TestGetProgramOfAFork(t *testing.T) {
 		"a local action":  {"https://github.com", "", "", original, []string{original + path}},
 		"another server":  {"https://git.example", "elastic/bpf-kernel-check", "", original, []string{"https://git.example/elastic/bpf-kernel-check" + path, original + path}},
 		"no repository":   {"https://github.com", "a b/$(id)", "", original, []string{original + path}},
-		"a mirror":        {"https://github.com", "octo/fork", "https://mirror.example", "https://mirror.example", []string{"https://mirror.example/v1.2.3/" + name}},
+		"a mirror":        {"https://github.com", "octo/fork", "https://mirror.example", "https://mirror.example", []string{"https://mirror.example/v1.2.3/" + name + ".gz"}},
 		"nowhere":         {"https://github.com", "octo/fork", "", "", []string{"https://github.com/octo/fork" + path, original + path}},
 	} {
 		t.Run(why, func(t *testing.T) {
 			tree := scriptTree(t, "get-program", map[string]string{".github/checksums.txt": sumOf(program) + "  " + name + "\n"})
 			bin, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
-			put(t, filepath.Join(bin, "served"), program)
+			put(t, filepath.Join(bin, "served"), gzipped(t, program))
 			put(t, filepath.Join(bin, "curl"), `#!/bin/bash
 while [ $# -gt 1 ]; do [ "$1" = -o ] && to=$2; shift; done
 echo "$1" >>"`+bin+`/asked"
