@@ -84,5 +84,9 @@ func (c *command) printSkipped(w io.Writer, list plan.Plan) {
 	for _, s := range list.Skipped {
 		fmt.Fprintf(w, "[%s] %s  %s\n", s.Reason, s.ID, s.Why)
 	}
-	fmt.Fprintf(w, "%s skipped: %d too old, %d for another architecture\n", count(len(list.Skipped), "kernel"), list.CountSkipped(plan.SkipOld), list.CountSkipped(plan.SkipArch))
+	line := fmt.Sprintf("%s skipped: %d too old, %d for another architecture", count(len(list.Skipped), "kernel"), list.CountSkipped(plan.SkipOld), list.CountSkipped(plan.SkipArch))
+	if gone := list.CountSkipped(plan.SkipGone); gone > 0 {
+		line += fmt.Sprintf(", %d gone", gone)
+	}
+	fmt.Fprintln(w, line)
 }

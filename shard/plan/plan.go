@@ -46,7 +46,7 @@ func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, 
 	p, listed, err := listKernels(ctx, sources, filter, true)
 	switch {
 	case err != nil:
-		return Plan{}, err
+		return Plan{Skipped: p.Skipped}, err
 	case len(p.Entries) > 0:
 		return p, nil
 	case len(p.Skipped) > 0:
@@ -59,13 +59,15 @@ func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, 
 
 // listKernels is Select for a list that may come out empty. It returns how many
 // kernels the sources hold, too. Without pick it takes all that a source holds,
-// where Select takes what the source would choose of it, such as the newest.
+// where Select takes what the source would choose of it, such as the newest of
+// those that are not gone.
 func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pick bool) (p Plan, listed int, err error) {
 	if err := source.CheckGlobs(filter.Globs); err != nil {
 		return Plan{}, 0, err
 	}
 	seen := map[string]Entry{}
 	skipped := map[string]Skipped{}
+	var empty error // of a source whose kernels are all gone
 	for _, src := range sources {
 		refs, err := src.List(ctx)
 		if err != nil {
@@ -83,6 +85,21 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 			}
 			keep = append(keep, ref)
 		}
+		if prober, ok := src.(kernel.Prober); ok && pick {
+			wanted, gone := len(keep), prober.Gone(ctx, keep, !filter.Shared)
+			if ctx.Err() != nil {
+				return Plan{}, 0, fmt.Errorf("list %s: %w", src, context.Cause(ctx))
+			}
+			keep = slices.DeleteFunc(keep, func(ref kernel.Ref) bool {
+				if gone[ref.Digest] {
+					skipped[ref.ID()] = Skipped{ref.ID(), SkipGone, "listed, and the server no longer has it"}
+				}
+				return gone[ref.Digest]
+			})
+			if wanted > 0 && len(keep) == 0 {
+				empty = &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q: its server no longer has any of the kernels that are wanted of it (%d): leave it out", src, wanted)}
+			}
+		}
 		if picker, ok := src.(source.Picker); ok && pick {
 			keep = picker.Pick(keep)
 		}
@@ -99,11 +116,14 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 		}
 	}
 	for _, s := range skipped {
+		if _, ok := seen[s.ID]; ok && s.Reason == SkipGone {
+			continue // another source has it
+		}
 		p.Skipped = append(p.Skipped, s)
 	}
 	slices.SortFunc(p.Skipped, func(a, b Skipped) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
-	return p, listed, nil
+	return p, listed, empty
 }
 
 // IDs returns the kernels' ids, sorted.

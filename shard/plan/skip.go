@@ -18,6 +18,10 @@ type Filter struct {
 	Globs      []string // of [report.MatchKernel]; none: all
 	Arch       string   // as in GOARCH; "" for all
 	MinRelease string   // such as "5.8"; "" for all
+
+	// Shared says that other machines make the same list, each by itself: that
+	// this one has a kernel which is gone must not make a difference.
+	Shared bool
 }
 
 // Reason says why a kernel is left out.
@@ -27,6 +31,7 @@ type Reason string
 const (
 	SkipArch Reason = "SKIP-ARCH"
 	SkipOld  Reason = "SKIP-OLD"
+	SkipGone Reason = "GONE"
 )
 
 // Skipped is a kernel that is wanted and cannot be tested.
@@ -70,6 +75,6 @@ func (p Plan) CountSkipped(r Reason) int {
 }
 
 func (p Plan) allSkipped() error {
-	return &kernel.UsageError{Msg: fmt.Sprintf("no kernels to test: %d are too old (see --min-release) and %d are for another architecture, %s among them",
-		p.CountSkipped(SkipOld), p.CountSkipped(SkipArch), p.Skipped[0].ID)}
+	msg := fmt.Sprintf("no kernels to test: %d are too old (see --min-release) and %d are for another architecture", p.CountSkipped(SkipOld), p.CountSkipped(SkipArch))
+	return &kernel.UsageError{Msg: msg + ", " + p.Skipped[0].ID + " among them"}
 }

@@ -3,8 +3,11 @@ package plan
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +86,80 @@ func TestSelectThatSkipsEverything(t *testing.T) {
 	if !IsUsage(err) || !strings.Contains(err.Error(), "1 are too old (see --min-release) and 1 are for another architecture") || len(p.Skipped) != 2 {
 		t.Errorf("error %v, skipped %v", err, p.Skipped)
 	}
+}
+
+// goneSource is a source whose server has lost some kernels.
+type goneSource struct {
+	kernel.Source
+	gone  []string
+	local *bool
+}
+
+func (s goneSource) Gone(_ context.Context, refs []kernel.Ref, local bool) map[string]bool {
+	gone := map[string]bool{}
+	for _, r := range refs {
+		if slices.Contains(s.gone, r.ID()) {
+			gone[r.Digest] = true
+		}
+	}
+	*s.local = local
+	return gone
+}
+
+func (s goneSource) Pick(refs []kernel.Ref) []kernel.Ref { return s.Source.(source.Picker).Pick(refs) }
+
+// What is gone is told, is in no plan, and does not count as the oldest or
+// newest either.
+func TestSelectLeavesOutWhatIsGone(t *testing.T) {
+	var local bool
+	src := goneSource{kernelDir(t, "debian/6.1.1__a", "debian/6.1.2__a", "debian/6.1.3__a", "debian/6.1.4__a"), []string{"debian/6.1.1__a", "debian/6.1.4__a"}, &local}
+	p, err := Select(t.Context(), []kernel.Source{src}, Filter{})
+	if err != nil || !local {
+		t.Fatal(err, local)
+	}
+	if d := cmp.Diff([]string{"debian/6.1.2__a", "debian/6.1.3__a"}, p.IDs()); d != "" {
+		t.Errorf("kept (-want +got):\n%s", d)
+	}
+	const why = "listed, and the server no longer has it"
+	if d := cmp.Diff([]Skipped{{"debian/6.1.1__a", SkipGone, why}, {"debian/6.1.4__a", SkipGone, why}}, p.Skipped); d != "" {
+		t.Errorf("skipped (-want +got):\n%s", d)
+	}
+	// Shards that are computed without a plan do not look at one machine's cache.
+	if _, err := Select(t.Context(), []kernel.Source{src}, Filter{Shared: true}); err != nil || local {
+		t.Error(err, local)
+	}
+	// Another source that has it serves.
+	other := kernelDir(t, "debian/6.1.1__a")
+	if p, err := Select(t.Context(), []kernel.Source{src, other}, Filter{}); err != nil || len(p.Entries) != 3 || p.CountSkipped(SkipGone) != 1 {
+		t.Errorf("%q, skipped %v, %v", p.IDs(), p.Skipped, err)
+	}
+	// A plan stays as it is: a kernel that is gone since then fails, and is seen.
+	pinned, err := Pinned(t.Context(), Plan{Entries: mustList(t, src)}.File("", []Plan{{Entries: mustList(t, src)}}), []kernel.Source{src}, nil)
+	if err != nil || len(pinned[0].Entries) != 4 {
+		t.Errorf("%v, %v", pinned, err)
+	}
+	// A source that has lost all that is wanted of it is as one that is empty.
+	p, err = Select(t.Context(), []kernel.Source{src, other}, Filter{Globs: []string{"6.1.[14]*"}})
+	if !IsUsage(err) || !strings.Contains(err.Error(), "no longer has any of the kernels that are wanted of it (2)") || len(p.Skipped) != 1 {
+		t.Errorf("error %v, skipped %v", err, p.Skipped)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if p, err := Select(ctx, []kernel.Source{src}, Filter{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %q, %v", p.IDs(), err)
+	}
+}
+
+func mustList(t *testing.T, src kernel.Source) (list []Entry) {
+	t.Helper()
+	refs, err := src.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range refs {
+		list = append(list, Entry{Ref: r, Source: src})
+	}
+	return list
 }
 
 func TestCheckMinRelease(t *testing.T) {

@@ -62,8 +62,27 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts(), root.archive.keyring)
-	return s.cache.Remembered(ctx, key, root.title(), s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, root) })
+	return s.cache.Remembered(ctx, s.key(root), root.title(), s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, root) })
+}
+
+// key is the same for the same lists.
+func (s *source) key(root *privateRoot) string {
+	return s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts(), root.archive.keyring)
+}
+
+// Gone implements [kernel.Prober].
+func (s *source) Gone(ctx context.Context, refs []kernel.Ref, local bool) map[string]bool {
+	root, err := s.apt(ctx)
+	if err != nil {
+		return nil // List says why
+	}
+	setUp := sync.OnceValue(func() error { return s.setUp(ctx, root) })
+	return kernel.Probe(ctx, s.cache, s.key(root), refs, local, s.now, parseLocator, func(ctx context.Context, debs []deb) map[deb]bool {
+		if setUp() != nil {
+			return nil // as for a mirror that does not answer; Open will say why
+		}
+		return root.probe(ctx, debs)
+	})
 }
 
 func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, error) {
@@ -131,14 +150,7 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []
 	if err != nil {
 		return err
 	}
-	// A job that never listed has no configuration of apt yet.
-	unlock, err := s.lockRoot(ctx)
-	if err != nil {
-		return err
-	}
-	err = root.setUp(ctx)
-	unlock()
-	if err != nil {
+	if err := s.setUp(ctx, root); err != nil {
 		return err
 	}
 	var done int64
@@ -150,6 +162,16 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []
 		s.cache.Fetched(ref, done, ref.Size)
 	}
 	return nil
+}
+
+// setUp configures apt: a job that never listed has no configuration yet.
+func (s *source) setUp(ctx context.Context, root *privateRoot) error {
+	unlock, err := s.lockRoot(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return root.setUp(ctx)
 }
 
 // Needs names what apt itself takes.

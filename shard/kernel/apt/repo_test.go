@@ -28,6 +28,7 @@ type repo struct {
 
 	mu   sync.Mutex
 	hits []string
+	fail map[string]int // statuses, by what a path ends with
 }
 
 // needTools fails where the tools that this project's install script installs
@@ -67,11 +68,29 @@ func newRepo(t testing.TB, suite string, pkgs ...pkg) *repo {
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
 		r.hits = append(r.hits, req.URL.Path)
+		for suffix, status := range r.fail {
+			if strings.HasSuffix(req.URL.Path, suffix) {
+				defer w.WriteHeader(status)
+				r.mu.Unlock()
+				return
+			}
+		}
 		r.mu.Unlock()
 		files.ServeHTTP(w, req)
 	}))
 	t.Cleanup(r.Close)
 	return r
+}
+
+// answer has the repository answer a status for what a path ends with, and no
+// longer any other.
+func (r *repo) answer(status int, suffixes ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = map[string]int{}
+	for _, s := range suffixes {
+		r.fail[s] = status
+	}
 }
 
 // requests returns what was asked for since the last call.

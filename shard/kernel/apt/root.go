@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -310,7 +312,7 @@ func (r *privateRoot) stanzas() ([]stanza, error) {
 // and logins work. Neither needs lists, so a job that was handed its Refs
 // fetches its kernels and nothing else.
 func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
-	uri := r.archive.url(d.Archive) + "/" + strings.ReplaceAll(d.File, "%", "%25")
+	uri := r.uri(d)
 	if rest, ok := strings.CutPrefix(uri, "file:"); ok {
 		uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link
 	}
@@ -337,4 +339,49 @@ func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
 		return fmt.Errorf("%s: %w", doing, &kernel.DigestError{What: filepath.Base(d.File), Want: want, Got: got})
 	}
 	return os.Chmod(path, 0o644)
+}
+
+// uri returns where a package is.
+func (r *privateRoot) uri(d deb) string {
+	return r.archive.url(d.Archive) + "/" + strings.ReplaceAll(d.File, "%", "%25")
+}
+
+// probeRE finds apt's words about a file that it was to fetch and that is not
+// there, or has more than one byte. What follows two blanks is the server's
+// answer, which begins with its status.
+var probeRE = regexp.MustCompile(`(?m)^E: Failed to fetch (\S+)  (?:(404|410)  |File has unexpected size \([0-9]+ != 1\))`)
+
+// probe asks the mirror for packages by apt's own transport, as download does:
+// true for one that is gone, false for one that is there. apt fetches no more
+// than the header of an answer that is longer than the byte it is told to expect.
+func (r *privateRoot) probe(ctx context.Context, debs []deb) map[deb]bool {
+	dir, err := os.MkdirTemp(r.dir, "probe-") // for the empty files that apt leaves
+	if err != nil {
+		return nil
+	}
+	defer os.RemoveAll(dir)
+	// apt writes an address without its password, and with other escapes.
+	place := func(uri string) string {
+		u, err := url.Parse(uri)
+		if err != nil {
+			return ""
+		}
+		return u.Scheme + "://" + u.Host + u.Path
+	}
+	args := []string{"download-file", "-qq", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10", "-o", "Acquire::https::Timeout=10"}
+	for i, d := range debs {
+		args = append(args, r.uri(d), filepath.Join(dir, strconv.Itoa(i)), "Checksum-FileSize:1")
+	}
+	out, _ := r.run(ctx, aptHelper, args...) // fails if it works
+	answers := map[string]bool{}
+	for _, m := range probeRE.FindAllStringSubmatch(out, -1) {
+		answers[place(m[1])] = m[2] != ""
+	}
+	known := map[deb]bool{}
+	for _, d := range debs {
+		if gone, ok := answers[place(r.uri(d))]; ok {
+			known[d] = gone
+		}
+	}
+	return known
 }

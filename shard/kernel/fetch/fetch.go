@@ -81,6 +81,12 @@ func Absent(err error) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
+// Gone reports whether a server said that this very file is not there.
+func Gone(err error) bool {
+	var e *StatusError
+	return errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
+}
+
 // LocalError is an error of this machine, such as a full disk: another attempt
 // does not mend it.
 type LocalError struct{ error }
@@ -117,6 +123,15 @@ func (c *Client) Get(ctx context.Context, uri string, limit int64) ([]byte, erro
 		return 0, err
 	})
 	return b.Bytes(), explain(ctx, uri, err)
+}
+
+// Probe asks once for a file as File does, and reads none of it.
+func (c *Client) Probe(ctx context.Context, uri string) error {
+	_, body, err := c.open(ctx, uri, http.Header{"Range": {"bytes=0-0"}}, 0)
+	if err != nil {
+		return explain(ctx, uri, err)
+	}
+	return body.Close()
 }
 
 // File downloads a file of size bytes to path and continues where a broken

@@ -123,13 +123,55 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	if s.local() {
 		return s.list(ctx, keys)
 	}
+	if keys == nil {
+		s.cache.Warnf("%s: signatures are not checked, only checksums, as there is no key: name the distribution's file of keys by ,key=FILE, or install the package distribution-gpg-keys", s.title)
+	}
+	return s.cache.Remembered(ctx, s.key(keys), s.title, s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, keys) })
+}
+
+// key is the same for the same lists.
+func (s *source) key(keys *keyring) string {
 	key := s.spec + "\x00" + s.arch + "\x00" + strings.Join(s.bases, "\x00")
 	if keys != nil {
 		key += "\x00" + keys.from
-	} else {
-		s.cache.Warnf("%s: signatures are not checked, only checksums, as there is no key: name the distribution's file of keys by ,key=FILE, or install the package distribution-gpg-keys", s.title)
 	}
-	return s.cache.Remembered(ctx, key, s.title, s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, keys) })
+	return key
+}
+
+// Gone implements [kernel.Prober]. Directories are not asked: they are no mirrors
+// that fall behind.
+func (s *source) Gone(ctx context.Context, refs []kernel.Ref, local bool) map[string]bool {
+	if s.local() {
+		return nil
+	}
+	return kernel.Probe(ctx, s.cache, s.key(nil), refs, local, s.now, s.parseLocator, func(ctx context.Context, files []packageFile) map[packageFile]bool {
+		known := map[packageFile]bool{}
+		for _, f := range files {
+			if there, gone := s.probe(ctx, f); there || gone {
+				known[f] = gone
+			}
+		}
+		return known
+	})
+}
+
+// probe says whether a mirror has a package, and whether all say that they have
+// not.
+func (s *source) probe(ctx context.Context, f packageFile) (there, gone bool) {
+	repo, _ := s.repo(f.Repo) // parseLocator has looked
+	asked, without := 0, 0
+	err := s.firstOf(ctx, repo, func(at string) error {
+		asked++
+		uri, err := resolveHref(at, f.File)
+		if err == nil {
+			err = s.fetcher.Probe(ctx, uri)
+		}
+		if fetch.Gone(err) {
+			without++
+		}
+		return err
+	})
+	return err == nil, err != nil && ctx.Err() == nil && asked > 0 && without == asked
 }
 
 func (s *source) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) {

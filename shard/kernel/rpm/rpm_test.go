@@ -597,3 +597,42 @@ func TestRPMRefreshes(t *testing.T) {
 		t.Errorf("error %v, want one line that names the address", err)
 	}
 }
+
+// A package is gone when no mirror has it, and each says so.
+func TestRPMTellsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	r := newRPMTree(t)
+	r.build(t, "repo", oneRPM(t, "kernel", "5.10.1", "1.amzn2"))
+	r.createrepo(t, "repo")
+	var first, second int // what the mirrors answer for packages; 0: the file
+	files := http.FileServer(http.Dir(r.dir))
+	r.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		status := first
+		path, ok := strings.CutPrefix(req.URL.Path, "/other")
+		if ok {
+			status = second
+		}
+		if req.URL.Path = path; status != 0 && strings.HasSuffix(path, ".rpm") {
+			w.WriteHeader(status)
+			return
+		}
+		files.ServeHTTP(w, req)
+	}))
+	for _, tc := range []struct {
+		first, second int
+		want          bool
+	}{{0, 0, false}, {404, 404, true}, {410, 404, true}, {404, 0, false}, {404, 503, false}, {403, 404, false}, {404, 403, false}, {404, 429, false}, {500, 404, false}} {
+		first, second = tc.first, tc.second
+		s := sourceOf(t, "rpm:"+r.URL+"/repo", kerneltest.NewCache(t))
+		s.bases = append(s.bases, r.URL+"/other/repo")
+		refs := kerneltest.List(t, s)
+		if got := s.Gone(t.Context(), refs, true)[refs[0].Digest]; got != tc.want {
+			t.Errorf("%d and %d: gone is %v", tc.first, tc.second, got)
+		}
+		r.requests()
+		definite := tc.want || tc.first == 0 || tc.second == 0
+		if s.Gone(t.Context(), refs, true); (len(r.requests()) == 0) != definite {
+			t.Errorf("%d and %d: remembered is not %v", tc.first, tc.second, definite)
+		}
+	}
+}

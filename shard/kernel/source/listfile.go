@@ -284,6 +284,14 @@ func (s *lineSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	return refs, nil
 }
 
+// Gone implements [kernel.Prober].
+func (s *lineSource) Gone(ctx context.Context, refs []kernel.Ref, local bool) map[string]bool {
+	if p, ok := s.Source.(kernel.Prober); ok {
+		return p.Gone(ctx, refs, local)
+	}
+	return nil
+}
+
 // Pick implements [Picker].
 func (s *lineSource) Pick(refs []kernel.Ref) []kernel.Ref {
 	if s.newest == 0 && s.oldest == 0 {
