@@ -18,7 +18,7 @@ import (
 // a half-written one is never visible.
 //
 //	kernels/<hex>/   entry.json, vmlinuz, config, vmlinux.zst, checked.json, 0.deb, 1.deb...
-//	hashes/          digests of local files and what is known of QEMU, by path, size, times and inode
+//	hashes/          digests of local files and what is known of QEMU and apt, by path, size, times and inode
 //	sets/            what archives of many kernels hold, by their digest, and the
 //	                 compressed ones of them unpacked
 //	apt/             one private apt root per suite and architecture

@@ -41,9 +41,9 @@ func (s *source) apt(ctx context.Context) (*privateRoot, error) {
 	s.once.Do(func() {
 		dir := filepath.Join(s.cache.Dir(), "apt")
 		if s.archive.discover {
-			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx), dir) // kept for later calls
+			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx), s.cache, s.now()) // kept for later calls
 		}
-		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: s.arch, archive: s.archive, warnf: s.cache.Warnf}
+		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: s.arch, archive: s.archive, cache: s.cache}
 	})
 	return s.root, s.err
 }

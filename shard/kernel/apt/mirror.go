@@ -3,17 +3,19 @@ package apt
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
@@ -78,8 +80,43 @@ const mirrorsLimit = 2 * time.Minute
 // apt reads it: one-line and deb822 files, and whatever else apt comes to know.
 // A host without mirrors of the distribution keeps a as it is. An apt that does
 // not answer is an error: other mirrors may have other kernels, or be out of
-// reach. dir is for files of ours.
-func (a mirrors) hostMirrors(ctx context.Context, dir string) (mirrors, error) {
+// reach. What apt said is believed while its files stay as they are, and no
+// longer than a list of kernels: they can name others.
+func (a mirrors) hostMirrors(ctx context.Context, cache *kernel.Cache, now time.Time) (mirrors, error) {
+	apt, err := exec.LookPath("apt-get")
+	if err != nil {
+		return a, nil // the update will say so
+	}
+	var targets string
+	key := now.Truncate(kernel.ListAge).String() + "\n" + stamps("/etc/apt", "/var/lib/apt/lists", os.Getenv("APT_CONFIG"))
+	err = cache.RememberOf(apt, key, &targets, func() (bool, error) {
+		out, err := a.targets(ctx, apt, filepath.Join(cache.Dir(), "apt"))
+		targets = string(out)
+		return true, err
+	})
+	if err != nil {
+		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w", a.vendor, err)
+	}
+	return a.withTargets(targets), nil
+}
+
+// stamps says which files there are below some, and when each changed last.
+func stamps(roots ...string) string {
+	var b strings.Builder
+	for _, root := range roots {
+		_ = filepath.WalkDir(root, func(path string, _ fs.DirEntry, _ error) error {
+			if info, err := os.Stat(path); err == nil { // of what a link leads to
+				sys, _ := info.Sys().(*syscall.Stat_t)
+				fmt.Fprintln(&b, path, info.Size(), sys.Mtim, sys.Ctim, sys.Ino)
+			}
+			return nil // what cannot be read has no stamp
+		})
+	}
+	return b.String()
+}
+
+// targets has apt say which lists this machine has. dir is for files of ours.
+func (a mirrors) targets(ctx context.Context, apt, dir string) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mirrorsLimit, fmt.Errorf("apt-get indextargets did not answer within %v", mirrorsLimit))
 	defer cancel()
 	args := []string{"indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages"}
@@ -88,21 +125,18 @@ func (a mirrors) hostMirrors(ctx context.Context, dir string) (mirrors, error) {
 		// takes a second.
 		args = append(args, "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Cache::pkgcache="+filepath.Join(dir, "pkgcache.bin"))
 	}
-	cmd := exec.CommandContext(ctx, "apt-get", args...)
+	cmd := exec.CommandContext(ctx, apt, args...)
 	cmd.Env = append(child.Environ(), "LC_ALL=C")
 	var errs bounded.Tail
 	cmd.Stderr = &errs
 	out, err := child.Output(cmd)
-	if errors.Is(err, exec.ErrNotFound) {
-		return a, nil // the update will say so
-	}
 	if err != nil && ctx.Err() != nil {
-		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w", a.vendor, context.Cause(ctx))
+		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return a, fmt.Errorf("ask apt for this machine's mirrors of %s: %w: %s", a.vendor, err, cmp.Or(bounded.OneLine(errs.String()), "apt-get indextargets said nothing; try again"))
+		return nil, fmt.Errorf("%w: %s", err, cmp.Or(bounded.OneLine(errs.String()), "apt-get indextargets said nothing; try again"))
 	}
-	return a.withTargets(string(out)), nil
+	return out, nil
 }
 
 // withTargets reads lines of "URI|suite|component|origin". The origin is only

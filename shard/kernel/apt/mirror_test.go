@@ -21,7 +21,7 @@ func TestDebianMirror(t *testing.T) {
 		t.Skip("apt-get is not installed: this is no Debian or Ubuntu host")
 	}
 	ctx := context.Background()
-	mirrors, err := publicDebian().hostMirrors(ctx, t.TempDir())
+	mirrors, err := publicDebian().hostMirrors(ctx, kerneltest.NewCache(t), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
