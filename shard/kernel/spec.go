@@ -12,16 +12,17 @@ type Options struct {
 	URL     string // base URL of a mirror
 	Key     string // file with the OpenPGP keys that have to have signed
 	Flavour string
+
+	Metadata string // "unsigned": only packages have to be signed
 }
 
-// CutOptions splits ",url=...", ",key=..." and ",flavour=..." off, as far as
-// valid names them. A comma that no valid name follows belongs to what is
+// CutOptions splits the options off that valid names. A comma that no valid name follows belongs to what is
 // before it, as in a URL.
 func CutOptions(spec, rest string, valid ...string) (head string, o Options, err error) {
 	head = rest
 	for {
 		at, name := -1, ""
-		for _, v := range []string{"url", "key", "flavour"} {
+		for _, v := range []string{"url", "key", "flavour", "metadata"} {
 			if i := strings.LastIndex(head, ","+v+"="); i > at {
 				at, name = i, v
 			}
@@ -34,7 +35,7 @@ func CutOptions(spec, rest string, valid ...string) (head string, o Options, err
 		}
 		value := head[at+len(name)+2:]
 		head = head[:at]
-		field := map[string]*string{"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour}[name]
+		field := map[string]*string{"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour, "metadata": &o.Metadata}[name]
 		switch {
 		case !slices.Contains(valid, name):
 			return "", o, Usagef("kernel source %q: %s= has no meaning here; valid are %s", spec, name, optionList(valid))

@@ -170,9 +170,9 @@ func (d Distro) keyPatterns(release string) []string {
 	return all
 }
 
-// Parse reads "<release>[:<flavour>][,url=URL][,key=FILE]".
+// Parse reads "<release>[:<flavour>][,url=URL][,key=FILE][,metadata=unsigned]".
 func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
-	head, o, err := kernel.CutOptions(spec, rest, "url", "key")
+	head, o, err := kernel.CutOptions(spec, rest, "url", "key", "metadata")
 	if err != nil {
 		return nil, err
 	}
@@ -196,9 +196,9 @@ func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.
 	return s, s.apply(o)
 }
 
-// Parse reads "<URL or directory>[,flavour=F][,key=FILE]".
+// Parse reads "<URL or directory>[,flavour=F][,key=FILE][,metadata=unsigned]".
 func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
-	head, o, err := kernel.CutOptions(spec, rest, "key", "flavour")
+	head, o, err := kernel.CutOptions(spec, rest, "key", "flavour", "metadata")
 	if err != nil {
 		return nil, err
 	}

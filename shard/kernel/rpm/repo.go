@@ -198,8 +198,10 @@ func (s *source) readRepoAt(ctx context.Context, at string, keys *keyring) ([]pk
 			if err := keys.verify(bytes.NewReader(repomd), sig); err != nil {
 				return fail(fmt.Errorf("%s: %w", file, err))
 			}
-		case !fetch.Absent(err): // many sign packages only
+		case !fetch.Absent(err):
 			return nil, nil, err
+		case !s.unsigned && (s.keyFile != "" || strings.HasPrefix(at, "http:")):
+			return fail(fmt.Errorf("%s: %w: it is not signed (%v): if this repository signs packages only, say so by ,metadata=unsigned", file, kernel.ErrSignature, err))
 		}
 	}
 	f, err := parseRepomd(repomd)

@@ -36,6 +36,7 @@ type source struct {
 	repos       []repository
 	keyFile     string   // given
 	keyPatterns []string // installed, when none is given
+	unsigned    bool     // metadata need not be signed
 	cache       *kernel.Cache
 	fetcher     *fetch.Client
 	now         func() time.Time
@@ -57,6 +58,9 @@ func newSource(spec, hostArch string, cache *kernel.Cache) (*source, error) {
 
 // apply takes a spec's options.
 func (s *source) apply(o kernel.Options) error {
+	if s.unsigned = o.Metadata == "unsigned"; o.Metadata != "" && !s.unsigned {
+		return kernel.Usagef("kernel source %q: metadata=%s is not known: want metadata=unsigned", s.spec, o.Metadata)
+	}
 	if o.Key != "" {
 		file, err := filepath.Abs(o.Key)
 		if err != nil {

@@ -472,6 +472,14 @@ func TestRPMSignatures(t *testing.T) {
 	imagetest.WriteFile(t, file, bad)
 	r.relist(t, file, good, bad)
 
+	for _, dir := range []string{"packages", "relisted"} {
+		r.build(t, dir, pkgs...)
+		r.sign(t, gnupg, dir)
+		os.Remove(filepath.Join(r.dir, dir, "repodata/repomd.xml.asc"))
+	}
+	r.signRepomd(t, otherHome, "relisted")
+	const unsigned = ",metadata=unsigned"
+
 	open := func(spec string, c *kernel.Cache) error {
 		s := sourceOf(t, spec, c)
 		refs, err := s.List(context.Background())
@@ -487,10 +495,13 @@ func TestRPMSignatures(t *testing.T) {
 		{"RSA", "rsa", rsaKey, ""},
 		{"RSA by another key", "rsa", key, "signature is not valid"},
 		{"another key", "signed", otherKey, "signature is not valid"},
-		{"nothing signed", "plain", key, "not signed"},
+		{"nothing signed", "plain", key + unsigned, "package is not signed"},
+		{"only packages signed", "packages", key + unsigned, ""},
+		{"list not signed", "packages", key, "repomd.xml: the mirror's signature is not valid: it is not signed"},
+		{"list signed by another", "relisted", key + unsigned, "signature is not valid"},
 		{"only repomd.xml signed", "repomd", key, "not signed"},
 		{"signed by another", "foreign", key, "signature is not valid"},
-		{"payload exchanged", "swapped", key, "not " /* the digest as signed */},
+		{"payload exchanged", "swapped", key + unsigned, "not " /* the digest as signed */},
 		{"no key file", "signed", key + ".none", "no such file"},
 	} {
 		c := kerneltest.NewCache(t)
@@ -506,12 +517,19 @@ func TestRPMSignatures(t *testing.T) {
 			t.Errorf("%s: warnings %q", tc.name, w)
 		}
 	}
+	// A mirror by plain http can hide the signature of a key that is installed,
+	// too.
+	installed := sourceOf(t, "rpm:"+r.URL+"/packages", kerneltest.NewCache(t))
+	installed.keyPatterns = []string{key}
+	if _, err := installed.List(t.Context()); !errors.Is(err, kernel.ErrSignature) || !strings.Contains(err.Error(), unsigned) {
+		t.Errorf("error %v, want one about the signature that says what to do", err)
+	}
 	// What was fetched without a key is checked when there is one.
 	unchecked := kerneltest.NewCache(t)
 	if err := open("rpm:"+r.URL+"/plain", unchecked); err != nil {
 		t.Error(err)
 	}
-	if err := open("rpm:"+r.URL+"/plain,key="+key, unchecked); !errors.Is(err, kernel.ErrSignature) {
+	if err := open("rpm:"+r.URL+"/plain,key="+key+unsigned, unchecked); !errors.Is(err, kernel.ErrSignature) {
 		t.Errorf("error %v, want errSignature", err)
 	}
 	// A repomd.xml that was changed after it was signed is refused.

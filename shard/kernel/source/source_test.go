@@ -23,6 +23,8 @@ func TestParseRefuses(t *testing.T) {
 		{"debian:../../etc", "unknown Debian suite"},
 		{"ubuntu:noble,ulr=http://x", `option ",ulr=" is not known, did you mean "url"?`},
 		{"rpm:/repo,flavor=rt", `option ",flavor=" is not known, did you mean "flavour"?`},
+		{"fedora:43,metadata=none", "want metadata=unsigned"},
+		{"debian:sid,metadata=unsigned", "metadata= has no meaning here"},
 		{"fedora:43,colour=red", `option ",colour=" is not known; valid are`},
 	} {
 		_, err := Parse(tc.spec, kerneltest.NewCache(t))
