@@ -137,7 +137,7 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 
 // findKernel returns the one kernel that an id or glob names.
 func (c *command) findKernel(ctx context.Context, specs []string, id string) (plan.Entry, error) {
-	srcs, err := c.sources(specs)
+	srcs, err := c.sources(specs, "")
 	if err != nil {
 		return plan.Entry{}, err
 	}

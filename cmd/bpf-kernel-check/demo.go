@@ -53,7 +53,7 @@ arm64 it boots arm64 kernels, without 5.10.`,
 			}
 			var list plan.Plan
 			for _, d := range demoKernels(payload.arch) {
-				srcs, err := c.sources([]string{d.source})
+				srcs, err := c.sources([]string{d.source}, "")
 				if err != nil {
 					return err
 				}

@@ -31,12 +31,12 @@ func (c *command) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			srcs, err := c.sources(sources)
-			if err != nil {
-				return err
-			}
 			if arch != "" && !slices.Contains(qemu.ArchNames(), arch) {
 				return usagef("--arch is %q: want %s", arch, strings.Join(qemu.ArchNames(), " or "))
+			}
+			srcs, err := c.sources(sources, arch)
+			if err != nil {
+				return err
 			}
 			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {

@@ -78,7 +78,7 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			srcs, err := c.sources(sources)
+			srcs, err := c.sources(sources, o.arch)
 			if err != nil {
 				return err
 			}

@@ -51,7 +51,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if err != nil {
 				return err
 			}
-			srcs, err := c.sources(sources)
+			srcs, err := c.sources(sources, arch)
 			if err != nil {
 				return err
 			}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,7 +157,7 @@ A source is one of
 			}
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer cancel()
-			srcs, err := c.sources(sources)
+			srcs, err := c.sources(sources, payload.arch)
 			if err != nil {
 				return err
 			}
@@ -193,8 +195,9 @@ A source is one of
 	return cmd
 }
 
-// sources parses the specs of sources of kernels.
-func (c *command) sources(specs []string) ([]kernel.Source, error) {
+// sources parses the specs of sources of kernels, for an architecture where they
+// leave that open, "" for this machine's.
+func (c *command) sources(specs []string, arch string) ([]kernel.Source, error) {
 	cache, err := c.openCache()
 	if err != nil {
 		return nil, err
@@ -203,7 +206,7 @@ func (c *command) sources(specs []string) ([]kernel.Source, error) {
 		// Fetching package lists takes a while the first time.
 		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
 	}
-	return source.ParseAll(specs, cache)
+	return source.ParseFor(cmp.Or(arch, runtime.GOARCH), specs, cache)
 }
 
 // probe looks at this machine. That it lacks the accelerator which was asked for

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +28,13 @@ const (
 
 const listHelp = "expected SOURCE [GLOB...] [!GLOB...] [newest:N] [oldest:N], or !GLOB... for the whole file"
 
-// ParseAll is [Parse] for several specs, of which "@FILE" stands for the lines
-// of a list file:
+// ParseAll is [ParseFor] for this machine's architecture.
+func ParseAll(specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
+	return ParseFor(runtime.GOARCH, specs, cache)
+}
+
+// ParseFor is [Parse] for several specs, of which "@FILE" stands for the lines of
+// a list file, and for kernels of arch where a spec leaves that open:
 //
 //	# the matrix
 //	gs://bucket/prefix  fedora/*  !*debug*  newest:3   # the three newest of each
@@ -40,19 +46,19 @@ const listHelp = "expected SOURCE [GLOB...] [!GLOB...] [newest:N] [oldest:N], or
 // first is a source, a relative path being relative to the file. Globs are
 // those of [report.MatchKernel]. newest and oldest keep that many of each distro and
 // architecture; see [Picker].
-func ParseAll(specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
+func ParseFor(arch string, specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
 	var list []kernel.Source
 	for _, spec := range specs {
 		file, ok := strings.CutPrefix(spec, "@")
 		if !ok {
-			s, err := Parse(spec, cache)
+			s, err := parse(spec, arch, cache)
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, s)
 			continue
 		}
-		more, err := readList(file, cache)
+		more, err := readList(file, arch, cache)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +90,7 @@ type listLine struct {
 	newest, oldest int
 }
 
-func readList(file string, cache *kernel.Cache) ([]kernel.Source, error) {
+func readList(file, arch string, cache *kernel.Cache) ([]kernel.Source, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, &kernel.UsageError{Msg: "read list of kernel sources", Err: err}
@@ -101,7 +107,7 @@ func readList(file string, cache *kernel.Cache) ([]kernel.Source, error) {
 	var list []kernel.Source
 	for _, l := range lines {
 		where := fmt.Sprintf("%s:%d", bounded.OneLine(file), l.number)
-		s, err := Parse(relativeTo(filepath.Dir(file), l.source), cache)
+		s, err := parse(relativeTo(filepath.Dir(file), l.source), arch, cache)
 		if err != nil {
 			return nil, at(where, err)
 		}

@@ -21,12 +21,16 @@ import (
 // Parse turns a --kernels value into a Source. It reads nothing but whether a
 // path exists; a value that can mean nothing is a *UsageError.
 func Parse(spec string, cache *kernel.Cache) (kernel.Source, error) {
+	return parse(spec, runtime.GOARCH, cache)
+}
+
+func parse(spec, arch string, cache *kernel.Cache) (kernel.Source, error) {
 	if spec == "" || strings.ContainsRune(spec, 0) {
 		return nil, kernel.Usagef("kernel source %q is not valid: %s", spec, kernel.SpecHelp)
 	}
 	scheme, rest, ok := strings.Cut(spec, ":")
 	if parse := Schemes()[scheme]; ok && parse != nil {
-		return parse(spec, rest, runtime.GOARCH, cache)
+		return parse(spec, rest, arch, cache)
 	}
 	if ok && kernel.SchemeRE.MatchString(scheme) {
 		if _, err := os.Lstat(spec); err != nil {
