@@ -41,7 +41,7 @@ func TestEmbeddedPrograms(t *testing.T) {
 
 func BenchmarkProgram(b *testing.B) {
 	for b.Loop() {
-		if _, err := Program(b.Context(), "amd64", Tracer); err != nil {
+		if _, err := Program(b.Context(), "amd64", Init); err != nil {
 			b.Fatal(err)
 		}
 	}
