@@ -13,16 +13,18 @@ type Options struct {
 	Key     string // file with the OpenPGP keys that have to have signed
 	Flavour string
 
-	Metadata string // "unsigned": only packages have to be signed
+	Metadata    string // "unsigned": only packages have to be signed
+	UserProject string // that pays for reading a bucket
 }
 
-// CutOptions splits the options off that valid names. A comma that no valid name follows belongs to what is
+// CutOptions splits ",url=..." and the other options off, as far as valid
+// names them. A comma that no valid name follows belongs to what is
 // before it, as in a URL.
 func CutOptions(spec, rest string, valid ...string) (head string, o Options, err error) {
 	head = rest
 	for {
 		at, name := -1, ""
-		for _, v := range []string{"url", "key", "flavour", "metadata"} {
+		for _, v := range []string{"url", "key", "flavour", "metadata", "user-project"} {
 			if i := strings.LastIndex(head, ","+v+"="); i > at {
 				at, name = i, v
 			}
@@ -35,7 +37,7 @@ func CutOptions(spec, rest string, valid ...string) (head string, o Options, err
 		}
 		value := head[at+len(name)+2:]
 		head = head[:at]
-		field := map[string]*string{"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour, "metadata": &o.Metadata}[name]
+		field := map[string]*string{"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour, "metadata": &o.Metadata, "user-project": &o.UserProject}[name]
 		switch {
 		case !slices.Contains(valid, name):
 			return "", o, Usagef("kernel source %q: %s= has no meaning here; valid are %s", spec, name, optionList(valid))
@@ -50,7 +52,7 @@ func CutOptions(spec, rest string, valid ...string) (head string, o Options, err
 
 // misspeltRE finds an option that is none. An address may hold a comma and an
 // equals sign behind a slash or a question mark.
-var misspeltRE = regexp.MustCompile(`,([a-z]{1,16})=[^,]*$`)
+var misspeltRE = regexp.MustCompile(`,([a-z-]{1,16})=[^,]*$`)
 
 func optionList(names []string) string {
 	var list []string

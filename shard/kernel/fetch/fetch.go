@@ -36,7 +36,7 @@ func New() *Client {
 	transport.DisableCompression = true // what is pinned are the bytes as stored
 	return &Client{
 		HTTP: &http.Client{Transport: transport, CheckRedirect: checkRedirect},
-		Idle: time.Minute, Retry: Retry{Wait: time.Second, MaxWait: 30 * time.Second, Attempts: 6},
+		Idle: time.Minute, Retry: Retry{Wait: time.Second, MaxWait: 30 * time.Second, Attempts: 6, Header: statusHeader},
 	}
 }
 
@@ -56,6 +56,15 @@ type StatusError struct {
 	URL    string
 	Status int
 	Body   string // its beginning
+
+	header http.Header
+}
+
+func statusHeader(err error) http.Header {
+	if e := (*StatusError)(nil); errors.As(err, &e) {
+		return e.header
+	}
+	return nil
 }
 
 func (e *StatusError) Error() string {
@@ -188,7 +197,7 @@ func (c *Client) open(ctx context.Context, uri string, header http.Header, offse
 		return c.open(ctx, uri, header, 0)
 	}
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what comes of it
-	return 0, nil, &StatusError{URL: uri, Status: resp.StatusCode, Body: string(said)}
+	return 0, nil, &StatusError{URL: uri, Status: resp.StatusCode, Body: string(said), header: resp.Header}
 }
 
 // rangeStart returns the first byte of a Content-Range, -1 when it has none.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
@@ -206,4 +207,31 @@ func TestRetry(t *testing.T) {
 	if n != 1 || err == nil {
 		t.Errorf("after the end: %d attempts, %v", n, err)
 	}
+}
+
+// A server that says how long to wait is waited for, but not for hours.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "17": 17 * time.Second, "0": 0, "-5": 0, "soon": 0, "86400": time.Minute, "99999999999999999999": 0,
+		"Fri, 02 Jan 2026 03:04:35 GMT": 30 * time.Second, "Fri, 02 Jan 2026 03:00:00 GMT": 0, "Sat, 03 Jan 2026 03:00:00 GMT": time.Minute,
+	} {
+		err := &StatusError{Status: 429, header: http.Header{"Retry-After": {value}}}
+		if got := New().Retry.retryAfter(err, now); got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start, tries := time.Now(), 0
+		err := New().Retry.Do(t.Context(), retryable, func() (int64, error) {
+			if tries++; tries == 1 {
+				return 0, &StatusError{Status: 429, header: http.Header{"Retry-After": {"17"}}}
+			}
+			return 0, nil
+		})
+		if took := time.Since(start); err != nil || took < 17*time.Second || took > 19*time.Second {
+			t.Errorf("%v after %s", err, took)
+		}
+	})
 }

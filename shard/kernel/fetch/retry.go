@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
@@ -21,6 +23,30 @@ const minProgress = 64 << 10
 type Retry struct {
 	Wait, MaxWait time.Duration // after the first failure; it doubles up to MaxWait
 	Attempts      int           // in a row that bring nothing
+
+	// Header returns the header of the answer that an error is, whose
+	// Retry-After is waited for; nil when it is none. It may be nil itself.
+	Header func(error) http.Header
+}
+
+// maxRetryAfter is how long a server is waited for at most, whatever it says.
+const maxRetryAfter = time.Minute
+
+// retryAfter returns how long a server wants to be left alone, 0 if it does not
+// say. https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+func (r Retry) retryAfter(err error, now time.Time) time.Duration {
+	if r.Header == nil {
+		return 0
+	}
+	value := r.Header(err).Get("Retry-After")
+	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
 // Do calls try until it returns no error, or one that would come again. try
@@ -40,7 +66,7 @@ func (r Retry) Do(ctx context.Context, retryable func(error) bool, try func() (i
 		}
 		// Half of it by chance, so that a matrix of jobs does not come back all
 		// at once.
-		t := time.NewTimer(wait/2 + rand.N(wait/2+1))
+		t := time.NewTimer(r.retryAfter(err, time.Now()) + wait/2 + rand.N(wait/2+1))
 		select {
 		case <-ctx.Done():
 			t.Stop()

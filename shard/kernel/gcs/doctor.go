@@ -32,7 +32,7 @@ func describeCredentials(ctx context.Context, find func() (*auth.Credentials, er
 		case creds == nil:
 			said <- "none found: only public buckets can be read (gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS)"
 		default:
-			said <- identity(ctx, creds)
+			said <- identity(ctx, creds).name
 		}
 	}()
 	select {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"unicode"
 
+	"cloud.google.com/go/storage"
+
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -31,12 +33,13 @@ type source struct {
 	spec   string
 	bucket string
 	prefix string // without slashes at its ends; "" for the whole bucket
+	payer  string // the project that pays for reading, "" for the bucket's own
 	cache  *kernel.Cache
 	net    network
 
-	once   sync.Once // guards client and err
+	mu     sync.Mutex // guards client and err
 	client *client
-	err    error
+	err    error // of credentials that are refused; everything else may pass
 }
 
 // bucketRE is of https://cloud.google.com/storage/docs/buckets#naming.
@@ -44,23 +47,35 @@ var bucketRE = bounded.NewPattern(222, `^[a-z0-9][a-z0-9._-]+[a-z0-9]$`)
 
 // Parse parses what follows "gs:" in a spec.
 func Parse(spec, rest, _ string, cache *kernel.Cache) (kernel.Source, error) {
+	rest, o, err := kernel.CutOptions(spec, rest, "user-project")
+	if err != nil {
+		return nil, err
+	}
 	bucket, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
 	if !strings.HasPrefix(rest, "//") || !bucketRE.MatchString(bucket) {
-		return nil, kernel.Usagef("kernel source %q is not valid: expected gs://<bucket>[/<prefix>], the bucket's name of lower-case letters, digits and ._-", spec)
+		return nil, kernel.Usagef("kernel source %q is not valid: expected gs://<bucket>[/<prefix>][,user-project=<project>], the bucket's name of lower-case letters, digits and ._-", spec)
 	}
-	return &source{spec: spec, bucket: bucket, prefix: strings.Trim(prefix, "/"), cache: cache, net: publicNetwork()}, nil
+	return &source{spec: spec, bucket: bucket, prefix: strings.Trim(prefix, "/"), payer: o.UserProject, cache: cache, net: publicNetwork()}, nil
 }
 
 func (s *source) String() string { return s.spec }
 
 func (s *source) connect(ctx context.Context) (*client, error) {
-	s.once.Do(func() {
-		s.client, s.err = newClient(context.WithoutCancel(ctx), s.bucket, s.net) // kept for later calls
-		if s.err == nil {
-			s.cache.Notef("gs://%s: %s", s.bucket, s.client.who)
-		}
-	})
-	return s.client, s.err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil || s.err != nil {
+		return s.client, s.err
+	}
+	c, err := newClient(ctx, s.bucket, s.payer, s.net)
+	if usage := (*kernel.UsageError)(nil); errors.As(err, &usage) {
+		s.err = err
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.cache.Notef("gs://%s: %s", s.bucket, c.who)
+	s.client = c
+	return c, nil
 }
 
 // List pages through the bucket. It transfers names, generations and digests,
@@ -70,11 +85,7 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	query := s.prefix
-	if query != "" && unpack.ArchiveStem(query) == "" {
-		query += "/"
-	}
-	objects, err := c.list(ctx, query)
+	objects, err := s.objects(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +105,26 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 		s.cache.Warnf("gs://%s: %d objects are no kernels, such as %q: %s", s.bucket, len(others), others[0], layout)
 	}
 	return kernel.SortRefs(refs), nil
+}
+
+// objects lists what lies below the prefix. One that names an archive is that
+// object: reading it takes no permission to list.
+func (s *source) objects(ctx context.Context, c *client) ([]object, error) {
+	if unpack.ArchiveStem(s.prefix) == "" {
+		query := s.prefix
+		if query != "" {
+			query += "/"
+		}
+		return c.list(ctx, query)
+	}
+	o, err := c.stat(ctx, s.prefix)
+	switch {
+	case err == nil:
+		return []object{o}, nil
+	case errors.Is(err, storage.ErrObjectNotExist): // or a directory has that name
+		return c.list(ctx, s.prefix)
+	}
+	return nil, c.explain(ctx, fmt.Sprintf("read gs://%s/%s", s.bucket, bounded.OneLine(s.prefix)), "storage.objects.get", err)
 }
 
 // ref makes the Ref of an object, false for what does not look like a kernel.

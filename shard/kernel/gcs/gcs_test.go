@@ -460,8 +460,51 @@ func TestGCSRefusesForgedRefs(t *testing.T) {
 	}
 }
 
+// The object that a source names is read without listing, and the project that
+// pays goes with every request.
+func TestGCSOneObject(t *testing.T) {
+	s := gcstest.Start(t)
+	s.Bucket(t, "bkt")
+	s.Put(t, "bkt", "d/6.1.0.tar", imagetest.FullArchive(t, "6.1.0"))
+	s.Put(t, "bkt", "d/dir.tar/6.1.1.tar", imagetest.FullArchive(t, "6.1.1"))
+	var unpaid atomic.Int32
+	p := s.Proxy(t, func(r gcstest.Request) gcstest.Fault {
+		paid := r.Header.Get("X-Goog-User-Project")
+		if q := r.Query["userProject"]; paid == "" && len(q) == 1 {
+			paid = q[0]
+		}
+		if paid != "my-project" {
+			unpaid.Add(1)
+		}
+		if r.Query["prefix"] != nil && r.Query["prefix"][0] == "d/6.1.0.tar" {
+			return gcstest.Fault{Status: 403, Body: `{"error":{"code":403,"message":"no storage.objects.list access"}}`}
+		}
+		return gcstest.Fault{}
+	})
+	for spec, want := range map[string]string{
+		"gs://bkt/d/6.1.0.tar,user-project=my-project": "d/6.1.0",
+		"gs://bkt/d/dir.tar,user-project=my-project":   "dir.tar/6.1.1",
+	} {
+		src := bucketAt(t, p.Host, spec, kerneltest.NewCache(t))
+		refs := kerneltest.List(t, src)
+		if d := cmp.Diff([]string{want}, kerneltest.IDs(refs)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", spec, d)
+		}
+		if _, err := src.Open(t.Context(), refs[0]); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := unpaid.Load(); n > 0 {
+		t.Errorf("%d requests without the project", n)
+	}
+	_, err := bucketAt(t, p.Host, "gs://bkt/d/6.1.0.tar.gz", kerneltest.NewCache(t)).List(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "holds no kernels among its 0 objects") {
+		t.Errorf("an object that is not there: %v", err)
+	}
+}
+
 func TestGCSSpecs(t *testing.T) {
-	for _, spec := range []string{"gs:", "gs://", "gs://a", "gs:/bucket", "gs://UPPER/x", "gs://b_/x", "gs:///x", "gs://bu cket"} {
+	for _, spec := range []string{"gs:", "gs://", "gs://a", "gs:/bucket", "gs://UPPER/x", "gs://b_/x", "gs:///x", "gs://bu cket", "gs://x,user-project=p"} {
 		_, err := Parse(spec, strings.TrimPrefix(spec, "gs:"), "amd64", kerneltest.NewCache(t))
 		var usage *kernel.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), "gs://<bucket>") {
@@ -529,6 +572,7 @@ func TestRetryable(t *testing.T) {
 		{&googleapi.Error{Code: 503}, true},
 		{&googleapi.Error{Code: 429}, true},
 		{&googleapi.Error{Code: 403}, false},
+		{&googleapi.Error{Code: 403, Body: "usageLimits.rateLimitExceeded"}, true},
 		{storage.ErrObjectNotExist, false},
 		{&changedError{"7"}, false},
 		{local, false},
