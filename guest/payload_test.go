@@ -38,6 +38,23 @@ func TestDigestIsOfWhatIsAsked(t *testing.T) {
 	}
 }
 
+// Digests are published: the values of the environment are not in them.
+func TestDigestHasNoSecrets(t *testing.T) {
+	with := func(env ...string) *Payload {
+		return &Payload{Job: wire.Job{Args: []string{"/payload/a"}, Env: env}}
+	}
+	a, b := with("PIN=1234", "B"), with("PIN=4321", "B")
+	if a.Digest() != b.Digest() || a.ContentDigest() != b.ContentDigest() {
+		t.Error("a digest depends on a value")
+	}
+	if c := with("NIP=1234", "B"); a.Digest() == c.Digest() {
+		t.Error("the digest does not depend on a name")
+	}
+	if a.Job.Env[0] != "PIN=1234" {
+		t.Errorf("the payload's environment is now %q", a.Job.Env)
+	}
+}
+
 // A Go test binary's lines have marks, however -test.v is spelled.
 func TestVerbose(t *testing.T) {
 	for in, want := range map[string]string{

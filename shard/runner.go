@@ -14,7 +14,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -210,15 +209,10 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 	}
 }
 
-// userinfo is a name and password in an address, which must not end up in
-// reports.
-var userinfo = regexp.MustCompile(`://[^/@\s]*@`)
-
 // reproduce is the command that opens a shell in a kernel, "" if it does not fit
 // in one line.
 func (c *Config) reproduce(e plan.Entry) string {
-	source := userinfo.ReplaceAllString(e.Source.String(), "://")
-	return report.Command(slices.Concat([]string{"--kernels", source}, c.PayloadFlags, []string{e.ID()})...)
+	return report.Command(slices.Concat([]string{"--kernels", report.Redact(e.Source.String())}, c.PayloadFlags, []string{e.ID()})...)
 }
 
 // run is the state of one run.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -192,6 +193,26 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
 		t.Errorf("%q", warned)
+	}
+}
+
+// The arguments of a test program are published as well: what is a secret by its
+// name is not.
+func TestShownTest(t *testing.T) {
+	for test, want := range map[string]string{
+		`./a  -run "x y" -v`:                      `./a  -run "x y" -v`,
+		`./a -api-token=s3cret -run 'x y'`:        `./a -api-token=xxxxx -run 'x y'`,
+		`./a --password 's3c ret' -v`:             `./a --password xxxxx -v`,
+		`./a -url https://u:s3cret@h/?sig=s3cret`: `./a -url https://h/\?sig=xxxxx`,
+		`./a 'unclosed`:                           `./a 'unclosed`,
+	} {
+		o := payloadOptions{test: test}
+		if got := o.shownTest(); got != want {
+			t.Errorf("%s: %s, want %s", test, got, want)
+		}
+		if got := o.flags(); !slices.Equal(got, []string{"--test", want}) {
+			t.Errorf("%s: %q", test, got)
+		}
 	}
 }
 

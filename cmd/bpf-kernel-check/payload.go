@@ -192,7 +192,7 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 		if p.arch, err = programArch(words[0], arch); err != nil {
 			return p, err
 		}
-		p.name, p.path = o.test, words[0]
+		p.name, p.path = o.shownTest(), words[0]
 		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout)
 		return p, err
 	default:

@@ -1,15 +1,28 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/kballard/go-shellquote"
+
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
-// flags returns the flags of debug for the same payload. Environment variables
-// are names only: results are published, and values may be secrets.
+// shownTest is --test without the secrets among its words.
+func (o *payloadOptions) shownTest() string {
+	words, err := shellquote.Split(o.test)
+	if shown := report.RedactWords(words); err == nil && !slices.Equal(shown, words) {
+		return shellquote.Join(shown...)
+	}
+	return o.test
+}
+
+// flags returns the flags of debug for the same payload, for results, which are
+// published. Values may be secrets: environment variables are names only.
 func (o payloadOptions) flags() []string {
 	var words []string
 	add := func(flag string, values ...string) {
@@ -21,7 +34,7 @@ func (o payloadOptions) flags() []string {
 		add("--events-trace", o.eventsTrace)
 	}
 	if o.test != "" {
-		add("--test", o.test)
+		add("--test", o.shownTest())
 	}
 	add("--objects", o.objects...)
 	if o.attach {

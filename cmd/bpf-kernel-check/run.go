@@ -282,7 +282,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	defer unlock()
-	if o.resume {
+	if o.resume && len(p.Job.Env) > 0 {
+		c.warn("--resume: results do not tell what --env was, so none of an interrupted run is taken: all kernels run")
+	} else if o.resume {
 		if err := c.resume(r, list, o.out); err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ func (r Ref) ID() string { return r.Distro + "/" + r.Name }
 
 // Source is a place that kernels come from.
 type Source interface {
-	// String returns the spec as the user wrote it.
+	// String returns the spec as the user wrote it, without its secrets.
 	String() string
 	// List returns the source's kernels, sorted by ID, without duplicates. A
 	// source that is not there, unreadable or empty is a *UsageError; one bad

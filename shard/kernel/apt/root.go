@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
@@ -210,7 +211,7 @@ func (r *privateRoot) update(ctx context.Context) error {
 		}
 	}
 	if r.list(r.suite) == "" {
-		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), r.archive.main, r.arch)
+		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), report.Redact(r.archive.main), r.arch)
 	}
 	return nil
 }
@@ -223,10 +224,10 @@ func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 			p := &parts[i]
 			switch {
 			case !p.expired && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "is expired"):
-				r.cache.Warnf("%s %s: the lists of the mirror %s are out of date; their signature is good, so they are used", r.archive.vendor, p.suite, p.url)
+				r.cache.Warnf("%s %s: the lists of the mirror %s are out of date; their signature is good, so they are used", r.archive.vendor, p.suite, report.Redact(p.url))
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
-				r.cache.Warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), p.url, p.suite)
+				r.cache.Warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), report.Redact(p.url), p.suite)
 				parts = slices.Delete(parts, i, i+1)
 				i--
 				again = true
@@ -241,7 +242,7 @@ func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 var signatureRE = regexp.MustCompile(`GPG error|OpenPGP signature verification failed|error occurred during the signature verification|is not signed|NO_PUBKEY|BADSIG`)
 
 func (r *privateRoot) updateError(out string, err error) error {
-	doing := fmt.Sprintf("fetch package lists of %s from %s", r.title(), r.archive.main)
+	doing := fmt.Sprintf("fetch package lists of %s from %s", r.title(), report.Redact(r.archive.main))
 	text := aptErrors(out)
 	switch {
 	case signatureRE.MatchString(out):
@@ -262,7 +263,7 @@ func aptErrors(out string) string {
 			warns = append(warns, s)
 		}
 	}
-	return bounded.OneLine(strings.Join(append(errs, warns...), "; "))
+	return bounded.OneLine(report.Redact(strings.Join(append(errs, warns...), "; ")))
 }
 
 // run runs a program of apt in the private root; out is what it said.

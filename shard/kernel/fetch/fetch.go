@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
@@ -71,13 +72,12 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s answered %d %s", ShownURL(e.URL), e.Status, http.StatusText(e.Status))
 }
 
-// ShownURL is a URL without the password that it may hold.
+// ShownURL is a URL without the secrets that it may hold.
 func ShownURL(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return strconv.Quote(uri)
+	if _, err := url.Parse(uri); err != nil {
+		uri = strconv.Quote(uri)
 	}
-	return u.Redacted()
+	return report.Redact(uri)
 }
 
 // Absent reports whether a server said that it does not have the file. Some

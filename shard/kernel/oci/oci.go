@@ -64,6 +64,9 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 		}
 		return s, nil
 	}
+	if user, _, ok := strings.Cut(address, "@"); ok && !strings.Contains(user, "/") {
+		err = errors.New("a name and password do not stand in it: use docker login")
+	}
 	return nil, fail(err)
 }
 

@@ -102,7 +102,7 @@ func readList(file, arch string, cache *kernel.Cache) ([]kernel.Source, error) {
 	}
 	lines, err := parseList(string(b))
 	if err != nil {
-		return nil, &kernel.UsageError{Msg: fmt.Sprintf("%s:%v", bounded.OneLine(file), err)}
+		return nil, &kernel.UsageError{Msg: report.Redact(fmt.Sprintf("%s:%v", bounded.OneLine(file), err))}
 	}
 	var list []kernel.Source
 	for _, l := range lines {

@@ -20,17 +20,27 @@ import (
 
 // Parse turns a --kernels value into a Source. It reads nothing but whether a
 // path exists; a value that can mean nothing is a *UsageError.
+//
+// A source's name, in plans and errors, has none of the spec's secrets.
 func Parse(spec string, cache *kernel.Cache) (kernel.Source, error) {
 	return parse(spec, runtime.GOARCH, cache)
 }
 
 func parse(spec, arch string, cache *kernel.Cache) (kernel.Source, error) {
+	s, err := parseSpec(spec, arch, cache)
+	if err != nil && report.Redact(err.Error()) != err.Error() {
+		err = &kernel.UsageError{Msg: report.Redact(err.Error())}
+	}
+	return s, err
+}
+
+func parseSpec(spec, arch string, cache *kernel.Cache) (kernel.Source, error) {
 	if spec == "" || strings.ContainsRune(spec, 0) {
 		return nil, kernel.Usagef("kernel source %q is not valid: %s", spec, kernel.SpecHelp)
 	}
 	scheme, rest, ok := strings.Cut(spec, ":")
 	if parse := Schemes()[scheme]; ok && parse != nil {
-		return parse(spec, rest, arch, cache)
+		return parse(report.Redact(spec), rest, arch, cache)
 	}
 	if ok && kernel.SchemeRE.MatchString(scheme) {
 		if _, err := os.Lstat(spec); err != nil {

@@ -2,6 +2,8 @@ package source
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,6 +75,43 @@ func TestSpecsThatAreRefused(t *testing.T) {
 		var usage *kernel.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: error %v, want a UsageError with %q", spec, err, want)
+		}
+	}
+}
+
+// A source's name and the errors about it are published: they have no passwords,
+// and a plan is the same whatever the password is.
+func TestNoSecretsInNames(t *testing.T) {
+	c := kerneltest.NewCache(t)
+	list := filepath.Join(t.TempDir(), "list")
+	for _, tc := range []struct{ spec, want string }{ // want is the name; "" for an error
+		{"rpm:https://me:sekret@h.example/x,flavour=rt", "rpm:https://h.example/x,flavour=rt"},
+		{"fedora:43,url=https://sekret@h.example/x", "fedora:43,url=https://h.example/x"},
+		{"debian:bookworm,url=https://me:sekret@h.example/debian", "debian:bookworm,url=https://h.example/debian"},
+		{"ubuntu:noble,url=https://me:sekret@h.example/ubuntu", "ubuntu:noble,url=https://h.example/ubuntu"},
+		{"rpm:https://h.example/x?token=sekret", ""},
+		{"rpm:https://me:sekret@h.example/x?y", ""},
+		{"fedora:43,url=ftp://me:sekret@h.example/x", ""},
+		{"debian:bookworm:x,url=https://me:sekret@h.example/", ""},
+		{"oci://me:sekret@h.example/X", ""},
+		{"http://me:sekret@h.example/x.tar?sig=sekret", ""},
+	} {
+		for _, spec := range []string{tc.spec, "@" + list} {
+			if err := os.WriteFile(list, []byte("# a list\n'"+tc.spec+"'\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := ParseAll([]string{spec}, c)
+			switch {
+			case (err == nil) != (tc.want != ""):
+				t.Errorf("%s: %v", spec, err)
+			case err != nil:
+				var usage *kernel.UsageError
+				if strings.Contains(err.Error(), "sekret") || !errors.As(err, &usage) {
+					t.Errorf("%s: %v", spec, err)
+				}
+			case s[0].String() != tc.want:
+				t.Errorf("%s: %s, want %s", spec, s[0], tc.want)
+			}
 		}
 	}
 }

@@ -1,0 +1,57 @@
+package report
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// hidden stands in a secret's place.
+const hidden = "xxxxx"
+
+var (
+	// userinfoRE is a name and password, or a token, in an address. It does not
+	// reach into a path, as image names have an @ too.
+	userinfoRE = regexp.MustCompile(`://[^/?#\s]*@`)
+	// queryRE is a parameter of an address.
+	queryRE = regexp.MustCompile(`([?&;])([^?&;=#\s]*)=([^&;#\s"'),]+)`)
+	// secretRE tells by its name what is a secret: X-Amz-Signature, sig,
+	// access_token, api-token.
+	secretRE = regexp.MustCompile(`(?i)token|secret|passw|passphrase|pwd|credential|signature|(api|access|private)[-_]?key|(^|[-_.])(auth|bearer|jwt|key|sig)$`)
+)
+
+// Redact returns a text, such as a source of kernels or an error, without the
+// secrets of the addresses in it. It is the one form that is shown and stored;
+// what only differs in a password becomes equal.
+func Redact(text string) string {
+	text = userinfoRE.ReplaceAllString(text, "://")
+	return queryRE.ReplaceAllStringFunc(text, func(p string) string {
+		if m := queryRE.FindStringSubmatch(p); secretRE.MatchString(m[2]) {
+			return m[1] + m[2] + "=" + hidden
+		}
+		return p
+	})
+}
+
+// RedactWords is [Redact] for a command line: the values of flags and variables
+// whose names say that they are secrets are left out, as in --api-token=T,
+// --api-token T and TOKEN=T.
+func RedactWords(words []string) []string {
+	words = slices.Clone(words)
+	after := false // a flag whose value is the next word
+	for i, w := range words {
+		name, _, joined := strings.Cut(w, "=")
+		flag := strings.HasPrefix(w, "-")
+		secret := secretRE.MatchString(strings.TrimLeft(name, "-")) && !strings.ContainsAny(name, "/: ")
+		switch {
+		case joined && secret:
+			words[i] = name + "=" + hidden
+		case after && !flag:
+			words[i] = hidden
+		default:
+			words[i] = Redact(w)
+		}
+		after = flag && !joined && secret
+	}
+	return words
+}
