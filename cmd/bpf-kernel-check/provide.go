@@ -39,7 +39,7 @@ func (c *command) install(ctx context.Context, packages []string) error {
 }
 
 func (c *command) installer() *host.Installer {
-	return &host.Installer{Out: c.stdout, Warn: c.warn, Patience: c.patience, Lists: c.aptLists}
+	return &host.Installer{Out: c.stdout, Warn: c.warn, Patience: c.patience, Lists: c.aptLists, Hosted: c.getenv("RUNNER_ENVIRONMENT") == "github-hosted"}
 }
 
 // payloadArch is the architecture whose QEMU is needed.

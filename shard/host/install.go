@@ -39,6 +39,7 @@ type Installer struct {
 	Warn     func(string)  // gets what did not work
 	Patience time.Duration // wait before the second attempt of apt; longer before each further one
 	Lists    string        // directory that apt changes with its lists of packages; see AptLists
+	Hosted   bool          // this machine is GitHub's, and gone after the job
 }
 
 // AptLists is where apt downloads its lists to.
@@ -93,10 +94,11 @@ func (i *Installer) Install(ctx context.Context, packages []string) error {
 	return fmt.Errorf("install %s: %w: install them on the runner", names, err)
 }
 
-// OpenKVM lets this user open the KVM device, where the machine has one. It
+// OpenKVM lets this user open the KVM device, where the machine has one and is
+// GitHub's: the rule would stay on another, and lets everyone there open it. It
 // warns when that fails, as kernels can be emulated instead.
 func (i *Installer) OpenKVM(ctx context.Context, device string) error {
-	if !Has(device) || canOpen(device) {
+	if !i.Hosted || !Has(device) || canOpen(device) {
 		return nil
 	}
 	rule, err := os.CreateTemp("", "kvm-*.rules")

@@ -56,3 +56,26 @@ func TestInstallByFreshLists(t *testing.T) {
 		}
 	}
 }
+
+// The rule for KVM stays behind: it is for machines that do not.
+func TestOpenKVMOnGitHubsRunnersOnly(t *testing.T) {
+	bin, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
+	for _, name := range []string{"sudo", "install", "udevadm"} {
+		script := "#!/bin/sh\necho " + name + " \"$@\" >> " + log + "\n"
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	device := t.TempDir() // which nobody may open to write
+	for _, hosted := range []bool{false, true} {
+		i := &Installer{Hosted: hosted, Warn: func(m string) { t.Error(m) }}
+		if err := i.OpenKVM(t.Context(), device); err != nil {
+			t.Error(err)
+		}
+		b, _ := os.ReadFile(log) // or there is none
+		if ran := strings.Contains(string(b), "udevadm control --reload-rules"); ran != hosted {
+			t.Errorf("on a runner of GitHub's: %t; it ran %q", hosted, b)
+		}
+	}
+}
