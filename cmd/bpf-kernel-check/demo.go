@@ -47,6 +47,9 @@ arm64 it boots arm64 kernels, without 5.10.`,
 			if err != nil {
 				return err
 			}
+			if err := c.checkNet(o.net); err != nil {
+				return err
+			}
 			payload, err := c.demoPayload(cmd.Context(), o)
 			if err != nil {
 				return err

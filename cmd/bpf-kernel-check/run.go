@@ -20,6 +20,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/host"
@@ -63,7 +64,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested, 0 to 10")
 	f.StringArrayVar(&o.splats, "allow-splats", nil, "YAML `FILE` of known kernel warnings that are no crash, with reasons; repeatable")
 	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+" (default: that of the payload)")
-	f.BoolVar(&o.net, "net", false, "give the VMs this machine's network, by QEMU's user-mode stack; otherwise they have none")
+	f.BoolVar(&o.net, "net", false, "give the VMs this machine's network, its loopback and a cloud's metadata service; only for payloads that you trust; refused for pull requests of forks")
 	f.BoolVar(&o.resume, "resume", false, "continue an interrupted run that has the same --out, if there is one")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
 	f.DurationVar(&o.reuse, "reuse", 0, "do not boot kernels that passed with the very same bytes within this time, such as 24h; 0 boots every kernel")
@@ -144,6 +145,9 @@ A source is one of
 			}
 			accel, err := o.validate()
 			if err != nil {
+				return err
+			}
+			if err := c.checkNet(o.net); err != nil {
 				return err
 			}
 			choose, err := so.prepare(c)
@@ -444,6 +448,22 @@ func otherArch(o runOptions, po payloadOptions, sel selection, err error) string
 		return ""
 	}
 	return other
+}
+
+// checkNet refuses a network to what a fork has written.
+func (c *command) checkNet(on bool) error {
+	if !on {
+		return nil
+	}
+	fork, err := github.FromFork(github.Env{Event: c.getenv("GITHUB_EVENT_NAME"), Payload: c.getenv("GITHUB_EVENT_PATH")})
+	switch {
+	case err != nil:
+		return usagef("--net: whether this is a pull request of a fork cannot be told: %w", err)
+	case fork:
+		return usagef("--net: this runs a fork's code, which could reach the runner's network and its loopback: run it without --net, or on the branches of your own repository only")
+	}
+	c.warn("--net: the payload can reach what this machine reaches, its loopback and a cloud's metadata service too: run only payloads that you trust")
+	return nil
 }
 
 // resume finds the results of an interrupted run in the output directory, which

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// A fork's code gets no network on the runner, and whoever else gives one is
+// told what it reaches.
+func TestNetIsNotForForks(t *testing.T) {
+	event := filepath.Join(t.TempDir(), "event.json")
+	for _, tc := range []struct{ event, from, want string }{
+		{"pull_request", "other/repo", "--net: this runs a fork's code"},
+		{"pull_request_target", "other/repo", "--net: this runs a fork's code"},
+		{"pull_request", "own/repo", "warning: --net: the payload can reach"},
+		{"push", "", "warning: --net: the payload can reach"},
+	} {
+		text := `{"repository":{"full_name":"own/repo"},"pull_request":{"head":{"repo":{"full_name":"` + tc.from + `"}}}}`
+		if err := os.WriteFile(event, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env := map[string]string{"GITHUB_EVENT_NAME": tc.event, "GITHUB_EVENT_PATH": event}
+		var out, errs bytes.Buffer
+		args := []string{"run", "--kernels", t.TempDir(), "--test", "./no-such.test", "--net", "--cache", t.TempDir()}
+		code := run(t.Context(), args, strings.NewReader(""), &out, &errs, func(k string) string { return env[k] })
+		if code != report.ExitUsage || !strings.Contains(errs.String(), tc.want) || strings.Contains(errs.String(), "fork") != strings.Contains(tc.want, "fork") {
+			t.Errorf("%v: exit code %d, %s", tc, code, errs.String())
+		}
+	}
+}
