@@ -258,7 +258,7 @@ if [ "$1" = update ]; then echo "E: $broken"; [ -z "$broken" ]; exit; fi
 		if err := os.WriteFile(log, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		c := &command{stdout: io.Discard, stderr: io.Discard}
+		c := &command{stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}
 		err := c.install(t.Context(), tt.packages)
 		if got := errText(err); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)

@@ -135,8 +135,9 @@ func TestDebugJob(t *testing.T) {
 		temp := t.TempDir()
 		env := map[string]string{
 			"GITHUB_ACTIONS": "true", "RUNNER_DEBUG": debug, "RUNNER_TEMP": temp, "GITHUB_OUTPUT": filepath.Join(temp, "output"),
-			"INPUTS": `{"kernels": "` + temp + `", "test": "./none"}`,
+			"INPUTS_FILE": filepath.Join(temp, "inputs.json"),
 		}
+		put(t, env["INPUTS_FILE"], `{"kernels": "`+temp+`", "test": "./none"}`)
 		var stdout, stderr bytes.Buffer
 		t.Setenv("PATH", idleQEMU(t))
 		code := run(t.Context(), []string{"action", "run"}, nil, &stdout, &stderr, func(name string) string { return env[name] })
@@ -162,9 +163,12 @@ func TestDoctorDocuments(t *testing.T) {
 	if m == nil {
 		t.Fatal("troubleshooting.md has no step")
 	}
-	for _, dir := range []string{"RUNNER_TOOL_CACHE", "RUNNER_TEMP"} {
+	for dir, program := range map[string]string{
+		"RUNNER_TOOL_CACHE": "bpf-kernel-check/x y/bpf-kernel-check", // released
+		"RUNNER_TEMP":       "bpf-kernel-check-program-source-x-amd64/bpf-kernel-check",
+	} {
 		tools := t.TempDir()
-		put(t, filepath.Join(tools, "bpf-kernel-check/x y/bpf-kernel-check"), "#!/bin/sh\necho \"asked $*\"\n")
+		put(t, filepath.Join(tools, program), "#!/bin/sh\necho \"asked $*\"\n")
 		cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", string(m[1]))
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), dir + "=" + tools}
 		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "asked doctor --github\n" {
