@@ -787,7 +787,7 @@ func TestActStranger(t *testing.T) {
 	if !a.run("kernels.yml", "push", `{"ref":"refs/heads/main","repository":{"full_name":"octo/probe","default_branch":"main"}}`) {
 		t.Error("the workflow failed")
 	}
-	if len(asked) != 1 || asked[0] != "/"+version+"/bpf-kernel-check-"+version+"-linux-amd64" {
+	if len(asked) != 1 || asked[0] != "/"+version+"/bpf-kernel-check-"+version+"-linux-amd64.gz" {
 		t.Errorf("downloads %q", asked)
 	}
 	for _, want := range []string{"[PASS]", "1 passed, 0 failed", "uploaded bpf-kernel-check-1of1-attempt1"} {
