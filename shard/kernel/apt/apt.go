@@ -67,7 +67,7 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 
 // key is the same for the same lists.
 func (s *source) key(root *privateRoot) string {
-	return s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts(), root.archive.keyring)
+	return s.spec + "\x00" + s.arch + "\x00" + root.sources(root.parts()) + "\x00" + root.archive.keyring
 }
 
 // Gone implements [kernel.Prober].

@@ -1,11 +1,12 @@
 package apt
 
 import (
+	"bytes"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // The keys that the archives are signed with, of Debian 11 to 13 and of Ubuntu
@@ -19,24 +20,38 @@ var (
 	ubuntuKeys string
 )
 
-// signers returns the files of keys one of which has to have signed a list, for
-// apt's Signed-By: that which the user names, or ours and the host's, which may
-// have a newer key. The caller holds the root's lock.
-func (r *privateRoot) signers() (string, error) {
+// keysDir is the root's directory of the keys one of which has to have signed a
+// list. Signed-By could not name a file whose path has a blank.
+const keysDir = "etc/trusted.gpg.d"
+
+// trust fills keysDir: with the keys that the user names, or with ours and the
+// host's, which may have a newer one. The caller holds the root's lock.
+func (r *privateRoot) trust() error {
 	a := r.archive
+	dir := filepath.Join(r.dir, keysDir)
+	var rings [][]byte
 	if a.keyring != "" {
-		if _, err := os.Stat(a.keyring); err != nil {
-			return "", fmt.Errorf("read the keys of %s: %w", a.vendor, err)
+		b, err := os.ReadFile(a.keyring)
+		if err != nil {
+			return fmt.Errorf("read the keys of %s: %w", a.vendor, err)
 		}
-		return a.keyring, nil
+		rings = append(rings, b)
+	} else {
+		rings = append(rings, []byte(a.keys))
+		if b, err := os.ReadFile(a.hostKeyring); err == nil {
+			rings = append(rings, b)
+		}
 	}
-	ours := filepath.Join(r.dir, "etc", "archive-keys.asc")
-	if err := os.WriteFile(ours, []byte(a.keys), 0o644); err != nil {
-		return "", fmt.Errorf("set up private apt root: %w", err)
+	err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755))
+	for i, b := range rings {
+		name := fmt.Sprintf("%d.gpg", i)
+		if bytes.HasPrefix(bytes.TrimSpace(b), []byte("-----BEGIN")) {
+			name = fmt.Sprintf("%d.asc", i)
+		}
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), b, 0o644))
 	}
-	files := []string{ours}
-	if _, err := os.Stat(a.hostKeyring); err == nil {
-		files = append(files, a.hostKeyring)
+	if err != nil {
+		return fmt.Errorf("set up private apt root: %w", err)
 	}
-	return strings.Join(files, " "), nil
+	return nil
 }

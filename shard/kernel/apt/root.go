@@ -85,7 +85,7 @@ func (r *privateRoot) config(host string) string {
 		"Dir::Etc::preferences \"/dev/null\";",
 		"Dir::Etc::preferencesparts " + p("etc/parts") + ";",
 		"Dir::Etc::trusted \"/dev/null\";",
-		"Dir::Etc::trustedparts " + p("etc/parts") + ";",
+		"Dir::Etc::trustedparts " + p(keysDir) + ";",
 		`Dir::Etc::netrc "/etc/apt/auth.conf";`, // mirrors that want a login
 		`Dir::Etc::netrcparts "/etc/apt/auth.conf.d";`,
 		`APT::Architecture "` + r.arch + `";`,
@@ -156,10 +156,10 @@ func (r *privateRoot) parts() []part {
 	return parts
 }
 
-func (r *privateRoot) sources(parts []part, signers string) string {
+func (r *privateRoot) sources(parts []part) string {
 	var b strings.Builder
 	for _, p := range parts {
-		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\nSigned-By: %s\n", p.url, p.suite, r.arch, signers)
+		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\n", p.url, p.suite, r.arch)
 		if p.expired {
 			b.WriteString("Check-Valid-Until: no\n")
 		}
@@ -185,13 +185,12 @@ func (r *privateRoot) update(ctx context.Context) error {
 	if err := r.setUp(ctx); err != nil {
 		return err
 	}
-	signers, err := r.signers()
-	if err != nil {
+	if err := r.trust(); err != nil {
 		return err
 	}
 	for parts, again := r.parts(), true; again; {
 		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
-		if err := os.WriteFile(file, []byte(r.sources(parts, signers)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
 			return fmt.Errorf("set up private apt root: %w", err)
 		}
 		out, err := r.run(ctx, "apt-get", "update", "-q")
@@ -325,7 +324,7 @@ func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
 	if rest, ok := strings.CutPrefix(uri, "file:"); ok {
 		uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link
 	}
-	doing := "fetch " + uri
+	doing := "fetch " + report.Redact(uri)
 	out, err := r.run(ctx, aptHelper, "download-file", uri, path, "SHA256:"+d.SHA256)
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
