@@ -214,8 +214,8 @@ func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "17": 17 * time.Second, "0": 0, "-5": 0, "soon": 0, "86400": time.Minute, "99999999999999999999": 0,
-		"Fri, 02 Jan 2026 03:04:35 GMT": 30 * time.Second, "Fri, 02 Jan 2026 03:00:00 GMT": 0, "Sat, 03 Jan 2026 03:00:00 GMT": time.Minute,
+		"": 0, "17": 17 * time.Second, "0": 0, "-5": 0, "soon": 0, "86400": 24 * time.Hour, "99999999999999999999": 0,
+		"Fri, 02 Jan 2026 03:04:35 GMT": 30 * time.Second, "Fri, 02 Jan 2026 03:00:00 GMT": 0, "Sat, 03 Jan 2026 03:04:05 GMT": 24 * time.Hour,
 	} {
 		err := &StatusError{Status: 429, header: http.Header{"Retry-After": {value}}}
 		if got := New().Retry.retryAfter(err, now); got != want {
@@ -232,6 +232,13 @@ func TestRetryAfter(t *testing.T) {
 		})
 		if took := time.Since(start); err != nil || took < 17*time.Second || took > 19*time.Second {
 			t.Errorf("%v after %s", err, took)
+		}
+		start = time.Now()
+		err = New().Retry.Do(t.Context(), retryable, func() (int64, error) {
+			return 0, &StatusError{Status: 503, header: http.Header{"Retry-After": {"86400"}}}
+		})
+		if took := time.Since(start); err == nil || took < maxRetryAfter || took > 2*maxRetryAfter {
+			t.Errorf("a server that is never there: %v after %s", err, took)
 		}
 	})
 }

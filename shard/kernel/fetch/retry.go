@@ -29,7 +29,7 @@ type Retry struct {
 	Header func(error) http.Header
 }
 
-// maxRetryAfter is how long a server is waited for at most, whatever it says.
+// maxRetryAfter is how long a server is waited for at most, in all.
 const maxRetryAfter = time.Minute
 
 // retryAfter returns how long a server wants to be left alone, 0 if it does not
@@ -40,19 +40,20 @@ func (r Retry) retryAfter(err error, now time.Time) time.Duration {
 	}
 	value := r.Header(err).Get("Retry-After")
 	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return min(time.Duration(n)*time.Second, maxRetryAfter)
+		return time.Duration(n) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {
 		return 0
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter)
+	return max(at.Sub(now), 0)
 }
 
 // Do calls try until it returns no error, or one that would come again. try
 // returns how many bytes it brought.
 func (r Retry) Do(ctx context.Context, retryable func(error) bool, try func() (int64, error)) error {
 	wait, failed := r.Wait, 0
+	var asked time.Duration // for by the server
 	for {
 		n, err := try()
 		if err == nil || ctx.Err() != nil {
@@ -66,7 +67,10 @@ func (r Retry) Do(ctx context.Context, retryable func(error) bool, try func() (i
 		}
 		// Half of it by chance, so that a matrix of jobs does not come back all
 		// at once.
-		t := time.NewTimer(r.retryAfter(err, time.Now()) + wait/2 + rand.N(wait/2+1))
+		pause := wait/2 + rand.N(wait/2+1)
+		after := min(r.retryAfter(err, time.Now()), maxRetryAfter-asked)
+		asked += after
+		t := time.NewTimer(pause + after)
 		select {
 		case <-ctx.Done():
 			t.Stop()
