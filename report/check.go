@@ -43,15 +43,24 @@ func (p *Plan) Check() error {
 	if err := checkAllow(p.Allow); err != nil {
 		return err
 	}
+	if err := errors.Join(checkIDs(p.Kernels), checkIDs(p.Gone)); err != nil {
+		return err
+	}
 	seen := make(map[string]bool, len(p.Kernels))
 	for _, id := range p.Kernels {
-		if err := CheckID(id); err != nil {
-			return err
-		}
 		if seen[id] {
 			return fmt.Errorf("its plan names kernel %s twice", id)
 		}
 		seen[id] = true
+	}
+	return nil
+}
+
+func checkIDs(ids []string) error {
+	for _, id := range ids {
+		if err := CheckID(id); err != nil {
+			return err
+		}
 	}
 	return nil
 }

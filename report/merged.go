@@ -32,6 +32,8 @@ type Merged struct {
 	Refusals  []Refusal `json:"refusals,omitempty"` // why the result cannot be green, though all kernels may have passed
 	Change    *Change   `json:"change,omitempty"`   // against a base; nil without one
 
+	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that were not tested: a mirror lists them and has lost them
+
 	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel
 }
 
@@ -88,7 +90,7 @@ func (m *Merged) check() error {
 	if m.Verdict != Pass && m.Verdict != Fail && m.Verdict != Missing {
 		return errors.New("its verdict is none of pass, fail and missing")
 	}
-	if err := checkAllow(m.Unused); err != nil {
+	if err := errors.Join(checkAllow(m.Unused), checkIDs(m.Gone)); err != nil {
 		return err
 	}
 	for i := range m.Kernels {

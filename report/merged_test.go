@@ -77,6 +77,7 @@ func fullReport() *Merged {
 		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Result{fullKernel(), reusedKernel()},
 		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
 		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
+		Gone:     []string{"a/5"},
 		Unused:   []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 	}
 }

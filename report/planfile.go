@@ -21,6 +21,8 @@ type PlanFile struct {
 	Arch      string       `json:"arch,omitempty" limit:"word"`
 	Shards    []PlanShard  `json:"shards" limit:"4096"`    // 1 to n in order
 	Kernels   []PlanKernel `json:"kernels" limit:"100000"` // the list, in byte order of the ids
+
+	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are not in the list: their servers have lost them
 }
 
 // PlanShard is what one shard is to boot.
@@ -76,6 +78,9 @@ func (p *PlanFile) check() error {
 		return errors.New("it holds no kernel")
 	case len(p.Shards) == 0 || len(p.Shards) > maxShards:
 		return fmt.Errorf("it has %d shards: want 1 to %d", len(p.Shards), maxShards)
+	}
+	if err := checkIDs(p.Gone); err != nil {
+		return err
 	}
 	left := make(map[string]bool, len(p.Kernels))
 	for i, k := range p.Kernels {

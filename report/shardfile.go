@@ -32,6 +32,8 @@ type Plan struct {
 	Arch      string   `json:"arch" limit:"word"`
 	Kernels   []string `json:"kernels" limit:"100000"` // ids this shard must boot
 
+	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are in no shard: their servers have lost them
+
 	Allow []AllowEntry `json:"allow_splats,omitempty" limit:"1000"` // splats that are no crash
 
 	Content string `json:"payload_content,omitempty" limit:"word"` // digest of the payload's files; jobs that each build it differ in it

@@ -205,7 +205,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
 		Payload: c.Payload.Digest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
-		Expect: c.Expect.Digest(), Repeat: repeat, Reuse: c.Reuse,
+		Expect: c.Expect.Digest(), Repeat: repeat, Reuse: c.Reuse, Gone: list.Gone(),
 	}
 }
 

@@ -82,7 +82,9 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			list, err := plan.Select(cmd.Context(), srcs, src.filter(o.arch))
+			filter := src.filter(o.arch)
+			filter.Probe = plan.ProbeForOthers
+			list, err := plan.Select(cmd.Context(), srcs, filter)
 			c.printSkipped(c.stderr, list)
 			if err != nil {
 				return err

@@ -128,7 +128,9 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 	}
 	if o.plan == "" {
 		return func(ctx context.Context, srcs []kernel.Source, filter plan.Filter) (selection, error) {
-			filter.Shared = choice.shards > 0
+			if choice.shards > 0 {
+				filter.Probe = plan.ProbeNever
+			}
 			list, err := plan.Select(ctx, srcs, filter)
 			if err != nil {
 				return selection{own: list}, err

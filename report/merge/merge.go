@@ -131,11 +131,15 @@ func (g *merger) compare(ch chosen) {
 	g.m.HeadSHA = agree("commit", "", func(p report.Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p report.Plan) string { return fmt.Sprint(p.Shards) })
 	g.m.Shards = len(plan.Shards)
+	g.m.Gone = slices.Clone(plan.Gone)
 	for _, f := range files {
+		g.m.Gone = append(g.m.Gone, f.Plan.Gone...)
 		if g.plan == nil {
 			g.m.Shards = max(g.m.Shards, f.Plan.Shards)
 		}
 	}
+	slices.Sort(g.m.Gone)
+	g.m.Gone = slices.Compact(g.m.Gone)
 }
 
 // most returns the value that most files have, of several the one that sorts

@@ -17,8 +17,12 @@ func TestMergeGreen(t *testing.T) {
 		o := testOptions()
 		if plan {
 			o.Plan = s.plan
+			o.Plan.Gone = []string{"debian/gone"}
 		}
 		m := s.merge(t, o)
+		if plan != slices.Equal(m.Gone, []string{"debian/gone"}) {
+			t.Errorf("gone %q", m.Gone)
+		}
 		if m.Verdict != report.Pass || m.Outcome().ExitCode() != report.ExitPass || len(m.Refusals) != 0 {
 			t.Fatalf("plan %v: %v, %v", plan, m.Verdict, m.Refusals)
 		}

@@ -170,6 +170,9 @@ func newView(m *report.Merged, o Options) view {
 		}
 	}
 	v.Change = changeOf(m.Change)
+	if n := len(m.Gone); n > 0 {
+		v.Change = append(v.Change, namedList{fmt.Sprintf("Listed by a mirror that no longer has them (%d)", n), firstLines(m.Gone, 200)})
+	}
 	v.groups(b.groups)
 	v.Grid = b.grid()
 	if o.History != nil {

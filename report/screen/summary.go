@@ -111,6 +111,9 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 		fmt.Fprintf(p.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
 	}
 	p.change(m.Change)
+	if len(m.Gone) > 0 {
+		fmt.Fprintf(p.out, "not tested, as a mirror lists them and no longer has them: %s\n\n", report.List(m.Gone, MaxListed, func(s string) string { return s }))
+	}
 	o := m.Outcome()
 	word, color := "FAIL", red
 	switch o.Verdict {

@@ -143,7 +143,7 @@ func Fullest(shards []Plan) time.Duration {
 // File makes plan.json from the plan and the shards that it was cut into.
 func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
 	part := shards[0].Shard()
-	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm)}
+	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm), Gone: p.Gone()}
 	for _, e := range p.Entries {
 		f.Kernels = append(f.Kernels, report.PlanKernel{
 			ID: e.ID(), Digest: e.Ref.Digest, Source: e.Source.String(),
@@ -162,7 +162,7 @@ func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
 // nothing else is tested instead.
 func Pinned(ctx context.Context, f *report.PlanFile, sources []kernel.Source, globs []string) ([]Plan, error) {
 	// Picks such as newest:2 were made when the plan was; now all are listed.
-	offered, _, err := listKernels(ctx, sources, Filter{Globs: globs}, false)
+	offered, _, err := listKernels(ctx, sources, Filter{Globs: globs}, f)
 	if err != nil {
 		return nil, err
 	}

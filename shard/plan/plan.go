@@ -43,7 +43,7 @@ func New(ctx context.Context, sources []kernel.Source, globs []string) (Plan, er
 // bytes; else it is an error. So is a list that comes out empty; the plan then
 // still says what was skipped.
 func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, error) {
-	p, listed, err := listKernels(ctx, sources, filter, true)
+	p, listed, err := listKernels(ctx, sources, filter, nil)
 	switch {
 	case err != nil:
 		return Plan{Skipped: p.Skipped}, err
@@ -58,10 +58,10 @@ func Select(ctx context.Context, sources []kernel.Source, filter Filter) (Plan, 
 }
 
 // listKernels is Select for a list that may come out empty. It returns how many
-// kernels the sources hold, too. Without pick it takes all that a source holds,
+// kernels the sources hold, too. Of what a plan has pinned it takes all that a source holds,
 // where Select takes what the source would choose of it, such as the newest of
 // those that are not gone.
-func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pick bool) (p Plan, listed int, err error) {
+func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pinned *report.PlanFile) (p Plan, listed int, err error) {
 	if err := source.CheckGlobs(filter.Globs); err != nil {
 		return Plan{}, 0, err
 	}
@@ -85,8 +85,8 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 			}
 			keep = append(keep, ref)
 		}
-		if prober, ok := src.(kernel.Prober); ok && pick {
-			wanted, gone := len(keep), prober.Gone(ctx, keep, !filter.Shared)
+		if prober, ok := src.(kernel.Prober); ok && pinned == nil && filter.Probe != ProbeNever {
+			wanted, gone := len(keep), prober.Gone(ctx, keep, filter.Probe == ProbeAlone)
 			if ctx.Err() != nil {
 				return Plan{}, 0, fmt.Errorf("list %s: %w", src, context.Cause(ctx))
 			}
@@ -100,10 +100,13 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 				empty = &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q: its server no longer has any of the kernels that are wanted of it (%d): leave it out", src, wanted)}
 			}
 		}
-		if picker, ok := src.(source.Picker); ok && pick {
+		if picker, ok := src.(source.Picker); ok && pinned == nil {
 			keep = picker.Pick(keep)
 		}
 		for _, ref := range keep {
+			if elsewhere(pinned, ref, src, sources) {
+				continue
+			}
 			if old, ok := seen[ref.ID()]; ok {
 				if old.Digest != ref.Digest {
 					return Plan{}, 0, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
@@ -124,6 +127,16 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 	slices.SortFunc(p.Skipped, func(a, b Skipped) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
 	return p, listed, empty
+}
+
+// elsewhere says whether a plan takes a kernel from another of the sources: that
+// one may have lost it, or have other bytes.
+func elsewhere(f *report.PlanFile, ref kernel.Ref, src kernel.Source, sources []kernel.Source) bool {
+	if f == nil {
+		return false
+	}
+	k, ok := f.Kernel(ref.ID())
+	return ok && k.Source != src.String() && slices.ContainsFunc(sources, func(s kernel.Source) bool { return s.String() == k.Source })
 }
 
 // IDs returns the kernels' ids, sorted.

@@ -19,10 +19,21 @@ type Filter struct {
 	Arch       string   // as in GOARCH; "" for all
 	MinRelease string   // such as "5.8"; "" for all
 
-	// Shared says that other machines make the same list, each by itself: that
-	// this one has a kernel which is gone must not make a difference.
-	Shared bool
+	Probe Probe
 }
+
+// Probe says whether servers are asked for kernels that they list and have lost.
+type Probe int
+
+const (
+	// ProbeAlone: they are, and a kernel that this machine's cache holds is there.
+	ProbeAlone Probe = iota
+	// ProbeForOthers: they are, and caches do not count: the jobs that boot have others.
+	ProbeForOthers
+	// ProbeNever: several jobs make the same list, each by itself, and two of them
+	// could get different answers.
+	ProbeNever
+)
 
 // Reason says why a kernel is left out.
 type Reason string
@@ -72,6 +83,16 @@ func (p Plan) CountSkipped(r Reason) int {
 		}
 	}
 	return n
+}
+
+// Gone returns the ids of the kernels that their servers have lost.
+func (p Plan) Gone() (ids []string) {
+	for _, s := range p.Skipped {
+		if s.Reason == SkipGone {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
 }
 
 func (p Plan) allSkipped() error {

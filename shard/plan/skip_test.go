@@ -124,14 +124,31 @@ func TestSelectLeavesOutWhatIsGone(t *testing.T) {
 	if d := cmp.Diff([]Skipped{{"debian/6.1.1__a", SkipGone, why}, {"debian/6.1.4__a", SkipGone, why}}, p.Skipped); d != "" {
 		t.Errorf("skipped (-want +got):\n%s", d)
 	}
-	// Shards that are computed without a plan do not look at one machine's cache.
-	if _, err := Select(t.Context(), []kernel.Source{src}, Filter{Shared: true}); err != nil || local {
-		t.Error(err, local)
+	// A plan is for machines that have another cache than this one.
+	if p, err := Select(t.Context(), []kernel.Source{src}, Filter{Probe: ProbeForOthers}); err != nil || local || len(p.Gone()) != 2 {
+		t.Error(p.Gone(), err, local)
+	}
+	// Shards that are computed without a plan could be told different things.
+	if p, err := Select(t.Context(), []kernel.Source{src}, Filter{Probe: ProbeNever}); err != nil || !slices.Equal(p.IDs(), src.gone) {
+		t.Errorf("%q, %v", p.IDs(), err)
 	}
 	// Another source that has it serves.
 	other := kernelDir(t, "debian/6.1.1__a")
 	if p, err := Select(t.Context(), []kernel.Source{src, other}, Filter{}); err != nil || len(p.Entries) != 3 || p.CountSkipped(SkipGone) != 1 {
 		t.Errorf("%q, skipped %v, %v", p.IDs(), p.Skipped, err)
+	}
+	// So it does when the plan has been made, although the first one lists it.
+	p, err = Select(t.Context(), []kernel.Source{src, other}, Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := p.File("", p.Partition(Rendezvous, 1))
+	if d := cmp.Diff([]string{"debian/6.1.4__a"}, f.Gone); d != "" {
+		t.Errorf("plan.json's gone (-want +got):\n%s", d)
+	}
+	again, err := Pinned(t.Context(), f, []kernel.Source{src, other}, nil)
+	if err != nil || len(again[0].Entries) != 3 || again[0].Entries[0].Source.String() != other.String() {
+		t.Errorf("%v, %v", again, err)
 	}
 	// A plan stays as it is: a kernel that is gone since then fails, and is seen.
 	pinned, err := Pinned(t.Context(), Plan{Entries: mustList(t, src)}.File("", []Plan{{Entries: mustList(t, src)}}), []kernel.Source{src}, nil)
