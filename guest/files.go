@@ -177,6 +177,9 @@ func (p *Payload) addTree(src, dst string) error {
 		if strings.ContainsAny(to, "\x00\n") {
 			return fmt.Errorf("%q has a newline in its name: rename it", at)
 		}
+		if ok, _ := path.Match("gha-creds-*.json", path.Base(to)); ok {
+			return nil // google-github-actions/auth leaves it in the workspace
+		}
 		if d.IsDir() {
 			return p.add(File{Path: to, Mode: fs.ModeDir | info.Mode()&modeBits})
 		}

@@ -14,7 +14,7 @@ import (
 
 func TestAddFile(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for name, text := range map[string]string{"one": "1", "dir/a": "a", "dir/sub/b": "b", "outside": "o", "linked/x": "", "odd:name": "", "todir/x": ""} {
+	for name, text := range map[string]string{"one": "1", "dir/a": "a", "dir/sub/b": "b", "dir/gha-creds-0a.json": "secret", "outside": "o", "linked/x": "", "odd:name": "", "todir/x": ""} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}

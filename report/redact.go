@@ -6,13 +6,15 @@ import (
 	"strings"
 )
 
-// hidden stands in a secret's place.
-const hidden = "xxxxx"
+// Hidden stands in a secret's place.
+const Hidden = "xxxxx"
 
 var (
-	// userinfoRE is a name and password, or a token, in an address. It does not
-	// reach into a path, as image names have an @ too.
-	userinfoRE = regexp.MustCompile(`://[^/?#\s]*@`)
+	// authorityRE is what may have a name and password, or a token, in an address.
+	// It does not reach into a path, as image names have an @ too.
+	authorityRE = regexp.MustCompile(`://[^/?#\s]*`)
+	// optionRE begins an option of a source of kernels.
+	optionRE = regexp.MustCompile(`,[a-z-]+=`)
 	// queryRE is a parameter of an address.
 	queryRE = regexp.MustCompile(`([?&;])([^?&;=#\s]*)=([^&;#\s"'),]+)`)
 	// secretRE tells by its name what is a secret: X-Amz-Signature, sig,
@@ -24,10 +26,20 @@ var (
 // secrets of the addresses in it. It is the one form that is shown and stored;
 // what only differs in a password becomes equal.
 func Redact(text string) string {
-	text = userinfoRE.ReplaceAllString(text, "://")
+	text = authorityRE.ReplaceAllStringFunc(text, func(s string) string {
+		end := len(s)
+		if i := optionRE.FindStringIndex(s); i != nil {
+			end = i[0]
+		}
+		i := strings.LastIndex(s[:end], "@")
+		if i < 0 || strings.HasPrefix(s[i:], "@sha256:") { // an image's digest
+			return s
+		}
+		return "://" + s[i+1:]
+	})
 	return queryRE.ReplaceAllStringFunc(text, func(p string) string {
 		if m := queryRE.FindStringSubmatch(p); secretRE.MatchString(m[2]) {
-			return m[1] + m[2] + "=" + hidden
+			return m[1] + m[2] + "=" + Hidden
 		}
 		return p
 	})
@@ -45,9 +57,9 @@ func RedactWords(words []string) []string {
 		secret := secretRE.MatchString(strings.TrimLeft(name, "-")) && !strings.ContainsAny(name, "/: ")
 		switch {
 		case joined && secret:
-			words[i] = name + "=" + hidden
+			words[i] = name + "=" + Hidden
 		case after && !flag:
-			words[i] = hidden
+			words[i] = Hidden
 		default:
 			words[i] = Redact(w)
 		}

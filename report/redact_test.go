@@ -12,6 +12,8 @@ func TestRedact(t *testing.T) {
 		"rpm:https://me:p@w@host/":                       "rpm:https://host/",
 		"debian:bookworm,url=http://token@h,key=./k":     "debian:bookworm,url=http://h,key=./k",
 		"oci://localhost:5000/a/b@sha256:00":             "oci://localhost:5000/a/b@sha256:00",
+		"oci://alpine@sha256:00":                         "oci://alpine@sha256:00",
+		"debian:sid,url=http://h,key=a@b":                "debian:sid,url=http://h,key=a@b",
 		"https://h/x.tar?X-Amz-Signature=ab%2B&v=1":      "https://h/x.tar?X-Amz-Signature=xxxxx&v=1",
 		"https://h/x?sv=2&sig=ab+c/d=&token=t#f":         "https://h/x?sv=2&sig=xxxxx&token=xxxxx#f",
 		`get "https://h/?access_token=t": no; x://u:p@y`: `get "https://h/?access_token=xxxxx": no; x://y`,

@@ -148,7 +148,7 @@ type Reused struct {
 	At      time.Time `json:"at"`                            // when that VM ended, UTC
 	RunID   string    `json:"run_id,omitempty" limit:"word"` // of the run that booted it, as CI systems number them
 	HeadSHA string    `json:"head_sha,omitempty" limit:"word"`
-	Key     string    `json:"key"` // "sha256:<hex>" of all that went into the VM and its judgement
+	Key     string    `json:"key"` // "sha256:<hex>", the same for the same VM that was kept
 }
 
 // Words says it in one line.

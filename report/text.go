@@ -72,9 +72,10 @@ func CutMiddle(s string, limit int) string {
 
 // ErrorLine is an error's text in one line of at most limit bytes. A longer one
 // is cut in the middle: what was done stands at the beginning, and why it failed
-// at the end.
+// at the end. It is without the secrets of addresses.
 func ErrorLine(err error, limit int) string {
-	s := OneLine(err.Error(), len(err.Error())+3)
+	s := Redact(err.Error())
+	s = OneLine(s, len(s)+3)
 	if len(s) <= limit {
 		return s
 	}

@@ -123,7 +123,7 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 	if len(d.o.kernels) == 0 {
 		return usagef("no kernel: name its source with --kernels, or results with --from")
 	}
-	if d.entry, err = c.findKernel(ctx, d.o.kernels, id); err != nil {
+	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(inputs{"events-trace": d.o.payload.eventsTrace, "test": d.o.payload.test}), id); err != nil {
 		return err
 	}
 	if d.past != nil && d.past.Digest != "" && d.past.Digest != d.entry.Digest {
@@ -135,9 +135,10 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 	return c.session(ctx, d)
 }
 
-// findKernel returns the one kernel that an id or glob names.
-func (c *command) findKernel(ctx context.Context, specs []string, id string) (plan.Entry, error) {
-	srcs, err := c.sources(specs, "")
+// findKernel returns the one kernel that an id or glob names, of an architecture
+// where a source leaves that open.
+func (c *command) findKernel(ctx context.Context, specs []string, arch, id string) (plan.Entry, error) {
+	srcs, err := c.sources(specs, arch)
 	if err != nil {
 		return plan.Entry{}, err
 	}
@@ -150,7 +151,7 @@ func (c *command) findKernel(ctx context.Context, specs []string, id string) (pl
 		if all, aerr := plan.New(ctx, srcs, nil); aerr == nil && len(all.Entries) > 0 {
 			ids := all.IDs()
 			slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(alike(id, b), alike(id, a)) })
-			return plan.Entry{}, usagef("no kernel %q in %s: name one of %s", id, strings.Join(specs, " "), someOf(ids))
+			return plan.Entry{}, usagef("no kernel %q in %s: name one of %s", id, report.Redact(strings.Join(specs, " ")), someOf(ids))
 		}
 	}
 	if err != nil {

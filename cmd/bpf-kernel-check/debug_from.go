@@ -126,6 +126,9 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	}
 	now, was := &o.payload, past.payload
 	if !now.named() {
+		if strings.Contains(was.test, report.Hidden) {
+			return usagef("--from: the results do not have all arguments of --test %q: give --test", was.test)
+		}
 		now.eventsTrace, now.test, now.objects = was.eventsTrace, was.test, was.objects
 		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
 	}

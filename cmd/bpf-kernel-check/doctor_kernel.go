@@ -19,7 +19,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 	if len(args) > 1 {
 		id = args[1]
 	}
-	e, err := c.findKernel(ctx, args[:1], id)
+	e, err := c.findKernel(ctx, args[:1], "", id)
 	if err != nil {
 		return err
 	}

@@ -208,7 +208,7 @@ func (c *command) sources(specs []string, arch string) ([]kernel.Source, error) 
 	}
 	if terminal(c.stderr) != nil {
 		// Fetching package lists takes a while the first time.
-		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(strings.Join(specs, " "), 200))
+		fmt.Fprintf(c.stderr, "listing %s\n", report.OneLine(report.Redact(strings.Join(specs, " ")), 200))
 	}
 	return source.ParseFor(cmp.Or(arch, runtime.GOARCH), specs, cache)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	gh "github.com/google/go-github/v62/github"
@@ -156,10 +157,14 @@ func DefaultBranch(e Env) (bool, error) {
 
 // FromFork says whether a job's event is about another repository's commits:
 // those of a pull request, or of the run that it follows. A head whose
-// repository is gone was a fork's.
+// repository is gone was a fork's. Of other events than those of the repository's
+// own branches, such as a comment, it is not known whose code a job checks out.
 func FromFork(e Env) (bool, error) {
-	if e.Event != "workflow_run" && !isPullRequest(e.Event) {
+	switch {
+	case slices.Contains([]string{"", "push", "schedule", "workflow_dispatch", "merge_group"}, e.Event):
 		return false, nil
+	case e.Event != "workflow_run" && !isPullRequest(e.Event):
+		return false, fmt.Errorf("the event %.50q does not say whose code it is about", e.Event)
 	}
 	b, err := readEvent(e.Payload)
 	if err != nil {

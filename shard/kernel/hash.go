@@ -144,7 +144,9 @@ func rememberOf(path, note, key string, now time.Time, v any, find func() (keep 
 			return err
 		}
 		if b, err := json.Marshal(rec); err == nil {
-			_ = writeFile(note, b) // best effort: without it find is called again
+			// Best effort: without it find is called again. Addresses of mirrors may have
+			// passwords.
+			_ = WriteAtomic(note, 0o600, func(w io.Writer) error { _, err := w.Write(b); return err })
 		}
 	}
 	return nil

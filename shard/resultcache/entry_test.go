@@ -35,3 +35,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A digest over the values of --env stays on the machine: who has all else that it
+// is made of could find a short value by trying.
+func TestTheKeyIsNotPublished(t *testing.T) {
+	id := "debian/6.12.0__1"
+	kept := report.Result{ID: id, Digest: sumOf(nil), Verdict: report.Pass, Attempts: 1, Accel: "tcg", Boot: "cold", Console: "results/" + id + ".txt"}
+	var seen []string
+	for _, nonce := range []string{"a", "b"} {
+		e := &Entry{Schema: schema, Key: sumOf([]byte("env")), Nonce: nonce, At: time.Unix(1, 0), Kernel: kept}
+		k, err := e.result(kernel.Ref{Distro: "debian", Name: "6.12.0__1", Digest: kept.Digest}, e.Key, e.At, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, k.Reused.Key, e.Key)
+	}
+	if seen[0] == seen[1] || seen[0] == seen[2] {
+		t.Errorf("published and real keys %q", seen)
+	}
+}

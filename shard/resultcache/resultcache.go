@@ -8,6 +8,7 @@ package resultcache
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -172,7 +173,7 @@ func (c *Cache) Keep(ctx context.Context, im *kernel.Image, key Key, k report.Re
 		return // it was replaced during this run
 	}
 	sum := key.sum()
-	e := &Entry{Schema: schema, Key: sum, At: c.Now().UTC(), RunID: c.RunID, HeadSHA: c.HeadSHA, Kernel: k}
+	e := &Entry{Schema: schema, Key: sum, Nonce: rand.Text(), At: c.Now().UTC(), RunID: c.RunID, HeadSHA: c.HeadSHA, Kernel: k}
 	e.Kernel.Reproduce = "" // the next run's own
 	var err error
 	if e.Console, err = c.evidence(k.Console); err != nil {
