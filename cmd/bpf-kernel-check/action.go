@@ -22,6 +22,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/page"
+	"github.com/elastic/bpf-kernel-check/report/summary"
 )
 
 // actionInputs returns the commands whose flags are inputs of an action, and its
@@ -244,19 +246,22 @@ func (s *actionStep) out() (string, error) {
 	return abs, nil
 }
 
-// newOut is the directory of the results, without the report that another use of
-// the action has left there: it would pass for this one's.
+// newOut is the directory of the results, without what another use of the action
+// has left there: it would pass for this one's.
 func (s *actionStep) newOut() (string, error) {
 	out, err := s.out()
 	if err != nil {
 		return "", err
 	}
-	old := filepath.Join(out, report.ReportName)
-	if base, _ := filepath.Abs(s.in["base"]); base == old {
-		return out, nil // to compare with
-	}
-	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("remove the report of an earlier run: %w", err)
+	base, _ := filepath.Abs(s.in["base"]) // to compare with
+	for _, name := range []string{report.ReportName, junitName, markdownName, page.Name, summary.Name} {
+		old := filepath.Join(out, name)
+		if old == base {
+			continue
+		}
+		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("remove %s of an earlier run: %w", name, err)
+		}
 	}
 	return out, nil
 }

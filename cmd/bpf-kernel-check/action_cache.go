@@ -67,6 +67,8 @@ func restoreKernels(ctx context.Context, s *actionStep) error {
 	k, err := s.kernelService()
 	var digests []string
 	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, k.all)
+		defer cancel()
 		digests, err = s.ownDigests(ctx)
 	}
 	return s.transfer(ctx, "restored from", k, digests, err, (*kernelService).restore)
@@ -190,14 +192,29 @@ func (k *kernelService) restore(ctx context.Context, key, digest string) (bool, 
 	}
 	body := entry.Download(ctx)
 	defer body.Close()
-	r := bufio.NewReaderSize(io.NewSectionReader(body, 0, k.max+1), 256<<10)
+	from := &readerAt{ReaderAt: body}
+	r := bufio.NewReaderSize(io.NewSectionReader(from, 0, k.max+1), 256<<10)
 	err = k.kernels.Unpack(ctx, digest, func(fn kernel.WalkFunc) error { return unpack.WalkTarUpTo(ctx, r, k.max, fn) })
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && from.err == nil {
 		// Others may be good.
 		k.warn(fmt.Sprintf("the cache's %s is no good, delete it: %s", key, withoutQueries(err)))
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// readerAt remembers an error of what it reads from, but for its end.
+type readerAt struct {
+	io.ReaderAt
+	err error
+}
+
+func (r *readerAt) ReadAt(b []byte, off int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(b, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
 }
 
 // save asks first: most kernels are there already.

@@ -21,6 +21,12 @@ func beginRun(_ context.Context, s *actionStep) error {
 	if err != nil {
 		return err
 	}
+	if s.in["resume"] != "true" {
+		old := filepath.Join(out, s.shardFile())
+		if err := os.Rename(old, old+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set the shard file of an earlier use aside: %w", err)
+		}
+	}
 	pairs := []string{"out", out}
 	if s.in["artifacts"] != "false" {
 		pairs = append(pairs, "artifact", s.names.shardArtifact())
@@ -142,12 +148,16 @@ func (s *actionStep) setOutcome(o report.Outcome) error {
 	return s.set(pairs...)
 }
 
+func (s *actionStep) shardFile() string {
+	return report.Plan{Shard: max(s.names.shard.shard, 1), Shards: max(s.names.shard.shards, 1), Attempt: s.ci.attempt}.ShardFileName()
+}
+
 // afterRun sets the outputs of a shard.
 func (s *actionStep) afterRun(out string) error {
 	if s.names.shard.shards == 0 { // for the whole list, publish does it
 		return nil
 	}
-	name := report.Plan{Shard: s.names.shard.shard, Shards: s.names.shard.shards, Attempt: s.ci.attempt}.ShardFileName()
+	name := s.shardFile()
 	f, err := readFile(filepath.Join(out, name), report.ReadShardFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the run said why

@@ -613,6 +613,12 @@ func TestActionSecondUse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// An artifact has nothing of that use either, nor has a test reporter.
+			for _, name := range []string{plan.ShardFileName(), junitName} {
+				if exists(filepath.Join(out, name)) {
+					t.Errorf("%s of an earlier use is in the results", name)
+				}
+			}
 			if got := actionOutputs(string(b)); got["verdict"] != "missing" || got["passed"] != "0" {
 				t.Errorf("outputs %q\n%s", got, &log)
 			}

@@ -287,6 +287,7 @@ func TestGetProgramOfAFork(t *testing.T) {
 		"the original":    {"https://github.com", "elastic/bpf-kernel-check", "", original, []string{original + path}},
 		"a local action":  {"https://github.com", "", "", original, []string{original + path}},
 		"another server":  {"https://git.example", "elastic/bpf-kernel-check", "", original, []string{"https://git.example/elastic/bpf-kernel-check" + path, original + path}},
+		"a login page":    {"https://login.example", "octo/fork", "", original, []string{"https://login.example/octo/fork" + path, original + path}},
 		"no repository":   {"https://github.com", "a b/$(id)", "", original, []string{original + path}},
 		"a mirror":        {"https://github.com", "octo/fork", "https://mirror.example", "https://mirror.example", []string{"https://mirror.example/v1.2.3/" + name + ".gz"}},
 		"nowhere":         {"https://github.com", "octo/fork", "", "", []string{"https://github.com/octo/fork" + path, original + path}},
@@ -298,6 +299,7 @@ func TestGetProgramOfAFork(t *testing.T) {
 			put(t, filepath.Join(bin, "curl"), `#!/bin/bash
 while [ $# -gt 1 ]; do [ "$1" = -o ] && to=$2; shift; done
 echo "$1" >>"`+bin+`/asked"
+case $1 in https://login.example/*) echo "<html>" >"$to"; exit ;; esac
 case $1 in "`+tt.has+`"?*) [ -n "`+tt.has+`" ] && cp "`+bin+`/served" "$to" ;; *) exit 22 ;; esac
 `)
 			env := []string{

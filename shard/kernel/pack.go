@@ -112,7 +112,11 @@ func (c *Cache) Unpack(ctx context.Context, digest string, walk func(WalkFunc) e
 	}
 	_, err = c.entry(ctx, digest, func(ctx context.Context, dir string) (Contents, error) {
 		var said entry // by the archive's first file
+		left := int64(maxUnpacked)
 		err := walk(func(name string, size int64, r io.Reader) error {
+			if left -= size; left < 0 { // a sparse file takes little room in the archive
+				return fmt.Errorf("its files have more than %d MiB", maxUnpacked>>20)
+			}
 			file, ok := strings.CutPrefix(name, prefix+"/")
 			first := said.Files == nil && file == entryFile
 			if !ok || file != filepath.Base(file) || !first && !said.packs(file) {
@@ -148,4 +152,7 @@ func (c *Cache) Unpack(ctx context.Context, digest string, walk func(WalkFunc) e
 	return nil
 }
 
-const maxEntryFile = 1 << 20 // bytes
+const (
+	maxEntryFile = 1 << 20 // bytes
+	maxUnpacked  = 2 << 30
+)
