@@ -26,11 +26,11 @@ type Filter struct {
 type Probe int
 
 const (
-	// ProbeAlone: they are, and a kernel that this machine's cache holds is there.
+	// ProbeAlone asks them; a kernel that this machine's cache holds is there.
 	ProbeAlone Probe = iota
-	// ProbeForOthers: they are, and caches do not count: the jobs that boot have others.
+	// ProbeForOthers asks them, and caches do not count: jobs that boot have others.
 	ProbeForOthers
-	// ProbeNever: several jobs make the same list, each by itself, and two of them
+	// ProbeNever is for jobs that make the same list, each by itself: two of them
 	// could get different answers.
 	ProbeNever
 )
