@@ -234,7 +234,7 @@ func TestCacheServiceFails(t *testing.T) {
 		"error 500":         {entry: packed.Bytes(), answer: status("GetCacheEntryDownloadURL", 500), err: "500"},
 		"no JSON":           {entry: packed.Bytes(), answer: func(_ string, w http.ResponseWriter) bool { fmt.Fprint(w, "<html>"); return true }, err: "invalid character"},
 		"no store":          {entry: packed.Bytes(), answer: status("GET", 500), err: "deadline exceeded"},
-		"forbidden":         {entry: packed.Bytes(), answer: status("GET", 404), warn: "404"},
+		"forbidden":         {entry: packed.Bytes(), answer: status("GET", 404), err: "404"},
 		"empty":             {entry: nil, warn: "is no good"},
 		"no archive":        {entry: []byte(strings.Repeat("x", 2000)), warn: "is no good"},
 		"cut":               {entry: packed.Bytes()[:packed.Len()/2], warn: "is no good"},

@@ -107,7 +107,7 @@ func TestUbuntuListsOpensAndDownloadsOnce(t *testing.T) {
 		t.Errorf("error %v, want a UsageError that names the flavours there are", err)
 	}
 	none := ubuntuSource(t, "ubuntu:noble", &repo{Server: r.Server, keyring: r.keyring + ".none"}, kerneltest.NewCache(t))
-	if _, err := none.List(context.Background()); err == nil || !strings.Contains(err.Error(), "read the keys of Ubuntu: stat ") {
+	if _, err := none.List(context.Background()); err == nil || !strings.Contains(err.Error(), "read the keys of Ubuntu: open ") {
 		t.Errorf("error %v", err)
 	}
 }
