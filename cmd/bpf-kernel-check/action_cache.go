@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ import (
 	actionscache "github.com/tonistiigi/go-actions-cache"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
@@ -91,7 +91,7 @@ func (s *actionStep) transfer(ctx context.Context, did string, k *kernelService,
 		n, err = k.forEach(ctx, digests, do)
 	}
 	if err != nil {
-		s.c.warn("the cache is not used any further: " + withoutQueries(err))
+		s.c.warn("the cache is not used any further: " + report.Redact(err.Error()))
 	}
 	fmt.Fprintf(s.c.stdout, "%d of %s %s the cache\n", n, count(len(digests), "kernel"), did)
 	return nil
@@ -99,11 +99,6 @@ func (s *actionStep) transfer(ctx context.Context, did string, k *kernelService,
 
 // transferFunc returns whether it did something.
 type transferFunc = func(k *kernelService, ctx context.Context, key, digest string) (bool, error)
-
-var queryRE = regexp.MustCompile(`\?[^\s"]+`)
-
-// withoutQueries leaves out the signatures of the URLs that an error names.
-func withoutQueries(err error) string { return queryRE.ReplaceAllString(err.Error(), "") }
 
 // ownDigests returns the digests of the kernels that this job is to boot, by the
 // plan that it got, or by one made as the run itself will list.
@@ -197,7 +192,7 @@ func (k *kernelService) restore(ctx context.Context, key, digest string) (bool, 
 	err = k.kernels.Unpack(ctx, digest, func(fn kernel.WalkFunc) error { return unpack.WalkTarUpTo(ctx, r, k.max, fn) })
 	if err != nil && ctx.Err() == nil && from.err == nil {
 		// Others may be good.
-		k.warn(fmt.Sprintf("the cache's %s is no good, delete it: %s", key, withoutQueries(err)))
+		k.warn(fmt.Sprintf("the cache's %s is no good, delete it: %s", key, report.Redact(err.Error())))
 		return false, nil
 	}
 	return err == nil, err

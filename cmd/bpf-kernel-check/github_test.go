@@ -326,7 +326,7 @@ func TestWorkflowsModel(t *testing.T) {
 	// Each check finds what it is for.
 	const caller = "on: push\njobs:\n  a:\n    uses: elastic/bpf-kernel-check/.github/workflows/check.yml@v1\n    permissions: {contents: read, statuses: write, pull-requests: write}\n    with:\n      test: x\n"
 	files["caller.yml"] = []byte(caller)
-	for _, tt := range []struct{ check, file, old, new, want string }{
+	for _, tt := range []workflowFault{
 		{"grants", "pr.yml", "      statuses: write\n", "", "pr.yml/report: ./report needs statuses: write"},
 		{"grants", "nightly.yml", "          comment: false\n", "", "needs pull-requests: write"},
 		{"grants", "nightly.yml", "      id-token: write\n", "", "deploy-pages@cd2ce8fcbc39b97be8ca5fce6e763baed58fa128 needs id-token: write"},
@@ -354,18 +354,7 @@ func TestWorkflowsModel(t *testing.T) {
 		{"described", "release.yml", "        description: such as v1.2.3\n", "", "version has no description"},
 		{"described", "shard/action.yml", "    description: number of shards\n", "", "shards has no description"},
 	} {
-		mutant := strings.Replace(string(files[tt.file]), tt.old, tt.new, 1)
-		if mutant == string(files[tt.file]) {
-			t.Errorf("%s has no %q", tt.file, tt.old)
-			continue
-		}
-		w, err := readWorkflow(tt.file, []byte(mutant))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := githubChecks[tt.check](w); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s with %q: %s: %v, want %s", tt.file, tt.new, tt.check, err, tt.want)
-		}
+		tt.seed(t, files, githubChecks)
 	}
 	w, err := readWorkflow("caller.yml", []byte(strings.Replace(strings.Replace(caller, ", statuses: write, pull-requests: write", "", 1), "test: x", "status: false\n      comment: false", 1)))
 	if err != nil {

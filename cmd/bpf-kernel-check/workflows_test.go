@@ -405,10 +405,29 @@ func TestWorkflows(t *testing.T) {
 	}
 }
 
+// workflowFault is a change of a file for which a check has to say what it wants.
+type workflowFault struct{ check, file, old, new, want string }
+
+func (f workflowFault) seed(t *testing.T, files map[string][]byte, checks map[string]func(workflow) error) {
+	t.Helper()
+	mutant := strings.Replace(string(files[f.file]), f.old, f.new, 1)
+	if mutant == string(files[f.file]) {
+		t.Errorf("%s has no %q", f.file, f.old)
+		return
+	}
+	w, err := readWorkflow(f.file, []byte(mutant))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checks[f.check](w); err == nil || !strings.Contains(err.Error(), f.want) {
+		t.Errorf("%s with %q: %s: %v, want %s", f.file, f.new, f.check, err, f.want)
+	}
+}
+
 // Each check finds what it is for.
 func TestWorkflowsFaults(t *testing.T) {
 	files := readRepository(t)
-	for _, tt := range []struct{ check, file, old, new, want string }{
+	for _, tt := range []workflowFault{
 		{"interpolation", "pr.yml", "run: CGO_ENABLED=0", "run: echo ${{ github.head_ref }}; CGO_ENABLED=0", "hand the value over by env"},
 		{"interpolation", "action.yml", `action run'`, `action run ${{ inputs.kernels }}'`, "hand the value over by env"},
 		{"interpolation", "ci.yml", `echo "verdict`, `echo ${{ matrix.guest }} "verdict`, "hand the value over by env"},
@@ -447,18 +466,7 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"last job", "ci.yml", "contains(needs.*.result, 'failure') || ", "", "a job is failure"},
 		{"hygiene", "shard/action.yml", "      shell: bash\n", "", "shell: bash"},
 	} {
-		mutant := strings.Replace(string(files[tt.file]), tt.old, tt.new, 1)
-		if mutant == string(files[tt.file]) {
-			t.Errorf("%s has no %q", tt.file, tt.old)
-			continue
-		}
-		w, err := readWorkflow(tt.file, []byte(mutant))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := workflowChecks[tt.check](w); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s with %q: %s: %v, want %s", tt.file, tt.new, tt.check, err, tt.want)
-		}
+		tt.seed(t, files, workflowChecks)
 	}
 }
 
