@@ -45,6 +45,10 @@ type Payload struct {
 	// SkipsPass says that a kernel on which every test is skipped has passed,
 	// as its user asked for.
 	SkipsPass bool
+
+	// Root is the root file system that it runs in, as the user calls it, and
+	// RootDigest that of its content; "" for none.
+	Root, RootDigest string
 }
 
 // Module is a kernel module, decompressed.

@@ -120,6 +120,9 @@ func (p *Payload) Digest() string {
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)
 	}
+	if p.Root != "" {
+		asked = append(asked, p.Root)
+	}
 	h := sha256.New()
 	// These types have no value that cannot be encoded, and a hash takes
 	// everything.
@@ -134,6 +137,9 @@ func (p *Payload) ContentDigest() string {
 	fmt.Fprintln(h, p.Digest())
 	for _, f := range p.Files {
 		fmt.Fprintf(h, "%x\n", sha256.Sum256(f.Data))
+	}
+	if p.RootDigest != "" {
+		fmt.Fprintln(h, p.RootDigest)
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }

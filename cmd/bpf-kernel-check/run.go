@@ -341,7 +341,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
-	if no := snapshot.Unsupported(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
+	if no := snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
 	jobs, note := host.FitJobs(o.jobs, o.memory, todo)
