@@ -125,10 +125,10 @@ func setXattrs(list string) error {
 		return fmt.Errorf("read the root file system's extended attributes: %w", err)
 	}
 	for _, x := range all {
-		err := unix.Lsetxattr("/"+string(x.Path), x.Name, x.Value, 0)
+		err := unix.Lsetxattr(string(x.Path), x.Name, x.Value, 0)
 		// Before 6.6 a tmpfs takes none of a user's own, which nothing depends on.
 		if err != nil && !(strings.HasPrefix(x.Name, "user.") && slices.Contains([]error{unix.EOPNOTSUPP, unix.EPERM}, err)) {
-			return fmt.Errorf("set %s of /%s: %w", x.Name, x.Path, err)
+			return fmt.Errorf("set %s of %s: %w", x.Name, x.Path, err)
 		}
 	}
 	return os.Remove(list)

@@ -17,7 +17,7 @@ const XattrsPath = "/.xattrs"
 
 // Xattr is an extended attribute of a file.
 type Xattr struct {
-	Path  []byte `json:"path"`
+	Path  []byte `json:"path"` // absolute, in the root
 	Name  string `json:"name"`
 	Value []byte `json:"value"`
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"path"
 	"slices"
 	"strings"
 
@@ -49,9 +50,7 @@ func (t *tree) writeCPIO(ctx context.Context, w io.Writer) error {
 	inode := uint64(firstInode)
 	inodes := map[*node]uint64{}
 	err = t.walk(ctx, func(name string, n *node, first string) error {
-		if n == t.root {
-			name = "."
-		}
+		name = path.Join(wire.RootDir[1:], name)
 		if n.hdr.Size > math.MaxUint32 {
 			return errors.New("cpio has no files above 4 GiB: leave it out, or test on kernels with ext4 and a virtio disk")
 		}

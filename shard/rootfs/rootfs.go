@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -244,8 +245,8 @@ func (r *Root) Image(ctx context.Context) (string, error) {
 }
 
 // Archive returns the path of the root as a cpio archive, for kernels that cannot
-// mount Image. Such an archive has no extended attributes: they stand in its file
-// [wire.XattrsPath], which is the first, as JSON of []wire.Xattr with absolute
+// mount Image: its files are below [wire.RootDir]. Such an archive has no extended
+// attributes: they stand in its file [wire.XattrsPath], which is the first, as JSON of []wire.Xattr with absolute
 // paths.
 func (r *Root) Archive(ctx context.Context) (string, error) {
 	t, err := r.files()
@@ -263,6 +264,16 @@ func (r *Root) ReadFile(name string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	return t.readFile(name, max)
+}
+
+// List returns the names in a directory, in no order; none where it is none.
+func (r *Root) List(dir string) []string {
+	if t, err := r.files(); err == nil {
+		if n, err := t.find(dir); err == nil {
+			return slices.Collect(maps.Keys(n.kids))
+		}
+	}
+	return nil
 }
 
 // files reads the root's tar, the first time that it is called.

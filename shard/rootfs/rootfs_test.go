@@ -379,8 +379,11 @@ func TestArchive(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	got := map[string]cpio.Record{}
-	for _, r := range records[1:] {
-		got[r.Name] = r
+	if top := records[1].Name; "/"+top != wire.RootDir {
+		t.Errorf("the root is %s", top)
+	}
+	for _, r := range records[2:] {
+		got[strings.TrimPrefix("/"+r.Name, wire.RootDir+"/")] = r
 	}
 	bash, sh := got["usr/bin/bash"], got["usr/bin/sh"]
 	if bash.Ino != sh.Ino || bash.NLink != 2 || sh.NLink != 2 || bash.FileSize != 120 || sh.FileSize != 0 {
