@@ -184,7 +184,15 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 	if strings.ContainsAny(name, "\n\x00") {
 		name = "payload"
 	}
-	inside := "/payload/" + name
+	p := InstalledPayload("/payload/"+name, b, args, dir, timeout)
+	p.Files = []File{{Path: "/payload/" + name, Mode: 0o755, Data: b}}
+	return p, nil
+}
+
+// InstalledPayload is TestPayload for a program that the guest's root file system
+// has at a path; b are its bytes.
+func InstalledPayload(inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
+	name := filepath.Base(inside)
 	run := []string{"/testrunner", "exec", "--name", name, "--dir", dir}
 	if version, ok := goTest(b); ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
@@ -204,11 +212,8 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 			Args: append(run, args...),
 			Name: name, Reports: true, Timeout: timeout,
 		},
-		Files: []File{
-			{Path: inside, Mode: 0o755, Data: b},
-		},
 		Targets: Targets(b),
-	}, nil
+	}
 }
 
 // verboseAs returns a Go test binary's arguments with "-test.v" in each of its

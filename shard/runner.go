@@ -100,6 +100,7 @@ type overrides struct {
 	params     []string // further kernel parameters
 	cpus       int      // of each VM; 0 for one
 	bootLimits *vm.BootLimits
+	noDisk     bool // no kernel can mount a root file system's image
 }
 
 // MaxRetries is the most further attempts that a kernel gets.

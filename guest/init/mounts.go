@@ -103,11 +103,10 @@ func moveTree(from, to string, over bool) error {
 		if err != nil {
 			return fmt.Errorf("read the initramfs: %w", err)
 		}
-		if over && info.IsDir() {
-			if there, err := os.Stat(dst); err == nil && there.IsDir() {
+		if over {
+			if there, err := os.Stat(dst); err == nil && there.IsDir() && info.IsDir() {
 				return nil
 			}
-		} else if over {
 			if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("put %s into the root file system: %w", "/"+rel, errors.Unwrap(err))
 			}
