@@ -216,6 +216,24 @@ func InstalledPayload(inside string, b []byte, args []string, dir string, timeou
 	}
 }
 
+// Path is where the guest looks for a program by its name.
+func Path() []string {
+	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+}
+
+// CheckProgram says why a guest with a root file system cannot run a program: it
+// may be a script, and need libraries. arch is "" where the program leaves it open.
+func CheckProgram(path string, b []byte) (arch string, err error) {
+	if bytes.HasPrefix(b, []byte("#!")) {
+		return "", nil
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return "", &PayloadError{Path: path, Reason: "is neither a program nor a script that begins with #!: give it to its interpreter, such as 'bash " + path + "'"}
+	}
+	return cmp.Or(machines[f.Machine], f.Machine.String()), nil
+}
+
 // verboseAs returns a Go test binary's arguments with "-test.v" in each of its
 // spellings replaced: without marks, text that looks like a result is taken for
 // one. What follows "--" is the test's own.

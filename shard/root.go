@@ -35,7 +35,7 @@ type rootWay struct {
 
 // share is the way for this machine's root.
 func share() rootWay {
-	return rootWay{kind: wire.RootShare, options: append(image.ShareOptions(), "OVERLAY_FS"), modules: []string{"virtio", "virtio_pci", "9pnet", "9pnet_virtio", "9p", "overlay"}}
+	return rootWay{kind: wire.RootShare, options: image.ShareOptions(), modules: []string{"virtio", "virtio_pci", "9pnet", "9pnet_virtio", "9p", "overlay"}}
 }
 
 // disks are the ways for an image, the best one first.

@@ -53,6 +53,12 @@ func (o payloadOptions) flags() []string {
 		add("--workdir", o.workdir)
 	}
 	add("--module", o.modules...)
+	if o.rootfs != "" {
+		add("--rootfs", o.rootfs)
+	}
+	if o.hostRoot {
+		words = append(words, "--host-root")
+	}
 	return words
 }
 

@@ -266,14 +266,21 @@ func (r *Root) ReadFile(name string, max int64) ([]byte, error) {
 	return t.readFile(name, max)
 }
 
-// List returns the names in a directory, in no order; none where it is none.
-func (r *Root) List(dir string) []string {
-	if t, err := r.files(); err == nil {
-		if n, err := t.find(dir); err == nil {
-			return slices.Collect(maps.Keys(n.kids))
-		}
+// List returns the names in a directory, in no order. Links are followed within the
+// root.
+func (r *Root) List(dir string) ([]string, error) {
+	t, err := r.files()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	n, err := t.find(dir)
+	if err == nil && !n.isDir() {
+		err = &fs.PathError{Op: "list", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(maps.Keys(n.kids)), nil
 }
 
 // files reads the root's tar, the first time that it is called.
