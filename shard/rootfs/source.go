@@ -22,7 +22,7 @@ import (
 // SpecHelp says what a --rootfs value may be.
 const SpecHelp = "expected a directory, a tar, an OCI layout or archive, oci://<registry>/<repository>[:<tag>], or debian:<suite>[+<package>...], such as debian:bookworm+bpftrace"
 
-// splitSpec tells the kind of a spec: "oci", "debian", "ubuntu", or "" for a path.
+// splitSpec tells the kind of a spec: "oci", "debian", or "" for a path.
 // A path that has a colon needs a slash before it.
 func splitSpec(spec string) (kind, rest string, err error) {
 	kind, rest, ok := strings.Cut(spec, ":")
@@ -34,7 +34,7 @@ func splitSpec(spec string) (kind, rest string, err error) {
 	case !ok || !kernel.SchemeRE.MatchString(kind):
 		return "", spec, nil
 	}
-	known := []string{"oci", "debian", "ubuntu"}
+	known := []string{"oci", "debian"}
 	for _, k := range known {
 		if kind == k {
 			return kind, rest, nil
@@ -48,8 +48,11 @@ func open(c *kernel.Cache, spec, arch string) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kind == "oci" {
+	switch kind {
+	case "oci":
 		return &imageSource{c: c, spec: spec, rest: rest, arch: arch}, nil
+	case "debian":
+		return &debianSource{c: c, spec: spec, rest: rest, arch: arch}, nil
 	}
 	info, err := os.Stat(rest)
 	switch {
