@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -49,19 +50,19 @@ func (s *debianSource) fill(ctx context.Context, t *tree) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	choices := map[string]alternative{}
-	err = s.packages.Unpack(ctx, t.tmp, func(postinst string, r io.Reader) error {
+	var scripts postinst
+	err = s.packages.Unpack(ctx, t.tmp, func(script string, r io.Reader) error {
 		f, err := t.spool(ctx, r)
 		if err == nil {
 			err = t.apply(ctx, f)
 		}
-		choose(choices, postinst)
+		scripts.read(script)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	return s.arch, t.configure(choices)
+	return s.arch, t.configure(&scripts)
 }
 
 // alternative is where a link that several packages could provide leads.
@@ -70,34 +71,56 @@ type alternative struct {
 	priority int
 }
 
-// maxAlternatives caps the links of all packages, as a count.
-const maxAlternatives = 10_000
+// postinst is what scripts would do that programs need.
+type postinst struct {
+	choices map[string]alternative // by the link's name
+	users   []string
+}
+
+// maxWishes caps what all scripts may want, as a count.
+const maxWishes = 10_000
 
 var (
-	installRE = regexp.MustCompile(`--install\s+(/[\w./+-]+)\s+[\w.+-]+\s+(/[\w./+-]+)\s+(-?[0-9]{1,9})((?:[\s\\]+--slave\s+/[\w./+-]+\s+[\w.+-]+\s+/[\w./+-]+)*)`)
+	installRE = regexp.MustCompile(`--install\s+(/[\w./+-]+)\s+[\w.+-]+\s+(/[\w./+-]+)\s+(-?[0-9]{1,9})((?:\s+--slave\s+/[\w./+-]+\s+[\w.+-]+\s+/[\w./+-]+)*)`)
 	slaveRE   = regexp.MustCompile(`--slave\s+(/[\w./+-]+)\s+[\w.+-]+\s+(/[\w./+-]+)`)
+	adduserRE = regexp.MustCompile(`\badduser\s[^\n;|&>]*--system\s[^\n;|&>]*?([a-z_][a-z0-9_-]{0,31})[ \t]*(?:[\n;|&>]|$)`)
+	sysuserRE = regexp.MustCompile(`(?m)^u!?[ \t]+([a-z_][a-z0-9_-]{0,31})[ \t]`)
 )
 
-// choose notes what a script tells update-alternatives, where it does so in plain
-// words.
-func choose(choices map[string]alternative, script string) {
+// read notes what a script tells update-alternatives and adduser, where it does so
+// in plain words.
+func (p *postinst) read(script string) {
 	script = strings.ReplaceAll(script, "\\\n", " ")
+	if p.choices == nil {
+		p.choices = map[string]alternative{}
+	}
 	for _, m := range installRE.FindAllStringSubmatch(script, -1) {
 		priority, _ := strconv.Atoi(m[3]) // nine digits
 		links := append([][]string{{"", m[1], m[2]}}, slaveRE.FindAllStringSubmatch(m[4], -1)...)
 		for _, l := range links {
-			if old, ok := choices[l[1]]; len(choices) < maxAlternatives && (!ok || priority > old.priority) {
-				choices[l[1]] = alternative{l[2], priority}
+			if old, ok := p.choices[l[1]]; len(p.choices) < maxWishes && (!ok || priority > old.priority) {
+				p.choices[l[1]] = alternative{l[2], priority}
 			}
+		}
+	}
+	p.want(adduserRE, script)
+}
+
+// want notes the users that a pattern finds.
+func (p *postinst) want(re *regexp.Regexp, text string) {
+	for _, m := range re.FindAllStringSubmatch(text, -1) {
+		if len(p.users) < maxWishes {
+			p.users = append(p.users, m[1])
 		}
 	}
 }
 
 // configure makes the files that scripts of packages would.
-func (t *tree) configure(choices map[string]alternative) error {
-	for _, name := range slices.Sorted(maps.Keys(choices)) {
-		if _, err := t.find(choices[name].target); err == nil && !t.has(name) {
-			if err := t.link(name, choices[name].target); err != nil {
+func (t *tree) configure(scripts *postinst) error {
+	for _, name := range slices.Sorted(maps.Keys(scripts.choices)) {
+		to := scripts.choices[name].target
+		if _, err := t.find(to); err == nil && !t.has(name) {
+			if err := t.link(name, to); err != nil {
 				return err
 			}
 		}
@@ -125,7 +148,35 @@ func (t *tree) configure(choices map[string]alternative) error {
 			return err
 		}
 	}
-	return t.bundleCertificates()
+	return errors.Join(t.addUsers(scripts), t.bundleCertificates())
+}
+
+// addUsers adds the users that daemons, and tcpdump, become.
+func (t *tree) addUsers(scripts *postinst) error {
+	const from = "/usr/lib/sysusers.d"
+	if dir, err := t.find(from); err == nil {
+		for _, name := range slices.Sorted(maps.Keys(dir.kids)) {
+			if b, err := t.readFile(path.Join(from, name), maxConfig); err == nil {
+				scripts.want(sysuserRE, string(b))
+			}
+		}
+	}
+	passwd, err := t.readFile("/etc/passwd", maxConfig)
+	group, gerr := t.readFile("/etc/group", maxConfig)
+	if err != nil || gerr != nil {
+		return nil // a root without users
+	}
+	slices.Sort(scripts.users)
+	id := 100 // the first that Debian gives to system users
+	for _, u := range slices.Compact(scripts.users) {
+		if bytes.Contains(append([]byte("\n"), passwd...), []byte("\n"+u+":")) {
+			continue
+		}
+		passwd = fmt.Appendf(passwd, "%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n", u, id, id)
+		group = fmt.Appendf(group, "%s:x:%d:\n", u, id)
+		id++
+	}
+	return errors.Join(t.text("/etc/passwd", passwd), t.text("/etc/group", group))
 }
 
 // maxConfig caps a file that is copied or joined, in bytes.

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -577,4 +578,79 @@ func TestSpecs(t *testing.T) {
 			t.Errorf("%q: %v, want one line with %q", spec, err, want)
 		}
 	}
+}
+
+func FuzzSplitSpec(f *testing.F) {
+	for _, s := range []string{"", ".", "/a:b", "oci://x/y:z@sha256:0", "debian:bookworm+bash", "docker:x", "a\nb", "a\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, spec string) {
+		kind, rest, err := splitSpec(spec)
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q: an error of several lines: %v", spec, err)
+			}
+			return
+		}
+		if kind == "" && rest != spec || kind != "" && kind+":"+rest != spec {
+			t.Errorf("%q is split into %q and %q", spec, kind, rest)
+		}
+	})
+}
+
+// FuzzLayers applies two layers. What comes of them can be written, read again as
+// the same, and made into both forms.
+func FuzzLayers(f *testing.F) {
+	f.Add(makeTar(f, sample()...), makeTar(f, file(".wh.bin", ""), file("dev/.wh..wh..opq", ""), hardlink("x", "empty")))
+	f.Add(makeTar(f, dir("d"), symlink("l", "d"), file("l/x", "1")), makeTar(f, symlink("d", "/l"), file("d/x", "2")))
+	f.Add(makeTar(f, symlink("a", "../b"), symlink("b", "a"), file("..", "")), []byte("no tar"))
+	f.Add(makeTar(f, entry{kind: tar.TypeReg, name: "x", more: xattr("user.a", "1")}), makeTar(f, hardlink("y", "x"), file(".wh.x", "")))
+	f.Fuzz(func(t *testing.T, lower, upper []byte) {
+		tr := newTree()
+		defer tr.close()
+		tr.tmp, tr.layers = t.TempDir(), true
+		for _, l := range [][]byte{lower, upper} {
+			file, err := tr.spool(t.Context(), bytes.NewReader(l))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tr.apply(t.Context(), file); err != nil {
+				if strings.Contains(err.Error(), "\n") {
+					t.Errorf("an error of several lines: %v", err)
+				}
+				return
+			}
+		}
+		if tr.bytes > 1<<20 {
+			return
+		}
+		var once, twice bytes.Buffer
+		if _, _, err := tr.write(t.Context(), &once); err != nil {
+			if !strings.Contains(err.Error(), "too long") {
+				t.Fatal(err)
+			}
+			return
+		}
+		again := newTree()
+		defer again.close()
+		again.tmp = tr.tmp
+		stored, err := again.spool(t.Context(), bytes.NewReader(once.Bytes()))
+		if err == nil {
+			err = again.apply(t.Context(), stored)
+		}
+		if err == nil {
+			_, _, err = again.write(t.Context(), &twice)
+		}
+		if err != nil || !bytes.Equal(once.Bytes(), twice.Bytes()) {
+			t.Fatalf("what was written is read as something else: %v", err)
+		}
+		image, err := os.Create(filepath.Join(tr.tmp, "image"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer image.Close()
+		if err := errors.Join(tar2ext4.ConvertTarToExt4(&once, image), again.writeCPIO(t.Context(), io.Discard)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
