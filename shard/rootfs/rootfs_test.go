@@ -598,59 +598,85 @@ func FuzzSplitSpec(f *testing.F) {
 	})
 }
 
-// FuzzLayers applies two layers. What comes of them can be written, read again as
-// the same, and made into both forms.
+// FuzzTar reads a layer of any bytes.
+func FuzzTar(f *testing.F) {
+	f.Add(makeTar(f, slices.DeleteFunc(sample(), func(e entry) bool { return len(e.body) > 1000 })...))
+	f.Add(makeTar(f, symlink("a", "../b"), symlink("b", "a"), file("..", "")))
+	f.Add([]byte("no tar"))
+	f.Fuzz(func(t *testing.T, b []byte) { checkLayers(t, [][]byte{b}) })
+}
+
+// FuzzLayers applies layers of entries, a line each: "-" begins the next layer.
 func FuzzLayers(f *testing.F) {
-	f.Add(makeTar(f, sample()...), makeTar(f, file(".wh.bin", ""), file("dev/.wh..wh..opq", ""), hardlink("x", "empty")))
-	f.Add(makeTar(f, dir("d"), symlink("l", "d"), file("l/x", "1")), makeTar(f, symlink("d", "/l"), file("d/x", "2")))
-	f.Add(makeTar(f, symlink("a", "../b"), symlink("b", "a"), file("..", "")), []byte("no tar"))
-	f.Add(makeTar(f, entry{kind: tar.TypeReg, name: "x", more: xattr("user.a", "1")}), makeTar(f, hardlink("y", "x"), file(".wh.x", "")))
-	f.Fuzz(func(t *testing.T, lower, upper []byte) {
-		tr := newTree()
-		defer tr.close()
-		tr.tmp, tr.layers = t.TempDir(), true
-		for _, l := range [][]byte{lower, upper} {
-			file, err := tr.spool(t.Context(), bytes.NewReader(l))
-			if err != nil {
-				t.Fatal(err)
+	f.Add("d usr/bin\ns bin usr/bin\nf bin/sh x\n-\nh sh bin/sh\nf bin/.wh.sh\nf usr/.wh..wh..opq")
+	f.Add("d d\ns l d\nf l/x 1\n-\ns d /l\nf d/x 2\n-\nd l\nf l/../x")
+	f.Add("f a 1\nh b a\nc dev 1\np fifo\n-\nd a\nf a/b\n-\nf .wh.a\nf a/c")
+	kinds := map[string]byte{"f": tar.TypeReg, "d": tar.TypeDir, "s": tar.TypeSymlink, "h": tar.TypeLink, "c": tar.TypeChar, "b": tar.TypeBlock, "p": tar.TypeFifo}
+	f.Fuzz(func(t *testing.T, script string) {
+		layers, entries := [][]byte{}, []entry{}
+		for line := range strings.SplitSeq(script+"\n-", "\n") {
+			if line == "-" {
+				layers, entries = append(layers, makeTar(t, entries...)), nil
 			}
-			if err := tr.apply(t.Context(), file); err != nil {
-				if strings.Contains(err.Error(), "\n") {
-					t.Errorf("an error of several lines: %v", err)
-				}
-				return
+			word := append(strings.Fields(line), "", "", "")
+			e := entry{kind: kinds[word[0]], name: strings.TrimRight(word[1], "/"), mode: int64(len(word[1])) << 9, body: word[2]}
+			bad := func(s string) bool { return strings.ContainsRune(s, 0) || len(s) > 4000 }
+			if e.kind != 0 && e.name != "" && !bad(e.name) && !bad(e.body) {
+				entries = append(entries, e)
 			}
 		}
-		if tr.bytes > 1<<20 {
-			return
-		}
-		var once, twice bytes.Buffer
-		if _, _, err := tr.write(t.Context(), &once); err != nil {
-			if !strings.Contains(err.Error(), "too long") {
-				t.Fatal(err)
-			}
-			return
-		}
-		again := newTree()
-		defer again.close()
-		again.tmp = tr.tmp
-		stored, err := again.spool(t.Context(), bytes.NewReader(once.Bytes()))
-		if err == nil {
-			err = again.apply(t.Context(), stored)
-		}
-		if err == nil {
-			_, _, err = again.write(t.Context(), &twice)
-		}
-		if err != nil || !bytes.Equal(once.Bytes(), twice.Bytes()) {
-			t.Fatalf("what was written is read as something else: %v", err)
-		}
-		image, err := os.Create(filepath.Join(tr.tmp, "image"))
+		checkLayers(t, layers)
+	})
+}
+
+// checkLayers applies layers. What comes of them can be written, read again as the
+// same, and made into both forms.
+func checkLayers(t *testing.T, layers [][]byte) {
+	t.Helper()
+	tr := newTree()
+	defer tr.close()
+	tr.tmp, tr.layers = t.TempDir(), true
+	for _, l := range layers {
+		file, err := tr.spool(t.Context(), bytes.NewReader(l))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer image.Close()
-		if err := errors.Join(tar2ext4.ConvertTarToExt4(&once, image), again.writeCPIO(t.Context(), io.Discard)); err != nil {
+		if err := tr.apply(t.Context(), file); err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("an error of several lines: %v", err)
+			}
+			return
+		}
+	}
+	if tr.bytes > 1<<20 {
+		return
+	}
+	var once, twice bytes.Buffer
+	if _, _, err := tr.write(t.Context(), &once); err != nil {
+		if !strings.Contains(err.Error(), "too long") {
 			t.Fatal(err)
 		}
-	})
+		return
+	}
+	again := newTree()
+	defer again.close()
+	again.tmp = tr.tmp
+	stored, err := again.spool(t.Context(), bytes.NewReader(once.Bytes()))
+	if err == nil {
+		err = again.apply(t.Context(), stored)
+	}
+	if err == nil {
+		_, _, err = again.write(t.Context(), &twice)
+	}
+	if err != nil || !bytes.Equal(once.Bytes(), twice.Bytes()) {
+		t.Fatalf("what was written is read as something else: %v", err)
+	}
+	image, err := os.Create(filepath.Join(tr.tmp, "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	if err := errors.Join(tar2ext4.ConvertTarToExt4(&once, image), again.writeCPIO(t.Context(), io.Discard)); err != nil {
+		t.Fatal(err)
+	}
 }
