@@ -61,6 +61,9 @@ type Config struct {
 	Attempt int
 	HeadSHA string
 
+	CPUs   int      // of each VM; 0 for one
+	Append []string // further kernel parameters, see qemu.ParseParams
+
 	// Report is told of progress and, if not nil, Repeated of each run of a
 	// kernel that is run several times. Both are called from several goroutines.
 	Report   func(Event)
@@ -94,8 +97,6 @@ type Runner struct {
 
 // overrides is what only tests set.
 type overrides struct {
-	params     []string // further kernel parameters
-	cpus       int      // of each VM; 0 for one
 	bootLimits *vm.BootLimits
 }
 
