@@ -53,6 +53,13 @@ func (o payloadOptions) flags() []string {
 		add("--workdir", o.workdir)
 	}
 	add("--module", o.modules...)
+	if o.cgroup == "v1" {
+		add("--cgroup", o.cgroup)
+	}
+	if o.cpus > 1 {
+		add("--cpus", strconv.Itoa(o.cpus))
+	}
+	add("--append", o.params...)
 	return words
 }
 
