@@ -289,7 +289,7 @@ func (r *run) reuseKey(ctx context.Context, j *job) (key resultcache.Key, ok boo
 func (r *run) baseMachine(im *kernel.Image, on qemu.Accel) qemu.Machine {
 	return qemu.Machine{
 		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC, Sandbox: r.Sandbox,
-		Append: slices.Clone(r.forTests.params), CPUs: r.forTests.cpus,
+		Append: slices.Clone(r.Append), CPUs: r.CPUs,
 		// A kernel whose release is not known can do without what the emulator
 		// does wrong: more of them are old than new.
 		Avoid: r.Arch.Needs == "" || report.CompareVersions(im.Release, r.Arch.Needs) < 0,

@@ -144,6 +144,15 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if len(now.modules) == 0 {
 		now.modules = was.modules
 	}
+	if now.cgroup == "v2" {
+		now.cgroup = was.cgroup
+	}
+	if now.cpus <= 1 {
+		now.cpus = was.cpus
+	}
+	if len(now.params) == 0 {
+		now.params = was.params
+	}
 	given := map[string]bool{}
 	for _, kv := range now.env {
 		name, _, _ := strings.Cut(kv, "=")

@@ -17,6 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // payloadOptions are the flags of run that say what to run.
@@ -33,6 +34,9 @@ type payloadOptions struct {
 	modules     []string
 	rootfs      string
 	hostRoot    bool
+	cgroup      string
+	cpus        int
+	params      []string // further kernel parameters
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -49,7 +53,13 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
 	f.Var((*once)(&o.rootfs), "rootfs", "the guest's root file system: `SRC` is a directory, a tar, an image or packages of a distribution; --test finds its program there")
 	f.BoolVar(&o.hostRoot, "host-root", false, "the guest's root file system is this machine's, read-only below a writable layer; refused for pull requests of forks")
+	f.StringVar(&o.cgroup, "cgroup", "v2", "`v1 or v2`: the version of control groups that is mounted at /sys/fs/cgroup")
+	f.IntVar(&o.cpus, "cpus", 1, "processors of each VM, 1 to 64; emulated ones share this machine's cores, so that more of them are seldom faster")
+	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
 }
+
+// maxCPUs is the most processors of a VM.
+const maxCPUs = 64
 
 // once is a flag that may be given only once: of two payloads, one would silently
 // not run.
@@ -125,6 +135,9 @@ type namedPayload struct {
 	root userRoot
 
 	flags []string // of debug, for the same payload; see payloadOptions.flags
+
+	cpus   int
+	params []string // further kernel parameters
 }
 
 // readPayload reads and checks the payload's files. arch is the --arch that was
@@ -167,8 +180,19 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--module %w", err)
 		}
 	}
+	if o.cgroup != "v1" && o.cgroup != "v2" {
+		return usagef("--cgroup is %.50q: want v1 or v2", o.cgroup)
+	}
+	if o.cpus < 1 || o.cpus > maxCPUs {
+		return usagef("--cpus is %d: want 1 to %d", o.cpus, maxCPUs)
+	}
+	var err error
+	if p.params, err = qemu.SplitParams(o.params); err != nil {
+		return usagef("--append %w", err)
+	}
+	p.cpus = o.cpus
 	p.Modules = append(p.Modules, o.modules...)
-	p.Job.Env, p.Job.Modules = o.env, o.modules
+	p.Job.Env, p.Job.Modules, p.Job.CgroupV1 = o.env, o.modules, o.cgroup == "v1"
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return usagef("--file %w", err)

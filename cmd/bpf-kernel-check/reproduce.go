@@ -59,6 +59,13 @@ func (o payloadOptions) flags() []string {
 	if o.hostRoot {
 		words = append(words, "--host-root")
 	}
+	if o.cgroup == "v1" {
+		add("--cgroup", o.cgroup)
+	}
+	if o.cpus > 1 {
+		add("--cpus", strconv.Itoa(o.cpus))
+	}
+	add("--append", o.params...)
 	return words
 }
 

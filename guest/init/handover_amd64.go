@@ -216,7 +216,13 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 }
 
 func writeFile(dst string, src *stream, size int64, perm uint32) error {
-	f, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0)
+	const flags = os.O_CREATE | os.O_TRUNC | os.O_WRONLY | unix.O_NOFOLLOW
+	f, err := os.OpenFile(dst, flags, 0)
+	if errors.Is(err, unix.ELOOP) { // a link that populate made
+		if err = os.Remove(dst); err == nil {
+			f, err = os.OpenFile(dst, flags, 0)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,8 @@ func run(con *serialConsole) error {
 		return fmt.Errorf("uname: %w", err)
 	}
 	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
-	prepareErr := prepare()
+	prepareErr := prepare(net != "")
+	optional := mountKnown(optionalMounts)
 	kernel := fingerprint(hello.Version)
 	r := &reporter{con: con}
 	if r.taint, err = openTaint(); err != nil {
@@ -90,10 +91,13 @@ func run(con *serialConsole) error {
 
 	con.logf("Linux %s %s %s", hello.Release, hello.Version, hello.Machine)
 	r.send(wire.Record{Type: wire.TypeHello, Hello: hello})
-	for _, m := range failed {
-		con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
-		r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
+	unmounted := func(mounts []wire.Mount) {
+		for _, m := range mounts {
+			con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
+			r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
+		}
 	}
+	unmounted(failed)
 	if prepareErr != nil {
 		con.logf("%v", prepareErr)
 	}
@@ -108,6 +112,7 @@ func run(con *serialConsole) error {
 		root.failed = loadModules()
 	}
 	lacks(root.failed)
+	mountKnown(optional)
 	if net != "" {
 		if err := networkUp(); err != nil { // mostly a driver's failure
 			lacks([]wire.Module{{Name: "network", Error: err.Error()}})
@@ -129,6 +134,9 @@ func run(con *serialConsole) error {
 		return r.end(nonce)
 	}
 	lacks(absent(job.Modules))
+	if job.CgroupV1 {
+		unmounted(mountCgroupV1())
+	}
 	job = scaled(job, scale)
 	endSigns := alive(r)
 	if job.Terminal != "" {
