@@ -116,7 +116,7 @@ func (p *Payload) Digest() string {
 		name, _, _ := strings.Cut(kv, "=")
 		job.Env = append(job.Env, name)
 	}
-	asked := []any{job, p.Modules, p.SkipsPass}
+	asked := []any{job, p.Modules, p.SkipsPass, p.OnDemand}
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)
 	}
@@ -201,7 +201,8 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 		Files: []File{
 			{Path: inside, Mode: 0o755, Data: b},
 		},
-		Targets: Targets(b),
+		Targets:  Targets(b),
+		OnDemand: OnDemandDefault,
 	}, nil
 }
 

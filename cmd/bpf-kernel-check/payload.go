@@ -31,6 +31,7 @@ type payloadOptions struct {
 	env         []string
 	workdir     string
 	modules     []string
+	onDemand    string
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -44,7 +45,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.files, "file", nil, "put a file or directory into the guest, as `SRC[:DST]`; DST is /<base of SRC> by default; repeatable")
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
-	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
+	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; or your own, as FILE.ko[,PARAM=VALUE...]; repeatable")
+	f.StringVar(&o.onDemand, "modules", string(guest.OnDemandDefault), "bring a `default` set of the kernel's modules, all or none, for what the payload asks for; default is none with --events-trace and --objects")
 }
 
 // once is a flag that may be given only once: of two payloads, one would silently
@@ -98,6 +100,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("--events-trace, --test and --objects exclude each other: give one of them")
 	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
+	case !slices.Contains([]guest.OnDemand{"", guest.OnDemandDefault, guest.OnDemandAll, guest.OnDemandNone}, guest.OnDemand(o.onDemand)):
+		return usagef("--modules is %q: want default, all or none", o.onDemand)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
 	case o.test == "" && o.workdir != "/":
@@ -152,13 +156,22 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--env %w", err)
 		}
 	}
+	p.Job.Env = o.env
 	for _, m := range o.modules {
+		if isOwnModule(m) {
+			if err := addOwnModule(p, m); err != nil {
+				return usagef("--module %w", err)
+			}
+			continue
+		}
 		if err := guest.CheckModule(m); err != nil {
 			return usagef("--module %w", err)
 		}
+		p.Modules, p.Job.Modules = append(p.Modules, m), append(p.Job.Modules, m)
 	}
-	p.Modules = append(p.Modules, o.modules...)
-	p.Job.Env, p.Job.Modules = o.env, o.modules
+	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
+		p.OnDemand = guest.OnDemand(o.onDemand)
+	}
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return usagef("--file %w", err)
