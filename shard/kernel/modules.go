@@ -82,12 +82,13 @@ func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name
 				name := image.ModuleName(file)
 				seen[name] = true
 				data, err := image.ReadModule(ctx, file, r)
-				if err != nil {
-					return err
+				if err == nil {
+					err = c.add(name, data)
 				}
-				if err := c.add(name, data); err != nil {
+				if err != nil && (c.wantFirst[name] || ctx.Err() != nil) {
 					return fmt.Errorf("module %q: %w", file, err)
 				}
+				tried[name] = tried[name] || err != nil // few will miss it
 				if len(c.missing(tried)) == 0 && !all {
 					return fs.SkipAll
 				}

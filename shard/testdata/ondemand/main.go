@@ -1,5 +1,6 @@
 // Command ondemand asks a kernel for what distributions build as modules, and
-// prints what came of it as TAP. Its arguments are the steps to take; none: all.
+// prints what came of it as TAP. Its arguments are the steps to take; none: all
+// but the last.
 package main
 
 import (
@@ -37,10 +38,11 @@ func main() {
 		{"modprobe-r", func() error { return run("modprobe", "-r", "sch_fq") }},
 		{"modinfo", func() error { return run("modinfo", "vxlan") }},
 		{"absent", absent},
+		{"dummy1", func() error { _, err := net.InterfaceByName("dummy1"); return err }},
 	}
 	n := 0
-	for _, s := range steps {
-		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], s.name) {
+	for i, s := range steps {
+		if len(os.Args) == 1 && i == len(steps)-1 || len(os.Args) > 1 && !slices.Contains(os.Args[1:], s.name) {
 			continue
 		}
 		n++
