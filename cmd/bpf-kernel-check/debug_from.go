@@ -142,7 +142,7 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if len(now.modules) == 0 {
 		now.modules = was.modules
 	}
-	if now.onDemand == string(guest.OnDemandDefault) {
+	if now.onDemand == "" || now.onDemand == string(guest.OnDemandDefault) {
 		now.onDemand = was.onDemand
 	}
 	given := map[string]bool{}

@@ -173,7 +173,7 @@ func FuzzMarkedOutput(f *testing.F) {
 
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
-		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
+		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all",
 		unsupported: wire.TestFail,
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
@@ -188,7 +188,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := got.payload
-	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" {
+	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || p.onDemand != "all" || strings.Join(p.env, "|") != "LANG=de" {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -259,6 +259,9 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		}
 		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
+		if again.onDemand = debug.Flag("modules").Value.String(); again.onDemand == "default" && o.onDemand == "" {
+			again.onDemand = ""
+		}
 		again.attach = debug.Flag("attach").Value.String() == "true"
 		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })
 		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}), cmpopts.EquateEmpty()); diff != "" {
