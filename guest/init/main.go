@@ -132,7 +132,8 @@ func run(con *serialConsole) error {
 		return r.end(nonce)
 	}
 	lacks(absent(job.Modules))
-	if err := serveModules(); err != nil {
+	requests, err := serveModules()
+	if err != nil {
 		con.logf("%v", err)
 	}
 	job = scaled(job, scale)
@@ -151,7 +152,7 @@ func run(con *serialConsole) error {
 	} else {
 		r.completed()
 	}
-	lacks(requestedModules())
+	lacks(requestedModules(requests))
 	switches.on(con) // for what comes behind the end record
 	waitForKernelCleanup()
 	if text := log.stop(); text != nil {

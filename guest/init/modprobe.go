@@ -42,10 +42,15 @@ const (
 var errAbsent = errors.New("no module has this name")
 
 // serveModules makes the kernel's requests for modules come to this program, if
-// the kernel came with modules for that. The root file system is in place.
-func serveModules() error {
+// the kernel came with modules for that. The root file system is in place. It
+// returns the file of requests, which the payload can write to and not replace.
+func serveModules() (requests *os.File, err error) {
 	if _, err := os.Stat(wire.DevicesPath); err != nil {
-		return nil
+		return nil, nil
+	}
+	requests, err = os.OpenFile(requestsPath, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return nil, wrap("make the file of modules that are asked for", err)
 	}
 	self := "/" + guestModprobe
 	errs := []error{os.Symlink("/proc/1/exe", self), os.WriteFile("/proc/sys/kernel/modprobe", []byte(self), 0)}
@@ -71,18 +76,16 @@ func serveModules() error {
 			_ = unix.Mknod(node, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor))) // unless it is there
 		}
 	}
-	return wrap("serve the kernel's requests for modules", errors.Join(append(errs, err)...))
+	return requests, wrap("serve the kernel's requests for modules", errors.Join(append(errs, err)...))
 }
 
 // requestedModules returns the modules that the kernel or the payload asked for
 // and did not get, and those that it got, without an error.
-func requestedModules() (list []wire.Module) {
-	f, err := os.Open(requestsPath)
-	if err != nil {
+func requestedModules(requests *os.File) []wire.Module {
+	if requests == nil {
 		return nil
 	}
-	defer f.Close()
-	b, _ := io.ReadAll(io.LimitReader(f, maxRequests))
+	b, _ := io.ReadAll(io.LimitReader(requests, maxRequests))
 	return parseRequests(string(b))
 }
 
