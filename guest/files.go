@@ -101,7 +101,7 @@ func Reserved(dst string) string {
 			return "is hidden in the guest by what is mounted on " + dir
 		}
 	}
-	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner"} {
+	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner", "/modprobe", wire.OnDemandPath, wire.OwnModulesDir} {
 		if within(dst, own) {
 			return "is taken by the guest's own " + own
 		}

@@ -173,7 +173,7 @@ func FuzzMarkedOutput(f *testing.F) {
 
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
-		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
+		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all",
 		unsupported: wire.TestFail, cgroup: "v1", cpus: 2, params: []string{`lsm=bpf dyndbg="file x +p"`},
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
@@ -189,7 +189,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 	}
 	p := got.payload
 	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" ||
-		p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) {
+		p.onDemand != "all" || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -264,6 +264,9 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		again.cgroup = debug.Flag("cgroup").Value.String()
 		if again.cpus, err = debug.Flags().GetInt("cpus"); err != nil {
 			t.Fatal(err)
+		}
+		if again.onDemand = debug.Flag("modules").Value.String(); again.onDemand == "default" && o.onDemand == "" {
+			again.onDemand = ""
 		}
 		again.attach = debug.Flag("attach").Value.String() == "true"
 		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,11 @@ import (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == guestTestrunner {
+	switch name := filepath.Base(os.Args[0]); {
+	case name == guestTestrunner:
 		testrunner.Main()
+	case moduleTools[name] != nil:
+		runModuleTool(name, os.Args[1:])
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
@@ -104,7 +108,10 @@ func run(con *serialConsole) error {
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	lacks := func(modules []wire.Module) {
 		for _, m := range modules {
-			con.logf("module %s: %s", m.Name, m.Error)
+			con.logf("module %s: %s", m.Name, cmp.Or(m.Error, "loaded when something asked for it"))
+			if m.Error == "" {
+				continue
+			}
 			r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 		}
 	}
@@ -137,9 +144,16 @@ func run(con *serialConsole) error {
 	if job.CgroupV1 {
 		unmounted(mountCgroupV1())
 	}
+	requests, err := serveModules()
+	if err != nil {
+		con.logf("%v", err)
+	}
 	job = scaled(job, scale)
 	endSigns := alive(r)
-	if job.Terminal != "" {
+	if why := loadOwn(job.Own); why != "" {
+		con.logf("%s", why)
+		r.fails(why)
+	} else if job.Terminal != "" {
 		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
 			return err
@@ -150,6 +164,7 @@ func run(con *serialConsole) error {
 	} else {
 		r.completed()
 	}
+	lacks(requestedModules(requests))
 	switches.on(con) // for what comes behind the end record
 	waitForKernelCleanup()
 	if text := log.stop(); text != nil {

@@ -43,6 +43,8 @@ type Job struct {
 	// of; 0: none.
 	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
 
+	Own []OwnModule `json:"own_modules,omitempty"` // loaded first, in this order
+
 	CgroupV1 bool   `json:"cgroup_v1,omitempty"` // control groups of version 1, in place of version 2
 	Terminal string `json:"terminal,omitempty"`  // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
 }
