@@ -213,6 +213,9 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	if err != nil {
 		return usageError{err}
 	}
+	for _, w := range d.payload.warnings {
+		c.warn(w)
+	}
 	in, out := terminal(c.stdin), terminal(c.stdout)
 	var script []byte
 	if in == nil || out == nil {

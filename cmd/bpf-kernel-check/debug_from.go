@@ -141,6 +141,9 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if len(now.modules) == 0 {
 		now.modules = was.modules
 	}
+	if len(now.libraryPath) == 0 {
+		now.libraryPath = was.libraryPath
+	}
 	given := map[string]bool{}
 	for _, kv := range now.env {
 		name, _, _ := strings.Cut(kv, "=")

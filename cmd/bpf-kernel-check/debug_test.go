@@ -173,7 +173,7 @@ func FuzzMarkedOutput(f *testing.F) {
 
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
-		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
+		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, libraryPath: []string{"/l:/m"},
 		unsupported: wire.TestFail,
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
@@ -188,7 +188,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := got.payload
-	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" {
+	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" || !slices.Equal(p.libraryPath, o.libraryPath) {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -224,7 +224,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		{"--events-trace", "./Events Trace", "--require", "Fork"},
 		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
-		{"--test", "--weird", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
+		{"--test", "--weird", "--library-path", "a:b", "--library-path", "c d", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
 	} {
 		c := &command{getenv: func(name string) string { return vars[name] }}
 		var o payloadOptions
@@ -252,7 +252,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules} {
+		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "library-path": &again.libraryPath} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}

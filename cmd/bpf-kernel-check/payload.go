@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -31,12 +32,13 @@ type payloadOptions struct {
 	env         []string
 	workdir     string
 	modules     []string
+	libraryPath []string
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Var((*once)(&o.eventsTrace), "events-trace", "check the static EventsTrace binary at `PATH`")
-	f.Var((*once)(&o.test), "test", "run a static test program with its arguments, as one `'PATH ARGS...'`")
+	f.Var((*once)(&o.eventsTrace), "events-trace", "check the EventsTrace binary at `PATH`")
+	f.Var((*once)(&o.test), "test", "run a test program with its arguments, as one `'PATH ARGS...'`")
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
@@ -45,6 +47,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
 	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
+	f.StringArrayVar(&o.libraryPath, "library-path", nil, "look for the libraries of dynamic programs in `DIR[:DIR...]` first, as by LD_LIBRARY_PATH; repeatable")
 }
 
 // once is a flag that may be given only once: of two payloads, one would silently
@@ -117,7 +120,8 @@ type namedPayload struct {
 	name string
 	path string // of the program
 
-	flags []string // of debug, for the same payload; see payloadOptions.flags
+	flags    []string // of debug, for the same payload; see payloadOptions.flags
+	warnings []string
 }
 
 // readPayload reads and checks the payload's files. arch is the --arch that was
@@ -164,7 +168,21 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--file %w", err)
 		}
 	}
-	return nil
+	return o.addLibraries(p)
+}
+
+// addLibraries adds what the payload's dynamic programs need.
+func (o *payloadOptions) addLibraries(p *namedPayload) error {
+	l := guest.Libraries{Program: p.path, Warn: func(msg string) { p.warnings = append(p.warnings, msg) }}
+	for _, dirs := range o.libraryPath {
+		for _, dir := range strings.Split(dirs, ":") {
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				return usagef("--library-path %q: it is no directory here: want DIR or DIR:DIR with libraries", dir)
+			}
+			l.Path = append(l.Path, dir)
+		}
+	}
+	return p.AddLibraries(cmp.Or(p.arch, runtime.GOARCH), l)
 }
 
 func readProgram(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (p namedPayload, err error) {
@@ -177,12 +195,14 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 		if p.arch, err = programArch(o.eventsTrace, arch); err != nil {
 			return p, err
 		}
-		b, err := guest.ReadExecutable(o.eventsTrace, p.arch, guest.EventsTraceHint)
+		b, err := guest.ReadExecutable(o.eventsTrace, p.arch)
 		if err != nil {
 			return p, err
 		}
 		p.name, p.path = "EventsTrace "+o.eventsTrace, o.eventsTrace
-		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout, require...)
+		if p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout, require...); err == nil {
+			p.Files[0].Source = o.eventsTrace
+		}
 		return p, err
 	case o.test != "":
 		words, err := shellquote.Split(o.test)

@@ -53,6 +53,7 @@ func (o payloadOptions) flags() []string {
 		add("--workdir", o.workdir)
 	}
 	add("--module", o.modules...)
+	add("--library-path", o.libraryPath...)
 	return words
 }
 

@@ -268,6 +268,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
+	for _, w := range p.warnings {
+		c.warn(w)
+	}
 	expect := o.limits.read
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
