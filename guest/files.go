@@ -14,8 +14,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// Limits of a payload. Where a machine has its first memory QEMU and kernels take
-// no larger initramfs, and MemoryFor tells what of it fits a guest.
+// Limits of a payload. QEMU puts the initramfs below the hole that PCs have in
+// their memory from 3 GiB on, and kernels take three times its size: CheckMemory.
 const (
 	maxFiles     = 10_000
 	maxFileBytes = 2 << 30 // of all files of a payload, its programs included

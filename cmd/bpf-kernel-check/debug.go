@@ -228,6 +228,9 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		}
 		script = append(script, '\n')
 	}
+	if err := guest.CheckMemory(d.payload.Size(), d.o.memory, false); err != nil {
+		return usageError{err}
+	}
 	machine, err := c.probe(ctx, arch, d.accel)
 	if err != nil {
 		return err

@@ -347,6 +347,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if no := snapshot.Unsupported(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
+	restored := boot != shard.BootCold && snapshot.Unsupported(arch, accel, r.Net) == ""
+	if err := guest.CheckMemory(p.Size(), o.memory, restored); err != nil {
+		return usageError{err}
+	}
 	jobs, note := host.FitJobs(o.jobs, o.memory, todo)
 	for _, w := range []string{machine.AccelWhy, note} {
 		if w != "" {
