@@ -14,11 +14,11 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// Limits of what AddFile takes. The files have to fit the guest's memory, twice
-// while they are unpacked.
+// Limits of a payload. QEMU puts the initramfs below the hole that PCs have in
+// their memory from 3 GiB on, and kernels take three times its size: CheckMemory.
 const (
 	maxFiles     = 10_000
-	maxFileBytes = 256 << 20 // of all files of a payload, its programs included
+	maxFileBytes = 2 << 30 // of all files of a payload, its programs included
 )
 
 // AddFile puts a file of the host, or a directory with all that is in it, into
@@ -136,18 +136,23 @@ func (p *Payload) addRegular(src, dst string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is neither a file nor a directory: leave it out", src)
 	}
-	size := info.Size()
-	for _, f := range p.Files {
-		size += int64(len(f.Data))
-	}
-	if size > maxFileBytes {
+	if p.size()+info.Size() > maxFileBytes {
 		return errTooMuch
 	}
 	b, err := os.ReadFile(src)
 	if err != nil {
 		return fmt.Errorf("%s cannot be read: %w", src, errors.Unwrap(err))
 	}
-	return p.add(File{Path: dst, Mode: info.Mode() & modeBits, Data: b})
+	return p.add(File{Path: dst, Mode: info.Mode() & modeBits, Data: b, Source: src})
+}
+
+// size is that of all files, in bytes.
+func (p *Payload) size() int64 {
+	var n int64
+	for _, f := range p.Files {
+		n += int64(len(f.Data))
+	}
+	return n
 }
 
 // modeBits of a file's mode are kept.

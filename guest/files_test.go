@@ -89,7 +89,7 @@ func TestAddFile(t *testing.T) {
 		{specs: []string{"linked"}, err: `linked/broken cannot be read: no such file`},
 		{specs: []string{"todir"}, err: `todir/dir is a link to a directory: name that directory`},
 		{specs: []string{os.DevNull + ":/x"}, err: `is neither a file nor a directory`},
-		{specs: []string{"big"}, err: `more than the 256 MiB`},
+		{specs: []string{"big"}, err: `more than the 2048 MiB`},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.specs, tt.tracer), func(t *testing.T) {

@@ -29,6 +29,8 @@ type File struct {
 	Path string      // absolute and clean
 	Mode fs.FileMode // permission bits
 	Data []byte
+
+	Source string // path on the host; "" for a file that is not one of the user's
 }
 
 // Payload is what a VM shall run.

@@ -82,13 +82,12 @@ func (k elfKind) read(path string, check func(f *elf.File) string) ([]byte, erro
 	return b, nil
 }
 
-// ReadExecutable reads a static ELF executable for an architecture. hint says
-// how to link this program statically. The file's mode does not matter: the
-// guest has its own, and artifacts of CI systems come without.
-func ReadExecutable(path, arch, hint string) ([]byte, error) {
+// ReadExecutable reads an ELF executable for an architecture. The file's mode does
+// not matter: the guest has its own, and artifacts of CI systems come without.
+func ReadExecutable(path, arch string) ([]byte, error) {
 	return elfKind{
-		what: "a static executable", max: maxPayload, tooLarge: "a guest takes: strip it",
-		notELF: "is no ELF executable: the guest runs static programs only, it has neither shell nor interpreter",
+		what: "an executable", max: maxFileBytes, tooLarge: "a guest takes: strip it",
+		notELF: "is no ELF executable: the guest runs programs of Linux, and scripts only with their interpreter, as in --rootfs debian:bookworm",
 	}.read(path, func(f *elf.File) string {
 		got := machines[f.Machine]
 		switch {
@@ -96,8 +95,6 @@ func ReadExecutable(path, arch, hint string) ([]byte, error) {
 			return fmt.Sprintf("is an ELF file of type %v: want an executable", f.Type)
 		case got == "" || got != arch:
 			return fmt.Sprintf("is built for %s: the kernels are for %s", cmp.Or(got, f.Machine.String()), arch)
-		case slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }):
-			return "is dynamically linked, and the guest has no libraries: " + hint
 		}
 		return ""
 	})
@@ -166,17 +163,11 @@ func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout
 	return p, nil
 }
 
-// EventsTraceHint tells how to link EventsTrace statically.
-const EventsTraceHint = "build EventsTrace with cmake -DBUILD_STATIC_EVENTSTRACE=TRUE"
-
-// TestHint tells how to link a test program statically.
-const TestHint = "link it statically, for Go with CGO_ENABLED=0, for C with -static"
-
 // TestPayload is a test program: testrunner runs it and reports the tests that
 // it prints, or, where it prints none, one with the program's name and its exit
 // status as the verdict. dir is its working directory in the guest.
 func TestPayload(ctx context.Context, path string, args []string, dir, arch string, timeout time.Duration) (Payload, error) {
-	b, err := ReadExecutable(path, arch, TestHint)
+	b, err := ReadExecutable(path, arch)
 	if err != nil {
 		return Payload{}, err
 	}
@@ -185,7 +176,7 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 		name = "payload"
 	}
 	p := InstalledPayload("/payload/"+name, b, args, dir, timeout)
-	p.Files = []File{{Path: "/payload/" + name, Mode: 0o755, Data: b}}
+	p.Files = []File{{Path: "/payload/" + name, Mode: 0o755, Data: b, Source: path}}
 	return p, nil
 }
 

@@ -213,6 +213,9 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	if err != nil {
 		return usageError{err}
 	}
+	for _, w := range d.payload.warnings {
+		c.warn(w)
+	}
 	in, out := terminal(c.stdin), terminal(c.stdout)
 	var script []byte
 	if in == nil || out == nil {
@@ -224,6 +227,9 @@ func (c *command) session(ctx context.Context, d debugging) error {
 			return usagef("the commands have more than %d MiB: give them in a file with --file", most>>20)
 		}
 		script = append(script, '\n')
+	}
+	if err := guest.CheckMemory(d.payload.Size(), d.o.memory, false); err != nil {
+		return usageError{err}
 	}
 	machine, err := c.probe(ctx, arch, d.accel)
 	if err != nil {

@@ -157,6 +157,9 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if now.onDemand == "" || now.onDemand == string(guest.OnDemandDefault) {
 		now.onDemand = was.onDemand
 	}
+	if len(now.libraryPath) == 0 {
+		now.libraryPath = was.libraryPath
+	}
 	given := map[string]bool{}
 	for _, kv := range now.env {
 		name, _, _ := strings.Cut(kv, "=")

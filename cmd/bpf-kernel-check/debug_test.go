@@ -173,7 +173,7 @@ func FuzzMarkedOutput(f *testing.F) {
 
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
-		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all",
+		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all", libraryPath: []string{"/l:/m"},
 		unsupported: wire.TestFail, cgroup: "v1", cpus: 2, params: []string{`lsm=bpf dyndbg="file x +p"`},
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
@@ -189,7 +189,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 	}
 	p := got.payload
 	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" ||
-		p.onDemand != "all" || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) {
+		p.onDemand != "all" || !slices.Equal(p.libraryPath, o.libraryPath) || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -226,7 +226,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
 		{"--test", "./a.test", "--cgroup", "v1", "--cpus", "4", "--append", `lsm=bpf dyndbg="file x +p"`, "--append", "slab_nomerge"},
-		{"--test", "--weird", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
+		{"--test", "--weird", "--library-path", "a:b", "--library-path", "c d", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
 	} {
 		c := &command{getenv: func(name string) string { return vars[name] }}
 		var o payloadOptions
@@ -254,7 +254,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "append": &again.params} {
+		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "append": &again.params, "library-path": &again.libraryPath} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}

@@ -394,7 +394,12 @@ func faults() []fault {
 				t.Fatal(err)
 			}
 			// Its name is the last: all that a payload needs to start with is there.
-			if r := s.run(t, "--memory", "256", "--boot", "cold", "--retries", "0", "--file", large+":/z/large"); r.code != report.ExitNotTested {
+			r := s.run(t, "--memory", "256", "--boot", "cold", "--file", large+":/z/large")
+			if r.code != report.ExitUsage || !strings.Contains(r.stderr.String(), "do not fit a VM of 256 MiB: give --memory 576") {
+				t.Errorf("exit code %d, %s", r.code, r.stderr.String())
+			}
+			// Restored, it would fit; a first boot is cold.
+			if r := s.run(t, "--memory", "256", "--retries", "0", "--file", large+":/z/large"); r.code != report.ExitNotTested {
 				t.Errorf("exit code %d", r.code)
 			}
 			s.want(t, 1, report.Infra, cause)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -38,12 +39,13 @@ type payloadOptions struct {
 	cpus        int
 	params      []string // further kernel parameters
 	onDemand    string
+	libraryPath []string
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Var((*once)(&o.eventsTrace), "events-trace", "check the static EventsTrace binary at `PATH`")
-	f.Var((*once)(&o.test), "test", "run a static test program with its arguments, as one `'PATH ARGS...'`")
+	f.Var((*once)(&o.eventsTrace), "events-trace", "check the EventsTrace binary at `PATH`")
+	f.Var((*once)(&o.test), "test", "run a test program with its arguments, as one `'PATH ARGS...'`")
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
@@ -58,6 +60,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.cgroup, "cgroup", "v2", "`v1 or v2`: the version of control groups that is mounted at /sys/fs/cgroup")
 	f.IntVar(&o.cpus, "cpus", 1, "processors of each VM, 1 to 64; emulated ones share this machine's cores, so that more of them are seldom faster")
 	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
+	f.StringArrayVar(&o.libraryPath, "library-path", nil, "look for the libraries of dynamic programs in `DIR[:DIR...]` first, as by LD_LIBRARY_PATH; repeatable")
 }
 
 // maxCPUs is the most processors of a VM.
@@ -138,7 +141,8 @@ type namedPayload struct {
 	path string // of the program
 	root userRoot
 
-	flags []string // of debug, for the same payload; see payloadOptions.flags
+	flags    []string // of debug, for the same payload; see payloadOptions.flags
+	warnings []string
 
 	cpus   int
 	params []string // further kernel parameters
@@ -212,7 +216,24 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--file %w", err)
 		}
 	}
-	return nil
+	return o.addLibraries(p)
+}
+
+// addLibraries adds what the payload's dynamic programs need.
+func (o *payloadOptions) addLibraries(p *namedPayload) error {
+	l := guest.Libraries{Program: p.path, Warn: func(msg string) { p.warnings = append(p.warnings, msg) }}
+	for _, dirs := range o.libraryPath {
+		for _, dir := range strings.Split(dirs, ":") {
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				return usagef("--library-path %q: it is no directory here: want DIR or DIR:DIR with libraries", dir)
+			}
+			l.Path = append(l.Path, dir)
+		}
+	}
+	if p.root.given() {
+		l.Has = func(name string) bool { _, err := p.root.readFile(name); return err == nil }
+	}
+	return p.AddLibraries(cmp.Or(p.arch, runtime.GOARCH), l)
 }
 
 func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch string, timeout time.Duration) (p namedPayload, err error) {
@@ -225,12 +246,14 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 		if p.arch, err = programArch(o.eventsTrace, guest.ExecutableArch(o.eventsTrace), arch); err != nil {
 			return p, err
 		}
-		b, err := guest.ReadExecutable(o.eventsTrace, p.arch, guest.EventsTraceHint)
+		b, err := guest.ReadExecutable(o.eventsTrace, p.arch)
 		if err != nil {
 			return p, err
 		}
 		p.name, p.path = "EventsTrace "+o.eventsTrace, o.eventsTrace
-		p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout, require...)
+		if p.Payload, err = guest.EventsTracePayload(ctx, p.arch, b, timeout, require...); err == nil {
+			p.Files[0].Source = o.eventsTrace
+		}
 		return p, err
 	case o.test != "":
 		words, err := shellquote.Split(o.test)

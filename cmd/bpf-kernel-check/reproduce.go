@@ -70,6 +70,7 @@ func (o payloadOptions) flags() []string {
 	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
 		add("--modules", o.onDemand)
 	}
+	add("--library-path", o.libraryPath...)
 	return words
 }
 

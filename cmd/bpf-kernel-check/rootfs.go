@@ -164,7 +164,7 @@ func (r userRoot) payload(words []string, dir, asked string, timeout time.Durati
 	} else {
 		at := "/payload/" + filepath.Base(p.path)
 		p.Payload = guest.InstalledPayload(at, b, words[1:], dir, timeout)
-		p.Files = []guest.File{{Path: at, Mode: 0o755, Data: b}}
+		p.Files = []guest.File{{Path: at, Mode: 0o755, Data: b, Source: p.path}}
 	}
 	return p, nil
 }

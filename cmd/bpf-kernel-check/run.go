@@ -271,6 +271,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
+	for _, w := range p.warnings {
+		c.warn(w)
+	}
 	expect := o.limits.read
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
@@ -349,6 +352,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	if no := snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
+	}
+	restored := boot != shard.BootCold && snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()) == ""
+	if err := guest.CheckMemory(p.Size(), o.memory, restored); err != nil {
+		return usageError{err}
 	}
 	jobs, note := host.FitJobs(o.jobs, o.memory, todo, p.cpus)
 	for _, w := range []string{machine.AccelWhy, note} {
