@@ -31,6 +31,10 @@ type payloadOptions struct {
 	env         []string
 	workdir     string
 	modules     []string
+
+	collect      []string
+	cover        bool
+	collectCores bool
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -45,6 +49,9 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
 	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
+	f.StringArrayVar(&o.collect, "collect", nil, "bring the guest's files that match `GLOB` to results/ when the payload has ended; repeatable")
+	f.BoolVar(&o.cover, "cover", false, "with --test: collect the Go coverage of a program that is built with -cover")
+	f.BoolVar(&o.collectCores, "collect-cores", false, "collect the core dumps of programs that crash")
 }
 
 // once is a flag that may be given only once: of two payloads, one would silently
@@ -102,6 +109,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("--require goes with --events-trace: give both")
 	case o.test == "" && o.workdir != "/":
 		return usagef("--workdir goes with --test: give both")
+	case o.test == "" && o.cover:
+		return usagef("--cover goes with --test: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
@@ -159,6 +168,14 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 	}
 	p.Modules = append(p.Modules, o.modules...)
 	p.Job.Env, p.Job.Modules = o.env, o.modules
+	p.Job.Cores = o.collectCores
+	for _, glob := range o.collect {
+		pattern, err := guest.CheckPattern(glob, o.workdir)
+		if err != nil {
+			return usagef("--collect %w", err)
+		}
+		p.Job.Collect = append(p.Job.Collect, pattern)
+	}
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return usagef("--file %w", err)
@@ -193,7 +210,9 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 			return p, err
 		}
 		p.name, p.path = o.shownTest(), words[0]
-		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout)
+		if p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout); err == nil {
+			err = p.Cover(words[0], o.workdir, o.cover)
+		}
 		return p, err
 	default:
 		paths, err := guest.FindObjects(o.objects)

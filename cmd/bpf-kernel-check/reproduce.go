@@ -53,6 +53,13 @@ func (o payloadOptions) flags() []string {
 		add("--workdir", o.workdir)
 	}
 	add("--module", o.modules...)
+	add("--collect", o.collect...)
+	if o.cover {
+		words = append(words, "--cover")
+	}
+	if o.collectCores {
+		words = append(words, "--collect-cores")
+	}
 	return words
 }
 

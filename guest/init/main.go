@@ -24,6 +24,10 @@ func main() {
 	if filepath.Base(os.Args[0]) == guestTestrunner {
 		testrunner.Main()
 	}
+	if os.Args[0] == coreHelper {
+		dumpCore(os.Args[1:])
+		return
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
 		os.Exit(2)
@@ -125,7 +129,7 @@ func run(con *serialConsole) error {
 		return r.end(nonce)
 	}
 	lacks(absent(job.Modules))
-	job = scaled(job, scale)
+	job = prepareCollect(scaled(job, scale), r)
 	endSigns := alive(r)
 	if job.Terminal != "" {
 		r.completed()
@@ -135,6 +139,7 @@ func run(con *serialConsole) error {
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
 		runPayload(job, r, con, scale)
+		collect(job, r, con, scale)
 	} else {
 		r.completed()
 	}
