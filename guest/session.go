@@ -43,7 +43,7 @@ func SessionPayload(ctx context.Context, arch string, p Payload, s Session) (Pay
 	if s.Motd != "" {
 		p.Files = append(p.Files, File{Path: wire.SessionMotd, Mode: 0o644, Data: []byte(s.Motd)})
 	}
-	p.Job = wire.Job{Args: []string{shellPath, "--session"}, Env: slices.Clone(s.Env), Name: "session", Terminal: s.Terminal}
+	p.Job = wire.Job{Args: []string{shellPath, "--session"}, Env: slices.Clone(s.Env), Name: "session", Terminal: s.Terminal, Cover: p.Job.Cover, Cores: p.Job.Cores}
 	if s.HostRoot {
 		p.Job.Env = append(p.Job.Env, wire.SessionHostRoot+"=1")
 		p.Modules = append(slices.Clone(p.Modules), "virtio_pci", "9pnet_virtio", "9p")

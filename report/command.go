@@ -82,5 +82,6 @@ func commandFlags() map[string]bool {
 	return map[string]bool{
 		"--kernels": true, "--events-trace": true, "--test": true, "--objects": true, "--attach": false, "--unsupported": true,
 		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--memory": true, "--arch": true,
+		"--collect": true, "--cover": false, "--collect-cores": false,
 	}
 }

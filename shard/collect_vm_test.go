@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -102,6 +103,62 @@ func TestCollect(t *testing.T) {
 				if !strings.Contains(notes, want) {
 					t.Errorf("notes lack %q:\n%s", want, notes)
 				}
+			}
+		})
+	}
+}
+
+// What a program that is no test binary leaves in GOCOVERDIR becomes a profile,
+// and a payload that has to be ended by its limit leaves its files too. The
+// verdicts are as they would be.
+func TestCollectOfOthers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots VMs")
+	}
+	program := filepath.Join(t.TempDir(), "program")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-cover", "-coverpkg=./testdata/collect", "-trimpath", "-o", program, "./testdata/collect/program")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	l := theLab(t)
+	for _, tt := range []struct {
+		name, program string
+		args          []string
+		verdict       report.Verdict
+		file, has     string
+		note          string
+	}{
+		{"a program", program, nil, report.Pass, "files/coverage.out", "collect.go:8.41,10.3 1 0", ""},
+		{"a program without coverage", l.hostile, []string{"pass"}, report.Pass, "files/proc/uptime", ".", "coverage: the payload wrote no data"},
+		{"a payload that fails", l.hostile, []string{"exit", "7"}, report.Fail, "files/proc/uptime", ".", "coverage: the payload wrote no data"},
+		{"a payload that hangs", l.hostile, []string{"sleep"}, report.Timeout, "files/proc/uptime", ".", "coverage: the payload wrote no data"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			limit := far
+			if tt.verdict == report.Timeout {
+				limit = 5 * time.Second
+			}
+			p, err := guest.TestPayload(t.Context(), tt.program, tt.args, "/", "amd64", limit)
+			if err == nil {
+				err = p.Cover(tt.program, "/", true)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Job.Collect = []string{"/proc/uptime"}
+			r := l.runner(t, p)
+			k, _ := l.run(t, r)
+			if k.Verdict != tt.verdict {
+				t.Errorf("verdict %v: %+v", k.Verdict, k.Cause)
+			}
+			b, err := os.ReadFile(filepath.Join(r.Out, "results", k.ID, tt.file))
+			if err != nil || !strings.Contains(string(b), tt.has) {
+				t.Errorf("%v, %s", err, b)
+			}
+			if notes := strings.Join(k.Problems, "\n"); (notes == "") != (tt.note == "") || !strings.Contains(notes, tt.note) {
+				t.Errorf("notes %q", notes)
 			}
 		})
 	}

@@ -211,7 +211,9 @@ func (c *Config) clear(list plan.Plan, todo []int) error {
 		}
 		repeats, _ := filepath.Glob(dir + ".repeat-*.txt")
 		for _, file := range repeats {
-			err = errors.Join(err, os.Remove(file))
+			of := strings.TrimSuffix(file, ".txt")
+			err = errors.Join(err, os.Remove(file), removeFiles(of))
+			os.Remove(of)
 		}
 		if err != nil {
 			return fmt.Errorf("remove the results of an earlier run: %w", err)
