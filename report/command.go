@@ -84,5 +84,6 @@ func commandFlags() map[string]bool {
 		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--modules": true, "--library-path": true, "--memory": true, "--arch": true,
 		"--rootfs": true, "--host-root": false,
 		"--cgroup": true, "--cpus": true, "--append": true,
+		"--collect": true, "--cover": false, "--collect-cores": false,
 	}
 }

@@ -35,6 +35,8 @@ type Merged struct {
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that were not tested: a mirror lists them and has lost them
 
 	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel
+
+	Coverage *Coverage `json:"coverage,omitempty"` // Go coverage of all kernels; nil if none was asked for
 }
 
 // Refusal is one reason why merge cannot be green.

@@ -165,12 +165,12 @@ func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat int) (repo
 		if a.mode.Method == vm.Trial && r.NoEmulation && d.Advised {
 			out.Verdict = vm.Verdict{Verdict: report.Infra, Cause: &report.Cause{Title: report.OneLine("on KVM "+d.Why, 300), Excerpt: out.observed.Tail}}
 		}
-		r.setResult(&k, j, out)
+		r.setResult(ctx, &k, j, out)
 		k.Accel, k.AccelNote = on.String(), report.OneLine(a.note, 300)
 		next, why := r.shouldRetry(j, a, out.Verdict, d, k.Attempts <= r.Retries)
 		if why == "" {
 			for _, d := range doubted {
-				r.settleDoubt(&k, j, d, path)
+				r.settleDoubt(ctx, &k, j, d, path)
 			}
 			if k.Verdict != report.Pass {
 				if err := headConsole(path, k); err != nil {
@@ -237,7 +237,7 @@ type doubtedAttempt struct {
 // of the kernel: the last verdict stands, and the crash is kept in the history as
 // infrastructure that failed. If the last VM told nothing, nothing clears the
 // kernel of a crash.
-func (r *run) settleDoubt(k *report.Result, j *job, d doubtedAttempt, path string) {
+func (r *run) settleDoubt(ctx context.Context, k *report.Result, j *job, d doubtedAttempt, path string) {
 	h := &k.History[d.at]
 	switch {
 	case k.Verdict == report.Crash || !k.Verdict.Tested() && d.Verdict.Verdict != report.Crash:
@@ -251,7 +251,7 @@ func (r *run) settleDoubt(k *report.Result, j *job, d doubtedAttempt, path strin
 		if err := os.Rename(path, attemptPath(path, k.Attempts)); err == nil {
 			last.Console = attemptPath(k.Console, k.Attempts)
 		}
-		r.setResult(k, j, d.outcome)
+		r.setResult(ctx, k, j, d.outcome)
 		if err := os.Rename(attemptPath(path, h.Attempt), path); err != nil {
 			k.Problems = append(k.Problems, report.OneLine("keep the console: "+err.Error(), 300))
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/snapshot"
@@ -147,7 +148,8 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 	case err != nil:
 		return out, "a VM that could not be saved: " + err.Error()
 	}
-	w.Limits = r.bootLimits().Limits(r.Limits, vm.Restored)
+	limits, _ := r.limits(r.Accel)
+	w.Limits = r.bootLimits().Limits(limits, vm.Restored)
 	w.Before = s.Console()
 	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
 		return s.Restore(ctx, w.Nonce, j.modules, console, results)
@@ -179,7 +181,11 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 // longer than the run's.
 func (r *run) limits(on qemu.Accel) (vm.Limits, time.Duration) {
 	n := max(1, vm.Slowness(on)/vm.Slowness(r.Accel))
-	return r.Limits.Times(n), n
+	l := r.Limits
+	if r.Payload.Job.Collects() {
+		l.Grace += wire.CollectTime
+	}
+	return l.Times(n), n
 }
 
 func (r *run) bootLimits() vm.BootLimits {

@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 type guestFile struct {
 	name   string
 	packed []byte // gzip
+	keep   bool   // it stays compressed
 }
 
 // gather puts the files of one VM together. Problems say which are left out,
@@ -34,6 +36,7 @@ func gather(records []wire.Record) (files []guestFile, problems []string) {
 		next   int
 		done   bool
 		packed []byte
+		keep   bool
 		bad    string
 	}
 	var budget wire.FileBudget
@@ -49,13 +52,17 @@ func gather(records []wire.Record) (files []guestFile, problems []string) {
 			over++
 			continue
 		}
+		if f.Note != "" {
+			problems = append(problems, report.OneLine(f.Note, 500))
+			continue
+		}
 		if wire.CheckFileName(f.Name) != nil {
 			badNames++
 			continue
 		}
 		p := parts[f.Name]
 		if p == nil {
-			p = &partial{}
+			p = &partial{keep: f.Packed && wire.Collected(f.Name)}
 			parts[f.Name] = p
 			order = append(order, f.Name)
 		}
@@ -80,22 +87,27 @@ func gather(records []wire.Record) (files []guestFile, problems []string) {
 			problems = append(problems, name+": "+p.bad)
 			continue
 		}
-		files = append(files, guestFile{name, p.packed})
+		files = append(files, guestFile{name, p.packed, p.keep})
 	}
 	if badNames > 0 {
 		problems = append(problems, fmt.Sprintf("%d pieces of files with names that are not allowed", badNames))
 	}
 	if over > 0 {
-		problems = append(problems, fmt.Sprintf("%d pieces of files over the limit of %d MiB", over, wire.MaxFileBytes>>20))
+		problems = append(problems, fmt.Sprintf("%d pieces of files over the limit of %d MiB, %d MiB for those that are collected", over, wire.MaxFileBytes>>20, wire.MaxCollectedBytes>>20))
 	}
 	return files, problems
 }
 
-// writeFiles replaces what dir/verifier holds by the files of records. It
+// removeFiles removes the files that a guest left in dir.
+func removeFiles(dir string) error {
+	return errors.Join(os.RemoveAll(filepath.Join(dir, wire.FileRoot)), os.RemoveAll(filepath.Join(dir, wire.CollectRoot)))
+}
+
+// writeFiles replaces what dir holds of a guest's files by those of records. It
 // returns their names, relative to dir, and why files are cut or missing.
 func writeFiles(dir string, records []wire.Record) (names, problems []string) {
 	files, problems := gather(records)
-	if err := os.RemoveAll(filepath.Join(dir, wire.FileRoot)); err != nil {
+	if err := removeFiles(dir); err != nil {
 		return nil, append(problems, err.Error())
 	}
 	if len(files) == 0 {
@@ -125,7 +137,7 @@ func writeFiles(dir string, records []wire.Record) (names, problems []string) {
 }
 
 func cutProblems(p []string) []string {
-	const most = 20
+	const most = 20 + wire.MaxCollectedNotes
 	if len(p) > most {
 		return append(slices.Clone(p[:most]), fmt.Sprintf("and %d more", len(p)-most))
 	}
@@ -135,9 +147,11 @@ func cutProblems(p []string) []string {
 // writeFile unpacks a file, at most limit bytes of it, and returns how many it
 // wrote. What a damaged one holds up to its damage is kept.
 func writeFile(root *os.Root, f guestFile, limit int64) (n int64, err error) {
-	zr, err := gzip.NewReader(bytes.NewReader(f.packed))
-	if err != nil {
-		return 0, fmt.Errorf("unpack: %w", err)
+	var zr io.Reader = bytes.NewReader(f.packed)
+	if !f.keep {
+		if zr, err = gzip.NewReader(zr); err != nil {
+			return 0, fmt.Errorf("unpack: %w", err)
+		}
 	}
 	if err := root.MkdirAll(path.Dir(f.name), 0o755); err != nil {
 		return 0, err
@@ -160,9 +174,17 @@ func writeFile(root *os.Root, f guestFile, limit int64) (n int64, err error) {
 
 // keepFiles writes the files of one VM beside its console and notes them in its
 // result.
-func (r *run) keepFiles(k *report.Result, records []wire.Record) {
+func (r *run) keepFiles(ctx context.Context, k *report.Result, records []wire.Record) {
 	dir := strings.TrimSuffix(k.Console, ".txt")
-	names, problems := writeFiles(filepath.Join(r.Out, filepath.FromSlash(dir)), records)
+	host := filepath.Join(r.Out, filepath.FromSlash(dir))
+	names, problems := writeFiles(host, records)
+	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, wire.CoverDataDir+"/") }) {
+		if err := coverText(ctx, host); err != nil {
+			problems = append(problems, report.OneLine(fmt.Sprintf("coverage: %s stays as the guest left it: %v", wire.CoverDataDir, err), 500))
+		} else {
+			names = append(names, wire.CoverProfileName)
+		}
+	}
 	k.Files, k.Problems = nil, problems
 	for _, n := range names {
 		k.Files = append(k.Files, path.Join(dir, n))
@@ -177,7 +199,7 @@ func (c *Config) clear(list plan.Plan, todo []int) error {
 		e := list.Entries[i]
 		console := filepath.Join(c.Out, filepath.FromSlash(consolePath(e)))
 		dir := strings.TrimSuffix(console, ".txt")
-		err := os.RemoveAll(filepath.Join(dir, wire.FileRoot))
+		err := removeFiles(dir)
 		for n := range MaxRetries + 1 {
 			file := console
 			if n > 0 {
@@ -189,7 +211,9 @@ func (c *Config) clear(list plan.Plan, todo []int) error {
 		}
 		repeats, _ := filepath.Glob(dir + ".repeat-*.txt")
 		for _, file := range repeats {
-			err = errors.Join(err, os.Remove(file))
+			of := strings.TrimSuffix(file, ".txt")
+			err = errors.Join(err, os.Remove(file), removeFiles(of))
+			os.Remove(of)
 		}
 		if err != nil {
 			return fmt.Errorf("remove the results of an earlier run: %w", err)

@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
 )
 
 func packed(t testing.TB, content string) []byte {
@@ -30,6 +32,12 @@ func packed(t testing.TB, content string) []byte {
 
 func piece(name string, chunk int, last bool, data []byte) wire.Record {
 	return wire.Record{Type: wire.TypeFile, File: &wire.File{Name: name, Chunk: chunk, Last: last, Data: data}}
+}
+
+func kept(name string, data []byte) wire.Record {
+	r := piece(name, 0, true, data)
+	r.File.Packed = true
+	return r
 }
 
 func TestFilesOfAGuest(t *testing.T) {
@@ -59,6 +67,17 @@ func TestFilesOfAGuest(t *testing.T) {
 		{"too much in all", slices.Repeat([]wire.Record{piece(a, 0, false, big)}, wire.MaxFileBytes/wire.MaxFileChunk+1), nil, "over the limit"},
 		{"too many", slices.Repeat([]wire.Record{piece(a, 0, false, nil)}, wire.MaxFileRecords+1), nil, "over the limit"},
 		{"negative", []wire.Record{piece(a, -1, true, whole)}, nil, "over the limit"},
+		{"a collected one", []wire.Record{piece("files/tmp/a~0123456789ab", 0, true, whole)}, map[string]string{"files/tmp/a~0123456789ab": "the log\n"}, ""},
+		{"a core dump", []wire.Record{kept("files/cores/a.1.core.gz", whole)}, map[string]string{"files/cores/a.1.core.gz": string(whole)}, ""},
+		{"the verifier's is never kept packed", []wire.Record{kept(a, whole)}, map[string]string{a: "the log\n"}, ""},
+		{"what was not collected", []wire.Record{{Type: wire.TypeFile, File: &wire.File{Name: "files/a", Note: "\x1b[31m\"/a\":\nno", Last: true, Data: whole}}}, nil, `"/a": no`},
+		{"a collected one leads outside", []wire.Record{piece("files/../../a", 0, true, whole), piece("files/a/../../../b", 0, true, whole)}, nil, "names that are not allowed"},
+		{"too much is collected", slices.Repeat([]wire.Record{piece("files/a", 0, false, big)}, wire.MaxCollectedBytes/wire.MaxFileChunk+1), nil, "over the limit"},
+		{
+			"what is collected leaves the payload's own their room",
+			append(slices.Repeat([]wire.Record{piece("files/a", 0, false, nil)}, wire.MaxFileRecords), piece(a, 0, true, whole)), map[string]string{a: "the log\n"}, "follows piece",
+		},
+		{"names that differ in case", []wire.Record{piece("files/A", 0, true, whole), piece("files/a/b", 0, true, whole)}, map[string]string{"files/A": "the log\n", "files/a/b": "the log\n"}, ""},
 		{"a type without its part", []wire.Record{{Type: wire.TypeFile}, {Type: wire.TypeTest, File: &wire.File{Name: a, Last: true, Data: whole}}}, nil, ""},
 	}
 	for _, tt := range tests {
@@ -157,6 +176,7 @@ func TestFilesReplaceThoseOfAnEarlierRun(t *testing.T) {
 
 func FuzzGather(f *testing.F) {
 	f.Add("verifier/a", 0, true, packed(f, "x"), "verifier/a", 1, true, []byte("y"))
+	f.Add("files/a/b/c/d/e~0", 0, true, packed(f, "x"), "files/A", 0, true, packed(f, "y"))
 	f.Add("verifier/../a", 0, false, []byte{}, "", -1, true, []byte("\x1f\x8b"))
 	f.Fuzz(func(t *testing.T, n1 string, c1 int, l1 bool, d1 []byte, n2 string, c2 int, l2 bool, d2 []byte) {
 		records := []wire.Record{piece(n1, c1, l1, d1), piece(n2, c2, l2, d2)}
@@ -174,9 +194,39 @@ func FuzzGather(f *testing.F) {
 			t.Fatalf("names %q, files %v", names, below)
 		}
 		for name := range below {
-			if !strings.HasPrefix(name, "kernel/verifier/") {
+			if !strings.HasPrefix(name, "kernel/verifier/") && !strings.HasPrefix(name, "kernel/files/") {
 				t.Fatalf("%q is written", name)
 			}
 		}
 	})
+}
+
+// Of several runs of a kernel, the files of the one that decided are where a
+// result's files have to be, and the others' are gone.
+func TestFilesOfRepeats(t *testing.T) {
+	r := &run{Runner: &Runner{Config: Config{Out: t.TempDir()}}}
+	var runs []report.Result
+	for i, v := range []report.Verdict{report.Pass, report.Fail, report.Pass} {
+		k := report.Result{ID: "debian/6.1", Verdict: v, Attempts: 1, Console: repeatPath("results/debian/6.1.txt", i+1)}
+		if v == report.Fail {
+			k.Cause = &report.Cause{Title: "x failed"}
+		}
+		r.keepFiles(t.Context(), &k, []wire.Record{piece("files/tmp/a", 0, true, packed(t, fmt.Sprint("of run ", i+1)))})
+		if err := os.WriteFile(filepath.Join(r.Out, k.Console), []byte("console"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, k)
+	}
+	k := combine(runs)
+	r.nameConsoles(&k, runs)
+	if err := k.Check(); err != nil || len(k.Problems) > 0 {
+		t.Errorf("%v, problems %q", err, k.Problems)
+	}
+	want := map[string]string{"6.1.txt": "console", "6.1.repeat-1.txt": "console", "6.1.repeat-3.txt": "console", "6.1/files/tmp/a": "of run 2"}
+	if d := cmp.Diff(want, filesBelow(t, filepath.Join(r.Out, "results", "debian"))); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"results/debian/6.1/files/tmp/a"}, k.Files); d != "" {
+		t.Error(d)
+	}
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -115,12 +116,28 @@ func combineTests(runs []report.Result) (tests []report.Test, flaky []report.Fla
 	return tests, flaky
 }
 
-// nameConsoles gives the console of the run that decided the kernel's own name,
-// where everyone looks for it.
+// nameConsoles gives the console and the files of the run that decided the kernel's
+// own names, where everyone looks for them. The other runs' files go.
 func (r *run) nameConsoles(k *report.Result, runs []report.Result) {
+	dir := func(console string) string {
+		return filepath.Join(r.Out, filepath.FromSlash(strings.TrimSuffix(console, ".txt")))
+	}
 	own := path.Join("results", k.ID+".txt")
-	if err := os.Rename(filepath.Join(r.Out, filepath.FromSlash(k.Console)), filepath.Join(r.Out, filepath.FromSlash(own))); err != nil {
-		k.Problems = append(k.Problems, report.OneLine("keep the console: "+err.Error(), 300))
+	err := os.Rename(filepath.Join(r.Out, filepath.FromSlash(k.Console)), filepath.Join(r.Out, filepath.FromSlash(own)))
+	for _, run := range runs {
+		if run.Console == k.Console && len(k.Files) > 0 {
+			err = errors.Join(err, os.Rename(dir(k.Console), dir(own)))
+		} else {
+			err = errors.Join(err, removeFiles(dir(run.Console)))
+			os.Remove(dir(run.Console))
+		}
+	}
+	k.Files = slices.Clone(k.Files)
+	for i, f := range k.Files {
+		k.Files[i] = strings.TrimSuffix(own, ".txt") + strings.TrimPrefix(f, strings.TrimSuffix(k.Console, ".txt"))
+	}
+	if err != nil {
+		k.Problems = append(k.Problems, report.OneLine("keep the console and files: "+err.Error(), 300))
 	}
 	k.Console = own
 }

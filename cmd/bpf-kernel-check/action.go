@@ -21,6 +21,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/coverage"
 	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/report/page"
 	"github.com/elastic/bpf-kernel-check/report/summary"
@@ -254,7 +255,7 @@ func (s *actionStep) newOut() (string, error) {
 		return "", err
 	}
 	base, _ := filepath.Abs(s.in["base"]) // to compare with
-	for _, name := range []string{report.ReportName, junitName, markdownName, page.Name, summary.Name} {
+	for _, name := range []string{report.ReportName, junitName, markdownName, page.Name, summary.Name, coverage.Name} {
 		old := filepath.Join(out, name)
 		if old == base {
 			continue

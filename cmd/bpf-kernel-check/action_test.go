@@ -576,7 +576,7 @@ func TestActionSecondUse(t *testing.T) {
 				err = w.Close(true)
 			}
 			if err == nil && tt.shard.shards == 0 {
-				err = reportAlone(out, plan.ShardFileName(), time.Now(), markdown.Options{}, nil)
+				_, err = reportAlone(out, plan.ShardFileName(), time.Now(), markdown.Options{}, nil)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -226,6 +226,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
 		{"--test", "./a.test", "--cgroup", "v1", "--cpus", "4", "--append", `lsm=bpf dyndbg="file x +p"`, "--append", "slab_nomerge"},
+		{"--test", "./a.test", "--collect", "/tmp/a b*", "--collect", "out", "--cover", "--collect-cores"},
 		{"--test", "--weird", "--library-path", "a:b", "--library-path", "c d", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
 	} {
 		c := &command{getenv: func(name string) string { return vars[name] }}
@@ -254,12 +255,13 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "append": &again.params, "library-path": &again.libraryPath} {
+		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "append": &again.params, "library-path": &again.libraryPath} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}
 		}
 		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
+		again.cover, again.collectCores = debug.Flag("cover").Value.String() == "true", debug.Flag("collect-cores").Value.String() == "true"
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
 		again.cgroup = debug.Flag("cgroup").Value.String()
 		if again.cpus, err = debug.Flags().GetInt("cpus"); err != nil {

@@ -96,6 +96,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	}
 	names, werr := writeOutputs(o.out, m, c.links(), c.history(o.history))
 	c.newScreen(screen.Options{Dir: o.out}).Merged(m, len(found.Files), dirs, names)
+	c.printCoverage(m)
 	if err := errors.Join(err, werr); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ import (
 // writeShard writes what one shard of a run leaves, with the program that runs
 // use for it: shard DIR I/N ATTEMPT ID=VERDICT... A verdict of none leaves the
 // kernel out, and the shard as a job that was cut short. The kernels of all
-// shards are those in $LIST.
+// shards are those in $LIST. A kernel's coverage profile is the file profiles/ID.
 func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: shard DIR I/N ATTEMPT ID=VERDICT...")
@@ -46,6 +47,11 @@ func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		if k.Verdict != report.Pass {
 			k.Cause = &report.Cause{Title: "::error::FileCreate: \x1b[31mno event", Excerpt: "x"}
+		}
+		if b, err := os.ReadFile(ts.MkAbs("profiles/" + id)); err == nil {
+			k.Files = []string{"results/" + id + "/files/coverage.out"}
+			file := filepath.Join(ts.MkAbs(args[0]), filepath.FromSlash(k.Files[0]))
+			ts.Check(errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, b, 0o644)))
 		}
 		kernels = append(kernels, k)
 		console := filepath.Join(ts.MkAbs(args[0]), filepath.FromSlash(k.Console))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/coverage"
 	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/report/junit"
 	"github.com/elastic/bpf-kernel-check/report/markdown"
@@ -32,12 +33,24 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 		return nil, fmt.Errorf("write the reports: %w", err)
 	}
 	defer root.Close()
+	var profile []byte
+	if m.Coverage, profile = coverage.Merge(root.FS(), m.Kernels); profile != nil {
+		if err = root.WriteFile(coverage.Name, profile, 0o644); err == nil {
+			names = append(names, coverage.Name)
+		}
+	}
 	shown := page.Options{RunURL: o.RunURL, Commit: o.Commit, Consoles: root.FS(), History: history}
 	for _, o := range []struct {
 		name  string
 		write func(io.Writer) error
 	}{
-		{summary.Name, func(w io.Writer) error { return summary.Write(w, m.At, m.Kernels) }},
+		{summary.Name, func(w io.Writer) error {
+			err := summary.Write(w, m.At, m.Kernels)
+			if err == nil && m.Coverage != nil {
+				_, err = fmt.Fprintf(w, "\n%s\n", coverageLine(m.Coverage))
+			}
+			return err
+		}},
 		{report.ReportName, func(w io.Writer) error { return report.WriteReport(w, m) }},
 		{junitName, func(w io.Writer) error { return junit.Write(w, m) }},
 		{markdownName, func(w io.Writer) error { return markdown.Write(w, m, o) }},
@@ -58,16 +71,21 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 	return names, err
 }
 
+// coverageLine is the line about coverage for a terminal.
+func coverageLine(c *report.Coverage) string {
+	return "coverage: " + c.Words(5, func(s string) string { return report.OneLine(s, 200) })
+}
+
 // reportAlone writes the reports of a run of the whole list, from the shard file
-// in dir. They are dated at.
-func reportAlone(dir, shardFile string, at time.Time, o markdown.Options, history *page.History) error {
+// in dir, and returns the result. They are dated at.
+func reportAlone(dir, shardFile string, at time.Time, o markdown.Options, history *page.History) (*report.Merged, error) {
 	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", shardFile, err)
+		return nil, fmt.Errorf("read %s: %w", shardFile, err)
 	}
 	m, _ := merge.Merge(&merge.Collected{Files: []*merge.File{{ShardFile: f}}}, merge.Options{Tool: version(), At: at})
 	_, err = writeOutputs(dir, m, o, history)
-	return err
+	return m, err
 }
 
 // links returns the addresses for a report of this job.

@@ -40,6 +40,10 @@ type payloadOptions struct {
 	params      []string // further kernel parameters
 	onDemand    string
 	libraryPath []string
+
+	collect      []string
+	cover        bool
+	collectCores bool
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -61,6 +65,9 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.IntVar(&o.cpus, "cpus", 1, "processors of each VM, 1 to 64; emulated ones share this machine's cores, so that more of them are seldom faster")
 	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
 	f.StringArrayVar(&o.libraryPath, "library-path", nil, "look for the libraries of dynamic programs in `DIR[:DIR...]` first, as by LD_LIBRARY_PATH; repeatable")
+	f.StringArrayVar(&o.collect, "collect", nil, "bring the guest's files that match `GLOB` to results/ when the payload has ended; repeatable")
+	f.BoolVar(&o.cover, "cover", false, "with --test: collect the Go coverage of a program that is built with -cover")
+	f.BoolVar(&o.collectCores, "collect-cores", false, "collect the core dumps of programs that crash")
 }
 
 // maxCPUs is the most processors of a VM.
@@ -125,6 +132,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("--require goes with --events-trace: give both")
 	case o.test == "" && o.workdir != "/":
 		return usagef("--workdir goes with --test: give both")
+	case o.test == "" && o.cover:
+		return usagef("--cover goes with --test: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
@@ -211,6 +220,14 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 	}
 	p.cpus = o.cpus
 	p.Job.CgroupV1 = o.cgroup == "v1"
+	p.Job.Cores = o.collectCores
+	for _, glob := range o.collect {
+		pattern, err := guest.CheckPattern(glob, o.workdir)
+		if err != nil {
+			return usagef("--collect %w", err)
+		}
+		p.Job.Collect = append(p.Job.Collect, pattern)
+	}
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return usagef("--file %w", err)
@@ -272,7 +289,9 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 			return p, err
 		}
 		p.name, p.path = o.shownTest(), words[0]
-		p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout)
+		if p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout); err == nil {
+			err = p.Cover(words[0], o.workdir, o.cover)
+		}
 		return p, err
 	default:
 		paths, err := guest.FindObjects(o.objects)

@@ -71,6 +71,13 @@ func (o payloadOptions) flags() []string {
 		add("--modules", o.onDemand)
 	}
 	add("--library-path", o.libraryPath...)
+	add("--collect", o.collect...)
+	if o.cover {
+		words = append(words, "--cover")
+	}
+	if o.collectCores {
+		words = append(words, "--collect-cores")
+	}
 	return words
 }
 

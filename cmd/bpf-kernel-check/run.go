@@ -423,7 +423,9 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)
 			}
-			err = errors.Join(err, reportAlone(r.Out, record.ShardFileName(), started, c.links(), c.history(history)))
+			m, rerr := reportAlone(r.Out, record.ShardFileName(), started, c.links(), c.history(history))
+			err = errors.Join(err, rerr)
+			c.printCoverage(m)
 			c.laps.end("reports")
 		}
 	}
@@ -431,6 +433,13 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 		return err
 	}
 	return exitWith(outcome)
+}
+
+// printCoverage prints what is known of a result's coverage.
+func (c *command) printCoverage(m *report.Merged) {
+	if m != nil && m.Coverage != nil {
+		fmt.Fprintln(c.stdout, coverageLine(m.Coverage))
+	}
 }
 
 // timeUp reports an error that --timeout-total caused.

@@ -28,6 +28,10 @@ func main() {
 	case moduleTools[name] != nil:
 		runModuleTool(name, os.Args[1:])
 	}
+	if os.Args[0] == coreHelper {
+		dumpCore(os.Args[1:])
+		return
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
 		os.Exit(2)
@@ -148,7 +152,7 @@ func run(con *serialConsole) error {
 	if err != nil {
 		con.logf("%v", err)
 	}
-	job = scaled(job, scale)
+	job = prepareCollect(scaled(job, scale), r)
 	endSigns := alive(r)
 	if why := loadOwn(job.Own); why != "" {
 		con.logf("%s", why)
@@ -161,6 +165,7 @@ func run(con *serialConsole) error {
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
 		runPayload(job, r, con, scale)
+		collect(job, r, con, scale)
 	} else {
 		r.completed()
 	}

@@ -223,7 +223,7 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 		case rec.Type == wire.TypeFile && rec.File != nil && reports:
 			// Files are evidence, no verdict hangs on them: what is too much
 			// is left out, and the host sees from the numbers that it is.
-			if files.Take(rec.File) {
+			if !wire.Collected(rec.File.Name) && rec.File.Note == "" && files.Take(rec.File) {
 				r.send(wire.Record{Type: wire.TypeFile, File: rec.File})
 			}
 		case rec.Type == wire.TypePhase && rec.Phase != nil:

@@ -3,9 +3,13 @@ package wire
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"path"
 	"regexp"
+	"strings"
+	"time"
 )
 
 // Limits of the files that a payload leaves in the results directory.
@@ -18,8 +22,28 @@ const (
 	MaxFilesSize   = 256 << 20 // bytes of one VM's files, unpacked
 )
 
-// FileRoot is the directory that every file's name begins with.
-const FileRoot = "verifier"
+// Limits of the files that init collects: an emulated serial line carries some
+// 0.2 MB of them a second, and a shared console half of that.
+const (
+	MaxCollected      = 1000     // files of one VM
+	MaxCollectedBytes = 16 << 20 // bytes of one VM's, compressed
+	MaxCollectedNotes = 50       // of one VM
+	CollectTime       = 2 * time.Minute
+)
+
+// FileRoot is the directory that names of a payload's own files begin with, and
+// CollectRoot that of the files that init collects.
+const (
+	FileRoot    = "verifier"
+	CollectRoot = "files"
+)
+
+// Names of collected files that no guest path has.
+const (
+	CoverProfileName = CollectRoot + "/coverage.out" // a Go coverage profile
+	CoverDataDir     = CollectRoot + "/covdata"      // what a Go program leaves in GOCOVERDIR
+	CoresDir         = CollectRoot + "/cores"        // core dumps, as gzip
+)
 
 // File is a piece of a file: the pieces' data, one after the other, is its
 // content as gzip.
@@ -28,17 +52,54 @@ type File struct {
 	Chunk int    `json:"chunk"` // from 0, without gaps
 	Last  bool   `json:"last,omitempty"`
 	Data  []byte `json:"data"` // at most MaxFileChunk bytes
+
+	Packed bool   `json:"packed,omitempty"` // it stays compressed
+	Note   string `json:"note,omitempty"`   // what was not collected, and why, in one line; there is no file then
 }
+
+// Collected says whether a name is one of a file that init collects.
+func Collected(name string) bool { return strings.HasPrefix(name, CollectRoot+"/") }
+
+var (
+	payloadName   = regexp.MustCompile(`^` + FileRoot + `(/[A-Za-z0-9_+][A-Za-z0-9._+-]*){1,3}$`)
+	collectedName = regexp.MustCompile(`^` + CollectRoot + `(/[A-Za-z0-9_+][A-Za-z0-9._+~-]*){1,12}$`)
+)
 
 // CheckFileName says why a name is not one of a file below FileRoot: two to four
 // components of letters, digits and "._+-" that begin with none of "." and "-",
-// joined by slashes.
+// joined by slashes. Below CollectRoot there are up to 13, which can have a "~".
 func CheckFileName(name string) error {
-	ok := regexp.MustCompile(`^` + FileRoot + `(/[A-Za-z0-9_+][A-Za-z0-9._+-]*){1,3}$`)
-	if len(name) > MaxFileName || !ok.MatchString(name) {
-		return fmt.Errorf("file name %.250q: want %s/ and one to three parts of letters, digits and ._+-, the first a letter or digit, %d bytes at most", name, FileRoot, MaxFileName)
+	switch {
+	case len(name) <= MaxFileName && (payloadName.MatchString(name) || collectedName.MatchString(name)):
+		return nil
+	case Collected(name):
+		return fmt.Errorf("file name %.250q: want %s/ and one to twelve parts of letters, digits and ._+~-, the first a letter or digit, %d bytes at most", name, CollectRoot, MaxFileName)
 	}
-	return nil
+	return fmt.Errorf("file name %.250q: want %s/ and one to three parts of letters, digits and ._+-, the first a letter or digit, %d bytes at most", name, FileRoot, MaxFileName)
+}
+
+// CollectedName is the name under which the file at an absolute path of the guest
+// is collected. taken says, of names in lower case, which have been given: some
+// file systems do not tell case apart. A name that is not the path itself ends
+// with "~" and part of the path's digest, and so differs from all others.
+func CollectedName(file string, taken func(lower string) bool) string {
+	file = path.Clean("/" + file)
+	parts := strings.Split(file[1:], "/")
+	for i, p := range parts {
+		parts[i] = SafeName(p)
+	}
+	name := CollectRoot + "/" + strings.Join(parts, "/")
+	lower := strings.ToLower(name)
+	own := lower == CoverProfileName || strings.HasPrefix(lower+"/", CoverDataDir+"/") || strings.HasPrefix(lower+"/", CoresDir+"/")
+	if name == CollectRoot+file && !own && CheckFileName(name) == nil && !taken(lower) {
+		return name
+	}
+	digest := fmt.Sprintf("~%x", sha256.Sum256([]byte(file)))[:13]
+	if CheckFileName(name+digest) != nil {
+		last := parts[len(parts)-1]
+		name = CollectRoot + "/long/" + last[:min(len(last), 100)]
+	}
+	return name + digest
 }
 
 // SafeName replaces what may not stand in a part of a file's name. An empty
@@ -51,20 +112,23 @@ func SafeName(s string) string {
 	return s
 }
 
-// FileBudget counts the files of one VM against the limits. Both sides hold
-// it.
-type FileBudget struct {
-	records int
-	bytes   int
-}
+// FileBudget counts the files of one VM against the limits: a payload's own and
+// those that are collected. Both sides hold it.
+type FileBudget struct{ payload, collected spent }
+
+type spent struct{ records, bytes int }
 
 // Take says whether a piece is within the limits, and counts it when it is.
 func (b *FileBudget) Take(f *File) bool {
-	if f.Chunk < 0 || len(f.Name) > MaxFileName || len(f.Data) > MaxFileChunk || b.records >= MaxFileRecords || b.bytes+len(f.Data) > MaxFileBytes {
+	s, most := &b.payload, MaxFileBytes
+	if Collected(f.Name) || f.Note != "" {
+		s, most = &b.collected, MaxCollectedBytes
+	}
+	if f.Chunk < 0 || len(f.Name) > MaxFileName || len(f.Data) > MaxFileChunk || s.records >= MaxFileRecords || s.bytes+len(f.Data) > most {
 		return false
 	}
-	b.records++
-	b.bytes += len(f.Data)
+	s.records++
+	s.bytes += len(f.Data)
 	return true
 }
 

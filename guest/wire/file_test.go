@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"io"
 	"math/rand/v2"
+	"path"
 	"strings"
 	"testing"
 )
 
 func TestCheckFileName(t *testing.T) {
-	for _, name := range []string{"verifier/a.log", "verifier/object/program.log", "verifier/a-2/b_c+d.0.log", "verifier/a/b/c.log"} {
+	for _, name := range []string{"verifier/a.log", "verifier/object/program.log", "verifier/a-2/b_c+d.0.log", "verifier/a/b/c.log",
+		"files/tmp/a.txt", "files/coverage.out", "files/tmp/a_b~0123456789ab", "files" + strings.Repeat("/d", 12),
+	} {
 		if err := CheckFileName(name); err != nil {
 			t.Error(err)
 		}
@@ -19,7 +22,9 @@ func TestCheckFileName(t *testing.T) {
 	for _, name := range []string{
 		"", "verifier", "verifier/", "/verifier/a", "other/a", "verifier/../a", "verifier/./a", "verifier//a", "verifier/a/", "verifier/.hidden",
 		"verifier/-rf", "verifier/a b", "verifier/a\x00", "verifier/a\n", `verifier/a\b`, "verifier/ü", "verifier/a:b", "verifier/a/b/c/d",
-		"verifier/" + strings.Repeat("a", MaxFileName),
+		"verifier/" + strings.Repeat("a", MaxFileName), "verifier/a~b",
+		"files", "files/", "files/../a", "files/a/../b", "files/.hidden", "files/~a", "files/-a", "files/a\n", "files/a\x00b", "files//a", `files/a\b`,
+		"files" + strings.Repeat("/d", 13), "files/" + strings.Repeat("a", MaxFileName),
 	} {
 		err := CheckFileName(name)
 		if err == nil {
@@ -41,7 +46,7 @@ func FuzzSafeNameIsAllowed(f *testing.F) {
 		if err := CheckFileName(FileRoot + "/" + SafeName(s)); err != nil {
 			t.Fatal(err)
 		}
-		if CheckFileName(s) == nil && (!strings.HasPrefix(s, FileRoot+"/") || strings.Contains(s, "..") && strings.Contains(s, "/..")) {
+		if CheckFileName(s) == nil && (!strings.HasPrefix(s, FileRoot+"/") && !strings.HasPrefix(s, CollectRoot+"/") || strings.Contains(s, "..") && strings.Contains(s, "/..")) {
 			t.Fatalf("%q is allowed", s)
 		}
 	})
@@ -124,4 +129,56 @@ func TestLargeFilesAreCut(t *testing.T) {
 			t.Errorf("%s: %d bytes, want both ends and a note between", name, len(content))
 		}
 	}
+}
+
+func TestCollectedName(t *testing.T) {
+	long := "/" + strings.Repeat("l", 250)
+	taken := func(lower string) bool { return lower == "files/tmp/readme" }
+	for _, tt := range []struct{ path, want string }{
+		{"/tmp/a.txt", "files/tmp/a.txt"},
+		{"/tmp/../tmp//a.txt", "files/tmp/a.txt"},
+		{"/../../etc/passwd", "files/etc/passwd"},
+		{"/tmp/README", "files/tmp/README~"},
+		{"/tmp/a\nb", "files/tmp/a_b~"},
+		{"/tmp/a~b", "files/tmp/a_b~"},
+		{"/tmp/..a", "files/tmp/_..a~"},
+		{"/tmp/\xff", "files/tmp/_~"},
+		{"/root/.cache/x", "files/root/_.cache/x~"},
+		{"/coverage.out", "files/coverage.out~"},
+		{"/Coverage.out", "files/Coverage.out~"},
+		{"/cores/x", "files/cores/x~"},
+		{"/covdata", "files/covdata~"},
+		{"/coverage.out2", "files/coverage.out2"},
+		{long, "files/long/" + strings.Repeat("l", 100) + "~"},
+		{strings.Repeat("/d", 13), "files/long/d~"},
+		{"/", "files/_~"},
+	} {
+		got := CollectedName(tt.path, taken)
+		if got != tt.want && (!strings.HasSuffix(tt.want, "~") || len(got) != len(tt.want)+12 || !strings.HasPrefix(got, tt.want)) {
+			t.Errorf("%q is collected as %s, want %s", tt.path, got, tt.want)
+		}
+	}
+}
+
+// Whatever a path is, the name is allowed, and another path has another one.
+func FuzzCollectedName(f *testing.F) {
+	f.Add("/tmp/a", "/tmp/b")
+	f.Add("/tmp/a_b", "/tmp/a\nb")
+	f.Add("/cores/x", "/../cores/x~")
+	f.Add("/\xff\xfe/"+strings.Repeat("x/", 100), "/"+strings.Repeat("l", 300))
+	f.Fuzz(func(t *testing.T, a, b string) {
+		nothing := func(string) bool { return false }
+		one, other := CollectedName(a, nothing), CollectedName(b, nothing)
+		for _, name := range []string{one, other} {
+			if err := CheckFileName(name); err != nil || !Collected(name) {
+				t.Fatalf("%q: %v", name, err)
+			}
+			if name == CoverProfileName || strings.HasPrefix(name, CoresDir+"/") && !strings.Contains(name, "~") {
+				t.Fatalf("%s is init's own", name)
+			}
+		}
+		if one == other && path.Clean("/"+a) != path.Clean("/"+b) {
+			t.Fatalf("%q and %q are both %s", a, b, one)
+		}
+	})
 }

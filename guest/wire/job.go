@@ -47,7 +47,20 @@ type Job struct {
 
 	CgroupV1 bool   `json:"cgroup_v1,omitempty"` // control groups of version 1, in place of version 2
 	Terminal string `json:"terminal,omitempty"`  // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
+
+	Collect []string `json:"collect,omitempty"` // files to collect when the payload has ended: absolute, as path.Match has them
+	Cover   string   `json:"cover,omitempty"`   // Go coverage profile that the payload writes, or CoverDir: it gets that as GOCOVERDIR; "": none
+	Cores   bool     `json:"cores,omitempty"`   // collect the core dumps of what crashes
 }
+
+// Where payloads leave what init collects by itself.
+const (
+	CoverProfile = "/run/collect/coverage.out"
+	CoverDir     = "/run/collect/covdata"
+)
+
+// Collects says whether init collects files when the payload has ended.
+func (j *Job) Collects() bool { return len(j.Collect) > 0 || j.Cover != "" || j.Cores }
 
 // ParseJob reads a Job. A field it does not know is an error: host and guest
 // are built together, so it means that they were not.

@@ -88,6 +88,9 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	lines = noted.lines(lines, named, "**Noted:** and %s more", func(text string, on string) string {
 		return "**Noted** on " + on + ": " + code(text, 300)
 	})
+	if c := d.m.Coverage; c != nil {
+		lines = append(lines, "**Coverage:** "+c.Words(named, func(s string) string { return code(s, 160) }))
+	}
 	if len(d.m.Gone) > 0 {
 		lines = append(lines, "**Gone:** "+report.Count(len(d.m.Gone), "kernel")+" that a mirror lists and no longer has: "+report.List(d.m.Gone, min(20, x.kernels), func(s string) string { return code(s, 160) }))
 	}

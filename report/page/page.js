@@ -456,7 +456,8 @@
       pairs("What programs attach to", Object.entries(f.targets || {}).map(([name, has]) => [name, has ? "present" : "missing"])),
       pairs("Configuration", Object.entries(f.config || {}).map(([name, v]) => ["CONFIG_" + name, v]))].filter(Boolean);
     for (const [name, title] of Object.entries(LISTS)) {
-      if (d[name]) kernel.push(el("details", {class: "plain"}, el("summary", {}, title + " (" + d[name].length + ")"), anything(d[name])));
+      if (d[name]) kernel.push(el("details", {class: "plain"}, el("summary", {}, title + " (" + d[name].length + ")"),
+        name === "files" ? el("ul", {}, ...d.files.map((f) => el("li", {}, el("a", {href: f}, f)))) : anything(d[name])));
     }
     if (kernel.length) body.append(el("section", {}, el("h3", {}, "Kernel"), ...kernel));
   }

@@ -225,6 +225,9 @@ func metaOf(m *report.Merged, o Options) []meta {
 	if m.Shards > 0 {
 		add("Shards", fmt.Sprint(m.Shards), "")
 	}
+	if m.Coverage != nil {
+		add("Coverage", m.Coverage.Words(10, func(s string) string { return s }), "")
+	}
 	add("bpf-kernel-check", m.Tool, "")
 	return all
 }
