@@ -174,7 +174,7 @@ func FuzzMarkedOutput(f *testing.F) {
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
 		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
-		unsupported: wire.TestFail,
+		rootfs: "debian:bookworm+bpftrace", unsupported: wire.TestFail,
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
 	if line == "" || strings.Contains(line, "secret") {
@@ -188,7 +188,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := got.payload
-	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" {
+	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" || p.rootfs != o.rootfs {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -222,7 +222,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 	vars := map[string]string{"TOKEN": "it's $ecret", "LANG": "C", "EMPTY": ""}
 	for _, args := range [][]string{
 		{"--events-trace", "./Events Trace", "--require", "Fork"},
-		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d"},
+		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d", "--rootfs", "./it's a root"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
 		{"--test", "--weird", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
 	} {
@@ -259,6 +259,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		}
 		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
+		again.rootfs = debug.Flag("rootfs").Value.String()
 		again.attach = debug.Flag("attach").Value.String() == "true"
 		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })
 		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}), cmpopts.EquateEmpty()); diff != "" {
