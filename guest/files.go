@@ -74,7 +74,8 @@ func (p *Payload) AddFile(spec string) error {
 // HasDir says whether the guest has a directory before the payload runs: one of
 // init's own, or one of the payload's.
 func (p *Payload) HasDir(dir string) bool {
-	return dir == "/" || dir == "/tmp" || slices.ContainsFunc(p.Files, func(f File) bool {
+	own := []string{"/", "/etc", "/mnt", "/root", "/tmp", "/var/tmp"}
+	return slices.Contains(own, dir) || slices.ContainsFunc(p.Files, func(f File) bool {
 		return within(f.Path, dir) && (f.Path != dir || f.Mode.IsDir())
 	})
 }
@@ -100,7 +101,7 @@ func Reserved(dst string) string {
 			return "is hidden in the guest by what is mounted on " + dir
 		}
 	}
-	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner"} {
+	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner", "/modprobe", wire.OnDemandPath, wire.OwnModulesDir} {
 		if within(dst, own) {
 			return "is taken by the guest's own " + own
 		}

@@ -49,6 +49,11 @@ type Payload struct {
 	// Root is the root file system that it runs in, as the user calls it, and
 	// RootDigest that of its content; "" for none.
 	Root, RootDigest string
+	// OnDemand are modules of the kernel that are loaded when something asks for
+	// them.
+	OnDemand OnDemand
+	// Own are modules that the payload's user built, as AddOwnModule adds them.
+	Own []OwnModule
 }
 
 // Module is a kernel module, decompressed.
@@ -135,13 +140,14 @@ func ConfigPath(release string) string { return "/boot/config-" + release }
 func WriteModules(w io.Writer, modules []Module, files ...File) error {
 	a := archive{w: cpio.Newc.Writer(w)}
 	made := map[string]bool{"/": true}
-	for _, f := range files {
-		a.parents(made, f.Path)
-		a.file(f.Path, f.Data, uint64(f.Mode.Perm()))
-	}
 	a.add(cpio.Directory(name(wire.ModulesDir), 0o755))
+	made[wire.ModulesDir] = true
 	for i, m := range modules {
 		a.file(fmt.Sprintf("%s/%03d-%s.ko", wire.ModulesDir, i, m.Name), m.Data, 0o644)
+	}
+	for _, f := range files { // the last may be that at wire.OnDemandPath
+		a.parents(made, f.Path)
+		a.file(f.Path, f.Data, uint64(f.Mode.Perm()))
 	}
 	return a.close()
 }
@@ -209,13 +215,7 @@ func WriteInitramfs(w io.Writer, init []byte, p Payload) error {
 // WritePayload or WriteModules wrote.
 func HandOver(archive io.ReaderAt, size int64) (wire.HandoverPackage, error) {
 	p := wire.HandoverPackage{Size: size}
-	whole := io.NewSectionReader(archive, 0, size)
-	sum := xxhash.New()
-	if _, err := io.Copy(sum, whole); err != nil {
-		return p, fmt.Errorf("read the archive: %w", err)
-	}
-	p.Sum = sum.Sum64()
-	records := cpio.Newc.Reader(whole)
+	records := cpio.Newc.Reader(io.NewSectionReader(archive, 0, size))
 	if r, ok := records.(cpio.EOFReader); ok { // it takes an archive that is cut for one that ends
 		records = r.RecordReader
 	}
@@ -228,8 +228,22 @@ func HandOver(archive io.ReaderAt, size int64) (wire.HandoverPackage, error) {
 			return p, fmt.Errorf("read the archive: %w", err)
 		}
 		if rec.Name == cpio.Trailer {
-			return p, nil
+			break
 		}
-		p.Files = append(p.Files, wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)})
+		if len(p.Later.Name) > 0 {
+			return p, fmt.Errorf("read the archive: %s is not its last file", wire.OnDemandPath)
+		}
+		f := wire.HandoverFile{Name: []byte(rec.Name), Mode: uint32(rec.Mode), Offset: rec.FilePos, Size: int64(rec.FileSize)}
+		if "/"+rec.Name == wire.OnDemandPath {
+			p.Later = f
+			continue
+		}
+		p.Files = append(p.Files, f)
 	}
+	sum := xxhash.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(archive, 0, p.End())); err != nil {
+		return p, fmt.Errorf("read the archive: %w", err)
+	}
+	p.Sum = sum.Sum64()
+	return p, nil
 }

@@ -116,7 +116,7 @@ func (p *Payload) Digest() string {
 		name, _, _ := strings.Cut(kv, "=")
 		job.Env = append(job.Env, name)
 	}
-	asked := []any{job, p.Modules, p.SkipsPass}
+	asked := []any{job, p.Modules, p.SkipsPass, p.OnDemand}
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)
 	}
@@ -212,7 +212,8 @@ func InstalledPayload(inside string, b []byte, args []string, dir string, timeou
 			Args: append(run, args...),
 			Name: name, Reports: true, Timeout: timeout,
 		},
-		Targets: Targets(b),
+		Targets:  Targets(b),
+		OnDemand: OnDemandDefault,
 	}
 }
 

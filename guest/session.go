@@ -42,7 +42,10 @@ func SessionPayload(ctx context.Context, arch string, p Payload, s Session) (Pay
 	if s.Motd != "" {
 		p.Files = append(p.Files, File{Path: wire.SessionMotd, Mode: 0o644, Data: []byte(s.Motd)})
 	}
-	p.Job = wire.Job{Args: []string{shellPath, "--session"}, Env: slices.Clone(s.Env), Name: "session", Terminal: s.Terminal}
+	p.Job = wire.Job{Args: []string{shellPath, "--session"}, Env: slices.Clone(s.Env), Name: "session", Terminal: s.Terminal, CgroupV1: p.Job.CgroupV1}
+	if p.OnDemand == "" {
+		p.OnDemand = OnDemandDefault
+	}
 	if s.Script != nil {
 		p.Files = append(p.Files, File{Path: scriptPath, Mode: 0o644, Data: s.Script})
 		p.Job.Args = append(p.Job.Args, scriptPath)

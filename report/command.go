@@ -81,7 +81,8 @@ const plainChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 func commandFlags() map[string]bool {
 	return map[string]bool{
 		"--kernels": true, "--events-trace": true, "--test": true, "--objects": true, "--attach": false, "--unsupported": true,
-		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--memory": true, "--arch": true,
-		"--rootfs": true,
+		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--modules": true, "--memory": true, "--arch": true,
+		"--rootfs": true, "--host-root": false,
+		"--cgroup": true, "--cpus": true, "--append": true,
 	}
 }

@@ -103,7 +103,7 @@ func TestMakeCorpus(t *testing.T) {
 					t.Fatal(err)
 				}
 				r := l.runner(t, p)
-				r.forTests.params, r.forTests.cpus = strings.Fields(c.params), c.cpus
+				r.Append, r.CPUs = strings.Fields(c.params), c.cpus
 				if c.init {
 					if r.InitProgram, err = os.ReadFile(l.hostile); err != nil {
 						t.Fatal(err)

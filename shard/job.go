@@ -10,10 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
@@ -65,12 +63,18 @@ func (r *run) unpack(ctx context.Context, f fetched) *job {
 		j.err = fmt.Errorf("the kernel is for %s, the payload for %s", a, r.Arch.Name)
 		return j
 	}
+	for _, m := range r.Payload.Own {
+		if why := m.Unfit(j.image.Release); why != "" {
+			j.err = errors.New(why)
+			return j
+		}
+	}
 	if r.HasRoot() {
 		if j.err = r.wantRoot(ctx, j); j.err != nil {
 			return j
 		}
 	}
-	if names := append(j.root.modules, r.Payload.Modules...); len(names) > 0 && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
+	if names := append(j.root.modules, r.Payload.Modules...); (len(names) > 0 || r.Payload.OnDemand.Wants() != nil) && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
 		j.modules, j.err = r.modulesArchive(ctx, j.image, names)
 	}
 	if j.err == nil && r.HasRoot() {
@@ -146,38 +150,6 @@ func (r *run) readFacts(ctx context.Context, j *job, elf string) {
 
 // sharedInitrd is the initramfs of the kernels that bring no modules.
 func (r *run) sharedInitrd() string { return filepath.Join(r.Scratch, "initramfs.cpio") }
-
-// modulesArchive returns the path of the archive of the kernel's modules that
-// the payload can use, and of its .config if the payload may look for that. It is
-// made once for a kernel: finding a few modules takes a pass over hundreds of
-// megabytes.
-func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, names []string) (string, error) {
-	of := strings.Join(names, "\n")
-	config := r.readsConfig && im.Config != "" && im.Release == path.Base(im.Release)
-	if config {
-		of += "\n/boot/config"
-	}
-	sum := sha256.Sum256([]byte(of))
-	name := kernel.ModulesPrefix + hex.EncodeToString(sum[:8]) + ".cpio"
-	return im.DerivedChecked(ctx, r.Cache, name, func(w io.Writer) error {
-		found, err := im.Modules(ctx, names)
-		if err != nil {
-			return err
-		}
-		modules := make([]guest.Module, len(found))
-		for i, m := range found {
-			modules[i] = guest.Module(m)
-		}
-		if !config {
-			return guest.WriteModules(w, modules)
-		}
-		b, err := os.ReadFile(im.Config)
-		if err != nil {
-			return fmt.Errorf("read the .config of %s: %w", im.ID(), err)
-		}
-		return guest.WriteModules(w, modules, guest.File{Path: guest.ConfigPath(im.Release), Mode: 0o644, Data: b})
-	})
-}
 
 // writeInitramfs writes the initramfs of the kernels that bring no modules and
 // returns its digest.
@@ -289,7 +261,7 @@ func (r *run) reuseKey(ctx context.Context, j *job) (key resultcache.Key, ok boo
 func (r *run) baseMachine(im *kernel.Image, on qemu.Accel) qemu.Machine {
 	return qemu.Machine{
 		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC, Sandbox: r.Sandbox,
-		Append: slices.Clone(r.forTests.params), CPUs: r.forTests.cpus,
+		Append: slices.Clone(r.Append), CPUs: r.CPUs,
 		// A kernel whose release is not known can do without what the emulator
 		// does wrong: more of them are old than new.
 		Avoid: r.Arch.Needs == "" || report.CompareVersions(im.Release, r.Arch.Needs) < 0,

@@ -36,7 +36,10 @@ const PreflightName = "bpf-preflight.txt"
 // newPreflight finds the objects: those of an objects payload, and those that a
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, arch string) *preflightRun {
-	s := &preflightRun{targets: p.Targets, modules: p.Modules, whole: p.Job.Name == guest.ObjectsName}
+	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: p.Job.Name == guest.ObjectsName}
+	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
+		s.modules = append(s.modules, "others") // which ones, only the payload tells
+	}
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {

@@ -62,3 +62,19 @@ func TestNoBootHint(t *testing.T) {
 		}
 	}
 }
+
+// Results of other machines are those of another run.
+func TestRecordNamesTheMachine(t *testing.T) {
+	plain := (&Config{}).Record(plan.Plan{}).Payload
+	if got := (&Config{CPUs: 1}).Record(plan.Plan{}).Payload; got != plain {
+		t.Errorf("one processor: %s, want %s", got, plain)
+	}
+	seen := map[string]bool{plain: true}
+	for _, c := range []*Config{{CPUs: 2}, {CPUs: 4}, {Append: []string{"a", "b"}}, {Append: []string{"a b"}}, {CPUs: 2, Append: []string{"a"}}} {
+		got := c.Record(plan.Plan{}).Payload
+		if seen[got] {
+			t.Errorf("%d processors, %q: the payload is %s, as another's", c.CPUs, c.Append, got)
+		}
+		seen[got] = true
+	}
+}

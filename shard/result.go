@@ -46,13 +46,16 @@ func (r *run) setResult(k *report.Result, j *job, out outcome) {
 			k.Release = report.OneLine(rec.Hello.Release, 200)
 		case rec.Kernel != nil:
 			k.Facts = guestFacts(j.facts, rec.Kernel)
-		case rec.Module != nil:
+		case rec.Module != nil && len(k.Modules) < maxModules:
 			k.Modules = append(k.Modules, report.OneLine(rec.Module.Name+": "+rec.Module.Error, 200))
 		case rec.Mount != nil:
 			k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 		}
 	}
 }
+
+// maxModules is how many modules a result names.
+const maxModules = 100
 
 // phases takes the times out of what the guest said.
 func phases(records []wire.Record) map[string]int64 {

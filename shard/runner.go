@@ -9,6 +9,8 @@ package shard
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -61,8 +63,10 @@ type Config struct {
 	Attempt int
 	HeadSHA string
 
-	Root     Root // file system of the guests; nil for none
-	HostRoot bool // the guests' root is this machine's
+	Root     Root     // file system of the guests; nil for none
+	HostRoot bool     // the guests' root is this machine's
+	CPUs     int      // of each VM; 0 for one
+	Append   []string // further kernel parameters, see qemu.ParseParams
 
 	// Report is told of progress and, if not nil, Repeated of each run of a
 	// kernel that is run several times. Both are called from several goroutines.
@@ -97,8 +101,6 @@ type Runner struct {
 
 // overrides is what only tests set.
 type overrides struct {
-	params     []string // further kernel parameters
-	cpus       int      // of each VM; 0 for one
 	bootLimits *vm.BootLimits
 	noDisk     bool // no kernel can mount a root file system's image
 }
@@ -210,9 +212,19 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 	return report.Plan{
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
-		Payload: c.Payload.Digest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
+		Payload: c.payloadDigest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
 		Expect: c.Expect.Digest(), Repeat: repeat, Reuse: c.Reuse, Gone: list.Gone(),
 	}
+}
+
+// payloadDigest names what a run does: its payload, and the VM's processors and
+// kernel parameters where they are not the usual ones.
+func (c *Config) payloadDigest() string {
+	if c.CPUs <= 1 && len(c.Append) == 0 {
+		return c.Payload.Digest()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %q", c.Payload.Digest(), c.CPUs, c.Append))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // reproduce is the command that opens a shell in a kernel, "" if it does not fit

@@ -37,7 +37,6 @@ type debugOptions struct {
 	bootTimeout time.Duration
 	gdb         bool
 	noPayload   bool
-	params      string // further kernel parameters
 
 	payload payloadOptions
 }
@@ -51,7 +50,6 @@ func (o *debugOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto uses KVM if it is proven to work")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of the VM")
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for the shell to start, without a terminal")
-	f.StringVar(&o.params, "append", "", "further `PARAMETERS` of the kernel")
 	o.payload.add(cmd)
 }
 
@@ -256,7 +254,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		return err
 	}
 	r := &shard.Runner{
-		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload},
+		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload, CPUs: d.payload.cpus},
 		Host:   shard.Host{Scratch: scratch, QEMU: machine.QEMU, Accel: machine.Accel, TSC: machine.TSC, InitProgram: machine.Init},
 	}
 	d.payload.root.apply(&r.Config)
@@ -272,9 +270,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	if arch.Results == "" {
 		p.Machine.Append = append(p.Machine.Append, wire.ParamResults+"="+wire.ResultsNone)
 	}
-	if words := strings.Fields(d.o.params); len(words) > 0 {
-		p.Machine.Append = append(p.Machine.Append, words...)
-	}
+	p.Machine.Append = append(p.Machine.Append, d.payload.params...)
 	if d.o.gdb {
 		p.Machine.Extras.GDB = filepath.Join(scratch, "gdb.sock")
 		if err := p.Machine.Extras.Check(); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/merge"
 )
@@ -143,6 +144,18 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	}
 	if len(now.modules) == 0 {
 		now.modules = was.modules
+	}
+	if now.cgroup == "v2" {
+		now.cgroup = was.cgroup
+	}
+	if now.cpus <= 1 {
+		now.cpus = was.cpus
+	}
+	if len(now.params) == 0 {
+		now.params = was.params
+	}
+	if now.onDemand == "" || now.onDemand == string(guest.OnDemandDefault) {
+		now.onDemand = was.onDemand
 	}
 	given := map[string]bool{}
 	for _, kv := range now.env {

@@ -173,22 +173,23 @@ func FuzzMarkedOutput(f *testing.F) {
 
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
-		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"},
-		rootfs: "debian:bookworm+bpftrace", unsupported: wire.TestFail,
+		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all",
+		unsupported: wire.TestFail, rootfs: "debian:bookworm+bpftrace", cgroup: "v1", cpus: 2, params: []string{`lsm=bpf dyndbg="file x +p"`},
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
 	if line == "" || strings.Contains(line, "secret") {
 		t.Fatalf("%q", line)
 	}
 	var got debugOptions
-	got.payload.workdir = "/"
+	got.payload.workdir, got.payload.cgroup = "/", "v2"
 	var warned []string
 	getenv := func(name string) string { return map[string]string{"LANG": "de"}[name] }
 	if err := got.restore(&report.Result{ID: "debian/6.1~rc1", Reproduce: line}, getenv, func(s string) { warned = append(warned, s) }); err != nil {
 		t.Fatal(err)
 	}
 	p := got.payload
-	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" || p.rootfs != o.rootfs {
+	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" ||
+		p.onDemand != "all" || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) || p.rootfs != o.rootfs {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -224,6 +225,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		{"--events-trace", "./Events Trace", "--require", "Fork"},
 		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d", "--rootfs", "./it's a root"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
+		{"--test", "./a.test", "--cgroup", "v1", "--cpus", "4", "--append", `lsm=bpf dyndbg="file x +p"`, "--append", "slab_nomerge"},
 		{"--test", "--weird", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
 	} {
 		c := &command{getenv: func(name string) string { return vars[name] }}
@@ -252,7 +254,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules} {
+		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "append": &again.params} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}
@@ -260,6 +262,13 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
 		again.rootfs = debug.Flag("rootfs").Value.String()
+		again.cgroup = debug.Flag("cgroup").Value.String()
+		if again.cpus, err = debug.Flags().GetInt("cpus"); err != nil {
+			t.Fatal(err)
+		}
+		if again.onDemand = debug.Flag("modules").Value.String(); again.onDemand == "default" && o.onDemand == "" {
+			again.onDemand = ""
+		}
 		again.attach = debug.Flag("attach").Value.String() == "true"
 		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })
 		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}), cmpopts.EquateEmpty()); diff != "" {

@@ -115,7 +115,7 @@ func (c *command) examine(ctx context.Context, t *checkup) {
 	if free, err := host.AvailableMemory(); err != nil {
 		t.row("memory", "unknown: %v", err)
 	} else {
-		fit, _ := host.FitJobs(runtime.NumCPU(), qemu.DefaultMemory, runtime.NumCPU())
+		fit, _ := host.FitJobs(runtime.NumCPU(), qemu.DefaultMemory, runtime.NumCPU(), 1)
 		t.row("memory", "%d MiB available: %s of %d MiB at a time", free>>20, count(fit, "VM"), qemu.DefaultMemory)
 	}
 	dir, err := c.cache, error(nil)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
@@ -34,6 +35,30 @@ func TestNetAndHostRootAreNotForForks(t *testing.T) {
 		code := run(t.Context(), args, strings.NewReader(""), &out, &errs, func(k string) string { return env[k] })
 		if code != report.ExitUsage || !strings.Contains(errs.String(), tc.want) || strings.Contains(errs.String(), "fork") != strings.Contains(tc.want, "fork") {
 			t.Errorf("%v: exit code %d, %s", tc, code, errs.String())
+		}
+	}
+}
+
+// A payload with a network knows the authorities that this machine knows; its own
+// stay.
+func TestCertificates(t *testing.T) {
+	const inGuest = "/etc/ssl/certs/ca-certificates.crt"
+	bundle := filepath.Join(t.TempDir(), "bundle.pem")
+	if err := os.WriteFile(bundle, []byte("the bundle"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	env := func(name string) string { return map[string]string{"SSL_CERT_FILE": bundle}[name] }
+	for _, tt := range []struct {
+		has  []guest.File
+		want string
+	}{
+		{nil, "the bundle"},
+		{[]guest.File{{Path: inGuest, Mode: 0o644, Data: []byte("my own")}}, "my own"},
+	} {
+		p := guest.Payload{Files: tt.has}
+		addCertificates(&p, env)
+		if len(p.Files) != 1 || p.Files[0].Path != inGuest || string(p.Files[0].Data) != tt.want {
+			t.Errorf("files %v, want %s", p.Files, tt.want)
 		}
 	}
 }

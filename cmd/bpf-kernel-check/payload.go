@@ -17,6 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // payloadOptions are the flags of run that say what to run.
@@ -33,6 +34,10 @@ type payloadOptions struct {
 	modules     []string
 	rootfs      string
 	hostRoot    bool
+	cgroup      string
+	cpus        int
+	params      []string // further kernel parameters
+	onDemand    string
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -46,10 +51,17 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.files, "file", nil, "put a file or directory into the guest, as `SRC[:DST]`; DST is /<base of SRC> by default; repeatable")
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
-	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; repeatable")
+	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; or your own, as FILE.ko[,PARAM=VALUE...]; repeatable")
+	f.StringVar(&o.onDemand, "modules", string(guest.OnDemandDefault), "bring a `default` set of the kernel's modules, all or none, for what the payload asks for; default is none with --events-trace and --objects")
 	f.Var((*once)(&o.rootfs), "rootfs", "the guest's root file system: `SRC` is a directory, a tar, an image or packages of a distribution; --test finds its program there")
 	f.BoolVar(&o.hostRoot, "host-root", false, "the guest's root file system is this machine's, read-only below a writable layer; refused for pull requests of forks")
+	f.StringVar(&o.cgroup, "cgroup", "v2", "`v1 or v2`: the version of control groups that is mounted at /sys/fs/cgroup")
+	f.IntVar(&o.cpus, "cpus", 1, "processors of each VM, 1 to 64; emulated ones share this machine's cores, so that more of them are seldom faster")
+	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
 }
+
+// maxCPUs is the most processors of a VM.
+const maxCPUs = 64
 
 // once is a flag that may be given only once: of two payloads, one would silently
 // not run.
@@ -104,6 +116,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("--rootfs and --host-root exclude each other: give one of them")
 	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
+	case !slices.Contains([]guest.OnDemand{"", guest.OnDemandDefault, guest.OnDemandAll, guest.OnDemandNone}, guest.OnDemand(o.onDemand)):
+		return usagef("--modules is %q: want default, all or none", o.onDemand)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
 	case o.test == "" && o.workdir != "/":
@@ -125,6 +139,9 @@ type namedPayload struct {
 	root userRoot
 
 	flags []string // of debug, for the same payload; see payloadOptions.flags
+
+	cpus   int
+	params []string // further kernel parameters
 }
 
 // readPayload reads and checks the payload's files. arch is the --arch that was
@@ -162,13 +179,34 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--env %w", err)
 		}
 	}
+	p.Job.Env = o.env
 	for _, m := range o.modules {
+		if isOwnModule(m) {
+			if err := addOwnModule(p, m); err != nil {
+				return usagef("--module %w", err)
+			}
+			continue
+		}
 		if err := guest.CheckModule(m); err != nil {
 			return usagef("--module %w", err)
 		}
+		p.Modules, p.Job.Modules = append(p.Modules, m), append(p.Job.Modules, m)
 	}
-	p.Modules = append(p.Modules, o.modules...)
-	p.Job.Env, p.Job.Modules = o.env, o.modules
+	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
+		p.OnDemand = guest.OnDemand(o.onDemand)
+	}
+	if o.cgroup != "v1" && o.cgroup != "v2" {
+		return usagef("--cgroup is %.50q: want v1 or v2", o.cgroup)
+	}
+	if o.cpus < 1 || o.cpus > maxCPUs {
+		return usagef("--cpus is %d: want 1 to %d", o.cpus, maxCPUs)
+	}
+	var err error
+	if p.params, err = qemu.SplitParams(o.params); err != nil {
+		return usagef("--append %w", err)
+	}
+	p.cpus = o.cpus
+	p.Job.CgroupV1 = o.cgroup == "v1"
 	for _, spec := range o.files {
 		if err := p.AddFile(spec); err != nil {
 			return usagef("--file %w", err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kballard/go-shellquote"
 
+	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -58,6 +59,16 @@ func (o payloadOptions) flags() []string {
 	}
 	if o.hostRoot {
 		words = append(words, "--host-root")
+	}
+	if o.cgroup == "v1" {
+		add("--cgroup", o.cgroup)
+	}
+	if o.cpus > 1 {
+		add("--cpus", strconv.Itoa(o.cpus))
+	}
+	add("--append", o.params...)
+	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
+		add("--modules", o.onDemand)
 	}
 	return words
 }

@@ -177,4 +177,3 @@ func noSuchProgram(word string) error {
 	}
 	return &guest.PayloadError{Path: word, Reason: "does not exist: give the path of a static executable, or a root file system that has " + word + ", such as --rootfs debian:bookworm"}
 }
-

@@ -147,6 +147,9 @@ A source is one of
 			if err != nil {
 				return err
 			}
+			if _, err := qemu.ParseParams(po.params); err != nil {
+				return usagef("--append %w", err)
+			}
 			if err := errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot)); err != nil {
 				return err
 			}
@@ -274,6 +277,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Config: shard.Config{
 			Out: out, Arch: arch, Payload: p.Payload, PayloadFlags: append(o.memoryFlags(), p.flags...), Allowed: o.allowed, Expect: expect,
 			Memory: o.memory, Net: o.net, Retries: o.retries, Repeats: o.limits.repeat, Reuse: o.reuse, NoEmulation: accel == qemu.KVM,
+			CPUs: p.cpus, Append: p.params,
 			Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		},
 		Host: shard.Host{Now: time.Now, Random: rand.Reader},
@@ -281,6 +285,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	p.root.apply(&r.Config)
 	if o.net {
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
+		addCertificates(&r.Payload, c.getenv)
 	}
 	unlock, err := lockOut(out, o.out)
 	if err != nil {
@@ -345,7 +350,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if no := snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
-	jobs, note := host.FitJobs(o.jobs, o.memory, todo)
+	jobs, note := host.FitJobs(o.jobs, o.memory, todo, p.cpus)
 	for _, w := range []string{machine.AccelWhy, note} {
 		if w != "" {
 			c.warn(w)
@@ -474,6 +479,22 @@ func (c *command) checkTrust(on bool, flag, could, can string) error {
 	}
 	c.warn(flag + ": the payload " + can + ": run only payloads that you trust")
 	return nil
+}
+
+// addCertificates gives a payload that has a network this machine's certificates
+// of authorities, unless it brings some or there are none.
+func addCertificates(p *guest.Payload, getenv func(string) string) {
+	const inGuest = "/etc/ssl/certs/ca-certificates.crt"
+	// Where Go's crypto/x509 looks for them.
+	for _, path := range []string{
+		getenv("SSL_CERT_FILE"), inGuest, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
+	} {
+		if path != "" && exists(path) {
+			p.Files = slices.Clone(p.Files)
+			_ = p.AddFile(path + ":" + inGuest) // the payload's own stay
+			return
+		}
+	}
 }
 
 // resume finds the results of an interrupted run in the output directory, which

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,11 +79,66 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 		if f.name == "" || f.size != a.Size {
 			return wire.Handover{}, fmt.Errorf("archive %d has %d bytes, want %d", i, f.size, a.Size)
 		}
+		f.size = a.End()
 		if err := unpack(newStream(cfg, f), a, "/"); err != nil {
 			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
 		}
+		if len(a.Later.Name) > 0 {
+			if err := leaveOnDemand(wire.OnDemandSource{Archive: i, Offset: a.Later.Offset, Size: a.Later.Size}); err != nil {
+				return wire.Handover{}, err
+			}
+		}
 	}
 	return h, nil
+}
+
+// leaveOnDemand notes where the modules on demand are: most payloads want none of
+// them, and to bring them takes an emulated processor 10 ms for each megabyte.
+func leaveOnDemand(s wire.OnDemandSource) error {
+	b, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(wire.OnDemandLater, b, 0o600)
+	}
+	return wrap("note where the modules on demand are", err)
+}
+
+// fetchOnDemand brings them, once for all who ask at the same time.
+func fetchOnDemand() error {
+	if _, err := os.Stat(wire.OnDemandPath); err == nil {
+		return nil
+	}
+	later, err := os.Open(wire.OnDemandLater)
+	if err != nil {
+		return err
+	}
+	defer later.Close()
+	if err := unix.Flock(int(later.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("wait for others that want modules: %w", err)
+	}
+	if _, err := os.Stat(wire.OnDemandPath); err == nil {
+		return nil
+	}
+	var from wire.OnDemandSource
+	if err := json.NewDecoder(later).Decode(&from); err != nil {
+		return fmt.Errorf("read %s: %w", wire.OnDemandLater, err)
+	}
+	runtime.LockOSThread() // the right to use the ports is the thread's
+	defer runtime.UnlockOSThread()
+	cfg, err := openFwCfg()
+	if err != nil {
+		return err
+	}
+	files, err := cfg.directory()
+	if err == nil {
+		s := newStream(cfg, find(files, wire.HandoverArchive+strconv.Itoa(from.Archive)))
+		if err = s.copyTo(io.Discard, from.Offset); err == nil {
+			err = writeFile(wire.OnDemandPath+".new", s, from.Size, 0o644)
+		}
+	}
+	if err = errors.Join(err, cfg.close()); err == nil {
+		err = os.Rename(wire.OnDemandPath+".new", wire.OnDemandPath)
+	}
+	return wrap("bring the modules from the host", err)
 }
 
 // awaitHandover returns the directory of a restored VM, once the host's handover
@@ -206,7 +262,7 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 			return fmt.Errorf("unpack %s: %w", f.Name, err)
 		}
 	}
-	if err := s.copyTo(io.Discard, a.Size-at); err != nil {
+	if err := s.copyTo(io.Discard, a.End()-at); err != nil {
 		return err
 	}
 	if s.sum.Sum64() != a.Sum {
@@ -216,7 +272,13 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 }
 
 func writeFile(dst string, src *stream, size int64, perm uint32) error {
-	f, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0)
+	const flags = os.O_CREATE | os.O_TRUNC | os.O_WRONLY | unix.O_NOFOLLOW
+	f, err := os.OpenFile(dst, flags, 0)
+	if errors.Is(err, unix.ELOOP) { // a link that populate made
+		if err = os.Remove(dst); err == nil {
+			f, err = os.OpenFile(dst, flags, 0)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,10 @@ func TestUnpack(t *testing.T) {
 		if err := os.WriteFile(root+"z", []byte("of another kind"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		// So is a link, and not what it leads to.
+		if err := errors.Join(os.MkdirAll(root+"a/b", 0o755), os.Symlink("/proc/self/mounts", root+"a/b/empty")); err != nil {
+			t.Fatal(err)
+		}
 		p := &pieces{left: packed.Bytes(), most: most}
 		if err := unpack(newStream(p, file{key: 5, size: handed.Size}), handed, root); err != nil {
 			t.Fatalf("%d at a time: %v", most, err)

@@ -45,6 +45,25 @@ func (l *kernelLog) silent() bool {
 	return errors.Is(err, unix.EAGAIN)
 }
 
+// last is what the kernel printed since mark that has a word in it: the last line
+// of those, without its time; "" for none.
+func (l *kernelLog) last(word string) (line string) {
+	if l.kmsg == nil {
+		return ""
+	}
+	var rec [maxKmsg]byte
+	for {
+		n, err := unix.Read(int(l.kmsg.Fd()), rec[:])
+		if err != nil || n <= 0 {
+			return line
+		}
+		_, text, _ := strings.Cut(string(rec[:n]), ";")
+		if text, _, _ = strings.Cut(text, "\n"); strings.Contains(text, word) {
+			line = text
+		}
+	}
+}
+
 // switches are the parameters that make the kernel print all its messages, with
 // the time stamps by which the host knows them. They are opened before the payload
 // starts, since that can turn them off and unmount /sys.

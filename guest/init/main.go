@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,11 @@ import (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == guestTestrunner {
+	switch name := filepath.Base(os.Args[0]); {
+	case name == guestTestrunner:
 		testrunner.Main()
+	case moduleTools[name] != nil:
+		runModuleTool(name, os.Args[1:])
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this program is the guest's PID 1 and does nothing elsewhere")
@@ -63,7 +67,8 @@ func run(con *serialConsole) error {
 		return fmt.Errorf("uname: %w", err)
 	}
 	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
-	prepareErr := prepare()
+	prepareErr := prepare(net != "")
+	optional := mountKnown(optionalMounts)
 	kernel := fingerprint(hello.Version)
 	r := &reporter{con: con}
 	if r.taint, err = openTaint(); err != nil {
@@ -90,17 +95,23 @@ func run(con *serialConsole) error {
 
 	con.logf("Linux %s %s %s", hello.Release, hello.Version, hello.Machine)
 	r.send(wire.Record{Type: wire.TypeHello, Hello: hello})
-	for _, m := range failed {
-		con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
-		r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
+	unmounted := func(mounts []wire.Mount) {
+		for _, m := range mounts {
+			con.logf("mount %s on %s: %s", m.Type, m.Target, m.Error)
+			r.send(wire.Record{Type: wire.TypeMount, Mount: &m})
+		}
 	}
+	unmounted(failed)
 	if prepareErr != nil {
 		con.logf("%v", prepareErr)
 	}
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	lacks := func(modules []wire.Module) {
 		for _, m := range modules {
-			con.logf("module %s: %s", m.Name, m.Error)
+			con.logf("module %s: %s", m.Name, cmp.Or(m.Error, "loaded when something asked for it"))
+			if m.Error == "" {
+				continue
+			}
 			r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 		}
 	}
@@ -108,6 +119,7 @@ func run(con *serialConsole) error {
 		root.failed = loadModules()
 	}
 	lacks(root.failed)
+	mountKnown(optional)
 	if net != "" {
 		if err := networkUp(); err != nil { // mostly a driver's failure
 			lacks([]wire.Module{{Name: "network", Error: err.Error()}})
@@ -129,9 +141,19 @@ func run(con *serialConsole) error {
 		return r.end(nonce)
 	}
 	lacks(absent(job.Modules))
+	if job.CgroupV1 {
+		unmounted(mountCgroupV1())
+	}
+	requests, err := serveModules()
+	if err != nil {
+		con.logf("%v", err)
+	}
 	job = scaled(job, scale)
 	endSigns := alive(r)
-	if job.Terminal != "" {
+	if why := loadOwn(job.Own); why != "" {
+		con.logf("%s", why)
+		r.fails(why)
+	} else if job.Terminal != "" {
 		r.completed()
 		if err := runOnTerminal(job, con); err != nil {
 			return err
@@ -142,6 +164,7 @@ func run(con *serialConsole) error {
 	} else {
 		r.completed()
 	}
+	lacks(requestedModules(requests))
 	switches.on(con) // for what comes behind the end record
 	waitForKernelCleanup()
 	if text := log.stop(); text != nil {

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -21,13 +19,28 @@ func loadModules() []wire.Module {
 		_, name, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".ko"), "-")
 		data, err := os.ReadFile(file)
 		if err == nil {
-			err = unix.InitModule(data, "")
+			err = loadModule(name, data, "")
 		}
-		if err != nil && !errors.Is(err, unix.EEXIST) { // built in, or loaded already
+		if err != nil {
 			failed = append(failed, wire.Module{Name: name, Error: err.Error()})
 		}
 	}
 	return failed
+}
+
+// loadOwn loads the modules that the payload's user built, and says why one does
+// not load; "": all do.
+func loadOwn(modules []wire.OwnModule) string {
+	for _, m := range modules {
+		data, err := os.ReadFile(wire.OwnModulesDir + "/" + m.Name + ".ko")
+		if err == nil {
+			err = loadModule(m.Name, data, m.Params)
+		}
+		if err != nil {
+			return fmt.Sprintf("the kernel does not load the module %s: %v", m.Name, err)
+		}
+	}
+	return ""
 }
 
 // absent returns those modules that the running kernel does not show.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -185,12 +187,72 @@ func mountAll() []wire.Mount {
 	return failed
 }
 
+// mount is a mount that a system has only if its kernel knows the file system.
+type mount struct {
+	fstype, target string
+	flags          uintptr
+}
+
+var optionalMounts = []mount{
+	{"hugetlbfs", "/dev/hugepages", unix.MS_NOSUID | unix.MS_NODEV},
+	{"mqueue", "/dev/mqueue", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+	{"configfs", "/sys/kernel/config", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+	{"fusectl", "/sys/fs/fuse/connections", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+	{"binfmt_misc", "/proc/sys/fs/binfmt_misc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+}
+
+// mountKnown mounts those whose file systems the kernel knows, and returns the
+// others: a module may bring them. To mount one that is not known would have the
+// kernel start a program that looks for the module.
+func mountKnown(list []mount) (rest []mount) {
+	known, _ := os.ReadFile("/proc/filesystems")
+	for _, m := range list {
+		if bytes.Contains(known, []byte("\t"+m.fstype+"\n")) && os.MkdirAll(m.target, 0o755) == nil &&
+			unix.Mount(m.fstype, m.target, m.fstype, m.flags, "") == nil {
+			continue
+		}
+		rest = append(rest, m)
+	}
+	return rest
+}
+
+// mountCgroupV1 replaces the one hierarchy of control groups by those of version 1,
+// each controller in its own, and returns what this kernel did not mount.
+func mountCgroupV1() []wire.Mount {
+	const dir, flags = "/sys/fs/cgroup", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	list, err := os.ReadFile("/proc/cgroups")
+	if err == nil {
+		err = errors.Join(unix.Unmount(dir, 0), unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=755"))
+	}
+	if err != nil {
+		return []wire.Mount{{Target: dir, Type: "cgroup", Error: err.Error()}}
+	}
+	var failed []wire.Mount
+	for line := range strings.Lines(string(list)) {
+		// name, hierarchy, number of groups, enabled
+		f := strings.Fields(line)
+		if len(f) != 4 || f[3] != "1" {
+			continue
+		}
+		target := dir + "/" + f[0]
+		err := os.Mkdir(target, 0o755)
+		if err == nil {
+			err = unix.Mount("cgroup", target, "cgroup", flags, f[0])
+		}
+		if err != nil {
+			failed = append(failed, wire.Mount{Target: target, Type: "cgroup", Error: err.Error()})
+		}
+	}
+	return failed
+}
+
 // prepare sets up what is not a mount.
-func prepare() error {
+func prepare(net bool) error {
 	return errors.Join(
+		populate("", net),
+		devices(),
+		limits(),
 		loopbackUp(),
-		// Before 5.11 BPF maps and programs count against it.
-		wrap("lift the limit of locked memory", unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})),
 		wrap("set the host name", unix.Sethostname([]byte("guest"))),
 	)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"unsafe"
 
@@ -18,6 +17,7 @@ var (
 	netGateway = [4]byte{10, 0, 2, 2}
 )
 
+// netResolver is /etc/resolv.conf.
 const netResolver = "nameserver 10.0.2.3\n"
 
 // networkUp brings up the machine's card.
@@ -50,16 +50,7 @@ func networkUp() error {
 	if err := interfaceUp(fd, name); err != nil {
 		return err
 	}
-	if err := defaultRoute(fd); err != nil {
-		return fmt.Errorf("route by %s: %w", name, err)
-	}
-	if err := os.MkdirAll("/etc", 0o755); err != nil {
-		return err
-	}
-	if _, err := os.Stat("/etc/resolv.conf"); err == nil {
-		return nil // a payload's own
-	}
-	return os.WriteFile("/etc/resolv.conf", []byte(netResolver), 0o644)
+	return wrap("route by "+name, defaultRoute(fd))
 }
 
 func loopbackUp() error {

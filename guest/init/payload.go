@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -141,7 +142,14 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 // baseEnv is what every payload has. testrunner gives its program a terminal, to
 // which nobody wants colours or a progress bar to be written.
 func baseEnv() []string {
-	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/", "HOME=/", "TERM=dumb", "NO_COLOR=1"}
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/", "HOME=/root", "USER=root", "LOGNAME=root", "TMPDIR=/tmp",
+		"TERM=dumb", "NO_COLOR=1",
+	}
+	if _, err := os.Stat("/bin/sh"); err == nil {
+		env = append(env, "SHELL=/bin/sh")
+	}
+	return env
 }
 
 // setEnv sets each K=V of more in env.

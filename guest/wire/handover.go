@@ -54,6 +54,30 @@ type HandoverPackage struct {
 	Size  int64          `json:"size"` // bytes
 	Sum   uint64         `json:"sum"`  // XXH64, against pages that moved while they were filled
 	Files []HandoverFile `json:"files"`
+
+	// Later is the archive's last file where init leaves it in fw_cfg until
+	// something wants it; Sum is then of what comes before it. Its zero value is
+	// none.
+	Later HandoverFile `json:"later"`
+}
+
+// End is how much of the archive init reads, in bytes.
+func (p HandoverPackage) End() int64 {
+	if len(p.Later.Name) > 0 {
+		return p.Later.Offset
+	}
+	return p.Size
+}
+
+// OnDemandLater holds, in a restored VM, the OnDemandSource of the file at
+// OnDemandPath until that is there.
+const OnDemandLater = OnDemandPath + ".later"
+
+// OnDemandSource says where in fw_cfg a file is.
+type OnDemandSource struct {
+	Archive int   `json:"archive"` // its number
+	Offset  int64 `json:"offset"`
+	Size    int64 `json:"size"`
 }
 
 // HandoverFile is a file or a directory to make in the guest's root.
@@ -113,7 +137,11 @@ func ParseHandover(b []byte) (Handover, error) {
 // check says which file cannot be unpacked from the archive, and why.
 func (p HandoverPackage) check() error {
 	end := int64(0)
-	for _, f := range p.Files {
+	files := p.Files
+	if len(p.Later.Name) > 0 {
+		files = append(files[:len(files):len(files)], p.Later)
+	}
+	for _, f := range files {
 		switch kind := f.Mode & ModeType; {
 		case !filepath.IsLocal(string(f.Name)):
 			return fmt.Errorf("file %q does not lie below the root", f.Name)

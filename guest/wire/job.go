@@ -33,7 +33,7 @@ const TestTimeoutEnv = "BPF_KERNEL_CHECK_TEST_TIMEOUT"
 // Job is the work the host hands to init.
 type Job struct {
 	Args    []string      `json:"args"`              // the payload's program and arguments; none: nothing to run
-	Env     []string      `json:"env,omitempty"`     // K=V, on top of PATH, HOME and TERM
+	Env     []string      `json:"env,omitempty"`     // K=V, on top of PATH, HOME, TERM and the like
 	Modules []string      `json:"modules,omitempty"` // that the kernel should have; those that it has not are reported
 	Name    string        `json:"name"`              // of the one test a payload is that does not report
 	Reports bool          `json:"reports"`           // the payload speaks to a Reporter's descriptor
@@ -43,7 +43,10 @@ type Job struct {
 	// of; 0: none.
 	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
 
-	Terminal string `json:"terminal,omitempty"` // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
+	Own []OwnModule `json:"own_modules,omitempty"` // loaded first, in this order
+
+	CgroupV1 bool   `json:"cgroup_v1,omitempty"` // control groups of version 1, in place of version 2
+	Terminal string `json:"terminal,omitempty"`  // serial device, such as ttyS0, that the payload gets as its controlling terminal; "": none
 }
 
 // ParseJob reads a Job. A field it does not know is an error: host and guest

@@ -280,3 +280,14 @@ func TestMarkdownPageLink(t *testing.T) {
 		}
 	}
 }
+
+// A module that the kernel asked for in vain is noted, with what brings it.
+func TestModulesAreNoted(t *testing.T) {
+	m := reporttest.Sample()
+	for i := range 2 {
+		m.Kernels[i].Modules = []string{"macsec: the kernel asked for rtnl-link-macsec: --module macsec"}
+	}
+	if got, want := markdown(t, m, sampleOptions()), "module macsec: the kernel asked for rtnl-link-macsec: --module macsec"; strings.Count(got, want) != 1 || !strings.Contains(got, "**Noted** on 2 kernels: ") {
+		t.Errorf("not noted once, on 2 kernels:\n%s", got)
+	}
+}

@@ -78,7 +78,13 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		}
 		lines = append(lines, "**Allows nothing any more:** the entry "+code(e.Words(), 300))
 	}
-	noted := tally(d.m.Kernels, func(k *report.Result) []string { return k.Problems })
+	noted := tally(d.m.Kernels, func(k *report.Result) []string {
+		noted := slices.Clone(k.Problems)
+		for _, m := range k.Modules {
+			noted = append(noted, "module "+m)
+		}
+		return noted
+	})
 	lines = noted.lines(lines, named, "**Noted:** and %s more", func(text string, on string) string {
 		return "**Noted** on " + on + ": " + code(text, 300)
 	})

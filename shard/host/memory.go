@@ -2,11 +2,13 @@ package host
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -17,11 +19,34 @@ import (
 // its own, and the code it has translated.
 const vmOverhead = 60 + qemu.TranslatedMiB
 
-// FitJobs lowers the number of VMs, of memory MiB each, to the number of kernels
-// and to what fits the free memory. The note says why it did; it is empty when
-// memory sets no limit.
-func FitJobs(jobs, memory, kernels int) (fit int, note string) {
-	return fitJobs(memoryLeft(os.DirFS("/")), jobs, memory, kernels)
+// FitJobs lowers the number of VMs, of memory MiB and a number of processors each,
+// to the number of kernels, to what fits the free memory and, if a VM has several
+// processors, to the machine's cores. The note says why it did; it is empty when
+// nothing sets a limit.
+func FitJobs(jobs, memory, kernels, cpus int) (fit int, note string) {
+	jobs, note = fitCores(runtime.NumCPU(), min(jobs, kernels), cpus)
+	fit, short := fitJobs(memoryLeft(os.DirFS("/")), jobs, memory, kernels)
+	return fit, cmp.Or(short, note)
+}
+
+func fitCores(cores, jobs, cpus int) (int, string) {
+	fit := max(1, cores/max(1, cpus))
+	switch {
+	case cpus <= 1:
+		return jobs, ""
+	case cpus > cores:
+		return fit, fmt.Sprintf("each VM has %d processors, which take turns on the %d cores of this machine: 1 VM at a time, and it may take longer than with fewer", cpus, cores)
+	case fit < jobs:
+		return fit, fmt.Sprintf("%s at a time instead of %d: each has %d processors, and this machine has %d cores", vms(fit), jobs, cpus, cores)
+	}
+	return jobs, ""
+}
+
+func vms(n int) string {
+	if n == 1 {
+		return "1 VM"
+	}
+	return fmt.Sprintf("%d VMs", n)
 }
 
 func fitJobs(free memoryRoom, jobs, memory, kernels int) (int, string) {
@@ -36,11 +61,7 @@ func fitJobs(free memoryRoom, jobs, memory, kernels int) (int, string) {
 		}
 		return jobs, ""
 	}
-	vms := fmt.Sprintf("%d VMs", fit)
-	if fit == 1 {
-		vms = "1 VM"
-	}
-	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available (%s), and each VM takes up to %d", vms, jobs, free.bytes>>20, free.limit, memory+vmOverhead)
+	return fit, fmt.Sprintf("%s at a time instead of %d: %d MiB of memory are available (%s), and each VM takes up to %d", vms(fit), jobs, free.bytes>>20, free.limit, memory+vmOverhead)
 }
 
 // memoryRoom is the free memory and the limit that bounds it.

@@ -70,6 +70,21 @@ func TestFitJobs(t *testing.T) {
 			t.Errorf("%d MiB, -j %d: %d, %q", tt.mib, tt.jobs, got, note)
 		}
 	}
+	for _, tt := range []struct {
+		cores, jobs, cpus, want int
+		note                    string
+	}{
+		{2, 4, 1, 4, ""},
+		{8, 4, 2, 4, ""},
+		{8, 8, 2, 4, "4 VMs at a time instead of 8: each has 2 processors, and this machine has 8 cores"},
+		{2, 2, 2, 1, "1 VM at a time instead of 2"},
+		{2, 1, 4, 1, "take turns on the 2 cores"},
+	} {
+		got, note := fitCores(tt.cores, tt.jobs, tt.cpus)
+		if got != tt.want || (note == "") != (tt.note == "") || !strings.Contains(note, tt.note) {
+			t.Errorf("%d cores, -j %d, %d processors: %d, %q", tt.cores, tt.jobs, tt.cpus, got, note)
+		}
+	}
 	if got, note := fitJobs(memoryRoom{}, 3, 1024, 10); got != 3 || note != "" {
 		t.Errorf("got %d, %q", got, note)
 	}

@@ -1,8 +1,12 @@
 package kernel
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"slices"
@@ -11,87 +15,196 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
-// Modules returns the modules called names and all they depend on, each after
-// those it needs. A module that the kernel did not come with, because it is
-// built in or not there at all, is left out: only the running kernel can tell
-// the two apart.
+// Modules are modules of a kernel.
+type Modules struct {
+	// First are those that were named and all they depend on, each after those it
+	// needs. What the kernel did not come with, because it is built in or not
+	// there at all, is left out: only the running kernel can tell the two apart.
+	First []image.Module
+
+	// These are known only if some are wanted on demand.
+	OnDemand map[string]Deflated      // by name: those wanted, and all they depend on or can use
+	Info     map[string]image.Modinfo // of those that were read
+	All      map[string]bool          // the names of all modules that the kernel came with
+	Builtin  []string                 // the names of those that it has built in
+}
+
+// Deflated is a file compressed as archives of archive/zip have it.
+type Deflated struct {
+	Data  []byte
+	Size  int // that it unpacks to
+	CRC32 uint32
+}
+
+// Modules returns the modules called names, and those for which onDemand is true;
+// nil: none.
 //
 // Dependencies are read from the modules themselves, since packages hold no
-// modules.dep. Each level of them takes one more pass over the archive.
-func (im *Image) Modules(ctx context.Context, names []string) ([]image.Module, error) {
-	type found struct {
-		image.Module
-		depends []string
+// modules.dep. What turns out to be needed when it has gone by takes one more pass
+// over the archive.
+func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name string) bool) (Modules, error) {
+	c := moduleCollector{
+		found: Modules{OnDemand: map[string]Deflated{}, Info: map[string]image.Modinfo{}, All: map[string]bool{}},
+		first: map[string]image.Module{}, wantFirst: map[string]bool{}, wantLater: map[string]bool{},
 	}
-	have := map[string]found{}
+	for _, n := range names {
+		c.want(n, true)
+	}
 	tried := map[string]bool{}
-	var wanted []string
-	want := func(ns []string) {
-		for _, n := range ns {
-			if n = image.ModuleName(n); n != "" && !tried[n] {
-				tried[n] = true
-				wanted = append(wanted, n)
-			}
+	for all := onDemand != nil; ; all = false {
+		pass := c.missing(tried)
+		if len(pass) == 0 && !all {
+			break
 		}
-	}
-	for want(names); len(wanted) > 0; {
-		pass := wanted
-		wanted = nil
-		left := len(pass)
+		seen := map[string]bool{}
 		err := im.ReadModules(ctx,
-			func(file string) bool { return image.IsModule(file) && slices.Contains(pass, image.ModuleName(file)) },
-			func(file string, _ int64, r io.Reader) error {
-				name := image.ModuleName(file)
-				if _, twice := have[name]; twice {
-					return nil
+			func(file string) bool {
+				if !image.IsModule(file) {
+					return all && file == "modules.builtin"
 				}
-				data, err := image.ReadModule(ctx, file, r)
-				if err != nil {
+				name := image.ModuleName(file)
+				if all {
+					c.found.All[name] = true
+					if onDemand(name) {
+						c.want(name, false)
+					}
+				}
+				return !seen[name] && (pass[name] || c.wantFirst[name] || c.wantLater[name])
+			},
+			func(file string, _ int64, r io.Reader) error {
+				if file == "modules.builtin" {
+					b, err := io.ReadAll(io.LimitReader(r, maxOrder))
+					for line := range strings.Lines(string(b)) {
+						c.found.Builtin = append(c.found.Builtin, image.ModuleName(strings.TrimSpace(line)))
+					}
 					return err
 				}
-				depends, err := image.ModuleDepends(data)
-				if err != nil {
+				name := image.ModuleName(file)
+				seen[name] = true
+				data, err := image.ReadModule(ctx, file, r)
+				if err == nil {
+					err = c.add(name, data)
+				}
+				if err != nil && (c.wantFirst[name] || ctx.Err() != nil) {
 					return fmt.Errorf("module %q: %w", file, err)
 				}
-				have[name] = found{image.Module{Name: name, Data: data}, depends}
-				want(depends)
-				if left--; left == 0 {
+				tried[name] = tried[name] || err != nil // few will miss it
+				if len(c.missing(tried)) == 0 && !all {
 					return fs.SkipAll
 				}
 				return nil
 			})
 		if err != nil {
-			return nil, err
+			return Modules{}, err
 		}
-	}
-
-	var order []image.Module
-	state := map[string]int{} // 1 being added, 2 added
-	var add func(name string) error
-	add = func(name string) error {
-		m, ok := have[image.ModuleName(name)]
-		if !ok || state[m.Name] == 2 {
-			return nil
+		for n := range pass {
+			tried[n] = true
 		}
-		if state[m.Name] == 1 {
-			return fmt.Errorf("modules of %s: %q depends on itself", im.ID(), m.Name)
-		}
-		state[m.Name] = 1
-		for _, d := range m.depends {
-			if err := add(d); err != nil {
-				return err
-			}
-		}
-		state[m.Name] = 2
-		order = append(order, m.Module)
-		return nil
 	}
 	for _, n := range names {
-		if err := add(n); err != nil {
-			return nil, err
+		if err := c.load(image.ModuleName(n), map[string]bool{}); err != nil {
+			return Modules{}, fmt.Errorf("modules of %s: %w", im.ID(), err)
 		}
 	}
-	return order, nil
+	return c.found, nil
+}
+
+// moduleCollector finds modules and what they depend on.
+type moduleCollector struct {
+	found     Modules
+	first     map[string]image.Module
+	wantFirst map[string]bool
+	wantLater map[string]bool
+	compress  *flate.Writer
+}
+
+// want wants a module, first or on demand, and what it needs as far as that is
+// known.
+func (c *moduleCollector) want(name string, first bool) {
+	set := c.wantLater
+	if first {
+		set = c.wantFirst
+	}
+	if name = image.ModuleName(name); name == "." || set[name] {
+		return
+	}
+	set[name] = true
+	c.wantDeps(c.found.Info[name], first)
+}
+
+// wantDeps wants what a module needs and, on demand, what it can use.
+func (c *moduleCollector) wantDeps(info image.Modinfo, first bool) {
+	deps := info.Depends
+	if !first {
+		deps = slices.Concat(deps, info.Pre, info.Post)
+	}
+	for _, d := range deps {
+		c.want(d, first)
+	}
+}
+
+// missing are the names of modules that are wanted, not there, and not tried.
+func (c *moduleCollector) missing(tried map[string]bool) map[string]bool {
+	names := map[string]bool{}
+	for n := range c.wantFirst {
+		if _, ok := c.first[n]; !ok && !tried[n] {
+			names[n] = true
+		}
+	}
+	for n := range c.wantLater {
+		if _, ok := c.found.OnDemand[n]; !ok && !tried[n] {
+			names[n] = true
+		}
+	}
+	return names
+}
+
+// add keeps of a module what is wanted of it.
+func (c *moduleCollector) add(name string, data []byte) error {
+	info, err := image.ReadModinfo(data)
+	if err != nil {
+		return err
+	}
+	c.found.Info[name] = info
+	if c.wantFirst[name] {
+		c.first[name] = image.Module{Name: name, Data: data}
+		c.wantDeps(info, true)
+	}
+	if c.wantLater[name] {
+		c.found.OnDemand[name], err = c.deflate(data)
+		c.wantDeps(info, false)
+	}
+	return err
+}
+
+func (c *moduleCollector) deflate(data []byte) (Deflated, error) {
+	var b bytes.Buffer
+	if c.compress == nil {
+		c.compress, _ = flate.NewWriter(nil, flate.DefaultCompression) // the level is good
+	}
+	c.compress.Reset(&b)
+	_, err := c.compress.Write(data)
+	err = errors.Join(err, c.compress.Close())
+	return Deflated{Data: b.Bytes(), Size: len(data), CRC32: crc32.ChecksumIEEE(data)}, err
+}
+
+// load adds a module to those that are loaded first, behind what it depends on.
+func (c *moduleCollector) load(name string, above map[string]bool) error {
+	m, ok := c.first[name]
+	if !ok || slices.ContainsFunc(c.found.First, func(o image.Module) bool { return o.Name == name }) {
+		return nil
+	}
+	if above[name] {
+		return fmt.Errorf("%q depends on itself", name)
+	}
+	above[name] = true
+	for _, d := range c.found.Info[name].Depends {
+		if err := c.load(d, above); err != nil {
+			return err
+		}
+	}
+	c.found.First = append(c.found.First, m)
+	return nil
 }
 
 // maxOrder bounds modules.order, in bytes; a distribution's has 250 kB.

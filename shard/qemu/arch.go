@@ -48,6 +48,7 @@ type Arch struct {
 	Append     string           // kernel parameters of this architecture
 	Clock      map[Accel]string // kernel parameters that choose the clock
 	FastParams map[Accel]string // kernel parameters that save time; a second attempt goes without
+	FastOneCPU map[Accel]string // further ones for a machine with one CPU
 	Avoid      map[Accel]string // kernel parameters that keep kernels from what the accelerator does wrong
 	Needs      string           // the first kernel release that needs what Avoid takes from it; "" if none does
 	TSC        string           // kernel parameter that takes the frequency of the time stamp counter; "" if there is none
@@ -89,13 +90,14 @@ var arches = []Arch{
 		// kmalloc_nolock came with 6.18. It fails without cmpxchg16b, and with it
 		// BPF arenas and, later, the storage of tasks, sockets and the like.
 		Needs: "6.18",
+		// HPET is often too late for its time under emulation, and says so.
+		FastParams: map[Accel]string{TCG: "hpet=disable"},
 		// A kernel that finds one CPU takes some 9,000 lock prefixes out of its
 		// code, and flushes the TLB four times for each, which took a seventh of
 		// a boot; users' kernels keep them. Without the APIC's timer nothing
 		// waits a tenth of a second for its frequency; that of the old timer is
-		// fixed, and serves high resolution timers as well. HPET's would do, but
-		// under emulation it is often too late for its time, and says so.
-		FastParams: map[Accel]string{TCG: "noreplace-smp nolapic_timer hpet=disable"},
+		// fixed, and serves high resolution timers as well, on one CPU.
+		FastOneCPU: map[Accel]string{TCG: "noreplace-smp nolapic_timer"},
 		TSC:        "tsc_early_khz",
 		// Of 2013, and still one for programs for x86-64-v3.
 		PlainCPU:  map[Accel]string{TCG: "Haswell-noTSX,-erms"},

@@ -171,14 +171,17 @@ func (m Machine) Cmdline() string {
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)
 	}
-	avoid, fast := "", m.Arch.FastParams[m.Accel]
-	if m.Conservative {
-		fast = ""
+	var avoid, fast, fastOne string
+	if !m.Conservative {
+		fast = m.Arch.FastParams[m.Accel]
+		if m.CPUs <= 1 {
+			fastOne = m.Arch.FastOneCPU[m.Accel]
+		}
 	}
 	if m.Avoid || m.PlainCPU {
 		avoid = m.Arch.Avoid[m.Accel]
 	}
-	for _, p := range []string{avoid, m.Arch.Clock[m.Accel], fast} {
+	for _, p := range []string{avoid, m.Arch.Clock[m.Accel], fast, fastOne} {
 		if p != "" {
 			params = append(params, p)
 		}

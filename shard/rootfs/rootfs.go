@@ -297,17 +297,21 @@ func (t *tree) readFile(name string, max int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.hdr.Typeflag != tar.TypeReg {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("it is not a regular file")}
-	}
-	if n.hdr.Size > max {
-		err := &bounded.LimitError{What: "its size in bytes", Limit: max}
-		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-	}
-	f, err := n.open()
+	f, err := n.read(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if n.hdr.Size > max {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: &bounded.LimitError{What: "its size in bytes", Limit: max}}
+	}
 	return io.ReadAll(io.LimitReader(f, max))
+}
+
+// read opens a regular file.
+func (n *node) read(name string) (io.ReadCloser, error) {
+	if n.hdr.Typeflag != tar.TypeReg {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("it is not a regular file")}
+	}
+	return n.open()
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -579,5 +580,106 @@ func TestSpecs(t *testing.T) {
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want one line with %q", spec, err, want)
 		}
+	}
+}
+
+func FuzzSplitSpec(f *testing.F) {
+	for _, s := range []string{"", ".", "/a:b", "oci://x/y:z@sha256:0", "debian:bookworm+bash", "docker:x", "a\nb", "a\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, spec string) {
+		kind, rest, err := splitSpec(spec)
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q: an error of several lines: %v", spec, err)
+			}
+			return
+		}
+		if kind == "" && rest != spec || kind != "" && kind+":"+rest != spec {
+			t.Errorf("%q is split into %q and %q", spec, kind, rest)
+		}
+	})
+}
+
+// FuzzTar reads a layer of any bytes.
+func FuzzTar(f *testing.F) {
+	f.Add(makeTar(f, slices.DeleteFunc(sample(), func(e entry) bool { return len(e.body) > 1000 })...))
+	f.Add(makeTar(f, symlink("a", "../b"), symlink("b", "a"), file("..", "")))
+	f.Add([]byte("no tar"))
+	f.Fuzz(func(t *testing.T, b []byte) { checkLayers(t, [][]byte{b}) })
+}
+
+// FuzzLayers applies layers of entries, a line each: "-" begins the next layer.
+func FuzzLayers(f *testing.F) {
+	f.Add("d usr/bin\ns bin usr/bin\nf bin/sh x\n-\nh sh bin/sh\nf bin/.wh.sh\nf usr/.wh..wh..opq")
+	f.Add("d d\ns l d\nf l/x 1\n-\ns d /l\nf d/x 2\n-\nd l\nf l/../x")
+	f.Add("f a 1\nh b a\nc dev 1\np fifo\n-\nd a\nf a/b\n-\nf .wh.a\nf a/c")
+	kinds := map[string]byte{"f": tar.TypeReg, "d": tar.TypeDir, "s": tar.TypeSymlink, "h": tar.TypeLink, "c": tar.TypeChar, "b": tar.TypeBlock, "p": tar.TypeFifo}
+	f.Fuzz(func(t *testing.T, script string) {
+		layers, entries := [][]byte{}, []entry{}
+		for line := range strings.SplitSeq(script+"\n-", "\n") {
+			if line == "-" {
+				layers, entries = append(layers, makeTar(t, entries...)), nil
+			}
+			word := append(strings.Fields(line), "", "", "")
+			e := entry{kind: kinds[word[0]], name: strings.TrimRight(word[1], "/"), mode: int64(len(word[1])) << 9, body: word[2]}
+			bad := func(s string) bool { return strings.ContainsRune(s, 0) || len(s) > 4000 }
+			if e.kind != 0 && e.name != "" && !bad(e.name) && !bad(e.body) {
+				entries = append(entries, e)
+			}
+		}
+		checkLayers(t, layers)
+	})
+}
+
+// checkLayers applies layers. What comes of them can be written, read again as the
+// same, and made into both forms.
+func checkLayers(t *testing.T, layers [][]byte) {
+	t.Helper()
+	tr := newTree()
+	defer tr.close()
+	tr.tmp, tr.layers = t.TempDir(), true
+	for _, l := range layers {
+		file, err := tr.spool(t.Context(), bytes.NewReader(l))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.apply(t.Context(), file); err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("an error of several lines: %v", err)
+			}
+			return
+		}
+	}
+	if tr.bytes > 1<<20 {
+		return
+	}
+	var once, twice bytes.Buffer
+	if _, _, err := tr.write(t.Context(), &once); err != nil {
+		if !strings.Contains(err.Error(), "too long") {
+			t.Fatal(err)
+		}
+		return
+	}
+	again := newTree()
+	defer again.close()
+	again.tmp = tr.tmp
+	stored, err := again.spool(t.Context(), bytes.NewReader(once.Bytes()))
+	if err == nil {
+		err = again.apply(t.Context(), stored)
+	}
+	if err == nil {
+		_, _, err = again.write(t.Context(), &twice)
+	}
+	if err != nil || !bytes.Equal(once.Bytes(), twice.Bytes()) {
+		t.Fatalf("what was written is read as something else: %v", err)
+	}
+	image, err := os.Create(filepath.Join(tr.tmp, "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	if err := errors.Join(tar2ext4.ConvertTarToExt4(&once, image), again.writeCPIO(t.Context(), io.Discard)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -15,13 +15,14 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/oci"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 // SpecHelp says what a --rootfs value may be.
 const SpecHelp = "expected a directory, a tar, an OCI layout or archive, oci://<registry>/<repository>[:<tag>], or debian:<suite>[+<package>...], such as debian:bookworm+bpftrace"
 
-// splitSpec tells the kind of a spec: "oci", "debian", "ubuntu", or "" for a path.
+// splitSpec tells the kind of a spec: "oci", "debian", or "" for a path.
 // A path that has a colon needs a slash before it.
 func splitSpec(spec string) (kind, rest string, err error) {
 	kind, rest, ok := strings.Cut(spec, ":")
@@ -33,7 +34,7 @@ func splitSpec(spec string) (kind, rest string, err error) {
 	case !ok || !kernel.SchemeRE.MatchString(kind):
 		return "", spec, nil
 	}
-	known := []string{"oci", "debian", "ubuntu"}
+	known := []string{"oci", "debian"}
 	for _, k := range known {
 		if kind == k {
 			return kind, rest, nil
@@ -48,6 +49,10 @@ func open(c *kernel.Cache, spec, arch string) (source, error) {
 		return nil, err
 	}
 	switch kind {
+	case "oci":
+		return &imageSource{c: c, spec: spec, rest: rest, arch: arch}, nil
+	case "debian":
+		return &debianSource{c: c, spec: spec, rest: rest, arch: arch}, nil
 	}
 	info, err := os.Stat(rest)
 	switch {
@@ -57,7 +62,7 @@ func open(c *kernel.Cache, spec, arch string) (source, error) {
 		return nil, &kernel.UsageError{Msg: "--rootfs", Err: err}
 	case info.IsDir():
 		path, err := filepath.EvalSymlinks(rest)
-		return &dirSource{c: c, path: path}, err
+		return &dirSource{c: c, path: path, arch: arch}, err
 	case !info.Mode().IsRegular():
 		return nil, kernel.Usagef("--rootfs %q is neither a directory nor a file: %s", spec, SpecHelp)
 	}
@@ -66,9 +71,9 @@ func open(c *kernel.Cache, spec, arch string) (source, error) {
 
 // dirSource is a directory of this machine.
 type dirSource struct {
-	c    *kernel.Cache
-	path string
-	tree *tree
+	c          *kernel.Cache
+	path, arch string
+	tree       *tree
 }
 
 // key reads all of the directory: nothing else tells whether it has changed.
@@ -81,12 +86,60 @@ func (s *dirSource) key(ctx context.Context) ([]string, error) {
 	if _, _, err := s.tree.write(ctx, h); err != nil {
 		return nil, err
 	}
-	return []string{"tree", hex.EncodeToString(h.Sum(nil))}, nil
+	return []string{"tree", hex.EncodeToString(h.Sum(nil)), s.arch}, nil
 }
 
-func (s *dirSource) fill(_ context.Context, t *tree) (string, error) {
-	t.root = s.tree.root
-	return "", nil
+func (s *dirSource) fill(ctx context.Context, t *tree) (string, error) {
+	return t.fillFrom(ctx, s.tree, s.arch)
+}
+
+// fillFrom makes the tree that files are, or hold the image of.
+func (t *tree) fillFrom(ctx context.Context, files *tree, arch string) (string, error) {
+	image, err := oci.LocalRoot(func(name string) (io.ReadCloser, error) {
+		n, err := files.find(name)
+		if err != nil {
+			return nil, err
+		}
+		return n.read(name)
+	}, arch)
+	if err != nil {
+		return "", &kernel.UsageError{Msg: "read the image in it", Err: err}
+	}
+	if image == nil {
+		t.root = files.root
+		return "", nil
+	}
+	return t.fillImage(ctx, image)
+}
+
+func (t *tree) fillImage(ctx context.Context, image *oci.Root) (arch string, err error) {
+	t.layers = true
+	return image.Layers(ctx, func(r io.Reader) error {
+		f, err := t.spool(ctx, r)
+		if err != nil {
+			return err
+		}
+		return t.apply(ctx, f)
+	})
+}
+
+// imageSource is an image of a registry.
+type imageSource struct {
+	c                *kernel.Cache
+	spec, rest, arch string
+	image            *oci.Root
+}
+
+func (s *imageSource) key(ctx context.Context) (_ []string, err error) {
+	s.image, err = oci.FindRoot(ctx, s.spec, s.rest, s.arch, s.c)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"image", s.image.Digest, s.arch}, nil
+}
+
+func (s *imageSource) fill(ctx context.Context, t *tree) (string, error) {
+	return t.fillImage(ctx, s.image)
 }
 
 // tarSource is a tar of a root file system, or an archive of an image.
@@ -107,9 +160,13 @@ func (s *tarSource) fill(ctx context.Context, t *tree) (arch string, err error) 
 		return "", &kernel.UsageError{Msg: "read it", Err: err}
 	}
 	defer r.Close()
+	files := newTree()
 	f, err := t.spool(ctx, r)
 	if err == nil {
-		err = t.apply(ctx, f)
+		err = files.apply(ctx, f)
+	}
+	if err == nil {
+		arch, err = t.fillFrom(ctx, files, s.arch)
 	}
 	if err != nil {
 		return "", err

@@ -3,8 +3,13 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"compress/flate"
+	"hash/crc32"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +66,49 @@ func withModules(t *testing.T, files map[string][]byte) *kernel.Image {
 	return im
 }
 
+func TestModulesOnDemand(t *testing.T) {
+	im := withModules(t, map[string][]byte{
+		"kernel/a/needed-later.ko": imagetest.KoFile(imagetest.Modinfo("deep")), // may have gone by when it turns out to be
+		"kernel/a/deep.ko.xz":      imagetest.Compressed(t, image.XZ, imagetest.KoFile(imagetest.Modinfo(""))),
+		"kernel/b/soft.ko":         imagetest.KoFile("depends="),
+		"kernel/b/after.ko":        imagetest.KoFile("depends="),
+		"kernel/m/wanted.ko":       imagetest.KoFile("depends=needed-later\x00softdep=pre: soft post: after built-in\x00alias=net-pf-2-proto-132"),
+		"kernel/m/broken.ko":       []byte("no ELF"),
+		"kernel/z/other.ko":        []byte("never read"),
+		"kernel/z/first.ko":        imagetest.KoFile("depends=deep\x00softdep=pre: other"),
+		"modules.builtin":          []byte("kernel/b/built-in.ko\nkernel/c/x.ko\n"),
+	})
+	got, err := im.Modules(t.Context(), []string{"first"}, func(name string) bool { return name == "wanted" || name == "broken" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first []string
+	for _, m := range got.First {
+		first = append(first, m.Name)
+	}
+	if d := cmp.Diff([]string{"deep", "first"}, first); d != "" {
+		t.Errorf("first (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"after", "deep", "needed_later", "soft", "wanted"}, slices.Sorted(maps.Keys(got.OnDemand))); d != "" {
+		t.Errorf("on demand (-want +got):\n%s", d)
+	}
+	for name, m := range got.OnDemand {
+		b, err := io.ReadAll(flate.NewReader(bytes.NewReader(m.Data)))
+		if err != nil || len(b) != m.Size || crc32.ChecksumIEEE(b) != m.CRC32 || !bytes.HasPrefix(b, []byte("\x7fELF")) {
+			t.Errorf("%s has %d bytes, %v", name, len(b), err)
+		}
+	}
+	if d := cmp.Diff([]string{"built_in", "x"}, got.Builtin); d != "" {
+		t.Errorf("built in (-want +got):\n%s", d)
+	}
+	if len(got.All) != 8 || !got.All["other"] {
+		t.Errorf("all: %v", got.All)
+	}
+	if want := (image.Modinfo{Depends: []string{"needed_later"}, Pre: []string{"soft"}, Post: []string{"after", "built_in"}, Aliases: []string{"net-pf-2-proto-132"}}); !cmp.Equal(want, got.Info["wanted"]) {
+		t.Errorf("got %+v", got.Info["wanted"])
+	}
+}
+
 func TestModules(t *testing.T) {
 	files := map[string][]byte{
 		"kernel/fs/overlayfs/overlay.ko": imagetest.KoFile(imagetest.Modinfo("")),
@@ -90,9 +138,9 @@ func TestModules(t *testing.T) {
 		{[]string{"loop1"}, nil, "depends on itself"},
 		{[]string{"broken"}, nil, `module "kernel/lib/broken.ko"`},
 	} {
-		modules, err := im.Modules(t.Context(), tt.want)
+		modules, err := im.Modules(t.Context(), tt.want, nil)
 		var got []string
-		for _, m := range modules {
+		for _, m := range modules.First {
 			got = append(got, m.Name)
 			if !bytes.HasPrefix(m.Data, []byte("\x7fELF")) {
 				t.Errorf("%s is not decompressed", m.Name)

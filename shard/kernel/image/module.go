@@ -51,33 +51,74 @@ func ReadModule(ctx context.Context, file string, r io.Reader) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// ModuleDepends reads the names of the modules that a module needs from its
-// .modinfo section: zero-terminated key=value pairs.
-func ModuleDepends(data []byte) ([]string, error) {
+// Modinfo is what a module's .modinfo section says.
+type Modinfo struct {
+	Depends   []string // names of modules that it needs
+	Pre, Post []string // its softdeps: those that it can use
+	Aliases   []string
+	Vermagic  string // the kernel's release that it was built for, and flags
+}
+
+// ReadModinfo reads a module's .modinfo section: zero-terminated key=value pairs.
+// Names in it are as ModuleName makes them. What has blanks or commas in it is
+// left out.
+func ReadModinfo(data []byte) (m Modinfo, err error) {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("read ELF: %w", err)
+		return m, fmt.Errorf("read ELF: %w", err)
 	}
 	defer f.Close()
 	s := f.Section(".modinfo")
 	if s == nil {
-		return nil, nil
+		return m, nil
 	}
 	const maxInfo = 1 << 20
 	if s.Size > maxInfo {
-		return nil, &bounded.LimitError{What: "size of .modinfo", Limit: maxInfo}
+		return m, &bounded.LimitError{What: "size of .modinfo", Limit: maxInfo}
 	}
 	info, err := s.Data()
 	if err != nil {
-		return nil, fmt.Errorf("read .modinfo: %w", err)
+		return m, fmt.Errorf("read .modinfo: %w", err)
+	}
+	names := func(to []string, words []string) []string {
+		for _, n := range words {
+			if n = ModuleName(n); n != "." && len(n) <= maxModuleName && !strings.ContainsFunc(n, notPlain) {
+				to = append(to, n)
+			}
+		}
+		return to
 	}
 	for pair := range bytes.SplitSeq(info, []byte{0}) {
-		if v, ok := bytes.CutPrefix(pair, []byte("depends=")); ok && len(v) > 0 {
-			return strings.Split(string(v), ","), nil
+		key, value, _ := strings.Cut(string(pair), "=")
+		switch key {
+		case "depends":
+			m.Depends = names(m.Depends, strings.FieldsFunc(value, func(r rune) bool { return r == ',' }))
+		case "softdep":
+			to := &m.Pre
+			for _, word := range strings.Fields(value) {
+				switch word {
+				case "pre:":
+					to = &m.Pre
+				case "post:":
+					to = &m.Post
+				default:
+					*to = names(*to, []string{word})
+				}
+			}
+		case "alias":
+			if value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+				m.Aliases = append(m.Aliases, value)
+			}
+		case "vermagic":
+			m.Vermagic = value
 		}
 	}
-	return nil, nil
+	return m, nil
 }
+
+const maxModuleName = 64 // MODULE_NAME_LEN
+
+func notPlain(r rune) bool { return r <= ' ' || r > '~' || r == ',' }
 
 // SplitModule splits "usr/lib/modules/6.1.0/kernel/x.ko" into "6.1.0" and
 // "kernel/x.ko".

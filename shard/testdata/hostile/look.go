@@ -47,7 +47,7 @@ func look() error {
 	var lim unix.Rlimit
 	err = unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim)
 	check(err == nil && lim.Cur == unix.RLIM_INFINITY, "locked memory is limited to %d, %v", lim.Cur, err)
-	check(os.Getenv("PATH") != "" && os.Getenv("HOME") == "/", "environment %q", os.Environ())
+	check(os.Getenv("PATH") != "" && os.Getenv("HOME") == "/root", "environment %q", os.Environ())
 	return errors.Join(errs...)
 }
 
