@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +32,7 @@ func TestDigestIsOfWhatIsAsked(t *testing.T) {
 		"environment":    {func(p *Payload) { p.Job.Env = []string{"A=1"} }, false},
 		"another file":   {func(p *Payload) { p.Files = append(p.Files, File{Path: "/x"}) }, false},
 		"module":         {func(p *Payload) { p.Modules = []string{"overlay"} }, false},
+		"root":           {func(p *Payload) { p.Root = "debian:bookworm" }, false},
 		"skips pass":     {func(p *Payload) { p.SkipsPass = true }, false},
 	} {
 		if got := payload(tt.change) == was; got != tt.same {
@@ -80,6 +83,42 @@ func TestVerbose(t *testing.T) {
 		}
 		if !slices.Equal(args, kept) {
 			t.Errorf("%q was changed", in)
+		}
+	}
+}
+
+// What a root file system holds is of a payload's content, and not of what it is
+// asked to do.
+func TestDigestsOfARoot(t *testing.T) {
+	a, b := Payload{Root: "./dir", RootDigest: "sha256:1"}, Payload{Root: "./dir", RootDigest: "sha256:2"}
+	if a.Digest() != b.Digest() || a.ContentDigest() == b.ContentDigest() {
+		t.Errorf("digests %s and %s, of content %s and %s", a.Digest(), b.Digest(), a.ContentDigest(), b.ContentDigest())
+	}
+}
+
+// A Go test binary of a root file system is run as one that is brought along.
+func TestInstalledGoTest(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := InstalledPayload("/usr/bin/a.test", b, []string{"-test.v", "x"}, "/src", time.Second)
+	if got, want := strings.Join(p.Job.Args, " "), "/testrunner exec --name a.test --dir /src --go-test -- /usr/bin/a.test -test.paniconexit0 -test.v=test2json -test.v=test2json x"; got != want || len(p.Files) > 0 {
+		t.Errorf("%s, %d files, want %s", got, len(p.Files), want)
+	}
+	if arch, err := CheckProgram("x", b); err != nil || arch != runtime.GOARCH {
+		t.Errorf("this program: %q, %v", arch, err)
+	}
+	if arch, err := CheckProgram("x", []byte("#!/bin/sh\n")); err != nil || arch != "" {
+		t.Errorf("a script: %q, %v", arch, err)
+	}
+	for _, text := range []string{"", "echo", "\x7fELF"} {
+		if _, err := CheckProgram("x", []byte(text)); err == nil {
+			t.Errorf("%q is a program", text)
 		}
 	}
 }

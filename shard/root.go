@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -70,7 +71,7 @@ func (r *run) wantRoot(ctx context.Context, j *job) error {
 		return nil // init says what is missing where that is not known
 	}
 	j.root = rootWay{kind: wire.RootArchive, why: "its config is not known"}
-	for _, w := range disks() {
+	for i, w := range disks() {
 		if err != nil || r.forTests.noDisk {
 			break
 		}
@@ -79,7 +80,9 @@ func (r *run) wantRoot(ctx context.Context, j *job) error {
 			j.root = w
 			return nil
 		}
-		j.root.why = "its config lacks CONFIG_" + strings.Join(off, ", CONFIG_")
+		if i == 0 {
+			j.root.why = "its config lacks CONFIG_" + strings.Join(off, ", CONFIG_")
+		}
 	}
 	return nil
 }
@@ -87,16 +90,16 @@ func (r *run) wantRoot(ctx context.Context, j *job) error {
 // findRoot settles the way when the kernel's modules are known, and makes what it
 // takes.
 func (r *run) findRoot(ctx context.Context, j *job) error {
-	var files []string
+	var came []string
 	if j.modules != "" {
 		var err error
-		if files, err = moduleFiles(j.modules); err != nil {
+		if came, err = moduleNames(j.modules); err != nil {
 			return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
 		}
 	}
 	var missing []string
 	for i, o := range j.root.options {
-		if j.config[o] == "m" && !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, "-"+j.root.modules[i]+".ko") }) {
+		if j.config[o] == "m" && !slices.Contains(came, j.root.modules[i]) {
 			missing = append(missing, "CONFIG_"+o)
 		}
 	}
@@ -118,8 +121,8 @@ func (r *run) findRoot(ctx context.Context, j *job) error {
 	return err
 }
 
-// moduleFiles lists an archive that guest.WriteModules wrote.
-func moduleFiles(archive string) ([]string, error) {
+// moduleNames lists an archive that guest.WriteModules wrote.
+func moduleNames(archive string) ([]string, error) {
 	f, err := os.Open(archive)
 	if err != nil {
 		return nil, err
@@ -132,7 +135,8 @@ func moduleFiles(archive string) ([]string, error) {
 	p, err := guest.HandOver(f, st.Size())
 	var names []string
 	for _, file := range p.Files {
-		names = append(names, string(file.Name))
+		_, name, _ := strings.Cut(strings.TrimSuffix(path.Base(string(file.Name)), ".ko"), "-")
+		names = append(names, name)
 	}
 	return names, err
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -117,5 +118,70 @@ func TestRoot(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What keeps a root file system from being the guest's is told, and nothing runs
+// without it.
+func TestRootThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	broken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(broken, "image"), make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		set   func(r *Runner)
+		cause string
+	}{
+		{"no file system", func(r *Runner) { r.Root = madeRoot(broken) }, `^the payload was not started: mount the root file system on /dev/vda: invalid argument`},
+		{"too little memory", func(r *Runner) { r.Memory, r.forTests.noDisk = 200, true }, `^the root file system does not fit into 200 MiB: .*: --memory 2\d\d$`},
+		{"a file where the payload has a directory", func(r *Runner) {
+			r.Payload.Files = append(r.Payload.Files, guest.File{Path: "/usr/bin", Mode: 0o644})
+		}, `^the payload was not started: put /usr/bin into the root file system: directory not empty`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := l.rootRunner(t, "pass")
+			tt.set(r)
+			k, _ := l.run(t, r)
+			if k.Verdict != report.Infra || k.Cause == nil || !regexp.MustCompile(tt.cause).MatchString(k.Cause.Title) {
+				t.Errorf("%v %+v, want infra, %s", k.Verdict, k.Cause, tt.cause)
+			}
+		})
+	}
+}
+
+// This machine's files are the guest's root, and stay as they are.
+func TestHostRoot(t *testing.T) {
+	t.Parallel()
+	l := theLab(t)
+	src, err := source.Parse("debian:bookworm:amd64", l.cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := plan.New(t.Context(), []kernel.Source{src}, []string{"debian/6.1.*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const shell, made = "/bin/sh", "/etc/bpf-kernel-check-test"
+	b, err := os.ReadFile(shell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "set -e; while read line; do case $line in root:*) found=1;; esac; done </etc/passwd; [ $found = 1 ]; echo x >" + made + "; [ -s " + made + " ]"
+	r := l.runner(t, guest.InstalledPayload(shell, b, []string{"-c", script}, "/", far))
+	r.HostRoot = true
+	k, _ := l.run(t, r, list.Newest())
+	if k.Verdict != report.Pass || len(k.Modules) > 0 {
+		t.Errorf("%v %+v, modules %q", k.Verdict, k.Cause, k.Modules)
+	}
+	if _, err := os.Stat(made); err == nil {
+		t.Errorf("the guest has written to this machine's %s", made)
+	}
+	r = l.runner(t, l.passPayload(t)) // and a kernel that has no 9p
+	r.HostRoot = true
+	if k, _ := l.run(t, r); k.Verdict != report.Infra || k.Cause == nil || !strings.HasPrefix(k.Cause.Title, "--host-root: this kernel cannot mount it") {
+		t.Errorf("%v %+v", k.Verdict, k.Cause)
 	}
 }

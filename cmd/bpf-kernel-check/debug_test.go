@@ -174,7 +174,7 @@ func FuzzMarkedOutput(f *testing.F) {
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
 		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all", libraryPath: []string{"/l:/m"},
-		unsupported: wire.TestFail, cgroup: "v1", cpus: 2, params: []string{`lsm=bpf dyndbg="file x +p"`},
+		unsupported: wire.TestFail, rootfs: "debian:bookworm+bpftrace", cgroup: "v1", cpus: 2, params: []string{`lsm=bpf dyndbg="file x +p"`},
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
 	if line == "" || strings.Contains(line, "secret") {
@@ -189,7 +189,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 	}
 	p := got.payload
 	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" ||
-		p.onDemand != "all" || !slices.Equal(p.libraryPath, o.libraryPath) || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) {
+		p.onDemand != "all" || !slices.Equal(p.libraryPath, o.libraryPath) || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) || p.rootfs != o.rootfs {
 		t.Errorf("%+v", got)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "--env TOKEN=VALUE") {
@@ -223,7 +223,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 	vars := map[string]string{"TOKEN": "it's $ecret", "LANG": "C", "EMPTY": ""}
 	for _, args := range [][]string{
 		{"--events-trace", "./Events Trace", "--require", "Fork"},
-		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d"},
+		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d", "--rootfs", "./it's a root"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
 		{"--test", "./a.test", "--cgroup", "v1", "--cpus", "4", "--append", `lsm=bpf dyndbg="file x +p"`, "--append", "slab_nomerge"},
 		{"--test", "./a.test", "--collect", "/tmp/a b*", "--collect", "out", "--cover", "--collect-cores"},
@@ -263,6 +263,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
 		again.cover, again.collectCores = debug.Flag("cover").Value.String() == "true", debug.Flag("collect-cores").Value.String() == "true"
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
+		again.rootfs = debug.Flag("rootfs").Value.String()
 		again.cgroup = debug.Flag("cgroup").Value.String()
 		if again.cpus, err = debug.Flags().GetInt("cpus"); err != nil {
 			t.Fatal(err)

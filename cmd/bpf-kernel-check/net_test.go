@@ -11,15 +11,19 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// A fork's code gets no network on the runner, and whoever else gives one is
-// told what it reaches.
-func TestNetIsNotForForks(t *testing.T) {
+// A fork's code gets no network on the runner and none of its files, and whoever
+// else gives them is told what the payload reaches.
+func TestNetAndHostRootAreNotForForks(t *testing.T) {
 	event := filepath.Join(t.TempDir(), "event.json")
-	for _, tc := range []struct{ event, from, want string }{
-		{"pull_request", "other/repo", "--net: this runs a fork's code"},
-		{"pull_request_target", "other/repo", "--net: this runs a fork's code"},
-		{"pull_request", "own/repo", "warning: --net: the payload can reach"},
-		{"push", "", "warning: --net: the payload can reach"},
+	for _, tc := range []struct{ flag, event, from, want string }{
+		{"--net", "pull_request", "other/repo", "--net: this runs a fork's code"},
+		{"--net", "pull_request_target", "other/repo", "--net: this runs a fork's code"},
+		{"--net", "pull_request", "own/repo", "warning: --net: the payload can reach"},
+		{"--net", "push", "", "warning: --net: the payload can reach"},
+		{"--host-root", "pull_request", "other/repo", "--host-root: this runs a fork's code"},
+		{"--host-root", "pull_request_target", "other/repo", "--host-root: this runs a fork's code"},
+		{"--host-root", "pull_request", "own/repo", "warning: --host-root: the payload can read"},
+		{"--host-root", "push", "", "warning: --host-root: the payload can read"},
 	} {
 		text := `{"repository":{"full_name":"own/repo"},"pull_request":{"head":{"repo":{"full_name":"` + tc.from + `"}}}}`
 		if err := os.WriteFile(event, []byte(text), 0o600); err != nil {
@@ -27,7 +31,7 @@ func TestNetIsNotForForks(t *testing.T) {
 		}
 		env := map[string]string{"GITHUB_EVENT_NAME": tc.event, "GITHUB_EVENT_PATH": event}
 		var out, errs bytes.Buffer
-		args := []string{"run", "--kernels", t.TempDir(), "--test", "./no-such.test", "--net", "--cache", t.TempDir()}
+		args := []string{"run", "--kernels", t.TempDir(), "--test", "./no-such.test", tc.flag, "--cache", t.TempDir()}
 		code := run(t.Context(), args, strings.NewReader(""), &out, &errs, func(k string) string { return env[k] })
 		if code != report.ExitUsage || !strings.Contains(errs.String(), tc.want) || strings.Contains(errs.String(), "fork") != strings.Contains(tc.want, "fork") {
 			t.Errorf("%v: exit code %d, %s", tc, code, errs.String())

@@ -56,6 +56,14 @@ func TestExtras(t *testing.T) {
 			t.Errorf("%q has no %q", line, want)
 		}
 	}
+	line = strings.Join(Machine{Root: "disk", Disk: "/tmp/a,b/root.ext4", DiskDevice: "nvme,serial=root"}.Args(), " ")
+	for _, want := range []string{
+		" -drive file=/tmp/a,,b/root.ext4,format=raw,if=none,readonly=on,id=root -device nvme,serial=root,drive=root", " bkc.root=disk ",
+	} {
+		if !strings.Contains(line+" ", want) {
+			t.Errorf("%q has no %q", line, want)
+		}
+	}
 	if err := (Extras{GDB: "/" + strings.Repeat("x", 107)}).Check(); err == nil || !strings.Contains(err.Error(), "TMPDIR") {
 		t.Error(err)
 	}
