@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // buildLinux builds testdata/linux once.
@@ -33,13 +34,14 @@ func TestLinux(t *testing.T) {
 		boot         Boot
 		cpus         int
 		own, v1      bool
+		append       string
 	}{
 		{name: "one processor", series: "5.10", boot: BootCold, cpus: 1},
 		{name: "four processors", series: "5.10", boot: BootCold, cpus: 4, own: true},
 		{name: "four processors", series: "6.1", boot: BootCold, cpus: 4, v1: true},
 		{name: "restored", series: "6.1", boot: BootWarm, cpus: 2, v1: true, own: true},
-		{name: "two processors", series: "6.12", boot: BootCold, cpus: 2},
-		{name: "restored", series: "7.2", boot: BootWarm, cpus: 1, own: true},
+		{name: "two processors, without mitigations", series: "6.12", boot: BootCold, cpus: 2, append: "mitigations=off"},
+		{name: "restored", series: "7.2", boot: BootWarm, cpus: 1, own: true, append: "lsm=lockdown,bpf slab_nomerge"},
 		{name: "four processors", series: "7.2", boot: BootCold, cpus: 4},
 	} {
 		t.Run(tt.series+", "+tt.name, func(t *testing.T) {
@@ -53,7 +55,7 @@ func TestLinux(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.Job.Env = []string{fmt.Sprintf("CPUS=%d", tt.cpus)}
+			p.Job.Env = []string{fmt.Sprintf("CPUS=%d", tt.cpus), "PARAMS=" + tt.append}
 			if tt.own {
 				p.Job.Env = append(p.Job.Env, "OWN=1")
 				p.Files = append(p.Files,
@@ -66,6 +68,9 @@ func TestLinux(t *testing.T) {
 			}
 			r := l.runner(t, p)
 			r.Boot, r.QEMUDigest, r.CPUs = tt.boot, "test", tt.cpus
+			if r.Append, err = qemu.ParseParams([]string{tt.append}); err != nil {
+				t.Fatal(err)
+			}
 			k, _ := l.run(t, r, seriesKernel(t, tt.series))
 			if k.Verdict != report.Pass || k.Boot != tt.boot.String() || len(k.Tests) == 0 {
 				t.Errorf("%v, booted %s, with %d tests", k.Verdict, k.Boot, len(k.Tests))

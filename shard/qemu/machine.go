@@ -166,7 +166,7 @@ func (m Machine) Cmdline() string {
 		// A kernel that is not whole any more must not go on to a verdict.
 		"oops=panic", "panic=-1",
 		"rcupdate.rcu_expedited=1", "cryptomgr.notests", "raid=noautodetect",
-		"random.trust_cpu=on", "mitigations=off", "nokaslr",
+		"random.trust_cpu=on", "nokaslr",
 	}
 	if m.Arch.Append != "" {
 		params = append(params, m.Arch.Append)

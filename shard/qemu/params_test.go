@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -53,4 +54,67 @@ func FuzzParseParams(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The documentation's table has each parameter and CPU that a VM can get, and what
+// it changes for what is tested.
+func TestEveryParameterIsInTheTable(t *testing.T) {
+	b, err := os.ReadFile("../../.github/docs/machines.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(b), "\n## What the VM changes in the kernel\n")
+	if !ok {
+		t.Fatal("the section is gone")
+	}
+	table, _, _ = strings.Cut(table, "\n## ")
+	needs := func(what string) {
+		if !strings.Contains(table, "`"+what+"`") {
+			t.Errorf("`%s` is not in the table", what)
+		}
+	}
+	for _, name := range ArchNames() {
+		arch, err := LookupArch(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, accel := range []Accel{TCG, KVM} {
+			for i := range 1 << 6 {
+				is := func(bit int) bool { return i>>bit&1 == 1 }
+				m := Machine{
+					Arch: arch, Accel: accel, Nonce: "n", TSC: 1, CPUs: 1,
+					Conservative: is(0), PlainCPU: is(1), Avoid: is(2), Snapshot: is(3), Net: is(4),
+				}
+				if is(5) {
+					m.CPUs = 2
+				}
+				needs(m.cpu())
+				for param := range strings.FieldsSeq(m.Cmdline() + " " + arch.EarlyCon) {
+					key, _, has := strings.Cut(param, "=")
+					if has && !strings.Contains(table, "`"+param+"`") {
+						key += "="
+					} else if has {
+						continue
+					}
+					needs(key)
+				}
+			}
+		}
+	}
+}
+
+// The verifier of kernels from 6.7 passes over its Spectre checks where no fault
+// of the CPU is mitigated.
+func TestMitigationsAreTheKernelsOwn(t *testing.T) {
+	for _, name := range ArchNames() {
+		arch, err := LookupArch(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, own := range []string{"mitigations", "nospectre", "spectre_v2", "pti", "nopti", "retbleed", "spec_store_bypass_disable", "bhi", "spectre_bhi"} {
+			if c := (Machine{Arch: arch, Accel: TCG}).Cmdline(); strings.Contains(" "+c, " "+own) {
+				t.Errorf("%s: %s is set: %s", name, own, c)
+			}
+		}
+	}
 }

@@ -6,14 +6,17 @@ package linux
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/user"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -242,5 +245,82 @@ func TestProcessors(t *testing.T) {
 	}
 	if err := queues.Put(uint32(want), uint32(64)); !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.E2BIG) {
 		t.Errorf("a queue of a processor that is not there: %v", err)
+	}
+}
+
+// What was asked for of the kernel is in force.
+func TestParameters(t *testing.T) {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for param := range strings.FieldsSeq(os.Getenv("PARAMS")) {
+		if !slices.Contains(strings.Fields(string(line)), param) {
+			t.Errorf("%s is not in %s", param, line)
+		}
+		if want, ok := strings.CutPrefix(param, "lsm="); ok {
+			has, err := os.ReadFile("/sys/kernel/security/lsm")
+			for name := range strings.SplitSeq(want, ",") {
+				if err != nil || !slices.Contains(strings.Split(string(has), ","), name) {
+					t.Errorf("the kernel has the LSMs %q, %v, want %s", has, err, name)
+				}
+			}
+		}
+	}
+}
+
+// variableStack reads the stack at an offset that only the program's run tells,
+// which the verifier forbids to whoever may not read past Spectre.
+func variableStack(t *testing.T) error {
+	t.Helper()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{
+		asm.FnGetPrandomU32.Call(),
+		asm.And.Imm(asm.R0, 7),
+		asm.Mov.Imm(asm.R1, 0),
+		asm.StoreMem(asm.RFP, -8, asm.R1, asm.DWord),
+		asm.StoreMem(asm.RFP, -16, asm.R1, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.RFP),
+		asm.Add.Imm(asm.R1, -16),
+		asm.Add.Reg(asm.R1, asm.R0),
+		asm.LoadMem(asm.R0, asm.R1, 0, asm.Byte),
+		asm.Return(),
+	}})
+	if err == nil {
+		prog.Close()
+	}
+	return err
+}
+
+const onlyCaps = "LINUX_TEST_CAPS"
+
+// A program that is loaded with CAP_BPF alone is checked as on a machine with
+// mitigations, unless they are off, which kernels heed from 6.7 on.
+func TestOnlyCapBPF(t *testing.T) {
+	switch os.Getenv(onlyCaps) {
+	case "bpf":
+		var release unix.Utsname
+		if err := unix.Uname(&release); err != nil {
+			t.Fatal(err)
+		}
+		off := strings.Contains(os.Getenv("PARAMS"), "mitigations=off") && !strings.HasPrefix(unix.ByteSliceToString(release.Release[:]), "6.1.")
+		err := variableStack(t)
+		var refused *ebpf.VerifierError
+		if off && err != nil || !off && (!errors.As(err, &refused) || !strings.Contains(fmt.Sprintf("%+v", refused), "prohibited for !root")) {
+			t.Errorf("mitigations off %v: %+v", off, err)
+		}
+		return
+	case "bpf and perfmon":
+		if err := variableStack(t); err != nil {
+			t.Errorf("%+v", err)
+		}
+		return
+	}
+	for name, caps := range map[string][]uintptr{"bpf": {unix.CAP_BPF}, "bpf and perfmon": {unix.CAP_BPF, unix.CAP_PERFMON}} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestOnlyCapBPF$")
+		cmd.Env = append(os.Environ(), onlyCaps+"="+name)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: caps}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("with %s: %v\n%s", name, err, out)
+		}
 	}
 }
