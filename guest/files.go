@@ -50,7 +50,7 @@ func (p *Payload) AddFile(spec string) error {
 	if !path.IsAbs(dst) || path.Clean(dst) != dst || strings.ContainsAny(dst, "\x00\n") {
 		return bad("%q is no place in the guest: want an absolute path without . and .., such as /data/%s", dst, filepath.Base(src))
 	}
-	if why := reserved(dst); why != "" {
+	if why := Reserved(dst); why != "" {
 		return bad("%s %s: want another DST", dst, why)
 	}
 	info, err := os.Stat(src)
@@ -93,8 +93,8 @@ func within(p, dir string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// reserved says why a path of the guest is not to be had; empty: it is.
-func reserved(dst string) string {
+// Reserved says why a path of the guest is not to be had; empty: it is.
+func Reserved(dst string) string {
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {
 		if within(dst, dir) {
 			return "is hidden in the guest by what is mounted on " + dir

@@ -50,6 +50,10 @@ type Payload struct {
 	OnDemand OnDemand
 	// Own are modules that the payload's user built, as AddOwnModule adds them.
 	Own []OwnModule
+
+	// Root is the root file system that it runs in, as the user calls it, and
+	// RootDigest that of its content; "" for none.
+	Root, RootDigest string
 }
 
 // Module is a kernel module, decompressed.

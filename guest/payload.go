@@ -120,6 +120,9 @@ func (p *Payload) Digest() string {
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)
 	}
+	if p.Root != "" {
+		asked = append(asked, p.Root)
+	}
 	h := sha256.New()
 	// These types have no value that cannot be encoded, and a hash takes
 	// everything.
@@ -134,6 +137,9 @@ func (p *Payload) ContentDigest() string {
 	fmt.Fprintln(h, p.Digest())
 	for _, f := range p.Files {
 		fmt.Fprintf(h, "%x\n", sha256.Sum256(f.Data))
+	}
+	if p.RootDigest != "" {
+		fmt.Fprintln(h, p.RootDigest)
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
@@ -178,7 +184,15 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 	if strings.ContainsAny(name, "\n\x00") {
 		name = "payload"
 	}
-	inside := "/payload/" + name
+	p := InstalledPayload("/payload/"+name, b, args, dir, timeout)
+	p.Files = []File{{Path: "/payload/" + name, Mode: 0o755, Data: b}}
+	return p, nil
+}
+
+// InstalledPayload is TestPayload for a program that the guest's root file system
+// has at a path; b are its bytes.
+func InstalledPayload(inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
+	name := filepath.Base(inside)
 	run := []string{"/testrunner", "exec", "--name", name, "--dir", dir}
 	if version, ok := goTest(b); ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
@@ -198,12 +212,27 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 			Args: append(run, args...),
 			Name: name, Reports: true, Timeout: timeout,
 		},
-		Files: []File{
-			{Path: inside, Mode: 0o755, Data: b},
-		},
 		Targets:  Targets(b),
 		OnDemand: OnDemandDefault,
-	}, nil
+	}
+}
+
+// Path is where the guest looks for a program by its name.
+func Path() []string {
+	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+}
+
+// CheckProgram says why a guest with a root file system cannot run a program: it
+// may be a script, and need libraries. arch is "" where the program leaves it open.
+func CheckProgram(path string, b []byte) (arch string, err error) {
+	if bytes.HasPrefix(b, []byte("#!")) {
+		return "", nil
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return "", &PayloadError{Path: path, Reason: "is neither a program nor a script that begins with #!: give it to its interpreter, such as 'bash " + path + "'"}
+	}
+	return cmp.Or(machines[f.Machine], f.Machine.String()), nil
 }
 
 // verboseAs returns a Go test binary's arguments with "-test.v" in each of its

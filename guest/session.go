@@ -22,7 +22,6 @@ const (
 type Session struct {
 	Terminal string   // serial device of the guest that it talks on
 	Env      []string // K=V, such as TERM, LINES and COLUMNS
-	HostRoot bool     // mount the share wire.HostTag
 	Motd     string   // what the shell says first; "": nothing
 	Script   []byte   // commands to run instead of asking for some; nil: ask
 	Mark     string   // with Script: what marks its output, see wire.MarkLine
@@ -46,10 +45,6 @@ func SessionPayload(ctx context.Context, arch string, p Payload, s Session) (Pay
 	p.Job = wire.Job{Args: []string{shellPath, "--session"}, Env: slices.Clone(s.Env), Name: "session", Terminal: s.Terminal}
 	if p.OnDemand == "" {
 		p.OnDemand = OnDemandDefault
-	}
-	if s.HostRoot {
-		p.Job.Env = append(p.Job.Env, wire.SessionHostRoot+"=1")
-		p.Modules = append(slices.Clone(p.Modules), "virtio_pci", "9pnet_virtio", "9p")
 	}
 	if s.Script != nil {
 		p.Files = append(p.Files, File{Path: scriptPath, Mode: 0o644, Data: s.Script})

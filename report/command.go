@@ -82,5 +82,6 @@ func commandFlags() map[string]bool {
 	return map[string]bool{
 		"--kernels": true, "--events-trace": true, "--test": true, "--objects": true, "--attach": false, "--unsupported": true,
 		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--modules": true, "--memory": true, "--arch": true,
+		"--rootfs": true,
 	}
 }

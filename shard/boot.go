@@ -96,7 +96,7 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 
 // bootVM boots a kernel by a method and watches the VM.
 func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) (o vm.Observation, machine string, err error) {
-	m := r.baseMachine(j.image, mode.Accel)
+	m := j.withRoot(r.baseMachine(j.image, mode.Accel))
 	m.Kernel, m.Initrd, m.Nonce, m.Net, m.PlainCPU = j.boot, j.initrd, w.Nonce, r.Net, mode.PlainCPU
 	limits, slower := r.limits(mode.Accel)
 	w.Limits = r.bootLimits().Limits(limits, mode.Method)

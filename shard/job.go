@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -29,6 +30,9 @@ type job struct {
 	modules string         // archive of the kernel's modules; "" for none
 	reused  *report.Result // the result of an earlier VM that stands for this one's
 	slot    *slot
+
+	root   rootWay
+	config image.Config // of the kernel, for the root; nil if it is not known
 
 	// Set when the image is unpacked, which a restored VM does not need.
 	boot   string // what QEMU starts: an ELF file, or the image as it is
@@ -65,8 +69,16 @@ func (r *run) unpack(ctx context.Context, f fetched) *job {
 			return j
 		}
 	}
-	if (len(r.Payload.Modules) > 0 || r.Payload.OnDemand.Wants() != nil) && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
-		j.modules, j.err = r.modulesArchive(ctx, j.image)
+	if r.HasRoot() {
+		if j.err = r.wantRoot(ctx, j); j.err != nil {
+			return j
+		}
+	}
+	if names := append(j.root.modules, r.Payload.Modules...); (len(names) > 0 || r.Payload.OnDemand.Wants() != nil) && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
+		j.modules, j.err = r.modulesArchive(ctx, j.image, names)
+	}
+	if j.err == nil && r.HasRoot() {
+		j.err = r.findRoot(ctx, j)
 	}
 	if j.err == nil {
 		j.reused = r.findReused(ctx, j)
@@ -111,10 +123,17 @@ func (r *run) unpackImage(ctx context.Context, j *job) error {
 		return err
 	}
 	initrd := r.sharedInitrd()
+	// The initramfs comes last: its last file has to be the last of all.
+	archives := []string{initrd}
 	if j.modules != "" {
+		archives = append([]string{j.modules}, archives...)
+	}
+	if j.root.kind == wire.RootArchive {
+		archives = append([]string{j.root.file}, archives...)
+	}
+	if len(archives) > 1 {
 		initrd = j.ownInitrd
-		// The initramfs comes last: its last file has to be the last of all.
-		if err := concatenate(initrd, j.modules, r.sharedInitrd()); err != nil {
+		if err := concatenate(initrd, archives...); err != nil {
 			return fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
 		}
 	}
@@ -215,12 +234,16 @@ func (r *run) reuseKey(ctx context.Context, j *job) (key resultcache.Key, ok boo
 	// kernel is told. Whether it takes the firmware follows from its image.
 	m.Kernel, m.Initrd, m.Nonce, m.TSC = "kernel", "initrd", "nonce", min(m.TSC, 1)
 	m.Firmware, m.Net = r.Firmware, r.Net
+	m = j.withRoot(m)
+	if m.Disk != "" {
+		m.Disk = "disk"
+	}
 	key = resultcache.Key{
 		Program: r.Program, QEMU: r.QEMUDigest, ROMs: r.ROMs,
 		ID: j.entry.ID(), Source: j.entry.Ref.Digest, Kernel: j.image.KernelDigest(), Info: j.image.Info,
 		Machine: m.Args(), Limits: r.Limits, Boot: r.Boot.String(),
 		ModuleNames: r.Payload.Modules, Targets: r.Payload.Targets, SkipsPass: r.Payload.SkipsPass,
-		Allowed: r.Allowed.Entries(), Expected: r.Expect.Digest(),
+		Allowed: r.Allowed.Entries(), Expected: r.Expect.Digest(), Root: r.Payload.RootDigest,
 	}
 	var err error
 	key.Initramfs, err = r.initramfs()
@@ -248,7 +271,7 @@ func (r *run) baseMachine(im *kernel.Image, on qemu.Accel) qemu.Machine {
 // firmware is the fast one for kernels with a PVH entry, which are all that it
 // can start: it sets no PCI devices up.
 func (r *run) firmware(j *job, on qemu.Accel) string {
-	if on != r.Accel || r.Net || j.asShipped() {
+	if on != r.Accel || r.Net || r.HasRoot() || j.asShipped() {
 		return ""
 	}
 	return r.Firmware
@@ -275,7 +298,7 @@ func (r *Runner) Prepare(ctx context.Context, e plan.Entry) (Prepared, error) {
 	if j.err != nil {
 		return Prepared{}, j.err
 	}
-	p := Prepared{Image: im, Facts: j.facts, Machine: run.baseMachine(im, r.Accel)}
+	p := Prepared{Image: im, Facts: j.facts, Machine: j.withRoot(run.baseMachine(im, r.Accel))}
 	p.Machine.Kernel, p.Machine.Initrd, p.Machine.Firmware = j.boot, j.initrd, run.firmware(j, r.Accel)
 	if _, err := os.Stat(j.vmlinux); err == nil {
 		p.Vmlinux = j.vmlinux

@@ -23,8 +23,8 @@ import (
 // modulesArchive returns the path of the archive of the kernel's modules that
 // the payload can use, and of its .config if the payload may look for that. It is
 // made once for a kernel: finding modules takes a pass over hundreds of megabytes.
-func (r *run) modulesArchive(ctx context.Context, im *kernel.Image) (string, error) {
-	of := strings.Join(r.Payload.Modules, "\n")
+func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, names []string) (string, error) {
+	of := strings.Join(names, "\n")
 	config := r.readsConfig && im.Config != "" && im.Release == path.Base(im.Release)
 	if config {
 		of += "\n/boot/config"
@@ -33,10 +33,10 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image) (string, err
 	if onDemand != nil {
 		of += fmt.Sprintf("\n%s %d %s", wire.OnDemandPath, onDemandFormat, r.Payload.OnDemand.List())
 	}
-	names := sha256.Sum256([]byte(of))
-	name := kernel.ModulesPrefix + hex.EncodeToString(names[:8]) + ".cpio"
+	sum := sha256.Sum256([]byte(of))
+	name := kernel.ModulesPrefix + hex.EncodeToString(sum[:8]) + ".cpio"
 	return im.DerivedChecked(ctx, r.Cache, name, func(w io.Writer) error {
-		found, err := im.Modules(ctx, r.Payload.Modules, onDemand)
+		found, err := im.Modules(ctx, names, onDemand)
 		if err != nil {
 			return err
 		}

@@ -61,6 +61,9 @@ type Config struct {
 	Attempt int
 	HeadSHA string
 
+	Root     Root // file system of the guests; nil for none
+	HostRoot bool // the guests' root is this machine's
+
 	// Report is told of progress and, if not nil, Repeated of each run of a
 	// kernel that is run several times. Both are called from several goroutines.
 	Report   func(Event)
@@ -97,6 +100,7 @@ type overrides struct {
 	params     []string // further kernel parameters
 	cpus       int      // of each VM; 0 for one
 	bootLimits *vm.BootLimits
+	noDisk     bool // no kernel can mount a root file system's image
 }
 
 // MaxRetries is the most further attempts that a kernel gets.
@@ -186,6 +190,8 @@ func (r *Runner) NoReuse() string {
 		return "a result under KVM depends on the processor of its machine"
 	case r.Net:
 		return "what a network answers is never the same"
+	case r.HostRoot:
+		return "this machine's files are in no digest"
 	case r.Repeats > 1:
 		return "kernels are run several times to see whether they differ"
 	case r.Program == "" || r.QEMUDigest == "" || r.ROMs == "":
@@ -246,7 +252,7 @@ func (r *run) prepare() error {
 			Kernels: r.Cache, Out: r.Out, MaxAge: r.Reuse, Now: r.Now, RunID: r.RunID, HeadSHA: r.HeadSHA, QEMU: r.QEMU,
 		})
 	}
-	if r.Boot != BootAuto && r.Boot != BootWarm || snapshot.Unsupported(r.Arch, r.Accel, r.Net) != "" {
+	if r.Boot != BootAuto && r.Boot != BootWarm || snapshot.Unsupported(r.Arch, r.Accel, r.Net, r.HasRoot()) != "" {
 		return nil
 	}
 	var err error

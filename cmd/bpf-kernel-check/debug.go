@@ -36,7 +36,6 @@ type debugOptions struct {
 	memory      int
 	bootTimeout time.Duration
 	gdb         bool
-	hostRoot    bool
 	noPayload   bool
 	params      string // further kernel parameters
 
@@ -48,7 +47,6 @@ func (o *debugOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.kernels, "kernels", nil, "`SRC` of the kernel, or @FILE with one on each line; repeatable")
 	f.StringArrayVar(&o.from, "from", nil, "take source and payload from the results in `DIR or ZIP`; repeatable")
 	f.BoolVar(&o.gdb, "gdb", false, "wait for a debugger before the kernel starts")
-	f.BoolVar(&o.hostRoot, "host-root", false, "mount this machine's root, read-only, at /host in the guest")
 	f.BoolVar(&o.noPayload, "no-payload", false, "with --from: leave the run's payload out")
 	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto uses KVM if it is proven to work")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of the VM")
@@ -123,13 +121,13 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 	if len(d.o.kernels) == 0 {
 		return usagef("no kernel: name its source with --kernels, or results with --from")
 	}
-	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(inputs{"events-trace": d.o.payload.eventsTrace, "test": d.o.payload.test}), id); err != nil {
+	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(inputs{"events-trace": d.o.payload.eventsTrace, "test": d.o.payload.test, "rootfs": d.o.payload.rootfs}), id); err != nil {
 		return err
 	}
 	if d.past != nil && d.past.Digest != "" && d.past.Digest != d.entry.Digest {
 		c.warn(fmt.Sprintf("%s is not what was tested: its digest is %s, that of the results %s", d.entry.ID(), d.entry.Digest, d.past.Digest))
 	}
-	if err := d.readPayload(ctx); err != nil {
+	if err := d.readPayload(ctx, c); err != nil {
 		return err
 	}
 	return c.session(ctx, d)
@@ -186,10 +184,14 @@ func alike(a, b string) int {
 }
 
 // readPayload reads the payload that the flags name, if any.
-func (d *debugging) readPayload(ctx context.Context) error {
+func (d *debugging) readPayload(ctx context.Context, c *command) error {
 	po := d.o.payload
 	if !po.named() {
-		d.payload = namedPayload{arch: cmp.Or(d.entry.Arch, runtime.GOARCH)}
+		root, err := c.openRoot(ctx, &po, d.entry.Arch)
+		if err != nil {
+			return err
+		}
+		d.payload = namedPayload{arch: cmp.Or(d.entry.Arch, runtime.GOARCH), root: root}
 		return po.addExtras(&d.payload)
 	}
 	var err error
@@ -197,7 +199,7 @@ func (d *debugging) readPayload(ctx context.Context) error {
 	if len(po.objects) > 0 { // they are for every architecture
 		arch = d.entry.Arch
 	}
-	d.payload, err = readPayload(ctx, po, arch, 0)
+	d.payload, err = c.readPayload(ctx, po, arch, 0)
 	if err != nil && d.past != nil {
 		return fmt.Errorf("%w; if the run's payload is elsewhere on this machine, give its flag with the path here, such as %s; --no-payload opens a shell without it", err, po.flag())
 	}
@@ -238,7 +240,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	}
 	defer remove()
 
-	s := guest.Session{Terminal: arch.Console, HostRoot: d.o.hostRoot, Motd: d.motd(machine.Accel), Script: script}
+	s := guest.Session{Terminal: arch.Console, Motd: d.motd(machine.Accel), Script: script}
 	var mark [16]byte
 	if _, err := rand.Read(mark[:]); err != nil {
 		return fmt.Errorf("make a mark: %w", err)
@@ -257,18 +259,13 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload},
 		Host:   shard.Host{Scratch: scratch, QEMU: machine.QEMU, Accel: machine.Accel, TSC: machine.TSC, InitProgram: machine.Init},
 	}
+	d.payload.root.apply(&r.Config)
 	if r.Cache, err = c.openCache(); err != nil {
 		return err
 	}
 	p, err := r.Prepare(ctx, d.entry)
 	if err != nil {
 		return err
-	}
-	if d.o.hostRoot {
-		if err := c.checkShare(p); err != nil {
-			return err
-		}
-		p.Machine.Extras.Share = "/"
 	}
 	p.Machine.Nonce = s.Mark
 	// Nothing reads the results: keep them off a console that they share.

@@ -136,6 +136,9 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if now.workdir == "/" && now.test != "" {
 		now.workdir = was.workdir
 	}
+	if now.rootfs == "" && !now.hostRoot {
+		now.rootfs = was.rootfs
+	}
 	if len(now.files) == 0 {
 		now.files = was.files
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"github.com/elastic/bpf-kernel-check/shard"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
@@ -45,30 +44,4 @@ func hasSection(path, name string) bool {
 	}
 	defer f.Close()
 	return f.Section(name) != nil
-}
-
-// checkShare says why a kernel cannot mount the host's root.
-func (c *command) checkShare(p shard.Prepared) error {
-	config, err := p.Image.ReadConfig(p.Vmlinux)
-	if err != nil {
-		c.warn("--host-root: " + err.Error() + "; it may not work")
-		return nil
-	}
-	if missing := config.Missing(image.ShareOptions()); len(missing) > 0 {
-		all := append(missing, config.Missing(image.VirtioOptions())...)
-		return usagef("--host-root: %s cannot mount it: its config lacks CONFIG_%s; build-kernels makes kernels that have them", p.Image.ID(), strings.Join(all, ", CONFIG_"))
-	}
-	var modules []string
-	for _, o := range image.ShareOptions() {
-		if config[o] == "m" {
-			modules = append(modules, "CONFIG_"+o)
-		}
-	}
-	if len(modules) > 0 && !p.Image.HasModules() {
-		return usagef("--host-root: %s cannot mount it: %s are modules, and it came without them", p.Image.ID(), strings.Join(modules, ", "))
-	}
-	if missing := config.Missing(image.VirtioOptions()); len(missing) > 0 {
-		c.warn("the kernel's config lacks CONFIG_" + strings.Join(missing, ", CONFIG_") + ", which the host's root does not need")
-	}
-	return nil
 }

@@ -32,6 +32,8 @@ type payloadOptions struct {
 	workdir     string
 	modules     []string
 	onDemand    string
+	rootfs      string
+	hostRoot    bool
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
@@ -47,6 +49,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
 	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; or your own, as FILE.ko[,PARAM=VALUE...]; repeatable")
 	f.StringVar(&o.onDemand, "modules", string(guest.OnDemandDefault), "bring a `default` set of the kernel's modules, all or none, for what the payload asks for; default is none with --events-trace and --objects")
+	f.Var((*once)(&o.rootfs), "rootfs", "the guest's root file system: `SRC` is a directory, a tar, an image or packages of a distribution; --test finds its program there")
+	f.BoolVar(&o.hostRoot, "host-root", false, "the guest's root file system is this machine's, read-only below a writable layer; refused for pull requests of forks")
 }
 
 // once is a flag that may be given only once: of two payloads, one would silently
@@ -98,6 +102,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("nothing to run: give --events-trace PATH or --test 'PATH ARGS...' or --objects 'GLOB'")
 	case n > 1:
 		return usagef("--events-trace, --test and --objects exclude each other: give one of them")
+	case o.rootfs != "" && o.hostRoot:
+		return usagef("--rootfs and --host-root exclude each other: give one of them")
 	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
 	case !slices.Contains([]guest.OnDemand{"", guest.OnDemandDefault, guest.OnDemandAll, guest.OnDemandNone}, guest.OnDemand(o.onDemand)):
@@ -120,13 +126,14 @@ type namedPayload struct {
 	arch string
 	name string
 	path string // of the program
+	root userRoot
 
 	flags []string // of debug, for the same payload; see payloadOptions.flags
 }
 
 // readPayload reads and checks the payload's files. arch is the --arch that was
 // given, if any.
-func readPayload(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (namedPayload, error) {
+func (c *command) readPayload(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (namedPayload, error) {
 	var p namedPayload
 	if o.workdir != "" {
 		o.workdir = path.Clean(o.workdir)
@@ -134,15 +141,18 @@ func readPayload(ctx context.Context, o payloadOptions, arch string, timeout tim
 	if err := o.validate(); err != nil {
 		return p, err
 	}
-	p, err := readProgram(ctx, o, arch, timeout)
+	root, err := c.openRoot(ctx, &o, arch)
 	if err != nil {
 		return p, err
 	}
-	p.flags = o.flags()
+	if p, err = readProgram(ctx, o, root, arch, timeout); err != nil {
+		return p, err
+	}
+	p.flags, p.root = o.flags(), root
 	if err := o.addExtras(&p); err != nil {
 		return p, err
 	}
-	if !p.HasDir(o.workdir) {
+	if !p.HasDir(o.workdir) && !root.hasDir(o.workdir) {
 		return p, usagef("--workdir %q: the guest has no such directory: want an absolute path that a --file is put under", o.workdir)
 	}
 	return p, nil
@@ -180,14 +190,14 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 	return nil
 }
 
-func readProgram(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (p namedPayload, err error) {
+func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch string, timeout time.Duration) (p namedPayload, err error) {
 	switch {
 	case o.eventsTrace != "":
 		require, err := requireFlags(o.require)
 		if err != nil {
 			return p, err
 		}
-		if p.arch, err = programArch(o.eventsTrace, arch); err != nil {
+		if p.arch, err = programArch(o.eventsTrace, guest.ExecutableArch(o.eventsTrace), arch); err != nil {
 			return p, err
 		}
 		b, err := guest.ReadExecutable(o.eventsTrace, p.arch, guest.EventsTraceHint)
@@ -202,7 +212,15 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 		if err != nil || len(words) == 0 {
 			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
 		}
-		if p.arch, err = programArch(words[0], arch); err != nil {
+		if root.given() {
+			p, err = root.payload(words, o.workdir, arch, timeout)
+			p.name = o.shownTest()
+			return p, err
+		}
+		if err := noSuchProgram(words[0]); err != nil {
+			return p, err
+		}
+		if p.arch, err = programArch(words[0], guest.ExecutableArch(words[0]), arch); err != nil {
 			return p, err
 		}
 		p.name, p.path = o.shownTest(), words[0]
@@ -221,10 +239,9 @@ func readProgram(ctx context.Context, o payloadOptions, arch string, timeout tim
 	}
 }
 
-// programArch returns the architecture of a program, which must be the one asked
-// for.
-func programArch(path, asked string) (string, error) {
-	is := guest.ExecutableArch(path)
+// programArch returns the architecture of a program, is, which must be the one
+// asked for.
+func programArch(path, is, asked string) (string, error) {
 	if is != "" && asked != "" && is != asked {
 		return "", &guest.PayloadError{Path: path, Reason: fmt.Sprintf("is built for %s, and --arch is %s: build it for %s (for Go with GOARCH=%s), or leave --arch away", is, asked, asked, asked)}
 	}

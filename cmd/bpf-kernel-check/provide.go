@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 
 	"github.com/kballard/go-shellquote"
 
@@ -45,7 +46,7 @@ func (c *command) installer() *host.Installer {
 // payloadArch is the architecture whose QEMU is needed.
 func payloadArch(in inputs) string {
 	program := in["events-trace"]
-	if words, err := shellquote.Split(in["test"]); err == nil && len(words) > 0 {
+	if words, err := shellquote.Split(in["test"]); err == nil && len(words) > 0 && !(in["rootfs"] != "" && strings.HasPrefix(words[0], "/")) {
 		program = words[0]
 	}
 	arch := ""

@@ -57,6 +57,12 @@ func (o payloadOptions) flags() []string {
 	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
 		add("--modules", o.onDemand)
 	}
+	if o.rootfs != "" {
+		add("--rootfs", o.rootfs)
+	}
+	if o.hostRoot {
+		words = append(words, "--host-root")
+	}
 	return words
 }
 

@@ -147,7 +147,7 @@ A source is one of
 			if err != nil {
 				return err
 			}
-			if err := c.checkNet(o.net); err != nil {
+			if err := errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot)); err != nil {
 				return err
 			}
 			choose, err := so.prepare(c)
@@ -155,7 +155,7 @@ A source is one of
 				return err
 			}
 			po.takeEnv(c.getenv, c.warn)
-			payload, err := readPayload(cmd.Context(), po, o.arch, o.limits.payload)
+			payload, err := c.readPayload(cmd.Context(), po, o.arch, o.limits.payload)
 			if err != nil {
 				return err
 			}
@@ -167,7 +167,7 @@ A source is one of
 			}
 			sel, err := choose(ctx, srcs, src.filter(payload.arch))
 			if arch := otherArch(o, po, sel, err); arch != "" {
-				if payload, err = readPayload(cmd.Context(), po, arch, o.limits.payload); err != nil {
+				if payload, err = c.readPayload(cmd.Context(), po, arch, o.limits.payload); err != nil {
 					return err
 				}
 				sel, err = choose(ctx, srcs, src.filter(payload.arch))
@@ -278,6 +278,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		},
 		Host: shard.Host{Now: time.Now, Random: rand.Reader},
 	}
+	p.root.apply(&r.Config)
 	if o.net {
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 	}
@@ -341,7 +342,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if err != nil {
 		return usageError{err}
 	}
-	if no := snapshot.Unsupported(arch, accel, r.Net); no != "" && boot == shard.BootWarm {
+	if no := snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
 	jobs, note := host.FitJobs(o.jobs, o.memory, todo)
@@ -452,17 +453,26 @@ func otherArch(o runOptions, po payloadOptions, sel selection, err error) string
 
 // checkNet refuses a network to what a fork has written.
 func (c *command) checkNet(on bool) error {
+	return c.checkTrust(on, "--net", "could reach the runner's network and its loopback", "can reach what this machine reaches, its loopback and a cloud's metadata service too")
+}
+
+// checkHostRoot refuses this machine's files to what a fork has written.
+func (c *command) checkHostRoot(on bool) error {
+	return c.checkTrust(on, "--host-root", "could read the runner's files, tokens and keys among them", "can read what you can read on this machine, tokens and keys too")
+}
+
+func (c *command) checkTrust(on bool, flag, could, can string) error {
 	if !on {
 		return nil
 	}
 	fork, err := github.FromFork(github.Env{Event: c.getenv("GITHUB_EVENT_NAME"), Payload: c.getenv("GITHUB_EVENT_PATH")})
 	switch {
 	case err != nil:
-		return usagef("--net: whether this is a pull request of a fork cannot be told: %w", err)
+		return usagef("%s: whether this is a pull request of a fork cannot be told: %w", flag, err)
 	case fork:
-		return usagef("--net: this runs a fork's code, which could reach the runner's network and its loopback: run it without --net, or on the branches of your own repository only")
+		return usagef("%s: this runs a fork's code, which %s: run it without %s, or on the branches of your own repository only", flag, could, flag)
 	}
-	c.warn("--net: the payload can reach what this machine reaches, its loopback and a cloud's metadata service too: run only payloads that you trust")
+	c.warn(flag + ": the payload " + can + ": run only payloads that you trust")
 	return nil
 }
 

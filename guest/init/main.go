@@ -48,22 +48,20 @@ func main() {
 
 // run does the guest's work. An error means that the host gets no end record.
 func run(con *serialConsole) error {
-	if err := switchRoot(); err != nil {
+	root, err := switchRoot()
+	if err != nil {
 		return err
 	}
 	failed := mountAll()
 	if err := linkTestrunner(); err != nil {
 		return err
 	}
-	cmdline, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return fmt.Errorf("read the kernel command line: %w", err)
-	}
-	nonce, net, scale := param(string(cmdline), wire.ParamNonce), param(string(cmdline), wire.ParamNet), scaleOf(string(cmdline))
-	if err := hideNonce(string(cmdline)); err != nil {
+	cmdline := root.cmdline
+	nonce, net, scale := param(cmdline, wire.ParamNonce), param(cmdline, wire.ParamNet), scaleOf(cmdline)
+	if err := hideNonce(cmdline); err != nil {
 		con.logf("%v", err)
 	}
-	results, repeat := openResults(param(string(cmdline), wire.ParamResults), con)
+	results, repeat := openResults(param(cmdline, wire.ParamResults), con)
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return fmt.Errorf("uname: %w", err)
@@ -76,7 +74,7 @@ func run(con *serialConsole) error {
 		return err
 	}
 	switches := openSwitches()
-	if param(string(cmdline), wire.ParamHandover) != "" {
+	if param(cmdline, wire.ParamHandover) != "" {
 		handed, err := receiveJob(results)
 		if err != nil {
 			return err
@@ -113,7 +111,10 @@ func run(con *serialConsole) error {
 			r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 		}
 	}
-	lacks(loadModules())
+	if !root.loaded {
+		root.failed = loadModules()
+	}
+	lacks(root.failed)
 	if net != "" {
 		if err := networkUp(); err != nil { // mostly a driver's failure
 			lacks([]wire.Module{{Name: "network", Error: err.Error()}})
@@ -126,6 +127,9 @@ func run(con *serialConsole) error {
 	log := followLog()
 
 	job, err := readJob()
+	if root.err != nil { // which may be why there is no job
+		err = root.err
+	}
 	if err != nil {
 		con.logf("%v", err)
 		r.unready = err.Error()

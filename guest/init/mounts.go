@@ -15,23 +15,59 @@ import (
 
 const newRoot = "/.root"
 
+// theRoot is what switchRoot found and did.
+type theRoot struct {
+	cmdline string
+	loaded  bool          // the modules are
+	failed  []wire.Module // of these
+	err     error         // why the user's root file system is not the guest's; nil if none was asked for
+}
+
 // switchRoot moves everything from the rootfs that the kernel unpacked the
 // initramfs into to a tmpfs, and makes that the root: pivot_root(2), which
-// container tests need, refuses to work on the rootfs itself.
+// container tests need, refuses to work on the rootfs itself. Where the user gave
+// a root file system, it is that which everything moves to.
 //
 //	before: / rootfs (init, payload)
 //	after:  / tmpfs (payload) over rootfs (init, empty directories)
-func switchRoot() error {
+func switchRoot() (r theRoot, err error) {
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
-		return fmt.Errorf("make %s: %w", newRoot, err)
+		return r, fmt.Errorf("make %s: %w", newRoot, err)
 	}
 	if err := unix.Mount("tmpfs", newRoot, "tmpfs", 0, "mode=755,size=90%"); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", newRoot, err)
+		return r, fmt.Errorf("mount tmpfs on %s: %w", newRoot, err)
 	}
-	if err := moveTree("/", newRoot); err != nil {
-		return err
+	const proc = newRoot + "/proc" // where it is when the root has moved
+	if err := mountProc(proc); err != nil {
+		return r, err
 	}
-	if err := os.Chdir(newRoot); err != nil {
+	b, err := os.ReadFile(proc + "/cmdline")
+	if err != nil {
+		return r, fmt.Errorf("read the kernel command line: %w", err)
+	}
+	r.cmdline = string(b)
+	if kind := param(r.cmdline, wire.ParamRoot); kind != "" {
+		var entered bool
+		if entered, r.err = r.enterUsersRoot(kind); entered {
+			return r, nil
+		}
+	}
+	if err := moveTree("/", newRoot, false); err != nil {
+		return r, err
+	}
+	return r, enter(newRoot)
+}
+
+func mountProc(dir string) error {
+	if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("make %s: %w", dir, err)
+	}
+	return wrap("mount proc", unix.Mount("proc", dir, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
+}
+
+// enter makes the root of a mount the guest's.
+func enter(root string) error {
+	if err := os.Chdir(root); err != nil {
 		return fmt.Errorf("change to the new root: %w", err)
 	}
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
@@ -43,29 +79,40 @@ func switchRoot() error {
 	return os.Chdir("/")
 }
 
-// moveTree copies the tree from to another file system and removes its files
-// on the way, so that a large payload is never in memory twice.
-func moveTree(from, to string) error {
+// moveTree copies the tree from, which is the rootfs, to another file system and
+// removes its files on the way, so that a large payload is never in memory twice.
+// With over, to has files of its own: they give way, and directories stay as they
+// are.
+func moveTree(from, to string, over bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("read the initramfs: %w", err)
 		}
-		if path == to {
-			return fs.SkipDir
-		}
 		rel, err := filepath.Rel(from, path)
 		if err != nil {
 			return err
+		}
+		switch "/" + rel {
+		case newRoot, wire.RootDir, "/proc":
+			return fs.SkipDir
+		case "/init": // running; it goes with the rootfs
+			return nil
 		}
 		dst := filepath.Join(to, rel)
 		info, err := d.Info()
 		if err != nil {
 			return fmt.Errorf("read the initramfs: %w", err)
 		}
+		if over {
+			if there, err := os.Stat(dst); err == nil && there.IsDir() && info.IsDir() {
+				return nil
+			}
+			if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("put %s into the root file system: %w", "/"+rel, errors.Unwrap(err))
+			}
+		}
 		const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 		switch mode := info.Mode(); {
-		case path == "/init":
-			return nil // running; it goes with the rootfs
 		case mode.IsDir():
 			if err = os.MkdirAll(dst, 0o755); err == nil {
 				err = os.Chmod(dst, mode&bits)
@@ -83,7 +130,7 @@ func moveTree(from, to string) error {
 			return nil // device nodes: devtmpfs brings its own
 		}
 		if err != nil {
-			return fmt.Errorf("move %s to the new root: %w", path, err)
+			return fmt.Errorf("move /%s to the new root: %w", rel, err)
 		}
 		return nil
 	})
@@ -113,7 +160,6 @@ func mountAll() []wire.Mount {
 		flags          uintptr
 		data           string
 	}{
-		{"proc", "/proc", noexec, ""},
 		{"sysfs", "/sys", noexec, ""},
 		{"devtmpfs", "/dev", unix.MS_NOSUID, "mode=755"},
 		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=620,ptmxmode=666"},

@@ -141,7 +141,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 // baseEnv is what every payload has. testrunner gives its program a terminal, to
 // which nobody wants colours or a progress bar to be written.
 func baseEnv() []string {
-	return []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin:/", "HOME=/", "TERM=dumb", "NO_COLOR=1"}
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/", "HOME=/", "TERM=dumb", "NO_COLOR=1"}
 }
 
 // setEnv sets each K=V of more in env.

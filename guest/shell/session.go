@@ -18,8 +18,7 @@ import (
 // guest for a person.
 const sessionFlag = "--session"
 
-// prepareSession makes the links of the commands, sets the terminal up, mounts
-// the host's root, and says what there is. What does not work is said too, and
+// prepareSession makes the links of the commands, sets the terminal up, and says what there is. What does not work is said too, and
 // the session starts all the same.
 func prepareSession(script bool, std stdio) {
 	problem := func(doing string, err error) {
@@ -40,9 +39,6 @@ func prepareSession(script bool, std stdio) {
 	}
 	// init lets the kernel print everything, which a person can have by dmesg.
 	problem("quiet the kernel", os.WriteFile("/sys/module/printk/parameters/ignore_loglevel", []byte("N"), 0))
-	if os.Getenv(wire.SessionHostRoot) != "" {
-		problem("mount the host's root on "+wire.HostRoot, mountHost())
-	}
 	if b, err := os.ReadFile(wire.SessionMotd); err == nil {
 		_, _ = std.out.Write(b)
 	}
@@ -73,12 +69,4 @@ func setUpTerminal(fd int, script bool) error {
 		return nil
 	}
 	return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
-}
-
-func mountHost() error {
-	if err := os.MkdirAll(wire.HostRoot, 0o755); err != nil {
-		return err
-	}
-	// Large messages: each one is a trip to the host.
-	return unix.Mount(wire.HostTag, wire.HostRoot, "9p", unix.MS_RDONLY, "trans=virtio,version=9p2000.L,msize=262144,access=any")
 }

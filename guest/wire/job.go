@@ -20,6 +20,7 @@ const (
 	ParamResults = "bkc.results" // device that carries the frames, such as ttyS1
 	ParamScale   = "bkc.scale"   // factor for the job's limits, 1 to MaxScale: a slower machine than they were made for
 	ParamNet     = "bkc.net"     // "user": the machine has a network card on QEMU's user-mode network
+	ParamRoot    = "bkc.root"    // how the user's root file system comes: RootDisk, RootShare or RootArchive; none: there is none
 )
 
 // MaxScale is the largest factor for a job's limits.

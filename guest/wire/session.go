@@ -7,11 +7,9 @@ import (
 
 // What the host and the shell of a debugging session agree on.
 const (
-	SessionHostRoot = "BKC_HOST_ROOT" // environment variable: mount the host's root
-	SessionMark     = "BKC_MARK"      // environment variable: mark of the lines around a script's output
-	SessionMotd     = "/etc/motd"     // what the shell says first
-	HostTag         = "bkc-host"      // of the 9p share
-	HostRoot        = "/host"         // where it is mounted
+	SessionMark = "BKC_MARK"  // environment variable: mark of the lines around a script's output
+	SessionMotd = "/etc/motd" // what the shell says first
+	HostTag     = "bkc-host"  // of the 9p share
 	// ResultsNone is a value of ParamResults: nobody listens.
 	ResultsNone = "none"
 )

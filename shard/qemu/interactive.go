@@ -17,7 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
-// Extras are what a machine gets for debugging. The zero value is nothing.
+// Extras are what few machines get. The zero value is nothing.
 type Extras struct {
 	GDB   string // path of a socket: wait there for a debugger before the kernel starts
 	Share string // directory of the host that the guest can mount, read-only, as wire.HostTag

@@ -28,10 +28,14 @@ type Machine struct {
 	Firmware     string // -bios, as Probe found it, for kernels with a PVH entry; "" for the machine's own
 	Net          bool   // a network by QEMU's user-mode stack
 
-	Extras Extras // for debugging
+	Extras Extras // for debugging, and the host's files as a root
 
 	Snapshot bool   // boots to the point where it waits to be handed its work, without a nonce
 	Files    []File // handed to the guest by fw_cfg
+
+	Root       string // how init gets the user's root file system, see wire.ParamRoot; "": there is none
+	Disk       string // path of a raw image, for wire.RootDisk; "" for no disk
+	DiskDevice string // QEMU's name of it, with its options
 }
 
 // File is a file that QEMU hands to the guest.
@@ -89,6 +93,9 @@ func (m Machine) Args() []string {
 	}
 	for _, f := range m.Files {
 		args = append(args, "-fw_cfg", "name="+f.Name+",file="+escape(f.Path))
+	}
+	if m.Disk != "" {
+		args = append(args, "-drive", "file="+escape(m.Disk)+",format=raw,if=none,readonly=on,id=root", "-device", m.DiskDevice+",drive=root")
 	}
 	return append(args, m.Extras.Args()...)
 }
@@ -190,6 +197,9 @@ func (m Machine) Cmdline() string {
 	}
 	if m.Net {
 		params = append(params, wire.ParamNet+"=user")
+	}
+	if m.Root != "" {
+		params = append(params, wire.ParamRoot+"="+m.Root)
 	}
 	return strings.Join(append(params, m.Append...), " ")
 }

@@ -61,6 +61,8 @@ type Key struct {
 	SkipsPass            bool
 	Allowed              []report.AllowEntry
 	Expected             string
+
+	Root string `json:",omitempty"` // digest of the root file system
 }
 
 func (k Key) sum() string {

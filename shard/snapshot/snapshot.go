@@ -30,10 +30,12 @@ import (
 
 // Unsupported says why VMs of such a kind cannot be restored from snapshots; ""
 // if they can.
-func Unsupported(a qemu.Arch, accel qemu.Accel, net bool) string {
+func Unsupported(a qemu.Arch, accel qemu.Accel, net, root bool) string {
 	switch {
 	case net:
 		return "a network card is no part of a saved VM"
+	case root:
+		return "a root file system is no part of a saved VM"
 	case a.Name != "amd64":
 		return "VMs are saved for amd64 only, by what x86 has to hand files to a running guest"
 	case accel != qemu.TCG:

@@ -155,7 +155,7 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, debs []deb, files []
 	}
 	var done int64
 	for i, d := range debs {
-		if err := root.download(ctx, d, files[i].String()); err != nil {
+		if err := root.download(ctx, []deb{d}, []string{files[i].String()}); err != nil {
 			return err
 		}
 		done += d.Size

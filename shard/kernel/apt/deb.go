@@ -20,10 +20,15 @@ type packageFile string
 // String returns the package's path.
 func (p packageFile) String() string { return string(p) }
 
-// Walk implements [kernel.Archive]. It leaves the package to dpkg-deb, which
-// also decompresses xz faster than Go.
+// Walk implements [kernel.Archive].
 func (p packageFile) Walk(ctx context.Context, fn kernel.WalkFunc) error {
-	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", string(p))
+	return p.tar(ctx, "--fsys-tarfile", func(r io.Reader) error { return unpack.WalkTar(ctx, r, fn) })
+}
+
+// tar calls fn with one of the package's tars. It leaves the package to dpkg-deb,
+// which also decompresses xz faster than Go.
+func (p packageFile) tar(ctx context.Context, which string, fn func(io.Reader) error) error {
+	cmd := exec.CommandContext(ctx, "dpkg-deb", which, string(p))
 	cmd.Env = append(child.Environ(), "LC_ALL=C")
 	child.Group(cmd) // dpkg-deb forks its decompressor, which holds the pipes too
 	var stderr bounded.Tail
@@ -39,7 +44,7 @@ func (p packageFile) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 		return err
 	}
 	r := &endReader{Reader: bufio.NewReaderSize(out, 256<<10)}
-	err = unpack.WalkTar(ctx, r, fn)
+	err = fn(r)
 	if !r.ended {
 		_ = cmd.Cancel() // it may have ended by itself
 		_ = cmd.Wait()   // killed on purpose: its status says nothing

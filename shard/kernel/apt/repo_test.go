@@ -48,6 +48,7 @@ func needTools(t testing.TB) {
 // pkg is a package to make; files maps paths to content.
 type pkg struct {
 	name, version, depends string
+	control                string // further fields
 	files                  map[string][]byte
 }
 
@@ -134,10 +135,15 @@ func buildDeb(t testing.TB, p pkg) madeDeb {
 	if p.depends != "" {
 		control += "Depends: " + p.depends + "\n"
 	}
-	control += "Description: test\n long text: with a colon\n"
+	control += p.control + "Description: test\n long text: with a colon\n"
 	imagetest.WriteFile(t, filepath.Join(tree, "DEBIAN/control"), []byte(control))
 	for name, data := range p.files {
-		imagetest.WriteFile(t, filepath.Join(tree, name), data)
+		path := imagetest.WriteFile(t, filepath.Join(tree, name), data)
+		if strings.HasPrefix(name, "DEBIAN/") {
+			if err := os.Chmod(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	_, v, _ := strings.Cut(":"+p.version, ":")
 	d := madeDeb{file: fmt.Sprintf("pool/main/%s_%s_amd64.deb", p.name, strings.ReplaceAll(v, ":", "%3a"))}

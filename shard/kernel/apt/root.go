@@ -267,11 +267,19 @@ func aptErrors(out string) string {
 
 // run runs a program of apt in the private root; out is what it said.
 func (r *privateRoot) run(ctx context.Context, name string, args ...string) (out string, err error) {
+	return r.runTo(ctx, nil, name, args...)
+}
+
+// runTo is run with the standard output going to stdout, unless that is nil.
+func (r *privateRoot) runTo(ctx context.Context, stdout io.Writer, name string, args ...string) (out string, err error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(child.Environ(), "APT_CONFIG="+r.conf(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.Dir = r.dir
 	var both bounded.Tail
 	cmd.Stdout, cmd.Stderr = &both, &both
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	// apt's methods are children that hold its pipes: end apt by a signal that
 	// it can pass on, and do not wait for them for ever.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -316,16 +324,23 @@ func (r *privateRoot) stanzas() ([]stanza, error) {
 	return all, nil
 }
 
-// download fetches one package file to path by apt's own transport, so proxies
-// and logins work. Neither needs lists, so a job that was handed its Refs
-// fetches its kernels and nothing else.
-func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
-	uri := r.uri(d)
-	if rest, ok := strings.CutPrefix(uri, "file:"); ok {
-		uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link
+// download fetches package files to paths by apt's own transport, so proxies and
+// logins work. Neither needs lists, so a job that was handed its Refs fetches its
+// kernels and nothing else.
+func (r *privateRoot) download(ctx context.Context, debs []deb, paths []string) error {
+	doing := "fetch packages of " + r.title()
+	args := []string{"download-file"}
+	for i, d := range debs {
+		uri := r.uri(d)
+		if rest, ok := strings.CutPrefix(uri, "file:"); ok {
+			uri = "copy:" + strings.TrimPrefix(rest, "//") // file: would leave a link
+		}
+		if len(debs) == 1 {
+			doing = "fetch " + report.Redact(uri)
+		}
+		args = append(args, uri, paths[i], "SHA256:"+d.SHA256)
 	}
-	doing := "fetch " + report.Redact(uri)
-	out, err := r.run(ctx, aptHelper, "download-file", uri, path, "SHA256:"+d.SHA256)
+	out, err := r.run(ctx, aptHelper, args...)
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}
@@ -339,14 +354,19 @@ func (r *privateRoot) download(ctx context.Context, d deb, path string) error {
 		}
 		return fmt.Errorf("%s: %w: %s%s", doing, err, aptErrors(out), hint)
 	}
-	got, err := kernel.HashFile(ctx, path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+	for i, d := range debs {
+		got, err := kernel.HashFile(ctx, paths[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		if want := kernel.DigestPrefix + d.SHA256; got != want {
+			return fmt.Errorf("%s: %w", doing, &kernel.DigestError{What: filepath.Base(d.File), Want: want, Got: got})
+		}
+		if err := os.Chmod(paths[i], 0o644); err != nil {
+			return err
+		}
 	}
-	if want := kernel.DigestPrefix + d.SHA256; got != want {
-		return fmt.Errorf("%s: %w", doing, &kernel.DigestError{What: filepath.Base(d.File), Want: want, Got: got})
-	}
-	return os.Chmod(path, 0o644)
+	return nil
 }
 
 // uri returns where a package is.

@@ -82,14 +82,11 @@ func (c Config) NoBoot(arch string) []MissingOption {
 	return out
 }
 
-// ShareOptions are the options that mounting a directory of the host needs, in
+// ShareOptions are the options that having the host's root needs, in
 // the order they build on each other, as modules or built in.
 func ShareOptions() []string {
-	return []string{"VIRTIO", "VIRTIO_PCI", "NET_9P", "NET_9P_VIRTIO", "9P_FS"}
+	return []string{"VIRTIO", "VIRTIO_PCI", "NET_9P", "NET_9P_VIRTIO", "9P_FS", "OVERLAY_FS"}
 }
-
-// VirtioOptions are further ones that virtme asks of a kernel.
-func VirtioOptions() []string { return []string{"VIRTIO_NET", "VIRTIO_CONSOLE", "SCSI_VIRTIO"} }
 
 // Missing are those of the options that are off.
 func (c Config) Missing(options []string) []string {

@@ -1,5 +1,5 @@
-// Package oci reads kernels from images in OCI registries. It owns what a tag
-// resolves to, what upper layers hide of lower ones, and where in an image a
+// Package oci reads kernels from images in OCI registries, and layers of any
+// image for root file systems. It owns what a tag resolves to, what upper layers hide of lower ones, and where in an image a
 // kernel lies. It must not know other kinds of sources.
 package oci
 
@@ -32,6 +32,7 @@ import (
 // Credentials and proxies are those of docker's configuration and of the
 // environment.
 type source struct {
+	what  string // that spec is, in words for errors
 	spec  string
 	repo  name.Repository
 	ref   name.Reference // nil: all tags
@@ -48,26 +49,30 @@ const (
 
 // Parse reads "//<registry>/<repository>[:<tag>|@<digest>]".
 func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
+	s := &source{what: "kernel source", spec: spec, arch: hostArch, cache: cache, now: time.Now}
+	return s, s.parse(rest, "oci://ghcr.io/cilium/ci-kernels:6.6")
+}
+
+func (s *source) parse(rest, example string) error {
 	address, ok := strings.CutPrefix(rest, "//")
 	fail := func(err error) error {
-		return kernel.Usagef("kernel source %q is not valid: expected oci://<registry>/<repository>[:<tag>], such as oci://ghcr.io/cilium/ci-kernels:6.6: %s", spec, bounded.OneLine(err.Error()))
+		return kernel.Usagef("%s %q is not valid: expected oci://<registry>/<repository>[:<tag>], such as %s: %s", s.what, s.spec, example, bounded.OneLine(err.Error()))
 	}
 	if !ok || address == "" {
-		return nil, fail(errors.New("it names no repository"))
+		return fail(errors.New("it names no repository"))
 	}
-	s := &source{spec: spec, arch: hostArch, cache: cache, now: time.Now}
 	ref, err := name.ParseReference(address, name.WithDefaultTag(""))
 	if err == nil {
 		s.repo = ref.Context()
 		if ref.Identifier() != "" {
 			s.ref = ref
 		}
-		return s, nil
+		return nil
 	}
 	if user, _, ok := strings.Cut(address, "@"); ok && !strings.Contains(user, "/") {
 		err = errors.New("a name and password do not stand in it: use docker login")
 	}
-	return nil, fail(err)
+	return fail(err)
 }
 
 func (s *source) String() string { return s.spec }
@@ -317,7 +322,7 @@ func (s *source) fail(ctx context.Context, err error) error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("%s: the registry %s does not let you read it: check the name, or log in with docker login: %s", s.spec, s.repo.RegistryStr(), bounded.OneLine(e.Error()))
 	case http.StatusNotFound:
-		return kernel.Usagef("kernel source %q: the registry %s does not have it: %s", s.spec, s.repo.RegistryStr(), bounded.OneLine(e.Error()))
+		return kernel.Usagef("%s %q: the registry %s does not have it: %s", s.what, s.spec, s.repo.RegistryStr(), bounded.OneLine(e.Error()))
 	}
 	return fmt.Errorf("%s: %s", s.spec, bounded.OneLine(e.Error()))
 }

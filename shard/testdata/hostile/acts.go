@@ -29,6 +29,8 @@ func acts() map[string]func(a []string) {
 		"starve":   func([]string) { starve() },
 		"look":     func([]string) { check(look()) },
 		"identity": func([]string) { identity() },
+		"root":     func(a []string) { check(lookAtRoot(a[0])) },
+		"who":      func([]string) { who() },
 		"deaf": func([]string) { // hangs, and nothing but SIGKILL ends it
 			signal.Ignore(unix.SIGHUP, unix.SIGCONT)
 			for {

@@ -1,0 +1,168 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+// Root is a root file system for guests, such as a rootfs.Root.
+type Root interface {
+	Image(ctx context.Context) (string, error)   // path of an ext4 image
+	Archive(ctx context.Context) (string, error) // path of a cpio archive; its files are below wire.RootDir
+}
+
+// HasRoot says whether the guests have a root file system of the user's.
+func (c *Config) HasRoot() bool { return c.Root != nil || c.HostRoot }
+
+// rootWay is how a kernel gets the user's root file system.
+type rootWay struct {
+	kind    string   // of wire.ParamRoot; "": there is none
+	device  string   // of wire.RootDisk
+	options []string // of the kernel's config, for modules, which may be built in
+	modules []string // of those options, in the order to load them
+	file    string   // the image or the archive
+	why     string   // why it is no disk
+}
+
+// share is the way for this machine's root.
+func share() rootWay {
+	return rootWay{kind: wire.RootShare, options: image.ShareOptions(), modules: []string{"virtio", "virtio_pci", "9pnet", "9pnet_virtio", "9p", "overlay"}}
+}
+
+// disks are the ways for an image, the best one first.
+func disks() []rootWay {
+	disk := func(device string, options, modules []string) rootWay {
+		return rootWay{
+			kind: wire.RootDisk, device: device,
+			options: append(options, "EXT4_FS", "OVERLAY_FS"), modules: append(modules, "ext4", "overlay", "crc32c_generic"),
+		}
+	}
+	return []rootWay{
+		disk("virtio-blk-pci", []string{"VIRTIO_PCI", "VIRTIO_BLK"}, []string{"virtio_pci", "virtio_blk"}),
+		disk("nvme,serial=root", []string{"BLK_DEV_NVME"}, []string{"nvme"}),
+	}
+}
+
+// wantRoot sets the way on which a kernel gets the root file system, by its
+// configuration. For what is not sure there is the archive, which every kernel
+// unpacks.
+func (r *run) wantRoot(ctx context.Context, j *job) error {
+	elf := ""
+	if j.image.Config == "" && j.image.Vmlinux(ctx, j.vmlinux) == nil {
+		elf = j.vmlinux
+	}
+	config, err := j.image.ReadConfig(elf)
+	j.config = config
+	if r.HostRoot {
+		j.root = share()
+		if off := config.Missing(j.root.options); err == nil && len(off) > 0 {
+			return fmt.Errorf("--host-root: this kernel cannot mount it: its config lacks CONFIG_%s; build-kernels makes kernels that have them", strings.Join(off, ", CONFIG_"))
+		}
+		return nil // init says what is missing where that is not known
+	}
+	j.root = rootWay{kind: wire.RootArchive, why: "its config is not known"}
+	for _, w := range disks() {
+		if err != nil || r.forTests.noDisk {
+			break
+		}
+		off := config.Missing(w.options)
+		if len(off) == 0 {
+			j.root = w
+			return nil
+		}
+		j.root.why = "its config lacks CONFIG_" + strings.Join(off, ", CONFIG_")
+	}
+	return nil
+}
+
+// findRoot settles the way when the kernel's modules are known, and makes what it
+// takes.
+func (r *run) findRoot(ctx context.Context, j *job) error {
+	var files []string
+	if j.modules != "" {
+		var err error
+		if files, err = moduleFiles(j.modules); err != nil {
+			return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
+		}
+	}
+	var missing []string
+	for i, o := range j.root.options {
+		if j.config[o] == "m" && !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, "-"+j.root.modules[i]+".ko") }) {
+			missing = append(missing, "CONFIG_"+o)
+		}
+	}
+	var err error
+	switch why := strings.Join(missing, ", ") + " are modules, and it came without them"; {
+	case len(missing) > 0 && j.root.kind == wire.RootShare:
+		return errors.New("--host-root: this kernel cannot mount it: " + why)
+	case len(missing) > 0:
+		j.root = rootWay{kind: wire.RootArchive, why: why}
+	}
+	switch j.root.kind {
+	case wire.RootDisk:
+		j.root.file, err = r.Root.Image(ctx)
+	case wire.RootArchive:
+		if j.root.file, err = r.Root.Archive(ctx); err == nil {
+			err = r.checkRootFits(j.root)
+		}
+	}
+	return err
+}
+
+// moduleFiles lists an archive that guest.WriteModules wrote.
+func moduleFiles(archive string) ([]string, error) {
+	f, err := os.Open(archive)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p, err := guest.HandOver(f, st.Size())
+	var names []string
+	for _, file := range p.Files {
+		names = append(names, string(file.Name))
+	}
+	return names, err
+}
+
+// withRoot adds to a machine what the kernel's way to the root takes.
+func (j *job) withRoot(m qemu.Machine) qemu.Machine {
+	m.Root = j.root.kind
+	switch j.root.kind {
+	case wire.RootDisk:
+		m.Disk, m.DiskDevice = j.root.file, j.root.device
+	case wire.RootShare:
+		m.Extras.Share = "/"
+	}
+	return m
+}
+
+// checkRootFits says how much memory an archive needs that is unpacked into it.
+func (r *run) checkRootFits(w rootWay) error {
+	st, err := os.Stat(w.file)
+	if err != nil {
+		return fmt.Errorf("read the root file system: %w", err)
+	}
+	have := int(qemu.Machine{Memory: r.Memory}.RAMSize() >> 20)
+	if need := rootMemory(st.Size()); need > have {
+		return fmt.Errorf("the root file system does not fit into %d MiB: without a disk, since %s, the kernel unpacks it into memory: --memory %d", have, w.why, need)
+	}
+	return nil
+}
+
+// rootMemory is the memory in MiB that an archive of size bytes needs: the archive
+// is still there when its files are, and these get half of what is left at most.
+// The rest is for the kernel, and for a payload to run.
+func rootMemory(size int64) int { return int(size*33/10>>20) + 192 }

@@ -1,0 +1,121 @@
+package shard
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
+	"github.com/elastic/bpf-kernel-check/shard/rootfs"
+)
+
+// writeRoot writes the root file system that the hostile payload looks at.
+func writeRoot(t *testing.T, l *lab) string {
+	t.Helper()
+	program, err := os.ReadFile(l.hostile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const netRaw = "\x01\x00\x00\x02\x00\x20\x00\x00" // cap_net_raw=ep, as linux/capability.h has it
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: "usr/bin/", Mode: 0o755},
+		{Typeflag: tar.TypeSymlink, Name: "bin", Linkname: "usr/bin", Mode: 0o777},
+		{Typeflag: tar.TypeDir, Name: "root/", Mode: 0o700},
+		{Name: "etc/secret", Mode: 0o640, Uid: 1000, Gid: 70000, Linkname: "secret"},
+		{Name: "usr/bin/su", Mode: 0o4755, Linkname: string(program)},
+		{Name: "usr/bin/ping", Mode: 0o755, Linkname: string(program), PAXRecords: map[string]string{"SCHILY.xattr.security.capability": netRaw + strings.Repeat("\x00", 12)}},
+		{Name: "usr/local/bin/prog", Mode: 0o755, Linkname: string(program)},
+		{Name: "usr/bin/tool", Mode: 0o755, Linkname: "root"},
+		{Typeflag: tar.TypeLink, Name: "usr/bin/tool-too", Linkname: "usr/bin/tool"},
+		{Typeflag: tar.TypeDir, Name: "var/lib/own/", Mode: 0o2750, Uid: 33, Gid: 34},
+		{Name: "data/a", Mode: 0o644, Linkname: "linked"},
+		{Typeflag: tar.TypeLink, Name: "data/b", Linkname: "data/a"},
+		{Typeflag: tar.TypeChar, Name: "data/null", Mode: 0o666, Devmajor: 1, Devminor: 3},
+		{Typeflag: tar.TypeSymlink, Name: "data/link", Linkname: "/../..", Mode: 0o777},
+		{Name: "init", Mode: 0o755, Linkname: "root"},
+		{Name: "testrunner", Mode: 0o755, Linkname: "root"},
+		{Name: "job.json", Mode: 0o755, Linkname: "root"},
+		{Name: "modules", Mode: 0o755, Linkname: "root"},
+	} {
+		body := ""
+		if h.Typeflag == 0 {
+			h.Typeflag, h.Size, body, h.Linkname = tar.TypeReg, int64(len(h.Linkname)), h.Linkname, ""
+		}
+		h.Format = tar.FormatPAX
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "root.tar")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// rootRunner makes a Runner whose guests have that root, and a payload in it.
+func (l *lab) rootRunner(t *testing.T, args ...string) *Runner {
+	t.Helper()
+	c, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := rootfs.Open(t.Context(), c, writeRoot(t, l), l.arch.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := guest.TestPayload(t.Context(), l.hostile, args, "/", l.arch.Name, far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/bin/tool", "/data/link/outside", "/var/lib/own/file"} {
+		p.Files = append(p.Files, guest.File{Path: name, Mode: 0o644, Data: []byte("payload")})
+	}
+	p.Root, p.RootDigest = root.Spec, root.Digest
+	r := l.runner(t, p)
+	r.Root = root
+	return r
+}
+
+// A root file system is what its tar says, on each kind of kernel and by both ways
+// into the guest.
+func TestRoot(t *testing.T) {
+	for _, k := range corpusKernels {
+		for kind, noDisk := range map[string]bool{"overlay": false, "(rootfs|tmpfs)": true} {
+			t.Run(k.series+" "+kind, func(t *testing.T) {
+				t.Parallel()
+				l := theLab(t)
+				src, err := source.Parse(k.source, l.cache)
+				if err != nil {
+					t.Fatal(err)
+				}
+				list, err := plan.New(t.Context(), []kernel.Source{src}, []string{k.glob})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := l.rootRunner(t, "root", kind)
+				r.forTests.noDisk = noDisk
+				got, _ := l.run(t, r, list.Newest())
+				if got.Verdict != report.Pass || len(got.Modules) > 0 || got.Boot != bootedCold {
+					t.Errorf("%v %+v, modules %q, boot %s", got.Verdict, got.Cause, got.Modules, got.Boot)
+				}
+			})
+		}
+	}
+}
