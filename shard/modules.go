@@ -21,8 +21,9 @@ import (
 )
 
 // modulesArchive returns the path of the archive of the kernel's modules that
-// the payload can use, those called first loaded before it, and of its .config if the payload may look for that. It is
-// made once for a kernel: finding modules takes a pass over hundreds of megabytes.
+// the payload can use, of which init loads those called first, and of its .config
+// if the payload may look for that. It is made once for a kernel: finding modules
+// takes a pass over hundreds of megabytes.
 func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []string) (string, error) {
 	of := strings.Join(first, "\n")
 	config := r.readsConfig && im.Config != "" && im.Release == path.Base(im.Release)

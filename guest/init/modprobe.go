@@ -53,6 +53,7 @@ func serveModules() (requests *os.File, err error) {
 		return nil, wrap("make the file of modules that are asked for", err)
 	}
 	self := "/" + guestModprobe
+	os.Remove(self) // the user's root file system may have one
 	errs := []error{os.Symlink("/proc/1/exe", self), os.WriteFile("/proc/sys/kernel/modprobe", []byte(self), 0)}
 	for _, dir := range []string{"/sbin", "/usr/sbin"} {
 		if dir == "/sbin" {
