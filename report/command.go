@@ -82,7 +82,7 @@ func commandFlags() map[string]bool {
 	return map[string]bool{
 		"--kernels": true, "--events-trace": true, "--test": true, "--objects": true, "--attach": false, "--unsupported": true,
 		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--modules": true, "--library-path": true, "--memory": true, "--arch": true,
-		"--rootfs": true, "--host-root": false,
+		"--rootfs": true,
 		"--cgroup": true, "--cpus": true, "--append": true,
 		"--collect": true, "--cover": false, "--collect-cores": false,
 	}

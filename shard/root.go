@@ -121,19 +121,9 @@ func (r *run) findRoot(ctx context.Context, j *job) error {
 	return err
 }
 
-// moduleNames lists an archive that guest.WriteModules wrote.
-func moduleNames(archive string) ([]string, error) {
-	f, err := os.Open(archive)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	p, err := guest.HandOver(f, st.Size())
-	var names []string
+// moduleNames lists the modules of an archive that guest.WriteModules wrote.
+func moduleNames(archive string) (names []string, err error) {
+	p, err := listArchive(archive)
 	for _, file := range p.Files {
 		_, name, _ := strings.Cut(strings.TrimSuffix(path.Base(string(file.Name)), ".ko"), "-")
 		names = append(names, name)
@@ -155,18 +145,42 @@ func (j *job) withRoot(m qemu.Machine) qemu.Machine {
 
 // checkRootFits says how much memory an archive needs that is unpacked into it.
 func (r *run) checkRootFits(w rootWay) error {
-	st, err := os.Stat(w.file)
+	p, err := listArchive(w.file)
 	if err != nil {
 		return fmt.Errorf("read the root file system: %w", err)
 	}
 	have := int(qemu.Machine{Memory: r.Memory}.RAMSize() >> 20)
-	if need := rootMemory(st.Size()); need > have {
+	if need := r.rootMemory(p); need > have {
 		return fmt.Errorf("the root file system does not fit into %d MiB: without a disk, since %s, the kernel unpacks it into memory: --memory %d", have, w.why, need)
 	}
 	return nil
 }
 
-// rootMemory is the memory in MiB that an archive of size bytes needs: the archive
-// is still there when its files are, and these get half of what is left at most.
-// The rest is for the kernel, and for a payload to run.
-func rootMemory(size int64) int { return int(size*33/10>>20) + 192 }
+// rootMemory is the memory in MiB that an archive needs, with the payload's files:
+// the archive is still there when its files are, each in whole pages, and these get
+// half of what is left at most. The rest is for the kernel, and for a payload to run.
+func (r *run) rootMemory(p wire.HandoverPackage) int {
+	const page = 4096
+	need := p.Size
+	for _, f := range p.Files {
+		need += 2 * ((f.Size + page - 1) &^ (page - 1))
+	}
+	for _, f := range r.Payload.Files {
+		need += 3 * int64(len(f.Data))
+	}
+	return int(need*21/20>>20) + 192
+}
+
+// listArchive lists an archive of an initramfs.
+func listArchive(file string) (wire.HandoverPackage, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return wire.HandoverPackage{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return wire.HandoverPackage{}, err
+	}
+	return guest.HandOver(f, st.Size())
+}

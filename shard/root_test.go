@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -36,7 +37,7 @@ func TestWaysToTheRoot(t *testing.T) {
 	for _, tt := range []struct {
 		name, config string
 		modules      []string
-		size         int64 // of the archive
+		memory       int // in MiB, for an archive of 32 MiB
 		host         bool
 		line         string // of the machine, a regexp
 		err          string // a regexp; "": none
@@ -47,9 +48,9 @@ func TestWaysToTheRoot(t *testing.T) {
 		{name: "a module that is not there", config: virtio + fs, modules: []string{"not-overlay"}, line: `bkc.root=cpio `},
 		{name: "no ext4", config: virtio + "CONFIG_OVERLAY_FS=y\n", line: `bkc.root=cpio `},
 		{name: "no config", line: `bkc.root=cpio `},
-		{name: "too large", config: virtio + "CONFIG_OVERLAY_FS=y\n", size: 1 << 30, err: `^the root file system does not fit into 1024 MiB: without a disk, since its config lacks CONFIG_EXT4_FS, the kernel unpacks it into memory: --memory \d{4}$`},
-		{name: "too large without a module", config: virtio + fs, size: 1 << 30, err: `since CONFIG_OVERLAY_FS are modules, and it came without them, the kernel`},
-		{name: "too large for an archive only", config: virtio + fs, modules: []string{"overlay"}, size: 1 << 30, line: `bkc.root=disk `},
+		{name: "too large", config: virtio + "CONFIG_OVERLAY_FS=y\n", memory: 200, err: `^the root file system does not fit into 200 MiB: without a disk, since its config lacks CONFIG_EXT4_FS, the kernel unpacks it into memory: --memory 29\d$`},
+		{name: "too large without a module", config: virtio + fs, memory: 200, err: `since CONFIG_OVERLAY_FS are modules, and it came without them, the kernel`},
+		{name: "too large for an archive only", config: virtio + fs, modules: []string{"overlay"}, memory: 200, line: `bkc.root=disk `},
 		{name: "the host's", host: true, config: share + fs, modules: []string{"9pnet_virtio", "9p", "overlay"}, line: `bkc.root=9p .*path=/ .*mount_tag=bkc-host`},
 		{name: "the host's, without 9p", host: true, config: virtio + fs, modules: []string{"overlay"}, err: `^--host-root: this kernel cannot mount it: its config lacks CONFIG_VIRTIO, CONFIG_NET_9P, CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS; build-kernels`},
 		{name: "the host's, without the modules", host: true, config: share + fs, err: `^--host-root: this kernel cannot mount it: CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS, CONFIG_OVERLAY_FS are modules, and it came without them$`},
@@ -66,11 +67,13 @@ func TestWaysToTheRoot(t *testing.T) {
 			}
 			j := &job{vmlinux: filepath.Join(dir, "vmlinux")}
 			j.image = &kernel.Image{Config: filepath.Join(dir, "config")}
-			f, err := os.Create(filepath.Join(dir, "archive"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(os.WriteFile(j.image.Config, []byte(tt.config+"CONFIG_X=y\n"), 0o644), f.Truncate(tt.size), f.Close()); err != nil {
+			r.Memory = tt.memory
+			var archive bytes.Buffer
+			if err := errors.Join(
+				os.WriteFile(j.image.Config, []byte(tt.config+"CONFIG_X=y\n"), 0o644),
+				guest.WriteModules(&archive, []guest.Module{{Name: "x", Data: make([]byte, 32<<20)}}),
+				os.WriteFile(filepath.Join(dir, "archive"), archive.Bytes(), 0o644),
+			); err != nil {
 				t.Fatal(err)
 			}
 			if tt.config == "" {
