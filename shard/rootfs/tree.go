@@ -358,8 +358,7 @@ func (t *tree) apply(ctx context.Context, f *os.File) error {
 // earlier name of a file that was there already, "" for none.
 func (t *tree) walk(ctx context.Context, fn func(name string, n *node, first string) error) error {
 	seen := map[*node]string{}
-	var visit func(name string, n *node) error
-	visit = func(name string, n *node) error {
+	visit := func(name string, n *node) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
