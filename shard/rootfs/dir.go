@@ -85,11 +85,14 @@ func (t *tree) addDir(ctx context.Context, c *kernel.Cache, top string) error {
 		err = t.add(hdr, func() (io.ReadCloser, error) {
 			return os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		})
-		if err == nil && e.IsDir() && at.dev != dev {
+		if err != nil {
+			return &kernel.UsageError{Msg: "take " + path, Err: err}
+		}
+		if e.IsDir() && at.dev != dev {
 			mounts = append(mounts, path)
 			return fs.SkipDir
 		}
-		return err
+		return nil
 	})
 	if len(mounts) > 0 {
 		c.Notef("%s: what is mounted at %s is not part of the root", top, bounded.OneLine(strings.Join(mounts, ", ")))

@@ -485,6 +485,18 @@ func TestDirectory(t *testing.T) {
 	if len(*warnings) > 0 {
 		t.Error(*warnings)
 	}
+	t.Run("too large", func(t *testing.T) {
+		path := filepath.Join(top, "sparse")
+		write("sparse", "")
+		defer os.Remove(path)
+		if err := os.Truncate(path, 9<<30); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(t.Context(), c, top, "")
+		if usage := (*kernel.UsageError)(nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), "sparse: size of the root in bytes exceeds") {
+			t.Error(err)
+		}
+	})
 	t.Run("unreadable", func(t *testing.T) {
 		if os.Geteuid() == 0 {
 			t.Skip("root can read all files")

@@ -145,12 +145,16 @@ func (t *tree) put(dir *node, name string, n *node) {
 func (t *tree) count(names int) error {
 	t.names += names
 	if t.entries++; t.entries > unpack.MaxMembers {
-		return &bounded.LimitError{What: "number of files in the root", Limit: unpack.MaxMembers}
+		return tooLarge("number of files in the root", unpack.MaxMembers)
 	}
 	if t.names > maxNames {
-		return &bounded.LimitError{What: "size of the names in the root", Limit: maxNames}
+		return tooLarge("size of the names in the root", maxNames)
 	}
 	return nil
+}
+
+func tooLarge(what string, limit int64) error {
+	return fmt.Errorf("%w: leave files out", &bounded.LimitError{What: what, Limit: limit})
 }
 
 const (
@@ -176,7 +180,7 @@ func (t *tree) add(hdr *tar.Header, open func() (io.ReadCloser, error)) error {
 			return fmt.Errorf("%.200q: %w", name, err)
 		}
 		if t.bytes += n.hdr.Size; t.bytes > unpack.MaxArchive {
-			return &bounded.LimitError{What: "size of the root", Limit: unpack.MaxArchive}
+			return tooLarge("size of the root in bytes", unpack.MaxArchive)
 		}
 	}
 	size := len(name) + len(hdr.Linkname)
@@ -354,8 +358,7 @@ func (t *tree) apply(ctx context.Context, f *os.File) error {
 // earlier name of a file that was there already, "" for none.
 func (t *tree) walk(ctx context.Context, fn func(name string, n *node, first string) error) error {
 	seen := map[*node]string{}
-	var visit func(name string, n *node) error
-	visit = func(name string, n *node) error {
+	visit := func(name string, n *node) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}

@@ -103,10 +103,13 @@ func (s *source) findPackages(ctx context.Context, root *privateRoot, names []st
 	if err := os.WriteFile(status, []byte(installed), 0o644); err != nil {
 		return nil, err
 	}
-	out, err := root.output(ctx, append([]string{"apt-get", "install", "-qq", "--print-uris", "--no-install-recommends",
+	args := []string{
+		"install", "-qq", "--print-uris", "--no-install-recommends",
 		"-o", "Acquire::ForceHash=SHA256", "-o", "Dir::State::status=" + status, "-o", "Debug::NoLocking=true",
 		"-o", "pkgCacheFile::Generate=true", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
-		"--", "?and(?essential, ?not(?exact-name(apt)))"}, names...)...)
+		"--", "?and(?essential, ?not(?exact-name(apt)))",
+	}
+	out, err := root.output(ctx, "apt-get", append(args, names...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -147,9 +150,9 @@ func (r *privateRoot) debOf(m []string) (d deb, err error) {
 }
 
 // output is run for what is read from its standard output.
-func (r *privateRoot) output(ctx context.Context, args ...string) (string, error) {
+func (r *privateRoot) output(ctx context.Context, name string, args ...string) (string, error) {
 	var b strings.Builder
-	errs, err := r.runTo(ctx, &b, args[0], args[1:]...)
+	errs, err := r.runTo(ctx, &b, name, args...)
 	if err == nil {
 		return b.String(), nil
 	}
