@@ -52,6 +52,9 @@ func (r *run) setResult(k *report.Result, j *job, out outcome) {
 			k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 		}
 	}
+	if note := lsmNote(r.Payload, k.Facts); note != "" {
+		k.Problems = append(k.Problems, report.OneLine(note, 500))
+	}
 }
 
 // phases takes the times out of what the guest said.
