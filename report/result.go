@@ -24,7 +24,7 @@ type Result struct {
 	Mounts   []string         `json:"mounts_failed,omitempty"`
 	Modules  []string         `json:"modules_failed,omitempty"`
 	Files    []string         `json:"files,omitempty"`               // that the payload left; paths relative to the output directory
-	Problems []string         `json:"file_problems,omitempty"`       // why files are cut or missing; they say nothing about the verdict
+	Problems []string         `json:"file_problems,omitempty"`       // notes, such as why files are cut or missing; they say nothing about the verdict
 	Boot     string           `json:"boot,omitempty"`                // of the last attempt: cold, warm, or cold after what went wrong; empty when no VM was started
 	Machine  string           `json:"machine,omitempty" limit:"200"` // QEMU's name of it, such as pc or virt; empty when no VM was started
 

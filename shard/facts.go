@@ -3,7 +3,9 @@ package shard
 import (
 	"os"
 	"slices"
+	"strings"
 
+	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -40,6 +42,20 @@ func guestFacts(f report.Facts, k *wire.Kernel) *report.Facts {
 		}
 	}
 	return &f
+}
+
+// lsmNote says that LSM programs of a payload never run on a kernel, and what would
+// change that; "" if they do, or nothing is known. They load and attach all the
+// same.
+func lsmNote(p guest.Payload, f *report.Facts) string {
+	attaches := p.Job.Name != guest.ObjectsName || slices.Contains(p.Job.Args, "--attach=true")
+	if f == nil || len(f.LSMs) == 0 || slices.Contains(f.LSMs, "bpf") || f.Config["BPF_LSM"] == "n" || !attaches ||
+		!slices.ContainsFunc(p.Targets, func(t string) bool { return strings.HasPrefix(t, "lsm/") || strings.HasPrefix(t, "lsm.s/") }) {
+		return ""
+	}
+	// capability is always there, and not for the parameter to name.
+	active := slices.DeleteFunc(slices.Clone(f.LSMs), func(l string) bool { return l == "capability" })
+	return "programs of type LSM never run here, although they can be attached: bpf is not among the kernel's active LSMs: --append lsm=" + strings.Join(append(active, "bpf"), ",")
 }
 
 // missingTargets are the sections whose targets the kernel lacks, sorted.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
@@ -66,6 +67,38 @@ func TestHeadConsole(t *testing.T) {
 	for _, want := range []string{"bpf-kernel-check: a/b: fail: A failed\n", "BTF: fentry/x\n", "BPF_LSM=n\n\nconsole\n"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%q is missing in\n%s", want, b)
+		}
+	}
+}
+
+func TestLSMNote(t *testing.T) {
+	payload := func(args []string, targets ...string) guest.Payload {
+		p := guest.Payload{Targets: targets}
+		if args != nil {
+			p.Job.Name, p.Job.Args = guest.ObjectsName, args
+		}
+		return p
+	}
+	lacks := &report.Facts{LSMs: []string{"capability", "lockdown", "yama"}}
+	for _, tt := range []struct {
+		name string
+		p    guest.Payload
+		f    *report.Facts
+		want bool
+	}{
+		{"a program with one", payload(nil, "kprobe/x", "lsm/file_open"), lacks, true},
+		{"a sleepable one", payload(nil, "lsm.s/bprm_committed_creds"), lacks, true},
+		{"objects that are attached", payload([]string{"/loader", "--attach=true"}, "lsm/file_open"), lacks, true},
+		{"objects that are loaded", payload([]string{"/loader", "--attach=false"}, "lsm/file_open"), lacks, false},
+		{"none", payload(nil, "kprobe/lsm"), lacks, false},
+		{"it is active", payload(nil, "lsm/file_open"), &report.Facts{LSMs: []string{"lockdown", "bpf"}}, false},
+		{"it cannot be", payload(nil, "lsm/file_open"), &report.Facts{LSMs: []string{"lockdown"}, Config: map[string]string{"BPF_LSM": "n"}}, false},
+		{"not known", payload(nil, "lsm/file_open"), &report.Facts{}, false},
+		{"nothing known", payload(nil, "lsm/file_open"), nil, false},
+	} {
+		got := lsmNote(tt.p, tt.f)
+		if (got != "") != tt.want || tt.want && !strings.HasSuffix(got, ": --append lsm=lockdown,yama,bpf") {
+			t.Errorf("%s: %q", tt.name, got)
 		}
 	}
 }

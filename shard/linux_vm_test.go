@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestLinux(t *testing.T) {
 	}{
 		{name: "one processor", series: "5.10", boot: BootCold, cpus: 1},
 		{name: "four processors", series: "5.10", boot: BootCold, cpus: 4, own: true},
-		{name: "four processors", series: "6.1", boot: BootCold, cpus: 4, v1: true},
+		{name: "four processors", series: "6.1", boot: BootCold, cpus: 4, v1: true, append: "lsm=lockdown,yama"},
 		{name: "restored", series: "6.1", boot: BootWarm, cpus: 2, v1: true, own: true},
 		{name: "two processors, without mitigations", series: "6.12", boot: BootCold, cpus: 2, append: "mitigations=off"},
 		{name: "restored", series: "7.2", boot: BootWarm, cpus: 1, own: true, append: "lsm=lockdown,bpf slab_nomerge"},
@@ -66,6 +67,7 @@ func TestLinux(t *testing.T) {
 				p.Job.CgroupV1 = true
 				p.Job.Env = append(p.Job.Env, "CGROUP=v1")
 			}
+			p.Targets = []string{"lsm/file_open"}
 			r := l.runner(t, p)
 			r.Boot, r.QEMUDigest, r.CPUs = tt.boot, "test", tt.cpus
 			if r.Append, err = qemu.ParseParams([]string{tt.append}); err != nil {
@@ -74,6 +76,9 @@ func TestLinux(t *testing.T) {
 			k, _ := l.run(t, r, seriesKernel(t, tt.series))
 			if k.Verdict != report.Pass || k.Boot != tt.boot.String() || len(k.Tests) == 0 {
 				t.Errorf("%v, booted %s, with %d tests", k.Verdict, k.Boot, len(k.Tests))
+			}
+			if want := strings.Contains(tt.append, "lsm=") && !strings.Contains(tt.append, "bpf"); strings.Contains(strings.Join(k.Problems, "\n"), "--append lsm=lockdown,yama,bpf") != want {
+				t.Errorf("notes %q, want that LSM programs do not run: %v", k.Problems, want)
 			}
 			for _, x := range k.Tests {
 				if x.Verdict != "pass" {

@@ -53,6 +53,9 @@ func (r *run) setResult(ctx context.Context, k *report.Result, j *job, out outco
 			k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 		}
 	}
+	if note := lsmNote(r.Payload, k.Facts); note != "" {
+		k.Problems = append(k.Problems, report.OneLine(note, 500))
+	}
 }
 
 // maxModules is how many modules a result names.

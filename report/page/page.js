@@ -8,7 +8,7 @@
   const PAGE = 100; // rows at a time
   // Members of a kernel's record that have a place; all others are shown by their names.
   const PLACED = ["release", "digest", "notes", "excerpt", "reproduce", "tests", "console", "past", "kernel"];
-  const LISTS = {modules_failed: "Modules that could not be loaded", mounts_failed: "Mounts that failed", files: "Files that the payload left", file_problems: "Problems with its files"};
+  const LISTS = {modules_failed: "Modules that could not be loaded", mounts_failed: "Mounts that failed", files: "Files that the payload left", file_problems: "Notes"};
   const $ = (id) => document.getElementById(id);
 
   // el makes an element: its attributes, then its children, texts or elements.
