@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -42,7 +43,7 @@ func addOwnModule(p *namedPayload, spec string) error {
 		return fmt.Errorf("%q: %w", spec, err)
 	}
 	m := guest.OwnModule{
-		OwnModule: wire.OwnModule{Name: image.ModuleName(file), Params: strings.TrimSpace(params)}, Vermagic: info.Vermagic,
+		OwnModule: wire.OwnModule{Name: cmp.Or(info.Name, image.ModuleName(file)), Params: strings.TrimSpace(params)}, Vermagic: info.Vermagic,
 	}
 	if err := guest.CheckModule(m.Name); err != nil {
 		return err

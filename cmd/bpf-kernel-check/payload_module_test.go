@@ -22,7 +22,7 @@ func TestOwnModules(t *testing.T) {
 		}
 		return path
 	}
-	good := file("my-own.ko", imagetest.KoFile("depends=udp-tunnel\x00vermagic=6.1.0 SMP \x00"))
+	good := file("build-17.ko", imagetest.KoFile("name=my_own\x00depends=udp-tunnel\x00vermagic=6.1.0 SMP \x00"))
 	p := namedPayload{arch: "amd64"}
 	o := payloadOptions{modules: []string{"xfs", good + ",a=1,2,b=3"}}
 	if err := o.addExtras(&p); err != nil {

@@ -53,6 +53,7 @@ func ReadModule(ctx context.Context, file string, r io.Reader) ([]byte, error) {
 
 // Modinfo is what a module's .modinfo section says.
 type Modinfo struct {
+	Name      string   // as the kernel calls it, whatever its file is called
 	Depends   []string // names of modules that it needs
 	Pre, Post []string // its softdeps: those that it can use
 	Aliases   []string
@@ -104,6 +105,10 @@ func ReadModinfo(data []byte) (m Modinfo, err error) {
 				default:
 					*to = names(*to, []string{word})
 				}
+			}
+		case "name":
+			if n := names(nil, []string{value}); len(n) > 0 {
+				m.Name = n[0]
 			}
 		case "alias":
 			if value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {

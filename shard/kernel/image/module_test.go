@@ -33,9 +33,10 @@ func FuzzReadModinfo(f *testing.F) {
 }
 
 func TestReadModinfo(t *testing.T) {
-	got, err := ReadModinfo(imagetest.KoFile("depends=udp-tunnel,ip6_udp_tunnel\x00softdep=pre: crc32c post: a-b c\x00softdep=late\x00" +
+	got, err := ReadModinfo(imagetest.KoFile("name=vx-lan\x00depends=udp-tunnel,ip6_udp_tunnel\x00softdep=pre: crc32c post: a-b c\x00softdep=late\x00" +
 		"alias=rtnl-link-vxlan\x00alias=two words\x00alias=\x00vermagic=6.1.0-1-amd64 SMP preempt \x00"))
 	want := Modinfo{
+		Name:    "vx_lan",
 		Depends: []string{"udp_tunnel", "ip6_udp_tunnel"}, Pre: []string{"crc32c", "late"}, Post: []string{"a_b", "c"},
 		Aliases: []string{"rtnl-link-vxlan"}, Vermagic: "6.1.0-1-amd64 SMP preempt ",
 	}
