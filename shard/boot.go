@@ -23,6 +23,10 @@ const (
 	bootedWarm = "warm"
 )
 
+// handedOver is what a restored guest takes of its payload in a second, in bytes,
+// on a machine that is busy.
+const handedOver = 4 << 20
+
 // outcome is what one attempt showed.
 type outcome struct {
 	vm.Verdict
@@ -147,7 +151,9 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 	case err != nil:
 		return out, "a VM that could not be saved: " + err.Error()
 	}
-	w.Limits = r.bootLimits().Limits(r.Limits, vm.Restored)
+	boots := r.bootLimits()
+	boots.Restored += time.Duration(r.Payload.Size() / handedOver * int64(time.Second))
+	w.Limits = boots.Limits(r.Limits, vm.Restored)
 	w.Before = s.Console()
 	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
 		return s.Restore(ctx, w.Nonce, j.modules, console, results)
