@@ -24,6 +24,10 @@ const (
 	bootedWarm = "warm"
 )
 
+// handedOver is what a restored guest takes of its payload in a second, in bytes,
+// on a machine that is busy.
+const handedOver = 4 << 20
+
 // outcome is what one attempt showed.
 type outcome struct {
 	vm.Verdict
@@ -149,7 +153,9 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 		return out, "a VM that could not be saved: " + err.Error()
 	}
 	limits, _ := r.limits(r.Accel)
-	w.Limits = r.bootLimits().Limits(limits, vm.Restored)
+	boots := r.bootLimits()
+	boots.Restored += time.Duration(r.Payload.Size() / handedOver * int64(time.Second))
+	w.Limits = boots.Limits(limits, vm.Restored)
 	w.Before = s.Console()
 	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
 		return s.Restore(ctx, w.Nonce, j.modules, console, results)

@@ -34,6 +34,7 @@ type Search struct {
 	root  string // of this machine's files, for tests
 	cache map[string][]string
 	read  map[string]*object
+	size  int64 // of what is read
 }
 
 // MissingError names libraries that are not there. Its text is one line.
@@ -50,8 +51,8 @@ func (e *MissingError) Error() string {
 
 // Limits of what a program may need.
 const (
-	maxLibrary = 1 << 30
 	maxObjects = 1000
+	maxSize    = 2 << 30 // of all libraries, in bytes
 )
 
 // Interpreter returns the path of a program's dynamic linker, "" for a file that
@@ -120,6 +121,7 @@ func (s *Search) Program(host, guest string, program []byte) ([]File, error) {
 		case found != nil:
 			found.optional = optional
 			queue = append(queue, found)
+			loaded[found.soname] = loaded[found.soname] || !l.musl && found.soname != ""
 		case !optional && by == main:
 			missing = append(missing, name)
 		case !optional:
@@ -324,9 +326,10 @@ func (s *Search) open(at string) (*object, error) {
 	switch {
 	case f.Machine != s.Machine || f.Class != elf.ELFCLASS64 || f.Type != elf.ET_DYN:
 		return nil, nil
-	case info.Size() > maxLibrary:
-		return nil, fmt.Errorf("needs %s, which has %d MiB, more than the %d MiB of a library: strip it", at, info.Size()>>20, maxLibrary>>20)
+	case s.size+info.Size() > maxSize:
+		return nil, fmt.Errorf("needs %s, and with it more than %d MiB of libraries: strip them", at, maxSize>>20)
 	}
+	s.size += info.Size()
 	b, err := os.ReadFile(s.root + at)
 	if err != nil {
 		return nil, fmt.Errorf("needs %s, which cannot be read: %w", at, errors.Unwrap(err))

@@ -38,7 +38,7 @@ func (e elfFile) bytes() []byte {
 		return at
 	}
 	interp := text(e.interp)
-	tags := map[string]elf.DynTag{"NEEDED": elf.DT_NEEDED, "RPATH": elf.DT_RPATH, "RUNPATH": elf.DT_RUNPATH}
+	tags := map[string]elf.DynTag{"NEEDED": elf.DT_NEEDED, "RPATH": elf.DT_RPATH, "RUNPATH": elf.DT_RUNPATH, "SONAME": elf.DT_SONAME}
 	var dynamic []uint64
 	for _, d := range e.dynamic {
 		dynamic = append(dynamic, uint64(tags[d[0]]), text(d[1]))
@@ -181,6 +181,10 @@ func TestProgram(t *testing.T) {
 		{"what an old one does, with what that needs, or without", program(need("libc.so.6")), map[string][]byte{
 			"/lib/libc.so.6": library(), "/lib/libnss_files.so.2": library(), "/lib/libnss_dns.so.2": library("r", "gone"), "/lib/r": library(),
 		}, nil, []string{"/lib/libc.so.6", "/lib/libnss_files.so.2", "/lib/libnss_dns.so.2", "/lib/r"}, ""},
+		{"one that is there by its own name", program(need("a.so"), need("b")), map[string][]byte{
+			"/lib/a.so": elfFile{dynamic: [][2]string{{"SONAME", "a.so.1"}}}.bytes(), "/lib/b": library("a.so.1"),
+		}, nil, []string{"/lib/a.so", "/lib/b"}, ""},
+		{"too much", program(need("a")), map[string][]byte{"/lib/a": library()}, nil, nil, `needs /lib/a, and with it more than 2048 MiB of libraries: strip them`},
 		{"missing", program(need("a"), need("gone")), map[string][]byte{"/lib/a": library("b", "gone2"), "/lib/b": library("gone3")}, nil, nil,
 			`needs gone, gone2 (needed by a), gone3 (needed by b)`},
 		{"no interpreter", elfFile{interp: "/nix/store/glibc/ld.so"}, nil, nil, nil, `needs the interpreter /nix/store/glibc/ld.so`},
@@ -209,6 +213,11 @@ func TestProgram(t *testing.T) {
 				}
 			}
 			s := Search{Machine: elf.EM_X86_64, Path: tt.path, root: root, Hidden: func(p string) bool { return strings.HasPrefix(p, "/tmp/") }}
+			if tt.name == "too much" {
+				if err := os.Truncate(root+"/lib/a", maxSize+1); err != nil {
+					t.Fatal(err)
+				}
+			}
 			found, err := s.Program("/home/build/bin/p", "/srv/bin/p", tt.program.bytes())
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "\n") {

@@ -14,7 +14,7 @@ import (
 // object is what the dynamic linker reads of a program or library.
 type object struct {
 	data                   []byte
-	interp                 string
+	interp, soname         string
 	needed, rpath, runpath []string
 }
 
@@ -57,7 +57,7 @@ func parse(data []byte) (*object, error) {
 		switch tag {
 		case elf.DT_STRTAB:
 			strtab = value
-		case elf.DT_NEEDED, elf.DT_RPATH, elf.DT_RUNPATH:
+		case elf.DT_NEEDED, elf.DT_SONAME, elf.DT_RPATH, elf.DT_RUNPATH:
 			entries = append(entries, dynamicEntry{tag, value})
 		}
 	}
@@ -73,6 +73,8 @@ func parse(data []byte) (*object, error) {
 			return nil, errDamaged
 		case e.tag == elf.DT_NEEDED:
 			o.needed = append(o.needed, s)
+		case e.tag == elf.DT_SONAME:
+			o.soname = s
 		case e.tag == elf.DT_RPATH:
 			o.rpath = list(s)
 		default:
