@@ -79,6 +79,10 @@ func fullReport() *Merged {
 		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
 		Gone:     []string{"a/5"},
 		Unused:   []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
+		Coverage: &Coverage{
+			Kernels: 4, Of: 5, Statements: 9, Covered: 8, Some: 7, Problems: []string{"the profile of a/6 is left out: x"},
+			Places: []CoveragePlace{{At: "a.go:1-2", Statements: 7, On: []string{"a/1"}, Not: []string{"a/2"}, More: 1}},
+		},
 	}
 }
 
