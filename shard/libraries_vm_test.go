@@ -37,7 +37,7 @@ ip addr add 10.9.9.1/24 dev lo
 tc qdisc show dev lo
 bpftool prog
 bpftool map
-bpftool btf list | grep vmlinux
+bpftool btf list
 perf --version
 echo "all of bash $BASH_VERSION"
 `), 0o644); err != nil {
