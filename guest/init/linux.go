@@ -30,8 +30,14 @@ func populate(root string, net bool) error {
 		path string
 		mode uint32
 	}{
-		{"/etc", 0o755}, {"/mnt", 0o755}, {"/run/lock", 0o1777},
-		{"/var", 0o755}, {"/var/cache", 0o755}, {"/var/lib", 0o755}, {"/var/log", 0o755}, {"/var/tmp", 0o1777},
+		{"/etc", 0o755},
+		{"/mnt", 0o755},
+		{"/run/lock", 0o1777},
+		{"/var", 0o755},
+		{"/var/cache", 0o755},
+		{"/var/lib", 0o755},
+		{"/var/log", 0o755},
+		{"/var/tmp", 0o1777},
 	} {
 		err := unix.Mkdir(root+d.path, d.mode)
 		if err == nil && d.mode == 0o1777 { // more than the umask leaves

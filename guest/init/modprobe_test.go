@@ -163,7 +163,9 @@ func TestParseRequests(t *testing.T) {
 	got := parseRequests("rtnl-link-veth\tveth\t\nrtnl-link-veth\tveth\t\nrtnl-link-ovs\tovs\t" + notBrought + "\nx\ty\tno memory\nrubbish\n\t\t\n" +
 		strings.Repeat("a\tb"+strings.Repeat("c", 1000)+"\td\n", 2))
 	want := []wire.Module{
-		{Name: "veth"}, {Name: "ovs", Error: "the kernel asked for rtnl-link-ovs: --module ovs"}, {Name: "y", Error: "no memory"},
+		{Name: "veth"},
+		{Name: "ovs", Error: "the kernel asked for rtnl-link-ovs: --module ovs"},
+		{Name: "y", Error: "no memory"},
 		{Name: wire.Truncate("b"+strings.Repeat("c", 1000), wire.MaxName), Error: "d"},
 	}
 	if !slices.Equal(got, want) {

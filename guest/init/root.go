@@ -97,7 +97,7 @@ func mountDisk(dir string) error {
 	if err := unix.Mount("devtmpfs", "/dev", "devtmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount devtmpfs: %w", err)
 	}
-	defer unix.Unmount("/dev", 0)
+	defer func() { _ = unix.Unmount("/dev", 0) }() // mountAll mounts it again
 	for end := time.Now().Add(diskLimit); ; time.Sleep(5 * time.Millisecond) {
 		for _, disk := range []string{"/dev/vda", "/dev/nvme0n1"} {
 			if _, err := os.Stat(disk); err == nil {

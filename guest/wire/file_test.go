@@ -12,7 +12,8 @@ import (
 )
 
 func TestCheckFileName(t *testing.T) {
-	for _, name := range []string{"verifier/a.log", "verifier/object/program.log", "verifier/a-2/b_c+d.0.log", "verifier/a/b/c.log",
+	for _, name := range []string{
+		"verifier/a.log", "verifier/object/program.log", "verifier/a-2/b_c+d.0.log", "verifier/a/b/c.log",
 		"files/tmp/a.txt", "files/coverage.out", "files/tmp/a_b~0123456789ab", "files" + strings.Repeat("/d", 12),
 	} {
 		if err := CheckFileName(name); err != nil {
