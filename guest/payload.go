@@ -113,7 +113,7 @@ func (p *Payload) Digest() string {
 		name, _, _ := strings.Cut(kv, "=")
 		job.Env = append(job.Env, name)
 	}
-	asked := []any{job, p.Modules, p.SkipsPass, p.OnDemand}
+	asked := []any{job, p.Modules, p.SkipsPass, p.OnDemand, p.Own}
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)
 	}

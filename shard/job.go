@@ -243,7 +243,7 @@ func (r *run) reuseKey(ctx context.Context, j *job) (key resultcache.Key, ok boo
 		ID: j.entry.ID(), Source: j.entry.Ref.Digest, Kernel: j.image.KernelDigest(), Info: j.image.Info,
 		Machine: m.Args(), Limits: r.Limits, Boot: r.Boot.String(),
 		ModuleNames: r.Payload.Modules, Targets: r.Payload.Targets, SkipsPass: r.Payload.SkipsPass,
-		Allowed: r.Allowed.Entries(), Expected: r.Expect.Digest(), Root: r.Payload.RootDigest,
+		Allowed: r.Allowed.Entries(), Expected: r.Expect.Digest(), Payload: r.Payload.Digest(), Root: r.Payload.RootDigest,
 	}
 	var err error
 	key.Initramfs, err = r.initramfs()

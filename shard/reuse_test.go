@@ -354,7 +354,8 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Jobs": "how many VMs there are beside it", "Retries": "one VM was enough", "Cache": "where kernels are kept",
 		"Tool": "a name; Program is in the key", "RunID": "whose result", "Attempt": "whose result", "HeadSHA": "whose result",
 		"Now": "time: Reuse bounds it", "Random": "chance", "Report": "progress", "Repeated": "progress",
-		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused",
+		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused", "HostRoot": "with it nothing is reused",
+		"Root": "its digest is in the payload", "noDisk": "the kernel's parameters tell how it gets a root",
 		"bootLimits":   "how long a method is tried that tells nothing then",
 		"PayloadFlags": "what is printed", "Resumed": "what is not run", "Reuse": "the age",
 	}
@@ -366,8 +367,8 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"InitProgram": func(r *Runner) { r.InitProgram = []byte("another") },
 		"Payload":     func(r *Runner) { r.Payload.Files[0].Data = []byte("another") },
 		"Allowed":     func(r *Runner) { r.Allowed = allowedOf(t, "- {pattern: 'WARNING in foo', reason: x}") },
-		"params":      func(r *Runner) { r.Append = []string{"x=1"} },
-		"cpus":        func(r *Runner) { r.CPUs = 2 },
+		"Append":      func(r *Runner) { r.Append = []string{"x=1"} },
+		"CPUs":        func(r *Runner) { r.CPUs = 2 },
 		"Expect":      func(r *Runner) { r.Expect = &expect.List{Entries: []expect.Entry{{Reason: "x"}}} },
 		"Sandbox":     func(r *Runner) { r.Sandbox = "on" },
 		"Firmware":    func(r *Runner) { r.Firmware = "qboot.rom" },
@@ -429,8 +430,8 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		for i := range typ.NumField() {
 			r := u.runner(t)
 			f := typ.Field(i)
-			if !f.IsExported() || part.name == "Limits" && f.Name == "Sign" {
-				continue // of KVM's trial
+			if !f.IsExported() || part.name == "Limits" && f.Name == "Sign" || f.Name == "Source" {
+				continue // of KVM's trial; where a file was
 			}
 			mutate(t, reflect.ValueOf(part.of(r)).Elem().Field(i))
 			other(part.name+"."+f.Name, r, base)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -30,7 +31,7 @@ func addOwnModule(p *namedPayload, spec string) error {
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("%q: %w", spec, err)
+		return fmt.Errorf("%q: %w: want a file, or a module's name as lsmod shows it, such as overlay", spec, errors.Unwrap(err))
 	}
 	if arch := guest.ExecutableArch(file); arch != p.arch {
 		return fmt.Errorf("%q: it is no module for %s: give one that is built for the payload's kernels", spec, p.arch)

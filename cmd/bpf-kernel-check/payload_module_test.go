@@ -24,7 +24,7 @@ func TestOwnModules(t *testing.T) {
 	}
 	good := file("build-17.ko", imagetest.KoFile("name=my_own\x00depends=udp-tunnel\x00vermagic=6.1.0 SMP \x00"))
 	p := namedPayload{arch: "amd64"}
-	o := payloadOptions{modules: []string{"xfs", good + ",a=1,2,b=3"}}
+	o := payloadOptions{cgroup: "v2", cpus: 1, modules: []string{"xfs", good + ",a=1,2,b=3"}}
 	if err := o.addExtras(&p); err != nil {
 		t.Fatal(err)
 	}
@@ -42,12 +42,12 @@ func TestOwnModules(t *testing.T) {
 		{file("a b.ko", imagetest.KoFile("vermagic=6.1.0 SMP ")), "want a module's name"},
 		{"a b", "want a module's name"},
 	} {
-		o := payloadOptions{modules: []string{tt.spec}}
+		o := payloadOptions{cgroup: "v2", cpus: 1, modules: []string{tt.spec}}
 		if err := o.addExtras(&namedPayload{arch: "amd64"}); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "--module ") {
 			t.Errorf("%s: %v, want %q", tt.spec, err, tt.want)
 		}
 	}
-	if err := (&payloadOptions{modules: []string{good}}).addExtras(&namedPayload{arch: "arm64"}); err == nil {
+	if err := (&payloadOptions{cgroup: "v2", cpus: 1, modules: []string{good}}).addExtras(&namedPayload{arch: "arm64"}); err == nil {
 		t.Error("a module for another machine is taken")
 	}
 }
@@ -64,7 +64,7 @@ func TestModulesChoice(t *testing.T) {
 		{"none", guest.OnDemandDefault, guest.OnDemandNone},
 	} {
 		p := namedPayload{Payload: guest.Payload{OnDemand: tt.had}}
-		if err := (&payloadOptions{onDemand: tt.given}).addExtras(&p); err != nil || p.OnDemand != tt.want {
+		if err := (&payloadOptions{cgroup: "v2", cpus: 1, onDemand: tt.given}).addExtras(&p); err != nil || p.OnDemand != tt.want {
 			t.Errorf("--modules %s: %q, %v, want %q", tt.given, p.OnDemand, err, tt.want)
 		}
 	}

@@ -62,7 +62,8 @@ type Key struct {
 	Allowed              []report.AllowEntry
 	Expected             string
 
-	Root string `json:",omitempty"` // digest of the root file system
+	Payload string // what is asked for, as guest.Payload.Digest names it
+	Root    string `json:",omitempty"` // digest of the root file system
 }
 
 func (k Key) sum() string {
