@@ -192,7 +192,7 @@ func (c *Cache) entry(ctx context.Context, digest string, fill Fill) (*entry, er
 	if err := os.Chmod(tmp, 0o755); err != nil { // MkdirTemp makes it 0700
 		return nil, fmt.Errorf("write cache entry: %w", err)
 	}
-	if err := c.discard(final); err != nil {
+	if err := c.Discard(final); err != nil {
 		return nil, fmt.Errorf("remove damaged cache entry: %w", err)
 	}
 	if err := os.Rename(tmp, final); err != nil {
@@ -202,9 +202,9 @@ func (c *Cache) entry(ctx context.Context, digest string, fill Fill) (*entry, er
 	return e, nil
 }
 
-// discard moves a directory away before removing it, so that no one sees half
-// of it.
-func (c *Cache) discard(dir string) error {
+// Discard moves a directory of the cache away before removing it, so that no one
+// sees half of it.
+func (c *Cache) Discard(dir string) error {
 	trash, err := os.MkdirTemp(filepath.Join(c.dir, "tmp"), "trash-")
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ import (
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
@@ -33,7 +34,7 @@ import (
 
 // Root is a root file system in the cache.
 type Root struct {
-	Spec   string `json:"-"`      // as the user gave it
+	Spec   string `json:"-"`      // as the user gave it, without secrets
 	Digest string `json:"digest"` // of its content, "sha256:<hex>"
 	Arch   string `json:"arch"`   // GOARCH's name; "" if not known
 	// Unpacked is the memory that its files take where they are unpacked into it,
@@ -53,7 +54,8 @@ const (
 	rootsDir   = "roots-1" // another number when what is made of a source changes
 	tarFile    = "root.tar"
 	recordFile = "root.json"
-	keepRoots  = 4 // that are not in use, the last used first
+	keepRoots  = 4       // that are not in use, the last used first
+	keepBytes  = 8 << 30 // of these, though the last is kept whatever it takes
 )
 
 // source is what a root is made of.
@@ -68,17 +70,24 @@ type source interface {
 // GOARCH names it, chooses where a source has several. An error that the user has
 // to mend is a [kernel.UsageError]; other errors may pass.
 func Open(ctx context.Context, c *kernel.Cache, spec, arch string) (*Root, error) {
-	src, err := open(c, spec, arch)
+	shown := report.Redact(spec)
+	src, err := open(c, spec, shown, arch)
 	if err != nil {
-		return nil, err
+		return nil, redacted{err}
 	}
 	r, err := openSource(ctx, c, src)
 	if err != nil {
-		return nil, fmt.Errorf("root file system %q: %w", spec, err)
+		return nil, redacted{fmt.Errorf("root file system %q: %w", shown, err)}
 	}
-	r.Spec = spec
+	r.Spec = shown
 	return r, nil
 }
+
+// redacted is an error that shows no secrets of addresses.
+type redacted struct{ error }
+
+func (e redacted) Error() string { return report.Redact(e.error.Error()) }
+func (e redacted) Unwrap() error { return e.error }
 
 func openSource(ctx context.Context, c *kernel.Cache, src source) (*Root, error) {
 	parts, err := src.key(ctx)
@@ -100,8 +109,12 @@ func openSource(ctx context.Context, c *kernel.Cache, src source) (*Root, error)
 	if err == nil {
 		return r, nil
 	}
-	if _, there := os.Stat(dir); there == nil {
-		c.Warnf("%s is damaged and will be made again: %v", dir, err)
+	_, there := os.Stat(dir)
+	if there == nil && !errors.As(err, new(*damagedError)) {
+		return nil, err // it may be whole, and in use
+	}
+	if there == nil {
+		c.Warnf("%s will be made again: %v", dir, err)
 	}
 	tmp, err := os.MkdirTemp(filepath.Join(c.Dir(), "tmp"), "root-")
 	if err != nil {
@@ -111,7 +124,12 @@ func openSource(ctx context.Context, c *kernel.Cache, src source) (*Root, error)
 	if err := build(ctx, src, tmp); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir), os.Chmod(dir, 0o755)); err != nil { // MkdirTemp makes it 0700
+	held, err := hold(tmp)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	if err := errors.Join(c.Discard(dir), os.Rename(tmp, dir), os.Chmod(dir, 0o755)); err != nil { // MkdirTemp makes it 0700
 		return nil, err
 	}
 	return load(ctx, c, dir)
@@ -146,6 +164,26 @@ func build(ctx context.Context, src source, dir string) error {
 	return os.WriteFile(filepath.Join(dir, recordFile), b, 0o644)
 }
 
+// damagedError says that a root of the cache cannot be used, not that it could not
+// be looked at.
+type damagedError struct{ err error }
+
+func (e *damagedError) Error() string { return "it is damaged: " + e.err.Error() }
+func (e *damagedError) Unwrap() error { return e.err }
+
+// hold opens the tar of a root, which is not removed while that is open.
+func hold(dir string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(dir, tarFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // load opens a root of the cache, whose lock the caller has.
 func load(ctx context.Context, c *kernel.Cache, dir string) (r *Root, err error) {
 	unlock, err := c.Lock(ctx, rootsDir) // against the one who removes
@@ -155,22 +193,22 @@ func load(ctx context.Context, c *kernel.Cache, dir string) (r *Root, err error)
 	defer unlock()
 	r = &Root{cache: c, dir: dir}
 	b, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if err == nil {
+		r.file, err = hold(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &damagedError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(b, r); err != nil {
-		return nil, fmt.Errorf("%s: %w", recordFile, err)
-	}
-	path := filepath.Join(dir, tarFile)
-	if r.file, err = os.Open(path); err != nil {
-		return nil, err
-	}
-	got, err := c.DigestOf(ctx, path)
-	if err == nil && got != r.Digest {
-		err = &kernel.DigestError{What: tarFile, Want: r.Digest, Got: got}
-	}
+	got, err := c.DigestOf(ctx, r.file.Name())
 	if err == nil {
-		err = syscall.Flock(int(r.file.Fd()), syscall.LOCK_SH)
+		if jerr := json.Unmarshal(b, r); jerr != nil {
+			err = &damagedError{fmt.Errorf("%s: %w", recordFile, jerr)}
+		} else if got != r.Digest {
+			err = &damagedError{&kernel.DigestError{What: tarFile, Want: r.Digest, Got: got}}
+		}
 	}
 	if err != nil {
 		r.file.Close()
@@ -178,13 +216,14 @@ func load(ctx context.Context, c *kernel.Cache, dir string) (r *Root, err error)
 	}
 	now := time.Now()
 	_ = os.Chtimes(dir, now, now) // at worst it is removed too early
-	prune(filepath.Dir(dir))
+	prune(c)
 	return r, nil
 }
 
 // prune removes the roots that were not used for the longest time. What cannot be
 // removed only costs disk.
-func prune(dir string) {
+func prune(c *kernel.Cache) {
+	dir := filepath.Join(c.Dir(), rootsDir)
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return
@@ -197,7 +236,17 @@ func prune(dir string) {
 		return info.ModTime()
 	}
 	slices.SortFunc(list, func(a, b os.DirEntry) int { return used(b).Compare(used(a)) })
-	for _, e := range list[min(keepRoots, len(list)):] {
+	var sum int64
+	for i, e := range list {
+		files, _ := os.ReadDir(filepath.Join(dir, e.Name()))
+		for _, f := range files {
+			if info, err := f.Info(); err == nil {
+				sum += info.Size()
+			}
+		}
+		if i == 0 || i < keepRoots && sum <= keepBytes {
+			continue
+		}
 		if f, err := os.Open(filepath.Join(dir, e.Name(), tarFile)); err == nil {
 			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 			f.Close()
@@ -205,7 +254,7 @@ func prune(dir string) {
 				continue
 			}
 		}
-		_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+		_ = c.Discard(filepath.Join(dir, e.Name()))
 	}
 }
 
@@ -226,7 +275,12 @@ func (r *Root) made(ctx context.Context, name string, write func(f *os.File) err
 		}
 		r.cache.Warnf("%s is damaged and will be made again", path)
 	}
-	err = kernel.WriteAtomic(path, 0o644, func(w io.Writer) error { return write(w.(*os.File)) })
+	// What a process that is killed leaves is removed from the directory tmp.
+	part := filepath.Join(r.cache.Dir(), "tmp", filepath.Base(r.dir)+"-"+name)
+	err = kernel.WriteAtomic(part, 0o644, func(w io.Writer) error { return write(w.(*os.File)) })
+	if err == nil {
+		err = os.Rename(part, path)
+	}
 	if err != nil {
 		return "", fmt.Errorf("root file system %q: make %s: %w", r.Spec, name, err)
 	}
@@ -241,8 +295,13 @@ func (r *Root) made(ctx context.Context, name string, write func(f *os.File) err
 // first time.
 func (r *Root) Image(ctx context.Context) (string, error) {
 	return r.made(ctx, "root.ext4", func(f *os.File) error {
-		return tar2ext4.ConvertTarToExt4(bounded.Reader(ctx, io.NewSectionReader(r.file, 0, 2*unpack.MaxArchive)), f)
+		return tar2ext4.ConvertTarToExt4(bounded.Reader(ctx, r.bytes()), f)
 	})
+}
+
+// bytes reads the root's tar from its start.
+func (r *Root) bytes() *io.SectionReader {
+	return io.NewSectionReader(r.file, 0, 2*unpack.MaxArchive)
 }
 
 // Archive returns the path of the root as a cpio archive, for kernels that cannot
@@ -288,7 +347,7 @@ func (r *Root) List(dir string) ([]string, error) {
 func (r *Root) files() (*tree, error) {
 	r.once.Do(func() {
 		r.tree = newTree()
-		r.err = r.tree.apply(context.Background(), r.file)
+		r.err = r.tree.apply(context.Background(), r.bytes())
 	})
 	return r.tree, r.err
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"github.com/google/go-cmp/cmp"
@@ -254,6 +255,61 @@ func TestHostileArchives(t *testing.T) {
 	})
 }
 
+// TestLayersShareTheirSpace applies layers that have more bytes behind their ends
+// than files in them.
+func TestLayersShareTheirSpace(t *testing.T) {
+	layer := makeTar(t, file("a", "x"))
+	tr := newTree()
+	tr.tmp, tr.layers = t.TempDir(), true
+	defer tr.close()
+	for i := range int64(2) {
+		tr.spooled = i * (8<<30 - 1000) // the file is sparse
+		f, err := tr.spool(t.Context(), bytes.NewReader(layer))
+		if i == 0 && err == nil {
+			err = tr.apply(t.Context(), f)
+		}
+		if want := i > 0; (err != nil) != want || want && !strings.Contains(err.Error(), "unpacked size of the archives exceeds the limit of 8589934592: leave files out") {
+			t.Errorf("layer %d: %v", i, err)
+		}
+	}
+	if b, err := tr.readFile("a", 10); string(b) != "x" || err != nil {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+// TestManyWhiteouts took a minute when each whiteout looked at all files.
+func TestManyWhiteouts(t *testing.T) {
+	const n = 20_000
+	nested := strings.Repeat("e/", 500)
+	var entries []entry
+	for i := range n {
+		entries = append(entries, file(fmt.Sprint("d/", i), ""), file("d/.wh..wh..opq", ""), file(".wh.d", ""))
+	}
+	for i := range n / 10 {
+		entries = append(entries, file(fmt.Sprint(nested, i), ""))
+	}
+	for i := range 500 {
+		entries = append(entries, file(nested[2*i:]+".wh..wh..opq", ""))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tr := newTree()
+	tr.tmp, tr.layers = t.TempDir(), true
+	defer tr.close()
+	for _, l := range [][]byte{makeTar(t, file("d/old", ""), file("e/old", "")), makeTar(t, entries...)} {
+		f, err := tr.spool(ctx, bytes.NewReader(l))
+		if err == nil {
+			err = tr.apply(ctx, f)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(tr.root.kids["d"].kids) != n || tr.has("d/old") || tr.has("e/old") {
+		t.Errorf("%d files of %d are left", len(tr.root.kids["d"].kids), n)
+	}
+}
+
 func testCache(t testing.TB) (*kernel.Cache, *[]string) {
 	t.Helper()
 	c, err := kernel.NewCache(t.TempDir())
@@ -485,6 +541,16 @@ func TestDirectory(t *testing.T) {
 	if len(*warnings) > 0 {
 		t.Error(*warnings)
 	}
+	t.Run("changed", func(t *testing.T) {
+		src := &dirSource{c: c, path: top}
+		if _, err := src.key(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		write("etc/conf", "Conf")
+		if err := build(t.Context(), src, t.TempDir()); err == nil || !strings.Contains(err.Error(), "has changed while it was read; try again") {
+			t.Errorf("a root that is not what its key is of: %v", err)
+		}
+	})
 	t.Run("too large", func(t *testing.T) {
 		path := filepath.Join(top, "sparse")
 		write("sparse", "")
@@ -544,6 +610,56 @@ func TestCacheMakesDamagedFilesAgain(t *testing.T) {
 	}
 }
 
+// TestCacheLeavesWhatItCannotRead has errors that pass, in a root that another
+// process may use.
+func TestCacheLeavesWhatItCannotRead(t *testing.T) {
+	c, warnings := testCache(t)
+	path := filepath.Join(t.TempDir(), "x.tar")
+	if err := os.WriteFile(path, makeTar(t, file("a", "x")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := mustOpen(t, c, path)
+	record := filepath.Join(r.dir, recordFile)
+	good, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(record), os.Mkdir(record, 0o755)); err != nil { // which fails to be read
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), c, path, "amd64"); err == nil || len(*warnings) > 0 {
+		t.Errorf("error %v, warnings %q", err, *warnings)
+	}
+	if _, err := os.Stat(filepath.Join(r.dir, tarFile)); err != nil {
+		t.Errorf("the root was removed: %v", err)
+	}
+	for _, bad := range []string{"", "{", strings.Replace(string(good), "sha256:", "sha256:x", 1)} {
+		if err := errors.Join(os.RemoveAll(record), os.WriteFile(record, []byte(bad), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		*warnings = nil
+		if mustOpen(t, c, path); len(*warnings) != 1 || !strings.Contains((*warnings)[0], "damaged") {
+			t.Errorf("%q: warnings %q", bad, *warnings)
+		}
+	}
+}
+
+// TestCacheLeavesNothingOfWhatIsNotFinished looks for a file while it is written,
+// as a process that is killed leaves it.
+func TestCacheLeavesNothingOfWhatIsNotFinished(t *testing.T) {
+	c, _ := testCache(t)
+	r := sampleRoot(t, c)
+	_, err := r.made(t.Context(), "x", func(f *os.File) error {
+		if dir := filepath.Dir(f.Name()); dir != filepath.Join(c.Dir(), "tmp") {
+			t.Errorf("it is written in %s, which nobody cleans", dir)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCacheKeepsTheRootsLastUsed(t *testing.T) {
 	c, _ := testCache(t)
 	var held, dropped []*Root
@@ -571,6 +687,23 @@ func TestCacheKeepsTheRootsLastUsed(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("roots there: %v, want %v", got, want)
 	}
+	// The last one is kept whatever it takes, and leaves no room for others.
+	last := dropped[len(dropped)-2]
+	if err := errors.Join(os.WriteFile(filepath.Join(last.dir, "root.ext4"), nil, 0o644), os.Truncate(filepath.Join(last.dir, "root.ext4"), keepBytes)); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Add(time.Minute) // the clock of file systems is coarse
+	if err := os.Chtimes(last.dir, now, now); err != nil {
+		t.Fatal(err)
+	}
+	prune(c)
+	got = nil
+	for _, r := range append(dropped[2:], held...) {
+		got = append(got, exists(r))
+	}
+	if want := []bool{false, false, true, false, true}; !slices.Equal(got, want) {
+		t.Errorf("roots there: %v, want %v", got, want)
+	}
 }
 
 func TestSpecs(t *testing.T) {
@@ -592,6 +725,31 @@ func TestSpecs(t *testing.T) {
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want one line with %q", spec, err, want)
 		}
+	}
+}
+
+func TestErrorsShowNoSecrets(t *testing.T) {
+	c, _ := testCache(t)
+	for _, spec := range []string{
+		"oci://user:hunter2@registry.invalid/x",
+		"debian:bookwrm,url=http://user:hunter2@mirror.invalid",
+		"debian:bookworm,url=ssh://user:hunter2@mirror.invalid",
+		"debian:bookworm+,url=http://mirror.invalid/?token=hunter2",
+		"docker://user:hunter2@registry.invalid/x",
+		"/nothing?token=hunter2",
+	} {
+		_, err := Open(t.Context(), c, spec, "amd64")
+		usage := (*kernel.UsageError)(nil)
+		if !errors.As(err, &usage) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", spec, err)
+		}
+	}
+	top := filepath.Join(t.TempDir(), "x?token=hunter2")
+	if err := os.Mkdir(top, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustOpen(t, c, top); strings.Contains(r.Spec, "hunter2") {
+		t.Error(r.Spec)
 	}
 }
 

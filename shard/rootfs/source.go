@@ -43,16 +43,17 @@ func splitSpec(spec string) (kind, rest string, err error) {
 	return "", "", kernel.Usagef("--rootfs %q: %q is no kind of root%s: %s", spec, kind+":", kernel.Suggest(kind, known), SpecHelp)
 }
 
-func open(c *kernel.Cache, spec, arch string) (source, error) {
+// open returns what spec names; shown is spec without secrets.
+func open(c *kernel.Cache, spec, shown, arch string) (source, error) {
 	kind, rest, err := splitSpec(spec)
 	if err != nil {
 		return nil, err
 	}
 	switch kind {
 	case "oci":
-		return &imageSource{c: c, spec: spec, rest: rest, arch: arch}, nil
+		return &imageSource{c: c, spec: shown, rest: rest, arch: arch}, nil
 	case "debian":
-		return &debianSource{c: c, spec: spec, rest: rest, arch: arch}, nil
+		return &debianSource{c: c, spec: shown, rest: rest, arch: arch}, nil
 	}
 	info, err := os.Stat(rest)
 	switch {
@@ -74,6 +75,7 @@ type dirSource struct {
 	c          *kernel.Cache
 	path, arch string
 	tree       *tree
+	sum        string // of its tar
 }
 
 // key reads all of the directory: nothing else tells whether it has changed.
@@ -86,15 +88,39 @@ func (s *dirSource) key(ctx context.Context) ([]string, error) {
 	if _, err := s.tree.write(ctx, h); err != nil {
 		return nil, err
 	}
-	return []string{"tree", hex.EncodeToString(h.Sum(nil)), s.arch}, nil
+	s.sum = hex.EncodeToString(h.Sum(nil))
+	return []string{"tree", s.sum, s.arch}, nil
 }
 
+// fill reads the directory again: most times the root is there, so that key writes
+// nothing.
 func (s *dirSource) fill(ctx context.Context, t *tree) (string, error) {
-	return t.fillFrom(ctx, s.tree, s.arch)
+	r, w := io.Pipe()
+	defer r.Close()
+	go func() {
+		_, err := s.tree.write(ctx, w)
+		w.CloseWithError(err)
+	}()
+	h := sha256.New()
+	arch, err := t.fillTar(ctx, io.TeeReader(r, h), s.arch)
+	if err == nil && hex.EncodeToString(h.Sum(nil)) != s.sum {
+		err = errors.New("a file of it has changed while it was read; try again")
+	}
+	return arch, err
 }
 
-// fillFrom makes the tree that files are, or hold the image of.
-func (t *tree) fillFrom(ctx context.Context, files *tree, arch string) (string, error) {
+// fillTar makes the tree that is in a tar, or that is of an image in it.
+func (t *tree) fillTar(ctx context.Context, r io.Reader, arch string) (string, error) {
+	files := newTree()
+	files.tmp = t.tmp
+	stored, err := files.spool(ctx, r)
+	t.also = files.file
+	if err == nil {
+		err = files.apply(ctx, stored)
+	}
+	if err != nil {
+		return "", err
+	}
 	image, err := oci.LocalRoot(func(name string) (io.ReadCloser, error) {
 		n, err := files.find(name)
 		if err != nil {
@@ -160,15 +186,7 @@ func (s *tarSource) fill(ctx context.Context, t *tree) (arch string, err error) 
 		return "", &kernel.UsageError{Msg: "read it", Err: err}
 	}
 	defer r.Close()
-	files := newTree()
-	f, err := t.spool(ctx, r)
-	if err == nil {
-		err = files.apply(ctx, f)
-	}
-	if err == nil {
-		arch, err = t.fillFrom(ctx, files, s.arch)
-	}
-	if err != nil {
+	if arch, err = t.fillTar(ctx, r, s.arch); err != nil {
 		return "", err
 	}
 	return arch, s.unchanged(ctx)
@@ -182,24 +200,28 @@ func (s *tarSource) unchanged(ctx context.Context) error {
 	return nil
 }
 
-// spool writes a stream to a file that lives as long as the tree.
-func (t *tree) spool(ctx context.Context, r io.Reader) (*os.File, error) {
-	f, err := os.CreateTemp(t.tmp, "spool-")
-	if err != nil {
-		return nil, err
+// spool adds a stream to a file that lives as long as the tree. All layers of an
+// image, and all packages, share what there may be of it.
+func (t *tree) spool(ctx context.Context, r io.Reader) (_ *io.SectionReader, err error) {
+	if t.file == nil {
+		if t.file, err = os.CreateTemp(t.tmp, "spool-"); err != nil {
+			return nil, err
+		}
+		if err := os.Remove(t.file.Name()); err != nil {
+			return nil, err
+		}
 	}
-	t.files = append(t.files, f)
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, err
+	at := t.spooled
+	n, err := bounded.Copy(ctx, io.NewOffsetWriter(t.file, at), r, unpack.MaxArchive-at, "")
+	if t.spooled += n; t.spooled > unpack.MaxArchive {
+		err = tooLarge("unpacked size of the archives", unpack.MaxArchive)
 	}
-	_, err = bounded.Copy(ctx, f, r, unpack.MaxArchive, "unpacked size of the archive")
-	return f, err
+	return io.NewSectionReader(t.file, at, n), err
 }
 
 func (t *tree) close() {
-	for _, f := range t.files {
-		f.Close()
-	}
+	t.file.Close() // a nil file is none to close
+	t.also.Close()
 }
 
 // arch returns the architecture of the root's programs, "" where that cannot be

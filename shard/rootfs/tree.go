@@ -48,15 +48,18 @@ type slot struct {
 // host's file system.
 type tree struct {
 	root   *node
-	layers bool          // .wh. names hide what lower layers have
-	merge  bool          // dpkg's rule: a link to a directory stays one
-	own    map[slot]bool // what the layer that is being applied has
+	layers bool           // .wh. names hide what lower layers have
+	merge  bool           // dpkg's rule: a link to a directory stays one
+	own    map[slot]bool  // what the layer that is being applied has
+	hidden map[*node]bool // directories of which it has hidden all that lower ones have
 
 	entries, names int
 	bytes          int64
 
-	tmp   string // for files that live as long as the tree
-	files []*os.File
+	tmp     string   // where spool makes its file
+	file    *os.File // which lives as long as the tree, nil for none
+	spooled int64    // bytes of it
+	also    *os.File // that of the archive that an image is in
 }
 
 func newTree() *tree {
@@ -233,31 +236,49 @@ func (t *tree) add(hdr *tar.Header, open func() (io.ReadCloser, error)) error {
 
 // hide applies a whiteout to what lower layers have.
 func (t *tree) hide(dirName, base string) error {
+	if err := t.count(len(dirName) + len(base)); err != nil {
+		return err
+	}
 	n, err := t.find(dirName)
 	if err != nil || !n.isDir() {
 		return nil // nothing is there to hide
 	}
-	if err := t.count(len(base)); err != nil {
-		return err
-	}
 	if base == whiteoutOpaque {
-		for name := range n.kids {
-			t.drop(n, name)
-		}
+		t.dropBelow(n)
 	} else if hidden := base[len(whiteoutPrefix):]; !strings.HasPrefix(base, whiteoutMeta) && n.kids[hidden] != nil {
+		t.dropBelow(n.kids[hidden])
 		t.drop(n, hidden)
 	}
 	return nil
 }
 
-// drop removes what lower layers have at a name and below: a layer hides nothing
-// of itself, in whatever order its entries come.
-func (t *tree) drop(dir *node, name string) {
-	n := dir.kids[name]
-	for kid := range n.kids {
-		t.drop(n, kid)
+// dropBelow removes what lower layers have below a directory: a layer hides
+// nothing of itself, in whatever order its entries come. It looks at a directory
+// once in a layer: what comes later is the layer's own.
+func (t *tree) dropBelow(top *node) {
+	var dirs []*node // no recursion: a hostile image can nest as deep as it has entries
+	add := func(n *node) {
+		if n.isDir() && !t.hidden[n] {
+			t.hidden[n] = true
+			dirs = append(dirs, n)
+		}
 	}
-	if !t.own[slot{dir, name}] && len(n.kids) == 0 {
+	add(top)
+	for i := 0; i < len(dirs); i++ {
+		for _, kid := range dirs[i].kids {
+			add(kid)
+		}
+	}
+	for _, d := range slices.Backward(dirs) {
+		for name := range d.kids {
+			t.drop(d, name)
+		}
+	}
+}
+
+// drop removes a name of a lower layer, unless it is a directory with something in.
+func (t *tree) drop(dir *node, name string) {
+	if !t.own[slot{dir, name}] && len(dir.kids[name].kids) == 0 {
 		delete(dir.kids, name)
 	}
 }
@@ -323,12 +344,9 @@ type section struct{ *io.SectionReader }
 
 func (section) Close() error { return nil }
 
-// apply adds the entries of a plain tar. Their bytes stay in f.
-func (t *tree) apply(ctx context.Context, f *os.File) error {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	t.own = map[slot]bool{}
+// apply adds the entries of a plain tar, from its start. Their bytes stay in f.
+func (t *tree) apply(ctx context.Context, f *io.SectionReader) error {
+	t.own, t.hidden = map[slot]bool{}, map[*node]bool{}
 	for r := tar.NewReader(f); ; {
 		hdr, err := r.Next()
 		if errors.Is(err, io.EOF) {

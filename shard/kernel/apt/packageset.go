@@ -87,8 +87,10 @@ var uriRE = regexp.MustCompile(`(?m)^'([^']+)' (\S+) ([0-9]+) SHA256:([0-9a-f]{6
 // /usr, which unpacking does by itself.
 const installed = "Package: usr-is-merged\nStatus: install ok installed\nArchitecture: all\nVersion: 99\nMaintainer: none\nDescription: none\n\n"
 
-// maxPackages caps a set, as a count.
-const maxPackages = 5000
+const (
+	maxPackages = 5000 // of a set
+	atOnce      = 500  // of those, in one command line, whose length Linux limits
+)
 
 func (s *source) findPackages(ctx context.Context, root *privateRoot, names []string) ([]kernel.Ref, error) {
 	unlock, err := s.lockRoot(ctx)
@@ -114,10 +116,14 @@ func (s *source) findPackages(ctx context.Context, root *privateRoot, names []st
 		return nil, err
 	}
 	var refs []kernel.Ref
+	var total int64
 	for _, m := range uriRE.FindAllStringSubmatch(out, maxPackages) {
 		d, err := root.debOf(m)
 		if err != nil {
 			return nil, fmt.Errorf("find packages of %s: %w", root.title(), err)
+		}
+		if total += d.Size; total > unpack.MaxArchive {
+			return nil, &kernel.UsageError{Msg: "packages of " + root.title(), Err: &bounded.LimitError{What: "their size", Limit: unpack.MaxArchive}}
 		}
 		locator, err := json.Marshal([]deb{d})
 		if err != nil {
@@ -194,8 +200,11 @@ func (p *PackageSet) Unpack(ctx context.Context, dir string, fn func(postinst st
 		}
 		debs, paths = append(debs, d[0]), append(paths, filepath.Join(dir, fmt.Sprintf("%d.deb", i)))
 	}
-	if err := root.download(ctx, debs, paths); err != nil {
-		return err
+	for i := 0; i < len(debs); i += atOnce {
+		end := min(i+atOnce, len(debs))
+		if err := root.download(ctx, debs[i:end], paths[i:end]); err != nil {
+			return err
+		}
 	}
 	for i, path := range paths {
 		postinst, err := packageFile(path).control(ctx, "postinst")

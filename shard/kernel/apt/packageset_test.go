@@ -2,6 +2,7 @@ package apt
 
 import (
 	"archive/tar"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,35 @@ func TestFindPackages(t *testing.T) {
 	again, err := find("")
 	if err != nil || !cmp.Equal(again.Key(), base.Key()) {
 		t.Errorf("what apt found is not remembered: %v", err)
+	}
+}
+
+// TestUnpackManyPackages has more words than a command line can hold.
+func TestUnpackManyPackages(t *testing.T) {
+	r := newRepo(t, "bookworm", rootPackages()...)
+	rest := "bookworm,url=" + r.URL + ",key=" + r.keyring
+	p, err := FindPackages(t.Context(), "debian:"+rest, rest, "amd64", kerneltest.NewCache(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := buildDeb(t, rootPackages()[1])
+	p.refs = nil
+	for i := range 900 {
+		d := deb{Archive: archiveMain, File: fmt.Sprintf("pool/main/%d.deb", i), SHA256: kerneltest.Sum(made.data), Size: int64(len(made.data))}
+		imagetest.WriteFile(t, filepath.Join(r.dir, d.File), made.data)
+		locator, err := json.Marshal([]deb{d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.refs = append(p.refs, kernel.Ref{Digest: debsDigest([]deb{d}), Locator: string(locator)})
+	}
+	dir := filepath.Join(t.TempDir(), strings.Repeat(strings.Repeat("x", 200)+"/", 14))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("all are there")
+	if err := p.Unpack(t.Context(), dir, func(string, io.Reader) error { return stop }); !errors.Is(err, stop) {
+		t.Error(err)
 	}
 }
 

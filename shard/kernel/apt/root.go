@@ -132,7 +132,7 @@ var acquireRE = regexp.MustCompile(`(?i)^Acquire::(https?(::[^ "]*)?|tor(::[^ "]
 
 func aptMissing(err error, doing string) error {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s: apt is not installed: kernels of Debian and Ubuntu need a Debian or Ubuntu host; elsewhere use a directory of kernels", doing)
+		return fmt.Errorf("%s: apt is not installed: packages of Debian and Ubuntu need a Debian or Ubuntu host; elsewhere use a directory of kernels, or an image for --rootfs", doing)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
