@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,6 +123,15 @@ func TestUnpackManyPackages(t *testing.T) {
 	stop := errors.New("all are there")
 	if err := p.Unpack(t.Context(), dir, func(string, io.Reader) error { return stop }); !errors.Is(err, stop) {
 		t.Error(err)
+	}
+}
+
+func TestAptMissing(t *testing.T) {
+	err := aptMissing(&exec.Error{Name: "apt-config", Err: exec.ErrNotFound}, "read the host's apt configuration")
+	for _, want := range []string{"apt is not installed", "directory of kernels", "--rootfs"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
 	}
 }
 
