@@ -10,13 +10,11 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/shard"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/rootfs"
 )
 
@@ -82,8 +80,7 @@ func (r userRoot) hasDir(dir string) bool {
 	case !r.given() || !path.IsAbs(dir) || guest.Reserved(dir) != "":
 		return false
 	case r.Root != nil:
-		_, err := r.List(dir)
-		return err == nil
+		return r.IsDir(dir)
 	}
 	info, err := os.Stat(dir)
 	return err == nil && info.IsDir()
@@ -110,7 +107,6 @@ func (r userRoot) find(word string) (string, []byte, error) {
 		}
 	}
 	var why error
-	var names []string
 	for _, dir := range dirs {
 		b, err := r.readFile(path.Join(dir, name))
 		if err == nil {
@@ -118,10 +114,6 @@ func (r userRoot) find(word string) (string, []byte, error) {
 		}
 		if why == nil && !errors.Is(err, fs.ErrNotExist) {
 			why = err
-		}
-		if r.Root != nil {
-			more, _ := r.List(dir)
-			names = append(names, more...)
 		}
 	}
 	where := "this machine"
@@ -131,8 +123,7 @@ func (r userRoot) find(word string) (string, []byte, error) {
 	if why != nil {
 		return "", nil, usagef("--test %q: %s: %w", word, where, why)
 	}
-	slices.Sort(names)
-	return "", nil, usagef("--test %q: %s has no such program%s", word, where, kernel.Suggest(name, names))
+	return "", nil, usagef("--test %q: %s has no such program in %s", word, where, strings.Join(dirs, ", "))
 }
 
 // payload makes the payload of a program that runs in the root. asked is the

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -326,21 +325,15 @@ func (r *Root) ReadFile(name string, max int64) ([]byte, error) {
 	return t.readFile(name, max)
 }
 
-// List returns the names in a directory, in no order. Links are followed within the
+// IsDir says whether a name is that of a directory. Links are followed within the
 // root.
-func (r *Root) List(dir string) ([]string, error) {
+func (r *Root) IsDir(name string) bool {
 	t, err := r.files()
 	if err != nil {
-		return nil, err
+		return false
 	}
-	n, err := t.find(dir)
-	if err == nil && !n.isDir() {
-		err = &fs.PathError{Op: "list", Path: dir, Err: syscall.ENOTDIR}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return slices.Collect(maps.Keys(n.kids)), nil
+	n, err := t.find(name)
+	return err == nil && n.isDir()
 }
 
 // files reads the root's tar, the first time that it is called.

@@ -382,6 +382,9 @@ func TestOpenTar(t *testing.T) {
 		if b, err := r.ReadFile("/etc/absolute", 10); string(b) != "ping" || err != nil {
 			t.Errorf("%s: read %q, %v", name, b, err)
 		}
+		if !r.IsDir("/bin") || r.IsDir("/bin/sh") || r.IsDir("/nothing") {
+			t.Errorf("%s: which names are directories", name)
+		}
 		if _, err := r.ReadFile("/etc/absolute", 3); err == nil || !strings.Contains(err.Error(), "limit") {
 			t.Errorf("%s: a file above the limit: %v", name, err)
 		}
