@@ -277,22 +277,17 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 		if err != nil || len(words) == 0 {
 			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
 		}
-		if root.given() {
-			p, err = root.payload(words, o.workdir, arch, timeout)
-			p.name = o.shownTest()
+		b, err := root.program(&p, words[0], arch)
+		if err != nil {
 			return p, err
 		}
-		if err := noSuchProgram(words[0]); err != nil {
-			return p, err
+		p.name = o.shownTest()
+		if root.inRoot(words[0]) {
+			p.Payload = guest.InstalledPayload(p.path, b, words[1:], o.workdir, timeout)
+		} else {
+			p.Payload = guest.ProgramPayload(p.path, b, words[1:], o.workdir, timeout)
 		}
-		if p.arch, err = programArch(words[0], guest.ExecutableArch(words[0]), arch); err != nil {
-			return p, err
-		}
-		p.name, p.path = o.shownTest(), words[0]
-		if p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout); err == nil {
-			err = p.Cover(words[0], o.workdir, o.cover)
-		}
-		return p, err
+		return p, p.Cover(words[0], b, o.workdir, o.cover)
 	default:
 		paths, err := guest.FindObjects(o.objects)
 		if err != nil {
