@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -159,6 +160,11 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	}
 	if len(now.libraryPath) == 0 {
 		now.libraryPath = was.libraryPath
+	}
+	for _, v := range slices.Concat([]string{now.rootfs}, now.modules, now.params) {
+		if strings.Contains(v, report.Hidden) {
+			return usagef("--from: the results do not have all of %q: give --rootfs, --module or --append", v)
+		}
 	}
 	given := map[string]bool{}
 	for _, kv := range now.env {

@@ -295,9 +295,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	defer unlock()
-	if o.resume && len(p.Job.Env) > 0 {
-		c.warn("--resume: results do not tell what --env was, so none of an interrupted run is taken: all kernels run")
-	} else if o.resume {
+	switch unknown := p.unknown(); {
+	case o.resume && unknown != "":
+		c.warn("--resume: results do not tell what " + unknown + " was, so none of an interrupted run is taken: all kernels run")
+	case o.resume:
 		if err := c.resume(r, list, o.out); err != nil {
 			return err
 		}
@@ -511,6 +512,17 @@ func addCertificates(p *guest.Payload, getenv func(string) string) {
 			return
 		}
 	}
+}
+
+// unknown is the flag whose value no digest of the payload has, "" for none.
+func (p *namedPayload) unknown() string {
+	switch {
+	case len(p.Job.Env) > 0:
+		return "--env"
+	case p.root.host: // a machine's files change
+		return "--host-root"
+	}
+	return ""
 }
 
 // resume finds the results of an interrupted run in the output directory, which
