@@ -36,8 +36,9 @@ type Root struct {
 	Spec   string `json:"-"`      // as the user gave it
 	Digest string `json:"digest"` // of its content, "sha256:<hex>"
 	Arch   string `json:"arch"`   // GOARCH's name; "" if not known
-	Size   int64  `json:"size"`   // bytes of its files
-	Files  int    `json:"files"`
+	// Unpacked is the memory that its files take where they are unpacked into it,
+	// in bytes: each in whole pages, and one at least, as directories and links do.
+	Unpacked int64 `json:"unpacked"`
 
 	cache *kernel.Cache
 	dir   string
@@ -131,7 +132,7 @@ func build(ctx context.Context, src source, dir string) error {
 	}
 	h := sha256.New()
 	err = kernel.WriteAtomic(filepath.Join(dir, tarFile), 0o644, func(w io.Writer) (err error) {
-		r.Files, r.Size, err = t.write(ctx, io.MultiWriter(w, h))
+		r.Unpacked, err = t.write(ctx, io.MultiWriter(w, h))
 		return err
 	})
 	if err != nil {

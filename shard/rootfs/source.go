@@ -83,7 +83,7 @@ func (s *dirSource) key(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	h := sha256.New()
-	if _, _, err := s.tree.write(ctx, h); err != nil {
+	if _, err := s.tree.write(ctx, h); err != nil {
 		return nil, err
 	}
 	return []string{"tree", hex.EncodeToString(h.Sum(nil)), s.arch}, nil

@@ -392,12 +392,16 @@ func (t *tree) walk(ctx context.Context, fn func(name string, n *node, first str
 	return nil
 }
 
-// write writes the tree as a tar, which is the same for the same tree.
-func (t *tree) write(ctx context.Context, w io.Writer) (files int, size int64, err error) {
+// write writes the tree as a tar, which is the same for the same tree, and returns
+// what [Root] has as Unpacked.
+func (t *tree) write(ctx context.Context, w io.Writer) (unpacked int64, err error) {
+	const page = 4096
 	tw := tar.NewWriter(w)
 	buf := make([]byte, 256<<10)
 	err = t.walk(ctx, func(name string, n *node, first string) error {
-		files++
+		if first == "" {
+			unpacked += max(page, (n.hdr.Size+page-1)&^(page-1))
+		}
 		hdr := *n.hdr
 		hdr.Name = name
 		switch {
@@ -411,7 +415,6 @@ func (t *tree) write(ctx context.Context, w io.Writer) (files int, size int64, e
 		if err := tw.WriteHeader(&hdr); err != nil || hdr.Size == 0 {
 			return err
 		}
-		size += hdr.Size
 		r, err := n.open()
 		if err != nil {
 			return err
@@ -424,7 +427,7 @@ func (t *tree) write(ctx context.Context, w io.Writer) (files int, size int64, e
 		return err
 	})
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	return files, size, tw.Close()
+	return unpacked, tw.Close()
 }
