@@ -249,6 +249,30 @@ func TestShownFlags(t *testing.T) {
 	}
 }
 
+// A flag of debug that says what is the default stands against the results.
+func TestDefaultsOverResults(t *testing.T) {
+	k := &report.Result{Reproduce: report.Command("--kernels", "x", "--cgroup", "v1", "--cpus", "2", "--modules", "all", "id")}
+	o := debugOptions{given: func(string) bool { return true }, payload: payloadOptions{cgroup: "v2", cpus: 1, onDemand: "default"}}
+	if err := o.restore(k, os.Getenv, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if p := o.payload; p.cgroup != "v2" || p.cpus != 1 || p.onDemand != "default" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A session without a payload checks its flags as well.
+func TestSessionFlags(t *testing.T) {
+	for want, o := range map[string]payloadOptions{
+		"--modules is": {onDemand: "bogus", cgroup: "v2", cpus: 1}, "--rootfs and --host-root": {rootfs: "x", hostRoot: true, cgroup: "v2", cpus: 1},
+	} {
+		d := debugging{o: debugOptions{payload: o}}
+		if err := d.readPayload(t.Context(), &command{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 // Each command that is printed to reproduce a result is one that runs, as it
 // stands, and no value of a variable is in it.
 func TestReproducingCommandIsOne(t *testing.T) {

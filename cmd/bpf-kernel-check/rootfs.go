@@ -35,7 +35,8 @@ func (r userRoot) apply(c *shard.Config) {
 	case r.host:
 		c.Payload.Root = "this machine"
 	case r.Root != nil:
-		c.Root, c.Payload.Root, c.Payload.RootDigest = r.Root, report.Redact(r.Spec), r.Digest
+		c.Root, c.RootUnpacked = r.Root, r.Unpacked
+		c.Payload.Root, c.Payload.RootDigest = report.Redact(r.Spec), r.Digest
 	}
 }
 
