@@ -14,9 +14,9 @@ import (
 
 // Cover has init collect the coverage profile that a test program's arguments
 // ask for. If asked is set it asks for one itself: of a Go test binary by its
-// argument, of any other program by GOCOVERDIR. file is the program's path here,
-// for errors, and dir its working directory in the guest.
-func (p *Payload) Cover(file, dir string, asked bool) error {
+// argument, of any other program by GOCOVERDIR. file names the program in errors,
+// program are its bytes, and dir is its working directory in the guest.
+func (p *Payload) Cover(file string, program []byte, dir string, asked bool) error {
 	at := slices.Index(p.Job.Args, "--") + 1
 	if at == 0 || at == len(p.Job.Args) {
 		return nil
@@ -31,10 +31,8 @@ func (p *Payload) Cover(file, dir string, asked bool) error {
 	if !asked {
 		return nil
 	}
-	for _, f := range p.Files {
-		if f.Path == p.Job.Args[at] && !builtWithCover(f.Data) {
-			return &PayloadError{Path: file, Reason: "is not built for --cover: build it with go test -c -cover -coverpkg=./..."}
-		}
+	if !builtWithCover(program) {
+		return &PayloadError{Path: file, Reason: "is not built for --cover: build it with go test -c -cover -coverpkg=./..."}
 	}
 	if p.Job.Cover == "" {
 		p.Job.Args = slices.Insert(slices.Clone(p.Job.Args), at+1, "-test.coverprofile="+wire.CoverProfile)

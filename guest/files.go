@@ -15,7 +15,7 @@ import (
 )
 
 // Limits of a payload. QEMU puts the initramfs below the hole that PCs have in
-// their memory from 3 GiB on, and kernels take three times its size: CheckMemory.
+// their memory from 3 GiB on, and kernels take three times its size: Memory.
 const (
 	maxFiles     = 10_000
 	maxFileBytes = 2 << 30 // of all files of a payload, its programs included

@@ -8,7 +8,7 @@ import (
 
 // What was seen to run is let through, and what cannot is not. The memory that is
 // named is one with which it ran: Debian's 5.10, 6.1, 6.12 and 7.2 under TCG.
-func TestCheckMemory(t *testing.T) {
+func TestMemory(t *testing.T) {
 	for _, tt := range []struct {
 		mib, memory int
 		restored    bool
@@ -26,14 +26,17 @@ func TestCheckMemory(t *testing.T) {
 		{2047, 1024, false, `give --memory 6336$`},
 	} {
 		t.Run(fmt.Sprint(tt.mib, tt.memory, tt.restored), func(t *testing.T) {
-			err := CheckMemory(int64(tt.mib)<<20, tt.memory, tt.restored)
+			m := Memory{Archive: int64(tt.mib) << 20, Unpacked: int64(tt.mib) << 20}
+			err := m.Check(tt.memory, tt.restored)
 			if (err == nil) != (tt.want == "") || err != nil && !regexp.MustCompile(tt.want).MatchString(err.Error()) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
 		})
 	}
 	p := Payload{Files: []File{{Data: []byte("x")}, {}, {Data: make([]byte, 4096)}}}
-	if got := p.Size(); got != 8192 {
-		t.Errorf("%d bytes", got)
+	m := p.Memory()
+	m.Add(Memory{Archive: 1, Unpacked: 4096})
+	if want := (Memory{Archive: 4098, Unpacked: 12288}); m != want {
+		t.Errorf("%+v, want %+v", m, want)
 	}
 }

@@ -35,10 +35,6 @@ func (e *PayloadError) Error() string { return fmt.Sprintf("payload %q %s", e.Pa
 // machines are the architectures of ELF files, with GOARCH's names.
 var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
 
-// maxPayload bounds a program: it has to fit the guest's memory, twice while
-// it is unpacked.
-const maxPayload = 256 << 20
-
 // elfKind is a kind of ELF file that a user names, in words for errors.
 type elfKind struct {
 	what     string // "a static executable"
@@ -171,13 +167,18 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 	if err != nil {
 		return Payload{}, err
 	}
+	return ProgramPayload(path, b, args, dir, timeout), nil
+}
+
+// ProgramPayload is TestPayload for a program that was read; b are its bytes.
+func ProgramPayload(path string, b []byte, args []string, dir string, timeout time.Duration) Payload {
 	name := filepath.Base(path)
 	if strings.ContainsAny(name, "\n\x00") {
 		name = "payload"
 	}
 	p := InstalledPayload("/payload/"+name, b, args, dir, timeout)
 	p.Files = []File{{Path: "/payload/" + name, Mode: 0o755, Data: b, Source: path}}
-	return p, nil
+	return p
 }
 
 // InstalledPayload is TestPayload for a program that the guest's root file system

@@ -154,7 +154,7 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 	}
 	limits, _ := r.limits(r.Accel)
 	boots := r.bootLimits()
-	boots.Restored += time.Duration(r.Payload.Size() / handedOver * int64(time.Second))
+	boots.Restored += time.Duration(r.Payload.Memory().Unpacked / handedOver * int64(time.Second))
 	w.Limits = boots.Limits(limits, vm.Restored)
 	w.Before = s.Console()
 	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {

@@ -38,7 +38,7 @@ func TestCollect(t *testing.T) {
 			l := theLab(t)
 			p, err := guest.TestPayload(t.Context(), program, nil, "/", "amd64", far)
 			if err == nil {
-				err = p.Cover(program, "/", true)
+				err = p.Cover(program, p.Files[0].Data, "/", true)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -142,7 +142,7 @@ func TestCollectOfOthers(t *testing.T) {
 			}
 			p, err := guest.TestPayload(t.Context(), tt.program, tt.args, "/", "amd64", limit)
 			if err == nil {
-				err = p.Cover(tt.program, "/", true)
+				err = p.Cover(tt.program, p.Files[0].Data, "/", true)
 			}
 			if err != nil {
 				t.Fatal(err)

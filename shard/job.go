@@ -40,12 +40,23 @@ type job struct {
 	facts  report.Facts
 
 	vmlinux, ownInitrd string // files of this job alone, which need not be there
+	isELF              bool   // vmlinux is there
 }
 
 // cleanup removes the job's files.
 func (j *job) cleanup() {
 	os.Remove(j.vmlinux)
 	os.Remove(j.ownInitrd)
+}
+
+// unpackELF unpacks the kernel to j.vmlinux, unless that was done.
+func (j *job) unpackELF(ctx context.Context) error {
+	if j.isELF {
+		return nil
+	}
+	err := j.image.Vmlinux(ctx, j.vmlinux)
+	j.isELF = err == nil
+	return err
 }
 
 // asShipped says whether QEMU starts the image as it is.
@@ -100,7 +111,7 @@ func (r *run) unpackImage(ctx context.Context, j *job) error {
 		return nil
 	}
 	boot, elf := j.image.Kernel, ""
-	switch err := j.image.Vmlinux(ctx, j.vmlinux); {
+	switch err := j.unpackELF(ctx); {
 	case errors.Is(err, image.ErrNoVmlinux):
 		if r.Arch.NoCompressedKernel {
 			elf = boot

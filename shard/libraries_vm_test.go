@@ -133,7 +133,7 @@ func TestLargePayload(t *testing.T) {
 	for boot, memory := range map[Boot]int{BootCold: 2048, BootWarm: 1024} {
 		r := l.runner(t, p)
 		r.Boot, r.QEMUDigest, r.Memory = boot, "test", memory
-		if err := guest.CheckMemory(p.Size(), memory, boot == BootWarm); err != nil {
+		if err := p.Memory().Check(memory, boot == BootWarm); err != nil {
 			t.Error(err)
 		}
 		if k, _ := l.run(t, r); k.Verdict != report.Pass {

@@ -36,7 +36,9 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 	}
 	names := sha256.Sum256([]byte(of))
 	name := kernel.ModulesPrefix + hex.EncodeToString(names[:8]) + ".cpio"
-	return im.DerivedChecked(ctx, r.Cache, name, func(w io.Writer) error {
+	made := false
+	file, err := im.DerivedChecked(ctx, r.Cache, name, func(w io.Writer) error {
+		made = true
 		found, err := im.Modules(ctx, first, onDemand)
 		if err != nil {
 			return err
@@ -64,7 +66,15 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 		}
 		return guest.WriteModules(w, modules, files...)
 	})
+	if made { // else an old one may be this one
+		im.KeepNewestDerived(kernel.ModulesPrefix, 2*keptModules) // each has its checksum beside it
+	}
+	return file, err
 }
+
+// keptModules is how many archives of a kernel's modules are kept, as there are
+// sets of them that payloads ask for.
+const keptModules = 8
 
 // onDemandFormat changes when onDemandZip writes something else.
 const onDemandFormat = 1

@@ -4,14 +4,20 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
+	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
 func TestOnDemandZip(t *testing.T) {
@@ -73,5 +79,33 @@ func TestOnDemandZip(t *testing.T) {
 	}
 	if d := cmp.Diff("net/tun 10 200\n", string(deviceNodes(found))); d != "" {
 		t.Errorf("devices (-want +got):\n%s", d)
+	}
+}
+
+// A kernel keeps some archives of its modules, not one for each set that was ever
+// asked for.
+func TestOldModuleArchivesGo(t *testing.T) {
+	dir := t.TempDir()
+	imagetest.WriteFile(t, filepath.Join(dir, "debian", "6.1.0-1__1.tar.gz"), imagetest.FullArchive(t, "6.1.0-1"))
+	cache := kerneltest.NewCache(t)
+	src, err := source.Parse(dir, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := src.Open(t.Context(), kerneltest.List(t, src)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := (&Runner{Host: Host{Cache: cache}}).newRun()
+	file := ""
+	for i := range keptModules + 4 {
+		if file, err = r.modulesArchive(t.Context(), im, []string{fmt.Sprint("m", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = os.Stat(file)
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*.cpio*"))
+	if err != nil || len(found) != 2*keptModules {
+		t.Errorf("%v, %q", err, found)
 	}
 }

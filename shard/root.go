@@ -58,7 +58,7 @@ func disks() []rootWay {
 // unpacks.
 func (r *run) wantRoot(ctx context.Context, j *job) error {
 	elf := ""
-	if j.image.Config == "" && j.image.Vmlinux(ctx, j.vmlinux) == nil {
+	if j.image.Config == "" && j.unpackELF(ctx) == nil {
 		elf = j.vmlinux
 	}
 	config, err := j.image.ReadConfig(elf)
@@ -90,12 +90,9 @@ func (r *run) wantRoot(ctx context.Context, j *job) error {
 // findRoot settles the way when the kernel's modules are known, and makes what it
 // takes.
 func (r *run) findRoot(ctx context.Context, j *job) error {
-	var came []string
-	if j.modules != "" {
-		var err error
-		if came, err = moduleNames(j.modules); err != nil {
-			return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
-		}
+	came, takes, err := listModules(j.modules)
+	if err != nil {
+		return fmt.Errorf("read the modules of %s: %w", j.image.ID(), err)
 	}
 	var missing []string
 	for i, o := range j.root.options {
@@ -103,7 +100,6 @@ func (r *run) findRoot(ctx context.Context, j *job) error {
 			missing = append(missing, "CONFIG_"+o)
 		}
 	}
-	var err error
 	switch why := strings.Join(missing, ", ") + " are modules, and it came without them"; {
 	case len(missing) > 0 && j.root.kind == wire.RootShare:
 		return errors.New("--host-root: this kernel cannot mount it: " + why)
@@ -115,20 +111,34 @@ func (r *run) findRoot(ctx context.Context, j *job) error {
 		j.root.file, err = r.Root.Image(ctx)
 	case wire.RootArchive:
 		if j.root.file, err = r.Root.Archive(ctx); err == nil {
-			err = r.checkRootFits(j.root)
+			err = r.checkRootFits(j.root, takes)
 		}
 	}
 	return err
 }
 
-// moduleNames lists the modules of an archive that guest.WriteModules wrote.
-func moduleNames(archive string) (names []string, err error) {
-	p, err := listArchive(archive)
+// listModules lists the modules of an archive that guest.WriteModules wrote, and
+// what they take of the guest's memory. "" is for none.
+func listModules(archive string) (names []string, takes guest.Memory, err error) {
+	if archive == "" {
+		return nil, takes, nil
+	}
+	f, err := os.Open(archive)
+	if err != nil {
+		return nil, takes, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, takes, err
+	}
+	p, err := guest.HandOver(f, st.Size())
 	for _, file := range p.Files {
 		_, name, _ := strings.Cut(strings.TrimSuffix(path.Base(string(file.Name)), ".ko"), "-")
 		names = append(names, name)
+		takes.AddFile(file.Size)
 	}
-	return names, err
+	return names, takes, err
 }
 
 // withRoot adds to a machine what the kernel's way to the root takes.
@@ -143,44 +153,26 @@ func (j *job) withRoot(m qemu.Machine) qemu.Machine {
 	return m
 }
 
-// checkRootFits says how much memory an archive needs that is unpacked into it.
-func (r *run) checkRootFits(w rootWay) error {
-	p, err := listArchive(w.file)
+// maxArchives bounds what the kernel unpacks: QEMU puts it below the hole that PCs
+// have in their memory from 3 GiB on.
+const maxArchives = 2 << 30
+
+// checkRootFits says how much memory a root needs that is unpacked into it, with the
+// kernel's modules and the payload's files. A twentieth is for what else an archive
+// has; the rest is for the kernel, and for a payload to run.
+func (r *run) checkRootFits(w rootWay, takes guest.Memory) error {
+	st, err := os.Stat(w.file)
 	if err != nil {
 		return fmt.Errorf("read the root file system: %w", err)
 	}
+	takes.Add(guest.Memory{Archive: st.Size(), Unpacked: r.RootUnpacked})
+	takes.Add(r.Payload.Memory())
+	if takes.Archive > maxArchives {
+		return fmt.Errorf("the root file system is too large to be unpacked into memory, which is done without a disk, since %s: it is of %d MiB, and the most is %d: leave files out, or take kernels with virtio_blk and ext4", w.why, takes.Archive>>20, maxArchives>>20)
+	}
 	have := int(qemu.Machine{Memory: r.Memory}.RAMSize() >> 20)
-	if need := r.rootMemory(p); need > have {
+	if need := takes.MiB(false)*21/20 + 192; need > have {
 		return fmt.Errorf("the root file system does not fit into %d MiB: without a disk, since %s, the kernel unpacks it into memory: --memory %d", have, w.why, need)
 	}
 	return nil
-}
-
-// rootMemory is the memory in MiB that an archive needs, with the payload's files:
-// the archive is still there when its files are, each in whole pages, and these get
-// half of what is left at most. The rest is for the kernel, and for a payload to run.
-func (r *run) rootMemory(p wire.HandoverPackage) int {
-	const page = 4096
-	need := p.Size
-	for _, f := range p.Files {
-		need += 2 * ((f.Size + page - 1) &^ (page - 1))
-	}
-	for _, f := range r.Payload.Files {
-		need += 3 * int64(len(f.Data))
-	}
-	return int(need*21/20>>20) + 192
-}
-
-// listArchive lists an archive of an initramfs.
-func listArchive(file string) (wire.HandoverPackage, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return wire.HandoverPackage{}, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return wire.HandoverPackage{}, err
-	}
-	return guest.HandOver(f, st.Size())
 }

@@ -37,7 +37,8 @@ func TestWaysToTheRoot(t *testing.T) {
 	for _, tt := range []struct {
 		name, config string
 		modules      []string
-		memory       int // in MiB, for an archive of 32 MiB
+		memory       int  // in MiB, for an archive of 32 MiB
+		large        bool // the archive is of more than 2 GiB
 		host         bool
 		line         string // of the machine, a regexp
 		err          string // a regexp; "": none
@@ -50,6 +51,7 @@ func TestWaysToTheRoot(t *testing.T) {
 		{name: "no config", line: `bkc.root=cpio `},
 		{name: "too large", config: virtio + "CONFIG_OVERLAY_FS=y\n", memory: 200, err: `^the root file system does not fit into 200 MiB: without a disk, since its config lacks CONFIG_EXT4_FS, the kernel unpacks it into memory: --memory 29\d$`},
 		{name: "too large without a module", config: virtio + fs, memory: 200, err: `since CONFIG_OVERLAY_FS are modules, and it came without them, the kernel`},
+		{name: "too large for QEMU", large: true, memory: 64 << 10, err: `^the root file system is too large .* its config is not known: it is of 20\d\d MiB, and the most is 2048: leave files out, or take kernels with virtio_blk and ext4$`},
 		{name: "too large for an archive only", config: virtio + fs, modules: []string{"overlay"}, memory: 200, line: `bkc.root=disk `},
 		{name: "the host's", host: true, config: share + fs, modules: []string{"9pnet_virtio", "9p", "overlay"}, line: `bkc.root=9p .*path=/ .*mount_tag=bkc-host`},
 		{name: "the host's, without 9p", host: true, config: virtio + fs, modules: []string{"overlay"}, err: `^--host-root: this kernel cannot mount it: its config lacks CONFIG_VIRTIO, CONFIG_NET_9P, CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS; build-kernels`},
@@ -61,7 +63,7 @@ func TestWaysToTheRoot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := (&Runner{Config: Config{Arch: arch, Root: madeRoot(dir), HostRoot: tt.host}}).newRun()
+			r := (&Runner{Config: Config{Arch: arch, Root: madeRoot(dir), RootUnpacked: 32 << 20, HostRoot: tt.host}}).newRun()
 			if tt.host {
 				r.Root = nil
 			}
@@ -75,6 +77,11 @@ func TestWaysToTheRoot(t *testing.T) {
 				os.WriteFile(filepath.Join(dir, "archive"), archive.Bytes(), 0o644),
 			); err != nil {
 				t.Fatal(err)
+			}
+			if tt.large {
+				if err := os.Truncate(filepath.Join(dir, "archive"), 2049<<20); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if tt.config == "" {
 				j.image.Config = filepath.Join(dir, "no config")
@@ -107,5 +114,19 @@ func TestWaysToTheRoot(t *testing.T) {
 				t.Errorf("a share: %v", share)
 			}
 		})
+	}
+}
+
+// With a root file system fewer kernels are unpacked ahead.
+func TestUnpackedAhead(t *testing.T) {
+	for _, tt := range []struct {
+		root       Root
+		jobs, want int
+	}{
+		{nil, 4, 6}, {madeRoot(""), 4, 4}, {madeRoot(""), 0, 1},
+	} {
+		if got := (&Config{Root: tt.root, Jobs: tt.jobs}).ahead(); got != tt.want {
+			t.Errorf("%v, %d: %d, want %d", tt.root, tt.jobs, got, tt.want)
+		}
 	}
 }

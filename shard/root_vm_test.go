@@ -90,7 +90,7 @@ func (l *lab) rootRunner(t *testing.T, args ...string) *Runner {
 	}
 	p.Root, p.RootDigest = root.Spec, root.Digest
 	r := l.runner(t, p)
-	r.Root = root
+	r.Root, r.RootUnpacked = root, root.Unpacked
 	return r
 }
 

@@ -68,6 +68,7 @@ type Config struct {
 	CPUs     int      // of each VM; 0 for one
 	Append   []string // further kernel parameters, see qemu.ParseParams
 
+	RootUnpacked int64 // bytes of memory that Root's files take where they are unpacked into it
 	// Report is told of progress and, if not nil, Repeated of each run of a
 	// kernel that is run several times. Both are called from several goroutines.
 	Report   func(Event)
@@ -330,7 +331,7 @@ func (r *run) runAll(ctx context.Context, list plan.Plan, order []int, record fu
 	// Several are fetched side by side; one goroutine unpacks ahead of the VMs,
 	// as far as there are VMs: unpacked images are large.
 	ready := make(chan *job)
-	unpacked := make(chan struct{}, r.Jobs+2)
+	unpacked := make(chan struct{}, r.ahead())
 	go func() {
 		defer close(ready)
 		fetched := r.fetchAll(ctx, list.Entries, order)
@@ -374,6 +375,15 @@ func (r *run) runAll(ctx context.Context, list plan.Plan, order []int, record fu
 		})
 	}
 	workers.Wait()
+}
+
+// ahead is how many kernels may be unpacked at a time. Each may have an archive of
+// the whole root file system beside it, so that there are no more than VMs then.
+func (c *Config) ahead() int {
+	if c.Root != nil {
+		return max(1, c.Jobs)
+	}
+	return c.Jobs + 2
 }
 
 // longestFirst sorts indices of costs: a long kernel that comes last would have

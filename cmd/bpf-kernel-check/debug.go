@@ -39,6 +39,7 @@ type debugOptions struct {
 	noPayload   bool
 
 	payload payloadOptions
+	given   func(flag string) bool // on the command line; nil: no flag is
 }
 
 func (o *debugOptions) add(cmd *cobra.Command) {
@@ -78,6 +79,7 @@ not be run.`,
 			if len(args) > 0 {
 				id = args[0]
 			}
+			o.given = cmd.Flags().Changed
 			o.payload.takeEnv(c.getenv, c.warn)
 			return c.debug(cmd.Context(), o, id)
 		},
@@ -185,6 +187,9 @@ func alike(a, b string) int {
 func (d *debugging) readPayload(ctx context.Context, c *command) error {
 	po := d.o.payload
 	if !po.named() {
+		if err := po.validateExtras(); err != nil {
+			return err
+		}
 		root, err := c.openRoot(ctx, &po, d.entry.Arch)
 		if err != nil {
 			return err
@@ -228,7 +233,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		}
 		script = append(script, '\n')
 	}
-	if err := guest.CheckMemory(d.payload.Size(), d.o.memory, false); err != nil {
+	if err := d.payload.Memory().Check(d.o.memory, false); err != nil {
 		return usageError{err}
 	}
 	machine, err := c.probe(ctx, arch, d.accel)

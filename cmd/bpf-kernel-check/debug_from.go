@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/merge"
 )
@@ -145,29 +145,35 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if len(now.modules) == 0 {
 		now.modules = was.modules
 	}
-	if now.cgroup == "v2" {
+	given := func(flag string) bool { return o.given != nil && o.given(flag) }
+	if !given("cgroup") {
 		now.cgroup = was.cgroup
 	}
-	if now.cpus <= 1 {
+	if !given("cpus") {
 		now.cpus = was.cpus
 	}
 	if len(now.params) == 0 {
 		now.params = was.params
 	}
-	if now.onDemand == "" || now.onDemand == string(guest.OnDemandDefault) {
+	if !given("modules") {
 		now.onDemand = was.onDemand
 	}
 	if len(now.libraryPath) == 0 {
 		now.libraryPath = was.libraryPath
 	}
-	given := map[string]bool{}
+	for _, v := range slices.Concat([]string{now.rootfs}, now.modules, now.params) {
+		if strings.Contains(v, report.Hidden) {
+			return usagef("--from: the results do not have all of %q: give --rootfs, --module or --append", v)
+		}
+	}
+	hasEnv := map[string]bool{}
 	for _, kv := range now.env {
 		name, _, _ := strings.Cut(kv, "=")
-		given[name] = true
+		hasEnv[name] = true
 	}
 	for _, name := range was.env {
 		name, _, _ := strings.Cut(name, "=")
-		if given[name] {
+		if hasEnv[name] {
 			continue
 		}
 		if v := getenv(name); v != "" {

@@ -17,7 +17,9 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/rootfs"
 )
 
 // A person looks into a kernel with a payload, and leaves by QEMU's keys.
@@ -213,6 +215,60 @@ func TestShownTest(t *testing.T) {
 		}
 		if got := o.flags(); !slices.Equal(got, []string{"--test", want}) {
 			t.Errorf("%s: %q", test, got)
+		}
+	}
+}
+
+// What is a secret by its name, or part of an address, is not in the flags that are
+// published, and --from does not take its place for a value.
+func TestShownFlags(t *testing.T) {
+	o := payloadOptions{
+		rootfs: "https://u:s3cret@h/root.tar?sig=s3cret", modules: []string{"./a.ko,key=s3cret,s3cret,b=1", "xfs"},
+		params: []string{`a.token="s3cret s3cret" lsm=bpf`},
+	}
+	want := []string{"--module", "./a.ko,key=xxxxx,xxxxx,b=1", "--module", "xfs", "--rootfs", "https://h/root.tar?sig=xxxxx", "--append", "a.token=xxxxx lsm=bpf"}
+	if got := o.flags(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for i := 0; i < len(want); i += 2 {
+		k := &report.Result{Reproduce: report.Command("--kernels", "x", want[i], want[i+1], "id")}
+		err := (&debugOptions{}).restore(k, os.Getenv, func(string) {})
+		if (err != nil) != strings.Contains(want[i+1], report.Hidden) {
+			t.Errorf("%q: %v", want[i:i+2], err)
+		}
+	}
+	var c shard.Config
+	userRoot{Root: &rootfs.Root{Spec: o.rootfs}}.apply(&c)
+	if strings.Contains(c.Payload.Root, "s3cret") {
+		t.Errorf("the payload's root is %q", c.Payload.Root)
+	}
+	for flag, p := range map[string]namedPayload{"": {}, "--host-root": {root: userRoot{host: true}}} {
+		if got := p.unknown(); got != flag {
+			t.Errorf("results do not tell %q, want %q", got, flag)
+		}
+	}
+}
+
+// A flag of debug that says what is the default stands against the results.
+func TestDefaultsOverResults(t *testing.T) {
+	k := &report.Result{Reproduce: report.Command("--kernels", "x", "--cgroup", "v1", "--cpus", "2", "--modules", "all", "id")}
+	o := debugOptions{given: func(string) bool { return true }, payload: payloadOptions{cgroup: "v2", cpus: 1, onDemand: "default"}}
+	if err := o.restore(k, os.Getenv, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if p := o.payload; p.cgroup != "v2" || p.cpus != 1 || p.onDemand != "default" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A session without a payload checks its flags as well.
+func TestSessionFlags(t *testing.T) {
+	for want, o := range map[string]payloadOptions{
+		"--modules is": {onDemand: "bogus", cgroup: "v2", cpus: 1}, "--rootfs and --host-root": {rootfs: "x", hostRoot: true, cgroup: "v2", cpus: 1},
+	} {
+		d := debugging{o: debugOptions{payload: o}}
+		if err := d.readPayload(t.Context(), &command{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,11 @@ import (
 // A fork's code gets no network on the runner and none of its files, and whoever
 // else gives them is told what the payload reaches.
 func TestNetAndHostRootAreNotForForks(t *testing.T) {
+	workspace := t.TempDir()
+	link := filepath.Join(workspace, "link")
+	if err := errors.Join(os.Symlink("/etc", link), os.WriteFile(filepath.Join(workspace, "root.tar"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	event := filepath.Join(t.TempDir(), "event.json")
 	for _, tc := range []struct{ flag, event, from, want string }{
 		{"--net", "pull_request", "other/repo", "--net: this runs a fork's code"},
@@ -24,12 +31,17 @@ func TestNetAndHostRootAreNotForForks(t *testing.T) {
 		{"--host-root", "pull_request_target", "other/repo", "--host-root: this runs a fork's code"},
 		{"--host-root", "pull_request", "own/repo", "warning: --host-root: the payload can read"},
 		{"--host-root", "push", "", "warning: --host-root: the payload can read"},
+		{"--rootfs=" + link, "pull_request_target", "other/repo", "link: this runs a fork's code"},
+		{"--rootfs=/", "pull_request", "other/repo", "--rootfs /: this runs a fork's code"},
+		{"--rootfs=/", "issue_comment", "other/repo", "--rootfs /: whether this is a pull request of a fork cannot be told"},
+		{"--rootfs=" + link + "/passwd", "push", "", "root file system"},
+		{"--rootfs=" + workspace + "/root.tar", "pull_request", "other/repo", "root file system"},
 	} {
 		text := `{"repository":{"full_name":"own/repo"},"pull_request":{"head":{"repo":{"full_name":"` + tc.from + `"}}}}`
 		if err := os.WriteFile(event, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		env := map[string]string{"GITHUB_EVENT_NAME": tc.event, "GITHUB_EVENT_PATH": event}
+		env := map[string]string{"GITHUB_EVENT_NAME": tc.event, "GITHUB_EVENT_PATH": event, "GITHUB_WORKSPACE": workspace}
 		var out, errs bytes.Buffer
 		args := []string{"run", "--kernels", t.TempDir(), "--test", "./no-such.test", tc.flag, "--cache", t.TempDir()}
 		code := run(t.Context(), args, strings.NewReader(""), &out, &errs, func(k string) string { return env[k] })
@@ -60,5 +72,20 @@ func TestCertificates(t *testing.T) {
 		if len(p.Files) != 1 || p.Files[0].Path != inGuest || string(p.Files[0].Data) != tt.want {
 			t.Errorf("files %v, want %s", p.Files, tt.want)
 		}
+	}
+}
+
+// --timeout-total ends the making of a root file system as well.
+func TestTimeoutEndsTheRoot(t *testing.T) {
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	var out, errs bytes.Buffer
+	args := []string{"run", "--kernels", t.TempDir(), "--test", "sh", "--rootfs", "oci://" + silent.Addr().String() + "/x", "--timeout-total", "5s", "--timeout", "1s", "--boot-timeout", "1s", "--cache", t.TempDir()}
+	code := run(t.Context(), args, strings.NewReader(""), &out, &errs, func(string) string { return "" })
+	if code != report.ExitNotTested || !strings.Contains(errs.String(), "before the payload and the list of kernels were there") {
+		t.Errorf("exit code %d, %s", code, errs.String())
 	}
 }

@@ -122,12 +122,8 @@ func (o *payloadOptions) validate() error {
 		return usagef("nothing to run: give --events-trace PATH or --test 'PATH ARGS...' or --objects 'GLOB'")
 	case n > 1:
 		return usagef("--events-trace, --test and --objects exclude each other: give one of them")
-	case o.rootfs != "" && o.hostRoot:
-		return usagef("--rootfs and --host-root exclude each other: give one of them")
 	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
-	case !slices.Contains([]guest.OnDemand{"", guest.OnDemandDefault, guest.OnDemandAll, guest.OnDemandNone}, guest.OnDemand(o.onDemand)):
-		return usagef("--modules is %q: want default, all or none", o.onDemand)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
 	case o.test == "" && o.workdir != "/":
@@ -138,6 +134,21 @@ func (o *payloadOptions) validate() error {
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
 		return usagef("--unsupported goes with --objects: give both")
+	}
+	return o.validateExtras()
+}
+
+// validateExtras checks the flags that a session without a payload has as well.
+func (o *payloadOptions) validateExtras() error {
+	switch {
+	case o.rootfs != "" && o.hostRoot:
+		return usagef("--rootfs and --host-root exclude each other: give one of them")
+	case !slices.Contains([]guest.OnDemand{"", guest.OnDemandDefault, guest.OnDemandAll, guest.OnDemandNone}, guest.OnDemand(o.onDemand)):
+		return usagef("--modules is %q: want default, all or none", o.onDemand)
+	case o.cgroup != "v1" && o.cgroup != "v2":
+		return usagef("--cgroup is %.50q: want v1 or v2", o.cgroup)
+	case o.cpus < 1 || o.cpus > maxCPUs:
+		return usagef("--cpus is %d: want 1 to %d", o.cpus, maxCPUs)
 	}
 	return nil
 }
@@ -208,12 +219,6 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
 		p.OnDemand = guest.OnDemand(o.onDemand)
 	}
-	if o.cgroup != "v1" && o.cgroup != "v2" {
-		return usagef("--cgroup is %.50q: want v1 or v2", o.cgroup)
-	}
-	if o.cpus < 1 || o.cpus > maxCPUs {
-		return usagef("--cpus is %d: want 1 to %d", o.cpus, maxCPUs)
-	}
 	var err error
 	if p.params, err = qemu.SplitParams(o.params); err != nil {
 		return usagef("--append %w", err)
@@ -277,22 +282,17 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 		if err != nil || len(words) == 0 {
 			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
 		}
-		if root.given() {
-			p, err = root.payload(words, o.workdir, arch, timeout)
-			p.name = o.shownTest()
+		b, err := root.program(&p, words[0], arch)
+		if err != nil {
 			return p, err
 		}
-		if err := noSuchProgram(words[0]); err != nil {
-			return p, err
+		p.name = o.shownTest()
+		if root.inRoot(words[0]) {
+			p.Payload = guest.InstalledPayload(p.path, b, words[1:], o.workdir, timeout)
+		} else {
+			p.Payload = guest.ProgramPayload(p.path, b, words[1:], o.workdir, timeout)
 		}
-		if p.arch, err = programArch(words[0], guest.ExecutableArch(words[0]), arch); err != nil {
-			return p, err
-		}
-		p.name, p.path = o.shownTest(), words[0]
-		if p.Payload, err = guest.TestPayload(ctx, words[0], words[1:], o.workdir, p.arch, timeout); err == nil {
-			err = p.Cover(words[0], o.workdir, o.cover)
-		}
-		return p, err
+		return p, p.Cover(words[0], b, o.workdir, o.cover)
 	default:
 		paths, err := guest.FindObjects(o.objects)
 		if err != nil {

@@ -31,17 +31,17 @@ func addOwnModule(p *namedPayload, spec string) error {
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("%q: %w: want a file, or a module's name as lsmod shows it, such as overlay", spec, errors.Unwrap(err))
+		return fmt.Errorf("%q: %w: want a file, or a module's name as lsmod shows it, such as overlay", file, errors.Unwrap(err))
 	}
 	if arch := guest.ExecutableArch(file); arch != p.arch {
-		return fmt.Errorf("%q: it is no module for %s: give one that is built for the payload's kernels", spec, p.arch)
+		return fmt.Errorf("%q: it is no module for %s: give one that is built for the payload's kernels", file, p.arch)
 	}
 	info, err := image.ReadModinfo(data)
 	if err == nil && info.Vermagic == "" {
 		err = fmt.Errorf("it has no vermagic: want a kernel module, as the kernel's build makes it")
 	}
 	if err != nil {
-		return fmt.Errorf("%q: %w", spec, err)
+		return fmt.Errorf("%q: %w", file, err)
 	}
 	m := guest.OwnModule{
 		OwnModule: wire.OwnModule{Name: cmp.Or(info.Name, image.ModuleName(file)), Params: strings.TrimSpace(params)}, Vermagic: info.Vermagic,

@@ -22,6 +22,17 @@ func (o *payloadOptions) shownTest() string {
 	return o.test
 }
 
+// shownModule is a value of --module without the secrets among its parameters.
+func shownModule(spec string) string {
+	words := report.RedactWords(strings.Split(spec, ","))
+	for i, w := range words[1:] {
+		if strings.HasSuffix(words[i], report.Hidden) && !strings.Contains(w, "=") { // another of its values
+			words[i+1] = report.Hidden
+		}
+	}
+	return strings.Join(words, ",")
+}
+
 // flags returns the flags of debug for the same payload, for results, which are
 // published. Values may be secrets: environment variables are names only.
 func (o payloadOptions) flags() []string {
@@ -53,9 +64,11 @@ func (o payloadOptions) flags() []string {
 	if o.workdir != "/" && o.workdir != "" {
 		add("--workdir", o.workdir)
 	}
-	add("--module", o.modules...)
+	for _, m := range o.modules {
+		add("--module", shownModule(m))
+	}
 	if o.rootfs != "" {
-		add("--rootfs", o.rootfs)
+		add("--rootfs", report.Redact(o.rootfs))
 	}
 	if o.hostRoot {
 		words = append(words, "--host-root")
@@ -66,7 +79,10 @@ func (o payloadOptions) flags() []string {
 	if o.cpus > 1 {
 		add("--cpus", strconv.Itoa(o.cpus))
 	}
-	add("--append", o.params...)
+	for _, line := range o.params {
+		params, _ := qemu.SplitParams([]string{line}) // whose error ends the run
+		add("--append", strings.Join(report.RedactWords(params), " "))
+	}
 	if o.onDemand != "" && o.onDemand != string(guest.OnDemandDefault) {
 		add("--modules", o.onDemand)
 	}

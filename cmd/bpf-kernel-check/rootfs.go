@@ -9,11 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/rootfs"
 )
@@ -34,7 +33,8 @@ func (r userRoot) apply(c *shard.Config) {
 	case r.host:
 		c.Payload.Root = "this machine"
 	case r.Root != nil:
-		c.Root, c.Payload.Root, c.Payload.RootDigest = r.Root, r.Spec, r.Digest
+		c.Root, c.RootUnpacked = r.Root, r.Unpacked
+		c.Payload.Root, c.Payload.RootDigest = report.Redact(r.Spec), r.Digest
 	}
 }
 
@@ -54,7 +54,7 @@ func (c *command) openRoot(ctx context.Context, o *payloadOptions, arch string) 
 		return r, err
 	}
 	if r.Arch != "" && r.Arch != arch {
-		return r, usagef("--rootfs %q is for %s, and the payload for %s: give the root file system of one that is, or --arch %s", o.rootfs, r.Arch, arch, r.Arch)
+		return r, usagef("--rootfs %q is for %s, and the payload for %s: give the root file system of one that is, or --arch %s", report.Redact(o.rootfs), r.Arch, arch, r.Arch)
 	}
 	return r, nil
 }
@@ -118,7 +118,7 @@ func (r userRoot) find(word string) (string, []byte, error) {
 	}
 	where := "this machine"
 	if r.Root != nil {
-		where = fmt.Sprintf("the root file system %q", r.Spec)
+		where = fmt.Sprintf("the root file system %q", report.Redact(r.Spec))
 	}
 	if why != nil {
 		return "", nil, usagef("--test %q: %s: %w", word, where, why)
@@ -126,38 +126,36 @@ func (r userRoot) find(word string) (string, []byte, error) {
 	return "", nil, usagef("--test %q: %s has no such program in %s", word, where, strings.Join(dirs, ", "))
 }
 
-// payload makes the payload of a program that runs in the root. asked is the
-// --arch that was given, if any.
-func (r userRoot) payload(words []string, dir, asked string, timeout time.Duration) (p namedPayload, err error) {
-	p.path = words[0]
-	var b []byte
-	installed := r.inRoot(words[0])
-	if installed {
-		p.path, b, err = r.find(words[0])
-	} else if b, err = os.ReadFile(words[0]); err != nil {
-		err = &guest.PayloadError{Path: words[0], Reason: fmt.Sprintf("cannot be read: %v: give the path of a program", errors.Unwrap(err))}
+// program returns the bytes of the program that a word of --test means, and sets
+// the payload's path and architecture. asked is the --arch that was given, if any.
+func (r userRoot) program(p *namedPayload, word, asked string) (b []byte, err error) {
+	p.path = word
+	if !r.given() {
+		if err := noSuchProgram(word); err != nil {
+			return nil, err
+		}
+		if p.arch, err = programArch(word, guest.ExecutableArch(word), asked); err != nil {
+			return nil, err
+		}
+		return guest.ReadExecutable(word, p.arch)
+	}
+	if r.inRoot(word) {
+		p.path, b, err = r.find(word)
+	} else if b, err = os.ReadFile(word); err != nil {
+		err = &guest.PayloadError{Path: word, Reason: fmt.Sprintf("cannot be read: %v: give the path of a program", errors.Unwrap(err))}
 	}
 	if err != nil {
-		return p, err
+		return nil, err
 	}
 	is, err := guest.CheckProgram(p.path, b)
 	if err != nil {
-		return p, err
+		return nil, err
 	}
 	if r.Root != nil {
 		asked = cmp.Or(asked, r.Arch)
 	}
-	if p.arch, err = programArch(p.path, is, asked); err != nil {
-		return p, err
-	}
-	if installed {
-		p.Payload = guest.InstalledPayload(p.path, b, words[1:], dir, timeout)
-	} else {
-		at := "/payload/" + filepath.Base(p.path)
-		p.Payload = guest.InstalledPayload(at, b, words[1:], dir, timeout)
-		p.Files = []guest.File{{Path: at, Mode: 0o755, Data: b, Source: p.path}}
-	}
-	return p, nil
+	p.arch, err = programArch(p.path, is, asked)
+	return b, err
 }
 
 // noSuchProgram says what to do about a bare name where there is no root file

@@ -150,7 +150,7 @@ A source is one of
 			if _, err := qemu.ParseParams(po.params); err != nil {
 				return usagef("--append %w", err)
 			}
-			if err := errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot)); err != nil {
+			if err := errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs)); err != nil {
 				return err
 			}
 			choose, err := so.prepare(c)
@@ -158,20 +158,20 @@ A source is one of
 				return err
 			}
 			po.takeEnv(c.getenv, c.warn)
-			payload, err := c.readPayload(cmd.Context(), po, o.arch, o.limits.payload)
-			if err != nil {
-				return err
-			}
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)
 			defer cancel()
+			payload, err := c.readPayload(ctx, po, o.arch, o.limits.payload)
+			if err := cmp.Or(c.timeUp(ctx, err), err); err != nil {
+				return err
+			}
 			srcs, err := c.sources(sources, payload.arch)
 			if err != nil {
 				return err
 			}
 			sel, err := choose(ctx, srcs, src.filter(payload.arch))
 			if arch := otherArch(o, po, sel, err); arch != "" {
-				if payload, err = c.readPayload(cmd.Context(), po, arch, o.limits.payload); err != nil {
-					return err
+				if payload, err = c.readPayload(ctx, po, arch, o.limits.payload); err != nil {
+					return cmp.Or(c.timeUp(ctx, err), err)
 				}
 				sel, err = choose(ctx, srcs, src.filter(payload.arch))
 			}
@@ -295,9 +295,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	defer unlock()
-	if o.resume && len(p.Job.Env) > 0 {
-		c.warn("--resume: results do not tell what --env was, so none of an interrupted run is taken: all kernels run")
-	} else if o.resume {
+	switch unknown := p.unknown(); {
+	case o.resume && unknown != "":
+		c.warn("--resume: results do not tell what " + unknown + " was, so none of an interrupted run is taken: all kernels run")
+	case o.resume:
 		if err := c.resume(r, list, o.out); err != nil {
 			return err
 		}
@@ -353,8 +354,8 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if no := snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()); no != "" && boot == shard.BootWarm {
 		return usagef("--boot is warm: %s: want auto or cold", no)
 	}
-	restored := boot != shard.BootCold && snapshot.Unsupported(arch, accel, r.Net, r.HasRoot()) == ""
-	if err := guest.CheckMemory(p.Size(), o.memory, restored); err != nil {
+	// By itself a kernel's first VM boots cold, and is saved when it has room.
+	if err := r.Payload.Memory().Check(o.memory, boot == shard.BootWarm); err != nil {
 		return usageError{err}
 	}
 	jobs, note := host.FitJobs(o.jobs, o.memory, todo, p.cpus)
@@ -448,7 +449,7 @@ func (c *command) timeUp(ctx context.Context, err error) error {
 	if err == nil || !errors.As(context.Cause(ctx), &up) {
 		return nil
 	}
-	fmt.Fprintf(c.stderr, "error: --timeout-total: %v before the list of kernels was there: nothing was tested; give more time\n", up)
+	fmt.Fprintf(c.stderr, "error: --timeout-total: %v before the payload and the list of kernels were there: nothing was tested; give more time\n", up)
 	return exitError(report.ExitNotTested)
 }
 
@@ -482,10 +483,37 @@ func (c *command) checkHostRoot(on bool) error {
 	return c.checkTrust(on, "--host-root", "could read the runner's files, tokens and keys among them", "can read what you can read on this machine, tokens and keys too")
 }
 
+// checkRootfs refuses files of this machine to what a fork has written, in whose
+// tree a link may lead anywhere. Its tree itself is its own.
+func (c *command) checkRootfs(spec string) error {
+	at, err := filepath.EvalSymlinks(spec)
+	if spec == "" || err != nil { // opening it says what is wrong
+		return nil
+	}
+	if at, err = filepath.Abs(at); err != nil {
+		return err
+	}
+	tree, err := filepath.EvalSymlinks(c.getenv("GITHUB_WORKSPACE"))
+	if err == nil {
+		if rel, err := filepath.Rel(tree, at); err == nil && filepath.IsLocal(rel) {
+			return nil
+		}
+	}
+	return c.refuseForks("--rootfs "+spec, "could read the runner's files, as this is outside of the workspace")
+}
+
 func (c *command) checkTrust(on bool, flag, could, can string) error {
 	if !on {
 		return nil
 	}
+	if err := c.refuseForks(flag, could); err != nil {
+		return err
+	}
+	c.warn(flag + ": the payload " + can + ": run only payloads that you trust")
+	return nil
+}
+
+func (c *command) refuseForks(flag, could string) error {
 	fork, err := github.FromFork(github.Env{Event: c.getenv("GITHUB_EVENT_NAME"), Payload: c.getenv("GITHUB_EVENT_PATH")})
 	switch {
 	case err != nil:
@@ -493,7 +521,6 @@ func (c *command) checkTrust(on bool, flag, could, can string) error {
 	case fork:
 		return usagef("%s: this runs a fork's code, which %s: run it without %s, or on the branches of your own repository only", flag, could, flag)
 	}
-	c.warn(flag + ": the payload " + can + ": run only payloads that you trust")
 	return nil
 }
 
@@ -511,6 +538,17 @@ func addCertificates(p *guest.Payload, getenv func(string) string) {
 			return
 		}
 	}
+}
+
+// unknown is the flag whose value no digest of the payload has, "" for none.
+func (p *namedPayload) unknown() string {
+	switch {
+	case len(p.Job.Env) > 0:
+		return "--env"
+	case p.root.host: // a machine's files change
+		return "--host-root"
+	}
+	return ""
 }
 
 // resume finds the results of an interrupted run in the output directory, which

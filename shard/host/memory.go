@@ -2,13 +2,13 @@ package host
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +26,7 @@ const vmOverhead = 60 + qemu.TranslatedMiB
 func FitJobs(jobs, memory, kernels, cpus int) (fit int, note string) {
 	jobs, note = fitCores(runtime.NumCPU(), min(jobs, kernels), cpus)
 	fit, short := fitJobs(memoryLeft(os.DirFS("/")), jobs, memory, kernels)
-	return fit, cmp.Or(short, note)
+	return fit, strings.Join(slices.DeleteFunc([]string{note, short}, func(s string) bool { return s == "" }), "; ")
 }
 
 func fitCores(cores, jobs, cpus int) (int, string) {

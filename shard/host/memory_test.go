@@ -89,3 +89,14 @@ func TestFitJobs(t *testing.T) {
 		t.Errorf("got %d, %q", got, note)
 	}
 }
+
+// What the cores say is said beside what the memory does.
+func TestFitJobsSaysBoth(t *testing.T) {
+	if _, err := AvailableMemory(); err != nil {
+		t.Skip(err)
+	}
+	jobs, note := FitJobs(100, 1<<30, 100, 1<<20)
+	if jobs != 1 || !strings.Contains(note, "processors, which take turns") || !strings.Contains(note, "; ") || !strings.Contains(note, "MiB of memory are available") {
+		t.Errorf("%d, %q", jobs, note)
+	}
+}
