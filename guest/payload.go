@@ -35,10 +35,6 @@ func (e *PayloadError) Error() string { return fmt.Sprintf("payload %q %s", e.Pa
 // machines are the architectures of ELF files, with GOARCH's names.
 var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
 
-// maxPayload bounds a program: it has to fit the guest's memory, twice while
-// it is unpacked.
-const maxPayload = 256 << 20
-
 // elfKind is a kind of ELF file that a user names, in words for errors.
 type elfKind struct {
 	what     string // "a static executable"
@@ -147,7 +143,7 @@ func (p *Payload) ContentDigest() string {
 func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout time.Duration, flags ...string) (Payload, error) {
 	p := Payload{
 		Job: wire.Job{
-			Args: append([]string{"/testrunner", "--events-trace", "/EventsTrace", "--generators", "/generators"}, flags...),
+			Args: append([]string{wire.TestrunnerPath, "--events-trace", "/EventsTrace", "--generators", "/generators"}, flags...),
 			Name: "EventsTrace", Reports: true, Timeout: timeout,
 		},
 		Files: []File{{Path: "/EventsTrace", Mode: 0o755, Data: tracer}},
@@ -184,7 +180,7 @@ func TestPayload(ctx context.Context, path string, args []string, dir, arch stri
 // has at a path; b are its bytes.
 func InstalledPayload(inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
 	name := filepath.Base(inside)
-	run := []string{"/testrunner", "exec", "--name", name, "--dir", dir}
+	run := []string{wire.TestrunnerPath, "exec", "--name", name, "--dir", dir}
 	if version, ok := goTest(b); ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
 		// that would have come after it. And as go test -json: without -test.v
