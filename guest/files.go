@@ -101,7 +101,15 @@ func Reserved(dst string) string {
 			return "is hidden in the guest by what is mounted on " + dir
 		}
 	}
-	for _, own := range []string{"/init", wire.JobPath, "/.root", "/testrunner", "/modprobe", wire.OnDemandPath, wire.OwnModulesDir} {
+	for _, dir := range []string{"/var/run", "/var/lock"} {
+		if within(dst, dir) {
+			return "is hidden in the guest, whose " + dir + " is a link into /run"
+		}
+	}
+	for _, own := range []string{
+		"/init", wire.JobPath, "/.root", wire.RootDir, wire.XattrsPath, wire.TestrunnerPath, wire.ModprobePath,
+		wire.OnDemandPath, wire.DevicesPath, wire.OwnModulesDir,
+	} {
 		if within(dst, own) {
 			return "is taken by the guest's own " + own
 		}

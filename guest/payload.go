@@ -143,7 +143,7 @@ func (p *Payload) ContentDigest() string {
 func EventsTracePayload(ctx context.Context, arch string, tracer []byte, timeout time.Duration, flags ...string) (Payload, error) {
 	p := Payload{
 		Job: wire.Job{
-			Args: append([]string{"/testrunner", "--events-trace", "/EventsTrace", "--generators", "/generators"}, flags...),
+			Args: append([]string{wire.TestrunnerPath, "--events-trace", "/EventsTrace", "--generators", "/generators"}, flags...),
 			Name: "EventsTrace", Reports: true, Timeout: timeout,
 		},
 		Files: []File{{Path: "/EventsTrace", Mode: 0o755, Data: tracer}},
@@ -185,7 +185,7 @@ func ProgramPayload(path string, b []byte, args []string, dir string, timeout ti
 // has at a path; b are its bytes.
 func InstalledPayload(inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
 	name := filepath.Base(inside)
-	run := []string{"/testrunner", "exec", "--name", name, "--dir", dir}
+	run := []string{wire.TestrunnerPath, "exec", "--name", name, "--dir", dir}
 	if version, ok := goTest(b); ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
 		// that would have come after it. And as go test -json: without -test.v

@@ -24,7 +24,7 @@ type Session struct {
 	Env      []string // K=V, such as TERM, LINES and COLUMNS
 	Motd     string   // what the shell says first; "": nothing
 	Script   []byte   // commands to run instead of asking for some; nil: ask
-	Mark     string   // with Script: what marks its output, see wire.MarkLine
+	Mark     string   // with Script: what marks its output, see wire.MarkBegin
 }
 
 // SessionPayload is a payload whose job is a session, where run-payload runs

@@ -69,6 +69,7 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 	w := vm.Watch{
 		Case:  vm.Case{ID: j.entry.ID(), Allowed: r.Allowed, Payload: len(r.Payload.Job.Args) > 0, SkipsPass: r.Payload.SkipsPass},
 		Nonce: hex.EncodeToString(nonce[:]), Console: con, Ready: ready, Done: j.slot.Release,
+		Collects: r.Payload.Job.Collects(),
 	}
 	how := bootedCold
 	if r.restores(j, mode) {

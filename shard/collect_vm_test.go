@@ -43,7 +43,7 @@ func TestCollect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.Job.Collect = []string{"/tmp/out", "/tmp/out/*.txt", "/tmp/none*", "/tmp/large/*", "/tmp/odd", "/tmp/link.txt", "/proc/version", "/*/version"}
+			p.Job.Collect = []string{"/tmp/out", "/tmp/out/*.txt", "/tmp/none*", "/tmp/large/*", "/tmp/odd", "/tmp/link.txt", "/proc/version", "/*/version", "/*.json"}
 			p.Job.Cores = true
 			r := l.runner(t, p)
 			k, console := l.run(t, r, newestOf(t, c.source, c.glob))
@@ -99,7 +99,7 @@ func TestCollect(t *testing.T) {
 			}
 			checkCore(t, filepath.Join(dir, core))
 			notes := strings.Join(k.Problems, "\n")
-			for _, want := range []string{`"/tmp/none*" matches nothing`, `"/tmp/large/large.bin", 17825792 bytes: there is no room`, `"/tmp/link.txt" is no regular file`} {
+			for _, want := range []string{`"/tmp/none*" matches nothing`, `"/tmp/large/large.bin", 17825792 bytes: there is no room`, `"/tmp/link.txt" is no regular file`, `"/job.json" is left out`} {
 				if !strings.Contains(notes, want) {
 					t.Errorf("notes lack %q:\n%s", want, notes)
 				}

@@ -49,7 +49,7 @@ func (r *run) setResult(ctx context.Context, k *report.Result, j *job, out outco
 			k.Facts = guestFacts(j.facts, rec.Kernel)
 		case rec.Module != nil && len(k.Modules) < maxModules:
 			k.Modules = append(k.Modules, report.OneLine(rec.Module.Name+": "+rec.Module.Error, 200))
-		case rec.Mount != nil:
+		case rec.Mount != nil && len(k.Mounts) < maxMounts:
 			k.Mounts = append(k.Mounts, report.OneLine(rec.Mount.Target+": "+rec.Mount.Error, 200))
 		}
 	}
@@ -58,8 +58,11 @@ func (r *run) setResult(ctx context.Context, k *report.Result, j *job, out outco
 	}
 }
 
-// maxModules is how many modules a result names.
-const maxModules = 100
+// How many modules and mounts a result names.
+const (
+	maxModules = 100
+	maxMounts  = 100
+)
 
 // phases takes the times out of what the guest said.
 func phases(records []wire.Record) map[string]int64 {

@@ -44,9 +44,14 @@ func writeRoot(t *testing.T, l *lab) string {
 		{Typeflag: tar.TypeChar, Name: "data/null", Mode: 0o666, Devmajor: 1, Devminor: 3},
 		{Typeflag: tar.TypeSymlink, Name: "data/link", Linkname: "/../..", Mode: 0o777},
 		{Name: "init", Mode: 0o755, Linkname: "root"},
-		{Name: "testrunner", Mode: 0o755, Linkname: "root"},
+		{Name: "testrunner/file", Mode: 0o755, Linkname: "root"},
+		{Typeflag: tar.TypeSymlink, Name: "proc", Linkname: "nowhere", Mode: 0o777},
+		{Name: "sys", Mode: 0o644, Linkname: "root"},
+		{Name: "etc/hosts", Mode: 0o644},
+		{Typeflag: tar.TypeSymlink, Name: "etc/resolv.conf", Linkname: "../run/systemd/resolve/stub-resolv.conf", Mode: 0o777},
 		{Name: "job.json", Mode: 0o755, Linkname: "root"},
-		{Name: "modules", Mode: 0o755, Linkname: "root"},
+		{Name: "modules/000-of-the-root.ko", Mode: 0o644, Linkname: "root"},
+		{Name: "modules/devices", Mode: 0o644, Linkname: "of-the-root 10 200\n"},
 	} {
 		body := ""
 		if h.Typeflag == 0 {

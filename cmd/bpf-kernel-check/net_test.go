@@ -11,6 +11,8 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/rootfs"
 )
 
 // A fork's code gets no network on the runner and none of its files, and whoever
@@ -52,7 +54,7 @@ func TestNetAndHostRootAreNotForForks(t *testing.T) {
 }
 
 // A payload with a network knows the authorities that this machine knows; its own
-// stay.
+// stay, and so do those of a root file system.
 func TestCertificates(t *testing.T) {
 	const inGuest = "/etc/ssl/certs/ca-certificates.crt"
 	bundle := filepath.Join(t.TempDir(), "bundle.pem")
@@ -68,9 +70,30 @@ func TestCertificates(t *testing.T) {
 		{[]guest.File{{Path: inGuest, Mode: 0o644, Data: []byte("my own")}}, "my own"},
 	} {
 		p := guest.Payload{Files: tt.has}
-		addCertificates(&p, env)
+		addCertificates(&p, userRoot{}, env)
 		if len(p.Files) != 1 || p.Files[0].Path != inGuest || string(p.Files[0].Data) != tt.want {
 			t.Errorf("files %v, want %s", p.Files, tt.want)
+		}
+	}
+	dir := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, filepath.Dir(inGuest)), 0o755), os.WriteFile(filepath.Join(dir, inGuest), []byte("the root's"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		dir  string
+		want int
+	}{{dir, 0}, {filepath.Join(dir, "etc"), 1}} {
+		var p guest.Payload
+		root, err := rootfs.Open(t.Context(), cache, tt.dir, "amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if addCertificates(&p, userRoot{Root: root}, env); len(p.Files) != tt.want {
+			t.Errorf("a root from %s: files %v, want %d", tt.dir, p.Files, tt.want)
 		}
 	}
 }

@@ -288,7 +288,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	p.root.apply(&r.Config)
 	if o.net {
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
-		addCertificates(&r.Payload, c.getenv)
+		addCertificates(&r.Payload, p.root, c.getenv)
 	}
 	unlock, err := lockOut(out, o.out)
 	if err != nil {
@@ -525,9 +525,14 @@ func (c *command) refuseForks(flag, could string) error {
 }
 
 // addCertificates gives a payload that has a network this machine's certificates
-// of authorities, unless it brings some or there are none.
-func addCertificates(p *guest.Payload, getenv func(string) string) {
+// of authorities, unless it or its root file system brings some or there are none.
+func addCertificates(p *guest.Payload, root userRoot, getenv func(string) string) {
 	const inGuest = "/etc/ssl/certs/ca-certificates.crt"
+	if root.given() {
+		if b, err := root.readFile(inGuest); err == nil && len(b) > 0 {
+			return
+		}
+	}
 	// Where Go's crypto/x509 looks for them.
 	for _, path := range []string{
 		getenv("SSL_CERT_FILE"), inGuest, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",

@@ -64,7 +64,13 @@ func dumpCore(args []string) {
 	if err != nil {
 		return
 	}
-	out := &limitWriter{w: f, left: wire.MaxCollectedBytes}
+	// One after the other, so that all together keep to the limit: they are in
+	// the VM's memory.
+	if dir, err := os.Open(coresDir); err == nil {
+		defer dir.Close()
+		_ = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
+	}
+	out := &limitWriter{w: f, left: roomForCores(coresDir)}
 	n, err := pack(out, os.Stdin)
 	if errors.Is(err, errNoRoom) {
 		more, _ := io.Copy(io.Discard, os.Stdin)
@@ -74,6 +80,18 @@ func dumpCore(args []string) {
 	} else if err == nil && f.Close() == nil {
 		_ = os.Rename(f.Name(), name)
 	}
+}
+
+// roomForCores is how many bytes more of core dumps would be collected.
+func roomForCores(dir string) int {
+	left := wire.MaxCollectedBytes
+	list, _ := os.ReadDir(dir)
+	for _, e := range list {
+		if info, err := e.Info(); err == nil && !strings.HasSuffix(e.Name(), largeCore) {
+			left -= int(min(info.Size(), int64(left)))
+		}
+	}
+	return left
 }
 
 var errNoRoom = errors.New("there is no room for it")
@@ -153,7 +171,12 @@ func collect(job wire.Job, r *reporter, con *serialConsole, scale time.Duration)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	began := time.Now()
-	send := func(f wire.File) { r.send(wire.Record{Type: wire.TypeFile, File: &f}) }
+	var budget wire.FileBudget // as the host has it
+	send := func(f wire.File) {
+		if budget.Take(&f) {
+			r.send(wire.Record{Type: wire.TypeFile, File: &f})
+		}
+	}
 	// A read can hang in the kernel: then the VM ends without it.
 	out, stop := make(chan packed), make(chan struct{})
 	defer close(stop)
@@ -213,14 +236,18 @@ func (c *collector) run(job wire.Job) {
 	switch job.Cover {
 	case "":
 	case wire.CoverDir:
-		for _, p := range c.below(wire.CoverDir, "*", "coverage: the payload wrote no data: only programs that go build -cover built and that end by themselves do") {
-			c.file(p, wire.CoverDataDir+"/"+wire.SafeName(filepath.Base(p)))
+		found := below(wire.CoverDir)
+		if len(found) == 0 {
+			c.note("coverage: the payload wrote no data: only programs that go build -cover built and that end by themselves do")
 		}
+		c.each(found, func(p string) error {
+			return c.file(p, wire.CoverDataDir+"/"+wire.SafeName(filepath.Base(p)))
+		})
 	default:
 		if _, err := os.Lstat(job.Cover); err != nil {
 			c.note("coverage: the payload wrote no profile: %v", err)
 		} else {
-			c.file(job.Cover, wire.CoverProfileName)
+			_ = c.file(job.Cover, wire.CoverProfileName) // the first one
 		}
 	}
 	for _, pattern := range job.Collect {
@@ -233,9 +260,7 @@ func (c *collector) run(job wire.Job) {
 		}
 	}
 	if job.Cores {
-		for _, p := range c.below(coresDir, "*", "") {
-			c.core(p)
-		}
+		c.each(below(coresDir), c.core)
 	}
 	if n := c.notes - wire.MaxCollectedNotes; n > 0 {
 		c.notes = 0
@@ -243,13 +268,20 @@ func (c *collector) run(job wire.Job) {
 	}
 }
 
-// below lists a directory of init's own; nothing tells of an empty one.
-func (c *collector) below(dir, glob, nothing string) []string {
-	found, _ := filepath.Glob(dir + "/" + glob)
-	if len(found) == 0 && nothing != "" {
-		c.note("%s", nothing)
-	}
+// below lists a directory of init's own.
+func below(dir string) []string {
+	found, _ := filepath.Glob(dir + "/*") // the pattern is good
 	return found
+}
+
+// each collects files until there are too many.
+func (c *collector) each(files []string, collect func(p string) error) {
+	for _, p := range files {
+		if err := collect(p); err != nil {
+			c.note("%v", err)
+			return
+		}
+	}
 }
 
 // send hands one on, unless nobody waits for it any more.
@@ -267,34 +299,53 @@ func (c *collector) note(format string, args ...any) {
 	}
 }
 
+// kernelFiles says whether a path is in one of the kernel's own file systems many
+// of whose files have no end, or do something when they are read.
+func kernelFiles(p string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(p, &st) != nil {
+		return false
+	}
+	switch int64(st.Type) {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC:
+		return true
+	}
+	return false
+}
+
 // tree collects what a pattern matched: a file, or the files below a directory.
-// The kernel's own file systems are left out unless the pattern names them: many
-// of their files have no end, or do something when they are read.
+// The kernel's own file systems are left out, wherever they are mounted, unless
+// the pattern names them.
 func (c *collector) tree(root, pattern string) {
-	kernel := func(p string) bool {
+	named := pattern
+	if at := strings.IndexAny(pattern, `*?[\`); at >= 0 {
+		named = filepath.Dir(pattern[:at] + "x")
+	}
+	inKernel := kernelFiles(named)
+	kernel := func(p string, d fs.DirEntry) bool {
 		for _, fs := range []string{"/proc/", "/sys/"} {
 			if strings.HasPrefix(p+"/", fs) && !strings.HasPrefix(pattern+"/", fs) {
 				return true
 			}
 		}
-		return false
+		return !inKernel && (d.IsDir() || d.Type().IsRegular()) && kernelFiles(p)
 	}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			c.note("%q: %v", p, errors.Unwrap(err))
-		case kernel(p) || p == collectDir:
+		case kernel(p, d) || p == collectDir:
 			if d.IsDir() {
 				return fs.SkipDir
 			}
 		case d.IsDir():
+		case p == wire.JobPath:
+			c.note("%q is left out: it has the values of the payload's environment, which may be secrets", p)
 		case !d.Type().IsRegular() && p == root:
 			c.note("%q is no regular file: links are not followed", p)
 		case !d.Type().IsRegular():
-		case c.files == wire.MaxCollected:
-			return fmt.Errorf("there are more than %d files: %q and what comes after are left out", c.files, p)
 		default:
-			c.file(p, wire.CollectedName(p, func(lower string) bool { return c.taken[lower] != "" && c.taken[lower] != p }))
+			return c.file(p, wire.CollectedName(p, func(lower string) bool { return c.taken[lower] != "" && c.taken[lower] != p }))
 		}
 		return nil
 	})
@@ -303,43 +354,77 @@ func (c *collector) tree(root, pattern string) {
 	}
 }
 
-// core collects a core dump that dumpCore wrote.
-func (c *collector) core(p string) {
-	info, err := os.Lstat(p)
+// core collects a core dump that dumpCore wrote. An error says that there are too
+// many files.
+func (c *collector) core(p string) error {
 	name, large := strings.CutSuffix(filepath.Base(p), largeCore)
+	said := wire.CoresDir + "/" + name
+	// A payload can write to the directory, too.
+	fd, st, err := openQuietly(p)
+	if err != nil {
+		c.note("core dump %q: %v", name, err)
+		return nil
+	}
+	defer unix.Close(fd)
 	switch {
-	case err != nil:
-		c.note("core dump %s: %v", name, err)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG || wire.CheckFileName(said) != nil:
+		c.note("core dump %q: init did not write it", name)
 	case large:
-		c.note("core dump %s: it has %d MiB, which are more than %d MiB when compressed", name, info.Size()>>20, wire.MaxCollectedBytes>>20)
+		c.note("core dump %s: there is no room for its %d MiB: those of one VM may have %d MiB when compressed", name, st.Size>>20, wire.MaxCollectedBytes>>20)
 	case strings.HasSuffix(p, partialCore):
 		c.note("core dump %s: its end is missing", name)
+	case c.files >= wire.MaxCollected:
+		return c.tooMany(p)
 	default:
-		data, err := os.ReadFile(p)
+		data, err := io.ReadAll(io.LimitReader(fdReader(fd), int64(c.left)+1))
 		if err == nil && len(data) > c.left {
 			err = errNoRoom
 		}
 		if err != nil {
-			c.note("core dump %s, %d bytes compressed: %v", name, info.Size(), err)
-			return
+			c.note("core dump %s, %d bytes compressed: %v", name, st.Size, err)
+			return nil
 		}
-		c.left -= len(data)
-		c.send(packed{name: wire.CoresDir + "/" + name, data: data, keep: true})
+		c.files, c.left = c.files+1, c.left-len(data)
+		c.send(packed{name: said, data: data, keep: true})
 	}
+	return nil
 }
 
-// file collects one file, whole or not at all.
-func (c *collector) file(p, name string) {
+// openQuietly opens a file, follows no link there, and waits for nobody, as
+// package os would.
+func openQuietly(p string) (fd int, st unix.Stat_t, err error) {
+	fd, err = unix.Open(p, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if err = unix.Fstat(fd, &st); err != nil {
+			unix.Close(fd)
+		}
+	}
+	return fd, st, err
+}
+
+func (c *collector) tooMany(p string) error {
+	return fmt.Errorf("there are more than %d files: %q and what comes after are left out", c.files, p)
+}
+
+// file collects one file, whole or not at all. An error says that there are too
+// many.
+func (c *collector) file(p, name string) error {
 	lower := strings.ToLower(name)
 	if c.taken[lower] != "" { // two patterns match it
-		return
+		return nil
+	}
+	if c.files >= wire.MaxCollected {
+		return c.tooMany(p)
 	}
 	c.taken[lower] = p
-	// Not to wait for anybody; package os would.
-	fd, err := unix.Open(p, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, st, err := openQuietly(p)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		err = errors.New("it is no regular file")
+	}
 	if err != nil {
 		c.note("%q: %v", p, err)
-		return
+		return nil
 	}
 	defer unix.Close(fd)
 	limit := min(c.raw, wire.MaxFileSize)
@@ -351,14 +436,15 @@ func (c *collector) file(p, name string) {
 	}
 	if err != nil {
 		size := ""
-		if info, serr := os.Lstat(p); serr == nil && info.Size() > 0 {
-			size = fmt.Sprintf(", %d bytes", info.Size())
+		if st.Size > 0 {
+			size = fmt.Sprintf(", %d bytes", st.Size)
 		}
 		c.note("%q%s: %v", p, size, err)
-		return
+		return nil
 	}
 	c.files, c.raw, c.left = c.files+1, c.raw-n, out.left
 	c.send(packed{name: name, data: b.Bytes()})
+	return nil
 }
 
 // fdReader reads a file of any file system until it has nothing more to say.

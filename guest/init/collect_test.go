@@ -149,7 +149,12 @@ func TestCollector(t *testing.T) {
 
 // The kernel's own files come when they are named, and only then.
 func TestCollectorLeavesTheKernelsFiles(t *testing.T) {
-	files, notes := collected(t, wire.Job{Collect: []string{"/proc/self/comm", "/*/version", "/pro[c]"}}, 1000)
+	// A link in the way stands for a mount elsewhere, which takes root.
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/proc", link); err != nil {
+		t.Fatal(err)
+	}
+	files, notes := collected(t, wire.Job{Collect: []string{"/proc/self/comm", "/*/version", "/pro[c]", filepath.Dir(link) + "/*/version"}}, 1000)
 	if len(files) != 1 || files["files/proc/self/comm"] == "" || len(notes) > 0 {
 		t.Errorf("files %q, notes %q", files, notes)
 	}
@@ -173,5 +178,85 @@ func TestCollectorCountsAndTells(t *testing.T) {
 	_, notes = collected(t, wire.Job{Collect: patterns, Cover: "/none/c.out"}, 1<<20)
 	if len(notes) != wire.MaxCollectedNotes+1 || notes[len(notes)-1] != "and 151 more were not collected" || !strings.HasPrefix(notes[0], "coverage: the payload wrote no profile: ") {
 		t.Errorf("%d notes, the last %q", len(notes), notes[len(notes)-1])
+	}
+}
+
+// What init writes by itself counts as other files do, and a file that a payload
+// puts where init's core dumps are does init no harm.
+func TestCollectorOfCores(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for name, size := range map[string]int64{"a.1.core.gz": 2, "b.2.core.gz": 100 << 30, "c.3.core.gz.size": 99 << 20, "d.4.core.gz.part": 1, "e f": 1} {
+		if err := errors.Join(os.WriteFile(at(name), nil, 0o600), os.Truncate(at(name), size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(unix.Mkfifo(at("fifo"), 0o600), os.Symlink("/dev/zero", at("zero"))); err != nil {
+		t.Fatal(err)
+	}
+	run := func(files int) (got []packed) {
+		out := make(chan packed)
+		go func() {
+			defer close(out)
+			c := collector{out: out, left: 1000, raw: wire.MaxFilesSize, taken: map[string]string{}, files: files}
+			c.each(below(dir), c.core)
+		}()
+		for p := range out {
+			got = append(got, p)
+		}
+		return got
+	}
+	got := run(0)
+	want := []string{"", `core dump b.2.core.gz, 107374182400 bytes compressed: there is no room for it`, `core dump c.3.core.gz: there is no room for its 99 MiB`,
+		`core dump d.4.core.gz.part: its end is missing`, `core dump "e f": init did not write it`, `core dump "fifo": init did not write it`, `core dump "zero": too many levels of symbolic links`}
+	if len(got) != len(want) || got[0].name != "files/cores/a.1.core.gz" || len(got[0].data) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for i, p := range got {
+		if !strings.HasPrefix(p.note, want[i]) {
+			t.Errorf("note %q, want %q", p.note, want[i])
+		}
+	}
+	if got := run(wire.MaxCollected); len(got) != 1 || !strings.HasPrefix(got[0].note, "there are more than 1000 files") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The core dumps of a VM together keep to the limit; what is only told of does not
+// count.
+func TestRoomForCores(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name string
+		size int64
+		want int
+	}{
+		{"a", 1 << 20, wire.MaxCollectedBytes - 1<<20},
+		{"b" + largeCore, 1 << 40, wire.MaxCollectedBytes - 1<<20},
+		{"c" + partialCore, 2 << 20, wire.MaxCollectedBytes - 3<<20},
+		{"d", 1 << 40, 0},
+	} {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, tt.name), nil, 0o600), os.Truncate(filepath.Join(dir, tt.name), tt.size)); err != nil {
+			t.Fatal(err)
+		}
+		if got := roomForCores(dir); got != tt.want {
+			t.Errorf("with %s there are %d bytes, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Coverage data counts, too.
+func TestCollectorCountsEachFile(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 20 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%04d", i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := make(chan packed, 100)
+	c := collector{out: out, left: 1 << 20, raw: wire.MaxFilesSize, taken: map[string]string{}, files: wire.MaxCollected - 10}
+	c.each(below(dir), func(p string) error { return c.file(p, wire.CoverDataDir+"/"+filepath.Base(p)) })
+	if len(out) != 11 || c.files != wire.MaxCollected {
+		t.Errorf("%d files and notes, %d files counted", len(out), c.files)
 	}
 }

@@ -16,16 +16,22 @@ import (
 //go:embed etc
 var etc embed.FS
 
+// errorList takes errors but for those of what is there already.
+type errorList []error
+
+func (l *errorList) add(err error) {
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		*l = append(*l, err)
+	}
+}
+
 // populate makes below root, "" for /, what programs expect of a Linux system and
 // root lacks. A file that is there is a payload's or a root file system's own, and
-// stays. In a VM that is restored the payload comes later, and overwrites.
-func populate(root string, net bool) error {
-	var errs []error
-	add := func(err error) {
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			errs = append(errs, err)
-		}
-	}
+// stays. In a VM that is restored the payload comes later, and overwrites. In a
+// user's root an empty file is one that is missing, as container runtimes leave
+// them, and so is a link to nothing, as resolv.conf is where a service writes it.
+func populate(root string, net, usersRoot bool) error {
+	var errs errorList
 	for _, d := range []struct {
 		path string
 		mode uint32
@@ -43,23 +49,37 @@ func populate(root string, net bool) error {
 		if err == nil && d.mode == 0o1777 { // more than the umask leaves
 			err = unix.Chmod(root+d.path, d.mode)
 		}
-		add(err)
+		errs.add(err)
 	}
 	for _, l := range [][2]string{
 		{"/run", "/var/run"}, {"/run/lock", "/var/lock"}, {"/proc/self/mounts", "/etc/mtab"},
 	} {
-		add(os.Symlink(l[0], root+l[1]))
+		errs.add(os.Symlink(l[0], root+l[1]))
 	}
 	files, err := etc.ReadDir("etc")
-	add(err)
+	errs.add(err)
 	for _, f := range files {
 		b, err := etc.ReadFile("etc/" + f.Name())
 		if f.Name() == "resolv.conf" && net {
 			b = []byte(netResolver)
 		}
-		add(errors.Join(err, createFile(root+"/etc/"+f.Name(), b)))
+		path := root + "/etc/" + f.Name()
+		if usersRoot && stale(path) {
+			errs.add(os.Remove(path))
+		}
+		errs.add(errors.Join(err, createFile(path, b)))
 	}
 	return wrap("make the files of a Linux system", errors.Join(errs...))
+}
+
+// stale says whether a path is an empty file or a link to nothing.
+func stale(path string) bool {
+	info, err := os.Stat(path)
+	if err == nil {
+		return info.Mode().IsRegular() && info.Size() == 0
+	}
+	_, err = os.Readlink(path)
+	return err == nil
 }
 
 // createFile writes a file that must not exist.
@@ -72,33 +92,23 @@ func createFile(path string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// devices adds to /dev what udev would. Who opens a node that has no driver yet
-// has the kernel ask for its module, by the node's number.
+// devices adds to /dev the links that udev would.
 func devices() error {
-	var errs []error
-	add := func(err error) {
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			errs = append(errs, err)
-		}
-	}
+	var errs errorList
 	for _, l := range [][2]string{
 		{"/proc/self/fd", "/dev/fd"}, {"fd/0", "/dev/stdin"}, {"fd/1", "/dev/stdout"}, {"fd/2", "/dev/stderr"},
 	} {
-		add(os.Symlink(l[0], l[1]))
+		errs.add(os.Symlink(l[0], l[1]))
 	}
-	add(unix.Mkdir("/dev/net", 0o755))
-	for _, d := range []struct {
-		path  string
-		mode  uint32
-		minor uint32
-	}{
-		{"/dev/net/tun", 0o666, 200}, {"/dev/fuse", 0o666, 229}, {"/dev/loop-control", 0o660, 237},
-	} {
-		const misc = 10
-		add(unix.Mknod(d.path, unix.S_IFCHR, int(unix.Mkdev(misc, d.minor))))
-		add(unix.Chmod(d.path, d.mode)) // the kernel's own as well: it leaves that to udev
+	return wrap("make links of devices", errors.Join(errs...))
+}
+
+// deviceModes gives nodes the modes that udev would, which the kernel leaves to it.
+// Those of drivers that the kernel lacks are not there.
+func deviceModes() {
+	for path, mode := range map[string]uint32{"/dev/net/tun": 0o666, "/dev/fuse": 0o666, "/dev/loop-control": 0o660} {
+		_ = unix.Chmod(path, mode)
 	}
-	return wrap("make device nodes", errors.Join(errs...))
 }
 
 // limits sets what systemd sets on every distribution.

@@ -24,7 +24,7 @@ func TestPopulate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := populate(root, true); err != nil {
+		if err := populate(root, true, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,5 +41,34 @@ func TestPopulate(t *testing.T) {
 	}
 	if info, err := os.Stat(root + "/var/tmp"); err != nil || info.Mode() != os.ModeDir|os.ModeSticky|0o777 {
 		t.Errorf("/var/tmp: %v, %v", info, err)
+	}
+}
+
+// Container images have empty files for what their runtime mounts there, and a
+// service of the user's system writes resolv.conf elsewhere.
+func TestPopulateUsersRoot(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"/etc", "/run"} {
+		if err := os.Mkdir(root+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, content := range map[string]string{"hosts": "", "hostname": "", "passwd": "mine"} {
+		if err := os.WriteFile(root+"/etc/"+name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{"resolv.conf": "../run/systemd/resolve/stub-resolv.conf", "os-release": "passwd"} {
+		if err := os.Symlink(to, root+"/etc/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := populate(root, true, true); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"hosts": "localhost", "hostname": "guest", "passwd": "mine", "os-release": "mine", "resolv.conf": netResolver} {
+		if b, err := os.ReadFile(root + "/etc/" + name); err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("/etc/%s: %.100q, %v, want %q", name, b, err, want)
+		}
 	}
 }

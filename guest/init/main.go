@@ -23,7 +23,7 @@ import (
 
 func main() {
 	switch name := filepath.Base(os.Args[0]); {
-	case name == guestTestrunner:
+	case name == filepath.Base(wire.TestrunnerPath):
 		testrunner.Main()
 	case moduleTools[name] != nil:
 		runModuleTool(name, os.Args[1:])
@@ -57,9 +57,8 @@ func run(con *serialConsole) error {
 		return err
 	}
 	failed := mountAll()
-	if err := linkTestrunner(); err != nil {
-		return err
-	}
+	// The initramfs holds one program for both.
+	root.err = errors.Join(root.err, wrap("make "+wire.TestrunnerPath, os.Symlink("/proc/1/exe", wire.TestrunnerPath)))
 	cmdline := root.cmdline
 	nonce, net, scale := param(cmdline, wire.ParamNonce), param(cmdline, wire.ParamNet), scaleOf(cmdline)
 	if err := hideNonce(cmdline); err != nil {
@@ -71,7 +70,7 @@ func run(con *serialConsole) error {
 		return fmt.Errorf("uname: %w", err)
 	}
 	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
-	prepareErr := prepare(net != "")
+	prepareErr := prepare(net != "", param(cmdline, wire.ParamRoot) != "")
 	optional := mountKnown(optionalMounts)
 	kernel := fingerprint(hello.Version)
 	r := &reporter{con: con}
@@ -108,6 +107,9 @@ func run(con *serialConsole) error {
 	unmounted(failed)
 	if prepareErr != nil {
 		con.logf("%v", prepareErr)
+	}
+	if root.note != "" {
+		r.send(wire.Record{Type: wire.TypeFile, File: &wire.File{Note: root.note}})
 	}
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	lacks := func(modules []wire.Module) {
@@ -152,6 +154,7 @@ func run(con *serialConsole) error {
 	if err != nil {
 		con.logf("%v", err)
 	}
+	deviceModes() // which modules' nodes have by now
 	job = prepareCollect(scaled(job, scale), r)
 	endSigns := alive(r)
 	if why := loadOwn(job.Own); why != "" {
@@ -191,14 +194,6 @@ func readJob() (wire.Job, error) {
 		return wire.Job{}, fmt.Errorf("read the job: %w", err)
 	}
 	return wire.ParseJob(b)
-}
-
-// guestTestrunner is the name by which this program is the payload that starts
-// tests: the initramfs holds one program for both.
-const guestTestrunner = "testrunner"
-
-func linkTestrunner() error {
-	return wrap("make /"+guestTestrunner, os.Symlink("/proc/1/exe", "/"+guestTestrunner))
 }
 
 // param returns the value of key=value on a kernel command line.

@@ -23,6 +23,7 @@ type theRoot struct {
 	loaded  bool          // the modules are
 	failed  []wire.Module // of these
 	err     error         // why the user's root file system is not the guest's; nil if none was asked for
+	note    string        // what the guest's root lacks of the user's; "": nothing
 }
 
 // switchRoot moves everything from the rootfs that the kernel unpacked the
@@ -61,10 +62,20 @@ func switchRoot() (r theRoot, err error) {
 }
 
 func mountProc(dir string) error {
-	if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
+	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
 	return wrap("mount proc", unix.Mount("proc", dir, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
+}
+
+// makeDir makes a directory to mount on. What is no directory there, which a
+// user's root file system may have, goes.
+func makeDir(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err != nil && os.Remove(dir) == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	return err
 }
 
 // enter makes the root of a mount the guest's.
@@ -83,8 +94,8 @@ func enter(root string) error {
 
 // moveTree copies the tree from, which is the rootfs, to another file system and
 // removes its files on the way, so that a large payload is never in memory twice.
-// With over, to has files of its own: they give way, and directories stay as they
-// are.
+// With over, to has files of its own: where both have one, that of from takes its
+// place, and directories of to stay as they are.
 func moveTree(from, to string, over bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -176,7 +187,7 @@ func mountAll() []wire.Mount {
 	} {
 		// Below /sys nothing can be made: a directory that is missing there
 		// means that this kernel lacks the file system.
-		err := os.MkdirAll(m.target, 0o755)
+		err := makeDir(m.target)
 		if err == nil {
 			err = unix.Mount(m.fstype, m.target, m.fstype, m.flags, m.data)
 		}
@@ -247,9 +258,9 @@ func mountCgroupV1() []wire.Mount {
 }
 
 // prepare sets up what is not a mount.
-func prepare(net bool) error {
+func prepare(net, usersRoot bool) error {
 	return errors.Join(
-		populate("", net),
+		populate("", net, usersRoot),
 		devices(),
 		limits(),
 		loopbackUp(),

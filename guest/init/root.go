@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,14 +22,13 @@ import (
 //	          newRoot/merged overlay of it and of newRoot/upper: the new root
 //	cpio:     wire.RootDir   the new root, by a mount of its own: pivot_root wants one
 func (r *theRoot) enterUsersRoot(kind string) (entered bool, err error) {
+	// A root may have a directory of this name, which is none of ours.
+	r.failed, r.loaded = loadModules(), true
 	root := wire.RootDir
 	if kind == wire.RootArchive {
 		err = bindRoot()
-	} else {
-		r.failed, r.loaded = loadModules(), true
-		if root, err = overlayRoot(kind); err != nil && len(r.failed) > 0 {
-			err = fmt.Errorf("%w; module %s: %s", err, r.failed[0].Name, r.failed[0].Error)
-		}
+	} else if root, err = overlayRoot(kind); err != nil && len(r.failed) > 0 {
+		err = fmt.Errorf("%w; module %s: %s", err, r.failed[0].Name, r.failed[0].Error)
 	}
 	if err != nil {
 		return false, err
@@ -49,9 +47,12 @@ func (r *theRoot) enterUsersRoot(kind string) (entered bool, err error) {
 		return true, err
 	}
 	if kind == wire.RootArchive {
-		err = setXattrs("." + wire.XattrsPath)
+		r.note, err = setXattrs("." + wire.XattrsPath)
 	}
-	_ = os.Remove("/" + guestTestrunner) // whatever it is there: the link is made later
+	// Whatever it is there: the guest's own comes now or later.
+	for _, own := range []string{wire.TestrunnerPath, wire.ModprobePath, wire.ModulesDir, wire.OwnModulesDir, wire.JobPath} {
+		err = errors.Join(err, os.RemoveAll(own))
+	}
 	return true, errors.Join(err, moveTree(".", "/", true), os.Chdir("/"), mountProc("/proc"))
 }
 
@@ -111,25 +112,35 @@ func mountDisk(dir string) error {
 }
 
 // setXattrs gives files the extended attributes that their archive had no place
-// for, and removes the list of them.
-func setXattrs(list string) error {
+// for, and removes the list of them. A kernel whose tmpfs takes none is still good
+// for most payloads: the note says what they lack.
+func setXattrs(list string) (note string, err error) {
 	b, err := os.ReadFile(list)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	var all []wire.Xattr
 	if err == nil {
 		err = json.Unmarshal(b, &all)
 	}
 	if err != nil {
-		return fmt.Errorf("read the root file system's extended attributes: %w", err)
+		return "", fmt.Errorf("read the root file system's extended attributes: %w", err)
 	}
+	without := map[string]bool{}
 	for _, x := range all {
 		err := unix.Lsetxattr(string(x.Path), x.Name, x.Value, 0)
-		// Before 6.6 a tmpfs takes none of a user's own, which nothing depends on.
-		if err != nil && !(strings.HasPrefix(x.Name, "user.") && slices.Contains([]error{unix.EOPNOTSUPP, unix.EPERM}, err)) {
-			return fmt.Errorf("set %s of %s: %w", x.Name, x.Path, err)
+		switch user := strings.HasPrefix(x.Name, "user."); {
+		case user && (err == unix.EOPNOTSUPP || err == unix.EPERM):
+			// Before 6.6 a tmpfs takes none of these, and no program's rights
+			// depend on them.
+		case err == unix.EOPNOTSUPP:
+			without[string(x.Path)] = true
+		case err != nil:
+			return "", fmt.Errorf("set %s of %s: %w", x.Name, x.Path, err)
 		}
 	}
-	return os.Remove(list)
+	if len(without) > 0 {
+		note = fmt.Sprintf("this kernel's tmpfs takes no extended attributes: %d files of the root file system lack theirs, such as capabilities", len(without))
+	}
+	return note, os.Remove(list)
 }

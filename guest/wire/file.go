@@ -17,7 +17,7 @@ const (
 	MaxFileName    = 200       // bytes of a file's name
 	MaxFileChunk   = 32 << 10  // bytes of one record, compressed
 	MaxFileBytes   = 8 << 20   // bytes of one VM's files, compressed
-	MaxFileRecords = 4096      // file records of one VM
+	MaxFileRecords = 4096      // file records of one VM; as many of the files that init collects
 	MaxFileSize    = 64 << 20  // bytes of one file, unpacked
 	MaxFilesSize   = 256 << 20 // bytes of one VM's files, unpacked
 )
@@ -67,7 +67,7 @@ var (
 
 // CheckFileName says why a name is not one of a file below FileRoot: two to four
 // components of letters, digits and "._+-" that begin with none of "." and "-",
-// joined by slashes. Below CollectRoot there are up to 13, which can have a "~".
+// joined by slashes. Below CollectRoot there are two to 13, which can have a "~".
 func CheckFileName(name string) error {
 	switch {
 	case len(name) <= MaxFileName && (payloadName.MatchString(name) || collectedName.MatchString(name)):
@@ -113,7 +113,7 @@ func SafeName(s string) string {
 }
 
 // FileBudget counts the files of one VM against the limits: a payload's own and
-// those that are collected. Both sides hold it.
+// those that are collected, each against their own. Both sides hold it.
 type FileBudget struct{ payload, collected spent }
 
 type spent struct{ records, bytes int }

@@ -10,6 +10,13 @@ import (
 // JobPath is where the payload's archive holds its Job in the guest.
 const JobPath = "/job.json"
 
+// TestrunnerPath is the program of the guest that starts tests, and ModprobePath
+// what the kernel runs for a module that something asks for.
+const (
+	TestrunnerPath = "/testrunner"
+	ModprobePath   = "/modprobe"
+)
+
 // ModulesDir is where a kernel's archive holds the modules that init loads
 // before the payload, in the order of their names: NNN-<module>.ko.
 const ModulesDir = "/modules"

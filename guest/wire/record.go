@@ -50,7 +50,7 @@ const (
 	TypeHello  = "hello"  // init is up; always the first
 	TypeKernel = "kernel" // the kernel's fingerprint
 	TypeMount  = "mount"  // a mount that failed
-	TypeModule = "module" // a module that did not load
+	TypeModule = "module" // a module that did not load, or was asked for and is not there
 	TypePhase  = "phase"  // a phase has ended
 	TypeTest   = "test"   // a test has ended
 	TypeFile   = "file"   // a piece of a file for the results directory
@@ -76,7 +76,8 @@ type Mount struct {
 	Error  string `json:"error"`
 }
 
-// Module is a kernel module that this kernel would not load.
+// Module is a kernel module that this kernel did not load or did not come with, or
+// the network that a driver would have served.
 type Module struct {
 	Name  string `json:"name"`
 	Error string `json:"error"`

@@ -22,9 +22,11 @@ type Watch struct {
 	Before        []byte    // what was on the console of a restored VM when it was saved
 
 	// Ready is called when init is up, and Done when the payload has ended
-	// well, and again when everything has. They must not block. Both are
+	// well and left nothing to collect, and again when everything has. They must not block. Both are
 	// optional.
 	Ready, Done func()
+
+	Collects bool // init still collects files when the payload has ended
 }
 
 // Start runs a VM to its end, as qemu.Run does.
@@ -182,7 +184,7 @@ func (d *watchdog) record(r wire.Record) {
 		// The guest goes on: its kernel did not print that it has stopped.
 		d.set(max(0, time.Until(d.resumed.at)), d.resumed.reason)
 	}
-	if d.Done != nil && (r.Type == wire.TypeEnd || r.Exit != nil && r.Exit.Code == 0) {
+	if d.Done != nil && (r.Type == wire.TypeEnd || r.Exit != nil && r.Exit.Code == 0 && !d.Collects) {
 		d.Done()
 	}
 	switch r.Type {

@@ -123,17 +123,19 @@ func TestWatchdogLimits(t *testing.T) {
 // end init still has much to tell, and so it waits until that is told.
 func TestDoneWhenThePayloadHasEnded(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		exit *wire.Exit
-		want []int // how often after each record
+		name     string
+		exit     *wire.Exit
+		collects bool
+		want     []int // how often after each record
 	}{
-		{"well", &wire.Exit{}, []int{0, 0, 1, 2}},
-		{"badly", &wire.Exit{Code: 1}, []int{0, 0, 0, 1}},
-		{"by a signal", &wire.Exit{Code: -1, Signal: "SIGSEGV"}, []int{0, 0, 0, 1}},
+		{"well", &wire.Exit{}, false, []int{0, 0, 1, 2}},
+		{"well, and files are collected", &wire.Exit{}, true, []int{0, 0, 0, 1}},
+		{"badly", &wire.Exit{Code: 1}, false, []int{0, 0, 0, 1}},
+		{"by a signal", &wire.Exit{Code: -1, Signal: "SIGSEGV"}, false, []int{0, 0, 0, 1}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			done, ready := 0, 0
-			w := Watch{Limits: Limits{Boot: time.Hour, Payload: time.Hour, Off: time.Hour}, Ready: func() { ready++ }, Done: func() { done++ }}
+			w := Watch{Limits: Limits{Boot: time.Hour, Payload: time.Hour, Off: time.Hour}, Collects: tt.collects, Ready: func() { ready++ }, Done: func() { done++ }}
 			_, _, _ = observe(t, w, func(g guest) {
 				for i, r := range []wire.Record{
 					helloRecord,

@@ -56,6 +56,15 @@ func lookAtRoot(kind string) error {
 	content("/outside", "payload") // where /data/link leads
 	content("/var/lib/own/file", "payload")
 	content("/init", "root")
+	// What is empty or leads nowhere is as good as missing.
+	for _, name := range []string{"/etc/hosts", "/etc/resolv.conf"} {
+		info, err := os.Stat(name)
+		check(err == nil && info.Size() > 0, "%s: %v, %v", name, info, err)
+	}
+	for _, name := range []string{"/modules/000-of-the-root.ko", "/dev/of-the-root"} {
+		_, err := os.Lstat(name)
+		check(errors.Is(err, os.ErrNotExist), "%s: %v", name, err)
+	}
 	// It can be written to.
 	check(os.WriteFile("/etc/new", nil, 0o644) == nil, "no new file")
 	f, err := os.OpenFile("/etc/secret", os.O_APPEND|os.O_WRONLY, 0)
