@@ -112,10 +112,7 @@ func run(con *serialConsole) error {
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	lacks := func(modules []wire.Module) {
 		for _, m := range modules {
-			con.logf("module %s: %s", m.Name, cmp.Or(m.Error, "loaded when something asked for it"))
-			if m.Error == "" {
-				continue
-			}
+			con.logf("module %s: %s", m.Name, m.Error)
 			r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 		}
 	}
@@ -148,13 +145,13 @@ func run(con *serialConsole) error {
 	if job.CgroupV1 {
 		unmounted(mountCgroupV1())
 	}
-	requests, err := serveModules()
+	requests, err := serveModules(root.users)
 	if err != nil {
 		con.logf("%v", err)
 	}
 	job = prepareCollect(scaled(job, scale), r)
 	endSigns := alive(r)
-	if why := loadOwn(job.Own); why != "" {
+	if why := loadOwnFrom(wire.OwnModulesDir, job.Own, cmp.Or(job.Timeout, time.Minute), loadNewModule); why != "" {
 		con.logf("%s", why)
 		r.fails(why)
 	} else if job.Terminal != "" {
@@ -169,7 +166,11 @@ func run(con *serialConsole) error {
 	} else {
 		r.completed()
 	}
-	lacks(requestedModules(requests))
+	refused, loaded := requestedModules(requests)
+	lacks(refused)
+	if loaded != "" {
+		con.logf("modules loaded on demand: %s", loaded)
+	}
 	switches.on(con) // for what comes behind the end record
 	waitForKernelCleanup()
 	if text := log.stop(); text != nil {

@@ -24,10 +24,10 @@ import (
 //	cpio:     wire.RootDir   the new root, by a mount of its own: pivot_root wants one
 func (r *theRoot) enterUsersRoot(kind string) (entered bool, err error) {
 	root := wire.RootDir
+	r.failed, r.loaded = loadModules(), true // before the root's own /modules are in their place
 	if kind == wire.RootArchive {
 		err = bindRoot()
 	} else {
-		r.failed, r.loaded = loadModules(), true
 		if root, err = overlayRoot(kind); err != nil && len(r.failed) > 0 {
 			err = fmt.Errorf("%w; module %s: %s", err, r.failed[0].Name, r.failed[0].Error)
 		}
@@ -51,6 +51,7 @@ func (r *theRoot) enterUsersRoot(kind string) (entered bool, err error) {
 	if kind == wire.RootArchive {
 		err = setXattrs("." + wire.XattrsPath)
 	}
+	_ = os.RemoveAll(wire.ModulesDir)
 	_ = os.Remove("/" + guestTestrunner) // whatever it is there: the link is made later
 	return true, errors.Join(err, moveTree(".", "/", true), os.Chdir("/"), mountProc("/proc"))
 }
