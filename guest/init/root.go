@@ -27,10 +27,8 @@ func (r *theRoot) enterUsersRoot(kind string) (entered bool, err error) {
 	r.failed, r.loaded = loadModules(), true // before the root's own /modules are in their place
 	if kind == wire.RootArchive {
 		err = bindRoot()
-	} else {
-		if root, err = overlayRoot(kind); err != nil && len(r.failed) > 0 {
-			err = fmt.Errorf("%w; module %s: %s", err, r.failed[0].Name, r.failed[0].Error)
-		}
+	} else if root, err = overlayRoot(kind); err != nil && len(r.failed) > 0 {
+		err = fmt.Errorf("%w; module %s: %s", err, r.failed[0].Name, r.failed[0].Error)
 	}
 	if err != nil {
 		return false, err
