@@ -247,5 +247,11 @@ func HandOver(archive io.ReaderAt, size int64) (wire.HandoverPackage, error) {
 		return p, fmt.Errorf("read the archive: %w", err)
 	}
 	p.Sum = sum.Sum64()
+	if p.Later.Size > 0 {
+		if _, err := io.Copy(sum, io.NewSectionReader(archive, p.End(), p.Later.Size)); err != nil {
+			return p, fmt.Errorf("read the archive: %w", err)
+		}
+		p.LaterSum = sum.Sum64()
+	}
 	return p, nil
 }

@@ -59,6 +59,14 @@ func (p *Payload) AddOwnModule(m OwnModule, data []byte) {
 	p.Files = append(p.Files, File{Path: wire.OwnModulesDir + "/" + m.Name + ".ko", Mode: 0o644, Data: data})
 }
 
+// FirstModules are the kernel's modules that are loaded before the payload runs.
+// Those that the user built in their place are not among them.
+func (p *Payload) FirstModules() []string {
+	return slices.DeleteFunc(slices.Clone(p.Modules), func(name string) bool {
+		return slices.ContainsFunc(p.Own, func(m OwnModule) bool { return wire.ModuleName(m.Name) == wire.ModuleName(name) })
+	})
+}
+
 // Unfit says why a kernel of a release does not take the module; "": it may. A
 // kernel with modversions compares the symbols' checksums instead of the release.
 func (m OwnModule) Unfit(release string) string {
@@ -90,8 +98,8 @@ const defaultModules = `
 	udp_diag unix_diag vmw_vsock_virtio_transport_common vsock vsock_diag vsock_loopback xfrm_algo
 	xfrm_user xsk_diag
 
-	af_alg algif_* authenc bpf_crypto_skcipher cbc ccm chacha20poly1305 chacha_generic cmac crypto_null
-	ctr ecb echainiv gcm gf128mul ghash_generic libchacha libchacha20poly1305 libcurve25519_generic
+	af_alg algif_* authenc bpf_crypto_skcipher cbc ccm chacha20poly1305 chacha_generic cmac crc32c_*
+	crypto_null ctr ecb echainiv gcm gf128mul ghash_generic libchacha libchacha20poly1305 libcurve25519_generic
 	libpoly1305 md5 poly1305_generic seqiv xcbc
 
 	fuse loop overlay

@@ -77,7 +77,7 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 const keptModules = 8
 
 // onDemandFormat changes when onDemandZip writes something else.
-const onDemandFormat = 1
+const onDemandFormat = 2
 
 // onDemandZip writes the archive for wire.OnDemandPath, the same bytes for the
 // same modules.

@@ -43,7 +43,7 @@ func TestModulesComeByThemselves(t *testing.T) {
 		source, glob string
 		boots        []Boot
 	}{
-		{"debian:bullseye:cloud-amd64", "debian/5.10.*", []Boot{BootCold}},
+		{"debian:bullseye:amd64", "debian/5.10.*-amd64*", []Boot{BootCold}}, // crc32c is a module
 		{vmSource, vmGlob, []Boot{BootCold, BootWarm}},
 		{"debian:trixie:cloud-amd64", "debian/6.12.*", []Boot{BootCold}},
 		{"debian:sid:cloud-amd64", "debian/7.*", []Boot{BootCold}},
@@ -68,7 +68,7 @@ func TestModulesComeByThemselves(t *testing.T) {
 				if d := cmp.Diff([]string{"macsec: the kernel asked for rtnl-link-macsec: --module macsec"}, got.Modules); d != "" {
 					t.Errorf("modules (-want +got):\n%s", d)
 				}
-				if !strings.Contains(console, "init: module vxlan: loaded when something asked for it") {
+				if _, loaded, _ := strings.Cut(console, "init: modules loaded on demand: "); !strings.Contains(strings.SplitN(loaded, "\n", 2)[0], "vxlan") {
 					t.Error("the console does not say what was loaded")
 				}
 			})
@@ -121,6 +121,7 @@ func TestOwnModule(t *testing.T) {
 				tt.vermagic = info.Vermagic
 			}
 			p := onDemandPayload(t, "dummy1")
+			p.Modules = []string{"dummy"} // the kernel's own would be in the way
 			p.AddOwnModule(guest.OwnModule{OwnModule: wire.OwnModule{Name: tt.own, Params: tt.params}, Vermagic: tt.vermagic}, data)
 			r := l.runner(t, p)
 			k, console := l.run(t, r)

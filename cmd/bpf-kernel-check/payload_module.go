@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest"
@@ -18,6 +19,8 @@ func isOwnModule(spec string) bool {
 	return strings.Contains(file, "/") || strings.HasSuffix(file, ".ko")
 }
 
+const maxOwnModule = 256 << 20 // bytes
+
 // addOwnModule adds a module that the user built, FILE[,PARAM=VALUE...].
 func addOwnModule(p *namedPayload, spec string) error {
 	words := strings.Split(spec, ",")
@@ -28,6 +31,12 @@ func addOwnModule(p *namedPayload, spec string) error {
 		} else {
 			params += "," + w // one of several values
 		}
+	}
+	switch info, err := os.Stat(file); {
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%q: it is not a regular file: give the file of a module", spec)
+	case err == nil && info.Size() > maxOwnModule:
+		return fmt.Errorf("%q: it has %d MiB, more than the %d MiB a module takes: strip its debug information", spec, info.Size()>>20, maxOwnModule>>20)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -48,6 +57,9 @@ func addOwnModule(p *namedPayload, spec string) error {
 	}
 	if err := guest.CheckModule(m.Name); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(p.Own, func(o guest.OwnModule) bool { return o.Name == m.Name }) {
+		return fmt.Errorf("%q: another --module is called %s: leave one out", spec, m.Name)
 	}
 	p.Modules = append(p.Modules, info.Depends...)
 	p.AddOwnModule(m, data)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -35,14 +36,20 @@ func TestOwnModules(t *testing.T) {
 	if got := strings.Join(p.Modules, " ") + "; " + strings.Join(p.Job.Modules, " "); got != "xfs udp_tunnel; xfs" {
 		t.Errorf("modules: %s", got)
 	}
+	fifo := filepath.Join(dir, "fifo.ko")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ spec, want string }{
 		{filepath.Join(dir, "none.ko"), "no such file"},
 		{file("text.ko", []byte("text")), "it is no module for amd64"},
 		{file("plain.ko", imagetest.KoFile("license=GPL")), "it has no vermagic: want a kernel module"},
 		{file("a b.ko", imagetest.KoFile("vermagic=6.1.0 SMP ")), "want a module's name"},
 		{"a b", "want a module's name"},
+		{fifo, "it is not a regular file"},
+		{good + " and " + good, "another --module is called my_own"},
 	} {
-		o := payloadOptions{cgroup: "v2", cpus: 1, modules: []string{tt.spec}}
+		o := payloadOptions{cgroup: "v2", cpus: 1, modules: strings.Split(tt.spec, " and ")}
 		if err := o.addExtras(&namedPayload{arch: "amd64"}); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "--module ") {
 			t.Errorf("%s: %v, want %q", tt.spec, err, tt.want)
 		}

@@ -84,7 +84,7 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
 		}
 		if len(a.Later.Name) > 0 {
-			if err := leaveOnDemand(wire.OnDemandSource{Archive: i, Offset: a.Later.Offset, Size: a.Later.Size}); err != nil {
+			if err := leaveOnDemand(wire.OnDemandSource{Archive: i, Offset: a.Later.Offset, Size: a.Later.Size, Sum: a.LaterSum}); err != nil {
 				return wire.Handover{}, err
 			}
 		}
@@ -130,15 +130,34 @@ func fetchOnDemand() error {
 	}
 	files, err := cfg.directory()
 	if err == nil {
-		s := newStream(cfg, find(files, wire.HandoverArchive+strconv.Itoa(from.Archive)))
-		if err = s.copyTo(io.Discard, from.Offset); err == nil {
-			err = writeFile(wire.OnDemandPath+".new", s, from.Size, 0o644)
+		f := find(files, wire.HandoverArchive+strconv.Itoa(from.Archive))
+		if err = bring(cfg, f, from, wire.OnDemandPath); errors.Is(err, errDamaged) {
+			err = bring(cfg, f, from, wire.OnDemandPath)
 		}
 	}
-	if err = errors.Join(err, cfg.close()); err == nil {
-		err = os.Rename(wire.OnDemandPath+".new", wire.OnDemandPath)
+	return wrap("bring the modules from the host", errors.Join(err, cfg.close()))
+}
+
+var errDamaged = errors.New("it came damaged")
+
+// bring writes a file of an archive in fw_cfg to dst, whole or not at all.
+func bring(cfg source, f file, from wire.OnDemandSource, dst string) error {
+	f.size = min(f.size, from.Offset+from.Size)
+	s := newStream(cfg, f)
+	err := s.copyTo(io.Discard, from.Offset)
+	if err == nil {
+		err = writeFile(dst+".new", s, from.Size, 0o644)
 	}
-	return wrap("bring the modules from the host", err)
+	if err == nil && s.sum.Sum64() != from.Sum {
+		err = errDamaged
+	}
+	if err == nil {
+		err = os.Rename(dst+".new", dst)
+	}
+	if err != nil {
+		os.Remove(dst + ".new")
+	}
+	return err
 }
 
 // awaitHandover returns the directory of a restored VM, once the host's handover
@@ -266,7 +285,7 @@ func unpack(s *stream, a wire.HandoverPackage, root string) error {
 		return err
 	}
 	if s.sum.Sum64() != a.Sum {
-		return errors.New("it came damaged")
+		return errDamaged
 	}
 	return nil
 }

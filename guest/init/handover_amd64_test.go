@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -95,6 +97,29 @@ func TestUnpack(t *testing.T) {
 	} {
 		if err := unpack(newStream(&tt.src, file{size: tt.left}), handed, t.TempDir()+"/"); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %s", tt.what, err, tt.want)
+		}
+	}
+}
+
+// What a restored VM brings later is whole, or not there.
+func TestBring(t *testing.T) {
+	data := []byte("headPK zip trailer")
+	from := wire.OnDemandSource{Offset: 4, Size: 6, Sum: xxhash.Sum64(data[:10])}
+	for _, most := range []int{1, 7, 100} {
+		dst := filepath.Join(t.TempDir(), "zip")
+		if err := bring(&pieces{left: data, most: most}, file{size: int64(len(data))}, from, dst); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(dst); err != nil || string(b) != "PK zip" {
+			t.Errorf("%q, %v", b, err)
+		}
+		damaged := bytes.Replace(data, []byte("zip"), []byte("zap"), 1)
+		dst = filepath.Join(t.TempDir(), "zip")
+		if err := bring(&pieces{left: damaged, most: most}, file{size: int64(len(data))}, from, dst); !errors.Is(err, errDamaged) {
+			t.Errorf("%v, want %v", err, errDamaged)
+		}
+		if left, err := os.ReadDir(filepath.Dir(dst)); len(left) > 0 || err != nil {
+			t.Errorf("left %v, %v", left, err)
 		}
 	}
 }

@@ -28,6 +28,8 @@ func openKernelLog() *kernelLog {
 	return &kernelLog{kmsg: os.NewFile(uintptr(fd), "/dev/kmsg")}
 }
 
+func (l *kernelLog) close() { l.kmsg.Close() }
+
 // mark sets the time from which silent looks.
 func (l *kernelLog) mark() {
 	if l.kmsg != nil {

@@ -114,10 +114,7 @@ func run(con *serialConsole) error {
 	r.send(wire.Record{Type: wire.TypeKernel, Kernel: kernel})
 	lacks := func(modules []wire.Module) {
 		for _, m := range modules {
-			con.logf("module %s: %s", m.Name, cmp.Or(m.Error, "loaded when something asked for it"))
-			if m.Error == "" {
-				continue
-			}
+			con.logf("module %s: %s", m.Name, m.Error)
 			r.send(wire.Record{Type: wire.TypeModule, Module: &m})
 		}
 	}
@@ -150,14 +147,14 @@ func run(con *serialConsole) error {
 	if job.CgroupV1 {
 		unmounted(mountCgroupV1())
 	}
-	requests, err := serveModules()
+	requests, err := serveModules(root.users)
 	if err != nil {
 		con.logf("%v", err)
 	}
 	deviceModes() // which modules' nodes have by now
 	job = prepareCollect(scaled(job, scale), r)
 	endSigns := alive(r)
-	if why := loadOwn(job.Own); why != "" {
+	if why := loadOwnFrom(wire.OwnModulesDir, job.Own, cmp.Or(job.Timeout, time.Minute), loadNewModule); why != "" {
 		con.logf("%s", why)
 		r.fails(why)
 	} else if job.Terminal != "" {
@@ -172,7 +169,11 @@ func run(con *serialConsole) error {
 	} else {
 		r.completed()
 	}
-	lacks(requestedModules(requests))
+	refused, loaded := requestedModules(requests)
+	lacks(refused)
+	if loaded != "" {
+		con.logf("modules loaded on demand: %s", loaded)
+	}
 	switches.on(con) // for what comes behind the end record
 	waitForKernelCleanup()
 	if text := log.stop(); text != nil {

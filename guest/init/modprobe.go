@@ -35,7 +35,8 @@ const requestsPath = "/run/modprobe"
 
 const (
 	maxRequests = 64 << 10 // bytes of requestsPath
-	shownMost   = 50       // requests that the host is told of
+	shownMost   = 50       // requests that were not met and that the host is told of
+	maxLoaded   = 2 << 10  // bytes of the names of what was loaded: the console has to keep what is behind them
 )
 
 // errAbsent is of a name that no module goes by.
@@ -44,29 +45,33 @@ var errAbsent = errors.New("no module has this name")
 // serveModules makes the kernel's requests for modules come to this program, if
 // the kernel came with modules for that. The root file system is in place. It
 // returns the file of requests, which the payload can write to and not replace.
-func serveModules() (requests *os.File, err error) {
+// usersRoot says that the root file system is the user's: programs for modules in
+// another are the payload's.
+func serveModules(usersRoot bool) (requests *os.File, err error) {
+	_ = os.MkdirAll("/sbin", 0o755)
+	link := func(tool string) {
+		for _, dir := range []string{"/sbin/", "/usr/sbin/"} {
+			_ = os.Symlink("/proc/1/exe", dir+tool) // those that are there are good as they are
+		}
+	}
+	for _, tool := range []string{"insmod", "rmmod", "lsmod"} {
+		link(tool)
+	}
 	if _, err := os.Stat(wire.DevicesPath); err != nil {
 		return nil, nil
 	}
+	if usersRoot { // they would look for lists that only depmod makes
+		_, _ = os.Remove("/sbin/"+guestModprobe), os.Remove("/usr/sbin/"+guestModprobe)
+	}
+	link(guestModprobe)
+	link("modinfo")
 	requests, err = os.OpenFile(requestsPath, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return nil, wrap("make the file of modules that are asked for", err)
 	}
 	self := "/" + guestModprobe
-	os.Remove(self) // the user's root file system may have one
+	_ = os.RemoveAll(self) // the user's root file system may have one
 	errs := []error{os.Symlink("/proc/1/exe", self), os.WriteFile("/proc/sys/kernel/modprobe", []byte(self), 0)}
-	for _, dir := range []string{"/sbin", "/usr/sbin"} {
-		if dir == "/sbin" {
-			errs = append(errs, os.MkdirAll(dir, 0o755))
-		}
-		for tool := range moduleTools {
-			link := dir + "/" + tool
-			if tool == guestModprobe {
-				os.Remove(link) // it would look for lists that only depmod makes
-			}
-			_ = os.Symlink("/proc/1/exe", link) // the others are good as they are
-		}
-	}
 	b, err := os.ReadFile(wire.DevicesPath)
 	for line := range strings.Lines(string(b)) {
 		var name string
@@ -81,31 +86,37 @@ func serveModules() (requests *os.File, err error) {
 }
 
 // requestedModules returns the modules that the kernel or the payload asked for
-// and did not get, and those that it got, without an error.
-func requestedModules(requests *os.File) []wire.Module {
+// and did not get, and the names of those that it got.
+func requestedModules(requests *os.File) (failed []wire.Module, loaded string) {
 	if requests == nil {
-		return nil
+		return nil, ""
 	}
 	b, _ := io.ReadAll(io.LimitReader(requests, maxRequests))
 	return parseRequests(string(b))
 }
 
-func parseRequests(text string) (list []wire.Module) {
+func parseRequests(text string) (failed []wire.Module, loaded string) {
+	var names []string
 	for line := range strings.Lines(text) {
 		request, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		name, why, ok := strings.Cut(rest, "\t")
 		if !ok || name == "" {
 			continue
 		}
+		if why == "" {
+			names = append(names, name)
+			continue
+		}
 		m := wire.Module{Name: wire.Truncate(name, wire.MaxName), Error: wire.Truncate(why, wire.MaxName)}
 		if why == notBrought {
 			m.Error = wire.Truncate(fmt.Sprintf("the kernel asked for %s: --module %s", request, name), wire.MaxName)
 		}
-		if !slices.Contains(list, m) && len(list) < shownMost {
-			list = append(list, m)
+		if !slices.Contains(failed, m) && len(failed) < shownMost {
+			failed = append(failed, m)
 		}
 	}
-	return list
+	slices.Sort(names)
+	return failed, wire.Truncate(strings.Join(slices.Compact(names), ", "), maxLoaded)
 }
 
 const notBrought = "not brought"
@@ -135,13 +146,23 @@ func noteRequest(request, module, why string) {
 
 func oneWord(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// loadModule loads a module.
+// loadModule loads a module that the kernel may have by now.
 func loadModule(name string, data []byte, params string) error {
+	err := loadNewModule(name, data, params)
+	if errors.Is(err, unix.EEXIST) { // built in, or somebody else was faster
+		return nil
+	}
+	return err
+}
+
+// loadNewModule loads a module. The error has the kernel's words from its log.
+func loadNewModule(name string, data []byte, params string) error {
 	said := openKernelLog()
+	defer said.close()
 	said.mark()
 	err := unix.InitModule(data, params)
-	if err == nil || errors.Is(err, unix.EEXIST) { // built in, or somebody else was faster
-		return nil
+	if err == nil || errors.Is(err, unix.EEXIST) {
+		return err
 	}
 	if words := said.last(name); words != "" {
 		err = fmt.Errorf("%w: %s", err, words)
@@ -285,18 +306,23 @@ func (o *moduleStore) install(name, params string) error {
 		}
 		return fmt.Errorf("%s: %w", name, errAbsent)
 	}
-	var errs []error
-	for _, m := range found {
-		err := o.insert(m, params, map[string]bool{})
-		why := ""
-		if err != nil {
-			why = err.Error()
-			errs = append(errs, fmt.Errorf("%s: %w", m, err))
+	errs := make([]error, len(found))
+	failed := 0
+	for i, m := range found {
+		if errs[i] = o.insert(m, params, map[string]bool{}); errs[i] != nil {
+			failed++
 		}
-		o.note(name, m, why)
 	}
-	if len(errs) < len(found) {
-		return nil // one of several is enough
+	for i, m := range found {
+		switch {
+		case errs[i] == nil:
+			o.note(name, m, "")
+		case failed == len(found): // one of several is enough
+			o.note(name, m, errs[i].Error())
+			errs[i] = fmt.Errorf("%s: %w", m, errs[i])
+		default:
+			errs[i] = nil
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -309,9 +335,8 @@ func (o *moduleStore) insert(name, params string, above map[string]bool) error {
 		return nil
 	}
 	above[name] = true
-	for _, d := range m.Pre {
-		_ = o.insert(d, "", above) // it can do without
-	}
+	defer delete(above, name)
+	o.insertSoft(m.Pre, above)
 	for _, d := range m.Depends {
 		if err := o.insert(d, "", above); err != nil {
 			return fmt.Errorf("%s, which it needs: %w", d, err)
@@ -324,10 +349,18 @@ func (o *moduleStore) insert(name, params string, above map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range m.Post {
-		_ = o.insert(d, "", above)
-	}
+	o.insertSoft(m.Post, above)
 	return nil
+}
+
+// insertSoft loads what a module can do without. Some of it goes by other names:
+// crc32c is crc32c_generic.
+func (o *moduleStore) insertSoft(names []string, above map[string]bool) {
+	for _, n := range names {
+		for _, m := range o.resolve(n) {
+			_ = o.insert(m, "", above)
+		}
+	}
 }
 
 // modprobe takes the options that scripts use. Those that have to do with files
@@ -413,7 +446,8 @@ func insmod(_ *moduleStore, args []string) error {
 	}
 	data, err := os.ReadFile(args[0])
 	if err == nil {
-		err = unix.InitModule(data, strings.Join(args[1:], " "))
+		name := wire.ModuleName(strings.TrimSuffix(filepath.Base(args[0]), ".ko"))
+		err = loadNewModule(name, data, strings.Join(args[1:], " "))
 	}
 	return wrap(args[0], err)
 }

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -28,13 +32,22 @@ func loadModules() []wire.Module {
 	return failed
 }
 
-// loadOwn loads the modules that the payload's user built, and says why one does
-// not load; "": all do.
-func loadOwn(modules []wire.OwnModule) string {
+// loadOwnFrom loads the modules in dir that the payload's user built, each in no more time
+// than limit, and says why one does not load; "": all do.
+func loadOwnFrom(dir string, modules []wire.OwnModule, limit time.Duration, load func(name string, data []byte, params string) error) string {
 	for _, m := range modules {
-		data, err := os.ReadFile(wire.OwnModulesDir + "/" + m.Name + ".ko")
+		data, err := os.ReadFile(dir + "/" + m.Name + ".ko")
 		if err == nil {
-			err = loadModule(m.Name, data, m.Params)
+			loaded := make(chan error, 1)
+			go func() { loaded <- load(m.Name, data, m.Params) }()
+			select {
+			case err = <-loaded:
+			case <-time.After(limit):
+				err = fmt.Errorf("its start has not ended after %v", limit)
+			}
+		}
+		if errors.Is(err, unix.EEXIST) { // it is not the user's
+			err = fmt.Errorf("%w: a module of this name is loaded already, or built in: give yours another name", err)
 		}
 		if err != nil {
 			return fmt.Sprintf("the kernel does not load the module %s: %v", m.Name, err)
@@ -47,7 +60,7 @@ func loadOwn(modules []wire.OwnModule) string {
 func absent(names []string) []wire.Module {
 	var out []wire.Module
 	for _, name := range names {
-		if _, err := os.Stat("/sys/module/" + strings.ReplaceAll(name, "-", "_")); err != nil {
+		if _, err := os.Stat("/sys/module/" + wire.ModuleName(name)); err != nil {
 			out = append(out, wire.Module{Name: name, Error: "not loaded: this kernel did not come with it; it may have it built in"})
 		}
 	}

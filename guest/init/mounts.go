@@ -21,6 +21,7 @@ const newRoot = "/.root"
 type theRoot struct {
 	cmdline string
 	loaded  bool          // the modules are
+	users   bool          // it is a root file system that the user gave
 	failed  []wire.Module // of these
 	err     error         // why the user's root file system is not the guest's; nil if none was asked for
 	note    string        // what the guest's root lacks of the user's; "": nothing
@@ -52,6 +53,7 @@ func switchRoot() (r theRoot, err error) {
 	if kind := param(r.cmdline, wire.ParamRoot); kind != "" {
 		var entered bool
 		if entered, r.err = r.enterUsersRoot(kind); entered {
+			r.users = true
 			return r, nil
 		}
 	}
@@ -131,7 +133,9 @@ func moveTree(from, to string, over bool) error {
 				err = os.Chmod(dst, mode&bits)
 			}
 		case mode.IsRegular():
-			if err = moveFile(path, dst, mode&bits); err == nil {
+			if "/"+rel == wire.OnDemandPath {
+				err = stayBehind(path, dst)
+			} else if err = moveFile(path, dst, mode&bits); err == nil {
 				err = os.Remove(path)
 			}
 		case mode.Type() == fs.ModeSymlink:
@@ -147,6 +151,18 @@ func moveTree(from, to string, over bool) error {
 		}
 		return nil
 	})
+}
+
+// onDemandFile stays open for as long as the guest runs.
+var onDemandFile *os.File
+
+// stayBehind leaves a file in the rootfs and makes a link to it: to copy the
+// modules on demand, which most payloads want none of, costs time.
+func stayBehind(src, dst string) (err error) {
+	if onDemandFile, err = os.Open(src); err != nil {
+		return err
+	}
+	return os.Symlink(fmt.Sprintf("/proc/1/fd/%d", onDemandFile.Fd()), dst)
 }
 
 func moveFile(src, dst string, perm fs.FileMode) error {

@@ -57,8 +57,9 @@ type HandoverPackage struct {
 
 	// Later is the archive's last file where init leaves it in fw_cfg until
 	// something wants it; Sum is then of what comes before it. Its zero value is
-	// none.
-	Later HandoverFile `json:"later"`
+	// none. LaterSum is of both.
+	Later    HandoverFile `json:"later"`
+	LaterSum uint64       `json:"later_sum"`
 }
 
 // End is how much of the archive init reads, in bytes.
@@ -75,9 +76,10 @@ const OnDemandLater = OnDemandPath + ".later"
 
 // OnDemandSource says where in fw_cfg a file is.
 type OnDemandSource struct {
-	Archive int   `json:"archive"` // its number
-	Offset  int64 `json:"offset"`
-	Size    int64 `json:"size"`
+	Archive int    `json:"archive"` // its number
+	Offset  int64  `json:"offset"`
+	Size    int64  `json:"size"`
+	Sum     uint64 `json:"sum"` // XXH64 of the archive up to the file's end
 }
 
 // HandoverFile is a file or a directory to make in the guest's root.

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -46,17 +47,13 @@ func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name
 	c := moduleCollector{
 		found: Modules{OnDemand: map[string]Deflated{}, Info: map[string]image.Modinfo{}, All: map[string]bool{}},
 		first: map[string]image.Module{}, wantFirst: map[string]bool{}, wantLater: map[string]bool{},
+		left: map[string]bool{}, tried: map[string]bool{}, byAlias: map[string][]string{},
 	}
 	for _, n := range names {
 		c.want(n, true)
 	}
-	tried := map[string]bool{}
-	for all := onDemand != nil; ; all = false {
-		pass := c.missing(tried)
-		if len(pass) == 0 && !all {
-			break
-		}
-		seen := map[string]bool{}
+	for all := onDemand != nil; all || len(c.left) > 0; all = false {
+		pass := maps.Clone(c.left)
 		err := im.ReadModules(ctx,
 			func(file string) bool {
 				if !image.IsModule(file) {
@@ -69,7 +66,7 @@ func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name
 						c.want(name, false)
 					}
 				}
-				return !seen[name] && (pass[name] || c.wantFirst[name] || c.wantLater[name])
+				return c.left[name] || all && isAlgorithm(file)
 			},
 			func(file string, _ int64, r io.Reader) error {
 				if file == "modules.builtin" {
@@ -80,7 +77,6 @@ func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name
 					return err
 				}
 				name := image.ModuleName(file)
-				seen[name] = true
 				data, err := image.ReadModule(ctx, file, r)
 				if err == nil {
 					err = c.add(name, data)
@@ -88,8 +84,10 @@ func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name
 				if err != nil && (c.wantFirst[name] || ctx.Err() != nil) {
 					return fmt.Errorf("module %q: %w", file, err)
 				}
-				tried[name] = tried[name] || err != nil // few will miss it
-				if len(c.missing(tried)) == 0 && !all {
+				if err != nil { // few will miss it
+					c.giveUp(name)
+				}
+				if len(c.left) == 0 && !all {
 					return fs.SkipAll
 				}
 				return nil
@@ -98,7 +96,10 @@ func (im *Image) Modules(ctx context.Context, names []string, onDemand func(name
 			return Modules{}, err
 		}
 		for n := range pass {
-			tried[n] = true
+			c.giveUp(n)
+		}
+		if onDemand != nil {
+			c.followAliases()
 		}
 	}
 	for _, n := range names {
@@ -115,7 +116,36 @@ type moduleCollector struct {
 	first     map[string]image.Module
 	wantFirst map[string]bool
 	wantLater map[string]bool
+	left      map[string]bool     // those wanted, neither there nor given up
+	tried     map[string]bool     // those given up
+	byAlias   map[string][]string // modules that were read, by other names they go by
 	compress  *flate.Writer
+}
+
+// isAlgorithm says whether a module is one of those that others name in softdeps
+// by what it does: "crc32c" is crc32c_generic, crc32c_intel or both.
+func isAlgorithm(file string) bool {
+	return strings.Contains(file, "crypto/") && !strings.HasPrefix(file, "kernel/drivers/")
+}
+
+// giveUp no longer looks for a module.
+func (c *moduleCollector) giveUp(name string) {
+	c.tried[name] = true
+	delete(c.left, name)
+}
+
+// followAliases wants, for each name that no module of the kernel has, the modules
+// that go by it. The names of all are known.
+func (c *moduleCollector) followAliases() {
+	for _, n := range slices.Collect(maps.Keys(c.left)) {
+		if c.found.All[n] {
+			continue
+		}
+		c.giveUp(n)
+		for _, m := range c.byAlias[n] {
+			c.want(m, false)
+		}
+	}
 }
 
 // want wants a module, first or on demand, and what it needs as far as that is
@@ -129,6 +159,9 @@ func (c *moduleCollector) want(name string, first bool) {
 		return
 	}
 	set[name] = true
+	if !c.tried[name] {
+		c.left[name] = true
+	}
 	c.wantDeps(c.found.Info[name], first)
 }
 
@@ -143,29 +176,20 @@ func (c *moduleCollector) wantDeps(info image.Modinfo, first bool) {
 	}
 }
 
-// missing are the names of modules that are wanted, not there, and not tried.
-func (c *moduleCollector) missing(tried map[string]bool) map[string]bool {
-	names := map[string]bool{}
-	for n := range c.wantFirst {
-		if _, ok := c.first[n]; !ok && !tried[n] {
-			names[n] = true
-		}
-	}
-	for n := range c.wantLater {
-		if _, ok := c.found.OnDemand[n]; !ok && !tried[n] {
-			names[n] = true
-		}
-	}
-	return names
-}
-
 // add keeps of a module what is wanted of it.
 func (c *moduleCollector) add(name string, data []byte) error {
 	info, err := image.ReadModinfo(data)
 	if err != nil {
 		return err
 	}
+	if _, ok := c.found.Info[name]; !ok {
+		for _, a := range info.Aliases {
+			a = image.ModuleName(a)
+			c.byAlias[a] = append(c.byAlias[a], name)
+		}
+	}
 	c.found.Info[name] = info
+	delete(c.left, name)
 	if c.wantFirst[name] {
 		c.first[name] = image.Module{Name: name, Data: data}
 		c.wantDeps(info, true)

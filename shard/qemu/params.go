@@ -75,8 +75,8 @@ var ownParams = []struct {
 	},
 	{
 		[]string{
-			"panic*", "oops*", "nowatchdog", "nosoftlockup", "softlockup_panic", "hung_task_panic", "hardlockup_panic", "warn_limit", "reboot", "crash_kexec_post_notifiers",
-			"sysctl.kernel.panic*", "sysctl.kernel.oops*", "sysctl.kernel.soft*", "sysctl.kernel.watchdog", "sysctl.kernel.hung_task*", "rcupdate.rcu_cpu_stall_suppress*",
+			"panic*", "oops*", "nowatchdog", "nmi_watchdog", "watchdog_thresh", "nosoftlockup", "softlockup_panic", "hung_task_panic", "hardlockup_panic", "warn_limit", "reboot", "crash_kexec_post_notifiers",
+			"sysctl.kernel.panic*", "sysctl.kernel.oops*", "sysctl.kernel.soft*", "sysctl.kernel.watchdog*", "sysctl.kernel.nmi_watchdog", "sysctl.kernel.hung_task*", "rcupdate.rcu_cpu_stall*",
 		},
 		"a crash or a hang would no longer be seen as what it is: leave it out",
 	},

@@ -21,6 +21,7 @@ func TestParseParams(t *testing.T) {
 		"bkc.nonce=1": "its orders", "bkc.handover=1": "its orders", `dyndbg="a bkc.scale=100 b"`: "its orders",
 		"quiet": "log levels", "ignore-loglevel": "log levels", "printk.devkmsg=off": "log levels", "sysctl.kernel/printk=1": "log levels",
 		"panic=0": "no longer be seen", "panic_on_warn": "no longer be seen", "oops=panic": "no longer be seen", "sysctl.kernel.panic_on_oops=0": "no longer be seen", "nosoftlockup": "no longer be seen",
+		"watchdog_thresh=60": "no longer be seen", "nmi-watchdog=0": "no longer be seen", "sysctl.kernel.watchdog_thresh=60": "no longer be seen", "sysctl.kernel.nmi_watchdog=0": "no longer be seen", "rcupdate.rcu_cpu_stall_timeout=300": "no longer be seen",
 		"init=/bin/sh": "has to start", "rdinit=/x": "has to start", "root=/dev/sda": "has to start", "initcall-blacklist=x": "has to start",
 		"nr_cpus=1": "--cpus", "maxcpus=1": "--cpus", "nosmp": "--cpus", "mem=64M": "--memory",
 		"--": "takes no parameters", "a -- b": "takes no parameters",

@@ -68,15 +68,19 @@ func withModules(t *testing.T, files map[string][]byte) *kernel.Image {
 
 func TestModulesOnDemand(t *testing.T) {
 	im := withModules(t, map[string][]byte{
-		"kernel/a/needed-later.ko": imagetest.KoFile(imagetest.Modinfo("deep")), // may have gone by when it turns out to be
-		"kernel/a/deep.ko.xz":      imagetest.Compressed(t, image.XZ, imagetest.KoFile(imagetest.Modinfo(""))),
-		"kernel/b/soft.ko":         imagetest.KoFile("depends="),
-		"kernel/b/after.ko":        imagetest.KoFile("depends="),
-		"kernel/m/wanted.ko":       imagetest.KoFile("depends=needed-later\x00softdep=pre: soft post: after built-in\x00alias=net-pf-2-proto-132"),
-		"kernel/m/broken.ko":       []byte("no ELF"),
-		"kernel/z/other.ko":        []byte("never read"),
-		"kernel/z/first.ko":        imagetest.KoFile("depends=deep\x00softdep=pre: other"),
-		"modules.builtin":          []byte("kernel/b/built-in.ko\nkernel/c/x.ko\n"),
+		"kernel/a/needed-later.ko":               imagetest.KoFile(imagetest.Modinfo("deep")), // may have gone by when it turns out to be
+		"kernel/a/deep.ko.xz":                    imagetest.Compressed(t, image.XZ, imagetest.KoFile(imagetest.Modinfo(""))),
+		"kernel/arch/x86/crypto/crc32c-intel.ko": imagetest.KoFile("alias=crypto-crc32c\x00alias=crc32c"),
+		"kernel/crypto/crc32c_generic.ko":        imagetest.KoFile("depends=deep\x00alias=crc32c"),
+		"kernel/crypto/sha1.ko":                  imagetest.KoFile("alias=crypto-sha1"),
+		"kernel/drivers/crypto/card.ko":          imagetest.KoFile("alias=crc32c"), // no machine of ours has it
+		"kernel/b/soft.ko":                       imagetest.KoFile("depends="),
+		"kernel/b/after.ko":                      imagetest.KoFile("depends="),
+		"kernel/m/wanted.ko":                     imagetest.KoFile("depends=needed-later\x00softdep=pre: soft crc32c post: after built-in\x00alias=net-pf-2-proto-132"),
+		"kernel/m/broken.ko":                     []byte("no ELF"),
+		"kernel/z/other.ko":                      []byte("never read"),
+		"kernel/z/first.ko":                      imagetest.KoFile("depends=deep\x00softdep=pre: other"),
+		"modules.builtin":                        []byte("kernel/b/built-in.ko\nkernel/c/x.ko\n"),
 	})
 	got, err := im.Modules(t.Context(), []string{"first"}, func(name string) bool { return name == "wanted" || name == "broken" })
 	if err != nil {
@@ -89,7 +93,7 @@ func TestModulesOnDemand(t *testing.T) {
 	if d := cmp.Diff([]string{"deep", "first"}, first); d != "" {
 		t.Errorf("first (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"after", "deep", "needed_later", "soft", "wanted"}, slices.Sorted(maps.Keys(got.OnDemand))); d != "" {
+	if d := cmp.Diff([]string{"after", "crc32c_generic", "crc32c_intel", "deep", "needed_later", "soft", "wanted"}, slices.Sorted(maps.Keys(got.OnDemand))); d != "" {
 		t.Errorf("on demand (-want +got):\n%s", d)
 	}
 	for name, m := range got.OnDemand {
@@ -101,10 +105,10 @@ func TestModulesOnDemand(t *testing.T) {
 	if d := cmp.Diff([]string{"built_in", "x"}, got.Builtin); d != "" {
 		t.Errorf("built in (-want +got):\n%s", d)
 	}
-	if len(got.All) != 8 || !got.All["other"] {
+	if len(got.All) != 12 || !got.All["other"] {
 		t.Errorf("all: %v", got.All)
 	}
-	if want := (image.Modinfo{Depends: []string{"needed_later"}, Pre: []string{"soft"}, Post: []string{"after", "built_in"}, Aliases: []string{"net-pf-2-proto-132"}}); !cmp.Equal(want, got.Info["wanted"]) {
+	if want := (image.Modinfo{Depends: []string{"needed_later"}, Pre: []string{"soft", "crc32c"}, Post: []string{"after", "built_in"}, Aliases: []string{"net-pf-2-proto-132"}}); !cmp.Equal(want, got.Info["wanted"]) {
 		t.Errorf("got %+v", got.Info["wanted"])
 	}
 }
