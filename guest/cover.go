@@ -1,11 +1,8 @@
 package guest
 
 import (
-	"bytes"
-	"debug/buildinfo"
 	"fmt"
 	"path"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -31,22 +28,14 @@ func (p *Payload) Cover(file, dir string, asked bool) error {
 	if !asked {
 		return nil
 	}
-	for _, f := range p.Files {
-		if f.Path == p.Job.Args[at] && !builtWithCover(f.Data) {
-			return &PayloadError{Path: file, Reason: "is not built for --cover: build it with go test -c -cover -coverpkg=./..."}
-		}
+	if !p.covered {
+		return &PayloadError{Path: file, Reason: "is not built for --cover: build it with go test -c -cover -coverpkg=./..."}
 	}
 	if p.Job.Cover == "" {
 		p.Job.Args = slices.Insert(slices.Clone(p.Job.Args), at+1, "-test.coverprofile="+wire.CoverProfile)
 		p.Job.Cover = wire.CoverProfile
 	}
 	return nil
-}
-
-// builtWithCover says whether a Go program was built with -cover.
-func builtWithCover(program []byte) bool {
-	info, err := buildinfo.Read(bytes.NewReader(program))
-	return err == nil && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-cover" && s.Value == "true" })
 }
 
 // coverProfile is where a Go test binary in dir writes its coverage profile, ""

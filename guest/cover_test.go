@@ -68,6 +68,17 @@ func TestCover(t *testing.T) {
 			}
 		})
 	}
+	// As well where the guest's root file system has the program.
+	for _, program := range []string{covered, plain} {
+		b, err := os.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := InstalledPayload("/opt/x.test", b, nil, "/d", 0)
+		if err := p.Cover("/opt/x.test", "/d", true); (err == nil) != (program == covered) {
+			t.Errorf("%s in a root file system: %v", program, err)
+		}
+	}
 	// Any other program gets a directory.
 	p := Payload{Job: wire.Job{Args: []string{"/testrunner", "exec", "--", "/payload/x"}}}
 	if err := p.Cover("x", "/", true); err != nil || p.Job.Cover != wire.CoverDir {
