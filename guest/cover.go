@@ -1,11 +1,8 @@
 package guest
 
 import (
-	"bytes"
-	"debug/buildinfo"
 	"fmt"
 	"path"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -15,8 +12,8 @@ import (
 // Cover has init collect the coverage profile that a test program's arguments
 // ask for. If asked is set it asks for one itself: of a Go test binary by its
 // argument, of any other program by GOCOVERDIR. file names the program in errors,
-// program are its bytes, and dir is its working directory in the guest.
-func (p *Payload) Cover(file string, program []byte, dir string, asked bool) error {
+// and dir is its working directory in the guest.
+func (p *Payload) Cover(file, dir string, asked bool) error {
 	at := slices.Index(p.Job.Args, "--") + 1
 	if at == 0 || at == len(p.Job.Args) {
 		return nil
@@ -31,7 +28,7 @@ func (p *Payload) Cover(file string, program []byte, dir string, asked bool) err
 	if !asked {
 		return nil
 	}
-	if !builtWithCover(program) {
+	if !p.covered {
 		return &PayloadError{Path: file, Reason: "is not built for --cover: build it with go test -c -cover -coverpkg=./..."}
 	}
 	if p.Job.Cover == "" {
@@ -39,12 +36,6 @@ func (p *Payload) Cover(file string, program []byte, dir string, asked bool) err
 		p.Job.Cover = wire.CoverProfile
 	}
 	return nil
-}
-
-// builtWithCover says whether a Go program was built with -cover.
-func builtWithCover(program []byte) bool {
-	info, err := buildinfo.Read(bytes.NewReader(program))
-	return err == nil && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-cover" && s.Value == "true" })
 }
 
 // coverProfile is where a Go test binary in dir writes its coverage profile, ""

@@ -53,7 +53,7 @@ func TestCover(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = p.Cover(tt.program, p.Files[0].Data, "/d", tt.asked)
+			err = p.Cover(tt.program, "/d", tt.asked)
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("error %v, want %q", err, tt.err)
 			}
@@ -68,18 +68,20 @@ func TestCover(t *testing.T) {
 			}
 		})
 	}
-	// A program of a root file system is looked at as well.
-	b, err := os.ReadFile(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	installed := InstalledPayload("/usr/bin/x.test", b, nil, "/", 0)
-	if err := installed.Cover("x", b, "/", true); err == nil {
-		t.Error("an installed program need not be built with -cover")
+	// As well where the guest's root file system has the program.
+	for _, program := range []string{covered, plain} {
+		b, err := os.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := InstalledPayload("/opt/x.test", b, nil, "/d", 0)
+		if err := p.Cover("/opt/x.test", "/d", true); (err == nil) != (program == covered) {
+			t.Errorf("%s in a root file system: %v", program, err)
+		}
 	}
 	// Any other program gets a directory.
 	p := Payload{Job: wire.Job{Args: []string{"/testrunner", "exec", "--", "/payload/x"}}}
-	if err := p.Cover("x", nil, "/", true); err != nil || p.Job.Cover != wire.CoverDir {
+	if err := p.Cover("x", "/", true); err != nil || p.Job.Cover != wire.CoverDir {
 		t.Errorf("%v, %q", err, p.Job.Cover)
 	}
 }

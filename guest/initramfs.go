@@ -56,6 +56,8 @@ type Payload struct {
 	OnDemand OnDemand
 	// Own are modules that the payload's user built, as AddOwnModule adds them.
 	Own []OwnModule
+
+	covered bool // it is a Go test binary that was built with -cover
 }
 
 // Module is a kernel module, decompressed.

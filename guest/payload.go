@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,7 +187,8 @@ func ProgramPayload(path string, b []byte, args []string, dir string, timeout ti
 func InstalledPayload(inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
 	name := filepath.Base(inside)
 	run := []string{wire.TestrunnerPath, "exec", "--name", name, "--dir", dir}
-	if version, ok := goTest(b); ok {
+	version, covered, ok := goTest(b)
+	if ok {
 		// As go test does: a test that calls os.Exit(0) must not pass for all
 		// that would have come after it. And as go test -json: without -test.v
 		// nobody sees that every test was skipped. args come later and count.
@@ -206,6 +208,7 @@ func InstalledPayload(inside string, b []byte, args []string, dir string, timeou
 		},
 		Targets:  Targets(b),
 		OnDemand: OnDemandDefault,
+		covered:  covered,
 	}
 }
 
@@ -244,14 +247,15 @@ func verboseAs(verbose string, args []string) []string {
 	return args
 }
 
-// goTest says whether a program was made by go test -c, and by which Go.
-func goTest(program []byte) (version string, ok bool) {
+// goTest says whether a program was made by go test -c, by which Go, and whether
+// with -cover.
+func goTest(program []byte) (version string, covered, ok bool) {
 	info, err := buildinfo.Read(bytes.NewReader(program))
 	if err != nil || !strings.HasSuffix(info.Path, ".test") {
-		return "", false
+		return "", false, false
 	}
 	version, _, _ = strings.Cut(info.GoVersion, " ") // go1.26.1 X:nodwarf5
-	return version, true
+	return version, slices.Contains(info.Settings, debug.BuildSetting{Key: "-cover", Value: "true"}), true
 }
 
 // ExecutableArch returns the architecture a program is built for (GOARCH's

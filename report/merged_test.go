@@ -81,7 +81,7 @@ func fullReport() *Merged {
 		Unused:   []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 		Coverage: &Coverage{
 			Kernels: 4, Of: 5, Statements: 9, Covered: 8, Some: 7, Problems: []string{"the profile of a/6 is left out: x"},
-			Places: []CoveragePlace{{At: "a.go:1-2", Statements: 7, On: []string{"a/1"}, Not: []string{"a/2"}, More: 1}},
+			Places: []string{"7 in a.go:1-2 (only on a/1)"},
 		},
 	}
 }

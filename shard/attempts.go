@@ -165,7 +165,7 @@ func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat int) (repo
 		if a.mode.Method == vm.Trial && r.NoEmulation && d.Advised {
 			out.Verdict = vm.Verdict{Verdict: report.Infra, Cause: &report.Cause{Title: report.OneLine("on KVM "+d.Why, 300), Excerpt: out.observed.Tail}}
 		}
-		r.setResult(ctx, &k, j, out)
+		r.setResult(&k, j, out)
 		k.Accel, k.AccelNote = on.String(), report.OneLine(a.note, 300)
 		next, why := r.shouldRetry(j, a, out.Verdict, d, k.Attempts <= r.Retries)
 		if why == "" {
@@ -251,7 +251,7 @@ func (r *run) settleDoubt(ctx context.Context, k *report.Result, j *job, d doubt
 		if err := os.Rename(path, attemptPath(path, k.Attempts)); err == nil {
 			last.Console = attemptPath(k.Console, k.Attempts)
 		}
-		r.setResult(ctx, k, j, d.outcome)
+		r.setResult(k, j, d.outcome)
 		if err := os.Rename(attemptPath(path, h.Attempt), path); err != nil {
 			k.Problems = append(k.Problems, report.OneLine("keep the console: "+err.Error(), 300))
 		}

@@ -38,7 +38,7 @@ func TestCollect(t *testing.T) {
 			l := theLab(t)
 			p, err := guest.TestPayload(t.Context(), program, nil, "/", "amd64", far)
 			if err == nil {
-				err = p.Cover(program, p.Files[0].Data, "/", true)
+				err = p.Cover(program, "/", true)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -108,9 +108,9 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// What a program that is no test binary leaves in GOCOVERDIR becomes a profile,
-// and a payload that has to be ended by its limit leaves its files too. The
-// verdicts are as they would be.
+// What a program that is no test binary leaves in GOCOVERDIR comes as it is, and
+// the go command makes a profile of it. A payload that has to be ended by its
+// limit leaves its files too. The verdicts are as they would be.
 func TestCollectOfOthers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots VMs")
@@ -153,7 +153,17 @@ func TestCollectOfOthers(t *testing.T) {
 			if k.Verdict != tt.verdict {
 				t.Errorf("verdict %v: %+v", k.Verdict, k.Cause)
 			}
-			b, err := os.ReadFile(filepath.Join(r.Out, "results", k.ID, tt.file))
+			dir := filepath.Join(r.Out, "results", k.ID)
+			data := filepath.Join(dir, wire.CoverDataDir)
+			if tt.note == "" {
+				cmd := exec.CommandContext(t.Context(), "go", "tool", "covdata", "textfmt", "-i="+data, "-o="+filepath.Join(dir, tt.file))
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+			} else if _, err := os.Stat(data); err == nil {
+				t.Errorf("there is %s", data)
+			}
+			b, err := os.ReadFile(filepath.Join(dir, tt.file))
 			if err != nil || !strings.Contains(string(b), tt.has) {
 				t.Errorf("%v, %s", err, b)
 			}

@@ -3,7 +3,6 @@ package shard
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -174,17 +173,9 @@ func writeFile(root *os.Root, f guestFile, limit int64) (n int64, err error) {
 
 // keepFiles writes the files of one VM beside its console and notes them in its
 // result.
-func (r *run) keepFiles(ctx context.Context, k *report.Result, records []wire.Record) {
+func (r *run) keepFiles(k *report.Result, records []wire.Record) {
 	dir := strings.TrimSuffix(k.Console, ".txt")
-	host := filepath.Join(r.Out, filepath.FromSlash(dir))
-	names, problems := writeFiles(host, records)
-	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, wire.CoverDataDir+"/") }) {
-		if err := coverText(ctx, host); err != nil {
-			problems = append(problems, report.OneLine(fmt.Sprintf("coverage: %s stays as the guest left it: %v", wire.CoverDataDir, err), 500))
-		} else {
-			names = append(names, wire.CoverProfileName)
-		}
-	}
+	names, problems := writeFiles(filepath.Join(r.Out, filepath.FromSlash(dir)), records)
 	k.Files, k.Problems = nil, problems
 	for _, n := range names {
 		k.Files = append(k.Files, path.Join(dir, n))
@@ -209,8 +200,10 @@ func (c *Config) clear(list plan.Plan, todo []int) error {
 				err = errors.Join(err, rerr)
 			}
 		}
-		repeats, _ := filepath.Glob(dir + ".repeat-*.txt")
-		for _, file := range repeats {
+		// The pattern has no more than the name in it: --out can hold any character.
+		repeats, _ := fs.Glob(os.DirFS(filepath.Dir(dir)), e.Name+".repeat-*.txt")
+		for _, name := range repeats {
+			file := filepath.Join(filepath.Dir(dir), name)
 			of := strings.TrimSuffix(file, ".txt")
 			err = errors.Join(err, os.Remove(file), removeFiles(of))
 			os.Remove(of)

@@ -211,7 +211,7 @@ func TestFilesOfRepeats(t *testing.T) {
 		if v == report.Fail {
 			k.Cause = &report.Cause{Title: "x failed"}
 		}
-		r.keepFiles(t.Context(), &k, []wire.Record{piece("files/tmp/a", 0, true, packed(t, fmt.Sprint("of run ", i+1)))})
+		r.keepFiles(&k, []wire.Record{piece("files/tmp/a", 0, true, packed(t, fmt.Sprint("of run ", i+1)))})
 		if err := os.WriteFile(filepath.Join(r.Out, k.Console), []byte("console"), 0o600); err != nil {
 			t.Fatal(err)
 		}

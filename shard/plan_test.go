@@ -103,11 +103,13 @@ func TestLongestFirst(t *testing.T) {
 // Before a kernel is tested nothing of an earlier run is left of it; all else
 // in the directory is not this run's.
 func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
-	out := t.TempDir()
-	files := map[string]bool{ // whether it stays
+	out := filepath.Join(t.TempDir(), "[out") // no pattern
+	files := map[string]bool{                 // whether it stays
 		"results/debian/6.1.0__x.txt":                                  false,
 		"results/debian/6.1.0__x.attempt-1.txt":                        false,
 		"results/debian/6.1.0__x.attempt-10.txt":                       false,
+		"results/debian/6.1.0__x.repeat-2.txt":                         false,
+		"results/debian/6.1.0__xy.repeat-2.txt":                        true,
 		"results/debian/6.1.0__x/" + wire.FileRoot + "/a.bpf.o/p.log":  false,
 		"results/debian/6.1.0__xy.txt":                                 true,
 		"results/debian/6.1.0__xy/" + wire.FileRoot + "/a.bpf.o/p.log": true,

@@ -2,7 +2,6 @@ package shard
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +18,7 @@ func (r *run) newResult(j *job) report.Result {
 }
 
 // setResult puts what one VM said into a kernel's result.
-func (r *run) setResult(ctx context.Context, k *report.Result, j *job, out outcome) {
+func (r *run) setResult(k *report.Result, j *job, out outcome) {
 	o := out.observed
 	k.Verdict, k.Cause, k.Tests, k.Splats, k.TestsOnly = out.Verdict.Verdict, out.Cause, out.Tests, out.Splats, out.TestsOnly
 	if k.Verdict == report.NoBoot {
@@ -40,7 +39,7 @@ func (r *run) setResult(ctx context.Context, k *report.Result, j *job, out outco
 	}
 	k.Phases["fetch"] = j.took.Nanoseconds()
 	k.Phases["vm"] = o.Exit.Duration.Nanoseconds()
-	r.keepFiles(ctx, k, o.Records)
+	r.keepFiles(k, o.Records)
 	for _, rec := range o.Records {
 		switch {
 		case rec.Hello != nil:

@@ -44,13 +44,7 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 		name  string
 		write func(io.Writer) error
 	}{
-		{summary.Name, func(w io.Writer) error {
-			err := summary.Write(w, m.At, m.Kernels)
-			if err == nil && m.Coverage != nil {
-				_, err = fmt.Fprintf(w, "\n%s\n", coverageLine(m.Coverage))
-			}
-			return err
-		}},
+		{summary.Name, func(w io.Writer) error { return summary.Write(w, m.At, m.Kernels) }},
 		{report.ReportName, func(w io.Writer) error { return report.WriteReport(w, m) }},
 		{junitName, func(w io.Writer) error { return junit.Write(w, m) }},
 		{markdownName, func(w io.Writer) error { return markdown.Write(w, m, o) }},
@@ -69,11 +63,6 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 		names = append(names, o.name)
 	}
 	return names, err
-}
-
-// coverageLine is the line about coverage for a terminal.
-func coverageLine(c *report.Coverage) string {
-	return "coverage: " + c.Words(5, func(s string) string { return report.OneLine(s, 200) })
 }
 
 // reportAlone writes the reports of a run of the whole list, from the shard file

@@ -292,7 +292,7 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 		} else {
 			p.Payload = guest.ProgramPayload(p.path, b, words[1:], o.workdir, timeout)
 		}
-		return p, p.Cover(words[0], b, o.workdir, o.cover)
+		return p, p.Cover(words[0], o.workdir, o.cover)
 	default:
 		paths, err := guest.FindObjects(o.objects)
 		if err != nil {

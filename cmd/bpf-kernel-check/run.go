@@ -439,7 +439,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 // printCoverage prints what is known of a result's coverage.
 func (c *command) printCoverage(m *report.Merged) {
 	if m != nil && m.Coverage != nil {
-		fmt.Fprintln(c.stdout, coverageLine(m.Coverage))
+		fmt.Fprintln(c.stdout, "coverage: "+m.Coverage.Words(5, func(s string) string { return report.OneLine(s, 500) }))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"math"
-	"math/bits"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -26,13 +26,12 @@ const Name = "coverage.out"
 
 // Limits of profiles, which guests write.
 const (
-	maxProfile = 64 << 20   // bytes of one
-	maxBlocks  = 4_000_000  // of all
-	maxMarks   = 50_000_000 // blocks times kernels
-	maxNumber  = 1_000_000  // lines, columns, and statements of a block
-	maxName    = 400        // bytes of a file's name
+	maxProfile = 64 << 20 // bytes of one, and of the merged one
+	maxMarks   = 1 << 30  // blocks times kernels
+	maxNumber  = 1e6      // lines, columns, and statements of a block
+	maxName    = 400      // bytes of a file's name
+	maxLine    = 50       // bytes of a merged block but for its file's name
 	maxPlaces  = 100
-	maxNamed   = 10
 )
 
 // Merge merges the profiles of kernels, whose files are in fsys. A kernel that
@@ -44,100 +43,106 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 	c := &report.Coverage{Of: len(kernels)}
 	for _, k := range kernels {
 		file := "results/" + k.ID + "/files/" + Name
-		asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.HasPrefix(p, "coverage: ") })
 		if !slices.Contains(k.Files, file) {
+			asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.HasPrefix(p, "coverage: the payload wrote no profile") })
 			continue
 		}
 		asked = true
-		b, err := read(fsys, file)
-		if err == nil {
-			err = m.add(k.ID, b)
-		}
-		if err != nil && len(c.Problems) < maxPlaces {
+		if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
 			c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
 		}
 	}
 	if !asked {
 		return nil, nil
 	}
-	c.Kernels = len(m.kernels)
-	if c.Kernels == 0 {
+	if c.Kernels = len(m.kernels); c.Kernels == 0 {
 		return c, nil
 	}
 	return c, m.result(c)
 }
 
-func read(fsys fs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
-	if err == nil && len(b) > maxProfile {
-		err = fmt.Errorf("it has more than %d MiB", maxProfile>>20)
-	}
-	return b, err
+// block is a part of a file, without its numbers of statements and runs.
+type block struct {
+	file string
+	cover.ProfileBlock
 }
 
-// block is a part of a file.
-type block struct {
-	file                              string
-	startLine, startCol, line, column int
+func key(p *cover.Profile, b cover.ProfileBlock) block {
+	b.NumStmt, b.Count = 0, 0
+	return block{p.FileName, b}
 }
 
 func (b block) compare(c block) int {
-	return cmp.Or(strings.Compare(b.file, c.file), cmp.Compare(b.startLine, c.startLine), cmp.Compare(b.startCol, c.startCol), cmp.Compare(b.line, c.line), cmp.Compare(b.column, c.column))
+	return cmp.Or(strings.Compare(b.file, c.file), cmp.Compare(b.StartLine, c.StartLine), cmp.Compare(b.StartCol, c.StartCol), cmp.Compare(b.EndLine, c.EndLine), cmp.Compare(b.EndCol, c.EndCol))
 }
 
 // count is what is known of a block.
 type count struct {
-	statements int
-	runs       int
-	on         []uint64 // a bit for each kernel that covers it
+	statements, runs int
+	kernels          int     // that cover it
+	on               big.Int // a bit for each of them
 }
 
 type merger struct {
 	mode    string
 	kernels []string
 	blocks  map[block]*count
-	marks   int
+	size    int // bytes of the merged profile, at most
 }
 
 // add adds a kernel's profile, whole or not at all.
-func (m *merger) add(kernel string, b []byte) error {
-	profiles, err := cover.ParseProfilesFromReader(bytes.NewReader(b))
+func (m *merger) add(kernel string, fsys fs.FS, file string) error {
+	f, err := fsys.Open(file)
 	if err != nil {
 		return err
 	}
-	if len(profiles) == 0 {
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.Size() > maxProfile:
+		return fmt.Errorf("it has more than %d MiB", maxProfile>>20)
+	}
+	profiles, err := cover.ParseProfilesFromReader(io.LimitReader(f, maxProfile))
+	switch {
+	case err != nil:
+		return err
+	case len(profiles) == 0:
 		return errors.New("it is empty")
 	}
-	blocks := 0
+	mode, size, blocks := profiles[0].Mode, m.size, len(m.blocks)
+	switch {
+	case mode != "set" && mode != "count" && mode != "atomic":
+		return fmt.Errorf("its mode is %.50q: want set, count or atomic", mode)
+	case m.mode != "" && mode != m.mode:
+		return fmt.Errorf("its mode is %s, and that of others is %s: build all with one -covermode", mode, m.mode)
+	}
 	for _, p := range profiles {
-		switch {
-		case p.Mode != "set" && p.Mode != "count" && p.Mode != "atomic":
-			return fmt.Errorf("its mode is %.50q: want set, count or atomic", p.Mode)
-		case m.mode != "" && p.Mode != m.mode:
-			return fmt.Errorf("its mode is %s, and that of others is %s: build all with one -covermode", p.Mode, m.mode)
-		case len(p.FileName) > maxName || report.OneLine(p.FileName, maxName) != p.FileName:
+		if report.OneLine(p.FileName, maxName) != p.FileName {
 			return fmt.Errorf("the file's name %.100q is none", p.FileName)
 		}
 		for _, b := range p.Blocks {
 			if max(b.StartLine, b.StartCol, b.EndLine, b.EndCol, b.NumStmt) > maxNumber {
 				return fmt.Errorf("%s: a block that ends at %d.%d and has %d statements is none", p.FileName, b.EndLine, b.EndCol, b.NumStmt)
 			}
-			if old := m.blocks[key(p, b)]; old != nil && old.statements != b.NumStmt {
+			if old := m.blocks[key(p, b)]; old == nil {
+				blocks++
+				size += len(p.FileName) + maxLine
+			} else if old.statements != b.NumStmt {
 				return fmt.Errorf("%s:%d has %d statements, and %d on others: it is another build", p.FileName, b.StartLine, b.NumStmt, old.statements)
 			}
 		}
-		blocks += len(p.Blocks)
-	}
-	if m.marks += blocks; len(m.blocks)+blocks > maxBlocks || m.marks > maxMarks {
-		return errors.New("there is no room for it: all profiles together are too large")
 	}
 	at := len(m.kernels)
-	m.kernels, m.mode = append(m.kernels, kernel), profiles[0].Mode
+	if size > maxProfile || blocks*(at+1) > maxMarks {
+		return errors.New("there is no room for it: all profiles together are too large")
+	}
+	m.kernels, m.mode, m.size = append(m.kernels, kernel), mode, size
+	most := uint64(math.MaxInt32) // runs of a block
+	if mode == "set" {
+		most = 1
+	}
 	for _, p := range profiles {
 		for _, b := range p.Blocks {
 			c := m.blocks[key(p, b)]
@@ -145,28 +150,15 @@ func (m *merger) add(kernel string, b []byte) error {
 				c = &count{statements: b.NumStmt}
 				m.blocks[key(p, b)] = c
 			}
-			if b.Count == 0 {
-				continue
+			if b.Count != 0 && c.on.Bit(at) == 0 {
+				c.kernels++
+				c.on.SetBit(&c.on, at, 1)
 			}
-			for len(c.on) <= at/64 {
-				c.on = append(c.on, 0)
-			}
-			c.on[at/64] |= 1 << (at % 64)
-			switch {
-			case m.mode == "set":
-				c.runs = 1
-			case b.Count > math.MaxInt32 || c.runs > math.MaxInt32-b.Count:
-				c.runs = math.MaxInt32
-			default:
-				c.runs += b.Count
-			}
+			// A sum that overflowed is negative.
+			c.runs = int(min(uint64(c.runs)+min(uint64(b.Count), most), most))
 		}
 	}
 	return nil
-}
-
-func key(p *cover.Profile, b cover.ProfileBlock) block {
-	return block{p.FileName, b.StartLine, b.StartCol, b.EndLine, b.EndCol}
 }
 
 // result writes the merged profile, and fills c.
@@ -174,69 +166,58 @@ func (m *merger) result(c *report.Coverage) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "mode: %s\n", m.mode)
 	type place struct {
-		file        string
-		first, last int
-		on          []uint64
-		statements  int
+		block
+		*count
+		statements int
 	}
 	var places []place
 	next := false // the block before is the last of places
 	for _, k := range slices.SortedFunc(maps.Keys(m.blocks), block.compare) {
 		n := m.blocks[k]
-		fmt.Fprintf(&b, "%s:%d.%d,%d.%d %d %d\n", k.file, k.startLine, k.startCol, k.line, k.column, n.statements, n.runs)
+		fmt.Fprintf(&b, "%s:%d.%d,%d.%d %d %d\n", k.file, k.StartLine, k.StartCol, k.EndLine, k.EndCol, n.statements, n.runs)
 		c.Statements += n.statements
-		kernels := ones(n.on)
-		if kernels > 0 {
+		if n.kernels > 0 {
 			c.Covered += n.statements
 		}
-		if kernels == 0 || kernels == len(m.kernels) || n.statements == 0 {
-			next = next && n.statements == 0
+		if n.statements == 0 {
+			continue
+		}
+		if n.kernels == 0 || n.kernels == len(m.kernels) {
+			next = false
 			continue
 		}
 		c.Some += n.statements
-		if last := len(places) - 1; next && places[last].file == k.file && slices.Equal(places[last].on, n.on) {
-			places[last].last = max(places[last].last, k.line)
+		if last := len(places) - 1; next && places[last].file == k.file && places[last].on.Cmp(&n.on) == 0 {
+			places[last].EndLine = max(places[last].EndLine, k.EndLine)
 			places[last].statements += n.statements
 		} else {
-			places = append(places, place{k.file, k.startLine, k.line, n.on, n.statements})
+			places = append(places, place{k, n, n.statements})
 		}
 		next = true
 	}
 	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(b.statements, a.statements) })
 	for _, p := range places[:min(len(places), maxPlaces)] {
-		at := fmt.Sprintf("%s:%d", p.file, p.first)
-		if p.last > p.first {
-			at += fmt.Sprintf("-%d", p.last)
+		lines := fmt.Sprint(p.StartLine)
+		if p.EndLine > p.StartLine {
+			lines += fmt.Sprintf("-%d", p.EndLine)
 		}
-		r := report.CoveragePlace{At: at, Statements: p.statements}
-		n := ones(p.on)
-		if n <= len(m.kernels)/2 {
-			r.On, r.More = m.named(p.on, true)
-		} else {
-			r.Not, r.More = m.named(p.on, false)
-		}
-		c.Places = append(c.Places, r)
+		c.Places = append(c.Places, report.OneLine(fmt.Sprintf("%s in %s:%s (%s)", report.Thousands(p.statements), p.file, lines, m.where(p.count)), 1000))
 	}
 	return b.Bytes()
 }
 
-func ones(set []uint64) (n int) {
-	for _, w := range set {
-		n += bits.OnesCount64(w)
+// where names the kernels that cover a block, or those that do not if these are
+// fewer.
+func (m *merger) where(c *count) string {
+	which, bit := "only on ", uint(1)
+	if c.kernels > len(m.kernels)/2 {
+		which, bit = "not on ", 0
 	}
-	return n
-}
-
-// named names kernels that are in a set, or are not, and says how many more are.
-func (m *merger) named(set []uint64, in bool) (names []string, more int) {
+	var names []string
 	for i, k := range m.kernels {
-		switch is := i/64 < len(set) && set[i/64]>>(i%64)&1 == 1; {
-		case is != in:
-		case len(names) == maxNamed:
-			more++
-		default:
+		if c.on.Bit(i) == bit {
 			names = append(names, k)
 		}
 	}
-	return names, more
+	return which + report.List(names, 3, func(s string) string { return s })
 }
