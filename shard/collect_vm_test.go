@@ -142,7 +142,7 @@ func TestCollectOfOthers(t *testing.T) {
 			}
 			p, err := guest.TestPayload(t.Context(), tt.program, tt.args, "/", "amd64", limit)
 			if err == nil {
-				err = p.Cover(tt.program, p.Files[0].Data, "/", true)
+				err = p.Cover(tt.program, "/", true)
 			}
 			if err != nil {
 				t.Fatal(err)

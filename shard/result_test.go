@@ -16,7 +16,7 @@ func TestResultKeepsToItsSize(t *testing.T) {
 	}
 	r := &run{Runner: &Runner{Config: Config{Out: t.TempDir()}}}
 	k := report.Result{Console: "console.txt", Phases: map[string]int64{}}
-	r.setResult(t.Context(), &k, &job{}, outcome{observed: vm.Observation{Records: records}})
+	r.setResult(&k, &job{}, outcome{observed: vm.Observation{Records: records}})
 	if len(k.Mounts) != maxMounts || len(k.Modules) != maxModules {
 		t.Errorf("%d mounts and %d modules", len(k.Mounts), len(k.Modules))
 	}

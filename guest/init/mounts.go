@@ -133,9 +133,7 @@ func moveTree(from, to string, over bool) error {
 				err = os.Chmod(dst, mode&bits)
 			}
 		case mode.IsRegular():
-			if "/"+rel == wire.OnDemandPath {
-				err = stayBehind(path, dst)
-			} else if err = moveFile(path, dst, mode&bits); err == nil {
+			if err = moveFile(path, dst, mode&bits); err == nil {
 				err = os.Remove(path)
 			}
 		case mode.Type() == fs.ModeSymlink:
@@ -151,18 +149,6 @@ func moveTree(from, to string, over bool) error {
 		}
 		return nil
 	})
-}
-
-// onDemandFile stays open for as long as the guest runs.
-var onDemandFile *os.File
-
-// stayBehind leaves a file in the rootfs and makes a link to it: to copy the
-// modules on demand, which most payloads want none of, costs time.
-func stayBehind(src, dst string) (err error) {
-	if onDemandFile, err = os.Open(src); err != nil {
-		return err
-	}
-	return os.Symlink(fmt.Sprintf("/proc/1/fd/%d", onDemandFile.Fd()), dst)
 }
 
 func moveFile(src, dst string, perm fs.FileMode) error {
