@@ -118,6 +118,9 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 			return err
 		}
 	}
+	if err := errors.Join(c.checkHostRoot(d.o.payload.hostRoot), c.checkRootfs(d.o.payload.rootfs)); err != nil {
+		return err
+	}
 	if len(d.o.kernels) == 0 {
 		return usagef("no kernel: name its source with --kernels, or results with --from")
 	}

@@ -164,5 +164,5 @@ func noSuchProgram(word string) error {
 	if strings.Contains(word, "/") || exists(word) {
 		return nil
 	}
-	return &guest.PayloadError{Path: word, Reason: "does not exist: give the path of a static executable, or a root file system that has " + word + ", such as --rootfs debian:bookworm"}
+	return &guest.PayloadError{Path: word, Reason: "does not exist: give the path of a program, or a root file system that has " + word + ", such as --rootfs debian:bookworm"}
 }

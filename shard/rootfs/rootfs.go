@@ -76,7 +76,7 @@ func Open(ctx context.Context, c *kernel.Cache, spec, arch string) (*Root, error
 	}
 	r, err := openSource(ctx, c, src)
 	if err != nil {
-		return nil, redacted{fmt.Errorf("root file system %q: %w", shown, err)}
+		return nil, redacted{fmt.Errorf("--rootfs %q: %w", shown, err)}
 	}
 	r.Spec = shown
 	return r, nil
