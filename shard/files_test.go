@@ -75,7 +75,9 @@ func TestFilesOfAGuest(t *testing.T) {
 		{"too much is collected", slices.Repeat([]wire.Record{piece("files/a", 0, false, big)}, wire.MaxCollectedBytes/wire.MaxFileChunk+1), nil, "over the limit"},
 		{
 			"what is collected leaves the payload's own their room",
-			append(slices.Repeat([]wire.Record{piece("files/a", 0, false, nil)}, wire.MaxFileRecords), piece(a, 0, true, whole)), map[string]string{a: "the log\n"}, "follows piece",
+			append(slices.Repeat([]wire.Record{piece("files/a", 0, false, nil)}, wire.MaxFileRecords), piece(a, 0, true, whole)),
+			map[string]string{a: "the log\n"},
+			"follows piece",
 		},
 		{"names that differ in case", []wire.Record{piece("files/A", 0, true, whole), piece("files/a/b", 0, true, whole)}, map[string]string{"files/A": "the log\n", "files/a/b": "the log\n"}, ""},
 		{"a type without its part", []wire.Record{{Type: wire.TypeFile}, {Type: wire.TypeTest, File: &wire.File{Name: a, Last: true, Data: whole}}}, nil, ""},

@@ -22,6 +22,7 @@ type madeRoot string
 func (m madeRoot) Image(context.Context) (string, error) {
 	return filepath.Join(string(m), "image"), nil
 }
+
 func (m madeRoot) Archive(context.Context) (string, error) {
 	return filepath.Join(string(m), "archive"), nil
 }

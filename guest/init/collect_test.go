@@ -207,8 +207,10 @@ func TestCollectorOfCores(t *testing.T) {
 		return got
 	}
 	got := run(0)
-	want := []string{"", `core dump b.2.core.gz, 107374182400 bytes compressed: there is no room for it`, `core dump c.3.core.gz: there is no room for its 99 MiB`,
-		`core dump d.4.core.gz.part: its end is missing`, `core dump "e f": init did not write it`, `core dump "fifo": init did not write it`, `core dump "zero": too many levels of symbolic links`}
+	want := []string{
+		"", `core dump b.2.core.gz, 107374182400 bytes compressed: there is no room for it`, `core dump c.3.core.gz: there is no room for its 99 MiB`,
+		`core dump d.4.core.gz.part: its end is missing`, `core dump "e f": init did not write it`, `core dump "fifo": init did not write it`, `core dump "zero": too many levels of symbolic links`,
+	}
 	if len(got) != len(want) || got[0].name != "files/cores/a.1.core.gz" || len(got[0].data) != 2 {
 		t.Fatalf("%+v", got)
 	}
