@@ -36,8 +36,8 @@ func TestNetAndHostRootAreNotForForks(t *testing.T) {
 		{"--rootfs=" + link, "pull_request_target", "other/repo", "link: this runs a fork's code"},
 		{"--rootfs=/", "pull_request", "other/repo", "--rootfs /: this runs a fork's code"},
 		{"--rootfs=/", "issue_comment", "other/repo", "--rootfs /: whether this is a pull request of a fork cannot be told"},
-		{"--rootfs=" + link + "/passwd", "push", "", "root file system"},
-		{"--rootfs=" + workspace + "/root.tar", "pull_request", "other/repo", "root file system"},
+		{"--rootfs=" + link + "/passwd", "push", "", "read it: "},
+		{"--rootfs=" + workspace + "/root.tar", "pull_request", "other/repo", "read it: "},
 	} {
 		text := `{"repository":{"full_name":"own/repo"},"pull_request":{"head":{"repo":{"full_name":"` + tc.from + `"}}}}`
 		if err := os.WriteFile(event, []byte(text), 0o600); err != nil {
