@@ -141,3 +141,20 @@ func TestLargePayload(t *testing.T) {
 		}
 	}
 }
+
+// A kernel that cannot unpack all files is not tested, whatever was counted before.
+func TestPayloadThatDoesNotFit(t *testing.T) {
+	l := theLab(t)
+	large := filepath.Join(t.TempDir(), "large")
+	p, err := guest.TestPayload(t.Context(), buildC(t, "testdata/large.c"), nil, "/", "amd64", far)
+	// Its name is the last: all that a payload needs to start with is there.
+	err = errors.Join(err, os.WriteFile(large, nil, 0o600), os.Truncate(large, 150<<20), p.AddFile(large+":/z/large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.runner(t, p)
+	r.Memory, r.Retries = 256, 0
+	if k, _ := l.run(t, r); k.Verdict != report.Infra || k.Cause == nil || !strings.Contains(k.Cause.Title, "do not fit into the VM's memory") {
+		t.Errorf("verdict %v, cause %+v", k.Verdict, k.Cause)
+	}
+}

@@ -104,8 +104,11 @@ func TestObjects(t *testing.T) {
 			if k.Verdict != report.Fail {
 				t.Errorf("verdict %v, want fail", k.Verdict)
 			}
-			if len(k.Problems) > 0 {
-				t.Errorf("problems with files: %q", k.Problems)
+			for _, p := range k.Problems {
+				// Of 5.10, whose list of active LSMs lacks bpf.
+				if !strings.HasPrefix(p, "programs of type LSM never run here") {
+					t.Errorf("problem with files: %q", p)
+				}
 			}
 			for _, test := range k.Tests {
 				if ofPreflight(test.Name) {

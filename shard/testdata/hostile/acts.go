@@ -284,6 +284,7 @@ func acts() map[string]func(a []string) {
 			do(a[0], a[1:]...)
 		},
 		"abort-seccomp": func([]string) {
+			runtime.LockOSThread()                                 // the filter is this thread's: another could exit well
 			prog := []unix.SockFilter{{Code: 0x06, K: 0x80000000}} // return KILL_PROCESS
 			fprog := unix.SockFprog{Len: 1, Filter: &prog[0]}
 			check(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
