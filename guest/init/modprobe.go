@@ -19,18 +19,16 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// guestModprobe is the name by which this program is what the kernel runs for a
-// module that something asks for. It stands at the root, like guestTestrunner:
-// a root file system's own modprobe knows nothing of this kernel.
-const guestModprobe = "modprobe"
-
-// moduleTools are the programs for modules that this one is by other names.
+// moduleTools are the programs for modules that this one is by other names. What
+// the kernel runs for a module that something asks for stands at the root: a root
+// file system's own modprobe knows nothing of this kernel.
 var moduleTools = map[string]func(o *moduleStore, args []string) error{
-	guestModprobe: (*moduleStore).modprobe, "insmod": insmod, "rmmod": rmmod, "lsmod": lsmod, "modinfo": (*moduleStore).modinfo,
+	"modprobe": (*moduleStore).modprobe, "insmod": insmod, "rmmod": rmmod, "lsmod": lsmod, "modinfo": (*moduleStore).modinfo,
 }
 
-// requestsPath is where modprobe leaves for init what was asked for, in lines of
-// a request, the module that meets it, and why it was not loaded.
+// requestsPath is where modprobe leaves for init what was asked for. Each line has
+// a request, the module that meets it, and an error, empty if it was loaded, with
+// tabs between them.
 const requestsPath = "/run/modprobe"
 
 const (
@@ -61,17 +59,15 @@ func serveModules(usersRoot bool) (requests *os.File, err error) {
 		return nil, nil
 	}
 	if usersRoot { // they would look for lists that only depmod makes
-		_, _ = os.Remove("/sbin/"+guestModprobe), os.Remove("/usr/sbin/"+guestModprobe)
+		_, _ = os.Remove("/sbin/modprobe"), os.Remove("/usr/sbin/modprobe")
 	}
-	link(guestModprobe)
+	link("modprobe")
 	link("modinfo")
 	requests, err = os.OpenFile(requestsPath, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return nil, wrap("make the file of modules that are asked for", err)
 	}
-	self := "/" + guestModprobe
-	_ = os.RemoveAll(self) // the user's root file system may have one
-	errs := []error{os.Symlink("/proc/1/exe", self), os.WriteFile("/proc/sys/kernel/modprobe", []byte(self), 0)}
+	errs := []error{os.Symlink("/proc/1/exe", wire.ModprobePath), os.WriteFile("/proc/sys/kernel/modprobe", []byte(wire.ModprobePath), 0)}
 	b, err := os.ReadFile(wire.DevicesPath)
 	for line := range strings.Lines(string(b)) {
 		var name string
