@@ -83,7 +83,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
 	if junit != nil {
-		junit.read(parser)
+		junit.read(ctx, parser)
 	}
 	cut := parser.Finish(end.how, end.code, max(0, m.now().Sub(start)))
 	if parser.Skipped() {

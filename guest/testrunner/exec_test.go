@@ -68,6 +68,7 @@ func TestExecJUnit(t *testing.T) {
 		{name: "a link to nothing", script: "ln -s nowhere one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: no such file or directory"}, incomplete: "no such file"},
 		{name: "no end", script: "echo '<testsuite>' > one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it ends in the middle: the program ended before it was written, or still writes it"}, incomplete: "in the middle"},
 		{name: "very large", script: "echo '" + xml + "' > one.xml; truncate -s 17M one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it has more than 16 MiB"}, incomplete: "more than 16 MiB"},
+		{name: "written late", script: "(sleep 0.3; echo '<testsuite>' > one.xml; sleep 0.3; echo '<testcase name=\"a\"/></testsuite>' >> one.xml) > /dev/null 2>&1 &", want: []string{"pass a"}},
 		{name: "exit status", script: "echo '" + xml + "' > one.xml; exit 3", code: 3, want: []string{"pass c.a", "fail prog: exit status 3, and its JUnit XML has no failed test"}},
 		{name: "killed", script: "echo '" + xml + "' > one.xml; kill -KILL $$", code: 137, want: []string{"pass c.a", "fail prog: signal: SIGKILL, and its JUnit XML has no failed test"}, incomplete: "did not end by itself"},
 	} {

@@ -1,6 +1,7 @@
 package testrunner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/output"
 )
@@ -51,9 +53,30 @@ func (j *junitFiles) find() (paths []string) {
 	return slices.Compact(paths)
 }
 
+// late is how long files may still be written by a process that the program left
+// behind, as bats does.
+const late = 2 * time.Second
+
+// await waits until the files have an end, or ctx has ended: then there is no time.
+func (j *junitFiles) await(ctx context.Context) {
+	for end := time.Now().Add(late); ctx.Err() == nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		n, cut := 0, false
+		for _, path := range j.find() {
+			if text, err := j.readFile(path); !errors.Is(err, errOld) {
+				n++
+				cut = cut || err == nil && !output.JUnitEnds(text)
+			}
+		}
+		if n > 0 && !cut {
+			return
+		}
+	}
+}
+
 // read gives the parser what the program wrote. A file that was there before, and is
 // as it was, says nothing of this run.
-func (j *junitFiles) read(p *output.Parser) {
+func (j *junitFiles) read(ctx context.Context, p *output.Parser) {
+	j.await(ctx)
 	var old, total, n int
 	for _, path := range j.find() {
 		text, err := j.readFile(path)

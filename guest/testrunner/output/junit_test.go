@@ -83,7 +83,7 @@ func TestJUnitFrameworks(t *testing.T) {
 		"pytest: none": {"fail prog: exit status 5, and its JUnit XML has no failed test"},
 		"bats: fail":   {"pass t.bats.passes", "fail t.bats.fails <&>: (in test file t.bats, line 2)", "skip t.bats.skips: no BTF"},
 		"CTest: fail": {
-			"pass passes", "fail fails: status: fail", "skip skips: SKIP_RETURN_CODE=77", "skip absent: Unable to find executable", "skip off: status: disabled", "fail slow: status: fail",
+			"pass passes", "fail fails: status: fail", "skip skips: SKIP_RETURN_CODE=77", "fail absent: Unable to find executable", "skip off: status: disabled", "fail slow: status: fail",
 		},
 		"CTest: pass":           {"pass passes"},
 		"cmocka: fail":          {"pass first/test_passes", "fail first/test_fails: 0x1 != 0x2", "skip first/test_skips"},
@@ -255,10 +255,13 @@ func TestJUnit(t *testing.T) {
 			text: "[==========] Running 1 test\n[ RUN      ] S.F\n", files: []string{junitPass}, want: []string{"pass c.a", "fail S.F: it started and did not end: exit status 0"},
 			cut: "S.F started and did not end",
 		},
-		"the summary counts as many":  {text: "== 1 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
-		"the summary counts a second": {text: "== 2 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a", "fail prog: pytest: == 2 failed in 0.1s =="}},
-		"very many":                   {files: []string{many}, want: []string{"pass prog: further tests"}},
-		"very long":                   {status: 1, files: []string{long}, want: []string{"fail " + shorten(strings.Repeat("n", 2000), wire.MaxName) + ": " + strings.Repeat("m", (maxOther-len("\n[... cut ...]\n"))/2)}},
+		"the summary counts as many":     {text: "== 1 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
+		"Criterion counts a crash twice": {text: "[====] Synthesis: Tested: 3 | Passing: 1 | Failing: 2 | Crashing: 1\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase><testcase name="b"><error/></testcase></testsuite>`}, want: []string{"fail a", "fail b"}},
+		"bats prints the time":           {text: "1..1\nnot ok 1 a b # in 12 ms\n", status: 1, files: []string{`<testsuite><testcase classname="t.bats" name="a b"><failure/></testcase></testsuite>`}, want: []string{"fail t.bats.a b"}},
+		"CTest without a program":        {framework: "ctest", status: 8, files: []string{`<testsuite skipped="1" failures="0"><testcase name="a" status="notrun"><skipped message="Unable to find executable"/></testcase></testsuite>`}, want: []string{"fail a: Unable to find executable"}},
+		"the summary counts a second":    {text: "== 2 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a", "fail prog: pytest: == 2 failed in 0.1s =="}},
+		"very many":                      {files: []string{many}, want: []string{"pass prog: further tests"}},
+		"very long":                      {status: 1, files: []string{long}, want: []string{"fail " + shorten(strings.Repeat("n", 2000), wire.MaxName) + ": " + strings.Repeat("m", (maxOther-len("\n[... cut ...]\n"))/2)}},
 	} {
 		got, cut := parseJUnit(tt.text, tt.framework, tt.status, tt.files...)
 		lines := brief(got)

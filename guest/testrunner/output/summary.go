@@ -380,7 +380,11 @@ func (s summaries) told() told {
 		switch {
 		case seen.fail != "":
 			t.fail = cmp.Or(t.fail, f.name+": "+seen.fail)
-			t.failed += max(1, c["failed"])
+			failed := c["failed"]
+			if counted { // Criterion counts a crash as a failure, too
+				failed = min(failed, max(1, c["ran"]-c["passed"]))
+			}
+			t.failed += max(1, failed)
 		case f.fewer && c["passed"]+skipped < c["ran"]:
 			t.fail = cmp.Or(t.fail, says)
 			t.failed += c["ran"] - c["passed"] - skipped
