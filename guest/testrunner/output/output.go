@@ -188,6 +188,9 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	if told.cut != "" {
 		p.out.cutShort(told.cut + ": " + how)
 	}
+	if p.format != nil && p.format.kind() == kindNextest && told.failed <= p.out.seen[wire.TestFail] {
+		told.fail = "" // the same, in its summary
+	}
 	contradiction := ""
 	if p.junit != nil {
 		contradiction = p.junit.finish(p.out, &told, code)
