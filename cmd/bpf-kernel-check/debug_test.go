@@ -310,7 +310,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"test": &again.tests, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "append": &again.params, "library-path": &again.libraryPath} {
+		for name, to := range map[string]*[]string{"test": &again.tests, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "junit": &again.junit, "append": &again.params, "library-path": &again.libraryPath} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}
@@ -318,6 +318,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		again.eventsTrace = debug.Flag("events-trace").Value.String()
 		again.cover, again.collectCores = debug.Flag("cover").Value.String() == "true", debug.Flag("collect-cores").Value.String() == "true"
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
+		again.framework = debug.Flag("framework").Value.String()
 		again.rootfs = debug.Flag("rootfs").Value.String()
 		again.cgroup = debug.Flag("cgroup").Value.String()
 		if again.cpus, err = debug.Flags().GetInt("cpus"); err != nil {

@@ -41,6 +41,9 @@ type payloadOptions struct {
 	onDemand    string
 	libraryPath []string
 
+	junit     []string
+	framework string
+
 	collect      []string
 	cover        bool
 	collectCores bool
@@ -68,6 +71,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.IntVar(&o.cpus, "cpus", 1, "processors of each VM, 1 to 64; emulated ones share this machine's cores, so that more of them are seldom faster")
 	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
 	f.StringArrayVar(&o.libraryPath, "library-path", nil, "look for the libraries of dynamic programs in `DIR[:DIR...]` first, as by LD_LIBRARY_PATH; repeatable")
+	f.StringArrayVar(&o.junit, "junit", nil, "with --test: take the tests from the JUnit XML that the program writes to the files that match `GLOB` in the guest; repeatable")
+	f.StringVar(&o.framework, "framework", "", "with --test: have the program write JUnit XML, and take its tests from that; `NAME` is "+strings.Join(guest.Frameworks(), ", "))
 	f.StringArrayVar(&o.collect, "collect", nil, "bring the guest's files that match `GLOB` to results/ when the payload has ended; repeatable")
 	f.BoolVar(&o.cover, "cover", false, "with --test: collect the Go coverage of a program that is built with -cover")
 	f.BoolVar(&o.collectCores, "collect-cores", false, "collect the core dumps of programs that crash")
@@ -147,12 +152,19 @@ func (o *payloadOptions) validate() error {
 		return usagef("--require goes with --events-trace: give both")
 	case !o.hasTest() && o.workdir != "/":
 		return usagef("--workdir goes with --test: give both")
+	case !o.hasTest() && (len(o.junit) > 0 || o.framework != ""):
+		return usagef("--junit and --framework go with --test: give it, too")
 	case !o.hasTest() && o.cover:
 		return usagef("--cover goes with --test: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
 		return usagef("--unsupported goes with --objects: give both")
+	}
+	if o.framework != "" {
+		if err := checkFramework(o.framework); err != nil {
+			return usagef("--framework %w", err)
+		}
 	}
 	return o.validateExtras()
 }
@@ -237,7 +249,9 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--env %w", err)
 		}
 	}
-	p.Job.Env = o.env
+	if err := p.AddEnv(o.env); err != nil {
+		return usagef("--env %w", err)
+	}
 	for _, m := range o.modules {
 		if isOwnModule(m) {
 			if err := addOwnModule(p, m); err != nil {

@@ -82,6 +82,10 @@ func (o payloadOptions) flags() []string {
 		add("--modules", o.onDemand)
 	}
 	add("--library-path", o.libraryPath...)
+	add("--junit", o.junit...)
+	if o.framework != "" {
+		add("--framework", o.framework)
+	}
 	add("--collect", o.collect...)
 	if o.cover {
 		words = append(words, "--cover")

@@ -20,7 +20,8 @@ import (
 
 // testSpec is a value of --test, or a line of --tests:
 //
-//	[name=NAME] [dir=DIR] [env=K=V]... [timeout=D] [test-timeout=D] -- PROGRAM ARGS...
+//	[name=NAME] [dir=DIR] [env=K=V]... [timeout=D] [test-timeout=D]
+//	    [framework=NAME] [junit=GLOB]... -- PROGRAM ARGS...
 //	PROGRAM ARGS...
 type testSpec struct {
 	text                 string
@@ -28,11 +29,13 @@ type testSpec struct {
 	name, dir            string
 	env                  []string
 	timeout, testTimeout time.Duration
+	framework            string
+	junit                []string
 	words                []string // the program and its arguments
 }
 
 // testSettings are what may stand before "--".
-var testSettings = []string{"name", "dir", "env", "timeout", "test-timeout"}
+var testSettings = []string{"name", "dir", "env", "timeout", "test-timeout", "framework", "junit"}
 
 // parseTest reads a value of --test. Settings are taken for such if the first word
 // looks like one and a "--" follows.
@@ -71,6 +74,10 @@ func parseTest(text string) (testSpec, error) {
 			s.timeout, err = testLimit(value)
 		case "test-timeout":
 			s.testTimeout, err = testLimit(value)
+		case "framework":
+			s.framework, err = value, checkFramework(value)
+		case "junit":
+			s.junit = append(s.junit, value)
 		default:
 			return bad("%q is no setting: want one of %s before --%s", name, strings.Join(testSettings, ", "), kernel.Suggest(name, testSettings))
 		}
@@ -120,7 +127,19 @@ func (s testSpec) shown() string {
 	if s.testTimeout > 0 {
 		add("test-timeout", s.testTimeout.String())
 	}
+	add("framework", s.framework)
+	for _, glob := range s.junit {
+		add("junit", glob)
+	}
 	return shellquote.Join(slices.Concat(settings, []string{"--"}, words)...)
+}
+
+// checkFramework says why a framework is not one whose option is known.
+func checkFramework(name string) error {
+	if all := guest.Frameworks(); !slices.Contains(all, name) {
+		return fmt.Errorf("%.50q%s: want %s; for any other, junit names the files that it writes", name, kernel.Suggest(name, all), strings.Join(all, ", "))
+	}
+	return nil
 }
 
 // specs reads the values of --test and the lines of --tests, of which those that
@@ -189,6 +208,9 @@ func readTests(o payloadOptions, root userRoot, arch string, timeout time.Durati
 		} else {
 			p.Payload = guest.ProgramPayload(p.path, b, words[1:], o.workdir, timeout)
 		}
+		if err := p.JUnit(o.framework, o.junit, o.workdir); err != nil {
+			return p, usagef("%w", err)
+		}
 		return p, p.Cover(words[0], o.workdir, o.cover)
 	}
 	var programs []guest.TestProgram
@@ -215,6 +237,10 @@ func readTests(o payloadOptions, root userRoot, arch string, timeout time.Durati
 		t := guest.TestProgram{
 			Name: s.programName(), Path: one.path, Data: b, Installed: root.inRoot(s.words[0]), Args: s.words[1:],
 			Dir: cmp.Or(s.dir, o.workdir), Env: s.env, Cover: o.cover, Timeout: s.timeout, TestTimeout: s.testTimeout,
+			JUnit: s.junit, Framework: cmp.Or(s.framework, o.framework),
+		}
+		if len(t.JUnit) == 0 {
+			t.JUnit = o.junit
 		}
 		programs, names, paths = append(programs, t), append(names, t.Name), append(paths, one.path)
 		alone := o

@@ -42,7 +42,10 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	distro, name := report.SplitID(k.ID)
 	c := cases{
 		suite: newSuite(m, k.ID, id, time.Duration(k.Phases["vm"])), class: "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name),
-		fill: f, left: f.excerpt, names: map[string]int{}, reasons: reasons, expected: map[string]report.Expected{},
+		fill: f, left: f.excerpt, names: map[string]int{}, reasons: reasons, expected: map[string]report.Expected{}, flaky: map[string]report.Flaky{},
+	}
+	for _, f := range k.Flaky {
+		c.flaky[f.Name] = f
 	}
 	addProperties(c.suite, m, k)
 	for _, e := range k.Expected {
@@ -134,6 +137,7 @@ type cases struct {
 	omitted struct{ pass, fail, skip int } // tests that are not written
 
 	expected map[string]report.Expected // by test
+	flaky    map[string]report.Flaky    // the same
 }
 
 func (c *cases) one(name string, took time.Duration) junitCase {
@@ -234,6 +238,9 @@ func (c *cases) test(t report.Test) {
 		c.fail(c.one(t.Name, t.Duration), why, "failed", t.Output)
 	default:
 		tc := c.one(t.Name, t.Duration)
+		if f, ok := c.flaky[t.Name]; ok && v == report.TestPass {
+			tc.FlakyFailures = []junitRerun{{Type: "failed", Message: junitText(f.Words())}}
+		}
 		switch v {
 		case report.TestFail: // as expected
 			words := "expected failure: " + expected.Reason
