@@ -50,6 +50,10 @@ type Job struct {
 	// of; 0: none.
 	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
 
+	// Programs run one after the other, each with Env and, where it has none of its
+	// own, Timeout and TestTimeout; Args, Name and Cover are empty then.
+	Programs []Program `json:"programs,omitempty"`
+
 	Own []OwnModule `json:"own_modules,omitempty"` // loaded first, in this order
 
 	CgroupV1 bool   `json:"cgroup_v1,omitempty"` // control groups of version 1, in place of version 2
