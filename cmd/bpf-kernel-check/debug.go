@@ -202,7 +202,7 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 	}
 	var err error
 	arch := ""
-	if len(po.objects) > 0 { // they are for every architecture
+	if po.anyArch() {
 		arch = d.entry.Arch
 	}
 	d.payload, err = c.readPayload(ctx, po, arch, 0)
@@ -329,8 +329,12 @@ func (d *debugging) motd(accel qemu.Accel) string {
 
 // named says whether a payload is given.
 func (o *payloadOptions) named() bool {
-	return o.eventsTrace != "" || o.test != "" || len(o.objects) > 0
+	return o.eventsTrace != "" || o.test != "" || o.golang.given() || len(o.objects) > 0
 }
+
+// anyArch says whether the payload can be for every architecture: objects are, and
+// Go packages are built for the one that is asked for.
+func (o *payloadOptions) anyArch() bool { return len(o.objects) > 0 || o.golang.given() }
 
 // flag is the flag that names the payload.
 func (o *payloadOptions) flag() string {
@@ -339,6 +343,8 @@ func (o *payloadOptions) flag() string {
 		return "--events-trace PATH"
 	case o.test != "":
 		return "--test 'PATH ARGS...'"
+	case o.golang.given():
+		return "--go PATTERN"
 	default:
 		return "--objects 'GLOB'"
 	}

@@ -130,7 +130,10 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 		if strings.Contains(was.test, report.Hidden) {
 			return usagef("--from: the results do not have all arguments of --test %q: give --test", was.test)
 		}
-		now.eventsTrace, now.test, now.objects = was.eventsTrace, was.test, was.objects
+		if strings.Contains(was.golang.args, report.Hidden) {
+			return usagef("--from: the results do not have all arguments of --go-args %q: give --go and --go-args", was.golang.args)
+		}
+		now.eventsTrace, now.test, now.golang, now.objects = was.eventsTrace, was.test, was.golang, was.objects
 		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
 	}
 	if now.workdir == "/" && now.test != "" {

@@ -48,6 +48,7 @@ func (o payloadOptions) flags() []string {
 	if o.test != "" {
 		add("--test", o.shownTest())
 	}
+	words = append(words, o.golang.flags()...)
 	add("--objects", o.objects...)
 	if o.attach {
 		words = append(words, "--attach")
