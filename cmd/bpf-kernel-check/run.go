@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -271,6 +272,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	arch, err := qemu.LookupArch(p.arch)
 	if err != nil {
 		return usageError{err}
+	}
+	if debug.SetMemoryLimit(-1) == memoryLimit { // of a process that has nothing else to do
+		debug.SetMemoryLimit(memoryLimit + p.Memory().Archive)
 	}
 	for _, w := range p.warnings {
 		c.warn(w)
