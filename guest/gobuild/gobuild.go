@@ -83,6 +83,8 @@ func Build(ctx context.Context, o Options) (*Tests, error) {
 	if len(tests.Programs) == 0 {
 		return nil, errors.New("no package has a test, or none that the arguments choose: name packages with tests")
 	}
+	// As go test shows them.
+	slices.SortFunc(tests.Programs, func(a, b Program) int { return strings.Compare(a.Package, b.Package) })
 	return tests, b.gather(tests, all)
 }
 

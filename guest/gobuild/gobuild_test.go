@@ -119,7 +119,6 @@ func TestBuild(t *testing.T) {
 				programs = append(programs, program{p.Package, p.Dir})
 				checkBinary(t, p, o)
 			}
-			slices.SortFunc(programs, func(a, b program) int { return strings.Compare(a.pkg, b.pkg) })
 			if d := cmp.Diff(test.want, programs, cmp.AllowUnexported(program{})); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
