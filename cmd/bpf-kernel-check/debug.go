@@ -24,6 +24,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/host"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -37,6 +38,7 @@ type debugOptions struct {
 	bootTimeout time.Duration
 	gdb         bool
 	noPayload   bool
+	program     string
 
 	payload payloadOptions
 	given   func(flag string) bool // on the command line; nil: no flag is
@@ -48,6 +50,7 @@ func (o *debugOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.from, "from", nil, "take source and payload from the results in `DIR or ZIP`; repeatable")
 	f.BoolVar(&o.gdb, "gdb", false, "wait for a debugger before the kernel starts")
 	f.BoolVar(&o.noPayload, "no-payload", false, "with --from: leave the run's payload out")
+	f.StringVar(&o.program, "program", "", "of several programs, that with this `NAME` (default: the first)")
 	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto uses KVM if it is proven to work")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of the VM")
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for the shell to start, without a terminal")
@@ -124,7 +127,7 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 	if len(d.o.kernels) == 0 {
 		return usagef("no kernel: name its source with --kernels, or results with --from")
 	}
-	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(inputs{"events-trace": d.o.payload.eventsTrace, "test": d.o.payload.test, "rootfs": d.o.payload.rootfs}), id); err != nil {
+	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(d.o.payload.inputs()), id); err != nil {
 		return err
 	}
 	if d.past != nil && d.past.Digest != "" && d.past.Digest != d.entry.Digest {
@@ -201,6 +204,9 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 		return po.addExtras(&d.payload)
 	}
 	var err error
+	if po, err = c.oneProgram(po, d.o.program); err != nil {
+		return err
+	}
 	arch := ""
 	if po.anyArch() {
 		arch = d.entry.Arch
@@ -212,7 +218,56 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 	if err == nil && d.entry.Arch != "" && d.entry.Arch != d.payload.arch {
 		return notForArch(d.payload)
 	}
+	if jobs := d.payload.Job.Programs; err == nil && len(jobs) > 0 { // for run-payload
+		var names []string
+		for _, p := range jobs {
+			names = append(names, p.Name)
+		}
+		at := 0
+		if po.golang.given() {
+			if at, err = c.pick(names, d.o.program); err != nil {
+				return err
+			}
+		}
+		job := &d.payload.Job
+		job.Args, job.Name, job.Cover, job.Reports = jobs[at].Args, jobs[at].Name, jobs[at].Cover, true
+		job.Env, job.Programs = append(slices.Clone(job.Env), jobs[at].Env...), nil
+	}
 	return err
+}
+
+// oneProgram leaves one of several programs of --test in the options: that with a
+// name, or the first.
+func (c *command) oneProgram(o payloadOptions, name string) (payloadOptions, error) {
+	specs, err := o.specs()
+	if err != nil || o.golang.given() || name == "" && len(specs) < 2 {
+		return o, err
+	}
+	var names []string
+	for _, s := range specs {
+		names = append(names, s.programName())
+	}
+	at, err := c.pick(names, name)
+	if err != nil {
+		return o, err
+	}
+	o.tests, o.testsFile = []string{specs[at].text}, ""
+	return o, nil
+}
+
+// pick returns which of several programs has a name; without one it is the first.
+func (c *command) pick(names []string, name string) (int, error) {
+	at := slices.Index(names, name)
+	switch {
+	case name == "" && len(names) > 1:
+		c.warn(fmt.Sprintf("debug takes one of %d programs: this is %s; --program NAME takes another", len(names), names[0]))
+		return 0, nil
+	case name == "":
+		return 0, nil
+	case at < 0:
+		return 0, usagef("--program %q: want one of %s%s", name, someOf(names), kernel.Suggest(name, names))
+	}
+	return at, nil
 }
 
 // session boots the kernel.
@@ -329,7 +384,7 @@ func (d *debugging) motd(accel qemu.Accel) string {
 
 // named says whether a payload is given.
 func (o *payloadOptions) named() bool {
-	return o.eventsTrace != "" || o.test != "" || o.golang.given() || len(o.objects) > 0
+	return o.eventsTrace != "" || o.hasTest() || o.golang.given() || len(o.objects) > 0
 }
 
 // anyArch says whether the payload can be for every architecture: objects are, and
@@ -341,7 +396,7 @@ func (o *payloadOptions) flag() string {
 	switch {
 	case o.eventsTrace != "":
 		return "--events-trace PATH"
-	case o.test != "":
+	case o.hasTest():
 		return "--test 'PATH ARGS...'"
 	case o.golang.given():
 		return "--go PATTERN"

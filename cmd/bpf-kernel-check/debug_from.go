@@ -127,16 +127,18 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	}
 	now, was := &o.payload, past.payload
 	if !now.named() {
-		if strings.Contains(was.test, report.Hidden) {
-			return usagef("--from: the results do not have all arguments of --test %q: give --test", was.test)
+		for _, t := range was.tests {
+			if strings.Contains(t, report.Hidden) {
+				return usagef("--from: the results do not have all arguments of --test %q: give --test", t)
+			}
 		}
 		if strings.Contains(was.golang.args, report.Hidden) {
 			return usagef("--from: the results do not have all arguments of --go-args %q: give --go and --go-args", was.golang.args)
 		}
-		now.eventsTrace, now.test, now.golang, now.objects = was.eventsTrace, was.test, was.golang, was.objects
+		now.eventsTrace, now.tests, now.golang, now.objects = was.eventsTrace, was.tests, was.golang, was.objects
 		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
 	}
-	if now.workdir == "/" && now.test != "" {
+	if now.workdir == "/" && now.hasTest() {
 		now.workdir = was.workdir
 	}
 	if now.rootfs == "" && !now.hostRoot {

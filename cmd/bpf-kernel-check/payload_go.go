@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -64,31 +66,45 @@ func (o *goOptions) flags() (words []string) {
 	return words
 }
 
-// read builds the tests of the packages: each is a program of the payload. arch is
+// readGo builds the tests of the packages: each is a program of the payload. arch is
 // the --arch that was given, if any.
-func (o *goOptions) read(ctx context.Context, arch string, timeout time.Duration, cover bool) (p namedPayload, err error) {
+func readGo(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (p namedPayload, err error) {
 	p.arch = cmp.Or(arch, runtime.GOARCH)
-	words, err := shellquote.Split(o.args)
+	bad := func(err error) (namedPayload, error) {
+		return p, usagef("--go %s: %w", shellquote.Join(o.golang.patterns...), err)
+	}
+	words, err := shellquote.Split(o.golang.args)
 	if err != nil {
-		return p, err
+		return bad(err)
 	}
 	args := gobuild.Args(words)
 	tests, err := gobuild.Build(ctx, gobuild.Options{
-		Patterns: o.patterns, Tags: o.tags, Arch: p.arch, Cover: cover, Args: args,
+		Patterns: o.golang.patterns, Tags: o.golang.tags, Arch: p.arch, Cover: o.cover, Args: args,
 		Warn: func(msg string) { p.warnings = append(p.warnings, "--go: "+msg) },
 	})
 	if err != nil {
-		return p, usagef("--go %s: %w", shellquote.Join(o.patterns...), err)
+		return bad(err)
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return bad(err)
 	}
 	var programs []guest.TestProgram
+	p.programFlags = map[string][]string{}
 	for _, t := range tests.Programs {
-		programs = append(programs, guest.TestProgram{Name: t.Package, Path: t.Path, Data: t.Data, Args: args, Dir: t.Dir, Cover: cover})
+		programs = append(programs, guest.TestProgram{Name: t.Package, Path: t.Path, Data: t.Data, Args: args, Dir: t.Dir, Cover: o.cover})
+		p.programs = append(p.programs, t.Path)
+		if dir, err := filepath.Rel(wd, filepath.Dir(t.Path)); err == nil && filepath.IsLocal(dir) {
+			alone := o
+			alone.golang.patterns = []string{"./" + dir}
+			p.programFlags[t.Package] = alone.flags()
+		}
 	}
 	programs[0].Files = tests.Files // of all
 	if p.Payload, err = guest.ProgramsPayload(programs, timeout); err != nil {
-		return p, usagef("--go %s: %w", shellquote.Join(o.patterns...), err)
+		return bad(err)
 	}
-	p.path = programs[0].Path
-	p.name = "the tests of " + count(len(programs), "Go package") + ", " + strings.Join(o.patterns, " ")
+	p.path = strings.Join(o.golang.patterns, " ")
+	p.name = "the tests of " + count(len(programs), "Go package") + ", " + p.path
 	return p, nil
 }
