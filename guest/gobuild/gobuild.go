@@ -90,9 +90,9 @@ func Build(ctx context.Context, o Options) (*Tests, error) {
 
 type builder struct {
 	Options
-	goCmd   string
-	goflags []string
-	gowork  bool // one workspace has all modules
+	goCmd  string
+	gowork bool // one workspace has all modules
+	linked bool // GOFLAGS has flags of the linker
 }
 
 // goError is what the go command says of what cannot be built.
@@ -128,30 +128,23 @@ func (b *builder) run(ctx context.Context, dir, doing string, args ...string) ([
 	return []byte(out.String()), nil
 }
 
+var race = regexp.MustCompile(`^--?race(=[1tT].*)?$`)
+
 // readEnv reads what the go command does by itself.
 func (b *builder) readEnv(ctx context.Context) error {
-	out, err := b.run(ctx, "", "go env fails", "env", "GOFLAGS", "GOWORK")
+	out, err := b.run(ctx, "", "go env fails", "env", "GOWORK", "GOFLAGS")
 	if err != nil {
 		return err
 	}
-	goflags, gowork, _ := strings.Cut(string(out), "\n")
-	b.goflags = strings.Fields(goflags)
-	gowork = strings.TrimSpace(gowork)
+	gowork, goflags, _ := strings.Cut(string(out), "\n")
 	b.gowork = gowork != "" && gowork != "off"
-	for _, f := range slices.Concat(b.goflags, b.Args) {
-		if name, value, set := strings.Cut(strings.TrimLeft(f, "-"), "="); name == "race" && strings.HasPrefix(f, "-") && (!set || value != "false") {
+	b.linked = strings.Contains(goflags, "-ldflags")
+	for _, f := range slices.Concat(strings.Fields(goflags), b.Args) {
+		if race.MatchString(f) {
 			return fmt.Errorf("%s: the race detector needs cgo, a dynamic program and several times the memory, and what it finds does not depend on the kernel: run go test -race on this machine", f)
 		}
 	}
 	return nil
-}
-
-// has says whether GOFLAGS sets a flag.
-func (b *builder) has(flag string) bool {
-	return slices.ContainsFunc(b.goflags, func(f string) bool {
-		name, _, _ := strings.Cut(strings.TrimLeft(f, "-"), "=")
-		return name == flag
-	})
 }
 
 // group are patterns that one go command takes, in its directory.
@@ -195,13 +188,13 @@ func moduleOf(pattern string) string {
 	return ""
 }
 
-// flags are those of go list and go test.
-func (b *builder) flags() []string {
-	flags := []string{"-buildvcs=false"}
+// flags adds those of both go list and go test to arguments.
+func (b *builder) flags(args ...string) []string {
+	args = append(args, "-buildvcs=false")
 	if b.Tags != "" {
-		flags = append(flags, "-tags="+b.Tags)
+		args = append(args, "-tags="+b.Tags)
 	}
-	return flags
+	return args
 }
 
 // build builds the tests of packages. It is go test -c and not go test -exec, which
@@ -212,11 +205,11 @@ func (b *builder) build(ctx context.Context, g group, packages []*listed) ([]Pro
 		return nil, fmt.Errorf("make a directory to build in: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	args := append([]string{"test", "-c", "-vet=off"}, b.flags()...)
+	args := b.flags("test", "-c", "-vet=off")
 	if b.Cover {
 		args = append(args, "-cover", "-coverpkg="+strings.Join(g.patterns, ","))
 	}
-	if !b.has("ldflags") {
+	if !b.linked {
 		// Without the debugger's tables a binary takes three quarters of the
 		// memory. Its symbols stay, unlike those of go test: uprobes on
 		// /proc/self/exe need them.
