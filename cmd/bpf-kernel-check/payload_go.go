@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,8 +49,11 @@ func (o *goOptions) validate() error {
 
 // shownArgs is --go-args without the secrets among its words.
 func (o *goOptions) shownArgs() string {
-	words, _ := shellquote.Split(o.args) // whose error ended the run
-	return shellquote.Join(report.RedactWords(words)...)
+	words, err := shellquote.Split(o.args)
+	if shown := report.RedactWords(words); err == nil && !slices.Equal(shown, words) {
+		return shellquote.Join(shown...)
+	}
+	return o.args
 }
 
 // flags returns the flags of debug for the same packages.
