@@ -282,6 +282,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
 		{"--test", "./a.test", "--cgroup", "v1", "--cpus", "4", "--append", `lsm=bpf dyndbg="file x +p"`, "--append", "slab_nomerge"},
 		{"--test", "./a.test", "--collect", "/tmp/a b*", "--collect", "out", "--cover", "--collect-cores"},
+		{"--go", "./probe", "--go", "example.com/a b", "--tags", "x,y", "--go-args", `-run 'x y' -short`, "--cover"},
 		{"--test", "--weird", "--library-path", "a:b", "--library-path", "c d", "--env", "NOT_SET", "--env", "EMPTY", "--env=TOKEN"},
 	} {
 		c := &command{getenv: func(name string) string { return vars[name] }}
@@ -310,11 +311,12 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"test": &again.tests, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "junit": &again.junit, "append": &again.params, "library-path": &again.libraryPath} {
+		for name, to := range map[string]*[]string{"test": &again.tests, "go": &again.golang.patterns, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "junit": &again.junit, "append": &again.params, "library-path": &again.libraryPath} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}
 		}
+		again.golang.tags, again.golang.args = debug.Flag("tags").Value.String(), debug.Flag("go-args").Value.String()
 		again.eventsTrace = debug.Flag("events-trace").Value.String()
 		again.cover, again.collectCores = debug.Flag("cover").Value.String() == "true", debug.Flag("collect-cores").Value.String() == "true"
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
@@ -329,7 +331,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		}
 		again.attach = debug.Flag("attach").Value.String() == "true"
 		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })
-		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}, goOptions{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
 		if want := strings.Count(strings.Join(args, " "), "NOT_SET") + strings.Count(strings.Join(args, " "), "EMPTY"); len(warned) != want {

@@ -43,9 +43,9 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 	asked := false
 	c := &report.Coverage{Of: len(kernels)}
 	for _, k := range kernels {
-		asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.Contains(p, "coverage: the payload wrote no profile") })
-		for _, file := range profiles(k) {
-			asked = true
+		files := profiles(k)
+		asked = asked || len(files) > 0 || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.Contains(p, "coverage: the payload wrote no profile") })
+		for _, file := range files {
 			if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
 				c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
 			}
@@ -60,12 +60,18 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 	return c, m.result(c)
 }
 
-// profiles are the files of a kernel's profile, or of those of its programs, each
-// of which has a directory of its own.
+// profiles are the files of a kernel's profiles: one, or one of each of its programs,
+// in a directory of its own.
 func profiles(k report.Result) (files []string) {
+	dir := "results/" + k.ID + "/files"
+	if len(k.Programs) == 0 {
+		if slices.Contains(k.Files, dir+"/"+Name) {
+			files = append(files, dir+"/"+Name)
+		}
+		return files
+	}
 	for _, f := range k.Files {
-		dir, ok := strings.CutPrefix(path.Dir(f), "results/"+k.ID+"/files")
-		if ok && path.Base(f) == Name && (dir == "" || len(k.Programs) > 0 && strings.Count(dir, "/") == 1) {
+		if path.Base(f) == Name && path.Dir(path.Dir(f)) == dir {
 			files = append(files, f)
 		}
 	}
@@ -101,7 +107,8 @@ type merger struct {
 	size    int // bytes of the merged profile, at most
 }
 
-// add adds a kernel's profile, whole or not at all.
+// add adds a profile of a kernel, whole or not at all. Those of one kernel come one
+// after the other.
 func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 	f, err := fsys.Open(file)
 	if err != nil {
@@ -145,17 +152,16 @@ func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 			}
 		}
 	}
-	at := len(m.kernels)
-	again := at > 0 && m.kernels[at-1] == kernel // of another program
-	if again {
+	at, known := len(m.kernels), m.kernels
+	if at > 0 && known[at-1] == kernel {
 		at--
+	} else {
+		known = append(known, kernel)
 	}
 	if size > maxProfile || blocks*(at+1) > maxMarks {
 		return errors.New("there is no room for it: all profiles together are too large")
 	}
-	if m.mode, m.size = mode, size; !again {
-		m.kernels = append(m.kernels, kernel)
-	}
+	m.kernels, m.mode, m.size = known, mode, size
 	most := uint64(math.MaxInt32) // runs of a block
 	if mode == "set" {
 		most = 1
