@@ -79,7 +79,7 @@ func (k *Result) check() error {
 	if err := CheckID(k.ID); err != nil {
 		return err
 	}
-	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPrograms, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected} {
+	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPrograms, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected, k.checkProgramTests} {
 		if err := check(); err != nil {
 			return fmt.Errorf("kernel %s: %w", k.ID, err)
 		}
@@ -122,6 +122,11 @@ func (k *Result) contradiction() error {
 	for i := range k.Tests {
 		if v := k.Tests[i].Verdict; v != "pass" && v != "skip" {
 			return fmt.Errorf("it passed and its test %s did not: %.50q", OneLine(k.Tests[i].Name, 100), v)
+		}
+	}
+	for _, p := range k.Programs {
+		if p.Verdict != Pass {
+			return fmt.Errorf("it passed, and its program %.200q did not: %v", p.Name, p.Verdict)
 		}
 	}
 	return nil
@@ -170,7 +175,7 @@ func (k Result) truncated() Result {
 
 // withoutDetails is a result without what explains it.
 func (k Result) withoutDetails(why error) Result {
-	return Result{
+	r := Result{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		AccelNote: k.AccelNote, Reproduce: k.Reproduce, Reused: k.Reused, Boot: k.Boot, Machine: k.Machine, Splats: k.Splats,
 		// Without its tests nothing can be forgiven; what is stale stays.
@@ -178,6 +183,10 @@ func (k Result) withoutDetails(why error) Result {
 		StaleExpectations: k.StaleExpectations[:min(len(k.StaleExpectations), 10)],
 		Problems:          []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
+	if r.checkPrograms() != nil {
+		r.Programs = nil // it is they that cannot be kept
+	}
+	return r
 }
 
 // extraConsole says whether a path is where the runner puts the console of

@@ -231,6 +231,9 @@ func (k *Result) FailedAsExpected() bool {
 			whole = true
 		}
 	}
+	if !k.programsExpected() {
+		return false
+	}
 	switch k.Verdict {
 	case Fail:
 		if !k.TestsOnly {

@@ -34,7 +34,7 @@ type Plan struct {
 
 	// Program is the name of the one program of this shard file where several
 	// calls, each with another program, are joined; "" where they are not.
-	Program string `json:"program,omitempty" limit:"200"`
+	Program string `json:"program,omitempty" limit:"word"`
 
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are in no shard: their servers have lost them
 
