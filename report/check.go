@@ -155,9 +155,9 @@ func (k *Result) checkPaths() error {
 
 func (k *Result) consolePath() string { return "results/" + k.ID + ".txt" }
 
-// truncated makes a result keep the limits of a shard file, so that one test that
+// Truncated makes a result keep the limits of a shard file, so that one test that
 // runs wild does not cost its kernel's result.
-func (k Result) truncated() Result {
+func (k Result) Truncated() Result {
 	whole := len(k.Tests) <= maxTests
 	_ = limits{cut: true}.walk(reflect.ValueOf(&k).Elem(), "") // what is cut is no error
 	if !whole {

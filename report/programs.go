@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// MaxPrograms is how many programs a result shows.
+const MaxPrograms = 1000
+
 // TestPrograms returns a function that finds the program of a test as ProgramOf
 // does, for many tests, and the test's name without the program's.
 func (k *Result) TestPrograms() func(test string) (program int, name string) {

@@ -65,7 +65,7 @@ func TestCheckPrograms(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 		// A writer loses neither the verdict nor the cause, whatever is wrong.
-		if cut := k.truncated(); k.Verdict == Fail && (cut.Check() != nil || cut.Verdict != Fail || cut.Cause == nil) {
+		if cut := k.Truncated(); k.Verdict == Fail && (cut.Check() != nil || cut.Verdict != Fail || cut.Cause == nil) {
 			t.Errorf("%s: cut to %+v: %v", name, cut, cut.Check())
 		}
 	}

@@ -140,7 +140,7 @@ func (w *ShardWriter) Kernel(k Result) error {
 	if err := k.contradiction(); err != nil {
 		return fmt.Errorf("kernel %s: %w", k.ID, err)
 	}
-	k = k.truncated()
+	k = k.Truncated()
 	if err := k.Check(); err != nil {
 		return err
 	}

@@ -72,10 +72,15 @@ func (c *copier) kernel(k *report.Result, e evidence) {
 // file copies one file, whose name check has found safe. It says whether there
 // is a file now, which may be cut.
 func (c *copier) file(e evidence, name string) (kept bool, err error) {
-	if _, ok := e.files[path.Join(e.dir, name)]; !ok {
+	source := name
+	if o, ok := e.moved[name]; ok {
+		e, source = o.evidence, o.name
+	}
+	source = path.Join(e.dir, source)
+	if _, ok := e.files[source]; !ok {
 		return false, errors.New("it is not in the artifact")
 	}
-	in, err := e.fs.Open(path.Join(e.dir, name))
+	in, err := e.fs.Open(source)
 	if err != nil {
 		return false, err
 	}
