@@ -132,13 +132,15 @@ type entry struct {
 	ok      bool              // it has a version
 	tests   map[string]string // verdicts by name
 	program string            // that it is about; "": the whole kernel, see parts
+
+	of func(test string) (int, string) // its program, as Result.TestPrograms finds it
 }
 
 func newIndex(m *report.Merged) *index {
 	ix := &index{m: m, at: map[string]int{}, newly: map[string]bool{}, seen: map[string]reason{}}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		e := entry{Result: k, tests: make(map[string]string, len(k.Tests))}
+		e := entry{Result: k, tests: make(map[string]string, len(k.Tests)), of: k.TestPrograms()}
 		var name string
 		e.distro, name = report.SplitID(k.ID)
 		e.version, e.ok = parseVersion(name)
@@ -265,24 +267,22 @@ func (e entry) parts() (parts []entry) {
 	if len(e.Programs) == 0 {
 		return []entry{e}
 	}
-	tests := map[int][]report.Test{}
-	of := e.TestPrograms()
-	for _, t := range e.Tests {
-		i, _ := of(t.Name)
-		tests[i] = append(tests[i], t)
-	}
 	theirs := false
-	for i, p := range e.Programs {
-		if p.Verdict == report.Pass {
-			continue
-		}
-		theirs = theirs || p.Verdict == e.Verdict
-		k := report.Result{ID: e.ID, Verdict: p.Verdict, Cause: p.Cause, Tests: tests[i], Expected: e.Expected, TestsOnly: e.TestsOnly}
-		if !k.FailedAsExpected() {
+	results := byProgram(e.Result)
+	for i := range results {
+		k := &results[i]
+		theirs = theirs || k.Verdict == e.Verdict
+		if k.Verdict != report.Pass && !k.FailedAsExpected() {
 			part := e
-			part.Result, part.program = &k, p.Name
+			part.Result, part.program = k, e.Programs[i].Name
 			parts = append(parts, part)
 		}
+	}
+	if !e.Verdict.Tested() && len(parts) == len(e.Programs) && !slices.ContainsFunc(parts, func(of entry) bool {
+		return of.Verdict != e.Verdict || of.Cause == nil || of.Cause.Title != parts[0].Cause.Title
+	}) {
+		parts[0].program = "" // the kernel itself was not tested
+		return parts[:1]
 	}
 	if !theirs || len(parts) == 0 {
 		parts = append(parts, e)
@@ -440,12 +440,14 @@ func (ix *index) states(g *Group) []state {
 	}
 	tests := g.Tests[:min(len(g.Tests), maxGroupTests)]
 	for i, e := range ix.kernels {
-		if states[i] != fails && len(g.Programs) > 0 && e.passes(g.Programs) {
-			states[i] = passes
-		}
-		if states[i] != unclear || e.Verdict != report.Pass && e.Verdict != report.Fail {
+		if states[i] == fails {
 			continue
 		}
+		if len(g.Programs) > 0 && e.passes(g.Programs) {
+			states[i] = passes
+			continue
+		}
+		believed := e.Verdict == report.Pass || e.Verdict == report.Fail
 		if len(tests) == 0 || len(e.tests) == 0 {
 			if e.Verdict == report.Pass {
 				states[i] = passes
@@ -457,12 +459,18 @@ func (ix *index) states(g *Group) []state {
 				states[i] = unclear
 				break
 			}
-			if e.tests[t] == report.TestPass {
+			if e.tests[t] == report.TestPass && (believed || e.programPassed(t)) {
 				states[i] = passes
 			}
 		}
 	}
 	return states
+}
+
+// programPassed says whether a test's program passed, on a kernel that did not.
+func (e entry) programPassed(test string) bool {
+	i, _ := e.of(test)
+	return i >= 0 && e.Programs[i].Verdict == report.Pass
 }
 
 // passes says whether all of some programs passed.

@@ -33,6 +33,7 @@ func (d *document) render(x detail) string {
 	b.WriteString(d.verdictLine() + "\n\n")
 	d.refusals(&b, x)
 	d.grid(&b, x.rows)
+	d.programs(&b, x.rows)
 	d.failures(&b, x)
 	d.apart(&b, x)
 	d.footer(&b)
