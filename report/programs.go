@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,10 +43,10 @@ func (k *Result) NotPassed() (programs []Program) {
 
 // ProgramWords says how many of a kernel's programs did not pass, and names the
 // first of them, each with what became of it if that is not a failure. It is ""
-// where all passed.
+// where all passed, or none was tested since the kernel was not.
 func (k *Result) ProgramWords(most int) string {
 	bad := k.NotPassed()
-	if len(bad) == 0 {
+	if len(bad) == 0 || !k.Verdict.Tested() && len(bad) == len(k.Programs) && !slices.ContainsFunc(bad, func(p Program) bool { return p.Verdict != k.Verdict }) {
 		return ""
 	}
 	var names []string

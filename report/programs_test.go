@@ -97,6 +97,10 @@ func TestExpectedPrograms(t *testing.T) {
 }
 
 func TestProgramWords(t *testing.T) {
+	k := Result{Verdict: NoBoot, Programs: programs(NoBoot, NoBoot)}
+	if got := k.ProgramWords(2); got != "" {
+		t.Errorf("%q of a kernel that was not tested", got)
+	}
 	for want, k := range map[string]Result{
 		"":                          {Programs: programs(Pass, Pass)},
 		"1 of 2 programs failed: b": {Programs: programs(Pass, Fail)},
