@@ -21,13 +21,14 @@ func (d *document) programs(b *strings.Builder, rows int) {
 	name := func(i int) string { return cell(strings.TrimPrefix(g.Names[i], g.Prefix), 60) }
 	kernel := func(i int) string { return word(d.places[i].Distro, cell) + " " + cell(d.places[i].Name, 60) }
 	down, across, at := axis{len(d.places), kernel}, axis{len(g.Names), name}, g.Cell
-	corner := "kernel"
+	corner, in := "kernel", ", programs in "
 	if across.n > down.n {
 		down, across, corner = across, down, "program"
+		in = " in "
 		at = func(program, kernel int) *report.Result { return g.Cell(kernel, program) }
 	}
 	if g.Prefix != "" {
-		corner += " in " + cell(g.Prefix, 100)
+		corner += in + cell(g.Prefix, 100)
 	}
 	count := func(rows, columns []int) (c report.Counts) {
 		for _, r := range rows {
