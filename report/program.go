@@ -10,12 +10,13 @@ import (
 // Its tests are those of the kernel whose names begin with its own and a slash, or
 // are its own.
 type Program struct {
-	Name     string        `json:"name" limit:"200"`
-	Verdict  Verdict       `json:"verdict"`
-	Cause    *Cause        `json:"cause,omitempty"` // nil for a pass
-	Tests    int           `json:"tests" limit:"100000"`
-	Duration time.Duration `json:"duration_ns"`                // of the program alone; 0 if it is not known
-	Left     []string      `json:"left,omitempty" limit:"100"` // what it left behind in the guest, one line each
+	Name      string        `json:"name" limit:"200"`
+	Verdict   Verdict       `json:"verdict"`
+	Cause     *Cause        `json:"cause,omitempty"` // nil for a pass
+	Tests     int           `json:"tests" limit:"100000"`
+	TestsOnly bool          `json:"tests_only,omitempty"`       // its failed tests are all that is wrong: its report is whole
+	Duration  time.Duration `json:"duration_ns"`                // of the program alone; 0 if it is not known
+	Left      []string      `json:"left,omitempty" limit:"100"` // what it left behind in the guest, one line each
 }
 
 // ProgramOf is the index of the program that a test of this name belongs to: the
@@ -29,6 +30,17 @@ func (k *Result) ProgramOf(test string) int {
 		}
 	}
 	return found
+}
+
+// forgivable says whether nothing is wrong with the programs of a kernel but
+// failed tests and what the kernel's own verdict is.
+func (k *Result) forgivable() bool {
+	for _, p := range k.Programs {
+		if p.Verdict != Pass && p.Verdict != k.Verdict && p.Verdict != Fail || p.Verdict == Fail && !p.TestsOnly || !p.Verdict.Tested() && p.Verdict != NoBoot {
+			return false
+		}
+	}
+	return true
 }
 
 // checkPrograms says what in a result's programs contradicts itself or the
@@ -56,7 +68,7 @@ func (k *Result) checkPrograms() error {
 func verdicts(programs []Program) []Program {
 	var short []Program
 	for _, p := range programs {
-		short = append(short, Program{Name: p.Name, Verdict: p.Verdict, Tests: p.Tests, Duration: p.Duration})
+		short = append(short, Program{Name: p.Name, Verdict: p.Verdict, Tests: p.Tests, TestsOnly: p.TestsOnly, Duration: p.Duration})
 	}
 	return short
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -71,7 +72,9 @@ const (
 )
 
 // Collects says whether init collects files when the payload has ended.
-func (j *Job) Collects() bool { return len(j.Collect) > 0 || j.Cover != "" || j.Cores }
+func (j *Job) Collects() bool {
+	return len(j.Collect) > 0 || j.Cover != "" || j.Cores || slices.ContainsFunc(j.Programs, func(p Program) bool { return p.Cover != "" })
+}
 
 // ParseJob reads a Job. A field it does not know is an error: host and guest
 // are built together, so it means that they were not.

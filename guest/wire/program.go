@@ -1,8 +1,11 @@
 package wire
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"path"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -44,6 +47,28 @@ func ProgramTest(program, test string) string {
 	return Truncate(program+"/"+test, MaxName)
 }
 
+// ProgramFile is the name of a program's file among those of its VM: in a
+// directory of its own, below FileRoot or CollectRoot. What gets too long for
+// CheckFileName is cut, and its digest is in it.
+func ProgramFile(program, name string) string {
+	root, rest, _ := strings.Cut(name, "/")
+	dir := root + "/" + distinct(program)
+	if full := dir + "/" + rest; CheckFileName(full) == nil {
+		return full
+	}
+	return dir + "/" + distinct(path.Base(rest)+"/"+rest)
+}
+
+// distinct makes a part of a file's name of a text: another one of each.
+func distinct(s string) string {
+	const most = 50
+	safe := SafeName(s)
+	if safe == s && len(s) <= most && !strings.HasPrefix(s, "p-") {
+		return s
+	}
+	return fmt.Sprintf("p-%s-%.4x", safe[:min(len(safe), most)], sha256.Sum256([]byte(s)))
+}
+
 // ProgramMark tells that one of the job's programs begins or, with End, that it
 // has ended and that init has put back what it left behind. Init alone sends it:
 // what comes between the two marks is of that program.
@@ -57,3 +82,8 @@ type ProgramMark struct {
 
 // MaxLeft is how many things an end mark names that a program left behind.
 const MaxLeft = 50
+
+// CrashTaint are the bits of a kernel's taint that say that it is not whole any
+// more (Documentation/admin-guide/tainted-kernels.rst): a machine check, a bad
+// page, an oops or BUG, a warning, a soft lockup.
+const CrashTaint = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
