@@ -32,17 +32,6 @@ func (k *Result) ProgramOf(test string) int {
 	return found
 }
 
-// forgivable says whether nothing is wrong with the programs of a kernel but
-// failed tests and what the kernel's own verdict is.
-func (k *Result) forgivable() bool {
-	for _, p := range k.Programs {
-		if p.Verdict != Pass && p.Verdict != k.Verdict && p.Verdict != Fail || p.Verdict == Fail && !p.TestsOnly || !p.Verdict.Tested() && p.Verdict != NoBoot {
-			return false
-		}
-	}
-	return true
-}
-
 // checkPrograms says what in a result's programs contradicts itself or the
 // result.
 func (k *Result) checkPrograms() error {

@@ -86,9 +86,8 @@ func (k *Result) checkProgramTests() error {
 }
 
 // programsExpected says whether each program that did not pass is one that an
-// expected failure can explain: its verdict was expected of the kernel, or it
-// failed by its tests alone. Of a kernel that did not just fail nobody knows
-// the latter, so there a program that failed is never expected to.
+// expected failure can explain: its verdict was expected of the kernel, or its
+// failed tests are all that is wrong with it.
 func (k *Result) programsExpected() bool {
 	of := k.TestPrograms()
 	failed := map[int]bool{}
@@ -101,11 +100,11 @@ func (k *Result) programsExpected() bool {
 		switch p.Verdict {
 		case Pass:
 		case Fail:
-			if k.Verdict != Fail || !failed[i] {
+			if !p.TestsOnly || !failed[i] {
 				return false
 			}
 		case Crash, Timeout, NoBoot:
-			if k.Verdict == Fail || !k.expectsVerdict(p.Verdict) {
+			if !k.expectsVerdict(p.Verdict) {
 				return false
 			}
 		default:

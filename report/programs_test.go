@@ -9,7 +9,7 @@ func programs(verdicts ...Verdict) (all []Program) {
 	for i, v := range verdicts {
 		p := Program{Name: string(rune('a' + i)), Verdict: v}
 		if v != Pass {
-			p.Cause = &Cause{Title: "why"}
+			p.Cause, p.TestsOnly = &Cause{Title: "why"}, v == Fail
 		}
 		all = append(all, p)
 	}
@@ -80,15 +80,17 @@ func TestExpectedPrograms(t *testing.T) {
 		k    Result
 		want bool
 	}{
-		"its test":                      {Result{Verdict: Fail, TestsOnly: true, Tests: failed, Expected: []Expected{test}, Programs: programs(Fail, Pass)}, true},
-		"another fails without a test":  {Result{Verdict: Fail, TestsOnly: true, Tests: failed, Expected: []Expected{test}, Programs: programs(Fail, Fail)}, false},
-		"another is missing":            {Result{Verdict: Fail, TestsOnly: true, Tests: failed, Expected: []Expected{test}, Programs: programs(Fail, Missing)}, false},
-		"another was not tested":        {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Infra)}, false},
-		"crash":                         {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Pass)}, true},
-		"crash, and another fails":      {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Fail)}, false},
-		"crash, and another's time out": {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Timeout)}, false},
-		"both crash":                    {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Crash)}, true},
-		"a verdict that is not known":   {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Unknown)}, false},
+		"its test":                         {Result{Verdict: Fail, TestsOnly: true, Tests: failed, Expected: []Expected{test}, Programs: programs(Fail, Pass)}, true},
+		"another fails without a test":     {Result{Verdict: Fail, TestsOnly: true, Tests: failed, Expected: []Expected{test}, Programs: programs(Fail, Fail)}, false},
+		"another is missing":               {Result{Verdict: Fail, TestsOnly: true, Tests: failed, Expected: []Expected{test}, Programs: programs(Fail, Missing)}, false},
+		"another was not tested":           {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Infra)}, false},
+		"crash":                            {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Pass)}, true},
+		"crash, and another fails":         {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Fail)}, false},
+		"crash, and another's test":        {Result{Verdict: Crash, Tests: failed, Expected: []Expected{crash, test}, Programs: programs(Fail, Crash)}, true},
+		"crash, and another's exit status": {Result{Verdict: Crash, Tests: failed, Expected: []Expected{crash, test}, Programs: []Program{{Name: "a", Verdict: Fail}, {Name: "b", Verdict: Crash}}}, false},
+		"crash, and another's time out":    {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Timeout)}, false},
+		"both crash":                       {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Crash)}, true},
+		"a verdict that is not known":      {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Unknown)}, false},
 	} {
 		if got := c.k.FailedAsExpected(); got != c.want {
 			t.Errorf("%s: %v", name, got)

@@ -25,7 +25,7 @@ func byProgram(k *report.Result) []report.Result {
 	}
 	for i := range all {
 		if all[i].Verdict != report.Pass {
-			all[i].Expected, all[i].TestsOnly = k.Expected, k.TestsOnly
+			all[i].Expected, all[i].TestsOnly = k.Expected, k.Programs[i].TestsOnly
 		}
 	}
 	return all

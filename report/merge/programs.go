@@ -126,7 +126,7 @@ type joined struct {
 }
 
 // verdicts, the worst last, among those that say as much against a kernel.
-var verdicts = []report.Verdict{report.Pass, report.Missing, report.Infra, report.NoBoot, report.Timeout, report.Fail, report.Crash}
+var verdicts = []report.Verdict{report.Pass, report.Missing, report.Infra, report.NoBoot, report.Fail, report.Timeout, report.Crash}
 
 // against orders results by how much they say against a kernel, without what is
 // stale: that never makes a pass the worst of several.
@@ -186,7 +186,7 @@ func (j *joined) add(k *report.Result, p *part) {
 		return p.program + "/" + name
 	}
 	k.Programs = append(k.Programs, report.Program{
-		Name: p.program, Verdict: p.Verdict, Cause: p.Cause, Tests: len(p.Tests), Duration: time.Duration(p.Phases["test"]),
+		Name: p.program, Verdict: p.Verdict, Cause: p.Cause, Tests: len(p.Tests), TestsOnly: p.TestsOnly, Duration: time.Duration(p.Phases["payload"]),
 	})
 	k.TestsOnly = k.TestsOnly && (p.Verdict == report.Pass || p.TestsOnly)
 	k.Attempts, k.Repeats = max(k.Attempts, p.Attempts), max(k.Repeats, p.Repeats)

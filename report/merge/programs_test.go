@@ -216,6 +216,14 @@ func TestJoinPasses(t *testing.T) {
 			k := s.file(2).kernel(0)
 			k.TestsOnly, k.Expected = true, []report.Expected{{Test: "FileCreate", Reason: "known"}}
 		},
+		"an expected crash, and an expected failure": func(s *testSet) {
+			k := s.file(1).kernel(0)
+			k.Verdict, k.Cause, k.Tests = report.Crash, &report.Cause{Title: "BUG: x"}, nil
+			k.Expected = []report.Expected{{Verdict: report.Crash, Reason: "known"}}
+			s.file(2).fail(0)
+			k = s.file(2).kernel(0)
+			k.TestsOnly, k.Expected = true, []report.Expected{{Test: "FileCreate", Reason: "known"}}
+		},
 		"an expected crash": func(s *testSet) {
 			k := s.file(2).kernel(0)
 			k.Verdict, k.Cause, k.Tests = report.Crash, &report.Cause{Title: "BUG: x"}, nil

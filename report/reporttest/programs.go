@@ -39,6 +39,7 @@ func Programs(n, programs int) *report.Merged {
 		fails := func(p int) {
 			t := &k.Tests[3*p+1]
 			t.Verdict, t.Output = report.TestFail, "    maps_test.go:62: create map: invalid argument\n"
+			k.Programs[p].TestsOnly = true
 			ends(p, report.Fail, "TestB: maps_test.go:62: create map: invalid argument", t.Output)
 		}
 		switch {
