@@ -139,7 +139,13 @@ func (k *Result) checkPaths() error {
 		return fmt.Errorf("console %.250q: want %s", k.Console, k.consolePath())
 	}
 	prefix := "results/" + k.ID + "/"
-	for _, f := range k.Files {
+	files := k.Files
+	for _, p := range k.Programs {
+		if p.Console != "" && p.Console != k.consolePath() {
+			files = append(files[:len(files):len(files)], p.Console)
+		}
+	}
+	for _, f := range files {
 		rest, ok := strings.CutPrefix(f, prefix)
 		if !ok {
 			return fmt.Errorf("file %.250q: want it in %s", f, prefix)

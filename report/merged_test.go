@@ -45,7 +45,7 @@ func fullKernel() Result {
 	return Result{
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
 		Tests:    []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
-		Programs: []Program{{Name: "p", Verdict: Crash, Cause: &Cause{Title: "x", Excerpt: "e", Location: "a.c:1"}, Tests: 1, TestsOnly: true, Duration: 3, Left: []string{"pin"}}},
+		Programs: []Program{{Name: "p", Verdict: Crash, Cause: &Cause{Title: "x", Excerpt: "e", Location: "a.c:1"}, Tests: 1, TestsOnly: true, Duration: 3, Left: []string{"pin"}, Console: "results/" + id + ".txt"}},
 		Phases:   map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{
 			BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",

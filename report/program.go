@@ -17,6 +17,7 @@ type Program struct {
 	TestsOnly bool          `json:"tests_only,omitempty"`       // its failed tests are all that is wrong: its report is whole
 	Duration  time.Duration `json:"duration_ns"`                // of the program alone; 0 if it is not known
 	Left      []string      `json:"left,omitempty" limit:"100"` // what it left behind in the guest, one line each
+	Console   string        `json:"console,omitempty"`          // path as the kernel's, if it had a VM of its own
 }
 
 // ProgramOf is the index of the program that a test of this name belongs to: the

@@ -50,13 +50,15 @@ func TestCheckPrograms(t *testing.T) {
 			func(k *Result) { k.Tests = []Test{{Name: "a/T", Verdict: TestFail}} },
 			`its program "a" passed and its test "a/T" did not`,
 		},
-		"kernel passed":   {func(k *Result) { k.Verdict, k.Cause = Pass, nil }, `it passed, and its program "b" did not: fail`},
-		"name of lines":   {func(k *Result) { k.Programs[0].Name = "a\nb" }, "is no printable text"},
-		"long name":       {func(k *Result) { k.Programs[0].Name = strings.Repeat("a", 500) }, "a text of 500 bytes"},
-		"other direction": {func(k *Result) { k.Programs[0].Name = "a\u202eb" }, "is no printable text"},
-		"too many":        {func(k *Result) { k.Programs = make([]Program, 1001) }, "a list of 1001"},
-		"left too much":   {func(k *Result) { k.Programs[0].Left = make([]string, 101) }, "a list of 101"},
-		"time":            {func(k *Result) { k.Programs[0].Duration = -1 }, "duration_ns: -1"},
+		"kernel passed":     {func(k *Result) { k.Verdict, k.Cause = Pass, nil }, `it passed, and its program "b" did not: fail`},
+		"name of lines":     {func(k *Result) { k.Programs[0].Name = "a\nb" }, "is no printable text"},
+		"long name":         {func(k *Result) { k.Programs[0].Name = strings.Repeat("a", 500) }, "a text of 500 bytes"},
+		"other direction":   {func(k *Result) { k.Programs[0].Name = "a\u202eb" }, "is no printable text"},
+		"too many":          {func(k *Result) { k.Programs = make([]Program, 1001) }, "a list of 1001"},
+		"another's console": {func(k *Result) { k.Programs[0].Console = "results/debian/2.txt" }, `file "results/debian/2.txt": want it in results/debian/1/`},
+		"a way out":         {func(k *Result) { k.Programs[0].Console = "results/debian/1/../x.txt" }, "want letters, digits"},
+		"left too much":     {func(k *Result) { k.Programs[0].Left = make([]string, 101) }, "a list of 101"},
+		"time":              {func(k *Result) { k.Programs[0].Duration = -1 }, "duration_ns: -1"},
 	} {
 		k := Result{ID: "debian/1", Verdict: Fail, Cause: &Cause{Title: "b: why"}, Programs: programs(Pass, Fail)}
 		c.change(&k)

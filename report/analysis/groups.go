@@ -26,6 +26,7 @@ type Group struct {
 	Newly    int            // of Kernels, those that passed in the base
 	Example  string         // id of the kernel that Title and Excerpt are of
 	Excerpt  string         // of its console, or its test's output, as it came
+	Console  string         // of Example, or of its program; "": there is none
 	Key      string         // the same for the same failure in another result
 
 	// Of the first maxAnalysed groups only.
@@ -185,6 +186,7 @@ type groupBuilder struct {
 	kernels         []int // ascending
 	example         int
 	excerpt         string
+	console         string // of the example
 }
 
 func (ix *index) groups() []Group {
@@ -193,7 +195,7 @@ func (ix *index) groups() []Group {
 	add := func(key string, r reason, i int, of entry, test, excerpt string) {
 		d := drafts[key]
 		if d == nil {
-			d = &groupBuilder{key: key, verdict: of.Verdict, reason: r, tests: map[string]bool{}, programs: map[string]bool{}, example: i, excerpt: excerpt}
+			d = &groupBuilder{key: key, verdict: of.Verdict, reason: r, tests: map[string]bool{}, programs: map[string]bool{}, example: i, excerpt: excerpt, console: of.Console}
 			drafts[key] = d
 			order = append(order, key)
 		}
@@ -207,7 +209,7 @@ func (ix *index) groups() []Group {
 		}
 		// What a reader wants to see is what has just broken.
 		if ix.newly[ix.kernels[i].ID] && !ix.newly[ix.kernels[d.example].ID] {
-			d.reason, d.example, d.excerpt = r, i, excerpt
+			d.reason, d.example, d.excerpt, d.console = r, i, excerpt, of.Console
 		}
 	}
 	for i, e := range ix.kernels {
@@ -389,7 +391,7 @@ func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group 
 	}
 	groups := make([]Group, len(merged))
 	for i, d := range merged {
-		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt, Tests: slices.Sorted(maps.Keys(d.tests)), Programs: slices.Sorted(maps.Keys(d.programs))}
+		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt, Console: d.console, Tests: slices.Sorted(maps.Keys(d.tests)), Programs: slices.Sorted(maps.Keys(d.programs))}
 		for _, k := range d.kernels {
 			g.Kernels = append(g.Kernels, ix.kernels[k].ID)
 			if ix.newly[ix.kernels[k].ID] {

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -11,8 +12,12 @@ import (
 // the kernel.
 func byProgram(k *report.Result) []report.Result {
 	all := make([]report.Result, len(k.Programs))
+	console := k.Console
+	if slices.ContainsFunc(k.Programs, func(p report.Program) bool { return p.Console != "" }) {
+		console = "" // each has its own
+	}
 	for i, p := range k.Programs {
-		all[i] = report.Result{ID: k.ID, Verdict: p.Verdict, Cause: p.Cause}
+		all[i] = report.Result{ID: k.ID, Verdict: p.Verdict, Cause: p.Cause, Console: cmp.Or(p.Console, console)}
 	}
 	if len(k.NotPassed()) == 0 {
 		return all

@@ -146,9 +146,9 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 		folded.WriteString(d.kernelList(g.Kernels, x.kernels))
 	}
 	example := *d.at[g.Example].Result
-	if example.Console != "" {
+	if g.Console != "" {
 		what = append(what, "console")
-		folded.WriteString("Console: " + code(example.Console, 300) + "\n\n")
+		folded.WriteString("Console: " + code(g.Console, 300) + "\n\n")
 	}
 	if c := command(example); c != "" && g.Verdict != report.Missing {
 		what = append(what, "how to reproduce")

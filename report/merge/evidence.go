@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -67,6 +68,11 @@ func (c *copier) kernel(k *report.Result, e evidence) {
 		}
 	}
 	k.Files = files
+	for i := range k.Programs {
+		if p := &k.Programs[i]; p.Console != k.Console && !slices.Contains(files, p.Console) {
+			p.Console = ""
+		}
+	}
 }
 
 // file copies one file, whose name check has found safe. It says whether there

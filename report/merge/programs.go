@@ -59,7 +59,13 @@ func (g *merger) join(programs map[string][]*File) {
 		return want
 	}
 	agree("run", func(m *report.Merged) string { return m.RunID })
-	g.m.List = agree("list's digest", func(m *report.Merged) string { return m.List })
+	g.m.List = parts[0].m.List
+	for _, p := range parts {
+		if p.m.List != parts[0].m.List {
+			g.m.List = ""
+			g.refuse(0, "", "%s was run on another list of kernels than %s: run all programs on the same one", p.program, parts[0].program)
+		}
+	}
 	g.m.Algorithm = agree("algorithm", func(m *report.Merged) string { return m.Algorithm })
 	g.m.Arch = agree("architecture", func(m *report.Merged) string { return m.Arch })
 	g.m.HeadSHA = agree("commit", func(m *report.Merged) string { return m.HeadSHA })
@@ -187,6 +193,7 @@ func (j *joined) add(k *report.Result, p *part) {
 	}
 	k.Programs = append(k.Programs, report.Program{
 		Name: p.program, Verdict: p.Verdict, Cause: p.Cause, Tests: len(p.Tests), TestsOnly: p.TestsOnly, Duration: time.Duration(p.Phases["payload"]),
+		Console: j.evidence(k, p),
 	})
 	k.TestsOnly = k.TestsOnly && (p.Verdict == report.Pass || p.TestsOnly)
 	k.Attempts, k.Repeats = max(k.Attempts, p.Attempts), max(k.Repeats, p.Repeats)
@@ -222,12 +229,11 @@ func (j *joined) add(k *report.Result, p *part) {
 	if k.Facts == nil {
 		k.Facts, k.Release = p.Facts, cmp.Or(k.Release, p.Release)
 	}
-	j.evidence(k, p)
 }
 
 // evidence gives the files of a program a place of their own, and the console of
-// the worst one the kernel's.
-func (j *joined) evidence(k *report.Result, p *part) {
+// the worst one the kernel's. It returns the path of the console.
+func (j *joined) evidence(k *report.Result, p *part) (console string) {
 	dir := "results/" + k.ID + "/programs/" + directory(p.program) + "/"
 	move := func(as, name string) {
 		if p.file == nil {
@@ -239,7 +245,9 @@ func (j *joined) evidence(k *report.Result, p *part) {
 	for _, f := range p.Files {
 		move(strings.TrimPrefix(f, "results/"+k.ID+"/"), f)
 	}
+	console = p.Console
 	if p != j.worst && p.Console != "" {
+		console = dir + "console.txt"
 		move("console.txt", p.Console)
 	}
 	for _, a := range p.History {
@@ -250,6 +258,7 @@ func (j *joined) evidence(k *report.Result, p *part) {
 		a.Cause = report.OneLine(p.program+": "+a.Cause, 500)
 		k.History = append(k.History, a)
 	}
+	return console
 }
 
 // directory is a program's name as one part of a path. One that was changed ends

@@ -110,7 +110,7 @@ func TestJoinRefuses(t *testing.T) {
 			f := s.file(2)
 			f.plan.Kernels, f.lines = f.plan.Kernels[1:], f.lines[1:]
 			f.plan.List = report.ListDigest(s.plan.Kernels[1:])
-		}, want: "a:pass b:missing c:pass", cause: "b: the program was not run on this kernel", refuse: `b: its list's digest is`},
+		}, want: "a:pass b:missing c:pass", cause: "b: the program was not run on this kernel", refuse: "b was run on another list of kernels than a"},
 		{name: "a call was cut short", change: func(s *testSet) {
 			f := s.file(2)
 			f.lines, f.sealed = nil, false
@@ -270,6 +270,10 @@ func TestJoinEvidence(t *testing.T) {
 	if len(k.Problems) > 0 || m.Check() != nil {
 		t.Errorf("%q, %v", k.Problems, m.Check())
 	}
+	dirOf := "results/" + id + "/programs/"
+	if got, want := []string{k.Programs[0].Console, k.Programs[1].Console, k.Programs[2].Console}, []string{dirOf + "X_b~1906e791/console.txt", dirOf + "a/console.txt", k.Console}; !slices.Equal(got, want) {
+		t.Errorf("consoles %q, want %q", got, want)
+	}
 	got := map[string]string{}
 	for _, name := range slices.Concat(k.Files, []string{k.Console, k.History[2].Console}) {
 		b, err := os.ReadFile(path.Join(dir, name))
@@ -286,6 +290,28 @@ func TestJoinEvidence(t *testing.T) {
 		"/programs/X_b~1906e791/console.txt":   "X b ID.txt", "/programs/X_b~1906e791/console.attempt-1.txt": "X b ID.attempt-1.txt", "/programs/X_b~1906e791/files/core.gz": "X b ID/files/core.gz",
 	}, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// What is not in the artifact is noted, and no console leads nowhere.
+func TestJoinEvidenceIsLost(t *testing.T) {
+	s := newProgramSet(1, "a", "b")
+	fsys := s.fs(t)
+	for name := range fsys {
+		if inEvidence(name) {
+			delete(fsys, name)
+		}
+	}
+	m, from := Merge(collectFS(fsys), testOptions())
+	out, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	CopyEvidence(out, m, from)
+	k := m.Kernels[0]
+	if k.Console != "" || len(k.Files) > 0 || len(k.Problems) != 2 || k.Programs[0].Console != "" || k.Programs[1].Console != "" {
+		t.Errorf("%q, %q, %q, %+v", k.Console, k.Files, k.Problems, k.Programs)
 	}
 }
 

@@ -397,6 +397,7 @@
       const name = el("th", {scope: "row"}, el("span", {class: "tname"}, clean(p.n)));
       if (p.t) name.append(el("span", {class: "tsays"}, clean(p.t)));
       for (const left of p.l || []) name.append(el("span", {class: "tsays"}, "left behind: " + clean(left)));
+      if (p.x) name.append(el("span", {class: "tsays"}, el("a", {href: p.x}, "console")));
       body.append(el("tr", {}, name, el("td", {class: "tverdict"}, sign(p.v), " " + p.v),
         el("td", {class: "num"}, p.c.toLocaleString("en")), el("td", {class: "num"}, p.ms ? duration(p.ms) : "–")));
     }

@@ -94,11 +94,12 @@ type programDetail struct {
 	Tests   int      `json:"c"`
 	Time    int64    `json:"ms,omitempty"`
 	Left    []string `json:"l,omitempty"`
+	Console string   `json:"x,omitempty"`
 }
 
 func programDetails(programs []report.Program) (all []programDetail) {
 	for _, p := range programs {
-		d := programDetail{Name: line(p.Name), Verdict: p.Verdict.String(), Tests: p.Tests, Time: int64(p.Duration / time.Millisecond), Left: firstLines(p.Left, 20)}
+		d := programDetail{Name: line(p.Name), Verdict: p.Verdict.String(), Tests: p.Tests, Time: int64(p.Duration / time.Millisecond), Left: firstLines(p.Left, 20), Console: p.Console}
 		if p.Cause != nil {
 			d.Title = line(p.Cause.Title)
 		}
