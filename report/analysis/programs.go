@@ -36,49 +36,101 @@ func byProgram(k *report.Result) []report.Result {
 	return all
 }
 
-// ProgramGrid is an overview of kernels by program.
+// ProgramGrid is an overview of kernels by program: kernels down and programs
+// across, or the other way around where these are more.
 type ProgramGrid struct {
-	Names  []string // of programs, in the order of the first kernels that have them
-	Prefix string   // the directory that all of Names begin with, slash included; "": none
+	Corner        string // what the rows are; it ends with "in " if there is a Prefix
+	Prefix        string // the directory that all programs' names begin with, slash included; "": none
+	Rows, Columns []ProgramHeading
 
-	cells [][]*report.Result // by kernel, then by program
+	turned bool
+	cells  [][]ProgramCell // by kernel, then by program
 }
 
-// NewProgramGrid has a row for each place. Without programs it has no names.
-func NewProgramGrid(places []Place) ProgramGrid {
-	var g ProgramGrid
+// ProgramCell is what came of a program on a kernel. Of the zero value nothing
+// is known: the kernel has no such program.
+type ProgramCell struct {
+	Verdict  report.Verdict
+	Expected bool // it failed as expected
+}
+
+// ProgramHeading is a kernel or a program.
+type ProgramHeading struct {
+	*Place         // nil: it is a program
+	Program string // its name without Prefix
+}
+
+// NewProgramGrid has some of the places, given by their numbers, and at most
+// report.MaxPrograms programs. It has no rows where there are not several.
+func NewProgramGrid(places []Place, kernels []int) ProgramGrid {
+	g := ProgramGrid{Corner: "kernel"}
 	at := map[string]int{}
-	for _, p := range places {
-		row := make([]*report.Result, len(g.Names))
+	var names []string
+	for _, i := range kernels {
+		p := &places[i]
+		row := make([]ProgramCell, len(names))
 		results := byProgram(p.Result)
 		for i := range results {
 			name := p.Programs[i].Name
 			n, ok := at[name]
-			if !ok {
-				n = len(g.Names)
-				at[name] = n
-				g.Names, row = append(g.Names, name), append(row, nil)
+			if !ok && len(names) == report.MaxPrograms {
+				continue
 			}
-			row[n] = &results[i]
+			if !ok {
+				n = len(names)
+				at[name] = n
+				names, row = append(names, name), append(row, ProgramCell{})
+			}
+			row[n] = ProgramCell{results[i].Verdict, results[i].FailedAsExpected()}
 		}
-		g.cells = append(g.cells, row)
+		g.cells, g.Rows = append(g.cells, row), append(g.Rows, ProgramHeading{Place: p})
 	}
-	if len(g.Names) > 1 {
-		first, last := slices.Min(g.Names), slices.Max(g.Names)
-		n := 0
-		for n < min(len(first), len(last)) && first[n] == last[n] {
-			n++
-		}
-		g.Prefix = first[:strings.LastIndexByte(first[:n], '/')+1]
+	if len(names) < 2 {
+		return ProgramGrid{}
+	}
+	first, last := slices.Min(names), slices.Max(names)
+	n := 0
+	for n < min(len(first), len(last)) && first[n] == last[n] {
+		n++
+	}
+	g.Prefix = first[:strings.LastIndexByte(first[:n], '/')+1]
+	for _, name := range names {
+		g.Columns = append(g.Columns, ProgramHeading{Program: strings.TrimPrefix(name, g.Prefix)})
+	}
+	in := ", programs in "
+	if g.turned = len(g.Columns) > len(g.Rows); g.turned {
+		g.Rows, g.Columns, g.Corner, in = g.Columns, g.Rows, "program", " in "
+	}
+	if g.Prefix != "" {
+		g.Corner += in
 	}
 	return g
 }
 
-// Cell is what came of a program on a kernel, each given by its place; nil: the
-// kernel has no such program.
-func (g ProgramGrid) Cell(kernel, program int) *report.Result {
-	if row := g.cells[kernel]; program < len(row) {
-		return row[program]
+// Cell is what came of a program on a kernel.
+func (g ProgramGrid) Cell(row, column int) ProgramCell {
+	if g.turned {
+		row, column = column, row
 	}
-	return nil
+	if programs := g.cells[row]; column < len(programs) {
+		return programs[column]
+	}
+	return ProgramCell{}
+}
+
+// AddTo counts a cell as report.Counts does a kernel.
+func (c ProgramCell) AddTo(t *report.Counts) {
+	switch {
+	case c.Verdict == report.Unknown:
+		return
+	case c.Verdict == report.Pass:
+		t.Passed++
+	case c.Expected:
+		t.FailedAsExpected++
+	case c.Verdict.Tested():
+		t.Failed++
+	default:
+		t.NotTested++
+	}
+	t.Kernels++
 }

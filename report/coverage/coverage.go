@@ -12,7 +12,6 @@ import (
 	"maps"
 	"math"
 	"math/big"
-	"path"
 	"slices"
 	"strings"
 
@@ -43,16 +42,14 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 	asked := false
 	c := &report.Coverage{Of: len(kernels)}
 	for _, k := range kernels {
-		files := profilesOf(&k)
-		if len(files) == 0 {
+		file := "results/" + k.ID + "/files/" + Name
+		if !slices.Contains(k.Files, file) {
 			asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.HasPrefix(p, "coverage: the payload wrote no profile") })
 			continue
 		}
 		asked = true
-		for _, file := range files {
-			if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
-				c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
-			}
+		if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
+			c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
 		}
 	}
 	if !asked {
@@ -62,18 +59,6 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 		return c, nil
 	}
 	return c, m.result(c)
-}
-
-// profilesOf are the files that a kernel's profiles are in: one, or one for each
-// of its programs where the results of several calls were joined.
-func profilesOf(k *report.Result) (files []string) {
-	dir := "results/" + k.ID + "/"
-	for _, f := range k.Files {
-		if joined, _ := path.Match(dir+"programs/*/files/"+Name, f); joined || f == dir+"files/"+Name {
-			files = append(files, f)
-		}
-	}
-	return files
 }
 
 // block is a part of a file, without its numbers of statements and runs.
@@ -105,8 +90,7 @@ type merger struct {
 	size    int // bytes of the merged profile, at most
 }
 
-// add adds a profile of a kernel, whole or not at all. Those of one kernel follow
-// one another.
+// add adds a kernel's profile, whole or not at all.
 func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 	f, err := fsys.Open(file)
 	if err != nil {
@@ -154,12 +138,7 @@ func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 	if size > maxProfile || blocks*(at+1) > maxMarks {
 		return errors.New("there is no room for it: all profiles together are too large")
 	}
-	if at > 0 && m.kernels[at-1] == kernel {
-		at-- // another program's
-	} else {
-		m.kernels = append(m.kernels, kernel)
-	}
-	m.mode, m.size = mode, size
+	m.kernels, m.mode, m.size = append(m.kernels, kernel), mode, size
 	most := uint64(math.MaxInt32) // runs of a block
 	if mode == "set" {
 		most = 1

@@ -213,23 +213,3 @@ func FuzzMerge(f *testing.F) {
 		}
 	})
 }
-
-// The profiles of several programs are their kernel's: a block counts on it once.
-func TestMergePrograms(t *testing.T) {
-	fsys, kernels := set("", "", "mode: set\na.go:1.1,2.2 2 0\na.go:3.1,4.2 3 1\n")
-	for i := range 2 {
-		k := &kernels[i]
-		for name, p := range map[string]string{"a/files/coverage.out": "mode: set\na.go:1.1,2.2 2 1\n", "b/files/coverage.out": "mode: set\na.go:1.1,2.2 2 1\na.go:3.1,4.2 3 1\n", "b/files/x/coverage.out": "no profile"} {
-			file := "results/" + k.ID + "/programs/" + name
-			k.Files = append(k.Files, file)
-			fsys[file] = &fstest.MapFile{Data: []byte(p)}
-		}
-	}
-	c, profile := Merge(fsys, kernels)
-	if want := "100.0 % of 5 statements, on 3 of 3 kernels; 2 statements covered on some of them only: 2 in a.go:1-2 (not on k/2)"; c.Words(9, show) != want {
-		t.Errorf("%s, want %s", c.Words(9, show), want)
-	}
-	if want := "mode: set\na.go:1.1,2.2 2 1\na.go:3.1,4.2 3 1\n"; string(profile) != want {
-		t.Errorf("%s, want %s", profile, want)
-	}
-}

@@ -17,6 +17,8 @@ type document struct {
 	at      map[string]analysis.Place // by id
 	series  []string
 	outcome report.Outcome
+
+	byProgram analysis.ProgramGrid
 }
 
 func newDocument(m *report.Merged, o Options) *document {
@@ -25,6 +27,7 @@ func newDocument(m *report.Merged, o Options) *document {
 	for _, p := range d.places {
 		d.at[p.ID] = p
 	}
+	d.byProgram = analysis.NewProgramGrid(d.places, upTo(len(d.places)))
 	return d
 }
 

@@ -10,48 +10,38 @@ import (
 	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
-// programs shows what came of each program on each kernel: kernels down and
-// programs across, or the other way around where these are more. What does not
-// fit is counted in a last row and column. It is folded away where all pass.
-func (d *document) programs(b *strings.Builder, rows int) {
-	g := analysis.NewProgramGrid(d.places)
-	if len(g.Names) < 2 {
+// programs shows what came of each program on each kernel. What does not fit is
+// counted in a last row and column. It is folded away where all pass.
+func (d *document) programs(b *strings.Builder, most int) {
+	g := d.byProgram
+	if len(g.Rows) == 0 {
 		return
-	}
-	name := func(i int) string { return cell(strings.TrimPrefix(g.Names[i], g.Prefix), 60) }
-	kernel := func(i int) string { return word(d.places[i].Distro, cell) + " " + cell(d.places[i].Name, 60) }
-	down, across, at := axis{len(d.places), kernel}, axis{len(g.Names), name}, g.Cell
-	corner, in := "kernel", ", programs in "
-	if across.n > down.n {
-		down, across, corner = across, down, "program"
-		in = " in "
-		at = func(program, kernel int) *report.Result { return g.Cell(kernel, program) }
-	}
-	if g.Prefix != "" {
-		corner += in + cell(g.Prefix, 100)
 	}
 	count := func(rows, columns []int) (c report.Counts) {
 		for _, r := range rows {
 			for _, column := range columns {
-				if k := at(r, column); k != nil {
-					c.Add(k)
-				}
+				g.Cell(r, column).AddTo(&c)
 			}
 		}
 		return c
 	}
-	all, columns := down.all(), across.all()
-	columns, moreColumns := pick(columns, maxColumns, func(i int) report.Counts { return count(all, []int{i}) })
-	const most = 25 // rows: the failures are what a comment is for
-	shown, more := pick(all, min(rows, most), func(i int) report.Counts { return count([]int{i}, across.all()) })
-	total := count(all, across.all())
+	const maxRows = 25 // the failures are what a comment is for
+	rows, columns := upTo(len(g.Rows)), upTo(len(g.Columns))
+	total := count(rows, columns)
+	shown, more := pick(rows, min(most, maxRows), func(i int) report.Counts { return count([]int{i}, columns) })
+	columns, moreColumns := pick(columns, maxColumns, func(i int) report.Counts { return count(rows, []int{i}) })
 	folded := total.OK()
 	if folded {
-		fmt.Fprintf(b, "<details><summary>%s on %s</summary>\n\n", report.Count(len(g.Names), "program"), report.Count(len(d.places), "kernel"))
+		programs := len(g.Rows) + len(g.Columns) - len(d.places)
+		fmt.Fprintf(b, "<details><summary>%s on %s</summary>\n\n", report.Count(programs, "program"), report.Count(len(d.places), "kernel"))
 	}
-	b.WriteString("| " + corner + " |")
+	b.WriteString("| " + g.Corner)
+	if g.Prefix != "" {
+		b.WriteString(cell(g.Prefix, 100))
+	}
+	b.WriteString(" |")
 	for _, i := range columns {
-		b.WriteString(" " + across.name(i) + " |")
+		b.WriteString(" " + headingCell(g.Columns[i]) + " |")
 	}
 	if len(moreColumns) > 0 {
 		fmt.Fprintf(b, " %d more |", len(moreColumns))
@@ -68,7 +58,7 @@ func (d *document) programs(b *strings.Builder, rows int) {
 		b.WriteString("\n")
 	}
 	for _, i := range shown {
-		line(down.name(i), []int{i})
+		line(headingCell(g.Rows[i]), []int{i})
 	}
 	if len(more) > 0 {
 		line(fmt.Sprintf("%d more", len(more)), more)
@@ -79,14 +69,15 @@ func (d *document) programs(b *strings.Builder, rows int) {
 	}
 }
 
-// axis is what a table has down or across.
-type axis struct {
-	n    int
-	name func(int) string
+func headingCell(h analysis.ProgramHeading) string {
+	if h.Place == nil {
+		return cell(h.Program, 60)
+	}
+	return word(h.Distro, cell) + " " + cell(h.Name, 60)
 }
 
-func (a axis) all() []int {
-	all := make([]int, a.n)
+func upTo(n int) []int {
+	all := make([]int, n)
 	for i := range all {
 		all[i] = i
 	}

@@ -234,25 +234,26 @@ func (j *joined) add(k *report.Result, p *part) {
 // evidence gives the files of a program a place of their own, and the console of
 // the worst one the kernel's. It returns the path of the console.
 func (j *joined) evidence(k *report.Result, p *part) (console string) {
-	dir := "results/" + k.ID + "/programs/" + directory(p.program) + "/"
+	results, own := "results/"+k.ID+"/", directory(p.program)
 	move := func(as, name string) {
-		if p.file == nil {
-			return
+		if p.file != nil {
+			k.Files = append(k.Files, as)
+			j.moved[as] = origin{p.file.evidence, name}
 		}
-		k.Files = append(k.Files, dir+as)
-		j.moved[dir+as] = origin{p.file.evidence, name}
 	}
 	for _, f := range p.Files {
-		move(strings.TrimPrefix(f, "results/"+k.ID+"/"), f)
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(f, results), "/")
+		move(path.Join(results, kind, own, rest), f)
 	}
 	console = p.Console
+	consoles := results + "consoles/" + own + "/console."
 	if p != j.worst && p.Console != "" {
-		console = dir + "console.txt"
-		move("console.txt", p.Console)
+		console = consoles + "txt"
+		move(console, p.Console)
 	}
 	for _, a := range p.History {
 		if a.Console != "" && p != j.worst {
-			move("console."+strings.TrimPrefix(a.Console, "results/"+k.ID+"."), a.Console)
+			move(consoles+strings.TrimPrefix(a.Console, "results/"+k.ID+"."), a.Console)
 			a.Console = ""
 		}
 		a.Cause = report.OneLine(p.program+": "+a.Cause, 500)

@@ -270,7 +270,7 @@ func TestJoinEvidence(t *testing.T) {
 	if len(k.Problems) > 0 || m.Check() != nil {
 		t.Errorf("%q, %v", k.Problems, m.Check())
 	}
-	dirOf := "results/" + id + "/programs/"
+	dirOf := "results/" + id + "/consoles/"
 	if got, want := []string{k.Programs[0].Console, k.Programs[1].Console, k.Programs[2].Console}, []string{dirOf + "X_b~1906e791/console.txt", dirOf + "a/console.txt", k.Console}; !slices.Equal(got, want) {
 		t.Errorf("consoles %q, want %q", got, want)
 	}
@@ -285,9 +285,9 @@ func TestJoinEvidence(t *testing.T) {
 	if d := cmp.Diff(map[string]string{
 		".txt":                    "x/b ID.txt",
 		".attempt-1.txt":          "x/b ID.attempt-1.txt",
-		"/programs/a/console.txt": "a ID.txt", "/programs/a/console.attempt-1.txt": "a ID.attempt-1.txt", "/programs/a/files/core.gz": "a ID/files/core.gz",
-		"/programs/x_b~b68ad6bd/files/core.gz": "x/b ID/files/core.gz",
-		"/programs/X_b~1906e791/console.txt":   "X b ID.txt", "/programs/X_b~1906e791/console.attempt-1.txt": "X b ID.attempt-1.txt", "/programs/X_b~1906e791/files/core.gz": "X b ID/files/core.gz",
+		"/consoles/a/console.txt": "a ID.txt", "/consoles/a/console.attempt-1.txt": "a ID.attempt-1.txt", "/files/a/core.gz": "a ID/files/core.gz",
+		"/files/x_b~b68ad6bd/core.gz":        "x/b ID/files/core.gz",
+		"/consoles/X_b~1906e791/console.txt": "X b ID.txt", "/consoles/X_b~1906e791/console.attempt-1.txt": "X b ID.attempt-1.txt", "/files/X_b~1906e791/core.gz": "X b ID/files/core.gz",
 	}, got); d != "" {
 		t.Error(d)
 	}
@@ -322,7 +322,7 @@ func FuzzDirectory(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		d := directory(a)
-		k := report.Result{ID: "debian/1", Verdict: report.Pass, Files: []string{"results/debian/1/programs/" + d + "/console.txt"}}
+		k := report.Result{ID: "debian/1", Verdict: report.Pass, Files: []string{"results/debian/1/consoles/" + d + "/console.txt"}}
 		if err := k.Check(); err != nil || strings.ContainsAny(d, "/\\") {
 			t.Errorf("%q: %q: %v", a, d, err)
 		}

@@ -313,3 +313,17 @@ func TestProgramsAreBounded(t *testing.T) {
 		t.Error("a result without programs has a grid of them")
 	}
 }
+
+// Kernels that have each other programs make no grid without end.
+func TestStrangeProgramsAreBounded(t *testing.T) {
+	m := reporttest.Programs(400, 10)
+	for i := range m.Kernels {
+		for p := range m.Kernels[i].Programs {
+			m.Kernels[i].Programs[p].Name = fmt.Sprint("x", i, "-", p)
+		}
+	}
+	html := write(t, m, Options{})
+	if n := strings.Count(html, "<td"); n > maxCells+10_000 || len(html) > 10<<20 {
+		t.Errorf("%d cells, %d bytes", n, len(html))
+	}
+}

@@ -2,15 +2,13 @@ package page
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
-// programsView has kernels down and programs across, or the other way around
-// where these are more.
+// programsView is the grid of kernels by programs.
 type programsView struct {
 	Corner  string
 	Columns []programHeading
@@ -31,56 +29,36 @@ type programCell struct{ Verdict, Sign string }
 
 // programGrid makes the grid of programs, where a result has several.
 func (b *builder) programGrid() {
-	kernels := make([]int, len(b.places))
-	for i := range kernels {
-		kernels[i] = i
-	}
-	g := analysis.NewProgramGrid(b.places)
-	if len(g.Names) < 2 {
-		return
-	}
-	if most := max(1, maxCells/len(g.Names)); len(kernels) > most {
+	kernels := b.byNeed()
+	g := analysis.NewProgramGrid(b.places, kernels)
+	programs := len(g.Rows) + len(g.Columns) - len(kernels)
+	if most := maxCells / max(1, programs); len(g.Rows) > 0 && len(kernels) > most {
 		b.note("the grid of programs has %d of %d kernels, those that did not pass first", most, len(kernels))
-		kernels = b.byNeed()[:most]
-		slices.Sort(kernels)
+		kernels = kernels[:most]
+	}
+	slices.Sort(kernels)
+	g = analysis.NewProgramGrid(b.places, kernels)
+	heading := func(h analysis.ProgramHeading) programHeading {
+		if h.Place == nil {
+			return programHeading{Name: line(h.Program), Whole: line(g.Prefix + h.Program)}
+		}
+		return programHeading{line(h.Distro + " " + h.Name), line(h.ID), h.ID}
 	}
 	v := &b.programs
-	var programs, of []programHeading
-	for _, name := range g.Names {
-		programs = append(programs, programHeading{Name: line(strings.TrimPrefix(name, g.Prefix)), Whole: line(name)})
+	v.Corner = sentence(g.Corner) + line(g.Prefix)
+	for _, h := range g.Columns {
+		v.Columns = append(v.Columns, heading(h))
 	}
-	for _, i := range kernels {
-		p := b.places[i]
-		of = append(of, programHeading{line(p.Distro + " " + p.Name), line(p.ID), p.ID})
-	}
-	cells := map[string]*programCell{} // one for each verdict
-	cell := func(kernel, program int) *programCell {
-		k := g.Cell(kernels[kernel], program)
-		if k == nil {
-			return nil
-		}
-		verdict := standing(k)
-		if cells[verdict] == nil {
-			cells[verdict] = &programCell{verdict, signs[verdict]}
-		}
-		return cells[verdict]
-	}
-	v.Corner, v.Columns = "Kernel", programs
-	rows, in := of, ", programs in "
-	if len(programs) > len(of) {
-		v.Corner, v.Columns, rows, in = "Program", of, programs, " in "
-	}
-	if g.Prefix != "" {
-		v.Corner += in + line(g.Prefix)
-	}
-	for r, heading := range rows {
-		row := programRow{programHeading: heading}
-		for c := range v.Columns {
-			if len(programs) > len(of) {
-				row.Cells = append(row.Cells, cell(c, r))
-			} else {
-				row.Cells = append(row.Cells, cell(r, c))
+	for r, h := range g.Rows {
+		row := programRow{programHeading: heading(h)}
+		for c := range g.Columns {
+			var cell *programCell
+			if k := g.Cell(r, c); k.Expected {
+				cell = &programCell{"expected", signs["expected"]}
+			} else if k.Verdict != report.Unknown {
+				cell = &programCell{k.Verdict.String(), signs[k.Verdict.String()]}
 			}
+			row.Cells = append(row.Cells, cell)
 		}
 		v.Rows = append(v.Rows, row)
 	}
