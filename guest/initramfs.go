@@ -58,6 +58,8 @@ type Payload struct {
 	Own []OwnModule
 
 	covered bool // it is a Go test binary that was built with -cover
+
+	selectors map[string]selector // by the program's name; "" if it is the only one
 }
 
 // Module is a kernel module, decompressed.

@@ -221,9 +221,10 @@ func namedPayload(name, inside string, b []byte, args []string, dir string, time
 			Args: append(run, args...),
 			Name: name, Reports: true, Timeout: timeout,
 		},
-		Targets:  Targets(b),
-		OnDemand: OnDemandDefault,
-		covered:  covered,
+		Targets:   Targets(b),
+		OnDemand:  OnDemandDefault,
+		covered:   covered,
+		selectors: map[string]selector{"": selectorOf(b, ok)},
 	}
 }
 

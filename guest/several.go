@@ -20,6 +20,8 @@ type TestProgram struct {
 	Dir       string   // its working directory in the guest; "" is /
 	Env       []string // K=V, on top of the payload's
 	Cover     bool     // as Payload.Cover's asked
+	JUnit     []string // as Payload.JUnit's patterns
+	Framework string   // the same
 	Files     []File   // further files that it needs
 
 	Timeout, TestTimeout time.Duration // 0: the payload's
@@ -30,7 +32,7 @@ type TestProgram struct {
 // file of the guest. An error is one line that names the program and ends with
 // what to do.
 func ProgramsPayload(programs []TestProgram, timeout time.Duration) (Payload, error) {
-	p := Payload{Job: wire.Job{Timeout: timeout}, OnDemand: OnDemandDefault}
+	p := Payload{Job: wire.Job{Timeout: timeout}, OnDemand: OnDemandDefault, selectors: map[string]selector{}}
 	if n := len(programs); n == 0 || n > wire.MaxPrograms {
 		return p, fmt.Errorf("%d programs: want 1 to %d in one run", n, wire.MaxPrograms)
 	}
@@ -57,13 +59,20 @@ func ProgramsPayload(programs []TestProgram, timeout time.Duration) (Payload, er
 				return p, fmt.Errorf("program %q: another program has a different %s: give one of the files another place", one.Name, f.Path)
 			}
 		}
+		if err := single.JUnit(one.Framework, one.JUnit, path.Clean("/"+one.Dir)); err != nil {
+			return p, fmt.Errorf("program %q: %w", one.Name, err)
+		}
+		if err := single.AddEnv(one.Env); err != nil {
+			return p, fmt.Errorf("program %q: %w", one.Name, err)
+		}
 		if err := single.Cover(one.Path, one.Dir, one.Cover); err != nil {
 			return p, err
 		}
 		p.Job.Programs = append(p.Job.Programs, wire.Program{
-			Name: one.Name, Args: single.Job.Args, Env: one.Env, Cover: single.Job.Cover,
+			Name: one.Name, Args: single.Job.Args, Env: single.Job.Env, Cover: single.Job.Cover,
 			Timeout: one.Timeout, TestTimeout: one.TestTimeout,
 		})
+		p.selectors[one.Name] = single.selectors[""]
 		p.Targets = append(p.Targets, single.Targets...)
 	}
 	return p, nil

@@ -54,7 +54,7 @@ func fullKernel() Result {
 		},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
 		Splats:  []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
-		History: []Attempt{{Repeat: 1, VM: 2, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.vm-2.attempt-1.txt"}},
+		History: []Attempt{{Repeat: 1, VM: 2, Rerun: 3, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.vm-2.attempt-1.txt"}},
 		Repeats: 2, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}}, Running: []string{"a"}, TestsOnly: true,
 		Expected:          []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
 		StaleExpectations: []string{"s"},
@@ -72,10 +72,18 @@ func reusedKernel() Result {
 	}
 }
 
+// flakyKernel passed though a test is flaky.
+func flakyKernel() Result {
+	return Result{
+		ID: "debian/6.13.0__1", Digest: "sha256:3", Verdict: Pass, Attempts: 1, FlakyOK: true, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}},
+		History: []Attempt{{Attempt: 1, Verdict: Fail, Cause: "c"}, {Rerun: 1, Attempt: 1, Verdict: Pass}},
+	}
+}
+
 func fullReport() *Merged {
 	return &Merged{
 		Schema: MergedSchema, Tool: "v1", At: time.Date(2026, 7, 4, 5, 6, 7, 8, time.UTC), Verdict: Fail, List: "sha256:2", Arch: "amd64",
-		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Result{fullKernel(), reusedKernel()},
+		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Result{fullKernel(), reusedKernel(), flakyKernel()},
 		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
 		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
 		Gone:     []string{"a/5"},
@@ -110,7 +118,7 @@ func noZero(t *testing.T, path string, v reflect.Value) {
 			return
 		}
 	}
-	if v.IsZero() && path != "Merged.Kernels[0].Reused" { // the other kernel has it
+	if v.IsZero() && path != "Merged.Kernels[0].Reused" && path != "Merged.Kernels[0].FlakyOK" { // others have them
 		t.Errorf("%s has no value in the sample", path)
 	}
 }

@@ -35,7 +35,8 @@ type Result struct {
 
 	History           []Attempt  `json:"history,omitempty"`              // its other VMs: attempts before this one, and other repeats
 	Repeats           int        `json:"repeats,omitempty" limit:"1000"` // how often it was run; 0: once, as nobody asked for more
-	Flaky             []Flaky    `json:"flaky,omitempty"`                // tests that passed in some repeats and failed in others
+	Flaky             []Flaky    `json:"flaky,omitempty"`                // tests that passed in some runs and failed in others
+	FlakyOK           bool       `json:"flaky_ok,omitempty"`             // its pass is one with flaky tests, which the run allows
 	Running           []string   `json:"running,omitempty"`              // tests that ran when the guest was ended, or ended, before its time
 	TestsOnly         bool       `json:"tests_only,omitempty"`           // its failed tests are all that is wrong: the guest's report is whole
 	Expected          []Expected `json:"expected,omitempty"`             // those of its failures that were expected
@@ -85,10 +86,12 @@ func FailedFirst(a, b Test) int {
 }
 
 // Attempt is one VM of a kernel beside the one that its result is about: an
-// attempt that told nothing, another repeat, or another VM for some of its programs.
+// attempt that told nothing, another repeat, or another VM for some of its programs or
+// for its failed tests.
 type Attempt struct {
 	Repeat  int     `json:"repeat,omitempty" limit:"1000"` // from 1, when the kernel was run several times
 	VM      int     `json:"vm,omitempty" limit:"1000"`     // from 1, when its programs took several VMs
+	Rerun   int     `json:"rerun,omitempty" limit:"10"`    // from 1, when no more than its failed tests ran again
 	Attempt int     `json:"attempt" limit:"1000"`          // from 1
 	Verdict Verdict `json:"verdict"`
 	Cause   string  `json:"cause,omitempty"`              // one line; empty for a pass
@@ -100,7 +103,7 @@ type Attempt struct {
 // and that did not come again on another CPU.
 const EmulatorFailed = "the emulator failed once"
 
-// Flaky is a test that passed in some repeats and failed in others.
+// Flaky is a test that passed in some repeats or reruns and failed in others.
 type Flaky struct {
 	Name   string `json:"name"`
 	Failed int    `json:"failed"` // in so many repeats
@@ -117,6 +120,9 @@ func (a Attempt) Words() string {
 	s := fmt.Sprintf("attempt %d", a.Attempt)
 	if a.VM > 0 {
 		s = fmt.Sprintf("VM %d, %s", a.VM, s)
+	}
+	if a.Rerun > 0 {
+		s = fmt.Sprintf("rerun %d of the failed tests, %s", a.Rerun, s)
 	}
 	if a.Repeat > 0 {
 		s = fmt.Sprintf("run %d, %s", a.Repeat, s)
@@ -173,7 +179,7 @@ func (k *Result) Reusable() error {
 	switch {
 	case k.Verdict != Pass:
 		return fmt.Errorf("its verdict is %v", k.Verdict)
-	case k.Cause != nil || len(k.StaleExpectations) > 0 || len(k.Expected) > 0 || k.TestsOnly || len(k.Running) > 0:
+	case k.Cause != nil || len(k.StaleExpectations) > 0 || len(k.Expected) > 0 || k.TestsOnly || k.FlakyOK || len(k.Running) > 0:
 		return errors.New("something speaks against its pass")
 	case k.Attempts != 1 || k.Repeats > 0 || len(k.History) > 0 || len(k.Flaky) > 0:
 		return errors.New("it took more than one VM, or more than one try to fetch it")

@@ -105,6 +105,15 @@ func readResumed(dir string, p Plan) (*Resumed, error) {
 	return &Resumed{Name: name, Kernels: f.Kernels, Finished: f.Problem == "", dir: dir, plan: p, lines: b}, nil
 }
 
+// reruns says how often failed tests run again, and what it means if they pass.
+func (p Plan) reruns() string {
+	s := fmt.Sprintf("%d reruns", p.Rerun)
+	if p.FlakyOK {
+		s += ", flaky is ok"
+	}
+	return s
+}
+
 // differences says in what an older plan is another one, for people.
 func (p Plan) differences(old Plan) []string {
 	var d []string
@@ -116,6 +125,7 @@ func (p Plan) differences(old Plan) []string {
 		{"the list of allowed splats", old.AllowDigest(), p.AllowDigest()},
 		{"the list of expected failures", old.Expect, p.Expect},
 		{"the number of repeats", strconv.Itoa(max(1, old.Repeat)), strconv.Itoa(max(1, p.Repeat))},
+		{"what failed tests come to", old.reruns(), p.reruns()},
 		{"the age up to which results are reused", old.Reuse.String(), p.Reuse.String()},
 		{"the architecture", old.Arch, p.Arch},
 		{"the list of kernels", old.List, p.List},

@@ -45,6 +45,9 @@ type Plan struct {
 	Expect string `json:"expected_failures,omitempty" limit:"word"` // digest of the failures that are expected
 	Repeat int    `json:"repeat,omitempty" limit:"1000"`            // how often each kernel is run; 0: once
 
+	Rerun   int  `json:"rerun_failed_tests,omitempty" limit:"10"` // how often the failed tests run again
+	FlakyOK bool `json:"flaky_ok,omitempty"`                      // a test that passes then is no failure
+
 	// Reuse is how old a pass of an earlier run may be that stands for a VM of
 	// the same bytes; 0: every kernel is booted.
 	Reuse time.Duration `json:"reuse_ns,omitempty" limit:"2592000000000000"` // MaxReuseDays

@@ -43,7 +43,7 @@ func SetAside(dir string, p Plan) ([]string, error) {
 func (p Plan) sameRun(q Plan) bool {
 	return p.Schema == Schema && p.RunID == q.RunID && p.HeadSHA == q.HeadSHA && p.Payload == q.Payload && p.Arch == q.Arch &&
 		p.List == q.List && p.Algorithm == q.Algorithm && p.Shards == q.Shards &&
-		p.Expect == q.Expect && p.Repeat == q.Repeat
+		p.Expect == q.Expect && p.Repeat == q.Repeat && p.Rerun == q.Rerun && p.FlakyOK == q.FlakyOK
 }
 
 // readPlanRecord reads the first record of a shard file.

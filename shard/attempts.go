@@ -53,6 +53,11 @@ func (r *run) runKernel(ctx context.Context, j *job) (report.Result, bool) {
 	if n > 1 {
 		k = combine(runs)
 		r.nameConsoles(&k, runs)
+	} else {
+		var ok bool
+		if k, ok = r.rerunFailed(ctx, j, k); !ok {
+			return k, false
+		}
 	}
 	k.History = append(slices.Clone(j.history), k.History...)
 	r.Expect.Apply(&k, r.Now())

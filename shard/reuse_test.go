@@ -354,6 +354,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Jobs": "how many VMs there are beside it", "Retries": "one VM was enough", "Cache": "where kernels are kept",
 		"Tool": "a name; Program is in the key", "RunID": "whose result", "Attempt": "whose result", "HeadSHA": "whose result",
 		"Now": "time: Reuse bounds it", "Random": "chance", "Report": "progress", "Repeated": "progress",
+		"Reruns": "only a pass in the first VM is kept", "FlakyOK": "the same",
 		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused", "HostRoot": "with it nothing is reused",
 		"Root": "its digest is in the payload", "RootUnpacked": "of Root's files", "noDisk": "the kernel's parameters tell how it gets a root",
 		"bootLimits":   "how long a method is tried that tells nothing then",

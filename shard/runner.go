@@ -51,6 +51,8 @@ type Config struct {
 	Retries     int  // further attempts when nothing is known about a kernel; at most MaxRetries
 	Isolate     bool // each of the payload's programs has a VM of its own
 	Repeats     int  // how often each kernel is run, at most MaxRepeats; 0 counts as 1
+	Reruns      int  // how often the failed tests of a kernel run again, at most MaxReruns, and with one repeat only
+	FlakyOK     bool // a test that passes in a rerun is no failure
 	Limits      vm.Limits
 	Boot        Boot // the zero value boots cold
 	NoEmulation bool // without KVM nothing is tested
@@ -221,7 +223,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
 		Payload: c.payloadDigest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
-		Expect: c.Expect.Digest(), Repeat: repeat, Reuse: c.Reuse, Gone: list.Gone(),
+		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(),
 	}
 }
 

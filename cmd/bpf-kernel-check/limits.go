@@ -19,7 +19,8 @@ import (
 // limitOptions are the flags of run for time limits, repeats and expectations.
 type limitOptions struct {
 	boot, silence, test, payload, total time.Duration
-	repeat                              int
+	repeat, reruns                      int
+	flaky                               string
 	expect                              []string
 	stale                               string
 
@@ -44,6 +45,8 @@ func (o *limitOptions) add(cmd *cobra.Command) {
 	f.DurationVar(&o.payload, "timeout", defaultPayload, "limit for the payload in each VM")
 	f.DurationVar(&o.total, "timeout-total", 0, "end the run after this time, with reports; other kernels are missing; 0 for no limit")
 	f.IntVar(&o.repeat, "repeat", 1, "run each kernel `N` times, to find flaky tests")
+	f.IntVar(&o.reruns, "rerun-failed-tests", 0, "run a kernel's failed tests, and no others, up to `N` times again, each time after a new boot; for programs of Go, Rust and GoogleTest")
+	f.StringVar(&o.flaky, "flaky", "fail", "`fail or ok` when a test failed and passes in such a rerun")
 	f.StringArrayVar(&o.expect, "expected-failures", nil, "YAML `FILE` of expected failures, with reasons; repeatable")
 	f.StringVar(&o.stale, "stale-expectations", "fail", "`fail or warn` when an expected failure passes or its entry has expired")
 }
@@ -63,6 +66,8 @@ func (o *limitOptions) validate() error {
 		{"--silence-timeout", o.silence == 0 || o.silence >= vm.MinSilence && o.silence <= maxLimit, fmt.Sprintf("at least %v and at most 24h, or 0", vm.MinSilence), o.silence},
 		{"--timeout-total", o.total == 0 || o.total >= minTotal, fmt.Sprintf("at least %v, or 0", minTotal), o.total},
 		{"--repeat", o.repeat >= 1 && o.repeat <= shard.MaxRepeats, fmt.Sprintf("1 to %d", shard.MaxRepeats), o.repeat},
+		{"--rerun-failed-tests", o.reruns >= 0 && o.reruns <= shard.MaxReruns, fmt.Sprintf("0 to %d", shard.MaxReruns), o.reruns},
+		{"--flaky", o.flaky == "fail" || o.flaky == "ok", "fail or ok", fmt.Sprintf("%q", o.flaky)},
 	} {
 		if !x.ok {
 			return usagef("%s is %v: want %s", x.flag, x.got, x.want)
@@ -70,6 +75,12 @@ func (o *limitOptions) validate() error {
 	}
 	if !slices.Contains([]string{"fail", "warn"}, o.stale) {
 		return usagef("--stale-expectations is %q: want fail or warn", o.stale)
+	}
+	switch {
+	case o.flaky == "ok" && o.reruns == 0:
+		return usagef("--flaky ok goes with --rerun-failed-tests: give both")
+	case o.reruns > 0 && o.repeat > 1:
+		return usagef("--rerun-failed-tests and --repeat exclude each other: --repeat runs all tests again, and finds flaky ones by itself")
 	}
 	if o.stale != "fail" && len(o.expect) == 0 {
 		return usagef("--stale-expectations goes with --expected-failures: give both")
@@ -108,8 +119,17 @@ func (o *limitOptions) apply(r *shard.Runner, accel qemu.Accel) {
 	n := vm.Slowness(accel)
 	r.Limits = vm.DefaultLimits(accel, n*o.boot, n*o.payload)
 	r.Limits.Silence, r.Limits.Test = n*o.silence, n*o.test
-	r.Payload.Job.Timeout, r.Payload.Job.TestTimeout = n*o.payload, n*o.test
-	r.Repeats = o.repeat
+	job := &r.Payload.Job
+	job.Timeout, job.TestTimeout = n*o.payload, n*o.test
+	job.Programs = slices.Clone(job.Programs)
+	for i := range job.Programs {
+		p := &job.Programs[i]
+		if p.Timeout > 0 && p.TestTimeout == 0 { // a default gives way
+			p.TestTimeout = min(o.test, p.Timeout)
+		}
+		p.Timeout, p.TestTimeout = n*p.Timeout, n*p.TestTimeout
+	}
+	r.Repeats, r.Reruns, r.FlakyOK = o.repeat, o.reruns, o.flaky == "ok"
 }
 
 // within returns a context that ends early enough to end the VMs and write

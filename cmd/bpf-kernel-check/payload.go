@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kballard/go-shellquote"
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/guest"
@@ -24,7 +23,8 @@ import (
 // payloadOptions are the flags of run that say what to run.
 type payloadOptions struct {
 	eventsTrace string
-	test        string
+	tests       []string
+	testsFile   string
 	objects     []string
 	attach      bool
 	unsupported string
@@ -41,15 +41,21 @@ type payloadOptions struct {
 	onDemand    string
 	libraryPath []string
 
+	junit     []string
+	framework string
+
 	collect      []string
 	cover        bool
 	collectCores bool
+
+	programs []testSpec // of tests and testsFile, set by readPayload
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Var((*once)(&o.eventsTrace), "events-trace", "check the EventsTrace binary at `PATH`")
-	f.Var((*once)(&o.test), "test", "run a test program with its arguments, as one `'PATH ARGS...'`")
+	f.StringArrayVar(&o.tests, "test", nil, "run a test program with its arguments, as one `'PATH ARGS...'`, or as '[name=NAME] [dir=DIR] [env=K=V]... [timeout=TIME] [test-timeout=TIME] -- PATH ARGS...'; repeatable: they run one after the other")
+	f.StringVar(&o.testsFile, "tests", "", "run the test programs in `FILE`, a value of --test on each line")
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
@@ -65,6 +71,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.IntVar(&o.cpus, "cpus", 1, "processors of each VM, 1 to 64; emulated ones share this machine's cores, so that more of them are seldom faster")
 	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
 	f.StringArrayVar(&o.libraryPath, "library-path", nil, "look for the libraries of dynamic programs in `DIR[:DIR...]` first, as by LD_LIBRARY_PATH; repeatable")
+	f.StringArrayVar(&o.junit, "junit", nil, "with --test: take the tests from the JUnit XML that the program writes to the files that match `GLOB` in the guest; repeatable")
+	f.StringVar(&o.framework, "framework", "", "with --test: have the program write JUnit XML, and take its tests from that; `NAME` is "+strings.Join(guest.Frameworks(), ", "))
 	f.StringArrayVar(&o.collect, "collect", nil, "bring the guest's files that match `GLOB` to results/ when the payload has ended; repeatable")
 	f.BoolVar(&o.cover, "cover", false, "with --test: collect the Go coverage of a program that is built with -cover")
 	f.BoolVar(&o.collectCores, "collect-cores", false, "collect the core dumps of programs that crash")
@@ -73,8 +81,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 // maxCPUs is the most processors of a VM.
 const maxCPUs = 64
 
-// once is a flag that may be given only once: of two payloads, one would silently
-// not run.
+// once is a flag that may be given only once: of two values, one would silently
+// not count.
 type once string
 
 func (o *once) String() string { return string(*o) }
@@ -94,25 +102,41 @@ func (o *once) Set(s string) error {
 // takeEnv takes the values of names without one from the environment, as docker
 // does. Those that are empty there are left out.
 func (o *payloadOptions) takeEnv(getenv func(string) string, warn func(string)) {
-	var env []string
-	for _, kv := range o.env {
+	o.env = takeEnv("--env ", o.env, getenv, warn)
+}
+
+func takeEnv(flag string, names []string, getenv func(string) string, warn func(string)) (env []string) {
+	for _, kv := range names {
 		value := ""
 		if !strings.Contains(kv, "=") && guest.CheckEnv(kv+"=") == nil {
 			if value = getenv(kv); value == "" {
-				warn(fmt.Sprintf("--env %s: it is not set here: the payload runs without it", kv))
+				warn(fmt.Sprintf("%s%s: it is not set here: the payload runs without it", flag, kv))
 				continue
 			}
 			kv += "=" + value
 		}
 		env = append(env, kv)
 	}
-	o.env = env
+	return env
+}
+
+// hasTest says whether test programs are given.
+func (o *payloadOptions) hasTest() bool { return len(o.tests) > 0 || o.testsFile != "" }
+
+// inputs are the flags that tell the payload's architecture, as payloadArch takes
+// them.
+func (o *payloadOptions) inputs() inputs {
+	var lines []string
+	for _, t := range o.tests {
+		lines = append(lines, strings.ReplaceAll(t, "\n", " "))
+	}
+	return inputs{"events-trace": o.eventsTrace, "test": strings.Join(lines, "\n"), "tests": o.testsFile, "rootfs": o.rootfs}
 }
 
 // validate checks the flags without looking at files.
 func (o *payloadOptions) validate() error {
 	n := 0
-	for _, given := range []bool{o.eventsTrace != "", o.test != "", len(o.objects) > 0} {
+	for _, given := range []bool{o.eventsTrace != "", o.hasTest(), len(o.objects) > 0} {
 		if given {
 			n++
 		}
@@ -126,14 +150,21 @@ func (o *payloadOptions) validate() error {
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
-	case o.test == "" && o.workdir != "/":
+	case !o.hasTest() && o.workdir != "/":
 		return usagef("--workdir goes with --test: give both")
-	case o.test == "" && o.cover:
+	case !o.hasTest() && (len(o.junit) > 0 || o.framework != ""):
+		return usagef("--junit and --framework go with --test: give it, too")
+	case !o.hasTest() && o.cover:
 		return usagef("--cover goes with --test: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
 		return usagef("--unsupported goes with --objects: give both")
+	}
+	if o.framework != "" {
+		if err := checkFramework(o.framework); err != nil {
+			return usagef("--framework %w", err)
+		}
 	}
 	return o.validateExtras()
 }
@@ -158,11 +189,13 @@ type namedPayload struct {
 	guest.Payload
 	arch string
 	name string
-	path string // of the program
+	path string // of the program, or the first of several
 	root userRoot
 
-	flags    []string // of debug, for the same payload; see payloadOptions.flags
-	warnings []string
+	programs     []string            // paths of all of them
+	flags        []string            // of debug, for the same payload; see payloadOptions.flags
+	programFlags map[string][]string // the same for one of several programs, by its name
+	warnings     []string
 
 	cpus   int
 	params []string // further kernel parameters
@@ -178,6 +211,13 @@ func (c *command) readPayload(ctx context.Context, o payloadOptions, arch string
 	if err := o.validate(); err != nil {
 		return p, err
 	}
+	var err error
+	if o.programs, err = o.specs(); err != nil {
+		return p, err
+	}
+	for i := range o.programs {
+		o.programs[i].env = takeEnv("--test: env=", o.programs[i].env, c.getenv, c.warn)
+	}
 	root, err := c.openRoot(ctx, &o, arch)
 	if err != nil {
 		return p, err
@@ -189,8 +229,14 @@ func (c *command) readPayload(ctx context.Context, o payloadOptions, arch string
 	if err := o.addExtras(&p); err != nil {
 		return p, err
 	}
-	if !p.HasDir(o.workdir) && !root.hasDir(o.workdir) {
-		return p, usagef("--workdir %q: the guest has no such directory: want an absolute path that a --file is put under", o.workdir)
+	for _, s := range append(o.programs, testSpec{}) {
+		flag, dir := "--workdir", o.workdir
+		if s.dir != "" {
+			flag, dir = "--test: dir=", s.dir
+		}
+		if !p.HasDir(dir) && !root.hasDir(dir) {
+			return p, usagef("%s %q: the guest has no such directory: want an absolute path that a --file is put under", flag, dir)
+		}
 	}
 	return p, nil
 }
@@ -203,7 +249,9 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 			return usagef("--env %w", err)
 		}
 	}
-	p.Job.Env = o.env
+	if err := p.AddEnv(o.env); err != nil {
+		return usagef("--env %w", err)
+	}
 	for _, m := range o.modules {
 		if isOwnModule(m) {
 			if err := addOwnModule(p, m); err != nil {
@@ -243,7 +291,7 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 
 // addLibraries adds what the payload's dynamic programs need.
 func (o *payloadOptions) addLibraries(p *namedPayload) error {
-	l := guest.Libraries{Program: p.path, Warn: func(msg string) { p.warnings = append(p.warnings, msg) }}
+	l := guest.Libraries{Programs: append(p.programs, p.path), Warn: func(msg string) { p.warnings = append(p.warnings, msg) }}
 	for _, dirs := range o.libraryPath {
 		for _, dir := range strings.Split(dirs, ":") {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -277,22 +325,8 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 			p.Files[0].Source = o.eventsTrace
 		}
 		return p, err
-	case o.test != "":
-		words, err := shellquote.Split(o.test)
-		if err != nil || len(words) == 0 {
-			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
-		}
-		b, err := root.program(&p, words[0], arch)
-		if err != nil {
-			return p, err
-		}
-		p.name = o.shownTest()
-		if root.inRoot(words[0]) {
-			p.Payload = guest.InstalledPayload(p.path, b, words[1:], o.workdir, timeout)
-		} else {
-			p.Payload = guest.ProgramPayload(p.path, b, words[1:], o.workdir, timeout)
-		}
-		return p, p.Cover(words[0], o.workdir, o.cover)
+	case o.hasTest():
+		return readTests(o, root, arch, timeout)
 	default:
 		paths, err := guest.FindObjects(o.objects)
 		if err != nil {

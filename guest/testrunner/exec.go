@@ -25,12 +25,13 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] -- PROGRAM ARGS...
+const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] [--junit GLOB]... -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
-prints: go test -v or -json, TAP, KTAP, test_progs, GoogleTest or Rust's libtest. Exits
-with the program's status, with 0 where the status and the output say that it was
-skipped, or with 128 plus the number of the signal that ended it.
+prints: go test -v or -json, TAP, KTAP, test_progs, GoogleTest or Rust's libtest; or
+those in the JUnit XML that it writes. Exits with the program's status, with 0 where
+the status and the output say that it was skipped, or with 128 plus the number of the
+signal that ended it.
 
 Flags:
 `
@@ -40,7 +41,8 @@ const exitNotStarted = 126
 
 // execProgram is testrunner exec. It returns the exit status.
 func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
-	name, dir, goTest, argv, err := parseExec(args, stderr)
+	o, err := parseExec(args, stderr)
+	name, goTest, argv := o.name, o.goTest, o.argv
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPass
 	}
@@ -64,9 +66,14 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	parser.Clock(m.now)
 	parser.Watch(func(name string, paused bool) { tell <- func() { rep.Run(name, paused) } })
+	var junit *junitFiles
+	if len(o.junit) > 0 {
+		parser.ExpectJUnit(o.framework)
+		junit = newJUnitFiles(o.junit)
+	}
 	start := m.now()
 	before := oom.Kills()
-	end := execute(ctx, dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
+	end := execute(ctx, o.dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
 		fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
 	})
 	if end.killed && oom.Kills() > before {
@@ -74,6 +81,9 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	if end.code != 0 && end.how != exitWords(end.code) {
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
+	}
+	if junit != nil {
+		junit.read(ctx, parser)
 	}
 	cut := parser.Finish(end.how, end.code, max(0, m.now().Sub(start)))
 	if parser.Skipped() {
@@ -142,27 +152,42 @@ func failsFast(argv, env []string) bool {
 	return false
 }
 
-func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, argv []string, err error) {
+// execOptions are the flags of testrunner exec.
+type execOptions struct {
+	name, dir string
+	goTest    bool
+	junit     []string // patterns; none: tests are in what the program prints
+	framework string
+	argv      []string
+}
+
+func parseExec(args []string, stderr io.Writer) (o execOptions, err error) {
 	fs := flag.NewFlagSet("testrunner exec", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&name, "name", "", "what to call the program (default: its file's name)")
-	fs.StringVar(&dir, "dir", "", "working directory of the program (default: this one)")
-	fs.BoolVar(&goTest, "go-test", false, "the program is a Go test binary, which says PASS when its tests are done")
+	fs.StringVar(&o.name, "name", "", "what to call the program (default: its file's name)")
+	fs.StringVar(&o.dir, "dir", "", "working directory of the program (default: this one)")
+	fs.BoolVar(&o.goTest, "go-test", false, "the program is a Go test binary, which says PASS when its tests are done")
+	fs.Func("junit", "read the tests from the JUnit XML that the program writes to `GLOB`; repeatable", func(glob string) error {
+		o.junit = append(o.junit, glob)
+		return nil
+	})
+	fs.StringVar(&o.framework, "framework", "", "with --junit: what writes the XML, such as catch2")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprint(stderr, execUsage)
 			fs.SetOutput(stderr)
 			fs.PrintDefaults()
 		}
-		return "", "", false, nil, err
+		return o, err
 	}
 	if fs.NArg() == 0 {
-		return "", "", false, nil, errors.New("exec: no program given: want it, and its arguments, after --")
+		return o, errors.New("exec: no program given: want it, and its arguments, after --")
 	}
-	if name == "" {
-		name = filepath.Base(fs.Arg(0))
+	if o.name == "" {
+		o.name = filepath.Base(fs.Arg(0))
 	}
-	return name, dir, goTest, fs.Args(), nil
+	o.argv = fs.Args()
+	return o, nil
 }
 
 // ended is how a program ended.

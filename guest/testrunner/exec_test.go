@@ -49,6 +49,54 @@ func parseReport(t *testing.T, report []byte) (o outcome) {
 	return o
 }
 
+func TestExecJUnit(t *testing.T) {
+	const xml = `<testsuite tests="1"><testcase classname="c" name="a"/></testsuite>`
+	for _, tt := range []struct {
+		name, script string
+		code         int
+		want         []string
+		incomplete   string
+	}{
+		{name: "a file", script: "echo '" + xml + "' > one.xml; echo hello", want: []string{"pass c.a"}},
+		{name: "two files", script: "echo '" + xml + "' | tee one.xml > two.xml", want: []string{"pass c.a", "pass c.a#01"}},
+		{name: "no file", script: "echo ok", want: []string{"fail prog: JUnit XML: DIR/*.xml is not there: the program did not write it"}, incomplete: "is not there"},
+		{name: "an old file", script: "echo ok", want: []string{"fail prog: JUnit XML: DIR/*.xml was there before the program started, and it did not write it"}, incomplete: "was there before"},
+		{name: "an old file, written again", script: "echo '" + xml + "' > old.xml", want: []string{"pass c.a"}},
+		{name: "an old file and a new one", script: "echo '" + xml + "' > one.xml", want: []string{"pass c.a"}},
+		{name: "a directory", script: "mkdir one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it is no regular file"}, incomplete: "no regular file"},
+		{name: "a pipe", script: "mkfifo one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it is no regular file"}, incomplete: "no regular file"},
+		{name: "a link to nothing", script: "ln -s nowhere one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: no such file or directory"}, incomplete: "no such file"},
+		{name: "no end", script: "echo '<testsuite>' > one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it ends in the middle: the program ended before it was written, or still writes it"}, incomplete: "in the middle"},
+		{name: "very large", script: "echo '" + xml + "' > one.xml; truncate -s 17M one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it has more than 16 MiB"}, incomplete: "more than 16 MiB"},
+		{name: "written late", script: "(sleep 0.3; echo '<testsuite>' > one.xml; sleep 0.3; echo '<testcase name=\"a\"/></testsuite>' >> one.xml) > /dev/null 2>&1 &", want: []string{"pass a"}},
+		{name: "exit status", script: "echo '" + xml + "' > one.xml; exit 3", code: 3, want: []string{"pass c.a", "fail prog: exit status 3, and its JUnit XML has no failed test"}},
+		{name: "killed", script: "echo '" + xml + "' > one.xml; kill -KILL $$", code: 137, want: []string{"pass c.a", "fail prog: signal: SIGKILL, and its JUnit XML has no failed test"}, incomplete: "did not end by itself"},
+	} {
+		dir := t.TempDir()
+		if strings.Contains(tt.name, "old") {
+			if err := os.WriteFile(filepath.Join(dir, "old.xml"), []byte(xml), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := runExec(t.Context(), t, "--name", "prog", "--dir", dir, "--junit", filepath.Join(dir, "*.xml"), "--", "/bin/sh", "-c", tt.script)
+		var got []string
+		for _, x := range o.tests {
+			first, _, _ := strings.Cut(x.Output, "\n")
+			line := x.Verdict + " " + x.Name
+			if first != "" {
+				line += ": " + strings.ReplaceAll(first, dir, "DIR")
+			}
+			got = append(got, line)
+		}
+		if d := cmp.Diff(tt.want, got); d != "" || o.code != tt.code {
+			t.Errorf("%s: exit status %d, (-want +got)\n%s", tt.name, o.code, d)
+		}
+		if !strings.Contains(o.done.Incomplete, tt.incomplete) || (tt.incomplete == "") != (o.done.Incomplete == "") {
+			t.Errorf("%s: incomplete %q, want %q", tt.name, o.done.Incomplete, tt.incomplete)
+		}
+	}
+}
+
 func TestExec(t *testing.T) {
 	tests := []struct {
 		name   string

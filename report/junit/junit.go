@@ -40,8 +40,9 @@ type (
 	}
 	junitCase struct {
 		junit.Testcase
-		FlakyErrors []junitRerun `xml:"flakyError"` // attempts before one that passed
-		RerunErrors []junitRerun `xml:"rerunError"` // attempts before one that did not
+		FlakyFailures []junitRerun `xml:"flakyFailure"` // failures of a test that passed when it ran again
+		FlakyErrors   []junitRerun `xml:"flakyError"`   // attempts before one that passed
+		RerunErrors   []junitRerun `xml:"rerunError"`   // attempts before one that did not
 	}
 	junitRerun struct {
 		Message string `xml:"message,attr"`

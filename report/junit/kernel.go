@@ -42,7 +42,11 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	distro, name := report.SplitID(k.ID)
 	c := cases{
 		suite: newSuite(m, k.ID, id, time.Duration(k.Phases["vm"])), class: "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name),
-		fill: f, left: f.excerpt, names: map[string]int{}, reasons: reasons, expected: map[string]report.Expected{}, of: k.TestPrograms(), programs: k.Programs,
+		fill: f, left: f.excerpt, names: map[string]int{}, reasons: reasons, expected: map[string]report.Expected{}, flaky: map[string]report.Flaky{},
+		of: k.TestPrograms(), programs: k.Programs,
+	}
+	for _, f := range k.Flaky {
+		c.flaky[f.Name] = f
 	}
 	addProperties(c.suite, m, k)
 	for _, e := range k.Expected {
@@ -135,6 +139,7 @@ type cases struct {
 	omitted struct{ pass, fail, skip int } // tests that are not written
 
 	expected map[string]report.Expected // by test
+	flaky    map[string]report.Flaky    // the same
 
 	programs []report.Program
 	of       func(test string) (program int, name string) // as Result.TestPrograms
@@ -289,6 +294,9 @@ func (c *cases) test(t report.Test) {
 		c.fail(c.ofTest(t), why, "failed", t.Output)
 	default:
 		tc := c.ofTest(t)
+		if f, ok := c.flaky[t.Name]; ok && v == report.TestPass {
+			tc.FlakyFailures = []junitRerun{{Type: "failed", Message: junitText(f.Words())}}
+		}
 		switch v {
 		case report.TestFail: // as expected
 			words := "expected failure: " + expected.Reason

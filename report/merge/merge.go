@@ -148,6 +148,7 @@ func (g *merger) compare(ch chosen) {
 	agree("list of allowed splats", "", report.Plan.AllowDigest)
 	agree("digest of expected failures", "", func(p report.Plan) string { return p.Expect })
 	agree("number of repeats", "", func(p report.Plan) string { return fmt.Sprint(max(1, p.Repeat)) })
+	agree("number of reruns of failed tests", "", func(p report.Plan) string { return fmt.Sprint(p.Rerun, p.FlakyOK) })
 	g.m.HeadSHA = agree("commit", "", func(p report.Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p report.Plan) string { return fmt.Sprint(p.Shards) })
 	g.m.Shards = len(plan.Shards)

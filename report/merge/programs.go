@@ -204,6 +204,7 @@ func (j *joined) add(k *report.Result, p *part) {
 	for name, ns := range p.Phases {
 		k.Phases[name] += ns
 	}
+	k.FlakyOK = k.Verdict == report.Pass && (k.FlakyOK || p.FlakyOK)
 	for _, f := range p.Flaky {
 		f.Name = test(f.Name)
 		k.Flaky = append(k.Flaky, f)

@@ -224,6 +224,11 @@ func TestJoinPasses(t *testing.T) {
 			k = s.file(2).kernel(0)
 			k.TestsOnly, k.Expected = true, []report.Expected{{Test: "FileCreate", Reason: "known"}}
 		},
+		"a flaky test that is allowed": func(s *testSet) {
+			k := s.file(2).kernel(0)
+			k.FlakyOK, k.Flaky = true, []report.Flaky{{Name: "FileCreate", Failed: 1, Runs: 2}}
+			k.History = []report.Attempt{{Attempt: 1, Verdict: report.Fail, Cause: "FileCreate failed"}, {Rerun: 1, Attempt: 1, Verdict: report.Pass}}
+		},
 		"an expected crash": func(s *testSet) {
 			k := s.file(2).kernel(0)
 			k.Verdict, k.Cause, k.Tests = report.Crash, &report.Cause{Title: "BUG: x"}, nil
@@ -233,7 +238,7 @@ func TestJoinPasses(t *testing.T) {
 		s := newProgramSet(2, "a", "b")
 		change(s)
 		m := s.merge(t, testOptions())
-		if m.Verdict != report.Pass {
+		if m.Verdict != report.Pass || len(m.Kernels[0].Tests) == 0 {
 			t.Errorf("%s: %v, %v, %v, %+v", name, m.Verdict, m.Refusals, verdictsOf(m.Kernels[0]), m.Kernels[0])
 		}
 	}

@@ -38,7 +38,7 @@ type dialect struct {
 
 // dialects are all formats, in the order in which a line is tried: the output of
 // go test -json holds go test's lines.
-var dialects = []dialect{goJSONDialect, goTestDialect, tapDialect, gtestDialect, libtestDialect, testProgsDialect}
+var dialects = []dialect{goJSONDialect, goTestDialect, tapDialect, gtestDialect, nextestDialect, libtestDialect, testProgsDialect}
 
 // failureLine tries a line with every format.
 func failureLine(text []byte) (kind, string, bool) {

@@ -63,9 +63,10 @@ type Parser struct {
 	wasEmpty  bool   // the line before is
 	summaries summaries
 	stray     int
-	goTest    bool // ExpectGoTest
-	marked    bool // its lines have marks
-	skipped   bool // Skipped
+	goTest    bool   // ExpectGoTest
+	marked    bool   // its lines have marks
+	skipped   bool   // Skipped
+	junit     *junit // nil: tests are in the text
 	tail      lines.Clip
 
 	// Of the program's own words:
@@ -180,15 +181,23 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 		p.out.cutShort("it ended without PASS or FAIL: " + how)
 	}
 	// A failed test explains an exit status, and no signal.
-	if p.format != nil && code > 128 && !strings.HasPrefix(how, "exit status ") {
+	if (p.format != nil || p.junit != nil) && code > 128 && !strings.HasPrefix(how, "exit status ") {
 		p.out.cutShort("it did not end by itself: " + how)
 	}
 	told := p.summaries.told()
 	if told.cut != "" {
 		p.out.cutShort(told.cut + ": " + how)
 	}
+	if p.format != nil && p.format.kind() == kindNextest && told.failed <= p.out.seen[wire.TestFail] {
+		told.fail = "" // the same, in its summary
+	}
+	contradiction := ""
+	if p.junit != nil {
+		contradiction = p.junit.finish(p.out, &told, code)
+		p.out = p.junit.out
+	}
 	isTAP := p.format != nil && p.format.kind() == kindTAP
-	if !p.out.hasFailed() && p.out.seen[wire.TestPass] == 0 && code != 0 {
+	if p.junit == nil && !p.out.hasFailed() && p.out.seen[wire.TestPass] == 0 && code != 0 {
 		p.skipped = code == skipStatus && isTAP && p.out.seen[wire.TestSkip] > 0 ||
 			code == told.status && told.skipped != "" && told.fail == "" && told.cut == ""
 	}
@@ -199,7 +208,13 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 		words += "\n" + last
 	}
 	wrong := cmp.Or(told.fail, told.cut)
+	if p.junit != nil && !ok {
+		words = how + ", and its JUnit XML has no failed test" + strings.TrimPrefix(words, how)
+	}
 	fail := func(why string) { p.out.problem(p.out.program, why, took) }
+	if contradiction != "" {
+		fail(contradiction)
+	}
 	switch {
 	case p.out.hasFailed() && wrong == "":
 	case p.out.hasFailed(): // what else failed may have been expected
@@ -215,6 +230,8 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	case p.goTest && !p.pass:
 		fail("no PASS after the tests: the program ended before go test's code was done, by os.Exit or by a TestMain that does not call m.Run; " + words)
 	case p.out.total > 0:
+	case p.junit != nil:
+		fail("no test ran: its JUnit XML has none; " + words)
 	case p.noTests:
 		fail("no test ran: " + noTests + "; " + words)
 	case told.none != "":

@@ -353,6 +353,7 @@ func (s summaries) look(p *indexedPattern, text string, quoted bool) {
 // told is what all summaries come to.
 type told struct {
 	fail    string // why the program has failed; empty: it has not
+	failed  int    // tests that its summaries count as failed
 	cut     string // which summary is missing
 	none    string // no test ran, and what says so
 	nested  bool   // none is of a framework whose tests are one of another
@@ -379,8 +380,14 @@ func (s summaries) told() told {
 		switch {
 		case seen.fail != "":
 			t.fail = cmp.Or(t.fail, f.name+": "+seen.fail)
+			failed := c["failed"]
+			if counted { // Criterion counts a crash as a failure, too
+				failed = min(failed, max(1, c["ran"]-c["passed"]))
+			}
+			t.failed += max(1, failed)
 		case f.fewer && c["passed"]+skipped < c["ran"]:
 			t.fail = cmp.Or(t.fail, says)
+			t.failed += c["ran"] - c["passed"] - skipped
 		case seen.begun || seen.cut:
 			t.cut = cmp.Or(t.cut, f.name+"'s summary is missing")
 		case seen.none != "" && total == 0, len(c) > 0 && total == 0:
