@@ -191,8 +191,12 @@ func (j *joined) add(k *report.Result, p *part) {
 		}
 		return p.program + "/" + name
 	}
+	cause := p.Cause
+	if cause != nil && p.TestsOnly {
+		cause = &report.Cause{Title: cause.Title} // the excerpt is its test's output
+	}
 	k.Programs = append(k.Programs, report.Program{
-		Name: p.program, Verdict: p.Verdict, Cause: p.Cause, Tests: len(p.Tests), TestsOnly: p.TestsOnly, Duration: time.Duration(p.Phases["payload"]),
+		Name: p.program, Verdict: p.Verdict, Cause: cause, Tests: len(p.Tests), TestsOnly: p.TestsOnly, Duration: time.Duration(p.Phases["payload"]),
 		Console: j.evidence(k, p),
 	})
 	k.TestsOnly = k.TestsOnly && (p.Verdict == report.Pass || p.TestsOnly)
@@ -257,7 +261,9 @@ func (j *joined) evidence(k *report.Result, p *part) (console string) {
 			move(consoles+strings.TrimPrefix(a.Console, "results/"+k.ID+"."), a.Console)
 			a.Console = ""
 		}
-		a.Cause = report.OneLine(p.program+": "+a.Cause, 500)
+		if a.Cause != "" {
+			a.Cause = report.OneLine(a.Cause, 300) + " (" + p.program + ")"
+		}
 		k.History = append(k.History, a)
 	}
 	return console

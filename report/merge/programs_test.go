@@ -276,6 +276,9 @@ func TestJoinEvidence(t *testing.T) {
 		t.Errorf("%q, %v", k.Problems, m.Check())
 	}
 	dirOf := "results/" + id + "/consoles/"
+	if a := k.History[0]; a.Cause != "QEMU died (X b)" {
+		t.Errorf("cause %q", a.Cause)
+	}
 	if got, want := []string{k.Programs[0].Console, k.Programs[1].Console, k.Programs[2].Console}, []string{dirOf + "X_b~1906e791/console.txt", dirOf + "a/console.txt", k.Console}; !slices.Equal(got, want) {
 		t.Errorf("consoles %q, want %q", got, want)
 	}
