@@ -80,7 +80,7 @@ func (k *Result) check() error {
 	if err := CheckID(k.ID); err != nil {
 		return err
 	}
-	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPrograms, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected} {
+	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPrograms, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected, k.checkProgramTests} {
 		if err := check(); err != nil {
 			return fmt.Errorf("kernel %s: %w", k.ID, err)
 		}
@@ -125,6 +125,11 @@ func (k *Result) contradiction() error {
 			return fmt.Errorf("it passed and its test %s did not: %.50q", OneLine(k.Tests[i].Name, 100), v)
 		}
 	}
+	for _, p := range k.Programs {
+		if p.Verdict != Pass {
+			return fmt.Errorf("it passed, and its program %.200q did not: %v", p.Name, p.Verdict)
+		}
+	}
 	return nil
 }
 
@@ -135,7 +140,13 @@ func (k *Result) checkPaths() error {
 		return fmt.Errorf("console %.250q: want %s", k.Console, k.consolePath())
 	}
 	prefix := "results/" + k.ID + "/"
-	for _, f := range k.Files {
+	files := k.Files
+	for _, p := range k.Programs {
+		if p.Console != "" && p.Console != k.consolePath() {
+			files = append(files[:len(files):len(files)], p.Console)
+		}
+	}
+	for _, f := range files {
 		rest, ok := strings.CutPrefix(f, prefix)
 		if !ok {
 			return fmt.Errorf("file %.250q: want it in %s", f, prefix)
@@ -151,9 +162,9 @@ func (k *Result) checkPaths() error {
 
 func (k *Result) consolePath() string { return "results/" + k.ID + ".txt" }
 
-// truncated makes a result keep the limits of a shard file, so that one test that
+// Truncated makes a result keep the limits of a shard file, so that one test that
 // runs wild does not cost its kernel's result.
-func (k Result) truncated() Result {
+func (k Result) Truncated() Result {
 	whole := len(k.Tests) <= maxTests
 	_ = limits{cut: true}.walk(reflect.ValueOf(&k).Elem(), "") // what is cut is no error
 	if !whole {
@@ -171,7 +182,7 @@ func (k Result) truncated() Result {
 
 // withoutDetails is a result without what explains it.
 func (k Result) withoutDetails(why error) Result {
-	return Result{
+	r := Result{
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		AccelNote: k.AccelNote, Reproduce: k.Reproduce, Reused: k.Reused, Boot: k.Boot, Machine: k.Machine, Splats: k.Splats,
 		// Without its tests nothing can be forgiven; what is stale stays.
@@ -179,6 +190,10 @@ func (k Result) withoutDetails(why error) Result {
 		StaleExpectations: k.StaleExpectations[:min(len(k.StaleExpectations), 10)],
 		Problems:          []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
+	if r.checkPrograms() != nil {
+		r.Programs = nil // it is they that cannot be kept
+	}
+	return r
 }
 
 // extraConsole says whether a path is where the runner puts the console of

@@ -45,7 +45,7 @@ func fullKernel() Result {
 	return Result{
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
 		Tests:    []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
-		Programs: []Program{{Name: "p", Verdict: Crash, Cause: &Cause{Title: "x", Excerpt: "e", Location: "a.c:1"}, Tests: 1, TestsOnly: true, Duration: 3, Left: []string{"pin"}}},
+		Programs: []Program{{Name: "p", Verdict: Crash, Cause: &Cause{Title: "x", Excerpt: "e", Location: "a.c:1"}, Tests: 1, TestsOnly: true, Duration: 3, Left: []string{"pin"}, Console: "results/" + id + ".txt"}},
 		Phases:   map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{
 			BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
@@ -54,7 +54,7 @@ func fullKernel() Result {
 		},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
 		Splats:  []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
-		History: []Attempt{{Repeat: 1, VM: 2, Rerun: 1, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.vm-2.attempt-1.txt"}},
+		History: []Attempt{{Repeat: 1, VM: 2, Rerun: 3, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.vm-2.attempt-1.txt"}},
 		Repeats: 2, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}}, Running: []string{"a"}, TestsOnly: true,
 		Expected:          []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
 		StaleExpectations: []string{"s"},
@@ -72,12 +72,11 @@ func reusedKernel() Result {
 	}
 }
 
-// flakyKernel is a pass with flaky tests.
+// flakyKernel passed though a test is flaky.
 func flakyKernel() Result {
-	id := "debian/6.12.0__2"
 	return Result{
-		ID: id, Verdict: Pass, Attempts: 1, FlakyOK: true, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}},
-		History: []Attempt{{VM: 2, Rerun: 1, Attempt: 1, Verdict: Pass, Console: "results/" + id + ".vm-2.txt"}},
+		ID: "debian/6.13.0__1", Digest: "sha256:3", Verdict: Pass, Attempts: 1, FlakyOK: true, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}},
+		History: []Attempt{{Attempt: 1, Verdict: Fail, Cause: "c"}, {Rerun: 1, Attempt: 1, Verdict: Pass}},
 	}
 }
 
@@ -119,7 +118,7 @@ func noZero(t *testing.T, path string, v reflect.Value) {
 			return
 		}
 	}
-	if v.IsZero() && path != "Merged.Kernels[0].Reused" && path != "Merged.Kernels[0].FlakyOK" { // other kernels have it
+	if v.IsZero() && path != "Merged.Kernels[0].Reused" && path != "Merged.Kernels[0].FlakyOK" { // others have them
 		t.Errorf("%s has no value in the sample", path)
 	}
 }

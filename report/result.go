@@ -222,7 +222,7 @@ type Expected struct {
 // but what was expected. A test that is expected to fail forgives neither a
 // crash nor another test, and what was not tested is never forgiven.
 func (k *Result) FailedAsExpected() bool {
-	if len(k.Expected) == 0 || len(k.StaleExpectations) > 0 || !k.forgivable() {
+	if len(k.Expected) == 0 || len(k.StaleExpectations) > 0 {
 		return false
 	}
 	whole := false
@@ -236,6 +236,9 @@ func (k *Result) FailedAsExpected() bool {
 		case e.Verdict == k.Verdict:
 			whole = true
 		}
+	}
+	if !k.programsExpected() {
+		return false
 	}
 	switch k.Verdict {
 	case Fail:

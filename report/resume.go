@@ -119,6 +119,7 @@ func (p Plan) differences(old Plan) []string {
 	var d []string
 	for _, x := range []struct{ what, was, is string }{
 		{"the commit", old.HeadSHA, p.HeadSHA},
+		{"the program", old.Program, p.Program},
 		{"the payload", old.Payload, p.Payload},
 		{"the content of the payload", old.Content, p.Content},
 		{"the list of allowed splats", old.AllowDigest(), p.AllowDigest()},

@@ -34,7 +34,7 @@ type Plan struct {
 
 	// Program is the name of the one program of this shard file where several
 	// calls, each with another program, are joined; "" where they are not.
-	Program string `json:"program,omitempty" limit:"200"`
+	Program string `json:"program,omitempty" limit:"word"`
 
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are in no shard: their servers have lost them
 
@@ -143,7 +143,7 @@ func (w *ShardWriter) Kernel(k Result) error {
 	if err := k.contradiction(); err != nil {
 		return fmt.Errorf("kernel %s: %w", k.ID, err)
 	}
-	k = k.truncated()
+	k = k.Truncated()
 	if err := k.Check(); err != nil {
 		return err
 	}

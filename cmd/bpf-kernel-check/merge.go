@@ -31,7 +31,8 @@ split from the same list, and every kernel of it passed. Otherwise each reason
 gets a line. The reports are written in any case.
 
 DIR is what download-artifact leaves, or a zip file of an artifact. If a shard
-ran several times, the highest attempt counts.`,
+ran several times, the highest attempt counts. Results of calls with different
+programs become one report of kernels by programs.`,
 		Example: `  bpf-kernel-check merge artifacts --plan plan.json --out report
   bpf-kernel-check merge artifacts --needs "$NEEDS" --base base/report.json`,
 		Args: func(_ *cobra.Command, args []string) error {

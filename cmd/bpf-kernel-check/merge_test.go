@@ -22,12 +22,12 @@ import (
 // writeShard writes what one shard of a run leaves, with the program that runs
 // use for it: shard DIR I/N ATTEMPT ID=VERDICT... A verdict of none leaves the
 // kernel out, and the shard as a job that was cut short. The kernels of all
-// shards are those in $LIST. A kernel's coverage profile is the file profiles/ID.
+// shards are those in $LIST, and the program is $PROGRAM. A kernel's coverage profile is the file profiles/ID.
 func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: shard DIR I/N ATTEMPT ID=VERDICT...")
 	}
-	p := report.Plan{Tool: "v1", List: listDigest(ts.Getenv("LIST")), Algorithm: "rendezvous", RunID: "77", HeadSHA: "0123456789abcdef", Arch: "amd64"}
+	p := report.Plan{Tool: "v1", List: listDigest(ts.Getenv("LIST")), Algorithm: "rendezvous", RunID: "77", HeadSHA: "0123456789abcdef", Arch: "amd64", Program: ts.Getenv("PROGRAM")}
 	_, err := fmt.Sscanf(args[1], "%d/%d", &p.Shard, &p.Shards)
 	ts.Check(err)
 	p.Attempt, err = strconv.Atoi(args[2])

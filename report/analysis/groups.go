@@ -18,14 +18,16 @@ import (
 
 // Group is one failure with all kernels that have it.
 type Group struct {
-	Verdict report.Verdict // of its kernels
-	Title   string         // why, in one line as one of the kernels said it
-	Tests   []string       // that fail, sorted; none: it is about the kernel as a whole
-	Kernels []string       // ids, by distribution and version
-	Newly   int            // of Kernels, those that passed in the base
-	Example string         // id of the kernel that Title and Excerpt are of
-	Excerpt string         // of its console, or its test's output, as it came
-	Key     string         // the same for the same failure in another result
+	Verdict  report.Verdict // of its kernels
+	Title    string         // why, in one line as one of the kernels said it
+	Tests    []string       // that fail, sorted; none: it is about the kernel as a whole, or Programs
+	Programs []string       // that it is about, sorted, where payloads have several
+	Kernels  []string       // ids, by distribution and version
+	Newly    int            // of Kernels, those that passed in the base
+	Example  string         // id of the kernel that Title and Excerpt are of
+	Excerpt  string         // of its console, or its test's output, as it came
+	Console  string         // of Example, or of its program; "": there is none
+	Key      string         // the same for the same failure in another result
 
 	// Of the first maxAnalysed groups only.
 	Boundaries []Boundary // by distribution
@@ -63,6 +65,26 @@ func Numbers(groups []Group) map[string][]int {
 // Text says in a few words what a group is: "12 kernels fail TestX". quote is for
 // names, which a guest chose.
 func (g Group) Text(quote func(string) string) string {
+	s := g.text(quote)
+	if len(g.Programs) == 0 {
+		return s
+	}
+	word := " with "
+	if g.Verdict == report.Missing {
+		word = " for "
+	}
+	s += word + quote(g.Programs[0])
+	switch rest := g.Programs[1:]; len(rest) {
+	case 0:
+		return s
+	case 1:
+		return s + " and " + quote(rest[0])
+	default:
+		return s + " and " + report.Count(len(rest), "more program")
+	}
+}
+
+func (g Group) text(quote func(string) string) string {
 	n := len(g.Kernels)
 	kernels := report.Count(n, "kernel") + " "
 	switch g.Verdict {
@@ -110,13 +132,16 @@ type entry struct {
 	version version
 	ok      bool              // it has a version
 	tests   map[string]string // verdicts by name
+	program string            // that it is about; "": the whole kernel, see parts
+
+	of func(test string) (int, string) // its program, as Result.TestPrograms finds it
 }
 
 func newIndex(m *report.Merged) *index {
 	ix := &index{m: m, at: map[string]int{}, newly: map[string]bool{}, seen: map[string]reason{}}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		e := entry{Result: k, tests: make(map[string]string, len(k.Tests))}
+		e := entry{Result: k, tests: make(map[string]string, len(k.Tests)), of: k.TestPrograms()}
 		var name string
 		e.distro, name = report.SplitID(k.ID)
 		e.version, e.ok = parseVersion(name)
@@ -154,66 +179,70 @@ func compareOK(a, b bool) int {
 
 // groupBuilder is a group while it is put together.
 type groupBuilder struct {
-	key     string
-	verdict report.Verdict
-	reason  reason
-	tests   map[string]bool
-	kernels []int // ascending
-	example int
-	excerpt string
+	key             string
+	verdict         report.Verdict
+	reason          reason
+	tests, programs map[string]bool
+	kernels         []int // ascending
+	example         int
+	excerpt         string
+	console         string // of the example
 }
 
 func (ix *index) groups() []Group {
 	drafts := map[string]*groupBuilder{}
 	var order []string
-	add := func(key string, r reason, i int, test, excerpt string) {
+	add := func(key string, r reason, i int, of entry, test, excerpt string) {
 		d := drafts[key]
 		if d == nil {
-			d = &groupBuilder{key: key, verdict: ix.kernels[i].Verdict, reason: r, tests: map[string]bool{}, example: i, excerpt: excerpt}
+			d = &groupBuilder{key: key, verdict: of.Verdict, reason: r, tests: map[string]bool{}, programs: map[string]bool{}, example: i, excerpt: excerpt, console: of.Console}
 			drafts[key] = d
 			order = append(order, key)
 		}
 		if test != "" {
 			d.tests[test] = true
+		} else if of.program != "" {
+			d.programs[of.program] = true
 		}
 		if n := len(d.kernels); n == 0 || d.kernels[n-1] != i {
 			d.kernels = append(d.kernels, i)
 		}
 		// What a reader wants to see is what has just broken.
 		if ix.newly[ix.kernels[i].ID] && !ix.newly[ix.kernels[d.example].ID] {
-			d.reason, d.example, d.excerpt = r, i, excerpt
+			d.reason, d.example, d.excerpt, d.console = r, i, excerpt, of.Console
 		}
 	}
 	for i, e := range ix.kernels {
 		// What is stale is a failure of its own, beside the kernel's.
 		if len(e.StaleExpectations) > 0 && (e.Verdict == report.Pass || e.failsAsExpected()) {
 			r := newReason(e.StaleExpectations[0], true)
-			add("stale\x00"+r.key, r, i, "", strings.Join(e.StaleExpectations, "\n"))
+			add("stale\x00"+r.key, r, i, e, "", strings.Join(e.StaleExpectations, "\n"))
 			continue
 		}
 		if e.OK() {
 			continue
 		}
-		failures := ix.failedTests(e)
-		if len(failures) == 0 {
-			r := kernelReason(*e.Result)
-			excerpt := ""
-			if e.Cause != nil {
-				excerpt = e.Cause.Excerpt
+		for _, of := range e.parts() {
+			failures := ix.failedTests(of)
+			if len(failures) == 0 {
+				r := kernelReason(*of.Result)
+				excerpt := ""
+				if of.Cause != nil {
+					excerpt = of.Cause.Excerpt
+				}
+				key := "kernel\x00" + of.Verdict.String() + "\x00" + r.key
+				if of.Verdict == report.Timeout {
+					key += "\x00" + strings.Join(failedNames(of), "\x00")
+				}
+				add(key, r, i, of, "", excerpt)
 			}
-			key := "kernel\x00" + e.Verdict.String() + "\x00" + r.key
-			if e.Verdict == report.Timeout {
-				key += "\x00" + strings.Join(failedNames(e), "\x00")
+			for _, f := range failures {
+				key := "test\x00" + f.reason.key
+				if !f.reason.global {
+					key += "\x00" + f.name
+				}
+				add(key, f.reason, i, of, f.name, f.output)
 			}
-			add(key, r, i, "", excerpt)
-			continue
-		}
-		for _, f := range failures {
-			key := "test\x00" + f.reason.key
-			if !f.reason.global {
-				key += "\x00" + f.name
-			}
-			add(key, f.reason, i, f.name, f.output)
 		}
 	}
 	groups := ix.merge(drafts, order)
@@ -231,6 +260,48 @@ func (e entry) failsAsExpected() bool {
 	k := *e.Result
 	k.StaleExpectations = nil
 	return k.FailedAsExpected()
+}
+
+// parts are a kernel's programs that did not pass, each as if it were the kernel,
+// without those that failed as expected; and the kernel itself where its verdict
+// is none of theirs. A kernel without programs is itself.
+func (e entry) parts() (parts []entry) {
+	if len(e.Programs) == 0 {
+		return []entry{e}
+	}
+	theirs := false
+	results := byProgram(e.Result)
+	for i := range results {
+		k := &results[i]
+		theirs = theirs || k.Verdict == e.Verdict
+		if k.Verdict != report.Pass && !k.FailedAsExpected() {
+			part := e
+			part.Result, part.program = k, e.Programs[i].Name
+			parts = append(parts, part)
+		}
+	}
+	if !e.Verdict.Tested() && len(parts) == len(e.Programs) && !slices.ContainsFunc(parts, func(of entry) bool {
+		return of.Verdict != e.Verdict || of.Cause == nil || of.Cause.Title != parts[0].Cause.Title
+	}) {
+		parts[0].program = "" // the kernel itself was not tested
+		return parts[:1]
+	}
+	if !theirs || len(parts) == 0 {
+		parts = append(parts, e)
+	}
+	return parts
+}
+
+// isAbout says whether a cause's title names a test: with its program or without.
+func (e entry) isAbout(title, test string) bool {
+	names := []string{test}
+	if e.program != "" {
+		title = strings.TrimPrefix(title, e.program+": ")
+		names = append(names, strings.TrimPrefix(test, e.program+"/"))
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return strings.HasPrefix(title, strings.TrimSuffix(report.OneLine(name, 200), "..."))
+	})
 }
 
 // failure is a failed test.
@@ -254,7 +325,7 @@ func (ix *index) failedTests(e entry) []failure {
 		if report.TestVerdict(t) != report.TestFail {
 			continue
 		}
-		if e.Cause != nil && strings.HasPrefix(e.Cause.Title, strings.TrimSuffix(report.OneLine(t.Name, 200), "...")) {
+		if e.Cause != nil && e.isAbout(e.Cause.Title, t.Name) {
 			ofTests = true
 		}
 		if e.Expects(t.Name) {
@@ -320,7 +391,7 @@ func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group 
 	}
 	groups := make([]Group, len(merged))
 	for i, d := range merged {
-		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt, Tests: slices.Sorted(maps.Keys(d.tests))}
+		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt, Console: d.console, Tests: slices.Sorted(maps.Keys(d.tests)), Programs: slices.Sorted(maps.Keys(d.programs))}
 		for _, k := range d.kernels {
 			g.Kernels = append(g.Kernels, ix.kernels[k].ID)
 			if ix.newly[ix.kernels[k].ID] {
@@ -371,9 +442,14 @@ func (ix *index) states(g *Group) []state {
 	}
 	tests := g.Tests[:min(len(g.Tests), maxGroupTests)]
 	for i, e := range ix.kernels {
-		if states[i] == fails || e.Verdict != report.Pass && e.Verdict != report.Fail {
+		if states[i] == fails {
 			continue
 		}
+		if len(g.Programs) > 0 && e.passes(g.Programs) {
+			states[i] = passes
+			continue
+		}
+		believed := e.Verdict == report.Pass || e.Verdict == report.Fail
 		if len(tests) == 0 || len(e.tests) == 0 {
 			if e.Verdict == report.Pass {
 				states[i] = passes
@@ -385,10 +461,27 @@ func (ix *index) states(g *Group) []state {
 				states[i] = unclear
 				break
 			}
-			if e.tests[t] == report.TestPass {
+			if e.tests[t] == report.TestPass && (believed || e.programPassed(t)) {
 				states[i] = passes
 			}
 		}
 	}
 	return states
+}
+
+// programPassed says whether a test's program passed, on a kernel that did not.
+func (e entry) programPassed(test string) bool {
+	i, _ := e.of(test)
+	return i >= 0 && e.Programs[i].Verdict == report.Pass
+}
+
+// passes says whether all of some programs passed.
+func (e entry) passes(programs []string) bool {
+	left := len(programs)
+	for _, p := range e.Programs {
+		if _, ok := slices.BinarySearch(programs, p.Name); ok && p.Verdict == report.Pass {
+			left--
+		}
+	}
+	return left == 0
 }

@@ -43,6 +43,7 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	c := cases{
 		suite: newSuite(m, k.ID, id, time.Duration(k.Phases["vm"])), class: "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name),
 		fill: f, left: f.excerpt, names: map[string]int{}, reasons: reasons, expected: map[string]report.Expected{}, flaky: map[string]report.Flaky{},
+		of: k.TestPrograms(), programs: k.Programs,
 	}
 	for _, f := range k.Flaky {
 		c.flaky[f.Name] = f
@@ -68,6 +69,7 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	if len(k.StaleExpectations) > 0 {
 		c.fail(c.one("expected failures", 0), k.StaleExpectations[0], "stale", strings.Join(k.StaleExpectations, "\n"))
 	}
+	c.programCases(k, tests[:failed], explained)
 	for _, t := range tests {
 		c.test(t)
 	}
@@ -138,6 +140,60 @@ type cases struct {
 
 	expected map[string]report.Expected // by test
 	flaky    map[string]report.Flaky    // the same
+
+	programs []report.Program
+	of       func(test string) (program int, name string) // as Result.TestPrograms
+}
+
+// in is a case in the class of a program, which ends with its name: CI systems
+// show a class for each. -1: in the kernel's.
+func (c *cases) in(program int, name string, took time.Duration) junitCase {
+	tc := c.one(name, took)
+	if program >= 0 {
+		// Where a dot stands, Jenkins begins another package.
+		tc.Classname += "." + junitText(strings.ReplaceAll(c.programs[program].Name, ".", "_"))
+	}
+	return tc
+}
+
+func (c *cases) ofTest(t report.Test) junitCase {
+	program, _ := c.of(t.Name)
+	return c.in(program, t.Name, t.Duration)
+}
+
+// programCases are those of programs that did not pass, where neither their tests
+// nor the kernel's own case tell it. explained: there is none of the kernel's.
+func (c *cases) programCases(k *report.Result, failed []report.Test, explained bool) {
+	told := map[int]bool{}
+	for _, t := range failed {
+		i, _ := c.of(t.Name)
+		told[i] = true
+	}
+	for i, p := range k.Programs {
+		switch {
+		case p.Verdict == report.Pass, p.Verdict == report.Fail && told[i],
+			!explained && k.Cause != nil && (strings.HasPrefix(k.Cause.Title, p.Name+": ") || p.Cause != nil && p.Verdict == k.Verdict && p.Cause.Title == k.Cause.Title):
+			continue
+		case len(c.suite.Cases) >= c.tests:
+			c.omitted.fail++
+			continue
+		}
+		tc := c.in(i, p.Name, p.Duration)
+		title, excerpt := "no reason is known", ""
+		if p.Cause != nil {
+			title, excerpt = p.Cause.Title, p.Cause.Excerpt
+		}
+		switch {
+		case k.FailedAsExpected():
+			tc.Testcase.Skipped = &junit.Result{Message: junitText("expected failure: " + k.ExpectedWords())}
+			c.suite.add(tc)
+		case p.Verdict == report.Fail:
+			c.fail(tc, title, p.Verdict.String(), excerpt)
+		default:
+			tc.Error = &junit.Result{Message: junitText(p.Verdict.String() + ": " + title), Type: p.Verdict.String(), Data: c.output(excerpt)}
+			c.suite.add(tc)
+		}
+	}
 }
 
 func (c *cases) one(name string, took time.Duration) junitCase {
@@ -235,9 +291,9 @@ func (c *cases) test(t report.Test) {
 			why = analysis.TestReason(t.Output)
 			c.reasons[t.Output] = why
 		}
-		c.fail(c.one(t.Name, t.Duration), why, "failed", t.Output)
+		c.fail(c.ofTest(t), why, "failed", t.Output)
 	default:
-		tc := c.one(t.Name, t.Duration)
+		tc := c.ofTest(t)
 		if f, ok := c.flaky[t.Name]; ok && v == report.TestPass {
 			tc.FlakyFailures = []junitRerun{{Type: "failed", Message: junitText(f.Words())}}
 		}

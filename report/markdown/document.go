@@ -17,6 +17,8 @@ type document struct {
 	at      map[string]analysis.Place // by id
 	series  []string
 	outcome report.Outcome
+
+	byProgram analysis.ProgramGrid
 }
 
 func newDocument(m *report.Merged, o Options) *document {
@@ -25,6 +27,7 @@ func newDocument(m *report.Merged, o Options) *document {
 	for _, p := range d.places {
 		d.at[p.ID] = p
 	}
+	d.byProgram = analysis.NewProgramGrid(d.places, upTo(len(d.places)))
 	return d
 }
 
@@ -33,6 +36,7 @@ func (d *document) render(x detail) string {
 	b.WriteString(d.verdictLine() + "\n\n")
 	d.refusals(&b, x)
 	d.grid(&b, x.rows)
+	d.programs(&b, x.rows)
 	d.failures(&b, x)
 	d.apart(&b, x)
 	d.footer(&b)
@@ -145,9 +149,9 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 		folded.WriteString(d.kernelList(g.Kernels, x.kernels))
 	}
 	example := *d.at[g.Example].Result
-	if example.Console != "" {
+	if g.Console != "" {
 		what = append(what, "console")
-		folded.WriteString("Console: " + code(example.Console, 300) + "\n\n")
+		folded.WriteString("Console: " + code(g.Console, 300) + "\n\n")
 	}
 	if c := command(example); c != "" && g.Verdict != report.Missing {
 		what = append(what, "how to reproduce")

@@ -79,7 +79,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		lines = append(lines, "**Allows nothing any more:** the entry "+code(e.Words(), 300))
 	}
 	noted := tally(d.m.Kernels, func(k *report.Result) []string {
-		noted := slices.Clone(k.Problems)
+		noted := append(slices.Clone(k.Problems), k.LeftBehind()...)
 		for _, m := range k.Modules {
 			noted = append(noted, "module "+m)
 		}

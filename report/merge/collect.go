@@ -51,6 +51,13 @@ type evidence struct {
 	fs    fs.FS
 	dir   string              // of the shard file, in fs
 	files map[string]struct{} // the regular files below results directories of fs
+	moved map[string]origin   // files that have another path in the merged result, by that
+}
+
+// origin is where a file is that has another path in the merged result.
+type origin struct {
+	evidence
+	name string // as its shard file says
 }
 
 // InputError is a directory that cannot be searched: the user's to mend.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -67,15 +68,25 @@ func (c *copier) kernel(k *report.Result, e evidence) {
 		}
 	}
 	k.Files = files
+	for i := range k.Programs {
+		if p := &k.Programs[i]; p.Console != k.Console && !slices.Contains(files, p.Console) {
+			p.Console = ""
+		}
+	}
 }
 
 // file copies one file, whose name check has found safe. It says whether there
 // is a file now, which may be cut.
 func (c *copier) file(e evidence, name string) (kept bool, err error) {
-	if _, ok := e.files[path.Join(e.dir, name)]; !ok {
+	source := name
+	if o, ok := e.moved[name]; ok {
+		e, source = o.evidence, o.name
+	}
+	source = path.Join(e.dir, source)
+	if _, ok := e.files[source]; !ok {
 		return false, errors.New("it is not in the artifact")
 	}
-	in, err := e.fs.Open(path.Join(e.dir, name))
+	in, err := e.fs.Open(source)
 	if err != nil {
 		return false, err
 	}

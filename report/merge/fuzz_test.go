@@ -13,6 +13,7 @@ func FuzzReadShardFile(f *testing.F) {
 	s.file(2).fail(0)
 	f.Add(s.file(1).bytes(f))
 	f.Add(s.file(2).bytes(f))
+	f.Add(newProgramSet(2, "a/b").file(1).bytes(f))
 	f.Add([]byte(`{"type":"plan","plan":{"schema":2}}`))
 	f.Add([]byte("\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {

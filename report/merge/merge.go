@@ -34,7 +34,8 @@ type Options struct {
 	Problems []string
 }
 
-// Merge makes one result of the shard files. It is a pass only when every shard
+// Merge makes one result of the shard files. Those that name a program are merged
+// program by program, see join. It is a pass only when every shard
 // of one run is there and whole, all were cut from the same list, each kernel of
 // that list has exactly one result, each of these is a pass, and every job that
 // was waited for agrees. What speaks against it is in the result's refusals.
@@ -42,23 +43,20 @@ type Options struct {
 // The second result says for each kernel that has a result which file that is
 // from.
 func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
-	g := &merger{plan: o.Plan, kernels: map[string]*merging{}, from: map[string]*File{}}
-	g.m = &report.Merged{Schema: report.MergedSchema, Tool: o.Tool, At: o.At.UTC(), Kernels: []report.Result{}}
+	g := newMerger(o.Plan)
+	g.m.Tool, g.m.At = o.Tool, o.At.UTC()
 	for _, p := range slices.Concat(c.Problems, o.Problems) {
 		g.refuse(0, "", "%s", p)
 	}
 	if len(c.Files) == 0 {
 		g.refuse(0, "", "no shard file was found: every shard is missing")
 	}
-	ch := g.choose(c.Files)
-	g.m.RunID, g.m.Attempt = ch.runID, ch.attempt
-	g.compare(ch)
-	for _, i := range slices.Sorted(maps.Keys(ch.shards)) {
-		g.shard(ch.shards[i])
+	if programs := byProgram(c.Files); programs != nil {
+		g.join(programs)
+	} else {
+		g.collect(c.Files)
 	}
-	g.missingShards(ch)
-	g.finish()
-	g.allowed(ch)
+	g.allowed()
 	g.needs(o.Needs)
 	g.judge()
 	if o.Base != nil {
@@ -70,10 +68,32 @@ func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 // merger is one merge at work.
 type merger struct {
 	plan    *report.PlanFile
+	program string // whose files they are; "": they name none
 	m       *report.Merged
 	kernels map[string]*merging
 	from    map[string]*File
-	more    int // refusals beyond maxRefusals
+	files   []*File // that count
+	more    int     // refusals beyond maxRefusals
+}
+
+func newMerger(plan *report.PlanFile) *merger {
+	return &merger{
+		plan: plan, m: &report.Merged{Schema: report.MergedSchema, Kernels: []report.Result{}},
+		kernels: map[string]*merging{}, from: map[string]*File{},
+	}
+}
+
+// collect takes the files of one program, or of none.
+func (g *merger) collect(files []*File) {
+	ch := g.choose(files)
+	g.m.RunID, g.m.Attempt = ch.runID, ch.attempt
+	g.compare(ch)
+	for _, i := range slices.Sorted(maps.Keys(ch.shards)) {
+		g.shard(ch.shards[i])
+		g.files = append(g.files, ch.shards[i].File)
+	}
+	g.missingShards(ch)
+	g.finish()
 }
 
 // merging is a kernel and the shard that it was first seen in.
@@ -339,10 +359,10 @@ func (g *merger) judge() {
 }
 
 // allowed takes the shards' lists of allowed splats, which must be the same.
-func (g *merger) allowed(ch chosen) {
+func (g *merger) allowed() {
 	var entries []report.AllowEntry
-	for _, c := range ch.shards {
-		for _, e := range c.Plan.Allow {
+	for _, f := range g.files {
+		for _, e := range f.Plan.Allow {
 			if !slices.ContainsFunc(entries, e.Is) {
 				entries = append(entries, e)
 			}

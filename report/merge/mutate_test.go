@@ -157,6 +157,47 @@ func testMutation(t *testing.T, program []byte) {
 	}
 }
 
+// testProgramMutation holds the same of calls with different programs, as far as
+// it can be held: nobody knows of a call whose whole file is gone, and one who
+// seals a file can put another program's result of the same kernel into it.
+func testProgramMutation(t *testing.T, program []byte) {
+	for i := 1; i < len(program); i += 4 {
+		if program[i]%12 == 11 { // a file is gone
+			return
+		}
+	}
+	merge := func(s *testSet) *report.Merged {
+		files := map[string][]byte{}
+		for name, f := range s.fs(t) {
+			if !inEvidence(name) {
+				files[name] = f.Data
+			}
+		}
+		edits(files, program, false)
+		m := fstest.MapFS{}
+		for name, b := range files {
+			m[name] = &fstest.MapFile{Data: b}
+		}
+		merged, _ := Merge(collectFS(m), testOptions())
+		if err := merged.Check(); err != nil {
+			t.Errorf("the result cannot be read back: %v", err)
+		}
+		return merged
+	}
+	green := newProgramSet(3, "a", "b", "c/d")
+	want := green.merge(t, testOptions())
+	if got := merge(green); got.Verdict == report.Pass {
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("a changed set of programs passes and says other things:\n%s", d)
+		}
+	}
+	red := newProgramSet(3, "a", "b", "c/d")
+	red.file(2).fail(0)
+	if got := merge(red); got.Verdict == report.Pass {
+		t.Error("a set with a program that failed passes")
+	}
+}
+
 func TestMutations(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 { // FuzzMutatedSet goes on from there
@@ -165,6 +206,7 @@ func TestMutations(t *testing.T) {
 			program[i] = byte(r.Uint32())
 		}
 		testMutation(t, program)
+		testProgramMutation(t, program)
 		if t.Failed() {
 			t.Fatalf("program %q", program)
 		}
@@ -197,6 +239,7 @@ func FuzzMutatedSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, program []byte) {
 		if len(program) <= 64 {
 			testMutation(t, program)
+			testProgramMutation(t, program)
 		}
 	})
 }

@@ -35,6 +35,11 @@ func TestMergedSchema(t *testing.T) {
 	if err := validate((&testSet{}).merge(t, testOptions())); err != nil {
 		t.Errorf("nothing at all: %v", err)
 	}
+	programs := newProgramSet(2, "a", "b")
+	programs.file(2).fail(0)
+	if err := validate(programs.merge(t, testOptions())); err != nil {
+		t.Errorf("programs: %v", err)
+	}
 	set.file(1).sealed = false
 	set.file(2).fail(0)
 	set.files = set.files[:2]

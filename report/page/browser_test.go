@@ -503,6 +503,47 @@ func TestBrowserSizes(t *testing.T) {
 	}
 }
 
+// The grid of programs fits, and leads to kernels, whose details have the programs.
+func TestBrowserPrograms(t *testing.T) {
+	browser := startBrowser(t)
+	for _, tt := range []struct {
+		name, corner  string
+		rows, columns int
+	}{
+		{"programs", "Kernel, programs in probe/", 88, 40}, {"programs-few", "Program in probe/", 20, 5}, {"programs-huge", "Kernel, programs in probe/", 600, 100},
+	} {
+		path := writePage(t, tt.name)
+		for _, width := range []int64{390, 1440} {
+			b := open(t, browser, path, "", width, width == 390)
+			if got := eval[string](b, `(t => [t.rows[0].cells[0].innerText, t.tBodies[0].rows.length, t.rows[1].querySelectorAll("td").length].join())(document.querySelector("table.programs"))`); got != fmt.Sprintf("%s,%d,%d", tt.corner, tt.rows, tt.columns) {
+				t.Errorf("%s: the grid of programs is %s", tt.name, got)
+			}
+			if over := eval[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+				t.Errorf("%s at %d: %d pixels too wide", tt.name, width, over)
+			}
+			// A cell has a word beside its sign, for those who do not see it.
+			if got := eval[string](b, `[...new Set([...document.querySelectorAll("table.programs td")].map(e => e.textContent + " " + e.getAttribute("aria-label")))].sort().join()`); got != "! crash,– missing,≈ expected,⊘ no-boot,✓ pass,✗ fail" {
+				t.Errorf("%s: cells %s", tt.name, got)
+			}
+			if tt.name != "programs-huge" {
+				b.js(`document.getElementById("programs").scrollIntoView()`)
+				shot(b, fmt.Sprintf("%s-%d", tt.name, width), true)
+				shot(b, fmt.Sprintf("%s-%d-grid", tt.name, width), false)
+			}
+			b.js(`[...document.querySelectorAll("table.programs a")].find(a => a.innerText.includes("6.12")).click()`)
+			b.wait(`document.querySelector("#kernel[open] table.one")`)
+			if got := eval[string](b, `document.querySelector("#k-body table.one").innerText`); !strings.Contains(got, "probe/pkg01") || !strings.Contains(got, "left behind: pin /sys/fs/bpf/probe") || strings.Index(got, "probe/pkg01") > strings.Index(got, "probe/pkg00") {
+				t.Errorf("%s: the kernel's programs: %.300q", tt.name, got)
+			}
+			shot(b, fmt.Sprintf("%s-%d-kernel", tt.name, width), false)
+			b.clean()
+			if err := chromedp.Cancel(b.ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // Pages of nothing, of one kernel, of none that came back, and of names and lines
 // without end are as good to look at as others.
 func TestBrowserEdges(t *testing.T) {

@@ -63,6 +63,8 @@ type builder struct {
 	tests  map[string]int
 	newly  map[string]bool
 
+	programs programsView
+
 	groups  []analysis.Group
 	numbers map[string][]int // of the failures that a kernel is in
 }
@@ -93,6 +95,7 @@ func newBuilder(m *report.Merged, o Options) *builder {
 	b.phases()
 	b.kernels()
 	b.testRows()
+	b.programGrid()
 	b.details()
 	b.consoles()
 	if o.History != nil {

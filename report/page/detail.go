@@ -41,7 +41,12 @@ func (b *builder) detail(i int) detail {
 		facts.Deps = nil // the failures name those that matter
 		k.Facts = &facts
 	}
+	programs := programDetails(k.Programs)
+	k.Programs = nil
 	d := membersOf(k)
+	if len(programs) > 0 {
+		d["programs"] = mustJSON(programs)
+	}
 	for _, name := range slices.Sorted(maps.Keys(d)) {
 		if n := len(d[name]); n > maxMember {
 			delete(d, name)

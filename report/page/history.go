@@ -273,6 +273,9 @@ func Slim(m *report.Merged) *report.Merged {
 		if k.Cause != nil {
 			slim.Cause = &report.Cause{Title: k.Cause.Title}
 		}
+		for _, p := range k.Programs { // what was expected depends on them
+			slim.Programs = append(slim.Programs, report.Program{Name: p.Name, Verdict: p.Verdict, TestsOnly: p.TestsOnly})
+		}
 		for _, t := range k.Tests {
 			slim.Tests = append(slim.Tests, report.Test{Name: t.Name, Verdict: t.Verdict, Duration: t.Duration, Insns: t.Insns})
 		}

@@ -7,7 +7,7 @@
   const PAST = ["unknown", "pass", "fail", "crash", "timeout", "no-boot", "infra", "missing"]; // as in package report
   const PAGE = 100; // rows at a time
   // Members of a kernel's record that have a place; all others are shown by their names.
-  const PLACED = ["release", "digest", "notes", "excerpt", "reproduce", "tests", "console", "past", "kernel"];
+  const PLACED = ["release", "digest", "notes", "excerpt", "reproduce", "tests", "console", "past", "kernel", "programs"];
   const LISTS = {modules_failed: "Modules that could not be loaded", mounts_failed: "Mounts that failed", files: "Files that the payload left", file_problems: "Notes"};
   const $ = (id) => document.getElementById(id);
 
@@ -389,6 +389,22 @@
       el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "Test"), el("th", {scope: "col"}, "Verdict"), el("th", {scope: "col", class: "num"}, "Time"), el("th", {scope: "col", class: "num"}, "Instructions"))), body)), more);
   }
 
+  // programsView shows those that did not pass first.
+  function programsView(d) {
+    const body = el("tbody", {});
+    const order = (p) => ORDER.indexOf(p.v);
+    for (const p of d.programs.slice().sort((a, b) => order(a) - order(b))) {
+      const name = el("th", {scope: "row"}, el("span", {class: "tname"}, clean(p.n)));
+      if (p.t) name.append(el("span", {class: "tsays"}, clean(p.t)));
+      for (const left of p.l || []) name.append(el("span", {class: "tsays"}, "left behind: " + clean(left)));
+      if (p.x) name.append(el("span", {class: "tsays"}, el("a", {href: p.x}, "console")));
+      body.append(el("tr", {}, name, el("td", {class: "tverdict"}, sign(p.v), " " + p.v),
+        el("td", {class: "num"}, p.c.toLocaleString("en")), el("td", {class: "num"}, p.ms ? duration(p.ms) : "–")));
+    }
+    return el("section", {}, el("h3", {}, "Programs"), el("div", {class: "wide"}, el("table", {class: "one"},
+      el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "Program"), el("th", {scope: "col"}, "Verdict"), el("th", {scope: "col", class: "num"}, "Tests"), el("th", {scope: "col", class: "num"}, "Time"))), body)));
+  }
+
   function historyView(d) {
     if (!d.past) return null;
     const list = el("ol", {class: "past"});
@@ -429,6 +445,7 @@
     for (const n of d.notes || []) body.append(el("p", {class: "notice quiet"}, n));
     if (d.excerpt && !(d.tests || []).some((t) => t.output && t.verdict === "fail" && d.excerpt.includes(t.output.trim().slice(0, 200)))) body.append(el("section", {}, el("h3", {}, "Excerpt"), block(d.excerpt, "Excerpt")));
     if (d.reproduce) body.append(el("section", {}, el("h3", {}, "To reproduce"), block(d.reproduce, "Command that reproduces it")));
+    if (d.programs) body.append(programsView(d));
     if (d.tests) body.append(testsView(d));
     if (d.console) {
       const box = el("section", {}, el("h3", {}, "Console"));

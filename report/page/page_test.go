@@ -5,7 +5,6 @@ import (
 	"compress/flate"
 	"encoding/base64"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,12 +15,9 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
 
 // pages are the pages of the tests, by name.
 func pages(t testing.TB) map[string]func(io.Writer) error {
@@ -47,7 +43,10 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 			l, lc := long()
 			return Write(w, l, Options{Consoles: lc})
 		},
-		"hostile": func(w io.Writer) error { return Write(w, h, Options{Consoles: hc, RunURL: "javascript:alert(1)"}) },
+		"programs":      func(w io.Writer) error { return Write(w, reporttest.Programs(88, 40), Options{}) },
+		"programs-few":  func(w io.Writer) error { return Write(w, reporttest.Programs(5, 20), Options{}) },
+		"programs-huge": func(w io.Writer) error { return Write(w, reporttest.Programs(700, 100), Options{}) },
+		"hostile":       func(w io.Writer) error { return Write(w, h, Options{Consoles: hc, RunURL: "javascript:alert(1)"}) },
 	}
 }
 
@@ -84,23 +83,6 @@ func write(t *testing.T, m *report.Merged, o Options) string {
 	return b.String()
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", name, d)
-	}
-}
-
 // The page of the recorded run, as it is without its script, and its data.
 func TestPageOfTheRecordedRun(t *testing.T) {
 	m, consoles := realRun(t)
@@ -114,10 +96,10 @@ func TestPageOfTheRecordedRun(t *testing.T) {
 	if err := json.Indent(&index, data["index"], "", " "); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "real.index.json", index.String())
+	reporttest.Golden(t, "real.index.json", index.String())
 	html = own.ReplaceAllString(html, "<$1>...</$1>")
 	html = digest.ReplaceAllString(html, "(digest)")
-	golden(t, "real.html", element.ReplaceAllString(html, `<script type="text/plain" id="$1">...</script>`))
+	reporttest.Golden(t, "real.html", element.ReplaceAllString(html, `<script type="text/plain" id="$1">...</script>`))
 }
 
 // The policy is that of the script and the style in the page.
@@ -315,5 +297,33 @@ func TestStanding(t *testing.T) {
 		if slim := Slim(&report.Merged{Kernels: []report.Result{tt.k}}).Kernels[0]; standing(&slim) != tt.want {
 			t.Errorf("%+v, slim: %s, want %s", tt.k, standing(&slim), tt.want)
 		}
+	}
+}
+
+// The grid of programs has a limit, and what is over it is said.
+func TestProgramsAreBounded(t *testing.T) {
+	html := write(t, reporttest.Programs(700, 100), Options{})
+	if n := len(html); n > 10<<20 || !strings.Contains(html, "the grid of programs has 600 of 700 kernels, those that did not pass first") {
+		t.Errorf("the page has %d bytes, or does not say what it lacks", n)
+	}
+	if n := strings.Count(html, `aria-label="crash">!</td>`); n != 1 {
+		t.Errorf("%d crashes in the grid", n)
+	}
+	if html := write(t, reporttest.Green(), Options{}); strings.Contains(html, "h-programs") {
+		t.Error("a result without programs has a grid of them")
+	}
+}
+
+// Kernels that have each other programs make no grid without end.
+func TestStrangeProgramsAreBounded(t *testing.T) {
+	m := reporttest.Programs(400, 10)
+	for i := range m.Kernels {
+		for p := range m.Kernels[i].Programs {
+			m.Kernels[i].Programs[p].Name = fmt.Sprint("x", i, "-", p)
+		}
+	}
+	html := write(t, m, Options{})
+	if n := strings.Count(html, "<td"); n > maxCells+10_000 || len(html) > 10<<20 {
+		t.Errorf("%d cells, %d bytes", n, len(html))
 	}
 }

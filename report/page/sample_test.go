@@ -158,6 +158,10 @@ func hostile() (*report.Merged, fs.FS) {
 			k.Cause = &report.Cause{Title: e + " BUG: x", Excerpt: all}
 			k.Tests = append(k.Tests, report.Test{Name: e, Verdict: "fail", Output: all})
 		}
+		k.Programs = nil
+		for j, e := range evil {
+			k.Programs = append(k.Programs, report.Program{Name: e + fmt.Sprint(j), Verdict: k.Verdict, Cause: k.Cause, Left: evil})
+		}
 		k.Console = "results/" + k.ID + ".txt"
 		consoles[k.Console] = &fstest.MapFile{Data: []byte("\x1b[31;1m" + all + "\x1b]0;title\x07\x1b[38;2;1;2;3mrgb\n" + e + " BUG: x\n" + all)}
 	}

@@ -28,6 +28,7 @@ type view struct {
 	Groups    []groupView
 	MoreGroup int
 	Grid      gridView
+	Programs  programsView
 	History   *historyView
 	Notes     []string
 	Packed    []template.HTML
@@ -175,6 +176,7 @@ func newView(m *report.Merged, o Options) view {
 	}
 	v.groups(b.groups)
 	v.Grid = b.grid()
+	v.Programs = b.programs
 	if o.History != nil {
 		v.History = o.History.view()
 	}

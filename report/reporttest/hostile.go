@@ -3,6 +3,7 @@ package reporttest
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -48,6 +49,8 @@ func Hostile(s string) *report.Merged {
 				k.Cause.Title = g + " failed"
 				k.Tests = []report.Test{{Name: g, Verdict: report.TestFail, Output: g}, {Name: g + "/sub", Verdict: "GUEST", Output: s}, {Name: g + "3", Verdict: report.TestFail, Output: g + "\nEventsTrace ended: " + s}, {Name: g + "4", Verdict: report.TestSkip}}
 			}
+			other := report.Program{Name: s, Verdict: v, Cause: k.Cause, Left: []string{g}}
+			k.Programs = []report.Program{{Name: g, Verdict: v, Cause: k.Cause, Tests: i, Duration: time.Second, Left: []string{g, s}}, other}
 			m.Kernels = append(m.Kernels, k)
 		}
 	}

@@ -94,6 +94,9 @@ func (p *Progress) result(k *report.Result, took time.Duration) {
 	if skipped > 0 {
 		fmt.Fprintf(p.out, ", %d of %s skipped", skipped, report.Count(len(k.Tests), "test"))
 	}
+	if words := k.ProgramWords(3); words != "" {
+		fmt.Fprintf(p.out, ", %s", words)
+	}
 	groups := analysis.Groups(&report.Merged{Kernels: []report.Result{*k}})
 	as := p.seenOn(groups)
 	if as != "" {
@@ -186,6 +189,7 @@ func (p *Progress) remarks(k *report.Result) {
 	say("", flaky)
 	say("not as expected: ", k.StaleExpectations)
 	say("note: ", k.Problems)
+	say("note: ", k.LeftBehind())
 	if k.FailedAsExpected() {
 		say("expected: ", []string{k.ExpectedWords()})
 		say("", []string{causeTitle(k)})
@@ -243,6 +247,9 @@ func (p *Progress) causes(k *report.Result, groups []analysis.Group) {
 				name += ", as on " + id
 			}
 			p.detail("--- FAIL: %s", name)
+		} else if n := len(g.Programs); n > 0 && !(n == 1 && k.Cause != nil && strings.HasPrefix(k.Cause.Title, g.Programs[0]+": ")) {
+			programs := report.List(g.Programs, 3, func(s string) string { return report.OneLine(s, 200) })
+			p.detail("--- %s: %s: %s", strings.ToUpper(g.Verdict.String()), programs, report.OneLine(g.Title, 300))
 		}
 		if !seen {
 			p.seen[g.Key] = k.ID

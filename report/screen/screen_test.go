@@ -3,11 +3,13 @@ package screen
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
 
 // screenOf is what a run of these kernels prints.
@@ -134,4 +136,13 @@ func TestScreenOfOthers(t *testing.T) {
 	if strings.Contains(s, "--- FAIL") {
 		t.Errorf("an expected failure is told as one:\n%s", s)
 	}
+}
+
+// A kernel's line says which programs failed, and what they left is a note.
+func TestScreenPrograms(t *testing.T) {
+	reporttest.Golden(t, "programs.txt", timeless(screenOf(reporttest.Programs(12, 6).Kernels)))
+}
+
+func timeless(s string) string {
+	return regexp.MustCompile(` in [0-9.]+s;`).ReplaceAllString(s, " in 0.0s;")
 }

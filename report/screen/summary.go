@@ -25,7 +25,7 @@ func (p *Progress) End(o report.Outcome, results []report.Result) {
 	}
 	if groups := analysis.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // for one kernel, all was printed above
 		fmt.Fprintln(p.out)
-		p.failures(groups, nil)
+		p.failures(groups, false)
 	}
 	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, summary.Name))
 	for _, k := range results { // other kernels were printed above
@@ -49,8 +49,8 @@ func onKernels(groups []analysis.Group) int {
 }
 
 // failures prints each failure once with its kernels, numbered as in the reports,
-// and the console of its example. consoles are by kernel id.
-func (p *Progress) failures(groups []analysis.Group, consoles map[string]string) {
+// and with consoles, that of its example.
+func (p *Progress) failures(groups []analysis.Group, consoles bool) {
 	const most = 10 // failures
 	plain := func(s string) string { return report.OneLine(s, 120) }
 	fmt.Fprintf(p.out, "%s on %s:\n", report.Count(len(groups), "failure"), report.Count(onKernels(groups), "kernel"))
@@ -73,8 +73,8 @@ func (p *Progress) failures(groups []analysis.Group, consoles map[string]string)
 		if len(g.Boundaries) == 0 {
 			fmt.Fprintf(p.out, "     %s\n", report.List(g.Kernels, 4, plain))
 		}
-		if c := consoles[g.Example]; c != "" {
-			fmt.Fprintf(p.out, "     console: %s\n", JoinPath(p.opts.Dir, report.OneLine(c, 500)))
+		if consoles && g.Console != "" {
+			fmt.Fprintf(p.out, "     console: %s\n", JoinPath(p.opts.Dir, report.OneLine(g.Console, 500)))
 		}
 	}
 }
@@ -139,10 +139,9 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 // kernels prints why kernels did not pass, each cause once, and what was expected.
 // A guest's words never begin a line.
 func (p *Progress) kernels(m *report.Merged) {
-	n, consoles := 0, map[string]string{}
+	n := 0
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		consoles[k.ID] = k.Console
 		if k.Verdict != report.Pass {
 			for _, s := range k.StaleExpectations[:min(len(k.StaleExpectations), maxRemarks)] {
 				fmt.Fprintf(p.out, "not as expected: %s  %s\n", k.ID, report.OneLine(s, 500))
@@ -163,7 +162,7 @@ func (p *Progress) kernels(m *report.Merged) {
 		fmt.Fprintln(p.out)
 	}
 	if groups := analysis.Groups(m); len(groups) > 0 {
-		p.failures(groups, consoles)
+		p.failures(groups, true)
 		fmt.Fprintln(p.out)
 	}
 }

@@ -62,6 +62,7 @@ func Write(w io.Writer, at time.Time, kernels []report.Result) error {
 		}
 	}
 	writeExpected(&b, kernels)
+	writePrograms(&b, kernels)
 	_, err := io.WriteString(w, b.String())
 	if err != nil {
 		return fmt.Errorf("write the summary: %w", err)
@@ -90,6 +91,25 @@ func writeExpected(b *strings.Builder, kernels []report.Result) {
 		} else {
 			fmt.Fprintf(b, "[STALE] %s  %s\n", k.ID, report.OneLine(strings.Join(k.StaleExpectations, "; "), 500))
 		}
+	}
+}
+
+// writePrograms adds the kernels on which some of several programs did not pass.
+// Its mark is none that readers count.
+func writePrograms(b *strings.Builder, kernels []report.Result) {
+	var ks []report.Result
+	for _, k := range kernels {
+		if k.ProgramWords(1) != "" {
+			ks = append(ks, k)
+		}
+	}
+	if len(ks) == 0 {
+		return
+	}
+	slices.SortFunc(ks, compareKernels)
+	fmt.Fprintf(b, "\nprograms (%d kernel(s))\n", len(ks))
+	for _, k := range ks {
+		fmt.Fprintf(b, "[PROGRAMS] %s  %s\n", k.ID, report.OneLine(k.ProgramWords(20), 500))
 	}
 }
 

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -63,5 +64,38 @@ func TestSummaryDate(t *testing.T) {
 	}
 	if want := "BPF check run at Sat Jul  4 05:06:07 UTC 2026\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+// Programs have a block of their own; a reader that counts [PASS] and [FAIL] counts
+// kernels as before.
+func TestSummaryPrograms(t *testing.T) {
+	m := reporttest.Programs(12, 6)
+	var b strings.Builder
+	if err := Write(&b, time.Date(2022, 3, 30, 23, 37, 2, 0, time.UTC), m.Kernels); err != nil {
+		t.Fatal(err)
+	}
+	reporttest.Golden(t, "programs.txt", b.String())
+	if n := strings.Count(b.String(), "[PASS]") + strings.Count(b.String(), "[FAIL]") + strings.Count(b.String(), "[NOBOOT]"); n != len(m.Kernels) {
+		t.Errorf("%d marks for %d kernels", n, len(m.Kernels))
+	}
+	for i := range m.Kernels {
+		for p := range m.Kernels[i].Programs {
+			m.Kernels[i].Programs[p].Name = fmt.Sprint(p, "\n[PASS] debian/6.1\u202e|`"+strings.Repeat("x", 500))
+		}
+	}
+	b.Reset()
+	if err := Write(&b, time.Time{}, m.Kernels); err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(b.String(), "\nprograms (4 kernel(s))\n")
+	n := 0
+	for line := range strings.Lines(block) {
+		if n++; !strings.HasPrefix(line, "[PROGRAMS] ") || strings.Contains(line, "\u202e") || len(line) > 600 {
+			t.Errorf("a program's name makes the line %q", line)
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d lines", n)
 	}
 }

@@ -1,0 +1,136 @@
+package analysis
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// byProgram makes a result of each of a kernel's programs, as if that were all of
+// the kernel.
+func byProgram(k *report.Result) []report.Result {
+	all := make([]report.Result, len(k.Programs))
+	console := k.Console
+	if slices.ContainsFunc(k.Programs, func(p report.Program) bool { return p.Console != "" }) {
+		console = "" // each has its own
+	}
+	for i, p := range k.Programs {
+		all[i] = report.Result{ID: k.ID, Verdict: p.Verdict, Cause: p.Cause, Console: cmp.Or(p.Console, console)}
+	}
+	if len(k.NotPassed()) == 0 {
+		return all
+	}
+	of := k.TestPrograms()
+	for _, t := range k.Tests {
+		if i, _ := of(t.Name); i >= 0 {
+			all[i].Tests = append(all[i].Tests, t)
+		}
+	}
+	for i := range all {
+		if all[i].Verdict != report.Pass {
+			all[i].Expected, all[i].TestsOnly = k.Expected, k.Programs[i].TestsOnly
+		}
+	}
+	return all
+}
+
+// ProgramGrid is an overview of kernels by program: kernels down and programs
+// across, or the other way around where these are more.
+type ProgramGrid struct {
+	Corner        string // what the rows are; it ends with "in " if there is a Prefix
+	Prefix        string // the directory that all programs' names begin with, slash included; "": none
+	Rows, Columns []ProgramHeading
+
+	turned bool
+	cells  [][]ProgramCell // by kernel, then by program
+}
+
+// ProgramCell is what came of a program on a kernel. Of the zero value nothing
+// is known: the kernel has no such program.
+type ProgramCell struct {
+	Verdict  report.Verdict
+	Expected bool // it failed as expected
+}
+
+// ProgramHeading is a kernel or a program.
+type ProgramHeading struct {
+	*Place         // nil: it is a program
+	Program string // its name without Prefix
+}
+
+// NewProgramGrid has some of the places, given by their numbers, and at most
+// report.MaxPrograms programs. It has no rows where there are not several.
+func NewProgramGrid(places []Place, kernels []int) ProgramGrid {
+	g := ProgramGrid{Corner: "kernel"}
+	at := map[string]int{}
+	var names []string
+	for _, i := range kernels {
+		p := &places[i]
+		row := make([]ProgramCell, len(names))
+		results := byProgram(p.Result)
+		for i := range results {
+			name := p.Programs[i].Name
+			n, ok := at[name]
+			if !ok && len(names) == report.MaxPrograms {
+				continue
+			}
+			if !ok {
+				n = len(names)
+				at[name] = n
+				names, row = append(names, name), append(row, ProgramCell{})
+			}
+			row[n] = ProgramCell{results[i].Verdict, results[i].FailedAsExpected()}
+		}
+		g.cells, g.Rows = append(g.cells, row), append(g.Rows, ProgramHeading{Place: p})
+	}
+	if len(names) < 2 {
+		return ProgramGrid{}
+	}
+	first, last := slices.Min(names), slices.Max(names)
+	n := 0
+	for n < min(len(first), len(last)) && first[n] == last[n] {
+		n++
+	}
+	g.Prefix = first[:strings.LastIndexByte(first[:n], '/')+1]
+	for _, name := range names {
+		g.Columns = append(g.Columns, ProgramHeading{Program: strings.TrimPrefix(name, g.Prefix)})
+	}
+	in := ", programs in "
+	if g.turned = len(g.Columns) > len(g.Rows); g.turned {
+		g.Rows, g.Columns, g.Corner, in = g.Columns, g.Rows, "program", " in "
+	}
+	if g.Prefix != "" {
+		g.Corner += in
+	}
+	return g
+}
+
+// Cell is what came of a program on a kernel.
+func (g ProgramGrid) Cell(row, column int) ProgramCell {
+	if g.turned {
+		row, column = column, row
+	}
+	if programs := g.cells[row]; column < len(programs) {
+		return programs[column]
+	}
+	return ProgramCell{}
+}
+
+// AddTo counts a cell as report.Counts does a kernel.
+func (c ProgramCell) AddTo(t *report.Counts) {
+	switch {
+	case c.Verdict == report.Unknown:
+		return
+	case c.Verdict == report.Pass:
+		t.Passed++
+	case c.Expected:
+		t.FailedAsExpected++
+	case c.Verdict.Tested():
+		t.Failed++
+	default:
+		t.NotTested++
+	}
+	t.Kernels++
+}

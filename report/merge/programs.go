@@ -1,0 +1,309 @@
+package merge
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// byProgram sorts shard files by the program that they are of. It is nil where
+// no file names one.
+func byProgram(files []*File) map[string][]*File {
+	programs := map[string][]*File{}
+	for _, f := range files {
+		programs[f.Plan.Program] = append(programs[f.Plan.Program], f)
+	}
+	if len(programs[""]) == len(files) {
+		return nil
+	}
+	return programs
+}
+
+// noProgram stands for the name of what has none.
+const noProgram = "(no program)"
+
+// join merges each program's files by themselves, and makes one result of them.
+// A kernel has the worst of its programs' verdicts, and is missing where one of
+// them has no result of it.
+func (g *merger) join(programs map[string][]*File) {
+	var parts []*merger
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		p := newMerger(g.plan)
+		p.program = cmp.Or(name, noProgram)
+		p.collect(programs[name])
+		for _, r := range p.m.Refusals {
+			g.refuse(r.Shard, r.Kernel, "%s: %s", p.program, r.Reason)
+		}
+		g.more += p.more
+		g.files = append(g.files, p.files...)
+		parts = append(parts, p)
+	}
+	if files := programs[""]; len(files) > 0 {
+		g.refuse(0, "", "%s is of no program, others are of programs: merge the results of run and those of exec apart", files[0].Name)
+	}
+	agree := func(what string, of func(*report.Merged) string) string {
+		want := of(parts[0].m)
+		for _, p := range parts[1:] {
+			if got := of(p.m); got != want {
+				g.refuse(0, "", "%s: its %s is %q, that of %s is %q", p.program, what, got, parts[0].program, want)
+				return ""
+			}
+		}
+		return want
+	}
+	agree("run", func(m *report.Merged) string { return m.RunID })
+	g.m.List = parts[0].m.List
+	for _, p := range parts {
+		if p.m.List != parts[0].m.List {
+			g.m.List = ""
+			g.refuse(0, "", "%s was run on another list of kernels than %s: run all programs on the same one", p.program, parts[0].program)
+		}
+	}
+	g.m.Algorithm = agree("algorithm", func(m *report.Merged) string { return m.Algorithm })
+	g.m.Arch = agree("architecture", func(m *report.Merged) string { return m.Arch })
+	g.m.HeadSHA = agree("commit", func(m *report.Merged) string { return m.HeadSHA })
+	ids := map[string]bool{}
+	for _, p := range parts {
+		if compareRuns(p.m.RunID, g.m.RunID) > 0 {
+			g.m.RunID = p.m.RunID
+		}
+		g.m.Attempt, g.m.Shards = max(g.m.Attempt, p.m.Attempt), max(g.m.Shards, p.m.Shards)
+		g.m.Gone = append(g.m.Gone, p.m.Gone...)
+		for id := range p.kernels {
+			ids[id] = true
+		}
+	}
+	slices.Sort(g.m.Gone)
+	g.m.Gone = slices.Compact(g.m.Gone)
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		g.m.Kernels = append(g.m.Kernels, g.joinKernel(id, parts))
+	}
+}
+
+// joinKernel makes one result of those that a kernel has of several programs.
+func (g *merger) joinKernel(id string, parts []*merger) report.Result {
+	var j joined
+	for _, p := range parts {
+		of := part{program: p.program, file: p.from[id]}
+		if k := p.kernels[id]; k != nil {
+			of.Result = k.Result
+		} else {
+			of.Result = report.Result{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: "the program was not run on this kernel"}}
+		}
+		if d := of.Digest; d != "" && j.digest != "" && d != j.digest {
+			g.refuse(0, id, "%s: %s tested it with the digest %q, %s with %q", id, p.program, d, j.digestOf, j.digest)
+		} else if d != "" {
+			j.digest, j.digestOf = d, p.program
+		}
+		j.parts = append(j.parts, of)
+	}
+	k := j.result(id)
+	if len(j.moved) > 0 || j.worst.file != nil {
+		from := &File{}
+		if j.worst.file != nil {
+			*from = *j.worst.file
+		}
+		from.evidence.moved = j.moved
+		g.from[id] = from
+	}
+	return k
+}
+
+// part is what one program has of a kernel.
+type part struct {
+	program string
+	report.Result
+	file *File // nil: there is none
+}
+
+// joined is a kernel's result while it is put together.
+type joined struct {
+	parts            []part
+	worst            *part
+	digest, digestOf string
+	moved            map[string]origin
+}
+
+// verdicts, the worst last, among those that say as much against a kernel.
+var verdicts = []report.Verdict{report.Pass, report.Missing, report.Infra, report.NoBoot, report.Fail, report.Timeout, report.Crash}
+
+// against orders results by how much they say against a kernel, without what is
+// stale: that never makes a pass the worst of several.
+func against(a, b *part) int {
+	of := func(p *part) int {
+		k := p.Result
+		k.StaleExpectations = nil
+		return rank(&k)
+	}
+	return cmp.Or(cmp.Compare(of(a), of(b)), cmp.Compare(slices.Index(verdicts, a.Verdict), slices.Index(verdicts, b.Verdict)))
+}
+
+func (j *joined) result(id string) report.Result {
+	ok := true
+	j.worst = &j.parts[0]
+	for i := range j.parts {
+		p := &j.parts[i]
+		ok = ok && p.OK()
+		if against(p, j.worst) > 0 {
+			j.worst = p
+		}
+	}
+	w := j.worst
+	k := report.Result{
+		ID: id, Digest: j.digest, Verdict: w.Verdict, Accel: w.Accel, Console: w.Console, Release: w.Release, Facts: w.Facts,
+		Boot: w.Boot, Machine: w.Machine, AccelNote: w.AccelNote, Reproduce: w.Reproduce, Phases: map[string]int64{},
+		TestsOnly: w.Verdict == report.Fail,
+	}
+	if w.Cause != nil {
+		k.Cause = &report.Cause{Title: report.OneLine(w.program+": "+w.Cause.Title, 500), Excerpt: w.Cause.Excerpt, Location: w.Cause.Location}
+	}
+	j.moved = map[string]origin{}
+	for i := range j.parts {
+		j.add(&k, &j.parts[i])
+	}
+	if !ok && k.OK() {
+		k.Expected = nil // what was expected of one program forgives no other
+	}
+	for _, l := range []*[]string{&k.Mounts, &k.Modules, &k.Problems} {
+		slices.Sort(*l)
+		*l = slices.Compact(*l)
+	}
+	if n := len(j.parts) - report.MaxPrograms; n > 0 {
+		k.Problems = append(k.Problems, fmt.Sprintf("%d programs more than %d are not shown one by one", n, report.MaxPrograms))
+	}
+	j.reused(&k)
+	slices.SortStableFunc(k.Tests, report.FailedFirst) // if there are too many, those that passed are cut
+	return k.Truncated()
+}
+
+// add adds what one program has.
+func (j *joined) add(k *report.Result, p *part) {
+	test := func(name string) string {
+		if len(p.Tests) == 1 && name == path.Base(p.program) {
+			return p.program // one that reports no tests is one itself
+		}
+		return p.program + "/" + name
+	}
+	cause := p.Cause
+	if cause != nil && p.TestsOnly {
+		cause = &report.Cause{Title: cause.Title} // the excerpt is its test's output
+	}
+	k.Programs = append(k.Programs, report.Program{
+		Name: p.program, Verdict: p.Verdict, Cause: cause, Tests: len(p.Tests), TestsOnly: p.TestsOnly, Duration: time.Duration(p.Phases["payload"]),
+		Console: j.evidence(k, p),
+	})
+	k.TestsOnly = k.TestsOnly && (p.Verdict == report.Pass || p.TestsOnly)
+	k.Attempts, k.Repeats = max(k.Attempts, p.Attempts), max(k.Repeats, p.Repeats)
+	for _, t := range p.Tests {
+		t.Name = test(t.Name)
+		k.Tests = append(k.Tests, t)
+	}
+	for name, ns := range p.Phases {
+		k.Phases[name] += ns
+	}
+	k.FlakyOK = k.Verdict == report.Pass && (k.FlakyOK || p.FlakyOK)
+	for _, f := range p.Flaky {
+		f.Name = test(f.Name)
+		k.Flaky = append(k.Flaky, f)
+	}
+	for _, e := range p.Expected {
+		if e.Test != "" {
+			e.Test = test(e.Test)
+		}
+		k.Expected = append(k.Expected, e)
+	}
+	for _, name := range p.Running {
+		k.Running = append(k.Running, test(name))
+	}
+	for _, s := range p.StaleExpectations {
+		k.StaleExpectations = append(k.StaleExpectations, p.program+": "+s)
+	}
+	for _, s := range p.Splats {
+		if !slices.Contains(k.Splats, s) {
+			k.Splats = append(k.Splats, s)
+		}
+	}
+	k.Mounts, k.Modules, k.Problems = append(k.Mounts, p.Mounts...), append(k.Modules, p.Modules...), append(k.Problems, p.Problems...)
+	if k.Facts == nil {
+		k.Facts, k.Release = p.Facts, cmp.Or(k.Release, p.Release)
+	}
+}
+
+// evidence gives the files of a program a place of their own, and the console of
+// the worst one the kernel's. It returns the path of the console.
+func (j *joined) evidence(k *report.Result, p *part) (console string) {
+	results, own := "results/"+k.ID+"/", directory(p.program)
+	move := func(as, name string) {
+		if p.file != nil {
+			k.Files = append(k.Files, as)
+			j.moved[as] = origin{p.file.evidence, name}
+		}
+	}
+	for _, f := range p.Files {
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(f, results), "/")
+		move(path.Join(results, kind, own, rest), f)
+	}
+	console = p.Console
+	consoles := results + "consoles/" + own + "/console."
+	if p != j.worst && p.Console != "" {
+		console = consoles + "txt"
+		move(console, p.Console)
+	}
+	for _, a := range p.History {
+		if a.Console != "" && p != j.worst {
+			move(consoles+strings.TrimPrefix(a.Console, "results/"+k.ID+"."), a.Console)
+			a.Console = ""
+		}
+		if a.Cause != "" {
+			a.Cause = report.OneLine(a.Cause, 300) + " (" + p.program + ")"
+		}
+		k.History = append(k.History, a)
+	}
+	return console
+}
+
+// directory is a program's name as one part of a path. One that was changed ends
+// with a digest, so that no two are the same.
+func directory(program string) string {
+	const most = 150
+	s := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._+-", r)) {
+			return r
+		}
+		return '_'
+	}, program)
+	if s == "" || s[0] == '.' || s[0] == '-' {
+		s = "_" + s
+	}
+	if s != program || len(s) > most {
+		s = fmt.Sprintf("%s~%.4x", s[:min(len(s), most)], sha256.Sum256([]byte(program)))
+	}
+	return s
+}
+
+// reused says which programs were not run. If none was, the oldest result tells
+// of when.
+func (j *joined) reused(k *report.Result) {
+	n := 0
+	var oldest *report.Reused
+	for _, p := range j.parts {
+		if r := p.Reused; r != nil {
+			if n++; oldest == nil || r.At.Before(oldest.At) {
+				oldest = r
+			}
+		}
+	}
+	switch {
+	case n == len(j.parts):
+		k.Reused = oldest
+	case n > 0:
+		k.Problems = append(k.Problems, fmt.Sprintf("%d of %s were not run: they passed with the same inputs before", n, report.Count(len(j.parts), "program")))
+	}
+}

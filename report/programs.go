@@ -1,0 +1,125 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// MaxPrograms is how many programs a result shows.
+const MaxPrograms = 1000
+
+// TestPrograms returns a function that finds the program of a test as ProgramOf
+// does, for many tests, and the test's name without the program's.
+func (k *Result) TestPrograms() func(test string) (program int, name string) {
+	at := make(map[string]int, len(k.Programs))
+	for i, p := range k.Programs {
+		at[p.Name] = i
+	}
+	return func(test string) (int, string) {
+		if i, ok := at[test]; ok { // of one that reports no tests
+			return i, test
+		}
+		for end := len(test); ; {
+			if end = strings.LastIndexByte(test[:end], '/'); end < 0 {
+				return -1, test
+			}
+			if i, ok := at[test[:end]]; ok {
+				return i, test[end+1:]
+			}
+		}
+	}
+}
+
+// NotPassed are the programs of a kernel that did not pass, in order.
+func (k *Result) NotPassed() (programs []Program) {
+	for _, p := range k.Programs {
+		if p.Verdict != Pass {
+			programs = append(programs, p)
+		}
+	}
+	return programs
+}
+
+// ProgramWords says how many of a kernel's programs did not pass, and names the
+// first of them, each with what became of it if that is not a failure. It is ""
+// where all passed, or none was tested since the kernel was not.
+func (k *Result) ProgramWords(most int) string {
+	bad := k.NotPassed()
+	if len(bad) == 0 || !k.Verdict.Tested() && len(bad) == len(k.Programs) && !slices.ContainsFunc(bad, func(p Program) bool { return p.Verdict != k.Verdict }) {
+		return ""
+	}
+	var names []string
+	word := "failed"
+	for _, p := range bad {
+		name := OneLine(p.Name, 100)
+		if p.Verdict != Fail {
+			name += " (" + p.Verdict.String() + ")"
+		}
+		if !p.Verdict.Tested() {
+			word = "did not pass"
+		}
+		names = append(names, name)
+	}
+	return fmt.Sprintf("%s of %s %s: %s", Thousands(len(bad)), Count(len(k.Programs), "program"), word, List(names, most, func(s string) string { return s }))
+}
+
+// LeftBehind says what the programs of a kernel left behind, one line each.
+func (k *Result) LeftBehind() (lines []string) {
+	for _, p := range k.Programs {
+		for _, l := range p.Left {
+			lines = append(lines, OneLine(p.Name, 100)+" left behind: "+l)
+		}
+	}
+	return lines
+}
+
+// checkProgramTests says which program passed though one of its tests did not.
+func (k *Result) checkProgramTests() error {
+	of := k.TestPrograms()
+	for _, t := range k.Tests {
+		if i, _ := of(t.Name); i >= 0 && k.Programs[i].Verdict == Pass && TestVerdict(t) == TestFail {
+			return fmt.Errorf("its program %q passed and its test %.100q did not", k.Programs[i].Name, t.Name)
+		}
+	}
+	return nil
+}
+
+// programsExpected says whether each program that did not pass is one that an
+// expected failure can explain: its verdict was expected of the kernel, or its
+// failed tests are all that is wrong with it.
+func (k *Result) programsExpected() bool {
+	of := k.TestPrograms()
+	failed := map[int]bool{}
+	for _, t := range k.Tests {
+		if i, _ := of(t.Name); i >= 0 && TestVerdict(t) == TestFail {
+			failed[i] = true
+		}
+	}
+	for i, p := range k.Programs {
+		switch p.Verdict {
+		case Pass:
+		case Fail:
+			if !p.TestsOnly || !failed[i] {
+				return false
+			}
+		case Crash, Timeout, NoBoot:
+			if !k.expectsVerdict(p.Verdict) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// expectsVerdict says whether it was expected that the kernel as a whole ends so.
+func (k *Result) expectsVerdict(v Verdict) bool {
+	for _, e := range k.Expected {
+		if e.Test == "" && e.Verdict == v {
+			return true
+		}
+	}
+	return false
+}
