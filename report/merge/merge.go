@@ -29,6 +29,8 @@ type Options struct {
 	Needs []Need           // of the job that merges; nil: not known
 	Base  *report.Merged   // to compare with; nil: none
 
+	Advisory bool // see report.Merged
+
 	// Problems are further reasons, one line each, why the result cannot be
 	// green: input that was given and cannot be read.
 	Problems []string
@@ -43,7 +45,7 @@ type Options struct {
 // from.
 func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 	g := &merger{plan: o.Plan, kernels: map[string]*merging{}, from: map[string]*File{}}
-	g.m = &report.Merged{Schema: report.MergedSchema, Tool: o.Tool, At: o.At.UTC(), Kernels: []report.Result{}}
+	g.m = &report.Merged{Schema: report.MergedSchema, Tool: o.Tool, At: o.At.UTC(), Advisory: o.Advisory, Kernels: []report.Result{}}
 	for _, p := range slices.Concat(c.Problems, o.Problems) {
 		g.refuse(0, "", "%s", p)
 	}
