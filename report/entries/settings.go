@@ -44,7 +44,7 @@ func ReadSettings(r io.Reader, file string) ([]Setting, error) {
 	case errors.Is(err, io.EOF): // nothing, or comments alone
 		return nil, nil
 	case err != nil:
-		return nil, plain(file, err)
+		return nil, &Error{plain(file, err).Error() + quotes}
 	case !errors.Is(dec.Decode(new(yaml.Node)), io.EOF):
 		return nil, Errorf(file+":1", "it has more than one YAML document: want one")
 	}
@@ -86,17 +86,20 @@ func ReadSettings(r io.Reader, file string) ([]Setting, error) {
 	return all, nil
 }
 
+// quotes is what globs, lists and exclusions need in YAML.
+const quotes = "; a text that begins with *, @, ! or & has to be in quotes"
+
 // badValue says why a node is no value; "" if it is one.
 func badValue(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		return "aliases are not followed: write the value here"
+		return "aliases are not followed: write the value here" + quotes
+	case n.Kind == yaml.ScalarNode && !slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp", "!!null"}, n.ShortTag()):
+		return fmt.Sprintf("the tag %.50s is not known: want a text%s", n.Tag, quotes)
 	case n.Kind != yaml.ScalarNode:
 		return "want a value, or a list of values"
 	case n.ShortTag() == "!!null" || strings.TrimSpace(n.Value) == "":
 		return "the value is empty: leave the key out"
-	case !slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}, n.ShortTag()):
-		return fmt.Sprintf("the tag %.50s is not known: want a text", n.Tag)
 	case len(n.Value) > MaxSetting:
 		return fmt.Sprintf("the value has %d bytes: want at most %d", len(n.Value), MaxSetting)
 	case strings.ContainsFunc(strings.TrimSpace(n.Value), unicode.IsControl):
