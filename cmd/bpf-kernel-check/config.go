@@ -46,7 +46,7 @@ var notInFile = []string{"host-root", "net"}
 
 // otherMeaning are flags of a command that mean something else than run's of the
 // same name.
-var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}}
+var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}, "exec": {"name"}}
 
 // alternatives are flags of which one takes the place of others: where the command
 // line has one of these, the environment and the file set none of all.
@@ -72,9 +72,16 @@ func replaced(flag string, given func(string) bool) bool {
 
 // applySettings sets the flags of a command that the command line does not have.
 // It runs before each command.
-func (c *command) applySettings(cmd *cobra.Command, args []string) error {
+func (c *command) applySettings(cmd *cobra.Command, args []string) (err error) {
 	if c.settled || !slices.Contains(hasSettings, cmd.Name()) || cmd.Parent() != cmd.Root() {
 		return nil
+	}
+	if cmd.Name() == "exec" { // whose wrong flags have an exit status of their own
+		defer func() {
+			if err != nil {
+				err = cmd.FlagErrorFunc()(cmd, err)
+			}
+		}()
 	}
 	f := cmd.Flags()
 	var line []string
@@ -321,6 +328,12 @@ func pathsIn(rooted bool) map[string]func(dir, value string) string {
 			return under(dir, value)
 		},
 		"objects": func(dir, value string) string { return under(globEscape(dir), value) },
+		"go": func(dir, value string) string {
+			if !strings.HasPrefix(value, ".") { // an import path
+				return value
+			}
+			return under(dir, value)
+		},
 		"library-path": func(dir, value string) string {
 			dirs := strings.Split(value, ":")
 			for i := range dirs {
@@ -333,13 +346,17 @@ func pathsIn(rooted bool) map[string]func(dir, value string) string {
 			if err != nil || len(words) == 0 { // the flag says what is wrong
 				return value
 			}
-			if !rooted || strings.Contains(words[0], "/") {
-				words[0] = under(dir, words[0])
+			i := 0 // of the program, which settings and -- may precede
+			if end := slices.Index(words, "--"); end == 0 || end > 0 && strings.Contains(words[0], "=") {
+				i = min(end+1, len(words)-1)
+			}
+			if !rooted || strings.Contains(words[i], "/") {
+				words[i] = under(dir, words[i])
 			}
 			return shellquote.Join(words...)
 		},
 	}
-	for _, flag := range []string{"allow-splats", "cache", "events-trace", "expected-failures", "file", "history", "mainline", "out", "timings"} {
+	for _, flag := range []string{"allow-splats", "cache", "events-trace", "expected-failures", "file", "history", "mainline", "out", "tests", "timings"} {
 		m[flag] = under
 	}
 	return m
