@@ -74,7 +74,10 @@ func TestReferenceConfigSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &command{getenv: func(string) string { return "" }, stderr: &bytes.Buffer{}}
+	_, example, _ := strings.Cut(readText(t, filepath.Join(repository, ".github/docs/config.md")), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```\n")
 	for file, good := range map[string]bool{
+		example:                                 true,
 		"":                                      true,
 		"# a\n":                                 true,
 		"kernels: debian:bookworm\ntest: ./x\n": true,
@@ -98,10 +101,11 @@ func TestReferenceConfigSchema(t *testing.T) {
 		put(t, path, file)
 		root := c.root()
 		all, err := c.settings(root, path, func(string) bool { return false })
-		run, _, _ := root.Find([]string{"run"})
 		for _, s := range all {
-			if err == nil {
-				err = s.set(run)
+			for _, cmd := range root.Commands() {
+				if err == nil && slices.Contains(hasSettings, cmd.Name()) && cmd.Flags().Lookup(s.Key) != nil {
+					err = s.set(cmd)
+				}
 			}
 		}
 		if (err == nil) != good {
