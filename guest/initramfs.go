@@ -116,6 +116,18 @@ func WritePayload(w io.Writer, p Payload) error {
 	return a.close()
 }
 
+// WriteJob writes an archive with a job alone: behind a payload's it takes the place
+// of that one's.
+func WriteJob(w io.Writer, j wire.Job) error {
+	b, err := json.Marshal(j)
+	if err != nil {
+		return fmt.Errorf("encode the job: %w", err)
+	}
+	a := archive{w: cpio.Newc.Writer(w)}
+	a.file(wire.JobPath, b, 0o644)
+	return a.close()
+}
+
 // unixMode is the lower 12 bits of a mode as chmod(2) has them.
 func unixMode(m fs.FileMode) uint64 {
 	bits := uint64(m.Perm())

@@ -13,9 +13,9 @@ import (
 
 // Libraries is where the shared libraries of a payload's programs come from.
 type Libraries struct {
-	Path    []string     // directories to look in first, as in LD_LIBRARY_PATH
-	Program string       // the payload's program; what another lacks is only warned of
-	Warn    func(string) // takes one line
+	Path     []string     // directories to look in first, as in LD_LIBRARY_PATH
+	Programs []string     // the payload's own; what another lacks is only warned of
+	Warn     func(string) // takes one line
 
 	// Has says whether the guest has a file by itself, in its root file system.
 	// A program whose interpreter is there has its libraries there, too.
@@ -69,7 +69,7 @@ func (p *Payload) AddLibraries(arch string, l Libraries) error {
 				bad.Reason = fmt.Sprintf("%v, and this machine has none for %s: give --library-path DIR, or link the program statically", err, arch)
 			}
 		}
-		if program.Source == l.Program {
+		if slices.Contains(l.Programs, program.Source) {
 			return &bad
 		}
 		if l.Warn != nil {

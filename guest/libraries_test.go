@@ -64,7 +64,7 @@ func TestAddLibraries(t *testing.T) {
 				t.Fatal(err)
 			}
 			warned := ""
-			tt.libs.Program, tt.libs.Warn = tt.program, func(s string) { warned += s + "\n" }
+			tt.libs.Programs, tt.libs.Warn = []string{tt.program}, func(s string) { warned += s + "\n" }
 			err = p.AddLibraries("amd64", tt.libs)
 			if tt.err != "" {
 				if err == nil || !regexp.MustCompile(tt.err).MatchString(err.Error()) {

@@ -44,14 +44,19 @@ func (m Memory) MiB(restored bool) int {
 // Check says whether the files can fit a guest with that many MiB of memory. What
 // the kernel takes differs: what is let through may still not fit, and init says so.
 func (m Memory) Check(memory int, restored bool) error {
-	const (
-		least  = 16 // MiB that kernel and init take at least
-		enough = 96 // that are enough for a distribution's, with the 64th part that describes the memory
-		step   = 64
-	)
+	const least = 16 // MiB that kernel and init take at least
 	if memory >= m.MiB(restored)+least {
 		return nil
 	}
+	return fmt.Errorf("the payload's files take %d MiB, which do not fit a VM of %d MiB: give --memory %d", (m.Unpacked+1<<20-1)>>20, memory, m.Enough())
+}
+
+// Enough is the memory in MiB of a guest that the files fit.
+func (m Memory) Enough() int {
+	const (
+		enough = 96 // MiB that are enough for a distribution's kernel, with the 64th part that describes the memory
+		step   = 64
+	)
 	would := (m.MiB(false) + enough) * 64 / 63
-	return fmt.Errorf("the payload's files take %d MiB, which do not fit a VM of %d MiB: give --memory %d", (m.Unpacked+1<<20-1)>>20, memory, (would+step-1)/step*step)
+	return (would + step - 1) / step * step
 }

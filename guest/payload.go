@@ -105,10 +105,11 @@ func ReadExecutable(path, arch string) ([]byte, error) {
 func (p *Payload) Digest() string {
 	job := p.Job
 	job.Timeout, job.TestTimeout = 0, 0
-	job.Env = nil
-	for _, kv := range p.Job.Env {
-		name, _, _ := strings.Cut(kv, "=")
-		job.Env = append(job.Env, name)
+	job.Env = envNames(job.Env)
+	job.Programs = slices.Clone(job.Programs)
+	for i := range job.Programs {
+		one := &job.Programs[i]
+		one.Timeout, one.TestTimeout, one.Env = 0, 0, envNames(one.Env)
 	}
 	asked := []any{job, p.Modules, p.SkipsPass, p.OnDemand, p.Own}
 	for _, f := range p.Files {
@@ -122,6 +123,16 @@ func (p *Payload) Digest() string {
 	// everything.
 	_ = json.NewEncoder(h).Encode(asked)
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// envNames are the names of variables.
+func envNames(env []string) []string {
+	var names []string
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		names = append(names, name)
+	}
+	return names
 }
 
 // ContentDigest names a payload with the contents of its files: the same digest
@@ -185,7 +196,11 @@ func ProgramPayload(path string, b []byte, args []string, dir string, timeout ti
 // InstalledPayload is TestPayload for a program that the guest's root file system
 // has at a path; b are its bytes.
 func InstalledPayload(inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
-	name := filepath.Base(inside)
+	return namedPayload(filepath.Base(inside), inside, b, args, dir, timeout)
+}
+
+// namedPayload is InstalledPayload with a name of its own.
+func namedPayload(name, inside string, b []byte, args []string, dir string, timeout time.Duration) Payload {
 	run := []string{wire.TestrunnerPath, "exec", "--name", name, "--dir", dir}
 	version, covered, ok := goTest(b)
 	if ok {

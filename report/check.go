@@ -79,7 +79,7 @@ func (k *Result) check() error {
 	if err := CheckID(k.ID); err != nil {
 		return err
 	}
-	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected} {
+	for _, check := range []func() error{k.contradiction, k.checkVerdicts, k.checkPrograms, k.checkPaths, k.checkHistory, k.checkReused, k.checkExpected} {
 		if err := check(); err != nil {
 			return fmt.Errorf("kernel %s: %w", k.ID, err)
 		}
@@ -174,6 +174,7 @@ func (k Result) withoutDetails(why error) Result {
 		ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Cause: k.Cause, Accel: k.Accel, Attempts: k.Attempts, Console: k.Console,
 		AccelNote: k.AccelNote, Reproduce: k.Reproduce, Reused: k.Reused, Boot: k.Boot, Machine: k.Machine, Splats: k.Splats,
 		// Without its tests nothing can be forgiven; what is stale stays.
+		Programs:          verdicts(k.Programs),
 		StaleExpectations: k.StaleExpectations[:min(len(k.StaleExpectations), 10)],
 		Problems:          []string{OneLine("single tests, times and the fingerprint are left out: "+why.Error(), 500)},
 	}
@@ -191,13 +192,12 @@ func (k *Result) extraConsole(p string) bool {
 		return false
 	}
 	parts := strings.Split(rest, ".")
-	if strings.HasPrefix(parts[0], "repeat-") {
-		if !numbered(parts[0], "repeat-") {
-			return false
+	for _, kind := range []string{"repeat-", "vm-", "attempt-"} {
+		if len(parts) > 0 && numbered(parts[0], kind) {
+			parts = parts[1:]
 		}
-		parts = parts[1:]
 	}
-	return len(parts) == 0 || len(parts) == 1 && numbered(parts[0], "attempt-")
+	return len(parts) == 0
 }
 
 func numbered(s, prefix string) bool {

@@ -44,8 +44,9 @@ func fullKernel() Result {
 	id := "debian/6.1.0-56-cloud-amd64__6.1.192-2"
 	return Result{
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
-		Tests:  []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
-		Phases: map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
+		Tests:    []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
+		Programs: []Program{{Name: "p", Verdict: Crash, Cause: &Cause{Title: "x", Excerpt: "e", Location: "a.c:1"}, Tests: 1, TestsOnly: true, Duration: 3, Left: []string{"pin"}}},
+		Phases:   map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{
 			BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
 			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false},
@@ -53,7 +54,7 @@ func fullKernel() Result {
 		},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
 		Splats:  []Splat{{Title: "s", Location: "b.c:2", Allowed: AllowEntry{Pattern: "s", Kernels: "*", Reason: "r", Link: "https://x"}}},
-		History: []Attempt{{Repeat: 1, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.attempt-1.txt"}},
+		History: []Attempt{{Repeat: 1, VM: 2, Attempt: 1, Verdict: NoBoot, Cause: "c", Accel: "kvm", Console: "results/" + id + ".repeat-1.vm-2.attempt-1.txt"}},
 		Repeats: 2, Flaky: []Flaky{{Name: "a", Failed: 1, Runs: 2}}, Running: []string{"a"}, TestsOnly: true,
 		Expected:          []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
 		StaleExpectations: []string{"s"},

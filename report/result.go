@@ -15,8 +15,9 @@ type Result struct {
 	Verdict  Verdict          `json:"verdict"`
 	Cause    *Cause           `json:"cause,omitempty"` // nil for a pass
 	Tests    []Test           `json:"tests,omitempty" limit:"100000"`
-	Phases   map[string]int64 `json:"phases_ns,omitempty"`          // fetch, boot, load, test, total: nanoseconds
-	Accel    string           `json:"accel,omitempty" limit:"word"` // kvm or tcg; empty when no VM was started
+	Programs []Program        `json:"programs,omitempty" limit:"1000"` // of the payload, in order; nil where it is one without a name
+	Phases   map[string]int64 `json:"phases_ns,omitempty"`             // fetch, boot, load, test, total: nanoseconds
+	Accel    string           `json:"accel,omitempty" limit:"word"`    // kvm or tcg; empty when no VM was started
 	Attempts int              `json:"attempts" limit:"1000"`
 	Console  string           `json:"console,omitempty"`              // path relative to the output directory
 	Release  string           `json:"release,omitempty" limit:"word"` // uname -r as the guest says
@@ -84,9 +85,10 @@ func FailedFirst(a, b Test) int {
 }
 
 // Attempt is one VM of a kernel beside the one that its result is about: an
-// attempt that told nothing, or another repeat.
+// attempt that told nothing, another repeat, or another VM for some of its programs.
 type Attempt struct {
 	Repeat  int     `json:"repeat,omitempty" limit:"1000"` // from 1, when the kernel was run several times
+	VM      int     `json:"vm,omitempty" limit:"1000"`     // from 1, when its programs took several VMs
 	Attempt int     `json:"attempt" limit:"1000"`          // from 1
 	Verdict Verdict `json:"verdict"`
 	Cause   string  `json:"cause,omitempty"`              // one line; empty for a pass
@@ -113,6 +115,9 @@ func (a Attempt) EmulatorFailed() bool {
 // Words says what an attempt was, in one line.
 func (a Attempt) Words() string {
 	s := fmt.Sprintf("attempt %d", a.Attempt)
+	if a.VM > 0 {
+		s = fmt.Sprintf("VM %d, %s", a.VM, s)
+	}
 	if a.Repeat > 0 {
 		s = fmt.Sprintf("run %d, %s", a.Repeat, s)
 	}
@@ -211,7 +216,7 @@ type Expected struct {
 // but what was expected. A test that is expected to fail forgives neither a
 // crash nor another test, and what was not tested is never forgiven.
 func (k *Result) FailedAsExpected() bool {
-	if len(k.Expected) == 0 || len(k.StaleExpectations) > 0 {
+	if len(k.Expected) == 0 || len(k.StaleExpectations) > 0 || !k.forgivable() {
 		return false
 	}
 	whole := false

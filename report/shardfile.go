@@ -32,6 +32,10 @@ type Plan struct {
 	Arch      string   `json:"arch" limit:"word"`
 	Kernels   []string `json:"kernels" limit:"100000"` // ids this shard must boot
 
+	// Program is the name of the one program of this shard file where several
+	// calls, each with another program, are joined; "" where they are not.
+	Program string `json:"program,omitempty" limit:"200"`
+
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are in no shard: their servers have lost them
 
 	Allow []AllowEntry `json:"allow_splats,omitempty" limit:"1000"` // splats that are no crash

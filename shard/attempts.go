@@ -40,7 +40,7 @@ func (r *run) runKernel(ctx context.Context, j *job) (report.Result, bool) {
 		if n > 1 {
 			repeat = i + 1
 		}
-		k, ok := r.bootWithKVMFallback(ctx, j, repeat)
+		k, ok := r.bootPrograms(ctx, j, repeat)
 		if !ok {
 			return k, false
 		}
@@ -128,13 +128,15 @@ func (r *run) shouldRetry(j *job, a attempt, v vm.Verdict, d vm.Doubt, left bool
 	return next, v.Cause.Title
 }
 
-// bootWithKVMFallback boots a kernel once, and again as shouldRetry says.
-func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat int) (report.Result, bool) {
+// bootWithKVMFallback boots a kernel once, and again as shouldRetry says. It is the
+// nth VM of the kernel, or of this repeat of it, as bootPrograms counts.
+func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat, nth int) (report.Result, bool) {
 	k := r.newResult(j)
 	k.Console = consolePath(j.entry)
 	if repeat > 0 {
 		k.Console = repeatPath(k.Console, repeat)
 	}
+	k.Console = vmPath(k.Console, nth)
 	path := filepath.Join(r.Out, filepath.FromSlash(k.Console))
 	a, release, err := r.firstAttempt(ctx)
 	if err != nil {

@@ -1,8 +1,10 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -66,10 +68,14 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 	if _, err := io.ReadFull(r.Random, nonce[:]); err != nil {
 		return outcome{}, fmt.Errorf("make a nonce: %w", err)
 	}
+	work := r.work(j)
 	w := vm.Watch{
-		Case:  vm.Case{ID: j.entry.ID(), Allowed: r.Allowed, Payload: len(r.Payload.Job.Args) > 0, SkipsPass: r.Payload.SkipsPass},
+		Case:  vm.Case{ID: j.entry.ID(), Allowed: r.Allowed, Payload: len(work.Args)+len(work.Programs) > 0, SkipsPass: r.Payload.SkipsPass},
 		Nonce: hex.EncodeToString(nonce[:]), Console: con, Ready: ready, Done: j.slot.Release,
-		Collects: r.Payload.Job.Collects(),
+		Collects: work.Collects(),
+	}
+	for _, p := range work.Programs {
+		w.Programs = append(w.Programs, vm.Program{Name: p.Name, Timeout: cmp.Or(p.Timeout, work.Timeout)})
 	}
 	how := bootedCold
 	if r.restores(j, mode) {
@@ -102,9 +108,16 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 
 // bootVM boots a kernel by a method and watches the VM.
 func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) (o vm.Observation, machine string, err error) {
+	initrd, err := r.initrdWithJob(j)
+	if err != nil {
+		return o, "", err
+	}
 	m := j.withRoot(r.baseMachine(j.image, mode.Accel))
-	m.Kernel, m.Initrd, m.Nonce, m.Net, m.PlainCPU = j.boot, j.initrd, w.Nonce, r.Net, mode.PlainCPU
+	m.Kernel, m.Initrd, m.Nonce, m.Net, m.PlainCPU = j.boot, initrd, w.Nonce, r.Net, mode.PlainCPU
 	limits, slower := r.limits(mode.Accel)
+	for i := range w.Programs {
+		w.Programs[i].Timeout *= slower
+	}
 	w.Limits = r.bootLimits().Limits(limits, mode.Method)
 	w.SharedConsole = r.Arch.Results == ""
 	if slower > 1 {
@@ -158,8 +171,14 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 	boots.Restored += time.Duration(r.Payload.Memory().Unpacked / handedOver * int64(time.Second))
 	w.Limits = boots.Limits(limits, vm.Restored)
 	w.Before = s.Console()
+	var own json.RawMessage
+	if j.own != nil {
+		if own, err = json.Marshal(j.own); err != nil {
+			return out, "the job: " + err.Error()
+		}
+	}
 	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
-		return s.Restore(ctx, w.Nonce, j.modules, console, results)
+		return s.Restore(ctx, w.Nonce, j.modules, own, console, results)
 	})
 	out.observed, out.saved = o, s.Took
 	switch {

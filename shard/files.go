@@ -202,7 +202,8 @@ func (c *Config) clear(list plan.Plan, todo []int) error {
 		}
 		// The pattern has no more than the name in it: --out can hold any character.
 		repeats, _ := fs.Glob(os.DirFS(filepath.Dir(dir)), e.Name+".repeat-*.txt")
-		for _, name := range repeats {
+		vms, _ := fs.Glob(os.DirFS(filepath.Dir(dir)), e.Name+".vm-*.txt")
+		for _, name := range append(repeats, vms...) {
 			file := filepath.Join(filepath.Dir(dir), name)
 			of := strings.TrimSuffix(file, ".txt")
 			err = errors.Join(err, os.Remove(file), removeFiles(of))

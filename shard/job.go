@@ -35,18 +35,46 @@ type job struct {
 	config image.Config // of the kernel, for the root; nil if it is not known
 
 	// Set when the image is unpacked, which a restored VM does not need.
-	boot   string // what QEMU starts: an ELF file, or the image as it is
+	own    *wire.Job // of the next VM, in place of the payload's; nil: that
+	boot   string    // what QEMU starts: an ELF file, or the image as it is
 	initrd string
 	facts  report.Facts
 
-	vmlinux, ownInitrd string // files of this job alone, which need not be there
-	isELF              bool   // vmlinux is there
+	vmlinux, ownInitrd, jobInitrd string // files of this job alone, which need not be there
+	isELF                         bool   // vmlinux is there
 }
 
 // cleanup removes the job's files.
 func (j *job) cleanup() {
 	os.Remove(j.vmlinux)
 	os.Remove(j.ownInitrd)
+	os.Remove(j.jobInitrd)
+}
+
+// work is the job of the next VM.
+func (r *run) work(j *job) wire.Job {
+	if j.own != nil {
+		return *j.own
+	}
+	return r.Payload.Job
+}
+
+// initrdWithJob is the kernel's initramfs with the job of the next VM: what comes
+// last in it replaces what is before.
+func (r *run) initrdWithJob(j *job) (string, error) {
+	if j.own == nil {
+		return j.initrd, nil
+	}
+	archive := j.jobInitrd + ".job"
+	defer os.Remove(archive)
+	err := kernel.WriteAtomic(archive, 0o600, func(w io.Writer) error { return guest.WriteJob(w, *j.own) })
+	if err == nil {
+		err = concatenate(j.jobInitrd, j.initrd, archive)
+	}
+	if err != nil {
+		return "", fmt.Errorf("write the initramfs of %s: %w", j.image.ID(), err)
+	}
+	return j.jobInitrd, nil
 }
 
 // unpackELF unpacks the kernel to j.vmlinux, unless that was done.
@@ -66,7 +94,7 @@ func (j *job) asShipped() bool { return j.boot == j.image.Kernel }
 func (r *run) unpack(ctx context.Context, f fetched) *job {
 	start := time.Now()
 	in := func(name string) string { return filepath.Join(r.Scratch, fmt.Sprintf("%s-%d", name, f.index)) }
-	j := &job{fetched: f, vmlinux: in("vmlinux"), ownInitrd: in("initramfs")}
+	j := &job{fetched: f, vmlinux: in("vmlinux"), ownInitrd: in("initramfs"), jobInitrd: in("initramfs-job")}
 	if j.err != nil {
 		return j
 	}

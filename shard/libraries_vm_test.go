@@ -20,7 +20,7 @@ func dynamicPayload(t *testing.T, program string, args []string, files ...string
 	for _, f := range files {
 		err = errors.Join(err, p.AddFile(f))
 	}
-	err = errors.Join(err, p.AddLibraries("amd64", guest.Libraries{Program: program, Warn: func(msg string) { t.Error(msg) }}))
+	err = errors.Join(err, p.AddLibraries("amd64", guest.Libraries{Programs: []string{program}, Warn: func(msg string) { t.Error(msg) }}))
 	if err != nil {
 		t.Fatal(err)
 	}

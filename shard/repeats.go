@@ -11,6 +11,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // repeatPath is where the console of a repeat goes.
@@ -27,7 +28,7 @@ func combine(runs []report.Result) report.Result {
 		if k.Verdict != report.Pass {
 			bad++
 		}
-		if badness(k.Verdict) > badness(runs[worst].Verdict) {
+		if vm.Badness(k.Verdict) > vm.Badness(runs[worst].Verdict) {
 			worst = i
 		}
 	}
@@ -71,15 +72,6 @@ func combine(runs []report.Result) report.Result {
 		k.Cause = &cause
 	}
 	return k
-}
-
-// badness orders verdicts: the worst run of a kernel decides.
-func badness(v report.Verdict) int {
-	known := []report.Verdict{report.Pass, report.Missing, report.Infra, report.NoBoot, report.Fail, report.Timeout, report.Crash}
-	if i := slices.Index(known, v); i >= 0 {
-		return i
-	}
-	return len(known) // what is not known is no pass
 }
 
 // combineTests makes one list of the tests of several runs: a failure where

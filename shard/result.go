@@ -21,6 +21,7 @@ func (r *run) newResult(j *job) report.Result {
 func (r *run) setResult(k *report.Result, j *job, out outcome) {
 	o := out.observed
 	k.Verdict, k.Cause, k.Tests, k.Splats, k.TestsOnly = out.Verdict.Verdict, out.Cause, out.Tests, out.Splats, out.TestsOnly
+	k.Programs = out.Programs
 	if k.Verdict == report.NoBoot {
 		k.Cause = r.noBootHint(j, k.Cause)
 	}
@@ -73,7 +74,7 @@ func phases(records []wire.Record) map[string]int64 {
 		case r.Phase != nil && len(p) < 16 && r.Phase.Duration >= 0 && r.Phase.Duration < 24*time.Hour:
 			p[report.OneLine(r.Phase.Name, 32)] = r.Phase.Duration.Nanoseconds()
 		case r.Exit != nil:
-			p["payload"] = r.Exit.Duration.Nanoseconds()
+			p["payload"] += r.Exit.Duration.Nanoseconds() // of each program
 		}
 	}
 	return p

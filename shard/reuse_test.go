@@ -357,7 +357,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused", "HostRoot": "with it nothing is reused",
 		"Root": "its digest is in the payload", "RootUnpacked": "of Root's files", "noDisk": "the kernel's parameters tell how it gets a root",
 		"bootLimits":   "how long a method is tried that tells nothing then",
-		"PayloadFlags": "what is printed", "Resumed": "what is not run", "Reuse": "the age",
+		"PayloadFlags": "what is printed", "ProgramFlags": "what is printed", "Isolate": "with it nothing is reused", "Resumed": "what is not run", "Reuse": "the age",
 	}
 	changes := map[string]func(*Runner){
 		"Arch":        func(r *Runner) { r.Arch, _ = qemu.LookupArch("arm64") },

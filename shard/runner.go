@@ -41,11 +41,16 @@ type Config struct {
 	Payload      guest.Payload
 	PayloadFlags []string // flags of debug that give this payload, for the command that reproduces a result
 
+	// ProgramFlags are PayloadFlags for one of the payload's programs alone, by its
+	// name.
+	ProgramFlags map[string][]string
+
 	Memory      int // MiB of each VM; 0 for qemu.DefaultMemory
 	Net         bool
-	Jobs        int // VMs at a time
-	Retries     int // further attempts when nothing is known about a kernel; at most MaxRetries
-	Repeats     int // how often each kernel is run, at most MaxRepeats; 0 counts as 1
+	Jobs        int  // VMs at a time
+	Retries     int  // further attempts when nothing is known about a kernel; at most MaxRetries
+	Isolate     bool // each of the payload's programs has a VM of its own
+	Repeats     int  // how often each kernel is run, at most MaxRepeats; 0 counts as 1
 	Limits      vm.Limits
 	Boot        Boot // the zero value boots cold
 	NoEmulation bool // without KVM nothing is tested
@@ -195,6 +200,8 @@ func (r *Runner) NoReuse() string {
 		return "what a network answers is never the same"
 	case r.HostRoot:
 		return "this machine's files are in no digest"
+	case r.Isolate:
+		return "programs that are isolated take a VM each"
 	case r.Repeats > 1:
 		return "kernels are run several times to see whether they differ"
 	case r.Program == "" || r.QEMUDigest == "" || r.ROMs == "":
@@ -230,8 +237,10 @@ func (c *Config) payloadDigest() string {
 
 // reproduce is the command that opens a shell in a kernel, "" if it does not fit
 // in one line.
-func (c *Config) reproduce(e plan.Entry) string {
-	return report.Command(slices.Concat([]string{"--kernels", report.Redact(e.Source.String())}, c.PayloadFlags, []string{e.ID()})...)
+func (c *Config) reproduce(e plan.Entry) string { return c.reproduceWith(e, c.PayloadFlags) }
+
+func (c *Config) reproduceWith(e plan.Entry, flags []string) string {
+	return report.Command(slices.Concat([]string{"--kernels", report.Redact(e.Source.String())}, flags, []string{e.ID()})...)
 }
 
 // run is the state of one run.

@@ -89,7 +89,7 @@ func (does script) testIn(t *testing.T, r *run, name string) (k report.Result, v
 		fetched: fetched{entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}}, image: &kernel.Image{Kernel: path}},
 		boot:    path, initrd: path, slot: &slot{of: make(chan struct{}, 1)},
 	}
-	k, ok := r.bootWithKVMFallback(t.Context(), j, 0)
+	k, ok := r.bootWithKVMFallback(t.Context(), j, 0, 1)
 	if !ok {
 		t.Fatal("the kernel was not done")
 	}

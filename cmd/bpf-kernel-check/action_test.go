@@ -33,7 +33,8 @@ func TestInputsBecomeFlags(t *testing.T) {
 		"no boolean":      {`{"attach":"false"}`, nil, ""},
 		"a wrong boolean": {`{"attach":"yes"}`, nil, `input attach is "yes": want true or false`},
 		"one value":       {`{"test":" ./a -b "}`, []string{"--test=./a -b"}, ""},
-		"two values":      {`{"test":"./a\n./b"}`, nil, `input test has 2 lines: want one value`},
+		"two values":      {`{"events-trace":"./a\n./b"}`, nil, `input events-trace has 2 lines: want one value`},
+		"programs":        {`{"test":"name=a -- ./a\n\n./b -v"}`, []string{"--test=name=a -- ./a", "--test=./b -v"}, ""},
 		"not a flag":      {`{"kernels":"--help\n--out=/etc"}`, []string{"--kernels=--help", "--kernels=--out=/etc"}, ""},
 		"no shell":        {`{"kernels":"$(id);` + "`id`" + `"}`, []string{"--kernels=$(id);`id`"}, ""},
 	} {
@@ -396,7 +397,7 @@ func TestActionMessages(t *testing.T) {
 		"a shard alone":        {"run", map[string]string{"kernels": "kernels", "test": "./x", "shard": "3"}, 2, []string{`--shard is "3": want i/n, such as 2/8`}, ""},
 		"a time without unit":  {"run", map[string]string{"kernels": "kernels", "test": "./x", "timeout": "5"}, 2, []string{`--timeout is "5": want a time with its unit`}, ""},
 		"yes":                  {"run", map[string]string{"kernels": "kernels", "test": "./x", "comment": "yes"}, 2, []string{`input comment is "yes": want true or false`}, ""},
-		"two programs":         {"run", map[string]string{"kernels": "kernels", "test": "./x\n::error::x"}, 2, []string{"input test has 2 lines: want one value"}, ""},
+		"two programs":         {"run", map[string]string{"kernels": "kernels", "events-trace": "./x\n::error::x"}, 2, []string{"input events-trace has 2 lines: want one value"}, ""},
 		"a workflow command":   {"plan", map[string]string{"kernels": "::error::%0Ax", "shards": "2"}, 2, []string{"::error::%250Ax", "is not there: expected"}, ""},
 		"an expression":        {"plan", map[string]string{"kernels": "${{ vars.NONE }}", "shards": "2"}, 2, []string{`"${{ vars.NONE }}" is not there`}, ""},
 		"a page that is none":  {"report", map[string]string{"page-url": "javascript:x"}, 2, []string{"input page-url", "want the address of report.html"}, ""},

@@ -24,6 +24,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/host"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -37,6 +38,7 @@ type debugOptions struct {
 	bootTimeout time.Duration
 	gdb         bool
 	noPayload   bool
+	program     string
 
 	payload payloadOptions
 	given   func(flag string) bool // on the command line; nil: no flag is
@@ -48,6 +50,7 @@ func (o *debugOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.from, "from", nil, "take source and payload from the results in `DIR or ZIP`; repeatable")
 	f.BoolVar(&o.gdb, "gdb", false, "wait for a debugger before the kernel starts")
 	f.BoolVar(&o.noPayload, "no-payload", false, "with --from: leave the run's payload out")
+	f.StringVar(&o.program, "program", "", "of several programs, that with this `NAME` (default: the first)")
 	f.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg; auto uses KVM if it is proven to work")
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of the VM")
 	f.DurationVar(&o.bootTimeout, "boot-timeout", 90*time.Second, "limit for the shell to start, without a terminal")
@@ -124,7 +127,7 @@ func (c *command) debug(ctx context.Context, o debugOptions, id string) error {
 	if len(d.o.kernels) == 0 {
 		return usagef("no kernel: name its source with --kernels, or results with --from")
 	}
-	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(inputs{"events-trace": d.o.payload.eventsTrace, "test": d.o.payload.test, "rootfs": d.o.payload.rootfs}), id); err != nil {
+	if d.entry, err = c.findKernel(ctx, d.o.kernels, payloadArch(d.o.payload.inputs()), id); err != nil {
 		return err
 	}
 	if d.past != nil && d.past.Digest != "" && d.past.Digest != d.entry.Digest {
@@ -201,6 +204,9 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 		return po.addExtras(&d.payload)
 	}
 	var err error
+	if po, err = c.oneProgram(po, d.o.program); err != nil {
+		return err
+	}
 	arch := ""
 	if len(po.objects) > 0 { // they are for every architecture
 		arch = d.entry.Arch
@@ -212,7 +218,35 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 	if err == nil && d.entry.Arch != "" && d.entry.Arch != d.payload.arch {
 		return notForArch(d.payload)
 	}
+	if jobs := d.payload.Job.Programs; len(jobs) == 1 { // for run-payload
+		job := &d.payload.Job
+		job.Args, job.Name, job.Cover, job.Reports = jobs[0].Args, jobs[0].Name, jobs[0].Cover, true
+		job.Env, job.Programs = append(slices.Clone(job.Env), jobs[0].Env...), nil
+	}
 	return err
+}
+
+// oneProgram leaves one of several programs in the options: that with a name, or
+// the first.
+func (c *command) oneProgram(o payloadOptions, name string) (payloadOptions, error) {
+	specs, err := o.specs()
+	if err != nil || name == "" && len(specs) < 2 {
+		return o, err
+	}
+	var names []string
+	for _, s := range specs {
+		names = append(names, s.programName())
+	}
+	at := slices.Index(names, name)
+	switch {
+	case name == "":
+		at = 0
+		c.warn(fmt.Sprintf("debug takes one of %d programs: this is %s; --program NAME takes another", len(names), names[0]))
+	case at < 0:
+		return o, usagef("--program %q: want one of %s%s", name, someOf(names), kernel.Suggest(name, names))
+	}
+	o.tests, o.testsFile = []string{specs[at].text}, ""
+	return o, nil
 }
 
 // session boots the kernel.
@@ -329,7 +363,7 @@ func (d *debugging) motd(accel qemu.Accel) string {
 
 // named says whether a payload is given.
 func (o *payloadOptions) named() bool {
-	return o.eventsTrace != "" || o.test != "" || len(o.objects) > 0
+	return o.eventsTrace != "" || o.hasTest() || len(o.objects) > 0
 }
 
 // flag is the flag that names the payload.
@@ -337,7 +371,7 @@ func (o *payloadOptions) flag() string {
 	switch {
 	case o.eventsTrace != "":
 		return "--events-trace PATH"
-	case o.test != "":
+	case o.hasTest():
 		return "--test 'PATH ARGS...'"
 	default:
 		return "--objects 'GLOB'"

@@ -127,13 +127,15 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	}
 	now, was := &o.payload, past.payload
 	if !now.named() {
-		if strings.Contains(was.test, report.Hidden) {
-			return usagef("--from: the results do not have all arguments of --test %q: give --test", was.test)
+		for _, t := range was.tests {
+			if strings.Contains(t, report.Hidden) {
+				return usagef("--from: the results do not have all arguments of --test %q: give --test", t)
+			}
 		}
-		now.eventsTrace, now.test, now.objects = was.eventsTrace, was.test, was.objects
+		now.eventsTrace, now.tests, now.objects = was.eventsTrace, was.tests, was.objects
 		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
 	}
-	if now.workdir == "/" && now.test != "" {
+	if now.workdir == "/" && now.hasTest() {
 		now.workdir = was.workdir
 	}
 	if now.rootfs == "" && !now.hostRoot {

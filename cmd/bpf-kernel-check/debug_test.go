@@ -175,7 +175,7 @@ func FuzzMarkedOutput(f *testing.F) {
 
 func TestPayloadFlagsComeBack(t *testing.T) {
 	o := payloadOptions{
-		test: "./a b.test -run 'x y'", files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all", libraryPath: []string{"/l:/m"},
+		tests: []string{"./a b.test -run 'x y'"}, files: []string{"a:/b", "it's"}, env: []string{"TOKEN=secret", "LANG=C"}, workdir: "/d", modules: []string{"xfs"}, onDemand: "all", libraryPath: []string{"/l:/m"},
 		unsupported: wire.TestFail, rootfs: "debian:bookworm+bpftrace", cgroup: "v1", cpus: 2, params: []string{`lsm=bpf dyndbg="file x +p"`},
 	}
 	line := report.Command(append([]string{"--kernels", "gs://b/x~y"}, append(o.flags(), "debian/6.1~rc1")...)...)
@@ -190,7 +190,7 @@ func TestPayloadFlagsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := got.payload
-	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || p.test != o.test || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" ||
+	if len(got.kernels) != 1 || got.kernels[0] != "gs://b/x~y" || !slices.Equal(p.tests, o.tests) || strings.Join(p.files, "|") != "a:/b|it's" || p.workdir != "/d" || strings.Join(p.env, "|") != "LANG=de" ||
 		p.onDemand != "all" || !slices.Equal(p.libraryPath, o.libraryPath) || p.cgroup != "v1" || p.cpus != 2 || !slices.Equal(p.params, o.params) || p.rootfs != o.rootfs {
 		t.Errorf("%+v", got)
 	}
@@ -208,11 +208,10 @@ func TestShownTest(t *testing.T) {
 		`./a --password 's3c ret' -v`:             `./a --password xxxxx -v`,
 		`./a -url https://u:s3cret@h/?sig=s3cret`: `./a -url https://h/\?sig=xxxxx`,
 		`./a 'unclosed`:                           `./a 'unclosed`,
+		`./a -- env=X=s3cret`:                     `./a -- env=X=s3cret`, // the program's own
+		`name=b env=X=s3cret 'env=Y=a b' timeout=90s dir=/d/../e -- ./a --token=s3cret`: `name=b dir=/e env=X env=Y timeout=1m30s -- ./a --token=xxxxx`,
 	} {
-		o := payloadOptions{test: test}
-		if got := o.shownTest(); got != want {
-			t.Errorf("%s: %s, want %s", test, got, want)
-		}
+		o := payloadOptions{tests: []string{test}}
 		if got := o.flags(); !slices.Equal(got, []string{"--test", want}) {
 			t.Errorf("%s: %q", test, got)
 		}
@@ -311,12 +310,12 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "append": &again.params, "library-path": &again.libraryPath} {
+		for name, to := range map[string]*[]string{"test": &again.tests, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "append": &again.params, "library-path": &again.libraryPath} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}
 		}
-		again.eventsTrace, again.test = debug.Flag("events-trace").Value.String(), debug.Flag("test").Value.String()
+		again.eventsTrace = debug.Flag("events-trace").Value.String()
 		again.cover, again.collectCores = debug.Flag("cover").Value.String() == "true", debug.Flag("collect-cores").Value.String() == "true"
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
 		again.rootfs = debug.Flag("rootfs").Value.String()

@@ -108,7 +108,16 @@ func (o *limitOptions) apply(r *shard.Runner, accel qemu.Accel) {
 	n := vm.Slowness(accel)
 	r.Limits = vm.DefaultLimits(accel, n*o.boot, n*o.payload)
 	r.Limits.Silence, r.Limits.Test = n*o.silence, n*o.test
-	r.Payload.Job.Timeout, r.Payload.Job.TestTimeout = n*o.payload, n*o.test
+	job := &r.Payload.Job
+	job.Timeout, job.TestTimeout = n*o.payload, n*o.test
+	job.Programs = slices.Clone(job.Programs)
+	for i := range job.Programs {
+		p := &job.Programs[i]
+		if p.Timeout > 0 && p.TestTimeout == 0 { // a default gives way
+			p.TestTimeout = min(o.test, p.Timeout)
+		}
+		p.Timeout, p.TestTimeout = n*p.Timeout, n*p.TestTimeout
+	}
 	r.Repeats = o.repeat
 }
 

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kballard/go-shellquote"
 	"github.com/spf13/cobra"
 
 	"github.com/elastic/bpf-kernel-check/guest"
@@ -24,7 +23,8 @@ import (
 // payloadOptions are the flags of run that say what to run.
 type payloadOptions struct {
 	eventsTrace string
-	test        string
+	tests       []string
+	testsFile   string
 	objects     []string
 	attach      bool
 	unsupported string
@@ -44,12 +44,15 @@ type payloadOptions struct {
 	collect      []string
 	cover        bool
 	collectCores bool
+
+	programs []testSpec // of tests and testsFile, set by readPayload
 }
 
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Var((*once)(&o.eventsTrace), "events-trace", "check the EventsTrace binary at `PATH`")
-	f.Var((*once)(&o.test), "test", "run a test program with its arguments, as one `'PATH ARGS...'`")
+	f.StringArrayVar(&o.tests, "test", nil, "run a test program with its arguments, as one `'PATH ARGS...'`, or as '[name=NAME] [dir=DIR] [env=K=V]... [timeout=TIME] [test-timeout=TIME] -- PATH ARGS...'; repeatable: they run one after the other")
+	f.StringVar(&o.testsFile, "tests", "", "run the test programs in `FILE`, a value of --test on each line")
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
@@ -73,8 +76,8 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 // maxCPUs is the most processors of a VM.
 const maxCPUs = 64
 
-// once is a flag that may be given only once: of two payloads, one would silently
-// not run.
+// once is a flag that may be given only once: of two values, one would silently
+// not count.
 type once string
 
 func (o *once) String() string { return string(*o) }
@@ -94,25 +97,41 @@ func (o *once) Set(s string) error {
 // takeEnv takes the values of names without one from the environment, as docker
 // does. Those that are empty there are left out.
 func (o *payloadOptions) takeEnv(getenv func(string) string, warn func(string)) {
-	var env []string
-	for _, kv := range o.env {
+	o.env = takeEnv("--env ", o.env, getenv, warn)
+}
+
+func takeEnv(flag string, names []string, getenv func(string) string, warn func(string)) (env []string) {
+	for _, kv := range names {
 		value := ""
 		if !strings.Contains(kv, "=") && guest.CheckEnv(kv+"=") == nil {
 			if value = getenv(kv); value == "" {
-				warn(fmt.Sprintf("--env %s: it is not set here: the payload runs without it", kv))
+				warn(fmt.Sprintf("%s%s: it is not set here: the payload runs without it", flag, kv))
 				continue
 			}
 			kv += "=" + value
 		}
 		env = append(env, kv)
 	}
-	o.env = env
+	return env
+}
+
+// hasTest says whether test programs are given.
+func (o *payloadOptions) hasTest() bool { return len(o.tests) > 0 || o.testsFile != "" }
+
+// inputs are the flags that tell the payload's architecture, as payloadArch takes
+// them.
+func (o *payloadOptions) inputs() inputs {
+	var lines []string
+	for _, t := range o.tests {
+		lines = append(lines, strings.ReplaceAll(t, "\n", " "))
+	}
+	return inputs{"events-trace": o.eventsTrace, "test": strings.Join(lines, "\n"), "tests": o.testsFile, "rootfs": o.rootfs}
 }
 
 // validate checks the flags without looking at files.
 func (o *payloadOptions) validate() error {
 	n := 0
-	for _, given := range []bool{o.eventsTrace != "", o.test != "", len(o.objects) > 0} {
+	for _, given := range []bool{o.eventsTrace != "", o.hasTest(), len(o.objects) > 0} {
 		if given {
 			n++
 		}
@@ -126,9 +145,9 @@ func (o *payloadOptions) validate() error {
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
-	case o.test == "" && o.workdir != "/":
+	case !o.hasTest() && o.workdir != "/":
 		return usagef("--workdir goes with --test: give both")
-	case o.test == "" && o.cover:
+	case !o.hasTest() && o.cover:
 		return usagef("--cover goes with --test: give both")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
@@ -158,11 +177,13 @@ type namedPayload struct {
 	guest.Payload
 	arch string
 	name string
-	path string // of the program
+	path string // of the program, or the first of several
 	root userRoot
 
-	flags    []string // of debug, for the same payload; see payloadOptions.flags
-	warnings []string
+	programs     []string            // paths of all of them
+	flags        []string            // of debug, for the same payload; see payloadOptions.flags
+	programFlags map[string][]string // the same for one of several programs, by its name
+	warnings     []string
 
 	cpus   int
 	params []string // further kernel parameters
@@ -178,6 +199,13 @@ func (c *command) readPayload(ctx context.Context, o payloadOptions, arch string
 	if err := o.validate(); err != nil {
 		return p, err
 	}
+	var err error
+	if o.programs, err = o.specs(); err != nil {
+		return p, err
+	}
+	for i := range o.programs {
+		o.programs[i].env = takeEnv("--test: env=", o.programs[i].env, c.getenv, c.warn)
+	}
 	root, err := c.openRoot(ctx, &o, arch)
 	if err != nil {
 		return p, err
@@ -189,8 +217,14 @@ func (c *command) readPayload(ctx context.Context, o payloadOptions, arch string
 	if err := o.addExtras(&p); err != nil {
 		return p, err
 	}
-	if !p.HasDir(o.workdir) && !root.hasDir(o.workdir) {
-		return p, usagef("--workdir %q: the guest has no such directory: want an absolute path that a --file is put under", o.workdir)
+	for _, s := range append(o.programs, testSpec{}) {
+		flag, dir := "--workdir", o.workdir
+		if s.dir != "" {
+			flag, dir = "--test: dir=", s.dir
+		}
+		if !p.HasDir(dir) && !root.hasDir(dir) {
+			return p, usagef("%s %q: the guest has no such directory: want an absolute path that a --file is put under", flag, dir)
+		}
 	}
 	return p, nil
 }
@@ -243,7 +277,7 @@ func (o *payloadOptions) addExtras(p *namedPayload) error {
 
 // addLibraries adds what the payload's dynamic programs need.
 func (o *payloadOptions) addLibraries(p *namedPayload) error {
-	l := guest.Libraries{Program: p.path, Warn: func(msg string) { p.warnings = append(p.warnings, msg) }}
+	l := guest.Libraries{Programs: append(p.programs, p.path), Warn: func(msg string) { p.warnings = append(p.warnings, msg) }}
 	for _, dirs := range o.libraryPath {
 		for _, dir := range strings.Split(dirs, ":") {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -277,22 +311,8 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 			p.Files[0].Source = o.eventsTrace
 		}
 		return p, err
-	case o.test != "":
-		words, err := shellquote.Split(o.test)
-		if err != nil || len(words) == 0 {
-			return p, usagef("--test %q: want a program and its arguments, quoted as for a shell", o.test)
-		}
-		b, err := root.program(&p, words[0], arch)
-		if err != nil {
-			return p, err
-		}
-		p.name = o.shownTest()
-		if root.inRoot(words[0]) {
-			p.Payload = guest.InstalledPayload(p.path, b, words[1:], o.workdir, timeout)
-		} else {
-			p.Payload = guest.ProgramPayload(p.path, b, words[1:], o.workdir, timeout)
-		}
-		return p, p.Cover(words[0], o.workdir, o.cover)
+	case o.hasTest():
+		return readTests(o, root, arch, timeout)
 	default:
 		paths, err := guest.FindObjects(o.objects)
 		if err != nil {

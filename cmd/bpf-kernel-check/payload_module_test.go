@@ -75,7 +75,7 @@ func TestModulesChoice(t *testing.T) {
 			t.Errorf("--modules %s: %q, %v, want %q", tt.given, p.OnDemand, err, tt.want)
 		}
 	}
-	o := payloadOptions{test: "x", unsupported: "fail", workdir: "/", onDemand: "some"}
+	o := payloadOptions{tests: []string{"x"}, unsupported: "fail", workdir: "/", onDemand: "some"}
 	if err := o.validate(); err == nil || !strings.Contains(err.Error(), "--modules is \"some\": want default, all or none") {
 		t.Errorf("%v", err)
 	}

@@ -7,8 +7,6 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/kballard/go-shellquote"
-
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
@@ -46,8 +44,9 @@ func (c *command) installer() *host.Installer {
 // payloadArch is the architecture whose QEMU is needed.
 func payloadArch(in inputs) string {
 	program := in["events-trace"]
-	if words, err := shellquote.Split(in["test"]); err == nil && len(words) > 0 && !(in["rootfs"] != "" && strings.HasPrefix(words[0], "/")) {
-		program = words[0]
+	o := payloadOptions{tests: in.list("test"), testsFile: in["tests"]}
+	if specs, err := o.specs(); err == nil && len(specs) > 0 && !(in["rootfs"] != "" && strings.HasPrefix(specs[0].words[0], "/")) {
+		program = specs[0].words[0]
 	}
 	arch := ""
 	if program != "" {

@@ -1,26 +1,14 @@
 package main
 
 import (
-	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/kballard/go-shellquote"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
-
-// shownTest is --test without the secrets among its words.
-func (o *payloadOptions) shownTest() string {
-	words, err := shellquote.Split(o.test)
-	if shown := report.RedactWords(words); err == nil && !slices.Equal(shown, words) {
-		return shellquote.Join(shown...)
-	}
-	return o.test
-}
 
 // shownModule is a value of --module without the secrets among its parameters.
 func shownModule(spec string) string {
@@ -45,8 +33,15 @@ func (o payloadOptions) flags() []string {
 	if o.eventsTrace != "" {
 		add("--events-trace", o.eventsTrace)
 	}
-	if o.test != "" {
-		add("--test", o.shownTest())
+	specs := o.programs
+	if specs == nil {
+		for _, text := range o.tests {
+			s, _ := parseTest(text) // whose error ends the run
+			specs = append(specs, s)
+		}
+	}
+	for _, s := range specs {
+		add("--test", s.shown())
 	}
 	add("--objects", o.objects...)
 	if o.attach {

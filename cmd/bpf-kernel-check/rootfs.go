@@ -49,7 +49,7 @@ func (c *command) openRoot(ctx context.Context, o *payloadOptions, arch string) 
 	if err != nil {
 		return r, err
 	}
-	arch = cmp.Or(arch, payloadArch(inputs{"events-trace": o.eventsTrace, "test": o.test, "rootfs": o.rootfs}))
+	arch = cmp.Or(arch, payloadArch(o.inputs()))
 	if r.Root, err = rootfs.Open(ctx, cache, o.rootfs, arch); err != nil {
 		return r, err
 	}

@@ -16,7 +16,8 @@ func TestCoverInRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []string{"sh -c true", script} {
-		o := payloadOptions{test: test, cover: true, hostRoot: true, workdir: "/"}
+		o := payloadOptions{tests: []string{test}, cover: true, hostRoot: true, workdir: "/"}
+		o.programs, _ = o.specs()
 		if p, err := readProgram(t.Context(), o, userRoot{host: true}, "", 0); err != nil || p.Job.Cover != wire.CoverDir {
 			t.Errorf("%s: %v, cover %q", test, err, p.Job.Cover)
 		}

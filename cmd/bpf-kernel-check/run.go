@@ -48,10 +48,10 @@ type runOptions struct {
 	resume  bool
 	history string
 
+	boot     string
+	reuse    time.Duration
+	isolate  bool
 	advisory bool
-
-	boot  string
-	reuse time.Duration
 
 	allowed *vm.Allowed // the files of splats, set by validate
 }
@@ -202,6 +202,7 @@ A source is one of
 	so.add(cmd)
 	o.add(cmd)
 	advisoryFlag(cmd.Flags(), &o.advisory)
+	cmd.Flags().BoolVar(&o.isolate, "isolate", false, "give each program of --test a VM of its own")
 	return cmd
 }
 
@@ -277,16 +278,23 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	for _, w := range p.warnings {
 		c.warn(w)
 	}
+	if m := p.Memory(); !o.limits.given("memory") && m.Check(o.memory, o.boot == "warm") != nil {
+		o.memory = m.Enough()
+		fmt.Fprintf(c.stderr, "note: each VM gets %d MiB of memory, which the payload's files need\n", o.memory)
+	}
 	expect := o.limits.read
 	ci := detectCI(c.getenv, c.warn)
 	r := &shard.Runner{
 		Config: shard.Config{
-			Out: out, Arch: arch, Payload: p.Payload, PayloadFlags: append(o.memoryFlags(), p.flags...), Allowed: o.allowed, Expect: expect,
+			Out: out, Arch: arch, Payload: p.Payload, PayloadFlags: append(o.memoryFlags(), p.flags...), ProgramFlags: p.programFlags, Isolate: o.isolate, Allowed: o.allowed, Expect: expect,
 			Memory: o.memory, Net: o.net, Retries: o.retries, Repeats: o.limits.repeat, Reuse: o.reuse, NoEmulation: accel == qemu.KVM,
 			CPUs: p.cpus, Append: p.params,
 			Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		},
 		Host: shard.Host{Now: time.Now, Random: rand.Reader},
+	}
+	for name, flags := range r.ProgramFlags {
+		r.ProgramFlags[name] = append(o.memoryFlags(), flags...)
 	}
 	p.root.apply(&r.Config)
 	if o.net {

@@ -89,6 +89,11 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 			}
 		}
 	}
+	if len(h.Job) > 0 {
+		if err := os.WriteFile(wire.JobPath, h.Job, 0o644); err != nil {
+			return wire.Handover{}, fmt.Errorf("write the job: %w", err)
+		}
+	}
 	return h, nil
 }
 

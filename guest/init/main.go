@@ -152,6 +152,7 @@ func run(con *serialConsole) error {
 		con.logf("%v", err)
 	}
 	deviceModes() // which modules' nodes have by now
+	programs := job
 	job = prepareCollect(scaled(job, scale), r)
 	endSigns := alive(r)
 	if why := loadOwnFrom(wire.OwnModulesDir, job.Own, cmp.Or(job.Timeout, time.Minute), loadNewModule); why != "" {
@@ -162,6 +163,8 @@ func run(con *serialConsole) error {
 		if err := runOnTerminal(job, con); err != nil {
 			return err
 		}
+	} else if len(job.Programs) > 0 {
+		runPrograms(programs, r, con, switches, scale)
 	} else if len(job.Args) > 0 {
 		con.logf("run %s", strings.Join(job.Args, " "))
 		runPayload(job, r, con, scale)

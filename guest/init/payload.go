@@ -18,11 +18,12 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// runPayload runs the job and reports how it went.
-func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) {
+// runPayload runs the job and reports how it went. It says whether all processes
+// of the payload have ended.
+func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) bool {
 	out := &payloadOutput{con: con, tail: lines.Clip{Tail: keepTail}}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
-	exit := execute(job, out, r, con, run, scale)
+	exit, gone := execute(job, out, r, con, run, scale)
 	if exit.Timeout {
 		reportHung(exit, run, r)
 	}
@@ -37,6 +38,15 @@ func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Durati
 		}
 		r.send(wire.Record{Type: wire.TypeTest, Test: &t})
 		r.completed()
+	}
+	if r.vm == nil {
+		return true // nothing runs after it
+	}
+	select {
+	case <-gone:
+		return true
+	case <-time.After(killGrace * scale):
+		return false
 	}
 }
 
@@ -57,14 +67,16 @@ func describe(e wire.Exit) string {
 }
 
 // execute starts the payload, reaps everything that ends until the payload
-// does, and kills what it left behind.
-func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) wire.Exit {
+// does, and kills what it left behind. gone is closed when that has ended.
+func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, gone <-chan struct{}) {
 	began := time.Now()
 	before := oom.Kills()
 	p, err := startPayload(job)
 	if err != nil {
 		r.fails("the payload could not be started")
-		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}
+		none := make(chan struct{})
+		close(none)
+		return wire.Exit{Code: -1, Error: err.Error(), Duration: time.Since(began)}, none
 	}
 	defer p.close()
 	pid := p.pid
@@ -74,7 +86,8 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	reported := make(chan struct{})
 	go func() { defer close(reported); relay(p.report, r, job.Reports, run) }()
 	ended := make(chan syscall.WaitStatus, 1)
-	go reap(pid, ended)
+	reaped := make(chan struct{})
+	go func() { defer close(reaped); reap(pid, ended) }()
 
 	exit := wire.Exit{Code: -1}
 	var timeout <-chan time.Time
@@ -136,7 +149,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if len(left) > 0 {
 		con.logf("left running, and ended with the payload (%d): %s", len(left), strings.Join(left[:min(3, len(left))], ", "))
 	}
-	return exit
+	return exit, reaped
 }
 
 // baseEnv is what every payload has. testrunner gives its program a terminal, to
@@ -162,7 +175,8 @@ func setEnv(env, more []string) []string {
 	return env
 }
 
-// reap waits for every child, as PID 1 must, and tells when pid has ended.
+// reap waits for every child, as PID 1 must, and tells when pid has ended. It
+// returns when there are none any more.
 func reap(pid int, ended chan<- syscall.WaitStatus) {
 	for {
 		var status syscall.WaitStatus

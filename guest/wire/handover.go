@@ -43,6 +43,8 @@ type Handover struct {
 	Now      int64             `json:"now_ns"`  // the host's clock, since 1970; the guest's stood still while it was saved
 	Entropy  []byte            `json:"entropy"` // at least MinEntropy bytes: all guests of one saved VM have the same random state
 	Archives []HandoverPackage `json:"archives"`
+
+	Job json.RawMessage `json:"job,omitempty"` // a Job in place of the archives'; none: theirs counts
 }
 
 // MinEntropy is what a restored guest needs of new entropy, in bytes.

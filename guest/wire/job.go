@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -50,6 +51,10 @@ type Job struct {
 	// of; 0: none.
 	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
 
+	// Programs run one after the other, each with Env and, where it has none of its
+	// own, Timeout and TestTimeout; Args, Name and Cover are empty then.
+	Programs []Program `json:"programs,omitempty"`
+
 	Own []OwnModule `json:"own_modules,omitempty"` // loaded first, in this order
 
 	CgroupV1 bool   `json:"cgroup_v1,omitempty"` // control groups of version 1, in place of version 2
@@ -67,7 +72,9 @@ const (
 )
 
 // Collects says whether init collects files when the payload has ended.
-func (j *Job) Collects() bool { return len(j.Collect) > 0 || j.Cover != "" || j.Cores }
+func (j *Job) Collects() bool {
+	return len(j.Collect) > 0 || j.Cover != "" || j.Cores || slices.ContainsFunc(j.Programs, func(p Program) bool { return p.Cover != "" })
+}
 
 // ParseJob reads a Job. A field it does not know is an error: host and guest
 // are built together, so it means that they were not.

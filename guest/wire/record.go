@@ -43,23 +43,26 @@ type Record struct {
 	End    *End    `json:"end,omitempty"`
 	Run    *Run    `json:"run,omitempty"`
 	Log    *Log    `json:"log,omitempty"`
+
+	Program *ProgramMark `json:"program,omitempty"`
 }
 
 // Types of records.
 const (
-	TypeHello  = "hello"  // init is up; always the first
-	TypeKernel = "kernel" // the kernel's fingerprint
-	TypeMount  = "mount"  // a mount that failed
-	TypeModule = "module" // a module that did not load, or was asked for and is not there
-	TypePhase  = "phase"  // a phase has ended
-	TypeTest   = "test"   // a test has ended
-	TypeFile   = "file"   // a piece of a file for the results directory
-	TypeExit   = "exit"   // the payload has ended
-	TypeDone   = "done"   // payload to init only: it reported all it had to report
-	TypeEnd    = "end"    // always the last
-	TypeRun    = "run"    // a test runs, or stands still
-	TypeLog    = "log"    // init to host only: what the kernel logged, when some of it is a warning
-	TypeAlive  = "alive"  // init to host only: init still runs; every AlivePeriod
+	TypeHello   = "hello"   // init is up; always the first
+	TypeKernel  = "kernel"  // the kernel's fingerprint
+	TypeMount   = "mount"   // a mount that failed
+	TypeModule  = "module"  // a module that did not load, or was asked for and is not there
+	TypePhase   = "phase"   // a phase has ended
+	TypeTest    = "test"    // a test has ended
+	TypeFile    = "file"    // a piece of a file for the results directory
+	TypeExit    = "exit"    // the payload has ended
+	TypeDone    = "done"    // payload to init only: it reported all it had to report
+	TypeEnd     = "end"     // always the last
+	TypeRun     = "run"     // a test runs, or stands still
+	TypeLog     = "log"     // init to host only: what the kernel logged, when some of it is a warning
+	TypeProgram = "program" // init to host only: one of several programs begins or has ended
+	TypeAlive   = "alive"   // init to host only: init still runs; every AlivePeriod
 )
 
 // Hello tells the host which kernel it really booted.

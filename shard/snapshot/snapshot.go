@@ -318,10 +318,10 @@ func (s *Snapshot) Drop() {
 	_ = s.image.DropDerived(keptName(savedPrefix, s.head.Key))
 }
 
-// Restore goes on with the VM, hands it the payload and the archive of the
-// kernel's modules ("" for none), and waits until it is over, as qemu.Run does.
-// It can be done once.
-func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, results io.Writer) (qemu.Exit, error) {
+// Restore goes on with the VM, hands it the payload, the archive of the kernel's
+// modules ("" for none) and a job of its own (nil: the payload's), and waits until
+// it is over, as qemu.Run does. It can be done once.
+func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, job json.RawMessage, console, results io.Writer) (qemu.Exit, error) {
 	defer s.Close()
 	st := s.store
 	dir, err := os.MkdirTemp(st.Scratch, "handover-")
@@ -334,7 +334,7 @@ func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, 
 		m.Kernel = s.image.Kernel
 	}
 	m.Initrd, m.TSC = st.noInitrd, s.head.TSC
-	if m.Files, err = st.handOver(dir, nonce, modules); err != nil {
+	if m.Files, err = st.handOver(dir, nonce, modules, job); err != nil {
 		return qemu.Exit{}, err
 	}
 	state, err := decompress(s.state)
@@ -371,8 +371,8 @@ func (r *waitingReader) Read(p []byte) (int, error) {
 
 // handOver writes the handover to dir and returns the files that QEMU has to give
 // the guest.
-func (s *Store) handOver(dir, nonce, modules string) ([]qemu.File, error) {
-	h := wire.Handover{Nonce: nonce, Now: s.Now().UnixNano(), Entropy: make([]byte, 2*wire.MinEntropy)}
+func (s *Store) handOver(dir, nonce, modules string, job json.RawMessage) ([]qemu.File, error) {
+	h := wire.Handover{Nonce: nonce, Job: job, Now: s.Now().UnixNano(), Entropy: make([]byte, 2*wire.MinEntropy)}
 	if _, err := io.ReadFull(s.Random, h.Entropy); err != nil {
 		return nil, fmt.Errorf("make entropy for the guest: %w", err)
 	}

@@ -19,11 +19,13 @@ type Verdict struct {
 	Cause *report.Cause // nil for a pass
 	Tests []report.Test
 
+	Programs []report.Program // one for each of the case's, in order
+
 	Splats     []report.Splat // that are allowed
 	Running    []string       // tests that were running when the guest ended early
 	Panicked   bool           // before init
 	Impossible string         // what in the crash no processor does; "" for nothing, or no crash
-	TestsOnly  bool           // the failed tests are all that is wrong
+	TestsOnly  bool           // the failed tests are all that is wrong with what ran
 
 	bootCrash bool // every crash was reported before init was up
 }
@@ -31,6 +33,14 @@ type Verdict struct {
 // Judge decides. A pass needs proof: each step asks for one more piece of it,
 // and Pass is what is left at the end.
 func (o Observation) Judge() Verdict {
+	if len(o.Programs) > 0 {
+		return o.judgePrograms()
+	}
+	return o.judge()
+}
+
+// judge takes all records for those of one payload.
+func (o Observation) judge() Verdict {
 	v := Verdict{}
 	var ended bool
 	var exit *wire.Exit
@@ -155,7 +165,7 @@ func (o Observation) Judge() Verdict {
 	}
 
 	// The report is whole. What does it say?
-	if t := end.Taint & crashTaint &^ explained; t != 0 {
+	if t := end.Taint & wire.CrashTaint &^ explained; t != 0 {
 		// A splat that did not reach the console: the payload turned its
 		// messages off, or cleared the log.
 		return because(report.Crash, fmt.Sprintf("the kernel tainted itself (%s) while the payload ran, and the console does not say why", taintNames(t)), o.Tail)
@@ -246,8 +256,6 @@ var taintBits = []struct {
 	{9, "warning"},
 	{14, "soft lockup"},
 }
-
-const crashTaint = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
 
 func taintNames(t uint64) string {
 	var names []string

@@ -16,6 +16,8 @@ type Case struct {
 	Allowed   *Allowed // splats that are no crash
 	Payload   bool     // a payload is to run
 	SkipsPass bool     // a kernel passes if its tests are all skipped
+
+	Programs []Program // that run one after the other; nil where the payload is one without a name
 }
 
 // Observation is all that is known of one VM.
@@ -33,7 +35,8 @@ type Observation struct {
 	wireErr error // why the result stream broke off
 	stopped stopReason
 	limits  Limits
-	helloAt int64 // bytes of console that had come when init was up; 0 if not known
+	helloAt int64   // bytes of console that had come when init was up; 0 if not known
+	begunAt []int64 // the same when each of the programs began
 }
 
 // stopReason says why the watchdog ended a VM.
@@ -65,13 +68,16 @@ func withLog(found []console.Finding, records []wire.Record) []console.Finding {
 		var s console.Scanner
 		_, _ = io.WriteString(&s, r.Log.Text)
 		for _, f := range s.Findings() {
-			if !slices.ContainsFunc(found, func(other console.Finding) bool {
-				return f.Title == other.Title || f.Kind == other.Kind && f.Location != "" && f.Location == other.Location
-			}) {
+			if !slices.ContainsFunc(found, func(other console.Finding) bool { return same(f, other) }) {
 				f.Offset = 0 // of the log
 				found = append(found, f)
 			}
 		}
 	}
 	return found
+}
+
+// same says whether two findings are of one thing that the kernel said.
+func same(a, b console.Finding) bool {
+	return a.Title == b.Title || a.Kind == b.Kind && a.Location != "" && a.Location == b.Location
 }

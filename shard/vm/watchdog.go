@@ -112,6 +112,7 @@ type watchdog struct {
 	start    time.Time
 	booted   time.Duration // from start to the first record
 	helloAt  int64         // bytes of console that had come by then
+	begunAt  []int64       // the same when each program began
 	stopped  stopReason
 	deadline *time.Timer
 	limit    limit       // that deadline is for
@@ -184,7 +185,7 @@ func (d *watchdog) record(r wire.Record) {
 		// The guest goes on: its kernel did not print that it has stopped.
 		d.set(max(0, time.Until(d.resumed.at)), d.resumed.reason)
 	}
-	if d.Done != nil && (r.Type == wire.TypeEnd || r.Exit != nil && r.Exit.Code == 0 && !d.Collects) {
+	if d.Done != nil && (r.Type == wire.TypeEnd || r.Exit != nil && r.Exit.Code == 0 && !d.Collects && len(d.Programs) == 0) {
 		d.Done()
 	}
 	switch r.Type {
@@ -194,6 +195,12 @@ func (d *watchdog) record(r wire.Record) {
 			d.Ready()
 		}
 		d.set(d.Limits.Payload+d.Limits.Grace, stopVM)
+	case wire.TypeProgram:
+		// Each program has a limit of its own, and each once.
+		if m := r.Program; m != nil && m.End == nil && len(d.begunAt) < len(d.Programs) {
+			d.set(d.Programs[len(d.begunAt)].Timeout+d.Limits.Grace, stopVM)
+			d.begunAt = append(d.begunAt, d.transcript.seen)
+		}
 	case wire.TypeEnd:
 		d.set(d.Limits.Off, stopOff)
 		d.final = true
@@ -207,7 +214,7 @@ func (d *watchdog) observation(frames *wire.Collector) Observation {
 	d.silence.Stop()
 	o := Observation{
 		Case: d.Case, Tail: d.transcript.tail(), Boot: d.booted,
-		nonce: d.Nonce, stopped: d.stopped, limits: d.Limits, helloAt: d.helloAt,
+		nonce: d.Nonce, stopped: d.stopped, limits: d.Limits, helloAt: d.helloAt, begunAt: d.begunAt,
 	}
 	o.Records, o.stats, o.wireErr = frames.Records()
 	o.Findings = withLog(d.scanner.Findings(), o.Records)
