@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -82,10 +83,14 @@ func (p *Payload) AddLibraries(arch string, l Libraries) error {
 // programNeeds returns what a program needs beside it.
 func programNeeds(search *ldso.Search, program File) ([]ldso.File, error) {
 	at, err := filepath.Abs(program.Source)
-	if err == nil {
-		at, err = filepath.EvalSymlinks(at) // $ORIGIN is the directory of the file itself
-	}
 	if err != nil {
+		return nil, err
+	}
+	// $ORIGIN is the directory of the file itself. A Go test was built for its
+	// package's directory, and is not there.
+	if file, err := filepath.EvalSymlinks(at); err == nil {
+		at = file
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return search.Program(at, program.Path, program.Data)

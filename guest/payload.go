@@ -266,7 +266,9 @@ func verboseAs(verbose string, args []string) []string {
 // with -cover.
 func goTest(program []byte) (version string, covered, ok bool) {
 	info, err := buildinfo.Read(bytes.NewReader(program))
-	if err != nil || !strings.HasSuffix(info.Path, ".test") {
+	// The path of a main package's test binary is the package's: only a function
+	// that each test binary has tells it from the program itself.
+	if err != nil || !strings.HasSuffix(info.Path, ".test") && !bytes.Contains(program, []byte("testing/internal/testdeps.TestDeps.MatchString")) {
 		return "", false, false
 	}
 	version, _, _ = strings.Cut(info.GoVersion, " ") // go1.26.1 X:nodwarf5

@@ -2,6 +2,8 @@ package guest
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -119,6 +121,41 @@ func TestInstalledGoTest(t *testing.T) {
 	for _, text := range []string{"", "echo", "\x7fELF"} {
 		if _, err := CheckProgram("x", []byte(text)); err == nil {
 			t.Errorf("%q is a program", text)
+		}
+	}
+}
+
+// The test binary of a main package has the package's path, and yet is no other
+// program: without its guards os.Exit(0) in a test would pass for all of them.
+func TestGoTestOfMainPackage(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module example.com/tool\ngo 1.21\n", "main.go": "package main\nfunc main() {}\n", "main_test.go": "package main\nimport \"testing\"\nfunc TestX(*testing.T) {}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"test", "-c", "-o", "out"}, true},
+		{[]string{"test", "-c", "-ldflags=-s -w", "-o", "out"}, true},
+		{[]string{"build", "-o", "out"}, false},
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", tt.args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOWORK=off", "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, got := goTest(b); got != tt.want {
+			t.Errorf("go %v makes a Go test: %v, want %v", tt.args, got, tt.want)
 		}
 	}
 }

@@ -383,7 +383,7 @@ func TestActionMessages(t *testing.T) {
 		summary string   // "": there is none
 	}{
 		"nothing":              {"run", nil, 2, []string{"no kernels to test: name a source", "debian:bookworm:cloud-amd64", "(in a workflow, inputs: kernels)"}, "no kernels to test"},
-		"no payload":           {"run", map[string]string{"kernels": "kernels"}, 2, []string{"nothing to run", "(in a workflow, inputs: events-trace, test, objects)"}, "nothing to run"},
+		"no payload":           {"run", map[string]string{"kernels": "kernels"}, 2, []string{"nothing to run", "(in a workflow, inputs: go, test, objects, events-trace)"}, "nothing to run"},
 		"no such payload":      {"run", map[string]string{"kernels": "kernels", "test": "./probe.test -test.v"}, 2, []string{`"./probe.test" does not exist`, noFile}, noFile},
 		"no such list":         {"plan", map[string]string{"kernels": "@kernels.txt", "shards": "2"}, 2, []string{"kernels.txt", noFile}, ""},
 		"a list of nothing":    {"plan", map[string]string{"kernels": "@lists/missing.txt", "shards": "2"}, 2, []string{"lists/no-such-directory", "is not there: expected debian:<suite>"}, ""},

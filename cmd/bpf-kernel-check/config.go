@@ -38,7 +38,7 @@ var hasSettings = []string{"run", "exec", "debug", "plan", "list", "preflight", 
 
 // ofOneCall are the flags that neither the environment nor the file sets: what
 // they say is true of one call.
-var ofOneCall = []string{"base", "config", "from", "gdb", "help", "json", "needs", "no-payload", "pending", "plan", "shard"}
+var ofOneCall = []string{"base", "config", "from", "gdb", "help", "json", "needs", "no-payload", "pending", "plan", "program", "shard"}
 
 // notInFile are the flags that a checkout must not turn on by itself. Whoever
 // starts the program in it may not know what its file says.
@@ -54,7 +54,7 @@ var alternatives = []struct{ these, all []string }{
 	{[]string{"kernels", "bucket", "mainline"}, []string{"kernels", "bucket", "mainline", "kernel"}},
 	{
 		[]string{"test", "tests", "go", "objects", "events-trace"},
-		[]string{"test", "tests", "go", "objects", "events-trace", "attach", "unsupported", "require", "workdir", "cover"},
+		[]string{"test", "tests", "go", "objects", "events-trace", "tags", "go-args", "attach", "unsupported", "require", "workdir", "cover"},
 	},
 	{[]string{"shards", "target-minutes"}, []string{"shards", "target-minutes"}},
 	{[]string{"rootfs", "host-root"}, []string{"rootfs", "host-root"}},

@@ -208,7 +208,7 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 		return err
 	}
 	arch := ""
-	if len(po.objects) > 0 { // they are for every architecture
+	if po.anyArch() {
 		arch = d.entry.Arch
 	}
 	d.payload, err = c.readPayload(ctx, po, arch, 0)
@@ -218,35 +218,56 @@ func (d *debugging) readPayload(ctx context.Context, c *command) error {
 	if err == nil && d.entry.Arch != "" && d.entry.Arch != d.payload.arch {
 		return notForArch(d.payload)
 	}
-	if jobs := d.payload.Job.Programs; len(jobs) == 1 { // for run-payload
+	if jobs := d.payload.Job.Programs; err == nil && len(jobs) > 0 { // for run-payload
+		var names []string
+		for _, p := range jobs {
+			names = append(names, p.Name)
+		}
+		at := 0
+		if po.golang.given() {
+			if at, err = c.pick(names, d.o.program); err != nil {
+				return err
+			}
+		}
 		job := &d.payload.Job
-		job.Args, job.Name, job.Cover, job.Reports = jobs[0].Args, jobs[0].Name, jobs[0].Cover, true
-		job.Env, job.Programs = append(slices.Clone(job.Env), jobs[0].Env...), nil
+		job.Args, job.Name, job.Cover, job.Reports = jobs[at].Args, jobs[at].Name, jobs[at].Cover, true
+		job.Env, job.Programs = append(slices.Clone(job.Env), jobs[at].Env...), nil
 	}
 	return err
 }
 
-// oneProgram leaves one of several programs in the options: that with a name, or
-// the first.
+// oneProgram leaves one of several programs of --test in the options: that with a
+// name, or the first.
 func (c *command) oneProgram(o payloadOptions, name string) (payloadOptions, error) {
 	specs, err := o.specs()
-	if err != nil || name == "" && len(specs) < 2 {
+	if err != nil || o.golang.given() || name == "" && len(specs) < 2 {
 		return o, err
 	}
 	var names []string
 	for _, s := range specs {
 		names = append(names, s.programName())
 	}
-	at := slices.Index(names, name)
-	switch {
-	case name == "":
-		at = 0
-		c.warn(fmt.Sprintf("debug takes one of %d programs: this is %s; --program NAME takes another", len(names), names[0]))
-	case at < 0:
-		return o, usagef("--program %q: want one of %s%s", name, someOf(names), kernel.Suggest(name, names))
+	at, err := c.pick(names, name)
+	if err != nil {
+		return o, err
 	}
 	o.tests, o.testsFile = []string{specs[at].text}, ""
 	return o, nil
+}
+
+// pick returns which of several programs has a name; without one it is the first.
+func (c *command) pick(names []string, name string) (int, error) {
+	at := slices.Index(names, name)
+	switch {
+	case name == "" && len(names) > 1:
+		c.warn(fmt.Sprintf("debug takes one of %d programs: this is %s; --program NAME takes another", len(names), names[0]))
+		return 0, nil
+	case name == "":
+		return 0, nil
+	case at < 0:
+		return 0, usagef("--program %q: want one of %s%s", name, someOf(names), kernel.Suggest(name, names))
+	}
+	return at, nil
 }
 
 // session boots the kernel.
@@ -363,8 +384,12 @@ func (d *debugging) motd(accel qemu.Accel) string {
 
 // named says whether a payload is given.
 func (o *payloadOptions) named() bool {
-	return o.eventsTrace != "" || o.hasTest() || len(o.objects) > 0
+	return o.eventsTrace != "" || o.hasTest() || o.golang.given() || len(o.objects) > 0
 }
+
+// anyArch says whether the payload can be for every architecture: objects are, and
+// Go packages are built for the one that is asked for.
+func (o *payloadOptions) anyArch() bool { return len(o.objects) > 0 || o.golang.given() }
 
 // flag is the flag that names the payload.
 func (o *payloadOptions) flag() string {
@@ -373,6 +398,8 @@ func (o *payloadOptions) flag() string {
 		return "--events-trace PATH"
 	case o.hasTest():
 		return "--test 'PATH ARGS...'"
+	case o.golang.given():
+		return "--go PATTERN"
 	default:
 		return "--objects 'GLOB'"
 	}

@@ -132,7 +132,10 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 				return usagef("--from: the results do not have all arguments of --test %q: give --test", t)
 			}
 		}
-		now.eventsTrace, now.tests, now.objects = was.eventsTrace, was.tests, was.objects
+		if strings.Contains(was.golang.args, report.Hidden) {
+			return usagef("--from: the results do not have all arguments of --go-args %q: give --go and --go-args", was.golang.args)
+		}
+		now.eventsTrace, now.tests, now.golang, now.objects = was.eventsTrace, was.tests, was.golang, was.objects
 		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
 	}
 	if now.workdir == "/" && now.hasTest() {

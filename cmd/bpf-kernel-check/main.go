@@ -54,8 +54,12 @@ func main() {
 // limit: the VMs need the memory more.
 func saveMemory() {
 	debug.SetGCPercent(33)
-	debug.SetMemoryLimit(100 << 20)
+	debug.SetMemoryLimit(memoryLimit)
 }
+
+// memoryLimit is the limit of saveMemory in bytes, without the payload's files:
+// near it the garbage collector would run all the time.
+const memoryLimit = 100 << 20
 
 // interrupted is the cause of a context that a signal ended.
 type interrupted struct{ signal syscall.Signal }

@@ -23,6 +23,7 @@ import (
 // payloadOptions are the flags of run that say what to run.
 type payloadOptions struct {
 	eventsTrace string
+	golang      goOptions
 	tests       []string
 	testsFile   string
 	objects     []string
@@ -53,6 +54,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.Var((*once)(&o.eventsTrace), "events-trace", "check the EventsTrace binary at `PATH`")
 	f.StringArrayVar(&o.tests, "test", nil, "run a test program with its arguments, as one `'PATH ARGS...'`, or as '[name=NAME] [dir=DIR] [env=K=V]... [timeout=TIME] [test-timeout=TIME] -- PATH ARGS...'; repeatable: they run one after the other")
 	f.StringVar(&o.testsFile, "tests", "", "run the test programs in `FILE`, a value of --test on each line")
+	o.golang.add(cmd)
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
@@ -69,7 +71,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.params, "append", nil, "further kernel `PARAMETERS`, such as 'lsm=lockdown,bpf'; repeatable")
 	f.StringArrayVar(&o.libraryPath, "library-path", nil, "look for the libraries of dynamic programs in `DIR[:DIR...]` first, as by LD_LIBRARY_PATH; repeatable")
 	f.StringArrayVar(&o.collect, "collect", nil, "bring the guest's files that match `GLOB` to results/ when the payload has ended; repeatable")
-	f.BoolVar(&o.cover, "cover", false, "with --test: collect the Go coverage of a program that is built with -cover")
+	f.BoolVar(&o.cover, "cover", false, "with --test: collect the Go coverage of a program that is built with -cover; with --go: build with it")
 	f.BoolVar(&o.collectCores, "collect-cores", false, "collect the core dumps of programs that crash")
 }
 
@@ -131,30 +133,30 @@ func (o *payloadOptions) inputs() inputs {
 // validate checks the flags without looking at files.
 func (o *payloadOptions) validate() error {
 	n := 0
-	for _, given := range []bool{o.eventsTrace != "", o.hasTest(), len(o.objects) > 0} {
+	for _, given := range []bool{o.eventsTrace != "", o.hasTest(), o.golang.given(), len(o.objects) > 0} {
 		if given {
 			n++
 		}
 	}
 	switch {
 	case n == 0:
-		return usagef("nothing to run: give --events-trace PATH or --test 'PATH ARGS...' or --objects 'GLOB'")
+		return usagef("nothing to run: give --go ./... or --test 'PATH ARGS...' or --objects 'GLOB' or --events-trace PATH")
 	case n > 1:
-		return usagef("--events-trace, --test and --objects exclude each other: give one of them")
+		return usagef("--go, --test, --objects and --events-trace exclude each other: give one of them")
 	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
 		return usagef("--unsupported is %q: want fail or skip", o.unsupported)
 	case o.eventsTrace == "" && len(o.require) > 0:
 		return usagef("--require goes with --events-trace: give both")
 	case !o.hasTest() && o.workdir != "/":
 		return usagef("--workdir goes with --test: give both")
-	case !o.hasTest() && o.cover:
-		return usagef("--cover goes with --test: give both")
+	case !o.hasTest() && !o.golang.given() && o.cover:
+		return usagef("--cover goes with --test or --go: give one of them")
 	case len(o.objects) == 0 && o.attach:
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
 		return usagef("--unsupported goes with --objects: give both")
 	}
-	return o.validateExtras()
+	return cmp.Or(o.golang.validate(), o.validateExtras())
 }
 
 // validateExtras checks the flags that a session without a payload has as well.
@@ -313,6 +315,8 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 		return p, err
 	case o.hasTest():
 		return readTests(o, root, arch, timeout)
+	case o.golang.given():
+		return readGo(ctx, o, arch, timeout)
 	default:
 		paths, err := guest.FindObjects(o.objects)
 		if err != nil {

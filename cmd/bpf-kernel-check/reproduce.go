@@ -43,6 +43,7 @@ func (o payloadOptions) flags() []string {
 	for _, s := range specs {
 		add("--test", s.shown())
 	}
+	words = append(words, o.golang.flags()...)
 	add("--objects", o.objects...)
 	if o.attach {
 		words = append(words, "--attach")

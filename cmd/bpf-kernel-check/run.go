@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +123,7 @@ func (c *command) runCommand() *cobra.Command {
 	var so shardOptions
 	var po payloadOptions
 	cmd := &cobra.Command{
-		Use:   "run --kernels SRC... (--events-trace PATH | --test 'PATH ARGS...' | --objects GLOB...)",
+		Use:   "run --kernels SRC... (--go PATTERN... | --test 'PATH ARGS...' | --objects GLOB... | --events-trace PATH)",
 		Short: "Boot kernels and run a payload in each",
 		Long: `Boots each kernel of the sources in a VM, runs the payload in it and judges the
 result.
@@ -133,7 +134,8 @@ A source is one of
   gs://<bucket>[/<prefix>], DIR  <distro>/<release>__<ids>.tar.gz archives, or images
   FILE                           a kernel image or an archive of images
   @FILE                          a source on each line`,
-		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
+		Example: `  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --go ./...
+  bpf-kernel-check run --kernels debian:bookworm:cloud-amd64 --events-trace ./EventsTrace
   bpf-kernel-check run --kernels gs://bucket/kernels --events-trace ./EventsTrace
   bpf-kernel-check run --kernels ./kernels --kernel 'fedora/*' --test './probe.test -test.v' --file testdata -j 2
   bpf-kernel-check run --kernels ./kernels --objects 'build/*.bpf.o' --attach
@@ -274,6 +276,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	arch, err := qemu.LookupArch(p.arch)
 	if err != nil {
 		return usageError{err}
+	}
+	if debug.SetMemoryLimit(-1) == memoryLimit { // of a process that has nothing else to do
+		debug.SetMemoryLimit(memoryLimit + p.Memory().Archive)
 	}
 	for _, w := range p.warnings {
 		c.warn(w)
@@ -464,10 +469,10 @@ func (c *command) timeUp(ctx context.Context, err error) error {
 	return exitError(report.ExitNotTested)
 }
 
-// otherArch returns the architecture of all listed kernels if objects, which fit
-// every architecture, were to run on another one; otherwise "".
+// otherArch returns the architecture of all listed kernels if a payload that can be
+// for every architecture was to run on another one; otherwise "".
 func otherArch(o runOptions, po payloadOptions, sel selection, err error) string {
-	if o.arch != "" || len(po.objects) == 0 || err == nil {
+	if o.arch != "" || !po.anyArch() || err == nil {
 		return ""
 	}
 	other := ""

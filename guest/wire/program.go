@@ -23,7 +23,7 @@ type Program struct {
 // MaxPrograms is the most programs of a job.
 const MaxPrograms = 1000
 
-var programName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+~@-]*(/[A-Za-z0-9_][A-Za-z0-9_.+~@-]*)*$`)
+var programName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+~@-]*(/[A-Za-z0-9_~][A-Za-z0-9_.+~@-]*)*$`)
 
 // maxProgramName is the longest name of a program, in bytes: a test's name has to
 // fit behind it.

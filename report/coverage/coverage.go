@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"math/big"
+	"path"
 	"slices"
 	"strings"
 
@@ -42,14 +43,12 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 	asked := false
 	c := &report.Coverage{Of: len(kernels)}
 	for _, k := range kernels {
-		file := "results/" + k.ID + "/files/" + Name
-		if !slices.Contains(k.Files, file) {
-			asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.HasPrefix(p, "coverage: the payload wrote no profile") })
-			continue
-		}
-		asked = true
-		if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
-			c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
+		files := profiles(k)
+		asked = asked || len(files) > 0 || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.Contains(p, "coverage: the payload wrote no profile") })
+		for _, file := range files {
+			if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
+				c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
+			}
 		}
 	}
 	if !asked {
@@ -59,6 +58,24 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 		return c, nil
 	}
 	return c, m.result(c)
+}
+
+// profiles are the files of a kernel's profiles: one, or one of each of its programs,
+// in a directory of its own.
+func profiles(k report.Result) (files []string) {
+	dir := "results/" + k.ID + "/files"
+	if len(k.Programs) == 0 {
+		if slices.Contains(k.Files, dir+"/"+Name) {
+			files = append(files, dir+"/"+Name)
+		}
+		return files
+	}
+	for _, f := range k.Files {
+		if path.Base(f) == Name && path.Dir(path.Dir(f)) == dir {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // block is a part of a file, without its numbers of statements and runs.
@@ -90,7 +107,8 @@ type merger struct {
 	size    int // bytes of the merged profile, at most
 }
 
-// add adds a kernel's profile, whole or not at all.
+// add adds a profile of a kernel, whole or not at all. Those of one kernel come one
+// after the other.
 func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 	f, err := fsys.Open(file)
 	if err != nil {
@@ -134,11 +152,16 @@ func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 			}
 		}
 	}
-	at := len(m.kernels)
+	at, known := len(m.kernels), m.kernels
+	if at > 0 && known[at-1] == kernel {
+		at--
+	} else {
+		known = append(known, kernel)
+	}
 	if size > maxProfile || blocks*(at+1) > maxMarks {
 		return errors.New("there is no room for it: all profiles together are too large")
 	}
-	m.kernels, m.mode, m.size = append(m.kernels, kernel), mode, size
+	m.kernels, m.mode, m.size = known, mode, size
 	most := uint64(math.MaxInt32) // runs of a block
 	if mode == "set" {
 		most = 1

@@ -213,3 +213,35 @@ func FuzzMerge(f *testing.F) {
 		}
 	})
 }
+
+// Each program of a kernel has a profile of its own; together they are the
+// kernel's. A file that a program collected by itself is none of them.
+func TestMergePrograms(t *testing.T) {
+	fsys := fstest.MapFS{}
+	var kernels []report.Result
+	for i, profiles := range [][]string{{"mode: set\na.go:1.1,2.2 2 1\na.go:3.1,4.2 3 0\n", "mode: set\na.go:1.1,2.2 2 0\na.go:3.1,4.2 3 1\n"}, {"mode: set\na.go:1.1,2.2 2 1\na.go:3.1,4.2 3 0\n"}} {
+		k := report.Result{ID: fmt.Sprintf("k/%d", i), Verdict: report.Pass, Programs: []report.Program{{Name: "p"}, {Name: "q"}}}
+		for n, p := range profiles {
+			k.Files = append(k.Files, fmt.Sprintf("results/%s/files/p%d/coverage.out", k.ID, n))
+			fsys[k.Files[n]] = &fstest.MapFile{Data: []byte(p)}
+		}
+		for _, other := range []string{"files/coverage.out", "files/p0/src/coverage.out", "verifier/p0/coverage.out"} {
+			k.Files = append(k.Files, "results/"+k.ID+"/"+other)
+			fsys["results/"+k.ID+"/"+other] = &fstest.MapFile{Data: []byte("mode: set\nother.go:1.1,2.2 9 1\n")}
+		}
+		kernels = append(kernels, k)
+	}
+	c, merged := Merge(fsys, kernels)
+	if d := cmp.Diff("mode: set\na.go:1.1,2.2 2 1\na.go:3.1,4.2 3 1\n", string(merged)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	const words = "100.0 % of 5 statements, on 2 of 2 kernels; 3 statements covered on some of them only: 3 in a.go:3-4 (only on k/0)"
+	if got := c.Words(5, show); got != words {
+		t.Errorf("got %q, want %q", got, words)
+	}
+	kernels[0].Files, kernels[1].Files = nil, nil
+	kernels[0].Problems = []string{"p: coverage: the payload wrote no profile: no such file"}
+	if c, merged := Merge(fsys, kernels); c == nil || c.Kernels != 0 || merged != nil {
+		t.Errorf("without profiles: %+v, %q", c, merged)
+	}
+}
