@@ -132,13 +132,15 @@ func lookAt(tree fs.FS) (project, error) {
 		p.payload = builtTests
 		p.steps = buildStep("Build the tests",
 			"cargo test --no-run --message-format=json --manifest-path "+path.Join(cargo, "Cargo.toml")+" >cargo.json",
-			`jq -r 'select(.profile.test and .executable) | .executable | @sh' cargo.json >bpf-tests.txt`)
+			`jq -r 'select(.profile.test and .executable) | "name=" + ([(.manifest_path | split("/")[-2]), .target.kind[0], .target.name]`,
+			`  | map(`+plainNames+`) | join("/")) + " -- " + (.executable | @sh)' cargo.json >bpf-tests.txt`,
+			"sort -o bpf-tests.txt bpf-tests.txt")
 	case cmake != "":
 		p.what = "a CMake project, " + path.Join(cmake, "CMakeLists.txt")
 		p.payload = builtTests
 		p.steps = buildStep("Build the tests",
 			"cmake -S "+cmake+" -B build", "cmake --build build --parallel", "ctest --test-dir build --show-only=json-v1 >ctest.json",
-			`jq -r '.tests[] | select(.command) | "name=" + (.name | gsub("[^A-Za-z0-9_.+~@-]"; "_")) + " -- " + (.command | @sh)' ctest.json >bpf-tests.txt`)
+			`jq -r '.tests[] | select(.command) | "name=" + (.name | `+plainNames+`) + " -- " + (.command | @sh)' ctest.json >bpf-tests.txt`)
 	case first(".bpf.o") != "" || first(".bpf.c") != "":
 		dirs := found[".bpf.o"]
 		if p.what, p.next = "BPF objects", "next: bpf-kernel-check run"; len(dirs) == 0 {
@@ -169,6 +171,9 @@ const whatToRun = `# What to run in each kernel: one of these.
 # test: ./check --verbose   # a program, which the workflow has to build first
 # objects: 'build/*.bpf.o'  # BPF objects
 `
+
+// plainNames is a filter of jq that leaves what a program's name may have.
+const plainNames = `gsub("[^A-Za-z0-9_.+~@-]"; "_")`
 
 // buildStep is a step of a workflow with the lines of a script.
 func buildStep(name string, script ...string) string {
