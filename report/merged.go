@@ -37,6 +37,8 @@ type Merged struct {
 	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel
 
 	Coverage *Coverage `json:"coverage,omitempty"` // Go coverage of all kernels; nil if none was asked for
+
+	Advisory bool `json:"advisory,omitempty"` // the exit code and GitHub's checks are green whatever the verdict
 }
 
 // Refusal is one reason why merge cannot be green.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -736,6 +737,83 @@ func TestActDocuments(t *testing.T) {
 				if !strings.Contains(a.output, want) {
 					t.Errorf("the log lacks %q", want)
 				}
+			}
+		})
+	}
+}
+
+// What init writes runs as it is, for a repository of each kind that it knows, but
+// for the kernels, of which one is enough.
+func TestActInit(t *testing.T) {
+	probe := readText(t, filepath.Join(repository, ".github/example/probe/probe_test.go"))
+	cargoHome, rustupHome := os.Getenv("CARGO_HOME"), os.Getenv("RUSTUP_HOME")
+	if home, err := os.UserHomeDir(); err == nil { // act gives its jobs another one
+		cargoHome, rustupHome = cmp.Or(cargoHome, filepath.Join(home, ".cargo")), cmp.Or(rustupHome, filepath.Join(home, ".rustup"))
+	}
+	for kind, tt := range map[string]struct {
+		files map[string]string
+		want  []string // in the log
+		fails bool
+	}{
+		"go": {
+			files: map[string]string{
+				"go.mod":              strings.Replace(readText(t, filepath.Join(repository, "go.mod")), "module github.com/elastic/bpf-kernel-check\n", "module example.org/probe\n", 1),
+				"go.sum":              readText(t, filepath.Join(repository, "go.sum")),
+				"probe/probe_test.go": probe,
+				"other/other_test.go": "package other\n\nimport \"testing\"\n\nfunc TestOther(t *testing.T) {}\n",
+			},
+			want: []string{"1 passed, 0 failed"},
+		},
+		"rust": {
+			files: map[string]string{
+				"Cargo.toml":         "[package]\nname = \"probe\"\nversion = \"0.1.0\"\nedition = \"2021\"\n",
+				"src/lib.rs":         "#[test]\nfn unit() { assert_eq!(1 + 1, 2) }\n",
+				"tests/in_kernel.rs": "#[test]\nfn bpf_is_there() { assert!(std::path::Path::new(\"/sys/fs/bpf\").exists()) }\n",
+			},
+			want: []string{"1 passed, 0 failed"},
+		},
+		"cmake": {
+			files: map[string]string{
+				"CMakeLists.txt": "cmake_minimum_required(VERSION 3.16)\nproject(probe C)\nenable_testing()\nadd_executable(probe probe.c)\nadd_test(NAME suite/the.mount COMMAND probe /sys/fs/bpf)\nadd_test(NAME the.root COMMAND probe \"/\")\n",
+				"probe.c":        "#include <unistd.h>\nint main(int c, char **v) { return c != 2 || access(v[1], R_OK); }\n",
+			},
+			want: []string{"1 passed, 0 failed"},
+		},
+		"objects": {
+			files: map[string]string{"bpf/ringbuf.bpf.o": readText(t, filepath.Join(repository, "guest/loader/testdata/ringbuf.bpf.o"))},
+			want:  []string{"1 kernel to test with bpf/*.bpf.o", "1 passed, 0 failed"},
+		},
+		"empty": {
+			files: map[string]string{"README.md": "# probe\n"},
+			want:  []string{"nothing to run: give "},
+			fails: true,
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			a := newAct(t)
+			tree := filepath.Join(t.TempDir(), "tag")
+			copyRepository(t, tree)
+			a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree, "actions/setup-go@v6=" + standIn(t, "setup-go")}
+			a.env = []string{"CARGO_HOME=" + cargoHome, "RUSTUP_HOME=" + rustupHome}
+			for name, text := range tt.files {
+				a.write(name, text, 0o644)
+			}
+			var out bytes.Buffer
+			if code := run(t.Context(), []string{"init", a.repo}, strings.NewReader(""), &out, &out, os.Getenv); code != 0 {
+				t.Fatalf("init: exit code %d\n%s", code, &out)
+			}
+			a.edit(configName, "  - debian:bookworm:cloud-amd64 # 6.1\n  - debian:trixie:cloud-amd64 # 6.12\n", "  - "+a.oneKernel()+"\n")
+			a.commit()
+			if a.run("kernels.yml", "pull_request", actPull) == tt.fails {
+				t.Errorf("the workflow failed: %v", !tt.fails)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(a.output, want) {
+					t.Errorf("the log lacks %q", want)
+				}
+			}
+			if !tt.fails {
+				a.wantComment(`the one kernel passes`)
 			}
 		})
 	}

@@ -32,11 +32,11 @@ import (
 func (c *command) actionInputs(which string) (cmds []*cobra.Command, own []string) {
 	switch which {
 	case "run":
-		return []*cobra.Command{c.runCommand(), c.publishCommand()}, []string{"token", "artifact-days", "artifacts"}
+		return []*cobra.Command{c.runCommand(), c.publishCommand()}, []string{"token", "artifact-days", "artifacts", "config"}
 	case "plan":
-		return []*cobra.Command{c.planCommand()}, []string{"name", "pending", "token"}
+		return []*cobra.Command{c.planCommand()}, []string{"name", "pending", "token", "config"}
 	default:
-		return []*cobra.Command{c.mergeCommand(), c.publishCommand()}, []string{"token", "run-id", "artifact-days"}
+		return []*cobra.Command{c.mergeCommand(), c.publishCommand()}, []string{"token", "run-id", "artifact-days", "config"}
 	}
 }
 
@@ -142,17 +142,22 @@ func (c *command) inWorkflow(err error) error {
 // newStep reads what every step needs: the one that begins an action its inputs,
 // the others what that has left. which is run, plan or report.
 func (c *command) newStep(which string, begins bool) (*actionStep, error) {
-	text, file := c.getenv("INPUTS"), c.getenv("INPUTS_FILE")
+	text, file, most := c.getenv("INPUTS"), c.getenv("INPUTS_FILE"), maxInputs
 	if !begins {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return nil, usagef("INPUTS_FILE: %v: want the output inputs of the action's first step", err)
 		}
-		text = string(b)
+		text, most = string(b), maxLeft
 	}
-	in, err := readInputs(text)
+	in, err := readInputs(text, most)
 	if err != nil {
 		return nil, err
+	}
+	if !begins {
+		if err := in.takeWhere(c); err != nil {
+			return nil, err
+		}
 	}
 	s := &actionStep{c: c, in: in, file: file}
 	// Errors are reported when something is published.
@@ -162,6 +167,12 @@ func (c *command) newStep(which string, begins bool) (*actionStep, error) {
 	if err := in.only(slices.Concat(flagNames(cmds...), own, []string{"cache"})...); err != nil {
 		return nil, err
 	}
+	if begins {
+		if err := c.addSettings(which, in); err != nil {
+			return nil, c.blame(err)
+		}
+	}
+	c.settled = true
 	if err := in.check(cmds...); err != nil {
 		return nil, err
 	}
@@ -273,6 +284,7 @@ func (s *actionStep) newOut() (string, error) {
 func (s *actionStep) leaveInputs() error {
 	in := maps.Clone(s.in)
 	delete(in, "token")
+	in.leaveWhere(s.c)
 	err := os.MkdirAll(s.names.dir, 0o755)
 	var f *os.File
 	if err == nil {
@@ -315,7 +327,7 @@ func (s *actionStep) notice(msg string) {
 func (s *actionStep) exec(ctx context.Context, c *command, args ...string) error {
 	root := c.root()
 	root.SetArgs(args)
-	return c.inWorkflow(root.ExecuteContext(ctx))
+	return c.inWorkflow(c.blame(root.ExecuteContext(ctx)))
 }
 
 // publish shows the results in out, which running or merging left there, even if

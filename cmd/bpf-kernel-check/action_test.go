@@ -39,7 +39,7 @@ func TestInputsBecomeFlags(t *testing.T) {
 		"no shell":        {`{"kernels":"$(id);` + "`id`" + `"}`, []string{"--kernels=$(id);`id`"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in, err := readInputs(tt.in)
+			in, err := readInputs(tt.in, maxInputs)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestInputsBecomeFlags(t *testing.T) {
 	for name, in := range map[string]string{
 		"none": "", "no JSON": "{", "a list": "[]", "null twice": "{} {}", "a number": `{"jobs":3}`, "long": `{"a":"` + strings.Repeat("x", maxInputs) + `"}`,
 	} {
-		if got, err := readInputs(in); err == nil {
+		if got, err := readInputs(in, maxInputs); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -75,7 +75,7 @@ func FuzzInputs(f *testing.F) {
 	c := &command{}
 	cmds["run"], cmds["plan"], cmds["merge"] = flagNames(c.runCommand()), flagNames(c.planCommand()), flagNames(c.mergeCommand())
 	f.Fuzz(func(t *testing.T, text string) {
-		in, err := readInputs(text)
+		in, err := readInputs(text, maxInputs)
 		if err != nil {
 			return
 		}
@@ -389,7 +389,8 @@ func TestActionMessages(t *testing.T) {
 		"a list of nothing":    {"plan", map[string]string{"kernels": "@lists/missing.txt", "shards": "2"}, 2, []string{"lists/no-such-directory", "is not there: expected debian:<suite>"}, ""},
 		"an empty directory":   {"plan", map[string]string{"kernels": "empty", "shards": "2"}, 2, []string{`"empty" holds no kernels: expected`}, ""},
 		"a typo":               {"plan", map[string]string{"kernels": "debian:bookwurm", "shards": "2"}, 2, []string{`did you mean "bookworm"?`}, ""},
-		"no shards":            {"plan", map[string]string{"kernels": "kernels"}, 2, []string{"how many shards?", "(in a workflow, inputs: shards, target-minutes)"}, ""},
+		"no shards":            {"plan", map[string]string{"kernels": "kernels"}, 0, []string{"1 of 4 jobs will start for nothing"}, ""},
+		"two ways to split":    {"plan", map[string]string{"kernels": "kernels", "shards": "2", "target-minutes": "5"}, 2, []string{"how many shards?", "(in a workflow, inputs: shards, target-minutes)"}, ""},
 		"too many shards":      {"plan", map[string]string{"kernels": "kernels", "shards": "257"}, 2, []string{"want 1 to 256, as many jobs as GitHub allows in a matrix"}, ""},
 		"empty shards":         {"plan", map[string]string{"kernels": "kernels", "shards": "256"}, 0, []string{"253 of 256 jobs will start for nothing: there are only 3 kernels"}, ""},
 		"no number":            {"plan", map[string]string{"kernels": "kernels", "shards": "two"}, 2, []string{`--shards is "two": want a whole number, such as 4`}, ""},
@@ -538,8 +539,8 @@ func TestActionLeavesNoToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in, err := readInputs(string(b))
-		if d := cmp.Diff(inputs{"kernels": "a\n" + long, "test": "./x"}, in); d != "" || err != nil {
+		in, err := readInputs(string(b), maxLeft)
+		if d := cmp.Diff(inputs{"kernels": "a\n" + long, "test": "./x", "timeout-total": "5h30m"}, in); d != "" || err != nil {
 			t.Error(d, err)
 		}
 		files = append(files, file)
@@ -577,7 +578,7 @@ func TestActionSecondUse(t *testing.T) {
 				err = w.Close(true)
 			}
 			if err == nil && tt.shard.shards == 0 {
-				_, err = reportAlone(out, plan.ShardFileName(), time.Now(), markdown.Options{}, nil)
+				_, err = reportAlone(out, plan.ShardFileName(), time.Now(), false, markdown.Options{}, nil)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -21,8 +21,8 @@ import (
 
 var yamlRE = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
 
-// documentWorkflows are the workflows that the documents show, by a file's name
-// for each. Those without `on` get one: only a part is shown.
+// documentWorkflows are the workflows that the documents show and those that init
+// writes, by a file's name for each. Those without `on` get one: only a part is shown.
 func documentWorkflows(t *testing.T) map[string][]byte {
 	t.Helper()
 	documents, err := filepath.Glob(filepath.Join(repository, ".github/docs/*.md"))
@@ -47,6 +47,13 @@ func documentWorkflows(t *testing.T) map[string][]byte {
 	}
 	if len(all) < 7 {
 		t.Fatalf("the documents have %d workflows", len(all))
+	}
+	for kind, tree := range initTrees {
+		p, err := lookAt(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all["init-"+kind+".yml"] = []byte(p.workflow())
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/elastic/bpf-kernel-check/report/entries"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -20,16 +21,22 @@ import (
 // request, so they only ever become values of flags.
 type inputs map[string]string
 
-// maxInputs is the size of an environment variable that Linux allows.
-const maxInputs = 128 << 10
+// maxInputs is the size of an environment variable that Linux allows. maxLeft is
+// that of what the first step leaves: settings and their places are added, which
+// JSON can make longer.
+const (
+	maxInputs = 128 << 10
+	maxLeft   = maxInputs + 8*entries.MaxSettings
+)
 
-// readInputs reads the JSON object that the variable INPUTS holds.
-func readInputs(text string) (inputs, error) {
+// readInputs reads the JSON object that the variable INPUTS holds, or the file that
+// the first step has left, of at most so many bytes.
+func readInputs(text string, most int) (inputs, error) {
 	if text == "" {
 		return nil, usagef("INPUTS is not set: the action's steps set it to ${{ toJSON(inputs) }}")
 	}
-	if len(text) > maxInputs {
-		return nil, usagef("INPUTS has %d bytes: want %d at most", len(text), maxInputs)
+	if len(text) > most {
+		return nil, usagef("INPUTS has %d bytes: want %d at most", len(text), most)
 	}
 	dec := json.NewDecoder(strings.NewReader(text))
 	in := inputs{}

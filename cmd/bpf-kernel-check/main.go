@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -91,6 +92,10 @@ type command struct {
 	aptLists string // see host.Installer
 	noResult string // why there is nothing to publish, if known
 	laps     *laps  // of the action's step that boots; nil for others
+
+	config  string            // --config
+	settled bool              // the flags have what the environment and the file say
+	from    map[string]string // where the flags that these set stand; see settings
 }
 
 // run is the whole program. It returns the exit code: one of report's, or 128
@@ -119,6 +124,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &exit):
 		return int(exit)
 	}
+	err = c.blame(err)
 	// Text that an error quotes must not begin a line.
 	fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(err.Error()), "\n", "\n    "))
 	if errors.As(err, &usage) || errors.As(err, &payload) || plan.IsUsage(err) {
@@ -152,7 +158,8 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 			}
 			return fmt.Errorf("unknown command %q%s: want %s", args[0], kernel.Suggest(args[0], names), strings.Join(names, ", "))
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: c.applySettings,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(c.stdin)
 	root.SetOut(c.stdout)
@@ -161,9 +168,12 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 		return usagef("%w (see %s --help)", plainFlag(cmd, err), cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
-	root.AddCommand(c.runCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
+	root.AddCommand(c.runCommand(), c.initCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
 	// Cobra's errors about arguments and unknown commands have no type.
 	for _, cmd := range append(root.Commands(), root) {
+		if slices.Contains(hasSettings, cmd.Name()) {
+			cmd.Flags().StringVar(&c.config, "config", "", "take settings from `FILE` instead of the nearest "+configName+", or none")
+		}
 		check := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if check != nil {

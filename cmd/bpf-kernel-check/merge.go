@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/merge"
@@ -18,6 +19,12 @@ import (
 // mergeOptions are the flags of merge.
 type mergeOptions struct {
 	plan, needs, base, history, out string
+	advisory                        bool
+}
+
+// advisoryFlag is of run and merge, which write the report that publish reads.
+func advisoryFlag(f *pflag.FlagSet, advisory *bool) {
+	f.BoolVar(advisory, "advisory", false, "exit with 0 whatever the kernels' results are; reports and GitHub say the verdict, and that it is advice")
 }
 
 func (c *command) mergeCommand() *cobra.Command {
@@ -51,11 +58,12 @@ programs become one report of kernels by programs.`,
 	f.StringVar(&o.base, "base", "", "report.json of an earlier run, as `FILE`, to say what has changed")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
 	f.StringVarP(&o.out, "out", "o", ".", "`DIR` to write the reports and results/ to")
+	advisoryFlag(f, &o.advisory)
 	return cmd
 }
 
 func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
-	mo := merge.Options{Tool: version(), At: time.Now()}
+	mo := merge.Options{Tool: version(), At: time.Now(), Advisory: o.advisory}
 	if o.plan != "" {
 		plan, err := readFile(o.plan, report.ReadPlanFile)
 		switch {
@@ -101,15 +109,20 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 	if err := errors.Join(err, werr); err != nil {
 		return err
 	}
-	return exitWith(m.Outcome())
+	return c.exitWith(m.Outcome(), m.Advisory)
 }
 
-// exitWith returns the exit code of a result as an error.
-func exitWith(o report.Outcome) error {
-	if code := o.ExitCode(); code != report.ExitPass {
-		return exitError(code)
+// exitWith returns the exit code of a result as an error, which advice is not.
+func (c *command) exitWith(o report.Outcome, advisory bool) error {
+	code := o.ExitCode()
+	switch {
+	case code == report.ExitPass:
+		return nil
+	case advisory:
+		fmt.Fprintf(c.stdout, "advisory: the exit code is 0 instead of %d\n", code)
+		return nil
 	}
-	return nil
+	return exitError(code)
 }
 
 // mergeInto merges and copies consoles and other evidence to dir.

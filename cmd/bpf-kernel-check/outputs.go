@@ -67,12 +67,12 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 
 // reportAlone writes the reports of a run of the whole list, from the shard file
 // in dir, and returns the result. They are dated at.
-func reportAlone(dir, shardFile string, at time.Time, o markdown.Options, history *page.History) (*report.Merged, error) {
+func reportAlone(dir, shardFile string, at time.Time, advisory bool, o markdown.Options, history *page.History) (*report.Merged, error) {
 	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", shardFile, err)
 	}
-	m, _ := merge.Merge(&merge.Collected{Files: []*merge.File{{ShardFile: f}}}, merge.Options{Tool: version(), At: at})
+	m, _ := merge.Merge(&merge.Collected{Files: []*merge.File{{ShardFile: f}}}, merge.Options{Tool: version(), At: at, Advisory: advisory})
 	_, err = writeOutputs(dir, m, o, history)
 	return m, err
 }

@@ -28,7 +28,8 @@ func (c *command) publishCommand() *cobra.Command {
 as the job summary, error annotations and outputs, and where the flags say. The
 token comes from GITHUB_TOKEN.
 
-An error of GitHub is a warning. The exit code is that of the result.`,
+An error of GitHub is a warning. The exit code is that of the result, which is 0
+for one of run or merge --advisory.`,
 		Example: `  bpf-kernel-check publish --pending
   bpf-kernel-check publish out --comment --status
   bpf-kernel-check publish out --issue --name nightly`,
@@ -59,7 +60,7 @@ An error of GitHub is a warning. The exit code is that of the result.`,
 			if readErr != nil {
 				return readErr
 			}
-			return exitWith(outcome)
+			return c.exitWith(outcome, content.Advisory)
 		},
 	}
 	f := cmd.Flags()
@@ -119,6 +120,7 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 	o := m.Outcome()
 	content := github.Content{
 		Verdict:     o.Verdict,
+		Advisory:    m.Advisory,
 		Status:      analysis.Headline(m),
 		Annotations: analysis.Annotations(m),
 		Outputs:     outputs(o),

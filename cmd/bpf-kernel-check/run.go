@@ -49,9 +49,10 @@ type runOptions struct {
 	resume  bool
 	history string
 
-	boot    string
-	reuse   time.Duration
-	isolate bool
+	boot     string
+	reuse    time.Duration
+	isolate  bool
+	advisory bool
 
 	allowed *vm.Allowed // the files of splats, set by validate
 }
@@ -202,6 +203,7 @@ A source is one of
 	po.add(cmd)
 	so.add(cmd)
 	o.add(cmd)
+	advisoryFlag(cmd.Flags(), &o.advisory)
 	cmd.Flags().BoolVar(&o.isolate, "isolate", false, "give each program of --test a VM of its own")
 	return cmd
 }
@@ -348,7 +350,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	if todo == 0 {
 		host.SweepScratch(os.TempDir()) // the interrupted run may have been killed after its last result
-		return c.finish(ctx, r, list, record, ui, o.history)
+		return c.finish(ctx, r, list, record, ui, o)
 	}
 	machine, err := c.probe(ctx, arch, accel)
 	if err != nil {
@@ -397,7 +399,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	r.Cache.Progress = func(ref kernel.Ref, done, total int64) { ui.Downloaded(ref.ID(), done, total) }
-	return c.finish(ctx, r, list, record, ui, o.history)
+	return c.finish(ctx, r, list, record, ui, o)
 }
 
 // prepareReuse computes the digests of this program and of QEMU's firmware, and
@@ -419,7 +421,7 @@ func (c *command) prepareReuse(ctx context.Context, r *shard.Runner) {
 }
 
 // finish runs what is left of the plan and reports all of it.
-func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, record report.Plan, ui *screen.Progress, history string) error {
+func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, record report.Plan, ui *screen.Progress, o runOptions) error {
 	stop := ui.Start()
 	started := time.Now()
 	if r.Resumed != nil {
@@ -438,7 +440,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)
 			}
-			m, rerr := reportAlone(r.Out, record.ShardFileName(), started, c.links(), c.history(history))
+			m, rerr := reportAlone(r.Out, record.ShardFileName(), started, o.advisory, c.links(), c.history(o.history))
 			err = errors.Join(err, rerr)
 			c.printCoverage(m)
 			c.laps.end("reports")
@@ -447,7 +449,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 	if err != nil {
 		return err
 	}
-	return exitWith(outcome)
+	return c.exitWith(outcome, o.advisory)
 }
 
 // printCoverage prints what is known of a result's coverage.

@@ -535,6 +535,22 @@ func TestWorkflowsInputs(t *testing.T) {
 		if !slices.Equal(got, wanted) {
 			t.Errorf("%s has the inputs\n%q, want those of the flags\n%q", w.name, got, wanted)
 		}
+		// A default counts as given: the file of settings would never be asked.
+		for _, in := range pairs(get(w.root, "inputs")) {
+			if d := get(in[1], "default"); d != nil && in[0].Value != "token" {
+				t.Errorf("%s:%d: %s has a default: want it in actionDefaults", w.name, d.Line, in[0].Value)
+			}
+		}
+	}
+	// Nor may check.yml give false where its caller gives nothing.
+	check, err := readWorkflow("check.yml", files["check.yml"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range pairs(get(check.root, "on", "workflow_call", "inputs")) {
+		if name := in[0].Value; text(get(in[1], "default")) == "false" && strings.Contains(string(files["check.yml"]), "${{ inputs."+name+" }}") {
+			t.Errorf("check.yml:%d: %s: want ${{ inputs.%[2]s || '' }}", in[0].Line, name)
+		}
 	}
 }
 

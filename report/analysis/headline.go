@@ -56,7 +56,11 @@ func Headline(m *report.Merged) string {
 	case t.Kernels > 0 && t.OK() && m.Verdict != report.Pass:
 		add("but the merged verdict is %s", m.Verdict)
 	}
-	return strings.Join(parts, ", ")
+	line := strings.Join(parts, ", ")
+	if m.Advisory && t.Verdict != report.Pass {
+		line = "advisory, checks stay green: " + line
+	}
+	return line
 }
 
 // Annotation is a short message for a job's page. Its texts hold what guests

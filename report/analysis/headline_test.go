@@ -13,13 +13,15 @@ func TestHeadline(t *testing.T) {
 	for want, m := range map[string]*report.Merged{
 		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested":                           reporttest.Sample(),
 		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested, the result is incomplete": reporttest.Refused(),
-		"all 12 kernels pass":                   reporttest.Green(),
-		"no kernel was tested":                  {},
-		"the one kernel passes":                 {Verdict: report.Pass, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
-		"1 of 2 kernels fails, 1 passes":        {Verdict: report.Fail, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Fail}}},
-		"1 of 2 kernels passes, 1 not tested":   {Verdict: report.Missing, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Missing}}},
-		"no kernel newly fails, 0 of 1 pass":    {Verdict: report.Fail, Change: &report.Change{}, Kernels: []report.Result{{ID: "a/2", Verdict: report.Crash}}},
-		"1 kernel fixed, the one kernel passes": {Verdict: report.Pass, Change: &report.Change{Fixed: []string{"a/1"}}, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
+		"all 12 kernels pass":                                           reporttest.Green(),
+		"no kernel was tested":                                          {},
+		"the one kernel passes":                                         {Verdict: report.Pass, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
+		"1 of 2 kernels fails, 1 passes":                                {Verdict: report.Fail, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Fail}}},
+		"1 of 2 kernels passes, 1 not tested":                           {Verdict: report.Missing, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Missing}}},
+		"no kernel newly fails, 0 of 1 pass":                            {Verdict: report.Fail, Change: &report.Change{}, Kernels: []report.Result{{ID: "a/2", Verdict: report.Crash}}},
+		"1 kernel fixed, the one kernel passes":                         {Verdict: report.Pass, Change: &report.Change{Fixed: []string{"a/1"}}, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
+		"advisory, checks stay green: 0 of 1 kernel pass, 1 not tested": {Verdict: report.Missing, Advisory: true, Kernels: []report.Result{{ID: "a/2", Verdict: report.Missing}}},
+		"all 2 kernels pass":                                            {Verdict: report.Pass, Advisory: true, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Pass}}},
 	} {
 		if got := Headline(m); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -12,10 +12,13 @@ import (
 // GitHub takes in a request. They are of no file, and stand where the runner puts
 // those that are not.
 func (p *publisher) checkRun(ctx context.Context) error {
-	// Neutral would count as passed where the check is required.
+	// Neutral counts as passed where the check is required.
 	conclusion := "failure"
-	if p.content.Verdict == report.Pass {
+	switch {
+	case p.content.Verdict == report.Pass:
 		conclusion = "success"
+	case p.content.Advisory:
+		conclusion = "neutral"
 	}
 	var annotations []*gh.CheckRunAnnotation
 	for _, a := range p.content.Annotations {

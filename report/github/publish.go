@@ -42,6 +42,7 @@ type Content struct {
 	Status      string                // one line, for the status
 	Annotations []analysis.Annotation // as many as GitHub shows of a step
 	Outputs     []Output
+	Advisory    bool // the status and the check run are green whatever the verdict; Status has to say so
 }
 
 // Outcome is what came of it, one line for people each.
@@ -80,7 +81,7 @@ func Publish(ctx context.Context, cfg Config, content Content) Outcome {
 	}
 	if cfg.Status {
 		p.attempt("commit status not set", "statuses: write", func() (string, error) {
-			return p.setStatus(ctx, state(content.Verdict), content.Status)
+			return p.setStatus(ctx, state(content.Verdict, content.Advisory), content.Status)
 		})
 	}
 	if cfg.Comment {

@@ -204,8 +204,11 @@ func TestStatusStates(t *testing.T) {
 		case report.Fail, report.Crash, report.Timeout:
 			want = "failure"
 		}
-		if got := state(v); got != want {
+		if got := state(v, false); got != want {
 			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+		if got := state(v, true); got != "success" { // the description says what it is
+			t.Errorf("%v, advisory: %s, want success", v, got)
 		}
 	}
 }
@@ -318,7 +321,9 @@ func TestCheckRunOfUntested(t *testing.T) {
 		c := green()
 		c.Verdict = report.Missing
 		publish(t, f, cfg, c)
-		if len(f.Checks) != 1 || f.Checks[0]["conclusion"] != "failure" {
+		c.Advisory = true
+		publish(t, f, cfg, c)
+		if len(f.Checks) != 2 || f.Checks[0]["conclusion"] != "failure" || f.Checks[1]["conclusion"] != "neutral" {
 			t.Errorf("check runs: %v", f.Checks)
 		}
 	})

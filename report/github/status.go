@@ -44,12 +44,12 @@ func (p *publisher) lastStatus(ctx context.Context) (m marker) {
 }
 
 // state is the commit status that says a verdict. What is not proven is an
-// error, never a success.
-func state(v report.Verdict) string {
-	switch v {
-	case report.Pass:
+// error, and a success only as advice, for which GitHub has no status.
+func state(v report.Verdict, advisory bool) string {
+	switch {
+	case v == report.Pass || advisory:
 		return "success"
-	case report.Fail, report.Crash, report.Timeout:
+	case v == report.Fail || v == report.Crash || v == report.Timeout:
 		return "failure"
 	default:
 		return "error"

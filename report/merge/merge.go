@@ -29,6 +29,8 @@ type Options struct {
 	Needs []Need           // of the job that merges; nil: not known
 	Base  *report.Merged   // to compare with; nil: none
 
+	Advisory bool // see report.Merged
+
 	// Problems are further reasons, one line each, why the result cannot be
 	// green: input that was given and cannot be read.
 	Problems []string
@@ -45,6 +47,7 @@ type Options struct {
 func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 	g := newMerger(o.Plan)
 	g.m.Tool, g.m.At = o.Tool, o.At.UTC()
+	g.m.Advisory = o.Advisory
 	for _, p := range slices.Concat(c.Problems, o.Problems) {
 		g.refuse(0, "", "%s", p)
 	}

@@ -107,7 +107,7 @@ func readList(file, arch string, cache *kernel.Cache) ([]kernel.Source, error) {
 	var list []kernel.Source
 	for _, l := range lines {
 		where := fmt.Sprintf("%s:%d", bounded.OneLine(file), l.number)
-		s, err := parse(relativeTo(filepath.Dir(file), l.source), arch, cache)
+		s, err := parse(RelativeTo(filepath.Dir(file), l.source), arch, cache)
 		if err != nil {
 			return nil, at(where, err)
 		}
@@ -124,9 +124,9 @@ func at(where string, err error) error {
 	return fmt.Errorf("%s: %w", where, err)
 }
 
-// relativeTo resolves the paths of a list file: that of a directory or an image,
+// RelativeTo resolves the paths of a list file: that of a directory or an image,
 // of an RPM repository, and of a file of keys. Other sources stay as they are.
-func relativeTo(dir, source string) string {
+func RelativeTo(dir, source string) string {
 	source = keyRE.ReplaceAllStringFunc(source, func(option string) string {
 		return ",key=" + relativePath(dir, strings.TrimPrefix(option, ",key="))
 	})

@@ -28,7 +28,7 @@ func TestListPathsAreRelativeToTheFile(t *testing.T) {
 		"rpm:file:///repo":               "rpm:file:///repo",
 		"fedora:43,key=keys/f43":         "fedora:43,key=/lists/keys/f43",
 	} {
-		if got := relativeTo("/lists", spec); got != want {
+		if got := RelativeTo("/lists", spec); got != want {
 			t.Errorf("%q becomes %q, want %q", spec, got, want)
 		}
 	}
