@@ -4,13 +4,29 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
+
+// Program is what came of one of several programs that a kernel was tested with.
+// Its tests are those of the kernel whose names begin with its own and a slash, or
+// are its own.
+type Program struct {
+	Name      string        `json:"name" limit:"200"`
+	Verdict   Verdict       `json:"verdict"`
+	Cause     *Cause        `json:"cause,omitempty"` // nil for a pass
+	Tests     int           `json:"tests" limit:"100000"`
+	TestsOnly bool          `json:"tests_only,omitempty"`       // its failed tests are all that is wrong: its report is whole
+	Duration  time.Duration `json:"duration_ns"`                // of the program alone; 0 if it is not known
+	Left      []string      `json:"left,omitempty" limit:"100"` // what it left behind in the guest, one line each
+	Console   string        `json:"console,omitempty"`          // path as the kernel's, if it had a VM of its own
+}
 
 // MaxPrograms is how many programs a result shows.
 const MaxPrograms = 1000
 
-// TestPrograms returns a function that finds the program of a test as ProgramOf
-// does, for many tests, and the test's name without the program's.
+// TestPrograms returns a function that finds the program of a test, by its index, and
+// the test's name without the program's. The longest name counts; the index is -1
+// where none does.
 func (k *Result) TestPrograms() func(test string) (program int, name string) {
 	at := make(map[string]int, len(k.Programs))
 	for i, p := range k.Programs {
@@ -122,4 +138,34 @@ func (k *Result) expectsVerdict(v Verdict) bool {
 		}
 	}
 	return false
+}
+
+// checkPrograms says what in a result's programs contradicts itself or the
+// result.
+func (k *Result) checkPrograms() error {
+	seen := make(map[string]bool, len(k.Programs))
+	for _, p := range k.Programs {
+		_, err := p.Verdict.MarshalText()
+		switch {
+		case p.Name == "" || OneLine(p.Name, 200) != p.Name:
+			return fmt.Errorf("a program's name %.50q is no printable text in one line", p.Name)
+		case seen[p.Name]:
+			return fmt.Errorf("it has two programs %q", p.Name)
+		case err != nil:
+			return fmt.Errorf("its program %q has no verdict", p.Name)
+		case p.Verdict == Pass && p.Cause != nil:
+			return fmt.Errorf("its program %q passed and has a cause not to", p.Name)
+		}
+		seen[p.Name] = true
+	}
+	return nil
+}
+
+// verdicts are programs without what explains their verdicts.
+func verdicts(programs []Program) []Program {
+	var short []Program
+	for _, p := range programs {
+		short = append(short, Program{Name: p.Name, Verdict: p.Verdict, Tests: p.Tests, TestsOnly: p.TestsOnly, Duration: p.Duration})
+	}
+	return short
 }

@@ -29,9 +29,6 @@ func TestTestPrograms(t *testing.T) {
 		if i, name := of(test); i != want.i || name != want.name {
 			t.Errorf("%q: %d, %q, want %d, %q", test, i, name, want.i, want.name)
 		}
-		if i := k.ProgramOf(test); i != want.i {
-			t.Errorf("%q: %d, want %d", test, i, want.i)
-		}
 	}
 }
 
@@ -57,6 +54,7 @@ func TestCheckPrograms(t *testing.T) {
 		"too many":          {func(k *Result) { k.Programs = make([]Program, 1001) }, "a list of 1001"},
 		"another's console": {func(k *Result) { k.Programs[0].Console = "results/debian/2.txt" }, `file "results/debian/2.txt": want it in results/debian/1/`},
 		"a way out":         {func(k *Result) { k.Programs[0].Console = "results/debian/1/../x.txt" }, "want letters, digits"},
+		"too many tests":    {func(k *Result) { k.Programs[0].Tests = 100_001 }, "tests: 100001: want 0 "},
 		"left too much":     {func(k *Result) { k.Programs[0].Left = make([]string, 101) }, "a list of 101"},
 		"time":              {func(k *Result) { k.Programs[0].Duration = -1 }, "duration_ns: -1"},
 	} {
@@ -114,5 +112,38 @@ func TestProgramWords(t *testing.T) {
 		if got := k.ProgramWords(2); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// Failures of tests that were expected forgive nothing else of any program.
+func TestForgivenPrograms(t *testing.T) {
+	failed := Program{Name: "a", Verdict: Fail, Cause: &Cause{Title: "x"}, TestsOnly: true}
+	for _, tt := range []struct {
+		name     string
+		kernel   Verdict
+		other    Program
+		forgiven bool
+	}{
+		{"another one passes", Fail, Program{Name: "b", Verdict: Pass}, true},
+		{"another one's tests fail", Fail, Program{Name: "b", Verdict: Fail, TestsOnly: true}, true},
+		{"another one exits with a status", Fail, Program{Name: "b", Verdict: Fail}, false},
+		{"another one did not run", Fail, Program{Name: "b", Verdict: Missing}, false},
+		{"another one was not tested", Fail, Program{Name: "b", Verdict: Infra}, false},
+		{"an expected crash", Crash, Program{Name: "b", Verdict: Crash}, true},
+		{"an expected crash, and a third one's time is up", Crash, Program{Name: "b", Verdict: Timeout}, false},
+		{"an expected crash, and another one did not run", Crash, Program{Name: "b", Verdict: Missing}, false},
+	} {
+		k := Result{
+			ID: "a/1", Verdict: tt.kernel, Cause: &Cause{Title: "x"}, Attempts: 1, TestsOnly: tt.kernel == Fail,
+			Tests: []Test{{Name: "a/T", Verdict: TestFail}}, Programs: []Program{failed, tt.other},
+			Expected: []Expected{{Test: "a/T", Reason: "r"}, {Verdict: Crash, Reason: "r"}},
+		}
+		if got := k.FailedAsExpected(); got != tt.forgiven {
+			t.Errorf("%s: forgiven %v", tt.name, got)
+		}
+	}
+	k := Result{Verdict: NoBoot, Expected: []Expected{{Verdict: NoBoot, Reason: "r"}}, Programs: []Program{{Name: "a", Verdict: NoBoot}}}
+	if !k.FailedAsExpected() {
+		t.Error("an expected no-boot is not forgiven")
 	}
 }

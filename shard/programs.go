@@ -133,8 +133,10 @@ func joinVMs(all []wire.Program, vms []report.Result) report.Result {
 		}
 	}
 	for i, p := range programs {
-		for _, t := range vms[from[i]].Tests {
-			if at := vms[from[i]].ProgramOf(t.Name); at >= 0 && vms[from[i]].Programs[at].Name == p.Name {
+		told := &vms[from[i]]
+		of := told.TestPrograms()
+		for _, t := range told.Tests {
+			if at, _ := of(t.Name); at >= 0 && told.Programs[at].Name == p.Name {
 				k.Tests = append(k.Tests, t)
 			}
 		}

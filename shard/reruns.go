@@ -235,9 +235,11 @@ func (again *reruns) settle(ok bool) report.Result {
 			k.Tests[i].Output = fmt.Sprintf("flaky: it failed in %d of %d runs, and passed in the last\n%s", c.failed, c.runs, t.Output)
 		}
 	}
+	of := k.TestPrograms()
 	for i, p := range k.Programs {
 		fails := func(t report.Test) bool {
-			return report.TestVerdict(t) == report.TestFail && k.ProgramOf(t.Name) == i
+			at, _ := of(t.Name)
+			return report.TestVerdict(t) == report.TestFail && at == i
 		}
 		if p.Verdict == report.Fail && !slices.ContainsFunc(k.Tests, fails) {
 			k.Programs[i].Verdict, k.Programs[i].Cause, k.Programs[i].TestsOnly = report.Pass, nil, false
