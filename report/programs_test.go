@@ -90,6 +90,7 @@ func TestExpectedPrograms(t *testing.T) {
 		"crash, and another's exit status": {Result{Verdict: Crash, Tests: failed, Expected: []Expected{crash, test}, Programs: []Program{{Name: "a", Verdict: Fail}, {Name: "b", Verdict: Crash}}}, false},
 		"crash, and another's time out":    {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Timeout)}, false},
 		"both crash":                       {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Crash)}, true},
+		"no boot":                          {Result{Verdict: NoBoot, Expected: []Expected{{Verdict: NoBoot, Reason: "r"}}, Programs: programs(NoBoot)}, true},
 		"a verdict that is not known":      {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Unknown)}, false},
 	} {
 		if got := c.k.FailedAsExpected(); got != c.want {
@@ -112,38 +113,5 @@ func TestProgramWords(t *testing.T) {
 		if got := k.ProgramWords(2); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-	}
-}
-
-// Failures of tests that were expected forgive nothing else of any program.
-func TestForgivenPrograms(t *testing.T) {
-	failed := Program{Name: "a", Verdict: Fail, Cause: &Cause{Title: "x"}, TestsOnly: true}
-	for _, tt := range []struct {
-		name     string
-		kernel   Verdict
-		other    Program
-		forgiven bool
-	}{
-		{"another one passes", Fail, Program{Name: "b", Verdict: Pass}, true},
-		{"another one's tests fail", Fail, Program{Name: "b", Verdict: Fail, TestsOnly: true}, true},
-		{"another one exits with a status", Fail, Program{Name: "b", Verdict: Fail}, false},
-		{"another one did not run", Fail, Program{Name: "b", Verdict: Missing}, false},
-		{"another one was not tested", Fail, Program{Name: "b", Verdict: Infra}, false},
-		{"an expected crash", Crash, Program{Name: "b", Verdict: Crash}, true},
-		{"an expected crash, and a third one's time is up", Crash, Program{Name: "b", Verdict: Timeout}, false},
-		{"an expected crash, and another one did not run", Crash, Program{Name: "b", Verdict: Missing}, false},
-	} {
-		k := Result{
-			ID: "a/1", Verdict: tt.kernel, Cause: &Cause{Title: "x"}, Attempts: 1, TestsOnly: tt.kernel == Fail,
-			Tests: []Test{{Name: "a/T", Verdict: TestFail}}, Programs: []Program{failed, tt.other},
-			Expected: []Expected{{Test: "a/T", Reason: "r"}, {Verdict: Crash, Reason: "r"}},
-		}
-		if got := k.FailedAsExpected(); got != tt.forgiven {
-			t.Errorf("%s: forgiven %v", tt.name, got)
-		}
-	}
-	k := Result{Verdict: NoBoot, Expected: []Expected{{Verdict: NoBoot, Reason: "r"}}, Programs: []Program{{Name: "a", Verdict: NoBoot}}}
-	if !k.FailedAsExpected() {
-		t.Error("an expected no-boot is not forgiven")
 	}
 }
