@@ -52,10 +52,10 @@ func TestProgramsPayload(t *testing.T) {
 
 	for want, bad := range map[string][]TestProgram{
 		`two programs are named "a": give each its own`: {{Name: "a", Path: "/x"}, {Name: "a", Path: "/y"}},
-		`program's name "../a"`:                          {{Name: "../a", Path: "/x"}},
-		`another program has a different /f`:             {{Name: "a", Path: "/x", Files: []File{{Path: "/f"}}}, {Name: "b", Path: "/x", Files: []File{{Path: "/f", Data: a}}}},
-		`0 programs: want 1 to 1000`:                     nil,
-		`1001 programs: want 1 to 1000`:                  make([]TestProgram, wire.MaxPrograms+1),
+		`program's name "../a"`:                         {{Name: "../a", Path: "/x"}},
+		`another program has a different /f`:            {{Name: "a", Path: "/x", Files: []File{{Path: "/f"}}}, {Name: "b", Path: "/x", Files: []File{{Path: "/f", Data: a}}}},
+		`0 programs: want 1 to 1000`:                    nil,
+		`1001 programs: want 1 to 1000`:                 make([]TestProgram, wire.MaxPrograms+1),
 	} {
 		if _, err := ProgramsPayload(bad, 0); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
