@@ -262,3 +262,34 @@ func cpuOfTree(b *testing.B) time.Duration {
 	}
 	return sum
 }
+
+// BenchmarkPrograms times twenty programs that do little in one VM, and each in its
+// own, in turn: "alone/together" is how many times as long these take.
+func BenchmarkPrograms(b *testing.B) {
+	l, err := setUp()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, boot := range []Boot{BootCold, BootWarm} {
+		b.Run(boot.String(), func(b *testing.B) {
+			r, list := benchRunner(b, l.programsPayload(b, 5*time.Minute, slices.Repeat([]string{"pass"}, 20)...), 1, 1)
+			r.Boot, r.QEMUDigest = boot, "bench"
+			var took [2]time.Duration
+			run := func(isolate bool) time.Duration {
+				r.Isolate = isolate
+				start := time.Now()
+				results, err := r.Run(b.Context(), list)
+				allPass(b, results, err)
+				return time.Since(start)
+			}
+			run(false) // which saves a VM
+			for b.Loop() {
+				took[0] += run(false)
+				took[1] += run(true)
+			}
+			b.ReportMetric(took[0].Seconds()/float64(b.N), "s-together")
+			b.ReportMetric(took[1].Seconds()/float64(b.N), "s-alone")
+			b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "alone/together")
+		})
+	}
+}

@@ -17,7 +17,7 @@ import (
 
 // programsPayload is the lab's program, once for each list of arguments; their
 // names are p01 and so on.
-func (l *lab) programsPayload(t *testing.T, timeout time.Duration, args ...string) guest.Payload {
+func (l *lab) programsPayload(t testing.TB, timeout time.Duration, args ...string) guest.Payload {
 	t.Helper()
 	b, err := os.ReadFile(l.hostile)
 	if err != nil {
