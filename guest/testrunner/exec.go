@@ -152,20 +152,23 @@ func failsFast(argv, env []string) bool {
 	return false
 }
 
-// stopOptions end a run at its first failures, or after a number of them.
-var stopOptions = map[string]*regexp.Regexp{
-	"bats":    regexp.MustCompile(`^--abort$`),
-	"catch2":  regexp.MustCompile(`^(-a|--abort|-x|--abortx)([= \d].*)?$`),
-	"ctest":   regexp.MustCompile(`^--stop-on-failure$`),
-	"doctest": regexp.MustCompile(`^--?(dt-)?(aa|abort-after)=`),
-	"pytest":  regexp.MustCompile(`^(-[a-zA-Z]*x[a-zA-Z]*|--exitfirst|--maxfail(=.*)?)$`),
+// stopOptions are the options by which a framework's run ends at its first failures, or
+// after a number of them.
+func stopOptions() map[string]string {
+	return map[string]string{
+		"bats":    `^--abort$`,
+		"catch2":  `^(-a|--abort|-x|--abortx)([= \d].*)?$`,
+		"ctest":   `^--stop-on-failure$`,
+		"doctest": `^--?(dt-)?(aa|abort-after)=`,
+		"pytest":  `^(-[a-zA-Z]*x[a-zA-Z]*|--exitfirst|--maxfail(=.*)?)$`,
+	}
 }
 
 // stopsEarly says whether a program that writes JUnit XML was asked to stop before it
 // has run all of its tests. If the framework is not known, it may be any.
 func stopsEarly(framework string, argv []string) bool {
-	for name, option := range stopOptions {
-		if (framework == "" || framework == name) && slices.ContainsFunc(argv[1:], option.MatchString) {
+	for name, option := range stopOptions() {
+		if (framework == "" || framework == name) && slices.ContainsFunc(argv[1:], regexp.MustCompile(option).MatchString) {
 			return true
 		}
 	}

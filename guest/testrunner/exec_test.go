@@ -55,10 +55,23 @@ func TestStopsEarly(t *testing.T) {
 		framework, args string
 		want            bool
 	}{
-		{"pytest", "-m pytest -x t", true}, {"pytest", "-m pytest -vx", true}, {"pytest", "--maxfail=2", true}, {"pytest", "--maxfail 2", true}, {"pytest", "--exitfirst", true},
-		{"pytest", "-m pytest -v --junit-xml=x", false}, {"catch2", "-a", true}, {"catch2", "--abortx 2", true}, {"catch2", "-r junit", false},
-		{"doctest", "-aa=1", true}, {"doctest", "--abort-after=1", true}, {"ctest", "--stop-on-failure", true}, {"bats", "--abort", true}, {"gtest", "-x", false},
-		{"", "-x", true}, {"", "--stop-on-failure", true}, {"", "-m pytest t", false},
+		{"pytest", "-m pytest -x t", true},
+		{"pytest", "-m pytest -vx", true},
+		{"pytest", "--maxfail=2", true},
+		{"pytest", "--maxfail 2", true},
+		{"pytest", "--exitfirst", true},
+		{"pytest", "-m pytest -v --junit-xml=x", false},
+		{"catch2", "-a", true},
+		{"catch2", "--abortx 2", true},
+		{"catch2", "-r junit", false},
+		{"doctest", "-aa=1", true},
+		{"doctest", "--abort-after=1", true},
+		{"ctest", "--stop-on-failure", true},
+		{"bats", "--abort", true},
+		{"gtest", "-x", false},
+		{"", "-x", true},
+		{"", "--stop-on-failure", true},
+		{"", "-m pytest t", false},
 	} {
 		if got := stopsEarly(tt.framework, append([]string{"prog"}, strings.Fields(tt.args)...)); got != tt.want {
 			t.Errorf("%s %s: %v, want %v", tt.framework, tt.args, got, tt.want)
