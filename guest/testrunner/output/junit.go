@@ -83,7 +83,7 @@ func (j *junit) finish(text sink, told *told, code int) string {
 	// The same test, where the text tells of it in its own way.
 	const most = 10_000_000 // comparisons
 	for _, t := range j.held {
-		if len(j.held)*len(j.failed) > most || !slices.ContainsFunc(j.failed, func(name string) bool { return sameTest(name, t.Name) }) {
+		if t.Name == j.out.program || len(j.held)*len(j.failed) > most || !slices.ContainsFunc(j.failed, func(name string) bool { return sameTest(name, t.Name) }) {
 			j.out.send(t)
 		}
 	}
@@ -95,6 +95,10 @@ func (j *junit) finish(text sink, told *told, code int) string {
 	}
 	return ""
 }
+
+// pytestStops is what pytest prints when it does not run all tests, such as "!!! stopping
+// after 1 failures !!!" and "!!! Interrupted: 1 error during collection !!!".
+var pytestStops = lazy(`^!{3,} .+ !{3,}$`)
 
 // batsTime is what bats adds to a name where it writes JUnit XML as well.
 var batsTime = lazy(` in \d+ ms$`)

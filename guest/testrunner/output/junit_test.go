@@ -255,13 +255,15 @@ func TestJUnit(t *testing.T) {
 			text: "[==========] Running 1 test\n[ RUN      ] S.F\n", files: []string{junitPass}, want: []string{"pass c.a", "fail S.F: it started and did not end: exit status 0"},
 			cut: "S.F started and did not end",
 		},
-		"the summary counts as many":     {text: "== 1 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
-		"Criterion counts a crash twice": {text: "[====] Synthesis: Tested: 3 | Passing: 1 | Failing: 2 | Crashing: 1\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase><testcase name="b"><error/></testcase></testsuite>`}, want: []string{"fail a", "fail b"}},
-		"bats prints the time":           {text: "1..1\nnot ok 1 a b # in 12 ms\n", status: 1, files: []string{`<testsuite><testcase classname="t.bats" name="a b"><failure/></testcase></testsuite>`}, want: []string{"fail t.bats.a b"}},
-		"CTest without a program":        {framework: "ctest", status: 8, files: []string{`<testsuite skipped="1" failures="0"><testcase name="a" status="notrun"><skipped message="Unable to find executable"/></testcase></testsuite>`}, want: []string{"fail a: Unable to find executable"}},
-		"the summary counts a second":    {text: "== 2 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a", "fail prog: pytest: == 2 failed in 0.1s =="}},
-		"very many":                      {files: []string{many}, want: []string{"pass prog: further tests"}},
-		"very long":                      {status: 1, files: []string{long}, want: []string{"fail " + shorten(strings.Repeat("n", 2000), wire.MaxName) + ": " + strings.Repeat("m", (maxOther-len("\n[... cut ...]\n"))/2)}},
+		"the summary counts as many":                  {text: "== 1 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
+		"what is wrong with the program is no test's": {text: "[==========] Running 2 tests\n", status: 1, files: []string{`<testsuite><testcase classname="S" name="prog"><failure/></testcase></testsuite>`}, want: []string{"fail S.prog", "fail prog: its output ends without a summary: exit status 1"}, cut: "its output ends without a summary"},
+		"pytest stops":                                {text: "!!!!!!!! stopping after 1 failures !!!!!!!!\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}, cut: "stopping after 1 failures"},
+		"Criterion counts a crash twice":              {text: "[====] Synthesis: Tested: 3 | Passing: 1 | Failing: 2 | Crashing: 1\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase><testcase name="b"><error/></testcase></testsuite>`}, want: []string{"fail a", "fail b"}},
+		"bats prints the time":                        {text: "1..1\nnot ok 1 a b # in 12 ms\n", status: 1, files: []string{`<testsuite><testcase classname="t.bats" name="a b"><failure/></testcase></testsuite>`}, want: []string{"fail t.bats.a b"}},
+		"CTest without a program":                     {framework: "ctest", status: 8, files: []string{`<testsuite skipped="1" failures="0"><testcase name="a" status="notrun"><skipped message="Unable to find executable"/></testcase></testsuite>`}, want: []string{"fail a: Unable to find executable"}},
+		"the summary counts a second":                 {text: "== 2 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a", "fail prog: pytest: == 2 failed in 0.1s =="}},
+		"very many":                                   {files: []string{many}, want: []string{"pass prog: further tests"}},
+		"very long":                                   {status: 1, files: []string{long}, want: []string{"fail " + shorten(strings.Repeat("n", 2000), wire.MaxName) + ": " + strings.Repeat("m", (maxOther-len("\n[... cut ...]\n"))/2)}},
 	} {
 		got, cut := parseJUnit(tt.text, tt.framework, tt.status, tt.files...)
 		lines := brief(got)
