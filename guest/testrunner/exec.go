@@ -93,7 +93,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	case cut != "" || !parser.Failed():
 	case goTest && end.code != exitGoTestFailed && end.code != exitRace && end.code != 0:
 		cut = end.how + ", where go test's code ends with 1 when tests fail"
-	case failsFast(argv, os.Environ()):
+	case failsFast(argv, os.Environ()), junit != nil && stopsEarly(o.framework, argv):
 		cut = "it was told to stop at the first failure"
 	}
 	if cut != "" {
@@ -147,6 +147,26 @@ func failsFast(argv, env []string) bool {
 			if is := m[1] == ""; is == (on || err != nil) { // not so is --no-fail-fast, and --fail-fast=false
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// stopOptions end a run at its first failures, or after a number of them.
+var stopOptions = map[string]*regexp.Regexp{
+	"bats":    regexp.MustCompile(`^--abort$`),
+	"catch2":  regexp.MustCompile(`^(-a|--abort|-x|--abortx)([= \d].*)?$`),
+	"ctest":   regexp.MustCompile(`^--stop-on-failure$`),
+	"doctest": regexp.MustCompile(`^--?(dt-)?(aa|abort-after)=`),
+	"pytest":  regexp.MustCompile(`^(-[a-zA-Z]*x[a-zA-Z]*|--exitfirst|--maxfail(=.*)?)$`),
+}
+
+// stopsEarly says whether a program that writes JUnit XML was asked to stop before it
+// has run all of its tests. If the framework is not known, it may be any.
+func stopsEarly(framework string, argv []string) bool {
+	for name, option := range stopOptions {
+		if (framework == "" || framework == name) && slices.ContainsFunc(argv[1:], option.MatchString) {
+			return true
 		}
 	}
 	return false

@@ -49,6 +49,28 @@ func parseReport(t *testing.T, report []byte) (o outcome) {
 	return o
 }
 
+// A failure that was expected excuses no test that did not run.
+func TestStopsEarly(t *testing.T) {
+	for _, tt := range []struct {
+		framework, args string
+		want            bool
+	}{
+		{"pytest", "-m pytest -x t", true}, {"pytest", "-m pytest -vx", true}, {"pytest", "--maxfail=2", true}, {"pytest", "--maxfail 2", true}, {"pytest", "--exitfirst", true},
+		{"pytest", "-m pytest -v --junit-xml=x", false}, {"catch2", "-a", true}, {"catch2", "--abortx 2", true}, {"catch2", "-r junit", false},
+		{"doctest", "-aa=1", true}, {"doctest", "--abort-after=1", true}, {"ctest", "--stop-on-failure", true}, {"bats", "--abort", true}, {"gtest", "-x", false},
+		{"", "-x", true}, {"", "--stop-on-failure", true}, {"", "-m pytest t", false},
+	} {
+		if got := stopsEarly(tt.framework, append([]string{"prog"}, strings.Fields(tt.args)...)); got != tt.want {
+			t.Errorf("%s %s: %v, want %v", tt.framework, tt.args, got, tt.want)
+		}
+	}
+	dir := t.TempDir()
+	o := runExec(t.Context(), t, "--framework", "pytest", "--junit", dir+"/*.xml", "--", "/bin/sh", "-c", `echo '<testsuite><testcase name="a"><failure/></testcase></testsuite>' > $1/x.xml; exit 1`, "pytest", dir, "-x")
+	if o.done.Incomplete == "" {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestExecJUnit(t *testing.T) {
 	const xml = `<testsuite tests="1"><testcase classname="c" name="a"/></testsuite>`
 	for _, tt := range []struct {

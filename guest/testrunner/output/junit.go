@@ -96,6 +96,10 @@ func (j *junit) finish(text sink, told *told, code int) string {
 	return ""
 }
 
+// pytestStops is what pytest prints when it does not run all tests, such as "!!! stopping
+// after 1 failures !!!" and "!!! Interrupted: 1 error during collection !!!".
+var pytestStops = lazy(`^!{3,} .+ !{3,}$`)
+
 // batsTime is what bats adds to a name where it writes JUnit XML as well.
 var batsTime = lazy(` in \d+ ms$`)
 

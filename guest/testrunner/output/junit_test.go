@@ -256,6 +256,7 @@ func TestJUnit(t *testing.T) {
 			cut: "S.F started and did not end",
 		},
 		"the summary counts as many":     {text: "== 1 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
+		"pytest stops": {text: "!!!!!!!! stopping after 1 failures !!!!!!!!\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}, cut: "stopping after 1 failures"},
 		"Criterion counts a crash twice": {text: "[====] Synthesis: Tested: 3 | Passing: 1 | Failing: 2 | Crashing: 1\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase><testcase name="b"><error/></testcase></testsuite>`}, want: []string{"fail a", "fail b"}},
 		"bats prints the time":           {text: "1..1\nnot ok 1 a b # in 12 ms\n", status: 1, files: []string{`<testsuite><testcase classname="t.bats" name="a b"><failure/></testcase></testsuite>`}, want: []string{"fail t.bats.a b"}},
 		"CTest without a program":        {framework: "ctest", status: 8, files: []string{`<testsuite skipped="1" failures="0"><testcase name="a" status="notrun"><skipped message="Unable to find executable"/></testcase></testsuite>`}, want: []string{"fail a: Unable to find executable"}},

@@ -112,6 +112,9 @@ func (p *Parser) line(text []byte) {
 		text = escapes().ReplaceAll(text, nil)
 	}
 	p.lastWords(text)
+	if p.junit != nil && len(text) <= maxSummary && pytestStops().Match(text) {
+		p.out.cutShort(string(bytes.Trim(text, "! ")))
+	}
 	p.summaries.line(text, p.format != nil && p.format.running())
 	defer func() { p.wasEmpty = len(text) == 0 }()
 	if p.format == nil {
