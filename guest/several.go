@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -75,6 +76,9 @@ func ProgramsPayload(programs []TestProgram, timeout time.Duration) (Payload, er
 		p.selectors[one.Name] = single.selectors[""]
 		p.Targets = append(p.Targets, single.Targets...)
 	}
+	slices.Sort(p.Targets)
+	p.Targets = slices.Compact(p.Targets)
+	p.Targets = p.Targets[:min(len(p.Targets), maxTargets)]
 	return p, nil
 }
 

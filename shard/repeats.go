@@ -66,6 +66,14 @@ func combine(runs []report.Result) report.Result {
 		}
 	}
 	k.Tests, k.Flaky = combineTests(runs)
+	k.Programs = slices.Clone(k.Programs)
+	for i := range k.Programs {
+		for _, run := range runs { // all have the same programs
+			if p := &k.Programs[i]; i < len(run.Programs) && vm.Badness(run.Programs[i].Verdict) > vm.Badness(p.Verdict) {
+				*p = run.Programs[i]
+			}
+		}
+	}
 	if k.Verdict != report.Pass && bad < len(runs) {
 		cause := *k.Cause
 		cause.Title = report.OneLine(fmt.Sprintf("%s (%d of %d runs)", cause.Title, bad, len(runs)), 400)

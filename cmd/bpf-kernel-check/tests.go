@@ -222,6 +222,9 @@ func readTests(o payloadOptions, root userRoot, arch string, timeout time.Durati
 		if err != nil {
 			return p, err
 		}
+		if err := wire.CheckProgramName(s.programName()); err != nil {
+			return p, usagef("--test %.200q: its name %w: give it another, as in 'name=NAME -- PROGRAM'", s.text, err)
+		}
 		if p.arch != "" && one.arch != p.arch {
 			return p, usagef("--test %q is built for %s, and the program before it for %s: give programs of one architecture a run of their own", s.text, one.arch, p.arch)
 		}

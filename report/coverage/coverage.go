@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"math/big"
+	"path"
 	"slices"
 	"strings"
 
@@ -42,14 +43,12 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 	asked := false
 	c := &report.Coverage{Of: len(kernels)}
 	for _, k := range kernels {
-		file := "results/" + k.ID + "/files/" + Name
-		if !slices.Contains(k.Files, file) {
-			asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.HasPrefix(p, "coverage: the payload wrote no profile") })
-			continue
-		}
-		asked = true
-		if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
-			c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
+		asked = asked || slices.ContainsFunc(k.Problems, func(p string) bool { return strings.Contains(p, "coverage: the payload wrote no profile") })
+		for _, file := range profiles(k) {
+			asked = true
+			if err := m.add(k.ID, fsys, file); err != nil && len(c.Problems) < maxPlaces {
+				c.Problems = append(c.Problems, report.OneLine(fmt.Sprintf("the profile of %s is left out: %v", k.ID, err), 500))
+			}
 		}
 	}
 	if !asked {
@@ -59,6 +58,18 @@ func Merge(fsys fs.FS, kernels []report.Result) (*report.Coverage, []byte) {
 		return c, nil
 	}
 	return c, m.result(c)
+}
+
+// profiles are the files of a kernel's profile, or of those of its programs, each
+// of which has a directory of its own.
+func profiles(k report.Result) (files []string) {
+	for _, f := range k.Files {
+		dir, ok := strings.CutPrefix(path.Dir(f), "results/"+k.ID+"/files")
+		if ok && path.Base(f) == Name && (dir == "" || len(k.Programs) > 0 && strings.Count(dir, "/") == 1) {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // block is a part of a file, without its numbers of statements and runs.
@@ -135,10 +146,16 @@ func (m *merger) add(kernel string, fsys fs.FS, file string) error {
 		}
 	}
 	at := len(m.kernels)
+	again := at > 0 && m.kernels[at-1] == kernel // of another program
+	if again {
+		at--
+	}
 	if size > maxProfile || blocks*(at+1) > maxMarks {
 		return errors.New("there is no room for it: all profiles together are too large")
 	}
-	m.kernels, m.mode, m.size = append(m.kernels, kernel), mode, size
+	if m.mode, m.size = mode, size; !again {
+		m.kernels = append(m.kernels, kernel)
+	}
 	most := uint64(math.MaxInt32) // runs of a block
 	if mode == "set" {
 		most = 1

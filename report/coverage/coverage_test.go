@@ -107,6 +107,27 @@ func TestMerge(t *testing.T) {
 }
 
 // A kernel that was to leave a profile and did not is told of.
+// The profiles of a kernel's programs are one kernel's.
+func TestMergePrograms(t *testing.T) {
+	const one, other = "mode: set\na.go:1.1,2.2 2 1\na.go:3.1,4.2 3 0\n", "mode: set\na.go:1.1,2.2 2 0\na.go:3.1,4.2 3 1\n"
+	fsys, kernels := set(one, "")
+	k := &kernels[1]
+	k.Programs = []report.Program{{Name: "p"}, {Name: "q"}}
+	for name, profile := range map[string]string{"p/coverage.out": one, "q/coverage.out": other, "q/tmp/coverage.out": "not a profile"} {
+		file := "results/k/1/files/" + name
+		k.Files = append(k.Files, file)
+		fsys[file] = &fstest.MapFile{Data: []byte(profile)}
+	}
+	c, _ := Merge(fsys, kernels)
+	if c == nil || c.Kernels != 2 || c.Covered != 5 || c.Some != 3 || len(c.Problems) > 0 {
+		t.Errorf("%+v", c)
+	}
+	k.Programs = nil // then they are files of the user's
+	if c, _ := Merge(fsys, kernels); c == nil || c.Kernels != 1 || c.Covered != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestMergeWithoutAny(t *testing.T) {
 	fsys, kernels := set("", "")
 	kernels[1].Problems = []string{"coverage: the payload wrote no profile: no such file or directory"}

@@ -45,11 +45,13 @@ func (o Observation) judgePrograms() Verdict {
 	begun := slices.ContainsFunc(parts, func(p part) bool { return p.begun })
 	for i, p := range parts {
 		r := report.Program{Name: p.Name, Verdict: report.Missing, Cause: &report.Cause{Title: "the VM ended before it was started"}}
+		full := r.Cause
 		switch {
 		case p.begun:
 			one := o.of(parts, i).judge()
 			unproven(&one)
-			r.Verdict, r.Cause, r.Tests = one.Verdict, one.Cause, len(one.Tests)
+			full = one.Cause
+			r.Verdict, r.Cause, r.Tests = one.Verdict, brief(one.Cause), len(one.Tests)
 			for _, t := range one.Tests {
 				t.Name = wire.ProgramTest(p.Name, t.Name)
 				v.Tests = append(v.Tests, t)
@@ -67,7 +69,7 @@ func (o Observation) judgePrograms() Verdict {
 		// that of the VM as a whole.
 		worse := Badness(r.Verdict) - Badness(v.Verdict)
 		if begun && (worse > 0 || worse == 0 && r.Verdict != report.Pass && v.Cause == whole.Cause) {
-			v.Verdict, v.Cause = r.Verdict, OfProgram(p.Name, r.Cause)
+			v.Verdict, v.Cause = r.Verdict, OfProgram(p.Name, full)
 		}
 		v.Programs = append(v.Programs, r)
 	}
@@ -89,6 +91,17 @@ func OfProgram(name string, c *report.Cause) *report.Cause {
 	kernels := *c
 	kernels.Title = report.OneLine(name+": "+c.Title, 300)
 	return &kernels
+}
+
+// brief is a program's cause in a result that may have a thousand of them.
+func brief(c *report.Cause) *report.Cause {
+	const most = 8 << 10 // bytes
+	if c == nil {
+		return nil
+	}
+	short := *c
+	short.Excerpt = wire.Truncate(c.Excerpt, most)
+	return &short
 }
 
 // facts are a program's run time and what it left behind.

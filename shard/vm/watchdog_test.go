@@ -73,6 +73,7 @@ func TestWatchdogLimits(t *testing.T) {
 		panicky = "[    1.000000] Kernel panic - not syncing: x\n[    1.000001] ---[ end Kernel panic - not syncing: x ]---\n"
 		halted  = "[    1.000000] reboot: System halted\n"
 	)
+	programs := []Program{{"a", time.Minute}, {"b", 2 * time.Minute}} // which most of them do not run
 	for _, tt := range []struct {
 		name    string
 		limits  Limits
@@ -92,6 +93,19 @@ func TestWatchdogLimits(t *testing.T) {
 			}
 		}, stopSilence, 40 * time.Second},
 		{"a payload without end", limits, func(g guest) { g.send(helloRecord); g.alive(time.Hour) }, stopVM, 11 * time.Minute},
+		{"a program without end, after one that took its time", limits, func(g guest) {
+			g.send(helloRecord, begins(0, "a"))
+			g.alive(80 * time.Second)
+			g.send(ends(0, "a"), begins(1, "b"))
+			g.alive(time.Hour)
+		}, stopVM, 80*time.Second + 3*time.Minute},
+		{"more programs than there are", limits, func(g guest) {
+			g.send(helloRecord)
+			for i := range 100 {
+				g.send(begins(i, "a"))
+				g.alive(time.Minute)
+			}
+		}, stopVM, time.Minute + 3*time.Minute},
 		{"no power-off", limits, func(g guest) { g.send(helloRecord, endRecord); g.hang() }, stopOff, 10 * time.Second},
 		{"a panic", limits, func(g guest) { g.send(helloRecord); g.print(panicky); g.alive(time.Hour) }, stopCrash, 30 * time.Second},
 		{"a halt", limits, func(g guest) { g.send(helloRecord); g.print(halted); g.hang() }, stopHalt, wire.AlivePeriod + 10*time.Second},
@@ -106,7 +120,7 @@ func TestWatchdogLimits(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o, took, err := observe(t, Watch{Limits: tt.limits}, tt.play)
+				o, took, err := observe(t, Watch{Limits: tt.limits, Case: Case{Programs: programs}}, tt.play)
 				// The guest notices its end within its own pauses.
 				if err != nil || o.stopped != tt.stopped || took < tt.after || took > tt.after+wire.AlivePeriod {
 					t.Errorf("stopped for %d after %v, %v; want %d after %v", o.stopped, took, err, tt.stopped, tt.after)

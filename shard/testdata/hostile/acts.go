@@ -28,6 +28,8 @@ func acts() map[string]func(a []string) {
 		"tests":    func(a []string) { tests(a[0]) },
 		"starve":   func([]string) { starve() },
 		"look":     func([]string) { check(look()) },
+		"leave":    func([]string) { check(leave()) },
+		"find":     func([]string) { check(find()) },
 		"identity": func([]string) { identity() },
 		"root":     func(a []string) { check(lookAtRoot(a[0])) },
 		"who":      func([]string) { who() },

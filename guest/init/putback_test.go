@@ -1,0 +1,124 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What comes to a network is named and goes, and what was there stays.
+func TestPutBackNetwork(t *testing.T) {
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		t.Skip("there is no ip(8)")
+	}
+	done := make(chan struct{})
+	go func() { // its thread ends with it, and the namespace
+		defer close(done)
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Logf("no network namespace: %v", err)
+			return
+		}
+		run := func(args string) {
+			if out, err := exec.Command(ip, strings.Fields(args)...).CombinedOutput(); err != nil {
+				t.Errorf("ip %s: %v: %s", args, err, out)
+			}
+		}
+		show := func() string {
+			out, _ := exec.Command(ip, "addr").CombinedOutput()
+			more, _ := exec.Command(ip, "rule").CombinedOutput()
+			return string(out) + string(more)
+		}
+		run("link set lo up")
+		run("addr add 10.1.1.1/32 dev lo")
+		s := &system{network: map[string]bool{}}
+		for _, k := range networkKinds {
+			for _, o := range k.list() {
+				s.network[o.key] = true
+			}
+		}
+		before := show()
+		if s.putBackNetwork(); len(s.left) > 0 {
+			t.Errorf("nothing was left, and there is %q", s.left)
+		}
+		run("link add left0 type veth peer name left1")
+		run("addr add 10.2.2.2/24 dev left0")
+		run("link set left0 up")
+		run("addr add 10.3.3.3/32 dev lo")
+		run("route add 10.4.4.0/24 dev lo")
+		run("rule add fwmark 7 lookup 100")
+		s.putBackNetwork()
+		run("link set lo down")
+		s.putBackNetwork()
+		for _, want := range []string{"network interface left", "address 10.3.3.3", "route 10.4.4.0", "routing rule ", "network interface lo was down"} {
+			if !slices.ContainsFunc(s.left, func(l string) bool { return strings.HasPrefix(l, want) }) {
+				t.Errorf("%s is not named: %q", want, s.left)
+			}
+		}
+		if strings.Contains(strings.Join(s.left, "\n"), "stays") || len(s.left) > 6 {
+			t.Errorf("%q", s.left)
+		}
+		if after := show(); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+	}()
+	<-done
+}
+
+func TestEmptyDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"old", "a", "b", ".c", "d/e"} {
+		_ = os.MkdirAll(filepath.Join(dir, name), 0o755)
+	}
+	s := &system{entries: map[string]bool{dir + "/old": true}}
+	s.empty(dir)
+	if now := below(dir); !slices.Equal(now, []string{dir + "/old"}) || len(s.left) != 4 || s.left[3] != "1 more in "+dir {
+		t.Errorf("%q, named %q", now, s.left)
+	}
+}
+
+func TestGoneProbes(t *testing.T) {
+	const was = "p:mine/a do_sys_open\n"
+	if got := goneProbes(was, was+"r8:left/b do_sys_open arg=$retval\np:left/c vfs_read+4\n"); got != "-:left/b\n-:left/c\n" {
+		t.Errorf("%q", got)
+	}
+	if got := goneProbes("", ""); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A file that is written to is known, and no other.
+func TestSysctlWatch(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wd, err := unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &sysctlWatch{fd: fd, dirs: map[uint32]string{uint32(wd): dir}}
+	for _, name := range []string{"a", "long-name.of_a.file"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, all := w.changed()
+	if slices.Sort(files); all || !slices.Equal(slices.Compact(files), []string{dir + "/a", dir + "/long-name.of_a.file"}) {
+		t.Errorf("%q, %v", files, all)
+	}
+	if files, all := w.changed(); all || len(files) > 0 {
+		t.Errorf("%q, %v, and nothing was written to", files, all)
+	}
+	if _, all := (&sysctlWatch{fd: -1}).changed(); !all {
+		t.Error("without inotify nothing has changed")
+	}
+}
