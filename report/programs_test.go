@@ -33,7 +33,7 @@ func TestTestPrograms(t *testing.T) {
 }
 
 // What programs say must not contradict the kernel, their tests or themselves.
-func TestCheckPrograms(t *testing.T) {
+func TestCheckResultOfPrograms(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Result)
 		want   string
