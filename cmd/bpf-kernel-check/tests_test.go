@@ -43,7 +43,7 @@ func TestParseTest(t *testing.T) {
 		"'./a":                              "want a program and its arguments",
 		"name=a --":                         "no program follows --",
 		"--":                                "no program follows --",
-		"nmae=a -- ./b":                     `"nmae" is no setting: want one of name, dir, env, timeout, test-timeout before --, did you mean "name"?`,
+		"nmae=a -- ./b":                     `"nmae" is no setting: want one of name, dir, env, timeout, test-timeout, framework, junit before --, did you mean "name"?`,
 		"name=a b -- ./b":                   `"b" is no setting`,
 		"name=../a -- ./b":                  `name="../a": want letters`,
 		"name= -- ./b":                      `name="": want letters`,
