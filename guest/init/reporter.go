@@ -9,8 +9,9 @@ import (
 
 // reporter sends records to the host and counts what the end record must say.
 type reporter struct {
-	w   *wire.Writer
-	con *serialConsole
+	w      *wire.Writer
+	con    *serialConsole
+	stream *programIO // of a job with Stream
 
 	mu                      sync.Mutex
 	passed, failed, skipped int
@@ -54,6 +55,13 @@ func (r *reporter) fails(problem string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.problem = problem
+}
+
+// lost notes that some of what the payload said is lost, whatever it reported.
+func (r *reporter) lost(problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete, r.problem = false, problem
 }
 
 func (r *reporter) end(nonce string) error {

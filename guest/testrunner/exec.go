@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] -- PROGRAM ARGS...
+const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] [--stream] -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
 prints: go test -v or -json, TAP, KTAP, test_progs, GoogleTest or Rust's libtest. Exits
@@ -40,7 +41,7 @@ const exitNotStarted = 126
 
 // execProgram is testrunner exec. It returns the exit status.
 func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, rep *wire.Reporter, m machine) int {
-	name, dir, goTest, argv, err := parseExec(args, stderr)
+	o, argv, err := parseExec(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPass
 	}
@@ -48,6 +49,7 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 		fmt.Fprintf(stderr, "testrunner: %s\n", err)
 		return exitUsage
 	}
+	name, goTest := o.name, o.goTest
 	// The report is slow, and the program must not wait for it: there is room for all
 	// that the parser tells.
 	tell := make(chan func(), output.MaxRecords+output.MaxMarks)
@@ -66,17 +68,24 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	parser.Watch(func(name string, paused bool) { tell <- func() { rep.Run(name, paused) } })
 	start := m.now()
 	before := oom.Kills()
-	end := execute(ctx, dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
-		fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
-	})
+	var end ended
+	if o.stream {
+		parser.AllowNoTests()
+		end = executeStreamed(ctx, o.dir, argv, os.Stdin, stdout, stderr, parser)
+	} else {
+		end = execute(ctx, o.dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
+			fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
+		})
+	}
 	if end.killed && oom.Kills() > before {
 		end.how = "killed by the kernel: out of memory"
 	}
-	if end.code != 0 && end.how != exitWords(end.code) {
+	// What is streamed is the program's alone.
+	if end.code != 0 && end.how != exitWords(end.code) && !o.stream {
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
 	cut := parser.Finish(end.how, end.code, max(0, m.now().Sub(start)))
-	if parser.Skipped() {
+	if parser.Skipped() && !o.stream { // whose status is for who started it
 		end.code = 0
 	}
 	switch {
@@ -91,7 +100,9 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	close(tell)
 	if err := <-reported; err != nil {
-		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
+		if !o.stream {
+			fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
+		}
 		if end.code == 0 {
 			return exitFail
 		}
@@ -142,27 +153,34 @@ func failsFast(argv, env []string) bool {
 	return false
 }
 
-func parseExec(args []string, stderr io.Writer) (name, dir string, goTest bool, argv []string, err error) {
+// execOptions are the flags of exec.
+type execOptions struct {
+	name, dir      string
+	goTest, stream bool
+}
+
+func parseExec(args []string, stderr io.Writer) (o execOptions, argv []string, err error) {
 	fs := flag.NewFlagSet("testrunner exec", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&name, "name", "", "what to call the program (default: its file's name)")
-	fs.StringVar(&dir, "dir", "", "working directory of the program (default: this one)")
-	fs.BoolVar(&goTest, "go-test", false, "the program is a Go test binary, which says PASS when its tests are done")
+	fs.StringVar(&o.name, "name", "", "what to call the program (default: its file's name)")
+	fs.StringVar(&o.dir, "dir", "", "working directory of the program (default: this one)")
+	fs.BoolVar(&o.goTest, "go-test", false, "the program is a Go test binary, which says PASS when its tests are done")
+	fs.BoolVar(&o.stream, "stream", false, "give the program this standard input, and no terminal, and keep its standard output and error apart")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprint(stderr, execUsage)
 			fs.SetOutput(stderr)
 			fs.PrintDefaults()
 		}
-		return "", "", false, nil, err
+		return o, nil, err
 	}
 	if fs.NArg() == 0 {
-		return "", "", false, nil, errors.New("exec: no program given: want it, and its arguments, after --")
+		return o, nil, errors.New("exec: no program given: want it, and its arguments, after --")
 	}
-	if name == "" {
-		name = filepath.Base(fs.Arg(0))
+	if o.name == "" {
+		o.name = filepath.Base(fs.Arg(0))
 	}
-	return name, dir, goTest, fs.Args(), nil
+	return o, fs.Args(), nil
 }
 
 // ended is how a program ended.
@@ -186,9 +204,6 @@ func exitWords(code int) string { return fmt.Sprintf("exit status %d", code) }
 // to copied, in the order they were written: one terminal for both, as a person
 // has it, made by ptmx. noTerminal is told why it is a pipe instead.
 func execute(ctx context.Context, dir string, argv []string, out, copied io.Writer, ptmx string, noTerminal func(error)) ended {
-	fail := func(doing string, err error) ended {
-		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
-	}
 	held := ptyBuffer
 	r, w, err := openTerminal(ptmx)
 	if err != nil {
@@ -200,24 +215,44 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 			return ended{code: exitNotStarted, how: err.Error()}
 		}
 	}
-	defer r.Close()
+	return executeWith(ctx, dir, argv, nil, []passage{{r, w, held, out, copied}})
+}
+
+// passage is a way that a program's output takes.
+type passage struct {
+	r, w        *os.File
+	held        int // bytes that it holds of what was written and not read yet
+	out, copied io.Writer
+}
+
+// executeWith runs a program whose standard input is in, nil for none, and whose
+// output goes the first way and its errors the last.
+func executeWith(ctx context.Context, dir string, argv []string, in *os.File, ways []passage) ended {
+	fail := func(doing string, err error) ended {
+		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
+	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, w, w
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, ways[0].w, ways[len(ways)-1].w
+	if in != nil {
+		cmd.Stdin = in
+	}
 	// The report is testrunner's alone.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") })
 	// A session of its own: what signals its process group does not mean us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
-	w.Close()
+	err := cmd.Start()
+	for _, way := range ways {
+		defer way.r.Close()
+		way.w.Close()
+	}
 	if err != nil {
 		return fail("start "+argv[0], cmp.Or(errors.Unwrap(err), err))
 	}
 	pid := cmd.Process.Pid
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		pass(r, held, out, copied)
-	}()
+	var passing sync.WaitGroup
+	for _, way := range ways {
+		passing.Go(func() { pass(way.r, way.held, way.out, way.copied) })
+	}
 	var state *os.ProcessState
 	waited := make(chan error, 1)
 	go func() {
@@ -250,8 +285,10 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	}
 	// What the program left running may hold the terminal open for ever. What the
 	// program itself wrote is in it by now.
-	_ = r.SetReadDeadline(time.Now())
-	<-done
+	for _, way := range ways {
+		_ = way.r.SetReadDeadline(time.Now())
+	}
+	passing.Wait()
 
 	switch {
 	case err == errUnkillable:
