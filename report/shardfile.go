@@ -26,7 +26,8 @@ type Plan struct {
 	Shard     int      `json:"shard"`                    // from 1
 	Shards    int      `json:"shards"`
 	RunID     string   `json:"run_id,omitempty" limit:"word"`
-	Attempt   int      `json:"attempt"` // from 1
+	Attempt   int      `json:"attempt"`                        // from 1
+	Program   string   `json:"program,omitempty" limit:"word"` // name of the one program, where several calls are joined that each run one; else ""
 	HeadSHA   string   `json:"head_sha,omitempty" limit:"word"`
 	Payload   string   `json:"payload,omitempty" limit:"word"` // digest of what was run in the guests
 	Arch      string   `json:"arch" limit:"word"`

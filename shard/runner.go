@@ -63,6 +63,11 @@ type Config struct {
 	Attempt int
 	HeadSHA string
 
+	// Stream returns what becomes of the input and output of a kernel's payload while
+	// it runs, always the same for an id. nil unless the payload's job has Stream.
+	Stream      func(id string) *vm.Stream
+	ProgramName string // report.Plan's Program
+
 	Root     Root     // file system of the guests; nil for none
 	HostRoot bool     // the guests' root is this machine's
 	CPUs     int      // of each VM; 0 for one
@@ -214,7 +219,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
 		Payload: c.payloadDigest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
-		Expect: c.Expect.Digest(), Repeat: repeat, Reuse: c.Reuse, Gone: list.Gone(),
+		Expect: c.Expect.Digest(), Repeat: repeat, Reuse: c.Reuse, Gone: list.Gone(), Program: c.ProgramName,
 	}
 }
 

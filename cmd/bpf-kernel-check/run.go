@@ -52,6 +52,7 @@ type runOptions struct {
 	reuse time.Duration
 
 	allowed *vm.Allowed // the files of splats, set by validate
+	exec    *execution  // of exec; nil for others
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -290,11 +291,15 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 		addCertificates(&r.Payload, p.root, c.getenv)
 	}
-	unlock, err := lockOut(out, o.out)
-	if err != nil {
-		return err
+	if o.exec != nil { // which has locked its directory
+		o.exec.configure(r)
+	} else {
+		unlock, err := lockOut(out, o.out)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	switch unknown := p.unknown(); {
 	case o.resume && unknown != "":
 		c.warn("--resume: results do not tell what " + unknown + " was, so none of an interrupted run is taken: all kernels run")
@@ -331,6 +336,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			first.Do(func() { c.laps.end("first kernel") })
 		}
 		show(ui, e)
+		if o.exec != nil {
+			o.exec.event(e)
+		}
 	}
 	if todo == 0 {
 		host.SweepScratch(os.TempDir()) // the interrupted run may have been killed after its last result
@@ -419,7 +427,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 	outcome := report.RunOutcome(len(list.Entries), results, false)
 	if len(results) > 0 {
 		ui.End(outcome, results)
-		if record.Shards == 1 {
+		if record.Shards == 1 && r.Stream == nil { // merge joins calls of exec
 			c.warnUnused(r.Allowed, results)
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)

@@ -320,8 +320,8 @@ func (s *Snapshot) Drop() {
 
 // Restore goes on with the VM, hands it the payload and the archive of the
 // kernel's modules ("" for none), and waits until it is over, as qemu.Run does.
-// It can be done once.
-func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, results io.Writer) (qemu.Exit, error) {
+// input is as qemu.Machine's. It can be done once.
+func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, input *os.File, console, results io.Writer) (qemu.Exit, error) {
 	defer s.Close()
 	st := s.store
 	dir, err := os.MkdirTemp(st.Scratch, "handover-")
@@ -333,7 +333,7 @@ func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, console, 
 	if !s.head.PVH {
 		m.Kernel = s.image.Kernel
 	}
-	m.Initrd, m.TSC = st.noInitrd, s.head.TSC
+	m.Initrd, m.TSC, m.Input = st.noInitrd, s.head.TSC, input
 	if m.Files, err = st.handOver(dir, nonce, modules); err != nil {
 		return qemu.Exit{}, err
 	}

@@ -34,6 +34,10 @@ type Observation struct {
 	stopped stopReason
 	limits  Limits
 	helloAt int64 // bytes of console that had come when init was up; 0 if not known
+
+	streams    bool   // the payload's output was passed on as it came
+	chunks     uint64 // of it that came, in order
+	chunksLost bool   // some did not
 }
 
 // stopReason says why the watchdog ended a VM.
