@@ -135,6 +135,7 @@ type execution struct {
 
 	dir    string   // the working directory
 	root   userRoot // of the guest
+	total  int      // kernels
 	prefix bool     // there are several kernels
 	short  map[string]string
 	stdin  vm.Input
@@ -173,6 +174,9 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	switch {
 	case len(e.results) > 0 && (err == nil || errors.As(err, &exit)):
 		code := e.status()
+		if code == 0 && err != nil {
+			code = statusNotTested
+		}
 		if code == statusNotTested {
 			fmt.Fprint(stderr, held)
 		}
@@ -241,7 +245,8 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 	if list.ForArch(payload.arch) == 0 {
 		return notForArch(payload)
 	}
-	e.prefix = len(list.Entries) > 1
+	e.total = len(list.Entries)
+	e.prefix = e.total > 1
 	e.short = shortNames(list)
 	if o.stdin == "on" || o.stdin == "auto" && terminal(e.command.stdin) == nil {
 		s, err := newSpool(e.command.stdin)
@@ -250,6 +255,9 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 		}
 		defer s.Close()
 		e.stdin = s
+	}
+	if slices.ContainsFunc(args[1:], listing.MatchString) {
+		o.out = "" // there are no results to keep
 	}
 	done, err := e.resultsDir(ctx, payload.Job.Name)
 	if err != nil {
@@ -455,7 +463,7 @@ func (e *execution) stream(id string) *vm.Stream {
 
 // status is the exit status, and says what the program could not.
 func (e *execution) status() int {
-	failed, untested := 0, false
+	failed, untested := 0, len(e.results) < e.total
 	for _, id := range slices.Sorted(maps.Keys(e.results)) {
 		k := e.results[id]
 		if s := e.streams[id]; s != nil && e.prefix {

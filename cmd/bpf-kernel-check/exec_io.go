@@ -234,18 +234,15 @@ func (e *execution) environment() ([]string, error) {
 	return append(env, o.env...), nil
 }
 
-var (
-	cargoHash = regexp.MustCompile(`-[0-9a-f]{16}$`)
-	notInName = regexp.MustCompile(`[^A-Za-z0-9_.+~@-]+`)
-)
+var notInName = regexp.MustCompile(`[^A-Za-z0-9_.+~@-]+`)
 
 // maxProgramName is the longest name of a program, in bytes.
 const maxProgramName = 200
 
 // programName is the name of the program in results: that of --name, or the
-// working directory as it is called in its repository or module, and the program,
-// without what a build makes of its name, and its own arguments. It is a safe
-// relative path.
+// working directory as it is called in its repository or module, the program's
+// file and its own arguments. It is a safe relative path. Cargo's hash stays: a
+// library and a program of one name differ in nothing else.
 func (e *execution) programName(program string, args []string) (string, error) {
 	if name := e.o.name; name != "" {
 		if safeName(name) != name {
@@ -265,7 +262,7 @@ func (e *execution) programName(program string, args []string) (string, error) {
 			}
 		}
 	}
-	name := path.Join(filepath.ToSlash(at), cargoHash.ReplaceAllString(filepath.Base(program), ""))
+	name := path.Join(filepath.ToSlash(at), filepath.Base(program))
 	// go test's own arguments are the same for each of its programs.
 	own := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "test.") })
 	if len(own) > 0 {
@@ -289,6 +286,9 @@ func safeName(name string) string {
 	}
 	return name
 }
+
+// listing are the arguments by which test runners ask a program for its tests.
+var listing = regexp.MustCompile(`^--?(gtest_list_tests|list|list-tests|list-test-cases|list-test-names-only|test\.list(=.*)?)$`)
 
 // nameOfArgs tells calls of one program with several arguments apart, as test
 // runners make them for each of its tests.
