@@ -200,6 +200,8 @@ func (r *Runner) NoReuse() string {
 		return "what a network answers is never the same"
 	case r.HostRoot:
 		return "this machine's files are in no digest"
+	case r.Stream != nil:
+		return "what the program reads is in no digest"
 	case r.Repeats > 1:
 		return "kernels are run several times to see whether they differ"
 	case r.Program == "" || r.QEMUDigest == "" || r.ROMs == "":
