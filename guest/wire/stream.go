@@ -25,6 +25,7 @@ type Chunk struct {
 	Data []byte `json:"data,omitempty"` // at most MaxChunk bytes
 }
 
+// Limits of chunks.
 const (
 	MaxChunk    = 32 << 10 // bytes of a Chunk's Data
 	InputWindow = 32 << 10 // bytes of standard input that the host sends before it hears that some were taken
