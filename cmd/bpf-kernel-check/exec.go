@@ -7,20 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/kballard/go-shellquote"
 	"github.com/spf13/cobra"
 
-	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/shard"
@@ -276,131 +272,6 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 	o.run.jobs = len(slots)
 	o.run.exec = e
 	return e.test(ctx, o.run, accel, payload, list)
-}
-
-// readPayload makes a payload of the program and the working directory.
-func (e *execution) readPayload(ctx context.Context, args []string) (namedPayload, error) {
-	o := &e.o.payload
-	var p namedPayload
-	env, err := e.environment()
-	if err != nil {
-		return p, err
-	}
-	o.env = env
-	if e.root, err = e.openRoot(ctx, o, e.o.run.arch); err != nil {
-		return p, err
-	}
-	b, installed, err := e.program(&p, args[0])
-	if err != nil {
-		return p, err
-	}
-	name, err := e.programName(p.path, args[1:])
-	if err != nil {
-		return p, err
-	}
-	p.name, p.root = shellquote.Join(report.RedactWords(args)...), e.root
-	p.Payload = guest.ExecPayload(name, p.path, b, args[1:], e.dir, installed)
-	// With this machine's files the directory is there, unless the guest hides it.
-	if !o.hostRoot || guest.Reserved(e.dir) != "" {
-		left, err := p.AddHere(e.dir, e.excluded())
-		if err != nil {
-			return p, usageError{err}
-		}
-		if len(left) > 0 {
-			e.warn(fmt.Sprintf("%s of the working directory are left out, such as %s: links that lead out of it, and what is no file or cannot be read", count(len(left), "name"), left[0]))
-		}
-	}
-	if o.libraryPath == nil { // cargo and others say there where a program's libraries are
-		for _, dir := range filepath.SplitList(e.getenv("LD_LIBRARY_PATH")) {
-			if info, err := os.Stat(dir); err == nil && info.IsDir() {
-				o.libraryPath = append(o.libraryPath, dir)
-			}
-		}
-	}
-	if err := o.addExtras(&p); err != nil {
-		return p, err
-	}
-	p.Job.Env = append([]string{"PWD=" + e.dir}, p.Job.Env...)
-	if err := p.PlaceHere(); err != nil {
-		return p, usageError{err}
-	}
-	if guest.Reserved(e.dir) == "" {
-		same := *o
-		same.test, same.workdir = shellquote.Join(append([]string{p.path}, args[1:]...)...), e.dir
-		same.files = append([]string{e.dir + ":" + e.dir}, o.files...)
-		p.flags = same.flags()
-	}
-	return p, nil
-}
-
-// excluded are the directories that are not brought along.
-func (e *execution) excluded() []string {
-	var skip []string
-	for _, name := range append(slices.Clone(e.o.exclude), e.o.out) {
-		if name == "" {
-			continue
-		}
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(e.dir, name)
-		}
-		skip = append(skip, filepath.Clean(name))
-	}
-	return skip
-}
-
-// program finds the program as a shell does, in the guest's root file system if it
-// is there.
-func (e *execution) program(p *namedPayload, word string) (b []byte, installed bool, err error) {
-	bare := !strings.Contains(word, "/")
-	if e.root.given() && (bare || filepath.IsAbs(word)) {
-		found, b, err := e.root.find(word)
-		if err == nil {
-			is, err := guest.CheckProgram(found, b)
-			if err != nil {
-				return nil, false, statusError{statusNotRun, err}
-			}
-			asked := e.o.run.arch
-			if e.root.Root != nil {
-				asked = cmp.Or(asked, e.root.Arch)
-			}
-			p.path = found
-			p.arch, err = programArch(found, is, asked)
-			return b, true, err
-		}
-		if bare {
-			return nil, false, statusError{statusNotFound, err}
-		}
-	}
-	path, err := exec.LookPath(word)
-	if errors.Is(err, fs.ErrPermission) && !bare { // artifacts of CI systems come without modes
-		path, err = word, nil
-	}
-	if errors.Is(err, exec.ErrDot) {
-		err = fmt.Errorf("%q is in this directory, which is not searched: want ./%s", word, word)
-	}
-	if err == nil {
-		if path, err = filepath.Abs(path); err == nil {
-			path, err = filepath.EvalSymlinks(path)
-		}
-	}
-	if err != nil {
-		return nil, false, statusError{statusNotFound, fmt.Errorf("find the program %q: %w", word, cmp.Or(errors.Unwrap(err), err))}
-	}
-	p.path = path
-	if e.root.given() {
-		if b, err = os.ReadFile(path); err == nil {
-			var is string
-			if is, err = guest.CheckProgram(path, b); err == nil {
-				p.arch, err = programArch(path, is, e.o.run.arch)
-			}
-		}
-	} else if p.arch, err = programArch(path, guest.ExecutableArch(path), e.o.run.arch); err == nil {
-		b, err = guest.ReadExecutable(path, p.arch)
-	}
-	if err != nil {
-		return nil, false, statusError{statusNotRun, err}
-	}
-	return b, false, nil
 }
 
 // resultsDir makes the directory of the results and locks it. done unlocks it, and

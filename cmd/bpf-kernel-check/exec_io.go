@@ -2,24 +2,15 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/elastic/bpf-kernel-check/guest"
-	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // shared is a stream that several goroutines write to.
@@ -186,115 +177,4 @@ func (e *execution) signal(sig syscall.Signal) (running bool) {
 		s.Signal(sig)
 	}
 	return running
-}
-
-// execEnv are the variables of its own that a program gets by default: what test
-// runners tell it. None is known to hold a secret.
-var execEnv = []string{
-	"CARGO_BIN_EXE_*", "CARGO_CRATE_NAME", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_*", "CARGO_TARGET_TMPDIR",
-	"GODEBUG", "GOMAXPROCS", "GOTRACEBACK",
-	"GTEST_*", "MALLOC_PERTURB_", "MESON_TEST_ITERATION", "NEXTEST", "NEXTEST_*",
-	"RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_LOG", "RUST_MIN_STACK", "RUST_TEST_*",
-	"ASAN_OPTIONS", "LSAN_OPTIONS", "MSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
-}
-
-// environment returns the program's variables: those of execEnv, and those of
-// --env.
-func (e *execution) environment() ([]string, error) {
-	var names []string
-	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	var env, plain []string
-	add := func(pattern string) {
-		for _, name := range names {
-			if ok, _ := path.Match(pattern, name); ok && guest.CheckEnv(name+"="+e.getenv(name)) == nil {
-				env = append(env, name+"="+e.getenv(name))
-			}
-		}
-	}
-	for _, pattern := range execEnv {
-		add(pattern)
-	}
-	for _, given := range e.o.payload.env {
-		name, _, set := strings.Cut(given, "=")
-		switch _, err := path.Match(name, ""); {
-		case set || !strings.ContainsAny(name, "*?["):
-			plain = append(plain, given)
-		case err != nil:
-			return nil, usagef("--env %q: want NAME=VALUE, NAME, or a glob of names", given)
-		default:
-			add(given)
-		}
-	}
-	o := payloadOptions{env: plain}
-	o.takeEnv(e.getenv, e.warn)
-	return append(env, o.env...), nil
-}
-
-var notInName = regexp.MustCompile(`[^A-Za-z0-9_.+~@-]+`)
-
-// maxProgramName is the longest name of a program, in bytes.
-const maxProgramName = 200
-
-// programName is the name of the program in results: that of --name, or the
-// working directory as it is called in its repository or module, the program's
-// file and its own arguments. It is a safe relative path. Cargo's hash stays: a
-// library and a program of one name differ in nothing else.
-func (e *execution) programName(program string, args []string) (string, error) {
-	if name := e.o.name; name != "" {
-		if safeName(name) != name {
-			return "", usagef("--name %q: want letters, digits and ._+~@-, in parts that are joined by slashes, %d bytes at most, such as %s", name, maxProgramName, safeName(name))
-		}
-		return name, nil
-	}
-	at := "."
-	for _, marks := range [][]string{{".git"}, {"go.work", "go.mod", "Cargo.toml", "meson.build", "CMakeLists.txt"}} {
-		for dir := e.dir; at == "."; dir = filepath.Dir(dir) {
-			if slices.ContainsFunc(marks, func(m string) bool { return exists(filepath.Join(dir, m)) }) {
-				at, _ = filepath.Rel(dir, e.dir)
-				break
-			}
-			if dir == filepath.Dir(dir) {
-				break
-			}
-		}
-	}
-	name := path.Join(filepath.ToSlash(at), filepath.Base(program))
-	// go test's own arguments are the same for each of its programs.
-	own := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "test.") })
-	if len(own) > 0 {
-		name += "@" + nameOfArgs(own)
-	}
-	return safeName(name), nil
-}
-
-// safeName makes a name's parts safe ones.
-func safeName(name string) string {
-	var parts []string
-	for _, part := range strings.Split(name, "/") {
-		part = strings.TrimLeft(notInName.ReplaceAllString(part, "_"), ".+~@-")
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
-	name = cmp.Or(strings.Join(parts, "/"), "program")
-	if sum := sha256.Sum256([]byte(name)); len(name) > maxProgramName {
-		name = fmt.Sprintf("%s~%x", name[:maxProgramName-9], sum[:4])
-	}
-	return name
-}
-
-// listing are the arguments by which test runners ask a program for its tests.
-var listing = regexp.MustCompile(`^--?(gtest_list_tests|list|list-tests|list-test-cases|list-test-names-only|test\.list(=.*)?)$`)
-
-// nameOfArgs tells calls of one program with several arguments apart, as test
-// runners make them for each of its tests.
-func nameOfArgs(args []string) string {
-	shown := strings.Join(report.RedactWords(args), " ")
-	sum := sha256.Sum256([]byte(shown))
-	words := strings.Trim(notInName.ReplaceAllString(shown, "_"), "-_")
-	return fmt.Sprintf("%s~%x", words[:min(len(words), 60)], sum[:3])
 }
