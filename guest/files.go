@@ -108,7 +108,7 @@ func Reserved(dst string) string {
 	}
 	for _, own := range []string{
 		"/init", wire.JobPath, "/.root", wire.RootDir, wire.XattrsPath, wire.TestrunnerPath, wire.ModprobePath,
-		wire.ModulesDir, wire.OwnModulesDir,
+		wire.ModulesDir, wire.OwnModulesDir, wire.HereDir,
 	} {
 		if within(dst, own) {
 			return "is taken by the guest's own " + own

@@ -57,7 +57,8 @@ type Payload struct {
 	// Own are modules that the payload's user built, as AddOwnModule adds them.
 	Own []OwnModule
 
-	covered bool // it is a Go test binary that was built with -cover
+	covered bool   // it is a Go test binary that was built with -cover
+	here    string // working directory that AddHere brought; "" for none
 
 	selectors map[string]selector // by the program's name; "" if it is the only one
 }

@@ -27,7 +27,9 @@ type Libraries struct {
 // programs, which are for an architecture. A file of the user's in their place
 // stays.
 func (p *Payload) AddLibraries(arch string, l Libraries) error {
-	search := ldso.Search{Path: l.Path, Hidden: func(path string) bool { return Reserved(path) != "" }}
+	search := ldso.Search{Path: l.Path, Hidden: func(path string) bool {
+		return Reserved(path) != "" && (p.here == "" || !within(path, p.here))
+	}}
 	for m, name := range machines {
 		if name == arch {
 			search.Machine = m

@@ -109,8 +109,12 @@ func (r *run) firstAttempt(ctx context.Context) (a attempt, release func(), err 
 //     failure.
 //   - A kernel that panicked before init did say something, and would say it
 //     again, unless it can be booted in another way.
+//   - A program whose output was passed on is not run twice.
 func (r *run) shouldRetry(j *job, a attempt, v vm.Verdict, d vm.Doubt, left bool) (next attempt, why string) {
 	on := a.mode.Accel
+	if r.Stream != nil && r.Stream(j.entry.ID()).Started() {
+		return attempt{}, ""
+	}
 	if on == qemu.KVM && d.Why != "" && !r.NoEmulation {
 		return attempt{mode: vm.BootMode{Accel: qemu.TCG, Method: vm.Fastest}, free: !d.Tested, note: d.Why}, d.Why
 	}

@@ -77,6 +77,9 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 	for _, p := range work.Programs {
 		w.Programs = append(w.Programs, vm.Program{Name: p.Name, Timeout: cmp.Or(p.Timeout, work.Timeout)})
 	}
+	if r.Stream != nil {
+		w.Stream = r.Stream(w.ID)
+	}
 	how := bootedCold
 	if r.restores(j, mode) {
 		out, why := r.restoreVM(ctx, j, w)
@@ -137,6 +140,12 @@ func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) 
 		}
 	}
 	o, err = w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
+		in, done, err := openStream(w)
+		if err != nil {
+			return qemu.Exit{}, err
+		}
+		defer done()
+		m.Input = in
 		return qemu.Run(ctx, r.QEMU, m, console, results)
 	})
 	return o, m.Name(), err
@@ -178,7 +187,12 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 		}
 	}
 	o, err := w.Observe(ctx, func(ctx context.Context, console, results io.Writer) (qemu.Exit, error) {
-		return s.Restore(ctx, w.Nonce, j.modules, own, console, results)
+		in, done, err := openStream(w)
+		if err != nil {
+			return qemu.Exit{}, err
+		}
+		defer done()
+		return s.Restore(ctx, w.Nonce, j.modules, own, in, console, results)
 	})
 	out.observed, out.saved = o, s.Took
 	switch {
@@ -201,6 +215,15 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 		s.Drop()
 	}
 	return out, "a failed restore: " + why
+}
+
+// openStream returns what a VM is sent, if its payload is.
+func openStream(w vm.Watch) (in *os.File, done func(), err error) {
+	if w.Stream == nil {
+		return nil, func() {}, nil
+	}
+	in, err = w.Stream.Open(w.Nonce)
+	return in, w.Stream.Close, err
 }
 
 // limits are those of a VM on an accelerator, and the factor by which they are

@@ -356,6 +356,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Now": "time: Reuse bounds it", "Random": "chance", "Report": "progress", "Repeated": "progress",
 		"Reruns": "only a pass in the first VM is kept", "FlakyOK": "the same",
 		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused", "HostRoot": "with it nothing is reused",
+		"Stream": "with it nothing is reused", "ProgramName": "what is printed",
 		"Root": "its digest is in the payload", "RootUnpacked": "of Root's files", "noDisk": "the kernel's parameters tell how it gets a root",
 		"bootLimits":   "how long a method is tried that tells nothing then",
 		"PayloadFlags": "what is printed", "ProgramFlags": "what is printed", "Isolate": "with it nothing is reused", "Resumed": "what is not run", "Reuse": "the age",
@@ -521,7 +522,8 @@ func TestOnlyPlainPassesAreKept(t *testing.T) {
 	u := newReuser(t)
 	for name, change := range map[string]func(*Runner){
 		"kvm": func(r *Runner) { r.Accel = qemu.KVM }, "net": func(r *Runner) { r.Net = true },
-		"repeats": func(r *Runner) { r.Repeats = 2 }, "no program": func(r *Runner) { r.Program = "" },
+		"streamed": func(r *Runner) { r.Stream = func(string) *vm.Stream { return nil } },
+		"repeats":  func(r *Runner) { r.Repeats = 2 }, "no program": func(r *Runner) { r.Program = "" },
 		"no QEMU": func(r *Runner) { r.QEMUDigest = "" }, "no firmware": func(r *Runner) { r.ROMs = "" },
 	} {
 		r := u.runner(t)

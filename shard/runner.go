@@ -70,6 +70,11 @@ type Config struct {
 	Attempt int
 	HeadSHA string
 
+	// Stream returns what becomes of the input and output of a kernel's payload while
+	// it runs, always the same for an id. nil unless the payload's job has Stream.
+	Stream      func(id string) *vm.Stream
+	ProgramName string // report.Plan's Program
+
 	Root     Root     // file system of the guests; nil for none
 	HostRoot bool     // the guests' root is this machine's
 	CPUs     int      // of each VM; 0 for one
@@ -204,6 +209,8 @@ func (r *Runner) NoReuse() string {
 		return "this machine's files are in no digest"
 	case r.Isolate:
 		return "programs that are isolated take a VM each"
+	case r.Stream != nil:
+		return "what the program reads is in no digest"
 	case r.Repeats > 1:
 		return "kernels are run several times to see whether they differ"
 	case r.Program == "" || r.QEMUDigest == "" || r.ROMs == "":
@@ -223,7 +230,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
 		Payload: c.payloadDigest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
-		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(),
+		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(), Program: c.ProgramName,
 	}
 }
 

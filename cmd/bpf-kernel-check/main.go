@@ -111,6 +111,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := root.ExecuteContext(ctx)
 
 	var sig interrupted
+	var status statusError
+	if errors.As(err, &status) { // exec's, which takes the signals itself
+		if status.error != nil {
+			fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(status.Error()), "\n", "\n    "))
+		}
+		return status.status
+	}
 	if errors.As(context.Cause(ctx), &sig) {
 		fmt.Fprintln(stderr, "bpf-kernel-check: "+sig.Error())
 		return 128 + int(sig.signal)
@@ -168,7 +175,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 		return usagef("%w (see %s --help)", plainFlag(cmd, err), cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
-	root.AddCommand(c.runCommand(), c.initCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
+	root.AddCommand(c.runCommand(), c.execCommand(), c.initCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
 	// Cobra's errors about arguments and unknown commands have no type.
 	for _, cmd := range append(root.Commands(), root) {
 		if slices.Contains(hasSettings, cmd.Name()) {

@@ -55,6 +55,7 @@ type runOptions struct {
 	advisory bool
 
 	allowed *vm.Allowed // the files of splats, set by validate
+	exec    *execution  // of exec; nil for others
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -306,11 +307,15 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 		addCertificates(&r.Payload, p.root, c.getenv)
 	}
-	unlock, err := lockOut(out, o.out)
-	if err != nil {
-		return err
+	if o.exec != nil { // which has locked its directory
+		o.exec.configure(r)
+	} else {
+		unlock, err := lockOut(out, o.out)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	switch unknown := p.unknown(); {
 	case o.resume && unknown != "":
 		c.warn("--resume: results do not tell what " + unknown + " was, so none of an interrupted run is taken: all kernels run")
@@ -347,6 +352,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			first.Do(func() { c.laps.end("first kernel") })
 		}
 		show(ui, e)
+		if o.exec != nil {
+			o.exec.event(e)
+		}
 	}
 	if todo == 0 {
 		host.SweepScratch(os.TempDir()) // the interrupted run may have been killed after its last result
@@ -435,7 +443,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 	outcome := report.RunOutcome(len(list.Entries), results, false)
 	if len(results) > 0 {
 		ui.End(outcome, results)
-		if record.Shards == 1 {
+		if record.Shards == 1 && r.Stream == nil { // merge joins calls of exec
 			c.warnUnused(r.Allowed, results)
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)

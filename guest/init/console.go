@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -64,10 +65,12 @@ func drainTTY(fd int) error { return unix.IoctlSetInt(fd, unix.TCSBRK, 1) }
 type payloadOutput struct {
 	con  *serialConsole
 	tail lines.Clip
+	most int // bytes to print; 0 for maxPrint
 }
 
 const (
 	maxPrint       = 1 << 20  // an emulated serial line carries only some 300 kB a second
+	maxStreamed    = 32 << 10 // of standard output and error each, where the host gets them anyway
 	maxPayloadLine = 16 << 10 // longer lines are broken up
 	keepTail       = 60 << 10 // of a payload's output, for its record
 	showTail       = 4 << 10  // of what did not fit the console
@@ -85,7 +88,7 @@ func (p *payloadOutput) copyFrom(r io.Reader, ended chan<- struct{}) {
 	}()
 	buf := make([]byte, 64<<10)
 	var pending []byte
-	left, dropped := maxPrint, 0
+	left, dropped := cmp.Or(p.most, maxPrint), 0
 	for {
 		n, err := r.Read(buf)
 		_, _ = p.tail.Write(buf[:n])

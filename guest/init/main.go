@@ -89,7 +89,8 @@ func run(con *serialConsole) error {
 		// nothing can be tested, rather than a payload that hangs.
 		time.Sleep(time.Millisecond)
 	}
-	w := wire.NewWriter(results, nonce)
+	shared := &oneAtATime{w: results} // records and chunks
+	w := wire.NewWriter(shared, nonce)
 	w.Repeat, w.Escape = repeat, escapeStamps
 	r.w = w
 	if r.before, err = r.taint.read(); err != nil {
@@ -142,6 +143,16 @@ func run(con *serialConsole) error {
 		con.logf("%v", err)
 		r.unready = err.Error()
 		return r.end(nonce)
+	}
+	if job.Here != "" {
+		if err := bindHere(job.Here); err != nil {
+			con.logf("%v", err)
+			r.unready = err.Error()
+			return r.end(nonce)
+		}
+	}
+	if job.Stream {
+		r.stream = newProgramIO(shared, repeat, nonce, param(cmdline, wire.ParamResults), con)
 	}
 	lacks(absent(job.Modules))
 	if job.CgroupV1 {

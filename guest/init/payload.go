@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 func runPayload(job wire.Job, r *reporter, con *serialConsole, scale time.Duration) bool {
 	out := &payloadOutput{con: con, tail: lines.Clip{Tail: keepTail}}
 	run := newRunning(func(t wire.Run) { r.send(wire.Record{Type: wire.TypeRun, Run: &t}) })
+	if job.Stream {
+		out.most = maxStreamed
+	}
 	exit, gone := execute(job, out, r, con, run, scale)
 	if exit.Timeout {
 		reportHung(exit, run, r)
@@ -82,7 +86,23 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	pid := p.pid
 
 	copied, printed := make(chan struct{}), make(chan struct{})
-	go func() { defer close(printed); out.copyFrom(p.out, copied) }()
+	read := []<-chan struct{}{copied}
+	limit := 5 * time.Second
+	if job.Stream {
+		limit = time.Minute * scale // the host may be slow to take it
+		errCopied := make(chan struct{})
+		read = append(read, errCopied)
+		r.stream.serve(p.in, pid)
+		go func() {
+			defer close(printed)
+			var both sync.WaitGroup
+			both.Go(func() { out.copyFrom(io.TeeReader(p.out, r.stream.writer(wire.ChunkOut)), copied) })
+			both.Go(func() { out.copyFrom(io.TeeReader(p.err, r.stream.writer(wire.ChunkErr)), errCopied) })
+			both.Wait()
+		}()
+	} else {
+		go func() { defer close(printed); out.copyFrom(p.out, copied) }()
+	}
 	reported := make(chan struct{})
 	go func() { defer close(reported); relay(p.report, r, job.Reports, run) }()
 	ended := make(chan syscall.WaitStatus, 1)
@@ -139,10 +159,22 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 		left = leftRunning()
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
-	if !p.await(5*time.Second, copied, reported) {
+	if exit.Stuck {
+		limit = min(limit, 5*time.Second)
+	}
+	if !p.await(limit, append(read, reported)...) {
 		con.logf("a process that cannot be killed keeps the payload's output open")
+		if job.Stream {
+			r.lost("the end of its output is lost: a process that cannot be killed keeps it open")
+		}
 	}
 	<-printed
+	if job.Stream {
+		n, err := r.stream.total()
+		if exit.Chunks = n; err != nil {
+			r.lost(err.Error())
+		}
+	}
 	if exit.Timeout {
 		con.logf("timeout: %s", describeTimeout(exit, run.previous()))
 	}

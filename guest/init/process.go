@@ -15,11 +15,14 @@ type process struct {
 	pid    int
 	out    *os.File // its standard output and error
 	report *os.File // its records
+
+	in, err *os.File // of a job with Stream: its standard input, and its standard error alone
 }
 
 func (p process) close() {
 	p.out.Close()
 	p.report.Close()
+	p.err.Close() // does nothing without a file
 }
 
 // await waits until everything is read. What is not read within the limit never
@@ -62,6 +65,28 @@ func startPayload(job wire.Job) (process, error) {
 		files = append(files, repW.Fd())
 	}
 	p := process{out: outR, report: repR}
+	if job.Stream {
+		// Small pipes: what is in them when the payload has ended still has to go over
+		// the line.
+		for _, end := range []struct {
+			fd        *uintptr
+			ours      **os.File
+			programIn bool
+		}{{&files[0], &p.in, true}, {&files[1], &p.out, false}, {&files[2], &p.err, false}} {
+			r, w, err := os.Pipe()
+			if err != nil {
+				p.close()
+				return process{}, fmt.Errorf("make a pipe: %w", err)
+			}
+			mine, its := r, w
+			if end.programIn {
+				mine, its = w, r
+			}
+			defer its.Close()
+			*end.ours, *end.fd = mine, its.Fd()
+		}
+		outR.Close()
+	}
 	// Not by package os/exec: reap waits for all children.
 	p.pid, err = syscall.ForkExec(job.Args[0], job.Args, &syscall.ProcAttr{
 		Dir: "/", Env: setEnv(env, job.Env), Files: files,

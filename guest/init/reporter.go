@@ -10,8 +10,9 @@ import (
 // reporter sends records to the host and counts what the end record must say. One
 // of a program counts that program's, and sends them by the reporter of the VM.
 type reporter struct {
-	w   *wire.Writer
-	con *serialConsole
+	w      *wire.Writer
+	con    *serialConsole
+	stream *programIO // of a job with Stream
 
 	vm      *reporter // nil for the VM's own
 	program string
@@ -116,6 +117,13 @@ func (r *reporter) close(left []string, index int) *wire.End {
 	r.mu.Unlock()
 	r.vm.send(wire.Record{Type: wire.TypeProgram, Program: &wire.ProgramMark{Name: r.program, Index: index, End: end, Left: left}})
 	return end
+}
+
+// lost notes that some of what the payload said is lost, whatever it reported.
+func (r *reporter) lost(problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete, r.problem = false, problem
 }
 
 func (r *reporter) end(nonce string) error {

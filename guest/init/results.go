@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -84,6 +85,18 @@ func (r *results) Write(b []byte) (int, error) {
 		}
 	}
 	return len(b), nil
+}
+
+// oneAtATime keeps what several goroutines write apart.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *oneAtATime) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(b)
 }
 
 // sharedConsole carries frames where there is no line of their own.

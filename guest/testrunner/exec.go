@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] [--junit GLOB]... -- PROGRAM ARGS...
+const execUsage = `Usage: testrunner exec [--name NAME] [--dir DIR] [--go-test] [--junit GLOB]... [--stream] -- PROGRAM ARGS...
 
 Runs a test program, passes its output on as it is, and reports the tests it
 prints: go test -v or -json, TAP, KTAP, test_progs, GoogleTest or Rust's libtest; or
@@ -73,20 +74,27 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	start := m.now()
 	before := oom.Kills()
-	end := execute(ctx, o.dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
-		fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
-	})
+	var end ended
+	if o.stream {
+		parser.AllowNoTests()
+		end = executeStreamed(ctx, o.dir, argv, os.Stdin, stdout, stderr, parser)
+	} else {
+		end = execute(ctx, o.dir, argv, stdout, parser, "/dev/ptmx", func(why error) {
+			fmt.Fprintf(stderr, "testrunner: %s has a pipe for its output, and no terminal: %s\n", name, why)
+		})
+	}
 	if end.killed && oom.Kills() > before {
 		end.how = "killed by the kernel: out of memory"
 	}
-	if end.code != 0 && end.how != exitWords(end.code) {
+	// What is streamed is the program's alone.
+	if end.code != 0 && end.how != exitWords(end.code) && !o.stream {
 		fmt.Fprintf(stderr, "\ntestrunner: %s: %s\n", name, end.how)
 	}
 	if junit != nil {
 		junit.read(ctx, parser)
 	}
 	cut := parser.Finish(end.how, end.code, max(0, m.now().Sub(start)))
-	if parser.Skipped() {
+	if parser.Skipped() && !o.stream { // whose status is for who started it
 		end.code = 0
 	}
 	switch {
@@ -101,7 +109,9 @@ func execProgram(ctx context.Context, args []string, stdout, stderr io.Writer, r
 	}
 	close(tell)
 	if err := <-reported; err != nil {
-		fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
+		if !o.stream {
+			fmt.Fprintf(stderr, "testrunner: the report to init is incomplete: %s\n", err)
+		}
 		if end.code == 0 {
 			return exitFail
 		}
@@ -179,6 +189,7 @@ func stopsEarly(framework string, argv []string) bool {
 type execOptions struct {
 	name, dir string
 	goTest    bool
+	stream    bool
 	junit     []string // patterns; none: tests are in what the program prints
 	framework string
 	argv      []string
@@ -195,6 +206,7 @@ func parseExec(args []string, stderr io.Writer) (o execOptions, err error) {
 		return nil
 	})
 	fs.StringVar(&o.framework, "framework", "", "with --junit: what writes the XML, such as catch2")
+	fs.BoolVar(&o.stream, "stream", false, "give the program this standard input, and no terminal, and keep its standard output and error apart")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprint(stderr, execUsage)
@@ -234,9 +246,6 @@ func exitWords(code int) string { return fmt.Sprintf("exit status %d", code) }
 // to copied, in the order they were written: one terminal for both, as a person
 // has it, made by ptmx. noTerminal is told why it is a pipe instead.
 func execute(ctx context.Context, dir string, argv []string, out, copied io.Writer, ptmx string, noTerminal func(error)) ended {
-	fail := func(doing string, err error) ended {
-		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
-	}
 	held := ptyBuffer
 	r, w, err := openTerminal(ptmx)
 	if err != nil {
@@ -248,24 +257,44 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 			return ended{code: exitNotStarted, how: err.Error()}
 		}
 	}
-	defer r.Close()
+	return executeWith(ctx, dir, argv, nil, []passage{{r, w, held, out, copied}})
+}
+
+// passage is a way that a program's output takes.
+type passage struct {
+	r, w        *os.File
+	held        int // bytes that it holds of what was written and not read yet
+	out, copied io.Writer
+}
+
+// executeWith runs a program whose standard input is in, nil for none, and whose
+// output goes the first way and its errors the last.
+func executeWith(ctx context.Context, dir string, argv []string, in *os.File, ways []passage) ended {
+	fail := func(doing string, err error) ended {
+		return ended{code: exitNotStarted, how: fmt.Sprintf("%s: %v", doing, err)}
+	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, w, w
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, ways[0].w, ways[len(ways)-1].w
+	if in != nil {
+		cmd.Stdin = in
+	}
 	// The report is testrunner's alone.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, wire.ReportFDEnv+"=") })
 	// A session of its own: what signals its process group does not mean us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
-	w.Close()
+	err := cmd.Start()
+	for _, way := range ways {
+		defer way.r.Close()
+		way.w.Close()
+	}
 	if err != nil {
 		return fail("start "+argv[0], cmp.Or(errors.Unwrap(err), err))
 	}
 	pid := cmd.Process.Pid
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		pass(r, held, out, copied)
-	}()
+	var passing sync.WaitGroup
+	for _, way := range ways {
+		passing.Go(func() { pass(way.r, way.held, way.out, way.copied) })
+	}
 	var state *os.ProcessState
 	waited := make(chan error, 1)
 	go func() {
@@ -298,8 +327,10 @@ func execute(ctx context.Context, dir string, argv []string, out, copied io.Writ
 	}
 	// What the program left running may hold the terminal open for ever. What the
 	// program itself wrote is in it by now.
-	_ = r.SetReadDeadline(time.Now())
-	<-done
+	for _, way := range ways {
+		_ = way.r.SetReadDeadline(time.Now())
+	}
+	passing.Wait()
 
 	switch {
 	case err == errUnkillable:

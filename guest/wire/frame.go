@@ -101,6 +101,7 @@ type Collector struct {
 	next   uint64 // one more than the highest number
 	stats  Stats
 	err    error
+	stream *streamed // nil: there are no chunks
 }
 
 type frame struct {
@@ -133,6 +134,9 @@ func (c *Collector) line(b []byte) {
 	}
 	if f, seq, at := find(b, c.nonce); at >= 0 {
 		c.add(f, seq)
+		return
+	}
+	if c.chunk(b) {
 		return
 	}
 	c.mu.Lock()

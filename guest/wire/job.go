@@ -63,6 +63,9 @@ type Job struct {
 	Collect []string `json:"collect,omitempty"` // files to collect when the payload has ended: absolute, as path.Match has them
 	Cover   string   `json:"cover,omitempty"`   // Go coverage profile that the payload writes, or CoverDir: it gets that as GOCOVERDIR; "": none
 	Cores   bool     `json:"cores,omitempty"`   // collect the core dumps of what crashes
+
+	Stream bool   `json:"stream,omitempty"` // what the program reads and writes comes and goes as Chunks
+	Here   string `json:"here,omitempty"`   // directory, absolute, at which the files of HereDir are to be seen; "": none
 }
 
 // Where payloads leave what init collects by itself.

@@ -43,6 +43,7 @@ type Record struct {
 	End    *End    `json:"end,omitempty"`
 	Run    *Run    `json:"run,omitempty"`
 	Log    *Log    `json:"log,omitempty"`
+	Chunk  *Chunk  `json:"chunk,omitempty"`
 
 	Program *ProgramMark `json:"program,omitempty"`
 }
@@ -114,6 +115,7 @@ type Exit struct {
 	Tests    []string      `json:"tests,omitempty"`    // with Timeout: those that ran, at most MaxRunning; the one whose limit it was comes first
 	OfTest   bool          `json:"of_test,omitempty"`  // with Timeout: Limit is a single test's
 	Stuck    bool          `json:"stuck,omitempty"`    // with Timeout: not even SIGKILL ended it
+	Chunks   uint64        `json:"chunks,omitempty"`   // of a job with Stream: how many the guest has sent
 }
 
 // Run says that a test runs from now on or, when it is Paused, that it waits

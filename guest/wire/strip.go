@@ -34,7 +34,10 @@ func (s *strip) Write(p []byte) (int, error) {
 func (s *strip) line(line []byte, long bool) {
 	at := -1
 	if !long {
-		_, _, at = find(bytes.TrimSuffix(line, []byte("\n")), s.nonce)
+		line := bytes.TrimSuffix(line, []byte("\n"))
+		if _, _, at = find(line, s.nonce); at < 0 {
+			_, _, at = find(line, streamNonce(s.nonce, false))
+		}
 	}
 	if at != 0 {
 		s.out = append(s.out, s.blank...)

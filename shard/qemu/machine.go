@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,8 @@ type Machine struct {
 
 	Snapshot bool   // boots to the point where it waits to be handed its work, without a nonce
 	Files    []File // handed to the guest by fw_cfg
+
+	Input *os.File // what the guest reads on the results' line; nil: nothing. Run closes it
 
 	Root       string // how init gets the user's root file system, see wire.ParamRoot; "": there is none
 	Disk       string // path of a raw image, for wire.RootDisk; "" for no disk
@@ -87,9 +90,13 @@ func (m Machine) Args() []string {
 	}
 	// A file character device writes without dropping bytes when the reader is
 	// slow, which one made of a socket or pty does.
-	args = append(args, serial("console", consoleFD)...)
-	if m.Arch.Results != "" {
-		args = append(args, serial("results", resultsFD)...)
+	for _, l := range m.lines() {
+		if m.Input != nil && l.fd == m.inputFD() {
+			// As a file one, and QEMU reads its own standard input beside it.
+			args = append(args, "-chardev", "stdio,id="+l.id+",signal=off", "-serial", "chardev:"+l.id)
+			continue
+		}
+		args = append(args, serial(l.id, l.fd)...)
 	}
 	for _, f := range m.Files {
 		args = append(args, "-fw_cfg", "name="+f.Name+",file="+escape(f.Path))
@@ -98,6 +105,27 @@ func (m Machine) Args() []string {
 		args = append(args, "-drive", "file="+escape(m.Disk)+",format=raw,if=none,readonly=on,id=root", "-device", m.DiskDevice+",drive=root")
 	}
 	return append(args, m.Extras.Args()...)
+}
+
+// line is a serial line and the descriptor that carries it out.
+type line struct {
+	id string
+	fd int
+}
+
+func (m Machine) lines() []line {
+	lines := []line{{"console", consoleFD}}
+	if m.Arch.Results != "" {
+		lines = append(lines, line{"results", resultsFD})
+	}
+	return lines
+}
+
+// inputFD is the descriptor of the line that the guest reads Input on: that of the
+// results, which may be the console.
+func (m Machine) inputFD() int {
+	lines := m.lines()
+	return lines[len(lines)-1].fd
 }
 
 // machine is the value of -M.

@@ -90,19 +90,19 @@ func Version(ctx context.Context, path string) (string, error) {
 //
 // An error means that QEMU could not be started.
 func Run(ctx context.Context, qemu string, m Machine, console, results io.Writer) (Exit, error) {
-	return RunWith(ctx, qemu, m.Args(), console, results, nil, nil)
+	return RunWith(ctx, qemu, m, nil, console, results, nil, nil)
 }
 
 // FirstFile is the descriptor that QEMU has RunWith's first file as; the others
 // follow it.
 const FirstFile = resultsFD + 1
 
-// RunWith is Run with the arguments as they are, and with files that QEMU gets
-// and that RunWith closes. started, if not nil, is called when QEMU runs.
-func RunWith(ctx context.Context, qemu string, args []string, console, results io.Writer, files []*os.File, started func()) (Exit, error) {
+// RunWith is Run with further arguments, and with files that QEMU gets and that
+// RunWith closes. started, if not nil, is called when QEMU runs.
+func RunWith(ctx context.Context, qemu string, m Machine, args []string, console, results io.Writer, files []*os.File, started func()) (Exit, error) {
 	defer func() {
-		for _, f := range files {
-			f.Close()
+		for _, f := range append(files, m.Input) {
+			f.Close() // does nothing without a file
 		}
 	}()
 	if err := ctx.Err(); err != nil {
@@ -111,7 +111,7 @@ func RunWith(ctx context.Context, qemu string, args []string, console, results i
 	start := time.Now()
 	vmCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	cmd := exec.CommandContext(vmCtx, qemu, args...)
+	cmd := exec.CommandContext(vmCtx, qemu, append(m.Args(), args...)...)
 	stderr := &tail{max: 16 << 10}
 	faults := &faultWatch{found: func() { stop(errFault) }}
 	cmd.Stderr = io.MultiWriter(stderr, faults)
@@ -140,6 +140,9 @@ func RunWith(ctx context.Context, qemu string, args []string, console, results i
 			// A writer that gave up must not stop the guest.
 			_, _ = io.Copy(io.Discard, r)
 		})
+	}
+	if m.Input != nil {
+		cmd.Stdin, cmd.Stdout = m.Input, cmd.ExtraFiles[m.inputFD()-consoleFD]
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, files...)
 	if err := child.Start(cmd); err != nil {

@@ -65,7 +65,7 @@ func save(ctx context.Context, bin string, m qemu.Machine, ready string, console
 		theirs.Close()
 		return err
 	}
-	args := slices.Concat(m.Args(), memory(m, true), control())
+	args := slices.Concat(memory(m, true), control())
 
 	line := &untilLine{line: []byte(ready), seen: make(chan struct{})}
 	over := make(chan struct{})
@@ -83,7 +83,7 @@ func save(ctx context.Context, bin string, m qemu.Machine, ready string, console
 		}
 		ours.Close() // ends a wait for QEMU's answers as well
 	}()
-	exit, err := qemu.RunWith(ctx, bin, args, console, line, []*os.File{theirs, ram}, nil)
+	exit, err := qemu.RunWith(ctx, bin, m, args, console, line, []*os.File{theirs, ram}, nil)
 	close(over)
 	saveErr := <-saved
 	switch {
@@ -132,10 +132,10 @@ func restore(ctx context.Context, bin string, m qemu.Machine, state io.Reader, r
 	defer w.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	args := slices.Concat(m.Args(), memory(m, false), control(), []string{"-incoming", "defer"})
+	args := slices.Concat(memory(m, false), control(), []string{"-incoming", "defer"})
 	var feed sync.WaitGroup
 	var feedErr, takeErr error
-	exit, err := qemu.RunWith(ctx, bin, args, console, results, []*os.File{theirs, ram, r}, func() {
+	exit, err := qemu.RunWith(ctx, bin, m, args, console, results, []*os.File{theirs, ram, r}, func() {
 		r.Close() // so that writing fails when QEMU is gone
 		feed.Go(func() {
 			// A QEMU that is gone says why by itself.

@@ -320,8 +320,8 @@ func (s *Snapshot) Drop() {
 
 // Restore goes on with the VM, hands it the payload, the archive of the kernel's
 // modules ("" for none) and a job of its own (nil: the payload's), and waits until
-// it is over, as qemu.Run does. It can be done once.
-func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, job json.RawMessage, console, results io.Writer) (qemu.Exit, error) {
+// it is over, as qemu.Run does. input is as qemu.Machine's. It can be done once.
+func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, job json.RawMessage, input *os.File, console, results io.Writer) (qemu.Exit, error) {
 	defer s.Close()
 	st := s.store
 	dir, err := os.MkdirTemp(st.Scratch, "handover-")
@@ -333,7 +333,7 @@ func (s *Snapshot) Restore(ctx context.Context, nonce, modules string, job json.
 	if !s.head.PVH {
 		m.Kernel = s.image.Kernel
 	}
-	m.Initrd, m.TSC = st.noInitrd, s.head.TSC
+	m.Initrd, m.TSC, m.Input = st.noInitrd, s.head.TSC, input
 	if m.Files, err = st.handOver(dir, nonce, modules, job); err != nil {
 		return qemu.Exit{}, err
 	}

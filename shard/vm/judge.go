@@ -156,6 +156,8 @@ func (o Observation) judge() Verdict {
 		return because(report.Fail, fmt.Sprintf("%d result records contradict others: the payload forges results", o.stats.Forged), o.Tail)
 	case o.stats.Lost > 0:
 		return because(report.Fail, fmt.Sprintf("%d result records were lost: something else in the guest writes to the result channel", o.stats.Lost), o.Tail)
+	case o.streams && exit != nil && (o.chunksLost || o.chunks < exit.Chunks):
+		return because(report.Fail, fmt.Sprintf("some of the payload's output was lost, after %d of %d pieces: something else in the guest writes to the result channel", o.chunks, exit.Chunks), o.Tail)
 	case o.Records[len(o.Records)-1].End == nil || ends > 1:
 		return because(report.Fail, "records came after the end record: the payload forges results", o.Tail)
 	case end.Nonce != o.nonce:

@@ -37,6 +37,10 @@ type Observation struct {
 	limits  Limits
 	helloAt int64   // bytes of console that had come when init was up; 0 if not known
 	begunAt []int64 // the same when each of the programs began
+
+	streams    bool   // the payload's output was passed on as it came
+	chunks     uint64 // of it that came, in order
+	chunksLost bool   // some did not
 }
 
 // stopReason says why the watchdog ended a VM.

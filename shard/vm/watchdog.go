@@ -27,6 +27,8 @@ type Watch struct {
 	Ready, Done func()
 
 	Collects bool // init still collects files when the payload has ended
+
+	Stream *Stream // of a job with wire.Job.Stream; nil for others
 }
 
 // Start runs a VM to its end, as qemu.Run does.
@@ -46,6 +48,9 @@ func (w Watch) Observe(ctx context.Context, start Start) (Observation, error) {
 	// payload took the other away, on the console.
 	output, records := make(chan []byte), make(chan wire.Record)
 	frames := wire.NewCollector(w.Nonce, func(r wire.Record) { records <- r })
+	if w.Stream != nil {
+		frames.OnChunk(false, w.Stream.take)
+	}
 	var shown io.WriteCloser = sender(output)
 	if w.SharedConsole {
 		shown = wire.Strip(shown, w.Nonce)
@@ -70,6 +75,10 @@ func (w Watch) Observe(ctx context.Context, start Start) (Observation, error) {
 		case <-d.deadline.C:
 			d.stop(d.limit.reason)
 		case <-d.silence.C:
+			if w.Stream != nil && w.Stream.waiting() { // what init has to say waits, too
+				d.silence.Reset(w.Limits.Silence)
+				break
+			}
 			d.stop(stopSilence)
 		case end := <-over:
 			o := d.observation(frames)
@@ -188,6 +197,9 @@ func (d *watchdog) record(r wire.Record) {
 	if d.Done != nil && (r.Type == wire.TypeEnd || r.Exit != nil && r.Exit.Code == 0 && !d.Collects && len(d.Programs) == 0) {
 		d.Done()
 	}
+	if d.Stream != nil && r.Exit != nil {
+		d.Stream.ended(*r.Exit)
+	}
 	switch r.Type {
 	case wire.TypeHello:
 		d.booted, d.helloAt = time.Since(d.start), d.transcript.seen
@@ -217,6 +229,8 @@ func (d *watchdog) observation(frames *wire.Collector) Observation {
 		nonce: d.Nonce, stopped: d.stopped, limits: d.Limits, helloAt: d.helloAt, begunAt: d.begunAt,
 	}
 	o.Records, o.stats, o.wireErr = frames.Records()
+	o.streams = d.Stream != nil
+	o.chunks, o.chunksLost = frames.Chunks()
 	o.Findings = withLog(d.scanner.Findings(), o.Records)
 	return o
 }
