@@ -57,7 +57,7 @@ func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
 	}
 	list = append(list, args...)
 	if len(list) == 0 {
-		return nil, usagef("%s: name a source with --kernels, such as debian:bookworm:cloud-amd64, gs://<bucket> or a directory", nothing)
+		return nil, usagef("%s: name a source with --kernels or in bpf-kernel-check.yaml, such as debian:bookworm:cloud-amd64, gs://<bucket> or a directory", nothing)
 	}
 	return list, nil
 }
