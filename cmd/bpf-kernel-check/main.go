@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var status statusError
 	if errors.As(err, &status) { // exec's, which takes the signals itself
 		if status.error != nil {
-			fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(status.Error()), "\n", "\n    "))
+			fmt.Fprintln(stderr, "bpf-kernel-check: "+strings.ReplaceAll(report.Text(c.blame(status.error).Error()), "\n", "\n    "))
 		}
 		return status.status
 	}

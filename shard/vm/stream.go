@@ -26,6 +26,7 @@ type Stream struct {
 	started  bool
 	reads    bool // the guest reads what it is sent
 	taking   bool // Stdout or Stderr takes something
+	took     bool // one of them has, since waiting was last asked
 	to       *wire.Writer
 	pipe     *os.File
 	signals  []syscall.Signal // that wait for the start
@@ -112,11 +113,14 @@ func (s *Stream) write(c wire.Chunk) {
 // writeLimit bounds the wait for a guest that has a pipe full of input to read.
 const writeLimit = 10 * time.Second
 
-// waiting says whether the guest may be held up by who takes its output.
+// waiting says whether who takes the guest's output may have held it up since
+// waiting was last asked.
 func (s *Stream) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taking
+	waited := s.taking || s.took
+	s.took = false
+	return waited
 }
 
 // take takes a chunk from the guest. Hostile ones do no harm.
@@ -148,7 +152,7 @@ func (s *Stream) take(c wire.Chunk) {
 func (s *Stream) setTaking(is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.taking = is
+	s.taking, s.took = is, true
 }
 
 func (s *Stream) start(reads bool) {
