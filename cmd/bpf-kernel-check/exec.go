@@ -116,7 +116,7 @@ func (o *execOptions) add(cmd *cobra.Command) {
 	f.Lookup("timeout").DefValue = o.run.limits.payload.String()
 	f.Lookup("timeout").Usage = "limit for the program in each VM"
 	f.StringArrayVar(&o.payload.env, "env", nil, "set a variable for the program, as `K=V`; K alone takes its value from the environment, and a glob all that it matches; repeatable")
-	f.StringVarP(&o.out, "out", "o", "", "keep the results in a directory of the program's name below `DIR`, for merge; calls can share it")
+	f.StringVarP(&o.out, "out", "o", "", "keep the results in a directory for the program below `DIR`, for merge; calls can share it")
 	f.StringVar(&o.name, "name", "", "`NAME` of the program in the results (default: from the working directory, the program's file and its arguments)")
 	f.StringVar(&o.stdin, "stdin", "auto", "`auto, on or off`: pass standard input on; auto does unless it is a terminal")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave `PATH` of the working directory out; repeatable")
@@ -285,7 +285,7 @@ func (e *execution) resultsDir(ctx context.Context, name string) (done func(), e
 		e.o.run.out = dir
 		return func() { os.RemoveAll(dir) }, nil
 	}
-	e.o.run.out = filepath.Join(e.o.out, filepath.FromSlash(name))
+	e.o.run.out = filepath.Join(e.o.out, callDir(name))
 	dir, err := outDir(e.o.run.out)
 	if err != nil {
 		return nil, err
@@ -301,6 +301,16 @@ func (e *execution) resultsDir(ctx context.Context, name string) (done func(), e
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// callDir is the directory of a program's results. Merge looks for no shard file
+// in directories that are called as those that guests write to.
+func callDir(program string) string {
+	dir := strings.ReplaceAll(program, "/", ",")
+	if dir == "results" || dir == "verifier" {
+		dir += ","
+	}
+	return dir
 }
 
 // configure gives a runner what makes it exec's.

@@ -197,3 +197,12 @@ func TestListing(t *testing.T) {
 		}
 	}
 }
+
+// Merge finds the results of a program whatever its name is.
+func TestCallDir(t *testing.T) {
+	for name, want := range map[string]string{"a.test": "a.test", "internal/verifier/a.test": "internal,verifier,a.test", "results": "results,", "verifier": "verifier,"} {
+		if got := callDir(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
