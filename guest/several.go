@@ -31,7 +31,7 @@ type TestProgram struct {
 // file of the guest. An error is one line that names the program and ends with
 // what to do.
 func ProgramsPayload(programs []TestProgram, timeout time.Duration) (Payload, error) {
-	p := Payload{Job: wire.Job{Timeout: timeout}, OnDemand: OnDemandDefault}
+	p := Payload{Job: wire.Job{Reports: true, Timeout: timeout}, OnDemand: OnDemandDefault}
 	if n := len(programs); n == 0 || n > wire.MaxPrograms {
 		return p, fmt.Errorf("%d programs: want 1 to %d in one run", n, wire.MaxPrograms)
 	}

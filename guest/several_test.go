@@ -35,7 +35,7 @@ func TestProgramsPayload(t *testing.T) {
 	for _, f := range p.Files {
 		files = append(files, f.Path)
 	}
-	if !slices.Equal(files, []string{"/payload/run.test", "/payload/3/run.test", "/f"}) || p.Job.Timeout != time.Minute || p.Job.Programs[1].Timeout != time.Second {
+	if !slices.Equal(files, []string{"/payload/run.test", "/payload/3/run.test", "/f"}) || p.Job.Timeout != time.Minute || !p.Job.Reports || p.Job.Programs[1].Timeout != time.Second {
 		t.Errorf("files %q, %+v", files, p.Job)
 	}
 
