@@ -16,7 +16,8 @@ import (
 
 // bootPrograms tests a kernel with the payload's programs, in as few VMs as it
 // takes: one that a program ends, such as by a crash, is followed by another for
-// those that it did not come to. A VM that tests none is the last.
+// those that it did not come to. A VM that tests none is the last, unless each
+// program has its own.
 func (r *run) bootPrograms(ctx context.Context, j *job, repeat int) (report.Result, bool) {
 	all := r.Payload.Job.Programs
 	if len(all) == 0 {
@@ -45,8 +46,12 @@ func (r *run) bootPrograms(ctx context.Context, j *job, repeat int) (report.Resu
 				tested[p.Name] = true
 			}
 		}
-		if len(tested) == 0 {
-			break
+		switch {
+		case r.Isolate && k.Release != "": // the next one's VM comes up, too
+			left = left[1:]
+			continue
+		case len(tested) == 0:
+			left = nil
 		}
 		left = slices.DeleteFunc(slices.Clone(left), func(p wire.Program) bool { return tested[p.Name] })
 	}

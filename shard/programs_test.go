@@ -1,7 +1,12 @@
 package shard
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -9,6 +14,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
@@ -103,6 +109,62 @@ func TestJoinVMs(t *testing.T) {
 				if err := k.Check(); err != nil {
 					t.Error(err)
 				}
+			}
+		})
+	}
+}
+
+// Each VM has a job of its own, with the programs that are left.
+func TestBootPrograms(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		isolate bool
+		vms     []string // what they do
+		want    string   // the programs' verdicts, and the kernel's
+		console string   // is of the VM with this number
+	}{
+		{"one VM", false, []string{"a=pass b=fail c=pass"}, "pass fail pass fail", ""},
+		{"a crash", false, []string{"a=pass b=crash", "c=fail"}, "pass crash fail crash", "1"},
+		{"the second VM crashes", false, []string{"a=crash", "b=fail c=pass"}, "crash fail pass crash", "1"},
+		{"it ends early", false, []string{"a=pass", "b=fail c=pass"}, "pass fail pass fail", "2"},
+		{"QEMU is killed, and then under the next one", false, []string{"a=pass b=killed", "a=pass b=pass c=killed", "c=pass"}, "pass pass pass pass", ""},
+		{"QEMU is killed under a program at each attempt", false, []string{"a=pass b=killed", "a=pass b=killed", "b=killed"}, "pass infra missing infra", "1"},
+		{"other programs run than the job has", false, []string{"a=pass b=crash", "b=pass c=pass"}, "pass crash fail crash", ""},
+		{"isolated", true, []string{"a=pass", "b=crash", "c=pass"}, "pass crash pass crash", "2"},
+		{"isolated, and QEMU is killed", true, []string{"a=killed", "a=killed", "b=pass", "c=pass"}, "infra pass pass infra", ""},
+		{"isolated, and it does not boot", true, []string{"panics at boot"}, "no-boot missing missing no-boot", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r, _ := standInRunner(t, qemu.TCG)
+			r.Isolate = tt.isolate
+			r.ProgramFlags = map[string][]string{"b": {"--test", "name=b -- ./b"}}
+			r.Payload.Job = wire.Job{Programs: []wire.Program{{Name: "a", Args: []string{"/a"}}, {Name: "b", Args: []string{"/b"}}, {Name: "c", Args: []string{"/c"}}}, Timeout: far}
+			k, vms, _ := script{"tcg": tt.vms}.testIn(t, r, "6.1")
+			var got []string
+			for _, p := range k.Programs {
+				got = append(got, p.Verdict.String())
+			}
+			if d := cmp.Diff(tt.want, strings.Join(append(got, k.Verdict.String()), " ")); d != "" {
+				t.Errorf("%s: %+v", d, k)
+			}
+			consoles, _ := filepath.Glob(filepath.Join(r.Out, "results/debian/*.txt"))
+			if n := strings.Count(vms, "tcg"); len(consoles) != n && tt.vms[0] != "panics at boot" {
+				t.Errorf("%d consoles of %d VMs: %q", len(consoles), n, consoles)
+			}
+			for _, a := range append(k.History, report.Attempt{Console: k.Console}) {
+				if _, err := os.Stat(filepath.Join(r.Out, a.Console)); err != nil {
+					t.Error(err)
+				}
+			}
+			if tt.console != "" && slices.ContainsFunc(k.History, func(a report.Attempt) bool { return strconv.Itoa(a.VM) == tt.console && !strings.Contains(a.Console, ".attempt-") }) {
+				t.Errorf("the console is not that of VM %s: %+v", tt.console, k.History)
+			}
+			if b, err := os.ReadFile(filepath.Join(r.Scratch, "initramfs-job-0")); len(consoles) > 1 && (err != nil || !bytes.Contains(b, []byte(`"programs":[{"name":"`)) || bytes.Contains(b, []byte(`"name":"a"`)) && !tt.isolate && !strings.Contains(tt.name, "killed")) {
+				t.Errorf("the last VM's job: %v", err)
+			}
+			if worst := worstProgram(k.Programs); worst == "b" && !strings.Contains(k.Reproduce, "./b") {
+				t.Errorf("reproduced by %q", k.Reproduce)
 			}
 		})
 	}

@@ -78,6 +78,15 @@ func TestTwentyProgramsInOneBoot(t *testing.T) {
 			if len(alone.History) != len(twenty)-1 {
 				t.Errorf("%d VMs for %d programs", len(alone.History)+1, len(twenty))
 			}
+			for _, k := range []report.Result{together, alone} {
+				var names []string
+				for _, x := range k.Tests {
+					names = append(names, x.Verdict+" "+x.Name)
+				}
+				if !slices.Contains(names, "pass p08/TestFirst") || !slices.Contains(names, "pass p01") || !slices.Contains(names, "fail p02") {
+					t.Errorf("tests %q", names)
+				}
+			}
 			a, b := programVerdicts(alone), programVerdicts(together)
 			for i := range twenty {
 				if i >= len(a) || i >= len(b) || a[i] != b[i] {

@@ -87,9 +87,9 @@ func (does script) testIn(t *testing.T, r *run, name string) (k report.Result, v
 	}
 	j := &job{
 		fetched: fetched{entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}}, image: &kernel.Image{Kernel: path}},
-		boot:    path, initrd: path, slot: &slot{of: make(chan struct{}, 1)},
+		boot:    path, initrd: path, jobInitrd: filepath.Join(r.Scratch, "initramfs-job-0"), slot: &slot{of: make(chan struct{}, 1)},
 	}
-	k, ok := r.bootWithKVMFallback(t.Context(), j, 0, 1)
+	k, ok := r.bootPrograms(t.Context(), j, 0)
 	if !ok {
 		t.Fatal("the kernel was not done")
 	}
