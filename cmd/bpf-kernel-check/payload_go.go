@@ -100,7 +100,7 @@ func readGo(ctx context.Context, o payloadOptions, arch string, timeout time.Dur
 		p.programs = append(p.programs, t.Path)
 		if dir, err := filepath.Rel(wd, filepath.Dir(t.Path)); err == nil && filepath.IsLocal(dir) {
 			alone := o
-			alone.golang.patterns = []string{"./" + dir}
+			alone.golang.patterns = []string{strings.TrimSuffix("./"+dir, "/.")}
 			p.programFlags[t.Package] = alone.flags()
 		}
 	}
