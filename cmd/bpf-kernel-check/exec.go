@@ -82,7 +82,8 @@ after a time limit, 125 if a kernel was not tested or the usage is wrong, 126 if
 the program cannot be run, 127 if there is none, 134 if the kernel crashed.`,
 		Example: `  go test -exec 'bpf-kernel-check exec --kernels debian:bookworm:cloud-amd64' ./...
   CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='bpf-kernel-check exec --kernels ./kernels' cargo test
-  cmake -DCMAKE_CROSSCOMPILING_EMULATOR='bpf-kernel-check;exec;--kernels;./kernels' ...
+  cmake -DCMAKE_TEST_LAUNCHER='bpf-kernel-check;exec;--kernels;./kernels' ...  # CMake 3.29 and later
+  cmake -DCMAKE_CROSSCOMPILING_EMULATOR='bpf-kernel-check;exec;--kernels;./kernels' ...  # before 3.29
   bpf-kernel-check exec --kernels ./kernels --rootfs debian:bookworm -- bash -c 'uname -r'`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

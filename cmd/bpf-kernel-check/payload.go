@@ -55,7 +55,7 @@ type payloadOptions struct {
 func (o *payloadOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Var((*once)(&o.eventsTrace), "events-trace", "check the EventsTrace binary at `PATH`")
-	f.StringArrayVar(&o.tests, "test", nil, "run a test program with its arguments, as one `'PATH ARGS...'`, or as '[name=NAME] [dir=DIR] [env=K=V]... [timeout=TIME] [test-timeout=TIME] -- PATH ARGS...'; repeatable: they run one after the other")
+	f.StringArrayVar(&o.tests, "test", nil, "run a test program with its arguments, as one `'PATH ARGS...'`, or as '[name=NAME] [dir=DIR] [env=K=V]... [timeout=TIME] [test-timeout=TIME] [framework=NAME] [junit=GLOB]... -- PATH ARGS...'; repeatable: they run one after the other")
 	f.StringVar(&o.testsFile, "tests", "", "run the test programs in `FILE`, a value of --test on each line")
 	o.golang.add(cmd)
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
