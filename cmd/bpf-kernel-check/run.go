@@ -205,7 +205,7 @@ A source is one of
 	so.add(cmd)
 	o.add(cmd)
 	advisoryFlag(cmd.Flags(), &o.advisory)
-	cmd.Flags().BoolVar(&o.isolate, "isolate", false, "give each program of --test a VM of its own")
+	cmd.Flags().BoolVar(&o.isolate, "isolate", false, "with several programs: give each a VM of its own")
 	return cmd
 }
 
