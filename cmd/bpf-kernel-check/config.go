@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -42,6 +41,10 @@ var ofOneCall = []string{"base", "config", "from", "gdb", "help", "json", "needs
 // starts the program in it may not know what its file says.
 var notInFile = []string{"host-root", "net"}
 
+// notByFork are the flags that the file in a fork's pull request does not set: they
+// make a check green that would be red, and the file is what the fork proposes.
+var notByFork = []string{"advisory", "flaky"}
+
 // otherMeaning are flags of a command that mean something else than run's of the
 // same name.
 var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}, "exec": {"name"}}
@@ -52,10 +55,11 @@ var alternatives = []struct{ these, all []string }{
 	{[]string{"kernels", "bucket", "mainline"}, []string{"kernels", "bucket", "mainline", "kernel"}},
 	{
 		[]string{"test", "tests", "go", "objects", "events-trace"},
-		[]string{"test", "tests", "go", "objects", "events-trace", "tags", "go-args", "attach", "unsupported", "require", "workdir", "cover"},
+		[]string{"test", "tests", "go", "objects", "events-trace", "tags", "go-args", "attach", "unsupported", "require", "workdir", "cover", "junit", "framework", "isolate"},
 	},
 	{[]string{"shards", "target-minutes"}, []string{"shards", "target-minutes"}},
 	{[]string{"rootfs", "host-root"}, []string{"rootfs", "host-root"}},
+	{[]string{"repeat", "rerun-failed-tests"}, []string{"repeat", "rerun-failed-tests", "flaky"}},
 }
 
 // replaced says whether a flag, or one that takes its place, is given.
@@ -189,18 +193,18 @@ func (c *command) readConfig(name string, flags map[string]*pflag.Flag) ([]setti
 	if name == configNone {
 		return nil, nil
 	}
+	event := c.getenv("GITHUB_EVENT_NAME")
+	fork, err := github.FromFork(github.Env{Event: event, Payload: c.getenv("GITHUB_EVENT_PATH")})
+	fork = fork || err != nil // it may be one
 	path := name
 	if path == "" {
-		var err error
 		if path, err = findConfig("."); path == "" || err != nil {
 			return nil, err
 		}
 		// The workflow is the base branch's, the checkout may be the fork's.
-		if event := c.getenv("GITHUB_EVENT_NAME"); event != "pull_request" {
-			if fork, err := github.FromFork(github.Env{Event: event, Payload: c.getenv("GITHUB_EVENT_PATH")}); fork || err != nil {
-				c.warn(fmt.Sprintf("%s is not read, for the event %.50s may be about a fork's code: give inputs or flags, or --config FILE if the file is yours", path, event))
-				return nil, nil
-			}
+		if fork && event != "pull_request" {
+			c.warn(fmt.Sprintf("%s is not read, for the event %.50s may be about a fork's code: give inputs or flags, or --config FILE if the file is yours", path, event))
+			return nil, nil
 		}
 	}
 	f, err := openList(path)
@@ -237,6 +241,10 @@ func (c *command) readConfig(name string, flags map[string]*pflag.Flag) ([]setti
 		if err != nil {
 			return nil, usageError{err}
 		}
+		if fork && event == "pull_request" && slices.Contains(notByFork, s.Key) {
+			c.warn(fmt.Sprintf("%s: %s does not count, for this pull request may be a fork's: give it as a flag, or as an input of the action", s.Where, s.Key))
+			continue
+		}
 		all = append(all, setting{s, dir})
 	}
 	return all, nil
@@ -270,33 +278,28 @@ func findConfig(dir string) (string, error) {
 
 // settingError is an error about a setting, with the place where it stands.
 type settingError struct {
-	text string
+	where string
 	error
 }
 
-func (e settingError) Error() string { return e.text }
+func (e settingError) Error() string { return e.where + ": " + e.error.Error() }
 func (e settingError) Unwrap() error { return e.error }
 
-// blame names the place of the first flag that an error is about, if that was not
-// on the command line.
+// blame puts the place of the first flag that an error is about, if that was not
+// on the command line, before it.
 func (c *command) blame(err error) error {
 	var exit exitError
 	if err == nil || errors.As(err, &exit) {
 		return err
 	}
 	for _, m := range flagRE.FindAllStringSubmatch(err.Error(), -1) {
-		where := c.from[m[1]]
-		if where == "" {
-			continue
-		}
-		text := regexp.MustCompile(`--`+m[1]+`\b`).ReplaceAllLiteralString(err.Error(), m[1])
-		if strings.HasPrefix(where, configEnv) {
-			text = err.Error()
-		}
-		if strings.HasPrefix(text, where) {
+		switch where := c.from[m[1]]; {
+		case where == "":
+		case strings.HasPrefix(err.Error(), where):
 			return err
+		default:
+			return settingError{where, err}
 		}
-		return settingError{where + ": " + text, err}
 	}
 	return err
 }

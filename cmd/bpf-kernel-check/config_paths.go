@@ -39,7 +39,10 @@ func pathsIn(rooted bool) map[string]func(dir, value string) string {
 			if !strings.HasPrefix(value, ".") { // an import path
 				return value
 			}
-			return under(dir, value)
+			if value = under(dir, value); !filepath.IsAbs(value) && !strings.HasPrefix(value, ".") {
+				return "./" + value // without, it would be an import path
+			}
+			return value
 		},
 		"library-path": func(dir, value string) string {
 			dirs := strings.Split(value, ":")

@@ -177,6 +177,11 @@ func TestConfigPaths(t *testing.T) {
 			t.Errorf("%s %q becomes %q, want %q", tt.flag, tt.value, got, tt.want)
 		}
 	}
+	for in, want := range map[string]string{"./...": "./sub/...", "../x": "./sub/../x", "/abs/...": "/abs/...", "example.org/x": "example.org/x"} {
+		if got := pathsIn(false)["go"]("sub", in); got != want {
+			t.Errorf("go %q becomes %q, want %q", in, got, want)
+		}
+	}
 	if got := pathsIn(false)["objects"]("/a[b]", "*.o"); got != `/a\[b]/*.o` {
 		t.Error(got)
 	}
@@ -195,27 +200,32 @@ file: /f
 shards: 3
 rootfs: /r
 memory: 200
+framework: gtest
+junit: [a, b]
+isolate: true
+rerun-failed-tests: 2
+flaky: ok
 `)
 	for name, tt := range map[string]struct {
 		given []string
 		env   map[string]string
 		want  map[string]string
 	}{
-		"the file": {want: map[string]string{"kernels": "/a|/b", "kernel": "x/*", "test": "/p", "workdir": "/w", "file": "/f", "shards": "3", "rootfs": "/r", "memory": "200"}},
+		"the file": {want: map[string]string{"kernels": "/a|/b", "kernel": "x/*", "test": "/p", "workdir": "/w", "file": "/f", "shards": "3", "rootfs": "/r", "memory": "200", "framework": "gtest", "junit": "a|b", "isolate": "true", "rerun-failed-tests": "2", "flaky": "ok"}},
 		"another payload, source, split and root": {
-			given: []string{"objects", "bucket", "target-minutes", "host-root"},
+			given: []string{"objects", "bucket", "target-minutes", "host-root", "repeat"},
 			want:  map[string]string{"file": "/f", "memory": "200"},
 		},
 		"the same by the environment": {
-			env:  map[string]string{"BPF_KERNEL_CHECK_OBJECTS": "*.o\n\n b.o ", "BPF_KERNEL_CHECK_BUCKET": "b", "BPF_KERNEL_CHECK_TARGET_MINUTES": "5", "BPF_KERNEL_CHECK_HOST_ROOT": "true"},
-			want: map[string]string{"objects": "*.o|b.o", "bucket": "b", "target-minutes": "5", "host-root": "true", "file": "/f", "memory": "200"},
+			env:  map[string]string{"BPF_KERNEL_CHECK_OBJECTS": "*.o\n\n b.o ", "BPF_KERNEL_CHECK_BUCKET": "b", "BPF_KERNEL_CHECK_TARGET_MINUTES": "5", "BPF_KERNEL_CHECK_HOST_ROOT": "true", "BPF_KERNEL_CHECK_RERUN_FAILED_TESTS": "1"},
+			want: map[string]string{"rerun-failed-tests": "1", "objects": "*.o|b.o", "bucket": "b", "target-minutes": "5", "host-root": "true", "file": "/f", "memory": "200"},
 		},
 		"a filter alone": {
-			given: []string{"kernel", "workdir"}, env: map[string]string{"BPF_KERNEL_CHECK_KERNEL": "y", "BPF_KERNEL_CHECK_MEMORY": "300", "BPF_KERNEL_CHECK_SHARD": "1/2", "BPF_KERNEL_CHECK_CPUS": " "},
-			want: map[string]string{"kernels": "/a|/b", "test": "/p", "file": "/f", "shards": "3", "rootfs": "/r", "memory": "300"},
+			given: []string{"kernel", "workdir", "flaky"}, env: map[string]string{"BPF_KERNEL_CHECK_KERNEL": "y", "BPF_KERNEL_CHECK_MEMORY": "300", "BPF_KERNEL_CHECK_SHARD": "1/2", "BPF_KERNEL_CHECK_CPUS": " "},
+			want: map[string]string{"kernels": "/a|/b", "test": "/p", "file": "/f", "shards": "3", "rootfs": "/r", "memory": "300", "framework": "gtest", "junit": "a|b", "isolate": "true", "rerun-failed-tests": "2"},
 		},
 		"the command line before the environment": {
-			given: []string{"memory", "test", "kernels", "shards", "rootfs", "file"}, env: map[string]string{"BPF_KERNEL_CHECK_MEMORY": "300", "BPF_KERNEL_CHECK_EVENTS_TRACE": "e", "BPF_KERNEL_CHECK_MAINLINE": "m"},
+			given: []string{"memory", "test", "kernels", "shards", "rootfs", "file", "rerun-failed-tests"}, env: map[string]string{"BPF_KERNEL_CHECK_MEMORY": "300", "BPF_KERNEL_CHECK_EVENTS_TRACE": "e", "BPF_KERNEL_CHECK_MAINLINE": "m"},
 			want: map[string]string{},
 		},
 	} {

@@ -106,13 +106,18 @@ func lookAt(tree fs.FS) (project, error) {
 		return project{}, err
 	}
 	p := project{next: "next: build as " + workflowName + " does, then bpf-kernel-check run"}
-	for _, dir := range found["go.mod"] {
-		if !slices.ContainsFunc(found["_test.go"], func(test string) bool { return strings.HasPrefix(test+"/", strings.TrimPrefix(dir+"/", "./")) }) {
-			continue
+	if dirs := testedModules(found["go.mod"], found["_test.go"]); len(dirs) > 0 {
+		p.what, p.next = "a Go module with tests, "+path.Join(dirs[0], "go.mod"), "next: bpf-kernel-check run"
+		p.payload = "# The packages that have tests, each built as go test builds it.\ngo:"
+		for _, dir := range dirs {
+			if len(dirs) > 1 {
+				p.what = "Go modules with tests, " + strings.Join(dirs, ", ")
+				p.payload += "\n  -"
+			}
+			p.payload += " " + strings.TrimSuffix("./"+dir, "/.") + "/..."
 		}
-		p.what, p.next = "a Go module with tests, "+path.Join(dir, "go.mod"), "next: bpf-kernel-check run"
-		p.payload = "# The packages that have tests, each built as go test builds it.\ngo: " + strings.TrimSuffix("./"+dir, "/.") + "/...\n"
-		p.steps = "      - uses: actions/setup-go@v6\n        with:\n          go-version-file: " + path.Join(dir, "go.mod") + "\n"
+		p.payload += "\n"
+		p.steps = "      - uses: actions/setup-go@v6\n        with:\n          go-version-file: " + path.Join(dirs[0], "go.mod") + "\n"
 		return p, nil
 	}
 	first := func(name string) string { return append(found[name], "")[0] }
@@ -123,10 +128,10 @@ func lookAt(tree fs.FS) (project, error) {
 		p.payload = "# Each kind of event that it must report is a test.\nevents-trace: ./" + file + "\n"
 	case slices.ContainsFunc(found["CMakeLists.txt"], func(dir string) bool { return path.Base(dir) == "EventsTrace" }):
 		p.what = "the source of an EventsTrace"
-		p.payload = "# Each kind of event that it must report is a test.\nevents-trace: ./EventsTrace\n"
+		p.payload = "# Each kind of event that it must report is a test.\nevents-trace: ./build/bpf-events-trace\n"
 		p.steps = buildStep("Build EventsTrace",
 			"cmake -S "+cmake+" -B build -DBUILD_STATIC_EVENTSTRACE=TRUE", "cmake --build build --target EventsTrace --parallel",
-			`cp "$(find build -name EventsTrace -type f | head -n 1)" EventsTrace`)
+			`cp "$(find build -name EventsTrace -type f | head -n 1)" build/bpf-events-trace`)
 	case cargo != "":
 		p.what = "a Cargo package, " + path.Join(cargo, "Cargo.toml")
 		p.payload = builtTests
@@ -162,6 +167,18 @@ func lookAt(tree fs.FS) (project, error) {
 		p.next = "next: say in " + configName + " what to run"
 	}
 	return p, nil
+}
+
+// testedModules returns the modules' directories that have tests: a test is of
+// the module that is nearest above it.
+func testedModules(modules, tests []string) []string {
+	tested := map[string]bool{}
+	for _, dir := range tests {
+		for ; !slices.Contains(modules, dir) && dir != "."; dir = path.Dir(dir) {
+		}
+		tested[dir] = true
+	}
+	return slices.DeleteFunc(slices.Clone(modules), func(dir string) bool { return !tested[dir] })
 }
 
 const builtTests = "# The workflow builds the tests and lists them.\ntests: bpf-tests.txt\n"

@@ -10,15 +10,17 @@ import (
 
 // initTrees are a repository of each kind that init knows.
 var initTrees = map[string]fstest.MapFS{
-	"go":       {"go.mod": {}, "probe_test.go": {}},
-	"go-below": {"agent/go.mod": {}, "agent/probe/probe_test.go": {}, "zz/go.mod": {}, "zz/x_test.go": {}},
-	"rust":     {"Cargo.toml": {}},
-	"cmake":    {"CMakeLists.txt": {}, "src/CMakeLists.txt": {}},
-	"tracer":   {"CMakeLists.txt": {}, "Events/EventsTrace/CMakeLists.txt": {}},
-	"traced":   {"EventsTrace": {}},
-	"objects":  {"x.bpf.o": {}, "bpf/y.bpf.o": {}},
-	"source":   {"bpf/y.bpf.c": {}},
-	"empty":    {},
+	"go":         {"go.mod": {}, "probe_test.go": {}},
+	"go-below":   {"agent/go.mod": {}, "agent/probe/probe_test.go": {}, "zz/go.mod": {}, "zz/x_test.go": {}},
+	"go-nested":  {"go.mod": {}, "x.go": {}, "tools/go.mod": {}, "tools/gen/gen_test.go": {}},
+	"rust":       {"Cargo.toml": {}},
+	"cmake":      {"CMakeLists.txt": {}, "src/CMakeLists.txt": {}},
+	"tracer":     {"CMakeLists.txt": {}, "Events/EventsTrace/CMakeLists.txt": {}},
+	"tracer-dir": {"CMakeLists.txt": {}, "EventsTrace/CMakeLists.txt": {}},
+	"traced":     {"EventsTrace": {}},
+	"objects":    {"x.bpf.o": {}, "bpf/y.bpf.o": {}},
+	"source":     {"bpf/y.bpf.c": {}},
+	"empty":      {},
 }
 
 // What init writes is a file that the program reads, and has nothing from a
@@ -60,7 +62,13 @@ func TestInitFiles(t *testing.T) {
 	if p, err := lookAt(fstest.MapFS{"a/b/Cargo.toml": {}, "z/Cargo.toml": {}}); err != nil || !strings.HasSuffix(p.what, " z/Cargo.toml") {
 		t.Errorf("%s, %v", p.what, err)
 	}
-	if p, err := lookAt(initTrees["go-below"]); err != nil || !strings.Contains(p.payload, "go: ./agent/...\n") {
-		t.Errorf("%s, %v", p.payload, err)
+	// A test is of the module that is nearest to it.
+	for kind, want := range map[string]string{
+		"go": "go: ./...\n", "go-below": "go:\n  - ./agent/...\n  - ./zz/...\n", "go-nested": "go: ./tools/...\n",
+		"tracer-dir": "events-trace: ./build/bpf-events-trace\n", // EventsTrace is a directory
+	} {
+		if p, err := lookAt(initTrees[kind]); err != nil || !strings.HasSuffix(p.payload, "\n"+want) {
+			t.Errorf("%s: %s, %v, want %q", kind, p.payload, err, want)
+		}
 	}
 }

@@ -19,6 +19,12 @@ const (
 	maxDepth = 50 // of directories, so that links which lead back end
 )
 
+// secretNames are files and directories where programs look for passwords and
+// keys. Below testdata names that begin with a dot come along else.
+var secretNames = []string{
+	".aws", ".azure", ".docker", ".env", ".gcloud", ".git-credentials", ".gnupg", ".kube", ".netrc", ".npmrc", ".pgpass", ".pypirc", ".ssh",
+}
+
 // gatherer gathers the files that tests may read, each once.
 type gatherer struct {
 	files []guest.File
@@ -130,6 +136,8 @@ func (g *gatherer) file(name string, deep bool) error {
 		return leave("it cannot be read, or is a link that leads nowhere or out of the module")
 	case info.IsDir() && !deep:
 		return nil
+	case slices.Contains(secretNames, path.Base(name)):
+		return leave("it may have passwords or keys")
 	case strings.ContainsAny(at, "\x00\n"):
 		return leave("its name has a newline")
 	case strings.Count(name, "/") > maxDepth:

@@ -81,7 +81,11 @@ func Build(ctx context.Context, o Options) (*Tests, error) {
 		tests.Programs = append(tests.Programs, programs...)
 	}
 	if len(tests.Programs) == 0 {
-		return nil, errors.New("no package has a test, or none that the arguments choose: name packages with tests")
+		said := strings.TrimSpace("no package has a test, or none that the arguments choose: name packages with tests\n" + b.unmatched)
+		return nil, errors.New(said)
+	}
+	for line := range strings.Lines(b.unmatched) {
+		b.Warn(strings.TrimSpace(line))
 	}
 	// As go test shows them.
 	slices.SortFunc(tests.Programs, func(a, b Program) int { return strings.Compare(a.Package, b.Package) })
@@ -93,6 +97,8 @@ type builder struct {
 	goCmd  string
 	gowork bool // one workspace has all modules
 	linked bool // GOFLAGS has flags of the linker
+
+	unmatched string // lines of the go command about patterns without packages
 }
 
 // goError is what the go command says of what cannot be built.
@@ -124,6 +130,11 @@ func (b *builder) run(ctx context.Context, dir, doing string, args ...string) ([
 		return nil, &goError{doing, said.String()}
 	case err != nil:
 		return nil, fmt.Errorf("run the go command: %w", err)
+	}
+	for line := range strings.Lines(said.String()) {
+		if strings.Contains(line, "matched no packages") {
+			b.unmatched += line
+		}
 	}
 	return []byte(out.String()), nil
 }

@@ -61,6 +61,11 @@ func TestBuild(t *testing.T) {
 			want: []program{{"example.com/several/cmd/tool-x.y", "/src/cmd/tool-x.y"}, {"example.com/several/ext", "/src/ext"}, {"example.com/several/tm", "/src/tm"}},
 		},
 		{name: "several", patterns: []string{"./none"}, err: "^no package has a test, or none that the arguments choose: name packages with tests$"},
+		{name: "several", patterns: []string{"./testdata/..."}, err: `(?s)^no package has a test, .*: name packages with tests\ngo: warning: "./testdata/..." matched no packages$`},
+		{
+			name: "several", patterns: []string{"./a/...", "./other/..."}, want: []program{{"example.com/several/a/same", "/src/a/same"}},
+			warn: `^go: warning: "./other/..." matched no packages$`,
+		},
 		{name: "several", patterns: []string{"./bench"}, err: "^no package has a test"},
 		{name: "several", patterns: []string{"./a/..."}, set: func(o *Options) { o.Tags = "extra" }, want: []program{{"example.com/several/a/same", "/src/a/same"}, {"example.com/several/a/tagged", "/src/a/tagged"}}},
 		{name: "several", patterns: []string{"./a/..."}, env: []string{"GOFLAGS", "-tags=extra -mod=mod"}, want: []program{{"example.com/several/a/same", "/src/a/same"}, {"example.com/several/a/tagged", "/src/a/tagged"}}},
@@ -86,7 +91,7 @@ func TestBuild(t *testing.T) {
 		{
 			name: "links", patterns: []string{"./..."}, want: []program{{"example.com/links", "/src"}},
 			files: []string{"/src/go.mod", "/src/in.txt", "/src/links_test.go", "/src/testdata/d/in.txt", "/src/testdata/in.txt"},
-			warn:  `^left out of the guest, since it cannot be read, or is a link that leads nowhere or out of the module: \S+/out.txt, \S+/testdata/dangling, \S+/testdata/etc; --file brings what tests need\nleft out of the guest, since it is no file: \S+/testdata/fifo; `,
+			warn:  `^left out of the guest, since it cannot be read, or is a link that leads nowhere or out of the module: \S+/out.txt, \S+/testdata/dangling, \S+/testdata/etc; --file brings what tests need\nleft out of the guest, since it is no file: \S+/testdata/fifo; .*\nleft out of the guest, since it may have passwords or keys: \S+/testdata/.ssh, \S+/testdata/sub/.env; `,
 		},
 		{name: "several", patterns: []string{"./ext"}, set: func(o *Options) { o.Cover = true }, want: []program{{"example.com/several/ext", "/src/ext"}}},
 	}
