@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // framework knows how a test framework is told to write JUnit XML.
@@ -113,9 +115,18 @@ func (f framework) tell(words []string) ([]string, error) {
 // AddEnv sets each K=V for the payload. One that a framework needs otherwise is an
 // error.
 func (p *Payload) AddEnv(env []string) error {
+	needed := slices.Clone(p.Job.Env)
+	for _, f := range frameworks {
+		for _, kv := range f.env {
+			// Other variables of a program may be set for all of them as well.
+			if slices.ContainsFunc(p.Job.Programs, func(one wire.Program) bool { return slices.Contains(one.Env, kv) }) {
+				needed = append(needed, kv)
+			}
+		}
+	}
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
-		for _, own := range p.Job.Env {
+		for _, own := range needed {
 			if strings.HasPrefix(own, name+"=") {
 				return fmt.Errorf("%s is set for --framework: leave it out, or give the file of JUnit XML by --junit", name)
 			}

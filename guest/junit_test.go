@@ -66,6 +66,19 @@ func TestJUnit(t *testing.T) {
 	if err := p.AddEnv([]string{"CMOCKA_XML_FILE=x"}); err == nil {
 		t.Error("a variable was set twice")
 	}
+	several, err := ProgramsPayload([]TestProgram{
+		{Name: "a", Path: "/bin/a", Data: []byte("x"), Env: []string{"B=own"}},
+		{Name: "c", Path: "/bin/c", Data: []byte("x"), Framework: "cmocka"},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := several.AddEnv([]string{"B=all"}); err != nil {
+		t.Error(err)
+	}
+	if err := several.AddEnv([]string{"CMOCKA_XML_FILE=x"}); err == nil {
+		t.Error("a variable that one of several programs needs was set")
+	}
 	if !slices.IsSorted(Frameworks()) {
 		t.Error(Frameworks())
 	}

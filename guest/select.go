@@ -91,29 +91,18 @@ func selectIn(run []string, by selector, tests []string) ([]string, error) {
 	return slices.Concat(run[:at+1], args), nil
 }
 
-// drop removes options from arguments, up to "--". value says of an option, without
-// its dashes and what stands behind "=", whether it is removed, and whether its value
-// may be the next argument.
-func drop(args []string, option func(name string) (remove, value bool)) (kept []string) {
+// drop removes the options that are named, without their dashes, and their values
+// from arguments, up to "--".
+func drop(args []string, names ...string) (kept []string) {
 	for i := 0; i < len(args); i++ {
 		name, _, set := strings.Cut(args[i], "=")
-		if args[i] == "--" {
+		switch {
+		case args[i] == "--":
 			return append(kept, args[i:]...)
-		}
-		if !strings.HasPrefix(name, "-") {
+		case !strings.HasPrefix(name, "-") || !slices.Contains(names, strings.TrimLeft(name, "-")):
 			kept = append(kept, args[i])
-			continue
-		}
-		remove, value := option(strings.TrimLeft(name, "-"))
-		next := value && !set && i+1 < len(args)
-		if !remove {
-			kept = append(kept, args[i])
-		}
-		if next {
-			i++
-			if !remove {
-				kept = append(kept, args[i])
-			}
+		case !set:
+			i++ // its value
 		}
 	}
 	return kept
@@ -138,11 +127,7 @@ func selectGo(args, tests []string) ([]string, error) {
 		names = append(names, regexp.QuoteMeta(top))
 	}
 	slices.Sort(names)
-	args = drop(args, func(name string) (bool, bool) {
-		name = strings.TrimPrefix(name, "test.")
-		of := slices.Contains([]string{"run", "bench", "fuzz"}, name)
-		return of, of || slices.Contains([]string{"skip", "count", "cpu", "timeout", "parallel", "shuffle", "coverprofile", "outputdir", "benchtime", "blockprofile", "cpuprofile", "memprofile", "mutexprofile", "trace", "list", "testlogfile", "gocoverdir"}, name)
-	})
+	args = drop(args, "test.run", "test.bench", "test.fuzz")
 	return append([]string{"-test.run=^(" + strings.Join(slices.Compact(names), "|") + ")$"}, args...), nil
 }
 
@@ -179,6 +164,6 @@ func selectGTest(args, tests []string) ([]string, error) {
 			return nil, fmt.Errorf("%.200q is no name that --gtest_filter takes", test)
 		}
 	}
-	args = drop(args, func(name string) (bool, bool) { return name == "gtest_filter", false })
+	args = drop(args, "gtest_filter")
 	return append([]string{"--gtest_filter=" + strings.Join(tests, ":")}, args...), nil
 }

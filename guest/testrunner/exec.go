@@ -166,11 +166,12 @@ func failsFast(argv, env []string) bool {
 // after a number of them.
 func stopOptions() map[string]string {
 	return map[string]string{
-		"bats":    `^--abort$`,
-		"catch2":  `^(-a|--abort|-x|--abortx)([= \d].*)?$`,
-		"ctest":   `^--stop-on-failure$`,
-		"doctest": `^--?(dt-)?(aa|abort-after)=`,
-		"pytest":  `^(-[a-zA-Z]*x[a-zA-Z]*|--exitfirst|--maxfail(=.*)?)$`,
+		"bats":      `^--abort$`,
+		"catch2":    `^(-[a-zA-Z]*[ax]|--abortx?)([=: \d].*)?$`,
+		"criterion": `^-[a-zA-Z]*f`,
+		"ctest":     `^--stop-on-failure$`,
+		"doctest":   `^--?(dt-)?(aa|abort-after)=`,
+		"pytest":    `^(-[a-zA-Z]*x[a-zA-Z]*|--exitfirst|--maxfail(=.*)?)$`,
 	}
 }
 

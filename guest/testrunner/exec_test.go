@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -63,6 +64,12 @@ func TestStopsEarly(t *testing.T) {
 		{"pytest", "-m pytest -v --junit-xml=x", false},
 		{"catch2", "-a", true},
 		{"catch2", "--abortx 2", true},
+		{"catch2", "--abortx:2", true},
+		{"catch2", "-x:1", true},
+		{"catch2", "-sa", true},
+		{"criterion", "-f", true},
+		{"criterion", "-vf", true},
+		{"criterion", "--output=xml:x -v", false},
 		{"catch2", "-r junit", false},
 		{"doctest", "-aa=1", true},
 		{"doctest", "--abort-after=1", true},
@@ -86,6 +93,11 @@ func TestStopsEarly(t *testing.T) {
 
 func TestExecJUnit(t *testing.T) {
 	const xml = `<testsuite tests="1"><testcase classname="c" name="a"/></testsuite>`
+	manyPass := []string{"pass c.a"}
+	for i := range 999 {
+		manyPass = append(manyPass, fmt.Sprintf("pass c.a#%02d", i+1))
+	}
+	manyPass = append(manyPass, "fail prog: JUnit XML: DIR/*.xml has more than 1000 files or 64 MiB")
 	for _, tt := range []struct {
 		name, script string
 		code         int
@@ -102,6 +114,8 @@ func TestExecJUnit(t *testing.T) {
 		{name: "a pipe", script: "mkfifo one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it is no regular file"}, incomplete: "no regular file"},
 		{name: "a link to nothing", script: "ln -s nowhere one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: no such file or directory"}, incomplete: "no such file"},
 		{name: "no end", script: "echo '<testsuite>' > one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it ends in the middle: the program ended before it was written, or still writes it"}, incomplete: "in the middle"},
+		{name: "no end, and more than is looked at", script: "{ echo '<testsuite>'; head -c 8M /dev/zero | tr '\\0' ' '; } > one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it ends in the middle: the program ended before it was written, or still writes it"}, incomplete: "in the middle"},
+		{name: "too many files", script: "for i in $(seq 1001); do echo '" + xml + "' > $i.xml; done", want: manyPass, incomplete: "more than 1000 files"},
 		{name: "very large", script: "echo '" + xml + "' > one.xml; truncate -s 17M one.xml", want: []string{"fail prog: JUnit XML: DIR/one.xml: it has more than 16 MiB"}, incomplete: "more than 16 MiB"},
 		{name: "written late", script: "(sleep 0.3; echo '<testsuite>' > one.xml; sleep 0.3; echo '<testcase name=\"a\"/></testsuite>' >> one.xml) > /dev/null 2>&1 &", want: []string{"pass a"}},
 		{name: "exit status", script: "echo '" + xml + "' > one.xml; exit 3", code: 3, want: []string{"pass c.a", "fail prog: exit status 3, and its JUnit XML has no failed test"}},

@@ -62,9 +62,12 @@ func (j *junitFiles) await(ctx context.Context) {
 	for end := time.Now().Add(late); ctx.Err() == nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		n, cut := 0, false
 		for _, path := range j.find() {
-			if text, err := j.readFile(path); !errors.Is(err, errOld) {
+			if text, err := j.readFile(path, output.MaxXMLEnd); !errors.Is(err, errOld) {
 				n++
 				cut = cut || err == nil && !output.JUnitEnds(text)
+			}
+			if cut || n > output.MaxXMLFiles {
+				break
 			}
 		}
 		if n > 0 && !cut {
@@ -79,7 +82,7 @@ func (j *junitFiles) read(ctx context.Context, p *output.Parser) {
 	j.await(ctx)
 	var old, total, n int
 	for _, path := range j.find() {
-		text, err := j.readFile(path)
+		text, err := j.readFile(path, output.MaxXML)
 		if errors.Is(err, errOld) {
 			old++
 			continue
@@ -89,6 +92,8 @@ func (j *junitFiles) read(ctx context.Context, p *output.Parser) {
 		switch {
 		case err != nil:
 			p.NoJUnit(fmt.Sprintf("%s: %s", path, err))
+		case len(text) > output.MaxXML:
+			p.NoJUnit(fmt.Sprintf("%s: it has more than %d MiB", path, output.MaxXML>>20))
 		case n > output.MaxXMLFiles || total > output.MaxXMLs:
 			p.NoJUnit(fmt.Sprintf("%s has more than %d files or %d MiB", strings.Join(j.globs, " "), output.MaxXMLFiles, output.MaxXMLs>>20))
 			return
@@ -107,7 +112,8 @@ func (j *junitFiles) read(ctx context.Context, p *output.Parser) {
 
 var errOld = errors.New("it was there before")
 
-func (j *junitFiles) readFile(path string) ([]byte, error) {
+// readFile returns the last bytes of a file, one more than most if there are more.
+func (j *junitFiles) readFile(path string, most int64) ([]byte, error) {
 	// Whoever opens a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -123,11 +129,10 @@ func (j *junitFiles) readFile(path string) ([]byte, error) {
 	case j.before[path] == stateOf(info):
 		return nil, errOld
 	}
-	b, err := io.ReadAll(io.LimitReader(f, output.MaxXML+1))
-	if len(b) > output.MaxXML {
-		return nil, fmt.Errorf("it has more than %d MiB", output.MaxXML>>20)
+	if _, err := f.Seek(max(0, info.Size()-most-1), io.SeekStart); err != nil {
+		return nil, reason(err)
 	}
-	return b, err
+	return io.ReadAll(io.LimitReader(f, most+1))
 }
 
 // reason is an error without the path, which stands before it.

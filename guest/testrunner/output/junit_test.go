@@ -218,7 +218,8 @@ func TestJUnit(t *testing.T) {
 		"pass":         {files: []string{junitPass}, want: []string{"pass c.a"}},
 		"mark of UTF8": {files: []string{"\ufeff" + junitPass}, want: []string{"pass c.a"}},
 		"Latin-1": {
-			files: []string{`<?xml version="1.0" encoding="ISO-8859-1"?>` + "<testsuite><testcase name='\xe4'/></testsuite>"}, want: []string{"pass ä"},
+			files: []string{`<?xml version="1.0" encoding="ISO-8859-1"?>` + "<testsuite><testcase name='\xe4'/></testsuite>"},
+			want:  []string{`fail prog: JUnit XML: /0.xml: xml: opening charset "ISO-8859-1": have it written as UTF-8`}, cut: "JUnit XML: /0.xml",
 		},
 		"ASCII":       {files: []string{`<?xml version='1.0' encoding='us-ascii'?>` + junitPass}, want: []string{"pass c.a"}},
 		"escape":      {status: 1, files: []string{"<testsuite><testcase name='a'><failure>\x1b[31mred</failure></testcase></testsuite>"}, want: []string{"fail a: \ufffd[31mred"}},
@@ -262,8 +263,29 @@ func TestJUnit(t *testing.T) {
 		"bats prints the time":                        {text: "1..1\nnot ok 1 a b # in 12 ms\n", status: 1, files: []string{`<testsuite><testcase classname="t.bats" name="a b"><failure/></testcase></testsuite>`}, want: []string{"fail t.bats.a b"}},
 		"CTest without a program":                     {framework: "ctest", status: 8, files: []string{`<testsuite skipped="1" failures="0"><testcase name="a" status="notrun"><skipped message="Unable to find executable"/></testcase></testsuite>`}, want: []string{"fail a: Unable to find executable"}},
 		"the summary counts a second":                 {text: "== 2 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a", "fail prog: pytest: == 2 failed in 0.1s =="}},
-		"very many":                                   {files: []string{many}, want: []string{"pass prog: further tests"}},
-		"very long":                                   {status: 1, files: []string{long}, want: []string{"fail " + shorten(strings.Repeat("n", 2000), wire.MaxName) + ": " + strings.Repeat("m", (maxOther-len("\n[... cut ...]\n"))/2)}},
+		"a summary that Catch2 does not print beside its XML": {
+			framework: "catch2", text: "Randomness seeded to: 1\ntest cases: 2 | 1 passed | 1 failed\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"},
+			cut: "Catch2: test cases: 2 | 1 passed | 1 failed: what writes JUnit XML does not print this",
+		},
+		"the same, and it is not known what wrote the XML": {
+			text: "[doctest] test cases: 2 | 1 passed | 1 failed | 0 skipped\n[doctest] Status: FAILURE!\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"},
+			cut: "doctest: ",
+		},
+		"another framework's summary":  {framework: "catch2", text: "== 1 failed in 0.1s ==\n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}, cut: "pytest: "},
+		"Boost.Test's, beside its XML": {framework: "boost", text: "*** 2 failures are detected in the test module \"prog\"\n", status: 201, files: []string{`<testsuite><testcase name="a"><failure/><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
+		"Criterion's, beside its XML":  {framework: "criterion", text: "[====] Synthesis: Tested: 2 | Passing: 1 | Failing: 1 | Crashing: 0 \n", status: 1, files: []string{`<testsuite><testcase name="a"><failure/></testcase></testsuite>`}, want: []string{"fail a"}},
+		"nextest prints what it writes": {
+			text:   "    Starting 2 tests across 1 binary (run ID: x)\n        PASS [   0.003s] (1/2) probe tests::a\n        FAIL [   0.003s] (2/2) probe tests::b c\n     Summary [   0.004s] 2 tests run: 1 passed, 1 failed, 0 skipped\n        FAIL [   0.003s] (2/2) probe tests::b c\nerror: test run failed\n",
+			status: 100, files: []string{`<testsuites><testsuite name="probe"><testcase name="tests::a" classname="probe"/><testcase name="tests::b c" classname="probe"><failure/></testcase></testsuite></testsuites>`},
+			want: []string{"pass probe.tests::a", "fail probe.tests::b c"},
+		},
+		"another test of TAP's": {text: "1..1\nnot ok 1 a b\n", status: 1, files: []string{`<testsuite><testcase name="a.b"><failure/></testcase></testsuite>`}, want: []string{"fail a.b", "fail a b"}},
+		"pytest's error after a test, in a suite of another name": {
+			framework: "pytest", status: 1, files: []string{`<testsuite name="mine" tests="3" errors="1" failures="0"><testcase classname="c" name="a"/><testcase classname="c" name="b"><error message="teardown"/></testcase></testsuite>`},
+			want: []string{"pass c.a", "fail c.b: teardown"},
+		},
+		"very many": {files: []string{many}, want: []string{"pass prog: further tests"}},
+		"very long": {status: 1, files: []string{long}, want: []string{"fail " + shorten(strings.Repeat("n", 2000), wire.MaxName) + ": " + strings.Repeat("m", (maxOther-len("\n[... cut ...]\n"))/2)}},
 	} {
 		got, cut := parseJUnit(tt.text, tt.framework, tt.status, tt.files...)
 		lines := brief(got)
@@ -274,13 +296,39 @@ func TestJUnit(t *testing.T) {
 			t.Errorf("%s: cut short: %q, want %q", name, cut, tt.cut)
 		}
 	}
-	got, _ := parseJUnit("", "", 0, junitPass)
+	// However many they are, no failure is told twice.
+	var text, xml strings.Builder
+	text.WriteString("1..4000\n")
+	xml.WriteString("<testsuite>")
+	for i := range 4000 {
+		fmt.Fprintf(&text, "not ok %d t%d\n", i+1, i)
+		fmt.Fprintf(&xml, `<testcase classname="c" name="t%d"><failure/></testcase>`, i)
+	}
+	xml.WriteString("</testsuite>")
+	got, _ := parseJUnit(text.String(), "", 1, xml.String())
+	if len(got) != 4000 {
+		t.Errorf("4000 tests that failed are %d", len(got))
+	}
+	got, _ = parseJUnit("", "", 0, junitPass)
 	if got[0].Duration != 250*time.Millisecond {
 		t.Errorf("it took %v", got[0].Duration)
 	}
 	for s, want := range map[string]time.Duration{"": 0, "x": 0, "-1": 0, "NaN": 0, "Inf": 365 * 24 * time.Hour, "1e99": 365 * 24 * time.Hour, "1,234.5": 1234500 * time.Millisecond} {
 		if got := seconds(s); got != want {
 			t.Errorf("seconds(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func TestJUnitEnds(t *testing.T) {
+	for end, want := range map[string]bool{
+		"": false, " \n": false, "text": false, "<a>": false, "</a>": false, "/>": false,
+		junitPass: true, junitPass + "\n \t\n": true, junitPass[:len(junitPass)-1]: false, "</testsuites>\n": true,
+		`<testsuites name="a>b"/>`: true, "<testsuites>": false, `<testsuite><testcase name="a"/>`: false, "</testsuites><!-- -->": false,
+		"</testcase>": false, junitPass + `<testsuite name="`: false,
+	} {
+		if got := JUnitEnds([]byte(end)); got != want {
+			t.Errorf("%q: %v", end, got)
 		}
 	}
 }

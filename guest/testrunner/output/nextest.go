@@ -46,7 +46,7 @@ const kindNextest kind = "nextest's"
 
 var (
 	nextestStart   = lazy(`^\s*Starting \d+ tests? across \d+ binar(?:y|ies)\b`)
-	nextestLine    = lazy(`^ *(TRY \d+ )?([A-Z][A-Z-]*)(?: \d+/\d+)? \[ *(\d[\d.]*s)? *\] (?:\([^)]*\) +)?(\S.*)$`)
+	nextestLine    = lazy(`^ *(TRY \d+ )?([A-Z][A-Z+ -]*?(?: \d+)?)(?: \d+/\d+)? \[>? *(\d[\d.]*s)? *\] (?:\([^)]*\) +)?(\S.*)$`)
 	nextestOwn     = lazy(`^ *(?:Cancell?ing due to .*|-{12}|\x{2500}{12})$`)
 	nextestSummary = lazy(`^ *Summary \[ *\d[\d.]*s\] (\d+)(?:/(\d+))? tests? run: (.*)$`)
 )
@@ -76,15 +76,19 @@ func (n *nextest) line(text []byte) {
 		}
 		return
 	}
-	again, status, name := m[1] != "", m[2], m[4]
+	again, name := m[1] != "", m[4]
+	status, setup := strings.CutPrefix(m[2], "SETUP ")
 	took, _ := time.ParseDuration(m[3])
 	verdict := wire.TestFail
 	switch status {
-	case "PASS", "LEAK", "FLAKY":
+	case "PASS", "LEAK", "FLAKY", "TIMEOUT-PASS", "TMPASS", "SLOW + LEAK", "SLOW+TMPASS":
 		verdict = wire.TestPass
 	case "SKIP":
 		verdict = wire.TestSkip
-	case "SLOW", "TERMINATING", "START", "DELAY", "SETUP", "RETRY":
+	case "SLOW", "TERMINATING", "TRMNTG", "START", "DELAY", "SETUP", "RETRY":
+		return
+	}
+	if setup && verdict == wire.TestPass { // a script, which is no test
 		return
 	}
 	n.flush()

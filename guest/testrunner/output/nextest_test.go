@@ -62,6 +62,21 @@ note: run with RUST_BACKTRACE=1 environment variable to display a backtrace
 			[]string{"fail probe tests::fails: FAIL"},
 			true,
 		},
+		"every status": {
+			start + "       SETUP [      1/1] db: ./db up\n  SETUP PASS [   0.100s] (1/1) db: ./db up\nTIMEOUT-PASS [ 240.000s] (1/9) probe a\n  TRY 1 TRMNTG [>  1.000s] (─────) probe b\n   TRY 1 TMT [  60.000s] (─────) probe b\n  TRY 2 SLOW [> 60.000s] (─────) probe b\nTRY 2 TMPASS [  60.000s] (2/9) probe b\n" +
+				" FAIL + LEAK [   1.000s] (3/9) probe c\nABORT SIG 34 [   1.000s] (4/9) probe d\n   LEAK-FAIL [   1.000s] (5/9) probe e\n TRY 1 FL+LK [   1.000s] (─────) probe f\nTRY 2 SIG 34 [   1.000s] (6/9) probe f\n       XFAIL [   1.000s] (7/9) probe g\n" +
+				" SLOW + LEAK [  30.000s] (8/9) probe h\n SLOW+TMPASS [ 300.000s] (9/9) probe i\n     Summary [ 400.000s] 9 tests run: 4 passed (2 slow, 1 flaky, 1 leaky), 4 failed, 1 exec failed, 0 skipped\n FAIL + LEAK [   1.000s] (3/9) probe c\nTRY 2 SIG 34 [   1.000s] (6/9) probe f\nerror: test run failed\n", 100,
+			[]string{
+				"pass probe a", "fail probe c: FAIL + LEAK", "fail probe d: ABORT SIG 34", "fail probe e: LEAK-FAIL", "fail probe g: XFAIL",
+				"pass probe h", "pass probe i", "pass probe b", "fail probe f: SIG 34",
+			},
+			false,
+		},
+		"a script for setting up": {
+			start + "  SETUP FAIL [   0.100s] (1/1) db: ./db up\n     Summary [   0.100s] 0/2 tests run: 0 passed, 0 skipped\nerror: test run failed\n", 105,
+			[]string{"fail db: ./db up: FAIL"},
+			true,
+		},
 		"no summary":  {start + "        PASS [   0.003s] probe tests::a\n", 0, []string{"pass probe tests::a", "fail prog: its output ends without a summary: exit status 0"}, true},
 		"no test":     {start + "     Summary [   0.004s] 0 tests run: 0 passed, 3 skipped\n", 4, []string{"fail prog: exit status 4"}, false},
 		"not seen":    {start + "        PASS [   0.003s] probe tests::a\n     Summary [   0.004s] 2 tests run: 1 passed, 1 failed, 0 skipped\n", 100, []string{"pass probe tests::a", "fail prog: its summary counts 1 failed test, and 0 of them are shown: exit status 100"}, false},

@@ -201,7 +201,11 @@ func (p *Parser) Finish(how string, code int, took time.Duration) (cut string) {
 	}
 	contradiction := ""
 	if p.junit != nil {
-		contradiction = p.junit.finish(p.out, &told, code)
+		var kind kind
+		if p.format != nil {
+			kind = p.format.kind()
+		}
+		contradiction = p.junit.finish(p.out, kind, &told, code)
 		p.out = p.junit.out
 	}
 	isTAP := p.format != nil && p.format.kind() == kindTAP

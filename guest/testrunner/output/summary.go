@@ -31,6 +31,9 @@ type framework struct {
 	nested bool
 	// skip is the exit status of a program whose tests were all skipped; 0: none.
 	skip int
+	// beside: it prints its summary beside the JUnit XML that it writes as well. The
+	// name is ExpectJUnit's, where that knows it.
+	beside string
 }
 
 var frameworks = []framework{
@@ -56,14 +59,16 @@ var frameworks = []framework{
 		end:   []string{"{}%: Checks: {ran}, Failures: {failed}, Errors: {failed}"},
 	},
 	{
-		name: "Criterion",
-		end:  []string{"[====] Synthesis: Tested: {ran} | Passing: {passed} | Failing: {failed} | Crashing: {failed}{*}"},
+		name:   "Criterion",
+		end:    []string{"[====] Synthesis: Tested: {ran} | Passing: {passed} | Failing: {failed} | Crashing: {failed}{*}"},
+		beside: "criterion",
 	},
 	{
-		name: "Boost.Test",
-		end:  []string{"*** No errors detected"},
-		fail: []string{"*** {failed} failure{*} detected{*}", "*** Errors were detected in the test {*}", "*** The test {*} was aborted; see standard output for details"},
-		none: []string{"Test setup error: no test cases matching filter{*}", "*** The test {*} was skipped; see standard output for details"},
+		name:   "Boost.Test",
+		end:    []string{"*** No errors detected"},
+		fail:   []string{"*** {failed} failure{*} detected{*}", "*** Errors were detected in the test {*}", "*** The test {*} was aborted; see standard output for details"},
+		none:   []string{"Test setup error: no test cases matching filter{*}", "*** The test {*} was skipped; see standard output for details"},
+		beside: "boost",
 	},
 	{
 		name:  "CUnit",
@@ -85,9 +90,10 @@ var frameworks = []framework{
 	},
 	{name: "Unity", end: []string{"{ran} Tests {failed} Failures {skipped} Ignored"}},
 	{
-		name: "acutest",
-		end:  []string{"SUCCESS: All unit tests have passed."},
-		fail: []string{"FAILED: {failed} of {ran} unit test{*} failed."},
+		name:   "acutest",
+		end:    []string{"SUCCESS: All unit tests have passed."},
+		fail:   []string{"FAILED: {failed} of {ran} unit test{*} failed."},
+		beside: "acutest",
 	},
 	{name: "greatest", end: []string{"Pass: {passed}, fail: {failed}, skip: {skipped}."}},
 	{
@@ -96,9 +102,10 @@ var frameworks = []framework{
 		fewer: true,
 	},
 	{
-		name: "CTest",
-		end:  []string{"{}% tests passed, {failed} tests failed out of {ran}", "{}% tests passed, {failed} test failed out of {ran}"},
-		none: []string{"No tests were found!!!"},
+		name:   "CTest",
+		end:    []string{"{}% tests passed, {failed} tests failed out of {ran}", "{}% tests passed, {failed} test failed out of {ran}"},
+		none:   []string{"No tests were found!!!"},
+		beside: "ctest",
 	},
 	{
 		name: "nextest",
@@ -107,28 +114,31 @@ var frameworks = []framework{
 			"Summary [{*}s] {ran} test{*} run: {failed} failed{*}, {} skipped",
 			"Summary [{*}s] {ran} test{*} run: {passed} passed{*}, {} skipped",
 		},
-		none:  []string{"error: no tests to run"},
-		fail:  []string{"error: test run failed"},
-		fewer: true,
+		none:   []string{"error: no tests to run"},
+		fail:   []string{"error: test run failed"},
+		fewer:  true,
+		beside: "nextest",
 	},
 	{name: "Zig's", end: []string{"All {passed} tests passed.", "{passed} passed; {skipped} skipped; {failed} failed."}},
 	{
-		name: "unittest",
-		end:  []string{"Ran {ran} tests in {*}s", "Ran {ran} test in {*}s", "OK (skipped={skipped})", "OK (skipped={skipped}, {*})"},
-		fail: []string{"FAILED (failures={failed}{*})", "FAILED (errors={failed}{*})", "FAILED (skipped={skipped}, unexpected successes={failed}{*})", "FAILED (unexpected successes={failed}{*})"},
-		none: []string{"NO TESTS RAN", "NO TESTS RAN (skipped={skipped})"},
+		name:   "unittest",
+		end:    []string{"Ran {ran} tests in {*}s", "Ran {ran} test in {*}s", "OK (skipped={skipped})", "OK (skipped={skipped}, {*})"},
+		fail:   []string{"FAILED (failures={failed}{*})", "FAILED (errors={failed}{*})", "FAILED (skipped={skipped}, unexpected successes={failed}{*})", "FAILED (unexpected successes={failed}{*})"},
+		none:   []string{"NO TESTS RAN", "NO TESTS RAN (skipped={skipped})"},
+		beside: "unittest",
 	},
 	{
-		name:  "pytest",
-		begin: []string{"={*}= test session starts ={*}="},
-		end:   []string{"={*}= {items} in {*}s{*} ={*}="},
-		none:  []string{"={*}= no tests ran in {*}s{*} ={*}=", "no tests ran in {*}s"},
+		name:   "pytest",
+		begin:  []string{"={*}= test session starts ={*}="},
+		end:    []string{"={*}= {items} in {*}s{*} ={*}="},
+		none:   []string{"={*}= no tests ran in {*}s{*} ={*}=", "no tests ran in {*}s"},
+		beside: "pytest",
 	},
 	{
 		name: "busted",
 		end:  []string{"{passed} success{*} / {failed} failure{*} / {failed} error{*} / {skipped} pending : {*} seconds"},
 	},
-	{name: "bats", end: []string{"{ran} test, {failed} failure{*}", "{ran} tests, {failed} failure{*}"}},
+	{name: "bats", end: []string{"{ran} test, {failed} failure{*}", "{ran} tests, {failed} failure{*}"}, beside: "bats"},
 	{
 		name: "kvm-unit-tests",
 		end:  []string{"SUMMARY: {ran} tests", "SUMMARY: {ran} tests, {failed} unexpected failures{*}", "SUMMARY: {ran} tests, {skipped} skipped", "SUMMARY: {ran} tests, {} expected failures{*}"},
@@ -352,13 +362,14 @@ func (s summaries) look(p *indexedPattern, text string, quoted bool) {
 
 // told is what all summaries come to.
 type told struct {
-	fail    string // why the program has failed; empty: it has not
-	failed  int    // tests that its summaries count as failed
-	cut     string // which summary is missing
-	none    string // no test ran, and what says so
-	nested  bool   // none is of a framework whose tests are one of another
-	skipped string // what says that all tests were skipped
-	status  int    // the exit status that says the same
+	fail    string   // why the program has failed; empty: it has not
+	failed  int      // tests that its summaries count as failed
+	beside  []string // of the frameworks whose summaries tell of a failure
+	cut     string   // which summary is missing
+	none    string   // no test ran, and what says so
+	nested  bool     // none is of a framework whose tests are one of another
+	skipped string   // what says that all tests were skipped
+	status  int      // the exit status that says the same
 }
 
 func (s summaries) told() told {
@@ -385,9 +396,11 @@ func (s summaries) told() told {
 				failed = min(failed, max(1, c["ran"]-c["passed"]))
 			}
 			t.failed += max(1, failed)
+			t.beside = append(t.beside, f.beside)
 		case f.fewer && c["passed"]+skipped < c["ran"]:
 			t.fail = cmp.Or(t.fail, says)
 			t.failed += c["ran"] - c["passed"] - skipped
+			t.beside = append(t.beside, f.beside)
 		case seen.begun || seen.cut:
 			t.cut = cmp.Or(t.cut, f.name+"'s summary is missing")
 		case seen.none != "" && total == 0, len(c) > 0 && total == 0:
