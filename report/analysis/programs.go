@@ -1,40 +1,11 @@
 package analysis
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
-
-// byProgram makes a result of each of a kernel's programs, as if that were all of
-// the kernel.
-func byProgram(k *report.Result) []report.Result {
-	all := make([]report.Result, len(k.Programs))
-	console := k.Console
-	if slices.ContainsFunc(k.Programs, func(p report.Program) bool { return p.Console != "" }) {
-		console = "" // each has its own
-	}
-	for i, p := range k.Programs {
-		all[i] = report.Result{ID: k.ID, Verdict: p.Verdict, Cause: p.Cause, Console: cmp.Or(p.Console, console)}
-	}
-	if len(k.NotPassed()) == 0 {
-		return all
-	}
-	of := k.TestPrograms()
-	for _, t := range k.Tests {
-		if i, _ := of(t.Name); i >= 0 {
-			all[i].Tests = append(all[i].Tests, t)
-		}
-	}
-	for i := range all {
-		if all[i].Verdict != report.Pass {
-			all[i].Expected, all[i].TestsOnly = k.Expected, k.Programs[i].TestsOnly
-		}
-	}
-	return all
-}
 
 // ProgramGrid is an overview of kernels by program: kernels down and programs
 // across, or the other way around where these are more.
@@ -69,7 +40,7 @@ func NewProgramGrid(places []Place, kernels []int) ProgramGrid {
 	for _, i := range kernels {
 		p := &places[i]
 		row := make([]ProgramCell, len(names))
-		results := byProgram(p.Result)
+		results := p.ByProgram()
 		for i := range results {
 			name := p.Programs[i].Name
 			n, ok := at[name]
