@@ -67,7 +67,7 @@ func TestProgramGridExpected(t *testing.T) {
 		k.Programs[0].Name = "a"
 		m := &report.Merged{Kernels: []report.Result{k}}
 		places, _ := Places(m)
-		g := NewProgramGrid(places, []int{0})
+		g := NewProgramGrid(places)
 		want := others == report.Pass
 		if got := g.Cell(0, 0); got.Expected != want || k.FailedAsExpected() != want {
 			t.Errorf("%v: %+v, and of the kernel %v", others, got, k.FailedAsExpected())
