@@ -12,11 +12,13 @@ import (
 // Limits of one kernel's result, beside those in its fields' tags. The writer of
 // a shard file keeps them, the reader refuses what does not.
 const (
-	maxTests      = 100_000   // of a kernel
 	maxTestOutput = 256 << 10 // bytes of a test's output or an excerpt
 	maxList       = 10_000    // entries of any other list or map
 	maxAttempts   = 1000      // of a kernel
 )
+
+// MaxTests is how many tests a kernel's result has.
+const MaxTests = 100_000
 
 // maxReuse is how old a pass may be that stands for a VM.
 const maxReuse = MaxReuseDays * 24 * time.Hour
@@ -165,11 +167,11 @@ func (k *Result) consolePath() string { return "results/" + k.ID + ".txt" }
 // Truncated makes a result keep the limits of a shard file, so that one test that
 // runs wild does not cost its kernel's result.
 func (k Result) Truncated() Result {
-	whole := len(k.Tests) <= maxTests
+	whole := len(k.Tests) <= MaxTests
 	_ = limits{cut: true}.walk(reflect.ValueOf(&k).Elem(), "") // what is cut is no error
 	if !whole {
 		k.TestsOnly = false // nobody knows which of them failed
-		k.Problems = append(k.Problems, fmt.Sprintf("it ran more than %d tests: the others are left out", maxTests))
+		k.Problems = append(k.Problems, fmt.Sprintf("it ran more than %d tests: the others are left out", MaxTests))
 	}
 	if _, err := CommandWords(k.Reproduce); err != nil {
 		k.Reproduce = ""

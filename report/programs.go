@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,9 +29,21 @@ const MaxPrograms = 1000
 // the test's name without the program's. The longest name counts; the index is -1
 // where none does.
 func (k *Result) TestPrograms() func(test string) (program int, name string) {
+	return k.testPrograms(func(Program) bool { return true })
+}
+
+// failedPrograms is TestPrograms among the programs that did not pass: where one
+// program's name begins with another's, a failed test can be of either.
+func (k *Result) failedPrograms() func(test string) (program int, name string) {
+	return k.testPrograms(func(p Program) bool { return p.Verdict != Pass })
+}
+
+func (k *Result) testPrograms(among func(Program) bool) func(test string) (program int, name string) {
 	at := make(map[string]int, len(k.Programs))
 	for i, p := range k.Programs {
-		at[p.Name] = i
+		if among(p) {
+			at[p.Name] = i
+		}
 	}
 	return func(test string) (int, string) {
 		if i, ok := at[test]; ok { // of one that reports no tests
@@ -92,52 +105,91 @@ func (k *Result) LeftBehind() (lines []string) {
 
 // checkProgramTests says which program passed though one of its tests did not.
 func (k *Result) checkProgramTests() error {
-	of := k.TestPrograms()
+	of, failed := k.TestPrograms(), k.failedPrograms()
 	for _, t := range k.Tests {
-		if i, _ := of(t.Name); i >= 0 && k.Programs[i].Verdict == Pass && TestVerdict(t) == TestFail {
+		if TestVerdict(t) != TestFail {
+			continue
+		}
+		i, _ := of(t.Name)
+		if other, _ := failed(t.Name); i >= 0 && other < 0 {
 			return fmt.Errorf("its program %q passed and its test %.100q did not", k.Programs[i].Name, t.Name)
 		}
 	}
 	return nil
 }
 
-// programsExpected says whether each program that did not pass is one that an
-// expected failure can explain: its verdict was expected of the kernel, or its
-// failed tests are all that is wrong with it.
-func (k *Result) programsExpected() bool {
-	of := k.TestPrograms()
-	failed := map[int]bool{}
+// ByProgram makes a result of each program, as if that were all of the kernel: its
+// verdict, its failed tests, and what was expected of it.
+func (k *Result) ByProgram() []Result {
+	all := make([]Result, len(k.Programs))
+	console := k.Console
+	if slices.ContainsFunc(k.Programs, func(p Program) bool { return p.Console != "" }) {
+		console = "" // each has its own
+	}
+	bad := false
+	for i, p := range k.Programs {
+		all[i] = Result{ID: k.ID, Verdict: p.Verdict, Cause: p.Cause, TestsOnly: p.TestsOnly, Console: cmp.Or(p.Console, console)}
+		bad = bad || p.Verdict != Pass
+	}
+	if !bad {
+		return all
+	}
+	of := k.failedPrograms()
 	for _, t := range k.Tests {
-		if i, _ := of(t.Name); i >= 0 && TestVerdict(t) == TestFail {
-			failed[i] = true
+		if TestVerdict(t) != TestFail {
+			continue
+		}
+		if i, _ := of(t.Name); i >= 0 {
+			all[i].Tests = append(all[i].Tests, t)
 		}
 	}
-	for i, p := range k.Programs {
-		switch p.Verdict {
-		case Pass:
-		case Fail:
-			if !p.TestsOnly || !failed[i] {
-				return false
+	for _, name := range k.Running {
+		if i, _ := of(name); i >= 0 {
+			all[i].Running = append(all[i].Running, name)
+		}
+	}
+	one := k.endedOnce()
+	for _, e := range k.Expected {
+		if e.Test != "" {
+			if i, _ := of(e.Test); i >= 0 {
+				all[i].Expected = append(all[i].Expected, e)
 			}
-		case Crash, Timeout, NoBoot:
-			if !k.expectsVerdict(p.Verdict) {
-				return false
+			continue
+		}
+		for i := range all {
+			if v := all[i].Verdict; v == e.Verdict && (one || v == NoBoot) {
+				all[i].Expected = append(all[i].Expected, e)
 			}
-		default:
+		}
+	}
+	return all
+}
+
+// endedOnce says whether one program at most crashed or timed out, or all crashed
+// alike: the kernel does so whatever it runs. What was expected of one program
+// forgives no other.
+func (k *Result) endedOnce() bool {
+	n, alike := 0, true
+	for _, p := range k.Programs {
+		if p.Verdict == Crash || p.Verdict == Timeout {
+			n++
+		}
+		first := k.Programs[0].Cause
+		alike = alike && p.Verdict == Crash && p.Cause != nil && first != nil && p.Cause.Location != "" &&
+			p.Cause.Title == first.Title && p.Cause.Location == first.Location
+	}
+	return n <= 1 || alike
+}
+
+// programsExpected says whether each program passed or failed as expected.
+func (k *Result) programsExpected() bool {
+	all := k.ByProgram()
+	for i := range all {
+		if all[i].Verdict != Pass && !all[i].FailedAsExpected() {
 			return false
 		}
 	}
 	return true
-}
-
-// expectsVerdict says whether it was expected that the kernel as a whole ends so.
-func (k *Result) expectsVerdict(v Verdict) bool {
-	for _, e := range k.Expected {
-		if e.Test == "" && e.Verdict == v {
-			return true
-		}
-	}
-	return false
 }
 
 // checkPrograms says what in a result's programs contradicts itself or the

@@ -32,6 +32,16 @@ func TestTestPrograms(t *testing.T) {
 	}
 }
 
+// at is where programs crashed.
+func at(location string, programs ...Program) []Program {
+	for i := range programs {
+		if c := programs[i].Cause; c != nil {
+			c.Location = location
+		}
+	}
+	return programs
+}
+
 // What programs say must not contradict the kernel, their tests or themselves.
 func TestCheckResultOfPrograms(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -47,6 +57,9 @@ func TestCheckResultOfPrograms(t *testing.T) {
 			func(k *Result) { k.Tests = []Test{{Name: "a/T", Verdict: TestFail}} },
 			`its program "a" passed and its test "a/T" did not`,
 		},
+		"failed test of a name within another's": {func(k *Result) {
+			k.Programs[0].Name, k.Tests = "b/a", []Test{{Name: "b/a/T", Verdict: TestFail}}
+		}, ""},
 		"kernel passed":     {func(k *Result) { k.Verdict, k.Cause = Pass, nil }, `it passed, and its program "b" did not: fail`},
 		"name of lines":     {func(k *Result) { k.Programs[0].Name = "a\nb" }, "is no printable text"},
 		"long name":         {func(k *Result) { k.Programs[0].Name = strings.Repeat("a", 500) }, "a text of 500 bytes"},
@@ -89,12 +102,24 @@ func TestExpectedPrograms(t *testing.T) {
 		"crash, and another's test":        {Result{Verdict: Crash, Tests: failed, Expected: []Expected{crash, test}, Programs: programs(Fail, Crash)}, true},
 		"crash, and another's exit status": {Result{Verdict: Crash, Tests: failed, Expected: []Expected{crash, test}, Programs: []Program{{Name: "a", Verdict: Fail}, {Name: "b", Verdict: Crash}}}, false},
 		"crash, and another's time out":    {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Timeout)}, false},
-		"both crash":                       {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Crash)}, true},
-		"no boot":                          {Result{Verdict: NoBoot, Expected: []Expected{{Verdict: NoBoot, Reason: "r"}}, Programs: programs(NoBoot)}, true},
-		"a verdict that is not known":      {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Unknown)}, false},
+		"both crash":                       {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Crash)}, false},
+		"both time out":                    {Result{Verdict: Timeout, Expected: []Expected{{Verdict: Timeout, Reason: "r"}}, Programs: programs(Timeout, Timeout)}, false},
+		"all crash at one place":           {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: at("a.c:1", programs(Crash, Crash)...)}, true},
+		"two of three crash at one place":  {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: at("a.c:1", programs(Crash, Crash, Pass)...)}, false},
+		"crash, and what ran then":         {Result{Verdict: Crash, Tests: failed, Running: []string{"a/T"}, Expected: []Expected{crash}, Programs: programs(Crash, Pass)}, true},
+		"test of a name within another's": {Result{
+			Verdict: Fail, TestsOnly: true, Tests: []Test{{Name: "a/b/T", Verdict: TestFail}}, Expected: []Expected{{Test: "a/b/T", Reason: "r"}},
+			Programs: []Program{{Name: "a", Verdict: Fail, TestsOnly: true, Cause: &Cause{Title: "why"}}, {Name: "a/b", Verdict: Pass}},
+		}, true},
+		"no boot":                     {Result{Verdict: NoBoot, Expected: []Expected{{Verdict: NoBoot, Reason: "r"}}, Programs: programs(NoBoot)}, true},
+		"a verdict that is not known": {Result{Verdict: Crash, Expected: []Expected{crash}, Programs: programs(Crash, Unknown)}, false},
 	} {
 		if got := c.k.FailedAsExpected(); got != c.want {
 			t.Errorf("%s: %v", name, got)
+		}
+		// What the programs say by themselves is the same.
+		if got := c.k.programsExpected(); got != c.want {
+			t.Errorf("%s: by program %v", name, got)
 		}
 	}
 }

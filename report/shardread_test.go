@@ -27,7 +27,7 @@ func TestShardFileRoundTrip(t *testing.T) {
 		{Verdict: Crash, Tests: []Test{{Name: "x", Verdict: "odd"}}},
 		{Verdict: Timeout, Problems: make([]string, 2*maxList)},
 		{Verdict: Fail, Release: "6.1\x1b[31m\n"},
-		{Verdict: Fail, Cause: &Cause{Title: "x"}, Tests: repeat(maxTests+5, Test{Name: strings.Repeat("<", 100), Verdict: "fail", Output: "<"})},
+		{Verdict: Fail, Cause: &Cause{Title: "x"}, Tests: repeat(MaxTests+5, Test{Name: strings.Repeat("<", 100), Verdict: "fail", Output: "<"})},
 	}
 	for i := range kernels {
 		kernels[i].ID = fmt.Sprintf("a/%d", i)

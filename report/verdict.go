@@ -69,6 +69,16 @@ func (v Verdict) Tested() bool {
 	}
 }
 
+// Badness orders verdicts: the worst of several decides. What is not known is worse
+// than all that is.
+func (v Verdict) Badness() int {
+	known := [...]Verdict{Pass, Missing, Infra, NoBoot, Fail, Timeout, Crash}
+	if i := slices.Index(known[:], v); i >= 0 {
+		return i
+	}
+	return len(known)
+}
+
 // Exit codes of the command.
 const (
 	ExitPass      = 0 // all passed

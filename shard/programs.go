@@ -70,7 +70,7 @@ func (r *run) bootPrograms(ctx context.Context, j *job, repeat int) (report.Resu
 func worstProgram(programs []report.Program) string {
 	worst, name := report.Pass, ""
 	for _, p := range programs {
-		if vm.Badness(p.Verdict) > vm.Badness(worst) {
+		if p.Verdict.Badness() > worst.Badness() {
 			worst, name = p.Verdict, p.Name
 		}
 	}
@@ -97,7 +97,7 @@ func joinVMs(all []wire.Program, vms []report.Result) report.Result {
 	verdicts := make([]report.Verdict, len(vms))
 	for n, k := range vms {
 		verdicts[n] = ofVM(k, programs)
-		if vm.Badness(verdicts[n]) > vm.Badness(verdicts[worst]) {
+		if verdicts[n].Badness() > verdicts[worst].Badness() {
 			worst = n
 		}
 	}
@@ -145,7 +145,7 @@ func joinVMs(all []wire.Program, vms []report.Result) report.Result {
 				k.Tests = append(k.Tests, t)
 			}
 		}
-		if vm.Badness(p.Verdict) > vm.Badness(k.Verdict) {
+		if p.Verdict.Badness() > k.Verdict.Badness() {
 			k.Verdict, k.Cause = p.Verdict, vm.OfProgram(p.Name, p.Cause)
 		}
 		if p.Verdict != report.Pass && !p.TestsOnly {
@@ -170,7 +170,7 @@ func ofVM(k report.Result, programs []report.Program) report.Verdict {
 	for _, p := range k.Programs {
 		switch {
 		case p.Verdict.Tested():
-			if vm.Badness(p.Verdict) > vm.Badness(tested) {
+			if p.Verdict.Badness() > tested.Badness() {
 				tested = p.Verdict
 			}
 		case !final[p.Name].Tested():

@@ -40,7 +40,7 @@ func vmResult(t *testing.T, own report.Verdict, programs string) report.Result {
 			k.Tests = append(k.Tests, report.Test{Name: name + "/T", Verdict: report.TestPass})
 		}
 		k.Programs = append(k.Programs, one)
-		if vm.Badness(v) > vm.Badness(k.Verdict) || k.Cause == nil && v != report.Pass {
+		if v.Badness() > k.Verdict.Badness() || k.Cause == nil && v != report.Pass {
 			k.Verdict, k.Cause = v, vm.OfProgram(name, one.Cause)
 			k.TestsOnly = v == report.Fail
 		}
@@ -157,7 +157,9 @@ func TestBootPrograms(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if tt.console != "" && slices.ContainsFunc(k.History, func(a report.Attempt) bool { return strconv.Itoa(a.VM) == tt.console && !strings.Contains(a.Console, ".attempt-") }) {
+			if tt.console != "" && slices.ContainsFunc(k.History, func(a report.Attempt) bool {
+				return strconv.Itoa(a.VM) == tt.console && !strings.Contains(a.Console, ".attempt-")
+			}) {
 				t.Errorf("the console is not that of VM %s: %+v", tt.console, k.History)
 			}
 			if b, err := os.ReadFile(filepath.Join(r.Scratch, "initramfs-job-0")); len(consoles) > 1 && (err != nil || !bytes.Contains(b, []byte(`"programs":[{"name":"`)) || bytes.Contains(b, []byte(`"name":"a"`)) && !tt.isolate && !strings.Contains(tt.name, "killed")) {

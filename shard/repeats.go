@@ -11,7 +11,6 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // repeatPath is where the console of a repeat goes.
@@ -28,7 +27,7 @@ func combine(runs []report.Result) report.Result {
 		if k.Verdict != report.Pass {
 			bad++
 		}
-		if vm.Badness(k.Verdict) > vm.Badness(runs[worst].Verdict) {
+		if k.Verdict.Badness() > runs[worst].Verdict.Badness() {
 			worst = i
 		}
 	}
@@ -69,7 +68,7 @@ func combine(runs []report.Result) report.Result {
 	k.Programs = slices.Clone(k.Programs)
 	for i := range k.Programs {
 		for _, run := range runs { // all have the same programs
-			if p := &k.Programs[i]; i < len(run.Programs) && vm.Badness(run.Programs[i].Verdict) > vm.Badness(p.Verdict) {
+			if p := &k.Programs[i]; i < len(run.Programs) && run.Programs[i].Verdict.Badness() > p.Verdict.Badness() {
 				*p = run.Programs[i]
 			}
 		}

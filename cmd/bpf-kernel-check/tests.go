@@ -253,9 +253,25 @@ func readTests(o payloadOptions, root userRoot, arch string, timeout time.Durati
 	if len(names) == 1 {
 		p.name = specs[0].shown()
 	}
+	if err := checkNames(names); err != nil {
+		return p, err
+	}
 	p.Payload, err = guest.ProgramsPayload(programs, timeout)
 	if err != nil {
 		return p, usagef("--test: %w", err)
 	}
 	return p, nil
+}
+
+// checkNames says which program's name begins with another's and a slash: a test of
+// the one could have the same name as one of the other.
+func checkNames(names []string) error {
+	for _, name := range names {
+		for end := strings.LastIndexByte(name, '/'); end > 0; end = strings.LastIndexByte(name[:end], '/') {
+			if slices.Contains(names, name[:end]) {
+				return usagef("--test: the name %q begins with another program's, %q, as its tests do: give one of them another, as in 'name=NAME -- PROGRAM'", name, name[:end])
+			}
+		}
+	}
+	return nil
 }

@@ -58,6 +58,21 @@ func TestParseTest(t *testing.T) {
 	}
 }
 
+func TestCheckNames(t *testing.T) {
+	for names, want := range map[string]string{
+		"a b":           "",
+		"a ab a-b/c":    "",
+		"x/a x/b":       "",
+		"net net/ipv4":  `the name "net/ipv4" begins with another program's, "net", as its tests do: give one of them another`,
+		"a/b/c x a":     `the name "a/b/c" begins with another program's, "a"`,
+		"a/b/c/d a/b x": `begins with another program's, "a/b"`,
+	} {
+		if err := checkNames(strings.Fields(names)); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", names, err, want)
+		}
+	}
+}
+
 func FuzzParseTest(f *testing.F) {
 	for _, seed := range []string{"./a -x", "name=a dir=/b env=C=d timeout=5s -- ./e 'f g'", "-- -- --", "a=b -- 'c", "name=a -- \x00\n"} {
 		f.Add(seed)

@@ -270,7 +270,7 @@ func (e entry) parts() (parts []entry) {
 		return []entry{e}
 	}
 	theirs := false
-	results := byProgram(e.Result)
+	results := e.ByProgram()
 	for i := range results {
 		k := &results[i]
 		theirs = theirs || k.Verdict == e.Verdict

@@ -1,40 +1,12 @@
 package analysis
 
 import (
-	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
-
-// byProgram makes a result of each of a kernel's programs, as if that were all of
-// the kernel.
-func byProgram(k *report.Result) []report.Result {
-	all := make([]report.Result, len(k.Programs))
-	console := k.Console
-	if slices.ContainsFunc(k.Programs, func(p report.Program) bool { return p.Console != "" }) {
-		console = "" // each has its own
-	}
-	for i, p := range k.Programs {
-		all[i] = report.Result{ID: k.ID, Verdict: p.Verdict, Cause: p.Cause, Console: cmp.Or(p.Console, console)}
-	}
-	if len(k.NotPassed()) == 0 {
-		return all
-	}
-	of := k.TestPrograms()
-	for _, t := range k.Tests {
-		if i, _ := of(t.Name); i >= 0 {
-			all[i].Tests = append(all[i].Tests, t)
-		}
-	}
-	for i := range all {
-		if all[i].Verdict != report.Pass {
-			all[i].Expected, all[i].TestsOnly = k.Expected, k.Programs[i].TestsOnly
-		}
-	}
-	return all
-}
 
 // ProgramGrid is an overview of kernels by program: kernels down and programs
 // across, or the other way around where these are more.
@@ -42,6 +14,7 @@ type ProgramGrid struct {
 	Corner        string // what the rows are; it ends with "in " if there is a Prefix
 	Prefix        string // the directory that all programs' names begin with, slash included; "": none
 	Rows, Columns []ProgramHeading
+	LeftOut       []string // what the grid does not have, one line each
 
 	turned bool
 	cells  [][]ProgramCell // by kernel, then by program
@@ -60,16 +33,32 @@ type ProgramHeading struct {
 	Program string // its name without Prefix
 }
 
-// NewProgramGrid has some of the places, given by their numbers, and at most
-// report.MaxPrograms programs. It has no rows where there are not several.
-func NewProgramGrid(places []Place, kernels []int) ProgramGrid {
+// maxGridCells bounds a grid of programs.
+const maxGridCells = 60_000
+
+// NewProgramGrid has at most report.MaxPrograms programs, and of the places as many
+// as there is room for. It has no rows where there are not several programs.
+func NewProgramGrid(places []Place) ProgramGrid {
 	g := ProgramGrid{Corner: "kernel"}
+	all := map[string]bool{}
+	for _, p := range places {
+		for i := range p.Programs {
+			all[p.Programs[i].Name] = true
+		}
+	}
+	if n := len(all); n > report.MaxPrograms {
+		g.LeftOut = append(g.LeftOut, fmt.Sprintf("the grid of programs has %d of %d programs", report.MaxPrograms, n))
+	}
+	if most := maxGridCells / max(1, min(len(all), report.MaxPrograms)); len(all) > 1 && len(places) > most {
+		g.LeftOut = append(g.LeftOut, fmt.Sprintf("the grid of programs has %d of %d kernels, those that did not pass first", most, len(places)))
+		places = firstOf(places, most)
+	}
 	at := map[string]int{}
 	var names []string
-	for _, i := range kernels {
+	for i := range places {
 		p := &places[i]
 		row := make([]ProgramCell, len(names))
-		results := byProgram(p.Result)
+		results := p.ByProgram()
 		for i := range results {
 			name := p.Programs[i].Name
 			n, ok := at[name]
@@ -105,6 +94,26 @@ func NewProgramGrid(places []Place, kernels []int) ProgramGrid {
 		g.Corner += in
 	}
 	return g
+}
+
+// firstOf are n of the places in their order, those that did not pass before others.
+func firstOf(places []Place, n int) (first []Place) {
+	passed := func(p Place) bool { return p.Verdict == report.Pass && len(p.StaleExpectations) == 0 }
+	bad := 0
+	for _, p := range places {
+		if !passed(p) {
+			bad++
+		}
+	}
+	bad = min(bad, n)
+	room := map[bool]int{false: bad, true: n - bad} // by whether it passed
+	for _, p := range places {
+		if ok := passed(p); room[ok] > 0 {
+			room[ok]--
+			first = append(first, p)
+		}
+	}
+	return first
 }
 
 // Cell is what came of a program on a kernel.

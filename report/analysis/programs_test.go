@@ -54,3 +54,26 @@ func TestGroupsWithoutAProgram(t *testing.T) {
 		}
 	}
 }
+
+// What ran when the kernel crashed as expected is no failure of its program's, and
+// a crash that was expected of one program is none of another's.
+func TestProgramGridExpected(t *testing.T) {
+	crash := report.Program{Verdict: report.Crash, Cause: &report.Cause{Title: "BUG: x"}}
+	for _, others := range []report.Verdict{report.Pass, report.Crash} {
+		k := report.Result{
+			ID: "a/1", Verdict: report.Crash, Cause: &report.Cause{Title: "a: BUG: x"}, Tests: []report.Test{bad("a/T", "")}, Running: []string{"a/T"},
+			Expected: []report.Expected{{Verdict: report.Crash, Reason: "known"}}, Programs: []report.Program{crash, {Name: "b", Verdict: others}},
+		}
+		k.Programs[0].Name = "a"
+		m := &report.Merged{Kernels: []report.Result{k}}
+		places, _ := Places(m)
+		g := NewProgramGrid(places)
+		want := others == report.Pass
+		if got := g.Cell(0, 0); got.Expected != want || k.FailedAsExpected() != want {
+			t.Errorf("%v: %+v, and of the kernel %v", others, got, k.FailedAsExpected())
+		}
+		if groups := Groups(m); (len(groups) == 0) != want {
+			t.Errorf("%v: %+v", others, groups)
+		}
+	}
+}

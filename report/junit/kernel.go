@@ -164,6 +164,10 @@ func (c *cases) ofTest(t report.Test) junitCase {
 // programCases are those of programs that did not pass, where neither their tests
 // nor the kernel's own case tell it. explained: there is none of the kernel's.
 func (c *cases) programCases(k *report.Result, failed []report.Test, explained bool) {
+	asExpected := ""
+	if k.FailedAsExpected() {
+		asExpected = "expected failure: " + k.ExpectedWords()
+	}
 	told := map[int]bool{}
 	for _, t := range failed {
 		i, _ := c.of(t.Name)
@@ -184,8 +188,8 @@ func (c *cases) programCases(k *report.Result, failed []report.Test, explained b
 			title, excerpt = p.Cause.Title, p.Cause.Excerpt
 		}
 		switch {
-		case k.FailedAsExpected():
-			tc.Testcase.Skipped = &junit.Result{Message: junitText("expected failure: " + k.ExpectedWords())}
+		case asExpected != "":
+			tc.Testcase.Skipped = &junit.Result{Message: junitText(asExpected)}
 			c.suite.add(tc)
 		case p.Verdict == report.Fail:
 			c.fail(tc, title, p.Verdict.String(), excerpt)

@@ -27,7 +27,7 @@ func newDocument(m *report.Merged, o Options) *document {
 	for _, p := range d.places {
 		d.at[p.ID] = p
 	}
-	d.byProgram = analysis.NewProgramGrid(d.places, upTo(len(d.places)))
+	d.byProgram = analysis.NewProgramGrid(d.places)
 	return d
 }
 

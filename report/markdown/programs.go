@@ -32,8 +32,11 @@ func (d *document) programs(b *strings.Builder, most int) {
 	columns, moreColumns := pick(columns, maxColumns, func(i int) report.Counts { return count(rows, []int{i}) })
 	folded := total.OK()
 	if folded {
-		programs := len(g.Rows) + len(g.Columns) - len(d.places)
-		fmt.Fprintf(b, "<details><summary>%s on %s</summary>\n\n", report.Count(programs, "program"), report.Count(len(d.places), "kernel"))
+		programs, kernels := len(g.Columns), len(g.Rows)
+		if g.Rows[0].Place == nil {
+			programs, kernels = kernels, programs
+		}
+		fmt.Fprintf(b, "<details><summary>%s on %s</summary>\n\n", report.Count(programs, "program"), report.Count(kernels, "kernel"))
 	}
 	b.WriteString("| " + g.Corner)
 	if g.Prefix != "" {
@@ -64,6 +67,9 @@ func (d *document) programs(b *strings.Builder, most int) {
 		line(fmt.Sprintf("%d more", len(more)), more)
 	}
 	b.WriteString("\n")
+	if len(g.LeftOut) > 0 {
+		b.WriteString("<sub>" + strings.Join(g.LeftOut, "; ") + "</sub>\n\n")
+	}
 	if folded {
 		b.WriteString("</details>\n\n")
 	}

@@ -43,3 +43,18 @@ func TestProgramsLarge(t *testing.T) {
 		t.Errorf("%d characters: %.3000s", n, md)
 	}
 }
+
+// What the grid does not have is said.
+func TestProgramsLeftOut(t *testing.T) {
+	m := reporttest.Programs(150, 20)
+	for i := range m.Kernels {
+		for p := range m.Kernels[i].Programs {
+			m.Kernels[i].Programs[p].Name = fmt.Sprintf("x%d/%d", i, p)
+		}
+	}
+	md := markdown(t, m, sampleOptions())
+	checkMarkdown(t, md)
+	if want := "<sub>the grid of programs has 1000 of 3000 programs; the grid of programs has 60 of 150 kernels, those that did not pass first</sub>"; !strings.Contains(md, want) {
+		t.Errorf("%.5000s\nwant %q", md, want)
+	}
+}

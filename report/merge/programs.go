@@ -89,14 +89,14 @@ func (g *merger) join(programs map[string][]*File) {
 
 // joinKernel makes one result of those that a kernel has of several programs.
 func (g *merger) joinKernel(id string, parts []*merger) report.Result {
-	var j joined
+	j := joined{splats: map[report.Splat]bool{}, moved: map[string]origin{}}
+	none := &report.Result{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: "the program was not run on this kernel"}}
 	for _, p := range parts {
-		of := part{program: p.program, file: p.from[id]}
+		of := part{program: p.program, file: p.from[id], Result: none}
 		if k := p.kernels[id]; k != nil {
-			of.Result = k.Result
-		} else {
-			of.Result = report.Result{ID: id, Verdict: report.Missing, Cause: &report.Cause{Title: "the program was not run on this kernel"}}
+			of.Result = &k.Result
 		}
+		of.against = against(*of.Result)
 		if d := of.Digest; d != "" && j.digest != "" && d != j.digest {
 			g.refuse(0, id, "%s: %s tested it with the digest %q, %s with %q", id, p.program, d, j.digestOf, j.digest)
 		} else if d != "" {
@@ -119,8 +119,9 @@ func (g *merger) joinKernel(id string, parts []*merger) report.Result {
 // part is what one program has of a kernel.
 type part struct {
 	program string
-	report.Result
-	file *File // nil: there is none
+	*report.Result
+	file    *File // nil: there is none
+	against int
 }
 
 // joined is a kernel's result while it is put together.
@@ -129,20 +130,15 @@ type joined struct {
 	worst            *part
 	digest, digestOf string
 	moved            map[string]origin
+	failed, others   []report.Test // tests
+	splats           map[report.Splat]bool
 }
-
-// verdicts, the worst last, among those that say as much against a kernel.
-var verdicts = []report.Verdict{report.Pass, report.Missing, report.Infra, report.NoBoot, report.Fail, report.Timeout, report.Crash}
 
 // against orders results by how much they say against a kernel, without what is
 // stale: that never makes a pass the worst of several.
-func against(a, b *part) int {
-	of := func(p *part) int {
-		k := p.Result
-		k.StaleExpectations = nil
-		return rank(&k)
-	}
-	return cmp.Or(cmp.Compare(of(a), of(b)), cmp.Compare(slices.Index(verdicts, a.Verdict), slices.Index(verdicts, b.Verdict)))
+func against(k report.Result) int {
+	k.StaleExpectations = nil
+	return 100*rank(&k) + k.Verdict.Badness()
 }
 
 func (j *joined) result(id string) report.Result {
@@ -151,7 +147,7 @@ func (j *joined) result(id string) report.Result {
 	for i := range j.parts {
 		p := &j.parts[i]
 		ok = ok && p.OK()
-		if against(p, j.worst) > 0 {
+		if p.against > j.worst.against {
 			j.worst = p
 		}
 	}
@@ -164,7 +160,6 @@ func (j *joined) result(id string) report.Result {
 	if w.Cause != nil {
 		k.Cause = &report.Cause{Title: report.OneLine(w.program+": "+w.Cause.Title, 500), Excerpt: w.Cause.Excerpt, Location: w.Cause.Location}
 	}
-	j.moved = map[string]origin{}
 	for i := range j.parts {
 		j.add(&k, &j.parts[i])
 	}
@@ -179,11 +174,23 @@ func (j *joined) result(id string) report.Result {
 		k.Problems = append(k.Problems, fmt.Sprintf("%d programs more than %d are not shown one by one", n, report.MaxPrograms))
 	}
 	j.reused(&k)
-	slices.SortStableFunc(k.Tests, report.FailedFirst) // if there are too many, those that passed are cut
+	k.Tests = slices.Concat(j.failed, j.others) // if there are too many, those that passed are cut
 	return k.Truncated()
 }
 
-// add adds what one program has.
+// How much of its lists a result has, as report has it.
+const (
+	maxList   = 10_000
+	maxSplats = 1000
+)
+
+// fitting is as much of what follows a list as there is room for.
+func fitting[T any](list, more []T, room int) []T {
+	return more[:min(len(more), max(0, room-len(list)))]
+}
+
+// add adds what one program has, as far as the kernel's result has room for it: an
+// artifact may have any number of programs, each with a result of full size.
 func (j *joined) add(k *report.Result, p *part) {
 	test := func(name string) string {
 		if len(p.Tests) == 1 && name == path.Base(p.program) {
@@ -195,42 +202,54 @@ func (j *joined) add(k *report.Result, p *part) {
 	if cause != nil && p.TestsOnly {
 		cause = &report.Cause{Title: cause.Title} // the excerpt is its test's output
 	}
-	k.Programs = append(k.Programs, report.Program{
+	program := report.Program{
 		Name: p.program, Verdict: p.Verdict, Cause: cause, Tests: len(p.Tests), TestsOnly: p.TestsOnly, Duration: time.Duration(p.Phases["payload"]),
 		Console: j.evidence(k, p),
-	})
+	}
+	if len(k.Programs) < report.MaxPrograms {
+		k.Programs = append(k.Programs, program)
+	}
 	k.TestsOnly = k.TestsOnly && (p.Verdict == report.Pass || p.TestsOnly)
 	k.Attempts, k.Repeats = max(k.Attempts, p.Attempts), max(k.Repeats, p.Repeats)
 	for _, t := range p.Tests {
-		t.Name = test(t.Name)
-		k.Tests = append(k.Tests, t)
+		list := &j.others
+		if report.TestVerdict(t) == report.TestFail {
+			list = &j.failed
+		}
+		if len(*list) <= report.MaxTests { // one more tells that there are too many
+			t.Name = test(t.Name)
+			*list = append(*list, t)
+		}
 	}
 	for name, ns := range p.Phases {
 		k.Phases[name] += ns
 	}
 	k.FlakyOK = k.Verdict == report.Pass && (k.FlakyOK || p.FlakyOK)
-	for _, f := range p.Flaky {
+	for _, f := range fitting(k.Flaky, p.Flaky, maxList) {
 		f.Name = test(f.Name)
 		k.Flaky = append(k.Flaky, f)
 	}
-	for _, e := range p.Expected {
+	for _, e := range fitting(k.Expected, p.Expected, maxList) {
 		if e.Test != "" {
 			e.Test = test(e.Test)
 		}
 		k.Expected = append(k.Expected, e)
 	}
-	for _, name := range p.Running {
+	for _, name := range fitting(k.Running, p.Running, maxList) {
 		k.Running = append(k.Running, test(name))
 	}
-	for _, s := range p.StaleExpectations {
+	for _, s := range fitting(k.StaleExpectations, p.StaleExpectations, maxList) {
 		k.StaleExpectations = append(k.StaleExpectations, p.program+": "+s)
 	}
 	for _, s := range p.Splats {
-		if !slices.Contains(k.Splats, s) {
+		if !j.splats[s] && len(k.Splats) < maxSplats {
+			j.splats[s] = true
 			k.Splats = append(k.Splats, s)
 		}
 	}
-	k.Mounts, k.Modules, k.Problems = append(k.Mounts, p.Mounts...), append(k.Modules, p.Modules...), append(k.Problems, p.Problems...)
+	for _, l := range []struct{ all, more *[]string }{{&k.Mounts, &p.Mounts}, {&k.Modules, &p.Modules}, {&k.Problems, &p.Problems}} {
+		*l.all = append(*l.all, fitting(*l.all, *l.more, maxList)...)
+	}
 	if k.Facts == nil {
 		k.Facts, k.Release = p.Facts, cmp.Or(k.Release, p.Release)
 	}
@@ -246,7 +265,7 @@ func (j *joined) evidence(k *report.Result, p *part) (console string) {
 			j.moved[as] = origin{p.file.evidence, name}
 		}
 	}
-	for _, f := range p.Files {
+	for _, f := range fitting(k.Files, p.Files, maxList) {
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(f, results), "/")
 		move(path.Join(results, kind, own, rest), f)
 	}
@@ -256,7 +275,7 @@ func (j *joined) evidence(k *report.Result, p *part) (console string) {
 		console = consoles + "txt"
 		move(console, p.Console)
 	}
-	for _, a := range p.History {
+	for _, a := range fitting(k.History, p.History, maxList) {
 		if a.Console != "" && p != j.worst {
 			move(consoles+strings.TrimPrefix(a.Console, "results/"+k.ID+"."), a.Console)
 			a.Console = ""

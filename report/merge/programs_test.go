@@ -381,3 +381,45 @@ func TestJoinLarge(t *testing.T) {
 		t.Errorf("it takes %d MiB", used>>20)
 	}
 }
+
+// What programs of full results come to is never larger than one full result, and
+// the last one's failed test is in it.
+func TestJoinIsBounded(t *testing.T) {
+	j := joined{splats: map[report.Splat]bool{}, moved: map[string]origin{}}
+	full := report.Result{ID: "debian/1", Verdict: report.Pass}
+	for i := range 6000 {
+		full.Tests = append(full.Tests, report.Test{Name: fmt.Sprint("T", i), Verdict: report.TestPass})
+		full.Problems = append(full.Problems, fmt.Sprint("note ", i))
+	}
+	const parts = report.MaxPrograms + 20
+	for i := range parts {
+		k := full
+		if i%50 > 0 && i < parts-1 {
+			k.Tests, k.Problems = nil, nil
+		}
+		for n := range 5 {
+			k.Splats = append(k.Splats, report.Splat{Title: fmt.Sprint("WARNING ", i, " ", n), Allowed: report.AllowEntry{Pattern: "WARNING", Reason: "known"}})
+		}
+		if i == parts-1 {
+			k.Verdict, k.TestsOnly, k.Cause = report.Fail, true, &report.Cause{Title: "T: no"}
+			k.Tests = append(slices.Clone(k.Tests), report.Test{Name: "T", Verdict: report.TestFail})
+		}
+		j.parts = append(j.parts, part{program: fmt.Sprint("p", i), Result: &k, against: against(k)})
+	}
+	var k report.Result
+	for i := range j.parts {
+		j.worst = &j.parts[i]
+		j.add(&k, j.worst)
+	}
+	if len(k.Programs) > report.MaxPrograms || len(k.Splats) > maxSplats || len(k.Problems) > maxList || len(j.others) > report.MaxTests+1 {
+		t.Errorf("%d programs, %d splats, %d problems, %d tests", len(k.Programs), len(k.Splats), len(k.Problems), len(j.others))
+	}
+	j.failed, j.others, j.splats = nil, nil, map[report.Splat]bool{}
+	k = j.result("debian/1")
+	if k.Check() != nil || len(k.Tests) != report.MaxTests {
+		t.Fatalf("%d tests; %v, %q", len(k.Tests), k.Check(), k.Problems[:min(3, len(k.Problems))])
+	}
+	if k.Verdict != report.Fail || k.TestsOnly || k.Tests[0].Name != fmt.Sprintf("p%d/T", parts-1) {
+		t.Errorf("%v, %v, the first test is %q", k.Verdict, k.TestsOnly, k.Tests[0].Name)
+	}
+}

@@ -7,7 +7,6 @@ const (
 	maxKernels  = 20_000    // in the list; those that did not pass come first
 	maxGroups   = 300       // of failures, in full
 	maxTiles    = 60        // kernels of a cell of the grid that have a sign of their own
-	maxCells    = 60_000    // of the grid of programs; kernels that did not pass come first
 	maxTests    = 1_000     // in the list of tests
 	maxCounts   = 1_000_000 // of instructions, over all programs and kernels
 	maxDetails  = 12 << 20  // bytes of all kernels' details as they stand in the file

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"slices"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -29,15 +28,8 @@ type programCell struct{ Verdict, Sign string }
 
 // programGrid makes the grid of programs, where a result has several.
 func (b *builder) programGrid() {
-	kernels := b.byNeed()
-	g := analysis.NewProgramGrid(b.places, kernels)
-	programs := len(g.Rows) + len(g.Columns) - len(kernels)
-	if most := maxCells / max(1, programs); len(g.Rows) > 0 && len(kernels) > most {
-		b.note("the grid of programs has %d of %d kernels, those that did not pass first", most, len(kernels))
-		kernels = kernels[:most]
-	}
-	slices.Sort(kernels)
-	g = analysis.NewProgramGrid(b.places, kernels)
+	g := analysis.NewProgramGrid(b.places)
+	b.notes = append(b.notes, g.LeftOut...)
 	heading := func(h analysis.ProgramHeading) programHeading {
 		if h.Place == nil {
 			return programHeading{Name: line(h.Program), Whole: line(g.Prefix + h.Program)}

@@ -35,7 +35,7 @@ func (o Observation) judgePrograms() Verdict {
 	whole := o.judge()
 	parts, wrong := o.split()
 	unproven := func(v *Verdict) {
-		if wrong != "" && Badness(report.Fail) > Badness(v.Verdict) {
+		if wrong != "" && report.Fail.Badness() > v.Verdict.Badness() {
 			v.Verdict, v.Cause = report.Fail, &report.Cause{Title: "the marks of its programs: " + wrong, Excerpt: o.Tail}
 		}
 	}
@@ -67,7 +67,7 @@ func (o Observation) judgePrograms() Verdict {
 		}
 		// The kernel's is the first of the worst ones; a program's says more than
 		// that of the VM as a whole.
-		worse := Badness(r.Verdict) - Badness(v.Verdict)
+		worse := r.Verdict.Badness() - v.Verdict.Badness()
 		if begun && (worse > 0 || worse == 0 && r.Verdict != report.Pass && v.Cause == whole.Cause) {
 			v.Verdict, v.Cause = r.Verdict, OfProgram(p.Name, full)
 		}
@@ -75,15 +75,6 @@ func (o Observation) judgePrograms() Verdict {
 	}
 	v.TestsOnly = v.TestsOnly && v.Verdict == report.Fail
 	return v
-}
-
-// Badness orders verdicts: the worst decides.
-func Badness(v report.Verdict) int {
-	known := []report.Verdict{report.Pass, report.Missing, report.Infra, report.NoBoot, report.Fail, report.Timeout, report.Crash}
-	if i := slices.Index(known, v); i >= 0 {
-		return i
-	}
-	return len(known) // what is not known is no pass
 }
 
 // OfProgram is a program's cause as its kernel's.
