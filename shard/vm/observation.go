@@ -71,11 +71,17 @@ func withLog(found []console.Finding, records []wire.Record) []console.Finding {
 		}
 		var s console.Scanner
 		_, _ = io.WriteString(&s, r.Log.Text)
-		for _, f := range s.Findings() {
-			if !slices.ContainsFunc(found, func(other console.Finding) bool { return same(f, other) }) {
-				f.Offset = 0 // of the log
-				found = append(found, f)
-			}
+		found = addLogged(found, s.Findings())
+	}
+	return found
+}
+
+// addLogged adds the findings of a log that were not found before.
+func addLogged(found, logged []console.Finding) []console.Finding {
+	for _, f := range logged {
+		if !slices.ContainsFunc(found, func(other console.Finding) bool { return same(f, other) }) {
+			f.Offset = 0 // of the log
+			found = append(found, f)
 		}
 	}
 	return found

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -25,56 +24,150 @@ type part struct {
 	begun   bool
 	records []wire.Record     // between its marks, with names as the program itself gave them
 	end     *wire.ProgramMark // nil: the VM ended before the program did
+
+	logged   []console.Finding // in the kernel's log among its records
+	findings []console.Finding // of the VM's that are judged with it
 }
 
 // judgePrograms judges each program by what the VM showed of it, as if it had run
 // alone, and the kernel by the worst of them and of the VM as a whole. A program
 // that did not begin is missing, and so is the kernel then, unless another one
-// failed. Where none began, what is said of the VM is said of each.
+// failed. Where none began, what is said of the VM is said of each. What is wrong
+// with the VM and with none of them is the last one's that began: another one's
+// failure, which may be expected, must not hide it.
 func (o Observation) judgePrograms() Verdict {
 	whole := o.judge()
 	parts, wrong := o.split()
 	unproven := func(v *Verdict) {
-		if wrong != "" && Badness(report.Fail) > Badness(v.Verdict) {
-			v.Verdict, v.Cause = report.Fail, &report.Cause{Title: "the marks of its programs: " + wrong, Excerpt: o.Tail}
+		if wrong != "" {
+			v.atLeast(report.Fail, &report.Cause{Title: "the marks of its programs: " + wrong, Excerpt: o.Tail})
 		}
 	}
 	unproven(&whole)
 	v := whole
 	v.Tests, v.Running, v.TestsOnly = nil, nil, whole.TestsOnly || whole.Verdict == report.Pass
-	begun := slices.ContainsFunc(parts, func(p part) bool { return p.begun })
+	last := -1 // that began
 	for i, p := range parts {
-		r := report.Program{Name: p.Name, Verdict: report.Missing, Cause: &report.Cause{Title: "the VM ended before it was started"}}
-		full := r.Cause
+		if p.begun {
+			last = i
+		}
+	}
+	o.share(parts, last)
+	of := o.testPrograms()
+	for i, p := range parts {
+		r := report.Program{Name: p.Name, Verdict: report.Missing}
+		var full *report.Cause
 		switch {
 		case p.begun:
-			one := o.of(parts, i).judge()
+			one := o.of(p).judge()
 			unproven(&one)
-			full = one.Cause
-			r.Verdict, r.Cause, r.Tests = one.Verdict, brief(one.Cause), len(one.Tests)
-			for _, t := range one.Tests {
-				t.Name = wire.ProgramTest(p.Name, t.Name)
-				v.Tests = append(v.Tests, t)
+			if i == last && p.end != nil {
+				if rest := o.withoutPrograms().judge(); Badness(rest.Verdict) >= Badness(report.Fail) {
+					one.atLeast(rest.Verdict, rest.Cause)
+				}
 			}
+			for _, t := range one.Tests {
+				own := t.Name
+				t.Name = wire.ProgramTest(p.Name, own)
+				if at, _ := of(t.Name); at != i {
+					one.atLeast(report.Fail, &report.Cause{Title: report.OneLine(fmt.Sprintf("its test %q has a name of another program's tests, %q: rename one of them", own, t.Name), 300)})
+					continue
+				}
+				v.Tests = append(v.Tests, t)
+				r.Tests++
+			}
+			full = one.Cause
+			r.Verdict, r.Cause = one.Verdict, brief(one.Cause)
 			for _, name := range one.Running {
 				v.Running = append(v.Running, wire.ProgramTest(p.Name, name))
 			}
 			r.TestsOnly = one.TestsOnly
 			v.TestsOnly = v.TestsOnly && (one.TestsOnly || one.Verdict == report.Pass)
 			r.Duration, r.Left = p.facts()
-		case !begun:
+		case last < 0:
 			r.Verdict, r.Cause = whole.Verdict, whole.Cause
+		default:
+			r.Cause = notRun(v.Programs[last], whole)
+			full = r.Cause
 		}
 		// The kernel's is the first of the worst ones; a program's says more than
 		// that of the VM as a whole.
 		worse := Badness(r.Verdict) - Badness(v.Verdict)
-		if begun && (worse > 0 || worse == 0 && r.Verdict != report.Pass && v.Cause == whole.Cause) {
+		if last >= 0 && (worse > 0 || worse == 0 && r.Verdict != report.Pass && v.Cause == whole.Cause) {
 			v.Verdict, v.Cause = r.Verdict, OfProgram(p.Name, full)
 		}
 		v.Programs = append(v.Programs, r)
 	}
 	v.TestsOnly = v.TestsOnly && v.Verdict == report.Fail
 	return v
+}
+
+// atLeast makes a verdict that bad, and more than its tests' failure.
+func (v *Verdict) atLeast(bad report.Verdict, c *report.Cause) {
+	v.TestsOnly = false
+	if Badness(bad) > Badness(v.Verdict) {
+		v.Verdict, v.Cause = bad, c
+	}
+}
+
+// notRun says why a program was not: the last one that ran, or the whole VM.
+func notRun(last report.Program, whole Verdict) *report.Cause {
+	title := last.Name + " ended the VM"
+	switch {
+	case last.Cause != nil:
+		title += " (" + last.Cause.Title + ")"
+	case whole.Verdict == report.Infra:
+		title = "the VM ended after " + last.Name + " (" + whole.Cause.Title + ")"
+	case len(last.Left) > 0:
+		title += " (it left behind: " + last.Left[0] + ")"
+	}
+	return &report.Cause{Title: report.OneLine("not run: "+title, 300)}
+}
+
+// testPrograms finds the program of a test as a result's readers do.
+func (o Observation) testPrograms() func(test string) (program int, name string) {
+	var k report.Result
+	for _, p := range o.Programs {
+		k.Programs = append(k.Programs, report.Program{Name: p.Name})
+	}
+	return k.TestPrograms()
+}
+
+// withoutPrograms is what was seen of the VM when each program that began has
+// ended, without what those did wrong.
+func (o Observation) withoutPrograms() Observation {
+	rest := o
+	rest.Programs, rest.Findings, rest.Records, rest.Payload = nil, nil, nil, false
+	findings, _, taint := o.Allowed.withoutAllowed(o.ID, o.Findings)
+	if slices.ContainsFunc(findings, func(f console.Finding) bool { return f.Kind.Crash() }) {
+		taint = wire.CrashTaint
+	}
+	failed, complete := 0, true
+	for _, r := range o.Records {
+		switch {
+		case r.Exit != nil || r.Run != nil:
+			continue
+		case r.Test != nil && r.Test.Verdict != wire.TestPass && r.Test.Verdict != wire.TestSkip:
+			failed++
+			r.Test = &wire.Test{Verdict: wire.TestSkip}
+		case r.Program != nil && r.Program.End != nil:
+			complete = complete && r.Program.End.Complete
+			taint |= r.Program.End.Taint
+		case r.End != nil:
+			end := *r.End
+			if end.Failed == failed {
+				end.Failed = 0
+			} else {
+				end.Failed = max(end.Failed, 1)
+			}
+			end.Taint &^= taint
+			end.Complete = end.Complete || !complete
+			r.End = &end
+			rest.Records = append(rest.Records, wire.Record{Type: wire.TypeExit, Exit: &wire.Exit{}})
+		}
+		rest.Records = append(rest.Records, r)
+	}
+	return rest
 }
 
 // Badness orders verdicts: the worst decides.
@@ -155,6 +248,9 @@ func (o Observation) split() (parts []part, wrong string) {
 			note("a %s record is of none of them", r.Type)
 		}
 	}
+	for i, p := range parts {
+		parts[i].logged = withLog(nil, p.records)
+	}
 	return parts, wrong
 }
 
@@ -192,10 +288,9 @@ func ownName(r wire.Record, program string) (wire.Record, bool) {
 
 // of is what was seen of a program that began, as if it had run alone: one that
 // has ended is as in a VM that went down in order after it.
-func (o Observation) of(parts []part, i int) Observation {
-	p := parts[i]
+func (o Observation) of(p part) Observation {
 	one := o
-	one.Programs, one.Records, one.Findings = nil, nil, nil
+	one.Programs, one.Records, one.Findings = nil, nil, p.findings
 	for _, r := range o.Records {
 		if r.Hello != nil {
 			one.Records = append(one.Records, r)
@@ -210,38 +305,49 @@ func (o Observation) of(parts []part, i int) Observation {
 		one.Records = append(one.Records, wire.Record{Type: wire.TypeEnd, At: 0, End: &end})
 		one.Exit, one.stopped = qemu.Exit{}, notStopped
 	}
+	return one
+}
+
+// share gives the programs that began what the kernel said, and each what its own
+// log has besides. What is allowed is all of theirs.
+func (o Observation) share(parts []part, last int) {
 	for _, f := range o.Findings {
-		if _, allowed := o.Allowed.covers(o.ID, f); allowed || slices.Contains(o.owners(parts, f), i) {
-			one.Findings = append(one.Findings, f)
+		_, allowed := o.Allowed.covers(o.ID, f)
+		for _, i := range o.owners(parts, last, f, allowed) {
+			parts[i].findings = append(parts[i].findings, f)
 		}
 	}
-	one.Findings = withLog(one.Findings, p.records)
-	return one
+	for i, p := range parts {
+		parts[i].findings = addLogged(p.findings, p.logged)
+	}
 }
 
 // owners are the programs that what the kernel said is of, by the kernel's log,
 // which init reads while each of them runs, and else by when it came: what came
 // before the first of them is of all, and what nobody could log is of the one that
 // did not end.
-func (o Observation) owners(parts []part, f console.Finding) (owners []int) {
-	last := -1
-	for i, p := range parts {
-		if !p.begun {
-			break
-		}
-		last = i
-		if logged(p.records, f) {
-			owners = append(owners, i)
-		}
+func (o Observation) owners(parts []part, last int, f console.Finding, allowed bool) (owners []int) {
+	all := func(int) bool { return true }
+	logged := func(i int) bool {
+		return slices.ContainsFunc(parts[i].logged, func(other console.Finding) bool { return same(f, other) })
 	}
+	pick := func(of func(int) bool) (owners []int) {
+		for i := range last + 1 {
+			if of(i) {
+				owners = append(owners, i)
+			}
+		}
+		return owners
+	}
+	if allowed {
+		return pick(all)
+	}
+	owners = pick(logged)
 	switch {
 	case len(owners) > 0 || last < 0:
 		return owners
 	case o.beforePrograms(f):
-		for i := range last + 1 {
-			owners = append(owners, i)
-		}
-		return owners
+		return pick(all)
 	case parts[last].end == nil || f.Offset <= 0:
 		return []int{last}
 	}
@@ -260,19 +366,4 @@ func (o Observation) beforePrograms(f console.Finding) bool {
 		}
 	}
 	return true
-}
-
-// logged says whether the kernel's log among records has what the console said.
-func logged(records []wire.Record, f console.Finding) bool {
-	for _, r := range records {
-		if r.Log == nil {
-			continue
-		}
-		var s console.Scanner
-		_, _ = io.WriteString(&s, r.Log.Text)
-		if slices.ContainsFunc(s.Findings(), func(other console.Finding) bool { return same(f, other) }) {
-			return true
-		}
-	}
-	return false
 }
