@@ -18,6 +18,7 @@ type Case struct {
 	SkipsPass bool     // a kernel passes if its tests are all skipped
 
 	Programs []Program // that run one after the other; nil where the payload is one without a name
+	Others   []string  // names of the payload's programs, which run in other VMs of the kernel; Programs' may be among them
 }
 
 // Observation is all that is known of one VM.

@@ -69,7 +69,7 @@ func (o Observation) judgePrograms() Verdict {
 			for _, t := range one.Tests {
 				own := t.Name
 				t.Name = wire.ProgramTest(p.Name, own)
-				if at, _ := of(t.Name); at != i {
+				if of(t.Name) != p.Name {
 					one.atLeast(report.Fail, &report.Cause{Title: report.OneLine(fmt.Sprintf("its test %q has a name of another program's tests, %q: rename one of them", own, t.Name), 300)})
 					continue
 				}
@@ -124,13 +124,22 @@ func notRun(last report.Program, whole Verdict) *report.Cause {
 	return &report.Cause{Title: report.OneLine("not run: "+title, 300)}
 }
 
-// testPrograms finds the program of a test as a result's readers do.
-func (o Observation) testPrograms() func(test string) (program int, name string) {
+// testPrograms finds the name of a test's program as a result's readers do.
+func (o Observation) testPrograms() func(test string) (program string) {
 	var k report.Result
+	for _, name := range o.Others {
+		k.Programs = append(k.Programs, report.Program{Name: name})
+	}
 	for _, p := range o.Programs {
 		k.Programs = append(k.Programs, report.Program{Name: p.Name})
 	}
-	return k.TestPrograms()
+	find := k.TestPrograms()
+	return func(test string) string {
+		if i, _ := find(test); i >= 0 {
+			return k.Programs[i].Name
+		}
+		return ""
+	}
 }
 
 // withoutPrograms is what was seen of the VM when each program that began has

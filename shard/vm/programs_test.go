@@ -138,6 +138,7 @@ func TestJudgePrograms(t *testing.T) {
 			o.Records[4].Program.End.Passed, o.Records[4].Program.End.Failed = 0, 1
 			o.end().Passed, o.end().Failed = 2, 1
 		}, "fail pass pass fail", "a: x/T failed"},
+		{"one's test has a name of one's in another VM", func(o *Observation) { o.Others = []string{"c", "c/d", "c/d/T"} }, "pass pass fail fail", `c/d: its test "T" has a name of another program's tests, "c/d/T"`},
 		{"the end counts more tests", func(o *Observation) { o.end().Tests = 4 }, "pass pass fail fail", "c/d: the guest counts 4 tests, 3 of them passed, and reported 3 and 3"},
 		{"one's time is up", func(o *Observation) {
 			*o.Records[7].Exit = wire.Exit{Code: -1, Timeout: true, Limit: time.Second, Tests: []string{"b/T"}}
