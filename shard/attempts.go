@@ -155,6 +155,7 @@ func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat, nth int) 
 	k.Attempts = 1
 	wellOnTCG := func() {} // called when TCG shows nothing of what was seen on KVM
 	var doubted []doubtedAttempt
+	var retried []report.Result
 	for {
 		on := a.mode.Accel
 		out, err := r.boot(ctx, j, path, a.mode, a.ready)
@@ -183,6 +184,9 @@ func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat, nth int) 
 			for _, d := range doubted {
 				r.settleDoubt(ctx, &k, j, d, path)
 			}
+			for _, earlier := range retried {
+				keepFailures(&k, earlier)
+			}
 			if k.Verdict != report.Pass {
 				if err := headConsole(path, k); err != nil {
 					k.Problems = append(k.Problems, report.ErrorLine(err, 300))
@@ -190,6 +194,7 @@ func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat, nth int) 
 			}
 			return k, true
 		}
+		retried = append(retried, k)
 		kept := strings.TrimSuffix(path, ".txt") + ".kvm.txt"
 		if !next.free {
 			kept = attemptPath(path, k.Attempts)
@@ -233,6 +238,34 @@ func (r *run) bootWithKVMFallback(ctx context.Context, j *job, repeat, nth int) 
 			defer wait.Stop()
 		}
 		a = next
+	}
+}
+
+// keepFailures keeps what an earlier attempt showed of programs that had ended when
+// it broke off: a failure that goes away is still a failure.
+func keepFailures(k *report.Result, earlier report.Result) {
+	of, was := k.TestPrograms(), earlier.TestPrograms()
+	for i := range k.Programs {
+		at := slices.IndexFunc(earlier.Programs, func(p report.Program) bool { return p.Name == k.Programs[i].Name })
+		if at < 0 {
+			continue
+		}
+		p := earlier.Programs[at]
+		if p.Verdict != report.Fail && p.Verdict != report.Timeout || p.Verdict.Badness() <= k.Programs[i].Verdict.Badness() {
+			continue
+		}
+		k.Programs = slices.Clone(k.Programs)
+		k.Programs[i] = p
+		k.Tests = slices.DeleteFunc(slices.Clone(k.Tests), func(t report.Test) bool { n, _ := of(t.Name); return n == i })
+		for _, t := range earlier.Tests {
+			if n, _ := was(t.Name); n == at {
+				k.Tests = append(k.Tests, t)
+			}
+		}
+		k.TestsOnly = p.TestsOnly && (k.TestsOnly || k.Verdict == report.Pass)
+		if p.Verdict.Badness() > k.Verdict.Badness() {
+			k.Verdict, k.Cause = p.Verdict, vm.OfProgram(p.Name, p.Cause)
+		}
 	}
 }
 

@@ -77,6 +77,9 @@ func (r *run) startVM(ctx context.Context, j *job, con *os.File, mode vm.BootMod
 	for _, p := range work.Programs {
 		w.Programs = append(w.Programs, vm.Program{Name: p.Name, Timeout: cmp.Or(p.Timeout, work.Timeout)})
 	}
+	for _, p := range r.Payload.Job.Programs {
+		w.Others = append(w.Others, p.Name)
+	}
 	if r.Stream != nil {
 		w.Stream = r.Stream(w.ID)
 	}
@@ -195,6 +198,9 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 		return s.Restore(ctx, w.Nonce, j.modules, own, in, console, results)
 	})
 	out.observed, out.saved = o, s.Took
+	if errors.As(err, &no) { // which is not the snapshot's fault
+		return out, "a VM that could not be restored: " + no.Reason
+	}
 	switch {
 	case err != nil:
 		why = err.Error()

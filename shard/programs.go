@@ -14,48 +14,14 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
-// bootPrograms tests a kernel with the payload's programs, in as few VMs as it
-// takes: one that a program ends, such as by a crash, is followed by another for
-// those that it did not come to. A VM that tests none is the last, unless each
-// program has its own.
+// bootPrograms tests a kernel with the payload's programs.
 func (r *run) bootPrograms(ctx context.Context, j *job, repeat int) (report.Result, bool) {
+	vms, ok := r.bootVMs(ctx, j, nil, repeat, 1)
 	all := r.Payload.Job.Programs
-	if len(all) == 0 {
-		return r.bootWithKVMFallback(ctx, j, repeat, 1)
+	if !ok || len(all) == 0 {
+		return vms[len(vms)-1], ok
 	}
-	defer func() { j.own = nil }()
-	var vms []report.Result
-	for left := all; len(left) > 0; {
-		now := left
-		if r.Isolate {
-			now = left[:1]
-		}
-		if j.own = nil; len(now) < len(all) {
-			own := r.Payload.Job
-			own.Programs = now
-			j.own = &own
-		}
-		k, ok := r.bootWithKVMFallback(ctx, j, repeat, len(vms)+1)
-		if !ok {
-			return k, false
-		}
-		vms = append(vms, k)
-		tested := map[string]bool{}
-		for _, p := range k.Programs {
-			if p.Verdict.Tested() {
-				tested[p.Name] = true
-			}
-		}
-		switch {
-		case r.Isolate && k.Release != "": // the next one's VM comes up, too
-			left = left[1:]
-			continue
-		case len(tested) == 0:
-			left = nil
-		}
-		left = slices.DeleteFunc(slices.Clone(left), func(p wire.Program) bool { return tested[p.Name] })
-	}
-	k := joinVMs(all, vms)
+	k := joinVMs(all, vms, repeat)
 	if len(vms) > 1 {
 		r.joinFiles(&k, vms)
 	}
@@ -63,6 +29,60 @@ func (r *run) bootPrograms(ctx context.Context, j *job, repeat int) (report.Resu
 		k.Reproduce = r.reproduceWith(j.entry, flags)
 	}
 	return k, true
+}
+
+// bootVMs does a job, nil for the payload's, in as few VMs as it takes: one that a
+// program ends, such as by a crash, is followed by another for those that it did not
+// come to. A program under which QEMU fails is tried again as the first of a VM, and
+// then no more. A VM that comes to none is the last, unless each program has its
+// own. The first has a number, as bootWithKVMFallback's. It returns false if ctx
+// ended first.
+func (r *run) bootVMs(ctx context.Context, j *job, own *wire.Job, repeat, first int) (vms []report.Result, ok bool) {
+	defer func() { j.own = nil }()
+	all := r.Payload.Job
+	if own != nil {
+		all = *own
+	}
+	down := 0 // VMs in a row that did not come up
+	for left := all.Programs; ; {
+		now := left
+		if r.Isolate && len(left) > 0 {
+			now = left[:1]
+		}
+		if j.own = own; len(now) < len(all.Programs) {
+			some := all
+			some.Programs = now
+			j.own = &some
+		}
+		k, ok := r.bootWithKVMFallback(ctx, j, repeat, first+len(vms))
+		vms = append(vms, k)
+		if !ok {
+			return vms, false
+		}
+		if down++; k.Release != "" {
+			down = 0
+		}
+		tested, same := map[string]bool{}, true
+		for _, p := range k.Programs {
+			same = same && p.Verdict == k.Programs[0].Verdict
+			if p.Verdict.Tested() {
+				tested[p.Name] = true
+			}
+		}
+		switch {
+		case len(k.Programs) == 0 && !r.Isolate || len(left) == 0 || k.Verdict == report.NoBoot || down > 1:
+			return vms, true
+		case len(tested) > 0:
+			left = slices.DeleteFunc(slices.Clone(left), func(p wire.Program) bool { return tested[p.Name] })
+		case same && len(now) > 1: // none began
+			return vms, true
+		default:
+			left = left[1:]
+		}
+		if len(left) == 0 {
+			return vms, true
+		}
+	}
 }
 
 // worstProgram is the name of the program that decides a kernel's verdict; "" for
@@ -77,19 +97,22 @@ func worstProgram(programs []report.Program) string {
 	return name
 }
 
-// joinVMs makes one result of the VMs in which a kernel's programs ran. What the
-// last VM that tested a program says of it counts, and the worst program, or the
-// worst VM, decides. The others are in the history.
-func joinVMs(all []wire.Program, vms []report.Result) report.Result {
+// joinVMs makes one result of the VMs in which a kernel's programs ran, in one of
+// its repeats or, with 0, the only one. What the last VM that tested a program says
+// of it counts, and the worst program, or the worst VM, decides. The others are in
+// the history.
+func joinVMs(all []wire.Program, vms []report.Result, repeat int) report.Result {
 	programs := make([]report.Program, len(all))
 	from := make([]int, len(all)) // the VM that tells, for each program
+	at := map[string]int{}
 	for i, p := range all {
-		programs[i] = report.Program{Name: p.Name, Verdict: report.Missing, Cause: &report.Cause{Title: "no VM came to it"}}
-		for n, k := range vms {
-			for _, said := range k.Programs {
-				if said.Name == p.Name && (said.Verdict.Tested() || !programs[i].Verdict.Tested()) {
-					programs[i], from[i] = said, n
-				}
+		programs[i] = report.Program{Name: p.Name, Verdict: report.Missing, Cause: notRun(vms[len(vms)-1])}
+		at[p.Name] = i
+	}
+	for n, k := range vms {
+		for _, said := range k.Programs {
+			if i, ok := at[said.Name]; ok && (said.Verdict.Tested() || !programs[i].Verdict.Tested()) {
+				programs[i], from[i] = said, n
 			}
 		}
 	}
@@ -130,21 +153,26 @@ func joinVMs(all []wire.Program, vms []report.Result) report.Result {
 			k.History = append(k.History, a)
 		}
 		if n != worst {
-			a := report.Attempt{VM: n + 1, Attempt: one.Attempts, Verdict: verdicts[n], Accel: one.Accel, Console: one.Console}
+			a := report.Attempt{Repeat: repeat, VM: n + 1, Attempt: one.Attempts, Verdict: verdicts[n], Accel: one.Accel, Console: one.Console}
 			if one.Cause != nil && verdicts[n] != report.Pass {
 				a.Cause = one.Cause.Title
 			}
 			k.History = append(k.History, a)
 		}
 	}
-	for i, p := range programs {
-		told := &vms[from[i]]
+	tests := make([][]report.Test, len(all))
+	for n, told := range vms {
 		of := told.TestPrograms()
 		for _, t := range told.Tests {
-			if at, _ := of(t.Name); at >= 0 && told.Programs[at].Name == p.Name {
-				k.Tests = append(k.Tests, t)
+			if program, _ := of(t.Name); program >= 0 {
+				if i, ok := at[told.Programs[program].Name]; ok && from[i] == n {
+					tests[i] = append(tests[i], t)
+				}
 			}
 		}
+	}
+	k.Tests = slices.Concat(tests...)
+	for _, p := range programs {
 		if p.Verdict.Badness() > k.Verdict.Badness() {
 			k.Verdict, k.Cause = p.Verdict, vm.OfProgram(p.Name, p.Cause)
 		}
@@ -154,6 +182,15 @@ func joinVMs(all []wire.Program, vms []report.Result) report.Result {
 	}
 	k.TestsOnly = k.TestsOnly && k.Verdict == report.Fail
 	return k
+}
+
+// notRun says why a program was in none of a kernel's VMs, by the last of them.
+func notRun(last report.Result) *report.Cause {
+	title := "not run"
+	if last.Cause != nil {
+		title += ", after the VM before: " + last.Cause.Title
+	}
+	return &report.Cause{Title: report.OneLine(title, 300)}
 }
 
 // ofVM is what a VM came to, without those of its programs that another VM tested
@@ -175,7 +212,7 @@ func ofVM(k report.Result, programs []report.Program) report.Verdict {
 			}
 		case !final[p.Name].Tested():
 			return k.Verdict
-		case p.Verdict == k.Verdict:
+		default:
 			explained = true
 		}
 	}

@@ -71,10 +71,11 @@ func TestJoinVMs(t *testing.T) {
 		{"QEMU failed under one, which passed then", []seen{{infra, "a=pass b=infra c=missing"}, {pass, "b=pass c=pass"}}, "pass pass pass pass", "", "abc"},
 		{"QEMU failed under one, which failed then", []seen{{infra, "a=pass b=infra c=missing"}, {pass, "b=fail c=pass"}}, "pass fail pass fail", "b: fail", "abc"},
 		{"QEMU failed behind the last", []seen{{infra, "a=pass b=pass c=pass"}}, "pass pass pass infra", "vm", "abc"},
-		{"QEMU failed between two", []seen{{infra, "a=pass b=missing c=missing"}, {pass, "b=pass c=pass"}}, "pass pass pass infra", "vm", "abc"},
+		{"QEMU failed between two", []seen{{infra, "a=pass b=missing c=missing"}, {pass, "b=pass c=pass"}}, "pass pass pass pass", "", "abc"},
+		{"QEMU failed between two, and under one then", []seen{{infra, "a=pass b=missing c=missing"}, {infra, "b=pass c=infra"}}, "pass pass infra infra", "vm", "ab"},
 		{"a VM failed as such", []seen{{fail, "a=pass b=missing c=missing"}, {pass, "b=pass c=pass"}}, "pass pass pass fail", "vm", "abc"},
 		{"no VM booted", []seen{{report.NoBoot, "a=no-boot b=no-boot c=no-boot"}}, "no-boot no-boot no-boot no-boot", "vm", ""},
-		{"a VM does not name one", []seen{{pass, "a=pass b=pass"}}, "pass pass missing missing", "c: no VM came to it", "ab"},
+		{"a VM does not name one", []seen{{pass, "a=pass b=pass"}}, "pass pass missing missing", "c: not run", "ab"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var vms []report.Result
@@ -83,7 +84,12 @@ func TestJoinVMs(t *testing.T) {
 				k.Console = vmPath("results/debian/6.1.txt", i+1)
 				vms = append(vms, k)
 			}
-			k := joinVMs([]wire.Program{{Name: "a"}, {Name: "b"}, {Name: "c"}}, vms)
+			k := joinVMs([]wire.Program{{Name: "a"}, {Name: "b"}, {Name: "c"}}, vms, 3)
+			for _, a := range k.History {
+				if a.Repeat != 3 {
+					t.Errorf("%+v is of no repeat", a)
+				}
+			}
 			got := []string{}
 			for _, p := range k.Programs {
 				got = append(got, p.Verdict.String())
@@ -128,10 +134,16 @@ func TestBootPrograms(t *testing.T) {
 		{"the second VM crashes", false, []string{"a=crash", "b=fail c=pass"}, "crash fail pass crash", "1"},
 		{"it ends early", false, []string{"a=pass", "b=fail c=pass"}, "pass fail pass fail", "2"},
 		{"QEMU is killed, and then under the next one", false, []string{"a=pass b=killed", "a=pass b=pass c=killed", "c=pass"}, "pass pass pass pass", ""},
-		{"QEMU is killed under a program at each attempt", false, []string{"a=pass b=killed", "a=pass b=killed", "b=killed"}, "pass infra missing infra", "1"},
+		{"QEMU is killed under a program at each attempt", false, []string{"a=pass b=killed", "a=pass b=killed", "b=killed", "b=killed", "c=fail"}, "pass infra fail fail", ""},
+		{"QEMU is killed under the first", false, []string{"a=killed", "a=killed", "b=pass c=pass"}, "infra pass pass infra", ""},
+		{"QEMU is killed before any", false, []string{"is killed at boot"}, "infra infra infra infra", ""},
+		{"the emulator fails after a failure", false, []string{"a=fail b=impossible", "a=pass b=pass c=pass"}, "fail pass pass fail", ""},
+		{"the emulator fails after a failure, and then a VM ends early", false, []string{"a=fail b=impossible", "a=pass b=pass", "c=pass"}, "fail crash pass crash", ""},
 		{"other programs run than the job has", false, []string{"a=pass b=crash", "b=pass c=pass"}, "pass crash fail crash", ""},
 		{"isolated", true, []string{"a=pass", "b=crash", "c=pass"}, "pass crash pass crash", "2"},
 		{"isolated, and QEMU is killed", true, []string{"a=killed", "a=killed", "b=pass", "c=pass"}, "infra pass pass infra", ""},
+		{"isolated, and QEMU is killed at boot", true, []string{"is killed at boot", "is killed at boot", "b=pass", "c=fail"}, "infra pass fail fail", ""},
+		{"isolated, and QEMU is killed at each boot", true, []string{"is killed at boot"}, "infra infra missing infra", ""},
 		{"isolated, and it does not boot", true, []string{"panics at boot"}, "no-boot missing missing no-boot", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -152,6 +164,7 @@ func TestBootPrograms(t *testing.T) {
 			if n := strings.Count(vms, "tcg"); len(consoles) != n && tt.vms[0] != "panics at boot" {
 				t.Errorf("%d consoles of %d VMs: %q", len(consoles), n, consoles)
 			}
+			more, _ := filepath.Glob(filepath.Join(r.Out, "results/debian/*.vm-*.txt"))
 			for _, a := range append(k.History, report.Attempt{Console: k.Console}) {
 				if _, err := os.Stat(filepath.Join(r.Out, a.Console)); err != nil {
 					t.Error(err)
@@ -162,12 +175,23 @@ func TestBootPrograms(t *testing.T) {
 			}) {
 				t.Errorf("the console is not that of VM %s: %+v", tt.console, k.History)
 			}
-			if b, err := os.ReadFile(filepath.Join(r.Scratch, "initramfs-job-0")); len(consoles) > 1 && (err != nil || !bytes.Contains(b, []byte(`"programs":[{"name":"`)) || bytes.Contains(b, []byte(`"name":"a"`)) && !tt.isolate && !strings.Contains(tt.name, "killed")) {
+			if b, err := os.ReadFile(filepath.Join(r.Scratch, "initramfs-job-0")); len(more) > 0 && (err != nil || !bytes.Contains(b, []byte(`"programs":[{"name":"`)) || bytes.Contains(b, []byte(`"name":"a"`)) && !tt.isolate && !strings.Contains(tt.name, "killed")) {
 				t.Errorf("the last VM's job: %v", err)
 			}
 			if worst := worstProgram(k.Programs); worst == "b" && !strings.Contains(k.Reproduce, "./b") {
 				t.Errorf("reproduced by %q", k.Reproduce)
 			}
 		})
+	}
+}
+
+// What is wrong with one's names in another one's VM is found, too.
+func TestIsolatedNames(t *testing.T) {
+	r, _ := standInRunner(t, qemu.TCG)
+	r.Isolate = true
+	r.Payload.Job = wire.Job{Programs: []wire.Program{{Name: "a", Args: []string{"/a"}}, {Name: "a/T", Args: []string{"/T"}}}, Timeout: far}
+	k, _, _ := script{"tcg": {"a=fail", "a/T=pass"}}.testIn(t, r, "6.1")
+	if a, b := k.Programs[0], k.Programs[1]; a.Verdict != report.Fail || a.TestsOnly || b.Verdict != report.Pass || k.TestsOnly {
+		t.Errorf("%+v", k)
 	}
 }

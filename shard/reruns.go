@@ -27,9 +27,7 @@ func (r *run) rerunFailed(ctx context.Context, j *job, first report.Result) (rep
 	if r.Reruns == 0 || first.Verdict != report.Fail || !first.TestsOnly {
 		return first, true
 	}
-	defer func() { j.own = nil }()
 	again := newReruns(first, r.expectedTests(first))
-rounds:
 	for n := 1; n <= r.Reruns && len(again.left()) > 0; n++ {
 		job, err := r.Payload.Select(again.left())
 		if err != nil {
@@ -37,35 +35,20 @@ rounds:
 			break
 		}
 		r.Report(Event{ID: first.ID, State: Retrying, Reason: report.OneLine(fmt.Sprintf("%s again: %s", report.Count(len(again.left()), "failed test"), strings.Join(again.left(), ", ")), 300)})
-		for _, job := range isolated(job, r.Isolate) {
-			j.own = &job
-			k, ok := r.bootWithKVMFallback(ctx, j, 0, again.vms+1)
-			if !ok {
-				return k, false
-			}
+		vms, ok := r.bootVMs(ctx, j, &job, 0, again.vms+1)
+		if !ok {
+			return vms[len(vms)-1], false
+		}
+		for _, k := range vms {
 			if err := r.dropFiles(k); err != nil {
 				again.k.Problems = append(again.k.Problems, report.ErrorLine(err, 300))
 			}
-			if !again.add(n, k) {
-				break rounds
-			}
+		}
+		if !again.add(n, job.Programs, vms) {
+			break
 		}
 	}
 	return again.settle(r.FlakyOK), true
-}
-
-// isolated are the jobs of one VM each.
-func isolated(job wire.Job, isolate bool) []wire.Job {
-	if !isolate || len(job.Programs) < 2 {
-		return []wire.Job{job}
-	}
-	var jobs []wire.Job
-	for _, p := range job.Programs {
-		one := job
-		one.Programs = []wire.Program{p}
-		jobs = append(jobs, one)
-	}
-	return jobs
 }
 
 // expectedTests are the failed tests of a result that were expected to fail.
@@ -136,19 +119,25 @@ func (again *reruns) left() (names []string) {
 	return names
 }
 
-// add takes what a VM of the nth rerun came to. It returns false if no other may follow: a crash
-// counts, wherever it happens, and what is not whole says nothing of tests.
-func (again *reruns) add(n int, k report.Result) bool {
-	again.vms++
-	at := report.Attempt{VM: again.vms, Rerun: n, Attempt: k.Attempts, Verdict: k.Verdict, Accel: k.Accel, Console: k.Console}
-	if k.Cause != nil {
-		at.Cause = k.Cause.Title
+// add takes what the VMs of the nth rerun, of some programs, came to. It returns false
+// if no other rerun may follow: a crash counts, wherever it happens, and what is not
+// whole says nothing of tests.
+func (again *reruns) add(n int, programs []wire.Program, vms []report.Result) bool {
+	k := vms[0]
+	if len(programs) > 0 {
+		k = joinVMs(programs, vms, 0)
 	}
-	for _, a := range k.History {
-		a.VM, a.Rerun = again.vms, n
-		again.k.History = append(again.k.History, a)
+	for _, one := range vms {
+		again.vms++
+		at := report.Attempt{Attempt: one.Attempts, Verdict: ofVM(one, k.Programs), Accel: one.Accel, Console: one.Console}
+		if one.Cause != nil && at.Verdict != report.Pass {
+			at.Cause = one.Cause.Title
+		}
+		for _, a := range append(slices.Clone(one.History), at) {
+			a.VM, a.Rerun = again.vms, n
+			again.k.History = append(again.k.History, a)
+		}
 	}
-	again.k.History = append(again.k.History, at)
 	phases := map[string]int64{}
 	for name, ns := range again.k.Phases {
 		phases[name] = ns

@@ -8,6 +8,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // resultOf makes a result: its verdict, and tests such as "fail A". A "!" behind the
@@ -97,7 +98,7 @@ func TestReruns(t *testing.T) {
 			again := newReruns(tt.first, expected)
 			for i, k := range tt.runs {
 				k.Console = vmPath(k.Console, i+2)
-				again.add(i+1, k)
+				again.add(i+1, nil, []report.Result{k})
 			}
 			if got := strings.Join(again.left(), " "); got != tt.left {
 				t.Errorf("%s: %q would run again, want %q", tt.name, got, tt.left)
@@ -151,7 +152,7 @@ func TestRerunsOfPrograms(t *testing.T) {
 		k.Console = vmPath(k.Console, n)
 		return k
 	}
-	again.add(1, vm(2, resultOf("fail", "pass a/X", "fail b/X")))
+	again.add(1, nil, []report.Result{vm(2, resultOf("fail", "pass a/X", "fail b/X"))})
 	k := again.settle(true)
 	var got []string
 	for _, p := range k.Programs {
@@ -160,11 +161,58 @@ func TestRerunsOfPrograms(t *testing.T) {
 	if d := cmp.Diff([]string{"a pass", "b fail", "c pass"}, got); d != "" || k.Check() != nil {
 		t.Errorf("%v\n%s", k.Check(), d)
 	}
-	again.add(2, vm(3, resultOf("pass", "pass b/X")))
+	again.add(2, nil, []report.Result{vm(3, resultOf("pass", "pass b/X"))})
 	if k := again.settle(true); k.Verdict != report.Pass || k.Check() != nil {
 		t.Errorf("%v, %v", k.Verdict, k.Check())
 	}
 	if first.Programs[0].Verdict != report.Fail || first.Tests[0].Verdict != wire.TestFail {
 		t.Error("the first result was changed")
+	}
+}
+
+// A rerun takes as many VMs as its programs need.
+func TestRerunInSeveralVMs(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		vms  []string
+		more bool // others may follow
+		want string
+	}{
+		{"it ends early", []string{"a=pass", "b=pass"}, true, "a pass, b pass, pass"},
+		{"it ends early, and the rest fails", []string{"a=pass", "b=fail"}, true, "a pass, b fail, fail"},
+		{"QEMU is killed", []string{"a=pass b=killed", "a=pass b=killed", "b=pass"}, true, "a pass, b pass, pass"},
+		{"QEMU is killed at each attempt", []string{"a=killed", "a=killed", "b=pass"}, false, "a fail, b fail, fail"},
+		{"a crash", []string{"a=crash", "b=pass"}, false, "a fail, b fail, crash"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r, _ := standInRunner(t, qemu.TCG)
+			a, b := wire.Program{Name: "a", Args: []string{"/a"}}, wire.Program{Name: "b", Args: []string{"/b"}}
+			r.Payload.Job = wire.Job{Programs: []wire.Program{a, b, {Name: "c", Args: []string{"/c"}}}, Timeout: far}
+			first := resultOf("fail", "fail a/T", "fail b/T", "pass c/T")
+			for _, p := range []string{"a", "b"} {
+				first.Programs = append(first.Programs, report.Program{Name: p, Verdict: report.Fail, TestsOnly: true, Cause: &report.Cause{Title: "why"}})
+			}
+			first.Programs = append(first.Programs, report.Program{Name: "c", Verdict: report.Pass})
+			again := newReruns(first, nil)
+			own := wire.Job{Programs: []wire.Program{a, b}, Timeout: far}
+			vms, ok := r.bootVMs(t.Context(), script{"tcg": tt.vms}.job(t, r, "6.1"), &own, 0, 2)
+			if more := again.add(1, own.Programs, vms); !ok || more != tt.more {
+				t.Errorf("others may follow: %v", more)
+			}
+			k := again.settle(true)
+			var got []string
+			for _, p := range k.Programs[:2] {
+				got = append(got, p.Name+" "+p.Verdict.String())
+			}
+			if d := cmp.Diff(tt.want, strings.Join(append(got, k.Verdict.String()), ", ")); d != "" || k.Check() != nil {
+				t.Errorf("%v\n%s\n%+v", k.Check(), d, k)
+			}
+			for i, a := range k.History[len(k.History)-len(vms):] {
+				if a.Rerun != 1 || len(tt.vms) == len(vms) && (a.VM != i+2 || a.Console != vmPath("results/debian/6.1.txt", i+2)) {
+					t.Errorf("VM %d: %+v", i, a)
+				}
+			}
+		})
 	}
 }

@@ -77,18 +77,8 @@ func (does script) test(t *testing.T, r *run, name string) (k report.Result, vms
 // its VMs, for each accelerator.
 func (does script) testIn(t *testing.T, r *run, name string) (k report.Result, vms, path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "kernel")
-	b, err := json.Marshal(does)
-	if err == nil {
-		err = os.WriteFile(path, b, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := &job{
-		fetched: fetched{entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}}, image: &kernel.Image{Kernel: path}},
-		boot:    path, initrd: path, jobInitrd: filepath.Join(r.Scratch, "initramfs-job-0"), slot: &slot{of: make(chan struct{}, 1)},
-	}
+	j := does.job(t, r, name)
+	path = j.boot
 	k, ok := r.bootPrograms(t.Context(), j, 0)
 	if !ok {
 		t.Fatal("the kernel was not done")
@@ -103,6 +93,23 @@ func (does script) testIn(t *testing.T, r *run, name string) (k report.Result, v
 		}
 	}
 	return k, strings.TrimSpace(vms), path
+}
+
+// job is that of a script's kernel.
+func (does script) job(t *testing.T, r *run, name string) *job {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kernel")
+	b, err := json.Marshal(does)
+	if err == nil {
+		err = os.WriteFile(path, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &job{
+		fetched: fetched{entry: plan.Entry{Ref: kernel.Ref{Distro: "debian", Name: name}, Source: namedSource{}}, image: &kernel.Image{Kernel: path}},
+		boot:    path, initrd: path, jobInitrd: filepath.Join(r.Scratch, "initramfs-job-0"), slot: &slot{of: make(chan struct{}, 1)},
+	}
 }
 
 type namedSource struct{ kernel.Source }

@@ -46,8 +46,8 @@ func Unsupported(a qemu.Arch, accel qemu.Accel, net, root bool) string {
 	return ""
 }
 
-// NotSupportedError says why a kernel has no snapshot and will have none. Its
-// text is one line.
+// NotSupportedError says why a kernel has no snapshot and will have none, or why a
+// payload does not fit in a restored VM. Its text is one line.
 type NotSupportedError struct{ Reason string }
 
 func (e *NotSupportedError) Error() string { return e.Reason }
@@ -391,7 +391,7 @@ func (s *Store) handOver(dir, nonce, modules string, job json.RawMessage) ([]qem
 	}
 	b := wire.PackHandover(h)
 	if len(b) > wire.MaxHandover {
-		return nil, fmt.Errorf("the payload has too many files for a restored VM: their list has %d bytes, more than %d", len(b), wire.MaxHandover)
+		return nil, &NotSupportedError{Reason: fmt.Sprintf("the payload has too many files, or a job too long, for a restored VM: what it is told has %d bytes, more than %d", len(b), wire.MaxHandover)}
 	}
 	path := filepath.Join(dir, "handover")
 	if err := os.WriteFile(path, b, 0o600); err != nil {

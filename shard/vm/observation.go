@@ -18,6 +18,7 @@ type Case struct {
 	SkipsPass bool     // a kernel passes if its tests are all skipped
 
 	Programs []Program // that run one after the other; nil where the payload is one without a name
+	Others   []string  // names of the payload's programs, which run in other VMs of the kernel; Programs' may be among them
 }
 
 // Observation is all that is known of one VM.
@@ -71,11 +72,17 @@ func withLog(found []console.Finding, records []wire.Record) []console.Finding {
 		}
 		var s console.Scanner
 		_, _ = io.WriteString(&s, r.Log.Text)
-		for _, f := range s.Findings() {
-			if !slices.ContainsFunc(found, func(other console.Finding) bool { return same(f, other) }) {
-				f.Offset = 0 // of the log
-				found = append(found, f)
-			}
+		found = addLogged(found, s.Findings())
+	}
+	return found
+}
+
+// addLogged adds the findings of a log that were not found before.
+func addLogged(found, logged []console.Finding) []console.Finding {
+	for _, f := range logged {
+		if !slices.ContainsFunc(found, func(other console.Finding) bool { return same(f, other) }) {
+			f.Offset = 0 // of the log
+			found = append(found, f)
 		}
 	}
 	return found

@@ -105,7 +105,41 @@ func TestJudgePrograms(t *testing.T) {
 		}, "pass fail pass fail", "b: the payload's report is not complete"},
 		{"one's exit is missing", func(o *Observation) { o.Records = slices.Delete(o.Records, 7, 8) }, "pass fail pass fail", "b: the payload's end was not reported"},
 		{"one counts more tests", func(o *Observation) { o.Records[8].Program.End.Tests = 2 }, "pass fail pass fail", "b: the guest counts 2 tests"},
-		{"the end counts more tests", func(o *Observation) { o.end().Tests = 4 }, "pass pass pass fail", "the guest counts 4 tests"},
+		{"another one's time is up, and a reset between two", func(o *Observation) {
+			down(o, 9)
+			*o.Records[3].Exit = wire.Exit{Code: -1, Timeout: true, Limit: time.Second}
+		}, "timeout fail missing timeout", "a: the payload did not end within 1s"},
+		{"one crashes, and the end is another VM's", func(o *Observation) {
+			o.Records = slices.Insert(o.Records, 7, log)
+			o.end().Nonce = "def"
+		}, "pass crash fail crash", "b: WARNING in foo"},
+		{"one crashes, and the end has its taint", func(o *Observation) {
+			o.Records = slices.Insert(o.Records, 7, log)
+			o.Records[9].Program.End.Taint, o.end().Taint = 1<<9, 1<<9
+		}, "pass crash pass crash", "b: WARNING in foo"},
+		{"one crashes, and the end alone has its taint", func(o *Observation) {
+			o.Findings = []console.Finding{at(warned, 250)}
+			o.end().Taint = 1 << 9
+		}, "pass crash pass crash", "b: WARNING in foo"},
+		{"the end alone has a taint", func(o *Observation) { o.end().Taint = 1 << 9 }, "pass pass crash crash", "c/d: the kernel tainted itself"},
+		{"one's test fails, and the end counts none", func(o *Observation) {
+			o.Records[6].Test.Verdict = wire.TestFail
+			o.Records[8].Program.End.Passed, o.Records[8].Program.End.Failed = 0, 1
+			o.end().Passed = 2
+		}, "pass fail fail fail", "b: b failed"},
+		{"one's test has a name of another one's", func(o *Observation) {
+			o.Programs[2].Name = "a/T"
+			o.Records[9].Program.Name, o.Records[12].Program.Name, o.Records[10].Test.Name = "a/T", "a/T", "a/T/T"
+		}, "fail pass pass fail", `a: its test "T" has a name of another program's tests, "a/T"`},
+		{"one's failed test has a name of another one's", func(o *Observation) {
+			o.Programs[2].Name = "a/x"
+			o.Records[9].Program.Name, o.Records[12].Program.Name, o.Records[10].Test.Name = "a/x", "a/x", "a/x/T"
+			o.Records[2].Test.Name, o.Records[2].Test.Verdict = "a/x/T", wire.TestFail
+			o.Records[4].Program.End.Passed, o.Records[4].Program.End.Failed = 0, 1
+			o.end().Passed, o.end().Failed = 2, 1
+		}, "fail pass pass fail", "a: x/T failed"},
+		{"one's test has a name of one's in another VM", func(o *Observation) { o.Others = []string{"c", "c/d", "c/d/T"} }, "pass pass fail fail", `c/d: its test "T" has a name of another program's tests, "c/d/T"`},
+		{"the end counts more tests", func(o *Observation) { o.end().Tests = 4 }, "pass pass fail fail", "c/d: the guest counts 4 tests, 3 of them passed, and reported 3 and 3"},
 		{"one's time is up", func(o *Observation) {
 			*o.Records[7].Exit = wire.Exit{Code: -1, Timeout: true, Limit: time.Second, Tests: []string{"b/T"}}
 		}, "pass timeout pass timeout", "b: the payload did not end within 1s: T was running"},
@@ -120,7 +154,7 @@ func TestJudgePrograms(t *testing.T) {
 			early(o, 2)
 			o.Allowed, o.Findings = allowed, []console.Finding{at(warned, 250)}
 			o.Records[8].Program.End.Taint, o.end().Taint = 1<<9, 1<<9
-		}, "pass pass missing missing", "c/d: the VM ended before it was started"},
+		}, "pass pass missing missing", "c/d: not run: b ended the VM"},
 		{"a warning that the log of one has", func(o *Observation) {
 			o.Records = slices.Insert(o.Records, 7, log)
 			o.Findings = []console.Finding{at(warned, 350)} // the console came late
@@ -152,7 +186,7 @@ func TestJudgePrograms(t *testing.T) {
 		{"QEMU dies between two", func(o *Observation) { down(o, 5); o.Exit = qemu.Exit{Code: 1} }, "pass missing missing infra", "QEMU: exit status 1"},
 		{"QEMU dies after the end", func(o *Observation) { o.Exit = qemu.Exit{Code: 1} }, "pass pass pass infra", "QEMU, after"},
 		{"one resets the machine", func(o *Observation) { down(o, 7) }, "pass fail missing fail", "b: the guest went down without its end record"},
-		{"a reset between two", func(o *Observation) { down(o, 5) }, "pass missing missing fail", "the guest went down without its end record"},
+		{"a reset between two", func(o *Observation) { down(o, 5) }, "fail missing missing fail", "a: the guest went down without its end record"},
 		{"one halts the machine", func(o *Observation) { down(o, 6); o.stopped = stopHalt }, "pass fail missing fail", "b: the guest went down without its end record: the payload halted"},
 		{"silence", func(o *Observation) {
 			down(o, 6)
@@ -160,8 +194,8 @@ func TestJudgePrograms(t *testing.T) {
 			o.stopped, o.Exit.Killed, o.limits.Silence = stopSilence, true, 30*time.Second
 		}, "pass timeout missing timeout", "b: no sign of life from the guest for 30s while T was running"},
 		{"one outlives init's own limit", func(o *Observation) { down(o, 6); o.stopped, o.Exit.Killed = stopVM, true }, "pass timeout missing timeout", "b: the payload did not end within 1m0s, and init"},
-		{"no power-off", func(o *Observation) { o.stopped, o.Exit.Killed = stopOff, true }, "pass pass pass timeout", "power off"},
-		{"the VM ends early", func(o *Observation) { early(o, 2) }, "pass pass missing missing", "c/d: the VM ended before it was started"},
+		{"no power-off", func(o *Observation) { o.stopped, o.Exit.Killed = stopOff, true }, "pass pass timeout timeout", "c/d: the guest did not power off"},
+		{"the VM ends early", func(o *Observation) { early(o, 2) }, "pass pass missing missing", "c/d: not run: b ended the VM"},
 		{"no program runs", func(o *Observation) {
 			early(o, 0)
 			o.end().Complete, o.end().Problem = false, "the module x is not for this kernel"
@@ -174,7 +208,7 @@ func TestJudgePrograms(t *testing.T) {
 		{"a record is lost", func(o *Observation) { o.stats.Lost = 1 }, "fail fail fail fail", "lost"},
 		{"a record is forged", func(o *Observation) { o.stats.Forged = 1 }, "fail fail fail fail", "forges"},
 		{"too many records", func(o *Observation) { o.wireErr = wire.ErrTooMany }, "fail fail fail fail", "more records"},
-		{"another VM's end", func(o *Observation) { o.end().Nonce = "def" }, "pass pass pass fail", "not of this VM"},
+		{"another VM's end", func(o *Observation) { o.end().Nonce = "def" }, "pass pass fail fail", "c/d: the end record is not of this VM"},
 		{"one's begin is missing", func(o *Observation) { o.Records = slices.Delete(o.Records, 5, 6) }, "fail missing missing fail", "marks"},
 		{"one's end is missing", func(o *Observation) { o.Records = slices.Delete(o.Records, 8, 9) }, "fail fail missing fail", "marks"},
 		{"the last one's end is missing", func(o *Observation) { o.Records = slices.Delete(o.Records, 12, 13) }, "fail fail fail fail", "marks"},
@@ -210,6 +244,12 @@ func TestJudgePrograms(t *testing.T) {
 			}
 			if (v.Cause == nil) != (v.Verdict == report.Pass) || v.Cause != nil && !strings.Contains(v.Cause.Title, tt.cause) {
 				t.Errorf("cause %+v, want %q in it", v.Cause, tt.cause)
+			}
+			if v.TestsOnly && strings.Contains(tt.name, "name of another") {
+				t.Error("its tests alone are said to be wrong")
+			}
+			if err := (&report.Result{ID: "debian/6.1", Verdict: v.Verdict, Cause: v.Cause, Programs: v.Programs, Tests: v.Tests, Console: "results/debian/6.1.txt", Attempts: 1}).Check(); err != nil {
+				t.Error(err)
 			}
 			for _, p := range v.Programs {
 				if (p.Cause == nil) != (p.Verdict == report.Pass) {
@@ -281,6 +321,8 @@ func TestProgramsTestsOnly(t *testing.T) {
 		"and the last one exits with 3": func(o *Observation) { o.Records[11].Exit = &wire.Exit{Code: 3} },
 		"and QEMU fails":                func(o *Observation) { o.Exit.Code = 1 },
 		"and the end counts others":     func(o *Observation) { o.end().Passed = 3 },
+		"and the marks are wrong":       func(o *Observation) { o.Records = slices.Insert(o.Records, 5, begins(0, "a")) },
+		"and the end is another VM's":   func(o *Observation) { o.end().Nonce = "def" },
 		"and it is incomplete":          func(o *Observation) { o.Records[8].Program.End.Complete = false },
 	} {
 		o := passedPrograms()
@@ -289,7 +331,11 @@ func TestProgramsTestsOnly(t *testing.T) {
 		o.Records[8].Program.End.Passed, o.Records[8].Program.End.Failed = 0, 1
 		o.end().Passed, o.end().Failed = 2, 1
 		with(&o)
-		if v := o.Judge(); v.Verdict != report.Fail || v.TestsOnly != (name == "") {
+		v := o.Judge()
+		if p := v.Programs[1]; p.TestsOnly && strings.Contains(name, "marks") {
+			t.Errorf("a test fails %s: %+v", name, p)
+		}
+		if v.Verdict != report.Fail || v.TestsOnly != (name == "") {
 			t.Errorf("a test fails %s: %v, tests only: %v", name, v.Verdict, v.TestsOnly)
 		}
 	}

@@ -121,6 +121,9 @@ func main() {
 	}
 	n := strings.Count(string(earlier), "\n")
 	does1 := does[accel][min(n, len(does[accel]))-1]
+	if does1 == "is killed at boot" {
+		s.kill(syscall.SIGKILL)
+	}
 	if strings.Contains(does1, "=") {
 		s.programs(strings.Fields(does1))
 		return
@@ -146,6 +149,9 @@ func (s *standInVM) programs(list []string) {
 			end.Failed, failed, test, code = 1, failed+1, wire.TestFail, 1
 		case "crash":
 			s.print("[    3.000000] Kernel panic - not syncing: x\n[    3.000001] ---[ end Kernel panic - not syncing: x ]---\n")
+			return
+		case "impossible":
+			s.impossible()
 			return
 		case "killed":
 			s.kill(syscall.SIGKILL)
