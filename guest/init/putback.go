@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,10 +32,6 @@ type system struct {
 	left     []string
 	spoiled  string // why nothing can run as if alone after the program; "": it can
 }
-
-// emptied are the directories of whose entries only those stay that were there
-// before the first program.
-var emptied = []string{"/sys/fs/bpf", "/sys/kernel/tracing/instances", "/tmp", "/var/tmp", "/dev/shm", "/run"}
 
 // settings are files that say what a tracer, or a program that is not by itself,
 // has set: lists of probes come before what lets go of them.
@@ -73,38 +68,6 @@ func observe(programs []wire.Program) *system {
 		s.programs[id] = true
 	}
 	return s
-}
-
-// workplaces are the directories of the root file system in which programs write:
-// the root, root's home, theirs, and those that have files of the payload.
-func workplaces(programs []wire.Program) (dirs []string) {
-	all := []string{"/", "/root"}
-	for _, p := range programs {
-		all = append(all, path.Clean("/"+p.Dir))
-	}
-	var root, st unix.Stat_t
-	_ = unix.Stat("/", &root)
-	for _, dir := range append(all, placed...) {
-		// Not below a mount, such as that of /proc.
-		own := strings.HasPrefix(dir+"/", wire.ModulesDir+"/") // init brings modules on demand
-		if !own && unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Dev == root.Dev {
-			dirs = append(dirs, dir)
-		}
-	}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
-}
-
-// watch remembers what is in directories.
-func (s *system) watch(dirs ...[]string) {
-	s.dirs = slices.Concat(dirs...)
-	for _, dir := range s.dirs {
-		for _, e := range below(dir) {
-			if e != collectDir {
-				s.entries[e] = true
-			}
-		}
-	}
 }
 
 // putBack puts back what a program left behind, and names it.
@@ -159,31 +122,6 @@ func (s *system) result() (left []string, spoiled string) {
 	return s.left, s.spoiled
 }
 
-// missing notes what of the payload's files is not as it was, and what is gone.
-func (s *system) missing() {
-	const most = 3 // that are named
-	var changed []string
-	now := programFiles()
-	for f, was := range s.files {
-		if now[f] != was {
-			changed = append(changed, f)
-		}
-	}
-	for e := range s.entries {
-		if _, err := os.Lstat(e); errors.Is(err, fs.ErrNotExist) {
-			changed = append(changed, e)
-		}
-	}
-	slices.Sort(changed)
-	changed = slices.Compact(changed)
-	for _, f := range changed[:min(len(changed), most)] {
-		s.spoil(f + " is not what it was")
-	}
-	if n := len(changed) - most; n > 0 {
-		s.spoil(fmt.Sprintf("%d more files are not what they were", n))
-	}
-}
-
 // note names what was left behind, and why it still is where err is not nil.
 func (s *system) note(err error, format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
@@ -197,41 +135,6 @@ func (s *system) note(err error, format string, args ...any) {
 // spoil names what cannot be put back, so that the VM ends.
 func (s *system) spoil(line string) {
 	s.left, s.spoiled = append(s.left, line), cmp.Or(s.spoiled, line)
-}
-
-// empty removes what is new in a directory.
-func (s *system) empty(dir string) {
-	const most = 3 // that are named
-	n := 0
-	for _, e := range below(dir) {
-		if s.entries[e] || e == collectDir {
-			continue
-		}
-		err := os.RemoveAll(e)
-		if n++; n <= most || err != nil {
-			s.note(err, "%s", e)
-		}
-	}
-	if n > most {
-		s.note(nil, "%d more in %s", n-most, dir)
-	}
-}
-
-// placed are the paths of what came for the guest's root: the payload's files and
-// their directories, and init's own.
-var placed []string
-
-// programFiles are the files that came, with what changes when someone writes to
-// them.
-func programFiles() map[string]string {
-	stats := map[string]string{}
-	for _, p := range append([]string{wire.TestrunnerPath, wire.JobPath}, placed...) {
-		var st unix.Stat_t
-		if unix.Lstat(p, &st) == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			stats[p] = fmt.Sprint(st.Ino, st.Size, st.Mode, st.Mtim, st.Ctim)
-		}
-	}
-	return stats
 }
 
 // mountPoint is a line of mountinfo. Another mount can get the id of one that went.
