@@ -126,6 +126,12 @@ func TestWorkingDirectory(t *testing.T) {
 			}
 		})
 	}
+	placed = []string{"/dev/null", dir}
+	for f := range programFiles() {
+		if strings.HasPrefix(f, "/dev/") {
+			t.Errorf("%s is no file of the payload", f)
+		}
+	}
 	placed = []string{dir, "/proc", wire.ModulesDir}
 	defer func() { placed = nil }()
 	got := workplaces([]wire.Program{{Dir: ""}, {Dir: "usr"}, {Dir: "/proc/self"}, {Dir: "/none"}})
