@@ -70,7 +70,7 @@ func ProgramsPayload(programs []TestProgram, timeout time.Duration) (Payload, er
 			return p, err
 		}
 		p.Job.Programs = append(p.Job.Programs, wire.Program{
-			Name: one.Name, Args: single.Job.Args, Env: single.Job.Env, Cover: single.Job.Cover,
+			Name: one.Name, Args: single.Job.Args, Dir: one.Dir, Env: single.Job.Env, Cover: single.Job.Cover,
 			Timeout: one.Timeout, TestTimeout: one.TestTimeout,
 		})
 		p.selectors[one.Name] = single.selectors[""]

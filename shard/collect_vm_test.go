@@ -174,6 +174,27 @@ func TestCollectOfOthers(t *testing.T) {
 	}
 }
 
+// Of several programs in one VM, each one's core dumps are its own.
+func TestCollectCoresOfSeveral(t *testing.T) {
+	l := theLab(t)
+	r := l.programsRunner(t, BootWarm, far, "kill-self", "pass", "kill-self")
+	r.Payload.Job.Cores = true
+	r.Payload.Job.Env = append(r.Payload.Job.Env, "GOTRACEBACK=crash")
+	k, _ := l.run(t, r)
+	if got := programVerdicts(k); len(got) != 3 || got[1] != "pass" || k.Verdict != report.Fail || len(k.History) > 0 {
+		t.Errorf("%q, %v", got, k.Verdict)
+	}
+	if len(k.Problems) > 0 || len(k.LeftBehind()) > 0 {
+		t.Errorf("notes %q, left behind %q", k.Problems, k.LeftBehind())
+	}
+	for _, name := range k.Files {
+		checkCore(t, filepath.Join(r.Out, name))
+	}
+	if len(k.Files) != 2 || !strings.Contains(k.Files[0], "/p01/") || !strings.Contains(k.Files[1], "/p03/") {
+		t.Errorf("files %q", k.Files)
+	}
+}
+
 // checkCore checks that a compressed core dump is a whole one.
 func checkCore(t *testing.T, name string) {
 	t.Helper()

@@ -173,21 +173,22 @@ func TestProgramsBehindOneThatEndsTheVM(t *testing.T) {
 	}
 }
 
-// What a program leaves behind is named, and the next one does not find it.
+// What a program leaves behind is named, and the next one does not find it: what
+// cannot be put back ends the VM.
 func TestLeftBehind(t *testing.T) {
 	for _, c := range corpusKernels {
 		t.Run(c.series, func(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
-			k, _ := l.run(t, l.programsRunner(t, BootCold, far, "find", "leave", "find", "leave", "find"), newestOf(t, c.source, c.glob))
-			if k.Verdict != report.Pass || len(k.History) > 0 {
+			k, _ := l.run(t, l.programsRunner(t, BootCold, far, "find", "leave", "find", "leave", "find", "lock", "find", "chmod", "find"), newestOf(t, c.source, c.glob))
+			if k.Verdict != report.Pass || len(k.History) != 2 {
 				t.Fatalf("%q, %d VMs", programVerdicts(k), len(k.History)+1)
 			}
 			for _, i := range []int{1, 3} {
 				left := strings.Join(k.Programs[i].Left, "\n")
 				t.Log(left)
 				for _, want := range []string{
-					"/sys/fs/bpf/left", "BPF program left_cgroup on cgroup /sys/fs/cgroup", "cgroup /left/inner", "/tmp/left", "/dev/shm/left", "/var/tmp/left",
+					"/sys/fs/bpf/left", "BPF program left_cgroup on cgroup /sys/fs/cgroup", "cgroup /left/inner", "/tmp/left", "/dev/shm/left", "/var/tmp/left", "\n/left", "/root/.left", "/payload/left",
 					"mount on /mnt", "mount on /run/netns/left", "/proc/sys/net/ipv4/ip_forward changed", "/proc/sys/kernel/core_pattern changed", "/proc/sys/kernel/hostname changed",
 					"kprobe_events changed", "instances/left", "network interface left0", "address 10.9.8.7",
 				} {
@@ -199,7 +200,15 @@ func TestLeftBehind(t *testing.T) {
 					t.Error("something could not be put back")
 				}
 			}
-			for _, i := range []int{0, 2, 4} {
+			for i, want := range map[int]string{
+				5: "/proc/sys/kernel/unprivileged_bpf_disabled changed, which stays: ",
+				7: "/payload/hostile is not what it was",
+			} {
+				if left := k.Programs[i].Left; len(left) != 1 || !strings.HasPrefix(left[0], want) {
+					t.Errorf("left behind: %q, want %s", left, want)
+				}
+			}
+			for _, i := range []int{0, 2, 4, 6, 8} {
 				if len(k.Programs[i].Left) > 0 {
 					t.Errorf("left behind by who left nothing: %q", k.Programs[i].Left)
 				}

@@ -268,9 +268,12 @@ func (c *collector) run(job wire.Job) {
 	}
 }
 
-// below lists a directory of init's own.
-func below(dir string) []string {
-	found, _ := filepath.Glob(dir + "/*") // the pattern is good
+// below lists a directory.
+func below(dir string) (found []string) {
+	list, _ := os.ReadDir(dir)
+	for _, e := range list {
+		found = append(found, filepath.Join(dir, e.Name()))
+	}
 	return found
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"runtime"
 	"strconv"
 	"time"
@@ -82,6 +83,9 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 		f.size = a.End()
 		if err := unpack(newStream(cfg, f), a, "/"); err != nil {
 			return wire.Handover{}, fmt.Errorf("archive %d: %w", i, err)
+		}
+		for _, f := range a.Files {
+			placed = append(placed, path.Clean("/"+string(f.Name)))
 		}
 		if len(a.Later.Name) > 0 {
 			if err := leaveOnDemand(wire.OnDemandSource{Archive: i, Offset: a.Later.Offset, Size: a.Later.Size, Sum: a.LaterSum}); err != nil {

@@ -113,6 +113,7 @@ func moveTree(from, to string, over bool) error {
 		case "/init": // running; it goes with the rootfs
 			return nil
 		}
+		placed = append(placed, filepath.Clean("/"+rel))
 		dst := filepath.Join(to, rel)
 		info, err := d.Info()
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 func runPrograms(job wire.Job, r *reporter, con *serialConsole, switches switches, scale time.Duration) {
 	var sys *system // nil: nothing comes after the only one
 	if len(job.Programs) > 1 {
-		sys = observe()
+		sys = observe(job.Programs)
 	}
 	problem := ""
 	defer func() {
@@ -28,9 +28,7 @@ func runPrograms(job wire.Job, r *reporter, con *serialConsole, switches switche
 		r.completed()
 	}()
 	for i, p := range job.Programs {
-		if i > 0 {
-			_ = os.RemoveAll(collectDir)
-		}
+		_ = os.RemoveAll(collectDir)
 		end, stop := runProgram(programJob(job, p), i, r, con, switches, scale, sys)
 		if !end.Complete {
 			problem = cmp.Or(problem, p.Name+": "+cmp.Or(end.Problem, "its report is not complete"))
@@ -65,9 +63,12 @@ func runProgram(job wire.Job, index int, vm *reporter, con *serialConsole, switc
 	job = prepareCollect(scaled(job, scale), r)
 	alone := runPayload(job, r, con, scale)
 	collect(job, r, con, scale)
-	left, spoiled := sys.putBack()
+	sys.putBack()
 	waitForKernelCleanup()
-	left = append(left, sys.stillLoaded()...)
+	left, spoiled := sys.result()
+	if !alone {
+		left = append(left, "a process that cannot be ended")
+	}
 	switches.on(con)
 	if text := log.stop(); text != nil {
 		r.send(wire.Record{Type: wire.TypeLog, Log: text})

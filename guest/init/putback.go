@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ import (
 // before it left something behind, and can put it back.
 type system struct {
 	mounts   []mountPoint
-	entries  map[string]bool   // paths in emptied
+	dirs     []string          // emptied, and where files of the payload and programs are
+	entries  map[string]bool   // paths in dirs, and control groups
 	values   map[string]string // of settings and of files in /proc/sys
 	sysctls  *sysctlWatch
 	network  map[string]bool // keys of what netlink lists
@@ -28,11 +30,8 @@ type system struct {
 	programs map[uint32]bool // ids of BPF programs
 	files    map[string]string
 	left     []string
+	spoiled  string // why nothing can run as if alone after the program; "": it can
 }
-
-// emptied are the directories of whose entries only those stay that were there
-// before the first program.
-var emptied = []string{"/sys/fs/bpf", "/sys/kernel/tracing/instances", "/tmp", "/var/tmp", "/dev/shm", "/run"}
 
 // settings are files that say what a tracer, or a program that is not by itself,
 // has set: lists of probes come before what lets go of them.
@@ -43,14 +42,12 @@ var settings = []string{
 }
 
 // observe looks at the system before the first program.
-func observe() *system {
+func observe(programs []wire.Program) *system {
 	s := &system{mounts: mountPoints(), entries: map[string]bool{}, values: map[string]string{}, files: programFiles()}
-	for _, dir := range append(cgroups(), emptied...) {
+	for _, dir := range cgroups() {
 		s.entries[dir] = true
-		for _, e := range below(dir) {
-			s.entries[e] = true
-		}
 	}
+	s.watch(emptied, workplaces(programs))
 	for _, f := range settings {
 		if b, err := os.ReadFile(f); err == nil {
 			s.values[f] = string(b)
@@ -73,21 +70,22 @@ func observe() *system {
 	return s
 }
 
-// putBack puts back what a program left behind, and names it. spoiled says what is
-// such that nothing can run after it as if alone; "" for nothing.
-func (s *system) putBack() (left []string, spoiled string) {
+// putBack puts back what a program left behind, and names it.
+func (s *system) putBack() {
 	if s == nil { // nothing runs after it
-		return nil, ""
+		return
 	}
-	s.left = nil
-	spoiled = s.putBackMounts()
+	s.left, s.spoiled = nil, ""
+	s.putBackMounts()
 	for _, f := range below("/sys/block") {
 		if _, err := os.Stat(f + "/loop/backing_file"); err == nil {
 			s.note(detachLoop("/dev/"+filepath.Base(f)), "loop device %s", filepath.Base(f))
 		}
 	}
-	for _, dir := range emptied {
-		s.empty(dir)
+	if s.spoiled == "" { // no mount that stays leads elsewhere
+		for _, dir := range s.dirs {
+			s.empty(dir)
+		}
 	}
 	s.putBackNetwork()
 	if slices.ContainsFunc(bpfPrograms(), func(id uint32) bool { return !s.programs[id] }) {
@@ -111,68 +109,45 @@ func (s *system) putBack() (left []string, spoiled string) {
 		s.putBackValue(f)
 	}
 	_, _ = s.sysctls.changed() // init's own
-	now := programFiles()
-	for f, was := range s.files {
-		if now[f] != was {
-			spoiled = f + " is not what it was"
-		}
+	s.missing()
+}
+
+// result is what the program left behind, one line each, and why nothing can run
+// after it as if alone, "" if something can.
+func (s *system) result() (left []string, spoiled string) {
+	if s == nil {
+		return nil, ""
 	}
-	return s.left, spoiled
+	s.stillLoaded()
+	return s.left, s.spoiled
 }
 
 // note names what was left behind, and why it still is where err is not nil.
 func (s *system) note(err error, format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	if err != nil {
-		line += ", which stays: " + err.Error()
+		s.spoil(line + ", which stays: " + err.Error())
+		return
 	}
 	s.left = append(s.left, line)
 }
 
-// empty removes what is new in a directory.
-func (s *system) empty(dir string) {
-	const most = 3 // that are named
-	n := 0
-	for _, e := range below(dir) {
-		if s.entries[e] || e == collectDir {
-			continue
-		}
-		err := os.RemoveAll(e)
-		if n++; n <= most || err != nil {
-			s.note(err, "%s", e)
-		}
-	}
-	if n > most {
-		s.note(nil, "%d more in %s", n-most, dir)
-	}
+// spoil names what cannot be put back, so that the VM ends.
+func (s *system) spoil(line string) {
+	s.left, s.spoiled = append(s.left, line), cmp.Or(s.spoiled, line)
 }
 
-// programFiles are the files that programs are started from, with what changes
-// when someone writes to them.
-func programFiles() map[string]string {
-	stats := map[string]string{}
-	for _, root := range []string{"/payload", wire.TestrunnerPath, wire.JobPath} {
-		_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-			var st unix.Stat_t
-			if err == nil && !d.IsDir() && unix.Lstat(p, &st) == nil {
-				stats[p] = fmt.Sprint(st.Ino, st.Size, st.Mode, st.Mtim, st.Ctim)
-			}
-			return nil
-		})
-	}
-	return stats
-}
-
-// mountPoint is a line of mountinfo.
-type mountPoint struct{ id, path string }
+// mountPoint is a line of mountinfo. Another mount can get the id of one that went.
+type mountPoint struct{ id, device, kind, path string }
 
 func mountPoints() (list []mountPoint) {
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	b, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(b)) {
-		// id, parent, device, root, mount point
+		// id, parent, device, root, mount point, ... - type
+		_, kind, _ := strings.Cut(line, " - ")
 		if f := strings.Fields(line); len(f) > 4 {
-			list = append(list, mountPoint{f[0], unescape.Replace(f[4])})
+			list = append(list, mountPoint{f[0], f[2], strings.Fields(kind + " -")[0], unescape.Replace(f[4])})
 		}
 	}
 	return list
@@ -180,21 +155,33 @@ func mountPoints() (list []mountPoint) {
 
 // putBackMounts unmounts what came, the last first. One that went cannot be put
 // back.
-func (s *system) putBackMounts() (spoiled string) {
+func (s *system) putBackMounts() {
+	// The kernel mounts the second when someone looks for it.
+	came := func(m mountPoint) bool {
+		return !slices.Contains(s.mounts, m) && m.path != "/sys/kernel/debug/tracing"
+	}
+	failed := map[mountPoint]error{}
+	first := mountPoints()
+	for _, m := range slices.Backward(first) {
+		if came(m) {
+			failed[m] = unix.Unmount(m.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
+	}
 	now := mountPoints()
-	for _, m := range slices.Backward(now) {
-		// The kernel mounts the second when someone looks for it.
-		if !slices.Contains(s.mounts, m) && m.path != "/sys/kernel/debug/tracing" {
-			s.note(unix.Unmount(m.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW), "mount on %s", m.path)
+	for _, m := range slices.Backward(first) {
+		err := failed[m]
+		if !slices.Contains(now, m) {
+			err = nil // gone with another
+		}
+		if came(m) {
+			s.note(err, "mount on %s", m.path)
 		}
 	}
 	for _, m := range s.mounts {
 		if !slices.Contains(now, m) {
-			spoiled = m.path + " is not mounted any more"
-			s.note(nil, "%s", spoiled)
+			s.spoil(m.path + " is not mounted any more")
 		}
 	}
-	return spoiled
 }
 
 func detachLoop(device string) error {
@@ -203,7 +190,10 @@ func detachLoop(device string) error {
 		return err
 	}
 	defer f.Close()
-	return unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	if err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); errors.Is(err, unix.ENXIO) {
+		return nil // it went with its mount
+	}
+	return err
 }
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -222,7 +212,7 @@ func cgroups() (dirs []string) {
 // removeCgroup waits for the processes that were killed in it to be gone.
 func removeCgroup(dir string) error {
 	var err error
-	for range 20 {
+	for range 200 {
 		if err = unix.Rmdir(dir); !errors.Is(err, unix.EBUSY) {
 			return err
 		}

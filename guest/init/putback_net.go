@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -149,14 +150,26 @@ func (s *system) putBackLink(o networkObject) {
 		nested := append(u32(unix.IFLA_XDP_FD, ^uint32(0)), u32(unix.IFLA_XDP_FLAGS, flags)...)
 		attr := binary.NativeEndian.AppendUint16(nil, uint16(4+len(nested)))
 		attr = append(binary.NativeEndian.AppendUint16(attr, unix.IFLA_XDP|unix.NLA_F_NESTED), nested...)
-		s.note(netlink(unix.RTM_SETLINK, 0, append(slices.Clone(o.data), attr...)), "XDP program on %s", o.name)
+		// One that is attached by a link goes with that, if not at once: see
+		// stillLoaded.
+		if netlink(unix.RTM_SETLINK, 0, append(slices.Clone(o.data), attr...)) == nil {
+			s.note(nil, "XDP program on %s", o.name)
+		}
 	}
-	// struct tcmsg: family, interface, handle, parent, info
-	tc := binary.NativeEndian.AppendUint32(make([]byte, 4), o.index)
-	tc = binary.NativeEndian.AppendUint32(tc, 0xffff0000)
-	tc = binary.NativeEndian.AppendUint32(tc, 0xfffffff1) // TC_H_CLSACT, and TC_H_INGRESS
-	if netlink(unix.RTM_DELQDISC, 0, append(tc, 0, 0, 0, 0)) == nil {
-		s.note(nil, "clsact on %s", o.name)
+	for _, q := range []struct {
+		what           string
+		handle, parent uint32
+	}{
+		{"clsact", 0xffff0000, 0xfffffff1},     // TC_H_CLSACT, and TC_H_INGRESS
+		{"queueing discipline", 0, 0xffffffff}, // TC_H_ROOT; the kernel's own has no handle and stays
+	} {
+		// struct tcmsg: family, interface, handle, parent, info
+		tc := binary.NativeEndian.AppendUint32(make([]byte, 4), o.index)
+		tc = binary.NativeEndian.AppendUint32(tc, q.handle)
+		tc = binary.NativeEndian.AppendUint32(tc, q.parent)
+		if netlink(unix.RTM_DELQDISC, 0, append(tc, 0, 0, 0, 0)) == nil {
+			s.note(nil, "%s on %s", q.what, o.name)
+		}
 	}
 }
 
@@ -271,7 +284,9 @@ func (s *system) detachPrograms() {
 			binary.NativeEndian.PutUint32(attr[8:], kind)
 			_, err := bpf(unix.BPF_PROG_DETACH, attr)
 			unix.Close(fd)
-			s.note(err, "BPF program %s on %s", name, where)
+			if err == nil { // or it goes with its link, if not at once
+				s.note(nil, "BPF program %s on %s", name, where)
+			}
 		}
 	}
 	for _, dir := range cgroups() {
@@ -294,20 +309,20 @@ func (s *system) detachPrograms() {
 }
 
 // stillLoaded names the BPF programs that are there still, once the kernel had time
-// to free those that nothing holds.
-func (s *system) stillLoaded() (left []string) {
-	if s == nil {
-		return nil
+// to free those that nothing holds: links and network namespaces go by work queues.
+func (s *system) stillLoaded() {
+	const pause, most = 100 * time.Millisecond, 5 * time.Second
+	came := func(id uint32) bool { return !s.programs[id] }
+	for end := time.Now().Add(most); slices.ContainsFunc(bpfPrograms(), came) && time.Now().Before(end); {
+		time.Sleep(pause)
 	}
 	for _, id := range bpfPrograms() {
-		if s.programs[id] {
+		if !came(id) {
 			continue
 		}
 		if fd, name := bpfProgram(id); fd >= 0 {
 			unix.Close(fd)
-			left = append(left, fmt.Sprintf("BPF program %d (%s), which something in the kernel still holds", id, name))
+			s.spoil(fmt.Sprintf("BPF program %d (%s), which something in the kernel still holds", id, name))
 		}
-		s.programs[id] = true // of this program
 	}
-	return left
 }

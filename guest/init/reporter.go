@@ -112,9 +112,6 @@ func (r *reporter) crowded() bool {
 // nothing, and has the VM's reporter know what was wrong.
 func (r *reporter) close(left []string, index int) *wire.End {
 	end := r.tally()
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
 	r.vm.send(wire.Record{Type: wire.TypeProgram, Program: &wire.ProgramMark{Name: r.program, Index: index, End: end, Left: left}})
 	return end
 }
@@ -136,11 +133,13 @@ func (r *reporter) end(nonce string) error {
 	return nil
 }
 
-// tally is what the end record says but for the nonce.
+// tally is what the end record says but for the nonce. Nothing of a program that
+// comes later is counted, or sent.
 func (r *reporter) tally() *wire.End {
 	taint, err := r.taint.read()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closed = r.vm != nil
 	if r.err == nil {
 		r.err = err // an unknown taint is not an empty one
 	}

@@ -13,6 +13,7 @@ import (
 type Program struct {
 	Name  string   `json:"name"`          // unique, see CheckProgramName; its tests are reported as Name + "/" + theirs
 	Args  []string `json:"args"`          // as Job.Args; the working directory is among testrunner's
+	Dir   string   `json:"dir,omitempty"` // the same working directory; "": /
 	Env   []string `json:"env,omitempty"` // K=V, on top of Job.Env
 	Cover string   `json:"cover,omitempty"`
 

@@ -30,6 +30,8 @@ func acts() map[string]func(a []string) {
 		"look":     func([]string) { check(look()) },
 		"leave":    func([]string) { check(leave()) },
 		"find":     func([]string) { check(find()) },
+		"lock":     func([]string) { check(write("/proc/sys/kernel/unprivileged_bpf_disabled", "1")) }, // for good
+		"chmod":    func([]string) { check(os.Chmod(os.Args[0], 0o700)) },
 		"identity": func([]string) { identity() },
 		"root":     func(a []string) { check(lookAtRoot(a[0])) },
 		"who":      func([]string) { who() },

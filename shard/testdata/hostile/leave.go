@@ -43,6 +43,7 @@ func leave() error {
 		os.MkdirAll("/sys/fs/cgroup/left/inner", 0o755),
 		write("/sys/fs/cgroup/left/inner/cgroup.procs", fmt.Sprint(os.Getpid())),
 		os.WriteFile("/tmp/left", nil, 0o644), os.WriteFile("/dev/shm/left", nil, 0o644), os.MkdirAll("/var/tmp/left/a", 0o755),
+		os.MkdirAll("/left/a", 0o755), os.WriteFile("/root/.left", nil, 0o600), os.WriteFile(filepath.Join(filepath.Dir(os.Args[0]), "left"), nil, 0o644),
 		unix.Mount("tmpfs", "/mnt", "tmpfs", 0, ""),
 		write("/proc/sys/net/ipv4/ip_forward", "1"), write("/proc/sys/kernel/core_pattern", "left"), unix.Sethostname([]byte("left")),
 		write("/sys/kernel/tracing/kprobe_events", "p:left/open do_sys_openat2"), write("/sys/kernel/tracing/events/left/open/enable", "1"),
@@ -105,7 +106,7 @@ func find() error {
 	var errs []error
 	found := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, pattern := range []string{
-		"/sys/fs/bpf/left*", "/sys/fs/cgroup/left*", "/tmp/*", "/var/tmp/*", "/dev/shm/*", "/run/netns/*", "/sys/class/net/left*",
+		"/sys/fs/bpf/left*", "/sys/fs/cgroup/left*", "/tmp/*", "/var/tmp/*", "/dev/shm/*", "/run/netns/*", "/left", "/root/.left", "/payload/left", "/sys/class/net/left*",
 		"/sys/kernel/tracing/instances/*", "/sys/kernel/tracing/events/left", "/sys/block/loop*/loop/backing_file",
 	} {
 		if list, _ := filepath.Glob(pattern); len(list) > 0 {
@@ -118,6 +119,12 @@ func find() error {
 		if b, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(b)) != want {
 			found("%s is %q, %v, want %q", file, b, err, want)
 		}
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/unprivileged_bpf_disabled"); err == nil && string(b) == "1\n" {
+		found("unprivileged BPF is locked")
+	}
+	if info, err := os.Stat(os.Args[0]); err != nil || info.Mode().Perm() != 0o755 {
+		found("the program's mode %v, %v", info, err)
 	}
 	mounts, _ := os.ReadFile("/proc/self/mounts")
 	if strings.Contains(string(mounts), " /mnt ") || strings.Contains(string(mounts), "/run/netns") {
