@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -256,7 +257,7 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 	if slices.ContainsFunc(args[1:], listing.MatchString) {
 		o.out = "" // there are no results to keep
 	}
-	done, err := e.resultsDir(ctx, payload.Job.Name)
+	done, err := e.resultsDir(payload.Job.Name)
 	if err != nil {
 		return err
 	}
@@ -275,9 +276,9 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 	return e.test(ctx, o.run, accel, payload, list)
 }
 
-// resultsDir makes the directory of the results and locks it. done unlocks it, and
-// removes what nobody asked to keep.
-func (e *execution) resultsDir(ctx context.Context, name string) (done func(), err error) {
+// resultsDir makes the directory of the call's results. done removes what nobody
+// asked to keep.
+func (e *execution) resultsDir(name string) (done func(), err error) {
 	if e.o.out == "" {
 		dir, err := os.MkdirTemp("", "bpf-kernel-check-exec-")
 		if err != nil {
@@ -286,29 +287,32 @@ func (e *execution) resultsDir(ctx context.Context, name string) (done func(), e
 		e.o.run.out = dir
 		return func() { os.RemoveAll(dir) }, nil
 	}
-	e.o.run.out = filepath.Join(e.o.out, callDir(name))
-	dir, err := outDir(e.o.run.out)
-	if err != nil {
+	if _, err := outDir(e.o.out); err != nil {
 		return nil, err
 	}
-	for {
-		unlock, err := lockOut(dir, e.o.run.out)
-		if err == nil {
-			return unlock, nil
+	for n := 1; ; n++ {
+		dir := filepath.Join(e.o.out, callDir(name, n))
+		err := os.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			continue
 		}
-		select { // the same program, started twice
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		if err != nil {
+			return nil, fmt.Errorf("make a directory for the results: %w", err)
 		}
+		e.o.run.out = dir
+		return func() { os.Remove(dir) }, nil // if it is empty
 	}
 }
 
-// callDir is the directory of a program's results. Merge looks for no shard file
-// in directories that are called as those that guests write to.
-func callDir(program string) string {
+// callDir is the directory of the results of a program's nth call: none may take the
+// place of another's. Merge looks for no shard file in directories that are called
+// as those that guests write to.
+func callDir(program string, n int) string {
 	dir := strings.ReplaceAll(program, "/", ",")
-	if dir == "results" || dir == "verifier" {
+	switch {
+	case n > 1:
+		dir = fmt.Sprintf("%s,%d", dir, n)
+	case dir == "results" || dir == "verifier":
 		dir += ","
 	}
 	return dir

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,11 +199,39 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// Merge finds the results of a program whatever its name is.
+// Merge finds the results of a program whatever its name is, and of each call.
 func TestCallDir(t *testing.T) {
-	for name, want := range map[string]string{"a.test": "a.test", "internal/verifier/a.test": "internal,verifier,a.test", "results": "results,", "verifier": "verifier,"} {
-		if got := callDir(name); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
+	for want, call := range map[string]struct {
+		program string
+		n       int
+	}{
+		"a.test": {"a.test", 1}, "a.test,2": {"a.test", 2}, "internal,verifier,a.test": {"internal/verifier/a.test", 1},
+		"results,": {"results", 1}, "results,2": {"results", 2}, "verifier,": {"verifier", 1},
+	} {
+		if got := callDir(call.program, call.n); got != want {
+			t.Errorf("%v: %s, want %s", call, got, want)
 		}
+	}
+}
+
+// No call takes the place of another's results, not even if both run at the same
+// time, and one without results leaves no directory.
+func TestResultsDir(t *testing.T) {
+	out := t.TempDir()
+	var used []string
+	for i := range 3 {
+		e := &execution{o: &execOptions{out: out}}
+		done, err := e.resultsDir("a/b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			done()
+			continue
+		}
+		used = append(used, filepath.Base(e.o.run.out))
+	}
+	if !slices.Equal(used, []string{"a,b", "a,b,2"}) {
+		t.Errorf("%q", used)
 	}
 }

@@ -307,7 +307,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
 		addCertificates(&r.Payload, p.root, c.getenv)
 	}
-	if o.exec != nil { // which has locked its directory
+	if o.exec != nil { // whose directory is its own
 		o.exec.configure(r)
 	} else {
 		unlock, err := lockOut(out, o.out)

@@ -50,7 +50,11 @@ func parseTest(text string) (testSpec, error) {
 	}
 	var settings []string
 	end := slices.Index(words, "--")
-	if name, _, ok := strings.Cut(words[0], "="); end == 0 || end > 0 && ok && !strings.Contains(name, "/") {
+	name, _, ok := strings.Cut(words[0], "=")
+	if ok && end < 0 && len(words) > 1 && slices.Contains(testSettings, name) {
+		return bad("%s is a setting, and no -- follows: want settings -- PROGRAM ARGS...", name)
+	}
+	if end == 0 || end > 0 && ok && !strings.Contains(name, "/") {
 		settings, words, s.set = words[:end], words[end+1:], end > 0
 		if len(words) == 0 {
 			return bad("no program follows --: want settings -- PROGRAM ARGS...")

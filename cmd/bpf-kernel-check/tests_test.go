@@ -41,6 +41,7 @@ func TestParseTest(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                  "want a program and its arguments",
 		"'./a":                              "want a program and its arguments",
+		"name=a ./b":                        "name is a setting, and no -- follows: want settings -- PROGRAM ARGS...",
 		"name=a --":                         "no program follows --",
 		"--":                                "no program follows --",
 		"nam=a -- ./b":                      `"nam" is no setting: want one of name, dir, env, timeout, test-timeout, framework, junit before --, did you mean "name"?`,

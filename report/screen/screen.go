@@ -230,7 +230,11 @@ func (p *Progress) causes(k *report.Result, groups []analysis.Group) {
 			for _, g := range groups[i:] {
 				tests += len(g.Tests)
 			}
-			p.detail("and %d more failures of %s; %s", len(groups)-i, report.Count(tests, "test"), p.rest())
+			more := report.Count(len(groups)-i, "more failure")
+			if tests > 0 {
+				more += " of " + report.Count(tests, "test")
+			}
+			p.detail("and %s; %s", more, p.rest())
 			break
 		}
 		id, seen := p.seen[g.Key]
