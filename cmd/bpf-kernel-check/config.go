@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,6 +124,7 @@ func (s setting) set(cmd *cobra.Command) error {
 // environment does not replace, for flags that are not given. file is --config.
 func (c *command) settings(root *cobra.Command, file string, given func(string) bool) ([]setting, error) {
 	flags := settable(root)
+	c.warnMisspelt(flags)
 	var all []setting
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		v := strings.TrimSpace(c.getenv(envName(name)))
@@ -160,6 +162,24 @@ func (c *command) settings(root *cobra.Command, file string, given func(string) 
 		c.from[s.Key] = s.Where
 	}
 	return all, nil
+}
+
+// warnMisspelt tells of variables that are nearly a setting's. Others with the prefix
+// belong to somebody else.
+func (c *command) warnMisspelt(flags map[string]*pflag.Flag) {
+	known := []string{envName("config")}
+	for _, key := range slices.Concat(slices.Sorted(maps.Keys(flags)), ofOneCall) {
+		known = append(known, envName(key))
+	}
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, configEnv) || slices.Contains(known, name) {
+			continue
+		}
+		if s := kernel.Suggest(name, known); s != "" {
+			c.warn(name + " is no setting" + s)
+		}
+	}
 }
 
 func envName(flag string) string {
