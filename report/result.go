@@ -44,6 +44,8 @@ type Result struct {
 
 	AccelNote string `json:"accel_note,omitempty"` // why it was not tested on KVM, which the run began with; one line
 
+	BPF []BPFProgram `json:"bpf_programs,omitempty" limit:"10000"` // that the kernel held while the payload ran
+
 	Reproduce string `json:"reproduce,omitempty"` // command that opens a shell in this kernel, see Command
 }
 
@@ -61,7 +63,24 @@ type Test struct {
 	Verdict  string        `json:"verdict"` // pass, fail, skip
 	Duration time.Duration `json:"duration_ns"`
 	Output   string        `json:"output,omitempty" limit:"262144"`
-	Insns    int           `json:"insns,omitempty"` // instructions the verifier processed; 0: not known or none
+	Insns    int           `json:"insns,omitempty"`              // instructions the verifier processed; 0: not known or none
+	Loader   string        `json:"loader,omitempty" limit:"200"` // of BPF objects: what loaded it, such as "libbpf 1.8"
+}
+
+// BPFProgram is a BPF program that the kernel held while the payload ran, and
+// what it cost. Numbers are 0 where they are not known.
+type BPFProgram struct {
+	Name       string `json:"name"`
+	Type       string `json:"type" limit:"word"`
+	Tag        string `json:"tag" limit:"word"`      // digest of its instructions
+	Program    string `json:"program,omitempty"`     // of a payload of several programs: the one that ran
+	Test       string `json:"test,omitempty"`        // of BPF objects: its test
+	Insns      int    `json:"insns,omitempty"`       // that the verifier processed
+	States     int    `json:"states,omitempty"`      // of the verifier, in all
+	PeakStates int    `json:"peak_states,omitempty"` // and at the same time
+	Stack      int    `json:"stack,omitempty"`       // bytes, of all frames
+	Jited      int    `json:"jited,omitempty"`       // bytes of native code
+	MapMemory  int64  `json:"map_memory,omitempty"`  // bytes of all maps it uses
 }
 
 // Verdicts of tests, as the guest writes them.

@@ -46,6 +46,7 @@ type Record struct {
 	Chunk  *Chunk  `json:"chunk,omitempty"`
 
 	Program *ProgramMark `json:"program,omitempty"`
+	BPF     *BPFProgram  `json:"bpf,omitempty"`
 }
 
 // Types of records.
@@ -63,6 +64,7 @@ const (
 	TypeRun     = "run"     // a test runs, or stands still
 	TypeLog     = "log"     // init to host only: what the kernel logged, when some of it is a warning
 	TypeProgram = "program" // init to host only: one of several programs begins or has ended
+	TypeBPF     = "bpf"     // a BPF program that the kernel holds
 	TypeAlive   = "alive"   // init to host only: init still runs; every AlivePeriod
 )
 
@@ -101,6 +103,22 @@ type Test struct {
 	Duration time.Duration `json:"duration_ns"`
 	Output   string        `json:"output,omitempty"` // reason of a skip, details of a failure; at most MaxOutput bytes
 	Insns    int           `json:"insns,omitempty"`  // instructions the verifier processed; 0: not known or none
+	Loader   string        `json:"loader,omitempty"` // of BPF objects: what loaded it, such as "libbpf 1.8"
+}
+
+// BPFProgram is a BPF program that the kernel held while the payload ran, and
+// what it cost. Numbers are 0 where they are not known.
+type BPFProgram struct {
+	Name       string `json:"name"`           // of its function where the kernel has BTF of it, else at most 15 bytes of it
+	Type       string `json:"type"`           // as in "bpftool prog": kprobe, tracing
+	Tag        string `json:"tag"`            // 16 hexadecimal digits, a digest of its instructions
+	Test       string `json:"test,omitempty"` // that it is the program of
+	Insns      int    `json:"insns,omitempty"`
+	States     int    `json:"states,omitempty"`      // of the verifier, in all
+	PeakStates int    `json:"peak_states,omitempty"` // and at the same time
+	Stack      int    `json:"stack,omitempty"`       // bytes, of all frames
+	Jited      int    `json:"jited,omitempty"`       // bytes of native code
+	MapMemory  int64  `json:"map_memory,omitempty"`  // bytes of all maps it uses
 }
 
 // Exit says how the payload ended.

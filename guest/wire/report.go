@@ -54,6 +54,9 @@ func (r *Reporter) Run(name string, paused bool) {
 	r.send(Record{Type: TypeRun, Run: &Run{Name: Truncate(name, MaxName), Paused: paused}})
 }
 
+// BPF reports a BPF program and what it cost.
+func (r *Reporter) BPF(p BPFProgram) { r.send(Record{Type: TypeBPF, BPF: &p}) }
+
 // Phase reports how long a phase took.
 func (r *Reporter) Phase(name string, d time.Duration) {
 	r.send(Record{Type: TypePhase, Phase: &Phase{Name: name, Duration: d}})

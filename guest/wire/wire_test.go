@@ -169,7 +169,7 @@ func TestWriterRefusesTooLarge(t *testing.T) {
 func TestLargestTestFitsAFrame(t *testing.T) {
 	for _, out := range []string{strings.Repeat("\x00", 2*MaxOutput), strings.Repeat("\xff", 2*MaxOutput), strings.Repeat("<", 2*MaxOutput)} {
 		var rep, b bytes.Buffer
-		NewReporter(&rep).Report(Test{strings.Repeat("\x01", 2*MaxName), TestFail, 1, out, 0})
+		NewReporter(&rep).Report(Test{strings.Repeat("\x01", 2*MaxName), TestFail, 1, out, 0, ""})
 		if rep.Len() > MaxLine {
 			t.Errorf("%q...: report of %d bytes", out[:1], rep.Len())
 		}

@@ -55,7 +55,7 @@ func (o Observation) judge() Verdict {
 			end, ended = r.End, true
 			ends++
 		case r.Test != nil:
-			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output, Insns: max(0, r.Test.Insns)}
+			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output, Insns: max(0, r.Test.Insns), Loader: report.OneLine(r.Test.Loader, 100)}
 			switch t.Verdict {
 			case wire.TestPass:
 				passed++
