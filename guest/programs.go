@@ -22,6 +22,7 @@ const (
 	Tracer     = "tracer"
 	Loader     = "loader"
 	Shell      = "shell"
+	Libbpf     = "libbpf" // the loader of objects on libbpf, which is written in C
 )
 
 const module = "github.com/elastic/bpf-kernel-check"
@@ -35,6 +36,9 @@ var ErrNoPrograms = errors.New("this build holds no guest programs: build it wit
 // go run, go install and go test, build them with the go command, which caches
 // them.
 func Program(ctx context.Context, arch, name string) ([]byte, error) {
+	if name == Libbpf {
+		return libbpfLoader(arch)
+	}
 	if embedded != nil {
 		b, err := unpack(arch, name)
 		if err != nil {

@@ -1,0 +1,28 @@
+package guest
+
+import (
+	"embed"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The loader on libbpf is committed, so that building needs no compiler of C. To
+// make it again on Debian, with clang, lld, llvm and zstd: go generate.
+//
+//go:generate sh libbpf/build
+//go:embed libbpf/amd64.zst libbpf/arm64.zst
+var libbpfLoaders embed.FS
+
+func libbpfLoader(arch string) ([]byte, error) {
+	b, err := libbpfLoaders.ReadFile("libbpf/" + arch + ".zst")
+	if err != nil {
+		return nil, fmt.Errorf("guest program %s for %s is not in this build: %w", Libbpf, arch, err)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	return dec.DecodeAll(b, nil)
+}
