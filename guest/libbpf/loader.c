@@ -164,8 +164,10 @@ static char *path, *btf_path, *kconfig;
 static struct bpf_object *shared; /* of all programs, unless it cannot be prepared */
 static int prepared; /* shared: 1, or the error */
 static char *why; /* what libbpf said about the error */
-static bool whole; /* shared has been loaded whole */
-static struct bpf_object **own; /* of one program each, where shared is of no use */
+static bool whole; /* shared is loaded whole */
+static bool hopeless; /* none of the object's programs can be loaded */
+static struct bpf_object *bare; /* of no program, where shared is of no use */
+static struct bpf_object **own; /* of one program each, likewise */
 static struct request *settings;
 static int settings_count;
 static struct bpf_link *links[MAX_LINKS];
@@ -424,51 +426,83 @@ static void drop(int i)
 	own[i] = NULL;
 }
 
+/* prepare_only prepares an object of which only the named program is loaded, or none. */
+static int prepare_only(const char *name, struct bpf_object **obj)
+{
+	struct bpf_program *prog;
+	int err;
+
+	messages_len = 0;
+	err = open_object(obj);
+	if (!err) {
+		bpf_object__for_each_program(prog, *obj)
+			bpf_program__set_autoload(prog, name && !strcmp(prog->name, name));
+		/* The kernel's types take most of the time, and do not change. */
+		(*obj)->btf_vmlinux = shared->btf_vmlinux;
+		err = bpf_object__prepare(*obj);
+		shared->btf_vmlinux = (*obj)->btf_vmlinux;
+	}
+	if (err && *obj) {
+		(*obj)->btf_vmlinux = NULL;
+		bpf_object__close(*obj);
+	}
+	return err;
+}
+
 /*
- * find gives the program in a prepared object: the one of all programs or, where
- * one of them stands in the way of the others, one that has no other to load.
+ * prepare gives the prepared object of all programs or, where one of them stands in
+ * the way of the others, of none.
  */
+static int prepare(struct bpf_object **obj)
+{
+	int err = prepare_shared();
+
+	*obj = shared;
+	if (!err || whole || hopeless)
+		return err;
+	if (!bare) {
+		err = prepare_only(NULL, &bare);
+		if (err) {
+			/* It is the maps or what is external: the same for all. */
+			hopeless = true;
+			bare = NULL;
+			prepared = err;
+			free(why);
+			messages[messages_len] = 0;
+			why = strdup(messages);
+			return err;
+		}
+	}
+	messages_len = 0;
+	*obj = bare;
+	return 0;
+}
+
+/* find gives the program, in an object that is prepared for it. */
 static int find(const char *name, struct bpf_program **prog)
 {
-	struct bpf_program *p;
 	struct bpf_object *obj;
 	int i, j, err;
 
-	err = prepare_shared();
-	if (!shared)
+	err = prepare(&obj);
+	if (err)
 		return err;
 	*prog = bpf_object__find_program_by_name(shared, name);
 	if (!*prog)
 		return -ENOENT;
-	if (!err)
+	if (obj == shared)
 		return 0;
-	if (whole)
-		return err;
-
-	/* What all programs together cannot have is not this one's fault. */
-	messages_len = 0;
 	i = *prog - shared->programs;
 	if (!own[i]) {
 		for (j = 0; j < shared->nr_programs; j++) {
 			if (own[j] && own[j]->programs[j].fd < 0)
 				drop(j); /* has been refused */
 		}
-		err = open_object(&obj);
-		if (!err) {
-			bpf_object__for_each_program(p, obj)
-				bpf_program__set_autoload(p, !strcmp(p->name, name));
-			/* The kernel's types take most of the time, and do not change. */
-			obj->btf_vmlinux = shared->btf_vmlinux;
-			err = bpf_object__prepare(obj);
-			shared->btf_vmlinux = obj->btf_vmlinux;
-			if (err)
-				obj->btf_vmlinux = NULL;
-		}
+		err = prepare_only(name, &own[i]);
 		if (err) {
-			bpf_object__close(obj);
+			own[i] = NULL;
 			return err;
 		}
-		own[i] = obj;
 	}
 	*prog = bpf_object__find_program_by_name(own[i], name);
 	return *prog ? 0 : -ENOENT;
@@ -644,19 +678,20 @@ static int do_attach(const struct request *r)
 
 static int do_attach_map(const struct request *r)
 {
+	struct bpf_object *obj;
 	struct bpf_map *map;
 	int i, err;
 
-	err = prepare_shared();
+	err = prepare(&obj);
 	if (err)
 		return err;
-	map = bpf_object__find_map_by_name(shared, r->argv[1]);
+	map = bpf_object__find_map_by_name(obj, r->argv[1]);
 	if (!map)
 		return -ENOENT;
 	if (!bpf_map__is_struct_ops(map))
 		return -EINVAL;
 	err = need_memory(BPF_LOG_BUF_SIZE);
-	for (i = 0; !err && i < btf_vlen(btf__type_by_id(shared->btf, map->st_ops->type_id)); i++) {
+	for (i = 0; !err && i < btf_vlen(btf__type_by_id(obj->btf, map->st_ops->type_id)); i++) {
 		struct bpf_program *prog = map->st_ops->progs[i];
 
 		if (prog && prog->fd < 0)
@@ -684,13 +719,14 @@ static int do_detach(const struct request *r)
 
 static int do_map_fd(const struct request *r)
 {
+	struct bpf_object *obj;
 	struct bpf_map *map;
 	int err;
 
-	err = prepare_shared();
+	err = prepare(&obj);
 	if (err)
 		return err;
-	map = bpf_object__find_map_by_name(shared, r->argv[1]);
+	map = bpf_object__find_map_by_name(obj, r->argv[1]);
 	if (!map)
 		return -ENOENT;
 	if (map->fd < 0)

@@ -10,7 +10,7 @@ typedef __u32 version_t;
 
 extern version_t LINUX_KERNEL_VERSION __kconfig;
 extern int CONFIG_NO_SUCH_OPTION __kconfig __weak;
-extern const void bpf_prog_active __ksym;
+extern const void do_exit __ksym;
 extern int no_such_kfunc___flavor(int x) __ksym __weak;
 
 int counter SEC(".bss.own");
@@ -30,7 +30,7 @@ int kconfig(void *ctx)
 SEC("raw_tp/sched_process_exit")
 int ksym(void *ctx)
 {
-	return (long)&bpf_prog_active & 1;
+	return (long)&do_exit & 1;
 }
 
 SEC("raw_tp/sched_process_exit")
