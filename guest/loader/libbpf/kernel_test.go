@@ -1,6 +1,7 @@
 package libbpf
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -152,15 +153,45 @@ func TestKernelWhole(t *testing.T) {
 	if err != nil || len(loaded) != 1 || !strings.Contains(loaded["good"].Log, "processed ") {
 		t.Errorf("%v, %v", loaded, err)
 	}
-	// Each on its own: one that cannot be prepared leaves the others alone.
-	o = open(t, "rejected", Options{})
-	loads(t, o, "good", "")
-	loads(t, o, "no_such_function", "failed to find kernel BTF type ID")
-	loads(t, o, "good", "")
 	o = open(t, "rejected", Options{})
 	_, err = o.Load("no_such_member", 1, 1<<20)
 	if !errors.As(err, &refused) || !strings.Contains(refused.Log, "failed to resolve CO-RE relocation") {
 		t.Errorf("%v: %#v", err, refused)
+	}
+}
+
+// One program that cannot be prepared leaves the others alone.
+func TestKernelApart(t *testing.T) {
+	inGuest(t)
+	b, err := os.ReadFile("/objects/rejected.bpf.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.bpf.o")
+	if err := os.WriteFile(broken, bytes.Replace(b, []byte("\x000:1\x00"), []byte("\x000:x\x00"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o, err := Open(broken, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	for range 2 {
+		loads(t, o, "good", "")
+		loads(t, o, "no_such_member", "failed to perform CO-RE relocations")
+		loads(t, o, "no_such_function", "failed to find kernel BTF type ID")
+		loads(t, o, "endless_loop", "load endless_loop: ")
+	}
+	l, err := o.Load("good", 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Attach("no/such/section"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("%v, want EINVAL", err)
+	}
+	if _, err := o.LoadWhole([]string{"good"}, 0, 0); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("%v, want that it is too late", err)
 	}
 }
 
