@@ -18,7 +18,7 @@ func TestLibbpf(t *testing.T) {
 		t.Run(series, func(t *testing.T) {
 			l := theLab(t)
 			program := filepath.Join(t.TempDir(), "libbpf.test")
-			cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", program, "../guest/loader/libbpf")
+			cmd := exec.Command("go", "test", "-c", "-o", program, "../guest/loader/libbpf")
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
