@@ -17,28 +17,26 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// attachOnce attaches a program where its section says, and detaches it. note
-// says what is to be known of it: that it was only loaded, or that it will not
-// run.
-func (l *loader) attachOnce(prog *ebpf.Program, ps *ebpf.ProgramSpec) (note string, err error) {
+// attachProgram attaches a program where its section says, until detach is
+// called. note says what is to be known of it: that it was only loaded, or that
+// it will not run.
+func (l *loader) attachProgram(prog *ebpf.Program, info *programInfo, _ object) (note string, detach func() error, err error) {
+	ps := &ebpf.ProgramSpec{SectionName: info.section, Type: info.typ, AttachType: info.attachType, AttachTo: info.attachTo}
 	where, lnk, err := attach(prog, ps)
 	switch {
 	case err != nil && ps.AttachTo != "" && errors.Is(err, fs.ErrNotExist) && (ps.Type == ebpf.Kprobe || ps.Type == ebpf.TracePoint):
-		return "", fmt.Errorf("this kernel has no %s to attach to", where)
+		return "", nil, fmt.Errorf("this kernel has no %s to attach to", where)
 	case err != nil && errors.Is(err, ebpf.ErrNotSupported):
-		return "", l.supportedOr(err)
+		return "", nil, l.supportedOr(err)
 	case err != nil:
-		return "", fmt.Errorf("%s: %w", where, err)
+		return "", nil, fmt.Errorf("%s: %w", where, err)
 	case lnk == nil:
-		return fmt.Sprintf("loaded only: %s\n", where), nil
-	}
-	if err := lnk.Close(); err != nil {
-		return "", fmt.Errorf("detach from %s: %w", where, err)
+		return fmt.Sprintf("loaded only: %s\n", where), nil, nil
 	}
 	if active, known := l.kernel.bpfLSM(); ps.Type == ebpf.LSM && known && !active {
-		return fmt.Sprintf("attached to %s, where it never runs: bpf is not among the active LSMs (%s)\n", where, strings.Join(l.kernel.lsms, ",")), nil
+		return fmt.Sprintf("attached to %s, where it never runs: bpf is not among the active LSMs (%s)\n", where, strings.Join(l.kernel.lsms, ",")), lnk.Close, nil
 	}
-	return fmt.Sprintf("attached to %s\n", where), nil
+	return fmt.Sprintf("attached to %s\n", where), lnk.Close, nil
 }
 
 // attach attaches a program. No link and no error mean that there is nothing to

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -11,53 +13,77 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // loader loads objects and tells of each of their programs.
 type loader struct {
-	options
+	wire.Objects
+	engines map[string]engine // by wire.LoaderLibbpf and wire.LoaderGo
 	kernel  kernelFacts
 	types   *btf.Cache // the kernel's BTF, decoded once
 	btfErr  error      // why the kernel has none
 	tell    func(result)
+	file    func(name, content string)
 	failed  int
 	running func(name string, paused bool) // tells that a test runs or is over
+
+	settings settings
+	groups   []*group // of all objects
+	held     []held
+	memory   map[ebpf.MapID]int64
 }
 
-// result is a program's outcome, and the verifier's log that a rejected one
-// leaves.
+// result is a program's outcome, and what it cost.
 type result struct {
 	wire.Test
-	logName, log string
+	cost *wire.BPFProgram
 }
 
-func newLoader(opt options, tell func(result), running func(name string, paused bool)) *loader {
-	l := &loader{options: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running}
-	// Decoded here, so that it does not count as the first program's time.
-	_, l.btfErr = l.types.Kernel()
+func newLoader(o wire.Objects, tell func(result), running func(name string, paused bool)) *loader {
+	l := &loader{
+		Objects: o, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running,
+		file: func(string, string) {}, settings: newSettings(o.Settings), memory: map[ebpf.MapID]int64{},
+	}
+	l.engines = map[string]engine{wire.LoaderGo: newGoEngine(l), wire.LoaderLibbpf: libbpfEngine{l}}
+	for _, members := range o.Settings.Alternatives {
+		if acrossObjects(members) {
+			l.groups = append(l.groups, &group{members: members, declared: true, failed: map[string]bool{}})
+		}
+	}
 	return l
 }
 
-// report tells of one test. err decides: nil is a pass.
-func (l *loader) report(r result, err error) {
-	r.Verdict = wire.TestPass
+// all loads all objects.
+func (l *loader) all() {
+	for _, o := range l.Objects.Objects {
+		l.object(o)
+	}
+	l.release(nil)
+	for _, g := range l.groups {
+		l.reportUntried(g, "")
+	}
+	if unused := l.settings.unused(); len(unused) > 0 {
+		l.report(result{Test: testNamed("(settings)")}, failure(errors.New(strings.Join(unused, "; "))))
+	}
+}
+
+func testNamed(name string) wire.Test { return wire.Test{Name: name} }
+
+// report tells of one test.
+func (l *loader) report(r result, o outcome) {
+	r.Verdict, r.Duration, r.Insns, r.cost, r.Loader = wire.TestPass, o.took, o.insns, o.cost, o.loader
+	r.Output = o.output
 	var u *unsupportedError
 	switch {
-	case err == nil:
-	case errors.Is(err, errNotTried):
+	case o.err == nil:
+	case errors.Is(o.err, errNotTried):
 		r.Verdict = wire.TestSkip
-		r.Output = err.Error() + "\n"
-	case errors.As(err, &u):
-		r.Verdict = l.unsupported
-		r.Output = u.Error() + "\n"
+	case errors.As(o.err, &u):
+		r.Verdict = l.Unsupported
 	default:
 		r.Verdict = wire.TestFail
-		if r.Output == "" {
-			r.Output = err.Error() + "\n"
-		}
 	}
 	if r.Verdict == wire.TestFail {
 		l.failed++
@@ -65,188 +91,364 @@ func (l *loader) report(r result, err error) {
 	l.tell(r)
 }
 
-// object loads every program of one object, in the order of their names, and
-// creates the maps that none of them uses.
-func (l *loader) object(path string) {
-	name := objectName(path)
+// object tests one object.
+func (l *loader) object(o wire.Object) {
 	// Told before it begins, so that a test that hangs has a name.
-	l.running(name, false)
-	defer l.running(name, true)
-	spec, err := ebpf.LoadCollectionSpec(path)
-	if err != nil {
-		l.report(result{Test: wire.Test{Name: name}}, fmt.Errorf("read the object: %w", err))
+	l.running(o.Name, false)
+	defer l.running(o.Name, true)
+	if o.Broken != "" {
+		l.report(result{Test: testNamed(o.Name)}, failure(errors.New(o.Broken)))
 		return
 	}
-	for _, m := range spec.Maps {
-		// The VM's bpffs is empty: a pin can neither be found nor be wanted.
-		m.Pinning = ebpf.PinNone
-	}
-	used := map[string]bool{}
-	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
-		part := only(spec, prog)
-		for m := range part.Maps {
-			used[m] = true
+	variants := l.settings.of(o)
+	for i, s := range variants {
+		label := ""
+		if len(variants) > 1 {
+			label = variantLabel(s.Variants[0], i)
 		}
-		l.program(name, prog, part)
+		l.variant(o, s, label)
 		// A rejected program's log takes many megabytes, several times over.
 		debug.FreeOSMemory()
 	}
-	for _, m := range slices.Sorted(maps.Keys(spec.Maps)) {
-		// What clang keeps for itself, such as an empty .rodata, is no map of
-		// the author's.
-		if used[m] || m[0] == '.' {
+}
+
+// side is an object as one of the loaders sees it.
+type side struct {
+	engine
+	object
+	err   error                 // of opening it
+	infos map[string]program    // by name
+	test  func(program) outcome // the outcome of a program's test
+	whole outcome               // the object's own
+}
+
+// variant tests one object with one set of settings. label stands behind the
+// names of its tests.
+func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
+	var sides []*side
+	opened := false
+	infos := map[string]program{}
+	for _, name := range enginesOf(o.Loader) {
+		x := &side{engine: l.engines[name], infos: map[string]program{}}
+		x.object, x.err = x.engine.open(o.Path, s)
+		sides = append(sides, x)
+		if x.err != nil {
 			continue
 		}
-		part := withMaps(spec, m)
-		create := l.createMaps
-		if spec.Maps[m].Type == ebpf.StructOpsMap {
-			create = l.createStructOps
+		defer x.object.close()
+		opened = true
+		for _, p := range x.programs() {
+			infos[p.name], x.infos[p.name] = p, p
 		}
-		l.running(name+"/map:"+m, false)
-		start := time.Now()
-		coll, err := create(part)
-		took := time.Since(start)
-		if err == nil {
-			coll.Close()
+	}
+	if !opened {
+		var os []outcome
+		for _, x := range sides {
+			f := failure(fmt.Errorf("open the object: %w", x.err))
+			f.loader = x.version()
+			os = append(os, f)
 		}
-		l.report(result{Test: wire.Test{Name: name + "/map:" + m, Duration: took}}, err)
-	}
-	if len(spec.Programs) == 0 && len(spec.Maps) == 0 {
-		l.report(result{Test: wire.Test{Name: name}}, errors.New("the object holds neither programs nor maps"))
-	}
-}
-
-// program loads one program, attaches it when asked to, and reports.
-func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
-	r := result{Test: wire.Test{Name: object + "/" + name}}
-	l.running(r.Name, false)
-	ps := spec.Programs[name]
-	if err := notTried(ps); err != nil {
-		l.report(r, err)
+		l.report(result{Test: testNamed(o.Name + label)}, joinAll(os))
 		return
 	}
-	prog, err := l.load(spec, name, &r)
-	if err != nil {
-		r.logName = fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(object), wire.SafeName(name))
-		l.report(r, err)
-		return
+
+	names := slices.Sorted(maps.Keys(infos))
+	programs := make([]program, len(names))
+	for i, name := range names {
+		programs[i] = infos[name]
 	}
-	defer prog.Close()
-	if l.attach {
-		var note string
-		if note, err = l.attachOnce(prog, ps); err != nil {
-			err = fmt.Errorf("loaded, and not attached: %w", err)
-		} else {
-			r.Output = note
+	local := l.localGroups(o.Name, programs)
+	for _, x := range sides {
+		switch {
+		case x.err != nil:
+			x.test = func(program) outcome { return failure(fmt.Errorf("open the object: %w", x.err)) }
+		case l.Load == wire.LoadWhole:
+			outcomes := l.whole(o, x, local)
+			x.whole = outcomes[""]
+			x.test = func(p program) outcome { return outcomes[p.name] }
+		default:
+			x.test = func(p program) outcome { return l.each(x, p) }
 		}
 	}
-	l.report(r, err)
+	tested := 0
+	for _, name := range names {
+		if !l.settings.chosen(o.Name, name) {
+			continue
+		}
+		tested++
+		r := result{Test: testNamed(o.Name + "/" + name + label)}
+		l.running(r.Name, false)
+		var os []outcome
+		for _, x := range sides {
+			var out outcome
+			switch p, ok := x.infos[name]; {
+			case !ok && x.err == nil:
+				out = failure(errors.New("it finds no program of this name"))
+			case ok && p.never != nil:
+				out = failure(p.never)
+			case ok && p.leftOut != nil && !l.settings.named(o.Name, name) && l.Load == wire.LoadEach:
+				out = failure(p.leftOut)
+			default:
+				out = x.test(infos[name])
+			}
+			out.loader = x.version()
+			if x.err == nil && out.err == nil {
+				out.output += noteLines("", x.notes())
+			}
+			os = append(os, out)
+		}
+		out := joinAll(os)
+		out.output += noteLines("warning: ", warningsOf(o.Warnings, name, names))
+		if out.log != "" {
+			l.file(fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(o.Name), wire.SafeName(name+label)), out.log)
+			debug.FreeOSMemory()
+		}
+		if out.cost != nil {
+			out.cost.Test = r.Name
+		}
+		l.reportMember(r, out, o.Name, name, local)
+	}
+	l.release(local)
+	if l.Load == wire.LoadEach {
+		for _, g := range local {
+			l.reportUntried(g, o.Name+label)
+		}
+	}
+	tested += l.testMaps(o, label, sides)
+	if l.Load == wire.LoadWhole {
+		l.reportWhole(o, label, sides)
+	} else if tested == 0 && len(infos) == 0 {
+		l.report(result{Test: testNamed(o.Name + label)}, failure(errors.New("the object holds neither programs nor maps")))
+	}
 }
 
-// load creates the program's maps and loads it: at first with no more of a log
-// than its statistics, and again for the whole log when it is rejected.
-func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.Program, error) {
-	ps := spec.Programs[name]
-	if ps.Type == ebpf.UnspecifiedProgram {
-		return nil, fmt.Errorf("its section %q says no program type that is known here: want one of libbpf's names, such as kprobe/do_exit", ps.SectionName)
+func enginesOf(name string) []string {
+	if name == wire.LoaderBoth {
+		return []string{wire.LoaderLibbpf, wire.LoaderGo}
 	}
-	if err := l.supports(ps); err != nil {
-		return nil, err
-	}
-	if l.btfErr != nil && usesCORE(ps) {
-		return nil, fmt.Errorf("the program has CO-RE relocations, and this kernel has no BTF: %w", l.btfErr)
-	}
-	collMaps, err := l.createMaps(spec)
-	if err != nil {
-		return nil, err
-	}
-	defer collMaps.Close()
-	try := func(level ebpf.LogLevel) (*ebpf.Program, error) {
-		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-			Programs:        ebpf.ProgramOptions{LogLevel: level},
-			MapReplacements: collMaps.Maps,
-			Cache:           l.types,
-		})
-		if err != nil {
-			return nil, err
-		}
-		defer coll.Close()
-		return coll.DetachProgram(name), nil
-	}
-
-	start := time.Now()
-	prog, err := try(ebpf.LogLevelStats)
-	r.Duration = time.Since(start)
-	if err == nil {
-		r.Insns = processed(strings.Split(prog.VerifierLog, "\n"))
-		return prog, nil
-	}
-	var verr *ebpf.VerifierError
-	if !errors.As(err, &verr) {
-		return nil, l.explain(spec, ps, err, nil)
-	}
-	r.Insns = processed(verr.Log)
-	log, cut, err2 := wholeLog(func() error {
-		prog, err := try(wholeLogLevel)
-		if err == nil {
-			prog.Close()
-		}
-		return err
-	})
-	if err2 == nil {
-		return nil, fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err)
-	}
-	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
-	r.log = log
-	switch {
-	case log == "":
-		lines = verr.Log
-		r.log = fmt.Sprintf("[only what the verifier says at its end: %v]\n%s", err2, strings.Join(lines, "\n")+"\n")
-	case cut && processed(lines) > 0:
-		r.log = fmt.Sprintf("[the last %d MiB of a longer log]\n%s", wholeLogSize>>20, log)
-	case cut:
-		lines = verr.Log
-		r.log = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, strings.Join(lines, "\n")+"\n")
-	}
-	reason := l.explain(spec, ps, err, lines)
-	r.Output = rejection(reason, lines, r.Insns)
-	return nil, reason
+	return []string{name}
 }
 
-// createStructOps creates the struct_ops map of spec with the programs that are
-// its members. It is not registered: the kernel would use it.
-func (l *loader) createStructOps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	part := *spec
-	part.Programs = maps.Clone(spec.Programs)
-	maps.DeleteFunc(part.Programs, func(_ string, ps *ebpf.ProgramSpec) bool {
-		return ps.Type != ebpf.StructOps || ps.AttachTo == ""
-	})
-	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
+func joinAll(os []outcome) outcome {
+	if len(os) == 2 {
+		return join(os[0], os[1])
+	}
+	return os[0]
+}
+
+func noteLines(prefix string, notes []string) string {
+	var b strings.Builder
+	for _, n := range notes {
+		fmt.Fprintf(&b, "%s%s\n", prefix, n)
+	}
+	return b.String()
+}
+
+// warningsOf are the warnings of an object that name a program, or none of its
+// programs.
+func warningsOf(warnings []string, program string, programs []string) []string {
+	names := func(w, program string) bool {
+		return regexp.MustCompile(`(^|\W)` + regexp.QuoteMeta(program) + `(\W|$)`).MatchString(w)
+	}
+	var of []string
+	for _, w := range warnings {
+		if names(w, program) || !slices.ContainsFunc(programs, func(p string) bool { return names(w, p) }) {
+			of = append(of, w)
+		}
+	}
+	return of
+}
+
+// testMaps creates the maps that are tested on their own, and returns how many
+// there are.
+func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
+	byName := map[string][]outcome{}
+	for _, x := range sides {
+		if x.err != nil || l.Load == wire.LoadWhole {
+			continue
+		}
+		for _, m := range x.maps() {
+			l.running(o.Name+"/map:"+m+label, false)
+			start := time.Now()
+			err := x.createMap(m)
+			out := outcome{took: time.Since(start)}
+			if err != nil {
+				out = failure(err)
+			}
+			out.loader = x.version()
+			byName[m] = append(byName[m], out)
+		}
+	}
+	for _, m := range slices.Sorted(maps.Keys(byName)) {
+		l.report(result{Test: testNamed(o.Name + "/map:" + m + label)}, joinAll(byName[m]))
+	}
+	return len(byName)
+}
+
+// each loads one program on its own, and attaches it when asked to.
+func (l *loader) each(x *side, p program) outcome {
+	ld, err := l.loadOne(x, p)
 	if err != nil {
-		if errors.Is(err, unix.EINVAL) && versionLess(l.kernel.release, "6.4") {
-			for _, m := range part.Maps {
-				if m.Flags&unix.BPF_F_LINK != 0 {
-					return nil, l.kernel.unsupported("section .struct_ops.link", "6.4")
+		return failure(err)
+	}
+	defer ld.close()
+	// Asked before it is attached: a program can deny every bpf(2) from then on.
+	out := l.passed(ld, p)
+	if !l.Attach {
+		return out
+	}
+	note, detach, err := l.attachProgram(ld.prog, &p.programInfo, x.object)
+	if err == nil && detach != nil {
+		err = detach()
+	}
+	return out.attached(note, err)
+}
+
+// attached adds how attaching a loaded program went.
+func (o outcome) attached(note string, err error) outcome {
+	if err != nil {
+		err = fmt.Errorf("loaded, and not attached: %w", err)
+		o.err, o.output, o.cost = err, oneLine(err)+"\n", nil
+		return o
+	}
+	o.output += note
+	return o
+}
+
+// loadOne loads one program, unless its type says that it cannot be.
+func (l *loader) loadOne(x *side, p program) (*loaded, error) {
+	if err := l.loadable(x, p); err != nil {
+		return nil, err
+	}
+	return x.load(p.name)
+}
+
+func (l *loader) loadable(x *side, p program) error {
+	if p.typ == ebpf.UnspecifiedProgram {
+		return fmt.Errorf("%s does not know the section %q: want one of libbpf's names, such as kprobe/do_exit", x.version(), p.section)
+	}
+	return l.supports(&ebpf.ProgramSpec{Type: p.typ})
+}
+
+// passed is the outcome of a program that is loaded.
+func (l *loader) passed(ld *loaded, p program) outcome {
+	return outcome{took: ld.took, insns: processed(ld.log), cost: l.cost(ld, p)}
+}
+
+// whole loads the programs of an object together, and returns the outcome of
+// each by its name; "" is the object's own.
+func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcome {
+	out := map[string]outcome{}
+	skip := func(name, format string, args ...any) {
+		out[name] = failure(skipError(fmt.Sprintf(format, args...)))
+	}
+	var names []string
+	failed, because := error(nil), ""
+	for _, p := range x.programs() {
+		l.running(o.Name+"/"+p.name, false)
+		chosen := l.settings.chosen(o.Name, p.name) && p.never == nil
+		if _, done := out[p.name]; !chosen || done {
+			continue
+		}
+		// With ebpf-go an object's optional programs are like the others.
+		if _, goes := x.object.(*goObject); p.leftOut != nil && !goes && !l.settings.named(o.Name, p.name) {
+			out[p.name] = failure(p.leftOut)
+			continue
+		}
+		names = append(names, p.name)
+	}
+	// Of alternatives the application takes the first that loads.
+	for _, g := range local {
+		taken := ""
+		for _, name := range g.present(o.Name, names) {
+			switch one := (outcome{}); {
+			case taken != "":
+				skip(name, "not needed: %s loads here", taken)
+			default:
+				if one = l.each(x, x.infos[name]); one.err == nil {
+					taken = name
+					continue
 				}
+				out[name] = one
+			}
+			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+		}
+		if taken == "" && g.declared {
+			because = strings.Join(g.members, " | ")
+			failed = fmt.Errorf("none of these loads: %s", because)
+		}
+	}
+	var all map[string]*loaded
+	start := time.Now()
+	for _, name := range names {
+		if failed != nil {
+			break
+		}
+		if err := l.loadable(x, x.infos[name]); err != nil {
+			failed = &programError{name, err}
+		}
+	}
+	if failed == nil {
+		all, failed = x.loadWhole(names)
+	}
+	if failed != nil {
+		var p *programError
+		if errors.As(failed, &p) {
+			because = p.program
+			out[p.program] = failure(p.err)
+		}
+		for _, name := range names {
+			if name != because {
+				skip(name, "not tried: %s did not load, because of %s", o.Name, cmp.Or(because, "its maps"))
 			}
 		}
-		return nil, l.supportedOr(fmt.Errorf("create the map: %w", err))
+		out[""] = failure(fmt.Errorf("the object did not load: %w", failed))
+		return out
 	}
-	return coll, nil
+	out[""] = outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together\n", len(names))}
+	for _, name := range names {
+		defer all[name].close()
+		out[name] = l.passed(all[name], x.infos[name])
+	}
+	if !l.Attach {
+		return out
+	}
+	detach := map[string]func() error{}
+	notes, errs := map[string]string{}, map[string]error{}
+	for _, name := range names {
+		p := x.infos[name]
+		notes[name], detach[name], errs[name] = l.attachProgram(all[name].prog, &p.programInfo, x.object)
+	}
+	for _, name := range names {
+		if errs[name] == nil && detach[name] != nil {
+			errs[name] = detach[name]()
+		}
+		out[name] = out[name].attached(notes[name], errs[name])
+	}
+	return out
 }
 
-// createMaps creates all maps of spec.
-func (l *loader) createMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {
-		if err := l.supportsMap(spec.Maps[name]); err != nil {
-			return nil, err
+// reportWhole tells how loading an object as a whole went.
+func (l *loader) reportWhole(o wire.Object, label string, sides []*side) {
+	var os []outcome
+	for _, x := range sides {
+		out := x.whole
+		if x.err != nil {
+			out = failure(fmt.Errorf("open the object: %w", x.err))
 		}
+		out.loader = x.version()
+		os = append(os, out)
 	}
-	part := *spec
-	part.Programs = nil
-	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
-	if err != nil {
-		return nil, l.supportedOr(fmt.Errorf("create the maps: %w", err))
+	out := joinAll(os)
+	out.log = "" // its program's test has it
+	l.reportMember(result{Test: testNamed(o.Name + label)}, out, o.Name, blamed(out.err), nil)
+}
+
+// blamed is the program that an error is about, "" when it is about none.
+func blamed(err error) string {
+	var p *programError
+	if errors.As(err, &p) {
+		return p.program
 	}
-	return coll, nil
+	return ""
 }
