@@ -111,7 +111,7 @@ func objectNames(paths []string) []string {
 
 // ObjectsPayload loads BPF objects: each program is a test object/program.
 func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Objects, timeout time.Duration) (Payload, error) {
-	p := Payload{Job: wire.Job{Args: []string{"/loader"}, Name: ObjectsName, Reports: true, Timeout: timeout}}
+	p := Payload{Job: wire.Job{Args: []string{"/loader"}, Name: ObjectsName, Reports: true, ReportsBPF: true, Timeout: timeout}}
 	p.SkipsPass = o.Unsupported == wire.TestSkip
 	objects, err := ReadObjects(paths)
 	if err != nil {
@@ -122,6 +122,9 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Obj
 		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Loader: o.Loader}
 		p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
 		p.Targets = append(p.Targets, Targets(f.Data)...)
+		if o.Attach {
+			p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data))
+		}
 		o.Objects = append(o.Objects, object)
 	}
 	list, err := json.Marshal(o)

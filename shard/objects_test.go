@@ -66,18 +66,20 @@ func wantAlways() map[string]want {
 // kernel and on a new one.
 func TestObjects(t *testing.T) {
 	tests := []struct {
-		name, source, glob string
-		unsupported        string
-		more               map[string]want
+		name, source, glob  string
+		loader, unsupported string
+		more                map[string]want
 	}{
-		{"5.10", "debian:bullseye:cloud-amd64", "debian/5.10.*", wire.TestSkip, map[string]want{
+		{"5.10 libbpf", "debian:bullseye:cloud-amd64", "debian/5.10.*", wire.LoaderLibbpf, wire.TestSkip, nil},
+		{"7.x libbpf", "debian:sid:cloud-amd64", "debian/7.*", wire.LoaderLibbpf, wire.TestFail, nil},
+		{"5.10", "debian:bullseye:cloud-amd64", "debian/5.10.*", wire.LoaderGo, wire.TestSkip, map[string]want{
 			"odd/map:ops":        {wire.TestSkip, "came with Linux 6.4", ""},
 			"newer/map_type":     {wire.TestSkip, "unsupported: map type BloomFilter came with Linux 5.16, this kernel is 5.10.", ""},
 			"newer/helper":       {wire.TestSkip, "unsupported: helper bpf_strncmp for program type Kprobe came with Linux 5.17, this kernel is 5.10.", "invalid func unknown#182"},
 			"newer/program_type": {wire.TestSkip, "unsupported: program type Syscall came with Linux 5.14, this kernel is 5.10.", ""},
 			"lsm/on_file_open":   {wire.TestPass, "never runs: bpf is not among the active LSMs", ""},
 		}},
-		{"7.x", "debian:sid:cloud-amd64", "debian/7.*", wire.TestFail, map[string]want{
+		{"7.x", "debian:sid:cloud-amd64", "debian/7.*", wire.LoaderGo, wire.TestFail, map[string]want{
 			"odd/map:ops":        {wire.TestPass, "", ""},
 			"newer/map_type":     {wire.TestPass, "attached to kprobe do_exit", ""},
 			"newer/helper":       {wire.TestPass, "attached to kprobe do_exit", ""},
@@ -93,7 +95,9 @@ func TestObjects(t *testing.T) {
 				wants[k] = v
 			}
 			paths := objectPaths(t)
-			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, tt.unsupported, 20*time.Minute)
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, wire.Objects{
+				Loader: tt.loader, Load: wire.LoadEach, Attach: true, Unsupported: tt.unsupported,
+			}, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

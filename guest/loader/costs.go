@@ -13,7 +13,7 @@ import (
 
 // cost is what a loaded program costs.
 func (l *loader) cost(ld *loaded, p program) *wire.BPFProgram {
-	c := &wire.BPFProgram{Name: p.name, Type: typeName(p.typ), Insns: processed(ld.log)}
+	c := &wire.BPFProgram{Name: p.name, Type: wire.BPFType(uint32(p.typ)), Insns: processed(ld.log)}
 	c.States, c.PeakStates, c.Stack = statistics(ld.log)
 	if ld.prog == nil {
 		return c
@@ -61,36 +61,21 @@ func statistics(log []string) (states, peak, stack int) {
 		if depths, ok := strings.CutPrefix(line, "stack depth "); ok && stack == 0 {
 			depths, _, _ = strings.Cut(depths, " ")
 			for depth := range strings.SplitSeq(depths, "+") {
-				stack += number(depth)
+				stack += logNumber(depth)
 			}
 		}
 		if m := regexp.MustCompile(`^processed \d+ insns .* total_states (\d+) peak_states (\d+)`).FindStringSubmatch(line); m != nil && states == 0 {
-			states, peak = number(m[1]), number(m[2])
+			states, peak = logNumber(m[1]), logNumber(m[2])
 		}
 	}
 	return states, peak, stack
 }
 
-// number reads a count; 0 is one that cannot be.
-func number(s string) int {
+// logNumber reads a count; 0 is one that cannot be.
+func logNumber(s string) int {
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
 		return 0
 	}
 	return int(n)
-}
-
-// typeName is a program's type as bpftool has it.
-func typeName(t ebpf.ProgramType) string {
-	names := []string{
-		"unspec", "socket_filter", "kprobe", "sched_cls", "sched_act", "tracepoint", "xdp", "perf_event", "cgroup_skb",
-		"cgroup_sock", "lwt_in", "lwt_out", "lwt_xmit", "sock_ops", "sk_skb", "cgroup_device", "sk_msg", "raw_tracepoint",
-		"cgroup_sock_addr", "lwt_seg6local", "lirc_mode2", "sk_reuseport", "flow_dissector", "cgroup_sysctl",
-		"raw_tracepoint_writable", "cgroup_sockopt", "tracing", "struct_ops", "ext", "lsm", "sk_lookup", "syscall",
-		"netfilter",
-	}
-	if int(t) < len(names) {
-		return names[t]
-	}
-	return "type_" + strconv.Itoa(int(t))
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -17,11 +16,13 @@ type engine interface {
 	version() string // "libbpf 1.8"
 	// open reads an object and sets what is set of it. settings are of this
 	// object alone, with at most one variant; names have no object before them.
-	open(path string, settings wire.ObjectSettings) (object, error)
+	open(path string, settings wire.ObjectSettings) (opened, error)
 }
 
-// object is a BPF object that an engine has opened.
-type object interface {
+// opened is a BPF object that an engine has opened.
+type opened interface {
+	object
+
 	programs() []program // sorted by name
 	notes() []string     // what the loader sets because the object does not
 	// load loads one program, with the maps that it needs. An error is a
@@ -31,10 +32,8 @@ type object interface {
 	// about one of them.
 	loadWhole(programs []string) (map[string]*loaded, error)
 	maps() []string // those that are tested on their own, sorted
-	createMap(name string) error
-	// attachBySection attaches a loaded program where its section says. The error
-	// is errors.ErrUnsupported where the loader does not do that.
-	attachBySection(program string) (io.Closer, error)
+	// createMap creates one, and registers it as struct_ops if register is set.
+	createMap(name string, register bool) (note string, err error)
 	close()
 }
 
@@ -43,16 +42,6 @@ type program struct {
 	programInfo
 	leftOut error // why it is not loaded unless it is asked for: an errNotTried
 	never   error // why it is not loaded even if it is: an errNotTried
-}
-
-// programInfo is what attaching has to know of a loaded program.
-type programInfo struct {
-	name       string
-	section    string // such as fentry/do_exit
-	typ        ebpf.ProgramType
-	attachType ebpf.AttachType // as it was loaded
-	attachTo   string          // what its section names behind the first slash; "": nothing
-	flags      uint32          // BPF_F_* that it was loaded with
 }
 
 // loaded is a program that the kernel holds.
@@ -101,8 +90,8 @@ type skipError string
 func (e skipError) Error() string        { return string(e) }
 func (e skipError) Is(target error) bool { return target == errNotTried }
 
-// failure is the outcome of an error.
-func failure(err error) outcome {
+// failed is the outcome of an error.
+func failed(err error) outcome {
 	o := outcome{err: err, output: oneLine(err) + "\n"}
 	var r *rejectedError
 	if errors.As(err, &r) {

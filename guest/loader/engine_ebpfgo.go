@@ -17,7 +17,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/elastic/bpf-kernel-check/guest/loader/libbpf"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -61,7 +61,7 @@ type goObject struct {
 	said []string
 }
 
-func (e goEngine) open(path string, s wire.ObjectSettings) (object, error) {
+func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
 		return nil, err
@@ -210,16 +210,25 @@ func (o *goObject) maps() []string {
 
 func (o *goObject) close() {}
 
-func (o *goObject) createMap(name string) error {
-	create := o.createMaps
-	if o.spec.Maps[name].Type == ebpf.StructOpsMap {
-		create = o.createStructOps
+func (o *goObject) createMap(name string, register bool) (note string, err error) {
+	if o.spec.Maps[name].Type != ebpf.StructOpsMap {
+		coll, err := o.createMaps(withMaps(o.spec, name))
+		if err == nil {
+			coll.Close()
+		}
+		return "", err
 	}
-	coll, err := create(withMaps(o.spec, name))
-	if err == nil {
-		coll.Close()
+	coll, err := o.createStructOps(withMaps(o.spec, name))
+	if err != nil {
+		return "", err
 	}
-	return err
+	defer coll.Close()
+	if register {
+		return o.attachStructOps(func() (io.Closer, error) {
+			return link.AttachStructOps(link.StructOpsOptions{Map: coll.Maps[name]})
+		})
+	}
+	return "", nil
 }
 
 // options are those of loading with a verifier's log.
@@ -286,7 +295,7 @@ func (o *goObject) load(name string) (*loaded, error) {
 func (o *goObject) rejected(ps *ebpf.ProgramSpec, err error, took time.Duration, again func() error) error {
 	var verr *ebpf.VerifierError
 	if !errors.As(err, &verr) {
-		return o.explain(o.spec, ps, err, nil)
+		return o.why(ps, err, nil)
 	}
 	log, cut, err2 := wholeLog(again)
 	if err2 == nil {
@@ -294,8 +303,12 @@ func (o *goObject) rejected(ps *ebpf.ProgramSpec, err error, took time.Duration,
 	}
 	r := newRejected(log, cut, verr.Log, err2)
 	r.took = took
-	r.reason = o.explain(o.spec, ps, err, r.tail)
+	r.reason = o.why(ps, err, r.tail)
 	return r
+}
+
+func (o *goObject) why(ps *ebpf.ProgramSpec, err error, log []string) error {
+	return o.explain(failure{section: ps.SectionName, typ: ps.Type, insns: ps.Instructions, types: o.spec.Types, maps: o.spec.Maps, err: err, log: log})
 }
 
 // loadWhole loads programs with all maps in one collection.
@@ -349,12 +362,8 @@ func (o *goObject) createStructOps(spec *ebpf.CollectionSpec) (*ebpf.Collection,
 	})
 	coll, err := ebpf.NewCollectionWithOptions(&part, o.options(0))
 	if err != nil {
-		if errors.Is(err, unix.EINVAL) && versionLess(o.kernel.release, "6.4") {
-			for _, m := range part.Maps {
-				if m.Flags&unix.BPF_F_LINK != 0 {
-					return nil, o.kernel.unsupported("section .struct_ops.link", "6.4")
-				}
-			}
+		if u := o.supportsMaps(&part); u != nil {
+			return nil, u
 		}
 		return nil, o.supportedOr(fmt.Errorf("create the map: %w", err))
 	}

@@ -37,7 +37,7 @@ type libbpfObject struct {
 	held map[string]*libbpf.Loaded // that are loaded now
 }
 
-func (e libbpfEngine) open(path string, s wire.ObjectSettings) (object, error) {
+func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 	if err := os.Mkdir(libbpfPins, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
@@ -103,12 +103,22 @@ func (o *libbpfObject) maps() []string {
 	return names
 }
 
-func (o *libbpfObject) createMap(name string) error {
+func (o *libbpfObject) createMap(name string, register bool) (note string, err error) {
 	fd, err := o.one.MapFD(name)
 	if err != nil {
-		return o.reason(o.one, program{}, err, nil)
+		return "", o.reason(o.one, program{}, err, nil)
 	}
-	return unix.Close(fd)
+	if err := unix.Close(fd); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
+		return "", err
+	}
+	// With all programs, which are its members.
+	if o.all, err = o.start(); err != nil {
+		return "", err
+	}
+	if _, err := o.all.LoadWhole(nil, 0, 0); err != nil {
+		return "", o.reason(o.all, program{}, err, nil)
+	}
+	return o.attachStructOps(func() (io.Closer, error) { return o.all.AttachMap(name) })
 }
 
 func (o *libbpfObject) close() {
@@ -216,20 +226,25 @@ func (o *libbpfObject) loadWhole(names []string) (map[string]*loaded, error) {
 	return all, nil
 }
 
+// mapSpecs are the object's maps, with what explaining takes.
+func (o *libbpfObject) mapSpecs(x *libbpf.Object) map[string]*ebpf.MapSpec {
+	specs := map[string]*ebpf.MapSpec{}
+	for _, m := range x.Maps() {
+		specs[m.Name] = &ebpf.MapSpec{Name: m.Name, Type: m.Type, Flags: m.Flags}
+	}
+	return specs
+}
+
 // reason is why libbpf refused something, in one line.
 func (o *libbpfObject) reason(x *libbpf.Object, p program, err error, log []string) error {
-	if log == nil {
-		for _, m := range x.Maps() {
-			if u := o.supportsMap(&ebpf.MapSpec{Type: m.Type}); u != nil {
-				return u
-			}
-			if m.Type == ebpf.StructOpsMap && m.Flags&unix.BPF_F_LINK != 0 && errors.Is(err, unix.EINVAL) && versionLess(o.kernel.release, "6.4") {
-				return o.kernel.unsupported("section .struct_ops.link", "6.4")
-			}
-		}
+	f := failure{section: p.section, typ: p.typ, maps: o.mapSpecs(x), err: err, log: log}
+	var e *libbpf.Error
+	if errors.As(err, &e) {
+		f.messages = e.Messages
 	}
-	if line := verdictLine(log); line != "" {
-		return fmt.Errorf("rejected: %s (%w)", line, err)
+	// Where ebpf-go reads the object too, its instructions give names.
+	if spec, err := ebpf.LoadCollectionSpec(o.path); err == nil && spec.Programs[p.name] != nil {
+		f.insns, f.types = spec.Programs[p.name].Instructions, spec.Types
 	}
-	return err
+	return o.explain(f)
 }

@@ -202,6 +202,6 @@ func (l *loader) release(groups []*group) {
 func (l *loader) reportUntried(g *group, where string) {
 	if g.declared && !g.tried {
 		name := strings.TrimPrefix(where+"/alternatives:"+strings.Join(g.members, "|"), "/")
-		l.report(result{Test: testNamed(name)}, failure(fmt.Errorf("none of these was loaded: %s", strings.Join(g.members, " | "))))
+		l.report(result{Test: testNamed(name)}, failed(fmt.Errorf("none of these was loaded: %s", strings.Join(g.members, " | "))))
 	}
 }

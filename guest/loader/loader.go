@@ -13,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -26,13 +27,14 @@ type loader struct {
 	btfErr  error      // why the kernel has none
 	tell    func(result)
 	file    func(name, content string)
-	failed  int
+	bad     int                            // tests that failed
 	running func(name string, paused bool) // tells that a test runs or is over
 
 	settings settings
 	groups   []*group // of all objects
 	held     []held
 	memory   map[ebpf.MapID]int64
+	net      *network // nil: no program was attached to it yet
 }
 
 // result is a program's outcome, and what it cost.
@@ -65,7 +67,7 @@ func (l *loader) all() {
 		l.reportUntried(g, "")
 	}
 	if unused := l.settings.unused(); len(unused) > 0 {
-		l.report(result{Test: testNamed("(settings)")}, failure(errors.New(strings.Join(unused, "; "))))
+		l.report(result{Test: testNamed("(settings)")}, failed(errors.New(strings.Join(unused, "; "))))
 	}
 }
 
@@ -86,7 +88,7 @@ func (l *loader) report(r result, o outcome) {
 		r.Verdict = wire.TestFail
 	}
 	if r.Verdict == wire.TestFail {
-		l.failed++
+		l.bad++
 	}
 	l.tell(r)
 }
@@ -97,7 +99,7 @@ func (l *loader) object(o wire.Object) {
 	l.running(o.Name, false)
 	defer l.running(o.Name, true)
 	if o.Broken != "" {
-		l.report(result{Test: testNamed(o.Name)}, failure(errors.New(o.Broken)))
+		l.report(result{Test: testNamed(o.Name)}, failed(errors.New(o.Broken)))
 		return
 	}
 	variants := l.settings.of(o)
@@ -115,7 +117,7 @@ func (l *loader) object(o wire.Object) {
 // side is an object as one of the loaders sees it.
 type side struct {
 	engine
-	object
+	opened
 	err   error                 // of opening it
 	infos map[string]program    // by name
 	test  func(program) outcome // the outcome of a program's test
@@ -126,25 +128,25 @@ type side struct {
 // names of its tests.
 func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	var sides []*side
-	opened := false
+	some := false
 	infos := map[string]program{}
 	for _, name := range enginesOf(o.Loader) {
 		x := &side{engine: l.engines[name], infos: map[string]program{}}
-		x.object, x.err = x.engine.open(o.Path, s)
+		x.opened, x.err = x.engine.open(o.Path, s)
 		sides = append(sides, x)
 		if x.err != nil {
 			continue
 		}
-		defer x.object.close()
-		opened = true
+		defer x.opened.close()
+		some = true
 		for _, p := range x.programs() {
 			infos[p.name], x.infos[p.name] = p, p
 		}
 	}
-	if !opened {
+	if !some {
 		var os []outcome
 		for _, x := range sides {
-			f := failure(fmt.Errorf("open the object: %w", x.err))
+			f := failed(fmt.Errorf("open the object: %w", x.err))
 			f.loader = x.version()
 			os = append(os, f)
 		}
@@ -161,7 +163,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	for _, x := range sides {
 		switch {
 		case x.err != nil:
-			x.test = func(program) outcome { return failure(fmt.Errorf("open the object: %w", x.err)) }
+			x.test = func(program) outcome { return failed(fmt.Errorf("open the object: %w", x.err)) }
 		case l.Load == wire.LoadWhole:
 			outcomes := l.whole(o, x, local)
 			x.whole = outcomes[""]
@@ -183,11 +185,11 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 			var out outcome
 			switch p, ok := x.infos[name]; {
 			case !ok && x.err == nil:
-				out = failure(errors.New("it finds no program of this name"))
+				out = failed(errors.New("it finds no program of this name"))
 			case ok && p.never != nil:
-				out = failure(p.never)
+				out = failed(p.never)
 			case ok && p.leftOut != nil && !l.settings.named(o.Name, name) && l.Load == wire.LoadEach:
-				out = failure(p.leftOut)
+				out = failed(p.leftOut)
 			default:
 				out = x.test(infos[name])
 			}
@@ -218,7 +220,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	if l.Load == wire.LoadWhole {
 		l.reportWhole(o, label, sides)
 	} else if tested == 0 && len(infos) == 0 {
-		l.report(result{Test: testNamed(o.Name + label)}, failure(errors.New("the object holds neither programs nor maps")))
+		l.report(result{Test: testNamed(o.Name + label)}, failed(errors.New("the object holds neither programs nor maps")))
 	}
 }
 
@@ -270,10 +272,10 @@ func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
 		for _, m := range x.maps() {
 			l.running(o.Name+"/map:"+m+label, false)
 			start := time.Now()
-			err := x.createMap(m)
-			out := outcome{took: time.Since(start)}
+			note, err := x.createMap(m, l.Attach)
+			out := outcome{took: time.Since(start), output: note}
 			if err != nil {
-				out = failure(err)
+				out = failed(err)
 			}
 			out.loader = x.version()
 			byName[m] = append(byName[m], out)
@@ -289,7 +291,7 @@ func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
 func (l *loader) each(x *side, p program) outcome {
 	ld, err := l.loadOne(x, p)
 	if err != nil {
-		return failure(err)
+		return failed(err)
 	}
 	defer ld.close()
 	// Asked before it is attached: a program can deny every bpf(2) from then on.
@@ -297,7 +299,7 @@ func (l *loader) each(x *side, p program) outcome {
 	if !l.Attach {
 		return out
 	}
-	note, detach, err := l.attachProgram(ld.prog, &p.programInfo, x.object)
+	note, detach, err := l.attachProgram(ld.prog, &p.programInfo, x.opened)
 	if err == nil && detach != nil {
 		err = detach()
 	}
@@ -320,7 +322,18 @@ func (l *loader) loadOne(x *side, p program) (*loaded, error) {
 	if err := l.loadable(x, p); err != nil {
 		return nil, err
 	}
-	return x.load(p.name)
+	ld, err := x.load(p.name)
+	return ld, l.tooNewOr(p, err)
+}
+
+// tooNewOr returns the error of loading a program, or that its section is newer
+// than the kernel when that may be why.
+func (l *loader) tooNewOr(p program, err error) error {
+	var r *rejectedError
+	if u := l.tooNew(&p.programInfo); u != nil && errors.Is(err, unix.EINVAL) && (!errors.As(err, &r) || verdictLine(r.tail) == "") {
+		return u
+	}
+	return err
 }
 
 func (l *loader) loadable(x *side, p program) error {
@@ -340,10 +353,10 @@ func (l *loader) passed(ld *loaded, p program) outcome {
 func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcome {
 	out := map[string]outcome{}
 	skip := func(name, format string, args ...any) {
-		out[name] = failure(skipError(fmt.Sprintf(format, args...)))
+		out[name] = failed(skipError(fmt.Sprintf(format, args...)))
 	}
 	var names []string
-	failed, because := error(nil), ""
+	wrong, because := error(nil), ""
 	for _, p := range x.programs() {
 		l.running(o.Name+"/"+p.name, false)
 		chosen := l.settings.chosen(o.Name, p.name) && p.never == nil
@@ -351,8 +364,8 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 			continue
 		}
 		// With ebpf-go an object's optional programs are like the others.
-		if _, goes := x.object.(*goObject); p.leftOut != nil && !goes && !l.settings.named(o.Name, p.name) {
-			out[p.name] = failure(p.leftOut)
+		if _, goes := x.opened.(*goObject); p.leftOut != nil && !goes && !l.settings.named(o.Name, p.name) {
+			out[p.name] = failed(p.leftOut)
 			continue
 		}
 		names = append(names, p.name)
@@ -375,34 +388,34 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 		}
 		if taken == "" && g.declared {
 			because = strings.Join(g.members, " | ")
-			failed = fmt.Errorf("none of these loads: %s", because)
+			wrong = fmt.Errorf("none of these loads: %s", because)
 		}
 	}
 	var all map[string]*loaded
 	start := time.Now()
 	for _, name := range names {
-		if failed != nil {
+		if wrong != nil {
 			break
 		}
 		if err := l.loadable(x, x.infos[name]); err != nil {
-			failed = &programError{name, err}
+			wrong = &programError{name, err}
 		}
 	}
-	if failed == nil {
-		all, failed = x.loadWhole(names)
+	if wrong == nil {
+		all, wrong = x.loadWhole(names)
 	}
-	if failed != nil {
+	if wrong != nil {
 		var p *programError
-		if errors.As(failed, &p) {
+		if errors.As(wrong, &p) {
 			because = p.program
-			out[p.program] = failure(p.err)
+			out[p.program] = failed(l.tooNewOr(x.infos[p.program], p.err))
 		}
 		for _, name := range names {
 			if name != because {
 				skip(name, "not tried: %s did not load, because of %s", o.Name, cmp.Or(because, "its maps"))
 			}
 		}
-		out[""] = failure(fmt.Errorf("the object did not load: %w", failed))
+		out[""] = failed(fmt.Errorf("the object did not load: %w", wrong))
 		return out
 	}
 	out[""] = outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together\n", len(names))}
@@ -417,7 +430,7 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 	notes, errs := map[string]string{}, map[string]error{}
 	for _, name := range names {
 		p := x.infos[name]
-		notes[name], detach[name], errs[name] = l.attachProgram(all[name].prog, &p.programInfo, x.object)
+		notes[name], detach[name], errs[name] = l.attachProgram(all[name].prog, &p.programInfo, x.opened)
 	}
 	for _, name := range names {
 		if errs[name] == nil && detach[name] != nil {
@@ -434,7 +447,7 @@ func (l *loader) reportWhole(o wire.Object, label string, sides []*side) {
 	for _, x := range sides {
 		out := x.whole
 		if x.err != nil {
-			out = failure(fmt.Errorf("open the object: %w", x.err))
+			out = failed(fmt.Errorf("open the object: %w", x.err))
 		}
 		out.loader = x.version()
 		os = append(os, out)

@@ -77,7 +77,7 @@ func TestRelocationInWords(t *testing.T) {
 			t.Errorf("%s: an instruction without a relocation says %q", program, got)
 		}
 	}
-	if got, want := badRelocation(spec.Programs["no_such_struct"].Instructions, 1, spec.Types, nil), "this kernel has no struct no_such_struct"; got != want {
+	if got, want := badRelocation(spec.Programs["no_such_struct"].Instructions, 1, spec.Types, nil), "struct no_such_struct.member is not what the program expects (byte_off)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := describeRelocation("something else", spec.Types, kernel); got != "something else" {
@@ -97,7 +97,7 @@ func TestAccessPath(t *testing.T) {
 	anon := &btf.Union{Members: []btf.Member{{Name: "u", Type: inner}}}
 	outer := &btf.Struct{Name: "outer", Members: []btf.Member{{Name: "x"}, {Type: anon}, {Name: "arr", Type: &btf.Array{}}}}
 	for accessor, want := range map[string]string{
-		"0": "", "0:0": "x", "0:1:0:1": "u.b", "0:2:3": "arr.[3]", "0:9": "", "": "", "0:x": "",
+		"0": "", "0:0": "x", "0:1:0:1": "u.b", "0:2:3": "arr[3]", "0:9": "", "": "", "0:x": "",
 	} {
 		if got := accessPath(outer, accessor); got != want {
 			t.Errorf("%s: %q, want %q", accessor, got, want)
@@ -222,7 +222,7 @@ type fakeEngine struct {
 }
 
 func (e *fakeEngine) version() string { return e.name }
-func (e *fakeEngine) open(string, wire.ObjectSettings) (object, error) {
+func (e *fakeEngine) open(string, wire.ObjectSettings) (opened, error) {
 	return fakeObject{e}, e.err
 }
 
@@ -245,7 +245,7 @@ func (o fakeObject) loadWhole(names []string) (map[string]*loaded, error) {
 	return all, nil
 }
 func (o fakeObject) maps() []string                            { return nil }
-func (o fakeObject) createMap(string) error                    { return nil }
+func (o fakeObject) createMap(string, bool) (string, error)    { return "", nil }
 func (o fakeObject) attachBySection(string) (io.Closer, error) { return nil, errors.ErrUnsupported }
 func (o fakeObject) close()                                    {}
 
@@ -384,8 +384,8 @@ func TestVerdicts(t *testing.T) {
 					t.Errorf("%s gives no reason", r.Name)
 				}
 			}
-			if 2*len(got) != len(tt.want) || failed != l.failed {
-				t.Errorf("%d tests, %d failed, %d counted; want %q", len(got), failed, l.failed, tt.want)
+			if 2*len(got) != len(tt.want) || failed != l.bad {
+				t.Errorf("%d tests, %d failed, %d counted; want %q", len(got), failed, l.bad, tt.want)
 			}
 		})
 	}

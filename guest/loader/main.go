@@ -75,7 +75,7 @@ func run(path string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 		fmt.Fprintf(stderr, "loader: report: %v\n", err)
 		return exitFail
 	}
-	if l.failed > 0 {
+	if l.bad > 0 {
 		return exitFail
 	}
 	return exitPass
