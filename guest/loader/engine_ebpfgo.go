@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -138,6 +139,9 @@ func (o *goObject) setMap(m wire.MapSetting) error {
 		spec.InnerMap = inner.Copy()
 	}
 	if m.Pinned {
+		if err := os.Mkdir(goPins, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
 		spec.Pinning = ebpf.PinByName
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -32,9 +33,11 @@ type libbpfObject struct {
 	libbpfEngine
 	path string
 	opt  libbpf.Options
-	one  *libbpf.Object            // for programs on their own
-	all  *libbpf.Object            // for all programs; nil: not opened
-	held map[string]*libbpf.Loaded // that are loaded now
+	one  *libbpf.Object              // for programs on their own
+	all  *libbpf.Object              // for all programs; nil: not opened
+	held map[string]*libbpf.Loaded   // that are loaded now
+	good map[string]bool             // that were
+	read func() *ebpf.CollectionSpec // the object as ebpf-go has it; nil: not at all
 }
 
 func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
@@ -42,7 +45,14 @@ func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 		return nil, err
 	}
 	opt := libbpf.Options{BTF: e.BTF, Maps: s.Maps, Targets: s.Targets, Variant: slices.Concat(s.Variants...), PinDir: libbpfPins}
-	o := &libbpfObject{libbpfEngine: e, path: path, opt: opt, held: map[string]*libbpf.Loaded{}}
+	o := &libbpfObject{libbpfEngine: e, path: path, opt: opt, held: map[string]*libbpf.Loaded{}, good: map[string]bool{}}
+	o.read = sync.OnceValue(func() *ebpf.CollectionSpec {
+		spec, err := ebpf.LoadCollectionSpec(path)
+		if err != nil {
+			return nil
+		}
+		return spec
+	})
 	var err error
 	o.one, err = o.start()
 	if err != nil {
@@ -64,6 +74,15 @@ func (o *libbpfObject) start() (*libbpf.Object, error) {
 	return x, nil
 }
 
+// startAll opens the object anew, for what libbpf does only once.
+func (o *libbpfObject) startAll() (err error) {
+	if o.all != nil {
+		o.all.Close()
+	}
+	o.all, err = o.start()
+	return err
+}
+
 func (o *libbpfObject) programs() []program {
 	var all []program
 	for _, p := range o.one.Programs() {
@@ -76,10 +95,15 @@ func (o *libbpfObject) programs() []program {
 		if kind == "xdp.frags" {
 			x.flags = unix.BPF_F_XDP_HAS_FRAGS
 		}
+		for _, t := range o.opt.Targets {
+			if like, err := sectionProgram(t.Section); t.Program == p.Name && err == nil && like != nil {
+				x.section, x.typ, x.attachType, x.attachTo, x.flags = t.Section, like.Type, like.AttachType, like.AttachTo, like.Flags
+			}
+		}
 		if !p.Autoload {
 			x.leftOut = fmt.Errorf("%w: its section %q marks it as optional", errNotTried, "?"+strings.TrimPrefix(p.Section, "?"))
 		}
-		if p.Type == ebpf.Extension {
+		if x.typ == ebpf.Extension {
 			x.never = fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
 		}
 		all = append(all, x)
@@ -111,11 +135,17 @@ func (o *libbpfObject) createMap(name string, register bool) (note string, err e
 	if err := unix.Close(fd); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
 		return "", err
 	}
-	// With all programs, which are its members.
-	if o.all, err = o.start(); err != nil {
+	// With its members, of which those that do not load have failed already.
+	var members []string
+	for _, p := range o.one.Programs() {
+		if p.Type == ebpf.StructOps && o.good[p.Name] {
+			members = append(members, p.Name)
+		}
+	}
+	if err := o.startAll(); err != nil {
 		return "", err
 	}
-	if _, err := o.all.LoadWhole(nil, 0, 0); err != nil {
+	if _, err := o.all.LoadWhole(members, 0, 0); err != nil {
 		return "", o.reason(o.all, program{}, err, nil)
 	}
 	return o.attachStructOps(func() (io.Closer, error) { return o.all.AttachMap(name) })
@@ -145,7 +175,7 @@ func (o *libbpfObject) hold(name string, l *libbpf.Loaded) (*loaded, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	o.held[name] = l
+	o.held[name], o.good[name] = l, true
 	return &loaded{prog: prog, log: strings.Split(l.Log, "\n"), took: l.Duration, close: func() {
 		delete(o.held, name)
 		// What it cannot close ends with the process.
@@ -192,11 +222,7 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 
 // loadWhole opens the object anew, as libbpf loads it only once.
 func (o *libbpfObject) loadWhole(names []string) (map[string]*loaded, error) {
-	if o.all != nil {
-		o.all.Close()
-	}
-	var err error
-	if o.all, err = o.start(); err != nil {
+	if err := o.startAll(); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -243,7 +269,7 @@ func (o *libbpfObject) reason(x *libbpf.Object, p program, err error, log []stri
 		f.messages = e.Messages
 	}
 	// Where ebpf-go reads the object too, its instructions give names.
-	if spec, err := ebpf.LoadCollectionSpec(o.path); err == nil && spec.Programs[p.name] != nil {
+	if spec := o.read(); spec != nil && spec.Programs[p.name] != nil {
 		f.insns, f.types = spec.Programs[p.name].Instructions, spec.Types
 	}
 	return o.explain(f)

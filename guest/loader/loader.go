@@ -99,7 +99,7 @@ func (l *loader) object(o wire.Object) {
 	l.running(o.Name, false)
 	defer l.running(o.Name, true)
 	if o.Broken != "" {
-		l.report(result{Test: testNamed(o.Name)}, failed(errors.New(o.Broken)))
+		l.report(result{Test: testNamed(o.Name)}, failed(errors.New("the object "+o.Broken)))
 		return
 	}
 	variants := l.settings.of(o)
@@ -124,6 +124,13 @@ type side struct {
 	whole outcome               // the object's own
 }
 
+// notOpened is the outcome of all tests where the object could not be opened.
+func (x *side) notOpened() outcome {
+	o := failed(fmt.Errorf("open the object: %w", x.err))
+	o.loader = x.version()
+	return o
+}
+
 // variant tests one object with one set of settings. label stands behind the
 // names of its tests.
 func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
@@ -146,9 +153,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	if !some {
 		var os []outcome
 		for _, x := range sides {
-			f := failed(fmt.Errorf("open the object: %w", x.err))
-			f.loader = x.version()
-			os = append(os, f)
+			os = append(os, x.notOpened())
 		}
 		l.report(result{Test: testNamed(o.Name + label)}, joinAll(os))
 		return
@@ -163,11 +168,16 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	for _, x := range sides {
 		switch {
 		case x.err != nil:
-			x.test = func(program) outcome { return failed(fmt.Errorf("open the object: %w", x.err)) }
+			x.test = func(program) outcome { return x.notOpened() }
 		case l.Load == wire.LoadWhole:
 			outcomes := l.whole(o, x, local)
 			x.whole = outcomes[""]
-			x.test = func(p program) outcome { return outcomes[p.name] }
+			x.test = func(p program) outcome {
+				if out, ok := outcomes[p.name]; ok {
+					return out
+				}
+				return failed(errors.New("it was not loaded"))
+			}
 		default:
 			x.test = func(p program) outcome { return l.each(x, p) }
 		}
@@ -191,7 +201,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 			case ok && p.leftOut != nil && !l.settings.named(o.Name, name) && l.Load == wire.LoadEach:
 				out = failed(p.leftOut)
 			default:
-				out = x.test(infos[name])
+				out = x.test(p)
 			}
 			out.loader = x.version()
 			if x.err == nil && out.err == nil {
@@ -282,6 +292,11 @@ func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
 		}
 	}
 	for _, m := range slices.Sorted(maps.Keys(byName)) {
+		for _, x := range sides {
+			if x.err != nil {
+				byName[m] = append(byName[m], x.notOpened())
+			}
+		}
 		l.report(result{Test: testNamed(o.Name + "/map:" + m + label)}, joinAll(byName[m]))
 	}
 	return len(byName)
@@ -447,7 +462,7 @@ func (l *loader) reportWhole(o wire.Object, label string, sides []*side) {
 	for _, x := range sides {
 		out := x.whole
 		if x.err != nil {
-			out = failed(fmt.Errorf("open the object: %w", x.err))
+			out = x.notOpened()
 		}
 		out.loader = x.version()
 		os = append(os, out)

@@ -279,7 +279,7 @@ func TestVerdicts(t *testing.T) {
 			want:   []string{"pass o/a", "", "fail o/b", "refused", "skip o/c", "not loaded: optional"},
 		},
 		"broken": {
-			object: wire.Object{Broken: "is no ELF object"}, want: []string{"fail o", "is no ELF object"},
+			object: wire.Object{Broken: "is no ELF object"}, want: []string{"fail o", "the object is no ELF object"},
 		},
 		"warnings": {
 			engine: libbpf(nil, "a x", "aa x"), object: wire.Object{Warnings: []string{`program "a" is odd`, "all are odd"}},

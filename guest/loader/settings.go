@@ -137,12 +137,12 @@ func variantLabel(v wire.Variant, n int) string {
 	return " [" + label + "]"
 }
 
-// chosen says whether a program is among those to load. One that is optional
-// is, and named says whether it is asked for.
+// chosen says whether a program is among those to load: the last pattern that
+// matches decides.
 func (s settings) chosen(object, program string) bool {
 	chosen := true
 	for _, p := range s.Programs {
-		if p[0] != '!' {
+		if !strings.HasPrefix(p, "!") {
 			chosen = false
 			break
 		}
@@ -160,7 +160,7 @@ func (s settings) chosen(object, program string) bool {
 // object marks it as optional.
 func (s settings) named(object, program string) bool {
 	for _, p := range s.Programs {
-		if p[0] != '!' && s.matches(p, object, program) {
+		if !strings.HasPrefix(p, "!") && s.matches(p, object, program) {
 			return true
 		}
 	}
