@@ -56,10 +56,11 @@ func (g *group) loads() string {
 // of programs that look like alternatives.
 func (l *loader) localGroups(object string, programs []program) []*group {
 	var groups []*group
-	names := make([]string, len(programs))
+	var names []string
 	declared := map[string]bool{}
-	for i, p := range programs {
-		names[i] = p.name
+	slices.SortFunc(programs, func(a, b program) int { return strings.Compare(a.name, b.name) })
+	for _, p := range programs {
+		names = append(names, p.name)
 	}
 	for _, members := range l.settings.Alternatives {
 		g := &group{members: members, declared: true, failed: map[string]bool{}}

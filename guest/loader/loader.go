@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -118,120 +117,114 @@ func (l *loader) object(o wire.Object) {
 type side struct {
 	engine
 	opened
-	err   error                 // of opening it
-	infos map[string]program    // by name
-	test  func(program) outcome // the outcome of a program's test
-	whole outcome               // the object's own
-}
-
-// notOpened is the outcome of all tests where the object could not be opened.
-func (x *side) notOpened() outcome {
-	o := failed(fmt.Errorf("open the object: %w", x.err))
-	o.loader = x.version()
-	return o
+	err   error              // of opening it
+	infos map[string]program // by name
+	whole map[string]outcome // of all tests, "" is the object's own; nil: each program is loaded on its own
 }
 
 // variant tests one object with one set of settings. label stands behind the
 // names of its tests.
 func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	var sides []*side
-	some := false
 	infos := map[string]program{}
 	for _, name := range enginesOf(o.Loader) {
 		x := &side{engine: l.engines[name], infos: map[string]program{}}
-		x.opened, x.err = x.engine.open(o.Path, s)
 		sides = append(sides, x)
-		if x.err != nil {
+		if x.opened, x.err = x.engine.open(o.Path, s); x.err != nil {
 			continue
 		}
 		defer x.opened.close()
-		some = true
 		for _, p := range x.programs() {
 			infos[p.name], x.infos[p.name] = p, p
 		}
 	}
-	if !some {
-		var os []outcome
+	local := l.localGroups(o.Name, slices.Collect(maps.Values(infos)))
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(infos)) {
+		if l.settings.chosen(o.Name, name) {
+			names = append(names, name)
+		}
+	}
+	if l.Load == wire.LoadWhole {
 		for _, x := range sides {
-			os = append(os, x.notOpened())
-		}
-		l.report(result{Test: testNamed(o.Name + label)}, joinAll(os))
-		return
-	}
-
-	names := slices.Sorted(maps.Keys(infos))
-	programs := make([]program, len(names))
-	for i, name := range names {
-		programs[i] = infos[name]
-	}
-	local := l.localGroups(o.Name, programs)
-	for _, x := range sides {
-		switch {
-		case x.err != nil:
-			x.test = func(program) outcome { return x.notOpened() }
-		case l.Load == wire.LoadWhole:
-			outcomes := l.whole(o, x, local)
-			x.whole = outcomes[""]
-			x.test = func(p program) outcome {
-				if out, ok := outcomes[p.name]; ok {
-					return out
-				}
-				return failed(errors.New("it was not loaded"))
+			if x.err == nil {
+				x.whole = l.whole(o, x, local)
 			}
-		default:
-			x.test = func(p program) outcome { return l.each(x, p) }
 		}
+		names = append([]string{""}, names...)
 	}
-	tested := 0
 	for _, name := range names {
-		if !l.settings.chosen(o.Name, name) {
-			continue
-		}
-		tested++
-		r := result{Test: testNamed(o.Name + "/" + name + label)}
+		r := result{Test: testNamed(strings.TrimSuffix(o.Name+"/"+name, "/") + label)}
 		l.running(r.Name, false)
-		var os []outcome
-		for _, x := range sides {
-			var out outcome
-			switch p, ok := x.infos[name]; {
-			case !ok && x.err == nil:
-				out = failed(errors.New("it finds no program of this name"))
-			case ok && p.never != nil:
-				out = failed(p.never)
-			case ok && p.leftOut != nil && !l.settings.named(o.Name, name) && l.Load == wire.LoadEach:
-				out = failed(p.leftOut)
-			default:
-				out = x.test(p)
-			}
-			out.loader = x.version()
-			if x.err == nil && out.err == nil {
-				out.output += noteLines("", x.notes())
-			}
-			os = append(os, out)
-		}
-		out := joinAll(os)
-		out.output += noteLines("warning: ", warningsOf(o.Warnings, name, names))
-		if out.log != "" {
+		out := l.joined(sides, func(x *side) outcome { return l.test(o, x, name) })
+		out.output += noteLines("warning: ", warningsOf(o.Warnings, name))
+		if out.log != "" && name != "" {
 			l.file(fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(o.Name), wire.SafeName(name+label)), out.log)
 			debug.FreeOSMemory()
 		}
 		if out.cost != nil {
 			out.cost.Test = r.Name
 		}
-		l.reportMember(r, out, o.Name, name, local)
+		l.reportMember(r, out, o.Name, cmp.Or(name, blamed(out.err)), local)
 	}
 	l.release(local)
 	if l.Load == wire.LoadEach {
 		for _, g := range local {
 			l.reportUntried(g, o.Name+label)
 		}
+		if l.testMaps(o, label, sides) == 0 && len(infos) == 0 {
+			out := l.joined(sides, func(*side) outcome { return failed(errors.New("the object holds neither programs nor maps")) })
+			l.report(result{Test: testNamed(o.Name + label)}, out)
+		}
 	}
-	tested += l.testMaps(o, label, sides)
-	if l.Load == wire.LoadWhole {
-		l.reportWhole(o, label, sides)
-	} else if tested == 0 && len(infos) == 0 {
-		l.report(result{Test: testNamed(o.Name + label)}, failed(errors.New("the object holds neither programs nor maps")))
+}
+
+// joined is the outcome of a test with all loaders.
+func (l *loader) joined(sides []*side, test func(*side) outcome) outcome {
+	var all []outcome
+	for _, x := range sides {
+		var out outcome
+		if x.err != nil {
+			out = failed(fmt.Errorf("open the object: %w", x.err))
+		} else {
+			out = test(x)
+		}
+		out.loader = x.version()
+		all = append(all, out)
 	}
+	if len(all) == 2 {
+		return join(all[0], all[1])
+	}
+	return all[0]
+}
+
+// test is the outcome of a program's test; "" is the object's own.
+func (l *loader) test(o wire.Object, x *side, name string) outcome {
+	p, found := x.infos[name]
+	out, whole := x.whole[name]
+	switch why := l.leftOut(o, x, p); {
+	case whole:
+	case !found || x.whole != nil:
+		return failed(errors.New("it finds no program of this name"))
+	case why != nil:
+		return failed(why)
+	default:
+		out = l.each(x, p)
+	}
+	if out.err == nil {
+		out.output += noteLines("", x.notes())
+	}
+	return out
+}
+
+// leftOut says why a program is not loaded; nil: it is.
+func (l *loader) leftOut(o wire.Object, x *side, p program) error {
+	// ebpf-go loads an object's optional programs with all others.
+	_, optional := x.opened.(*goObject)
+	if p.never != nil || l.settings.named(o.Name, p.name) || optional && l.Load == wire.LoadWhole {
+		return p.never
+	}
+	return p.leftOut
 }
 
 func enginesOf(name string) []string {
@@ -239,13 +232,6 @@ func enginesOf(name string) []string {
 		return []string{wire.LoaderLibbpf, wire.LoaderGo}
 	}
 	return []string{name}
-}
-
-func joinAll(os []outcome) outcome {
-	if len(os) == 2 {
-		return join(os[0], os[1])
-	}
-	return os[0]
 }
 
 func noteLines(prefix string, notes []string) string {
@@ -256,15 +242,12 @@ func noteLines(prefix string, notes []string) string {
 	return b.String()
 }
 
-// warningsOf are the warnings of an object that name a program, or none of its
-// programs.
-func warningsOf(warnings []string, program string, programs []string) []string {
-	names := func(w, program string) bool {
-		return regexp.MustCompile(`(^|\W)` + regexp.QuoteMeta(program) + `(\W|$)`).MatchString(w)
-	}
-	var of []string
+// warningsOf are the warnings of an object that are about a program, or about no
+// program. They begin with its name: "program NAME: ...".
+func warningsOf(warnings []string, program string) (of []string) {
 	for _, w := range warnings {
-		if names(w, program) || !slices.ContainsFunc(programs, func(p string) bool { return names(w, p) }) {
+		words := strings.FieldsFunc(w, func(r rune) bool { return r == ' ' || r == ':' })
+		if len(words) < 2 || words[0] != "program" || words[1] == program {
 			of = append(of, w)
 		}
 	}
@@ -274,32 +257,32 @@ func warningsOf(warnings []string, program string, programs []string) []string {
 // testMaps creates the maps that are tested on their own, and returns how many
 // there are.
 func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
-	byName := map[string][]outcome{}
+	found := map[string][]*side{}
 	for _, x := range sides {
-		if x.err != nil || l.Load == wire.LoadWhole {
-			continue
-		}
-		for _, m := range x.maps() {
-			l.running(o.Name+"/map:"+m+label, false)
-			start := time.Now()
-			note, err := x.createMap(m, l.Attach)
-			out := outcome{took: time.Since(start), output: note}
-			if err != nil {
-				out = failed(err)
+		if x.err == nil {
+			for _, m := range x.maps() {
+				found[m] = append(found[m], x)
 			}
-			out.loader = x.version()
-			byName[m] = append(byName[m], out)
 		}
 	}
-	for _, m := range slices.Sorted(maps.Keys(byName)) {
+	for _, m := range slices.Sorted(maps.Keys(found)) {
 		for _, x := range sides {
 			if x.err != nil {
-				byName[m] = append(byName[m], x.notOpened())
+				found[m] = append(found[m], x)
 			}
 		}
-		l.report(result{Test: testNamed(o.Name + "/map:" + m + label)}, joinAll(byName[m]))
+		r := result{Test: testNamed(o.Name + "/map:" + m + label)}
+		l.running(r.Name, false)
+		l.report(r, l.joined(found[m], func(x *side) outcome {
+			start := time.Now()
+			note, err := x.createMap(m, l.Attach)
+			if err != nil {
+				return failed(err)
+			}
+			return outcome{took: time.Since(start), output: note}
+		}))
 	}
-	return len(byName)
+	return len(found)
 }
 
 // each loads one program on its own, and attaches it when asked to.
@@ -373,30 +356,22 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 	var names []string
 	wrong, because := error(nil), ""
 	for _, p := range x.programs() {
-		l.running(o.Name+"/"+p.name, false)
-		chosen := l.settings.chosen(o.Name, p.name) && p.never == nil
-		if _, done := out[p.name]; !chosen || done {
-			continue
+		if why := l.leftOut(o, x, p); why != nil {
+			out[p.name] = failed(why)
+		} else if l.settings.chosen(o.Name, p.name) {
+			names = append(names, p.name)
 		}
-		// With ebpf-go an object's optional programs are like the others.
-		if _, goes := x.opened.(*goObject); p.leftOut != nil && !goes && !l.settings.named(o.Name, p.name) {
-			out[p.name] = failed(p.leftOut)
-			continue
-		}
-		names = append(names, p.name)
 	}
 	// Of alternatives the application takes the first that loads.
 	for _, g := range local {
 		taken := ""
 		for _, name := range g.present(o.Name, names) {
-			switch one := (outcome{}); {
-			case taken != "":
+			if taken != "" {
 				skip(name, "not needed: %s loads here", taken)
-			default:
-				if one = l.each(x, x.infos[name]); one.err == nil {
-					taken = name
-					continue
-				}
+			} else if one := l.each(x, x.infos[name]); one.err == nil {
+				taken = name
+				continue
+			} else {
 				out[name] = one
 			}
 			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
@@ -454,22 +429,6 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 		out[name] = out[name].attached(notes[name], errs[name])
 	}
 	return out
-}
-
-// reportWhole tells how loading an object as a whole went.
-func (l *loader) reportWhole(o wire.Object, label string, sides []*side) {
-	var os []outcome
-	for _, x := range sides {
-		out := x.whole
-		if x.err != nil {
-			out = x.notOpened()
-		}
-		out.loader = x.version()
-		os = append(os, out)
-	}
-	out := joinAll(os)
-	out.log = "" // its program's test has it
-	l.reportMember(result{Test: testNamed(o.Name + label)}, out, o.Name, blamed(out.err), nil)
 }
 
 // blamed is the program that an error is about, "" when it is about none.

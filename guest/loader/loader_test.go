@@ -282,8 +282,8 @@ func TestVerdicts(t *testing.T) {
 			object: wire.Object{Broken: "is no ELF object"}, want: []string{"fail o", "the object is no ELF object"},
 		},
 		"warnings": {
-			engine: libbpf(nil, "a x", "aa x"), object: wire.Object{Warnings: []string{`program "a" is odd`, "all are odd"}},
-			want: []string{"pass o/a", "warning: program \"a\" is odd\nwarning: all are odd\n", "pass o/aa", "warning: all are odd"},
+			engine: libbpf(nil, "a x", "aa x"), object: wire.Object{Warnings: []string{"program a: is odd", "all are odd"}},
+			want: []string{"pass o/a", "warning: program a: is odd\nwarning: all are odd\n", "pass o/aa", "warning: all are odd"},
 		},
 		"both": {
 			engine:   libbpf(nil, "a x", "b x", "c x"),
@@ -338,26 +338,27 @@ func TestVerdicts(t *testing.T) {
 		},
 		"whole": {
 			engine: libbpf(nil, "a x", "b ?x", "c x"), load: wire.LoadWhole,
-			want: []string{"pass o/a", "", "skip o/b", "optional", "pass o/c", "", "pass o", "2 programs loaded together"},
+			want: []string{"pass o", "2 programs loaded together", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
 		},
 		"whole, and one fails": {
 			engine: libbpf(map[string]error{"b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
 			want: []string{
-				"skip o/a", "not tried: o did not load, because of b", "fail o/b", "refused", "skip o/c", "because of b",
 				"fail o", "the object did not load: b: refused",
+				"skip o/a", "not tried: o did not load, because of b", "fail o/b", "refused", "skip o/c", "because of b",
 			},
 		},
 		"whole with alternatives": {
 			engine: libbpf(map[string]error{"a": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
 			settings: wire.ObjectSettings{Alternatives: [][]string{{"a", "b", "c"}}},
 			want: []string{
-				"pass o/b", "", "skip o/c", "not needed: b loads here", "skip o/a", "not needed: o/b loads here", "pass o", "1 programs loaded together",
+				"pass o", "1 programs loaded together", "pass o/b", "", "skip o/c", "not needed: b loads here", "skip o/a", "not needed: o/b loads here",
 			},
 		},
 		"whole with alternatives of which none loads": {
 			engine: libbpf(map[string]error{"a": refused, "b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole, settings: alternatives,
 			want: []string{
-				"skip o/c", "did not load, because of a | b", "fail o/a", "refused", "fail o/b", "refused", "fail o", "none of these loads: a | b",
+				"fail o", "none of these loads: a | b",
+				"skip o/c", "did not load, because of a | b", "fail o/a", "refused", "fail o/b", "refused",
 			},
 		},
 	} {
