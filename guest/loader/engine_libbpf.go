@@ -33,6 +33,7 @@ type libbpfObject struct {
 	libbpfEngine
 	path string
 	opt  libbpf.Options
+	list []program
 	one  *libbpf.Object              // for programs on their own
 	all  *libbpf.Object              // for all programs; nil: not opened
 	held map[string]*libbpf.Loaded   // that are loaded now
@@ -54,10 +55,10 @@ func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 		return spec
 	})
 	var err error
-	o.one, err = o.start()
-	if err != nil {
+	if o.one, err = o.start(); err != nil {
 		return nil, err
 	}
+	o.listPrograms()
 	return o, nil
 }
 
@@ -83,21 +84,23 @@ func (o *libbpfObject) startAll() (err error) {
 	return err
 }
 
-func (o *libbpfObject) programs() []program {
-	var all []program
+func (o *libbpfObject) programs() []program { return o.list }
+
+// listPrograms makes the list of programs.
+func (o *libbpfObject) listPrograms() {
 	for _, p := range o.one.Programs() {
 		x := program{programInfo: programInfo{name: p.Name, section: p.Section, typ: p.Type, attachType: p.AttachType}}
-		kind, _, _ := strings.Cut(x.section, "/")
-		_, x.attachTo, _ = strings.Cut(x.section, "/")
-		if strings.HasSuffix(kind, ".s") {
-			x.flags = unix.BPF_F_SLEEPABLE
-		}
-		if kind == "xdp.frags" {
-			x.flags = unix.BPF_F_XDP_HAS_FRAGS
-		}
 		for _, t := range o.opt.Targets {
-			if like, err := sectionProgram(t.Section); t.Program == p.Name && err == nil && like != nil {
-				x.section, x.typ, x.attachType, x.attachTo, x.flags = t.Section, like.Type, like.AttachType, like.AttachTo, like.Flags
+			if t.Program == p.Name {
+				x.section = t.Section
+			}
+		}
+		// Of a section that ebpf-go does not know, what attaching takes is guessed.
+		_, x.attachTo, _ = strings.Cut(x.section, "/")
+		if like, err := sectionProgram(x.section); err == nil && like != nil && like.Type != ebpf.UnspecifiedProgram {
+			x.attachTo, x.flags = like.AttachTo, like.Flags
+			if x.section != p.Section {
+				x.typ, x.attachType = like.Type, like.AttachType
 			}
 		}
 		if !p.Autoload {
@@ -106,10 +109,9 @@ func (o *libbpfObject) programs() []program {
 		if x.typ == ebpf.Extension {
 			x.never = fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
 		}
-		all = append(all, x)
+		o.list = append(o.list, x)
 	}
-	slices.SortFunc(all, func(a, b program) int { return strings.Compare(a.name, b.name) })
-	return all
+	slices.SortFunc(o.list, func(a, b program) int { return strings.Compare(a.name, b.name) })
 }
 
 func (o *libbpfObject) notes() []string { return o.one.Notes() }

@@ -436,6 +436,23 @@ func TestStatistics(t *testing.T) {
 	}
 }
 
+// Numbers of a hostile log are none that a report cannot take.
+func FuzzLog(f *testing.F) {
+	f.Add("stack depth 16+8\nprocessed 10 insns (limit 1000000) max_states_per_insn 1 total_states 7 peak_states 5 mark_read 1\n")
+	f.Add("BPF program is too large. Processed 1000001 insn\n12: (05) goto pc-2\n")
+	f.Add("stack depth -1+4294967295\nprocessed -1 insns (limit 1) total_states 18446744073709551616 peak_states 1\n")
+	f.Fuzz(func(t *testing.T, log string) {
+		lines := strings.Split(log, "\n")
+		states, peak, stack := statistics(lines)
+		if insns := processed(lines); insns < 0 || states < 0 || peak < 0 || stack < 0 {
+			t.Errorf("%d insns, %d states, %d at most, stack %d", insns, states, peak, stack)
+		}
+		if strings.Contains(verdictLine(lines), "\n") || lastInsn(lines) < -1 {
+			t.Errorf("%q, %d", verdictLine(lines), lastInsn(lines))
+		}
+	})
+}
+
 // A program loaded for another section is what that section makes of it.
 func TestSectionProgram(t *testing.T) {
 	for section, want := range map[string]ebpf.ProgramSpec{
