@@ -194,6 +194,18 @@ func (o *libbpfObject) load(name string) (*loaded, error) {
 	return nil, o.refused(name, err, time.Since(start))
 }
 
+// revive gives the next program a process, when an error says that this one
+// ended. Without, it fails as this one did.
+func (o *libbpfObject) revive(err error) {
+	if !errors.Is(err, libbpf.ErrCrashed) {
+		return
+	}
+	if again, err := o.start(); err == nil {
+		o.one.Close()
+		o.one = again
+	}
+}
+
 // refused makes an error of loading a program one of the verifier's, with the
 // log of loading it again, when it is one.
 func (o *libbpfObject) refused(name string, err error, took time.Duration) error {
@@ -203,15 +215,17 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 			p = x
 		}
 	}
+	o.revive(err)
 	var short *libbpf.Error
 	if !errors.As(err, &short) || short.Log == "" {
 		return o.reason(o.one, p, err, nil)
 	}
 	l, err2 := o.one.Load(name, uint32(wholeLogLevel), wholeLogSize)
-	if err2 == nil {
-		return errors.Join(fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err), l.Close())
-	}
+	o.revive(err2)
 	lines := strings.Split(strings.TrimSuffix(short.Log, "\n"), "\n")
+	if err2 == nil {
+		return errors.Join(fmt.Errorf("%w, and accepted when loaded again on its own", o.reason(o.one, p, err, lines)), l.Close())
+	}
 	r := newRejected("", false, lines, err2)
 	var whole *libbpf.Error
 	if errors.As(err2, &whole) {
