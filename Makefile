@@ -113,9 +113,10 @@ SOAK = /var/tmp/bpf-kernel-check-soak
 soak: deps build
 	$(GO) run ./.github/tools/soak -dir $(SOAK) -boots $(BOOTS) -j $(SOAK_JOBS)
 
-# BPF objects, which need Debian's clang, llvm and libbpf-dev, and reference pages.
+# BPF objects, which need Debian's clang, llvm and libbpf-dev, the loader on libbpf,
+# which needs lld and zstd as well and downloads 170 MB, and reference pages.
 generate:
-	$(GO) generate ./guest/tracer ./guest/loader ./shard/preflight ./cmd/bpf-kernel-check
+	$(GO) generate ./guest ./guest/tracer ./guest/loader ./guest/loader/libbpf ./shard/preflight ./cmd/bpf-kernel-check
 
 clean:
 	rm -rf bin dist guest/programs

@@ -163,6 +163,7 @@ static int need_memory(size_t size)
 static char *path, *btf_path, *kconfig;
 static struct bpf_object *shared; /* of all programs, unless it cannot be prepared */
 static int prepared; /* shared: 1, or the error */
+static char *why; /* what libbpf said about the error */
 static bool whole; /* shared has been loaded whole */
 static struct bpf_object **own; /* of one program each, where shared is of no use */
 static struct request *settings;
@@ -294,6 +295,20 @@ static int open_object(struct bpf_object **obj)
 	return 0;
 }
 
+static int send_program(const struct bpf_program *prog)
+{
+	int err = add("program") ?: add(prog->name) ?: add(prog->sec_name);
+
+	if (err)
+		return err;
+	add_number(prog->type);
+	add_number(prog->expected_attach_type);
+	add_number(prog->autoload);
+	add_number(prog->sec_def && prog->sec_def->prog_attach_fn);
+	send_reply(-1);
+	return 0;
+}
+
 static int do_open(const struct request *r)
 {
 	struct bpf_program *prog;
@@ -314,14 +329,9 @@ static int do_open(const struct request *r)
 	if (!own)
 		return -ENOMEM;
 	bpf_object__for_each_program(prog, shared) {
-		err = add("program") ?: add(prog->name) ?: add(prog->sec_name);
+		err = send_program(prog);
 		if (err)
 			return err;
-		add_number(prog->type);
-		add_number(prog->expected_attach_type);
-		add_number(prog->autoload);
-		add_number(prog->sec_def && prog->sec_def->prog_attach_fn);
-		send_reply(-1);
 	}
 	bpf_object__for_each_map(map, shared) {
 		err = add("map") ?: add(map->real_name ?: map->name);
@@ -382,9 +392,11 @@ static int do_set(const struct request *r)
 			return -ENOMEM;
 	}
 	settings_count++;
-	return 0;
+	return strcmp(r->argv[0], "section") ? 0 :
+	       send_program(bpf_object__find_program_by_name(shared, r->argv[1]));
 }
 
+/* prepare_shared prepares the object, of all programs unless it is loaded whole. */
 static int prepare_shared(void)
 {
 	struct bpf_program *prog;
@@ -393,10 +405,23 @@ static int prepare_shared(void)
 		return -EBADF;
 	if (!prepared) {
 		bpf_object__for_each_program(prog, shared)
-			bpf_program__set_autoload(prog, true);
+			if (!whole)
+				bpf_program__set_autoload(prog, true);
 		prepared = bpf_object__prepare(shared) ?: 1;
+		messages[messages_len] = 0;
+		if (prepared < 0)
+			why = strdup(messages);
+	} else if (why) {
+		messages_len = strlen(strcpy(messages, why));
 	}
 	return prepared > 0 ? 0 : prepared;
+}
+
+static void drop(int i)
+{
+	own[i]->btf_vmlinux = NULL; /* is shared's */
+	bpf_object__close(own[i]);
+	own[i] = NULL;
 }
 
 /*
@@ -407,7 +432,7 @@ static int find(const char *name, struct bpf_program **prog)
 {
 	struct bpf_program *p;
 	struct bpf_object *obj;
-	int i, err;
+	int i, j, err;
 
 	err = prepare_shared();
 	if (!shared)
@@ -424,6 +449,10 @@ static int find(const char *name, struct bpf_program **prog)
 	messages_len = 0;
 	i = *prog - shared->programs;
 	if (!own[i]) {
+		for (j = 0; j < shared->nr_programs; j++) {
+			if (own[j] && own[j]->programs[j].fd < 0)
+				drop(j); /* has been refused */
+		}
 		err = open_object(&obj);
 		if (!err) {
 			bpf_object__for_each_program(p, obj)
@@ -443,22 +472,6 @@ static int find(const char *name, struct bpf_program **prog)
 	}
 	*prog = bpf_object__find_program_by_name(own[i], name);
 	return *prog ? 0 : -ENOENT;
-}
-
-static void forget(const char *name)
-{
-	struct bpf_program *prog = shared ? bpf_object__find_program_by_name(shared, name) : NULL;
-	int i;
-
-	if (!prog)
-		return;
-	zclose(prog->fd);
-	i = prog - shared->programs;
-	if (!own[i])
-		return;
-	own[i]->btf_vmlinux = NULL; /* is shared's */
-	bpf_object__close(own[i]);
-	own[i] = NULL;
 }
 
 static __u64 now(void)
@@ -545,9 +558,9 @@ static int do_whole(const struct request *r)
 		}
 	}
 	whole = true;
-	prepared = bpf_object__prepare(shared) ?: 1;
-	if (prepared < 0)
-		return prepared;
+	err = prepare_shared();
+	if (err)
+		return err;
 	bpf_object__for_each_program(prog, shared)
 		n += prog->autoload;
 	if (size && n > MAX_MEMORY / size)
@@ -580,7 +593,15 @@ static int do_whole(const struct request *r)
 
 static int do_release(const struct request *r)
 {
-	forget(r->argv[1]);
+	struct bpf_program *prog = shared ? bpf_object__find_program_by_name(shared, r->argv[1]) : NULL;
+	int i;
+
+	if (!prog)
+		return -ENOENT;
+	zclose(prog->fd);
+	i = prog - shared->programs;
+	if (own[i])
+		drop(i);
 	return 0;
 }
 
@@ -698,7 +719,7 @@ static const struct command {
 	{ "btf", 1, 0, do_btf }, /* the object's types, in the memory */
 	{ "map", 4, 0, do_set }, /* NAME type|max_entries|key_size|value_size|flags|inner|pin VALUE */
 	{ "bytes", 4, 0, do_set }, /* MAP OFFSET HEXADECIMAL */
-	{ "section", 3, 0, do_set }, /* PROGRAM SECTION */
+	{ "section", 3, 0, do_set }, /* PROGRAM SECTION: program, as by open */
 	{ "load", 4, 0, do_load }, /* PROGRAM LEVEL SIZE: loaded PROGRAM NANOSECONDS OFFSET BYTES and its descriptor */
 	{ "whole", 3, MAX_ARGS, do_whole }, /* LEVEL SIZE [PROGRAM...]: as load */
 	{ "release", 2, 0, do_release }, /* PROGRAM */

@@ -139,7 +139,11 @@ func (c *conn) exchange(doing string, timeout time.Duration, got func(packet) er
 			return end{}, err
 		}
 		if p.kind == "end" {
-			return parseEnd(doing, p)
+			e, err := parseEnd(doing, p)
+			if err == nil && e.refused != nil {
+				e.refused.Log, err = c.memory(0, e.bytes)
+			}
+			return e, err
 		}
 		if got == nil {
 			err = errProtocol

@@ -3,11 +3,13 @@
 package libbpf
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,9 +76,13 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	const most = 5
 	s := fmt.Sprintf("%s: %s", e.Doing, e.Reason)
-	for _, m := range e.Messages {
+	for _, m := range e.Messages[:min(len(e.Messages), most)] {
 		s += ": " + m
+	}
+	if more := len(e.Messages) - most; more > 0 {
+		s += fmt.Sprintf(" (and %d messages)", more)
 	}
 	return s
 }
@@ -131,10 +137,7 @@ func (o *Object) open(object string, opt Options) error {
 	end, err := o.c.call("open the object", openTimeout, func(p packet) error {
 		switch p.kind {
 		case "program":
-			o.programs = append(o.programs, Program{
-				Name: p.str(), Section: p.str(), Type: ebpf.ProgramType(p.u32()), AttachType: ebpf.AttachType(p.u32()),
-				Autoload: p.bool(), CanAttach: p.bool(),
-			})
+			o.programs = append(o.programs, p.program())
 		case "map":
 			o.maps = append(o.maps, Map{
 				Name: p.str(), Type: ebpf.MapType(p.u32()), KeySize: p.u32(), ValueSize: p.u32(),
@@ -149,9 +152,16 @@ func (o *Object) open(object string, opt Options) error {
 		return err
 	}
 	for _, t := range opt.Targets {
-		if !o.hasProgram(t.Program) {
+		i := slices.IndexFunc(o.programs, func(p Program) bool { return p.Name == t.Program })
+		if i < 0 {
 			o.absent = append(o.absent, t.Program)
-		} else if err := o.set("load "+t.Program+" as "+t.Section, "section", t.Program, t.Section); err != nil {
+			continue
+		}
+		end, err := o.c.call("load "+t.Program+" as "+t.Section, openTimeout, func(p packet) error {
+			o.programs[i] = p.program()
+			return p.done()
+		}, "section", t.Program, t.Section)
+		if err = end.or(err); err != nil {
 			return err
 		}
 	}
@@ -161,22 +171,11 @@ func (o *Object) open(object string, opt Options) error {
 	return o.setVariables(variables)
 }
 
-func (o *Object) hasProgram(name string) bool {
-	for _, p := range o.programs {
-		if p.Name == name {
-			return true
-		}
+func (p packet) program() Program {
+	return Program{
+		Name: p.str(), Section: p.str(), Type: ebpf.ProgramType(p.u32()), AttachType: ebpf.AttachType(p.u32()),
+		Autoload: p.bool(), CanAttach: p.bool(),
 	}
-	return false
-}
-
-func (o *Object) findMap(name string) *Map {
-	for i := range o.maps {
-		if o.maps[i].Name == name {
-			return &o.maps[i]
-		}
-	}
-	return nil
 }
 
 // set sends one setting.
@@ -185,49 +184,37 @@ func (o *Object) set(doing string, request ...string) error {
 	return end.or(err)
 }
 
+// setMaps sets the maps' sizes, which their inner maps take over, at first.
 func (o *Object) setMaps(opt Options) error {
+	find := func(name string) int { return slices.IndexFunc(o.maps, func(m Map) bool { return m.Name == name }) }
 	for _, s := range opt.Maps {
-		m := o.findMap(s.Name)
-		if m == nil {
+		i := find(s.Name)
+		if i < 0 {
 			o.absent = append(o.absent, s.Name)
 			continue
 		}
-		number := func(what string, n uint32, field *uint32) error {
-			if n == 0 {
-				return nil
-			}
-			*field = n
-			return o.set(fmt.Sprintf("set %s of map %s to %d", what, m.Name, n), "map", m.Name, what, strconv.FormatUint(uint64(n), 10))
-		}
+		m := &o.maps[i]
 		if s.Type != "" {
 			t, err := MapType(s.Type)
 			if err != nil {
 				return err
 			}
 			m.Type = t
-			if err := number("type", uint32(t), new(uint32)); err != nil {
+			if err := o.setNumber(m, "type", uint32(t), new(uint32)); err != nil {
 				return err
 			}
 		}
-		for _, err := range []error{
-			number("max_entries", s.MaxEntries, &m.MaxEntries), number("key_size", s.KeySize, &m.KeySize),
-			number("value_size", s.ValueSize, &m.ValueSize), number("flags", s.Flags, &m.Flags),
+		for _, f := range []struct {
+			what  string
+			n     uint32
+			field *uint32
+		}{
+			{"max_entries", s.MaxEntries, &m.MaxEntries},
+			{"key_size", s.KeySize, &m.KeySize},
+			{"value_size", s.ValueSize, &m.ValueSize},
+			{"flags", s.Flags, &m.Flags},
 		} {
-			if err != nil {
-				return err
-			}
-		}
-		if s.Inner != "" {
-			if err := o.set("make the maps in "+m.Name+" like "+s.Inner, "map", m.Name, "inner", s.Inner); err != nil {
-				return err
-			}
-		}
-		if s.Pinned {
-			dir := opt.PinDir
-			if dir == "" {
-				dir = "/sys/fs/bpf"
-			}
-			if err := o.set("pin map "+m.Name, "map", m.Name, "pin", filepath.Join(dir, m.Name)); err != nil {
+			if err := o.setNumber(m, f.what, f.n, f.field); err != nil {
 				return err
 			}
 		}
@@ -238,13 +225,36 @@ func (o *Object) setMaps(opt Options) error {
 		if m.MaxEntries > 0 || m.Internal || n == 0 {
 			continue
 		}
-		m.MaxEntries = n
 		o.notes = append(o.notes, fmt.Sprintf("map %s has 0 entries in the object: created with %d", m.Name, n))
-		if err := o.set("give map "+m.Name+" entries", "map", m.Name, "max_entries", strconv.FormatUint(uint64(n), 10)); err != nil {
+		if err := o.setNumber(m, "max_entries", n, &m.MaxEntries); err != nil {
 			return err
 		}
 	}
+	for _, s := range opt.Maps {
+		if find(s.Name) < 0 {
+			continue
+		}
+		if s.Inner != "" {
+			if err := o.set("make the maps in "+s.Name+" like "+s.Inner, "map", s.Name, "inner", s.Inner); err != nil {
+				return err
+			}
+		}
+		if s.Pinned {
+			path := filepath.Join(cmp.Or(opt.PinDir, "/sys/fs/bpf"), s.Name)
+			if err := o.set("pin map "+s.Name, "map", s.Name, "pin", path); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+func (o *Object) setNumber(m *Map, what string, n uint32, field *uint32) error {
+	if n == 0 {
+		return nil
+	}
+	*field = n
+	return o.set(fmt.Sprintf("set %s of map %s to %d", what, m.Name, n), "map", m.Name, what, strconv.FormatUint(uint64(n), 10))
 }
 
 // setVariables sets global variables, by the types in the object.
@@ -380,12 +390,8 @@ func (o *Object) load(doing string, logSize int, request ...string) (map[string]
 		}
 	}
 	var refused *Error
-	if errors.As(err, &refused) && end.bytes > 0 {
-		var err2 error
-		if refused.Log, err2 = o.c.memory(0, end.bytes); err2 != nil {
-			err = err2
-		}
-		refused.Cut = end.bytes >= int64(logSize)-1
+	if errors.As(err, &refused) && logSize > 0 {
+		refused.Cut = len(refused.Log) >= logSize-1
 	}
 	if err != nil {
 		closeAll(loaded)
