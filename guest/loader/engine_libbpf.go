@@ -90,18 +90,10 @@ func (o *libbpfObject) programs() []program { return o.list }
 func (o *libbpfObject) listPrograms() {
 	for _, p := range o.one.Programs() {
 		x := program{programInfo: programInfo{name: p.Name, section: p.Section, typ: p.Type, attachType: p.AttachType}}
-		for _, t := range o.opt.Targets {
-			if t.Program == p.Name {
-				x.section = t.Section
-			}
-		}
 		// Of a section that ebpf-go does not know, what attaching takes is guessed.
 		_, x.attachTo, _ = strings.Cut(x.section, "/")
 		if like, err := sectionProgram(x.section); err == nil && like != nil && like.Type != ebpf.UnspecifiedProgram {
 			x.attachTo, x.flags = like.AttachTo, like.Flags
-			if x.section != p.Section {
-				x.typ, x.attachType = like.Type, like.AttachType
-			}
 		}
 		if !p.Autoload {
 			x.leftOut = fmt.Errorf("%w: its section %q marks it as optional", errNotTried, "?"+strings.TrimPrefix(p.Section, "?"))
