@@ -158,7 +158,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 		l.running(r.Name, false)
 		out := l.joined(sides, func(x *side) outcome { return l.test(o, x, name) })
 		out.output += noteLines("warning: ", warningsOf(o.Warnings, name))
-		if out.log != "" && name != "" {
+		if out.log != "" {
 			l.file(fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(o.Name), wire.SafeName(name+label)), out.log)
 			debug.FreeOSMemory()
 		}
@@ -307,8 +307,8 @@ func (l *loader) each(x *side, p program) outcome {
 // attached adds how attaching a loaded program went.
 func (o outcome) attached(note string, err error) outcome {
 	if err != nil {
-		err = fmt.Errorf("loaded, and not attached: %w", err)
-		o.err, o.output, o.cost = err, oneLine(err)+"\n", nil
+		f := failed(fmt.Errorf("loaded, and not attached: %w", err))
+		o.err, o.output = f.err, f.output
 		return o
 	}
 	o.output += note
@@ -405,7 +405,8 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 				skip(name, "not tried: %s did not load, because of %s", o.Name, cmp.Or(because, "its maps"))
 			}
 		}
-		out[""] = failed(fmt.Errorf("the object did not load: %w", wrong))
+		wrong = fmt.Errorf("the object did not load: %w", wrong)
+		out[""] = outcome{err: wrong, output: oneLine(wrong) + "\n"} // the program's test has the log
 		return out
 	}
 	out[""] = outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together\n", len(names))}
