@@ -143,7 +143,8 @@ func join(a, b outcome) outcome {
 		bad.cost, bad.insns, bad.took = a.cost, a.insns, a.took
 	case good.err == nil:
 		bad.output = fmt.Sprintf("loads with %s, not with %s, because %s\n", good.loader, bad.loader, oneLine(bad.err)) + bad.output
-		bad.err = fmt.Errorf("not with %s: %w", bad.loader, bad.err)
+		// The kernel can have it: this is a failure, whatever that loader says.
+		bad.err = errors.New(oneLine(bad.err))
 	case oneLine(a.err) != oneLine(b.err):
 		bad.output = fmt.Sprintf("%s: %s\n%s: %s\n", a.loader, oneLine(a.err), b.loader, oneLine(b.err)) + bad.output
 	}

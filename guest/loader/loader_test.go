@@ -293,6 +293,16 @@ func TestVerdicts(t *testing.T) {
 				"fail o/c", "not with ebpf-go v1, because it finds no program of this name",
 			},
 		},
+		"both, and one says that the kernel cannot": {
+			engine:   libbpf(nil, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
+			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: this kernel, 6.1, has no kfunc f"},
+		},
+		"both say that the kernel cannot": {
+			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
+			want:     []string{"skip o/a", "unsupported: this kernel, 6.1, has no kfunc f"},
+		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
 			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because open the object: refused"},
