@@ -130,10 +130,10 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	for _, name := range enginesOf(o.Loader) {
 		x := &side{engine: l.engines[name], infos: map[string]program{}}
 		sides = append(sides, x)
-		if x.opened, x.err = x.engine.open(o.Path, s); x.err != nil {
+		if x.opened, x.err = x.open(o.Path, s); x.err != nil {
 			continue
 		}
-		defer x.opened.close()
+		defer x.close()
 		for _, p := range x.programs() {
 			infos[p.name], x.infos[p.name] = p, p
 		}
