@@ -142,7 +142,8 @@ func join(a, b outcome) outcome {
 		}
 		bad.cost, bad.insns, bad.took = a.cost, a.insns, a.took
 	case good.err == nil:
-		bad.output = fmt.Sprintf("loads with %s, not with %s, because %s\n", good.loader, bad.loader, oneLine(bad.err)) + bad.output
+		why := oneLine(bad.err) + "\n"
+		bad.output = fmt.Sprintf("loads with %s, not with %s, because %s", good.loader, bad.loader, why) + strings.TrimPrefix(bad.output, why)
 		// The kernel can have it: this is a failure, whatever that loader says.
 		bad.err = errors.New(oneLine(bad.err))
 	case oneLine(a.err) != oneLine(b.err):

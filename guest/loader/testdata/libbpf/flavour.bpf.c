@@ -3,8 +3,8 @@
 #include "../kernel.h"
 
 struct task_struct;
-extern struct task_struct *bpf_task_from_pid___old(int pid, int flags) __ksym __weak;
-extern struct task_struct *bpf_task_from_pid(int pid) __ksym __weak;
+extern struct task_struct *bpf_task_from_pid(int pid, int flags) __ksym __weak; /* of no kernel */
+extern struct task_struct *bpf_task_from_pid___now(int pid) __ksym __weak;
 extern void bpf_task_release(struct task_struct *p) __ksym __weak;
 
 SEC("tp_btf/sched_process_exit")
@@ -12,10 +12,10 @@ int flavour(void *ctx)
 {
 	struct task_struct *t = 0;
 
-	if (bpf_task_from_pid___old)
-		t = bpf_task_from_pid___old(1, 0);
-	else if (bpf_task_from_pid)
-		t = bpf_task_from_pid(1);
+	if (bpf_task_from_pid)
+		t = bpf_task_from_pid(1, 0);
+	else if (bpf_task_from_pid___now)
+		t = bpf_task_from_pid___now(1);
 	if (t)
 		bpf_task_release(t);
 	return 0;
