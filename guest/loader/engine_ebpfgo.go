@@ -244,8 +244,13 @@ func (o *goObject) options(level ebpf.LogLevel) ebpf.CollectionOptions {
 	}
 }
 
-// check finds what the kernel cannot have of a program and its maps.
+// check finds what ebpf-go would load wrongly, or only complain of when asked
+// for more.
 func (o *goObject) check(ps *ebpf.ProgramSpec) error {
+	if ps.Type == ebpf.Tracing && ps.AttachType == attachFSession {
+		// It knows the name, and loads the program without a target.
+		return fmt.Errorf("%s does not know the section %q", o.version(), ps.SectionName)
+	}
 	if o.btfErr != nil && usesCORE(ps) {
 		return fmt.Errorf("the program has CO-RE relocations, and this kernel has no BTF: %w", o.btfErr)
 	}
