@@ -1,17 +1,15 @@
 package guest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"debug/elf"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -86,14 +84,6 @@ func readObject(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the loader cannot read fails on every kernel alike.
-	if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b)); err != nil {
-		hint := ""
-		if strings.Contains(err.Error(), "missing BTF") {
-			hint = ": build it with -g, and do not strip .BTF"
-		}
-		return nil, &PayloadError{Path: path, Reason: fmt.Sprintf("cannot be read by cilium/ebpf, which loads it: %s%s", strings.ReplaceAll(err.Error(), "\n", " "), hint)}
-	}
 	return b, nil
 }
 
@@ -119,29 +109,40 @@ func objectNames(paths []string) []string {
 	return names
 }
 
-// ObjectsPayload loads BPF objects: each program is a test object/program. With
-// attach it is attached as well where its type allows it. unsupported is the
-// verdict of what a kernel cannot have, wire.TestFail or wire.TestSkip.
-func ObjectsPayload(ctx context.Context, arch string, paths []string, attach bool, unsupported string, timeout time.Duration) (Payload, error) {
-	p := Payload{Job: wire.Job{
-		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
-		Name: ObjectsName, Reports: true, Timeout: timeout,
-	}}
-	p.SkipsPass = unsupported == wire.TestSkip
+// ObjectsPayload loads BPF objects: each program is a test object/program.
+func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Objects, timeout time.Duration) (Payload, error) {
+	p := Payload{Job: wire.Job{Args: []string{"/loader"}, Name: ObjectsName, Reports: true, ReportsBPF: true, Timeout: timeout}}
+	p.SkipsPass = o.Unsupported == wire.TestSkip
 	objects, err := ReadObjects(paths)
 	if err != nil {
 		return Payload{}, err
 	}
-	for _, o := range objects {
-		inGuest := "/objects/" + o.Name + ".o"
-		p.Job.Args = append(p.Job.Args, inGuest)
-		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: o.Data})
-		p.Targets = append(p.Targets, Targets(o.Data)...)
+	o.Objects = nil
+	for _, f := range objects {
+		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Loader: o.Loader}
+		p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
+		p.Targets = append(p.Targets, Targets(f.Data)...)
+		if o.Attach {
+			p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data))
+		}
+		o.Objects = append(o.Objects, object)
 	}
-	b, err := Program(ctx, arch, Loader)
+	list, err := json.Marshal(o)
 	if err != nil {
 		return Payload{}, err
 	}
-	p.Files = append(p.Files, File{Path: "/loader", Mode: 0o755, Data: b})
+	p.Files = append(p.Files, File{Path: wire.ObjectsPath, Mode: 0o644, Data: list})
+	programs := []string{Loader}
+	if o.Loader != wire.LoaderGo {
+		programs = append(programs, Libbpf)
+	}
+	for _, name := range programs {
+		b, err := Program(ctx, arch, name)
+		if err != nil {
+			return Payload{}, err
+		}
+		path := map[string]string{Loader: "/loader", Libbpf: "/libbpf-loader"}[name]
+		p.Files = append(p.Files, File{Path: path, Mode: 0o755, Data: b})
+	}
 	return p, nil
 }

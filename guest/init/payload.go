@@ -227,7 +227,7 @@ func reap(pid int, ended chan<- syscall.WaitStatus) {
 // say passes.
 func relay(src io.Reader, r *reporter, reports bool, run *running) {
 	from := lines.NewReader(src, wire.MaxLine)
-	tests := 0
+	tests, programs := 0, 0 // programs: of BPF
 	var files wire.FileBudget
 	problem := "the payload ended before its report did"
 	defer func() {
@@ -272,6 +272,9 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 			if !wire.Collected(rec.File.Name) && rec.File.Note == "" && files.Take(rec.File) {
 				r.send(wire.Record{Type: wire.TypeFile, File: rec.File})
 			}
+		case rec.Type == wire.TypeBPF && rec.BPF != nil && reports && programs < wire.MaxBPF:
+			programs++
+			r.send(wire.Record{Type: wire.TypeBPF, BPF: rec.BPF})
 		case rec.Type == wire.TypePhase && rec.Phase != nil:
 			r.send(wire.Record{Type: wire.TypePhase, Phase: rec.Phase})
 		case rec.Type == wire.TypeDone && rec.Done != nil:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,235 +19,424 @@ import (
 
 // loader loads objects and tells of each of their programs.
 type loader struct {
-	options
+	wire.Objects
+	engines map[string]engine // by wire.LoaderLibbpf and wire.LoaderGo
 	kernel  kernelFacts
 	types   *btf.Cache // the kernel's BTF, decoded once
 	btfErr  error      // why the kernel has none
 	tell    func(result)
-	failed  int
+	file    func(name, content string)
+	bad     int                            // tests that failed
 	running func(name string, paused bool) // tells that a test runs or is over
+
+	settings settings
+	groups   []*group // of all objects
+	held     []held
+	memory   map[ebpf.MapID]int64
+	net      *network // nil: no program was attached to it yet
 }
 
-// result is a program's outcome, and the verifier's log that a rejected one
-// leaves.
+// result is a program's outcome, and what it cost.
 type result struct {
 	wire.Test
-	logName, log string
+	cost *wire.BPFProgram
 }
 
-func newLoader(opt options, tell func(result), running func(name string, paused bool)) *loader {
-	l := &loader{options: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running}
-	// Decoded here, so that it does not count as the first program's time.
-	_, l.btfErr = l.types.Kernel()
+func newLoader(o wire.Objects, tell func(result), running func(name string, paused bool)) *loader {
+	l := &loader{
+		Objects: o, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running,
+		file: func(string, string) {}, settings: newSettings(o.Settings), memory: map[ebpf.MapID]int64{},
+	}
+	l.engines = map[string]engine{wire.LoaderGo: newGoEngine(l), wire.LoaderLibbpf: libbpfEngine{l}}
+	for _, members := range o.Settings.Alternatives {
+		if acrossObjects(members) {
+			l.groups = append(l.groups, &group{members: members, declared: true, failed: map[string]bool{}})
+		}
+	}
 	return l
 }
 
-// report tells of one test. err decides: nil is a pass.
-func (l *loader) report(r result, err error) {
-	r.Verdict = wire.TestPass
+// all loads all objects.
+func (l *loader) all() {
+	for _, o := range l.Objects.Objects {
+		l.object(o)
+	}
+	l.release(nil)
+	for _, g := range l.groups {
+		l.reportUntried(g, "")
+	}
+	if unused := l.settings.unused(); len(unused) > 0 {
+		l.report(result{Test: testNamed("(settings)")}, failed(errors.New(strings.Join(unused, "; "))))
+	}
+}
+
+func testNamed(name string) wire.Test { return wire.Test{Name: name} }
+
+// report tells of one test.
+func (l *loader) report(r result, o outcome) {
+	r.Verdict, r.Duration, r.Insns, r.cost, r.Loader = wire.TestPass, o.took, o.insns, o.cost, o.loader
+	r.Output = o.output
 	var u *unsupportedError
 	switch {
-	case err == nil:
-	case errors.Is(err, errNotTried):
+	case o.err == nil:
+	case errors.Is(o.err, errNotTried):
 		r.Verdict = wire.TestSkip
-		r.Output = err.Error() + "\n"
-	case errors.As(err, &u):
-		r.Verdict = l.unsupported
-		r.Output = u.Error() + "\n"
+	case errors.As(o.err, &u):
+		r.Verdict = l.Unsupported
 	default:
 		r.Verdict = wire.TestFail
-		if r.Output == "" {
-			r.Output = err.Error() + "\n"
-		}
 	}
 	if r.Verdict == wire.TestFail {
-		l.failed++
+		l.bad++
 	}
 	l.tell(r)
 }
 
-// object loads every program of one object, in the order of their names, and
-// creates the maps that none of them uses.
-func (l *loader) object(path string) {
-	name := objectName(path)
+// object tests one object.
+func (l *loader) object(o wire.Object) {
 	// Told before it begins, so that a test that hangs has a name.
-	l.running(name, false)
-	defer l.running(name, true)
-	spec, err := ebpf.LoadCollectionSpec(path)
-	if err != nil {
-		l.report(result{Test: wire.Test{Name: name}}, fmt.Errorf("read the object: %w", err))
+	l.running(o.Name, false)
+	defer l.running(o.Name, true)
+	if o.Broken != "" {
+		l.report(result{Test: testNamed(o.Name)}, failed(errors.New("the object "+o.Broken)))
 		return
 	}
-	for _, m := range spec.Maps {
-		// The VM's bpffs is empty: a pin can neither be found nor be wanted.
-		m.Pinning = ebpf.PinNone
-	}
-	used := map[string]bool{}
-	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
-		part := only(spec, prog)
-		for m := range part.Maps {
-			used[m] = true
+	variants := l.settings.of(o)
+	for i, s := range variants {
+		label := ""
+		if len(variants) > 1 {
+			label = variantLabel(s.Variants[0], i)
 		}
-		l.program(name, prog, part)
+		l.variant(o, s, label)
 		// A rejected program's log takes many megabytes, several times over.
 		debug.FreeOSMemory()
 	}
-	for _, m := range slices.Sorted(maps.Keys(spec.Maps)) {
-		// What clang keeps for itself, such as an empty .rodata, is no map of
-		// the author's.
-		if used[m] || m[0] == '.' {
+}
+
+// side is an object as one of the loaders sees it.
+type side struct {
+	engine
+	opened
+	err   error              // of opening it
+	infos map[string]program // by name
+	whole map[string]outcome // of all tests, "" is the object's own; nil: each program is loaded on its own
+}
+
+// variant tests one object with one set of settings. label stands behind the
+// names of its tests.
+func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
+	var sides []*side
+	infos := map[string]program{}
+	for _, name := range enginesOf(o.Loader) {
+		x := &side{engine: l.engines[name], infos: map[string]program{}}
+		sides = append(sides, x)
+		if x.opened, x.err = x.open(o.Path, s); x.err != nil {
 			continue
 		}
-		part := withMaps(spec, m)
-		create := l.createMaps
-		if spec.Maps[m].Type == ebpf.StructOpsMap {
-			create = l.createStructOps
-		}
-		l.running(name+"/map:"+m, false)
-		start := time.Now()
-		coll, err := create(part)
-		took := time.Since(start)
-		if err == nil {
-			coll.Close()
-		}
-		l.report(result{Test: wire.Test{Name: name + "/map:" + m, Duration: took}}, err)
-	}
-	if len(spec.Programs) == 0 && len(spec.Maps) == 0 {
-		l.report(result{Test: wire.Test{Name: name}}, errors.New("the object holds neither programs nor maps"))
-	}
-}
-
-// program loads one program, attaches it when asked to, and reports.
-func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
-	r := result{Test: wire.Test{Name: object + "/" + name}}
-	l.running(r.Name, false)
-	ps := spec.Programs[name]
-	if err := notTried(ps); err != nil {
-		l.report(r, err)
-		return
-	}
-	prog, err := l.load(spec, name, &r)
-	if err != nil {
-		r.logName = fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(object), wire.SafeName(name))
-		l.report(r, err)
-		return
-	}
-	defer prog.Close()
-	if l.attach {
-		var note string
-		if note, err = l.attachOnce(prog, ps); err != nil {
-			err = fmt.Errorf("loaded, and not attached: %w", err)
-		} else {
-			r.Output = note
+		defer x.close()
+		for _, p := range x.programs() {
+			infos[p.name], x.infos[p.name] = p, p
 		}
 	}
-	l.report(r, err)
-}
-
-// load creates the program's maps and loads it: at first with no more of a log
-// than its statistics, and again for the whole log when it is rejected.
-func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.Program, error) {
-	ps := spec.Programs[name]
-	if ps.Type == ebpf.UnspecifiedProgram {
-		return nil, fmt.Errorf("its section %q says no program type that is known here: want one of libbpf's names, such as kprobe/do_exit", ps.SectionName)
-	}
-	if err := l.supports(ps); err != nil {
-		return nil, err
-	}
-	if l.btfErr != nil && usesCORE(ps) {
-		return nil, fmt.Errorf("the program has CO-RE relocations, and this kernel has no BTF: %w", l.btfErr)
-	}
-	collMaps, err := l.createMaps(spec)
-	if err != nil {
-		return nil, err
-	}
-	defer collMaps.Close()
-	try := func(level ebpf.LogLevel) (*ebpf.Program, error) {
-		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-			Programs:        ebpf.ProgramOptions{LogLevel: level},
-			MapReplacements: collMaps.Maps,
-			Cache:           l.types,
-		})
-		if err != nil {
-			return nil, err
+	local := l.localGroups(o.Name, slices.Collect(maps.Values(infos)))
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(infos)) {
+		if l.settings.chosen(o.Name, name) {
+			names = append(names, name)
 		}
-		defer coll.Close()
-		return coll.DetachProgram(name), nil
 	}
-
-	start := time.Now()
-	prog, err := try(ebpf.LogLevelStats)
-	r.Duration = time.Since(start)
-	if err == nil {
-		r.Insns = processed(strings.Split(prog.VerifierLog, "\n"))
-		return prog, nil
-	}
-	var verr *ebpf.VerifierError
-	if !errors.As(err, &verr) {
-		return nil, l.explain(spec, ps, err, nil)
-	}
-	r.Insns = processed(verr.Log)
-	log, cut, err2 := wholeLog(func() error {
-		prog, err := try(wholeLogLevel)
-		if err == nil {
-			prog.Close()
-		}
-		return err
-	})
-	if err2 == nil {
-		return nil, fmt.Errorf("rejected, and accepted when loaded again with a log: %w", err)
-	}
-	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
-	r.log = log
-	switch {
-	case log == "":
-		lines = verr.Log
-		r.log = fmt.Sprintf("[only what the verifier says at its end: %v]\n%s", err2, strings.Join(lines, "\n")+"\n")
-	case cut && processed(lines) > 0:
-		r.log = fmt.Sprintf("[the last %d MiB of a longer log]\n%s", wholeLogSize>>20, log)
-	case cut:
-		lines = verr.Log
-		r.log = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, strings.Join(lines, "\n")+"\n")
-	}
-	reason := l.explain(spec, ps, err, lines)
-	r.Output = rejection(reason, lines, r.Insns)
-	return nil, reason
-}
-
-// createStructOps creates the struct_ops map of spec with the programs that are
-// its members. It is not registered: the kernel would use it.
-func (l *loader) createStructOps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	part := *spec
-	part.Programs = maps.Clone(spec.Programs)
-	maps.DeleteFunc(part.Programs, func(_ string, ps *ebpf.ProgramSpec) bool {
-		return ps.Type != ebpf.StructOps || ps.AttachTo == ""
-	})
-	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
-	if err != nil {
-		if errors.Is(err, unix.EINVAL) && versionLess(l.kernel.release, "6.4") {
-			for _, m := range part.Maps {
-				if m.Flags&unix.BPF_F_LINK != 0 {
-					return nil, l.kernel.unsupported("section .struct_ops.link", "6.4")
-				}
+	if l.Load == wire.LoadWhole {
+		for _, x := range sides {
+			if x.err == nil {
+				x.whole = l.whole(o, x, local)
 			}
 		}
-		return nil, l.supportedOr(fmt.Errorf("create the map: %w", err))
+		names = append([]string{""}, names...)
 	}
-	return coll, nil
-}
-
-// createMaps creates all maps of spec.
-func (l *loader) createMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {
-		if err := l.supportsMap(spec.Maps[name]); err != nil {
-			return nil, err
+	for _, name := range names {
+		r := result{Test: testNamed(strings.TrimSuffix(o.Name+"/"+name, "/") + label)}
+		l.running(r.Name, false)
+		out := l.joined(sides, func(x *side) outcome { return l.test(o, x, name) })
+		out.output += noteLines("warning: ", warningsOf(o.Warnings, name))
+		if out.log != "" {
+			l.file(fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(o.Name), wire.SafeName(name+label)), out.log)
+			debug.FreeOSMemory()
+		}
+		if out.cost != nil {
+			out.cost.Test = r.Name
+		}
+		l.reportMember(r, out, o.Name, cmp.Or(name, blamed(out.err)), local)
+	}
+	l.release(local)
+	if l.Load == wire.LoadEach {
+		for _, g := range local {
+			l.reportUntried(g, o.Name+label)
+		}
+		if l.testMaps(o, label, sides) == 0 && len(infos) == 0 {
+			out := l.joined(sides, func(*side) outcome { return failed(errors.New("the object holds neither programs nor maps")) })
+			l.report(result{Test: testNamed(o.Name + label)}, out)
 		}
 	}
-	part := *spec
-	part.Programs = nil
-	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
-	if err != nil {
-		return nil, l.supportedOr(fmt.Errorf("create the maps: %w", err))
+}
+
+// joined is the outcome of a test with all loaders.
+func (l *loader) joined(sides []*side, test func(*side) outcome) outcome {
+	var all []outcome
+	for _, x := range sides {
+		var out outcome
+		if x.err != nil {
+			out = failed(fmt.Errorf("open the object: %w", x.err))
+		} else {
+			out = test(x)
+		}
+		out.loader = x.version()
+		all = append(all, out)
 	}
-	return coll, nil
+	if len(all) == 2 {
+		return join(all[0], all[1])
+	}
+	return all[0]
+}
+
+// test is the outcome of a program's test; "" is the object's own.
+func (l *loader) test(o wire.Object, x *side, name string) outcome {
+	p, found := x.infos[name]
+	out, whole := x.whole[name]
+	switch why := l.leftOut(o, x, p); {
+	case whole:
+	case !found || x.whole != nil:
+		return failed(errors.New("it finds no program of this name"))
+	case why != nil:
+		return failed(why)
+	default:
+		out = l.each(x, p)
+	}
+	if out.err == nil {
+		out.output += noteLines("", x.notes())
+	}
+	return out
+}
+
+// leftOut says why a program is not loaded; nil: it is.
+func (l *loader) leftOut(o wire.Object, x *side, p program) error {
+	// ebpf-go loads an object's optional programs with all others.
+	_, optional := x.opened.(*goObject)
+	if p.never != nil || l.settings.named(o.Name, p.name) || optional && l.Load == wire.LoadWhole {
+		return p.never
+	}
+	return p.leftOut
+}
+
+func enginesOf(name string) []string {
+	if name == wire.LoaderBoth {
+		return []string{wire.LoaderLibbpf, wire.LoaderGo}
+	}
+	return []string{name}
+}
+
+func noteLines(prefix string, notes []string) string {
+	var b strings.Builder
+	for _, n := range notes {
+		fmt.Fprintf(&b, "%s%s\n", prefix, n)
+	}
+	return b.String()
+}
+
+// warningsOf are the warnings of an object that are about a program, or about no
+// program. They begin with its name: "program NAME: ...".
+func warningsOf(warnings []string, program string) (of []string) {
+	for _, w := range warnings {
+		words := strings.FieldsFunc(w, func(r rune) bool { return r == ' ' || r == ':' })
+		if len(words) < 2 || words[0] != "program" || words[1] == program {
+			of = append(of, w)
+		}
+	}
+	return of
+}
+
+// testMaps creates the maps that are tested on their own, and returns how many
+// there are.
+func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
+	found := map[string][]*side{}
+	for _, x := range sides {
+		if x.err == nil {
+			for _, m := range x.maps() {
+				found[m] = append(found[m], x)
+			}
+		}
+	}
+	for _, m := range slices.Sorted(maps.Keys(found)) {
+		for _, x := range sides {
+			if x.err != nil {
+				found[m] = append(found[m], x)
+			}
+		}
+		r := result{Test: testNamed(o.Name + "/map:" + m + label)}
+		l.running(r.Name, false)
+		l.report(r, l.joined(found[m], func(x *side) outcome {
+			start := time.Now()
+			note, err := x.createMap(m, l.Attach)
+			if err != nil {
+				return failed(err)
+			}
+			return outcome{took: time.Since(start), output: note}
+		}))
+	}
+	return len(found)
+}
+
+// each loads one program on its own, and attaches it when asked to.
+func (l *loader) each(x *side, p program) outcome {
+	ld, err := l.loadOne(x, p)
+	if err != nil {
+		return failed(err)
+	}
+	defer ld.close()
+	// Asked before it is attached: a program can deny every bpf(2) from then on.
+	out := l.passed(ld, p)
+	if !l.Attach {
+		return out
+	}
+	note, detach, err := l.attachProgram(ld.prog, &p.programInfo, x.opened)
+	if err == nil && detach != nil {
+		err = detach()
+	}
+	return out.attached(note, err)
+}
+
+// attached adds how attaching a loaded program went.
+func (o outcome) attached(note string, err error) outcome {
+	if err != nil {
+		f := failed(fmt.Errorf("loaded, and not attached: %w", err))
+		o.err, o.output = f.err, f.output
+		return o
+	}
+	o.output += note
+	return o
+}
+
+// loadOne loads one program, unless its type says that it cannot be.
+func (l *loader) loadOne(x *side, p program) (*loaded, error) {
+	if err := l.loadable(x, p); err != nil {
+		return nil, err
+	}
+	ld, err := x.load(p.name)
+	return ld, l.tooNewOr(p, err)
+}
+
+// tooNewOr returns the error of loading a program, or that its section is newer
+// than the kernel when that may be why.
+func (l *loader) tooNewOr(p program, err error) error {
+	var r *rejectedError
+	if u := l.tooNew(&p.programInfo); u != nil && errors.Is(err, unix.EINVAL) && (!errors.As(err, &r) || verdictLine(r.tail) == "") {
+		return u
+	}
+	return err
+}
+
+func (l *loader) loadable(x *side, p program) error {
+	if p.typ == ebpf.UnspecifiedProgram {
+		return fmt.Errorf("%s does not know the section %q: want one of libbpf's names, such as kprobe/do_exit", x.version(), p.section)
+	}
+	return l.supports(&ebpf.ProgramSpec{Type: p.typ})
+}
+
+// passed is the outcome of a program that is loaded.
+func (l *loader) passed(ld *loaded, p program) outcome {
+	return outcome{took: ld.took, insns: processed(ld.log), cost: l.cost(ld, p)}
+}
+
+// whole loads the programs of an object together, and returns the outcome of
+// each by its name; "" is the object's own.
+func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcome {
+	out := map[string]outcome{}
+	skip := func(name, format string, args ...any) {
+		out[name] = failed(skipError(fmt.Sprintf(format, args...)))
+	}
+	var names []string
+	wrong, because := error(nil), ""
+	for _, p := range x.programs() {
+		if why := l.leftOut(o, x, p); why != nil {
+			out[p.name] = failed(why)
+		} else if l.settings.chosen(o.Name, p.name) {
+			names = append(names, p.name)
+		}
+	}
+	// Of alternatives the application takes the first that loads.
+	for _, g := range local {
+		taken := ""
+		for _, name := range g.present(o.Name, names) {
+			if taken != "" {
+				skip(name, "not needed: %s loads here", taken)
+			} else if one := l.each(x, x.infos[name]); one.err == nil {
+				taken = name
+				continue
+			} else {
+				out[name] = one
+			}
+			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+		}
+		if taken == "" && g.declared {
+			because = strings.Join(g.members, " | ")
+			wrong = fmt.Errorf("none of these loads: %s", because)
+		}
+	}
+	var all map[string]*loaded
+	start := time.Now()
+	for _, name := range names {
+		if wrong != nil {
+			break
+		}
+		if err := l.loadable(x, x.infos[name]); err != nil {
+			wrong = &programError{name, err}
+		}
+	}
+	if wrong == nil {
+		all, wrong = x.loadWhole(names)
+	}
+	if wrong != nil {
+		var p *programError
+		if errors.As(wrong, &p) {
+			because = p.program
+			out[p.program] = failed(l.tooNewOr(x.infos[p.program], p.err))
+		}
+		for _, name := range names {
+			if name != because {
+				skip(name, "not tried: %s did not load, because of %s", o.Name, cmp.Or(because, "its maps"))
+			}
+		}
+		wrong = fmt.Errorf("the object did not load: %w", wrong)
+		out[""] = outcome{err: wrong, output: oneLine(wrong) + "\n"} // the program's test has the log
+		return out
+	}
+	out[""] = outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together\n", len(names))}
+	for _, name := range names {
+		defer all[name].close()
+		out[name] = l.passed(all[name], x.infos[name])
+	}
+	if !l.Attach {
+		return out
+	}
+	detach := map[string]func() error{}
+	notes, errs := map[string]string{}, map[string]error{}
+	for _, name := range names {
+		p := x.infos[name]
+		notes[name], detach[name], errs[name] = l.attachProgram(all[name].prog, &p.programInfo, x.opened)
+	}
+	for _, name := range names {
+		if errs[name] == nil && detach[name] != nil {
+			errs[name] = detach[name]()
+		}
+		out[name] = out[name].attached(notes[name], errs[name])
+	}
+	return out
+}
+
+// blamed is the program that an error is about, "" when it is about none.
+func blamed(err error) string {
+	var p *programError
+	if errors.As(err, &p) {
+		return p.program
+	}
+	return ""
 }

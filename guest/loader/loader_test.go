@@ -2,15 +2,20 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -72,7 +77,7 @@ func TestRelocationInWords(t *testing.T) {
 			t.Errorf("%s: an instruction without a relocation says %q", program, got)
 		}
 	}
-	if got, want := badRelocation(spec.Programs["no_such_struct"].Instructions, 1, spec.Types, nil), "this kernel has no struct no_such_struct"; got != want {
+	if got, want := badRelocation(spec.Programs["no_such_struct"].Instructions, 1, spec.Types, nil), "struct no_such_struct.member is not what the program expects (byte_off)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := describeRelocation("something else", spec.Types, kernel); got != "something else" {
@@ -92,7 +97,7 @@ func TestAccessPath(t *testing.T) {
 	anon := &btf.Union{Members: []btf.Member{{Name: "u", Type: inner}}}
 	outer := &btf.Struct{Name: "outer", Members: []btf.Member{{Name: "x"}, {Type: anon}, {Name: "arr", Type: &btf.Array{}}}}
 	for accessor, want := range map[string]string{
-		"0": "", "0:0": "x", "0:1:0:1": "u.b", "0:2:3": "arr.[3]", "0:9": "", "": "", "0:x": "",
+		"0": "", "0:0": "x", "0:1:0:1": "u.b", "0:2:3": "arr[3]", "0:9": "", "": "", "0:x": "",
 	} {
 		if got := accessPath(outer, accessor); got != want {
 			t.Errorf("%s: %q, want %q", accessor, got, want)
@@ -193,24 +198,309 @@ func TestVersions(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"--unsupported=maybe", "x.o"}, {"--what"}} {
+	for _, payload := range []string{
+		"", "{}", `{"load": "each", "unsupported": "fail"}`, `{"load": "some", "unsupported": "fail", "objects": [{}]}`,
+		`{"load": "each", "unsupported": "maybe", "objects": [{}]}`,
+	} {
+		path := filepath.Join(t.TempDir(), "objects.json")
+		if err := os.WriteFile(path, []byte(payload), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		var out, errs bytes.Buffer
-		if code := run(args, &out, &errs, wire.NewReporter(&out)); code != exitUsage {
-			t.Errorf("%q: exit status %d", args, code)
+		if code := run(path, &out, &errs, wire.NewReporter(&out)); code != exitUsage {
+			t.Errorf("%s: exit status %d", payload, code)
 		}
 	}
 }
 
-// An object that cannot be read is a failed test of its own.
-func TestDamagedObject(t *testing.T) {
-	var got []result
-	l := &loader{options: options{unsupported: wire.TestFail}, tell: func(r result) { got = append(got, r) }, running: func(string, bool) {}}
-	l.object("testdata/trace.bpf.c")
-	if len(got) != 1 || l.failed != 1 {
-		t.Fatalf("got %v", got)
+// fakeEngine stands in for a loader: programs that are named in it fail.
+type fakeEngine struct {
+	name string
+	bad  map[string]error
+	err  error // of opening
+	all  []program
+}
+
+func (e *fakeEngine) version() string { return e.name }
+func (e *fakeEngine) open(string, wire.ObjectSettings) (opened, error) {
+	return fakeObject{e}, e.err
+}
+
+type fakeObject struct{ *fakeEngine }
+
+func (o fakeObject) programs() []program { return o.all }
+func (o fakeObject) notes() []string     { return nil }
+func (o fakeObject) load(name string) (*loaded, error) {
+	return &loaded{close: func() {}}, o.bad[name]
+}
+
+func (o fakeObject) loadWhole(names []string) (map[string]*loaded, error) {
+	all := map[string]*loaded{}
+	for _, name := range names {
+		if err := o.bad[name]; err != nil {
+			return nil, &programError{name, err}
+		}
+		all[name] = &loaded{close: func() {}}
 	}
-	if d := cmp.Diff("trace.bpf.c fail", got[0].Name+" "+got[0].Verdict); d != "" {
+	return all, nil
+}
+func (o fakeObject) maps() []string                            { return nil }
+func (o fakeObject) createMap(string, bool) (string, error)    { return "", nil }
+func (o fakeObject) attachBySection(string) (io.Closer, error) { return nil, errors.ErrUnsupported }
+func (o fakeObject) close()                                    {}
+
+// What loading says becomes the right tests.
+func TestVerdicts(t *testing.T) {
+	refused := errors.New("refused")
+	of := func(sections ...string) (all []program) { // NAME SECTION
+		for _, s := range sections {
+			name, section, _ := strings.Cut(s, " ")
+			p := program{programInfo: programInfo{name: name, section: section, typ: ebpf.Tracing}}
+			if strings.HasPrefix(section, "?") {
+				p.leftOut = fmt.Errorf("%w: optional", errNotTried)
+			}
+			all = append(all, p)
+		}
+		return all
+	}
+	libbpf := func(bad map[string]error, sections ...string) *fakeEngine {
+		return &fakeEngine{name: "libbpf 1", bad: bad, all: of(sections...)}
+	}
+	alternatives := wire.ObjectSettings{Alternatives: [][]string{{"a", "b"}}}
+	for name, tt := range map[string]struct {
+		engine, goEngine *fakeEngine // both: two loaders
+		load             string
+		settings         wire.ObjectSettings
+		object           wire.Object
+		want             []string // VERDICT NAME, then part of the output
+	}{
+		"each": {
+			engine: libbpf(map[string]error{"b": refused}, "a fentry/x", "b fentry/y", "c ?fentry/z"),
+			want:   []string{"pass o/a", "", "fail o/b", "refused", "skip o/c", "not loaded: optional"},
+		},
+		"broken": {
+			object: wire.Object{Broken: "is no ELF object"}, want: []string{"fail o", "the object is no ELF object"},
+		},
+		"warnings": {
+			engine: libbpf(nil, "a x", "aa x"), object: wire.Object{Warnings: []string{"program a: is odd", "all are odd"}},
+			want: []string{"pass o/a", "warning: program a: is odd\nwarning: all are odd\n", "pass o/aa", "warning: all are odd"},
+		},
+		"both": {
+			engine:   libbpf(nil, "a x", "b x", "c x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"b": refused}, all: of("a x", "b x")},
+			want: []string{
+				"pass o/a", "", "fail o/b", "loads with libbpf 1, not with ebpf-go v1, because refused\n",
+				"fail o/c", "not with ebpf-go v1, because it finds no program of this name",
+			},
+		},
+		"both, and one says that the kernel cannot": {
+			engine:   libbpf(nil, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
+			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: this kernel, 6.1, has no kfunc f"},
+		},
+		"both say that the kernel cannot": {
+			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
+			want:     []string{"skip o/a", "unsupported: this kernel, 6.1, has no kfunc f"},
+		},
+		"both, and one cannot open it": {
+			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
+			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because open the object: refused"},
+		},
+		"none can open it": {
+			engine: &fakeEngine{name: "libbpf 1", err: refused}, want: []string{"fail o", "open the object: refused"},
+		},
+		"alternatives": {
+			engine: libbpf(map[string]error{"a": refused}, "a ?x", "b ?x"), settings: alternatives,
+			want: []string{"pass o/b", "", "skip o/a", "not needed: o/b loads here\nrefused"},
+		},
+		"alternatives of which none loads": {
+			engine: libbpf(map[string]error{"a": refused, "b": refused}, "a x", "b x"), settings: alternatives,
+			want: []string{"fail o/a", "refused", "fail o/b", "refused"},
+		},
+		"alternatives that are all left out": {
+			engine:   libbpf(nil, "a x", "b x", "c x"),
+			settings: wire.ObjectSettings{Alternatives: alternatives.Alternatives, Programs: []string{"c"}},
+			want:     []string{"pass o/c", "", "fail o/alternatives:a|b", "none of these was loaded"},
+		},
+		"alternatives in another object": {
+			engine: libbpf(map[string]error{"a": refused}, "a x", "b x"), settings: wire.ObjectSettings{Alternatives: [][]string{{"o/a", "other/a"}}},
+			want: []string{"pass o/b", "", "fail o/a", "refused", "fail (settings)", "program other/a: no object has it"},
+		},
+		"programs that look like alternatives": {
+			engine: libbpf(map[string]error{"a": refused, "n___old": refused}, "a fentry/x", "b kprobe/x", "n___new y", "n___old y"),
+			want: []string{
+				"pass o/b", "", "pass o/n___new", "", "fail o/a", "one of these may be enough: --alternatives 'a | b'",
+				"fail o/n___old", "--alternatives 'n___new | n___old'",
+			},
+		},
+		"programs that are chosen": {
+			engine: libbpf(nil, "a x", "ab ?x", "b x"), settings: wire.ObjectSettings{Programs: []string{"a*", "!o/a"}},
+			want: []string{"pass o/ab", ""},
+		},
+		"settings that mean nothing": {
+			engine: libbpf(nil, "a x"),
+			settings: wire.ObjectSettings{
+				Programs: []string{"!z"}, Maps: []wire.MapSetting{{Name: "m"}}, Variants: []wire.Variant{{{Name: "v[1]", Value: "1"}}},
+				Targets: []wire.TargetOfProg{{Program: "t", Section: "x"}},
+			},
+			want: []string{"pass o/a", "", "fail (settings)", "map m: no object has it; program t: no object has it; program z: no object has it; variable v[1]: no object has it"},
+		},
+		"whole": {
+			engine: libbpf(nil, "a x", "b ?x", "c x"), load: wire.LoadWhole,
+			want: []string{"pass o", "2 programs loaded together", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
+		},
+		"whole, and one fails": {
+			engine: libbpf(map[string]error{"b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
+			want: []string{
+				"fail o", "the object did not load: b: refused",
+				"skip o/a", "not tried: o did not load, because of b", "fail o/b", "refused", "skip o/c", "because of b",
+			},
+		},
+		"whole with alternatives": {
+			engine: libbpf(map[string]error{"a": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
+			settings: wire.ObjectSettings{Alternatives: [][]string{{"a", "b", "c"}}},
+			want: []string{
+				"pass o", "1 programs loaded together", "pass o/b", "", "skip o/c", "not needed: b loads here", "skip o/a", "not needed: o/b loads here",
+			},
+		},
+		"whole with alternatives of which none loads": {
+			engine: libbpf(map[string]error{"a": refused, "b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole, settings: alternatives,
+			want: []string{
+				"fail o", "none of these loads: a | b",
+				"skip o/c", "did not load, because of a | b", "fail o/a", "refused", "fail o/b", "refused",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.object.Name, tt.object.Loader = "o", wire.LoaderLibbpf
+			if tt.goEngine != nil {
+				tt.object.Loader = wire.LoaderBoth
+			}
+			var got []result
+			l := newLoader(wire.Objects{
+				Objects: []wire.Object{tt.object}, Load: cmp.Or(tt.load, wire.LoadEach), Unsupported: wire.TestSkip, Settings: tt.settings,
+			}, func(r result) { got = append(got, r) }, func(string, bool) {})
+			l.engines = map[string]engine{wire.LoaderLibbpf: tt.engine, wire.LoaderGo: tt.goEngine}
+			l.all()
+			failed := 0
+			for i, r := range got {
+				if r.Verdict == wire.TestFail {
+					failed++
+				}
+				if 2*i >= len(tt.want) || r.Verdict+" "+r.Name != tt.want[2*i] || !strings.Contains(r.Output, tt.want[2*i+1]) {
+					t.Errorf("test %d is %s %s: %s", i, r.Verdict, r.Name, r.Output)
+				}
+				if r.Output == "" && r.Verdict != wire.TestPass {
+					t.Errorf("%s gives no reason", r.Name)
+				}
+			}
+			if 2*len(got) != len(tt.want) || failed != l.bad {
+				t.Errorf("%d tests, %d failed, %d counted; want %q", len(got), failed, l.bad, tt.want)
+			}
+		})
+	}
+}
+
+// Values of variables are of those objects that have them.
+func TestVariants(t *testing.T) {
+	v := func(name string) wire.Variable { return wire.Variable{Name: name, Value: "1"} }
+	s := newSettings(wire.ObjectSettings{
+		Variants: []wire.Variant{{v("no_such")}, {v("trace/on_kprobe.x"), v("net/on_kprobe")}, {v("no_such"), v("on_fexit[2]")}, {}},
+		Maps:     []wire.MapSetting{{Name: "trace/on_fentry"}, {Name: "other/on_fentry"}},
+	})
+	got := s.of(wire.Object{Name: "trace", Path: "testdata/trace.bpf.o"})
+	m := []wire.MapSetting{{Name: "on_fentry"}}
+	want := []wire.ObjectSettings{
+		{Maps: m, Variants: []wire.Variant{nil}},
+		{Maps: m, Variants: []wire.Variant{{v("on_kprobe.x")}}},
+		{Maps: m, Variants: []wire.Variant{{v("on_fexit[2]")}}},
+	}
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	if d := gocmp.Diff([]string{"map other/on_fentry: no object has it", "variable net/on_kprobe: no object has it", "variable no_such: no object has it"}, s.unused()); d != "" {
+		t.Error(d)
+	}
+	if got := variantLabel(want[1].Variants[0], 1); got != " [on_kprobe.x=1]" {
+		t.Errorf("label %q", got)
+	}
+	if got := variantLabel(slices.Repeat(want[1].Variants[0], 20), 1); got != " [variant 2]" {
+		t.Errorf("label %q", got)
+	}
+}
+
+func TestStatistics(t *testing.T) {
+	for name, tt := range map[string]struct {
+		log                 string
+		states, peak, stack int
+	}{
+		"5.10":    {"verification time 369 usec\nstack depth 16+8\nprocessed 10 insns (limit 1000000) max_states_per_insn 1 total_states 7 peak_states 5 mark_read 1\n", 7, 5, 24},
+		"none":    {"processed 10 insns", 0, 0, 0},
+		"hostile": {"stack depth -1+99999999999999999999\nprocessed 10 insns (limit 1) total_states 99999999999999999999 peak_states -1\n", 0, 0, 0},
+	} {
+		states, peak, stack := statistics(strings.Split(tt.log, "\n"))
+		if states != tt.states || peak != tt.peak || stack != tt.stack {
+			t.Errorf("%s: %d, %d, %d", name, states, peak, stack)
+		}
+	}
+}
+
+// Numbers of a hostile log are none that a report cannot take.
+func FuzzLog(f *testing.F) {
+	f.Add("stack depth 16+8\nprocessed 10 insns (limit 1000000) max_states_per_insn 1 total_states 7 peak_states 5 mark_read 1\n")
+	f.Add("BPF program is too large. Processed 1000001 insn\n12: (05) goto pc-2\n")
+	f.Add("stack depth -1+4294967295\nprocessed -1 insns (limit 1) total_states 18446744073709551616 peak_states 1\n")
+	f.Fuzz(func(t *testing.T, log string) {
+		lines := strings.Split(log, "\n")
+		states, peak, stack := statistics(lines)
+		if insns := processed(lines); insns < 0 || states < 0 || peak < 0 || stack < 0 {
+			t.Errorf("%d insns, %d states, %d at most, stack %d", insns, states, peak, stack)
+		}
+		if strings.Contains(verdictLine(lines), "\n") || lastInsn(lines) < -1 {
+			t.Errorf("%q, %d", verdictLine(lines), lastInsn(lines))
+		}
+	})
+}
+
+// A program loaded for another section is what that section makes of it.
+func TestSectionProgram(t *testing.T) {
+	for section, want := range map[string]ebpf.ProgramSpec{
+		"fentry.s/do_exit": {Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "do_exit", Flags: 1 << 4},
+		"kprobe/do_exit":   {Type: ebpf.Kprobe, AttachTo: "do_exit"},
+		"xdp.frags":        {Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Flags: 1 << 5},
+		"nothing":          {},
+	} {
+		got, err := sectionProgram(section)
+		if err != nil {
+			t.Errorf("%s: %v", section, err)
+			continue
+		}
+		if got.Type != want.Type || got.AttachType != want.AttachType || got.AttachTo != want.AttachTo || got.Flags != want.Flags {
+			t.Errorf("%s: %v", section, got)
+		}
+	}
+}
+
+func TestWayTo(t *testing.T) {
+	for _, same := range [][]string{
+		{"fentry/x", "kprobe/x", "fentry.s/x", "?kprobe.multi/x"},
+		{"fexit/x", "kretprobe/x"},
+		{"tp_btf/sched_switch", "raw_tp/sched_switch", "raw_tracepoint/sched_switch", "tp/sched/sched_switch", "tracepoint/sched/sched_switch"},
+		{"ksyscall/openat", "kprobe/__x64_sys_openat", "tp/syscalls/sys_enter_openat"},
+		{"kretsyscall/openat", "kretprobe/__arm64_sys_openat", "tracepoint/syscalls/sys_exit_openat"},
+	} {
+		_, first := wayTo(same[0])
+		for _, s := range same {
+			if _, what := wayTo(s); what != first || what == "" {
+				t.Errorf("%s is attached to %q, %s to %q", s, what, same[0], first)
+			}
+		}
+	}
+	for _, s := range []string{"xdp", "kprobe", "kprobe/x+4", "kprobe.multi/x*", "lsm/x", ""} {
+		if _, what := wayTo(s); what != "" {
+			t.Errorf("%s: %q", s, what)
+		}
 	}
 }
 

@@ -76,3 +76,22 @@ func verdictLine(log []string) string {
 	}
 	return ""
 }
+
+// newRejected is a rejected program's error, of its whole log and whether that
+// is cut, of the log's last lines as a short log has them, and of what loading
+// again said. The reason is still to be found.
+func newRejected(log string, cut bool, short []string, again error) *rejectedError {
+	r := &rejectedError{insns: processed(short), tail: strings.Split(strings.TrimSuffix(log, "\n"), "\n"), log: log}
+	end := strings.Join(short, "\n") + "\n"
+	switch {
+	case log == "":
+		r.tail = short
+		r.log = fmt.Sprintf("[only what the verifier says at its end: %v]\n%s", again, end)
+	case cut && processed(r.tail) > 0:
+		r.log = fmt.Sprintf("[the last %d MiB of a longer log]\n%s", wholeLogSize>>20, log)
+	case cut:
+		r.tail = short
+		r.log = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, end)
+	}
+	return r
+}

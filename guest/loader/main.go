@@ -1,25 +1,24 @@
 // Command loader runs in the guest as the payload of bare BPF objects: it loads
-// each program of each object on its own, attaches it when asked to, and
-// reports every one as a test named object/program.
+// the programs of each object as libbpf or ebpf-go does, attaches them when
+// asked to, and reports every one as a test named object/program. What to load,
+// and how, is in [wire.ObjectsPath].
 //
 // Exit status: 0 when no test failed and all were reported; 1 when one failed;
-// 2 on wrong usage.
+// 2 when it cannot read what to do.
 package main
 
 import (
-	"errors"
-	"flag"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, wire.ReporterFromEnv()))
+	os.Exit(run(wire.ObjectsPath, os.Stdout, os.Stderr, wire.ReporterFromEnv()))
 }
 
 const (
@@ -28,47 +27,37 @@ const (
 	exitUsage = 2
 )
 
-// options are the loader's flags.
-type options struct {
-	attach      bool
-	unsupported string // verdict of what this kernel cannot have: wire.TestFail or wire.TestSkip
-	objects     []string
-}
-
-func parseOptions(args []string, stderr io.Writer) (options, error) {
-	var o options
-	f := flag.NewFlagSet("loader", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.BoolVar(&o.attach, "attach", false, "attach each program where its type allows it")
-	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "verdict of what this kernel cannot have: fail or skip")
-	if err := f.Parse(args); err != nil {
+// readPayload reads what to load.
+func readPayload(path string) (wire.Objects, error) {
+	var o wire.Objects
+	b, err := os.ReadFile(path)
+	if err != nil {
 		return o, err
 	}
-	o.objects = f.Args()
+	if err := json.Unmarshal(b, &o); err != nil {
+		return o, fmt.Errorf("%s: %w", path, err)
+	}
 	switch {
-	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
-		return o, fmt.Errorf("--unsupported is %q: want fail or skip", o.unsupported)
-	case len(o.objects) == 0:
-		return o, errors.New("no objects: give the paths of BPF object files")
+	case o.Unsupported != wire.TestFail && o.Unsupported != wire.TestSkip:
+		return o, fmt.Errorf("unsupported is %q: want fail or skip", o.Unsupported)
+	case o.Load != wire.LoadEach && o.Load != wire.LoadWhole:
+		return o, fmt.Errorf("load is %q: want each or whole", o.Load)
+	case len(o.Objects) == 0:
+		return o, fmt.Errorf("%s: no objects", path)
 	}
 	return o, nil
 }
 
 // run is the whole program. It returns the exit status.
-func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
-	opt, err := parseOptions(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitPass
-	}
+func run(path string, stdout, stderr io.Writer, rep *wire.Reporter) int {
+	o, err := readPayload(path)
 	if err != nil {
 		fmt.Fprintf(stderr, "loader: %v\n", err)
 		return exitUsage
 	}
-	l := newLoader(opt, func(r result) {
-		if r.log != "" {
-			if err := rep.File(r.logName, r.log); err != nil {
-				fmt.Fprintf(stderr, "loader: %v\n", err)
-			}
+	l := newLoader(o, func(r result) {
+		if r.cost != nil {
+			rep.BPF(*r.cost)
 		}
 		rep.Report(r.Test)
 		fmt.Fprintf(stdout, "%s %s\n", strings.ToUpper(r.Verdict), r.Name)
@@ -76,20 +65,18 @@ func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 			fmt.Fprintf(stdout, "    %s\n", strings.ReplaceAll(strings.TrimRight(r.Output, "\n"), "\n", "\n    "))
 		}
 	}, rep.Run)
-	for _, path := range opt.objects {
-		l.object(path)
+	l.file = func(name, content string) {
+		if err := rep.File(name, content); err != nil {
+			fmt.Fprintf(stderr, "loader: %v\n", err)
+		}
 	}
+	l.all()
 	if err := rep.Done(); err != nil {
 		fmt.Fprintf(stderr, "loader: report: %v\n", err)
 		return exitFail
 	}
-	if l.failed > 0 {
+	if l.bad > 0 {
 		return exitFail
 	}
 	return exitPass
-}
-
-// objectName is what an object is called in the tests' names.
-func objectName(path string) string {
-	return strings.TrimSuffix(filepath.Base(path), ".o")
 }
