@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"bytes"
+	"debug/elf"
 	"fmt"
 	"path"
 	"slices"
@@ -18,6 +20,7 @@ const (
 	OnDemandNone    OnDemand = "none"
 	OnDemandDefault OnDemand = "default" // what tests of BPF and of networks use
 	OnDemandAll     OnDemand = "all"
+	onDemandAttach  OnDemand = "attach" // what attaching programs to devices takes
 )
 
 // Wants says of a module's name whether it is brought along, without its
@@ -26,8 +29,8 @@ func (o OnDemand) Wants() func(name string) bool {
 	switch o {
 	case OnDemandAll:
 		return func(string) bool { return true }
-	case OnDemandDefault:
-		list := strings.Fields(defaultModules)
+	case OnDemandDefault, onDemandAttach:
+		list := strings.Fields(o.List())
 		return func(name string) bool {
 			return slices.ContainsFunc(list, func(pattern string) bool {
 				ok, _ := path.Match(pattern, name) // the patterns are good
@@ -40,10 +43,34 @@ func (o OnDemand) Wants() func(name string) bool {
 
 // List tells one choice from another, and one version's default from another's.
 func (o OnDemand) List() string {
-	if o == OnDemandDefault {
+	switch o {
+	case OnDemandDefault:
 		return defaultModules
+	case onDemandAttach:
+		return attachModules
 	}
 	return string(o)
+}
+
+// attachModules are veth, and what clsact and actions of tc are made of. What else
+// the loader attaches to is never a module.
+const attachModules = "veth sch_ingress cls_bpf act_bpf"
+
+// attaching is onDemandAttach if attaching an object's programs may take its
+// modules.
+func attaching(object []byte) OnDemand {
+	f, err := elf.NewFile(bytes.NewReader(object))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for _, s := range f.Sections {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(s.Name, "?"), "/")
+		if slices.Contains([]string{"xdp", "xdp.frags", "tc", "classifier", "action"}, kind) {
+			return onDemandAttach
+		}
+	}
+	return ""
 }
 
 // OwnModule is a module that the payload's user built.

@@ -137,6 +137,9 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, attach boo
 		p.Job.Args = append(p.Job.Args, inGuest)
 		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: o.Data})
 		p.Targets = append(p.Targets, Targets(o.Data)...)
+		if attach {
+			p.OnDemand = cmp.Or(p.OnDemand, attaching(o.Data))
+		}
 	}
 	b, err := Program(ctx, arch, Loader)
 	if err != nil {

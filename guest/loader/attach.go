@@ -3,120 +3,332 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"net"
 	"os"
-	"path"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+// programInfo is what attaching has to know of a loaded program.
+type programInfo struct {
+	name       string
+	section    string // such as fentry/do_exit
+	typ        ebpf.ProgramType
+	attachType ebpf.AttachType // as it was loaded
+	attachTo   string          // what its section names behind the first slash; "": nothing
+	flags      uint32          // BPF_F_* that it was loaded with
+}
+
+// kind is the section without its target.
+func (ps *programInfo) kind() string {
+	kind, _, _ := strings.Cut(ps.section, "/")
+	return strings.TrimPrefix(kind, "?")
+}
+
+// object is what attaching asks of the library that loaded a program.
+type object interface {
+	// attachBySection attaches a program where its section says. The error is
+	// errors.ErrUnsupported where the library does not do that.
+	attachBySection(program string) (io.Closer, error)
+}
+
+// needsMore is why a program is only loaded: what it would have to be given.
+type needsMore string
+
+func (n needsMore) Error() string { return string(n) }
 
 // attachOnce attaches a program where its section says, and detaches it. note
 // says what is to be known of it: that it was only loaded, or that it will not
 // run.
-func (l *loader) attachOnce(prog *ebpf.Program, ps *ebpf.ProgramSpec) (note string, err error) {
-	where, lnk, err := attach(prog, ps)
-	switch {
-	case err != nil && ps.AttachTo != "" && errors.Is(err, fs.ErrNotExist) && (ps.Type == ebpf.Kprobe || ps.Type == ebpf.TracePoint):
-		return "", fmt.Errorf("this kernel has no %s to attach to", where)
-	case err != nil && errors.Is(err, ebpf.ErrNotSupported):
-		return "", l.supportedOr(err)
-	case err != nil:
-		return "", fmt.Errorf("%s: %w", where, err)
-	case lnk == nil:
-		return fmt.Sprintf("loaded only: %s\n", where), nil
+func (l *loader) attachOnce(prog *ebpf.Program, ps *programInfo, obj object) (note string, err error) {
+	note, detach, err := l.attachProgram(prog, ps, obj)
+	if detach == nil || err != nil {
+		return note, err
 	}
-	if err := lnk.Close(); err != nil {
-		return "", fmt.Errorf("detach from %s: %w", where, err)
+	// Nothing comes before this: an LSM program that denies everything denies
+	// it to this program as well. Closing is never denied.
+	if err := detach(); err != nil {
+		return "", fmt.Errorf("detach: %w", err)
 	}
-	if active, known := l.kernel.bpfLSM(); ps.Type == ebpf.LSM && known && !active {
-		return fmt.Sprintf("attached to %s, where it never runs: bpf is not among the active LSMs (%s)\n", where, strings.Join(l.kernel.lsms, ",")), nil
-	}
-	return fmt.Sprintf("attached to %s\n", where), nil
+	return note, nil
 }
 
-// attach attaches a program. No link and no error mean that there is nothing to
-// attach it to here, for the reason in where.
-func attach(prog *ebpf.Program, ps *ebpf.ProgramSpec) (where string, lnk link.Link, err error) {
-	section, _, _ := strings.Cut(ps.SectionName, "/")
-	section = strings.TrimPrefix(section, "?")
-	where = section + " " + ps.AttachTo
-	if ps.AttachTo == "" {
-		where = ps.SectionName
+// attachProgram attaches a program until detach is called. detach is nil where
+// the program is only loaded, for the reason in note.
+func (l *loader) attachProgram(prog *ebpf.Program, ps *programInfo, obj object) (note string, detach func() error, err error) {
+	where, detach, err := l.attachTo(prog, ps, obj)
+	var more needsMore
+	switch {
+	case err == nil:
+	case errors.As(err, &more):
+		return fmt.Sprintf("loaded only: needs %s\n", more), nil, nil
+	case ps.attachTo != "" && errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(ps.kind(), "u") &&
+		slices.Contains([]ebpf.ProgramType{ebpf.Kprobe, ebpf.TracePoint, ebpf.RawTracepoint, ebpf.RawTracepointWritable}, ps.typ):
+		return "", nil, fmt.Errorf("this kernel has no %s to attach to", where)
+	default:
+		return "", nil, l.attachError(where, ps, err)
 	}
-	nothing := func(why string) (string, link.Link, error) { return why, nil, nil }
-	needsTarget := []ebpf.ProgramType{ebpf.Kprobe, ebpf.RawTracepoint, ebpf.RawTracepointWritable}
-	group, name, inGroup := strings.Cut(ps.AttachTo, "/")
-	if ps.AttachTo == "" && slices.Contains(needsTarget, ps.Type) || ps.Type == ebpf.TracePoint && !inGroup {
-		return nothing(fmt.Sprintf("its section %q names nothing to attach to", ps.SectionName))
+	note = fmt.Sprintf("attached to %s\n", where)
+	// Read at the start: here the program may deny it.
+	if active, known := l.kernel.bpfLSM(); ps.typ == ebpf.LSM && known && !active {
+		note = fmt.Sprintf("attached to %s, where it never runs: bpf is not among the active LSMs (%s)\n", where, strings.Join(l.kernel.lsms, ","))
+	}
+	return note, detach, nil
+}
+
+// attachTypes are those that came after the oldest kernels, by the mainline
+// version that brought them, from the history of include/uapi/linux/bpf.h.
+var attachTypes = map[string][]ebpf.AttachType{
+	"5.13": {ebpf.AttachSkSKBVerdict},
+	"5.14": {ebpf.AttachSkReuseportSelectOrMigrate},
+	"5.18": {ebpf.AttachTraceKprobeMulti},
+	"6.0":  {ebpf.AttachLSMCgroup},
+	"6.4":  {ebpf.AttachNetfilter},
+	"6.6":  {ebpf.AttachTCXIngress, ebpf.AttachTCXEgress, ebpf.AttachTraceUprobeMulti},
+	"6.7": {
+		ebpf.AttachNetkitPrimary, ebpf.AttachNetkitPeer, ebpf.AttachCgroupUnixConnect, ebpf.AttachCgroupUnixSendmsg,
+		ebpf.AttachCgroupUnixRecvmsg, ebpf.AttachCgroupUnixGetpeername, ebpf.AttachCgroupUnixGetsockname,
+	},
+	"6.10": {ebpf.AttachTraceKprobeSession},
+	"6.13": {attachUprobeSession},
+}
+
+// Attach types that the library has no names for.
+const (
+	attachUprobeSession = ebpf.AttachType(57)
+	attachFSession      = ebpf.AttachType(58)
+)
+
+// enotsupp is the kernel's own "not supported", which has no name outside.
+const enotsupp = unix.Errno(524)
+
+// attachError is why a program was not attached. What the kernel cannot have is
+// unsupported.
+func (l *loader) attachError(where string, ps *programInfo, err error) error {
+	lacks := errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, enotsupp)
+	for version, types := range attachTypes {
+		old := versionLess(l.kernel.release, version)
+		if slices.Contains(types, ps.attachType) && (lacks || old && errors.Is(err, unix.EINVAL)) {
+			return l.kernel.unsupported("attaching programs of section "+ps.kind(), version)
+		}
+	}
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported) && minimumVersion(err) != "":
+		return l.supportedOr(err)
+	case lacks:
+		return l.kernel.unsupported("attaching programs of section "+ps.kind(), "")
+	}
+	return fmt.Errorf("%s: %w", where, err)
+}
+
+// attachTo attaches a program and says where. An error may be needsMore.
+func (l *loader) attachTo(prog *ebpf.Program, ps *programInfo, obj object) (where string, detach func() error, err error) {
+	kind := ps.kind()
+	where = strings.TrimSuffix(kind+" "+ps.attachTo, " ")
+	linked := func(where string, lnk link.Link, err error) (string, func() error, error) {
+		if err != nil {
+			return where, nil, err
+		}
+		return where, lnk.Close, nil
+	}
+	needs := func(format string, args ...any) (string, func() error, error) {
+		return where, nil, needsMore(fmt.Sprintf(format, args...))
+	}
+	bySection := func() (string, func() error, error) {
+		if obj != nil {
+			if c, err := obj.attachBySection(ps.name); err == nil {
+				return where, c.Close, nil
+			} else if !errors.Is(err, errors.ErrUnsupported) {
+				return where, nil, err
+			}
+		}
+		return needs("libbpf to attach it: --loader libbpf")
+	}
+	noTarget := func() (string, func() error, error) {
+		return needs("something to attach to, which its section %q does not name: --target", ps.section)
 	}
 
-	switch ps.Type {
+	group, name, inGroup := strings.Cut(ps.attachTo, "/")
+	switch ps.typ {
 	case ebpf.Kprobe:
-		symbol, offset, ok := symbolOffset(ps.AttachTo)
+		base, _, _ := strings.Cut(kind, ".")
 		switch {
-		case section == "kprobe.multi" || section == "kretprobe.multi" || section == "kprobe.session":
-			symbols, err := functionsLike(ps.AttachTo)
+		case base == "uprobe" || base == "uretprobe" || base == "usdt":
+			return l.attachUprobe(prog, ps, bySection)
+		case ps.attachTo == "":
+			return noTarget()
+		case strings.Contains(kind, "."):
+			symbols, err := functionsLike(ps.attachTo)
 			if err != nil {
 				return where, nil, err
 			}
-			opts := link.KprobeMultiOptions{Symbols: symbols, Session: section == "kprobe.session"}
-			if section == "kretprobe.multi" {
-				lnk, err = link.KretprobeMulti(prog, opts)
-			} else {
-				lnk, err = link.KprobeMulti(prog, opts)
+			opts := link.KprobeMultiOptions{Symbols: symbols, Session: kind == "kprobe.session"}
+			multi := link.KprobeMulti
+			if base == "kretprobe" {
+				multi = link.KretprobeMulti
 			}
-			return fmt.Sprintf("%s (%d functions)", where, len(symbols)), lnk, err
-		case !ok:
+			lnk, err := multi(prog, opts)
+			return linked(fmt.Sprintf("%s (%d functions)", where, len(symbols)), lnk, err)
+		}
+		symbol, offset, ok := symbolOffset(ps.attachTo)
+		if !ok {
 			return where, nil, errors.New("want a function and a number of bytes behind it, such as do_exit+0x5")
-		case section != "kprobe" && section != "kretprobe":
-			return nothing(section + " programs are not attached")
-		case section == "kretprobe":
-			lnk, err = link.Kretprobe(symbol, prog, &link.KprobeOptions{Offset: offset})
-		default:
-			lnk, err = link.Kprobe(symbol, prog, &link.KprobeOptions{Offset: offset})
 		}
+		if strings.HasSuffix(base, "syscall") {
+			symbol = map[string]string{"amd64": "__x64_sys_", "arm64": "__arm64_sys_"}[runtime.GOARCH] + symbol
+		}
+		probe := link.Kprobe
+		if strings.HasPrefix(base, "kret") {
+			probe = link.Kretprobe
+		}
+		lnk, err := probe(symbol, prog, &link.KprobeOptions{Offset: offset})
+		return linked(where, lnk, err)
 	case ebpf.TracePoint:
-		lnk, err = link.Tracepoint(group, name, prog, nil)
+		if !inGroup {
+			return noTarget()
+		}
+		lnk, err := link.Tracepoint(group, name, prog, nil)
+		return linked(where, lnk, err)
 	case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
-		lnk, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: ps.AttachTo, Program: prog})
+		if ps.attachTo == "" {
+			return noTarget()
+		}
+		detach, err := openRawTracepoint(ps.attachTo, prog)
+		return where, detach, err
 	case ebpf.Tracing:
-		switch ps.AttachType {
-		case ebpf.AttachTraceRawTp, ebpf.AttachTraceFEntry, ebpf.AttachTraceFExit, ebpf.AttachModifyReturn:
-			lnk, err = link.AttachTracing(link.TracingOptions{Program: prog})
+		switch ps.attachType {
 		case ebpf.AttachTraceIter:
-			lnk, err = link.AttachIter(link.IterOptions{Program: prog})
-		default:
-			return nothing(fmt.Sprintf("%s programs are not attached", ps.AttachType))
+			return attachIter(prog, where, ps.attachTo)
+		case ebpf.AttachTraceRawTp, ebpf.AttachTraceFEntry, ebpf.AttachTraceFExit, ebpf.AttachModifyReturn, attachFSession:
+			detach, err := openRawTracepoint("", prog)
+			return where, detach, err
 		}
+		return bySection()
+	case ebpf.Extension:
+		// Its target was given when it was loaded.
+		detach, err := openRawTracepoint("", prog)
+		return where, detach, err
 	case ebpf.LSM:
-		if ps.AttachType != ebpf.AttachLSMMac {
-			return nothing("LSM programs for cgroups are not attached")
+		if ps.attachType == ebpf.AttachLSMCgroup {
+			return attachCgroup(prog, ps)
 		}
-		lnk, err = link.AttachLSM(link.LSMOptions{Program: prog})
-	case ebpf.XDP:
-		if ps.AttachType != ebpf.AttachXDP && ps.AttachType != ebpf.AttachNone {
-			return nothing(fmt.Sprintf("programs of attach type %s are entries of a map", ps.AttachType))
-		}
-		lo, lerr := net.InterfaceByName("lo")
-		if lerr != nil {
-			return "lo", nil, lerr
-		}
-		where = "lo, in generic mode"
-		lnk, err = link.AttachXDP(link.XDPOptions{Program: prog, Interface: lo.Index, Flags: link.XDPGenericMode})
+		detach, err := openRawTracepoint("", prog)
+		return where, detach, err
+	case ebpf.PerfEvent:
+		detach, err := attachPerfEvent(prog)
+		return "perf_event of the software CPU clock", detach, err
 	case ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.CGroupDevice, ebpf.SockOps:
-		where = "the root cgroup as " + ps.AttachType.String()
-		lnk, err = link.AttachCgroup(link.CgroupOptions{Path: cgroupRoot, Attach: ps.AttachType, Program: prog})
-	default:
-		return nothing(fmt.Sprintf("programs of type %s are not attached", ps.Type))
+		return attachCgroup(prog, ps)
+	case ebpf.SocketFilter, ebpf.SkReuseport:
+		return attachSocket(prog, ps.typ)
+	case ebpf.SkSKB, ebpf.SkMsg:
+		return attachSockmap(prog, ps)
+	case ebpf.XDP, ebpf.SchedCLS, ebpf.SchedACT, ebpf.LWTIn, ebpf.LWTOut, ebpf.LWTXmit, ebpf.LWTSeg6Local, ebpf.SkLookup, ebpf.FlowDissector, ebpf.Netfilter:
+		if l.net == nil {
+			l.net = newNetwork()
+		}
+		return l.net.attach(prog, ps)
+	case ebpf.StructOps:
+		return needs("the struct_ops map that it is a member of, a test of its own")
+	case ebpf.Syscall:
+		return needs("a caller: its application runs it with BPF_PROG_RUN")
+	case ebpf.LircMode2:
+		return needs("an infrared receiver")
 	}
-	return where, lnk, err
+	return bySection()
+}
+
+// attachStructOps registers a struct_ops map by attach, and takes it back.
+func (l *loader) attachStructOps(attach func() (io.Closer, error)) (note string, err error) {
+	registered, err := attach()
+	if err != nil {
+		return "", l.supportedOr(fmt.Errorf("register the struct_ops: %w", err))
+	}
+	if err := registered.Close(); err != nil {
+		return "", fmt.Errorf("take the struct_ops back: %w", err)
+	}
+	return "registered, and taken back\n", nil
+}
+
+// attachUprobe attaches to a program or library of the guest, which a section
+// names as PATH:FUNCTION+OFFSET, or PATH:PROVIDER:NAME for USDT.
+func (l *loader) attachUprobe(prog *ebpf.Program, ps *programInfo, bySection func() (string, func() error, error)) (where string, detach func() error, err error) {
+	kind := ps.kind()
+	where = kind + " " + ps.attachTo
+	file, target, ok := strings.Cut(ps.attachTo, ":")
+	if !ok {
+		return where, nil, needsMore("a program to probe: --target")
+	}
+	path := findProgram(file)
+	if path == "" {
+		return where, nil, needsMore(file + " in the guest: --file")
+	}
+	if strings.HasPrefix(kind, "usdt") || strings.Contains(kind, ".session") {
+		return bySection()
+	}
+	exe, err := link.OpenExecutable(path)
+	if err != nil {
+		return where, nil, err
+	}
+	ret := strings.HasPrefix(kind, "uret")
+	var lnk link.Link
+	if strings.Contains(kind, ".multi") {
+		if strings.ContainsAny(target, "*?") { // the patterns of libbpf
+			return bySection()
+		}
+		attach := exe.UprobeMulti
+		if ret {
+			attach = exe.UretprobeMulti
+		}
+		lnk, err = attach([]string{target}, prog, nil)
+	} else {
+		symbol, offset, ok := symbolOffset(target)
+		if !ok {
+			return where, nil, errors.New("want a function and a number of bytes behind it, such as /bin/sh:main+0x5")
+		}
+		attach := exe.Uprobe
+		if ret {
+			attach = exe.Uretprobe
+		}
+		lnk, err = attach(symbol, prog, &link.UprobeOptions{Offset: offset})
+	}
+	switch {
+	case errors.Is(err, link.ErrNoSymbol) && strings.HasPrefix(file, "/proc/self/"):
+		return where, nil, needsMore("its application, which it probes: --target")
+	case errors.Is(err, link.ErrNoSymbol):
+		return where, nil, fmt.Errorf("%s has no function %s", file, target)
+	case err != nil:
+		return where, nil, err
+	}
+	return where, lnk.Close, nil
+}
+
+// findProgram is where the guest has a program or library; "": nowhere. A name
+// without directory is looked for where programs and libraries are.
+func findProgram(name string) string {
+	dirs := []string{""}
+	if !strings.Contains(name, "/") {
+		dirs = []string{"/usr/bin", "/usr/sbin", "/bin", "/sbin"}
+		if strings.Contains(name, ".so") {
+			triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
+			dirs = []string{"/usr/lib64", "/usr/lib", "/usr/lib/" + triplet, "/lib64", "/lib", "/lib/" + triplet}
+		}
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
 }
 
 // functionsLike are the functions that a pattern with * and ? stands for, which
@@ -132,7 +344,7 @@ func functionsLike(pattern string) ([]string, error) {
 	var found []string
 	for line := range strings.Lines(string(b)) {
 		name, module, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if ok, _ := path.Match(pattern, name); ok && module == "" {
+		if ok, _ := filepath.Match(pattern, name); ok && module == "" && !strings.HasPrefix(name, "__ftrace_invalid_address_") {
 			found = append(found, name)
 		}
 	}
@@ -144,7 +356,7 @@ func functionsLike(pattern string) ([]string, error) {
 	return found, nil
 }
 
-// symbolOffset cuts a kprobe's target, such as do_exit+0x5. ok is false when
+// symbolOffset cuts a probe's target, such as do_exit+0x5. ok is false when
 // what stands behind the sign is no number.
 func symbolOffset(target string) (symbol string, offset uint64, ok bool) {
 	symbol, number, found := strings.Cut(target, "+")

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -23,6 +25,7 @@ type loader struct {
 	types   *btf.Cache // the kernel's BTF, decoded once
 	btfErr  error      // why the kernel has none
 	tell    func(result)
+	net     *network // nil: no program was attached to it yet
 	failed  int
 	running func(name string, paused bool) // tells that a test runs or is over
 }
@@ -105,11 +108,16 @@ func (l *loader) object(path string) {
 		l.running(name+"/map:"+m, false)
 		start := time.Now()
 		coll, err := create(part)
-		took := time.Since(start)
+		r := result{Test: wire.Test{Name: name + "/map:" + m, Duration: time.Since(start)}}
 		if err == nil {
+			if l.attach && spec.Maps[m].Type == ebpf.StructOpsMap {
+				r.Output, err = l.attachStructOps(func() (io.Closer, error) {
+					return link.AttachStructOps(link.StructOpsOptions{Map: coll.Maps[m]})
+				})
+			}
 			coll.Close()
 		}
-		l.report(result{Test: wire.Test{Name: name + "/map:" + m, Duration: took}}, err)
+		l.report(r, err)
 	}
 	if len(spec.Programs) == 0 && len(spec.Maps) == 0 {
 		l.report(result{Test: wire.Test{Name: name}}, errors.New("the object holds neither programs nor maps"))
@@ -134,7 +142,8 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	defer prog.Close()
 	if l.attach {
 		var note string
-		if note, err = l.attachOnce(prog, ps); err != nil {
+		info := programInfo{name, ps.SectionName, ps.Type, ps.AttachType, ps.AttachTo, ps.Flags}
+		if note, err = l.attachOnce(prog, &info, nil); err != nil {
 			err = fmt.Errorf("loaded, and not attached: %w", err)
 		} else {
 			r.Output = note
