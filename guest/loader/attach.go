@@ -110,21 +110,38 @@ const (
 // enotsupp is the kernel's own "not supported", which has no name outside.
 const enotsupp = unix.Errno(524)
 
+// tooNew says that a program's section is newer than this kernel; nil: it is
+// not, as far as the versions tell. Distributions bring such things to older
+// kernels: only a program that failed is asked about.
+func (l *loader) tooNew(ps *programInfo) *unsupportedError {
+	if since := ps.since(); since != "" && versionLess(l.kernel.release, since) {
+		return l.kernel.unsupported("section "+ps.kind(), since)
+	}
+	return nil
+}
+
+// since is the version that brought what a program is attached as; "": not known.
+func (ps *programInfo) since() string {
+	if ps.flags&unix.BPF_F_XDP_HAS_FRAGS != 0 {
+		return "5.18"
+	}
+	for version, types := range attachTypes {
+		if slices.Contains(types, ps.attachType) {
+			return version
+		}
+	}
+	return ""
+}
+
 // attachError is why a program was not attached. What the kernel cannot have is
 // unsupported.
 func (l *loader) attachError(where string, ps *programInfo, err error) error {
 	lacks := errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, enotsupp)
-	for version, types := range attachTypes {
-		old := versionLess(l.kernel.release, version)
-		if slices.Contains(types, ps.attachType) && (lacks || old && errors.Is(err, unix.EINVAL)) {
-			return l.kernel.unsupported("attaching programs of section "+ps.kind(), version)
-		}
+	if u := l.tooNew(ps); u != nil && (lacks || errors.Is(err, unix.EINVAL)) {
+		return u
 	}
-	switch {
-	case errors.Is(err, ebpf.ErrNotSupported) && minimumVersion(err) != "":
-		return l.supportedOr(err)
-	case lacks:
-		return l.kernel.unsupported("attaching programs of section "+ps.kind(), "")
+	if lacks {
+		return l.kernel.unsupported("attachment of "+ps.kind()+" programs", ps.since())
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }

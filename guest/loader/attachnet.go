@@ -87,7 +87,7 @@ func (n *network) attachInside(prog *ebpf.Program, ps *programInfo) (where strin
 		return where, detach, err
 	case ebpf.SchedCLS:
 		switch at := ps.attachType; {
-		case strings.HasPrefix(ps.section, "netkit/") || at == ebpf.AttachNetkitPrimary || at == ebpf.AttachNetkitPeer:
+		case at == ebpf.AttachNetkitPrimary || at == ebpf.AttachNetkitPeer:
 			where = "netkit as " + at.String()
 			index, release, err := n.device("netkit", 0)
 			if err != nil {
@@ -152,7 +152,7 @@ func (n *network) attachXDP(prog *ebpf.Program, ps *programInfo) (where string, 
 	}
 
 	mtu := 1500
-	if ps.hasFrags() {
+	if ps.flags&unix.BPF_F_XDP_HAS_FRAGS != 0 {
 		mtu = 9000 // does not fit one page: no program without frags may go there
 	}
 	opts := link.XDPOptions{Program: prog, Interface: lo, Flags: link.XDPGenericMode}

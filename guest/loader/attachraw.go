@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -142,9 +141,6 @@ func attachSockmap(prog *ebpf.Program, ps *programInfo) (where string, detach fu
 	at := ps.attachType
 	if at == ebpf.AttachNone { // SEC("sk_skb") leaves it open
 		at = ebpf.AttachSkSKBStreamVerdict
-		if ps.typ == ebpf.SkMsg {
-			at = ebpf.AttachSkMsgVerdict
-		}
 	}
 	where = "a sockmap as " + at.String()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.SockMap, KeySize: 4, ValueSize: 4, MaxEntries: 1})
@@ -162,28 +158,16 @@ func attachSockmap(prog *ebpf.Program, ps *programInfo) (where string, detach fu
 
 // attachCgroup attaches to a cgroup of its own, without processes.
 func attachCgroup(prog *ebpf.Program, ps *programInfo) (where string, detach func() error, err error) {
-	at := ps.attachType
-	if at == ebpf.AttachNone { // the kind leaves no choice, and its section none to make
-		switch ps.typ {
-		case ebpf.CGroupSock:
-			at = ebpf.AttachCGroupInetSockCreate
-		case ebpf.CGroupDevice:
-			at = ebpf.AttachCGroupDevice
-		case ebpf.CGroupSysctl:
-			at = ebpf.AttachCGroupSysctl
-		case ebpf.SockOps:
-			at = ebpf.AttachCGroupSockOps
-		}
+	as := ps.attachType.String()
+	switch {
+	case ps.attachType == ebpf.AttachCGroupInetIngress: // has the number of none
+		as = "CGroupInetIngress"
+	case ps.typ == ebpf.LSM:
+		as += " of " + ps.attachTo
 	}
-	where = "a cgroup as " + at.String()
-	if ps.typ == ebpf.CGroupSKB && at == ebpf.AttachCGroupInetIngress {
-		where = "a cgroup as CGroupInetIngress" // has the number of none
-	}
-	if ps.typ == ebpf.LSM {
-		where += " of " + ps.attachTo
-	}
+	where = "a cgroup as " + as
 	return onCgroup(where, func(dir *os.File) (func() error, error) {
-		lnk, err := link.AttachCgroup(link.CgroupOptions{Path: dir.Name(), Attach: at, Program: prog})
+		lnk, err := link.AttachCgroup(link.CgroupOptions{Path: dir.Name(), Attach: ps.attachType, Program: prog})
 		if err != nil {
 			return nil, err
 		}
@@ -229,9 +213,4 @@ func onCgroup(where string, attach func(dir *os.File) (func() error, error)) (st
 		defer clean()
 		return detach()
 	}, nil
-}
-
-// hasFrags says whether an XDP program takes packets of several buffers.
-func (ps *programInfo) hasFrags() bool {
-	return ps.flags&unix.BPF_F_XDP_HAS_FRAGS != 0 || strings.HasPrefix(ps.section, "xdp.frags")
 }

@@ -142,14 +142,17 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	defer prog.Close()
 	if l.attach {
 		var note string
-		info := programInfo{name, ps.SectionName, ps.Type, ps.AttachType, ps.AttachTo, ps.Flags}
-		if note, err = l.attachOnce(prog, &info, nil); err != nil {
+		if note, err = l.attachOnce(prog, infoOf(ps), nil); err != nil {
 			err = fmt.Errorf("loaded, and not attached: %w", err)
 		} else {
 			r.Output = note
 		}
 	}
 	l.report(r, err)
+}
+
+func infoOf(ps *ebpf.ProgramSpec) *programInfo {
+	return &programInfo{ps.Name, ps.SectionName, ps.Type, ps.AttachType, ps.AttachTo, ps.Flags}
 }
 
 // load creates the program's maps and loads it: at first with no more of a log
@@ -193,6 +196,9 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 	var verr *ebpf.VerifierError
 	if !errors.As(err, &verr) {
 		return nil, l.explain(spec, ps, err, nil)
+	}
+	if u := l.tooNew(infoOf(ps)); u != nil && len(verr.Log) == 0 && errors.Is(err, unix.EINVAL) {
+		return nil, u // refused before it was verified
 	}
 	r.Insns = processed(verr.Log)
 	log, cut, err2 := wholeLog(func() error {

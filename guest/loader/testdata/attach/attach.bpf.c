@@ -82,7 +82,6 @@ PROG("cgroup/getsockopt", getsockopt, 0)
 PROG("cgroup/setsockopt", setsockopt, 0)
 PROG("cgroup/dev", device, 0)
 PROG("fmod_ret/security_file_open", fmod_ret, 0)
-PROG("fentry.s/__x64_sys_getpgid", fentry_sleepable, 0)
 PROG("lsm.s/bprm_committed_creds", lsm_sleepable, 0)
 /* Each denies what anybody would do between attaching and detaching. */
 PROG("lsm/bpf", lsm_denies_bpf, -1)
