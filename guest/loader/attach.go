@@ -200,7 +200,7 @@ func (l *loader) attachTo(prog *ebpf.Program, ps *programInfo, obj object) (wher
 			return where, nil, errors.New("want a function and a number of bytes behind it, such as do_exit+0x5")
 		}
 		if strings.HasSuffix(base, "syscall") {
-			symbol = map[string]string{"amd64": "__x64_sys_", "arm64": "__arm64_sys_"}[runtime.GOARCH] + symbol
+			symbol = "sys_" + symbol // the library knows the architecture's prefix
 		}
 		probe := link.Kprobe
 		if strings.HasPrefix(base, "kret") {

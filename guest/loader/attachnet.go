@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -109,7 +110,12 @@ func (n *network) attachInside(prog *ebpf.Program, ps *programInfo) (where strin
 		default:
 			return n.attachFilter(prog, strings.Contains(ps.section, "egress"))
 		}
-	case ebpf.SkLookup, ebpf.FlowDissector:
+	case ebpf.FlowDissector: // links came later
+		opts := link.RawAttachProgramOptions{Program: prog, Attach: ebpf.AttachFlowDissector}
+		return "a network namespace", func() error {
+			return link.RawDetachProgram(link.RawDetachProgramOptions(opts))
+		}, link.RawAttachProgram(opts)
+	case ebpf.SkLookup:
 		where = "a network namespace"
 		var ns *os.File
 		if ns, err = os.Open("/proc/thread-self/ns/net"); err != nil {
@@ -155,26 +161,27 @@ func (n *network) attachXDP(prog *ebpf.Program, ps *programInfo) (where string, 
 	if ps.flags&unix.BPF_F_XDP_HAS_FRAGS != 0 {
 		mtu = 9000 // does not fit one page: no program without frags may go there
 	}
-	opts := link.XDPOptions{Program: prog, Interface: lo, Flags: link.XDPGenericMode}
+	// By netlink, which is older than links for XDP.
+	set := func(index int, flags uint32) (func() error, error) {
+		request := func(fd uint32) error {
+			return rtnetlink(unix.RTM_SETLINK, 0, append(ifinfo(index, unix.IFF_UP),
+				attribute(unix.IFLA_XDP, attribute(unix.IFLA_XDP_FD, number(fd)), attribute(unix.IFLA_XDP_FLAGS, number(flags)))...))
+		}
+		return func() error { return request(math.MaxUint32) }, request(uint32(prog.FD()))
+	}
 	index, release, noDevice := n.device("veth", mtu)
 	if noDevice == nil {
-		where, opts.Interface, opts.Flags = "veth, in driver mode", index, link.XDPDriverMode
-		lnk, err := link.AttachXDP(opts)
+		detach, err := set(index, unix.XDP_FLAGS_DRV_MODE)
 		if err == nil {
-			return where, func() error { defer release(); return lnk.Close() }, nil
+			return "veth, in driver mode", func() error { defer release(); return detach() }, nil
 		}
 		release()
 		if !errors.Is(err, unix.EOPNOTSUPP) {
-			return where, nil, err
+			return "veth, in driver mode", nil, err
 		}
-		opts.Interface, opts.Flags = lo, link.XDPGenericMode
 	}
-	where = "lo, in generic mode"
-	lnk, err := link.AttachXDP(opts)
-	if err != nil {
-		return where, nil, err
-	}
-	return where, lnk.Close, nil
+	detach, err = set(lo, unix.XDP_FLAGS_SKB_MODE)
+	return "lo, in generic mode", detach, err
 }
 
 // device is one of a pair of devices of a kind, which is not in use until
