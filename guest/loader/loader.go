@@ -141,8 +141,11 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 	}
 	defer prog.Close()
 	if l.attach {
-		var note string
-		if note, err = l.attachOnce(prog, infoOf(ps), nil); err != nil {
+		note, detach, attachErr := l.attachProgram(prog, infoOf(ps), nil)
+		if attachErr == nil && detach != nil {
+			attachErr = detach()
+		}
+		if err = attachErr; err != nil {
 			err = fmt.Errorf("loaded, and not attached: %w", err)
 		} else {
 			r.Output = note
