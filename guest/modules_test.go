@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -118,5 +119,21 @@ func TestHandOverLeavesModules(t *testing.T) {
 	h.Archives[0].Size = h.Archives[0].Later.Offset
 	if _, err := wire.ParseHandover(wire.PackHandover(h)); err == nil {
 		t.Error("a file outside of its archive is taken")
+	}
+}
+
+// Only objects whose programs are attached to devices bring modules for that.
+func TestAttachingBringsModules(t *testing.T) {
+	for name, want := range map[string]OnDemand{"net": onDemandAttach, "trace": ""} {
+		b, err := os.ReadFile("loader/testdata/" + name + ".bpf.o")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := attaching(b); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if wants := onDemandAttach.Wants(); !wants("veth") || wants("tun") {
+		t.Error("want veth, and not tun")
 	}
 }
