@@ -5,6 +5,7 @@ const ObjectsPath = "/objects.json"
 
 // Loaders of BPF objects.
 const (
+	LoaderAuto   = "auto" // on the host only: what each object says about itself
 	LoaderLibbpf = "libbpf"
 	LoaderGo     = "ebpf-go"
 	LoaderBoth   = "both" // an object must load with each of them
@@ -19,6 +20,7 @@ const (
 // Objects is a payload of BPF objects.
 type Objects struct {
 	Objects     []Object `json:"objects"`
+	Loader      string   `json:"-"`      // that the user asked for, "" is LoaderAuto; each object has its own
 	Load        string   `json:"load"`   // LoadEach or LoadWhole
 	Attach      bool     `json:"attach"` // each program where it is possible
 	Unsupported string   `json:"unsupported"`
