@@ -1,17 +1,16 @@
 package guest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"debug/elf"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -47,29 +46,45 @@ func FindObjects(patterns []string) ([]string, error) {
 
 // ObjectFile is a BPF object as a payload of objects has it.
 type ObjectFile struct {
-	Name string // the first part of the names of its tests
-	Path string
-	Data []byte
+	Name   string // the first part of the names of its tests
+	Path   string
+	Data   []byte
+	Broken string // why the file is no BPF object, in one line; there is no Data then
 }
 
-// ReadObjects reads the BPF objects that [FindObjects] found.
+// ReadObjects reads the BPF objects that [FindObjects] found. A file that is
+// none is Broken; when all are, that is the error.
 func ReadObjects(paths []string) ([]ObjectFile, error) {
 	names := objectNames(paths)
 	files := make([]ObjectFile, len(paths))
+	var broken []*PayloadError
 	for i, path := range paths {
 		b, err := readObject(path)
-		if err != nil {
+		var bad *PayloadError
+		switch {
+		case errors.As(err, &bad):
+			broken = append(broken, bad)
+			files[i] = ObjectFile{Name: names[i], Path: path, Broken: bad.Reason}
+		case err != nil:
 			return nil, err
+		default:
+			files[i] = ObjectFile{Name: names[i], Path: path, Data: b}
 		}
-		files[i] = ObjectFile{names[i], path, b}
 	}
-	return files, nil
+	switch {
+	case len(broken) < len(paths) || len(broken) == 0:
+		return files, nil
+	case len(broken) > 1:
+		return nil, &PayloadError{Path: broken[0].Path, Reason: fmt.Sprintf("%s; none of the other %d files is one either", broken[0].Reason, len(broken)-1)}
+	}
+	return nil, broken[0]
 }
 
-// readObject reads a BPF object file.
+// readObject reads a BPF object file. Whether a loader can read what is in it is
+// for the loader to say.
 func readObject(path string) ([]byte, error) {
 	const how = "build it with clang -target bpf -g -O2 -c"
-	b, err := elfKind{
+	return elfKind{
 		what: "a BPF object file", max: maxObject, tooLarge: "an object may have: strip it with llvm-strip -g",
 		notELF: "is no ELF object: " + how,
 	}.read(path, func(f *elf.File) string {
@@ -83,18 +98,6 @@ func readObject(path string) ([]byte, error) {
 		}
 		return ""
 	})
-	if err != nil {
-		return nil, err
-	}
-	// What the loader cannot read fails on every kernel alike.
-	if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b)); err != nil {
-		hint := ""
-		if strings.Contains(err.Error(), "missing BTF") {
-			hint = ": build it with -g, and do not strip .BTF"
-		}
-		return nil, &PayloadError{Path: path, Reason: fmt.Sprintf("cannot be read by cilium/ebpf, which loads it: %s%s", strings.ReplaceAll(err.Error(), "\n", " "), hint)}
-	}
-	return b, nil
 }
 
 // objectNames gives each object the name that it has in tests and results: the
@@ -119,29 +122,41 @@ func objectNames(paths []string) []string {
 	return names
 }
 
-// ObjectsPayload loads BPF objects: each program is a test object/program. With
-// attach it is attached as well where its type allows it. unsupported is the
-// verdict of what a kernel cannot have, wire.TestFail or wire.TestSkip.
-func ObjectsPayload(ctx context.Context, arch string, paths []string, attach bool, unsupported string, timeout time.Duration) (Payload, error) {
-	p := Payload{Job: wire.Job{
-		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
-		Name: ObjectsName, Reports: true, Timeout: timeout,
-	}}
-	p.SkipsPass = unsupported == wire.TestSkip
+// ObjectsPayload loads BPF objects: each program is a test object/program. The
+// payload's Notes say which loader loads which object; its Warnings, which files
+// are no objects and which passes may not be one for the user's own loader.
+func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Objects, timeout time.Duration) (Payload, error) {
+	p := Payload{Job: wire.Job{Args: []string{"/loader"}, Name: ObjectsName, Reports: true, Timeout: timeout}}
+	p.SkipsPass = o.Unsupported == wire.TestSkip
 	objects, err := ReadObjects(paths)
 	if err != nil {
 		return Payload{}, err
 	}
-	for _, o := range objects {
-		inGuest := "/objects/" + o.Name + ".o"
-		p.Job.Args = append(p.Job.Args, inGuest)
-		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: o.Data})
-		p.Targets = append(p.Targets, Targets(o.Data)...)
+	o.Objects = nil
+	for _, f := range objects {
+		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Broken: f.Broken, Loader: cmp.Or(o.Loader, wire.LoaderAuto)}
+		if f.Broken == "" {
+			object = chooseLoader(object, f, arch)
+			p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
+			p.Targets = append(p.Targets, Targets(f.Data)...)
+		}
+		if object.Broken != "" {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s %s: it fails on every kernel", f.Path, object.Broken))
+		}
+		for _, w := range object.Warnings {
+			p.Warnings = append(p.Warnings, f.Path+": "+w)
+		}
+		o.Objects = append(o.Objects, object)
+	}
+	p.Notes = []string{loadersNote(o.Objects)}
+	list, err := json.Marshal(o)
+	if err != nil {
+		return Payload{}, err
 	}
 	b, err := Program(ctx, arch, Loader)
 	if err != nil {
 		return Payload{}, err
 	}
-	p.Files = append(p.Files, File{Path: "/loader", Mode: 0o755, Data: b})
+	p.Files = append(p.Files, File{Path: wire.ObjectsPath, Mode: 0o644, Data: list}, File{Path: "/loader", Mode: 0o755, Data: b})
 	return p, nil
 }

@@ -339,7 +339,7 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 		// An object fits every architecture: take this machine's by default.
 		p.arch = cmp.Or(arch, runtime.GOARCH)
 		p.name, p.path = strings.Join(o.objects, " "), paths[0]
-		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, o.attach, o.unsupported, timeout)
+		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, wire.Objects{Load: wire.LoadEach, Attach: o.attach, Unsupported: o.unsupported}, timeout)
 		return p, err
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 // loader loads objects and tells of each of their programs.
 type loader struct {
-	options
+	wire.Objects
 	kernel  kernelFacts
 	types   *btf.Cache // the kernel's BTF, decoded once
 	btfErr  error      // why the kernel has none
@@ -34,8 +34,8 @@ type result struct {
 	logName, log string
 }
 
-func newLoader(opt options, tell func(result), running func(name string, paused bool)) *loader {
-	l := &loader{options: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running}
+func newLoader(opt wire.Objects, tell func(result), running func(name string, paused bool)) *loader {
+	l := &loader{Objects: opt, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running}
 	// Decoded here, so that it does not count as the first program's time.
 	_, l.btfErr = l.types.Kernel()
 	return l
@@ -51,7 +51,7 @@ func (l *loader) report(r result, err error) {
 		r.Verdict = wire.TestSkip
 		r.Output = err.Error() + "\n"
 	case errors.As(err, &u):
-		r.Verdict = l.unsupported
+		r.Verdict = l.Unsupported
 		r.Output = u.Error() + "\n"
 	default:
 		r.Verdict = wire.TestFail
@@ -132,7 +132,7 @@ func (l *loader) program(object, name string, spec *ebpf.CollectionSpec) {
 		return
 	}
 	defer prog.Close()
-	if l.attach {
+	if l.Attach {
 		var note string
 		if note, err = l.attachOnce(prog, ps); err != nil {
 			err = fmt.Errorf("loaded, and not attached: %w", err)

@@ -193,7 +193,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"--unsupported=maybe", "x.o"}, {"--what"}} {
+	for _, args := range [][]string{{"/no/such/file"}, {"testdata/build"}, {"a", "b"}} {
 		var out, errs bytes.Buffer
 		if code := run(args, &out, &errs, wire.NewReporter(&out)); code != exitUsage {
 			t.Errorf("%q: exit status %d", args, code)
@@ -204,7 +204,7 @@ func TestUsage(t *testing.T) {
 // An object that cannot be read is a failed test of its own.
 func TestDamagedObject(t *testing.T) {
 	var got []result
-	l := &loader{options: options{unsupported: wire.TestFail}, tell: func(r result) { got = append(got, r) }, running: func(string, bool) {}}
+	l := &loader{Objects: wire.Objects{Unsupported: wire.TestFail}, tell: func(r result) { got = append(got, r) }, running: func(string, bool) {}}
 	l.object("testdata/trace.bpf.c")
 	if len(got) != 1 || l.failed != 1 {
 		t.Fatalf("got %v", got)

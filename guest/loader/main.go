@@ -7,8 +7,8 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -28,38 +28,9 @@ const (
 	exitUsage = 2
 )
 
-// options are the loader's flags.
-type options struct {
-	attach      bool
-	unsupported string // verdict of what this kernel cannot have: wire.TestFail or wire.TestSkip
-	objects     []string
-}
-
-func parseOptions(args []string, stderr io.Writer) (options, error) {
-	var o options
-	f := flag.NewFlagSet("loader", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.BoolVar(&o.attach, "attach", false, "attach each program where its type allows it")
-	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "verdict of what this kernel cannot have: fail or skip")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	o.objects = f.Args()
-	switch {
-	case o.unsupported != wire.TestFail && o.unsupported != wire.TestSkip:
-		return o, fmt.Errorf("--unsupported is %q: want fail or skip", o.unsupported)
-	case len(o.objects) == 0:
-		return o, errors.New("no objects: give the paths of BPF object files")
-	}
-	return o, nil
-}
-
 // run is the whole program. It returns the exit status.
 func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
-	opt, err := parseOptions(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitPass
-	}
+	opt, err := readObjects(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "loader: %v\n", err)
 		return exitUsage
@@ -76,8 +47,12 @@ func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 			fmt.Fprintf(stdout, "    %s\n", strings.ReplaceAll(strings.TrimRight(r.Output, "\n"), "\n", "\n    "))
 		}
 	}, rep.Run)
-	for _, path := range opt.objects {
-		l.object(path)
+	for _, o := range opt.Objects {
+		if o.Broken != "" {
+			l.report(result{Test: wire.Test{Name: o.Name}}, errors.New("the object "+o.Broken))
+			continue
+		}
+		l.object(o.Path)
 	}
 	if err := rep.Done(); err != nil {
 		fmt.Fprintf(stderr, "loader: report: %v\n", err)
@@ -87,6 +62,26 @@ func run(args []string, stdout, stderr io.Writer, rep *wire.Reporter) int {
 		return exitFail
 	}
 	return exitPass
+}
+
+// readObjects reads what to load from the file that the one argument names, by
+// default wire.ObjectsPath.
+func readObjects(args []string) (o wire.Objects, err error) {
+	path := wire.ObjectsPath
+	if len(args) == 1 {
+		path = args[0]
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return o, err
+	}
+	if err := json.Unmarshal(b, &o); err != nil {
+		return o, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(args) > 1 || len(o.Objects) == 0 || o.Unsupported != wire.TestFail && o.Unsupported != wire.TestSkip {
+		return o, fmt.Errorf("%s says of no object what to do", path)
+	}
+	return o, nil
 }
 
 // objectName is what an object is called in the tests' names.
