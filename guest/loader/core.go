@@ -56,23 +56,42 @@ func describeRelocation(relo string, local, kernel *btf.Spec) string {
 		return relo
 	}
 	typ = btf.UnderlyingType(typ)
-	name, _, _ := strings.Cut(typ.TypeName(), "___") // a flavour
-	what := kindOf(typ) + " " + name
-	var theirs []btf.Type
-	if kernel != nil {
-		theirs, _ = kernel.AnyTypesByName(name) // an error is that there is none
+	return mismatch(parts[1], kindOf(typ), typ.TypeName(), accessPath(typ, parts[3]), kernel)
+}
+
+// describeLibbpfRelocation puts a relocation in words from what libbpf writes
+// into the verifier's log: "<byte_off> [7] struct file.f_no (0:3 @ offset 24)",
+// "<enumval_value> [9] enum e::NAME = 1" or "<type_size> [3] struct file".
+func describeLibbpfRelocation(text string, kernel *btf.Spec) string {
+	parts := regexp.MustCompile(`^<(\w+)> \[\d+\] (\w+) ([\w<>]+)(?:::(\w+) = -?\d+|(?:\[\d+\])?((?:\.\w+|\[\d+\])*) \([\d:]+ @ offset [\d.]+\))?$`).FindStringSubmatch(text)
+	if parts == nil {
+		return text
 	}
+	path := strings.TrimPrefix(parts[4]+parts[5], ".")
+	return mismatch(parts[1], parts[2], parts[3], path, kernel)
+}
+
+// mismatch says what of a type the running kernel has not as the program expects
+// it. path names a member or an enumerator, "" the type itself.
+func mismatch(relocation, kind, name, path string, kernel *btf.Spec) string {
+	name, _, _ = strings.Cut(name, "___") // a flavour
+	what := kind + " " + name
+	if kernel == nil {
+		return fmt.Sprintf("%s is not what the program expects (%s)", strings.TrimSuffix(what+"."+path, "."), relocation)
+	}
+	theirs, _ := kernel.AnyTypesByName(name) // an error is that there is none
 	if len(theirs) == 0 {
 		return "this kernel has no " + what
 	}
-	path := accessPath(typ, parts[3])
 	if path == "" {
-		return fmt.Sprintf("%s is not what the program expects (%s)", what, parts[1])
+		return fmt.Sprintf("%s is not what the program expects (%s)", what, relocation)
 	}
-	if member, _, _ := strings.Cut(path, "."); !slices.ContainsFunc(theirs, func(t btf.Type) bool { return hasMember(t, member) }) {
+	member, _, _ := strings.Cut(path, ".")
+	member, _, _ = strings.Cut(member, "[")
+	if member != "" && !slices.ContainsFunc(theirs, func(t btf.Type) bool { return hasMember(t, member) }) {
 		return fmt.Sprintf("%s has no %s on this kernel", what, path)
 	}
-	return fmt.Sprintf("%s has another %s on this kernel (%s)", what, path, parts[1])
+	return fmt.Sprintf("%s has another %s on this kernel (%s)", what, path, relocation)
 }
 
 // hasMember says whether a type has a member or enumerator, in itself or in a
@@ -121,7 +140,12 @@ func accessPath(t btf.Type, accessor string) string {
 			continue
 		}
 		if a, ok := t.(*btf.Array); ok {
-			names = append(names, fmt.Sprintf("[%d]", n))
+			index := fmt.Sprintf("[%d]", n)
+			if len(names) > 0 {
+				names[len(names)-1] += index
+			} else {
+				names = []string{index}
+			}
 			t = btf.UnderlyingType(a.Type)
 			continue
 		}

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"unicode"
+	"sync"
 
-	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,10 +15,22 @@ import (
 type kernelFacts struct {
 	release string   // uname -r
 	lsms    []string // active security modules; nil: not known
+
+	// Both are large, and read only to explain a failure. nil: not known.
+	symbols, traceable func() []byte
 }
 
 func readKernelFacts() kernelFacts {
-	var k kernelFacts
+	read := func(path string) func() []byte {
+		return sync.OnceValue(func() []byte {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil
+			}
+			return b
+		})
+	}
+	k := kernelFacts{symbols: read("/proc/kallsyms"), traceable: read("/sys/kernel/tracing/available_filter_functions")}
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
 		k.release = unix.ByteSliceToString(uts.Release[:])
@@ -47,57 +59,55 @@ func majorMinor(s string) []int {
 	return v
 }
 
-// helperVersion is the mainline version that brought a helper, "" when it is
-// older than the kernels tested here or not in the table. Numbers were given
-// out in ascending order and end with 211, so the first of each version says it
-// all. Source: the feature versions of the eBPF documentation project
-// (isovalent/ebpf-docs), for 119 the date of its commit against the releases'.
-func helperVersion(fn int) string {
-	versions := []struct {
-		first   int
-		version string
-	}{
-		{109, "5.3"},
-		{110, "5.4"},
-		{111, "5.5"},
-		{116, "5.6"},
-		{119, "5.7"},
-		{125, "5.8"},
-		{136, "5.9"},
-		{142, "5.10"},
-		{156, "5.11"},
-		{163, "5.12"},
-		{164, "5.13"},
-		{166, "5.14"},
-		{169, "5.15"},
-		{176, "5.16"},
-		{180, "5.17"},
-		{186, "5.18"},
-		{194, "5.19"},
-		{204, "6.0"},
-		{208, "6.1"},
-		{210, "6.2"},
-		{212, ""},
+// functionNote says why a program cannot be attached to a function that the
+// kernel has: a clause such as "exists, but is notrace". "" when the kernel has no
+// such function, or nothing speaks against it.
+func (k kernelFacts) functionNote(name string) string {
+	if k.symbols == nil || k.traceable == nil || name == "" {
+		return ""
 	}
-	v := ""
-	for _, x := range versions {
-		if fn >= x.first {
-			v = x.version
-		}
+	exists, variant := findFunction(k.symbols(), name)
+	switch ftrace := k.traceable(); {
+	case !exists && variant != "":
+		return fmt.Sprintf("exists only as %s, a copy that the compiler changed", variant)
+	case exists && len(ftrace) > 0 && !findTraceable(ftrace, name):
+		return "exists, but is notrace"
 	}
-	return v
+	return ""
 }
 
-// helperName is a helper's name in C: FnGetPrandomU32 is bpf_get_prandom_u32.
-func helperName(fn asm.BuiltinFunc) string {
-	var b strings.Builder
-	b.WriteString("bpf")
-	for _, r := range strings.TrimPrefix(fn.String(), "Fn") {
-		if unicode.IsUpper(r) {
-			b.WriteByte('_')
-			r = unicode.ToLower(r)
+// findFunction looks for a function in the text of /proc/kallsyms: whether it is
+// there, and the first copy of it such as name.isra.0 or name.constprop.0.
+func findFunction(symbols []byte, name string) (exists bool, variant string) {
+	word := []byte(" " + name)
+	for {
+		i := bytes.Index(symbols, word)
+		if i < 0 {
+			return false, variant
 		}
-		b.WriteRune(r)
+		function := i > 0 && bytes.IndexByte([]byte("tTwW"), symbols[i-1]) >= 0
+		symbols = symbols[i+len(word):]
+		end := bytes.IndexAny(symbols, "\t\n")
+		if end < 0 {
+			end = len(symbols)
+		}
+		switch rest := string(symbols[:end]); {
+		case !function:
+		case rest == "":
+			return true, ""
+		case variant == "" && rest[0] == '.' && !strings.HasPrefix(rest, ".cold"):
+			variant = name + rest
+		}
 	}
-	return b.String()
+}
+
+// findTraceable looks for a function in the text of ftrace's
+// available_filter_functions.
+func findTraceable(functions []byte, name string) bool {
+	for _, end := range []string{"\n", " ["} { // a module's has its name behind it
+		if bytes.HasPrefix(functions, []byte(name+end)) || bytes.Contains(functions, []byte("\n"+name+end)) {
+			return true
+		}
+	}
+	return false
 }

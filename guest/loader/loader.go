@@ -183,7 +183,7 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 	}
 	var verr *ebpf.VerifierError
 	if !errors.As(err, &verr) {
-		return nil, l.explain(spec, ps, err, nil)
+		return nil, l.explain(failure{section: ps.SectionName, typ: ps.Type, insns: ps.Instructions, types: spec.Types, err: err})
 	}
 	r.Insns = processed(verr.Log)
 	log, cut, err2 := wholeLog(func() error {
@@ -208,7 +208,7 @@ func (l *loader) load(spec *ebpf.CollectionSpec, name string, r *result) (*ebpf.
 		lines = verr.Log
 		r.log = fmt.Sprintf("[the first %d MiB of a longer log, and its end]\n%s\n[...]\n%s", wholeLogSize>>20, log, strings.Join(lines, "\n")+"\n")
 	}
-	reason := l.explain(spec, ps, err, lines)
+	reason := l.explain(failure{section: ps.SectionName, typ: ps.Type, insns: ps.Instructions, types: spec.Types, err: err, log: lines})
 	r.Output = rejection(reason, lines, r.Insns)
 	return nil, reason
 }

@@ -72,7 +72,7 @@ func TestRelocationInWords(t *testing.T) {
 			t.Errorf("%s: an instruction without a relocation says %q", program, got)
 		}
 	}
-	if got, want := badRelocation(spec.Programs["no_such_struct"].Instructions, 1, spec.Types, nil), "this kernel has no struct no_such_struct"; got != want {
+	if got, want := badRelocation(spec.Programs["no_such_struct"].Instructions, 1, spec.Types, nil), "struct no_such_struct.member is not what the program expects (byte_off)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := describeRelocation("something else", spec.Types, kernel); got != "something else" {
@@ -92,7 +92,7 @@ func TestAccessPath(t *testing.T) {
 	anon := &btf.Union{Members: []btf.Member{{Name: "u", Type: inner}}}
 	outer := &btf.Struct{Name: "outer", Members: []btf.Member{{Name: "x"}, {Type: anon}, {Name: "arr", Type: &btf.Array{}}}}
 	for accessor, want := range map[string]string{
-		"0": "", "0:0": "x", "0:1:0:1": "u.b", "0:2:3": "arr.[3]", "0:9": "", "": "", "0:x": "",
+		"0": "", "0:0": "x", "0:1:0:1": "u.b", "0:2:3": "arr[3]", "0:9": "", "": "", "0:x": "",
 	} {
 		if got := accessPath(outer, accessor); got != want {
 			t.Errorf("%s: %q, want %q", accessor, got, want)

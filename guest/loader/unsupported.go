@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 )
 
@@ -89,53 +88,33 @@ func (l *loader) supportsMap(m *ebpf.MapSpec) error {
 // supportedOr returns err, or what is unsupported when that is what it says.
 func (l *loader) supportedOr(err error) error {
 	var u *unsupportedError
-	switch {
-	case errors.As(err, &u):
-		return u
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return l.kernel.unsupported(strings.TrimSuffix(innermost(err).Error(), " not supported"), minimumVersion(err))
-	}
-	return err
-}
-
-// innermost follows a chain of errors to the last one that says which feature
-// it is about.
-func innermost(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil || next == ebpf.ErrNotSupported {
-			return err
-		}
-		err = next
-	}
-}
-
-// explain turns an error of loading a program into its reason, in one line.
-func (l *loader) explain(spec *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, err error, log []string) error {
-	if target, ok := missingTarget(err); ok {
-		return fmt.Errorf("this kernel's BTF has no function or hook to attach to: %s", target)
-	}
-	if errors.Is(err, ebpf.ErrNotSupported) {
-		return l.supportedOr(err)
-	}
-	if strings.Contains(err.Error(), "bad CO-RE relocation") {
-		kernel, _ := l.types.Kernel()
-		if what := badRelocation(ps.Instructions, lastInsn(log), spec.Types, kernel); what != "" {
-			return fmt.Errorf("CO-RE: %s", what)
-		}
-		return errors.New("CO-RE: a relocation has no match in this kernel's types")
-	}
-	if u := l.missingHelper(ps); u != nil {
+	if errors.As(err, &u) {
 		return u
 	}
-	var verr *ebpf.VerifierError
-	if errors.As(err, &verr) {
-		if line := verdictLine(log); line != "" {
-			return fmt.Errorf("rejected: %s (%w)", line, verr.Cause)
-		}
-		return fmt.Errorf("rejected: %w", verr.Cause)
+	if !errors.Is(err, ebpf.ErrNotSupported) {
+		return err
 	}
-	return err
+	what := unsupportedFeature(err)
+	if m := regexp.MustCompile(`^kfunc "(\w+)"$`).FindStringSubmatch(what); m != nil {
+		return l.missingKfunc(m[1])
+	}
+	if what == "" {
+		return err
+	}
+	return l.kernel.unsupported(what, minimumVersion(err))
+}
+
+// unsupportedFeature is what an error of the library says is not supported: the
+// innermost text that has something in front of these words.
+func unsupportedFeature(err error) string {
+	what := ""
+	for ; err != nil; err = errors.Unwrap(err) {
+		before, _, found := strings.Cut(err.Error(), "not supported")
+		if before = strings.TrimRight(before, ": "); found && before != "" {
+			what = before
+		}
+	}
+	return what
 }
 
 // missingTarget takes the name of the function that a program wants to attach
@@ -148,30 +127,4 @@ func missingTarget(err error) (string, bool) {
 		return "", false
 	}
 	return m[1] + m[2], true
-}
-
-// missingHelper finds a helper function that the program calls and this kernel
-// does not have.
-func (l *loader) missingHelper(ps *ebpf.ProgramSpec) error {
-	seen := map[asm.BuiltinFunc]bool{}
-	for i := range ps.Instructions {
-		ins := &ps.Instructions[i]
-		fn := asm.BuiltinFunc(ins.Constant)
-		if !ins.IsBuiltinCall() || seen[fn] {
-			continue
-		}
-		seen[fn] = true
-		version := helperVersion(int(fn))
-		if err := features.HaveProgramHelper(ps.Type, fn); !errors.Is(err, ebpf.ErrNotSupported) {
-			continue
-		}
-		what := fmt.Sprintf("helper %s for program type %s", helperName(fn), ps.Type)
-		if version == "" || !versionLess(l.kernel.release, version) {
-			// No kernel can be named that would take it: the mistake is the
-			// program's.
-			return fmt.Errorf("rejected: this kernel, %s, has no %s", l.kernel.release, what)
-		}
-		return l.kernel.unsupported(what, version)
-	}
-	return nil
 }

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+)
+
+// failure is what is known of a program that could not be loaded, whichever
+// loader it was.
+type failure struct {
+	section  string
+	typ      ebpf.ProgramType
+	insns    asm.Instructions        // as the object has them; nil: not known
+	types    *btf.Spec               // the object's; nil: not known
+	maps     map[string]ebpf.MapType // those of the object that are known
+	err      error                   // the loader's
+	log      []string                // the verifier's
+	messages []string                // what libbpf printed
+}
+
+// explain gives the reason, in one line, why a program could not be loaded: an
+// *unsupportedError where this kernel cannot have it.
+func (l *loader) explain(f failure) error {
+	line := verdictLine(f.log)
+	if line != "" {
+		if err := l.fromVerifier(f, line); err != nil {
+			return err
+		}
+	} else if err := l.fromLibbpf(f); err != nil {
+		return err
+	}
+	if target, ok := missingTarget(f.err); ok {
+		return l.noTarget(f.section, target)
+	}
+	var verr *ebpf.VerifierError
+	cause := f.err
+	if errors.As(f.err, &verr) {
+		cause = verr.Cause
+	}
+	var errno unix.Errno
+	switch {
+	case errors.Is(f.err, ebpf.ErrNotSupported):
+		return l.supportedOr(f.err)
+	case line != "" && (verr != nil || errors.As(f.err, &errno)):
+		return fmt.Errorf("rejected: %s (%w)", line, cause)
+	case verr != nil:
+		return fmt.Errorf("rejected: %w", cause)
+	}
+	return inOurWords(f.err)
+}
+
+// fromVerifier names what the verifier's reason is about. nil: the line says it
+// itself.
+func (l *loader) fromVerifier(f failure, line string) error {
+	kernel, _ := l.types.Kernel()
+	log := strings.Join(f.log[max(0, len(f.log)-40):], "\n")
+	poisoned := regexp.MustCompile(`(?m)call unknown#195896080$|\(18\) r10 = 0xbad2310\b`)
+	if m := regexp.MustCompile(`(?m)^failed to resolve CO-RE relocation (.*)$`).FindStringSubmatch(log); m != nil {
+		return fmt.Errorf("CO-RE: %s", describeLibbpfRelocation(m[1], kernel))
+	}
+	if poisoned.MatchString(log) {
+		if what := badRelocation(f.insns, lastInsn(f.log), f.types, kernel); what != "" {
+			return fmt.Errorf("CO-RE: %s", what)
+		}
+		return errors.New("CO-RE: a relocation has no match in this kernel's types")
+	}
+	if m := regexp.MustCompile(`(?m)^kfunc '(\w+)' is referenced but wasn't resolved$`).FindStringSubmatch(log); m != nil {
+		return l.missingKfunc(m[1])
+	}
+	if m := regexp.MustCompile(`(?m)^BPF map '(\S+)' is referenced but wasn't created$`).FindStringSubmatch(log); m != nil {
+		return fmt.Errorf("rejected: it uses map %s, which was not created", m[1])
+	}
+	if m := regexp.MustCompile(`^calling kernel function (\w+) is not allowed$`).FindStringSubmatch(line); m != nil {
+		return fmt.Errorf("rejected: this kernel, %s, has kfunc %s not for program type %s", l.kernel.release, m[1], f.typ)
+	}
+	if line == "Tracing programs must provide btf_id" {
+		return fmt.Errorf("its section %q names nothing to attach to", f.section)
+	}
+	if name, number, ok := calledHelper(line); ok {
+		if isKfunc(number) {
+			return l.missingKfunc(kfuncAt(f.insns, lastInsn(f.log)))
+		}
+		return l.missingHelper(name, number, f.typ)
+	}
+	if what, version := missingInstruction(line, l.kernel.release); what != "" {
+		return l.kernel.unsupported(what, version)
+	}
+	return nil
+}
+
+// missingKfunc is the reason of a call of a kernel function that is not there.
+// name may be "".
+func (l *loader) missingKfunc(name string) error {
+	if name == "" {
+		return l.kernel.unsupported("kfunc that the program calls", "")
+	}
+	return l.kernel.unsupported("kfunc "+name, kfuncVersion(name))
+}
+
+// missingHelper is the reason of a call of a helper that is not there, or not for
+// programs of this type.
+func (l *loader) missingHelper(name string, number int, typ ebpf.ProgramType) error {
+	what := fmt.Sprintf("helper %s for program type %s", name, typ)
+	version := helperVersion(number)
+	if version == "" || !versionLess(l.kernel.release, version) {
+		// No kernel can be named that would take it: the mistake is the
+		// program's.
+		return fmt.Errorf("rejected: this kernel, %s, has no %s", l.kernel.release, what)
+	}
+	return l.kernel.unsupported(what, version)
+}
+
+// noTarget is the reason of a program whose function, tracepoint or hook is not
+// in the kernel's BTF.
+func (l *loader) noTarget(section, target string) error {
+	err := fmt.Errorf("this kernel's BTF has no function or hook to attach to: %s", target)
+	kind, _, _ := strings.Cut(strings.TrimPrefix(section, "?"), "/")
+	if kind = strings.TrimSuffix(kind, ".s"); strings.HasPrefix(kind, "f") { // fentry, fexit, fmod_ret, fsession
+		if why := l.kernel.functionNote(target); why != "" {
+			err = fmt.Errorf("%w, which %s", err, why)
+		}
+	}
+	return err
+}
+
+// libbpfReasons are the messages of libbpf that give the reason of a failure. Its
+// other messages are about what it goes on without, or repeat that it failed.
+var libbpfReasons = []struct {
+	message *regexp.Regexp
+	reason  func(l *loader, f failure, m []string) error
+}{
+	{regexp.MustCompile(`^prog '.*': missing BPF prog type, check ELF section name '(.*)'$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("its section %q says no program type that libbpf knows: want one of its names, such as kprobe/do_exit", m[1])
+	}},
+	{regexp.MustCompile(`^prog '.*': SEC\("struct_ops"\) program isn't referenced anywhere`), func(*loader, failure, []string) error {
+		return fmt.Errorf("%w: no struct_ops map of the object has it as a member", errNotTried)
+	}},
+	{regexp.MustCompile(`^prog '.*': no BTF-based attach target is specified`), func(_ *loader, f failure, _ []string) error {
+		return fmt.Errorf("its section %q names nothing to attach to", f.section)
+	}},
+	{regexp.MustCompile(`^prog '.*': attach program FD is not set$`), func(*loader, failure, []string) error {
+		return fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
+	}},
+	{regexp.MustCompile(`^prog '.*': failed to find kernel BTF type ID of '(.*)': `), func(l *loader, f failure, m []string) error {
+		return l.noTarget(f.section, m[1])
+	}},
+	{regexp.MustCompile(`^extern \(func ksym\) '(.*)': not found in kernel or module BTFs$`), func(l *loader, _ failure, m []string) error {
+		return l.missingKfunc(m[1])
+	}},
+	{regexp.MustCompile(`^extern \(func ksym\) '(.*)': func_proto \[\d+\] incompatible with (\S+) `), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("kfunc %s has another prototype in this kernel's %s", m[1], m[2])
+	}},
+	{regexp.MustCompile(`^extern \(var ksym\) '(.*)': not found in kernel BTF$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("this kernel's BTF has no variable %s", m[1])
+	}},
+	{regexp.MustCompile(`^extern \(var ksym\) '(.*)': incompatible types, expected \[\d+\] (.*), but kernel has \[\d+\] (.*)$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("the kernel's variable %s is of type %s, not %s", m[1], m[3], m[2])
+	}},
+	{regexp.MustCompile(`^extern '(CONFIG_.*)' \(strong\): not resolved$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("this kernel's configuration does not set %s", m[1])
+	}},
+	{regexp.MustCompile(`^extern '(.*)' \(strong\): not resolved$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("this kernel has no symbol %s", m[1])
+	}},
+	{regexp.MustCompile(`^extern \(kcfg\) '(.*)': (.*)$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("option %s of the kernel's configuration: %s", m[1], m[2])
+	}},
+	{regexp.MustCompile(`^failed to open system Kconfig$`), func(*loader, failure, []string) error {
+		return errors.New("the kernel's configuration cannot be read")
+	}},
+	{regexp.MustCompile(`^struct_ops init_kern: struct (\S+) is not found in kernel BTF$`), func(l *loader, _ failure, m []string) error {
+		return l.kernel.unsupported("struct_ops "+strings.TrimPrefix(m[1], "bpf_struct_ops_"), "")
+	}},
+	{regexp.MustCompile(`^struct_ops init_kern (\S+): Cannot find member (\S+) in kernel BTF$`), func(l *loader, _ failure, m []string) error {
+		return l.kernel.unsupported(fmt.Sprintf("member %s of struct_ops map %s", m[2], m[1]), "")
+	}},
+	{regexp.MustCompile(`^map '(.*)': failed to create(?: inner map)?: -?(\S+?)(?:\(.*)?$`), func(l *loader, f failure, m []string) error {
+		if typ, ok := f.maps[m[1]]; ok {
+			if err := l.supportsMap(&ebpf.MapSpec{Type: typ}); err != nil {
+				return err
+			}
+		}
+		return fmt.Errorf("map %s cannot be created: %s", m[1], m[2])
+	}},
+	{regexp.MustCompile(`^(?:Error loading vmlinux BTF: .*|failed to find valid kernel BTF|vmlinux BTF is not found)$`), func(*loader, failure, []string) error {
+		return errors.New("the program needs the kernel's BTF, and this kernel has none")
+	}},
+	{regexp.MustCompile(`^Error loading \.BTF into kernel: (.*)\. BTF is mandatory`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("the kernel does not take the object's BTF: %s", m[1])
+	}},
+	{regexp.MustCompile(`^BTF is required, but is missing or corrupted\.$`), func(*loader, failure, []string) error {
+		return errors.New("the object has no BTF: build it with -g, and do not strip .BTF")
+	}},
+	{regexp.MustCompile(`^elf: legacy map definitions in 'maps' section`), func(*loader, failure, []string) error {
+		return errors.New(`the object defines maps in a section "maps", which libbpf 1.0 and later refuse: define them in ".maps"`)
+	}},
+	{regexp.MustCompile(`^sec '(.*)': program '(.*)' is static and not supported$`), func(_ *loader, _ failure, m []string) error {
+		return fmt.Errorf("the object has a static program, %s in section %q, which libbpf does not take", m[2], m[1])
+	}},
+}
+
+// repeated are messages that say only that something failed, or was left out.
+var repeated = regexp.MustCompile(`^prog '.*': (?:failed to (?:load|prepare load attributes|initialize)|BPF program load failed|-- BEGIN PROG LOAD LOG)|^failed to (?:load object|perform CO-RE relocations)|skipping|ignoring|Retrying|defaulting to zero|^permission error while`)
+
+// fromLibbpf finds the reason in what libbpf printed. nil: it gives none.
+func (l *loader) fromLibbpf(f failure) error {
+	var other string
+	for _, message := range f.messages {
+		message = strings.TrimSpace(strings.TrimPrefix(message, "libbpf: "))
+		for _, r := range libbpfReasons {
+			if m := r.message.FindStringSubmatch(message); m != nil {
+				return r.reason(l, f, m)
+			}
+		}
+		if other == "" && !repeated.MatchString(message) {
+			other = message
+		}
+	}
+	if other == "" {
+		return nil
+	}
+	return fmt.Errorf("libbpf: %s", strings.ReplaceAll(other, "\n", " "))
+}
+
+// inOurWords words an error of ebpf-go that is not about the verifier.
+func inOurWords(err error) error {
+	text := err.Error()
+	if m := regexp.MustCompile(`kfunc "(\w+)": (type mismatch .*)$`).FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("kfunc %s has another prototype on this kernel: %s", m[1], m[2])
+	}
+	if m := regexp.MustCompile(`config option "(\w+)" does not exist on this kernel$`).FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("this kernel's configuration does not set %s", m[1])
+	}
+	return err
+}
