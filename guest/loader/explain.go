@@ -40,15 +40,18 @@ func (l *loader) explain(f failure) error {
 		return l.noTarget(f.section, target)
 	}
 	var verr *ebpf.VerifierError
+	var errno unix.Errno // all that counts of libbpf's error, which quotes its messages
 	cause := f.err
-	if errors.As(f.err, &verr) {
+	switch isErrno := errors.As(f.err, &errno); {
+	case errors.As(f.err, &verr):
 		cause = verr.Cause
+	case isErrno:
+		cause = errno
 	}
-	var errno unix.Errno
 	switch {
 	case errors.Is(f.err, ebpf.ErrNotSupported):
 		return l.supportedOr(f.err)
-	case line != "" && (verr != nil || errors.As(f.err, &errno)):
+	case line != "":
 		return fmt.Errorf("rejected: %s (%w)", line, cause)
 	case verr != nil:
 		return fmt.Errorf("rejected: %w", cause)
