@@ -22,7 +22,14 @@ const cgroupRoot = "/sys/fs/cgroup"
 // run.
 func (l *loader) attachOnce(prog *ebpf.Program, ps *ebpf.ProgramSpec) (note string, err error) {
 	where, lnk, err := attach(prog, ps)
+	function := ""
+	if err != nil && (ps.Type == ebpf.Kprobe || ps.Type == ebpf.Tracing) {
+		symbol, _, _ := symbolOffset(ps.AttachTo)
+		function = l.kernel.functionNote(symbol)
+	}
 	switch {
+	case function != "":
+		return "", fmt.Errorf("%s: the function %s (%w)", where, function, err)
 	case err != nil && ps.AttachTo != "" && errors.Is(err, fs.ErrNotExist) && (ps.Type == ebpf.Kprobe || ps.Type == ebpf.TracePoint):
 		return "", fmt.Errorf("this kernel has no %s to attach to", where)
 	case err != nil && errors.Is(err, ebpf.ErrNotSupported):

@@ -17,12 +17,12 @@ import (
 type failure struct {
 	section  string
 	typ      ebpf.ProgramType
-	insns    asm.Instructions        // as the object has them; nil: not known
-	types    *btf.Spec               // the object's; nil: not known
-	maps     map[string]ebpf.MapType // those of the object that are known
-	err      error                   // the loader's
-	log      []string                // the verifier's
-	messages []string                // what libbpf printed
+	insns    asm.Instructions         // as the object has them; nil: not known
+	types    *btf.Spec                // the object's; nil: not known
+	maps     map[string]*ebpf.MapSpec // the object's, with types and flags at least; nil: not known
+	err      error                    // the loader's
+	log      []string                 // the verifier's
+	messages []string                 // what libbpf printed
 }
 
 // explain gives the reason, in one line, why a program could not be loaded: an
@@ -62,7 +62,10 @@ func (l *loader) explain(f failure) error {
 // fromVerifier names what the verifier's reason is about. nil: the line says it
 // itself.
 func (l *loader) fromVerifier(f failure, line string) error {
-	kernel, _ := l.types.Kernel()
+	var kernel *btf.Spec
+	if l.types != nil {
+		kernel, _ = l.types.Kernel() // without it the reason says less
+	}
 	log := strings.Join(f.log[max(0, len(f.log)-40):], "\n")
 	poisoned := regexp.MustCompile(`(?m)call unknown#195896080$|\(18\) r10 = 0xbad2310\b`)
 	if m := regexp.MustCompile(`(?m)^failed to resolve CO-RE relocation (.*)$`).FindStringSubmatch(log); m != nil {
@@ -185,8 +188,8 @@ var libbpfReasons = []struct {
 		return l.kernel.unsupported(fmt.Sprintf("member %s of struct_ops map %s", m[2], m[1]), "")
 	}},
 	{regexp.MustCompile(`^map '(.*)': failed to create(?: inner map)?: -?(\S+?)(?:\(.*)?$`), func(l *loader, f failure, m []string) error {
-		if typ, ok := f.maps[m[1]]; ok {
-			if err := l.supportsMap(&ebpf.MapSpec{Type: typ}); err != nil {
+		if ms := f.maps[m[1]]; ms != nil {
+			if err := l.supportsMap(ms); err != nil {
 				return err
 			}
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -223,11 +222,9 @@ func (l *loader) createStructOps(spec *ebpf.CollectionSpec) (*ebpf.Collection, e
 	})
 	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Cache: l.types})
 	if err != nil {
-		if errors.Is(err, unix.EINVAL) && versionLess(l.kernel.release, "6.4") {
-			for _, m := range part.Maps {
-				if m.Flags&unix.BPF_F_LINK != 0 {
-					return nil, l.kernel.unsupported("section .struct_ops.link", "6.4")
-				}
+		for _, m := range part.Maps {
+			if u := l.supportsMap(m); u != nil {
+				return nil, u
 			}
 		}
 		return nil, l.supportedOr(fmt.Errorf("create the map: %w", err))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
 )
 
 // unsupportedError is something that this kernel cannot have.
@@ -74,6 +75,9 @@ func (l *loader) supports(ps *ebpf.ProgramSpec) error {
 // supportsMap asks the kernel for a map's type.
 func (l *loader) supportsMap(m *ebpf.MapSpec) error {
 	if m.Type == ebpf.StructOpsMap { // a probe needs a type of the kernel's
+		if m.Flags&unix.BPF_F_LINK != 0 && versionLess(l.kernel.release, "6.4") {
+			return l.kernel.unsupported("section .struct_ops.link", "6.4")
+		}
 		return nil
 	}
 	if err := features.HaveMapType(m.Type); errors.Is(err, ebpf.ErrNotSupported) {
