@@ -112,9 +112,10 @@ func (l *loader) supportedOr(err error) error {
 // innermost text that has something in front of these words.
 func unsupportedFeature(err error) string {
 	what := ""
+	name := regexp.MustCompile(`^(?:program|map) \S+$`) // which one, and no feature
 	for ; err != nil; err = errors.Unwrap(err) {
 		before, _, found := strings.Cut(err.Error(), "not supported")
-		if before = strings.TrimRight(before, ": "); found && before != "" {
+		if before = strings.TrimRight(before, ": "); found && before != "" && !name.MatchString(before) {
 			what = before
 		}
 	}
