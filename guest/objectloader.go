@@ -43,7 +43,8 @@ func chooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 		return o
 	}
 	defer file.Close()
-	if o.Loader == wire.LoaderAuto {
+	auto := o.Loader == wire.LoaderAuto
+	if auto {
 		o.Loader = loaderFor(f.Path, file)
 	}
 	if o.Loader == wire.LoaderGo {
@@ -56,8 +57,11 @@ func chooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 			o.Broken = fmt.Sprintf("cannot be read by %s: %s%s", ebpfGoVersion(), strings.ReplaceAll(err.Error(), "\n", " "), hint)
 		}
 	}
-	if o.Loader != wire.LoaderLibbpf {
-		o.Warnings = refusedByLibbpf(file)
+	switch {
+	case o.Loader != wire.LoaderLibbpf:
+		o.Warnings = refusedByLibbpf(file, "")
+	case auto:
+		o.Warnings = refusedByLibbpf(file, "; if ebpf-go loads it, give --loader ebpf-go")
 	}
 	if w := otherArch(f, file, arch); w != "" {
 		o.Warnings = append(o.Warnings, w)
@@ -163,18 +167,19 @@ func sectionLike(name string) string {
 	return ""
 }
 
-// refusedByLibbpf are the warnings of an object that ebpf-go loads.
-func refusedByLibbpf(file *elf.File) []string {
+// refusedByLibbpf are the warnings of what ebpf-go loads and libbpf does not; hint
+// is what to do about it.
+func refusedByLibbpf(file *elf.File, hint string) []string {
 	var warnings []string
 	if file.Section("maps") != nil {
 		warnings = append(warnings, `libbpf 1.0 and later refuse the object: it defines maps in a section "maps", not ".maps"`)
 	}
 	for _, p := range programs(file) {
 		if like := sectionLike(p.section.Name); like != "" {
-			warnings = append(warnings, fmt.Sprintf("program %s: libbpf 1.x does not know its section %q, which ebpf-go takes for %q", p.Name, p.section.Name, like))
+			warnings = append(warnings, fmt.Sprintf("program %s: libbpf 1.x does not know its section %q, which ebpf-go takes for %q%s", p.Name, p.section.Name, like, hint))
 		}
 		if elf.ST_BIND(p.Info) == elf.STB_LOCAL {
-			warnings = append(warnings, fmt.Sprintf("program %s: libbpf refuses the object: it is static in section %q", p.Name, p.section.Name))
+			warnings = append(warnings, fmt.Sprintf("program %s: libbpf refuses the object: it is static in section %q%s", p.Name, p.section.Name, hint))
 		}
 	}
 	const most = 20
@@ -241,8 +246,9 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 // of the instructions, as the macros of libbpf use it.
 func contextReads(insns []byte, skip func(insn int) bool) []int {
 	const (
-		load, size = 0x61, 0x18 // BPF_LDX | BPF_MEM, of any size
-		move, call = 0xbf, 0x85 // of a whole register
+		load, size  = 0x61, 0x18 // BPF_LDX | BPF_MEM, and the bits of its size
+		half, byte1 = 0x08, 0x10 // sizes that registers are not read with
+		move, call  = 0xbf, 0x85 // of a whole register
 	)
 	var reads []int
 	context := map[byte]bool{1: true}
@@ -251,7 +257,7 @@ func contextReads(insns []byte, skip func(insn int) bool) []int {
 		code, dst, src := insn[0], insn[1]&15, insn[1]>>4
 		switch {
 		case code&^size == load:
-			if context[src] && !skip(i) {
+			if context[src] && code&size != half && code&size != byte1 && !skip(i) {
 				reads = append(reads, int(int16(binary.LittleEndian.Uint16(insn[2:]))))
 			}
 			delete(context, dst)

@@ -20,6 +20,7 @@ import (
 func TestChooseLoader(t *testing.T) {
 	entry := `program entry: libbpf 1.x does not know its section "xdp/entry", which ebpf-go takes for "xdp"`
 	numbered := `program numbered: libbpf 1.x does not know its section "socket1", which ebpf-go takes for "socket"`
+	hint := "; if ebpf-go loads it, give --loader ebpf-go"
 	legacy := `libbpf 1.0 and later refuse the object: it defines maps in a section "maps", not ".maps"`
 	arm64 := "program on_entry reads the registers of arm64, and the kernels are for amd64: build it with -D__TARGET_ARCH_x86"
 	amd64 := "program on_entry reads the registers of amd64, and the kernels are for arm64: build it with -D__TARGET_ARCH_arm64"
@@ -28,8 +29,8 @@ func TestChooseLoader(t *testing.T) {
 		want                   string
 		warnings               []string
 	}{
-		{"sections.bpf.o", "sections.bpf.o", "auto", "amd64", "libbpf", nil},
-		{"sections.bpf.o", "sections.o", "auto", "amd64", "libbpf", nil},
+		{"sections.bpf.o", "sections.bpf.o", "auto", "amd64", "libbpf", []string{entry + hint, numbered + hint}},
+		{"sections.bpf.o", "sections.o", "auto", "amd64", "libbpf", []string{entry + hint, numbered + hint}},
 		{"sections.bpf.o", "sections_bpfel.o", "auto", "amd64", "ebpf-go", []string{entry, numbered}},
 		{"sections.bpf.o", "sections_x86_bpfel.o", "auto", "amd64", "ebpf-go", []string{entry, numbered}},
 		{"sections.bpf.o", "sections_bpfel_x86.o", "auto", "amd64", "ebpf-go", []string{entry, numbered}},
@@ -118,6 +119,7 @@ func TestRegistersOf(t *testing.T) {
 func TestContextReads(t *testing.T) {
 	insns := asm.Instructions{
 		asm.LoadMem(asm.R2, asm.R1, 112, asm.DWord),
+		asm.LoadMem(asm.R3, asm.R1, 88, asm.Half), // no register
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadMem(asm.R3, asm.R2, 8, asm.DWord),    // of what the argument points to
 		asm.LoadMem(asm.R3, asm.R6, 96, asm.DWord),   // relocated
@@ -134,7 +136,7 @@ func TestContextReads(t *testing.T) {
 	if err := insns.Marshal(&b, binary.LittleEndian); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]int{112, 104}, contextReads(append(b.Bytes(), 1, 2, 3), func(insn int) bool { return insn == 3 })); d != "" {
+	if d := cmp.Diff([]int{112, 104}, contextReads(append(b.Bytes(), 1, 2, 3), func(insn int) bool { return insn == 4 })); d != "" {
 		t.Error(d)
 	}
 }
@@ -196,7 +198,7 @@ func TestObjectsPayloadWithBrokenFiles(t *testing.T) {
 	if len(got.Objects) != 2 || !strings.HasPrefix(got.Objects[0].Broken, "is no ELF object") || got.Objects[1].Broken != "" {
 		t.Errorf("got %+v", got)
 	}
-	if len(p.Warnings) != 1 || !strings.HasPrefix(p.Warnings[0], text+" is no ELF object") {
+	if len(p.Warnings) != 3 || !strings.HasPrefix(p.Warnings[0], text+" is no ELF object") {
 		t.Errorf("warnings %q", p.Warnings)
 	}
 	other := asked
