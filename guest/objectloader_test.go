@@ -107,8 +107,18 @@ func TestRegistersOf(t *testing.T) {
 		reads []int
 		want  string
 	}{
-		{nil, ""}, {[]int{112}, "amd64"}, {[]int{112, 104, 56}, "amd64"}, {[]int{80}, "amd64"}, {[]int{0}, "arm64"}, {[]int{0, 8, 56}, "arm64"},
-		{[]int{32}, ""}, {[]int{64, 56}, ""}, {[]int{112, 8}, ""}, {[]int{80, 40}, ""}, {[]int{-8}, ""}, {[]int{1000}, ""},
+		{nil, ""},
+		{[]int{112}, "amd64"},
+		{[]int{112, 104, 56}, "amd64"},
+		{[]int{80}, "amd64"},
+		{[]int{0}, "arm64"},
+		{[]int{0, 8, 56}, "arm64"},
+		{[]int{32}, ""},
+		{[]int{64, 56}, ""},
+		{[]int{112, 8}, ""},
+		{[]int{80, 40}, ""},
+		{[]int{-8}, ""},
+		{[]int{1000}, ""},
 	} {
 		if got := registersOf(tt.reads); got != tt.want {
 			t.Errorf("%v: %q, want %q", tt.reads, got, tt.want)
