@@ -53,7 +53,7 @@ func (l *loader) explain(f failure) error {
 		return l.supportedOr(f.err)
 	case line != "":
 		return fmt.Errorf("rejected: %s (%w)", line, cause)
-	case verr != nil:
+	case verr != nil || cause == errno && len(f.messages) > 0:
 		return fmt.Errorf("rejected: %w", cause)
 	}
 	return inOurWords(f.err)
@@ -78,6 +78,11 @@ func (l *loader) fromVerifier(f failure, line string) error {
 		return errors.New("CO-RE: a relocation has no match in this kernel's types")
 	}
 	if m := regexp.MustCompile(`(?m)^kfunc '(\w+)' is referenced but wasn't resolved$`).FindStringSubmatch(log); m != nil {
+		// libbpf leaves out a weak kfunc whose prototype is another, too.
+		var fn *btf.Func
+		if kernel != nil && kernel.TypeByName(m[1], &fn) == nil {
+			return fmt.Errorf("kfunc %s has another prototype on this kernel", m[1])
+		}
 		return l.missingKfunc(m[1])
 	}
 	if m := regexp.MustCompile(`(?m)^BPF map '(\S+)' is referenced but wasn't created$`).FindStringSubmatch(log); m != nil {
@@ -217,12 +222,30 @@ var repeated = regexp.MustCompile(`^prog '.*': (?:failed to (?:load|prepare load
 
 // fromLibbpf finds the reason in what libbpf printed. nil: it gives none.
 func (l *loader) fromLibbpf(f failure) error {
-	var other string
+	var other, ofBTF string
+	inBTF := false // the kernel's log of the object's types, hundreds of lines
 	for _, message := range f.messages {
 		message = strings.TrimSpace(strings.TrimPrefix(message, "libbpf: "))
+		switch {
+		case strings.HasPrefix(message, "BTF loading error: "):
+			inBTF = true
+			continue
+		case strings.HasPrefix(message, "-- END BTF LOAD LOG --"):
+			inBTF = false
+			continue
+		case inBTF && !strings.HasPrefix(message, "Error loading .BTF"):
+			ofBTF = message
+			continue
+		case inBTF:
+			inBTF = false
+		}
 		for _, r := range libbpfReasons {
 			if m := r.message.FindStringSubmatch(message); m != nil {
-				return r.reason(l, f, m)
+				err := r.reason(l, f, m)
+				if ofBTF != "" && strings.HasPrefix(message, "Error loading .BTF") {
+					err = fmt.Errorf("%w: %s", err, ofBTF)
+				}
+				return err
 			}
 		}
 		if other == "" && !repeated.MatchString(message) {
