@@ -47,6 +47,9 @@ type Payload struct {
 	// SkipsPass says that a kernel on which every test is skipped has passed,
 	// as its user asked for.
 	SkipsPass bool
+	// Notes and Warnings are for the user to read before anything boots, each a
+	// line.
+	Notes, Warnings []string
 
 	// Root is the root file system that it runs in, as the user calls it, and
 	// RootDigest that of its content; "" for none.

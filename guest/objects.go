@@ -5,8 +5,11 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,29 +48,45 @@ func FindObjects(patterns []string) ([]string, error) {
 
 // ObjectFile is a BPF object as a payload of objects has it.
 type ObjectFile struct {
-	Name string // the first part of the names of its tests
-	Path string
-	Data []byte
+	Name   string // the first part of the names of its tests
+	Path   string
+	Data   []byte
+	Broken string // why the file is no BPF object, in one line; there is no Data then
 }
 
-// ReadObjects reads the BPF objects that [FindObjects] found.
+// ReadObjects reads the BPF objects that [FindObjects] found. A file that is
+// none is Broken; when all are, that is the error.
 func ReadObjects(paths []string) ([]ObjectFile, error) {
 	names := objectNames(paths)
 	files := make([]ObjectFile, len(paths))
+	var broken []*PayloadError
 	for i, path := range paths {
 		b, err := readObject(path)
-		if err != nil {
+		var bad *PayloadError
+		switch {
+		case errors.As(err, &bad):
+			broken = append(broken, bad)
+			files[i] = ObjectFile{Name: names[i], Path: path, Broken: bad.Reason}
+		case err != nil:
 			return nil, err
+		default:
+			files[i] = ObjectFile{Name: names[i], Path: path, Data: b}
 		}
-		files[i] = ObjectFile{names[i], path, b}
 	}
-	return files, nil
+	switch {
+	case len(broken) < len(paths) || len(broken) == 0:
+		return files, nil
+	case len(broken) > 1:
+		return nil, &PayloadError{Path: broken[0].Path, Reason: fmt.Sprintf("%s; none of the other %d files is one either", broken[0].Reason, len(broken)-1)}
+	}
+	return nil, broken[0]
 }
 
-// readObject reads a BPF object file.
+// readObject reads a BPF object file. Whether a loader can read what is in it is
+// for the loader to say.
 func readObject(path string) ([]byte, error) {
 	const how = "build it with clang -target bpf -g -O2 -c"
-	b, err := elfKind{
+	return elfKind{
 		what: "a BPF object file", max: maxObject, tooLarge: "an object may have: strip it with llvm-strip -g",
 		notELF: "is no ELF object: " + how,
 	}.read(path, func(f *elf.File) string {
@@ -81,10 +100,6 @@ func readObject(path string) ([]byte, error) {
 		}
 		return ""
 	})
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
 }
 
 // objectNames gives each object the name that it has in tests and results: the
@@ -109,7 +124,9 @@ func objectNames(paths []string) []string {
 	return names
 }
 
-// ObjectsPayload loads BPF objects: each program is a test object/program.
+// ObjectsPayload loads BPF objects: each program is a test object/program. The
+// payload's Notes say which loader loads which object; its Warnings, which files
+// are no objects and which passes may not be one for the user's own loader.
 func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Objects, timeout time.Duration) (Payload, error) {
 	p := Payload{Job: wire.Job{Args: []string{"/loader"}, Name: ObjectsName, Reports: true, ReportsBPF: true, Timeout: timeout}}
 	p.SkipsPass = o.Unsupported == wire.TestSkip
@@ -118,30 +135,39 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Obj
 		return Payload{}, err
 	}
 	o.Objects = nil
+	programs := map[string]string{"/loader": Loader}
 	for _, f := range objects {
-		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Loader: o.Loader}
-		p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
-		p.Targets = append(p.Targets, Targets(f.Data)...)
-		if o.Attach {
-			p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data))
+		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Broken: f.Broken, Loader: cmp.Or(o.Loader, wire.LoaderAuto)}
+		if f.Broken == "" {
+			object = chooseLoader(object, f, arch)
+			p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
+			p.Targets = append(p.Targets, Targets(f.Data)...)
+			if o.Attach {
+				p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data))
+			}
+			if object.Loader != wire.LoaderGo {
+				programs["/libbpf-loader"] = Libbpf
+			}
+		}
+		if object.Broken != "" {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s %s: it fails on every kernel", f.Path, object.Broken))
+		}
+		for _, w := range object.Warnings {
+			p.Warnings = append(p.Warnings, f.Path+": "+w)
 		}
 		o.Objects = append(o.Objects, object)
 	}
+	p.Notes = []string{loadersNote(o.Objects)}
 	list, err := json.Marshal(o)
 	if err != nil {
 		return Payload{}, err
 	}
 	p.Files = append(p.Files, File{Path: wire.ObjectsPath, Mode: 0o644, Data: list})
-	programs := []string{Loader}
-	if o.Loader != wire.LoaderGo {
-		programs = append(programs, Libbpf)
-	}
-	for _, name := range programs {
-		b, err := Program(ctx, arch, name)
+	for _, path := range slices.Sorted(maps.Keys(programs)) {
+		b, err := Program(ctx, arch, programs[path])
 		if err != nil {
 			return Payload{}, err
 		}
-		path := map[string]string{Loader: "/loader", Libbpf: "/libbpf-loader"}[name]
 		p.Files = append(p.Files, File{Path: path, Mode: 0o755, Data: b})
 	}
 	return p, nil

@@ -101,6 +101,9 @@ func readObjects(patterns []string, arch string) ([]*preflight.Object, error) {
 	}
 	objects := make([]*preflight.Object, len(files))
 	for i, f := range files {
+		if f.Broken != "" {
+			return nil, usageError{&guest.PayloadError{Path: f.Path, Reason: f.Broken}}
+		}
 		if objects[i], err = preflight.Read(f.Name, f.Data, arch); err != nil {
 			return nil, usageError{err}
 		}

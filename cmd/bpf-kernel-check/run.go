@@ -281,7 +281,10 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if debug.SetMemoryLimit(-1) == memoryLimit { // of a process that has nothing else to do
 		debug.SetMemoryLimit(memoryLimit + p.Memory().Archive)
 	}
-	for _, w := range p.warnings {
+	for _, n := range p.Notes {
+		fmt.Fprintln(c.stderr, "note: "+report.OneLine(n, 1000))
+	}
+	for _, w := range append(p.warnings, p.Warnings...) {
 		c.warn(w)
 	}
 	if m := p.Memory(); !o.limits.given("memory") && m.Check(o.memory, o.boot == "warm") != nil {

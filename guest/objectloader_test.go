@@ -1,0 +1,226 @@
+package guest
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf/asm"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+func TestChooseLoader(t *testing.T) {
+	entry := `program entry: libbpf 1.x does not know its section "xdp/entry", which ebpf-go takes for "xdp"`
+	numbered := `program numbered: libbpf 1.x does not know its section "socket1", which ebpf-go takes for "socket"`
+	hint := "; if ebpf-go loads it, give --loader ebpf-go"
+	legacy := `libbpf 1.0 and later refuse the object: it defines maps in a section "maps", not ".maps"`
+	arm64 := "program on_entry reads the registers of arm64, and the kernels are for amd64: build it with -D__TARGET_ARCH_x86"
+	amd64 := "program on_entry reads the registers of amd64, and the kernels are for arm64: build it with -D__TARGET_ARCH_arm64"
+	for _, tt := range []struct {
+		file, as, loader, arch string
+		want                   string
+		warnings               []string
+	}{
+		{"sections.bpf.o", "sections.bpf.o", "auto", "amd64", "libbpf", []string{entry + hint, numbered + hint}},
+		{"sections.bpf.o", "sections.o", "auto", "amd64", "libbpf", []string{entry + hint, numbered + hint}},
+		{"sections.bpf.o", "sections_bpfel.o", "auto", "amd64", "ebpf-go", []string{entry, numbered}},
+		{"sections.bpf.o", "sections_x86_bpfel.o", "auto", "amd64", "ebpf-go", []string{entry, numbered}},
+		{"sections.bpf.o", "sections_bpfel_x86.o", "auto", "amd64", "ebpf-go", []string{entry, numbered}},
+		{"sections.bpf.o", "sections_arm64_bpfel.o", "auto", "amd64", "ebpf-go", []string{entry, numbered, "bpf2go built it for arm64, and the kernels are for amd64"}},
+		{"sections.bpf.o", "sections_bpfel.o", "libbpf", "amd64", "libbpf", nil},
+		{"sections.bpf.o", "sections.bpf.o", "both", "amd64", "both", []string{entry, numbered}},
+		{"legacy.bpf.o", "legacy.bpf.o", "auto", "amd64", "ebpf-go", []string{legacy}},
+		{"registers_amd64.bpf.o", "r.bpf.o", "auto", "amd64", "libbpf", nil},
+		{"registers_arm64.bpf.o", "r.bpf.o", "auto", "arm64", "libbpf", nil},
+		{"registers_arm64.bpf.o", "r.bpf.o", "auto", "amd64", "libbpf", []string{arm64}},
+		{"registers_amd64.bpf.o", "r.bpf.o", "ebpf-go", "arm64", "ebpf-go", []string{amd64}},
+	} {
+		b, err := os.ReadFile("testdata/objects/" + tt.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := chooseLoader(wire.Object{Loader: tt.loader}, ObjectFile{Path: "build/" + tt.as, Data: b}, tt.arch)
+		if d := cmp.Diff(wire.Object{Loader: tt.want, Warnings: tt.warnings}, got); d != "" {
+			t.Errorf("%s as %s with %s on %s: %s", tt.file, tt.as, tt.loader, tt.arch, d)
+		}
+	}
+}
+
+// Objects that are relocated, or read no registers, fit every architecture; the
+// tracer's are built for one each.
+func TestRegistersOfRealObjects(t *testing.T) {
+	for path, is := range map[string]string{"tracer/bpf_x86_bpfel.o": "amd64", "tracer/bpf_arm64_bpfel.o": "arm64", "loader/testdata/trace.bpf.o": "", "../shard/preflight/testdata/filelife.bpf.o": "amd64"} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := elf.NewFile(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, arch := range []string{"amd64", "arm64"} {
+			w := otherArch(ObjectFile{Path: "x.o", Data: b}, file, arch)
+			if fits := is == "" || is == arch; fits != (w == "") || !fits && !strings.Contains(w, "the registers of "+is) {
+				t.Errorf("%s on %s: %q", path, arch, w)
+			}
+		}
+	}
+}
+
+// What only ebpf-go cannot read is broken for it alone.
+func TestUnreadableForOneLoader(t *testing.T) {
+	b, err := os.ReadFile("testdata/objects/sections.bpf.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = bytes.ReplaceAll(b, []byte("\x9f\xeb\x01\x00"), []byte("\x00\xeb\x01\x00")) // BTF's magic
+	for loader, broken := range map[string]bool{"ebpf-go": true, "libbpf": false, "both": false} {
+		got := chooseLoader(wire.Object{Loader: loader}, ObjectFile{Path: "x.o", Data: b}, "amd64")
+		if (got.Broken != "") != broken || broken && !strings.HasPrefix(got.Broken, "cannot be read by ebpf-go") {
+			t.Errorf("%s: %q", loader, got.Broken)
+		}
+	}
+}
+
+func TestSectionLike(t *testing.T) {
+	for section, want := range map[string]string{
+		"xdp": "", "xdp/devmap": "", "?xdp": "", "xdp/entry": "xdp", "?xdp/entry": "xdp", "xdp_prog": "xdp", "xdp.frags/x": "xdp.frags",
+		"socket1": "socket", "socket/tail": "socket", "classifier/1": "classifier", "tc/entry": "tc", "tcx": "tc", "cgroup/skb1": "cgroup/skb",
+		"kprobe/do_exit": "", "kprobe1": "", "mysection": "", "static": "", "": "", "struct_ops/x": "",
+	} {
+		if got := sectionLike(section); got != want {
+			t.Errorf("%q: %q, want %q", section, got, want)
+		}
+	}
+}
+
+func TestRegistersOf(t *testing.T) {
+	for _, tt := range []struct {
+		reads []int
+		want  string
+	}{
+		{nil, ""},
+		{[]int{112}, "amd64"},
+		{[]int{112, 104, 56}, "amd64"},
+		{[]int{80}, "amd64"},
+		{[]int{0}, "arm64"},
+		{[]int{0, 8, 56}, "arm64"},
+		{[]int{32}, ""},
+		{[]int{64, 56}, ""},
+		{[]int{112, 8}, ""},
+		{[]int{80, 40}, ""},
+		{[]int{-8}, ""},
+		{[]int{1000}, ""},
+	} {
+		if got := registersOf(tt.reads); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.reads, got, tt.want)
+		}
+	}
+}
+
+func TestContextReads(t *testing.T) {
+	insns := asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 112, asm.DWord),
+		asm.LoadMem(asm.R3, asm.R1, 88, asm.Half), // no register
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadMem(asm.R3, asm.R2, 8, asm.DWord),    // of what the argument points to
+		asm.LoadMem(asm.R3, asm.R6, 96, asm.DWord),   // relocated
+		asm.FnGetPrandomU32.Call(),                   //
+		asm.LoadMem(asm.R2, asm.R1, 72, asm.DWord),   // R1 is gone
+		asm.LoadMem(asm.R2, asm.R6, 104, asm.Word),   //
+		asm.Mov.Imm(asm.R6, 0),                       //
+		asm.LoadMem(asm.R2, asm.R6, 16, asm.DWord),   // nor is R6 the context
+		asm.StoreMem(asm.R10, -8, asm.R2, asm.DWord), //
+		asm.LoadMem(asm.R0, asm.R10, -8, asm.DWord),  //
+		asm.Return(),
+	}
+	var b bytes.Buffer
+	if err := insns.Marshal(&b, binary.LittleEndian); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]int{112, 104}, contextReads(append(b.Bytes(), 1, 2, 3), func(insn int) bool { return insn == 4 })); d != "" {
+		t.Error(d)
+	}
+}
+
+func FuzzChooseLoader(f *testing.F) {
+	paths, err := filepath.Glob("testdata/objects/*.o")
+	if err != nil || len(paths) == 0 {
+		f.Fatal(err)
+	}
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := chooseLoader(wire.Object{Loader: wire.LoaderAuto}, ObjectFile{Path: "x.o", Data: b}, "amd64")
+		if got.Broken == "" && got.Loader != wire.LoaderLibbpf && got.Loader != wire.LoaderGo {
+			t.Errorf("loader %q", got.Loader)
+		}
+	})
+}
+
+func TestLoadersNote(t *testing.T) {
+	var objects []wire.Object
+	for _, n := range strings.Fields("a b c d e f g") {
+		objects = append(objects, wire.Object{Name: n, Loader: wire.LoaderLibbpf})
+	}
+	objects = append(objects, wire.Object{Name: "h", Loader: wire.LoaderGo}, wire.Object{Name: "i", Broken: "is no ELF object"})
+	got := loadersNote(objects)
+	if want := "loads BPF objects: 7 with libbpf 1.8 (a, b, c, d, e, ...), 1 with ebpf-go"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, " (h)") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// One file that is no object fails alone.
+func TestObjectsPayloadWithBrokenFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the guest's loader")
+	}
+	text := filepath.Join(t.TempDir(), "text.bpf.o")
+	if err := os.WriteFile(text, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	asked := wire.Objects{Loader: wire.LoaderAuto, Load: wire.LoadEach, Unsupported: wire.TestFail}
+	p, err := ObjectsPayload(t.Context(), "amd64", []string{text, "testdata/objects/sections.bpf.o"}, asked, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got wire.Objects
+	for _, f := range p.Files {
+		if f.Path == wire.ObjectsPath {
+			if err := json.Unmarshal(f.Data, &got); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(got.Objects) != 2 || !strings.HasPrefix(got.Objects[0].Broken, "is no ELF object") || got.Objects[1].Broken != "" {
+		t.Errorf("got %+v", got)
+	}
+	if len(p.Warnings) != 3 || !strings.HasPrefix(p.Warnings[0], text+" is no ELF object") {
+		t.Errorf("warnings %q", p.Warnings)
+	}
+	other := asked
+	other.Attach = true
+	q, err := ObjectsPayload(t.Context(), "amd64", []string{text, "testdata/objects/sections.bpf.o"}, other, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Digest() == q.Digest() {
+		t.Error("another setting has the same digest")
+	}
+	if _, err := ObjectsPayload(t.Context(), "amd64", []string{text, text}, asked, time.Minute); err == nil || !strings.Contains(err.Error(), "none of the other 1 files is one either") {
+		t.Errorf("got %v", err)
+	}
+}
