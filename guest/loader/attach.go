@@ -45,24 +45,12 @@ type needsMore string
 
 func (n needsMore) Error() string { return string(n) }
 
-// attachOnce attaches a program where its section says, and detaches it. note
-// says what is to be known of it: that it was only loaded, or that it will not
-// run.
-func (l *loader) attachOnce(prog *ebpf.Program, ps *programInfo, obj object) (note string, err error) {
-	note, detach, err := l.attachProgram(prog, ps, obj)
-	if detach == nil || err != nil {
-		return note, err
-	}
-	// Nothing comes before this: an LSM program that denies everything denies
-	// it to this program as well. Closing is never denied.
-	if err := detach(); err != nil {
-		return "", fmt.Errorf("detach: %w", err)
-	}
-	return note, nil
-}
-
-// attachProgram attaches a program until detach is called. detach is nil where
-// the program is only loaded, for the reason in note.
+// attachProgram attaches a program where its section says, until detach is
+// called. detach is nil where the program is only loaded. note says what is to be
+// known of it: where it is attached, what it lacks for that, or that it will not
+// run. Nothing may come between the two calls for a program on its own: one for
+// an LSM hook that denies everything denies it to this program as well. Closing
+// its link is never denied.
 func (l *loader) attachProgram(prog *ebpf.Program, ps *programInfo, obj object) (note string, detach func() error, err error) {
 	where, detach, err := l.attachTo(prog, ps, obj)
 	var more needsMore

@@ -53,7 +53,7 @@ func (l *loader) explain(f failure) error {
 		return l.supportedOr(f.err)
 	case line != "":
 		return fmt.Errorf("rejected: %s (%w)", line, cause)
-	case verr != nil:
+	case verr != nil || cause == errno && len(f.messages) > 0:
 		return fmt.Errorf("rejected: %w", cause)
 	}
 	return inOurWords(f.err)
@@ -78,6 +78,11 @@ func (l *loader) fromVerifier(f failure, line string) error {
 		return errors.New("CO-RE: a relocation has no match in this kernel's types")
 	}
 	if m := regexp.MustCompile(`(?m)^kfunc '(\w+)' is referenced but wasn't resolved$`).FindStringSubmatch(log); m != nil {
+		// libbpf leaves out a weak kfunc whose prototype is another, too.
+		var fn *btf.Func
+		if kernel != nil && kernel.TypeByName(m[1], &fn) == nil {
+			return fmt.Errorf("kfunc %s has another prototype on this kernel", m[1])
+		}
 		return l.missingKfunc(m[1])
 	}
 	if m := regexp.MustCompile(`(?m)^BPF map '(\S+)' is referenced but wasn't created$`).FindStringSubmatch(log); m != nil {
@@ -136,79 +141,57 @@ func (l *loader) noTarget(section, target string) error {
 	return err
 }
 
-// libbpfReasons are the messages of libbpf that give the reason of a failure. Its
-// other messages are about what it goes on without, or repeat that it failed.
+// libbpfReasons are the messages of libbpf that give the reason of a failure, in
+// our words with what the message names, or as an error. Its other messages are
+// about what it goes on without, or repeat that it failed.
 var libbpfReasons = []struct {
 	message *regexp.Regexp
-	reason  func(l *loader, f failure, m []string) error
+	text    string
+	err     func(l *loader, f failure, name string) error
 }{
-	{regexp.MustCompile(`^prog '.*': missing BPF prog type, check ELF section name '(.*)'$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("its section %q says no program type that libbpf knows: want one of its names, such as kprobe/do_exit", m[1])
-	}},
-	{regexp.MustCompile(`^prog '.*': SEC\("struct_ops"\) program isn't referenced anywhere`), func(*loader, failure, []string) error {
+	{regexp.MustCompile(`^prog '.*': missing BPF prog type, check ELF section name '(.*)'$`), `its section "$1" says no program type that libbpf knows: want one of its names, such as kprobe/do_exit`, nil},
+	{regexp.MustCompile(`^extern \(func ksym\) '(.*)': func_proto \[\d+\] incompatible with (\S+) `), "kfunc $1 has another prototype in this kernel's $2", nil},
+	{regexp.MustCompile(`^extern \(var ksym\) '(.*)': not found in kernel BTF$`), "this kernel's BTF has no variable $1", nil},
+	{regexp.MustCompile(`^extern \(var ksym\) '(.*)': incompatible types, expected \[\d+\] (.*), but kernel has \[\d+\] (.*)$`), "the kernel's variable $1 is of type $3, not $2", nil},
+	{regexp.MustCompile(`^extern '(CONFIG_.*)' \(strong\): not resolved$`), "this kernel's configuration does not set $1", nil},
+	{regexp.MustCompile(`^extern '(.*)' \(strong\): not resolved$`), "this kernel has no symbol $1", nil},
+	{regexp.MustCompile(`^extern \(kcfg\) '(.*)': (.*)$`), "option $1 of the kernel's configuration: $2", nil},
+	{regexp.MustCompile(`^failed to open system Kconfig$`), "the kernel's configuration cannot be read", nil},
+	{regexp.MustCompile(`^(?:Error loading vmlinux BTF: .*|failed to find valid kernel BTF|vmlinux BTF is not found)$`), "the program needs the kernel's BTF, and this kernel has none", nil},
+	{regexp.MustCompile(`^Error loading \.BTF into kernel: (.*)\. BTF is mandatory`), "the kernel does not take the object's BTF: $1", nil},
+	{regexp.MustCompile(`^BTF is required, but is missing or corrupted\.$`), "the object has no BTF: build it with -g, and do not strip .BTF", nil},
+	{regexp.MustCompile(`^elf: legacy map definitions in 'maps' section`), `the object defines maps in a section "maps", which libbpf 1.0 and later refuse: define them in ".maps"`, nil},
+	{regexp.MustCompile(`^sec '(.*)': program '(.*)' is static and not supported$`), `the object has a static program, $2 in section "$1", which libbpf does not take`, nil},
+	{regexp.MustCompile(`^prog '.*': SEC\("struct_ops"\) program isn't referenced anywhere()`), "", func(*loader, failure, string) error {
 		return fmt.Errorf("%w: no struct_ops map of the object has it as a member", errNotTried)
 	}},
-	{regexp.MustCompile(`^prog '.*': no BTF-based attach target is specified`), func(_ *loader, f failure, _ []string) error {
-		return fmt.Errorf("its section %q names nothing to attach to", f.section)
-	}},
-	{regexp.MustCompile(`^prog '.*': attach program FD is not set$`), func(*loader, failure, []string) error {
+	{regexp.MustCompile(`^prog '.*': attach program FD is not set()$`), "", func(*loader, failure, string) error {
 		return fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
 	}},
-	{regexp.MustCompile(`^prog '.*': failed to find kernel BTF type ID of '(.*)': `), func(l *loader, f failure, m []string) error {
-		return l.noTarget(f.section, m[1])
+	{regexp.MustCompile(`^prog '.*': no BTF-based attach target is specified()`), "", func(_ *loader, f failure, _ string) error {
+		return fmt.Errorf("its section %q names nothing to attach to", f.section)
 	}},
-	{regexp.MustCompile(`^extern \(func ksym\) '(.*)': not found in kernel or module BTFs$`), func(l *loader, _ failure, m []string) error {
-		return l.missingKfunc(m[1])
+	{regexp.MustCompile(`^prog '.*': failed to find kernel BTF type ID of '(.*)': `), "", func(l *loader, f failure, target string) error {
+		return l.noTarget(f.section, target)
 	}},
-	{regexp.MustCompile(`^extern \(func ksym\) '(.*)': func_proto \[\d+\] incompatible with (\S+) `), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("kfunc %s has another prototype in this kernel's %s", m[1], m[2])
+	{regexp.MustCompile(`^extern \(func ksym\) '(.*)': not found in kernel or module BTFs$`), "", func(l *loader, _ failure, kfunc string) error {
+		return l.missingKfunc(kfunc)
 	}},
-	{regexp.MustCompile(`^extern \(var ksym\) '(.*)': not found in kernel BTF$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("this kernel's BTF has no variable %s", m[1])
+	{regexp.MustCompile(`^struct_ops init_kern: struct (?:bpf_struct_ops_)?(\S+) is not found in kernel BTF$`), "", func(l *loader, _ failure, name string) error {
+		return l.kernel.unsupported("struct_ops "+name, "")
 	}},
-	{regexp.MustCompile(`^extern \(var ksym\) '(.*)': incompatible types, expected \[\d+\] (.*), but kernel has \[\d+\] (.*)$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("the kernel's variable %s is of type %s, not %s", m[1], m[3], m[2])
+	{regexp.MustCompile(`^struct_ops init_kern (\S+: Cannot find member \S+) in kernel BTF$`), "", func(l *loader, _ failure, names string) error {
+		ops, member, _ := strings.Cut(names, ": Cannot find member ")
+		return l.kernel.unsupported(fmt.Sprintf("member %s of struct_ops map %s", member, ops), "")
 	}},
-	{regexp.MustCompile(`^extern '(CONFIG_.*)' \(strong\): not resolved$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("this kernel's configuration does not set %s", m[1])
-	}},
-	{regexp.MustCompile(`^extern '(.*)' \(strong\): not resolved$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("this kernel has no symbol %s", m[1])
-	}},
-	{regexp.MustCompile(`^extern \(kcfg\) '(.*)': (.*)$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("option %s of the kernel's configuration: %s", m[1], m[2])
-	}},
-	{regexp.MustCompile(`^failed to open system Kconfig$`), func(*loader, failure, []string) error {
-		return errors.New("the kernel's configuration cannot be read")
-	}},
-	{regexp.MustCompile(`^struct_ops init_kern: struct (\S+) is not found in kernel BTF$`), func(l *loader, _ failure, m []string) error {
-		return l.kernel.unsupported("struct_ops "+strings.TrimPrefix(m[1], "bpf_struct_ops_"), "")
-	}},
-	{regexp.MustCompile(`^struct_ops init_kern (\S+): Cannot find member (\S+) in kernel BTF$`), func(l *loader, _ failure, m []string) error {
-		return l.kernel.unsupported(fmt.Sprintf("member %s of struct_ops map %s", m[2], m[1]), "")
-	}},
-	{regexp.MustCompile(`^map '(.*)': failed to create(?: inner map)?: -?(\S+?)(?:\(.*)?$`), func(l *loader, f failure, m []string) error {
-		if ms := f.maps[m[1]]; ms != nil {
+	{regexp.MustCompile(`^map '(.*': failed to create(?: inner map)?: -?\S+?)(?:\(.*)?$`), "", func(l *loader, f failure, what string) error {
+		name, code, _ := strings.Cut(what, "': failed to create")
+		if ms := f.maps[name]; ms != nil {
 			if err := l.supportsMap(ms); err != nil {
 				return err
 			}
 		}
-		return fmt.Errorf("map %s cannot be created: %s", m[1], m[2])
-	}},
-	{regexp.MustCompile(`^(?:Error loading vmlinux BTF: .*|failed to find valid kernel BTF|vmlinux BTF is not found)$`), func(*loader, failure, []string) error {
-		return errors.New("the program needs the kernel's BTF, and this kernel has none")
-	}},
-	{regexp.MustCompile(`^Error loading \.BTF into kernel: (.*)\. BTF is mandatory`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("the kernel does not take the object's BTF: %s", m[1])
-	}},
-	{regexp.MustCompile(`^BTF is required, but is missing or corrupted\.$`), func(*loader, failure, []string) error {
-		return errors.New("the object has no BTF: build it with -g, and do not strip .BTF")
-	}},
-	{regexp.MustCompile(`^elf: legacy map definitions in 'maps' section`), func(*loader, failure, []string) error {
-		return errors.New(`the object defines maps in a section "maps", which libbpf 1.0 and later refuse: define them in ".maps"`)
-	}},
-	{regexp.MustCompile(`^sec '(.*)': program '(.*)' is static and not supported$`), func(_ *loader, _ failure, m []string) error {
-		return fmt.Errorf("the object has a static program, %s in section %q, which libbpf does not take", m[2], m[1])
+		return fmt.Errorf("map %s cannot be created: %s", name, code[strings.LastIndexAny(code, " -")+1:])
 	}},
 }
 
@@ -217,12 +200,33 @@ var repeated = regexp.MustCompile(`^prog '.*': (?:failed to (?:load|prepare load
 
 // fromLibbpf finds the reason in what libbpf printed. nil: it gives none.
 func (l *loader) fromLibbpf(f failure) error {
-	var other string
+	var other, ofBTF string
+	inBTF := false // the kernel's log of the object's types, hundreds of lines
 	for _, message := range f.messages {
 		message = strings.TrimSpace(strings.TrimPrefix(message, "libbpf: "))
+		switch {
+		case strings.HasPrefix(message, "BTF loading error: "):
+			inBTF = true
+			continue
+		case strings.HasPrefix(message, "-- END BTF LOAD LOG --"):
+			inBTF = false
+			continue
+		case inBTF && !strings.HasPrefix(message, "Error loading .BTF"):
+			ofBTF = message
+			continue
+		case inBTF:
+			inBTF = false
+		}
 		for _, r := range libbpfReasons {
-			if m := r.message.FindStringSubmatch(message); m != nil {
-				return r.reason(l, f, m)
+			if m := r.message.FindStringSubmatchIndex(message); m != nil {
+				if r.err != nil {
+					return r.err(l, f, message[m[2]:m[3]])
+				}
+				err := errors.New(string(r.message.ExpandString(nil, r.text, message, m)))
+				if ofBTF != "" && strings.HasPrefix(message, "Error loading .BTF") {
+					err = fmt.Errorf("%w: %s", err, ofBTF)
+				}
+				return err
 			}
 		}
 		if other == "" && !repeated.MatchString(message) {

@@ -77,9 +77,9 @@ func missingInstruction(line, release string) (what, version string) {
 // in the table, which has only those that many programs call.
 func kfuncVersion(name string) string {
 	for _, x := range []struct{ version, names string }{
-		{"6.2", "bpf_obj_new_impl bpf_obj_drop_impl bpf_list_push_front_impl bpf_list_pop_front bpf_cast_to_kern_ctx bpf_rdonly_cast bpf_rcu_read_lock bpf_rcu_read_unlock bpf_task_acquire bpf_task_release bpf_task_from_pid bpf_cgroup_acquire bpf_cgroup_release bpf_cgroup_ancestor"},
-		{"6.3", "bpf_cpumask_create bpf_cpumask_release bpf_rbtree_add_impl bpf_rbtree_remove bpf_rbtree_first bpf_xdp_metadata_rx_timestamp bpf_xdp_metadata_rx_hash"},
-		{"6.4", "bpf_dynptr_from_skb bpf_dynptr_from_xdp bpf_dynptr_slice bpf_dynptr_slice_rdwr bpf_iter_num_new bpf_iter_num_next bpf_iter_num_destroy bpf_refcount_acquire_impl"},
+		{"6.2", "bpf_obj_new_impl bpf_obj_drop_impl bpf_list_pop_front bpf_cast_to_kern_ctx bpf_rdonly_cast bpf_rcu_read_lock bpf_rcu_read_unlock bpf_task_acquire bpf_task_release bpf_task_from_pid bpf_cgroup_acquire bpf_cgroup_release bpf_cgroup_ancestor"},
+		{"6.3", "bpf_cpumask_create bpf_cpumask_release bpf_rbtree_remove bpf_rbtree_first bpf_xdp_metadata_rx_timestamp bpf_xdp_metadata_rx_hash"},
+		{"6.4", "bpf_dynptr_from_skb bpf_dynptr_from_xdp bpf_dynptr_slice bpf_dynptr_slice_rdwr bpf_iter_num_new bpf_iter_num_next bpf_iter_num_destroy bpf_refcount_acquire_impl bpf_list_push_front_impl bpf_rbtree_add_impl"},
 		{"6.5", "bpf_dynptr_adjust bpf_dynptr_clone bpf_dynptr_size bpf_sock_destroy"},
 		{"6.7", "bpf_iter_task_new bpf_iter_task_next bpf_iter_task_destroy bpf_iter_css_new bpf_iter_css_next bpf_iter_css_destroy bpf_throw"},
 		{"6.9", "bpf_arena_alloc_pages bpf_arena_free_pages"},
