@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"debug/elf"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -119,29 +120,33 @@ func objectNames(paths []string) []string {
 	return names
 }
 
-// ObjectsPayload loads BPF objects: each program is a test object/program. With
-// attach it is attached as well where its type allows it. unsupported is the
-// verdict of what a kernel cannot have, wire.TestFail or wire.TestSkip.
-func ObjectsPayload(ctx context.Context, arch string, paths []string, attach bool, unsupported string, timeout time.Duration) (Payload, error) {
+// ObjectsPayload loads BPF objects: each program is a test object/program.
+func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Objects, timeout time.Duration) (Payload, error) {
 	p := Payload{Job: wire.Job{
-		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
+		Args: []string{"/loader", "--unsupported=" + o.Unsupported, "--attach=" + strconv.FormatBool(o.Attach)},
 		Name: ObjectsName, Reports: true, Timeout: timeout,
 	}}
-	p.SkipsPass = unsupported == wire.TestSkip
+	p.SkipsPass = o.Unsupported == wire.TestSkip
 	objects, err := ReadObjects(paths)
 	if err != nil {
 		return Payload{}, err
 	}
-	for _, o := range objects {
-		inGuest := "/objects/" + o.Name + ".o"
+	o.Objects = nil
+	for _, f := range objects {
+		inGuest := "/objects/" + f.Name + ".o"
 		p.Job.Args = append(p.Job.Args, inGuest)
-		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: o.Data})
-		p.Targets = append(p.Targets, Targets(o.Data)...)
+		o.Objects = append(o.Objects, wire.Object{Name: f.Name, Path: inGuest, Loader: o.Loader})
+		p.Files = append(p.Files, File{Path: inGuest, Mode: 0o644, Data: f.Data})
+		p.Targets = append(p.Targets, Targets(f.Data)...)
+	}
+	list, err := json.Marshal(o)
+	if err != nil {
+		return Payload{}, err
 	}
 	b, err := Program(ctx, arch, Loader)
 	if err != nil {
 		return Payload{}, err
 	}
-	p.Files = append(p.Files, File{Path: "/loader", Mode: 0o755, Data: b})
+	p.Files = append(p.Files, File{Path: wire.ObjectsPath, Mode: 0o644, Data: list}, File{Path: "/loader", Mode: 0o755, Data: b})
 	return p, nil
 }

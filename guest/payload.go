@@ -114,6 +114,9 @@ func (p *Payload) Digest() string {
 	asked := []any{job, p.Modules, p.SkipsPass, p.OnDemand, p.Own}
 	for _, f := range p.Files {
 		asked = append(asked, f.Path, f.Mode)
+		if f.Path == wire.ObjectsPath { // settings, and no contents of a file
+			asked = append(asked, f.Data)
+		}
 	}
 	if p.Root != "" {
 		asked = append(asked, p.Root)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
@@ -127,7 +128,7 @@ func BenchmarkVerdict(b *testing.B) {
 			if err != nil {
 				return guest.Payload{}, err
 			}
-			return guest.ObjectsPayload(b.Context(), "amd64", paths, false, "skip", time.Minute)
+			return guest.ObjectsPayload(b.Context(), "amd64", paths, wire.Objects{Load: wire.LoadEach, Unsupported: "skip"}, time.Minute)
 		}},
 	} {
 		b.Run(x.name, func(b *testing.B) {

@@ -93,7 +93,7 @@ func TestObjects(t *testing.T) {
 				wants[k] = v
 			}
 			paths := objectPaths(t)
-			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, tt.unsupported, 20*time.Minute)
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, wire.Objects{Load: wire.LoadEach, Attach: true, Unsupported: tt.unsupported}, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func TestPreflightAgrees(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
 			paths := slices.DeleteFunc(objectPaths(t), func(p string) bool { return filepath.Base(p) == "rejected.bpf.o" })
-			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, true, wire.TestFail, 20*time.Minute)
+			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, wire.Objects{Load: wire.LoadEach, Attach: true, Unsupported: wire.TestFail}, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 // stands in the survey once.
 func TestPreflightOfSavedVM(t *testing.T) {
 	l := theLab(t)
-	payload, err := guest.ObjectsPayload(t.Context(), "amd64", objectPaths(t)[:2], false, wire.TestFail, time.Minute)
+	payload, err := guest.ObjectsPayload(t.Context(), "amd64", objectPaths(t)[:2], wire.Objects{Load: wire.LoadEach, Unsupported: wire.TestFail}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,13 @@ package wire
 // ObjectsPath is where the payload's archive holds its Objects in the guest.
 const ObjectsPath = "/objects.json"
 
+// BTFPath is where a guest has the types of its kernel that --btf names. It is
+// there where a file was found; only a kernel without BTF of its own uses it.
+const BTFPath = "/kernel.btf"
+
 // Loaders of BPF objects.
 const (
+	LoaderAuto   = "auto" // on the host only: what each object says about itself
 	LoaderLibbpf = "libbpf"
 	LoaderGo     = "ebpf-go"
 	LoaderBoth   = "both" // an object must load with each of them
@@ -19,6 +24,7 @@ const (
 // Objects is a payload of BPF objects.
 type Objects struct {
 	Objects     []Object `json:"objects"`
+	Loader      string   `json:"-"`      // that the user asked for, "" is LoaderAuto; each object has its own
 	Load        string   `json:"load"`   // LoadEach or LoadWhole
 	Attach      bool     `json:"attach"` // each program where it is possible
 	Unsupported string   `json:"unsupported"`

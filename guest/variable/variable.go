@@ -1,0 +1,230 @@
+// Package variable writes values that people give into the global variables of
+// BPF objects.
+package variable
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// SplitName splits a name such as cfg.ports[2] into the variable's and the path to
+// the member, which begins with a dot or a bracket.
+func SplitName(s string) (name, path string) {
+	if i := strings.IndexAny(s, ".["); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
+
+// Encode returns the bytes of a value, and where they go, in bytes from the start
+// of a variable of type t. path leads from the variable to the member that is set;
+// "" is the variable itself. A value is a number, true, false, 'c' or, for an array
+// of char, "text".
+func Encode(t btf.Type, path, value string) (offset uint32, b []byte, err error) {
+	for path != "" {
+		t = btf.UnderlyingType(t)
+		var step uint32
+		if path[0] == '[' {
+			t, step, path, err = element(t, path)
+		} else {
+			t, step, path, err = member(t, path)
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+		if offset+step < offset {
+			return 0, nil, errors.New("it is too far inside of its variable")
+		}
+		offset += step
+	}
+	b, err = encode(btf.UnderlyingType(t), value)
+	return offset, b, err
+}
+
+// element takes "[INDEX]" off a path.
+func element(t btf.Type, path string) (btf.Type, uint32, string, error) {
+	index, rest, ok := strings.Cut(path[1:], "]")
+	n, err := strconv.ParseUint(index, 0, 32)
+	a, isArray := t.(*btf.Array)
+	switch {
+	case !ok || err != nil || rest != "" && rest[0] != '.' && rest[0] != '[':
+		return nil, 0, "", fmt.Errorf("%q: want [INDEX], such as [0]", path)
+	case !isArray:
+		return nil, 0, "", fmt.Errorf("%q: it is no array, but %s", "["+index+"]", describe(t))
+	case n >= uint64(a.Nelems):
+		return nil, 0, "", fmt.Errorf("[%d] is not in an array of %d elements", n, a.Nelems)
+	}
+	size, err := btf.Sizeof(a.Type)
+	if err != nil || uint64(size)*n > math.MaxUint32 {
+		return nil, 0, "", fmt.Errorf("[%d] is in an array whose elements have no size that is known", n)
+	}
+	return a.Type, uint32(uint64(size) * n), rest, nil
+}
+
+// member takes ".MEMBER" off a path.
+func member(t btf.Type, path string) (btf.Type, uint32, string, error) {
+	name, rest := path[1:], ""
+	if i := strings.IndexAny(name, ".["); i >= 0 {
+		name, rest = name[:i], name[i:]
+	}
+	if name == "" || path[0] != '.' {
+		return nil, 0, "", fmt.Errorf("%q: want .MEMBER or [INDEX]", path)
+	}
+	if membersOf(t) == nil {
+		return nil, 0, "", fmt.Errorf(".%s: it is no struct or union, but %s", name, describe(t))
+	}
+	m, bits, ok := find(t, name, 0)
+	if !ok {
+		return nil, 0, "", fmt.Errorf("%s has no member %s: want one of %s", describe(t), name, strings.Join(names(t), ", "))
+	}
+	if m.BitfieldSize > 0 {
+		return nil, 0, "", fmt.Errorf(".%s is a bit field, and cannot be set", name)
+	}
+	return m.Type, bits / 8, rest, nil
+}
+
+const maxAnonymous = 16 // structs and unions inside of each other
+
+// find looks for a member, inside of anonymous structs and unions, too.
+func find(t btf.Type, name string, depth int) (btf.Member, uint32, bool) {
+	for _, m := range membersOf(t) {
+		if m.Name == name {
+			return m, uint32(m.Offset), true
+		}
+		if m.Name != "" || depth > maxAnonymous {
+			continue
+		}
+		if inner, bits, ok := find(btf.UnderlyingType(m.Type), name, depth+1); ok {
+			return inner, uint32(m.Offset) + bits, true
+		}
+	}
+	return btf.Member{}, 0, false
+}
+
+func membersOf(t btf.Type) []btf.Member {
+	switch t := t.(type) {
+	case *btf.Struct:
+		return t.Members
+	case *btf.Union:
+		return t.Members
+	}
+	return nil
+}
+
+func names(t btf.Type) (list []string) {
+	for _, m := range membersOf(t) {
+		if m.Name != "" {
+			list = append(list, m.Name)
+		}
+	}
+	return list
+}
+
+func describe(t btf.Type) string {
+	switch t := t.(type) {
+	case *btf.Struct:
+		return "struct " + t.Name
+	case *btf.Union:
+		return "union " + t.Name
+	case *btf.Enum:
+		return "an enum"
+	case *btf.Pointer:
+		return "a pointer"
+	case *btf.Array:
+		return fmt.Sprintf("an array of %d elements", t.Nelems)
+	case *btf.Int:
+		return "an integer"
+	}
+	return "of another type"
+}
+
+func encode(t btf.Type, value string) ([]byte, error) {
+	var size uint32
+	var signed, boolean bool
+	switch t := t.(type) {
+	case *btf.Int:
+		size, signed, boolean = t.Size, t.Encoding == btf.Signed, t.Encoding == btf.Bool
+	case *btf.Enum:
+		size, signed = t.Size, t.Signed
+	case *btf.Array:
+		return text(t, value)
+	default:
+		return nil, fmt.Errorf("%s cannot be set: want an integer, an array of char, or a part of it, such as .MEMBER or [INDEX]", describe(t))
+	}
+	if size == 0 || size > 8 {
+		return nil, fmt.Errorf("an integer of %d bytes cannot be set", size)
+	}
+	n, negative, err := number(value)
+	if err != nil {
+		return nil, err
+	}
+	bits := 8 * size
+	if boolean {
+		bits = 1
+	}
+	low, high := uint64(0), uint64(math.MaxUint64)>>(64-bits)
+	if signed {
+		low = 1 << (bits - 1) // of a negative number
+	}
+	switch {
+	// 0xffffffff is a usual value for an int: what fits the bytes is taken.
+	case !negative && n > high:
+		return nil, fmt.Errorf("%s is more than its %d bits take", value, bits)
+	case negative && -n > low:
+		return nil, fmt.Errorf("%s is less than its %d bits take", value, bits)
+	}
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], n)
+	return b[:size], nil
+}
+
+// number reads an integer as two's complement.
+func number(value string) (n uint64, negative bool, err error) {
+	switch {
+	case value == "true":
+		return 1, false, nil
+	case value == "false":
+		return 0, false, nil
+	case strings.HasPrefix(value, "'"):
+		c, _, tail, err := strconv.UnquoteChar(strings.TrimPrefix(value, "'"), '\'')
+		if err != nil || tail != "'" || c > math.MaxUint8 {
+			return 0, false, fmt.Errorf("%s: want a character in single quotes, such as 'x'", value)
+		}
+		return uint64(c), false, nil
+	case strings.HasPrefix(value, "-"):
+		i, err := strconv.ParseInt(value, 0, 64)
+		if err == nil {
+			return uint64(i), i < 0, nil
+		}
+	default:
+		if n, err = strconv.ParseUint(value, 0, 64); err == nil {
+			return n, false, nil
+		}
+	}
+	return 0, false, fmt.Errorf("%.60q is no number of up to 64 bits: want such as 42, 0x2a, -1, true, false or 'c'", value)
+}
+
+// text encodes a string into an array of char, which it fills with zeros.
+func text(a *btf.Array, value string) ([]byte, error) {
+	char, ok := btf.UnderlyingType(a.Type).(*btf.Int)
+	if !ok || char.Size != 1 {
+		return nil, fmt.Errorf("%s is set element by element, such as [0]=1", describe(a))
+	}
+	s, err := strconv.Unquote(value)
+	if err != nil || !strings.HasPrefix(value, `"`) {
+		return nil, fmt.Errorf(`%.60q: want a text in double quotes, such as "bash"`, value)
+	}
+	const most = 1 << 20
+	if uint64(len(s)) >= uint64(a.Nelems) || a.Nelems > most {
+		return nil, fmt.Errorf("a text of %d bytes and its final zero do not fit an array of %d", len(s), a.Nelems)
+	}
+	b := make([]byte, a.Nelems)
+	copy(b, s)
+	return b, nil
+}
