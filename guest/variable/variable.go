@@ -3,6 +3,7 @@
 package variable
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,8 +25,8 @@ func SplitName(s string) (name, path string) {
 
 // Encode returns the bytes of a value, and where they go, in bytes from the start
 // of a variable of type t. path leads from the variable to the member that is set;
-// "" is the variable itself. A value is a number, true, false, 'c' or, for an array
-// of char, "text".
+// "" is the variable itself. A value is a number, true, false, 'c', an enumerator or,
+// for an array of char, "text".
 func Encode(t btf.Type, path, value string) (offset uint32, b []byte, err error) {
 	for path != "" {
 		t = btf.UnderlyingType(t)
@@ -146,68 +147,64 @@ func describe(t btf.Type) string {
 
 func encode(t btf.Type, value string) ([]byte, error) {
 	var size uint32
-	var signed, boolean bool
+	signed, bits := false, 0
 	switch t := t.(type) {
 	case *btf.Int:
-		size, signed, boolean = t.Size, t.Encoding == btf.Signed, t.Encoding == btf.Bool
+		size, signed = t.Size, t.Encoding == btf.Signed || t.Encoding == btf.Char
+		if t.Encoding == btf.Bool {
+			bits = 1
+		}
 	case *btf.Enum:
 		size, signed = t.Size, t.Signed
+		for _, e := range t.Values {
+			if e.Name == value {
+				return binary.LittleEndian.AppendUint64(nil, e.Value)[:min(size, 8)], nil
+			}
+		}
+	case *btf.Pointer:
+		size = 8
 	case *btf.Array:
 		return text(t, value)
 	default:
-		return nil, fmt.Errorf("%s cannot be set: want an integer, an array of char, or a part of it, such as .MEMBER or [INDEX]", describe(t))
+		return nil, fmt.Errorf("%s cannot be set: want a part of it, such as .MEMBER", describe(t))
 	}
 	if size == 0 || size > 8 {
 		return nil, fmt.Errorf("an integer of %d bytes cannot be set", size)
 	}
-	n, negative, err := number(value)
-	if err != nil {
-		return nil, err
-	}
-	bits := 8 * size
-	if boolean {
-		bits = 1
-	}
-	low, high := uint64(0), uint64(math.MaxUint64)>>(64-bits)
-	if signed {
-		low = 1 << (bits - 1) // of a negative number
-	}
-	switch {
-	// 0xffffffff is a usual value for an int: what fits the bytes is taken.
-	case !negative && n > high:
-		return nil, fmt.Errorf("%s is more than its %d bits take", value, bits)
-	case negative && -n > low:
-		return nil, fmt.Errorf("%s is less than its %d bits take", value, bits)
-	}
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], n)
-	return b[:size], nil
-}
-
-// number reads an integer as two's complement.
-func number(value string) (n uint64, negative bool, err error) {
 	switch {
 	case value == "true":
-		return 1, false, nil
+		value = "1"
 	case value == "false":
-		return 0, false, nil
+		value = "0"
 	case strings.HasPrefix(value, "'"):
-		c, _, tail, err := strconv.UnquoteChar(strings.TrimPrefix(value, "'"), '\'')
+		c, _, tail, err := strconv.UnquoteChar(value[1:], '\'')
 		if err != nil || tail != "'" || c > math.MaxUint8 {
-			return 0, false, fmt.Errorf("%s: want a character in single quotes, such as 'x'", value)
+			return nil, fmt.Errorf("%.60s: want a character in single quotes, such as 'x'", value)
 		}
-		return uint64(c), false, nil
-	case strings.HasPrefix(value, "-"):
-		i, err := strconv.ParseInt(value, 0, 64)
-		if err == nil {
-			return uint64(i), i < 0, nil
-		}
-	default:
-		if n, err = strconv.ParseUint(value, 0, 64); err == nil {
-			return n, false, nil
-		}
+		value = strconv.Itoa(int(c))
 	}
-	return 0, false, fmt.Errorf("%.60q is no number of up to 64 bits: want such as 42, 0x2a, -1, true, false or 'c'", value)
+	bits = cmp.Or(bits, 8*int(size))
+	// As in C, 0xffffffff is a value for an int.
+	n, err := strconv.ParseUint(value, 0, bits)
+	if err != nil && signed {
+		var i int64
+		i, err = strconv.ParseInt(value, 0, bits)
+		n = uint64(i)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%.60q is no number of %s: want such as 42, 0x2a, true, false or 'c'", value, kind(signed, bits))
+	}
+	return binary.LittleEndian.AppendUint64(nil, n)[:size], nil
+}
+
+func kind(signed bool, bits int) string {
+	switch {
+	case bits == 1:
+		return "1 bit"
+	case signed:
+		return fmt.Sprintf("%d bits with a sign", bits)
+	}
+	return fmt.Sprintf("%d bits without a sign", bits)
 }
 
 // text encodes a string into an array of char, which it fills with zeros.
@@ -221,8 +218,8 @@ func text(a *btf.Array, value string) ([]byte, error) {
 		return nil, fmt.Errorf(`%.60q: want a text in double quotes, such as "bash"`, value)
 	}
 	const most = 1 << 20
-	if uint64(len(s)) >= uint64(a.Nelems) || a.Nelems > most {
-		return nil, fmt.Errorf("a text of %d bytes and its final zero do not fit an array of %d", len(s), a.Nelems)
+	if uint64(len(s)) > uint64(a.Nelems) || a.Nelems > most {
+		return nil, fmt.Errorf("a text of %d bytes does not fit an array of %d", len(s), a.Nelems)
 	}
 	b := make([]byte, a.Nelems)
 	copy(b, s)
