@@ -19,16 +19,6 @@ type ObjectContents struct {
 	Variables map[string]btf.Type
 }
 
-// ObjectFiles are the BPF objects of a payload of objects.
-func (p *Payload) ObjectFiles() (objects []ObjectFile) {
-	for _, f := range p.Files {
-		if name, ok := strings.CutPrefix(f.Path, "/objects/"); ok {
-			objects = append(objects, ObjectFile{Name: strings.TrimSuffix(name, ".o"), Path: f.Path, Data: f.Data})
-		}
-	}
-	return objects
-}
-
 // maxSymbols bounds the symbols of an object.
 const maxSymbols = 1 << 20
 

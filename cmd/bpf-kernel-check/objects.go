@@ -338,6 +338,9 @@ type namesOf struct {
 // checkSettings holds settings against the objects: each must be about something
 // that one of them has. What cannot be read is left to the loader, which fails it.
 func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
+	if len(s.Maps)+len(s.Variants)+len(s.Programs)+len(s.Alternatives)+len(s.Targets) == 0 {
+		return nil
+	}
 	var n namesOf
 	for _, o := range objects {
 		if c, err := o.Contents(); err == nil {
@@ -404,6 +407,10 @@ func checkValue(t btf.Type, path, value string) error {
 		return nil
 	}
 	_, _, err := variable.Encode(t, path, value)
+	var member *variable.MemberError
+	if errors.As(err, &member) {
+		return fmt.Errorf("%s has no member %s%s: want one of %s", member.Of, member.Name, kernel.Suggest(member.Name, member.Members), strings.Join(member.Members, ", "))
+	}
 	return err
 }
 
@@ -433,11 +440,11 @@ func (n namesOf) find(what, full string, names func(guest.ObjectContents) []stri
 		}
 	}
 	if len(found) == 0 {
-		of := "no object"
+		of := "no object has a"
 		if object != "" {
-			of = object
+			of = object + " has no"
 		}
-		return nil, fmt.Errorf("%s: %s has a %s %s%s", full, of, what, name, n.choice(full, names))
+		return nil, fmt.Errorf("%s: %s %s %s%s", full, of, what, name, n.choice(full, names))
 	}
 	return found, nil
 }

@@ -362,10 +362,14 @@ func readObjectsPayload(ctx context.Context, o payloadOptions, arch string, time
 	p.arch = cmp.Or(arch, runtime.GOARCH)
 	p.name, p.path = strings.Join(o.objects, " "), paths[0]
 	w := o.loading.wire(settings, o.attach, o.unsupported)
-	if p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, w, timeout); err != nil {
-		return p, err
+	objects, err := guest.ReadObjects(paths)
+	if err == nil {
+		err = checkSettings(objects, settings)
 	}
-	return p, checkSettings(p.ObjectFiles(), settings)
+	if err == nil {
+		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, w, timeout)
+	}
+	return p, err
 }
 
 // programArch returns the architecture of a program, is, which must be the one

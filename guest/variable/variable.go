@@ -23,6 +23,16 @@ func SplitName(s string) (name, path string) {
 	return s, ""
 }
 
+// MemberError says that a struct or union has no member of a name.
+type MemberError struct {
+	Of, Name string
+	Members  []string
+}
+
+func (e *MemberError) Error() string {
+	return fmt.Sprintf("%s has no member %s: want one of %s", e.Of, e.Name, strings.Join(e.Members, ", "))
+}
+
 // Encode returns the bytes of a value, and where they go, in bytes from the start
 // of a variable of type t. path leads from the variable to the member that is set;
 // "" is the variable itself. A value is a number, true, false, 'c', an enumerator or,
@@ -82,7 +92,7 @@ func member(t btf.Type, path string) (btf.Type, uint32, string, error) {
 	}
 	m, bits, ok := find(t, name, 0)
 	if !ok {
-		return nil, 0, "", fmt.Errorf("%s has no member %s: want one of %s", describe(t), name, strings.Join(names(t), ", "))
+		return nil, 0, "", &MemberError{describe(t), name, names(t, 0)}
 	}
 	if m.BitfieldSize > 0 {
 		return nil, 0, "", fmt.Errorf(".%s is a bit field, and cannot be set", name)
@@ -118,10 +128,14 @@ func membersOf(t btf.Type) []btf.Member {
 	return nil
 }
 
-func names(t btf.Type) (list []string) {
+// names are the members of a struct or union, and of those that are anonymous in it.
+func names(t btf.Type, depth int) (list []string) {
 	for _, m := range membersOf(t) {
-		if m.Name != "" {
+		switch {
+		case m.Name != "":
 			list = append(list, m.Name)
+		case depth < maxAnonymous:
+			list = append(list, names(btf.UnderlyingType(m.Type), depth+1)...)
 		}
 	}
 	return list

@@ -74,7 +74,7 @@ func TestEncode(t *testing.T) {
 		{of: "config", path: ".rows[1][2]", value: "1", offset: 25, want: "\x01"},
 		{of: "array", path: "[1].pid", value: "1", offset: 48, want: "\x01\x00\x00\x00"},
 		{of: "config", path: ".bits", value: "1", want: "is a bit field", bad: true},
-		{of: "config", path: ".prots", value: "1", want: "struct config has no member prots: want one of pid, bits, rows", bad: true},
+		{of: "config", path: ".prots", value: "1", want: "struct config has no member prots: want one of pid, ports, all, bits, rows", bad: true},
 		{of: "config", path: "..pid", value: "1", want: "want .MEMBER", bad: true},
 		{of: "config", path: "[0]", value: "1", want: "it is no array, but struct config", bad: true},
 		{of: "config", value: "1", want: "struct config cannot be set: want a part of it", bad: true},
