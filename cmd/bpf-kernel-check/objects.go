@@ -362,7 +362,7 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 	}
 	for _, variant := range s.Variants {
 		for _, v := range variant {
-			name, path := variable.SplitName(v.Name)
+			name, path := n.splitVariable(v.Name)
 			found, err := n.find("global variable", name, variables)
 			if err != nil {
 				return usagef("--set %w", err)
@@ -422,6 +422,24 @@ func (n namesOf) split(s string) (object, name string, ok bool) {
 		return "", s, true
 	}
 	return object, name, slices.ContainsFunc(n.objects, func(o guest.ObjectFile) bool { return o.Name == object })
+}
+
+// splitVariable splits a name from the path to a member. A dot may be part of the
+// name: x of a function f is f.x, if it is static.
+func (n namesOf) splitVariable(s string) (name, path string) {
+	object, full, _ := n.split(s)
+	for end := len(full); end > 0; end = strings.LastIndexAny(full[:end], ".[") {
+		for _, c := range n.content {
+			if _, ok := c.Variables[full[:end]]; ok {
+				return s[:len(s)-len(full)+end], full[end:]
+			}
+		}
+	}
+	name, path = variable.SplitName(full)
+	if object != "" {
+		name = object + "/" + name
+	}
+	return name, path
 }
 
 // find returns the objects that have a name.
