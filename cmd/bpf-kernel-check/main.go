@@ -3,6 +3,7 @@
 // and wiring; what decides, parses or formats is in the packages it calls.
 package main
 
+//go:generate sh testdata/objects/build
 //go:generate go test -run "Reference|WorkflowsExample" . -update
 
 import (
