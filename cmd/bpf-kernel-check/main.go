@@ -3,7 +3,6 @@
 // and wiring; what decides, parses or formats is in the packages it calls.
 package main
 
-//go:generate sh testdata/objects/build
 //go:generate go test -run "Reference|WorkflowsExample" . -update
 
 import (
