@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,25 +66,27 @@ func (o *loading) validate() error {
 	return err
 }
 
+// lists are the repeatable flags, by name.
+func (o *objectSettings) lists() []struct {
+	name   string
+	values *[]string
+} {
+	return []struct {
+		name   string
+		values *[]string
+	}{{"map", &o.maps}, {"set", &o.variants}, {"programs", &o.programs}, {"alternatives", &o.alternatives}, {"target", &o.targets}}
+}
+
 // flags are those of run and debug for the same loading.
 func (o *loading) flags() (words []string) {
-	for _, f := range []struct {
-		name   string
-		values []string
-	}{
-		{"map", o.maps},
-		{"set", o.variants},
-		{"programs", o.programs},
-		{"alternatives", o.alternatives},
-		{"target", o.targets},
-	} {
-		for _, v := range f.values {
+	for _, f := range o.lists() {
+		for _, v := range *f.values {
 			words = append(words, "--"+f.name, v)
 		}
 	}
-	for _, f := range []struct{ name, value, usual string }{{"loader", o.loader, wire.LoaderAuto}, {"load", o.load, wire.LoadEach}, {"btf", o.btf, ""}} {
-		if f.value != f.usual && f.value != "" {
-			words = append(words, "--"+f.name, f.value)
+	for _, f := range [][3]string{{"loader", o.loader, wire.LoaderAuto}, {"load", o.load, wire.LoadEach}, {"btf", o.btf, ""}} {
+		if f[1] != f[2] && f[1] != "" {
+			words = append(words, "--"+f[0], f[1])
 		}
 	}
 	return words
@@ -97,20 +100,12 @@ func (o *loading) restore(was loading, given func(flag string) bool) {
 	if !given("load") {
 		o.load = was.load
 	}
-	for _, list := range []struct{ now, was *[]string }{
-		{&o.maps, &was.maps},
-		{&o.variants, &was.variants},
-		{&o.programs, &was.programs},
-		{&o.alternatives, &was.alternatives},
-		{&o.targets, &was.targets},
-	} {
-		if len(*list.now) == 0 {
-			*list.now = *list.was
+	for i, list := range o.lists() {
+		if len(*list.values) == 0 {
+			*list.values = *was.lists()[i].values
 		}
 	}
-	if o.btf == "" {
-		o.btf = was.btf
-	}
+	o.btf = cmp.Or(o.btf, was.btf)
 }
 
 // wire is what the guest's loader is told.
@@ -140,9 +135,9 @@ const maxSettings = 1000
 
 // parse parses the flags.
 func (o *objectSettings) parse() (s wire.ObjectSettings, err error) {
-	for flag, n := range map[string]int{"map": len(o.maps), "set": len(o.variants), "programs": len(o.programs), "alternatives": len(o.alternatives), "target": len(o.targets)} {
-		if n > maxSettings {
-			return s, usagef("--%s is given %d times: want %d at most", flag, n, maxSettings)
+	for _, list := range o.lists() {
+		if n := len(*list.values); n > maxSettings {
+			return s, usagef("--%s is given %d times: want %d at most", list.name, n, maxSettings)
 		}
 	}
 	for _, v := range o.maps {
@@ -374,12 +369,14 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 			}
 		}
 	}
-	for _, pattern := range s.Programs {
-		if !n.anyProgram(strings.TrimPrefix(pattern, "!")) {
-			return usagef("--programs %.100q matches no program%s", pattern, n.choice(strings.TrimPrefix(pattern, "!"), programs))
+	for _, p := range s.Programs {
+		pattern := strings.TrimPrefix(p, "!")
+		if !n.any(func(object, program string) bool { return matches(pattern, object, program) }) {
+			return usagef("--programs %.100q matches no program%s", p, n.choice(pattern, programs))
 		}
 	}
-	if len(s.Programs) > 0 && !n.anyChosen(s.Programs) {
+	isChosen := func(object, program string) bool { return chosen(s.Programs, object, program) }
+	if !n.any(isChosen) && len(s.Programs) > 0 {
 		return usagef("--programs leaves every program out: want a pattern of those to load")
 	}
 	for _, group := range s.Alternatives {
@@ -387,7 +384,10 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 			if _, err := n.find("program", p, programs); err != nil {
 				return usagef("--alternatives %w", err)
 			}
-			if object, name, _ := n.split(p); len(s.Programs) > 0 && !n.chosen(s.Programs, object, name) {
+			of, name, _ := n.split(p)
+			if !n.any(func(object, program string) bool {
+				return program == name && (of == "" || of == object) && isChosen(object, program)
+			}) {
 				return usagef("--alternatives %s: --programs leaves it out", p)
 			}
 		}
@@ -501,36 +501,17 @@ func matches(pattern, object, program string) bool {
 	return ok
 }
 
-func (n namesOf) anyProgram(pattern string) bool {
+// any says whether a program is like that.
+func (n namesOf) any(is func(object, program string) bool) bool {
 	for i, c := range n.content {
-		if slices.ContainsFunc(c.Programs, func(p string) bool { return matches(pattern, n.objects[i].Name, p) }) {
+		if slices.ContainsFunc(c.Programs, func(p string) bool { return is(n.objects[i].Name, p) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// chosen says whether patterns choose a program, of any object that has it where
-// object is "".
-func (n namesOf) chosen(patterns []string, object, program string) bool {
-	for i, c := range n.content {
-		name := n.objects[i].Name
-		if (object == "" || object == name) && slices.Contains(c.Programs, program) && chosen(patterns, name, program) {
-			return true
-		}
-	}
-	return false
-}
-
-func (n namesOf) anyChosen(patterns []string) bool {
-	for i, c := range n.content {
-		if slices.ContainsFunc(c.Programs, func(p string) bool { return chosen(patterns, n.objects[i].Name, p) }) {
-			return true
-		}
-	}
-	return false
-}
-
+// chosen says whether patterns choose a program.
 func chosen(patterns []string, object, program string) bool {
 	in, positive := false, false
 	for _, pattern := range patterns {
