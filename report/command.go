@@ -82,7 +82,7 @@ func commandFlags() map[string]bool {
 	return map[string]bool{
 		"--kernels": true, "--events-trace": true, "--test": true, "--objects": true, "--attach": false, "--unsupported": true,
 		"--from": true, "--require": true, "--file": true, "--env": true, "--workdir": true, "--module": true, "--modules": true, "--library-path": true, "--memory": true, "--arch": true,
-		"--rootfs": true,
+		"--rootfs": true, "--loader": true, "--load": true, "--map": true, "--set": true, "--programs": true, "--alternatives": true, "--target": true, "--btf": true,
 		// Builds packages of the directory that it is given in, by the go command,
 		// which runs nothing of them.
 		"--go": true, "--tags": true, "--go-args": true,

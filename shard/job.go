@@ -113,7 +113,7 @@ func (r *run) unpack(ctx context.Context, f fetched) *job {
 			return j
 		}
 	}
-	if names := append(j.root.modules, r.Payload.FirstModules()...); (len(names) > 0 || r.Payload.OnDemand.Wants() != nil) && j.image.HasModules() || r.readsConfig && j.image.Config != "" {
+	if names := append(j.root.modules, r.Payload.FirstModules()...); (len(names) > 0 || r.Payload.OnDemand.Wants() != nil) && j.image.HasModules() || r.readsConfig && j.image.Config != "" || r.BTF != nil {
 		j.modules, j.err = r.modulesArchive(ctx, j.image, names)
 	}
 	if j.err == nil && r.HasRoot() {

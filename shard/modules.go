@@ -21,14 +21,21 @@ import (
 )
 
 // modulesArchive returns the path of the archive of the kernel's modules that
-// the payload can use, of which init loads those called first, and of its .config
-// if the payload may look for that. It is made once for a kernel: finding modules
+// the payload can use, of which init loads those called first, of its .config if the
+// payload may look for that, and of the types that --btf has for it. It is made once for a kernel: finding modules
 // takes a pass over hundreds of megabytes.
 func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []string) (string, error) {
 	of := strings.Join(first, "\n")
 	config := r.readsConfig && im.Config != "" && im.Release == path.Base(im.Release)
 	if config {
 		of += "\n/boot/config"
+	}
+	types, err := r.BTF.Find(ctx, im)
+	if err != nil {
+		return "", fmt.Errorf("--btf: %w", err)
+	}
+	if types != nil {
+		of += fmt.Sprintf("\n%s %x", wire.BTFPath, sha256.Sum256(types))
 	}
 	onDemand := r.Payload.OnDemand.Wants()
 	if onDemand != nil {
@@ -54,6 +61,9 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 				return fmt.Errorf("read the .config of %s: %w", im.ID(), err)
 			}
 			files = append(files, guest.File{Path: guest.ConfigPath(im.Release), Mode: 0o644, Data: b})
+		}
+		if types != nil {
+			files = append(files, guest.File{Path: wire.BTFPath, Mode: 0o644, Data: types})
 		}
 		if onDemand != nil {
 			b, err := onDemandZip(found)

@@ -9,11 +9,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
@@ -107,5 +111,75 @@ func TestOldModuleArchivesGo(t *testing.T) {
 	found, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*.cpio*"))
 	if err != nil || len(found) != 2*keptModules {
 		t.Errorf("%v, %q", err, found)
+	}
+}
+
+// A kernel's own file of --btf is in its archive, and another file makes another
+// archive, which is what results of earlier runs are told apart by.
+func TestTypesInArchive(t *testing.T) {
+	dir := t.TempDir()
+	imagetest.WriteFile(t, filepath.Join(dir, "debian", "6.1.0-1__1.tar.gz"), imagetest.FullArchive(t, "6.1.0-1"))
+	cache := kerneltest.NewCache(t)
+	src, err := source.Parse(dir, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := src.Open(t.Context(), kerneltest.List(t, src)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := t.TempDir()
+	archive := func(files *btfhub.Files) (string, error) {
+		r := (&Runner{Config: Config{BTF: files}, Host: Host{Cache: cache}}).newRun()
+		return r.modulesArchive(t.Context(), im, nil)
+	}
+	raw := func(name string) []byte {
+		b, err := btf.NewBuilder([]btf.Type{&btf.Int{Name: name, Size: 4}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := b.Marshal(nil, btf.KernelMarshalOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	seen := map[string]string{}
+	for _, tt := range []struct{ name, file, content, want string }{
+		{"no file", "", "", ""},
+		{"another kernel's", "6.1.0-2.btf", string(raw("two")), ""},
+		{"its own", "6.1.0-1.btf", string(raw("one")), string(raw("one"))},
+		{"another", "6.1.0-1.btf", string(raw("other")), string(raw("other"))},
+	} {
+		if tt.file != "" {
+			imagetest.WriteFile(t, filepath.Join(types, tt.file), []byte(tt.content))
+		}
+		files, err := btfhub.Open(types)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := archive(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := strings.Contains(string(b), strings.TrimPrefix(wire.BTFPath, "/")); has != (tt.want != "") || !strings.Contains(string(b), tt.want) {
+			t.Errorf("%s: the archive has types: %v", tt.name, has)
+		}
+		if other, twice := seen[path]; twice != (tt.want == "") && tt.name != "no file" {
+			t.Errorf("%s has the archive of %q", tt.name, other)
+		}
+		seen[path] = tt.name
+	}
+	imagetest.WriteFile(t, filepath.Join(types, "6.1.0-1.btf"), []byte("no types"))
+	files, err := btfhub.Open(types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive(files); err == nil || !strings.Contains(err.Error(), "--btf: ") || !strings.Contains(err.Error(), "holds no BTF that can be read") {
+		t.Errorf("a file without types: %v", err)
 	}
 }

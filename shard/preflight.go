@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -12,8 +13,10 @@ import (
 	"sync"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
@@ -24,6 +27,7 @@ type preflightRun struct {
 	targets []string // sections of the payload's programs
 	modules []string // that the VMs load
 	whole   bool     // the payload is objects, and the whole survey is kept
+	btf     *btfhub.Files
 
 	mu      sync.Mutex
 	kernels []preflight.On
@@ -35,15 +39,19 @@ const PreflightName = "bpf-preflight.txt"
 
 // newPreflight finds the objects: those of an objects payload, and those that a
 // program such as EventsTrace carries inside.
-func newPreflight(p guest.Payload, arch string) *preflightRun {
-	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: p.Job.Name == guest.ObjectsName}
+func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightRun {
+	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: p.Job.Name == guest.ObjectsName, btf: types}
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
+	}
+	var told wire.Objects
+	if i := slices.IndexFunc(p.Files, func(f guest.File) bool { return f.Path == wire.ObjectsPath }); i >= 0 && s.whole {
+		_ = json.Unmarshal(p.Files[i].Data, &told) // which this program wrote
 	}
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
-			if o, err := preflight.Read(strings.TrimSuffix(name, ".o"), f.Data, arch); err == nil {
+			if o, err := preflight.Read(strings.TrimSuffix(name, ".o"), f.Data, arch); err == nil && o.Apply(told.Settings) == nil {
 				s.objects = append(s.objects, o)
 			}
 			continue
@@ -66,6 +74,9 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 		return
 	}
 	k, err := preflight.Load(ctx, im, c, scratch, vmlinux)
+	if err == nil {
+		err = k.TakeTypes(ctx, im, s.btf)
+	}
 	if err != nil {
 		return
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report/expect"
 	"github.com/elastic/bpf-kernel-check/report/summary"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/resultcache"
@@ -79,6 +80,8 @@ type Config struct {
 	HostRoot bool     // the guests' root is this machine's
 	CPUs     int      // of each VM; 0 for one
 	Append   []string // further kernel parameters, see qemu.ParseParams
+
+	BTF *btfhub.Files // types for kernels that have none, at wire.BTFPath; nil: there are none
 
 	RootUnpacked int64 // bytes of memory that Root's files take where they are unpacked into it
 	// Report is told of progress and, if not nil, Repeated of each run of a
@@ -268,7 +271,7 @@ type run struct {
 func (r *Runner) newRun() *run {
 	s := &run{Runner: r, readsConfig: r.Payload.ReadsConfig(), slots: make(chan struct{}, max(1, r.Jobs))}
 	s.initramfs = sync.OnceValues(s.writeInitramfs)
-	s.preflight = newPreflight(r.Payload, r.Arch.Name)
+	s.preflight = newPreflight(r.Payload, r.BTF, r.Arch.Name)
 	return s
 }
 

@@ -56,7 +56,7 @@ var alternatives = []struct{ these, all []string }{
 	{[]string{"kernels", "bucket", "mainline"}, []string{"kernels", "bucket", "mainline", "kernel"}},
 	{
 		[]string{"test", "tests", "go", "objects", "events-trace"},
-		[]string{"test", "tests", "go", "objects", "events-trace", "tags", "go-args", "attach", "unsupported", "require", "workdir", "cover", "junit", "framework", "isolate"},
+		[]string{"test", "tests", "go", "objects", "events-trace", "tags", "go-args", "attach", "unsupported", "loader", "load", "map", "set", "programs", "alternatives", "target", "btf", "require", "workdir", "cover", "junit", "framework", "isolate"},
 	},
 	{[]string{"shards", "target-minutes"}, []string{"shards", "target-minutes"}},
 	{[]string{"rootfs", "host-root"}, []string{"rootfs", "host-root"}},

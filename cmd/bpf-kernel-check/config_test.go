@@ -133,7 +133,7 @@ func TestReferenceConfigSchema(t *testing.T) {
 func TestConfigPaths(t *testing.T) {
 	noPaths := []string{
 		"accel", "algorithm", "append", "arch", "boot", "bucket", "cgroup", "collect", "env", "kernel", "min-release", "modules", "name", "page-url", "require",
-		"stale-expectations", "unsupported", "workdir", "tags", "go-args", "junit", "framework", "flaky", "stdin", "exclude",
+		"stale-expectations", "unsupported", "workdir", "tags", "go-args", "junit", "framework", "flaky", "stdin", "exclude", "loader", "load", "map", "set", "programs", "alternatives", "target",
 	}
 	paths := pathsIn(false)
 	for name, f := range settable((&command{}).root()) {
@@ -171,6 +171,7 @@ func TestConfigPaths(t *testing.T) {
 		{"rootfs", "root.tar", "../../root.tar", false},
 		{"library-path", "a:/b:./c", "../../a:/b:../../c", false},
 		{"out", "out", "../../out", false},
+		{"btf", "btfhub", "../../btfhub", false},
 	} {
 		got := pathsIn(tt.rooted)[tt.flag]("../..", tt.value)
 		if got != tt.want {

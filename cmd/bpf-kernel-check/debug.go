@@ -323,7 +323,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 		return err
 	}
 	r := &shard.Runner{
-		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload, CPUs: d.payload.cpus},
+		Config: shard.Config{Arch: arch, Memory: d.o.memory, Payload: payload, CPUs: d.payload.cpus, BTF: d.payload.btf},
 		Host:   shard.Host{Scratch: scratch, QEMU: machine.QEMU, Accel: machine.Accel, TSC: machine.TSC, InitProgram: machine.Init},
 	}
 	d.payload.root.apply(&r.Config)

@@ -126,6 +126,7 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 		return nil
 	}
 	now, was := &o.payload, past.payload
+	given := func(flag string) bool { return o.given != nil && o.given(flag) }
 	if !now.named() {
 		for _, t := range was.tests {
 			if strings.Contains(t, report.Hidden) {
@@ -137,6 +138,7 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 		}
 		now.eventsTrace, now.tests, now.golang, now.objects = was.eventsTrace, was.tests, was.golang, was.objects
 		now.attach, now.unsupported, now.require = was.attach || now.attach, was.unsupported, was.require
+		now.loading.restore(was.loading, given)
 	}
 	if now.workdir == "/" && now.hasTest() {
 		now.workdir = was.workdir
@@ -150,7 +152,6 @@ func (o *debugOptions) restore(k *report.Result, getenv func(string) string, war
 	if len(now.modules) == 0 {
 		now.modules = was.modules
 	}
-	given := func(flag string) bool { return o.given != nil && o.given(flag) }
 	if !given("cgroup") {
 		now.cgroup = was.cgroup
 	}

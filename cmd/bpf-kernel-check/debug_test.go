@@ -280,6 +280,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		{"--events-trace", "./Events Trace", "--require", "Fork"},
 		{"--test", `./a.test -run 'x y' -test.v "a$b"`, "--env", "TOKEN", "--env", "LANG=C", "--file", "it's:/here", "--workdir", "/d d", "--rootfs", "./it's a root"},
 		{"--objects", "a/*.o", "--objects", "b.o", "--attach", "--unsupported", "skip", "--module", "xfs", "--env", "TOKEN=it's $ecret"},
+		{"--objects", "a.o", "--loader", "both", "--load", "whole", "--map", "m:pinned", "--set", `c.comm="it's, $a",x=1`, "--set", "x=2", "--programs", "!a*", "--alternatives", "a | b", "--target", "a=fentry/b", "--btf", "a dir"},
 		{"--test", "./a.test", "--cgroup", "v1", "--cpus", "4", "--append", `lsm=bpf dyndbg="file x +p"`, "--append", "slab_nomerge"},
 		{"--test", "./a.test", "--collect", "/tmp/a b*", "--collect", "out", "--cover", "--collect-cores"},
 		{"--go", "./probe", "--go", "example.com/a b", "--tags", "x,y", "--go-args", `-run 'x y' -short`, "--cover"},
@@ -311,7 +312,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		again := payloadOptions{}
-		for name, to := range map[string]*[]string{"test": &again.tests, "go": &again.golang.patterns, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "junit": &again.junit, "append": &again.params, "library-path": &again.libraryPath} {
+		for name, to := range map[string]*[]string{"test": &again.tests, "go": &again.golang.patterns, "objects": &again.objects, "require": &again.require, "file": &again.files, "env": &again.env, "module": &again.modules, "collect": &again.collect, "junit": &again.junit, "append": &again.params, "library-path": &again.libraryPath, "map": &again.loading.maps, "set": &again.loading.variants, "programs": &again.loading.programs, "alternatives": &again.loading.alternatives, "target": &again.loading.targets} {
 			if *to, err = debug.Flags().GetStringArray(name); err != nil {
 				t.Fatal(err)
 			}
@@ -321,6 +322,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		again.cover, again.collectCores = debug.Flag("cover").Value.String() == "true", debug.Flag("collect-cores").Value.String() == "true"
 		again.workdir, again.unsupported = debug.Flag("workdir").Value.String(), debug.Flag("unsupported").Value.String()
 		again.framework = debug.Flag("framework").Value.String()
+		again.loading.loader, again.loading.load, again.loading.btf = debug.Flag("loader").Value.String(), debug.Flag("load").Value.String(), debug.Flag("btf").Value.String()
 		again.rootfs = debug.Flag("rootfs").Value.String()
 		again.cgroup = debug.Flag("cgroup").Value.String()
 		if again.cpus, err = debug.Flags().GetInt("cpus"); err != nil {
@@ -331,7 +333,7 @@ func TestReproducingCommandIsOne(t *testing.T) {
 		}
 		again.attach = debug.Flag("attach").Value.String() == "true"
 		again.takeEnv(c.getenv, func(s string) { t.Errorf("%s: %s", line, s) })
-		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}, goOptions{}), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(o, again, cmp.AllowUnexported(payloadOptions{}, goOptions{}, loading{}, objectSettings{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
 		if want := strings.Count(strings.Join(args, " "), "NOT_SET") + strings.Count(strings.Join(args, " "), "EMPTY"); len(warned) != want {

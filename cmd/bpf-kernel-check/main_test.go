@@ -65,6 +65,10 @@ func runScripts(t *testing.T, glob string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	settings, err := filepath.Abs("testdata/objects")
+	if err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob(filepath.Join(scripts, glob))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts are named %s: %v", glob, err)
@@ -101,6 +105,7 @@ func runScripts(t *testing.T, glob string) {
 				e.Setenv("REGISTRY", strings.TrimPrefix(images.URL, "http://"))
 			}
 			e.Setenv("OBJECTS", objects)
+			e.Setenv("SETTINGS", settings)
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			e.Vars = append(e.Vars, goDirs...)

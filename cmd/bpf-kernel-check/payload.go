@@ -17,6 +17,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/testrunner/check"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -29,6 +30,7 @@ type payloadOptions struct {
 	objects     []string
 	attach      bool
 	unsupported string
+	loading     loading
 	require     []string
 	files       []string
 	env         []string
@@ -61,6 +63,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.objects, "objects", nil, "load each program of the BPF objects that match `GLOB`; repeatable")
 	f.BoolVar(&o.attach, "attach", false, "with --objects: attach each program as well, if its type allows it")
 	f.StringVar(&o.unsupported, "unsupported", wire.TestFail, "with --objects: `fail or skip` what a kernel does not support")
+	o.loading.add(f)
 	f.StringArrayVar(&o.require, "require", nil, "with --events-trace: fail instead of skipping `TEST`; repeatable")
 	f.StringArrayVar(&o.files, "file", nil, "put a file or directory into the guest, as `SRC[:DST]`; DST is /<base of SRC> by default; repeatable")
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
@@ -162,6 +165,12 @@ func (o *payloadOptions) validate() error {
 		return usagef("--attach goes with --objects: give both")
 	case len(o.objects) == 0 && o.unsupported != wire.TestFail:
 		return usagef("--unsupported goes with --objects: give both")
+	case len(o.objects) == 0 && len(o.loading.flags()) > 0:
+		return usagef("%s goes with --objects: give both", o.loading.flags()[0])
+	case len(o.objects) > 0:
+		if err := o.loading.validate(); err != nil {
+			return err
+		}
 	}
 	if o.framework != "" {
 		if err := checkFramework(o.framework); err != nil {
@@ -193,6 +202,7 @@ type namedPayload struct {
 	name string
 	path string // of the program, or the first of several
 	root userRoot
+	btf  *btfhub.Files // of --btf
 
 	programs     []string            // paths of all of them
 	flags        []string            // of debug, for the same payload; see payloadOptions.flags
@@ -332,16 +342,34 @@ func readProgram(ctx context.Context, o payloadOptions, root userRoot, arch stri
 	case o.golang.given():
 		return readGo(ctx, o, arch, timeout)
 	default:
-		paths, err := guest.FindObjects(o.objects)
-		if err != nil {
-			return p, err
-		}
-		// An object fits every architecture: take this machine's by default.
-		p.arch = cmp.Or(arch, runtime.GOARCH)
-		p.name, p.path = strings.Join(o.objects, " "), paths[0]
-		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Attach: o.attach, Unsupported: o.unsupported}, timeout)
+		return readObjectsPayload(ctx, o, arch, timeout)
+	}
+}
+
+func readObjectsPayload(ctx context.Context, o payloadOptions, arch string, timeout time.Duration) (p namedPayload, err error) {
+	paths, err := guest.FindObjects(o.objects)
+	if err != nil {
 		return p, err
 	}
+	settings, err := o.loading.parse()
+	if err != nil {
+		return p, err
+	}
+	if p.btf, err = o.loading.openBTF(); err != nil {
+		return p, err
+	}
+	// An object fits every architecture: take this machine's by default.
+	p.arch = cmp.Or(arch, runtime.GOARCH)
+	p.name, p.path = strings.Join(o.objects, " "), paths[0]
+	w := o.loading.wire(settings, o.attach, o.unsupported)
+	objects, err := guest.ReadObjects(paths)
+	if err == nil {
+		err = checkSettings(objects, settings)
+	}
+	if err == nil {
+		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, w, timeout)
+	}
+	return p, err
 }
 
 // programArch returns the architecture of a program, is, which must be the one

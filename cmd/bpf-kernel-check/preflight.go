@@ -8,9 +8,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
@@ -18,6 +20,7 @@ import (
 func (c *command) preflightCommand() *cobra.Command {
 	var so sourceOptions
 	var patterns []string
+	var given objectSettings
 	var arch string
 	var asJSON bool
 	var jobs int
@@ -47,7 +50,15 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if jobs < 1 || jobs > 1024 {
 				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
 			}
-			objects, err := readObjects(patterns, arch)
+			settings, err := given.parse()
+			if err != nil {
+				return err
+			}
+			types, err := given.openBTF()
+			if err != nil {
+				return err
+			}
+			objects, err := readObjects(patterns, arch, settings)
 			if err != nil {
 				return err
 			}
@@ -60,7 +71,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 				c.printSkipped(c.stderr, plan)
 				return err
 			}
-			s, err := c.survey(cmd.Context(), objects, plan.Entries, jobs)
+			s, err := c.survey(cmd.Context(), objects, types, plan.Entries, jobs)
 			if err != nil {
 				return err
 			}
@@ -84,19 +95,23 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 	so.add(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`; repeatable")
+	given.add(f)
 	f.StringVar(&arch, "arch", "amd64", "check kernels for `ARCH`, amd64 or arm64")
 	jobsFlag(f, &jobs, "kernels at a time")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with every program and dependency of each kernel")
 	return cmd
 }
 
-func readObjects(patterns []string, arch string) ([]*preflight.Object, error) {
+func readObjects(patterns []string, arch string, settings wire.ObjectSettings) ([]*preflight.Object, error) {
 	paths, err := guest.FindObjects(patterns)
 	if err != nil {
 		return nil, err
 	}
 	files, err := guest.ReadObjects(paths)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkSettings(files, settings); err != nil {
 		return nil, err
 	}
 	objects := make([]*preflight.Object, len(files))
@@ -107,13 +122,16 @@ func readObjects(patterns []string, arch string) ([]*preflight.Object, error) {
 		if objects[i], err = preflight.Read(f.Name, f.Data, arch); err != nil {
 			return nil, usageError{err}
 		}
+		if err := objects[i].Apply(settings); err != nil {
+			return nil, usageError{err}
+		}
 	}
 	return objects, nil
 }
 
 // survey compares the objects with each kernel. A kernel's own error is in its
 // entry.
-func (c *command) survey(ctx context.Context, objects []*preflight.Object, entries []plan.Entry, jobs int) (*preflight.Survey, error) {
+func (c *command) survey(ctx context.Context, objects []*preflight.Object, types *btfhub.Files, entries []plan.Entry, jobs int) (*preflight.Survey, error) {
 	cache, err := c.openCache()
 	if err != nil {
 		return nil, err
@@ -129,7 +147,7 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, entri
 	for i, e := range entries {
 		looking.Go(func() error {
 			if ctx.Err() == nil {
-				s.Kernels[i] = look(ctx, objects, e, cache, scratch)
+				s.Kernels[i] = look(ctx, objects, types, e, cache, scratch)
 			}
 			return ctx.Err()
 		})
@@ -141,12 +159,15 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, entri
 	return s, nil
 }
 
-func look(ctx context.Context, objects []*preflight.Object, e plan.Entry, cache *kernel.Cache, scratch string) preflight.On {
+func look(ctx context.Context, objects []*preflight.Object, types *btfhub.Files, e plan.Entry, cache *kernel.Cache, scratch string) preflight.On {
 	on := preflight.On{ID: e.ID()}
 	var k *preflight.Kernel
 	im, err := e.Source.Open(ctx, e.Ref)
 	if err == nil {
 		k, err = preflight.Load(ctx, im, cache, scratch, "")
+	}
+	if err == nil {
+		err = k.TakeTypes(ctx, im, types)
 	}
 	if err != nil {
 		on.Err = report.OneLine(err.Error(), 300)

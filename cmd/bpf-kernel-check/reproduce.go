@@ -51,6 +51,7 @@ func (o payloadOptions) flags() []string {
 	if o.unsupported != wire.TestFail && o.unsupported != "" {
 		add("--unsupported", o.unsupported)
 	}
+	words = append(words, o.loading.flags()...)
 	add("--require", o.require...)
 	add("--file", o.files...)
 	for _, kv := range o.env {

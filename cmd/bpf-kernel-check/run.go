@@ -297,7 +297,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Config: shard.Config{
 			Out: out, Arch: arch, Payload: p.Payload, PayloadFlags: append(o.memoryFlags(), p.flags...), ProgramFlags: p.programFlags, Isolate: o.isolate, Allowed: o.allowed, Expect: expect,
 			Memory: o.memory, Net: o.net, Retries: o.retries, Repeats: o.limits.repeat, Reuse: o.reuse, NoEmulation: accel == qemu.KVM,
-			CPUs: p.cpus, Append: p.params,
+			CPUs: p.cpus, Append: p.params, BTF: p.btf,
 			Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		},
 		Host: shard.Host{Now: time.Now, Random: rand.Reader},

@@ -3,6 +3,10 @@ package wire
 // ObjectsPath is where the payload's archive holds its Objects in the guest.
 const ObjectsPath = "/objects.json"
 
+// BTFPath is where a guest has the types of its kernel that --btf names. It is
+// there where a file was found; only a kernel without BTF of its own uses it.
+const BTFPath = "/kernel.btf"
+
 // Loaders of BPF objects.
 const (
 	LoaderAuto   = "auto" // on the host only: what each object says about itself

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// What objects.go exists for: each value becomes what the loader is told.
+func TestObjectSettings(t *testing.T) {
+	o := objectSettings{
+		maps:         []string{"events:max_entries=0x1000,pinned", " probe/outer:type=hash_of_maps,inner=inner, key_size=4,value_size=8,flags=1"},
+		variants:     []string{"a=1", `cfg.comm="a,b\",c", cfg.ports[2]=-1 ,sep=',',eq=a=b`, "probe/a=0"},
+		programs:     []string{"on_*", "!probe/on_exit"},
+		alternatives: []string{"a | b|c", "probe/a|b", "x|probe/y"},
+		targets:      []string{"on_exit=fentry/do_exit", "probe/on_open = kprobe.multi/security_*"},
+	}
+	got, err := o.parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := wire.ObjectSettings{
+		Maps: []wire.MapSetting{{Name: "events", MaxEntries: 4096, Pinned: true}, {Name: "probe/outer", Type: "hash_of_maps", Inner: "inner", KeySize: 4, ValueSize: 8, Flags: 1}},
+		Variants: []wire.Variant{
+			{{Name: "a", Value: "1"}},
+			{{Name: "cfg.comm", Value: `"a,b\",c"`}, {Name: "cfg.ports[2]", Value: "-1"}, {Name: "sep", Value: "','"}, {Name: "eq", Value: "a=b"}},
+			{{Name: "probe/a", Value: "0"}},
+		},
+		Programs:     []string{"on_*", "!probe/on_exit"},
+		Alternatives: [][]string{{"a", "b", "c"}, {"probe/a", "probe/b"}, {"x", "probe/y"}},
+		Targets:      []wire.TargetOfProg{{Program: "on_exit", Section: "fentry/do_exit"}, {Program: "probe/on_open", Section: "kprobe.multi/security_*"}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// The command that reproduces a result has all of them, and debug --from takes
+// from it what is not given.
+func TestLoadingAgain(t *testing.T) {
+	was := loading{loader: "both", load: "whole", objectSettings: objectSettings{maps: []string{"m:pinned"}, variants: []string{"a=1", "a=2"}, programs: []string{"p"}, alternatives: []string{"a|b"}, targets: []string{"p=xdp"}, btf: "dir"}}
+	var o debugOptions
+	k := &report.Result{Reproduce: report.Command(slices.Concat([]string{"--kernels", "x", "--objects", "x.o"}, was.flags(), []string{"id"})...)}
+	if err := o.restore(k, func(string) string { return "" }, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(was.flags(), o.payload.loading.flags()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	o = debugOptions{given: func(flag string) bool { return flag == "loader" }}
+	o.payload.loading = loading{loader: "libbpf", objectSettings: objectSettings{variants: []string{"a=3"}}}
+	if err := o.restore(k, func(string) string { return "" }, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(o.payload.loading.flags(), " ")
+	if want := "--map m:pinned --set a=3 --programs p --alternatives a|b --target p=xdp --loader libbpf --load whole --btf dir"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What is parsed can be said again, and means the same.
+func FuzzObjectSettings(f *testing.F) {
+	f.Add("events:max_entries=4096,type=hash,pinned", `a=1,cfg.comm="x,y"`, "a | b", "p=fentry/f", "!x*")
+	f.Add("o/m:inner=i", "o/v[0].m='\\''", "o/a|b|p/c", "o/p=xdp", "[a-z]")
+	f.Fuzz(func(t *testing.T, m, set, alternatives, target, program string) {
+		o := objectSettings{maps: []string{m}, variants: []string{set}, alternatives: []string{alternatives}, targets: []string{target}, programs: []string{program}}
+		s, err := o.parse()
+		if err != nil {
+			return
+		}
+		var set2 []string
+		for _, v := range s.Variants[0] {
+			if v.Name == "" || v.Value == "" {
+				t.Fatalf("%q: %+v", set, v)
+			}
+			set2 = append(set2, v.Name+"="+v.Value)
+		}
+		again, err := (&objectSettings{
+			variants: []string{strings.Join(set2, ",")}, alternatives: []string{strings.Join(s.Alternatives[0], "|")},
+			targets: []string{s.Targets[0].Program + "=" + s.Targets[0].Section},
+		}).parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Maps, again.Programs = s.Maps, s.Programs
+		if d := cmp.Diff(s, again); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		names := append(slices.Clone(s.Alternatives[0]), s.Maps[0].Name, s.Targets[0].Program)
+		if i := slices.IndexFunc(names, func(n string) bool { return !isName(n) }); i >= 0 {
+			t.Errorf("%q is no name", names[i])
+		}
+	})
+}
+
+// Of several patterns, one that leaves out wins.
+func TestChosen(t *testing.T) {
+	for _, tt := range []struct {
+		patterns, program string
+		want              bool
+	}{
+		{"on_*", "on_exit", true},
+		{"on_*", "exit", false},
+		{"on_* exit", "exit", true},
+		{"!on_*", "exit", true},
+		{"!on_*", "on_exit", false},
+		{"on_* !on_exit", "on_exit", false},
+		{"!on_exit on_*", "on_exit", false},
+		{"probe/on_*", "on_exit", true},
+		{"other/on_*", "on_exit", false},
+		{"probe/*", "on_exit", true},
+		{"*/on_exit", "on_exit", true},
+	} {
+		if got := chosen(strings.Fields(tt.patterns), "probe", tt.program); got != tt.want {
+			t.Errorf("%s: %s is chosen: %v, want %v", tt.patterns, tt.program, got, tt.want)
+		}
+	}
+}
+
+// A loader and settings reach the payload, and other ones make another payload.
+func TestObjectsPayloadSettings(t *testing.T) {
+	digests := map[string]string{}
+	for _, more := range []string{
+		"", "--loader ebpf-go", "--loader both", "--load whole", "--map events:max_entries=4096", "--map events:max_entries=8192", "--set mode=1", "--set mode=0",
+		"--set mode=1 --set mode=0", "--programs emit", "--programs !emit", "--alternatives on_exit_fentry|on_exit_kprobe", "--target later=fentry/do_exit",
+		"--btf /dev/null",
+	} {
+		var o payloadOptions
+		cmd := (&command{}).runCommand()
+		cmd.ResetFlags()
+		o.add(cmd)
+		if err := cmd.ParseFlags(append([]string{"--objects", "testdata/objects/probe.bpf.o"}, strings.Fields(more)...)); err != nil {
+			t.Fatal(err)
+		}
+		c := &command{getenv: func(string) string { return "" }, stderr: &bytes.Buffer{}}
+		p, err := c.readPayload(t.Context(), o, "amd64", 0)
+		if more == "--btf /dev/null" {
+			if err == nil || !strings.Contains(err.Error(), `--btf "/dev/null" is no regular file`) {
+				t.Errorf("%v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", more, err)
+		}
+		if other, twice := digests[p.Digest()]; twice {
+			t.Errorf("%q and %q are the same payload", more, other)
+		}
+		digests[p.Digest()] = more
+	}
+}

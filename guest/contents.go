@@ -1,0 +1,94 @@
+package guest
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// ObjectContents are the names in a BPF object that settings may be about.
+type ObjectContents struct {
+	Programs []string
+	Maps     []string
+	// Variables are the types of global variables by name; nil where the object's BTF
+	// does not tell.
+	Variables map[string]btf.Type
+}
+
+// maxSymbols bounds the symbols of an object.
+const maxSymbols = 1 << 20
+
+// Contents reads the names in a BPF object. It needs none of a loader, so that it
+// reads what one of them refuses.
+func (o ObjectFile) Contents() (c ObjectContents, err error) {
+	f, err := elf.NewFile(bytes.NewReader(o.Data))
+	if err != nil {
+		return c, &PayloadError{Path: o.Path, Reason: "is no ELF object: build it with clang -target bpf -g -O2 -c"}
+	}
+	defer f.Close()
+	symbols, err := f.Symbols()
+	if err != nil || len(symbols) > maxSymbols {
+		return c, &PayloadError{Path: o.Path, Reason: fmt.Sprintf("has no table of up to %d symbols: build it anew, and do not strip it", maxSymbols)}
+	}
+	c.Variables = map[string]btf.Type{}
+	for _, s := range symbols {
+		if s.Section == elf.SHN_UNDEF || int(s.Section) >= len(f.Sections) || s.Name == "" {
+			continue
+		}
+		section, typ := f.Sections[s.Section], elf.ST_TYPE(s.Info)
+		switch {
+		case typ == elf.STT_FUNC && section.Flags&elf.SHF_EXECINSTR != 0:
+			if section.Name != ".text" { // subprograms
+				c.Programs = append(c.Programs, s.Name)
+			}
+		case typ == elf.STT_SECTION || typ == elf.STT_FUNC:
+		case section.Name == ".maps" || section.Name == "maps" || isSection(strings.TrimPrefix(section.Name, "?"), ".struct_ops", ".struct_ops.link"):
+			c.Maps = append(c.Maps, s.Name)
+		case typ == elf.STT_OBJECT && isSection(section.Name, ".rodata", ".data", ".bss"):
+			c.Variables[s.Name] = nil
+		}
+	}
+	for _, section := range f.Sections { // which are maps to loaders
+		if isSection(section.Name, ".rodata", ".data", ".bss") && section.Size > 0 {
+			c.Maps = append(c.Maps, section.Name)
+		}
+	}
+	slices.Sort(c.Programs)
+	slices.Sort(c.Maps)
+	c.Maps = slices.Compact(c.Maps)
+	c.addTypes(o.Data)
+	return c, nil
+}
+
+func isSection(name string, kinds ...string) bool {
+	return slices.ContainsFunc(kinds, func(kind string) bool { return name == kind || strings.HasPrefix(name, kind+".") })
+}
+
+// addTypes adds the types of variables, if the object's BTF can be read.
+func (c *ObjectContents) addTypes(object []byte) {
+	defer func() { _ = recover() }() // the library is made for objects that one trusts
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(object))
+	if err != nil {
+		return
+	}
+	for t, err := range spec.All() {
+		if err != nil {
+			return
+		}
+		section, ok := t.(*btf.Datasec)
+		if !ok {
+			continue
+		}
+		for _, v := range section.Vars {
+			if v, ok := v.Type.(*btf.Var); ok {
+				if _, known := c.Variables[v.Name]; known {
+					c.Variables[v.Name] = v.Type
+				}
+			}
+		}
+	}
+}
