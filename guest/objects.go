@@ -125,7 +125,7 @@ func objectNames(paths []string) []string {
 func ObjectsPayload(ctx context.Context, arch string, paths []string, attach bool, unsupported string, timeout time.Duration) (Payload, error) {
 	p := Payload{Job: wire.Job{
 		Args: []string{"/loader", "--unsupported=" + unsupported, "--attach=" + strconv.FormatBool(attach)},
-		Name: ObjectsName, Reports: true, Timeout: timeout,
+		Name: ObjectsName, Reports: true, ReportsBPF: true, Timeout: timeout,
 	}}
 	p.SkipsPass = unsupported == wire.TestSkip
 	objects, err := ReadObjects(paths)

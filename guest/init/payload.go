@@ -75,8 +75,13 @@ func describe(e wire.Exit) string {
 func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, gone <-chan struct{}) {
 	began := time.Now()
 	before := oom.Kills()
+	endBPF := func() {}
+	if !job.ReportsBPF {
+		endBPF = watchBPF(func(p wire.BPFProgram) { r.send(wire.Record{Type: wire.TypeBPF, BPF: &p}) })
+	}
 	p, err := startPayload(job)
 	if err != nil {
+		endBPF()
 		r.fails("the payload could not be started")
 		none := make(chan struct{})
 		close(none)
@@ -158,6 +163,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if !exit.Timeout {
 		left = leftRunning()
 	}
+	endBPF()
 	_ = unix.Kill(-1, unix.SIGKILL)
 	if exit.Stuck {
 		limit = min(limit, 5*time.Second)
@@ -227,7 +233,7 @@ func reap(pid int, ended chan<- syscall.WaitStatus) {
 // say passes.
 func relay(src io.Reader, r *reporter, reports bool, run *running) {
 	from := lines.NewReader(src, wire.MaxLine)
-	tests := 0
+	tests, programs := 0, 0 // programs: of BPF
 	var files wire.FileBudget
 	problem := "the payload ended before its report did"
 	defer func() {
@@ -272,6 +278,9 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 			if !wire.Collected(rec.File.Name) && rec.File.Note == "" && files.Take(rec.File) {
 				r.send(wire.Record{Type: wire.TypeFile, File: rec.File})
 			}
+		case rec.Type == wire.TypeBPF && rec.BPF != nil && reports && programs < wire.MaxBPF:
+			programs++
+			r.send(wire.Record{Type: wire.TypeBPF, BPF: rec.BPF})
 		case rec.Type == wire.TypePhase && rec.Phase != nil:
 			r.send(wire.Record{Type: wire.TypePhase, Phase: rec.Phase})
 		case rec.Type == wire.TypeDone && rec.Done != nil:

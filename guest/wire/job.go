@@ -47,6 +47,8 @@ type Job struct {
 	Reports bool          `json:"reports"`           // the payload speaks to a Reporter's descriptor
 	Timeout time.Duration `json:"timeout_ns"`        // of the payload; 0: none
 
+	ReportsBPF bool `json:"reports_bpf,omitempty"` // and reports its BPF programs itself: init lists none
+
 	// TestTimeout is the limit for each test that the payload tells the start
 	// of; 0: none.
 	TestTimeout time.Duration `json:"test_timeout_ns,omitempty"`
