@@ -93,10 +93,12 @@ type CostChange struct {
 // Growth is the change in percent of what it was.
 func (c CostChange) Growth() float64 { return 100 * (float64(c.After)/float64(max(1, c.Before)) - 1) }
 
-// Numbers says it without its kernels: "41,200 → 873,000 instructions (87 % of the
-// limit)".
-func (c CostChange) Numbers() string {
-	return fmt.Sprintf("%s → %s instructions (%s)", Thousands(c.Before), Thousands(c.After), OfLimit(c.After, c.Limit))
+// GrowthWords says it: "+20 %", or of what became many times as much "× 21".
+func (c CostChange) GrowthWords() string {
+	if times := c.After / max(1, c.Before); times >= 10 {
+		return "× " + Thousands(times)
+	}
+	return fmt.Sprintf("%+.0f %%", c.Growth())
 }
 
 // OfLimit says how close a number of instructions is to the verifier's limit.

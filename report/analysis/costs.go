@@ -18,9 +18,19 @@ type costKey struct{ label, kind string }
 
 // costsOf are a kernel's programs with known instructions, of several with one name
 // that which took most.
+// One that did not load has cost what it took to find the mistake, which says nothing.
 func costsOf(k *report.Result) map[costKey]report.BPFProgram {
 	all := map[costKey]report.BPFProgram{}
+	failed := map[string]bool{}
+	for _, t := range k.Tests {
+		if report.TestVerdict(t) == report.TestFail {
+			failed[t.Name] = true
+		}
+	}
 	for _, p := range k.Costs() {
+		if p.Test != "" && failed[p.Test] {
+			continue
+		}
 		key := costKey{p.Label(), p.Type}
 		if p.Test != "" {
 			key.kind = ""
@@ -143,7 +153,7 @@ func Costs(m *report.Merged) []Cost {
 			}
 			c.All++
 			// An older kernel's limit is lower.
-			switch limit := k.InsnLimit(); cmp.Compare(p.Insns*max(1, c.Limit), c.Insns*limit) {
+			switch limit := k.InsnLimit(); cmp.Compare(share(p.Insns, limit), share(c.Insns, c.Limit)) {
 			case 1:
 				c.BPFProgram, c.Limit, c.Kernels = p, limit, []string{k.ID}
 			case 0:
@@ -156,10 +166,12 @@ func Costs(m *report.Merged) []Cost {
 		list = append(list, *c)
 	}
 	slices.SortFunc(list, func(a, b Cost) int {
-		return cmp.Or(cmp.Compare(b.Insns*a.Limit, a.Insns*b.Limit), cmp.Compare(a.Label(), b.Label()), cmp.Compare(a.Type, b.Type))
+		return cmp.Or(cmp.Compare(share(b.Insns, b.Limit), share(a.Insns, a.Limit)), cmp.Compare(a.Label(), b.Label()), cmp.Compare(a.Type, b.Type))
 	})
 	return list
 }
+
+func share(insns, limit int) float64 { return float64(insns) / float64(max(1, limit)) }
 
 // NearLimit are those of costs that the verifier nearly gave up on.
 func NearLimit(costs []Cost) []Cost {
@@ -216,7 +228,7 @@ func CostLine(m *report.Merged, quote func(string) string) string {
 		s += fmt.Sprintf("; %s moved against the base", report.Thousands(len(CostsByProgram(c))))
 	}
 	if c != nil && c.CostsCompared > 0 && c.CostsUnknown > 0 {
-		s += fmt.Sprintf(", which has no such kernel as %s", report.Thousands(c.CostsUnknown))
+		s += fmt.Sprintf(", and on %s there is nothing to compare with", report.Count(c.CostsUnknown, "kernel"))
 	}
 	return s
 }
@@ -225,6 +237,14 @@ func CostLine(m *report.Merged, quote func(string) string) string {
 type ProgramChange struct {
 	report.CostChange     // where it grew most
 	Others            int // kernels with other numbers
+}
+
+// Elsewhere says on how many further kernels the program moved; "" for none.
+func (c ProgramChange) Elsewhere() string {
+	if c.Others == 0 {
+		return ""
+	}
+	return ", and with other numbers on " + report.Count(c.Others, "more kernel")
 }
 
 // CostsByProgram has each program that moved once, in the order of the changes.
@@ -246,20 +266,13 @@ func CostsByProgram(c *report.Change) (all []ProgramChange) {
 	return all
 }
 
-// TooCostly says in one line which programs grew by more than allowed; "" for none.
-func TooCostly(m *report.Merged, quote func(string) string) string {
-	over := m.Change.TooCostly()
-	if len(over) == 0 {
-		return ""
-	}
-	all := CostsByProgram(&report.Change{Costs: over})
-	s := fmt.Sprintf("%s by more than %d %% (--max-insns-growth): %s", growWords(len(all)), m.Change.MaxInsnsGrowth, ChangeWords(all[0].CostChange, quote))
-	if n := len(all) - 1; n > 0 {
-		s += fmt.Sprintf("; and %d more", n)
-	}
-	return s
+// TooCostly are the programs that grew by more than allowed, each where it grew most.
+func TooCostly(m *report.Merged) []ProgramChange {
+	return CostsByProgram(&report.Change{Costs: m.Change.TooCostly()})
 }
 
-func growWords(n int) string {
-	return report.Count(n, "BPF program") + report.Plural(n, " grows", " grow")
+// TooCostlyWords says how many there are: "2 BPF programs grow by more than 20 %".
+func TooCostlyWords(m *report.Merged) string {
+	n := len(TooCostly(m))
+	return fmt.Sprintf("%s %s by more than %d %%", report.Count(n, "BPF program"), report.Plural(n, "grows", "grow"), m.Change.MaxInsnsGrowth)
 }

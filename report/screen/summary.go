@@ -111,6 +111,7 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 		fmt.Fprintf(p.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
 	}
 	p.change(m.Change)
+	p.Costs(m)
 	if len(m.Gone) > 0 {
 		fmt.Fprintf(p.out, "not tested, as a mirror lists them and no longer has them: %s\n\n", report.List(m.Gone, MaxListed, func(s string) string { return s }))
 	}
@@ -196,6 +197,36 @@ func (p *Progress) change(c *report.Change) {
 	}
 	fmt.Fprintln(p.out)
 }
+
+// Costs prints what BPF programs cost, in one line unless some cost more or less than
+// in the base, or nearly too much.
+func (p *Progress) Costs(m *report.Merged) {
+	plain := func(s string) string { return report.OneLine(s, 200) }
+	line := analysis.CostLine(m, plain)
+	if line == "" {
+		return
+	}
+	fmt.Fprintln(p.out, line)
+	moved := analysis.CostsByProgram(m.Change)
+	for i, c := range moved {
+		if i == maxMoved && !c.TooMuch {
+			fmt.Fprintf(p.out, "  and %d more; %s\n", len(moved)-i, p.rest())
+			break
+		}
+		mark := "  "
+		if c.TooMuch {
+			mark = p.paint(fmt.Sprintf("  more than %d %%: ", m.Change.MaxInsnsGrowth), red)
+		}
+		fmt.Fprintln(p.out, mark+analysis.ChangeWords(c.CostChange, plain)+c.Elsewhere())
+	}
+	for _, c := range analysis.NearLimit(analysis.Costs(m)) {
+		fmt.Fprintln(p.out, "  close to the limit: "+c.Words(plain))
+	}
+	fmt.Fprintln(p.out)
+}
+
+// maxMoved is how many programs that moved are named.
+const maxMoved = 5
 
 // restOf counts the kernels that neither passed nor failed; "" for none.
 func restOf(c report.Counts) string {
