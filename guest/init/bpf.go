@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -35,9 +36,18 @@ type bpfKey struct{ name, kind, tag string }
 // processor some 20 µs.
 const bpfPeriod = 20 * time.Millisecond
 
+// bpfGrace is how long the last look may take: a kernel that does not answer must not
+// keep what else is to be said.
+const bpfGrace = 10 * time.Second
+
 // watchBPF sends the programs that come from now on, until end has returned.
 func watchBPF(send func(wire.BPFProgram)) (end func()) {
-	w := &bpfWatch{send: send, sent: map[bpfKey]bool{}}
+	var late atomic.Bool
+	w := &bpfWatch{sent: map[bpfKey]bool{}, send: func(p wire.BPFProgram) {
+		if !late.Load() {
+			send(p)
+		}
+	}}
 	for _, id := range bpfPrograms() {
 		w.last = id
 	}
@@ -58,7 +68,11 @@ func watchBPF(send func(wire.BPFProgram)) (end func()) {
 	}()
 	return func() {
 		close(stop)
-		<-done
+		select {
+		case <-done:
+		case <-time.After(bpfGrace): // the kernel holds a lock of its own
+			late.Store(true) // nothing may come behind the end record
+		}
 	}
 }
 
