@@ -209,7 +209,7 @@ func (p *Progress) Costs(m *report.Merged) {
 	fmt.Fprintln(p.out, line)
 	moved := analysis.CostsByProgram(m.Change)
 	for i, c := range moved {
-		if i == maxMoved && !c.TooMuch {
+		if i >= maxMoved && (!c.TooMuch || i >= MaxListed) {
 			fmt.Fprintf(p.out, "  and %d more; %s\n", len(moved)-i, p.rest())
 			break
 		}
@@ -219,7 +219,8 @@ func (p *Progress) Costs(m *report.Merged) {
 		}
 		fmt.Fprintln(p.out, mark+analysis.ChangeWords(c.CostChange, plain)+c.Elsewhere())
 	}
-	for _, c := range analysis.NearLimit(analysis.Costs(m)) {
+	near := analysis.NearLimit(analysis.Costs(m))
+	for _, c := range near[:min(len(near), maxMoved)] {
 		fmt.Fprintln(p.out, "  close to the limit: "+c.Words(plain))
 	}
 	fmt.Fprintln(p.out)
