@@ -19,8 +19,8 @@ import (
 )
 
 // bpfWatch reports the BPF programs that come while a payload runs. It looks for
-// new ones again and again, since most are gone when the payload has ended: a
-// program that lives for less than a bpfPeriod can be missed.
+// new ones again and again, since most are gone when the payload has ended: one that
+// is gone before the next look is missed.
 type bpfWatch struct {
 	send func(wire.BPFProgram)
 	last uint32 // id of the last program that was seen: ids ascend
@@ -32,9 +32,14 @@ type bpfWatch struct {
 // copies of it, or it was loaded again.
 type bpfKey struct{ name, kind, tag string }
 
-// bpfPeriod is how often the kernel is asked. One question takes an emulated
-// processor some 20 µs.
-const bpfPeriod = 20 * time.Millisecond
+// How often the kernel is asked: init's waking up and asking takes an emulated
+// processor 0.8 ms, which is to be no more than a hundredth of its time. Where a
+// program comes others follow, and tests load and close them one by one.
+const (
+	bpfPeriod = 200 * time.Millisecond
+	bpfSoon   = 20 * time.Millisecond
+	bpfFollow = time.Second // after a program that came, it is asked soon
+)
 
 // bpfGrace is how long the last look may take: a kernel that does not answer must not
 // keep what else is to be said.
@@ -54,15 +59,19 @@ func watchBPF(send func(wire.BPFProgram)) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(bpfPeriod)
-		defer tick.Stop()
-		for {
+		for soon := 0; ; soon-- {
+			pause := bpfPeriod
+			if soon > 0 {
+				pause = bpfSoon
+			}
 			select {
 			case <-stop:
 				w.look()
 				return
-			case <-tick.C:
-				w.look()
+			case <-time.After(pause):
+			}
+			if w.look() {
+				soon = int(bpfFollow / bpfSoon)
 			}
 		}
 	}()
@@ -76,17 +85,20 @@ func watchBPF(send func(wire.BPFProgram)) (end func()) {
 	}
 }
 
-// look reports the programs that are new. A kernel that does not tell has none.
-func (w *bpfWatch) look() {
+// look reports the programs that are new, and says whether there are any. A kernel
+// that does not tell has none.
+func (w *bpfWatch) look() (some bool) {
 	attr := make([]byte, 12) // start, next, flags
 	for len(w.sent) < wire.MaxBPF {
 		binary.NativeEndian.PutUint32(attr, w.last)
 		if _, err := bpf(unix.BPF_PROG_GET_NEXT_ID, attr); err != nil {
-			return
+			return some
 		}
 		w.last = binary.NativeEndian.Uint32(attr[4:])
 		w.report(w.last)
+		some = true
 	}
+	return some
 }
 
 // report reports one program. It holds the program and its maps no longer than it
