@@ -462,7 +462,7 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 			m, rerr := reportAlone(r.Out, record.ShardFileName(), mo, c.links(), c.history(o.history))
 			err = errors.Join(err, rerr)
 			if m != nil {
-				ui.Costs(m)
+				ui.Compared(m)
 				if outcome.Verdict == report.Pass { // what is compared can only make it worse
 					outcome = m.Outcome()
 				}

@@ -110,8 +110,7 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	for _, e := range m.Unused {
 		fmt.Fprintf(p.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
 	}
-	p.change(m.Change)
-	p.Costs(m)
+	p.Compared(m)
 	if len(m.Gone) > 0 {
 		fmt.Fprintf(p.out, "not tested, as a mirror lists them and no longer has them: %s\n\n", report.List(m.Gone, MaxListed, func(s string) string { return s }))
 	}
@@ -198,9 +197,15 @@ func (p *Progress) change(c *report.Change) {
 	fmt.Fprintln(p.out)
 }
 
-// Costs prints what BPF programs cost, in one line unless some cost more or less than
-// in the base, or nearly too much.
-func (p *Progress) Costs(m *report.Merged) {
+// Compared prints what is other than in the base, and what BPF programs cost.
+func (p *Progress) Compared(m *report.Merged) {
+	p.change(m.Change)
+	p.costs(m)
+}
+
+// costs prints one line, unless programs cost more or less than in the base, or nearly
+// too much.
+func (p *Progress) costs(m *report.Merged) {
 	plain := func(s string) string { return report.OneLine(s, 200) }
 	line := analysis.CostLine(m, plain)
 	if line == "" {
