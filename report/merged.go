@@ -56,6 +56,11 @@ type Change struct {
 	Fixed     []string `json:"fixed,omitempty" limit:"100000"`      // failed in the base
 	New       []string `json:"new,omitempty" limit:"100000"`        // not in the base
 	Gone      []string `json:"gone,omitempty" limit:"100000"`       // only in the base
+
+	Costs          []CostChange `json:"costs,omitempty"`            // BPF programs whose instructions moved: first those that grew by too much, then by how much
+	CostsCompared  int          `json:"costs_compared,omitempty"`   // programs, on all kernels, that have numbers here and in the base
+	CostsUnknown   int          `json:"costs_unknown,omitempty"`    // kernels with numbers here that the base has none to compare with
+	MaxInsnsGrowth int          `json:"max_insns_growth,omitempty"` // percent, by which no program may grow; 0: any
 }
 
 // VMTime is how long all VMs of the run took together.

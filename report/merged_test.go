@@ -44,7 +44,7 @@ func fullKernel() Result {
 	id := "debian/6.1.0-56-cloud-amd64__6.1.192-2"
 	return Result{
 		ID: id, Digest: "sha256:1", Verdict: Fail, Cause: &Cause{Title: "x", Excerpt: "\x1b<&>\n", Location: "a.c:1"},
-		Tests:    []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7}},
+		Tests:    []Test{{Name: "a", Verdict: "fail", Duration: 5, Output: "o", Insns: 7, Loader: "libbpf 1.8"}},
 		Programs: []Program{{Name: "p", Verdict: Crash, Cause: &Cause{Title: "x", Excerpt: "e", Location: "a.c:1"}, Tests: 1, TestsOnly: true, Duration: 3, Left: []string{"pin"}, Console: "results/" + id + ".txt"}},
 		Phases:   map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{
@@ -59,6 +59,7 @@ func fullKernel() Result {
 		Expected:          []Expected{{Test: "a", Verdict: Crash, Reason: "r", Link: "l", Expires: "2027-01-31"}},
 		StaleExpectations: []string{"s"},
 		AccelNote:         "n",
+		BPF:               []BPFProgram{{Name: "handle_exec", Type: "kprobe", Tag: "0123456789abcdef", Program: "p", Test: "a", Insns: 7, States: 6, PeakStates: 5, Stack: 4, Jited: 3, MapMemory: 2}},
 		Reproduce:         "bpf-kernel-check debug --kernels ./kernels " + id,
 	}
 }
@@ -85,8 +86,12 @@ func fullReport() *Merged {
 		Schema: MergedSchema, Tool: "v1", At: time.Date(2026, 7, 4, 5, 6, 7, 8, time.UTC), Verdict: Fail, List: "sha256:2", Arch: "amd64",
 		Algorithm: "rendezvous", Shards: 3, RunID: "1", Attempt: 2, HeadSHA: "abc", Kernels: []Result{fullKernel(), reusedKernel(), flakyKernel()},
 		Refusals: []Refusal{{Shard: 1, Kernel: "a/b", Reason: "r"}},
-		Change:   &Change{BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"}},
-		Gone:     []string{"a/5"}, Advisory: true,
+		Change: &Change{
+			BaseSHA: "def", NewlyFail: []string{"a/1"}, Fixed: []string{"a/2"}, New: []string{"a/3"}, Gone: []string{"a/4"},
+			Costs:         []CostChange{{Name: "handle_exec", Type: "kprobe", Before: 1, After: 2, Limit: 3, Kernels: []string{"a/1"}, Against: "a/0", TooMuch: true}},
+			CostsCompared: 4, CostsUnknown: 5, MaxInsnsGrowth: 20,
+		},
+		Gone: []string{"a/5"}, Advisory: true,
 		Unused: []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 		Coverage: &Coverage{
 			Kernels: 4, Of: 5, Statements: 9, Covered: 8, Some: 7, Problems: []string{"the profile of a/6 is left out: x"},

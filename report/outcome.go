@@ -73,10 +73,14 @@ func (f *ShardFile) Outcome() Outcome {
 	return RunOutcome(len(f.Plan.Kernels), f.Kernels, f.Problem != "")
 }
 
-// Outcome is what the merged result comes to. Verdict may make it worse than
-// its kernels and refusals say, never better.
+// Outcome is what the merged result comes to. A BPF program that grew by more than
+// the run allows fails it. Verdict may make it worse than its kernels, programs and
+// refusals say, never better.
 func (m *Merged) Outcome() Outcome {
 	o := RunOutcome(len(m.Kernels), m.Kernels, len(m.Kernels) == 0 || len(m.Refusals) > 0)
+	if len(m.Change.TooCostly()) > 0 {
+		o.Verdict = Fail
+	}
 	switch {
 	case o.Verdict == Fail || m.Verdict == Pass:
 	case m.Verdict == Fail:

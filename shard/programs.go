@@ -129,6 +129,7 @@ func joinVMs(all []wire.Program, vms []report.Result, repeat int) report.Result 
 	if k.Verdict != verdicts[worst] { // it was of programs that another VM tested
 		k.Verdict, k.Cause = report.Pass, nil // until the programs are looked at, below
 	}
+	k.BPF = joinBPF(vms...)
 	k.TestsOnly = true
 	k.Phases = map[string]int64{}
 	for name, ns := range vms[worst].Phases {

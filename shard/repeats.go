@@ -65,6 +65,7 @@ func combine(runs []report.Result) report.Result {
 		}
 	}
 	k.Tests, k.Flaky = combineTests(runs)
+	k.BPF = joinBPF(runs...)
 	k.Programs = slices.Clone(k.Programs)
 	for i := range k.Programs {
 		for _, run := range runs { // all have the same programs
@@ -79,6 +80,15 @@ func combine(runs []report.Result) report.Result {
 		k.Cause = &cause
 	}
 	return k
+}
+
+// joinBPF are the BPF programs of several VMs of a kernel.
+func joinBPF(vms ...report.Result) []report.BPFProgram {
+	lists := make([][]report.BPFProgram, len(vms))
+	for i, k := range vms {
+		lists[i] = k.BPF
+	}
+	return report.JoinBPF(lists...)
 }
 
 // combineTests makes one list of the tests of several runs: a failure where

@@ -144,6 +144,7 @@ func (again *reruns) add(n int, programs []wire.Program, vms []report.Result) bo
 	}
 	phases["vm"] += k.Phases["vm"]
 	again.k.Phases = phases
+	again.k.BPF = joinBPF(again.k, k)
 	for _, s := range k.Splats {
 		if !slices.Contains(again.k.Splats, s) {
 			again.k.Splats = append(again.k.Splats, s)

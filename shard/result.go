@@ -21,7 +21,7 @@ func (r *run) newResult(j *job) report.Result {
 func (r *run) setResult(k *report.Result, j *job, out outcome) {
 	o := out.observed
 	k.Verdict, k.Cause, k.Tests, k.Splats, k.TestsOnly = out.Verdict.Verdict, out.Cause, out.Tests, out.Splats, out.TestsOnly
-	k.Programs = out.Programs
+	k.Programs, k.BPF = out.Programs, out.BPF
 	if k.Verdict == report.NoBoot {
 		k.Cause = r.noBootHint(j, k.Cause)
 	}

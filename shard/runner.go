@@ -443,7 +443,7 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 
 func writeSummary(dir string, started time.Time, results []report.Result) error {
 	var b strings.Builder
-	if err := summary.Write(&b, started, results); err != nil {
+	if err := summary.Write(&b, &report.Merged{At: started, Kernels: results}); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, summary.Name), []byte(b.String()), 0o644); err != nil {

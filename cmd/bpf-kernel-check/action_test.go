@@ -19,6 +19,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/report/markdown"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 )
 
 func TestInputsBecomeFlags(t *testing.T) {
@@ -578,7 +579,7 @@ func TestActionSecondUse(t *testing.T) {
 				err = w.Close(true)
 			}
 			if err == nil && tt.shard.shards == 0 {
-				_, err = reportAlone(out, plan.ShardFileName(), time.Now(), false, markdown.Options{}, nil)
+				_, err = reportAlone(out, plan.ShardFileName(), merge.Options{At: time.Now()}, markdown.Options{}, nil)
 			}
 			if err != nil {
 				t.Fatal(err)

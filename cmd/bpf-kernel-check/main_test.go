@@ -106,6 +106,7 @@ func runScripts(t *testing.T, glob string) {
 			}
 			e.Setenv("OBJECTS", objects)
 			e.Setenv("SETTINGS", settings)
+			e.Setenv("COSTS", filepath.Join(scripts, "../costs"))
 			e.Setenv("KERNELS", cache) // the cache of the user, so that nothing is fetched twice
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "xdg"))
 			e.Vars = append(e.Vars, goDirs...)

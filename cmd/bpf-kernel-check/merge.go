@@ -19,12 +19,48 @@ import (
 // mergeOptions are the flags of merge.
 type mergeOptions struct {
 	plan, needs, base, history, out string
+	growth                          string
 	advisory                        bool
 }
 
 // advisoryFlag is of run and merge, which write the report that publish reads.
 func advisoryFlag(f *pflag.FlagSet, advisory *bool) {
 	f.BoolVar(advisory, "advisory", false, "exit with 0 whatever the kernels' results are; reports and GitHub say the verdict, and that it is advice")
+}
+
+// baseFlags are of run and merge, which compare with an earlier run.
+func baseFlags(f *pflag.FlagSet, base, growth *string) {
+	f.StringVar(base, "base", "", "report.json of an earlier run, as `FILE`, to say what has changed")
+	f.StringVar(growth, "max-insns-growth", "", "fail if the verifier processes more instructions of a BPF program than in the base by `PERCENT`, such as 20%, and by at least 1,000")
+}
+
+// warnNoBase says that a limit on growth holds nothing up.
+func (c *command) warnNoBase(base, growth string) {
+	if base == "" && growth != "" {
+		c.warn("--max-insns-growth: there is no --base to compare with, so whether programs grew is not known")
+	}
+}
+
+// readBase reads what to compare with into the options of a merge. With one that
+// cannot be read and a limit on growth the result is no pass.
+func (c *command) readBase(base, growth string, o *merge.Options) error {
+	var err error
+	if growth != "" {
+		if o.MaxInsnsGrowth, err = report.ParseGrowth(growth); err != nil {
+			return usagef("--max-insns-growth is %w", err)
+		}
+	}
+	if base == "" {
+		return nil
+	}
+	if o.Base, err = readFile(base, report.ReadReport); err != nil {
+		why := fmt.Sprintf("--base %s: %v; what has changed is not known", base, err)
+		if growth != "" {
+			o.Problems = append(o.Problems, why+", nor whether --max-insns-growth holds")
+		}
+		c.warn(why)
+	}
+	return nil
 }
 
 func (c *command) mergeCommand() *cobra.Command {
@@ -55,7 +91,7 @@ programs become one report of kernels by programs.`,
 	f := cmd.Flags()
 	f.StringVar(&o.plan, "plan", "", "plan.json of the shards, as `FILE`; without it the kernels of a missing shard are unknown")
 	f.StringVar(&o.needs, "needs", "", "results of the jobs, as `JSON`: GitHub's toJSON(needs) or toJSON(needs.*.result)")
-	f.StringVar(&o.base, "base", "", "report.json of an earlier run, as `FILE`, to say what has changed")
+	baseFlags(f, &o.base, &o.growth)
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
 	f.StringVarP(&o.out, "out", "o", ".", "`DIR` to write the reports and results/ to")
 	advisoryFlag(f, &o.advisory)
@@ -81,12 +117,9 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 		}
 		mo.Needs = needs
 	}
-	if o.base != "" {
-		base, err := readFile(o.base, report.ReadReport)
-		if err != nil {
-			c.warn(fmt.Sprintf("--base %s: %v; what has changed is not known", o.base, err))
-		}
-		mo.Base = base
+	c.warnNoBase(o.base, o.growth)
+	if err := c.readBase(o.base, o.growth, &mo); err != nil {
+		return err
 	}
 	if o.out == "" {
 		return usagef("--out is empty: want a directory")

@@ -22,7 +22,8 @@ import (
 // writeShard writes what one shard of a run leaves, with the program that runs
 // use for it: shard DIR I/N ATTEMPT ID=VERDICT... A verdict of none leaves the
 // kernel out, and the shard as a job that was cut short. The kernels of all
-// shards are those in $LIST, and the program is $PROGRAM. A kernel's coverage profile is the file profiles/ID.
+// shards are those in $LIST, and the program is $PROGRAM. A verdict's :NAME:N
+// is a BPF program that took the verifier N instructions. A kernel's coverage profile is the file profiles/ID.
 func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: shard DIR I/N ATTEMPT ID=VERDICT...")
@@ -37,12 +38,18 @@ func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 	for _, a := range args[3:] {
 		id, verdict, _ := strings.Cut(a, "=")
 		p.Kernels = append(p.Kernels, id)
+		verdict, cost, _ := strings.Cut(verdict, ":")
 		if verdict == "none" {
 			complete = false
 			continue
 		}
 		k := report.Result{ID: id, Digest: "sha256:" + id, Accel: "tcg", Attempts: 1, Console: "results/" + id + ".txt", Phases: map[string]int64{"vm": int64(3 * time.Second)}}
 		k.Reproduce = report.Command("--kernels", "kernels", "--test", "./probe.test -test.v", "--env", "TOKEN", id)
+		if name, n, ok := strings.Cut(cost, ":"); ok {
+			insns, err := strconv.Atoi(n)
+			ts.Check(err)
+			k.BPF = []report.BPFProgram{{Name: name, Type: "kprobe", Tag: fmt.Sprintf("%016x", insns), Insns: insns}}
+		}
 		k.Verdict, err = report.ParseVerdict(verdict)
 		ts.Check(err)
 		if k.Verdict != report.Pass {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/coverage"
@@ -44,7 +43,7 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 		name  string
 		write func(io.Writer) error
 	}{
-		{summary.Name, func(w io.Writer) error { return summary.Write(w, m.At, m.Kernels) }},
+		{summary.Name, func(w io.Writer) error { return summary.Write(w, m) }},
 		{report.ReportName, func(w io.Writer) error { return report.WriteReport(w, m) }},
 		{junitName, func(w io.Writer) error { return junit.Write(w, m) }},
 		{markdownName, func(w io.Writer) error { return markdown.Write(w, m, o) }},
@@ -66,13 +65,13 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 }
 
 // reportAlone writes the reports of a run of the whole list, from the shard file
-// in dir, and returns the result. They are dated at.
-func reportAlone(dir, shardFile string, at time.Time, advisory bool, o markdown.Options, history *page.History) (*report.Merged, error) {
+// in dir, and returns the result.
+func reportAlone(dir, shardFile string, mo merge.Options, o markdown.Options, history *page.History) (*report.Merged, error) {
 	f, err := readFile(filepath.Join(dir, shardFile), report.ReadShardFile)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", shardFile, err)
 	}
-	m, _ := merge.Merge(&merge.Collected{Files: []*merge.File{{ShardFile: f}}}, merge.Options{Tool: version(), At: at, Advisory: advisory})
+	m, _ := merge.Merge(&merge.Collected{Files: []*merge.File{{ShardFile: f}}}, mo)
 	_, err = writeOutputs(dir, m, o, history)
 	return m, err
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/host"
@@ -53,6 +54,9 @@ type runOptions struct {
 	reuse    time.Duration
 	isolate  bool
 	advisory bool
+
+	base, growth string
+	compared     merge.Options // with what base
 
 	allowed *vm.Allowed // the files of splats, set by validate
 	exec    *execution  // of exec; nil for others
@@ -152,6 +156,9 @@ A source is one of
 			if err != nil {
 				return err
 			}
+			if err := c.readBase(o.base, o.growth, &o.compared); err != nil {
+				return err
+			}
 			if _, err := qemu.ParseParams(po.params); err != nil {
 				return usagef("--append %w", err)
 			}
@@ -204,6 +211,7 @@ A source is one of
 	po.add(cmd)
 	so.add(cmd)
 	o.add(cmd)
+	baseFlags(cmd.Flags(), &o.base, &o.growth)
 	advisoryFlag(cmd.Flags(), &o.advisory)
 	cmd.Flags().BoolVar(&o.isolate, "isolate", false, "with several programs: give each a VM of its own")
 	return cmd
@@ -451,8 +459,17 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)
 			}
-			m, rerr := reportAlone(r.Out, record.ShardFileName(), started, o.advisory, c.links(), c.history(o.history))
+			c.warnNoBase(o.base, o.growth)
+			mo := o.compared
+			mo.Tool, mo.At, mo.Advisory = version(), started, o.advisory
+			m, rerr := reportAlone(r.Out, record.ShardFileName(), mo, c.links(), c.history(o.history))
 			err = errors.Join(err, rerr)
+			if m != nil {
+				ui.Compared(m)
+				if outcome.Verdict == report.Pass { // what is compared can only make it worse
+					outcome = m.Outcome()
+				}
+			}
 			c.printCoverage(m)
 			c.laps.end("reports")
 		}

@@ -560,6 +560,7 @@ var notInCheck = map[string]map[string]string{
 		"artifacts": "its report needs them",
 		"plan":      "found by name: it is an artifact of the same run",
 		"history":   "found by the report, in the default branch's cache",
+		"base":      "found there, too",
 		"resume":    "for an out that outlives the job, which this one's does not",
 		"out":       "nobody sees it but the job, whose results are an artifact",
 		"token":     "the job's own, with what the caller grants",

@@ -75,8 +75,13 @@ func describe(e wire.Exit) string {
 func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, gone <-chan struct{}) {
 	began := time.Now()
 	before := oom.Kills()
+	endBPF := func() {}
+	if !job.ReportsBPF {
+		endBPF = watchBPF(func(p wire.BPFProgram) { r.send(wire.Record{Type: wire.TypeBPF, BPF: &p}) })
+	}
 	p, err := startPayload(job)
 	if err != nil {
+		endBPF()
 		r.fails("the payload could not be started")
 		none := make(chan struct{})
 		close(none)
@@ -158,6 +163,7 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if !exit.Timeout {
 		left = leftRunning()
 	}
+	endBPF()
 	_ = unix.Kill(-1, unix.SIGKILL)
 	if exit.Stuck {
 		limit = min(limit, 5*time.Second)

@@ -235,23 +235,12 @@ func bpfPrograms() (ids []uint32) {
 
 // bpfProgram opens a program, and returns its name.
 func bpfProgram(id uint32) (fd int, name string) {
-	attr := make([]byte, 12)
-	binary.NativeEndian.PutUint32(attr, id)
-	fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, attr)
+	fd, err := bpfOpen(unix.BPF_PROG_GET_FD_BY_ID, id)
 	if err != nil {
 		return -1, ""
 	}
-	const at, size, most = 64, 104, 16 // of the name in struct bpf_prog_info
-	info := make([]byte, size)
-	var pin runtime.Pinner // its address is in attr
-	pin.Pin(&info[0])
-	defer pin.Unpin()
-	attr = make([]byte, 16)
-	binary.NativeEndian.PutUint32(attr, uint32(fd))
-	binary.NativeEndian.PutUint32(attr[4:], size)
-	binary.NativeEndian.PutUint64(attr[8:], uint64(uintptr(unsafe.Pointer(&info[0]))))
-	if _, err := bpf(unix.BPF_OBJ_GET_INFO_BY_FD, attr); err == nil {
-		name = strings.TrimRight(string(info[at:at+most]), "\x00")
+	if info, err := programInfo(fd); err == nil {
+		name = info.name()
 	}
 	return fd, name
 }

@@ -68,6 +68,10 @@ func (r *reporter) named(rec wire.Record) wire.Record {
 		run := *rec.Run
 		run.Name = wire.ProgramTest(r.program, run.Name)
 		rec.Run = &run
+	case rec.BPF != nil && rec.BPF.Test != "":
+		p := *rec.BPF
+		p.Test = wire.ProgramTest(r.program, p.Test)
+		rec.BPF = &p
 	case rec.Exit != nil:
 		e := *rec.Exit
 		e.Tests = nil

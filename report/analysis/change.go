@@ -4,8 +4,8 @@ import "github.com/elastic/bpf-kernel-check/report"
 
 // NewChange compares a result with an earlier one, both in order of the ids.
 // Kernels of which nothing is known on either side are neither better nor
-// worse.
-func NewChange(base, now *report.Merged) *report.Change {
+// worse. maxGrowth is by how many percent a BPF program may grow, 0 by any.
+func NewChange(base, now *report.Merged, maxGrowth int) *report.Change {
 	c := &report.Change{BaseSHA: base.HeadSHA}
 	was := make(map[string]*report.Result, len(base.Kernels))
 	for i := range base.Kernels {
@@ -28,5 +28,6 @@ func NewChange(base, now *report.Merged) *report.Change {
 			c.Gone = append(c.Gone, k.ID)
 		}
 	}
+	changeCosts(c, base, now, maxGrowth)
 	return c
 }

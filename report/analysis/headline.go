@@ -50,10 +50,14 @@ func Headline(m *report.Merged) string {
 	if t.NotTested > 0 {
 		add("%s not tested", report.Thousands(t.NotTested))
 	}
+	costly := len(m.Change.TooCostly()) > 0
+	if costly {
+		add("%s", TooCostlyWords(m))
+	}
 	switch {
 	case len(m.Refusals) > 0:
 		add("the result is incomplete")
-	case t.Kernels > 0 && t.OK() && m.Verdict != report.Pass:
+	case !costly && t.Kernels > 0 && t.OK() && m.Verdict != report.Pass:
 		add("but the merged verdict is %s", m.Verdict)
 	}
 	line := strings.Join(parts, ", ")
@@ -88,8 +92,15 @@ func Annotations(m *report.Merged) []Annotation {
 		}
 		all = append(all, Annotation{Title: "the result is incomplete", Message: strings.Join(lines, "\n")})
 	}
-	groups := Groups(m)
 	plain := func(s string) string { return report.OneLine(s, 120) }
+	if costly := TooCostly(m); len(costly) > 0 {
+		var lines []string
+		for _, c := range costly[:min(len(costly), 5)] {
+			lines = append(lines, report.OneLine(ChangeWords(c.CostChange, plain), 350))
+		}
+		all = append(all, Annotation{Title: TooCostlyWords(m), Message: strings.Join(lines, "\n")})
+	}
+	groups := Groups(m)
 	for i, g := range groups {
 		if len(all) == MaxAnnotations-1 && i < len(groups)-1 {
 			rest := len(groups) - i

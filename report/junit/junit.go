@@ -16,6 +16,7 @@ import (
 	"github.com/jstemmer/go-junit-report/v2/junit"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Limits of junit.xml.
@@ -136,7 +137,7 @@ func newSuite(m *report.Merged, name string, id int, took time.Duration) *junitS
 }
 
 // mergeSuite holds why the result as a whole is no pass: one error for each
-// refusal. It is empty when the kernels tell all there is to tell.
+// refusal, and a failure for each BPF program that grew too much. It is empty when the kernels tell all there is to tell.
 func mergeSuite(m *report.Merged) *junitSuite {
 	s := newSuite(m, "merge", 0, 0)
 	className := "bpf." + junitText(m.Arch) + ".merge"
@@ -153,6 +154,12 @@ func mergeSuite(m *report.Merged) *junitSuite {
 	}
 	if n := len(m.Refusals); n > most {
 		s.add(errorCase(className, "further refusals", "refusal", fmt.Sprintf("%d more", n-most)))
+	}
+	for _, p := range analysis.TooCostly(m) {
+		c := junitCase{Testcase: junit.Testcase{Classname: className, Name: junitText("instructions of " + p.Name), Time: "0.000"}}
+		words := analysis.ChangeWords(p.CostChange, func(s string) string { return s })
+		c.Failure = &junit.Result{Message: junitText(words), Type: "max-insns-growth", Data: junitLines(words, maxJUnitName)}
+		s.add(c)
 	}
 	if s.Tests == 0 {
 		t := m.Outcome()

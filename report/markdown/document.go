@@ -37,6 +37,7 @@ func (d *document) render(x detail) string {
 	d.refusals(&b, x)
 	d.grid(&b, x.rows)
 	d.programs(&b, x.rows)
+	d.costs(&b, x)
 	d.failures(&b, x)
 	d.apart(&b, x)
 	d.footer(&b)

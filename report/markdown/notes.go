@@ -88,6 +88,9 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	lines = noted.lines(lines, named, "**Noted:** and %s more", func(text string, on string) string {
 		return "**Noted** on " + on + ": " + code(text, 300)
 	})
+	if s := analysis.CostLine(d.m, func(s string) string { return code(s, 160) }); s != "" && x.kernels > 1 {
+		lines = append(lines, "**Costs:** "+s)
+	}
 	if c := d.m.Coverage; c != nil {
 		lines = append(lines, "**Coverage:** "+c.Words(named, func(s string) string { return code(s, 160) }))
 	}

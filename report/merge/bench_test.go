@@ -58,7 +58,7 @@ func BenchmarkMerge(b *testing.B) {
 			out.Close,
 			c.Close,
 			func() error { return report.WriteReport(io.Discard, m) },
-			func() error { return summary.Write(io.Discard, m.At, m.Kernels) },
+			func() error { return summary.Write(io.Discard, m) },
 			func() error { return report.WriteTimings(io.Discard, report.NewTimings(m.Kernels)) },
 		} {
 			if err := write(); err != nil {

@@ -69,7 +69,7 @@ func FuzzReadReport(f *testing.F) {
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := report.ReadReport(bytes.NewReader(b)); err == nil {
-			analysis.NewChange(m, m)
+			analysis.NewChange(m, m, 20)
 		}
 	})
 }

@@ -29,6 +29,8 @@ type Options struct {
 	Needs []Need           // of the job that merges; nil: not known
 	Base  *report.Merged   // to compare with; nil: none
 
+	MaxInsnsGrowth int // percent, by which a BPF program may grow against Base; 0: by any
+
 	Advisory bool // see report.Merged
 
 	// Problems are further reasons, one line each, why the result cannot be
@@ -61,10 +63,10 @@ func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 	}
 	g.allowed()
 	g.needs(o.Needs)
-	g.judge()
 	if o.Base != nil {
-		g.m.Change = analysis.NewChange(o.Base, g.m)
+		g.m.Change = analysis.NewChange(o.Base, g.m, o.MaxInsnsGrowth)
 	}
+	g.judge()
 	return g.m, g.from
 }
 

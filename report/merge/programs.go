@@ -250,6 +250,12 @@ func (j *joined) add(k *report.Result, p *part) {
 	for _, l := range []struct{ all, more *[]string }{{&k.Mounts, &p.Mounts}, {&k.Modules, &p.Modules}, {&k.Problems, &p.Problems}} {
 		*l.all = append(*l.all, fitting(*l.all, *l.more, maxList)...)
 	}
+	for _, b := range fitting(k.BPF, p.BPF, report.MaxBPF) {
+		if b.Program = p.program; b.Test != "" {
+			b.Test = test(b.Test)
+		}
+		k.BPF = append(k.BPF, b)
+	}
 	if k.Facts == nil {
 		k.Facts, k.Release = p.Facts, cmp.Or(k.Release, p.Release)
 	}

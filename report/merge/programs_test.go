@@ -73,6 +73,17 @@ func TestJoinGreen(t *testing.T) {
 }
 
 // One call alone has the names that it has among others.
+// Each program's BPF programs stay its own, and name its tests as the result does.
+func TestJoinBPF(t *testing.T) {
+	s := newProgramSet(1, "a", "b")
+	s.file(1).kernel(0).BPF = []report.BPFProgram{{Name: "f", Type: "kprobe", Insns: 5}}
+	s.file(2).kernel(0).BPF = []report.BPFProgram{{Name: "f", Type: "kprobe", Test: "o/f", Insns: 7}}
+	want := []report.BPFProgram{{Name: "f", Type: "kprobe", Program: "a", Insns: 5}, {Name: "f", Type: "kprobe", Program: "b", Test: "b/o/f", Insns: 7}}
+	if d := cmp.Diff(want, s.merge(t, testOptions()).Kernels[0].BPF); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestJoinOne(t *testing.T) {
 	m := newProgramSet(1, "a").merge(t, testOptions())
 	if k := m.Kernels[0]; m.Verdict != report.Pass || verdictsOf(k) != "a:pass" || k.Tests[0].Name != "a/FileCreate" {

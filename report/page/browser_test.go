@@ -256,9 +256,9 @@ func TestBrowserRealRun(t *testing.T) {
 	// Programs over kernels.
 	b.click("#k-close")
 	b.wait(`!document.getElementById("kernel").open`)
-	b.js(`document.getElementById("tests").scrollIntoView()`)
-	b.wait(`document.querySelectorAll("#t-list tr").length > 10`)
-	if got := eval[string](b, `[...document.querySelectorAll("#t-list tr")].find(r => r.innerText.includes("rejected/late_mistake")).querySelector("svg").getAttribute("aria-label")`); got != "4 kernels, 100,003 to 100,003 instructions" {
+	b.js(`document.getElementById("costs").scrollIntoView()`)
+	b.wait(`document.querySelectorAll("#c-list tr").length > 10`)
+	if got := eval[string](b, `[...document.querySelectorAll("#c-list tr")].find(r => r.innerText.includes("rejected/late_mistake")).querySelector("svg").getAttribute("aria-label")`); got != "4 kernels, 100,003 to 100,003 instructions; did not load on 4" {
 		t.Errorf("plot: %q", got)
 	}
 	b.clean()
@@ -322,6 +322,36 @@ func TestBrowserSynthetic(t *testing.T) {
 		t.Errorf("it opens %q, want %q", got, id)
 	}
 	c.clean()
+}
+
+// A program that grew comes first, with the base and the limit in its plot.
+func TestBrowserCosts(t *testing.T) {
+	b := open(t, startBrowser(t), writePage(t, "small"), "", 1440, false)
+	b.js(`document.getElementById("costs").scrollIntoView()`)
+	b.wait(`document.querySelectorAll("#c-list tr").length > 10`)
+	first := eval[string](b, `document.querySelector("#c-list tr").innerText`)
+	label := eval[string](b, `document.querySelector("#c-list svg").getAttribute("aria-label")`)
+	for text, want := range map[string][]string{
+		first: {"handle_exec", "kprobe", "41,200 → 873,000", "× 21", "too much", "87 %"},
+		label: {"119 kernels", "41,200 to 873,000 instructions", "moved on 18 against the base, most from 41,200 to 873,000"},
+	} {
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%q lacks %q", text, w)
+			}
+		}
+	}
+	if n := eval[int](b, `document.querySelectorAll("#c-list tr:first-child svg .was, #c-list tr:first-child svg .limit").length`); n != 2 {
+		t.Errorf("%d lines for base and limit", n)
+	}
+	shot(b, "costs", false)
+	b.js(`document.getElementById("c-text").value = "lsm"; document.getElementById("c-text").dispatchEvent(new Event("input"))`)
+	b.wait(`document.querySelectorAll("#c-list tr").length === 1`)
+	b.js(`location.hash = "k=" + document.querySelector("#list a").getAttribute("href").slice(3)`)
+	b.wait(`document.querySelector("#kernel[open] #k-body")`)
+	b.wait(`document.getElementById("k-body").innerText.includes("restrict_filesystems")`)
+	shot(b, "costs-kernel", false)
+	b.clean()
 }
 
 // Everything can be done without a mouse.

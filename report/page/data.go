@@ -20,6 +20,7 @@ type index struct {
 	Series  []string    `json:"series"`
 	Phases  []string    `json:"phases"`
 	Tests   []testRow   `json:"tests"`
+	Costs   []*costRow  `json:"costs,omitempty"`
 	Reasons []string    `json:"reasons"`        // of the failures, as far as they are shown
 	Runs    []string    `json:"runs,omitempty"` // of the history, oldest first
 }
@@ -47,8 +48,7 @@ type kernelRow struct {
 // testRow is a test over all kernels.
 type testRow struct {
 	Name  string `json:"n"`
-	Count [3]int `json:"c"`           // kernels: pass, fail, skip
-	Insns []int  `json:"i,omitempty"` // by kernel, 0: not known; none when no kernel said
+	Count [3]int `json:"c"` // kernels: pass, fail, skip
 }
 
 // builder makes the data of a page.
@@ -95,6 +95,7 @@ func newBuilder(m *report.Merged, o Options) *builder {
 	b.phases()
 	b.kernels()
 	b.testRows()
+	b.costRows()
 	b.programGrid()
 	b.details()
 	b.consoles()
@@ -219,34 +220,13 @@ func (b *builder) testRows() {
 		b.tests[rows[i].Name] = i
 	}
 	b.index.Tests = rows
-	left := maxCounts
-	cut := false
 	for i, p := range b.places {
 		for _, t := range p.Tests {
 			n, ok := b.tests[t.Name]
-			if !ok {
-				continue
-			}
-			if k := &b.index.Kernels[i]; verdictAt(t) == 1 && len(k.Failed) < maxFailed {
+			if k := &b.index.Kernels[i]; ok && verdictAt(t) == 1 && len(k.Failed) < maxFailed {
 				k.Failed = append(k.Failed, n)
 			}
-			if t.Insns <= 0 {
-				continue
-			}
-			r := &b.index.Tests[n]
-			if r.Insns == nil {
-				if left < len(b.places) {
-					cut = true
-					continue
-				}
-				left -= len(b.places)
-				r.Insns = make([]int, len(b.places))
-			}
-			r.Insns[i] = t.Insns
 		}
-	}
-	if cut {
-		b.note("not every program's instruction counts are shown over all kernels; each kernel has its own")
 	}
 	for i := range b.index.Tests {
 		b.index.Tests[i].Name = line(b.index.Tests[i].Name)

@@ -42,7 +42,8 @@ func (b *builder) detail(i int) detail {
 		k.Facts = &facts
 	}
 	programs := programDetails(k.Programs)
-	k.Programs = nil
+	costs := costDetails(k)
+	k.Programs, k.BPF = nil, nil
 	d := membersOf(k)
 	if len(programs) > 0 {
 		d["programs"] = mustJSON(programs)
@@ -60,6 +61,7 @@ func (b *builder) detail(i int) detail {
 	}
 	add("excerpt", excerpt, excerpt != "")
 	add("tests", tests, len(tests) > 0)
+	add("costs", costs, len(costs) > 0)
 	add("notes", notes, len(notes) > 0)
 	if b.o.History != nil {
 		past := b.o.History.of(k.ID)
@@ -92,6 +94,7 @@ func testsByNeed(tests []report.Test) (shown []report.Test, cut int) {
 	}
 	room := maxKernelOutput
 	for _, t := range tests {
+		t.Insns = 0 // its program has them
 		t.Name, t.Verdict, t.Output = line(t.Name), report.TestVerdict(t), cutOutput(report.Text(t.Output))
 		if len(t.Output) > room {
 			cut++

@@ -279,6 +279,10 @@ func Slim(m *report.Merged) *report.Merged {
 		for _, t := range k.Tests {
 			slim.Tests = append(slim.Tests, report.Test{Name: t.Name, Verdict: t.Verdict, Duration: t.Duration, Insns: t.Insns})
 		}
+		for _, p := range k.BPF { // tags are of what comes at all, and no comparison needs them
+			slim.BPF = append(slim.BPF, report.BPFProgram{Name: p.Name, Type: p.Type, Program: p.Program, Test: p.Test, Insns: p.Insns})
+		}
+		slim.BPF = report.JoinBPF(slim.BPF)
 		s.Kernels[i] = slim
 	}
 	return &s

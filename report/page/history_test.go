@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
@@ -121,6 +123,10 @@ func TestHistoryIsBounded(t *testing.T) {
 
 func TestSlim(t *testing.T) {
 	m := small(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), "1", "pf", "pp")
+	m.Kernels[0].BPF = []report.BPFProgram{{Name: "f", Type: "kprobe", Tag: "1", Insns: 7, Jited: 8}, {Name: "f", Type: "kprobe", Tag: "2", Insns: 9}}
+	if d := cmp.Diff([]report.BPFProgram{{Name: "f", Type: "kprobe", Insns: 9}}, Slim(m).Kernels[0].BPF); d != "" {
+		t.Error(d)
+	}
 	var b bytes.Buffer
 	if err := report.WriteReport(&b, Slim(m)); err != nil {
 		t.Fatal(err)

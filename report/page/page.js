@@ -7,7 +7,7 @@
   const PAST = ["unknown", "pass", "fail", "crash", "timeout", "no-boot", "infra", "missing"]; // as in package report
   const PAGE = 100; // rows at a time
   // Members of a kernel's record that have a place; all others are shown by their names.
-  const PLACED = ["release", "digest", "notes", "excerpt", "reproduce", "tests", "console", "past", "kernel", "programs"];
+  const PLACED = ["release", "digest", "notes", "excerpt", "reproduce", "tests", "console", "past", "kernel", "programs", "costs"];
   const LISTS = {modules_failed: "Modules that could not be loaded", mounts_failed: "Mounts that failed", files: "Files that the payload left", file_problems: "Notes"};
   const $ = (id) => document.getElementById(id);
 
@@ -195,45 +195,12 @@
   // ---- the list of tests
 
   let tests = [], testsDrawn = 0;
-  const points = (t) => t.i ? t.i.map((n, i) => [i, n]).filter(([, n]) => n > 0) : [];
-
-  // plot shows a program's instructions over the kernels, in their order. Kernels
-  // on which it failed have a cross.
-  function plot(t, place, width, height) {
-    const all = points(t);
-    const most = all.reduce((m, [, n]) => Math.max(m, n), 1);
-    const least = all.reduce((m, [, n]) => Math.min(m, n), most);
-    const label = count(all.length, "kernel") + ", " + least.toLocaleString("en") + " to " + most.toLocaleString("en") + " instructions";
-    const x = (i) => 3 + (width - 6) * i / Math.max(1, data.kernels.length - 1);
-    const y = (n) => height - 3 - (height - 6) * n / most;
-    const s = svg("svg", {class: "plot", viewBox: "0 0 " + width + " " + height, role: "img", "aria-label": label});
-    let last = -1;
-    for (const k of data.kernels.keys()) {
-      if (last >= 0 && data.kernels[k].d !== last) s.append(svg("line", {class: "between", x1: x(k - 0.5), x2: x(k - 0.5), y1: 0, y2: height}));
-      last = data.kernels[k].d;
-    }
-    const ok = [], bad = [];
-    for (const [i, n] of all) {
-      const at = x(i).toFixed(1) + " " + y(n).toFixed(1);
-      if ((data.kernels[i].f || []).includes(place)) bad.push("M" + at + "m-2.5-2.5l5 5m0-5l-5 5");
-      else ok.push("M" + at + "h0");
-    }
-    if (ok.length) s.append(svg("path", {class: "dots", d: ok.join("")}));
-    if (bad.length) s.append(svg("path", {class: "crosses", d: bad.join("")}));
-    return [s, least, most, label];
-  }
 
   function testRow(place) {
     const t = data.tests[place];
     const cells = [el("th", {scope: "row"},
       t.c[1] ? el("button", {type: "button", class: "link", on: () => { $("filter").reset(); $("f-text").value = t.n; applyFilter(); $("kernels").scrollIntoView(); $("f-text").focus({preventScroll: true}); }}, t.n) : t.n)];
     t.c.forEach((n, i) => cells.push(el("td", {class: "num" + (i === 1 && n ? " bad" : "")}, n ? n.toLocaleString("en") : "–")));
-    const last = el("td", {class: "plotcell"});
-    if (t.i) {
-      const [s, least, most] = plot(t, place, 240, 36);
-      last.append(s, el("span", {class: "small num"}, least === most ? most.toLocaleString("en") : least.toLocaleString("en") + " to " + most.toLocaleString("en")));
-    }
-    cells.push(last);
     return el("tr", {}, ...cells);
   }
 
@@ -257,16 +224,94 @@
 
   function setUpTests() {
     if (!$("tests")) return;
-    if (!data.tests.some((t) => t.i)) $("t-insns").textContent = "";
     $("t-text").addEventListener("input", filterTests);
     $("t-more").addEventListener("click", drawTests);
     $("tests").hidden = false;
-    // Plots of many kernels take a moment: they are drawn when they are near.
+    drawWhenNear($("tests"), filterTests, () => testsDrawn);
+  }
+
+  // drawWhenNear draws what takes a moment when the reader comes to it.
+  function drawWhenNear(section, draw, drawn) {
     const seen = new IntersectionObserver((all) => {
-      if (all.some((e) => e.isIntersecting)) { seen.disconnect(); filterTests(); }
+      if (all.some((e) => e.isIntersecting)) { seen.disconnect(); draw(); }
     }, {rootMargin: "600px"});
-    seen.observe($("tests"));
-    addEventListener("beforeprint", () => { if (!testsDrawn) filterTests(); });
+    seen.observe(section);
+    addEventListener("beforeprint", () => { if (!drawn()) draw(); });
+  }
+
+  // ---- what BPF programs cost
+
+  let costs = [], costsDrawn = 0;
+  const number = (n) => n.toLocaleString("en");
+
+  // plot shows a program's instructions over the kernels, in their order; a line is
+  // what a kernel had in the base. The limit is there when a program comes near it.
+  function plot(c, width, height) {
+    const all = c.i.map((n, i) => [i, n]).filter(([, n]) => n > 0), base = c.b || [], failed = new Set(c.f);
+    const most = all.concat(base).reduce((m, [, n]) => Math.max(m, n), 1);
+    const least = all.reduce((m, [, n]) => Math.min(m, n), most);
+    const now = all.reduce((m, [, n]) => Math.max(m, n), 0);
+    const top = most > c.m / 4 ? Math.max(most, c.m) : most;
+    let label = count(all.length, "kernel") + ", " + number(least) + " to " + number(now) + " instructions";
+    if (base.length) label += "; moved on " + number(base.length) + " against the base, most from " + number(base[0][1]) + " to " + number(c.i[base[0][0]]);
+    if (failed.size) label += "; did not load on " + number(failed.size);
+    const x = (i) => 3 + (width - 6) * i / Math.max(1, data.kernels.length - 1);
+    const y = (n) => height - 3 - (height - 6) * n / top;
+    const s = svg("svg", {class: "plot", viewBox: "0 0 " + width + " " + height, role: "img", "aria-label": label});
+    let last = -1;
+    for (const k of data.kernels.keys()) {
+      if (last >= 0 && data.kernels[k].d !== last) s.append(svg("line", {class: "between", x1: x(k - 0.5), x2: x(k - 0.5), y1: 0, y2: height}));
+      last = data.kernels[k].d;
+    }
+    if (top > most || most >= c.m) s.append(svg("path", {class: "limit", d: "M0 " + y(c.m).toFixed(1) + "H" + width}));
+    const half = Math.max(1.5, Math.min(8, (width - 6) / Math.max(1, data.kernels.length - 1) / 2));
+    const mark = (points, at) => points.map(([i, n]) => "M" + x(i).toFixed(1) + " " + y(n).toFixed(1) + at).join("");
+    for (const [name, d] of [
+      ["was", mark(base, "m-" + half + " 0h" + 2 * half)],
+      ["dots", mark(all.filter(([i]) => !failed.has(i)), "h0")],
+      ["crosses", mark(all.filter(([i]) => failed.has(i)), "m-2.5-2.5l5 5m0-5l-5 5")],
+    ]) if (d) s.append(svg("path", {class: name, d}));
+    return [s, least, now];
+  }
+
+  function costRow(c) {
+    const [s, least, most] = plot(c, 240, 36);
+    const name = el("th", {scope: "row"}, el("span", {class: "tname"}, clean(c.n)));
+    if (c.t) name.append(el("span", {class: "tsays"}, c.t));
+    const share = 100 * most / c.m;
+    let moved = "–";
+    if (c.b) {
+      const [i, was] = c.b[0];
+      const by = 100 * (c.i[i] / was - 1), words = by >= 900 ? "× " + number(Math.floor(c.i[i] / was)) : (by > 0 ? "+" : "") + by.toFixed(0) + " %";
+      moved = number(was) + " → " + number(c.i[i]) + " (" + words + ")" + (c.x ? ", too much" : "");
+    }
+    return el("tr", {}, name, el("td", {class: "plotcell"}, s), el("td", {class: "num"}, number(least)), el("td", {class: "num"}, number(most)),
+      el("td", {class: "num" + (share >= 90 ? " bad" : "")}, share < 1 ? "< 1 %" : Math.floor(share) + " %"), el("td", {class: "num" + (c.x ? " bad" : "")}, moved));
+  }
+
+  function drawCosts() {
+    const to = Math.min(costs.length, costsDrawn + 100);
+    for (; costsDrawn < to; costsDrawn++) $("c-list").append(costRow(costs[costsDrawn]));
+    const rest = costs.length - costsDrawn;
+    $("c-more").hidden = rest === 0;
+    $("c-more").textContent = "Show " + Math.min(100, rest) + " more of " + number(rest);
+  }
+
+  function filterCosts() {
+    const words = $("c-text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    costs = data.costs.filter((c) => words.every((w) => (c.n + " " + (c.t || "")).toLowerCase().includes(w)));
+    $("c-shown").textContent = costs.length === data.costs.length ? count(costs.length, "BPF program") : number(costs.length) + " of " + count(data.costs.length, "BPF program");
+    $("c-list").replaceChildren();
+    costsDrawn = 0;
+    drawCosts();
+  }
+
+  function setUpCosts() {
+    if (!$("costs")) return;
+    $("c-text").addEventListener("input", filterCosts);
+    $("c-more").addEventListener("click", drawCosts);
+    $("c-all").hidden = false;
+    drawWhenNear($("costs"), filterCosts, () => costsDrawn);
   }
 
   // ---- one kernel
@@ -373,11 +418,10 @@
           const fill = () => { if (details.children.length === 1) details.append(block(says, "Output of " + t.name)); };
           if (details.open) fill();
           details.addEventListener("toggle", fill);
-          below = el("tr", {class: "below"}, el("td", {colspan: 4}, details));
+          below = el("tr", {class: "below"}, el("td", {colspan: 3}, details));
         }
         body.append(el("tr", {}, name, el("td", {class: "tverdict"}, sign(t.verdict), " " + t.verdict),
-          el("td", {class: "num"}, t.duration_ns ? duration(t.duration_ns / 1e6) : "–"),
-          el("td", {class: "num"}, t.insns ? t.insns.toLocaleString("en") : "–")));
+          el("td", {class: "num"}, t.duration_ns ? duration(t.duration_ns / 1e6) : "–")));
         if (below) body.append(below);
       }
       more.hidden = drawnTests === sorted.length;
@@ -386,7 +430,29 @@
     const more = el("button", {type: "button", on: draw});
     draw();
     return el("section", {}, el("h3", {}, "Tests"), el("div", {class: "wide"}, el("table", {class: "one"},
-      el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "Test"), el("th", {scope: "col"}, "Verdict"), el("th", {scope: "col", class: "num"}, "Time"), el("th", {scope: "col", class: "num"}, "Instructions"))), body)), more);
+      el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "Test"), el("th", {scope: "col"}, "Verdict"), el("th", {scope: "col", class: "num"}, "Time"))), body)), more);
+  }
+
+  // costsView shows the BPF programs that the kernel held, the largest first.
+  function costsView(d) {
+    const body = el("tbody", {});
+    const has = (name) => d.costs.some((c) => c[name]);
+    const columns = [["insns", "Instructions"], ["states", "States"], ["peak_states", "at once"], ["stack", "Stack, bytes"], ["jited", "Native code, bytes"], ["map_memory", "Maps, bytes"]].filter(([name]) => has(name));
+    let drawn = 0;
+    const draw = () => {
+      for (const to = Math.min(d.costs.length, drawn + PAGE); drawn < to; drawn++) {
+        const c = d.costs[drawn];
+        const name = el("th", {scope: "row"}, el("span", {class: "tname"}, clean(c.name)));
+        if (c.type || c.tag) name.append(el("span", {class: "tsays"}, [c.type, c.tag].filter(Boolean).join(" ")));
+        body.append(el("tr", {}, name, ...columns.map(([n]) => el("td", {class: "num"}, c[n] ? number(c[n]) : "–"))));
+      }
+      more.hidden = drawn === d.costs.length;
+      more.textContent = "Show more of " + number(d.costs.length - drawn);
+    };
+    const more = el("button", {type: "button", on: draw});
+    draw();
+    return el("section", {}, el("h3", {}, "BPF programs"), el("div", {class: "wide"}, el("table", {class: "one"},
+      el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "BPF program"), ...columns.map(([, title]) => el("th", {scope: "col", class: "num"}, title)))), body)), more);
   }
 
   // programsView shows those that did not pass first.
@@ -447,6 +513,7 @@
     if (d.reproduce) body.append(el("section", {}, el("h3", {}, "To reproduce"), block(d.reproduce, "Command that reproduces it")));
     if (d.programs) body.append(programsView(d));
     if (d.tests) body.append(testsView(d));
+    if (d.costs) body.append(costsView(d));
     if (d.console) {
       const box = el("section", {}, el("h3", {}, "Console"));
       if (k.x) {
@@ -552,6 +619,7 @@
     setUpList();
     setUpGrid();
     setUpTests();
+    setUpCosts();
     setUpKernel();
     requestAnimationFrame(() => setTimeout(() => {
       const ms = Math.round(performance.now());

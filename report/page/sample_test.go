@@ -64,6 +64,14 @@ func synthetic(n int) (*report.Merged, fs.FS) {
 			}
 			k.Tests = append(k.Tests, test)
 		}
+		k.BPF = []report.BPFProgram{
+			{Name: "handle_exec", Type: "kprobe", Tag: "0123456789abcdef", Insns: 41_200 + 100*(nth%len(series)), States: 2_400, PeakStates: 310, Stack: 416, Jited: 5_120, MapMemory: 1 << 20},
+			{Name: "restrict_filesystems", Type: "lsm", Tag: "fedcba9876543210", Insns: 640 + 10*(nth%len(series)), Jited: 700},
+		}
+		if s == "5.10" {
+			k.BPF[0].Insns = 873_000
+			m.Change.Costs = append(m.Change.Costs, report.CostChange{Name: "handle_exec", Type: "kprobe", Before: 41_200, After: 873_000, Limit: 1_000_000, Kernels: []string{k.ID}, TooMuch: true})
+		}
 		log := boot(rnd, k.Release)
 		switch {
 		case s == "7.2" && nth%3 == 0:
@@ -91,6 +99,7 @@ func synthetic(n int) (*report.Merged, fs.FS) {
 		}
 		m.Kernels = append(m.Kernels, k)
 	}
+	m.Change.CostsCompared, m.Change.MaxInsnsGrowth = n, 20
 	slices.SortFunc(m.Kernels, func(a, b report.Result) int { return strings.Compare(a.ID, b.ID) })
 	return m, consoles
 }

@@ -33,6 +33,7 @@ type view struct {
 	Notes     []string
 	Packed    []template.HTML
 	HasTests  bool
+	Costs     string // one line; "": no BPF program is known
 	Retried   []string
 }
 
@@ -145,6 +146,9 @@ func newView(m *report.Merged, o Options) view {
 		CSS: template.HTML("<style>" + css + "</style>"), JS: template.HTML("<script>" + js + "</script>"),
 		Headline: sentence(analysis.Headline(m)),
 		Meta:     metaOf(m, o), Notes: b.notes, HasTests: len(b.index.Tests) > 0,
+	}
+	if len(b.index.Costs) > 0 {
+		v.Costs = costLine(m)
 	}
 	for _, p := range b.packed {
 		v.Packed = append(v.Packed, p.element())

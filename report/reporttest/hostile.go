@@ -49,11 +49,14 @@ func Hostile(s string) *report.Merged {
 				k.Cause.Title = g + " failed"
 				k.Tests = []report.Test{{Name: g, Verdict: report.TestFail, Output: g}, {Name: g + "/sub", Verdict: "GUEST", Output: s}, {Name: g + "3", Verdict: report.TestFail, Output: g + "\nEventsTrace ended: " + s}, {Name: g + "4", Verdict: report.TestSkip}}
 			}
+			k.BPF = []report.BPFProgram{{Name: g, Type: g, Tag: g, Insns: 960_000 + i, Jited: i, MapMemory: 1 << 40}, {Name: s, Type: g, Program: g, Test: g, Insns: 7}}
 			other := report.Program{Name: s, Verdict: v, Cause: k.Cause, Left: []string{g}}
 			k.Programs = []report.Program{{Name: g, Verdict: v, Cause: k.Cause, Tests: i, Duration: time.Second, Left: []string{g, s}}, other}
 			m.Kernels = append(m.Kernels, k)
 		}
 	}
 	m.Change.NewlyFail = append(m.Change.NewlyFail, m.Kernels[1].ID)
+	m.Change.Costs = []report.CostChange{{Name: g, Type: g, Before: 1, After: 960_000, Limit: 1_000_000, Kernels: []string{m.Kernels[1].ID, g}, Against: g, TooMuch: true}, {Name: s, Type: g, Before: 9000, After: 2, Kernels: []string{g}}}
+	m.Change.CostsCompared, m.Change.CostsUnknown, m.Change.MaxInsnsGrowth = 2, 1, 20
 	return m
 }

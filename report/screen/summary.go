@@ -110,7 +110,7 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	for _, e := range m.Unused {
 		fmt.Fprintf(p.out, "allows nothing any more: the entry of --allow-splats %s\n\n", report.OneLine(e.Words(), 500))
 	}
-	p.change(m.Change)
+	p.Compared(m)
 	if len(m.Gone) > 0 {
 		fmt.Fprintf(p.out, "not tested, as a mirror lists them and no longer has them: %s\n\n", report.List(m.Gone, MaxListed, func(s string) string { return s }))
 	}
@@ -196,6 +196,43 @@ func (p *Progress) change(c *report.Change) {
 	}
 	fmt.Fprintln(p.out)
 }
+
+// Compared prints what is other than in the base, and what BPF programs cost.
+func (p *Progress) Compared(m *report.Merged) {
+	p.change(m.Change)
+	p.costs(m)
+}
+
+// costs prints one line, unless programs cost more or less than in the base, or nearly
+// too much.
+func (p *Progress) costs(m *report.Merged) {
+	plain := func(s string) string { return report.OneLine(s, 200) }
+	line := analysis.CostLine(m, plain)
+	if line == "" {
+		return
+	}
+	fmt.Fprintln(p.out, line)
+	moved := analysis.CostsByProgram(m.Change)
+	for i, c := range moved {
+		if i >= maxMoved && (!c.TooMuch || i >= MaxListed) {
+			fmt.Fprintf(p.out, "  and %d more; %s\n", len(moved)-i, p.rest())
+			break
+		}
+		mark := "  "
+		if c.TooMuch {
+			mark = p.paint(fmt.Sprintf("  more than %d %%: ", m.Change.MaxInsnsGrowth), red)
+		}
+		fmt.Fprintln(p.out, mark+analysis.ChangeWords(c.CostChange, plain)+c.Elsewhere())
+	}
+	near := analysis.NearLimit(analysis.Costs(m))
+	for _, c := range near[:min(len(near), maxMoved)] {
+		fmt.Fprintln(p.out, "  close to the limit: "+c.Words(plain))
+	}
+	fmt.Fprintln(p.out)
+}
+
+// maxMoved is how many programs that moved are named.
+const maxMoved = 5
 
 // restOf counts the kernels that neither passed nor failed; "" for none.
 func restOf(c report.Counts) string {

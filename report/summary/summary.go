@@ -9,9 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Name is the summary's file name, which other tools look for.
@@ -25,9 +25,10 @@ const mainline = "mainline"
 // each kernel that was tested, and a last block with those that were not. A
 // distribution's number counts what was to be tested, so a kernel in the last
 // block is counted in its distribution too.
-func Write(w io.Writer, at time.Time, kernels []report.Result) error {
+func Write(w io.Writer, m *report.Merged) error {
+	kernels := m.Kernels
 	var b strings.Builder
-	fmt.Fprintf(&b, "BPF check run at %s\n", at.UTC().Format("Mon Jan _2 15:04:05 UTC 2006"))
+	fmt.Fprintf(&b, "BPF check run at %s\n", m.At.UTC().Format("Mon Jan _2 15:04:05 UTC 2006"))
 
 	byDistro := map[string][]report.Result{}
 	var untested []report.Result
@@ -63,6 +64,7 @@ func Write(w io.Writer, at time.Time, kernels []report.Result) error {
 	}
 	writeExpected(&b, kernels)
 	writePrograms(&b, kernels)
+	writeCosts(&b, m)
 	_, err := io.WriteString(w, b.String())
 	if err != nil {
 		return fmt.Errorf("write the summary: %w", err)
@@ -110,6 +112,20 @@ func writePrograms(b *strings.Builder, kernels []report.Result) {
 	fmt.Fprintf(b, "\nprograms (%d kernel(s))\n", len(ks))
 	for _, k := range ks {
 		fmt.Fprintf(b, "[PROGRAMS] %s  %s\n", k.ID, report.OneLine(k.ProgramWords(20), 500))
+	}
+}
+
+// writeCosts adds what BPF programs cost, in one line, and those that grew by more
+// than the run allows.
+func writeCosts(b *strings.Builder, m *report.Merged) {
+	plain := func(s string) string { return report.OneLine(s, 200) }
+	line := analysis.CostLine(m, plain)
+	if line == "" {
+		return
+	}
+	fmt.Fprintf(b, "\nBPF programs\n[COSTS] %s\n", line)
+	for _, c := range analysis.TooCostly(m) {
+		fmt.Fprintf(b, "[GROWN] %s\n", analysis.ChangeWords(c.CostChange, plain))
 	}
 }
 

@@ -38,7 +38,7 @@ func sampleKernels() []report.Result {
 func TestSummary(t *testing.T) {
 	at := time.Date(2022, 3, 30, 23, 37, 2, 0, time.UTC)
 	var b strings.Builder
-	if err := Write(&b, at, sampleKernels()); err != nil {
+	if err := Write(&b, &report.Merged{At: at, Kernels: sampleKernels()}); err != nil {
 		t.Fatal(err)
 	}
 	reporttest.Golden(t, "summary.txt", b.String())
@@ -48,7 +48,7 @@ func TestSummary(t *testing.T) {
 		ks := sampleKernels()
 		rand.Shuffle(len(ks), func(i, j int) { ks[i], ks[j] = ks[j], ks[i] })
 		var again strings.Builder
-		if err := Write(&again, at.In(time.FixedZone("x", 3600)), ks); err != nil {
+		if err := Write(&again, &report.Merged{At: at.In(time.FixedZone("x", 3600)), Kernels: ks}); err != nil {
 			t.Fatal(err)
 		}
 		if again.String() != b.String() {
@@ -59,7 +59,7 @@ func TestSummary(t *testing.T) {
 
 func TestSummaryDate(t *testing.T) {
 	var b strings.Builder
-	if err := Write(&b, time.Date(2026, 7, 4, 5, 6, 7, 0, time.UTC), nil); err != nil {
+	if err := Write(&b, &report.Merged{At: time.Date(2026, 7, 4, 5, 6, 7, 0, time.UTC)}); err != nil {
 		t.Fatal(err)
 	}
 	if want := "BPF check run at Sat Jul  4 05:06:07 UTC 2026\n"; b.String() != want {
@@ -72,7 +72,7 @@ func TestSummaryDate(t *testing.T) {
 func TestSummaryPrograms(t *testing.T) {
 	m := reporttest.Programs(12, 6)
 	var b strings.Builder
-	if err := Write(&b, time.Date(2022, 3, 30, 23, 37, 2, 0, time.UTC), m.Kernels); err != nil {
+	if err := Write(&b, &report.Merged{At: time.Date(2022, 3, 30, 23, 37, 2, 0, time.UTC), Kernels: m.Kernels}); err != nil {
 		t.Fatal(err)
 	}
 	reporttest.Golden(t, "programs.txt", b.String())
@@ -85,7 +85,7 @@ func TestSummaryPrograms(t *testing.T) {
 		}
 	}
 	b.Reset()
-	if err := Write(&b, time.Time{}, m.Kernels); err != nil {
+	if err := Write(&b, &report.Merged{Kernels: m.Kernels}); err != nil {
 		t.Fatal(err)
 	}
 	_, block, _ := strings.Cut(b.String(), "\nprograms (4 kernel(s))\n")

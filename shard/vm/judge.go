@@ -19,7 +19,8 @@ type Verdict struct {
 	Cause *report.Cause // nil for a pass
 	Tests []report.Test
 
-	Programs []report.Program // one for each of the case's, in order
+	BPF      []report.BPFProgram // that the kernel held while the payload ran
+	Programs []report.Program    // one for each of the case's, in order
 
 	Splats     []report.Splat // that are allowed
 	Running    []string       // tests that were running when the guest ended early
@@ -54,6 +55,8 @@ func (o Observation) judge() Verdict {
 		case r.End != nil:
 			end, ended = r.End, true
 			ends++
+		case r.BPF != nil && len(v.BPF) < wire.MaxBPF:
+			v.BPF = append(v.BPF, bpfProgram(*r.BPF))
 		case r.Test != nil:
 			t := report.Test{Name: r.Test.Name, Verdict: r.Test.Verdict, Duration: r.Test.Duration, Output: r.Test.Output, Insns: max(0, r.Test.Insns), Loader: report.OneLine(r.Test.Loader, 100)}
 			switch t.Verdict {
@@ -67,6 +70,7 @@ func (o Observation) judge() Verdict {
 			v.Tests = append(v.Tests, t)
 		}
 	}
+	v.BPF = report.JoinBPF(v.BPF) // a loader may have told of one twice
 	because := func(d report.Verdict, title, excerpt string) Verdict {
 		v.Verdict = d
 		v.Cause = &report.Cause{Title: report.OneLine(title, 300), Excerpt: excerpt}
@@ -301,4 +305,27 @@ func allSkipped(tests []report.Test) (title, reasons string) {
 		reasons += report.OneLine(t.Name, 200) + ": " + why(t) + "\n"
 	}
 	return title + ": " + why(tests[0]), reasons
+}
+
+var (
+	bpfType = regexp.MustCompile(`^[a-z0-9_]{1,40}$`)
+	bpfTag  = regexp.MustCompile(`^[0-9a-f]{16}$`)
+)
+
+// bpfProgram is what the guest said of a BPF program, as far as it can be true.
+func bpfProgram(p wire.BPFProgram) report.BPFProgram {
+	const most = 1 << 40 // of any number
+	number := func(n int) int { return min(max(n, 0), most) }
+	r := report.BPFProgram{
+		Name: report.OneLine(p.Name, wire.MaxName), Type: "unknown", Test: wire.Truncate(p.Test, wire.MaxName),
+		Insns: number(p.Insns), States: number(p.States), PeakStates: number(p.PeakStates), Stack: number(p.Stack), Jited: number(p.Jited),
+		MapMemory: min(max(p.MapMemory, 0), most),
+	}
+	if bpfType.MatchString(p.Type) {
+		r.Type = p.Type
+	}
+	if bpfTag.MatchString(p.Tag) {
+		r.Tag = p.Tag
+	}
+	return r
 }

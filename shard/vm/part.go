@@ -80,6 +80,10 @@ func ownName(r wire.Record, program string) (wire.Record, bool) {
 		t := *r.Test
 		t.Name = own(t.Name)
 		r.Test = &t
+	case r.BPF != nil && r.BPF.Test != "":
+		p := *r.BPF
+		p.Test = own(p.Test)
+		r.BPF = &p
 	case r.Run != nil:
 		run := *r.Run
 		run.Name = own(run.Name)

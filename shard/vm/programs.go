@@ -32,7 +32,7 @@ func (o Observation) judgePrograms() Verdict {
 	}
 	unproven(&whole)
 	v := whole
-	v.Tests, v.Running, v.TestsOnly = nil, nil, whole.TestsOnly || whole.Verdict == report.Pass
+	v.Tests, v.BPF, v.Running, v.TestsOnly = nil, nil, nil, whole.TestsOnly || whole.Verdict == report.Pass
 	last := -1 // that began
 	for i, p := range parts {
 		if p.begun {
@@ -63,6 +63,12 @@ func (o Observation) judgePrograms() Verdict {
 				v.Tests = append(v.Tests, t)
 				r.Tests++
 			}
+			for _, b := range one.BPF {
+				if b.Program = p.Name; b.Test != "" {
+					b.Test = wire.ProgramTest(p.Name, b.Test)
+				}
+				v.BPF = append(v.BPF, b)
+			}
 			full = one.Cause
 			r.Verdict, r.Cause = one.Verdict, brief(one.Cause)
 			for _, name := range one.Running {
@@ -85,6 +91,7 @@ func (o Observation) judgePrograms() Verdict {
 		}
 		v.Programs = append(v.Programs, r)
 	}
+	v.BPF = report.JoinBPF(v.BPF) // no more than there may be
 	v.TestsOnly = v.TestsOnly && v.Verdict == report.Fail
 	return v
 }

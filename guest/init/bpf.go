@@ -1,0 +1,308 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// bpfWatch reports the BPF programs that come while a payload runs. It looks for
+// new ones again and again, since most are gone when the payload has ended: one that
+// is gone before the next look is missed.
+type bpfWatch struct {
+	send func(wire.BPFProgram)
+	last uint32 // id of the last program that was seen: ids ascend
+	sent map[bpfKey]bool
+	btf  programBTF // of the last program
+}
+
+// bpfKey says which programs are one to those who read a report: the others are
+// copies of it, or it was loaded again.
+type bpfKey struct{ name, kind, tag string }
+
+// How often the kernel is asked: init's waking up and asking takes an emulated
+// processor 0.8 ms, which is to be no more than a hundredth of its time. Where a
+// program comes others follow, and tests load and close them one by one.
+const (
+	bpfPeriod = 200 * time.Millisecond
+	bpfSoon   = 20 * time.Millisecond
+	bpfFollow = time.Second // after a program that came, it is asked soon
+)
+
+// bpfGrace is how long the last look may take: a kernel that does not answer must not
+// keep what else is to be said.
+const bpfGrace = 10 * time.Second
+
+// watchBPF sends the programs that come from now on, until end has returned.
+func watchBPF(send func(wire.BPFProgram)) (end func()) {
+	var late atomic.Bool
+	w := &bpfWatch{sent: map[bpfKey]bool{}, send: func(p wire.BPFProgram) {
+		if !late.Load() {
+			send(p)
+		}
+	}}
+	for _, id := range bpfPrograms() {
+		w.last = id
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for soon := 0; ; soon-- {
+			pause := bpfPeriod
+			if soon > 0 {
+				pause = bpfSoon
+			}
+			select {
+			case <-stop:
+				w.look()
+				return
+			case <-time.After(pause):
+			}
+			if w.look() {
+				soon = int(bpfFollow / bpfSoon)
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		select {
+		case <-done:
+		case <-time.After(bpfGrace): // the kernel holds a lock of its own
+			late.Store(true) // nothing may come behind the end record
+		}
+	}
+}
+
+// look reports the programs that are new, and says whether there are any. A kernel
+// that does not tell has none.
+func (w *bpfWatch) look() (some bool) {
+	attr := make([]byte, 12) // start, next, flags
+	for len(w.sent) < wire.MaxBPF {
+		binary.NativeEndian.PutUint32(attr, w.last)
+		if _, err := bpf(unix.BPF_PROG_GET_NEXT_ID, attr); err != nil {
+			return some
+		}
+		w.last = binary.NativeEndian.Uint32(attr[4:])
+		w.report(w.last)
+		some = true
+	}
+	return some
+}
+
+// report reports one program. It holds the program and its maps no longer than it
+// takes to ask: what an open descriptor keeps alive does not end with the payload.
+func (w *bpfWatch) report(id uint32) {
+	fd, err := bpfOpen(unix.BPF_PROG_GET_FD_BY_ID, id)
+	if err != nil {
+		return // it is gone
+	}
+	info, err := programInfo(fd)
+	if err != nil {
+		unix.Close(fd)
+		return
+	}
+	name := info.name()
+	if len(name) == maxProgramName {
+		name = w.btf.function(fd, info, name)
+	}
+	unix.Close(fd)
+	p := wire.BPFProgram{
+		Name: name, Type: wire.BPFType(info.u32(0)), Tag: hex.EncodeToString(info.raw[8:16]),
+		Jited: int(info.u32(16)), Insns: int(info.u32(216)),
+	}
+	if key := (bpfKey{p.Name, p.Type, p.Tag}); !w.sent[key] {
+		w.sent[key] = true
+		for _, id := range info.maps[:min(info.u32(52), maxProgramMaps)] {
+			p.MapMemory += mapMemory(id)
+		}
+		w.send(p)
+	}
+}
+
+// bpfInfo is the kernel's struct bpf_prog_info.
+type bpfInfo struct {
+	raw  [228]byte // up to verified_insns and what the program is attached to; older kernels leave the end 0
+	maps [maxProgramMaps]uint32
+}
+
+const (
+	maxProgramMaps = 64 // that a program can use
+	maxProgramName = 15 // bytes of a name that the kernel keeps
+)
+
+func (i *bpfInfo) u32(at int) uint32 { return binary.NativeEndian.Uint32(i.raw[at:]) }
+
+func (i *bpfInfo) name() string {
+	name, _, _ := bytes.Cut(i.raw[64:64+maxProgramName], []byte{0})
+	return string(name)
+}
+
+// programInfo asks for all but what is the code's.
+func programInfo(fd int) (*bpfInfo, error) {
+	info := new(bpfInfo)
+	var pin runtime.Pinner // its address is in the structure
+	defer pin.Unpin()
+	pin.Pin(info)
+	binary.NativeEndian.PutUint32(info.raw[52:], maxProgramMaps)
+	binary.NativeEndian.PutUint64(info.raw[56:], uint64(uintptr(unsafe.Pointer(&info.maps[0]))))
+	return info, bpfObjectInfo(fd, info.raw[:])
+}
+
+// bpfOpen opens a program, map or BTF by its id.
+func bpfOpen(cmd uintptr, id uint32) (fd int, err error) {
+	attr := make([]byte, 12) // id, next, flags
+	binary.NativeEndian.PutUint32(attr, id)
+	return bpf(cmd, attr)
+}
+
+// bpfObjectInfo fills in the structure that tells of an object.
+func bpfObjectInfo(fd int, info []byte) error {
+	var pin runtime.Pinner // its address is in attr
+	defer pin.Unpin()
+	pin.Pin(&info[0])
+	attr := make([]byte, 16) // descriptor, length, address
+	binary.NativeEndian.PutUint32(attr, uint32(fd))
+	binary.NativeEndian.PutUint32(attr[4:], uint32(len(info)))
+	binary.NativeEndian.PutUint64(attr[8:], uint64(uintptr(unsafe.Pointer(&info[0]))))
+	_, err := bpf(unix.BPF_OBJ_GET_INFO_BY_FD, attr)
+	return err
+}
+
+// mapMemory is what the kernel says that a map takes, in bytes.
+func mapMemory(id uint32) int64 {
+	fd, err := bpfOpen(unix.BPF_MAP_GET_FD_BY_ID, id)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "memlock:"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return max(0, n)
+		}
+	}
+	return 0
+}
+
+// programBTF is the BTF that was read last: the programs of one object share it.
+type programBTF struct {
+	id  uint32
+	raw []byte
+}
+
+// function is the name of a program's function, which is short where the kernel's
+// BTF does not tell it.
+func (b *programBTF) function(fd int, info *bpfInfo, short string) string {
+	id := info.u32(128)
+	if id == 0 {
+		return short
+	}
+	var rec struct {
+		raw  [228]byte
+		info [8]byte // instruction, type
+	}
+	var pin runtime.Pinner // its address is in the structure
+	defer pin.Unpin()
+	pin.Pin(&rec)
+	binary.NativeEndian.PutUint32(rec.raw[132:], 8)
+	binary.NativeEndian.PutUint64(rec.raw[136:], uint64(uintptr(unsafe.Pointer(&rec.info[0]))))
+	binary.NativeEndian.PutUint32(rec.raw[144:], 1)
+	if bpfObjectInfo(fd, rec.raw[:]) != nil {
+		return short
+	}
+	if b.id != id {
+		b.id, b.raw = id, readBTF(id)
+	}
+	if name := btfName(b.raw, binary.NativeEndian.Uint32(rec.info[4:])); strings.HasPrefix(name, short) {
+		return wire.Truncate(name, wire.MaxName)
+	}
+	return short
+}
+
+// readBTF reads what a program was loaded with; nil if it cannot.
+func readBTF(id uint32) []byte {
+	const most = 16 << 20
+	fd, err := bpfOpen(unix.BPF_BTF_GET_FD_BY_ID, id)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	info := make([]byte, 16) // address, size, id
+	if bpfObjectInfo(fd, info) != nil {
+		return nil
+	}
+	size := binary.NativeEndian.Uint32(info[8:])
+	if size == 0 || size > most {
+		return nil
+	}
+	raw := make([]byte, size)
+	var pin runtime.Pinner // its address is in info
+	defer pin.Unpin()
+	pin.Pin(&raw[0])
+	binary.NativeEndian.PutUint64(info, uint64(uintptr(unsafe.Pointer(&raw[0]))))
+	if bpfObjectInfo(fd, info) != nil {
+		return nil
+	}
+	return raw
+}
+
+// btfName is the name of a type in BTF, "" where there is none.
+// https://docs.kernel.org/bpf/btf.html has the format.
+func btfName(raw []byte, want uint32) string {
+	const header, magic = 24, 0xeb9f
+	if len(raw) < header || binary.NativeEndian.Uint16(raw) != magic {
+		return ""
+	}
+	part := func(at int) []byte { // offset and length
+		u := func(i int) uint64 { return uint64(binary.NativeEndian.Uint32(raw[i:])) }
+		from := u(4) + u(at)
+		to := from + u(at+4)
+		if to > uint64(len(raw)) {
+			return nil
+		}
+		return raw[from:to]
+	}
+	types, text := part(8), part(16)
+	for id := uint32(1); len(types) >= 12; id++ { // name, kind, size or type
+		name, info := binary.NativeEndian.Uint32(types), binary.NativeEndian.Uint32(types[4:])
+		if id == want {
+			if uint64(name) >= uint64(len(text)) {
+				return ""
+			}
+			s, _, _ := bytes.Cut(text[name:], []byte{0})
+			return string(s)
+		}
+		kind, n := info>>24&0x1f, int(info&0xffff)
+		size, ok := btfSizes[kind]
+		if !ok {
+			return "" // newer than this
+		}
+		if size.each {
+			size.bytes *= n
+		}
+		types = types[min(12+size.bytes, len(types)):]
+	}
+	return ""
+}
+
+// btfSizes are the bytes behind a type of a kind, or behind it for each of its members.
+var btfSizes = map[uint32]struct {
+	bytes int
+	each  bool
+}{
+	1: {4, false}, 2: {}, 3: {12, false}, 4: {12, true}, 5: {12, true}, 6: {8, true}, 7: {}, 8: {}, 9: {}, 10: {}, 11: {},
+	12: {}, 13: {8, true}, 14: {4, false}, 15: {12, true}, 16: {}, 17: {4, false}, 18: {}, 19: {12, true},
+}
