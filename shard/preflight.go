@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -12,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
@@ -24,6 +26,7 @@ type preflightRun struct {
 	targets []string // sections of the payload's programs
 	modules []string // that the VMs load
 	whole   bool     // the payload is objects, and the whole survey is kept
+	attach  bool     // programs are attached, too
 
 	mu      sync.Mutex
 	kernels []preflight.On
@@ -40,12 +43,28 @@ func newPreflight(p guest.Payload, arch string) *preflightRun {
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
 	}
+	var told wire.Objects
+	for _, f := range p.Files {
+		if f.Path == wire.ObjectsPath {
+			_ = json.Unmarshal(f.Data, &told) // made by the payload
+		}
+	}
+	s.attach = told.Attach || slices.Contains(p.Job.Args, "--attach=true")
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
-			if o, err := preflight.Read(strings.TrimSuffix(name, ".o"), f.Data, arch); err == nil {
+			o := preflight.ReadOrBroken(strings.TrimSuffix(name, ".o"), f.Data, arch)
+			for _, t := range told.Objects {
+				if t.Path == f.Path {
+					o.Loader = t.Loader
+				}
+			}
+			if err := o.Apply(told.Settings); err == nil {
 				s.objects = append(s.objects, o)
 			}
+			continue
+		}
+		if f.Path == wire.ObjectsPath {
 			continue
 		}
 		if f.Path == "/"+guest.Generators || f.Path == "/"+guest.Loader {
@@ -86,6 +105,9 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 		on.Results = append(on.Results, r)
 		for i, a := range r.Answers {
 			d := o.Deps[i]
+			if !s.attach && a.OnlyAttach(d) {
+				a.Breaks = nil // of programs that are only loaded
+			}
 			note := a.Note
 			if a.Want != "" && note == "" {
 				note = "the object has " + a.Want

@@ -28,6 +28,7 @@ type Kernel struct {
 	Arch    string
 
 	types   *btf.Spec        // nil: none, or not known
+	foreign bool             // types are from elsewhere, and the kernel itself has none
 	noTypes bool             // it is known that there are none
 	order   binary.ByteOrder // of types
 	symbols symbols          // empty: not known
@@ -42,7 +43,7 @@ type Kernel struct {
 // indexes' form. That of modules is only made for kernels that lack something,
 // as it takes a pass over all modules: 3 to 10 s.
 const (
-	indexName   = "preflight-4.zst"
+	indexName   = "preflight-5.zst"
 	modulesName = "preflight-modules-3.zst"
 )
 
@@ -157,7 +158,11 @@ func symbolLines(list []image.Symbol) symbols {
 		}
 	}
 	for _, s := range list {
-		lines = append(lines, s.Name+" "+string(rune(s.Type)))
+		typ := s.Type
+		if s.NoTrace {
+			typ = notTraced
+		}
+		lines = append(lines, s.Name+" "+string(rune(typ)))
 		switch {
 		case s.In == "":
 		case s.In == image.NoProbes:
@@ -196,6 +201,20 @@ func (k *Kernel) setBTF(raw []byte) error {
 	}
 	k.types = spec
 	k.strings = int(binary.LittleEndian.Uint32(raw[20:])) // as the library has checked
+	return nil
+}
+
+// UseBTF gives a kernel without BTF types for relocations, as its programs'
+// loader is given them: raw BTF, or an ELF file with it.
+func (k *Kernel) UseBTF(path string) error {
+	if k.types != nil {
+		return nil
+	}
+	spec, err := btf.LoadSpec(path)
+	if err != nil {
+		return fmt.Errorf("read BTF for %s: %w", k.ID, err)
+	}
+	k.types, k.foreign = spec, true
 	return nil
 }
 
@@ -254,7 +273,17 @@ func (s symbols) setsLike(part, function string) (found bool) {
 	return found
 }
 
-func isText(typ byte) bool { return strings.IndexByte("tTwW", typ) >= 0 }
+// notTraced is the type of a function that ftrace cannot trace, of a kernel of
+// which that is known.
+const notTraced = 'x'
+
+func isText(typ byte) bool { return strings.IndexByte("tTwWx", typ) >= 0 }
+
+// untraced says whether a function is there, and ftrace cannot trace it.
+func (s symbols) untraced(name string) bool {
+	n, typ := s.named(name)
+	return n == 1 && typ == notTraced
+}
 
 // copies are what the compiler made of a function: name.isra.0, name.cold ...
 func (s symbols) copies(name string) (list []string) {
