@@ -33,7 +33,7 @@ type spec struct {
 	maps     map[string]*ebpf.MapSpec // those of variables start with a dot
 	weak     map[string]bool          // names that are found elsewhere, if anywhere
 	vars     map[string]elf.Symbol
-	sections []*elf.Section
+	sections []string        // their names
 	optional map[string]bool // struct_ops maps that nobody creates unless asked to
 	legacy   bool            // it has a section "maps", of which libbpf knows nothing since 1.0
 }
@@ -75,9 +75,12 @@ func readSpec(b []byte) (*spec, error) {
 	r := objectReader{
 		spec: &spec{
 			programs: map[string]*ebpf.ProgramSpec{}, maps: map[string]*ebpf.MapSpec{}, weak: map[string]bool{},
-			vars: map[string]elf.Symbol{}, optional: map[string]bool{}, sections: f.Sections,
+			vars: map[string]elf.Symbol{}, optional: map[string]bool{},
 		},
 		file: f, relocs: map[place]elf.Symbol{}, code: map[place]*code{},
+	}
+	for _, s := range f.Sections { // which would keep the whole file
+		r.sections = append(r.sections, s.Name)
 	}
 	if r.symbols, err = f.Symbols(); err != nil {
 		return nil, fmt.Errorf("symbols: %w", err)

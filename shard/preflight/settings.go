@@ -123,7 +123,7 @@ func (r *reader) setVariable(contents map[string][]byte, name, value string) err
 	if !ok || int(symbol.Section) >= len(r.spec.sections) {
 		return nil
 	}
-	section := r.spec.sections[symbol.Section].Name
+	section := r.spec.sections[symbol.Section]
 	b := contents[section]
 	v, ok := r.spec.external(section, name[:end]).(*btf.Var)
 	if b == nil || !ok {
