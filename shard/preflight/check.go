@@ -599,14 +599,17 @@ func (c *checker) option(d *Dep) (Answer, Loads) {
 	switch {
 	case k.config == nil:
 		return Answer{Note: "the kernel's .config is not known"}, MayLoad
-	case k.config[name] == "" && d.weak:
-		return Answer{Status: Absent}, WillLoad
-	case k.config[name] == "":
+	case k.config[name] == "" && !d.weak:
 		return Answer{Status: Absent}, WillNot
-	case k.off("IKCONFIG_PROC"):
-		return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name]), Note: "CONFIG_IKCONFIG_PROC is off: loaders find it below /boot only"}, MayLoad
 	}
-	return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name])}, WillLoad
+	a, l := Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name])}, WillLoad
+	if k.config[name] == "" {
+		a = Answer{Status: Absent}
+	}
+	if k.off("IKCONFIG_PROC") { // without the file a weak option is an error, too
+		a.Note, l = "CONFIG_IKCONFIG_PROC is off: loaders find it below /boot only", MayLoad
+	}
+	return a, l
 }
 
 // why says why types cannot be looked up.

@@ -329,7 +329,10 @@ func (r *reader) mapNeeds(p *program, name string) {
 			return
 		}
 		r.needs(p, Dep{Kind: kindType, Name: "struct " + clean(flavourless(st.Name)), local: local{typ: st}})
-		for _, member := range m.Contents { // that programs implement
+		for _, member := range m.Contents { // that programs implement; loaded alone, one leaves out the others
+			if p.name == r.Name {
+				break
+			}
 			r.needs(p, Dep{Kind: kindMember, Name: clean(flavourless(st.Name)) + "." + clean(member.Key.(string))})
 		}
 		if m.Flags&linkFlag != 0 { // section .struct_ops.link
