@@ -113,7 +113,7 @@ func (c *checker) program(p *program) (r Program) {
 	}
 	if c.k.types != nil {
 		var err error
-		if insns, err = c.k.relocate(p.insns); err != nil {
+		if insns, err = c.k.relocate(p.insns, c.o.Loader); err != nil {
 			r.Loads = r.Loads.worse(MayLoad) // the library cannot make up its mind
 			return r
 		}
@@ -705,8 +705,13 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 		if len(k.symbols) == 0 {
 			return Answer{Note: "the kernel's symbols are not known"}, MayLoad
 		}
-		if _, typed := d.local.typ.(*btf.Var); typed && c.o.Loader != wire.LoaderGo {
-			return c.kernelVariable(d)
+		switch d.local.typ.(type) {
+		case *btf.Func:
+			return c.kernelFunction(d)
+		case *btf.Var:
+			if c.o.Loader != wire.LoaderGo {
+				return c.kernelVariable(d)
+			}
 		}
 		n, _ := k.symbols.named(name)
 		switch {
@@ -719,15 +724,10 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 		}
 		return c.perhapsInModule(name, false)
 	}
-	if k.types == nil || k.foreign {
-		return Answer{Note: k.why()}, WillNot
+	a, l := c.kernelFunction(d)
+	if l != WillLoad {
+		return a, l
 	}
-	p := k.funcProto(name)
-	if p == nil {
-		return c.perhapsInModule(name, false)
-	}
-	a := Answer{Status: Present}
-	a.sign(name, p)
 	// Sets of functions are symbols; where there are none of their kind, neither
 	// are kfuncs, or the kernel does not name them.
 	if !k.symbols.has(kfuncs + name) {
@@ -736,21 +736,37 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 			return a, WillNot
 		}
 		a.Note = "it is not known whether programs may call it"
-	}
-	if want, ok := d.local.typ.(*btf.Func); ok {
-		if w, ok := want.Type.(*btf.FuncProto); ok {
-			// As loaders compare them: numbers of another size are the same to them.
-			if btf.CheckTypeCompatibility(w, p) != nil {
-				a.Status, a.Want = Changed, d.want
-				return a, WillNot
-			}
-			if !sameProto(w, p) {
-				a.Status, a.Want = Changed, d.want
-			}
-		}
-	}
-	if a.Note != "" {
 		return a, MayLoad
+	}
+	return a, WillLoad
+}
+
+// kernelFunction is for functions of the kernel that the object has a prototype
+// of.
+func (c *checker) kernelFunction(d *Dep) (Answer, Loads) {
+	k := c.k
+	if k.types == nil || k.foreign {
+		return Answer{Note: k.why()}, WillNot
+	}
+	p := k.funcProto(d.Name)
+	if p == nil {
+		return c.perhapsInModule(d.Name, false)
+	}
+	a := Answer{Status: Present}
+	a.sign(d.Name, p)
+	want, _ := d.local.typ.(*btf.Func)
+	if want == nil {
+		return a, MayLoad
+	}
+	if w, ok := want.Type.(*btf.FuncProto); ok {
+		// As loaders compare them: numbers of another size are the same to them.
+		if btf.CheckTypeCompatibility(w, p) != nil {
+			a.Status, a.Want = Changed, d.want
+			return a, WillNot
+		}
+		if !sameProto(w, p) {
+			a.Status, a.Want = Changed, d.want
+		}
 	}
 	return a, WillLoad
 }

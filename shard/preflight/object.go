@@ -142,7 +142,7 @@ func (r *reader) share() {
 		for _, v := range r.spec.datasec(section) {
 			name := v.Type.TypeName()
 			_, used := r.spec.weak[name]
-			switch d := r.symbol(name); {
+			switch d := r.address(name); {
 			case !used:
 			case section == ".ksyms" && !d.weak:
 				r.needs(p, d)
@@ -284,9 +284,11 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		case ins.IsKfuncCall():
 			p.at[i], p.need[i] = r.dep(p, r.symbol(ref)), true
 		case ins.OpCode.IsDWordLoad() && ref != "" && r.spec.external(".ksyms", ref) != nil:
-			d := r.symbol(ref)
-			p.at[i] = r.dep(p, d)
-			p.need[i], p.tests[p.at[i]] = !d.weak, d.weak
+			if d := r.symbol(ref); d.weak { // the program asks before it calls
+				p.tests[r.dep(p, d)] = true
+			}
+			d := r.address(ref)
+			p.at[i], p.need[i] = r.dep(p, d), !d.weak
 		case ins.IsBuiltinCall():
 			fn := asm.BuiltinFunc(ins.Constant)
 			p.at[i], p.need[i] = r.dep(p, Dep{Kind: kindHelper, Name: helperName(fn), number: int(fn)}), true
@@ -386,6 +388,16 @@ func (r *reader) symbol(name string) Dep {
 		if _, void := strip(t.Type).(*btf.Void); !void {
 			d.want, d.local = declare(t.Type, d.Name), local{typ: t}
 		}
+	}
+	return d
+}
+
+// address is what a program needs that wants a symbol's address: of a function
+// it need not be one that programs may call.
+func (r *reader) address(name string) Dep {
+	d := r.symbol(name)
+	if d.Kind == kindKfunc {
+		d.Kind = kindKsym
 	}
 	return d
 }
