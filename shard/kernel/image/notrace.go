@@ -39,13 +39,13 @@ func setAddresses(symbols []Symbol, b []byte, number, end int, text uint64) {
 			continue
 		}
 		for _, of := range []func(i int, n int32) int64{
-			func(i int, n int32) int64 { return int64(n) + 4*int64(i) }, // from where they stand, as in 7.x
 			func(_ int, n int32) int64 { // from a base: below 0 downwards, so that processors' variables can be above
 				if n < 0 {
 					return -1 - int64(n) + 1<<32
 				}
 				return int64(n)
 			},
+			func(i int, n int32) int64 { return int64(n) + 4*int64(i) }, // from where they stand, as in 7.x
 		} {
 			for i := range list {
 				list[i] = of(i, int32(binary.LittleEndian.Uint32(b[at+4*i:])))
@@ -98,16 +98,15 @@ func markNoTrace(r io.ReaderAt, symbols []Symbol) {
 	if slices.Sort(traced); len(traced) < leastTraced {
 		return
 	}
-	for i := range symbols {
+	var end, at uint64 // of the function that symbols are at
+	for i := len(symbols) - 1; i >= 0; i-- {
 		s := &symbols[i]
-		if s.address == 0 || strings.IndexByte("tTwW", s.Type) < 0 {
-			continue
+		if s.address != at {
+			end, at = at, s.address
 		}
-		end := s.address
-		for j := i + 1; j < len(symbols) && end == s.address; j++ {
-			end = symbols[j].address
+		if at != 0 && end != 0 && strings.IndexByte("tTwW", s.Type) >= 0 {
+			n, _ := slices.BinarySearch(traced, at)
+			s.NoTrace = n == len(traced) || traced[n] >= end
 		}
-		n, _ := slices.BinarySearch(traced, s.address)
-		s.NoTrace = n == len(traced) || traced[n] >= end
 	}
 }
