@@ -499,6 +499,11 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 		return c.memberAnswer(d)
 	case kindUnknown:
 		return c.section(d)
+	case kindObject:
+		if c.o.Loader == wire.LoaderGo {
+			return Answer{Status: Present, Note: "libbpf would not open it"}, WillLoad
+		}
+		return Answer{Status: Absent, Note: "libbpf does not open it"}, WillNot
 	case kindMapSize:
 		why, loads := odd(d.def, c.o.Loader)
 		a := Answer{Status: Present, Note: why}
@@ -521,12 +526,6 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 
 // section is for sections that say no type of program.
 func (c *checker) section(d *Dep) (Answer, Loads) {
-	if d.Name == "maps" {
-		if c.o.Loader == wire.LoaderGo {
-			return Answer{Status: Present}, WillLoad
-		}
-		return Answer{Status: Absent, Note: "libbpf reads no maps of this section since 1.0: define them in .maps"}, WillNot
-	}
 	a := Answer{Status: Absent, Note: "no program type is known for this section"}
 	for _, s := range sections {
 		for name := range strings.FieldsSeq(s.names) {

@@ -35,7 +35,7 @@ type spec struct {
 	vars     map[string]elf.Symbol
 	sections []string        // their names
 	optional map[string]bool // struct_ops maps that nobody creates unless asked to
-	legacy   bool            // it has a section "maps", of which libbpf knows nothing since 1.0
+	unopened string          // why libbpf does not open it
 }
 
 // place is a byte of a section.
@@ -251,8 +251,12 @@ func (r *objectReader) link(fn *code, ins *asm.Instruction, at place) {
 	case !ok:
 		return
 	case s.Section == elf.SHN_UNDEF:
-		if _, ok := r.external(".ksyms", s.Name).(*btf.Func); ok && call {
+		t := r.external(".ksyms", s.Name)
+		if _, ok := t.(*btf.Func); ok && call {
 			ins.Src, ins.Constant = asm.PseudoKfuncCall, -1
+		}
+		if t == nil && r.external(".kconfig", s.Name) == nil {
+			r.unopened = clean(s.Name) + " is defined nowhere"
 		}
 		*ins = ins.WithReference(s.Name)
 		return
@@ -262,9 +266,13 @@ func (r *objectReader) link(fn *code, ins *asm.Instruction, at place) {
 		name := s.Name
 		if ins.OpCode.IsDWordLoad() {
 			ins.Src = asm.PseudoMapFD
-			if section.Name != ".maps" && section.Name != "maps" && !strings.Contains(section.Name, ".struct_ops") {
+			_, _, variables := cutData(section.Name)
+			switch {
+			case variables || section.Name == arenaSection:
 				name = section.Name
 				ins.Src, ins.Constant = asm.PseudoMapValue, int64((s.Value+uint64(ins.Constant))<<32)
+			case section.Name != ".maps" && !strings.Contains(section.Name, ".struct_ops"):
+				r.unopened = "section " + clean(section.Name) + " is not known: since 1.0 maps are in .maps"
 			}
 		}
 		*ins = ins.WithReference(name)
@@ -338,7 +346,11 @@ func (r *objectReader) readMaps() error {
 		if !ok {
 			return fmt.Errorf("map %.50q is no struct", v.Type.TypeName())
 		}
-		r.maps[v.Type.TypeName()] = mapOf(def, 0)
+		m := mapOf(def, 0)
+		if m.Pinning > ebpf.PinByName {
+			r.unopened = "map " + clean(v.Type.TypeName()) + " is pinned in a way that is not known"
+		}
+		r.maps[v.Type.TypeName()] = m
 	}
 	for _, s := range r.file.Sections {
 		if _, _, internal := cutData(s.Name); internal && s.Size > 0 {
@@ -355,7 +367,7 @@ func (r *objectReader) readMaps() error {
 	}
 	for _, s := range r.symbols {
 		section := r.section(s)
-		if section == nil || section.Name != "maps" || elf.ST_TYPE(s.Info) == elf.STT_SECTION || s.Name == "" {
+		if section == nil || !strings.HasPrefix(section.Name, "maps") || elf.ST_TYPE(s.Info) == elf.STT_SECTION || s.Name == "" {
 			continue
 		}
 		b, err := sectionData(section)
@@ -366,7 +378,7 @@ func (r *objectReader) readMaps() error {
 			return fmt.Errorf("map %.50q is cut", s.Name)
 		}
 		u32 := func(at uint64) uint32 { return binary.LittleEndian.Uint32(b[s.Value+at:]) }
-		r.legacy = true
+		r.unopened = "maps are not in .maps"
 		r.maps[s.Name] = &ebpf.MapSpec{Type: ebpf.MapType(u32(0)), KeySize: u32(4), ValueSize: u32(8), MaxEntries: u32(12), Flags: u32(16)}
 	}
 	return nil
@@ -413,6 +425,8 @@ func mapOf(def *btf.Struct, depth int) *ebpf.MapSpec {
 			m.MaxEntries = number(x.Type)
 		case "map_flags":
 			m.Flags = number(x.Type)
+		case "pinning":
+			m.Pinning = ebpf.PinType(number(x.Type))
 		case "key_size":
 			m.KeySize = number(x.Type)
 		case "value_size":

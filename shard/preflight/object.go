@@ -151,8 +151,8 @@ func (r *reader) share() {
 			}
 		}
 	}
-	if r.spec.legacy {
-		r.needs(p, Dep{Kind: kindUnknown, Name: "maps"})
+	if r.spec.unopened != "" {
+		r.needs(p, Dep{Kind: kindObject, Name: r.spec.unopened})
 	}
 	r.shared = p.needs
 }

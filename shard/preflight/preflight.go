@@ -101,6 +101,7 @@ const (
 	kindFlag    = "flag"
 	kindSleep   = "sleepable"
 	kindUnknown = "section"
+	kindObject  = "object" // itself
 	// What a kernel's instructions are no file tells.
 	kindInstruction = "instruction"
 )

@@ -565,7 +565,7 @@ func FuzzRead(f *testing.F) {
 		o, err := Read("o", b, "amd64")
 		if err == nil {
 			for i, a := range Check(o, k).Answers {
-				if a.Status == Present && o.Deps[i].Kind != kindMapSize {
+				if a.Status == Present && o.Deps[i].Kind != kindMapSize { // which is the object's
 					t.Error("present on a kernel of which nothing is known")
 				}
 			}
