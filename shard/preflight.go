@@ -54,6 +54,7 @@ func newPreflight(p guest.Payload, arch string) *preflightRun {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
 			o := preflight.ReadOrBroken(strings.TrimSuffix(name, ".o"), f.Data, arch)
+			o.Loader = wire.LoaderGo
 			for _, t := range told.Objects {
 				if t.Path == f.Path {
 					o.Loader = t.Loader

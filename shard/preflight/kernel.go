@@ -218,20 +218,6 @@ func (k *Kernel) setBTF(raw []byte) error {
 	return nil
 }
 
-// UseBTF gives a kernel without BTF types for relocations, as its programs'
-// loader is given them: raw BTF, or an ELF file with it.
-func (k *Kernel) UseBTF(path string) error {
-	if k.types != nil {
-		return nil
-	}
-	spec, err := btf.LoadSpec(path)
-	if err != nil {
-		return fmt.Errorf("read BTF for %s: %w", k.ID, err)
-	}
-	k.types, k.foreign = spec, true
-	return nil
-}
-
 // off says whether the kernel is known to be built without an option.
 func (k *Kernel) off(option string) bool {
 	return k.config != nil && (k.config[option] == "" || k.config[option] == "n")

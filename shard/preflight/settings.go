@@ -1,17 +1,16 @@
 package preflight
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -68,8 +67,8 @@ func (r *reader) mapSetting(name string) *ebpf.MapSpec {
 		if !r.is(s.Name, name) {
 			continue
 		}
-		if t := mapType(s.Type); t != ebpf.UnspecifiedMap {
-			m.Type = t
+		if t, ok := wire.MapType(s.Type); ok {
+			m.Type = ebpf.MapType(t)
 		}
 		if s.MaxEntries != 0 {
 			m.MaxEntries = s.MaxEntries
@@ -79,17 +78,6 @@ func (r *reader) mapSetting(name string) *ebpf.MapSpec {
 		}
 	}
 	return &m
-}
-
-// mapType is the type that bpftool calls percpu_array, and the library
-// PerCPUArray.
-func mapType(name string) ebpf.MapType {
-	for t := ebpf.Hash; t <= ebpf.Arena; t++ {
-		if strings.EqualFold(t.String(), strings.ReplaceAll(name, "_", "")) {
-			return t
-		}
-	}
-	return ebpf.UnspecifiedMap
 }
 
 // variants are the values that the application gives to variables that its
@@ -115,106 +103,27 @@ func (r *reader) variants() error {
 // setVariable writes a variable's value into its section. One of a section that
 // programs write decides nothing, and one of another object is left to it.
 func (r *reader) setVariable(contents map[string][]byte, name, value string) error {
-	end := strings.IndexAny(name, ".[")
-	if end < 0 {
-		end = len(name)
-	}
-	symbol, ok := r.spec.vars[name[:end]]
+	name, path := variable.SplitName(name)
+	symbol, ok := r.spec.vars[name]
 	if !ok || int(symbol.Section) >= len(r.spec.sections) {
 		return nil
 	}
 	section := r.spec.sections[symbol.Section]
 	b := contents[section]
-	v, ok := r.spec.external(section, name[:end]).(*btf.Var)
+	v, ok := r.spec.external(section, name).(*btf.Var)
 	if b == nil || !ok {
 		return nil
 	}
-	t, at := v.Type, symbol.Value
-	for rest := name[end:]; rest != ""; {
-		part := rest
-		if i := strings.IndexAny(rest[1:], ".["); i >= 0 {
-			part = rest[:i+1]
-		}
-		rest = rest[len(part):]
-		if member, ok := strings.CutPrefix(part, "."); ok {
-			m, off, ok := memberAt(t, member)
-			if !ok {
-				return fmt.Errorf("it has no %s", part)
-			}
-			t, at = m, at+off
-			continue
-		}
-		a, ok := strip(t).(*btf.Array)
-		n, err := strconv.ParseUint(strings.TrimSuffix(part[1:], "]"), 10, 32)
-		if !ok || err != nil || n >= uint64(a.Nelems) {
-			return fmt.Errorf("it has no %s", part)
-		}
-		size, err := btf.Sizeof(a.Type)
-		if err != nil {
-			return err
-		}
-		t, at = a.Type, at+n*uint64(size)
-	}
-	size, err := btf.Sizeof(t)
+	at, raw, err := variable.Encode(v.Type, path, value)
 	if err != nil {
 		return err
 	}
-	if at > uint64(len(b)) || uint64(size) > uint64(len(b))-at {
+	from := symbol.Value + uint64(at)
+	if from > uint64(len(b)) || uint64(len(raw)) > uint64(len(b))-from {
 		return fmt.Errorf("it is not in section %s", section)
 	}
-	raw, err := encode(t, size, value)
-	if err != nil {
-		return err
-	}
-	clear(b[at : at+uint64(size)])
-	copy(b[at:], raw)
+	copy(b[from:], raw)
 	return nil
-}
-
-// memberAt finds a member, and how many bytes are before it.
-func memberAt(t btf.Type, name string) (btf.Type, uint64, bool) {
-	s, ok := strip(t).(*btf.Struct)
-	if !ok {
-		return nil, 0, false
-	}
-	for _, m := range s.Members {
-		if m.Name == name && m.BitfieldSize == 0 {
-			return m.Type, uint64(m.Offset.Bytes()), true
-		}
-	}
-	return nil, 0, false
-}
-
-// encode makes a value's bytes.
-func encode(t btf.Type, size int, value string) ([]byte, error) {
-	if s, err := strconv.Unquote(value); err == nil && strings.HasPrefix(value, `"`) {
-		if len(s) > size {
-			return nil, fmt.Errorf("it takes %d bytes", size)
-		}
-		return []byte(s), nil
-	}
-	switch strip(t).(type) {
-	case *btf.Int, *btf.Enum:
-	default:
-		return nil, fmt.Errorf("it is no number")
-	}
-	var n uint64
-	switch u, err := strconv.ParseUint(value, 0, 64); {
-	case err == nil && (size >= 8 || u>>(8*size) == 0):
-		n = u
-	case value == "true":
-		n = 1
-	case value == "false":
-	case len(value) == 3 && value[0] == '\'' && value[2] == '\'':
-		n = uint64(value[1])
-	default:
-		i, err := strconv.ParseInt(value, 0, 64)
-		if err != nil || i >= 0 || size < 8 && i < -1<<(8*size-1) {
-			return nil, fmt.Errorf("it takes a number of %d bytes", size)
-		}
-		n = uint64(i)
-	}
-	return binary.LittleEndian.AppendUint64(nil, n)[:min(size, 8)], nil
 }
 
 // alternate leaves out what another program of a group loads in place of.
