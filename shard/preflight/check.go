@@ -45,12 +45,22 @@ func Check(o *Object, k *Kernel) (r Result) {
 	o.alternate(r.Programs)
 	for i, d := range o.Deps {
 		a := &c.answers[i]
+		a.Breaks, a.Unsure = once(a.Breaks), once(a.Unsure)
+		a.Unsure = slices.DeleteFunc(a.Unsure, func(p string) bool {
+			_, broken := slices.BinarySearch(a.Breaks, p)
+			return broken
+		})
 		if a.Status == Absent && len(a.Breaks) == 0 && len(a.Unsure) == 0 && (d.tested || d.weak) {
 			a.Guarded = true
 		}
 	}
 	r.Answers = c.answers
 	return r
+}
+
+func once(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 type checker struct {
@@ -76,12 +86,10 @@ func (c *checker) program(p *program) (r Program) {
 		} else {
 			r.Loads = r.Loads.worse(l)
 		}
-		a := &c.answers[dep.n]
-		switch {
-		case l == WillNot && !slices.Contains(a.Breaks, p.name):
+		switch a := &c.answers[dep.n]; l {
+		case WillNot:
 			a.Breaks = append(a.Breaks, p.name)
-			a.Unsure = slices.DeleteFunc(a.Unsure, func(s string) bool { return s == p.name })
-		case l == MayLoad && !slices.Contains(a.Unsure, p.name) && !slices.Contains(a.Breaks, p.name):
+		case MayLoad:
 			a.Unsure = append(a.Unsure, p.name)
 		}
 	}

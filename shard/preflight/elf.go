@@ -36,6 +36,8 @@ type spec struct {
 	sections []string        // their names
 	optional map[string]bool // struct_ops maps that nobody creates unless asked to
 	unopened string          // why libbpf does not open it
+
+	variables map[string]map[string]btf.Type // by section and name, of those that were asked for
 }
 
 // place is a byte of a section.
@@ -75,7 +77,7 @@ func readSpec(b []byte) (*spec, error) {
 	r := objectReader{
 		spec: &spec{
 			programs: map[string]*ebpf.ProgramSpec{}, maps: map[string]*ebpf.MapSpec{}, weak: map[string]bool{},
-			vars: map[string]elf.Symbol{}, optional: map[string]bool{},
+			vars: map[string]elf.Symbol{}, optional: map[string]bool{}, variables: map[string]map[string]btf.Type{},
 		},
 		file: f, relocs: map[place]elf.Symbol{}, code: map[place]*code{},
 	}
@@ -170,7 +172,7 @@ func (r *objectReader) readRelocations() error {
 
 // readCode returns the functions in the order of the file.
 func (r *objectReader) readCode(ext *btf.ExtInfos) (functions []*code, err error) {
-	names := map[string]int{}
+	names, text := map[string]int{}, map[elf.SectionIndex][]byte{}
 	total := 0
 	for _, s := range r.symbols {
 		section := r.section(s)
@@ -185,9 +187,12 @@ func (r *objectReader) readCode(ext *btf.ExtInfos) (functions []*code, err error
 		if r.code[at] != nil {
 			continue
 		}
-		data, err := sectionData(section)
-		if err != nil {
-			return nil, err
+		data, read := text[s.Section]
+		if !read {
+			if data, err = sectionData(section); err != nil {
+				return nil, err
+			}
+			text[s.Section] = data
 		}
 		if s.Value > uint64(len(data)) || s.Size > uint64(len(data))-s.Value {
 			return nil, fmt.Errorf("function %.50q is not in its section", s.Name)
@@ -286,9 +291,7 @@ func (r *objectReader) link(fn *code, ins *asm.Instruction, at place) {
 	if to := r.code[target]; to != nil {
 		*ins = ins.WithReference(to.name)
 		ins.Constant = -1
-		if !slices.Contains(fn.calls, to) {
-			fn.calls = append(fn.calls, to)
-		}
+		fn.calls = append(fn.calls, to)
 	}
 }
 
@@ -322,14 +325,16 @@ func (r *objectReader) makePrograms(functions []*code) error {
 	return r.readStructOps()
 }
 
-// external is what an object says of a name that it finds elsewhere.
+// external is what an object says of a name in a section, such as one that it
+// finds elsewhere.
 func (s *spec) external(section, name string) btf.Type {
-	for _, v := range s.datasec(section) {
-		if v.Type.TypeName() == name {
-			return v.Type
+	if s.variables[section] == nil {
+		s.variables[section] = map[string]btf.Type{}
+		for _, v := range s.datasec(section) {
+			s.variables[section][v.Type.TypeName()] = v.Type
 		}
 	}
-	return nil
+	return s.variables[section][name]
 }
 
 func (s *spec) datasec(name string) []btf.VarSecinfo {

@@ -128,7 +128,8 @@ func TestApply(t *testing.T) {
 	o := readTestObject(t, "libbpf/opened")
 	for _, set := range []wire.ObjectSettings{
 		one("level", "x"), one("level", "0x100000000"), one("chosen.list[3]", "1"), one("chosen.none", "1"),
-		one("chosen", "1"), one("chosen.name", `"12345"`), {Programs: []string{"["}},
+		one("chosen", "1"), one("chosen.name", `"12345"`),
+		{Programs: []string{"["}},
 	} {
 		if err := o.Apply(set); err == nil {
 			t.Errorf("%+v is no error", set)

@@ -17,7 +17,7 @@ import (
 
 const (
 	maxObject   = 64 << 20 // bytes of an object
-	maxPrograms = 2000     // of an object
+	maxPrograms = 2000     // of an object, and maps
 	maxDeps     = 20_000   // of an object
 )
 
@@ -77,8 +77,8 @@ func Read(name string, b []byte, arch string) (o *Object, err error) {
 	if err != nil {
 		return nil, &ObjectError{name, strings.ReplaceAll(err.Error(), "\n", " ")}
 	}
-	if len(sp.programs) > maxPrograms {
-		return nil, &ObjectError{name, fmt.Sprintf("it has more than %d programs", maxPrograms)}
+	if len(sp.programs) > maxPrograms || len(sp.maps) > maxPrograms {
+		return nil, &ObjectError{name, fmt.Sprintf("it has more than %d programs or maps", maxPrograms)}
 	}
 	for _, n := range slices.Concat(slices.Collect(maps.Keys(sp.programs)), slices.Collect(maps.Keys(sp.maps))) {
 		if !plain(n) {
