@@ -23,8 +23,8 @@ func libbpfKernel(t *testing.T) *Kernel {
 		types, acquire, release, ops, &btf.Struct{Name: "bpf_struct_ops_test_ops", Size: 16, Members: []btf.Member{{Name: "data", Type: ops}}},
 		tracepoint("sched_process_exit", &btf.Pointer{Target: task}), function("vfs_x"), &btf.Var{Name: "bpf_prog_active", Type: integer(4), Linkage: btf.GlobalVar},
 	)
-	k := testKernel(t, types, "do_exit T", "vfs_x x", "init_pid_ns D", "bpf_prog_active d", "__BTF_ID__set8__x r", kfuncs+"bpf_task_acquire r", kfuncs+"bpf_task_release r")
-	k.config = map[string]string{"IKCONFIG_PROC": "y", "BPF_EVENTS": "y", "KPROBES": "y", "FPROBE": "y", "BPF_JIT": "y", "MODULES": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"}
+	k := testKernel(t, types, "do_exit T", "vfs_x x", "event_enter__open d", "init_pid_ns D", "bpf_prog_active d", "__BTF_ID__set8__x r", kfuncs+"bpf_task_acquire r", kfuncs+"bpf_task_release r")
+	k.config = map[string]string{"IKCONFIG_PROC": "y", "BPF_EVENTS": "y", "KPROBES": "y", "FPROBE": "y", "FTRACE_SYSCALLS": "y", "BPF_JIT": "y", "MODULES": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"}
 	return k
 }
 
@@ -71,6 +71,7 @@ func TestLibbpf(t *testing.T) {
 		{wire.LoaderLibbpf, "many_kprobes", inner, WillLoad, WillNot},
 		{wire.LoaderLibbpf, "untraced", inner, WillLoad, WillNot},
 		{wire.LoaderLibbpf, "untraced_kprobe", inner, WillLoad, WillLoad},
+		{wire.LoaderLibbpf, "open_event", inner, WillLoad, WillLoad},
 		{wire.LoaderLibbpf, "loose", inner, WillNot, WillNot},
 		{wire.LoaderLibbpf, "started", inner, WillLoad, WillLoad},
 	}
@@ -82,6 +83,10 @@ func TestLibbpf(t *testing.T) {
 	}
 	if p := openedBy(t, k, "", wire.ObjectSettings{})["on_demand"]; p.Skip == "" {
 		t.Error("an optional program is loaded")
+	}
+	k.Arch = "arm64"
+	if p := openedBy(t, k, "", wire.ObjectSettings{Maps: inner})["open_event"]; p.Loads != WillLoad || p.Attaches != WillNot {
+		t.Errorf("an event of a system call that arm64 has not: loads %v, attaches %v", p.Loads, p.Attaches)
 	}
 	k.config["IKCONFIG_PROC"] = ""
 	if p := openedBy(t, k, "", wire.ObjectSettings{Maps: inner})["later"]; p.Loads != MayLoad {
