@@ -28,6 +28,7 @@ type preflightRun struct {
 	modules []string // that the VMs load
 	whole   bool     // the payload is objects, and the whole survey is kept
 	btf     *btfhub.Files
+	attach  bool // programs are attached, too
 
 	mu      sync.Mutex
 	kernels []preflight.On
@@ -48,12 +49,22 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 	if i := slices.IndexFunc(p.Files, func(f guest.File) bool { return f.Path == wire.ObjectsPath }); i >= 0 && s.whole {
 		_ = json.Unmarshal(p.Files[i].Data, &told) // which this program wrote
 	}
+	s.attach = told.Attach
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
-			if o, err := preflight.Read(strings.TrimSuffix(name, ".o"), f.Data, arch); err == nil && o.Apply(told.Settings) == nil {
+			o := preflight.ReadOrBroken(strings.TrimSuffix(name, ".o"), f.Data, arch)
+			for _, t := range told.Objects {
+				if t.Path == f.Path {
+					o.Loader = t.Loader
+				}
+			}
+			if err := o.Apply(told.Settings); err == nil {
 				s.objects = append(s.objects, o)
 			}
+			continue
+		}
+		if f.Path == wire.ObjectsPath {
 			continue
 		}
 		if f.Path == "/"+guest.Generators || f.Path == "/"+guest.Loader {
@@ -97,6 +108,9 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 		on.Results = append(on.Results, r)
 		for i, a := range r.Answers {
 			d := o.Deps[i]
+			if !s.attach && a.OnlyAttach(d) {
+				a.Breaks = nil // of programs that are only loaded
+			}
 			note := a.Note
 			if a.Want != "" && note == "" {
 				note = "the object has " + a.Want

@@ -96,6 +96,7 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 		if err != nil {
 			t.Fatalf("%s: %v", filepath.Base(f.Path), err)
 		}
+		o.Loader = wire.LoaderGo
 		result := preflight.Check(o, on)
 		for _, p := range result.Programs {
 			said[p.Name] = p
@@ -111,7 +112,7 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 	for _, test := range k.Tests {
 		p, ok := said[test.Name]
 		delete(said, test.Name)
-		t.Logf("%-28s preflight %-7s VM %-4s %s %.100q", test.Name, p.Loads, test.Verdict, why[test.Name], test.Output)
+		t.Logf("%-28s preflight %-7s %-7s VM %-4s %s %.100q", test.Name, p.Loads, p.Attaches, test.Verdict, why[test.Name], test.Output)
 		reason := exceptions[test.Name]
 		delete(exceptions, test.Name)
 		var agree bool
@@ -121,16 +122,18 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 			continue
 		case p.Skip != "":
 			agree = test.Verdict == wire.TestSkip
-		case p.Loads == preflight.MayLoad:
+		case p.Loads == preflight.MayLoad || p.Loads == preflight.WillLoad && p.Attaches == preflight.MayLoad:
 			agree = true
 		case p.Loads == preflight.WillNot:
 			// Or skipped, where the runner was told to skip what is unsupported.
 			agree = test.Verdict == wire.TestFail || test.Verdict == wire.TestSkip
+		case p.Attaches == preflight.WillNot:
+			agree = test.Verdict != wire.TestPass || strings.HasPrefix(test.Output, "loaded only")
 		default:
 			agree = test.Verdict == wire.TestPass
 		}
 		if agree == (reason != "") {
-			t.Errorf("%s: preflight says %v (%s%s), the VM %s: %s; named difference: %q", test.Name, p.Loads, p.Skip, why[test.Name], test.Verdict, test.Output, reason)
+			t.Errorf("%s: preflight says %v, attached %v (%s%s), the VM %s: %s; named difference: %q", test.Name, p.Loads, p.Attaches, p.Skip, why[test.Name], test.Verdict, test.Output, reason)
 		}
 	}
 	if len(said) > 0 {

@@ -109,7 +109,7 @@ func headConsole(path string, k report.Result) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "bpf-kernel-check: %s: %s: %s\n", k.ID, k.Verdict, k.Cause.Title)
 	if m := breakingDeps(k); len(m) > 0 {
-		fmt.Fprintf(&b, "bpf-kernel-check: preflight: will not load here: %s\n", report.OneLine(strings.Join(m, "; "), 4000))
+		fmt.Fprintf(&b, "bpf-kernel-check: preflight: will not load or attach here: %s\n", report.OneLine(strings.Join(m, "; "), 4000))
 	}
 	if m := missingTargets(k.Facts); len(m) > 0 {
 		fmt.Fprintf(&b, "bpf-kernel-check: the payload names what is not in this kernel's BTF: %s\n", report.OneLine(strings.Join(m, ", "), 4000))

@@ -83,10 +83,10 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if err != nil {
 				return err
 			}
-			switch s.Loads() {
-			case preflight.WillNot:
+			switch loads, attaches := s.Loads(), s.Attaches(); {
+			case loads == preflight.WillNot || attaches == preflight.WillNot:
 				return exitError(report.ExitFail)
-			case preflight.MayLoad:
+			case loads == preflight.MayLoad || attaches == preflight.MayLoad:
 				return exitError(report.ExitNotTested)
 			}
 			return nil
@@ -116,12 +116,7 @@ func readObjects(patterns []string, arch string, settings wire.ObjectSettings) (
 	}
 	objects := make([]*preflight.Object, len(files))
 	for i, f := range files {
-		if f.Broken != "" {
-			return nil, usageError{&guest.PayloadError{Path: f.Path, Reason: f.Broken}}
-		}
-		if objects[i], err = preflight.Read(f.Name, f.Data, arch); err != nil {
-			return nil, usageError{err}
-		}
+		objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
 		if err := objects[i].Apply(settings); err != nil {
 			return nil, usageError{err}
 		}

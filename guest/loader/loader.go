@@ -24,6 +24,7 @@ type loader struct {
 	kernel  kernelFacts
 	types   *btf.Cache // the kernel's BTF, decoded once
 	btfErr  error      // why the kernel has none
+	without string     // why no other types take its place
 	tell    func(result)
 	file    func(name, content string)
 	bad     int                            // tests that failed
@@ -47,6 +48,7 @@ func newLoader(o wire.Objects, tell func(result), running func(name string, paus
 		Objects: o, kernel: readKernelFacts(), types: btf.NewCache(), tell: tell, running: running,
 		file: func(string, string) {}, settings: newSettings(o.Settings), memory: map[ebpf.MapID]int64{},
 	}
+	l.BTF, l.without = kernelTypes(o.BTF, ownTypes)
 	l.engines = map[string]engine{wire.LoaderGo: newGoEngine(l), wire.LoaderLibbpf: libbpfEngine{l}}
 	for _, members := range o.Settings.Alternatives {
 		if acrossObjects(members) {
@@ -87,6 +89,9 @@ func (l *loader) report(r result, o outcome) {
 		r.Verdict = wire.TestFail
 	}
 	if r.Verdict == wire.TestFail {
+		if l.without != "" {
+			r.Output = strings.TrimRight(r.Output, "\n") + "\n" + l.without
+		}
 		l.bad++
 	}
 	l.tell(r)

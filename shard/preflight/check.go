@@ -11,26 +11,45 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // Result is what comes of an object on a kernel.
 type Result struct {
 	Answers  []Answer  // by Object.Deps
 	Programs []Program // and, as "object/map:name", the maps that no program uses
+	Err      string    // why nothing is known of the object
 }
 
 // Check holds an object against a kernel.
 func Check(o *Object, k *Kernel) (r Result) {
-	c := &checker{o: o, k: k, answers: make([]Answer, len(o.Deps)), loads: make([]Loads, len(o.Deps))}
+	if o.Broken != "" {
+		return Result{Err: o.Broken}
+	}
+	c := &checker{o: o, k: k, answers: make([]Answer, len(o.Deps)), loads: make([]Loads, len(o.Deps)), contents: o.contents}
 	for i, d := range o.Deps {
 		c.answers[i], c.loads[i] = c.answer(d)
 	}
 	for _, p := range o.programs {
-		loads, mistaken := c.program(p)
-		r.Programs = append(r.Programs, Program{p.name, loads, mistaken, p.skip})
+		r.Programs = append(r.Programs, c.program(p))
 	}
+	for _, contents := range o.variants {
+		c.contents = contents
+		for i, p := range o.programs {
+			q := c.program(p)
+			had := &r.Programs[i]
+			had.Loads, had.Attaches = had.Loads.worse(q.Loads), had.Attaches.worse(q.Attaches)
+		}
+	}
+	o.alternate(r.Programs)
 	for i, d := range o.Deps {
 		a := &c.answers[i]
+		a.Breaks, a.Unsure = once(a.Breaks), once(a.Unsure)
+		a.Unsure = slices.DeleteFunc(a.Unsure, func(p string) bool {
+			_, broken := slices.BinarySearch(a.Breaks, p)
+			return broken
+		})
 		if a.Status == Absent && len(a.Breaks) == 0 && len(a.Unsure) == 0 && (d.tested || d.weak) {
 			a.Guarded = true
 		}
@@ -39,53 +58,75 @@ func Check(o *Object, k *Kernel) (r Result) {
 	return r
 }
 
+func once(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 type checker struct {
-	o       *Object
-	k       *Kernel
-	answers []Answer
-	loads   []Loads // of a program that cannot do without the dependency
+	o        *Object
+	k        *Kernel
+	answers  []Answer
+	loads    []Loads           // of a program that cannot do without the dependency
+	contents map[string][]byte // of maps that do not change
 }
 
 // program says whether a program loads, and notes with each dependency what it
 // does to it.
-func (c *checker) program(p *program) (all Loads, mistaken []string) {
-	all = WillLoad
+func (c *checker) program(p *program) (r Program) {
+	r = Program{Name: p.name, Loads: WillLoad, Attaches: WillLoad, Skip: p.skip}
 	wrong := func(dep *Dep) {
-		if d := dep.String(); !slices.Contains(mistaken, d) {
-			mistaken = append(mistaken, d)
+		if d := dep.String(); !slices.Contains(r.Mistaken, d) {
+			r.Mistaken = append(r.Mistaken, d)
 		}
 	}
 	note := func(dep *Dep, l Loads) {
-		all = all.worse(l)
-		a := &c.answers[dep.n]
-		switch {
-		case l == WillNot && !slices.Contains(a.Breaks, p.name):
+		if dep.attaches {
+			r.Attaches = r.Attaches.worse(l)
+		} else {
+			r.Loads = r.Loads.worse(l)
+		}
+		switch a := &c.answers[dep.n]; l {
+		case WillNot:
 			a.Breaks = append(a.Breaks, p.name)
-			a.Unsure = slices.DeleteFunc(a.Unsure, func(s string) bool { return s == p.name })
-		case l == MayLoad && !slices.Contains(a.Unsure, p.name) && !slices.Contains(a.Breaks, p.name):
+		case MayLoad:
 			a.Unsure = append(a.Unsure, p.name)
 		}
 	}
-	for _, d := range p.needs {
+	defer func() { r.Attaches = r.Attaches.worse(r.Loads) }()
+	needs := p.needs
+	if c.o.Loader != wire.LoaderGo {
+		needs = slices.Concat(needs, c.o.shared)
+	} else if p.target.kind == "lsm_cgroup" {
+		r.Skip = "the library that loads it finds no hooks for cgroups"
+	}
+	for _, d := range slices.Concat(needs, p.attachNeeds) {
 		note(d, c.loads[d.n])
 	}
 	if p.attach != nil {
 		note(p.attach, c.loads[p.attach.n])
+		if a := &c.answers[p.attach.n]; a.unattachable {
+			r.Attaches = WillNot
+			a.Breaks = append(a.Breaks, p.name)
+		} else if a.attachUnsure {
+			r.Attaches = r.Attaches.worse(MayLoad)
+		}
 	}
 	if len(p.insns) == 0 {
-		return all, nil
+		return r
 	}
 	insns := p.insns
 	if c.k.types == nil && slices.ContainsFunc(insns, func(ins asm.Instruction) bool { return btf.CORERelocationMetadata(&ins) != nil }) {
-		all = WillNot // whatever it asks for, loaders look for the types first
+		r.Loads = WillNot // whatever it asks for, loaders look for the types first
 	}
 	if c.k.types != nil {
 		var err error
-		if insns, err = c.k.relocate(p.insns); err != nil {
-			return all.worse(MayLoad), nil // the library cannot make up its mind
+		if insns, err = c.k.relocate(p.insns, c.o.Loader); err != nil {
+			r.Loads = r.Loads.worse(MayLoad) // the library cannot make up its mind
+			return r
 		}
 	}
-	c.prepare(p, insns)
+	insns = c.prepare(p, insns)
 	typeOf := func(i int) int { return p.typeAt[i] }
 	follow := func(contents bool, patch int64) flow {
 		return followProgram(insns, p.layout, typeOf, c.memory(p, contents, patch), c.enters(p))
@@ -93,12 +134,13 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 	code, exact := versionCode(c.k.Release)
 	f := follow(true, code&0xff)
 	wide := f // with other constants than the object's own
-	if p.frozen && f.whole {
+	set := len(c.o.variants) > 0
+	if p.frozen && f.whole && !set {
 		wide = follow(false, code&0xff)
 	}
 	if p.version && !exact && f.whole {
 		// Distributions' names of releases do not say it.
-		other := follow(!p.frozen, 255)
+		other := follow(!p.frozen || set, 255)
 		f.reached, wide.reached = slices.Clone(f.reached), slices.Clone(wide.reached)
 		for i := range insns {
 			f.reached[i] = f.reached[i] && other.reached[i]
@@ -142,21 +184,23 @@ func (c *checker) program(p *program) (all Loads, mistaken []string) {
 			wrong(p.attach)
 		}
 	}
-	slices.Sort(mistaken)
-	return all, mistaken
+	slices.Sort(r.Mistaken)
+	return r
 }
 
 // prepare makes of instructions that test for a symbol what the kernel has.
-func (c *checker) prepare(p *program, insns asm.Instructions) {
+func (c *checker) prepare(p *program, insns asm.Instructions) asm.Instructions {
+	insns = slices.Clone(insns)
 	for i := range insns {
 		d := p.at[i]
 		if d == nil || !d.weak || d.Kind == kindConfig || !insns[i].OpCode.IsDWordLoad() {
 			continue
 		}
-		if c.answers[d.n].Status != Absent {
+		if c.loads[d.n] != WillNot {
 			insns[i] = asm.LoadMapPtr(insns[i].Dst, 1) // not a constant
 		}
 	}
+	return insns
 }
 
 // enters says which functions the verifier looks into though nothing that it
@@ -187,7 +231,7 @@ func (c *checker) memory(p *program, contents bool, patch int64) memory {
 			switch {
 			case p.kconfig[i] != "":
 				return value{frozen, number(p.kconfig[i])}, true
-			case contents && ins.IsLoadFromMap() && c.o.contents[ins.Reference()] != nil:
+			case contents && ins.IsLoadFromMap() && c.contents[ins.Reference()] != nil:
 				return value{frozen, number(ins.Reference()) | int64(uint32(uint64(ins.Constant)>>32))}, true
 			case ins.IsLoadFromMap() || ins.IsLoadOfFunctionPointer() || ins.Reference() != "" && ins.Constant == -1:
 				return value{kind: heap}, true
@@ -199,7 +243,7 @@ func (c *checker) memory(p *program, contents bool, patch int64) memory {
 			if n < 0 || n >= int64(len(names)) {
 				return 0, false, false
 			}
-			b := c.o.contents[names[n]]
+			b := c.contents[names[n]]
 			if b == nil {
 				v, ok := c.kconfig(names[n], size, patch)
 				return v, ok && from == 0, !ok || from != 0
@@ -462,7 +506,19 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 	case kindMember:
 		return c.memberAnswer(d)
 	case kindUnknown:
-		return Answer{Note: "no program type is known for this section"}, MayLoad
+		return c.section(d)
+	case kindObject:
+		if c.o.Loader == wire.LoaderGo {
+			return Answer{Status: Present, Note: "libbpf would not open it"}, WillLoad
+		}
+		return Answer{Status: Absent, Note: "libbpf does not open it"}, WillNot
+	case kindMapSize:
+		why, loads := odd(d.def, c.o.Loader)
+		a := Answer{Status: Present, Note: why}
+		if loads == WillNot {
+			a.Status = Absent
+		}
+		return a, loads
 	case "fentry", "fexit", "fmod_ret", "fsession", "lsm", "lsm_cgroup", "iter":
 		return c.btfTarget(d)
 	case "tp_btf", "raw_tp":
@@ -474,6 +530,19 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 		return c.kprobe(d)
 	}
 	return Answer{}, MayLoad
+}
+
+// section is for sections that say no type of program.
+func (c *checker) section(d *Dep) (Answer, Loads) {
+	a := Answer{Status: Absent, Note: "no program type is known for this section"}
+	for _, s := range sections {
+		for name := range strings.FieldsSeq(s.names) {
+			if !strings.HasSuffix(name, "+") && strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), name) && c.o.Loader == wire.LoaderGo {
+				return Answer{Status: Present, Note: "ebpf-go takes it for " + name + ", libbpf knows no such section"}, MayLoad
+			}
+		}
+	}
+	return a, WillNot
 }
 
 // programOptions are what the kernel has to be built with for programs of a type.
@@ -537,19 +606,22 @@ func (c *checker) option(d *Dep) (Answer, Loads) {
 	switch {
 	case k.config == nil:
 		return Answer{Note: "the kernel's .config is not known"}, MayLoad
-	case k.config[name] == "" && d.weak:
-		return Answer{Status: Absent}, WillLoad
-	case k.config[name] == "":
+	case k.config[name] == "" && !d.weak:
 		return Answer{Status: Absent}, WillNot
-	case k.off("IKCONFIG_PROC"):
-		return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name]), Note: "CONFIG_IKCONFIG_PROC is off: loaders find it below /boot only"}, MayLoad
 	}
-	return Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name])}, WillLoad
+	a, l := Answer{Status: Present, Signature: d.Name + "=" + clean(k.config[name])}, WillLoad
+	if k.config[name] == "" {
+		a = Answer{Status: Absent}
+	}
+	if k.off("IKCONFIG_PROC") { // without the file a weak option is an error, too
+		a.Note, l = "CONFIG_IKCONFIG_PROC is off: loaders find it below /boot only", MayLoad
+	}
+	return a, l
 }
 
 // why says why types cannot be looked up.
 func (k *Kernel) why() string {
-	if k.types == nil {
+	if k.types == nil || k.foreign {
 		return "the kernel has no BTF"
 	}
 	return ""
@@ -640,6 +712,14 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 		if len(k.symbols) == 0 {
 			return Answer{Note: "the kernel's symbols are not known"}, MayLoad
 		}
+		switch d.local.typ.(type) {
+		case *btf.Func:
+			return c.kernelFunction(d)
+		case *btf.Var:
+			if c.o.Loader != wire.LoaderGo {
+				return c.kernelVariable(d)
+			}
+		}
 		n, _ := k.symbols.named(name)
 		switch {
 		case n == 1:
@@ -651,15 +731,10 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 		}
 		return c.perhapsInModule(name, false)
 	}
-	if k.types == nil {
-		return Answer{Note: k.why()}, WillNot
+	a, l := c.kernelFunction(d)
+	if l != WillLoad {
+		return a, l
 	}
-	p := k.funcProto(name)
-	if p == nil {
-		return c.perhapsInModule(name, false)
-	}
-	a := Answer{Status: Present}
-	a.sign(name, p)
 	// Sets of functions are symbols; where there are none of their kind, neither
 	// are kfuncs, or the kernel does not name them.
 	if !k.symbols.has(kfuncs + name) {
@@ -668,23 +743,61 @@ func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {
 			return a, WillNot
 		}
 		a.Note = "it is not known whether programs may call it"
-	}
-	if want, ok := d.local.typ.(*btf.Func); ok {
-		if w, ok := want.Type.(*btf.FuncProto); ok {
-			// As loaders compare them: numbers of another size are the same to them.
-			if btf.CheckTypeCompatibility(w, p) != nil {
-				a.Status, a.Want = Changed, d.want
-				return a, WillNot
-			}
-			if !sameProto(w, p) {
-				a.Status, a.Want = Changed, d.want
-			}
-		}
-	}
-	if a.Note != "" {
 		return a, MayLoad
 	}
 	return a, WillLoad
+}
+
+// kernelFunction is for functions of the kernel that the object has a prototype
+// of.
+func (c *checker) kernelFunction(d *Dep) (Answer, Loads) {
+	k := c.k
+	if k.types == nil || k.foreign {
+		return Answer{Note: k.why()}, WillNot
+	}
+	p := k.funcProto(d.Name)
+	if p == nil {
+		return c.perhapsInModule(d.Name, false)
+	}
+	a := Answer{Status: Present}
+	a.sign(d.Name, p)
+	want, _ := d.local.typ.(*btf.Func)
+	if want == nil {
+		return a, MayLoad
+	}
+	if w, ok := want.Type.(*btf.FuncProto); ok {
+		// As loaders compare them: numbers of another size are the same to them.
+		if btf.CheckTypeCompatibility(w, p) != nil {
+			a.Status, a.Want = Changed, d.want
+			return a, WillNot
+		}
+		if !sameProto(w, p) {
+			a.Status, a.Want = Changed, d.want
+		}
+	}
+	return a, WillLoad
+}
+
+// kernelVariable is for variables of the kernel that the object gives a type:
+// loaders find them in BTF, which has those of processors.
+func (c *checker) kernelVariable(d *Dep) (Answer, Loads) {
+	k := c.k
+	if k.types == nil || k.foreign {
+		return Answer{Note: k.why()}, WillNot
+	}
+	for _, t := range k.lookup(d.Name) {
+		v, ok := t.(*btf.Var)
+		if !ok {
+			continue
+		}
+		a := Answer{Status: Present, Signature: declare(v.Type, d.Name)}
+		if btf.CheckTypeCompatibility(d.local.typ.(*btf.Var).Type, strip(v.Type)) != nil {
+			a.Status, a.Want = Changed, d.want
+			return a, WillNot
+		}
+		return a, WillLoad
+	}
+	return c.perhapsInModule(d.Name, false)
 }
 
 // sameProto says whether a kfunc is what the object takes it for.
@@ -702,7 +815,7 @@ func sameProto(want, have *btf.FuncProto) bool {
 
 func (c *checker) memberAnswer(d *Dep) (Answer, Loads) {
 	k := c.k
-	if k.types == nil {
+	if k.types == nil || k.foreign {
 		return Answer{Note: k.why()}, WillNot
 	}
 	st, name, _ := strings.Cut(d.Name, ".")
@@ -726,14 +839,13 @@ func (c *checker) memberAnswer(d *Dep) (Answer, Loads) {
 // btfTarget is for programs that attach to a function by BTF.
 func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 	k := c.k
-	if d.Kind == "lsm" || d.Kind == "lsm_cgroup" {
-		if k.off("BPF_LSM") {
-			return Answer{Status: Absent, Note: "CONFIG_BPF_LSM is off"}, WillNot
-		}
-	} else if d.Kind != "iter" && k.config != nil && k.off("DYNAMIC_FTRACE_WITH_DIRECT_CALLS") {
-		return Answer{Note: "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS is off: nothing can be attached by " + d.Kind}, MayLoad
-	}
-	if k.types == nil {
+	lsm := strings.HasPrefix(d.Kind, "lsm")
+	switch {
+	case d.Name == "":
+		return Answer{Status: Absent, Note: "the section names no target: the application sets one"}, WillNot
+	case lsm && k.off("BPF_LSM"):
+		return Answer{Status: Absent, Note: "CONFIG_BPF_LSM is off"}, WillNot
+	case k.types == nil || k.foreign:
 		return Answer{Note: k.why()}, WillNot
 	}
 	name := target{kind: d.Kind, name: d.Name}.function()
@@ -756,13 +868,16 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 		}
 	}
 	a.sign(d.Name, p)
-	if why, never := c.forbidden(d.Kind, name, p); why != "" {
+	if why, loads := c.forbidden(d.Kind, name, p); why != "" {
 		a.Note = join(why, a.Note)
-		if never {
+		if loads == WillNot {
 			a.Status = Absent
 			return a, WillNot
 		}
-		l = l.worse(MayLoad)
+		l = l.worse(loads)
+	}
+	if d.Kind != "iter" && !lsm {
+		c.trampoline(name, len(p.Params), &a)
 	}
 	if lsms, ok := k.config["LSM"]; ok && strings.HasPrefix(d.Kind, "lsm") && !slices.Contains(strings.Split(lsms, ","), "bpf") {
 		a.Note = "bpf is not in CONFIG_LSM: it only runs where the command line has lsm=...,bpf"
@@ -777,45 +892,63 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 	return a, l
 }
 
-// forbidden says why programs cannot attach to a function that is there, and
-// whether that is for sure.
-func (c *checker) forbidden(kind, name string, p *btf.FuncProto) (why string, never bool) {
+// trampoline says whether the kernel can attach to a function that programs are
+// loaded for.
+func (c *checker) trampoline(name string, arguments int, a *Answer) {
 	k := c.k
-	has := k.symbols.has
-	switch {
-	case kind == "iter":
-		return "", false
-	case has(inSet + "bpf_lsm_disabled_hooks:" + name):
-		return "the hook is there, but not for BPF", true
-	case has(inSet + "btf_id_deny:" + name):
-		return "the function is there, but the kernel forbids it: programs would run into themselves", true
-	case kind != "fentry" && has(inSet+"noreturn_deny:"+name):
-		return "the function is there, and never returns", true
-	case has(noProbes + name):
-		return "it is in a section that nothing can be attached to", false
-	}
-	if n := len(p.Params); n > 0 && p.Params[n-1].Name == "" {
-		if _, void := strip(p.Params[n-1].Type).(*btf.Void); void {
-			return "its number of arguments is variable", !k.older("5.13")
-		}
-	}
 	registers, since := 6, "6.6"
 	if k.Arch == "arm64" {
 		registers, since = 8, "6.17"
 	}
 	switch {
-	case len(p.Params) > 12:
-		return "it has more than 12 arguments", true
-	case len(p.Params) > registers && k.older(since):
-		return fmt.Sprintf("it has more than %d arguments, which came with Linux %s", registers, since), false
+	case k.symbols.untraced(name):
+		a.Status, a.unattachable = Absent, true
+		a.Note = join("it exists, but is notrace", a.Note)
+	case k.symbols.has(noProbes + name):
+		a.attachUnsure = true
+		a.Note = join("it is in a section that nothing can be attached to", a.Note)
+	case arguments > registers && k.older(since):
+		a.attachUnsure = true
+		a.Note = join(fmt.Sprintf("it has more than %d arguments, which came with Linux %s", registers, since), a.Note)
+	case k.config != nil && k.off("DYNAMIC_FTRACE_WITH_DIRECT_CALLS"):
+		a.attachUnsure = true
+		a.Note = join("CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS is off", a.Note)
+	}
+}
+
+// forbidden says why programs are not loaded for a function that is there, and
+// whether that is for sure.
+func (c *checker) forbidden(kind, name string, p *btf.FuncProto) (why string, loads Loads) {
+	k := c.k
+	has := k.symbols.has
+	switch {
+	case kind == "iter":
+		return "", WillLoad
+	case has(inSet + "bpf_lsm_disabled_hooks:" + name):
+		return "the hook is there, but not for BPF", WillNot
+	case has(inSet + "btf_id_deny:" + name):
+		return "the function is there, but the kernel forbids it: programs would run into themselves", WillNot
+	case kind != "fentry" && has(inSet+"noreturn_deny:"+name):
+		return "the function is there, and never returns", WillNot
+	}
+	if n := len(p.Params); n > 0 && p.Params[n-1].Name == "" {
+		if _, void := strip(p.Params[n-1].Type).(*btf.Void); void {
+			if k.older("5.13") {
+				return "its number of arguments is variable", MayLoad
+			}
+			return "its number of arguments is variable", WillNot
+		}
+	}
+	if len(p.Params) > 12 {
+		return "it has more than 12 arguments", WillNot
 	}
 	for _, param := range p.Params {
 		switch strip(param.Type).(type) {
 		case *btf.Struct, *btf.Union:
-			return "it takes a struct by value", false
+			return "it takes a struct by value", MayLoad
 		}
 	}
-	return "", false
+	return "", WillLoad
 }
 
 // injectable says whether errors may be injected into a function, which is what
@@ -929,6 +1062,12 @@ func (c *checker) symbolStatus(name string) (Answer, Loads) {
 
 func (c *checker) rawTracepoint(d *Dep) (Answer, Loads) {
 	k := c.k
+	if d.Name == "" {
+		return Answer{Status: Absent, Note: "the section names no target: the application sets one"}, WillNot
+	}
+	if k.foreign && d.Kind == "tp_btf" {
+		return Answer{Note: k.why()}, WillNot
+	}
 	if p := k.typedefProto("btf_trace_" + d.Name); p != nil {
 		q := *p
 		if len(q.Params) > 0 {
@@ -972,6 +1111,9 @@ func (c *checker) tracepoint(d *Dep) (Answer, Loads) {
 			if !ok {
 				continue
 			}
+			if k.Arch == "arm64" && slices.Contains(strings.Fields(notOnARM64), call) {
+				return Answer{Status: Absent, Note: "arm64 has no such system call"}, WillNot
+			}
 			if has(event + call) {
 				return Answer{Status: Present}, WillLoad
 			}
@@ -995,6 +1137,12 @@ func (c *checker) tracepoint(d *Dep) (Answer, Loads) {
 	}
 	return c.perhapsInModule("btf_trace_"+name, true)
 }
+
+// notOnARM64 are system calls that an arm64 kernel is compiled with and has no
+// number for, so that there are no events of them.
+const notOnARM64 = "access alarm bdflush chmod chown creat dup2 epoll_create epoll_wait eventfd fork futimesat getdents " +
+	"getpgrp inotify_init lchown link lstat mkdir mknod newlstat newstat nice oldumount open pause pipe poll readlink rename " +
+	"rmdir select send recv signal signalfd stat stime symlink sysctl sysfs time umount_old uselib unlink ustat utime utimes vfork waitpid"
 
 func (c *checker) kprobe(d *Dep) (Answer, Loads) {
 	k := c.k
@@ -1059,7 +1207,7 @@ func (c *checker) multi(pattern string) (Answer, Loads) {
 	prefix, _, _ = strings.Cut(prefix, "?")
 	matching := glob(pattern)
 	c.k.symbols.each(prefix, func(name string, typ byte) bool {
-		if isText(typ) && !strings.Contains(name, ":") && matching.MatchString(name) {
+		if isText(typ) && typ != notTraced && !strings.Contains(name, ":") && matching.MatchString(name) {
 			if n++; n == 1 {
 				first = name
 			}
@@ -1069,6 +1217,8 @@ func (c *checker) multi(pattern string) (Answer, Loads) {
 	switch {
 	case n == 0 && strings.ContainsAny(pattern, "*?"):
 		return Answer{Note: "no function of vmlinux matches; a module's may"}, MayLoad
+	case n == 0 && c.k.symbols.untraced(pattern):
+		return Answer{Status: Absent, Note: "it exists, but is notrace"}, WillNot
 	case n == 0:
 		return c.perhapsInModule(pattern, false)
 	case strings.ContainsAny(pattern, "*?"):

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // local is what a CO-RE relocation names, in the object's types.
@@ -18,6 +20,9 @@ type local struct {
 }
 
 var relocation = regexp.MustCompile(`^CORERelocation\(([\w ()]+), (.*)\[([\d:]*)\], local_id=(\d+)\)$`)
+
+// ofType matches what asks for a type that a kernel may not have.
+var ofType = regexp.MustCompile(`^CORERelocation\((type_size|target_type_id),`)
 
 // relocationDep reads the relocation of an instruction. need is false when the
 // program asks for something that it can do without; ok is false when it asks
@@ -211,7 +216,8 @@ func (k *Kernel) valueOn(l local) (value string, typeKnown bool) {
 
 // relocate returns a copy of a program's instructions as they are on a kernel:
 // those that ask for what it does not have cannot be executed there.
-func (k *Kernel) relocate(insns asm.Instructions) (asm.Instructions, error) {
+// Of a type that is not there libbpf makes 0, whatever is asked of it.
+func (k *Kernel) relocate(insns asm.Instructions, loader string) (asm.Instructions, error) {
 	out := make(asm.Instructions, len(insns))
 	copy(out, insns)
 	var relos []*btf.CORERelocation
@@ -231,6 +237,10 @@ func (k *Kernel) relocate(insns asm.Instructions) (asm.Instructions, error) {
 	for i := range fixups {
 		if err := fixups[i].Apply(&out[at[i]]); err != nil {
 			return nil, fmt.Errorf("%s: %w", relos[i], err)
+		}
+		if was := &insns[at[i]]; loader != wire.LoaderGo && poisoned(&out[at[i]], was) && ofType.MatchString(relos[i].String()) {
+			out[at[i]] = *was
+			out[at[i]].Constant = 0
 		}
 	}
 	return out, nil

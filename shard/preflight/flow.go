@@ -120,10 +120,45 @@ func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load 
 	if len(insns) == 0 || len(insns) > maxFollowed {
 		return all()
 	}
-	states := make([]state, len(insns))
+	// Only where a stretch begins that is always run as a whole, a state is kept.
+	leader := make([]bool, len(insns)+1)
+	leader[0] = true
+	targetOf := func(i int) (to int, ok bool) { // of a jump, a call of the program's own, or a function's address
+		ins := &insns[i]
+		if name := ins.Reference(); name != "" {
+			if to, ok = byName[name]; ok || !ins.IsFunctionCall() && !ins.IsLoadOfFunctionPointer() {
+				return to, ok
+			}
+		}
+		by := int64(ins.Offset)
+		if ins.IsFunctionCall() || ins.IsLoadOfFunctionPointer() {
+			if by = ins.Constant; by < 0 {
+				return 0, false
+			}
+		} else if ins.OpCode.JumpOp() == asm.Ja && ins.OpCode.Class() == asm.Jump32Class {
+			by = ins.Constant
+		}
+		to, ok = byOffset[asm.RawInstructionOffset(int64(offsets[i])+int64(ins.Width())+by)]
+		return to, ok
+	}
+	for i := range insns {
+		ins := &insns[i]
+		jump := ins.OpCode.Class().IsJump() && ins.OpCode.JumpOp() != asm.Call && ins.OpCode.JumpOp() != asm.Exit
+		if jump || ins.IsFunctionCall() || ins.IsLoadOfFunctionPointer() {
+			if to, ok := targetOf(i); ok {
+				leader[to] = true
+			}
+		}
+		leader[i+1] = leader[i+1] || jump
+		leader[i] = leader[i] || i < len(enters) && enters[i]
+	}
+	states := make([]*state, len(insns))
 	queued := make([]bool, len(insns))
 	var work []int
 	enter := func(i int, s *state) {
+		if states[i] == nil {
+			states[i] = &state{}
+		}
 		if states[i].join(s) && !queued[i] {
 			queued[i] = true
 			work = append(work, i)
@@ -152,62 +187,65 @@ func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load 
 	}
 
 	e := evaluator{insns: insns, layout: l, typeOf: typeOf, load: load, flow: &f}
-	for steps := 0; len(work) > 0; steps++ {
-		if steps > maxSteps {
-			return all()
+	// run follows a stretch from its beginning to where another one begins.
+	run := func(i int, s state, step func(i int, s *state)) (ok bool) {
+		for ; ; i++ {
+			ins := &insns[i]
+			step(i, &s)
+			jump := ins.OpCode.Class().IsJump()
+			op := ins.OpCode.JumpOp()
+			if ins.IsFunctionCall() || ins.IsLoadOfFunctionPointer() {
+				to, ok := targetOf(i)
+				if !ok {
+					return false
+				}
+				if !e.final {
+					enter(to, &sub)
+				}
+			}
+			switch {
+			case jump && op == asm.Exit:
+				return true
+			case jump && op != asm.Call:
+				to, ok := targetOf(i)
+				if !ok {
+					return false
+				}
+				if e.final {
+					return true
+				}
+				taken, fallen := branch(ins, &s)
+				if taken {
+					enter(to, &s)
+				}
+				if fallen && i+1 < len(insns) {
+					enter(i+1, &s)
+				}
+				return true
+			case i+1 == len(insns):
+				return true
+			case leader[i+1]:
+				if !e.final {
+					enter(i+1, &s)
+				}
+				return true
+			}
 		}
+	}
+	steps := 0
+	for len(work) > 0 {
 		i := work[len(work)-1]
 		work = work[:len(work)-1]
 		queued[i] = false
-		s := states[i]
-		ins := &insns[i]
-		e.step(i, &s)
-		// Functions of the program's own, called or passed on.
-		if ins.IsFunctionCall() || ins.IsLoadOfFunctionPointer() {
-			to, ok := byName[ins.Reference()]
-			if !ok && ins.Constant >= 0 {
-				to, ok = byOffset[offsets[i]+asm.RawInstructionOffset(ins.Width())+asm.RawInstructionOffset(ins.Constant)]
-			}
-			if !ok {
-				return all()
-			}
-			enter(to, &sub)
-		}
-		op := ins.OpCode.JumpOp()
-		if !ins.OpCode.Class().IsJump() || op == asm.Call {
-			if i+1 < len(insns) {
-				enter(i+1, &s)
-			}
-			continue
-		}
-		if op == asm.Exit {
-			continue
-		}
-		by := int64(ins.Offset)
-		if op == asm.Ja && ins.OpCode.Class() == asm.Jump32Class {
-			by = ins.Constant
-		}
-		to, ok := byOffset[asm.RawInstructionOffset(int64(offsets[i])+int64(ins.Width())+by)]
-		if name := ins.Reference(); name != "" {
-			to, ok = byName[name]
-		}
-		if !ok {
+		if !run(i, *states[i], func(i int, s *state) { steps++; e.step(i, s) }) || steps > maxSteps {
 			return all()
-		}
-		taken, fallen := branch(ins, &s)
-		if taken {
-			enter(to, &s)
-		}
-		if fallen && i+1 < len(insns) {
-			enter(i+1, &s)
 		}
 	}
 	// Once more, now that nothing changes: what is read and how it is used.
 	e.final = true
-	for i := range states {
-		if f.reached[i] = states[i].reached; f.reached[i] {
-			s := states[i]
-			e.step(i, &s)
+	for i, s := range states {
+		if s != nil {
+			run(i, *s, func(i int, s *state) { f.reached[i] = true; e.step(i, s) })
 		}
 	}
 	f.whole = true

@@ -1,14 +1,13 @@
 package preflight
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path"
 	"slices"
@@ -28,6 +27,7 @@ type Kernel struct {
 	Arch    string
 
 	types   *btf.Spec        // nil: none, or not known
+	foreign bool             // types are from elsewhere, and the kernel itself has none
 	noTypes bool             // it is known that there are none
 	order   binary.ByteOrder // of types
 	symbols symbols          // empty: not known
@@ -42,20 +42,14 @@ type Kernel struct {
 // indexes' form. That of modules is only made for kernels that lack something,
 // as it takes a pass over all modules: 3 to 10 s.
 const (
-	indexName   = "preflight-4.zst"
-	modulesName = "preflight-modules-3.zst"
+	indexName   = "preflight-5.zst"
+	modulesName = "preflight-modules-4.zst"
 )
 
 const (
 	maxBTF   = 128 << 20
 	maxIndex = 256 << 20 // bytes, decompressed
 )
-
-// index is what is kept of a kernel.
-type index struct {
-	BTF     []byte
-	Symbols symbols
-}
 
 // Load reads what is known of a kernel without booting it. The first time it
 // unpacks the kernel into scratch, a directory, and keeps an index beside it in
@@ -64,20 +58,19 @@ type index struct {
 func Load(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (*Kernel, error) {
 	k := &Kernel{ID: im.ID(), Release: im.Release, Arch: im.Arch, order: binary.LittleEndian}
 	path, err := im.Derived(ctx, c, indexName, func(w io.Writer) error {
-		x, err := makeIndex(ctx, im, scratch, vmlinux)
+		raw, list, err := makeIndex(ctx, im, scratch, vmlinux)
 		if err != nil {
 			return err
 		}
-		return writeIndex(w, x)
+		return writeIndex(w, raw, list)
 	})
 	if err != nil {
 		return nil, err
 	}
-	var x index
-	err = readIndex(path, &x)
+	raw, list, err := readIndex(path)
 	if err == nil {
-		k.symbols = x.Symbols
-		err = k.setBTF(x.BTF)
+		k.symbols = list
+		err = k.setBTF(raw)
 	}
 	if err != nil {
 		os.Remove(path) // made anew the next time
@@ -91,65 +84,88 @@ func Load(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlin
 }
 
 // makeIndex reads a kernel's BTF and symbols.
-func makeIndex(ctx context.Context, im *kernel.Image, scratch, vmlinux string) (x index, err error) {
+func makeIndex(ctx context.Context, im *kernel.Image, scratch, vmlinux string) (raw []byte, list symbols, err error) {
 	if vmlinux == "" {
 		vmlinux = path.Join(scratch, "preflight-"+kernel.SafeName(im.ID()))
 		switch err := im.Vmlinux(ctx, vmlinux); {
 		case errors.Is(err, image.ErrNoVmlinux) && im.Info.Format == image.FormatImage:
 			vmlinux = im.Kernel
 		case err != nil:
-			return x, err
+			return nil, "", err
 		default:
 			defer os.Remove(vmlinux)
 		}
 	}
-	if x.BTF, err = image.RawBTF(vmlinux); err != nil && !errors.Is(err, image.ErrNoBTF) {
-		return x, err
+	if raw, err = image.RawBTF(vmlinux); err != nil && !errors.Is(err, image.ErrNoBTF) {
+		return nil, "", err
 	}
-	list, err := image.Symbols(vmlinux)
+	found, err := image.Symbols(vmlinux)
 	if err != nil && !errors.Is(err, image.ErrNoSymbols) {
-		return x, err
+		return nil, "", err
 	}
-	x.Symbols = symbolLines(list)
-	return x, nil
+	return raw, symbolLines(found), nil
 }
 
-// writeIndex writes v, compressed and with a checksum.
-func writeIndex(w io.Writer, v any) error {
+// writeIndex writes bytes and lines behind their lengths, compressed and with a
+// checksum.
+func writeIndex(w io.Writer, raw []byte, list symbols) error {
 	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
-	return errors.Join(gob.NewEncoder(zw).Encode(v), zw.Close())
+	head := binary.LittleEndian.AppendUint64(nil, uint64(len(raw)))
+	_, err = zw.Write(binary.LittleEndian.AppendUint64(head, uint64(len(list))))
+	if err == nil {
+		_, err = zw.Write(raw)
+	}
+	if err == nil {
+		_, err = io.WriteString(zw, string(list))
+	}
+	return errors.Join(err, zw.Close())
 }
 
-// readIndex reads what writeIndex wrote into v.
-func readIndex(path string, v any) error {
+// readIndex reads what writeIndex wrote.
+func readIndex(path string) (raw []byte, list symbols, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	defer f.Close()
-	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIndex))
+	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxIndex))
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	defer zr.Close()
-	r := bufio.NewReader(io.LimitReader(zr, maxIndex))
-	if err := gob.NewDecoder(r).Decode(v); err != nil {
-		return err
+	var head [16]byte
+	if _, err := io.ReadFull(zr, head[:]); err != nil {
+		return nil, "", err
+	}
+	var types bytes.Buffer
+	var text strings.Builder
+	for i, part := range []interface {
+		io.Writer
+		Grow(n int)
+	}{&types, &text} {
+		n := binary.LittleEndian.Uint64(head[8*i:])
+		if n > maxIndex {
+			return nil, "", fmt.Errorf("it has %d bytes", n)
+		}
+		part.Grow(int(min(n, 16<<20)))
+		if got, err := io.CopyN(part, zr, int64(n)); err != nil {
+			return nil, "", fmt.Errorf("it ends after %d of %d bytes: %w", got, n, err)
+		}
 	}
 	// The checksum is behind the last byte.
-	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("it goes on: %w", err)
+	if n, err := zr.Read(head[:]); n > 0 || !errors.Is(err, io.EOF) {
+		return nil, "", fmt.Errorf("it goes on: %w", err)
 	}
-	return nil
+	return types.Bytes(), symbols(text.String()), nil
 }
 
 // symbolLines are the lines of [symbols]: a kernel's symbols, and what is known
 // of some by where they are, with a colon, which no symbol has.
 func symbolLines(list []image.Symbol) symbols {
-	lines := make(symbols, 0, len(list)+1000)
+	lines := make([]string, 0, len(list)+1000)
 	flagged := map[string]bool{} // sets with flags, such as those of kfuncs since 6.0
 	for _, s := range list {
 		if name, ok := strings.CutPrefix(s.Name, "__BTF_ID__set8__"); ok {
@@ -157,7 +173,11 @@ func symbolLines(list []image.Symbol) symbols {
 		}
 	}
 	for _, s := range list {
-		lines = append(lines, s.Name+" "+string(rune(s.Type)))
+		typ := s.Type
+		if s.NoTrace {
+			typ = notTraced
+		}
+		lines = append(lines, s.Name+" "+string(rune(typ)))
 		switch {
 		case s.In == "":
 		case s.In == image.NoProbes:
@@ -173,8 +193,7 @@ func symbolLines(list []image.Symbol) symbols {
 			}
 		}
 	}
-	slices.Sort(lines)
-	return lines
+	return sorted(lines)
 }
 
 // What lines of symbols with a colon say.
@@ -204,20 +223,53 @@ func (k *Kernel) off(option string) bool {
 	return k.config != nil && (k.config[option] == "" || k.config[option] == "n")
 }
 
-// symbols are lines of a name, a space and a type, sorted.
-type symbols []string
+// symbols are lines of a name, a space and a type, sorted. As one text they take
+// a third of the memory that they take as strings.
+type symbols string
+
+// sorted makes lines of a list.
+func sorted(list []string) symbols {
+	slices.Sort(list)
+	if len(list) == 0 {
+		return ""
+	}
+	return symbols(strings.Join(list, "\n") + "\n")
+}
 
 // from returns the lines that start with prefix, and what is behind them.
 func (s symbols) from(prefix string) symbols {
-	at, _ := slices.BinarySearch(s, prefix)
-	return s[at:]
+	low, high := 0, len(s) // where lines start
+	for low < high {
+		mid := low + (high-low)/2
+		mid = low + strings.LastIndexByte(string(s[low:mid]), '\n') + 1
+		line, _, _ := strings.Cut(string(s[mid:]), "\n")
+		if line < prefix {
+			low = min(len(s), mid+len(line)+1)
+		} else {
+			high = mid
+		}
+	}
+	return s[low:]
+}
+
+// lines are those that start with prefix.
+func (s symbols) lines(prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for rest := s.from(prefix); strings.HasPrefix(string(rest), prefix); {
+			line, behind, _ := strings.Cut(string(rest), "\n")
+			if line == "" || !yield(line) {
+				return
+			}
+			rest = symbols(behind)
+		}
+	}
 }
 
 // each calls fn for the symbols that start with prefix, until it returns false.
 func (s symbols) each(prefix string, fn func(name string, typ byte) bool) {
-	for _, line := range s.from(prefix) {
+	for line := range s.lines(prefix) {
 		n := len(line) - 2
-		if n < 0 || !strings.HasPrefix(line, prefix) || !fn(line[:n], line[n+1]) {
+		if n < 0 || !fn(line[:n], line[n+1]) {
 			return
 		}
 	}
@@ -254,7 +306,17 @@ func (s symbols) setsLike(part, function string) (found bool) {
 	return found
 }
 
-func isText(typ byte) bool { return strings.IndexByte("tTwW", typ) >= 0 }
+// notTraced is the type of a function that ftrace cannot trace, of a kernel of
+// which that is known.
+const notTraced = 'x'
+
+func isText(typ byte) bool { return strings.IndexByte("tTwWx", typ) >= 0 }
+
+// untraced says whether a function is there, and ftrace cannot trace it.
+func (s symbols) untraced(name string) bool {
+	n, typ := s.named(name)
+	return n == 1 && typ == notTraced
+}
 
 // copies are what the compiler made of a function: name.isra.0, name.cold ...
 func (s symbols) copies(name string) (list []string) {

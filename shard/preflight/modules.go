@@ -6,7 +6,6 @@ import (
 	"debug/elf"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -33,12 +32,11 @@ type moduleIndex struct {
 // look says which modules define a name, at most shownFew.
 func (m moduleIndex) look(name string, kind byte) (found []string) {
 	prefix := name + " " + string(kind) + " "
-	for _, line := range m.Lines.from(prefix) {
-		module, ok := strings.CutPrefix(line, prefix)
-		if !ok || len(found) == shownFew {
+	for line := range m.Lines.lines(prefix) {
+		if len(found) == shownFew {
 			break
 		}
-		found = append(found, module)
+		found = append(found, line[len(prefix):])
 	}
 	return found
 }
@@ -73,25 +71,29 @@ func loadModules(ctx context.Context, im *kernel.Image, c *kernel.Cache, k *Kern
 		if err != nil {
 			return err
 		}
-		return writeIndex(w, m)
+		var all []byte // something, where these are all modules
+		if m.All {
+			all = []byte("all")
+		}
+		return writeIndex(w, all, m.Lines)
 	})
 	if err != nil {
 		return moduleIndex{}, err
 	}
-	var m moduleIndex
-	err = readIndex(path, &m)
-	return m, err
+	all, lines, err := readIndex(path)
+	return moduleIndex{Lines: lines, All: len(all) > 0}, err
 }
 
 func indexModules(ctx context.Context, im *kernel.Image, baseStrings int) (x moduleIndex, err error) {
+	var lines []string
 	x.All, err = im.EachModule(ctx, func(m image.Module) error {
 		if !plain(m.Name) {
 			return nil
 		}
 		for _, n := range defined(m.Data, baseStrings) {
-			x.Lines = append(x.Lines, n+" "+m.Name)
+			lines = append(lines, n+" "+m.Name)
 		}
-		if len(x.Lines) > maxDefined {
+		if len(lines) > maxDefined {
 			return fmt.Errorf("modules of %s define more than %d names", im.ID(), maxDefined)
 		}
 		return nil
@@ -99,7 +101,7 @@ func indexModules(ctx context.Context, im *kernel.Image, baseStrings int) (x mod
 	if err != nil {
 		return x, err
 	}
-	slices.Sort(x.Lines)
+	x.Lines = sorted(lines)
 	return x, nil
 }
 

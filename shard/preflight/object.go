@@ -1,9 +1,8 @@
 package preflight
 
 import (
-	"bytes"
 	"cmp"
-	"debug/elf"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,27 +11,30 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 const (
 	maxObject   = 64 << 20 // bytes of an object
-	maxPrograms = 2000     // of an object
+	maxPrograms = 2000     // of an object, and maps
 	maxDeps     = 20_000   // of an object
-	linkFlag    = 1 << 13  // BPF_F_LINK
-
-	sleepableFlag = 1 << 4 // BPF_F_SLEEPABLE
-	fragmentsFlag = 1 << 5 // BPF_F_XDP_HAS_FRAGS
 )
 
 // Object is what a BPF object depends on.
 type Object struct {
-	Name string
-	Deps []*Dep // by kind and name
+	Name   string
+	Deps   []*Dep // by kind and name
+	Broken string // why it cannot be read: nothing else is known of it
+	Loader string // wire.LoaderGo; anything else: libbpf loads it, which wants all maps and names of the object for each program
 
-	arch     string
-	types    *btf.Spec
-	programs []*program
-	contents map[string][]byte // of maps that do not change
+	arch         string
+	spec         *spec
+	programs     []*program
+	shared       []*Dep              // what libbpf wants for any program
+	contents     map[string][]byte   // of maps that do not change
+	variants     []map[string][]byte // the same with each variant's values; none: contents alone counts
+	alternatives [][]string
 }
 
 // program is one of an object's programs, or one of its maps that none of them
@@ -44,8 +46,10 @@ type program struct {
 	skip   string // why nobody loads it as it is
 	insns  asm.Instructions
 
-	needs   []*Dep        // that it needs whatever it executes
-	attach  *Dep          // what it attaches to, nil: nothing
+	needs       []*Dep // that it needs whatever it executes
+	attach      *Dep   // what it attaches to, nil: nothing
+	attachNeeds []*Dep // that it needs to be attached
+
 	at      []*Dep        // what an instruction asks for, by instruction; nil: nothing
 	need    []bool        // the instruction cannot do without
 	tests   map[*Dep]bool // what it asks for before it needs it
@@ -69,106 +73,96 @@ func Read(name string, b []byte, arch string) (o *Object, err error) {
 			o, err = nil, &ObjectError{name, "it is malformed"}
 		}
 	}()
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b))
+	sp, err := readSpec(b)
 	if err != nil {
 		return nil, &ObjectError{name, strings.ReplaceAll(err.Error(), "\n", " ")}
 	}
-	if spec.ByteOrder != nil && spec.ByteOrder.String() != "LittleEndian" {
-		return nil, &ObjectError{name, "it is big-endian, and the kernels are little-endian"}
+	if len(sp.programs) > maxPrograms || len(sp.maps) > maxPrograms {
+		return nil, &ObjectError{name, fmt.Sprintf("it has more than %d programs or maps", maxPrograms)}
 	}
-	if len(spec.Programs) > maxPrograms {
-		return nil, &ObjectError{name, fmt.Sprintf("it has more than %d programs", maxPrograms)}
-	}
-	for _, n := range slices.Concat(slices.Collect(maps.Keys(spec.Programs)), slices.Collect(maps.Keys(spec.Maps))) {
+	for _, n := range slices.Concat(slices.Collect(maps.Keys(sp.programs)), slices.Collect(maps.Keys(sp.maps))) {
 		if !plain(n) {
 			return nil, &ObjectError{name, fmt.Sprintf("its program or map %.50q has a name that C does not", n)}
 		}
 	}
-	r := reader{Object: &Object{Name: name, arch: arch, types: spec.Types, contents: map[string][]byte{}}, spec: spec, weak: weakSymbols(b), kconfig: kconfigLoads(b), index: map[string]*Dep{}}
+	o = &Object{Name: name, arch: arch, spec: sp}
+	return o, o.analyze(wire.ObjectSettings{})
+}
+
+// ReadOrBroken is Read for one of several objects: one that cannot be read fails
+// alone.
+func ReadOrBroken(name string, b []byte, arch string) *Object {
+	o, err := Read(name, b, arch)
+	var e *ObjectError
+	if errors.As(err, &e) {
+		return &Object{Name: name, Broken: e.Reason}
+	}
+	return o
+}
+
+// analyze finds what the object depends on, as the application sets it.
+func (o *Object) analyze(set wire.ObjectSettings) error {
+	r := reader{Object: o, spec: o.spec, set: set, index: map[string]*Dep{}}
+	o.Deps, o.programs, o.shared, o.contents = nil, nil, nil, map[string][]byte{}
 	r.frozen()
+	if err := r.variants(); err != nil {
+		return err
+	}
 	used := map[string]bool{}
-	for _, prog := range slices.Sorted(maps.Keys(spec.Programs)) {
-		r.program(spec.Programs[prog], prog, used)
+	for _, prog := range slices.Sorted(maps.Keys(r.spec.programs)) {
+		if err := r.program(r.spec.programs[prog], prog, used); err != nil {
+			return err
+		}
 		if len(r.Deps) > maxDeps {
-			return nil, &ObjectError{name, fmt.Sprintf("it depends on more than %d things", maxDeps)}
+			return &ObjectError{o.Name, fmt.Sprintf("it depends on more than %d things", maxDeps)}
 		}
 	}
-	for _, m := range slices.Sorted(maps.Keys(spec.Maps)) {
-		if used[m] || strings.HasPrefix(m, ".") {
+	for _, m := range slices.Sorted(maps.Keys(r.spec.maps)) {
+		if used[m] || strings.HasPrefix(m, ".") || r.spec.optional[m] {
 			continue
 		}
-		p := r.add(name + "/map:" + m)
-		r.mapNeeds(p, spec.Maps[m])
+		p := r.add(o.Name + "/map:" + m)
+		r.mapNeeds(p, m)
 	}
+	r.share()
 	r.sort()
-	return r.Object, nil
+	return nil
 }
 
-// weakSymbols are those that an object does without when the kernel lacks them.
-func weakSymbols(b []byte) map[string]bool {
-	weak := map[string]bool{}
-	f, err := elf.NewFile(bytes.NewReader(b))
-	if err != nil {
-		return weak
-	}
-	symbols, _ := f.Symbols()
-	for _, s := range symbols {
-		if s.Section == elf.SHN_UNDEF && elf.ST_BIND(s.Info) == elf.STB_WEAK {
-			weak[s.Name] = true
+// share notes what libbpf wants of the kernel before it loads any program: all
+// maps, and all names that are not weak.
+func (r *reader) share() {
+	p := &program{name: r.Name}
+	for _, m := range slices.Sorted(maps.Keys(r.spec.maps)) {
+		if !r.spec.optional[m] {
+			r.mapNeeds(p, m)
 		}
 	}
-	return weak
-}
-
-// place is an instruction: its function, and how many bytes are before it.
-type place struct {
-	function string
-	offset   uint64
-}
-
-// kconfigLoads finds the instructions that load the address of something that
-// is in no section of the object, such as LINUX_KERNEL_VERSION. The library
-// keeps to itself what they are.
-func kconfigLoads(b []byte) map[place]string {
-	loads := map[place]string{}
-	f, err := elf.NewFile(bytes.NewReader(b))
-	if err != nil {
-		return loads
-	}
-	symbols, err := f.Symbols()
-	if err != nil {
-		return loads
-	}
-	for _, s := range f.Sections {
-		if s.Type != elf.SHT_REL || int(s.Info) >= len(f.Sections) || f.Sections[s.Info].Flags&elf.SHF_EXECINSTR == 0 {
-			continue
-		}
-		data, err := s.Data()
-		if err != nil {
-			continue
-		}
-		for ; len(data) >= 16; data = data[16:] {
-			at, n := f.ByteOrder.Uint64(data), f.ByteOrder.Uint64(data[8:])>>32
-			if n == 0 || n > uint64(len(symbols)) || symbols[n-1].Section != elf.SHN_UNDEF {
-				continue
-			}
-			for _, fn := range symbols {
-				if elf.ST_TYPE(fn.Info) == elf.STT_FUNC && uint32(fn.Section) == s.Info && at >= fn.Value && at-fn.Value < fn.Size {
-					loads[place{fn.Name, at - fn.Value}] = symbols[n-1].Name
-				}
+	for _, section := range []string{".kconfig", ".ksyms"} {
+		for _, v := range r.spec.datasec(section) {
+			name := v.Type.TypeName()
+			_, used := r.spec.weak[name]
+			switch d := r.address(name); {
+			case !used:
+			case section == ".ksyms" && !d.weak:
+				r.needs(p, d)
+			case strings.HasPrefix(name, "CONFIG_"):
+				r.needs(p, r.option(name))
 			}
 		}
 	}
-	return loads
+	if r.spec.unopened != "" {
+		r.needs(p, Dep{Kind: kindObject, Name: r.spec.unopened})
+	}
+	r.shared = p.needs
 }
 
 // reader is an object while it is read.
 type reader struct {
 	*Object
-	spec    *ebpf.CollectionSpec
-	weak    map[string]bool
-	kconfig map[place]string
-	index   map[string]*Dep
+	spec  *spec
+	set   wire.ObjectSettings
+	index map[string]*Dep
 }
 
 func (r *reader) add(name string) *program {
@@ -186,35 +180,49 @@ func (r *reader) dep(p *program, d Dep) *Dep {
 		r.index[key] = have
 		r.Deps = append(r.Deps, have)
 	}
-	if n := len(have.Programs); n == 0 || have.Programs[n-1] != p.name {
+	if n := len(have.Programs); p.name != r.Name && (n == 0 || have.Programs[n-1] != p.name) {
 		have.Programs = append(have.Programs, p.name)
 	}
 	return have
 }
 
-func (r *reader) needs(p *program, d Dep) { p.needs = append(p.needs, r.dep(p, d)) }
+func (r *reader) needs(p *program, d Dep) {
+	if have := r.dep(p, d); !slices.Contains(p.needs, have) {
+		p.needs = append(p.needs, have)
+	}
+}
 
 // frozen keeps the contents of maps that programs only read.
 func (r *reader) frozen() {
-	for name, m := range r.spec.Maps {
-		if !strings.HasPrefix(name, ".rodata") || m.Type != ebpf.Array || len(m.Contents) != 1 {
-			continue
-		}
-		if b, ok := m.Contents[0].Value.([]byte); ok && len(b) <= 1<<20 {
-			r.contents[name] = b
+	for name, m := range r.spec.maps {
+		if strings.HasPrefix(name, ".rodata") && len(m.Contents) == 1 {
+			if b, ok := m.Contents[0].Value.([]byte); ok {
+				r.contents[name] = b
+			}
 		}
 	}
 }
 
-func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool) {
+func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool) error {
 	p := r.add(r.Name + "/" + name)
+	chosen, err := r.chosen(name)
+	if err != nil {
+		return err
+	}
+	for _, t := range r.set.Targets {
+		if r.is(t.Program, name) {
+			moved := *programOf(t.Section)
+			moved.Name, moved.Instructions, moved.AttachTo = ps.Name, ps.Instructions, ps.AttachTo
+			ps = &moved
+		}
+	}
 	p.insns, p.target = ps.Instructions, targetOf(ps)
 	p.layout = layoutOf(ps, p.target, r.arch)
 	switch {
-	case p.target.optional || strings.HasPrefix(ps.SectionName, "?"):
+	case chosen == no:
+		p.skip = "the settings leave it out"
+	case p.target.optional && chosen == byDefault:
 		p.skip = "its section marks it as optional"
-	case ps.Type == ebpf.LSM && ps.AttachType == ebpf.AttachLSMCgroup:
-		p.skip = "the library that loads it finds no hooks for cgroups"
 	case ps.Type == ebpf.Extension:
 		p.skip = "it replaces a function of another program"
 	case ps.Type == ebpf.StructOps && ps.AttachTo == "":
@@ -226,7 +234,13 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		r.needs(p, Dep{Kind: kindProgram, Name: ps.Type.String(), number: int(ps.Type)})
 	}
 	if ps.AttachType != ebpf.AttachNone {
-		r.needs(p, Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType), weak: !attachCounts(ps.Type)})
+		d := Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType)}
+		if attachCounts(ps.Type) {
+			r.needs(p, d)
+		} else {
+			d.attaches = true
+			p.attachNeeds = append(p.attachNeeds, r.dep(p, d))
+		}
 	}
 	if ps.Flags&sleepableFlag != 0 {
 		r.sleepable(p, ps)
@@ -235,7 +249,8 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		r.needs(p, Dep{Kind: kindFlag, Name: "BPF_F_XDP_HAS_FRAGS"})
 	}
 	if p.target.kind != "" && ps.Type != ebpf.Extension {
-		p.attach = r.dep(p, Dep{Kind: p.target.kind, Name: clean(p.target.name)})
+		d := Dep{Kind: p.target.kind, Name: clean(p.target.name), attaches: p.target.whenAttached()}
+		p.attach = r.dep(p, d)
 	}
 	if ps.Type == ebpf.StructOps && ps.AttachTo != "" {
 		if st, member, ok := strings.Cut(ps.AttachTo, ":"); ok {
@@ -244,43 +259,41 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	}
 	p.at, p.need = make([]*Dep, len(p.insns)), make([]bool, len(p.insns))
 	p.kconfig, p.global = make([]string, len(p.insns)), make([]bool, len(p.insns))
-	var in place
 	for i := range p.insns {
 		ins := &p.insns[i]
-		if name := ins.Symbol(); name != "" {
-			in = place{function: name}
+		if ins.Symbol() != "" {
 			fn := btf.FuncMetadata(ins)
 			p.global[i] = i > 0 && fn != nil && fn.Linkage == btf.GlobalFunc
 		}
-		name := r.kconfig[in]
-		in.offset += uint64(ins.Width()) * asm.InstructionSize
 		if d, ok := needsVersion(ins); ok {
 			r.needs(p, d)
 		}
 		switch ref := ins.Reference(); {
 		case ins.IsLoadFromMap() && ref != "":
-			if m := r.spec.Maps[ref]; m != nil {
+			if r.spec.maps[ref] != nil {
 				used[ref] = true
-				r.mapNeeds(p, m)
+				r.mapNeeds(p, ref)
 			}
 			p.frozen = p.frozen || r.contents[ref] != nil
-		case ins.OpCode.IsDWordLoad() && name != "" && r.external(".kconfig", name) != nil:
-			p.kconfig[i] = name
-			p.version = p.version || name == versionName
-			if strings.HasPrefix(name, "CONFIG_") {
-				p.at[i], p.need[i] = r.dep(p, Dep{Kind: kindConfig, Name: clean(name), weak: r.weak[name]}), true
+		case ins.OpCode.IsDWordLoad() && ref != "" && r.spec.external(".kconfig", ref) != nil:
+			p.kconfig[i] = ref
+			p.version = p.version || ref == versionName
+			if strings.HasPrefix(ref, "CONFIG_") {
+				p.at[i], p.need[i] = r.dep(p, r.option(ref)), true
 			}
 		case ins.IsKfuncCall():
 			p.at[i], p.need[i] = r.dep(p, r.symbol(ref)), true
-		case ins.OpCode.IsDWordLoad() && ref != "" && r.ksym(ref) != nil:
-			d := r.symbol(ref)
-			p.at[i] = r.dep(p, d)
-			p.need[i] = !d.weak
+		case ins.OpCode.IsDWordLoad() && ref != "" && r.spec.external(".ksyms", ref) != nil:
+			if d := r.symbol(ref); d.weak { // the program asks before it calls
+				p.tests[r.dep(p, d)] = true
+			}
+			d := r.address(ref)
+			p.at[i], p.need[i] = r.dep(p, d), !d.weak
 		case ins.IsBuiltinCall():
 			fn := asm.BuiltinFunc(ins.Constant)
 			p.at[i], p.need[i] = r.dep(p, Dep{Kind: kindHelper, Name: helperName(fn), number: int(fn)}), true
 		default:
-			d, need, ok := relocationDep(ins, r.types)
+			d, need, ok := relocationDep(ins, r.spec.types)
 			if !ok {
 				break
 			}
@@ -291,29 +304,47 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 			p.at[i], p.need[i] = dep, need
 		}
 	}
+	return nil
 }
 
-// attachCounts says whether a program of a type cannot do without the attach
-// type of its section: of others loaders drop it where the kernel is too old.
+// option is what a program needs that reads a build option.
+func (r *reader) option(name string) Dep {
+	return Dep{Kind: kindConfig, Name: clean(name), weak: r.spec.weak[name]}
+}
+
+// attachCounts says whether the kernel looks at the attach type when it loads a
+// program: of other types it does when the program is attached.
 func attachCounts(t ebpf.ProgramType) bool {
 	switch t {
-	case ebpf.Tracing, ebpf.LSM, ebpf.Kprobe, ebpf.SkLookup, ebpf.Netfilter, ebpf.StructOps, ebpf.CGroupSockAddr:
+	case ebpf.Tracing, ebpf.LSM, ebpf.SkLookup, ebpf.Netfilter, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.CGroupSKB, ebpf.CGroupSockopt:
 		return true
 	}
 	return false
 }
 
-// mapNeeds are the types that a map needs.
-func (r *reader) mapNeeds(p *program, m *ebpf.MapSpec) {
+// mapNeeds are what a map needs: its types, and that the kernel creates it.
+func (r *reader) mapNeeds(p *program, name string) {
+	m := r.mapSetting(name)
 	if m.Type == ebpf.StructOpsMap {
-		if st, ok := strip(m.Value).(*btf.Struct); ok {
-			r.needs(p, Dep{Kind: kindType, Name: "struct " + clean(flavourless(st.Name)), local: local{typ: st}})
+		st, _ := strip(m.Value).(*btf.Struct)
+		if st == nil {
+			return
+		}
+		r.needs(p, Dep{Kind: kindType, Name: "struct " + clean(flavourless(st.Name)), local: local{typ: st}})
+		for _, member := range m.Contents { // that programs implement; loaded alone, one leaves out the others
+			if p.name == r.Name {
+				break
+			}
+			r.needs(p, Dep{Kind: kindMember, Name: clean(flavourless(st.Name)) + "." + clean(member.Key.(string))})
+		}
+		if m.Flags&linkFlag != 0 { // section .struct_ops.link
+			r.needs(p, Dep{Kind: kindAttach, Name: ebpf.AttachStructOps.String(), number: int(ebpf.AttachStructOps)})
 		}
 	}
-	if m.Flags&linkFlag != 0 && m.Type == ebpf.StructOpsMap { // section .struct_ops.link
-		r.needs(p, Dep{Kind: kindAttach, Name: ebpf.AttachStructOps.String(), number: int(ebpf.AttachStructOps)})
+	if why, _ := odd(m, ""); why != "" {
+		r.needs(p, Dep{Kind: kindMapSize, Name: clean(name), def: m})
 	}
-	for range 4 { // maps of maps
+	for range 2 { // maps of maps
 		if m == nil {
 			return
 		}
@@ -322,27 +353,31 @@ func (r *reader) mapNeeds(p *program, m *ebpf.MapSpec) {
 	}
 }
 
-// ksym is what an object says of a symbol of the kernel's: a *btf.Func or a
-// *btf.Var.
-func (r *reader) ksym(name string) btf.Type { return r.external(".ksyms", name) }
+// odd says what the kernel or the loader makes of a map as the object defines it.
+func odd(m *ebpf.MapSpec, loader string) (why string, loads Loads) {
+	ring := m.Type == ebpf.RingBuf || m.Type == ebpf.UserRingbuf
+	switch {
+	case (m.Type == ebpf.HashOfMaps || m.Type == ebpf.ArrayOfMaps) && m.InnerMap == nil:
+		return "it says nothing of the maps in it: the application sets an inner map", WillNot
+	case m.MaxEntries == 0 && slices.Contains(countless[:], m.Type):
+	case m.MaxEntries == 0:
+		return "it has 0 entries: the loader gives it a size, the application another one", WillLoad
+	case ring && (m.MaxEntries%4096 != 0 || m.MaxEntries&(m.MaxEntries-1) != 0) && loader == wire.LoaderGo:
+		return fmt.Sprintf("its %d bytes are not a power of two and of whole pages", m.MaxEntries), WillNot
+	case ring && (m.MaxEntries%4096 != 0 || m.MaxEntries&(m.MaxEntries-1) != 0):
+		return fmt.Sprintf("the loader rounds its %d bytes up", m.MaxEntries), WillLoad
+	}
+	return "", WillLoad
+}
 
-// external is what an object says of a name that it finds elsewhere.
-func (r *reader) external(section, name string) btf.Type {
-	var ds *btf.Datasec
-	if r.types == nil || r.types.TypeByName(section, &ds) != nil {
-		return nil
-	}
-	for _, v := range ds.Vars {
-		if v.Type.TypeName() == name {
-			return v.Type
-		}
-	}
-	return nil
+// countless are types of maps that have no number of entries of their own.
+var countless = [...]ebpf.MapType{
+	ebpf.PerfEventArray, ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage, ebpf.SkStorage, ebpf.InodeStorage, ebpf.TaskStorage, ebpf.CgroupStorage, ebpf.StructOpsMap,
 }
 
 func (r *reader) symbol(name string) Dep {
-	d := Dep{Kind: kindKsym, Name: clean(flavourless(name)), weak: r.weak[name]}
-	switch t := r.ksym(name).(type) {
+	d := Dep{Kind: kindKsym, Name: clean(flavourless(name)), weak: r.spec.weak[name]}
+	switch t := r.spec.external(".ksyms", name).(type) {
 	case *btf.Func:
 		d.Kind = kindKfunc
 		if proto, ok := t.Type.(*btf.FuncProto); ok {
@@ -351,8 +386,18 @@ func (r *reader) symbol(name string) Dep {
 		}
 	case *btf.Var:
 		if _, void := strip(t.Type).(*btf.Void); !void {
-			d.want = declare(t.Type, d.Name)
+			d.want, d.local = declare(t.Type, d.Name), local{typ: t}
 		}
+	}
+	return d
+}
+
+// address is what a program needs that wants a symbol's address: of a function
+// it need not be one that programs may call.
+func (r *reader) address(name string) Dep {
+	d := r.symbol(name)
+	if d.Kind == kindKfunc {
+		d.Kind = kindKsym
 	}
 	return d
 }

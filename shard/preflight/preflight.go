@@ -16,7 +16,11 @@
 // Objects and kernels are hostile input.
 package preflight
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
 
 // Status is what is known of a dependency on a kernel.
 type Status uint8
@@ -44,7 +48,8 @@ func (s Status) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Loads says whether a program will load, and attach where its section says.
+// Loads says whether a program will load, or whether it can be attached where its
+// section says.
 type Loads uint8
 
 // The answers.
@@ -88,6 +93,7 @@ const (
 	kindKsym    = "ksym"
 	kindMember  = "struct_ops"
 	kindMap     = "map type"
+	kindMapSize = "map" // whose definition says too little
 	kindProgram = "program type"
 	kindAttach  = "attach type"
 	kindHelper  = "helper"
@@ -95,6 +101,7 @@ const (
 	kindFlag    = "flag"
 	kindSleep   = "sleepable"
 	kindUnknown = "section"
+	kindObject  = "object" // itself
 	// What a kernel's instructions are no file tells.
 	kindInstruction = "instruction"
 )
@@ -105,13 +112,15 @@ type Dep struct {
 	Name     string   `json:"name"`
 	Programs []string `json:"programs"` // that depend on it, as "object/program" or "object/map:name"
 
-	n      int    // its place in Object.Deps
-	since  string // of an instruction or a sleepable program: the mainline version that brought it
-	number int    // of a helper, map type, program type or attach type
-	weak   bool   // the object does without
-	want   string // of a field: its type in the object
-	tested bool   // the object asks whether it is there
-	local  local  // of a field: where it is in the object's types
+	n        int           // its place in Object.Deps
+	attaches bool          // only matters when the program is attached
+	def      *ebpf.MapSpec // of a map whose definition says too little
+	since    string        // of an instruction or a sleepable program: the mainline version that brought it
+	number   int           // of a helper, map type, program type or attach type
+	weak     bool          // the object does without
+	want     string        // of a field: its type in the object
+	tested   bool          // the object asks whether it is there
+	local    local         // of a field: where it is in the object's types
 }
 
 func (d Dep) String() string { return d.Kind + " " + d.Name }
@@ -122,18 +131,24 @@ type Answer struct {
 	Signature string   `json:"signature,omitempty"` // on this kernel, in C
 	Want      string   `json:"want,omitempty"`      // what the object takes it for, when it is changed
 	Note      string   `json:"note,omitempty"`
-	Breaks    []string `json:"breaks,omitempty"`  // of Dep.Programs, those that will not load for it
-	Unsure    []string `json:"unsure,omitempty"`  // of Dep.Programs, those that may not load for it
+	Breaks    []string `json:"breaks,omitempty"`  // programs that will not load for it, or cannot be attached
+	Unsure    []string `json:"unsure,omitempty"`  // programs that may not
 	Was       string   `json:"was,omitempty"`     // the signature on the oldest kernel that has another
 	Guarded   bool     `json:"guarded,omitempty"` // absent, and every program that wants it does without
 
-	shape string // the signature without the names of parameters
+	shape        string // the signature without the names of parameters
+	unattachable bool   // programs load for it, and cannot be attached
+	attachUnsure bool   // programs load for it, and may not be attached
 }
+
+// OnlyAttach says whether programs load all the same, and cannot be attached.
+func (a Answer) OnlyAttach(d *Dep) bool { return d.attaches || a.unattachable }
 
 // Program is what comes of a program on a kernel.
 type Program struct {
 	Name     string   `json:"name"` // "object/program"
 	Loads    Loads    `json:"loads"`
+	Attaches Loads    `json:"attaches"`           // where its section says, once it is loaded
 	Mistaken []string `json:"mistaken,omitempty"` // dependencies that it takes for what they are not: it may load, and read something else
 	Skip     string   `json:"skip,omitempty"`     // why it is not loaded unless its author's loader asks for it
 }

@@ -33,7 +33,7 @@ func (s *Survey) Finish() {
 		for d := range object.Deps {
 			var first *Answer
 			for k := range s.Kernels {
-				if s.Kernels[k].Err != "" {
+				if s.Kernels[k].Err != "" || s.Kernels[k].Results[o].Err != "" {
 					continue
 				}
 				a := &s.Kernels[k].Results[o].Answers[d]
@@ -60,26 +60,39 @@ func (a *Answer) shapeOr() string {
 }
 
 // Loads is the worst of all programs on all kernels, but for those that nobody
-// loads. A kernel of which nothing is known may load nothing.
-func (s *Survey) Loads() Loads {
+// loads. A kernel or an object of which nothing is known may load nothing.
+func (s *Survey) Loads() Loads { return s.worst(Result.Loads) }
+
+// Attaches is the same of attaching them, once they are loaded.
+func (s *Survey) Attaches() Loads { return s.worst(Result.Attaches) }
+
+func (s *Survey) worst(of func(Result) Loads) Loads {
 	all := WillLoad
 	for _, k := range s.Kernels {
 		if k.Err != "" {
 			all = all.worse(MayLoad)
 		}
 		for _, r := range k.Results {
-			all = all.worse(r.Loads())
+			all = all.worse(of(r))
 		}
 	}
 	return all
 }
 
 // Loads is the worst of an object's programs.
-func (r Result) Loads() Loads {
+func (r Result) Loads() Loads { return r.worst(func(p Program) Loads { return p.Loads }) }
+
+// Attaches is the worst of an object's programs.
+func (r Result) Attaches() Loads { return r.worst(func(p Program) Loads { return p.Attaches }) }
+
+func (r Result) worst(of func(Program) Loads) Loads {
 	all := WillLoad
+	if r.Err != "" {
+		all = MayLoad
+	}
 	for _, p := range r.Programs {
 		if p.Skip == "" {
-			all = all.worse(p.Loads)
+			all = all.worse(of(p))
 		}
 	}
 	return all

@@ -46,14 +46,19 @@ type row struct {
 }
 
 func (t *text) object(o int) {
-	count := map[Loads]int{}
+	if broken := t.Objects[o].Broken; broken != "" {
+		fmt.Fprintf(t.w, "%s: cannot be read: %s\n\n", t.Objects[o].Name, broken)
+		return
+	}
+	count := map[string]int{}
 	for _, k := range t.known {
-		count[t.Kernels[k].Results[o].Loads()]++
+		r := t.Kernels[k].Results[o]
+		count[words(r.Loads(), r.Attaches())]++
 	}
 	var parts []string
-	for _, l := range []Loads{WillLoad, WillNot, MayLoad} {
-		if n := count[l]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s on %d", l.words(), n))
+	for _, w := range []string{words(WillLoad, WillLoad), words(WillNot, WillNot), words(WillLoad, WillNot), words(MayLoad, MayLoad)} {
+		if n := count[w]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s on %d", w, n))
 		}
 	}
 	fmt.Fprintf(t.w, "%s: %s\n", t.Objects[o].Name, strings.Join(parts, ", "))
@@ -74,11 +79,11 @@ func (t *text) programs(o int) {
 			if q.Skip != "" {
 				return "not loaded: " + q.Skip, nil
 			}
-			words := q.Loads.words()
+			w := words(q.Loads, q.Attaches)
 			if len(q.Mistaken) > 0 && q.Loads != WillNot {
-				words += ", mistaken about " + strings.Join(q.Mistaken, ", ")
+				w += ", mistaken about " + strings.Join(q.Mistaken, ", ")
 			}
-			return words, nil
+			return w, nil
 		})
 		if len(rows) == 1 {
 			all[rows[0].words] = append(all[rows[0].words], name)
@@ -98,7 +103,7 @@ func (t *text) deps(o int) {
 	for d, dep := range t.Objects[o].Deps {
 		rows := t.rows(func(k int) (string, []string) {
 			a := t.Kernels[k].Results[o].Answers[d]
-			return a.words(), a.lines()
+			return a.words(dep), a.lines()
 		})
 		a := t.Kernels[t.known[0]].Results[o].Answers[d]
 		if len(rows) == 1 && a.Status == Present && a.Note == "" {
@@ -116,17 +121,27 @@ func (t *text) deps(o int) {
 	}
 }
 
-// words says it for people.
-func (l Loads) words() string {
-	return map[Loads]string{WillLoad: "nothing missing", WillNot: "will not load", MayLoad: "unknown"}[l]
+// words says for people what comes of a program.
+func words(loads, attaches Loads) string {
+	switch {
+	case loads == WillNot:
+		return "will not load"
+	case attaches == WillNot:
+		return "cannot be attached"
+	case attaches == MayLoad:
+		return "unknown"
+	}
+	return "nothing missing"
 }
 
 // words is an answer in a word or two.
-func (a Answer) words() string {
+func (a Answer) words(d *Dep) string {
 	w := a.Status.String()
 	switch {
 	case a.Guarded:
 		w += ", and the object does without"
+	case len(a.Breaks) > 0 && a.OnlyAttach(d):
+		w += ": cannot be attached"
 	case len(a.Breaks) > 0:
 		w += ": will not load"
 	}
@@ -251,7 +266,9 @@ func (s *Survey) JSON(w io.Writer) error {
 	}
 	type object struct {
 		Name     string       `json:"name"`
+		Error    string       `json:"error,omitempty"` // why it cannot be read
 		Loads    Loads        `json:"loads"`
+		Attaches Loads        `json:"attaches"`
 		Programs []Program    `json:"programs"`
 		Deps     []dependency `json:"dependencies"`
 	}
@@ -261,14 +278,18 @@ func (s *Survey) JSON(w io.Writer) error {
 		Objects []object `json:"objects,omitempty"`
 	}
 	doc := struct {
-		Schema  int   `json:"schema"`
-		Loads   Loads `json:"loads"`
-		Kernels []on  `json:"kernels"`
-	}{Schema: 1, Loads: s.Loads(), Kernels: []on{}}
+		Schema   int   `json:"schema"`
+		Loads    Loads `json:"loads"`
+		Attaches Loads `json:"attaches"`
+		Kernels  []on  `json:"kernels"`
+	}{Schema: 1, Loads: s.Loads(), Attaches: s.Attaches(), Kernels: []on{}}
 	for _, k := range s.Kernels {
 		x := on{ID: k.ID, Error: k.Err}
 		for i, r := range k.Results {
-			y := object{Name: s.Objects[i].Name, Loads: r.Loads(), Programs: r.Programs}
+			y := object{
+				Name: s.Objects[i].Name, Error: r.Err, Loads: r.Loads(), Attaches: r.Attaches(),
+				Programs: append([]Program{}, r.Programs...), Deps: []dependency{},
+			}
 			for d, a := range r.Answers {
 				y.Deps = append(y.Deps, dependency{s.Objects[i].Deps[d], a})
 			}

@@ -18,6 +18,10 @@ type Symbol struct {
 	Name string
 	Type byte   // as nm prints it: 't' a static function, 'T' a global one, 'd' data ...
 	In   string // of "__BTF_ID__func__NAME__N": the set of functions that NAME is in; of a function: NoProbes
+
+	NoTrace bool // it is a function that ftrace cannot trace; false where that is not known
+
+	address uint64 // 0: not known
 }
 
 // NoProbes is what [Symbol.In] says of functions in the sections that nothing
@@ -52,6 +56,7 @@ func Symbols(vmlinux string) ([]Symbol, error) {
 		return nil, ErrNoSymbols
 	}
 	place(symbols)
+	markNoTrace(f, symbols)
 	slices.SortFunc(symbols, func(a, b Symbol) int { return strings.Compare(a.Name, b.Name) })
 	return symbols, nil
 }
@@ -122,7 +127,7 @@ func elfSymbols(r io.ReaderAt) []Symbol {
 			typ -= 'a' - 'A'
 		}
 		if s.Section != elf.SHN_UNDEF && goodName(s.Name) {
-			symbols = append(symbols, Symbol{Name: s.Name, Type: typ})
+			symbols = append(symbols, Symbol{Name: s.Name, Type: typ, address: s.Value})
 		}
 	}
 	return symbols
@@ -198,17 +203,19 @@ func kallsymsAround(r io.ReaderAt, zero, reach int64) ([]Symbol, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	tokens, start := tokenTable(b[:n], int(zero-from))
+	tokens, start, end := tokenTable(b[:n], int(zero-from))
 	if tokens == nil {
 		return nil, nil
 	}
-	return symbolNames(b[:start], tokens), nil
+	symbols, at := symbolNames(b[:start], tokens)
+	setAddresses(symbols, b[:n], at, end, textStart(r))
+	return symbols, nil
 }
 
 // tokenTable reads the table whose token for '0' is at zero, and where it
-// starts. What is before the table may run into its first token, so the index
+// starts and its index ends. What is before the table may run into its first token, so the index
 // behind the table, which is aligned, says where that is.
-func tokenTable(b []byte, zero int) (tokens []string, start int) {
+func tokenTable(b []byte, zero int) (tokens []string, start, end int) {
 	read := func(at, n int) (list []string, end int) {
 		for range n {
 			l := bytes.IndexByte(b[at:min(len(b), at+maxSymbolName)], 0)
@@ -222,7 +229,7 @@ func tokenTable(b []byte, zero int) (tokens []string, start int) {
 	}
 	tokenEnd := func() int { _, end := read(zero, 256-'0'); return end }()
 	if tokenEnd == 0 {
-		return nil, 0
+		return nil, 0, 0
 	}
 next:
 	for index := tokenEnd; index < tokenEnd+16 && index+512 <= len(b); index++ {
@@ -241,16 +248,17 @@ next:
 			}
 			at += len(t) + 1
 		}
-		return tokens, start
+		return tokens, start, index + 512
 	}
-	return nil, 0
+	return nil, 0, 0
 }
 
-// symbolNames finds the names in front of the tokens, and decodes them.
-func symbolNames(b []byte, tokens []string) []Symbol {
+// symbolNames finds the names in front of the tokens, and decodes them. Their
+// number stands at at.
+func symbolNames(b []byte, tokens []string) (symbols []Symbol, at int) {
 	const least = 1024       // a kernel has more symbols
 	budget := 4 * maxSymbols // names that are decoded in all, for a file that is made to cost
-	for at := (len(b) - 16) &^ 3; at >= 0 && len(b)-at < maxNames && budget > 0; at -= 4 {
+	for at = (len(b) - 16) &^ 3; at >= 0 && len(b)-at < maxNames && budget > 0; at -= 4 {
 		n := binary.LittleEndian.Uint32(b[at:])
 		if n < least || n > maxSymbols {
 			continue
@@ -261,10 +269,10 @@ func symbolNames(b []byte, tokens []string) []Symbol {
 			names = names[4:]
 		}
 		if symbols := decodeNames(names, int(n), tokens, &budget); symbols != nil {
-			return symbols
+			return symbols, at
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // decodeNames decodes n names, each a length and so many tokens. nil when they

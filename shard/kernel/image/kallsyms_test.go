@@ -129,11 +129,15 @@ func TestSymbolsBroken(t *testing.T) {
 func FuzzKallsyms(f *testing.F) {
 	f.Add(kallsymsImage(manySymbols()[:1100], 4, nil, nil))
 	f.Add(kallsymsImage(manySymbols()[:1100], 0, []byte("junk"), []byte("junk")))
+	for _, layout := range []string{"in front", "behind", "relative"} {
+		f.Add(tracedKernel(layout))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		symbols, err := kallsyms(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
 		}
+		markNoTrace(bytes.NewReader(b), symbols)
 		for _, s := range symbols {
 			if !goodName(s.Name) {
 				t.Errorf("a name that cannot be shown: %q", s.Name)

@@ -1,0 +1,149 @@
+package preflight
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/variable"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
+)
+
+// Apply has the object checked as the application loads it that sets s. A name
+// that the object does not have is of another one. A value that does not fit is
+// an *ObjectError.
+func (o *Object) Apply(s wire.ObjectSettings) error {
+	if o.Broken != "" {
+		return nil
+	}
+	return o.analyze(s)
+}
+
+// is says whether a name in settings means one of the object's.
+func (r *reader) is(setting, name string) bool {
+	return setting == name || setting == r.Name+"/"+name
+}
+
+// choice is what the settings say of a program.
+type choice uint8
+
+const (
+	byDefault choice = iota
+	yes
+	no
+)
+
+func (r *reader) chosen(program string) (choice, error) {
+	c := byDefault
+	for _, p := range r.set.Programs {
+		pattern, out := strings.CutPrefix(p, "!")
+		if !out && c == byDefault {
+			c = no
+		}
+		for _, name := range []string{program, r.Name + "/" + program} {
+			matches, err := path.Match(pattern, name)
+			switch {
+			case err != nil:
+				return c, &ObjectError{r.Name, fmt.Sprintf("%q is no pattern of programs", p)}
+			case matches && out:
+				return no, nil
+			case matches:
+				c = yes
+			}
+		}
+	}
+	return c, nil
+}
+
+// mapSetting is a map as the settings have it.
+func (r *reader) mapSetting(name string) *ebpf.MapSpec {
+	m := *r.spec.maps[name]
+	for _, s := range r.set.Maps {
+		if !r.is(s.Name, name) {
+			continue
+		}
+		if t, ok := wire.MapType(s.Type); ok {
+			m.Type = ebpf.MapType(t)
+		}
+		if s.MaxEntries != 0 {
+			m.MaxEntries = s.MaxEntries
+		}
+		if inner := r.spec.maps[s.Inner]; inner != nil {
+			m.InnerMap = inner
+		}
+	}
+	return &m
+}
+
+// variants are the values that the application gives to variables that its
+// programs only read.
+func (r *reader) variants() error {
+	r.Object.variants, r.alternatives = nil, r.set.Alternatives
+	for _, v := range r.set.Variants {
+		contents := maps.Clone(r.contents)
+		for section := range contents {
+			contents[section] = slices.Clone(contents[section])
+		}
+		for _, x := range v {
+			name := strings.TrimPrefix(x.Name, r.Name+"/")
+			if err := r.setVariable(contents, name, x.Value); err != nil {
+				return &ObjectError{r.Name, fmt.Sprintf("cannot set %s to %s: %v", x.Name, x.Value, err)}
+			}
+		}
+		r.Object.variants = append(r.Object.variants, contents)
+	}
+	return nil
+}
+
+// setVariable writes a variable's value into its section. One of a section that
+// programs write decides nothing, and one of another object is left to it.
+func (r *reader) setVariable(contents map[string][]byte, name, value string) error {
+	name, path := variable.SplitName(name)
+	symbol, ok := r.spec.vars[name]
+	if !ok || int(symbol.Section) >= len(r.spec.sections) {
+		return nil
+	}
+	section := r.spec.sections[symbol.Section]
+	b := contents[section]
+	v, ok := r.spec.external(section, name).(*btf.Var)
+	if b == nil || !ok {
+		return nil
+	}
+	at, raw, err := variable.Encode(v.Type, path, value)
+	if err != nil {
+		return err
+	}
+	from := symbol.Value + uint64(at)
+	if from > uint64(len(b)) || uint64(len(raw)) > uint64(len(b))-from {
+		return fmt.Errorf("it is not in section %s", section)
+	}
+	copy(b[from:], raw)
+	return nil
+}
+
+// alternate leaves out what another program of a group loads in place of.
+func (o *Object) alternate(programs []Program) {
+	for _, group := range o.alternatives {
+		best, in := -1, []int(nil)
+		for i, p := range programs {
+			short := strings.TrimPrefix(p.Name, o.Name+"/")
+			if p.Skip != "" || !slices.Contains(group, p.Name) && !slices.Contains(group, short) {
+				continue
+			}
+			in = append(in, i)
+			if best < 0 || programs[best].Loads.worse(p.Loads) != p.Loads {
+				best = i
+			}
+		}
+		for _, i := range in {
+			if programs[i].Loads != programs[best].Loads {
+				programs[i].Skip = "an alternative to " + programs[best].Name
+			}
+		}
+	}
+}
