@@ -357,7 +357,7 @@ func (o *Object) Load(program string, level uint32, logSize int) (*Loaded, error
 
 // LoadWhole loads programs together, as bpf_object__load does; nil: those that
 // it loads by default. It is for an object of which nothing was loaded. Each
-// program has a log of logSize.
+// program has a log of logSize; those of all together are 256 MiB at most.
 func (o *Object) LoadWhole(programs []string, level uint32, logSize int) (map[string]*Loaded, error) {
 	request := append([]string{"whole", strconv.FormatUint(uint64(level), 10), strconv.Itoa(logSize)}, programs...)
 	return o.load("load the object", logSize, request...)
