@@ -121,9 +121,9 @@ type function struct {
 	section *elf.Section
 }
 
-// programs are the functions of an object that stand in a section of their own
+// programsOf are the functions of an object that stand in a section of their own
 // name: the others are called by them.
-func programs(file *elf.File) []function {
+func programsOf(file *elf.File) []function {
 	symbols, _ := file.Symbols() // an object without them has no programs
 	var found []function
 	for _, s := range symbols {
@@ -174,7 +174,7 @@ func refusedByLibbpf(file *elf.File, hint string) []string {
 	if file.Section("maps") != nil {
 		warnings = append(warnings, `libbpf 1.0 and later refuse the object: it defines maps in a section "maps", not ".maps"`)
 	}
-	for _, p := range programs(file) {
+	for _, p := range programsOf(file) {
 		if like := sectionLike(p.section.Name); like != "" {
 			warnings = append(warnings, fmt.Sprintf("program %s: libbpf 1.x does not know its section %q, which ebpf-go takes for %q%s", p.Name, p.section.Name, like, hint))
 		}
@@ -209,7 +209,7 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 	var reads []int
 	first := ""
 	sections := map[*elf.Section][]byte{}
-	for _, p := range programs(file) {
+	for _, p := range programsOf(file) {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(p.section.Name, "?"), "/")
 		kind, _, _ = strings.Cut(kind, ".")
 		if !slices.Contains([]string{"kprobe", "kretprobe", "uprobe", "uretprobe"}, kind) {

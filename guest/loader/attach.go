@@ -58,6 +58,8 @@ func (l *loader) attachProgram(prog *ebpf.Program, ps *programInfo, obj object) 
 	case err == nil:
 	case errors.As(err, &more):
 		return fmt.Sprintf("loaded only: needs %s\n", more), nil, nil
+	case l.cannotTrace(ps) != "":
+		return "", nil, fmt.Errorf("%s: the function %s (%w)", where, l.cannotTrace(ps), err)
 	case ps.attachTo != "" && errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(ps.kind(), "u") &&
 		slices.Contains([]ebpf.ProgramType{ebpf.Kprobe, ebpf.TracePoint, ebpf.RawTracepoint, ebpf.RawTracepointWritable}, ps.typ):
 		return "", nil, fmt.Errorf("this kernel has no %s to attach to", where)
@@ -70,6 +72,16 @@ func (l *loader) attachProgram(prog *ebpf.Program, ps *programInfo, obj object) 
 		note = fmt.Sprintf("attached to %s, where it never runs: bpf is not among the active LSMs (%s)\n", where, strings.Join(l.kernel.lsms, ","))
 	}
 	return note, detach, nil
+}
+
+// cannotTrace says why a function that the kernel has cannot be attached to; ""
+// when that is not the reason.
+func (l *loader) cannotTrace(ps *programInfo) string {
+	if ps.typ != ebpf.Kprobe && ps.typ != ebpf.Tracing || strings.HasPrefix(ps.kind(), "u") {
+		return ""
+	}
+	function, _, _ := symbolOffset(ps.attachTo)
+	return l.kernel.functionNote(function)
 }
 
 // attachTypes are those that came after the oldest kernels, by the mainline
