@@ -93,14 +93,16 @@ func TestReporterNamesBPF(t *testing.T) {
 func TestRelayPassesBPFOn(t *testing.T) {
 	var in, out bytes.Buffer
 	rep := wire.NewReporter(&in)
-	rep.BPF(wire.BPFProgram{Name: "f", Insns: 7})
+	for range wire.MaxBPF + 5 { // of which the last ones are left out
+		rep.BPF(wire.BPFProgram{Name: "f", Insns: 7})
+	}
 	rep.Report(wire.Test{Name: "o/f", Verdict: wire.TestPass})
 	if err := rep.Done(); err != nil {
 		t.Fatal(err)
 	}
 	r := &reporter{w: wire.NewWriter(&out, "")}
 	relay(&in, r, true, newRunning(func(wire.Run) {}))
-	if !r.complete || !strings.Contains(out.String(), `"bpf":{"name":"f"`) {
-		t.Errorf("complete: %v, %q", r.complete, out.String())
+	if n := strings.Count(out.String(), `"bpf":{"name":"f"`); !r.complete || n != wire.MaxBPF {
+		t.Errorf("complete: %v, %d programs", r.complete, n)
 	}
 }

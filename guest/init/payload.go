@@ -278,9 +278,11 @@ func relay(src io.Reader, r *reporter, reports bool, run *running) {
 			if !wire.Collected(rec.File.Name) && rec.File.Note == "" && files.Take(rec.File) {
 				r.send(wire.Record{Type: wire.TypeFile, File: rec.File})
 			}
-		case rec.Type == wire.TypeBPF && rec.BPF != nil && reports && programs < wire.MaxBPF:
-			programs++
-			r.send(wire.Record{Type: wire.TypeBPF, BPF: rec.BPF})
+		case rec.Type == wire.TypeBPF && rec.BPF != nil && reports:
+			// No verdict hangs on them either.
+			if programs++; programs <= wire.MaxBPF {
+				r.send(wire.Record{Type: wire.TypeBPF, BPF: rec.BPF})
+			}
 		case rec.Type == wire.TypePhase && rec.Phase != nil:
 			r.send(wire.Record{Type: wire.TypePhase, Phase: rec.Phase})
 		case rec.Type == wire.TypeDone && rec.Done != nil:
