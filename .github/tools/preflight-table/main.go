@@ -92,7 +92,7 @@ const (
 
 // dependency matches what is said of a program that lacks something: the rest of
 // what the verifier refuses it refuses for what the program does.
-var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|kernel function|CO-RE|relocation|BTF|reserved fields|no helper|has no|notrace`)
+var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|calling kernel function|this kernel.* has no|CO-RE|relocation|BTF|reserved fields|notrace`)
 
 func outcomeOf(t report.Test) outcome {
 	switch {
