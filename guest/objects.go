@@ -124,6 +124,16 @@ func objectNames(paths []string) []string {
 	return names
 }
 
+// Objects is what a payload of BPF objects tells its loader; ok is false for
+// another payload.
+func (p Payload) Objects() (o wire.Objects, ok bool) {
+	if p.Job.Name != ObjectsName {
+		return o, false
+	}
+	i := slices.IndexFunc(p.Files, func(f File) bool { return f.Path == wire.ObjectsPath })
+	return o, i >= 0 && json.Unmarshal(p.Files[i].Data, &o) == nil // which ObjectsPayload wrote
+}
+
 // ObjectsPayload loads BPF objects: each program is a test object/program. The
 // payload's Notes say which loader loads which object; its Warnings, which files
 // are no objects and which passes may not be one for the user's own loader.
