@@ -58,13 +58,14 @@ func chooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 		}
 	}
 	switch {
+	case bpf2goName.MatchString(filepath.Base(f.Path)): // libbpf is not what ships it
 	case o.Loader != wire.LoaderLibbpf:
 		o.Warnings = refusedByLibbpf(file, "")
 	case auto:
 		o.Warnings = refusedByLibbpf(file, "; if ebpf-go loads it, give --loader ebpf-go")
 	}
 	if w := otherArch(f, file, arch); w != "" {
-		o.Warnings = append(o.Warnings, w)
+		o.Warnings = slices.Insert(o.Warnings, 0, w)
 	}
 	return o
 }
@@ -102,12 +103,7 @@ func loadersNote(objects []wire.Object) string {
 		if len(names) == 0 {
 			continue
 		}
-		const most = 5
-		more := ""
-		if len(names) > most {
-			more = ", ..."
-		}
-		parts = append(parts, fmt.Sprintf("%d with %s (%s%s)", len(names), by.name, strings.Join(names[:min(most, len(names))], ", "), more))
+		parts = append(parts, fmt.Sprintf("%d with %s (%s)", len(names), by.name, some(names)))
 	}
 	if parts == nil {
 		return "no object is loaded"
@@ -189,13 +185,23 @@ func refusedByLibbpf(file *elf.File, hint string) []string {
 	return warnings
 }
 
+// some are the first of a list.
+func some(list []string) string {
+	const most = 3
+	more := ""
+	if len(list) > most {
+		more = fmt.Sprintf(" and %d more", len(list)-most)
+	}
+	return strings.Join(list[:min(most, len(list))], ", ") + more
+}
+
 // otherArch is the warning of an object whose programs read the registers of
 // another architecture than arch: they load, and get wrong values. "" for none.
 func otherArch(f ObjectFile, file *elf.File, arch string) string {
 	// bpf2go's name for the architecture.
 	if m := bpf2goName.FindStringSubmatch(filepath.Base(f.Path)); m != nil {
 		named := strings.Replace(m[1]+m[2], "x86", "amd64", 1)
-		if named != arch && slices.Contains([]string{"amd64", "arm64"}, named) {
+		if named != arch && slices.Contains([]string{"amd64", "arm64", "arm", "loongarch", "mips", "powerpc", "riscv", "s390"}, named) {
 			return fmt.Sprintf("bpf2go built it for %s, and the kernels are for %s", named, arch)
 		}
 	}
@@ -207,7 +213,7 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 	// All programs together: one alone may read a register that is not an
 	// argument's.
 	var reads []int
-	first := ""
+	first, finds := "", false
 	sections := map[*elf.Section][]byte{}
 	for _, p := range programsOf(file) {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(p.section.Name, "?"), "/")
@@ -229,13 +235,18 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 		for _, r := range relos {
 			relocated[int(r.Offset)] = true
 		}
-		of := contextReads(b[p.Value:p.Value+p.Size], func(insn int) bool { return relocated[int(p.Value/8)+insn] })
+		of := contextReads(b[p.Value:p.Value+p.Size], func(insn int) bool {
+			is := relocated[int(p.Value/8)+insn]
+			finds = finds || is
+			return is
+		})
 		if len(of) > 0 && first == "" {
 			first = p.Name
 		}
 		reads = append(reads, of...)
 	}
-	if is := registersOf(reads); is != "" && is != arch {
+	// One that finds its registers in the kernel's types is for no architecture.
+	if is := registersOf(reads); is != "" && is != arch && !finds {
 		return fmt.Sprintf("program %s reads the registers of %s, and the kernels are for %s: build it with -D__TARGET_ARCH_%s", first, is, arch, strings.Replace(arch, "amd64", "x86", 1))
 	}
 	return ""

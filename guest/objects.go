@@ -162,8 +162,12 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Obj
 		if object.Broken != "" {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%s %s: it fails on every kernel", f.Path, object.Broken))
 		}
-		for _, w := range object.Warnings {
+		const most = 2 // of an object: all are with its tests
+		for _, w := range object.Warnings[:min(most, len(object.Warnings))] {
 			p.Warnings = append(p.Warnings, f.Path+": "+w)
+		}
+		if more := len(object.Warnings) - most; more > 0 {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s: %d more warnings, which are with its tests", f.Path, more))
 		}
 		o.Objects = append(o.Objects, object)
 	}
