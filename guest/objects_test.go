@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -72,11 +73,11 @@ func bigEndian([]byte) []byte {
 	return b
 }
 
-// compressed marks the code of an object as compressed.
+// compressed marks sections of an object, such as its BTF, as compressed.
 func compressed(b []byte) []byte {
 	table, n := binary.LittleEndian.Uint64(b[40:]), binary.LittleEndian.Uint16(b[60:])
 	for i := 1; i < int(n); i++ {
-		if header := b[int(table)+i*64:]; header[8]&4 != 0 && binary.LittleEndian.Uint64(header[32:]) > 24 { // SHF_EXECINSTR
+		if header := b[int(table)+i*64:]; header[4] == byte(elf.SHT_PROGBITS) && binary.LittleEndian.Uint64(header[32:]) > 24 {
 			header[9] |= 8 // SHF_COMPRESSED
 		}
 	}
