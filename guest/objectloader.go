@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -49,7 +50,7 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 	}
 	if o.Loader == wire.LoaderGo {
 		// Only where it is the one loader: with both, libbpf's half still tells.
-		if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(f.Data)); err != nil {
+		if err := readWithGo(f.Data); err != nil {
 			hint := ""
 			if strings.Contains(err.Error(), "missing BTF") {
 				hint = ": build it with -g, and do not strip .BTF"
@@ -58,15 +59,27 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 		}
 	}
 	switch {
+	case bpf2goName.MatchString(filepath.Base(f.Path)): // libbpf is not what ships it
 	case o.Loader != wire.LoaderLibbpf:
 		o.Warnings = refusedByLibbpf(file, "")
 	case auto:
 		o.Warnings = refusedByLibbpf(file, "; if ebpf-go loads it, give --loader ebpf-go")
 	}
 	if w := otherArch(f, file, arch); w != "" {
-		o.Warnings = append(o.Warnings, w)
+		o.Warnings = slices.Insert(o.Warnings, 0, w)
 	}
 	return o
+}
+
+// readWithGo says why ebpf-go cannot read an object.
+func readWithGo(object []byte) (err error) {
+	defer func() { // the library is made for objects that one trusts
+		if recover() != nil {
+			err = errors.New("it is malformed")
+		}
+	}()
+	_, err = ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	return err
 }
 
 // bpf2go names the object x_bpfel.o, or x_arm64_bpfel.o for one architecture;
@@ -102,12 +115,7 @@ func loadersNote(objects []wire.Object) string {
 		if len(names) == 0 {
 			continue
 		}
-		const most = 5
-		more := ""
-		if len(names) > most {
-			more = ", ..."
-		}
-		parts = append(parts, fmt.Sprintf("%d with %s (%s%s)", len(names), by.name, strings.Join(names[:min(most, len(names))], ", "), more))
+		parts = append(parts, fmt.Sprintf("%d with %s (%s)", len(names), by.name, some(names)))
 	}
 	if parts == nil {
 		return "no object is loaded"
@@ -189,13 +197,24 @@ func refusedByLibbpf(file *elf.File, hint string) []string {
 	return warnings
 }
 
+// some are the first of a list.
+func some(list []string) string {
+	const most = 3
+	more := ""
+	if len(list) > most {
+		more = fmt.Sprintf(" and %d more", len(list)-most)
+	}
+	return strings.Join(list[:min(most, len(list))], ", ") + more
+}
+
 // otherArch is the warning of an object whose programs read the registers of
 // another architecture than arch: they load, and get wrong values. "" for none.
 func otherArch(f ObjectFile, file *elf.File, arch string) string {
+	defer func() { _ = recover() }() // the library is made for objects that one trusts
 	// bpf2go's name for the architecture.
 	if m := bpf2goName.FindStringSubmatch(filepath.Base(f.Path)); m != nil {
 		named := strings.Replace(m[1]+m[2], "x86", "amd64", 1)
-		if named != arch && slices.Contains([]string{"amd64", "arm64"}, named) {
+		if named != arch && slices.Contains([]string{"amd64", "arm64", "arm", "loongarch", "mips", "powerpc", "riscv", "s390"}, named) {
 			return fmt.Sprintf("bpf2go built it for %s, and the kernels are for %s", named, arch)
 		}
 	}
@@ -207,7 +226,7 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 	// All programs together: one alone may read a register that is not an
 	// argument's.
 	var reads []int
-	first := ""
+	first, finds := "", false
 	sections := map[*elf.Section][]byte{}
 	for _, p := range programsOf(file) {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(p.section.Name, "?"), "/")
@@ -229,13 +248,18 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 		for _, r := range relos {
 			relocated[int(r.Offset)] = true
 		}
-		of := contextReads(b[p.Value:p.Value+p.Size], func(insn int) bool { return relocated[int(p.Value/8)+insn] })
+		of := contextReads(b[p.Value:p.Value+p.Size], func(insn int) bool {
+			is := relocated[int(p.Value/8)+insn]
+			finds = finds || is
+			return is
+		})
 		if len(of) > 0 && first == "" {
 			first = p.Name
 		}
 		reads = append(reads, of...)
 	}
-	if is := registersOf(reads); is != "" && is != arch {
+	// One that finds its registers in the kernel's types is for no architecture.
+	if is := registersOf(reads); is != "" && is != arch && !finds {
 		return fmt.Sprintf("program %s reads the registers of %s, and the kernels are for %s: build it with -D__TARGET_ARCH_%s", first, is, arch, strings.Replace(arch, "amd64", "x86", 1))
 	}
 	return ""

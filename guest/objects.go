@@ -73,11 +73,15 @@ func ReadObjects(paths []string) ([]ObjectFile, error) {
 			files[i] = ObjectFile{Name: names[i], Path: path, Data: b}
 		}
 	}
-	switch {
-	case len(broken) < len(paths) || len(broken) == 0:
+	if len(broken) < len(paths) || len(broken) == 0 {
 		return files, nil
-	case len(broken) > 1:
-		return nil, &PayloadError{Path: broken[0].Path, Reason: fmt.Sprintf("%s; none of the other %d files is one either", broken[0].Reason, len(broken)-1)}
+	}
+	var others []string
+	for _, b := range broken[1:] {
+		others = append(others, fmt.Sprintf("%q %s", b.Path, b.Reason))
+	}
+	if others != nil {
+		broken[0].Reason += "; so is no other file: " + some(others)
 	}
 	return nil, broken[0]
 }
@@ -97,6 +101,12 @@ func readObject(path string) ([]byte, error) {
 			return "is big-endian, and the kernels are little-endian: build it with clang -target bpfel"
 		case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
 			return fmt.Sprintf("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
+		}
+		// It could take any amount of memory, and no loader reads it.
+		if slices.ContainsFunc(f.Sections, func(s *elf.Section) bool {
+			return s.Flags&elf.SHF_COMPRESSED != 0 && !strings.HasPrefix(s.Name, ".debug")
+		}) {
+			return "has compressed sections: " + how
 		}
 		return ""
 	})
@@ -122,6 +132,16 @@ func objectNames(paths []string) []string {
 		names[i] = name
 	}
 	return names
+}
+
+// Objects is what a payload of BPF objects tells its loader; ok is false for
+// another payload.
+func (p Payload) Objects() (o wire.Objects, ok bool) {
+	if p.Job.Name != ObjectsName {
+		return o, false
+	}
+	i := slices.IndexFunc(p.Files, func(f File) bool { return f.Path == wire.ObjectsPath })
+	return o, i >= 0 && json.Unmarshal(p.Files[i].Data, &o) == nil // which ObjectsPayload wrote
 }
 
 // ObjectsPayload loads BPF objects: each program is a test object/program. The
@@ -152,8 +172,12 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Obj
 		if object.Broken != "" {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%s %s: it fails on every kernel", f.Path, object.Broken))
 		}
-		for _, w := range object.Warnings {
+		const most = 2 // of an object: all are with its tests
+		for _, w := range object.Warnings[:min(most, len(object.Warnings))] {
 			p.Warnings = append(p.Warnings, f.Path+": "+w)
+		}
+		if more := len(object.Warnings) - most; more > 0 {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s: %d more warnings, which are with its tests", f.Path, more))
 		}
 		o.Objects = append(o.Objects, object)
 	}

@@ -48,8 +48,8 @@ func guestFacts(f report.Facts, k *wire.Kernel) *report.Facts {
 // change that; "" if they do, or nothing is known. They load and attach all the
 // same.
 func lsmNote(p guest.Payload, f *report.Facts) string {
-	attaches := p.Job.Name != guest.ObjectsName || slices.Contains(p.Job.Args, "--attach=true")
-	if f == nil || len(f.LSMs) == 0 || slices.Contains(f.LSMs, "bpf") || f.Config["BPF_LSM"] == "n" || !attaches ||
+	objects, are := p.Objects()
+	if f == nil || len(f.LSMs) == 0 || slices.Contains(f.LSMs, "bpf") || f.Config["BPF_LSM"] == "n" || are && !objects.Attach ||
 		!slices.ContainsFunc(p.Targets, func(t string) bool { return strings.HasPrefix(t, "lsm/") || strings.HasPrefix(t, "lsm.s/") }) {
 		return ""
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
@@ -72,10 +73,10 @@ func TestHeadConsole(t *testing.T) {
 }
 
 func TestLSMNote(t *testing.T) {
-	payload := func(args []string, targets ...string) guest.Payload {
+	payload := func(objects string, targets ...string) guest.Payload {
 		p := guest.Payload{Targets: targets}
-		if args != nil {
-			p.Job.Name, p.Job.Args = guest.ObjectsName, args
+		if objects != "" {
+			p.Job.Name, p.Files = guest.ObjectsName, []guest.File{{Path: wire.ObjectsPath, Data: []byte(objects)}}
 		}
 		return p
 	}
@@ -86,15 +87,15 @@ func TestLSMNote(t *testing.T) {
 		f    *report.Facts
 		want bool
 	}{
-		{"a program with one", payload(nil, "kprobe/x", "lsm/file_open"), lacks, true},
-		{"a sleepable one", payload(nil, "lsm.s/bprm_committed_creds"), lacks, true},
-		{"objects that are attached", payload([]string{"/loader", "--attach=true"}, "lsm/file_open"), lacks, true},
-		{"objects that are loaded", payload([]string{"/loader", "--attach=false"}, "lsm/file_open"), lacks, false},
-		{"none", payload(nil, "kprobe/lsm"), lacks, false},
-		{"it is active", payload(nil, "lsm/file_open"), &report.Facts{LSMs: []string{"lockdown", "bpf"}}, false},
-		{"it cannot be", payload(nil, "lsm/file_open"), &report.Facts{LSMs: []string{"lockdown"}, Config: map[string]string{"BPF_LSM": "n"}}, false},
-		{"not known", payload(nil, "lsm/file_open"), &report.Facts{}, false},
-		{"nothing known", payload(nil, "lsm/file_open"), nil, false},
+		{"a program with one", payload("", "kprobe/x", "lsm/file_open"), lacks, true},
+		{"a sleepable one", payload("", "lsm.s/bprm_committed_creds"), lacks, true},
+		{"objects that are attached", payload(`{"attach":true}`, "lsm/file_open"), lacks, true},
+		{"objects that are loaded", payload(`{"attach":false}`, "lsm/file_open"), lacks, false},
+		{"none", payload("", "kprobe/lsm"), lacks, false},
+		{"it is active", payload("", "lsm/file_open"), &report.Facts{LSMs: []string{"lockdown", "bpf"}}, false},
+		{"it cannot be", payload("", "lsm/file_open"), &report.Facts{LSMs: []string{"lockdown"}, Config: map[string]string{"BPF_LSM": "n"}}, false},
+		{"not known", payload("", "lsm/file_open"), &report.Facts{}, false},
+		{"nothing known", payload("", "lsm/file_open"), nil, false},
 	} {
 		got := lsmNote(tt.p, tt.f)
 		if (got != "") != tt.want || tt.want && !strings.HasSuffix(got, ": --append lsm=lockdown,yama,bpf") {

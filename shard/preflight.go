@@ -3,7 +3,6 @@ package shard
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -13,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/elastic/bpf-kernel-check/guest"
-	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
@@ -41,15 +39,14 @@ const PreflightName = "bpf-preflight.txt"
 // newPreflight finds the objects: those of an objects payload, and those that a
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightRun {
-	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: p.Job.Name == guest.ObjectsName, btf: types}
+	told, whole := p.Objects()
+	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach, btf: types}
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
 	}
-	var told wire.Objects
-	if i := slices.IndexFunc(p.Files, func(f guest.File) bool { return f.Path == wire.ObjectsPath }); i >= 0 && s.whole {
-		_ = json.Unmarshal(p.Files[i].Data, &told) // which this program wrote
+	if whole {
+		s.targets = nil // of programs that are loaded: see below
 	}
-	s.attach = told.Attach
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
@@ -60,11 +57,11 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 				}
 			}
 			if err := o.Apply(told.Settings); err == nil {
-				s.objects = append(s.objects, o)
+				s.objects, s.targets = append(s.objects, o), append(s.targets, o.Targets()...)
 			}
 			continue
 		}
-		if slices.Contains([]string{wire.ObjectsPath, "/" + guest.Generators, "/" + guest.Loader, guest.LibbpfPath}, f.Path) {
+		if whole || f.Path == "/"+guest.Generators {
 			continue
 		}
 		s.objects = append(s.objects, preflight.Embedded(name, f.Data, arch)...)
@@ -103,8 +100,16 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 	for _, o := range s.objects {
 		r := preflight.Check(o, k)
 		on.Results = append(on.Results, r)
+		skipped := o.Skipped()
+		loaded := func(programs []string) []string {
+			return slices.DeleteFunc(slices.Clone(programs), func(p string) bool { return skipped[p] })
+		}
 		for i, a := range r.Answers {
 			d := o.Deps[i]
+			programs := loaded(d.Programs)
+			if len(programs) == 0 {
+				continue
+			}
 			if !s.attach && a.OnlyAttach(d) {
 				a.Breaks = nil // of programs that are only loaded
 			}
@@ -114,7 +119,7 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 			}
 			dep := report.Dep{
 				Kind: d.Kind, Name: d.Name, Status: a.Status.String(), Signature: a.Signature, Note: note,
-				Programs: d.Programs, Breaks: a.Breaks,
+				Programs: programs, Breaks: loaded(a.Breaks),
 			}
 			key := d.String()
 			n, twice := at[key]

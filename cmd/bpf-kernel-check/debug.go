@@ -276,9 +276,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	if err != nil {
 		return usageError{err}
 	}
-	for _, w := range d.payload.warnings {
-		c.warn(w)
-	}
+	c.announce(d.payload)
 	in, out := terminal(c.stdin), terminal(c.stdout)
 	var script []byte
 	if in == nil || out == nil {

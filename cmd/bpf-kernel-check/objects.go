@@ -40,18 +40,18 @@ type loading struct {
 }
 
 func (o *loading) add(f *pflag.FlagSet) {
-	f.StringVar(&o.loader, "loader", wire.LoaderAuto, "with --objects: load with `auto, libbpf, ebpf-go or both`; auto takes for each object what it was made for, libbpf if it does not tell")
-	f.StringVar(&o.load, "load", wire.LoadEach, "with --objects: load `each or whole`: every program on its own, or all of an object together, as an application does")
+	f.StringVar(&o.loader, "loader", wire.LoaderAuto, "with --objects: load with libbpf, ebpf-go or both; auto takes for each object what it was made for, libbpf if it does not tell")
+	f.StringVar(&o.load, "load", wire.LoadEach, "with --objects: each loads every program on its own, whole all of an object together, as an application does")
 	o.objectSettings.add(f)
 }
 
 func (o *objectSettings) add(f *pflag.FlagSet) {
-	f.StringArrayVar(&o.maps, "map", nil, "with --objects: set what the application sets of a map, as `'[OBJECT/]NAME:max_entries=N,type=TYPE,key_size=N,value_size=N,flags=N,inner=MAP,pinned'`; repeatable")
-	f.StringArrayVar(&o.variants, "set", nil, "with --objects: set global variables, such as const volatile ones, as `'[OBJECT/]NAME=VALUE,...'`; repeatable: each is a variant, and every variant must load")
+	f.StringArrayVar(&o.maps, "map", nil, "with --objects: set `NAME:KEY=VALUE,...` of a map: max_entries, type, key_size, value_size, flags, inner=MAP, pinned; repeatable")
+	f.StringArrayVar(&o.variants, "set", nil, "with --objects: set global variables to `NAME=VALUE,...`; repeatable: each is a variant, and every variant must load")
 	f.StringArrayVar(&o.programs, "programs", nil, "with --objects: load only programs that match `GLOB`, as PROGRAM or OBJECT/PROGRAM, and none that matches a !GLOB; repeatable")
-	f.StringArrayVar(&o.alternatives, "alternatives", nil, "with --objects: of these programs one must load, `'[OBJECT/]PROGRAM | PROGRAM...'`; repeatable")
-	f.StringArrayVar(&o.targets, "target", nil, "with --objects: load a program for another target, as `'[OBJECT/]PROGRAM=SECTION'`, such as on_exit=fentry/do_exit; repeatable")
-	f.StringVar(&o.btf, "btf", "", "with --objects: types for kernels without BTF: `FILE or DIR`, as BTFHub lays it out, or with RELEASE.btf")
+	f.StringArrayVar(&o.alternatives, "alternatives", nil, "with --objects: of the programs `A|B...` one must load; repeatable")
+	f.StringArrayVar(&o.targets, "target", nil, "with --objects: load a program as one of another section, `NAME=SECTION`, such as on_exit=fentry/do_exit; repeatable")
+	f.StringVar(&o.btf, "btf", "", "with --objects: types for kernels without BTF: a file, or a `PATH` with those of many, as BTFHub lays them out")
 }
 
 // validate checks the flags without looking at files.
@@ -190,7 +190,7 @@ func (o *objectSettings) parse() (s wire.ObjectSettings, err error) {
 // parseMap parses [OBJECT/]NAME:KEY=VALUE,...
 func parseMap(text string) (m wire.MapSetting, err error) {
 	name, rest, ok := strings.Cut(text, ":")
-	if m.Name = strings.TrimSpace(name); !ok || !isName(m.Name) {
+	if m.Name = strings.TrimSpace(name); !ok || !isName(m.Name) || strings.TrimSpace(rest) == "" {
 		return m, errors.New("want NAME:KEY=VALUE,..., such as events:max_entries=4096")
 	}
 	numbers := map[string]*uint32{"max_entries": &m.MaxEntries, "key_size": &m.KeySize, "value_size": &m.ValueSize, "flags": &m.Flags}

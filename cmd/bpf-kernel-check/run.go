@@ -276,6 +276,16 @@ func (c *command) warn(msg string) {
 	fmt.Fprintln(c.stderr, "warning: "+report.OneLine(msg, 1000))
 }
 
+// announce prints what there is to say of a payload before it runs.
+func (c *command) announce(p namedPayload) {
+	for _, n := range p.Notes {
+		fmt.Fprintln(c.stderr, "note: "+report.OneLine(n, 1000))
+	}
+	for _, w := range append(p.warnings, p.Warnings...) {
+		c.warn(w)
+	}
+}
+
 // test runs the plan and returns an exitError unless everything passed.
 func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p namedPayload, list plan.Plan) error {
 	out, err := outDir(o.out)
@@ -289,12 +299,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if debug.SetMemoryLimit(-1) == memoryLimit { // of a process that has nothing else to do
 		debug.SetMemoryLimit(memoryLimit + p.Memory().Archive)
 	}
-	for _, n := range p.Notes {
-		fmt.Fprintln(c.stderr, "note: "+report.OneLine(n, 1000))
-	}
-	for _, w := range append(p.warnings, p.Warnings...) {
-		c.warn(w)
-	}
+	c.announce(p)
 	if m := p.Memory(); !o.limits.given("memory") && m.Check(o.memory, o.boot == "warm") != nil {
 		o.memory = m.Enough()
 		fmt.Fprintf(c.stderr, "note: each VM gets %d MiB of memory, which the payload's files need\n", o.memory)

@@ -24,6 +24,32 @@ func (o *Object) Apply(s wire.ObjectSettings) error {
 	return o.analyze(s)
 }
 
+// Skipped are the programs that nobody loads, as the object and its settings say.
+func (o *Object) Skipped() map[string]bool {
+	skipped := map[string]bool{}
+	for _, p := range o.programs {
+		if p.skip != "" {
+			skipped[p.name] = true
+		}
+	}
+	return skipped
+}
+
+// Targets are the sections of the programs that are loaded, of which
+// [Kernel.HasTarget] can tell.
+func (o *Object) Targets() (sections []string) {
+	for _, p := range o.programs {
+		switch p.target.kind {
+		case "kprobe", "kretprobe", "fentry", "fexit", "fmod_ret", "tp_btf", "raw_tp", "lsm":
+			if p.skip == "" && p.target.name != "" {
+				sections = append(sections, p.target.kind+"/"+p.target.symbol())
+			}
+		}
+	}
+	slices.Sort(sections)
+	return slices.Compact(sections)
+}
+
 // is says whether a name in settings means one of the object's.
 func (r *reader) is(setting, name string) bool {
 	return setting == name || setting == r.Name+"/"+name
