@@ -96,10 +96,10 @@ func (o *libbpfObject) listPrograms() {
 			x.attachTo, x.flags = like.AttachTo, like.Flags
 		}
 		if !p.Autoload {
-			x.leftOut = fmt.Errorf("%w: its section %q marks it as optional", errNotTried, "?"+strings.TrimPrefix(p.Section, "?"))
+			x.leftOut = optional("?" + strings.TrimPrefix(p.Section, "?"))
 		}
 		if x.typ == ebpf.Extension {
-			x.never = fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
+			x.never = errReplacement
 		}
 		o.list = append(o.list, x)
 	}

@@ -309,10 +309,12 @@ func (l *loader) each(x *side, p program) outcome {
 	return out.attached(note, err)
 }
 
+const notAttached = "loaded, and not attached: "
+
 // attached adds how attaching a loaded program went.
 func (o outcome) attached(note string, err error) outcome {
 	if err != nil {
-		f := failed(fmt.Errorf("loaded, and not attached: %w", err))
+		f := failed(fmt.Errorf(notAttached+"%w", err))
 		o.err, o.output = f.err, f.output
 		return o
 	}

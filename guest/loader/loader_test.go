@@ -140,7 +140,7 @@ func TestUnsupported(t *testing.T) {
 	for _, tt := range []struct{ what, version, want string }{
 		{"map type X", "5.16", "unsupported: map type X came with Linux 5.16, this kernel is 5.10.0-46-cloud-amd64"},
 		{"map type X", "5.7", "unsupported: map type X came with Linux 5.7, and this kernel, 5.10.0-46-cloud-amd64, is built without it"},
-		{"map type X", "", "unsupported: this kernel, 5.10.0-46-cloud-amd64, has no map type X"},
+		{"map type X", "", "this kernel, 5.10.0-46-cloud-amd64, has no map type X"},
 	} {
 		if got := k.unsupported(tt.what, tt.version).Error(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
@@ -295,13 +295,13 @@ func TestVerdicts(t *testing.T) {
 		},
 		"both, and one says that the kernel cannot": {
 			engine:   libbpf(nil, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
-			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: this kernel, 6.1, has no kfunc f"},
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
+			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
 		},
 		"both say that the kernel cannot": {
-			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
-			want:     []string{"skip o/a", "unsupported: this kernel, 6.1, has no kfunc f"},
+			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
+			want:     []string{"skip o/a", "unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
 		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
