@@ -66,7 +66,7 @@ type goObject struct {
 func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the object: %w", err)
 	}
 	o := &goObject{goEngine: e, spec: spec}
 	for _, m := range spec.Maps {

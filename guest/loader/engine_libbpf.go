@@ -65,8 +65,12 @@ func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 // start opens the object in a process.
 func (o *libbpfObject) start() (*libbpf.Object, error) {
 	x, err := libbpf.Open(o.path, o.opt)
-	if err != nil {
-		return nil, err
+	var refused *libbpf.Error
+	switch {
+	case errors.As(err, &refused):
+		return nil, fmt.Errorf("%s: %w", refused.Doing, o.explain(failure{err: errors.New(refused.Reason), messages: refused.Messages}))
+	case err != nil:
+		return nil, fmt.Errorf("open the object: %w", err)
 	}
 	if absent := x.Absent(); len(absent) > 0 {
 		x.Close()
@@ -186,10 +190,10 @@ func (o *libbpfObject) load(name string) (*loaded, error) {
 	return nil, o.refused(name, err, time.Since(start))
 }
 
-// revive gives the next program a process, when an error says that this one
-// ended. Without, it fails as this one did.
-func (o *libbpfObject) revive(err error) {
-	if !errors.Is(err, libbpf.ErrCrashed) {
+// revive gives the next program a process, when this one has ended. Without, it
+// fails as this one did.
+func (o *libbpfObject) revive() {
+	if !o.one.Ended() {
 		return
 	}
 	if again, err := o.start(); err == nil {
@@ -207,13 +211,13 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 			p = x
 		}
 	}
-	o.revive(err)
+	o.revive()
 	var short *libbpf.Error
 	if !errors.As(err, &short) || short.Log == "" {
 		return o.reason(o.one, p, err, nil)
 	}
 	l, err2 := o.one.Load(name, uint32(wholeLogLevel), wholeLogSize)
-	o.revive(err2)
+	o.revive()
 	lines := strings.Split(strings.TrimSuffix(short.Log, "\n"), "\n")
 	if err2 == nil {
 		return errors.Join(fmt.Errorf("%w, and accepted when loaded again on its own", o.reason(o.one, p, err, lines)), l.Close())

@@ -190,7 +190,7 @@ func (l *loader) joined(sides []*side, test func(*side) outcome) outcome {
 	for _, x := range sides {
 		var out outcome
 		if x.err != nil {
-			out = failed(fmt.Errorf("open the object: %w", x.err))
+			out = failed(x.err)
 		} else {
 			out = test(x)
 		}

@@ -305,10 +305,10 @@ func TestVerdicts(t *testing.T) {
 		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
-			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because open the object: refused"},
+			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because refused"},
 		},
 		"none can open it": {
-			engine: &fakeEngine{name: "libbpf 1", err: refused}, want: []string{"fail o", "open the object: refused"},
+			engine: &fakeEngine{name: "libbpf 1", err: refused}, want: []string{"fail o", "refused"},
 		},
 		"alternatives": {
 			engine: libbpf(map[string]error{"a": refused}, "a ?x", "b ?x"), settings: alternatives,

@@ -290,8 +290,12 @@ func (o *Object) setVariables(variables []wire.Variable) error {
 		if err != nil {
 			return err
 		}
-		if err := o.set("set "+v.Name, "bytes", b.Map, strconv.FormatUint(uint64(b.Offset), 10), hex.EncodeToString(b.Data)); err != nil {
-			return err
+		for len(b.Data) > 0 {
+			n := min(len(b.Data), 32<<10) // of what a request may hold
+			if err := o.set("set "+v.Name, "bytes", b.Map, strconv.FormatUint(uint64(b.Offset), 10), hex.EncodeToString(b.Data[:n])); err != nil {
+				return err
+			}
+			b.Offset, b.Data = b.Offset+uint32(n), b.Data[n:]
 		}
 	}
 	return nil
@@ -338,6 +342,9 @@ func (o *Object) Notes() []string { return o.notes }
 // Absent names the settings' maps, variables and programs that the object does
 // not have.
 func (o *Object) Absent() []string { return o.absent }
+
+// Ended says whether the process has ended, so that whatever it is asked fails.
+func (o *Object) Ended() bool { return o.c.err != nil }
 
 // Close ends the process and with it all that it holds.
 func (o *Object) Close() { o.c.close() }
