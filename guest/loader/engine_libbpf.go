@@ -126,11 +126,7 @@ func (o *libbpfObject) maps() []string {
 }
 
 func (o *libbpfObject) createMap(name string, register bool) (note string, err error) {
-	fd, err := o.one.MapFD(name)
-	if err != nil {
-		return "", o.reason(o.one, program{}, err, nil)
-	}
-	if err := unix.Close(fd); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
+	if err := o.create(o.one, name); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
 		return "", err
 	}
 	// With its members, of which those that do not load have failed already.
@@ -143,10 +139,24 @@ func (o *libbpfObject) createMap(name string, register bool) (note string, err e
 	if err := o.startAll(); err != nil {
 		return "", err
 	}
-	if _, err := o.all.LoadWhole(members, 0, 0); err != nil {
-		return "", o.reason(o.all, program{}, err, nil)
+	if len(members) > 0 {
+		if _, err := o.all.LoadWhole(members, 0, 0); err != nil {
+			return "", o.reason(o.all, program{}, err, nil)
+		}
 	}
 	return o.attachStructOps(func() (io.Closer, error) { return o.all.AttachMap(name) })
+}
+
+// create creates a map, and with it all others that libbpf creates.
+func (o *libbpfObject) create(x *libbpf.Object, name string) error {
+	fd, err := x.MapFD(name)
+	switch {
+	case errors.Is(err, unix.EBADF):
+		return fmt.Errorf("%w: the section of map %s marks it as optional", errNotTried, name)
+	case err != nil:
+		return o.reason(x, program{}, err, nil)
+	}
+	return unix.Close(fd)
 }
 
 func (o *libbpfObject) close() {
@@ -236,6 +246,14 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 func (o *libbpfObject) loadWhole(names []string) (map[string]*loaded, error) {
 	if err := o.startAll(); err != nil {
 		return nil, err
+	}
+	if len(names) == 0 { // to libbpf, that would be all
+		for _, m := range o.all.Maps() {
+			if err := o.create(o.all, m.Name); !errors.Is(err, errNotTried) {
+				return nil, err
+			}
+		}
+		return nil, nil
 	}
 	start := time.Now()
 	ls, err := o.all.LoadWhole(names, uint32(ebpf.LogLevelStats), shortLogSize)

@@ -303,6 +303,11 @@ func TestVerdicts(t *testing.T) {
 			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
 			want:     []string{"skip o/a", "unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
 		},
+		"both refuse it for reasons of their own": {
+			engine:   libbpf(map[string]error{"a": refused}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &rejectedError{reason: errors.New("other"), tail: []string{"line"}}}, all: of("a x")},
+			want:     []string{"fail o/a", "libbpf 1: refused\nebpf-go v1: other\nthe last 1 of 1 lines of the verifier's log:\n  line\n"},
+		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
 			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because refused"},
@@ -335,7 +340,7 @@ func TestVerdicts(t *testing.T) {
 			},
 		},
 		"programs that are chosen": {
-			engine: libbpf(nil, "a x", "ab ?x", "b x"), settings: wire.ObjectSettings{Programs: []string{"a*", "!o/a"}},
+			engine: libbpf(nil, "a x", "ab ?x", "b x"), settings: wire.ObjectSettings{Programs: []string{"!o/a", "a*"}},
 			want: []string{"pass o/ab", ""},
 		},
 		"settings that mean nothing": {

@@ -381,7 +381,7 @@ func (o *Object) Load(program string, level uint32, logSize int) (*Loaded, error
 	return l, nil
 }
 
-// LoadWhole loads programs together, as bpf_object__load does; nil: those that
+// LoadWhole loads programs together, as bpf_object__load does; none: those that
 // it loads by default. It is for an object of which nothing was loaded. Each
 // program has a log of logSize; those of all together are 256 MiB at most.
 func (o *Object) LoadWhole(programs []string, level uint32, logSize int) (map[string]*Loaded, error) {
@@ -466,7 +466,8 @@ type link struct {
 func (l *link) Close() error { return l.object.set("detach", "detach", l.number) }
 
 // MapFD gives a descriptor of a map, which is the caller's, and creates all maps
-// before. The error is an *Error when one cannot be created.
+// before. The error is an *Error when one cannot be created; it is EBADF for a map
+// that the object marks as optional.
 func (o *Object) MapFD(name string) (int, error) {
 	fd := -1
 	end, err := o.c.call("create the maps", 0, func(p packet) error {
