@@ -49,7 +49,10 @@ func newLoader(o wire.Objects, tell func(result), running func(name string, paus
 		file: func(string, string) {}, settings: newSettings(o.Settings), memory: map[ebpf.MapID]int64{},
 	}
 	l.BTF, l.without = kernelTypes(o.BTF, ownTypes)
-	l.engines = map[string]engine{wire.LoaderGo: newGoEngine(l), wire.LoaderLibbpf: libbpfEngine{l}}
+	l.engines = map[string]engine{wire.LoaderLibbpf: libbpfEngine{l}}
+	if slices.ContainsFunc(o.Objects, func(o wire.Object) bool { return o.Loader != wire.LoaderLibbpf }) {
+		l.engines[wire.LoaderGo] = newGoEngine(l) // decodes the kernel's types
+	}
 	for _, members := range o.Settings.Alternatives {
 		if acrossObjects(members) {
 			l.groups = append(l.groups, &group{members: members, declared: true, failed: map[string]bool{}})
