@@ -235,7 +235,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		d := Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType)}
 		if attachCounts(ps.Type) {
 			r.needs(p, d)
-		} else {
+		} else if ps.Type != ebpf.SkReuseport { // a socket does not ask for it
 			d.attaches = true
 			p.attachNeeds = append(p.attachNeeds, r.dep(p, d))
 		}
