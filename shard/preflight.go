@@ -64,10 +64,7 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 			}
 			continue
 		}
-		if f.Path == wire.ObjectsPath {
-			continue
-		}
-		if f.Path == "/"+guest.Generators || f.Path == "/"+guest.Loader {
+		if slices.Contains([]string{wire.ObjectsPath, "/" + guest.Generators, "/" + guest.Loader, guest.LibbpfPath}, f.Path) {
 			continue
 		}
 		s.objects = append(s.objects, preflight.Embedded(name, f.Data, arch)...)
