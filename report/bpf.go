@@ -82,12 +82,12 @@ const MinInsnGrowth = 1000
 type CostChange struct {
 	Name    string   `json:"name"` // as BPFProgram.Label
 	Type    string   `json:"type,omitempty" limit:"word"`
-	Before  int      `json:"before"` // instructions, in the base
-	After   int      `json:"after"`
-	Limit   int      `json:"limit"`                  // of the kernels' verifier
-	Kernels []string `json:"kernels" limit:"100000"` // ids, in byte order
-	Against string   `json:"against,omitempty"`      // id of the base's kernel that they were compared with, which is another one
-	TooMuch bool     `json:"too_much,omitempty"`     // it grew by more than --max-insns-growth
+	Before  int      `json:"before" limit:"1099511627776"` // instructions, in the base
+	After   int      `json:"after" limit:"1099511627776"`
+	Limit   int      `json:"limit" limit:"1099511627776"` // of the kernels' verifier
+	Kernels []string `json:"kernels" limit:"100000"`      // ids, in byte order
+	Against string   `json:"against,omitempty"`           // id of the base's kernel that they were compared with, which is another one
+	TooMuch bool     `json:"too_much,omitempty"`          // it grew by more than --max-insns-growth
 }
 
 // Growth is the change in percent of what it was.

@@ -59,7 +59,7 @@ type Change struct {
 
 	Costs          []CostChange `json:"costs,omitempty"`            // BPF programs whose instructions moved: first those that grew by too much, then by how much
 	CostsCompared  int          `json:"costs_compared,omitempty"`   // programs, on all kernels, that have numbers here and in the base
-	CostsUnknown   int          `json:"costs_unknown,omitempty"`    // kernels with numbers here that the base has none to compare with
+	CostsUnknown   int          `json:"costs_unknown,omitempty"`    // kernels with numbers on one side alone
 	MaxInsnsGrowth int          `json:"max_insns_growth,omitempty"` // percent, by which no program may grow; 0: any
 }
 

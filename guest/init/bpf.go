@@ -23,7 +23,7 @@ import (
 type bpfWatch struct {
 	last   uint32 // id of the last program that was seen: ids ascend
 	all    []wire.BPFProgram
-	known  map[bpfKey]bool
+	known  map[bpfKey]int   // place in all
 	memory map[uint32]int64 // of maps, by id
 	btf    programBTF       // of the last program
 	next   [12]byte         // start, next, flags
@@ -44,14 +44,15 @@ type bpfKey struct {
 const (
 	bpfSoon   = 40 * time.Millisecond
 	bpfPeriod = 250 * time.Millisecond
-	bpfShare  = 20               // one part of this many is what looking may take of the time
-	bpfGrace  = 10 * time.Second // for the last look: a kernel that does not answer must not keep what else is to be said
+	bpfShare  = 20                    // one part of this many is what looking may take of the time,
+	bpfAtOnce = 20 * time.Millisecond // and this at once
+	bpfGrace  = 10 * time.Second      // for the last look: a kernel that does not answer must not keep what else is to be said
 )
 
 // watchBPF lists the programs that come from now on, until end is called, which returns
 // them. They are told of when the payload has ended: it has the processor until then.
 func watchBPF() (end func() []wire.BPFProgram) {
-	w := &bpfWatch{known: map[bpfKey]bool{}, memory: map[uint32]int64{}}
+	w := &bpfWatch{known: map[bpfKey]int{}, memory: map[uint32]int64{}}
 	for _, id := range bpfPrograms() {
 		w.last = id
 	}
@@ -61,12 +62,12 @@ func watchBPF() (end func() []wire.BPFProgram) {
 		for pause := bpfSoon; ; {
 			select {
 			case <-stop:
-				w.look()
+				w.look(bpfGrace / 2)
 				return
 			case <-time.After(pause):
 			}
 			began, n := time.Now(), w.last
-			w.look()
+			w.look(bpfAtOnce)
 			if pause = min(2*pause, bpfPeriod); w.last != n {
 				pause = max(bpfSoon, bpfShare*time.Since(began))
 			}
@@ -83,9 +84,10 @@ func watchBPF() (end func() []wire.BPFProgram) {
 	}
 }
 
-// look lists the programs that are new. A kernel that does not tell has none.
-func (w *bpfWatch) look() {
-	for len(w.all) < wire.MaxBPF {
+// look lists the programs that are new, for as long as limit. A kernel that does not
+// tell has none.
+func (w *bpfWatch) look(limit time.Duration) {
+	for began := time.Now(); len(w.all) < wire.MaxBPF && time.Since(began) < limit; {
 		binary.NativeEndian.PutUint32(w.next[:], w.last)
 		if _, err := bpf(unix.BPF_PROG_GET_NEXT_ID, w.next[:]); err != nil {
 			return
@@ -113,13 +115,15 @@ func (w *bpfWatch) add(id uint32) {
 	}
 	unix.Close(fd)
 	key := bpfKey{name: name, kind: info.u32(0), tag: [8]byte(info.raw[8:16])}
-	if w.known[key] {
+	insns := int(info.u32(216))
+	if i, ok := w.known[key]; ok { // its constants may differ, which a tag does not tell
+		w.all[i].Insns = max(w.all[i].Insns, insns)
 		return
 	}
-	w.known[key] = true
+	w.known[key] = len(w.all)
 	p := wire.BPFProgram{
 		Name: name, Type: wire.BPFType(key.kind), Tag: hex.EncodeToString(key.tag[:]),
-		Jited: int(info.u32(16)), Insns: int(info.u32(216)),
+		Jited: int(info.u32(16)), Insns: insns,
 	}
 	for _, id := range info.maps[:min(info.u32(52), maxProgramMaps)] {
 		if _, ok := w.memory[id]; !ok {

@@ -12,34 +12,48 @@ import (
 // nearLimit is from how many percent of the verifier's limit on a program is warned of.
 const nearLimit = 90
 
-// costKey says which programs of two results are compared: a changed program has
+// CostKey says which programs of two results are compared: a changed program has
 // another tag. One of an object is its test's, whatever else is known of it.
-type costKey struct{ label, kind string }
+type CostKey struct{ Name, Type string }
 
-// costsOf are a kernel's programs with known instructions, of several with one name
-// that which took most.
-// One that did not load has cost what it took to find the mistake, which says nothing.
-func costsOf(k *report.Result) map[costKey]report.BPFProgram {
-	all := map[costKey]report.BPFProgram{}
+// EachCost calls f with each of a kernel's programs whose instructions are known. One
+// that did not load has cost what it took to find the mistake.
+func EachCost(k *report.Result, f func(key CostKey, p report.BPFProgram, loaded bool)) {
 	failed := map[string]bool{}
 	for _, t := range k.Tests {
-		if report.TestVerdict(t) == report.TestFail {
-			failed[t.Name] = true
-		}
+		failed[t.Name] = report.TestVerdict(t) != report.TestPass
 	}
 	for _, p := range k.Costs() {
-		if p.Test != "" && failed[p.Test] {
-			continue
-		}
-		key := costKey{p.Label(), p.Type}
+		key := CostKey{report.OneLine(p.Label(), 500), p.Type}
 		if p.Test != "" {
-			key.kind = ""
+			key.Type = ""
 		}
-		if p.Insns > all[key].Insns {
-			all[key] = p
+		if p.Insns > 0 {
+			f(key, p, p.Test == "" || !failed[p.Test])
 		}
 	}
+}
+
+// costsOf are the programs that loaded.
+func costsOf(k *report.Result) map[CostKey][]report.BPFProgram {
+	all := map[CostKey][]report.BPFProgram{}
+	EachCost(k, func(key CostKey, p report.BPFProgram, loaded bool) {
+		if loaded {
+			all[key] = append(all[key], p)
+		}
+	})
 	return all
+}
+
+// largest is the program with the most instructions, without those that others has,
+// too: a payload may load several programs of one name, of which some have changed.
+func largest(all, others []report.BPFProgram) (most report.BPFProgram) {
+	for _, p := range all {
+		if p.Insns > most.Insns && !slices.ContainsFunc(others, func(o report.BPFProgram) bool { return o.Tag == p.Tag && o.Insns == p.Insns }) {
+			most = p
+		}
+	}
+	return most
 }
 
 // changeCosts compares what programs cost with the base, kernel by kernel. Numbers
@@ -50,40 +64,40 @@ func changeCosts(c *report.Change, base, now *report.Merged, maxGrowth int) {
 	c.MaxInsnsGrowth = maxGrowth
 	was := newCostBase(base)
 	type key struct {
-		costKey
+		CostKey
 		before, after, limit int
 		against              string
 	}
 	found := map[key]*report.CostChange{}
 	for i := range now.Kernels {
 		k := &now.Kernels[i]
-		costs := costsOf(k)
-		if len(costs) == 0 {
-			continue
-		}
-		old := was.of(k.ID)
-		if old == nil {
+		costs, old := costsOf(k), was.of(k.ID)
+		if (len(costs) > 0) != (old != nil) {
 			c.CostsUnknown++
+		}
+		if old == nil {
 			continue
 		}
 		before := costsOf(old)
-		for name, p := range costs {
-			b := before[name]
-			if b.Insns == 0 {
+		for name, list := range costs {
+			if len(before[name]) == 0 {
 				continue
 			}
 			c.CostsCompared++
-			at := key{name, b.Insns, p.Insns, k.InsnLimit(), ""}
+			b, p := largest(before[name], list).Insns, largest(list, before[name]).Insns
+			by := max(p-b, b-p)
+			if b == 0 || p == 0 || by < report.MinInsnGrowth || 100*by < b {
+				continue // the same, or one more of the name
+			}
+			at := key{name, b, p, k.InsnLimit(), ""}
 			if old.ID != k.ID {
 				at.against = old.ID
 			}
-			one := report.CostChange{Name: report.OneLine(name.label, 500), Type: p.Type, Before: b.Insns, After: p.Insns, Limit: at.limit, Against: at.against}
-			one.TooMuch = maxGrowth > 0 && p.Insns-b.Insns >= report.MinInsnGrowth && one.Growth() > float64(maxGrowth)
-			if max(p.Insns-b.Insns, b.Insns-p.Insns) < report.MinInsnGrowth || !one.TooMuch && 100*max(p.Insns-b.Insns, b.Insns-p.Insns) < b.Insns {
-				continue
-			}
 			if found[at] == nil {
-				found[at] = &one
+				found[at] = &report.CostChange{
+					Name: name.Name, Type: name.Type, Before: b, After: p, Limit: at.limit, Against: at.against,
+					TooMuch: maxGrowth > 0 && 100*(p-b) > maxGrowth*b,
+				}
 			}
 			found[at].Kernels = append(found[at].Kernels, k.ID)
 		}
@@ -142,11 +156,11 @@ type Cost struct {
 // Costs are the programs of all kernels, those first that come closest to the
 // verifier's limit.
 func Costs(m *report.Merged) []Cost {
-	all := map[costKey]*Cost{}
+	all := map[CostKey]*Cost{}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		for name, p := range costsOf(k) {
-			c := all[name]
+		for name, programs := range costsOf(k) {
+			p, c := largest(programs, nil), all[name]
 			if c == nil {
 				c = &Cost{}
 				all[name] = c
@@ -213,11 +227,14 @@ func On(ids []string, quote func(string) string) string {
 // known. It holds a guest's words only as quote makes them.
 func CostLine(m *report.Merged, quote func(string) string) string {
 	costs := Costs(m)
+	c := m.Change
 	if len(costs) == 0 {
+		if c != nil && c.MaxInsnsGrowth > 0 {
+			return "no BPF program's instructions are known, so whether one grew is not known"
+		}
 		return ""
 	}
 	s := report.Count(len(costs), "BPF program") + ", at most " + costs[0].Words(quote)
-	c := m.Change
 	switch {
 	case c == nil:
 	case c.CostsCompared == 0:

@@ -43,6 +43,7 @@ func TestChangeOfCosts(t *testing.T) {
 		{"too little to be named", []string{"d/6.1.0-1-a f 10"}, []string{"d/6.1.0-1-a f 1009"}, 20, nil, 1, 0},
 		{"enough", []string{"d/6.1.0-1-a f 10"}, []string{"d/6.1.0-1-a f 1010"}, 20, []string{"!f: 10 → 1,010 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 1, 0},
 		{"under the limit", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 12000"}, 20, []string{"f: 10,000 → 12,000 instructions on d/6.1.0-1-a: 1 % of the limit of a million"}, 1, 0},
+		{"exactly the limit", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 11000"}, 10, []string{"f: 10,000 → 11,000 instructions on d/6.1.0-1-a: 1 % of the limit of a million"}, 1, 0},
 		{"over it", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 12001"}, 20, []string{"!f: 10,000 → 12,001 instructions on d/6.1.0-1-a: 1 % of the limit of a million"}, 1, 0},
 		{"no limit", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 900000"}, 0, []string{"f: 10,000 → 900,000 instructions on d/6.1.0-1-a: 90 % of the limit of a million"}, 1, 0},
 		{"less", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 100"}, 20, []string{"f: 10,000 → 100 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 1, 0},
@@ -57,6 +58,9 @@ func TestChangeOfCosts(t *testing.T) {
 		},
 		{"a new program, and one that is gone", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a g 90000"}, 20, nil, 0, 0},
 		{"of two with one name the larger", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 90", "d/6.1.0-1-a f 5000"}, 20, nil, 1, 0},
+		{"one more of the name", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 5000", "d/6.1.0-1-a f 90000"}, 20, nil, 1, 0},
+		{"one of two with one name", []string{"d/6.1.0-1-a f 9000", "d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 9000", "d/6.1.0-1-a f 8000"}, 20, []string{"!f: 5,000 → 8,000 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 1, 0},
+		{"nothing known any more", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 0"}, 20, nil, 0, 1},
 		{
 			"the next build of a kernel",
 			[]string{"d/6.1.0-1-a f 10000", "d/6.1.0-2-a f 20000", "d/6.1.0-9-rt f 5000"},
@@ -127,5 +131,8 @@ func TestCostsOfKernels(t *testing.T) {
 	}
 	if s := CostLine(&report.Merged{}, plainName); s != "" {
 		t.Errorf("of nothing: %q", s)
+	}
+	if s := CostLine(&report.Merged{Change: &report.Change{MaxInsnsGrowth: 20}}, plainName); !strings.HasSuffix(s, "whether one grew is not known") {
+		t.Errorf("of nothing, held to a limit: %q", s)
 	}
 }
