@@ -91,7 +91,7 @@ func fullReport() *Merged {
 			Costs:         []CostChange{{Name: "handle_exec", Type: "kprobe", Before: 1, After: 2, Limit: 3, Kernels: []string{"a/1"}, Against: "a/0", TooMuch: true}},
 			CostsCompared: 4, CostsUnknown: 5, MaxInsnsGrowth: 20,
 		},
-		Gone: []string{"a/5"}, Advisory: true,
+		Gone: []string{"a/5"}, Advisory: true, NotCompared: "n",
 		Unused: []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 		Coverage: &Coverage{
 			Kernels: 4, Of: 5, Statements: 9, Covered: 8, Some: 7, Problems: []string{"the profile of a/6 is left out: x"},

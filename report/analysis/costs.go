@@ -34,32 +34,54 @@ func EachCost(k *report.Result, f func(key CostKey, p report.BPFProgram, loaded 
 	}
 }
 
-// costsOf are the programs that loaded.
-func costsOf(k *report.Result) map[CostKey][]report.BPFProgram {
-	all := map[CostKey][]report.BPFProgram{}
+// costsOf are the instructions of the programs that loaded: a payload may load several
+// of one name.
+func costsOf(k *report.Result) map[CostKey][]int {
+	all := map[CostKey][]int{}
 	EachCost(k, func(key CostKey, p report.BPFProgram, loaded bool) {
 		if loaded {
-			all[key] = append(all[key], p)
+			all[key] = append(all[key], p.Insns)
 		}
 	})
 	return all
 }
 
-// largest is the program with the most instructions, without those that others has,
-// too: a payload may load several programs of one name, of which some have changed.
-func largest(all, others []report.BPFProgram) (most report.BPFProgram) {
-	for _, p := range all {
-		if p.Insns > most.Insns && !slices.ContainsFunc(others, func(o report.BPFProgram) bool { return o.Tag == p.Tag && o.Insns == p.Insns }) {
-			most = p
+// pairs are numbers of programs of one name that are compared. What both sides have
+// has not changed. Of the others the larger is compared with the larger or, if they
+// are not as many, the largest alone; alone is how many here are compared with none.
+func pairs(before, after []int) (all [][2]int, alone int) {
+	gone, come := without(before, after), without(after, before)
+	n := len(come)
+	if len(gone) != n {
+		n = min(1, len(gone), n)
+	}
+	for i := range n {
+		all = append(all, [2]int{gone[i], come[i]})
+	}
+	return all, len(come) - n
+}
+
+// without are the numbers that others have not, the largest first.
+func without(all, others []int) (rest []int) {
+	left := map[int]int{}
+	for _, n := range others {
+		left[n]++
+	}
+	for _, n := range all {
+		if left[n]--; left[n] < 0 {
+			rest = append(rest, n)
 		}
 	}
-	return most
+	slices.SortFunc(rest, func(a, b int) int { return cmp.Compare(b, a) })
+	return rest
 }
 
 // changeCosts compares what programs cost with the base, kernel by kernel. Numbers
 // are the same whenever a kernel loads the same program, and differ between
 // kernels. So a kernel is compared with itself or, where the base has it not, with
-// the newest that the base has of its distribution, flavour and series.
+// the newest that the base has of its distribution, flavour and series: if a program
+// takes much more than there, nobody knows whether the kernel is why, and it counts as
+// one that is not compared.
 func changeCosts(c *report.Change, base, now *report.Merged, maxGrowth int) {
 	c.MaxInsnsGrowth = maxGrowth
 	was := newCostBase(base)
@@ -71,35 +93,41 @@ func changeCosts(c *report.Change, base, now *report.Merged, maxGrowth int) {
 	found := map[key]*report.CostChange{}
 	for i := range now.Kernels {
 		k := &now.Kernels[i]
-		costs, old := costsOf(k), was.of(k.ID)
-		if (len(costs) > 0) != (old != nil) {
-			c.CostsUnknown++
-		}
-		if old == nil {
+		costs, limit := costsOf(k), k.InsnLimit()
+		if len(costs) == 0 {
+			c.CostsUnknown += len(was.costs[k.ID])
 			continue
 		}
-		before := costsOf(old)
+		id := was.like(k.ID)
+		against := ""
+		if id != k.ID {
+			against = id
+		}
 		for name, list := range costs {
-			if len(before[name]) == 0 {
-				continue
-			}
-			c.CostsCompared++
-			b, p := largest(before[name], list).Insns, largest(list, before[name]).Insns
-			by := max(p-b, b-p)
-			if b == 0 || p == 0 || by < report.MinInsnGrowth || 100*by < b {
-				continue // the same, or one more of the name
-			}
-			at := key{name, b, p, k.InsnLimit(), ""}
-			if old.ID != k.ID {
-				at.against = old.ID
-			}
-			if found[at] == nil {
-				found[at] = &report.CostChange{
-					Name: name.Name, Type: name.Type, Before: b, After: p, Limit: at.limit, Against: at.against,
-					TooMuch: maxGrowth > 0 && 100*(p-b) > maxGrowth*b,
+			both, alone := pairs(was.costs[id][name], list)
+			for _, n := range both {
+				before, after := n[0], n[1]
+				by := max(after-before, before-after)
+				if by < report.MinInsnGrowth || 100*by < before {
+					continue
+				}
+				over := maxGrowth > 0 && 100*(after-before) > maxGrowth*before
+				if over && against != "" {
+					alone++
+				}
+				at := key{name, before, after, limit, against}
+				if found[at] == nil {
+					found[at] = &report.CostChange{
+						Name: name.Name, Type: name.Type, Before: before, After: after, Limit: limit, Against: against,
+						TooMuch: over && against == "",
+					}
+				}
+				if on := &found[at].Kernels; !slices.Contains((*on)[max(0, len(*on)-1):], k.ID) {
+					*on = append(*on, k.ID)
 				}
 			}
-			found[at].Kernels = append(found[at].Kernels, k.ID)
+			c.CostsUnknown += alone
+			c.CostsCompared += len(list) - alone
 		}
 	}
 	for _, one := range found {
@@ -114,43 +142,47 @@ func changeCosts(c *report.Change, base, now *report.Merged, maxGrowth int) {
 
 // costBase finds the base's kernel to compare with.
 type costBase struct {
-	same map[string]*report.Result
-	like map[[3]string]*report.Result // the newest of a distribution, flavour and series
+	costs  map[string]map[CostKey][]int // by kernel, of those that have any
+	newest map[[3]string]string         // kernel of a distribution, flavour and series
 }
 
 func newCostBase(m *report.Merged) costBase {
-	b := costBase{map[string]*report.Result{}, map[[3]string]*report.Result{}}
-	for _, e := range newIndex(m).kernels { // ascending
-		if len(costsOf(e.Result)) > 0 {
-			b.same[e.ID] = e.Result
-			b.like[likeness(e.ID)] = e.Result
+	b := costBase{map[string]map[CostKey][]int{}, map[[3]string]string{}}
+	for i := range m.Kernels {
+		id := m.Kernels[i].ID
+		costs := costsOf(&m.Kernels[i])
+		if len(costs) == 0 {
+			continue
+		}
+		b.costs[id] = costs
+		like, v := likeness(id)
+		if _, old := likeness(b.newest[like]); b.newest[like] == "" || v.compareTo(old) >= 0 {
+			b.newest[like] = id
 		}
 	}
 	return b
 }
 
-func (b costBase) of(id string) *report.Result {
-	if k := b.same[id]; k != nil {
-		return k
+// like is the kernel to compare one with: "" for none.
+func (b costBase) like(id string) string {
+	if like, v := likeness(id); b.costs[id] == nil && v.series != noSeries {
+		return b.newest[like]
 	}
-	if like := likeness(id); like[2] != noSeries {
-		return b.like[like]
-	}
-	return nil
+	return id
 }
 
-func likeness(id string) [3]string {
+func likeness(id string) ([3]string, version) {
 	distro, name := report.SplitID(id)
 	v, _ := parseVersion(name)
-	return [3]string{distro, v.flavour, v.series}
+	return [3]string{distro, v.flavour, v.series}, v
 }
 
 // Cost is a program and what it cost where it cost most.
 type Cost struct {
-	report.BPFProgram
+	CostKey
+	Insns   int
 	Limit   int      // of the verifier there
 	Kernels []string // with the same numbers, ids
-	All     int      // kernels that have it
 }
 
 // Costs are the programs of all kernels, those first that come closest to the
@@ -159,17 +191,17 @@ func Costs(m *report.Merged) []Cost {
 	all := map[CostKey]*Cost{}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		for name, programs := range costsOf(k) {
-			p, c := largest(programs, nil), all[name]
+		limit := k.InsnLimit()
+		for name, list := range costsOf(k) {
+			n, c := slices.Max(list), all[name]
 			if c == nil {
-				c = &Cost{}
+				c = &Cost{CostKey: name}
 				all[name] = c
 			}
-			c.All++
 			// An older kernel's limit is lower.
-			switch limit := k.InsnLimit(); cmp.Compare(share(p.Insns, limit), share(c.Insns, c.Limit)) {
+			switch cmp.Compare(share(n, limit), share(c.Insns, c.Limit)) {
 			case 1:
-				c.BPFProgram, c.Limit, c.Kernels = p, limit, []string{k.ID}
+				c.Insns, c.Limit, c.Kernels = n, limit, []string{k.ID}
 			case 0:
 				c.Kernels = append(c.Kernels, k.ID)
 			}
@@ -180,7 +212,7 @@ func Costs(m *report.Merged) []Cost {
 		list = append(list, *c)
 	}
 	slices.SortFunc(list, func(a, b Cost) int {
-		return cmp.Or(cmp.Compare(share(b.Insns, b.Limit), share(a.Insns, a.Limit)), cmp.Compare(a.Label(), b.Label()), cmp.Compare(a.Type, b.Type))
+		return cmp.Or(cmp.Compare(share(b.Insns, b.Limit), share(a.Insns, a.Limit)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Type, b.Type))
 	})
 	return list
 }
@@ -198,7 +230,7 @@ func NearLimit(costs []Cost) []Cost {
 
 // Words says what a program cost, of a program's name and kernels that quote makes.
 func (c Cost) Words(quote func(string) string) string {
-	return fmt.Sprintf("%s: %s instructions on %s: %s", quote(c.Label()), report.Thousands(c.Insns), On(c.Kernels, quote), report.OfLimit(c.Insns, c.Limit))
+	return fmt.Sprintf("%s: %s instructions on %s: %s", quote(c.Name), report.Thousands(c.Insns), On(c.Kernels, quote), report.OfLimit(c.Insns, c.Limit))
 }
 
 // ChangeWords says what a program costs more, or less, than in the base.
@@ -217,7 +249,8 @@ func On(ids []string, quote func(string) string) string {
 	}
 	series := map[string]bool{}
 	for _, id := range ids {
-		series[likeness(id)[2]] = true
+		like, _ := likeness(id)
+		series[like[2]] = true
 	}
 	names := slices.SortedFunc(maps.Keys(series), report.CompareVersions)
 	return report.List(names, 4, func(s string) string { return s }) + " (" + report.Count(len(ids), "kernel") + ")"
@@ -225,9 +258,7 @@ func On(ids []string, quote func(string) string) string {
 
 // CostLine says what all programs of a result cost, in one line; "" where none is
 // known. It holds a guest's words only as quote makes them.
-func CostLine(m *report.Merged, quote func(string) string) string {
-	costs := Costs(m)
-	c := m.Change
+func CostLine(c *report.Change, costs []Cost, quote func(string) string) string {
 	if len(costs) == 0 {
 		if c != nil && c.MaxInsnsGrowth > 0 {
 			return "no BPF program's instructions are known, so whether one grew is not known"
@@ -235,17 +266,19 @@ func CostLine(m *report.Merged, quote func(string) string) string {
 		return ""
 	}
 	s := report.Count(len(costs), "BPF program") + ", at most " + costs[0].Words(quote)
+	moved := CostsByProgram(c)
 	switch {
 	case c == nil:
+		return s
+	case len(moved) > 0:
+		s += fmt.Sprintf("; %s moved against the base", report.Thousands(len(moved)))
 	case c.CostsCompared == 0:
-		s += "; the base has no numbers to compare with"
-	case len(c.Costs) == 0:
-		s += "; none moved against the base"
+		return s + "; the base has no numbers to compare with"
 	default:
-		s += fmt.Sprintf("; %s moved against the base", report.Thousands(len(CostsByProgram(c))))
+		s += "; none moved against the base"
 	}
-	if c != nil && c.CostsCompared > 0 && c.CostsUnknown > 0 {
-		s += fmt.Sprintf(", and on %s there is nothing to compare with", report.Count(c.CostsUnknown, "kernel"))
+	if c.CostsUnknown > 0 {
+		s += fmt.Sprintf(", and %s on single kernels could not be compared", report.Count(c.CostsUnknown, "number"))
 	}
 	return s
 }

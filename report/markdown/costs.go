@@ -16,7 +16,7 @@ const maxCosts = 5
 // close to the verifier's limit. Where there are none, apart has one line.
 func (d *document) costs(b *strings.Builder, x detail) {
 	moved := analysis.CostsByProgram(d.m.Change)
-	near := analysis.NearLimit(analysis.Costs(d.m))
+	near := analysis.NearLimit(d.bpf)
 	if len(moved) == 0 && len(near) == 0 {
 		return
 	}

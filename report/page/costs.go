@@ -29,6 +29,7 @@ func (b *builder) costRows() {
 	var rows []*costRow
 	left, cut := maxCounts, 0
 	for i, p := range b.places {
+		limit := p.InsnLimit()
 		analysis.EachCost(p.Result, func(key analysis.CostKey, c report.BPFProgram, loaded bool) {
 			r := at[key]
 			if r == nil {
@@ -41,8 +42,8 @@ func (b *builder) costRows() {
 				rows = append(rows, r)
 			}
 			r.Insns[i] = max(r.Insns[i], c.Insns)
-			r.Limit, r.most = max(r.Limit, p.InsnLimit()), max(r.most, c.Insns)
-			if !loaded {
+			r.Limit, r.most = max(r.Limit, limit), max(r.most, c.Insns)
+			if !loaded && !slices.Contains(r.Failed[max(0, len(r.Failed)-1):], i) {
 				r.Failed = append(r.Failed, i)
 			}
 		})
@@ -96,5 +97,5 @@ func costDetails(k report.Result) []report.BPFProgram {
 
 // costLine says what all of them cost.
 func costLine(m *report.Merged) string {
-	return sentence(analysis.CostLine(m, line)) + "."
+	return sentence(analysis.CostLine(m.Change, analysis.Costs(m), line)) + "."
 }
