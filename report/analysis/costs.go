@@ -150,7 +150,6 @@ type Cost struct {
 	report.BPFProgram
 	Limit   int      // of the verifier there
 	Kernels []string // with the same numbers, ids
-	All     int      // kernels that have it
 }
 
 // Costs are the programs of all kernels, those first that come closest to the
@@ -165,7 +164,6 @@ func Costs(m *report.Merged) []Cost {
 				c = &Cost{}
 				all[name] = c
 			}
-			c.All++
 			// An older kernel's limit is lower.
 			switch limit := k.InsnLimit(); cmp.Compare(share(p.Insns, limit), share(c.Insns, c.Limit)) {
 			case 1:
