@@ -93,15 +93,12 @@ type CostChange struct {
 	TooMuch bool     `json:"too_much,omitempty"`          // it grew by more than --max-insns-growth
 }
 
-// Growth is the change in percent of what it was.
-func (c CostChange) Growth() float64 { return 100 * (float64(c.After)/float64(max(1, c.Before)) - 1) }
-
 // GrowthWords says it: "+20 %", or of what became many times as much "× 21".
 func (c CostChange) GrowthWords() string {
 	if times := c.After / max(1, c.Before); times >= 10 {
 		return "× " + Thousands(times)
 	}
-	return fmt.Sprintf("%+.0f %%", c.Growth())
+	return fmt.Sprintf("%+d %%", 100*(c.After-c.Before)/max(1, c.Before))
 }
 
 // OfLimit says how close a number of instructions is to the verifier's limit.

@@ -37,10 +37,7 @@ func (d *document) costs(b *strings.Builder, x detail) {
 		if c.TooMuch {
 			mark = "❌ "
 		}
-		on := analysis.On(c.Kernels, func(s string) string { return cell(s, 120) })
-		if c.Others > 0 {
-			on += fmt.Sprintf("; with other numbers on %s more", report.Thousands(c.Others))
-		}
+		on := analysis.On(c.Kernels, func(s string) string { return cell(s, 120) }) + c.Elsewhere()
 		if c.Against != "" {
 			on += "; the base has " + cell(c.Against, 120)
 		}
