@@ -201,7 +201,7 @@ func (p *Progress) change(c *report.Change) {
 func (p *Progress) Compared(m *report.Merged) {
 	p.change(m.Change)
 	if m.NotCompared != "" {
-		fmt.Fprintln(p.out, p.paint("not compared: ", yellow)+report.OneLine(m.NotCompared, 500))
+		fmt.Fprintf(p.out, "%s%s\n\n", p.paint("not compared: ", yellow), report.OneLine(m.NotCompared, 500))
 	}
 	p.costs(m)
 }
