@@ -18,7 +18,7 @@ import (
 const (
 	maxJSON     = 256 << 20          // bytes of a plan, of timings, of a base
 	maxDepth    = 16                 // of nested JSON
-	maxValues   = 4_000_000          // in one JSON text
+	maxValues   = 20_000_000         // in one JSON text: 100 kernels with 3,000 BPF programs each have 9 million
 	maxKernels  = 100_000            // of a list
 	maxShards   = 4096               // of a list; a matrix of GitHub has at most 256 jobs
 	maxAttempt  = 1_000_000          // of a run

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -354,5 +355,32 @@ func TestReusedResults(t *testing.T) {
 		if f, err := write(time.Hour, change); err == nil && f.Problem == "" {
 			t.Errorf("%s: it is taken", name)
 		}
+	}
+}
+
+// What a large run writes can be read: 88 kernels with the kernel's own selftests.
+func TestLargeReport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100 MiB of JSON take 6 s")
+	}
+	m := &Merged{Schema: MergedSchema, Verdict: Pass}
+	k := Result{Verdict: Pass}
+	for n := range 2700 {
+		name := fmt.Sprintf("selftest_%d/program_%d", n/5, n)
+		k.Tests = append(k.Tests, Test{Name: name, Verdict: TestPass, Duration: time.Millisecond, Insns: n + 1, Loader: "libbpf 1.8"})
+		k.BPF = append(k.BPF, BPFProgram{Name: fmt.Sprint("program_", n), Type: "kprobe", Tag: "0123456789abcdef", Test: name, Insns: n + 1, States: 6, PeakStates: 5, Stack: 4, Jited: 3, MapMemory: 2})
+	}
+	for n := range 88 {
+		k.ID = fmt.Sprintf("debian/6.1.0-%02d", n)
+		m.Kernels = append(m.Kernels, k)
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(WriteReport(w, m)) }()
+	got, err := ReadReport(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Kernels); n != 88 || len(got.Kernels[87].BPF) != 2700 {
+		t.Errorf("%d kernels", n)
 	}
 }
