@@ -125,6 +125,7 @@ func CheckJSON(b []byte) error {
 	type level struct {
 		keys  map[string]bool // nil: an array
 		value bool            // a key has been read, its value follows
+		n     int             // of an array: its entries
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
@@ -161,6 +162,10 @@ func CheckJSON(b []byte) error {
 				continue
 			}
 			top.value = false
+		} else if top != nil {
+			if top.n++; top.n > maxKernels { // the longest of all lists, which takes more memory than its text
+				return fmt.Errorf("it has a list of %d: want at most %d", top.n, maxKernels)
+			}
 		}
 		if d, ok := t.(json.Delim); ok {
 			if len(stack) == maxDepth {

@@ -383,4 +383,8 @@ func TestLargeReport(t *testing.T) {
 	if n := len(got.Kernels); n != 88 || len(got.Kernels[87].BPF) != 2700 {
 		t.Errorf("%d kernels", n)
 	}
+	list := "[" + strings.Repeat("0,", maxKernels-1) + "0]"
+	if err := CheckJSON([]byte("[" + strings.Repeat(list+",", maxValues/maxKernels) + "0]")); err == nil || !strings.Contains(err.Error(), "more than 20000000 JSON values") {
+		t.Errorf("too many values: %v", err)
+	}
 }

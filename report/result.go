@@ -72,7 +72,7 @@ type Test struct {
 type BPFProgram struct {
 	Name       string `json:"name"`
 	Type       string `json:"type" limit:"word"`
-	Tag        string `json:"tag,omitempty" limit:"word"`                            // digest of its instructions
+	Tag        string `json:"tag,omitempty" limit:"word"`                  // digest of its instructions
 	Program    string `json:"program,omitempty"`                           // of a payload of several programs: the one that ran
 	Test       string `json:"test,omitempty"`                              // of BPF objects: its test
 	Insns      int    `json:"insns,omitempty" limit:"1099511627776"`       // that the verifier processed
