@@ -104,16 +104,20 @@ func (w *bpfWatch) add(id uint32) {
 	if err != nil {
 		return // it is gone
 	}
+	defer unix.Close(fd)
 	info := &w.info
-	if err := info.ask(fd); err != nil {
-		unix.Close(fd)
+	err = info.ask(fd, false)
+	name, btf := info.name(), info.u32(128)
+	cut := len(name) == maxProgramName && btf != 0
+	if cut {
+		err = info.ask(fd, true)
+	}
+	if err != nil {
 		return
 	}
-	name := info.name()
-	if len(name) == maxProgramName {
-		name = w.btf.function(fd, info, name)
+	if cut {
+		name = w.btf.function(btf, info, name)
 	}
-	unix.Close(fd)
 	key := bpfKey{name: name, kind: info.u32(0), tag: [8]byte(info.raw[8:16])}
 	insns := int(info.u32(216))
 	if i, ok := w.known[key]; ok { // its constants may differ, which a tag does not tell
@@ -134,10 +138,11 @@ func (w *bpfWatch) add(id uint32) {
 	w.all = append(w.all, p)
 }
 
-// bpfInfo is the kernel's struct bpf_prog_info.
+// bpfInfo is the kernel's struct bpf_prog_info, and what it points to.
 type bpfInfo struct {
-	raw  [228]byte // up to verified_insns and what the program is attached to; older kernels leave the end 0
-	maps [maxProgramMaps]uint32
+	raw      [228]byte // up to verified_insns and what the program is attached to; older kernels leave the end 0
+	maps     [maxProgramMaps]uint32
+	function [8]byte // of the first function: instruction, type
 }
 
 const (
@@ -152,14 +157,20 @@ func (i *bpfInfo) name() string {
 	return string(name)
 }
 
-// ask asks for all but what is the code's.
-func (i *bpfInfo) ask(fd int) error {
+// ask asks for all but what is the code's. Older kernels refuse to be asked for the
+// function.
+func (i *bpfInfo) ask(fd int, function bool) error {
 	*i = bpfInfo{}
 	var pin runtime.Pinner // its address is in the structure
 	defer pin.Unpin()
 	pin.Pin(i)
 	binary.NativeEndian.PutUint32(i.raw[52:], maxProgramMaps)
 	binary.NativeEndian.PutUint64(i.raw[56:], uint64(uintptr(unsafe.Pointer(&i.maps[0]))))
+	if function {
+		binary.NativeEndian.PutUint32(i.raw[132:], uint32(len(i.function)))
+		binary.NativeEndian.PutUint64(i.raw[136:], uint64(uintptr(unsafe.Pointer(&i.function[0]))))
+		binary.NativeEndian.PutUint32(i.raw[144:], 1)
+	}
 	return bpfObjectInfo(fd, i.raw[:])
 }
 
@@ -208,28 +219,11 @@ type programBTF struct {
 
 // function is the name of a program's function, which is short where the kernel's
 // BTF does not tell it.
-func (b *programBTF) function(fd int, info *bpfInfo, short string) string {
-	id := info.u32(128)
-	if id == 0 {
-		return short
-	}
-	var rec struct {
-		raw  [228]byte
-		info [8]byte // instruction, type
-	}
-	var pin runtime.Pinner // its address is in the structure
-	defer pin.Unpin()
-	pin.Pin(&rec)
-	binary.NativeEndian.PutUint32(rec.raw[132:], 8)
-	binary.NativeEndian.PutUint64(rec.raw[136:], uint64(uintptr(unsafe.Pointer(&rec.info[0]))))
-	binary.NativeEndian.PutUint32(rec.raw[144:], 1)
-	if bpfObjectInfo(fd, rec.raw[:]) != nil {
-		return short
-	}
+func (b *programBTF) function(id uint32, info *bpfInfo, short string) string {
 	if b.id != id {
 		b.id, b.raw = id, readBTF(id)
 	}
-	if name := btfName(b.raw, binary.NativeEndian.Uint32(rec.info[4:])); strings.HasPrefix(name, short) {
+	if name := btfName(b.raw, binary.NativeEndian.Uint32(info.function[4:])); strings.HasPrefix(name, short) {
 		return wire.Truncate(name, wire.MaxName)
 	}
 	return short

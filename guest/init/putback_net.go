@@ -240,7 +240,7 @@ func bpfProgram(id uint32) (fd int, name string) {
 		return -1, ""
 	}
 	info := new(bpfInfo)
-	if info.ask(fd) == nil {
+	if info.ask(fd, false) == nil {
 		name = info.name()
 	}
 	return fd, name
