@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -64,13 +65,15 @@ func (p BPFProgram) Label() string {
 
 // InsnLimit is how many instructions a kernel's verifier processes of a program
 // before it gives up: a million from Linux 5.2 on, of a loader with CAP_BPF.
-// Those of the functions that the program calls count.
+// Those of the functions that the program calls count. RHEL 8 has it in its 4.18, and
+// whoever else has it shows it by a program that took more than older ones allow.
 func (k *Result) InsnLimit() int {
 	const now, before52 = 1_000_000, 131_072
-	if k.Release != "" && CompareVersions(k.Release, "5.2") < 0 {
-		return before52
+	if k.Release == "" || CompareVersions(k.Release, "5.2") >= 0 || strings.Contains(k.Release, ".el8") ||
+		slices.ContainsFunc(k.BPF, func(p BPFProgram) bool { return p.Insns > before52 }) {
+		return now
 	}
-	return now
+	return before52
 }
 
 // MinInsnGrowth is how many instructions a program must have more, or less, than
@@ -82,23 +85,20 @@ const MinInsnGrowth = 1000
 type CostChange struct {
 	Name    string   `json:"name"` // as BPFProgram.Label
 	Type    string   `json:"type,omitempty" limit:"word"`
-	Before  int      `json:"before"` // instructions, in the base
-	After   int      `json:"after"`
-	Limit   int      `json:"limit"`                  // of the kernels' verifier
-	Kernels []string `json:"kernels" limit:"100000"` // ids, in byte order
-	Against string   `json:"against,omitempty"`      // id of the base's kernel that they were compared with, which is another one
-	TooMuch bool     `json:"too_much,omitempty"`     // it grew by more than --max-insns-growth
+	Before  int      `json:"before" limit:"1099511627776"` // instructions, in the base
+	After   int      `json:"after" limit:"1099511627776"`
+	Limit   int      `json:"limit" limit:"1099511627776"` // of the kernels' verifier
+	Kernels []string `json:"kernels" limit:"100000"`      // ids, in byte order
+	Against string   `json:"against,omitempty"`           // id of the base's kernel that they were compared with, which is another one
+	TooMuch bool     `json:"too_much,omitempty"`          // it grew by more than --max-insns-growth
 }
-
-// Growth is the change in percent of what it was.
-func (c CostChange) Growth() float64 { return 100 * (float64(c.After)/float64(max(1, c.Before)) - 1) }
 
 // GrowthWords says it: "+20 %", or of what became many times as much "× 21".
 func (c CostChange) GrowthWords() string {
 	if times := c.After / max(1, c.Before); times >= 10 {
 		return "× " + Thousands(times)
 	}
-	return fmt.Sprintf("%+.0f %%", c.Growth())
+	return fmt.Sprintf("%+d %%", 100*(c.After-c.Before)/max(1, c.Before))
 }
 
 // OfLimit says how close a number of instructions is to the verifier's limit.

@@ -53,10 +53,14 @@ func TestCosts(t *testing.T) {
 }
 
 func TestInsnLimit(t *testing.T) {
-	for release, want := range map[string]int{"": 1_000_000, "5.1.9": 131_072, "4.19.0-1-amd64": 131_072, "5.2.0": 1_000_000, "5.10.0-30-amd64": 1_000_000, "7.2": 1_000_000} {
+	for release, want := range map[string]int{"": 1_000_000, "5.1.9": 131_072, "4.19.0-1-amd64": 131_072, "5.2.0": 1_000_000, "5.10.0-30-amd64": 1_000_000, "7.2": 1_000_000, "4.18.0-553.el8_10.x86_64": 1_000_000} {
 		if got := (&Result{Release: release}).InsnLimit(); got != want {
 			t.Errorf("%q: %d, want %d", release, got, want)
 		}
+	}
+	k := Result{Release: "4.19.0", BPF: []BPFProgram{{Insns: 131_073}}}
+	if got := k.InsnLimit(); got != 1_000_000 {
+		t.Errorf("of a kernel that has taken more: %d", got)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 const (
 	maxJSON     = 256 << 20          // bytes of a plan, of timings, of a base
 	maxDepth    = 16                 // of nested JSON
-	maxValues   = 4_000_000          // in one JSON text
+	maxValues   = 20_000_000         // in one JSON text: 100 kernels with 3,000 BPF programs each have 9 million
 	maxKernels  = 100_000            // of a list
 	maxShards   = 4096               // of a list; a matrix of GitHub has at most 256 jobs
 	maxAttempt  = 1_000_000          // of a run
@@ -125,6 +125,7 @@ func CheckJSON(b []byte) error {
 	type level struct {
 		keys  map[string]bool // nil: an array
 		value bool            // a key has been read, its value follows
+		n     int             // of an array: its entries
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
@@ -161,6 +162,10 @@ func CheckJSON(b []byte) error {
 				continue
 			}
 			top.value = false
+		} else if top != nil {
+			if top.n++; top.n > maxKernels { // the longest of all lists, which takes more memory than its text
+				return fmt.Errorf("it has a list of %d: want at most %d", top.n, maxKernels)
+			}
 		}
 		if d, ok := t.(json.Delim); ok {
 			if len(stack) == maxDepth {

@@ -38,6 +38,8 @@ type Merged struct {
 
 	Coverage *Coverage `json:"coverage,omitempty"` // Go coverage of all kernels; nil if none was asked for
 
+	NotCompared string `json:"not_compared,omitempty"` // why there is no change, though a base or a limit on growth was given; one line
+
 	Advisory bool `json:"advisory,omitempty"` // the exit code and GitHub's checks are green whatever the verdict
 }
 
@@ -59,7 +61,7 @@ type Change struct {
 
 	Costs          []CostChange `json:"costs,omitempty"`            // BPF programs whose instructions moved: first those that grew by too much, then by how much
 	CostsCompared  int          `json:"costs_compared,omitempty"`   // programs, on all kernels, that have numbers here and in the base
-	CostsUnknown   int          `json:"costs_unknown,omitempty"`    // kernels with numbers here that the base has none to compare with
+	CostsUnknown   int          `json:"costs_unknown,omitempty"`    // the same, that have numbers on one side and nothing on the other to compare with
 	MaxInsnsGrowth int          `json:"max_insns_growth,omitempty"` // percent, by which no program may grow; 0: any
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -91,7 +92,7 @@ func fullReport() *Merged {
 			Costs:         []CostChange{{Name: "handle_exec", Type: "kprobe", Before: 1, After: 2, Limit: 3, Kernels: []string{"a/1"}, Against: "a/0", TooMuch: true}},
 			CostsCompared: 4, CostsUnknown: 5, MaxInsnsGrowth: 20,
 		},
-		Gone: []string{"a/5"}, Advisory: true,
+		Gone: []string{"a/5"}, Advisory: true, NotCompared: "n",
 		Unused: []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 		Coverage: &Coverage{
 			Kernels: 4, Of: 5, Statements: 9, Covered: 8, Some: 7, Problems: []string{"the profile of a/6 is left out: x"},
@@ -354,5 +355,36 @@ func TestReusedResults(t *testing.T) {
 		if f, err := write(time.Hour, change); err == nil && f.Problem == "" {
 			t.Errorf("%s: it is taken", name)
 		}
+	}
+}
+
+// What a large run writes can be read: 88 kernels with the kernel's own selftests.
+func TestLargeReport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100 MiB of JSON take 6 s")
+	}
+	m := &Merged{Schema: MergedSchema, Verdict: Pass}
+	k := Result{Verdict: Pass}
+	for n := range 2700 {
+		name := fmt.Sprintf("selftest_%d/program_%d", n/5, n)
+		k.Tests = append(k.Tests, Test{Name: name, Verdict: TestPass, Duration: time.Millisecond, Insns: n + 1, Loader: "libbpf 1.8"})
+		k.BPF = append(k.BPF, BPFProgram{Name: fmt.Sprint("program_", n), Type: "kprobe", Tag: "0123456789abcdef", Test: name, Insns: n + 1, States: 6, PeakStates: 5, Stack: 4, Jited: 3, MapMemory: 2})
+	}
+	for n := range 88 {
+		k.ID = fmt.Sprintf("debian/6.1.0-%02d", n)
+		m.Kernels = append(m.Kernels, k)
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(WriteReport(w, m)) }()
+	got, err := ReadReport(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Kernels); n != 88 || len(got.Kernels[87].BPF) != 2700 {
+		t.Errorf("%d kernels", n)
+	}
+	list := "[" + strings.Repeat("0,", maxKernels-1) + "0]"
+	if err := CheckJSON([]byte("[" + strings.Repeat(list+",", maxValues/maxKernels) + "0]")); err == nil || !strings.Contains(err.Error(), "more than 20000000 JSON values") {
+		t.Errorf("too many values: %v", err)
 	}
 }

@@ -63,8 +63,8 @@ type Test struct {
 	Verdict  string        `json:"verdict"` // pass, fail, skip
 	Duration time.Duration `json:"duration_ns"`
 	Output   string        `json:"output,omitempty" limit:"262144"`
-	Insns    int           `json:"insns,omitempty"`              // instructions the verifier processed; 0: not known or none
-	Loader   string        `json:"loader,omitempty" limit:"200"` // of BPF objects: what loaded it, such as "libbpf 1.8"
+	Insns    int           `json:"insns,omitempty" limit:"1099511627776"` // instructions the verifier processed; 0: not known or none
+	Loader   string        `json:"loader,omitempty" limit:"200"`          // of BPF objects: what loaded it, such as "libbpf 1.8"
 }
 
 // BPFProgram is a BPF program that the kernel held while the payload ran, and
@@ -72,15 +72,15 @@ type Test struct {
 type BPFProgram struct {
 	Name       string `json:"name"`
 	Type       string `json:"type" limit:"word"`
-	Tag        string `json:"tag" limit:"word"`      // digest of its instructions
-	Program    string `json:"program,omitempty"`     // of a payload of several programs: the one that ran
-	Test       string `json:"test,omitempty"`        // of BPF objects: its test
-	Insns      int    `json:"insns,omitempty"`       // that the verifier processed
-	States     int    `json:"states,omitempty"`      // of the verifier, in all
-	PeakStates int    `json:"peak_states,omitempty"` // and at the same time
-	Stack      int    `json:"stack,omitempty"`       // bytes, of all frames
-	Jited      int    `json:"jited,omitempty"`       // bytes of native code
-	MapMemory  int64  `json:"map_memory,omitempty"`  // bytes of all maps it uses
+	Tag        string `json:"tag,omitempty" limit:"word"`                  // digest of its instructions
+	Program    string `json:"program,omitempty"`                           // of a payload of several programs: the one that ran
+	Test       string `json:"test,omitempty"`                              // of BPF objects: its test
+	Insns      int    `json:"insns,omitempty" limit:"1099511627776"`       // that the verifier processed
+	States     int    `json:"states,omitempty" limit:"1099511627776"`      // of the verifier, in all
+	PeakStates int    `json:"peak_states,omitempty" limit:"1099511627776"` // and at the same time
+	Stack      int    `json:"stack,omitempty" limit:"1099511627776"`       // bytes, of all frames
+	Jited      int    `json:"jited,omitempty" limit:"1099511627776"`       // bytes of native code
+	MapMemory  int64  `json:"map_memory,omitempty" limit:"1099511627776"`  // bytes of all maps it uses
 }
 
 // Verdicts of tests, as the guest writes them.

@@ -103,7 +103,7 @@ func actionReport(ctx context.Context, s *actionStep) error {
 			return err
 		}
 	}
-	in.setFile("base", filepath.Join(s.names.baseDir(), report.ReportName))
+	in.setFile("base", s.base())
 	in.setFile("history", s.names.historyDir())
 	args, err := in.args(s.c.mergeCommand())
 	if err != nil {
@@ -133,20 +133,51 @@ func actionReport(ctx context.Context, s *actionStep) error {
 	return err
 }
 
-// leaveBase keeps the report and the timings for later runs.
+// earlierName is the report before that of ReportName.
+const earlierName = "earlier.json"
+
+// base is the report to compare with, which no attempt of this run has left: it
+// would compare a commit with itself.
+func (s *actionStep) base() string {
+	name := report.ReportName
+	if s.own() {
+		name = earlierName
+	}
+	return filepath.Join(s.names.baseDir(), name)
+}
+
+// own says whether the report that is kept is an attempt's of this run.
+func (s *actionStep) own() bool {
+	m, err := readFile(filepath.Join(s.names.baseDir(), report.ReportName), report.ReadReport)
+	return err == nil && m.RunID != "" && m.RunID == cmp.Or(s.in["run-id"], s.ci.id)
+}
+
+// leaveBase keeps the report and the timings for later runs. They are compared with
+// the earlier report as long as a BPF program has grown by too much since.
 func (s *actionStep) leaveBase(out string) error {
-	err := os.MkdirAll(s.names.baseDir(), 0o755)
-	for _, name := range []string{report.ReportName, report.TimingsName} {
+	dir := s.names.baseDir()
+	m, err := readFile(filepath.Join(out, report.ReportName), report.ReadReport)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	names := []string{report.TimingsName}
+	if err == nil && len(m.Change.TooCostly()) == 0 {
+		names = append(names, report.ReportName)
+		if kept := filepath.Join(dir, report.ReportName); exists(kept) && !s.own() {
+			err = os.Rename(kept, filepath.Join(dir, earlierName))
+		}
+	}
+	for _, name := range names {
 		var b []byte
 		if err == nil {
 			b, err = os.ReadFile(filepath.Join(out, name))
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(s.names.baseDir(), name), b, 0o644)
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o644)
 		}
 	}
 	if err == nil {
-		err = leaveHistory(s.names.historyDir(), filepath.Join(out, report.ReportName))
+		err = leaveHistory(s.names.historyDir(), m)
 	}
 	if err != nil {
 		return fmt.Errorf("keep the report for later runs: %w", err)
@@ -156,11 +187,7 @@ func (s *actionStep) leaveBase(out string) error {
 
 // leaveHistory adds a report without its texts to those of earlier runs, and
 // removes the oldest ones that a page would not show.
-func leaveHistory(dir, path string) error {
-	m, err := readFile(path, report.ReadReport)
-	if err != nil {
-		return err
-	}
+func leaveHistory(dir string, m *report.Merged) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

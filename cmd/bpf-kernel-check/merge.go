@@ -34,16 +34,9 @@ func baseFlags(f *pflag.FlagSet, base, growth *string) {
 	f.StringVar(growth, "max-insns-growth", "", "fail if the verifier processes more instructions of a BPF program than in the base by `PERCENT`, such as 20%, and by at least 1,000")
 }
 
-// warnNoBase says that a limit on growth holds nothing up.
-func (c *command) warnNoBase(base, growth string) {
-	if base == "" && growth != "" {
-		c.warn("--max-insns-growth: there is no --base to compare with, so whether programs grew is not known")
-	}
-}
-
 // readBase reads what to compare with into the options of a merge. With one that
 // cannot be read and a limit on growth the result is no pass.
-func (c *command) readBase(base, growth string, o *merge.Options) error {
+func readBase(base, growth string, o *merge.Options) error {
 	var err error
 	if growth != "" {
 		if o.MaxInsnsGrowth, err = report.ParseGrowth(growth); err != nil {
@@ -51,14 +44,16 @@ func (c *command) readBase(base, growth string, o *merge.Options) error {
 		}
 	}
 	if base == "" {
+		if growth != "" {
+			o.NotCompared = "--max-insns-growth: there is no --base to compare with, so whether programs grew is not known"
+		}
 		return nil
 	}
 	if o.Base, err = readFile(base, report.ReadReport); err != nil {
-		why := fmt.Sprintf("--base %s: %v; what has changed is not known", base, err)
+		o.NotCompared = fmt.Sprintf("--base %s: %v; what has changed is not known", base, err)
 		if growth != "" {
-			o.Problems = append(o.Problems, why+", nor whether --max-insns-growth holds")
+			o.Problems = append(o.Problems, o.NotCompared+", nor whether --max-insns-growth holds")
 		}
-		c.warn(why)
 	}
 	return nil
 }
@@ -117,8 +112,7 @@ func (c *command) merge(dirs []string, o mergeOptions, haveNeeds bool) error {
 		}
 		mo.Needs = needs
 	}
-	c.warnNoBase(o.base, o.growth)
-	if err := c.readBase(o.base, o.growth, &mo); err != nil {
+	if err := readBase(o.base, o.growth, &mo); err != nil {
 		return err
 	}
 	if o.out == "" {

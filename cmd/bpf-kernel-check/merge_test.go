@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,7 +29,7 @@ func writeShard(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: shard DIR I/N ATTEMPT ID=VERDICT...")
 	}
-	p := report.Plan{Tool: "v1", List: listDigest(ts.Getenv("LIST")), Algorithm: "rendezvous", RunID: "77", HeadSHA: "0123456789abcdef", Arch: "amd64", Program: ts.Getenv("PROGRAM")}
+	p := report.Plan{Tool: "v1", List: listDigest(ts.Getenv("LIST")), Algorithm: "rendezvous", RunID: cmp.Or(ts.Getenv("GITHUB_RUN_ID"), "77"), HeadSHA: "0123456789abcdef", Arch: "amd64", Program: ts.Getenv("PROGRAM")}
 	_, err := fmt.Sscanf(args[1], "%d/%d", &p.Shard, &p.Shards)
 	ts.Check(err)
 	p.Attempt, err = strconv.Atoi(args[2])

@@ -156,7 +156,7 @@ A source is one of
 			if err != nil {
 				return err
 			}
-			if err := c.readBase(o.base, o.growth, &o.compared); err != nil {
+			if err := readBase(o.base, o.growth, &o.compared); err != nil {
 				return err
 			}
 			if _, err := qemu.ParseParams(po.params); err != nil {
@@ -464,7 +464,6 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 			for _, unused := range r.Expect.UnusedTests(results) {
 				c.warn("expected failures: " + unused)
 			}
-			c.warnNoBase(o.base, o.growth)
 			mo := o.compared
 			mo.Tool, mo.At, mo.Advisory = version(), started, o.advisory
 			m, rerr := reportAlone(r.Out, record.ShardFileName(), mo, c.links(), c.history(o.history))

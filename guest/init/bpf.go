@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -18,123 +17,132 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
-// bpfWatch reports the BPF programs that come while a payload runs. It looks for
-// new ones again and again, since most are gone when the payload has ended: one that
-// is gone before the next look is missed.
+// bpfWatch lists the BPF programs that come while a payload runs. It looks for new ones
+// again and again, since most are gone when the payload has ended: one that is gone
+// before the next look is missed.
 type bpfWatch struct {
-	send func(wire.BPFProgram)
-	last uint32 // id of the last program that was seen: ids ascend
-	sent map[bpfKey]bool
-	btf  programBTF // of the last program
+	last   uint32 // id of the last program that was seen: ids ascend
+	all    []wire.BPFProgram
+	known  map[bpfKey]int   // place in all
+	memory map[uint32]int64 // of maps, by id
+	btf    programBTF       // of the last program
+	next   [12]byte         // start, next, flags
+	info   bpfInfo
 }
 
 // bpfKey says which programs are one to those who read a report: the others are
 // copies of it, or it was loaded again.
-type bpfKey struct{ name, kind, tag string }
+type bpfKey struct {
+	name string
+	kind uint32
+	tag  [8]byte
+}
 
-// How often the kernel is asked: init's waking up and asking takes an emulated
-// processor 0.8 ms, which is to be no more than a hundredth of its time. Where a
-// program comes others follow, and tests load and close them one by one.
+// How often the kernel is asked. Waking init up to ask takes an emulated processor up to
+// 0.8 ms, so it is asked less and less while nothing comes; where a program came others
+// follow, and tests load and close them one by one.
 const (
-	bpfPeriod = 200 * time.Millisecond
-	bpfSoon   = 20 * time.Millisecond
-	bpfFollow = time.Second // after a program that came, it is asked soon
+	bpfSoon   = 40 * time.Millisecond
+	bpfPeriod = 250 * time.Millisecond
+	bpfShare  = 20                    // one part of this many is what looking may take of the time,
+	bpfAtOnce = 20 * time.Millisecond // and this at once
+	bpfGrace  = 10 * time.Second      // for the last look: a kernel that does not answer must not keep what else is to be said
 )
 
-// bpfGrace is how long the last look may take: a kernel that does not answer must not
-// keep what else is to be said.
-const bpfGrace = 10 * time.Second
-
-// watchBPF sends the programs that come from now on, until end has returned.
-func watchBPF(send func(wire.BPFProgram)) (end func()) {
-	var late atomic.Bool
-	w := &bpfWatch{sent: map[bpfKey]bool{}, send: func(p wire.BPFProgram) {
-		if !late.Load() {
-			send(p)
-		}
-	}}
+// watchBPF lists the programs that come from now on, until end is called, which returns
+// them. They are told of when the payload has ended: it has the processor until then.
+func watchBPF() (end func() []wire.BPFProgram) {
+	w := &bpfWatch{known: map[bpfKey]int{}, memory: map[uint32]int64{}}
 	for _, id := range bpfPrograms() {
 		w.last = id
 	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for soon := 0; ; soon-- {
-			pause := bpfPeriod
-			if soon > 0 {
-				pause = bpfSoon
-			}
+		for pause := bpfSoon; ; {
 			select {
 			case <-stop:
-				w.look()
+				w.look(bpfGrace / 2)
 				return
 			case <-time.After(pause):
 			}
-			if w.look() {
-				soon = int(bpfFollow / bpfSoon)
+			began, n := time.Now(), w.last
+			w.look(bpfAtOnce)
+			if pause = min(2*pause, bpfPeriod); w.last != n {
+				pause = max(bpfSoon, bpfShare*time.Since(began))
 			}
 		}
 	}()
-	return func() {
+	return func() []wire.BPFProgram {
 		close(stop)
 		select {
 		case <-done:
+			return w.all
 		case <-time.After(bpfGrace): // the kernel holds a lock of its own
-			late.Store(true) // nothing may come behind the end record
+			return nil
 		}
 	}
 }
 
-// look reports the programs that are new, and says whether there are any. A kernel
-// that does not tell has none.
-func (w *bpfWatch) look() (some bool) {
-	attr := make([]byte, 12) // start, next, flags
-	for len(w.sent) < wire.MaxBPF {
-		binary.NativeEndian.PutUint32(attr, w.last)
-		if _, err := bpf(unix.BPF_PROG_GET_NEXT_ID, attr); err != nil {
-			return some
+// look lists the programs that are new, for as long as limit. A kernel that does not
+// tell has none.
+func (w *bpfWatch) look(limit time.Duration) {
+	for began := time.Now(); len(w.all) < wire.MaxBPF && time.Since(began) < limit; {
+		binary.NativeEndian.PutUint32(w.next[:], w.last)
+		if _, err := bpf(unix.BPF_PROG_GET_NEXT_ID, w.next[:]); err != nil {
+			return
 		}
-		w.last = binary.NativeEndian.Uint32(attr[4:])
-		w.report(w.last)
-		some = true
+		w.last = binary.NativeEndian.Uint32(w.next[4:])
+		w.add(w.last)
 	}
-	return some
 }
 
-// report reports one program. It holds the program and its maps no longer than it
-// takes to ask: what an open descriptor keeps alive does not end with the payload.
-func (w *bpfWatch) report(id uint32) {
+// add lists one program. It holds the program and its maps no longer than it takes to
+// ask: what an open descriptor keeps alive does not end with the payload.
+func (w *bpfWatch) add(id uint32) {
 	fd, err := bpfOpen(unix.BPF_PROG_GET_FD_BY_ID, id)
 	if err != nil {
 		return // it is gone
 	}
-	info, err := programInfo(fd)
+	defer unix.Close(fd)
+	info := &w.info
+	err = info.ask(fd, false)
+	name, btf := info.name(), info.u32(128)
+	cut := len(name) == maxProgramName && btf != 0
+	if cut {
+		err = info.ask(fd, true)
+	}
 	if err != nil {
-		unix.Close(fd)
 		return
 	}
-	name := info.name()
-	if len(name) == maxProgramName {
-		name = w.btf.function(fd, info, name)
+	if cut {
+		name = w.btf.function(btf, info, name)
 	}
-	unix.Close(fd)
+	key := bpfKey{name: name, kind: info.u32(0), tag: [8]byte(info.raw[8:16])}
+	insns := int(info.u32(216))
+	if i, ok := w.known[key]; ok { // its constants may differ, which a tag does not tell
+		w.all[i].Insns = max(w.all[i].Insns, insns)
+		return
+	}
+	w.known[key] = len(w.all)
 	p := wire.BPFProgram{
-		Name: name, Type: wire.BPFType(info.u32(0)), Tag: hex.EncodeToString(info.raw[8:16]),
-		Jited: int(info.u32(16)), Insns: int(info.u32(216)),
+		Name: name, Type: wire.BPFType(key.kind), Tag: hex.EncodeToString(key.tag[:]),
+		Jited: int(info.u32(16)), Insns: insns,
 	}
-	if key := (bpfKey{p.Name, p.Type, p.Tag}); !w.sent[key] {
-		w.sent[key] = true
-		for _, id := range info.maps[:min(info.u32(52), maxProgramMaps)] {
-			p.MapMemory += mapMemory(id)
+	for _, id := range info.maps[:min(info.u32(52), maxProgramMaps)] {
+		if _, ok := w.memory[id]; !ok {
+			w.memory[id] = mapMemory(id)
 		}
-		w.send(p)
+		p.MapMemory += w.memory[id]
 	}
+	w.all = append(w.all, p)
 }
 
-// bpfInfo is the kernel's struct bpf_prog_info.
+// bpfInfo is the kernel's struct bpf_prog_info, and what it points to.
 type bpfInfo struct {
-	raw  [228]byte // up to verified_insns and what the program is attached to; older kernels leave the end 0
-	maps [maxProgramMaps]uint32
+	raw      [228]byte // up to verified_insns and what the program is attached to; older kernels leave the end 0
+	maps     [maxProgramMaps]uint32
+	function [8]byte // of the first function: instruction, type
 }
 
 const (
@@ -149,15 +157,21 @@ func (i *bpfInfo) name() string {
 	return string(name)
 }
 
-// programInfo asks for all but what is the code's.
-func programInfo(fd int) (*bpfInfo, error) {
-	info := new(bpfInfo)
+// ask asks for all but what is the code's. Older kernels refuse to be asked for the
+// function.
+func (i *bpfInfo) ask(fd int, function bool) error {
+	*i = bpfInfo{}
 	var pin runtime.Pinner // its address is in the structure
 	defer pin.Unpin()
-	pin.Pin(info)
-	binary.NativeEndian.PutUint32(info.raw[52:], maxProgramMaps)
-	binary.NativeEndian.PutUint64(info.raw[56:], uint64(uintptr(unsafe.Pointer(&info.maps[0]))))
-	return info, bpfObjectInfo(fd, info.raw[:])
+	pin.Pin(i)
+	binary.NativeEndian.PutUint32(i.raw[52:], maxProgramMaps)
+	binary.NativeEndian.PutUint64(i.raw[56:], uint64(uintptr(unsafe.Pointer(&i.maps[0]))))
+	if function {
+		binary.NativeEndian.PutUint32(i.raw[132:], uint32(len(i.function)))
+		binary.NativeEndian.PutUint64(i.raw[136:], uint64(uintptr(unsafe.Pointer(&i.function[0]))))
+		binary.NativeEndian.PutUint32(i.raw[144:], 1)
+	}
+	return bpfObjectInfo(fd, i.raw[:])
 }
 
 // bpfOpen opens a program, map or BTF by its id.
@@ -205,28 +219,11 @@ type programBTF struct {
 
 // function is the name of a program's function, which is short where the kernel's
 // BTF does not tell it.
-func (b *programBTF) function(fd int, info *bpfInfo, short string) string {
-	id := info.u32(128)
-	if id == 0 {
-		return short
-	}
-	var rec struct {
-		raw  [228]byte
-		info [8]byte // instruction, type
-	}
-	var pin runtime.Pinner // its address is in the structure
-	defer pin.Unpin()
-	pin.Pin(&rec)
-	binary.NativeEndian.PutUint32(rec.raw[132:], 8)
-	binary.NativeEndian.PutUint64(rec.raw[136:], uint64(uintptr(unsafe.Pointer(&rec.info[0]))))
-	binary.NativeEndian.PutUint32(rec.raw[144:], 1)
-	if bpfObjectInfo(fd, rec.raw[:]) != nil {
-		return short
-	}
+func (b *programBTF) function(id uint32, info *bpfInfo, short string) string {
 	if b.id != id {
 		b.id, b.raw = id, readBTF(id)
 	}
-	if name := btfName(b.raw, binary.NativeEndian.Uint32(rec.info[4:])); strings.HasPrefix(name, short) {
+	if name := btfName(b.raw, binary.NativeEndian.Uint32(info.function[4:])); strings.HasPrefix(name, short) {
 		return wire.Truncate(name, wire.MaxName)
 	}
 	return short

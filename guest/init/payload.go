@@ -75,9 +75,9 @@ func describe(e wire.Exit) string {
 func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, run *running, scale time.Duration) (_ wire.Exit, gone <-chan struct{}) {
 	began := time.Now()
 	before := oom.Kills()
-	endBPF := func() {}
+	endBPF := func() []wire.BPFProgram { return nil }
 	if !job.ReportsBPF {
-		endBPF = watchBPF(func(p wire.BPFProgram) { r.send(wire.Record{Type: wire.TypeBPF, BPF: &p}) })
+		endBPF = watchBPF()
 	}
 	p, err := startPayload(job)
 	if err != nil {
@@ -163,7 +163,9 @@ func execute(job wire.Job, out *payloadOutput, r *reporter, con *serialConsole, 
 	if !exit.Timeout {
 		left = leftRunning()
 	}
-	endBPF()
+	for _, p := range endBPF() {
+		r.send(wire.Record{Type: wire.TypeBPF, BPF: &p})
+	}
 	_ = unix.Kill(-1, unix.SIGKILL)
 	if exit.Stuck {
 		limit = min(limit, 5*time.Second)

@@ -239,7 +239,8 @@ func bpfProgram(id uint32) (fd int, name string) {
 	if err != nil {
 		return -1, ""
 	}
-	if info, err := programInfo(fd); err == nil {
+	info := new(bpfInfo)
+	if info.ask(fd, false) == nil {
 		name = info.name()
 	}
 	return fd, name

@@ -12,80 +12,122 @@ import (
 // nearLimit is from how many percent of the verifier's limit on a program is warned of.
 const nearLimit = 90
 
-// costKey says which programs of two results are compared: a changed program has
+// CostKey says which programs of two results are compared: a changed program has
 // another tag. One of an object is its test's, whatever else is known of it.
-type costKey struct{ label, kind string }
+type CostKey struct{ Name, Type string }
 
-// costsOf are a kernel's programs with known instructions, of several with one name
-// that which took most.
-// One that did not load has cost what it took to find the mistake, which says nothing.
-func costsOf(k *report.Result) map[costKey]report.BPFProgram {
-	all := map[costKey]report.BPFProgram{}
+// EachCost calls f with each of a kernel's programs whose instructions are known. One
+// that did not load has cost what it took to find the mistake.
+func EachCost(k *report.Result, f func(key CostKey, p report.BPFProgram, loaded bool)) {
 	failed := map[string]bool{}
 	for _, t := range k.Tests {
-		if report.TestVerdict(t) == report.TestFail {
-			failed[t.Name] = true
-		}
+		failed[t.Name] = report.TestVerdict(t) != report.TestPass
 	}
 	for _, p := range k.Costs() {
-		if p.Test != "" && failed[p.Test] {
-			continue
-		}
-		key := costKey{p.Label(), p.Type}
+		key := CostKey{report.OneLine(p.Label(), 500), p.Type}
 		if p.Test != "" {
-			key.kind = ""
+			key.Type = ""
 		}
-		if p.Insns > all[key].Insns {
-			all[key] = p
+		if p.Insns > 0 {
+			f(key, p, p.Test == "" || !failed[p.Test])
 		}
 	}
+}
+
+// costsOf are the instructions of the programs that loaded: a payload may load several
+// of one name.
+func costsOf(k *report.Result) map[CostKey][]int {
+	all := map[CostKey][]int{}
+	EachCost(k, func(key CostKey, p report.BPFProgram, loaded bool) {
+		if loaded {
+			all[key] = append(all[key], p.Insns)
+		}
+	})
 	return all
+}
+
+// pairs are numbers of programs of one name that are compared. What both sides have
+// has not changed. Of the others the larger is compared with the larger or, if they
+// are not as many, the largest alone; alone is how many here are compared with none.
+func pairs(before, after []int) (all [][2]int, alone int) {
+	gone, come := without(before, after), without(after, before)
+	n := len(come)
+	if len(gone) != n {
+		n = min(1, len(gone), n)
+	}
+	for i := range n {
+		all = append(all, [2]int{gone[i], come[i]})
+	}
+	return all, len(come) - n
+}
+
+// without are the numbers that others have not, the largest first.
+func without(all, others []int) (rest []int) {
+	left := map[int]int{}
+	for _, n := range others {
+		left[n]++
+	}
+	for _, n := range all {
+		if left[n]--; left[n] < 0 {
+			rest = append(rest, n)
+		}
+	}
+	slices.SortFunc(rest, func(a, b int) int { return cmp.Compare(b, a) })
+	return rest
 }
 
 // changeCosts compares what programs cost with the base, kernel by kernel. Numbers
 // are the same whenever a kernel loads the same program, and differ between
 // kernels. So a kernel is compared with itself or, where the base has it not, with
-// the newest that the base has of its distribution, flavour and series.
+// the newest that the base has of its distribution, flavour and series: if a program
+// takes much more than there, nobody knows whether the kernel is why, and it counts as
+// one that is not compared.
 func changeCosts(c *report.Change, base, now *report.Merged, maxGrowth int) {
 	c.MaxInsnsGrowth = maxGrowth
 	was := newCostBase(base)
 	type key struct {
-		costKey
+		CostKey
 		before, after, limit int
 		against              string
 	}
 	found := map[key]*report.CostChange{}
 	for i := range now.Kernels {
 		k := &now.Kernels[i]
-		costs := costsOf(k)
+		costs, limit := costsOf(k), k.InsnLimit()
 		if len(costs) == 0 {
+			c.CostsUnknown += len(was.costs[k.ID])
 			continue
 		}
-		old := was.of(k.ID)
-		if old == nil {
-			c.CostsUnknown++
-			continue
+		id := was.like(k.ID)
+		against := ""
+		if id != k.ID {
+			against = id
 		}
-		before := costsOf(old)
-		for name, p := range costs {
-			b := before[name]
-			if b.Insns == 0 {
-				continue
+		for name, list := range costs {
+			both, alone := pairs(was.costs[id][name], list)
+			for _, n := range both {
+				before, after := n[0], n[1]
+				by := max(after-before, before-after)
+				if by < report.MinInsnGrowth || 100*by < before {
+					continue
+				}
+				over := maxGrowth > 0 && 100*(after-before) > maxGrowth*before
+				if over && against != "" {
+					alone++
+				}
+				at := key{name, before, after, limit, against}
+				if found[at] == nil {
+					found[at] = &report.CostChange{
+						Name: name.Name, Type: name.Type, Before: before, After: after, Limit: limit, Against: against,
+						TooMuch: over && against == "",
+					}
+				}
+				if on := &found[at].Kernels; !slices.Contains((*on)[max(0, len(*on)-1):], k.ID) {
+					*on = append(*on, k.ID)
+				}
 			}
-			c.CostsCompared++
-			at := key{name, b.Insns, p.Insns, k.InsnLimit(), ""}
-			if old.ID != k.ID {
-				at.against = old.ID
-			}
-			one := report.CostChange{Name: report.OneLine(name.label, 500), Type: p.Type, Before: b.Insns, After: p.Insns, Limit: at.limit, Against: at.against}
-			one.TooMuch = maxGrowth > 0 && p.Insns-b.Insns >= report.MinInsnGrowth && one.Growth() > float64(maxGrowth)
-			if max(p.Insns-b.Insns, b.Insns-p.Insns) < report.MinInsnGrowth || !one.TooMuch && 100*max(p.Insns-b.Insns, b.Insns-p.Insns) < b.Insns {
-				continue
-			}
-			if found[at] == nil {
-				found[at] = &one
-			}
-			found[at].Kernels = append(found[at].Kernels, k.ID)
+			c.CostsUnknown += alone
+			c.CostsCompared += len(list) - alone
 		}
 	}
 	for _, one := range found {
@@ -100,62 +142,66 @@ func changeCosts(c *report.Change, base, now *report.Merged, maxGrowth int) {
 
 // costBase finds the base's kernel to compare with.
 type costBase struct {
-	same map[string]*report.Result
-	like map[[3]string]*report.Result // the newest of a distribution, flavour and series
+	costs  map[string]map[CostKey][]int // by kernel, of those that have any
+	newest map[[3]string]string         // kernel of a distribution, flavour and series
 }
 
 func newCostBase(m *report.Merged) costBase {
-	b := costBase{map[string]*report.Result{}, map[[3]string]*report.Result{}}
-	for _, e := range newIndex(m).kernels { // ascending
-		if len(costsOf(e.Result)) > 0 {
-			b.same[e.ID] = e.Result
-			b.like[likeness(e.ID)] = e.Result
+	b := costBase{map[string]map[CostKey][]int{}, map[[3]string]string{}}
+	for i := range m.Kernels {
+		id := m.Kernels[i].ID
+		costs := costsOf(&m.Kernels[i])
+		if len(costs) == 0 {
+			continue
+		}
+		b.costs[id] = costs
+		like, v := likeness(id)
+		if _, old := likeness(b.newest[like]); b.newest[like] == "" || v.compareTo(old) >= 0 {
+			b.newest[like] = id
 		}
 	}
 	return b
 }
 
-func (b costBase) of(id string) *report.Result {
-	if k := b.same[id]; k != nil {
-		return k
+// like is the kernel to compare one with: "" for none.
+func (b costBase) like(id string) string {
+	if like, v := likeness(id); b.costs[id] == nil && v.series != noSeries {
+		return b.newest[like]
 	}
-	if like := likeness(id); like[2] != noSeries {
-		return b.like[like]
-	}
-	return nil
+	return id
 }
 
-func likeness(id string) [3]string {
+func likeness(id string) ([3]string, version) {
 	distro, name := report.SplitID(id)
 	v, _ := parseVersion(name)
-	return [3]string{distro, v.flavour, v.series}
+	return [3]string{distro, v.flavour, v.series}, v
 }
 
 // Cost is a program and what it cost where it cost most.
 type Cost struct {
-	report.BPFProgram
+	CostKey
+	Insns   int
 	Limit   int      // of the verifier there
 	Kernels []string // with the same numbers, ids
-	All     int      // kernels that have it
 }
 
 // Costs are the programs of all kernels, those first that come closest to the
 // verifier's limit.
 func Costs(m *report.Merged) []Cost {
-	all := map[costKey]*Cost{}
+	all := map[CostKey]*Cost{}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		for name, p := range costsOf(k) {
-			c := all[name]
+		limit := k.InsnLimit()
+		for name, list := range costsOf(k) {
+			n, c := slices.Max(list), all[name]
 			if c == nil {
-				c = &Cost{}
+				c = &Cost{CostKey: name}
 				all[name] = c
 			}
-			c.All++
 			// An older kernel's limit is lower.
-			switch limit := k.InsnLimit(); cmp.Compare(share(p.Insns, limit), share(c.Insns, c.Limit)) {
+			switch cmp.Compare(share(n, limit), share(c.Insns, c.Limit)) {
 			case 1:
-				c.BPFProgram, c.Limit, c.Kernels = p, limit, []string{k.ID}
+				c.Insns, c.Limit, c.Kernels = n, limit, []string{k.ID}
 			case 0:
 				c.Kernels = append(c.Kernels, k.ID)
 			}
@@ -166,7 +212,7 @@ func Costs(m *report.Merged) []Cost {
 		list = append(list, *c)
 	}
 	slices.SortFunc(list, func(a, b Cost) int {
-		return cmp.Or(cmp.Compare(share(b.Insns, b.Limit), share(a.Insns, a.Limit)), cmp.Compare(a.Label(), b.Label()), cmp.Compare(a.Type, b.Type))
+		return cmp.Or(cmp.Compare(share(b.Insns, b.Limit), share(a.Insns, a.Limit)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Type, b.Type))
 	})
 	return list
 }
@@ -184,7 +230,7 @@ func NearLimit(costs []Cost) []Cost {
 
 // Words says what a program cost, of a program's name and kernels that quote makes.
 func (c Cost) Words(quote func(string) string) string {
-	return fmt.Sprintf("%s: %s instructions on %s: %s", quote(c.Label()), report.Thousands(c.Insns), On(c.Kernels, quote), report.OfLimit(c.Insns, c.Limit))
+	return fmt.Sprintf("%s: %s instructions on %s: %s", quote(c.Name), report.Thousands(c.Insns), On(c.Kernels, quote), report.OfLimit(c.Insns, c.Limit))
 }
 
 // ChangeWords says what a program costs more, or less, than in the base.
@@ -203,7 +249,8 @@ func On(ids []string, quote func(string) string) string {
 	}
 	series := map[string]bool{}
 	for _, id := range ids {
-		series[likeness(id)[2]] = true
+		like, _ := likeness(id)
+		series[like[2]] = true
 	}
 	names := slices.SortedFunc(maps.Keys(series), report.CompareVersions)
 	return report.List(names, 4, func(s string) string { return s }) + " (" + report.Count(len(ids), "kernel") + ")"
@@ -211,24 +258,27 @@ func On(ids []string, quote func(string) string) string {
 
 // CostLine says what all programs of a result cost, in one line; "" where none is
 // known. It holds a guest's words only as quote makes them.
-func CostLine(m *report.Merged, quote func(string) string) string {
-	costs := Costs(m)
+func CostLine(c *report.Change, costs []Cost, quote func(string) string) string {
 	if len(costs) == 0 {
+		if c != nil && c.MaxInsnsGrowth > 0 {
+			return "no BPF program's instructions are known, so whether one grew is not known"
+		}
 		return ""
 	}
 	s := report.Count(len(costs), "BPF program") + ", at most " + costs[0].Words(quote)
-	c := m.Change
+	moved := CostsByProgram(c)
 	switch {
 	case c == nil:
+		return s
+	case len(moved) > 0:
+		s += fmt.Sprintf("; %s moved against the base", report.Thousands(len(moved)))
 	case c.CostsCompared == 0:
-		s += "; the base has no numbers to compare with"
-	case len(c.Costs) == 0:
-		s += "; none moved against the base"
+		return s + "; the base has no numbers to compare with"
 	default:
-		s += fmt.Sprintf("; %s moved against the base", report.Thousands(len(CostsByProgram(c))))
+		s += "; none moved against the base"
 	}
-	if c != nil && c.CostsCompared > 0 && c.CostsUnknown > 0 {
-		s += fmt.Sprintf(", and on %s there is nothing to compare with", report.Count(c.CostsUnknown, "kernel"))
+	if c.CostsUnknown > 0 {
+		s += fmt.Sprintf(", and %s on single kernels could not be compared", report.Count(c.CostsUnknown, "number"))
 	}
 	return s
 }

@@ -43,6 +43,7 @@ func TestChangeOfCosts(t *testing.T) {
 		{"too little to be named", []string{"d/6.1.0-1-a f 10"}, []string{"d/6.1.0-1-a f 1009"}, 20, nil, 1, 0},
 		{"enough", []string{"d/6.1.0-1-a f 10"}, []string{"d/6.1.0-1-a f 1010"}, 20, []string{"!f: 10 → 1,010 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 1, 0},
 		{"under the limit", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 12000"}, 20, []string{"f: 10,000 → 12,000 instructions on d/6.1.0-1-a: 1 % of the limit of a million"}, 1, 0},
+		{"exactly the limit", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 11000"}, 10, []string{"f: 10,000 → 11,000 instructions on d/6.1.0-1-a: 1 % of the limit of a million"}, 1, 0},
 		{"over it", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 12001"}, 20, []string{"!f: 10,000 → 12,001 instructions on d/6.1.0-1-a: 1 % of the limit of a million"}, 1, 0},
 		{"no limit", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 900000"}, 0, []string{"f: 10,000 → 900,000 instructions on d/6.1.0-1-a: 90 % of the limit of a million"}, 1, 0},
 		{"less", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 100"}, 20, []string{"f: 10,000 → 100 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 1, 0},
@@ -55,16 +56,24 @@ func TestChangeOfCosts(t *testing.T) {
 			[]string{"!f: 10,000 → 40,000 instructions on 5.10 (2 kernels): 4 % of the limit of a million", "f: 9,000 → 20,000 instructions on d/6.1.0-1-a: 2 % of the limit of a million"},
 			3, 0,
 		},
-		{"a new program, and one that is gone", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a g 90000"}, 20, nil, 0, 0},
-		{"of two with one name the larger", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 90", "d/6.1.0-1-a f 5000"}, 20, nil, 1, 0},
+		{"a new program, and one that is gone", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a g 90000"}, 20, nil, 0, 1},
+		{"one more of the name, and smaller", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 90", "d/6.1.0-1-a f 5000"}, 20, nil, 1, 1},
+		{"one more of the name", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 5000", "d/6.1.0-1-a f 90000"}, 20, nil, 1, 1},
+		{"more of the name, of which one has changed", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 3", "d/6.1.0-1-a f 9000"}, 20, []string{"!f: 5,000 → 9,000 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 1, 1},
+		{"the smaller of one name", []string{"d/6.1.0-1-a f 500000", "d/6.1.0-1-a f 1000"}, []string{"d/6.1.0-1-a f 499000", "d/6.1.0-1-a f 500001"}, 20, []string{"!f: 1,000 → 499,000 instructions on d/6.1.0-1-a: 49 % of the limit of a million"}, 2, 0},
+		{"alike twice on one kernel", []string{"d/6.1.0-1-a f 10000", "d/6.1.0-1-a f 10000"}, []string{"d/6.1.0-1-a f 20000", "d/6.1.0-1-a f 20000"}, 20, []string{"!f: 10,000 → 20,000 instructions on d/6.1.0-1-a: 2 % of the limit of a million"}, 2, 0},
+		{"one of two with one name", []string{"d/6.1.0-1-a f 9000", "d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 9000", "d/6.1.0-1-a f 8000"}, 20, []string{"!f: 5,000 → 8,000 instructions on d/6.1.0-1-a: under 1 % of the limit of a million"}, 2, 0},
+		{"nothing known any more", []string{"d/6.1.0-1-a f 5000"}, []string{"d/6.1.0-1-a f 0"}, 20, nil, 0, 1},
 		{
 			"the next build of a kernel",
 			[]string{"d/6.1.0-1-a f 10000", "d/6.1.0-2-a f 20000", "d/6.1.0-9-rt f 5000"},
 			[]string{"d/6.1.0-3-a f 50000"},
 			20,
-			[]string{"!f: 20,000 → 50,000 instructions on d/6.1.0-3-a: 5 % of the limit of a million, compared with d/6.1.0-2-a"},
-			1, 0,
+			[]string{"f: 20,000 → 50,000 instructions on d/6.1.0-3-a: 5 % of the limit of a million, compared with d/6.1.0-2-a"},
+			0, 1,
 		},
+		{"the next build of a kernel, under the limit", []string{"d/6.1.0-2-a f 20000"}, []string{"d/6.1.0-10-a f 21000"}, 20, []string{"f: 20,000 → 21,000 instructions on d/6.1.0-10-a: 2 % of the limit of a million, compared with d/6.1.0-2-a"}, 1, 0},
+		{"the newest of several builds", []string{"d/6.1.0-10-a f 10000", "d/6.1.0-9-a f 20000"}, []string{"d/6.1.0-11-a f 10000"}, 20, nil, 1, 0},
 		{"another series", []string{"d/6.1.0-1-a f 10000"}, []string{"d/6.2.0-1-a f 50000"}, 20, nil, 0, 1},
 		{"another distribution", []string{"d/6.1.0-1-a f 10000"}, []string{"e/6.1.0-1-a f 50000"}, 20, nil, 0, 1},
 		{"a base without numbers", []string{"d/6.1.0-1-a f 0"}, []string{"d/6.1.0-1-a f 50000"}, 20, nil, 0, 1},
@@ -125,7 +134,10 @@ func TestCostsOfKernels(t *testing.T) {
 	if n := NearLimit(Costs(m)); len(n) != 1 || n[0].Name != "f" {
 		t.Errorf("close to the limit: %+v", n)
 	}
-	if s := CostLine(&report.Merged{}, plainName); s != "" {
+	if s := CostLine(nil, nil, plainName); s != "" {
 		t.Errorf("of nothing: %q", s)
+	}
+	if s := CostLine(&report.Change{MaxInsnsGrowth: 20}, nil, plainName); !strings.HasSuffix(s, "whether one grew is not known") {
+		t.Errorf("of nothing, held to a limit: %q", s)
 	}
 }

@@ -16,7 +16,7 @@ const maxCosts = 5
 // close to the verifier's limit. Where there are none, apart has one line.
 func (d *document) costs(b *strings.Builder, x detail) {
 	moved := analysis.CostsByProgram(d.m.Change)
-	near := analysis.NearLimit(analysis.Costs(d.m))
+	near := analysis.NearLimit(d.bpf)
 	if len(moved) == 0 && len(near) == 0 {
 		return
 	}
@@ -37,10 +37,7 @@ func (d *document) costs(b *strings.Builder, x detail) {
 		if c.TooMuch {
 			mark = "❌ "
 		}
-		on := analysis.On(c.Kernels, func(s string) string { return cell(s, 120) })
-		if c.Others > 0 {
-			on += fmt.Sprintf("; with other numbers on %s more", report.Thousands(c.Others))
-		}
+		on := analysis.On(c.Kernels, func(s string) string { return cell(s, 120) }) + c.Elsewhere()
 		if c.Against != "" {
 			on += "; the base has " + cell(c.Against, 120)
 		}

@@ -17,12 +17,13 @@ type document struct {
 	at      map[string]analysis.Place // by id
 	series  []string
 	outcome report.Outcome
+	bpf     []analysis.Cost
 
 	byProgram analysis.ProgramGrid
 }
 
 func newDocument(m *report.Merged, o Options) *document {
-	d := &document{m: m, o: o, groups: analysis.Groups(m), at: map[string]analysis.Place{}, outcome: m.Outcome()}
+	d := &document{m: m, o: o, groups: analysis.Groups(m), at: map[string]analysis.Place{}, outcome: m.Outcome(), bpf: analysis.Costs(m)}
 	d.places, d.series = analysis.Places(m)
 	for _, p := range d.places {
 		d.at[p.ID] = p

@@ -88,7 +88,10 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	lines = noted.lines(lines, named, "**Noted:** and %s more", func(text string, on string) string {
 		return "**Noted** on " + on + ": " + code(text, 300)
 	})
-	if s := analysis.CostLine(d.m, func(s string) string { return code(s, 160) }); s != "" && x.kernels > 1 {
+	if d.m.NotCompared != "" {
+		lines = append(lines, "**Not compared:** "+code(d.m.NotCompared, 300))
+	}
+	if s := analysis.CostLine(d.m.Change, d.bpf, func(s string) string { return code(s, 160) }); s != "" && x.kernels > 1 {
 		lines = append(lines, "**Costs:** "+s)
 	}
 	if c := d.m.Coverage; c != nil {

@@ -29,6 +29,8 @@ type Options struct {
 	Needs []Need           // of the job that merges; nil: not known
 	Base  *report.Merged   // to compare with; nil: none
 
+	NotCompared string // why there is no Base, in one line; "": nobody wants one
+
 	MaxInsnsGrowth int // percent, by which a BPF program may grow against Base; 0: by any
 
 	Advisory bool // see report.Merged
@@ -63,11 +65,31 @@ func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 	}
 	g.allowed()
 	g.needs(o.Needs)
-	if o.Base != nil {
-		g.m.Change = analysis.NewChange(o.Base, g.m, o.MaxInsnsGrowth)
-	}
+	g.change(o)
 	g.judge()
 	return g.m, g.from
+}
+
+// change compares with the base. With a limit on growth the result is no pass if a
+// base cannot tell whether it holds.
+func (g *merger) change(o Options) {
+	g.m.NotCompared = o.NotCompared
+	if o.Base == nil {
+		return
+	}
+	why := ""
+	if was := o.Base.Arch; was != "" && g.m.Arch != "" && was != g.m.Arch {
+		why = fmt.Sprintf("the base is of %s, this result of %s", report.OneLine(was, 100), g.m.Arch)
+		g.m.NotCompared = why
+	} else {
+		g.m.Change = analysis.NewChange(o.Base, g.m, o.MaxInsnsGrowth)
+		if c := g.m.Change; c.CostsCompared == 0 && c.CostsUnknown > 0 {
+			why = "the base has no number to compare a BPF program with"
+		}
+	}
+	if why != "" && o.MaxInsnsGrowth > 0 {
+		g.refuse(0, "", "%s: whether one grew by more than %d %% is not known", why, o.MaxInsnsGrowth)
+	}
 }
 
 // merger is one merge at work.

@@ -25,42 +25,28 @@ type costRow struct {
 // costRows are the BPF programs: those that moved against the base come first, then
 // those with the most instructions.
 func (b *builder) costRows() {
-	type key struct{ label, kind string }
-	at := map[key]*costRow{}
-	labels := map[string]*costRow{} // of changes
+	at := map[analysis.CostKey]*costRow{}
 	var rows []*costRow
 	left, cut := maxCounts, 0
 	for i, p := range b.places {
-		failed := map[string]bool{}
-		for _, t := range p.Tests {
-			if report.TestVerdict(t) == report.TestFail {
-				failed[t.Name] = true
-			}
-		}
-		for _, c := range p.Costs() {
-			if c.Insns <= 0 {
-				continue
-			}
-			name := key{c.Label(), c.Type}
-			if c.Test != "" {
-				name.kind = ""
-			}
-			r := at[name]
+		limit := p.InsnLimit()
+		analysis.EachCost(p.Result, func(key analysis.CostKey, c report.BPFProgram, loaded bool) {
+			r := at[key]
 			if r == nil {
 				if left -= len(b.places); left < 0 {
 					cut++
-					continue
+					return
 				}
-				r = &costRow{Name: line(name.label), Type: c.Type, Insns: make([]int, len(b.places))}
-				at[name], labels[report.OneLine(name.label, 500)+"\x00"+c.Type] = r, r
+				r = &costRow{Name: line(key.Name), Type: c.Type, Insns: make([]int, len(b.places))}
+				at[key] = r
 				rows = append(rows, r)
 			}
 			r.Insns[i] = max(r.Insns[i], c.Insns)
-			r.Limit, r.most = max(r.Limit, p.InsnLimit()), max(r.most, c.Insns)
-			if c.Test != "" && failed[c.Test] {
+			r.Limit, r.most = max(r.Limit, limit), max(r.most, c.Insns)
+			if !loaded && !slices.Contains(r.Failed[max(0, len(r.Failed)-1):], i) {
 				r.Failed = append(r.Failed, i)
 			}
-		}
+		})
 	}
 	kernels := map[string]int{}
 	for i, p := range b.places {
@@ -69,7 +55,7 @@ func (b *builder) costRows() {
 	moved := map[*costRow]int{}
 	if b.m.Change != nil {
 		for n, c := range b.m.Change.Costs {
-			r := labels[c.Name+"\x00"+c.Type]
+			r := at[analysis.CostKey{Name: c.Name, Type: c.Type}]
 			if r == nil {
 				continue
 			}
@@ -111,5 +97,5 @@ func costDetails(k report.Result) []report.BPFProgram {
 
 // costLine says what all of them cost.
 func costLine(m *report.Merged) string {
-	return sentence(analysis.CostLine(m, line)) + "."
+	return sentence(analysis.CostLine(m.Change, analysis.Costs(m), line)) + "."
 }

@@ -282,7 +282,7 @@
     let moved = "–";
     if (c.b) {
       const [i, was] = c.b[0];
-      const by = 100 * (c.i[i] / was - 1), words = by >= 900 ? "× " + number(Math.floor(c.i[i] / was)) : (by > 0 ? "+" : "") + by.toFixed(0) + " %";
+      const by = 100 * (c.i[i] / was - 1), words = by >= 900 ? "× " + number(Math.floor(c.i[i] / was)) : (by > 0 ? "+" : "") + Math.trunc(by) + " %";
       moved = number(was) + " → " + number(c.i[i]) + " (" + words + ")" + (c.x ? ", too much" : "");
     }
     return el("tr", {}, name, el("td", {class: "plotcell"}, s), el("td", {class: "num"}, number(least)), el("td", {class: "num"}, number(most)),

@@ -215,6 +215,7 @@ func metaOf(m *report.Merged, o Options) []meta {
 	if m.Change != nil {
 		sha("Compared with", m.Change.BaseSHA)
 	}
+	add("Not compared", m.NotCompared, "")
 	run := m.RunID
 	if run != "" && m.Attempt > 1 {
 		run += fmt.Sprintf(", attempt %d", m.Attempt)

@@ -57,6 +57,7 @@ func Hostile(s string) *report.Merged {
 	}
 	m.Change.NewlyFail = append(m.Change.NewlyFail, m.Kernels[1].ID)
 	m.Change.Costs = []report.CostChange{{Name: g, Type: g, Before: 1, After: 960_000, Limit: 1_000_000, Kernels: []string{m.Kernels[1].ID, g}, Against: g, TooMuch: true}, {Name: s, Type: g, Before: 9000, After: 2, Kernels: []string{g}}}
+	m.NotCompared = g
 	m.Change.CostsCompared, m.Change.CostsUnknown, m.Change.MaxInsnsGrowth = 2, 1, 20
 	return m
 }

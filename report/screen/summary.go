@@ -200,6 +200,9 @@ func (p *Progress) change(c *report.Change) {
 // Compared prints what is other than in the base, and what BPF programs cost.
 func (p *Progress) Compared(m *report.Merged) {
 	p.change(m.Change)
+	if m.NotCompared != "" {
+		fmt.Fprintf(p.out, "%s%s\n\n", p.paint("not compared: ", yellow), report.OneLine(m.NotCompared, 500))
+	}
 	p.costs(m)
 }
 
@@ -207,7 +210,8 @@ func (p *Progress) Compared(m *report.Merged) {
 // too much.
 func (p *Progress) costs(m *report.Merged) {
 	plain := func(s string) string { return report.OneLine(s, 200) }
-	line := analysis.CostLine(m, plain)
+	costs := analysis.Costs(m)
+	line := analysis.CostLine(m.Change, costs, plain)
 	if line == "" {
 		return
 	}
@@ -224,7 +228,7 @@ func (p *Progress) costs(m *report.Merged) {
 		}
 		fmt.Fprintln(p.out, mark+analysis.ChangeWords(c.CostChange, plain)+c.Elsewhere())
 	}
-	near := analysis.NearLimit(analysis.Costs(m))
+	near := analysis.NearLimit(costs)
 	for _, c := range near[:min(len(near), maxMoved)] {
 		fmt.Fprintln(p.out, "  close to the limit: "+c.Words(plain))
 	}

@@ -119,7 +119,7 @@ func writePrograms(b *strings.Builder, kernels []report.Result) {
 // than the run allows.
 func writeCosts(b *strings.Builder, m *report.Merged) {
 	plain := func(s string) string { return report.OneLine(s, 200) }
-	line := analysis.CostLine(m, plain)
+	line := analysis.CostLine(m.Change, analysis.Costs(m), plain)
 	if line == "" {
 		return
 	}
