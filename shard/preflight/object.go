@@ -57,6 +57,7 @@ type program struct {
 	typeAt  []int         // by instruction: of Deps, the field that a relocated offset is of; -1: none
 	frozen  bool          // it reads memory that does not change
 	kconfig []string      // by instruction: the name that libbpf's kconfig has a value for
+	few     bool          // it may call few kfuncs
 	version bool          // it reads LINUX_KERNEL_VERSION
 	global  []bool        // by instruction: a function starts that the verifier may look into on its own
 }
@@ -222,6 +223,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	}
 	p.insns, p.target = ps.Instructions, targetOf(ps)
 	p.layout = layoutOf(ps, p.target, r.arch)
+	p.few = ps.Type == ebpf.Kprobe || ps.Type == ebpf.RawTracepoint
 	switch {
 	case chosen == no:
 		p.skip = "the settings leave it out"
