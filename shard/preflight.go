@@ -50,7 +50,7 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 	if i := slices.IndexFunc(p.Files, func(f guest.File) bool { return f.Path == wire.ObjectsPath }); i >= 0 && s.whole {
 		_ = json.Unmarshal(p.Files[i].Data, &told) // which this program wrote
 	}
-	s.attach = told.Attach
+	s.attach = told.Attach || !s.whole
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
