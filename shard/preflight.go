@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -47,13 +48,14 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 	if whole {
 		s.targets = nil // of programs that are loaded: see below
 	}
+	s.attach = told.Attach || !whole
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
 			o := preflight.ReadOrBroken(strings.TrimSuffix(name, ".o"), f.Data, arch)
 			for _, t := range told.Objects {
 				if t.Path == f.Path {
-					o.Loader = t.Loader
+					o.Loader, o.Broken = t.Loader, cmp.Or(o.Broken, t.Broken)
 				}
 			}
 			if err := o.Apply(told.Settings); err == nil {

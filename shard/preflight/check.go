@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -127,9 +128,8 @@ func (c *checker) program(p *program) (r Program) {
 		}
 	}
 	insns = c.prepare(p, insns)
-	typeOf := func(i int) int { return p.typeAt[i] }
 	follow := func(contents bool, patch int64) flow {
-		return followProgram(insns, p.layout, typeOf, c.memory(p, contents, patch), c.enters(p))
+		return followProgram(insns, p.layout, p.typeAt, c.memory(p, contents, patch), c.enters(p))
 	}
 	code, exact := versionCode(c.k.Release)
 	f := follow(true, code&0xff)
@@ -154,6 +154,10 @@ func (c *checker) program(p *program) (r Program) {
 			continue
 		}
 		l := c.loads[d.n]
+		if sets := c.k.symbols; l == WillLoad && d.Kind == kindKfunc && p.few && !sets.setsLike("common", d.Name) && !sets.setsLike("kprobe", d.Name) {
+			c.answers[d.n].Note = "kprobes and raw tracepoints may call few kfuncs"
+			l = MayLoad
+		}
 		if rel := btf.CORERelocationMetadata(&p.insns[i]); rel != nil && c.k.types != nil {
 			// The library's word counts: it is what loads the program.
 			l = WillLoad
@@ -534,18 +538,14 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 
 // section is for sections that say no type of program.
 func (c *checker) section(d *Dep) (Answer, Loads) {
-	a := Answer{Status: Absent, Note: "no program type is known for this section"}
+	if like := sections.Prefix(d.Name); like != "" && c.o.Loader == wire.LoaderGo {
+		return Answer{Status: Present, Note: "ebpf-go takes it for " + like + ", libbpf knows no such section"}, MayLoad
+	}
+	note := "no program type is known for this section"
 	if strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), "struct_ops") {
-		a.Note = "no struct_ops map of the object has it as a member"
+		note = "no struct_ops map of the object has it as a member"
 	}
-	for _, s := range sections {
-		for name := range strings.FieldsSeq(s.names) {
-			if !strings.HasSuffix(name, "+") && strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), name) && c.o.Loader == wire.LoaderGo {
-				return Answer{Status: Present, Note: "ebpf-go takes it for " + name + ", libbpf knows no such section"}, MayLoad
-			}
-		}
-	}
-	return a, WillNot
+	return Answer{Status: Absent, Note: note}, WillNot
 }
 
 // programOptions are what the kernel has to be built with for programs of a type.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -176,6 +177,26 @@ func TestForeignTypes(t *testing.T) {
 	for program, want := range map[string]Loads{"variables": WillLoad, "later": WillNot, "flavours": WillNot, "untraced": WillNot} {
 		if programs[program].Loads != want {
 			t.Errorf("%s: %v, want %v", program, programs[program].Loads, want)
+		}
+	}
+}
+
+func TestOdd(t *testing.T) {
+	for _, tt := range []struct {
+		m    ebpf.MapSpec
+		want Loads
+	}{
+		{ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: 1}, WillLoad},
+		{ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 4}, WillLoad}, // the loader sets a size
+		{ebpf.MapSpec{Type: ebpf.LRUHash, ValueSize: 4, MaxEntries: 1}, WillNot},
+		{ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, MaxEntries: 1}, WillNot},
+		{ebpf.MapSpec{Type: ebpf.BloomFilter, ValueSize: 4, MaxEntries: 1}, WillLoad},
+		{ebpf.MapSpec{Type: ebpf.BloomFilter, MaxEntries: 1}, WillNot},
+		{ebpf.MapSpec{Type: ebpf.StackTrace, KeySize: 4}, WillLoad},
+		{ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 4096}, WillLoad},
+	} {
+		if _, got := odd(&tt.m, wire.LoaderLibbpf); got != tt.want {
+			t.Errorf("%v: %v, want %v", &tt.m, got, tt.want)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -50,14 +51,14 @@ type program struct {
 	attach      *Dep   // what it attaches to, nil: nothing
 	attachNeeds []*Dep // that it needs to be attached
 
-	at      []*Dep        // what an instruction asks for, by instruction; nil: nothing
-	need    []bool        // the instruction cannot do without
-	tests   map[*Dep]bool // what it asks for before it needs it
-	typeAt  []int         // by instruction: of Deps, the field that a relocated offset is of; -1: none
-	frozen  bool          // it reads memory that does not change
-	kconfig []string      // by instruction: the name that libbpf's kconfig has a value for
-	version bool          // it reads LINUX_KERNEL_VERSION
-	global  []bool        // by instruction: a function starts that the verifier may look into on its own
+	at      []*Dep         // what an instruction asks for, by instruction; nil: nothing
+	need    []bool         // the instruction cannot do without
+	tests   map[*Dep]bool  // what it asks for before it needs it
+	frozen  bool           // it reads memory that does not change
+	kconfig map[int]string // by instruction: the name that libbpf's kconfig has a value for
+	few     bool           // it may call few kfuncs
+	version bool           // it reads LINUX_KERNEL_VERSION
+	global  []bool         // by instruction: a function starts that the verifier may look into on its own
 }
 
 // Read takes a BPF object apart. name is the first part of its programs' names;
@@ -125,6 +126,9 @@ func (o *Object) analyze(set wire.ObjectSettings) error {
 		r.mapNeeds(p, m)
 	}
 	r.share()
+	if len(r.programs) == 0 && r.spec.unopened != "" {
+		r.add(o.Name) // nothing else says that it does not load
+	}
 	r.sort()
 	return nil
 }
@@ -211,13 +215,14 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	}
 	for _, t := range r.set.Targets {
 		if r.is(t.Program, name) {
-			moved := *programOf(t.Section)
+			moved := *sections.Program(t.Section)
 			moved.Name, moved.Instructions, moved.AttachTo = ps.Name, ps.Instructions, ps.AttachTo
 			ps = &moved
 		}
 	}
 	p.insns, p.target = ps.Instructions, targetOf(ps)
 	p.layout = layoutOf(ps, p.target, r.arch)
+	p.few = ps.Type == ebpf.Kprobe || ps.Type == ebpf.RawTracepoint
 	switch {
 	case chosen == no:
 		p.skip = "the settings leave it out"
@@ -240,10 +245,10 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 			p.attachNeeds = append(p.attachNeeds, r.dep(p, d))
 		}
 	}
-	if ps.Flags&sleepableFlag != 0 {
+	if ps.Flags&sections.Sleepable != 0 {
 		r.sleepable(p, ps)
 	}
-	if ps.Flags&fragmentsFlag != 0 && ps.Type == ebpf.XDP {
+	if ps.Flags&sections.Fragments != 0 && ps.Type == ebpf.XDP {
 		r.needs(p, Dep{Kind: kindFlag, Name: "BPF_F_XDP_HAS_FRAGS"})
 	}
 	if p.target.kind != "" && ps.Type != ebpf.Extension {
@@ -256,7 +261,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		}
 	}
 	p.at, p.need = make([]*Dep, len(p.insns)), make([]bool, len(p.insns))
-	p.kconfig, p.global = make([]string, len(p.insns)), make([]bool, len(p.insns))
+	p.kconfig, p.global = map[int]string{}, make([]bool, len(p.insns))
 	for i := range p.insns {
 		ins := &p.insns[i]
 		if ins.Symbol() != "" {
@@ -354,7 +359,13 @@ func (r *reader) mapNeeds(p *program, name string) {
 // odd says what the kernel or the loader makes of a map as the object defines it.
 func odd(m *ebpf.MapSpec, loader string) (why string, loads Loads) {
 	ring := m.Type == ebpf.RingBuf || m.Type == ebpf.UserRingbuf
+	hash := slices.Contains([]ebpf.MapType{ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash}, m.Type)
+	values := hash || m.Type == ebpf.BloomFilter || m.Type == ebpf.Array || m.Type == ebpf.PerCPUArray
 	switch {
+	case hash && m.KeySize == 0:
+		return "its keys have 0 bytes: the application sets their size", WillNot
+	case values && m.ValueSize == 0:
+		return "its values have 0 bytes: the application sets their size", WillNot
 	case (m.Type == ebpf.HashOfMaps || m.Type == ebpf.ArrayOfMaps) && m.InnerMap == nil:
 		return "it says nothing of the maps in it: the application sets an inner map", WillNot
 	case m.MaxEntries == 0 && slices.Contains(countless[:], m.Type):
@@ -408,14 +419,14 @@ func (r *reader) sort() {
 	for i, d := range r.Deps {
 		d.n = i
 	}
-	for _, p := range r.programs {
-		p.typeAt = make([]int, len(p.at))
-		for i, d := range p.at {
-			if p.typeAt[i] = -1; d != nil && p.need[i] && d.Kind == kindField {
-				p.typeAt[i] = d.n
-			}
-		}
+}
+
+// typeAt is the place in Deps of the field that a relocated offset is of; -1: none.
+func (p *program) typeAt(insn int) int {
+	if d := p.at[insn]; d != nil && p.need[insn] && d.Kind == kindField {
+		return d.n
 	}
+	return -1
 }
 
 // kindRank puts what a program attaches to first and what most kernels have

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,10 +45,9 @@ type survey struct {
 		ID      string `json:"id"`
 		Objects []struct {
 			Programs []struct {
-				Name     string `json:"name"`
-				Loads    string `json:"loads"`
-				Attaches string `json:"attaches"`
-				Skip     string `json:"skip"`
+				Name  string `json:"name"`
+				Loads string `json:"loads"`
+				Skip  string `json:"skip"`
 			} `json:"programs"`
 			Dependencies []struct {
 				Kind     string   `json:"kind"`
@@ -92,7 +90,7 @@ const (
 
 // dependency matches what is said of a program that lacks something: the rest of
 // what the verifier refuses it refuses for what the program does.
-var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|calling kernel function|this kernel.* has no|CO-RE|relocation|BTF|reserved fields|notrace`)
+var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|calling kernel function|this kernel.* has no|CO-RE|relocation|\bBTF\b|reserved fields|notrace`)
 
 func outcomeOf(t report.Test) outcome {
 	switch {
@@ -110,7 +108,7 @@ func firstLine(s string) string {
 }
 
 type table struct {
-	kernels  int
+	kernels  map[string]bool
 	programs int
 	all      counts
 	kinds    map[string]*counts
@@ -120,17 +118,20 @@ type table struct {
 func compare(said, results []string) (*table, error) {
 	tests := map[string]report.Test{} // by kernel and test
 	for _, dir := range results {
-		kernels, err := read(dir)
+		m, err := report.FindReport(dir)
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range kernels {
+		if m == nil {
+			return nil, fmt.Errorf("%s has no report.json", dir)
+		}
+		for _, k := range m.Kernels {
 			for _, x := range k.Tests {
 				tests[k.ID+" "+x.Name] = x
 			}
 		}
 	}
-	t := &table{kinds: map[string]*counts{}}
+	t := &table{kernels: map[string]bool{}, kinds: map[string]*counts{}}
 	for _, name := range said {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -146,31 +147,6 @@ func compare(said, results []string) (*table, error) {
 		return nil, fmt.Errorf("no program is in what preflight said and in the results")
 	}
 	return t, nil
-}
-
-// read reads the results in a directory, those of run or of merge.
-func read(dir string) ([]report.Result, error) {
-	m, err := report.FindReport(dir)
-	if err != nil {
-		return nil, err
-	}
-	if m != nil {
-		return m.Kernels, nil
-	}
-	names, err := filepath.Glob(filepath.Join(dir, "shard-*.ndjson"))
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("%s has no results of bpf-kernel-check", dir)
-	}
-	f, err := os.Open(names[len(names)-1])
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	shard, err := report.ReadShardFile(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", names[0], err)
-	}
-	return shard.Kernels, nil
 }
 
 func (t *table) add(s survey, tests map[string]report.Test) {
@@ -218,7 +194,7 @@ func (t *table) add(s survey, tests map[string]report.Test) {
 			}
 		}
 		if t.programs > before {
-			t.kernels++
+			t.kernels[k.ID] = true
 		}
 	}
 }
@@ -227,7 +203,7 @@ func (t *table) String() string {
 	var b strings.Builder
 	all := t.all
 	fmt.Fprintf(&b, "%d programs' loads on %d kernels. \"Nothing missing\" was right %d times and wrong %d times; %d programs more the verifier refuses for what they do. \"Will not load\" was right %d times and wrong %d times: of all that was said, %.2f %% was wrong. Unknown were %d.\n\n",
-		t.programs, t.kernels, all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, t.programs-all.unknown)), all.unknown)
+		t.programs, len(t.kernels), all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, t.programs-all.unknown)), all.unknown)
 	fmt.Fprintln(&b, "| kind | nothing missing: right | wrong | the verifier's | will not load: right | wrong | unknown |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
 		c := t.kinds[kind]
