@@ -41,14 +41,13 @@ const PreflightName = "bpf-preflight.txt"
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightRun {
 	told, whole := p.Objects()
-	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach, btf: types}
+	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach || !whole, btf: types}
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
 	}
 	if whole {
 		s.targets = nil // of programs that are loaded: see below
 	}
-	s.attach = told.Attach || !whole
 	for _, f := range p.Files {
 		name := path.Base(f.Path)
 		if strings.HasPrefix(f.Path, "/objects/") {
