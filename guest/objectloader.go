@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -49,7 +50,9 @@ func chooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 	}
 	if o.Loader == wire.LoaderGo {
 		// Only where it is the one loader: with both, libbpf's half still tells.
-		if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(f.Data)); err != nil {
+		if _, err := contents.Guard(func() (*ebpf.CollectionSpec, error) {
+			return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(f.Data))
+		}); err != nil {
 			hint := ""
 			if strings.Contains(err.Error(), "missing BTF") {
 				hint = ": build it with -g, and do not strip .BTF"
@@ -200,7 +203,10 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 		}
 	}
 	// A field that is relocated fails by itself where there is none.
-	_, infos, err := btf.LoadSpecAndExtInfosFromReader(bytes.NewReader(f.Data))
+	infos, err := contents.Guard(func() (*btf.ExtInfos, error) {
+		_, infos, err := btf.LoadSpecAndExtInfosFromReader(bytes.NewReader(f.Data))
+		return infos, err
+	})
 	if err != nil && file.Section(".BTF.ext") != nil {
 		return ""
 	}
