@@ -98,7 +98,7 @@ func (c *checker) program(p *program) (r Program) {
 	if c.o.Loader != wire.LoaderGo {
 		needs = slices.Concat(needs, c.o.shared)
 	} else if p.target.kind == "lsm_cgroup" {
-		r.Skip = "the library that loads it finds no hooks for cgroups"
+		r.Loads = WillNot // it finds no hooks for cgroups
 	}
 	for _, d := range slices.Concat(needs, p.attachNeeds) {
 		note(d, c.loads[d.n])
@@ -535,6 +535,9 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 // section is for sections that say no type of program.
 func (c *checker) section(d *Dep) (Answer, Loads) {
 	a := Answer{Status: Absent, Note: "no program type is known for this section"}
+	if strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), "struct_ops") {
+		a.Note = "no struct_ops map of the object has it as a member"
+	}
 	for _, s := range sections {
 		for name := range strings.FieldsSeq(s.names) {
 			if !strings.HasSuffix(name, "+") && strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), name) && c.o.Loader == wire.LoaderGo {
