@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -18,22 +17,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
-
-// libbpfVersion is the libbpf that the guest's loader is built with.
-const libbpfVersion = "libbpf 1.8"
-
-// ebpfGoVersion is the version of ebpf-go, which the guest's loader shares with
-// this program.
-func ebpfGoVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/cilium/ebpf" {
-				return "ebpf-go " + m.Version
-			}
-		}
-	}
-	return "ebpf-go"
-}
 
 // chooseLoader completes an object: the loader where that is to be chosen, why
 // that loader cannot load it, and what its passes may hide.
@@ -57,7 +40,7 @@ func chooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 			if strings.Contains(err.Error(), "missing BTF") {
 				hint = ": build it with -g, and do not strip .BTF"
 			}
-			o.Broken = fmt.Sprintf("cannot be read by %s: %s%s", ebpfGoVersion(), strings.ReplaceAll(err.Error(), "\n", " "), hint)
+			o.Broken = fmt.Sprintf("cannot be read by %s: %s%s", wire.GoVersion(), strings.ReplaceAll(err.Error(), "\n", " "), hint)
 		}
 	}
 	switch {
@@ -92,9 +75,9 @@ func loaderFor(path string, file *elf.File) string {
 func loadersNote(objects []wire.Object) string {
 	var parts []string
 	for _, by := range []struct{ loader, name string }{
-		{wire.LoaderLibbpf, libbpfVersion},
-		{wire.LoaderGo, ebpfGoVersion()},
-		{wire.LoaderBoth, libbpfVersion + " and " + ebpfGoVersion()},
+		{wire.LoaderLibbpf, wire.LibbpfVersion},
+		{wire.LoaderGo, wire.GoVersion()},
+		{wire.LoaderBoth, wire.LibbpfVersion + " and " + wire.GoVersion()},
 	} {
 		var names []string
 		for _, o := range objects {

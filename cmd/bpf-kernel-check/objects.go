@@ -373,11 +373,11 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 	}
 	for _, p := range s.Programs {
 		pattern := strings.TrimPrefix(p, "!")
-		if !n.any(func(object, program string) bool { return matches(pattern, object, program) }) {
+		if !n.any(func(object, program string) bool { return wire.MatchesProgram(pattern, object, program) }) {
 			return usagef("--programs %.100q matches no program%s", p, n.choice(pattern, programs))
 		}
 	}
-	isChosen := func(object, program string) bool { return chosen(s.Programs, object, program) }
+	isChosen := func(object, program string) bool { return s.Choose(object, program) != wire.LeftOut }
 	if !n.any(isChosen) && len(s.Programs) > 0 {
 		return usagef("--programs leaves every program out: want a pattern of those to load")
 	}
@@ -490,16 +490,6 @@ func thereAre(names []string) string {
 	return "are " + someOf(names)
 }
 
-// matches says whether a pattern is about a program.
-func matches(pattern, object, program string) bool {
-	name := program
-	if strings.Contains(pattern, "/") {
-		name = object + "/" + program
-	}
-	ok, _ := path.Match(pattern, name) // which parse has checked
-	return ok
-}
-
 // any says whether a program is like that.
 func (n namesOf) any(is func(object, program string) bool) bool {
 	for i, c := range n.content {
@@ -508,20 +498,4 @@ func (n namesOf) any(is func(object, program string) bool) bool {
 		}
 	}
 	return false
-}
-
-// chosen says whether patterns choose a program.
-func chosen(patterns []string, object, program string) bool {
-	in, positive := false, false
-	for _, pattern := range patterns {
-		if out, ok := strings.CutPrefix(pattern, "!"); ok {
-			if matches(out, object, program) {
-				return false
-			}
-			continue
-		}
-		positive = true
-		in = in || matches(pattern, object, program)
-	}
-	return in || !positive
 }

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -46,16 +45,7 @@ func newGoEngine(l *loader) goEngine {
 	return e
 }
 
-func (e goEngine) version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/cilium/ebpf" {
-				return wire.LoaderGo + " " + m.Version
-			}
-		}
-	}
-	return wire.LoaderGo
-}
+func (e goEngine) version() string { return wire.GoVersion() }
 
 // goObject is an object that ebpf-go has read.
 type goObject struct {

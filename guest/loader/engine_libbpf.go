@@ -27,7 +27,7 @@ const shortLogSize = 256 << 10
 // libbpfEngine is libbpf, in a process of its own for each object.
 type libbpfEngine struct{ *loader }
 
-func (e libbpfEngine) version() string { return libbpf.Version() }
+func (e libbpfEngine) version() string { return wire.LibbpfVersion }
 
 // libbpfObject is an object that libbpf has opened.
 type libbpfObject struct {
@@ -126,7 +126,14 @@ func (o *libbpfObject) maps() []string {
 
 func (o *libbpfObject) createMap(name string, register bool) (note string, err error) {
 	o.revive()
-	if err := o.create(o.single, name); err != nil || !register || o.mapSpecs(o.single)[name].Type != ebpf.StructOpsMap {
+	fd, err := o.single.MapFD(name) // which creates all of them
+	switch {
+	case errors.Is(err, unix.EBADF):
+		return "", fmt.Errorf("%w: the section of map %s marks it as optional", errNotTried, name)
+	case err != nil:
+		return "", o.reason(o.single, program{}, err, nil)
+	}
+	if err := unix.Close(fd); err != nil || !register || o.mapSpecs(o.single)[name].Type != ebpf.StructOpsMap {
 		return "", err
 	}
 	// With its members, of which those that do not load have failed already.
@@ -139,24 +146,10 @@ func (o *libbpfObject) createMap(name string, register bool) (note string, err e
 	if err := o.startAll(); err != nil {
 		return "", err
 	}
-	if len(members) > 0 {
-		if _, err := o.together.LoadWhole(members, 0, 0); err != nil {
-			return "", o.reason(o.together, program{}, err, nil)
-		}
+	if _, err := o.together.LoadWhole(members, 0, 0); err != nil {
+		return "", o.reason(o.together, program{}, err, nil)
 	}
 	return o.attachStructOps(func() (io.Closer, error) { return o.together.AttachMap(name) })
-}
-
-// create creates a map, and with it all others that libbpf creates.
-func (o *libbpfObject) create(x *libbpf.Object, name string) error {
-	fd, err := x.MapFD(name)
-	switch {
-	case errors.Is(err, unix.EBADF):
-		return fmt.Errorf("%w: the section of map %s marks it as optional", errNotTried, name)
-	case err != nil:
-		return o.reason(x, program{}, err, nil)
-	}
-	return unix.Close(fd)
 }
 
 func (o *libbpfObject) close() {
@@ -168,7 +161,7 @@ func (o *libbpfObject) close() {
 
 func (o *libbpfObject) attachBySection(name string) (io.Closer, error) {
 	if l := o.loadedNow[name]; l != nil {
-		return l.Attach("")
+		return l.Attach()
 	}
 	return nil, errNotLoaded
 }
@@ -246,14 +239,6 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 func (o *libbpfObject) loadWhole(names []string) (map[string]*loaded, error) {
 	if err := o.startAll(); err != nil {
 		return nil, err
-	}
-	if len(names) == 0 { // to libbpf, that would be all
-		for _, m := range o.together.Maps() {
-			if err := o.create(o.together, m.Name); !errors.Is(err, errNotTried) {
-				return nil, err
-			}
-		}
-		return nil, nil
 	}
 	start := time.Now()
 	ls, err := o.together.LoadWhole(names, uint32(ebpf.LogLevelStats), shortLogSize)

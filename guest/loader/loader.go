@@ -158,7 +158,8 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	local := l.localGroups(o.Name, slices.Collect(maps.Values(infos)))
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(infos)) {
-		if l.settings.chosen(o.Name, name) {
+		l.settings.found(o.Name, name)
+		if l.settings.Choose(o.Name, name) != wire.LeftOut {
 			names = append(names, name)
 		}
 	}
@@ -375,7 +376,7 @@ func (l *loader) whole(o wire.Object, x *loaderSide, local []*group) (outcome, m
 	for _, p := range x.programs() {
 		if why := l.leftOut(o, x, p); why != nil {
 			out[p.name] = failed(why)
-		} else if l.settings.chosen(o.Name, p.name) {
+		} else if l.settings.Choose(o.Name, p.name) != wire.LeftOut {
 			names = append(names, p.name)
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -136,42 +135,19 @@ func variantLabel(v wire.Variant, n int) string {
 	return " [" + label + "]"
 }
 
-// chosen says whether a program is among those to load. One that is excluded never
-// is.
-func (s settings) chosen(object, program string) bool {
-	all, chosen, excluded := true, false, false
-	for _, p := range s.Programs {
-		pattern, not := strings.CutPrefix(p, "!")
-		all = all && not
-		if s.matches(pattern, object, program) {
-			chosen, excluded = chosen || !not, excluded || not
-		}
-	}
-	return (all || chosen) && !excluded
-}
-
 // named says whether a program is asked for, so that it is loaded even if the
 // object marks it as optional.
 func (s settings) named(object, program string) bool {
-	for _, p := range s.Programs {
-		if !strings.HasPrefix(p, "!") && s.matches(p, object, program) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(slices.Concat(s.Alternatives...), func(p string) bool {
-		return s.matches(p, object, program)
-	}) || slices.ContainsFunc(s.Targets, func(t wire.TargetOfProg) bool { return s.matches(t.Program, object, program) })
+	means := func(name string) bool { return wire.MatchesProgram(name, object, program) }
+	return s.Choose(object, program) == wire.Chosen || slices.ContainsFunc(slices.Concat(s.Alternatives...), means) ||
+		slices.ContainsFunc(s.Targets, func(t wire.TargetOfProg) bool { return means(t.Program) })
 }
 
-// matches says whether a pattern means a program.
-func (s settings) matches(pattern, object, program string) bool {
-	name := program
-	if strings.Contains(pattern, "/") {
-		name = object + "/" + program
+// found notes the patterns that mean a program.
+func (s settings) found(object, program string) {
+	for _, p := range s.Programs {
+		if pattern := strings.TrimPrefix(p, "!"); wire.MatchesProgram(pattern, object, program) {
+			s.used["program "+pattern] = true
+		}
 	}
-	ok, err := path.Match(pattern, name)
-	if ok && err == nil {
-		s.used["program "+pattern] = true
-	}
-	return ok && err == nil
 }
