@@ -205,10 +205,7 @@ func (r *reader) frozen() {
 
 func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool) error {
 	p := r.add(r.Name + "/" + name)
-	chosen, err := r.chosen(name)
-	if err != nil {
-		return err
-	}
+	chosen := r.set.Choose(r.Name, name)
 	for _, t := range r.set.Targets {
 		if r.is(t.Program, name) {
 			moved := *programOf(t.Section)
@@ -219,9 +216,9 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	p.insns, p.target = ps.Instructions, targetOf(ps)
 	p.layout = layoutOf(ps, p.target, r.arch)
 	switch {
-	case chosen == no:
+	case chosen == wire.LeftOut:
 		p.skip = "the settings leave it out"
-	case p.target.optional && chosen == byDefault:
+	case p.target.optional && chosen == wire.ByDefault:
 		p.skip = "its section marks it as optional"
 	case ps.Type == ebpf.Extension:
 		p.skip = "it replaces a function of another program"
