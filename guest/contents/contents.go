@@ -61,7 +61,8 @@ func Read(r io.ReaderAt) (c Object, err error) {
 	slices.Sort(c.Programs)
 	slices.Sort(c.Maps)
 	c.Maps = slices.Compact(c.Maps)
-	c.addTypes(r)
+	// Without types, values are checked where they are set.
+	_, _ = Guard(func() (struct{}, error) { return struct{}{}, c.addTypes(r) })
 	return c, nil
 }
 
@@ -70,14 +71,14 @@ func isSection(name string, kinds ...string) bool {
 }
 
 // addTypes adds the types of variables, if the object's BTF can be read.
-func (c *Object) addTypes(r io.ReaderAt) {
-	spec, err := Guard(func() (*btf.Spec, error) { return btf.LoadSpecFromReader(r) })
+func (c *Object) addTypes(r io.ReaderAt) error {
+	spec, err := btf.LoadSpecFromReader(r)
 	if err != nil {
-		return
+		return err
 	}
 	for t, err := range spec.All() {
 		if err != nil {
-			return
+			return err
 		}
 		section, ok := t.(*btf.Datasec)
 		if !ok {
@@ -91,6 +92,7 @@ func (c *Object) addTypes(r io.ReaderAt) {
 			}
 		}
 	}
+	return nil
 }
 
 // Guard calls a function of ebpf-go that reads an object. That library is made for

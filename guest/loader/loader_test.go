@@ -220,6 +220,7 @@ type fakeEngine struct {
 	bad  map[string]error
 	err  error // of opening
 	all  []program
+	note string           // of what it sets
 	ops  map[string]error // struct_ops maps, and what registering them says
 }
 
@@ -231,7 +232,7 @@ func (e *fakeEngine) open(string, wire.ObjectSettings) (opened, error) {
 type fakeObject struct{ *fakeEngine }
 
 func (o fakeObject) programs() []program { return o.all }
-func (o fakeObject) notes() []string     { return nil }
+func (o fakeObject) notes() []string     { return strings.Fields(o.note) }
 func (o fakeObject) load(name string) (*loaded, error) {
 	return &loaded{close: func() {}}, o.bad[name]
 }
@@ -413,6 +414,10 @@ func TestVerdicts(t *testing.T) {
 			engine: libbpf(map[string]error{"b": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, "a x", "b x"), load: wire.LoadWhole,
 			want: []string{"fail o", "the object did not load: b: unsupported: kfunc f", "skip o/a", "because of b", "skip o/b", "unsupported"},
 		},
+		"notes": {
+			engine: &fakeEngine{name: "libbpf 1", bad: map[string]error{"a": refused}, all: programsOf("a x", "b x", "c ?x"), note: "defaults"},
+			want:   []string{"fail o/a", "refused\ndefaults\n", "pass o/b", "defaults\n", "skip o/c", "as optional\n"},
+		},
 		"whole of optional programs": {
 			engine: libbpf(nil, "a ?x"), load: wire.LoadWhole,
 			want: []string{"skip o", "none of its programs is chosen", "skip o/a", "optional", "fail (programs)", "no program was loaded"},
@@ -566,6 +571,20 @@ func TestPendingIsSmall(t *testing.T) {
 	l.all()
 	if kept == 0 || l.bad != 2 {
 		t.Errorf("%d looks, %d failed", kept, l.bad)
+	}
+}
+
+// An inner map has the size that its template is created with.
+func TestInnerOfDefaultSize(t *testing.T) {
+	l := newLoader(wire.Objects{}, func(result) {}, func(string, bool) {})
+	settings := wire.ObjectSettings{Maps: []wire.MapSetting{{Name: "outer", Inner: "empty"}, {Name: "empty", ValueSize: 16}}}
+	o, err := newGoEngine(l).open("libbpf/testdata/settings.bpf.o", settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := o.(*goObject).spec.Maps["outer"].InnerMap
+	if inner == nil || inner.MaxEntries != 1 || inner.ValueSize != 16 || len(o.notes()) != 1 {
+		t.Errorf("%+v, notes %q", inner, o.notes())
 	}
 }
 
