@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,20 +24,10 @@ func newGroup(members []string) *group {
 	return &group{members: members, declared: true, failed: map[string]bool{}}
 }
 
-// objectOf is the object of a group's members; "" if they name none, as names
-// alone mean programs of one object. ok is false when it is not the same for all.
-func objectOf(members []string) (object string, ok bool) {
-	for i, m := range members {
-		of, _, named := strings.Cut(m, "/")
-		if !named {
-			of = ""
-		}
-		if i > 0 && of != object {
-			return "", false
-		}
-		object = of
-	}
-	return object, true
+// ofOneObject says whether members are in the same object. Names alone mean programs
+// of one object.
+func ofOneObject(members []string) bool {
+	return !slices.ContainsFunc(members, func(m string) bool { return path.Dir(m) != path.Dir(members[0]) })
 }
 
 func (g *group) has(object, program string) bool {
@@ -85,7 +76,7 @@ func (l *loader) localGroups(object string, programs []program) []*group {
 				declared[name], l.settings.used["program "+m] = true, true
 			}
 		}
-		if _, one := objectOf(members); one && len(g.present(object, names)) > 0 {
+		if ofOneObject(members) && len(g.present(object, names)) > 0 {
 			groups = append(groups, g)
 		}
 	}

@@ -55,7 +55,7 @@ func newLoader(o wire.Objects, tell func(result), running func(name string, paus
 		l.engines[wire.LoaderGo] = newGoEngine(l) // decodes the kernel's types
 	}
 	for _, members := range o.Settings.Alternatives {
-		if _, one := objectOf(members); !one {
+		if !ofOneObject(members) {
 			l.groups = append(l.groups, newGroup(members))
 		}
 	}
