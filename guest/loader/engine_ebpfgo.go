@@ -84,7 +84,9 @@ func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 		if inner == nil {
 			return nil, fmt.Errorf("map %s: the object has no map %s to take as the inner one", m.Name, m.Inner)
 		}
-		spec.Maps[m.Name].InnerMap = inner.Copy()
+		like := inner.Copy()
+		like.Pinning = ebpf.PinNone // as the kernel wants it
+		spec.Maps[m.Name].InnerMap = like
 	}
 	for _, v := range slices.Concat(s.Variants...) {
 		if err := o.setVariable(v); err != nil {
