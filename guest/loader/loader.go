@@ -405,7 +405,11 @@ func (l *loader) whole(o wire.Object, x *loaderSide, local []*group) (outcome, m
 		// nothing. The program's test has the log.
 		return failed(errors.New("the object did not load: " + oneLine(err))), out
 	}
-	own := outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together\n", len(names))}
+	own := outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together", len(names))}
+	if left := len(x.programs()) - len(names); left > 0 {
+		own.output += fmt.Sprintf(", %d left out", left)
+	}
+	own.output += "\n"
 	for _, name := range names {
 		defer together[name].close()
 		out[name] = l.passed(together[name], x.infos[name])

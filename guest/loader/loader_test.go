@@ -397,7 +397,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"whole": {
 			engine: libbpf(nil, "a x", "b ?x", "c x"), load: wire.LoadWhole,
-			want: []string{"pass o", "2 programs loaded together", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
+			want: []string{"pass o", "2 programs loaded together, 1 left out", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
 		},
 		"whole, and one fails": {
 			engine: libbpf(map[string]error{"b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
