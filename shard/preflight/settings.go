@@ -3,6 +3,7 @@ package preflight
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -19,6 +20,11 @@ import (
 func (o *Object) Apply(s wire.ObjectSettings) error {
 	if o.Broken != "" {
 		return nil
+	}
+	for _, p := range s.Programs {
+		if _, err := path.Match(strings.TrimPrefix(p, "!"), ""); err != nil {
+			return &ObjectError{o.Name, fmt.Sprintf("%q is no pattern of programs", p)}
+		}
 	}
 	return o.analyze(s)
 }
