@@ -5,36 +5,19 @@ import (
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
-
-// libbpfVersion is the libbpf that the guest's loader is built with.
-const libbpfVersion = "libbpf 1.8"
-
-// ebpfGoVersion is the version of ebpf-go, which the guest's loader shares with
-// this program.
-func ebpfGoVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/cilium/ebpf" {
-				return "ebpf-go " + m.Version
-			}
-		}
-	}
-	return "ebpf-go"
-}
 
 // ChooseLoader completes an object: the loader where that is to be chosen, why
 // that loader cannot load it, and what its passes may hide.
@@ -51,12 +34,14 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 	}
 	if o.Loader == wire.LoaderGo {
 		// Only where it is the one loader: with both, libbpf's half still tells.
-		if err := readWithGo(f.Data); err != nil {
+		if _, err := contents.Guard(func() (*ebpf.CollectionSpec, error) {
+			return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(f.Data))
+		}); err != nil {
 			hint := ""
 			if strings.Contains(err.Error(), "missing BTF") {
 				hint = ": build it with -g, and do not strip .BTF"
 			}
-			o.Broken = fmt.Sprintf("cannot be read by %s: %s%s", ebpfGoVersion(), strings.ReplaceAll(err.Error(), "\n", " "), hint)
+			o.Broken = fmt.Sprintf("cannot be read by %s: %s%s", wire.GoVersion(), strings.ReplaceAll(err.Error(), "\n", " "), hint)
 		}
 	}
 	switch {
@@ -70,17 +55,6 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 		o.Warnings = slices.Insert(o.Warnings, 0, w)
 	}
 	return o
-}
-
-// readWithGo says why ebpf-go cannot read an object.
-func readWithGo(object []byte) (err error) {
-	defer func() { // the library is made for objects that one trusts
-		if recover() != nil {
-			err = errors.New("it is malformed")
-		}
-	}()
-	_, err = ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
-	return err
 }
 
 // bpf2go names the object x_bpfel.o, or x_arm64_bpfel.o for one architecture;
@@ -103,9 +77,9 @@ func loaderFor(path string, file *elf.File) string {
 func loadersNote(objects []wire.Object) string {
 	var parts []string
 	for _, by := range []struct{ loader, name string }{
-		{wire.LoaderLibbpf, libbpfVersion},
-		{wire.LoaderGo, ebpfGoVersion()},
-		{wire.LoaderBoth, libbpfVersion + " and " + ebpfGoVersion()},
+		{wire.LoaderLibbpf, wire.LibbpfVersion},
+		{wire.LoaderGo, wire.GoVersion()},
+		{wire.LoaderBoth, wire.LibbpfVersion + " and " + wire.GoVersion()},
 	} {
 		var names []string
 		for _, o := range objects {
@@ -191,7 +165,10 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 		}
 	}
 	// A field that is relocated fails by itself where there is none.
-	_, infos, err := btf.LoadSpecAndExtInfosFromReader(bytes.NewReader(f.Data))
+	infos, err := contents.Guard(func() (*btf.ExtInfos, error) {
+		_, infos, err := btf.LoadSpecAndExtInfosFromReader(bytes.NewReader(f.Data))
+		return infos, err
+	})
 	if err != nil && file.Section(".BTF.ext") != nil {
 		return ""
 	}

@@ -18,7 +18,7 @@ import (
 // or the first of those tested that is built with it, and what the result says from
 // then on.
 var attachWants = []struct{ since, name, output string }{
-	{"5.10", "cong_avoid", "loaded only: needs the struct_ops map that it is a member of, a test of its own"},
+	{"5.10", "cong_avoid", "loaded only: needs the struct_ops map that it is a member of"},
 	{"5.10", "on_action", "attached to an action"},
 	{"5.10", "on_bind4", "attached to a cgroup as CGroupInet4Bind"},
 	{"5.10", "on_bind6", "attached to a cgroup as CGroupInet6Bind"},
@@ -102,8 +102,8 @@ var attachWants = []struct{ since, name, output string }{
 	{"5.10", "on_xdp_cpumap", "attached to an entry of a cpumap"},
 	{"5.10", "on_xdp_devmap", "attached to an entry of a devmap"},
 	{"5.18", "on_xdp_frags", "attached to veth, in driver mode"},
-	{"5.10", "ssthresh", "loaded only: needs the struct_ops map that it is a member of, a test of its own"},
-	{"5.10", "undo_cwnd", "loaded only: needs the struct_ops map that it is a member of, a test of its own"},
+	{"5.10", "ssthresh", "loaded only: needs the struct_ops map that it is a member of"},
+	{"5.10", "undo_cwnd", "loaded only: needs the struct_ops map that it is a member of"},
 	{"6.4", "map:linked", "registered, and taken back"},
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -327,7 +329,7 @@ func isName(s string) bool {
 // namesOf are the names in the objects of a run.
 type namesOf struct {
 	objects []guest.ObjectFile
-	content []guest.ObjectContents
+	content []contents.Object
 }
 
 // checkSettings holds settings against the objects: each must be about something
@@ -338,13 +340,13 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 	}
 	var n namesOf
 	for _, o := range objects {
-		if c, err := o.Contents(); err == nil {
+		if c, err := contents.Read(bytes.NewReader(o.Data)); err == nil {
 			n.objects, n.content = append(n.objects, o), append(n.content, c)
 		}
 	}
-	programs := func(c guest.ObjectContents) []string { return c.Programs }
-	ofMaps := func(c guest.ObjectContents) []string { return c.Maps }
-	variables := func(c guest.ObjectContents) []string { return slices.Sorted(maps.Keys(c.Variables)) }
+	programs := func(c contents.Object) []string { return c.Programs }
+	ofMaps := func(c contents.Object) []string { return c.Maps }
+	variables := func(c contents.Object) []string { return slices.Sorted(maps.Keys(c.Variables)) }
 	for _, m := range s.Maps {
 		if _, err := n.find("map", m.Name, ofMaps); err != nil {
 			return usagef("--map %w", err)
@@ -371,11 +373,11 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 	}
 	for _, p := range s.Programs {
 		pattern := strings.TrimPrefix(p, "!")
-		if !n.any(func(object, program string) bool { return matches(pattern, object, program) }) {
+		if !n.any(func(object, program string) bool { return wire.MatchesProgram(pattern, object, program) }) {
 			return usagef("--programs %.100q matches no program%s", p, n.choice(pattern, programs))
 		}
 	}
-	isChosen := func(object, program string) bool { return chosen(s.Programs, object, program) }
+	isChosen := func(object, program string) bool { return s.Choose(object, program) != wire.LeftOut }
 	if !n.any(isChosen) && len(s.Programs) > 0 {
 		return usagef("--programs leaves every program out: want a pattern of those to load")
 	}
@@ -428,7 +430,7 @@ func (n namesOf) split(s string) (object, name string, ok bool) {
 func (n namesOf) splitVariable(s string) (name, path string) {
 	object, full, _ := n.split(s)
 	name, path, ok := variable.Find(full, func(name string) bool {
-		return slices.ContainsFunc(n.content, func(c guest.ObjectContents) bool { _, ok := c.Variables[name]; return ok })
+		return slices.ContainsFunc(n.content, func(c contents.Object) bool { _, ok := c.Variables[name]; return ok })
 	})
 	if !ok {
 		name, path = variable.SplitName(full)
@@ -440,7 +442,7 @@ func (n namesOf) splitVariable(s string) (name, path string) {
 }
 
 // find returns the objects that have a name.
-func (n namesOf) find(what, full string, names func(guest.ObjectContents) []string) (found []guest.ObjectContents, err error) {
+func (n namesOf) find(what, full string, names func(contents.Object) []string) (found []contents.Object, err error) {
 	object, name, ok := n.split(full)
 	if !ok {
 		var all []string
@@ -465,7 +467,7 @@ func (n namesOf) find(what, full string, names func(guest.ObjectContents) []stri
 }
 
 // choice says what is like a name that is not found, and what there is.
-func (n namesOf) choice(full string, names func(guest.ObjectContents) []string) string {
+func (n namesOf) choice(full string, names func(contents.Object) []string) string {
 	object, name, _ := n.split(full)
 	var all []string
 	for i, c := range n.content {
@@ -488,16 +490,6 @@ func thereAre(names []string) string {
 	return "are " + someOf(names)
 }
 
-// matches says whether a pattern is about a program.
-func matches(pattern, object, program string) bool {
-	name := program
-	if strings.Contains(pattern, "/") {
-		name = object + "/" + program
-	}
-	ok, _ := path.Match(pattern, name) // which parse has checked
-	return ok
-}
-
 // any says whether a program is like that.
 func (n namesOf) any(is func(object, program string) bool) bool {
 	for i, c := range n.content {
@@ -506,20 +498,4 @@ func (n namesOf) any(is func(object, program string) bool) bool {
 		}
 	}
 	return false
-}
-
-// chosen says whether patterns choose a program.
-func chosen(patterns []string, object, program string) bool {
-	in, positive := false, false
-	for _, pattern := range patterns {
-		if out, ok := strings.CutPrefix(pattern, "!"); ok {
-			if matches(out, object, program) {
-				return false
-			}
-			continue
-		}
-		positive = true
-		in = in || matches(pattern, object, program)
-	}
-	return in || !positive
 }

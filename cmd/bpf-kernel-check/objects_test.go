@@ -99,30 +99,6 @@ func FuzzObjectSettings(f *testing.F) {
 	})
 }
 
-// Of several patterns, one that leaves out wins.
-func TestChosen(t *testing.T) {
-	for _, tt := range []struct {
-		patterns, program string
-		want              bool
-	}{
-		{"on_*", "on_exit", true},
-		{"on_*", "exit", false},
-		{"on_* exit", "exit", true},
-		{"!on_*", "exit", true},
-		{"!on_*", "on_exit", false},
-		{"on_* !on_exit", "on_exit", false},
-		{"!on_exit on_*", "on_exit", false},
-		{"probe/on_*", "on_exit", true},
-		{"other/on_*", "on_exit", false},
-		{"probe/*", "on_exit", true},
-		{"*/on_exit", "on_exit", true},
-	} {
-		if got := chosen(strings.Fields(tt.patterns), "probe", tt.program); got != tt.want {
-			t.Errorf("%s: %s is chosen: %v, want %v", tt.patterns, tt.program, got, tt.want)
-		}
-	}
-}
-
 // A loader and settings reach the payload, and other ones make another payload.
 func TestObjectsPayloadSettings(t *testing.T) {
 	digests := map[string]string{}

@@ -27,7 +27,7 @@ enum {
 	MAX_REQUEST = 128 << 10,
 	MAX_REPLY = 64 << 10,
 	MAX_MESSAGES = 32 << 10,
-	MAX_ARGS = 2048,
+	MAX_ARGS = 4,
 	MAX_LINKS = 1024,
 	MAX_MEMORY = 256 << 20,
 };
@@ -160,7 +160,7 @@ static int need_memory(size_t size)
 	return 0;
 }
 
-static char *path, *btf_path, *kconfig;
+static char *path, *btf_path;
 static struct bpf_object *shared; /* of all programs, unless it cannot be prepared */
 static int prepared; /* shared: 1, or the error */
 static char *why; /* what libbpf said about the error */
@@ -282,7 +282,6 @@ static int open_object(struct bpf_object **obj)
 	int i, err;
 
 	opts.btf_custom_path = *btf_path ? btf_path : NULL;
-	opts.kconfig = *kconfig ? kconfig : NULL;
 	*obj = bpf_object__open_file(path, &opts);
 	if (!*obj)
 		return -errno;
@@ -306,7 +305,6 @@ static int send_program(const struct bpf_program *prog)
 	add_number(prog->type);
 	add_number(prog->expected_attach_type);
 	add_number(prog->autoload);
-	add_number(prog->sec_def && prog->sec_def->prog_attach_fn);
 	send_reply(-1);
 	return 0;
 }
@@ -321,8 +319,7 @@ static int do_open(const struct request *r)
 		return -EALREADY;
 	path = strdup(r->argv[1]);
 	btf_path = strdup(r->argv[2]);
-	kconfig = strdup(r->argv[3]);
-	if (!path || !btf_path || !kconfig)
+	if (!path || !btf_path)
 		return -ENOMEM;
 	err = open_object(&shared);
 	if (err)
@@ -340,7 +337,6 @@ static int do_open(const struct request *r)
 		if (err)
 			return err;
 		add_number(map->def.type);
-		add_number(map->def.key_size);
 		add_number(map->def.value_size);
 		add_number(map->def.max_entries);
 		add_number(map->def.map_flags);
@@ -508,6 +504,14 @@ static int find(const char *name, struct bpf_program **prog)
 	return *prog ? 0 : -ENOENT;
 }
 
+static int do_prepare(const struct request *r)
+{
+	struct bpf_program *prog;
+	struct bpf_object *obj;
+
+	return *r->argv[1] ? find(r->argv[1], &prog) : prepare(&obj);
+}
+
 static __u64 now(void)
 {
 	struct timespec t;
@@ -569,30 +573,34 @@ static int do_load(const struct request *r)
 	return 0;
 }
 
+/* do_together has nothing but the programs that it names after this loaded. */
+static int do_together(const struct request *r)
+{
+	struct bpf_program *prog;
+
+	if (!shared || prepared)
+		return -EBUSY;
+	if (!whole)
+		bpf_object__for_each_program(prog, shared)
+			bpf_program__set_autoload(prog, false);
+	whole = true;
+	if (!*r->argv[1])
+		return 0;
+	prog = bpf_object__find_program_by_name(shared, r->argv[1]);
+	return prog ? bpf_program__set_autoload(prog, true) : -ENOENT;
+}
+
 static int do_whole(const struct request *r)
 {
 	struct bpf_program *prog;
 	size_t size, n = 0;
 	__u32 level;
-	int i, err;
+	int err;
 
-	if (!shared || prepared)
+	if (!whole)
 		return -EBUSY;
 	err = log_options(r, 1, &level, &size);
-	if (err)
-		return err;
-	if (r->argc > 3) {
-		bpf_object__for_each_program(prog, shared)
-			bpf_program__set_autoload(prog, false);
-		for (i = 3; i < r->argc; i++) {
-			prog = bpf_object__find_program_by_name(shared, r->argv[i]);
-			if (!prog)
-				return -ENOENT;
-			bpf_program__set_autoload(prog, true);
-		}
-	}
-	whole = true;
-	err = prepare_shared();
+	err = err ?: prepare_shared();
 	if (err)
 		return err;
 	bpf_object__for_each_program(prog, shared)
@@ -660,20 +668,10 @@ static int keep_link(struct bpf_link *link)
 
 static int do_attach(const struct request *r)
 {
-	struct bpf_program *prog, copy;
-	int err;
+	struct bpf_program *prog;
+	int err = find(r->argv[1], &prog);
 
-	err = find(r->argv[1], &prog);
-	if (err)
-		return err;
-	copy = *prog;
-	if (*r->argv[2]) {
-		copy.sec_name = r->argv[2];
-		copy.sec_def = find_sec_def(copy.sec_name);
-		if (!copy.sec_def || copy.sec_def->prog_type != prog->type)
-			return -EINVAL;
-	}
-	return keep_link(bpf_program__attach(&copy));
+	return err ?: keep_link(bpf_program__attach(prog));
 }
 
 static int do_attach_map(const struct request *r)
@@ -746,23 +744,25 @@ static int do_version(const struct request *r)
 
 static const struct command {
 	const char *name;
-	int args, more;
+	int args;
 	int (*run)(const struct request *r);
 } commands[] = {
-	{ "version", 1, 0, do_version }, /* version VERSION */
-	{ "open", 4, 0, do_open }, /* PATH BTF KCONFIG: program NAME SECTION TYPE ATTACH_TYPE AUTOLOAD CAN_ATTACH,
-				    * map NAME TYPE KEY_SIZE VALUE_SIZE MAX_ENTRIES FLAGS INTERNAL */
-	{ "btf", 1, 0, do_btf }, /* the object's types, in the memory */
-	{ "map", 4, 0, do_set }, /* NAME type|max_entries|key_size|value_size|flags|inner|pin VALUE */
-	{ "bytes", 4, 0, do_set }, /* MAP OFFSET HEXADECIMAL */
-	{ "section", 3, 0, do_set }, /* PROGRAM SECTION: program, as by open */
-	{ "load", 4, 0, do_load }, /* PROGRAM LEVEL SIZE: loaded PROGRAM NANOSECONDS OFFSET BYTES and its descriptor */
-	{ "whole", 3, MAX_ARGS, do_whole }, /* LEVEL SIZE [PROGRAM...]: as load */
-	{ "release", 2, 0, do_release }, /* PROGRAM */
-	{ "attach", 3, 0, do_attach }, /* PROGRAM SECTION: link NUMBER */
-	{ "attach_map", 2, 0, do_attach_map }, /* MAP: link NUMBER */
-	{ "detach", 2, 0, do_detach }, /* NUMBER */
-	{ "map_fd", 2, 0, do_map_fd }, /* MAP: map_fd and its descriptor */
+	{ "version", 1, do_version }, /* version VERSION */
+	{ "open", 3, do_open }, /* PATH BTF: program NAME SECTION TYPE ATTACH_TYPE AUTOLOAD,
+				 * map NAME TYPE VALUE_SIZE MAX_ENTRIES FLAGS INTERNAL */
+	{ "btf", 1, do_btf }, /* the object's types, in the memory */
+	{ "map", 4, do_set }, /* NAME type|max_entries|key_size|value_size|flags|inner|pin VALUE */
+	{ "bytes", 4, do_set }, /* MAP OFFSET HEXADECIMAL */
+	{ "section", 3, do_set }, /* PROGRAM SECTION: program, as by open */
+	{ "together", 2, do_together }, /* PROGRAM, or nothing: one of those that whole loads */
+	{ "prepare", 2, do_prepare }, /* PROGRAM, or nothing: all that comes before the verifier */
+	{ "load", 4, do_load }, /* PROGRAM LEVEL SIZE: loaded PROGRAM NANOSECONDS OFFSET BYTES and its descriptor */
+	{ "whole", 3, do_whole }, /* LEVEL SIZE: as load, for each */
+	{ "release", 2, do_release }, /* PROGRAM */
+	{ "attach", 2, do_attach }, /* PROGRAM: link NUMBER */
+	{ "attach_map", 2, do_attach_map }, /* MAP: link NUMBER */
+	{ "detach", 2, do_detach }, /* NUMBER */
+	{ "map_fd", 2, do_map_fd }, /* MAP: map_fd and its descriptor */
 };
 
 static int answer(const struct request *r)
@@ -772,9 +772,7 @@ static int answer(const struct request *r)
 	for (c = commands; c < commands + ARRAY_SIZE(commands); c++) {
 		if (strcmp(r->argv[0], c->name))
 			continue;
-		if (r->argc < c->args || r->argc > c->args + c->more)
-			return -EPROTO;
-		return c->run(r);
+		return r->argc == c->args ? c->run(r) : -EPROTO;
 	}
 	return -EPROTO;
 }

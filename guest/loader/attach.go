@@ -238,10 +238,6 @@ func (l *loader) attachTo(prog *ebpf.Program, ps *programInfo, obj object) (wher
 			return where, detach, err
 		}
 		return bySection()
-	case ebpf.Extension:
-		// Its target was given when it was loaded.
-		detach, err := openRawTracepoint("", prog)
-		return where, detach, err
 	case ebpf.LSM:
 		if ps.attachType == ebpf.AttachLSMCgroup {
 			return attachCgroup(prog, ps)
@@ -263,7 +259,7 @@ func (l *loader) attachTo(prog *ebpf.Program, ps *programInfo, obj object) (wher
 		}
 		return l.net.attach(prog, ps)
 	case ebpf.StructOps:
-		return needs("the struct_ops map that it is a member of, a test of its own")
+		return needs("the struct_ops map that it is a member of")
 	case ebpf.Syscall:
 		return needs("a caller: its application runs it with BPF_PROG_RUN")
 	case ebpf.LircMode2:

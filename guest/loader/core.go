@@ -10,6 +10,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/variable"
 )
 
 // usesCORE says whether a program is relocated against the kernel's types.
@@ -100,20 +102,9 @@ func hasMember(t btf.Type, member string) bool {
 	if e, ok := btf.UnderlyingType(t).(*btf.Enum); ok {
 		return slices.ContainsFunc(e.Values, func(v btf.EnumValue) bool { return v.Name == member })
 	}
-	return slices.ContainsFunc(membersOf(t), func(m btf.Member) bool {
+	return slices.ContainsFunc(variable.MembersOf(t), func(m btf.Member) bool {
 		return m.Name == member || m.Name == "" && hasMember(m.Type, member)
 	})
-}
-
-// membersOf are those of a struct or union.
-func membersOf(t btf.Type) []btf.Member {
-	switch t := btf.UnderlyingType(t).(type) {
-	case *btf.Struct:
-		return t.Members
-	case *btf.Union:
-		return t.Members
-	}
-	return nil
 }
 
 func kindOf(t btf.Type) string {
@@ -149,7 +140,7 @@ func accessPath(t btf.Type, accessor string) string {
 			t = btf.UnderlyingType(a.Type)
 			continue
 		}
-		members := membersOf(t)
+		members := variable.MembersOf(t)
 		if n >= len(members) {
 			break
 		}

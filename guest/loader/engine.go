@@ -40,8 +40,8 @@ type opened interface {
 // program is one of an object's.
 type program struct {
 	programInfo
-	leftOut error // why it is not loaded unless it is asked for: an errNotTried
-	never   error // why it is not loaded even if it is: an errNotTried
+	leftOut error // reason to skip it unless the settings name it
+	never   error // reason to skip it always
 }
 
 // loaded is a program that the kernel holds.
@@ -72,6 +72,12 @@ type programError struct {
 
 func (e *programError) Error() string { return e.program + ": " + e.err.Error() }
 func (e *programError) Unwrap() error { return e.err }
+
+// unknownError is why it is not known whether the kernel takes a program: a loader
+// that crashed, or does not open the object. No other program makes up for it.
+type unknownError struct{ error }
+
+func (e *unknownError) Unwrap() error { return e.error }
 
 // outcome is that of a test with one loader.
 type outcome struct {
@@ -112,11 +118,13 @@ const (
 	badnessSkip
 	badnessUnsupported // by the kernel
 	badnessFail
+	badnessUnknown
 )
 
 // badness orders outcomes.
 func (o outcome) badness() int {
 	var u *unsupportedError
+	var unknown *unknownError
 	switch {
 	case o.err == nil:
 		return badnessPass
@@ -124,43 +132,62 @@ func (o outcome) badness() int {
 		return badnessSkip
 	case errors.As(o.err, &u):
 		return badnessUnsupported
+	case errors.As(o.err, &unknown):
+		return badnessUnknown
 	}
 	return badnessFail
+}
+
+// small is the outcome of a failure without its log, and without strings that are
+// parts of it.
+func (o outcome) small() outcome {
+	var u *unsupportedError
+	if o.log = ""; errors.As(o.err, &u) {
+		c := *u
+		c.what = strings.Clone(u.what)
+		o.err = &c
+	} else {
+		o.err = errors.New(strings.Clone(oneLine(o.err)))
+	}
+	return o
 }
 
 // join makes one outcome of those with two loaders: the worse one, and what
 // they disagree about.
 func join(a, b outcome) outcome {
-	good, bad := a, b
-	if a.badness() > b.badness() {
-		good, bad = b, a
+	better, worse := b, a
+	if b.badness() > a.badness() {
+		better, worse = a, b
 	}
 	// The output of a failure begins with its reason.
-	reason, rest, _ := strings.Cut(bad.output, "\n")
+	reason, rest, _ := strings.Cut(worse.output, "\n")
 	whyA, _, _ := strings.Cut(a.output, "\n")
 	whyB, _, _ := strings.Cut(b.output, "\n")
 	switch {
-	case bad.err == nil:
-		for line := range strings.Lines(good.output) {
-			if !strings.Contains(bad.output, line) {
-				bad.output += line
+	case worse.err == nil:
+		for line := range strings.Lines(better.output) {
+			if !strings.Contains(worse.output, line) {
+				worse.output += line
 			}
 		}
-		bad.cost, bad.insns, bad.took = a.cost, a.insns, a.took
-	case good.err == nil && bad.badness() == badnessSkip:
-		bad.output = fmt.Sprintf("loads with %s; %s: %s\n%s", good.loader, bad.loader, reason, rest)
-	case good.err == nil:
+	case better.err == nil && worse.badness() == badnessSkip:
+		// Only one of them would load it.
+		better.output += fmt.Sprintf("%s: %s\n", worse.loader, reason)
+		worse = better
+	case better.err == nil:
 		reason, onlyLoads := strings.CutPrefix(reason, notAttached)
 		verb := "loads"
 		if onlyLoads {
 			verb = "attaches"
 		}
-		bad.output = fmt.Sprintf("%s with %s, not with %s, because %s\n%s", verb, good.loader, bad.loader, reason, rest)
-		// The kernel can have it: this is a failure, whatever that loader says.
-		bad.err = errors.New(oneLine(bad.err))
+		worse.output = fmt.Sprintf("%s with %s, not with %s, because %s\n%s", verb, better.loader, worse.loader, reason, rest)
+		if worse.badness() == badnessUnsupported {
+			// The kernel can have it: this is a failure, whatever that loader says.
+			worse.err = errors.New(oneLine(worse.err))
+		}
 	case whyA != whyB:
-		bad.output = fmt.Sprintf("%s: %s\n%s: %s\n%s", a.loader, whyA, b.loader, whyB, rest)
+		worse.output = fmt.Sprintf("%s: %s\n%s: %s\n%s", a.loader, whyA, b.loader, whyB, rest)
 	}
-	bad.loader = a.loader + ", " + b.loader
-	return bad
+	worse.loader = a.loader + ", " + b.loader
+	return worse
 }

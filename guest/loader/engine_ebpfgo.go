@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/loader/libbpf"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -45,32 +45,23 @@ func newGoEngine(l *loader) goEngine {
 	return e
 }
 
-func (e goEngine) version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/cilium/ebpf" {
-				return wire.LoaderGo + " " + m.Version
-			}
-		}
-	}
-	return wire.LoaderGo
-}
+func (e goEngine) version() string { return wire.GoVersion() }
 
 // goObject is an object that ebpf-go has read.
 type goObject struct {
 	goEngine
-	spec *ebpf.CollectionSpec
-	said []string
+	spec     *ebpf.CollectionSpec
+	defaults []string // notes
 }
 
 func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
-	spec, err := ebpf.LoadCollectionSpec(path)
+	spec, err := contents.Guard(func() (*ebpf.CollectionSpec, error) { return ebpf.LoadCollectionSpec(path) })
 	if err != nil {
 		return nil, fmt.Errorf("open the object: %w", err)
 	}
 	o := &goObject{goEngine: e, spec: spec}
 	if w := refusedByLibbpf(path, spec, e.has); w != "" {
-		o.said = append(o.said, w)
+		o.defaults = append(o.defaults, w)
 	}
 	for _, m := range spec.Maps {
 		// The VM's bpffs is empty: a pin can neither be found nor be wanted.
@@ -84,8 +75,21 @@ func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {
 		m := spec.Maps[name]
 		if name[0] != '.' {
-			o.said = append(o.said, libbpf.SetDefaults(name, m.Type, &m.ValueSize, &m.MaxEntries)...)
+			o.defaults = append(o.defaults, libbpf.SetDefaults(name, m.Type, &m.ValueSize, &m.MaxEntries)...)
 		}
+	}
+	// Inner maps, with the sizes that the loop before has given them.
+	for _, m := range s.Maps {
+		if m.Inner == "" {
+			continue
+		}
+		inner := spec.Maps[m.Inner]
+		if inner == nil {
+			return nil, fmt.Errorf("map %s: the object has no map %s to take as the inner one", m.Name, m.Inner)
+		}
+		like := inner.Copy()
+		like.Pinning = ebpf.PinNone // as the kernel wants it
+		spec.Maps[m.Name].InnerMap = like
 	}
 	for _, v := range slices.Concat(s.Variants...) {
 		if err := o.setVariable(v); err != nil {
@@ -134,13 +138,6 @@ func (o *goObject) setMap(m wire.MapSetting) error {
 	if m.ValueSize != 0 {
 		spec.Value = nil
 	}
-	if m.Inner != "" {
-		inner := o.spec.Maps[m.Inner]
-		if inner == nil {
-			return fmt.Errorf("the object has no map %s to take as the inner one", m.Inner)
-		}
-		spec.InnerMap = inner.Copy()
-	}
 	if m.Pinned {
 		if err := os.Mkdir(goPins, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
@@ -188,7 +185,7 @@ func (o *goObject) programs() []program {
 	return all
 }
 
-func (o *goObject) notes() []string { return o.said }
+func (o *goObject) notes() []string { return o.defaults }
 
 // maps are those that no program uses.
 func (o *goObject) maps() []string {

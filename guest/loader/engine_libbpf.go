@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/loader/libbpf"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -26,19 +27,19 @@ const shortLogSize = 256 << 10
 // libbpfEngine is libbpf, in a process of its own for each object.
 type libbpfEngine struct{ *loader }
 
-func (e libbpfEngine) version() string { return libbpf.Version() }
+func (e libbpfEngine) version() string { return wire.LibbpfVersion }
 
 // libbpfObject is an object that libbpf has opened.
 type libbpfObject struct {
 	libbpfEngine
-	path string
-	opt  libbpf.Options
-	list []program
-	one  *libbpf.Object              // for programs on their own
-	all  *libbpf.Object              // for all programs; nil: not opened
-	held map[string]*libbpf.Loaded   // that are loaded now
-	good map[string]bool             // that were
-	read func() *ebpf.CollectionSpec // the object as ebpf-go has it; nil: not at all
+	path      string
+	opt       libbpf.Options
+	list      []program
+	single    *libbpf.Object              // for programs on their own
+	together  *libbpf.Object              // for all programs; nil: not opened
+	loadedNow map[string]*libbpf.Loaded   // by name
+	hasLoaded map[string]bool             // programs that were loaded once
+	goSpec    func() *ebpf.CollectionSpec // the object as ebpf-go has it; nil: not at all
 }
 
 func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
@@ -46,16 +47,14 @@ func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 		return nil, err
 	}
 	opt := libbpf.Options{BTF: e.BTF, Maps: s.Maps, Targets: s.Targets, Variant: slices.Concat(s.Variants...), PinDir: libbpfPins}
-	o := &libbpfObject{libbpfEngine: e, path: path, opt: opt, held: map[string]*libbpf.Loaded{}, good: map[string]bool{}}
-	o.read = sync.OnceValue(func() *ebpf.CollectionSpec {
-		spec, err := ebpf.LoadCollectionSpec(path)
-		if err != nil {
-			return nil
-		}
+	o := &libbpfObject{libbpfEngine: e, path: path, opt: opt, loadedNow: map[string]*libbpf.Loaded{}, hasLoaded: map[string]bool{}}
+	o.goSpec = sync.OnceValue(func() *ebpf.CollectionSpec {
+		// An error is one that libbpf does not have.
+		spec, _ := contents.Guard(func() (*ebpf.CollectionSpec, error) { return ebpf.LoadCollectionSpec(path) })
 		return spec
 	})
 	var err error
-	if o.one, err = o.start(); err != nil {
+	if o.single, err = o.start(); err != nil {
 		return nil, err
 	}
 	o.listPrograms()
@@ -81,10 +80,10 @@ func (o *libbpfObject) start() (*libbpf.Object, error) {
 
 // startAll opens the object anew, for what libbpf does only once.
 func (o *libbpfObject) startAll() (err error) {
-	if o.all != nil {
-		o.all.Close()
+	if o.together != nil {
+		o.together.Close()
 	}
-	o.all, err = o.start()
+	o.together, err = o.start()
 	return err
 }
 
@@ -92,7 +91,7 @@ func (o *libbpfObject) programs() []program { return o.list }
 
 // listPrograms makes the list of programs.
 func (o *libbpfObject) listPrograms() {
-	for _, p := range o.one.Programs() {
+	for _, p := range o.single.Programs() {
 		x := program{programInfo: programInfo{name: p.Name, section: p.Section, typ: p.Type, attachType: p.AttachType}}
 		// Of a section that ebpf-go does not know, what attaching takes is guessed.
 		_, x.attachTo, _ = strings.Cut(x.section, "/")
@@ -110,14 +109,14 @@ func (o *libbpfObject) listPrograms() {
 	slices.SortFunc(o.list, func(a, b program) int { return strings.Compare(a.name, b.name) })
 }
 
-func (o *libbpfObject) notes() []string { return o.one.Notes() }
+func (o *libbpfObject) notes() []string { return o.single.Notes() }
 
 // maps are those of struct_ops and, of an object without programs, all: each
 // program is loaded with all of the object's maps.
 func (o *libbpfObject) maps() []string {
 	var names []string
-	for _, m := range o.one.Maps() {
-		if m.Type == ebpf.StructOpsMap || len(o.one.Programs()) == 0 && !m.Internal {
+	for _, m := range o.single.Maps() {
+		if m.Type == ebpf.StructOpsMap || len(o.single.Programs()) == 0 && !m.Internal {
 			names = append(names, m.Name)
 		}
 	}
@@ -126,49 +125,43 @@ func (o *libbpfObject) maps() []string {
 }
 
 func (o *libbpfObject) createMap(name string, register bool) (note string, err error) {
-	if err := o.create(o.one, name); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
+	o.revive()
+	fd, err := o.single.MapFD(name) // which creates all of them
+	switch {
+	case errors.Is(err, unix.EBADF):
+		return "", fmt.Errorf("%w: the section of map %s marks it as optional", errNotTried, name)
+	case err != nil:
+		return "", o.reason(o.single, program{}, err, nil)
+	}
+	if err := unix.Close(fd); err != nil || !register || o.mapSpecs(o.single)[name].Type != ebpf.StructOpsMap {
 		return "", err
 	}
 	// With its members, of which those that do not load have failed already.
 	var members []string
-	for _, p := range o.one.Programs() {
-		if p.Type == ebpf.StructOps && o.good[p.Name] {
+	for _, p := range o.single.Programs() {
+		if p.Type == ebpf.StructOps && o.hasLoaded[p.Name] {
 			members = append(members, p.Name)
 		}
 	}
 	if err := o.startAll(); err != nil {
 		return "", err
 	}
-	if len(members) > 0 {
-		if _, err := o.all.LoadWhole(members, 0, 0); err != nil {
-			return "", o.reason(o.all, program{}, err, nil)
-		}
+	if _, err := o.together.LoadWhole(members, 0, 0); err != nil {
+		return "", o.reason(o.together, program{}, err, nil)
 	}
-	return o.attachStructOps(func() (io.Closer, error) { return o.all.AttachMap(name) })
-}
-
-// create creates a map, and with it all others that libbpf creates.
-func (o *libbpfObject) create(x *libbpf.Object, name string) error {
-	fd, err := x.MapFD(name)
-	switch {
-	case errors.Is(err, unix.EBADF):
-		return fmt.Errorf("%w: the section of map %s marks it as optional", errNotTried, name)
-	case err != nil:
-		return o.reason(x, program{}, err, nil)
-	}
-	return unix.Close(fd)
+	return o.attachStructOps(func() (io.Closer, error) { return o.together.AttachMap(name) })
 }
 
 func (o *libbpfObject) close() {
-	o.one.Close()
-	if o.all != nil {
-		o.all.Close()
+	o.single.Close()
+	if o.together != nil {
+		o.together.Close()
 	}
 }
 
 func (o *libbpfObject) attachBySection(name string) (io.Closer, error) {
-	if l := o.held[name]; l != nil {
-		return l.Attach("")
+	if l := o.loadedNow[name]; l != nil {
+		return l.Attach()
 	}
 	return nil, errNotLoaded
 }
@@ -183,32 +176,33 @@ func (o *libbpfObject) hold(name string, l *libbpf.Loaded) (*loaded, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	o.held[name], o.good[name] = l, true
+	o.loadedNow[name], o.hasLoaded[name] = l, true
 	return &loaded{prog: prog, log: strings.Split(l.Log, "\n"), took: l.Duration, close: func() {
-		delete(o.held, name)
+		delete(o.loadedNow, name)
 		// What it cannot close ends with the process.
 		_, _ = prog.Close(), l.Close()
 	}}, nil
 }
 
 func (o *libbpfObject) load(name string) (*loaded, error) {
+	o.revive()
 	start := time.Now()
-	l, err := o.one.Load(name, uint32(ebpf.LogLevelStats), shortLogSize)
+	l, err := o.single.Load(name, uint32(ebpf.LogLevelStats), shortLogSize)
 	if err == nil {
 		return o.hold(name, l)
 	}
 	return nil, o.refused(name, err, time.Since(start))
 }
 
-// revive gives the next program a process, when this one has ended. Without, it
-// fails as this one did.
+// revive gives what comes a process, when this one has ended. Without, it fails as
+// that one did.
 func (o *libbpfObject) revive() {
-	if !o.one.Ended() {
+	if !o.single.Ended() {
 		return
 	}
 	if again, err := o.start(); err == nil {
-		o.one.Close()
-		o.one = again
+		o.single.Close()
+		o.single = again
 	}
 }
 
@@ -221,16 +215,15 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 			p = x
 		}
 	}
-	o.revive()
 	var short *libbpf.Error
 	if !errors.As(err, &short) || short.Log == "" {
-		return o.reason(o.one, p, err, nil)
+		return o.reason(o.single, p, err, nil)
 	}
-	l, err2 := o.one.Load(name, uint32(wholeLogLevel), wholeLogSize)
 	o.revive()
+	l, err2 := o.single.Load(name, uint32(wholeLogLevel), wholeLogSize)
 	lines := strings.Split(strings.TrimSuffix(short.Log, "\n"), "\n")
 	if err2 == nil {
-		return errors.Join(fmt.Errorf("%w, and accepted when loaded again on its own", o.reason(o.one, p, err, lines)), l.Close())
+		return errors.Join(fmt.Errorf("%w, and accepted when loaded again on its own", o.reason(o.single, p, err, lines)), l.Close())
 	}
 	r := newRejected("", false, lines, err2)
 	var whole *libbpf.Error
@@ -238,7 +231,7 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 		r = newRejected(whole.Log, whole.Cut, lines, err2)
 	}
 	r.took = took
-	r.reason = o.reason(o.one, p, err, r.tail)
+	r.reason = o.reason(o.single, p, err, r.tail)
 	return r
 }
 
@@ -247,22 +240,14 @@ func (o *libbpfObject) loadWhole(names []string) (map[string]*loaded, error) {
 	if err := o.startAll(); err != nil {
 		return nil, err
 	}
-	if len(names) == 0 { // to libbpf, that would be all
-		for _, m := range o.all.Maps() {
-			if err := o.create(o.all, m.Name); !errors.Is(err, errNotTried) {
-				return nil, err
-			}
-		}
-		return nil, nil
-	}
 	start := time.Now()
-	ls, err := o.all.LoadWhole(names, uint32(ebpf.LogLevelStats), shortLogSize)
+	ls, err := o.together.LoadWhole(names, uint32(ebpf.LogLevelStats), shortLogSize)
 	if err != nil {
 		var e *libbpf.Error
 		if errors.As(err, &e) && e.Program != "" {
 			return nil, &programError{e.Program, o.refused(e.Program, err, time.Since(start))}
 		}
-		return nil, o.reason(o.all, program{}, err, nil)
+		return nil, o.reason(o.together, program{}, err, nil)
 	}
 	all := map[string]*loaded{}
 	for _, name := range names {
@@ -295,11 +280,12 @@ func (o *libbpfObject) mapSpecs(x *libbpf.Object) map[string]*ebpf.MapSpec {
 func (o *libbpfObject) reason(x *libbpf.Object, p program, err error, log []string) error {
 	f := failure{section: p.section, typ: p.typ, maps: o.mapSpecs(x), err: err, log: log}
 	var e *libbpf.Error
-	if errors.As(err, &e) {
-		f.messages = e.Messages
+	if !errors.As(err, &e) {
+		return &unknownError{err}
 	}
+	f.messages = e.Messages
 	// Where ebpf-go reads the object too, its instructions give names.
-	if spec := o.read(); spec != nil && spec.Programs[p.name] != nil {
+	if spec := o.goSpec(); spec != nil && spec.Programs[p.name] != nil {
 		f.insns, f.types = spec.Programs[p.name].Instructions, spec.Types
 	}
 	return o.explain(f)

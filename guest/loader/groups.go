@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,12 +16,18 @@ type group struct {
 	passed   []string // members that did, as OBJECT/NAME
 	failed   map[string]bool
 	tried    bool
+	over     bool // all members are tested
 }
 
-// acrossObjects says whether a group's members are in different objects. Names
-// alone mean programs of one object.
-func acrossObjects(members []string) bool {
-	return slices.ContainsFunc(members, func(m string) bool { return strings.Contains(m, "/") })
+// newGroup is a group of the settings.
+func newGroup(members []string) *group {
+	return &group{members: members, declared: true, failed: map[string]bool{}}
+}
+
+// ofOneObject says whether members are in the same object. Names alone mean programs
+// of one object.
+func ofOneObject(members []string) bool {
+	return !slices.ContainsFunc(members, func(m string) bool { return path.Dir(m) != path.Dir(members[0]) })
 }
 
 func (g *group) has(object, program string) bool {
@@ -63,13 +70,13 @@ func (l *loader) localGroups(object string, programs []program) []*group {
 		names = append(names, p.name)
 	}
 	for _, members := range l.settings.Alternatives {
-		g := &group{members: members, declared: true, failed: map[string]bool{}}
+		g := newGroup(members)
 		for _, m := range members {
 			if name, ok := inObject(m, object); ok && slices.Contains(names, name) {
 				declared[name], l.settings.used["program "+m] = true, true
 			}
 		}
-		if len(g.present(object, names)) > 0 && !acrossObjects(members) {
+		if ofOneObject(members) && len(g.present(object, names)) > 0 {
 			groups = append(groups, g)
 		}
 	}
@@ -81,7 +88,7 @@ func (l *loader) localGroups(object string, programs []program) []*group {
 		if _, what := wayTo(p.section); what != "" {
 			similar[what] = append(similar[what], p)
 		}
-		if base, _, ok := strings.Cut(p.name, "___"); ok && base != "" {
+		if base, _, _ := strings.Cut(p.name, "___"); base != "" {
 			similar["name "+base] = append(similar["name "+base], p)
 		}
 	}
@@ -136,15 +143,15 @@ func wayTo(section string) (way, what string) {
 	return way, ""
 }
 
-// held is a test whose verdict depends on those of other programs.
-type held struct {
+// pending is a test whose verdict depends on those of other programs.
+type pending struct {
 	result
 	outcome
 	groups []*group
 }
 
-// reportMember tells of a program's test, or holds it back until it is known
-// whether another program does instead.
+// reportMember tells of a program's test, or holds it back until the other
+// members of its groups are tested.
 func (l *loader) reportMember(r result, o outcome, object, program string, local []*group) {
 	var of []*group
 	for _, g := range slices.Concat(local, l.groups) {
@@ -161,19 +168,22 @@ func (l *loader) reportMember(r result, o outcome, object, program string, local
 			g.failed[name], g.tried = true, true
 		}
 	}
-	if len(of) == 0 || o.badness() <= badnessSkip {
+	if bad := o.badness(); len(of) == 0 || bad <= badnessSkip || bad == badnessUnknown {
 		l.report(r, o)
 		return
 	}
-	l.held = append(l.held, held{r, o, of})
+	l.pending = append(l.pending, pending{r, o.small(), of})
 }
 
-// release tells of the tests that were held back for groups; all of them when
-// groups is nil.
+// release marks groups as tested, and tells of the tests that waited for no
+// other.
 func (l *loader) release(groups []*group) {
-	var kept []held
-	for _, h := range l.held {
-		if groups != nil && slices.ContainsFunc(h.groups, func(g *group) bool { return !slices.Contains(groups, g) }) {
+	for _, g := range groups {
+		g.over = true
+	}
+	var kept []pending
+	for _, h := range l.pending {
+		if slices.ContainsFunc(h.groups, func(g *group) bool { return !g.over }) {
 			kept = append(kept, h)
 			continue
 		}
@@ -195,7 +205,7 @@ func (l *loader) release(groups []*group) {
 		}
 		l.report(h.result, h.outcome)
 	}
-	l.held = kept
+	l.pending = kept
 }
 
 // reportUntried reports a declared group of which no program was loaded, nor

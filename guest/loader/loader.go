@@ -28,11 +28,12 @@ type loader struct {
 	tell    func(result)
 	file    func(name, content string)
 	bad     int                            // tests that failed
+	loads   bool                           // a test passed, or was unsupported
 	running func(name string, paused bool) // tells that a test runs or is over
 
 	settings settings
 	groups   []*group // of all objects
-	held     []held
+	pending  []pending
 	memory   map[ebpf.MapID]int64
 	net      *network // nil: no program was attached to it yet
 }
@@ -54,8 +55,8 @@ func newLoader(o wire.Objects, tell func(result), running func(name string, paus
 		l.engines[wire.LoaderGo] = newGoEngine(l) // decodes the kernel's types
 	}
 	for _, members := range o.Settings.Alternatives {
-		if acrossObjects(members) {
-			l.groups = append(l.groups, &group{members: members, declared: true, failed: map[string]bool{}})
+		if !ofOneObject(members) {
+			l.groups = append(l.groups, newGroup(members))
 		}
 	}
 	return l
@@ -66,9 +67,12 @@ func (l *loader) all() {
 	for _, o := range l.Objects.Objects {
 		l.object(o)
 	}
-	l.release(nil)
+	l.release(l.groups)
 	for _, g := range l.groups {
 		l.reportUntried(g, "")
+	}
+	if l.bad == 0 && !l.loads {
+		l.report(result{Test: testNamed("(programs)")}, failed(errors.New("no program was loaded")))
 	}
 	if unused := l.settings.unused(); len(unused) > 0 {
 		l.report(result{Test: testNamed("(settings)")}, failed(errors.New(strings.Join(unused, "; "))))
@@ -97,6 +101,7 @@ func (l *loader) report(r result, o outcome) {
 		}
 		l.bad++
 	}
+	l.loads = l.loads || u != nil || r.Verdict == wire.TestPass
 	l.tell(r)
 }
 
@@ -109,7 +114,10 @@ func (l *loader) object(o wire.Object) {
 		l.report(result{Test: testNamed(o.Name)}, failed(errors.New("the object "+o.Broken)))
 		return
 	}
-	variants := l.settings.of(o)
+	variants, err := l.settings.of(o)
+	if err != nil {
+		l.report(result{Test: testNamed(o.Name)}, failed(err))
+	}
 	for i, s := range variants {
 		label := ""
 		if len(variants) > 1 {
@@ -121,22 +129,23 @@ func (l *loader) object(o wire.Object) {
 	}
 }
 
-// side is an object as one of the loaders sees it.
-type side struct {
+// loaderSide is an object as one of the loaders sees it.
+type loaderSide struct {
 	engine
 	opened
-	err   error              // of opening it
-	infos map[string]program // by name
-	whole map[string]outcome // of all tests, "" is the object's own; nil: each program is loaded on its own
+	err      error              // of opening it
+	infos    map[string]program // by name
+	own      outcome            // of loading it whole
+	together map[string]outcome // of its programs then; nil: each is loaded on its own
 }
 
 // variant tests one object with one set of settings. label stands behind the
 // names of its tests.
 func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
-	var sides []*side
+	var sides []*loaderSide
 	infos := map[string]program{}
 	for _, name := range enginesOf(o.Loader) {
-		x := &side{engine: l.engines[name], infos: map[string]program{}}
+		x := &loaderSide{engine: l.engines[name], infos: map[string]program{}}
 		sides = append(sides, x)
 		if x.opened, x.err = x.open(o.Path, s); x.err != nil {
 			continue
@@ -149,14 +158,15 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	local := l.localGroups(o.Name, slices.Collect(maps.Values(infos)))
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(infos)) {
-		if l.settings.chosen(o.Name, name) {
+		l.settings.found(o.Name, name)
+		if l.settings.Choose(o.Name, name) != wire.LeftOut {
 			names = append(names, name)
 		}
 	}
 	if l.Load == wire.LoadWhole {
 		for _, x := range sides {
 			if x.err == nil {
-				x.whole = l.whole(o, x, local)
+				x.own, x.together = l.whole(o, x, local)
 			}
 		}
 		names = append([]string{""}, names...)
@@ -164,7 +174,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 	for _, name := range names {
 		r := result{Test: testNamed(strings.TrimSuffix(o.Name+"/"+name, "/") + label)}
 		l.running(r.Name, false)
-		out := l.joined(sides, func(x *side) outcome { return l.test(o, x, name) })
+		out := l.joined(sides, func(x *loaderSide) outcome { return l.test(o, x, name) })
 		out.output += noteLines("warning: ", warningsOf(o.Warnings, name))
 		if out.log != "" {
 			l.file(fmt.Sprintf("%s/%s/%s.log", wire.FileRoot, wire.SafeName(o.Name), wire.SafeName(name+label)), out.log)
@@ -173,7 +183,7 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 		if out.cost != nil {
 			out.cost.Test = r.Name
 		}
-		l.reportMember(r, out, o.Name, cmp.Or(name, blamed(out.err)), local)
+		l.reportMember(r, out, o.Name, name, local)
 	}
 	l.release(local)
 	if l.Load == wire.LoadEach {
@@ -181,52 +191,54 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 			l.reportUntried(g, o.Name+label)
 		}
 		if l.testMaps(o, label, sides) == 0 && len(infos) == 0 {
-			out := l.joined(sides, func(*side) outcome { return failed(errors.New("the object holds neither programs nor maps")) })
+			out := l.joined(sides, func(*loaderSide) outcome { return failed(errors.New("the object holds neither programs nor maps")) })
 			l.report(result{Test: testNamed(o.Name + label)}, out)
 		}
 	}
 }
 
 // joined is the outcome of a test with all loaders.
-func (l *loader) joined(sides []*side, test func(*side) outcome) outcome {
-	var all []outcome
+func (l *loader) joined(sides []*loaderSide, test func(*loaderSide) outcome) outcome {
+	var outs []outcome
 	for _, x := range sides {
 		var out outcome
 		if x.err != nil {
-			out = failed(x.err)
+			out = failed(&unknownError{x.err})
 		} else {
 			out = test(x)
 		}
 		out.loader = x.version()
-		all = append(all, out)
+		outs = append(outs, out)
 	}
-	if len(all) == 2 {
-		return join(all[0], all[1])
+	if len(outs) == 2 {
+		return join(outs[0], outs[1])
 	}
-	return all[0]
+	return outs[0]
 }
 
 // test is the outcome of a program's test; "" is the object's own.
-func (l *loader) test(o wire.Object, x *side, name string) outcome {
+func (l *loader) test(o wire.Object, x *loaderSide, name string) outcome {
 	p, found := x.infos[name]
-	out, whole := x.whole[name]
+	out, together := x.together[name]
 	switch why := l.leftOut(o, x, p); {
-	case whole:
-	case !found || x.whole != nil:
+	case x.together != nil && name == "":
+		out = x.own
+	case together:
+	case !found || x.together != nil:
 		return failed(errors.New("it finds no program of this name"))
 	case why != nil:
 		return failed(why)
 	default:
 		out = l.each(x, p)
 	}
-	if out.err == nil {
+	if out.badness() != badnessSkip {
 		out.output += noteLines("", x.notes())
 	}
 	return out
 }
 
 // leftOut says why a program is not loaded; nil: it is.
-func (l *loader) leftOut(o wire.Object, x *side, p program) error {
+func (l *loader) leftOut(o wire.Object, x *loaderSide, p program) error {
 	// ebpf-go loads an object's optional programs with all others.
 	_, optional := x.opened.(*goObject)
 	if p.never != nil || l.settings.named(o.Name, p.name) || optional && l.Load == wire.LoadWhole {
@@ -264,8 +276,8 @@ func warningsOf(warnings []string, program string) (of []string) {
 
 // testMaps creates the maps that are tested on their own, and returns how many
 // there are.
-func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
-	found := map[string][]*side{}
+func (l *loader) testMaps(o wire.Object, label string, sides []*loaderSide) int {
+	found := map[string][]*loaderSide{}
 	for _, x := range sides {
 		if x.err == nil {
 			for _, m := range x.maps() {
@@ -281,7 +293,7 @@ func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
 		}
 		r := result{Test: testNamed(o.Name + "/map:" + m + label)}
 		l.running(r.Name, false)
-		l.report(r, l.joined(found[m], func(x *side) outcome {
+		l.report(r, l.joined(found[m], func(x *loaderSide) outcome {
 			start := time.Now()
 			note, err := x.createMap(m, l.Attach)
 			if err != nil {
@@ -294,7 +306,7 @@ func (l *loader) testMaps(o wire.Object, label string, sides []*side) int {
 }
 
 // each loads one program on its own, and attaches it when asked to.
-func (l *loader) each(x *side, p program) outcome {
+func (l *loader) each(x *loaderSide, p program) outcome {
 	ld, err := l.loadOne(x, p)
 	if err != nil {
 		return failed(err)
@@ -326,7 +338,7 @@ func (o outcome) attached(note string, err error) outcome {
 }
 
 // loadOne loads one program, unless its type says that it cannot be.
-func (l *loader) loadOne(x *side, p program) (*loaded, error) {
+func (l *loader) loadOne(x *loaderSide, p program) (*loaded, error) {
 	if err := l.loadable(x, p); err != nil {
 		return nil, err
 	}
@@ -344,7 +356,7 @@ func (l *loader) tooNewOr(p program, err error) error {
 	return err
 }
 
-func (l *loader) loadable(x *side, p program) error {
+func (l *loader) loadable(x *loaderSide, p program) error {
 	if p.typ == ebpf.UnspecifiedProgram {
 		return fmt.Errorf("%s does not know the section %q: want one of libbpf's names, such as kprobe/do_exit", x.version(), p.section)
 	}
@@ -356,90 +368,102 @@ func (l *loader) passed(ld *loaded, p program) outcome {
 	return outcome{took: ld.took, insns: processed(ld.log), cost: l.cost(ld, p)}
 }
 
-// whole loads the programs of an object together, and returns the outcome of
-// each by its name; "" is the object's own.
-func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcome {
+// whole loads the programs of an object together, as its application does. It
+// returns the object's own outcome, and those of its programs by name.
+func (l *loader) whole(o wire.Object, x *loaderSide, local []*group) (outcome, map[string]outcome) {
 	out := map[string]outcome{}
-	skip := func(name, format string, args ...any) {
-		out[name] = failed(skipError(fmt.Sprintf(format, args...)))
-	}
 	var names []string
-	wrong, because := error(nil), ""
 	for _, p := range x.programs() {
 		if why := l.leftOut(o, x, p); why != nil {
 			out[p.name] = failed(why)
-		} else if l.settings.chosen(o.Name, p.name) {
+		} else if l.settings.Choose(o.Name, p.name) != wire.LeftOut {
 			names = append(names, p.name)
 		}
 	}
-	// Of alternatives the application takes the first that loads.
-	for _, g := range local {
-		taken := ""
-		for _, name := range g.present(o.Name, names) {
-			if taken != "" {
-				skip(name, "not needed: %s loads here", taken)
-			} else if one := l.each(x, x.infos[name]); one.err == nil {
-				taken = name
-				continue
-			} else {
-				out[name] = one
-			}
-			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
-		}
-		if taken == "" && g.declared {
-			because = strings.Join(g.members, " | ")
-			wrong = fmt.Errorf("none of these loads: %s", because)
-		}
+	names, because := l.chooseAlternatives(o.Name, x, local, names, out)
+	if because == "" && len(names) == 0 && len(x.programs()) > 0 {
+		return failed(skipError("none of its programs is chosen")), out
 	}
-	var all map[string]*loaded
 	start := time.Now()
-	for _, name := range names {
-		if wrong != nil {
-			break
-		}
-		if err := l.loadable(x, x.infos[name]); err != nil {
-			wrong = &programError{name, err}
-		}
+	var together map[string]*loaded
+	err := fmt.Errorf("none of these loads: %s", because)
+	if because == "" {
+		together, err = l.loadTogether(x, names)
 	}
-	if wrong == nil {
-		all, wrong = x.loadWhole(names)
-	}
-	if wrong != nil {
+	if err != nil {
 		var p *programError
-		if errors.As(wrong, &p) {
+		if errors.As(err, &p) {
 			because = p.program
 			out[p.program] = failed(l.tooNewOr(x.infos[p.program], p.err))
 		}
 		for _, name := range names {
 			if name != because {
-				skip(name, "not tried: %s did not load, because of %s", o.Name, cmp.Or(because, "its maps"))
+				out[name] = failed(skipError(fmt.Sprintf("not tried: %s did not load, because of %s", o.Name, cmp.Or(because, "its maps"))))
 			}
 		}
-		wrong = fmt.Errorf("the object did not load: %w", wrong)
-		out[""] = outcome{err: wrong, output: oneLine(wrong) + "\n"} // the program's test has the log
-		return out
+		// Of no kind: whatever the kernel has not, the application would have got
+		// nothing. The program's test has the log.
+		return failed(errors.New("the object did not load: " + oneLine(err))), out
 	}
-	together := fmt.Sprintf("%d programs loaded together", len(names))
+	own := outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together", len(names))}
 	if left := len(x.programs()) - len(names); left > 0 {
-		together += fmt.Sprintf(", %d left out", left)
-		if len(names) == 0 {
-			skip("", "none of its programs was loaded")
-			return out
+		own.output += fmt.Sprintf(", %d left out", left)
+	}
+	own.output += "\n"
+	for _, name := range names {
+		defer together[name].close()
+		out[name] = l.passed(together[name], x.infos[name])
+	}
+	if l.Attach {
+		l.attachTogether(x, names, together, out)
+		own = l.registerAll(x, own)
+	}
+	return own, out
+}
+
+// chooseAlternatives returns the programs to load together: of alternatives the
+// application takes the first that loads. The others' outcomes go to out. missing
+// are alternatives of which the object has all, and none loads.
+func (l *loader) chooseAlternatives(object string, x *loaderSide, local []*group, names []string, out map[string]outcome) (left []string, missing string) {
+	for _, g := range slices.Concat(local, l.groups) {
+		present, taken := g.present(object, names), ""
+		for _, name := range present {
+			if taken != "" {
+				out[name] = failed(skipError(fmt.Sprintf("not needed: %s loads here", taken)))
+			} else if alone := l.each(x, x.infos[name]); alone.err == nil {
+				taken = name
+				continue
+			} else {
+				out[name] = alone
+			}
+			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+		}
+		if taken == "" && len(present) > 0 && slices.Contains(local, g) {
+			missing = strings.Join(g.members, " | ")
 		}
 	}
-	out[""] = outcome{took: time.Since(start), output: together + "\n"}
+	return names, missing
+}
+
+// loadTogether loads programs in one go, unless the type of one says that it
+// cannot be.
+func (l *loader) loadTogether(x *loaderSide, names []string) (map[string]*loaded, error) {
 	for _, name := range names {
-		defer all[name].close()
-		out[name] = l.passed(all[name], x.infos[name])
+		if err := l.loadable(x, x.infos[name]); err != nil {
+			return nil, &programError{name, err}
+		}
 	}
-	if !l.Attach {
-		return out
-	}
+	return x.loadWhole(names)
+}
+
+// attachTogether attaches programs at the same time, and adds to their outcomes
+// how that went.
+func (l *loader) attachTogether(x *loaderSide, names []string, together map[string]*loaded, out map[string]outcome) {
 	detach := map[string]func() error{}
 	notes, errs := map[string]string{}, map[string]error{}
 	for _, name := range names {
 		p := x.infos[name]
-		notes[name], detach[name], errs[name] = l.attachProgram(all[name].prog, &p.programInfo, x.opened)
+		notes[name], detach[name], errs[name] = l.attachProgram(together[name].prog, &p.programInfo, x.opened)
 	}
 	for _, name := range names {
 		if errs[name] == nil && detach[name] != nil {
@@ -447,14 +471,19 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 		}
 		out[name] = out[name].attached(notes[name], errs[name])
 	}
-	return out
 }
 
-// blamed is the program that an error is about, "" when it is about none.
-func blamed(err error) string {
-	var p *programError
-	if errors.As(err, &p) {
-		return p.program
+// registerAll registers the struct_ops maps of an object that was loaded whole,
+// and adds to its outcome how that went.
+func (l *loader) registerAll(x *loaderSide, own outcome) outcome {
+	for _, m := range x.maps() {
+		note, err := x.createMap(m, true)
+		if err != nil && !errors.Is(err, errNotTried) {
+			return own.attached("", fmt.Errorf("map %s: %s", m, oneLine(err)))
+		}
+		if note != "" {
+			own.output += "map " + m + ": " + note
+		}
 	}
-	return ""
+	return own
 }

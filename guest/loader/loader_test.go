@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -219,6 +220,8 @@ type fakeEngine struct {
 	bad  map[string]error
 	err  error // of opening
 	all  []program
+	note string           // of what it sets
+	ops  map[string]error // struct_ops maps, and what registering them says
 }
 
 func (e *fakeEngine) version() string { return e.name }
@@ -229,7 +232,7 @@ func (e *fakeEngine) open(string, wire.ObjectSettings) (opened, error) {
 type fakeObject struct{ *fakeEngine }
 
 func (o fakeObject) programs() []program { return o.all }
-func (o fakeObject) notes() []string     { return nil }
+func (o fakeObject) notes() []string     { return strings.Fields(o.note) }
 func (o fakeObject) load(name string) (*loaded, error) {
 	return &loaded{close: func() {}}, o.bad[name]
 }
@@ -244,39 +247,80 @@ func (o fakeObject) loadWhole(names []string) (map[string]*loaded, error) {
 	}
 	return all, nil
 }
-func (o fakeObject) maps() []string                            { return nil }
-func (o fakeObject) createMap(string, bool) (string, error)    { return "", nil }
+func (o fakeObject) maps() []string { return slices.Sorted(maps.Keys(o.ops)) }
+func (o fakeObject) createMap(name string, register bool) (string, error) {
+	if !register {
+		return "", errors.New("is not registered")
+	}
+	return "registered\n", o.ops[name]
+}
 func (o fakeObject) attachBySection(string) (io.Closer, error) { return nil, errors.ErrUnsupported }
 func (o fakeObject) close()                                    {}
+
+// fakeEngines is one loader of several objects, by path.
+type fakeEngines map[string]*fakeEngine
+
+func (e fakeEngines) version() string { return "libbpf 1" }
+func (e fakeEngines) open(path string, s wire.ObjectSettings) (opened, error) {
+	return e[path].open(path, s)
+}
+
+// programsOf are programs of fakes, as NAME SECTION.
+func programsOf(sections ...string) (all []program) {
+	for _, s := range sections {
+		name, section, _ := strings.Cut(s, " ")
+		p := program{programInfo: programInfo{name: name, section: section, typ: ebpf.Tracing}}
+		if section == "syscall" {
+			p.typ = ebpf.Syscall // which attaching only says something of
+		}
+		p.leftOut = optional(section)
+		all = append(all, p)
+	}
+	return all
+}
+
+// checkTests holds tests against VERDICT NAME and part of the output of each.
+func checkTests(t *testing.T, o wire.Objects, engines map[string]engine, want []string) {
+	t.Helper()
+	var got []result
+	l := newLoader(o, func(r result) { got = append(got, r) }, func(string, bool) {})
+	l.engines = engines
+	l.all()
+	failed := 0
+	for i, r := range got {
+		if r.Verdict == wire.TestFail {
+			failed++
+		}
+		if 2*i >= len(want) || r.Verdict+" "+r.Name != want[2*i] || !strings.Contains(r.Output, want[2*i+1]) {
+			t.Errorf("test %d is %s %s: %s", i, r.Verdict, r.Name, r.Output)
+		}
+		if r.Output == "" && r.Verdict != wire.TestPass {
+			t.Errorf("%s gives no reason", r.Name)
+		}
+	}
+	if 2*len(got) != len(want) || failed != l.bad {
+		t.Errorf("%d tests, %d failed, %d counted; want %q", len(got), failed, l.bad, want)
+	}
+}
 
 // What loading says becomes the right tests.
 func TestVerdicts(t *testing.T) {
 	refused := errors.New("refused")
-	of := func(sections ...string) (all []program) { // NAME SECTION
-		for _, s := range sections {
-			name, section, _ := strings.Cut(s, " ")
-			p := program{programInfo: programInfo{name: name, section: section, typ: ebpf.Tracing}}
-			if strings.HasPrefix(section, "?") {
-				p.leftOut = fmt.Errorf("%w: optional", errNotTried)
-			}
-			all = append(all, p)
-		}
-		return all
-	}
 	libbpf := func(bad map[string]error, sections ...string) *fakeEngine {
-		return &fakeEngine{name: "libbpf 1", bad: bad, all: of(sections...)}
+		return &fakeEngine{name: "libbpf 1", bad: bad, all: programsOf(sections...)}
 	}
 	alternatives := wire.ObjectSettings{Alternatives: [][]string{{"a", "b"}}}
 	for name, tt := range map[string]struct {
 		engine, goEngine *fakeEngine // both: two loaders
 		load             string
+		attach           bool
 		settings         wire.ObjectSettings
 		object           wire.Object
 		want             []string // VERDICT NAME, then part of the output
 	}{
 		"each": {
 			engine: libbpf(map[string]error{"b": refused}, "a fentry/x", "b fentry/y", "c ?fentry/z"),
-			want:   []string{"pass o/a", "", "fail o/b", "refused", "skip o/c", "not loaded: optional"},
+			want:   []string{"pass o/a", "", "fail o/b", "refused", "skip o/c", "marks it as optional"},
 		},
 		"broken": {
 			object: wire.Object{Broken: "is no ELF object"}, want: []string{"fail o", "the object is no ELF object"},
@@ -287,7 +331,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"both": {
 			engine:   libbpf(nil, "a x", "b x", "c x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"b": refused}, all: of("a x", "b x")},
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"b": refused}, all: programsOf("a x", "b x")},
 			want: []string{
 				"pass o/a", "", "fail o/b", "loads with libbpf 1, not with ebpf-go v1, because refused\n",
 				"fail o/c", "not with ebpf-go v1, because it finds no program of this name",
@@ -295,22 +339,18 @@ func TestVerdicts(t *testing.T) {
 		},
 		"both, and one says that the kernel cannot": {
 			engine:   libbpf(nil, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: programsOf("a x")},
 			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
 		},
 		"both say that the kernel cannot": {
 			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: programsOf("a x")},
 			want:     []string{"skip o/a", "unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
 		},
 		"both refuse it for reasons of their own": {
-			engine:   libbpf(map[string]error{"a": refused}, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &rejectedError{reason: errors.New("other"), tail: []string{"line"}}}, all: of("a x")},
-			want:     []string{"fail o/a", "libbpf 1: refused\nebpf-go v1: other\nthe last 1 of 1 lines of the verifier's log:\n  line\n"},
-		},
-		"both, and one leaves it out": {
-			engine: libbpf(nil, "a ?x"), goEngine: &fakeEngine{name: "ebpf-go v1", all: of("a x")},
-			want: []string{"skip o/a", "loads with ebpf-go v1; libbpf 1: not loaded: optional"},
+			engine:   libbpf(map[string]error{"a": &rejectedError{reason: errors.New("other"), tail: []string{"line"}}}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": refused}, all: programsOf("a x")},
+			want:     []string{"fail o/a", "libbpf 1: other\nebpf-go v1: refused\nthe last 1 of 1 lines of the verifier's log:\n  line\n"},
 		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
@@ -348,7 +388,7 @@ func TestVerdicts(t *testing.T) {
 			want: []string{"pass o/ab", ""},
 		},
 		"settings that mean nothing": {
-			engine: libbpf(nil, "a x"),
+			engine: libbpf(nil, "a x"), object: wire.Object{Path: "testdata/trace.bpf.o"},
 			settings: wire.ObjectSettings{
 				Programs: []string{"!z"}, Maps: []wire.MapSetting{{Name: "m"}}, Variants: []wire.Variant{{{Name: "v[1]", Value: "1"}}},
 				Targets: []wire.TargetOfProg{{Program: "t", Section: "x"}},
@@ -359,15 +399,60 @@ func TestVerdicts(t *testing.T) {
 			engine: libbpf(nil, "a x", "b ?x", "c x"), load: wire.LoadWhole,
 			want: []string{"pass o", "2 programs loaded together, 1 left out", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
 		},
-		"whole, and nothing is loaded": {
-			engine: libbpf(nil, "a ?x"), load: wire.LoadWhole, want: []string{"skip o", "none of its programs was loaded", "skip o/a", "optional"},
-		},
 		"whole, and one fails": {
 			engine: libbpf(map[string]error{"b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
 			want: []string{
 				"fail o", "the object did not load: b: refused",
 				"skip o/a", "not tried: o did not load, because of b", "fail o/b", "refused", "skip o/c", "because of b",
 			},
+		},
+		"whole, and one is for no kernel": {
+			engine: libbpf(map[string]error{"b": skipError("no map has it")}, "a x", "b x"), load: wire.LoadWhole,
+			want: []string{"fail o", "the object did not load: b: no map has it", "skip o/a", "because of b", "skip o/b", "no map has it"},
+		},
+		"whole, and this kernel cannot have one": {
+			engine: libbpf(map[string]error{"b": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, "a x", "b x"), load: wire.LoadWhole,
+			want: []string{"fail o", "the object did not load: b: unsupported: kfunc f", "skip o/a", "because of b", "skip o/b", "unsupported"},
+		},
+		"notes": {
+			engine: &fakeEngine{name: "libbpf 1", bad: map[string]error{"a": refused}, all: programsOf("a x", "b x", "c ?x"), note: "defaults"},
+			want:   []string{"fail o/a", "refused\ndefaults\n", "pass o/b", "defaults\n", "skip o/c", "as optional\n"},
+		},
+		"whole of optional programs": {
+			engine: libbpf(nil, "a ?x"), load: wire.LoadWhole,
+			want: []string{"skip o", "none of its programs is chosen", "skip o/a", "optional", "fail (programs)", "no program was loaded"},
+		},
+		"optional programs": {
+			engine: libbpf(nil, "a ?x"), want: []string{"skip o/a", "optional", "fail (programs)", "no program was loaded"},
+		},
+		"nothing but what this kernel cannot have": {
+			engine: libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, "a x"),
+			want:   []string{"skip o/a", "unsupported"},
+		},
+		"whole with struct_ops": {
+			engine: &fakeEngine{name: "libbpf 1", all: programsOf("a syscall"), ops: map[string]error{"m": nil}}, load: wire.LoadWhole, attach: true,
+			want: []string{"pass o", "1 programs loaded together\nmap m: registered", "pass o/a", "loaded only"},
+		},
+		"whole with struct_ops that the kernel refuses": {
+			engine: &fakeEngine{name: "libbpf 1", all: programsOf("a syscall"), ops: map[string]error{"m": refused, "n": nil}}, load: wire.LoadWhole, attach: true,
+			want: []string{"fail o", "loaded, and not attached: map m: refused", "pass o/a", "loaded only"},
+		},
+		"both, whole, and one leaves out what is optional": {
+			engine:   libbpf(nil, "a x", "b ?x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", all: []program{programsOf("a x")[0], programsOf("b x")[0]}}, load: wire.LoadWhole,
+			want: []string{"pass o", "", "pass o/a", "", "pass o/b", `libbpf 1: not loaded: its section "?x" marks it as optional`},
+		},
+		"alternatives of which one crashes the loader": {
+			engine: libbpf(map[string]error{"a": &unknownError{errors.New("libbpf crashed")}}, "a x", "b x"), settings: alternatives,
+			want: []string{"fail o/a", "libbpf crashed", "pass o/b", ""},
+		},
+		"alternatives with both, and one does not open it": {
+			engine: libbpf(nil, "a x", "b x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: &unsupportedError{what: "BTF", version: "6.2", running: "6.1"}}, settings: alternatives,
+			want: []string{"fail o/a", "not with ebpf-go v1, because unsupported", "fail o/b", "not with ebpf-go v1"},
+		},
+		"a flavour and its base": {
+			engine: libbpf(map[string]error{"n": refused, "n_2": refused}, "n x", "n___old x", "n_2 x"),
+			want:   []string{"fail o/n_2", "refused", "pass o/n___old", "", "fail o/n", "one of these may be enough: --alternatives 'n | n___old'"},
 		},
 		"whole with alternatives": {
 			engine: libbpf(map[string]error{"a": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
@@ -389,28 +474,117 @@ func TestVerdicts(t *testing.T) {
 			if tt.goEngine != nil {
 				tt.object.Loader = wire.LoaderBoth
 			}
-			var got []result
-			l := newLoader(wire.Objects{
-				Objects: []wire.Object{tt.object}, Load: cmp.Or(tt.load, wire.LoadEach), Unsupported: wire.TestSkip, Settings: tt.settings,
-			}, func(r result) { got = append(got, r) }, func(string, bool) {})
-			l.engines = map[string]engine{wire.LoaderLibbpf: tt.engine, wire.LoaderGo: tt.goEngine}
-			l.all()
-			failed := 0
-			for i, r := range got {
-				if r.Verdict == wire.TestFail {
-					failed++
-				}
-				if 2*i >= len(tt.want) || r.Verdict+" "+r.Name != tt.want[2*i] || !strings.Contains(r.Output, tt.want[2*i+1]) {
-					t.Errorf("test %d is %s %s: %s", i, r.Verdict, r.Name, r.Output)
-				}
-				if r.Output == "" && r.Verdict != wire.TestPass {
-					t.Errorf("%s gives no reason", r.Name)
-				}
-			}
-			if 2*len(got) != len(tt.want) || failed != l.bad {
-				t.Errorf("%d tests, %d failed, %d counted; want %q", len(got), failed, l.bad, tt.want)
-			}
+			checkTests(t, wire.Objects{
+				Objects: []wire.Object{tt.object}, Load: cmp.Or(tt.load, wire.LoadEach), Attach: tt.attach, Unsupported: wire.TestSkip, Settings: tt.settings,
+			}, map[string]engine{wire.LoaderLibbpf: tt.engine, wire.LoaderGo: tt.goEngine}, tt.want)
 		})
+	}
+}
+
+// Alternatives of different objects are each other's, and no more of the objects.
+func TestAlternativesAcrossObjects(t *testing.T) {
+	refused := errors.New("refused")
+	across := [][]string{{"a/x", "b/y"}}
+	for name, tt := range map[string]struct {
+		load string
+		a, b *fakeEngine
+		set  wire.ObjectSettings
+		want []string
+	}{
+		"each": {
+			wire.LoadEach,
+			&fakeEngine{bad: map[string]error{"x": refused}, all: programsOf("other z", "x fentry/f")},
+			&fakeEngine{all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Alternatives: across},
+			[]string{"pass a/other", "", "pass b/y", "", "skip a/x", "not needed: b/y loads here"},
+		},
+		"whole": {
+			wire.LoadWhole,
+			&fakeEngine{bad: map[string]error{"x": refused}, all: programsOf("other z", "x fentry/f")},
+			&fakeEngine{all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Alternatives: across},
+			[]string{"pass a", "1 programs loaded together", "pass a/other", "", "pass b", "", "pass b/y", "", "skip a/x", "not needed: b/y loads here"},
+		},
+		"whole, and another program fails": {
+			wire.LoadWhole,
+			&fakeEngine{bad: map[string]error{"x": refused, "other": refused}, all: programsOf("other z", "x fentry/f")},
+			&fakeEngine{all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Alternatives: across},
+			[]string{"fail a", "did not load: other: refused", "fail a/other", "refused", "pass b", "", "pass b/y", "", "skip a/x", "not needed: b/y loads here"},
+		},
+		"whole, and none loads": {
+			wire.LoadWhole,
+			&fakeEngine{bad: map[string]error{"x": refused}, all: programsOf("other z", "x fentry/f")},
+			&fakeEngine{bad: map[string]error{"y": refused}, all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Alternatives: across},
+			[]string{"pass a", "", "pass a/other", "", "skip b", "none of its programs is chosen", "fail a/x", "refused", "fail b/y", "refused"},
+		},
+		"whole, of one object": {
+			wire.LoadWhole,
+			&fakeEngine{bad: map[string]error{"x": refused}, all: programsOf("x fentry/f", "z kprobe/f")},
+			&fakeEngine{all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Alternatives: [][]string{{"a/x", "a/z"}}},
+			[]string{"pass a", "", "pass a/z", "", "skip a/x", "not needed: a/z loads here", "pass b", "", "pass b/y", ""},
+		},
+		"whole, programs of one object chosen": {
+			wire.LoadWhole,
+			&fakeEngine{bad: map[string]error{"x": refused}, all: programsOf("x fentry/f")},
+			&fakeEngine{all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Programs: []string{"b/*"}},
+			[]string{"skip a", "none of its programs is chosen", "pass b", "", "pass b/y", ""},
+		},
+		"an object that does not open": {
+			wire.LoadEach,
+			&fakeEngine{bad: map[string]error{"x": &unknownError{errors.New("libbpf crashed")}}, all: programsOf("x fentry/f")},
+			&fakeEngine{all: programsOf("y kprobe/f")},
+			wire.ObjectSettings{Alternatives: across},
+			[]string{"fail a/x", "libbpf crashed", "pass b/y", ""},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkTests(t, wire.Objects{
+				Objects: []wire.Object{{Name: "a", Path: "a", Loader: wire.LoaderLibbpf}, {Name: "b", Path: "b", Loader: wire.LoaderLibbpf}},
+				Load:    tt.load, Unsupported: wire.TestFail, Settings: tt.set,
+			}, map[string]engine{wire.LoaderLibbpf: fakeEngines{"a": tt.a, "b": tt.b}}, tt.want)
+		})
+	}
+}
+
+// Tests that wait for others hold no log of theirs.
+func TestPendingIsSmall(t *testing.T) {
+	log := strings.Repeat("0: (b7) r0 = 0\n", 1000)
+	e := &fakeEngine{name: "libbpf 1", bad: map[string]error{}, all: programsOf("a fentry/f", "b kprobe/f")}
+	for _, p := range e.all {
+		e.bad[p.name] = fmt.Errorf("load: %w", &rejectedError{reason: errors.New("refused"), log: log})
+	}
+	l := newLoader(wire.Objects{Objects: []wire.Object{{Name: "o", Loader: wire.LoaderLibbpf}}, Load: wire.LoadEach, Unsupported: wire.TestFail}, func(result) {}, func(string, bool) {})
+	l.engines = map[string]engine{wire.LoaderLibbpf: e}
+	kept := 0
+	l.running = func(string, bool) {
+		for _, p := range l.pending {
+			var r *rejectedError
+			if kept++; p.log != "" || errors.As(p.err, &r) {
+				t.Errorf("%s is held with its log", p.Name)
+			}
+		}
+	}
+	l.all()
+	if kept == 0 || l.bad != 2 {
+		t.Errorf("%d looks, %d failed", kept, l.bad)
+	}
+}
+
+// An inner map has the size that its template is created with.
+func TestInnerOfDefaultSize(t *testing.T) {
+	l := newLoader(wire.Objects{}, func(result) {}, func(string, bool) {})
+	settings := wire.ObjectSettings{Maps: []wire.MapSetting{{Name: "outer", Inner: "empty"}, {Name: "empty", ValueSize: 16}}}
+	o, err := newGoEngine(l).open("libbpf/testdata/settings.bpf.o", settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := o.(*goObject).spec.Maps["outer"].InnerMap
+	if inner == nil || inner.MaxEntries != 1 || inner.ValueSize != 16 || len(o.notes()) != 1 {
+		t.Errorf("%+v, notes %q", inner, o.notes())
 	}
 }
 
@@ -418,27 +592,42 @@ func TestVerdicts(t *testing.T) {
 func TestVariants(t *testing.T) {
 	v := func(name string) wire.Variable { return wire.Variable{Name: name, Value: "1"} }
 	s := newSettings(wire.ObjectSettings{
-		Variants: []wire.Variant{{v("no_such")}, {v("trace/on_kprobe.x"), v("net/on_kprobe")}, {v("no_such"), v("on_fexit[2]")}, {}},
-		Maps:     []wire.MapSetting{{Name: "trace/on_fentry"}, {Name: "other/on_fentry"}},
+		Variants: []wire.Variant{{v("no_such"), v("maps")}, {v("set/config.on"), v("net/config")}, {v("no_such"), v("config[2]")}, {}},
+		Maps:     []wire.MapSetting{{Name: "set/.rodata"}, {Name: "other/outer"}, {Name: "config"}},
 	})
-	got := s.of(wire.Object{Name: "trace", Path: "testdata/trace.bpf.o"})
-	m := []wire.MapSetting{{Name: "on_fentry"}}
+	object := wire.Object{Name: "set", Path: "libbpf/testdata/settings.bpf.o"}
+	got, err := s.of(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := []wire.MapSetting{{Name: ".rodata"}}
 	want := []wire.ObjectSettings{
 		{Maps: m, Variants: []wire.Variant{nil}},
-		{Maps: m, Variants: []wire.Variant{{v("on_kprobe.x")}}},
-		{Maps: m, Variants: []wire.Variant{{v("on_fexit[2]")}}},
+		{Maps: m, Variants: []wire.Variant{{v("config.on")}}},
+		{Maps: m, Variants: []wire.Variant{{v("config[2]")}}},
 	}
 	if d := gocmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if d := gocmp.Diff([]string{"map other/on_fentry: no object has it", "variable net/on_kprobe: no object has it", "variable no_such: no object has it"}, s.unused()); d != "" {
+	if d := gocmp.Diff([]string{
+		"map config: no object has it", "map other/outer: no object has it", "variable maps: no object has it",
+		"variable net/config: no object has it", "variable no_such: no object has it",
+	}, s.unused()); d != "" {
 		t.Error(d)
 	}
-	if got := variantLabel(want[1].Variants[0], 1); got != " [on_kprobe.x=1]" {
+	if got := variantLabel(want[1].Variants[0], 1); got != " [config.on=1]" {
 		t.Errorf("label %q", got)
 	}
 	if got := variantLabel(slices.Repeat(want[1].Variants[0], 20), 1); got != " [variant 2]" {
 		t.Errorf("label %q", got)
+	}
+	// What cannot be read may have them.
+	object.Path = filepath.Join(t.TempDir(), "o")
+	if err := os.WriteFile(object.Path, []byte("\x7fELF"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.of(object); err == nil {
+		t.Errorf("no object has settings %v", got)
 	}
 }
 

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"debug/elf"
 	"fmt"
-	"path"
+	"os"
 	"slices"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -59,29 +59,42 @@ func inObject(setting, object string) (name string, ok bool) {
 }
 
 // of returns the settings of one object: one set for each variant of it.
-func (s settings) of(o wire.Object) []wire.ObjectSettings {
-	names := symbols(o.Path)
-	has := func(kind, setting string) (string, bool) {
+func (s settings) of(o wire.Object) ([]wire.ObjectSettings, error) {
+	if len(s.Maps)+len(s.Targets)+len(s.Variants) == 0 {
+		return []wire.ObjectSettings{{}}, nil
+	}
+	f, err := os.Open(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := contents.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("the object %w: the settings are not told from those of other objects", err)
+	}
+	has := func(kind, setting string, exists func(name string) bool) (string, bool) {
 		name, ok := inObject(setting, o.Name)
-		found := names[name]
-		if kind == "variable " {
-			_, _, found = variable.Find(name, func(name string) bool { return names[name] })
-		}
-		if !ok || !found {
+		if !ok || !exists(name) {
 			return "", false
 		}
 		s.used[kind+setting] = true
 		return name, true
 	}
+	isMap := func(name string) bool { return slices.Contains(names.Maps, name) }
+	isProgram := func(name string) bool { return slices.Contains(names.Programs, name) }
+	isVariable := func(name string) bool {
+		_, _, ok := variable.Find(name, func(name string) bool { _, ok := names.Variables[name]; return ok })
+		return ok
+	}
 	var one wire.ObjectSettings
 	for _, m := range s.Maps {
-		if name, ok := has("map ", m.Name); ok {
+		if name, ok := has("map ", m.Name, isMap); ok {
 			m.Name = name
 			one.Maps = append(one.Maps, m)
 		}
 	}
 	for _, t := range s.Targets {
-		if name, ok := has("program ", t.Program); ok {
+		if name, ok := has("program ", t.Program, isProgram); ok {
 			t.Program = name
 			one.Targets = append(one.Targets, t)
 		}
@@ -90,7 +103,7 @@ func (s settings) of(o wire.Object) []wire.ObjectSettings {
 	for _, variant := range s.Variants {
 		var mine wire.Variant
 		for _, v := range variant {
-			if name, ok := has("variable ", v.Name); ok {
+			if name, ok := has("variable ", v.Name, isVariable); ok {
 				mine = append(mine, wire.Variable{Name: name, Value: v.Value})
 			}
 		}
@@ -101,25 +114,9 @@ func (s settings) of(o wire.Object) []wire.ObjectSettings {
 		}
 	}
 	if all == nil {
-		return []wire.ObjectSettings{one}
+		all = []wire.ObjectSettings{one}
 	}
-	return all
-}
-
-// symbols are the names of an object's maps, variables and functions. One that
-// cannot be read has none: whoever loads it says why.
-func symbols(path string) map[string]bool {
-	names := map[string]bool{}
-	f, err := elf.Open(path)
-	if err != nil {
-		return names
-	}
-	defer f.Close()
-	all, _ := f.Symbols() // none is one that the loader complains of
-	for _, s := range all {
-		names[s.Name] = true
-	}
-	return names
+	return all, nil
 }
 
 // variantLabel tells the tests of the nth variant of several from others.
@@ -138,42 +135,19 @@ func variantLabel(v wire.Variant, n int) string {
 	return " [" + label + "]"
 }
 
-// chosen says whether a program is among those to load. One that is excluded never
-// is.
-func (s settings) chosen(object, program string) bool {
-	all, chosen, excluded := true, false, false
-	for _, p := range s.Programs {
-		pattern, not := strings.CutPrefix(p, "!")
-		all = all && not
-		if s.matches(pattern, object, program) {
-			chosen, excluded = chosen || !not, excluded || not
-		}
-	}
-	return (all || chosen) && !excluded
-}
-
 // named says whether a program is asked for, so that it is loaded even if the
 // object marks it as optional.
 func (s settings) named(object, program string) bool {
-	for _, p := range s.Programs {
-		if !strings.HasPrefix(p, "!") && s.matches(p, object, program) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(slices.Concat(s.Alternatives...), func(p string) bool {
-		return s.matches(p, object, program)
-	}) || slices.ContainsFunc(s.Targets, func(t wire.TargetOfProg) bool { return s.matches(t.Program, object, program) })
+	means := func(name string) bool { return wire.MatchesProgram(name, object, program) }
+	return s.Choose(object, program) == wire.Chosen || slices.ContainsFunc(slices.Concat(s.Alternatives...), means) ||
+		slices.ContainsFunc(s.Targets, func(t wire.TargetOfProg) bool { return means(t.Program) })
 }
 
-// matches says whether a pattern means a program.
-func (s settings) matches(pattern, object, program string) bool {
-	name := program
-	if strings.Contains(pattern, "/") {
-		name = object + "/" + program
+// found notes the patterns that mean a program.
+func (s settings) found(object, program string) {
+	for _, p := range s.Programs {
+		if pattern := strings.TrimPrefix(p, "!"); wire.MatchesProgram(pattern, object, program) {
+			s.used["program "+pattern] = true
+		}
 	}
-	ok, err := path.Match(pattern, name)
-	if ok && err == nil {
-		s.used["program "+pattern] = true
-	}
-	return ok && err == nil
 }

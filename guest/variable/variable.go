@@ -98,12 +98,12 @@ func member(t btf.Type, path string) (btf.Type, uint32, string, error) {
 	if name == "" || path[0] != '.' {
 		return nil, 0, "", fmt.Errorf("%q: want .MEMBER or [INDEX]", path)
 	}
-	if membersOf(t) == nil {
+	if MembersOf(t) == nil {
 		return nil, 0, "", fmt.Errorf(".%s: it is no struct or union, but %s", name, describe(t))
 	}
-	m, bits, ok := find(t, name, 0)
+	m, bits, ok := find(t, name, map[btf.Type]bool{})
 	if !ok {
-		return nil, 0, "", &MemberError{describe(t), name, names(t, 0)}
+		return nil, 0, "", &MemberError{describe(t), name, names(t, map[btf.Type]bool{})}
 	}
 	if m.BitfieldSize > 0 {
 		return nil, 0, "", fmt.Errorf(".%s is a bit field, and cannot be set", name)
@@ -111,26 +111,27 @@ func member(t btf.Type, path string) (btf.Type, uint32, string, error) {
 	return m.Type, bits / 8, rest, nil
 }
 
-const maxAnonymous = 16 // structs and unions inside of each other
-
-// find looks for a member, inside of anonymous structs and unions, too.
-func find(t btf.Type, name string, depth int) (btf.Member, uint32, bool) {
-	for _, m := range membersOf(t) {
+// find looks for a member, inside of anonymous structs and unions, too, each of
+// which is seen once: a hostile object has any number of ways to one.
+func find(t btf.Type, name string, seen map[btf.Type]bool) (btf.Member, uint32, bool) {
+	for _, m := range MembersOf(t) {
 		if m.Name == name {
 			return m, uint32(m.Offset), true
 		}
-		if m.Name != "" || depth > maxAnonymous {
+		if m.Name != "" || seen[m.Type] {
 			continue
 		}
-		if inner, bits, ok := find(btf.UnderlyingType(m.Type), name, depth+1); ok {
+		seen[m.Type] = true
+		if inner, bits, ok := find(m.Type, name, seen); ok {
 			return inner, uint32(m.Offset) + bits, true
 		}
 	}
 	return btf.Member{}, 0, false
 }
 
-func membersOf(t btf.Type) []btf.Member {
-	switch t := t.(type) {
+// MembersOf are the members of a struct or union.
+func MembersOf(t btf.Type) []btf.Member {
+	switch t := btf.UnderlyingType(t).(type) {
 	case *btf.Struct:
 		return t.Members
 	case *btf.Union:
@@ -140,13 +141,14 @@ func membersOf(t btf.Type) []btf.Member {
 }
 
 // names are the members of a struct or union, and of those that are anonymous in it.
-func names(t btf.Type, depth int) (list []string) {
-	for _, m := range membersOf(t) {
+func names(t btf.Type, seen map[btf.Type]bool) (list []string) {
+	for _, m := range MembersOf(t) {
 		switch {
 		case m.Name != "":
 			list = append(list, m.Name)
-		case depth < maxAnonymous:
-			list = append(list, names(btf.UnderlyingType(m.Type), depth+1)...)
+		case !seen[m.Type]:
+			seen[m.Type] = true
+			list = append(list, names(m.Type, seen)...)
 		}
 	}
 	return list

@@ -2,6 +2,8 @@ package variable
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +91,18 @@ func TestEncode(t *testing.T) {
 		case !tt.bad && (err != nil || string(b) != tt.want || offset != tt.offset):
 			t.Errorf("%s%s=%s: %d, %x, %v, want %d, %x", tt.of, tt.path, tt.value, offset, b, err, tt.offset, tt.want)
 		}
+	}
+}
+
+// A hostile object has many ways to a type.
+func TestEncodeManyWays(t *testing.T) {
+	var inner btf.Type = &btf.Int{Size: 4}
+	for range 16 {
+		inner = &btf.Struct{Size: 4, Members: slices.Repeat([]btf.Member{{Type: inner}}, 40)}
+	}
+	var member *MemberError
+	if _, _, err := Encode(inner, ".none", "1"); !errors.As(err, &member) || len(member.Members) > 0 {
+		t.Error(err)
 	}
 }
 

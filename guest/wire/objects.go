@@ -1,5 +1,11 @@
 package wire
 
+import (
+	"path"
+	"runtime/debug"
+	"strings"
+)
+
 // ObjectsPath is where the payload's archive holds its Objects in the guest.
 const ObjectsPath = "/objects.json"
 
@@ -14,6 +20,22 @@ const (
 	LoaderGo     = "ebpf-go"
 	LoaderBoth   = "both" // an object must load with each of them
 )
+
+// LibbpfVersion names libbpf in results, as guest/libbpf/build takes it. A test
+// holds it to the built program's own.
+const LibbpfVersion = "libbpf 1.8"
+
+// GoVersion names ebpf-go, which this program and the guest's loader share.
+func GoVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/cilium/ebpf" {
+				return LoaderGo + " " + m.Version
+			}
+		}
+	}
+	return LoaderGo
+}
 
 // What of an object is loaded at a time.
 const (
@@ -78,4 +100,43 @@ type Variable struct {
 type TargetOfProg struct {
 	Program string `json:"program"`
 	Section string `json:"section"` // such as fentry/do_exit
+}
+
+// Choice is what settings say of loading a program.
+type Choice uint8
+
+// Choices.
+const (
+	ByDefault Choice = iota // nothing
+	Chosen
+	LeftOut
+)
+
+// Choose says what Programs mean for a program. One that is excluded is never
+// loaded.
+func (s ObjectSettings) Choose(object, program string) Choice {
+	c := ByDefault
+	for _, p := range s.Programs {
+		pattern, not := strings.CutPrefix(p, "!")
+		switch matches := MatchesProgram(pattern, object, program); {
+		case not && matches:
+			return LeftOut
+		case not:
+		case matches:
+			c = Chosen
+		case c == ByDefault:
+			c = LeftOut
+		}
+	}
+	return c
+}
+
+// MatchesProgram says whether a pattern, PROGRAM or OBJECT/PROGRAM, means a
+// program.
+func MatchesProgram(pattern, object, program string) bool {
+	if strings.Contains(pattern, "/") {
+		program = object + "/" + program
+	}
+	ok, err := path.Match(pattern, program)
+	return ok && err == nil
 }

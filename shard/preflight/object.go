@@ -209,10 +209,7 @@ func (r *reader) frozen() {
 
 func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool) error {
 	p := r.add(r.Name + "/" + name)
-	chosen, err := r.chosen(name)
-	if err != nil {
-		return err
-	}
+	chosen := r.set.Choose(r.Name, name)
 	for _, t := range r.set.Targets {
 		if r.is(t.Program, name) {
 			moved := *sections.Program(t.Section)
@@ -224,9 +221,9 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	p.layout = layoutOf(ps, p.target, r.arch)
 	p.few = ps.Type == ebpf.Kprobe || ps.Type == ebpf.RawTracepoint
 	switch {
-	case chosen == no:
+	case chosen == wire.LeftOut:
 		p.skip = "the settings leave it out"
-	case p.target.optional && chosen == byDefault:
+	case p.target.optional && chosen == wire.ByDefault:
 		p.skip = "its section marks it as optional"
 	case ps.Type == ebpf.Extension:
 		p.skip = "it replaces a function of another program"

@@ -22,6 +22,11 @@ func (o *Object) Apply(s wire.ObjectSettings) error {
 	if o.Broken != "" {
 		return nil
 	}
+	for _, p := range s.Programs {
+		if _, err := path.Match(strings.TrimPrefix(p, "!"), ""); err != nil {
+			return &ObjectError{o.Name, fmt.Sprintf("%q is no pattern of programs", p)}
+		}
+	}
 	return o.analyze(s)
 }
 
@@ -54,37 +59,6 @@ func (o *Object) Targets() (sections []string) {
 // is says whether a name in settings means one of the object's.
 func (r *reader) is(setting, name string) bool {
 	return setting == name || setting == r.Name+"/"+name
-}
-
-// choice is what the settings say of a program.
-type choice uint8
-
-const (
-	byDefault choice = iota
-	yes
-	no
-)
-
-func (r *reader) chosen(program string) (choice, error) {
-	c := byDefault
-	for _, p := range r.set.Programs {
-		pattern, out := strings.CutPrefix(p, "!")
-		if !out && c == byDefault {
-			c = no
-		}
-		for _, name := range []string{program, r.Name + "/" + program} {
-			matches, err := path.Match(pattern, name)
-			switch {
-			case err != nil:
-				return c, &ObjectError{r.Name, fmt.Sprintf("%q is no pattern of programs", p)}
-			case matches && out:
-				return no, nil
-			case matches:
-				c = yes
-			}
-		}
-	}
-	return c, nil
 }
 
 // mapSetting is a map as the settings have it.

@@ -24,6 +24,9 @@ var errProtocol = errors.New("libbpf's process has sent what is no reply")
 // maxReply is more than the C program sends at a time.
 const maxReply = 64<<10 + 1
 
+// maxRequest is what the C program has room for.
+const maxRequest = 128 << 10
+
 // maxPackets bounds one reply: a packet for each program and map of an object.
 const maxPackets = 100_000
 
@@ -110,7 +113,11 @@ func (c *conn) call(doing string, timeout time.Duration, got func(packet) error,
 	if c.err != nil {
 		return end{}, fmt.Errorf("%s: %w", doing, c.err)
 	}
-	e, err := c.exchange(doing, timeout, got, request)
+	text := strings.Join(request, "\x00") + "\x00"
+	if len(text) >= maxRequest || strings.Count(text, "\x00") != len(request) {
+		return end{}, fmt.Errorf("%s: names are too long, or hold a NUL", doing)
+	}
+	e, err := c.exchange(doing, timeout, got, text)
 	if err != nil {
 		// What comes next could be the answer to this request.
 		_ = c.cmd.Process.Kill()
@@ -120,17 +127,12 @@ func (c *conn) call(doing string, timeout time.Duration, got func(packet) error,
 	return e, err
 }
 
-func (c *conn) exchange(doing string, timeout time.Duration, got func(packet) error, request []string) (end, error) {
-	for _, s := range request {
-		if strings.ContainsRune(s, 0) {
-			return end{}, errors.New("a name holds a NUL")
-		}
-	}
+func (c *conn) exchange(doing string, timeout time.Duration, got func(packet) error, request string) (end, error) {
 	tv := unix.NsecToTimeval(int64(timeout))
 	if err := unix.SetsockoptTimeval(c.socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		return end{}, err
 	}
-	if err := unix.Sendto(c.socket, []byte(strings.Join(request, "\x00")+"\x00"), unix.MSG_NOSIGNAL, nil); err != nil {
+	if err := unix.Sendto(c.socket, []byte(request), unix.MSG_NOSIGNAL, nil); err != nil {
 		return end{}, c.ended(err)
 	}
 	for range maxPackets {

@@ -92,7 +92,7 @@ func TestReplies(t *testing.T) {
 		"refused, log wrong": {[]string{"end\x0022\x00Invalid argument\x000\x008\x00p\x00\x00"}, errProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := fake(t, tt.packets...)
+			o := fake(t, append([]string{good}, tt.packets...)...) // of preparing, and of loading
 			before := openFDs(t)
 			l, err := o.Load("p", 1, 8)
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || (l == nil) != (err != nil) {
@@ -115,11 +115,21 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// What the process has no room for is not sent, and leaves it alive.
+func TestLargeRequest(t *testing.T) {
+	o := fake(t, good)
+	for _, name := range []string{strings.Repeat("x", maxRequest), "a\x00b"} {
+		if _, err := o.Load(name, 0, 0); err == nil || errors.Is(err, ErrCrashed) || o.Ended() {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // No packet leaves a descriptor open, and what is no end is no success.
 func FuzzReply(f *testing.F) {
 	f.Add("loaded\x00p\x005\x000\x007\x00", good)
-	f.Add("program\x00p\x00xdp\x006\x000\x001\x000\x00", good)
-	f.Add("map\x00m\x001\x004\x004\x001\x000\x000\x00", good)
+	f.Add("program\x00p\x00xdp\x006\x000\x001\x00", good)
+	f.Add("map\x00m\x001\x004\x001\x000\x000\x00", good)
 	f.Add("link\x000\x00", good)
 	f.Add("map_fd\x00", "end\x001\x00No\x000\x000\x00\x00libbpf: no\n\x00")
 	f.Fuzz(func(t *testing.T, first, last string) {

@@ -101,7 +101,7 @@ func TestKernelSettings(t *testing.T) {
 	loads(t, o, "variables", "")
 	loads(t, o, "maps", "")
 	loads(t, o, "no_target", "")
-	if p := o.Programs()[2]; p.Name != "no_target" || p.Type != ebpf.RawTracepoint || !p.CanAttach || p.Section != targets[0].Section {
+	if p := o.Programs()[2]; p.Name != "no_target" || p.Type != ebpf.RawTracepoint || p.Section != targets[0].Section {
 		t.Errorf("%+v", p)
 	}
 	if got := o.Notes(); len(got) != 1 || !strings.Contains(got[0], "empty has 0 entries") {
@@ -140,7 +140,7 @@ func TestKernelSettings(t *testing.T) {
 func TestKernelWhole(t *testing.T) {
 	inGuest(t)
 	o := open(t, "rejected", Options{})
-	_, err := o.LoadWhole(nil, 1, 1<<20)
+	_, err := o.LoadWhole([]string{"good", "endless_loop"}, 1, 1<<20)
 	var refused *Error
 	if !errors.As(err, &refused) || refused.Program != "endless_loop" || !strings.Contains(refused.Log, "infinite loop detected") {
 		t.Errorf("%v: %#v", err, refused)
@@ -151,6 +151,12 @@ func TestKernelWhole(t *testing.T) {
 	o = open(t, "rejected", Options{})
 	loaded, err := o.LoadWhole([]string{"good"}, stats, 1<<16)
 	if err != nil || len(loaded) != 1 || !strings.Contains(loaded["good"].Log, "processed ") {
+		t.Errorf("%v, %v", loaded, err)
+	}
+	// None are not all.
+	o = open(t, "rejected", Options{})
+	loaded, err = o.LoadWhole(nil, 1, 1<<20)
+	if err != nil || len(loaded) > 0 {
 		t.Errorf("%v, %v", loaded, err)
 	}
 	o = open(t, "rejected", Options{})
@@ -182,14 +188,6 @@ func TestKernelApart(t *testing.T) {
 		loads(t, o, "no_such_function", "failed to find kernel BTF type ID")
 		loads(t, o, "endless_loop", "load endless_loop: ")
 	}
-	l, err := o.Load("good", 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := l.Attach("no/such/section"); !errors.Is(err, unix.EINVAL) {
-		t.Errorf("%v, want EINVAL", err)
-	}
 	if _, err := o.LoadWhole([]string{"good"}, 0, 0); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("%v, want that it is too late", err)
 	}
@@ -204,7 +202,7 @@ func TestKernelAttach(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		link, err := l.Attach("")
+		link, err := l.Attach()
 		if err != nil {
 			t.Error(err)
 			continue
@@ -213,23 +211,25 @@ func TestKernelAttach(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	o = open(t, "only", Options{})
+	test, err := filepath.EvalSymlinks("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o = open(t, "only", Options{Targets: []wire.TargetOfProg{
+		{Program: "on_usdt", Section: "usdt//libbpf-loader:no_such:probe"}, {Program: "kconfig", Section: "uprobe/" + test + ":runtime.main"},
+	}})
 	l, err := o.Load("on_usdt", stats, 1<<16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Attach("usdt//libbpf-loader:no_such:probe"); err == nil {
+	if _, err := l.Attach(); err == nil {
 		t.Error("attached to a probe that is not there")
 	}
 	l, err = o.Load("kconfig", stats, 1<<16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	test, err := filepath.EvalSymlinks("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	link, err := l.Attach("uprobe/" + test + ":runtime.main")
+	link, err := l.Attach()
 	if err != nil {
 		t.Fatal(err)
 	}

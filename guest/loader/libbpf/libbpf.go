@@ -23,13 +23,6 @@ import (
 // Path is where the guest has the C program.
 const Path = "/libbpf-loader"
 
-// version is libbpf's, as guest/libbpf/build takes it. A test holds it to the
-// program's own.
-const version = "1.8"
-
-// Version names the loader in results.
-func Version() string { return "libbpf " + version }
-
 // Options are what an application sets before it loads an object. What names
 // something that the object does not have is left out, and [Object.Absent] lists
 // it.
@@ -37,7 +30,7 @@ type Options struct {
 	Program string // the C program; "": Path
 	BTF     string // file with the kernel's types; "": the kernel's own
 	Maps    []wire.MapSetting
-	Variant wire.Variant // a variable CONFIG_X is one of the kernel's configuration
+	Variant wire.Variant
 	Targets []wire.TargetOfProg
 	PinDir  string // directory in a bpffs for pinned maps; "": /sys/fs/bpf
 }
@@ -49,7 +42,6 @@ type Program struct {
 	Type       ebpf.ProgramType // UnspecifiedProgram: libbpf does not know the section
 	AttachType ebpf.AttachType
 	Autoload   bool // bpf_object__load loads it
-	CanAttach  bool // bpf_program__attach knows how, given the section names a target
 }
 
 // Map is one map of an object, with the sizes that it is created with, but for
@@ -57,7 +49,6 @@ type Program struct {
 type Map struct {
 	Name       string // .rodata for what the object calls so
 	Type       ebpf.MapType
-	KeySize    uint32
 	ValueSize  uint32
 	MaxEntries uint32
 	Flags      uint32
@@ -125,29 +116,19 @@ func Open(object string, o Options) (*Object, error) {
 const openTimeout = 2 * time.Minute
 
 func (o *Object) open(object string, opt Options) error {
-	var kconfig strings.Builder
-	var variables []wire.Variable
-	for _, v := range opt.Variant {
-		if strings.HasPrefix(v.Name, "CONFIG_") {
-			fmt.Fprintf(&kconfig, "%s=%s\n", v.Name, v.Value)
-		} else {
-			variables = append(variables, v)
-		}
-	}
 	end, err := o.c.call("open the object", openTimeout, func(p packet) error {
 		switch p.kind {
 		case "program":
 			o.programs = append(o.programs, p.program())
 		case "map":
 			o.maps = append(o.maps, Map{
-				Name: p.str(), Type: ebpf.MapType(p.u32()), KeySize: p.u32(), ValueSize: p.u32(),
-				MaxEntries: p.u32(), Flags: p.u32(), Internal: p.bool(),
+				Name: p.str(), Type: ebpf.MapType(p.u32()), ValueSize: p.u32(), MaxEntries: p.u32(), Flags: p.u32(), Internal: p.bool(),
 			})
 		default:
 			return errProtocol
 		}
 		return p.done()
-	}, "open", object, opt.BTF, kconfig.String())
+	}, "open", object, opt.BTF)
 	if err = end.or(err); err != nil {
 		return err
 	}
@@ -168,13 +149,13 @@ func (o *Object) open(object string, opt Options) error {
 	if err := o.setMaps(opt); err != nil {
 		return err
 	}
-	return o.setVariables(variables)
+	return o.setVariables(opt.Variant)
 }
 
 func (p packet) program() Program {
 	return Program{
 		Name: p.str(), Section: p.str(), Type: ebpf.ProgramType(p.u32()), AttachType: ebpf.AttachType(p.u32()),
-		Autoload: p.bool(), CanAttach: p.bool(),
+		Autoload: p.bool(),
 	}
 }
 
@@ -210,7 +191,7 @@ func (o *Object) setMaps(opt Options) error {
 			field *uint32
 		}{
 			{"max_entries", s.MaxEntries, &m.MaxEntries},
-			{"key_size", s.KeySize, &m.KeySize},
+			{"key_size", s.KeySize, new(uint32)},
 			{"value_size", s.ValueSize, &m.ValueSize},
 			{"flags", s.Flags, &m.Flags},
 		} {
@@ -369,7 +350,11 @@ func (l *Loaded) Close() error {
 // loaded. level and logSize are those of BPF_PROG_LOAD; 0 and 0 ask for no log.
 // The error is an *Error when libbpf or the kernel refused the program.
 func (o *Object) Load(program string, level uint32, logSize int) (*Loaded, error) {
-	loaded, err := o.load("load "+program, logSize, "load", program, strconv.FormatUint(uint64(level), 10), strconv.Itoa(logSize))
+	doing := "load " + program
+	if err := o.set(doing, "prepare", program); err != nil {
+		return nil, err
+	}
+	loaded, err := o.load(doing, logSize, "load", program, strconv.FormatUint(uint64(level), 10), strconv.Itoa(logSize))
 	if err != nil {
 		return nil, err
 	}
@@ -381,12 +366,20 @@ func (o *Object) Load(program string, level uint32, logSize int) (*Loaded, error
 	return l, nil
 }
 
-// LoadWhole loads programs together, as bpf_object__load does; none: those that
-// it loads by default. It is for an object of which nothing was loaded. Each
-// program has a log of logSize; those of all together are 256 MiB at most.
+// LoadWhole loads programs together, as bpf_object__load does when no others are
+// set to be loaded. It is for an object of which nothing was loaded. Each program
+// has a log of logSize; those of all together are 256 MiB at most.
 func (o *Object) LoadWhole(programs []string, level uint32, logSize int) (map[string]*Loaded, error) {
-	request := append([]string{"whole", strconv.FormatUint(uint64(level), 10), strconv.Itoa(logSize)}, programs...)
-	return o.load("load the object", logSize, request...)
+	const doing = "load the object"
+	for _, p := range append([]string{""}, programs...) { // the first are none
+		if err := o.set(doing, "together", p); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.set(doing, "prepare", ""); err != nil {
+		return nil, err
+	}
+	return o.load(doing, logSize, "whole", strconv.FormatUint(uint64(level), 10), strconv.Itoa(logSize))
 }
 
 func closeAll(loaded map[string]*Loaded) {
@@ -427,10 +420,9 @@ func (o *Object) load(doing string, logSize int, request ...string) (map[string]
 }
 
 // Attach attaches the program where its section says, as libbpf does with its
-// fallbacks for old kernels; section, unless it is "", stands in its place:
-// uprobe//bin/x:main, usdt//bin/x:provider:name, kprobe.multi/vfs_*.
-func (l *Loaded) Attach(section string) (io.Closer, error) {
-	return l.object.attach("attach "+l.name, "attach", l.name, section)
+// fallbacks for old kernels.
+func (l *Loaded) Attach() (io.Closer, error) {
+	return l.object.attach("attach "+l.name, "attach", l.name)
 }
 
 // AttachMap registers a map of struct_ops, with its programs.
@@ -469,6 +461,9 @@ func (l *link) Close() error { return l.object.set("detach", "detach", l.number)
 // before. The error is an *Error when one cannot be created; it is EBADF for a map
 // that the object marks as optional.
 func (o *Object) MapFD(name string) (int, error) {
+	if err := o.set("create the maps", "prepare", ""); err != nil {
+		return -1, err
+	}
 	fd := -1
 	end, err := o.c.call("create the maps", 0, func(p packet) error {
 		if fd >= 0 || p.kind != "map_fd" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/contents"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -26,6 +27,10 @@ type global struct {
 
 // ReadGlobals reads them from BTF whose sections are laid out, as libbpf has it.
 func ReadGlobals(r io.ReaderAt) (Globals, error) {
+	return contents.Guard(func() (Globals, error) { return readGlobals(r) })
+}
+
+func readGlobals(r io.ReaderAt) (Globals, error) {
 	spec, err := btf.LoadSpecFromReader(r)
 	if err != nil {
 		return nil, fmt.Errorf("read the object's types: %w", err)

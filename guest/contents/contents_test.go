@@ -1,8 +1,10 @@
-package guest
+package contents
 
 import (
+	"bytes"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,12 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestObjectContents(t *testing.T) {
-	b, err := os.ReadFile("../cmd/bpf-kernel-check/testdata/objects/probe.bpf.o")
+func TestRead(t *testing.T) {
+	b, err := os.ReadFile("../../cmd/bpf-kernel-check/testdata/objects/probe.bpf.o")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ObjectFile{Data: b}.Contents()
+	got, err := Read(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,12 +43,12 @@ func TestObjectContents(t *testing.T) {
 	}
 }
 
-func FuzzObjectContents(f *testing.F) {
-	paths, err := FindObjects([]string{"loader/testdata/*.bpf.o", "../cmd/bpf-kernel-check/testdata/objects/*.bpf.o"})
-	if err != nil {
-		f.Fatal(err)
+func FuzzRead(f *testing.F) {
+	of, err := filepath.Glob("../loader/testdata/*.bpf.o")
+	if err != nil || of == nil {
+		f.Fatal(of, err)
 	}
-	for _, path := range paths {
+	for _, path := range append(of, "../../cmd/bpf-kernel-check/testdata/objects/probe.bpf.o") {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
@@ -54,9 +56,18 @@ func FuzzObjectContents(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := ObjectFile{Data: b}.Contents()
+		c, err := Read(bytes.NewReader(b))
 		if err == nil && (!slices.IsSorted(c.Programs) || !slices.IsSorted(c.Maps) || slices.Contains(c.Programs, "")) {
 			t.Errorf("%q", c)
 		}
 	})
+}
+
+func TestGuard(t *testing.T) {
+	if _, err := Guard(func() (int, error) { panic("odd") }); err == nil || !strings.Contains(err.Error(), "odd") {
+		t.Error(err)
+	}
+	if got, err := Guard(func() (int, error) { return 7, nil }); got != 7 || err != nil {
+		t.Error(got, err)
+	}
 }

@@ -1,17 +1,19 @@
-package guest
+// Package contents reads the names in BPF objects. It needs none of a loader, so
+// that it reads what one of them refuses.
+package contents
 
 import (
-	"bytes"
 	"debug/elf"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
 
-// ObjectContents are the names in a BPF object that settings may be about.
-type ObjectContents struct {
+// Object are the names in a BPF object that settings may be about.
+type Object struct {
 	Programs []string
 	Maps     []string
 	// Variables are the types of global variables by name; nil where the object's BTF
@@ -22,17 +24,16 @@ type ObjectContents struct {
 // maxSymbols bounds the symbols of an object.
 const maxSymbols = 1 << 20
 
-// Contents reads the names in a BPF object. It needs none of a loader, so that it
-// reads what one of them refuses.
-func (o ObjectFile) Contents() (c ObjectContents, err error) {
-	f, err := elf.NewFile(bytes.NewReader(o.Data))
+// Read reads an object.
+func Read(r io.ReaderAt) (c Object, err error) {
+	f, err := elf.NewFile(r)
 	if err != nil {
-		return c, &PayloadError{Path: o.Path, Reason: "is no ELF object: build it with clang -target bpf -g -O2 -c"}
+		return c, fmt.Errorf("is no ELF object: %w", err)
 	}
 	defer f.Close()
 	symbols, err := f.Symbols()
 	if err != nil || len(symbols) > maxSymbols {
-		return c, &PayloadError{Path: o.Path, Reason: fmt.Sprintf("has no table of up to %d symbols: build it anew, and do not strip it", maxSymbols)}
+		return c, fmt.Errorf("has no table of up to %d symbols: build it anew, and do not strip it", maxSymbols)
 	}
 	c.Variables = map[string]btf.Type{}
 	for _, s := range symbols {
@@ -60,7 +61,8 @@ func (o ObjectFile) Contents() (c ObjectContents, err error) {
 	slices.Sort(c.Programs)
 	slices.Sort(c.Maps)
 	c.Maps = slices.Compact(c.Maps)
-	c.addTypes(o.Data)
+	// Without types, values are checked where they are set.
+	_, _ = Guard(func() (struct{}, error) { return struct{}{}, c.addTypes(r) })
 	return c, nil
 }
 
@@ -69,15 +71,14 @@ func isSection(name string, kinds ...string) bool {
 }
 
 // addTypes adds the types of variables, if the object's BTF can be read.
-func (c *ObjectContents) addTypes(object []byte) {
-	defer func() { _ = recover() }() // the library is made for objects that one trusts
-	spec, err := btf.LoadSpecFromReader(bytes.NewReader(object))
+func (c *Object) addTypes(r io.ReaderAt) error {
+	spec, err := btf.LoadSpecFromReader(r)
 	if err != nil {
-		return
+		return err
 	}
 	for t, err := range spec.All() {
 		if err != nil {
-			return
+			return err
 		}
 		section, ok := t.(*btf.Datasec)
 		if !ok {
@@ -91,4 +92,16 @@ func (c *ObjectContents) addTypes(object []byte) {
 			}
 		}
 	}
+	return nil
+}
+
+// Guard calls a function of ebpf-go that reads an object. That library is made for
+// objects that one trusts: its panic is an error.
+func Guard[T any](read func() (T, error)) (got T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot be read: %v", r)
+		}
+	}()
+	return read()
 }
