@@ -7,6 +7,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// LibbpfPath is where payloads have the loader on libbpf.
+const LibbpfPath = "/libbpf-loader"
+
 // The loader on libbpf is committed, so that building needs no compiler of C. To
 // make it again on Debian, with clang, lld, llvm and zstd: go generate.
 //

@@ -34,9 +34,9 @@ func ebpfGoVersion() string {
 	return "ebpf-go"
 }
 
-// chooseLoader completes an object: the loader where that is to be chosen, why
+// ChooseLoader completes an object: the loader where that is to be chosen, why
 // that loader cannot load it, and what its passes may hide.
-func chooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
+func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 	file, err := elf.NewFile(bytes.NewReader(f.Data))
 	if err != nil { // ReadObjects has opened it
 		o.Broken = "is no ELF object: " + err.Error()

@@ -50,7 +50,7 @@ func TestChooseLoader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := chooseLoader(wire.Object{Loader: tt.loader}, ObjectFile{Path: "build/" + tt.as, Data: b}, tt.arch)
+		got := ChooseLoader(wire.Object{Loader: tt.loader}, ObjectFile{Path: "build/" + tt.as, Data: b}, tt.arch)
 		if d := cmp.Diff(wire.Object{Loader: tt.want, Warnings: tt.warnings}, got); d != "" {
 			t.Errorf("%s as %s with %s on %s: %s", tt.file, tt.as, tt.loader, tt.arch, d)
 		}
@@ -86,7 +86,7 @@ func TestUnreadableForOneLoader(t *testing.T) {
 	}
 	b = bytes.ReplaceAll(b, []byte("\x9f\xeb\x01\x00"), []byte("\x00\xeb\x01\x00")) // BTF's magic
 	for loader, broken := range map[string]bool{"ebpf-go": true, "libbpf": false, "both": false} {
-		got := chooseLoader(wire.Object{Loader: loader}, ObjectFile{Path: "x.o", Data: b}, "amd64")
+		got := ChooseLoader(wire.Object{Loader: loader}, ObjectFile{Path: "x.o", Data: b}, "amd64")
 		if (got.Broken != "") != broken || broken && !strings.HasPrefix(got.Broken, "cannot be read by ebpf-go") {
 			t.Errorf("%s: %q", loader, got.Broken)
 		}
@@ -167,7 +167,7 @@ func FuzzChooseLoader(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got := chooseLoader(wire.Object{Loader: wire.LoaderAuto}, ObjectFile{Path: "x.o", Data: b}, "amd64")
+		got := ChooseLoader(wire.Object{Loader: wire.LoaderAuto}, ObjectFile{Path: "x.o", Data: b}, "amd64")
 		if got.Broken == "" && got.Loader != wire.LoaderLibbpf && got.Loader != wire.LoaderGo {
 			t.Errorf("loader %q", got.Loader)
 		}

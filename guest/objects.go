@@ -149,14 +149,14 @@ func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Obj
 	for _, f := range objects {
 		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Broken: f.Broken, Loader: cmp.Or(o.Loader, wire.LoaderAuto)}
 		if f.Broken == "" {
-			object = chooseLoader(object, f, arch)
+			object = ChooseLoader(object, f, arch)
 			p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
 			p.Targets = append(p.Targets, Targets(f.Data)...)
 			if o.Attach {
 				p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data))
 			}
 			if object.Loader != wire.LoaderGo {
-				programs["/libbpf-loader"] = Libbpf
+				programs[LibbpfPath] = Libbpf
 			}
 		}
 		if object.Broken != "" {

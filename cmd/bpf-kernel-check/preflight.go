@@ -58,7 +58,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if err != nil {
 				return err
 			}
-			objects, err := readObjects(patterns, arch, settings)
+			objects, err := readObjects(patterns, arch, wire.LoaderAuto, settings)
 			if err != nil {
 				return err
 			}
@@ -102,7 +102,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 	return cmd
 }
 
-func readObjects(patterns []string, arch string, settings wire.ObjectSettings) ([]*preflight.Object, error) {
+func readObjects(patterns []string, arch, loader string, settings wire.ObjectSettings) ([]*preflight.Object, error) {
 	paths, err := guest.FindObjects(patterns)
 	if err != nil {
 		return nil, err
@@ -117,6 +117,9 @@ func readObjects(patterns []string, arch string, settings wire.ObjectSettings) (
 	objects := make([]*preflight.Object, len(files))
 	for i, f := range files {
 		objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
+		if f.Broken == "" {
+			objects[i].Loader = guest.ChooseLoader(wire.Object{Loader: loader}, f, arch).Loader
+		}
 		if err := objects[i].Apply(settings); err != nil {
 			return nil, usageError{err}
 		}

@@ -347,7 +347,11 @@ func (s *spec) datasec(name string) []btf.VarSecinfo {
 
 func (r *objectReader) readMaps() error {
 	for _, v := range r.datasec(".maps") {
-		def, ok := strip(v.Type.(*btf.Var).Type).(*btf.Struct)
+		variable, ok := v.Type.(*btf.Var)
+		if !ok {
+			return fmt.Errorf("map %.50q is no variable", v.Type.TypeName())
+		}
+		def, ok := strip(variable.Type).(*btf.Struct)
 		if !ok {
 			return fmt.Errorf("map %.50q is no struct", v.Type.TypeName())
 		}

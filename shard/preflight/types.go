@@ -16,6 +16,6 @@ func (k *Kernel) TakeTypes(ctx context.Context, im *kernel.Image, files *btfhub.
 	if err != nil || b == nil {
 		return err
 	}
-	k.noTypes = false
+	k.noTypes, k.foreign = false, true
 	return k.setBTF(b)
 }

@@ -92,7 +92,7 @@ const (
 
 // dependency matches what is said of a program that lacks something: the rest of
 // what the verifier refuses it refuses for what the program does.
-var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|kernel function|CO-RE|relocation|BTF|reserved fields|no helper|has no|notrace`)
+var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|calling kernel function|this kernel.* has no|CO-RE|relocation|BTF|reserved fields|notrace`)
 
 func outcomeOf(t report.Test) outcome {
 	switch {
@@ -120,24 +120,13 @@ type table struct {
 func compare(said, results []string) (*table, error) {
 	tests := map[string]report.Test{} // by kernel and test
 	for _, dir := range results {
-		names, err := filepath.Glob(filepath.Join(dir, "shard-*.ndjson"))
-		if err != nil || len(names) == 0 {
-			return nil, fmt.Errorf("%s has no results of bpf-kernel-check run", dir)
+		kernels, err := read(dir)
+		if err != nil {
+			return nil, err
 		}
-		for _, name := range names {
-			f, err := os.Open(name)
-			if err != nil {
-				return nil, err
-			}
-			shard, err := report.ReadShardFile(f)
-			f.Close()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			for _, k := range shard.Kernels {
-				for _, x := range k.Tests {
-					tests[k.ID+" "+x.Name] = x
-				}
+		for _, k := range kernels {
+			for _, x := range k.Tests {
+				tests[k.ID+" "+x.Name] = x
 			}
 		}
 	}
@@ -157,6 +146,31 @@ func compare(said, results []string) (*table, error) {
 		return nil, fmt.Errorf("no program is in what preflight said and in the results")
 	}
 	return t, nil
+}
+
+// read reads the results in a directory, those of run or of merge.
+func read(dir string) ([]report.Result, error) {
+	m, err := report.FindReport(dir)
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
+		return m.Kernels, nil
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "shard-*.ndjson"))
+	if err != nil || len(names) == 0 {
+		return nil, fmt.Errorf("%s has no results of bpf-kernel-check", dir)
+	}
+	f, err := os.Open(names[len(names)-1])
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	shard, err := report.ReadShardFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", names[0], err)
+	}
+	return shard.Kernels, nil
 }
 
 func (t *table) add(s survey, tests map[string]report.Test) {
