@@ -56,7 +56,7 @@ func wantAlways() map[string]want {
 		"odd/ssthresh":              pass("loaded only"),
 		"odd/undo_cwnd":             pass("loaded only"),
 		"odd/cong_avoid":            pass("loaded only"),
-		"odd/of_no_map":             {wire.TestSkip, "not loaded: no struct_ops map of the object has it as a member", ""},
+		"odd/of_no_map":             fail("no struct_ops map of the object has it as a member", ""),
 		"odd/last":                  pass("attached to kprobe do_exit"),
 		"rejected/no_such_function": fail("no function or hook to attach to: no_such_function", ""),
 	}

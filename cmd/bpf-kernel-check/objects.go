@@ -424,18 +424,15 @@ func (n namesOf) split(s string) (object, name string, ok bool) {
 	return object, name, slices.ContainsFunc(n.objects, func(o guest.ObjectFile) bool { return o.Name == object })
 }
 
-// splitVariable splits a name from the path to a member. A dot may be part of the
-// name: x of a function f is f.x, if it is static.
+// splitVariable splits [OBJECT/]NAME from the path to a member.
 func (n namesOf) splitVariable(s string) (name, path string) {
 	object, full, _ := n.split(s)
-	for end := len(full); end > 0; end = strings.LastIndexAny(full[:end], ".[") {
-		for _, c := range n.content {
-			if _, ok := c.Variables[full[:end]]; ok {
-				return s[:len(s)-len(full)+end], full[end:]
-			}
-		}
+	name, path, ok := variable.Find(full, func(name string) bool {
+		return slices.ContainsFunc(n.content, func(c guest.ObjectContents) bool { _, ok := c.Variables[name]; return ok })
+	})
+	if !ok {
+		name, path = variable.SplitName(full)
 	}
-	name, path = variable.SplitName(full)
 	if object != "" {
 		name = object + "/" + name
 	}

@@ -113,9 +113,9 @@ const enotsupp = unix.Errno(524)
 // tooNew says that a program's section is newer than this kernel; nil: it is
 // not, as far as the versions tell. Distributions bring such things to older
 // kernels: only a program that failed is asked about.
-func (l *loader) tooNew(ps *programInfo) *unsupportedError {
+func (l *loader) tooNew(ps *programInfo) error {
 	if since := ps.since(); since != "" && versionLess(l.kernel.release, since) {
-		return l.kernel.unsupported("section "+ps.kind(), since)
+		return l.kernel.lacks("section "+ps.kind(), since)
 	}
 	return nil
 }
@@ -136,12 +136,17 @@ func (ps *programInfo) since() string {
 // attachError is why a program was not attached. What the kernel cannot have is
 // unsupported.
 func (l *loader) attachError(where string, ps *programInfo, err error) error {
-	lacks := errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, enotsupp)
+	missing := errors.Is(err, ebpf.ErrNotSupported)
+	lacks := missing || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, enotsupp)
 	if u := l.tooNew(ps); u != nil && (lacks || errors.Is(err, unix.EINVAL)) {
 		return u
 	}
-	if lacks {
-		return l.kernel.unsupported("attachment of "+ps.kind()+" programs", ps.since())
+	what := "attachment of " + ps.kind() + " programs"
+	switch {
+	case missing:
+		return l.kernel.unsupported(what, ps.since())
+	case lacks:
+		return l.kernel.lacks(what, "")
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }

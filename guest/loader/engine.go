@@ -135,19 +135,29 @@ func join(a, b outcome) outcome {
 	if a.badness() > b.badness() {
 		good, bad = b, a
 	}
+	// The output of a failure begins with its reason.
+	reason, rest, _ := strings.Cut(bad.output, "\n")
+	whyA, _, _ := strings.Cut(a.output, "\n")
+	whyB, _, _ := strings.Cut(b.output, "\n")
 	switch {
 	case bad.err == nil:
-		if bad.output != good.output {
-			bad.output = good.output + bad.output
+		for line := range strings.Lines(good.output) {
+			if !strings.Contains(bad.output, line) {
+				bad.output += line
+			}
 		}
 		bad.cost, bad.insns, bad.took = a.cost, a.insns, a.took
 	case good.err == nil:
-		why := oneLine(bad.err) + "\n"
-		bad.output = fmt.Sprintf("loads with %s, not with %s, because %s", good.loader, bad.loader, why) + strings.TrimPrefix(bad.output, why)
+		reason, onlyLoads := strings.CutPrefix(reason, notAttached)
+		verb := "loads"
+		if onlyLoads {
+			verb = "attaches"
+		}
+		bad.output = fmt.Sprintf("%s with %s, not with %s, because %s\n%s", verb, good.loader, bad.loader, reason, rest)
 		// The kernel can have it: this is a failure, whatever that loader says.
 		bad.err = errors.New(oneLine(bad.err))
-	case oneLine(a.err) != oneLine(b.err):
-		bad.output = fmt.Sprintf("%s: %s\n%s: %s\n", a.loader, oneLine(a.err), b.loader, oneLine(b.err)) + bad.output
+	case whyA != whyB:
+		bad.output = fmt.Sprintf("%s: %s\n%s: %s\n%s", a.loader, whyA, b.loader, whyB, rest)
 	}
 	bad.loader = a.loader + ", " + b.loader
 	return bad

@@ -21,6 +21,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/elastic/bpf-kernel-check/guest/loader/libbpf"
+	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -65,7 +66,7 @@ type goObject struct {
 func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the object: %w", err)
 	}
 	o := &goObject{goEngine: e, spec: spec}
 	for _, m := range spec.Maps {
@@ -79,9 +80,8 @@ func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {
 		m := spec.Maps[name]
-		if n := libbpf.DefaultEntries(m.Type); m.MaxEntries == 0 && n > 0 && name[0] != '.' {
-			m.MaxEntries = n
-			o.said = append(o.said, fmt.Sprintf("map %s has 0 entries in the object: created with %d", name, n))
+		if name[0] != '.' {
+			o.said = append(o.said, libbpf.SetDefaults(name, m.Type, &m.ValueSize, &m.MaxEntries)...)
 		}
 	}
 	for _, v := range slices.Concat(s.Variants...) {
@@ -110,11 +110,11 @@ func (o *goObject) setMap(m wire.MapSetting) error {
 		return errors.New("the object has no such map")
 	}
 	if m.Type != "" {
-		typ, err := libbpf.MapType(m.Type)
-		if err != nil {
-			return err
+		t, ok := wire.MapType(m.Type)
+		if !ok {
+			return fmt.Errorf("no type is called %q", m.Type)
 		}
-		spec.Type = typ
+		spec.Type = ebpf.MapType(t)
 	}
 	set := func(field *uint32, value uint32) {
 		if value != 0 {
@@ -149,18 +149,15 @@ func (o *goObject) setMap(m wire.MapSetting) error {
 
 // setVariable sets a global variable, or a part of one.
 func (o *goObject) setVariable(v wire.Variable) error {
-	end := len(v.Name)
-	for end > 0 && o.spec.Variables[v.Name[:end]] == nil {
-		end = strings.LastIndexAny(v.Name[:end], ".[")
-	}
-	if end <= 0 {
+	name, path, ok := variable.Find(v.Name, func(name string) bool { return o.spec.Variables[name] != nil })
+	if !ok {
 		return errors.New("ebpf-go knows no such variable")
 	}
-	spec := o.spec.Variables[v.Name[:end]]
+	spec := o.spec.Variables[name]
 	if spec.Type == nil {
 		return errors.New("the object has no type of it: build it with -g")
 	}
-	offset, b, err := libbpf.EncodeValue(spec.Type.Type, v.Name[end:], v.Value)
+	offset, b, err := variable.Encode(spec.Type.Type, path, v.Value)
 	if err != nil {
 		return err
 	}
@@ -179,13 +176,10 @@ func (o *goObject) programs() []program {
 	for _, name := range slices.Sorted(maps.Keys(o.spec.Programs)) {
 		ps := o.spec.Programs[name]
 		p := program{programInfo: programInfo{ps.Name, ps.SectionName, ps.Type, ps.AttachType, ps.AttachTo, ps.Flags}}
-		p.name = name
-		if strings.HasPrefix(ps.SectionName, "?") {
-			p.leftOut = notTried(ps)
+		p.name, p.leftOut = name, optional(ps.SectionName)
+		if ps.Type == ebpf.Extension && ps.AttachTarget == nil {
+			p.never = errReplacement
 		}
-		plain := *ps
-		plain.SectionName = strings.TrimPrefix(ps.SectionName, "?")
-		p.never = notTried(&plain)
 		all = append(all, p)
 	}
 	return all
@@ -247,9 +241,12 @@ func (o *goObject) options(level ebpf.LogLevel) ebpf.CollectionOptions {
 // check finds what ebpf-go would load wrongly, or only complain of when asked
 // for more.
 func (o *goObject) check(ps *ebpf.ProgramSpec) error {
-	if ps.Type == ebpf.Tracing && ps.AttachType == attachFSession {
+	switch {
+	case ps.Type == ebpf.Tracing && ps.AttachType == attachFSession, ps.Type == ebpf.LSM && ps.AttachType == ebpf.AttachLSMCgroup:
 		// It knows the name, and loads the program without a target.
 		return fmt.Errorf("%s does not know the section %q", o.version(), ps.SectionName)
+	case ps.Type == ebpf.StructOps && ps.AttachTo == "":
+		return errNoMember
 	}
 	if o.btfErr != nil && usesCORE(ps) {
 		return fmt.Errorf("the program has CO-RE relocations, and this kernel has no BTF: %w", o.btfErr)

@@ -65,8 +65,12 @@ func (e libbpfEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 // start opens the object in a process.
 func (o *libbpfObject) start() (*libbpf.Object, error) {
 	x, err := libbpf.Open(o.path, o.opt)
-	if err != nil {
-		return nil, err
+	var refused *libbpf.Error
+	switch {
+	case errors.As(err, &refused):
+		return nil, fmt.Errorf("%s: %w", refused.Doing, o.explain(failure{err: errors.New(refused.Reason), messages: refused.Messages}))
+	case err != nil:
+		return nil, fmt.Errorf("open the object: %w", err)
 	}
 	if absent := x.Absent(); len(absent) > 0 {
 		x.Close()
@@ -96,10 +100,10 @@ func (o *libbpfObject) listPrograms() {
 			x.attachTo, x.flags = like.AttachTo, like.Flags
 		}
 		if !p.Autoload {
-			x.leftOut = fmt.Errorf("%w: its section %q marks it as optional", errNotTried, "?"+strings.TrimPrefix(p.Section, "?"))
+			x.leftOut = optional("?" + strings.TrimPrefix(p.Section, "?"))
 		}
 		if x.typ == ebpf.Extension {
-			x.never = fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
+			x.never = errReplacement
 		}
 		o.list = append(o.list, x)
 	}
@@ -122,11 +126,7 @@ func (o *libbpfObject) maps() []string {
 }
 
 func (o *libbpfObject) createMap(name string, register bool) (note string, err error) {
-	fd, err := o.one.MapFD(name)
-	if err != nil {
-		return "", o.reason(o.one, program{}, err, nil)
-	}
-	if err := unix.Close(fd); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
+	if err := o.create(o.one, name); err != nil || !register || o.mapSpecs(o.one)[name].Type != ebpf.StructOpsMap {
 		return "", err
 	}
 	// With its members, of which those that do not load have failed already.
@@ -139,10 +139,24 @@ func (o *libbpfObject) createMap(name string, register bool) (note string, err e
 	if err := o.startAll(); err != nil {
 		return "", err
 	}
-	if _, err := o.all.LoadWhole(members, 0, 0); err != nil {
-		return "", o.reason(o.all, program{}, err, nil)
+	if len(members) > 0 {
+		if _, err := o.all.LoadWhole(members, 0, 0); err != nil {
+			return "", o.reason(o.all, program{}, err, nil)
+		}
 	}
 	return o.attachStructOps(func() (io.Closer, error) { return o.all.AttachMap(name) })
+}
+
+// create creates a map, and with it all others that libbpf creates.
+func (o *libbpfObject) create(x *libbpf.Object, name string) error {
+	fd, err := x.MapFD(name)
+	switch {
+	case errors.Is(err, unix.EBADF):
+		return fmt.Errorf("%w: the section of map %s marks it as optional", errNotTried, name)
+	case err != nil:
+		return o.reason(x, program{}, err, nil)
+	}
+	return unix.Close(fd)
 }
 
 func (o *libbpfObject) close() {
@@ -186,10 +200,10 @@ func (o *libbpfObject) load(name string) (*loaded, error) {
 	return nil, o.refused(name, err, time.Since(start))
 }
 
-// revive gives the next program a process, when an error says that this one
-// ended. Without, it fails as this one did.
-func (o *libbpfObject) revive(err error) {
-	if !errors.Is(err, libbpf.ErrCrashed) {
+// revive gives the next program a process, when this one has ended. Without, it
+// fails as this one did.
+func (o *libbpfObject) revive() {
+	if !o.one.Ended() {
 		return
 	}
 	if again, err := o.start(); err == nil {
@@ -207,13 +221,13 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 			p = x
 		}
 	}
-	o.revive(err)
+	o.revive()
 	var short *libbpf.Error
 	if !errors.As(err, &short) || short.Log == "" {
 		return o.reason(o.one, p, err, nil)
 	}
 	l, err2 := o.one.Load(name, uint32(wholeLogLevel), wholeLogSize)
-	o.revive(err2)
+	o.revive()
 	lines := strings.Split(strings.TrimSuffix(short.Log, "\n"), "\n")
 	if err2 == nil {
 		return errors.Join(fmt.Errorf("%w, and accepted when loaded again on its own", o.reason(o.one, p, err, lines)), l.Close())
@@ -232,6 +246,14 @@ func (o *libbpfObject) refused(name string, err error, took time.Duration) error
 func (o *libbpfObject) loadWhole(names []string) (map[string]*loaded, error) {
 	if err := o.startAll(); err != nil {
 		return nil, err
+	}
+	if len(names) == 0 { // to libbpf, that would be all
+		for _, m := range o.all.Maps() {
+			if err := o.create(o.all, m.Name); !errors.Is(err, errNotTried) {
+				return nil, err
+			}
+		}
+		return nil, nil
 	}
 	start := time.Now()
 	ls, err := o.all.LoadWhole(names, uint32(ebpf.LogLevelStats), shortLogSize)

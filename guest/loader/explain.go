@@ -100,8 +100,17 @@ func (l *loader) fromVerifier(f failure, line string) error {
 		}
 		return l.missingHelper(name, number, f.typ)
 	}
+	if strings.HasPrefix(line, "number of funcs in func_info") && versionLess(l.kernel.release, "5.13") {
+		// This kernel takes no function for a callback of its program, and says so
+		// before it looks at who calls it.
+		for i := range f.insns {
+			if ins := &f.insns[i]; ins.IsBuiltinCall() && versionLess(l.kernel.release, helperVersion(int(ins.Constant))) {
+				return l.missingHelper(helperName(asm.BuiltinFunc(ins.Constant)), int(ins.Constant), f.typ)
+			}
+		}
+	}
 	if what, version := missingInstruction(line, l.kernel.release); what != "" {
-		return l.kernel.unsupported(what, version)
+		return l.kernel.lacks(what, version)
 	}
 	return nil
 }
@@ -110,22 +119,15 @@ func (l *loader) fromVerifier(f failure, line string) error {
 // name may be "".
 func (l *loader) missingKfunc(name string) error {
 	if name == "" {
-		return l.kernel.unsupported("kfunc that the program calls", "")
+		return l.kernel.lacks("kfunc that the program calls", "")
 	}
-	return l.kernel.unsupported("kfunc "+name, kfuncVersion(name))
+	return l.kernel.lacks("kfunc "+name, kfuncVersion(name))
 }
 
 // missingHelper is the reason of a call of a helper that is not there, or not for
 // programs of this type.
 func (l *loader) missingHelper(name string, number int, typ ebpf.ProgramType) error {
-	what := fmt.Sprintf("helper %s for program type %s", name, typ)
-	version := helperVersion(number)
-	if version == "" || !versionLess(l.kernel.release, version) {
-		// No kernel can be named that would take it: the mistake is the
-		// program's.
-		return fmt.Errorf("rejected: this kernel, %s, has no %s", l.kernel.release, what)
-	}
-	return l.kernel.unsupported(what, version)
+	return l.kernel.lacks(fmt.Sprintf("helper %s for program type %s", name, typ), helperVersion(number))
 }
 
 // noTarget is the reason of a program whose function, tracepoint or hook is not
@@ -162,11 +164,9 @@ var libbpfReasons = []struct {
 	{regexp.MustCompile(`^BTF is required, but is missing or corrupted\.$`), "the object has no BTF: build it with -g, and do not strip .BTF", nil},
 	{regexp.MustCompile(`^elf: legacy map definitions in 'maps' section`), `the object defines maps in a section "maps", which libbpf 1.0 and later refuse: define them in ".maps"`, nil},
 	{regexp.MustCompile(`^sec '(.*)': program '(.*)' is static and not supported$`), `the object has a static program, $2 in section "$1", which libbpf does not take`, nil},
-	{regexp.MustCompile(`^prog '.*': SEC\("struct_ops"\) program isn't referenced anywhere()`), "", func(*loader, failure, string) error {
-		return fmt.Errorf("%w: no struct_ops map of the object has it as a member", errNotTried)
-	}},
+	{regexp.MustCompile(`^prog '.*': SEC\("struct_ops"\) program isn't referenced anywhere`), errNoMember.Error(), nil},
 	{regexp.MustCompile(`^prog '.*': attach program FD is not set()$`), "", func(*loader, failure, string) error {
-		return fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
+		return errReplacement
 	}},
 	{regexp.MustCompile(`^prog '.*': no BTF-based attach target is specified()`), "", func(_ *loader, f failure, _ string) error {
 		return fmt.Errorf("its section %q names nothing to attach to", f.section)
@@ -178,11 +178,11 @@ var libbpfReasons = []struct {
 		return l.missingKfunc(kfunc)
 	}},
 	{regexp.MustCompile(`^struct_ops init_kern: struct (?:bpf_struct_ops_)?(\S+) is not found in kernel BTF$`), "", func(l *loader, _ failure, name string) error {
-		return l.kernel.unsupported("struct_ops "+name, "")
+		return l.kernel.lacks("struct_ops "+name, structOpsVersion(name))
 	}},
 	{regexp.MustCompile(`^struct_ops init_kern (\S+: Cannot find member \S+) in kernel BTF$`), "", func(l *loader, _ failure, names string) error {
 		ops, member, _ := strings.Cut(names, ": Cannot find member ")
-		return l.kernel.unsupported(fmt.Sprintf("member %s of struct_ops map %s", member, ops), "")
+		return l.kernel.lacks(fmt.Sprintf("member %s of struct_ops map %s", member, ops), "")
 	}},
 	{regexp.MustCompile(`^map '(.*': failed to create(?: inner map)?: -?\S+?)(?:\(.*)?$`), "", func(l *loader, f failure, what string) error {
 		name, code, _ := strings.Cut(what, "': failed to create")

@@ -38,14 +38,14 @@ func TestExplainVerifier(t *testing.T) {
 		{release7, "unknown opcode ff", "rejected: unknown opcode ff (invalid argument)"},
 		{release5, "0: (85) call unknown#158\ninvalid func unknown#158", "unsupported: helper bpf_get_current_task_btf for program type Kprobe came with Linux 5.11, this kernel is " + release5},
 		{release61, "0: (85) call unknown#211\ninvalid func unknown#211", "unsupported: helper bpf_cgrp_storage_delete for program type Kprobe came with Linux 6.2, this kernel is " + release61},
-		{release5, "0: (85) call bpf_xdp_adjust_head#44\nunknown func bpf_xdp_adjust_head#44", "rejected: this kernel, " + release5 + ", has no helper bpf_xdp_adjust_head for program type Kprobe"},
-		{release6, "0: (85) call bpf_xdp_adjust_head#44\nprogram of this type cannot use helper bpf_xdp_adjust_head#44", "rejected: this kernel, " + release6 + ", has no helper bpf_xdp_adjust_head for program type Kprobe"},
-		{release7, "0: (85) call unknown#9999\ninvalid func unknown#9999", "rejected: this kernel, " + release7 + ", has no helper number 9999 for program type Kprobe"},
-		{release61, "1: (85) call unknown#233685214\ninvalid func unknown#233685214", "unsupported: this kernel, " + release61 + ", has no kfunc that the program calls"},
-		{release61, "1: (85) call unknown#2002000001\ninvalid func unknown#2002000001", "unsupported: this kernel, " + release61 + ", has no kfunc that the program calls"},
+		{release5, "0: (85) call bpf_xdp_adjust_head#44\nunknown func bpf_xdp_adjust_head#44", "this kernel, " + release5 + ", has no helper bpf_xdp_adjust_head for program type Kprobe"},
+		{release6, "0: (85) call bpf_xdp_adjust_head#44\nprogram of this type cannot use helper bpf_xdp_adjust_head#44", "this kernel, " + release6 + ", has no helper bpf_xdp_adjust_head for program type Kprobe"},
+		{release7, "0: (85) call unknown#9999\ninvalid func unknown#9999", "this kernel, " + release7 + ", has no helper number 9999 for program type Kprobe"},
+		{release61, "1: (85) call unknown#233685214\ninvalid func unknown#233685214", "this kernel, " + release61 + ", has no kfunc that the program calls"},
+		{release61, "1: (85) call unknown#2002000001\ninvalid func unknown#2002000001", "this kernel, " + release61 + ", has no kfunc that the program calls"},
 		{release61, "1: <invalid kfunc call>\nkfunc 'bpf_task_acquire' is referenced but wasn't resolved\nprocessed 2 insns (limit 1000000)", "unsupported: kfunc bpf_task_acquire came with Linux 6.2, this kernel is " + release61},
-		{release61, "1: <invalid kfunc call>\nkfunc 'bpf_no_such_kfunc' is referenced but wasn't resolved", "unsupported: this kernel, " + release61 + ", has no kfunc bpf_no_such_kfunc"},
-		{release6, "0: R1=ctx() R10=fp0\n; SEC(\"tp_btf/task_newtask\") int weak_none(__u64 *ctx) { return bpf_no_such_kfunc(1); } @ kfunc_weak.bpf.c:6\n0: (b7) r1 = 1                        ; R1_w=1\n1: <invalid kfunc call>\nkfunc 'bpf_no_such_kfunc' is referenced but wasn't resolved", "unsupported: this kernel, " + release6 + ", has no kfunc bpf_no_such_kfunc"},
+		{release61, "1: <invalid kfunc call>\nkfunc 'bpf_no_such_kfunc' is referenced but wasn't resolved", "this kernel, " + release61 + ", has no kfunc bpf_no_such_kfunc"},
+		{release6, "0: R1=ctx() R10=fp0\n; SEC(\"tp_btf/task_newtask\") int weak_none(__u64 *ctx) { return bpf_no_such_kfunc(1); } @ kfunc_weak.bpf.c:6\n0: (b7) r1 = 1                        ; R1_w=1\n1: <invalid kfunc call>\nkfunc 'bpf_no_such_kfunc' is referenced but wasn't resolved", "this kernel, " + release6 + ", has no kfunc bpf_no_such_kfunc"},
 		{release6, "1: <invalid BPF map reference>\nBPF map 'events' is referenced but wasn't created", "rejected: it uses map events, which was not created"},
 		{release6, "calling kernel function bpf_task_acquire is not allowed", "rejected: this kernel, " + release6 + ", has kfunc bpf_task_acquire not for program type Kprobe"},
 		{release6, "1: <invalid CO-RE relocation>\nfailed to resolve CO-RE relocation <byte_off> [7] struct task_struct.no_such (0:1 @ offset 4)", "CO-RE: struct task_struct.no_such is not what the program expects (byte_off)"},
@@ -73,7 +73,7 @@ func TestExplainLibbpf(t *testing.T) {
 		{"libbpf: prog 'p': missing BPF prog type, check ELF section name 'xdp/entry'\nprog 'p': failed to load: -EINVAL", `its section "xdp/entry" says no program type that libbpf knows: want one of its names, such as kprobe/do_exit`},
 		{"prog 'p': failed to find kernel BTF type ID of 'no_such_function': -ESRCH\nprog 'p': failed to prepare load attributes: -ESRCH", "this kernel's BTF has no function or hook to attach to: no_such_function, which exists, but is notrace"},
 		{"prog 'p': no BTF-based attach target is specified, use bpf_program__set_attach_target()", `its section "fentry/f" names nothing to attach to`},
-		{"prog 'p': SEC(\"struct_ops\") program isn't referenced anywhere, did you forget to use it?", "not loaded: no struct_ops map of the object has it as a member"},
+		{"prog 'p': SEC(\"struct_ops\") program isn't referenced anywhere, did you forget to use it?", "no struct_ops map of the object has it as a member"},
 		{"extern (func ksym) 'bpf_rcu_read_lock': not found in kernel or module BTFs\nfailed to load object 'x'", "unsupported: kfunc bpf_rcu_read_lock came with Linux 6.2, this kernel is " + release5},
 		{"extern (func ksym) 'f': func_proto [7] incompatible with vmlinux [1234]", "kfunc f has another prototype in this kernel's vmlinux"},
 		{"extern (var ksym) 'v': not found in kernel BTF", "this kernel's BTF has no variable v"},
@@ -81,8 +81,9 @@ func TestExplainLibbpf(t *testing.T) {
 		{"extern 'CONFIG_NO_SUCH' (strong): not resolved", "this kernel's configuration does not set CONFIG_NO_SUCH"},
 		{"extern 'no_such_symbol' (strong): not resolved", "this kernel has no symbol no_such_symbol"},
 		{"extern 'v' (weak): not resolved, defaulting to zero\nprog 'p': BPF program load failed: -EPERM", "rejected: operation not permitted"},
-		{"struct_ops init_kern: struct sched_ext_ops is not found in kernel BTF", "unsupported: this kernel, " + release5 + ", has no struct_ops sched_ext_ops"},
-		{"struct_ops init_kern ops: Cannot find member x in kernel BTF", "unsupported: this kernel, " + release5 + ", has no member x of struct_ops map ops"},
+		{"struct_ops init_kern: struct sched_ext_ops is not found in kernel BTF", "unsupported: struct_ops sched_ext_ops came with Linux 6.12, this kernel is " + release5},
+		{"struct_ops init_kern: struct bpf_struct_ops_no_such is not found in kernel BTF", "this kernel, " + release5 + ", has no struct_ops no_such"},
+		{"struct_ops init_kern ops: Cannot find member x in kernel BTF", "this kernel, " + release5 + ", has no member x of struct_ops map ops"},
 		{"map 'ops': failed to create: -EINVAL", "unsupported: section .struct_ops.link came with Linux 6.4, this kernel is " + release5},
 		{"map 'other': failed to create: -EINVAL", "map other cannot be created: EINVAL"},
 		{"map 'third': failed to create: -E2BIG", "map third cannot be created: E2BIG"},
@@ -113,10 +114,10 @@ func TestExplainLibrary(t *testing.T) {
 		err  error
 		want string
 	}{
-		{fmt.Errorf("program p: fixing up kfuncs: %w", fmt.Errorf("kfunc %q: %w", "f", ebpf.ErrNotSupported)), "unsupported: this kernel, " + release7 + ", has no kfunc f"},
+		{fmt.Errorf("program p: fixing up kfuncs: %w", fmt.Errorf("kfunc %q: %w", "f", ebpf.ErrNotSupported)), "this kernel, " + release7 + ", has no kfunc f"},
 		{errors.New(`program p: fixing up kfuncs: kfunc "bpf_rcu_read_lock": type mismatch between Int:"int"[signed size=4] and Void: incompatible types`), `kfunc bpf_rcu_read_lock has another prototype on this kernel: type mismatch between Int:"int"[signed size=4] and Void: incompatible types`},
 		{errors.New(`program p: resolve .kconfig: config option "CONFIG_NO_SUCH" does not exist on this kernel`), "this kernel's configuration does not set CONFIG_NO_SUCH"},
-		{fmt.Errorf("map type %s: %w", "X", onLinux), "unsupported: this kernel, " + release7 + ", has no map type X"},
+		{fmt.Errorf("map type %s: %w", "X", onLinux), "this kernel, " + release7 + ", has no map type X"},
 		{fmt.Errorf("program p: %w", onLinux), "program p: not supported on linux"},
 		{onLinux, "not supported on linux"},
 		{fmt.Errorf("link: %w", fmt.Errorf("bpf_link_kprobe_multi not supported (requires >= v5.18)%w", quiet{ebpf.ErrNotSupported})), "unsupported: bpf_link_kprobe_multi came with Linux 5.18, and this kernel, " + release7 + ", is built without it"},
@@ -190,6 +191,23 @@ func TestKfuncVersion(t *testing.T) {
 	for name, want := range map[string]string{"bpf_rcu_read_lock": "6.2", "bpf_arena_alloc_pages": "6.9", "bpf_no_such": "", "": ""} {
 		if got := kfuncVersion(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// The first cause is named: old kernels look at functions that are called back before
+// they look at who calls them.
+func TestExplainCallback(t *testing.T) {
+	for fn, want := range map[asm.BuiltinFunc]string{
+		asm.FnLoop:          "unsupported: helper bpf_loop for program type Kprobe came with Linux 5.17, this kernel is " + release5,
+		asm.FnGetPrandomU32: "rejected: number of funcs in func_info doesn't match number of subprogs (invalid argument)",
+	} {
+		got := on(release5).explain(failure{
+			typ: ebpf.Kprobe, err: unix.EINVAL, log: []string{"number of funcs in func_info doesn't match number of subprogs"},
+			insns: asm.Instructions{asm.FnMapLookupElem.Call(), fn.Call(), asm.Return()},
+		})
+		if got.Error() != want {
+			t.Errorf("%v: %q, want %q", fn, got, want)
 		}
 	}
 }

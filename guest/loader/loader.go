@@ -49,7 +49,10 @@ func newLoader(o wire.Objects, tell func(result), running func(name string, paus
 		file: func(string, string) {}, settings: newSettings(o.Settings), memory: map[ebpf.MapID]int64{},
 	}
 	l.BTF, l.without = kernelTypes(o.BTF, ownTypes)
-	l.engines = map[string]engine{wire.LoaderGo: newGoEngine(l), wire.LoaderLibbpf: libbpfEngine{l}}
+	l.engines = map[string]engine{wire.LoaderLibbpf: libbpfEngine{l}}
+	if slices.ContainsFunc(o.Objects, func(o wire.Object) bool { return o.Loader != wire.LoaderLibbpf }) {
+		l.engines[wire.LoaderGo] = newGoEngine(l) // decodes the kernel's types
+	}
 	for _, members := range o.Settings.Alternatives {
 		if acrossObjects(members) {
 			l.groups = append(l.groups, &group{members: members, declared: true, failed: map[string]bool{}})
@@ -190,7 +193,7 @@ func (l *loader) joined(sides []*side, test func(*side) outcome) outcome {
 	for _, x := range sides {
 		var out outcome
 		if x.err != nil {
-			out = failed(fmt.Errorf("open the object: %w", x.err))
+			out = failed(x.err)
 		} else {
 			out = test(x)
 		}
@@ -309,10 +312,12 @@ func (l *loader) each(x *side, p program) outcome {
 	return out.attached(note, err)
 }
 
+const notAttached = "loaded, and not attached: "
+
 // attached adds how attaching a loaded program went.
 func (o outcome) attached(note string, err error) outcome {
 	if err != nil {
-		f := failed(fmt.Errorf("loaded, and not attached: %w", err))
+		f := failed(fmt.Errorf(notAttached+"%w", err))
 		o.err, o.output = f.err, f.output
 		return o
 	}

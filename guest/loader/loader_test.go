@@ -140,7 +140,7 @@ func TestUnsupported(t *testing.T) {
 	for _, tt := range []struct{ what, version, want string }{
 		{"map type X", "5.16", "unsupported: map type X came with Linux 5.16, this kernel is 5.10.0-46-cloud-amd64"},
 		{"map type X", "5.7", "unsupported: map type X came with Linux 5.7, and this kernel, 5.10.0-46-cloud-amd64, is built without it"},
-		{"map type X", "", "unsupported: this kernel, 5.10.0-46-cloud-amd64, has no map type X"},
+		{"map type X", "", "this kernel, 5.10.0-46-cloud-amd64, has no map type X"},
 	} {
 		if got := k.unsupported(tt.what, tt.version).Error(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
@@ -295,20 +295,25 @@ func TestVerdicts(t *testing.T) {
 		},
 		"both, and one says that the kernel cannot": {
 			engine:   libbpf(nil, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
-			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: this kernel, 6.1, has no kfunc f"},
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
+			want:     []string{"fail o/a", "not with ebpf-go v1, because unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
 		},
 		"both say that the kernel cannot": {
-			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, "a x"),
-			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", running: "6.1"}}, all: of("a x")},
-			want:     []string{"skip o/a", "unsupported: this kernel, 6.1, has no kfunc f"},
+			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}}, all: of("a x")},
+			want:     []string{"skip o/a", "unsupported: kfunc f came with Linux 6.2, this kernel is 6.1"},
+		},
+		"both refuse it for reasons of their own": {
+			engine:   libbpf(map[string]error{"a": refused}, "a x"),
+			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &rejectedError{reason: errors.New("other"), tail: []string{"line"}}}, all: of("a x")},
+			want:     []string{"fail o/a", "libbpf 1: refused\nebpf-go v1: other\nthe last 1 of 1 lines of the verifier's log:\n  line\n"},
 		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
-			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because open the object: refused"},
+			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because refused"},
 		},
 		"none can open it": {
-			engine: &fakeEngine{name: "libbpf 1", err: refused}, want: []string{"fail o", "open the object: refused"},
+			engine: &fakeEngine{name: "libbpf 1", err: refused}, want: []string{"fail o", "refused"},
 		},
 		"alternatives": {
 			engine: libbpf(map[string]error{"a": refused}, "a ?x", "b ?x"), settings: alternatives,
@@ -335,7 +340,7 @@ func TestVerdicts(t *testing.T) {
 			},
 		},
 		"programs that are chosen": {
-			engine: libbpf(nil, "a x", "ab ?x", "b x"), settings: wire.ObjectSettings{Programs: []string{"a*", "!o/a"}},
+			engine: libbpf(nil, "a x", "ab ?x", "b x"), settings: wire.ObjectSettings{Programs: []string{"!o/a", "a*"}},
 			want: []string{"pass o/ab", ""},
 		},
 		"settings that mean nothing": {

@@ -94,6 +94,12 @@ func kfuncVersion(name string) string {
 	return ""
 }
 
+// structOpsVersion is the mainline version that brought a struct_ops, "" when it is
+// older than the kernels tested here or not in the table.
+func structOpsVersion(name string) string {
+	return map[string]string{"hid_bpf_ops": "6.11", "sched_ext_ops": "6.12", "Qdisc_ops": "6.16"}[name]
+}
+
 // helperVersion is the mainline version that brought a helper, "" when it is
 // older than the kernels tested here or not in the table. Numbers were given
 // out in ascending order and end with 211, so the first of each version says it

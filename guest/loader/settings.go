@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -62,11 +63,11 @@ func (s settings) of(o wire.Object) []wire.ObjectSettings {
 	names := symbols(o.Path)
 	has := func(kind, setting string) (string, bool) {
 		name, ok := inObject(setting, o.Name)
-		symbol := name
-		if i := strings.IndexAny(name, ".["); i > 0 && kind == "variable " {
-			symbol = name[:i]
+		found := names[name]
+		if kind == "variable " {
+			_, _, found = variable.Find(name, func(name string) bool { return names[name] })
 		}
-		if !ok || !names[symbol] {
+		if !ok || !found {
 			return "", false
 		}
 		s.used[kind+setting] = true
@@ -137,23 +138,18 @@ func variantLabel(v wire.Variant, n int) string {
 	return " [" + label + "]"
 }
 
-// chosen says whether a program is among those to load: the last pattern that
-// matches decides.
+// chosen says whether a program is among those to load. One that is excluded never
+// is.
 func (s settings) chosen(object, program string) bool {
-	chosen := true
-	for _, p := range s.Programs {
-		if !strings.HasPrefix(p, "!") {
-			chosen = false
-			break
-		}
-	}
+	all, chosen, excluded := true, false, false
 	for _, p := range s.Programs {
 		pattern, not := strings.CutPrefix(p, "!")
+		all = all && not
 		if s.matches(pattern, object, program) {
-			chosen = !not
+			chosen, excluded = chosen || !not, excluded || not
 		}
 	}
-	return chosen
+	return (all || chosen) && !excluded
 }
 
 // named says whether a program is asked for, so that it is loaded even if the

@@ -14,44 +14,51 @@ import (
 // unsupportedError is something that this kernel cannot have.
 type unsupportedError struct {
 	what    string // "map type BloomFilter"
-	version string // of the mainline kernel that brought it; "": not known
+	version string // of the mainline kernel that brought it
 	running string // this kernel's version
 	built   bool   // this kernel is new enough, and was built without it
 }
 
 func (e *unsupportedError) Error() string {
-	switch {
-	case e.built:
+	if e.built {
 		return fmt.Sprintf("unsupported: %s came with Linux %s, and this kernel, %s, is built without it", e.what, e.version, e.running)
-	case e.version != "":
-		return fmt.Sprintf("unsupported: %s came with Linux %s, this kernel is %s", e.what, e.version, e.running)
-	default:
-		return fmt.Sprintf("unsupported: this kernel, %s, has no %s", e.running, e.what)
 	}
+	return fmt.Sprintf("unsupported: %s came with Linux %s, this kernel is %s", e.what, e.version, e.running)
 }
 
 // errNotTried marks programs that are not loaded, whatever the kernel: their
 // tests are skipped.
 var errNotTried = errors.New("not loaded")
 
-// notTried says why a program is not to be loaded on its own; nil: it is.
-func notTried(ps *ebpf.ProgramSpec) error {
-	switch {
-	case strings.HasPrefix(ps.SectionName, "?"):
-		return fmt.Errorf("%w: its section %q marks it as optional", errNotTried, ps.SectionName)
-	case ps.Type == ebpf.LSM && ps.AttachType == ebpf.AttachLSMCgroup:
-		return fmt.Errorf("%w: the library that loads it finds no hooks for cgroups", errNotTried)
-	case ps.Type == ebpf.Extension && ps.AttachTarget == nil:
-		return fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
-	case ps.Type == ebpf.StructOps && ps.AttachTo == "":
-		return fmt.Errorf("%w: no struct_ops map of the object has it as a member", errNotTried)
+var (
+	errReplacement = fmt.Errorf("%w: it replaces a function of another program, which only its own loader knows", errNotTried)
+	errNoMember    = errors.New("no struct_ops map of the object has it as a member")
+)
+
+// optional is why a program is left out unless it is asked for; nil: it is not.
+func optional(section string) error {
+	if strings.HasPrefix(section, "?") {
+		return fmt.Errorf("%w: its section %q marks it as optional", errNotTried, section)
 	}
 	return nil
 }
 
-// unsupported makes the error for something that came with a version.
-func (k kernelFacts) unsupported(what, version string) *unsupportedError {
-	return &unsupportedError{what: what, version: version, running: k.release, built: version != "" && !versionLess(k.release, version)}
+// lacks is the error of something that the kernel does not have: unsupported if it
+// came with a version that is newer. Else no kernel can be named that has it, and the
+// mistake may be the program's.
+func (k kernelFacts) lacks(what, version string) error {
+	if version == "" || !versionLess(k.release, version) {
+		return fmt.Errorf("this kernel, %s, has no %s", k.release, what)
+	}
+	return &unsupportedError{what: what, version: version, running: k.release}
+}
+
+// unsupported is the error of something that a probe of the kernel has not found.
+func (k kernelFacts) unsupported(what, version string) error {
+	if version == "" || versionLess(k.release, version) {
+		return k.lacks(what, version)
+	}
+	return &unsupportedError{what: what, version: version, running: k.release, built: true}
 }
 
 // minimumVersion takes the version out of an error of the library, whose type
@@ -76,7 +83,7 @@ func (l *loader) supports(ps *ebpf.ProgramSpec) error {
 func (l *loader) supportsMap(m *ebpf.MapSpec) error {
 	if m.Type == ebpf.StructOpsMap { // a probe needs a type of the kernel's
 		if m.Flags&unix.BPF_F_LINK != 0 && versionLess(l.kernel.release, "6.4") {
-			return l.kernel.unsupported("section .struct_ops.link", "6.4")
+			return l.kernel.lacks("section .struct_ops.link", "6.4")
 		}
 		return nil
 	}

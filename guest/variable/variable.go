@@ -23,6 +23,17 @@ func SplitName(s string) (name, path string) {
 	return s, ""
 }
 
+// Find splits a name as SplitName does, by the longest variable that there is: x of
+// a function f is f.x, if it is static. ok is false if there is none.
+func Find(s string, exists func(name string) bool) (name, path string, ok bool) {
+	for end := len(s); end > 0; end = strings.LastIndexAny(s[:end], ".[") {
+		if exists(s[:end]) {
+			return s[:end], s[end:], true
+		}
+	}
+	return "", "", false
+}
+
 // MemberError says that a struct or union has no member of a name.
 type MemberError struct {
 	Of, Name string

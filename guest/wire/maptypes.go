@@ -10,7 +10,7 @@ func MapTypes() []string {
 		"cgroup_array", "lru_hash", "lru_percpu_hash", "lpm_trie", "array_of_maps", "hash_of_maps", "devmap", "sockmap",
 		"cpumap", "xskmap", "sockhash", "cgroup_storage", "reuseport_sockarray", "percpu_cgroup_storage", "queue", "stack",
 		"sk_storage", "devmap_hash", "struct_ops", "ringbuf", "inode_storage", "task_storage", "bloom_filter",
-		"user_ringbuf", "cgrp_storage", "arena",
+		"user_ringbuf", "cgrp_storage", "arena", "insn_array", "rhash",
 	}
 }
 

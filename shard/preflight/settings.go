@@ -129,8 +129,8 @@ func (r *reader) variants() error {
 // setVariable writes a variable's value into its section. One of a section that
 // programs write decides nothing, and one of another object is left to it.
 func (r *reader) setVariable(contents map[string][]byte, name, value string) error {
-	name, path := variable.SplitName(name)
-	symbol, ok := r.spec.vars[name]
+	name, path, ok := variable.Find(name, func(name string) bool { _, ok := r.spec.vars[name]; return ok })
+	symbol := r.spec.vars[name]
 	if !ok || int(symbol.Section) >= len(r.spec.sections) {
 		return nil
 	}

@@ -195,12 +195,12 @@ func (o *Object) setMaps(opt Options) error {
 		}
 		m := &o.maps[i]
 		if s.Type != "" {
-			t, err := MapType(s.Type)
-			if err != nil {
-				return err
+			t, ok := wire.MapType(s.Type)
+			if !ok {
+				return fmt.Errorf("map %s: no type is called %q", s.Name, s.Type)
 			}
-			m.Type = t
-			if err := o.setNumber(m, "type", uint32(t), new(uint32)); err != nil {
+			m.Type = ebpf.MapType(t)
+			if err := o.setNumber(m, "type", t, new(uint32)); err != nil {
 				return err
 			}
 		}
@@ -221,13 +221,20 @@ func (o *Object) setMaps(opt Options) error {
 	}
 	for i := range o.maps {
 		m := &o.maps[i]
-		n := DefaultEntries(m.Type)
-		if m.MaxEntries > 0 || m.Internal || n == 0 {
+		if m.Internal {
 			continue
 		}
-		o.notes = append(o.notes, fmt.Sprintf("map %s has 0 entries in the object: created with %d", m.Name, n))
-		if err := o.setNumber(m, "max_entries", n, &m.MaxEntries); err != nil {
-			return err
+		value, entries := m.ValueSize, m.MaxEntries
+		o.notes = append(o.notes, SetDefaults(m.Name, m.Type, &value, &entries)...)
+		if value != m.ValueSize {
+			if err := o.setNumber(m, "value_size", value, &m.ValueSize); err != nil {
+				return err
+			}
+		}
+		if entries != m.MaxEntries {
+			if err := o.setNumber(m, "max_entries", entries, &m.MaxEntries); err != nil {
+				return err
+			}
 		}
 	}
 	for _, s := range opt.Maps {
@@ -283,17 +290,34 @@ func (o *Object) setVariables(variables []wire.Variable) error {
 		if err != nil {
 			return err
 		}
-		if err := o.set("set "+v.Name, "bytes", b.Map, strconv.FormatUint(uint64(b.Offset), 10), hex.EncodeToString(b.Data)); err != nil {
-			return err
+		for len(b.Data) > 0 {
+			n := min(len(b.Data), 32<<10) // of what a request may hold
+			if err := o.set("set "+v.Name, "bytes", b.Map, strconv.FormatUint(uint64(b.Offset), 10), hex.EncodeToString(b.Data[:n])); err != nil {
+				return err
+			}
+			b.Offset, b.Data = b.Offset+uint32(n), b.Data[n:]
 		}
 	}
 	return nil
 }
 
-// DefaultEntries is how many entries a map of a type gets that says none, which
-// the application sets before it loads the object: as many as make sense
-// anywhere. 0: the type wants none, or libbpf finds the number.
-func DefaultEntries(t ebpf.MapType) uint32 {
+// SetDefaults gives a map sizes that the object leaves to its application: such as
+// make sense anywhere. Each has a note.
+func SetDefaults(name string, t ebpf.MapType, valueSize, maxEntries *uint32) (notes []string) {
+	if t == ebpf.StackTrace && *valueSize == 0 {
+		*valueSize = 127 * 8 // addresses, as many as the kernel takes unless it is told to take more
+		notes = append(notes, fmt.Sprintf("map %s has values of 0 bytes in the object: created with %d", name, *valueSize))
+	}
+	if n := defaultEntries(t); *maxEntries == 0 && n > 0 {
+		*maxEntries = n
+		notes = append(notes, fmt.Sprintf("map %s has 0 entries in the object: created with %d", name, n))
+	}
+	return notes
+}
+
+// defaultEntries is 0 for types that want none, or of which the loader finds the
+// number.
+func defaultEntries(t ebpf.MapType) uint32 {
 	switch t {
 	case ebpf.RingBuf, ebpf.UserRingbuf:
 		return 256 << 10 // bytes, a multiple of any page
@@ -302,9 +326,8 @@ func DefaultEntries(t ebpf.MapType) uint32 {
 	case ebpf.UnspecifiedMap, ebpf.PerfEventArray, ebpf.StructOpsMap, ebpf.SkStorage, ebpf.InodeStorage, ebpf.TaskStorage,
 		ebpf.CgroupStorage, ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
 		return 0
-	default:
-		return 1
 	}
+	return 1
 }
 
 // Programs are the object's, in its file's order.
@@ -319,6 +342,9 @@ func (o *Object) Notes() []string { return o.notes }
 // Absent names the settings' maps, variables and programs that the object does
 // not have.
 func (o *Object) Absent() []string { return o.absent }
+
+// Ended says whether the process has ended, so that whatever it is asked fails.
+func (o *Object) Ended() bool { return o.c.err != nil }
 
 // Close ends the process and with it all that it holds.
 func (o *Object) Close() { o.c.close() }
@@ -355,7 +381,7 @@ func (o *Object) Load(program string, level uint32, logSize int) (*Loaded, error
 	return l, nil
 }
 
-// LoadWhole loads programs together, as bpf_object__load does; nil: those that
+// LoadWhole loads programs together, as bpf_object__load does; none: those that
 // it loads by default. It is for an object of which nothing was loaded. Each
 // program has a log of logSize; those of all together are 256 MiB at most.
 func (o *Object) LoadWhole(programs []string, level uint32, logSize int) (map[string]*Loaded, error) {
@@ -440,7 +466,8 @@ type link struct {
 func (l *link) Close() error { return l.object.set("detach", "detach", l.number) }
 
 // MapFD gives a descriptor of a map, which is the caller's, and creates all maps
-// before. The error is an *Error when one cannot be created.
+// before. The error is an *Error when one cannot be created; it is EBADF for a map
+// that the object marks as optional.
 func (o *Object) MapFD(name string) (int, error) {
 	fd := -1
 	end, err := o.c.call("create the maps", 0, func(p packet) error {
