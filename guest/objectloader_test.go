@@ -226,7 +226,7 @@ func TestObjectsPayloadWithBrokenFiles(t *testing.T) {
 	if p.Digest() == q.Digest() {
 		t.Error("another setting has the same digest")
 	}
-	if _, err := ObjectsPayload(t.Context(), "amd64", []string{text, text}, asked, time.Minute); err == nil || !strings.Contains(err.Error(), "none of the other 1 files is one either") {
+	if _, err := ObjectsPayload(t.Context(), "amd64", []string{text, text}, asked, time.Minute); err == nil || !strings.Contains(err.Error(), `; so is no other file: "`+text+`" is no ELF object: `) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -73,11 +73,15 @@ func ReadObjects(paths []string) ([]ObjectFile, error) {
 			files[i] = ObjectFile{Name: names[i], Path: path, Data: b}
 		}
 	}
-	switch {
-	case len(broken) < len(paths) || len(broken) == 0:
+	if len(broken) < len(paths) || len(broken) == 0 {
 		return files, nil
-	case len(broken) > 1:
-		return nil, &PayloadError{Path: broken[0].Path, Reason: fmt.Sprintf("%s; none of the other %d files is one either", broken[0].Reason, len(broken)-1)}
+	}
+	var others []string
+	for _, b := range broken[1:] {
+		others = append(others, fmt.Sprintf("%q %s", b.Path, b.Reason))
+	}
+	if others != nil {
+		broken[0].Reason += "; so is no other file: " + some(others)
 	}
 	return nil, broken[0]
 }

@@ -41,7 +41,7 @@ type loading struct {
 
 func (o *loading) add(f *pflag.FlagSet) {
 	f.StringVar(&o.loader, "loader", wire.LoaderAuto, "with --objects: load with libbpf, ebpf-go or both; auto takes for each object what it was made for, libbpf if it does not tell")
-	f.StringVar(&o.load, "load", wire.LoadEach, "with --objects: load each program on its own, or the whole object, all programs together as an application does")
+	f.StringVar(&o.load, "load", wire.LoadEach, "with --objects: each loads every program on its own, whole all of an object together, as an application does")
 	o.objectSettings.add(f)
 }
 
@@ -190,7 +190,7 @@ func (o *objectSettings) parse() (s wire.ObjectSettings, err error) {
 // parseMap parses [OBJECT/]NAME:KEY=VALUE,...
 func parseMap(text string) (m wire.MapSetting, err error) {
 	name, rest, ok := strings.Cut(text, ":")
-	if m.Name = strings.TrimSpace(name); !ok || !isName(m.Name) {
+	if m.Name = strings.TrimSpace(name); !ok || !isName(m.Name) || strings.TrimSpace(rest) == "" {
 		return m, errors.New("want NAME:KEY=VALUE,..., such as events:max_entries=4096")
 	}
 	numbers := map[string]*uint32{"max_entries": &m.MaxEntries, "key_size": &m.KeySize, "value_size": &m.ValueSize, "flags": &m.Flags}

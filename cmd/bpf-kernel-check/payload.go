@@ -69,7 +69,7 @@ func (o *payloadOptions) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the payload, as `K=V`; K alone takes its value from the environment; repeatable")
 	f.StringVar(&o.workdir, "workdir", "/", "with --test: the program's working `DIR` in the guest")
 	f.StringArrayVar(&o.modules, "module", nil, "load the kernel module `NAME` and its dependencies first, if the kernel came with it; or your own, as FILE.ko[,PARAM=VALUE...]; repeatable")
-	f.StringVar(&o.onDemand, "modules", string(guest.OnDemandDefault), "bring a `default` set of the kernel's modules, all or none, for what the payload asks for; default is none with --events-trace and --objects")
+	f.StringVar(&o.onDemand, "modules", string(guest.OnDemandDefault), "bring a `default` set of the kernel's modules, all or none, for what the payload asks for; by default none with --events-trace, and with --objects those that attaching takes")
 	f.Var((*once)(&o.rootfs), "rootfs", "the guest's root file system: `SRC` is a directory, a tar, an image or packages of a distribution; --test finds its program there")
 	f.BoolVar(&o.hostRoot, "host-root", false, "the guest's root file system is this machine's, read-only below a writable layer; refused for pull requests of forks")
 	f.StringVar(&o.cgroup, "cgroup", "v2", "`v1 or v2`: the version of control groups that is mounted at /sys/fs/cgroup")

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -170,6 +171,12 @@ func read(ctx context.Context, path string) (b []byte, err error) {
 	} else {
 		if info.Size() > image.MaxVmlinux {
 			return bad(&bounded.LimitError{What: "size of the file", Limit: image.MaxVmlinux})
+		}
+		if f, err := elf.Open(path); err == nil { // whose section RawBTF takes
+			defer f.Close()
+			if f.Machine == elf.EM_BPF {
+				return bad(errors.New("it is a BPF object, not the types of a kernel"))
+			}
 		}
 		b, err = image.RawBTF(path)
 	}

@@ -175,7 +175,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%q: %d bytes, %v", release, len(b), err)
 		}
 	}
-	for path, want := range map[string]string{filepath.Join(dir, "none"): "no such file or directory: give a file with BTF", filepath.Join(dir, "text"): "holds no BTF", os.DevNull: "is no regular file"} {
+	for path, want := range map[string]string{filepath.Join(dir, "none"): "no such file or directory: give a file with BTF", filepath.Join(dir, "text"): "holds no BTF", os.DevNull: "is no regular file", "../../../guest/loader/testdata/trace.bpf.o": "it is a BPF object"} {
 		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
