@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -134,35 +135,6 @@ func programsOf(file *elf.File) []function {
 	return found
 }
 
-// exactSections are the sections that libbpf 1.x takes by their whole name. Those
-// that it takes with /TARGET behind them, ebpf-go takes alike.
-var exactSections = strings.Fields(`
-	socket sk_reuseport/migrate sk_reuseport tc/ingress tc/egress tcx/ingress tcx/egress tc classifier action
-	netkit/primary netkit/peer syscall xdp.frags/devmap xdp/devmap xdp.frags/cpumap xdp/cpumap xdp.frags xdp perf_event
-	lwt_in lwt_out lwt_xmit lwt_seg6local sockops sk_skb/stream_parser sk_skb/stream_verdict sk_skb/verdict sk_skb
-	sk_msg lirc_mode2 flow_dissector cgroup_skb/ingress cgroup_skb/egress cgroup/skb cgroup/sock_create
-	cgroup/sock_release cgroup/sock cgroup/post_bind4 cgroup/post_bind6 cgroup/bind4 cgroup/bind6 cgroup/connect4
-	cgroup/connect6 cgroup/connect_unix cgroup/sendmsg4 cgroup/sendmsg6 cgroup/sendmsg_unix cgroup/recvmsg4
-	cgroup/recvmsg6 cgroup/recvmsg_unix cgroup/getpeername4 cgroup/getpeername6 cgroup/getpeername_unix
-	cgroup/getsockname4 cgroup/getsockname6 cgroup/getsockname_unix cgroup/sysctl cgroup/getsockopt cgroup/setsockopt
-	cgroup/dev sk_lookup netfilter`)
-
-// sectionLike is the section whose name ebpf-go reads in a longer one that
-// libbpf does not know, such as xdp in xdp/entry; "" if there is none.
-func sectionLike(name string) string {
-	name = strings.TrimPrefix(name, "?")
-	if slices.Contains(exactSections, name) {
-		return ""
-	}
-	// In the table's order, as the library does.
-	for _, s := range exactSections {
-		if strings.HasPrefix(name, s) {
-			return s
-		}
-	}
-	return ""
-}
-
 // refusedByLibbpf are the warnings of what ebpf-go loads and libbpf does not; hint
 // is what to do about it.
 func refusedByLibbpf(file *elf.File, hint string) []string {
@@ -171,7 +143,7 @@ func refusedByLibbpf(file *elf.File, hint string) []string {
 		warnings = append(warnings, `libbpf 1.0 and later refuse the object: it defines maps in a section "maps", not ".maps"`)
 	}
 	for _, p := range programsOf(file) {
-		if like := sectionLike(p.section.Name); like != "" {
+		if like := sections.Prefix(p.section.Name); like != "" {
 			warnings = append(warnings, fmt.Sprintf("program %s: libbpf 1.x does not know its section %q, which ebpf-go takes for %q%s", p.Name, p.section.Name, like, hint))
 		}
 		if elf.ST_BIND(p.Info) == elf.STB_LOCAL {
@@ -297,9 +269,10 @@ func registersOf(offsets []int) string {
 	fits := func(registers ...int) bool {
 		return len(offsets) > 0 && !slices.ContainsFunc(offsets, func(o int) bool { return !slices.Contains(registers, o) })
 	}
-	// 32 and 56 are also amd64's bp and r10; 64 is also arm64's x8.
+	// 32 and 56 are also amd64's bp and r10; 64 is also arm64's x8. 0 alone says
+	// nothing: BPF_PROG reads it on every architecture.
 	amd64 := fits(32, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 152)
-	arm64 := fits(0, 8, 16, 24, 32, 40, 48, 56, 64, 232, 240, 248, 256)
+	arm64 := fits(0, 8, 16, 24, 32, 40, 48, 56, 64, 232, 240, 248, 256) && slices.Max(offsets) > 0
 	switch {
 	case amd64 && !arm64:
 		return "amd64"

@@ -93,18 +93,6 @@ func TestUnreadableForOneLoader(t *testing.T) {
 	}
 }
 
-func TestSectionLike(t *testing.T) {
-	for section, want := range map[string]string{
-		"xdp": "", "xdp/devmap": "", "?xdp": "", "xdp/entry": "xdp", "?xdp/entry": "xdp", "xdp_prog": "xdp", "xdp.frags/x": "xdp.frags",
-		"socket1": "socket", "socket/tail": "socket", "classifier/1": "classifier", "tc/entry": "tc", "tcx": "tc", "cgroup/skb1": "cgroup/skb",
-		"kprobe/do_exit": "", "kprobe1": "", "mysection": "", "static": "", "": "", "struct_ops/x": "",
-	} {
-		if got := sectionLike(section); got != want {
-			t.Errorf("%q: %q, want %q", section, got, want)
-		}
-	}
-}
-
 func TestRegistersOf(t *testing.T) {
 	for _, tt := range []struct {
 		reads []int
@@ -114,7 +102,9 @@ func TestRegistersOf(t *testing.T) {
 		{[]int{112}, "amd64"},
 		{[]int{112, 104, 56}, "amd64"},
 		{[]int{80}, "amd64"},
-		{[]int{0}, "arm64"},
+		{[]int{0}, ""}, // also of BPF_PROG
+		{[]int{0, 0}, ""},
+		{[]int{8}, "arm64"},
 		{[]int{0, 8, 56}, "arm64"},
 		{[]int{32}, ""},
 		{[]int{64, 56}, ""},

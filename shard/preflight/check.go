@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -570,15 +571,10 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 
 // section is for sections that say no type of program.
 func (c *checker) section(d *Dep) (Answer, Loads) {
-	a := Answer{Status: Absent, Note: "no program type is known for this section"}
-	for _, s := range sections {
-		for name := range strings.FieldsSeq(s.names) {
-			if !strings.HasSuffix(name, "+") && strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), name) && c.o.Loader == wire.LoaderGo {
-				return Answer{Status: Present, Note: "ebpf-go takes it for " + name + ", libbpf knows no such section"}, MayLoad
-			}
-		}
+	if like := sections.Prefix(d.Name); like != "" && c.o.Loader == wire.LoaderGo {
+		return Answer{Status: Present, Note: "ebpf-go takes it for " + like + ", libbpf knows no such section"}, MayLoad
 	}
-	return a, WillNot
+	return Answer{Status: Absent, Note: "no program type is known for this section"}, WillNot
 }
 
 // programOptions are what the kernel has to be built with for programs of a type.

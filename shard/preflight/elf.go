@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 )
 
@@ -316,7 +317,7 @@ func (r *objectReader) makePrograms(functions []*code) error {
 				}
 			}
 		}
-		ps := programOf(section)
+		ps := sections.Program(section)
 		ps.Name, ps.Instructions = fn.name, fn.insns
 		for _, c := range all[1:] {
 			ps.Instructions = append(ps.Instructions[:len(ps.Instructions):len(ps.Instructions)], c.insns...)

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
@@ -327,4 +328,17 @@ func (s symbols) copies(name string) (list []string) {
 		return true
 	})
 	return list
+}
+
+// TakeTypes gives a kernel without types those that files have for it, if any.
+func (k *Kernel) TakeTypes(ctx context.Context, im *kernel.Image, files *btfhub.Files) error {
+	if !k.noTypes {
+		return nil
+	}
+	b, err := files.Find(ctx, im)
+	if err != nil || b == nil {
+		return err
+	}
+	k.noTypes, k.foreign = false, true
+	return k.setBTF(b)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -210,7 +211,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	}
 	for _, t := range r.set.Targets {
 		if r.is(t.Program, name) {
-			moved := *programOf(t.Section)
+			moved := *sections.Program(t.Section)
 			moved.Name, moved.Instructions, moved.AttachTo = ps.Name, ps.Instructions, ps.AttachTo
 			ps = &moved
 		}
@@ -241,10 +242,10 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 			p.attachNeeds = append(p.attachNeeds, r.dep(p, d))
 		}
 	}
-	if ps.Flags&sleepableFlag != 0 {
+	if ps.Flags&sections.Sleepable != 0 {
 		r.sleepable(p, ps)
 	}
-	if ps.Flags&fragmentsFlag != 0 && ps.Type == ebpf.XDP {
+	if ps.Flags&sections.Fragments != 0 && ps.Type == ebpf.XDP {
 		r.needs(p, Dep{Kind: kindFlag, Name: "BPF_F_XDP_HAS_FRAGS"})
 	}
 	if p.target.kind != "" && ps.Type != ebpf.Extension {
