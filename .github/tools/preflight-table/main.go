@@ -161,16 +161,20 @@ func read(dir string) ([]report.Result, error) {
 	if err != nil || len(names) == 0 {
 		return nil, fmt.Errorf("%s has no results of bpf-kernel-check", dir)
 	}
-	f, err := os.Open(names[len(names)-1])
-	if err != nil {
-		return nil, err
+	var kernels []report.Result
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		shard, err := report.ReadShardFile(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		kernels = append(kernels, shard.Kernels...)
 	}
-	defer f.Close()
-	shard, err := report.ReadShardFile(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", names[0], err)
-	}
-	return shard.Kernels, nil
+	return kernels, nil
 }
 
 func (t *table) add(s survey, tests map[string]report.Test) {
@@ -227,7 +231,7 @@ func (t *table) String() string {
 	var b strings.Builder
 	all := t.all
 	fmt.Fprintf(&b, "%d programs' loads on %d kernels. \"Nothing missing\" was right %d times and wrong %d times; %d programs more the verifier refuses for what they do. \"Will not load\" was right %d times and wrong %d times: of all that was said, %.2f %% was wrong. Unknown were %d.\n\n",
-		t.programs, t.kernels, all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, t.programs-all.unknown)), all.unknown)
+		t.programs, t.kernels, all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, all.yesRight+all.yesWrong+all.noRight+all.noWrong)), all.unknown)
 	fmt.Fprintln(&b, "| kind | nothing missing: right | wrong | the verifier's | will not load: right | wrong | unknown |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
 		c := t.kinds[kind]
