@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -50,7 +51,7 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 	}
 	if o.Loader == wire.LoaderGo {
 		// Only where it is the one loader: with both, libbpf's half still tells.
-		if _, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(f.Data)); err != nil {
+		if err := readWithGo(f.Data); err != nil {
 			hint := ""
 			if strings.Contains(err.Error(), "missing BTF") {
 				hint = ": build it with -g, and do not strip .BTF"
@@ -69,6 +70,17 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 		o.Warnings = slices.Insert(o.Warnings, 0, w)
 	}
 	return o
+}
+
+// readWithGo says why ebpf-go cannot read an object.
+func readWithGo(object []byte) (err error) {
+	defer func() { // the library is made for objects that one trusts
+		if recover() != nil {
+			err = errors.New("it is malformed")
+		}
+	}()
+	_, err = ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	return err
 }
 
 // bpf2go names the object x_bpfel.o, or x_arm64_bpfel.o for one architecture;
@@ -170,6 +182,7 @@ func some(list []string) string {
 // otherArch is the warning of an object whose programs read the registers of
 // another architecture than arch: they load, and get wrong values. "" for none.
 func otherArch(f ObjectFile, file *elf.File, arch string) string {
+	defer func() { _ = recover() }() // the library is made for objects that one trusts
 	// bpf2go's name for the architecture.
 	if m := bpf2goName.FindStringSubmatch(filepath.Base(f.Path)); m != nil {
 		named := strings.Replace(m[1]+m[2], "x86", "amd64", 1)

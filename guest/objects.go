@@ -102,6 +102,12 @@ func readObject(path string) ([]byte, error) {
 		case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
 			return fmt.Sprintf("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
 		}
+		// It could take any amount of memory, and no loader reads it.
+		if slices.ContainsFunc(f.Sections, func(s *elf.Section) bool {
+			return s.Flags&elf.SHF_COMPRESSED != 0 && !strings.HasPrefix(s.Name, ".debug")
+		}) {
+			return "has compressed sections: " + how
+		}
 		return ""
 	})
 }

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -45,6 +46,7 @@ func TestReadObjectRefuses(t *testing.T) {
 		"executable":   {func(b []byte) []byte { b[16] = 2; return b }, "not a 64-bit object"},
 		"cut short":    {func(b []byte) []byte { return b[:20] }, "is no ELF object"},
 		"empty":        {func([]byte) []byte { return nil }, "is no ELF object"},
+		"compressed":   {compressed, "has compressed sections"},
 		"not an ELF":   {func([]byte) []byte { return []byte("text") }, "is no ELF object"},
 		"no such file": {nil, "does not exist"},
 	} {
@@ -68,6 +70,17 @@ func bigEndian([]byte) []byte {
 	binary.BigEndian.PutUint16(b[18:], 247) // EM_BPF
 	binary.BigEndian.PutUint32(b[20:], 1)
 	binary.BigEndian.PutUint16(b[52:], 64)
+	return b
+}
+
+// compressed marks sections of an object, such as its BTF, as compressed.
+func compressed(b []byte) []byte {
+	table, n := binary.LittleEndian.Uint64(b[40:]), binary.LittleEndian.Uint16(b[60:])
+	for i := 1; i < int(n); i++ {
+		if header := b[int(table)+i*64:]; header[4] == byte(elf.SHT_PROGBITS) && binary.LittleEndian.Uint64(header[32:]) > 24 {
+			header[9] |= 8 // SHF_COMPRESSED
+		}
+	}
 	return b
 }
 
