@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -55,7 +56,7 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 			o := preflight.ReadOrBroken(strings.TrimSuffix(name, ".o"), f.Data, arch)
 			for _, t := range told.Objects {
 				if t.Path == f.Path {
-					o.Loader = t.Loader
+					o.Loader, o.Broken = t.Loader, cmp.Or(o.Broken, t.Broken)
 				}
 			}
 			if err := o.Apply(told.Settings); err == nil {

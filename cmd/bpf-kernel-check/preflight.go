@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -21,7 +23,7 @@ func (c *command) preflightCommand() *cobra.Command {
 	var so sourceOptions
 	var patterns []string
 	var given objectSettings
-	var arch string
+	var arch, loader string
 	var asJSON bool
 	var jobs int
 	cmd := &cobra.Command{
@@ -50,6 +52,9 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if jobs < 1 || jobs > 1024 {
 				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
 			}
+			if loaders := []string{wire.LoaderAuto, wire.LoaderLibbpf, wire.LoaderGo}; !slices.Contains(loaders, loader) {
+				return usagef("--loader is %.50q%s: want auto, libbpf or ebpf-go", loader, kernel.Suggest(loader, loaders))
+			}
 			settings, err := given.parse()
 			if err != nil {
 				return err
@@ -58,7 +63,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if err != nil {
 				return err
 			}
-			objects, err := readObjects(patterns, arch, wire.LoaderAuto, settings)
+			objects, err := readObjects(patterns, arch, loader, settings)
 			if err != nil {
 				return err
 			}
@@ -95,6 +100,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 	so.add(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`; repeatable")
+	f.StringVar(&loader, "loader", wire.LoaderAuto, "check for `auto, libbpf or ebpf-go`; auto takes for each object what it was made for, libbpf if it does not tell")
 	given.add(f)
 	f.StringVar(&arch, "arch", "amd64", "check kernels for `ARCH`, amd64 or arm64")
 	jobsFlag(f, &jobs, "kernels at a time")
@@ -118,7 +124,8 @@ func readObjects(patterns []string, arch, loader string, settings wire.ObjectSet
 	for i, f := range files {
 		objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
 		if f.Broken == "" {
-			objects[i].Loader = guest.ChooseLoader(wire.Object{Loader: loader}, f, arch).Loader
+			chosen := guest.ChooseLoader(wire.Object{Loader: loader}, f, arch)
+			objects[i].Loader, objects[i].Broken = chosen.Loader, cmp.Or(objects[i].Broken, chosen.Broken)
 		}
 		if err := objects[i].Apply(settings); err != nil {
 			return nil, usageError{err}

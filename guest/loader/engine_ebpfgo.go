@@ -69,6 +69,9 @@ func (e goEngine) open(path string, s wire.ObjectSettings) (opened, error) {
 		return nil, fmt.Errorf("open the object: %w", err)
 	}
 	o := &goObject{goEngine: e, spec: spec}
+	if w := refusedByLibbpf(path, spec, e.has); w != "" {
+		o.said = append(o.said, w)
+	}
 	for _, m := range spec.Maps {
 		// The VM's bpffs is empty: a pin can neither be found nor be wanted.
 		m.Pinning = ebpf.PinNone

@@ -191,6 +191,10 @@ func (c *checker) program(p *program) (r Program) {
 			continue
 		}
 		l := c.loads[d.n]
+		if sets := c.k.symbols; l == WillLoad && d.Kind == kindKfunc && p.few && !sets.setsLike("common", d.Name) && !sets.setsLike("kprobe", d.Name) {
+			c.answers[d.n].Note = "kprobes and raw tracepoints may call few kfuncs"
+			l = MayLoad
+		}
 		if rel := btf.CORERelocationMetadata(&p.insns[i]); rel != nil && c.k.types != nil {
 			// The library's word counts: it is what loads the program.
 			l = WillLoad

@@ -56,6 +56,7 @@ type program struct {
 	typeAt  []int         // by instruction: of Deps, the field that a relocated offset is of; -1: none
 	frozen  bool          // it reads memory that does not change
 	kconfig []string      // by instruction: the name that libbpf's kconfig has a value for
+	few     bool          // it may call few kfuncs
 	version bool          // it reads LINUX_KERNEL_VERSION
 	global  []bool        // by instruction: a function starts that the verifier may look into on its own
 }
@@ -125,6 +126,9 @@ func (o *Object) analyze(set wire.ObjectSettings) error {
 		r.mapNeeds(p, m)
 	}
 	r.share()
+	if len(r.programs) == 0 && r.spec.unopened != "" {
+		r.add(o.Name) // nothing else says that it does not load
+	}
 	r.sort()
 	return nil
 }
@@ -218,6 +222,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	}
 	p.insns, p.target = ps.Instructions, targetOf(ps)
 	p.layout = layoutOf(ps, p.target, r.arch)
+	p.few = ps.Type == ebpf.Kprobe || ps.Type == ebpf.RawTracepoint
 	switch {
 	case chosen == no:
 		p.skip = "the settings leave it out"
@@ -356,7 +361,13 @@ func (r *reader) mapNeeds(p *program, name string) {
 // odd says what the kernel or the loader makes of a map as the object defines it.
 func odd(m *ebpf.MapSpec, loader string) (why string, loads Loads) {
 	ring := m.Type == ebpf.RingBuf || m.Type == ebpf.UserRingbuf
+	hash := slices.Contains([]ebpf.MapType{ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash}, m.Type)
+	values := hash || m.Type == ebpf.BloomFilter || m.Type == ebpf.Array || m.Type == ebpf.PerCPUArray
 	switch {
+	case hash && m.KeySize == 0:
+		return "its keys have 0 bytes: the application sets their size", WillNot
+	case values && m.ValueSize == 0:
+		return "its values have 0 bytes: the application sets their size", WillNot
 	case (m.Type == ebpf.HashOfMaps || m.Type == ebpf.ArrayOfMaps) && m.InnerMap == nil:
 		return "it says nothing of the maps in it: the application sets an inner map", WillNot
 	case m.MaxEntries == 0 && slices.Contains(countless[:], m.Type):

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -85,9 +86,8 @@ func (r *reader) mapSetting(name string) *ebpf.MapSpec {
 		if t, ok := wire.MapType(s.Type); ok {
 			m.Type = ebpf.MapType(t)
 		}
-		if s.MaxEntries != 0 {
-			m.MaxEntries = s.MaxEntries
-		}
+		m.MaxEntries = cmp.Or(s.MaxEntries, m.MaxEntries)
+		m.KeySize, m.ValueSize = cmp.Or(s.KeySize, m.KeySize), cmp.Or(s.ValueSize, m.ValueSize)
 		if inner := r.spec.maps[s.Inner]; inner != nil {
 			m.InnerMap = inner
 		}
