@@ -43,7 +43,7 @@ const PreflightName = "bpf-preflight.txt"
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightRun {
 	told, whole := p.Objects()
-	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach, alternatives: told.Settings.Alternatives, btf: types}
+	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach || !whole, alternatives: told.Settings.Alternatives, btf: types}
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
 	}

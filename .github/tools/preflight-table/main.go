@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,10 +45,9 @@ type survey struct {
 		ID      string `json:"id"`
 		Objects []struct {
 			Programs []struct {
-				Name     string `json:"name"`
-				Loads    string `json:"loads"`
-				Attaches string `json:"attaches"`
-				Skip     string `json:"skip"`
+				Name  string `json:"name"`
+				Loads string `json:"loads"`
+				Skip  string `json:"skip"`
 			} `json:"programs"`
 			Dependencies []struct {
 				Kind     string   `json:"kind"`
@@ -120,11 +118,14 @@ type table struct {
 func compare(said, results []string) (*table, error) {
 	tests := map[string]report.Test{} // by kernel and test
 	for _, dir := range results {
-		kernels, err := read(dir)
+		m, err := report.FindReport(dir)
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range kernels {
+		if m == nil {
+			return nil, fmt.Errorf("%s has no report.json", dir)
+		}
+		for _, k := range m.Kernels {
 			for _, x := range k.Tests {
 				tests[k.ID+" "+x.Name] = x
 			}
@@ -146,35 +147,6 @@ func compare(said, results []string) (*table, error) {
 		return nil, fmt.Errorf("no program is in what preflight said and in the results")
 	}
 	return t, nil
-}
-
-// read reads the results in a directory, those of run or of merge.
-func read(dir string) ([]report.Result, error) {
-	m, err := report.FindReport(dir)
-	if err != nil {
-		return nil, err
-	}
-	if m != nil {
-		return m.Kernels, nil
-	}
-	names, err := filepath.Glob(filepath.Join(dir, "shard-*.ndjson"))
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("%s has no results of bpf-kernel-check", dir)
-	}
-	var kernels []report.Result
-	for _, name := range names {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		shard, err := report.ReadShardFile(f)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		kernels = append(kernels, shard.Kernels...)
-	}
-	return kernels, nil
 }
 
 func (t *table) add(s survey, tests map[string]report.Test) {
