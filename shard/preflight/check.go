@@ -164,9 +164,8 @@ func (c *checker) program(p *program) (r Program) {
 		}
 	}
 	insns = c.prepare(p, insns)
-	typeOf := func(i int) int { return p.typeAt[i] }
 	follow := func(contents bool, patch int64) flow {
-		return followProgram(insns, p.layout, typeOf, c.memory(p, contents, patch), c.enters(p))
+		return followProgram(insns, p.layout, p.typeAt, c.memory(p, contents, patch), c.enters(p))
 	}
 	code, exact := versionCode(c.k.Release)
 	f := follow(true, code&0xff)

@@ -50,15 +50,14 @@ type program struct {
 	attach      *Dep   // what it attaches to, nil: nothing
 	attachNeeds []*Dep // that it needs to be attached
 
-	at      []*Dep        // what an instruction asks for, by instruction; nil: nothing
-	need    []bool        // the instruction cannot do without
-	tests   map[*Dep]bool // what it asks for before it needs it
-	typeAt  []int         // by instruction: of Deps, the field that a relocated offset is of; -1: none
-	frozen  bool          // it reads memory that does not change
-	kconfig []string      // by instruction: the name that libbpf's kconfig has a value for
-	few     bool          // it may call few kfuncs
-	version bool          // it reads LINUX_KERNEL_VERSION
-	global  []bool        // by instruction: a function starts that the verifier may look into on its own
+	at      []*Dep         // what an instruction asks for, by instruction; nil: nothing
+	need    []bool         // the instruction cannot do without
+	tests   map[*Dep]bool  // what it asks for before it needs it
+	frozen  bool           // it reads memory that does not change
+	kconfig map[int]string // by instruction: the name that libbpf's kconfig has a value for
+	few     bool           // it may call few kfuncs
+	version bool           // it reads LINUX_KERNEL_VERSION
+	global  []bool         // by instruction: a function starts that the verifier may look into on its own
 }
 
 // Read takes a BPF object apart. name is the first part of its programs' names;
@@ -263,7 +262,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		}
 	}
 	p.at, p.need = make([]*Dep, len(p.insns)), make([]bool, len(p.insns))
-	p.kconfig, p.global = make([]string, len(p.insns)), make([]bool, len(p.insns))
+	p.kconfig, p.global = map[int]string{}, make([]bool, len(p.insns))
 	for i := range p.insns {
 		ins := &p.insns[i]
 		if ins.Symbol() != "" {
@@ -421,14 +420,14 @@ func (r *reader) sort() {
 	for i, d := range r.Deps {
 		d.n = i
 	}
-	for _, p := range r.programs {
-		p.typeAt = make([]int, len(p.at))
-		for i, d := range p.at {
-			if p.typeAt[i] = -1; d != nil && p.need[i] && d.Kind == kindField {
-				p.typeAt[i] = d.n
-			}
-		}
+}
+
+// typeAt is the place in Deps of the field that a relocated offset is of; -1: none.
+func (p *program) typeAt(insn int) int {
+	if d := p.at[insn]; d != nil && p.need[insn] && d.Kind == kindField {
+		return d.n
 	}
+	return -1
 }
 
 // kindRank puts what a program attaches to first and what most kernels have

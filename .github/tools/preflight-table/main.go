@@ -90,7 +90,7 @@ const (
 
 // dependency matches what is said of a program that lacks something: the rest of
 // what the verifier refuses it refuses for what the program does.
-var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|calling kernel function|this kernel.* has no|CO-RE|relocation|BTF|reserved fields|notrace`)
+var dependency = regexp.MustCompile(`unsupported|unknown (func|opcode|kfunc)|invalid func|calling kernel function|this kernel.* has no|CO-RE|relocation|\bBTF\b|reserved fields|notrace`)
 
 func outcomeOf(t report.Test) outcome {
 	switch {
@@ -108,7 +108,7 @@ func firstLine(s string) string {
 }
 
 type table struct {
-	kernels  int
+	kernels  map[string]bool
 	programs int
 	all      counts
 	kinds    map[string]*counts
@@ -131,7 +131,7 @@ func compare(said, results []string) (*table, error) {
 			}
 		}
 	}
-	t := &table{kinds: map[string]*counts{}}
+	t := &table{kernels: map[string]bool{}, kinds: map[string]*counts{}}
 	for _, name := range said {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -194,7 +194,7 @@ func (t *table) add(s survey, tests map[string]report.Test) {
 			}
 		}
 		if t.programs > before {
-			t.kernels++
+			t.kernels[k.ID] = true
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (t *table) String() string {
 	var b strings.Builder
 	all := t.all
 	fmt.Fprintf(&b, "%d programs' loads on %d kernels. \"Nothing missing\" was right %d times and wrong %d times; %d programs more the verifier refuses for what they do. \"Will not load\" was right %d times and wrong %d times: of all that was said, %.2f %% was wrong. Unknown were %d.\n\n",
-		t.programs, t.kernels, all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, all.yesRight+all.yesWrong+all.noRight+all.noWrong)), all.unknown)
+		t.programs, len(t.kernels), all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, all.yesRight+all.yesWrong+all.noRight+all.noWrong)), all.unknown)
 	fmt.Fprintln(&b, "| kind | nothing missing: right | wrong | the verifier's | will not load: right | wrong | unknown |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
 		c := t.kinds[kind]
