@@ -115,7 +115,11 @@ const enotsupp = unix.Errno(524)
 // kernels: only a program that failed is asked about.
 func (l *loader) tooNew(ps *programInfo) error {
 	if since := ps.since(); since != "" && versionLess(l.kernel.release, since) {
-		return l.kernel.lacks("section "+ps.kind(), since)
+		section := ps.kind()
+		if section == "cgroup" { // and what it is called at
+			section = strings.TrimPrefix(ps.section, "?")
+		}
+		return l.kernel.lacks("section "+section, since)
 	}
 	return nil
 }

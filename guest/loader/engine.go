@@ -147,6 +147,8 @@ func join(a, b outcome) outcome {
 			}
 		}
 		bad.cost, bad.insns, bad.took = a.cost, a.insns, a.took
+	case good.err == nil && bad.badness() == badnessSkip:
+		bad.output = fmt.Sprintf("loads with %s; %s: %s\n%s", good.loader, bad.loader, reason, rest)
 	case good.err == nil:
 		reason, onlyLoads := strings.CutPrefix(reason, notAttached)
 		verb := "loads"

@@ -419,7 +419,15 @@ func (l *loader) whole(o wire.Object, x *side, local []*group) map[string]outcom
 		out[""] = outcome{err: wrong, output: oneLine(wrong) + "\n"} // the program's test has the log
 		return out
 	}
-	out[""] = outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together\n", len(names))}
+	together := fmt.Sprintf("%d programs loaded together", len(names))
+	if left := len(x.programs()) - len(names); left > 0 {
+		together += fmt.Sprintf(", %d left out", left)
+		if len(names) == 0 {
+			skip("", "none of its programs was loaded")
+			return out
+		}
+	}
+	out[""] = outcome{took: time.Since(start), output: together + "\n"}
 	for _, name := range names {
 		defer all[name].close()
 		out[name] = l.passed(all[name], x.infos[name])

@@ -308,6 +308,10 @@ func TestVerdicts(t *testing.T) {
 			goEngine: &fakeEngine{name: "ebpf-go v1", bad: map[string]error{"a": &rejectedError{reason: errors.New("other"), tail: []string{"line"}}}, all: of("a x")},
 			want:     []string{"fail o/a", "libbpf 1: refused\nebpf-go v1: other\nthe last 1 of 1 lines of the verifier's log:\n  line\n"},
 		},
+		"both, and one leaves it out": {
+			engine: libbpf(nil, "a ?x"), goEngine: &fakeEngine{name: "ebpf-go v1", all: of("a x")},
+			want: []string{"skip o/a", "loads with ebpf-go v1; libbpf 1: not loaded: optional"},
+		},
 		"both, and one cannot open it": {
 			engine: libbpf(nil, "a x"), goEngine: &fakeEngine{name: "ebpf-go v1", err: refused},
 			want: []string{"fail o/a", "loads with libbpf 1, not with ebpf-go v1, because refused"},
@@ -353,7 +357,10 @@ func TestVerdicts(t *testing.T) {
 		},
 		"whole": {
 			engine: libbpf(nil, "a x", "b ?x", "c x"), load: wire.LoadWhole,
-			want: []string{"pass o", "2 programs loaded together", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
+			want: []string{"pass o", "2 programs loaded together, 1 left out", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
+		},
+		"whole, and nothing is loaded": {
+			engine: libbpf(nil, "a ?x"), load: wire.LoadWhole, want: []string{"skip o", "none of its programs was loaded", "skip o/a", "optional"},
 		},
 		"whole, and one fails": {
 			engine: libbpf(map[string]error{"b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,

@@ -135,7 +135,7 @@ func (c *checker) program(p *program) (r Program) {
 	if c.o.Loader != wire.LoaderGo {
 		needs = slices.Concat(needs, c.o.shared)
 	} else if p.target.kind == "lsm_cgroup" {
-		r.Skip = "the library that loads it finds no hooks for cgroups"
+		r.Loads = WillNot // it finds no hooks for cgroups
 	}
 	for _, d := range slices.Concat(needs, p.attachNeeds) {
 		note(d, c.loads[d.n])
@@ -574,10 +574,14 @@ func (c *checker) answer(d *Dep) (Answer, Loads) {
 
 // section is for sections that say no type of program.
 func (c *checker) section(d *Dep) (Answer, Loads) {
+	a := Answer{Status: Absent, Note: "no program type is known for this section"}
+	if strings.HasPrefix(strings.TrimPrefix(d.Name, "?"), "struct_ops") {
+		a.Note = "no struct_ops map of the object has it as a member"
+	}
 	if like := sections.Prefix(d.Name); like != "" && c.o.Loader == wire.LoaderGo {
 		return Answer{Status: Present, Note: "ebpf-go takes it for " + like + ", libbpf knows no such section"}, MayLoad
 	}
-	return Answer{Status: Absent, Note: "no program type is known for this section"}, WillNot
+	return a, WillNot
 }
 
 // programOptions are what the kernel has to be built with for programs of a type.

@@ -229,10 +229,8 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		p.skip = "its section marks it as optional"
 	case ps.Type == ebpf.Extension:
 		p.skip = "it replaces a function of another program"
-	case ps.Type == ebpf.StructOps && ps.AttachTo == "":
-		p.skip = "no struct_ops map of the object has it as a member"
 	}
-	if ps.Type == ebpf.UnspecifiedProgram {
+	if ps.Type == ebpf.UnspecifiedProgram || ps.Type == ebpf.StructOps && ps.AttachTo == "" { // or a member of no map
 		r.needs(p, Dep{Kind: kindUnknown, Name: clean(ps.SectionName)})
 	} else {
 		r.needs(p, Dep{Kind: kindProgram, Name: ps.Type.String(), number: int(ps.Type)})
@@ -241,7 +239,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 		d := Dep{Kind: kindAttach, Name: ps.AttachType.String(), number: int(ps.AttachType)}
 		if attachCounts(ps.Type) {
 			r.needs(p, d)
-		} else {
+		} else if ps.Type != ebpf.SkReuseport { // a socket does not ask for it
 			d.attaches = true
 			p.attachNeeds = append(p.attachNeeds, r.dep(p, d))
 		}
