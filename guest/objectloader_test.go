@@ -184,8 +184,12 @@ func TestObjectsPayloadWithBrokenFiles(t *testing.T) {
 	if err := os.WriteFile(text, []byte("text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	files, err := ReadObjects([]string{text, "testdata/objects/sections.bpf.o"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	asked := wire.Objects{Loader: wire.LoaderAuto, Load: wire.LoadEach, Unsupported: wire.TestFail}
-	p, err := ObjectsPayload(t.Context(), "amd64", []string{text, "testdata/objects/sections.bpf.o"}, asked, time.Minute)
+	p, err := ObjectsPayload(t.Context(), "amd64", files, asked, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,14 +209,14 @@ func TestObjectsPayloadWithBrokenFiles(t *testing.T) {
 	}
 	other := asked
 	other.Attach = true
-	q, err := ObjectsPayload(t.Context(), "amd64", []string{text, "testdata/objects/sections.bpf.o"}, other, time.Minute)
+	q, err := ObjectsPayload(t.Context(), "amd64", files, other, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Digest() == q.Digest() {
 		t.Error("another setting has the same digest")
 	}
-	if _, err := ObjectsPayload(t.Context(), "amd64", []string{text, text}, asked, time.Minute); err == nil || !strings.Contains(err.Error(), `; so is no other file: "`+text+`" is no ELF object: `) {
+	if _, err := ReadObjects([]string{text, text}); err == nil || !strings.Contains(err.Error(), `; so is no other file: "`+text+`" is no ELF object: `) {
 		t.Errorf("got %v", err)
 	}
 }

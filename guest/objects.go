@@ -147,16 +147,12 @@ func (p Payload) Objects() (o wire.Objects, ok bool) {
 // ObjectsPayload loads BPF objects: each program is a test object/program. The
 // payload's Notes say which loader loads which object; its Warnings, which files
 // are no objects and which passes may not be one for the user's own loader.
-func ObjectsPayload(ctx context.Context, arch string, paths []string, o wire.Objects, timeout time.Duration) (Payload, error) {
+func ObjectsPayload(ctx context.Context, arch string, files []ObjectFile, o wire.Objects, timeout time.Duration) (Payload, error) {
 	p := Payload{Job: wire.Job{Args: []string{"/loader"}, Name: ObjectsName, Reports: true, ReportsBPF: true, Timeout: timeout}}
 	p.SkipsPass = o.Unsupported == wire.TestSkip
-	objects, err := ReadObjects(paths)
-	if err != nil {
-		return Payload{}, err
-	}
 	o.Objects = nil
 	programs := map[string]string{"/loader": Loader}
-	for _, f := range objects {
+	for _, f := range files {
 		object := wire.Object{Name: f.Name, Path: "/objects/" + f.Name + ".o", Broken: f.Broken, Loader: cmp.Or(o.Loader, wire.LoaderAuto)}
 		if f.Broken == "" {
 			object = ChooseLoader(object, f, arch)

@@ -147,7 +147,7 @@ func TestAttach(t *testing.T) {
 	} {
 		t.Run(tt.version+" "+tt.loader, func(t *testing.T) {
 			t.Parallel()
-			p, err := guest.ObjectsPayload(t.Context(), "amd64", []string{"../guest/loader/testdata/attach/attach.bpf.o"}, wire.Objects{Loader: tt.loader, Load: wire.LoadEach, Attach: true, Unsupported: wire.TestSkip}, 20*time.Minute)
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", readObjects(t, []string{"../guest/loader/testdata/attach/attach.bpf.o"}), wire.Objects{Loader: tt.loader, Load: wire.LoadEach, Attach: true, Unsupported: wire.TestSkip}, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -128,7 +128,7 @@ func BenchmarkVerdict(b *testing.B) {
 			if err != nil {
 				return guest.Payload{}, err
 			}
-			return guest.ObjectsPayload(b.Context(), "amd64", paths, wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Unsupported: wire.TestSkip}, time.Minute)
+			return guest.ObjectsPayload(b.Context(), "amd64", readObjects(b, paths), wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Unsupported: wire.TestSkip}, time.Minute)
 		}},
 	} {
 		b.Run(x.name, func(b *testing.B) {

@@ -30,9 +30,12 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 	if config {
 		of += "\n/boot/config"
 	}
-	types, err := r.BTF.Find(ctx, im)
-	if err != nil {
-		return "", fmt.Errorf("--btf: %w", err)
+	var types []byte
+	if hostFacts(im).Config["DEBUG_INFO_BTF"] != "y" { // it needs none, nor loses by their faults
+		var err error
+		if types, err = r.BTF.Find(ctx, im); err != nil {
+			return "", fmt.Errorf("--btf: %w", err)
+		}
 	}
 	if types != nil {
 		of += fmt.Sprintf("\n%s %x", wire.BTFPath, sha256.Sum256(types))

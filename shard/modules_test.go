@@ -182,4 +182,9 @@ func TestTypesInArchive(t *testing.T) {
 	if _, err := archive(files); err == nil || !strings.Contains(err.Error(), "--btf: ") || !strings.Contains(err.Error(), "holds no BTF that can be read") {
 		t.Errorf("a file without types: %v", err)
 	}
+	// A kernel that has types needs none.
+	im.Config = imagetest.WriteFile(t, filepath.Join(t.TempDir(), "config"), []byte("CONFIG_DEBUG_INFO_BTF=y\n"))
+	if _, err := archive(files); err != nil {
+		t.Errorf("a kernel with types: %v", err)
+	}
 }

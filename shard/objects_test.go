@@ -125,7 +125,7 @@ func TestObjects(t *testing.T) {
 				wants[k] = v
 			}
 			paths := objectPaths(t)
-			p, err := guest.ObjectsPayload(t.Context(), "amd64", paths, wire.Objects{
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", readObjects(t, paths), wire.Objects{
 				Loader: tt.loader, Load: wire.LoadEach, Attach: true, Unsupported: tt.unsupported,
 			}, 20*time.Minute)
 			if err != nil {
@@ -268,7 +268,7 @@ func TestLoaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
-			p, err := guest.ObjectsPayload(t.Context(), "amd64", tt.objects, wire.Objects{
+			p, err := guest.ObjectsPayload(t.Context(), "amd64", readObjects(t, tt.objects), wire.Objects{
 				Loader: wire.LoaderBoth, Load: tt.load, Attach: true, Unsupported: wire.TestFail, Settings: tt.settings,
 			}, 20*time.Minute)
 			if err != nil {

@@ -16,6 +16,8 @@ import (
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
@@ -89,6 +91,24 @@ func TestEmptyShardIsASuccess(t *testing.T) {
 	}
 	if len(lines) != 2 || !bytes.Contains(lines[1], []byte(`"type":"end"`)) {
 		t.Errorf("the shard file is\n%s", b)
+	}
+}
+
+// With other types a run is another one, which is not resumed.
+func TestContentHasTypes(t *testing.T) {
+	dir, content := t.TempDir(), map[string]bool{}
+	for range 2 {
+		files, err := btfhub.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, types := range []*btfhub.Files{nil, files} {
+			content[(&Config{BTF: types}).Record(plan.Plan{}).Content] = true
+		}
+		imagetest.WriteFile(t, filepath.Join(dir, "5.4.btf"), []byte("types"))
+	}
+	if len(content) != 3 {
+		t.Errorf("%d contents of 3: %v", len(content), content)
 	}
 }
 

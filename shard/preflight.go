@@ -29,6 +29,8 @@ type preflightRun struct {
 	btf     *btfhub.Files
 	attach  bool // programs are attached, too
 
+	alternatives [][]string
+
 	mu      sync.Mutex
 	kernels []preflight.On
 }
@@ -41,7 +43,7 @@ const PreflightName = "bpf-preflight.txt"
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightRun {
 	told, whole := p.Objects()
-	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach || !whole, btf: types}
+	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach || !whole, alternatives: told.Settings.Alternatives, btf: types}
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
 	}
@@ -98,10 +100,13 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 	k.LoadOnly(s.modules)
 	on := preflight.On{ID: im.ID()}
 	at := map[string]int{} // several objects may depend on the same
-	for _, o := range s.objects {
-		r := preflight.Check(o, k)
-		on.Results = append(on.Results, r)
-		skipped := o.Skipped()
+	on.Results = preflight.CheckAll(s.objects, k, s.alternatives, s.attach)
+	for n, o := range s.objects {
+		r := on.Results[n]
+		skipped := map[string]bool{}
+		for _, p := range r.Programs {
+			skipped[p.Name] = p.Skip != ""
+		}
 		loaded := func(programs []string) []string {
 			return slices.DeleteFunc(slices.Clone(programs), func(p string) bool { return skipped[p] })
 		}

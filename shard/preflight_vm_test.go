@@ -41,6 +41,15 @@ func objectPaths(t *testing.T) []string {
 	return paths
 }
 
+func readObjects(t testing.TB, paths []string) []guest.ObjectFile {
+	t.Helper()
+	files, err := guest.ReadObjects(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 // ofPreflight says whether a test is of an object that is there for preflight.
 func ofPreflight(test string) bool {
 	object, _, _ := strings.Cut(test, "/")
@@ -60,7 +69,7 @@ func TestPreflightAgrees(t *testing.T) {
 			t.Parallel()
 			l := theLab(t)
 			paths := slices.DeleteFunc(objectPaths(t), func(p string) bool { return filepath.Base(p) == "rejected.bpf.o" })
-			payload, err := guest.ObjectsPayload(t.Context(), "amd64", paths, wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Attach: true, Unsupported: wire.TestFail}, 20*time.Minute)
+			payload, err := guest.ObjectsPayload(t.Context(), "amd64", readObjects(t, paths), wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Attach: true, Unsupported: wire.TestFail}, 20*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,13 +94,9 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := guest.ReadObjects(paths)
-	if err != nil {
-		t.Fatal(err)
-	}
 	said := map[string]preflight.Program{}
 	why := map[string]string{}
-	for _, f := range files {
+	for _, f := range readObjects(t, paths) {
 		o, err := preflight.Read(f.Name, f.Data, "amd64")
 		if err != nil {
 			t.Fatalf("%s: %v", filepath.Base(f.Path), err)
@@ -148,7 +153,7 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 // stands in the survey once.
 func TestPreflightOfSavedVM(t *testing.T) {
 	l := theLab(t)
-	payload, err := guest.ObjectsPayload(t.Context(), "amd64", objectPaths(t)[:2], wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Unsupported: wire.TestFail}, time.Minute)
+	payload, err := guest.ObjectsPayload(t.Context(), "amd64", readObjects(t, objectPaths(t)[:2]), wire.Objects{Loader: wire.LoaderGo, Load: wire.LoadEach, Unsupported: wire.TestFail}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -357,7 +357,7 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"Reruns": "only a pass in the first VM is kept", "FlakyOK": "the same",
 		"Repeats": "with more nothing is reused", "NoEmulation": "of KVM, under which nothing is reused", "Net": "with it nothing is reused", "HostRoot": "with it nothing is reused",
 		"Stream": "with it nothing is reused", "ProgramName": "what is printed",
-		"BTF":  "the kernel's file is in the archive of its modules, which is in the key",
+		"BTF":  "the types that a kernel without BTF gets are in the archive of its modules, which is in the key",
 		"Root": "its digest is in the payload", "RootUnpacked": "of Root's files", "noDisk": "the kernel's parameters tell how it gets a root",
 		"bootLimits":   "how long a method is tried that tells nothing then",
 		"PayloadFlags": "what is printed", "ProgramFlags": "what is printed", "Isolate": "with it nothing is reused", "Resumed": "what is not run", "Reuse": "the age",

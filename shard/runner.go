@@ -232,7 +232,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 	return report.Plan{
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
-		Payload: c.payloadDigest(), Content: c.Payload.ContentDigest(), Allow: c.Allowed.Entries(),
+		Payload: c.payloadDigest(), Content: c.contentDigest(), Allow: c.Allowed.Entries(),
 		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(), Program: c.ProgramName,
 	}
 }
@@ -244,6 +244,15 @@ func (c *Config) payloadDigest() string {
 		return c.Payload.Digest()
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %q", c.Payload.Digest(), c.CPUs, c.Append))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// contentDigest names the contents of the payload's files and of --btf's.
+func (c *Config) contentDigest() string {
+	if c.BTF == nil {
+		return c.Payload.ContentDigest()
+	}
+	sum := sha256.Sum256([]byte(c.Payload.ContentDigest() + " " + c.BTF.Digest()))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 

@@ -221,10 +221,10 @@ func parseMap(text string) (m wire.MapSetting, err error) {
 				return m, fmt.Errorf("type is %.40q%s: want one of %s", value, kernel.Suggest(value, types), strings.Join(types, ", "))
 			}
 			m.Type = value
-		case key == "inner" && isName(value):
+		case key == "inner" && isName(value) && !strings.Contains(value, "/"):
 			m.Inner = value
 		case key == "inner":
-			return m, errors.New("inner is no name: want that of the map which the inner maps are like")
+			return m, errors.New("inner is no name: want that of the map of the same object which the inner maps are like")
 		default:
 			return m, errors.New("pinned takes no value")
 		}
@@ -348,12 +348,13 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 	ofMaps := func(c contents.Object) []string { return c.Maps }
 	variables := func(c contents.Object) []string { return slices.Sorted(maps.Keys(c.Variables)) }
 	for _, m := range s.Maps {
-		if _, err := n.find("map", m.Name, ofMaps); err != nil {
+		found, err := n.find("map", m.Name, ofMaps)
+		if err != nil {
 			return usagef("--map %w", err)
 		}
-		if m.Inner != "" {
-			if _, err := n.find("map", m.Inner, ofMaps); err != nil {
-				return usagef("--map %s: inner: %w", m.Name, err)
+		for _, c := range found {
+			if m.Inner != "" && !slices.Contains(c.Maps, m.Inner) {
+				return usagef("--map %s: inner: the object has no map %s%s: there %s", m.Name, m.Inner, kernel.Suggest(m.Inner, c.Maps), thereAre(c.Maps))
 			}
 		}
 	}

@@ -367,7 +367,7 @@ func readObjectsPayload(ctx context.Context, o payloadOptions, arch string, time
 		err = checkSettings(objects, settings)
 	}
 	if err == nil {
-		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, paths, w, timeout)
+		p.Payload, err = guest.ObjectsPayload(ctx, p.arch, objects, w, timeout)
 	}
 	return p, err
 }

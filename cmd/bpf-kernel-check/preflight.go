@@ -76,7 +76,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 				c.printSkipped(c.stderr, plan)
 				return err
 			}
-			s, err := c.survey(cmd.Context(), objects, types, plan.Entries, jobs)
+			s, err := c.survey(cmd.Context(), objects, settings.Alternatives, types, plan.Entries, jobs)
 			if err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ func readObjects(patterns []string, arch, loader string, settings wire.ObjectSet
 
 // survey compares the objects with each kernel. A kernel's own error is in its
 // entry.
-func (c *command) survey(ctx context.Context, objects []*preflight.Object, types *btfhub.Files, entries []plan.Entry, jobs int) (*preflight.Survey, error) {
+func (c *command) survey(ctx context.Context, objects []*preflight.Object, alternatives [][]string, types *btfhub.Files, entries []plan.Entry, jobs int) (*preflight.Survey, error) {
 	cache, err := c.openCache()
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, types
 	for i, e := range entries {
 		looking.Go(func() error {
 			if ctx.Err() == nil {
-				s.Kernels[i] = look(ctx, objects, types, e, cache, scratch)
+				s.Kernels[i] = look(ctx, objects, alternatives, types, e, cache, scratch)
 			}
 			return ctx.Err()
 		})
@@ -164,7 +164,7 @@ func (c *command) survey(ctx context.Context, objects []*preflight.Object, types
 	return s, nil
 }
 
-func look(ctx context.Context, objects []*preflight.Object, types *btfhub.Files, e plan.Entry, cache *kernel.Cache, scratch string) preflight.On {
+func look(ctx context.Context, objects []*preflight.Object, alternatives [][]string, types *btfhub.Files, e plan.Entry, cache *kernel.Cache, scratch string) preflight.On {
 	on := preflight.On{ID: e.ID()}
 	var k *preflight.Kernel
 	im, err := e.Source.Open(ctx, e.Ref)
@@ -178,8 +178,6 @@ func look(ctx context.Context, objects []*preflight.Object, types *btfhub.Files,
 		on.Err = report.OneLine(err.Error(), 300)
 		return on
 	}
-	for _, o := range objects {
-		on.Results = append(on.Results, preflight.Check(o, k))
-	}
+	on.Results = preflight.CheckAll(objects, k, alternatives, true)
 	return on
 }

@@ -156,17 +156,22 @@ A source is one of
 			if err != nil {
 				return err
 			}
-			if err := readBase(o.base, o.growth, &o.compared); err != nil {
-				return err
-			}
 			if _, err := qemu.ParseParams(po.params); err != nil {
 				return usagef("--append %w", err)
 			}
 			if err := errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs)); err != nil {
 				return err
 			}
-			choose, err := so.prepare(c)
+			choose, choice, err := so.prepare(c)
 			if err != nil {
+				return err
+			}
+			for _, flag := range []string{"base", "max-insns-growth"} {
+				if choice.shards > 1 && cmd.Flags().Changed(flag) && c.from[flag] == "" { // settings are merge's, too
+					return usagef("--%s: a shard compares nothing, and this is shard %v: give it to merge", flag, choice)
+				}
+			}
+			if err := readBase(o.base, o.growth, &o.compared); err != nil {
 				return err
 			}
 			po.takeEnv(c.getenv, c.warn)

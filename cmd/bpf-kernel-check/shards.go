@@ -116,15 +116,16 @@ type selection struct {
 	choice shardChoice
 }
 
-// prepare checks the flags and returns a function that lists the sources.
-func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Source, plan.Filter) (selection, error), error) {
-	choice, err := chooseShard(o.shard, c.getenv)
+// prepare checks the flags and returns a function that lists the sources, and which
+// shard it is.
+func (o *shardOptions) prepare(c *command) (choose func(context.Context, []kernel.Source, plan.Filter) (selection, error), choice shardChoice, err error) {
+	choice, err = chooseShard(o.shard, c.getenv)
 	if err != nil {
-		return nil, err
+		return nil, choice, err
 	}
 	algorithm, timings, err := o.read()
 	if err != nil {
-		return nil, err
+		return nil, choice, err
 	}
 	if o.plan == "" {
 		return func(ctx context.Context, srcs []kernel.Source, filter plan.Filter) (selection, error) {
@@ -143,22 +144,22 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 			own := shards[choice.shard-1]
 			own.Skipped = list.Skipped
 			return selection{shards, own, choice}, nil
-		}, nil
+		}, choice, nil
 	}
 
 	pinned, err := readPlan(o.plan)
 	if err != nil {
-		return nil, err
+		return nil, choice, err
 	}
 	switch n := len(pinned.Shards); {
 	case algorithm != plan.Rendezvous && string(algorithm) != pinned.Algorithm:
-		return nil, usagef("--algorithm is %s, and --plan %q is cut by %s: leave --algorithm out", algorithm, o.plan, pinned.Algorithm)
+		return nil, choice, usagef("--algorithm is %s, and --plan %q is cut by %s: leave --algorithm out", algorithm, o.plan, pinned.Algorithm)
 	case choice.shards == 0 && n == 1:
 		choice = shardChoice{1, 1, "--plan"}
 	case choice.shards == 0:
-		return nil, usagef("--plan %q has %d shards: say which with --shard i/%d", o.plan, n, n)
+		return nil, choice, usagef("--plan %q has %d shards: say which with --shard i/%d", o.plan, n, n)
 	case choice.shards != n:
-		return nil, usagef("%s: this is shard %v, and --plan %q has %s", choice.from, choice, o.plan, count(n, "shard"))
+		return nil, choice, usagef("%s: this is shard %v, and --plan %q has %s", choice.from, choice, o.plan, count(n, "shard"))
 	}
 	return func(ctx context.Context, srcs []kernel.Source, _ plan.Filter) (selection, error) {
 		// The plan was filtered when it was made.
@@ -169,7 +170,7 @@ func (o *shardOptions) prepare(c *command) (func(context.Context, []kernel.Sourc
 		own := shards[choice.shard-1]
 		own.SetCosts(timings)
 		return selection{shards, own, choice}, nil
-	}, nil
+	}, choice, nil
 }
 
 func readPlan(path string) (*report.PlanFile, error) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/variable"
 )
 
 // Object are the names in a BPF object that settings may be about.
@@ -47,14 +49,14 @@ func Read(r io.ReaderAt) (c Object, err error) {
 				c.Programs = append(c.Programs, s.Name)
 			}
 		case typ == elf.STT_SECTION || typ == elf.STT_FUNC:
-		case section.Name == ".maps" || section.Name == "maps" || isSection(strings.TrimPrefix(section.Name, "?"), ".struct_ops", ".struct_ops.link"):
+		case section.Name == ".maps" || section.Name == "maps" || slices.Contains([]string{".struct_ops", ".struct_ops.link"}, strings.TrimPrefix(section.Name, "?")):
 			c.Maps = append(c.Maps, s.Name)
-		case typ == elf.STT_OBJECT && isSection(section.Name, ".rodata", ".data", ".bss"):
+		case typ == elf.STT_OBJECT && variable.InSection(section.Name):
 			c.Variables[s.Name] = nil
 		}
 	}
 	for _, section := range f.Sections { // which are maps to loaders
-		if isSection(section.Name, ".rodata", ".data", ".bss") && section.Size > 0 {
+		if variable.InSection(section.Name) && section.Size > 0 {
 			c.Maps = append(c.Maps, section.Name)
 		}
 	}
@@ -64,10 +66,6 @@ func Read(r io.ReaderAt) (c Object, err error) {
 	// Without types, values are checked where they are set.
 	_, _ = Guard(func() (struct{}, error) { return struct{}{}, c.addTypes(r) })
 	return c, nil
-}
-
-func isSection(name string, kinds ...string) bool {
-	return slices.ContainsFunc(kinds, func(kind string) bool { return name == kind || strings.HasPrefix(name, kind+".") })
 }
 
 // addTypes adds the types of variables, if the object's BTF can be read.

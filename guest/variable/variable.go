@@ -8,11 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
+
+// InSection says whether a section of an object holds global variables: .rodata,
+// .data, .bss, or one such as .data.x.
+func InSection(name string) bool {
+	return slices.ContainsFunc([]string{".rodata", ".data", ".bss"}, func(kind string) bool {
+		return name == kind || strings.HasPrefix(name, kind+".")
+	})
+}
 
 // SplitName splits a name such as cfg.ports[2] into the variable's and the path to
 // the member, which begins with a dot or a bracket.

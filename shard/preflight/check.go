@@ -23,6 +23,41 @@ type Result struct {
 	Err      string    // why nothing is known of the object
 }
 
+// CheckAll holds objects against a kernel. Of each group of alternatives, as
+// NAME or OBJECT/NAME, the programs are skipped that do worse than the best one;
+// attach says whether attaching counts.
+func CheckAll(objects []*Object, k *Kernel, alternatives [][]string, attach bool) []Result {
+	results := make([]Result, len(objects))
+	for i, o := range objects {
+		results[i] = Check(o, k)
+	}
+	for _, group := range alternatives {
+		var in []*Program
+		for i, o := range objects {
+			for j := range results[i].Programs {
+				p := &results[i].Programs[j]
+				if p.Skip == "" && (slices.Contains(group, p.Name) || slices.Contains(group, strings.TrimPrefix(p.Name, o.Name+"/"))) {
+					in = append(in, p)
+				}
+			}
+		}
+		badness := func(p *Program) int {
+			l := p.Loads
+			if attach {
+				l = p.Attaches
+			}
+			return slices.Index([]Loads{WillLoad, MayLoad, WillNot}, l)
+		}
+		slices.SortStableFunc(in, func(p, q *Program) int { return badness(p) - badness(q) })
+		for _, p := range in {
+			if badness(p) > badness(in[0]) {
+				p.Skip = "an alternative to " + in[0].Name
+			}
+		}
+	}
+	return results
+}
+
 // Check holds an object against a kernel.
 func Check(o *Object, k *Kernel) (r Result) {
 	if o.Broken != "" {
@@ -32,18 +67,19 @@ func Check(o *Object, k *Kernel) (r Result) {
 	for i, d := range o.Deps {
 		c.answers[i], c.loads[i] = c.answer(d)
 	}
+	if len(o.variants) > 0 { // the object's own values are none
+		c.contents = o.variants[0]
+	}
 	for _, p := range o.programs {
 		r.Programs = append(r.Programs, c.program(p))
 	}
-	for _, contents := range o.variants {
-		c.contents = contents
+	for _, c.contents = range o.variants[min(1, len(o.variants)):] {
 		for i, p := range o.programs {
 			q := c.program(p)
 			had := &r.Programs[i]
 			had.Loads, had.Attaches = had.Loads.worse(q.Loads), had.Attaches.worse(q.Attaches)
 		}
 	}
-	o.alternate(r.Programs)
 	for i, d := range o.Deps {
 		a := &c.answers[i]
 		a.Breaks, a.Unsure = once(a.Breaks), once(a.Unsure)

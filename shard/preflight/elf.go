@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/elastic/bpf-kernel-check/guest/sections"
+	"github.com/elastic/bpf-kernel-check/guest/variable"
 )
 
 // The library reads what its own loader can load. Here everything is read that
@@ -273,9 +274,8 @@ func (r *objectReader) link(fn *code, ins *asm.Instruction, at place) {
 		name := s.Name
 		if ins.OpCode.IsDWordLoad() {
 			ins.Src = asm.PseudoMapFD
-			_, _, variables := cutData(section.Name)
 			switch {
-			case variables || section.Name == arenaSection:
+			case variable.InSection(section.Name) || section.Name == arenaSection:
 				name = section.Name
 				ins.Src, ins.Constant = asm.PseudoMapValue, int64((s.Value+uint64(ins.Constant))<<32)
 			case section.Name != ".maps" && !strings.Contains(section.Name, ".struct_ops"):
@@ -364,7 +364,7 @@ func (r *objectReader) readMaps() error {
 		r.maps[v.Type.TypeName()] = m
 	}
 	for _, s := range r.file.Sections {
-		if _, _, internal := cutData(s.Name); internal && s.Size > 0 {
+		if variable.InSection(s.Name) && s.Size > 0 {
 			m := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(s.Size), MaxEntries: 1}
 			if strings.HasPrefix(s.Name, ".rodata") && s.Size <= 1<<20 {
 				b, err := sectionData(s)
@@ -393,16 +393,6 @@ func (r *objectReader) readMaps() error {
 		r.maps[s.Name] = &ebpf.MapSpec{Type: ebpf.MapType(u32(0)), KeySize: u32(4), ValueSize: u32(8), MaxEntries: u32(12), Flags: u32(16)}
 	}
 	return nil
-}
-
-// cutData says whether a section holds variables, such as .data.x.
-func cutData(name string) (kind, rest string, ok bool) {
-	for _, kind := range []string{".data", ".rodata", ".bss"} {
-		if rest, ok := strings.CutPrefix(name, kind); ok && (rest == "" || rest[0] == '.') {
-			return kind, rest, true
-		}
-	}
-	return "", "", false
 }
 
 // mapOf reads the struct that defines a map: each number is that of an array's

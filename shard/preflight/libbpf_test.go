@@ -1,6 +1,9 @@
 package preflight
 
 import (
+	"bytes"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,7 +40,7 @@ func openedBy(t *testing.T, k *Kernel, loader string, set wire.ObjectSettings) m
 		t.Fatal(err)
 	}
 	programs := map[string]Program{}
-	for _, p := range Check(o, k).Programs {
+	for _, p := range CheckAll([]*Object{o}, k, set.Alternatives, false)[0].Programs {
 		programs[strings.TrimPrefix(p.Name, "opened/")] = p
 	}
 	return programs
@@ -124,6 +127,8 @@ func TestApply(t *testing.T) {
 		{wire.ObjectSettings{Targets: []wire.TargetOfProg{{Program: "later", Section: "fentry/no_such"}}}, "later", WillNot, false},
 		{wire.ObjectSettings{Alternatives: [][]string{{"ring", "opened/later"}}}, "ring", WillNot, true},
 		{wire.ObjectSettings{Alternatives: [][]string{{"ring", "inner"}}}, "ring", WillNot, false},
+		{wire.ObjectSettings{Alternatives: [][]string{{"opened/on_demand", "ring"}}}, "on_demand", WillLoad, false},
+		{wire.ObjectSettings{Targets: []wire.TargetOfProg{{Program: "on_demand", Section: "kprobe/do_exit"}}}, "on_demand", WillLoad, false},
 	}
 	for _, tt := range tests {
 		p := openedBy(t, k, wire.LoaderGo, tt.set)[tt.program]
@@ -139,6 +144,62 @@ func TestApply(t *testing.T) {
 	} {
 		if err := o.Apply(set); err == nil {
 			t.Errorf("%+v is no error", set)
+		}
+	}
+}
+
+// Of several variants only they count, not the object's own values.
+func TestVariantsReplaceTheObjectsValues(t *testing.T) {
+	k := libbpfKernel(t)
+	o := readTestObject(t, "libbpf/opened")
+	if err := o.Apply(wire.ObjectSettings{Variants: []wire.Variant{{{Name: "level", Value: "2"}}, {{Name: "level", Value: "3"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	o.contents = maps.Clone(o.contents)
+	for section, b := range o.contents {
+		o.contents[section] = bytes.Repeat([]byte{9}, len(b)) // with a level that the kernel has too little for
+	}
+	for _, p := range Check(o, k).Programs {
+		if p.Name == "libbpf/opened/by_level" && p.Loads != WillLoad {
+			t.Errorf("loads: %v", p.Loads)
+		}
+	}
+}
+
+// A group may have programs of several objects, and what cannot be attached is no
+// alternative where that counts.
+func TestCheckAll(t *testing.T) {
+	k := libbpfKernel(t)
+	objects := make([]*Object, 2)
+	for i, name := range []string{"one", "two"} {
+		objects[i] = readTestObject(t, "libbpf/opened")
+		objects[i].Name, objects[i].Loader = name, wire.LoaderGo
+		if err := objects[i].Apply(wire.ObjectSettings{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		group   []string
+		attach  bool
+		skipped []string
+	}{
+		{[]string{"one/ring", "two/later"}, false, []string{"one/ring"}},
+		{[]string{"one/ring", "two/inner"}, false, nil}, // neither loads
+		{[]string{"ring", "two/later"}, false, []string{"one/ring", "two/ring"}},
+		{[]string{"one/many_kprobes", "two/later"}, false, nil},
+		{[]string{"one/many_kprobes", "two/later"}, true, []string{"one/many_kprobes"}},
+		{[]string{"three/ring", "none"}, true, nil},
+	} {
+		var skipped []string
+		for _, r := range CheckAll(objects, k, [][]string{tt.group}, tt.attach) {
+			for _, p := range r.Programs {
+				if strings.HasPrefix(p.Skip, "an alternative to ") {
+					skipped = append(skipped, p.Name)
+				}
+			}
+		}
+		if !slices.Equal(skipped, tt.skipped) {
+			t.Errorf("%q: %q are skipped, want %q", tt.group, skipped, tt.skipped)
 		}
 	}
 }

@@ -29,13 +29,12 @@ type Object struct {
 	Broken string // why it cannot be read: nothing else is known of it
 	Loader string // wire.LoaderGo; anything else: libbpf loads it, which wants all maps and names of the object for each program
 
-	arch         string
-	spec         *spec
-	programs     []*program
-	shared       []*Dep              // what libbpf wants for any program
-	contents     map[string][]byte   // of maps that do not change
-	variants     []map[string][]byte // the same with each variant's values; none: contents alone counts
-	alternatives [][]string
+	arch     string
+	spec     *spec
+	programs []*program
+	shared   []*Dep              // what libbpf wants for any program
+	contents map[string][]byte   // of maps that do not change
+	variants []map[string][]byte // the same with each variant's values; none: contents alone counts
 }
 
 // program is one of an object's programs, or one of its maps that none of them
@@ -223,7 +222,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	switch {
 	case chosen == wire.LeftOut:
 		p.skip = "the settings leave it out"
-	case p.target.optional && chosen == wire.ByDefault:
+	case p.target.optional && chosen == wire.ByDefault && !slices.ContainsFunc(slices.Concat(r.set.Alternatives...), func(s string) bool { return r.is(s, name) }):
 		p.skip = "its section marks it as optional"
 	case ps.Type == ebpf.Extension:
 		p.skip = "it replaces a function of another program"

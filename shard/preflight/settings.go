@@ -30,17 +30,6 @@ func (o *Object) Apply(s wire.ObjectSettings) error {
 	return o.analyze(s)
 }
 
-// Skipped are the programs that nobody loads, as the object and its settings say.
-func (o *Object) Skipped() map[string]bool {
-	skipped := map[string]bool{}
-	for _, p := range o.programs {
-		if p.skip != "" {
-			skipped[p.name] = true
-		}
-	}
-	return skipped
-}
-
 // Targets are the sections of the programs that are loaded, of which
 // [Kernel.HasTarget] can tell.
 func (o *Object) Targets() (sections []string) {
@@ -83,7 +72,7 @@ func (r *reader) mapSetting(name string) *ebpf.MapSpec {
 // variants are the values that the application gives to variables that its
 // programs only read.
 func (r *reader) variants() error {
-	r.Object.variants, r.alternatives = nil, r.set.Alternatives
+	r.Object.variants = nil
 	for _, v := range r.set.Variants {
 		contents := maps.Clone(r.contents)
 		for section := range contents {
@@ -124,26 +113,4 @@ func (r *reader) setVariable(contents map[string][]byte, name, value string) err
 	}
 	copy(b[from:], raw)
 	return nil
-}
-
-// alternate leaves out what another program of a group loads in place of.
-func (o *Object) alternate(programs []Program) {
-	for _, group := range o.alternatives {
-		best, in := -1, []int(nil)
-		for i, p := range programs {
-			short := strings.TrimPrefix(p.Name, o.Name+"/")
-			if p.Skip != "" || !slices.Contains(group, p.Name) && !slices.Contains(group, short) {
-				continue
-			}
-			in = append(in, i)
-			if best < 0 || programs[best].Loads.worse(p.Loads) != p.Loads {
-				best = i
-			}
-		}
-		for _, i := range in {
-			if programs[i].Loads != programs[best].Loads {
-				programs[i].Skip = "an alternative to " + programs[best].Name
-			}
-		}
-	}
 }

@@ -203,7 +203,7 @@ func (t *table) String() string {
 	var b strings.Builder
 	all := t.all
 	fmt.Fprintf(&b, "%d programs' loads on %d kernels. \"Nothing missing\" was right %d times and wrong %d times; %d programs more the verifier refuses for what they do. \"Will not load\" was right %d times and wrong %d times: of all that was said, %.2f %% was wrong. Unknown were %d.\n\n",
-		t.programs, len(t.kernels), all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, t.programs-all.unknown)), all.unknown)
+		t.programs, len(t.kernels), all.yesRight, all.yesWrong, all.verifier, all.noRight, all.noWrong, 100*float64(all.yesWrong+all.noWrong)/float64(max(1, all.yesRight+all.yesWrong+all.noRight+all.noWrong)), all.unknown)
 	fmt.Fprintln(&b, "| kind | nothing missing: right | wrong | the verifier's | will not load: right | wrong | unknown |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
 		c := t.kinds[kind]

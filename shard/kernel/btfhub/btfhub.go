@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -28,58 +29,64 @@ import (
 // maxBTF bounds the types of a kernel, in bytes; distributions' have 5 to 10 MB.
 const maxBTF = 64 << 20
 
-// suffixes of files by which a directory is searched.
-func suffixes() []string { return []string{".btf", ".btf.tar.xz"} }
-
 // Files are the types of one kernel, which then count for every kernel, or a
 // directory with those of many.
 type Files struct {
-	path string
-	dir  bool
+	dir    string // "": data is for every kernel
+	data   []byte
+	digest string
 }
 
-// Open looks at a file or directory. A file must hold types; of a directory,
-// each file is read for its kernel.
+// Open reads a file, which must hold types, or looks at a directory, each file of
+// which is read for its kernel.
 func Open(path string) (*Files, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%q: %w: give a file with BTF, or a directory as BTFHub has it", path, errors.Unwrap(err))
 	case info.IsDir():
-		return &Files{path, true}, nil
+		f := &Files{dir: filepath.Clean(path)}
+		h := sha256.New()
+		for _, p := range f.glob("*") {
+			if info, err := os.Stat(p); err == nil {
+				fmt.Fprintf(h, "%q %d\n", strings.TrimPrefix(p, f.dir), info.Size())
+			}
+		}
+		f.digest = fmt.Sprintf("%x", h.Sum(nil))
+		return f, nil
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%q is no regular file: give a file with BTF, or a directory as BTFHub has it", path)
 	}
-	if _, err := read(context.Background(), path); err != nil {
+	b, err := read(context.Background(), path)
+	if err != nil {
 		return nil, err
 	}
-	return &Files{path, false}, nil
+	return &Files{data: b, digest: fmt.Sprintf("%x", sha256.Sum256(b))}, nil
+}
+
+// Digest tells files with other types apart: a file by what is in it, a directory
+// by its files' names and sizes, since they may be gigabytes. It is "" without files.
+func (f *Files) Digest() string {
+	if f == nil {
+		return ""
+	}
+	return f.digest
 }
 
 // Find returns the types for a kernel, and nil where there is no file for it.
 //
 // A directory has DIST/VERSION/ARCH/RELEASE.btf.tar.xz, or RELEASE.btf in any of
-// these directories or in itself. Where several files are for a release and
-// differ, those of the kernel's distribution count; if they still differ, it is an
+// these directories or in itself. In all of these directories only those of the
+// kernel's distribution count. Where several files are left and differ, it is an
 // error, since types of another build are worse than none.
 func (f *Files) Find(ctx context.Context, im *kernel.Image) ([]byte, error) {
-	if f == nil {
+	switch {
+	case f == nil:
 		return nil, nil
+	case f.dir == "":
+		return f.data, nil
 	}
-	if !f.dir {
-		return read(ctx, f.path)
-	}
-	paths, err := f.candidates(im.Release, im.Arch)
-	if err != nil {
-		return nil, err
-	}
-	ofDistro := slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
-		rel, err := filepath.Rel(f.path, p)
-		return err != nil || !strings.HasPrefix(rel, im.Distro+"/")
-	})
-	if len(ofDistro) > 0 {
-		paths = ofDistro
-	}
+	paths := f.candidates(im)
 	var found []byte
 	for i, path := range paths {
 		b, err := read(ctx, path)
@@ -94,29 +101,54 @@ func (f *Files) Find(ctx context.Context, im *kernel.Image) ([]byte, error) {
 	return found, nil
 }
 
-// candidates are the directory's files for a release, which is hostile.
-func (f *Files) candidates(release, arch string) (paths []string, err error) {
-	if release == "" || release != filepath.Base(release) || strings.HasPrefix(release, ".") {
-		return nil, nil
+// candidates are the directory's files for a kernel, whose release is hostile.
+func (f *Files) candidates(im *kernel.Image) []string {
+	if im.Release == "" || im.Release != filepath.Base(im.Release) || strings.HasPrefix(im.Release, ".") {
+		return nil
 	}
-	escape := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
-	dirs := []string{"", "*/", "*/*/"}
-	for _, a := range slices.Compact([]string{cmp.Or(map[string]string{"amd64": "x86_64"}[arch], arch), arch}) {
-		dirs = append(dirs, a+"/", "*/"+a+"/", "*/*/"+a+"/")
+	var paths, own []string
+	for _, p := range f.glob(escape(im.Release)) {
+		dirs := strings.Split(strings.Trim(strings.TrimPrefix(p, f.dir), "/"), "/")
+		switch {
+		case otherArch(filepath.Base(filepath.Dir(p)), im.Arch): // has other structures
+		case isDistro(dirs[0], im.Distro):
+			own = append(own, p)
+		case len(dirs) <= maxDirs:
+			paths = append(paths, p)
+		}
 	}
-	for _, dir := range dirs {
-		for _, suffix := range suffixes() {
-			more, err := filepath.Glob(escape.Replace(f.path) + "/" + dir + escape.Replace(release) + suffix)
-			if err != nil {
-				return nil, err
-			}
+	if len(own) > 0 {
+		return own
+	}
+	return paths
+}
+
+// maxDirs is how deep a file lies in a directory: DIST/VERSION/ARCH.
+const maxDirs = 3
+
+// glob returns the directory's files whose name without suffix matches a pattern,
+// sorted.
+func (f *Files) glob(name string) (paths []string) {
+	for depth := range maxDirs + 1 {
+		for _, suffix := range []string{".btf", ".btf.tar.xz"} {
+			more, _ := filepath.Glob(escape(f.dir) + "/" + strings.Repeat("*/", depth) + name + suffix) // no bad pattern
 			paths = append(paths, more...)
 		}
 	}
-	// A directory of another architecture has types of other structures.
-	paths = slices.DeleteFunc(paths, func(p string) bool { return otherArch(filepath.Base(filepath.Dir(p)), arch) })
 	slices.Sort(paths)
-	return slices.Compact(paths), nil
+	return paths
+}
+
+// escape makes a pattern of text that only the text matches.
+func escape(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(text)
+}
+
+// isDistro says whether a directory of BTFHub's is that of a kernel's distribution,
+// whose name may end in a version here.
+func isDistro(dir, distro string) bool {
+	name := strings.TrimRight(distro, "0123456789.")
+	return dir == distro || dir == name || dir == map[string]string{"amazonlinux": "amzn", "oraclelinux": "ol"}[name]
 }
 
 func otherArch(dir, arch string) bool {

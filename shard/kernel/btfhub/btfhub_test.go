@@ -14,6 +14,47 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
+// What types there are is in the digest, wherever they lie.
+func TestDigest(t *testing.T) {
+	digest := func(path string) string {
+		t.Helper()
+		files, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files.Digest()
+	}
+	dirs := map[string]string{}
+	for name, files := range map[string]map[string][]byte{
+		"none": {}, "a file": {"a/5.4.btf": []byte("x")}, "its size": {"a/5.4.btf": []byte("xy")}, "its name": {"a/5.5.btf": []byte("x")},
+		"its directory": {"b/5.4.btf": []byte("x")}, "its suffix": {"a/5.4.btf.tar.xz": []byte("x")}, "three directories": {"a/b/c/5.4.btf": []byte("x")},
+	} {
+		var of [2]string
+		for i := range of {
+			dir := t.TempDir()
+			for path, b := range files {
+				put(t, filepath.Join(dir, path), b)
+			}
+			put(t, filepath.Join(dir, "README"), make([]byte, i))
+			of[i] = digest(dir)
+		}
+		if other, twice := dirs[of[0]]; twice || of[0] != of[1] {
+			t.Errorf("%s: %q, as %q", name, of, other)
+		}
+		dirs[of[0]] = name
+	}
+	file := filepath.Join(t.TempDir(), "x.btf")
+	put(t, file, rawBTF(t, "one"))
+	one := digest(file)
+	put(t, file, rawBTF(t, "two"))
+	if two := digest(file); one == two || one == "" {
+		t.Errorf("digests of two files: %s, %s", one, two)
+	}
+	if none := (*Files)(nil).Digest(); none != "" {
+		t.Errorf("without files it is %q", none)
+	}
+}
+
 // rawBTF are types of a kernel, with one integer of a name.
 func rawBTF(t testing.TB, name string) []byte {
 	t.Helper()
@@ -72,14 +113,17 @@ func TestFind(t *testing.T) {
 		want   []byte
 		err    string
 	}{
-		"as BTFHub has it":      {files: map[string][]byte{"ubuntu/20.04/x86_64/5.4.0-1.btf.tar.xz": packed(t, one, "5.4.0-1.btf")}, want: one},
+		"as BTFHub has it":      {files: map[string][]byte{"ubuntu/20.04/x86_64/5.4.0-1.btf.tar.xz": packed(t, one, "5.4.0-1.btf")}, want: one, distro: "ubuntu"},
+		"under BTFHub's name":   {files: map[string][]byte{"amzn/2/x86_64/5.4.0-1.btf": one, "ol/8/x86_64/5.4.0-1.btf": two}, want: one, distro: "amazonlinux2"},
+		"another distribution":  {files: map[string][]byte{"ubuntu/20.04/x86_64/5.4.0-1.btf": one}, distro: "debian"},
+		"another's is damaged":  {files: map[string][]byte{"ubuntu/1/x86_64/5.4.0-1.btf": []byte("text"), "debian/1/x86_64/5.4.0-1.btf": two}, want: two, distro: "debian"},
 		"flat":                  {files: map[string][]byte{"5.4.0-1.btf": one}, want: one},
 		"of one distribution":   {files: map[string][]byte{"20.04/x86_64/5.4.0-1.btf": one}, want: one},
 		"of another release":    {files: map[string][]byte{"5.4.0-10.btf": one, "5.4.0-1": one}},
 		"another architecture":  {files: map[string][]byte{"ubuntu/20.04/arm64/5.4.0-1.btf": one, "arm64/5.4.0-1.btf": one}},
-		"two of the same":       {files: map[string][]byte{"a/1/x86_64/5.4.0-1.btf": one, "b/1/x86_64/5.4.0-1.btf": one}, want: one},
+		"two of the same":       {files: map[string][]byte{"1/x86_64/5.4.0-1.btf": one, "2/x86_64/5.4.0-1.btf": one}, want: one},
 		"the distribution's":    {files: map[string][]byte{"ubuntu/1/x86_64/5.4.0-1.btf": one, "debian/1/x86_64/5.4.0-1.btf": two}, want: two, distro: "debian"},
-		"two versions":          {files: map[string][]byte{"ubuntu/18.04/x86_64/5.4.0-1.btf": one, "ubuntu/20.04/x86_64/5.4.0-1.btf": two}, err: "are both for release 5.4.0-1, and differ: name the directory of one version"},
+		"two versions":          {files: map[string][]byte{"ubuntu/18.04/x86_64/5.4.0-1.btf": one, "ubuntu/20.04/x86_64/5.4.0-1.btf": two}, distro: "ubuntu", err: "are both for release 5.4.0-1, and differ: name the directory of one version"},
 		"not BTF":               {files: map[string][]byte{"5.4.0-1.btf": []byte("text")}, err: "holds no BTF that can be read"},
 		"not an archive":        {files: map[string][]byte{"5.4.0-1.btf.tar.xz": one}, err: "holds no BTF that can be read: not a tar archive"},
 		"an archive of several": {files: map[string][]byte{"5.4.0-1.btf.tar.xz": packed(t, one, "a", "b")}, err: "several files: want one"},
@@ -87,7 +131,8 @@ func TestFind(t *testing.T) {
 		"an archive that grows": {files: map[string][]byte{"5.4.0-1.btf.tar.xz": packed(t, make([]byte, maxBTF+1), "a")}, err: "size of the BTF"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "a[b]*") // no pattern
+			t.Chdir(t.TempDir())
+			dir := "./a[b]*/" // no pattern
 			for path, b := range tt.files {
 				put(t, filepath.Join(dir, path), b)
 			}
@@ -117,6 +162,10 @@ func TestOpen(t *testing.T) {
 		if b, err := files.Find(t.Context(), &kernel.Image{Ref: kernel.Ref{Release: release}}); err != nil || len(b) == 0 {
 			t.Errorf("%q: %d bytes, %v", release, len(b), err)
 		}
+	}
+	put(t, file, rawBTF(t, "other")) // what is checked is what is given
+	if b, err := files.Find(t.Context(), &kernel.Image{}); err != nil || !bytes.Equal(b, rawBTF(t, "one")) {
+		t.Errorf("a file that changes: %d bytes, %v", len(b), err)
 	}
 	if files, err = Open(dir); err != nil {
 		t.Fatal(err)

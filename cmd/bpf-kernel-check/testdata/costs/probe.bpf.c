@@ -1,5 +1,5 @@
-// A program of vm-costs.txtar. Another version of it has a longer loop that is
-// unrolled, so that the verifier processes many times the instructions.
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+// Of vm-costs.txtar. A longer loop, unrolled, costs many times the instructions.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
