@@ -12,11 +12,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/guest/contents"
+	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -398,6 +400,9 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 	for _, t := range s.Targets {
 		if _, err := n.find("program", t.Program, programs); err != nil {
 			return usagef("--target %w", err)
+		}
+		if sections.Program(t.Section).Type == ebpf.UnspecifiedProgram {
+			return usagef("--target %s: libbpf knows no section %.50q: want one such as fentry/do_exit", t.Program, t.Section)
 		}
 	}
 	return nil

@@ -191,7 +191,11 @@ var libbpfReasons = []struct {
 				return err
 			}
 		}
-		return fmt.Errorf("map %s cannot be created: %s", name, code[strings.LastIndexAny(code, " -")+1:])
+		hint := ""
+		if ms := f.maps[name]; ms != nil && (ms.Type == ebpf.ArrayOfMaps || ms.Type == ebpf.HashOfMaps) {
+			hint = fmt.Sprintf("; where the application sets its inner map, give --map %s:inner=MAP", name)
+		}
+		return fmt.Errorf("map %s cannot be created: %s%s", name, code[strings.LastIndexAny(code, " -")+1:], hint)
 	}},
 }
 

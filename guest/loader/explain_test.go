@@ -68,7 +68,7 @@ func TestExplainVerifier(t *testing.T) {
 }
 
 func TestExplainLibbpf(t *testing.T) {
-	maps := map[string]*ebpf.MapSpec{"ops": {Type: ebpf.StructOpsMap, Flags: unix.BPF_F_LINK}, "other": {Type: ebpf.StructOpsMap}}
+	maps := map[string]*ebpf.MapSpec{"ops": {Type: ebpf.StructOpsMap, Flags: unix.BPF_F_LINK}, "other": {Type: ebpf.StructOpsMap}, "outer": {Type: ebpf.HashOfMaps}}
 	for _, tt := range []struct{ messages, want string }{
 		{"libbpf: prog 'p': missing BPF prog type, check ELF section name 'xdp/entry'\nprog 'p': failed to load: -EINVAL", `its section "xdp/entry" says no program type that libbpf knows: want one of its names, such as kprobe/do_exit`},
 		{"prog 'p': failed to find kernel BTF type ID of 'no_such_function': -ESRCH\nprog 'p': failed to prepare load attributes: -ESRCH", "this kernel's BTF has no function or hook to attach to: no_such_function, which exists, but is notrace"},
@@ -86,6 +86,7 @@ func TestExplainLibbpf(t *testing.T) {
 		{"struct_ops init_kern ops: Cannot find member x in kernel BTF", "this kernel, " + release5 + ", has no member x of struct_ops map ops"},
 		{"map 'ops': failed to create: -EINVAL", "unsupported: section .struct_ops.link came with Linux 6.4, this kernel is " + release5},
 		{"map 'other': failed to create: -EINVAL", "map other cannot be created: EINVAL"},
+		{"map 'outer': failed to create: -EINVAL", "map outer cannot be created: EINVAL; where the application sets its inner map, give --map outer:inner=MAP"},
 		{"map 'third': failed to create: -E2BIG", "map third cannot be created: E2BIG"},
 		{"Error loading .BTF into kernel: -EINVAL. BTF is mandatory, can't proceed.", "the kernel does not take the object's BTF: -EINVAL"},
 		{"Error loading .BTF into kernel: -EINVAL. BTF is optional, ignoring.\nprog 'p': BPF program load failed: -EPERM", "rejected: operation not permitted"},

@@ -191,7 +191,9 @@ func (l *loader) variant(o wire.Object, s wire.ObjectSettings, label string) {
 			l.reportUntried(g, o.Name+label)
 		}
 		if l.testMaps(o, label, sides) == 0 && len(infos) == 0 {
-			out := l.joined(sides, func(*loaderSide) outcome { return failed(errors.New("the object holds neither programs nor maps")) })
+			out := l.joined(sides, func(*loaderSide) outcome {
+				return failed(skipError("nothing to load: the object holds neither programs nor maps"))
+			})
 			l.report(result{Test: testNamed(o.Name + label)}, out)
 		}
 	}
@@ -405,7 +407,7 @@ func (l *loader) whole(o wire.Object, x *loaderSide, local []*group) (outcome, m
 		// nothing. The program's test has the log.
 		return failed(errors.New("the object did not load: " + oneLine(err))), out
 	}
-	own := outcome{took: time.Since(start), output: fmt.Sprintf("%d programs loaded together", len(names))}
+	own := outcome{took: time.Since(start), output: fmt.Sprintf("loaded %d together", len(names))}
 	if left := len(x.programs()) - len(names); left > 0 {
 		own.output += fmt.Sprintf(", %d left out", left)
 	}

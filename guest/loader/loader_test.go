@@ -397,7 +397,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"whole": {
 			engine: libbpf(nil, "a x", "b ?x", "c x"), load: wire.LoadWhole,
-			want: []string{"pass o", "2 programs loaded together, 1 left out", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
+			want: []string{"pass o", "loaded 2 together, 1 left out", "pass o/a", "", "skip o/b", "optional", "pass o/c", ""},
 		},
 		"whole, and one fails": {
 			engine: libbpf(map[string]error{"b": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
@@ -431,7 +431,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"whole with struct_ops": {
 			engine: &fakeEngine{name: "libbpf 1", all: programsOf("a syscall"), ops: map[string]error{"m": nil}}, load: wire.LoadWhole, attach: true,
-			want: []string{"pass o", "1 programs loaded together\nmap m: registered", "pass o/a", "loaded only"},
+			want: []string{"pass o", "loaded 1 together\nmap m: registered", "pass o/a", "loaded only"},
 		},
 		"whole with struct_ops that the kernel refuses": {
 			engine: &fakeEngine{name: "libbpf 1", all: programsOf("a syscall"), ops: map[string]error{"m": refused, "n": nil}}, load: wire.LoadWhole, attach: true,
@@ -458,7 +458,7 @@ func TestVerdicts(t *testing.T) {
 			engine: libbpf(map[string]error{"a": refused}, "a x", "b x", "c x"), load: wire.LoadWhole,
 			settings: wire.ObjectSettings{Alternatives: [][]string{{"a", "b", "c"}}},
 			want: []string{
-				"pass o", "1 programs loaded together", "pass o/b", "", "skip o/c", "not needed: b loads here", "skip o/a", "not needed: o/b loads here",
+				"pass o", "loaded 1 together", "pass o/b", "", "skip o/c", "not needed: b loads here", "skip o/a", "not needed: o/b loads here",
 			},
 		},
 		"whole with alternatives of which none loads": {
@@ -503,7 +503,7 @@ func TestAlternativesAcrossObjects(t *testing.T) {
 			&fakeEngine{bad: map[string]error{"x": refused}, all: programsOf("other z", "x fentry/f")},
 			&fakeEngine{all: programsOf("y kprobe/f")},
 			wire.ObjectSettings{Alternatives: across},
-			[]string{"pass a", "1 programs loaded together", "pass a/other", "", "pass b", "", "pass b/y", "", "skip a/x", "not needed: b/y loads here"},
+			[]string{"pass a", "loaded 1 together", "pass a/other", "", "pass b", "", "pass b/y", "", "skip a/x", "not needed: b/y loads here"},
 		},
 		"whole, and another program fails": {
 			wire.LoadWhole,
