@@ -56,16 +56,23 @@ func (o OnDemand) List() string {
 // the loader attaches to is never a module.
 const attachModules = "veth sch_ingress cls_bpf act_bpf"
 
-// attaching is onDemandAttach if attaching an object's programs may take its
-// modules.
-func attaching(object []byte) OnDemand {
+// attaching is onDemandAttach if attaching an object's programs, or what they are
+// made by settings, may take its modules.
+func attaching(object []byte, targets []wire.TargetOfProg) OnDemand {
 	f, err := elf.NewFile(bytes.NewReader(object))
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
+	var names []string
 	for _, s := range f.Sections {
-		kind, _, _ := strings.Cut(strings.TrimPrefix(s.Name, "?"), "/")
+		names = append(names, s.Name)
+	}
+	for _, t := range targets {
+		names = append(names, t.Section)
+	}
+	for _, name := range names {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(name, "?"), "/")
 		if slices.Contains([]string{"xdp", "xdp.frags", "tc", "classifier", "action"}, kind) {
 			return onDemandAttach
 		}

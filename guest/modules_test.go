@@ -129,8 +129,11 @@ func TestAttachingBringsModules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := attaching(b); got != want {
+		if got := attaching(b, nil); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		if got := attaching(b, []wire.TargetOfProg{{Program: "p", Section: "tc"}}); got != onDemandAttach {
+			t.Errorf("%s, with a program made one of tc: %q", name, got)
 		}
 	}
 	if wants := onDemandAttach.Wants(); !wants("veth") || wants("tun") {

@@ -159,7 +159,7 @@ func ObjectsPayload(ctx context.Context, arch string, files []ObjectFile, o wire
 			p.Files = append(p.Files, File{Path: object.Path, Mode: 0o644, Data: f.Data})
 			p.Targets = append(p.Targets, Targets(f.Data)...)
 			if o.Attach {
-				p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data))
+				p.OnDemand = cmp.Or(p.OnDemand, attaching(f.Data, o.Settings.Targets))
 			}
 			if object.Loader != wire.LoaderGo {
 				programs[LibbpfPath] = Libbpf

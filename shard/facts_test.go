@@ -103,3 +103,19 @@ func TestLSMNote(t *testing.T) {
 		}
 	}
 }
+
+// Programs that nothing was there to attach to are named.
+func TestLoadedOnlyNote(t *testing.T) {
+	tests := []report.Test{
+		{Name: "o/a", Verdict: report.TestPass, Loader: "libbpf 1.8", Output: "a note\nloaded only: needs /bin/x, which the guest has not\n"},
+		{Name: "o/b", Verdict: report.TestPass, Loader: "libbpf 1.8", Output: "attached to kprobe do_exit\n"},
+		{Name: "o/c", Verdict: report.TestFail, Loader: "libbpf 1.8", Output: "loaded only: no\n"},
+		{Name: "not/objects", Verdict: report.TestPass, Output: "loaded only: says a program\n"},
+	}
+	if got, want := loadedOnlyNote(tests), "1 program only loaded, not attached, as the tests say: o/a"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := loadedOnlyNote(tests[1:]); got != "" {
+		t.Errorf("of none: %q", got)
+	}
+}

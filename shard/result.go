@@ -56,6 +56,24 @@ func (r *run) setResult(k *report.Result, j *job, out outcome) {
 	if note := lsmNote(r.Payload, k.Facts); note != "" {
 		k.Problems = append(k.Problems, report.OneLine(note, 500))
 	}
+	if note := loadedOnlyNote(k.Tests); note != "" {
+		k.Problems = append(k.Problems, report.OneLine(note, 500))
+	}
+}
+
+// loadedOnlyNote names the programs that were to be attached and lack something for
+// that, as their tests say; "" if there is none.
+func loadedOnlyNote(tests []report.Test) string {
+	var names []string
+	for _, t := range tests {
+		if t.Loader != "" && t.Verdict == report.TestPass && strings.Contains("\n"+t.Output, "\nloaded only: ") {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s only loaded, not attached, as the tests say: %s", report.Count(len(names), "program"), report.List(names, 5, report.Text))
 }
 
 // How many modules and mounts a result names.

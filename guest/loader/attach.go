@@ -149,6 +149,8 @@ func (l *loader) attachError(where string, ps *programInfo, err error) error {
 	switch {
 	case missing:
 		return l.kernel.unsupported(what, ps.since())
+	case lacks && ps.typ == ebpf.Tracing && versionLess(l.kernel.release, "6.6"):
+		return fmt.Errorf("%s: %w: before Linux 6.6 this is so for functions with more than 6 arguments, among others", where, err)
 	case lacks:
 		return l.kernel.lacks(what, "")
 	}

@@ -25,7 +25,8 @@ func TestAttachError(t *testing.T) {
 		{"6.1.0-57", multi, unix.ENOENT, "there: no such file or directory"},
 		{"6.6.1", multi, unix.EINVAL, "there: invalid argument"},
 		{"6.6.1", multi, fmt.Errorf("uprobes: %w", ebpf.ErrNotSupported), "unsupported: attachment of uprobe.multi programs came with Linux 6.6, and this kernel, 6.6.1, is built without it"},
-		{"6.1.0", fentry, enotsupp, "this kernel, 6.1.0, has no attachment of fentry programs"},
+		{"6.1.0", fentry, enotsupp, "there: errno 524: before Linux 6.6 this is so for functions with more than 6 arguments, among others"},
+		{"6.6.0", fentry, enotsupp, "this kernel, 6.6.0, has no attachment of fentry programs"},
 		{"6.1.0", fentry, unix.EBUSY, "there: device or resource busy"},
 		{"5.10.0", frags, unix.EINVAL, "unsupported: section xdp.frags came with Linux 5.18, this kernel is 5.10.0"},
 	} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -202,6 +203,11 @@ func (l *loader) release(groups []*group) {
 		if declared && !needed {
 			h.err = skipError("not needed: " + instead + " loads here")
 			h.output = h.err.Error() + "\n" + h.output
+		}
+		if declared && needed {
+			// Of no kind: without any of them the application has nothing.
+			h.err = errors.New(oneLine(h.err))
+			h.output = strings.TrimRight(h.output, "\n") + "\nof the alternatives none loads here\n"
 		}
 		l.report(h.result, h.outcome)
 	}

@@ -367,6 +367,14 @@ func TestVerdicts(t *testing.T) {
 			engine: libbpf(map[string]error{"a": refused, "b": refused}, "a x", "b x"), settings: alternatives,
 			want: []string{"fail o/a", "refused", "fail o/b", "refused"},
 		},
+		"alternatives of which the kernel can have none": {
+			engine:   libbpf(map[string]error{"a": &unsupportedError{what: "kfunc f", version: "6.2", running: "6.1"}, "b": &unsupportedError{what: "kfunc g", version: "6.2", running: "6.1"}}, "a x", "b x", "c x"),
+			settings: alternatives,
+			want: []string{
+				"pass o/c", "", "fail o/a", "unsupported: kfunc f came with Linux 6.2, this kernel is 6.1\nof the alternatives none loads here",
+				"fail o/b", "of the alternatives none loads here",
+			},
+		},
 		"alternatives that are all left out": {
 			engine:   libbpf(nil, "a x", "b x", "c x"),
 			settings: wire.ObjectSettings{Alternatives: alternatives.Alternatives, Programs: []string{"c"}},

@@ -109,6 +109,9 @@ func (l *loader) supportedOr(err error) error {
 	if m := regexp.MustCompile(`^kfunc "(\w+)"$`).FindStringSubmatch(what); m != nil {
 		return l.missingKfunc(m[1])
 	}
+	if m := regexp.MustCompile(`^"bpf_struct_ops_(\w+)" doesn't exist in kernel$`).FindStringSubmatch(what); m != nil {
+		return l.kernel.lacks("struct_ops "+m[1], structOpsVersion(m[1]))
+	}
 	if what == "" {
 		return err
 	}

@@ -115,12 +115,14 @@ func writePrograms(b *strings.Builder, kernels []report.Result) {
 	}
 }
 
-// writeCosts adds what BPF programs cost, in one line, and those that grew by more
-// than the run allows.
+// writeCosts adds what BPF programs cost, in one line, if that is compared with a
+// base or close to the verifier's limit, and those that grew by more than the run
+// allows.
 func writeCosts(b *strings.Builder, m *report.Merged) {
 	plain := func(s string) string { return report.OneLine(s, 200) }
-	line := analysis.CostLine(m.Change, analysis.Costs(m), plain)
-	if line == "" {
+	costs := analysis.Costs(m)
+	line := analysis.CostLine(m.Change, costs, plain)
+	if line == "" || m.Change == nil && len(analysis.NearLimit(costs)) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\nBPF programs\n[COSTS] %s\n", line)

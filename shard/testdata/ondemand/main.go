@@ -205,7 +205,15 @@ func addFilter() error {
 		insns, license uint64
 		rest           [96]byte
 	}{typ: unix.BPF_PROG_TYPE_SCHED_CLS, n: 2, insns: uint64(uintptr(unsafe.Pointer(&insns[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0])))}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&load)), unsafe.Sizeof(load))
+	// The verifier gives up with EAGAIN when a signal comes, as Go's runtime sends
+	// them to itself: loaders try again.
+	var fd uintptr
+	errno := unix.EAGAIN
+	for range 10 {
+		if fd, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&load)), unsafe.Sizeof(load)); errno != unix.EAGAIN {
+			break
+		}
+	}
 	if errno != 0 {
 		return fmt.Errorf("load the program: %w", errno)
 	}
