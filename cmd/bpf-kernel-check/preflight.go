@@ -122,8 +122,10 @@ func readObjects(patterns []string, arch, loader string, settings wire.ObjectSet
 	}
 	objects := make([]*preflight.Object, len(files))
 	for i, f := range files {
-		objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
-		if f.Broken == "" {
+		if f.Broken != "" {
+			objects[i] = &preflight.Object{Name: f.Name, Broken: f.Broken}
+		} else {
+			objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
 			chosen := guest.ChooseLoader(wire.Object{Loader: loader}, f, arch)
 			objects[i].Loader, objects[i].Broken = chosen.Loader, cmp.Or(objects[i].Broken, chosen.Broken)
 		}

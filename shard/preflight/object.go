@@ -26,7 +26,7 @@ const (
 type Object struct {
 	Name   string
 	Deps   []*Dep // by kind and name
-	Broken string // why it cannot be read: nothing else is known of it
+	Broken string // what is wrong with it, as "is big-endian": nothing else is known of it
 	Loader string // wire.LoaderGo; anything else: libbpf loads it, which wants all maps and names of the object for each program
 
 	arch     string
@@ -95,7 +95,7 @@ func ReadOrBroken(name string, b []byte, arch string) *Object {
 	o, err := Read(name, b, arch)
 	var e *ObjectError
 	if errors.As(err, &e) {
-		return &Object{Name: name, Broken: e.Reason}
+		return &Object{Name: name, Broken: "cannot be read: " + e.Reason}
 	}
 	return o
 }

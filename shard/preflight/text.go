@@ -47,7 +47,7 @@ type row struct {
 
 func (t *text) object(o int) {
 	if broken := t.Objects[o].Broken; broken != "" {
-		fmt.Fprintf(t.w, "%s: cannot be read: %s\n\n", t.Objects[o].Name, broken)
+		fmt.Fprintf(t.w, "%s: %s\n\n", t.Objects[o].Name, broken)
 		return
 	}
 	count := map[string]int{}
