@@ -60,14 +60,21 @@ func (o *objectSettings) add(f *pflag.FlagSet) {
 
 // validate checks the flags without looking at files.
 func (o *loading) validate() error {
-	if loaders := []string{wire.LoaderAuto, wire.LoaderLibbpf, wire.LoaderGo, wire.LoaderBoth}; !slices.Contains(loaders, o.loader) {
-		return usagef("--loader is %.50q%s: want auto, libbpf, ebpf-go or both", o.loader, kernel.Suggest(o.loader, loaders))
+	if err := checkLoader(o.loader); err != nil {
+		return err
 	}
 	if o.load != wire.LoadEach && o.load != wire.LoadWhole {
 		return usagef("--load is %.50q: want each or whole", o.load)
 	}
 	_, err := o.parse()
 	return err
+}
+
+func checkLoader(loader string) error {
+	if loaders := []string{wire.LoaderAuto, wire.LoaderLibbpf, wire.LoaderGo, wire.LoaderBoth}; !slices.Contains(loaders, loader) {
+		return usagef("--loader is %.50q%s: want auto, libbpf, ebpf-go or both", loader, kernel.Suggest(loader, loaders))
+	}
+	return nil
 }
 
 // lists are the repeatable flags, by name.

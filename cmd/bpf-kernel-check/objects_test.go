@@ -173,3 +173,27 @@ func TestPreflightBroken(t *testing.T) {
 		}
 	}
 }
+
+// With both loaders preflight has libbpf's answer, of what ebpf-go can read.
+func TestPreflightBoth(t *testing.T) {
+	b, err := os.ReadFile("testdata/objects/probe.bpf.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{"good": b, "untyped": bytes.ReplaceAll(b, []byte(".BTF\x00"), []byte(".XXX\x00"))} {
+		if err := os.WriteFile(filepath.Join(dir, name+".o"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects, err := readObjects([]string{filepath.Join(dir, "*.o")}, "amd64", wire.LoaderBoth, wire.ObjectSettings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if good := objects[0]; good.Broken != "" || good.Loader == wire.LoaderGo {
+		t.Errorf("%q, for %s", good.Broken, good.Loader)
+	}
+	if untyped := objects[1]; !strings.HasPrefix(untyped.Broken, "cannot be read by ebpf-go") {
+		t.Errorf("%q", untyped.Broken)
+	}
+}
