@@ -229,6 +229,42 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// libbpf does not open an object whose maps no BTF describes.
+func TestNoBTF(t *testing.T) {
+	b := bytes.ReplaceAll(mustRead(t, "libbpf/opened"), []byte(".BTF\x00"), []byte(".XXX\x00"))
+	o, err := Read("o", b, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Survey{Objects: []*Object{o}, Kernels: []On{{ID: "debian/6.1.0__1", Results: []Result{Check(o, libbpfKernel(t))}}}}
+	s.Finish()
+	for _, p := range s.Kernels[0].Results[0].Programs {
+		if p.Loads != WillNot {
+			t.Errorf("%s: %v", p.Name, p.Loads)
+		}
+	}
+	var text strings.Builder
+	if err := s.Text(&text); err != nil || !strings.Contains(text.String(), "build it with -g, and do not strip .BTF") || s.Loads() != WillNot {
+		t.Errorf("%v: %v\n%s", err, s.Loads(), &text)
+	}
+}
+
+// Of an object with neither programs nor maps nothing is claimed, and it decides
+// nothing.
+func TestNothingToCheck(t *testing.T) {
+	o := &Object{Name: "none"}
+	r := Check(o, libbpfKernel(t))
+	s := &Survey{Objects: []*Object{o}, Kernels: []On{{ID: "debian/6.1.0__1", Results: []Result{r}}}}
+	s.Finish()
+	var text strings.Builder
+	if err := s.Text(&text); err != nil || !strings.HasPrefix(text.String(), "none: nothing to check: ") || strings.Contains(text.String(), "nothing missing") {
+		t.Errorf("%v\n%s", err, &text)
+	}
+	if r.Loads() != MayLoad || s.Loads() != WillLoad || s.Attaches() != WillLoad {
+		t.Errorf("loads: %v, all: %v, %v", r.Loads(), s.Loads(), s.Attaches())
+	}
+}
+
 // Types from elsewhere serve relocations, and nothing that the kernel needs types
 // of its own for.
 func TestForeignTypes(t *testing.T) {

@@ -50,6 +50,10 @@ func (t *text) object(o int) {
 		fmt.Fprintf(t.w, "%s: %s\n\n", t.Objects[o].Name, broken)
 		return
 	}
+	if t.Kernels[t.known[0]].Results[o].empty() {
+		fmt.Fprintf(t.w, "%s: nothing to check: it has neither programs nor maps of its own\n\n", t.Objects[o].Name)
+		return
+	}
 	count := map[string]int{}
 	for _, k := range t.known {
 		r := t.Kernels[k].Results[o]
