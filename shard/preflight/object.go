@@ -46,6 +46,8 @@ type program struct {
 	skip   string // why nobody loads it as it is
 	insns  asm.Instructions
 
+	leftOut bool // by the settings
+
 	needs       []*Dep // that it needs whatever it executes
 	attach      *Dep   // what it attaches to, nil: nothing
 	attachNeeds []*Dep // that it needs to be attached
@@ -189,6 +191,25 @@ func (r *reader) dep(p *program, d Dep) *Dep {
 	return have
 }
 
+// wants says, of each of Deps, whether it matters to more than programs that the
+// settings leave out.
+func (o *Object) wants() []bool {
+	leftOut := map[string]bool{}
+	for _, p := range o.programs {
+		leftOut[p.name] = p.leftOut
+	}
+	wants := make([]bool, len(o.Deps))
+	for i, d := range o.Deps {
+		wants[i] = len(d.Programs) == 0 || slices.ContainsFunc(d.Programs, func(p string) bool { return !leftOut[p] })
+	}
+	if o.Loader != wire.LoaderGo {
+		for _, d := range o.shared {
+			wants[d.n] = true
+		}
+	}
+	return wants
+}
+
 func (r *reader) needs(p *program, d Dep) {
 	if have := r.dep(p, d); !slices.Contains(p.needs, have) {
 		p.needs = append(p.needs, have)
@@ -221,7 +242,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	p.few = ps.Type == ebpf.Kprobe || ps.Type == ebpf.RawTracepoint
 	switch {
 	case chosen == wire.LeftOut:
-		p.skip = "the settings leave it out"
+		p.skip, p.leftOut = "the settings leave it out", true
 	case p.target.optional && chosen == wire.ByDefault && !slices.ContainsFunc(slices.Concat(r.set.Alternatives...), func(s string) bool { return r.is(s, name) }):
 		p.skip = "its section marks it as optional"
 	case ps.Type == ebpf.Extension:
