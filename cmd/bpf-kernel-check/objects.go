@@ -238,7 +238,18 @@ func parseMap(text string) (m wire.MapSetting, err error) {
 			return m, errors.New("pinned takes no value")
 		}
 	}
+	if m.Inner != "" && m.Inner == m.Name[strings.Index(m.Name, "/")+1:] {
+		return m, errors.New("inner is the map itself: want that of the map which the inner maps are like")
+	}
+	if n, _ := wire.MapType(m.Type); m.Inner != "" && m.Type != "" && !holdsMaps(n) {
+		return m, fmt.Errorf("%s maps hold no maps: want inner with type=array_of_maps or hash_of_maps", m.Type)
+	}
 	return m, nil
+}
+
+// holdsMaps says whether maps of a type hold maps.
+func holdsMaps(mapType uint32) bool {
+	return mapType == uint32(ebpf.ArrayOfMaps) || mapType == uint32(ebpf.HashOfMaps)
 }
 
 // parseVariant parses [OBJECT/]NAME=VALUE,... Commas in quotes are part of a value.
@@ -364,6 +375,10 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 		for _, c := range found {
 			if m.Inner != "" && !slices.Contains(c.Maps, m.Inner) {
 				return usagef("--map %s: inner: the object has no map %s%s: there %s", m.Name, m.Inner, kernel.Suggest(m.Inner, c.Maps), thereAre(c.Maps))
+			}
+			_, name, _ := n.split(m.Name)
+			if t, known := c.MapTypes[name]; m.Inner != "" && m.Type == "" && known && !holdsMaps(t) {
+				return usagef("--map %s: inner: it is no map of maps: give it type=array_of_maps or hash_of_maps, too", m.Name)
 			}
 		}
 	}
