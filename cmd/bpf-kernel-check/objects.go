@@ -60,14 +60,21 @@ func (o *objectSettings) add(f *pflag.FlagSet) {
 
 // validate checks the flags without looking at files.
 func (o *loading) validate() error {
-	if loaders := []string{wire.LoaderAuto, wire.LoaderLibbpf, wire.LoaderGo, wire.LoaderBoth}; !slices.Contains(loaders, o.loader) {
-		return usagef("--loader is %.50q%s: want auto, libbpf, ebpf-go or both", o.loader, kernel.Suggest(o.loader, loaders))
+	if err := checkLoader(o.loader); err != nil {
+		return err
 	}
 	if o.load != wire.LoadEach && o.load != wire.LoadWhole {
 		return usagef("--load is %.50q: want each or whole", o.load)
 	}
 	_, err := o.parse()
 	return err
+}
+
+func checkLoader(loader string) error {
+	if loaders := []string{wire.LoaderAuto, wire.LoaderLibbpf, wire.LoaderGo, wire.LoaderBoth}; !slices.Contains(loaders, loader) {
+		return usagef("--loader is %.50q%s: want auto, libbpf, ebpf-go or both", loader, kernel.Suggest(loader, loaders))
+	}
+	return nil
 }
 
 // lists are the repeatable flags, by name.
@@ -231,7 +238,18 @@ func parseMap(text string) (m wire.MapSetting, err error) {
 			return m, errors.New("pinned takes no value")
 		}
 	}
+	if m.Inner != "" && m.Inner == m.Name[strings.Index(m.Name, "/")+1:] {
+		return m, errors.New("inner is the map itself: want that of the map which the inner maps are like")
+	}
+	if n, _ := wire.MapType(m.Type); m.Inner != "" && m.Type != "" && !holdsMaps(n) {
+		return m, fmt.Errorf("%s maps hold no maps: want inner with type=array_of_maps or hash_of_maps", m.Type)
+	}
 	return m, nil
+}
+
+// holdsMaps says whether maps of a type hold maps.
+func holdsMaps(mapType uint32) bool {
+	return mapType == uint32(ebpf.ArrayOfMaps) || mapType == uint32(ebpf.HashOfMaps)
 }
 
 // parseVariant parses [OBJECT/]NAME=VALUE,... Commas in quotes are part of a value.
@@ -357,6 +375,10 @@ func checkSettings(objects []guest.ObjectFile, s wire.ObjectSettings) error {
 		for _, c := range found {
 			if m.Inner != "" && !slices.Contains(c.Maps, m.Inner) {
 				return usagef("--map %s: inner: the object has no map %s%s: there %s", m.Name, m.Inner, kernel.Suggest(m.Inner, c.Maps), thereAre(c.Maps))
+			}
+			_, name, _ := n.split(m.Name)
+			if t, known := c.MapTypes[name]; m.Inner != "" && m.Type == "" && known && !holdsMaps(t) {
+				return usagef("--map %s: inner: it is no map of maps: give it type=array_of_maps or hash_of_maps, too", m.Name)
 			}
 		}
 	}

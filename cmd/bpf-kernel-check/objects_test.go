@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"debug/elf"
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -129,5 +133,67 @@ func TestObjectsPayloadSettings(t *testing.T) {
 			t.Errorf("%q and %q are the same payload", more, other)
 		}
 		digests[p.Digest()] = more
+	}
+}
+
+// Of an object that is none, preflight says what run does.
+func TestPreflightBroken(t *testing.T) {
+	dir := t.TempDir()
+	good, err := os.ReadFile("testdata/objects/probe.bpf.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x86 := slices.Clone(good)
+	x86[18], x86[19] = byte(elf.EM_X86_64), 0
+	for name, b := range map[string][]byte{
+		"good": good, "x86": x86, "text": []byte("no object\n"), "empty": nil,
+		// An ELF header is enough to tell the order of the bytes.
+		"big": slices.Concat([]byte("\x7fELF\x02\x02\x01"), make([]byte, 9), []byte{0, 1, 0, 247, 0, 0, 0, 1}, make([]byte, 28), []byte{0, 64, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0}),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name+".o"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "dir.o"), 0o700), os.Symlink("nowhere", filepath.Join(dir, "dangling.o"))); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := readObjects([]string{filepath.Join(dir, "*.o")}, "amd64", "auto", wire.ObjectSettings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, o := range objects {
+		got[o.Name] = o.Broken
+	}
+	for name, want := range map[string]string{
+		"good": "", "x86": "is built for amd64, not for BPF: ", "text": "is no ELF object: ", "empty": "is", "big": "is big-endian", "dir": "is", "dangling": "does not exist: ",
+	} {
+		if is := got[name]; !strings.HasPrefix(is, want) || (is == "") != (want == "") {
+			t.Errorf("%s: %q, want %q", name, is, want)
+		}
+	}
+}
+
+// With both loaders preflight has libbpf's answer, of what ebpf-go can read.
+func TestPreflightBoth(t *testing.T) {
+	b, err := os.ReadFile("testdata/objects/probe.bpf.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{"good": b, "untyped": bytes.ReplaceAll(b, []byte(".BTF\x00"), []byte(".XXX\x00"))} {
+		if err := os.WriteFile(filepath.Join(dir, name+".o"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects, err := readObjects([]string{filepath.Join(dir, "*.o")}, "amd64", wire.LoaderBoth, wire.ObjectSettings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if good := objects[0]; good.Broken != "" || good.Loader == wire.LoaderGo {
+		t.Errorf("%q, for %s", good.Broken, good.Loader)
+	}
+	if untyped := objects[1]; !strings.HasPrefix(untyped.Broken, "cannot be read by ebpf-go") {
+		t.Errorf("%q", untyped.Broken)
 	}
 }

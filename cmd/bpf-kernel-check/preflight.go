@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -52,8 +51,8 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if jobs < 1 || jobs > 1024 {
 				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
 			}
-			if loaders := []string{wire.LoaderAuto, wire.LoaderLibbpf, wire.LoaderGo}; !slices.Contains(loaders, loader) {
-				return usagef("--loader is %.50q%s: want auto, libbpf or ebpf-go", loader, kernel.Suggest(loader, loaders))
+			if err := checkLoader(loader); err != nil {
+				return err
 			}
 			settings, err := given.parse()
 			if err != nil {
@@ -100,7 +99,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 	so.add(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`; repeatable")
-	f.StringVar(&loader, "loader", wire.LoaderAuto, "check for `auto, libbpf or ebpf-go`; auto takes for each object what it was made for, libbpf if it does not tell")
+	f.StringVar(&loader, "loader", wire.LoaderAuto, "check for `LOADER`: libbpf, ebpf-go, both (what libbpf needs, of objects that ebpf-go reads), or auto, which takes for each object what it was made for, libbpf if it does not tell")
 	given.add(f)
 	f.StringVar(&arch, "arch", "amd64", "check kernels for `ARCH`, amd64 or arm64")
 	jobsFlag(f, &jobs, "kernels at a time")
@@ -122,9 +121,14 @@ func readObjects(patterns []string, arch, loader string, settings wire.ObjectSet
 	}
 	objects := make([]*preflight.Object, len(files))
 	for i, f := range files {
-		objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
-		if f.Broken == "" {
+		if f.Broken != "" {
+			objects[i] = &preflight.Object{Name: f.Name, Broken: f.Broken}
+		} else {
+			objects[i] = preflight.ReadOrBroken(f.Name, f.Data, arch)
 			chosen := guest.ChooseLoader(wire.Object{Loader: loader}, f, arch)
+			if loader == wire.LoaderBoth { // which libbpf answers for
+				chosen.Broken = guest.ChooseLoader(wire.Object{Loader: wire.LoaderGo}, f, arch).Broken
+			}
 			objects[i].Loader, objects[i].Broken = chosen.Loader, cmp.Or(objects[i].Broken, chosen.Broken)
 		}
 		if err := objects[i].Apply(settings); err != nil {

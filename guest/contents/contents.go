@@ -18,6 +18,9 @@ import (
 type Object struct {
 	Programs []string
 	Maps     []string
+	// MapTypes are the types of maps (BPF_MAP_TYPE_*) by name, where the object's BTF
+	// tells.
+	MapTypes map[string]uint32
 	// Variables are the types of global variables by name; nil where the object's BTF
 	// does not tell.
 	Variables map[string]btf.Type
@@ -37,7 +40,7 @@ func Read(r io.ReaderAt) (c Object, err error) {
 	if err != nil || len(symbols) > maxSymbols {
 		return c, fmt.Errorf("has no table of up to %d symbols: build it anew, and do not strip it", maxSymbols)
 	}
-	c.Variables = map[string]btf.Type{}
+	c.MapTypes, c.Variables = map[string]uint32{}, map[string]btf.Type{}
 	for _, s := range symbols {
 		if s.Section == elf.SHN_UNDEF || int(s.Section) >= len(f.Sections) || s.Name == "" {
 			continue
@@ -68,7 +71,7 @@ func Read(r io.ReaderAt) (c Object, err error) {
 	return c, nil
 }
 
-// addTypes adds the types of variables, if the object's BTF can be read.
+// addTypes adds the types of variables and maps, if the object's BTF can be read.
 func (c *Object) addTypes(r io.ReaderAt) error {
 	spec, err := btf.LoadSpecFromReader(r)
 	if err != nil {
@@ -84,6 +87,9 @@ func (c *Object) addTypes(r io.ReaderAt) error {
 		}
 		for _, v := range section.Vars {
 			if v, ok := v.Type.(*btf.Var); ok {
+				if n, ok := mapType(v.Type); ok && section.Name == ".maps" {
+					c.MapTypes[v.Name] = n
+				}
 				if _, known := c.Variables[v.Name]; known {
 					c.Variables[v.Name] = v.Type
 				}
@@ -91,6 +97,23 @@ func (c *Object) addTypes(r io.ReaderAt) error {
 		}
 	}
 	return nil
+}
+
+// mapType reads the struct that defines a map: its type is the number of elements of
+// an array.
+func mapType(t btf.Type) (n uint32, ok bool) {
+	def, ok := btf.UnderlyingType(t).(*btf.Struct)
+	if !ok {
+		return 0, false
+	}
+	for _, m := range def.Members {
+		if p, ok := btf.UnderlyingType(m.Type).(*btf.Pointer); ok && m.Name == "type" {
+			if a, ok := btf.UnderlyingType(p.Target).(*btf.Array); ok {
+				return a.Nelems, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // Guard calls a function of ebpf-go that reads an object. That library is made for

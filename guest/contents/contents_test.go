@@ -28,6 +28,9 @@ func TestRead(t *testing.T) {
 		}
 		variables = append(variables, name)
 	}
+	if d := cmp.Diff(map[string]uint32{"counts": 1, "events": 27}, got.MapTypes); d != "" {
+		t.Errorf("types of maps (-want +got):\n%s", d)
+	}
 	for _, tt := range []struct {
 		what string
 		got  []string
@@ -58,7 +61,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := Read(bytes.NewReader(b))
 		if err == nil && (!slices.IsSorted(c.Programs) || !slices.IsSorted(c.Maps) || slices.Contains(c.Programs, "")) {
-			t.Errorf("%q", c)
+			t.Errorf("%+v", c)
 		}
 	})
 }

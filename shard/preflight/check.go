@@ -71,10 +71,17 @@ func Check(o *Object, k *Kernel) (r Result) {
 		c.contents = o.variants[0]
 	}
 	for _, p := range o.programs {
+		if p.leftOut { // it says nothing of what others depend on
+			r.Programs = append(r.Programs, Program{Name: p.name, Skip: p.skip})
+			continue
+		}
 		r.Programs = append(r.Programs, c.program(p))
 	}
 	for _, c.contents = range o.variants[min(1, len(o.variants)):] {
 		for i, p := range o.programs {
+			if p.leftOut {
+				continue
+			}
 			q := c.program(p)
 			had := &r.Programs[i]
 			had.Loads, had.Attaches = had.Loads.worse(q.Loads), had.Attaches.worse(q.Attaches)

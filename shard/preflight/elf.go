@@ -375,6 +375,9 @@ func (r *objectReader) readMaps() error {
 			}
 			r.maps[s.Name] = m
 		}
+		if name := strings.TrimPrefix(s.Name, "?"); (name == ".maps" || name == ".struct_ops" || name == ".struct_ops.link") && s.Type == elf.SHT_PROGBITS && len(r.datasec(s.Name)) == 0 {
+			r.unopened = "has no BTF for " + s.Name + ": build it with -g, and do not strip .BTF"
+		}
 	}
 	for _, s := range r.symbols {
 		section := r.section(s)

@@ -2,6 +2,8 @@ package preflight
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -119,9 +121,9 @@ func TestApply(t *testing.T) {
 		{one("chosen.name", `"xyz"`), "by_level", WillNot, false},
 		{one("chosen.name[0]", "'x'"), "by_level", WillNot, false},
 		{wire.ObjectSettings{Variants: []wire.Variant{{{Name: "level", Value: "4"}}, {{Name: "level", Value: "1"}}}}, "by_level", WillNot, false},
-		{wire.ObjectSettings{Programs: []string{"*ev*"}}, "later", WillLoad, true},
+		{wire.ObjectSettings{Programs: []string{"*ev*"}}, "later", MayLoad, true},
 		{wire.ObjectSettings{Programs: []string{"*ate*"}}, "later", WillLoad, false},
-		{wire.ObjectSettings{Programs: []string{"!opened/lat*"}}, "later", WillLoad, true},
+		{wire.ObjectSettings{Programs: []string{"!opened/lat*"}}, "later", MayLoad, true},
 		{wire.ObjectSettings{Programs: []string{"on_demand"}}, "on_demand", WillLoad, false},
 		{wire.ObjectSettings{Targets: []wire.TargetOfProg{{Program: "no_target", Section: "fentry/vfs_x"}}}, "no_target", WillLoad, false},
 		{wire.ObjectSettings{Targets: []wire.TargetOfProg{{Program: "later", Section: "fentry/no_such"}}}, "later", WillNot, false},
@@ -226,6 +228,79 @@ func TestBroken(t *testing.T) {
 	}
 	if l := s.Kernels[0].Results[1].Loads(); l != MayLoad {
 		t.Errorf("loads: %v", l)
+	}
+}
+
+// What only programs need that the settings leave out is not listed, but for what
+// libbpf wants for any program.
+func TestLeftOut(t *testing.T) {
+	all := []string{"fentry vfs_x", "kprobe.multi vfs_x", "map bare"}
+	for _, tt := range []struct {
+		loader   string
+		programs []string
+		listed   []string
+	}{
+		{wire.LoaderGo, nil, all},
+		{wire.LoaderGo, []string{"!untraced"}, all[1:]},
+		{wire.LoaderGo, []string{"later"}, nil},
+		{wire.LoaderLibbpf, []string{"!untraced", "!many_kprobes", "!inner"}, all[2:]}, // it creates all maps
+	} {
+		o := readTestObject(t, "libbpf/opened")
+		o.Loader = tt.loader
+		if err := o.Apply(wire.ObjectSettings{Programs: tt.programs}); err != nil {
+			t.Fatal(err)
+		}
+		s := &Survey{Objects: []*Object{o}, Kernels: []On{{ID: "debian/6.1.0__1", Results: []Result{Check(o, libbpfKernel(t))}}}}
+		s.Finish()
+		var text, j strings.Builder
+		if err := errors.Join(s.Text(&text), s.JSON(&j)); err != nil {
+			t.Fatal(err)
+		}
+		for _, dep := range all {
+			want := slices.Contains(tt.listed, dep)
+			kind, name, _ := strings.Cut(dep, " ")
+			inText := strings.Contains(text.String(), "\n    "+dep+"\n")
+			inJSON := strings.Contains(strings.Join(strings.Fields(j.String()), " "), fmt.Sprintf(`"kind": %q, "name": %q,`, kind, name))
+			if inText != want || inJSON != want {
+				t.Errorf("%s, %q: %s is listed: %v, in JSON %v; want %v", tt.loader, tt.programs, dep, inText, inJSON, want)
+			}
+		}
+	}
+}
+
+// libbpf does not open an object whose maps no BTF describes.
+func TestNoBTF(t *testing.T) {
+	b := bytes.ReplaceAll(mustRead(t, "libbpf/opened"), []byte(".BTF\x00"), []byte(".XXX\x00"))
+	o, err := Read("o", b, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Survey{Objects: []*Object{o}, Kernels: []On{{ID: "debian/6.1.0__1", Results: []Result{Check(o, libbpfKernel(t))}}}}
+	s.Finish()
+	for _, p := range s.Kernels[0].Results[0].Programs {
+		if p.Loads != WillNot {
+			t.Errorf("%s: %v", p.Name, p.Loads)
+		}
+	}
+	var text strings.Builder
+	if err := s.Text(&text); err != nil || !strings.Contains(text.String(), "build it with -g, and do not strip .BTF") || s.Loads() != WillNot {
+		t.Errorf("%v: %v\n%s", err, s.Loads(), &text)
+	}
+}
+
+// Of an object with neither programs nor maps nothing is claimed, and it decides
+// nothing.
+func TestNothingToCheck(t *testing.T) {
+	o := &Object{Name: "none"}
+	r := Check(o, libbpfKernel(t))
+	s := &Survey{Objects: []*Object{o}, Kernels: []On{{ID: "debian/6.1.0__1", Results: []Result{r}}}}
+	s.Finish()
+	var text strings.Builder
+	if err := s.Text(&text); err != nil || !strings.HasPrefix(text.String(), "none: nothing to check: ") || strings.Contains(text.String(), "nothing missing") {
+		t.Errorf("%v\n%s", err, &text)
+	}
+	if r.Loads() != MayLoad || s.Loads() != WillLoad || s.Attaches() != WillLoad {
+		t.Errorf("loads: %v, all: %v, %v", r.Loads(), s.Loads(), s.Attaches())
 	}
 }
 

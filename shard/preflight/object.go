@@ -26,7 +26,7 @@ const (
 type Object struct {
 	Name   string
 	Deps   []*Dep // by kind and name
-	Broken string // why it cannot be read: nothing else is known of it
+	Broken string // what is wrong with it, as "is big-endian": nothing else is known of it
 	Loader string // wire.LoaderGo; anything else: libbpf loads it, which wants all maps and names of the object for each program
 
 	arch     string
@@ -45,6 +45,8 @@ type program struct {
 	layout layout
 	skip   string // why nobody loads it as it is
 	insns  asm.Instructions
+
+	leftOut bool // by the settings
 
 	needs       []*Dep // that it needs whatever it executes
 	attach      *Dep   // what it attaches to, nil: nothing
@@ -95,7 +97,7 @@ func ReadOrBroken(name string, b []byte, arch string) *Object {
 	o, err := Read(name, b, arch)
 	var e *ObjectError
 	if errors.As(err, &e) {
-		return &Object{Name: name, Broken: e.Reason}
+		return &Object{Name: name, Broken: "cannot be read: " + e.Reason}
 	}
 	return o
 }
@@ -189,6 +191,25 @@ func (r *reader) dep(p *program, d Dep) *Dep {
 	return have
 }
 
+// wants says, of each of Deps, whether it matters to more than programs that the
+// settings leave out.
+func (o *Object) wants() []bool {
+	leftOut := map[string]bool{}
+	for _, p := range o.programs {
+		leftOut[p.name] = p.leftOut
+	}
+	wants := make([]bool, len(o.Deps))
+	for i, d := range o.Deps {
+		wants[i] = len(d.Programs) == 0 || slices.ContainsFunc(d.Programs, func(p string) bool { return !leftOut[p] })
+	}
+	if o.Loader != wire.LoaderGo {
+		for _, d := range o.shared {
+			wants[d.n] = true
+		}
+	}
+	return wants
+}
+
 func (r *reader) needs(p *program, d Dep) {
 	if have := r.dep(p, d); !slices.Contains(p.needs, have) {
 		p.needs = append(p.needs, have)
@@ -221,7 +242,7 @@ func (r *reader) program(ps *ebpf.ProgramSpec, name string, used map[string]bool
 	p.few = ps.Type == ebpf.Kprobe || ps.Type == ebpf.RawTracepoint
 	switch {
 	case chosen == wire.LeftOut:
-		p.skip = "the settings leave it out"
+		p.skip, p.leftOut = "the settings leave it out", true
 	case p.target.optional && chosen == wire.ByDefault && !slices.ContainsFunc(slices.Concat(r.set.Alternatives...), func(s string) bool { return r.is(s, name) }):
 		p.skip = "its section marks it as optional"
 	case ps.Type == ebpf.Extension:

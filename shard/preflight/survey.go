@@ -60,7 +60,8 @@ func (a *Answer) shapeOr() string {
 }
 
 // Loads is the worst of all programs on all kernels, but for those that nobody
-// loads. A kernel or an object of which nothing is known may load nothing.
+// loads, and objects without any. A kernel or an object of which nothing is known
+// may load nothing.
 func (s *Survey) Loads() Loads { return s.worst(Result.Loads) }
 
 // Attaches is the same of attaching them, once they are loaded.
@@ -73,11 +74,17 @@ func (s *Survey) worst(of func(Result) Loads) Loads {
 			all = all.worse(MayLoad)
 		}
 		for _, r := range k.Results {
+			if r.empty() {
+				continue
+			}
 			all = all.worse(of(r))
 		}
 	}
 	return all
 }
+
+// empty says whether the object has neither programs nor maps.
+func (r Result) empty() bool { return r.Err == "" && len(r.Programs) == 0 }
 
 // Loads is the worst of an object's programs.
 func (r Result) Loads() Loads { return r.worst(func(p Program) Loads { return p.Loads }) }
@@ -87,7 +94,7 @@ func (r Result) Attaches() Loads { return r.worst(func(p Program) Loads { return
 
 func (r Result) worst(of func(Program) Loads) Loads {
 	all := WillLoad
-	if r.Err != "" {
+	if r.Err != "" || r.empty() {
 		all = MayLoad
 	}
 	for _, p := range r.Programs {

@@ -47,7 +47,11 @@ type row struct {
 
 func (t *text) object(o int) {
 	if broken := t.Objects[o].Broken; broken != "" {
-		fmt.Fprintf(t.w, "%s: cannot be read: %s\n\n", t.Objects[o].Name, broken)
+		fmt.Fprintf(t.w, "%s: %s\n\n", t.Objects[o].Name, broken)
+		return
+	}
+	if t.Kernels[t.known[0]].Results[o].empty() {
+		fmt.Fprintf(t.w, "%s: nothing to check: it has neither programs nor maps of its own\n\n", t.Objects[o].Name)
 		return
 	}
 	count := map[string]int{}
@@ -100,7 +104,11 @@ func (t *text) programs(o int) {
 func (t *text) deps(o int) {
 	present := map[string][]string{} // by kind
 	var kinds []string
+	wants := t.Objects[o].wants()
 	for d, dep := range t.Objects[o].Deps {
+		if !wants[d] {
+			continue
+		}
 		rows := t.rows(func(k int) (string, []string) {
 			a := t.Kernels[k].Results[o].Answers[d]
 			return a.words(dep), a.lines()
@@ -290,8 +298,11 @@ func (s *Survey) JSON(w io.Writer) error {
 				Name: s.Objects[i].Name, Error: r.Err, Loads: r.Loads(), Attaches: r.Attaches(),
 				Programs: append([]Program{}, r.Programs...), Deps: []dependency{},
 			}
+			wants := s.Objects[i].wants()
 			for d, a := range r.Answers {
-				y.Deps = append(y.Deps, dependency{s.Objects[i].Deps[d], a})
+				if wants[d] {
+					y.Deps = append(y.Deps, dependency{s.Objects[i].Deps[d], a})
+				}
 			}
 			x.Objects = append(x.Objects, y)
 		}
