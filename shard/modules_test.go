@@ -86,9 +86,9 @@ func TestOnDemandZip(t *testing.T) {
 	}
 }
 
-// A kernel keeps some archives of its modules, not one for each set that was ever
-// asked for.
-func TestOldModuleArchivesGo(t *testing.T) {
+// cachedImage is a kernel with modules, in a cache of its own.
+func cachedImage(t *testing.T) (*kernel.Cache, *kernel.Image) {
+	t.Helper()
 	dir := t.TempDir()
 	imagetest.WriteFile(t, filepath.Join(dir, "debian", "6.1.0-1__1.tar.gz"), imagetest.FullArchive(t, "6.1.0-1"))
 	cache := kerneltest.NewCache(t)
@@ -100,8 +100,16 @@ func TestOldModuleArchivesGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cache, im
+}
+
+// A kernel keeps some archives of its modules, not one for each set that was ever
+// asked for.
+func TestOldModuleArchivesGo(t *testing.T) {
+	cache, im := cachedImage(t)
 	r := (&Runner{Host: Host{Cache: cache}}).newRun()
-	file := ""
+	var file string
+	var err error
 	for i := range keptModules + 4 {
 		if file, err = r.modulesArchive(t.Context(), im, []string{fmt.Sprint("m", i)}); err != nil {
 			t.Fatal(err)
@@ -117,17 +125,7 @@ func TestOldModuleArchivesGo(t *testing.T) {
 // A kernel's own file of --btf is in its archive, and another file makes another
 // archive, which is what results of earlier runs are told apart by.
 func TestTypesInArchive(t *testing.T) {
-	dir := t.TempDir()
-	imagetest.WriteFile(t, filepath.Join(dir, "debian", "6.1.0-1__1.tar.gz"), imagetest.FullArchive(t, "6.1.0-1"))
-	cache := kerneltest.NewCache(t)
-	src, err := source.Parse(dir, cache)
-	if err != nil {
-		t.Fatal(err)
-	}
-	im, err := src.Open(t.Context(), kerneltest.List(t, src)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	cache, im := cachedImage(t)
 	types := t.TempDir()
 	archive := func(files *btfhub.Files) (string, error) {
 		r := (&Runner{Config: Config{BTF: files}, Host: Host{Cache: cache}}).newRun()
