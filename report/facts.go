@@ -14,6 +14,7 @@ type Facts struct {
 	JITHarden       string            `json:"bpf_jit_harden,omitempty"`
 	Config          map[string]string `json:"config,omitempty"`                    // build options without CONFIG_: y, m, n or a value
 	Targets         map[string]bool   `json:"targets,omitempty"`                   // whether the kernel has what the payload's programs attach to, by section name
+	Kind            string            `json:"kind,omitempty" limit:"word"`         // names all that the payload's BPF objects find on this kernel: two kernels of one kind are alike to them
 	Deps            []Dep             `json:"dependencies,omitempty" limit:"1000"` // what the payload's BPF programs depend on
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,6 +34,10 @@ type Merged struct {
 	Change    *Change   `json:"change,omitempty"`   // against a base; nil without one
 
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that were not tested: a mirror lists them and has lost them
+
+	// Represented were not booted, each since a kernel of its kind was.
+	Represented []Represented `json:"represented,omitempty" limit:"100000"`
+	Picks       *Picks        `json:"picks,omitempty"` // nil where neither this run nor the base was a full one whose kinds are known
 
 	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel
 
@@ -113,7 +118,10 @@ func (m *Merged) check() error {
 			return fmt.Errorf("kernel %s is not in its place, or stands twice", k.ID)
 		}
 	}
-	return nil
+	return checkRepresented(m.Represented, func(id string) bool {
+		_, ok := slices.BinarySearchFunc(m.Kernels, id, func(k Result, id string) int { return strings.Compare(k.ID, id) })
+		return ok
+	})
 }
 
 // FindReport reads the merged result in a directory or zip file that merge has

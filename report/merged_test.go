@@ -50,7 +50,7 @@ func fullKernel() Result {
 		Phases:   map[string]int64{"boot": 1, "vm": 2}, Accel: "kvm", Boot: "warm", Machine: "pc", Attempts: 2, Console: "results/" + id + ".txt", Release: "6.1.0",
 		Facts: &Facts{
 			BTF: true, Lockdown: "none", LSMs: []string{"bpf"}, PreemptRT: true, UnprivilegedBPF: "2", JIT: "1", JITHarden: "0",
-			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false},
+			Config: map[string]string{"BPF_LSM": "y"}, Targets: map[string]bool{"kprobe/x": false}, Kind: "k",
 			Deps: []Dep{{Kind: "fentry", Name: "x", Status: "changed", Signature: "int x(int a)", Note: "n", Programs: []string{"o/p"}, Breaks: []string{"o/p"}}},
 		},
 		Mounts: []string{"m"}, Modules: []string{"m"}, Files: []string{"results/" + id + "/verifier/a.log"}, Problems: []string{"p"},
@@ -92,7 +92,8 @@ func fullReport() *Merged {
 			Costs:         []CostChange{{Name: "handle_exec", Type: "kprobe", Before: 1, After: 2, Limit: 3, Kernels: []string{"a/1"}, Against: "a/0", TooMuch: true}},
 			CostsCompared: 4, CostsUnknown: 5, MaxInsnsGrowth: 20,
 		},
-		Gone: []string{"a/5"}, Advisory: true, NotCompared: "n",
+		Gone: []string{"a/5"}, Represented: []Represented{{ID: "a/5", By: "debian/6.13.0__1"}}, Advisory: true, NotCompared: "n",
+		Picks:  &Picks{Base: true, HeadSHA: "abc", Kernels: 9, Boots: 3, Kinds: 2, Failures: 5, Found: 4, Mixed: []string{"a/5"}, MixedKinds: 1},
 		Unused: []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 		Coverage: &Coverage{
 			Kernels: 4, Of: 5, Statements: 9, Covered: 8, Some: 7, Problems: []string{"the profile of a/6 is left out: x"},

@@ -23,6 +23,8 @@ type PlanFile struct {
 	Kernels   []PlanKernel `json:"kernels" limit:"100000"` // the list, in byte order of the ids
 
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are not in the list: their servers have lost them
+
+	Represented []Represented `json:"represented,omitempty" limit:"100000"` // by kernels of the list, in byte order of the ids
 }
 
 // PlanShard is what one shard is to boot.
@@ -111,7 +113,7 @@ func (p *PlanFile) check() error {
 			return fmt.Errorf("kernel %s is in no shard", k.ID)
 		}
 	}
-	return nil
+	return checkRepresented(p.Represented, func(id string) bool { _, ok := p.Kernel(id); return ok })
 }
 
 // Kernel finds a kernel of the list.

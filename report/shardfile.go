@@ -38,6 +38,10 @@ type Plan struct {
 
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are in no shard: their servers have lost them
 
+	// Represented are not booted, each since a kernel of its kind is. They are those
+	// of all shards.
+	Represented []Represented `json:"represented,omitempty" limit:"100000"`
+
 	Allow []AllowEntry `json:"allow_splats,omitempty" limit:"1000"` // splats that are no crash
 
 	Content string `json:"payload_content,omitempty" limit:"word"` // digest of the payload's files; jobs that each build it differ in it

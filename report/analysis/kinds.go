@@ -1,0 +1,62 @@
+package analysis
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/report"
+)
+
+// Candidate is a kernel that may be booted, or represented by another.
+type Candidate struct {
+	ID   string
+	Arch string
+	Kind string // of package preflight, with whatever else tells it from others; "": it is like no other
+}
+
+// fewest is how many kernels a series has of which the oldest is booted too,
+// whatever kind it is of.
+const fewest = 5
+
+// Represent says which kernels need not be booted, and by which each is
+// represented: of those of one architecture, distribution, flavour, series and
+// kind the newest is booted; of those of one series the oldest, too, if there are
+// more than a few.
+func Represent(candidates []Candidate) (represented []report.Represented) {
+	type group struct {
+		like [3]string // distribution, flavour, series
+		arch string
+	}
+	groups := map[group][]Candidate{}
+	for _, c := range candidates {
+		like, v := likeness(c.ID)
+		if v.series == noSeries {
+			continue
+		}
+		g := group{like, c.Arch}
+		groups[g] = append(groups[g], c)
+	}
+	for _, list := range groups {
+		slices.SortFunc(list, func(a, b Candidate) int { // the newest first
+			_, v := likeness(a.ID)
+			_, w := likeness(b.ID)
+			if c := w.compareTo(v); c != 0 {
+				return c
+			}
+			return strings.Compare(b.ID, a.ID)
+		})
+		newest := map[string]string{}
+		for i, c := range list {
+			by, ok := newest[c.Kind]
+			switch oldest := i == len(list)-1 && len(list) >= fewest; {
+			case c.Kind == "" || oldest:
+			case ok:
+				represented = append(represented, report.Represented{ID: c.ID, By: by})
+			default:
+				newest[c.Kind] = c.ID
+			}
+		}
+	}
+	slices.SortFunc(represented, func(a, b report.Represented) int { return strings.Compare(a.ID, b.ID) })
+	return represented
+}
