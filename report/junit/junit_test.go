@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
 
@@ -233,7 +234,7 @@ func FuzzJUnit(f *testing.F) {
 func TestJUnitLeftOutFailures(t *testing.T) {
 	k := report.Result{ID: "a/1", Verdict: report.Pass, Tests: []report.Test{{Name: "A", Verdict: report.TestPass}, {Name: "B", Verdict: report.TestFail, Output: "x"}, {Name: "C", Verdict: report.TestFail, Output: "x"}}}
 	for i, f := range fills {
-		s := newKernelSuite(&report.Merged{}, &k, 1, f, map[string]string{})
+		s := newKernelSuite(&report.Merged{}, analysis.Standing{}, &k, 1, f, map[string]string{})
 		if s.Failures == 0 {
 			t.Errorf("with fill %d the suite is green", i)
 		}
