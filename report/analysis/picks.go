@@ -60,13 +60,23 @@ func (s Standing) Words() (first, rest string) {
 	if s.Covered < s.All {
 		kernels = report.Thousands(s.Covered) + " of " + report.Count(s.All, "kernel")
 	}
-	n := s.rest
-	alike := "on which the payload's BPF programs find the same types, functions and options"
-	if s.series {
-		alike = "which is their series, since the payload's BPF programs are not known before it runs"
+	first = fmt.Sprintf("%s %s, standing for %s", report.Thousands(s.Tested), booted, kernels)
+	if n := s.Covered - s.Tested; n > 0 {
+		alike := "on which the payload's BPF programs find the same types, functions and options"
+		if s.series {
+			alike = "here a newer one of their series, since the payload's BPF programs are not known before it runs"
+		}
+		rest = fmt.Sprintf("%s %s represented by a kernel of their kind, %s. They were not booted.", report.Thousands(n), report.Plural(n, "is", "are"), alike)
 	}
-	return fmt.Sprintf("%s %s, standing for %s", report.Thousands(s.Tested), booted, kernels),
-		fmt.Sprintf("%s %s represented by a kernel of %s kind, %s. %s not booted.", report.Thousands(n), report.Plural(n, "is", "are"), report.Plural(n, "its", "their"), alike, report.Plural(n, "It was", "They were"))
+	if n := s.All - s.Covered; n > 0 {
+		untested := s.All - s.Tested - s.rest
+		rest += fmt.Sprintf(" Nothing is known of the other %s: %s %s not tested", report.Thousands(n), report.Thousands(untested), report.Plural(untested, "was", "were"))
+		if n -= untested; n > 0 {
+			rest += fmt.Sprintf(", and %s represented by them", report.Thousands(n)+report.Plural(n, " is", " are"))
+		}
+		rest += "."
+	}
+	return first, strings.TrimSpace(rest)
 }
 
 // short is the part of a headline: "standing for 84".
@@ -177,18 +187,18 @@ func PicksWords(p *report.Picks, quote func(string) string) string {
 		return ""
 	}
 	boots := fmt.Sprintf("%s of %s", report.Thousands(p.Boots), report.Count(p.Kernels, "boot"))
-	found := fmt.Sprintf("%s of %s", report.Thousands(p.Found), report.Count(p.Failures, "failure"))
+	found := fmt.Sprintf("found %s of %s in %s", report.Thousands(p.Found), report.Count(p.Failures, "failure"), boots)
 	if p.Failures == 0 {
-		found = "no failure, as there was none,"
+		found = "taken " + boots + ", and there was no failure to find"
 	}
 	mixed := fmt.Sprintf("%s of %s %s mixed", report.Thousands(p.MixedKinds), report.Count(p.Kinds, "kind"), report.Plural(p.MixedKinds, "was", "were"))
-	s := fmt.Sprintf("Picking one kernel of each kind would have found %s in %s; %s", found, boots, mixed)
+	s := fmt.Sprintf("Picking one kernel of each kind would have %s; %s", found, mixed)
 	if p.Base {
-		s = fmt.Sprintf("Last full run: %s; picks would have found %s in %s", mixed, found, boots)
+		s = fmt.Sprintf("Last full run: %s; picks would have %s", mixed, found)
 	}
 	if n := len(p.Mixed); n > 0 {
-		s += fmt.Sprintf(". %s had another result than the one of %s kind that picks boot: %s; the next picks keep them apart",
-			report.Count(n, "kernel"), report.Plural(n, "its", "their"), report.List(p.Mixed, 5, quote))
+		s += fmt.Sprintf(". %s had another result than the one of %s kind that picks boot: %s; the next picks count %s",
+			report.Count(n, "kernel"), report.Plural(n, "its", "their"), report.List(p.Mixed, 5, quote), report.Plural(n, "it as another kind", "them as other kinds"))
 	}
 	return s + "."
 }

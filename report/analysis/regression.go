@@ -116,17 +116,17 @@ func (b Boundary) Text(quote func(string) string) string {
 	return s
 }
 
-// BisectWords introduce Bisect: "9 kernels between these two were not tested. To
-// find the one that broke it:". They are "" where there is no such command.
-func (b Boundary) BisectWords() string {
+// BisectWords introduce Bisect: "9 kernels between these two were not tested" and
+// "To find the kernel that broke it:". They are "" where there is no such command.
+func (b Boundary) BisectWords() (why, what string) {
 	if b.Bisect == "" {
-		return ""
+		return "", ""
 	}
-	what := "broke"
+	why = fmt.Sprintf("%s between these two %s not tested", report.Count(b.Untested, "kernel"), report.Plural(b.Untested, "was", "were"))
 	if b.FirstPass != "" {
-		what = "fixed"
+		return why, "To find the kernel that fixed it:"
 	}
-	return fmt.Sprintf("%s between these two %s not tested. To find the one that %s it:", report.Count(b.Untested, "kernel"), report.Plural(b.Untested, "was", "were"), what)
+	return why, "To find the kernel that broke it:"
 }
 
 // boundaries finds the boundary of each distribution that has the failure. When
@@ -240,29 +240,31 @@ func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
 		b.LastFail, b.FirstPass = before.version.release, after.version.release
 	}
 	b.Differences, b.Named = differences(before.Facts, after.Facts, failsAfter, g)
-	for _, i := range all[slices.Index(all, turn[0]):slices.Index(all, turn[1])] {
-		if !ix.kernels[i].Verdict.Tested() {
-			represented = append(represented, ix.kernels[i])
-		}
-	}
-	b.between(before, after, failsAfter, represented)
+	between := ix.kernels[turn[0]+1 : turn[1]]
+	b.bisect(before, after, failsAfter, slices.Concat(between, represented))
 	return b
 }
 
-// between counts the untested kernels between the two of a boundary, and makes the
-// command that bisects them. It is for kernels of one flavour, and the one that
-// passes must pass as a whole, since that is what bisect looks at.
-func (b *Boundary) between(before, after entry, failsAfter bool, untested []entry) {
-	for _, e := range untested {
-		if e.version.flavour == before.version.flavour && before.version.compareTo(e.version) < 0 && e.version.compareTo(after.version) < 0 {
-			b.Untested++
-		}
-	}
+// bisect counts the untested kernels between the two of a boundary, and makes the
+// command that finds the one of them that made the difference. bisect knows passes
+// and failures of whole kernels of one flavour, so there is no command where one
+// between the two fails in another way.
+func (b *Boundary) bisect(before, after entry, failsAfter bool, others []entry) {
 	good, bad := after, before
 	if failsAfter {
 		good, bad = before, after
 	}
-	if b.Untested > 0 && before.version.flavour == after.version.flavour && good.Verdict == report.Pass && good.OK() {
+	clear := good.Verdict == report.Pass && good.OK() && before.version.flavour == after.version.flavour
+	for _, e := range others {
+		switch {
+		case e.distro != before.distro || e.version.flavour != before.version.flavour || before.version.compareTo(e.version) >= 0 || e.version.compareTo(after.version) >= 0:
+		case !e.Verdict.Tested():
+			b.Untested++
+		case e.Verdict != report.Pass:
+			clear = false
+		}
+	}
+	if clear && b.Untested > 0 {
 		b.Bisect = report.BisectCommand(good.Result, bad.Result)
 	}
 }

@@ -136,7 +136,7 @@ print(len(r.findall('testsuite/testcase')), len(r.findall('.//error')), len(r.fi
 }
 
 func TestJUnitGolden(t *testing.T) {
-	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green()} {
+	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green(), "picked": reporttest.Picked()} {
 		t.Run(name, func(t *testing.T) {
 			b := junitXML(t, m)
 			reporttest.Golden(t, "junit-"+name+".xml", string(b))

@@ -169,8 +169,9 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 	}
 	for _, bd := range g.Boundaries[:min(len(g.Boundaries), maxBisects)] {
 		if g.Verdict.Tested() && bd.Bisect != "" && x.lines > 0 {
-			what = append(what, "how to bisect")
-			fmt.Fprintf(&folded, "%s\n\n%s\n", bd.BisectWords(), fence("sh", bd.Bisect))
+			what = append(what, "how to find the kernel that changed it")
+			_, find := bd.BisectWords()
+			fmt.Fprintf(&folded, "%s\n\n%s\n", find, fence("sh", bd.Bisect))
 		}
 	}
 	if what = slices.Compact(what); len(what) > 0 {
@@ -212,8 +213,8 @@ func (d *document) where(b *strings.Builder, g analysis.Group) {
 		for _, why := range shown {
 			fmt.Fprintf(b, "  - %s\n", why)
 		}
-		if words := bd.BisectWords(); words != "" {
-			fmt.Fprintf(b, "  - %s the command is below\n", words)
+		if why, _ := bd.BisectWords(); why != "" {
+			fmt.Fprintf(b, "  - %s\n", why)
 		}
 	}
 	if len(g.Common) > 0 {

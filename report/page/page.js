@@ -77,7 +77,7 @@
   // A failure's reason says more than its test's name, with which a cause begins.
   const reason = (k) => k.g && data.reasons[k.g[0] - 1] || k.t;
   // A kernel that was not booted says which one stands for it.
-  const byWords = (k) => k.v === "represented" ? "by " + (k.b === undefined ? "a kernel that this page has no room for" : data.kernels[k.b].id) + ", not booted" : "";
+  const byWords = (k) => k.v === "represented" ? "represented by " + (k.b === undefined ? "a kernel that this page has no room for" : data.kernels[k.b].id) : "";
   const marks = (k) => (k.g || []).slice(0, 4).map((n) => el("span", {class: "gno h" + (n - 1) % 6, title: data.reasons[n - 1]}, String(n)));
 
   function row(place, position) {
@@ -88,7 +88,7 @@
       sign(k.v),
       el("span", {class: "kname"}, el("span", {class: "kdistro"}, data.distros[k.d] + "/"), k.n,
         k.new ? el("span", {class: "tag"}, "new") : null, k.r ? el("span", {class: "tag"}, k.r + " attempts") : null),
-      el("span", {class: "kverdict"}, k.v),
+      el("span", {class: "kverdict"}, k.v === "represented" ? "not booted" : k.v),
       el("span", {class: "kcause"}, ...marks(k), says),
       phaseBar(k, data.longest),
       el("span", {class: "ktime num"}, k.p ? seconds(total(k)) : ""));
@@ -191,7 +191,7 @@
     });
     table.addEventListener("mouseover", (e) => {
       const tile = e.target.closest("[data-k]");
-      if (tile && !tile.title) { const k = data.kernels[+tile.dataset.k]; tile.title = k.id + ": " + k.v + (byWords(k) && " " + byWords(k)); }
+      if (tile && !tile.title) { const k = data.kernels[+tile.dataset.k]; tile.title = k.id + ": " + (byWords(k) || k.v); }
     });
   }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 	"github.com/elastic/bpf-kernel-check/report/merge"
 )
 
@@ -327,6 +328,42 @@ func cloudKernels() (*report.Merged, fs.FS) {
 	expected.Expected = []report.Expected{{Test: "Ptrace", Reason: "it compares the real parent", Link: "https://example.com/issues/7", Expires: "2027-01-31"}}
 	slices.SortFunc(m.Kernels, func(a, b report.Result) int { return strings.Compare(a.ID, b.ID) })
 	return m, consoles
+}
+
+// picked is a run of picks of the same kernels: the newest and the oldest of each
+// series. It begins to fail within one, 6.12. full is the full run that the picks are
+// judged by.
+func picked() (m, full *report.Merged, consoles fs.FS) {
+	full, consoles = cloudKernels()
+	var fails report.Result
+	for _, k := range full.Kernels {
+		if strings.HasPrefix(k.ID, "debian/6.16.") {
+			fails = k
+		}
+	}
+	for i := range full.Kernels {
+		k := &full.Kernels[i]
+		if strings.HasPrefix(k.ID, "debian/6.12.1") && k.Verdict == report.Pass {
+			k.Verdict, k.Tests, k.Cause = fails.Verdict, fails.Tests, fails.Cause
+		}
+		k.Reproduce = report.Command("--kernels", "debian:sid:cloud-amd64", "--events-trace", "EventsTrace", k.ID)
+		if k.Facts != nil {
+			k.Facts.Kind = "k"
+		}
+	}
+	full.Picks = analysis.ScorePicks(full)
+	var all []analysis.Candidate
+	for _, k := range full.Kernels {
+		all = append(all, analysis.Candidate{ID: k.ID, Arch: "amd64", Kind: "k"})
+	}
+	one := *full
+	one.Represented = analysis.Represent(all)
+	one.Kernels = slices.DeleteFunc(slices.Clone(full.Kernels), func(k report.Result) bool {
+		return slices.ContainsFunc(one.Represented, func(r report.Represented) bool { return r.ID == k.ID })
+	})
+	score := *full.Picks
+	score.Base, one.Picks = true, &score
+	return &one, full, consoles
 }
 
 // past is a history of runs before m, of which one test is flaky.
