@@ -64,9 +64,10 @@ func (s Standing) Words() (first, rest string) {
 	if n := s.Covered - s.Tested; n > 0 {
 		alike := "on which the payload's BPF programs find the same types, functions and options"
 		if s.series {
-			alike = "here a newer one of their series, since the payload's BPF programs are not known before it runs"
+			alike = "here a newer one of the same series, since the payload's BPF programs are not known before it runs"
 		}
-		rest = fmt.Sprintf("%s %s represented by a kernel of their kind, %s. They were not booted.", report.Thousands(n), report.Plural(n, "is", "are"), alike)
+		its, they := report.Plural(n, "its", "their"), report.Plural(n, "It was", "They were")
+		rest = fmt.Sprintf("%s %s represented by a kernel of %s kind, %s. %s not booted.", report.Thousands(n), report.Plural(n, "is", "are"), its, alike, they)
 	}
 	if n := s.All - s.Covered; n > 0 {
 		untested := s.All - s.Tested - s.rest
