@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -100,30 +99,8 @@ func (s Standing) More(ids []string) (n int) {
 	return n
 }
 
-// Outcome is what came of a kernel, as far as two kernels of one kind should have
-// it alike: the verdict, the programs that did not pass, and the tests that failed,
-// expected or not. It is "" for a kernel that was not tested.
-func Outcome(k *report.Result) string {
-	if !k.Verdict.Tested() {
-		return ""
-	}
-	var failed []string
-	for _, p := range k.Programs {
-		if p.Verdict != report.Pass {
-			failed = append(failed, p.Verdict.String()+" "+p.Name)
-		}
-	}
-	for _, t := range k.Tests {
-		if report.TestVerdict(t) == report.TestFail {
-			failed = append(failed, t.Name)
-		}
-	}
-	slices.Sort(failed)
-	return strings.Join(append([]string{k.Verdict.String()}, slices.Compact(failed)...), "\x00")
-}
-
 // ScorePicks says how picks would have done in a full run; nil for another run, or
-// where no kernel's kind is known. Kernels that were not tested do not count.
+// where no kernel's kind is known. Kernels without an outcome do not count.
 func ScorePicks(m *report.Merged) *report.Picks {
 	if len(m.Represented) > 0 {
 		return nil
@@ -134,7 +111,7 @@ func ScorePicks(m *report.Merged) *report.Picks {
 	kinds := map[string]bool{}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		if !k.Verdict.Tested() {
+		if Outcome(k) == "" {
 			continue
 		}
 		tested[k.ID] = k
