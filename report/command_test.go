@@ -46,8 +46,11 @@ func TestBisectCommand(t *testing.T) {
 	}
 	good, long := from("d/1", "--kernels", "s"), strings.Repeat("x", maxCommand/2)
 	for _, bad := range []*Result{
-		{ID: "d/2"}, from("d/2", "--from", "out"), from("d/2", "--kernels", "s", "--from", "out"), {ID: "d/2", Reproduce: Command("--kernels", "s", "d/3")},
-		{ID: "d/2", Reproduce: "bpf-kernel-check debug --kernels s $(id)"}, from(long, "--kernels", long),
+		{ID: "d/2"},
+		from("d/2", "--from", "out"), from("d/2", "--kernels", "s", "--from", "out"),
+		{ID: "d/2", Reproduce: Command("--kernels", "s", "d/3")},
+		{ID: "d/2", Reproduce: "bpf-kernel-check debug --kernels s $(id)"},
+		from(long, "--kernels", long),
 	} {
 		if got := BisectCommand(good, bad); got != "" {
 			t.Errorf("%q of %q", got, bad.Reproduce)

@@ -83,12 +83,14 @@ func TestStanding(t *testing.T) {
 		{[]string{"d/6.1.3 A pass", "d/6.2.2 A pass"}, "all 2 kernels pass, standing for 5", "2 booted, standing for 5 kernels", "3 are" + alike},
 		{[]string{"d/6.1.3 A fail", "d/6.2.2 A pass"}, "1 of 2 kernels fails, 1 passes, the 2 stand for 5", "2 booted, standing for 5 kernels", "3 are" + alike},
 		{
-			[]string{"d/6.1.3 A infra", "d/6.2.2 A pass"}, "1 of 2 kernels passes, 1 not tested, the 1 tested stand for 2 of 5", "1 booted, standing for 2 of 5 kernels",
+			[]string{"d/6.1.3 A infra", "d/6.2.2 A pass"},
+			"1 of 2 kernels passes, 1 not tested, the 1 tested stand for 2 of 5", "1 booted, standing for 2 of 5 kernels",
 			"1 is represented by a kernel of its kind, on which the payload's BPF programs find the same types, functions and options. It was not booted. Nothing is known of the other 3: 1 was not tested, and 2 are represented by them.",
 		},
 		{[]string{"d/6.1.3 A infra", "d/6.2.2 A no-boot"}, "0 of 2 kernels pass, 2 not tested", "0 booted, standing for 0 of 5 kernels", "Nothing is known of the other 5: 2 were not tested, and 3 are represented by them."},
 		{
-			[]string{"d/6.1.3 series pass", "d/6.2.2 series pass"}, "all 2 kernels pass, standing for 5", "2 booted, standing for 5 kernels",
+			[]string{"d/6.1.3 series pass", "d/6.2.2 series pass"},
+			"all 2 kernels pass, standing for 5", "2 booted, standing for 5 kernels",
 			"3 are represented by a kernel of their kind, here a newer one of the same series, since the payload's BPF programs are not known before it runs. They were not booted.",
 		},
 	} {

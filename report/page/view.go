@@ -416,6 +416,7 @@ type historyView struct {
 type runView struct {
 	Date, SHA, Verdict, Sign string
 	Pass, All, Failed, Rest  int
+	More                     int // that were not booted, and are represented
 	Rate, Time               string
 	Current                  bool
 }
@@ -441,7 +442,7 @@ func (h *History) view() *historyView {
 		passH, timeH := tall(share(passed, o.Kernels)), tall(float64(perKernel(r))/float64(longest))
 		rv := runView{
 			Date: dateOf(r), SHA: line(r.HeadSHA[:min(len(r.HeadSHA), 10)]), Verdict: o.Verdict.String(), Sign: signs[o.Verdict.String()],
-			Pass: passed, All: o.Kernels, Failed: o.Failed, Rest: o.Kernels - passed - o.Failed,
+			Pass: passed, All: o.Kernels, Failed: o.Failed, Rest: o.Kernels - passed - o.Failed, More: len(r.Represented),
 			Rate: percent(passed, o.Kernels), Time: "–", Current: i == len(h.runs)-1,
 		}
 		if p := perKernel(r); p > 0 {
