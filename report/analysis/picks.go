@@ -1,7 +1,9 @@
 package analysis
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -10,7 +12,7 @@ import (
 // Standing says how far the kernels that were tested stand for those that were
 // not booted. It is the zero value where none is represented.
 type Standing struct {
-	For     map[string][]string // by id of a kernel of the list, those that it represents
+	For     map[string][]string // by id of a kernel of the list, those that it represents, by version
 	Tested  int                 // kernels with a result
 	Covered int                 // Tested, and those that they represent
 	All     int                 // the list, and those that it represents
@@ -28,6 +30,13 @@ func NewStanding(m *report.Merged) (s Standing) {
 	s.All = len(m.Kernels) + s.rest
 	for _, r := range m.Represented {
 		s.For[r.By] = append(s.For[r.By], r.ID)
+	}
+	for _, ids := range s.For {
+		slices.SortFunc(ids, func(a, b string) int {
+			_, v := likeness(a)
+			_, w := likeness(b)
+			return cmp.Or(v.compareTo(w), strings.Compare(a, b))
+		})
 	}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
@@ -171,12 +180,14 @@ func PicksWords(p *report.Picks, quote func(string) string) string {
 	}
 	mixed := fmt.Sprintf("%s of %s %s mixed", report.Thousands(p.MixedKinds), report.Count(p.Kinds, "kind"), report.Plural(p.MixedKinds, "was", "were"))
 	s := fmt.Sprintf("Picking one kernel of each kind would have %s; %s", found, mixed)
+	later := "the next picks"
 	if p.Base {
+		later = "picks since then"
 		s = fmt.Sprintf("Last full run: %s; picks would have %s", mixed, found)
 	}
 	if n := len(p.Mixed); n > 0 {
-		s += fmt.Sprintf(". %s had another result than the one of %s kind that picks boot: %s; the next picks count %s",
-			report.Count(n, "kernel"), report.Plural(n, "its", "their"), report.List(p.Mixed, 5, quote), report.Plural(n, "it as another kind", "them as other kinds"))
+		s += fmt.Sprintf(". %s had another result than the one of %s kind that picks boot: %s; %s count %s",
+			report.Count(n, "kernel"), report.Plural(n, "its", "their"), report.List(p.Mixed, 5, quote), later, report.Plural(n, "it as another kind", "them as other kinds"))
 	}
 	return s + "."
 }

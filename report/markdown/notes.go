@@ -136,18 +136,22 @@ func (d *document) represented(b *strings.Builder, x detail) {
 	}
 	n := len(d.m.Represented)
 	fmt.Fprintf(b, "<details><summary>%s %s represented, not booted</summary>\n\n", report.Count(n, "kernel"), report.Plural(n, "is", "are"))
-	quote := func(s string) string { return code(s, 160) }
+	release := func(id string) string {
+		_, name := report.SplitID(id)
+		name, _, _ = strings.Cut(name, "__")
+		return code(name, 160)
+	}
 	for _, p := range d.places {
 		ids := d.stand.For[p.ID]
 		if len(ids) == 0 {
 			continue
 		}
 		if x.kernels <= 0 {
-			b.WriteString("- and by further kernels\n")
+			b.WriteString("- and further kernels represent others\n")
 			break
 		}
 		x.kernels -= len(ids)
-		fmt.Fprintf(b, "- by %s: %s\n", quote(p.ID), report.List(ids, max(1, x.kernels+len(ids)), quote))
+		fmt.Fprintf(b, "- %s represents %s\n", code(p.ID, 160), report.List(ids, max(1, x.kernels+len(ids)), release))
 	}
 	b.WriteString("\n</details>\n\n")
 }
