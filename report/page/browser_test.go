@@ -580,6 +580,7 @@ func TestBrowserPicked(t *testing.T) {
 		b := open(t, browser, path, "", width, width == 390)
 		for js, want := range map[string]string{
 			`document.querySelector("main section").innerText`:                                                     "20 booted, standing for 88 kernels",
+			`document.getElementById("h-picks").parentNode.innerText`:                                              "Last full run: 3 of 11 kinds were mixed; picks would have found 54 of 55 failures in 20 of 85 boots.",
 			`document.getElementById("legend").innerText`:                                                          "68 represented, not booted",
 			`[...document.querySelectorAll(".tiles i.s-represented")].map(e => e.innerText).join()`:                strings.Repeat("□,", 67) + "□",
 			`document.getElementById("shown").innerText`:                                                           "88 kernels, 68 of them represented, not booted",

@@ -26,7 +26,7 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 	h, hc := hostile()
 	r, rc := realRun(t)
 	ck, cc := cloudKernels()
-	pk, full, pc := picked()
+	pk, pc := picked()
 	commit := func(sha string) string { return "https://example.com/commit/" + sha }
 	return map[string]func(io.Writer) error{
 		"real":      func(w io.Writer) error { return Write(w, r, Options{Consoles: rc}) },
@@ -39,7 +39,6 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 		},
 		"cloud":   func(w io.Writer) error { return Write(w, ck, Options{Consoles: cc}) },
 		"picked":  func(w io.Writer) error { return Write(w, pk, Options{Consoles: pc}) },
-		"full":    func(w io.Writer) error { return Write(w, full, Options{Consoles: pc}) },
 		"single":  func(w io.Writer) error { return Write(w, single(), Options{}) },
 		"missing": func(w io.Writer) error { return Write(w, allMissing(), Options{}) },
 		"long": func(w io.Writer) error {

@@ -335,10 +335,9 @@ func cloudKernels() (*report.Merged, fs.FS) {
 }
 
 // picked is a run of picks of the same kernels: the newest and the oldest of each
-// series. It begins to fail within one, 6.12. full is the full run that the picks are
-// judged by.
-func picked() (m, full *report.Merged, consoles fs.FS) {
-	full, consoles = cloudKernels()
+// series. It begins to fail within one, 6.12. The picks are judged by a full run.
+func picked() (*report.Merged, fs.FS) {
+	full, consoles := cloudKernels()
 	var fails report.Result
 	for _, k := range full.Kernels {
 		if strings.HasPrefix(k.ID, "debian/6.16.") {
@@ -355,7 +354,6 @@ func picked() (m, full *report.Merged, consoles fs.FS) {
 			k.Facts.Kind = "k"
 		}
 	}
-	full.Picks = analysis.ScorePicks(full)
 	var all []analysis.Candidate
 	for _, k := range full.Kernels {
 		all = append(all, analysis.Candidate{ID: k.ID, Arch: "amd64", Kind: "k"})
@@ -365,9 +363,9 @@ func picked() (m, full *report.Merged, consoles fs.FS) {
 	one.Kernels = slices.DeleteFunc(slices.Clone(full.Kernels), func(k report.Result) bool {
 		return slices.ContainsFunc(one.Represented, func(r report.Represented) bool { return r.ID == k.ID })
 	})
-	score := *full.Picks
-	score.Base, one.Picks = true, &score
-	return &one, full, consoles
+	one.Picks = analysis.ScorePicks(full)
+	one.Picks.Base = true
+	return &one, consoles
 }
 
 // past is a history of runs before m, of which one test is flaky.
