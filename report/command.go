@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,9 +26,36 @@ func Command(words ...string) string {
 	return line
 }
 
-// commandLine quotes every word that has a character which means something to a
+// BisectCommand is the command that finds the kernel between a good and a bad one
+// that makes the difference, of one line for a shell. It takes sources and payload
+// from the commands that reproduce the two. It is "" where these are none, or it
+// does not fit in one line.
+func BisectCommand(good, bad *Result) string {
+	var words []string
+	for _, k := range []*Result{good, bad} {
+		w, err := CommandWords(k.Reproduce)
+		if err != nil || len(w) < 3 || w[0] != "--kernels" || w[len(w)-1] != k.ID || slices.Contains(w, "--from") {
+			return ""
+		}
+		if k == good || w[1] != words[1] {
+			words = append(words, w[:2]...)
+		}
+		if k == bad {
+			words = append(append(words, "--good", good.ID, "--bad", bad.ID), w[2:len(w)-1]...)
+		}
+	}
+	line := "bpf-kernel-check bisect " + quoteWords(words)
+	if len(line) > maxCommand || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return ""
+	}
+	return line
+}
+
+func commandLine(words []string) string { return CommandPrefix + quoteWords(words) }
+
+// quoteWords quotes every word that has a character which means something to a
 // shell.
-func commandLine(words []string) string {
+func quoteWords(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
 		quoted[i] = w
@@ -35,7 +63,7 @@ func commandLine(words []string) string {
 			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 	}
-	return CommandPrefix + strings.Join(quoted, " ")
+	return strings.Join(quoted, " ")
 }
 
 // CommandWords returns the arguments of debug in such a line, or says why it is

@@ -32,6 +32,37 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+func TestBisectCommand(t *testing.T) {
+	from := func(id string, words ...string) *Result {
+		return &Result{ID: id, Reproduce: Command(append(words, id)...)}
+	}
+	for want, ends := range map[string][2]*Result{
+		"bpf-kernel-check bisect --kernels s --good d/1 --bad d/2 --test './x -v'":             {from("d/1", "--kernels", "s", "--test", "./x -v"), from("d/2", "--kernels", "s", "--test", "./x -v")},
+		"bpf-kernel-check bisect --kernels s --kernels 't u' --good d/1 --bad d/2 --objects o": {from("d/1", "--kernels", "s"), from("d/2", "--kernels", "t u", "--objects", "o")},
+	} {
+		if got := BisectCommand(ends[0], ends[1]); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	good, long := from("d/1", "--kernels", "s"), strings.Repeat("x", maxCommand/2)
+	for _, bad := range []*Result{
+		{ID: "d/2"},
+		from("d/2", "--from", "out"), from("d/2", "--kernels", "s", "--from", "out"),
+		{ID: "d/2", Reproduce: Command("--kernels", "s", "d/3")},
+		{ID: "d/2", Reproduce: "bpf-kernel-check debug --kernels s $(id)"},
+		from(long, "--kernels", long),
+	} {
+		if got := BisectCommand(good, bad); got != "" {
+			t.Errorf("%q of %q", got, bad.Reproduce)
+		}
+	}
+	for _, line := range hostileCommands {
+		if got := BisectCommand(&Result{ID: "y", Reproduce: line}, &Result{ID: "y", Reproduce: line}); got != "" {
+			t.Errorf("%q of %q", got, line)
+		}
+	}
+}
+
 var hostileCommands = []string{
 	"bpf-kernel-check debug x; id", "bpf-kernel-check debug $(id)", "bpf-kernel-check debug `id`", "bpf-kernel-check debug x\nid", "bpf-kernel-check debug x & id",
 	"bpf-kernel-check debug x | id", "bpf-kernel-check debug 'x", "bpf-kernel-check debug x >y", "bpf-kernel-check debug --host-root x", "bpf-kernel-check debug --gdb=true x",

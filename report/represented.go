@@ -14,6 +14,21 @@ type Represented struct {
 	By string `json:"by"` // id of the kernel that was booted
 }
 
+// RepresentedBy are those of represented kernels that one of kernels represents:
+// those of one shard's.
+func RepresentedBy(represented []Represented, kernels []Result) (some []Represented) {
+	in := map[string]bool{}
+	for i := range kernels {
+		in[kernels[i].ID] = true
+	}
+	for _, r := range represented {
+		if in[r.By] {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
 // checkRepresented says why kernels cannot be represented by those of a list:
 // they stand in byte order of the ids, none twice, none in the list, and each by
 // a kernel of the list.

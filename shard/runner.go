@@ -357,7 +357,7 @@ func (r *Runner) Run(ctx context.Context, list plan.Plan) ([]report.Result, erro
 	if interrupted {
 		recordErr = errors.Join(recordErr, sf.Cut(why))
 	}
-	recordErr = errors.Join(recordErr, sf.Close(!interrupted), writeSummary(r.Out, started, results), run.preflight.write(r.Out))
+	recordErr = errors.Join(recordErr, sf.Close(!interrupted), writeSummary(r.Out, started, results, r.Record(list).Represented), run.preflight.write(r.Out))
 	return results, recordErr
 }
 
@@ -456,9 +456,10 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 	return report.CreateShardFile(c.Out, c.Record(list))
 }
 
-func writeSummary(dir string, started time.Time, results []report.Result) error {
+func writeSummary(dir string, started time.Time, results []report.Result, represented []report.Represented) error {
 	var b strings.Builder
-	if err := summary.Write(&b, &report.Merged{At: started, Kernels: results}); err != nil {
+	m := &report.Merged{At: started, Kernels: results, Represented: report.RepresentedBy(represented, results)}
+	if err := summary.Write(&b, m); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, summary.Name), []byte(b.String()), 0o644); err != nil {

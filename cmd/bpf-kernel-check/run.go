@@ -389,7 +389,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if r.Resumed != nil {
 		todo -= len(r.Resumed.Kernels)
 	}
-	shown := screen.Options{Dir: o.out, Total: len(list.Entries), Skipped: len(list.Skipped)}
+	shown := screen.Options{Dir: o.out, Total: len(list.Entries), Skipped: len(list.Skipped), Represented: record.Represented}
 	if record.Shards > 1 { // merge makes the reports
 		shown.Record = record.ShardFileName()
 	}

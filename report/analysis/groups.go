@@ -24,6 +24,7 @@ type Group struct {
 	Programs []string       // that it is about, sorted, where payloads have several
 	Kernels  []string       // ids, by distribution and version
 	Newly    int            // of Kernels, those that passed in the base
+	More     int            // kernels that were not booted, and that Kernels represent
 	Example  string         // id of the kernel that Title and Excerpt are of
 	Excerpt  string         // of its console, or its test's output, as it came
 	Console  string         // of Example, or of its program; "": there is none
@@ -117,12 +118,14 @@ func (g Group) text(quote func(string) string) string {
 
 // index is a result, made ready to be asked.
 type index struct {
-	m       *report.Merged
-	kernels []entry // by distribution and version
-	at      map[string]int
-	newly   map[string]bool
-	seen    map[string]reason // by test output
-	facts   []map[fact]string // by kernel; nil: not looked at yet, or none
+	m           *report.Merged
+	kernels     []entry // by distribution and version
+	standing    Standing
+	represented []entry // that were not booted; they have no result
+	at          map[string]int
+	newly       map[string]bool
+	seen        map[string]reason // by test output
+	facts       []map[fact]string // by kernel; nil: not looked at yet, or none
 }
 
 // entry is a kernel with what its name says.
@@ -151,6 +154,14 @@ func newIndex(m *report.Merged) *index {
 			}
 		}
 		ix.kernels = append(ix.kernels, e)
+	}
+	ix.standing = NewStanding(m)
+	for _, r := range m.Represented {
+		var name string
+		e := entry{Result: &report.Result{ID: r.ID}}
+		e.distro, name = report.SplitID(r.ID)
+		e.version, e.ok = parseVersion(name)
+		ix.represented = append(ix.represented, e)
 	}
 	ix.facts = make([]map[fact]string, len(ix.kernels))
 	slices.SortStableFunc(ix.kernels, func(a, b entry) int {
@@ -398,6 +409,7 @@ func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group 
 				g.Newly++
 			}
 		}
+		g.More = ix.standing.More(g.Kernels)
 		groups[i] = g
 	}
 	slices.SortStableFunc(groups, func(a, b Group) int {

@@ -50,6 +50,9 @@ func Headline(m *report.Merged) string {
 	if t.NotTested > 0 {
 		add("%s not tested", report.Thousands(t.NotTested))
 	}
+	if standing := NewStanding(m); standing.All > 0 && standing.Tested > 0 {
+		add("%s", standing.short(t.Counts))
+	}
 	costly := len(m.Change.TooCostly()) > 0
 	if costly {
 		add("%s", TooCostlyWords(m))

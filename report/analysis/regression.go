@@ -26,7 +26,14 @@ type Boundary struct {
 	Differences []Difference
 	Named       int // of Differences, those that the failure names
 
-	unclear [len(unclearWords)]int // kernels that neither pass nor fail this way, by why
+	// Kernels between these two of which nothing is known: represented, or not
+	// tested. Bisect is the command that boots some of them to find the one that
+	// made the difference; "" where the results do not tell it.
+	Untested int
+	Bisect   string
+
+	unclear     [len(unclearWords)]int // kernels that neither pass nor fail this way, by why
+	represented int                    // kernels that were not booted, since others were
 }
 
 // Why a kernel neither passes nor has the failure: the place in unclearWords.
@@ -103,7 +110,23 @@ func (b Boundary) Text(quote func(string) string) string {
 			s += fmt.Sprintf("; %d %s", n, report.Plural(n, unclearWords[why][0], unclearWords[why][1]))
 		}
 	}
+	if n := b.represented; n > 0 {
+		s += fmt.Sprintf("; %d %s represented, not booted", n, report.Plural(n, "is", "are"))
+	}
 	return s
+}
+
+// BisectWords introduce Bisect: "9 kernels between these two were not tested" and
+// "To find the kernel that broke it:". They are "" where there is no such command.
+func (b Boundary) BisectWords() (why, what string) {
+	if b.Bisect == "" {
+		return "", ""
+	}
+	why = fmt.Sprintf("%s between these two %s not tested", report.Count(b.Untested, "kernel"), report.Plural(b.Untested, "was", "were"))
+	if b.FirstPass != "" {
+		return why, "To find the kernel that fixed it:"
+	}
+	return why, "To find the kernel that broke it:"
 }
 
 // boundaries finds the boundary of each distribution that has the failure. When
@@ -178,6 +201,17 @@ func (ix *index) flavours(of []int, states []state, g suspect) []Boundary {
 // boundary looks at kernels of ascending versions.
 func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
 	b := Boundary{Distro: ix.kernels[all[0]].distro}
+	flavours := map[string]bool{}
+	for _, i := range all {
+		flavours[ix.kernels[i].version.flavour] = true
+	}
+	var represented []entry
+	for _, e := range ix.represented {
+		if e.distro == b.Distro && flavours[e.version.flavour] {
+			represented = append(represented, e)
+		}
+	}
+	b.represented = len(represented)
 	last, turn, turns := -1, [2]int{}, 0 // the kernel before, and where the state changes
 	for _, i := range all {
 		switch states[i] {
@@ -206,7 +240,33 @@ func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
 		b.LastFail, b.FirstPass = before.version.release, after.version.release
 	}
 	b.Differences, b.Named = differences(before.Facts, after.Facts, failsAfter, g)
+	between := ix.kernels[turn[0]+1 : turn[1]]
+	b.bisect(before, after, failsAfter, slices.Concat(between, represented))
 	return b
+}
+
+// bisect counts the untested kernels between the two of a boundary, and makes the
+// command that finds the one of them that made the difference. bisect knows passes
+// and failures of whole kernels of one flavour, so there is no command where one
+// between the two fails in another way.
+func (b *Boundary) bisect(before, after entry, failsAfter bool, others []entry) {
+	good, bad := after, before
+	if failsAfter {
+		good, bad = before, after
+	}
+	clear := good.Verdict == report.Pass && good.OK() && before.version.flavour == after.version.flavour
+	for _, e := range others {
+		switch {
+		case e.distro != before.distro || e.version.flavour != before.version.flavour || before.version.compareTo(e.version) >= 0 || e.version.compareTo(after.version) >= 0:
+		case !e.Verdict.Tested():
+			b.Untested++
+		case e.Verdict != report.Pass:
+			clear = false
+		}
+	}
+	if clear && b.Untested > 0 {
+		b.Bisect = report.BisectCommand(good.Result, bad.Result)
+	}
 }
 
 // whyUnclear says why a kernel is neither known to pass nor to have the failure.

@@ -88,12 +88,12 @@ func writeJUnit(w io.Writer, m *report.Merged, limit int) error {
 		}
 		put(s, b)
 	}
-	reasons := map[string]string{}
+	reasons, stand := map[string]string{}, analysis.NewStanding(m)
 	for i := range m.Kernels {
 		// Each kernel may take its part of what is left, so that the last ones
 		// have as much as the first.
 		room := (limit - body.Len()) / (len(m.Kernels) - i)
-		s, b, err := fittingSuite(m, &m.Kernels[i], i+1, room, reasons)
+		s, b, err := fittingSuite(m, stand, &m.Kernels[i], i+1, room, reasons)
 		if err == nil && body.Len()+len(b) > limit {
 			s = leftOutSuite(m, m.Kernels[i:], i+1)
 			b, err = encodeSuite(s)

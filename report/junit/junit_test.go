@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
 
@@ -135,7 +136,7 @@ print(len(r.findall('testsuite/testcase')), len(r.findall('.//error')), len(r.fi
 }
 
 func TestJUnitGolden(t *testing.T) {
-	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green()} {
+	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green(), "picked": reporttest.Picked()} {
 		t.Run(name, func(t *testing.T) {
 			b := junitXML(t, m)
 			reporttest.Golden(t, "junit-"+name+".xml", string(b))
@@ -233,7 +234,7 @@ func FuzzJUnit(f *testing.F) {
 func TestJUnitLeftOutFailures(t *testing.T) {
 	k := report.Result{ID: "a/1", Verdict: report.Pass, Tests: []report.Test{{Name: "A", Verdict: report.TestPass}, {Name: "B", Verdict: report.TestFail, Output: "x"}, {Name: "C", Verdict: report.TestFail, Output: "x"}}}
 	for i, f := range fills {
-		s := newKernelSuite(&report.Merged{}, &k, 1, f, map[string]string{})
+		s := newKernelSuite(&report.Merged{}, analysis.Standing{}, &k, 1, f, map[string]string{})
 		if s.Failures == 0 {
 			t.Errorf("with fill %d the suite is green", i)
 		}

@@ -28,9 +28,9 @@ var fills = []fill{
 
 // fittingSuite is a kernel's suite and its XML, of at most room bytes when
 // leaving things out can make it so. reasons are those of outputs already read.
-func fittingSuite(m *report.Merged, k *report.Result, id, room int, reasons map[string]string) (s *junitSuite, b []byte, err error) {
+func fittingSuite(m *report.Merged, stand analysis.Standing, k *report.Result, id, room int, reasons map[string]string) (s *junitSuite, b []byte, err error) {
 	for _, f := range fills {
-		s = newKernelSuite(m, k, id, f, reasons)
+		s = newKernelSuite(m, stand, k, id, f, reasons)
 		if b, err = encodeSuite(s); err != nil || len(b) <= room {
 			break
 		}
@@ -38,7 +38,7 @@ func fittingSuite(m *report.Merged, k *report.Result, id, room int, reasons map[
 	return s, b, err
 }
 
-func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons map[string]string) *junitSuite {
+func newKernelSuite(m *report.Merged, stand analysis.Standing, k *report.Result, id int, f fill, reasons map[string]string) *junitSuite {
 	distro, name := report.SplitID(k.ID)
 	c := cases{
 		suite: newSuite(m, k.ID, id, time.Duration(k.Phases["vm"])), class: "bpf." + junitText(m.Arch) + "." + junitText(distro) + "." + junitText(name),
@@ -48,7 +48,7 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	for _, f := range k.Flaky {
 		c.flaky[f.Name] = f
 	}
-	addProperties(c.suite, m, k)
+	addProperties(c.suite, m, stand, k)
 	for _, e := range k.Expected {
 		if e.Test != "" && e.Reason != "" {
 			c.expected[e.Test] = e
@@ -77,7 +77,7 @@ func newKernelSuite(m *report.Merged, k *report.Result, id int, f fill, reasons 
 	return c.suite
 }
 
-func addProperties(s *junitSuite, m *report.Merged, k *report.Result) {
+func addProperties(s *junitSuite, m *report.Merged, stand analysis.Standing, k *report.Result) {
 	add := func(name, value string) {
 		if value != "" {
 			s.AddProperty(name, junitText(value))
@@ -100,6 +100,12 @@ func addProperties(s *junitSuite, m *report.Merged, k *report.Result) {
 	}
 	if _, err := report.CommandWords(k.Reproduce); err == nil && k.Verdict != report.Pass {
 		s.AddProperty("reproduce", xmlRunes(k.Reproduce)) // whole: it is to be run
+	}
+	if first, _ := stand.Words(); first != "" {
+		add("picks", first)
+	}
+	if ids := stand.For[k.ID]; len(ids) > 0 {
+		add("represents", report.Count(len(ids), "kernel")+": "+report.List(ids, 5, junitText))
 	}
 	if k.Reused != nil {
 		add("reused", k.Reused.Words())

@@ -2,6 +2,7 @@ package markdown
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -18,12 +19,13 @@ type document struct {
 	series  []string
 	outcome report.Outcome
 	bpf     []analysis.Cost
+	stand   analysis.Standing
 
 	byProgram analysis.ProgramGrid
 }
 
 func newDocument(m *report.Merged, o Options) *document {
-	d := &document{m: m, o: o, groups: analysis.Groups(m), at: map[string]analysis.Place{}, outcome: m.Outcome(), bpf: analysis.Costs(m)}
+	d := &document{m: m, o: o, groups: analysis.Groups(m), at: map[string]analysis.Place{}, outcome: m.Outcome(), bpf: analysis.Costs(m), stand: analysis.NewStanding(m)}
 	d.places, d.series = analysis.Places(m)
 	for _, p := range d.places {
 		d.at[p.ID] = p
@@ -35,6 +37,9 @@ func newDocument(m *report.Merged, o Options) *document {
 func (d *document) render(x detail) string {
 	var b strings.Builder
 	b.WriteString(d.verdictLine() + "\n\n")
+	if first, rest := d.stand.Words(); first != "" {
+		fmt.Fprintf(&b, "**%s:** %s\n\n", first, rest)
+	}
 	d.refusals(&b, x)
 	d.grid(&b, x.rows)
 	d.programs(&b, x.rows)
@@ -120,6 +125,9 @@ func (d *document) group(b *strings.Builder, n int, g analysis.Group, x detail) 
 			fmt.Fprintf(b, " (%s of them new)", report.Thousands(g.Newly))
 		}
 	}
+	if g.More > 0 {
+		fmt.Fprintf(b, ", standing for %s", report.Count(g.More, "more kernel"))
+	}
 	fmt.Fprintf(b, "<br>\n%s\n", code(g.Title, 300))
 	if g.Verdict.Tested() {
 		d.where(b, g)
@@ -159,12 +167,22 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 		what = append(what, "how to reproduce")
 		folded.WriteString("To reproduce:\n\n" + fence("sh", c) + "\n")
 	}
-	if len(what) > 0 {
+	for _, bd := range g.Boundaries[:min(len(g.Boundaries), maxBisects)] {
+		if g.Verdict.Tested() && bd.Bisect != "" && x.lines > 0 {
+			what = append(what, "how to find the kernel that changed it")
+			_, find := bd.BisectWords()
+			fmt.Fprintf(&folded, "%s\n\n%s\n", find, fence("sh", bd.Bisect))
+		}
+	}
+	if what = slices.Compact(what); len(what) > 0 {
 		fmt.Fprintf(b, "<details><summary>%s</summary>\n\n%s</details>\n\n", strings.Join(what, ", "), folded.String())
 	} else {
 		b.WriteString("\n")
 	}
 }
+
+// maxBisects is how many commands to bisect a group has.
+const maxBisects = 5
 
 // furtherReasons are the differences that a group's boundaries fold.
 func furtherReasons(g analysis.Group) []string {
@@ -193,6 +211,9 @@ func (d *document) where(b *strings.Builder, g analysis.Group) {
 		fmt.Fprintf(b, "- %s: %s\n", name, bd.Text(quote))
 		shown, _ := bd.Reasons(func(s string) string { return code(s, 200) })
 		for _, why := range shown {
+			fmt.Fprintf(b, "  - %s\n", why)
+		}
+		if why, _ := bd.BisectWords(); why != "" {
 			fmt.Fprintf(b, "  - %s\n", why)
 		}
 	}

@@ -39,14 +39,20 @@ func (d *document) grid(b *strings.Builder, rows int) {
 		b.WriteString("| " + title + " |")
 		sum := func(columns []string) {
 			var t report.Counts
+			more := 0
 			for _, r := range rows {
 				for _, c := range columns {
 					for _, i := range g.Cell(r, c) {
 						t.Add(d.places[i].Result)
+						more += len(d.stand.For[d.places[i].ID])
 					}
 				}
 			}
-			b.WriteString(" " + gridCell(t) + " |")
+			b.WriteString(" " + gridCell(t))
+			if more > 0 {
+				b.WriteString(" (+" + report.Thousands(more) + ")")
+			}
+			b.WriteString(" |")
 		}
 		for i := range columns {
 			sum(across[i : i+1])
@@ -76,6 +82,9 @@ func (d *document) grid(b *strings.Builder, rows int) {
 	}
 	if d.outcome.NotTested > 0 {
 		legend = append(legend, "⚠️ n/m: n of m were not tested")
+	}
+	if d.stand.All > 0 {
+		legend = append(legend, "(+n): n more are represented, not booted")
 	}
 	if len(legend) > 0 {
 		b.WriteString("<sub>" + strings.Join(legend, " · ") + "</sub>\n\n")

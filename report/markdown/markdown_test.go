@@ -108,7 +108,7 @@ func checkMarkdown(t testing.TB, md string) {
 }
 
 func TestMarkdownGolden(t *testing.T) {
-	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green()} {
+	for name, m := range map[string]*report.Merged{"sample": reporttest.Sample(), "refused": reporttest.Refused(), "green": reporttest.Green(), "picked": reporttest.Picked()} {
 		t.Run(name, func(t *testing.T) {
 			md := markdown(t, m, sampleOptions())
 			checkMarkdown(t, md)

@@ -94,6 +94,9 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if s := analysis.CostLine(d.m.Change, d.bpf, func(s string) string { return code(s, 160) }); s != "" && x.kernels > 1 {
 		lines = append(lines, "**Costs:** "+s)
 	}
+	if s := analysis.PicksWords(d.m.Picks, func(s string) string { return code(s, 160) }); s != "" {
+		lines = append(lines, "**Picks:** "+s)
+	}
 	if c := d.m.Coverage; c != nil {
 		lines = append(lines, "**Coverage:** "+c.Words(named, func(s string) string { return code(s, 160) }))
 	}
@@ -114,6 +117,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 	if len(lines) > 0 {
 		b.WriteString("#### Besides\n\n- " + strings.Join(lines, "\n- ") + "\n\n")
 	}
+	d.represented(b, x)
 	if x.passes && d.outcome.Passed > 0 {
 		var ids []string
 		for _, e := range d.places {
@@ -123,6 +127,33 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		}
 		fmt.Fprintf(b, "<details><summary>%s %s</summary>\n\n%s</details>\n\n", report.Count(len(ids), "kernel"), report.Plural(len(ids), "passes", "pass"), d.kernelList(ids, 2000))
 	}
+}
+
+// represented says by which kernels others are represented.
+func (d *document) represented(b *strings.Builder, x detail) {
+	if x.lines == 0 || d.stand.All == 0 {
+		return
+	}
+	n := len(d.m.Represented)
+	fmt.Fprintf(b, "<details><summary>%s %s represented, not booted</summary>\n\n", report.Count(n, "kernel"), report.Plural(n, "is", "are"))
+	release := func(id string) string {
+		_, name := report.SplitID(id)
+		name, _, _ = strings.Cut(name, "__")
+		return code(name, 160)
+	}
+	for _, p := range d.places {
+		ids := d.stand.For[p.ID]
+		if len(ids) == 0 {
+			continue
+		}
+		if x.kernels <= 0 {
+			b.WriteString("- and further kernels represent others\n")
+			break
+		}
+		x.kernels -= len(ids)
+		fmt.Fprintf(b, "- %s represents %s\n", code(p.ID, 160), report.List(ids, max(1, x.kernels+len(ids)), release))
+	}
+	b.WriteString("\n</details>\n\n")
 }
 
 // some counts the kernels that are meant, and names a few.

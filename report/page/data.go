@@ -43,6 +43,7 @@ type kernelRow struct {
 	Chunk   int     `json:"k"`           // of its details; -1: they are left out
 	At      int     `json:"o"`           // place in the chunk
 	Console string  `json:"x,omitempty"`
+	By      *int    `json:"b,omitempty"` // place in Kernels of the one that represents it, which was not booted
 }
 
 // testRow is a test over all kernels.
@@ -67,15 +68,24 @@ type builder struct {
 
 	groups  []analysis.Group
 	numbers map[string][]int // of the failures that a kernel is in
+
+	stand analysis.Standing
+	by    map[string]string // what represents a kernel that was not booted, by id
 }
 
 func newBuilder(m *report.Merged, o Options) *builder {
-	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}, groups: analysis.Groups(m)}
+	b := &builder{m: m, o: o, tests: map[string]int{}, newly: map[string]bool{}, groups: analysis.Groups(m), stand: analysis.NewStanding(m), by: map[string]string{}}
 	b.numbers = analysis.Numbers(b.groups)
 	for _, g := range b.groups[:min(len(b.groups), maxGroups)] {
 		b.index.Reasons = append(b.index.Reasons, line(g.Title))
 	}
-	b.places, b.series = analysis.Places(m)
+	// Represented kernels have a place in the page, and no result.
+	all := report.Merged{Kernels: slices.Clone(m.Kernels)}
+	for _, r := range m.Represented {
+		b.by[r.ID] = r.By
+		all.Kernels = append(all.Kernels, report.Result{ID: r.ID})
+	}
+	b.places, b.series = analysis.Places(&all)
 	if n := len(b.places); n > maxKernels {
 		keep := b.byNeed()[:maxKernels]
 		slices.Sort(keep) // in their order
@@ -160,6 +170,10 @@ func (b *builder) kernels() {
 		series[s] = i
 	}
 	b.index.Kernels = make([]kernelRow, 0, len(b.places))
+	at := map[string]int{}
+	for i, p := range b.places {
+		at[p.ID] = i
+	}
 	for _, p := range b.places {
 		d, ok := distros[p.Distro]
 		if !ok {
@@ -168,7 +182,7 @@ func (b *builder) kernels() {
 			b.index.Distros = append(b.index.Distros, p.Distro)
 		}
 		row := kernelRow{
-			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: standing(p.Result),
+			ID: p.ID, Distro: d, Series: series[p.Series], Name: p.Name, Verdict: b.standing(p.Result),
 			Phases: b.phasesOf(p), Accel: p.Accel, Newly: b.newly[p.ID], Chunk: -1,
 		}
 		const most = 20
@@ -176,6 +190,9 @@ func (b *builder) kernels() {
 		row.Groups = numbers[:min(len(numbers), most)]
 		if p.Cause != nil {
 			row.Title = line(p.Cause.Title)
+		}
+		if by, ok := at[b.by[p.ID]]; ok {
+			row.By = &by
 		}
 		if p.Attempts > 1 {
 			row.Tries = p.Attempts
@@ -233,17 +250,21 @@ func (b *builder) testRows() {
 	}
 }
 
-// byNeed are places in Kernels, those that did not pass first.
+// byNeed are places in Kernels: those that did not pass, those that passed, and
+// those that were not booted.
 func (b *builder) byNeed() []int {
-	var order []int
-	for _, passes := range []bool{false, true} {
-		for i, p := range b.places {
-			if (standing(p.Result) == "pass") == passes {
-				order = append(order, i)
-			}
+	var order [3][]int
+	for i, p := range b.places {
+		need := 0
+		switch b.standing(p.Result) {
+		case "pass":
+			need = 1
+		case represented:
+			need = 2
 		}
+		order[need] = append(order[need], i)
 	}
-	return order
+	return slices.Concat(order[:]...)
 }
 
 // details packs what the kernels show when they are opened, several as one: a
@@ -261,6 +282,9 @@ func (b *builder) details() {
 		chunk, size, chunks = nil, 0, chunks+1
 	}
 	for _, i := range b.byNeed() {
+		if b.by[b.places[i].ID] != "" {
+			continue // nothing is known of it
+		}
 		if left <= 0 {
 			out++
 			continue

@@ -2,8 +2,8 @@
 // nothing here makes markup out of a string, and nothing is fetched.
 "use strict";
 (() => {
-  const SIGNS = {pass: "✓", expected: "≈", fail: "✗", stale: "≠", skip: "○", crash: "!", timeout: "◔", "no-boot": "⊘", infra: "?", missing: "–"};
-  const ORDER = ["crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass"];
+  const SIGNS = {pass: "✓", expected: "≈", fail: "✗", stale: "≠", skip: "○", crash: "!", timeout: "◔", "no-boot": "⊘", infra: "?", missing: "–", represented: "□"};
+  const ORDER = ["crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass", "represented"];
   const PAST = ["unknown", "pass", "fail", "crash", "timeout", "no-boot", "infra", "missing"]; // as in package report
   const PAGE = 100; // rows at a time
   // Members of a kernel's record that have a place; all others are shown by their names.
@@ -76,17 +76,19 @@
 
   // A failure's reason says more than its test's name, with which a cause begins.
   const reason = (k) => k.g && data.reasons[k.g[0] - 1] || k.t;
+  // A kernel that was not booted says which one stands for it.
+  const byWords = (k) => k.v === "represented" ? "represented by " + (k.b === undefined ? "a kernel that this page has no room for" : data.kernels[k.b].id) : "";
   const marks = (k) => (k.g || []).slice(0, 4).map((n) => el("span", {class: "gno h" + (n - 1) % 6, title: data.reasons[n - 1]}, String(n)));
 
   function row(place, position) {
     const k = data.kernels[place];
     const tests = k.c[0] + k.c[1] + k.c[2];
-    const says = reason(k) || (tests ? count(k.c[0], "test") + " passed" + (k.c[2] ? ", " + k.c[2] + " skipped" : "") : "");
+    const says = byWords(k) || reason(k) || (tests ? count(k.c[0], "test") + " passed" + (k.c[2] ? ", " + k.c[2] + " skipped" : "") : "");
     const open = el("a", {class: "row", href: "#k=" + encodeURIComponent(k.id), "data-place": place},
       sign(k.v),
       el("span", {class: "kname"}, el("span", {class: "kdistro"}, data.distros[k.d] + "/"), k.n,
         k.new ? el("span", {class: "tag"}, "new") : null, k.r ? el("span", {class: "tag"}, k.r + " attempts") : null),
-      el("span", {class: "kverdict"}, k.v),
+      el("span", {class: "kverdict"}, k.v === "represented" ? "not booted" : k.v),
       el("span", {class: "kcause"}, ...marks(k), says),
       phaseBar(k, data.longest),
       el("span", {class: "ktime num"}, k.p ? seconds(total(k)) : ""));
@@ -117,8 +119,9 @@
     const order = $("f-order").value, at = (i) => data.kernels[i];
     if (order === "verdict") shown.sort((a, b) => ORDER.indexOf(at(a).v) - ORDER.indexOf(at(b).v) || a - b);
     if (order === "time") shown.sort((a, b) => total(at(b)) - total(at(a)) || a - b);
-    $("shown").textContent = shown.length === data.kernels.length ? count(shown.length, "kernel")
-      : shown.length.toLocaleString("en") + " of " + count(data.kernels.length, "kernel");
+    const idle = shown.filter((i) => at(i).v === "represented").length;
+    $("shown").textContent = (shown.length === data.kernels.length ? count(shown.length, "kernel")
+      : shown.length.toLocaleString("en") + " of " + count(data.kernels.length, "kernel")) + (idle ? ", " + idle.toLocaleString("en") + " of them represented, not booted" : "");
     $("list").replaceChildren();
     drawn = 0;
     drawMore();
@@ -140,7 +143,7 @@
     for (const [i, k] of data.kernels.entries()) {
       byID.set(k.id, i);
       data.longest = Math.max(data.longest, total(k));
-      k.search = [k.id, k.t || "", reason(k) || "", k.v, ...(k.f || []).map((t) => data.tests[t].n)].join("\n").toLowerCase();
+      k.search = [k.id, byWords(k), k.t || "", reason(k) || "", k.v, ...(k.f || []).map((t) => data.tests[t].n)].join("\n").toLowerCase();
     }
     data.distros.forEach((d, i) => $("f-distro").append(el("option", {value: i}, d)));
     data.series.forEach((s, i) => $("f-series").append(el("option", {value: i}, s)));
@@ -188,7 +191,7 @@
     });
     table.addEventListener("mouseover", (e) => {
       const tile = e.target.closest("[data-k]");
-      if (tile && !tile.title) { const k = data.kernels[+tile.dataset.k]; tile.title = k.id + ": " + k.v; }
+      if (tile && !tile.title) { const k = data.kernels[+tile.dataset.k]; tile.title = k.id + ": " + (byWords(k) || k.v); }
     });
   }
 
@@ -501,6 +504,14 @@
     facts.forEach(([n, v]) => fact(n, v));
     body.append(head);
     if (k.t) body.append(el("p", {class: "cause"}, k.t));
+    const kernelLink = (i) => el("a", {href: "#k=" + encodeURIComponent(data.kernels[i].id)}, data.kernels[i].id);
+    if (k.v === "represented") {
+      body.append(el("p", {}, "It was not booted. It is represented by ", k.b === undefined ? "a kernel that this page has no room for" : kernelLink(k.b), "."));
+      return;
+    }
+    const place = byID.get(k.id), idle = [...data.kernels.keys()].filter((i) => data.kernels[i].b === place);
+    if (idle.length) body.append(el("details", {class: "plain"}, el("summary", {}, "Stands for " + count(idle.length, "more kernel") + " of its kind, not booted"),
+      el("ul", {class: "names"}, ...idle.slice(0, 500).map((i) => el("li", {}, kernelLink(i))))));
     const d = k.k < 0 ? null : (await unpack("d" + k.k))[k.o];
     if (!d) {
       body.append(el("p", {class: "notice"}, "This kernel's details are not in this page, which would be too large; report.json has them."), phaseTable(k) || "");

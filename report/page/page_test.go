@@ -26,6 +26,7 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 	h, hc := hostile()
 	r, rc := realRun(t)
 	ck, cc := cloudKernels()
+	pk, pc := picked()
 	commit := func(sha string) string { return "https://example.com/commit/" + sha }
 	return map[string]func(io.Writer) error{
 		"real":      func(w io.Writer) error { return Write(w, r, Options{Consoles: rc}) },
@@ -37,6 +38,7 @@ func pages(t testing.TB) map[string]func(io.Writer) error {
 			return Write(w, &report.Merged{Schema: report.MergedSchema, At: m.At, Verdict: report.Missing, Arch: "amd64", Shards: 1, Refusals: []report.Refusal{{Reason: "no shard file was found"}}}, Options{})
 		},
 		"cloud":   func(w io.Writer) error { return Write(w, ck, Options{Consoles: cc}) },
+		"picked":  func(w io.Writer) error { return Write(w, pk, Options{Consoles: pc}) },
 		"single":  func(w io.Writer) error { return Write(w, single(), Options{}) },
 		"missing": func(w io.Writer) error { return Write(w, allMissing(), Options{}) },
 		"long": func(w io.Writer) error {

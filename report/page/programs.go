@@ -1,6 +1,7 @@
 package page
 
 import (
+	"slices"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -28,7 +29,7 @@ type programCell struct{ Verdict, Sign string }
 
 // programGrid makes the grid of programs, where a result has several.
 func (b *builder) programGrid() {
-	g := analysis.NewProgramGrid(b.places)
+	g := analysis.NewProgramGrid(slices.DeleteFunc(slices.Clone(b.places), func(p analysis.Place) bool { return b.by[p.ID] != "" }))
 	b.notes = append(b.notes, g.LeftOut...)
 	heading := func(h analysis.ProgramHeading) programHeading {
 		if h.Place == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 	"github.com/elastic/bpf-kernel-check/report/merge"
 )
 
@@ -174,6 +175,10 @@ func hostile() (*report.Merged, fs.FS) {
 		k.Console = "results/" + k.ID + ".txt"
 		consoles[k.Console] = &fstest.MapFile{Data: []byte("\x1b[31;1m" + all + "\x1b]0;title\x07\x1b[38;2;1;2;3mrgb\n" + e + " BUG: x\n" + all)}
 	}
+	for i, e := range evil { // ids that pass for ids anyhow
+		m.Represented = append(m.Represented, report.Represented{ID: "debian/6.1" + e, By: m.Kernels[i%24].ID})
+	}
+	m.Picks = &report.Picks{Mixed: evil}
 	m.Refusals = []report.Refusal{{Reason: evil[1]}}
 	m.Tool, m.RunID, m.HeadSHA = evil[0], evil[1], evil[2]
 	return m, consoles
@@ -327,6 +332,40 @@ func cloudKernels() (*report.Merged, fs.FS) {
 	expected.Expected = []report.Expected{{Test: "Ptrace", Reason: "it compares the real parent", Link: "https://example.com/issues/7", Expires: "2027-01-31"}}
 	slices.SortFunc(m.Kernels, func(a, b report.Result) int { return strings.Compare(a.ID, b.ID) })
 	return m, consoles
+}
+
+// picked is a run of picks of the same kernels: the newest and the oldest of each
+// series. It begins to fail within one, 6.12. The picks are judged by a full run.
+func picked() (*report.Merged, fs.FS) {
+	full, consoles := cloudKernels()
+	var fails report.Result
+	for _, k := range full.Kernels {
+		if strings.HasPrefix(k.ID, "debian/6.16.") {
+			fails = k
+		}
+	}
+	for i := range full.Kernels {
+		k := &full.Kernels[i]
+		if strings.HasPrefix(k.ID, "debian/6.12.1") && k.Verdict == report.Pass {
+			k.Verdict, k.Tests, k.Cause = fails.Verdict, fails.Tests, fails.Cause
+		}
+		k.Reproduce = report.Command("--kernels", "debian:sid:cloud-amd64", "--events-trace", "EventsTrace", k.ID)
+		if k.Facts != nil {
+			k.Facts.Kind = "k"
+		}
+	}
+	var all []analysis.Candidate
+	for _, k := range full.Kernels {
+		all = append(all, analysis.Candidate{ID: k.ID, Arch: "amd64", Kind: "k"})
+	}
+	one := *full
+	one.Represented = analysis.Represent(all)
+	one.Kernels = slices.DeleteFunc(slices.Clone(full.Kernels), func(k report.Result) bool {
+		return slices.ContainsFunc(one.Represented, func(r report.Represented) bool { return r.ID == k.ID })
+	})
+	one.Picks = analysis.ScorePicks(full)
+	one.Picks.Base = true
+	return &one, consoles
 }
 
 // past is a history of runs before m, of which one test is flaky.

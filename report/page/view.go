@@ -19,6 +19,9 @@ type view struct {
 	CSS, JS   template.HTML // of this package, as the policy names them
 	Title     string
 	Headline  string
+	Standing  string // what was booted, as a title; "": every kernel
+	NotBooted string // and what was not
+	Picks     string // how picks did in a full run
 	State     string // pass, fail, missing: how the headline is marked
 	Sign      string
 	Meta      []meta
@@ -66,11 +69,14 @@ type groupView struct {
 	Tests      []string
 	Kernels    []string
 	More       int
+	Stands     string // for how many kernels that were not booted; "": none
 }
 
 type boundaryView struct {
 	Text    string
 	Reasons []string
+	Find    string // what Bisect is for
+	Bisect  string // a command; "": there is none
 }
 
 // gridView has the series across, or where there are many the distributions.
@@ -87,7 +93,7 @@ type gridRow struct {
 
 type gridCell struct {
 	D, S    int
-	N       int // kernels; 0: none
+	N       int // kernels, booted or not; 0: none
 	Label   string
 	Verdict string // the worst
 	Sign    string
@@ -113,17 +119,28 @@ type tile struct {
 // technology reads.
 var signs = map[string]string{
 	"pass": "✓", "expected": "≈", "fail": "✗", "stale": "≠", "crash": "!", "timeout": "◔",
-	"no-boot": "⊘", "infra": "?", "missing": "–", "unknown": "?",
+	"no-boot": "⊘", "infra": "?", "missing": "–", "unknown": "?", represented: "□",
 }
 
 // words follow a number of kernels.
 var words = map[string]string{
 	"pass": "pass", "expected": "fail as expected", "fail": "fail", "stale": "other than expected", "crash": "crashed", "timeout": "timed out",
 	"no-boot": "did not boot", "infra": "could not be tested", "missing": "not reported",
+	represented: "represented, not booted",
 }
 
 // worst first.
-var severity = []string{"crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass"}
+var severity = []string{"crash", "fail", "stale", "timeout", "no-boot", "infra", "missing", "expected", "pass", represented}
+
+// represented is what a kernel is that was not booted, since another stands for it.
+const represented = "represented"
+
+func (b *builder) standing(k *report.Result) string {
+	if b.by[k.ID] != "" {
+		return represented
+	}
+	return standing(k)
+}
 
 // standing is a kernel's verdict, or what it means for the whole where that is
 // another: a failure that was expected, an expectation that does not hold.
@@ -153,7 +170,9 @@ func newView(m *report.Merged, o Options) view {
 	for _, p := range b.packed {
 		v.Packed = append(v.Packed, p.element())
 	}
-	counts := map[string]int{}
+	v.Standing, v.NotBooted = b.stand.Words()
+	v.Picks = analysis.PicksWords(m.Picks, line)
+	counts := map[string]int{represented: len(m.Represented)}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
 		counts[standing(k)]++
@@ -277,6 +296,9 @@ func (v *view) groups(groups []analysis.Group) {
 		default:
 			gv.New = fmt.Sprintf("%d new", g.Newly)
 		}
+		if g.More > 0 {
+			gv.Stands = "stands for " + report.Thousands(g.More) + " more"
+		}
 		if g.Verdict.Tested() {
 			for j, bd := range g.Boundaries {
 				if j == 30 {
@@ -284,7 +306,11 @@ func (v *view) groups(groups []analysis.Group) {
 					break
 				}
 				shown, folded := bd.Reasons(line)
-				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Name(line) + ": " + bd.Text(line)), shown})
+				why, find := bd.BisectWords()
+				if why != "" {
+					shown = append(shown, why)
+				}
+				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Name(line) + ": " + bd.Text(line)), shown, find, bd.Bisect})
 				gv.Further = append(gv.Further, folded...)
 			}
 			var traits []string
@@ -329,7 +355,7 @@ func (b *builder) cell(kernels []int) gridCell {
 	counts := map[string]int{}
 	var groups []int
 	for n, i := range kernels {
-		v := standing(b.places[i].Result)
+		v := b.standing(b.places[i].Result)
 		counts[v]++
 		t := tile{K: i, Verdict: v, Sign: signs[v]}
 		if numbers := b.numbers[b.places[i].ID]; len(numbers) > 0 {
@@ -353,7 +379,7 @@ func (b *builder) cell(kernels []int) gridCell {
 			c.Verdict, c.Sign = v, signs[v]
 		}
 		says = append(says, fmt.Sprintf("%d %s", n, words[v]))
-		if v != "pass" {
+		if v != "pass" && v != represented {
 			short = append(short, fmt.Sprintf("%s %d", signs[v], n))
 		}
 	}
@@ -365,9 +391,13 @@ func (b *builder) cell(kernels []int) gridCell {
 	if len(groups) > 0 {
 		c.Label += "; see " + strings.ReplaceAll(strings.Trim(fmt.Sprint(groups), "[]"), " ", ", ")
 	}
-	c.Text = strings.Join(short, " ") + fmt.Sprintf(" of %d", c.N)
+	booted := c.N - counts[represented]
+	c.Text = strings.Join(short, " ") + fmt.Sprintf(" of %d", booted)
 	if len(short) == 0 {
-		c.Text = fmt.Sprintf("%s %d", signs["pass"], c.N)
+		c.Text = fmt.Sprintf("%s %d", signs["pass"], booted)
+	}
+	if n := counts[represented]; n > 0 {
+		c.Text += fmt.Sprintf(" (+%d)", n)
 	}
 	return c
 }
@@ -386,6 +416,7 @@ type historyView struct {
 type runView struct {
 	Date, SHA, Verdict, Sign string
 	Pass, All, Failed, Rest  int
+	More                     int // that were not booted, and are represented
 	Rate, Time               string
 	Current                  bool
 }
@@ -411,7 +442,7 @@ func (h *History) view() *historyView {
 		passH, timeH := tall(share(passed, o.Kernels)), tall(float64(perKernel(r))/float64(longest))
 		rv := runView{
 			Date: dateOf(r), SHA: line(r.HeadSHA[:min(len(r.HeadSHA), 10)]), Verdict: o.Verdict.String(), Sign: signs[o.Verdict.String()],
-			Pass: passed, All: o.Kernels, Failed: o.Failed, Rest: o.Kernels - passed - o.Failed,
+			Pass: passed, All: o.Kernels, Failed: o.Failed, Rest: o.Kernels - passed - o.Failed, More: len(r.Represented),
 			Rate: percent(passed, o.Kernels), Time: "–", Current: i == len(h.runs)-1,
 		}
 		if p := perKernel(r); p > 0 {

@@ -55,6 +55,8 @@ func Hostile(s string) *report.Merged {
 			m.Kernels = append(m.Kernels, k)
 		}
 	}
+	m.Represented = []report.Represented{{ID: "debian/1.0" + g, By: m.Kernels[0].ID}, {ID: g, By: m.Kernels[1].ID}, {ID: s, By: g}}
+	m.Picks = &report.Picks{HeadSHA: g, Kernels: -1, Boots: 1 << 40, Kinds: 1, Failures: 1, Mixed: []string{g, s}}
 	m.Change.NewlyFail = append(m.Change.NewlyFail, m.Kernels[1].ID)
 	m.Change.Costs = []report.CostChange{{Name: g, Type: g, Before: 1, After: 960_000, Limit: 1_000_000, Kernels: []string{m.Kernels[1].ID, g}, Against: g, TooMuch: true}, {Name: s, Type: g, Before: 9000, After: 2, Kernels: []string{g}}}
 	m.NotCompared = g

@@ -26,6 +26,8 @@ type Options struct {
 	Record  string // file in Dir that has everything; report.json if empty
 	Total   int    // kernels
 	Skipped int    // kernels that are not in Total
+
+	Represented []report.Represented // kernels that are not in Total, since others stand for them
 }
 
 // Progress prints a line for each kernel that is done and, on a terminal, what

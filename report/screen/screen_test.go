@@ -146,3 +146,27 @@ func TestScreenPrograms(t *testing.T) {
 func timeless(s string) string {
 	return regexp.MustCompile(` in [0-9.]+s;`).ReplaceAllString(s, " in 0.0s;")
 }
+
+// What was not booted is said before the numbers of what was, of a run and of a
+// merge, and of a shard's kernels alone.
+func TestScreenOfPicks(t *testing.T) {
+	m := reporttest.Picked()
+	var b strings.Builder
+	p := New(&b, Options{Dir: "out", Represented: m.Represented})
+	p.Merged(m, 3, []string{"artifacts"}, nil)
+	p.End(report.RunOutcome(1, m.Kernels[:1], false), m.Kernels[:1])
+	for _, want := range []string{
+		"22 booted, standing for 29 of 34 kernels:\n  7 are represented by a kernel of their kind,",
+		"(standing for 3 more kernels): rejected",
+		"1 kernel between these two was not tested. To find the kernel that broke it:\n       bpf-kernel-check bisect --kernels gs://bucket --good ",
+		"Last full run: 1 of 19 kinds was mixed;",
+		"1 booted, standing for 3 kernels:\n  2 are represented",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "[PASS]"); n != 0 {
+		t.Errorf("%d marks of a pass", n)
+	}
+}

@@ -23,11 +23,14 @@ func (p *Progress) End(o report.Outcome, results []report.Result) {
 	if d := p.downloads(); d != "" {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
-	if groups := analysis.Groups(&report.Merged{Kernels: results}); onKernels(groups) > 1 { // for one kernel, all was printed above
+	m := &report.Merged{Kernels: results, Represented: report.RepresentedBy(p.opts.Represented, results)}
+	if groups := analysis.Groups(m); onKernels(groups) > 1 { // for one kernel, all was printed above
 		fmt.Fprintln(p.out)
 		p.failures(groups, false)
 	}
-	fmt.Fprintf(p.out, "\n%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, summary.Name))
+	fmt.Fprintln(p.out)
+	p.standing(m)
+	fmt.Fprintf(p.out, "%s in %s; summary in %s\n", line, seconds(time.Since(p.begin)), JoinPath(p.opts.Dir, summary.Name))
 	for _, k := range results { // other kernels were printed above
 		if k.Verdict == report.Missing && k.Cause != nil {
 			fmt.Fprintf(p.out, "not tested: %s\n", report.OneLine(k.Cause.Title, 500))
@@ -35,6 +38,13 @@ func (p *Progress) End(o report.Outcome, results []report.Result) {
 		}
 	}
 	p.lookInto(results)
+}
+
+// standing prints what was booted and what was not, if others stand for kernels.
+func (p *Progress) standing(m *report.Merged) {
+	if first, rest := analysis.NewStanding(m).Words(); first != "" {
+		fmt.Fprintf(p.out, "%s:\n  %s\n", first, rest)
+	}
 }
 
 // onKernels counts the kernels of all groups.
@@ -59,7 +69,11 @@ func (p *Progress) failures(groups []analysis.Group, consoles bool) {
 			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
 			break
 		}
-		fmt.Fprintf(p.out, "  %d. %s: %s\n", i+1, g.Text(plain), report.OneLine(g.Title, 300))
+		more := ""
+		if g.More > 0 {
+			more = fmt.Sprintf(" (standing for %s)", report.Count(g.More, "more kernel"))
+		}
+		fmt.Fprintf(p.out, "  %d. %s%s: %s\n", i+1, g.Text(plain), more, report.OneLine(g.Title, 300))
 		if !g.Verdict.Tested() {
 			g.Boundaries = nil // these kernels were not tested
 		}
@@ -69,6 +83,9 @@ func (p *Progress) failures(groups []analysis.Group, consoles bool) {
 				break
 			}
 			fmt.Fprintf(p.out, "     %s\n", b.Name(plain)+": "+b.Text(plain))
+			if why, find := b.BisectWords(); why != "" {
+				fmt.Fprintf(p.out, "     %s. %s\n       %s\n", why, find, b.Bisect)
+			}
 		}
 		if len(g.Boundaries) == 0 {
 			fmt.Fprintf(p.out, "     %s\n", report.List(g.Kernels, 4, plain))
@@ -114,6 +131,7 @@ func (p *Progress) Merged(m *report.Merged, files int, dirs, names []string) {
 	if len(m.Gone) > 0 {
 		fmt.Fprintf(p.out, "not tested, as a mirror lists them and no longer has them: %s\n\n", report.List(m.Gone, MaxListed, func(s string) string { return s }))
 	}
+	p.standing(m)
 	o := m.Outcome()
 	word, color := "FAIL", red
 	switch o.Verdict {
@@ -204,6 +222,9 @@ func (p *Progress) Compared(m *report.Merged) {
 		fmt.Fprintf(p.out, "%s%s\n\n", p.paint("not compared: ", yellow), report.OneLine(m.NotCompared, 500))
 	}
 	p.costs(m)
+	if s := analysis.PicksWords(m.Picks, func(s string) string { return report.OneLine(s, 200) }); s != "" {
+		fmt.Fprintf(p.out, "%s\n\n", s)
+	}
 }
 
 // costs prints one line, unless programs cost more or less than in the base, or nearly

@@ -65,6 +65,7 @@ func Write(w io.Writer, m *report.Merged) error {
 	writeExpected(&b, kernels)
 	writePrograms(&b, kernels)
 	writeCosts(&b, m)
+	writeRepresented(&b, m)
 	_, err := io.WriteString(w, b.String())
 	if err != nil {
 		return fmt.Errorf("write the summary: %w", err)
@@ -128,6 +129,20 @@ func writeCosts(b *strings.Builder, m *report.Merged) {
 	fmt.Fprintf(b, "\nBPF programs\n[COSTS] %s\n", line)
 	for _, c := range analysis.TooCostly(m) {
 		fmt.Fprintf(b, "[GROWN] %s\n", analysis.ChangeWords(c.CostChange, plain))
+	}
+}
+
+// writeRepresented adds the kernels that were not booted since others stand for
+// them, and how such picks did in the last full run.
+func writeRepresented(b *strings.Builder, m *report.Merged) {
+	if first, rest := analysis.NewStanding(m).Words(); first != "" {
+		fmt.Fprintf(b, "\nrepresented (%d kernel(s))\n%s: %s\n", len(m.Represented), first, rest)
+		for _, r := range m.Represented {
+			fmt.Fprintf(b, "[REPRESENTED] %s  by %s\n", r.ID, r.By)
+		}
+	}
+	if s := analysis.PicksWords(m.Picks, func(s string) string { return report.OneLine(s, 200) }); s != "" {
+		fmt.Fprintf(b, "\npicks\n[PICKS] %s\n", s)
 	}
 }
 

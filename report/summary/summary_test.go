@@ -99,3 +99,21 @@ func TestSummaryPrograms(t *testing.T) {
 		t.Errorf("%d lines", n)
 	}
 }
+
+// Represented kernels have a block at the end, with a mark that nobody counts.
+func TestSummaryRepresented(t *testing.T) {
+	var all, picked strings.Builder
+	m := reporttest.Picked()
+	if err := Write(&picked, m); err != nil {
+		t.Fatal(err)
+	}
+	m.Represented, m.Picks = nil, nil
+	if err := Write(&all, m); err != nil {
+		t.Fatal(err)
+	}
+	block, ok := strings.CutPrefix(picked.String(), all.String())
+	if !ok {
+		t.Fatalf("more than a block at the end is other:\n%s", picked.String())
+	}
+	reporttest.Golden(t, "represented.txt", block)
+}
