@@ -63,8 +63,8 @@ func (f facts) kind(t *testing.T) string {
 	if f.alone {
 		k.LoadOnly(nil)
 	}
-	o := readTestObject(t, "kinds")
-	o.programs = slices.DeleteFunc(o.programs, func(p *program) bool { return p.name == "kinds/patch" })
+	o := readTestObject(t, "kinds/kinds")
+	o.programs = slices.DeleteFunc(o.programs, func(p *program) bool { return strings.HasSuffix(p.name, "/patch") })
 	objects := []*Object{o}
 	return Kind(objects, k, CheckAll(objects, k, nil, true))
 }
@@ -167,7 +167,7 @@ func TestKindUnknown(t *testing.T) {
 // Of a program that asks for a patch release nobody knows what it finds on the
 // kernels of a distribution that does not name them so.
 func TestKindOfPatchReleases(t *testing.T) {
-	o := []*Object{readTestObject(t, "kinds")}
+	o := []*Object{readTestObject(t, "kinds/kinds")}
 	kind := func(id, release string) string {
 		f := kindsFacts()
 		k := testKernel(t, f.types, f.symbols...)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /* One of each class of dependency. */
-#include "kernel.h"
+#include "../kernel.h"
 
 extern _Bool CONFIG_BPF_LSM __kconfig;
 extern int LINUX_KERNEL_VERSION __kconfig;
