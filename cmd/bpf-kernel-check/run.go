@@ -60,6 +60,7 @@ type runOptions struct {
 
 	allowed *vm.Allowed // the files of splats, set by validate
 	exec    *execution  // of exec; nil for others
+	bisect  *bisection  // of bisect; nil for others
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -409,7 +410,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			c.warn(w)
 		}
 	}
-	c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", machine.Version, accel, count(jobs, "VM")))
+	if o.bisect == nil {
+		c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", machine.Version, accel, count(jobs, "VM")))
+	}
 	ui.Begin()
 	r.Jobs, r.Boot = jobs, boot
 	o.limits.apply(r, accel)
@@ -428,6 +431,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	r.Cache.Progress = func(ref kernel.Ref, done, total int64) { ui.Downloaded(ref.ID(), done, total) }
+	if o.bisect != nil {
+		return o.bisect.run(ctx, r, ui)
+	}
 	return c.finish(ctx, r, list, record, ui, o)
 }
 
