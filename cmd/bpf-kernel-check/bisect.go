@@ -149,7 +149,7 @@ func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []strin
 		defer b.index.Close()
 		b.indexPath = o.index
 	}
-	o.run.bisect = b
+	o.run.bisect = b.run
 	return c.test(ctx, o.run, accel, payload, list)
 }
 

@@ -111,11 +111,11 @@ func (b *bisection) run(ctx context.Context, r *shard.Runner, ui *screen.Progres
 	if err != nil {
 		return err
 	}
-	return exitCode(ends)
+	return bisectCode(ends)
 }
 
-// exitCode is that of bisect, as an error; nil: found.
-func exitCode(ends []bisect.End) error {
+// bisectCode is the exit code of bisect, as an error; nil: found.
+func bisectCode(ends []bisect.End) error {
 	code := report.ExitFail
 	for _, e := range ends {
 		switch e {
@@ -142,11 +142,11 @@ func (b *bisection) search(ctx context.Context, l kernelLine) *bisect.Bisection 
 		for _, i := range at {
 			entries, ids = append(entries, l.entries[i]), append(ids, l.entries[i].ID())
 		}
-		number := fmt.Sprintf("boot %d", s.Boots)
+		number := fmt.Sprintf("boot %d", s.Boots+1)
 		if len(at) > 1 {
-			number = fmt.Sprintf("boots %d and %d", s.Boots-1, s.Boots)
+			number = fmt.Sprintf("boots %d and %d", s.Boots+1, s.Boots+2)
 		}
-		fmt.Fprintf(b.stdout, "\n%s of about %d: %s; %s left\n", number, max(s.Boots, s.About()), strings.Join(ids, " and "), count(s.Left(), "kernel"))
+		fmt.Fprintf(b.stdout, "\n%s of about %d, %s left: %s\n", number, max(s.Boots+len(at), s.About()), count(s.Left(), "kernel"), strings.Join(ids, " and "))
 		if err := b.boot(ctx, entries); err != nil {
 			return nil, err
 		}

@@ -60,7 +60,10 @@ type runOptions struct {
 
 	allowed *vm.Allowed // the files of splats, set by validate
 	exec    *execution  // of exec; nil for others
-	bisect  *bisection  // of bisect; nil for others
+
+	// bisect chooses what a runner boots, in place of the whole list; nil for others
+	// than bisect.
+	bisect func(context.Context, *shard.Runner, *screen.Progress) error
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -432,7 +435,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	r.Cache.Progress = func(ref kernel.Ref, done, total int64) { ui.Downloaded(ref.ID(), done, total) }
 	if o.bisect != nil {
-		return o.bisect.run(ctx, r, ui)
+		return o.bisect(ctx, r, ui)
 	}
 	return c.finish(ctx, r, list, record, ui, o)
 }

@@ -97,11 +97,11 @@ func (b *Bisection) boot(ctx context.Context, at ...int) error {
 	if b.MaxBoots > 0 && b.Boots+len(at) > b.MaxBoots {
 		return errTooMany
 	}
-	b.Boots += len(at)
 	outcomes, err := b.Boot(ctx, at...)
 	if err != nil {
 		return err
 	}
+	b.Boots += len(at)
 	for n, i := range at {
 		b.Outcomes[i] = outcomes[n]
 	}

@@ -168,7 +168,7 @@ func TestBootError(t *testing.T) {
 	want := errors.New("interrupted")
 	boot := b.Boot
 	b.Boot = func(ctx context.Context, at ...int) ([]Outcome, error) {
-		if b.Boots > 2 {
+		if b.Boots >= 2 {
 			return nil, want
 		}
 		return boot(ctx, at...)
