@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,13 @@ bisect run: 0 good, 1 bad, 125 skip, 128 stop.`,
 			return c.bisectList(cmd.Context(), &o, args)
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		err = fmt.Errorf("%w (see %s --help)", plainFlag(cmd, err), cmd.CommandPath())
+		if o.tree != "" && (o.good == "" || o.bad == "") { // git would take 2 for bad
+			return statusError{gitStop, err}
+		}
+		return usageError{err}
+	})
 	// Those of run but for what is about a whole list.
 	of := &cobra.Command{}
 	o.run.add(of)
@@ -76,8 +84,8 @@ bisect run: 0 good, 1 bad, 125 skip, 128 stop.`,
 		f.AddFlag(of.Flags().Lookup(name))
 	}
 	// A saved VM pays when a kernel boots again.
-	o.run.boot = "cold"
-	f.Lookup("boot").DefValue = o.run.boot
+	o.run.boot, o.run.out = "cold", "bisect"
+	f.Lookup("boot").DefValue, f.Lookup("out").DefValue = o.run.boot, o.run.out
 	o.src.add(cmd)
 	o.payload.add(cmd)
 	f.StringVar(&o.good, "good", "", "a kernel that passes, as `ID`, name or glob; with --src a commit")

@@ -64,7 +64,7 @@ func (c *command) bisectTree(ctx context.Context, o *bisectOptions, args []strin
 
 func (c *command) runTree(ctx context.Context, o *bisectOptions, args []string) error {
 	switch {
-	case len(args) > 0 || len(o.src.kernels)+len(o.src.buckets) > 0 && c.from["kernels"] == "":
+	case len(args)+len(o.src.kernels)+len(o.src.buckets) > 0 || o.src.mainline != "":
 		return usagef("--src and --kernels exclude each other: give one of them")
 	case (o.good == "") != (o.bad == ""):
 		return usagef("--src goes with both --good and --bad, or with neither to test the tree as it stands")
