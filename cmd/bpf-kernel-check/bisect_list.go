@@ -91,11 +91,14 @@ func (b *bisection) run(ctx context.Context, r *shard.Runner, ui *screen.Progres
 	for _, l := range b.lines {
 		s := b.search(ctx, l)
 		var end bisect.End
-		if end, err = s.Run(ctx); err != nil {
+		end, err = s.Run(ctx)
+		ends = append(ends, end)
+		if err == nil || s.Low >= 0 {
+			tell = append(tell, func() { b.tell(context.WithoutCancel(ctx), l, s, end) })
+		}
+		if err != nil {
 			break
 		}
-		ends = append(ends, end)
-		tell = append(tell, func() { b.tell(ctx, l, s, end) })
 	}
 	if len(b.results) == 0 {
 		return err

@@ -68,6 +68,8 @@ func (b *bisection) tell(ctx context.Context, l kernelLine, s *bisect.Bisection,
 		say("%s: %s is the kernel that %s it (%s of %s)", l.name, id(s.High), what, count(s.Boots, "boot"), count(len(l.entries), "kernel"))
 	case bisect.TooMany:
 		say("%s: --max-boots %d does not suffice: one of the %s after %s %s it", l.name, s.MaxBoots, count(between+1, "kernel"), id(s.Low), what)
+	case bisect.EndUnknown:
+		say("%s: ended before it was found: one of the %s after %s %s it", l.name, count(between+1, "kernel"), id(s.Low), what)
 	default:
 		say("%s: one of the %s after %s %s it: %d of them could not be tested", l.name, count(between+1, "kernel"), id(s.Low), what, between)
 	}

@@ -370,6 +370,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if record.Shards > 1 { // merge makes the reports
 		shown.Record = record.ShardFileName()
 	}
+	if o.bisect != nil {
+		shown.Total = 0 // it is not known
+	}
 	ui := c.newScreen(shown)
 	var first sync.Once // of several goroutines
 	r.Report = func(e shard.Event) {
