@@ -257,12 +257,21 @@ func (b *Bisection) Left() (n int) {
 
 // About estimates how many boots there are in the end.
 func (b *Bisection) About() int {
-	left := b.Left()
+	left, wordChanges := b.Left(), false
 	if b.Low < 0 {
-		return max(2, b.Boots) + bits.Len(uint(max(0, left-2)))
+		left = max(0, left-2)
+		if n := len(b.Kernels); n > 0 {
+			wordChanges = b.Kernels[0].Word != b.Kernels[n-1].Word
+		}
+	} else {
+		_, wordChanges = b.besideChange(func(k Kernel) string { return k.Word })
 	}
-	if _, ok := b.besideChange(func(k Kernel) string { return k.Word }); ok {
-		return b.Boots + min(2, left)
+	boots := b.Boots
+	if b.Low < 0 {
+		boots = max(2, boots)
 	}
-	return b.Boots + bits.Len(uint(left))
+	if wordChanges {
+		return boots + min(2, left)
+	}
+	return boots + bits.Len(uint(left))
 }
