@@ -32,11 +32,11 @@ type setting struct {
 
 // hasSettings are the commands whose flags can be set by the environment and the
 // file. Of one file the demo would not be the demo.
-var hasSettings = []string{"run", "exec", "debug", "plan", "list", "preflight", "merge", "publish"}
+var hasSettings = []string{"run", "exec", "bisect", "debug", "plan", "list", "preflight", "merge", "publish"}
 
 // ofOneCall are the flags that neither the environment nor the file sets: what
 // they say is true of one call.
-var ofOneCall = []string{"base", "config", "from", "gdb", "help", "json", "needs", "no-payload", "pending", "plan", "program", "shard"}
+var ofOneCall = []string{"bad", "base", "config", "from", "gdb", "good", "help", "json", "max-boots", "needs", "no-payload", "pending", "plan", "program", "shard", "src"}
 
 // notInFile are the flags that a checkout must not turn on by itself. Whoever
 // starts the program in it may not know what its file says.
@@ -48,12 +48,12 @@ var notByFork = []string{"advisory", "flaky"}
 
 // otherMeaning are flags of a command that mean something else than run's of the
 // same name.
-var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}, "exec": {"name"}}
+var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}, "exec": {"name"}, "bisect": {"boot", "out"}}
 
 // alternatives are flags of which one takes the place of others: where the command
 // line has one of these, the environment and the file set none of all.
 var alternatives = []struct{ these, all []string }{
-	{[]string{"kernels", "bucket", "mainline"}, []string{"kernels", "bucket", "mainline", "kernel"}},
+	{[]string{"kernels", "bucket", "mainline", "src"}, []string{"kernels", "bucket", "mainline", "kernel"}},
 	{
 		[]string{"test", "tests", "go", "objects", "events-trace"},
 		[]string{"test", "tests", "go", "objects", "events-trace", "tags", "go-args", "attach", "unsupported", "loader", "load", "map", "set", "programs", "alternatives", "target", "btf", "require", "workdir", "cover", "junit", "framework", "isolate"},
@@ -79,7 +79,7 @@ func (c *command) applySettings(cmd *cobra.Command, args []string) (err error) {
 	if c.settled || !slices.Contains(hasSettings, cmd.Name()) || cmd.Parent() != cmd.Root() {
 		return nil
 	}
-	if cmd.Name() == "exec" { // whose wrong flags have an exit status of their own
+	if cmd.Name() == "exec" || cmd.Name() == "bisect" { // whose wrong flags have an exit status of their own
 		defer func() {
 			if err != nil {
 				err = cmd.FlagErrorFunc()(cmd, err)
@@ -89,7 +89,7 @@ func (c *command) applySettings(cmd *cobra.Command, args []string) (err error) {
 	f := cmd.Flags()
 	var line []string
 	f.Visit(func(f *pflag.Flag) { line = append(line, f.Name) })
-	if slices.Contains([]string{"run", "plan", "list", "preflight"}, cmd.Name()) && len(args) > 0 {
+	if slices.Contains([]string{"run", "bisect", "plan", "list", "preflight"}, cmd.Name()) && len(args) > 0 {
 		line = append(line, "kernels") // arguments are sources
 	}
 	all, err := c.settings(cmd.Root(), c.config, func(flag string) bool { return slices.Contains(line, flag) })

@@ -61,6 +61,10 @@ type runOptions struct {
 
 	allowed *vm.Allowed // the files of splats, set by validate
 	exec    *execution  // of exec; nil for others
+
+	// bisect chooses what a runner boots, in place of the whole list; nil for others
+	// than bisect.
+	bisect func(context.Context, *shard.Runner, *screen.Progress) error
 }
 
 func (o *runOptions) add(cmd *cobra.Command) {
@@ -393,6 +397,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	if record.Shards > 1 { // merge makes the reports
 		shown.Record = record.ShardFileName()
 	}
+	if o.bisect != nil {
+		shown.Total = 0 // it is not known
+	}
 	ui := c.newScreen(shown)
 	var first sync.Once // of several goroutines
 	r.Report = func(e shard.Event) {
@@ -436,7 +443,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 			c.warn(w)
 		}
 	}
-	c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", machine.Version, accel, count(jobs, "VM")))
+	if o.bisect == nil {
+		c.printPlan(list, p.name, fmt.Sprintf("QEMU %s, %v, %s at a time", machine.Version, accel, count(jobs, "VM")))
+	}
 	ui.Begin()
 	r.Jobs, r.Boot = jobs, boot
 	o.limits.apply(r, accel)
@@ -459,6 +468,9 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		return err
 	}
 	r.Cache.Progress = func(ref kernel.Ref, done, total int64) { ui.Downloaded(ref.ID(), done, total) }
+	if o.bisect != nil {
+		return o.bisect(ctx, r, ui)
+	}
 	return c.finish(ctx, r, list, record, ui, o)
 }
 

@@ -24,17 +24,21 @@ import (
 
 // kernelFiles writes the kernel that the scripts boot to a directory, as the
 // directory of its modules: vmlinuz, config, and the modules that have to do
-// with file systems. kernelfiles DIR
+// with file systems. kernelfiles DIR [SOURCE GLOB], of which the newest
 func kernelFiles(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: kernelfiles DIR")
+	if neg || len(args) != 1 && len(args) != 3 {
+		ts.Fatalf("usage: kernelfiles DIR [SOURCE GLOB]")
+	}
+	spec, glob := "debian:bookworm:cloud-amd64", ts.Getenv("ID")
+	if len(args) == 3 {
+		spec, glob = args[1], args[2]
 	}
 	dir := ts.MkAbs(args[0])
 	cache, err := kernel.NewCache(ts.Getenv("KERNELS"))
 	ts.Check(err)
-	src, err := source.Parse("debian:bookworm:cloud-amd64", cache)
+	src, err := source.Parse(spec, cache)
 	ts.Check(err)
-	plan, err := plan.New(context.Background(), []kernel.Source{src}, []string{ts.Getenv("ID")})
+	plan, err := plan.New(context.Background(), []kernel.Source{src}, []string{glob})
 	ts.Check(err)
 	im, err := src.Open(context.Background(), plan.Newest().Ref)
 	ts.Check(err)

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -64,3 +65,17 @@ func (v version) compareTo(w version) int { return report.CompareVersions(v.numb
 const noSeries = "other"
 
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// Line names the kernels that succeed one another, which are those of one
+// distribution and flavour: "debian cloud-amd64".
+func Line(id string) string {
+	like, _ := likeness(id)
+	return strings.TrimSpace(like[0] + " " + like[1])
+}
+
+// CompareKernels orders the ids of a line from old to new.
+func CompareKernels(a, b string) int {
+	_, v := likeness(a)
+	_, w := likeness(b)
+	return cmp.Or(v.compareTo(w), report.CompareVersions(a, b), strings.Compare(a, b))
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
@@ -116,7 +117,11 @@ func (p *Progress) draw() {
 	for _, c := range p.done {
 		n += c
 	}
-	head := fmt.Sprintf("%d of %d done, %s", n, p.opts.Total, time.Since(p.begin).Round(time.Second))
+	done := strconv.Itoa(n)
+	if p.opts.Total > 0 {
+		done += " of " + strconv.Itoa(p.opts.Total)
+	}
+	head := fmt.Sprintf("%s done, %s", done, time.Since(p.begin).Round(time.Second))
 	if d := p.downloads(); d != "" {
 		head += ", " + d
 	}

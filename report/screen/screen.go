@@ -24,7 +24,7 @@ type Options struct {
 	Color   bool
 	Dir     string // with the results, as the user named it
 	Record  string // file in Dir that has everything; report.json if empty
-	Total   int    // kernels
+	Total   int    // kernels; 0 if that is not known
 	Skipped int    // kernels that are not in Total
 
 	Represented []report.Represented // kernels that are not in Total, since others stand for them

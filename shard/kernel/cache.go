@@ -296,3 +296,13 @@ func (e *entry) check(now time.Time) error {
 	}
 	return err
 }
+
+// Has says whether there is an entry of a kernel, which Open may find damaged.
+func (c *Cache) Has(digest string) bool {
+	key, err := DigestHex(digest)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(c.dir, kernelsDir, key, entryFile))
+	return err == nil
+}

@@ -32,10 +32,11 @@ func usagef(format string, args ...any) error {
 	return &UsageError{Msg: fmt.Sprintf(format, args...)}
 }
 
-// Builder builds kernels. Every field is needed but Tags and Make.
+// Builder builds kernels. Every field is needed but Tags, Commit and Make.
 type Builder struct {
 	Sources []string       // git repositories and source tarballs
 	Tags    *regexp.Regexp // matches the whole of a tag; nil: final releases
+	Commit  string         // id of a commit to build of each repository, instead of tags; "": none
 	Recipe  Recipe
 	Make    []string // VAR=VALUE for make, after our own
 	Jobs    int      // of make

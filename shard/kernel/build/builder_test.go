@@ -227,6 +227,26 @@ func TestRepository(t *testing.T) {
 	checkEvents(t, events, []string{`^1/3 other 1$`, `^1/3 other 2$`, `^2/3 v6.4-rc1 3$`, `^3/3 v5.8 1$`, `^3/3 v5.8 2$`})
 }
 
+// A commit is built whatever tags there are, and kept.
+func TestCommit(t *testing.T) {
+	repo := repository(t, nil, "6.1", "6.2")
+	commit := command(t, repo, "git", "rev-parse", "v6.1^{commit}")
+	var events []string
+	b := builder(t, &events, repo)
+	b.Commit = commit
+	name := "g" + commit[:12]
+	for range 2 {
+		if built, failed := run(t, b); !slices.Equal(built, []string{name}) || failed != 0 {
+			t.Errorf("built %v, want %s; %d failed", built, name, failed)
+		}
+	}
+	checkEvents(t, events, []string{"^1/1 " + name + " 1$", "^1/1 " + name + " 2$", "^1/1 " + name + " 3$"})
+	b.Commit = "v6.1"
+	if _, _, err := b.Run(t.Context()); err == nil {
+		t.Error("a name is taken for a commit's id")
+	}
+}
+
 func checkEvents(t *testing.T, got, want []string) {
 	t.Helper()
 	if len(got) != len(want) {

@@ -100,6 +100,16 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.Commit != "" {
+		if !objectName.MatchString(b.Commit) {
+			return nil, usagef("%q is no commit's id", b.Commit)
+		}
+		short := b.Commit[:12]
+		return []*Kernel{{
+			Source: dir + " " + short, Name: "g" + short, id: "git:" + b.Commit,
+			unpack: func(ctx context.Context, to string) error { return unpackCommit(ctx, git, b.Commit, to) },
+		}}, nil
+	}
 	// Of a tag object the commit that it is for, else the commit itself.
 	cmd := exec.CommandContext(ctx, "git", "--git-dir="+git, "for-each-ref", "refs/tags",
 		"--format=%(refname:strip=2)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)")
