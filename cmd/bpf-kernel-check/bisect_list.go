@@ -246,7 +246,7 @@ func (b *bisection) kernel(ctx context.Context, e plan.Entry) *preflight.Kernel 
 	}
 	k, err := preflight.Load(ctx, im, b.runner.Cache, b.runner.Scratch, "")
 	if err == nil {
-		err = k.TakeTypes(ctx, im, b.runner.BTF)
+		err = k.TakeTypes(ctx, b.runner.BTF)
 	}
 	if err != nil {
 		return nil
