@@ -3,6 +3,7 @@ package report
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -56,7 +57,11 @@ func (p *Plan) Check() error {
 		}
 		seen[id] = true
 	}
-	return nil
+	listed := maps.Clone(seen) // as far as this shard can tell
+	for _, r := range p.Represented {
+		listed[r.By] = true
+	}
+	return checkRepresented(p.Represented, func(id string) bool { return listed[id] })
 }
 
 func checkIDs(ids []string) error {

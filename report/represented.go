@@ -1,8 +1,10 @@
 package report
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -30,6 +32,18 @@ func checkRepresented(represented []Represented, listed func(id string) bool) er
 		}
 	}
 	return nil
+}
+
+// DigestRepresented names a list of represented kernels; "none" is that of none.
+func DigestRepresented(represented []Represented) string {
+	if len(represented) == 0 {
+		return "none"
+	}
+	h := sha256.New()
+	for _, r := range represented {
+		_, _ = io.WriteString(h, r.ID+" "+r.By+"\n") // a hash takes everything
+	}
+	return digest(h)
 }
 
 // Picks says how picking one kernel of each kind would have done in a full run, in

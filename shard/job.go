@@ -249,7 +249,10 @@ func (r *run) findReused(ctx context.Context, j *job) *report.Result {
 	}
 	k.Reproduce = r.reproduce(j.entry)
 	if r.preflight.wants() {
-		r.preflight.look(ctx, j.image, r.Cache, r.Scratch, "", new(report.Facts))
+		var f report.Facts
+		if r.preflight.look(ctx, j.image, r.Cache, r.Scratch, "", &f); k.Facts != nil {
+			k.Facts.Kind = f.Kind
+		}
 	}
 	return k
 }

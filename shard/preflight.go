@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/guest"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
@@ -28,6 +30,8 @@ type preflightRun struct {
 	whole   bool     // the payload is objects, and the whole survey is kept
 	btf     *btfhub.Files
 	attach  bool // programs are attached, too
+	kinds   bool // results tell of which kind the kernels are
+	index   *index.Index
 
 	alternatives [][]string
 
@@ -73,18 +77,64 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 }
 
 // wants says whether every kernel is to be looked at, booted or not.
-func (s *preflightRun) wants() bool { return s != nil && s.whole }
+func (s *preflightRun) wants() bool { return s != nil && (s.whole || s.kinds) }
+
+// load reads what is known of a kernel: from the index where that has it.
+func (s *preflightRun) load(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (*preflight.Kernel, error) {
+	k, err := s.indexed(im.ID(), im.Digest)
+	if k == nil && err == nil {
+		k, err = preflight.Load(ctx, im, c, scratch, vmlinux)
+	}
+	if err == nil {
+		err = k.TakeTypes(ctx, im, s.btf)
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.LoadOnly(s.modules)
+	return k, nil
+}
+
+// indexed returns a kernel of the index; nil: it has none of that id and digest.
+func (s *preflightRun) indexed(id, digest string) (*preflight.Kernel, error) {
+	if digest == "" { // which would be any
+		return nil, nil
+	}
+	f, err := s.index.Facts(id, digest)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	return preflight.NewKernel(f)
+}
+
+// kind says of which kind a kernel is.
+func (s *preflightRun) kind(k *preflight.Kernel, results []preflight.Result) string {
+	kind := preflight.Kind(s.objects, k, results)
+	if kind == "" || len(s.objects) == 0 || len(s.targets) == 0 {
+		return kind
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, kind)
+	for _, t := range s.targets {
+		has, known := k.HasTarget(t)
+		fmt.Fprintln(h, has, known)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:16])
+}
 
 // look adds to f what a kernel has of what the payload depends on, as far as that
 // can be told. vmlinux is the unpacked kernel, or "".
 func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string, f *report.Facts) {
-	if s == nil || len(s.objects)+len(s.targets) == 0 {
+	if s == nil {
 		return
 	}
-	k, err := preflight.Load(ctx, im, c, scratch, vmlinux)
-	if err == nil {
-		err = k.TakeTypes(ctx, im, s.btf)
+	if s.kinds && len(s.objects) == 0 {
+		f.Kind = preflight.KindSeries
 	}
+	if len(s.objects)+len(s.targets) == 0 {
+		return
+	}
+	k, err := s.load(ctx, im, c, scratch, vmlinux)
 	if err != nil {
 		return
 	}
@@ -97,10 +147,12 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 		}
 	}
 	var deps []report.Dep
-	k.LoadOnly(s.modules)
 	on := preflight.On{ID: im.ID()}
 	at := map[string]int{} // several objects may depend on the same
 	on.Results = preflight.CheckAll(s.objects, k, s.alternatives, s.attach)
+	if s.kinds {
+		f.Kind = s.kind(k, on.Results)
+	}
 	for n, o := range s.objects {
 		r := on.Results[n]
 		skipped := map[string]bool{}

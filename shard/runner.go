@@ -25,6 +25,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/expect"
 	"github.com/elastic/bpf-kernel-check/report/summary"
+	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
@@ -82,6 +83,9 @@ type Config struct {
 	Append   []string // further kernel parameters, see qemu.ParseParams
 
 	BTF *btfhub.Files // types for kernels that have none, at wire.BTFPath; nil: there are none
+
+	Index *index.Index // what is known of kernels without unpacking them; nil: there is none
+	Kinds bool         // results tell of which kind kernels are, whatever the payload and without Index
 
 	RootUnpacked int64 // bytes of memory that Root's files take where they are unpacked into it
 	// Report is told of progress and, if not nil, Repeated of each run of a
@@ -233,7 +237,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
 		Payload: c.payloadDigest(), Content: c.contentDigest(), Allow: c.Allowed.Entries(),
-		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(), Program: c.ProgramName,
+		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(), Represented: list.Represented, Program: c.ProgramName,
 	}
 }
 
@@ -281,6 +285,8 @@ func (r *Runner) newRun() *run {
 	s := &run{Runner: r, readsConfig: r.Payload.ReadsConfig(), slots: make(chan struct{}, max(1, r.Jobs))}
 	s.initramfs = sync.OnceValues(s.writeInitramfs)
 	s.preflight = newPreflight(r.Payload, r.BTF, r.Arch.Name)
+	s.preflight.index = r.Index
+	s.preflight.kinds = s.preflight.whole || r.Kinds || r.Index != nil
 	return s
 }
 

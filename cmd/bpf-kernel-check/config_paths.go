@@ -66,7 +66,7 @@ func pathsIn(rooted bool) map[string]func(dir, value string) string {
 			return shellquote.Join(words...)
 		},
 	}
-	for _, flag := range []string{"allow-splats", "btf", "cache", "events-trace", "expected-failures", "file", "history", "mainline", "out", "tests", "timings"} {
+	for _, flag := range []string{"allow-splats", "btf", "cache", "events-trace", "expected-failures", "file", "history", "index", "mainline", "out", "tests", "timings"} {
 		m[flag] = under
 	}
 	return m

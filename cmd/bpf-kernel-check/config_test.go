@@ -133,7 +133,7 @@ func TestReferenceConfigSchema(t *testing.T) {
 func TestConfigPaths(t *testing.T) {
 	noPaths := []string{
 		"accel", "algorithm", "append", "arch", "boot", "bucket", "cgroup", "collect", "env", "kernel", "min-release", "modules", "name", "page-url", "require",
-		"stale-expectations", "unsupported", "workdir", "tags", "go-args", "junit", "framework", "flaky", "stdin", "exclude", "loader", "load", "map", "set", "programs", "alternatives", "target", "max-insns-growth",
+		"stale-expectations", "unsupported", "workdir", "tags", "go-args", "junit", "framework", "flaky", "stdin", "exclude", "loader", "load", "map", "set", "programs", "alternatives", "target", "max-insns-growth", "pick",
 	}
 	paths := pathsIn(false)
 	for name, f := range settable((&command{}).root()) {

@@ -68,6 +68,9 @@ func (c *command) listCommand() *cobra.Command {
 				return err
 			}
 			c.printSkipped(c.stdout, plan)
+			if n := len(plan.Wanted(false)); n > 0 {
+				fmt.Fprintf(c.stderr, "note: pick:kinds is decided when a payload is known: of %s only one of each kind is booted\n", count(n, "kernel"))
+			}
 			return nil
 		},
 	}

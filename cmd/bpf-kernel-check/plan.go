@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
@@ -22,6 +25,8 @@ import (
 // planOptions are the flags of plan.
 type planOptions struct {
 	cutOptions
+	picks  pickOptions
+	base   string
 	shards int
 	target float64 // minutes
 	jobs   int
@@ -47,12 +52,26 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 	case o.out == "":
 		return usagef("--out is empty: want a file, such as plan.json")
 	}
-	return nil
+	return o.picks.validate()
+}
+
+// checkPayload says whether the flags of a payload go with those of picks. Settings
+// are those of run, too.
+func (c *command) checkPayload(given *pflag.FlagSet, pick bool) (err error) {
+	given.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && c.from[f.Name] == "" && !pick && err == nil {
+			err = usagef("--%s: plan needs no payload without --pick: leave it out", f.Name)
+		}
+	})
+	return err
 }
 
 func (c *command) planCommand() *cobra.Command {
 	var o planOptions
 	var src sourceOptions
+	var po payloadOptions
+	payloadFlags := &cobra.Command{}
+	po.add(payloadFlags)
 	cmd := &cobra.Command{
 		Use:   "plan --kernels SRC... (--shards N | --target-minutes M)",
 		Short: "Pin the list of kernels and split it into shards",
@@ -60,6 +79,10 @@ func (c *command) planCommand() *cobra.Command {
 shards and writes plan.json for run --plan and merge --plan. The split depends
 only on the list, the number of shards and the times of earlier runs: without a
 plan, run --shard i/n computes the same.
+
+With --pick kinds, and for lines of a list file with pick:kinds, plan takes the
+flags of a payload, as run does, and leaves out the kernels that another one
+represents.
 
 A shard may be empty. Its job succeeds at once; the matrix keeps it, since merge
 waits for every shard.`,
@@ -73,6 +96,9 @@ waits for every shard.`,
 			}
 			if err := o.validate(cmd); err != nil {
 				return err
+			}
+			if o.picks.opened != nil {
+				defer o.picks.opened.Close()
 			}
 			algorithm, timings, err := o.read()
 			if err != nil {
@@ -88,6 +114,15 @@ waits for every shard.`,
 			c.printSkipped(c.stderr, list)
 			if err != nil {
 				return err
+			}
+			wanted := len(o.picks.wanted(list)) > 0
+			if err := c.checkPayload(payloadFlags.Flags(), wanted); err != nil {
+				return err
+			}
+			if wanted {
+				if list, err = c.pickForPlan(cmd.Context(), o, list, po); err != nil {
+					return err
+				}
 			}
 			known := list.SetCosts(timings)
 			if o.timings != "" && known == 0 {
@@ -112,7 +147,33 @@ waits for every shard.`,
 	f.BoolVar(&o.json, "json", false, "print the job matrix, for strategy.matrix: ${{ fromJSON(...) }}")
 	src.add(cmd)
 	o.cutOptions.add(cmd)
+	o.picks.add(f)
+	f.StringVar(&o.base, "base", "", "with --pick: report.json of the last full run, as `FILE`: kernels that had different results there are of different kinds")
+	f.AddFlagSet(payloadFlags.Flags())
 	return cmd
+}
+
+// pickForPlan reads the payload, and picks.
+func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan, po payloadOptions) (plan.Plan, error) {
+	if err := errors.Join(c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs)); err != nil {
+		return list, err
+	}
+	po.takeEnv(c.getenv, c.warn)
+	payload, err := c.readPayload(ctx, po, o.arch, 0)
+	if err != nil {
+		return list, err
+	}
+	var base *report.Merged
+	if o.base != "" {
+		if base, err = readFile(o.base, report.ReadReport); err != nil {
+			c.warn(fmt.Sprintf("--base %s: %v; kinds are not split by earlier results", o.base, err))
+		}
+	}
+	out := c.stdout
+	if o.json {
+		out = c.stderr
+	}
+	return c.pickFrom(ctx, o.picks, list, payload, base, o.picks.opened == nil, out)
 }
 
 // cutFor chooses the number of shards by a target.

@@ -55,6 +55,7 @@ type runOptions struct {
 	isolate  bool
 	advisory bool
 
+	picks        pickOptions
 	base, growth string
 	compared     merge.Options // with what base
 
@@ -166,6 +167,20 @@ A source is one of
 			if err != nil {
 				return err
 			}
+			if err := o.picks.validate(); err != nil {
+				return err
+			}
+			if o.picks.opened != nil {
+				defer o.picks.opened.Close()
+			}
+			switch {
+			case so.plan != "" && c.from["pick"] == "" && o.picks.pick != "":
+				return usagef("--pick and --plan exclude each other: the plan has picked already")
+			case so.plan != "": // settings are the plan's, too
+				o.picks.pick = ""
+			case choice.shards > 1 && o.picks.pick != "":
+				return errPickInShard
+			}
 			for _, flag := range []string{"base", "max-insns-growth"} {
 				if choice.shards > 1 && cmd.Flags().Changed(flag) && c.from[flag] == "" { // settings are merge's, too
 					return usagef("--%s: a shard compares nothing, and this is shard %v: give it to merge", flag, choice)
@@ -209,6 +224,17 @@ A source is one of
 			if line := sel.String(); line != "" {
 				fmt.Fprintln(c.stdout, line)
 			}
+			if so.plan == "" && len(o.picks.wanted(sel.own)) > 0 {
+				if choice.shards > 1 {
+					return errPickInShard
+				}
+				if sel.own, err = c.pickFrom(ctx, o.picks, sel.own, payload, o.compared.Base, true, c.stdout); err != nil {
+					return cmp.Or(c.timeUp(ctx, err), err)
+				}
+				if sel.own.Part != nil { // --shard 1/1
+					sel.own.Part.List = sel.own.Digest()
+				}
+			}
 			return c.test(ctx, o, accel, payload, sel.own)
 		},
 	}
@@ -216,6 +242,7 @@ A source is one of
 	po.add(cmd)
 	so.add(cmd)
 	o.add(cmd)
+	o.picks.add(cmd.Flags())
 	baseFlags(cmd.Flags(), &o.base, &o.growth)
 	advisoryFlag(cmd.Flags(), &o.advisory)
 	cmd.Flags().BoolVar(&o.isolate, "isolate", false, "with several programs: give each a VM of its own")
@@ -315,7 +342,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		Config: shard.Config{
 			Out: out, Arch: arch, Payload: p.Payload, PayloadFlags: append(o.memoryFlags(), p.flags...), ProgramFlags: p.programFlags, Isolate: o.isolate, Allowed: o.allowed, Expect: expect,
 			Memory: o.memory, Net: o.net, Retries: o.retries, Repeats: o.limits.repeat, Reuse: o.reuse, NoEmulation: accel == qemu.KVM,
-			CPUs: p.cpus, Append: p.params, BTF: p.btf,
+			CPUs: p.cpus, Append: p.params, BTF: p.btf, Index: o.picks.opened, Kinds: o.picks.pick != "" || len(list.Represented) > 0,
 			Tool: version(), RunID: ci.id, Attempt: ci.attempt, HeadSHA: ci.headSHA,
 		},
 		Host: shard.Host{Now: time.Now, Random: rand.Reader},
@@ -417,7 +444,11 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 		QEMU: machine.QEMU, QEMUDigest: machine.Digest, Accel: accel, TSC: machine.TSC, Features: machine.Features,
 		InitProgram: machine.Init, Scratch: scratch, Now: time.Now, Random: rand.Reader,
 	}
-	for _, unused := range expect.Unused(list.IDs()) {
+	ids := list.IDs()
+	for _, k := range list.Represented {
+		ids = append(ids, k.ID)
+	}
+	for _, unused := range expect.Unused(ids) {
 		if record.Shards == 1 { // else another shard has the kernel
 			c.warn("expected failures: " + unused)
 		}

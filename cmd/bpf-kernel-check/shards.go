@@ -195,6 +195,8 @@ func (s selection) forArch(arch string) int {
 	return n
 }
 
+var errPickInShard = usagef("--pick in one shard of several needs --plan: give --pick to plan, and its plan.json to each shard")
+
 // String says which part of the list is booted; "" for all.
 func (s selection) String() string {
 	if s.choice.shards == 0 {

@@ -1,6 +1,8 @@
 package analysis
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,7 +13,28 @@ import (
 type Candidate struct {
 	ID   string
 	Arch string
-	Kind string // of package preflight, with whatever else tells it from others; "": it is like no other
+	Kind string // of package preflight; "": it is like no other
+
+	// Outcome is that of an earlier run. Kernels with different outcomes are never of
+	// one kind. "": it is not known, and taken to be that of the newest kernel of its
+	// kind that has one.
+	Outcome string
+}
+
+// Outcome names what a run found of a kernel: its verdict and the tests that
+// failed. It is "" for one that says nothing of the payload.
+func Outcome(k *report.Result) string {
+	if !k.Verdict.Tested() && k.Verdict != report.NoBoot {
+		return ""
+	}
+	var failed []string
+	for _, t := range k.Tests {
+		if report.TestVerdict(t) == report.TestFail {
+			failed = append(failed, t.Name)
+		}
+	}
+	slices.Sort(failed)
+	return fmt.Sprintf("%v %q", k.Verdict, failed)
 }
 
 // fewest is how many kernels a series has of which the oldest is booted too,
@@ -45,15 +68,22 @@ func Represent(candidates []Candidate) (represented []report.Represented) {
 			}
 			return strings.Compare(b.ID, a.ID)
 		})
-		newest := map[string]string{}
+		outcomes := map[string]string{}
+		for _, c := range list {
+			if outcomes[c.Kind] == "" {
+				outcomes[c.Kind] = c.Outcome
+			}
+		}
+		newest := map[[2]string]string{}
 		for i, c := range list {
-			by, ok := newest[c.Kind]
+			kind := [2]string{c.Kind, cmp.Or(c.Outcome, outcomes[c.Kind])}
+			by, ok := newest[kind]
 			switch oldest := i == len(list)-1 && len(list) >= fewest; {
 			case c.Kind == "" || oldest:
 			case ok:
 				represented = append(represented, report.Represented{ID: c.ID, By: by})
 			default:
-				newest[c.Kind] = c.ID
+				newest[kind] = c.ID
 			}
 		}
 	}

@@ -21,7 +21,7 @@ var (
 	seriesRE  = regexp.MustCompile(`^\d{1,4}\.\d{1,4}\b`)
 	// What a flavour carries of a version: the distribution's own.
 	distroRelease = regexp.MustCompile(`(^|[.+~_-])(fc|el|deb|bpo|amzn|ph|sles|suse|lp|ubuntu)\d+(?:[._~u]\d+)*`)
-	debianSuffix  = regexp.MustCompile(`^[+~](?:deb|bpo)\d*`)
+	debianSuffix  = regexp.MustCompile(`^[+~](?:deb|bpo)\d*(?:\.\d+)*`)
 )
 
 // parseVersion reads a kernel's name, such as

@@ -66,6 +66,7 @@ func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 	g.allowed()
 	g.needs(o.Needs)
 	g.change(o)
+	g.picks(o)
 	g.judge()
 	return g.m, g.from
 }
@@ -92,6 +93,33 @@ func (g *merger) change(o Options) {
 	}
 }
 
+// picks says how picks have done: in this run, or in the full one that the base
+// knows of.
+func (g *merger) picks(o Options) {
+	if len(g.m.Represented) == 0 {
+		g.m.Picks = analysis.ScorePicks(g.m)
+	} else if o.Base != nil && o.Base.Picks != nil {
+		picks := *o.Base.Picks
+		picks.Base, g.m.Picks = true, &picks
+	}
+}
+
+// represent takes the kernels that others represent. One that was given to a
+// shard, or whose other was not, is none: what shards say takes no kernel out of
+// the list.
+func (g *merger) represent(list []report.Represented, given func(id string) bool) {
+	for _, r := range list {
+		switch {
+		case given(r.ID):
+			g.refuse(0, r.ID, "%s is said to be represented by %s, and was given to a shard", r.ID, r.By)
+		case !given(r.By):
+			g.refuse(0, r.ID, "%s is said to be represented by %s, which was given to no shard", r.ID, r.By)
+		default:
+			g.m.Represented = append(g.m.Represented, r)
+		}
+	}
+}
+
 // merger is one merge at work.
 type merger struct {
 	plan    *report.PlanFile
@@ -100,7 +128,9 @@ type merger struct {
 	kernels map[string]*merging
 	from    map[string]*File
 	files   []*File // that count
-	more    int     // refusals beyond maxRefusals
+
+	represented []report.Represented // as the plan or all shards say
+	more        int                  // refusals beyond maxRefusals
 }
 
 func newMerger(plan *report.PlanFile) *merger {
@@ -178,6 +208,17 @@ func (g *merger) compare(ch chosen) {
 	agree("number of reruns of failed tests", "", func(p report.Plan) string { return fmt.Sprint(p.Rerun, p.FlakyOK) })
 	g.m.HeadSHA = agree("commit", "", func(p report.Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p report.Plan) string { return fmt.Sprint(p.Shards) })
+	planned = ""
+	if g.plan != nil {
+		planned = report.DigestRepresented(plan.Represented)
+	}
+	stands := agree("list of represented kernels", planned, func(p report.Plan) string { return report.DigestRepresented(p.Represented) })
+	g.represented = plan.Represented
+	for _, f := range files {
+		if g.plan == nil && report.DigestRepresented(f.Plan.Represented) == stands {
+			g.represented = f.Plan.Represented
+		}
+	}
 	g.m.Shards = len(plan.Shards)
 	g.m.Gone = slices.Clone(plan.Gone)
 	for _, f := range files {
@@ -351,6 +392,7 @@ func (g *merger) finish() {
 		g.m.Kernels = append(g.m.Kernels, k.Result)
 	}
 	slices.SortFunc(g.m.Kernels, func(a, b report.Result) int { return cmp.Compare(a.ID, b.ID) })
+	g.represent(g.represented, func(id string) bool { return g.kernels[id] != nil })
 	for _, k := range g.m.Kernels {
 		list = append(list, report.PlanKernel{ID: k.ID, Digest: k.Digest})
 	}
@@ -398,7 +440,7 @@ func (g *merger) allowed() {
 	slices.SortFunc(entries, func(a, b report.AllowEntry) int {
 		return cmp.Or(cmp.Compare(a.Pattern, b.Pattern), cmp.Compare(a.Kernels, b.Kernels))
 	})
-	if len(g.m.Refusals) == 0 { // else there may be kernels that nobody knows
+	if len(g.m.Refusals) == 0 && len(g.m.Represented) == 0 { // else there are kernels of which nobody knows
 		g.m.Unused = report.UnusedAllowed(entries, g.m.Kernels)
 	}
 }

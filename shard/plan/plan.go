@@ -2,7 +2,7 @@
 // filters, pins the list with a digest, and partitions it into shards, by
 // number or by the time that kernels took before. It owns the assignment of
 // kernels to shards, which is the same on every machine. It knows nothing of
-// VMs, of payloads or of results.
+// VMs and of payloads, and of results only whether those of an earlier run differ.
 package plan
 
 import (
@@ -23,6 +23,7 @@ type Entry struct {
 	kernel.Ref
 	Source kernel.Source
 	Cost   time.Duration // what its VM took before; 0 if not known
+	Kinds  bool          // its line of a list file wants one of each kind only
 }
 
 // Plan is the pinned list of kernels, sorted by id, or one shard's part of it.
@@ -30,6 +31,10 @@ type Plan struct {
 	Entries []Entry
 	Part    *Part     // nil for a whole list
 	Skipped []Skipped // that the filter left out, sorted by id
+
+	// Represented are kernels of the whole list that are not booted, each since
+	// another of its kind is; sorted by id. They are not in Entries.
+	Represented []report.Represented
 }
 
 // New lists the sources and keeps what the globs match, of all architectures and
@@ -65,7 +70,7 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 	if err := source.CheckGlobs(filter.Globs); err != nil {
 		return Plan{}, 0, err
 	}
-	seen := map[string]Entry{}
+	seen := map[string]int{} // the place in the plan's entries
 	skipped := map[string]Skipped{}
 	var empty error // of a source whose kernels are all gone
 	for _, src := range sources {
@@ -107,15 +112,16 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 			if elsewhere(pinned, ref, src, sources) {
 				continue
 			}
-			if old, ok := seen[ref.ID()]; ok {
-				if old.Digest != ref.Digest {
+			kinds := source.PicksKinds(src)
+			if n, ok := seen[ref.ID()]; ok {
+				old := &p.Entries[n]
+				if old.Kinds = old.Kinds && kinds; old.Digest != ref.Digest {
 					return Plan{}, 0, &kernel.UsageError{Msg: fmt.Sprintf("kernel %s stands in %s and in %s with different contents: name one of them only", ref.ID(), old.Source, src)}
 				}
 				continue
 			}
-			e := Entry{Ref: ref, Source: src}
-			seen[ref.ID()] = e
-			p.Entries = append(p.Entries, e)
+			seen[ref.ID()] = len(p.Entries)
+			p.Entries = append(p.Entries, Entry{Ref: ref, Source: src, Kinds: kinds})
 		}
 	}
 	for _, s := range skipped {

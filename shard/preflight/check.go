@@ -85,6 +85,7 @@ func Check(o *Object, k *Kernel) (r Result) {
 			q := c.program(p)
 			had := &r.Programs[i]
 			had.Loads, had.Attaches = had.Loads.worse(q.Loads), had.Attaches.worse(q.Attaches)
+			had.finds, had.ownKind = append(had.finds, q.finds...), had.ownKind || q.ownKind
 		}
 	}
 	for i, d := range o.Deps {
@@ -167,6 +168,7 @@ func (c *checker) program(p *program) (r Program) {
 		var err error
 		if insns, err = c.k.relocate(p.insns, c.o.Loader); err != nil {
 			r.Loads = r.Loads.worse(MayLoad) // the library cannot make up its mind
+			r.finds = c.finds(p, c.k.relocateEach(p.insns, c.o.Loader), flow{})
 			return r
 		}
 	}
@@ -186,11 +188,13 @@ func (c *checker) program(p *program) (r Program) {
 		other := follow(!p.frozen || set, 255)
 		f.reached, wide.reached = slices.Clone(f.reached), slices.Clone(wide.reached)
 		for i := range insns {
+			r.ownKind = r.ownKind || f.reached[i] != other.reached[i]
 			f.reached[i] = f.reached[i] && other.reached[i]
 			wide.reached[i] = wide.reached[i] || other.reached[i]
 		}
 		f.whole = f.whole && other.whole
 	}
+	r.finds = c.finds(p, insns, f)
 	for i := range insns {
 		d := p.at[i]
 		if d == nil || !p.need[i] || !wide.reached[i] {
@@ -744,11 +748,11 @@ func (c *checker) perhapsInModule(name string, typ bool) (Answer, Loads) {
 	modules, known := c.k.lookModules(name, kind)
 	switch {
 	case !known:
-		return Answer{Note: "not in vmlinux; a module may have it"}, MayLoad
+		return Answer{Note: "not in vmlinux; a module may have it", elsewhere: name}, MayLoad
 	case len(modules) > 0:
-		return Answer{Note: "in module " + strings.Join(modules, ", ")}, MayLoad
+		return Answer{Note: "in module " + strings.Join(modules, ", "), elsewhere: name}, MayLoad
 	}
-	return Answer{Status: Absent}, WillNot
+	return Answer{Status: Absent, elsewhere: name}, WillNot
 }
 
 func (c *checker) symbolAnswer(d *Dep) (Answer, Loads) {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -244,6 +245,18 @@ func (k *Kernel) relocate(insns asm.Instructions, loader string) (asm.Instructio
 		}
 	}
 	return out, nil
+}
+
+// relocateEach is relocate for instructions of which the library cannot relocate
+// all: those that it cannot are as they were.
+func (k *Kernel) relocateEach(insns asm.Instructions, loader string) asm.Instructions {
+	out := slices.Clone(insns)
+	for i := range insns {
+		if one, err := k.relocate(insns[i:i+1], loader); err == nil {
+			out[i] = one[0]
+		}
+	}
+	return out
 }
 
 // poisoned says whether relocate has made of an instruction, was, one that

@@ -81,6 +81,8 @@ type flow struct {
 	reads   map[int]bool         // arguments that it reads
 	guessed bool                 // it depends on something that loaders know, and this does not
 	used    map[int]map[int]bool // arguments that it takes for pointers to a type, by its number; true: and reads directly
+	fixed   map[int]bool         // arguments that it reads behind, at an offset which nothing relocates
+	context bool                 // it reads its context at such an offset
 }
 
 const (
@@ -98,7 +100,7 @@ type memory struct {
 // relocated instruction's offset is in, -1 when it is none; enters marks where
 // functions start that are looked into whether they are called or not.
 func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load memory, enters []bool) flow {
-	f := flow{reached: make([]bool, len(insns)), reads: map[int]bool{}, used: map[int]map[int]bool{}}
+	f := flow{reached: make([]bool, len(insns)), reads: map[int]bool{}, used: map[int]map[int]bool{}, fixed: map[int]bool{}}
 	byOffset := map[asm.RawInstructionOffset]int{}
 	byName := map[string]int{}
 	offsets := make([]asm.RawInstructionOffset, len(insns))
@@ -276,6 +278,13 @@ func (e *evaluator) use(arg, typ int64, direct bool) {
 	m[int(typ)] = m[int(typ)] || direct
 }
 
+// fix notes that an argument is read behind at an offset which nothing relocates.
+func (e *evaluator) fix(v value, fixed bool) {
+	if fixed && v.kind == argument {
+		e.flow.fixed[int(v.n)] = true
+	}
+}
+
 func slotOf(v int64) int {
 	if v >= 0 || v%8 != 0 || -v/8 > slots {
 		return -1
@@ -319,6 +328,7 @@ func (e *evaluator) step(i int, s *state) {
 				v = s.stack[n]
 			}
 		case src.kind == contextPtr:
+			e.flow.context = e.flow.context || e.typeOf(i) < 0
 			// An argument's low half is read alone where it is an int.
 			if arg, ok := e.layout.arguments[int16(src.n)+ins.Offset]; ok {
 				v = value{argument, int64(arg)}
@@ -327,7 +337,9 @@ func (e *evaluator) step(i int, s *state) {
 				}
 			}
 		case src.kind == argument:
-			e.use(src.n, int64(e.typeOf(i)), true)
+			typ := e.typeOf(i)
+			e.use(src.n, int64(typ), true)
+			e.fix(src, typ < 0)
 		case src.kind == frozen && ins.OpCode.Mode() == asm.MemMode:
 			n, ok, guess := e.load.read(src.n, ins.Offset, ins.OpCode.Size().Sizeof())
 			if ok {
@@ -425,6 +437,8 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 		return b
 	}
 	if op == asm.Add && wide {
+		e.fix(a, b.kind != offset)
+		e.fix(b, a.kind != offset)
 		switch {
 		case a.kind == argument && b.kind == offset:
 			e.use(a.n, b.n, false)

@@ -37,13 +37,15 @@ type Kernel struct {
 
 	readModules func() (moduleIndex, error) // nil: nothing is known of the kernel's modules
 	modules     *moduleIndex                // once read
+	allModules  func() (moduleIndex, error) // readModules, of a kernel that is to load only some
+	noModules   bool                        // it is to load none
 }
 
 // Names of a kernel's indexes beside it in the cache. They change with the
 // indexes' form. That of modules is only made for kernels that lack something,
 // as it takes a pass over all modules: 3 to 10 s.
 const (
-	indexName   = "preflight-5.zst"
+	indexName   = "preflight-6.zst"
 	modulesName = "preflight-modules-4.zst"
 )
 
@@ -329,6 +331,9 @@ func (s symbols) copies(name string) (list []string) {
 	})
 	return list
 }
+
+// HasTypes says whether the kernel has types (BTF).
+func (k *Kernel) HasTypes() bool { return k.types != nil }
 
 // TakeTypes gives a kernel without types those that files have for it, if any.
 func (k *Kernel) TakeTypes(ctx context.Context, im *kernel.Image, files *btfhub.Files) error {

@@ -140,6 +140,7 @@ func plain(name string) bool {
 // LoadOnly tells that no other modules are loaded than those named and what
 // they depend on: what vmlinux lacks is then absent when there are none.
 func (k *Kernel) LoadOnly(modules []string) {
+	k.noModules, k.allModules = len(modules) == 0, k.readModules
 	k.modules = &moduleIndex{All: len(modules) == 0}
 	k.readModules = func() (moduleIndex, error) { return *k.modules, nil }
 }

@@ -139,6 +139,7 @@ type Answer struct {
 	shape        string // the signature without the names of parameters
 	unattachable bool   // programs load for it, and cannot be attached
 	attachUnsure bool   // programs load for it, and may not be attached
+	elsewhere    string // the name that only a module may have
 }
 
 // OnlyAttach says whether programs load all the same, and cannot be attached.
@@ -151,6 +152,9 @@ type Program struct {
 	Attaches Loads    `json:"attaches"`           // where its section says, once it is loaded
 	Mistaken []string `json:"mistaken,omitempty"` // dependencies that it takes for what they are not: it may load, and read something else
 	Skip     string   `json:"skip,omitempty"`     // why it is not loaded unless its author's loader asks for it
+
+	finds   []byte // digest of what it finds on the kernel, see Kind
+	ownKind bool   // it depends on the last number of the release, which names of releases do not say
 }
 
 // ObjectError says why an object cannot be read.

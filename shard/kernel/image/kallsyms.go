@@ -187,6 +187,9 @@ func kallsyms(r io.ReaderAt) ([]Symbol, error) {
 	return nil, nil
 }
 
+// symbolTypes are the letters that a symbol's name begins with in the tables.
+const symbolTypes = "aAbBcCdDgGiInNpPrRsStTuUvVwW-?"
+
 const (
 	maxTables = 100      // places that look like a kernel's tables and are looked at; it has one
 	maxNames  = 32 << 20 // bytes of the names and of what stands between them and the tokens
@@ -292,6 +295,10 @@ func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
 		if length == 0 {
 			return nil
 		}
+		// Other bytes go on as names for long, but for this.
+		if t := tokens[b[start]]; t == "" || strings.IndexByte(symbolTypes, t[0]) < 0 {
+			return nil
+		}
 		at = start + length
 	}
 	if !haveMarkers(b, at, markers) {
@@ -306,7 +313,7 @@ func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
 		for _, t := range b[start:at] {
 			name = append(name, tokens[t]...)
 		}
-		if len(name) < 2 || len(name) > maxSymbolName || strings.IndexByte("aAbBcCdDgGiInNpPrRsStTuUvVwW-?", name[0]) < 0 {
+		if len(name) < 2 || len(name) > maxSymbolName || strings.IndexByte(symbolTypes, name[0]) < 0 {
 			return nil
 		}
 		s := Symbol{Name: string(name[1:]), Type: name[0]}

@@ -26,7 +26,7 @@ const (
 	maxLines = 10_000
 )
 
-const listHelp = "expected SOURCE [GLOB...] [!GLOB...] [newest:N] [oldest:N], or !GLOB... for the whole file"
+const listHelp = "expected SOURCE [GLOB...] [!GLOB...] [newest:N] [oldest:N] [pick:kinds], or !GLOB... for the whole file"
 
 // ParseAll is [ParseFor] for this machine's architecture.
 func ParseAll(specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
@@ -45,7 +45,8 @@ func ParseAll(specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
 // Words stand apart by blanks, and 'quotes' or "quotes" keep one together. The
 // first is a source, a relative path being relative to the file. Globs are
 // those of [report.MatchKernel]. newest and oldest keep that many of each distro and
-// architecture; see [Picker].
+// architecture; see [Picker]. pick:kinds leaves out those that another represents,
+// which only who knows the payload can tell; see [PicksKinds].
 func ParseFor(arch string, specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
 	var list []kernel.Source
 	for _, spec := range specs {
@@ -88,6 +89,7 @@ type listLine struct {
 	source         string
 	globs          []string
 	newest, oldest int
+	kinds          bool // pick:kinds
 }
 
 func readList(file, arch string, cache *kernel.Cache) ([]kernel.Source, error) {
@@ -221,12 +223,17 @@ func (l *listLine) set(words []string) error {
 				return fmt.Errorf("%q: the line has %s:%d already", w, option, *number)
 			}
 			*number = n
+		case option == "pick":
+			if value != "kinds" || l.source == "" {
+				return fmt.Errorf("%q: want pick:kinds: %s", w, listHelp)
+			}
+			l.kinds = true
 		case l.source == "" && !strings.HasPrefix(w, "!"):
 			return fmt.Errorf("%q stands after %q: %s", w, words[0], listHelp)
 		case optionRE.MatchString(w):
 			// As a glob it would match nothing but a kernel of that very id,
 			// which has a distro and so a slash.
-			return fmt.Errorf("%q is no option%s: %s", w, kernel.Suggest(option, []string{"newest", "oldest"}), listHelp)
+			return fmt.Errorf("%q is no option%s: %s", w, kernel.Suggest(option, []string{"newest", "oldest", "pick"}), listHelp)
 		default:
 			if err := CheckGlobs([]string{w}); err != nil {
 				return err
@@ -296,6 +303,12 @@ func (s *lineSource) Gone(ctx context.Context, refs []kernel.Ref, local bool) ma
 		return p.Gone(ctx, refs, local)
 	}
 	return nil
+}
+
+// PicksKinds says whether only one of each kind of a source's kernels is wanted.
+func PicksKinds(s kernel.Source) bool {
+	line, ok := s.(*lineSource)
+	return ok && line.kinds
 }
 
 // Pick implements [Picker].

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/spf13/pflag"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/host"
+	"github.com/elastic/bpf-kernel-check/shard/index"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
+)
+
+// pickOptions are the flags of run and plan for booting one kernel of each kind.
+type pickOptions struct {
+	pick, index string
+
+	opened *index.Index // set by validate
+}
+
+const pickKinds = "kinds"
+
+func (o *pickOptions) add(f *pflag.FlagSet) {
+	f.StringVar(&o.pick, "pick", "", "`kinds`: of the kernels on which the payload's BPF objects find the same, boot the newest, and the oldest of each series with five or more; the others are represented")
+	f.StringVar(&o.index, "index", "", "`FILE` that the command index has made: kernels that it has are not fetched to find their kinds")
+}
+
+// validate checks the flags, and opens the index.
+func (o *pickOptions) validate() (err error) {
+	if o.pick != "" && o.pick != pickKinds {
+		return usagef("--pick is %.50q: want kinds, or nothing to boot every kernel", o.pick)
+	}
+	o.opened, err = openIndex(o.index)
+	return err
+}
+
+// wanted are the kernels of a list that are picked from.
+func (o *pickOptions) wanted(list plan.Plan) []plan.Entry { return list.Wanted(o.pick == pickKinds) }
+
+// pickFrom leaves the kernels out of a whole list that others represent, and says
+// how many. base is an earlier run, or nil. With read, kernels that the index lacks
+// are fetched and read.
+func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p namedPayload, base *report.Merged, read bool, out io.Writer) (plan.Plan, error) {
+	kinds := shard.Kinds{Payload: p.Payload, BTF: p.btf, Arch: p.arch, Index: o.opened, Jobs: runtime.GOMAXPROCS(0), Read: read}
+	if read {
+		scratch, remove, err := host.MakeScratch(os.TempDir())
+		if err != nil {
+			return list, err
+		}
+		defer remove()
+		kinds.Scratch = scratch
+		if kinds.Cache, err = c.openCache(); err != nil {
+			return list, err
+		}
+	}
+	found, err := kinds.Find(ctx, o.wanted(list))
+	if err != nil {
+		return list, err
+	}
+	note := func(format string, args ...any) { fmt.Fprintf(c.stderr, "note: "+format+"\n", args...) }
+	if found.Series {
+		note("no BPF objects were found in the payload: kernels of one series count as one kind")
+	}
+	switch {
+	case found.Lacking > 0 && read:
+		note("%s: %s not in the index, and read instead", o.index, count(found.Lacking, "kernel"))
+	case found.Lacking > 0:
+		note("%s: %s not in the index: what is not known is booted", o.index, count(found.Lacking, "kernel"))
+	}
+	all := len(list.Entries)
+	list = list.Pick(plan.Picks{All: o.pick == pickKinds, Kinds: found.Kinds, Base: base})
+	by := "is represented by one of its kind"
+	if len(list.Represented) != 1 {
+		by = "are represented by one of their kind"
+	}
+	fmt.Fprintf(out, "%s to boot, standing for %d: %d %s\n", count(len(list.Entries), "kernel"), all, len(list.Represented), by)
+	return list, nil
+}

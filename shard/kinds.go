@@ -1,0 +1,87 @@
+package shard
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/shard/index"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
+	"github.com/elastic/bpf-kernel-check/shard/preflight"
+)
+
+// Kinds tells of which kinds kernels are for a payload.
+type Kinds struct {
+	Payload guest.Payload
+	BTF     *btfhub.Files // types for kernels that have none; nil: there are none
+	Arch    string        // as in GOARCH
+	Index   *index.Index  // nil: there is none
+	Jobs    int           // kernels at a time
+
+	// Read has kernels fetched and read that the index lacks; else their kinds are
+	// not known.
+	Read    bool
+	Cache   *kernel.Cache
+	Scratch string // directory for unpacked kernels; exists
+}
+
+// Found is what Kinds found.
+type Found struct {
+	Kinds   map[string]string // by id; "": not known
+	Lacking int               // kernels that the index lacks
+	Series  bool              // the payload has no BPF objects: kernels of a series are of one kind
+}
+
+// Find finds the kinds of kernels. What cannot be read is of no known kind; an
+// error is that of ctx.
+func (k Kinds) Find(ctx context.Context, entries []plan.Entry) (Found, error) {
+	s := newPreflight(k.Payload, k.BTF, k.Arch)
+	s.index = k.Index
+	found := Found{Kinds: map[string]string{}, Series: len(s.objects) == 0}
+	var mu sync.Mutex
+	var looking errgroup.Group
+	looking.SetLimit(max(1, k.Jobs))
+	for _, e := range entries {
+		looking.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			kind, lacking := preflight.KindSeries, false
+			if !found.Series {
+				kind, lacking = k.find(ctx, s, e)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found.Kinds[e.ID()] = kind
+			if lacking {
+				found.Lacking++
+			}
+			return ctx.Err()
+		})
+	}
+	return found, looking.Wait()
+}
+
+func (k Kinds) find(ctx context.Context, s *preflightRun, e plan.Entry) (kind string, lacking bool) {
+	on, err := s.indexed(e.ID(), e.Ref.Digest)
+	lacking = k.Index != nil && on == nil
+	switch {
+	case err == nil && on != nil && (on.HasTypes() || k.BTF == nil):
+		on.LoadOnly(s.modules)
+	case err == nil && k.Read: // the files with types are found by the image, too
+		im, err := e.Source.Open(ctx, e.Ref)
+		if err == nil {
+			on, err = s.load(ctx, im, k.Cache, k.Scratch, "")
+		}
+		if err != nil {
+			return "", lacking
+		}
+	default:
+		return "", lacking
+	}
+	return s.kind(on, preflight.CheckAll(s.objects, on, s.alternatives, s.attach)), lacking
+}
