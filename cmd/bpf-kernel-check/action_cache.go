@@ -136,7 +136,9 @@ func (s *actionStep) ownPlan(ctx context.Context) (string, error) {
 	in["shards"] = strconv.Itoa(max(s.names.shard.shards, 1))
 	in["arch"] = payloadArch(in)
 	in["out"] = filepath.Join(s.names.dir, "own-plan.json")
-	s.forPlan(in)
+	if _, err := s.forPlan(in); err != nil {
+		return "", err
+	}
 	if err := s.c.install(ctx, missingSources(in)); err != nil {
 		return "", err
 	}

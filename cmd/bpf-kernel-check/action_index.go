@@ -5,10 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-
-	"github.com/spf13/cobra"
+	"slices"
+	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/index"
 )
@@ -40,23 +41,27 @@ func (s *actionStep) index(path string) string {
 	return path
 }
 
+// mayPick says whether kernels are picked: a list file can ask for that, too.
+func (s *actionStep) mayPick() bool {
+	return s.in["pick"] != "" || slices.ContainsFunc(s.in.list("kernels"), func(src string) bool { return strings.HasPrefix(src, "@") })
+}
+
 // forPlan adds the index and the report to pick by. Without an index, plan would
-// fetch all kernels to tell their kinds: then it does not pick, and needs no payload.
-func (s *actionStep) forPlan(in inputs) {
-	if in["pick"] != "" {
-		if in["index"] == "" {
-			in["index"] = s.index(filepath.Join(s.names.indexDir(), indexName))
-		}
-		if in["index"] != "" {
-			in.setFile("base", s.base())
-			return
-		}
+// fetch all kernels to tell their kinds; it gets one of no kernels.
+func (s *actionStep) forPlan(in inputs) (indexed bool, err error) {
+	in.setFile("base", s.base())
+	if in["index"] == "" {
+		in["index"] = s.index(filepath.Join(s.names.indexDir(), indexName))
 	}
-	payload := &cobra.Command{}
-	(&payloadOptions{}).add(payload)
-	for _, name := range append(flagNames(payload), "pick", "index", "base") {
-		delete(in, name)
+	if in["index"] != "" {
+		return true, nil
 	}
+	f, err := os.CreateTemp(s.names.dir, "no-index-*.bki")
+	if err != nil {
+		return false, err
+	}
+	in["index"] = f.Name()
+	return false, errors.Join(index.Write(f, func() (*index.Facts, error) { return nil, io.EOF }), f.Close())
 }
 
 // forRun adds the index, and the report to pick by. What a plan has picked is not
@@ -72,10 +77,9 @@ func (s *actionStep) forRun(in inputs) error {
 	if in["index"] == "" {
 		in["index"] = s.index(path)
 	}
-	switch {
-	case in["plan"] != "":
+	if in["plan"] != "" {
 		delete(in, "pick")
-	case in["pick"] != "":
+	} else if s.mayPick() {
 		in.setFile("base", s.base())
 	}
 	return nil

@@ -22,7 +22,7 @@ func beginPlan(_ context.Context, s *actionStep) error {
 		return fmt.Errorf("make the plan's directory: %w", err)
 	}
 	pairs := []string{"artifact", s.names.planArtifact(), "plan", filepath.Join(s.names.planDir(), "plan.json")}
-	pick, keep := s.in["pick"] != "", s.in["keep-index"] == "true" && s.saves()
+	pick, keep := s.mayPick(), s.in["keep-index"] == "true" && s.saves()
 	if s.in["timings"] == "" || pick && s.in["base"] == "" {
 		pairs = append(pairs, "base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
 	}
@@ -44,8 +44,12 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	in["out"] = filepath.Join(s.names.planDir(), "plan.json")
 	in["json"] = "true"
 	in.setFile("timings", filepath.Join(s.names.baseDir(), report.TimingsName))
-	if s.forPlan(in); in["pick"] != s.in["pick"] {
-		s.notice("every kernel is booted: there is no index of kernels to pick by; the default branch's next run with keep-index makes one")
+	indexed, err := s.forPlan(in)
+	if err != nil {
+		return fmt.Errorf("make an index of no kernels: %w", err)
+	}
+	if !indexed && in["pick"] != "" {
+		s.notice("there is no index of kernels yet, and kernels whose kind it would tell are booted: the default branch's next run with keep-index makes one")
 	}
 	args, err := in.args(s.c.planCommand())
 	if err != nil {

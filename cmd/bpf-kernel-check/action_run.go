@@ -36,7 +36,7 @@ func beginRun(_ context.Context, s *actionStep) error {
 	}
 	if s.names.shard.shards == 0 {
 		pairs = append(pairs, "publish", "true")
-		if s.in["pick"] != "" {
+		if s.mayPick() {
 			pairs = append(pairs, s.kept("index", s.names.indexDir(), s.names.indexKey())...)
 			pairs = append(pairs, s.kept("base", s.names.baseDir(), s.names.baseKey())...)
 		}

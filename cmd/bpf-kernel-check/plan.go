@@ -55,11 +55,11 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 	return o.picks.validate()
 }
 
-// checkPayload says whether the flags of a payload go with those of picks. Settings
-// are those of run, too.
+// checkPayload says whether the flags of a payload go with those of picks. Settings,
+// and inputs of a workflow, are those of run, too.
 func (c *command) checkPayload(given *pflag.FlagSet, pick bool) (err error) {
 	given.VisitAll(func(f *pflag.Flag) {
-		if f.Changed && c.from[f.Name] == "" && !pick && err == nil {
+		if f.Changed && c.from[f.Name] == "" && !c.settled && !pick && err == nil {
 			err = usagef("--%s: plan needs no payload without --pick: leave it out", f.Name)
 		}
 	})
