@@ -33,7 +33,7 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 	var types []byte
 	if hostFacts(im).Config["DEBUG_INFO_BTF"] != "y" { // it needs none, nor loses by their faults
 		var err error
-		if types, err = r.BTF.Find(ctx, im); err != nil {
+		if types, err = r.BTF.Find(ctx, im.Ref); err != nil {
 			return "", fmt.Errorf("--btf: %w", err)
 		}
 	}

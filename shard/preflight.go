@@ -86,7 +86,7 @@ func (s *preflightRun) load(ctx context.Context, im *kernel.Image, c *kernel.Cac
 		k, err = preflight.Load(ctx, im, c, scratch, vmlinux)
 	}
 	if err == nil {
-		err = k.TakeTypes(ctx, im, s.btf)
+		err = k.TakeTypes(ctx, s.btf)
 	}
 	if err != nil {
 		return nil, err

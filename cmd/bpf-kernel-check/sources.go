@@ -41,6 +41,11 @@ func jobsFlag(f *pflag.FlagSet, jobs *int, usage string) {
 	f.Lookup("jobs").DefValue = "number of cores"
 }
 
+// named says whether sources are named.
+func (o *sourceOptions) named(args []string) bool {
+	return len(o.kernels)+len(o.buckets)+len(args) > 0 || o.mainline != ""
+}
+
 // specs returns the sources, in the order of the help.
 func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
 	if err := plan.CheckMinRelease(o.minRelease); err != nil {
@@ -56,7 +61,7 @@ func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
 		list = append(list, o.mainline)
 	}
 	list = append(list, args...)
-	if len(list) == 0 {
+	if !o.named(args) {
 		return nil, usagef("%s: name a source with --kernels or in bpf-kernel-check.yaml, such as debian:bookworm:cloud-amd64, gs://<bucket> or a directory", nothing)
 	}
 	return list, nil

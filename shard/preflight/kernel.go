@@ -4,17 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"os"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
@@ -33,136 +28,11 @@ type Kernel struct {
 	order   binary.ByteOrder // of types
 	symbols symbols          // empty: not known
 	config  image.Config     // nil: not known
-	strings int              // length of the strings of types, in bytes
 
 	readModules func() (moduleIndex, error) // nil: nothing is known of the kernel's modules
 	modules     *moduleIndex                // once read
 	allModules  func() (moduleIndex, error) // readModules, of a kernel that is to load only some
 	noModules   bool                        // it is to load none
-}
-
-// Names of a kernel's indexes beside it in the cache. They change with the
-// indexes' form. That of modules is only made for kernels that lack something,
-// as it takes a pass over all modules: 3 to 10 s.
-const (
-	indexName   = "preflight-6.zst"
-	modulesName = "preflight-modules-4.zst"
-)
-
-const (
-	maxBTF   = 128 << 20
-	maxIndex = 256 << 20 // bytes, decompressed
-)
-
-// Load reads what is known of a kernel without booting it. The first time it
-// unpacks the kernel into scratch, a directory, and keeps an index beside it in
-// the cache (about 2 MB); then it takes some 40 ms. vmlinux is the kernel where
-// it is unpacked already, or "".
-func Load(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, vmlinux string) (*Kernel, error) {
-	k := &Kernel{ID: im.ID(), Release: im.Release, Arch: im.Arch, order: binary.LittleEndian}
-	path, err := im.Derived(ctx, c, indexName, func(w io.Writer) error {
-		raw, list, err := makeIndex(ctx, im, scratch, vmlinux)
-		if err != nil {
-			return err
-		}
-		return writeIndex(w, raw, list)
-	})
-	if err != nil {
-		return nil, err
-	}
-	raw, list, err := readIndex(path)
-	if err == nil {
-		k.symbols = list
-		err = k.setBTF(raw)
-	}
-	if err != nil {
-		os.Remove(path) // made anew the next time
-		return nil, fmt.Errorf("read the index of %s: %w", im.ID(), err)
-	}
-	if im.Config != "" {
-		k.config, _ = im.ReadConfig("") // not known
-	}
-	k.readModules = func() (moduleIndex, error) { return loadModules(ctx, im, c, k) }
-	return k, nil
-}
-
-// makeIndex reads a kernel's BTF and symbols.
-func makeIndex(ctx context.Context, im *kernel.Image, scratch, vmlinux string) (raw []byte, list symbols, err error) {
-	if vmlinux == "" {
-		vmlinux = path.Join(scratch, "preflight-"+kernel.SafeName(im.ID()))
-		switch err := im.Vmlinux(ctx, vmlinux); {
-		case errors.Is(err, image.ErrNoVmlinux) && im.Info.Format == image.FormatImage:
-			vmlinux = im.Kernel
-		case err != nil:
-			return nil, "", err
-		default:
-			defer os.Remove(vmlinux)
-		}
-	}
-	if raw, err = image.RawBTF(vmlinux); err != nil && !errors.Is(err, image.ErrNoBTF) {
-		return nil, "", err
-	}
-	found, err := image.Symbols(vmlinux)
-	if err != nil && !errors.Is(err, image.ErrNoSymbols) {
-		return nil, "", err
-	}
-	return raw, symbolLines(found), nil
-}
-
-// writeIndex writes bytes and lines behind their lengths, compressed and with a
-// checksum.
-func writeIndex(w io.Writer, raw []byte, list symbols) error {
-	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return err
-	}
-	head := binary.LittleEndian.AppendUint64(nil, uint64(len(raw)))
-	_, err = zw.Write(binary.LittleEndian.AppendUint64(head, uint64(len(list))))
-	if err == nil {
-		_, err = zw.Write(raw)
-	}
-	if err == nil {
-		_, err = io.WriteString(zw, string(list))
-	}
-	return errors.Join(err, zw.Close())
-}
-
-// readIndex reads what writeIndex wrote.
-func readIndex(path string) (raw []byte, list symbols, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, "", err
-	}
-	defer f.Close()
-	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxIndex))
-	if err != nil {
-		return nil, "", err
-	}
-	defer zr.Close()
-	var head [16]byte
-	if _, err := io.ReadFull(zr, head[:]); err != nil {
-		return nil, "", err
-	}
-	var types bytes.Buffer
-	var text strings.Builder
-	for i, part := range []interface {
-		io.Writer
-		Grow(n int)
-	}{&types, &text} {
-		n := binary.LittleEndian.Uint64(head[8*i:])
-		if n > maxIndex {
-			return nil, "", fmt.Errorf("it has %d bytes", n)
-		}
-		part.Grow(int(min(n, 16<<20)))
-		if got, err := io.CopyN(part, zr, int64(n)); err != nil {
-			return nil, "", fmt.Errorf("it ends after %d of %d bytes: %w", got, n, err)
-		}
-	}
-	// The checksum is behind the last byte.
-	if n, err := zr.Read(head[:]); n > 0 || !errors.Is(err, io.EOF) {
-		return nil, "", fmt.Errorf("it goes on: %w", err)
-	}
-	return types.Bytes(), symbols(text.String()), nil
 }
 
 // symbolLines are the lines of [symbols]: a kernel's symbols, and what is known
@@ -217,7 +87,6 @@ func (k *Kernel) setBTF(raw []byte) error {
 		return fmt.Errorf("read the BTF of %s: %w", k.ID, err)
 	}
 	k.types = spec
-	k.strings = int(binary.LittleEndian.Uint32(raw[20:])) // as the library has checked
 	return nil
 }
 
@@ -336,11 +205,12 @@ func (s symbols) copies(name string) (list []string) {
 func (k *Kernel) HasTypes() bool { return k.types != nil }
 
 // TakeTypes gives a kernel without types those that files have for it, if any.
-func (k *Kernel) TakeTypes(ctx context.Context, im *kernel.Image, files *btfhub.Files) error {
+func (k *Kernel) TakeTypes(ctx context.Context, files *btfhub.Files) error {
 	if !k.noTypes {
 		return nil
 	}
-	b, err := files.Find(ctx, im)
+	distro, _, _ := strings.Cut(k.ID, "/")
+	b, err := files.Find(ctx, kernel.Ref{Distro: distro, Release: k.Release, Arch: k.Arch})
 	if err != nil || b == nil {
 		return err
 	}

@@ -5,14 +5,15 @@ import (
 	"context"
 	"debug/elf"
 	"fmt"
-	"io"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 const (
+	maxBTF     = 128 << 20
 	maxDefined = 4 << 20 // names that all modules define
 	shownFew   = 3       // modules that are named
 )
@@ -25,7 +26,7 @@ const (
 
 // moduleIndex is what a kernel's modules define.
 type moduleIndex struct {
-	Lines symbols // of a name, a kind and the module, sorted
+	Lines symbols // of a name, a kind, the module and 8 digits of the definition, sorted
 	All   bool    // these are all modules that there are
 }
 
@@ -36,7 +37,8 @@ func (m moduleIndex) look(name string, kind byte) (found []string) {
 		if len(found) == shownFew {
 			break
 		}
-		found = append(found, line[len(prefix):])
+		module, _, _ := strings.Cut(line[len(prefix):], " ")
+		found = append(found, module)
 	}
 	return found
 }
@@ -61,37 +63,16 @@ func (k *Kernel) lookModules(name string, kind byte) (found []string, known bool
 	return found, len(found) > 0 || k.modules.All
 }
 
-// loadModules returns the index of a kernel's modules.
-func loadModules(ctx context.Context, im *kernel.Image, c *kernel.Cache, k *Kernel) (moduleIndex, error) {
-	if !im.HasModules() {
-		return moduleIndex{}, nil
-	}
-	path, err := im.Derived(ctx, c, modulesName, func(w io.Writer) error {
-		m, err := indexModules(ctx, im, k.strings)
-		if err != nil {
-			return err
-		}
-		var all []byte // something, where these are all modules
-		if m.All {
-			all = []byte("all")
-		}
-		return writeIndex(w, all, m.Lines)
-	})
-	if err != nil {
-		return moduleIndex{}, err
-	}
-	all, lines, err := readIndex(path)
-	return moduleIndex{Lines: lines, All: len(all) > 0}, err
-}
-
-func indexModules(ctx context.Context, im *kernel.Image, baseStrings int) (x moduleIndex, err error) {
+// indexModules reads what a kernel's modules define, of a kernel with this BTF.
+func indexModules(ctx context.Context, im *kernel.Image, raw []byte) (*index.Facts, error) {
+	base := image.ReadBTFTypes(raw, nil)
 	var lines []string
-	x.All, err = im.EachModule(ctx, func(m image.Module) error {
+	all, err := im.EachModule(ctx, func(m image.Module) error {
 		if !plain(m.Name) {
 			return nil
 		}
-		for _, n := range defined(m.Data, baseStrings) {
-			lines = append(lines, n+" "+m.Name)
+		for name, definition := range defined(m.Data, base) {
+			lines = append(lines, fmt.Sprintf("%s %s %08x", name, m.Name, uint32(definition^definition>>32)))
 		}
 		if len(lines) > maxDefined {
 			return fmt.Errorf("modules of %s define more than %d names", im.ID(), maxDefined)
@@ -99,38 +80,48 @@ func indexModules(ctx context.Context, im *kernel.Image, baseStrings int) (x mod
 		return nil
 	})
 	if err != nil {
-		return x, err
+		return nil, err
 	}
-	x.Lines = sorted(lines)
-	return x, nil
+	return &index.Facts{Modules: string(sorted(lines)), AllModules: all}, nil
 }
 
-// defined are the functions and types that a module defines, each with its
-// kind. Of a module that cannot be read there are none.
-func defined(module []byte, baseStrings int) (names []string) {
+// defined are the functions and types that a module defines, each a name and a
+// kind, with a digest of their definitions; it is 0 where that is not known. Of a
+// module that cannot be read there are none. base is the kernel's BTF.
+func defined(module []byte, base *image.BTFTypes) map[string]uint64 {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
+	all := map[string]uint64{}
 	list, _ := f.Symbols()
 	for _, s := range list {
 		if elf.ST_TYPE(s.Info) == elf.STT_FUNC && s.Section != elf.SHN_UNDEF && plain(s.Name) {
-			names = append(names, s.Name+" "+string(definesFunction))
+			all[s.Name+" "+string(definesFunction)] = 0
 		}
 	}
 	section := f.Section(".BTF")
 	if section == nil || section.Type == elf.SHT_NOBITS || section.Size > maxBTF {
-		return names
+		return all
 	}
 	raw, err := section.Data()
 	if err != nil {
-		return names
+		return all
 	}
-	for _, n := range image.ModuleTypes(raw, baseStrings) {
-		names = append(names, n+" "+string(definesType))
+	functions, types := image.ReadBTFTypes(raw, base).Defined()
+	for name, definition := range functions {
+		name += " " + string(definesFunction)
+		if _, ok := all[name]; ok {
+			all[name] = definition
+		}
 	}
-	return names
+	for name, definition := range types {
+		if plain(name) {
+			all[name+" "+string(definesType)] = definition
+		}
+	}
+	return all
 }
 
 func plain(name string) bool {

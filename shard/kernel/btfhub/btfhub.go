@@ -79,14 +79,14 @@ func (f *Files) Digest() string {
 // these directories or in itself. In all of these directories only those of the
 // kernel's distribution count. Where several files are left and differ, it is an
 // error, since types of another build are worse than none.
-func (f *Files) Find(ctx context.Context, im *kernel.Image) ([]byte, error) {
+func (f *Files) Find(ctx context.Context, ref kernel.Ref) ([]byte, error) {
 	switch {
 	case f == nil:
 		return nil, nil
 	case f.dir == "":
 		return f.data, nil
 	}
-	paths := f.candidates(im)
+	paths := f.candidates(ref)
 	var found []byte
 	for i, path := range paths {
 		b, err := read(ctx, path)
@@ -94,7 +94,7 @@ func (f *Files) Find(ctx context.Context, im *kernel.Image) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case i > 0 && !bytes.Equal(b, found):
-			return nil, fmt.Errorf("%s and %s are both for release %s, and differ: name the directory of one version, such as %s", paths[0], path, im.Release, filepath.Dir(filepath.Dir(path)))
+			return nil, fmt.Errorf("%s and %s are both for release %s, and differ: name the directory of one version, such as %s", paths[0], path, ref.Release, filepath.Dir(filepath.Dir(path)))
 		}
 		found = b
 	}
@@ -102,16 +102,16 @@ func (f *Files) Find(ctx context.Context, im *kernel.Image) ([]byte, error) {
 }
 
 // candidates are the directory's files for a kernel, whose release is hostile.
-func (f *Files) candidates(im *kernel.Image) []string {
-	if im.Release == "" || im.Release != filepath.Base(im.Release) || strings.HasPrefix(im.Release, ".") {
+func (f *Files) candidates(ref kernel.Ref) []string {
+	if ref.Release == "" || ref.Release != filepath.Base(ref.Release) || strings.HasPrefix(ref.Release, ".") {
 		return nil
 	}
 	var paths, own []string
-	for _, p := range f.glob(escape(im.Release)) {
+	for _, p := range f.glob(escape(ref.Release)) {
 		dirs := strings.Split(strings.Trim(strings.TrimPrefix(p, f.dir), "/"), "/")
 		switch {
-		case otherArch(filepath.Base(filepath.Dir(p)), im.Arch): // has other structures
-		case isDistro(dirs[0], im.Distro):
+		case otherArch(filepath.Base(filepath.Dir(p)), ref.Arch): // has other structures
+		case isDistro(dirs[0], ref.Distro):
 			own = append(own, p)
 		case len(dirs) <= maxDirs:
 			paths = append(paths, p)

@@ -141,7 +141,7 @@ func TestFind(t *testing.T) {
 				t.Fatal(err)
 			}
 			im := &kernel.Image{Ref: kernel.Ref{Distro: tt.distro, Release: "5.4.0-1", Arch: "amd64"}}
-			got, err := files.Find(t.Context(), im)
+			got, err := files.Find(t.Context(), im.Ref)
 			if tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) || tt.err == "" && err != nil || !bytes.Equal(got, tt.want) {
 				t.Errorf("%d bytes, %v, want %d, %q", len(got), err, len(tt.want), tt.err)
 			}
@@ -159,19 +159,19 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, release := range []string{"5.4.0-1", "", "../x"} { // a file is for every kernel
-		if b, err := files.Find(t.Context(), &kernel.Image{Ref: kernel.Ref{Release: release}}); err != nil || len(b) == 0 {
+		if b, err := files.Find(t.Context(), kernel.Ref{Release: release}); err != nil || len(b) == 0 {
 			t.Errorf("%q: %d bytes, %v", release, len(b), err)
 		}
 	}
 	put(t, file, rawBTF(t, "other")) // what is checked is what is given
-	if b, err := files.Find(t.Context(), &kernel.Image{}); err != nil || !bytes.Equal(b, rawBTF(t, "one")) {
+	if b, err := files.Find(t.Context(), kernel.Ref{}); err != nil || !bytes.Equal(b, rawBTF(t, "one")) {
 		t.Errorf("a file that changes: %d bytes, %v", len(b), err)
 	}
 	if files, err = Open(dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, release := range []string{"", "../" + filepath.Base(dir) + "/vmlinux", ".", "*", "vmlinu?"} {
-		if b, err := files.Find(t.Context(), &kernel.Image{Ref: kernel.Ref{Release: release}}); err != nil || b != nil {
+		if b, err := files.Find(t.Context(), kernel.Ref{Release: release}); err != nil || b != nil {
 			t.Errorf("%q: %d bytes, %v", release, len(b), err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	var none *Files
-	if b, err := none.Find(t.Context(), nil); b != nil || err != nil {
+	if b, err := none.Find(t.Context(), kernel.Ref{}); b != nil || err != nil {
 		t.Error("without files there are some")
 	}
 }

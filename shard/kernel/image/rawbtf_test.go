@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,7 +73,7 @@ func FuzzRawBTF(f *testing.F) {
 
 // What a BTF library reads is read, too. In BTF that is damaged there may be more:
 // the library ends without a word where a type refers to one that is not there.
-func FuzzModuleTypes(f *testing.F) {
+func FuzzBTFTypes(f *testing.F) {
 	raw, err := btf.NewBuilder([]btf.Type{
 		&btf.Func{Name: "vfs_read", Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}, Params: []btf.FuncParam{{Name: "a", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}}}},
 		&btf.Typedef{Name: "btf_trace_sched_switch", Type: (*btf.Void)(nil)},
@@ -92,14 +93,14 @@ func FuzzModuleTypes(f *testing.F) {
 		f.Fatal(err)
 	}
 	want := []string{"btf_trace_sched_switch", "e", "e64", "s", "u64"}
-	if names := ModuleTypes(b, 0); !slices.Equal(slices.Sorted(slices.Values(names)), want) {
+	if names := typesDefined(b); !slices.Equal(names, want) {
 		f.Fatalf("%q", names)
 	}
 	f.Add(b)
 	f.Add(b[:len(b)-1])
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got := ModuleTypes(b, 0)
+		got := typesDefined(b)
 		want, err := namesByLibrary(b, func(t btf.Type) bool {
 			switch t.(type) {
 			case *btf.Struct, *btf.Union, *btf.Enum, *btf.Typedef:
@@ -113,6 +114,11 @@ func FuzzModuleTypes(f *testing.F) {
 			}
 		}
 	})
+}
+
+func typesDefined(b []byte) []string {
+	_, types := ReadBTFTypes(b, nil).Defined()
+	return slices.Sorted(maps.Keys(types))
 }
 
 func namesByLibrary(b []byte, want func(btf.Type) bool) ([]string, error) {

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/screen"
+	"github.com/elastic/bpf-kernel-check/shard/host"
+	"github.com/elastic/bpf-kernel-check/shard/index"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
+	"github.com/elastic/bpf-kernel-check/shard/preflight"
+	"github.com/elastic/bpf-kernel-check/shard/qemu"
+)
+
+func (c *command) indexCommand() *cobra.Command {
+	var so sourceOptions
+	var arch, out string
+	var jobs int
+	cmd := &cobra.Command{
+		Use:   "index --kernels SRC... --out FILE",
+		Short: "Keep what is known of many kernels in one file",
+		Long: `Reads the types (BTF), symbols and build options of each kernel, and what its
+modules define, and writes them into one file: preflight --index then needs no
+kernels. What is in the file already is taken from there, so that only new kernels
+are fetched; kernels that are no longer listed are left out.
+
+Exit codes: 0 the index has all kernels; 2 wrong usage or input; 3 some kernel
+cannot be read and is left out.`,
+		Example: `  bpf-kernel-check index --kernels debian:bookworm:cloud-amd64 --out index.bki
+  bpf-kernel-check preflight --index index.bki --objects 'build/*.bpf.o'`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sources, err := so.specs(args, "no kernels to look at")
+			if err != nil {
+				return err
+			}
+			switch {
+			case arch != "" && !slices.Contains(qemu.ArchNames(), arch):
+				return usagef("--arch is %q: want %s", arch, strings.Join(qemu.ArchNames(), " or "))
+			case jobs < 1 || jobs > 1024:
+				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
+			case out == "":
+				return usagef("--out is empty: want a file, such as index.bki")
+			}
+			useMemory()
+			old, err := c.oldIndex(out)
+			if err != nil {
+				return err
+			}
+			defer old.Close()
+			srcs, err := c.sources(sources, arch)
+			if err != nil {
+				return err
+			}
+			list, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
+			c.printSkipped(c.stderr, list)
+			if err != nil {
+				return err
+			}
+			return c.makeIndex(cmd.Context(), list.Entries, old, out, jobs)
+		},
+	}
+	so.add(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&out, "out", "o", "index.bki", "`FILE` to write the index to, and to take from what it has")
+	f.StringVar(&arch, "arch", "", "only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
+	jobsFlag(f, &jobs, "kernels to fetch at a time")
+	return cmd
+}
+
+// useMemory lets a command that boots nothing have memory.
+func useMemory() {
+	if debug.SetMemoryLimit(-1) == memoryLimit { // of a process that has nothing else to do
+		debug.SetMemoryLimit(10 * memoryLimit)
+		debug.SetGCPercent(100)
+	}
+}
+
+// oldIndex opens the index that is written anew; nil where there is none, or none
+// that can be read.
+func (c *command) oldIndex(path string) (*index.Index, error) {
+	x, err := index.Open(path)
+	var bad *index.FormatError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.As(err, &bad) && !bad.Foreign:
+		c.warn(fmt.Sprintf("the index %q %s: all kernels are read again", path, bad.Reason))
+		return nil, nil
+	case err != nil:
+		return nil, usagef("--out: %w", err)
+	}
+	return x, nil
+}
+
+// makeIndex writes an index of kernels.
+func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *index.Index, out string, jobs int) error {
+	cache, err := c.openCache()
+	if err != nil {
+		return err
+	}
+	scratch, remove, err := host.MakeScratch(os.TempDir())
+	if err != nil {
+		return err
+	}
+	defer remove()
+	read := func(e plan.Entry) (*index.Facts, error) {
+		im, err := e.Source.Open(ctx, e.Ref)
+		if err != nil {
+			return nil, err
+		}
+		f, err := preflight.ReadFacts(ctx, im, cache, scratch)
+		if f != nil {
+			f.Head = index.Head{ID: e.ID(), Digest: e.Digest, Release: im.Release, Arch: im.Arch}
+		}
+		return f, err
+	}
+	// What is read here stays in the cache: kernels are compressed one after the
+	// other, and held in memory no longer than that takes.
+	known := map[string]bool{}
+	for _, h := range old.Heads() {
+		known[h.ID+" "+h.Digest] = true
+	}
+	isNew := func(e plan.Entry) bool { return !known[e.ID()+" "+e.Digest] }
+	failed := make([]error, len(entries))
+	fresh := 0
+	var reading errgroup.Group
+	reading.SetLimit(jobs)
+	progress := terminal(c.stderr) != nil
+	for i, e := range entries {
+		if !isNew(e) {
+			continue
+		}
+		fresh++
+		reading.Go(func() error {
+			if ctx.Err() == nil {
+				_, failed[i] = read(e)
+			}
+			if progress {
+				fmt.Fprintf(c.stderr, "read %s\n", e.ID())
+			}
+			return ctx.Err()
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		return err
+	}
+	n, bad := 0, 0
+	next := func() (*index.Facts, error) {
+		for ; n < len(entries); n++ {
+			e, err := entries[n], failed[n]
+			var f *index.Facts
+			switch {
+			case err != nil:
+			case isNew(e):
+				f, err = read(e)
+			default:
+				f, err = old.Facts(e.ID(), e.Digest)
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err == nil {
+				n++
+				return f, nil
+			}
+			bad++
+			c.warn(fmt.Sprintf("%s is left out: %v", e.ID(), err))
+		}
+		return nil, io.EOF
+	}
+	size := int64(0)
+	err = kernel.WriteAtomic(out, 0o644, func(w io.Writer) error {
+		err := index.Write(w, next)
+		if err == nil && n == bad {
+			err = errors.New("no kernel can be read")
+		}
+		if f, ok := w.(*os.File); ok && err == nil {
+			size, err = f.Seek(0, io.SeekCurrent)
+		}
+		return err
+	})
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) && n == 0 {
+		return usagef("--out: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "%s, %d new, %s in %s\n", count(n-bad, "kernel"), fresh-bad, screen.Size(size), out)
+	if bad > 0 {
+		return exitError(report.ExitNotTested)
+	}
+	return nil
+}
+
+// indexSource lists the kernels of an index, of which there are only the facts.
+type indexSource struct {
+	*index.Index
+	path string
+}
+
+func (s indexSource) String() string { return s.path }
+
+func (s indexSource) List(context.Context) (refs []kernel.Ref, err error) {
+	for _, h := range s.Heads() {
+		distro, name, _ := strings.Cut(h.ID, "/")
+		refs = append(refs, kernel.Ref{Distro: distro, Name: name, Release: h.Release, Arch: h.Arch, Digest: h.Digest})
+	}
+	return refs, nil
+}
+
+func (s indexSource) Open(_ context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	return nil, fmt.Errorf("%s has what is known of %s, and not the kernel itself", s.path, ref.ID())
+}
