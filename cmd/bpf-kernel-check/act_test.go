@@ -678,12 +678,12 @@ jobs:
 			t.Errorf("the night's log lacks %q", want)
 		}
 	}
-	a.id = 2
+	a.id, a.github.SHA = 2, githubtest.HeadSHA
 	if !a.run("kernels.yml", "pull_request", actPull) {
 		t.Error("the pull request failed")
 	}
-	a.wantStatus("success", "represent")
-	a.wantComment("represent")
+	a.wantStatus("success", "standing for 2")
+	a.wantComment("1 booted, standing for 2 kernels", "1 is represented", "Last full run: 0 of 1 kind")
 	if n := strings.Count(a.output, "[PASS] debian/"); n != 1 || strings.Contains(a.output, "saved cache bpf-kernel-check-index") {
 		t.Errorf("the pull request booted %d kernels, or kept an index", n)
 	}

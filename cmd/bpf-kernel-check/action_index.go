@@ -10,11 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/index"
 )
 
-const indexName = "index.bki"
+const (
+	indexName = "index.bki"
+	indexTime = 45 * time.Minute // to make it; the plan's job is to end after that
+)
 
 // kept names what actions/cache restores for an input that was not given.
 func (s *actionStep) kept(input, dir, key string) []string {
@@ -90,11 +94,6 @@ func (s *actionStep) forRun(in inputs) error {
 // needs it: what goes wrong is a warning.
 func actionIndex(ctx context.Context, s *actionStep) error {
 	path := filepath.Join(s.names.indexDir(), indexName)
-	if s.index(path) == "" {
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-	}
 	before, _ := os.ReadFile(path) // none is empty
 	if err := s.makeIndex(ctx, path); err != nil {
 		s.notice("the index of kernels is not up to date: " + err.Error())
@@ -114,6 +113,13 @@ func (s *actionStep) makeIndex(ctx context.Context, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
+	if s.index(path) == "" {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, indexTime)
+	defer cancel()
 	if err := s.c.install(ctx, missingSources(s.in)); err != nil {
 		return err
 	}
