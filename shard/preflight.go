@@ -30,7 +30,7 @@ type preflightRun struct {
 	whole   bool     // the payload is objects, and the whole survey is kept
 	btf     *btfhub.Files
 	attach  bool // programs are attached, too
-	kinds   bool // results tell of which kind the kernels are
+	kinds   bool // results tell of which kind the kernels are, whatever that takes
 	index   *index.Index
 
 	alternatives [][]string
@@ -150,7 +150,7 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 	on := preflight.On{ID: im.ID()}
 	at := map[string]int{} // several objects may depend on the same
 	on.Results = preflight.CheckAll(s.objects, k, s.alternatives, s.attach)
-	if s.kinds {
+	if s.kinds || len(s.objects) > 0 && len(s.modules) == 0 { // else it may take a pass over the kernel's modules
 		f.Kind = s.kind(k, on.Results)
 	}
 	for n, o := range s.objects {

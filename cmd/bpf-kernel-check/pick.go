@@ -74,10 +74,7 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 	}
 	all := len(list.Entries)
 	list = list.Pick(plan.Picks{All: o.pick == pickKinds, Kinds: found.Kinds, Base: base})
-	by := "is represented by one of its kind"
-	if len(list.Represented) != 1 {
-		by = "are represented by one of their kind"
-	}
+	by := report.Plural(len(list.Represented), "is represented by one of its kind", "are represented by one of their kind")
 	fmt.Fprintf(out, "%s to boot, standing for %d: %d %s\n", count(len(list.Entries), "kernel"), all, len(list.Represented), by)
 	return list, nil
 }

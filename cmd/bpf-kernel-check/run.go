@@ -179,7 +179,7 @@ A source is one of
 			case so.plan != "": // settings are the plan's, too
 				o.picks.pick = ""
 			case choice.shards > 1 && o.picks.pick != "":
-				return errPickInShard
+				return errPickInShard("--pick")
 			}
 			for _, flag := range []string{"base", "max-insns-growth"} {
 				if choice.shards > 1 && cmd.Flags().Changed(flag) && c.from[flag] == "" { // settings are merge's, too
@@ -226,7 +226,7 @@ A source is one of
 			}
 			if so.plan == "" && len(o.picks.wanted(sel.own)) > 0 {
 				if choice.shards > 1 {
-					return errPickInShard
+					return errPickInShard("pick:kinds")
 				}
 				if sel.own, err = c.pickFrom(ctx, o.picks, sel.own, payload, o.compared.Base, true, c.stdout); err != nil {
 					return cmp.Or(c.timeUp(ctx, err), err)

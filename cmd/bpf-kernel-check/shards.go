@@ -195,7 +195,10 @@ func (s selection) forArch(arch string) int {
 	return n
 }
 
-var errPickInShard = usagef("--pick in one shard of several needs --plan: give --pick to plan, and its plan.json to each shard")
+// errPickInShard is about shards that would each decide by themselves.
+func errPickInShard(what string) error {
+	return usagef("%s in one shard of several needs --plan: let plan pick, and give its plan.json to each shard", what)
+}
 
 // String says which part of the list is booted; "" for all.
 func (s selection) String() string {

@@ -106,6 +106,17 @@ func TestSymbols(t *testing.T) {
 	}
 }
 
+// Much that goes on as names, in front of the tokens, does not keep the names from
+// being found: it was so in Debian's 7.0.
+func TestSymbolsAmongWhatLooksLikeNames(t *testing.T) {
+	good := kallsymsImage(manySymbols(), 4, nil, nil)
+	at := bytes.Index(good, []byte{0x12, 0x34, 0x56})
+	b := slices.Concat(good[:at], bytes.Repeat([]byte{3, 0x80, 1, 0}, 10_000), good[at:]) // names of 3 tokens, and their number
+	if got, err := kallsyms(bytes.NewReader(b)); err != nil || len(got) != len(manySymbols()) {
+		t.Errorf("%d symbols, %v", len(got), err)
+	}
+}
+
 // What is cut or changed is not taken for a kernel with fewer symbols.
 func TestSymbolsBroken(t *testing.T) {
 	good := kallsymsImage(manySymbols(), 4, nil, nil)

@@ -37,7 +37,7 @@ func TestListPathsAreRelativeToTheFile(t *testing.T) {
 func TestParseList(t *testing.T) {
 	got, err := parseList("\ufeff" + `# the matrix
 gs://b/p  fedora/*  !*debug*  newest:3   # the newest
-debian:bookworm:cloud-amd64 newest:2	oldest:1
+debian:bookworm:cloud-amd64 newest:2	oldest:1 pick:kinds
 
 "my kernels/a b" 'x#y*'
 !*/*-rt-*  !bad/**
@@ -48,7 +48,7 @@ debian:bookworm:cloud-amd64 newest:2	oldest:1
 	all := []string{"!*/*-rt-*", "!bad/**"}
 	want := []listLine{
 		{number: 2, source: "gs://b/p", globs: append([]string{"fedora/*", "!*debug*"}, all...), newest: 3},
-		{number: 3, source: "debian:bookworm:cloud-amd64", globs: all, newest: 2, oldest: 1},
+		{number: 3, source: "debian:bookworm:cloud-amd64", globs: all, newest: 2, oldest: 1, kinds: true},
 		{number: 5, source: "my kernels/a b", globs: append([]string{"x#y*"}, all...)},
 		{number: 7, source: "./plain#1", globs: all},
 	}
@@ -66,6 +66,8 @@ debian:bookworm:cloud-amd64 newest:2	oldest:1
 		"k newst:all":                        `1: "newst:all" is no option, did you mean "newest"?: expected SOURCE`,
 		"k newest=2":                         `1: "newest=2" is no option, did you mean "newest"?: expected SOURCE`,
 		"k x latest:2":                       `1: "latest:2" is no option: expected SOURCE`,
+		"k pick:all":                         `1: "pick:all": want pick:kinds: expected SOURCE`,
+		"!a pick:kinds":                      `1: "pick:kinds": want pick:kinds: expected SOURCE`,
 		"k newest":                           `1: "newest": expected SOURCE`,
 		"k newest:many":                      "N at least 1",
 		"!a newest:1":                        `1: "newest:1"`,
