@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -53,6 +54,9 @@ cannot be read and is left out.`,
 				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
 			case out == "":
 				return usagef("--out is empty: want a file, such as index.bki")
+			}
+			if _, err := os.Stat(filepath.Dir(out)); err != nil { // before kernels are fetched
+				return usagef("--out: %w", err)
 			}
 			useMemory()
 			old, err := c.oldIndex(out)
@@ -192,9 +196,6 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 		}
 		return err
 	})
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) && n == 0 {
-		return usagef("--out: %w", err)
-	}
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/elastic/bpf-kernel-check/report"
 )
@@ -424,11 +425,18 @@ func (w *writer) add(f *Facts) error {
 	} else {
 		like = &liked{}
 	}
+	var packed parts
+	var packing errgroup.Group
 	for i, p := range from {
-		b, err := pack(p, like.parts[i])
-		if err != nil {
+		packing.Go(func() (err error) {
+			packed[i], err = pack(p, like.parts[i])
 			return err
-		}
+		})
+	}
+	if err := packing.Wait(); err != nil {
+		return err
+	}
+	for _, b := range packed {
 		w.write(b)
 		e.Sizes = append(e.Sizes, int64(len(b)))
 	}
