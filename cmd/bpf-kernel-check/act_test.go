@@ -667,6 +667,7 @@ jobs:
       keep-index: true
       pick: ${{ github.event_name == 'pull_request' && 'kinds' || '' }}
       shards: 1
+      pending: true
 `, 0o644)
 	a.commit()
 	a.github.SHA = strings.TrimSpace(a.command(a.repo, "git", "rev-parse", "HEAD"))
@@ -683,6 +684,9 @@ jobs:
 		t.Error("the pull request failed")
 	}
 	a.wantStatus("success", "standing for 2")
+	if states, _ := a.statuses(); !slices.Equal(states, []string{"pending", "success", "pending", "success"}) {
+		t.Errorf("statuses %q", states)
+	}
 	a.wantComment("1 booted, standing for 2 kernels", "1 is represented", "Last full run: 0 of 1 kind")
 	if n := strings.Count(a.output, "[PASS] debian/"); n != 1 || strings.Contains(a.output, "saved cache bpf-kernel-check-index") {
 		t.Errorf("the pull request booted %d kernels, or kept an index", n)
