@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ type Kinds struct {
 type Found struct {
 	Kinds   map[string]string // by id; "": not known
 	Lacking int               // kernels that the index lacks
+	Without []string          // of several programs those without BPF objects: nothing is known of what they depend on
 	Series  bool              // the payload has no BPF objects: kernels of a series are of one kind
 }
 
@@ -42,6 +44,11 @@ func (k Kinds) Find(ctx context.Context, entries []plan.Entry) (Found, error) {
 	s := newPreflight(k.Payload, k.BTF, k.Arch)
 	s.index = k.Index
 	found := Found{Kinds: map[string]string{}, Series: len(s.objects) == 0}
+	for _, p := range k.Payload.Job.Programs {
+		if at := slices.Index(p.Args, "--") + 1; at == 0 || at == len(p.Args) || !s.carry[p.Args[at]] {
+			found.Without = append(found.Without, p.Name)
+		}
+	}
 	var mu sync.Mutex
 	var looking errgroup.Group
 	looking.SetLimit(max(1, k.Jobs))

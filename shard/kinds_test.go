@@ -88,3 +88,23 @@ func TestKindsOfAnIndex(t *testing.T) {
 		t.Errorf("facts %+v", got)
 	}
 }
+
+// Of several programs those are named of which no kind tells what they depend on.
+func TestKindsOfSeveralPrograms(t *testing.T) {
+	object, err := os.ReadFile("preflight/testdata/filelife.bpf.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := guest.ProgramsPayload([]guest.TestProgram{
+		{Name: "carries", Path: "carries", Data: append([]byte("\x7fELF"), object...)},
+		{Name: "has-none", Path: "has-none", Data: []byte("\x7fELF")},
+		{Name: "installed", Path: "/bin/true", Installed: true},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := Kinds{Payload: p, Arch: "amd64"}.Find(t.Context(), nil)
+	if d := cmp.Diff([]string{"has-none", "installed"}, found.Without); err != nil || found.Series || d != "" {
+		t.Errorf("%+v, %v (-want +got):\n%s", found, err, d)
+	}
+}

@@ -25,9 +25,10 @@ import (
 // What it says explains verdicts and decides none.
 type preflightRun struct {
 	objects []*preflight.Object
-	targets []string // sections of the payload's programs
-	modules []string // that the VMs load
-	whole   bool     // the payload is objects, and the whole survey is kept
+	carry   map[string]bool // files that carry objects, by path
+	targets []string        // sections of the payload's programs
+	modules []string        // that the VMs load
+	whole   bool            // the payload is objects, and the whole survey is kept
 	btf     *btfhub.Files
 	attach  bool // programs are attached, too
 	kinds   bool // results tell of which kind the kernels are, whatever that takes
@@ -47,7 +48,7 @@ const PreflightName = "bpf-preflight.txt"
 // program such as EventsTrace carries inside.
 func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightRun {
 	told, whole := p.Objects()
-	s := &preflightRun{targets: p.Targets, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach || !whole, alternatives: told.Settings.Alternatives, btf: types}
+	s := &preflightRun{targets: p.Targets, carry: map[string]bool{}, modules: slices.Clone(p.Modules), whole: whole, attach: told.Attach || !whole, alternatives: told.Settings.Alternatives, btf: types}
 	if p.OnDemand.Wants() != nil || len(p.Own) > 0 {
 		s.modules = append(s.modules, "others") // which ones, only the payload tells
 	}
@@ -71,7 +72,8 @@ func newPreflight(p guest.Payload, types *btfhub.Files, arch string) *preflightR
 		if whole || f.Path == "/"+guest.Generators {
 			continue
 		}
-		s.objects = append(s.objects, preflight.Embedded(name, f.Data, arch)...)
+		found := preflight.Embedded(name, f.Data, arch)
+		s.objects, s.carry[f.Path] = append(s.objects, found...), len(found) > 0
 	}
 	return s
 }

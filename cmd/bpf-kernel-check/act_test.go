@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github/githubtest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcstest"
@@ -42,6 +43,7 @@ type actTools struct {
 	modules string // node_modules
 	tools   string // of act: RUNNER_TOOL_CACHE is in it, and the jobs' directories
 	kernels string // a directory of three kernels
+	dir     string // of all this
 }
 
 var actOnce = sync.OnceValues(func() (actTools, error) {
@@ -58,7 +60,8 @@ var actOnce = sync.OnceValues(func() (actTools, error) {
 	if t.modules, err = installModules(dir); err != nil {
 		return t, err
 	}
-	t.kernels, err = linkKernels(dir)
+	t.dir = dir
+	t.kernels, err = linkKernels(dir, threeSuites...)
 	return t, err
 })
 
@@ -120,9 +123,16 @@ func publishDir(tmp, final string) error {
 	return nil
 }
 
-// linkKernels makes a directory source of the newest cloud kernels of three
-// suites.
-func linkKernels(dir string) (string, error) {
+// threeSuites are kernels of three series, and so none is like another.
+var threeSuites = []suite{{"bullseye", "debian/5.10.*", 1}, {"bookworm", "debian/6.1.*", 1}, {"trixie", "debian/6.12.*", 1}}
+
+type suite struct {
+	name, glob string
+	newest     int // how many
+}
+
+// linkKernels makes a directory source of the newest cloud kernels of suites.
+func linkKernels(dir string, suites ...suite) (string, error) {
 	ctx := context.Background()
 	cacheDir, err := kernel.DefaultCacheDir()
 	if err != nil {
@@ -133,23 +143,23 @@ func linkKernels(dir string) (string, error) {
 		return "", err
 	}
 	links := map[string]string{} // names in the directory, and where they lead
-	for _, k := range []struct{ suite, glob string }{
-		{"bullseye", "debian/5.10.*"}, {"bookworm", "debian/6.1.*"}, {"trixie", "debian/6.12.*"},
-	} {
-		src, err := source.Parse("debian:"+k.suite+":cloud-amd64", cache)
+	for _, k := range suites {
+		src, err := source.Parse("debian:"+k.name+":cloud-amd64", cache)
 		if err != nil {
 			return "", err
 		}
-		plan, err := plan.New(ctx, []kernel.Source{src}, []string{k.glob})
+		list, err := plan.New(ctx, []kernel.Source{src}, []string{k.glob})
 		if err != nil {
 			return "", err
 		}
-		newest := plan.Newest()
-		image, err := src.Open(ctx, newest.Ref)
-		if err != nil {
-			return "", err
+		slices.SortFunc(list.Entries, func(a, b plan.Entry) int { return report.CompareVersions(b.Name, a.Name) })
+		for _, e := range list.Entries[:min(k.newest, len(list.Entries))] {
+			image, err := src.Open(ctx, e.Ref)
+			if err != nil {
+				return "", err
+			}
+			links["vmlinuz-"+e.Release] = image.Kernel
 		}
-		links["vmlinuz-"+newest.Release] = image.Kernel
 	}
 	// Another run of these tests may be using its directory.
 	sum := sha256.Sum256([]byte(fmt.Sprint(links)))
@@ -569,7 +579,7 @@ func TestActNightly(t *testing.T) {
 		}
 	}
 	a.wantStatus("failure", "1")
-	if len(keys) != 1 || !strings.HasPrefix(keys[0], "bpf-kernel-check-base-") {
+	if !slices.Equal(keys, []string{"bpf-kernel-check-index-1-attempt1", "bpf-kernel-check-base-1-attempt1"}) {
 		t.Errorf("caches %q", keys)
 	}
 	if len(a.github.Comments) != 0 {
@@ -581,7 +591,7 @@ func TestActNightly(t *testing.T) {
 	if !a.run("pr.yml", "pull_request", actPull, "-j", "plan") {
 		t.Error("the pull request's plan failed")
 	}
-	if !strings.Contains(a.output, "cache: bpf-kernel-check-base-") || strings.Contains(a.output, "saved cache") || !strings.Contains(a.output, "VM time") {
+	if !strings.Contains(a.output, "cache: bpf-kernel-check-base-") || !strings.Contains(a.output, "cache: bpf-kernel-check-index-") || strings.Contains(a.output, "saved cache") || !strings.Contains(a.output, "VM time") {
 		t.Error("the pull request did not restore, or it saved")
 	}
 }
@@ -613,8 +623,8 @@ func TestActKernelsAreKept(t *testing.T) {
 		t.Fatal("the night failed")
 	}
 	_, night := proxy.Sent()
-	if night != 3 {
-		t.Errorf("the night downloaded %d times, want 3", night)
+	if night != 6 {
+		t.Errorf("the night downloaded %d times, want 3 for the index and 3 to boot", night)
 	}
 	a.id = 2
 	if !a.run("pr.yml", "pull_request", actPull, "-j", "kernels") {
@@ -628,6 +638,58 @@ func TestActKernelsAreKept(t *testing.T) {
 	}
 	if strings.Contains(a.output, "saved in the cache") {
 		t.Error("the pull request saved kernels")
+	}
+}
+
+// A night boots all kernels and keeps their index. By that a pull request boots one
+// of two that are alike to an object, and says so wherever people look.
+func TestActPicks(t *testing.T) {
+	a := newAct(t)
+	a.reusable = true
+	tree := filepath.Join(t.TempDir(), "tag")
+	copyRepository(t, tree)
+	a.locals = []string{"elastic/bpf-kernel-check@v1=" + tree}
+	kernels, err := linkKernels(a.tools.dir, suite{"bookworm", "debian/6.1.*", 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.vars = []string{"BPF_KERNELS=" + kernels}
+	check, object := readText(t, filepath.Join(repository, ".github/workflows/check.yml")), readText(t, filepath.Join(repository, "guest/loader/testdata/ringbuf.bpf.o"))
+	a.write(".github/workflows/check.yml", check, 0o644)
+	a.write("bpf/ringbuf.bpf.o", object, 0o644)
+	a.write(".github/workflows/kernels.yml", `on: [schedule, pull_request]
+jobs:
+  kernels:
+    uses: ./.github/workflows/check.yml
+    with:
+      kernels: ${{ vars.BPF_KERNELS }}
+      objects: bpf/*.bpf.o
+      keep-index: true
+      pick: ${{ github.event_name == 'pull_request' && 'kinds' || '' }}
+      shards: 1
+      pending: true
+`, 0o644)
+	a.commit()
+	a.github.SHA = strings.TrimSpace(a.command(a.repo, "git", "rev-parse", "HEAD"))
+	if !a.run("kernels.yml", "schedule", `{"schedule":"17 2 * * *"}`) {
+		t.Error("the night failed")
+	}
+	for _, want := range []string{"saved cache bpf-kernel-check-index-1-attempt1", "uploaded bpf-kernel-check-index-attempt1", "downloaded bpf-kernel-check-index-attempt1", "2 passed, 0 failed"} {
+		if !strings.Contains(a.output, want) {
+			t.Errorf("the night's log lacks %q", want)
+		}
+	}
+	a.id, a.github.SHA = 2, githubtest.HeadSHA
+	if !a.run("kernels.yml", "pull_request", actPull) {
+		t.Error("the pull request failed")
+	}
+	a.wantStatus("success", "standing for 2")
+	if states, _ := a.statuses(); !slices.Equal(states, []string{"pending", "success", "pending", "success"}) {
+		t.Errorf("statuses %q", states)
+	}
+	a.wantComment("1 booted, standing for 2 kernels", "1 is represented", "Last full run: 0 of 1 kind")
+	if n := strings.Count(a.output, "[PASS] debian/"); n != 1 || strings.Contains(a.output, "saved cache bpf-kernel-check-index") {
+		t.Errorf("the pull request booted %d kernels, or kept an index", n)
 	}
 }
 

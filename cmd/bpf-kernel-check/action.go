@@ -34,7 +34,7 @@ func (c *command) actionInputs(which string) (cmds []*cobra.Command, own []strin
 	case "run":
 		return []*cobra.Command{c.runCommand(), c.publishCommand()}, []string{"token", "artifact-days", "artifacts", "config"}
 	case "plan":
-		return []*cobra.Command{c.planCommand()}, []string{"name", "pending", "token", "config"}
+		return []*cobra.Command{c.planCommand()}, []string{"name", "pending", "token", "config", "keep-index"}
 	default:
 		return []*cobra.Command{c.mergeCommand(), c.publishCommand()}, []string{"token", "run-id", "artifact-days", "config"}
 	}
@@ -79,7 +79,9 @@ in the file that the later steps' INPUTS_FILE names.`,
 		{"publish-run", "Publish the result of the whole list", actionPublish},
 		{"save-run", "Keep kernels for later runs", saveKernels},
 		{"begin-plan", "Name what shard/action.yml's steps use", beginPlan},
+		{"index-plan", "Bring the index of kernels up to date", actionIndex},
 		{"plan", "Pin the list and print the matrix", actionPlan},
+		{"pending-plan", "Set the commit status to pending", actionPending},
 		{"begin-report", "Name what report/action.yml's steps use", beginReport},
 		{"report", "Merge all shards and publish the result", actionReport},
 	} {
@@ -176,7 +178,7 @@ func (c *command) newStep(which string, begins bool) (*actionStep, error) {
 	if err := in.check(cmds...); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"pending", "artifacts"} {
+	for _, name := range []string{"pending", "artifacts", "keep-index"} {
 		if _, err := in.flag(name); err != nil {
 			return nil, err
 		}
@@ -219,11 +221,18 @@ func artifactPrefix(name string) string {
 	return github.DefaultName + "-" + clean
 }
 
-// number matches digits in a pattern of download-artifact.
-const number = "+([0-9])"
+// Parts of patterns of download-artifact: digits, and either word.
+const (
+	number      = "+([0-9])"
+	planOrIndex = "@(plan|index)"
+)
 
-func (n actionNames) planPattern() string  { return n.prefix + "-plan-attempt" + number }
-func (n actionNames) planArtifact() string { return n.prefix + "-plan" + n.suffix }
+func (n actionNames) planPattern() string { return n.prefix + "-plan-attempt" + number }
+
+// runPattern matches what a shard takes of its plan.
+func (n actionNames) runPattern() string    { return n.prefix + "-" + planOrIndex + "-attempt" + number }
+func (n actionNames) planArtifact() string  { return n.prefix + "-plan" + n.suffix }
+func (n actionNames) indexArtifact() string { return n.prefix + "-index" + n.suffix }
 func (n actionNames) shardPattern() string {
 	return n.prefix + "-" + number + "of" + number + "-attempt" + number
 }
@@ -231,6 +240,8 @@ func (n actionNames) planDir() string        { return filepath.Join(n.dir, "plan
 func (n actionNames) baseDir() string        { return filepath.Join(n.dir, "base") }
 func (n actionNames) historyDir() string     { return filepath.Join(n.baseDir(), "history") }
 func (n actionNames) baseKey() string        { return n.prefix + "-base-" }
+func (n actionNames) indexDir() string       { return filepath.Join(n.dir, "index") }
+func (n actionNames) indexKey() string       { return n.prefix + "-index-" }
 func (n actionNames) artifactsDir() string   { return filepath.Join(n.dir, "artifacts") }
 func (n actionNames) reportArtifact() string { return n.prefix + "-report" + n.suffix }
 

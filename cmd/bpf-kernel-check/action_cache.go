@@ -105,7 +105,7 @@ type transferFunc = func(k *kernelService, ctx context.Context, key, digest stri
 func (s *actionStep) ownDigests(ctx context.Context) ([]string, error) {
 	path, err := s.in["plan"], error(nil)
 	if path == "" && s.names.shard.shards > 0 {
-		path, err = findPlan(s.names.planDir())
+		path, err = findArtifact(s.names.planDir(), "plan.json")
 	}
 	if path == "" && err == nil {
 		path, err = s.ownPlan(ctx)
@@ -136,6 +136,9 @@ func (s *actionStep) ownPlan(ctx context.Context) (string, error) {
 	in["shards"] = strconv.Itoa(max(s.names.shard.shards, 1))
 	in["arch"] = payloadArch(in)
 	in["out"] = filepath.Join(s.names.dir, "own-plan.json")
+	if _, err := s.forPlan(in); err != nil {
+		return "", err
+	}
 	if err := s.c.install(ctx, missingSources(in)); err != nil {
 		return "", err
 	}

@@ -22,8 +22,18 @@ func beginPlan(_ context.Context, s *actionStep) error {
 		return fmt.Errorf("make the plan's directory: %w", err)
 	}
 	pairs := []string{"artifact", s.names.planArtifact(), "plan", filepath.Join(s.names.planDir(), "plan.json")}
-	if s.in["timings"] == "" {
+	pick, keep := s.mayPick(), s.in["keep-index"] == "true" && s.saves()
+	if s.in["timings"] == "" || pick && s.in["base"] == "" {
 		pairs = append(pairs, "base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
+	}
+	if keep || pick && s.in["index"] == "" {
+		pairs = append(pairs, "index-dir", s.names.indexDir(), "index-key", s.names.indexKey())
+	}
+	if keep {
+		pairs = append(pairs, "index-artifact", s.names.indexArtifact())
+	}
+	if s.in["pending"] == "true" {
+		pairs = append(pairs, "pending", "true")
 	}
 	return s.set(pairs...)
 }
@@ -34,6 +44,13 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	in["out"] = filepath.Join(s.names.planDir(), "plan.json")
 	in["json"] = "true"
 	in.setFile("timings", filepath.Join(s.names.baseDir(), report.TimingsName))
+	indexed, err := s.forPlan(in)
+	if err != nil {
+		return fmt.Errorf("make an index of no kernels: %w", err)
+	}
+	if !indexed && in["pick"] != "" {
+		s.notice("there is no index of kernels yet, and kernels whose kind it would tell are booted: the default branch's next run with keep-index makes one")
+	}
 	args, err := in.args(s.c.planCommand())
 	if err != nil {
 		return err
@@ -67,14 +84,14 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	if idle > 0 {
 		s.notice(fmt.Sprintf("%d of %s will start for nothing: there are only %s; fewer shards would do", idle, count(len(m.Include), "job"), count(kernels, "kernel")))
 	}
-	if err := s.set("matrix", strings.TrimSpace(matrix.String()), "shards", strconv.Itoa(len(m.Include)), "kernels", strconv.Itoa(kernels)); err != nil {
-		return err
-	}
-	if in["pending"] != "true" {
-		return nil
-	}
-	args = []string{"publish", "--pending"}
-	if name := in["name"]; name != "" {
+	return s.set("matrix", strings.TrimSpace(matrix.String()), "shards", strconv.Itoa(len(m.Include)), "kernels", strconv.Itoa(kernels))
+}
+
+// actionPending sets the commit status, in a step of its own: to plan, payloads are
+// read and even built, for which there is no need of a token.
+func actionPending(ctx context.Context, s *actionStep) error {
+	args := []string{"publish", "--pending"}
+	if name := s.in["name"]; name != "" {
 		args = append(args, "--name="+name)
 	}
 	return s.exec(ctx, s.c, args...)
@@ -99,7 +116,7 @@ func actionReport(ctx context.Context, s *actionStep) error {
 		return err
 	}
 	if in["plan"] == "" {
-		if in["plan"], err = findPlan(s.names.planDir()); err != nil {
+		if in["plan"], err = findArtifact(s.names.planDir(), "plan.json"); err != nil {
 			return err
 		}
 	}

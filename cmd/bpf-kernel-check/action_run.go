@@ -31,11 +31,15 @@ func beginRun(_ context.Context, s *actionStep) error {
 	if s.in["artifacts"] != "false" {
 		pairs = append(pairs, "artifact", s.names.shardArtifact())
 		if s.names.shard.shards > 0 && s.in["plan"] == "" {
-			pairs = append(pairs, "plan-pattern", s.names.planPattern(), "plan-dir", s.names.planDir())
+			pairs = append(pairs, "plan-pattern", s.names.runPattern(), "plan-dir", s.names.planDir())
 		}
 	}
 	if s.names.shard.shards == 0 {
 		pairs = append(pairs, "publish", "true")
+		if s.mayPick() {
+			pairs = append(pairs, s.kept("index", s.names.indexDir(), s.names.indexKey())...)
+			pairs = append(pairs, s.kept("base", s.names.baseDir(), s.names.baseKey())...)
+		}
 	}
 	// The user keeps a cache that the user named.
 	if s.in["cache"] == "" {
@@ -104,9 +108,12 @@ func (s *actionStep) boot(ctx context.Context) error {
 		in["cache"] = s.names.cacheDir()
 	}
 	if s.names.shard.shards > 0 && in["plan"] == "" {
-		if in["plan"], err = findPlan(s.names.planDir()); err != nil {
+		if in["plan"], err = findArtifact(s.names.planDir(), "plan.json"); err != nil {
 			return err
 		}
+	}
+	if err := s.forRun(in); err != nil {
+		return err
 	}
 	if why := s.noReuse(own); why != "" && in["reuse"] != "" {
 		s.c.warn("input reuse: every kernel is booted: " + why)
@@ -170,11 +177,12 @@ func (s *actionStep) afterRun(out string) error {
 
 var attemptRE = regexp.MustCompile(`-attempt([0-9]{1,9})$`)
 
-// findPlan returns the plan of the latest attempt in a directory of downloaded
-// artifacts, or "". A single artifact has no directory of its own.
-func findPlan(dir string) (string, error) {
+// findArtifact returns the file, such as plan.json, of the latest attempt in a
+// directory of downloaded artifacts, or "". A single artifact has no directory of
+// its own.
+func findArtifact(dir, file string) (string, error) {
 	best, bestAttempt := "", -1
-	for _, pattern := range []string{"plan.json", "*/plan.json"} {
+	for _, pattern := range []string{file, "*/" + file} {
 		paths, err := filepath.Glob(filepath.Join(globEscape(dir), pattern))
 		if err != nil {
 			return "", err

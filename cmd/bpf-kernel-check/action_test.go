@@ -103,15 +103,19 @@ var artifactNameRE = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,200}$`)
 
 // The artifacts of a check are found by its patterns, and nobody else's are.
 func TestArtifactNames(t *testing.T) {
-	checks := []string{github.DefaultName, "arm64", "plan", "report", "1of2", "a b", "a-b", "a/b", "a*", "ä", strings.Repeat("x", 100)}
+	checks := []string{github.DefaultName, "arm64", "plan", "index", "report", "1of2", "a b", "a-b", "a/b", "a*", "ä", strings.Repeat("x", 100)}
 	pattern := func(s string) *regexp.Regexp {
-		return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(s), regexp.QuoteMeta(number), "[0-9]+") + "$")
+		known := strings.NewReplacer(regexp.QuoteMeta(number), "[0-9]+", regexp.QuoteMeta(planOrIndex), "(plan|index)")
+		return regexp.MustCompile("^" + known.Replace(regexp.QuoteMeta(s)) + "$")
 	}
 	for _, one := range checks {
 		n := actionNames{prefix: artifactPrefix(one)}
 		for _, other := range checks {
 			o := actionNames{prefix: artifactPrefix(other), suffix: "-attempt12", shard: shardChoice{shard: 3, shards: 8}}
-			for _, name := range []string{o.shardArtifact(), o.planArtifact(), o.reportArtifact()} {
+			for _, name := range []string{o.shardArtifact(), o.planArtifact(), o.indexArtifact(), o.reportArtifact()} {
+				if got, want := pattern(n.runPattern()).MatchString(name), one == other && (name == o.planArtifact() || name == o.indexArtifact()); got != want {
+					t.Errorf("%s matches %s: %v", n.runPattern(), name, got)
+				}
 				if !artifactNameRE.MatchString(name) {
 					t.Errorf("%q is no artifact's name", name)
 				}
@@ -122,7 +126,7 @@ func TestArtifactNames(t *testing.T) {
 			if got := pattern(n.planPattern()).MatchString(o.planArtifact()); got != (one == other) {
 				t.Errorf("%s matches %s: %v", n.planPattern(), o.planArtifact(), got)
 			}
-			if pattern(n.shardPattern()).MatchString(o.planArtifact()) || pattern(n.shardPattern()).MatchString(o.reportArtifact()) || pattern(n.planPattern()).MatchString(o.shardArtifact()) {
+			if pattern(n.shardPattern()).MatchString(o.planArtifact()) || pattern(n.shardPattern()).MatchString(o.reportArtifact()) || pattern(n.planPattern()).MatchString(o.shardArtifact()) || pattern(n.planPattern()).MatchString(o.indexArtifact()) || pattern(n.shardPattern()).MatchString(o.indexArtifact()) {
 				t.Errorf("the kinds of %q and %q are not apart", one, other)
 			}
 		}
@@ -133,7 +137,7 @@ func TestArtifactNames(t *testing.T) {
 	}
 }
 
-func TestFindPlan(t *testing.T) {
+func TestFindArtifact(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name string) {
 		t.Helper()
@@ -154,7 +158,7 @@ func TestFindPlan(t *testing.T) {
 		{"bpf-kernel-check-plan-attempt99999999999/plan.json", "bpf-kernel-check-plan-attempt10/plan.json"},
 	} {
 		put(tt.put)
-		got, err := findPlan(dir)
+		got, err := findArtifact(dir, "plan.json")
 		if want := filepath.Join(dir, tt.want); err != nil || got != want && (tt.want != "" || got != "") {
 			t.Errorf("with %s: %q, %v, want %q", tt.put, got, err, tt.want)
 		}
@@ -637,7 +641,7 @@ func TestActionSecondUse(t *testing.T) {
 func TestActionWithoutArtifacts(t *testing.T) {
 	for in, want := range map[string]map[string]string{
 		`{}`:                                    {"artifact": "bpf-kernel-check-1of1-attempt1", "publish": "true"},
-		`{"artifacts":"true","shard":"1/2"}`:    {"artifact": "bpf-kernel-check-1of2-attempt1", "plan-pattern": "bpf-kernel-check-plan-attempt+([0-9])"},
+		`{"artifacts":"true","shard":"1/2"}`:    {"artifact": "bpf-kernel-check-1of2-attempt1", "plan-pattern": "bpf-kernel-check-@(plan|index)-attempt+([0-9])"},
 		`{"artifacts":"false"}`:                 {"publish": "true"},
 		`{"artifacts":" false ","shard":"1/2"}`: {},
 	} {

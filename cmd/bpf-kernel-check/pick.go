@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 
 	"github.com/spf13/pflag"
 
@@ -26,7 +25,7 @@ type pickOptions struct {
 const pickKinds = "kinds"
 
 func (o *pickOptions) add(f *pflag.FlagSet) {
-	f.StringVar(&o.pick, "pick", "", "`kinds`: of the kernels on which the payload's BPF objects find the same, boot the newest, and the oldest of each series with five or more; the others are represented")
+	f.StringVar(&o.pick, "pick", "", "`kinds`: of the kernels on which the payload's BPF objects find the same, boot the newest, and the oldest of each series with ten or more; the others are represented")
 	f.StringVar(&o.index, "index", "", "`FILE` that the command index has made: kernels that it has are not fetched to find their kinds")
 }
 
@@ -44,9 +43,9 @@ func (o *pickOptions) wanted(list plan.Plan) []plan.Entry { return list.Wanted(o
 
 // pickFrom leaves the kernels out of a whole list that others represent, and says
 // how many. base is an earlier run, or nil. With read, kernels that the index lacks
-// are fetched and read.
-func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p namedPayload, base *report.Merged, read bool, out io.Writer) (plan.Plan, error) {
-	kinds := shard.Kinds{Payload: p.Payload, BTF: p.btf, Arch: p.arch, Index: o.opened, Jobs: runtime.GOMAXPROCS(0), Read: read}
+// are fetched and read, jobs at a time.
+func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p namedPayload, base *report.Merged, read bool, jobs int, out io.Writer) (plan.Plan, error) {
+	kinds := shard.Kinds{Payload: p.Payload, BTF: p.btf, Arch: p.arch, Index: o.opened, Jobs: jobs, Read: read}
 	if read {
 		scratch, remove, err := host.MakeScratch(os.TempDir())
 		if err != nil {
@@ -63,8 +62,11 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 		return list, err
 	}
 	note := func(format string, args ...any) { fmt.Fprintf(c.stderr, "note: "+format+"\n", args...) }
-	if found.Series {
+	if n := len(found.Without); found.Series {
 		note("no BPF objects were found in the payload: kernels of one series count as one kind")
+	} else if n > 0 {
+		names := report.List(found.Without, 10, func(name string) string { return name })
+		note("no BPF objects were found in %s: kinds know nothing of what %s", names, report.Plural(n, "it depends on", "they depend on"))
 	}
 	switch {
 	case found.Lacking > 0 && read:

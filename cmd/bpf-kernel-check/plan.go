@@ -55,11 +55,11 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 	return o.picks.validate()
 }
 
-// checkPayload says whether the flags of a payload go with those of picks. Settings
-// are those of run, too.
+// checkPayload says whether the flags of a payload go with those of picks. Settings,
+// and inputs of a workflow, are those of run, too.
 func (c *command) checkPayload(given *pflag.FlagSet, pick bool) (err error) {
 	given.VisitAll(func(f *pflag.Flag) {
-		if f.Changed && c.from[f.Name] == "" && !pick && err == nil {
+		if f.Changed && c.from[f.Name] == "" && !c.settled && !pick && err == nil {
 			err = usagef("--%s: plan needs no payload without --pick: leave it out", f.Name)
 		}
 	})
@@ -140,7 +140,7 @@ waits for every shard.`,
 	f := cmd.Flags()
 	f.IntVar(&o.shards, "shards", 0, "split the list into `N` shards, 1 to 256")
 	f.Float64Var(&o.target, "target-minutes", 0, "or into as few shards as take `M` minutes each, by --timings and without downloads")
-	jobsFlag(f, &o.jobs, "VMs at a time, for --target-minutes")
+	jobsFlag(f, &o.jobs, "VMs at a time, for --target-minutes, and kernels that --pick reads at a time")
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "plan kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
 	f.Lookup("arch").DefValue = "this machine's"
 	f.StringVarP(&o.out, "out", "o", "plan.json", "`FILE` to write the plan to")
@@ -173,7 +173,7 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if o.json {
 		out = c.stderr
 	}
-	return c.pickFrom(ctx, o.picks, list, payload, base, o.picks.opened == nil, out)
+	return c.pickFrom(ctx, o.picks, list, payload, base, o.picks.opened == nil, o.jobs, out)
 }
 
 // cutFor chooses the number of shards by a target.

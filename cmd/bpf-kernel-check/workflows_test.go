@@ -243,7 +243,7 @@ func checkSecrets(w workflow) (err error) {
 		run := text(get(step, "run"))
 		for _, v := range pairs(get(step, "env")) {
 			begins := strings.Contains(run, " action begin-") && v[0].Value == "INPUTS"
-			publishes := regexp.MustCompile(` action (plan|publish-run|report)$`).MatchString(run) && v[0].Value == "GITHUB_TOKEN"
+			publishes := regexp.MustCompile(` action (pending-plan|publish-run|report)$`).MatchString(run) && v[0].Value == "GITHUB_TOKEN"
 			if regexp.MustCompile(`(?i)token|secrets|toJSON\(inputs\)`).MatchString(v[0].Value+v[1].Value) && w.isAction() && !begins && !publishes {
 				err = errors.Join(err, fmt.Errorf("%s:%d: %s: the step needs no token", w.name, step.Line, v[0].Value))
 			}
@@ -448,6 +448,8 @@ func TestWorkflowsFaults(t *testing.T) {
 		{"secrets", "action.yml", "        STARTED: ", "        GITHUB_TOKEN: ${{ inputs.token }}\n        STARTED: ", "needs no token"},
 		{"secrets", "action.yml", "        STARTED: ", "        INPUTS: ${{ toJSON(inputs) }}\n        STARTED: ", "needs no token"},
 		{"secrets", "action.yml", "        STARTED: ", "        GH: ${{ github.token }}\n        STARTED: ", "needs no token"},
+		{"secrets", "shard/action.yml", "action plan'\n      env:\n", "action plan'\n      env:\n        GITHUB_TOKEN: ${{ inputs.token }}\n", "needs no token"},
+		{"secrets", "shard/action.yml", "action index-plan'\n      env:\n", "action index-plan'\n      env:\n        GITHUB_TOKEN: ${{ inputs.token }}\n", "needs no token"},
 		{"secrets", "shard/action.yml", "${{ steps.find.outputs.root }}/go.sum", "${{ github.action_path }}/../go.sum", "is the host's"},
 		{"secrets", "action.yml", "always() && steps.begin.outputs.artifact != ''", "always()", "with artifacts: false"},
 		{"hygiene", "release.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "persist-credentials"},
@@ -566,6 +568,7 @@ var notInCheck = map[string]map[string]string{
 		"token":     "the job's own, with what the caller grants",
 	},
 	"plan": {
+		"base":  "found in the default branch's cache",
 		"cache": "that of the runners that boot kernels, which the plan's is not",
 		"token": "the job's own",
 	},

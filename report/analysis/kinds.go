@@ -21,8 +21,8 @@ type Candidate struct {
 	Outcome string
 }
 
-// Outcome names what a run found of a kernel: its verdict and the tests that
-// failed. It is "" for one that says nothing of the payload.
+// Outcome names what a run found of a kernel: its verdict, the tests that failed,
+// and the programs that did not pass. It is "" for one that says nothing of the payload.
 func Outcome(k *report.Result) string {
 	if !k.Verdict.Tested() && k.Verdict != report.NoBoot {
 		return ""
@@ -34,12 +34,19 @@ func Outcome(k *report.Result) string {
 		}
 	}
 	slices.Sort(failed)
-	return fmt.Sprintf("%v %q", k.Verdict, failed)
+	var programs []string
+	for _, p := range k.Programs {
+		if p.Verdict != report.Pass {
+			programs = append(programs, fmt.Sprintf("%s: %v", p.Name, p.Verdict))
+		}
+	}
+	slices.Sort(programs)
+	return fmt.Sprintf("%v %q %q", k.Verdict, failed, programs)
 }
 
 // fewest is how many kernels a series has of which the oldest is booted too,
 // whatever kind it is of.
-const fewest = 5
+const fewest = 10
 
 // Represent says which kernels need not be booted, and by which each is
 // represented: of those of one architecture, distribution, flavour, series and

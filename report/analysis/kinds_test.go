@@ -18,9 +18,10 @@ func TestRepresent(t *testing.T) {
 	}{
 		"the newest stands for its kind": {[]Candidate{k("6.1.0-2", "a", ""), k("6.1.0-10", "a", ""), k("6.1.0-9", "b", "")}, map[string]string{"6.1.0-2": "6.1.0-10"}},
 		"and the oldest of many is booted": {
-			[]Candidate{k("6.1.0-1", "a", ""), k("6.1.0-2", "a", ""), k("6.1.0-3", "a", ""), k("6.1.0-4", "a", ""), k("6.1.0-5", "a", "")},
-			map[string]string{"6.1.0-2": "6.1.0-5", "6.1.0-3": "6.1.0-5", "6.1.0-4": "6.1.0-5"},
+			[]Candidate{k("6.1.0-1", "a", ""), k("6.1.0-2", "a", ""), k("6.1.0-3", "b", ""), k("6.1.0-4", "b", ""), k("6.1.0-5", "b", ""), k("6.1.0-6", "b", ""), k("6.1.0-7", "b", ""), k("6.1.0-8", "b", ""), k("6.1.0-9", "b", ""), k("6.1.0-10", "a", "")},
+			map[string]string{"6.1.0-2": "6.1.0-10", "6.1.0-3": "6.1.0-9", "6.1.0-4": "6.1.0-9", "6.1.0-5": "6.1.0-9", "6.1.0-6": "6.1.0-9", "6.1.0-7": "6.1.0-9", "6.1.0-8": "6.1.0-9"},
 		},
+		"not that of a few":                       {[]Candidate{k("6.1.0-1", "a", ""), k("6.1.0-2", "a", "")}, map[string]string{"6.1.0-1": "6.1.0-2"}},
 		"series stand for themselves":             {[]Candidate{k("6.1.0-1", "a", ""), k("6.12.0-1", "a", "")}, nil},
 		"what is not known stands for nothing":    {[]Candidate{k("6.1.0-1", "", ""), k("6.1.0-2", "", "")}, nil},
 		"nor do names without a version":          {[]Candidate{k("x", "a", ""), k("y", "a", "")}, nil},
@@ -61,6 +62,9 @@ func TestOutcome(t *testing.T) {
 	all := map[string]bool{}
 	for _, r := range []*report.Result{
 		result(report.Pass), result(report.Crash), result(report.NoBoot), result(report.Fail, fails("a")), result(report.Fail, fails("b")), result(report.Fail, fails("a"), fails("b")),
+		{Verdict: report.Fail, Programs: []report.Program{{Name: "a", Verdict: report.Fail}, {Name: "b", Verdict: report.Pass}}},
+		{Verdict: report.Fail, Programs: []report.Program{{Name: "a", Verdict: report.Pass}, {Name: "b", Verdict: report.Fail}}},
+		{Verdict: report.Fail, Programs: []report.Program{{Name: "a", Verdict: report.Crash}}},
 	} {
 		if o := Outcome(r); o == "" || all[o] {
 			t.Errorf("%v %v: %q", r.Verdict, r.Tests, o)

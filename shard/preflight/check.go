@@ -177,24 +177,31 @@ func (c *checker) program(p *program) (r Program) {
 		return followProgram(insns, p.layout, p.typeAt, c.memory(p, contents, patch), c.enters(p))
 	}
 	code, exact := versionCode(c.k.Release)
-	f := follow(true, code&0xff)
-	wide := f // with other constants than the object's own
-	set := len(c.o.variants) > 0
-	if p.frozen && f.whole && !set {
-		wide = follow(false, code&0xff)
+	followWide := func(patch int64) (f, wide flow) { // wide: with other constants than the object's own
+		f = follow(true, patch)
+		if p.frozen && f.whole && len(c.o.variants) == 0 {
+			return f, follow(false, patch)
+		}
+		return f, f
 	}
+	f, wide := followWide(code & 0xff)
+	flows := []flow{f, wide} // that the kind is told by
 	if p.version && !exact && f.whole {
 		// Distributions' names of releases do not say it.
-		other := follow(!p.frozen || set, 255)
+		last, lastWide := followWide(255)
+		r.ownKind = !slices.Equal(f.reached, last.reached) || !slices.Equal(wide.reached, lastWide.reached)
+		if patch, ok := c.k.patch(); ok && r.ownKind {
+			r.ownKind = false
+			flows[0], flows[1] = followWide(patch)
+		}
 		f.reached, wide.reached = slices.Clone(f.reached), slices.Clone(wide.reached)
 		for i := range insns {
-			r.ownKind = r.ownKind || f.reached[i] != other.reached[i]
-			f.reached[i] = f.reached[i] && other.reached[i]
-			wide.reached[i] = wide.reached[i] || other.reached[i]
+			f.reached[i] = f.reached[i] && last.reached[i]
+			wide.reached[i] = wide.reached[i] || lastWide.reached[i]
 		}
-		f.whole = f.whole && other.whole
+		f.whole, f.guessed = f.whole && last.whole, f.guessed || last.guessed
 	}
-	r.finds = c.finds(p, insns, f)
+	var poison bool // it will not load for a relocation
 	for i := range insns {
 		d := p.at[i]
 		if d == nil || !p.need[i] || !wide.reached[i] {
@@ -223,11 +230,16 @@ func (c *checker) program(p *program) (r Program) {
 			// followProgram where two ways have met.
 			l = MayLoad
 		}
+		poison = poison || l == WillNot && btf.CORERelocationMetadata(&p.insns[i]) != nil
 		note(d, l)
 		if a := c.answers[d.n]; a.Status == Changed && a.Want != "" {
 			wrong(d)
 		}
 	}
+	if poison {
+		flows = nil // what it would read where counts for nothing
+	}
+	r.finds = c.finds(p, insns, flows...)
 	if p.attach != nil {
 		loads, ok := c.arguments(p, f)
 		note(p.attach, loads)
@@ -281,9 +293,9 @@ func (c *checker) memory(p *program, contents bool, patch int64) memory {
 		load: func(i int, ins *asm.Instruction) (value, bool) {
 			switch {
 			case p.kconfig[i] != "":
-				return value{frozen, number(p.kconfig[i])}, true
+				return value{kind: frozen, n: number(p.kconfig[i])}, true
 			case contents && ins.IsLoadFromMap() && c.contents[ins.Reference()] != nil:
-				return value{frozen, number(ins.Reference()) | int64(uint32(uint64(ins.Constant)>>32))}, true
+				return value{kind: frozen, n: number(ins.Reference()) | int64(uint32(uint64(ins.Constant)>>32))}, true
 			case ins.IsLoadFromMap() || ins.IsLoadOfFunctionPointer() || ins.Reference() != "" && ins.Constant == -1:
 				return value{kind: heap}, true
 			}
@@ -332,6 +344,18 @@ func versionCode(release string) (code int64, exact bool) {
 		return 0, false
 	}
 	return major<<16 + minor<<8 + min(patch, 255), n == 3 && patch > 0
+}
+
+// patch is the last number of the mainline version that the kernel's package is
+// of, where its id ends in that: debian/6.1.0-9-amd64__6.1.170-3.
+func (k *Kernel) patch() (n int64, ok bool) {
+	i := strings.LastIndex(k.ID, "__")
+	if i < 0 {
+		return 0, false
+	}
+	code, exact := versionCode(k.ID[i+2:])
+	release, _ := versionCode(k.Release)
+	return code & 0xff, exact && code>>8 == release>>8
 }
 
 // older says whether a kernel's release is below a mainline version, in which

@@ -248,13 +248,16 @@ func (k *Kernel) relocate(insns asm.Instructions, loader string) (asm.Instructio
 }
 
 // relocateEach is relocate for instructions of which the library cannot relocate
-// all: those that it cannot are as they were.
+// all: those that it cannot are none.
 func (k *Kernel) relocateEach(insns asm.Instructions, loader string) asm.Instructions {
 	out := slices.Clone(insns)
 	for i := range insns {
-		if one, err := k.relocate(insns[i:i+1], loader); err == nil {
-			out[i] = one[0]
+		one, err := k.relocate(insns[i:i+1], loader)
+		if err != nil {
+			out[i].OpCode = asm.InvalidOpCode
+			continue
 		}
+		out[i] = one[0]
 	}
 	return out
 }

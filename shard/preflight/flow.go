@@ -28,18 +28,24 @@ const (
 type value struct {
 	kind valueKind
 	n    int64
+	read bool // it comes of memory that does not change: the verifier may know it even where this does not, as in a loop
 }
 
 func (v value) join(w value) value {
 	switch {
 	case v.kind == nothing:
 		return w
-	case w.kind == nothing || v == w:
+	case w.kind == nothing:
 		return v
-	case v.kind == anything || w.kind == anything || v.kind == stackPtr || w.kind == stackPtr:
-		return value{kind: anything}
 	}
-	return value{kind: heap}
+	read := v.read || w.read
+	switch {
+	case v.kind == w.kind && v.n == w.n:
+		return value{v.kind, v.n, read}
+	case v.kind == anything || w.kind == anything || v.kind == stackPtr || w.kind == stackPtr:
+		return value{kind: anything, read: read}
+	}
+	return value{kind: heap, read: read}
 }
 
 const slots = 64 // of the stack, 8 bytes each
@@ -79,7 +85,7 @@ type flow struct {
 	reached []bool               // by instruction
 	whole   bool                 // false: the program is too large to follow, and all of it counts as reached
 	reads   map[int]bool         // arguments that it reads
-	guessed bool                 // it depends on something that loaders know, and this does not
+	guessed bool                 // it depends on something that loaders or the verifier know, and this does not
 	used    map[int]map[int]bool // arguments that it takes for pointers to a type, by its number; true: and reads directly
 	fixed   map[int]bool         // arguments that it reads behind, at an offset which nothing relocates
 	context bool                 // it reads its context at such an offset
@@ -217,6 +223,7 @@ func followProgram(insns asm.Instructions, l layout, typeOf func(int) int, load 
 					return true
 				}
 				taken, fallen := branch(ins, &s)
+				f.guessed = f.guessed || taken && fallen && guesses(ins, &s)
 				if taken {
 					enter(to, &s)
 				}
@@ -324,6 +331,10 @@ func (e *evaluator) step(i int, s *state) {
 		}
 		switch {
 		case src.kind == stackPtr:
+			n := slotOf((src.n + int64(ins.Offset)) &^ 7)
+			if n >= 0 {
+				v.read = s.stack[n].read
+			}
 			if n := slotOf(src.n + int64(ins.Offset)); n >= 0 && ins.OpCode.Size() == asm.DWord && ins.OpCode.Mode() == asm.MemMode {
 				v = s.stack[n]
 			}
@@ -331,7 +342,7 @@ func (e *evaluator) step(i int, s *state) {
 			e.flow.context = e.flow.context || e.typeOf(i) < 0
 			// An argument's low half is read alone where it is an int.
 			if arg, ok := e.layout.arguments[int16(src.n)+ins.Offset]; ok {
-				v = value{argument, int64(arg)}
+				v = value{kind: argument, n: int64(arg)}
 				if e.final {
 					e.flow.reads[arg] = true
 				}
@@ -343,7 +354,7 @@ func (e *evaluator) step(i int, s *state) {
 		case src.kind == frozen && ins.OpCode.Mode() == asm.MemMode:
 			n, ok, guess := e.load.read(src.n, ins.Offset, ins.OpCode.Size().Sizeof())
 			if ok {
-				v = value{constant, n}
+				v = value{constant, n, true}
 			}
 			e.flow.guessed = e.flow.guessed || guess
 		}
@@ -357,7 +368,7 @@ func (e *evaluator) step(i int, s *state) {
 			whole := class == asm.StXClass && ins.OpCode.Mode() == asm.MemMode && ins.OpCode.Size() == asm.DWord
 			for b := at; b < at+8; b += 7 { // both slots that it can touch
 				if n := slotOf(b &^ 7); n >= 0 {
-					s.stack[n] = unknown
+					s.stack[n] = value{kind: anything, read: class == asm.StXClass && s.regs[ins.Src].read}
 				}
 			}
 			if n := slotOf(at); n >= 0 && whole {
@@ -389,7 +400,7 @@ func (e *evaluator) call(ins *asm.Instruction, s *state) {
 	for n := range s.stack {
 		// It can write to the stack by a pointer that it was given.
 		if s.stack[n].kind == constant {
-			s.stack[n] = unknown
+			s.stack[n].kind, s.stack[n].n = anything, 0
 		}
 		for r := asm.R1; r <= asm.R5 && !reads; r++ {
 			if p := s.regs[r]; p.kind == anything || p.kind == stackPtr && int64(-8*(n+1)) >= p.n&^7 {
@@ -409,21 +420,22 @@ func (e *evaluator) call(ins *asm.Instruction, s *state) {
 // immediate is the value of an instruction that loads one.
 func (e *evaluator) immediate(i int, ins *asm.Instruction) value {
 	if t := e.typeOf(i); t >= 0 {
-		return value{offset, int64(t)}
+		return value{kind: offset, n: int64(t)}
 	}
-	return value{constant, ins.Constant}
+	return value{kind: constant, n: ins.Constant}
 }
 
 func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
-	unknown := value{kind: anything}
 	op, wide := ins.OpCode.ALUOp(), ins.OpCode.Class() == asm.ALU64Class
-	a, b := s.regs[ins.Dst], value{constant, ins.Constant}
+	a, b := s.regs[ins.Dst], value{kind: constant, n: ins.Constant}
 	fromReg := ins.OpCode.Source() == asm.RegSource
 	if fromReg {
 		b = s.regs[ins.Src]
 	} else if t := e.typeOf(i); t >= 0 {
-		b = value{offset, int64(t)}
+		b = value{kind: offset, n: int64(t)}
 	}
+	read := b.read || op != asm.Mov && a.read
+	unknown := value{kind: anything, read: read}
 	if ins.Offset != 0 { // sign extension, signed division
 		return unknown
 	}
@@ -447,9 +459,9 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 			e.use(b.n, a.n, false)
 			return unknown
 		case a.kind == frozen && b.kind == constant && b.n >= 0 && b.n < 1<<20:
-			return value{frozen, a.n + b.n}
+			return value{kind: frozen, n: a.n + b.n}
 		case (a.kind == contextPtr || a.kind == stackPtr) && b.kind == constant:
-			return value{a.kind, a.n + b.n}
+			return value{kind: a.kind, n: a.n + b.n}
 		case a.kind == heap && b.kind == constant:
 			return a
 		}
@@ -458,7 +470,7 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 		if a.kind == anything || a.kind == stackPtr || fromReg && (b.kind == anything || b.kind == stackPtr) {
 			return unknown
 		}
-		return value{kind: heap}
+		return value{kind: heap, read: read}
 	}
 	x, y := uint64(a.n), uint64(b.n)
 	bits := uint64(63)
@@ -496,7 +508,14 @@ func (e *evaluator) alu(i int, ins *asm.Instruction, s *state) value {
 	if !wide {
 		x = uint64(uint32(x))
 	}
-	return value{constant, int64(x)}
+	return value{constant, int64(x), read}
+}
+
+// guesses says whether the verifier may know which way a jump goes, though both
+// seem possible here.
+func guesses(ins *asm.Instruction, s *state) bool {
+	known := func(r asm.Register) bool { return r <= asm.R10 && s.regs[r].read && s.regs[r].kind != constant }
+	return known(ins.Dst) || ins.OpCode.Source() == asm.RegSource && known(ins.Src)
 }
 
 // branch says which ways a jump can go.
@@ -508,7 +527,7 @@ func branch(ins *asm.Instruction, s *state) (taken, fallen bool) {
 	if ins.Dst > asm.R10 || ins.Src > asm.R10 {
 		return true, true
 	}
-	a, b := s.regs[ins.Dst], value{constant, ins.Constant}
+	a, b := s.regs[ins.Dst], value{kind: constant, n: ins.Constant}
 	if ins.OpCode.Source() == asm.RegSource {
 		b = s.regs[ins.Src]
 	}

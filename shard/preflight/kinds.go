@@ -23,7 +23,8 @@ const KindSeries = "series"
 // are no objects.
 //
 // What changes nothing for a program is not in it: releases, addresses, numbers of
-// types, names of parameters.
+// types, names of parameters, nor where a field is that is accessed with CO-RE: that
+// it can be anywhere is what CO-RE is for.
 func Kind(objects []*Object, k *Kernel, results []Result) string {
 	if len(objects) == 0 {
 		return KindSeries
@@ -119,23 +120,29 @@ func (m moduleIndex) defined(names map[string]bool) func(yield func(string) bool
 }
 
 // finds is a digest of what a program finds on the kernel beside its dependencies:
-// the instructions that the kernel's types make of its own, the values of what its
-// loader sets, and the layout of structs that it reads at fixed offsets.
-func (c *checker) finds(p *program, insns asm.Instructions, f flow) []byte {
+// the instructions that the kernel's types make of its own, but for fields' offsets,
+// the values of what its loader sets, and for each flow what it reaches by these and
+// the layout of structs that it reads at fixed offsets.
+func (c *checker) finds(p *program, insns asm.Instructions, flows ...flow) []byte {
 	h := sha256.New()
 	for i := range insns {
-		if btf.CORERelocationMetadata(&p.insns[i]) != nil {
-			ins := &insns[i]
+		if relo := btf.CORERelocationMetadata(&p.insns[i]); relo != nil {
+			ins := insns[i]
+			if strings.HasPrefix(relo.String(), "CORERelocation(byte_off,") && !poisoned(&ins, &p.insns[i]) {
+				ins.Offset, ins.Constant = 0, 0
+			}
 			fmt.Fprintln(h, i, uint16(ins.OpCode), ins.Dst, ins.Src, ins.Offset, ins.Constant)
 		}
 		if name := p.kconfig[i]; name != "" && name != versionName {
 			fmt.Fprintf(h, "%d %s=%q %t\n", i, name, c.k.config[strings.TrimPrefix(name, "CONFIG_")], c.k.symbols.has("__x64_sys_bpf") || c.k.symbols.has("__arm64_sys_bpf"))
 		}
 	}
-	if len(p.kconfig) > 0 { // what they choose
-		fmt.Fprintln(h, f.reached)
+	for _, f := range flows {
+		if len(p.kconfig) > 0 { // what they choose
+			fmt.Fprintln(h, f.reached)
+		}
+		c.layouts(h, p, f)
 	}
-	c.layouts(h, p, f)
 	return h.Sum(nil)
 }
 

@@ -90,7 +90,7 @@ func TestKind(t *testing.T) {
 	}{
 		"a field moved": {func(f *facts) {
 			f.replaceType(&btf.Struct{Name: "task_struct", Size: 64, Members: []btf.Member{{Name: "__state", Type: &btf.Int{Name: "unsigned int", Size: 4}, Offset: 128}}})
-		}, false},
+		}, true},
 		"a field has another size": {func(f *facts) {
 			f.replaceType(&btf.Struct{Name: "task_struct", Size: 64, Members: []btf.Member{{Name: "__state", Type: &btf.Int{Name: "unsigned long", Size: 8}, Offset: 64}}})
 		}, false},
@@ -118,6 +118,7 @@ func TestKind(t *testing.T) {
 		"a module's function is gone":         {func(f *facts) { f.modules = f.modules[1:] }, false},
 		"what a program makes of the version": {func(f *facts) { f.release = "5.7.0-9-amd64" }, false},
 		"another release":                     {func(f *facts) { f.release, f.id = "6.1.0-10-amd64", "debian/6.1.0-10-amd64__6.1.10-1" }, true},
+		"a package that does not tell it":     {func(f *facts) { f.id = "debian/6.1.0-9-amd64" }, true},
 		"other types and other functions": {func(f *facts) {
 			f.types, f.symbols = append(slices.Clone(f.types), function("more"), ptr("thing")), append(f.symbols, "more T", "init_task D")
 		}, true},
@@ -136,6 +137,18 @@ func TestKind(t *testing.T) {
 				t.Errorf("%q and %q", a, b)
 			}
 		})
+	}
+}
+
+// What a program would read at fixed offsets makes no kind where it cannot load.
+func TestKindOfWhatCannotLoad(t *testing.T) {
+	was := kindsFacts()
+	was.replaceType(&btf.Struct{Name: "task_struct", Size: 64, Members: []btf.Member{{Name: "other", Type: integer(4)}}})
+	now := was
+	now.types = slices.Clone(was.types)
+	now.replaceType(function("do_unlinkat", ptr("task"), fixed("b", "a")))
+	if a, b := was.kind(t), now.kind(t); a == "" || a != b || a == kindsFacts().kind(t) {
+		t.Errorf("%q and %q", a, b)
 	}
 }
 
@@ -176,6 +189,13 @@ func TestKindOfPatchReleases(t *testing.T) {
 	}
 	if a, b := kind("a/1", "6.1.0-9-amd64"), kind("a/2", "6.1.0-9-amd64"); a == b {
 		t.Error("kernels of unknown patch releases are of one kind")
+	}
+	const package5, package8, package9 = "a/6.1.0-1-amd64__6.1.5-1", "a/6.1.0-2-amd64__6.1.8-1", "a/6.1.0-3-amd64__6.1.9-2"
+	if a, b, c := kind(package5, "6.1.0-1-amd64"), kind(package8, "6.1.0-2-amd64"), kind(package9, "6.1.0-3-amd64"); a == b || b != c {
+		t.Errorf("by packages' versions: %q, %q, %q", a, b, c)
+	}
+	if a, b := kind("a/6.1.0-1-amd64__6.2.5-1", "6.1.0-1-amd64"), kind("a/6.1.0-1-amd64__6.2.6-1", "6.1.0-1-amd64"); a == b {
+		t.Error("a package's version is taken for that of another series")
 	}
 	if a, b := kind("a/1", "6.1.5"), kind("a/2", "6.1.9"); a == b {
 		t.Error("kernels before and after the patch release are of one kind")

@@ -458,6 +458,8 @@ func TestGuards(t *testing.T) {
 		{"relocations", "by_patch", kernel("6.1.0-56-amd64"), MayLoad}, // really 6.1.192
 		{"relocations", "by_patch", kernel("6.1.1"), WillNot},
 		{"relocations", "by_patch", kernel("6.1.2"), WillLoad},
+		{"relocations", "by_loop", kernel("6.1.0"), MayLoad}, // the verifier knows what comes of it
+		{"relocations", "behind_loop", kernel("6.1.0"), WillNot},
 		{"relocations", "global_if_there", kernel("6.1.0", aux("linkage", "unreliable")), WillNot},
 		{"relocations", "global_if_there", kernel("6.8.0", aux("linkage", "unreliable", "called")), WillLoad},
 		{"relocations", "static_if_there", kernel("6.1.0", aux("linkage", "unreliable")), WillLoad},

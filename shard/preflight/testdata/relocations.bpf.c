@@ -156,6 +156,35 @@ int by_patch(void *ctx)
 	return 0;
 }
 
+/* The verifier goes round a loop with what it knows. */
+SEC("kprobe/do_exit")
+int by_loop(void *ctx)
+{
+	struct no_such_struct *s = (void *)bpf_get_current_task();
+	__u64 version = LINUX_KERNEL_VERSION;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 5; i++)
+		asm volatile("%0 += 3" : "+r"(version));
+	if (version == KERNEL_VERSION(6, 12, 105) + 15)
+		return BPF_CORE_READ(s, member);
+	return 0;
+}
+
+SEC("kprobe/do_exit")
+int behind_loop(void *ctx)
+{
+	struct no_such_struct *s = (void *)bpf_get_current_task();
+	__u64 sum = 0;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 5; i++)
+		asm volatile("%0 += 3" : "+r"(sum));
+	if (sum)
+		return BPF_CORE_READ(s, member);
+	return 0;
+}
+
 /* Up to 6.7 the verifier looks into global functions that nothing calls. */
 __attribute__((noinline)) int global_read(void)
 {
