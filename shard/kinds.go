@@ -77,17 +77,18 @@ func (k Kinds) find(ctx context.Context, s *preflightRun, e plan.Entry) (kind st
 	on, err := s.indexed(e.ID(), e.Ref.Digest)
 	lacking = k.Index != nil && on == nil
 	switch {
-	case err == nil && on != nil && (on.HasTypes() || k.BTF == nil):
+	case err != nil || on == nil && !k.Read:
+		return "", lacking
+	case on != nil:
+		err = on.TakeTypes(ctx, k.BTF)
 		on.LoadOnly(s.modules)
-	case err == nil && k.Read: // the files with types are found by the image, too
-		im, err := e.Source.Open(ctx, e.Ref)
-		if err == nil {
+	default:
+		im, openErr := e.Source.Open(ctx, e.Ref)
+		if err = openErr; err == nil {
 			on, err = s.load(ctx, im, k.Cache, k.Scratch, "")
 		}
-		if err != nil {
-			return "", lacking
-		}
-	default:
+	}
+	if err != nil {
 		return "", lacking
 	}
 	return s.kind(on, preflight.CheckAll(s.objects, on, s.alternatives, s.attach)), lacking

@@ -201,9 +201,6 @@ func (s symbols) copies(name string) (list []string) {
 	return list
 }
 
-// HasTypes says whether the kernel has types (BTF).
-func (k *Kernel) HasTypes() bool { return k.types != nil }
-
 // TakeTypes gives a kernel without types those that files have for it, if any.
 func (k *Kernel) TakeTypes(ctx context.Context, files *btfhub.Files) error {
 	if !k.noTypes {
