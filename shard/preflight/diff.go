@@ -81,6 +81,7 @@ func Diff(a, b *Kernel) *Difference {
 			case kind == kindOption && optionCounts.MatchString(name):
 				c.rank = 1
 			case kind == kindFunction:
+				c.modules(a, b)
 				c.rank = wanted(name, strings.TrimLeft(c.Lines[0], "+- "))
 			}
 			d.Changes = append(d.Changes, c)
@@ -163,7 +164,10 @@ func takers(k *Kernel) map[string]int {
 
 func (d *Difference) sort() {
 	rank := func(kind string) int {
-		if i := slices.Index(thingKinds, kind); i >= 0 && !d.objects {
+		switch i := slices.Index(thingKinds, kind); {
+		case kind == kindVerdict:
+			return -1
+		case i >= 0 && !d.objects:
 			return i
 		}
 		return kindRank(kind)
@@ -202,6 +206,21 @@ func (c *Change) compare(a, b []variant) bool {
 		c.Lines = append(c.Lines, "+ "+v.String())
 	}
 	return len(c.Lines) > 0
+}
+
+// modules notes that a module has what the kernel has lost, or had what it has
+// got.
+func (c *Change) modules(a, b *Kernel) {
+	k, word := b, "now"
+	switch c.State {
+	case New:
+		k, word = a, "was"
+	case Different:
+		return
+	}
+	if in, _ := k.lookModules(c.Name, definesFunction); len(in) > 0 {
+		c.Lines = append(c.Lines, fmt.Sprintf("  %s in module %s", word, strings.Join(in, ", ")))
+	}
 }
 
 // changed notes what is not the same in two variants.
@@ -256,14 +275,22 @@ func DiffFor(objects []*Object, a, b *Kernel) *Difference {
 		for i, p := range had.Programs {
 			q := have.Programs[i]
 			if was, is := words(p.Loads, p.Attaches), words(q.Loads, q.Attaches); was != is && p.Skip == "" {
-				d.Changes = append(d.Changes, Change{Kind: kindVerdict, Name: p.Name, State: Different, Lines: []string{"  " + p.Name, "- " + was, "+ " + is}})
+				d.Changes = append(d.Changes, Change{Kind: kindVerdict, Name: p.Name, State: Different, Lines: []string{"- " + p.Name + ": " + was, "+ " + p.Name + ": " + is}})
 			}
 		}
 		wants := o.wants()
 		for i, dep := range o.Deps {
 			c := Change{Kind: dep.Kind, Name: dep.Name, Programs: slices.Clone(dep.Programs)}
-			if !wants[i] || !c.compare(dep.on(a, &had.Answers[i]), dep.on(b, &have.Answers[i])) {
+			was, is := &had.Answers[i], &have.Answers[i]
+			v, w := dep.on(a, was, is.Status == Unknown), dep.on(b, is, was.Status == Unknown)
+			if !wants[i] || !c.compare(v, w) {
 				continue
+			}
+			if dep.Kind == kindField && c.State == Different && was.Status == is.Status && was.shapeOr() == is.shapeOr() && was.Note == is.Note {
+				c.Lines, c.rank = append(c.Lines, "  it only moved, and CO-RE follows it"), -1
+			}
+			if len(c.Programs) == 0 { // libbpf's own wants
+				c.Programs = []string{"all programs of " + o.Name}
 			}
 			if j, ok := at[[2]string{c.Kind, c.Name}]; ok {
 				d.Changes[j].Programs = once(slices.Concat(d.Changes[j].Programs, c.Programs))
@@ -277,18 +304,20 @@ func DiffFor(objects []*Object, a, b *Kernel) *Difference {
 	return d
 }
 
-// on is what a kernel has of a dependency, by its answer.
-func (d *Dep) on(k *Kernel, a *Answer) []variant {
+// on is what a kernel has of a dependency, by its answer. What is absent is said
+// if say, otherwise by none.
+func (d *Dep) on(k *Kernel, a *Answer, say bool) []variant {
 	v := variant{head: cmp.Or(a.Signature, d.Name), note: a.Note, key: a.Status.String() + a.shapeOr() + a.Note}
 	if a.Status != Present && a.Status != Absent {
 		v.note = join(a.Status.String(), a.Note)
 	}
 	switch {
-	case a.Status == Absent && a.Note == "":
+	case a.Status == Absent && a.Note == "" && !say:
 		return nil
 	case a.Status == Absent:
 		v.note = join("absent", a.Note)
 	case d.Kind == kindField && k.types != nil:
+		v.head = d.Name + ": " + v.head
 		list := k.locate(flavourless(d.local.typ.TypeName()), d.local.path)
 		if len(list) > 0 { // the first is what loaders take
 			v.note = join("at "+byteAt(list[0].at), v.note)
@@ -386,7 +415,7 @@ func (d *Difference) Markdown(w io.Writer, max int) error {
 	if len(kinds) == 0 {
 		fmt.Fprintf(bw, "\nNothing.\n")
 	}
-	if len(kinds) > 3 {
+	if len(kinds) > 3 && !d.objects {
 		fmt.Fprintf(bw, "\n| | gone | changed | new |\n| --- | ---: | ---: | ---: |\n")
 		for _, kind := range kinds {
 			n := counts[kind]
