@@ -78,6 +78,8 @@ func Diff(a, b *Kernel) *Difference {
 			switch {
 			case kind == kindStruct || kind == kindUnion:
 				c.rank = takers[name]
+			case kind == kindOption && optionOfTools.MatchString(name):
+				c.rank = -1
 			case kind == kindOption && optionCounts.MatchString(name):
 				c.rank = 1
 			case kind == kindFunction:
@@ -93,7 +95,11 @@ func Diff(a, b *Kernel) *Difference {
 
 // optionCounts matches build options that programs, or those who write them, are
 // likely to meet.
-var optionCounts = regexp.MustCompile(`BPF|BTF|FTRACE|TRACING|TRACER|PROBE|LSM|LOCK_DOWN|LOCKDOWN|SECURITY|PERF_EVENTS|KALLSYMS|DEBUG_INFO|ERROR_INJECTION|JIT|XDP|CGROUP`)
+var optionCounts = regexp.MustCompile(`(^|_)(BPF|BTF|FTRACE|TRACING|[KUFE]PROBES?|LSM|LOCKDOWN|SECURITY|PERF_EVENTS|KALLSYMS|DEBUG_INFO|ERROR_INJECTION|JIT|XDP|CGROUPS?)(_|$)`)
+
+// optionOfTools matches those that say what the kernel was, or can be, compiled
+// with.
+var optionOfTools = regexp.MustCompile(`^(CC|AS|LD|GCC|CLANG|RUSTC?|BINDGEN|PAHOLE|ARCH|HAVE|TOOLS)_`)
 
 // oftenTraced matches functions of the parts of the kernel that programs mostly
 // attach to.
@@ -231,7 +237,7 @@ func (c *Change) changed(a, b variant) {
 	}
 	line := func(format string, args ...any) { c.Lines = append(c.Lines, fmt.Sprintf(format, args...)) }
 	if line("  %s", b); a.note != b.note {
-		c.Lines[len(c.Lines)-1] += ", was " + a.note
+		c.Lines[len(c.Lines)-1] += ", was " + cmp.Or(a.note, "present")
 	}
 	had, have := map[string]part{}, map[string]part{}
 	for _, p := range a.parts {
@@ -430,7 +436,7 @@ func (d *Difference) Markdown(w io.Writer, max int) error {
 			group := rest[:n[s]]
 			rest = rest[n[s]:]
 			for _, c := range group[:limit(len(group), max)] {
-				c.write(bw, (max+3)/4)
+				c.write(bw, max)
 			}
 			if left := len(group) - limit(len(group), max); left > 0 {
 				fmt.Fprintf(bw, "  ... and %s more %s\n", report.Thousands(left), s)
@@ -448,10 +454,13 @@ func limit(n, max int) int {
 	return n
 }
 
-func (c *Change) write(w io.Writer, max int) {
-	shown := limit(len(c.Lines), max)
+func (c *Change) write(w io.Writer, most int) {
+	shown := len(c.Lines)
+	if most > 0 {
+		shown = min(shown, max(4, most/4))
+	}
 	for _, line := range c.Lines[:shown] {
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, strings.ReplaceAll(line, "`", "'")) // which could end the block
 	}
 	if left := len(c.Lines) - shown; left > 0 {
 		fmt.Fprintf(w, "      ... and %s more\n", counted(left, "line"))
@@ -501,17 +510,23 @@ func (d *Difference) Lines(max int) (lines []string) {
 func (c *Change) line() string {
 	var said []string
 	for _, l := range c.Lines {
-		said = append(said, strings.Join(strings.Fields(l), " "))
+		text := strings.Join(strings.Fields(l[2:]), " ")
+		said = append(said, strings.TrimPrefix(strings.TrimPrefix(text, c.Name+": "), c.Kind+" "+c.Name+" // "))
 	}
-	if c.State != Different { // "- int f(int a)"
+	as := func(s string) string { return s }
+	words := c.State.String()
+	switch pair := c.State == Different && len(said) == 2 && c.Lines[0][0] == '-' && c.Lines[1][0] == '+'; {
+	case pair:
+		words = "changed from " + said[0] + " to " + said[1]
+	case c.State == Different: // "- int a; // at 8"
 		for i := range said {
-			said[i] = strings.TrimLeft(said[i], "+- ")
+			said[i] = strings.TrimSpace(c.Lines[i][:2] + said[i])
 		}
+		words = "changed: " + report.List(said, 4, as)
+	case said[0] != c.Name:
+		words = "is " + words + ": " + report.List(said, 4, as)
+	default:
+		words = "is " + words
 	}
-	about := ""
-	if detail := report.List(said, 4, func(s string) string { return s }); detail != c.Name {
-		about = ": " + detail
-	}
-	is := map[State]string{Gone: "is gone", New: "is new", Different: "changed"}[c.State]
-	return report.OneLine(fmt.Sprintf("%s %s %s%s", c.Kind, c.Name, is, about), 500)
+	return report.OneLine(c.Kind+" "+c.Name+" "+words, 500)
 }

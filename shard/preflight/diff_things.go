@@ -185,8 +185,8 @@ func (k *Kernel) things(kind, name string) []variant {
 	case kindFunction:
 		list = k.function(name)
 	case kindSyscall:
-		if k.symbols.has(k.syscallPrefix() + name) {
-			one(name, "")
+		if symbol := k.syscallPrefix() + name; k.symbols.has(symbol) {
+			one(clean(symbol), "")
 		}
 	case kindStruct, kindUnion:
 		for _, t := range k.lookup(name) {
@@ -356,7 +356,7 @@ func values(e *btf.Enum) []part {
 
 // maxFields bounds the fields of a type; nameless parts of a hostile kernel's may
 // multiply.
-const maxFields = 10_000
+const maxFields = 4000
 
 func composite(head string, size uint32, members []btf.Member) variant {
 	v := variant{head: clean(head), parts: appendFields(nil, "", 0, members, 0)}

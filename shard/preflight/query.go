@@ -220,8 +220,8 @@ func (q *Query) missing(k *Kernel, kind string) string {
 	case kindTracepoint:
 		unknown = k.types == nil && len(k.symbols) == 0
 	case kindOption:
-		if v := k.config[q.name]; v != "" {
-			return "=" + clean(v)
+		if k.config[q.name] == "n" {
+			return "off"
 		}
 		unknown = k.config == nil
 	}
