@@ -19,7 +19,6 @@ import (
 func (c *command) indexDiffCommand() *cobra.Command {
 	var file, loader string
 	var patterns []string
-	var given objectSettings
 	var most int
 	cmd := &cobra.Command{
 		Use:   "diff --index FILE A B",
@@ -31,7 +30,7 @@ what the objects depend on, and which programs.
 
 A and B are ids of the index, or names, or patterns that match one of them.
 
-Exit codes: 0; 2 wrong usage or input; 3 the index cannot be read.`,
+Exit codes: 0 done; 2 wrong usage or input; 3 a kernel of the index cannot be read.`,
 		Example: `  bpf-kernel-check index diff --index index.bki 6.1.0-57-cloud-amd64 '6.12.118*'
   bpf-kernel-check index diff --index index.bki '7.1.13*' '7.2.6*' --objects 'build/*.bpf.o'`,
 		Args: twoKernels,
@@ -62,14 +61,10 @@ Exit codes: 0; 2 wrong usage or input; 3 the index cannot be read.`,
 			if len(patterns) == 0 {
 				return preflight.Diff(kernels[0], kernels[1]).Markdown(c.stdout, most)
 			}
-			settings, err := given.parse()
-			if err != nil {
-				return err
-			}
 			if a, b := kernels[0].Arch, kernels[1].Arch; a != b {
 				return usagef("the kernels are for %s and %s: with --objects, want two for one architecture", a, b)
 			}
-			objects, err := readObjects(patterns, kernels[0].Arch, loader, settings)
+			objects, err := readObjects(patterns, kernels[0].Arch, loader, wire.ObjectSettings{})
 			if err != nil {
 				return err
 			}
@@ -77,11 +72,10 @@ Exit codes: 0; 2 wrong usage or input; 3 the index cannot be read.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "index", "", "index that index made, as `FILE`")
+	f.StringVar(&file, "index", "", "index of kernels, as `FILE`")
 	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`: show only what they depend on; repeatable")
 	f.StringVar(&loader, "loader", wire.LoaderAuto, "with --objects: compare for `LOADER`, as preflight does")
-	given.add(f)
-	f.IntVar(&most, "max", 50, "lines of each list; 0 prints all")
+	f.IntVar(&most, "max", 50, "print at most `N` of each list; 0 prints all")
 	return cmd
 }
 
@@ -94,7 +88,7 @@ func twoKernels(_ *cobra.Command, args []string) error {
 
 func requireIndex(file string) (*index.Index, error) {
 	if file == "" {
-		return nil, usagef("no index: name one that index has made with --index")
+		return nil, usagef("no index of kernels: name one with --index")
 	}
 	return openIndex(file)
 }

@@ -25,13 +25,13 @@ func (c *command) indexQueryCommand() *cobra.Command {
 type and offset in bytes, a function with its prototype and how it can be attached
 to, a number of the kernel's interface, a build option.
 
-NAME is the name of anything, or of what it says: struct task_struct.state,
+NAME is a name of anything, or what it is and a name: struct task_struct.state,
 enum value BPF_MAP_TYPE_RINGBUF, function vfs_unlink, tracepoint sched/sched_switch,
 kfunc bpf_rcu_read_lock, helper bpf_loop, map type ringbuf, lsm file_open,
 CONFIG_BPF_LSM.
 
-Exit codes: 0 a kernel has it; 1 none has; 2 wrong usage or input; 3 the index
-cannot be read.`,
+Exit codes: 0 a kernel has it; 1 none has; 2 wrong usage or input; 3 a kernel
+of the index cannot be read.`,
 		Example: `  bpf-kernel-check index query --index index.bki struct task_struct.state
   bpf-kernel-check index query --index index.bki vfs_unlink --kernel '6.1.0-*'`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -85,9 +85,9 @@ cannot be read.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "index", "", "index that index made, as `FILE`")
+	f.StringVar(&file, "index", "", "index of kernels, as `FILE`")
 	f.StringArrayVar(&globs, "kernel", nil, "only kernels whose id or name matches `GLOB`; repeatable")
-	f.IntVar(&most, "max", 12, "lines of each type; 0 prints all")
+	f.IntVar(&most, "max", 12, "print at most `N` lines of each type; 0 prints all")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with each kernel's own answer")
 	return cmd
 }
