@@ -72,7 +72,11 @@ func Diff(a, b *Kernel) *Difference {
 				}
 			}
 			c := Change{Kind: kind, Name: name}
-			if !c.compare(a.things(kind, name), b.things(kind, name)) {
+			was, is := a.things(kind, name), b.things(kind, name)
+			if kind == kindFunction && len(without(was, is)) < len(was) {
+				continue // of several functions of a name, BTF has now these and now those
+			}
+			if !c.compare(was, is) {
 				continue
 			}
 			switch {
@@ -195,12 +199,7 @@ func (c *Change) compare(a, b []variant) bool {
 	default:
 		c.State = Different
 	}
-	keep := func(list, other []variant) []variant {
-		return slices.DeleteFunc(slices.Clone(list), func(v variant) bool {
-			return slices.ContainsFunc(other, func(o variant) bool { return o.key == v.key })
-		})
-	}
-	a, b = keep(a, b), keep(b, a)
+	a, b = without(a, b), without(b, a)
 	for len(a) > 0 && len(b) > 0 {
 		c.changed(a[0], b[0])
 		a, b = a[1:], b[1:]
@@ -212,6 +211,13 @@ func (c *Change) compare(a, b []variant) bool {
 		c.Lines = append(c.Lines, "+ "+v.String())
 	}
 	return len(c.Lines) > 0
+}
+
+// without returns those of a list that are not in another.
+func without(list, other []variant) []variant {
+	return slices.DeleteFunc(slices.Clone(list), func(v variant) bool {
+		return slices.ContainsFunc(other, func(o variant) bool { return o.key == v.key })
+	})
 }
 
 // modules notes that a module has what the kernel has lost, or had what it has

@@ -219,4 +219,11 @@ func TestDiffOfTwins(t *testing.T) {
 	if d := Diff(a, c); len(d.Changes) != 1 || !slices.Equal(d.Changes[0].Lines, []string{"- struct twin // 8 bytes, 1 field"}) {
 		t.Errorf("one less: %+v", d.Changes)
 	}
+	a = testKernel(t, []btf.Type{function("f", integer(4)), function("f", integer(8))}, "f t", "f t")
+	b = testKernel(t, []btf.Type{function("f", integer(8)), function("f", ptr("file"))}, "f t", "f t")
+	for _, c := range Diff(a, b).Changes {
+		if c.Kind == kindFunction {
+			t.Errorf("of two functions, BTF has another one: %+v", c)
+		}
+	}
 }
