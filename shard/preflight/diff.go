@@ -285,8 +285,7 @@ func DiffFor(objects []*Object, a, b *Kernel) *Difference {
 			continue
 		}
 		for i, p := range had.Programs {
-			q := have.Programs[i]
-			if was, is := words(p.Loads, p.Attaches), words(q.Loads, q.Attaches); was != is && p.Skip == "" {
+			if was, is := p.words(), have.Programs[i].words(); was != is {
 				d.Changes = append(d.Changes, Change{Kind: kindVerdict, Name: p.Name, State: Different, Lines: []string{"- " + p.Name + ": " + was, "+ " + p.Name + ": " + is}})
 			}
 		}
@@ -320,7 +319,10 @@ func DiffFor(objects []*Object, a, b *Kernel) *Difference {
 // if say, otherwise by none.
 func (d *Dep) on(k *Kernel, a *Answer, say bool) []variant {
 	v := variant{head: cmp.Or(a.Signature, d.Name), note: a.Note, key: a.Status.String() + a.shapeOr() + a.Note}
-	if a.Status != Present && a.Status != Absent {
+	switch {
+	case a.Status == Changed && a.Want != "":
+		v.note = join("the object has "+a.Want, a.Note)
+	case a.Status != Present && a.Status != Absent && a.Status != Changed:
 		v.note = join(a.Status.String(), a.Note)
 	}
 	switch {
