@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"encoding/binary"
 
 	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -31,7 +30,7 @@ func ReadFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch s
 
 // NewKernel makes a kernel of what an index has of it.
 func NewKernel(f *index.Facts) (*Kernel, error) {
-	k := &Kernel{ID: f.ID, Release: f.Release, Arch: f.Arch, order: binary.LittleEndian, symbols: symbols(f.Symbols), config: image.Config(f.Config)}
+	k := &Kernel{ID: f.ID, Release: f.Release, Arch: f.Arch, symbols: symbols(f.Symbols), config: image.Config(f.Config)}
 	if !f.NoModules {
 		m := moduleIndex{Lines: symbols(f.Modules), All: f.AllModules}
 		k.readModules = func() (moduleIndex, error) { return m, nil }
