@@ -70,12 +70,12 @@ func olderKernel(t *testing.T) *Kernel {
 		function("__bpf_trace_sched_switch", integer(4)), function("bpf_kfunc_a", integer(4)),
 		tracepoint("sched_switch", ptr("task_struct")), tracepoint("block_old", ptr("request")),
 		enum("bpf_map_type", map[string]uint64{"BPF_MAP_TYPE_HASH": 1, "__MAX_BPF_MAP_TYPE": 2}),
-		enum("bpf_func_id", map[string]uint64{"BPF_FUNC_loop": 181}),
+		enum("bpf_func_id", map[string]uint64{"BPF_FUNC_loop": 181}), enum("bpf_prog_type", map[string]uint64{"BPF_PROG_TYPE_KPROBE": 2}), enum("bpf_attach_type", map[string]uint64{"BPF_LSM_MAC": 27}),
 		enum("zone_type", map[string]uint64{"ZONE_DMA": 0, "ZONE_NORMAL": 1}),
 		structOf("gone_struct", 8, btf.Member{Name: "x", Type: integer(8)}),
 		structOf("only_larger", 8, btf.Member{Name: "x", Type: integer(8)}),
 	}, "do_unlinkat T", "vfs_unlink T", "vfs_open T", "vfs_read T", "vfs_write T", "vfs_stat T", "vfs_stat.isra.0 t", "ext4_sync t", "same t",
-		"bpf_lsm_file_open T", "__x64_sys_old T", "kfunc:bpf_kfunc_a r", "bpf_kfunc_a T", "__tracepoint_sched_switch d", "__tracepoint_block_old d")
+		"bpf_lsm_file_open T", "__x64_sys_old T", "__BTF_ID__set8__kfuncs r", "kfunc:bpf_kfunc_a r", "bpf_kfunc_a T", "__tracepoint_sched_switch d", "__tracepoint_block_old d")
 	k.ID = "debian/6.1.0-56-cloud-amd64__6.1.190-1"
 	k.config = map[string]string{"BPF_LSM": "y", "XFS_FS": "m", "HZ": "250", "KPROBES": "n", "MODULES": "y"}
 	k.readModules = func() (moduleIndex, error) { return moduleIndex{All: true}, nil }
@@ -102,11 +102,11 @@ func newerKernel(t *testing.T) *Kernel {
 		function("bpf_kfunc_a", integer(8)), function("bpf_kfunc_b", integer(4)),
 		tracepoint("sched_switch", ptr("task_struct"), integer(4)),
 		enum("bpf_map_type", map[string]uint64{"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_RHASH": 2, "__MAX_BPF_MAP_TYPE": 3}),
-		enum("bpf_func_id", map[string]uint64{"BPF_FUNC_loop": 181}),
+		enum("bpf_func_id", map[string]uint64{"BPF_FUNC_loop": 181}), enum("bpf_prog_type", map[string]uint64{"BPF_PROG_TYPE_KPROBE": 2}), enum("bpf_attach_type", map[string]uint64{"BPF_LSM_MAC": 27}),
 		enum("zone_type", map[string]uint64{"ZONE_DMA": 0, "ZONE_DMA32": 1, "ZONE_NORMAL": 2}),
 		structOf("only_larger", 16, btf.Member{Name: "x", Type: integer(8)}),
 	}, "vfs_unlink T", "vfs_open t", "vfs_read x", "vfs_write T", "vfs_write T", "vfs_stat T", "vfs_stat.isra.7 t", "vfs_new T", "same t",
-		"bpf_lsm_file_open T", "set:sleepable_lsm_hooks:bpf_lsm_file_open r", "__x64_sys_new T",
+		"bpf_lsm_file_open T", "set:sleepable_lsm_hooks:bpf_lsm_file_open r", "__x64_sys_new T", "__BTF_ID__set8__kfuncs r",
 		"kfunc:bpf_kfunc_a r", "kfunc:bpf_kfunc_b r", "bpf_kfunc_a T", "bpf_kfunc_b T", "__tracepoint_sched_switch d", "not_in_btf x")
 	k.ID = "debian/6.12.118+deb13-cloud-amd64__6.12.118-1"
 	k.config = map[string]string{"BPF_LSM": "y", "HZ": "1000", "KPROBES": "y", "MODULES": "y"}
@@ -138,7 +138,11 @@ func TestDiffOfTheSame(t *testing.T) {
 
 // What one of two kernels does not tell did not go.
 func TestDiffOfUnknown(t *testing.T) {
-	for _, what := range []string{"BTF", "symbols", "build options"} {
+	for what, lost := range map[string]string{
+		"BTF":           "program type, map type, attach type, helper, kfunc, LSM hook, tracepoint, function, struct, enum",
+		"symbols":       "kfunc, function",
+		"build options": "build option",
+	} {
 		a, b := olderKernel(t), olderKernel(t)
 		switch what {
 		case "BTF":
@@ -152,7 +156,7 @@ func TestDiffOfUnknown(t *testing.T) {
 			if len(d.Changes) != 0 {
 				t.Errorf("without %s: %+v", what, d.Changes)
 			}
-			if len(d.Unknown) != 1 || !strings.Contains(markdown(t, d, 0), "\n**Not compared:** no "+what+" of "+b.ID) {
+			if len(d.Unknown) != 1 || !strings.Contains(markdown(t, d, 0), "\n**Not compared:** "+lost+", which "+b.ID+" does not tell.\n") {
 				t.Errorf("without %s: %q", what, d.Unknown)
 			}
 		}

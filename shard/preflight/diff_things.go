@@ -1,7 +1,9 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,87 +15,99 @@ const (
 	kindLSM        = "LSM hook"
 	kindTracepoint = "tracepoint"
 	kindFunction   = "function"
-	kindSyscall    = "system call"
-	kindStruct     = "struct"
-	kindUnion      = "union"
+	kindStruct     = "struct" // unions, too
 	kindEnum       = "enum"
-	kindTypedef    = "typedef"
 	kindOption     = "build option"
 )
 
 // thingKinds are in the order that they are shown in.
 var thingKinds = []string{
-	kindProgram, kindMap, kindAttach, kindHelper, kindKfunc, kindLSM, kindTracepoint,
-	kindFunction, kindSyscall, kindStruct, kindUnion, kindEnum, kindTypedef, kindOption,
+	kindProgram, kindMap, kindAttach, kindHelper, kindKfunc, kindLSM, kindTracepoint, kindFunction, kindStruct, kindEnum, kindOption,
 }
 
 // numbered are the enums of the kernel's interface, and what their names start
 // with.
-var numbered = map[string][2]string{
+var numbered = map[string]struct{ enum, prefix string }{
 	kindProgram: {"bpf_prog_type", "BPF_PROG_TYPE_"},
 	kindMap:     {"bpf_map_type", "BPF_MAP_TYPE_"},
 	kindAttach:  {"bpf_attach_type", "BPF_"},
 	kindHelper:  {"bpf_func_id", "BPF_FUNC_"},
 }
 
-// generated are what macros make of tracepoints and system calls, and the
-// compiler of functions: what they are made of is shown itself.
+// generated is what macros make of tracepoints and system calls, the compiler of
+// functions, and options that say what the compiler or the architecture can.
 var generated = []string{
 	"__bpf_trace_", "trace_event_raw_event_", "perf_trace_", "__traceiter_", "trace_raw_output_", "trace_event_define_fields_",
 	"trace_event_get_offsets_", "trace_event_data_offsets_", "__probestub_", "__pfx_", "__cfi_", "__SCT__", "__initcall",
-	"__ia32_", "__do_sys_", "__se_sys_", "__do_compat_sys_", "__se_compat_sys_", "__x64_", "__arm64_",
+	"__ia32_", "__do_sys_", "__se_sys_", "__do_compat_sys_", "__se_compat_sys_",
+	"ARCH_", "AS_", "BINDGEN_", "CC_", "CLANG_", "HAVE_", "LD_", "RUSTC_", "TOOLS_",
 }
 
-// variant is a thing as a kernel has it. Of one name it may have several.
-type variant struct {
-	head  string // in C
+// thing is what a kernel has of a name. Of one name it may have several.
+type thing struct {
+	text  string // in C
+	shape string // what counts of text; "": all of it
 	note  string // what else is to be said
-	key   string // what counts of it
-	parts []part
+	parts []part // fields or values
 }
 
 // part is a field or a value.
 type part struct {
 	name string
 	text string // in C
-	at   int    // of a field: its place in bits
+	at   string // of a field: its place in bytes
 }
 
-func (v variant) String() string {
-	if v.note == "" {
-		return v.head
+func same(a, b thing) bool {
+	return cmp.Or(a.shape, a.text) == cmp.Or(b.shape, b.text) && a.note == b.note && slices.Equal(a.parts, b.parts)
+}
+
+func (t thing) String() string {
+	if t.note == "" {
+		return t.text
 	}
-	return v.head + " // " + v.note
+	return t.text + " // " + t.note
 }
 
 func (p part) String() string {
-	if p.at < 0 {
+	if p.at == "" {
 		return p.text
 	}
-	return p.text + "; // at " + byteAt(p.at)
+	return p.text + "; // at " + p.at
 }
 
-// byteAt writes where a field is, in bytes.
-func byteAt(bits int) string {
-	if bits%8 == 0 {
-		return fmt.Sprint(bits / 8)
+// tells says whether what is not found of a kind is not there.
+func (k *Kernel) tells(kind string) bool {
+	switch kind {
+	case kindFunction:
+		return len(k.symbols) > 0 && k.types != nil
+	case kindKfunc:
+		return k.symbols.any("__BTF_ID__set") && k.types != nil
+	case kindOption:
+		return k.config != nil
+	case kindProgram, kindMap, kindAttach, kindHelper:
+		return len(k.lookup(numbered[kind].enum)) > 0
 	}
-	return fmt.Sprintf("%d, bit %d", bits/8, bits%8)
+	return k.types != nil
 }
 
-// names lists what a kernel has, by kind. A name may stand there twice.
-func (k *Kernel) names() map[string][]string {
-	names := map[string][]string{}
+// names lists by kind what a kernel has, some twice. takers counts the functions
+// that take a pointer to a struct.
+func (k *Kernel) names() (names map[string][]string, takers map[string]int) {
+	names, takers = map[string][]string{}, map[string]int{}
 	add := func(kind, name string) {
-		if !slices.ContainsFunc(generated, func(g string) bool { return strings.HasPrefix(name, g) }) && plain(name) {
+		if hook, ok := strings.CutPrefix(name, "bpf_lsm_"); ok && kind == kindFunction {
+			kind, name = kindLSM, hook
+		}
+		if plain(name) && !slices.ContainsFunc(generated, func(g string) bool { return strings.HasPrefix(name, g) }) {
 			names[kind] = append(names[kind], name)
 		}
 	}
-	function := func(name string) {
-		if hook, ok := strings.CutPrefix(name, "bpf_lsm_"); ok {
-			add(kindLSM, hook)
-		} else {
-			add(kindFunction, name)
+	var enums []string
+	for kind, n := range numbered {
+		enums = append(enums, n.enum)
+		for _, v := range k.numbers(kind) {
+			add(kind, v.name)
 		}
 	}
 	if k.types != nil {
@@ -103,26 +117,22 @@ func (k *Kernel) names() map[string][]string {
 			}
 			switch t := t.(type) {
 			case *btf.Func:
-				function(t.Name)
-			case *btf.Struct:
-				add(kindStruct, t.Name)
-			case *btf.Union:
-				add(kindUnion, t.Name)
+				add(kindFunction, t.Name)
+				if p, ok := t.Type.(*btf.FuncProto); ok {
+					for _, param := range p.Params {
+						takers[pointee(param.Type)]++
+					}
+				}
+			case *btf.Struct, *btf.Union:
+				add(kindStruct, t.TypeName())
 			case *btf.Enum:
-				add(kindEnum, t.Name)
+				if !slices.Contains(enums, t.Name) {
+					add(kindEnum, t.Name)
+				}
 			case *btf.Typedef:
 				if name, ok := strings.CutPrefix(t.Name, "btf_trace_"); ok {
 					add(kindTracepoint, name)
-				} else {
-					add(kindTypedef, t.Name)
 				}
-			}
-		}
-	}
-	for kind, enum := range numbered {
-		for _, v := range k.enumValues(enum[0]) {
-			if strings.HasPrefix(v.name, enum[1]) {
-				add(kind, v.name)
 			}
 		}
 	}
@@ -131,225 +141,165 @@ func (k *Kernel) names() map[string][]string {
 			add(kindKfunc, kfunc)
 		} else if tp, ok := strings.CutPrefix(name, "__tracepoint_"); ok {
 			add(kindTracepoint, tp)
-		} else if call, ok := strings.CutPrefix(name, k.syscallPrefix()); ok && isText(typ) {
-			add(kindSyscall, call)
 		} else if isText(typ) && typ != notTraced && !strings.ContainsAny(name, ".:") { // what is notrace and not in BTF nothing attaches to
-			function(name)
+			add(kindFunction, name)
 		}
 		return true
 	})
 	for option := range k.config {
 		add(kindOption, option)
 	}
-	return names
+	return names, takers
 }
 
-func (k *Kernel) syscallPrefix() string {
-	if k.Arch == "arm64" {
-		return "__arm64_sys_"
-	}
-	return "__x64_sys_"
-}
-
-// things returns what the kernel has of a name, none if it has nothing.
-func (k *Kernel) things(kind, name string) []variant {
-	var list []variant
-	one := func(head, note string) { list = append(list, variant{head: head, note: note, key: head + note}) }
+// things returns what the kernel has of a name, each once. What it has of an enum
+// of its interface can be named without what all start with, or by number.
+func (k *Kernel) things(kind, name string) (list []thing) {
 	switch kind {
 	case kindProgram, kindMap, kindAttach, kindHelper:
-		for _, v := range k.enumValues(numbered[kind][0]) {
-			if v.name == name {
-				one(v.text, "")
+		full := numbered[kind].prefix + strings.TrimPrefix(name, "bpf_")
+		for _, v := range k.numbers(kind) {
+			if v.name == name || strings.EqualFold(v.name, full) || v.text == v.name+" = "+name {
+				list = append(list, thing{text: v.text})
 			}
 		}
 	case kindKfunc:
 		if k.symbols.has(kfuncs + name) {
-			list = k.signatures(name, "")
+			list = k.function(name)
 		}
 	case kindLSM:
-		note := ""
-		if k.symbols.has(inSet + "bpf_lsm_disabled_hooks:bpf_lsm_" + name) {
-			note = "not for BPF"
-		} else if k.symbols.has(inSet + "sleepable_lsm_hooks:bpf_lsm_" + name) {
-			note = "programs may sleep"
-		}
-		list = k.signatures("bpf_lsm_"+name, note)
+		list = k.function("bpf_lsm_" + name)
 	case kindTracepoint:
-		if p := k.typedefProto("btf_trace_" + name); p != nil {
-			q := *p
-			q.Params = q.Params[min(1, len(q.Params)):] // void *__data
-			list = append(list, signature(name, &q, ""))
-		} else if k.symbols.has("__tracepoint_" + name) {
-			one(name, "not in BTF")
+		a, _ := (&checker{k: k}).rawTracepoint(&Dep{Kind: "raw_tp", Name: name})
+		if a.Status == Present {
+			list = []thing{{text: a.Signature, shape: a.shape}}
+			if a.Signature == "" {
+				list = []thing{{text: clean(name), note: "not in BTF"}}
+			}
 		}
 	case kindFunction:
 		list = k.function(name)
-	case kindSyscall:
-		if symbol := k.syscallPrefix() + name; k.symbols.has(symbol) {
-			one(clean(symbol), "")
-		}
-	case kindStruct, kindUnion:
+	case kindStruct:
 		for _, t := range k.lookup(name) {
-			switch t := t.(type) {
-			case *btf.Struct:
-				if kind == kindStruct {
-					list = append(list, composite("struct "+name, t.Size, t.Members))
-				}
-			case *btf.Union:
-				if kind == kindUnion {
-					list = append(list, composite("union "+name, t.Size, t.Members))
-				}
+			switch t.(type) {
+			case *btf.Struct, *btf.Union:
+				size, _ := btf.Sizeof(t) // which the type itself says
+				fields := appendFields(nil, "", 0, t, 0)
+				note := counted(size, "byte") + ", " + counted(len(fields), "field")
+				list = append(list, thing{text: declare(t, ""), note: note, parts: fields})
 			}
 		}
 	case kindEnum:
 		for _, t := range k.lookup(name) {
 			if e, ok := t.(*btf.Enum); ok {
-				v := variant{head: "enum " + clean(name), note: counted(len(e.Values), "value"), parts: values(e)}
-				list = append(list, v.sealed())
+				list = append(list, thing{text: declare(t, ""), note: counted(len(e.Values), "value"), parts: values(e)})
 			}
 		}
-	case kindTypedef:
-		for _, t := range k.lookup(name) {
-			if d, ok := t.(*btf.Typedef); ok {
-				one("typedef "+declare(d.Type, clean(name)), "")
-			}
+	case kindField:
+		typ, path, _ := strings.Cut(name, ".")
+		fields, _ := k.fieldsOn(typ, strings.Split(path, "."))
+		for _, m := range fields {
+			f := fieldPart(m, m.Name, 0)
+			list = append(list, thing{text: f.text, note: "at " + f.at})
 		}
 	case kindOption:
 		if v := k.config[name]; v != "" && v != "n" {
-			one("CONFIG_"+clean(name)+"="+clean(v), "")
+			list = append(list, thing{text: "CONFIG_" + clean(name) + "=" + clean(v)})
 		}
 	}
-	return distinct(list)
+	return without(list, nil)
 }
 
-// distinct leaves of what is there twice one.
-func distinct(list []variant) []variant {
-	slices.SortStableFunc(list, func(a, b variant) int { return strings.Compare(a.key, b.key) })
-	return slices.CompactFunc(list, func(a, b variant) bool { return a.key == b.key })
-}
-
-// sealed is a variant with the key that its parts make.
-func (v variant) sealed() variant {
-	var b strings.Builder
-	b.WriteString(v.note)
-	for _, p := range v.parts {
-		fmt.Fprintf(&b, "\n%s %d", p.text, p.at)
-	}
-	v.key = b.String()
-	return v
-}
-
-// signature is a function's prototype. The names of its parameters do not count.
-func signature(name string, p *btf.FuncProto, note string) variant {
-	var a Answer
-	a.sign(name, p)
-	return variant{head: a.Signature, note: note, key: a.shape + note}
-}
-
-// signatures are the prototypes that BTF has for a function.
-func (k *Kernel) signatures(name, note string) (list []variant) {
-	for _, t := range k.lookup(name) {
-		if f, ok := t.(*btf.Func); ok {
-			if p, ok := f.Type.(*btf.FuncProto); ok {
-				list = append(list, signature(name, p, note))
-			}
+// without returns those of a list that are not in another, each once.
+func without(list, other []thing) (left []thing) {
+	for _, t := range list {
+		is := func(o thing) bool { return same(t, o) }
+		if !slices.ContainsFunc(other, is) && !slices.ContainsFunc(left, is) {
+			left = append(left, t)
 		}
 	}
-	return list
+	return left
 }
 
 // function is one of the kernel's functions: its prototypes, and what counts for
 // who attaches to it.
-func (k *Kernel) function(name string) []variant {
+func (k *Kernel) function(name string) (list []thing) {
 	n, typ := k.symbols.named(name)
-	if n > 0 && !isText(typ) {
+	if !isText(typ) {
 		n = 0
 	}
-	copies, inPart := suffixes(name, k.symbols.copies(name))
-	list := k.signatures(name, "")
-	if len(list) == 0 && n == 0 && copies == "" && !inPart {
+	var copies []string // .isra, .part: their numbers change from build to build
+	for _, c := range k.symbols.copies(name) {
+		if c = copyNumber.ReplaceAllString(strings.TrimPrefix(c, name), ""); c != "" {
+			copies = append(copies, clean(c))
+		}
+	}
+	for _, t := range k.lookup(name) {
+		if f, ok := t.(*btf.Func); ok {
+			if p, ok := f.Type.(*btf.FuncProto); ok {
+				var a Answer
+				a.sign(name, p)
+				list = append(list, thing{text: a.Signature, shape: a.shape})
+			}
+		}
+	}
+	inBTF := len(list) > 0
+	if !inBTF && n == 0 && len(copies) == 0 {
 		return nil
 	}
-	has := k.symbols.has
+	if !inBTF {
+		list = []thing{{text: clean(name), shape: clean(name)}}
+	}
 	var notes []string
 	note := func(is bool, words string) {
 		if is {
 			notes = append(notes, words)
 		}
 	}
-	note(typ == notTraced && n > 0, "notrace")
+	has, known := k.symbols.has, len(k.symbols) > 0
+	note(n > 0 && typ == notTraced, "notrace")
 	note(n > 1, fmt.Sprintf("%d functions have the name", n))
-	note(len(list) == 0 && k.types != nil, "not in BTF")
-	note(inPart, "partly inlined")
-	switch {
-	case n > 0 || len(k.symbols) == 0:
-		note(copies != "", "with copies: "+copies)
-	case copies != "":
-		note(true, "only copies: "+copies)
-	default:
-		note(true, "no symbol")
-	}
+	note(!inBTF && k.types != nil, "not in BTF")
+	note(strings.Contains(strings.Join(copies, ""), ".part"), "partly inlined")
+	note(n > 0 && len(copies) > 0, "with copies: "+strings.Join(once(copies), ", "))
+	note(n == 0 && len(copies) > 0, "only copies: "+strings.Join(once(copies), ", "))
+	note(n == 0 && len(copies) == 0 && known, "no symbol")
 	note(has("_kbl_addr_"+name), "no kprobes")
 	note(has(noProbes+name), "in a section that nothing can be attached to")
 	note(has(inSet+"btf_id_deny:"+name), "no fentry")
 	note(has(inSet+"noreturn_deny:"+name), "no fexit: it never returns")
+	note(has(inSet+"bpf_lsm_disabled_hooks:"+name), "not for BPF")
+	note(has(inSet+"sleepable_lsm_hooks:"+name), "programs may sleep")
 	note(has("_eil_addr_"+name), "errors may be injected")
-	if len(list) == 0 {
-		list = []variant{{head: clean(name), key: name}}
-	}
 	for i := range list {
-		v := &list[i]
-		if typ == 't' {
-			v.head, v.key = "static "+v.head, "static "+v.key
+		if list[i].note = strings.Join(notes, ", "); typ == 't' {
+			list[i].text, list[i].shape = "static "+list[i].text, "static "+list[i].shape
 		}
-		v.note = strings.Join(notes, ", ")
-		v.key += v.note
 	}
 	return list
 }
 
-// suffixes says of what kinds the copies of a function are: .isra, .constprop.
-// Their numbers change from build to build. inPart says whether there is a
-// .part.
-func suffixes(name string, copies []string) (list string, inPart bool) {
-	var kinds []string
-	for _, c := range copies {
-		kind := ""
-		for _, word := range strings.Split(strings.TrimPrefix(c, name+"."), ".") {
-			switch {
-			case word == "cold" || strings.Trim(word, "0123456789") == "":
-			case word == "part":
-				inPart = true
-			default:
-				kind += "." + clean(word)
-			}
-		}
-		if kind != "" {
-			kinds = append(kinds, kind)
-		}
-	}
-	return strings.Join(once(kinds), ", "), inPart
-}
+// copyNumber matches what does not count of a copy's name.
+var copyNumber = regexp.MustCompile(`\.(cold|[0-9]+)\b`)
 
-// enumValues are those of an enum of the kernel's interface.
-func (k *Kernel) enumValues(name string) []part {
-	for _, t := range k.lookup(name) {
+// numbers are the values of an enum of the kernel's interface, but for those that
+// only bound it.
+func (k *Kernel) numbers(kind string) (list []part) {
+	for _, t := range k.lookup(numbered[kind].enum) {
 		if e, ok := t.(*btf.Enum); ok {
-			return slices.DeleteFunc(values(e), func(p part) bool { return strings.HasPrefix(p.name, "__") })
+			list = append(list, values(e)...)
 		}
 	}
-	return nil
+	return slices.DeleteFunc(list, func(p part) bool { return strings.HasPrefix(p.name, "__") })
 }
 
-func values(e *btf.Enum) []part {
-	list := make([]part, len(e.Values))
-	for i, v := range e.Values {
-		list[i] = part{name: clean(v.Name), at: -1}
-		if e.Signed {
-			list[i].text = fmt.Sprintf("%s = %d", list[i].name, int64(v.Value))
-		} else {
-			list[i].text = fmt.Sprintf("%s = %d", list[i].name, v.Value)
+func values(e *btf.Enum) (list []part) {
+	for _, v := range e.Values {
+		p := part{name: clean(v.Name)}
+		if p.text = fmt.Sprintf("%s = %d", p.name, v.Value); e.Signed {
+			p.text = fmt.Sprintf("%s = %d", p.name, int64(v.Value))
 		}
+		list = append(list, p)
 	}
 	return list
 }
@@ -358,46 +308,39 @@ func values(e *btf.Enum) []part {
 // multiply.
 const maxFields = 4000
 
-func composite(head string, size uint32, members []btf.Member) variant {
-	v := variant{head: clean(head), parts: appendFields(nil, "", 0, members, 0)}
-	v.note = fmt.Sprintf("%s, %s", counted(int(size), "byte"), counted(len(v.parts), "field"))
-	return v.sealed()
-}
-
 // appendFields appends fields, and those of types without a name in their place.
-func appendFields(list []part, path string, at int, members []btf.Member, depth int) []part {
-	for _, m := range members {
+func appendFields(list []part, path string, at btf.Bits, t btf.Type, depth int) []part {
+	for _, m := range membersOf(t) {
 		if len(list) >= maxFields || depth > maxDepth {
 			return list
 		}
-		name, here := path+clean(m.Name), at+int(m.Offset)
-		var inner []btf.Member
-		t, dims := m.Type, ""
-		for a, ok := t.(*btf.Array); ok && len(dims) < maxDepth; a, ok = t.(*btf.Array) {
-			t, dims = a.Type, dims+fmt.Sprintf("[%d]", a.Nelems)
+		name, inner := path+clean(m.Name), m.Type
+		dims := ""
+		for a, ok := inner.(*btf.Array); ok && len(dims) < maxDepth; a, ok = inner.(*btf.Array) {
+			inner, dims = a.Type, dims+fmt.Sprintf("[%d]", a.Nelems)
 		}
-		switch t := t.(type) {
-		case *btf.Struct:
-			if t.Name == "" {
-				inner = t.Members
-			}
-		case *btf.Union:
-			if t.Name == "" {
-				inner = t.Members
-			}
-		}
-		switch {
-		case inner != nil && m.Name == "":
-			list = appendFields(list, path, here, inner, depth+1)
-		case inner != nil:
-			list = appendFields(list, name+dims+".", here, inner, depth+1)
+		_, isStruct := inner.(*btf.Struct)
+		_, isUnion := inner.(*btf.Union)
+		switch nameless := (isStruct || isUnion) && inner.TypeName() == ""; {
+		case nameless && m.Name == "":
+			list = appendFields(list, path, at+m.Offset, inner, depth+1)
+		case nameless:
+			list = appendFields(list, name+dims+".", at+m.Offset, inner, depth+1)
 		default:
-			p := part{name: name, text: declare(m.Type, name), at: here}
-			if m.BitfieldSize > 0 {
-				p.text += fmt.Sprintf(" : %d", m.BitfieldSize)
-			}
-			list = append(list, p)
+			list = append(list, fieldPart(m, name, at))
 		}
 	}
 	return list
+}
+
+func fieldPart(m btf.Member, name string, base btf.Bits) part {
+	p := part{name: name, text: declare(m.Type, clean(name))}
+	if m.BitfieldSize > 0 {
+		p.text += fmt.Sprintf(" : %d", m.BitfieldSize)
+	}
+	bits := base + m.Offset
+	if p.at = fmt.Sprint(bits / 8); bits%8 != 0 {
+		p.at += fmt.Sprintf(", bit %d", bits%8)
+	}
+	return p
 }

@@ -11,8 +11,8 @@ func TestQuery(t *testing.T) {
 	var all bytes.Buffer
 	for _, query := range []string{
 		"struct task_struct.state", "task_struct.rcu_users", "struct task_struct.seccomp.mode", "struct task_struct.in_iowait", "struct only_larger",
-		"enum zone_type", "ZONE_DMA32", "enum value ZONE_NORMAL", "vfs_unlink", "fentry vfs_open", "function ext4_sync", "kprobe vfs_write", "sched/sched_switch", "tp_btf block_old",
-		"kfunc bpf_kfunc_b", "helper bpf_loop", "helper 181", "map type RHash", "BPF_MAP_TYPE_RHASH", "lsm file_open", "ksyscall new", "CONFIG_HZ", "CONFIG_XFS_FS", "config KPROBES", "struct gone_struct.x",
+		"enum zone_type", "union only_larger", "vfs_unlink", "fentry vfs_open", "function ext4_sync", "kprobe vfs_write", "sched/sched_switch", "tp_btf block_old",
+		"kfunc bpf_kfunc_b", "helper bpf_loop", "helper 181", "map type RHash", "BPF_MAP_TYPE_RHASH", "lsm file_open", "__x64_sys_new", "CONFIG_HZ", "CONFIG_XFS_FS", "config KPROBES", "struct gone_struct.x",
 	} {
 		q, err := ParseQuery(query)
 		if err != nil {
@@ -57,7 +57,7 @@ func TestQueryOfNothing(t *testing.T) {
 // What a kernel does not tell is not absent.
 func TestQueryOfUnknown(t *testing.T) {
 	bare := func(t *testing.T) *Kernel { return &Kernel{ID: "debian/2", Release: "6.1.0", Arch: "amd64"} }
-	for _, query := range []string{"struct task_struct", "struct task_struct.flags", "function vfs_unlink", "tracepoint sched_switch", "kfunc bpf_kfunc_b", "ksyscall new", "CONFIG_HZ", "map type hash", "lsm file_open"} {
+	for _, query := range []string{"struct task_struct", "struct task_struct.flags", "function vfs_unlink", "tracepoint sched_switch", "kfunc bpf_kfunc_b", "enum zone_type", "CONFIG_HZ", "map type hash", "lsm file_open"} {
 		q, err := ParseQuery(query)
 		if err != nil {
 			t.Fatal(err)
@@ -79,13 +79,32 @@ func TestQueryOfUnknown(t *testing.T) {
 	k.readModules = func() (moduleIndex, error) {
 		return moduleIndex{Lines: sorted([]string{"ovl_thing t overlay"}), All: true}, nil
 	}
-	q, _ := ParseQuery("struct ovl_thing.field")
-	if got := q.missing(k, kindStruct); len(q.Ask(k)) > 0 || got != "not known: the type is in module overlay" {
-		t.Errorf("field of a module's type: %q", got)
+	for query, want := range map[string]found{
+		"struct ovl_thing.field": {words: "not known: the name is in module overlay"},
+		"enum ovl_thing":         {words: "not known: the name is in module overlay"},
+		"struct ovl_thing":       {words: "in module overlay", is: true},
+	} {
+		q, err := ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := q.ask(k, q.kinds[0]); got.is != want.is || got.words != want.words {
+			t.Errorf("%s: %+v, want %+v", query, got, want)
+		}
 	}
-	q, _ = ParseQuery("struct ovl_thing")
-	if got := q.Ask(k); len(got) != 1 || got[0].Words != "in module overlay" {
-		t.Errorf("a module's type: %+v", got)
+	// Sets of kfuncs are symbols that not all kernels name.
+	k = newerKernel(t)
+	k.symbols = symbols(strings.Replace(string(k.symbols), "__BTF_ID__set8__kfuncs r\n", "", 1))
+	q, _ := ParseQuery("kfunc bpf_kfunc_c")
+	if got := q.ask(k, kindKfunc); got.words != "not known" {
+		t.Errorf("a kfunc of a kernel without their sets: %+v", got)
+	}
+	// A kfunc is there without a prototype, too.
+	k = newerKernel(t)
+	k.types = nil
+	q, _ = ParseQuery("kfunc bpf_kfunc_b")
+	if got := q.ask(k, kindKfunc); !got.is {
+		t.Errorf("a kfunc of a kernel without BTF: %+v", got)
 	}
 }
 
@@ -120,8 +139,8 @@ func FuzzParseQuery(f *testing.F) {
 		if strings.ContainsFunc(b.String(), func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) {
 			t.Errorf("%q", b.String())
 		}
-		if found.Empty() && len(q.Ask(k)) > 0 {
-			t.Error("found, and empty")
+		if found.Empty() != (b.Len() == 0) {
+			t.Errorf("empty: %v, %q", found.Empty(), b.String())
 		}
 	})
 }

@@ -15,27 +15,32 @@ import (
 // Text writes a survey for people: what is the same on many kernels once, with
 // the kernels as ranges.
 func (s *Survey) Text(w io.Writer) error {
-	bw := bufio.NewWriter(w)
-	t := &text{Survey: s, w: bw}
-	for k := range s.Kernels {
-		if s.Kernels[k].Err == "" {
-			t.known = append(t.known, k)
-		} else {
-			fmt.Fprintf(bw, "%s: unknown: %s\n", t.name(k), s.Kernels[k].Err)
-		}
-	}
+	t := s.text(w)
 	if len(t.known) > 0 {
 		for o := range s.Objects {
 			t.object(o)
 		}
 	}
-	return bw.Flush()
+	return t.w.Flush()
 }
 
 type text struct {
 	*Survey
 	w     *bufio.Writer
 	known []int
+}
+
+// text writes of which kernels nothing is known.
+func (s *Survey) text(w io.Writer) *text {
+	t := &text{Survey: s, w: bufio.NewWriter(w)}
+	for k := range s.Kernels {
+		if s.Kernels[k].Err == "" {
+			t.known = append(t.known, k)
+		} else {
+			fmt.Fprintf(t.w, "%s: unknown: %s\n", t.name(k), s.Kernels[k].Err)
+		}
+	}
+	return t
 }
 
 // row is kernels with the same answer.
