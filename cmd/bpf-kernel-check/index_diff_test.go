@@ -18,7 +18,10 @@ func makeSmallIndex(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	kernel := func(id, release string, state btf.Type, functions ...string) *index.Facts {
 		types := []btf.Type{&btf.Struct{Name: "task_struct", Size: 8, Members: []btf.Member{{Name: "state", Type: state}}}}
-		symbols := ""
+		for enum, value := range map[string]string{"bpf_prog_type": "BPF_PROG_TYPE_KPROBE", "bpf_map_type": "BPF_MAP_TYPE_HASH", "bpf_attach_type": "BPF_LSM_MAC", "bpf_func_id": "BPF_FUNC_loop"} {
+			types = append(types, &btf.Enum{Name: enum, Size: 4, Values: []btf.EnumValue{{Name: value, Value: 1}}})
+		}
+		symbols := "__BTF_ID__set8__kfuncs r\n"
 		for _, f := range functions {
 			types = append(types, &btf.Func{Name: f, Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}}})
 			symbols += f + " T\n"
