@@ -230,7 +230,7 @@ func (k *Kernel) function(name string) (list []thing) {
 	}
 	var copies []string // .isra, .part: their numbers change from build to build
 	for _, c := range k.symbols.copies(name) {
-		if c = copyNumber.ReplaceAllString(strings.TrimPrefix(c, name), ""); c != "" {
+		if c = uncounted.ReplaceAllString(strings.TrimPrefix(c, name), ""); c != "" {
 			copies = append(copies, clean(c))
 		}
 	}
@@ -279,8 +279,8 @@ func (k *Kernel) function(name string) (list []thing) {
 	return list
 }
 
-// copyNumber matches what does not count of a copy's name.
-var copyNumber = regexp.MustCompile(`\.(cold|[0-9]+)\b`)
+// uncounted matches what does not count of a copy's name.
+var uncounted = regexp.MustCompile(`\.(cold|[0-9]+)\b`)
 
 // numbers are the values of an enum of the kernel's interface, but for those that
 // only bound it.
