@@ -81,7 +81,7 @@ func (k *Kernel) tells(kind string) bool {
 	switch kind {
 	case kindFunction:
 		return len(k.symbols) > 0 && k.types != nil
-	case kindKfunc:
+	case kindKfunc, kindLSM: // sets of them are symbols, where the kernel names these
 		return k.symbols.any("__BTF_ID__set") && k.types != nil
 	case kindOption:
 		return k.config != nil
