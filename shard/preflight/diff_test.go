@@ -74,7 +74,7 @@ func olderKernel(t *testing.T) *Kernel {
 		enum("zone_type", map[string]uint64{"ZONE_DMA": 0, "ZONE_NORMAL": 1}),
 		structOf("gone_struct", 8, btf.Member{Name: "x", Type: integer(8)}),
 		structOf("only_larger", 8, btf.Member{Name: "x", Type: integer(8)}),
-	}, "do_unlinkat T", "vfs_unlink T", "vfs_open T", "vfs_read T", "vfs_write T", "vfs_stat T", "vfs_stat.isra.0 t", "ext4_sync t", "same t",
+	}, "do_unlinkat T", "vfs_unlink T", "vfs_open T", "vfs_read T", "vfs_write T", "vfs_stat T", "vfs_stat.isra.0 t", "vfs_stat.isra.1 t", "vfs_stat.cold t", "vfs_read.part.0 t", "ext4_sync t", "same t",
 		"bpf_lsm_file_open T", "__x64_sys_old T", "__BTF_ID__set8__kfuncs r", "kfunc:bpf_kfunc_a r", "bpf_kfunc_a T", "__tracepoint_sched_switch d", "__tracepoint_block_old d")
 	k.ID = "debian/6.1.0-56-cloud-amd64__6.1.190-1"
 	k.config = map[string]string{"BPF_LSM": "y", "XFS_FS": "m", "HZ": "250", "KPROBES": "n", "MODULES": "y"}

@@ -228,12 +228,17 @@ func (k *Kernel) function(name string) (list []thing) {
 	if !isText(typ) {
 		n = 0
 	}
-	var copies []string // .isra, .part: their numbers change from build to build
+	inPart := false
+	var kinds []string // .isra, .constprop: the copies' numbers change from build to build
 	for _, c := range k.symbols.copies(name) {
-		if c = uncounted.ReplaceAllString(strings.TrimPrefix(c, name), ""); c != "" {
-			copies = append(copies, clean(c))
+		c = uncounted.ReplaceAllString(strings.TrimPrefix(c, name), "")
+		if strings.Contains(c, ".part") {
+			inPart = true
+		} else if c != "" {
+			kinds = append(kinds, clean(c))
 		}
 	}
+	copies := strings.Join(once(kinds), ", ")
 	for _, t := range k.lookup(name) {
 		if f, ok := t.(*btf.Func); ok {
 			if p, ok := f.Type.(*btf.FuncProto); ok {
@@ -244,7 +249,7 @@ func (k *Kernel) function(name string) (list []thing) {
 		}
 	}
 	inBTF := len(list) > 0
-	if !inBTF && n == 0 && len(copies) == 0 {
+	if !inBTF && n == 0 && copies == "" && !inPart {
 		return nil
 	}
 	if !inBTF {
@@ -260,10 +265,10 @@ func (k *Kernel) function(name string) (list []thing) {
 	note(n > 0 && typ == notTraced, "notrace")
 	note(n > 1, fmt.Sprintf("%d functions have the name", n))
 	note(!inBTF && k.types != nil, "not in BTF")
-	note(strings.Contains(strings.Join(copies, ""), ".part"), "partly inlined")
-	note(n > 0 && len(copies) > 0, "with copies: "+strings.Join(once(copies), ", "))
-	note(n == 0 && len(copies) > 0, "only copies: "+strings.Join(once(copies), ", "))
-	note(n == 0 && len(copies) == 0 && known, "no symbol")
+	note(inPart, "partly inlined")
+	note(n > 0 && copies != "", "with copies: "+copies)
+	note(n == 0 && copies != "", "only copies: "+copies)
+	note(n == 0 && copies == "" && known, "no symbol")
 	note(has("_kbl_addr_"+name), "no kprobes")
 	note(has(noProbes+name), "in a section that nothing can be attached to")
 	note(has(inSet+"btf_id_deny:"+name), "no fentry")
