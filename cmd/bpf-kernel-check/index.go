@@ -81,6 +81,7 @@ cannot be read and is left out.`,
 	f.StringVarP(&out, "out", "o", "index.bki", "`FILE` to write the index to, and to take from what it has")
 	f.StringVar(&arch, "arch", "", "only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
 	jobsFlag(f, &jobs, "kernels to fetch at a time")
+	cmd.AddCommand(c.indexDiffCommand(), c.indexQueryCommand())
 	return cmd
 }
 

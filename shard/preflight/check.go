@@ -710,10 +710,11 @@ func (c *checker) typeAnswer(d *Dep) (Answer, Loads) {
 	known := d.local.typ != nil && k.hasType(d.local.typ)
 	switch d.Kind {
 	case kindField:
-		leaf, typeKnown, found := k.fieldOn(d.local)
-		if known = known || typeKnown; !found {
+		fields, typeKnown := k.fieldsOn(flavourless(d.local.typ.TypeName()), d.local.path)
+		if known = known || typeKnown; len(fields) == 0 {
 			break
 		}
+		leaf := fields[0].Type // loaders take the first, too
 		a := Answer{Status: Present, Signature: declare(leaf, d.local.path[len(d.local.path)-1])}
 		class, size := shape(leaf)
 		a.shape = fmt.Sprint(class, size, pointee(leaf)) // other names for the same are no change

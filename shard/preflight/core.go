@@ -130,15 +130,21 @@ func follow(t btf.Type, accessor string) local {
 	return l
 }
 
-// member finds a member by name, in the type itself or in its nameless parts.
-func member(t btf.Type, name string, depth int) (btf.Member, bool) {
-	var members []btf.Member
+// membersOf are the members of a struct or union; of another type there are none.
+func membersOf(t btf.Type) []btf.Member {
 	switch c := strip(t).(type) {
 	case *btf.Struct:
-		members = c.Members
+		return c.Members
 	case *btf.Union:
-		members = c.Members
+		return c.Members
 	}
+	return nil
+}
+
+// member finds a member by name, in the type itself or in its nameless parts. Its
+// offset is that from the start of the type.
+func member(t btf.Type, name string, depth int) (btf.Member, bool) {
+	members := membersOf(t)
 	for _, m := range members {
 		if m.Name == name {
 			return m, true
@@ -152,42 +158,41 @@ func member(t btf.Type, name string, depth int) (btf.Member, bool) {
 			continue
 		}
 		if found, ok := member(m.Type, name, depth+1); ok {
+			found.Offset += m.Offset
 			return found, true
 		}
 	}
 	return btf.Member{}, false
 }
 
-// fieldOn finds a field in the kernel's types. known is false when the kernel
-// has no type of that name.
-func (k *Kernel) fieldOn(l local) (leaf btf.Type, typeKnown, found bool) {
-	types, err := k.types.AnyTypesByName(flavourless(l.typ.TypeName()))
-	if err != nil {
-		return nil, false, false
-	}
-	for _, t := range types {
+// fieldsOn finds a field in the kernel's types of a name, with its offset from
+// the start of each. Of arrays it takes the first element. typeKnown is false when
+// the kernel has no type of that name.
+func (k *Kernel) fieldsOn(name string, path []string) (fields []btf.Member, typeKnown bool) {
+	for _, t := range k.lookup(name) {
 		switch t.(type) {
 		case *btf.Struct, *btf.Union, *btf.Typedef:
 		default:
 			continue
 		}
 		typeKnown = true
-		at, ok := t, true
-		for _, name := range l.path {
-			for a, isArray := strip(at).(*btf.Array); isArray; a, isArray = strip(at).(*btf.Array) {
-				at = a.Type
+		at, ok := btf.Member{Type: t}, true
+		for _, name := range path {
+			for a, isArray := strip(at.Type).(*btf.Array); isArray; a, isArray = strip(at.Type).(*btf.Array) {
+				at.Type = a.Type
 			}
 			var m btf.Member
-			if m, ok = member(at, name, 0); !ok {
+			if m, ok = member(at.Type, name, 0); !ok {
 				break
 			}
-			at = m.Type
+			m.Offset += at.Offset
+			at = m
 		}
 		if ok {
-			return at, true, true
+			fields = append(fields, at)
 		}
 	}
-	return nil, typeKnown, false
+	return fields, typeKnown
 }
 
 // valueOn finds an enumerator in the kernel's types, "" if there is none.

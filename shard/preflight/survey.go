@@ -19,6 +19,8 @@ type On struct {
 	ID      string
 	Err     string   // why nothing is known of it
 	Results []Result // of each object
+
+	found []found // by the kinds of a query
 }
 
 // Finish orders the kernels and compares each with the oldest: what has another

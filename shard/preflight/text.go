@@ -15,27 +15,32 @@ import (
 // Text writes a survey for people: what is the same on many kernels once, with
 // the kernels as ranges.
 func (s *Survey) Text(w io.Writer) error {
-	bw := bufio.NewWriter(w)
-	t := &text{Survey: s, w: bw}
-	for k := range s.Kernels {
-		if s.Kernels[k].Err == "" {
-			t.known = append(t.known, k)
-		} else {
-			fmt.Fprintf(bw, "%s: unknown: %s\n", t.name(k), s.Kernels[k].Err)
-		}
-	}
+	t := s.text(w)
 	if len(t.known) > 0 {
 		for o := range s.Objects {
 			t.object(o)
 		}
 	}
-	return bw.Flush()
+	return t.w.Flush()
 }
 
 type text struct {
 	*Survey
 	w     *bufio.Writer
 	known []int
+}
+
+// text writes of which kernels nothing is known.
+func (s *Survey) text(w io.Writer) *text {
+	t := &text{Survey: s, w: bufio.NewWriter(w)}
+	for k := range s.Kernels {
+		if s.Kernels[k].Err == "" {
+			t.known = append(t.known, k)
+		} else {
+			fmt.Fprintf(t.w, "%s: unknown: %s\n", t.name(k), s.Kernels[k].Err)
+		}
+	}
+	return t
 }
 
 // row is kernels with the same answer.
@@ -79,15 +84,7 @@ func (t *text) programs(o int) {
 	for p, program := range t.Kernels[t.known[0]].Results[o].Programs {
 		name := strings.TrimPrefix(program.Name, t.Objects[o].Name+"/")
 		rows := t.rows(func(k int) (string, []string) {
-			q := t.Kernels[k].Results[o].Programs[p]
-			if q.Skip != "" {
-				return "not loaded: " + q.Skip, nil
-			}
-			w := words(q.Loads, q.Attaches)
-			if len(q.Mistaken) > 0 && q.Loads != WillNot {
-				w += ", mistaken about " + strings.Join(q.Mistaken, ", ")
-			}
-			return w, nil
+			return t.Kernels[k].Results[o].Programs[p].words(), nil
 		})
 		if len(rows) == 1 {
 			all[rows[0].words] = append(all[rows[0].words], name)
@@ -127,6 +124,18 @@ func (t *text) deps(o int) {
 	for _, kind := range kinds {
 		fmt.Fprintf(t.w, "    present on all %d: %s: %s\n", len(t.known), kind, strings.Join(present[kind], ", "))
 	}
+}
+
+// words says for people what comes of the program.
+func (p Program) words() string {
+	if p.Skip != "" {
+		return "not loaded: " + p.Skip
+	}
+	w := words(p.Loads, p.Attaches)
+	if len(p.Mistaken) > 0 && p.Loads != WillNot {
+		w += ", mistaken about " + strings.Join(p.Mistaken, ", ")
+	}
+	return w
 }
 
 // words says for people what comes of a program.
