@@ -175,7 +175,7 @@ Exit codes: 0 all passed; 1 a kernel failed; 2 wrong usage or input;
 		return usagef("%w (see %s --help)", plainFlag(cmd, err), cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&c.cache, "cache", "", "directory that keeps kernels (default: bpf-kernel-check in the user's cache directory)")
-	root.AddCommand(c.runCommand(), c.execCommand(), c.bisectCommand(), c.initCommand(), c.listCommand(), c.preflightCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
+	root.AddCommand(c.runCommand(), c.execCommand(), c.bisectCommand(), c.initCommand(), c.listCommand(), c.preflightCommand(), c.indexCommand(), c.planCommand(), c.mergeCommand(), c.publishCommand(), c.buildKernelsCommand(), c.debugCommand(), c.doctorCommand(), c.demoCommand(), c.actionCommand())
 	// Cobra's errors about arguments and unknown commands have no type.
 	for _, cmd := range append(root.Commands(), root) {
 		if slices.Contains(hasSettings, cmd.Name()) {

@@ -43,6 +43,15 @@ func TestReferenceOfCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		page := fmt.Sprintf("%s# bpf-kernel-check %s\n\n%s.\n\n```text\n%s```\n", generated, cmd.Name(), cmd.Short, help.String())
+		for _, sub := range cmd.Commands() {
+			help.Reset()
+			sub.SetOut(&help)
+			sub.InitDefaultHelpFlag()
+			if err := sub.Help(); err != nil {
+				t.Fatal(err)
+			}
+			page += fmt.Sprintf("\n## %s %s\n\n%s.\n\n```text\n%s```\n", cmd.Name(), sub.Name(), sub.Short, help.String())
+		}
 		pages[cmd.Name()+".md"] = true
 		golden(t, ".github/docs/reference/"+cmd.Name()+".md", page)
 	}

@@ -79,15 +79,7 @@ func (t *text) programs(o int) {
 	for p, program := range t.Kernels[t.known[0]].Results[o].Programs {
 		name := strings.TrimPrefix(program.Name, t.Objects[o].Name+"/")
 		rows := t.rows(func(k int) (string, []string) {
-			q := t.Kernels[k].Results[o].Programs[p]
-			if q.Skip != "" {
-				return "not loaded: " + q.Skip, nil
-			}
-			w := words(q.Loads, q.Attaches)
-			if len(q.Mistaken) > 0 && q.Loads != WillNot {
-				w += ", mistaken about " + strings.Join(q.Mistaken, ", ")
-			}
-			return w, nil
+			return t.Kernels[k].Results[o].Programs[p].words(), nil
 		})
 		if len(rows) == 1 {
 			all[rows[0].words] = append(all[rows[0].words], name)
@@ -127,6 +119,18 @@ func (t *text) deps(o int) {
 	for _, kind := range kinds {
 		fmt.Fprintf(t.w, "    present on all %d: %s: %s\n", len(t.known), kind, strings.Join(present[kind], ", "))
 	}
+}
+
+// words says for people what comes of the program.
+func (p Program) words() string {
+	if p.Skip != "" {
+		return "not loaded: " + p.Skip
+	}
+	w := words(p.Loads, p.Attaches)
+	if len(p.Mistaken) > 0 && p.Loads != WillNot {
+		w += ", mistaken about " + strings.Join(p.Mistaken, ", ")
+	}
+	return w
 }
 
 // words says for people what comes of a program.
