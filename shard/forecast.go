@@ -43,3 +43,11 @@ func (f Forecast) Of(k *preflight.Kernel) (word, kind string) {
 	}
 	return b.String(), preflight.Kind(f.run.objects, k, results)
 }
+
+// Difference is what differs between two kernels for the payload's objects.
+func (f Forecast) Difference(a, b *preflight.Kernel) *preflight.Difference {
+	for _, k := range []*preflight.Kernel{a, b} {
+		k.LoadOnly(f.run.modules)
+	}
+	return preflight.DiffFor(f.run.objects, a, b)
+}

@@ -82,7 +82,7 @@ func (b *bisection) tell(ctx context.Context, l kernelLine, s *bisect.Bisection,
 	b.tellFailure(id(bad), say)
 	b.tellOthers(l, s, id(bad), say)
 	low, high := l.entries[s.Low], l.entries[s.High]
-	names := b.tellReasons(low, high, say)
+	names := b.tellReasons(ctx, low, high, say)
 	b.tellChanges(ctx, low, high, names, say)
 	if b.indexPath != "" {
 		say("all that changed between them for BPF programs:\n  bpf-kernel-check index diff --index %s %s %s", b.indexPath, low.ID(), high.ID())
@@ -143,7 +143,22 @@ func (b *bisection) tellOthers(l kernelLine, s *bisect.Bisection, bad string, sa
 
 // tellReasons says what changed from one kernel to the next for the payload, and
 // returns the names in it.
-func (b *bisection) tellReasons(low, high plan.Entry, say func(string, ...any)) (names []string) {
+func (b *bisection) tellReasons(ctx context.Context, low, high plan.Entry, say func(string, ...any)) (names []string) {
+	if len(b.forecast.Objects()) > 0 {
+		if x, y := b.kernel(ctx, low), b.kernel(ctx, high); x != nil && y != nil {
+			d := b.forecast.Difference(x, y)
+			if lines := d.Lines(maxReasons); len(lines) > 0 {
+				say("what changed for the payload:")
+				for _, l := range lines {
+					say("  %s", l)
+				}
+				for _, c := range d.Changes {
+					names = append(names, c.Name)
+				}
+				return names
+			}
+		}
+	}
 	var reasons []string
 	for _, g := range b.groups(low.ID(), high.ID()) {
 		for _, of := range g.Boundaries {
