@@ -209,7 +209,7 @@ func (t *treeBisection) search(ctx context.Context, good, bad string, ends []pla
 		// Neighbours of what cannot be built often cannot either.
 		skips := len(between) - len(left)
 		commit := left[min(skips*skips, len(left)-1)]
-		t.say("\n%d commits are left", len(left))
+		t.say("\n%s left", count(len(left), "commit"))
 		o := bisect.Skipped
 		e, err := t.build(ctx, commit)
 		if err == nil && e != nil {
