@@ -1,34 +1,44 @@
 package shard
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
-	"github.com/elastic/bpf-kernel-check/guest"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
+	"github.com/elastic/bpf-kernel-check/shard/index"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
-// Forecast says what preflight makes of a payload's BPF objects on kernels that
-// need not boot for that.
-type Forecast struct{ run *preflightRun }
-
-// NewForecast finds the objects of a payload. types are for kernels without any,
-// as of [Config].
-func NewForecast(p guest.Payload, types *btfhub.Files, arch string) Forecast {
-	return Forecast{newPreflight(p, types, arch)}
+// Forecast says what preflight makes of a payload's BPF objects on kernels without
+// booting or fetching them.
+type Forecast struct {
+	runner *Runner
+	run    *preflightRun
 }
 
-// Objects are the payload's, none if they cannot be found.
-func (f Forecast) Objects() []*preflight.Object { return f.run.objects }
+// Forecast finds the objects of the payload. x may be nil.
+func (r *Runner) Forecast(x *index.Index) *Forecast {
+	f := &Forecast{r, newPreflight(r.Payload, r.BTF, r.Arch.Name)}
+	f.run.index = x
+	return f
+}
+
+// Possible says whether the payload has objects that can be found.
+func (f *Forecast) Possible() bool { return len(f.run.objects) > 0 }
+
+// Kernel reads a kernel from the index or the cache. It is nil for one that is in
+// neither.
+func (f *Forecast) Kernel(ctx context.Context, e plan.Entry) *preflight.Kernel {
+	k, _, err := f.run.find(ctx, e, f.runner.Cache, f.runner.Scratch, f.runner.Cache.Has(e.Digest))
+	if err != nil {
+		return nil
+	}
+	return k
+}
 
 // Of returns what becomes of each program on a kernel, and the kernel's kind.
-// Both are "" where nothing is known.
-func (f Forecast) Of(k *preflight.Kernel) (word, kind string) {
-	if len(f.run.objects) == 0 {
-		return "", ""
-	}
-	k.LoadOnly(f.run.modules)
+func (f *Forecast) Of(k *preflight.Kernel) (word, kind string) {
 	results := preflight.CheckAll(f.run.objects, k, f.run.alternatives, f.run.attach)
 	var b strings.Builder
 	for _, r := range results {
@@ -41,5 +51,10 @@ func (f Forecast) Of(k *preflight.Kernel) (word, kind string) {
 			fmt.Fprintln(&b, p.Name, p.Skip, becomes)
 		}
 	}
-	return b.String(), preflight.Kind(f.run.objects, k, results)
+	return b.String(), f.run.kind(k, results)
+}
+
+// Difference is what differs between two kernels for the payload's objects.
+func (f *Forecast) Difference(a, b *preflight.Kernel) *preflight.Difference {
+	return preflight.DiffFor(f.run.objects, a, b)
 }

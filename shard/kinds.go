@@ -74,21 +74,9 @@ func (k Kinds) Find(ctx context.Context, entries []plan.Entry) (Found, error) {
 }
 
 func (k Kinds) find(ctx context.Context, s *preflightRun, e plan.Entry) (kind string, lacking bool) {
-	on, err := s.indexed(e.ID(), e.Ref.Digest)
-	lacking = k.Index != nil && on == nil
-	switch {
-	case err != nil || on == nil && !k.Read:
-		return "", lacking
-	case on != nil:
-		err = on.TakeTypes(ctx, k.BTF)
-		on.LoadOnly(s.modules)
-	default:
-		im, openErr := e.Source.Open(ctx, e.Ref)
-		if err = openErr; err == nil {
-			on, err = s.load(ctx, im, k.Cache, k.Scratch, "")
-		}
-	}
-	if err != nil {
+	on, indexed, err := s.find(ctx, e, k.Cache, k.Scratch, k.Read)
+	lacking = k.Index != nil && !indexed
+	if on == nil || err != nil {
 		return "", lacking
 	}
 	return s.kind(on, preflight.CheckAll(s.objects, on, s.alternatives, s.attach)), lacking

@@ -18,6 +18,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/btfhub"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
@@ -95,6 +96,28 @@ func (s *preflightRun) load(ctx context.Context, im *kernel.Image, c *kernel.Cac
 	}
 	k.LoadOnly(s.modules)
 	return k, nil
+}
+
+// find reads what is known of a kernel that may not be here: from the index or, with
+// fetch, from its source. It is nil where neither is to be had.
+func (s *preflightRun) find(ctx context.Context, e plan.Entry, c *kernel.Cache, scratch string, fetch bool) (k *preflight.Kernel, indexed bool, err error) {
+	if k, err = s.indexed(e.ID(), e.Ref.Digest); err != nil {
+		return nil, false, err
+	}
+	if k != nil {
+		err = k.TakeTypes(ctx, s.btf)
+		k.LoadOnly(s.modules)
+		return k, true, err
+	}
+	if !fetch {
+		return nil, false, nil
+	}
+	im, err := e.Source.Open(ctx, e.Ref)
+	if err != nil {
+		return nil, false, err
+	}
+	k, err = s.load(ctx, im, c, scratch, "")
+	return k, false, err
 }
 
 // indexed returns a kernel of the index; nil: it has none of that id and digest.

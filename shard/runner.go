@@ -62,6 +62,7 @@ type Config struct {
 	Allowed *vm.Allowed     // splats that are no crash
 	Expect  *expect.List    // failures that are expected
 	Resumed *report.Resumed // results that are not asked for again
+	Earlier []report.Result // the same of earlier calls of Run, which recorded only them
 
 	// Reuse is the greatest age of an earlier result that stands for a kernel's
 	// own; 0 boots every kernel. NoReuse says when it has no effect.
@@ -433,6 +434,9 @@ func longestFirst(todo []int, costs []time.Duration) []int {
 func (c *Config) known(list plan.Plan) (results []report.Result, todo []int) {
 	results = make([]report.Result, len(list.Entries))
 	done := map[string]report.Result{}
+	for _, k := range c.Earlier {
+		done[k.ID] = k
+	}
 	if c.Resumed != nil {
 		for _, k := range c.Resumed.Kernels {
 			done[k.ID] = k
@@ -453,7 +457,13 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 	if c.Resumed != nil {
 		return c.Resumed.Resume()
 	}
-	return report.CreateShardFile(c.Out, c.Record(list))
+	w, err := report.CreateShardFile(c.Out, c.Record(list))
+	for _, k := range c.Earlier {
+		if err == nil {
+			err = w.Kernel(k)
+		}
+	}
+	return w, err
 }
 
 func writeSummary(dir string, started time.Time, results []report.Result, represented []report.Represented) error {

@@ -1,19 +1,24 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
+	"github.com/elastic/bpf-kernel-check/report/merge"
+	"github.com/elastic/bpf-kernel-check/report/screen"
+	"github.com/elastic/bpf-kernel-check/shard"
+	"github.com/elastic/bpf-kernel-check/shard/bisect"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
-	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // bisectOptions are the flags of bisect.
@@ -60,6 +65,9 @@ bisect run: 0 good, 1 bad, 125 skip, 128 stop.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.run.started = time.Now()
 			o.payload.takeEnv(c.getenv, c.warn)
+			if o.maxBoots != 0 && o.maxBoots < 2 {
+				return usagef("--max-boots is %d: want at least 2, or 0", o.maxBoots)
+			}
 			if o.tree != "" {
 				return c.bisectTree(cmd.Context(), &o, args)
 			}
@@ -68,24 +76,21 @@ bisect run: 0 good, 1 bad, 125 skip, 128 stop.`,
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		err = fmt.Errorf("%w (see %s --help)", plainFlag(cmd, err), cmd.CommandPath())
-		if o.tree != "" && (o.good == "" || o.bad == "") { // git would take 2 for bad
+		if len(o.src.kernels) == 0 && (o.good == "" || o.bad == "") { // git would take 2 for bad
 			return statusError{gitStop, err}
 		}
 		return usageError{err}
 	})
-	// Those of run but for what is about a whole list.
 	of := &cobra.Command{}
 	o.run.add(of)
 	f := cmd.Flags()
-	for _, name := range []string{
-		"out", "jobs", "accel", "memory", "retries", "allow-splats", "arch", "net", "boot", "reuse",
-		"boot-timeout", "silence-timeout", "test-timeout", "timeout", "timeout-total", "repeat", "rerun-failed-tests", "flaky",
-	} {
-		f.AddFlag(of.Flags().Lookup(name))
-	}
-	// A saved VM pays when a kernel boots again.
-	o.run.boot, o.run.out = "cold", "bisect"
-	f.Lookup("boot").DefValue, f.Lookup("out").DefValue = o.run.boot, o.run.out
+	of.Flags().VisitAll(func(x *pflag.Flag) {
+		if !slices.Contains([]string{"resume", "history", "expected-failures", "stale-expectations"}, x.Name) { // of a whole list
+			f.AddFlag(x)
+		}
+	})
+	o.run.out = "bisect" // apart from the reports of runs
+	f.Lookup("out").DefValue = o.run.out
 	o.src.add(cmd)
 	o.payload.add(cmd)
 	f.StringVar(&o.good, "good", "", "a kernel that passes, as `ID`, name or glob; with --src a commit")
@@ -97,116 +102,127 @@ bisect run: 0 good, 1 bad, 125 skip, 128 stop.`,
 	return cmd
 }
 
-// prepare checks the flags and reads the payload.
-func (c *command) prepareBisect(ctx context.Context, o *bisectOptions) (qemu.Accel, namedPayload, error) {
-	accel, err := o.run.validate()
-	if err != nil {
-		return accel, namedPayload{}, err
-	}
-	if o.maxBoots != 0 && o.maxBoots < 2 {
-		return accel, namedPayload{}, usagef("--max-boots is %d: want at least 2, or 0", o.maxBoots)
-	}
-	if _, err := qemu.ParseParams(o.payload.params); err != nil {
-		return accel, namedPayload{}, usagef("--append %w", err)
-	}
-	if err := errors.Join(c.checkNet(o.run.net), c.checkHostRoot(o.payload.hostRoot), c.checkRootfs(o.payload.rootfs)); err != nil {
-		return accel, namedPayload{}, err
-	}
-	p, err := c.readPayload(ctx, o.payload, o.run.arch, o.run.limits.payload)
-	return accel, p, err
+// bisection boots kernels one after the other into one report.
+type bisection struct {
+	*command
+	out      string // as the user named it
+	maxBoots int
+	runner   *shard.Runner
+	ui       *screen.Progress
+	booted   []plan.Entry // of which runner.Earlier are the results
 }
 
-// bisectList bisects the kernels of sources.
-func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []string) error {
-	if len(o.make) > 0 {
-		return usagef("--make goes with --src: give both")
-	}
-	sources, err := o.src.specs(args, "no kernels to bisect")
-	if err != nil {
+func (c *command) newBisection(o *bisectOptions) *bisection {
+	return &bisection{command: c, out: o.run.out, maxBoots: o.maxBoots}
+}
+
+// run has search boot kernels, and writes the reports of all.
+func (b *bisection) run(search func(context.Context) error) func(context.Context, *shard.Runner, *screen.Progress) error {
+	return func(ctx context.Context, r *shard.Runner, ui *screen.Progress) error {
+		b.runner, b.ui = r, ui
+		started := time.Now()
+		err := search(ctx)
+		if len(b.booted) == 0 {
+			return err
+		}
+		os.Remove(filepath.Join(r.Out, shard.PreflightName)) // of the last kernel alone
+		record := r.Record(plan.Plan{Entries: b.booted})
+		if _, rerr := reportAlone(r.Out, record.ShardFileName(), merge.Options{Tool: version(), At: started}, b.links(), nil); rerr != nil {
+			return rerr
+		}
+		b.say("\n%s booted; their report is in %s", count(len(b.booted), "kernel"), screen.JoinPath(b.out, "report.html"))
 		return err
 	}
-	ctx, cancel := o.run.limits.within(ctx, o.run.started)
-	defer cancel()
-	accel, payload, err := c.prepareBisect(ctx, o)
-	if err != nil {
-		return cmp.Or(c.timeUp(ctx, err), err)
-	}
-	srcs, err := c.sources(sources, payload.arch)
-	if err != nil {
-		return err
-	}
-	list, err := plan.Select(ctx, srcs, o.src.filter(payload.arch))
-	if err != nil {
-		c.printSkipped(c.stderr, list)
-		return cmp.Or(c.timeUp(ctx, err), err)
-	}
-	if list.ForArch(payload.arch) == 0 {
-		return notForArch(payload)
-	}
-	b := &bisection{command: c, good: -1, bad: -1, maxBoots: o.maxBoots, results: map[string]report.Result{}}
-	if b.lines, err = bisectLines(list.Entries, o); err != nil {
-		return err
-	}
-	if len(b.lines) == 1 {
-		b.good, b.bad = placeOf(b.lines[0].entries, o.good), placeOf(b.lines[0].entries, o.bad)
-	}
-	if b.index, err = openIndex(o.index); err != nil {
-		return err
-	}
-	if b.index != nil {
-		defer b.index.Close()
-		b.indexPath = o.index
-	}
-	o.run.bisect = b.run
-	return c.test(ctx, o.run, accel, payload, list)
 }
 
-// kernelLine are the kernels that succeed one another, from old to new.
-type kernelLine struct {
-	name    string
-	entries []plan.Entry
-}
+func (b *bisection) say(format string, args ...any) { fmt.Fprintf(b.stdout, format+"\n", args...) }
 
-// matches says whether what the user wrote means a kernel.
-func matches(e plan.Entry, what string) bool {
-	release, _, _ := strings.Cut(e.Name, "__")
-	return what == e.ID() || what == e.Name || what == release || report.MatchKernel([]string{what}, e.ID())
-}
-
-// placeOf is the index of the first kernel that is meant; -1: there is none.
-func placeOf(entries []plan.Entry, what string) int {
-	if what == "" {
-		return -1
+// boot runs the payload on one more kernel.
+func (b *bisection) boot(ctx context.Context, e plan.Entry) (bisect.Outcome, error) {
+	all := append(slices.Clone(b.booted), e)
+	slices.SortFunc(all, func(x, y plan.Entry) int { return strings.Compare(x.ID(), y.ID()) })
+	stop := b.ui.Start()
+	results, err := b.runner.Run(ctx, plan.Plan{Entries: all})
+	stop()
+	switch {
+	case ctx.Err() != nil:
+		return bisect.Unknown, context.Cause(ctx)
+	case err != nil:
+		return bisect.Unknown, err
 	}
-	return slices.IndexFunc(entries, func(e plan.Entry) bool { return matches(e, what) })
+	b.booted, b.runner.Earlier = all, results
+	return outcomeOf(b.result(e.ID()).Verdict), nil
 }
 
-// meant returns the one kernel that a flag names.
-func meant(entries []plan.Entry, flag, what string) (plan.Entry, error) {
-	if err := report.CheckKernelGlob(what); err != nil {
-		return plan.Entry{}, usagef("%s: %w", flag, err)
+func (b *bisection) result(id string) (k report.Result) {
+	if i := slices.IndexFunc(b.runner.Earlier, func(k report.Result) bool { return k.ID == id }); i >= 0 {
+		k = b.runner.Earlier[i]
 	}
-	var ids, all []string
-	var one plan.Entry
+	return k
+}
+
+// outcomeOf takes for bad whatever was tested and did not pass.
+func outcomeOf(v report.Verdict) bisect.Outcome {
+	switch {
+	case v == report.Pass:
+		return bisect.Good
+	case v.Failed():
+		return bisect.Bad
+	}
+	return bisect.Skipped
+}
+
+// tellFailures says how a kernel fails, and which others of a line fail in another
+// way.
+func (b *bisection) tellFailures(line func(id string) bool, bad string) {
+	m := &report.Merged{}
+	for _, k := range b.runner.Earlier {
+		if line(k.ID) {
+			m.Kernels = append(m.Kernels, k)
+		}
+	}
+	const most = 3
+	n, same := 0, map[string]bool{}
+	for _, g := range analysis.Groups(m) {
+		if !slices.Contains(g.Kernels, bad) {
+			continue
+		}
+		for _, id := range g.Kernels {
+			same[id] = true
+		}
+		what := g.Verdict.String()
+		if len(g.Tests) > 0 {
+			what = report.List(g.Tests, most, func(s string) string { return report.OneLine(s, 200) })
+		}
+		if n++; n <= most {
+			b.say("         %s: %s", what, report.OneLine(g.Title, 300))
+		}
+	}
+	if n > most {
+		b.say("         and more: see the report")
+	}
+	var others []string
+	for _, k := range m.Kernels {
+		if k.Verdict.Failed() && !same[k.ID] {
+			others = append(others, k.ID)
+		}
+	}
+	if len(others) > 0 {
+		b.say("  note: in another way fail %s: what broke those may be another kernel", report.List(others, 5, report.Text))
+	}
+}
+
+// tellCommands prints the commands that show what kernels do.
+func (b *bisection) tellCommands(entries ...plan.Entry) {
+	b.say("to see it:")
 	for _, e := range entries {
-		all = append(all, e.ID())
-		if matches(e, what) {
-			one = e
-			ids = append(ids, e.ID())
+		if cmd := b.result(e.ID()).Reproduce; cmd != "" {
+			b.say("  %s", cmd)
 		}
 	}
-	switch len(ids) {
-	case 1:
-		return one, nil
-	case 0:
-		name := func(id string) string { // the distribution is the same for many
-			if _, n := report.SplitID(id); !strings.Contains(what, "/") {
-				return n
-			}
-			return id
-		}
-		slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(alike(what, name(b)), alike(what, name(a))) })
-		return one, usagef("%s %q is none of the kernels: name one of %s", flag, what, someOf(all))
-	}
-	return one, usagef("%s %q means %d kernels: name one of %s", flag, what, len(ids), someOf(ids))
+}
+
+// tellNotAsGiven says that a kernel does not do what a flag says of it.
+func (b *bisection) tellNotAsGiven(flag, id string) {
+	b.say("\n%s is %s, which does not %s: give another", flag, id, map[string]string{"--good": "pass", "--bad": "fail"}[flag])
 }

@@ -1,297 +1,348 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/kballard/go-shellquote"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/analysis"
-	"github.com/elastic/bpf-kernel-check/report/merge"
-	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/bisect"
-	"github.com/elastic/bpf-kernel-check/shard/index"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
-	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
-// bisection is one call of bisect.
-type bisection struct {
-	*command
-	lines     []kernelLine
-	good, bad int // places in the only line; -1: not given
-	maxBoots  int
-	index     *index.Index
-	indexPath string
-
-	runner   *shard.Runner
-	ui       *screen.Progress
-	forecast shard.Forecast
-	results  map[string]report.Result // by id
+// listBisection bisects kernels of sources.
+type listBisection struct {
+	*bisection
+	index    string // file; "": none
+	forecast *shard.Forecast
 }
 
-// bisectLines sorts kernels into lines. Those that are given choose theirs, and get
-// their ids.
-func bisectLines(entries []plan.Entry, o *bisectOptions) ([]kernelLine, error) {
+// kernelLine are the kernels that succeed one another, from old to new.
+type kernelLine struct {
+	name      string
+	entries   []plan.Entry
+	good, bad int // places; -1: not given
+}
+
+func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []string) error {
+	if len(o.make) > 0 {
+		return usagef("--make goes with --src: give both")
+	}
+	specs, err := o.src.specs(args, "no kernels to bisect")
+	if err != nil {
+		return err
+	}
+	accel, err := c.checkRun(&o.run, o.payload)
+	if err != nil {
+		return err
+	}
+	x, err := openIndex(o.index)
+	if err != nil {
+		return err
+	}
+	if x != nil {
+		defer x.Close()
+	}
+	ctx, cancel := o.run.limits.within(ctx, o.run.started)
+	defer cancel()
+	payload, err := c.readPayload(ctx, o.payload, o.run.arch, o.run.limits.payload)
+	if err != nil {
+		return cmp.Or(c.timeUp(ctx, err), err)
+	}
+	srcs, err := c.sources(specs, payload.arch)
+	if err != nil {
+		return err
+	}
+	list, err := plan.Select(ctx, srcs, o.src.filter(payload.arch))
+	if err != nil {
+		c.printSkipped(c.stderr, list)
+		return cmp.Or(c.timeUp(ctx, err), err)
+	}
+	if list.ForArch(payload.arch) == 0 {
+		return notForArch(payload)
+	}
+	lines, err := bisectLines(list.Entries, o.good, o.bad)
+	if err != nil {
+		return err
+	}
+	b := &listBisection{bisection: c.newBisection(o), index: o.index}
+	o.run.bisect = b.run(func(ctx context.Context) error {
+		b.forecast = b.runner.Forecast(x)
+		var ends []bisect.End
+		for _, l := range lines {
+			end, err := b.search(ctx, l)
+			if err != nil {
+				return err
+			}
+			ends = append(ends, end)
+		}
+		return bisectCode(ends)
+	})
+	return c.test(ctx, o.run, accel, payload, list)
+}
+
+// bisectLines sorts kernels into lines. What is given as good or bad chooses its
+// own.
+func bisectLines(entries []plan.Entry, good, bad string) (lines []kernelLine, err error) {
 	of := map[string][]plan.Entry{}
 	for _, e := range entries {
-		line := analysis.Line(e.ID())
-		of[line] = append(of[line], e)
+		name := analysis.Line(e.ID())
+		of[name] = append(of[name], e)
 	}
-	chosen := ""
-	for _, x := range []struct {
+	names := slices.Sorted(maps.Keys(of))
+	for _, given := range []struct {
 		flag string
-		what *string
-	}{{"--good", &o.good}, {"--bad", &o.bad}} {
-		if *x.what == "" {
+		id   *string
+	}{{"--good", &good}, {"--bad", &bad}} {
+		if *given.id == "" {
 			continue
 		}
-		e, err := meant(entries, x.flag, *x.what)
-		if err != nil {
+		if *given.id, err = kernelMeant(entries, given.flag, *given.id); err != nil {
 			return nil, err
 		}
-		*x.what = e.ID()
-		switch line := analysis.Line(e.ID()); {
-		case chosen != "" && line != chosen:
-			return nil, usagef("--good %s is of %s, and --bad %s of %s: want two of one distribution and flavour", o.good, chosen, o.bad, line)
-		default:
-			chosen = line
+		name := analysis.Line(*given.id)
+		if !slices.Contains(names, name) {
+			return nil, usagef("--good %s is of %s, and --bad %s of %s: want two of one distribution and flavour", good, names[0], bad, name)
 		}
+		names = []string{name}
 	}
-	if o.good != "" && o.good == o.bad {
-		return nil, usagef("--good and --bad are both %s: want two kernels", o.good)
+	if good != "" && good == bad {
+		return nil, usagef("--good and --bad are both %s: want two kernels", good)
 	}
-	var lines []kernelLine
-	for _, name := range slices.Sorted(maps.Keys(of)) {
-		if chosen != "" && name != chosen {
-			continue
+	for _, name := range names {
+		l := kernelLine{name: name, entries: of[name]}
+		slices.SortFunc(l.entries, func(a, b plan.Entry) int { return analysis.CompareKernels(a.ID(), b.ID()) })
+		place := func(id string) int {
+			return slices.IndexFunc(l.entries, func(e plan.Entry) bool { return e.ID() == id })
 		}
-		slices.SortFunc(of[name], func(a, b plan.Entry) int { return analysis.CompareKernels(a.ID(), b.ID()) })
-		lines = append(lines, kernelLine{name, of[name]})
+		l.good, l.bad = place(good), place(bad)
+		lines = append(lines, l)
 	}
 	return lines, nil
 }
 
-// run bisects each line and reports what was booted.
-func (b *bisection) run(ctx context.Context, r *shard.Runner, ui *screen.Progress) error {
-	b.runner, b.ui = r, ui
-	b.forecast = shard.NewForecast(r.Payload, r.BTF, r.Arch.Name)
-	started := time.Now()
-	var ends []bisect.End
-	var tell []func()
-	var err error
-	for _, l := range b.lines {
-		s := b.search(ctx, l)
-		var end bisect.End
-		end, err = s.Run(ctx)
-		ends = append(ends, end)
-		if err == nil || s.Low >= 0 {
-			tell = append(tell, func() { b.tell(context.WithoutCancel(ctx), l, s, end) })
-		}
-		if err != nil {
-			break
+// kernelMeant returns the id of the one kernel that a flag names.
+func kernelMeant(entries []plan.Entry, flag, what string) (string, error) {
+	if err := report.CheckKernelGlob(what); err != nil {
+		return "", usagef("%s: %w", flag, err)
+	}
+	var ids, meant []string
+	for _, e := range entries {
+		ids = append(ids, e.ID())
+		if report.MatchKernel([]string{what, what + "__*"}, e.ID()) {
+			meant = append(meant, e.ID())
 		}
 	}
-	if len(b.results) == 0 {
-		return err
+	switch len(meant) {
+	case 1:
+		return meant[0], nil
+	case 0:
+		near := func(id string) int {
+			_, name := report.SplitID(id)
+			return max(alike(what, id), alike(what, name))
+		}
+		slices.SortStableFunc(ids, func(a, b string) int { return near(b) - near(a) })
+		return "", usagef("%s %q is none of the kernels: name one of %s", flag, what, someOf(ids))
 	}
-	if rerr := b.report(started); rerr != nil && err == nil {
-		err = rerr
-	}
-	for _, t := range tell {
-		fmt.Fprintln(b.stdout)
-		t()
-	}
-	fmt.Fprintf(b.stdout, "\n%s booted; their report is in %s\n", count(len(b.results), "kernel"), screen.JoinPath(b.dir(), "report.html"))
-	if err != nil {
-		return err
-	}
-	return bisectCode(ends)
+	return "", usagef("%s %q means %d kernels: name one of %s", flag, what, len(meant), someOf(meant))
 }
 
 // bisectCode is the exit code of bisect, as an error; nil: found.
 func bisectCode(ends []bisect.End) error {
-	code := report.ExitFail
-	for _, e := range ends {
-		switch e {
-		case bisect.Alike:
-		case bisect.Found:
-			code = min(code, report.ExitPass)
-		default:
-			return exitError(report.ExitNotTested)
-		}
-	}
-	if code == report.ExitPass {
+	switch {
+	case slices.ContainsFunc(ends, func(e bisect.End) bool { return e != bisect.Alike && e != bisect.Found }):
+		return exitError(report.ExitNotTested)
+	case slices.Contains(ends, bisect.Found):
 		return nil
 	}
-	return exitError(code)
+	return exitError(report.ExitFail)
 }
 
-// search is the bisection of a line.
-func (b *bisection) search(ctx context.Context, l kernelLine) *bisect.Bisection {
-	fmt.Fprintf(b.stdout, "%s of %s, from %s to %s\n", count(len(l.entries), "kernel"), l.name, l.entries[0].ID(), l.entries[len(l.entries)-1].ID())
-	s := &bisect.Bisection{Kernels: b.look(ctx, l.entries), Good: b.good, Bad: b.bad, MaxBoots: b.maxBoots}
-	s.Boot = func(ctx context.Context, at ...int) ([]bisect.Outcome, error) {
-		var entries []plan.Entry
-		var ids []string
-		for _, i := range at {
-			entries, ids = append(entries, l.entries[i]), append(ids, l.entries[i].ID())
-		}
-		number := fmt.Sprintf("boot %d", s.Boots+1)
-		if len(at) > 1 {
-			number = fmt.Sprintf("boots %d and %d", s.Boots+1, s.Boots+2)
-		}
-		fmt.Fprintf(b.stdout, "\n%s of about %d, %s left: %s\n", number, max(s.Boots+len(at), s.About()), count(s.Left(), "kernel"), strings.Join(ids, " and "))
-		if err := b.boot(ctx, entries); err != nil {
-			return nil, err
-		}
-		var outcomes []bisect.Outcome
-		for _, id := range ids {
-			outcomes = append(outcomes, outcomeOf(b.results[id].Verdict))
-		}
-		return outcomes, nil
+// search bisects a line and says what came of it.
+func (b *listBisection) search(ctx context.Context, l kernelLine) (bisect.End, error) {
+	b.say("%s of %s, from %s to %s", count(len(l.entries), "kernel"), l.name, l.entries[0].ID(), l.entries[len(l.entries)-1].ID())
+	s := &bisect.Bisection{Kernels: b.look(ctx, l.entries), Good: l.good, Bad: l.bad, MaxBoots: b.maxBoots}
+	s.Boot = func(ctx context.Context, at int) (bisect.Outcome, error) {
+		kernels, boots := s.Left()
+		b.say("\nboot %d of about %d, %s left: %s", s.Boots+1, s.Boots+boots, count(kernels, "kernel"), l.entries[at].ID())
+		return b.boot(ctx, l.entries[at])
 	}
-	return s
+	end, err := s.Run(ctx)
+	if err == nil || s.Low >= 0 {
+		b.tell(context.WithoutCancel(ctx), l, s, end)
+	}
+	return end, err
 }
 
-// outcomeOf takes for bad whatever was tested and did not pass.
-func outcomeOf(v report.Verdict) bisect.Outcome {
-	switch {
-	case v == report.Pass:
-		return bisect.Good
-	case v.Failed():
-		return bisect.Bad
-	}
-	return bisect.Skipped
-}
-
-// boot runs the payload on some kernels.
-func (b *bisection) boot(ctx context.Context, entries []plan.Entry) error {
-	slices.SortFunc(entries, func(x, y plan.Entry) int { return strings.Compare(x.ID(), y.ID()) })
-	stop := b.ui.Start()
-	results, err := b.runner.Run(ctx, plan.Plan{Entries: entries})
-	stop()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	for _, k := range results {
-		b.results[k.ID] = k
-	}
-	return err
-}
-
-// look says what preflight knows of kernels: those of the index, and those that are
-// in the cache, as a kernel is fetched only to boot it.
-func (b *bisection) look(ctx context.Context, entries []plan.Entry) []bisect.Kernel {
+// look says what preflight knows of kernels.
+func (b *listBisection) look(ctx context.Context, entries []plan.Entry) []bisect.Kernel {
 	known := make([]bisect.Kernel, len(entries))
-	if len(b.forecast.Objects()) == 0 {
+	if !b.forecast.Possible() {
 		return known
 	}
 	var looking errgroup.Group
 	looking.SetLimit(max(1, b.runner.Jobs))
 	for i, e := range entries {
 		looking.Go(func() error {
-			if k := b.kernel(ctx, e); k != nil {
+			if k := b.forecast.Kernel(ctx, e); k != nil {
 				known[i].Word, known[i].Kind = b.forecast.Of(k)
 			}
 			return nil
 		})
 	}
 	_ = looking.Wait() // none fails
-	n, changes, last := 0, 0, ""
+	n := 0
 	for _, k := range known {
-		if k.Word == "" {
-			continue
+		if k.Word != "" {
+			n++
 		}
-		if n++; n > 1 && k.Word != last {
-			changes++
-		}
-		last = k.Word
 	}
-	fmt.Fprintf(b.stdout, "preflight looked at %d of them: what the payload's programs come to changes %s\n", n, times(changes))
+	b.say("preflight knows %d of them", n)
 	return known
 }
 
-func times(n int) string {
-	switch n {
-	case 0:
-		return "nowhere"
-	case 1:
-		return "at one place"
+// tell prints what came of a line.
+func (b *listBisection) tell(ctx context.Context, l kernelLine, s *bisect.Bisection, end bisect.End) {
+	id := func(i int) string { return l.entries[i].ID() }
+	does := [...]string{bisect.Good: "passes", bisect.Bad: "fails"}
+	switch {
+	case end == bisect.NotAsGiven && l.good >= 0 && s.Outcomes[l.good] != bisect.Good:
+		b.tellNotAsGiven("--good", id(l.good))
+		return
+	case end == bisect.NotAsGiven:
+		b.tellNotAsGiven("--bad", id(l.bad))
+		return
+	case end == bisect.Alike:
+		b.say("\n%s: nothing to find: %s %s, and so does %s", l.name, id(s.Low), does[s.Outcomes[s.Low]], id(s.High))
+		if s.Outcomes[s.Low] == bisect.Bad {
+			b.tellFailures(l.has, id(s.High))
+		}
+		return
 	}
-	return fmt.Sprintf("at %d places", n)
+	why := map[bisect.End]string{
+		bisect.NotNarrowed: "the others could not be tested", bisect.TooMany: "--max-boots ends the search", bisect.Unfinished: "the search was ended",
+	}[end]
+	if s.Low < 0 {
+		b.say("\n%s: no two kernels are known that differ: %s", l.name, why)
+		return
+	}
+	what, bad := "broke", s.High
+	if s.Outcomes[s.Low] == bisect.Bad {
+		what, bad = "mended", s.Low
+	}
+	low, high := l.entries[s.Low], l.entries[s.High]
+	if end == bisect.Found {
+		b.say("\n%s: %s is the kernel that %s it (%s of %s)", l.name, high.ID(), what, count(s.Boots, "boot"), count(len(l.entries), "kernel"))
+	} else {
+		b.say("\n%s: one of the %s after %s %s it: %s", l.name, count(s.High-s.Low, "kernel"), low.ID(), what, why)
+	}
+	for _, i := range []int{s.Low, s.High} {
+		b.say("  %-6s %s", does[s.Outcomes[i]], id(i))
+	}
+	b.tellFailures(l.has, id(bad))
+	changed := b.tellDifference(ctx, low, high)
+	b.tellChangelog(ctx, low, high, changed)
+	if b.index != "" {
+		b.say("all that changed between them for BPF programs:\n  %s", shellquote.Join("bpf-kernel-check", "index", "diff", "--index", b.index, low.ID(), high.ID()))
+	}
+	b.tellCommands(low, high)
 }
 
-// kernel is what is known of a kernel without fetching it; nil: nothing.
-func (b *bisection) kernel(ctx context.Context, e plan.Entry) *preflight.Kernel {
-	if f, err := b.index.Facts(e.ID(), e.Digest); err == nil && f != nil {
-		if k, err := preflight.NewKernel(f); err == nil {
-			return k
-		}
-	}
-	if !b.runner.Cache.Has(e.Digest) {
+func (l *kernelLine) has(id string) bool { return analysis.Line(id) == l.name }
+
+// tellDifference says what changed from one kernel to the next for the payload, and
+// returns the names in it.
+func (b *listBisection) tellDifference(ctx context.Context, low, high plan.Entry) (names []string) {
+	if !b.forecast.Possible() {
+		b.say("what changed for the payload is not known: no BPF objects were found in it")
 		return nil
 	}
-	im, err := e.Source.Open(ctx, e.Ref)
-	if err != nil {
+	x, y := b.forecast.Kernel(ctx, low), b.forecast.Kernel(ctx, high)
+	if x == nil || y == nil {
+		b.say("what changed for the payload is not known: the kernels cannot be read")
 		return nil
 	}
-	k, err := preflight.Load(ctx, im, b.runner.Cache, b.runner.Scratch, "")
+	d := b.forecast.Difference(x, y)
+	if len(d.Changes) == 0 {
+		b.say("preflight knows of nothing that changed for the payload")
+		return nil
+	}
+	b.say("what changed for the payload:")
+	for _, line := range d.Lines(10) {
+		b.say("  %s", line)
+	}
+	for _, c := range d.Changes {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// concerning are words of changes that may concern BPF programs.
+var concerning = regexp.MustCompile(`(?i)\b(e?bpf|btf|xdp|libbpf|pahole|ftrace|fprobe|kprobes?|tracepoints?|tracing)\b`)
+
+// tellChangelog prints the changelog between two kernels, as far as the package of
+// the newer has it: first what has one of some names.
+func (b *listBisection) tellChangelog(ctx context.Context, low, high plan.Entry, names []string) {
+	_, after, _ := strings.Cut(low.Name, "__")
+	_, upTo, _ := strings.Cut(high.Name, "__")
+	if after == "" || !slices.Contains([]string{"debian", "ubuntu"}, high.Distro) {
+		return
+	}
+	im, err := high.Source.Open(ctx, high.Ref)
+	var c kernel.Changes
 	if err == nil {
-		err = k.TakeTypes(ctx, b.runner.BTF)
+		c, err = im.ReadChangelog(ctx, after, upTo)
 	}
-	if err != nil {
-		return nil
+	switch {
+	case err != nil:
+		b.warn(err.Error())
+		return
+	case len(c.Versions) == 0:
+		b.say("changelog: the package of %s has none that goes back to %s", high.ID(), after)
+		return
 	}
-	return k
-}
-
-// dir is the output directory as people know it.
-func (b *bisection) dir() string {
-	if dir, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(dir, b.runner.Out); err == nil && filepath.IsLocal(rel) {
-			return rel
+	naming := mentioning(names)
+	var named, others []string
+	for _, line := range c.Lines {
+		if naming.MatchString(line) {
+			named = append(named, line)
+		} else if concerning.MatchString(line) {
+			others = append(others, line)
 		}
 	}
-	return b.runner.Out
+	found := append(named, others...)
+	b.say("changelog of %s, %s to %s: %s, %d of BPF and tracing", high.Distro, c.Versions[len(c.Versions)-1], c.Versions[0], count(len(c.Lines), "change"), len(found))
+	const most = 10
+	for _, line := range found[:min(len(found), most)] {
+		b.say("  %s", report.OneLine(line, 200))
+	}
+	if len(found) > most {
+		b.say("  and %d more", len(found)-most)
+	}
 }
 
-// report writes the reports of all kernels that were booted, as of a run of these.
-func (b *bisection) report(started time.Time) error {
-	os.Remove(filepath.Join(b.runner.Out, shard.PreflightName)) // of the last one alone
-	var booted plan.Plan
-	for _, l := range b.lines {
-		for _, e := range l.entries {
-			if _, ok := b.results[e.ID()]; ok {
-				booted.Entries = append(booted.Entries, e)
+// mentioning matches text that has a word of dependencies' names, such as "struct
+// task_struct.state". Short and common words say nothing.
+func mentioning(names []string) *regexp.Regexp {
+	var words []string
+	for _, name := range names {
+		for _, w := range regexp.MustCompile(`\w+`).FindAllString(name, -1) {
+			if len(w) > 4 && w != "struct" && w != "union" {
+				words = append(words, w)
 			}
 		}
 	}
-	slices.SortFunc(booted.Entries, func(x, y plan.Entry) int { return strings.Compare(x.ID(), y.ID()) })
-	record := b.runner.Record(booted)
-	f, err := report.CreateShardFile(b.runner.Out, record)
-	if err != nil {
-		return err
+	if len(words) == 0 {
+		return regexp.MustCompile(`$.`) // nothing
 	}
-	for _, e := range booted.Entries {
-		if err == nil {
-			err = f.Kernel(b.results[e.ID()])
-		}
-	}
-	if cerr := f.Close(err == nil); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	_, err = reportAlone(b.runner.Out, record.ShardFileName(), merge.Options{Tool: version(), At: started}, b.links(), nil)
-	return err
+	return regexp.MustCompile(`\b(` + strings.Join(words, "|") + `)\b`)
 }

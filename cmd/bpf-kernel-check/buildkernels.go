@@ -119,40 +119,11 @@ func makeParent(out string) error {
 }
 
 func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
-	b, err := o.builder()
-	if err != nil {
-		return err
-	}
-	if err := b.CheckSources(); err != nil {
-		return usageError{err}
-	}
-	if err := b.CheckTools(ctx); err != nil {
-		return err
-	}
-	if err := makeParent(o.out); err != nil {
-		return err
-	}
-	cache, err := c.openCache()
-	if err != nil {
-		return err
-	}
-	b.Cache = cache.Dir()
-	parent := filepath.Join(b.Cache, "build")
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return fmt.Errorf("make a directory to build in: %w", err)
-	}
-	const enough = 12 << 30
-	if free := host.DiskFree(parent); free < enough {
-		c.warn(fmt.Sprintf("%s has %d MiB free, which may be too little to build a kernel: %d are enough", parent, free>>20, enough>>20))
-	}
-	scratch, remove, err := host.MakeScratch(parent)
+	b, remove, err := c.builder(ctx, &o)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	b.Scratch = scratch
-	b.Report = c.buildEvent
-
 	built, failed, err := b.Run(ctx)
 	var usage *build.UsageError
 	if errors.As(err, &usage) {
@@ -172,6 +143,38 @@ func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 		return exitError(report.ExitFail)
 	}
 	return nil
+}
+
+// builder makes what builds kernels; remove removes its directory.
+func (c *command) builder(ctx context.Context, o *buildOptions) (b *build.Builder, remove func(), err error) {
+	if b, err = o.builder(); err != nil {
+		return nil, nil, err
+	}
+	if err := b.CheckSources(); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if err := b.CheckTools(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := makeParent(o.out); err != nil {
+		return nil, nil, err
+	}
+	cache, err := c.openCache()
+	if err != nil {
+		return nil, nil, err
+	}
+	b.Cache = cache.Dir()
+	parent := filepath.Join(b.Cache, "build")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("make a directory to build in: %w", err)
+	}
+	const enough = 12 << 30
+	if free := host.DiskFree(parent); free < enough {
+		c.warn(fmt.Sprintf("%s has %d MiB free, which may be too little to build a kernel: %d are enough", parent, free>>20, enough>>20))
+	}
+	b.Report = c.buildEvent
+	b.Scratch, remove, err = host.MakeScratch(parent)
+	return b, remove, err
 }
 
 // buildEvent prints the progress of a kernel.

@@ -48,7 +48,7 @@ var notByFork = []string{"advisory", "flaky"}
 
 // otherMeaning are flags of a command that mean something else than run's of the
 // same name.
-var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}, "exec": {"name"}, "bisect": {"boot", "out"}}
+var otherMeaning = map[string][]string{"plan": {"out"}, "debug": {"boot-timeout"}, "exec": {"name"}, "bisect": {"out"}}
 
 // alternatives are flags of which one takes the place of others: where the command
 // line has one of these, the environment and the file set none of all.

@@ -127,6 +127,18 @@ func (o *runOptions) validate() (qemu.Accel, error) {
 	return accel, err
 }
 
+// checkRun checks the flags of a command that runs a payload on kernels.
+func (c *command) checkRun(o *runOptions, po payloadOptions) (qemu.Accel, error) {
+	accel, err := o.validate()
+	if err != nil {
+		return accel, err
+	}
+	if _, err := qemu.ParseParams(po.params); err != nil {
+		return accel, usagef("--append %w", err)
+	}
+	return accel, errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs))
+}
+
 func (c *command) runCommand() *cobra.Command {
 	var o runOptions
 	var src sourceOptions
@@ -157,14 +169,8 @@ A source is one of
 			if err != nil {
 				return err
 			}
-			accel, err := o.validate()
+			accel, err := c.checkRun(&o, po)
 			if err != nil {
-				return err
-			}
-			if _, err := qemu.ParseParams(po.params); err != nil {
-				return usagef("--append %w", err)
-			}
-			if err := errors.Join(c.checkNet(o.net), c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs)); err != nil {
 				return err
 			}
 			choose, choice, err := so.prepare(c)

@@ -4,10 +4,10 @@
 package bisect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/bits"
-	"slices"
 )
 
 // Kernel is what is known of a kernel before it boots. Only whether two are the
@@ -33,13 +33,12 @@ type End uint8
 
 // The ends.
 const (
-	EndUnknown  End = iota
-	Found           // Low and High are neighbours, and differ
-	Alike           // both ends have one outcome: there is nothing to find
-	NotAsGiven      // a kernel that was given as good or bad is not, or could not be tested
-	NotNarrowed     // what is between Low and High could not be tested
-	TooMany         // more boots than allowed would be needed
-	NoEnds          // too few kernels could be tested
+	Unfinished  End = iota // for an error
+	Found                  // Low and High are neighbours, and differ
+	Alike                  // Low and High have one outcome: there is nothing to find
+	NotAsGiven             // a kernel that was given as good or bad is not, or could not be tested
+	NotNarrowed            // what is between Low and High, or all but one, could not be tested
+	TooMany                // more boots than allowed would be needed
 )
 
 // Bisection is the search in one list.
@@ -49,10 +48,10 @@ type Bisection struct {
 	Bad      int      // the same of a bad one
 	MaxBoots int      // 0: as many as it takes
 
-	// Boot boots the kernels at some places and returns their outcomes.
-	Boot func(ctx context.Context, at ...int) ([]Outcome, error)
+	// Boot boots the kernel at a place.
+	Boot func(ctx context.Context, at int) (Outcome, error)
 
-	// What is known so far. The outcome changes between Low and High; -1: an end is
+	// What is known so far. The outcome changes between Low and High; -1: they are
 	// not known yet.
 	Low, High int
 	Outcomes  []Outcome
@@ -65,21 +64,21 @@ var errTooMany = errors.New("more boots than allowed")
 func (b *Bisection) Run(ctx context.Context) (End, error) {
 	b.Low, b.High, b.Outcomes = -1, -1, make([]Outcome, len(b.Kernels))
 	end, err := b.findEnds(ctx)
-	for end == EndUnknown && err == nil {
-		at, ok := b.next()
+	for end == Unfinished && err == nil {
+		at := b.next()
 		switch {
-		case !ok && b.High-b.Low == 1:
-			return Found, nil
-		case !ok:
-			return NotNarrowed, nil
-		}
-		if err = b.boot(ctx, at); err == nil {
-			switch b.Outcomes[at] {
+		case at >= 0:
+			var o Outcome
+			switch o, err = b.boot(ctx, at); o {
 			case b.Outcomes[b.Low]:
 				b.Low = at
 			case b.Outcomes[b.High]:
 				b.High = at
 			}
+		case b.High-b.Low == 1:
+			end = Found
+		default:
+			end = NotNarrowed
 		}
 	}
 	if errors.Is(err, errTooMany) {
@@ -88,190 +87,142 @@ func (b *Bisection) Run(ctx context.Context) (End, error) {
 	return end, err
 }
 
-// boot boots those of some kernels that have no outcome yet.
-func (b *Bisection) boot(ctx context.Context, at ...int) error {
-	at = slices.DeleteFunc(slices.Clone(at), func(i int) bool { return b.Outcomes[i] != Unknown })
-	if len(at) == 0 {
-		return nil
+// boot returns the outcome of a kernel, which is booted once.
+func (b *Bisection) boot(ctx context.Context, at int) (Outcome, error) {
+	switch {
+	case b.Outcomes[at] != Unknown:
+		return b.Outcomes[at], nil
+	case b.MaxBoots > 0 && b.Boots == b.MaxBoots:
+		return Unknown, errTooMany
 	}
-	if b.MaxBoots > 0 && b.Boots+len(at) > b.MaxBoots {
-		return errTooMany
-	}
-	outcomes, err := b.Boot(ctx, at...)
+	o, err := b.Boot(ctx, at)
 	if err != nil {
-		return err
+		return Unknown, err
 	}
-	b.Boots += len(at)
-	for n, i := range at {
-		b.Outcomes[i] = outcomes[n]
-	}
-	return nil
+	b.Boots++
+	b.Outcomes[at] = cmp.Or(o, Skipped)
+	return b.Outcomes[at], nil
 }
 
-// findEnds sets Low and High, and returns how it ended if that is not possible.
+// findEnds sets Low and High, or says why there are none.
 func (b *Bisection) findEnds(ctx context.Context) (End, error) {
-	given := Unknown
-	first, last := 0, len(b.Kernels)-1
+	last := len(b.Kernels) - 1
+	ends := [][2]int{{0, last}}
 	switch {
-	case len(b.Kernels) < 2:
-		return NoEnds, nil
 	case b.Good >= 0 && b.Bad >= 0:
-		first, last = min(b.Good, b.Bad), max(b.Good, b.Bad)
-	case b.Good >= 0:
-		given = Good
+		ends = [][2]int{{min(b.Good, b.Bad), max(b.Good, b.Bad)}}
+	case b.Good >= 0: // broken later, or else mended before
+		ends = [][2]int{{b.Good, last}, {0, b.Good}}
 	case b.Bad >= 0:
-		given = Bad
+		ends = [][2]int{{0, b.Bad}, {b.Bad, last}}
 	}
-	if given == Unknown {
-		if err := b.boot(ctx, first, last); err != nil {
-			return EndUnknown, err
+	for _, given := range []struct {
+		at int
+		is Outcome
+	}{{b.Good, Good}, {b.Bad, Bad}} {
+		if given.at < 0 {
+			continue
 		}
-		if end := b.checkGiven(); end != EndUnknown {
-			return end, nil
+		if o, err := b.boot(ctx, given.at); err != nil || o != given.is {
+			return NotAsGiven, err
 		}
-		return b.between(ctx, first, last)
 	}
-	// What breaks is looked for in newer kernels first, where it was good in older
-	// ones.
-	own := max(b.Good, b.Bad)
-	others := []int{last, first}
-	if given == Bad {
-		others = []int{first, last}
-	}
-	others = slices.DeleteFunc(others, func(i int) bool { return i == own })
-	if err := b.boot(ctx, own, others[0]); err != nil {
-		return EndUnknown, err
-	}
-	if end := b.checkGiven(); end != EndUnknown {
-		return end, nil
-	}
-	end := EndUnknown
-	for _, other := range others {
-		if err := b.boot(ctx, other); err != nil {
-			return EndUnknown, err
+	end := NotNarrowed
+	for _, e := range ends {
+		low, err := b.tested(ctx, e[0], e[1])
+		if err != nil {
+			return Unfinished, err
 		}
-		var err error
-		if end, err = b.between(ctx, min(own, other), max(own, other)); err != nil || end == EndUnknown {
-			return end, err
+		high, err := b.tested(ctx, e[1], low)
+		if err != nil {
+			return Unfinished, err
 		}
+		if low == high {
+			continue
+		}
+		b.Low, b.High = low, high
+		if b.Outcomes[low] != b.Outcomes[high] {
+			return Unfinished, nil
+		}
+		end = Alike
 	}
 	return end, nil
 }
 
-// checkGiven compares the kernels that were given with what came of them.
-func (b *Bisection) checkGiven() End {
-	if b.Good >= 0 && b.Outcomes[b.Good] != Good || b.Bad >= 0 && b.Outcomes[b.Bad] != Bad {
-		return NotAsGiven
-	}
-	return EndUnknown
-}
-
-// between takes two kernels for the ends, or of those that could not be tested
-// the next ones.
-func (b *Bisection) between(ctx context.Context, low, high int) (End, error) {
-	for low < high && b.Outcomes[low] == Skipped {
-		if low++; low == high {
-			return NoEnds, nil
-		}
-		if err := b.boot(ctx, low); err != nil {
-			return EndUnknown, err
+// tested returns the first place from one to another whose kernel can be tested.
+// The last is taken for one.
+func (b *Bisection) tested(ctx context.Context, from, to int) (int, error) {
+	for ; from != to; from += cmp.Compare(to, from) {
+		if o, err := b.boot(ctx, from); err != nil || o != Skipped {
+			return from, err
 		}
 	}
-	for low < high && b.Outcomes[high] == Skipped {
-		if high--; low == high {
-			return NoEnds, nil
-		}
-		if err := b.boot(ctx, high); err != nil {
-			return EndUnknown, err
-		}
-	}
-	b.Low, b.High = low, high
-	if b.Outcomes[low] == b.Outcomes[high] {
-		return Alike, nil
-	}
-	return EndUnknown, nil
+	return to, nil
 }
 
 // next chooses what to boot between Low and High: beside a change of preflight's
 // word, or else of the kind, or else in the middle. Of several places it is the one
-// next to the middle, so that a wrong guess still halves the list.
-func (b *Bisection) next() (int, bool) {
-	for _, of := range []func(Kernel) string{func(k Kernel) string { return k.Word }, func(k Kernel) string { return k.Kind }} {
-		if at, ok := b.besideChange(of); ok {
-			return at, true
-		}
-	}
-	return b.nearest(b.Low+1, b.High-1)
-}
-
-// besideChange returns an untried kernel next to a change of what is known, if the
-// ends are not alike in that.
-func (b *Bisection) besideChange(of func(Kernel) string) (best int, ok bool) {
-	first, last := "", ""
-	before := -1
-	best = -1
-	for i := b.Low; i <= b.High; i++ {
-		w := of(b.Kernels[i])
-		if w == "" {
-			continue
-		}
-		if before >= 0 && w != last {
-			if at, ok := b.nearest(before, i); ok && (best < 0 || b.fromMiddle(at) < b.fromMiddle(best)) {
-				best = at
+// next to the middle, so that a wrong guess still halves the list. -1: none is left.
+func (b *Bisection) next() int {
+	for _, places := range [][]int{
+		b.besideChanges(func(k Kernel) string { return k.Word }),
+		b.besideChanges(func(k Kernel) string { return k.Kind }),
+		span(b.Low, b.High),
+	} {
+		best := -1
+		for _, i := range places {
+			if b.Outcomes[i] == Unknown && (best < 0 || b.fromMiddle(i) < b.fromMiddle(best)) {
+				best = i
 			}
 		}
-		if before < 0 {
-			first = w
+		if best >= 0 {
+			return best
 		}
-		before, last = i, w
 	}
-	return best, best >= 0 && first != last
+	return -1
 }
 
-// nearest returns the untried kernel from first to last that is nearest to the
-// middle between Low and High.
-func (b *Bisection) nearest(first, last int) (best int, ok bool) {
-	best = -1
-	for i := max(first, b.Low+1); i <= min(last, b.High-1); i++ {
-		if b.Outcomes[i] == Unknown && (best < 0 || b.fromMiddle(i) < b.fromMiddle(best)) {
-			best = i
+// besideChanges are the places from one where something is known to the next, if
+// that is not the same; none if it is the same at both ends.
+func (b *Bisection) besideChanges(of func(Kernel) string) (places []int) {
+	var known []int
+	for _, i := range span(b.Low, b.High) {
+		if of(b.Kernels[i]) != "" {
+			known = append(known, i)
 		}
 	}
-	return best, best >= 0
+	if len(known) == 0 || of(b.Kernels[known[0]]) == of(b.Kernels[known[len(known)-1]]) {
+		return nil
+	}
+	for n, i := range known[1:] {
+		if before := known[n]; of(b.Kernels[before]) != of(b.Kernels[i]) {
+			places = append(places, span(before, i)...)
+		}
+	}
+	return places
+}
+
+// span are the places from one to another, both included.
+func span(from, to int) (places []int) {
+	for i := from; i <= to; i++ {
+		places = append(places, i)
+	}
+	return places
 }
 
 func (b *Bisection) fromMiddle(i int) int { return max(2*i-b.Low-b.High, b.Low+b.High-2*i) }
 
-// Left is how many kernels there are to choose from.
-func (b *Bisection) Left() (n int) {
+// Left is how many kernels there are to choose from, and about how many of them
+// will boot.
+func (b *Bisection) Left() (kernels, boots int) {
 	if b.Low < 0 {
-		return len(b.Kernels)
+		n := len(b.Kernels)
+		return n - b.Boots, max(1, 2-b.Boots+bits.Len(uint(max(0, n-2))))
 	}
-	for i := b.Low + 1; i < b.High; i++ {
+	for _, i := range span(b.Low, b.High) {
 		if b.Outcomes[i] == Unknown {
-			n++
+			kernels++
 		}
 	}
-	return n
-}
-
-// About estimates how many boots there are in the end.
-func (b *Bisection) About() int {
-	left, wordChanges := b.Left(), false
-	if b.Low < 0 {
-		left = max(0, left-2)
-		if n := len(b.Kernels); n > 0 {
-			wordChanges = b.Kernels[0].Word != b.Kernels[n-1].Word
-		}
-	} else {
-		_, wordChanges = b.besideChange(func(k Kernel) string { return k.Word })
-	}
-	boots := b.Boots
-	if b.Low < 0 {
-		boots = max(2, boots)
-	}
-	if wordChanges {
-		return boots + min(2, left)
-	}
-	return boots + bits.Len(uint(left))
+	return kernels, bits.Len(uint(kernels))
 }

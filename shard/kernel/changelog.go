@@ -15,11 +15,12 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 )
 
-// Limits of a changelog. Debian's of Linux has 6 MB and 90,000 lines.
+// Limits of a changelog. Debian's of Linux has 6 MB and 90,000 lines. A line has
+// at most bufio.MaxScanTokenSize.
 const (
 	maxChangelog = 64 << 20 // bytes
 	maxChange    = 1000     // bytes of a change
-	maxChanges   = 100_000
+	maxChanges   = 100_000  // and versions
 )
 
 // Changes are what a distribution's changelog says of some versions.
@@ -34,24 +35,20 @@ type Changes struct {
 func (im *Image) ReadChangelog(ctx context.Context, after, upTo string) (c Changes, err error) {
 	for _, a := range im.archives {
 		err := a.Walk(ctx, func(name string, _ int64, r io.Reader) error {
-			base := path.Base(name)
-			if !strings.HasPrefix(name, "usr/share/doc/") || base != "changelog.gz" && base != "changelog.Debian.gz" {
+			if ok, _ := path.Match("usr/share/doc/*/changelog*.gz", name); !ok || len(c.Versions) > 0 {
 				return nil
 			}
 			zr, err := gzip.NewReader(r)
 			if err == nil {
 				c, err = readChangelog(io.LimitReader(zr, maxChangelog), after, upTo)
 			}
-			if err == nil {
+			if err == nil && len(c.Versions) > 0 {
 				err = fs.SkipAll
 			}
 			return err
 		})
 		if err != nil && !errors.Is(err, fs.SkipAll) {
 			return Changes{}, fmt.Errorf("read the changelog of %s: %w", im.ID(), err)
-		}
-		if len(c.Versions) > 0 {
-			break
 		}
 	}
 	return c, nil
@@ -62,37 +59,22 @@ var entryLine = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,100} \(([0-9][A-Za-z0
 
 // readChangelog reads a changelog of Debian's format.
 func readChangelog(r io.Reader, after, upTo string) (c Changes, err error) {
-	lines := bufio.NewReader(r)
-	wanted, open := false, false // the entry is; the last line goes on
-	for {
-		line, more, err := lines.ReadLine()
-		if errors.Is(err, io.EOF) {
-			return c, nil
-		}
-		if err != nil {
-			return c, err
-		}
-		for rest := more; rest; { // longer than anyone writes: its beginning does
-			if _, rest, err = lines.ReadLine(); err != nil {
-				break
-			}
-		}
-		text := strings.TrimSpace(string(line))
-		if m := entryLine.FindStringSubmatch(string(line)); m != nil {
-			v := m[1]
-			wanted, open = report.CompareVersions(v, after) > 0 && report.CompareVersions(v, upTo) <= 0, false
-			if wanted {
-				c.Versions = append(c.Versions, v)
+	wanted, open := false, false // the entry is; the last change goes on
+	lines := bufio.NewScanner(r)
+	for lines.Scan() && len(c.Versions)+len(c.Lines) < maxChanges {
+		if m := entryLine.FindStringSubmatch(lines.Text()); m != nil {
+			open = false
+			if wanted = report.CompareVersions(m[1], after) > 0 && report.CompareVersions(m[1], upTo) <= 0; wanted {
+				c.Versions = append(c.Versions, m[1])
 			}
 			continue
 		}
+		text := strings.TrimSpace(lines.Text())
 		item := strings.TrimLeft(text, "*-+ ")
-		switch starts := item != text; {
-		case !wanted || len(c.Lines) == maxChanges || strings.HasPrefix(text, "-- "):
+		switch {
+		case !wanted || item == "" || strings.HasPrefix(text, "-- ") || strings.HasPrefix(text, "["): // who made it, and when
 			open = false
-		case text == "" || strings.HasPrefix(text, "["): // a paragraph's end, and whose changes follow
-			open = false
-		case starts || !open:
+		case item != text || !open:
 			c.Lines, open = append(c.Lines, item[:min(len(item), maxChange)]), true
 		default:
 			if last := &c.Lines[len(c.Lines)-1]; len(*last)+len(text) < maxChange {
@@ -100,4 +82,5 @@ func readChangelog(r io.Reader, after, upTo string) (c Changes, err error) {
 			}
 		}
 	}
+	return c, lines.Err()
 }

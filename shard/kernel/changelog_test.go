@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"bufio"
+	"errors"
 	"strings"
 	"testing"
 
@@ -56,7 +58,7 @@ func FuzzReadChangelog(f *testing.F) {
 	f.Add("linux (1) x\n  * "+strings.Repeat("long ", 300)+"\n    and more\n", "", "2")
 	f.Fuzz(func(t *testing.T, text, after, upTo string) {
 		c, err := readChangelog(strings.NewReader(text), after, upTo)
-		if err != nil {
+		if err != nil && !errors.Is(err, bufio.ErrTooLong) {
 			t.Fatal(err)
 		}
 		if len(c.Lines) > 0 && len(c.Versions) == 0 {
