@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -163,17 +164,18 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if err != nil {
 		return list, err
 	}
-	var base *report.Merged
-	if o.base != "" {
-		if base, err = readFile(o.base, report.ReadReport); err != nil {
-			c.warn(fmt.Sprintf("--base %s: %v; kinds are not split by earlier results", o.base, err))
-		}
+	var base merge.Options
+	if err := readBase(o.base, "", &base); err != nil {
+		return list, err
+	}
+	if base.NotCompared != "" {
+		c.warn(base.NotCompared)
 	}
 	out := c.stdout
 	if o.json {
 		out = c.stderr
 	}
-	return c.pickFrom(ctx, o.picks, list, payload, base, o.picks.opened == nil, out)
+	return c.pickFrom(ctx, o.picks, list, payload, base.Base, o.picks.opened == nil, out)
 }
 
 // cutFor chooses the number of shards by a target.

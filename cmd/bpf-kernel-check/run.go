@@ -228,6 +228,9 @@ A source is one of
 			if line := sel.String(); line != "" {
 				fmt.Fprintln(c.stdout, line)
 			}
+			if was := sel.own.Payload; was != "" && was != payload.Digest() {
+				return usagef("--plan %q has picked kernels for another payload: give plan the payload's flags of run", so.plan)
+			}
 			if so.plan == "" && len(o.picks.wanted(sel.own)) > 0 {
 				if choice.shards > 1 {
 					return errPickInShard("pick:kinds")
