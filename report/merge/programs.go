@@ -179,6 +179,10 @@ func (j *joined) result(id string) report.Result {
 	if n := len(j.parts) - report.MaxPrograms; n > 0 {
 		k.Problems = append(k.Problems, fmt.Sprintf("%d programs more than %d are not shown one by one", n, report.MaxPrograms))
 	}
+	if k.Facts != nil { // its kind is that of one program
+		facts := *k.Facts
+		facts.Kind, k.Facts = "", &facts
+	}
 	j.reused(&k)
 	k.Tests = slices.Concat(j.failed, j.others) // if there are too many, those that passed are cut
 	return k.Truncated()
