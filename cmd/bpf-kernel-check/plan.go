@@ -164,18 +164,19 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if err != nil {
 		return list, err
 	}
-	var base merge.Options
-	if err := readBase(o.base, "", &base); err != nil {
+	var earlier merge.Options
+	if err := readBase(o.base, "", &earlier); err != nil {
 		return list, err
 	}
-	if base.NotCompared != "" {
-		c.warn(base.NotCompared)
+	base := earlier.Base
+	if earlier.NotCompared != "" {
+		c.warn(earlier.NotCompared)
 	}
 	out := c.stdout
 	if o.json {
 		out = c.stderr
 	}
-	return c.pickFrom(ctx, o.picks, list, payload, base.Base, o.picks.opened == nil, out)
+	return c.pickFrom(ctx, o.picks, list, payload, base, o.picks.opened == nil, out)
 }
 
 // cutFor chooses the number of shards by a target.

@@ -60,7 +60,7 @@ func TestOutcome(t *testing.T) {
 	fails := func(name string) report.Test { return report.Test{Name: name, Verdict: report.TestFail} }
 	all := map[string]bool{}
 	for _, r := range []*report.Result{
-		result(report.Pass), {Verdict: report.Pass, StaleExpectations: []string{"x"}}, result(report.Crash), {Verdict: report.Crash, Expected: []report.Expected{{Verdict: report.Crash, Reason: "x"}}}, result(report.NoBoot), result(report.Fail, fails("a")), result(report.Fail, fails("b")), result(report.Fail, fails("a"), fails("b")),
+		result(report.Pass), result(report.Crash), result(report.NoBoot), result(report.Fail, fails("a")), result(report.Fail, fails("b")), result(report.Fail, fails("a"), fails("b")),
 	} {
 		if o := Outcome(r); o == "" || all[o] {
 			t.Errorf("%v %v: %q", r.Verdict, r.Tests, o)
@@ -70,6 +70,14 @@ func TestOutcome(t *testing.T) {
 	}
 	if a, b := Outcome(result(report.Fail, fails("a"), fails("b"))), Outcome(result(report.Fail, fails("b"), fails("a"), report.Test{Name: "c", Verdict: report.TestPass})); a != b {
 		t.Errorf("%q and %q", a, b)
+	}
+	for _, r := range []*report.Result{
+		{Verdict: report.Pass, StaleExpectations: []string{"x"}},
+		{Verdict: report.Crash, Expected: []report.Expected{{Verdict: report.Crash, Reason: "x"}}},
+	} {
+		if o := Outcome(r); all[o] {
+			t.Errorf("what was expected of %v is in no outcome: %q", r.Verdict, o)
+		}
 	}
 	for _, v := range []report.Verdict{report.Unknown, report.Missing, report.Infra} {
 		if o := Outcome(result(v)); o != "" {
