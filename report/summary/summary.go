@@ -133,7 +133,7 @@ func writeCosts(b *strings.Builder, m *report.Merged) {
 }
 
 // writeRepresented adds the kernels that were not booted since others stand for
-// them, and how such picks did in the last full run.
+// them.
 func writeRepresented(b *strings.Builder, m *report.Merged) {
 	standing := analysis.NewStanding(m)
 	if first, rest := standing.Words(); first != "" {
@@ -143,9 +143,6 @@ func writeRepresented(b *strings.Builder, m *report.Merged) {
 				fmt.Fprintf(b, "[REPRESENTED] %s  by %s\n", id, k.ID)
 			}
 		}
-	}
-	if s := analysis.PicksWords(m.Picks, func(s string) string { return report.OneLine(s, 200) }); s != "" {
-		fmt.Fprintf(b, "\npicks\n[PICKS] %s\n", s)
 	}
 }
 
