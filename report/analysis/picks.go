@@ -84,13 +84,13 @@ func (s Standing) Words() (first, rest string) {
 
 // short is the part of a headline: "standing for 84".
 func (s Standing) short(t report.Counts) string {
-	switch {
+	switch all := report.Thousands(s.All); {
 	case s.Covered < s.All:
-		return fmt.Sprintf("the %s tested stand for %s of %s", report.Thousands(s.Tested), report.Thousands(s.Covered), report.Thousands(s.All))
+		return fmt.Sprintf("the %s tested stand for %s of %s", report.Thousands(s.Tested), report.Thousands(s.Covered), all)
 	case t.Passed == t.Kernels:
-		return "standing for " + report.Thousands(s.All)
+		return "standing for " + all
 	default:
-		return fmt.Sprintf("the %s stand for %s", report.Thousands(t.Kernels), report.Thousands(s.All))
+		return fmt.Sprintf("the %s stand for %s", report.Thousands(t.Kernels), all)
 	}
 }
 

@@ -118,3 +118,15 @@ func TestJoinRepresented(t *testing.T) {
 		})
 	}
 }
+
+// Which kind a kernel is of is known for each program, not for all of them.
+func TestJoinKinds(t *testing.T) {
+	s := newProgramSet(2, "a", "b")
+	for _, f := range s.files {
+		f.kernel(0).Facts = &report.Facts{BTF: true, Kind: "of " + f.plan.Program}
+	}
+	m := s.merge(t, testOptions())
+	if d := cmp.Diff(&report.Facts{BTF: true}, m.Kernels[0].Facts); d != "" || m.Picks != nil || m.Verdict != report.Pass {
+		t.Errorf("%v, %+v (-want +got):\n%s", m.Verdict, m.Picks, d)
+	}
+}
