@@ -25,6 +25,7 @@ type PlanFile struct {
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are not in the list: their servers have lost them
 
 	Represented []Represented `json:"represented,omitempty" limit:"100000"` // by kernels of the list, in byte order of the ids
+	Payload     string        `json:"payload,omitempty" limit:"word"`       // digest of the payload that they were picked for; "": none was
 }
 
 // PlanShard is what one shard is to boot.

@@ -1,10 +1,8 @@
 package report
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -12,21 +10,6 @@ import (
 type Represented struct {
 	ID string `json:"id"`
 	By string `json:"by"` // id of the kernel that was booted
-}
-
-// RepresentedBy are those of represented kernels that one of kernels represents:
-// those of one shard's.
-func RepresentedBy(represented []Represented, kernels []Result) (some []Represented) {
-	in := map[string]bool{}
-	for i := range kernels {
-		in[kernels[i].ID] = true
-	}
-	for _, r := range represented {
-		if in[r.By] {
-			some = append(some, r)
-		}
-	}
-	return some
 }
 
 // checkRepresented says why kernels cannot be represented by those of a list:
@@ -47,18 +30,6 @@ func checkRepresented(represented []Represented, listed func(id string) bool) er
 		}
 	}
 	return nil
-}
-
-// DigestRepresented names a list of represented kernels; "none" is that of none.
-func DigestRepresented(represented []Represented) string {
-	if len(represented) == 0 {
-		return "none"
-	}
-	h := sha256.New()
-	for _, r := range represented {
-		_, _ = io.WriteString(h, r.ID+" "+r.By+"\n") // a hash takes everything
-	}
-	return digest(h)
 }
 
 // Picks says how picking one kernel of each kind would have done in a full run, in

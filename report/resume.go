@@ -129,7 +129,6 @@ func (p Plan) differences(old Plan) []string {
 		{"the age up to which results are reused", old.Reuse.String(), p.Reuse.String()},
 		{"the architecture", old.Arch, p.Arch},
 		{"the list of kernels", old.List, p.List},
-		{"the list of represented kernels", DigestRepresented(old.Represented), DigestRepresented(p.Represented)},
 		{"how the list is cut", old.Algorithm, p.Algorithm},
 		{"the shard", fmt.Sprintf("%d/%d", old.Shard, old.Shards), fmt.Sprintf("%d/%d", p.Shard, p.Shards)},
 		{"the attempt", strconv.Itoa(old.Attempt), strconv.Itoa(p.Attempt)},
@@ -141,6 +140,9 @@ func (p Plan) differences(old Plan) []string {
 	}
 	if len(d) == 0 && !slices.Equal(old.Kernels, p.Kernels) {
 		d = append(d, fmt.Sprintf("it has %d kernels, and these are %d", len(old.Kernels), len(p.Kernels)))
+	}
+	if !slices.Equal(old.Represented, p.Represented) {
+		d = append(d, "other kernels were represented")
 	}
 	return d
 }

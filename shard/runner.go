@@ -468,7 +468,7 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 
 func writeSummary(dir string, started time.Time, results []report.Result, represented []report.Represented) error {
 	var b strings.Builder
-	m := &report.Merged{At: started, Kernels: results, Represented: report.RepresentedBy(represented, results)}
+	m := &report.Merged{At: started, Kernels: results, Represented: represented}
 	if err := summary.Write(&b, m); err != nil {
 		return err
 	}

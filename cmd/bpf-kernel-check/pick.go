@@ -68,13 +68,15 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 		names := report.List(found.Without, 10, func(name string) string { return name })
 		note("no BPF objects were found in %s: kinds know nothing of what %s", names, report.Plural(n, "it depends on", "they depend on"))
 	}
-	switch {
-	case found.Lacking > 0 && read:
-		note("%s: %s not in the index, and read instead", o.index, count(found.Lacking, "kernel"))
-	case found.Lacking > 0:
-		note("%s: %s not in the index: what is not known is booted", o.index, count(found.Lacking, "kernel"))
+	if found.Lacking > 0 {
+		instead := "booted, since their kinds are not known"
+		if read {
+			instead = "read instead"
+		}
+		note("%s: %s not in the index, and %s", o.index, count(found.Lacking, "kernel"), instead)
 	}
 	all := len(list.Entries)
+	list.Payload = p.Digest()
 	list = list.Pick(plan.Picks{All: o.pick == pickKinds, Kinds: found.Kinds, Base: base})
 	by := report.Plural(len(list.Represented), "is represented by one of its kind", "are represented by one of their kind")
 	fmt.Fprintf(out, "%s to boot, standing for %d: %d %s\n", count(len(list.Entries), "kernel"), all, len(list.Represented), by)

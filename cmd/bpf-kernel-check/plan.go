@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
@@ -163,11 +164,13 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if err != nil {
 		return list, err
 	}
-	var base *report.Merged
-	if o.base != "" {
-		if base, err = readFile(o.base, report.ReadReport); err != nil {
-			c.warn(fmt.Sprintf("--base %s: %v; kinds are not split by earlier results", o.base, err))
-		}
+	var earlier merge.Options
+	if err := readBase(o.base, "", &earlier); err != nil {
+		return list, err
+	}
+	base := earlier.Base
+	if earlier.NotCompared != "" {
+		c.warn(earlier.NotCompared)
 	}
 	out := c.stdout
 	if o.json {

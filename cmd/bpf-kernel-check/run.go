@@ -234,6 +234,9 @@ A source is one of
 			if line := sel.String(); line != "" {
 				fmt.Fprintln(c.stdout, line)
 			}
+			if was := sel.own.Payload; was != "" && was != payload.Digest() {
+				return usagef("--plan %q has picked kernels for another payload: give plan the payload's flags of run", so.plan)
+			}
 			if so.plan == "" && len(o.picks.wanted(sel.own)) > 0 {
 				if choice.shards > 1 {
 					return errPickInShard("pick:kinds")
@@ -514,9 +517,11 @@ func (c *command) finish(ctx context.Context, r *shard.Runner, list plan.Plan, r
 	if len(results) > 0 {
 		ui.End(outcome, results)
 		if record.Shards == 1 && r.Stream == nil { // merge joins calls of exec
-			c.warnUnused(r.Allowed, results)
-			for _, unused := range r.Expect.UnusedTests(results) {
-				c.warn("expected failures: " + unused)
+			if len(list.Represented) == 0 { // else what nothing used may be of those
+				c.warnUnused(r.Allowed, results)
+				for _, unused := range r.Expect.UnusedTests(results) {
+					c.warn("expected failures: " + unused)
+				}
 			}
 			mo := o.compared
 			mo.Tool, mo.At, mo.Advisory = version(), started, o.advisory

@@ -120,7 +120,6 @@ func (g Group) text(quote func(string) string) string {
 type index struct {
 	m           *report.Merged
 	kernels     []entry // by distribution and version
-	standing    Standing
 	represented []entry // that were not booted; they have no result
 	at          map[string]int
 	newly       map[string]bool
@@ -140,14 +139,18 @@ type entry struct {
 	of func(test string) (int, string) // its program, as Result.TestPrograms finds it
 }
 
+func newEntry(k *report.Result) entry {
+	distro, name := report.SplitID(k.ID)
+	v, ok := parseVersion(name)
+	return entry{Result: k, distro: distro, version: v, ok: ok}
+}
+
 func newIndex(m *report.Merged) *index {
 	ix := &index{m: m, at: map[string]int{}, newly: map[string]bool{}, seen: map[string]reason{}}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
-		e := entry{Result: k, tests: make(map[string]string, len(k.Tests)), of: k.TestPrograms()}
-		var name string
-		e.distro, name = report.SplitID(k.ID)
-		e.version, e.ok = parseVersion(name)
+		e := newEntry(k)
+		e.tests, e.of = make(map[string]string, len(k.Tests)), k.TestPrograms()
 		for _, t := range k.Tests {
 			if e.tests[t.Name] != report.TestFail { // of two with one name the worse counts
 				e.tests[t.Name] = report.TestVerdict(t)
@@ -155,13 +158,8 @@ func newIndex(m *report.Merged) *index {
 		}
 		ix.kernels = append(ix.kernels, e)
 	}
-	ix.standing = NewStanding(m)
 	for _, r := range m.Represented {
-		var name string
-		e := entry{Result: &report.Result{ID: r.ID}}
-		e.distro, name = report.SplitID(r.ID)
-		e.version, e.ok = parseVersion(name)
-		ix.represented = append(ix.represented, e)
+		ix.represented = append(ix.represented, newEntry(&report.Result{ID: r.ID}))
 	}
 	ix.facts = make([]map[fact]string, len(ix.kernels))
 	slices.SortStableFunc(ix.kernels, func(a, b entry) int {
@@ -400,16 +398,17 @@ func (ix *index) merge(drafts map[string]*groupBuilder, order []string) []Group 
 		same[key] = d
 		merged = append(merged, d)
 	}
+	standing := NewStanding(ix.m)
 	groups := make([]Group, len(merged))
 	for i, d := range merged {
 		g := Group{Key: d.key, Verdict: d.verdict, Title: d.reason.title, Example: ix.kernels[d.example].ID, Excerpt: d.excerpt, Console: d.console, Tests: slices.Sorted(maps.Keys(d.tests)), Programs: slices.Sorted(maps.Keys(d.programs))}
 		for _, k := range d.kernels {
 			g.Kernels = append(g.Kernels, ix.kernels[k].ID)
+			g.More += len(standing.For[ix.kernels[k].ID])
 			if ix.newly[ix.kernels[k].ID] {
 				g.Newly++
 			}
 		}
-		g.More = ix.standing.More(g.Kernels)
 		groups[i] = g
 	}
 	slices.SortStableFunc(groups, func(a, b Group) int {

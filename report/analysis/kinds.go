@@ -28,6 +28,9 @@ func Outcome(k *report.Result) string {
 		return ""
 	}
 	var failed []string
+	if k.OK() != (k.Verdict == report.Pass) {
+		failed = append(failed, "") // what was expected makes it another outcome
+	}
 	for _, t := range k.Tests {
 		if report.TestVerdict(t) == report.TestFail {
 			failed = append(failed, t.Name)

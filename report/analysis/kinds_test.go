@@ -75,6 +75,14 @@ func TestOutcome(t *testing.T) {
 	if a, b := Outcome(result(report.Fail, fails("a"), fails("b"))), Outcome(result(report.Fail, fails("b"), fails("a"), report.Test{Name: "c", Verdict: report.TestPass})); a != b {
 		t.Errorf("%q and %q", a, b)
 	}
+	for _, r := range []*report.Result{
+		{Verdict: report.Pass, StaleExpectations: []string{"x"}},
+		{Verdict: report.Crash, Expected: []report.Expected{{Verdict: report.Crash, Reason: "x"}}},
+	} {
+		if o := Outcome(r); all[o] {
+			t.Errorf("what was expected of %v is in no outcome: %q", r.Verdict, o)
+		}
+	}
 	for _, v := range []report.Verdict{report.Unknown, report.Missing, report.Infra} {
 		if o := Outcome(result(v)); o != "" {
 			t.Errorf("%v: %q", v, o)

@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,30 +15,25 @@ type Standing struct {
 	Tested  int                 // kernels with a result
 	Covered int                 // Tested, and those that they represent
 	All     int                 // the list, and those that it represents
-	rest    int                 // those that it represents
+	list    int                 // kernels of it
 	reused  bool                // some of Tested have the result of an earlier run
 	series  bool                // the kinds are whole series
 }
 
-// NewStanding counts a result's represented kernels.
+// NewStanding counts a result's represented kernels, where it is of one shard those
+// that its own represent.
 func NewStanding(m *report.Merged) (s Standing) {
 	if len(m.Represented) == 0 {
 		return s
 	}
-	s.For, s.rest = map[string][]string{}, len(m.Represented)
-	s.All = len(m.Kernels) + s.rest
+	s.For, s.list = map[string][]string{}, len(m.Kernels)
 	for _, r := range m.Represented {
 		s.For[r.By] = append(s.For[r.By], r.ID)
 	}
-	for _, ids := range s.For {
-		slices.SortFunc(ids, func(a, b string) int {
-			_, v := likeness(a)
-			_, w := likeness(b)
-			return cmp.Or(v.compareTo(w), strings.Compare(a, b))
-		})
-	}
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
+		slices.SortFunc(s.For[k.ID], CompareKernels)
+		s.All += 1 + len(s.For[k.ID])
 		s.series = s.series || k.Facts != nil && k.Facts.Kind == seriesKind
 		if k.Verdict.Tested() {
 			s.Tested++
@@ -58,7 +52,7 @@ const seriesKind = "series"
 // standing for 84 kernels", and the rest of it. Both are "" where all kernels were
 // to be booted.
 func (s Standing) Words() (first, rest string) {
-	if s.All == 0 {
+	if s.All == s.list {
 		return "", ""
 	}
 	booted, kernels := "booted", report.Count(s.Covered, "kernel")
@@ -78,10 +72,10 @@ func (s Standing) Words() (first, rest string) {
 		rest = fmt.Sprintf("%s %s represented by a kernel of %s kind, %s. %s not booted.", report.Thousands(n), report.Plural(n, "is", "are"), its, alike, they)
 	}
 	if n := s.All - s.Covered; n > 0 {
-		untested := s.All - s.Tested - s.rest
+		untested := s.list - s.Tested
 		rest += fmt.Sprintf(" Nothing is known of the other %s: %s %s not tested", report.Thousands(n), report.Thousands(untested), report.Plural(untested, "was", "were"))
 		if n -= untested; n > 0 {
-			rest += fmt.Sprintf(", and %s represented by them", report.Thousands(n)+report.Plural(n, " is", " are"))
+			rest += fmt.Sprintf(", and %s represented by %s", report.Thousands(n)+report.Plural(n, " is", " are"), report.Plural(untested, "it", "them"))
 		}
 		rest += "."
 	}
@@ -90,22 +84,23 @@ func (s Standing) Words() (first, rest string) {
 
 // short is the part of a headline: "standing for 84".
 func (s Standing) short(t report.Counts) string {
-	switch {
+	switch all := report.Thousands(s.All); {
 	case s.Covered < s.All:
-		return fmt.Sprintf("the %s tested stand for %s of %s", report.Thousands(s.Tested), report.Thousands(s.Covered), report.Thousands(s.All))
+		return fmt.Sprintf("the %s tested stand for %s of %s", report.Thousands(s.Tested), report.Thousands(s.Covered), all)
 	case t.Passed == t.Kernels:
-		return "standing for " + report.Thousands(s.All)
+		return "standing for " + all
 	default:
-		return fmt.Sprintf("the %s stand for %s", report.Thousands(t.Kernels), report.Thousands(s.All))
+		return fmt.Sprintf("the %s stand for %s", report.Thousands(t.Kernels), all)
 	}
 }
 
-// More is how many kernels some of the list represent.
-func (s Standing) More(ids []string) (n int) {
-	for _, id := range ids {
-		n += len(s.For[id])
+// MoreWords say for how many kernels that were not booted the group's stand: what
+// follows its Text. Those that were not tested stand for none.
+func (g Group) MoreWords() string {
+	if g.More == 0 || !g.Verdict.Tested() {
+		return ""
 	}
-	return n
+	return ", standing for " + report.Count(g.More, "more kernel")
 }
 
 // ScorePicks says how picks would have done in a full run; nil for another run, or
@@ -116,8 +111,7 @@ func ScorePicks(m *report.Merged) *report.Picks {
 	}
 	var candidates []Candidate
 	tested := map[string]*report.Result{}
-	kind := map[string]string{} // by id, with what else kernels of one kind have alike
-	kinds := map[string]bool{}
+	kind, kinds := map[string]string{}, map[string]bool{} // by id, with what else kernels of one kind have alike
 	for i := range m.Kernels {
 		k := &m.Kernels[i]
 		if Outcome(k) == "" {
@@ -178,16 +172,13 @@ func PicksWords(p *report.Picks, quote func(string) string) string {
 	if p.Failures == 0 {
 		found = "taken " + boots + ", and there was no failure to find"
 	}
-	mixed := fmt.Sprintf("%s of %s %s mixed", report.Thousands(p.MixedKinds), report.Count(p.Kinds, "kind"), report.Plural(p.MixedKinds, "was", "were"))
-	s := fmt.Sprintf("Picking one kernel of each kind would have %s; %s", found, mixed)
-	later := "the next picks"
+	run := "This full run"
 	if p.Base {
-		later = "picks since then"
-		s = fmt.Sprintf("Last full run: %s; picks would have %s", mixed, found)
+		run = "Last full run"
 	}
+	s := fmt.Sprintf("%s: %s of %s %s mixed; picks would have %s.", run, report.Thousands(p.MixedKinds), report.Count(p.Kinds, "kind"), report.Plural(p.MixedKinds, "was", "were"), found)
 	if n := len(p.Mixed); n > 0 {
-		s += fmt.Sprintf(". %s had another result than the one of %s kind that picks boot: %s; %s count %s",
-			report.Count(n, "kernel"), report.Plural(n, "its", "their"), report.List(p.Mixed, 5, quote), later, report.Plural(n, "it as another kind", "them as other kinds"))
+		s += fmt.Sprintf(" %s had another result than the kernel that would have stood for %s: %s; later picks boot %[2]s.", report.Count(n, "kernel"), report.Plural(n, "it", "them"), report.List(p.Mixed, 5, quote))
 	}
-	return s + "."
+	return s
 }

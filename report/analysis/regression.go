@@ -32,8 +32,7 @@ type Boundary struct {
 	Untested int
 	Bisect   string
 
-	unclear     [len(unclearWords)]int // kernels that neither pass nor fail this way, by why
-	represented int                    // kernels that were not booted, since others were
+	unclear [len(unclearWords)]int // kernels that neither pass nor fail this way, by why
 }
 
 // Why a kernel neither passes nor has the failure: the place in unclearWords.
@@ -44,6 +43,7 @@ const (
 	notTested
 	skipsIt
 	doesNotRunIt
+	isRepresented
 )
 
 // unclearWords follow a number of kernels: one, and several.
@@ -54,6 +54,7 @@ var unclearWords = [...][2]string{
 	notTested:       {"was not tested", "were not tested"},
 	skipsIt:         {"skips it", "skip it"},
 	doesNotRunIt:    {"does not run it", "do not run it"},
+	isRepresented:   {"is represented, not booted", "are represented, not booted"},
 }
 
 // found says whether there is a place where the failure begins or ends.
@@ -109,9 +110,6 @@ func (b Boundary) Text(quote func(string) string) string {
 		if n > 0 {
 			s += fmt.Sprintf("; %d %s", n, report.Plural(n, unclearWords[why][0], unclearWords[why][1]))
 		}
-	}
-	if n := b.represented; n > 0 {
-		s += fmt.Sprintf("; %d %s represented, not booted", n, report.Plural(n, "is", "are"))
 	}
 	return s
 }
@@ -211,7 +209,7 @@ func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
 			represented = append(represented, e)
 		}
 	}
-	b.represented = len(represented)
+	b.unclear[isRepresented] = len(represented)
 	last, turn, turns := -1, [2]int{}, 0 // the kernel before, and where the state changes
 	for _, i := range all {
 		switch states[i] {

@@ -125,10 +125,7 @@ func (d *document) group(b *strings.Builder, n int, g analysis.Group, x detail) 
 			fmt.Fprintf(b, " (%s of them new)", report.Thousands(g.Newly))
 		}
 	}
-	if g.More > 0 {
-		fmt.Fprintf(b, ", standing for %s", report.Count(g.More, "more kernel"))
-	}
-	fmt.Fprintf(b, "<br>\n%s\n", code(g.Title, 300))
+	fmt.Fprintf(b, "%s<br>\n%s\n", g.MoreWords(), code(g.Title, 300))
 	if g.Verdict.Tested() {
 		d.where(b, g)
 	}

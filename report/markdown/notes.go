@@ -134,26 +134,18 @@ func (d *document) represented(b *strings.Builder, x detail) {
 	if x.lines == 0 || d.stand.All == 0 {
 		return
 	}
-	n := len(d.m.Represented)
-	fmt.Fprintf(b, "<details><summary>%s %s represented, not booted</summary>\n\n", report.Count(n, "kernel"), report.Plural(n, "is", "are"))
-	release := func(id string) string {
-		_, name := report.SplitID(id)
-		name, _, _ = strings.Cut(name, "__")
-		return code(name, 160)
-	}
+	named := func(id string) string { return code(id, 160) }
+	var lines []string
 	for _, p := range d.places {
-		ids := d.stand.For[p.ID]
-		if len(ids) == 0 {
-			continue
+		if ids := d.stand.For[p.ID]; len(ids) > 0 {
+			lines = append(lines, named(p.ID)+" represents "+report.List(ids, min(20, x.kernels), named))
 		}
-		if x.kernels <= 0 {
-			b.WriteString("- and further kernels represent others\n")
-			break
-		}
-		x.kernels -= len(ids)
-		fmt.Fprintf(b, "- %s represents %s\n", code(p.ID, 160), report.List(ids, max(1, x.kernels+len(ids)), release))
 	}
-	b.WriteString("\n</details>\n\n")
+	if n := len(lines) - x.kernels; n > 0 {
+		lines = append(lines[:x.kernels], report.Count(n, "more kernel")+" represent others")
+	}
+	fmt.Fprintf(b, "<details><summary>%s %s represented, not booted</summary>\n\n- %s\n\n</details>\n\n",
+		report.Count(len(d.m.Represented), "kernel"), report.Plural(len(d.m.Represented), "is", "are"), strings.Join(lines, "\n- "))
 }
 
 // some counts the kernels that are meant, and names a few.

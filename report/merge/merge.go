@@ -208,16 +208,17 @@ func (g *merger) compare(ch chosen) {
 	agree("number of reruns of failed tests", "", func(p report.Plan) string { return fmt.Sprint(p.Rerun, p.FlakyOK) })
 	g.m.HeadSHA = agree("commit", "", func(p report.Plan) string { return p.HeadSHA })
 	agree("number of shards", planned, func(p report.Plan) string { return fmt.Sprint(p.Shards) })
-	planned = ""
-	if g.plan != nil {
-		planned = report.DigestRepresented(plan.Represented)
+	represented := plan.Represented
+	if g.plan == nil && len(files) > 0 {
+		represented = files[0].Plan.Represented
 	}
-	stands := agree("list of represented kernels", planned, func(p report.Plan) string { return report.DigestRepresented(p.Represented) })
-	g.represented = plan.Represented
+	g.represented = represented
 	for _, f := range files {
-		if g.plan == nil && report.DigestRepresented(f.Plan.Represented) == stands {
-			g.represented = f.Plan.Represented
+		if slices.Equal(f.Plan.Represented, represented) {
+			continue
 		}
+		g.refuse(f.Plan.Shard, "", "%s, attempt %d: other kernels are represented than in the plan or in other shards", shardName(f.Plan), f.Plan.Attempt)
+		g.represented = plan.Represented
 	}
 	g.m.Shards = len(plan.Shards)
 	g.m.Gone = slices.Clone(plan.Gone)

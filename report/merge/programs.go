@@ -69,15 +69,17 @@ func (g *merger) join(programs map[string][]*File) {
 	g.m.Algorithm = agree("algorithm", func(m *report.Merged) string { return m.Algorithm })
 	g.m.Arch = agree("architecture", func(m *report.Merged) string { return m.Arch })
 	g.m.HeadSHA = agree("commit", func(m *report.Merged) string { return m.HeadSHA })
-	ids, represented := map[string]bool{}, map[string]report.Represented{}
+	first := parts[0].m.Represented
+	ids, represented := map[string]bool{}, first
 	for _, p := range parts {
 		if compareRuns(p.m.RunID, g.m.RunID) > 0 {
 			g.m.RunID = p.m.RunID
 		}
 		g.m.Attempt, g.m.Shards = max(g.m.Attempt, p.m.Attempt), max(g.m.Shards, p.m.Shards)
 		g.m.Gone = append(g.m.Gone, p.m.Gone...)
-		for _, r := range p.m.Represented {
-			represented[r.ID] = r
+		if !slices.Equal(p.m.Represented, first) {
+			g.refuse(0, "", "%s: other kernels are represented than for %s", p.program, parts[0].program)
+			represented = nil
 		}
 		for id := range p.kernels {
 			ids[id] = true
@@ -87,11 +89,8 @@ func (g *merger) join(programs map[string][]*File) {
 	g.m.Gone = slices.Compact(g.m.Gone)
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		g.m.Kernels = append(g.m.Kernels, g.joinKernel(id, parts))
-		delete(represented, id) // booted for another program
 	}
-	for _, id := range slices.Sorted(maps.Keys(represented)) {
-		g.m.Represented = append(g.m.Represented, represented[id])
-	}
+	g.represent(represented, func(id string) bool { return ids[id] })
 }
 
 // joinKernel makes one result of those that a kernel has of several programs.
@@ -179,6 +178,10 @@ func (j *joined) result(id string) report.Result {
 	}
 	if n := len(j.parts) - report.MaxPrograms; n > 0 {
 		k.Problems = append(k.Problems, fmt.Sprintf("%d programs more than %d are not shown one by one", n, report.MaxPrograms))
+	}
+	if k.Facts != nil { // its kind is that of one program
+		facts := *k.Facts
+		facts.Kind, k.Facts = "", &facts
 	}
 	j.reused(&k)
 	k.Tests = slices.Concat(j.failed, j.others) // if there are too many, those that passed are cut

@@ -29,20 +29,20 @@ func TestRepresented(t *testing.T) {
 		"of the plan, and a shard is missing": {change: func(s *testSet) {
 			s.plan.Represented, s.file(1).plan.Represented, s.files = list, list, s.files[:1]
 		}, plan: true, want: list, refuse: "shard 2 of 2 left no shard file"},
-		"of one shard": {change: func(s *testSet) { s.file(1).plan.Represented = list }, refuse: "its list of represented kernels is"},
+		"of one shard": {change: func(s *testSet) { s.file(1).plan.Represented = list }, refuse: "other kernels are represented than in the plan or in other shards"},
 		"of one shard, against the plan": {change: func(s *testSet) {
 			s.file(1).plan.Represented = list
-		}, plan: true, refuse: "its list of represented kernels is"},
+		}, plan: true, refuse: "other kernels are represented than in the plan or in other shards"},
 		"of the plan, against the shards": {change: func(s *testSet) {
 			s.plan.Represented = list
-		}, plan: true, want: list, refuse: "its list of represented kernels is"},
+		}, plan: true, want: list, refuse: "other kernels are represented than in the plan or in other shards"},
 		"a kernel of another shard": {change: func(s *testSet) {
 			own := []report.Represented{{ID: "debian/6.1.001", By: "debian/6.1.000"}}
 			s.file(1).plan.Represented = own // which its reader cannot tell
 			f := s.file(2)
 			f.plan.Represented = own
 			f.plan.Kernels, f.lines = f.plan.Kernels[1:], f.lines[1:]
-		}, plan: true, refuse: "its list of represented kernels is"},
+		}, plan: true, refuse: "other kernels are represented than in the plan or in other shards"},
 		"by a kernel that nobody boots": {change: func(s *testSet) {
 			for _, f := range s.files {
 				f.plan.Represented = []report.Represented{{ID: "debian/6.0", By: "debian/6.9"}}
@@ -93,15 +93,40 @@ func TestPicksOfTheBase(t *testing.T) {
 	}
 }
 
-// A kernel that one program was run on is not represented, though it is for
-// another.
+// What represents what is the same for all programs of a run, or nothing is.
 func TestJoinRepresented(t *testing.T) {
+	list := []report.Represented{{ID: "debian/6.0", By: "debian/6.1.000"}}
+	for name, tt := range map[string]struct{ a, b, want []report.Represented }{
+		"the same":      {list, list, list},
+		"of one":        {list, nil, nil},
+		"of the other":  {nil, list, nil},
+		"by another":    {list, []report.Represented{{ID: "debian/6.0", By: "debian/6.1.001"}}, nil},
+		"none at all":   {nil, nil, nil},
+		"of each other": {list, []report.Represented{{ID: "debian/5.9", By: "debian/6.1.001"}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newProgramSet(2, "a", "b")
+			s.file(1).plan.Represented, s.file(2).plan.Represented = tt.a, tt.b
+			m := s.merge(t, testOptions())
+			want := report.Missing
+			if cmp.Equal(tt.a, tt.b) {
+				want = report.Pass
+			}
+			if d := cmp.Diff(tt.want, m.Represented); d != "" || m.Verdict != want {
+				t.Errorf("%v (-want +got):\n%s", m.Verdict, d)
+			}
+		})
+	}
+}
+
+// Which kind a kernel is of is known for each program, not for all of them.
+func TestJoinKinds(t *testing.T) {
 	s := newProgramSet(2, "a", "b")
-	s.file(1).plan.Represented = []report.Represented{{ID: "debian/6.0", By: "debian/6.1.000"}}
-	s.file(2).plan.Represented = []report.Represented{{ID: "debian/5.9", By: "debian/6.1.001"}}
+	for _, f := range s.files {
+		f.kernel(0).Facts = &report.Facts{BTF: true, Kind: "of " + f.plan.Program}
+	}
 	m := s.merge(t, testOptions())
-	want := []report.Represented{{ID: "debian/5.9", By: "debian/6.1.001"}, {ID: "debian/6.0", By: "debian/6.1.000"}}
-	if d := cmp.Diff(want, m.Represented); d != "" || m.Verdict != report.Pass {
-		t.Errorf("%v (-want +got):\n%s", m.Verdict, d)
+	if d := cmp.Diff(&report.Facts{BTF: true}, m.Kernels[0].Facts); d != "" || m.Picks != nil || m.Verdict != report.Pass {
+		t.Errorf("%v, %+v (-want +got):\n%s", m.Verdict, m.Picks, d)
 	}
 }

@@ -296,9 +296,7 @@ func (v *view) groups(groups []analysis.Group) {
 		default:
 			gv.New = fmt.Sprintf("%d new", g.Newly)
 		}
-		if g.More > 0 {
-			gv.Stands = "stands for " + report.Thousands(g.More) + " more"
-		}
+		gv.Stands = strings.TrimPrefix(g.MoreWords(), ", ")
 		if g.Verdict.Tested() {
 			for j, bd := range g.Boundaries {
 				if j == 30 {

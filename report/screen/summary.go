@@ -23,7 +23,7 @@ func (p *Progress) End(o report.Outcome, results []report.Result) {
 	if d := p.downloads(); d != "" {
 		fmt.Fprintf(p.out, "\n%s", d)
 	}
-	m := &report.Merged{Kernels: results, Represented: report.RepresentedBy(p.opts.Represented, results)}
+	m := &report.Merged{Kernels: results, Represented: p.opts.Represented}
 	if groups := analysis.Groups(m); onKernels(groups) > 1 { // for one kernel, all was printed above
 		fmt.Fprintln(p.out)
 		p.failures(groups, false)
@@ -69,11 +69,7 @@ func (p *Progress) failures(groups []analysis.Group, consoles bool) {
 			fmt.Fprintf(p.out, "  and %d more; %s\n", len(groups)-i, p.rest())
 			break
 		}
-		more := ""
-		if g.More > 0 {
-			more = fmt.Sprintf(" (standing for %s)", report.Count(g.More, "more kernel"))
-		}
-		fmt.Fprintf(p.out, "  %d. %s%s: %s\n", i+1, g.Text(plain), more, report.OneLine(g.Title, 300))
+		fmt.Fprintf(p.out, "  %d. %s%s: %s\n", i+1, g.Text(plain), g.MoreWords(), report.OneLine(g.Title, 300))
 		if !g.Verdict.Tested() {
 			g.Boundaries = nil // these kernels were not tested
 		}

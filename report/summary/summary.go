@@ -133,16 +133,16 @@ func writeCosts(b *strings.Builder, m *report.Merged) {
 }
 
 // writeRepresented adds the kernels that were not booted since others stand for
-// them, and how such picks did in the last full run.
+// them.
 func writeRepresented(b *strings.Builder, m *report.Merged) {
-	if first, rest := analysis.NewStanding(m).Words(); first != "" {
-		fmt.Fprintf(b, "\nrepresented (%d kernel(s))\n%s: %s\n", len(m.Represented), first, rest)
-		for _, r := range m.Represented {
-			fmt.Fprintf(b, "[REPRESENTED] %s  by %s\n", r.ID, r.By)
+	standing := analysis.NewStanding(m)
+	if first, rest := standing.Words(); first != "" {
+		fmt.Fprintf(b, "\nrepresented\n%s: %s\n", first, rest)
+		for _, k := range m.Kernels {
+			for _, id := range standing.For[k.ID] {
+				fmt.Fprintf(b, "[REPRESENTED] %s  by %s\n", id, k.ID)
+			}
 		}
-	}
-	if s := analysis.PicksWords(m.Picks, func(s string) string { return report.OneLine(s, 200) }); s != "" {
-		fmt.Fprintf(b, "\npicks\n[PICKS] %s\n", s)
 	}
 }
 

@@ -79,7 +79,7 @@ func (p Plan) load() (load, longest time.Duration) {
 // the number of kernels.
 func (p Plan) Partition(a Algorithm, n int) []Plan {
 	costs := p.Costs()
-	shards := newShards(Part{List: p.Digest(), Algorithm: a, Shards: n}, p.Represented)
+	shards := newShards(Part{List: p.Digest(), Algorithm: a, Shards: n}, p)
 	for i, s := range assign(a, p.IDs(), costs, n) {
 		e := p.Entries[i]
 		e.Cost = costs[i] // a shard's own median would be another
@@ -88,12 +88,12 @@ func (p Plan) Partition(a Algorithm, n int) []Plan {
 	return shards
 }
 
-func newShards(part Part, represented []report.Represented) []Plan {
+func newShards(part Part, of Plan) []Plan {
 	shards := make([]Plan, part.Shards)
 	for i := range shards {
 		own := part
 		own.Shard = i + 1
-		shards[i].Part, shards[i].Represented = &own, represented
+		shards[i] = Plan{Part: &own, Represented: of.Represented, Payload: of.Payload}
 	}
 	return shards
 }
@@ -143,7 +143,7 @@ func Fullest(shards []Plan) time.Duration {
 // File makes plan.json from the plan and the shards that it was cut into.
 func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
 	part := shards[0].Shard()
-	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm), Gone: p.Gone(), Represented: p.Represented}
+	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm), Gone: p.Gone(), Represented: p.Represented, Payload: p.Payload}
 	for _, e := range p.Entries {
 		f.Kernels = append(f.Kernels, report.PlanKernel{
 			ID: e.ID(), Digest: e.Ref.Digest, Source: e.Source.String(),
@@ -170,7 +170,7 @@ func Pinned(ctx context.Context, f *report.PlanFile, sources []kernel.Source, gl
 	for _, e := range offered.Entries {
 		byID[e.ID()] = e
 	}
-	shards := newShards(Part{List: f.List, Algorithm: Algorithm(f.Algorithm), Shards: len(f.Shards)}, f.Represented)
+	shards := newShards(Part{List: f.List, Algorithm: Algorithm(f.Algorithm), Shards: len(f.Shards)}, Plan{Represented: f.Represented, Payload: f.Payload})
 	for i, s := range f.Shards {
 		for _, id := range s.Kernels {
 			k, _ := f.Kernel(id) // its shards are a partition of its list

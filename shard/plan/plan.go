@@ -35,6 +35,7 @@ type Plan struct {
 	// Represented are kernels of the whole list that are not booted, each since
 	// another of its kind is; sorted by id. They are not in Entries.
 	Represented []report.Represented
+	Payload     string // digest of the payload that plan has picked for; "": there was none
 }
 
 // New lists the sources and keeps what the globs match, of all architectures and
