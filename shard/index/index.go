@@ -59,7 +59,7 @@ const (
 	maxDepth     = 16  // kernels that are read for one
 	maxText      = 256 // bytes of a digest, release ...
 	maxWindow    = 32 << 20
-	keptLikes    = 6 // kernels that others are compressed with, in memory
+	keptLikes    = 4 // kernels that others are compressed with, in memory
 	dictionary   = 1 // its number
 )
 

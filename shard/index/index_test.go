@@ -125,8 +125,10 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s takes %d bytes beside kernel %d, renumbered %v", e.ID, size, e.Like, e.Renumbered)
 		}
 	}
-	if got, err := x.Facts("test/none", ""); got != nil || err != nil {
-		t.Errorf("%v, %v", got, err)
+	for _, id := range []string{"test/none", "test/6.1"} { // no digest is none
+		if got, err := x.Facts(id, ""); got != nil || err != nil || x.Has(id, "") {
+			t.Errorf("%s: %v, %v", id, got, err)
+		}
 	}
 	var none *Index
 	if got, err := none.Facts("test/6.1", ""); got != nil || err != nil || none.Close() != nil || none.Heads() != nil {
@@ -205,6 +207,43 @@ func file(directory, body []byte) []byte {
 	b = append(b, packed...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(at))
 	return append(b, magic...)
+}
+
+// A directory that asks for much is an error, and not the memory for it.
+func TestHostile(t *testing.T) {
+	one := func(rest string) string { return `{"id":"a/b","sizes":[0,0,0,0]` + rest + `}` }
+	many := &strings.Builder{}
+	for i := range maxKernels + 1 {
+		fmt.Fprintf(many, `{"id":"a/%d"},`, i)
+	}
+	chain := &strings.Builder{}
+	for i := range maxDepth + 2 {
+		fmt.Fprintf(chain, `{"id":"a/%d","like":%d},`, i, i)
+	}
+	bomb, _ := pack(bytes.Repeat([]byte("A=\n"), maxOptions/3+1), nil)
+	for _, tt := range []struct{ name, directory, want string }{
+		{"many", "[" + many.String() + one("") + "]", "is one too many"},
+		{"twice", "[" + one("") + "," + one("") + "]", "is one too many"},
+		{"chain", "[" + chain.String() + one("") + "]", "is like too many"},
+		{"itself", "[" + one(`,"like":1`) + "]", "is nowhere"},
+		{"behind the end", "[" + one(`,"at":4000000000`) + "]", "is nowhere"},
+		{"outside of everything", `[{"id":"../b"}]`, "is no kernel's id"},
+		{"no objects", "[" + strings.Repeat("0,", 1000) + "0]", "cannot unmarshal"},
+	} {
+		if _, err := openBytes(t, file([]byte(tt.directory), nil)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	x, err := openBytes(t, file(fmt.Appendf(nil, `[{"id":"a/b","release":"a\u001b[2J\nb","at":8,"sizes":[0,0,0,%d]}]`, len(bomb)), bomb))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := x.Heads()[0].Release; strings.ContainsAny(got, "\x1b\n") {
+		t.Errorf("%q", got)
+	}
+	if _, err := x.Facts("a/b", ""); err == nil || !strings.Contains(err.Error(), "bytes of options") {
+		t.Errorf("%v", err)
+	}
 }
 
 // Whatever is in an index, reading it ends, without a panic.
