@@ -188,17 +188,14 @@ func (t *BTFTypes) Definition(id uint32) uint64 {
 
 func (t *BTFTypes) definition(id uint32, depth int, words *int) uint64 {
 	typ := t.at(id)
-	if typ == nil || depth > maxNamelessDepth {
+	if depth > 0 {
+		*words += len(typ) / 4
+	}
+	if typ == nil || depth > maxNamelessDepth || *words > maxNamelessWords {
 		return 1
 	}
 	h := digest(offset64).word(typ[4:8])
 	eachWord(typ, func(class byte, w []byte) {
-		if depth > 0 {
-			*words++
-		}
-		if *words > maxNamelessWords {
-			return
-		}
 		switch n := binary.LittleEndian.Uint32(w); class {
 		case 's':
 			h = h.bytes(t.name(n))
