@@ -122,38 +122,29 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 	}
 	defer remove()
 	read := func(e plan.Entry) (*index.Facts, error) {
+		if f, err := old.Facts(e.ID(), e.Digest); f != nil && err == nil {
+			return f, nil
+		}
 		im, err := e.Source.Open(ctx, e.Ref)
 		if err != nil {
 			return nil, err
 		}
-		f, err := preflight.ReadFacts(ctx, im, cache, scratch)
-		if f != nil {
-			f.Head = index.Head{ID: e.ID(), Digest: e.Digest, Release: im.Release, Arch: im.Arch}
-		}
-		return f, err
+		return preflight.ReadFacts(ctx, im, cache, scratch)
 	}
 	// What is read here stays in the cache: kernels are compressed one after the
 	// other, and held in memory no longer than that takes.
-	known := map[string]bool{}
-	for _, h := range old.Heads() {
-		known[h.ID+" "+h.Digest] = true
-	}
-	isNew := func(e plan.Entry) bool { return !known[e.ID()+" "+e.Digest] }
 	failed := make([]error, len(entries))
-	fresh := 0
 	var reading errgroup.Group
 	reading.SetLimit(jobs)
-	progress := terminal(c.stderr) != nil
 	for i, e := range entries {
-		if !isNew(e) {
+		if old.Has(e.ID(), e.Digest) {
 			continue
 		}
-		fresh++
 		reading.Go(func() error {
 			if ctx.Err() == nil {
 				_, failed[i] = read(e)
 			}
-			if progress {
+			if terminal(c.stderr) != nil {
 				fmt.Fprintf(c.stderr, "read %s\n", e.ID())
 			}
 			return ctx.Err()
@@ -162,46 +153,42 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 	if err := reading.Wait(); err != nil {
 		return err
 	}
-	n, bad := 0, 0
-	next := func() (*index.Facts, error) {
-		for ; n < len(entries); n++ {
-			e, err := entries[n], failed[n]
-			var f *index.Facts
-			switch {
-			case err != nil:
-			case isNew(e):
-				f, err = read(e)
-			default:
-				f, err = old.Facts(e.ID(), e.Digest)
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err == nil {
-				n++
+	n, fresh, next := 0, 0, 0
+	err = kernel.WriteAtomic(out, 0o644, func(w io.Writer) error {
+		return index.Write(w, func() (*index.Facts, error) {
+			for ; next < len(entries); next++ {
+				e, err := entries[next], failed[next]
+				var f *index.Facts
+				if err == nil {
+					f, err = read(e)
+				}
+				switch {
+				case ctx.Err() != nil:
+					return nil, ctx.Err()
+				case err != nil:
+					c.warn(fmt.Sprintf("%s is left out: %v", e.ID(), err))
+					continue
+				case !old.Has(e.ID(), e.Digest):
+					fresh++
+				}
+				n, next = n+1, next+1
 				return f, nil
 			}
-			bad++
-			c.warn(fmt.Sprintf("%s is left out: %v", e.ID(), err))
-		}
-		return nil, io.EOF
-	}
-	size := int64(0)
-	err = kernel.WriteAtomic(out, 0o644, func(w io.Writer) error {
-		err := index.Write(w, next)
-		if err == nil && n == bad {
-			err = errors.New("no kernel can be read")
-		}
-		if f, ok := w.(*os.File); ok && err == nil {
-			size, err = f.Seek(0, io.SeekCurrent)
-		}
-		return err
+			if n == 0 {
+				return nil, errors.New("no kernel can be read")
+			}
+			return nil, io.EOF
+		})
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "%s, %d new, %s in %s\n", count(n-bad, "kernel"), fresh-bad, screen.Size(size), out)
-	if bad > 0 {
+	info, err := os.Stat(out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "%s, %d new, %s in %s\n", count(n, "kernel"), fresh, screen.Size(info.Size()), out)
+	if n < len(entries) {
 		return exitError(report.ExitNotTested)
 	}
 	return nil

@@ -16,67 +16,46 @@ import (
 // run says that n numbers from own on are the n from ref on in the other BTF.
 type run struct{ own, ref, n int }
 
-// ownNumber marks a number that is not the other BTF's.
-const ownNumber = 1 << 31
+const (
+	ownNumber = 1 << 31 // marks a number that is not the other BTF's
+	maxRuns   = 1 << 20
+)
 
 // btfKeys tell which types and strings of two kernels are the same.
 type btfKeys struct {
 	defined []uint64 // by the number of a type
-	named   []uint64 // 0: it has no name
 	strs    []byte
 }
 
 func readKeys(raw []byte) (k btfKeys) {
 	t := image.ReadBTFTypes(raw, nil)
-	k.defined, k.named = make([]uint64, t.End()), make([]uint64, t.End())
+	k.defined = make([]uint64, t.End())
 	for id := 1; id < t.End(); id++ {
 		k.defined[id] = t.Definition(uint32(id))
-		if t.HasName(uint32(id)) {
-			k.named[id] = t.Reference(uint32(id))
-		}
 	}
 	_, k.strs = image.BTFParts(raw)
 	return k
 }
 
-// alignTypes finds the types that are the same, or at least have the same name.
-// Types mostly stand in the same order: the next is looked at first.
-func (k btfKeys) alignTypes(ref btfKeys) []run {
-	match := make([]int, len(k.defined)) // by number; 0: none
-	used := make([]bool, len(ref.defined))
-	for _, keys := range [][2][]uint64{{k.defined, ref.defined}, {k.named, ref.named}} {
-		places := map[uint64][]int{}
-		for i, key := range keys[1] {
-			if key != 0 && !used[i] {
-				places[key] = append(places[key], i)
-			}
-		}
-		next := 0
-		for i, key := range keys[0] {
-			if match[i] == 0 && key != 0 {
-				if next < len(used) && keys[1][next] == key && !used[next] {
-					match[i] = next
-				} else {
-					list := places[key]
-					for len(list) > 0 && used[list[0]] {
-						list = list[1:]
-					}
-					if places[key] = list; len(list) > 0 {
-						match[i] = list[0]
-					}
-				}
-				used[match[i]] = true
-			}
-			next = match[i] + 1
+// alignTypes finds the types that are the same: of several that are, the first of
+// one for the first of the other. It says, too, how many are not or
+// stand elsewhere.
+func (k btfKeys) alignTypes(ref btfKeys) (runs []run, off int) {
+	first, next := make(map[uint64]int, len(ref.defined)), make([]int, len(ref.defined))
+	for i := len(ref.defined) - 1; i > 0; i-- {
+		key := ref.defined[i]
+		next[i], first[key] = first[key], i
+	}
+	runs = []run{{0, 0, 1}} // void is void
+	for i, key := range k.defined[1:] {
+		if r := first[key]; r != 0 {
+			first[key] = next[r]
+			runs = add(runs, run{i + 1, r, 1})
+		} else {
+			off++
 		}
 	}
-	var runs []run
-	for i, m := range match {
-		if m != 0 || i == 0 { // void is void
-			runs = add(runs, run{i, m, 1})
-		}
-	}
-	return runs
+	return runs, off + len(runs)
 }
 
 // alignStrings finds the strings that are the same.
@@ -116,7 +95,7 @@ func add(runs []run, r run) []run {
 // nil where unnumber would not give the same bytes.
 func renumber(raw []byte, types, strs []run, refLen int) []byte {
 	out := append(appendRuns(appendRuns(nil, types), strs), raw...)
-	if !change(out[len(out)-len(raw):], table(types, len(raw), false), table(strs, len(raw), false)) {
+	if !change(out[len(out)-len(raw):], table(types), table(strs)) {
 		return nil
 	}
 	if back, err := unnumber(bytes.Clone(out), refLen); err != nil || !bytes.Equal(back, raw) {
@@ -130,31 +109,26 @@ func renumber(raw []byte, types, strs []run, refLen int) []byte {
 func unnumber(b []byte, refLen int) ([]byte, error) {
 	types, b, ok := readRuns(b, refLen)
 	strs, b, ok2 := readRuns(b, refLen)
-	if !ok || !ok2 || !change(b, table(types, refLen, true), table(strs, refLen, true)) {
+	if !ok || !ok2 || !change(b, table(back(types)), table(back(strs))) {
 		return nil, errors.New("its BTF is damaged")
 	}
 	return b, nil
 }
 
-// table makes a list of numbers by number out of runs, from own to ref or back.
-// Numbers are below limit.
-func table(runs []run, limit int, back bool) []uint32 {
-	end := 0
+func back(runs []run) (list []run) {
 	for _, r := range runs {
-		if back {
-			r.own, r.ref = r.ref, r.own
-		}
-		end = max(end, min(r.own+r.n, limit))
+		list = append(list, run{r.ref, r.own, r.n})
 	}
-	list := make([]uint32, end)
-	for i := range list {
-		list[i] = ownNumber
-	}
+	return list
+}
+
+// table lists the numbers in the other BTF by the own ones.
+func table(runs []run) (list []uint32) {
 	for _, r := range runs {
-		if back {
-			r.own, r.ref = r.ref, r.own
+		for len(list) < r.own+r.n {
+			list = append(list, ownNumber)
 		}
-		for i := range min(r.n, end-r.own) {
+		for i := range r.n {
 			list[r.own+i] = uint32(r.ref + i)
 		}
 	}
@@ -201,7 +175,7 @@ func appendRuns(b []byte, runs []run) []byte {
 func readRuns(b []byte, refLen int) (runs []run, rest []byte, ok bool) {
 	r := bytes.NewReader(b)
 	count, err := binary.ReadUvarint(r)
-	if err != nil || count > uint64(len(b)) {
+	if err != nil || count > maxRuns {
 		return nil, nil, false
 	}
 	own, ref := 0, 0

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -33,41 +34,45 @@ type Facts struct {
 
 	Modules    string // what the modules define: lines of package preflight, sorted
 	AllModules bool   // these are all modules that there are
-	NoModules  bool   // nothing is known of the modules
 }
 
 // Head is what an index says of a kernel before its facts are read.
 type Head struct {
 	ID      string `json:"id"`      // "debian/6.1.0-57-cloud-amd64__6.1.192-3"
-	Digest  string `json:"digest"`  // that a source pins the kernel by
+	Digest  string `json:"digest"`  // that a source pins the kernel by, and all that is known of it
 	Release string `json:"release"` // uname -r
 	Arch    string `json:"arch"`    // as in GOARCH
 }
 
-const (
-	magic   = "BKIndex"
-	version = "1"
+// Version is that of the format, and of what is read of kernels: it is another
+// one where a program reads more of them, or reads it otherwise.
+const Version = "1"
 
-	maxPart      = 128 << 20 // bytes of a kernel's BTF, symbols ..., decompressed
-	maxDirectory = 64 << 20  // bytes, decompressed
-	maxDepth     = 16        // kernels that are read for one
-	keptLikes    = 4         // kernels that others are compared with, in memory
+const (
+	name  = "BKIndex"
+	magic = name + Version
+
+	maxKernel    = 128 << 20 // bytes of a kernel's parts
+	maxOptions   = 4 << 20   // bytes
+	maxDirectory = 16 << 20  // bytes
+	maxKernels   = 10_000
+	maxDepth     = 16  // kernels that are read for one
+	maxText      = 256 // bytes of a digest, release ...
 	maxWindow    = 32 << 20
+	keptLikes    = 4 // kernels that others are compressed with, in memory
 	dictionary   = 1 // its number
 )
 
 // entry is a kernel in the directory of an index.
 type entry struct {
 	Head
-	At         int64   `json:"at"`                   // where its parts start in the file
-	Sizes      []int64 `json:"sizes"`                // of its parts, compressed
-	Like       int     `json:"like,omitempty"`       // place in the directory, from 1, of the kernel whose parts are the dictionaries
-	Renumbered bool    `json:"renumbered,omitempty"` // the BTF has the numbers of that kernel's
-	AllModules bool    `json:"all_modules,omitempty"`
-	NoModules  bool    `json:"no_modules,omitempty"`
+	At         int64    `json:"at"`                   // where its parts start in the file
+	Sizes      [4]int64 `json:"sizes"`                // of its parts, compressed
+	Like       int      `json:"like,omitempty"`       // place in the directory, from 1, of the kernel whose parts are the dictionaries
+	Renumbered bool     `json:"renumbered,omitempty"` // the BTF has the numbers of that kernel's
+	AllModules bool     `json:"all_modules,omitempty"`
 
-	depth  int  // kernels that are read before it
-	isLike bool // others are read by it
+	depth int // kernels that are read before it
 }
 
 // parts are a kernel's BTF, symbols, what its modules define, and its options.
@@ -82,12 +87,15 @@ type Index struct {
 	at      map[string]int // by id
 
 	mu     sync.Mutex
-	recent []likeness // the last first
+	recent []*liked // the last last
 }
 
-type likeness struct {
-	n int
+// liked is a kernel that others are compressed with.
+type liked struct {
 	parts
+	n     int     // place in the directory, from 1
+	keys  btfKeys // of one that is written, as
+	depth int     // is
 }
 
 // FormatError says why a file is not an index that can be read.
@@ -128,27 +136,32 @@ func (x *Index) open() error {
 	if err != nil {
 		return err
 	}
-	head, foot := make([]byte, len(magic)+1), make([]byte, 8+len(magic)+1)
-	if _, err := x.file.ReadAt(head, 0); err != nil || string(head[:len(magic)]) != magic {
+	head, foot := make([]byte, len(magic)), make([]byte, 8+len(magic))
+	if _, err := x.file.ReadAt(head, 0); err != nil || string(head[:len(name)]) != name {
 		return &FormatError{Path: x.path, Foreign: true}
 	}
-	if string(head[len(magic):]) != version {
+	if string(head) != magic {
 		return &FormatError{Path: x.path, Reason: "is of another version of this program"}
 	}
 	end := info.Size() - int64(len(foot))
-	if _, err := x.file.ReadAt(foot, max(0, end)); err != nil || !bytes.Equal(foot[8:], head) {
+	if _, err := x.file.ReadAt(foot, max(0, end)); err != nil || string(foot[8:]) != magic {
 		return &FormatError{Path: x.path, Reason: "is cut short"}
 	}
 	at := int64(binary.LittleEndian.Uint64(foot))
 	if at < int64(len(head)) || at > end || end-at > maxDirectory {
 		return x.damaged(errors.New("its directory is nowhere"))
 	}
-	text, err := x.readPart(at, end-at, nil, maxDirectory)
-	if err == nil {
-		err = json.Unmarshal(text, &x.entries)
+	text, err := x.unpack(at, end-at, nil, maxDirectory)
+	if err != nil {
+		return x.damaged(err)
 	}
-	for i := 0; err == nil && i < len(x.entries); i++ {
-		err = x.check(i, at)
+	list := json.NewDecoder(bytes.NewReader(text))
+	_, err = list.Token() // its bracket
+	for err == nil && list.More() {
+		var e entry
+		if err = list.Decode(&e); err == nil {
+			err = x.add(e, at)
+		}
 	}
 	if err != nil {
 		return x.damaged(err)
@@ -157,34 +170,34 @@ func (x *Index) open() error {
 	return nil
 }
 
-// check checks a kernel of the directory, which stands at end, and those it is
-// read by.
-func (x *Index) check(i int, end int64) error {
-	e := &x.entries[i]
+// add adds a kernel of the directory, which stands at end, and checks it.
+func (x *Index) add(e entry, end int64) error {
 	if err := report.CheckID(e.ID); err != nil {
 		return err
 	}
-	if _, twice := x.at[e.ID]; twice {
-		return fmt.Errorf("%s stands twice", e.ID)
+	for _, s := range []*string{&e.Digest, &e.Release, &e.Arch} {
+		*s = report.OneLine(*s, maxText)
 	}
-	if len(e.Sizes) != len(parts{}) || e.At < 0 || e.Like < 0 || e.Like > i || e.Renumbered && e.Like == 0 {
+	n := len(x.entries)
+	if _, twice := x.at[e.ID]; twice || n == maxKernels {
+		return fmt.Errorf("%s is one too many", e.ID)
+	}
+	nowhere := e.At < 0 || e.Like < 0 || e.Like > n || e.Renumbered && e.Like == 0
+	left := min(end-e.At, maxKernel)
+	for _, size := range e.Sizes {
+		nowhere = nowhere || size < 0 || size > left
+		left -= size
+	}
+	if nowhere {
 		return fmt.Errorf("%s is nowhere", e.ID)
 	}
-	left := end - e.At
-	for _, n := range e.Sizes {
-		if n < 0 || n > left {
-			return fmt.Errorf("%s is nowhere", e.ID)
-		}
-		left -= n
-	}
 	if e.Like > 0 {
-		like := &x.entries[e.Like-1]
-		like.isLike, e.depth = true, like.depth+1
+		e.depth = x.entries[e.Like-1].depth + 1
 	}
 	if e.depth > maxDepth {
 		return fmt.Errorf("%s is like too many", e.ID)
 	}
-	x.at[e.ID], x.heads = i, append(x.heads, e.Head)
+	x.at[e.ID], x.entries, x.heads = n, append(x.entries, e), append(x.heads, e.Head)
 	return nil
 }
 
@@ -204,74 +217,68 @@ func (x *Index) Heads() []Head {
 	return x.heads
 }
 
-// Facts returns what the index has of a kernel. It is nil without an error where
-// the index has none of that id and digest; an empty digest is any.
-func (x *Index) Facts(id, digest string) (*Facts, error) {
+// Has says whether the index has a kernel of an id and a digest.
+func (x *Index) Has(id, digest string) bool {
 	if x == nil {
-		return nil, nil
+		return false
 	}
 	i, ok := x.at[id]
-	if !ok || digest != "" && x.entries[i].Digest != digest {
+	return ok && x.entries[i].Digest == digest
+}
+
+// Facts returns what the index has of a kernel. It is nil without an error where
+// the index has none of that id and digest.
+func (x *Index) Facts(id, digest string) (*Facts, error) {
+	if !x.Has(id, digest) {
 		return nil, nil
 	}
-	p, err := x.read(i)
+	e := &x.entries[x.at[id]]
+	x.mu.Lock()
+	by, err := x.like(e.Like)
+	x.mu.Unlock()
+	var p parts
+	if err == nil {
+		p, err = x.read(e, by)
+	}
 	if err != nil {
 		return nil, x.damaged(fmt.Errorf("%s: %w", id, err))
 	}
-	e := &x.entries[i]
-	return &Facts{
-		Head: e.Head, BTF: p[0], Symbols: string(p[1]), Modules: string(p[2]), Config: options(p[3]),
-		AllModules: e.AllModules, NoModules: e.NoModules,
-	}, nil
+	return &Facts{Head: e.Head, BTF: p[0], Symbols: string(p[1]), Modules: string(p[2]), Config: options(p[3]), AllModules: e.AllModules}, nil
 }
 
-// read reads a kernel's parts.
-func (x *Index) read(i int) (parts, error) {
-	e := &x.entries[i]
-	if !e.isLike && e.Like == 0 {
-		return x.readBy(e, parts{})
+// like reads the kernel of place n, that others are compressed with, or has it
+// still. The lock is held.
+func (x *Index) like(n int) (p parts, err error) {
+	if n == 0 {
+		return p, nil
 	}
-	x.mu.Lock()
-	if e.isLike {
-		defer x.mu.Unlock()
-		return x.like(i)
-	}
-	like, err := x.like(e.Like - 1)
-	x.mu.Unlock()
-	if err != nil {
-		return parts{}, err
-	}
-	return x.readBy(e, like)
-}
-
-// like reads a kernel that others are read by, or has it still. The lock is held.
-func (x *Index) like(i int) (p parts, err error) {
-	if n := slices.IndexFunc(x.recent, func(l likeness) bool { return l.n == i }); n >= 0 {
-		l := x.recent[n]
-		x.recent = slices.Insert(slices.Delete(x.recent, n, n+1), 0, l)
-		return l.parts, nil
-	}
-	var by parts
-	if e := &x.entries[i]; e.Like > 0 {
-		if by, err = x.like(e.Like - 1); err != nil {
-			return p, err
+	for _, l := range x.recent {
+		if l.n == n {
+			return l.parts, nil
 		}
 	}
-	if p, err = x.readBy(&x.entries[i], by); err != nil {
+	e := &x.entries[n-1]
+	by, err := x.like(e.Like)
+	if err != nil {
 		return p, err
 	}
-	x.recent = slices.Insert(x.recent, 0, likeness{i, p})
-	x.recent = x.recent[:min(len(x.recent), keptLikes)]
-	return p, nil
+	if p, err = x.read(e, by); err == nil {
+		x.recent = keep(x.recent, &liked{parts: p, n: n})
+	}
+	return p, err
 }
 
-func (x *Index) readBy(e *entry, by parts) (p parts, err error) {
-	at := e.At
+// read reads a kernel's parts, which are compressed with those of another.
+func (x *Index) read(e *entry, by parts) (p parts, err error) {
+	at, left := e.At, maxKernel
 	for i, size := range e.Sizes {
-		if p[i], err = x.readPart(at, size, by[i], maxPart); err != nil {
+		if p[i], err = x.unpack(at, size, by[i], left); err != nil {
 			return p, err
 		}
-		at += size
+		at, left = at+size, left-len(p[i])
+	}
+	if len(p[3]) > maxOptions {
+		return p, fmt.Errorf("it has %d bytes of options", len(p[3]))
 	}
 	if e.Renumbered {
 		p[0], err = unnumber(p[0], len(by[0]))
@@ -279,8 +286,16 @@ func (x *Index) readBy(e *entry, by parts) (p parts, err error) {
 	return p, err
 }
 
-// readPart reads what pack has packed.
-func (x *Index) readPart(at, size int64, by []byte, most uint64) ([]byte, error) {
+// keep adds a kernel to the last that others are compressed with.
+func keep(list []*liked, l *liked) []*liked {
+	if len(list) == keptLikes {
+		list = slices.Delete(list, 0, 1)
+	}
+	return append(list, l)
+}
+
+// unpack reads what pack has packed, at most so many bytes.
+func (x *Index) unpack(at, size int64, by []byte, most int) ([]byte, error) {
 	if size == 0 {
 		return nil, nil
 	}
@@ -288,7 +303,7 @@ func (x *Index) readPart(at, size int64, by []byte, most uint64) ([]byte, error)
 	if _, err := x.file.ReadAt(b, at); err != nil {
 		return nil, err
 	}
-	o := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(most), zstd.WithDecoderMaxWindow(maxWindow)}
+	o := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(1, most))), zstd.WithDecoderMaxWindow(maxWindow)}
 	if len(by) > 0 {
 		o = append(o, zstd.WithDecoderDictRaw(dictionary, by))
 	}
@@ -305,7 +320,7 @@ func options(b []byte) map[string]string {
 	if len(b) == 0 {
 		return nil
 	}
-	list := make(map[string]string, bytes.Count(b, []byte{'\n'}))
+	list := map[string]string{}
 	for line := range strings.Lines(string(b)) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		list[name] = value
@@ -318,7 +333,7 @@ func options(b []byte) map[string]string {
 // near each other.
 func Write(w io.Writer, next func() (*Facts, error)) error {
 	out := &writer{w: bufio.NewWriter(w), ids: map[string]bool{}}
-	out.write([]byte(magic + version))
+	out.write([]byte(magic))
 	for {
 		f, err := next()
 		if errors.Is(err, io.EOF) {
@@ -342,19 +357,17 @@ func Write(w io.Writer, next func() (*Facts, error)) error {
 	at := out.at
 	out.write(b)
 	out.write(binary.LittleEndian.AppendUint64(nil, uint64(at)))
-	out.write([]byte(magic + version))
+	out.write([]byte(magic))
 	return out.w.Flush()
 }
 
 // WriteOne writes the index of one kernel.
 func WriteOne(w io.Writer, f *Facts) error {
-	list := []*Facts{f}
-	return Write(w, func() (*Facts, error) {
-		if len(list) == 0 {
-			return nil, io.EOF
+	return Write(w, func() (one *Facts, err error) {
+		if one, f = f, nil; one == nil {
+			err = io.EOF
 		}
-		list = nil
-		return f, nil
+		return one, err
 	})
 }
 
@@ -368,7 +381,7 @@ func ReadOne(path string) (*Facts, error) {
 	if len(x.heads) != 1 {
 		return nil, x.damaged(fmt.Errorf("it has %d kernels", len(x.heads)))
 	}
-	return x.Facts(x.heads[0].ID, "")
+	return x.Facts(x.heads[0].ID, x.heads[0].Digest)
 }
 
 type writer struct {
@@ -376,15 +389,7 @@ type writer struct {
 	at      int64
 	entries []entry
 	ids     map[string]bool
-	likes   []*liked // that kernels may be like, the last used first
-}
-
-// liked is a kernel that others may be like.
-type liked struct {
-	parts
-	keys  btfKeys
-	n     int // place in the directory
-	depth int
+	likes   []*liked // the last last
 }
 
 func (w *writer) write(b []byte) {
@@ -392,93 +397,69 @@ func (w *writer) write(b []byte) {
 	w.at += int64(n)
 }
 
-// Types that may be others than those of the kernel that one is like, or stand
-// elsewhere: two of one series have some hundreds, and other compilers or
-// configurations of a series 20,000 and more.
-const (
-	surelyAlike = 512
-	hardlyAlike = 4096
-)
+// maxOff is how many types may be others than those of the kernel that one is
+// compressed with, or stand elsewhere, before the next ones are compared with this
+// one, too: in a series some hundreds do, and with another compiler or
+// configuration 20,000 and more.
+const maxOff = 4096
 
 func (w *writer) add(f *Facts) error {
 	if err := report.CheckID(f.ID); err != nil {
 		return err
 	}
-	if w.ids[f.ID] {
-		return fmt.Errorf("kernel %s comes twice", f.ID)
+	if w.ids[f.ID] || len(w.entries) == maxKernels {
+		return fmt.Errorf("kernel %s is one too many", f.ID)
 	}
 	w.ids[f.ID] = true
-	own := &liked{parts: parts{f.BTF, []byte(f.Symbols), []byte(f.Modules), lines(f.Config)}, n: len(w.entries) + 1}
-	for _, p := range own.parts {
-		if len(p) > maxPart {
-			return fmt.Errorf("kernel %s has %d bytes of one kind: an index takes %d", f.ID, len(p), maxPart)
-		}
-	}
-	e := entry{Head: f.Head, At: w.at, AllModules: f.AllModules, NoModules: f.NoModules}
-	from := own.parts
-	like, types, off := w.nearest(own)
+	own := &liked{parts: parts{f.BTF, []byte(f.Symbols), []byte(f.Modules), lines(f.Config)}, n: len(w.entries) + 1, keys: readKeys(f.BTF)}
+	e := entry{Head: f.Head, At: w.at, AllModules: f.AllModules}
+	from, by := own.parts, parts{}
+	like, types, off := w.nearest(own.keys)
 	if like != nil {
-		e.Like, own.depth = like.n, like.depth+1
-		if b := renumber(f.BTF, types, own.keys.alignStrings(like.keys), len(like.parts[0])); b != nil {
+		e.Like, own.depth, by = like.n, like.depth+1, like.parts
+		if b := renumber(f.BTF, types, own.keys.alignStrings(like.keys), len(by[0])); b != nil {
 			from[0], e.Renumbered = b, true
 		}
-	} else {
-		like = &liked{}
+	}
+	if off > maxOff {
+		w.likes = keep(w.likes, own)
+	}
+	size := 0
+	for _, p := range from {
+		size += len(p)
+	}
+	if size > maxKernel || len(from[3]) > maxOptions {
+		return fmt.Errorf("kernel %s takes %d bytes, and its options %d: an index has no place for it", f.ID, size, len(from[3]))
 	}
 	var packed parts
 	var packing errgroup.Group
 	for i, p := range from {
 		packing.Go(func() (err error) {
-			packed[i], err = pack(p, like.parts[i])
+			packed[i], err = pack(p, by[i])
 			return err
 		})
 	}
 	if err := packing.Wait(); err != nil {
 		return err
 	}
-	for _, b := range packed {
+	for i, b := range packed {
 		w.write(b)
-		e.Sizes = append(e.Sizes, int64(len(b)))
+		e.Sizes[i] = int64(len(b))
 	}
 	w.entries = append(w.entries, e)
-	if off >= hardlyAlike || e.Like == 0 {
-		w.likes = slices.Insert(w.likes, 0, own)
-		w.likes = w.likes[:min(len(w.likes), keptLikes)]
-	}
 	return nil
 }
 
-// nearest returns the kernel that one is most like, which types are the same, and
-// how many are not or stand elsewhere; nil where there is none.
-func (w *writer) nearest(own *liked) (best *liked, types []run, off int) {
-	if len(w.likes) == 0 {
-		return nil, nil, 0
-	}
-	for _, l := range append(slices.Clone(w.likes), own) {
-		if l.keys.defined == nil { // which the only kernel of an index does without
-			l.keys = readKeys(l.parts[0])
-		}
-	}
+// nearest returns the kernel that one is most like, nil where there is none; the
+// types that are the same; and how many are not or stand elsewhere.
+func (w *writer) nearest(keys btfKeys) (best *liked, types []run, least int) {
+	least = math.MaxInt
 	for _, l := range w.likes {
-		if l.depth == maxDepth {
-			continue
-		}
-		runs := own.keys.alignTypes(l.keys)
-		n := len(runs) + len(own.keys.defined)
-		for _, r := range runs {
-			n -= r.n
-		}
-		if best == nil || n < off {
-			best, types, off = l, runs, n
-		}
-		if off < surelyAlike {
-			break
+		if runs, off := keys.alignTypes(l.keys); off < least && l.depth < maxDepth {
+			best, types, least = l, runs, off
 		}
 	}
-	if i := slices.Index(w.likes, best); i > 0 {
-		w.likes = slices.Insert(slices.Delete(w.likes, i, i+1), 0, best)
-	}
-	return best, types, off
+	return best, types, least
 }
 
 // lines writes a kernel's options.

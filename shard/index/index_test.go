@@ -92,7 +92,7 @@ func TestWrite(t *testing.T) {
 		kernelOf(t, "5.10", 9000, 2000),
 		kernelOf(t, "6.1.2", 1002, 2002),
 		kernelOf(t, "5.10.2", 8990, 2010),
-		{Head: Head{ID: "test/nothing"}, NoModules: true},
+		{Head: Head{ID: "test/nothing"}},
 		{Head: Head{ID: "test/garbage"}, BTF: []byte("no BTF at all"), Symbols: "x T\n"},
 		{Head: Head{ID: "test/big-endian"}, BTF: rawBTF(t, binary.BigEndian, 1000, 20)},
 		{Head: Head{ID: "test/damaged"}, BTF: rawBTF(t, binary.LittleEndian, 1000, 20)[:300]},
@@ -125,8 +125,10 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s takes %d bytes beside kernel %d, renumbered %v", e.ID, size, e.Like, e.Renumbered)
 		}
 	}
-	if got, err := x.Facts("test/none", ""); got != nil || err != nil {
-		t.Errorf("%v, %v", got, err)
+	for _, id := range []string{"test/none", "test/6.1"} { // no digest is none
+		if got, err := x.Facts(id, ""); got != nil || err != nil || x.Has(id, "") {
+			t.Errorf("%s: %v, %v", id, got, err)
+		}
 	}
 	var none *Index
 	if got, err := none.Facts("test/6.1", ""); got != nil || err != nil || none.Close() != nil || none.Heads() != nil {
@@ -139,7 +141,7 @@ func TestWriteRefuses(t *testing.T) {
 		want string
 		all  []*Facts
 	}{
-		{"comes twice", []*Facts{kernelOf(t, "a", 0, 1), kernelOf(t, "a", 0, 2)}},
+		{"is one too many", []*Facts{kernelOf(t, "a", 0, 1), kernelOf(t, "a", 0, 2)}},
 		{"is no kernel's id", []*Facts{{Head: Head{ID: "../x"}}}},
 	} {
 		n := 0
@@ -180,7 +182,7 @@ func TestDamage(t *testing.T) {
 			t.Errorf("%d of %d bytes are an index", n, len(good))
 		}
 		b := bytes.Clone(good)
-		b[n] ^= 0x10
+		b[n] ^= 1 << (n % 8)
 		try(fmt.Sprintf("byte %d", n), b)
 	}
 	if try("the whole", good) {
@@ -188,7 +190,7 @@ func TestDamage(t *testing.T) {
 	}
 	for _, tt := range []struct{ b, want string }{
 		{"MZ", `index.bki" is no index of kernels: bpf-kernel-check index makes one`},
-		{strings.Replace(string(good), magic+version, magic+"9", 1), "is of another version of this program: make it anew with bpf-kernel-check index"},
+		{strings.Replace(string(good), magic, name+"9", 1), "is of another version of this program: make it anew with bpf-kernel-check index"},
 		{string(good[:len(good)-1]), "is cut short: make it anew"},
 	} {
 		if _, err := openBytes(t, []byte(tt.b)); err == nil || !strings.HasSuffix(err.Error(), tt.want) && !strings.Contains(err.Error(), tt.want) {
@@ -199,12 +201,49 @@ func TestDamage(t *testing.T) {
 
 // file makes an index of a directory and what stands before it.
 func file(directory, body []byte) []byte {
-	b := append([]byte(magic+version), body...)
+	b := append([]byte(magic), body...)
 	at := len(b)
 	packed, _ := pack(directory, nil)
 	b = append(b, packed...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(at))
-	return append(b, magic+version...)
+	return append(b, magic...)
+}
+
+// A directory that asks for much is an error, and not the memory for it.
+func TestHostile(t *testing.T) {
+	one := func(rest string) string { return `{"id":"a/b","sizes":[0,0,0,0]` + rest + `}` }
+	many := &strings.Builder{}
+	for i := range maxKernels + 1 {
+		fmt.Fprintf(many, `{"id":"a/%d"},`, i)
+	}
+	chain := &strings.Builder{}
+	for i := range maxDepth + 2 {
+		fmt.Fprintf(chain, `{"id":"a/%d","like":%d},`, i, i)
+	}
+	bomb, _ := pack(bytes.Repeat([]byte("A=\n"), maxOptions/3+1), nil)
+	for _, tt := range []struct{ name, directory, want string }{
+		{"many", "[" + many.String() + one("") + "]", "is one too many"},
+		{"twice", "[" + one("") + "," + one("") + "]", "is one too many"},
+		{"chain", "[" + chain.String() + one("") + "]", "is like too many"},
+		{"itself", "[" + one(`,"like":1`) + "]", "is nowhere"},
+		{"behind the end", "[" + one(`,"at":4000000000`) + "]", "is nowhere"},
+		{"outside of everything", `[{"id":"../b"}]`, "is no kernel's id"},
+		{"no objects", "[" + strings.Repeat("0,", 1000) + "0]", "cannot unmarshal"},
+	} {
+		if _, err := openBytes(t, file([]byte(tt.directory), nil)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	x, err := openBytes(t, file(fmt.Appendf(nil, `[{"id":"a/b","release":"a\u001b[2J\nb","at":8,"sizes":[0,0,0,%d]}]`, len(bomb)), bomb))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := x.Heads()[0].Release; strings.ContainsAny(got, "\x1b\n") {
+		t.Errorf("%q", got)
+	}
+	if _, err := x.Facts("a/b", ""); err == nil || !strings.Contains(err.Error(), "bytes of options") {
+		t.Errorf("%v", err)
+	}
 }
 
 // Whatever is in an index, reading it ends, without a panic.
@@ -215,7 +254,7 @@ func FuzzOpen(f *testing.F) {
 		f.Fatal(err)
 	}
 	at := int64(binary.LittleEndian.Uint64(good[len(good)-16:]))
-	directory, err := x.readPart(at, int64(len(good))-16-at, nil, maxDirectory)
+	directory, err := x.unpack(at, int64(len(good))-16-at, nil, maxDirectory)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -245,7 +284,8 @@ func FuzzRenumber(f *testing.F) {
 	f.Add([]byte{}, []byte{1})
 	f.Fuzz(func(t *testing.T, raw, ref []byte) {
 		own, like := readKeys(raw), readKeys(ref)
-		b := renumber(raw, own.alignTypes(like), own.alignStrings(like), len(ref))
+		types, _ := own.alignTypes(like)
+		b := renumber(raw, types, own.alignStrings(like), len(ref))
 		if back, err := unnumber(bytes.Clone(b), len(ref)); b != nil && (err != nil || !bytes.Equal(back, raw)) {
 			t.Fatalf("%v", err)
 		}

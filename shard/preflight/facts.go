@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -15,11 +16,11 @@ import (
 )
 
 // Names of what is kept of a kernel beside it in the cache, each an index of one
-// kernel. They change with what is in them. That of modules is only made for
-// kernels that lack something, as it takes a pass over all modules: 3 to 10 s.
+// kernel. That of modules is only made for kernels that lack something, as it
+// takes a pass over all modules: 3 to 10 s.
 const (
-	factsName   = "preflight-7.bki"
-	modulesName = "preflight-modules-5.bki"
+	factsName   = "preflight-index-" + index.Version
+	modulesName = "preflight-modules-index-" + index.Version
 )
 
 // ReadFacts reads what is known of a kernel, for an index; of its modules, too,
@@ -33,16 +34,24 @@ func ReadFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch s
 	if err != nil {
 		return nil, err
 	}
-	f.Modules, f.AllModules, f.NoModules = m.Modules, m.AllModules, m.NoModules
+	f.Modules, f.AllModules = m.Modules, m.AllModules
+	if im.Config != "" && filepath.Dir(im.Config) != filepath.Dir(im.Kernel) {
+		// The digest does not pin the options of an image in a directory: with this
+		// one the kernel is read again wherever the directory is at hand.
+		config, err := kernel.HashFile(ctx, im.Config)
+		if err != nil {
+			return nil, err
+		}
+		f.Digest = kernel.DigestOfAll([]string{im.Digest, config})
+	}
 	return f, nil
 }
 
 // NewKernel makes a kernel of what an index has of it.
 func NewKernel(f *index.Facts) (*Kernel, error) {
 	k := &Kernel{ID: f.ID, Release: f.Release, Arch: f.Arch, order: binary.LittleEndian, symbols: symbols(f.Symbols), config: image.Config(f.Config)}
-	if !f.NoModules {
-		k.readModules = func() (moduleIndex, error) { return moduleIndex{symbols(f.Modules), f.AllModules}, nil }
-	}
+	modules := moduleIndex{symbols(f.Modules), f.AllModules} // not f, which has the BTF
+	k.readModules = func() (moduleIndex, error) { return modules, nil }
 	return k, k.setBTF(f.BTF)
 }
 
@@ -94,25 +103,26 @@ func readModules(ctx context.Context, im *kernel.Image, c *kernel.Cache, raw []b
 }
 
 // kept reads facts that are kept beside a kernel in the cache, and makes them the
-// first time. The kernel may have had another name then.
-func kept(ctx context.Context, im *kernel.Image, c *kernel.Cache, name string, read func() (*index.Facts, error)) (*index.Facts, error) {
-	path, err := im.Derived(ctx, c, name, func(w io.Writer) error {
-		f, err := read()
-		if err != nil {
-			return err
+// first time, and where they are damaged. The kernel may have had another name then.
+func kept(ctx context.Context, im *kernel.Image, c *kernel.Cache, name string, read func() (*index.Facts, error)) (f *index.Facts, err error) {
+	for range 2 {
+		path, err2 := im.Derived(ctx, c, name, func(w io.Writer) error {
+			f, err := read()
+			if err != nil {
+				return err
+			}
+			f.ID = im.ID()
+			return index.WriteOne(w, f)
+		})
+		if err2 != nil {
+			return nil, err2
 		}
-		f.ID = im.ID()
-		return index.WriteOne(w, f)
-	})
-	if err != nil {
-		return nil, err
+		if f, err = index.ReadOne(path); err == nil {
+			return f, nil
+		}
+		os.Remove(path)
 	}
-	f, err := index.ReadOne(path)
-	if err != nil {
-		os.Remove(path) // made anew the next time
-		return nil, fmt.Errorf("read what is kept of %s: %w", im.ID(), err)
-	}
-	return f, nil
+	return nil, fmt.Errorf("read what is kept of %s: %w", im.ID(), err)
 }
 
 // makeFacts reads a kernel's BTF and symbols.

@@ -159,12 +159,6 @@ func (t *BTFTypes) at(id uint32) []byte {
 	return nil
 }
 
-// HasName says whether there is a type of a number, and it has a name.
-func (t *BTFTypes) HasName(id uint32) bool {
-	typ := t.at(id)
-	return typ != nil && binary.LittleEndian.Uint32(typ) != 0
-}
-
 func (t *BTFTypes) name(off uint32) []byte {
 	if off < t.strsAt {
 		return t.base.name(off)
@@ -185,32 +179,23 @@ const (
 
 // Definition is a digest of a type as it is declared: of its members' or
 // parameters' names, places and types. Of a type that has a name only the name
-// counts where another names it. It holds no numbers of types or strings, and is
+// counts where another names it, its reference. It holds no numbers of types or strings, and is
 // the same in other builds.
 func (t *BTFTypes) Definition(id uint32) uint64 {
 	words := 0
 	return t.definition(id, 0, &words)
 }
 
-// Reference is a digest of a type as others name it.
-func (t *BTFTypes) Reference(id uint32) uint64 {
-	words := 0
-	return t.reference(id, 0, &words)
-}
-
 func (t *BTFTypes) definition(id uint32, depth int, words *int) uint64 {
 	typ := t.at(id)
-	if typ == nil || depth > maxNamelessDepth {
+	if depth > 0 {
+		*words += len(typ) / 4
+	}
+	if typ == nil || depth > maxNamelessDepth || *words > maxNamelessWords {
 		return 1
 	}
 	h := digest(offset64).word(typ[4:8])
 	eachWord(typ, func(class byte, w []byte) {
-		if depth > 0 {
-			*words++
-		}
-		if *words > maxNamelessWords {
-			return
-		}
 		switch n := binary.LittleEndian.Uint32(w); class {
 		case 's':
 			h = h.bytes(t.name(n))
@@ -274,7 +259,8 @@ func (t *BTFTypes) Defined() (functions, types map[string]uint64) {
 		}
 		switch kindOfBTF(typ) {
 		case kindFunction:
-			functions[name] += t.Reference(binary.LittleEndian.Uint32(typ[8:]))
+			words := 0
+			functions[name] += t.reference(binary.LittleEndian.Uint32(typ[8:]), 0, &words)
 		case kindStruct, kindUnion, kindEnum, kindTypedef, kindEnum64:
 			types[name] += t.Definition(uint32(t.first + i))
 		}
