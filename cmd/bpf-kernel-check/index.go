@@ -110,7 +110,20 @@ func (c *command) oldIndex(path string) (*index.Index, error) {
 	return x, nil
 }
 
-// makeIndex writes an index of kernels.
+// isWhole says whether an index has just these kernels, and none of them damaged.
+func isWhole(x *index.Index, entries []plan.Entry) bool {
+	if x == nil || len(x.Heads()) != len(entries) {
+		return false
+	}
+	for _, e := range entries {
+		if f, err := x.Facts(e.ID(), e.Digest); f == nil || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// makeIndex writes an index of kernels, unless old is one of them already.
 func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *index.Index, out string, jobs int) error {
 	cache, err := c.openCache()
 	if err != nil {
@@ -154,6 +167,9 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 		return err
 	}
 	n, fresh, next := 0, 0, 0
+	if isWhole(old, entries) {
+		return c.tellIndex(out, len(entries), fresh)
+	}
 	err = kernel.WriteAtomic(out, 0o644, func(w io.Writer) error {
 		return index.Write(w, func() (*index.Facts, error) {
 			for ; next < len(entries); next++ {
@@ -183,15 +199,21 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(out)
-	if err != nil {
+	if err := c.tellIndex(out, n, fresh); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "%s, %d new, %s in %s\n", count(n, "kernel"), fresh, screen.Size(info.Size()), out)
 	if n < len(entries) {
 		return exitError(report.ExitNotTested)
 	}
 	return nil
+}
+
+func (c *command) tellIndex(out string, n, fresh int) error {
+	info, err := os.Stat(out)
+	if err == nil {
+		fmt.Fprintf(c.stdout, "%s, %d new, %s in %s\n", count(n, "kernel"), fresh, screen.Size(info.Size()), out)
+	}
+	return err
 }
 
 // indexSource lists the kernels of an index, of which there are only the facts.
