@@ -117,7 +117,7 @@ func TestKind(t *testing.T) {
 		"a module's function changed":         {func(f *facts) { f.modules = change(f.modules, "ovl_open f overlay 1234", "ovl_open f overlay 5678") }, false},
 		"a module's function is gone":         {func(f *facts) { f.modules = f.modules[1:] }, false},
 		"what a program makes of the version": {func(f *facts) { f.release = "5.7.0-9-amd64" }, false},
-		"another release":                     {func(f *facts) { f.release, f.id = "6.1.0-10-amd64", "debian/6.1.0-10-amd64__6.1.10-1" }, true},
+		"another release":                     {func(f *facts) { f.release, f.id = "6.1.0-11-amd64", "debian/6.1.0-11-amd64__6.1.11-1" }, true},
 		"a package that does not tell it":     {func(f *facts) { f.id = "debian/6.1.0-9-amd64" }, true},
 		"other types and other functions": {func(f *facts) {
 			f.types, f.symbols = append(slices.Clone(f.types), function("more"), ptr("thing")), append(f.symbols, "more T", "init_task D")
@@ -193,6 +193,10 @@ func TestKindOfPatchReleases(t *testing.T) {
 	const package5, package8, package9 = "a/6.1.0-1-amd64__6.1.5-1", "a/6.1.0-2-amd64__6.1.8-1", "a/6.1.0-3-amd64__6.1.9-2"
 	if a, b, c := kind(package5, "6.1.0-1-amd64"), kind(package8, "6.1.0-2-amd64"), kind(package9, "6.1.0-3-amd64"); a == b || b != c {
 		t.Errorf("by packages' versions: %q, %q, %q", a, b, c)
+	}
+	const package10, package11 = "a/6.1.0-4-amd64__6.1.10-1", "a/6.1.0-5-amd64__6.1.11-1"
+	if a, b, c := kind(package9, "6.1.0-3-amd64"), kind(package10, "6.1.0-4-amd64"), kind(package11, "6.1.0-5-amd64"); a == b || a != c {
+		t.Errorf("of one patch release, by packages' versions: %q, %q, %q", a, b, c)
 	}
 	if a, b := kind("a/6.1.0-1-amd64__6.2.5-1", "6.1.0-1-amd64"), kind("a/6.1.0-1-amd64__6.2.6-1", "6.1.0-1-amd64"); a == b {
 		t.Error("a package's version is taken for that of another series")
