@@ -102,7 +102,7 @@ func (s *preflightRun) load(ctx context.Context, im *kernel.Image, c *kernel.Cac
 // fetch, from its source. It is nil where neither is to be had.
 func (s *preflightRun) find(ctx context.Context, e plan.Entry, c *kernel.Cache, scratch string, fetch bool) (k *preflight.Kernel, indexed bool, err error) {
 	if k, err = s.indexed(e.ID(), e.Ref.Digest); err != nil {
-		return nil, false, err
+		return nil, true, err
 	}
 	if k != nil {
 		err = k.TakeTypes(ctx, s.btf)

@@ -49,9 +49,8 @@ func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []strin
 	if err != nil {
 		return err
 	}
-	if x != nil {
-		defer x.Close()
-	}
+	defer x.Close()
+	x.OnDamage(func(err error) { c.warn("--index: " + err.Error()) })
 	ctx, cancel := o.run.limits.within(ctx, o.run.started)
 	defer cancel()
 	payload, err := c.readPayload(ctx, o.payload, o.run.arch, o.run.limits.payload)

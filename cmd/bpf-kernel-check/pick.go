@@ -29,12 +29,14 @@ func (o *pickOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.index, "index", "", "`FILE` that the command index has made: kernels that it has are not fetched to find their kinds")
 }
 
-// validate checks the flags, and opens the index.
-func (o *pickOptions) validate() (err error) {
+// validate checks the flags, and opens the index. warn is told, once, that a kernel
+// of it cannot be read.
+func (o *pickOptions) validate(warn func(string)) (err error) {
 	if o.pick != "" && o.pick != pickKinds {
 		return usagef("--pick is %.50q: want kinds, or nothing to boot every kernel", o.pick)
 	}
 	o.opened, err = openIndex(o.index)
+	o.opened.OnDamage(func(err error) { warn("--index: " + err.Error()) })
 	return err
 }
 

@@ -83,6 +83,9 @@ type Index struct {
 
 	mu     sync.Mutex
 	recent []likeness // the last first
+
+	onDamage func(error) // nil: nobody asks
+	once     sync.Once
 }
 
 type likeness struct {
@@ -196,6 +199,14 @@ func (x *Index) Close() error {
 	return x.file.Close()
 }
 
+// OnDamage has f called with the first error of Facts, once: who asks for many
+// kernels goes on without that one.
+func (x *Index) OnDamage(f func(error)) {
+	if x != nil {
+		x.onDamage = f
+	}
+}
+
 // Heads are the kernels of the index, in byte order of the ids.
 func (x *Index) Heads() []Head {
 	if x == nil {
@@ -216,7 +227,11 @@ func (x *Index) Facts(id, digest string) (*Facts, error) {
 	}
 	p, err := x.read(i)
 	if err != nil {
-		return nil, x.damaged(fmt.Errorf("%s: %w", id, err))
+		err = x.damaged(fmt.Errorf("%s: %w", id, err))
+		if x.onDamage != nil {
+			x.once.Do(func() { x.onDamage(err) })
+		}
+		return nil, err
 	}
 	e := &x.entries[i]
 	return &Facts{
