@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -76,6 +78,14 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 			instead = "read instead"
 		}
 		note("%s: %s not in the index, and %s", o.index, count(found.Lacking, "kernel"), instead)
+	}
+	for _, lacks := range slices.Sorted(maps.Keys(found.Unknown)) {
+		n := found.Unknown[lacks]
+		what := lacks + " are"
+		if lacks == "" {
+			what = report.Plural(n, "kind is", "kinds are")
+		}
+		note("%s booted, since %s %s not known", count(n, "kernel")+report.Plural(n, " is", " are"), report.Plural(n, "its", "their"), what)
 	}
 	all := len(list.Entries)
 	list.Payload = p.Digest()

@@ -52,6 +52,12 @@ func kindsFacts() facts {
 
 func (f facts) kind(t *testing.T) string {
 	t.Helper()
+	kind, _ := f.kindOr(t)
+	return kind
+}
+
+func (f facts) kindOr(t *testing.T) (kind, lacks string) {
+	t.Helper()
 	k := testKernel(t, f.types, f.symbols...)
 	k.ID, k.Release, k.config = f.id, f.release, f.config
 	k.readModules = func() (moduleIndex, error) {
@@ -156,24 +162,24 @@ func TestKindOfWhatCannotLoad(t *testing.T) {
 func TestKindUnknown(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*facts)
-		known  bool
+		lacks  string
 	}{
-		"no symbols":                    {func(f *facts) { f.symbols = nil }, false},
-		"no config, which is read":      {func(f *facts) { f.config = nil }, false},
-		"no modules, and it lacks some": {func(f *facts) { f.unknown = true }, false},
-		"no modules, and it loads none": {func(f *facts) { f.unknown, f.alone = true, true }, true},
-		"no modules, and it lacks none": {func(f *facts) { f.unknown, f.symbols = true, append(f.symbols, "ovl_open t") }, true},
+		"no symbols":                    {func(f *facts) { f.symbols = nil }, "symbols"},
+		"no config, which is read":      {func(f *facts) { f.config = nil }, "build options"},
+		"no modules, and it lacks some": {func(f *facts) { f.unknown = true }, "modules"},
+		"no modules, and it loads none": {func(f *facts) { f.unknown, f.alone = true, true }, ""},
+		"no modules, and it lacks none": {func(f *facts) { f.unknown, f.symbols = true, append(f.symbols, "ovl_open t") }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := kindsFacts()
 			tt.change(&f)
-			if k := f.kind(t); (k != "") != tt.known {
-				t.Errorf("%q", k)
+			if k, lacks := f.kindOr(t); lacks != tt.lacks || (k == "") != (lacks != "") {
+				t.Errorf("%q lacks %q", k, lacks)
 			}
 		})
 	}
-	if k := Kind(nil, &Kernel{}, nil); k != KindSeries {
-		t.Errorf("without objects: %q", k)
+	if k, lacks := Kind(nil, &Kernel{}, nil); k != KindSeries || lacks != "" {
+		t.Errorf("without objects: %q lacks %q", k, lacks)
 	}
 }
 
@@ -185,7 +191,8 @@ func TestKindOfPatchReleases(t *testing.T) {
 		f := kindsFacts()
 		k := testKernel(t, f.types, f.symbols...)
 		k.ID, k.Release, k.config = id, release, f.config
-		return Kind(o, k, CheckAll(o, k, nil, true))
+		name, _ := Kind(o, k, CheckAll(o, k, nil, true))
+		return name
 	}
 	if a, b := kind("a/1", "6.1.0-9-amd64"), kind("a/2", "6.1.0-9-amd64"); a == b {
 		t.Error("kernels of unknown patch releases are of one kind")
