@@ -69,6 +69,7 @@ func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []strin
 	if list.ForArch(payload.arch) == 0 {
 		return notForArch(payload)
 	}
+	c.noteKinds(list)
 	lines, err := bisectLines(list.Entries, o.good, o.bad)
 	if err != nil {
 		return err

@@ -45,6 +45,13 @@ func (o *pickOptions) validate(warn func(string)) (err error) {
 // wanted are the kernels of a list that are picked from.
 func (o *pickOptions) wanted(list plan.Plan) []plan.Entry { return list.Wanted(o.pick == pickKinds) }
 
+// noteKinds says that a command picks no kernels of a list file that asks for it.
+func (c *command) noteKinds(list plan.Plan) {
+	if len(list.Wanted(false)) > 0 {
+		fmt.Fprintln(c.stderr, "note: pick:kinds of a list file counts for run and plan only")
+	}
+}
+
 // pickFrom leaves the kernels out of a whole list that others represent, and says
 // how many. base is an earlier run, or nil. With read, kernels that the index lacks
 // are fetched and read, jobs at a time.
