@@ -51,7 +51,8 @@ func (f *Forecast) Of(k *preflight.Kernel) (word, kind string) {
 			fmt.Fprintln(&b, p.Name, p.Skip, becomes)
 		}
 	}
-	return b.String(), f.run.kind(k, results)
+	kind, _ = f.run.kind(k, results)
+	return b.String(), kind
 }
 
 // Difference is what differs between two kernels for the payload's objects.

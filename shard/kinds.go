@@ -34,6 +34,7 @@ type Kinds struct {
 type Found struct {
 	Kinds   map[string]string // by id; "": not known
 	Lacking int               // kernels that the index lacks
+	Unknown map[string]int    // kernels of no known kind, without those that are not read since the index lacks them, by what is not known of them: "build options", or "" where nothing is
 	Without []string          // of several programs those without BPF objects: nothing is known of what they depend on
 	Series  bool              // the payload has no BPF objects: kernels of a series are of one kind
 }
@@ -43,7 +44,7 @@ type Found struct {
 func (k Kinds) Find(ctx context.Context, entries []plan.Entry) (Found, error) {
 	s := newPreflight(k.Payload, k.BTF, k.Arch)
 	s.index = k.Index
-	found := Found{Kinds: map[string]string{}, Series: len(s.objects) == 0}
+	found := Found{Kinds: map[string]string{}, Unknown: map[string]int{}, Series: len(s.objects) == 0}
 	for _, p := range k.Payload.Job.Programs {
 		if at := slices.Index(p.Args, "--") + 1; at == 0 || at == len(p.Args) || !s.carry[p.Args[at]] {
 			found.Without = append(found.Without, p.Name)
@@ -57,9 +58,9 @@ func (k Kinds) Find(ctx context.Context, entries []plan.Entry) (Found, error) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			kind, lacking := preflight.KindSeries, false
+			kind, lacks, lacking := preflight.KindSeries, "", false
 			if !found.Series {
-				kind, lacking = k.find(ctx, s, e)
+				kind, lacks, lacking = k.find(ctx, s, e)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -67,17 +68,21 @@ func (k Kinds) Find(ctx context.Context, entries []plan.Entry) (Found, error) {
 			if lacking {
 				found.Lacking++
 			}
+			if kind == "" && (k.Read || !lacking) {
+				found.Unknown[lacks]++
+			}
 			return ctx.Err()
 		})
 	}
 	return found, looking.Wait()
 }
 
-func (k Kinds) find(ctx context.Context, s *preflightRun, e plan.Entry) (kind string, lacking bool) {
+func (k Kinds) find(ctx context.Context, s *preflightRun, e plan.Entry) (kind, lacks string, lacking bool) {
 	on, indexed, err := s.find(ctx, e, k.Cache, k.Scratch, k.Read)
 	lacking = k.Index != nil && !indexed
 	if on == nil || err != nil {
-		return "", lacking
+		return "", "", lacking
 	}
-	return s.kind(on, preflight.CheckAll(s.objects, on, s.alternatives, s.attach)), lacking
+	kind, lacks = s.kind(on, preflight.CheckAll(s.objects, on, s.alternatives, s.attach))
+	return kind, lacks, lacking
 }

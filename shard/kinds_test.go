@@ -75,7 +75,7 @@ func TestKindsOfAnIndex(t *testing.T) {
 		t.Errorf("(-read +indexed):\n%s", d)
 	}
 	lacking, err := Kinds{Payload: p, Arch: "amd64", Index: x}.Find(t.Context(), []plan.Entry{other})
-	if d := cmp.Diff(Found{Kinds: map[string]string{id: ""}, Lacking: 1}, lacking); err != nil || d != "" {
+	if d := cmp.Diff(Found{Kinds: map[string]string{id: ""}, Unknown: map[string]int{}, Lacking: 1}, lacking); err != nil || d != "" {
 		t.Errorf("%v, of other bytes (-want +got):\n%s", err, d)
 	}
 

@@ -102,7 +102,7 @@ func (s *preflightRun) load(ctx context.Context, im *kernel.Image, c *kernel.Cac
 // fetch, from its source. It is nil where neither is to be had.
 func (s *preflightRun) find(ctx context.Context, e plan.Entry, c *kernel.Cache, scratch string, fetch bool) (k *preflight.Kernel, indexed bool, err error) {
 	if k, err = s.indexed(e.ID(), e.Ref.Digest); err != nil {
-		return nil, false, err
+		return nil, true, err
 	}
 	if k != nil {
 		err = k.TakeTypes(ctx, s.btf)
@@ -132,11 +132,11 @@ func (s *preflightRun) indexed(id, digest string) (*preflight.Kernel, error) {
 	return preflight.NewKernel(f)
 }
 
-// kind says of which kind a kernel is.
-func (s *preflightRun) kind(k *preflight.Kernel, results []preflight.Result) string {
-	kind := preflight.Kind(s.objects, k, results)
+// kind says of which kind a kernel is; see [preflight.Kind].
+func (s *preflightRun) kind(k *preflight.Kernel, results []preflight.Result) (kind, lacks string) {
+	kind, lacks = preflight.Kind(s.objects, k, results)
 	if kind == "" || len(s.objects) == 0 || len(s.targets) == 0 {
-		return kind
+		return kind, lacks
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, kind)
@@ -144,7 +144,7 @@ func (s *preflightRun) kind(k *preflight.Kernel, results []preflight.Result) str
 		has, known := k.HasTarget(t)
 		fmt.Fprintln(h, has, known)
 	}
-	return fmt.Sprintf("%x", h.Sum(nil)[:16])
+	return fmt.Sprintf("%x", h.Sum(nil)[:16]), ""
 }
 
 // look adds to f what a kernel has of what the payload depends on, as far as that
@@ -176,7 +176,7 @@ func (s *preflightRun) look(ctx context.Context, im *kernel.Image, c *kernel.Cac
 	at := map[string]int{} // several objects may depend on the same
 	on.Results = preflight.CheckAll(s.objects, k, s.alternatives, s.attach)
 	if s.kinds || len(s.objects) > 0 && len(s.modules) == 0 { // else it may take a pass over the kernel's modules
-		f.Kind = s.kind(k, on.Results)
+		f.Kind, _ = s.kind(k, on.Results)
 	}
 	for n, o := range s.objects {
 		r := on.Results[n]

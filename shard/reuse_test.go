@@ -360,7 +360,8 @@ func TestPassKeyHasEveryInput(t *testing.T) {
 		"BTF":  "the types that a kernel without BTF gets are in the archive of its modules, which is in the key",
 		"Root": "its digest is in the payload", "RootUnpacked": "of Root's files", "noDisk": "the kernel's parameters tell how it gets a root",
 		"bootLimits":   "how long a method is tried that tells nothing then",
-		"PayloadFlags": "what is printed", "ProgramFlags": "what is printed", "Isolate": "with it nothing is reused", "Resumed": "what is not run", "Reuse": "the age",
+		"PayloadFlags": "what is printed", "ProgramFlags": "what is printed", "Isolate": "with it nothing is reused", "Resumed": "what is not run", "Earlier": "the same", "Reuse": "the age",
+		"Index": "what is known without it, too", "Kinds": "a reused result's kind is found anew",
 	}
 	changes := map[string]func(*Runner){
 		"Arch":        func(r *Runner) { r.Arch, _ = qemu.LookupArch("arm64") },

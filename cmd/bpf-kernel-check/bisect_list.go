@@ -49,9 +49,8 @@ func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []strin
 	if err != nil {
 		return err
 	}
-	if x != nil {
-		defer x.Close()
-	}
+	defer x.Close()
+	x.OnDamage(func(err error) { c.warn("--index: " + err.Error()) })
 	ctx, cancel := o.run.limits.within(ctx, o.run.started)
 	defer cancel()
 	payload, err := c.readPayload(ctx, o.payload, o.run.arch, o.run.limits.payload)
@@ -70,6 +69,7 @@ func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []strin
 	if list.ForArch(payload.arch) == 0 {
 		return notForArch(payload)
 	}
+	c.noteKinds(list)
 	lines, err := bisectLines(list.Entries, o.good, o.bad)
 	if err != nil {
 		return err

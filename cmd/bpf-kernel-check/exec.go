@@ -243,6 +243,7 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 	if list.ForArch(payload.arch) == 0 {
 		return notForArch(payload)
 	}
+	e.noteKinds(list)
 	e.total = len(list.Entries)
 	e.prefix = e.total > 1
 	e.short = shortNames(list)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -29,17 +31,26 @@ func (o *pickOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.index, "index", "", "`FILE` that the command index has made: kernels that it has are not fetched to find their kinds")
 }
 
-// validate checks the flags, and opens the index.
-func (o *pickOptions) validate() (err error) {
+// validate checks the flags, and opens the index. warn is told, once, that a kernel
+// of it cannot be read.
+func (o *pickOptions) validate(warn func(string)) (err error) {
 	if o.pick != "" && o.pick != pickKinds {
 		return usagef("--pick is %.50q: want kinds, or nothing to boot every kernel", o.pick)
 	}
 	o.opened, err = openIndex(o.index)
+	o.opened.OnDamage(func(err error) { warn("--index: " + err.Error()) })
 	return err
 }
 
 // wanted are the kernels of a list that are picked from.
 func (o *pickOptions) wanted(list plan.Plan) []plan.Entry { return list.Wanted(o.pick == pickKinds) }
+
+// noteKinds says that a command picks no kernels of a list file that asks for it.
+func (c *command) noteKinds(list plan.Plan) {
+	if len(list.Wanted(false)) > 0 {
+		fmt.Fprintln(c.stderr, "note: pick:kinds of a list file counts for run and plan only")
+	}
+}
 
 // pickFrom leaves the kernels out of a whole list that others represent, and says
 // how many. base is an earlier run, or nil. With read, kernels that the index lacks
@@ -74,6 +85,14 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 			instead = "read instead"
 		}
 		note("%s: %s not in the index, and %s", o.index, count(found.Lacking, "kernel"), instead)
+	}
+	for _, lacks := range slices.Sorted(maps.Keys(found.Unknown)) {
+		n := found.Unknown[lacks]
+		what := lacks + " are"
+		if lacks == "" {
+			what = report.Plural(n, "kind is", "kinds are")
+		}
+		note("%s booted, since %s %s not known", count(n, "kernel")+report.Plural(n, " is", " are"), report.Plural(n, "its", "their"), what)
 	}
 	all := len(list.Entries)
 	list.Payload = p.Digest()

@@ -36,7 +36,7 @@ type planOptions struct {
 	json   bool
 }
 
-func (o *planOptions) validate(cmd *cobra.Command) error {
+func (o *planOptions) validate(cmd *cobra.Command, warn func(string)) error {
 	switch f := cmd.Flags(); {
 	case f.Changed("shards") == f.Changed("target-minutes"):
 		return usagef("how many shards? give either --shards N or --target-minutes M, and not both")
@@ -53,7 +53,7 @@ func (o *planOptions) validate(cmd *cobra.Command) error {
 	case o.out == "":
 		return usagef("--out is empty: want a file, such as plan.json")
 	}
-	return o.picks.validate()
+	return o.picks.validate(warn)
 }
 
 // checkPayload says whether the flags of a payload go with those of picks. Settings,
@@ -95,12 +95,10 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			if err := o.validate(cmd); err != nil {
+			if err := o.validate(cmd, c.warn); err != nil {
 				return err
 			}
-			if o.picks.opened != nil {
-				defer o.picks.opened.Close()
-			}
+			defer o.picks.opened.Close()
 			algorithm, timings, err := o.read()
 			if err != nil {
 				return err

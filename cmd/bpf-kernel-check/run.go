@@ -177,12 +177,10 @@ A source is one of
 			if err != nil {
 				return err
 			}
-			if err := o.picks.validate(); err != nil {
+			if err := o.picks.validate(c.warn); err != nil {
 				return err
 			}
-			if o.picks.opened != nil {
-				defer o.picks.opened.Close()
-			}
+			defer o.picks.opened.Close()
 			switch {
 			case so.plan != "" && c.from["pick"] == "" && o.picks.pick != "":
 				return usagef("--pick and --plan exclude each other: the plan has picked already")

@@ -66,7 +66,8 @@ func (l *loader) fromVerifier(f failure, line string) error {
 	if l.types != nil {
 		kernel, _ = l.types.Kernel() // without it the reason says less
 	}
-	log := strings.Join(f.log[max(0, len(f.log)-40):], "\n")
+	tail := unexplained(f.log)
+	log := strings.Join(tail[max(0, len(tail)-40):], "\n")
 	poisoned := regexp.MustCompile(`(?m)call unknown#195896080$|\(18\) r10 = 0xbad2310\b`)
 	if m := regexp.MustCompile(`(?m)^failed to resolve CO-RE relocation (.*)$`).FindStringSubmatch(log); m != nil {
 		return fmt.Errorf("CO-RE: %s", describeLibbpfRelocation(m[1], kernel))

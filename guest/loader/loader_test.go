@@ -117,6 +117,21 @@ func TestLogs(t *testing.T) {
 	if got := verdictLine(log); got != "infinite loop detected at insn 1" {
 		t.Errorf("verdict %q", got)
 	}
+	const (
+		statistics73  = "verification time 49666 usec\nstack depth max 0\nsubprog 0 (established) main insns_self 9 insns_total 9 stack 0\nprocessed 9 insns (limit 1000000) max_states_per_insn 0"
+		explanation73 = "\nReason:\n  The second argument (R2) has type\n  sock_or_null.\n\nAt:\n  established @ net.bpf.c:133:12\n  Instruction context:\n       7 | (b7) r3 = 0\n  >>>  9 | (85) call bpf_sk_storage_get#107\n\nSuggestion:\n  Pass a value with one of the accepted types.\n\n"
+	)
+	for log, want := range map[string]string{
+		"9: (85) call bpf_sk_storage_get#107\nR2 type=sock_or_null\n" + statistics73:                                                                                                "R2 type=sock_or_null",
+		"9: (85) call bpf_sk_storage_get#107\nR2 type=sock_or_null\n\nVerification failed: Invalid call argument\n" + explanation73 + strings.Repeat("  more\n", 50) + statistics73: "R2 type=sock_or_null",
+		"9: (85) call bpf_sk_storage_get#107\nVerification failed: Invalid call argument\n" + explanation73 + statistics73:                                                          "Verification failed: Invalid call argument",
+		explanation73 + statistics73:                             "",
+		"subprog 1 () does not return a scalar\n" + statistics73: "subprog 1 () does not return a scalar",
+	} {
+		if got := verdictLine(strings.Split(log, "\n")); got != want {
+			t.Errorf("verdict %q, want %q of:\n%s", got, want, log)
+		}
+	}
 	for in, want := range map[string]int{"": 0, "processed -3 insns": 0, "processed 99999999999999999999 insns": 0, "BPF program is too large. Processed 1000001 insn": 1000001} {
 		if got := processed([]string{in}); got != want {
 			t.Errorf("%q: %d, want %d", in, got, want)

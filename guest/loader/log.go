@@ -65,14 +65,33 @@ func lastInsn(log []string) int {
 	return -1
 }
 
+// explained is the line at which the verifier of 7.3 begins to explain at length,
+// in the programmer's words, the reason that it has given before.
+const explained = "Verification failed: "
+
+// unexplained is a log up to that explanation.
+func unexplained(log []string) []string {
+	for i, line := range slices.Backward(log) {
+		if strings.HasPrefix(line, explained) {
+			return log[:i]
+		}
+	}
+	return log
+}
+
 // verdictLine is the verifier's own reason: the last line that is neither
 // statistics nor an instruction nor a state.
 func verdictLine(log []string) string {
-	noise := regexp.MustCompile(`^(\d+: |processed |insns processed |verification time |stack depth |from \d+ to |;|\s|$|mark_precise:|old state:|cur state:)`)
-	for i := len(log) - 1; i >= max(0, len(log)-40); i-- {
-		if !noise.MatchString(log[i]) {
-			return strings.TrimSpace(log[i])
+	// A short log may begin amid the explanation.
+	noise := regexp.MustCompile(`^(\d+: |processed |insns processed |verification time |stack depth |subprog \d+ \(.* insns_self |from \d+ to |;|\s|$|mark_precise:|old state:|cur state:|(Reason|At|Causal path|Suggestion):$)`)
+	before := unexplained(log)
+	for i := len(before) - 1; i >= max(0, len(before)-40); i-- {
+		if !noise.MatchString(before[i]) {
+			return strings.TrimSpace(before[i])
 		}
+	}
+	if len(before) < len(log) {
+		return strings.TrimSpace(log[len(before)])
 	}
 	return ""
 }

@@ -88,6 +88,9 @@ type Index struct {
 
 	mu     sync.Mutex
 	recent []*liked // the last last
+
+	onDamage func(error) // nil: nobody asks
+	once     sync.Once
 }
 
 // liked is a kernel that others are compressed with.
@@ -209,6 +212,14 @@ func (x *Index) Close() error {
 	return x.file.Close()
 }
 
+// OnDamage has f called with the first error of Facts, once: who asks for many
+// kernels goes on without that one.
+func (x *Index) OnDamage(f func(error)) {
+	if x != nil {
+		x.onDamage = f
+	}
+}
+
 // Heads are the kernels of the index, in byte order of the ids.
 func (x *Index) Heads() []Head {
 	if x == nil {
@@ -241,7 +252,11 @@ func (x *Index) Facts(id, digest string) (*Facts, error) {
 		p, err = x.read(e, by)
 	}
 	if err != nil {
-		return nil, x.damaged(fmt.Errorf("%s: %w", id, err))
+		err = x.damaged(fmt.Errorf("%s: %w", id, err))
+		if x.onDamage != nil {
+			x.once.Do(func() { x.onDamage(err) })
+		}
+		return nil, err
 	}
 	return &Facts{Head: e.Head, BTF: p[0], Symbols: string(p[1]), Modules: string(p[2]), Config: options(p[3]), AllModules: e.AllModules}, nil
 }

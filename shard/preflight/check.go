@@ -176,7 +176,7 @@ func (c *checker) program(p *program) (r Program) {
 	follow := func(contents bool, patch int64) flow {
 		return followProgram(insns, p.layout, p.typeAt, c.memory(p, contents, patch), c.enters(p))
 	}
-	code, exact := versionCode(c.k.Release)
+	code, exact := c.k.version()
 	followWide := func(patch int64) (f, wide flow) { // wide: with other constants than the object's own
 		f = follow(true, patch)
 		if p.frozen && f.whole && len(c.o.variants) == 0 {
@@ -190,10 +190,6 @@ func (c *checker) program(p *program) (r Program) {
 		// Distributions' names of releases do not say it.
 		last, lastWide := followWide(255)
 		r.ownKind = !slices.Equal(f.reached, last.reached) || !slices.Equal(wide.reached, lastWide.reached)
-		if patch, ok := c.k.patch(); ok && r.ownKind {
-			r.ownKind = false
-			flows[0], flows[1] = followWide(patch)
-		}
 		f.reached, wide.reached = slices.Clone(f.reached), slices.Clone(wide.reached)
 		for i := range insns {
 			f.reached[i] = f.reached[i] && last.reached[i]
@@ -346,16 +342,17 @@ func versionCode(release string) (code int64, exact bool) {
 	return major<<16 + minor<<8 + min(patch, 255), n == 3 && patch > 0
 }
 
-// patch is the last number of the mainline version that the kernel's package is
-// of, where its id ends in that: debian/6.1.0-9-amd64__6.1.170-3.
-func (k *Kernel) patch() (n int64, ok bool) {
-	i := strings.LastIndex(k.ID, "__")
-	if i < 0 {
-		return 0, false
+// version is LINUX_KERNEL_VERSION as a kernel's loaders have it. The last number of
+// the mainline version that its package is of is the end of its id, where a release
+// does not say it: debian/6.1.0-9-amd64__6.1.170-3.
+func (k *Kernel) version() (code int64, exact bool) {
+	code, exact = versionCode(k.Release)
+	if i := strings.LastIndex(k.ID, "__"); i >= 0 && !exact {
+		if mainline, ok := versionCode(k.ID[i+2:]); ok && mainline>>8 == code>>8 {
+			return mainline, true
+		}
 	}
-	code, exact := versionCode(k.ID[i+2:])
-	release, _ := versionCode(k.Release)
-	return code & 0xff, exact && code>>8 == release>>8
+	return code, exact
 }
 
 // older says whether a kernel's release is below a mainline version, in which

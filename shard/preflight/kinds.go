@@ -19,18 +19,20 @@ const KindSeries = "series"
 
 // Kind names everything of a kernel that objects depend on: on two kernels of one
 // architecture and kind, the objects find the same. results are those of
-// [CheckAll]. It is "" where not all of it is known, and [KindSeries] where there
-// are no objects.
+// [CheckAll]. It is "" where not all of it is known, and lacks names what, such as
+// "build options"; and [KindSeries] where there are no objects.
 //
 // What changes nothing for a program is not in it: releases, addresses, numbers of
 // types, names of parameters, nor where a field is that is accessed with CO-RE: that
 // it can be anywhere is what CO-RE is for.
-func Kind(objects []*Object, k *Kernel, results []Result) string {
-	if len(objects) == 0 {
-		return KindSeries
-	}
-	if k.types == nil && !k.noTypes || len(k.symbols) == 0 {
-		return ""
+func Kind(objects []*Object, k *Kernel, results []Result) (kind, lacks string) {
+	switch {
+	case len(objects) == 0:
+		return KindSeries, ""
+	case k.types == nil && !k.noTypes:
+		return "", "types"
+	case len(k.symbols) == 0:
+		return "", "symbols"
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %t\n", k.Arch, k.foreign)
@@ -48,7 +50,7 @@ func Kind(objects []*Object, k *Kernel, results []Result) string {
 				continue
 			}
 			if d := objects[i].Deps[n]; k.config == nil && (d.Kind == kindConfig || strings.HasPrefix(d.Kind, "lsm")) {
-				return ""
+				return "", "build options"
 			}
 			fmt.Fprintf(h, "%q %d %q %q %q %q %q %t %t %t\n", objects[i].Deps[n], a.Status, a.shapeOr(), a.Want, withoutNumbers(a.Note), a.Breaks, a.Unsure, a.Guarded, a.unattachable, a.attachUnsure)
 			if a.elsewhere != "" {
@@ -67,17 +69,17 @@ func Kind(objects []*Object, k *Kernel, results []Result) string {
 			k.allModules = k.readModules
 		}
 		if k.allModules == nil {
-			return ""
+			return "", "modules"
 		}
 		m, err := k.allModules()
 		if err != nil {
-			return ""
+			return "", "modules"
 		}
 		for name := range m.defined(modules) {
 			fmt.Fprintf(h, "module %q\n", name)
 		}
 	}
-	return fmt.Sprintf("%x", h.Sum(nil)[:16])
+	return fmt.Sprintf("%x", h.Sum(nil)[:16]), ""
 }
 
 // optionFunctions are functions that kernels have which are built with an option

@@ -52,6 +52,12 @@ func kindsFacts() facts {
 
 func (f facts) kind(t *testing.T) string {
 	t.Helper()
+	kind, _ := f.kindOr(t)
+	return kind
+}
+
+func (f facts) kindOr(t *testing.T) (kind, lacks string) {
+	t.Helper()
 	k := testKernel(t, f.types, f.symbols...)
 	k.ID, k.Release, k.config = f.id, f.release, f.config
 	k.readModules = func() (moduleIndex, error) {
@@ -117,7 +123,7 @@ func TestKind(t *testing.T) {
 		"a module's function changed":         {func(f *facts) { f.modules = change(f.modules, "ovl_open f overlay 1234", "ovl_open f overlay 5678") }, false},
 		"a module's function is gone":         {func(f *facts) { f.modules = f.modules[1:] }, false},
 		"what a program makes of the version": {func(f *facts) { f.release = "5.7.0-9-amd64" }, false},
-		"another release":                     {func(f *facts) { f.release, f.id = "6.1.0-10-amd64", "debian/6.1.0-10-amd64__6.1.10-1" }, true},
+		"another release":                     {func(f *facts) { f.release, f.id = "6.1.0-11-amd64", "debian/6.1.0-11-amd64__6.1.11-1" }, true},
 		"a package that does not tell it":     {func(f *facts) { f.id = "debian/6.1.0-9-amd64" }, true},
 		"other types and other functions": {func(f *facts) {
 			f.types, f.symbols = append(slices.Clone(f.types), function("more"), ptr("thing")), append(f.symbols, "more T", "init_task D")
@@ -156,24 +162,24 @@ func TestKindOfWhatCannotLoad(t *testing.T) {
 func TestKindUnknown(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*facts)
-		known  bool
+		lacks  string
 	}{
-		"no symbols":                    {func(f *facts) { f.symbols = nil }, false},
-		"no config, which is read":      {func(f *facts) { f.config = nil }, false},
-		"no modules, and it lacks some": {func(f *facts) { f.unknown = true }, false},
-		"no modules, and it loads none": {func(f *facts) { f.unknown, f.alone = true, true }, true},
-		"no modules, and it lacks none": {func(f *facts) { f.unknown, f.symbols = true, append(f.symbols, "ovl_open t") }, true},
+		"no symbols":                    {func(f *facts) { f.symbols = nil }, "symbols"},
+		"no config, which is read":      {func(f *facts) { f.config = nil }, "build options"},
+		"no modules, and it lacks some": {func(f *facts) { f.unknown = true }, "modules"},
+		"no modules, and it loads none": {func(f *facts) { f.unknown, f.alone = true, true }, ""},
+		"no modules, and it lacks none": {func(f *facts) { f.unknown, f.symbols = true, append(f.symbols, "ovl_open t") }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := kindsFacts()
 			tt.change(&f)
-			if k := f.kind(t); (k != "") != tt.known {
-				t.Errorf("%q", k)
+			if k, lacks := f.kindOr(t); lacks != tt.lacks || (k == "") != (lacks != "") {
+				t.Errorf("%q lacks %q", k, lacks)
 			}
 		})
 	}
-	if k := Kind(nil, &Kernel{}, nil); k != KindSeries {
-		t.Errorf("without objects: %q", k)
+	if k, lacks := Kind(nil, &Kernel{}, nil); k != KindSeries || lacks != "" {
+		t.Errorf("without objects: %q lacks %q", k, lacks)
 	}
 }
 
@@ -185,7 +191,8 @@ func TestKindOfPatchReleases(t *testing.T) {
 		f := kindsFacts()
 		k := testKernel(t, f.types, f.symbols...)
 		k.ID, k.Release, k.config = id, release, f.config
-		return Kind(o, k, CheckAll(o, k, nil, true))
+		name, _ := Kind(o, k, CheckAll(o, k, nil, true))
+		return name
 	}
 	if a, b := kind("a/1", "6.1.0-9-amd64"), kind("a/2", "6.1.0-9-amd64"); a == b {
 		t.Error("kernels of unknown patch releases are of one kind")
@@ -193,6 +200,10 @@ func TestKindOfPatchReleases(t *testing.T) {
 	const package5, package8, package9 = "a/6.1.0-1-amd64__6.1.5-1", "a/6.1.0-2-amd64__6.1.8-1", "a/6.1.0-3-amd64__6.1.9-2"
 	if a, b, c := kind(package5, "6.1.0-1-amd64"), kind(package8, "6.1.0-2-amd64"), kind(package9, "6.1.0-3-amd64"); a == b || b != c {
 		t.Errorf("by packages' versions: %q, %q, %q", a, b, c)
+	}
+	const package10, package11 = "a/6.1.0-4-amd64__6.1.10-1", "a/6.1.0-5-amd64__6.1.11-1"
+	if a, b, c := kind(package9, "6.1.0-3-amd64"), kind(package10, "6.1.0-4-amd64"), kind(package11, "6.1.0-5-amd64"); a == b || a != c {
+		t.Errorf("of one patch release, by packages' versions: %q, %q, %q", a, b, c)
 	}
 	if a, b := kind("a/6.1.0-1-amd64__6.2.5-1", "6.1.0-1-amd64"), kind("a/6.1.0-1-amd64__6.2.6-1", "6.1.0-1-amd64"); a == b {
 		t.Error("a package's version is taken for that of another series")

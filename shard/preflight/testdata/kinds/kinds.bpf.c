@@ -60,3 +60,11 @@ int patch(void *ctx)
 		return *(volatile int *)ctx;
 	return 0;
 }
+
+SEC("kprobe/do_exit")
+int one_patch(void *ctx)
+{
+	if (LINUX_KERNEL_VERSION == 0x06010a)
+		return *(volatile int *)ctx;
+	return 0;
+}
