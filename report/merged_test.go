@@ -92,7 +92,7 @@ func fullReport() *Merged {
 			Costs:         []CostChange{{Name: "handle_exec", Type: "kprobe", Before: 1, After: 2, Limit: 3, Kernels: []string{"a/1"}, Against: "a/0", TooMuch: true}},
 			CostsCompared: 4, CostsUnknown: 5, MaxInsnsGrowth: 20,
 		},
-		Gone: []string{"a/5"}, Represented: []Represented{{ID: "a/5", By: "debian/6.13.0__1"}}, Advisory: true, NotCompared: "n",
+		Gone: []string{"a/5"}, Represented: []Represented{{ID: "a/5", By: "debian/6.13.0__1", Kind: "k"}}, Advisory: true, NotCompared: "n",
 		Picks:  &Picks{Base: true, HeadSHA: "abc", Kernels: 9, Boots: 3, Kinds: 2, Failures: 5, Found: 4, Mixed: []string{"a/5"}, MixedKinds: 1},
 		Unused: []AllowEntry{{Pattern: "p", Kernels: "*", Reason: "r", Link: "https://x"}},
 		Coverage: &Coverage{

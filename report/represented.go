@@ -8,8 +8,9 @@ import (
 
 // Represented is a kernel that was not booted, since another is of its kind.
 type Represented struct {
-	ID string `json:"id"`
-	By string `json:"by"` // id of the kernel that was booted
+	ID   string `json:"id"`
+	By   string `json:"by"`                          // id of the kernel that was booted
+	Kind string `json:"kind,omitempty" limit:"word"` // of both, as in Facts, when they were picked
 }
 
 // checkRepresented says why kernels cannot be represented by those of a list:

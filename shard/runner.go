@@ -287,7 +287,8 @@ func (r *Runner) newRun() *run {
 	s.initramfs = sync.OnceValues(s.writeInitramfs)
 	s.preflight = newPreflight(r.Payload, r.BTF, r.Arch.Name)
 	s.preflight.index = r.Index
-	s.preflight.kinds = s.preflight.whole || r.Kinds || r.Index != nil
+	// The modules of a network are no part of a payload that kernels are picked for.
+	s.preflight.kinds = (s.preflight.whole || r.Kinds || r.Index != nil) && !r.Net
 	return s
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/shard"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/index"
@@ -53,9 +54,14 @@ func (c *command) noteKinds(list plan.Plan) {
 }
 
 // pickFrom leaves the kernels out of a whole list that others represent, and says
-// how many. base is an earlier run, or nil. With read, kernels that the index lacks
+// how many. compared has an earlier run, if there is one. With read, kernels that the index lacks
 // are fetched and read, jobs at a time.
-func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p namedPayload, base *report.Merged, read bool, jobs int, out io.Writer) (plan.Plan, error) {
+func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p namedPayload, compared *merge.Options, read bool, jobs int, out io.Writer) (plan.Plan, error) {
+	base := compared.Base
+	if base == nil && compared.NotCompared != "" {
+		compared.NotCompared += ", nor which kernels of one kind had different results"
+		c.warn(compared.NotCompared)
+	}
 	kinds := shard.Kinds{Payload: p.Payload, BTF: p.btf, Arch: p.arch, Index: o.opened, Jobs: jobs, Read: read}
 	if read {
 		scratch, remove, err := host.MakeScratch(os.TempDir())
@@ -79,6 +85,9 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 		names := report.List(found.Without, 10, func(name string) string { return name })
 		note("no BPF objects were found in %s: kinds know nothing of what %s", names, report.Plural(n, "it depends on", "they depend on"))
 	}
+	if base != nil && len(base.Represented) > 0 {
+		note("--base is no full run: of %s it says nothing", count(len(base.Represented), "represented kernel"))
+	}
 	if found.Lacking > 0 {
 		instead := "booted, since their kinds are not known"
 		if read {
@@ -97,7 +106,11 @@ func (c *command) pickFrom(ctx context.Context, o pickOptions, list plan.Plan, p
 	all := len(list.Entries)
 	list.Payload = p.Digest()
 	list = list.Pick(plan.Picks{All: o.pick == pickKinds, Kinds: found.Kinds, Base: base})
-	by := report.Plural(len(list.Represented), "is represented by one of its kind", "are represented by one of their kind")
-	fmt.Fprintf(out, "%s to boot, standing for %d: %d %s\n", count(len(list.Entries), "kernel"), all, len(list.Represented), by)
+	if n := len(list.Represented); n > 0 {
+		by := report.Plural(n, "is represented by one of its kind", "are represented by one of their kind")
+		fmt.Fprintf(out, "%s to boot, standing for %d: %d %s\n", count(len(list.Entries), "kernel"), all, n, by)
+	} else {
+		fmt.Fprintf(out, "%s to boot: none represents another\n", count(all, "kernel"))
+	}
 	return list, nil
 }

@@ -166,15 +166,11 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if err := readBase(o.base, "", &earlier); err != nil {
 		return list, err
 	}
-	base := earlier.Base
-	if earlier.NotCompared != "" {
-		c.warn(earlier.NotCompared)
-	}
 	out := c.stdout
 	if o.json {
 		out = c.stderr
 	}
-	return c.pickFrom(ctx, o.picks, list, payload, base, o.picks.opened == nil, o.jobs, out)
+	return c.pickFrom(ctx, o.picks, list, payload, &earlier, o.picks.opened == nil, o.jobs, out)
 }
 
 // cutFor chooses the number of shards by a target.

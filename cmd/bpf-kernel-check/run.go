@@ -239,7 +239,7 @@ A source is one of
 				if choice.shards > 1 {
 					return errPickInShard("pick:kinds")
 				}
-				if sel.own, err = c.pickFrom(ctx, o.picks, sel.own, payload, o.compared.Base, true, o.jobs, c.stdout); err != nil {
+				if sel.own, err = c.pickFrom(ctx, o.picks, sel.own, payload, &o.compared, true, o.jobs, c.stdout); err != nil {
 					return cmp.Or(c.timeUp(ctx, err), err)
 				}
 				if sel.own.Part != nil { // --shard 1/1

@@ -91,7 +91,7 @@ func Represent(candidates []Candidate) (represented []report.Represented) {
 			switch oldest := i == len(list)-1 && len(list) >= fewest; {
 			case c.Kind == "" || oldest:
 			case ok:
-				represented = append(represented, report.Represented{ID: c.ID, By: by})
+				represented = append(represented, report.Represented{ID: c.ID, By: by, Kind: c.Kind})
 			default:
 				newest[kind] = c.ID
 			}

@@ -39,7 +39,7 @@ func TestRepresent(t *testing.T) {
 				for id, by := range tt.want {
 					for _, suffix := range []string{"", "-cloud-amd64"} {
 						if c.ID == "debian/"+id+suffix {
-							want = append(want, report.Represented{ID: c.ID, By: "debian/" + by + suffix})
+							want = append(want, report.Represented{ID: c.ID, By: "debian/" + by + suffix, Kind: c.Kind})
 						}
 					}
 				}

@@ -106,10 +106,14 @@ func (g *merger) picks(o Options) {
 
 // represent takes the kernels that others represent. One that was given to a
 // shard, or whose other was not, is none: what shards say takes no kernel out of
-// the list.
+// the list. Nor is one that was picked for other BPF programs than those that ran:
+// jobs may each build their own.
 func (g *merger) represent(list []report.Represented, given func(id string) bool) {
 	for _, r := range list {
+		k := g.kernels[r.By]
 		switch {
+		case k != nil && r.Kind != "" && k.Facts != nil && k.Facts.Kind != "" && k.Facts.Kind != r.Kind:
+			g.refuse(0, r.ID, "%s does not stand for %s: they were picked for other BPF programs than those that ran", r.By, r.ID)
 		case given(r.ID):
 			g.refuse(0, r.ID, "%s is said to be represented by %s, and was given to a shard", r.ID, r.By)
 		case !given(r.By):

@@ -43,6 +43,11 @@ func TestRepresented(t *testing.T) {
 			f.plan.Represented = own
 			f.plan.Kernels, f.lines = f.plan.Kernels[1:], f.lines[1:]
 		}, plan: true, refuse: "other kernels are represented than in the plan or in other shards"},
+		"of other programs": {change: func(s *testSet) {
+			other := []report.Represented{{ID: "debian/6.0", By: "debian/6.1.000", Kind: "a"}}
+			s.file(1).plan.Represented, s.file(2).plan.Represented = other, other
+			s.file(1).kernel(0).Facts = &report.Facts{Kind: "b"}
+		}, refuse: "debian/6.1.000 does not stand for debian/6.0: they were picked for other BPF programs than those that ran"},
 		"by a kernel that nobody boots": {change: func(s *testSet) {
 			for _, f := range s.files {
 				f.plan.Represented = []report.Represented{{ID: "debian/6.0", By: "debian/6.9"}}
