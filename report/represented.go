@@ -3,6 +3,7 @@ package report
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +33,23 @@ func checkRepresented(represented []Represented, listed func(id string) bool) er
 	}
 	return nil
 }
+
+// PickedFor says whether kernels were picked for the BPF programs that ran, as far as
+// results tell: jobs may each build their own. Otherwise none is represented.
+func PickedFor(represented []Represented, kernels []Result) bool {
+	ran := map[string]string{}
+	for i := range kernels {
+		if f := kernels[i].Facts; f != nil {
+			ran[kernels[i].ID] = f.Kind
+		}
+	}
+	return !slices.ContainsFunc(represented, func(r Represented) bool {
+		return r.Kind != "" && ran[r.By] != "" && ran[r.By] != r.Kind
+	})
+}
+
+// OtherPrograms is what to tell where kernels were picked for others than ran.
+const OtherPrograms = "no kernel is represented: they were picked for other BPF programs than those that ran"
 
 // Picks says how picking one kernel of each kind would have done in a full run, in
 // which all were booted.

@@ -470,6 +470,9 @@ func (c *Config) shardFile(list plan.Plan) (*report.ShardWriter, error) {
 func writeSummary(dir string, started time.Time, results []report.Result, represented []report.Represented) error {
 	var b strings.Builder
 	m := &report.Merged{At: started, Kernels: results, Represented: represented}
+	if !report.PickedFor(represented, results) {
+		m.Represented = nil
+	}
 	if err := summary.Write(&b, m); err != nil {
 		return err
 	}

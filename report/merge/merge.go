@@ -96,7 +96,7 @@ func (g *merger) change(o Options) {
 // picks says how picks have done: in this run, or in the full one that the base
 // knows of.
 func (g *merger) picks(o Options) {
-	if len(g.m.Represented) == 0 {
+	if !g.picked {
 		g.m.Picks = analysis.ScorePicks(g.m)
 	} else if o.Base != nil && o.Base.Picks != nil {
 		picks := *o.Base.Picks
@@ -106,14 +106,15 @@ func (g *merger) picks(o Options) {
 
 // represent takes the kernels that others represent. One that was given to a
 // shard, or whose other was not, is none: what shards say takes no kernel out of
-// the list. Nor is one that was picked for other BPF programs than those that ran:
-// jobs may each build their own.
+// the list.
 func (g *merger) represent(list []report.Represented, given func(id string) bool) {
+	g.picked = len(list) > 0
+	if !report.PickedFor(list, g.m.Kernels) {
+		g.refuse(0, "", "%s", report.OtherPrograms)
+		return
+	}
 	for _, r := range list {
-		k := g.kernels[r.By]
 		switch {
-		case k != nil && r.Kind != "" && k.Facts != nil && k.Facts.Kind != "" && k.Facts.Kind != r.Kind:
-			g.refuse(0, r.ID, "%s does not stand for %s: they were picked for other BPF programs than those that ran", r.By, r.ID)
 		case given(r.ID):
 			g.refuse(0, r.ID, "%s is said to be represented by %s, and was given to a shard", r.ID, r.By)
 		case !given(r.By):
@@ -134,6 +135,7 @@ type merger struct {
 	files   []*File // that count
 
 	represented []report.Represented // as the plan or all shards say
+	picked      bool                 // there are some
 	more        int                  // refusals beyond maxRefusals
 }
 

@@ -47,7 +47,7 @@ func TestRepresented(t *testing.T) {
 			other := []report.Represented{{ID: "debian/6.0", By: "debian/6.1.000", Kind: "a"}}
 			s.file(1).plan.Represented, s.file(2).plan.Represented = other, other
 			s.file(1).kernel(0).Facts = &report.Facts{Kind: "b"}
-		}, refuse: "debian/6.1.000 does not stand for debian/6.0: they were picked for other BPF programs than those that ran"},
+		}, refuse: report.OtherPrograms},
 		"by a kernel that nobody boots": {change: func(s *testSet) {
 			for _, f := range s.files {
 				f.plan.Represented = []report.Represented{{ID: "debian/6.0", By: "debian/6.9"}}

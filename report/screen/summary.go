@@ -42,7 +42,9 @@ func (p *Progress) End(o report.Outcome, results []report.Result) {
 
 // standing prints what was booted and what was not, if others stand for kernels.
 func (p *Progress) standing(m *report.Merged) {
-	if first, rest := analysis.NewStanding(m).Words(); first != "" {
+	if !report.PickedFor(m.Represented, m.Kernels) {
+		fmt.Fprintln(p.out, report.OtherPrograms)
+	} else if first, rest := analysis.NewStanding(m).Words(); first != "" {
 		fmt.Fprintf(p.out, "%s:\n  %s\n", first, rest)
 	}
 }
