@@ -166,10 +166,10 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 	if err := reading.Wait(); err != nil {
 		return err
 	}
-	n, fresh, next := 0, 0, 0
 	if isWhole(old, entries) {
-		return c.tellIndex(out, len(entries), fresh)
+		return c.tellIndex(out, len(entries), 0, 0)
 	}
+	n, fresh, next, removed := 0, 0, 0, len(old.Heads())
 	err = kernel.WriteAtomic(out, 0o644, func(w io.Writer) error {
 		return index.Write(w, func() (*index.Facts, error) {
 			for ; next < len(entries); next++ {
@@ -187,6 +187,9 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 				case !old.Has(e.ID(), e.Digest):
 					fresh++
 				}
+				if slices.ContainsFunc(old.Heads(), func(h index.Head) bool { return h.ID == e.ID() }) {
+					removed--
+				}
 				n, next = n+1, next+1
 				return f, nil
 			}
@@ -199,7 +202,7 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 	if err != nil {
 		return err
 	}
-	if err := c.tellIndex(out, n, fresh); err != nil {
+	if err := c.tellIndex(out, n, fresh, removed); err != nil {
 		return err
 	}
 	if n < len(entries) {
@@ -208,10 +211,14 @@ func (c *command) makeIndex(ctx context.Context, entries []plan.Entry, old *inde
 	return nil
 }
 
-func (c *command) tellIndex(out string, n, fresh int) error {
+func (c *command) tellIndex(out string, n, fresh, removed int) error {
 	info, err := os.Stat(out)
 	if err == nil {
-		fmt.Fprintf(c.stdout, "%s, %d new, %s in %s\n", count(n, "kernel"), fresh, screen.Size(info.Size()), out)
+		left := ""
+		if removed > 0 {
+			left = fmt.Sprintf(", %d removed", removed)
+		}
+		fmt.Fprintf(c.stdout, "%s, %d new%s, %s in %s\n", count(n, "kernel"), fresh, left, screen.Size(info.Size()), out)
 	}
 	return err
 }

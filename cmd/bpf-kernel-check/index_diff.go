@@ -15,7 +15,7 @@ import (
 func (c *command) indexDiffCommand() *cobra.Command {
 	var file, loader string
 	var patterns []string
-	var most uint
+	var most int
 	cmd := &cobra.Command{
 		Use:   "diff --index FILE A B",
 		Short: "Show what changed between two kernels for BPF programs",
@@ -33,6 +33,9 @@ Exit codes: 0 done; 2 wrong usage or input; 3 a kernel of the index cannot be re
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usagef("index diff has %s: want two kernels, as index diff --index FILE A B", count(len(args), "argument"))
+			}
+			if err := checkMost(most); err != nil {
+				return err
 			}
 			if err := checkLoader(loader); err != nil {
 				return err
@@ -56,8 +59,11 @@ Exit codes: 0 done; 2 wrong usage or input; 3 a kernel of the index cannot be re
 				}
 			}
 			a, b := kernels[0], kernels[1]
+			if a.ID == b.ID {
+				return usagef("A and B are the same kernel, %s", a.ID)
+			}
 			if len(patterns) == 0 {
-				return preflight.Diff(a, b).Markdown(c.stdout, int(most))
+				return preflight.Diff(a, b).Markdown(c.stdout, most)
 			}
 			if a.Arch != b.Arch {
 				return usagef("the kernels are for %s and %s: with --objects, want two for one architecture", a.Arch, b.Arch)
@@ -66,15 +72,22 @@ Exit codes: 0 done; 2 wrong usage or input; 3 a kernel of the index cannot be re
 			if err != nil {
 				return err
 			}
-			return preflight.DiffFor(objects, a, b).Markdown(c.stdout, int(most))
+			return preflight.DiffFor(objects, a, b).Markdown(c.stdout, most)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "index", "", "index of kernels, as `FILE`")
 	f.StringArrayVar(&patterns, "objects", nil, "BPF object files that match `GLOB`: show only what they depend on; repeatable")
 	f.StringVar(&loader, "loader", wire.LoaderAuto, "with --objects: compare for `LOADER`, as preflight does")
-	f.UintVar(&most, "max", 50, "print at most `N` of each list; 0 prints all")
+	f.IntVar(&most, "max", 50, "print at most `N` of each list; 0 prints all")
 	return cmd
+}
+
+func checkMost(most int) error {
+	if most < 0 {
+		return usagef("--max is %d: want at least 1, or 0 for all", most)
+	}
+	return nil
 }
 
 func requireIndex(file string) (*index.Index, error) {

@@ -14,7 +14,7 @@ import (
 func (c *command) indexQueryCommand() *cobra.Command {
 	var file string
 	var globs []string
-	var most uint
+	var most int
 	cmd := &cobra.Command{
 		Use:   "query --index FILE NAME",
 		Short: "Show which kernels have a type, field, function or option",
@@ -35,6 +35,9 @@ of the index cannot be read.`,
 			q, err := preflight.ParseQuery(strings.Join(args, " "))
 			if err != nil {
 				return usageError{err}
+			}
+			if err := checkMost(most); err != nil {
+				return err
 			}
 			x, err := requireIndex(file)
 			if err != nil {
@@ -59,11 +62,11 @@ of the index cannot be read.`,
 					last = k
 				}
 			}
-			if err := found.Text(c.stdout, int(most)); err != nil || last == nil {
+			if err := found.Text(c.stdout, most); err != nil || last == nil {
 				return errors.Join(err, failed)
 			}
 			if found.Empty() {
-				fmt.Fprintf(c.stderr, "bpf-kernel-check: no kernel of the index is known to have %s%s\n", report.OneLine(strings.Join(args, " "), 300), q.Near(last))
+				fmt.Fprintf(c.stderr, "bpf-kernel-check: no kernel of the index is known to have %s%s\n", report.OneLine(strings.Join(args, " "), 300), found.Near(last))
 			}
 			if found.Empty() && failed == nil {
 				return exitError(report.ExitFail)
@@ -74,6 +77,6 @@ of the index cannot be read.`,
 	f := cmd.Flags()
 	f.StringVar(&file, "index", "", "index of kernels, as `FILE`")
 	f.StringArrayVar(&globs, "kernel", nil, "only kernels whose id or name matches `GLOB`; repeatable")
-	f.UintVar(&most, "max", 12, "print at most `N` lines of each type; 0 prints all")
+	f.IntVar(&most, "max", 12, "print at most `N` lines of each type; 0 prints all")
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -82,6 +83,8 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 				if srcs, err = c.sources(sources, arch); err != nil {
 					return err
 				}
+			} else if !slices.ContainsFunc(x.Heads(), func(h index.Head) bool { return h.Arch == arch }) {
+				return usagef("the index %q has no kernel for %s", indexPath, arch)
 			}
 			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
 			if err != nil {

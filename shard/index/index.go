@@ -430,6 +430,9 @@ func (w *writer) add(f *Facts) error {
 	e := entry{Head: f.Head, At: w.at, AllModules: f.AllModules}
 	from, by := own.parts, parts{}
 	like, types, off := w.nearest(own.keys)
+	if off > maxOff && like != nil && like.depth == maxDepth-1 {
+		like = nil // or none could be compressed with this one
+	}
 	if like != nil {
 		e.Like, own.depth, by = like.n, like.depth+1, like.parts
 		if b := renumber(f.BTF, types, own.keys.alignStrings(like.keys), len(by[0])); b != nil {
@@ -466,11 +469,12 @@ func (w *writer) add(f *Facts) error {
 }
 
 // nearest returns the kernel that one is most like, nil where there is none; the
-// types that are the same; and how many are not or stand elsewhere.
+// types that are the same; and how many are not or stand elsewhere. Later ones stand
+// behind more kernels that are read first: they must be a quarter better.
 func (w *writer) nearest(keys btfKeys) (best *liked, types []run, least int) {
 	least = math.MaxInt
 	for _, l := range w.likes {
-		if runs, off := keys.alignTypes(l.keys); off < least && l.depth < maxDepth {
+		if runs, off := keys.alignTypes(l.keys); off < least-least/4 && l.depth < maxDepth {
 			best, types, least = l, runs, off
 		}
 	}

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -133,6 +134,41 @@ func TestWrite(t *testing.T) {
 	var none *Index
 	if got, err := none.Facts("test/6.1", ""); got != nil || err != nil || none.Close() != nil || none.Heads() != nil {
 		t.Errorf("no index: %v, %v", got, err)
+	}
+}
+
+// However many kernels an index has that each are like the one before, no kernel
+// is behind too many, and the next ones of a series are compressed with its first.
+func TestLikes(t *testing.T) {
+	w := &writer{w: bufio.NewWriter(io.Discard), ids: map[string]bool{}}
+	for i := range 2 * maxDepth {
+		for j := range 2 {
+			f := &Facts{Head: Head{ID: fmt.Sprintf("test/%d.%d", i, j)}, BTF: rawBTF(t, binary.LittleEndian, 1000*i, 3000+j)}
+			if err := w.add(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if first, second := 2*i+1, w.entries[2*i+1]; second.Like != first {
+			t.Errorf("%s is compressed with kernel %d, want %d", second.ID, second.Like, first)
+		}
+	}
+	anew, deepest := 0, 0
+	for i := range w.entries {
+		e := &w.entries[i]
+		if e.Like == 0 {
+			anew++
+		} else {
+			e.depth = w.entries[e.Like-1].depth + 1
+		}
+		deepest = max(deepest, e.depth)
+	}
+	if anew > 3 || deepest > maxDepth {
+		t.Errorf("%d kernels are compressed with none, and one with %d", anew, deepest)
+	}
+	// Of several that are about as like, the first is taken.
+	w.likes = []*liked{{n: 1, keys: readKeys(rawBTF(t, binary.LittleEndian, 0, 990))}, {n: 2, keys: readKeys(rawBTF(t, binary.LittleEndian, 0, 1000))}}
+	if best, _, _ := w.nearest(readKeys(rawBTF(t, binary.LittleEndian, 0, 3000))); best.n != 1 {
+		t.Errorf("kernel %d, want 1", best.n)
 	}
 }
 

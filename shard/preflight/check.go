@@ -772,7 +772,7 @@ func (c *checker) perhapsInModule(name string, typ bool) (Answer, Loads) {
 	case !known:
 		return Answer{Note: "not in vmlinux; a module may have it", elsewhere: name}, MayLoad
 	case len(modules) > 0:
-		return Answer{Note: "in module " + strings.Join(modules, ", "), elsewhere: name}, MayLoad
+		return Answer{Note: inModule + strings.Join(modules, ", "), elsewhere: name}, MayLoad
 	}
 	return Answer{Status: Absent, elsewhere: name}, WillNot
 }
@@ -1203,12 +1203,18 @@ func (c *checker) tracepoint(d *Dep) (Answer, Loads) {
 	case event && !has("str__sched__trace_system_name"):
 		return Answer{Note: "CONFIG_KALLSYMS_ALL is off: the event's category is not known"}, MayLoad
 	case event:
-		return Answer{Note: "the event is there, its category is not"}, MayLoad
+		return Answer{Note: otherCategory}, MayLoad
 	case k.types == nil && k.off("KALLSYMS_ALL"):
 		return Answer{Note: "CONFIG_KALLSYMS_ALL is off"}, MayLoad
 	}
 	return c.perhapsInModule("btf_trace_"+name, true)
 }
+
+// Notes that a query tells from others.
+const (
+	otherCategory = "the event is there, its category is not"
+	inModule      = "in module " // and more
+)
 
 // notOnARM64 are system calls that an arm64 kernel is compiled with and has no
 // number for, so that there are no events of them.

@@ -73,11 +73,12 @@ func olderKernel(t *testing.T) *Kernel {
 		enum("bpf_func_id", map[string]uint64{"BPF_FUNC_loop": 181}), enum("bpf_prog_type", map[string]uint64{"BPF_PROG_TYPE_KPROBE": 2}), enum("bpf_attach_type", map[string]uint64{"BPF_LSM_MAC": 27}),
 		enum("zone_type", map[string]uint64{"ZONE_DMA": 0, "ZONE_NORMAL": 1}),
 		structOf("gone_struct", 8, btf.Member{Name: "x", Type: integer(8)}),
+		structOf("vm_area", 8, btf.Member{Name: "mm", Type: ptr("mm_struct")}),
 		structOf("only_larger", 8, btf.Member{Name: "x", Type: integer(8)}),
 	}, "do_unlinkat T", "vfs_unlink T", "vfs_open T", "vfs_read T", "vfs_write T", "vfs_stat T", "vfs_stat.isra.0 t", "vfs_stat.isra.1 t", "vfs_stat.cold t", "vfs_read.part.0 t", "ext4_sync t", "same t",
 		"bpf_lsm_file_open T", "__x64_sys_old T", "__BTF_ID__set8__kfuncs r", "kfunc:bpf_kfunc_a r", "bpf_kfunc_a T", "__tracepoint_sched_switch d", "__tracepoint_block_old d")
 	k.ID = "debian/6.1.0-56-cloud-amd64__6.1.190-1"
-	k.config = map[string]string{"BPF_LSM": "y", "XFS_FS": "m", "HZ": "250", "KPROBES": "n", "MODULES": "y"}
+	k.config = map[string]string{"BPF_LSM": "y", "XFS_FS": "m", "HZ": "250", "KPROBES": "n", "FTRACE_SYSCALLS": "y", "MODULES": "y"}
 	k.readModules = func() (moduleIndex, error) { return moduleIndex{All: true}, nil }
 	return k
 }
@@ -104,14 +105,15 @@ func newerKernel(t *testing.T) *Kernel {
 		enum("bpf_map_type", map[string]uint64{"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_RHASH": 2, "__MAX_BPF_MAP_TYPE": 3}),
 		enum("bpf_func_id", map[string]uint64{"BPF_FUNC_loop": 181}), enum("bpf_prog_type", map[string]uint64{"BPF_PROG_TYPE_KPROBE": 2}), enum("bpf_attach_type", map[string]uint64{"BPF_LSM_MAC": 27}),
 		enum("zone_type", map[string]uint64{"ZONE_DMA": 0, "ZONE_DMA32": 1, "ZONE_NORMAL": 2}),
+		structOf("vm_area", 8, btf.Member{Name: "mm", Type: ptr("mm_struct")}),
 		structOf("only_larger", 16, btf.Member{Name: "x", Type: integer(8)}),
 	}, "vfs_unlink T", "vfs_open t", "vfs_read x", "vfs_write T", "vfs_write T", "vfs_stat T", "vfs_stat.isra.7 t", "vfs_new T", "same t",
 		"bpf_lsm_file_open T", "set:sleepable_lsm_hooks:bpf_lsm_file_open r", "__x64_sys_new T", "__BTF_ID__set8__kfuncs r",
-		"kfunc:bpf_kfunc_a r", "kfunc:bpf_kfunc_b r", "bpf_kfunc_a T", "bpf_kfunc_b T", "__tracepoint_sched_switch d", "not_in_btf x")
+		"kfunc:bpf_kfunc_a r", "kfunc:bpf_kfunc_b r", "bpf_kfunc_a T", "bpf_kfunc_b T", "__tracepoint_sched_switch d", "str__sched__trace_system_name d", "event_enter__openat d", "event_exit__openat d", "not_in_btf x")
 	k.ID = "debian/6.12.118+deb13-cloud-amd64__6.12.118-1"
-	k.config = map[string]string{"BPF_LSM": "y", "HZ": "1000", "KPROBES": "y", "MODULES": "y"}
+	k.config = map[string]string{"BPF_LSM": "y", "HZ": "1000", "KPROBES": "y", "FTRACE_SYSCALLS": "y", "MODULES": "y"}
 	k.readModules = func() (moduleIndex, error) {
-		return moduleIndex{Lines: sorted([]string{"ext4_sync f ext4"}), All: true}, nil
+		return moduleIndex{Lines: sorted([]string{"ext4_sync f ext4", "btf_trace_ext4_event t ext4"}), All: true}, nil
 	}
 	return k
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -36,7 +38,8 @@ func ParseQuery(s string) (*Query, error) {
 	if !plain(q.name) {
 		return nil, fmt.Errorf("query %.100q: want a name of at most %d printable letters", s, maxName)
 	}
-	if word := strings.Join(words[:len(words)-1], " "); word != "" {
+	word := strings.Join(words[:len(words)-1], " ")
+	if word != "" {
 		kind := cmp.Or(kindWords[word], word)
 		if !slices.Contains(thingKinds, kind) {
 			valid := slices.Sorted(slices.Values(slices.AppendSeq(slices.Clone(thingKinds), maps.Keys(kindWords))))
@@ -49,8 +52,10 @@ func ParseQuery(s string) (*Query, error) {
 	switch {
 	case isOption && may(kindOption):
 		q.name, q.kinds = option, []string{kindOption}
-	case strings.Contains(q.name, "/") && may(kindTracepoint): // of a category nothing is said
-		q.name, q.kinds = q.name[strings.LastIndex(q.name, "/")+1:], []string{kindTracepoint}
+	case strings.ContainsAny(q.name, "/:") && may(kindTracepoint): // perf writes sched:sched_switch
+		q.name, q.kinds = strings.Replace(q.name, ":", "/", 1), []string{kindTracepoint}
+	case (strings.HasPrefix(q.name, "sys_enter_") || strings.HasPrefix(q.name, "sys_exit_")) && slices.Contains([]string{"", "tp", kindTracepoint}, word):
+		q.name, q.kinds = "syscalls/"+q.name, []string{kindTracepoint}
 	case strings.Contains(q.name, ".") && may(kindStruct):
 		if slices.Contains(strings.Split(q.name, "."), "") {
 			return nil, fmt.Errorf("query %.100q: want names between the dots, as in struct task_struct.thread_info.flags", s)
@@ -69,6 +74,9 @@ type found struct {
 
 // ask says what a kernel has of the query's name.
 func (q *Query) ask(k *Kernel, kind string) (f found) {
+	if kind == kindTracepoint && strings.Contains(q.name, "/") {
+		return q.askEvent(k)
+	}
 	for _, t := range k.things(kind, q.name) {
 		if f.is = true; !strings.Contains(f.words, t.note) {
 			f.words = join(f.words, t.note)
@@ -112,31 +120,97 @@ func (q *Query) ask(k *Kernel, kind string) (f found) {
 	return f
 }
 
-// Near proposes a name for one that no kernel has, `, did you mean "x"?`; "" if
-// there is none.
-func (q *Query) Near(k *Kernel) string {
+// askEvent is ask for an event and its category, of which preflight says more than
+// of a tracepoint.
+func (q *Query) askEvent(k *Kernel) (f found) {
+	a, _ := (&checker{k: k}).tracepoint(&Dep{Name: q.name})
+	_, event, _ := strings.Cut(q.name, "/")
+	list := k.things(kindTracepoint, event)
+	for _, t := range list {
+		f.lines = append(f.lines, t.text)
+	}
+	switch {
+	case a.Status == Present:
+		f.is, f.words = true, "present"
+		if len(list) == 0 {
+			f.lines = []string{clean(event)}
+		}
+	case a.Status == Absent:
+		f.words = join("absent", a.Note)
+	case len(list) > 0 && a.Note != otherCategory, strings.HasPrefix(a.Note, inModule):
+		f.is, f.words = true, a.Note
+	default:
+		f.words = "not known: " + a.Note
+	}
+	return f
+}
+
+// near proposes a name for one that a kernel does not have, `, did you mean "x"?`,
+// or says what else to ask; "" if it knows of nothing.
+func (q *Query) near(k *Kernel) string {
+	category, event, isEvent := strings.Cut(q.name, "/")
+	switch isEvent = isEvent && q.kinds[0] == kindTracepoint; {
+	case q.kinds[0] == kindField:
+		typ, path, _ := strings.Cut(q.name, ".")
+		if len(k.lookup(typ)) > 0 {
+			return q.nearField(k, typ, strings.Split(path, "."))
+		}
+		names, _ := k.names()
+		return kernel.Suggest(typ, names[kindStruct])
+	case isEvent && q.askEvent(k).words == "not known: "+otherCategory:
+		return ": " + otherCategory
+	case isEvent && category == "syscalls":
+		var valid []string
+		for prefix, name := range map[string]string{"event_enter__": "syscalls/sys_enter_", "event_exit__": "syscalls/sys_exit_"} {
+			k.symbols.each(prefix, func(s string, _ byte) bool {
+				valid = append(valid, name+strings.TrimPrefix(s, prefix))
+				return true
+			})
+		}
+		slices.Sort(valid)
+		return kernel.Suggest(q.name, valid)
+	case isEvent:
+		names, _ := k.names()
+		return kernel.Suggest(event, names[kindTracepoint])
+	}
 	names, _ := k.names()
 	var valid []string
 	for _, kind := range q.kinds {
 		valid = append(valid, names[kind]...)
 	}
-	if typ, _, _ := strings.Cut(q.name, "."); q.kinds[0] == kindField {
-		for _, t := range k.things(kindStruct, typ) {
-			for _, p := range t.parts {
-				valid = append(valid, typ+"."+p.name)
+	return kernel.Suggest(q.name, valid)
+}
+
+// nearField is near for a field of a type that the kernel has.
+func (q *Query) nearField(k *Kernel, typ string, path []string) string {
+	for n := len(path) - 1; n >= 0; n-- { // the last part of the path that there is
+		parents, _ := k.fieldsOn(typ, path[:n])
+		at := strings.Join(append([]string{typ}, path[:n]...), ".")
+		var valid []string
+		for _, m := range parents {
+			if to := pointee(m.Type); to != "" {
+				return fmt.Sprintf(": %s is a pointer, and none is followed: ask for struct %s.%s", at, clean(to), strings.Join(path[n:], "."))
+			}
+			t := strip(m.Type)
+			for a, ok := t.(*btf.Array); ok; a, ok = t.(*btf.Array) {
+				t = strip(a.Type)
+			}
+			for _, p := range appendFields(nil, at+".", 0, t, 0) {
+				valid = append(valid, p.name)
 			}
 		}
-		if len(valid) == 0 {
-			return kernel.Suggest(typ, names[kindStruct])
+		if len(parents) > 0 {
+			return kernel.Suggest(q.name, valid)
 		}
 	}
-	return kernel.Suggest(q.name, valid)
+	return ""
 }
 
 // Findings are what kernels have of a query's name.
 type Findings struct {
 	query  *Query
 	survey Survey
+	near   string // what a kernel has instead of a field
 }
 
 // NewFindings are those of a query, of no kernel yet.
@@ -151,6 +225,9 @@ func (f *Findings) Add(id string, k *Kernel, err error) {
 		for _, kind := range f.query.kinds {
 			on.found = append(on.found, f.query.ask(k, kind))
 		}
+		if f.near == "" && f.query.kinds[0] == kindField && !on.found[0].is {
+			f.near = f.query.near(k)
+		}
 	}
 	f.survey.Kernels = append(f.survey.Kernels, on)
 }
@@ -161,6 +238,10 @@ func (f *Findings) Empty() bool {
 		return slices.ContainsFunc(on.found, func(x found) bool { return x.is })
 	})
 }
+
+// Near proposes a name for one that no kernel has, `, did you mean "x"?`, or says
+// what else to ask; "" if it knows of nothing. k is one of the kernels.
+func (f *Findings) Near(k *Kernel) string { return cmp.Or(f.near, f.query.near(k)) }
 
 // Text writes what was found for people: kernels that have the same as ranges,
 // and at most max lines of C of each, 0: all.
