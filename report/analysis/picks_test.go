@@ -87,7 +87,7 @@ func TestStanding(t *testing.T) {
 			"1 of 2 kernels passes, 1 not tested, the 1 tested stand for 2 of 5", "1 booted, standing for 2 of 5 kernels",
 			"1 is represented by a kernel of its kind, on which the payload's BPF programs find the same types, functions and options. It was not booted. Nothing is known of the other 3: 1 was not tested, and 2 are represented by it.",
 		},
-		{[]string{"d/6.1.3 A infra", "d/6.2.2 A no-boot"}, "0 of 2 kernels pass, 2 not tested", "0 booted, standing for 0 of 5 kernels", "Nothing is known of the other 5: 2 were not tested, and 3 are represented by them."},
+		{[]string{"d/6.1.3 A infra", "d/6.2.2 A no-boot"}, "0 of 2 kernels pass, 2 not tested", "0 booted, standing for 0 of 5 kernels", "Nothing is known of the 5: 2 were not tested, and 3 are represented by them."},
 		{
 			[]string{"d/6.1.3 series pass", "d/6.2.2 series pass"},
 			"all 2 kernels pass, standing for 5", "2 booted, standing for 5 kernels",
@@ -111,6 +111,17 @@ func TestStanding(t *testing.T) {
 	}
 	if d := cmp.Diff([]int{3, 0, 0, 0, 0, 0, 2, 0}, more); d != "" {
 		t.Errorf("the failing kernels stand for others (-want +got):\n%s", d)
+	}
+}
+
+func TestBecame(t *testing.T) {
+	expected := report.Result{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "A", Verdict: report.TestFail}}, Expected: []report.Expected{{Test: "A", Reason: "known"}}}
+	for want, k := range map[string]report.Result{
+		"": {Verdict: report.Pass}, " (failed)": {Verdict: report.Crash}, " (not tested)": {Verdict: report.NoBoot}, " (failed as expected)": expected,
+	} {
+		if got := Became(&k); got != want {
+			t.Errorf("%v: %q, want %q", k.Verdict, got, want)
+		}
 	}
 }
 
