@@ -137,11 +137,11 @@ func TestBisectAtBoundaries(t *testing.T) {
 	}{
 		{"nothing between", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.12.2", "from 6.12.1", ""},
 		{"represented", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 between is represented, not booted", command},
-		{"not tested", map[string]string{"d/6.1.1": "+", "d/6.2.1": "?", "d/6.3.1": "noboot", "d/6.12.1": "-"}, "d/6.12.2", "from 6.12.1; 1 did not boot; 1 was not tested", command},
+		{"not tested", map[string]string{"d/6.1.1": "+", "d/6.2.1": "?", "d/6.3.1": "noboot", "d/6.12.1": "-"}, "d/6.12.2", "from 6.12.1; 1 between did not boot; 1 between was not tested", command},
 		{"fixed", map[string]string{"d/6.1.1": "-", "d/6.12.1": "+"}, "d/6.1.2", "from 6.12.1; 1 between is represented, not booted", strings.ReplaceAll(strings.NewReplacer("d/6.1.1", "X", "d/6.12.1", "d/6.1.1").Replace(command), "X", "d/6.12.1")},
 		{"of another flavour", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.1.2-rt", "from 6.12.1", ""},
 		{"another distribution", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "e/6.1.2", "from 6.12.1", ""},
-		{"fails otherwise between", map[string]string{"d/6.1.1": "+", "d/6.2.1": "other", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 fails otherwise; 1 between is represented, not booted", ""},
+		{"fails otherwise between", map[string]string{"d/6.1.1": "+", "d/6.2.1": "other", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 between fails otherwise; 1 between is represented, not booted", ""},
 		{"the good one fails otherwise", map[string]string{"d/6.1.1": "elsewhere", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 between is represented, not booted", ""},
 	} {
 		m := &report.Merged{Kernels: kernelsOf(tt.spec), Represented: []report.Represented{{ID: tt.represented, By: "d/6.12.1"}}}

@@ -31,9 +31,9 @@ type Boundary struct {
 	// there are none, or the results do not tell it.
 	Bisect string
 
-	// Kernels that neither pass nor fail this way, by why. Where there is such a
-	// place, represented kernels count only if they are between the two.
-	unclear [len(unclearWords)]int
+	// Kernels that neither pass nor fail this way, by why, and those of them that are
+	// between the two. Where there are two, represented kernels count only there.
+	unclear, between [len(unclearWords)]int
 }
 
 // Why a kernel neither passes nor has the failure: the place in unclearWords.
@@ -108,12 +108,15 @@ func (b Boundary) Text(quote func(string) string) string {
 		s = fmt.Sprintf("fails%s on %d of %d", way, b.Failing, all)
 	}
 	for why, n := range b.unclear {
-		if n > 0 {
-			between := ""
-			if b.found() && why == isRepresented {
-				between = "between "
-			}
-			s += fmt.Sprintf("; %d %s%s", n, between, report.Plural(n, unclearWords[why][0], unclearWords[why][1]))
+		words := report.Plural(n, unclearWords[why][0], unclearWords[why][1])
+		switch between := b.between[why]; {
+		case n == 0:
+		case between == 0:
+			s += fmt.Sprintf("; %d %s", n, words)
+		case between == n:
+			s += fmt.Sprintf("; %d between %s", n, words)
+		default:
+			s += fmt.Sprintf("; %d %s, %d of them between", n, words, between)
 		}
 	}
 	return s
@@ -242,11 +245,12 @@ func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
 		return before.version.compareTo(e.version) < 0 && e.version.compareTo(after.version) < 0
 	}
 	represented = slices.DeleteFunc(represented, func(e entry) bool { return !between(e) })
-	b.unclear[isRepresented] = len(represented)
+	b.unclear[isRepresented], b.between[isRepresented] = len(represented), len(represented)
 	others := represented
 	for _, i := range all {
-		if between(ix.kernels[i]) {
-			others = append(others, ix.kernels[i])
+		if e := ix.kernels[i]; between(e) {
+			others = append(others, e)
+			b.between[ix.whyUnclear(e, g.Group)]++ // what passes or fails is on either side
 		}
 	}
 	b.bisect(before, after, failsAfter, others)
