@@ -130,7 +130,7 @@ func (b *bisection) run(search func(context.Context) error) func(context.Context
 		if _, rerr := reportAlone(r.Out, record.ShardFileName(), merge.Options{Tool: version(), At: started}, b.links(), nil); rerr != nil {
 			return rerr
 		}
-		b.say("\n%s booted; their report is in %s", count(len(b.booted), "kernel"), screen.JoinPath(b.out, "report.html"))
+		b.say("\n%s booted; %s report is in %s", count(len(b.booted), "kernel"), report.Plural(len(b.booted), "its", "their"), screen.JoinPath(b.out, "report.html"))
 		return err
 	}
 }

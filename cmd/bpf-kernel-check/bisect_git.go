@@ -58,6 +58,9 @@ func (c *command) runTree(ctx context.Context, o *bisectOptions, args []string) 
 	case (o.good == "") != (o.bad == ""):
 		return usagef("--src goes with both --good and --bad, or with neither to test the tree as it stands")
 	}
+	if _, err := build.GitDir(o.tree); err != nil {
+		return usagef("--src %s is no git repository: want one of Linux", o.tree)
+	}
 	accel, err := c.checkRun(&o.run, o.payload)
 	if err != nil {
 		return err

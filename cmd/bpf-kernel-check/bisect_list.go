@@ -125,6 +125,10 @@ func bisectLines(entries []plan.Entry, good, bad string) (lines []kernelLine, er
 			return slices.IndexFunc(l.entries, func(e plan.Entry) bool { return e.ID() == id })
 		}
 		l.good, l.bad = place(good), place(bad)
+		if l.good >= 0 && l.bad >= 0 { // the others do not matter
+			l.entries = l.entries[min(l.good, l.bad) : max(l.good, l.bad)+1]
+			l.good, l.bad = place(good), place(bad)
+		}
 		lines = append(lines, l)
 	}
 	return lines, nil
@@ -215,6 +219,9 @@ func (b *listBisection) tell(ctx context.Context, l kernelLine, s *bisect.Bisect
 	id := func(i int) string { return l.entries[i].ID() }
 	does := [...]string{bisect.Good: "passes", bisect.Bad: "fails"}
 	switch {
+	case end == bisect.NotAsGiven && l.good >= 0 && l.bad >= 0 && s.Outcomes[l.good] == bisect.Bad && s.Outcomes[l.bad] == bisect.Good:
+		b.say("\n--good %s fails, and --bad %s passes: is it the other way round?", id(l.good), id(l.bad))
+		return
 	case end == bisect.NotAsGiven && l.good >= 0 && s.Outcomes[l.good] != bisect.Good:
 		b.tellNotAsGiven("--good", id(l.good))
 		return

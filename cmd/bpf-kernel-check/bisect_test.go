@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +28,7 @@ func TestBisectLines(t *testing.T) {
 	}{
 		{"", "", []string{"debian amd64: 6.1.0-9-amd64__6.1.27-1 6.1.0-56-amd64__6.1.192-2 ", "debian cloud-amd64: " + cloud}, ""},
 		{"6.12.9*", "", []string{"debian cloud-amd64: " + cloud}, ""},
-		{"6.1.0-56-cloud-amd64", "debian/6.12.115+deb13-cloud-amd64__6.12.115-1", []string{"debian cloud-amd64: " + cloud}, ""},
+		{"6.12.115+deb13-cloud-amd64", "debian/6.1.0-56-cloud-amd64__6.1.192-2", []string{"debian cloud-amd64: " + strings.TrimSuffix(cloud, "6.12.115+deb13.1-cloud-amd64__6.12.115-2 ")}, ""}, // what is outside does not matter
 		{"6.1.0-9-amd64", "6.12.9+*", nil, "--good debian/6.1.0-9-amd64__6.1.27-1 is of debian amd64, and --bad debian/6.12.9+deb13-cloud-amd64__6.12.9-1 of debian cloud-amd64: want two of one distribution and flavour"},
 		{"[", "", nil, "--good: kernel glob \"[\" is not valid: expected *, ?, [a-z] or text, such as 'debian/6.1*' or '*cloud*', after a ! what is to be left out"},
 	} {
@@ -60,6 +61,31 @@ func TestOutcomeOf(t *testing.T) {
 		}
 		if got := outcomeOf(v); got != w {
 			t.Errorf("%v is %d, want %d", v, got, w)
+		}
+	}
+}
+
+// What is given the wrong way round is asked, and only then.
+func TestTellNotAsGiven(t *testing.T) {
+	l := kernelLine{good: 1, bad: 0}
+	for _, name := range []string{"6.1.1", "6.1.2"} {
+		l.entries = append(l.entries, plan.Entry{Ref: kernel.Ref{Distro: "d", Name: name}})
+	}
+	for _, tt := range []struct {
+		good, bad bisect.Outcome
+		want      string
+	}{
+		{bisect.Bad, bisect.Good, "\n--good d/6.1.2 fails, and --bad d/6.1.1 passes: is it the other way round?\n"},
+		{bisect.Bad, bisect.Bad, "\n--good is d/6.1.2, which does not pass: give another\n"},
+		{bisect.Skipped, bisect.Unknown, "\n--good is d/6.1.2, which does not pass: give another\n"},
+		{bisect.Good, bisect.Good, "\n--bad is d/6.1.1, which does not fail: give another\n"},
+		{bisect.Good, bisect.Skipped, "\n--bad is d/6.1.1, which does not fail: give another\n"},
+	} {
+		var out strings.Builder
+		b := &listBisection{bisection: &bisection{command: &command{stdout: &out}}}
+		b.tell(t.Context(), l, &bisect.Bisection{Outcomes: []bisect.Outcome{tt.bad, tt.good}}, bisect.NotAsGiven)
+		if out.String() != tt.want {
+			t.Errorf("good is %d, bad %d: %q, want %q", tt.good, tt.bad, out.String(), tt.want)
 		}
 	}
 }

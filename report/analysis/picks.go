@@ -73,13 +73,31 @@ func (s Standing) Words() (first, rest string) {
 	}
 	if n := s.All - s.Covered; n > 0 {
 		untested := s.list - s.Tested
-		rest += fmt.Sprintf(" Nothing is known of the other %s: %s %s not tested", report.Thousands(n), report.Thousands(untested), report.Plural(untested, "was", "were"))
+		other := "other "
+		if s.Covered == 0 {
+			other = ""
+		}
+		rest += fmt.Sprintf(" Nothing is known of the %s%s: %s %s not tested", other, report.Thousands(n), report.Thousands(untested), report.Plural(untested, "was", "were"))
 		if n -= untested; n > 0 {
 			rest += fmt.Sprintf(", and %s represented by %s", report.Thousands(n)+report.Plural(n, " is", " are"), report.Plural(untested, "it", "them"))
 		}
 		rest += "."
 	}
 	return first, strings.TrimSpace(rest)
+}
+
+// Became says what became of a kernel that represents others and did not pass:
+// " (failed)", to follow its name; "" where it passed.
+func Became(k *report.Result) string {
+	switch {
+	case k.FailedAsExpected():
+		return " (failed as expected)"
+	case k.Verdict == report.Pass:
+		return ""
+	case k.Verdict.Tested():
+		return " (failed)"
+	}
+	return " (not tested)"
 }
 
 // short is the part of a headline: "standing for 84".

@@ -87,7 +87,7 @@ func TestStanding(t *testing.T) {
 			"1 of 2 kernels passes, 1 not tested, the 1 tested stand for 2 of 5", "1 booted, standing for 2 of 5 kernels",
 			"1 is represented by a kernel of its kind, on which the payload's BPF programs find the same types, functions and options. It was not booted. Nothing is known of the other 3: 1 was not tested, and 2 are represented by it.",
 		},
-		{[]string{"d/6.1.3 A infra", "d/6.2.2 A no-boot"}, "0 of 2 kernels pass, 2 not tested", "0 booted, standing for 0 of 5 kernels", "Nothing is known of the other 5: 2 were not tested, and 3 are represented by them."},
+		{[]string{"d/6.1.3 A infra", "d/6.2.2 A no-boot"}, "0 of 2 kernels pass, 2 not tested", "0 booted, standing for 0 of 5 kernels", "Nothing is known of the 5: 2 were not tested, and 3 are represented by them."},
 		{
 			[]string{"d/6.1.3 series pass", "d/6.2.2 series pass"},
 			"all 2 kernels pass, standing for 5", "2 booted, standing for 5 kernels",
@@ -114,6 +114,17 @@ func TestStanding(t *testing.T) {
 	}
 }
 
+func TestBecame(t *testing.T) {
+	expected := report.Result{Verdict: report.Fail, TestsOnly: true, Tests: []report.Test{{Name: "A", Verdict: report.TestFail}}, Expected: []report.Expected{{Test: "A", Reason: "known"}}}
+	for want, k := range map[string]report.Result{
+		"": {Verdict: report.Pass}, " (failed)": {Verdict: report.Crash}, " (not tested)": {Verdict: report.NoBoot}, " (failed as expected)": expected,
+	} {
+		if got := Became(&k); got != want {
+			t.Errorf("%v: %q, want %q", k.Verdict, got, want)
+		}
+	}
+}
+
 // A boundary offers the command that bisects, where bisect finds the same boundary.
 func TestBisectAtBoundaries(t *testing.T) {
 	const command = "bpf-kernel-check bisect --kernels debian --good d/6.1.1 --bad d/6.12.1 --objects o"
@@ -121,17 +132,17 @@ func TestBisectAtBoundaries(t *testing.T) {
 		name        string
 		spec        map[string]string
 		represented string // id
-		untested    int
+		others      string // what is said of them
 		want        string
 	}{
-		{"nothing between", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.12.2", 0, ""},
-		{"represented", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.1.2", 1, command},
-		{"not tested", map[string]string{"d/6.1.1": "+", "d/6.2.1": "?", "d/6.3.1": "noboot", "d/6.12.1": "-"}, "d/6.12.2", 2, command},
-		{"fixed", map[string]string{"d/6.1.1": "-", "d/6.12.1": "+"}, "d/6.1.2", 1, strings.ReplaceAll(strings.NewReplacer("d/6.1.1", "X", "d/6.12.1", "d/6.1.1").Replace(command), "X", "d/6.12.1")},
-		{"of another flavour", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.1.2-rt", 0, ""},
-		{"another distribution", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "e/6.1.2", 0, ""},
-		{"fails otherwise between", map[string]string{"d/6.1.1": "+", "d/6.2.1": "other", "d/6.12.1": "-"}, "d/6.1.2", 1, ""},
-		{"the good one fails otherwise", map[string]string{"d/6.1.1": "elsewhere", "d/6.12.1": "-"}, "d/6.1.2", 1, ""},
+		{"nothing between", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.12.2", "from 6.12.1", ""},
+		{"represented", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 between is represented, not booted", command},
+		{"not tested", map[string]string{"d/6.1.1": "+", "d/6.2.1": "?", "d/6.3.1": "noboot", "d/6.12.1": "-"}, "d/6.12.2", "from 6.12.1; 1 between did not boot; 1 between was not tested", command},
+		{"fixed", map[string]string{"d/6.1.1": "-", "d/6.12.1": "+"}, "d/6.1.2", "from 6.12.1; 1 between is represented, not booted", strings.ReplaceAll(strings.NewReplacer("d/6.1.1", "X", "d/6.12.1", "d/6.1.1").Replace(command), "X", "d/6.12.1")},
+		{"of another flavour", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "d/6.1.2-rt", "from 6.12.1", ""},
+		{"another distribution", map[string]string{"d/6.1.1": "+", "d/6.12.1": "-"}, "e/6.1.2", "from 6.12.1", ""},
+		{"fails otherwise between", map[string]string{"d/6.1.1": "+", "d/6.2.1": "other", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 between fails otherwise; 1 between is represented, not booted", ""},
+		{"the good one fails otherwise", map[string]string{"d/6.1.1": "elsewhere", "d/6.12.1": "-"}, "d/6.1.2", "from 6.12.1; 1 between is represented, not booted", ""},
 	} {
 		m := &report.Merged{Kernels: kernelsOf(tt.spec), Represented: []report.Represented{{ID: tt.represented, By: "d/6.12.1"}}}
 		for i := range m.Kernels {
@@ -140,8 +151,8 @@ func TestBisectAtBoundaries(t *testing.T) {
 		}
 		groups := Groups(m)
 		i := slices.IndexFunc(groups, func(g Group) bool { return g.Title == "rejected: x" })
-		if b := groups[i].Boundaries[0]; b.Untested != tt.untested || b.Bisect != tt.want {
-			t.Errorf("%s: %d untested, %q; want %d, %q", tt.name, b.Untested, b.Bisect, tt.untested, tt.want)
+		if b := groups[i].Boundaries[0]; !strings.HasSuffix(b.Text(strings.Clone), " "+tt.others) || b.Bisect != tt.want {
+			t.Errorf("%s: %q, %q; want %q, %q", tt.name, b.Text(strings.Clone), b.Bisect, tt.others, tt.want)
 		}
 	}
 }

@@ -26,13 +26,14 @@ type Boundary struct {
 	Differences []Difference
 	Named       int // of Differences, those that the failure names
 
-	// Kernels between these two of which nothing is known: represented, or not
-	// tested. Bisect is the command that boots some of them to find the one that
-	// made the difference; "" where the results do not tell it.
-	Untested int
-	Bisect   string
+	// Bisect is the command that boots some of the kernels between these two of
+	// which nothing is known, to find the one that made the difference; "" where
+	// there are none, or the results do not tell it.
+	Bisect string
 
-	unclear [len(unclearWords)]int // kernels that neither pass nor fail this way, by why
+	// Kernels that neither pass nor fail this way, by why, and those of them that are
+	// between the two. Where there are two, represented kernels count only there.
+	unclear, between [len(unclearWords)]int
 }
 
 // Why a kernel neither passes nor has the failure: the place in unclearWords.
@@ -107,24 +108,26 @@ func (b Boundary) Text(quote func(string) string) string {
 		s = fmt.Sprintf("fails%s on %d of %d", way, b.Failing, all)
 	}
 	for why, n := range b.unclear {
-		if n > 0 {
-			s += fmt.Sprintf("; %d %s", n, report.Plural(n, unclearWords[why][0], unclearWords[why][1]))
+		words := report.Plural(n, unclearWords[why][0], unclearWords[why][1])
+		switch between := b.between[why]; {
+		case n == 0:
+		case between == 0:
+			s += fmt.Sprintf("; %d %s", n, words)
+		case between == n:
+			s += fmt.Sprintf("; %d between %s", n, words)
+		default:
+			s += fmt.Sprintf("; %d %s, %d of them between", n, words, between)
 		}
 	}
 	return s
 }
 
-// BisectWords introduce Bisect: "9 kernels between these two were not tested" and
-// "To find the kernel that broke it:". They are "" where there is no such command.
-func (b Boundary) BisectWords() (why, what string) {
-	if b.Bisect == "" {
-		return "", ""
-	}
-	why = fmt.Sprintf("%s between these two %s not tested", report.Count(b.Untested, "kernel"), report.Plural(b.Untested, "was", "were"))
+// BisectWords introduce Bisect: "To find the kernel that broke it:".
+func (b Boundary) BisectWords() string {
 	if b.FirstPass != "" {
-		return why, "To find the kernel that fixed it:"
+		return "To find the kernel that fixed it:"
 	}
-	return why, "To find the kernel that broke it:"
+	return "To find the kernel that broke it:"
 }
 
 // boundaries finds the boundary of each distribution that has the failure. When
@@ -238,31 +241,42 @@ func (ix *index) boundary(all []int, states []state, g suspect) Boundary {
 		b.LastFail, b.FirstPass = before.version.release, after.version.release
 	}
 	b.Differences, b.Named = differences(before.Facts, after.Facts, failsAfter, g)
-	between := ix.kernels[turn[0]+1 : turn[1]]
-	b.bisect(before, after, failsAfter, slices.Concat(between, represented))
+	between := func(e entry) bool {
+		return before.version.compareTo(e.version) < 0 && e.version.compareTo(after.version) < 0
+	}
+	represented = slices.DeleteFunc(represented, func(e entry) bool { return !between(e) })
+	b.unclear[isRepresented], b.between[isRepresented] = len(represented), len(represented)
+	others := represented
+	for _, i := range all {
+		if e := ix.kernels[i]; between(e) {
+			others = append(others, e)
+			b.between[ix.whyUnclear(e, g.Group)]++ // what passes or fails is on either side
+		}
+	}
+	b.bisect(before, after, failsAfter, others)
 	return b
 }
 
-// bisect counts the untested kernels between the two of a boundary, and makes the
-// command that finds the one of them that made the difference. bisect knows passes
-// and failures of whole kernels of one flavour, so there is no command where one
-// between the two fails in another way.
+// bisect makes the command that finds the kernel that made the difference, if others
+// between the two of a boundary were not tested. The command bisect knows passes and
+// failures of whole kernels of one flavour, so there is none where one between the
+// two fails in another way.
 func (b *Boundary) bisect(before, after entry, failsAfter bool, others []entry) {
 	good, bad := after, before
 	if failsAfter {
 		good, bad = before, after
 	}
-	clear := good.Verdict == report.Pass && good.OK() && before.version.flavour == after.version.flavour
+	clear, untested := good.Verdict == report.Pass && good.OK() && before.version.flavour == after.version.flavour, false
 	for _, e := range others {
 		switch {
-		case e.distro != before.distro || e.version.flavour != before.version.flavour || before.version.compareTo(e.version) >= 0 || e.version.compareTo(after.version) >= 0:
+		case e.version.flavour != before.version.flavour:
 		case !e.Verdict.Tested():
-			b.Untested++
+			untested = true
 		case e.Verdict != report.Pass:
 			clear = false
 		}
 	}
-	if clear && b.Untested > 0 {
+	if clear && untested {
 		b.Bisect = report.BisectCommand(good.Result, bad.Result)
 	}
 }

@@ -167,8 +167,7 @@ func (d *document) more(b *strings.Builder, g analysis.Group, x detail) {
 	for _, bd := range g.Boundaries[:min(len(g.Boundaries), maxBisects)] {
 		if g.Verdict.Tested() && bd.Bisect != "" && x.lines > 0 {
 			what = append(what, "how to find the kernel that changed it")
-			_, find := bd.BisectWords()
-			fmt.Fprintf(&folded, "%s\n\n%s\n", find, fence("sh", bd.Bisect))
+			fmt.Fprintf(&folded, "%s\n\n%s\n", bd.BisectWords(), fence("sh", bd.Bisect))
 		}
 	}
 	if what = slices.Compact(what); len(what) > 0 {
@@ -208,9 +207,6 @@ func (d *document) where(b *strings.Builder, g analysis.Group) {
 		fmt.Fprintf(b, "- %s: %s\n", name, bd.Text(quote))
 		shown, _ := bd.Reasons(func(s string) string { return code(s, 200) })
 		for _, why := range shown {
-			fmt.Fprintf(b, "  - %s\n", why)
-		}
-		if why, _ := bd.BisectWords(); why != "" {
 			fmt.Fprintf(b, "  - %s\n", why)
 		}
 	}

@@ -138,7 +138,7 @@ func (d *document) represented(b *strings.Builder, x detail) {
 	var lines []string
 	for _, p := range d.places {
 		if ids := d.stand.For[p.ID]; len(ids) > 0 {
-			lines = append(lines, named(p.ID)+" represents "+report.List(ids, min(20, x.kernels), named))
+			lines = append(lines, named(p.ID)+analysis.Became(p.Result)+" represents "+report.List(ids, min(20, x.kernels), named))
 		}
 	}
 	if n := len(lines) - x.kernels; n > 0 {

@@ -76,8 +76,10 @@
 
   // A failure's reason says more than its test's name, with which a cause begins.
   const reason = (k) => k.g && data.reasons[k.g[0] - 1] || k.t;
-  // A kernel that was not booted says which one stands for it.
-  const byWords = (k) => k.v === "represented" ? "represented by " + (k.b === undefined ? "a kernel that this page has no room for" : data.kernels[k.b].id) : "";
+  // A kernel that was not booted says which one stands for it, and what became of
+  // that one.
+  const became = (k) => k.v === "pass" ? "" : " (" + k.v + ")";
+  const byWords = (k) => k.v === "represented" ? "represented by " + (k.b === undefined ? "a kernel that this page has no room for" : data.kernels[k.b].id + became(data.kernels[k.b])) : "";
   const marks = (k) => (k.g || []).slice(0, 4).map((n) => el("span", {class: "gno h" + (n - 1) % 6, title: data.reasons[n - 1]}, String(n)));
 
   function row(place, position) {
@@ -506,7 +508,7 @@
     if (k.t) body.append(el("p", {class: "cause"}, k.t));
     const kernelLink = (i) => el("a", {href: "#k=" + encodeURIComponent(data.kernels[i].id)}, data.kernels[i].id);
     if (k.v === "represented") {
-      body.append(el("p", {}, "It was not booted. It is represented by ", k.b === undefined ? "a kernel that this page has no room for" : kernelLink(k.b), "."));
+      body.append(el("p", {}, "It was not booted. It is represented by ", k.b === undefined ? "a kernel that this page has no room for" : el("span", {}, kernelLink(k.b), became(data.kernels[k.b])), "."));
       return;
     }
     const place = byID.get(k.id), idle = [...data.kernels.keys()].filter((i) => data.kernels[i].b === place);

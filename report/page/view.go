@@ -304,11 +304,7 @@ func (v *view) groups(groups []analysis.Group) {
 					break
 				}
 				shown, folded := bd.Reasons(line)
-				why, find := bd.BisectWords()
-				if why != "" {
-					shown = append(shown, why)
-				}
-				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Name(line) + ": " + bd.Text(line)), shown, find, bd.Bisect})
+				gv.Boundaries = append(gv.Boundaries, boundaryView{line(bd.Name(line) + ": " + bd.Text(line)), shown, bd.BisectWords(), bd.Bisect})
 				gv.Further = append(gv.Further, folded...)
 			}
 			var traits []string

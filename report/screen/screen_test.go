@@ -158,7 +158,7 @@ func TestScreenOfPicks(t *testing.T) {
 	for _, want := range []string{
 		"22 booted, standing for 29 of 34 kernels:\n  7 are represented by a kernel of their kind,",
 		", standing for 3 more kernels: rejected",
-		"1 kernel between these two was not tested. To find the kernel that broke it:\n       bpf-kernel-check bisect --kernels gs://bucket --good ",
+		"; 1 between is represented, not booted\n     To find the kernel that broke it:\n       bpf-kernel-check bisect --kernels gs://bucket --good ",
 		"Last full run: 1 of 19 kinds was mixed;",
 		"1 booted, standing for 3 kernels:\n  2 are represented",
 	} {

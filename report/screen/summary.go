@@ -81,8 +81,8 @@ func (p *Progress) failures(groups []analysis.Group, consoles bool) {
 				break
 			}
 			fmt.Fprintf(p.out, "     %s\n", b.Name(plain)+": "+b.Text(plain))
-			if why, find := b.BisectWords(); why != "" {
-				fmt.Fprintf(p.out, "     %s. %s\n       %s\n", why, find, b.Bisect)
+			if b.Bisect != "" {
+				fmt.Fprintf(p.out, "     %s\n       %s\n", b.BisectWords(), b.Bisect)
 			}
 		}
 		if len(g.Boundaries) == 0 {

@@ -138,9 +138,10 @@ func writeRepresented(b *strings.Builder, m *report.Merged) {
 	standing := analysis.NewStanding(m)
 	if first, rest := standing.Words(); first != "" {
 		fmt.Fprintf(b, "\nrepresented\n%s: %s\n", first, rest)
-		for _, k := range m.Kernels {
+		for i := range m.Kernels {
+			k := &m.Kernels[i]
 			for _, id := range standing.For[k.ID] {
-				fmt.Fprintf(b, "[REPRESENTED] %s  by %s\n", id, k.ID)
+				fmt.Fprintf(b, "[REPRESENTED] %s  by %s%s\n", id, k.ID, analysis.Became(k))
 			}
 		}
 	}

@@ -56,6 +56,8 @@ type Bisection struct {
 	Low, High int
 	Outcomes  []Outcome
 	Boots     int
+
+	ends [2]int // the places that are tried for Low and High
 }
 
 var errTooMany = errors.New("more boots than allowed")
@@ -116,6 +118,8 @@ func (b *Bisection) findEnds(ctx context.Context) (End, error) {
 	case b.Bad >= 0:
 		ends = [][2]int{{0, b.Bad}, {b.Bad, last}}
 	}
+	b.ends = ends[0]
+	asGiven := true // both are booted even if one is not: each may be what the other is said to be
 	for _, given := range []struct {
 		at int
 		is Outcome
@@ -123,12 +127,17 @@ func (b *Bisection) findEnds(ctx context.Context) (End, error) {
 		if given.at < 0 {
 			continue
 		}
-		if o, err := b.boot(ctx, given.at); err != nil || o != given.is {
+		o, err := b.boot(ctx, given.at)
+		if asGiven = asGiven && o == given.is; err != nil || o == Skipped {
 			return NotAsGiven, err
 		}
 	}
+	if !asGiven {
+		return NotAsGiven, nil
+	}
 	end := NotNarrowed
 	for _, e := range ends {
+		b.ends = e
 		low, err := b.tested(ctx, e[0], e[1])
 		if err != nil {
 			return Unfinished, err
@@ -215,14 +224,17 @@ func (b *Bisection) fromMiddle(i int) int { return max(2*i-b.Low-b.High, b.Low+b
 // Left is how many kernels there are to choose from, and about how many of them
 // will boot.
 func (b *Bisection) Left() (kernels, boots int) {
-	if b.Low < 0 {
-		n := len(b.Kernels)
-		return n - b.Boots, max(1, 2-b.Boots+bits.Len(uint(max(0, n-2))))
+	low, high, tested := b.Low, b.High, 2 // of the ends
+	if low < 0 || b.Outcomes[low] == b.Outcomes[high] {
+		low, high, tested = b.ends[0], b.ends[1], 0
 	}
-	for _, i := range span(b.Low, b.High) {
-		if b.Outcomes[i] == Unknown {
+	for _, i := range span(low, high) {
+		switch b.Outcomes[i] {
+		case Unknown:
 			kernels++
+		case Good, Bad:
+			tested = min(2, tested+1)
 		}
 	}
-	return kernels, bits.Len(uint(kernels))
+	return kernels, max(1, 2-tested+bits.Len(uint(max(0, kernels-2+tested))))
 }

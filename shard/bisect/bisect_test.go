@@ -44,7 +44,8 @@ func TestEnds(t *testing.T) {
 		{"gggggbbbbb", -1, -1, 1, TooMany, -1, -1, 1},
 		{"bbggbbbggg", 3, 5, 0, Found, 3, 4, 3},
 		{"bbggbbbggg", 9, 5, 0, Found, 6, 7, 4},
-		{"bbggbbbggg", 4, 6, 0, NotAsGiven, -1, -1, 1},
+		{"bbggbbbggg", 4, 6, 0, NotAsGiven, -1, -1, 2},
+		{"bbggbbbggg", 4, 7, 0, NotAsGiven, -1, -1, 2}, // the other way round
 		{"bbggbbbggg", 3, 8, 0, NotAsGiven, -1, -1, 2},
 		{"gsb", 1, 2, 0, NotAsGiven, -1, -1, 1},
 		{"gggbbb", 1, -1, 0, Found, 2, 3, 4},
@@ -59,6 +60,33 @@ func TestEnds(t *testing.T) {
 		end, err := b.Run(t.Context())
 		if end != tt.end || err != nil || b.Low != tt.low || b.High != tt.high || b.Boots != tt.boots {
 			t.Errorf("%s, good %d, bad %d: %d, %v, from %d to %d in %d boots: want %d, from %d to %d in %d", tt.outcomes, tt.good, tt.bad, end, err, b.Low, b.High, b.Boots, tt.end, tt.low, tt.high, tt.boots)
+		}
+	}
+}
+
+// What is left is between the ends that are given.
+func TestLeft(t *testing.T) {
+	for _, tt := range []struct {
+		outcomes  string
+		good, bad int
+		want      [][2]int // kernels, and boots, before each boot
+	}{
+		{"gggggggbbb", -1, -1, [][2]int{{10, 6}, {9, 5}, {8, 4}, {4, 3}, {2, 2}}},
+		{"gggggggbbb", 5, 8, [][2]int{{4, 4}, {3, 3}, {2, 2}, {1, 1}}},
+		{"gggggggbbb", 5, -1, [][2]int{{5, 4}, {4, 3}, {3, 2}, {1, 1}}},
+		{"bbbggggggg", 6, -1, [][2]int{{4, 4}, {3, 3}, {6, 4}, {5, 3}, {2, 2}, {1, 1}}}, // the newest passes, too
+	} {
+		b := lab(tt.outcomes)
+		b.Good, b.Bad = tt.good, tt.bad
+		var got [][2]int
+		boot := b.Boot
+		b.Boot = func(ctx context.Context, at int) (Outcome, error) {
+			kernels, boots := b.Left()
+			got = append(got, [2]int{kernels, boots})
+			return boot(ctx, at)
+		}
+		if _, err := b.Run(t.Context()); err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s, good %d, bad %d: %v, %v left, want %v", tt.outcomes, tt.good, tt.bad, err, got, tt.want)
 		}
 	}
 }

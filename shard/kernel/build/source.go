@@ -37,7 +37,7 @@ func (b *Builder) CheckSources() error {
 		case err != nil:
 			return usagef("source: %v", err)
 		case st.IsDir():
-			if _, err := gitDir(src); err != nil {
+			if _, err := GitDir(src); err != nil {
 				return err
 			}
 		case !st.Mode().IsRegular():
@@ -72,9 +72,9 @@ func (b *Builder) list(ctx context.Context) ([]*Kernel, error) {
 	return out, nil
 }
 
-// gitDir finds the repository of dir itself: one that is only around it has
-// other tags.
-func gitDir(dir string) (string, error) {
+// GitDir finds the repository of dir itself: one that is only around it has
+// other tags. An error is a *UsageError.
+func GitDir(dir string) (string, error) {
 	if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
 		return filepath.Join(dir, ".git"), nil
 	}
@@ -92,7 +92,7 @@ const maxTags = 100_000
 
 // tags lists the matching tags of a repository, the newest first.
 func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
-	git, err := gitDir(dir)
+	git, err := GitDir(dir)
 	if err != nil {
 		return nil, err
 	}
