@@ -122,7 +122,7 @@ func (s *preflightRun) find(ctx context.Context, e plan.Entry, c *kernel.Cache, 
 
 // indexed returns a kernel of the index; nil: it has none of that id and digest.
 func (s *preflightRun) indexed(id, digest string) (*preflight.Kernel, error) {
-	if digest == "" { // which would be any
+	if digest == "" { // its source does not pin it
 		return nil, nil
 	}
 	f, err := s.index.Facts(id, digest)

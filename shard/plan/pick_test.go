@@ -8,8 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/source"
 )
 
 // pickedList lists kernels of two lines, of which the first wants one of each kind.
@@ -25,19 +23,7 @@ func pickedList(t *testing.T) Plan {
 			t.Fatal(err)
 		}
 	}
-	list := filepath.Join(dir, "list.txt")
-	if err := os.WriteFile(list, []byte("a pick:kinds\nb\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cache, err := kernel.NewCache(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	srcs, err := source.ParseAll([]string{"@" + list}, cache)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := New(t.Context(), srcs, nil)
+	p, err := New(t.Context(), listSources(t, dir, "a pick:kinds\nb\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

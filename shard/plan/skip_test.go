@@ -37,8 +37,14 @@ func kernelDir(t *testing.T, names ...string) kernel.Source {
 			t.Fatal(err)
 		}
 	}
+	return listSources(t, dir, ". newest:1 oldest:1\n")[0]
+}
+
+// listSources are the sources of a list file in a directory.
+func listSources(t *testing.T, dir, lines string) []kernel.Source {
+	t.Helper()
 	list := filepath.Join(dir, "list.txt")
-	if err := os.WriteFile(list, []byte(". newest:1 oldest:1\n"), 0o644); err != nil {
+	if err := os.WriteFile(list, []byte(lines), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cache, err := kernel.NewCache(t.TempDir())
@@ -49,7 +55,7 @@ func kernelDir(t *testing.T, names ...string) kernel.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return srcs[0]
+	return srcs
 }
 
 // What cannot be tested is told, and does not count as the oldest or newest.

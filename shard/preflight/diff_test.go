@@ -2,35 +2,14 @@ package preflight
 
 import (
 	"bytes"
-	"flag"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
-	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
-
-// golden compares text with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s, -update writes it anew (-want +got):\n%s", path, d)
-	}
-}
 
 func markdown(t *testing.T, d *Difference, most int) string {
 	t.Helper()
@@ -120,9 +99,9 @@ func newerKernel(t *testing.T) *Kernel {
 
 func TestDiff(t *testing.T) {
 	d := Diff(olderKernel(t), newerKernel(t))
-	golden(t, "diff.md", markdown(t, d, 0))
-	golden(t, "diff-short.md", markdown(t, d, 1))
-	golden(t, "diff.txt", strings.Join(d.Lines(100), "\n")+"\n")
+	reporttest.Golden(t, "diff.md", markdown(t, d, 0))
+	reporttest.Golden(t, "diff-short.md", markdown(t, d, 1))
+	reporttest.Golden(t, "diff.txt", strings.Join(d.Lines(100), "\n")+"\n")
 	if got := d.Lines(3); len(got) != 3 || got[2] != "23 changes more" {
 		t.Errorf("three lines: %q", got)
 	}
@@ -174,8 +153,8 @@ func TestDiffFor(t *testing.T) {
 	b.ID = "debian/2"
 	broken := &Object{Name: "b", Broken: "cannot be read: it is malformed"}
 	d := DiffFor([]*Object{readTestObject(t, "changed"), broken}, a, b)
-	golden(t, "diff-for.md", markdown(t, d, 0))
-	golden(t, "diff-for.txt", strings.Join(d.Lines(100), "\n")+"\n")
+	reporttest.Golden(t, "diff-for.md", markdown(t, d, 0))
+	reporttest.Golden(t, "diff-for.txt", strings.Join(d.Lines(100), "\n")+"\n")
 	if d := DiffFor([]*Object{readTestObject(t, "changed")}, a, a); len(d.Changes) != 0 {
 		t.Errorf("one kernel: %+v", d.Changes)
 	}

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/elastic/bpf-kernel-check/report/reporttest"
 )
 
 func TestQuery(t *testing.T) {
@@ -30,7 +32,7 @@ func TestQuery(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	golden(t, "query.txt", all.String())
+	reporttest.Golden(t, "query.txt", all.String())
 }
 
 func TestQueryOfNothing(t *testing.T) {
