@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/ldso"
 )
 
@@ -27,14 +28,9 @@ type Libraries struct {
 // programs, which are for an architecture. A file of the user's in their place
 // stays.
 func (p *Payload) AddLibraries(arch string, l Libraries) error {
-	search := ldso.Search{Path: l.Path, Hidden: func(path string) bool {
+	search := ldso.Search{Arch: goarch.Lookup(arch), Path: l.Path, Hidden: func(path string) bool {
 		return Reserved(path) != "" && (p.here == "" || !within(path, p.here))
 	}}
-	for m, name := range machines {
-		if name == arch {
-			search.Machine = m
-		}
-	}
 	own := map[string]bool{}
 	for _, f := range p.Files {
 		own[f.Path] = true

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -96,7 +97,7 @@ func readObject(path string) ([]byte, error) {
 	}.read(path, func(f *elf.File) string {
 		switch {
 		case f.Machine != elf.EM_BPF:
-			return fmt.Sprintf("is built for %s, not for BPF: %s", cmp.Or(machines[f.Machine], f.Machine.String()), how)
+			return fmt.Sprintf("is built for %s, not for BPF: %s", cmp.Or(goarch.OfELF(f.Machine, f.Data).Name, f.Machine.String()), how)
 		case f.Data != elf.ELFDATA2LSB:
 			return "is big-endian, and the kernels are little-endian: build it with clang -target bpfel"
 		case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -32,9 +33,6 @@ type PayloadError struct {
 }
 
 func (e *PayloadError) Error() string { return fmt.Sprintf("payload %q %s", e.Path, e.Reason) }
-
-// machines are the architectures of ELF files, with GOARCH's names.
-var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
 
 // elfKind is a kind of ELF file that a user names, in words for errors.
 type elfKind struct {
@@ -86,7 +84,7 @@ func ReadExecutable(path, arch string) ([]byte, error) {
 		what: "an executable", max: maxFileBytes, tooLarge: "a guest takes: strip it",
 		notELF: "is no ELF executable: the guest runs programs of Linux, and scripts only with their interpreter, as in --rootfs debian:bookworm",
 	}.read(path, func(f *elf.File) string {
-		got := machines[f.Machine]
+		got := goarch.OfELF(f.Machine, f.Data).Name
 		switch {
 		case f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN:
 			return fmt.Sprintf("is an ELF file of type %v: want an executable", f.Type)
@@ -246,7 +244,7 @@ func CheckProgram(path string, b []byte) (arch string, err error) {
 	if err != nil || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
 		return "", &PayloadError{Path: path, Reason: "is neither a program nor a script that begins with #!: give it to its interpreter, such as 'bash " + path + "'"}
 	}
-	return cmp.Or(machines[f.Machine], f.Machine.String()), nil
+	return cmp.Or(goarch.OfELF(f.Machine, f.Data).Name, f.Machine.String()), nil
 }
 
 // verboseAs returns a Go test binary's arguments with "-test.v" in each of its
@@ -287,5 +285,5 @@ func ExecutableArch(path string) string {
 		return ""
 	}
 	defer f.Close()
-	return machines[f.Machine]
+	return goarch.OfELF(f.Machine, f.Data).Name
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -85,14 +86,11 @@ type checkup struct {
 	bad bool // nothing can be tested
 }
 
-// guestArches are the architectures of kernels, the most usual one first.
-func guestArches() []string { return []string{"amd64", "arm64"} }
-
 // examine looks at this machine.
 func (c *command) examine(ctx context.Context, t *checkup) {
 	t.row("version", "%s, %s/%s", version(), runtime.GOOS, runtime.GOARCH)
 	found := false
-	for i, name := range guestArches() {
+	for i, name := range goarch.Names() {
 		arch, err := qemu.LookupArch(name)
 		if err != nil {
 			continue // not supported by this version

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/host"
@@ -51,8 +52,8 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			if err != nil && (indexPath == "" || so.named(args)) {
 				return err
 			}
-			if arch != "amd64" && arch != "arm64" {
-				return usagef("--arch is %q: want amd64 or arm64", arch)
+			if goarch.Lookup(arch).Name == "" {
+				return usagef("--arch is %q: want %s", arch, goarch.List())
 			}
 			if jobs < 1 || jobs > 1024 {
 				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
@@ -118,7 +119,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 	f.StringVar(&loader, "loader", wire.LoaderAuto, "check for `LOADER`: libbpf, ebpf-go, both (what libbpf needs, of objects that ebpf-go reads), or auto, which takes for each object what it was made for, libbpf if it does not tell")
 	given.add(f)
 	f.StringVar(&indexPath, "index", "", "take what is known of kernels from `FILE`, which bpf-kernel-check index has made")
-	f.StringVar(&arch, "arch", "amd64", "check kernels for `ARCH`, amd64 or arm64")
+	f.StringVar(&arch, "arch", "amd64", "check kernels for `ARCH`, "+goarch.List())
 	jobsFlag(f, &jobs, "kernels at a time")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with every program and dependency of each kernel")
 	return cmd

@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // File is what a program needs.
@@ -25,7 +27,7 @@ type File struct {
 
 // Search is where libraries are looked for.
 type Search struct {
-	Machine elf.Machine
+	Arch goarch.Arch
 	// Path has directories that come first, as in LD_LIBRARY_PATH.
 	Path []string
 	// Hidden says that the guest cannot have a file at a path.
@@ -59,7 +61,7 @@ const (
 // has none: a static program, a library, another machine's, or no ELF file.
 func (s *Search) Interpreter(program []byte) string {
 	f, err := elf.NewFile(bytes.NewReader(program))
-	if err != nil || f.Machine != s.Machine {
+	if err != nil || f.Machine != s.Arch.ELF || f.Data != s.Arch.Data {
 		return ""
 	}
 	o, err := parse(program)
@@ -200,15 +202,13 @@ func (l *load) directories(name string, interp []byte) (usual []string, lib stri
 	if usual == nil {
 		usual = []string{path.Dir(name)}
 	}
-	for _, lib := range []string{"lib/" + platforms[l.Machine] + "-linux-gnu", "lib64"} {
+	for _, lib := range []string{"lib/" + l.Arch.Triplet, "lib64"} {
 		if bytes.Contains(interp, []byte("\x00"+lib+"\x00")) {
 			return usual, lib
 		}
 	}
 	return usual, "lib"
 }
-
-var platforms = map[elf.Machine]string{elf.EM_X86_64: "x86_64", elf.EM_AARCH64: "aarch64"}
 
 // find finds a library that an object needs and adds it to the files. It returns
 // nil if there is none.
@@ -290,13 +290,13 @@ func (l *load) listed(name string) []string {
 		}
 		return l.cache[name]
 	}
-	b, _ := readSmall(l.root + "/etc/ld-musl-" + platforms[l.Machine] + ".path")
+	b, _ := readSmall(l.root + "/etc/ld-musl-" + l.Arch.Machine + ".path")
 	return inEach(strings.FieldsFunc(string(b), func(r rune) bool { return r == ':' || r == '\n' }), name)
 }
 
 // expand replaces what stands for something in a path.
 func (l *load) expand(p, origin string) string {
-	platform := platforms[l.Machine]
+	platform := l.Arch.Machine
 	return strings.NewReplacer("$ORIGIN", origin, "${ORIGIN}", origin, "$LIB", l.lib, "${LIB}", l.lib,
 		"$PLATFORM", platform, "${PLATFORM}", platform).Replace(p)
 }
@@ -324,7 +324,7 @@ func (s *Search) open(at string) (*object, error) {
 	}
 	defer f.Close()
 	switch {
-	case f.Machine != s.Machine || f.Class != elf.ELFCLASS64 || f.Type != elf.ET_DYN:
+	case f.Machine != s.Arch.ELF || f.Data != s.Arch.Data || f.Class != elf.ELFCLASS64 || f.Type != elf.ET_DYN:
 		return nil, nil
 	case s.size+info.Size() > maxSize:
 		return nil, fmt.Errorf("needs %s, and with it more than %d MiB of libraries: strip them", at, maxSize>>20)

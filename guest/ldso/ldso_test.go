@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // elfFile describes an ELF file of a test. It has no section headers, as one that
@@ -259,7 +261,7 @@ func TestProgram(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s := Search{Machine: elf.EM_X86_64, Path: tt.path, root: root, Hidden: func(p string) bool { return strings.HasPrefix(p, "/tmp/") }}
+			s := Search{Arch: goarch.Lookup("amd64"), Path: tt.path, root: root, Hidden: func(p string) bool { return strings.HasPrefix(p, "/tmp/") }}
 			if tt.name == "too much" {
 				if err := os.Truncate(root+"/lib/a", maxSize+1); err != nil {
 					t.Fatal(err)
@@ -321,7 +323,7 @@ func TestAgainstLdSo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := Search{Machine: map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]}
+			s := Search{Arch: goarch.Lookup(runtime.GOARCH)}
 			interp := s.Interpreter(b)
 			if interp == "" {
 				t.Fatal("no dynamic program")

@@ -15,6 +15,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // programInfo is what attaching has to know of a loaded program.
@@ -342,7 +344,7 @@ func findProgram(name string) string {
 	if !strings.Contains(name, "/") {
 		dirs = []string{"/usr/bin", "/usr/sbin", "/bin", "/sbin"}
 		if strings.Contains(name, ".so") {
-			triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
+			triplet := goarch.Lookup(runtime.GOARCH).Triplet
 			dirs = []string{"/usr/lib64", "/usr/lib", "/usr/lib/" + triplet, "/lib64", "/lib", "/lib/" + triplet}
 		}
 	}

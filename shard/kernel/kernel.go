@@ -23,6 +23,12 @@ type Ref struct {
 	Digest  string `json:"digest"`            // "sha256:<hex>" of the source's bytes; of several files: over their sorted digests
 	Size    int64  `json:"size,omitempty"`    // bytes to fetch, 0 when local
 
+	// What the listing tells beside, for people and tools; no verdict rests on it.
+	Flavour string `json:"flavour,omitempty"` // as the distribution names it: "cloud-amd64", "rt"
+	Package string `json:"package,omitempty"` // the source package and its version: "linux 6.1.176-1"
+	Date    string `json:"date,omitempty"`    // day that it was built, or else published: "2026-11-12"
+	Modules bool   `json:"modules,omitempty"` // it comes with loadable modules
+
 	// Locator is what the source needs to find the kernel again; opaque to
 	// everyone else. It never overrides Digest.
 	Locator string `json:"locator,omitempty"`

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -1235,10 +1236,7 @@ func (c *checker) kprobe(d *Dep) (Answer, Loads) {
 		return Answer{Note: "the kernel's symbols are not known"}, MayLoad
 	}
 	name := target{kind: d.Kind, name: d.Name}.symbol()
-	prefix := "__x64_"
-	if k.Arch == "arm64" {
-		prefix = "__arm64_"
-	}
+	prefix := goarch.Lookup(k.Arch).Syscall
 	switch d.Kind {
 	case "kprobe.multi", "kretprobe.multi", "kprobe.session":
 		return c.multi(d.Name)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/oci"
@@ -257,8 +259,13 @@ func archOf(n *node) string {
 		return ""
 	}
 	defer f.Close()
-	if _, err := io.ReadFull(f, head); err != nil || !bytes.HasPrefix(head, []byte(elf.ELFMAG)) || head[elf.EI_DATA] != byte(elf.ELFDATA2LSB) {
+	if _, err := io.ReadFull(f, head); err != nil || !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
 		return ""
 	}
-	return map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[elf.Machine(uint16(head[18])|uint16(head[19])<<8)]
+	data := elf.Data(head[elf.EI_DATA])
+	machine := binary.LittleEndian.Uint16(head[18:])
+	if data == elf.ELFDATA2MSB {
+		machine = binary.BigEndian.Uint16(head[18:])
+	}
+	return goarch.OfELF(elf.Machine(machine), data).Name
 }

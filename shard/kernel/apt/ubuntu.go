@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -33,7 +34,7 @@ func ParseUbuntu(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 			return nil, kernel.Usagef("kernel source %q: unknown Ubuntu series %q%s; known are %s", spec, series, hint, strings.Join(known, ", "))
 		}
 	}
-	if hostArch != "amd64" && hostArch != "arm64" {
+	if goarch.Lookup(hostArch).Name == "" {
 		return nil, kernel.Usagef("kernel source %q: Ubuntu kernels of %s are not supported", spec, hostArch)
 	}
 	s := &source{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, now: time.Now, archive: publicUbuntu(hostArch)}

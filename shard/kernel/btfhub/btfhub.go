@@ -20,6 +20,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -151,9 +152,9 @@ func isDistro(dir, distro string) bool {
 	return dir == distro || dir == name || dir == map[string]string{"amazonlinux": "amzn", "oraclelinux": "ol"}[name]
 }
 
-func otherArch(dir, arch string) bool {
-	of := map[string]string{"x86_64": "amd64", "amd64": "amd64", "arm64": "arm64", "aarch64": "arm64"}[dir]
-	return of != "" && arch != "" && of != arch
+func otherArch(dir, want string) bool {
+	of := goarch.OfRelease(dir).Name
+	return of != "" && want != "" && of != want
 }
 
 // read reads the types of a file: BTF as it is, the section of an ELF file, or an

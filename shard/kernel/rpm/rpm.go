@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
@@ -47,7 +48,7 @@ type source struct {
 
 func newSource(spec, hostArch string, cache *kernel.Cache) (*source, error) {
 	s := &source{spec: spec, arch: hostArch, cache: cache, fetcher: fetch.New(), now: time.Now, mirrors: map[string][]string{}}
-	s.basearch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[hostArch]
+	s.basearch = goarch.Lookup(hostArch).Machine
 	if s.basearch == "" {
 		return nil, kernel.Usagef("kernel source %q: RPM kernels of %s are not supported", spec, hostArch)
 	}

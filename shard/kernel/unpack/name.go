@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
@@ -54,7 +55,7 @@ func SafeDistro(dir string) string {
 func RefOf(distro, name string) kernel.Ref {
 	base := path.Base(name)
 	stem := cmp.Or(ArchiveStem(base), ImageStem(base), base)
-	ref := kernel.Ref{Distro: SafeDistro(distro), Name: stem, Release: ReleaseOf(stem), Arch: ArchOf(stem)}
+	ref := kernel.Ref{Distro: SafeDistro(distro), Name: stem, Release: ReleaseOf(stem), Arch: goarch.OfRelease(stem).Name}
 	if ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
 		ref.Name = "mainline-" + stem
 	}
@@ -91,15 +92,4 @@ func ReleaseOf(stem string) string {
 		stem = stem[1:]
 	}
 	return image.VersionToken([]byte(stem))
-}
-
-// ArchOf guesses the architecture from a release, as distributions write it.
-func ArchOf(release string) string {
-	switch {
-	case strings.Contains(release, "x86_64"), strings.Contains(release, "amd64"):
-		return "amd64"
-	case strings.Contains(release, "aarch64"), strings.Contains(release, "arm64"):
-		return "arm64"
-	}
-	return ""
 }
