@@ -17,7 +17,7 @@ type Arch struct {
 	Dir     string      // below arch/ in the kernel's sources
 	ELF     elf.Machine // of programs and of vmlinux
 	Data    elf.Data    // order of bytes, of programs and of BPF objects
-	PE      uint16      // COFF's number, of EFI images
+	PE      uint16      // COFF's number, of EFI images; 0: it has none
 	BPF     string      // in libbpf's __TARGET_ARCH_ and in bpf2go's file names
 	Syscall string      // what the kernel's functions of system calls start with
 	Triplet string      // GNU's
@@ -31,6 +31,14 @@ var arches = []Arch{
 	{
 		Name: "arm64", Debian: "arm64", Machine: "aarch64", Kernel: "arm64", Dir: "arm64",
 		ELF: elf.EM_AARCH64, Data: elf.ELFDATA2LSB, PE: 0xaa64, BPF: "arm64", Syscall: "__arm64_", Triplet: "aarch64-linux-gnu",
+	},
+	{
+		Name: "riscv64", Debian: "riscv64", Machine: "riscv64", Kernel: "riscv", Dir: "riscv",
+		ELF: elf.EM_RISCV, Data: elf.ELFDATA2LSB, PE: 0x5064, BPF: "riscv", Syscall: "__riscv_", Triplet: "riscv64-linux-gnu",
+	},
+	{
+		Name: "s390x", Debian: "s390x", Machine: "s390x", Kernel: "s390", Dir: "s390",
+		ELF: elf.EM_S390, Data: elf.ELFDATA2MSB, BPF: "s390", Syscall: "__s390x_", Triplet: "s390x-linux-gnu",
 	},
 }
 
@@ -49,7 +57,7 @@ func OfELF(machine elf.Machine, data elf.Data) Arch {
 // OfPE returns the architecture of an EFI image, an empty one if the table does
 // not have it.
 func OfPE(machine uint16) Arch {
-	return find(func(a Arch) bool { return a.PE == machine })
+	return find(func(a Arch) bool { return a.PE != 0 && a.PE == machine })
 }
 
 // OfRelease guesses the architecture of a kernel from its release, as
