@@ -1,5 +1,11 @@
 package main
 
+import (
+	"runtime"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
+)
+
 // A probe is a handler in the BPF object and where to attach it.
 type probe struct {
 	// name is the handler's; the programs made of it are fentry_NAME and
@@ -57,22 +63,17 @@ func probes() []probe {
 		// ksys_setsid may be inlined into the system call.
 		{
 			"setsid", exit,
-			[]string{"__do_sys_setsid", "__arm64_sys_setsid", "__x64_sys_setsid", "ksys_setsid"},
+			[]string{"__do_sys_setsid", systemCall("setsid"), "ksys_setsid"},
 			[]string{typeSetsid},
 			false, nil,
 		},
 		// Called through the line discipline for terminals of all kinds, with
 		// the text already copied from the user, whatever the iovec's form.
 		function("n_tty_write", entry, []string{typeTTYWrite}, false),
-		{
-			"memfd_create", entry,
-			[]string{"__x64_sys_memfd_create", "__arm64_sys_memfd_create"},
-			[]string{typeMemfdCreate},
-			false, nil,
-		},
+		{"memfd_create", entry, []string{systemCall("memfd_create")}, []string{typeMemfdCreate}, false, nil},
 		ptraceProbe(),
 		// ksys_shmget is inlined into the system call.
-		{"shmget", entry, []string{"__x64_sys_shmget", "__arm64_sys_shmget"}, []string{typeShmget}, false, nil},
+		{"shmget", entry, []string{systemCall("shmget")}, []string{typeShmget}, false, nil},
 		{"load_module", tracepoint, []string{"module_load"}, []string{typeLoadModule}, false, nil},
 		function("tcp_connect", entry, []string{typeNetAttempted}, false),
 		function("inet_csk_accept", exit, []string{typeNetAccepted}, false),
@@ -85,6 +86,12 @@ func function(name string, kind probeKind, events []string, required bool) probe
 	return probe{name, kind, []string{name}, events, required, nil}
 }
 
+// systemCall is the kernel's function of a system call, which is given the
+// caller's registers.
+func systemCall(name string) string {
+	return goarch.Lookup(runtime.GOARCH).Syscall + "sys_" + name
+}
+
 // exitProbe prefers a function of the last thread only; see bpf/process.h.
 func exitProbe() probe {
 	p := function("disassociate_ctty", entry, []string{typeExit}, true)
@@ -95,6 +102,6 @@ func exitProbe() probe {
 // ptraceProbe prefers the function that knows who is traced.
 func ptraceProbe() probe {
 	p := function("ptrace_attach", entry, []string{typePtrace}, false)
-	p.otherwise = &probe{"ptrace", entry, []string{"__x64_sys_ptrace", "__arm64_sys_ptrace"}, p.events, false, nil}
+	p.otherwise = &probe{"ptrace", entry, []string{systemCall("ptrace")}, p.events, false, nil}
 	return p
 }

@@ -140,7 +140,7 @@ func (r *reader) read(fields ...any) {
 		if r.err != nil {
 			return
 		}
-		n, err := binary.Decode(r.b, binary.LittleEndian, f)
+		n, err := binary.Decode(r.b, binary.NativeEndian, f)
 		if err != nil {
 			r.err = errShort
 			return

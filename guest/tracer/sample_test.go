@@ -55,7 +55,7 @@ func newSample(typ string, p pids, comm string) *sampleBuilder {
 
 func (b *sampleBuilder) put(fields ...any) {
 	for _, f := range fields {
-		_ = binary.Write(b, binary.LittleEndian, f)
+		_ = binary.Write(b, binary.NativeEndian, f)
 	}
 }
 
@@ -77,7 +77,7 @@ func (b *sampleBuilder) text(size int, s string) {
 // zeroSample is a sample of a type with all fields zero.
 func zeroSample(typ string) []byte {
 	b := make([]byte, sampleSizes(typ))
-	binary.LittleEndian.PutUint32(b, typeNumber(typ))
+	binary.NativeEndian.PutUint32(b, typeNumber(typ))
 	return b
 }
 
@@ -195,7 +195,7 @@ func TestDecodeSampleErrors(t *testing.T) {
 		}
 	}
 	long := zeroSample(typeTTYWrite)
-	binary.LittleEndian.PutUint32(long[72:], ttyOutSize+1)
+	binary.NativeEndian.PutUint32(long[72:], ttyOutSize+1)
 	if _, err := decodeSample(long); !errors.Is(err, errLength) {
 		t.Errorf("length beyond the field: got %v, want %v", err, errLength)
 	}

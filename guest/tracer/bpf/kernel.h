@@ -43,23 +43,30 @@ enum {
 enum { BPF_ANY = 0 };
 enum { BPF_RB_NO_WAKEUP = 1 };
 
-/* Registers at a kprobe: not relocated, the layout is the architecture's. */
+/*
+ * Where struct pt_regs has its registers, in bytes: part of each architecture's
+ * ABI, so nothing is relocated. SYSCALL0 is the first argument of a system call
+ * in the registers that its function is given. NOWHERE is on the stack.
+ */
+#define NOWHERE (-1)
 #if defined(__TARGET_ARCH_x86)
-struct pt_regs {
-	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8;
-	unsigned long ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
-};
+enum { SP = 152, RESULT = 80, ARG0 = 112, ARG1 = 104, ARG2 = 96, ARG3 = 88, ARG4 = 72, ARG5 = 64, SYSCALL0 = ARG0 };
 #elif defined(__TARGET_ARCH_arm64)
-struct user_pt_regs {
-	u64 regs[31];
-	u64 sp, pc, pstate;
-};
-struct pt_regs {
-	struct user_pt_regs user_regs;
-};
+enum { SP = 248, RESULT = 0, ARG0 = 0, ARG1 = 8, ARG2 = 16, ARG3 = 24, ARG4 = 32, ARG5 = 40, SYSCALL0 = ARG0 };
+#elif defined(__TARGET_ARCH_riscv)
+enum { SP = 16, RESULT = 80, ARG0 = 80, ARG1 = 88, ARG2 = 96, ARG3 = 104, ARG4 = 112, ARG5 = 120, SYSCALL0 = 280 };
+/* A kretprobe's registers lack the stack pointer: they lie right below it. */
+#define RETURN_REGS_SIZE 288
+#elif defined(__TARGET_ARCH_s390)
+enum { SP = 144, RESULT = 40, ARG0 = 40, ARG1 = 48, ARG2 = 56, ARG3 = 64, ARG4 = 72, ARG5 = NOWHERE, SYSCALL0 = 152 };
+#elif defined(__TARGET_ARCH_powerpc)
+enum { SP = 8, RESULT = 24, ARG0 = 24, ARG1 = 32, ARG2 = 40, ARG3 = 48, ARG4 = 56, ARG5 = 64, SYSCALL0 = ARG0 };
 #else
 #error "compile with bpf/build"
 #endif
+struct pt_regs;
+
+#define BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -70,9 +77,10 @@ typedef struct { int counter; } atomic_t;
 struct cred {
 	kuid_t uid, suid, euid;
 	kgid_t gid, sgid, egid;
-	/* Two u32 before 6.3, one u64 since: eight little-endian bytes in both. */
+	/* Two u32 before 6.3, the lower first, one u64 since. */
 	struct capabilities { u64 val; } cap_permitted, cap_effective;
 };
+struct kernel_cap_struct { u32 cap[2]; };
 
 struct ns_common { unsigned int inum; };
 struct uts_namespace { struct ns_common ns; };

@@ -23,7 +23,9 @@ INLINE void send_net(u32 type, struct sock *sk)
 	s->family = family;
 	s->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	s->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	s->dport = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	s->dport = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	if (!BIG_ENDIAN)
+		s->dport = __builtin_bswap16(s->dport);
 	s->pad = 0;
 	if (family == AF_INET) {
 		bpf_core_read(s->saddr, 4, &sk->__sk_common.skc_rcv_saddr);

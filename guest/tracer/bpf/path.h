@@ -104,12 +104,13 @@ INLINE u64 named(struct dentry *d, u64 want, u32 bytes)
 	return mask_if_zero(name.v ^ want);
 }
 
-/* Both architectures are little-endian. */
-#define NAME3(a, b, c) ((u64)(a) | (u64)(b) << 8 | (u64)(c) << 16)
+/* A name's bytes as they lie in memory. */
+#define BYTE(c, i) ((u64)(c) << (BIG_ENDIAN ? 56 - 8 * (i) : 8 * (i)))
+#define NAME3(a, b, c) (BYTE(a, 0) | BYTE(b, 1) | BYTE(c, 2))
 
 INLINE u64 is_memfd(struct dentry *d)
 {
-	return named(d, NAME3('m', 'e', 'm') | NAME3('f', 'd', ':') << 24, 6);
+	return named(d, NAME3('m', 'e', 'm') | BYTE('f', 3) | BYTE('d', 4) | BYTE(':', 5), 6);
 }
 
 #endif

@@ -37,41 +37,22 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-#if defined(__TARGET_ARCH_x86)
+#define REG(r, at) ((at) == NOWHERE ? 0 : *(u64 *)((void *)(r) + (at)))
+
 INLINE void read_regs(struct pt_regs *r, struct call *c)
 {
-	c->sp = r->sp;
-	c->arg[0] = r->di;
-	c->arg[1] = r->si;
-	c->arg[2] = r->dx;
-	c->arg[3] = r->cx;
-	c->arg[4] = r->r8;
-	c->arg[5] = r->r9;
-	c->ret = r->ax;
+	c->sp = REG(r, SP);
+	c->arg[0] = REG(r, ARG0);
+	c->arg[1] = REG(r, ARG1);
+	c->arg[2] = REG(r, ARG2);
+	c->arg[3] = REG(r, ARG3);
+	c->arg[4] = REG(r, ARG4);
+	c->arg[5] = REG(r, ARG5);
+	c->ret = REG(r, RESULT);
 }
-INLINE u64 regs_sp(struct pt_regs *r) { return r->sp; }
-INLINE u64 regs_ret(struct pt_regs *r) { return r->ax; }
-#define SYSCALL_REG0(r) (&(r)->di)
-#define SYSCALL_REG1(r) (&(r)->si)
-#define SYSCALL_REG2(r) (&(r)->dx)
-#else
-INLINE void read_regs(struct pt_regs *r, struct call *c)
-{
-	c->sp = r->user_regs.sp;
-	c->arg[0] = r->user_regs.regs[0];
-	c->arg[1] = r->user_regs.regs[1];
-	c->arg[2] = r->user_regs.regs[2];
-	c->arg[3] = r->user_regs.regs[3];
-	c->arg[4] = r->user_regs.regs[4];
-	c->arg[5] = r->user_regs.regs[5];
-	c->ret = r->user_regs.regs[0];
-}
-INLINE u64 regs_sp(struct pt_regs *r) { return r->user_regs.sp; }
-INLINE u64 regs_ret(struct pt_regs *r) { return r->user_regs.regs[0]; }
-#define SYSCALL_REG0(r) (&(r)->user_regs.regs[0])
-#define SYSCALL_REG1(r) (&(r)->user_regs.regs[1])
-#define SYSCALL_REG2(r) (&(r)->user_regs.regs[2])
-#endif
+#define SYSCALL_REG0(r) ((void *)(r) + SYSCALL0)
+#define SYSCALL_REG1(r) ((void *)(r) + ARG1)
+#define SYSCALL_REG2(r) ((void *)(r) + ARG2)
 
 /*
  * The i-th slot of a tracing program's context. Every slot is a load of its
@@ -102,7 +83,17 @@ INLINE u64 scalar(u64 v)
 	u32 half[2];
 
 	bpf_probe_read_kernel(half, sizeof(half), &v);
-	return half[0] | (u64)half[1] << 32;
+	return BIG_ENDIAN ? half[1] | (u64)half[0] << 32 : half[0] | (u64)half[1] << 32;
+}
+
+/* The stack pointer at a kretprobe. */
+INLINE u64 return_sp(struct pt_regs *r)
+{
+#ifdef RETURN_REGS_SIZE
+	return scalar((u64)r) + RETURN_REGS_SIZE;
+#else
+	return REG(r, SP);
+#endif
 }
 
 #define ARG(i) (c ? c->arg[i] : slot(ctx, i))
@@ -127,9 +118,9 @@ INLINE struct call *saved_call(struct pt_regs *regs, struct call_key *key)
 {
 	struct call *c = bpf_map_lookup_elem(&calls, key);
 
-	if (!c || regs_sp(regs) < c->sp)
+	if (!c || return_sp(regs) < c->sp)
 		return NULL;
-	c->ret = regs_ret(regs);
+	c->ret = REG(regs, RESULT);
 	return c;
 }
 

@@ -72,6 +72,16 @@ INLINE void fill_header(struct header *h, u32 type, struct task_struct *t)
 	bpf_core_read(h->comm, sizeof(h->comm), &t->comm);
 }
 
+INLINE u64 capabilities(const struct capabilities *from)
+{
+	u64 c = 0;
+
+	bpf_core_read(&c, sizeof(c), from);
+	if (BIG_ENDIAN && bpf_core_type_exists(struct kernel_cap_struct))
+		c = c >> 32 | c << 32;
+	return c;
+}
+
 INLINE void fill_creds(struct creds *c, struct task_struct *t)
 {
 	const struct cred *k = BPF_CORE_READ(t, real_cred);
@@ -82,8 +92,8 @@ INLINE void fill_creds(struct creds *c, struct task_struct *t)
 	c->egid = BPF_CORE_READ(k, egid.val);
 	c->suid = BPF_CORE_READ(k, suid.val);
 	c->sgid = BPF_CORE_READ(k, sgid.val);
-	bpf_core_read(&c->cap_permitted, sizeof(u64), &k->cap_permitted);
-	bpf_core_read(&c->cap_effective, sizeof(u64), &k->cap_effective);
+	c->cap_permitted = capabilities(&k->cap_permitted);
+	c->cap_effective = capabilities(&k->cap_effective);
 }
 
 INLINE void fill_tty(struct tty *out, struct tty_struct *tty)
