@@ -18,6 +18,7 @@ type Arch struct {
 	ELF     elf.Machine // of programs and of vmlinux
 	Data    elf.Data    // order of bytes, of programs and of BPF objects
 	PE      uint16      // COFF's number, of EFI images; 0: it has none
+	Image   string      // of an uncompressed Image of the kernel, at byte 56; "": there is none
 	BPF     string      // in libbpf's __TARGET_ARCH_ and in bpf2go's file names
 	Syscall string      // what the kernel's functions of system calls start with
 	Triplet string      // GNU's
@@ -30,11 +31,11 @@ var arches = []Arch{
 	},
 	{
 		Name: "arm64", Debian: "arm64", Machine: "aarch64", Kernel: "arm64", Dir: "arm64",
-		ELF: elf.EM_AARCH64, Data: elf.ELFDATA2LSB, PE: 0xaa64, BPF: "arm64", Syscall: "__arm64_", Triplet: "aarch64-linux-gnu",
+		ELF: elf.EM_AARCH64, Data: elf.ELFDATA2LSB, PE: 0xaa64, Image: "ARM\x64", BPF: "arm64", Syscall: "__arm64_", Triplet: "aarch64-linux-gnu",
 	},
 	{
 		Name: "riscv64", Debian: "riscv64", Machine: "riscv64", Kernel: "riscv", Dir: "riscv",
-		ELF: elf.EM_RISCV, Data: elf.ELFDATA2LSB, PE: 0x5064, BPF: "riscv", Syscall: "__riscv_", Triplet: "riscv64-linux-gnu",
+		ELF: elf.EM_RISCV, Data: elf.ELFDATA2LSB, PE: 0x5064, Image: "RSC\x05", BPF: "riscv", Syscall: "__riscv_", Triplet: "riscv64-linux-gnu",
 	},
 	{
 		Name: "s390x", Debian: "s390x", Machine: "s390x", Kernel: "s390", Dir: "s390",
@@ -58,6 +59,12 @@ func OfELF(machine elf.Machine, data elf.Data) Arch {
 // not have it.
 func OfPE(machine uint16) Arch {
 	return find(func(a Arch) bool { return a.PE != 0 && a.PE == machine })
+}
+
+// OfImage returns the architecture of an uncompressed Image of the kernel by its
+// first bytes, an empty one if they are none that the table has.
+func OfImage(head []byte) Arch {
+	return find(func(a Arch) bool { return a.Image != "" && len(head) >= 60 && string(head[56:60]) == a.Image })
 }
 
 // OfRelease guesses the architecture of a kernel from its release, as

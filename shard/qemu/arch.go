@@ -57,7 +57,7 @@ type Arch struct {
 	ConservativeCPU    map[Accel]string // -cpu of a second attempt; without one, as in CPU
 	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
 	EarlyCon           string           // kernel parameters that print before the console's driver is up
-	NetDevice          string           // QEMU's name of a network card whose driver most kernels have
+	NetDevice          string           // QEMU's name of a network card whose driver most kernels have, with its options
 	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
 	NoCompressedKernel bool             // QEMU starts no compressed image; otherwise it starts an image as it was shipped
 }
@@ -102,7 +102,7 @@ var arches = []Arch{
 		// Of 2013, and still one for programs for x86-64-v3.
 		PlainCPU:  map[Accel]string{TCG: "Haswell-noTSX,-erms"},
 		EarlyCon:  "earlyprintk=ttyS0",
-		NetDevice: "virtio-net-pci",
+		NetDevice: "virtio-net-pci,romfile=",
 		// The default, SeaBIOS, takes twice as long to emulate from QEMU's start
 		// to the kernel's first instruction: it looks for disks and screens.
 		Firmware: map[Accel]string{TCG: "qboot.rom"},
@@ -124,8 +124,32 @@ var arches = []Arch{
 		// The machine has one serial line, and the results share it.
 		Console:            "ttyAMA0",
 		EarlyCon:           "earlycon=pl011,0x9000000",
-		NetDevice:          "virtio-net-pci",
+		NetDevice:          "virtio-net-pci,romfile=",
 		NoCompressedKernel: true,
+	},
+	{
+		Name:    "riscv64",
+		Binary:  "qemu-system-riscv64",
+		Package: "qemu-system-misc opensbi",
+		Machine: "virt",
+		CPU:     map[Accel]string{TCG: "rv64"},
+		// The machine has one serial line, and the results share it.
+		Console:            "ttyS0",
+		EarlyCon:           "earlycon=uart8250,mmio,0x10000000",
+		NetDevice:          "virtio-net-pci,romfile=",
+		NoCompressedKernel: true,
+	},
+	{
+		Name:    "s390x",
+		Binary:  "qemu-system-s390x",
+		Package: "qemu-system-misc",
+		Machine: "s390-ccw-virtio",
+		CPU:     map[Accel]string{TCG: "max"},
+		// The machine has a second console, which breaks lines after 80 characters:
+		// the results share the first.
+		Console:   "ttysclp0",
+		EarlyCon:  "earlyprintk=sclp",
+		NetDevice: "virtio-net-ccw",
 	},
 }
 

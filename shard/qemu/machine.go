@@ -86,7 +86,7 @@ func (m Machine) Args() []string {
 	}
 	if m.Net {
 		// restrict is off: a payload that asks for a network gets the host's.
-		args = append(args, "-netdev", "user,id=net", "-device", m.Arch.NetDevice+",netdev=net,romfile=")
+		args = append(args, "-netdev", "user,id=net", "-device", m.Arch.NetDevice+",netdev=net")
 	}
 	// A file character device writes without dropping bytes when the reader is
 	// slow, which one made of a socket or pty does.

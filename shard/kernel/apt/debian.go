@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -16,16 +17,14 @@ func debianSuites() []string {
 	}
 }
 
-// debianFlavours are the kernel flavours by architecture, as in GOARCH, which
-// for both of them is Debian's name too.
+// debianFlavours are the kernel flavours of an architecture, as in GOARCH.
 func debianFlavours(arch string) []string {
-	switch arch {
-	case "amd64":
-		return []string{"amd64", "cloud-amd64", "rt-amd64"}
-	case "arm64":
-		return []string{"arm64", "cloud-arm64", "rt-arm64", "arm64-16k"}
-	}
-	return nil
+	return map[string][]string{
+		"amd64":   {"amd64", "cloud-amd64", "rt-amd64"},
+		"arm64":   {"arm64", "cloud-arm64", "rt-arm64", "arm64-16k"},
+		"riscv64": {"riscv64"},
+		"s390x":   {"s390x"},
+	}[arch]
 }
 
 // suiteParts returns the suites of the main and of the security archive that
@@ -61,7 +60,7 @@ func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 		}
 		return s, nil
 	}
-	for _, arch := range []string{"amd64", "arm64"} {
+	for _, arch := range goarch.Names() {
 		if slices.Contains(debianFlavours(arch), flavour) {
 			s.arch, s.flavours = arch, []string{flavour}
 			return s, nil
@@ -71,4 +70,10 @@ func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 		spec, flavour, kernel.Suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
 }
 
-func allFlavours() []string { return append(debianFlavours("amd64"), debianFlavours("arm64")...) }
+func allFlavours() []string {
+	var all []string
+	for _, arch := range goarch.Names() {
+		all = append(all, debianFlavours(arch)...)
+	}
+	return all
+}

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 
 // HasPVH reports whether the ELF vmlinux at path can be started through the
 // PVH entry point, that is, has a Xen note of type 18. A file that is no
-// 64-bit little-endian ELF file is a *NotKernelError.
+// 64-bit ELF file for a known architecture is a *NotKernelError.
 func HasPVH(path string) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -42,10 +43,7 @@ func probeELF(r io.ReaderAt, size int64, head []byte) (Info, error) {
 	if err := checkELF(head); err != nil {
 		return Info{}, err
 	}
-	info := Info{Format: FormatVmlinux, Arch: "amd64", PVH: pvhNote(r)}
-	if elf.Machine(binary.LittleEndian.Uint16(head[18:])) == elf.EM_AARCH64 {
-		info.Arch = "arm64"
-	}
+	info := Info{Format: FormatVmlinux, Arch: archOfELF(head).Name, PVH: pvhNote(r)}
 	// Any program is an ELF file; only a kernel carries its banner.
 	var err error
 	if info.Version, err = findVersion(io.NewSectionReader(r, 0, size)); err != nil {
@@ -63,17 +61,31 @@ func checkELF(head []byte) error {
 	if len(head) < 64 || string(head[:4]) != elf.ELFMAG {
 		return fail("it is no ELF file")
 	}
-	if elf.Class(head[elf.EI_CLASS]) != elf.ELFCLASS64 || elf.Data(head[elf.EI_DATA]) != elf.ELFDATA2LSB {
-		return fail("it is an ELF file, but not a 64-bit little-endian one")
+	if elf.Class(head[elf.EI_CLASS]) != elf.ELFCLASS64 {
+		return fail("it is an ELF file, but not a 64-bit one")
 	}
-	typ, machine := elf.Type(binary.LittleEndian.Uint16(head[16:])), elf.Machine(binary.LittleEndian.Uint16(head[18:]))
+	order := byteOrder(elf.Data(head[elf.EI_DATA]))
+	typ, machine := elf.Type(order.Uint16(head[16:])), elf.Machine(order.Uint16(head[18:]))
 	if typ != elf.ET_EXEC && typ != elf.ET_DYN {
 		return fail("it is an ELF file of type %d, not an executable", int(typ))
 	}
-	if !slices.Contains([]elf.Machine{elf.EM_X86_64, elf.EM_AARCH64}, machine) {
-		return fail("it is an ELF file for machine %d; only x86-64 and arm64 are known", int(machine))
+	if archOfELF(head).Name == "" {
+		return fail("it is an ELF file for %v, %v; known are those for %s", machine, order, goarch.List())
 	}
 	return nil
+}
+
+func byteOrder(data elf.Data) binary.ByteOrder {
+	if data == elf.ELFDATA2MSB {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+// archOfELF returns the architecture of an ELF file by its first 64 bytes.
+func archOfELF(head []byte) goarch.Arch {
+	data := elf.Data(head[elf.EI_DATA])
+	return goarch.OfELF(elf.Machine(byteOrder(data).Uint16(head[18:])), data)
 }
 
 // pvhNote says whether a kernel has the note that QEMU looks for.

@@ -12,6 +12,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // Format is the shape of a kernel image file.
@@ -22,9 +24,10 @@ const (
 	FormatUnknown Format = ""
 	FormatBzImage Format = "bzImage"  // x86, Documentation/arch/x86/boot.rst
 	FormatVmlinux Format = "vmlinux"  // ELF
-	FormatImage   Format = "Image"    // arm64, Documentation/arch/arm64/booting.rst
-	FormatZboot   Format = "zboot"    // arm64 EFI, drivers/firmware/efi/libstub/zboot-header.S
-	FormatImageGz Format = "Image.gz" // gzipped arm64 Image
+	FormatImage   Format = "Image"    // arm64 and riscv64, Documentation/arch/arm64/booting.rst
+	FormatZboot   Format = "zboot"    // EFI, drivers/firmware/efi/libstub/zboot-header.S
+	FormatImageGz Format = "Image.gz" // gzipped Image
+	FormatS390    Format = "s390"     // arch/s390/boot/bzImage, see probeS390
 )
 
 // Info is what an image says about itself.
@@ -61,11 +64,13 @@ func Probe(r io.ReaderAt, size int64) (Info, error) {
 		return probeELF(r, size, head)
 	case len(head) >= 64 && string(head[:2]) == "MZ" && string(head[4:8]) == "zimg":
 		return probeZboot(r, size, head)
-	case len(head) >= 64 && string(head[56:60]) == "ARM\x64":
+	case goarch.OfImage(head).Name != "":
 		v, err := findVersion(io.NewSectionReader(r, 0, size))
-		return Info{Format: FormatImage, Arch: "arm64", Version: v}, err
+		return Info{Format: FormatImage, Arch: goarch.OfImage(head).Name, Version: v}, err
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
 		return probeImageGz(r, size)
+	case isS390(r):
+		return probeS390(r, size)
 	}
 	return Info{}, &NotKernelError{Reason: "its header is not one of a kernel"}
 }
@@ -145,11 +150,11 @@ func probeZboot(r io.ReaderAt, size int64, head []byte) (Info, error) {
 		return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is cut short: its EFI zboot payload ends at byte %d of %d", off+n, size)}
 	}
 	if pe := int64(binary.LittleEndian.Uint32(head[0x3c:])); pe+6 <= int64(len(head)) && string(head[pe:pe+4]) == "PE\x00\x00" {
-		if m := binary.LittleEndian.Uint16(head[pe+4:]); m != 0xaa64 {
+		m := binary.LittleEndian.Uint16(head[pe+4:])
+		if info.Arch = goarch.OfPE(m).Name; info.Arch == "" {
 			return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is an EFI zboot image for PE machine %#x", m)}
 		}
 	}
-	info.Arch = "arm64"
 	// The header's length already leaves out the appended size.
 	info, err := withPayload(r, info, off, n, 0)
 	if err != nil {
@@ -166,10 +171,10 @@ func probeImageGz(r io.ReaderAt, size int64) (Info, error) {
 	}
 	defer rc.Close()
 	head := make([]byte, 64)
-	if _, err := io.ReadFull(rc, head); err != nil || string(head[56:60]) != "ARM\x64" {
-		return Info{}, &NotKernelError{Reason: "it is gzipped, but holds no arm64 Image"}
+	if _, err := io.ReadFull(rc, head); err != nil || goarch.OfImage(head).Name == "" {
+		return Info{}, &NotKernelError{Reason: "it is gzipped, but holds no Image"}
 	}
-	info.Arch = "arm64"
+	info.Arch = goarch.OfImage(head).Name
 	return withPayloadVersion(r, info)
 }
 

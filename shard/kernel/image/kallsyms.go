@@ -206,19 +206,20 @@ func kallsymsAround(r io.ReaderAt, zero, reach int64) ([]Symbol, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	tokens, start, end := tokenTable(b[:n], int(zero-from))
+	tokens, start, end, order := tokenTable(b[:n], int(zero-from))
 	if tokens == nil {
 		return nil, nil
 	}
-	symbols, at := symbolNames(b[:start], tokens)
+	symbols, at := symbolNames(b[:start], tokens, order)
 	setAddresses(symbols, b[:n], at, end, textStart(r))
 	return symbols, nil
 }
 
 // tokenTable reads the table whose token for '0' is at zero, and where it
 // starts and its index ends. What is before the table may run into its first token, so the index
-// behind the table, which is aligned, says where that is.
-func tokenTable(b []byte, zero int) (tokens []string, start, end int) {
+// behind the table, which is aligned, says where that is, and in which order the
+// kernel has its bytes.
+func tokenTable(b []byte, zero int) (tokens []string, start, end int, order binary.ByteOrder) {
 	read := func(at, n int) (list []string, end int) {
 		for range n {
 			l := bytes.IndexByte(b[at:min(len(b), at+maxSymbolName)], 0)
@@ -232,46 +233,48 @@ func tokenTable(b []byte, zero int) (tokens []string, start, end int) {
 	}
 	tokenEnd := func() int { _, end := read(zero, 256-'0'); return end }()
 	if tokenEnd == 0 {
-		return nil, 0, 0
+		return nil, 0, 0, nil
 	}
-next:
-	for index := tokenEnd; index < tokenEnd+16 && index+512 <= len(b); index++ {
-		start := zero - int(binary.LittleEndian.Uint16(b[index+2*'0':]))
-		if start < 0 || start == zero {
-			continue
-		}
-		tokens, end := read(start, 256)
-		if end != tokenEnd {
-			continue
-		}
-		at := 0
-		for i, t := range tokens {
-			if int(binary.LittleEndian.Uint16(b[index+2*i:])) != at {
-				continue next
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+	next:
+		for index := tokenEnd; index < tokenEnd+16 && index+512 <= len(b); index++ {
+			start := zero - int(order.Uint16(b[index+2*'0':]))
+			if start < 0 || start == zero {
+				continue
 			}
-			at += len(t) + 1
+			tokens, end := read(start, 256)
+			if end != tokenEnd {
+				continue
+			}
+			at := 0
+			for i, t := range tokens {
+				if int(order.Uint16(b[index+2*i:])) != at {
+					continue next
+				}
+				at += len(t) + 1
+			}
+			return tokens, start, index + 512, order
 		}
-		return tokens, start, index + 512
 	}
-	return nil, 0, 0
+	return nil, 0, 0, nil
 }
 
 // symbolNames finds the names in front of the tokens, and decodes them. Their
 // number stands at at.
-func symbolNames(b []byte, tokens []string) (symbols []Symbol, at int) {
+func symbolNames(b []byte, tokens []string, order binary.ByteOrder) (symbols []Symbol, at int) {
 	const least = 1024       // a kernel has more symbols
 	budget := 4 * maxSymbols // names that are decoded in all, for a file that is made to cost
 	for at = (len(b) - 16) &^ 3; at >= 0 && len(b)-at < maxNames && budget > 0; at -= 4 {
-		n := binary.LittleEndian.Uint32(b[at:])
+		n := order.Uint32(b[at:])
 		if n < least || n > maxSymbols {
 			continue
 		}
 		// An int, and up to 6.x what follows it is aligned as a pointer is.
 		names := b[at+4:]
-		if binary.LittleEndian.Uint32(names) == 0 {
+		if order.Uint32(names) == 0 {
 			names = names[4:]
 		}
-		if symbols := decodeNames(names, int(n), tokens, &budget); symbols != nil {
+		if symbols := decodeNames(names, int(n), tokens, order, &budget); symbols != nil {
 			return symbols, at
 		}
 	}
@@ -281,7 +284,7 @@ func symbolNames(b []byte, tokens []string) (symbols []Symbol, at int) {
 // decodeNames decodes n names, each a length and so many tokens. nil when they
 // are none, or are not followed by their markers: that is looked at first, since
 // most places that could be names are none.
-func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
+func decodeNames(b []byte, n int, tokens []string, order binary.ByteOrder, budget *int) []Symbol {
 	var markers []int
 	at := 0
 	for i := range n {
@@ -301,7 +304,7 @@ func decodeNames(b []byte, n int, tokens []string, budget *int) []Symbol {
 		}
 		at = start + length
 	}
-	if !haveMarkers(b, at, markers) {
+	if !haveMarkers(b, at, markers, order) {
 		return nil
 	}
 	symbols := make([]Symbol, 0, n)
@@ -347,10 +350,10 @@ func nameAt(b []byte, at int) (start, length int) {
 
 // haveMarkers says whether the markers follow the names, which end at at. They
 // are 32 bits wide each; up to 5.0 they were longs.
-func haveMarkers(b []byte, at int, markers []int) bool {
+func haveMarkers(b []byte, at int, markers []int, order binary.ByteOrder) bool {
 	for _, width := range []int{4, 8} {
 		for pad := range 8 {
-			if markersAt(b, at+pad, width, markers) {
+			if markersAt(b, at+pad, width, markers, order) {
 				return true
 			}
 		}
@@ -358,12 +361,16 @@ func haveMarkers(b []byte, at int, markers []int) bool {
 	return false
 }
 
-func markersAt(b []byte, at, width int, markers []int) bool {
+func markersAt(b []byte, at, width int, markers []int, order binary.ByteOrder) bool {
 	if at+width*len(markers) > len(b) {
 		return false
 	}
 	for i, m := range markers {
-		if binary.LittleEndian.Uint32(b[at+i*width:]) != uint32(m) {
+		n := uint64(order.Uint32(b[at+i*width:]))
+		if width == 8 {
+			n = order.Uint64(b[at+i*width:])
+		}
+		if n != uint64(m) {
 			return false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
@@ -21,7 +22,8 @@ var ErrNoBTF = errors.New("kernel has no BTF")
 // RawBTF returns the BTF of an unpacked kernel: the section of an ELF vmlinux,
 // or, where there are no sections (an arm64 Image, a vmlinux whose section
 // table was stripped), what its magic number is found with. A kernel without
-// is [ErrNoBTF]. vmlinux is hostile input; the bytes are not parsed here.
+// is [ErrNoBTF]. It is little-endian, whatever the kernel is. vmlinux is hostile
+// input; the types are not parsed here.
 func RawBTF(vmlinux string) ([]byte, error) {
 	f, err := os.Open(vmlinux)
 	if err != nil {
@@ -29,14 +31,14 @@ func RawBTF(vmlinux string) ([]byte, error) {
 	}
 	defer f.Close()
 	if raw, err := sectionBTF(vmlinux, f); raw != nil || err != nil {
-		return raw, err
+		return littleEndian(raw), err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, MaxVmlinux))
 	if err != nil {
 		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
 	}
 	if raw := findBTF(b); raw != nil {
-		return raw, nil
+		return littleEndian(raw), nil
 	}
 	return nil, ErrNoBTF
 }
@@ -68,18 +70,28 @@ func sectionBTF(name string, r io.ReaderAt) ([]byte, error) {
 // such as that of the objects that the kernel preloads, is much smaller than
 // the kernel's: the largest counts.
 func findBTF(b []byte) []byte {
-	magic := []byte{0x9f, 0xeb, 1, 0} // version 1, no flags
 	var largest []byte
-	for rest := b; ; {
-		i := bytes.Index(rest, magic)
-		if i < 0 {
-			return largest
+	for _, magic := range []string{"\x9f\xeb\x01\x00", "\xeb\x9f\x01\x00"} { // version 1, no flags
+		for rest := b; ; {
+			i := bytes.Index(rest, []byte(magic))
+			if i < 0 {
+				break
+			}
+			if n := lengthBTF(rest[i:]); n > len(largest) {
+				largest = rest[i : i+n : i+n]
+			}
+			rest = rest[i+len(magic):]
 		}
-		if n := lengthBTF(rest[i:]); n > len(largest) {
-			largest = rest[i : i+n : i+n]
-		}
-		rest = rest[i+len(magic):]
 	}
+	return largest
+}
+
+// orderBTF is the order of the bytes of BTF, by its magic number.
+func orderBTF(b []byte) binary.ByteOrder {
+	if b[0] == 0xeb {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
 }
 
 // lengthBTF is how many bytes the BTF at the start of b takes, 0 when the
@@ -88,7 +100,8 @@ func lengthBTF(b []byte) int {
 	if len(b) < 24 {
 		return 0
 	}
-	u32 := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(b[at:])) }
+	order := orderBTF(b)
+	u32 := func(at int) uint64 { return uint64(order.Uint32(b[at:])) }
 	header, types, typesLen, strs, strsLen := u32(4), u32(8), u32(12), u32(16), u32(20)
 	if header < 24 || header > 128 || types%4 != 0 || typesLen < 12 || strs < types+typesLen || strsLen < 2 {
 		return 0
@@ -98,4 +111,24 @@ func lengthBTF(b []byte) int {
 		return 0
 	}
 	return int(end)
+}
+
+// littleEndian turns BTF of a big-endian kernel, of which it takes a copy, into
+// little-endian: but for the strings and the magic number it is all words of 32
+// bits. What is no BTF it leaves as it is.
+func littleEndian(raw []byte) []byte {
+	if len(raw) < 24 || orderBTF(raw) == binary.LittleEndian || lengthBTF(raw) == 0 {
+		return raw
+	}
+	raw = bytes.Clone(raw)
+	raw[0], raw[1] = raw[1], raw[0]
+	swap := func(from, to uint32) {
+		for ; from+4 <= to; from += 4 {
+			slices.Reverse(raw[from : from+4])
+		}
+	}
+	header, types, typesLen := binary.BigEndian.Uint32(raw[4:]), binary.BigEndian.Uint32(raw[8:]), binary.BigEndian.Uint32(raw[12:])
+	swap(4, header)
+	swap(header+types, header+types+typesLen)
+	return raw
 }

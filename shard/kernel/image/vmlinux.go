@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
@@ -14,8 +15,8 @@ import (
 const maxGiven = 1 << 30
 
 // Vmlinux opens the decompressed kernel in the image file that i is of: the ELF
-// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of an arm64 zboot
-// or gzipped Image. It returns an error that is [ErrNoVmlinux] when there is
+// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of a zboot or gzipped
+// Image, the raw kernel of an s390 bzImage. It returns an error that is [ErrNoVmlinux] when there is
 // nothing to unpack or the compression is not supported.
 func (i Info) Vmlinux(file string) (io.ReadCloser, error) {
 	if i.Format != FormatVmlinux && i.Compression == NoCompression {
@@ -57,12 +58,16 @@ func (i Info) CopyVmlinux(ctx context.Context, w io.Writer, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if i.Format == FormatBzImage || i.Format == FormatVmlinux {
+	switch i.Format {
+	case FormatBzImage, FormatVmlinux:
 		if err := checkELF(head); err != nil {
 			return err
 		}
-	} else if len(head) < 64 || string(head[56:60]) != "ARM\x64" {
-		return &NotKernelError{Reason: "it is no arm64 Image"}
+	case FormatS390: // nothing but its banner tells, which was found
+	default:
+		if goarch.OfImage(head).Name == "" {
+			return &NotKernelError{Reason: "it is no Image"}
+		}
 	}
 	if _, err := w.Write(head); err != nil {
 		return err

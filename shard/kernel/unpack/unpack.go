@@ -198,7 +198,7 @@ func IsKernelName(name string) bool {
 	if !ok {
 		return false
 	}
-	for _, stem := range []string{"vmlinuz", "bzImage", "Image", "Image.gz"} {
+	for _, stem := range []string{"vmlinuz", "bzImage", "vmlinux", "Image", "Image.gz"} {
 		if base == stem || strings.HasPrefix(base, stem+"-") {
 			return true
 		}
