@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,20 +17,51 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 )
 
-// demoKernel is a kernel series of the demo and its source.
-type demoKernel struct{ source, glob string }
+// demoSeries are Debian's suites with their kernels' series, oldest first.
+var demoSeries = []struct{ suite, glob string }{
+	{"bullseye", "debian/5.10.*"},
+	{"bookworm", "debian/6.1.*"},
+	{"trixie", "debian/6.12.*"},
+	{"sid", "debian/[7-9].*"},
+}
 
-// demoKernels returns the series for an architecture.
-func demoKernels(arch string) []demoKernel {
-	list := []demoKernel{
-		{"debian:bookworm:cloud-" + arch, "debian/6.1.*"},
-		{"debian:trixie:cloud-" + arch, "debian/6.12.*"},
-		{"debian:sid:cloud-" + arch, "debian/[7-9].*"},
+// demoFlavours are the flavours of the demo's kernels by architecture, each with
+// the first suite that has one with BTF.
+var demoFlavours = map[string]struct{ suite, flavour string }{
+	"amd64":   {"bullseye", "cloud-amd64"},
+	"arm64":   {"bookworm", "cloud-arm64"}, // not every mirror has bullseye's
+	"riscv64": {"trixie", "riscv64"},
+	"s390x":   {"trixie", "s390x"},
+}
+
+// demoKernels returns the newest kernel of each series that an architecture has.
+// A suite that cannot be listed, such as one that a mirror lacks for it, is left
+// out with a warning.
+func (c *command) demoKernels(ctx context.Context, arch string) (plan.Plan, error) {
+	var list plan.Plan
+	var failed error
+	of := demoFlavours[arch]
+	from := slices.IndexFunc(demoSeries, func(s struct{ suite, glob string }) bool { return s.suite == of.suite })
+	for _, s := range demoSeries[max(from, 0):] {
+		srcs, err := c.sources([]string{"debian:" + s.suite + ":" + of.flavour}, "")
+		if err != nil {
+			return list, err
+		}
+		all, err := plan.New(ctx, srcs, []string{s.glob})
+		if err != nil {
+			if ctx.Err() != nil {
+				return list, err
+			}
+			failed = cmp.Or(failed, err)
+			c.warn(fmt.Sprintf("the demo goes without %s: %v", s.glob, err))
+			continue
+		}
+		list.Entries = append(list.Entries, all.Newest())
 	}
-	if arch == "amd64" { // not every mirror has bullseye's other packages
-		list = append([]demoKernel{{"debian:bullseye:cloud-amd64", "debian/5.10.*"}}, list...)
+	if len(list.Entries) == 0 {
+		return list, failed
 	}
-	return list
+	return list, nil
 }
 
 func (c *command) demoCommand() *cobra.Command {
@@ -38,8 +70,9 @@ func (c *command) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Boot four Debian kernels and check the built-in tracer on them",
 		Long: `Boots the newest Debian kernel of each of 5.10, 6.1, 6.12 and 7.x, and checks the
-small EventsTrace-compatible tracer that is built into this program. With --arch
-arm64 it boots arm64 kernels, without 5.10.`,
+small EventsTrace-compatible tracer that is built into this program. With --arch it
+boots kernels of another architecture, from the first series on that Debian built
+with BTF for it.`,
 		Example: "  bpf-kernel-check demo --out /tmp/demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,17 +87,9 @@ arm64 it boots arm64 kernels, without 5.10.`,
 			if err != nil {
 				return err
 			}
-			var list plan.Plan
-			for _, d := range demoKernels(payload.arch) {
-				srcs, err := c.sources([]string{d.source}, "")
-				if err != nil {
-					return err
-				}
-				all, err := plan.New(cmd.Context(), srcs, []string{d.glob})
-				if err != nil {
-					return err
-				}
-				list.Entries = append(list.Entries, all.Newest())
+			list, err := c.demoKernels(cmd.Context(), payload.arch)
+			if err != nil {
+				return err
 			}
 			o.started = time.Now()
 			ctx, cancel := o.limits.within(cmd.Context(), o.started)

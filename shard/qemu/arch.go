@@ -132,7 +132,7 @@ var arches = []Arch{
 		Binary:  "qemu-system-riscv64",
 		Package: "qemu-system-misc opensbi",
 		Machine: "virt",
-		CPU:     map[Accel]string{TCG: "rv64"},
+		CPU:     map[Accel]string{TCG: "rv64", KVM: "host"},
 		// The machine has one serial line, and the results share it.
 		Console:            "ttyS0",
 		EarlyCon:           "earlycon=uart8250,mmio,0x10000000",
@@ -144,7 +144,7 @@ var arches = []Arch{
 		Binary:  "qemu-system-s390x",
 		Package: "qemu-system-misc",
 		Machine: "s390-ccw-virtio",
-		CPU:     map[Accel]string{TCG: "max"},
+		CPU:     map[Accel]string{TCG: "max", KVM: "host"},
 		// The machine has a second console, which breaks lines after 80 characters:
 		// the results share the first.
 		Console:   "ttysclp0",
