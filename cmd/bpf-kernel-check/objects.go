@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -436,7 +437,7 @@ func checkValue(t btf.Type, path, value string) error {
 	if t == nil {
 		return nil
 	}
-	_, _, err := variable.Encode(t, path, value)
+	_, _, err := variable.Encode(t, path, value, binary.LittleEndian)
 	var member *variable.MemberError
 	if errors.As(err, &member) {
 		return fmt.Errorf("%s has no member %s%s: want one of %s", member.Of, member.Name, kernel.Suggest(member.Name, member.Members), strings.Join(member.Members, ", "))

@@ -2,17 +2,18 @@ package main
 
 import (
 	"os"
-	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // ttyWrite writes to a serial terminal: the one named by its argument, or the
-// first that there is.
+// first that there is, of the usual ones and the console's.
 func ttyWrite(_ object, args []string, _ *os.File) (did object, err error) {
 	candidates := []string{"/dev/ttyS0", "/dev/ttyAMA0", "/dev/hvc0"}
-	if runtime.GOARCH == "arm64" {
-		candidates = []string{"/dev/ttyAMA0", "/dev/ttyS0", "/dev/hvc0"}
+	active, _ := os.ReadFile("/sys/class/tty/console/active") // no console has nothing more
+	for _, name := range strings.Fields(string(active)) {
+		candidates = append(candidates, "/dev/"+name)
 	}
 	if len(args) > 0 {
 		candidates = args[:1]
@@ -48,10 +49,16 @@ func writeTTY(name string) (object, error) {
 	if n, err := unix.Write(fd, text); n != len(text) || err != nil {
 		return nil, wrap("write to "+name, short(err))
 	}
+	size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return nil, wrap("ask "+name+" for its size", err)
+	}
 	return object{
 		"pid":   unix.Getpid(),
 		"tty":   name,
 		"major": unix.Major(uint64(st.Rdev)),
 		"minor": unix.Minor(uint64(st.Rdev)),
+		"rows":  size.Row,
+		"cols":  size.Col,
 	}, nil
 }

@@ -5,6 +5,7 @@ package goarch
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"strings"
 )
 
@@ -41,6 +42,14 @@ var arches = []Arch{
 		Name: "s390x", Debian: "s390x", Machine: "s390x", Kernel: "s390", Dir: "s390",
 		ELF: elf.EM_S390, Data: elf.ELFDATA2MSB, BPF: "s390", Syscall: "__s390x_", Triplet: "s390x-linux-gnu",
 	},
+}
+
+// Order is the order of bytes in words of the architecture's.
+func (a Arch) Order() binary.ByteOrder {
+	if a.Data == elf.ELFDATA2MSB {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
 }
 
 // Lookup returns the row of an architecture, and an empty one for a name that

@@ -33,7 +33,7 @@ func parse(data []byte) (*object, error) {
 		b, ok := part(data, p.Off, p.Filesz)
 		switch {
 		case p.Type != elf.PT_INTERP && p.Type != elf.PT_DYNAMIC:
-		case !ok || f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB:
+		case !ok || f.Class != elf.ELFCLASS64:
 			return nil, errDamaged
 		case p.Type == elf.PT_DYNAMIC:
 			dynamic = b
@@ -50,7 +50,7 @@ func parse(data []byte) (*object, error) {
 	var entries []dynamicEntry
 	strtab := uint64(0)
 	for ; len(dynamic) >= 16; dynamic = dynamic[16:] {
-		tag, value := elf.DynTag(binary.LittleEndian.Uint64(dynamic)), binary.LittleEndian.Uint64(dynamic[8:])
+		tag, value := elf.DynTag(f.ByteOrder.Uint64(dynamic)), f.ByteOrder.Uint64(dynamic[8:])
 		if tag == elf.DT_NULL {
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/elastic/bpf-kernel-check/guest/contents"
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/loader/libbpf"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
@@ -157,7 +159,7 @@ func (o *goObject) setVariable(v wire.Variable) error {
 	if spec.Type == nil {
 		return errors.New("the object has no type of it: build it with -g")
 	}
-	offset, b, err := variable.Encode(spec.Type.Type, path, v.Value)
+	offset, b, err := variable.Encode(spec.Type.Type, path, v.Value, binary.NativeEndian)
 	if err != nil {
 		return err
 	}
@@ -413,10 +415,11 @@ func sectionProgram(section string) (*ebpf.ProgramSpec, error) {
 	code := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 	var b bytes.Buffer
 	// What is written to a buffer cannot fail, and the types have fixed sizes.
-	put := func(x any) { _ = binary.Write(&b, binary.LittleEndian, x) }
+	arch := goarch.Lookup(runtime.GOARCH)
+	put := func(x any) { _ = binary.Write(&b, arch.Order(), x) }
 	size := uint64(16)
 	put(elf.Header64{
-		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(arch.Data), byte(elf.EV_CURRENT)},
 		Type:  uint16(elf.ET_REL), Machine: uint16(elf.EM_BPF), Version: uint32(elf.EV_CURRENT),
 		Shoff: header, Ehsize: header, Shentsize: entry, Shnum: 4, Shstrndx: 1,
 	})
@@ -433,7 +436,7 @@ func sectionProgram(section string) (*ebpf.ProgramSpec, error) {
 	put([]byte(names))
 	put(elf.Sym64{})
 	put(elf.Sym64{Name: 17, Info: elf.ST_INFO(elf.STB_GLOBAL, elf.STT_FUNC), Shndx: 3, Size: size})
-	if err := code.Marshal(&b, binary.LittleEndian); err != nil {
+	if err := code.Marshal(&b, arch.Order()); err != nil {
 		return nil, err
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b.Bytes()))

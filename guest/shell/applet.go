@@ -63,7 +63,7 @@ func (a applet) run(name string, args []string, io stdio) int {
 
 // applets are all commands by their names.
 func applets() map[string]applet {
-	return map[string]applet{
+	all := map[string]applet{
 		"base64":   uroot("encode or decode", base64.New),
 		"bpf":      {bpfUsage, "BPF programs, maps and links of this kernel", bpfCommand},
 		"cat":      uroot("print files", cat.New),
@@ -92,7 +92,6 @@ func applets() map[string]applet {
 		"shasum":   uroot("checksums", shasum.New),
 		"sleep":    {"SECONDS", "wait", sleep},
 		"sort":     {"[-nru] [FILE...]", "sort lines", sortLines},
-		"strace":   {"PROGRAM ARGS...", "print a program's system calls", strace},
 		"sysctl":   {"NAME[=VALUE]...", "print or set kernel settings", sysctl},
 		"tail":     {"[-n N] [FILE...]", "print the last lines", tail},
 		"tar":      uroot("pack and unpack", tar.New),
@@ -103,6 +102,10 @@ func applets() map[string]applet {
 		"wc":       {"[-lwc] [FILE...]", "count lines, words and bytes", wc},
 		"xargs":    uroot("run a program with arguments from the input", xargs.New),
 	}
+	if strace != nil {
+		all["strace"] = applet{"PROGRAM ARGS...", "print a program's system calls", strace}
+	}
+	return all
 }
 
 // uroot is a command of u-root's.

@@ -13,7 +13,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	ustrace "github.com/u-root/u-root/pkg/strace"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
@@ -319,14 +318,8 @@ func sysctl(args []string, std stdio) error {
 	return nil
 }
 
-func strace(args []string, std stdio) error {
-	if len(args) == 0 {
-		return errUsage
-	}
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = std.in, std.out, std.err
-	return ustrace.Strace(cmd, std.err)
-}
+// strace is nil on architectures that u-root's does not know.
+var strace func(args []string, std stdio) error
 
 // poweroff ends the session's shell; init does the rest.
 func poweroff([]string, stdio) error {

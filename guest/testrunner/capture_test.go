@@ -74,8 +74,8 @@ func readCapturedFacts(path string) (check.Facts, error) {
 		return check.Facts{}, err
 	}
 	var file struct {
-		Kernel string       `json:"kernel"`
-		Facts  *check.Facts `json:"facts"`
+		Kernel string
+		Facts  *check.Facts
 	}
 	var f check.Facts
 	if err := errors.Join(json.Unmarshal(b, &file), json.Unmarshal(b, &f)); err != nil {
@@ -84,12 +84,7 @@ func readCapturedFacts(path string) (check.Facts, error) {
 	if file.Facts != nil {
 		f = *file.Facts
 	}
-	if f.Arch == "" {
-		f.Arch = "amd64"
-		if strings.HasSuffix(file.Kernel, "-arm64") {
-			f.Arch = "arm64"
-		}
-	}
+	f.BPFTramp = f.BPFTramp || !strings.HasSuffix(file.Kernel, "-arm64")
 	return f, nil
 }
 

@@ -19,7 +19,7 @@ import (
 func readFacts(dir string) check.Facts {
 	f := check.Facts{
 		NS:        map[string]uint64{},
-		Arch:      runtime.GOARCH,
+		BPFTramp:  hasTrampolines(),
 		Overlayfs: hasOverlayfs(),
 		Dir:       dir,
 	}
@@ -32,14 +32,24 @@ func readFacts(dir string) check.Facts {
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
 		f.IPv6 = true
 	}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		f.Release = unix.ByteSliceToString(u.Release[:])
-	}
 	if b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
 		f.LastCap, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 	}
 	return f
+}
+
+// hasTrampolines tells whether the kernel can attach BPF trampolines to its
+// functions: it has ftrace's direct calls, and makes trampolines. That the second
+// was written later tells no symbol, but the names that only such code has: s390's,
+// arm64's, and the others'. x86-64 has had both on all kernels with BTF.
+func hasTrampolines() bool {
+	if runtime.GOARCH == "amd64" {
+		return true
+	}
+	b, _ := os.ReadFile("/sys/kernel/btf/vmlinux") // nothing: there are no trampolines without
+	has := func(name string) bool { return bytes.Contains(b, []byte("\x00"+name+"\x00")) }
+	return has("register_ftrace_direct") &&
+		(has("bpf_tramp_jit") || has("prepare_trampoline") || has("__arch_prepare_bpf_trampoline"))
 }
 
 // hasOverlayfs tells whether overlayfs is built in, its module is loaded, or

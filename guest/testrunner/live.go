@@ -48,7 +48,7 @@ func (s *session) run(ctx context.Context) {
 	_ = placeDoNothing(s.opt.generators, s.opt.dir)
 
 	started := s.machine.now()
-	t, err := startTracer(s.opt.tracer, s.build.Args(s.facts.BPFTramp()), s.machine.now, s.whatRuns)
+	t, err := startTracer(s.opt.tracer, s.build.Args(s.facts.BPFTramp), s.machine.now, s.whatRuns)
 	if err != nil {
 		s.notStarted(fmt.Sprintf("start EventsTrace: %s", err), "", s.machine.now().Sub(started))
 		return

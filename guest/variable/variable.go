@@ -57,7 +57,7 @@ func (e *MemberError) Error() string {
 // of a variable of type t. path leads from the variable to the member that is set;
 // "" is the variable itself. A value is a number, true, false, 'c', an enumerator or,
 // for an array of char, "text".
-func Encode(t btf.Type, path, value string) (offset uint32, b []byte, err error) {
+func Encode(t btf.Type, path, value string, order binary.ByteOrder) (offset uint32, b []byte, err error) {
 	for path != "" {
 		t = btf.UnderlyingType(t)
 		var step uint32
@@ -74,7 +74,7 @@ func Encode(t btf.Type, path, value string) (offset uint32, b []byte, err error)
 		}
 		offset += step
 	}
-	b, err = encode(btf.UnderlyingType(t), value)
+	b, err = encode(btf.UnderlyingType(t), value, order)
 	return offset, b, err
 }
 
@@ -181,7 +181,7 @@ func describe(t btf.Type) string {
 	return "of another type"
 }
 
-func encode(t btf.Type, value string) ([]byte, error) {
+func encode(t btf.Type, value string, order binary.ByteOrder) ([]byte, error) {
 	var size uint32
 	signed, bits := false, 0
 	switch t := t.(type) {
@@ -194,7 +194,7 @@ func encode(t btf.Type, value string) ([]byte, error) {
 		size, signed = t.Size, t.Signed
 		for _, e := range t.Values {
 			if e.Name == value {
-				return binary.LittleEndian.AppendUint64(nil, e.Value)[:min(size, 8)], nil
+				return number(order, e.Value, min(size, 8)), nil
 			}
 		}
 	case *btf.Pointer:
@@ -230,7 +230,17 @@ func encode(t btf.Type, value string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%.60q is no number of %s: want such as 42, 0x2a, true, false or 'c'", value, kind(signed, bits))
 	}
-	return binary.LittleEndian.AppendUint64(nil, n)[:size], nil
+	return number(order, n, size), nil
+}
+
+// number is the last size bytes of n, at most 8.
+func number(order binary.ByteOrder, n uint64, size uint32) []byte {
+	b := make([]byte, 8)
+	order.PutUint64(b, n)
+	if order.Uint16([]byte{0, 1}) == 1 { // big-endian
+		return b[8-size:]
+	}
+	return b[:size]
 }
 
 func kind(signed bool, bits int) string {

@@ -2,6 +2,7 @@ package variable
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ func TestEncode(t *testing.T) {
 		{of: "float", value: "1", want: "cannot be set", bad: true},
 		{of: "wide", value: "1", want: "an integer of 16 bytes", bad: true},
 	} {
-		offset, b, err := Encode(types()[tt.of], tt.path, tt.value)
+		offset, b, err := Encode(types()[tt.of], tt.path, tt.value, binary.LittleEndian)
 		switch {
 		case tt.bad && (err == nil || !strings.Contains(err.Error(), tt.want)):
 			t.Errorf("%s%s=%s: %v, %v, want %q", tt.of, tt.path, tt.value, b, err, tt.want)
@@ -101,7 +102,7 @@ func TestEncodeManyWays(t *testing.T) {
 		inner = &btf.Struct{Size: 4, Members: slices.Repeat([]btf.Member{{Type: inner}}, 40)}
 	}
 	var member *MemberError
-	if _, _, err := Encode(inner, ".none", "1"); !errors.As(err, &member) || len(member.Members) > 0 {
+	if _, _, err := Encode(inner, ".none", "1", binary.LittleEndian); !errors.As(err, &member) || len(member.Members) > 0 {
 		t.Error(err)
 	}
 }
@@ -118,12 +119,12 @@ func FuzzEncode(f *testing.F) {
 		if typ == nil {
 			t.Skip()
 		}
-		offset, b, err := Encode(typ, path, value)
+		offset, b, err := Encode(typ, path, value, binary.LittleEndian)
 		size, sizeErr := btf.Sizeof(typ)
 		if err == nil && (sizeErr != nil || len(b) == 0 || int(offset)+len(b) > size) {
 			t.Errorf("%s%s=%s: %d bytes at %d of %d", of, path, value, len(b), offset, size)
 		}
-		if _, again, _ := Encode(typ, path, value); !bytes.Equal(b, again) {
+		if _, again, _ := Encode(typ, path, value, binary.LittleEndian); !bytes.Equal(b, again) {
 			t.Error("the same value has two encodings")
 		}
 	})

@@ -1,6 +1,7 @@
 package libbpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func (g Globals) Encode(v wire.Variable) (Bytes, error) {
 		return Bytes{}, fmt.Errorf("set %s: %w", v.Name, ErrNoVariable)
 	}
 	found := g[name]
-	offset, data, err := variable.Encode(found.t, path, v.Value)
+	offset, data, err := variable.Encode(found.t, path, v.Value, binary.NativeEndian)
 	if err == nil && found.offset+offset < offset {
 		err = errors.New("it is too far inside of its section")
 	}

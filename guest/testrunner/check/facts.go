@@ -2,7 +2,6 @@ package check
 
 import (
 	"cmp"
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -12,23 +11,9 @@ type Facts struct {
 	NS        map[string]uint64 `json:"ns"`   // inode numbers of /proc/self/ns/*
 	IPv6      bool              `json:"ipv6"` // /proc/sys/net/ipv6 is there
 	Overlayfs bool              `json:"overlayfs"`
-	Arch      string            `json:"arch"`     // as GOARCH
-	Release   string            `json:"release"`  // uname -r
-	LastCap   int               `json:"last_cap"` // /proc/sys/kernel/cap_last_cap; 0: not known, 40
-	Dir       string            `json:"dir"`      // the generators' working directory; empty: /
-}
-
-// BPFTramp says whether this kernel can have BPF trampolines: x86-64 has them
-// on every kernel that EventsTrace supports, arm64 from 6.4 on.
-func (f Facts) BPFTramp() bool {
-	if f.Arch != "arm64" {
-		return true
-	}
-	var major, minor int
-	if _, err := fmt.Sscanf(f.Release, "%d.%d", &major, &minor); err != nil {
-		return true
-	}
-	return major > 6 || major == 6 && minor >= 4
+	BPFTramp  bool              `json:"bpf_tramp"` // the kernel can have BPF trampolines
+	LastCap   int               `json:"last_cap"`  // /proc/sys/kernel/cap_last_cap; 0: not known, 40
+	Dir       string            `json:"dir"`       // the generators' working directory; empty: /
 }
 
 // allCaps is the full capability set as EventsTrace prints it.
@@ -53,7 +38,7 @@ func (f Facts) value(path string) (v any, ok bool) {
 	case "ipv6":
 		return f.IPv6, true
 	case "bpf_tramp":
-		return f.BPFTramp(), true
+		return f.BPFTramp, true
 	case "all_caps":
 		return f.allCaps(), true
 	case "dir":

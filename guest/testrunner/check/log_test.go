@@ -54,22 +54,6 @@ func TestLogClone(t *testing.T) {
 }
 
 func TestFacts(t *testing.T) {
-	for _, tt := range []struct {
-		arch, release string
-		want          bool
-	}{
-		{"amd64", "5.10.0-46-amd64", true},
-		{"arm64", "5.10.0-46-arm64", false},
-		{"arm64", "6.1.0-56-arm64", false},
-		{"arm64", "6.3.13", false},
-		{"arm64", "6.4-rc1", true},
-		{"arm64", "6.12.117+deb13-arm64", true},
-		{"arm64", "7.2.13", true},
-	} {
-		if got := (Facts{Arch: tt.arch, Release: tt.release}).BPFTramp(); got != tt.want {
-			t.Errorf("%s %s: %v", tt.arch, tt.release, got)
-		}
-	}
 	for last, want := range map[int]string{0: "2199023255551", 40: "2199023255551", 39: "1099511627775"} {
 		if got := (Facts{LastCap: last}).allCaps(); got != want {
 			t.Errorf("last capability %d: %s, want %s", last, got, want)

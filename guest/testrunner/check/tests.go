@@ -276,8 +276,8 @@ func Tests() []Test {
 				// ttyS0, as the captured generator did not print it
 				is("tty.major", gen("major").or(4)),
 				is("tty.minor", gen("minor").or(64)),
-				is("tty.winsize_rows", 0),
-				is("tty.winsize_cols", 0),
+				is("tty.winsize_rows", gen("rows").or(0)),
+				is("tty.winsize_cols", gen("cols").or(0)),
 			),
 			[]Field{{Path: "tty_out_len", Want: len("--- OK\n"), Former: true}}),
 	}
