@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/elastic/bpf-kernel-check/guest/contents"
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -59,7 +60,48 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 
 // bpf2go names the object x_bpfel.o, or x_arm64_bpfel.o for one architecture;
 // its old versions x_bpfel_arm64.o.
-var bpf2goName = regexp.MustCompile(`_(?:([a-z0-9]+)_)?bpfel(?:_([a-z0-9]+))?\.o$`)
+var bpf2goName = regexp.MustCompile(`_(?:([a-z0-9]+)_)?bpf(e[lb])(?:_([a-z0-9]+))?\.o$`)
+
+// builtFor takes a file name of bpf2go's apart: what is before the architecture,
+// which it was built for (libbpf's name; "": all) and in which order of bytes. ok
+// is false for another name.
+func builtFor(path string) (stem, arch string, order elf.Data, ok bool) {
+	m := bpf2goName.FindStringSubmatch(filepath.Base(path))
+	if m == nil {
+		return "", "", 0, false
+	}
+	order = elf.ELFDATA2LSB
+	if m[2] == "eb" {
+		order = elf.ELFDATA2MSB
+	}
+	// What stands in front of bpfel may be a part of the object's name.
+	for _, known := range []string{"x86", "arm64", "arm", "loongarch", "mips", "powerpc", "riscv", "s390"} {
+		if m[1]+m[3] == known {
+			return strings.TrimSuffix(path, m[0]), known, order, true
+		}
+	}
+	return path[:strings.LastIndex(path, "_bpfe")], "", order, true
+}
+
+// forArch leaves out what bpf2go has built for other architectures than arch,
+// where it has built the same for arch.
+func forArch(paths []string, arch string) []string {
+	a := goarch.Lookup(arch)
+	fits := func(path string) (stem string, ok bool) {
+		stem, named, order, made := builtFor(path)
+		return stem, made && order == a.Data && (named == "" || named == a.BPF)
+	}
+	has := map[string]bool{}
+	for _, p := range paths {
+		if stem, ok := fits(p); ok {
+			has[stem] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
+		stem, ok := fits(p)
+		return !ok && has[stem]
+	})
+}
 
 // loaderFor chooses the loader from what an object says about itself. An object
 // of bpf2go is for ebpf-go, by its name: clang leaves nothing of bpf2go in the
@@ -158,11 +200,8 @@ func some(list []string) string {
 func otherArch(f ObjectFile, file *elf.File, arch string) string {
 	defer func() { _ = recover() }() // the library is made for objects that one trusts
 	// bpf2go's name for the architecture.
-	if m := bpf2goName.FindStringSubmatch(filepath.Base(f.Path)); m != nil {
-		named := strings.Replace(m[1]+m[2], "x86", "amd64", 1)
-		if named != arch && slices.Contains([]string{"amd64", "arm64", "arm", "loongarch", "mips", "powerpc", "riscv", "s390"}, named) {
-			return fmt.Sprintf("bpf2go built it for %s, and the kernels are for %s", named, arch)
-		}
+	if _, named, _, _ := builtFor(f.Path); named != "" && named != goarch.Lookup(arch).BPF {
+		return fmt.Sprintf("bpf2go built it for %s, and the kernels are for %s", cmp.Or(goarch.OfBPF(named).Name, named), arch)
 	}
 	// A field that is relocated fails by itself where there is none.
 	infos, err := contents.Guard(func() (*btf.ExtInfos, error) {
@@ -197,7 +236,7 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 		for _, r := range relos {
 			relocated[int(r.Offset)] = true
 		}
-		of := contextReads(b[p.Value:p.Value+p.Size], func(insn int) bool {
+		of := contextReads(b[p.Value:p.Value+p.Size], file.ByteOrder, func(insn int) bool {
 			is := relocated[int(p.Value/8)+insn]
 			finds = finds || is
 			return is
@@ -208,8 +247,8 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 		reads = append(reads, of...)
 	}
 	// One that finds its registers in the kernel's types is for no architecture.
-	if is := registersOf(reads); is != "" && is != arch && !finds {
-		return fmt.Sprintf("program %s reads the registers of %s, and the kernels are for %s: build it with -D__TARGET_ARCH_%s", first, is, arch, strings.Replace(arch, "amd64", "x86", 1))
+	if is := goarch.OfRegisters(reads, file.ByteOrder); len(is) > 0 && !slices.Contains(is, arch) && !finds {
+		return fmt.Sprintf("program %s reads the registers of %s, and the kernels are for %s: build it with -D__TARGET_ARCH_%s", first, strings.Join(is, " or "), arch, goarch.Lookup(arch).BPF)
 	}
 	return ""
 }
@@ -217,7 +256,7 @@ func otherArch(f ObjectFile, file *elf.File, arch string) string {
 // contextReads are the offsets in its context that a program reads, but for
 // those where skip says so. It follows the context through copies in the order
 // of the instructions, as the macros of libbpf use it.
-func contextReads(insns []byte, skip func(insn int) bool) []int {
+func contextReads(insns []byte, order binary.ByteOrder, skip func(insn int) bool) []int {
 	const (
 		load, size  = 0x61, 0x18 // BPF_LDX | BPF_MEM, and the bits of its size
 		half, byte1 = 0x08, 0x10 // sizes that registers are not read with
@@ -228,10 +267,13 @@ func contextReads(insns []byte, skip func(insn int) bool) []int {
 	for i := 0; i*8+8 <= len(insns); i++ {
 		insn := insns[i*8 : i*8+8]
 		code, dst, src := insn[0], insn[1]&15, insn[1]>>4
+		if order == binary.BigEndian {
+			dst, src = src, dst
+		}
 		switch {
 		case code&^size == load:
 			if context[src] && code&size != half && code&size != byte1 && !skip(i) {
-				reads = append(reads, int(int16(binary.LittleEndian.Uint16(insn[2:]))))
+				reads = append(reads, int(int16(order.Uint16(insn[2:]))))
 			}
 			delete(context, dst)
 		case code == move:
@@ -249,25 +291,4 @@ func contextReads(insns []byte, skip func(insn int) bool) []int {
 		}
 	}
 	return reads
-}
-
-// registersOf tells the architecture by the offsets of the registers that a
-// program reads. The arguments and the result of a function are at offsets 0 to
-// 56 on arm64 and 64 to 112 on amd64, the stack and instruction pointers at 248
-// and 256, and at 152 and 128. "" when both or none fit.
-func registersOf(offsets []int) string {
-	fits := func(registers ...int) bool {
-		return len(offsets) > 0 && !slices.ContainsFunc(offsets, func(o int) bool { return !slices.Contains(registers, o) })
-	}
-	// 32 and 56 are also amd64's bp and r10; 64 is also arm64's x8. 0 alone says
-	// nothing: BPF_PROG reads it on every architecture.
-	amd64 := fits(32, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 152)
-	arm64 := fits(0, 8, 16, 24, 32, 40, 48, 56, 64, 232, 240, 248, 256) && slices.Max(offsets) > 0
-	switch {
-	case amd64 && !arm64:
-		return "amd64"
-	case arm64 && !amd64:
-		return "arm64"
-	}
-	return ""
 }

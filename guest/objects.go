@@ -55,14 +55,17 @@ type ObjectFile struct {
 	Broken string // why the file is no BPF object, in one line; there is no Data then
 }
 
-// ReadObjects reads the BPF objects that [FindObjects] found. A file that is
-// none is Broken; when all are, that is the error.
-func ReadObjects(paths []string) ([]ObjectFile, error) {
+// ReadObjects reads the BPF objects that [FindObjects] found, for kernels of an
+// architecture. Of those that bpf2go has built for each it reads the one for arch.
+// A file that is no object, or of the other order of bytes, is Broken; when all
+// are, that is the error.
+func ReadObjects(paths []string, arch string) ([]ObjectFile, error) {
+	paths = forArch(paths, arch)
 	names := objectNames(paths)
 	files := make([]ObjectFile, len(paths))
 	var broken []*PayloadError
 	for i, path := range paths {
-		b, err := readObject(path)
+		b, err := readObject(path, goarch.Lookup(arch))
 		var bad *PayloadError
 		switch {
 		case errors.As(err, &bad):
@@ -89,7 +92,7 @@ func ReadObjects(paths []string) ([]ObjectFile, error) {
 
 // readObject reads a BPF object file. Whether a loader can read what is in it is
 // for the loader to say.
-func readObject(path string) ([]byte, error) {
+func readObject(path string, kernels goarch.Arch) ([]byte, error) {
 	const how = "build it with clang -target bpf -g -O2 -c"
 	return elfKind{
 		what: "a BPF object file", max: maxObject, tooLarge: "an object may have: strip it with llvm-strip -g",
@@ -98,8 +101,8 @@ func readObject(path string) ([]byte, error) {
 		switch {
 		case f.Machine != elf.EM_BPF:
 			return fmt.Sprintf("is built for %s, not for BPF: %s", cmp.Or(goarch.OfELF(f.Machine, f.Data).Name, f.Machine.String()), how)
-		case f.Data != elf.ELFDATA2LSB:
-			return "is big-endian, and the kernels are little-endian: build it with clang -target bpfel"
+		case f.Data != kernels.Data:
+			return OtherOrder(f.Data, kernels)
 		case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
 			return fmt.Sprintf("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
 		}
@@ -111,6 +114,13 @@ func readObject(path string) ([]byte, error) {
 		}
 		return ""
 	})
+}
+
+// OtherOrder says that an object has another order of bytes than the kernels.
+func OtherOrder(object elf.Data, kernels goarch.Arch) string {
+	orders := map[elf.Data][2]string{elf.ELFDATA2LSB: {"little-endian", "bpfel"}, elf.ELFDATA2MSB: {"big-endian", "bpfeb"}}
+	is, want := orders[object], orders[kernels.Data]
+	return fmt.Sprintf("is built %s (-target %s), and %s kernels are %s: build it with clang -target %s", is[0], is[1], kernels.Name, want[0], want[1])
 }
 
 // objectNames gives each object the name that it has in tests and results: the

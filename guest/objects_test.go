@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -34,14 +35,14 @@ func TestReadObjectRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readObject("loader/testdata/net.bpf.o"); err != nil {
+	if _, err := readObject("loader/testdata/net.bpf.o", goarch.Lookup("amd64")); err != nil {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
 		change func(b []byte) []byte
 		want   string
 	}{
-		"big-endian":   {bigEndian, "is big-endian"},
+		"big-endian":   {bigEndian, "is built big-endian (-target bpfeb), and amd64 kernels are little-endian: build it with clang -target bpfel"},
 		"x86":          {func(b []byte) []byte { binary.LittleEndian.PutUint16(b[18:], 62); return b }, "is built for amd64, not for BPF"},
 		"executable":   {func(b []byte) []byte { b[16] = 2; return b }, "not a 64-bit object"},
 		"cut short":    {func(b []byte) []byte { return b[:20] }, "is no ELF object"},
@@ -56,7 +57,7 @@ func TestReadObjectRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := readObject(path); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+		if _, err := readObject(path, goarch.Lookup("amd64")); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
 	}
@@ -82,6 +83,29 @@ func compressed(b []byte) []byte {
 		}
 	}
 	return b
+}
+
+// bpf2go builds an object for each architecture, or for each order of bytes.
+func TestForArch(t *testing.T) {
+	perArch := []string{"a/x_arm64_bpfel.o", "a/x_s390_bpfeb.o", "a/x_x86_bpfel.o"}
+	perOrder := []string{"a/my_x_bpfeb.o", "a/my_x_bpfel.o", "y.bpf.o"}
+	for _, tt := range []struct {
+		paths []string
+		arch  string
+		want  []string
+	}{
+		{perArch, "amd64", []string{"a/x_x86_bpfel.o"}},
+		{perArch, "s390x", []string{"a/x_s390_bpfeb.o"}},
+		{perArch, "riscv64", perArch}, // nothing fits: each says so
+		{perOrder, "arm64", []string{"a/my_x_bpfel.o", "y.bpf.o"}},
+		{perOrder, "s390x", []string{"a/my_x_bpfeb.o", "y.bpf.o"}},
+		{[]string{"a/x_bpfeb.o", "b/x_bpfel.o"}, "amd64", []string{"a/x_bpfeb.o", "b/x_bpfel.o"}},
+		{[]string{"x_bpfeb_s390.o", "x_bpfel_x86.o"}, "s390x", []string{"x_bpfeb_s390.o"}},
+	} {
+		if d := cmp.Diff(tt.want, forArch(tt.paths, tt.arch)); d != "" {
+			t.Errorf("%s: %s", tt.arch, d)
+		}
+	}
 }
 
 func TestFindObjects(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -36,6 +37,7 @@ func (r *run) modulesArchive(ctx context.Context, im *kernel.Image, first []stri
 		if types, err = r.BTF.Find(ctx, im.Ref); err != nil {
 			return "", fmt.Errorf("--btf: %w", err)
 		}
+		types = image.BTFInOrder(types, goarch.Lookup(im.Arch).Order())
 	}
 	if types != nil {
 		of += fmt.Sprintf("\n%s %x", wire.BTFPath, sha256.Sum256(types))

@@ -43,7 +43,7 @@ func objectPaths(t *testing.T) []string {
 
 func readObjects(t testing.TB, paths []string) []guest.ObjectFile {
 	t.Helper()
-	files, err := guest.ReadObjects(paths)
+	files, err := guest.ReadObjects(paths, "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}

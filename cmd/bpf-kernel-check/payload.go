@@ -362,7 +362,7 @@ func readObjectsPayload(ctx context.Context, o payloadOptions, arch string, time
 	p.arch = cmp.Or(arch, runtime.GOARCH)
 	p.name, p.path = strings.Join(o.objects, " "), paths[0]
 	w := o.loading.wire(settings, o.attach, o.unsupported)
-	objects, err := guest.ReadObjects(paths)
+	objects, err := guest.ReadObjects(paths, p.arch)
 	if err == nil {
 		err = checkSettings(objects, settings)
 	}

@@ -130,7 +130,7 @@ func readObjects(patterns []string, arch, loader string, settings wire.ObjectSet
 	if err != nil {
 		return nil, err
 	}
-	files, err := guest.ReadObjects(paths)
+	files, err := guest.ReadObjects(paths, arch)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ package goarch
 import (
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
@@ -23,24 +24,34 @@ type Arch struct {
 	BPF     string      // in libbpf's __TARGET_ARCH_ and in bpf2go's file names
 	Syscall string      // what the kernel's functions of system calls start with
 	Triplet string      // GNU's
+	// Where a probe's context, struct pt_regs, has the registers of a function's
+	// arguments, in bytes, and of its result; and the others that libbpf's macros
+	// read: stack, frame, instruction and return pointers, arguments of system calls.
+	Args      []int
+	Result    int
+	Registers []int
 }
 
 var arches = []Arch{
 	{
 		Name: "amd64", Debian: "amd64", Machine: "x86_64", Kernel: "x86_64", Dir: "x86",
 		ELF: elf.EM_X86_64, Data: elf.ELFDATA2LSB, PE: 0x8664, BPF: "x86", Syscall: "__x64_", Triplet: "x86_64-linux-gnu",
+		Args: []int{112, 104, 96, 88, 72, 64}, Result: 80, Registers: []int{32, 56, 120, 128, 152},
 	},
 	{
 		Name: "arm64", Debian: "arm64", Machine: "aarch64", Kernel: "arm64", Dir: "arm64",
 		ELF: elf.EM_AARCH64, Data: elf.ELFDATA2LSB, PE: 0xaa64, Image: "ARM\x64", BPF: "arm64", Syscall: "__arm64_", Triplet: "aarch64-linux-gnu",
+		Args: []int{0, 8, 16, 24, 32, 40, 48, 56}, Result: 0, Registers: []int{64, 232, 240, 248, 256},
 	},
 	{
 		Name: "riscv64", Debian: "riscv64", Machine: "riscv64", Kernel: "riscv", Dir: "riscv",
 		ELF: elf.EM_RISCV, Data: elf.ELFDATA2LSB, PE: 0x5064, Image: "RSC\x05", BPF: "riscv", Syscall: "__riscv_", Triplet: "riscv64-linux-gnu",
+		Args: []int{80, 88, 96, 104, 112, 120, 128, 136}, Result: 80, Registers: []int{0, 8, 16, 64, 280},
 	},
 	{
 		Name: "s390x", Debian: "s390x", Machine: "s390x", Kernel: "s390", Dir: "s390",
 		ELF: elf.EM_S390, Data: elf.ELFDATA2MSB, BPF: "s390", Syscall: "__s390x_", Triplet: "s390x-linux-gnu",
+		Args: []int{40, 48, 56, 64, 72}, Result: 40, Registers: []int{16, 80, 112, 136, 144, 152},
 	},
 }
 
@@ -74,6 +85,36 @@ func OfPE(machine uint16) Arch {
 // first bytes, an empty one if they are none that the table has.
 func OfImage(head []byte) Arch {
 	return find(func(a Arch) bool { return a.Image != "" && len(head) >= 60 && string(head[56:60]) == a.Image })
+}
+
+// OfBPF returns the architecture that libbpf and bpf2go call so, an empty one if
+// the table does not have it.
+func OfBPF(name string) Arch {
+	return find(func(a Arch) bool { return a.BPF == name })
+}
+
+// OfRegisters are the names of the architectures with an order of bytes whose
+// probes may read their context at all of some offsets. Those whose first argument
+// or result is read come alone.
+func OfRegisters(offsets []int, order binary.ByteOrder) (names []string) {
+	var likely []string
+	for _, a := range arches {
+		reads := func(at int) bool { return slices.Contains(offsets, at) }
+		known := slices.Concat(a.Args, a.Registers, []int{a.Result})
+		switch {
+		// BPF_PROG reads 0 alone on every architecture.
+		case a.Order() != order || !slices.ContainsFunc(offsets, func(at int) bool { return at != 0 }) ||
+			slices.ContainsFunc(offsets, func(at int) bool { return !slices.Contains(known, at) }):
+		case reads(a.Args[0]) || reads(a.Result):
+			likely = append(likely, a.Name)
+		case slices.ContainsFunc(a.Args, reads):
+			names = append(names, a.Name)
+		}
+	}
+	if likely != nil {
+		return likely
+	}
+	return names
 }
 
 // OfRelease guesses the architecture of a kernel from its release, as

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"regexp"
@@ -313,7 +314,11 @@ func (c *checker) memory(p *program, contents bool, patch int64) memory {
 			}
 			var u uint64
 			for i := range size {
-				u |= uint64(b[from+int64(i)]) << (8 * i)
+				byteOf := i
+				if c.o.spec.order == binary.BigEndian {
+					byteOf = size - 1 - i
+				}
+				u |= uint64(b[from+int64(byteOf)]) << (8 * i)
 			}
 			return int64(u), true, false
 		},
@@ -969,8 +974,11 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 // loaded for.
 func (c *checker) trampoline(name string, arguments int, a *Answer) {
 	k := c.k
-	registers, since := 6, "6.6"
-	if k.Arch == "arm64" {
+	registers, since := 5, "" // which all have, and more since nobody knows when
+	switch k.Arch {
+	case "amd64":
+		registers, since = 6, "6.6"
+	case "arm64":
 		registers, since = 8, "6.17"
 	}
 	switch {
@@ -980,6 +988,12 @@ func (c *checker) trampoline(name string, arguments int, a *Answer) {
 	case k.symbols.has(noProbes + name):
 		a.attachUnsure = true
 		a.Note = join("it is in a section that nothing can be attached to", a.Note)
+	case arguments > registers && since == "":
+		a.attachUnsure = true
+		a.Note = join(fmt.Sprintf("it has more than %d arguments, and it is not known whether that will do on %s", registers, k.Arch), a.Note)
+	case k.Arch == "s390x" && k.older("6.3"):
+		a.attachUnsure = true
+		a.Note = join("s390x has BPF trampolines since Linux 6.3", a.Note)
 	case arguments > registers && k.older(since):
 		a.attachUnsure = true
 		a.Note = join(fmt.Sprintf("it has more than %d arguments, which came with Linux %s", registers, since), a.Note)
@@ -1184,8 +1198,12 @@ func (c *checker) tracepoint(d *Dep) (Answer, Loads) {
 			if !ok {
 				continue
 			}
-			if k.Arch == "arm64" && slices.Contains(strings.Fields(notOnARM64), call) {
+			switch old := slices.Contains(strings.Fields(notOnARM64), call); {
+			case k.Arch == "amd64":
+			case k.Arch == "arm64" && old:
 				return Answer{Status: Absent, Note: "arm64 has no such system call"}, WillNot
+			case k.Arch != "arm64" && (old || call == "accept" || call == "renameat"):
+				return Answer{Note: "not every architecture has this system call"}, MayLoad
 			}
 			if has(event + call) {
 				return Answer{Status: Present}, WillLoad

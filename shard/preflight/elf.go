@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/variable"
 )
@@ -31,6 +32,7 @@ const (
 
 // spec is what stands in an object file.
 type spec struct {
+	order    binary.ByteOrder
 	types    *btf.Spec // nil: none
 	programs map[string]*ebpf.ProgramSpec
 	maps     map[string]*ebpf.MapSpec // those of variables start with a dot
@@ -66,7 +68,7 @@ type objectReader struct {
 	code    map[place]*code
 }
 
-func readSpec(b []byte) (*spec, error) {
+func readSpec(b []byte, kernels goarch.Arch) (*spec, error) {
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
 		return nil, err
@@ -74,11 +76,12 @@ func readSpec(b []byte) (*spec, error) {
 	if f.Machine != elf.EM_BPF && f.Machine != elf.EM_NONE || f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL {
 		return nil, errors.New("it is no BPF object")
 	}
-	if f.Data != elf.ELFDATA2LSB {
-		return nil, errors.New("it is big-endian, and the kernels are little-endian")
+	if f.Data != kernels.Data {
+		return nil, fmt.Errorf("it has another order of bytes than kernels for %s", kernels.Name)
 	}
 	r := objectReader{
 		spec: &spec{
+			order: f.ByteOrder,
 			programs: map[string]*ebpf.ProgramSpec{}, maps: map[string]*ebpf.MapSpec{}, weak: map[string]bool{},
 			vars: map[string]elf.Symbol{}, optional: map[string]bool{}, variables: map[string]map[string]btf.Type{},
 		},
@@ -163,7 +166,7 @@ func (r *objectReader) readRelocations() error {
 			return err
 		}
 		for ; len(data) >= 16; data = data[16:] {
-			at, n := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:])>>32
+			at, n := r.order.Uint64(data), r.order.Uint64(data[8:])>>32
 			if n == 0 || n > uint64(len(r.symbols)) {
 				return fmt.Errorf("section %s: symbol %d is none", s.Name, n)
 			}
@@ -391,7 +394,7 @@ func (r *objectReader) readMaps() error {
 		if uint64(len(b)) < 20 || s.Value > uint64(len(b))-20 {
 			return fmt.Errorf("map %.50q is cut", s.Name)
 		}
-		u32 := func(at uint64) uint32 { return binary.LittleEndian.Uint32(b[s.Value+at:]) }
+		u32 := func(at uint64) uint32 { return r.order.Uint32(b[s.Value+at:]) }
 		r.unopened = "maps are not in .maps"
 		r.maps[s.Name] = &ebpf.MapSpec{Type: ebpf.MapType(u32(0)), KeySize: u32(4), ValueSize: u32(8), MaxEntries: u32(12), Flags: u32(16)}
 	}

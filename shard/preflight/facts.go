@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/index"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -49,7 +49,7 @@ func ReadFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch s
 
 // NewKernel makes a kernel of what an index has of it.
 func NewKernel(f *index.Facts) (*Kernel, error) {
-	k := &Kernel{ID: f.ID, Release: f.Release, Arch: f.Arch, order: binary.LittleEndian, symbols: symbols(f.Symbols), config: image.Config(f.Config)}
+	k := &Kernel{ID: f.ID, Release: f.Release, Arch: f.Arch, order: goarch.Lookup(f.Arch).Order(), symbols: symbols(f.Symbols), config: image.Config(f.Config)}
 	modules := moduleIndex{symbols(f.Modules), f.AllModules} // not f, which has the BTF
 	k.readModules = func() (moduleIndex, error) { return modules, nil }
 	return k, k.setBTF(f.BTF)

@@ -82,7 +82,8 @@ func (k *Kernel) setBTF(raw []byte) error {
 		k.noTypes = true
 		return nil
 	}
-	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	// In the kernel's order, as an object is relocated against it.
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(image.BTFInOrder(raw, k.order)))
 	if err != nil {
 		return fmt.Errorf("read the BTF of %s: %w", k.ID, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -109,7 +110,7 @@ func defined(module []byte, base *image.BTFTypes) map[string]uint64 {
 	if err != nil {
 		return all
 	}
-	functions, types := image.ReadBTFTypes(raw, base).Defined()
+	functions, types := image.ReadBTFTypes(image.BTFInOrder(raw, binary.LittleEndian), base).Defined()
 	for name, definition := range functions {
 		name += " " + string(definesFunction)
 		if _, ok := all[name]; ok {

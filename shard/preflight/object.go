@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/sections"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
@@ -75,7 +76,7 @@ func Read(name string, b []byte, arch string) (o *Object, err error) {
 			o, err = nil, &ObjectError{name, "it is malformed"}
 		}
 	}()
-	sp, err := readSpec(b)
+	sp, err := readSpec(b, goarch.Lookup(arch))
 	if err != nil {
 		return nil, &ObjectError{name, strings.ReplaceAll(err.Error(), "\n", " ")}
 	}
@@ -472,15 +473,8 @@ func layoutOf(ps *ebpf.ProgramSpec, t target, arch string) layout {
 		if strings.Contains(t.name, "+") {
 			break // in the middle of the function registers hold anything
 		}
-		switch arch {
-		case "amd64": // struct pt_regs: di, si, dx, cx, r8, r9
-			for i, at := range []int16{112, 104, 96, 88, 72, 64} {
-				l.arguments[at] = i
-			}
-		case "arm64":
-			for i := range 8 {
-				l.arguments[int16(8*i)] = i
-			}
+		for i, at := range goarch.Lookup(arch).Args {
+			l.arguments[int16(at)] = i
 		}
 	}
 	return l

@@ -5,6 +5,8 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 const (
@@ -17,8 +19,9 @@ const (
 // and bpf2go put them there. name is the first part of their programs' names.
 // What cannot be read is left out.
 func Embedded(name string, program []byte, arch string) (found []*Object) {
-	// ELF, 64 bits, little-endian; a relocatable file for BPF.
-	magic := []byte("\x7fELF\x02\x01")
+	// ELF, 64 bits, in the kernels' order of bytes; a relocatable file for BPF.
+	magic := append([]byte("\x7fELF\x02"), byte(goarch.Lookup(arch).Data))
+	order := goarch.Lookup(arch).Order()
 	tried := 0
 	for at, n := 0, 0; n < maxCandidates && len(found) < maxEmbedded; n++ {
 		i := bytes.Index(program[at:], magic)
@@ -28,7 +31,7 @@ func Embedded(name string, program []byte, arch string) (found []*Object) {
 		at += i
 		b := program[at:]
 		at += len(magic)
-		size := objectSize(b)
+		size := objectSize(b, order)
 		if size == 0 || tried+size > maxTried {
 			continue
 		}
@@ -47,11 +50,11 @@ func Embedded(name string, program []byte, arch string) (found []*Object) {
 
 // objectSize is how many bytes the BPF object at the start of b takes: up to
 // the end of its section table and of the last section. 0: it is none.
-func objectSize(b []byte) int {
-	if len(b) < 64 || elf.Type(binary.LittleEndian.Uint16(b[16:])) != elf.ET_REL || elf.Machine(binary.LittleEndian.Uint16(b[18:])) != elf.EM_BPF {
+func objectSize(b []byte, order binary.ByteOrder) int {
+	if len(b) < 64 || elf.Type(order.Uint16(b[16:])) != elf.ET_REL || elf.Machine(order.Uint16(b[18:])) != elf.EM_BPF {
 		return 0
 	}
-	table, each, n := binary.LittleEndian.Uint64(b[40:]), binary.LittleEndian.Uint16(b[58:]), binary.LittleEndian.Uint16(b[60:])
+	table, each, n := order.Uint64(b[40:]), order.Uint16(b[58:]), order.Uint16(b[60:])
 	limit := uint64(min(len(b), maxObject))
 	if each != 64 || n == 0 || table > limit || table+64*uint64(n) > limit {
 		return 0
@@ -59,7 +62,7 @@ func objectSize(b []byte) int {
 	end := table + 64*uint64(n)
 	for i := range uint64(n) {
 		s := b[table+64*i:]
-		typ, off, size := elf.SectionType(binary.LittleEndian.Uint32(s[4:])), binary.LittleEndian.Uint64(s[24:]), binary.LittleEndian.Uint64(s[32:])
+		typ, off, size := elf.SectionType(order.Uint32(s[4:])), order.Uint64(s[24:]), order.Uint64(s[32:])
 		if typ == elf.SHT_NULL || typ == elf.SHT_NOBITS {
 			continue
 		}

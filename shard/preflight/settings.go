@@ -103,7 +103,7 @@ func (r *reader) setVariable(contents map[string][]byte, name, value string) err
 	if b == nil || !ok {
 		return nil
 	}
-	at, raw, err := variable.Encode(v.Type, path, value)
+	at, raw, err := variable.Encode(v.Type, path, value, r.spec.order)
 	if err != nil {
 		return err
 	}

@@ -31,14 +31,14 @@ func RawBTF(vmlinux string) ([]byte, error) {
 	}
 	defer f.Close()
 	if raw, err := sectionBTF(vmlinux, f); raw != nil || err != nil {
-		return littleEndian(raw), err
+		return BTFInOrder(raw, binary.LittleEndian), err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, MaxVmlinux))
 	if err != nil {
 		return nil, fmt.Errorf("read BTF of %q: %w", vmlinux, err)
 	}
 	if raw := findBTF(b); raw != nil {
-		return littleEndian(raw), nil
+		return BTFInOrder(raw, binary.LittleEndian), nil
 	}
 	return nil, ErrNoBTF
 }
@@ -113,22 +113,27 @@ func lengthBTF(b []byte) int {
 	return int(end)
 }
 
-// littleEndian turns BTF of a big-endian kernel, of which it takes a copy, into
-// little-endian: but for the strings and the magic number it is all words of 32
-// bits. What is no BTF it leaves as it is.
-func littleEndian(raw []byte) []byte {
-	if len(raw) < 24 || orderBTF(raw) == binary.LittleEndian || lengthBTF(raw) == 0 {
+// BTFInOrder returns BTF in an order of bytes, a copy where it has the other one:
+// but for the magic number and the strings it is all words of 32 bits. What is no
+// BTF it leaves as it is. A module's may be such, too.
+func BTFInOrder(raw []byte, order binary.ByteOrder) []byte {
+	if len(raw) < 24 || orderBTF(raw) == order || orderBTF(raw).Uint16(raw) != 0xeb9f {
+		return raw
+	}
+	u32 := func(at int) uint64 { return uint64(orderBTF(raw).Uint32(raw[at:])) }
+	header, types := u32(4), u32(4)+u32(8)
+	end := types + u32(12)
+	if header < 24 || end > uint64(len(raw)) {
 		return raw
 	}
 	raw = bytes.Clone(raw)
 	raw[0], raw[1] = raw[1], raw[0]
-	swap := func(from, to uint32) {
+	swap := func(from, to uint64) {
 		for ; from+4 <= to; from += 4 {
 			slices.Reverse(raw[from : from+4])
 		}
 	}
-	header, types, typesLen := binary.BigEndian.Uint32(raw[4:]), binary.BigEndian.Uint32(raw[8:]), binary.BigEndian.Uint32(raw[12:])
 	swap(4, header)
-	swap(header+types, header+types+typesLen)
+	swap(types, end)
 	return raw
 }
