@@ -151,7 +151,7 @@ func TestNet(t *testing.T) {
 			r := l.runner(t, p)
 			r.Net = on
 			if on {
-				r.Payload.Modules = append(r.Payload.Modules, NetModules()...)
+				r.Payload.Modules = append(r.Payload.Modules, NetModules(r.Arch)...)
 			}
 			k, _ := l.run(t, r)
 			if got := k.Verdict == report.Pass; got != on || !on && !strings.Contains(k.Cause.Excerpt, "unreachable") {

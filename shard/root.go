@@ -35,12 +35,12 @@ type rootWay struct {
 }
 
 // share is the way for this machine's root.
-func share() rootWay {
-	return rootWay{kind: wire.RootShare, options: image.ShareOptions(), modules: []string{"virtio", "virtio_pci", "9pnet", "9pnet_virtio", "9p", "overlay"}}
+func share(on qemu.Bus) rootWay {
+	return rootWay{kind: wire.RootShare, options: image.ShareOptions(on.Option), modules: []string{"virtio", on.Module, "9pnet", "9pnet_virtio", "9p", "overlay"}}
 }
 
 // disks are the ways for an image, the best one first.
-func disks() []rootWay {
+func disks(on qemu.Bus) []rootWay {
 	disk := func(device string, options, modules []string) rootWay {
 		return rootWay{
 			kind: wire.RootDisk, device: device,
@@ -48,7 +48,7 @@ func disks() []rootWay {
 		}
 	}
 	return []rootWay{
-		disk("virtio-blk-pci", []string{"VIRTIO_PCI", "VIRTIO_BLK"}, []string{"virtio_pci", "virtio_blk"}),
+		disk(on.Device("blk"), []string{on.Option, "VIRTIO_BLK"}, []string{on.Module, "virtio_blk"}),
 		disk("nvme,serial=root", []string{"BLK_DEV_NVME"}, []string{"nvme"}),
 	}
 }
@@ -64,14 +64,14 @@ func (r *run) wantRoot(ctx context.Context, j *job) error {
 	config, err := j.image.ReadConfig(elf)
 	j.config = config
 	if r.HostRoot {
-		j.root = share()
+		j.root = share(r.Arch.Bus)
 		if off := config.Missing(j.root.options); err == nil && len(off) > 0 {
 			return fmt.Errorf("--host-root: this kernel cannot mount it: its config lacks CONFIG_%s; build-kernels makes kernels that have them", strings.Join(off, ", CONFIG_"))
 		}
 		return nil // init says what is missing where that is not known
 	}
 	j.root = rootWay{kind: wire.RootArchive, why: "its config is not known"}
-	for i, w := range disks() {
+	for i, w := range disks(r.Arch.Bus) {
 		if err != nil || r.forTests.noDisk {
 			break
 		}

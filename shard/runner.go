@@ -134,7 +134,7 @@ const MaxRepeats = 1000
 
 // NetModules are the modules that a VM with a network needs, unless the kernel
 // has them built in.
-func NetModules() []string { return []string{"virtio_pci", "virtio_net"} }
+func NetModules(a qemu.Arch) []string { return []string{a.Bus.Module, "virtio_net"} }
 
 // Boot says whether VMs are restored from snapshots.
 type Boot uint8

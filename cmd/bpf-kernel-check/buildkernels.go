@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard/host"
@@ -56,7 +57,7 @@ usage or input; 3 build tools are missing.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&o.sources, "src", nil, "git repository or tarball of kernel sources, as `SRC`; repeatable; arguments without a flag are sources too")
 	f.StringVar(&o.tags, "tags", "", "build the tags that `REGEX` matches as a whole (default: all final releases from 5.8 on)")
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH` of the kernels, amd64 or arm64")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH` of the kernels, "+goarch.List())
 	f.Lookup("arch").DefValue = "this machine's"
 	jobsFlag(f, &o.jobs, "jobs of make; kernels are built one after the other")
 	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10; repeatable")

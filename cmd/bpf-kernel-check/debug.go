@@ -340,7 +340,7 @@ func (c *command) session(ctx context.Context, d debugging) error {
 	p.Machine.Append = append(p.Machine.Append, d.payload.params...)
 	if d.o.gdb {
 		p.Machine.Extras.GDB = filepath.Join(scratch, "gdb.sock")
-		if err := p.Machine.Extras.Check(); err != nil {
+		if err := p.Machine.Check(); err != nil {
 			return usageError{err}
 		}
 		fmt.Fprint(c.stderr, gdbWords(p, d.entry))

@@ -88,7 +88,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 			t.row("limits", "%v", o)
 		}
 	}
-	if missing := config.Missing(image.ShareOptions()); len(missing) > 0 {
+	if missing := config.Missing(image.ShareOptions(arch.Bus.Option)); len(missing) > 0 {
 		t.row("debug", "--host-root does not work, its config lacks CONFIG_%s", strings.Join(missing, ", CONFIG_"))
 	}
 	if !t.bad {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard/host"
@@ -22,7 +23,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/preflight"
-	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 func (c *command) indexCommand() *cobra.Command {
@@ -48,8 +48,8 @@ cannot be read and is left out.`,
 				return err
 			}
 			switch {
-			case arch != "" && !slices.Contains(qemu.ArchNames(), arch):
-				return usagef("--arch is %q: want %s", arch, strings.Join(qemu.ArchNames(), " or "))
+			case arch != "" && goarch.Lookup(arch).Name == "":
+				return usagef("--arch is %q: want %s", arch, goarch.List())
 			case jobs < 1 || jobs > 1024:
 				return usagef("-j, --jobs is %d: want 1 to 1024", jobs)
 			case out == "":
@@ -79,7 +79,7 @@ cannot be read and is left out.`,
 	so.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&out, "out", "o", "index.bki", "`FILE` to write the index to, and to take from what it has")
-	f.StringVar(&arch, "arch", "", "only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
+	f.StringVar(&arch, "arch", "", "only kernels for `ARCH`, "+goarch.List())
 	jobsFlag(f, &jobs, "kernels to fetch at a time")
 	cmd.AddCommand(c.indexDiffCommand(), c.indexQueryCommand())
 	return cmd

@@ -3,16 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report/screen"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
-	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 func (c *command) listCommand() *cobra.Command {
@@ -31,8 +29,8 @@ func (c *command) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if arch != "" && !slices.Contains(qemu.ArchNames(), arch) {
-				return usagef("--arch is %q: want %s", arch, strings.Join(qemu.ArchNames(), " or "))
+			if arch != "" && goarch.Lookup(arch).Name == "" {
+				return usagef("--arch is %q: want %s", arch, goarch.List())
 			}
 			srcs, err := c.sources(sources, arch)
 			if err != nil {
@@ -76,7 +74,7 @@ func (c *command) listCommand() *cobra.Command {
 	}
 	so.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
+	f.StringVar(&arch, "arch", "", "list only kernels for `ARCH`, "+goarch.List())
 	f.BoolVar(&asJSON, "json", false, "print JSON, with digests")
 	return cmd
 }

@@ -9,18 +9,16 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/merge"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
-	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
 // planOptions are the flags of plan.
@@ -46,8 +44,8 @@ func (o *planOptions) validate(cmd *cobra.Command, warn func(string)) error {
 		return usagef("--target-minutes is %v: want 0.1 to %d", o.target, 24*60)
 	}
 	switch {
-	case !slices.Contains(qemu.ArchNames(), o.arch):
-		return usagef("--arch is %q: want %s", o.arch, strings.Join(qemu.ArchNames(), " or "))
+	case goarch.Lookup(o.arch).Name == "":
+		return usagef("--arch is %q: want %s", o.arch, goarch.List())
 	case o.jobs < 1 || o.jobs > 1024:
 		return usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
 	case o.out == "":
@@ -140,7 +138,7 @@ waits for every shard.`,
 	f.IntVar(&o.shards, "shards", 0, "split the list into `N` shards, 1 to 256")
 	f.Float64Var(&o.target, "target-minutes", 0, "or into as few shards as take `M` minutes each, by --timings and without downloads")
 	jobsFlag(f, &o.jobs, "VMs at a time, for --target-minutes, and kernels that --pick reads at a time")
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "plan kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or "))
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "plan kernels for `ARCH`, "+goarch.List())
 	f.Lookup("arch").DefValue = "this machine's"
 	f.StringVarP(&o.out, "out", "o", "plan.json", "`FILE` to write the plan to")
 	f.BoolVar(&o.json, "json", false, "print the job matrix, for strategy.matrix: ${{ fromJSON(...) }}")

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/elastic/bpf-kernel-check/guest"
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/report/github"
 	"github.com/elastic/bpf-kernel-check/report/merge"
@@ -76,7 +77,7 @@ func (o *runOptions) add(cmd *cobra.Command) {
 	f.IntVar(&o.memory, "memory", qemu.DefaultMemory, "MiB of memory of each VM")
 	f.IntVar(&o.retries, "retries", 1, "further attempts for a kernel that could not be tested, 0 to 10")
 	f.StringArrayVar(&o.splats, "allow-splats", nil, "YAML `FILE` of known kernel warnings that are no crash, with reasons; repeatable")
-	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+strings.Join(qemu.ArchNames(), " or ")+" (default: that of the payload)")
+	f.StringVar(&o.arch, "arch", "", "test kernels for `ARCH`, "+goarch.List()+" (default: that of the payload)")
 	f.BoolVar(&o.net, "net", false, "give the VMs this machine's network, its loopback and a cloud's metadata service; only for payloads that you trust; refused for pull requests of forks")
 	f.BoolVar(&o.resume, "resume", false, "continue an interrupted run that has the same --out, if there is one")
 	f.StringVar(&o.history, "history", "", "`DIR` of report.json files of earlier runs, for report.html")
@@ -363,7 +364,7 @@ func (c *command) test(ctx context.Context, o runOptions, accel qemu.Accel, p na
 	}
 	p.root.apply(&r.Config)
 	if o.net {
-		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules()...)
+		r.Payload.Modules = append(slices.Clone(r.Payload.Modules), shard.NetModules(r.Arch)...)
 		addCertificates(&r.Payload, p.root, c.getenv)
 	}
 	if o.exec != nil { // whose directory is its own

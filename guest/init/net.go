@@ -24,7 +24,7 @@ const netResolver = "nameserver 10.0.2.3\n"
 func networkUp() error {
 	cards, err := filepath.Glob("/sys/class/net/*/device")
 	if err != nil || len(cards) == 0 {
-		return errors.New("no driver took the network card: the kernel needs virtio_pci and virtio_net, built in or among its modules")
+		return errors.New("no driver took the network card: the kernel needs virtio_net and virtio_pci (on s390x S390_GUEST), built in or among its modules")
 	}
 	name := filepath.Base(filepath.Dir(cards[0]))
 	fd, err := controlSocket()

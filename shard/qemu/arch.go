@@ -5,7 +5,8 @@ package qemu
 import (
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // Accel is how the guest's instructions are executed.
@@ -57,10 +58,23 @@ type Arch struct {
 	ConservativeCPU    map[Accel]string // -cpu of a second attempt; without one, as in CPU
 	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
 	EarlyCon           string           // kernel parameters that print before the console's driver is up
-	NetDevice          string           // QEMU's name of a network card whose driver most kernels have, with its options
+	Bus                Bus              // of virtio's devices
+	MaxCmdline         int              // bytes of the kernel's command line, of which more is cut off; 0: QEMU or the kernel's own says
 	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
 	NoCompressedKernel bool             // QEMU starts no compressed image; otherwise it starts an image as it was shipped
 }
+
+// Bus is what virtio's devices are on.
+type Bus struct {
+	Name   string // in the names of QEMU's devices: virtio-blk-pci
+	Option string // of the kernel's config
+	Module string // of that option, if it is one
+}
+
+var pci = Bus{Name: "pci", Option: "VIRTIO_PCI", Module: "virtio_pci"}
+
+// Device is QEMU's name of a virtio device, such as "blk".
+func (b Bus) Device(kind string) string { return "virtio-" + kind + "-" + b.Name }
 
 var arches = []Arch{
 	{
@@ -100,9 +114,10 @@ var arches = []Arch{
 		FastOneCPU: map[Accel]string{TCG: "noreplace-smp nolapic_timer"},
 		TSC:        "tsc_early_khz",
 		// Of 2013, and still one for programs for x86-64-v3.
-		PlainCPU:  map[Accel]string{TCG: "Haswell-noTSX,-erms"},
-		EarlyCon:  "earlyprintk=ttyS0",
-		NetDevice: "virtio-net-pci,romfile=",
+		PlainCPU:   map[Accel]string{TCG: "Haswell-noTSX,-erms"},
+		EarlyCon:   "earlyprintk=ttyS0",
+		Bus:        pci,
+		MaxCmdline: 2048,
 		// The default, SeaBIOS, takes twice as long to emulate from QEMU's start
 		// to the kernel's first instruction: it looks for disks and screens.
 		Firmware: map[Accel]string{TCG: "qboot.rom"},
@@ -124,7 +139,8 @@ var arches = []Arch{
 		// The machine has one serial line, and the results share it.
 		Console:            "ttyAMA0",
 		EarlyCon:           "earlycon=pl011,0x9000000",
-		NetDevice:          "virtio-net-pci,romfile=",
+		Bus:                pci,
+		MaxCmdline:         2048,
 		NoCompressedKernel: true,
 	},
 	{
@@ -136,7 +152,8 @@ var arches = []Arch{
 		// The machine has one serial line, and the results share it.
 		Console:            "ttyS0",
 		EarlyCon:           "earlycon=uart8250,mmio,0x10000000",
-		NetDevice:          "virtio-net-pci,romfile=",
+		Bus:                pci,
+		MaxCmdline:         1024,
 		NoCompressedKernel: true,
 	},
 	{
@@ -147,9 +164,9 @@ var arches = []Arch{
 		CPU:     map[Accel]string{TCG: "max", KVM: "host"},
 		// The machine has a second console, which breaks lines after 80 characters:
 		// the results share the first.
-		Console:   "ttysclp0",
-		EarlyCon:  "earlyprintk=sclp",
-		NetDevice: "virtio-net-ccw",
+		Console:  "ttysclp0",
+		EarlyCon: "earlyprintk=sclp",
+		Bus:      Bus{Name: "ccw", Option: "S390_GUEST", Module: "virtio_ccw"},
 	},
 }
 
@@ -160,14 +177,5 @@ func LookupArch(name string) (Arch, error) {
 			return a, nil
 		}
 	}
-	return Arch{}, fmt.Errorf("kernels for %s cannot be booted: want %s", name, strings.Join(ArchNames(), ", "))
-}
-
-// ArchNames are the architectures whose kernels can be booted.
-func ArchNames() []string {
-	var names []string
-	for _, a := range arches {
-		names = append(names, a.Name)
-	}
-	return names
+	return Arch{}, fmt.Errorf("kernels for %s cannot be booted: want %s", name, goarch.List())
 }

@@ -5,19 +5,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // A row is all that an architecture needs: each is whole, and each gives a
 // command line.
 func TestEveryArch(t *testing.T) {
-	for _, name := range ArchNames() {
+	for _, name := range goarch.Names() {
 		a, err := LookupArch(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for what, s := range map[string]string{
 			"binary": a.Binary, "package": a.Package, "machine": a.Machine, "console": a.Console,
-			"CPU under TCG": a.CPU[TCG], "CPU on KVM": a.CPU[KVM], "early console": a.EarlyCon, "network card": a.NetDevice,
+			"CPU under TCG": a.CPU[TCG], "CPU on KVM": a.CPU[KVM], "early console": a.EarlyCon, "bus": a.Bus.Name,
 		} {
 			if s == "" {
 				t.Errorf("%s has no %s", name, what)

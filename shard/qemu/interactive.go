@@ -27,7 +27,7 @@ type Extras struct {
 const maxSocketPath = 107
 
 // Args returns QEMU's arguments for the extras.
-func (x Extras) Args() []string {
+func (x Extras) Args(on Bus) []string {
 	var args []string
 	if x.GDB != "" {
 		args = append(args, "-S", "-gdb", "unix:path="+escape(x.GDB)+",server=on,wait=off")
@@ -35,7 +35,7 @@ func (x Extras) Args() []string {
 	if x.Share != "" {
 		args = append(args,
 			"-fsdev", "local,id=host,security_model=none,readonly=on,multidevs=remap,path="+escape(x.Share),
-			"-device", "virtio-9p-pci,fsdev=host,mount_tag="+wire.HostTag)
+			"-device", on.Device("9p")+",fsdev=host,mount_tag="+wire.HostTag)
 	}
 	return args
 }
@@ -73,6 +73,9 @@ func (m Machine) TerminalArgs() []string {
 // RunOnTerminal boots the machine with its console on a terminal and waits until
 // it is over. The terminal is left as it was, however that comes about.
 func RunOnTerminal(ctx context.Context, qemu string, m Machine, in, out *os.File) (Exit, error) {
+	if err := m.Check(); err != nil {
+		return Exit{}, err
+	}
 	restore, err := keepTerminal(in, out)
 	if err != nil {
 		return Exit{}, err

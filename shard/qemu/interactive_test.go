@@ -44,10 +44,10 @@ func TestTerminalArgs(t *testing.T) {
 }
 
 func TestExtras(t *testing.T) {
-	if got := (Extras{}).Args(); len(got) > 0 {
+	if got := (Extras{}).Args(pci); len(got) > 0 {
 		t.Errorf("nothing is asked for: %q", got)
 	}
-	line := strings.Join(Machine{Extras: Extras{GDB: "/tmp/a,b/gdb.sock", Share: "/"}}.Args(), " ")
+	line := strings.Join(Machine{Arch: Arch{Bus: pci}, Extras: Extras{GDB: "/tmp/a,b/gdb.sock", Share: "/"}}.Args(), " ")
 	for _, want := range []string{
 		" -S -gdb unix:path=/tmp/a,,b/gdb.sock,server=on,wait=off",
 		" -fsdev local,id=host,security_model=none,readonly=on,multidevs=remap,path=/ -device virtio-9p-pci,fsdev=host,mount_tag=bkc-host",

@@ -86,7 +86,11 @@ func (m Machine) Args() []string {
 	}
 	if m.Net {
 		// restrict is off: a payload that asks for a network gets the host's.
-		args = append(args, "-netdev", "user,id=net", "-device", m.Arch.NetDevice+",netdev=net")
+		card := m.Arch.Bus.Device("net") + ",netdev=net"
+		if m.Arch.Bus == pci {
+			card += ",romfile=" // nothing to boot from
+		}
+		args = append(args, "-netdev", "user,id=net", "-device", card)
 	}
 	// A file character device writes without dropping bytes when the reader is
 	// slow, which one made of a socket or pty does.
@@ -104,7 +108,7 @@ func (m Machine) Args() []string {
 	if m.Disk != "" {
 		args = append(args, "-drive", "file="+escape(m.Disk)+",format=raw,if=none,readonly=on,id=root", "-device", m.DiskDevice+",drive=root")
 	}
-	return append(args, m.Extras.Args()...)
+	return append(args, m.Extras.Args(m.Arch.Bus)...)
 }
 
 // line is a serial line and the descriptor that carries it out.
@@ -181,6 +185,14 @@ func (m Machine) memory() int {
 		return m.Memory
 	}
 	return DefaultMemory
+}
+
+// Check says why the machine cannot be started.
+func (m Machine) Check() error {
+	if n := len(m.Cmdline()); m.Arch.MaxCmdline > 0 && n >= m.Arch.MaxCmdline {
+		return fmt.Errorf("the kernel's command line has %d bytes, and kernels for %s take %d: give less with --append", n, m.Arch.Name, m.Arch.MaxCmdline-1)
+	}
+	return m.Extras.Check()
 }
 
 // Cmdline returns the kernel's command line.

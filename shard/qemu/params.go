@@ -66,7 +66,7 @@ var ownParams = []struct {
 }{
 	{[]string{"bkc.*"}, "init takes its orders by it: leave it out"},
 	{
-		[]string{"console", "earlycon", "earlyprintk", "keep_bootcon", "8250*", "amba_pl011*", "no_console_suspend", "console_msg_format"},
+		[]string{"console", "earlycon", "earlyprintk", "keep_bootcon", "8250*", "amba_pl011*", "no_console_suspend", "console_msg_format", "conmode", "condev", "sclp*"},
 		"the serial lines carry the console and the results: leave it out",
 	},
 	{

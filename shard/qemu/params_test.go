@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 func TestParseParams(t *testing.T) {
@@ -74,7 +76,7 @@ func TestEveryParameterIsInTheTable(t *testing.T) {
 			t.Errorf("`%s` is not in the table", what)
 		}
 	}
-	for _, name := range ArchNames() {
+	for _, name := range goarch.Names() {
 		arch, err := LookupArch(name)
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +109,7 @@ func TestEveryParameterIsInTheTable(t *testing.T) {
 // The verifier of kernels from 6.7 passes over its Spectre checks where no fault
 // of the CPU is mitigated.
 func TestMitigationsAreTheKernelsOwn(t *testing.T) {
-	for _, name := range ArchNames() {
+	for _, name := range goarch.Names() {
 		arch, err := LookupArch(name)
 		if err != nil {
 			t.Fatal(err)

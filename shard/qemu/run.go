@@ -105,7 +105,7 @@ func RunWith(ctx context.Context, qemu string, m Machine, args []string, console
 			f.Close() // does nothing without a file
 		}
 	}()
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), m.Check()); err != nil {
 		return Exit{}, err
 	}
 	start := time.Now()

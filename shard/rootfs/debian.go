@@ -39,12 +39,8 @@ func (s *debianSource) key(ctx context.Context) (_ []string, err error) {
 // scripts would do: those expect to run in the root, as root.
 func (s *debianSource) fill(ctx context.Context, t *tree) (string, error) {
 	t.merge = true
-	dirs := []string{"bin", "sbin", "lib"}
-	if s.arch == "amd64" {
-		dirs = append(dirs, "lib64")
-	}
 	var err error
-	for _, d := range dirs {
+	for _, d := range []string{"bin", "sbin", "lib", "lib64"} {
 		err = errors.Join(err, t.link(d, "usr/"+d), t.add(&tar.Header{Typeflag: tar.TypeDir, Name: "usr/" + d, Mode: 0o755}, nil))
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
@@ -43,7 +44,7 @@ func (s *source) apt(ctx context.Context) (*privateRoot, error) {
 		if s.archive.discover {
 			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx), s.cache, s.now()) // kept for later calls
 		}
-		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: s.arch, archive: s.archive, cache: s.cache}
+		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: goarch.Lookup(s.arch).Debian, archive: s.archive, cache: s.cache}
 	})
 	return s.root, s.err
 }

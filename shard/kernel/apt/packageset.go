@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
@@ -63,8 +64,8 @@ func parsePackageSet(spec, rest, arch string, cache *kernel.Cache) (*source, []s
 	if !slices.Contains(suites, suite) {
 		return nil, nil, kernel.Usagef("--rootfs %q: unknown Debian suite %q%s; valid suites are %s", spec, suite, kernel.Suggest(suite, suites), strings.Join(suites, ", "))
 	}
-	if arch != "amd64" && arch != "arm64" {
-		return nil, nil, kernel.Usagef("--rootfs %q: Debian packages for %q are not supported; use amd64 or arm64", spec, arch)
+	if goarch.Lookup(arch).Name == "" {
+		return nil, nil, kernel.Usagef("--rootfs %q: Debian packages for %q are not supported; use %s", spec, arch, goarch.List())
 	}
 	var names []string
 	for packages != "" {

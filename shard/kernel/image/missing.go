@@ -88,9 +88,10 @@ func (c Config) NoBoot(arch string) []MissingOption {
 }
 
 // ShareOptions are the options that having the host's root needs, in
-// the order they build on each other, as modules or built in.
-func ShareOptions() []string {
-	return []string{"VIRTIO", "VIRTIO_PCI", "NET_9P", "NET_9P_VIRTIO", "9P_FS", "OVERLAY_FS"}
+// the order they build on each other, as modules or built in. bus is that of
+// virtio's bus.
+func ShareOptions(bus string) []string {
+	return []string{"VIRTIO", bus, "NET_9P", "NET_9P_VIRTIO", "9P_FS", "OVERLAY_FS"}
 }
 
 // Missing are those of the options that are off.
