@@ -11,7 +11,7 @@ import (
 const LibbpfPath = "/libbpf-loader"
 
 // The loader on libbpf is committed, so that building needs no compiler of C. To
-// make it again on Debian, with clang, lld, llvm and zstd: go generate.
+// make it again on Debian, with what it names: go generate.
 //
 //go:generate sh libbpf/build
 //go:embed libbpf/amd64.zst libbpf/arm64.zst

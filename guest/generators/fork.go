@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -20,7 +21,11 @@ import (
 //go:noinline
 //go:norace
 func forkAndExit() (pid uintptr, errno syscall.Errno) {
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	flags, stack := uintptr(unix.SIGCHLD), uintptr(0)
+	if runtime.GOARCH == "s390x" { // which takes them the other way round
+		flags, stack = stack, flags
+	}
+	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, flags, stack, 0, 0, 0, 0)
 	if errno != 0 || pid != 0 {
 		return pid, errno
 	}

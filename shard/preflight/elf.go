@@ -81,7 +81,7 @@ func readSpec(b []byte, kernels goarch.Arch) (*spec, error) {
 	}
 	r := objectReader{
 		spec: &spec{
-			order: f.ByteOrder,
+			order:    f.ByteOrder,
 			programs: map[string]*ebpf.ProgramSpec{}, maps: map[string]*ebpf.MapSpec{}, weak: map[string]bool{},
 			vars: map[string]elf.Symbol{}, optional: map[string]bool{}, variables: map[string]map[string]btf.Type{},
 		},
