@@ -20,11 +20,10 @@ type Format string
 // Formats that Probe recognises.
 const (
 	FormatUnknown Format = ""
-	FormatBzImage Format = "bzImage"  // x86, Documentation/arch/x86/boot.rst
-	FormatVmlinux Format = "vmlinux"  // ELF
-	FormatImage   Format = "Image"    // arm64, Documentation/arch/arm64/booting.rst
-	FormatZboot   Format = "zboot"    // arm64 EFI, drivers/firmware/efi/libstub/zboot-header.S
-	FormatImageGz Format = "Image.gz" // gzipped arm64 Image
+	FormatBzImage Format = "bzImage" // x86, Documentation/arch/x86/boot.rst
+	FormatVmlinux Format = "vmlinux" // ELF
+	FormatImage   Format = "Image"   // arm64, Documentation/arch/arm64/booting.rst
+	FormatZboot   Format = "zboot"   // arm64 EFI, drivers/firmware/efi/libstub/zboot-header.S
 )
 
 // Info is what an image says about itself.
@@ -36,6 +35,7 @@ type Info struct {
 	Offset      int64       `json:"offset,omitempty"`      // of the compressed payload in the file, in bytes
 	Length      int64       `json:"length,omitempty"`      // of the compressed payload, in bytes, without the appended size
 	PVH         bool        `json:"pvh,omitempty"`         // an ELF file with a Xen PVH entry note
+	Wraps       int         `json:"-"`                     // wrappers around the kernel that all else is about: see [Unwrap]
 }
 
 // MaxVmlinux caps a decompressed kernel. Distribution kernels are 20 to 100
@@ -64,10 +64,8 @@ func Probe(r io.ReaderAt, size int64) (Info, error) {
 	case len(head) >= 64 && string(head[56:60]) == "ARM\x64":
 		v, err := findVersion(io.NewSectionReader(r, 0, size))
 		return Info{Format: FormatImage, Arch: "arm64", Version: v}, err
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return probeImageGz(r, size)
 	}
-	return Info{}, &NotKernelError{Reason: "its header is not one of a kernel"}
+	return probeWrapped(r, size, head)
 }
 
 // ProbeFile is Probe for a file; its *NotKernelError names the file.
@@ -155,21 +153,6 @@ func probeZboot(r io.ReaderAt, size int64, head []byte) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return withPayloadVersion(r, info)
-}
-
-func probeImageGz(r io.ReaderAt, size int64) (Info, error) {
-	info := Info{Format: FormatImageGz, Compression: Gzip, Length: size}
-	rc, err := Decompress(Gzip, io.NewSectionReader(r, 0, size))
-	if err != nil {
-		return Info{}, &NotKernelError{Reason: "its gzip header is broken"}
-	}
-	defer rc.Close()
-	head := make([]byte, 64)
-	if _, err := io.ReadFull(rc, head); err != nil || string(head[56:60]) != "ARM\x64" {
-		return Info{}, &NotKernelError{Reason: "it is gzipped, but holds no arm64 Image"}
-	}
-	info.Arch = "arm64"
 	return withPayloadVersion(r, info)
 }
 

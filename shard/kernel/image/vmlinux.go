@@ -14,8 +14,7 @@ import (
 const maxGiven = 1 << 30
 
 // Vmlinux opens the decompressed kernel in the image file that i is of: the ELF
-// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of an arm64 zboot
-// or gzipped Image. It returns an error that is [ErrNoVmlinux] when there is
+// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of an arm64 zboot. It returns an error that is [ErrNoVmlinux] when there is
 // nothing to unpack or the compression is not supported.
 func (i Info) Vmlinux(file string) (io.ReadCloser, error) {
 	if i.Format != FormatVmlinux && i.Compression == NoCompression {

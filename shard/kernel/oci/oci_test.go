@@ -266,9 +266,9 @@ func TestOCILayouts(t *testing.T) {
 		{name: "opaque", layers: [][]byte{ciKernel(t, "6.1.1"), opaque}, release: "6.1.1", modules: map[string]string{"kernel/new.ko": "new"}},
 		{name: "a link hides a directory", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: "lib/modules", Header: &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "/etc"}})}, release: "6.1.1"},
 		{name: "deleted", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: ".wh.boot"})}, err: "holds no kernel"},
-		{name: "no kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "bin/sh", Data: "x"})}, err: "holds no kernel"},
+		{name: "no kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "bin/sh", Data: "x"})}, err: "of 1 files the first are \"bin/sh\""},
 		{name: "no layer", err: "holds no kernel"},
-		{name: "two kernels", layers: [][]byte{lvhKernel(t, "a", "6.1.1"), lvhKernel(t, "b", "6.2.2")}, err: "several kernels"},
+		{name: "two kernels", layers: [][]byte{lvhKernel(t, "a", "6.1.1"), lvhKernel(t, "b", "6.2.2")}, err: "several kernels, 2: \"data/kernels/a/boot/vmlinuz-6.1.1\", \"data/kernels/b/boot/vmlinuz-6.2.2\": choose one by its release or file behind the tag, as in #6.2.2"},
 		{name: "names that lead out", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "../boot/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.1"))}, imagetest.Member{Name: "boot/../../vmlinuz", Data: "x"})}, err: "holds no kernel"},
 		{name: "a link to a kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz", Header: &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "/boot/vmlinuz"}})}, err: "holds no kernel"},
 		{name: "not a kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz", Data: "hello"})}, err: "no kernel image"},
@@ -397,11 +397,6 @@ func FuzzLayers(f *testing.F) {
 		err := walkLayers(context.Background(), []layer{open(lower), open(upper)}, func(name string, size int64, r io.Reader) error {
 			if got, ok := unpack.MemberName(name); !ok || got != name || strings.Contains(name, "/"+whiteoutOpaque) {
 				return fmt.Errorf("name %q", name)
-			}
-			if as, ok := kernelPath(name); ok {
-				if got, clean := unpack.MemberName(as); !clean || got != as {
-					t.Fatalf("path %q of %q", as, name)
-				}
 			}
 			seen[name]++
 			_, err := io.Copy(io.Discard, r)

@@ -40,7 +40,7 @@ func (p Deb) Tar(ctx context.Context, which string, fn func(io.Reader) error) er
 	}
 	if err := child.Start(cmd); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return errors.New("dpkg-deb is not installed: install the package dpkg")
+			return kernel.Usagef("dpkg-deb is not installed: install the package dpkg")
 		}
 		return err
 	}

@@ -60,7 +60,7 @@ func TestHostileRPMs(t *testing.T) {
 		if err := os.Mkdir(out, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		e, err := Packages(context.Background(), out, []kernel.Archive{RPM(file)})
+		e, err := Packages(context.Background(), out, "", []kernel.Archive{RPM(file)})
 		switch {
 		case tc.want == "" && (err != nil || e.Image.Version != "6.1.1"):
 			t.Errorf("%s: %+v, %v", tc.name, e, err)
