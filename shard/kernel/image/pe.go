@@ -181,11 +181,9 @@ func unwrapFile(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	head := make([]byte, 64)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return err
-	}
-	inner, _, err := unwrap(f, st.Size(), head)
+	head := make([]byte, 8)
+	n, _ := f.ReadAt(head, 0)
+	inner, _, err := unwrap(f, st.Size(), head[:n])
 	if err != nil {
 		return err
 	}

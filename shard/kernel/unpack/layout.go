@@ -48,13 +48,13 @@ func IsKernelName(name string) (named, sure bool) {
 		return false, false
 	}
 	if _, file, ok := image.SplitModule(name); ok {
-		return file == base, true
+		return file == base, file == base
 	}
 	boot := path.Base(dir) == "boot" || dir == ""
 	switch {
 	case IsEFI(base) && stem+".efi" == base: // named by its end only
 		return true, dir == "" || strings.HasSuffix(strings.ToLower("/"+dir), "/efi/linux/")
-	case strings.HasPrefix(base, "kernel"):
+	case strings.HasPrefix(base, "kernel") && !IsEFI(base):
 		return true, false
 	}
 	return true, boot
