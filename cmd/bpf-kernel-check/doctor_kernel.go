@@ -122,9 +122,8 @@ func startWords(im *kernel.Image, vmlinux string) string {
 			return "unpacked, by PVH"
 		}
 	}
-	compressed := im.Info.Format == image.FormatZboot || im.Info.Format == image.FormatImageGz
 	switch {
-	case compressed && vmlinux != "":
+	case im.Info.Format == image.FormatZboot && vmlinux != "":
 		return "unpacked"
 	case im.Info.Format == image.FormatZboot:
 		return "it is an EFI zboot image, which QEMU does not start as it is: it has to be unpacked first"

@@ -1,7 +1,6 @@
 // Package apt reads the kernels of Debian and Ubuntu through apt itself, in a
 // private root: signatures, proxies and configured mirrors work as on the host.
-// It owns that root, the choice of packages that make a kernel, and how a
-// Debian package is read. It must not know other kinds of sources.
+// It owns that root and the choice of packages that make a kernel. It must not know other kinds of sources.
 package apt
 
 import (
@@ -139,7 +138,7 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 	}
 	return unpack.OpenPackages(ctx, s.cache, ref, func(dir string) (list []kernel.Archive) {
 		for i := range debs {
-			list = append(list, packageFile(filepath.Join(dir, fmt.Sprintf("%d.deb", i))))
+			list = append(list, unpack.Deb(filepath.Join(dir, fmt.Sprintf("%d.deb", i))))
 		}
 		return list
 	}, func(ctx context.Context, files []kernel.Archive) error { return s.fetch(ctx, ref, debs, files) })

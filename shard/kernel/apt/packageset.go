@@ -1,10 +1,8 @@
 package apt
 
 import (
-	"archive/tar"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -208,9 +206,9 @@ func (p *PackageSet) Unpack(ctx context.Context, dir string, fn func(postinst st
 		}
 	}
 	for i, path := range paths {
-		postinst, err := packageFile(path).control(ctx, "postinst")
+		postinst, err := unpack.Deb(path).Control(ctx, "postinst")
 		if err == nil {
-			err = packageFile(path).tar(ctx, "--fsys-tarfile", func(r io.Reader) error { return fn(postinst, r) })
+			err = unpack.Deb(path).Tar(ctx, "--fsys-tarfile", func(r io.Reader) error { return fn(postinst, r) })
 		}
 		if err != nil {
 			return fmt.Errorf("unpack %s: %w", p.refs[i].Name, err)
@@ -220,31 +218,4 @@ func (p *PackageSet) Unpack(ctx context.Context, dir string, fn func(postinst st
 		}
 	}
 	return nil
-}
-
-// maxControl caps a script of a package, in bytes.
-const maxControl = 1 << 20
-
-// control reads a file about the package, where it has it.
-func (p packageFile) control(ctx context.Context, name string) (text string, err error) {
-	err = p.tar(ctx, "--ctrl-tarfile", func(r io.Reader) error {
-		for files := tar.NewReader(r); ; {
-			hdr, err := files.Next()
-			if errors.Is(err, io.EOF) {
-				_, err := bounded.Copy(ctx, io.Discard, r, unpack.MaxArchive, "size of the package")
-				return err
-			}
-			if err != nil {
-				return err
-			}
-			if n, ok := unpack.MemberName(hdr.Name); ok && n == name {
-				var b strings.Builder
-				if _, err := bounded.Copy(ctx, &b, files, maxControl, "size of "+name); err != nil {
-					return err
-				}
-				text = b.String()
-			}
-		}
-	})
-	return text, err
 }

@@ -230,7 +230,7 @@ func FuzzArchive(f *testing.F) {
 		if err := os.Mkdir(out, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		e, err := unpack.Tar(path).Unpack(context.Background(), out)
+		e, err := unpack.Tar(path).Unpack(context.Background(), out, "")
 		if err == nil && e.Modules != "" && e.Modules != kernel.SafeName(e.Modules) {
 			t.Fatalf("module release %q", e.Modules)
 		}

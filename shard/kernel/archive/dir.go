@@ -18,19 +18,24 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-const dirLayout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz-*, bzImage-*, vmlinux-* or Image-* files"
+const dirLayout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz-*, bzImage-*, vmlinux-* or Image-* files, or .deb, .rpm or .pkg.tar.zst packages"
 
 // dirSource lists a directory: archives and bare images in it and in its
 // sub-directories, whose names are the distros. The path may also be that of
 // one archive or image.
 type dirSource struct {
 	spec  string
-	path  string // absolute
+	path  string   // absolute
+	files []string // packages that the spec names, absolute
 	cache *kernel.Cache
 }
 
-// New returns the source of a directory, an archive or an image.
+// New returns the source of a directory, an archive or an image, or of packages that
+// are parted by commas.
 func New(spec string, cache *kernel.Cache) (kernel.Source, error) {
+	if _, err := os.Stat(spec); IsPackages(spec) && (err == nil || strings.Contains(spec, ",")) {
+		return newPackages(spec, cache)
+	}
 	path, err := filepath.Abs(spec)
 	if err != nil {
 		return nil, &kernel.UsageError{Msg: "find the kernel directory", Err: err}
@@ -55,6 +60,12 @@ func (s *dirSource) List(ctx context.Context) ([]kernel.Ref, error) {
 		return nil, &kernel.UsageError{Msg: "read kernel source", Err: err}
 	}
 	var refs []kernel.Ref
+	if s.files != nil {
+		if refs, err = s.packages(ctx, filepath.Dir(s.path), s.files); err == nil && len(refs) == 0 {
+			err = kernel.Usagef("kernel source %q holds no kernel: none of its packages has an image in boot or lib/modules/<release>", s.spec)
+		}
+		return kernel.SortRefs(refs), err
+	}
 	if !st.IsDir() {
 		ref, err := s.file(ctx, "", filepath.Base(s.path))
 		if err != nil {
@@ -85,6 +96,7 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 		return nil, &kernel.UsageError{Msg: "read kernel directory", Err: err}
 	}
 	var refs []kernel.Ref
+	var packages []string
 	for _, e := range list {
 		name := e.Name()
 		isDir := e.IsDir()
@@ -100,15 +112,21 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 				return nil, err
 			}
 			refs = append(refs, more...)
+		case !isDir && unpack.PackageAt(name) != nil:
+			packages = append(packages, filepath.Join(s.path, sub, name))
 		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.ImageStem(name) != ""):
 			ref, err := s.file(ctx, sub, name)
+			if nk := (*image.NotKernelError)(nil); unpack.IsEFI(name) && errors.As(err, &nk) {
+				continue // a boot loader, perhaps
+			}
 			if err != nil {
 				return nil, err
 			}
 			refs = append(refs, ref)
 		}
 	}
-	return refs, nil
+	more, err := s.packages(ctx, filepath.Join(s.path, sub), packages)
+	return append(refs, more...), err
 }
 
 // file makes the Ref of one file. Only a bare image that is none is an error;
@@ -178,22 +196,36 @@ func (s *dirSource) open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 	if strings.HasPrefix(ref.Locator, setLocator) {
 		return s.openImage(ctx, ref)
 	}
-	// The Ref may come from a plan that someone else wrote.
-	if !fs.ValidPath(ref.Locator) || strings.Count(ref.Locator, "/") > 1 {
-		return nil, fmt.Errorf("path %q leads out of %q", ref.Locator, s.spec)
+	if strings.HasPrefix(ref.Locator, packageLocator) {
+		return s.openPackages(ctx, ref)
 	}
-	file := filepath.Join(s.root(), filepath.FromSlash(ref.Locator))
+	locator, want := ref.Locator, ""
+	if name, ok := strings.CutPrefix(locator, memberLocator); ok {
+		locator, want = filepath.Base(s.path), name
+	}
+	// The Ref may come from a plan that someone else wrote.
+	if !fs.ValidPath(locator) || strings.Count(locator, "/") > 1 {
+		return nil, fmt.Errorf("path %q leads out of %q", locator, s.spec)
+	}
+	file := filepath.Join(s.root(), filepath.FromSlash(locator))
 	digest, err := s.cache.DigestOf(ctx, file)
 	if err != nil {
 		return nil, err
 	}
+	if want != "" {
+		digest = memberDigest(digest, want)
+	}
 	if digest != ref.Digest {
 		return nil, &kernel.DigestError{What: fmt.Sprintf("%q", file), Want: ref.Digest, Got: digest}
 	}
-	base := path.Base(ref.Locator)
+	base := path.Base(locator)
 	if unpack.ArchiveStem(base) != "" {
 		return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-			return unpack.Tar(file).Unpack(ctx, dir)
+			made, err := unpack.Tar(file).Unpack(ctx, dir, want)
+			if several := (*unpack.SeveralError)(nil); errors.As(err, &several) {
+				err = fmt.Errorf("%w: name the archive itself as a source, which lists each of them", err)
+			}
+			return made, err
 		}, func(string) []kernel.Archive { return []kernel.Archive{unpack.Tar(file)} })
 	}
 	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
@@ -216,13 +248,6 @@ func copyImage(ctx context.Context, dir, file string) (kernel.Contents, error) {
 		return kernel.Contents{}, err
 	}
 	defer f.Close()
-	dst := filepath.Join(dir, kernel.KernelFile)
-	if err := unpack.WriteMember(ctx, dst, filepath.Base(file), 0, kernel.MaxMember, f); err != nil {
-		return kernel.Contents{}, err
-	}
-	info, err := image.ProbeFile(dst)
-	if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
-		nk.File = file
-	}
+	info, err := unpack.WriteKernel(ctx, filepath.Join(dir, kernel.KernelFile), file, 0, f)
 	return kernel.Contents{Image: info}, err
 }

@@ -32,10 +32,13 @@ const (
 // mainline-kernels/bzImage-v5.13.4 and, beside it, config-v5.13.4.
 type tarSet struct {
 	Schema int        `json:"schema"`
-	Images []setImage `json:"images"` // none: the archive is of one kernel, or of none
+	Images []setImage `json:"images"` // none: as other archives have them, which is Kernels
+
+	unpack.Found
+	Package *unpack.Package `json:"package,omitempty"` // of a package: what it says of itself
 }
 
-const setSchema = 1
+const setSchema = 2
 
 // setImage is one image and, where there is one, its config.
 type setImage struct {
@@ -71,12 +74,7 @@ func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarS
 			return s, nil
 		}
 	}
-	r, err := unpack.Tar(file).Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	s, err := readSet(ctx, r)
+	s, err := readAny(ctx, c, file)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +86,36 @@ func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarS
 		c.Warnf("the index of %q could not be kept: %v", file, err)
 	}
 	return s, nil
+}
+
+// readAny reads what a package or an archive holds.
+func readAny(ctx context.Context, c *kernel.Cache, file string) (s *tarSet, err error) {
+	var of kernel.Archive = unpack.PackageAt(file)
+	p, isPackage := of.(unpack.PackageFile)
+	if !isPackage {
+		r, err := unpack.Tar(file).Open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		if s, err = readSet(ctx, r); err != nil || len(s.Images) > 0 {
+			return s, err
+		}
+		of = unpack.Tar(file)
+	}
+	dir, err := os.MkdirTemp(filepath.Join(c.Dir(), "tmp"), "scan-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s = &tarSet{Schema: setSchema}
+	if isPackage {
+		if s.Package, err = p.Package(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.Found, err = unpack.Scan(ctx, dir, of)
+	return s, err
 }
 
 // brokenSetError is the error of an archive that holds many images, not all of
@@ -123,7 +151,8 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 		}
 		distro, stem, ok := setName(name)
 		if !ok {
-			if _, _, module := image.SplitModule(name); len(s.Images) == 0 && (module || unpack.IsKernelName(name)) {
+			_, _, module := image.SplitModule(name)
+			if _, sure := unpack.IsKernelName(name); len(s.Images) == 0 && (module || sure) {
 				return fs.SkipAll
 			}
 			return nil
@@ -177,7 +206,7 @@ func setName(name string) (distro, stem string, ok bool) {
 	stem = unpack.ImageStem(base)
 	mainline := strings.HasPrefix(base, "bzImage-v") && unpack.ReleaseOf(stem) != ""
 	switch {
-	case stem == "" || dir == "boot" || strings.Contains(dir, "/") || dir == "" && !mainline:
+	case stem == "" || unpack.IsEFI(base) || dir == "boot" || strings.Contains(dir, "/") || dir == "" && !mainline:
 		return "", "", false
 	case mainline:
 		return "mainline", stem, true
@@ -291,6 +320,6 @@ func (im setImage) build(ctx context.Context, dir string, f io.ReaderAt) (kernel
 			return kernel.Contents{}, &kernel.DigestError{What: fmt.Sprintf("%q", m.Name), Want: want, Got: got}
 		}
 	}
-	info, err := image.ProbeFile(filepath.Join(dir, kernel.KernelFile))
+	info, err := image.Unwrap(filepath.Join(dir, kernel.KernelFile))
 	return kernel.Contents{Image: info}, err
 }

@@ -1,11 +1,13 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -17,9 +19,12 @@ import (
 // [dirSource] of that file, or of many bare images. Its content says which.
 type tarSource struct{ dirSource }
 
-// setLocator marks the Ref of one image of many; the file's name in the archive
-// follows.
-const setLocator = "set:"
+// What marks the Ref of one image of many, and of one of the kernels of an archive
+// that may have modules; the file's name in the archive follows.
+const (
+	setLocator    = "set:"
+	memberLocator = "in:"
+)
 
 // List reads the archive to its end the first time, and hashes it.
 func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
@@ -30,13 +35,24 @@ func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	if err != nil || !st.Mode().IsRegular() {
 		return s.dirSource.List(ctx)
 	}
-	set, _, err := s.set(ctx)
+	set, digest, err := s.set(ctx)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
 	}
 	if broken := (*brokenSetError)(nil); errors.As(err, &broken) {
 		// What is missing has no names, and would be tested by nobody.
 		return nil, kernel.Usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, bounded.OneLine(broken.Error()))
+	}
+	if err == nil && len(set.Kernels) > 1 {
+		var refs []kernel.Ref
+		stem := unpack.RefOf(filepath.Base(s.root()), filepath.Base(s.path))
+		for _, k := range set.Kernels {
+			ref := stem
+			ref.Name, ref.Release, ref.Arch, ref.Modules = kernel.SafeName(cmp.Or(k.Release, path.Base(k.Name))+"__"+stem.Name), k.Release, k.Arch, k.Modules != ""
+			ref.Digest, ref.Locator = memberDigest(digest, k.Name), cmp.Or(ref.Locator, memberLocator+k.Name)
+			refs = append(refs, ref)
+		}
+		return kernel.SortRefs(refs), nil
 	}
 	if err != nil || len(set.Images) == 0 {
 		// An archive of one kernel that is broken is listed and fails in Open.
@@ -51,6 +67,11 @@ func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
 		refs = append(refs, ref)
 	}
 	return kernel.SortRefs(refs), nil
+}
+
+// memberDigest is that of one of the kernels of an archive.
+func memberDigest(archive, name string) string {
+	return kernel.DigestPrefix + hexSum([]byte(archive+"\n"+name))
 }
 
 // set returns what the archive holds, and its digest.

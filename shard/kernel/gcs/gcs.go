@@ -201,14 +201,16 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, o object, dir string
 		return kernel.Contents{}, err
 	}
 	if bare {
-		info, err := image.ProbeFile(file)
+		info, err := unpack.Unwrap(file, o.Name)
 		if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
-			nk.File = o.Name
-			return kernel.Contents{}, &kernel.BadKernelError{ID: ref.ID(), Err: nk}
+			err = &kernel.BadKernelError{ID: ref.ID(), Err: nk}
 		}
 		return kernel.Contents{Image: info}, err
 	}
-	made, err := unpack.Tar(file).Unpack(ctx, dir)
+	made, err := unpack.Tar(file).Unpack(ctx, dir, "")
+	if several := (*unpack.SeveralError)(nil); errors.As(err, &several) {
+		err = fmt.Errorf("%w: give each an object of its own", err)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}

@@ -16,7 +16,7 @@ func (e *NotKernelError) Error() string {
 	if e.File != "" {
 		name = fmt.Sprintf("%q", e.File)
 	}
-	return fmt.Sprintf("%s is no kernel image: %s (expected a bzImage, an ELF vmlinux, or an Image, plain, gzipped or EFI zboot)", name, e.Reason)
+	return fmt.Sprintf("%s is no kernel image: %s (expected a bzImage, an ELF vmlinux, or an Image or EFI zboot, plain, compressed or in an EFI image)", name, e.Reason)
 }
 
 // ErrNoVmlinux is returned by [Info.Vmlinux] for an image that has nothing to

@@ -22,12 +22,11 @@ type Format string
 // Formats that Probe recognises.
 const (
 	FormatUnknown Format = ""
-	FormatBzImage Format = "bzImage"  // x86, Documentation/arch/x86/boot.rst
-	FormatVmlinux Format = "vmlinux"  // ELF
-	FormatImage   Format = "Image"    // arm64 and riscv64, Documentation/arch/arm64/booting.rst
-	FormatZboot   Format = "zboot"    // EFI, drivers/firmware/efi/libstub/zboot-header.S
-	FormatImageGz Format = "Image.gz" // gzipped Image
-	FormatS390    Format = "s390"     // arch/s390/boot/bzImage, see probeS390
+	FormatBzImage Format = "bzImage" // x86, Documentation/arch/x86/boot.rst
+	FormatVmlinux Format = "vmlinux" // ELF
+	FormatImage   Format = "Image"   // arm64 and riscv64, Documentation/arch/arm64/booting.rst
+	FormatZboot   Format = "zboot"   // EFI, drivers/firmware/efi/libstub/zboot-header.S
+	FormatS390    Format = "s390"    // arch/s390/boot/bzImage, see probeS390
 )
 
 // Info is what an image says about itself.
@@ -39,6 +38,7 @@ type Info struct {
 	Offset      int64       `json:"offset,omitempty"`      // of the compressed payload in the file, in bytes
 	Length      int64       `json:"length,omitempty"`      // of the compressed payload, in bytes, without the appended size
 	PVH         bool        `json:"pvh,omitempty"`         // an ELF file with a Xen PVH entry note
+	Wraps       int         `json:"-"`                     // wrappers around the kernel that all else is about: see [Unwrap]
 }
 
 // MaxVmlinux caps a decompressed kernel. Distribution kernels are 20 to 100
@@ -67,12 +67,10 @@ func Probe(r io.ReaderAt, size int64) (Info, error) {
 	case goarch.OfImage(head).Name != "":
 		v, err := findVersion(io.NewSectionReader(r, 0, size))
 		return Info{Format: FormatImage, Arch: goarch.OfImage(head).Name, Version: v}, err
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return probeImageGz(r, size)
 	case isS390(r):
 		return probeS390(r, size)
 	}
-	return Info{}, &NotKernelError{Reason: "its header is not one of a kernel"}
+	return probeWrapped(r, size, head)
 }
 
 // ProbeFile is Probe for a file; its *NotKernelError names the file.
@@ -160,21 +158,6 @@ func probeZboot(r io.ReaderAt, size int64, head []byte) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return withPayloadVersion(r, info)
-}
-
-func probeImageGz(r io.ReaderAt, size int64) (Info, error) {
-	info := Info{Format: FormatImageGz, Compression: Gzip, Length: size}
-	rc, err := Decompress(Gzip, io.NewSectionReader(r, 0, size))
-	if err != nil {
-		return Info{}, &NotKernelError{Reason: "its gzip header is broken"}
-	}
-	defer rc.Close()
-	head := make([]byte, 64)
-	if _, err := io.ReadFull(rc, head); err != nil || goarch.OfImage(head).Name == "" {
-		return Info{}, &NotKernelError{Reason: "it is gzipped, but holds no Image"}
-	}
-	info.Arch = goarch.OfImage(head).Name
 	return withPayloadVersion(r, info)
 }
 

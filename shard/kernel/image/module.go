@@ -126,11 +126,10 @@ const maxModuleName = 64 // MODULE_NAME_LEN
 func notPlain(r rune) bool { return r <= ' ' || r > '~' || r == ',' }
 
 // SplitModule splits "usr/lib/modules/6.1.0/kernel/x.ko" into "6.1.0" and
-// "kernel/x.ko".
+// "kernel/x.ko", below any directory but those of debug information.
 func SplitModule(name string) (release, file string, ok bool) {
-	name = strings.TrimPrefix(name, "usr/")
-	name, ok = strings.CutPrefix(name, "lib/modules/")
-	if !ok {
+	before, name, ok := strings.Cut("/"+name, "/lib/modules/")
+	if !ok || strings.HasSuffix(before, "/lib/debug") || strings.HasSuffix(before, "/lib/debug/usr") {
 		return "", "", false
 	}
 	return strings.Cut(name, "/")

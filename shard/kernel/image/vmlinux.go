@@ -15,8 +15,8 @@ import (
 const maxGiven = 1 << 30
 
 // Vmlinux opens the decompressed kernel in the image file that i is of: the ELF
-// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of a zboot or gzipped
-// Image, the raw kernel of an s390 bzImage. It returns an error that is [ErrNoVmlinux] when there is
+// vmlinux of an x86 bzImage, an ELF vmlinux as it is, the Image of a zboot, the raw
+// kernel of an s390 bzImage. It returns an error that is [ErrNoVmlinux] when there is
 // nothing to unpack or the compression is not supported.
 func (i Info) Vmlinux(file string) (io.ReadCloser, error) {
 	if i.Format != FormatVmlinux && i.Compression == NoCompression {

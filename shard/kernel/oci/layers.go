@@ -127,31 +127,6 @@ func walkLayers(ctx context.Context, layers []layer, fn kernel.WalkFunc) error {
 	return nil
 }
 
-// kernelPath maps a path in an image of kernels to that in an archive of one:
-// boot/vmlinuz-* and lib/modules/* count below any directory, as images of
-// little-vm-helper have them below data/kernels/<name>; so do vmlinuz and config
-// there and in the image's root, and a vmlinuz in a directory of the root. ok is
-// false for all else.
-func kernelPath(name string) (as string, ok bool) {
-	parts := strings.Split(name, "/")
-	for i := 0; i+3 < len(parts); i++ {
-		if parts[i] == "lib" && parts[i+1] == "modules" {
-			return strings.Join(parts[i:], "/"), true
-		}
-	}
-	base := parts[len(parts)-1]
-	if !unpack.IsKernelName(base) && !unpack.IsConfigName(base) {
-		return "", false
-	}
-	switch {
-	case len(parts) >= 2 && parts[len(parts)-2] == "boot":
-		return "boot/" + base, true
-	case len(parts) == 1, len(parts) == 2 && unpack.IsKernelName(base), len(parts) == 4 && parts[0] == "data" && parts[1] == "kernels":
-		return base, true
-	}
-	return "", false
-}
-
 // openLayerTar finds the compression by content: gzip, zstd, or none. Layers
 // that can be fetched in parts (eStargz) are many gzip members in a row.
 func openLayerTar(r io.Reader) (io.ReadCloser, error) {

@@ -1,9 +1,10 @@
 // Package oci reads kernels from images in OCI registries, and layers of any
-// image for root file systems. It owns what a tag resolves to, what upper layers hide of lower ones, and where in an image a
-// kernel lies. It must not know other kinds of sources.
+// image for root file systems. It owns what a tag resolves to, what upper layers hide of lower ones, and what of an
+// image is kept. It must not know other kinds of sources.
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type source struct {
 	spec  string
 	repo  name.Repository
 	ref   name.Reference // nil: all tags
+	pick  string         // the release of the kernel in an image of several; "" for the only one
 	arch  string         // as in GOARCH, which is OCI's name too
 	cache *kernel.Cache
 	now   func() time.Time
@@ -47,10 +49,15 @@ const (
 	maxPlatforms = 200    // count, of images in an index
 )
 
-// Parse reads "//<registry>/<repository>[:<tag>|@<digest>]".
+// Parse reads "//<registry>/<repository>[:<tag>|@<digest>][#<release>]".
 func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
 	s := &source{what: "kernel source", spec: spec, arch: hostArch, cache: cache, now: time.Now}
-	return s, s.parse(rest, "oci://ghcr.io/cilium/ci-kernels:6.6")
+	rest, s.pick, _ = strings.Cut(rest, "#")
+	err := s.parse(rest, "oci://ghcr.io/cilium/ci-kernels:6.6")
+	if err == nil && s.pick != "" && s.ref == nil {
+		err = kernel.Usagef("kernel source %q is not valid: #%s picks a kernel of one image: name its tag", spec, s.pick)
+	}
+	return s, err
 }
 
 func (s *source) parse(rest, example string) error {
@@ -215,8 +222,15 @@ func (s *source) resolve(ctx context.Context, ref name.Reference) found {
 	if _, err := kernel.DigestHex(out.Digest); err != nil {
 		return found{err: err}
 	}
+	if s.pick != "" {
+		out.Name, out.Release = kernel.SafeName(s.pick+"__"+out.Name), s.pick
+		out.Digest, out.Locator = pickDigest(out.Digest, s.pick), out.Digest+"#"+s.pick
+	}
 	return found{ref: out}
 }
+
+// pickDigest is that of one of the kernels of an image.
+func pickDigest(digest, release string) string { return kernel.DigestOfAll([]string{digest, release}) }
 
 // forArch returns the image for an architecture, nil when there is none.
 // Attestations have the platform "unknown".
@@ -238,18 +252,30 @@ func layersSize(m *v1.Manifest) (total int64) {
 
 // Open fetches the image by its digest unless the cache has it.
 func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
-	if _, err := kernel.DigestHex(ref.Digest); err != nil {
+	digest, pick, picked := strings.Cut(ref.Locator, "#")
+	if !picked {
+		digest = ref.Digest
+	}
+	_, err := kernel.DigestHex(digest)
+	if picked && err == nil && pickDigest(digest, pick) != ref.Digest {
+		err = &kernel.DigestError{What: "its locator", Want: ref.Digest, Got: pickDigest(digest, pick)}
+	}
+	if err != nil {
 		return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
 	}
 	im, err := s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-		im, err := remote.Image(s.repo.Digest(ref.Digest), s.options(ctx)...)
+		im, err := remote.Image(s.repo.Digest(digest), s.options(ctx)...)
 		if err != nil {
 			return kernel.Contents{}, s.fail(ctx, err)
 		}
 		var made kernel.Contents
 		layers, err := s.layers(im, ref)
 		if err == nil {
-			made, err = unpackImage(ctx, dir, layers)
+			made, err = unpackImage(ctx, dir, pick, layers)
+		}
+		if several := (*unpack.SeveralError)(nil); errors.As(err, &several) {
+			k := several.Kernels[len(several.Kernels)-1]
+			err = fmt.Errorf("%w: choose one by its release or file behind the tag, as in #%s", err, cmp.Or(k.Release, k.Name))
 		}
 		switch {
 		case err == nil:

@@ -266,9 +266,9 @@ func TestOCILayouts(t *testing.T) {
 		{name: "opaque", layers: [][]byte{ciKernel(t, "6.1.1"), opaque}, release: "6.1.1", modules: map[string]string{"kernel/new.ko": "new"}},
 		{name: "a link hides a directory", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: "lib/modules", Header: &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "/etc"}})}, release: "6.1.1"},
 		{name: "deleted", layers: [][]byte{ciKernel(t, "6.1.1"), imagetest.Tarball(t, imagetest.Member{Name: ".wh.boot"})}, err: "holds no kernel"},
-		{name: "no kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "bin/sh", Data: "x"})}, err: "holds no kernel"},
+		{name: "no kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "bin/sh", Data: "x"})}, err: "of 1 files the first are \"bin/sh\""},
 		{name: "no layer", err: "holds no kernel"},
-		{name: "two kernels", layers: [][]byte{lvhKernel(t, "a", "6.1.1"), lvhKernel(t, "b", "6.2.2")}, err: "several kernels"},
+		{name: "two kernels", layers: [][]byte{lvhKernel(t, "a", "6.1.1"), lvhKernel(t, "b", "6.2.2")}, err: "several kernels, 2: \"data/kernels/b/boot/vmlinuz-6.2.2\", \"data/kernels/a/boot/vmlinuz-6.1.1\": choose one by its release or file behind the tag, as in #6.1.1"},
 		{name: "names that lead out", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "../boot/vmlinuz", Data: string(imagetest.Vmlinuz(t, "6.1.1"))}, imagetest.Member{Name: "boot/../../vmlinuz", Data: "x"})}, err: "holds no kernel"},
 		{name: "a link to a kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz", Header: &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "/boot/vmlinuz"}})}, err: "holds no kernel"},
 		{name: "not a kernel", layers: [][]byte{imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz", Data: "hello"})}, err: "no kernel image"},
@@ -303,6 +303,46 @@ func TestOCILayouts(t *testing.T) {
 				t.Errorf("modules (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// Of several kernels in an image the user picks one.
+func TestOCIPick(t *testing.T) {
+	t.Parallel()
+	o := newOCIServer(t)
+	o.push(t, "k/x:both", ociImage(t, image.Gzip, lvhKernel(t, "a", "6.1.1"), lvhKernel(t, "b", "6.2.2")))
+	parse := func(spec string) (kernel.Source, error) {
+		return Parse("oci://"+o.host+"/"+spec, "//"+o.host+"/"+spec, "amd64", kerneltest.NewCache(t))
+	}
+	for _, v := range []string{"6.1.1", "6.2.2"} {
+		s, err := parse("k/x:both#" + v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref := kerneltest.List(t, s)[0]
+		im, err := s.Open(context.Background(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := kerneltest.Modules(t, im); ref.ID() != "oci-x/"+v+"__both" || im.Release != v || got["kernel/fs/overlayfs/overlay.ko"] != "overlay of "+v {
+			t.Errorf("%s, release %s, modules %v", ref.ID(), im.Release, got)
+		}
+		ref.Locator = strings.Replace(ref.Locator, "#"+v, "#6", 1)
+		var digest *kernel.DigestError
+		if _, err := s.Open(context.Background(), ref); !errors.As(err, &digest) {
+			t.Errorf("error %v, want a DigestError", err)
+		}
+	}
+	s, err := parse("k/x:both#6.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(context.Background(), kerneltest.List(t, s)[0]); err == nil || !strings.Contains(err.Error(), `no kernel in it is "6.9"`) {
+		t.Errorf("error %v", err)
+	}
+	var usage *kernel.UsageError
+	if _, err := parse("k/x#6.1.1"); !errors.As(err, &usage) || !strings.Contains(err.Error(), "name its tag") {
+		t.Errorf("error %v, want a UsageError", err)
 	}
 }
 
@@ -397,11 +437,6 @@ func FuzzLayers(f *testing.F) {
 		err := walkLayers(context.Background(), []layer{open(lower), open(upper)}, func(name string, size int64, r io.Reader) error {
 			if got, ok := unpack.MemberName(name); !ok || got != name || strings.Contains(name, "/"+whiteoutOpaque) {
 				return fmt.Errorf("name %q", name)
-			}
-			if as, ok := kernelPath(name); ok {
-				if got, clean := unpack.MemberName(as); !clean || got != as {
-					t.Fatalf("path %q of %q", as, name)
-				}
 			}
 			seen[name]++
 			_, err := io.Copy(io.Discard, r)

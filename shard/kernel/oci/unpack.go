@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -22,50 +20,42 @@ import (
 // at the paths of a kernel archive.
 const archiveFile = "kernel.tar.zst"
 
-// unpackImage writes the kernel of an image's layers to an archive in dir and
-// unpacks it.
-func unpackImage(ctx context.Context, dir string, layers []layer) (kernel.Contents, error) {
+// unpackImage writes the kernels of an image's layers to an archive in dir and
+// unpacks the one whose release or file is want, which may be "" if there is one.
+func unpackImage(ctx context.Context, dir, want string, layers []layer) (kernel.Contents, error) {
 	file := filepath.Join(dir, archiveFile)
-	names, err := collectKernel(ctx, file, layers)
-	if err != nil {
+	if err := collectKernels(ctx, file, layers); err != nil {
 		return kernel.Contents{}, err
 	}
-	if len(names) == 0 {
-		return kernel.Contents{}, errors.New("the image holds no kernel: expected vmlinuz, boot/vmlinuz* or lib/modules/<release>/vmlinuz as a regular file in one of its layers")
-	}
-	if err := oneKernel(names); err != nil {
-		return kernel.Contents{}, err
-	}
-	return unpack.Tar(file).Unpack(ctx, dir)
+	return unpack.Tar(file).Unpack(ctx, dir, want)
 }
 
-// collectKernel returns the paths of the kernels it found.
-func collectKernel(ctx context.Context, file string, layers []layer) (kernels []string, err error) {
+// collectKernels keeps of an image what an archive of kernels has.
+func collectKernels(ctx context.Context, file string, layers []layer) error {
 	f, err := os.Create(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	zw, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer zw.Close()
 	tw := tar.NewWriter(zw)
+	var held unpack.Held
+	kernels := false
 	err = walkLayers(ctx, layers, func(name string, size int64, r io.Reader) error {
-		as, ok := kernelPath(name)
-		if !ok {
+		held.Note(name)
+		named, _ := unpack.IsKernelName(name)
+		if !named && !unpack.IsKernelPart(name) {
 			return nil
 		}
+		kernels = kernels || named
 		if size > kernel.MaxMember {
 			return &bounded.LimitError{What: fmt.Sprintf("size of %q", name), Limit: kernel.MaxMember}
 		}
-		if unpack.IsKernelName(as) {
-			if kernels = append(kernels, name); len(kernels) > unpack.MaxModuleSet {
-				return &bounded.LimitError{What: "number of kernels in the image", Limit: unpack.MaxModuleSet}
-			}
-		}
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: as, Size: size, Mode: 0o644}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644}); err != nil {
 			return err
 		}
 		if _, err := bounded.Copy(ctx, tw, r, size, fmt.Sprintf("size of %q", name)); err != nil {
@@ -74,30 +64,10 @@ func collectKernel(ctx context.Context, file string, layers []layer) (kernels []
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return kernels, errors.Join(tw.Close(), zw.Close(), f.Close())
-}
-
-// oneKernel refuses an image from which kernels of several releases could be
-// booted. One that is there twice, as boot/vmlinuz and in its modules'
-// directory, is one.
-func oneKernel(names []string) error {
-	first, where := "", ""
-	for _, n := range names {
-		release := ""
-		if _, rest, ok := strings.Cut(n, "lib/modules/"); ok {
-			release, _, _ = strings.Cut(rest, "/")
-		} else {
-			release = unpack.ImageStem(path.Base(n))
-		}
-		if release == "" {
-			continue
-		}
-		if first != "" && release != first {
-			return fmt.Errorf("the image holds several kernels: %q and %q", where, n)
-		}
-		first, where = release, n
+	if !kernels {
+		return &unpack.NoKernelError{Held: held}
 	}
-	return nil
+	return errors.Join(tw.Close(), zw.Close(), f.Close())
 }

@@ -2,11 +2,6 @@ package rpm
 
 import (
 	"bytes"
-	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,12 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 func TestResolveHref(t *testing.T) {
@@ -245,177 +236,6 @@ func FuzzParsePrimary(f *testing.F) {
 	})
 }
 
-// cpioArchive writes the format of cpio(5) as the test means it, not as a tool
-// would allow.
-func cpioArchive(entries ...cpioMember) []byte {
-	var b bytes.Buffer
-	pad := func() {
-		for b.Len()%4 != 0 {
-			b.WriteByte(0)
-		}
-	}
-	for _, e := range append(entries, cpioMember{name: cpioTrailer}) {
-		if e.size == 0 {
-			e.size = len(e.data)
-		}
-		if e.length == 0 {
-			e.length = len(e.name) + 1
-		}
-		fmt.Fprintf(&b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1, e.mode, 0, 0, max(e.links, 1), 0, e.size, 0, 0, 0, 0, e.length, 0)
-		b.WriteString(e.name + "\x00")
-		pad()
-		b.WriteString(e.data)
-		pad()
-	}
-	return b.Bytes()
-}
-
-type cpioMember struct {
-	name, data   string
-	mode         int
-	links        int
-	size, length int // when they are not those of data and name
-}
-
-// rpmFileOf wraps a payload in a lead and headers with just a name, and a
-// signature of header and payload where there is one.
-func rpmFileOf(sig, payload []byte) []byte {
-	b := append([]byte{0xed, 0xab, 0xee, 0xdb}, make([]byte, leadSize-4)...)
-	type tag struct {
-		tag, kind uint32
-		data      []byte
-	}
-	header := func(tags ...tag) {
-		var index, store []byte
-		for _, t := range tags {
-			count := uint32(len(t.data))
-			if t.kind == typeString {
-				t.data, count = append(t.data, 0), 1
-			}
-			for _, n := range []uint32{t.tag, t.kind, uint32(len(store)), count} {
-				index = binary.BigEndian.AppendUint32(index, n)
-			}
-			store = append(store, t.data...)
-		}
-		b = append(b, 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(tags)))
-		b = binary.BigEndian.AppendUint32(b, uint32(len(store)))
-		b = append(append(b, index...), store...)
-	}
-	if sig == nil {
-		header()
-	} else {
-		header(tag{sigPGP, typeBin, sig})
-		b = append(b, make([]byte, -len(sig)&7)...)
-	}
-	text := func(n uint32, s string) tag { return tag{n, typeString, []byte(s)} }
-	header(text(tagName, "kernel"), text(tagVersion, "1"), text(tagRelease, "2"), text(tagArch, "x86_64"))
-	return append(b, payload...)
-}
-
-// What an RPM's payload must not do.
-func TestHostileRPMs(t *testing.T) {
-	t.Parallel()
-	const reg = cpioRegular | 0o644
-	vmlinuz := string(imagetest.Vmlinuz(t, "6.1.1"))
-	bomb := imagetest.Compressed(t, image.Gzip, cpioArchive(cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, data: strings.Repeat("\x00", 64<<20)}))
-	for _, tc := range []struct {
-		name string
-		rpm  []byte
-		want string // of the error; "" for a kernel
-	}{
-		{"good", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz})), ""},
-		{"paths that lead out", rpmFileOf(nil, cpioArchive(
-			cpioMember{name: "../../boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz},
-			cpioMember{name: "./lib/modules/../../../vmlinuz", mode: reg, data: vmlinuz},
-			cpioMember{name: "/boot/vmlinuz-6.1.1", mode: reg, data: vmlinuz})), "holds no kernel"},
-		{"links and devices", rpmFileOf(nil, cpioArchive(
-			cpioMember{name: "./boot/vmlinuz-6.1.1", mode: 0o120777, data: "/etc/passwd"},
-			cpioMember{name: "./boot/vmlinuz", mode: 0o020644},
-			cpioMember{name: "./lib/modules/6.1.1/vmlinuz", mode: 0o040755})), "holds no kernel"},
-		{"a hard link before its content", rpmFileOf(nil, cpioArchive(
-			cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, links: 2},
-			cpioMember{name: "./lib/modules/6.1.1/vmlinuz", mode: reg, links: 2, data: vmlinuz})), ""},
-		{"a name with a line break", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz-6\n::error::x", mode: reg, data: vmlinuz})), "holds no kernel"},
-		{"a name without end", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, length: 1 << 30})), "exceeds the limit"},
-		{"a file without end", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, data: "x", size: 0xffffffff})), "exceeds the limit"},
-		{"a file that is cut", rpmFileOf(nil, cpioArchive(cpioMember{name: "./boot/vmlinuz", mode: reg, data: vmlinuz, size: 1 << 20})), "unexpected EOF"},
-		{"not a kernel", rpmFileOf(nil, bomb), "is no kernel image"},
-		{"no trailer", rpmFileOf(nil, cpioArchive()[:100]), "unexpected EOF"},
-		{"not cpio", rpmFileOf(nil, []byte("hello")), "no cpio archive"},
-		{"large-file cpio", rpmFileOf(nil, append([]byte("07070X"), make([]byte, 200)...)), "not supported"},
-		{"no payload", rpmFileOf(nil, nil), "no cpio archive"},
-		{"no RPM", []byte("hello"), "read RPM"},
-		{"another file", make([]byte, 1000), "not an RPM"},
-		{"a header of 4 GiB", append(rpmFileOf(nil, nil)[:leadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), "exceeds the limit"},
-		{"a header of 4 billion tags", append(rpmFileOf(nil, nil)[:leadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0), "exceeds the limit"},
-		{"a header that is cut", append(rpmFileOf(nil, nil)[:leadSize], 0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0xff, 0, 0), "unexpected EOF"},
-	} {
-		dir := t.TempDir()
-		file := imagetest.WriteFile(t, filepath.Join(dir, "0.rpm"), tc.rpm)
-		out := filepath.Join(dir, "out")
-		if err := os.Mkdir(out, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		e, err := unpack.Packages(context.Background(), out, []kernel.Archive{packageAt(file)})
-		switch {
-		case tc.want == "" && (err != nil || e.Image.Version != "6.1.1"):
-			t.Errorf("%s: %+v, %v", tc.name, e, err)
-		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n")):
-			t.Errorf("%s: error %v, want one line with %q", tc.name, err, tc.want)
-		}
-		if left, _ := os.ReadDir(dir); len(left) != 2 {
-			t.Errorf("%s: files outside: %v", tc.name, left)
-		}
-	}
-	var limit *bounded.LimitError
-	endless := io.MultiReader(bytes.NewReader(cpioArchive(cpioMember{name: "a", mode: reg, size: 0xfffffffc})[:116]), endlessZeros{})
-	if err := walkCpio(context.Background(), io.LimitReader(endless, 16), func(string, int64, io.Reader) error { return nil }); err == nil || errors.As(err, &limit) {
-		t.Errorf("error %v, want that of a cut archive", err)
-	}
-}
-
-func FuzzRPM(f *testing.F) {
-	const reg = cpioRegular | 0o644
-	payload := cpioArchive(cpioMember{name: "./boot/vmlinuz-6.1.1", mode: reg, data: "kernel"}, cpioMember{name: "../x", mode: reg, data: "y"})
-	f.Add(rpmFileOf(nil, payload))
-	f.Add(rpmFileOf(nil, imagetest.Compressed(f, image.Gzip, payload)))
-	f.Add(rpmFileOf(nil, cpioArchive(cpioMember{name: "a", mode: reg, links: 2}, cpioMember{name: "b", mode: 0o120777, data: "c"})))
-	f.Add(rpmFileOf(nil, nil)[:leadSize+20])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r := bytes.NewReader(b)
-		signature, header, err := readHeaders(r)
-		if err != nil {
-			return
-		}
-		_ = header.nevra()
-		for tag := range header.tags {
-			header.string(tag)
-			header.int32(tag)
-			header.bytes(tag)
-		}
-		firstBytes(signature, sigRSAHeader, sigDSAHeader, sigPGP, sigGPG)
-		if len(header.raw) > len(b) {
-			t.Fatalf("a header of %d bytes out of %d", len(header.raw), len(b))
-		}
-		// The decompressors have fuzz targets of their own.
-		rest, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = walkCpio(context.Background(), bytes.NewReader(rest), func(name string, size int64, r io.Reader) error {
-			if got, ok := unpack.MemberName(name); !ok || got != name {
-				t.Fatalf("name %q", name)
-			}
-			n, err := io.Copy(io.Discard, r)
-			if n > size || err == nil && n != size {
-				t.Fatalf("%d bytes of a file of %d", n, size)
-			}
-			return err
-		})
-	})
-}
-
 // FuzzKeys holds that neither keys nor signatures from elsewhere end the run.
 func FuzzKeys(f *testing.F) {
 	gnupg, exported := kerneltest.Key(f)
@@ -471,7 +291,3 @@ func BenchmarkParsePrimary(b *testing.B) {
 		}
 	}
 }
-
-type endlessZeros struct{}
-
-func (endlessZeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -1,6 +1,6 @@
 // Package rpm reads the kernels of RPM repositories: those of the known
-// distributions, or one by its address. It owns repository metadata, package
-// headers and signatures, all taken as hostile. It must not know other kinds of
+// distributions, or one by its address. It owns repository metadata
+// and signatures, all taken as hostile. It must not know other kinds of
 // sources.
 package rpm
 
@@ -267,7 +267,7 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 	im, err := unpack.OpenPackages(ctx, s.cache, ref, func(dir string) []kernel.Archive {
 		archives = nil
 		for i := range files {
-			archives = append(archives, packageAt(filepath.Join(dir, fmt.Sprintf("%d.rpm", i))))
+			archives = append(archives, unpack.RPM(filepath.Join(dir, fmt.Sprintf("%d.rpm", i))))
 		}
 		return archives
 	}, func(ctx context.Context, paths []kernel.Archive) error {
@@ -336,11 +336,11 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, f packageFile, path 
 		return err
 	}
 	defer p.Close()
-	_, h, err := readHeaders(p)
+	_, h, err := unpack.ReadRPM(p)
 	if err != nil {
 		return bad(fmt.Errorf("package %q: %w", f.Package, err))
 	}
-	if got := h.nevra(); got != f.Package {
+	if got := h.NEVRA(); got != f.Package {
 		return bad(fmt.Errorf("package %q is listed as %q", bounded.OneLine(got), f.Package))
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
@@ -358,7 +359,7 @@ func TestRPMRefusesBadPackages(t *testing.T) {
 		{"no package", func() { b := []byte("<html>login</html>"); imagetest.WriteFile(t, file, b); r.relist(t, file, good, b) }, "read RPM"},
 		{"cut short before it was listed", func() {
 			br := bytes.NewReader(good)
-			if _, _, err := readHeaders(br); err != nil {
+			if _, _, err := unpack.ReadRPM(br); err != nil {
 				t.Fatal(err)
 			}
 			b := good[:len(good)-br.Len()/2]
@@ -564,15 +565,15 @@ func TestRPMSignedAsByOldVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	plain := rpmFileOf(nil, []byte("payload"))
-	signed := imagetest.WriteFile(t, filepath.Join(dir, "signed"), plain[leadSize+16:])
+	plain := imagetest.RPMFile(nil, []byte("payload"))
+	signed := imagetest.WriteFile(t, filepath.Join(dir, "signed"), plain[96+16:])
 	kerneltest.Command(t, "gpg", "--homedir", gnupg, "--batch", "--quiet", "--detach-sign", signed)
 	sig, err := os.ReadFile(signed + ".sig")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for payload, want := range map[string]bool{"payload": true, "paYload": false, "payload2": false, "": false} {
-		file := imagetest.WriteFile(t, filepath.Join(dir, "x.rpm"), rpmFileOf(sig, []byte(payload)))
+		file := imagetest.WriteFile(t, filepath.Join(dir, "x.rpm"), imagetest.RPMFile(sig, []byte(payload)))
 		if err := keys.verifyPackage(file); (err == nil) != want || err != nil && !errors.Is(err, kernel.ErrSignature) {
 			t.Errorf("payload %q: %v", payload, err)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 const maxKeyFile = 4 << 20 // bytes
@@ -139,7 +140,7 @@ func (k *keyring) verifyPackage(path string) error {
 		return err
 	}
 	defer f.Close()
-	signature, header, err := readHeaders(f)
+	signature, header, err := unpack.ReadRPM(f)
 	if err != nil {
 		return err
 	}
@@ -148,16 +149,16 @@ func (k *keyring) verifyPackage(path string) error {
 		return err
 	}
 	none := fmt.Errorf("%w: the package is not signed", kernel.ErrSignature)
-	if want := header.string(tagPayloadDigest); want != "" {
-		sig := firstBytes(signature, sigRSAHeader, sigDSAHeader)
+	if want := header.String(unpack.RPMPayloadDigest); want != "" {
+		sig := firstBytes(signature, unpack.RPMSigRSAHeader, unpack.RPMSigDSAHeader)
 		if sig == nil {
 			return none
 		}
-		if err := k.verify(bytes.NewReader(header.raw), sig); err != nil {
+		if err := k.verify(bytes.NewReader(header.Raw), sig); err != nil {
 			return err
 		}
 		// The numbers are OpenPGP's (RFC 9580, 9.5).
-		algo, ok := map[uint32]crypto.Hash{8: crypto.SHA256, 9: crypto.SHA384, 10: crypto.SHA512}[header.int32(tagPayloadAlgo)]
+		algo, ok := map[uint32]crypto.Hash{8: crypto.SHA256, 9: crypto.SHA384, 10: crypto.SHA512}[header.Int32(unpack.RPMPayloadAlgo)]
 		if !ok {
 			return fmt.Errorf("%w: the payload's digest is of an unknown kind", kernel.ErrSignature)
 		}
@@ -170,19 +171,19 @@ func (k *keyring) verifyPackage(path string) error {
 		}
 		return nil
 	}
-	sig := firstBytes(signature, sigPGP, sigGPG)
+	sig := firstBytes(signature, unpack.RPMSigPGP, unpack.RPMSigGPG)
 	if sig == nil {
 		return none
 	}
 	if _, err := f.Seek(start, io.SeekStart); err != nil {
 		return err
 	}
-	return k.verify(io.MultiReader(bytes.NewReader(header.raw), f), sig)
+	return k.verify(io.MultiReader(bytes.NewReader(header.Raw), f), sig)
 }
 
-func firstBytes(h *header, tags ...uint32) []byte {
+func firstBytes(h *unpack.RPMHeader, tags ...uint32) []byte {
 	for _, t := range tags {
-		if b := h.bytes(t); b != nil {
+		if b := h.Bytes(t); b != nil {
 			return b
 		}
 	}

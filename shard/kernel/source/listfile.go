@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/archive"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
@@ -49,7 +50,12 @@ func ParseAll(specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
 // which only who knows the payload can tell; see [PicksKinds].
 func ParseFor(arch string, specs []string, cache *kernel.Cache) ([]kernel.Source, error) {
 	var list []kernel.Source
+	var packages []string // which make kernels together
 	for _, spec := range specs {
+		if archive.IsPackages(spec) {
+			packages = append(packages, spec)
+			continue
+		}
 		file, ok := strings.CutPrefix(spec, "@")
 		if !ok {
 			s, err := parse(spec, arch, cache)
@@ -64,6 +70,13 @@ func ParseFor(arch string, specs []string, cache *kernel.Cache) ([]kernel.Source
 			return nil, err
 		}
 		list = append(list, more...)
+	}
+	if len(packages) > 0 {
+		s, err := parse(strings.Join(packages, ","), arch, cache)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
 	}
 	return list, nil
 }

@@ -30,18 +30,17 @@ func ArchiveStem(base string) string {
 // ImageStem returns what follows vmlinuz- and the like, "" for what is not
 // named like a kernel image.
 func ImageStem(base string) string {
-	for _, prefix := range []string{"vmlinuz-", "bzImage-", "vmlinux-", "Image-"} {
-		if stem, ok := strings.CutPrefix(base, prefix); ok {
-			return stem
-		}
+	stem, ok := kernelStem(base)
+	if !ok || strings.HasPrefix(base, "kernel") || strings.HasPrefix(base, ".") {
+		return ""
 	}
-	return ""
+	return stem
 }
 
 // SafeDistro returns the distro that a directory's name stands for.
 func SafeDistro(dir string) string {
 	switch dir {
-	case "", ".", "/":
+	case "", ".", "/", "tmp", "Downloads":
 		return "local"
 	case "mainline-kernels":
 		return "mainline"

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -19,54 +21,226 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
-// unpacker takes the kernel and its config out of archives, and notes which
-// modules they hold. It writes two files, under names of its own.
+// Kernel is one kernel of an archive.
+type Kernel struct {
+	Name    string `json:"name"` // of its file in the archive
+	Sum     string `json:"sum"`  // digest of the kernel's image
+	Release string `json:"release,omitempty"`
+	Arch    string `json:"arch,omitempty"`
+	Modules string `json:"modules,omitempty"` // the release of its modules, where the archive has them
+
+	info         image.Info
+	file, config string // as unpacked
+	sure         bool   // it lies where kernels do
+}
+
+// Held is what an archive holds, for errors.
+type Held struct {
+	count int
+	first []string
+}
+
+// Note takes a further name.
+func (h *Held) Note(name string) {
+	if h.count++; len(h.first) < 5 {
+		h.first = append(h.first, fmt.Sprintf("%.80q", name))
+	}
+}
+
+// NoKernelError is the error of an archive without a kernel.
+type NoKernelError struct{ Held Held }
+
+func (e *NoKernelError) Error() string {
+	held := "it is empty"
+	if e.Held.count > 0 {
+		held = fmt.Sprintf("of %d files the first are %s", e.Held.count, strings.Join(e.Held.first, ", "))
+	}
+	return "the archive holds no kernel: expected vmlinuz, vmlinux, bzImage, Image or *.efi in boot, in lib/modules/<release> or at the top, as a regular file; " + held
+}
+
+// SeveralError is the error of an archive of which one kernel is wanted, and which
+// has several.
+type SeveralError struct{ Kernels []*Kernel }
+
+func (e *SeveralError) Error() string {
+	var names []string
+	for _, k := range e.Kernels[:min(len(e.Kernels), 5)] {
+		names = append(names, fmt.Sprintf("%.120q", k.Name))
+	}
+	return fmt.Sprintf("the archive holds several kernels, %d: %s", len(e.Kernels), strings.Join(names, ", "))
+}
+
+// unpacker takes kernels and their configs out of archives, and notes which
+// modules they hold. It writes under names of its own.
 type unpacker struct {
 	dir      string
-	name     string // of the kernel in its archive
-	info     image.Info
-	kernel   bool
-	config   bool
-	releases map[string]bool // that have at least one module
+	want     string // the name or the release of the kernel that is wanted; "" for all
+	kernels  []*Kernel
+	configs  map[string]string // file as unpacked, by the stem of its name
+	releases map[string]bool   // that have at least one module
+	held     Held
+	notOne   error // why a file that need not be a kernel is none
 }
 
+func newUnpacker(dir, want string) *unpacker {
+	return &unpacker{dir: dir, want: want, configs: map[string]string{}, releases: map[string]bool{}}
+}
+
+func isSure(k *Kernel) bool { return k.sure }
+
+// done says that all of one kernel is there.
 func (u *unpacker) done() bool {
-	return u.kernel && u.config && u.moduleRelease() != "" && (u.info.Version == "" || u.releases[u.info.Version])
-}
-
-// moduleRelease returns the release whose modules belong to the kernel.
-func (u *unpacker) moduleRelease() string {
-	if u.releases[u.info.Version] {
-		return u.info.Version
-	}
-	if len(u.releases) == 1 {
-		for r := range u.releases {
-			return r
+	for _, k := range u.kernels {
+		if k.sure && u.wants(k) && len(u.configs) > 0 && len(u.releases) > 0 && (k.info.Version == "" || u.releases[k.info.Version]) {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
-// Packages takes the kernel out of packages into dir. It reads only until
-// all is known: boot/ comes before the modules, which are most of a package,
-// and a signature vouches for the rest.
-func Packages(ctx context.Context, dir string, packages []kernel.Archive) (kernel.Contents, error) {
-	u := &unpacker{dir: dir, releases: map[string]bool{}}
+func (u *unpacker) wants(k *Kernel) bool {
+	return u.want == "" || u.want == k.Name || u.want == k.Release
+}
+
+// found returns the kernels: those in places of kernels, if there are any. The same
+// file twice is one, and so is one kernel in two formats, such as vmlinux and bzImage.
+func (u *unpacker) found() []*Kernel {
+	sure := slices.ContainsFunc(u.kernels, isSure)
+	var list []*Kernel
+next:
+	for _, k := range u.kernels {
+		if sure && !k.sure {
+			continue
+		}
+		for i, o := range list {
+			if k.Sum != o.Sum && (k.info.Version == "" || k.info.Version != o.info.Version || k.info.Format == o.info.Format) {
+				continue
+			}
+			if o.info.Format == image.FormatVmlinux && !u.named(o) || u.named(k) {
+				list[i] = k // the smaller one
+			}
+			continue next
+		}
+		list = append(list, k)
+	}
+	for _, k := range list {
+		switch {
+		case u.releases[k.Release]:
+			k.Modules = k.Release
+		case len(list) == 1 && len(u.releases) == 1:
+			for r := range u.releases {
+				k.Modules = r
+			}
+		}
+		stem, _ := kernelStem(path.Base(k.Name))
+		if k.Release != "" {
+			k.config = u.configs[k.Release]
+		}
+		if k.config == "" && stem != "" {
+			k.config = u.configs[stem]
+		}
+		if k.config == "" && len(list) == 1 && len(u.configs) > 0 {
+			k.config = slices.Min(slices.Collect(maps.Values(u.configs)))
+		}
+	}
+	return slices.DeleteFunc(list, func(k *Kernel) bool { return !u.wants(k) })
+}
+
+// named says that a kernel is wanted by the name of its file.
+func (u *unpacker) named(k *Kernel) bool { return u.want == k.Name }
+
+// contents leaves the one kernel that is wanted, and its config.
+func (u *unpacker) contents() (kernel.Contents, error) {
+	list := u.found()
+	switch {
+	case len(list) > 1:
+		return kernel.Contents{}, &SeveralError{list}
+	case len(list) == 0 && len(u.kernels) > 0:
+		return kernel.Contents{}, fmt.Errorf("no kernel in it is %.120q: %w", u.want, &SeveralError{u.kernels})
+	case len(list) == 0 && u.notOne != nil:
+		return kernel.Contents{}, u.notOne
+	case len(list) == 0:
+		return kernel.Contents{}, &NoKernelError{u.held}
+	}
+	k := list[0]
+	err := os.Rename(k.file, filepath.Join(u.dir, kernel.KernelFile))
+	if err == nil && k.config != "" {
+		err = os.Rename(k.config, filepath.Join(u.dir, kernel.ConfigFile))
+	}
+	for _, o := range u.kernels {
+		os.Remove(o.file)
+	}
+	for _, file := range u.configs {
+		os.Remove(file)
+	}
+	return kernel.Contents{Image: k.info, Modules: k.Modules}, err
+}
+
+// Packages takes a kernel out of packages into dir, the one that is called want
+// where there are several. It reads only until all is known: boot/ comes before
+// the modules, which are most of a package, and a signature vouches for the rest.
+func Packages(ctx context.Context, dir, want string, packages []kernel.Archive) (kernel.Contents, error) {
+	u := newUnpacker(dir, want)
 	for _, p := range packages {
 		if u.done() {
 			break
 		}
-		err := p.Walk(ctx, func(name string, size int64, r io.Reader) error {
-			if err := u.take(ctx, name, size, r); err != nil || !u.done() {
-				return err
-			}
-			return fs.SkipAll
-		})
-		if err != nil {
+		if err := u.walk(ctx, p.Walk); err != nil {
 			return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(p.String()), err)
 		}
 	}
+	if list := u.found(); want == "" && len(list) > 1 {
+		u.want = list[0].Name
+	}
 	return u.contents()
+}
+
+// Unpack takes the kernel out of a tar archive into dir, the one whose file or
+// release is want where there are several. It reads to the end, which tells whether
+// the archive is whole.
+func (t Tar) Unpack(ctx context.Context, dir, want string) (kernel.Contents, error) {
+	u := newUnpacker(dir, want)
+	if err := t.walkAll(ctx, u.taking(ctx)); err != nil {
+		return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(string(t)), err)
+	}
+	return u.contents()
+}
+
+// Found is what an archive holds.
+type Found struct {
+	Kernels []*Kernel `json:"kernels,omitempty"`
+	Modules []string  `json:"modules,omitempty"` // the releases that it has modules of
+	Configs []string  `json:"configs,omitempty"` // and configurations
+}
+
+// Scan says what an archive holds. dir is for its use. A package is read only until
+// all of a kernel is known.
+func Scan(ctx context.Context, dir string, a kernel.Archive) (Found, error) {
+	u := newUnpacker(dir, "")
+	var err error
+	if t, ok := a.(Tar); ok {
+		err = t.walkAll(ctx, u.taking(ctx))
+	} else {
+		err = u.walk(ctx, a.Walk)
+	}
+	if err != nil {
+		return Found{}, fmt.Errorf("read %q: %w", filepath.Base(a.String()), err)
+	}
+	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs))}, nil
+}
+
+func (u *unpacker) walk(ctx context.Context, walk func(context.Context, kernel.WalkFunc) error) error {
+	take := u.taking(ctx)
+	return walk(ctx, func(name string, size int64, r io.Reader) error {
+		if err := take(name, size, r); err != nil || !u.done() {
+			return err
+		}
+		return fs.SkipAll
+	})
+}
+
+func (u *unpacker) taking(ctx context.Context) kernel.WalkFunc {
+	return func(name string, size int64, r io.Reader) error { return u.take(ctx, name, size, r) }
 }
 
 // OpenPackages returns a kernel that comes in several packages. fetch downloads
@@ -77,7 +251,7 @@ func OpenPackages(ctx context.Context, c *kernel.Cache, ref kernel.Ref, archives
 		if err := fetch(ctx, packages); err != nil {
 			return kernel.Contents{}, err
 		}
-		made, err := Packages(ctx, dir, packages)
+		made, err := Packages(ctx, dir, "", packages)
 		if err != nil && ctx.Err() == nil {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: err}
 		}
@@ -89,88 +263,80 @@ func OpenPackages(ctx context.Context, c *kernel.Cache, ref kernel.Ref, archives
 	return im, nil
 }
 
-// Unpack takes the kernel out of a tar archive into dir. It reads to the
-// end, which tells whether the archive is whole and of one kernel only.
-func (t Tar) Unpack(ctx context.Context, dir string) (kernel.Contents, error) {
-	u := &unpacker{dir: dir, releases: map[string]bool{}}
-	err := t.walkAll(ctx, func(name string, size int64, r io.Reader) error {
-		if u.kernel && IsKernelName(name) {
-			return u.second(ctx, name, size, r)
-		}
-		return u.take(ctx, name, size, r)
-	})
-	if err != nil {
-		return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(string(t)), err)
-	}
-	return u.contents()
-}
-
-func (u *unpacker) contents() (kernel.Contents, error) {
-	if !u.kernel {
-		return kernel.Contents{}, errors.New("the archive holds no kernel: expected vmlinuz, boot/vmlinuz-<release> or lib/modules/<release>/vmlinuz as a regular file")
-	}
-	return kernel.Contents{Image: u.info, Modules: u.moduleRelease()}, nil
-}
-
 // take looks at one file of an archive.
 func (u *unpacker) take(ctx context.Context, name string, size int64, r io.Reader) error {
-	switch {
-	case !u.kernel && IsKernelName(name):
-		if err := u.write(ctx, kernel.KernelFile, name, size, kernel.MaxMember, r); err != nil {
-			return err
+	u.held.Note(name)
+	if named, sure := IsKernelName(name); named {
+		return u.takeKernel(ctx, name, sure, size, r)
+	}
+	if stem, ok := isConfigName(name); ok {
+		if _, twice := u.configs[stem]; twice || len(u.configs) >= MaxModuleSet {
+			return nil
 		}
-		info, err := image.ProbeFile(filepath.Join(u.dir, kernel.KernelFile))
-		if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
-			nk.File = name
-		}
-		if err != nil {
-			return err
-		}
-		u.kernel, u.info, u.name = true, info, name
-	case !u.config && IsConfigName(name):
-		if err := u.write(ctx, kernel.ConfigFile, name, size, MaxConfig, r); err != nil {
-			return err
-		}
-		u.config = true
-	default:
-		release, file, ok := image.SplitModule(name)
-		if ok && image.IsModule(file) && release == kernel.SafeName(release) && len(u.releases) < MaxModuleSet {
-			u.releases[release] = true
-		}
+		file := filepath.Join(u.dir, fmt.Sprintf("config.%d", len(u.configs)))
+		u.configs[stem] = file
+		return WriteMember(ctx, file, name, size, MaxConfig, r)
+	}
+	release, file, ok := image.SplitModule(name)
+	if ok && image.IsModule(file) && release == kernel.SafeName(release) && len(u.releases) < MaxModuleSet {
+		u.releases[release] = true
 	}
 	return nil
 }
 
-// second looks at a further kernel of an archive: which one its name promises
-// cannot be told. The same file twice is fine, and so is one kernel in two
-// formats, such as Image and Image.gz.
-func (u *unpacker) second(ctx context.Context, name string, size int64, r io.Reader) error {
-	const as = "second"
-	file := filepath.Join(u.dir, as)
-	defer os.Remove(file)
-	if err := u.write(ctx, as, name, size, kernel.MaxMember, r); err != nil {
-		return err
+// takeKernel writes what is named like a kernel. Behind one that is, and in places
+// where anything may lie, it need not be one.
+func (u *unpacker) takeKernel(ctx context.Context, name string, sure bool, size int64, r io.Reader) error {
+	if !sure && (size > kernel.MaxMember || len(u.kernels) >= MaxModuleSet) {
+		return nil
 	}
-	info, err := image.ProbeFile(file)
+	if len(u.kernels) >= MaxModuleSet {
+		return &bounded.LimitError{What: "number of kernels in the archive", Limit: MaxModuleSet}
+	}
+	file := filepath.Join(u.dir, fmt.Sprintf("kernel.%d", len(u.kernels)))
+	info, err := WriteKernel(ctx, file, name, size, r)
 	if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
+		os.Remove(file)
+		if u.notOne == nil {
+			u.notOne = err
+		}
+		if sure && u.want == "" && !slices.ContainsFunc(u.kernels, isSure) {
+			return err
+		}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	first, err := kernel.HashFile(ctx, filepath.Join(u.dir, kernel.KernelFile))
-	if err != nil {
+	k := &Kernel{Name: name, Release: info.Version, Arch: info.Arch, info: info, file: file, sure: sure}
+	if k.Release == "" {
+		if k.Release, _, _ = image.SplitModule(name); k.Release != kernel.SafeName(k.Release) {
+			k.Release = ""
+		}
+	}
+	if k.Sum, err = kernel.HashFile(ctx, file); err != nil {
 		return err
 	}
-	second, err := kernel.HashFile(ctx, file)
-	if err != nil || first == second || info.Version != "" && info.Version == u.info.Version && info.Format != u.info.Format {
-		return err
-	}
-	return fmt.Errorf("the archive holds two kernels, %q and %q: leave one", u.name, name)
+	u.kernels = append(u.kernels, k)
+	return nil
 }
 
-func (u *unpacker) write(ctx context.Context, as, name string, size, limit int64, r io.Reader) error {
-	return WriteMember(ctx, filepath.Join(u.dir, as), name, size, limit, r)
+// WriteKernel writes a kernel's file to path, without what is wrapped around the
+// kernel. What is none is an [image.NotKernelError] with the file's name.
+func WriteKernel(ctx context.Context, path, name string, size int64, r io.Reader) (image.Info, error) {
+	if err := WriteMember(ctx, path, name, size, kernel.MaxMember, r); err != nil {
+		return image.Info{}, err
+	}
+	return Unwrap(path, name)
+}
+
+// Unwrap is [image.Unwrap] of a file that errors call name.
+func Unwrap(path, name string) (image.Info, error) {
+	info, err := image.Unwrap(path)
+	if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
+		nk.File = name
+	}
+	return info, err
 }
 
 // WriteMember writes a file of an archive to path. size is what the archive
@@ -189,35 +355,4 @@ func WriteMember(ctx context.Context, path, name string, size, limit int64, r io
 		return fmt.Errorf("unpack %q: %w", name, err)
 	}
 	return f.Close()
-}
-
-// IsKernelName says whether a file of an archive is named like a kernel, and in
-// a place where kernels are.
-func IsKernelName(name string) bool {
-	base, ok := bootFile(name)
-	if !ok {
-		return false
-	}
-	for _, stem := range []string{"vmlinuz", "bzImage", "vmlinux", "Image", "Image.gz"} {
-		if base == stem || strings.HasPrefix(base, stem+"-") {
-			return true
-		}
-	}
-	return false
-}
-
-// IsConfigName is IsKernelName for the configuration.
-func IsConfigName(name string) bool {
-	base, ok := bootFile(name)
-	return ok && (base == "config" || strings.HasPrefix(base, "config-"))
-}
-
-// bootFile returns the base name of a file in a place where kernels are.
-func bootFile(name string) (string, bool) {
-	dir, base := path.Split(name)
-	if dir == "" || dir == "boot/" {
-		return base, true
-	}
-	_, file, ok := image.SplitModule(name)
-	return base, ok && file == base
 }

@@ -259,3 +259,33 @@ func KoFile(info string) []byte {
 
 // Modinfo is the .modinfo of a module that depends on others.
 func Modinfo(depends string) string { return "license=GPL\x00depends=" + depends + "\x00name=x\x00" }
+
+// PE makes an EFI image of sections: names, each followed by what it has.
+func PE(machine uint16, sections ...string) []byte {
+	const align = 512
+	n := len(sections) / 2
+	b := append([]byte("MZ"), make([]byte, 62)...)
+	b[0x3c] = 64
+	b = append(b, "PE\x00\x00"...)
+	b = binary.LittleEndian.AppendUint16(b, machine)
+	b = binary.LittleEndian.AppendUint16(b, uint16(n))
+	b = append(b, make([]byte, 12)...) // no symbols
+	b = append(b, 0, 0, 0x06, 0x02)    // no optional header
+	at := (len(b) + 40*n + align - 1) / align * align
+	var data []byte
+	for i := range n {
+		name, text := sections[2*i], sections[2*i+1]
+		size := (len(text) + align - 1) / align * align
+		h := make([]byte, 40)
+		copy(h, name)
+		binary.LittleEndian.PutUint32(h[8:], uint32(len(text)))
+		binary.LittleEndian.PutUint32(h[12:], uint32(0x10000*(i+1)))
+		binary.LittleEndian.PutUint32(h[16:], uint32(size))
+		binary.LittleEndian.PutUint32(h[20:], uint32(at+len(data)))
+		b = append(b, h...)
+		data = append(append(data, text...), make([]byte, size-len(text))...)
+	}
+	b = append(b, make([]byte, at-len(b))...)
+	// The last section needs no filling.
+	return append(b, data[:len(data)-(align-len(sections[2*n-1])%align)%align]...)
+}

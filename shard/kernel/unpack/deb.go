@@ -1,33 +1,34 @@
-package apt
+package unpack
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// packageFile is a Debian package, by the path of its file.
-type packageFile string
+// Deb is a Debian package, by the path of its file.
+type Deb string
 
 // String returns the package's path.
-func (p packageFile) String() string { return string(p) }
+func (p Deb) String() string { return string(p) }
 
 // Walk implements [kernel.Archive].
-func (p packageFile) Walk(ctx context.Context, fn kernel.WalkFunc) error {
-	return p.tar(ctx, "--fsys-tarfile", func(r io.Reader) error { return unpack.WalkTar(ctx, r, fn) })
+func (p Deb) Walk(ctx context.Context, fn kernel.WalkFunc) error {
+	return p.Tar(ctx, "--fsys-tarfile", func(r io.Reader) error { return WalkTar(ctx, r, fn) })
 }
 
-// tar calls fn with one of the package's tars. It leaves the package to dpkg-deb,
+// Tar calls fn with one of the package's tars. It leaves the package to dpkg-deb,
 // which also decompresses xz faster than Go.
-func (p packageFile) tar(ctx context.Context, which string, fn func(io.Reader) error) error {
+func (p Deb) Tar(ctx context.Context, which string, fn func(io.Reader) error) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", which, string(p))
 	cmd.Env = append(child.Environ(), "LC_ALL=C")
 	child.Group(cmd) // dpkg-deb forks its decompressor, which holds the pipes too
@@ -39,7 +40,7 @@ func (p packageFile) tar(ctx context.Context, which string, fn func(io.Reader) e
 	}
 	if err := child.Start(cmd); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return errors.New("dpkg-deb is not installed: install the package dpkg")
+			return kernel.Usagef("dpkg-deb is not installed: install the package dpkg")
 		}
 		return err
 	}
@@ -69,4 +70,31 @@ func (e *endReader) Read(p []byte) (int, error) {
 	n, err := e.Reader.Read(p)
 	e.ended = e.ended || err != nil
 	return n, err
+}
+
+// maxControl caps a file about a package, in bytes.
+const maxControl = 1 << 20
+
+// Control reads a file about the package, where it has it.
+func (p Deb) Control(ctx context.Context, name string) (text string, err error) {
+	err = p.Tar(ctx, "--ctrl-tarfile", func(r io.Reader) error {
+		for files := tar.NewReader(r); ; {
+			hdr, err := files.Next()
+			if errors.Is(err, io.EOF) {
+				_, err := bounded.Copy(ctx, io.Discard, r, MaxArchive, "size of the package")
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			if n, ok := MemberName(hdr.Name); ok && n == name {
+				var b strings.Builder
+				if _, err := bounded.Copy(ctx, &b, files, maxControl, "size of "+name); err != nil {
+					return err
+				}
+				text = b.String()
+			}
+		}
+	})
+	return text, err
 }

@@ -1,4 +1,4 @@
-package rpm
+package unpack
 
 import (
 	"archive/tar"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 // The "new ASCII" format of cpio(5), as RPM writes it: 110 bytes of magic and
@@ -95,7 +94,7 @@ func (c *cpioReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// walkCpio is [unpack.WalkTar] for cpio archives.
+// walkCpio is [WalkTar] for cpio archives.
 func walkCpio(ctx context.Context, r io.Reader, fn kernel.WalkFunc) error {
-	return unpack.WalkFiles(ctx, r, unpack.MaxArchive, func(r io.Reader) unpack.Reader { return &cpioReader{r: r} }, fn)
+	return WalkFiles(ctx, r, MaxArchive, func(r io.Reader) Reader { return &cpioReader{r: r} }, fn)
 }

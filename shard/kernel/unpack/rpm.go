@@ -1,4 +1,4 @@
-package rpm
+package unpack
 
 import (
 	"bufio"
@@ -30,22 +30,25 @@ const (
 
 // Tags that count, of the header and of the signature header.
 const (
-	tagName          = 1000
-	tagVersion       = 1001
-	tagRelease       = 1002
-	tagArch          = 1022
-	tagPayloadDigest = 5092
-	tagPayloadAlgo   = 5093
+	tagName      = 1000
+	tagVersion   = 1001
+	tagRelease   = 1002
+	tagBuildTime = 1006
+	tagArch      = 1022
+	tagSourceRPM = 1044
 
-	sigDSAHeader = 267  // OpenPGP signatures of the header
-	sigRSAHeader = 268  //
-	sigPGP       = 1002 // of header and payload, as rpm 3 did
-	sigGPG       = 1005 //
+	RPMPayloadDigest = 5092
+	RPMPayloadAlgo   = 5093
+
+	RPMSigDSAHeader = 267  // OpenPGP signatures of the header
+	RPMSigRSAHeader = 268  //
+	RPMSigPGP       = 1002 // of header and payload, as rpm 3 did
+	RPMSigGPG       = 1005 //
 )
 
-// header is one of a package's two headers.
-type header struct {
-	raw   []byte // as signed: with its magic number
+// RPMHeader is one of a package's two headers.
+type RPMHeader struct {
+	Raw   []byte // as signed: with its magic number
 	tags  map[uint32]tagEntry
 	store []byte
 }
@@ -63,7 +66,7 @@ const (
 )
 
 // readHeader reads a header; a signature header also up to its padding.
-func readHeader(r io.Reader, signature bool) (*header, error) {
+func readHeader(r io.Reader, signature bool) (*RPMHeader, error) {
 	intro := make([]byte, 16)
 	if _, err := io.ReadFull(r, intro); err != nil {
 		return nil, fmt.Errorf("read RPM header: %w", bounded.NoEOF(err))
@@ -90,9 +93,9 @@ func readHeader(r io.Reader, signature bool) (*header, error) {
 			return nil, fmt.Errorf("read RPM header: %w", bounded.NoEOF(err))
 		}
 	}
-	h := &header{raw: b.Bytes(), tags: map[uint32]tagEntry{}}
-	index := h.raw[16 : 16+16*count]
-	h.store = h.raw[16+16*count:]
+	h := &RPMHeader{Raw: b.Bytes(), tags: map[uint32]tagEntry{}}
+	index := h.Raw[16 : 16+16*count]
+	h.store = h.Raw[16+16*count:]
 	for ; len(index) > 0; index = index[16:] {
 		tag := binary.BigEndian.Uint32(index)
 		if _, twice := h.tags[tag]; !twice {
@@ -102,8 +105,8 @@ func readHeader(r io.Reader, signature bool) (*header, error) {
 	return h, nil
 }
 
-// bytes returns a binary tag, nil when there is none or it is out of bounds.
-func (h *header) bytes(tag uint32) []byte {
+// Bytes returns a binary tag, nil when there is none or it is out of bounds.
+func (h *RPMHeader) Bytes(tag uint32) []byte {
 	t, ok := h.tags[tag]
 	if !ok || t.kind != typeBin || uint64(t.offset)+uint64(t.count) > uint64(len(h.store)) {
 		return nil
@@ -111,8 +114,8 @@ func (h *header) bytes(tag uint32) []byte {
 	return h.store[t.offset : t.offset+t.count]
 }
 
-// string returns a string tag, or the first of an array, "" when there is none.
-func (h *header) string(tag uint32) string {
+// String returns a string tag, or the first of an array, "" when there is none.
+func (h *RPMHeader) String(tag uint32) string {
 	t, ok := h.tags[tag]
 	if !ok || t.kind != typeString && t.kind != typeStringArray || t.count == 0 || uint64(t.offset) >= uint64(len(h.store)) {
 		return ""
@@ -124,8 +127,8 @@ func (h *header) string(tag uint32) string {
 	return string(s)
 }
 
-// int32 returns a number, or the first of an array, 0 when there is none.
-func (h *header) int32(tag uint32) uint32 {
+// Int32 returns a number, or the first of an array, 0 when there is none.
+func (h *RPMHeader) Int32(tag uint32) uint32 {
 	t, ok := h.tags[tag]
 	if !ok || t.kind != typeInt32 || t.count == 0 || uint64(t.offset)+4 > uint64(len(h.store)) {
 		return 0
@@ -133,13 +136,13 @@ func (h *header) int32(tag uint32) uint32 {
 	return binary.BigEndian.Uint32(h.store[t.offset:])
 }
 
-// nevra is the full name that the package gives itself.
-func (h *header) nevra() string {
-	return h.string(tagName) + "-" + h.string(tagVersion) + "-" + h.string(tagRelease) + "." + h.string(tagArch)
+// NEVRA is the full name that the package gives itself.
+func (h *RPMHeader) NEVRA() string {
+	return h.String(tagName) + "-" + h.String(tagVersion) + "-" + h.String(tagRelease) + "." + h.String(tagArch)
 }
 
-// readHeaders reads all that is before the payload.
-func readHeaders(r io.Reader) (signature, header *header, err error) {
+// ReadRPM reads all that is before the payload.
+func ReadRPM(r io.Reader) (signature, header *RPMHeader, err error) {
 	lead := make([]byte, leadSize)
 	if _, err := io.ReadFull(r, lead); err != nil {
 		return nil, nil, fmt.Errorf("read RPM: %w", bounded.NoEOF(err))
@@ -154,21 +157,21 @@ func readHeaders(r io.Reader) (signature, header *header, err error) {
 	return signature, header, err
 }
 
-// packageAt is a package, by the path of its file.
-type packageAt string
+// RPM is a package, by the path of its file.
+type RPM string
 
 // String returns the package's path.
-func (p packageAt) String() string { return string(p) }
+func (p RPM) String() string { return string(p) }
 
 // Walk implements [kernel.Archive].
-func (p packageAt) Walk(ctx context.Context, fn kernel.WalkFunc) error {
+func (p RPM) Walk(ctx context.Context, fn kernel.WalkFunc) error {
 	f, err := os.Open(string(p))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	br := bufio.NewReaderSize(bounded.Reader(ctx, f), 256<<10)
-	if _, _, err := readHeaders(br); err != nil {
+	if _, _, err := ReadRPM(br); err != nil {
 		return err
 	}
 	payload, err := openPayload(br)
