@@ -1,4 +1,4 @@
-package rpm
+package repo
 
 import (
 	"cmp"
@@ -227,7 +227,7 @@ func (r *rpmTree) signRepomd(t testing.TB, gnupg, repo string) {
 func sourceOf(t testing.TB, spec string, c *kernel.Cache) *source {
 	t.Helper()
 	scheme, rest, _ := strings.Cut(spec, ":")
-	parse := Parse
+	parse := ParseRPM
 	for _, d := range Distros() {
 		if d.Name == scheme {
 			parse = d.Parse

@@ -1,4 +1,4 @@
-package rpm
+package repo
 
 import (
 	"fmt"
@@ -183,7 +183,7 @@ func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.
 	if given && !nameRE.MatchString(flavour) {
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected the part of a package's name that tells it from the usual kernel, such as rt or debug", spec, flavour)
 	}
-	s, err := newSource(spec, hostArch, cache)
+	s, err := newSource(spec, hostArch, cache, rpmFormat())
 	if err != nil {
 		return nil, err
 	}
@@ -196,8 +196,8 @@ func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.
 	return s, s.apply(o)
 }
 
-// Parse reads "<URL or directory>[,flavour=F][,key=FILE][,metadata=unsigned]".
-func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
+// ParseRPM reads "<URL or directory>[,flavour=F][,key=FILE][,metadata=unsigned]".
+func ParseRPM(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
 	head, o, err := kernel.CutOptions(spec, rest, "key", "flavour", "metadata")
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 	if o.Flavour != "" && !nameRE.MatchString(o.Flavour) {
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
 	}
-	s, err := newSource(spec, hostArch, cache)
+	s, err := newSource(spec, hostArch, cache, rpmFormat())
 	if err != nil {
 		return nil, err
 	}
