@@ -32,6 +32,8 @@ type packageFile struct {
 	Sum     string `json:"sum"`  // "sha256:<hex>", or another type
 	Size    int64  `json:"size"` // bytes
 	Package string `json:"package"`
+
+	Signature string `json:"signature,omitempty"` // of the file, base64, where the metadata has it
 }
 
 // digestOf returns the package's digest, or one over those of several.
@@ -51,7 +53,7 @@ func digestOf(files []packageFile) string {
 func (s *source) parseLocator(ref kernel.Ref) ([]packageFile, error) {
 	var files []packageFile
 	if err := json.Unmarshal([]byte(ref.Locator), &files); err != nil {
-		return nil, fmt.Errorf("locator does not name RPM packages: %w", err)
+		return nil, fmt.Errorf("locator does not name packages of a repository: %w", err)
 	}
 	if len(files) == 0 || len(files) > 8 {
 		return nil, fmt.Errorf("locator names %d packages", len(files))
@@ -92,7 +94,15 @@ func (s *source) addresses(ctx context.Context, repo repository) ([]string, erro
 	var all []string
 	var failed error
 	for _, base := range s.bases {
-		at := strings.TrimRight(strings.ReplaceAll(base+"/"+repo.path, "$basearch", s.basearch), "/")
+		path := repo.path
+		if repo.ports != "" && s.arch != "amd64" {
+			path = repo.ports
+		}
+		at := base + "/" + path
+		if strings.Contains(base, "$repo") { // a Server of pacman.conf
+			at = base
+		}
+		at = strings.TrimRight(strings.NewReplacer("$repo", repo.name, "$basearch", s.basearch, "$arch", s.basearch).Replace(at), "/")
 		if !repo.mirrorList {
 			all = append(all, at)
 			continue

@@ -5,6 +5,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -274,10 +275,11 @@ func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
 	}
 	refs := make([]kernel.Ref, 0, len(kernels))
 	for _, k := range kernels {
-		ref := kernel.Ref{Distro: kernel.SafeName(s.distro), Name: kernel.SafeName(k.release), Release: k.release, Arch: s.arch}
+		ref := kernel.Ref{Distro: kernel.SafeName(s.distro), Name: kernel.SafeName(cmp.Or(k.name, k.release)), Release: k.release, Arch: s.arch, Flavour: flavourOf(k.stem), Modules: k.modules}
+		ref.Package, ref.Date = k.packages[0].source()
 		var files []packageFile
 		for _, p := range k.packages {
-			files = append(files, packageFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra()})
+			files = append(files, packageFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra(), Signature: p.signature})
 			ref.Size += p.Size.Package
 		}
 		locator, err := json.Marshal(files)

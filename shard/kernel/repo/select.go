@@ -9,7 +9,10 @@ import (
 // build is one build of a kernel, with the packages that a system gets with
 // it, in the order to unpack them in.
 type build struct {
-	release  string // uname -r
+	release  string // uname -r, "" when it is not known
+	name     string // of the Ref, the release if empty
+	stem     string // that its packages' names start with
+	modules  bool
 	packages []*pkg
 }
 
@@ -17,29 +20,51 @@ type build struct {
 // depends on others, in bytes.
 const minInstalled = 1 << 20
 
-// imageStemRE tells the packages that can hold a kernel image without being
-// called -core: those of Amazon Linux, EL 7, ELRepo, and older UEKs. AL2023
-// has kernel6.12 beside kernel.
-var imageStemRE = regexp.MustCompile(`^kernel([0-9]+\.[0-9]+)?(-(uek|rt|debug|lt|ml|64k))?$`)
+// imageStemRE tells kernels that need not say in their metadata that they are, nor
+// be called -core: those of Amazon Linux, EL 7, ELRepo, Photon, Azure Linux, and
+// older UEKs. AL2023 has kernel6.12 beside kernel.
+var imageStemRE = regexp.MustCompile(`^(kernel([0-9]+\.[0-9]+)?(-(uek|rt|debug|lt|ml|64k|hwe|mshv))?|linux(-(esx|rt|aws|secure))?)$`)
 
-// imageStemOf returns the first part of the names of a kernel's packages:
-// "kernel" of kernel-core, "kernel-rt" of kernel-rt-core, "kernel" of a kernel
-// that is one package.
-func imageStemOf(name string) (stem string, core, ok bool) {
-	if stem, ok := strings.CutSuffix(name, "-core"); ok {
-		// kernel-modules-core, kernel-debug-modules-core, kernel-debuginfo...
-		if strings.Contains(stem, "-modules") || strings.Contains(stem, "-devel") {
-			return "", false, false
-		}
+// partRE tells packages that hold no image, whatever they provide.
+var partRE = regexp.MustCompile(`-(modules|devel|headers|docs?|tools|libs|debuginfo|debugsource|firmware|sources?|syms|macros|extra|optional|internal|livepatch|obs|kmp|drivers|dbg)(-|$)`)
+
+// suseKernel is what all packages of SUSE's kernels provide, so that several
+// versions can be installed, and nobody else's.
+const suseKernel = "multiversion(kernel)"
+
+// imageStem returns the first part of the names of a kernel's packages: "kernel"
+// of kernel-core, "kernel-rt" of kernel-rt-core, "kernel" of a kernel that is one
+// package. named says that the user names it, which is as good as what it
+// provides.
+func (p *pkg) imageStem(named bool) (stem string, core, ok bool) {
+	if p.Size.Installed < minInstalled || partRE.MatchString(p.Name) {
+		return "", false, false
+	}
+	if stem, ok := strings.CutSuffix(p.Name, "-core"); ok {
 		return stem, true, true
 	}
-	return name, false, imageStemRE.MatchString(name)
+	for _, what := range []string{"kernel", "kernel-uname-r", p.Name + "-uname-r"} {
+		_, provides := p.provided(what)
+		ok = ok || provides
+	}
+	return p.Name, false, ok || named || imageStemRE.MatchString(p.Name)
+}
+
+// flavourOf is what tells a stem from others, as users name it: "rt", or the whole
+// name of what has no such part.
+func flavourOf(stem string) string {
+	for _, prefix := range []string{"kernel-", "linux-"} {
+		if f, ok := strings.CutPrefix(stem, prefix); ok {
+			return f
+		}
+	}
+	return stem
 }
 
 // isDefaultStem tells a distribution's usual kernels from its variants.
 func isDefaultStem(stem string) bool {
 	variant := strings.TrimLeft(strings.TrimPrefix(stem, "kernel"), "0123456789.")
-	return variant == "" || variant == "-uek" || variant == "-lt" || variant == "-ml"
+	return slices.Contains([]string{"", "-uek", "-lt", "-ml", "-default", "-desktop", "linux"}, variant)
 }
 
 // selectKernels finds every build of a flavour: "" for the usual kernels, "rt" for
@@ -59,23 +84,24 @@ func selectKernels(list []pkg, flavour string) (kernels []build, bare []string) 
 		return byName[s.nevra()]
 	}
 	for _, p := range byName {
-		stem, core, ok := imageStemOf(p.Name)
-		if !ok || p.Size.Installed < minInstalled {
-			continue
-		}
-		if flavour == "" && !isDefaultStem(stem) || flavour != "" && stem != flavour && stem != "kernel-"+flavour {
+		stem, core, ok := p.imageStem(flavour != "" && (p.Name == flavour || flavourOf(p.Name) == flavour))
+		if !ok || flavour == "" && !isDefaultStem(stem) || flavour != "" && stem != flavour && flavourOf(stem) != flavour {
 			continue
 		}
 		if !core && sibling(p, stem+"-core") != nil {
 			continue // only depends on the others
 		}
-		k := build{release: p.uname(stem), packages: []*pkg{p}}
-		for _, suffix := range []string{"-modules-core", "-modules"} {
+		k := build{release: p.uname(stem), stem: stem, modules: !core, packages: []*pkg{p}}
+		suffixes := []string{"-modules-core", "-modules"}
+		if _, suse := p.provided(suseKernel); suse {
+			suffixes = []string{"-extra", "-optional"}
+		}
+		for _, suffix := range suffixes {
 			if m := sibling(p, stem+suffix); m != nil {
-				k.packages = append(k.packages, m)
+				k.packages, k.modules = append(k.packages, m), true
 			}
 		}
-		if core && len(k.packages) == 1 {
+		if !k.modules {
 			bare = append(bare, k.release)
 		}
 		kernels = append(kernels, k)
@@ -87,33 +113,44 @@ func selectKernels(list []pkg, flavour string) (kernels []build, bare []string) 
 	return kernels, bare
 }
 
+// noArch are the dists of those who do not put the architecture into what the
+// kernel calls itself: Azure Linux and CBL-Mariner.
+var noArch = regexp.MustCompile(`\.(azl|cm)[0-9]+$`)
+
 // uname returns what the kernel calls itself: what the package says it
-// provides, such as "6.11.4-301.fc41.x86_64+debug", else its version.
+// provides, such as "6.11.4-301.fc41.x86_64+debug", else what follows from its
+// version.
 func (p *pkg) uname(stem string) string {
-	for _, want := range []string{stem + "-uname-r", "kernel-uname-r"} {
-		for _, e := range p.Provides {
-			if e.Name == want && e.Version != "" {
-				release := e.Version
-				if e.Release != "" {
-					release += "-" + e.Release
-				}
-				return release
-			}
+	for _, provided := range []string{stem + "-uname-r", "kernel-uname-r"} {
+		if release, _ := p.provided(provided); release != "" {
+			return release
 		}
 	}
-	release := p.Version.Version + "-" + p.Version.Release + "." + p.Arch
-	if variant, ok := strings.CutPrefix(stem, "kernel-"); ok && !isDefaultStem(stem) {
-		release += "+" + variant
+	release := p.Version.Version + "-" + p.Version.Release
+	// SUSE's has the flavour, and not the number of the last rebuild, which the
+	// kernel that it provides does not have either: 6.4.0-150600.23.47-default.
+	if version, _ := p.provided("kernel"); version != "" {
+		if _, suse := p.provided(suseKernel); suse {
+			return version + "-" + strings.TrimSuffix(flavourOf(stem), "-base")
+		}
 	}
-	return release
+	switch variant, ok := strings.CutPrefix(stem, "kernel-"); {
+	case strings.HasPrefix(stem, "linux-"): // Photon's: 6.1.83-2.ph5-esx
+		return release + strings.TrimPrefix(stem, "linux")
+	case stem == "linux" || noArch.MatchString(release):
+		return release
+	case ok && !isDefaultStem(stem):
+		return release + "." + p.Arch + "+" + variant
+	}
+	return release + "." + p.Arch
 }
 
 // flavoursOf names the flavours of the kernels in list, for an error message.
 func flavoursOf(list []pkg) []string {
 	var all []string
 	for _, p := range list {
-		if stem, _, ok := imageStemOf(p.Name); ok && p.Size.Installed >= minInstalled {
-			all = append(all, strings.TrimPrefix(stem, "kernel-"))
+		if stem, _, ok := p.imageStem(false); ok {
+			all = append(all, flavourOf(stem))
 		}
 	}
 	slices.Sort(all)
