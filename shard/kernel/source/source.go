@@ -55,7 +55,7 @@ type parser func(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 
 // Schemes are the sources that are told by the word before the first colon.
 func Schemes() map[string]parser {
-	all := map[string]parser{"debian": apt.ParseDebian, "ubuntu": apt.ParseUbuntu, "rpm": repo.ParseRPM, "arch": repo.ParseArch, "oci": oci.Parse, "gs": gcs.Parse}
+	all := map[string]parser{"debian": apt.ParseDebian, "ubuntu": apt.ParseUbuntu, "apt": apt.ParseAny, "rpm": repo.ParseRPM, "arch": repo.ParseArch, "oci": oci.Parse, "gs": gcs.Parse}
 	for _, d := range repo.Distros() {
 		all[d.Name] = d.Parse
 	}
