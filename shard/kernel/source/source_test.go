@@ -68,6 +68,13 @@ func TestSpecsThatAreRefused(t *testing.T) {
 		"ubuntu:noble:AWS":                 "no kernel flavour",
 		"ubuntu:24.04":                     "unknown Ubuntu series",
 		"ubuntu:noble,url=ftp://x":         "no mirror that apt can read",
+		"opensuse:15.6":                    "no release of openSUSE",
+		"suse:15-SP6":                      "need a subscription",
+		"arch:a/b":                         "neither a package nor a repository of pacman",
+		"arch:,repo=../x":                  "neither a package nor a repository of pacman",
+		"arch:,url=ftp://x":                "no address of a repository",
+		"arhc:lts":                         `did you mean "arch"`,
+		"apt:https://h.example bookworm":   "in quotes",
 		"oci://":                           "names no repository",
 		"oci://UPPER/case":                 "is not valid",
 	} {
@@ -87,6 +94,9 @@ func TestNoSecretsInNames(t *testing.T) {
 	for _, tc := range []struct{ spec, want string }{ // want is the name; "" for an error
 		{"rpm:https://me:sekret@h.example/x,flavour=rt", "rpm:https://h.example/x,flavour=rt"},
 		{"fedora:43,url=https://sekret@h.example/x", "fedora:43,url=https://h.example/x"},
+		{"apt:https://me:sekret@h.example/x bookworm main,trusted=yes", "apt:https://h.example/x bookworm main,trusted=yes"},
+		{"arch:lts,url=https://me:sekret@h.example/$repo/os/$arch", "arch:lts,url=https://h.example/$repo/os/$arch"},
+		{"apt:https://me:sekret@h.example/x", ""},
 		{"debian:bookworm,url=https://me:sekret@h.example/debian", "debian:bookworm,url=https://h.example/debian"},
 		{"ubuntu:noble,url=https://me:sekret@h.example/ubuntu", "ubuntu:noble,url=https://h.example/ubuntu"},
 		{"rpm:https://h.example/x?token=sekret", ""},
