@@ -152,8 +152,9 @@ func (c *command) runCommand() *cobra.Command {
 result.
 
 A source is one of
-  debian:<suite>[:<flavour>]     or ubuntu:noble, fedora:43, rocky:9 and so on
+  debian:<suite>[:<flavour>]     or ubuntu:noble, fedora:43, opensuse:tumbleweed, arch:lts and so on
   rpm:<URL>, oci://<image>       an RPM repository, an image registry
+  'apt:<URL> <suite> main'       an apt repository, as in a line of sources.list
   gs://<bucket>[/<prefix>], DIR  <distro>/<release>__<ids>.tar.gz archives, or images
   FILE                           a kernel image or an archive of images
   @FILE                          a source on each line`,

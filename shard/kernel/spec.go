@@ -12,9 +12,11 @@ type Options struct {
 	URL     string // base URL of a mirror
 	Key     string // file with the OpenPGP keys that have to have signed
 	Flavour string
+	Repo    string // name of a repository of pacman
 
 	Metadata    string // "unsigned": only packages have to be signed
 	UserProject string // that pays for reading a bucket
+	Trusted     string // "yes": apt's lists need not be signed
 }
 
 // CutOptions splits ",url=..." and the other options off, as far as valid
@@ -24,7 +26,10 @@ func CutOptions(spec, rest string, valid ...string) (head string, o Options, err
 	head = rest
 	for {
 		at, name := -1, ""
-		for _, v := range []string{"url", "key", "flavour", "metadata", "user-project"} {
+		fields := map[string]*string{
+			"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour, "repo": &o.Repo, "metadata": &o.Metadata, "user-project": &o.UserProject, "trusted": &o.Trusted,
+		}
+		for v := range fields {
 			if i := strings.LastIndex(head, ","+v+"="); i > at {
 				at, name = i, v
 			}
@@ -37,7 +42,7 @@ func CutOptions(spec, rest string, valid ...string) (head string, o Options, err
 		}
 		value := head[at+len(name)+2:]
 		head = head[:at]
-		field := map[string]*string{"url": &o.URL, "key": &o.Key, "flavour": &o.Flavour, "metadata": &o.Metadata, "user-project": &o.UserProject}[name]
+		field := fields[name]
 		switch {
 		case !slices.Contains(valid, name):
 			return "", o, Usagef("kernel source %q: %s= has no meaning here; valid are %s", spec, name, optionList(valid))
@@ -104,7 +109,7 @@ func editDistance(a, b string) int {
 }
 
 // SpecHelp says what a --kernels value may be.
-const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble or fedora:43, gs://<bucket>[/<prefix>], rpm:<URL>, oci://<registry>/<repository>, a directory of kernels, or a kernel image"
+const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble, fedora:43, opensuse:tumbleweed or arch:lts, gs://<bucket>[/<prefix>], rpm:<URL>, \"apt:<URL> <suite> <component>\", oci://<registry>/<repository>, a directory of kernels, or a kernel image"
 
 // SchemeRE matches what may come before the first colon of a spec or URL.
 var SchemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)

@@ -1,4 +1,5 @@
-// Package apt reads the kernels of Debian and Ubuntu through apt itself, in a
+// Package apt reads the kernels of Debian, Ubuntu and any other repository that apt
+// reads, through apt itself, in a
 // private root: signatures, proxies and configured mirrors work as on the host.
 // It owns that root and the choice of packages that make a kernel. It must not know other kinds of sources.
 package apt
@@ -25,9 +26,10 @@ type source struct {
 	distro   string // of the Refs
 	suite    string
 	arch     string
-	flavours []string // of Ubuntu at most one; none means all
+	flavours []string // at most one, but of Debian; none means all
 	cache    *kernel.Cache
 	archive  mirrors
+	any      *anyRepository // in place of a distribution
 	now      func() time.Time
 
 	once sync.Once // guards root and err
@@ -43,7 +45,7 @@ func (s *source) apt(ctx context.Context) (*privateRoot, error) {
 		if s.archive.discover {
 			s.archive, s.err = s.archive.hostMirrors(context.WithoutCancel(ctx), s.cache, s.now()) // kept for later calls
 		}
-		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: goarch.Lookup(s.arch).Debian, archive: s.archive, cache: s.cache}
+		s.root = &privateRoot{dir: filepath.Join(dir, s.rootName()), suite: s.suite, arch: goarch.Lookup(s.arch).Debian, archive: s.archive, any: s.any, cache: s.cache}
 	})
 	return s.root, s.err
 }
@@ -53,7 +55,12 @@ func (s *source) lockRoot(ctx context.Context) (unlock func(), err error) {
 	return s.cache.Lock(ctx, "apt-"+s.rootName())
 }
 
-func (s *source) rootName() string { return s.suite + "-" + s.arch }
+func (s *source) rootName() string {
+	if s.any != nil {
+		return s.any.name(s.archive.main+" "+s.suite) + "-" + s.arch
+	}
+	return s.suite + "-" + s.arch
+}
 
 // List fetches the package lists, about 10 MB, unless it did so less than an
 // hour ago from the same mirrors.
@@ -98,13 +105,14 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 	if err != nil {
 		return nil, err
 	}
-	var kernels []build
-	var bare []string
-	if s.distro == "ubuntu" {
-		kernels, bare = selectUbuntu(list, strings.Join(s.flavours, ""))
-	} else {
-		kernels, bare = selectKernels(list, s.flavours)
+	distro := s.distro
+	if s.any != nil && s.any.trusted {
+		s.cache.Warnf("%s: signatures are not checked, as ,trusted=yes says", root.title())
 	}
+	if s.any != nil {
+		distro = root.origin()
+	}
+	kernels, bare := s.choose(list, s.flavours)
 	if len(bare) > 0 {
 		s.cache.Warnf("%s: %d kernels come without their modules or config, which the mirror no longer has: %s", root.title(), len(bare), bounded.OneLine(strings.Join(bare, ", ")))
 	}
@@ -118,8 +126,12 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 			return nil, err
 		}
 		ref := kernel.Ref{
-			Distro: s.distro, Name: kernel.SafeName(k.Release + "__" + k.Version), Release: k.Release,
+			Distro: distro, Name: kernel.SafeName(k.Release + "__" + k.Version), Release: k.Release,
 			Arch: s.arch, Digest: debsDigest(k.Debs), Locator: string(locator),
+			Flavour: k.Flavour, Package: k.Source, Modules: k.Modules,
+		}
+		if s.any != nil && !unameRE.MatchString(k.Release) { // Armbian's: a board's
+			ref.Release = ""
 		}
 		for _, d := range k.Debs {
 			ref.Size += d.Size
@@ -127,6 +139,17 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 		refs = append(refs, ref)
 	}
 	return kernel.SortRefs(refs), nil
+}
+
+// choose returns the builds of flavours among packages; none means all.
+func (s *source) choose(list []stanza, flavours []string) (kernels []build, bare []string) {
+	switch {
+	case s.any != nil:
+		return selectAny(list, strings.Join(flavours, "")), nil
+	case s.distro == "ubuntu":
+		return selectUbuntu(list, strings.Join(flavours, ""))
+	}
+	return selectKernels(list, flavours)
 }
 
 // Open fetches the kernel's packages unless the cache has them. It needs no

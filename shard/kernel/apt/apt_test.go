@@ -43,6 +43,9 @@ func TestAptListsOpensAndDownloadsOnce(t *testing.T) {
 	if d := cmp.Diff(want, kerneltest.IDs(refs)); d != "" {
 		t.Fatalf("ids (-want +got):\n%s", d)
 	}
+	if r := refs[0]; r.Flavour != "cloud-amd64" || r.Package != "linux-image-6.1.0-55-cloud-amd64 6.1.192-1" || !r.Modules {
+		t.Errorf("the listing tells too little: %+v", r)
+	}
 	for i, ref := range refs {
 		im, err := s.Open(ctx, ref)
 		if err != nil {

@@ -37,9 +37,14 @@ func (r *privateRoot) trust() error {
 		}
 		rings = append(rings, b)
 	} else {
-		rings = append(rings, []byte(a.keys))
-		if b, err := os.ReadFile(a.hostKeyring); err == nil {
-			rings = append(rings, b)
+		if a.keys != "" {
+			rings = append(rings, []byte(a.keys))
+		}
+		found, _ := filepath.Glob(a.hostKeyring) // its only error is a bad pattern
+		for _, file := range found {
+			if b, err := os.ReadFile(file); err == nil {
+				rings = append(rings, b)
+			}
 		}
 	}
 	err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755))

@@ -30,7 +30,7 @@ type mirrors struct {
 	vendor         string   // "Debian": as people write it, and the Origin of its lists
 	main, security string   // base URLs without a trailing slash
 	keys           string   // that they are signed with, in ASCII armor
-	hostKeyring    string   // path of the distribution's own, which need not be there
+	hostKeyring    string   // path of the distribution's own, which need not be there, or a pattern of several
 	keyring        string   // path of the user's, instead of both; "" for none
 	paths          []string // that a mirror's URL ends with
 	discover       bool     // prefer the mirrors that the host's apt is configured for

@@ -19,7 +19,7 @@ import (
 
 // stanza is what counts of one package in a Packages file (deb-control(5)).
 type stanza struct {
-	Package, Version, Depends, Filename, SHA256 string
+	Package, Version, Source, Depends, Filename, SHA256 string
 
 	Size    int64  // bytes
 	Archive string // archiveMain or archiveSecurity: where Filename is
@@ -81,10 +81,12 @@ func (s *stanza) field(line []byte, want func(string) bool) bool {
 		return want(s.Package)
 	case "Version":
 		s.Version = string(value)
+	case "Source":
+		s.Source = string(value)
 	case "Depends":
 		s.Depends = string(value)
 	case "Filename":
-		s.Filename = string(value)
+		s.Filename = strings.TrimPrefix(string(value), "./")
 	case "SHA256":
 		s.SHA256 = string(value)
 	case "Size":
@@ -97,6 +99,21 @@ func (s *stanza) valid() bool {
 	_, err := kernel.DigestHex(kernel.DigestPrefix + s.SHA256)
 	return err == nil && packageRE.MatchString(s.Package) && versionRE.MatchString(s.Version) &&
 		validFilename(s.Filename) && s.Size > 0 && s.Size <= unpack.MaxArchive
+}
+
+var sourceRE = bounded.NewPattern(200, `^([a-z0-9][a-z0-9+.-]+)( \(([A-Za-z0-9][A-Za-z0-9.+~:-]*)\))?$`)
+
+// source returns the source package and its version: those of the package itself,
+// where it does not say others.
+func (s *stanza) source() string {
+	name, version := s.Package, s.Version
+	if sourceRE.MatchString(s.Source) {
+		source, its, ok := strings.Cut(strings.TrimSuffix(s.Source, ")"), " (")
+		if name = source; ok {
+			version = its
+		}
+	}
+	return name + " " + version
 }
 
 func validFilename(name string) bool { return filenameRE.MatchString(name) && fs.ValidPath(name) }
@@ -139,7 +156,10 @@ var debianRelease = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9][0-9a-z.~]
 type build struct {
 	Release string // uname -r
 	Version string // of the package
-	Debs    []deb  // in the order to unpack them in
+	Flavour string
+	Source  string // package, and its version
+	Modules bool
+	Debs    []deb // in the order to unpack them in
 }
 
 // deb is a package file in an archive. Its JSON is a Ref's locator.
@@ -175,7 +195,7 @@ func (x index) find(name, version string) *stanza {
 
 // newBuild makes a build of packages, in the order to unpack them in.
 func newBuild(release, version string, packages []*stanza) build {
-	b := build{Release: release, Version: version}
+	b := build{Release: release, Version: version, Source: packages[0].source(), Modules: true}
 	for _, p := range packages {
 		b.Debs = append(b.Debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
 	}
@@ -195,7 +215,7 @@ func sortBuilds(kernels []build) {
 func selectKernels(list []stanza, flavours []string) (kernels []build, bare []string) {
 	packages := newIndex(list)
 	for name, builds := range packages {
-		uname, unsigned, ok := kernelOf(name, flavours)
+		uname, flavour, unsigned, ok := kernelOf(name, flavours)
 		if !ok {
 			continue
 		}
@@ -210,7 +230,9 @@ func selectKernels(list []stanza, flavours []string) (kernels []build, bare []st
 			if len(missing) > 0 {
 				bare = append(bare, uname)
 			}
-			kernels = append(kernels, newBuild(uname, s.Version, parts))
+			k := newBuild(uname, s.Version, parts)
+			k.Flavour, k.Modules = flavour, !slices.Contains(missing, "linux-modules-"+uname)
+			kernels = append(kernels, k)
 		}
 	}
 	slices.Sort(bare)
@@ -220,18 +242,18 @@ func selectKernels(list []stanza, flavours []string) (kernels []build, bare []st
 
 // kernelOf splits linux-image-<uname>[-unsigned] where the uname ends in one of
 // the flavours.
-func kernelOf(pkg string, flavours []string) (uname string, unsigned, ok bool) {
+func kernelOf(pkg string, flavours []string) (uname, flavour string, unsigned, ok bool) {
 	uname, ok = strings.CutPrefix(pkg, "linux-image-")
 	if !ok {
-		return "", false, false
+		return "", "", false, false
 	}
 	uname, unsigned = strings.CutSuffix(uname, "-unsigned")
 	for _, f := range flavours {
 		if release, ok := strings.CutSuffix(uname, "-"+f); ok && debianRelease.MatchString(release) {
-			return uname, unsigned, true
+			return uname, f, unsigned, true
 		}
 	}
-	return "", false, false
+	return "", "", false, false
 }
 
 // parts follows the exact-version dependencies on packages of the same kernel;

@@ -32,6 +32,7 @@ type privateRoot struct {
 	suite   string
 	arch    string
 	archive mirrors
+	any     *anyRepository // in place of a distribution
 	cache   *kernel.Cache
 }
 
@@ -145,7 +146,7 @@ type part struct {
 }
 
 func (r *privateRoot) parts() []part {
-	main, security := suiteParts(r.suite)
+	main, security := r.suites()
 	var parts []part
 	for i, s := range main {
 		parts = append(parts, part{suite: s, url: r.archive.main, optional: i > 0})
@@ -156,10 +157,22 @@ func (r *privateRoot) parts() []part {
 	return parts
 }
 
+// suites is [suiteParts] of a distribution.
+func (r *privateRoot) suites() (main, security []string) {
+	if r.any != nil {
+		return []string{r.suite}, nil
+	}
+	return suiteParts(r.suite)
+}
+
 func (r *privateRoot) sources(parts []part) string {
+	components := "Components: main\n"
+	if r.any != nil {
+		components = r.any.fields()
+	}
 	var b strings.Builder
 	for _, p := range parts {
-		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\n", p.url, p.suite, r.arch)
+		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\n%sArchitectures: %s\n", p.url, p.suite, components, r.arch)
 		if p.expired {
 			b.WriteString("Check-Valid-Until: no\n")
 		}
@@ -168,14 +181,18 @@ func (r *privateRoot) sources(parts []part) string {
 	return b.String()
 }
 
-// list returns the path of a suite's package list, "" when there is none.
-func (r *privateRoot) list(suite string) string {
+// list returns the paths of a suite's package lists: one of each component.
+func (r *privateRoot) list(suite string) []string {
 	// The name starts with the mirror's URL, of which apt decides the spelling.
-	found, _ := filepath.Glob(filepath.Join(r.lists(), "*_dists_"+suite+"_main_binary-"+r.arch+"_Packages"))
-	if len(found) != 1 {
-		return ""
+	pattern := "*_dists_" + suite + "_main_binary-" + r.arch + "_Packages"
+	if r.any != nil {
+		pattern = "*_Packages" // apt keeps none but those of its sources
 	}
-	return found[0]
+	found, _ := filepath.Glob(filepath.Join(r.lists(), pattern))
+	if r.any == nil && len(found) != 1 {
+		return nil
+	}
+	return found
 }
 
 // update runs apt-get update, and again for what it may go on without: suites
@@ -196,7 +213,7 @@ func (r *privateRoot) update(ctx context.Context) error {
 		out, err := r.run(ctx, "apt-get", "update", "-q")
 		// Where there are lists from before, an apt that does not know
 		// Error-Mode takes a bad signature for a warning, and succeeds.
-		if err == nil && !signatureRE.MatchString(out) {
+		if err == nil && (!signatureRE.MatchString(out) || r.any != nil && r.any.trusted) {
 			break
 		}
 		if ctx.Err() != nil {
@@ -209,7 +226,7 @@ func (r *privateRoot) update(ctx context.Context) error {
 			return r.updateError(out, err)
 		}
 	}
-	if r.list(r.suite) == "" {
+	if len(r.list(r.suite)) == 0 {
 		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), report.Redact(r.archive.main), r.arch)
 	}
 	return nil
@@ -222,7 +239,7 @@ func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 		for i := 0; i < len(parts); i++ {
 			p := &parts[i]
 			switch {
-			case !p.expired && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "is expired"):
+			case !p.expired && (r.any != nil || strings.Contains(line, "/dists/"+p.suite+"/")) && strings.Contains(line, "is expired"):
 				r.cache.Warnf("%s %s: the lists of the mirror %s are out of date; their signature is good, so they are used", r.archive.vendor, p.suite, report.Redact(p.url))
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
@@ -289,37 +306,40 @@ func (r *privateRoot) runTo(ctx context.Context, stdout io.Writer, name string, 
 }
 
 // stanzasVersion has to change when what [parsePackages] makes of a list does.
-const stanzasVersion = "1"
+const stanzasVersion = "2"
 
 // stanzas reads the kernel packages out of the lists, each of them once.
 func (r *privateRoot) stanzas() ([]stanza, error) {
 	var all []stanza
-	main, security := suiteParts(r.suite)
+	main, security := r.suites()
+	want := isKernelPackage
+	if r.any != nil {
+		want = isAnyKernelPackage
+	}
 	for i, suite := range append(slices.Clone(main), security...) {
-		path := r.list(suite)
-		if path == "" {
-			continue // an optional one: its absence was warned about
-		}
-		var list []stanza
-		err := r.cache.RememberOf(path, stanzasVersion, &list, func() (bool, error) {
-			f, err := os.Open(path)
+		// One that is optional may have none: its absence was warned about.
+		for _, path := range r.list(suite) {
+			var list []stanza
+			err := r.cache.RememberOf(path, stanzasVersion, &list, func() (bool, error) {
+				f, err := os.Open(path)
+				if err != nil {
+					return false, err
+				}
+				defer f.Close()
+				list, err = parsePackages(f, want)
+				return true, err
+			})
 			if err != nil {
-				return false, err
+				return nil, fmt.Errorf("read package list: %q: %w", path, err)
 			}
-			defer f.Close()
-			list, err = parsePackages(f, isKernelPackage)
-			return true, err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read package list: %q: %w", path, err)
-		}
-		for j := range list {
-			list[j].Archive = archiveMain
-			if i >= len(main) {
-				list[j].Archive = archiveSecurity
+			for j := range list {
+				list[j].Archive = archiveMain
+				if i >= len(main) {
+					list[j].Archive = archiveSecurity
+				}
 			}
+			all = append(all, list...)
 		}
-		all = append(all, list...)
 	}
 	return all, nil
 }

@@ -86,39 +86,26 @@ var rebuilt = regexp.MustCompile(`\+[0-9]+$`)
 // are the kernels listed without their modules.
 func selectUbuntu(list []stanza, flavour string) (kernels []build, bare []string) {
 	packages := newIndex(list)
-	plain := func(s *stanza) string { return rebuilt.ReplaceAllString(s.Version, "") }
-	// part finds the package of the same build. The release has a number of
-	// its own for each upload, so one of another version is only taken where a
-	// rebuild has changed it.
-	part := func(name string, of *stanza) *stanza {
-		if s := packages.find(name, of.Version); s != nil {
-			return s
-		}
-		for _, s := range packages[name] {
-			if plain(s) == plain(of) {
-				return s
-			}
-		}
-		return nil
-	}
 	for name, builds := range packages {
 		uname, its, unsigned, ok := ubuntuImage(name)
 		if !ok || flavour != "" && its != flavour {
 			continue
 		}
 		for _, image := range builds {
-			if unsigned && part("linux-image-"+uname, image) != nil {
+			if unsigned && packages.sameBuild("linux-image-"+uname, image) != nil {
 				continue // signed, which is what users run
 			}
-			parts := []*stanza{image}
+			parts, modules := []*stanza{image}, true
 			for _, prefix := range []string{"linux-modules-", "linux-modules-extra-"} {
-				if p := part(prefix+uname, image); p != nil {
+				if p := packages.sameBuild(prefix+uname, image); p != nil {
 					parts = append(parts, p)
 				} else if prefix == "linux-modules-" {
-					bare = append(bare, uname)
+					bare, modules = append(bare, uname), false
 				}
 			}
-			kernels = append(kernels, newBuild(uname, image.Version, parts))
+			k := newBuild(uname, image.Version, parts)
+			k.Flavour, k.Modules = its, modules
+			kernels = append(kernels, k)
 		}
 	}
 	slices.Sort(bare)
@@ -126,17 +113,34 @@ func selectUbuntu(list []stanza, flavour string) (kernels []build, bare []string
 	return kernels, bare
 }
 
+// plain is a package's version without what a rebuild has added.
+func (s *stanza) plain() string { return rebuilt.ReplaceAllString(s.Version, "") }
+
+// sameBuild finds a package of the same build as another. The release has a number
+// of its own for each upload, so one of another version is only taken where a
+// rebuild has changed it.
+func (x index) sameBuild(name string, of *stanza) *stanza {
+	if s := x.find(name, of.Version); s != nil {
+		return s
+	}
+	for _, s := range x[name] {
+		if s.plain() == of.plain() {
+			return s
+		}
+	}
+	return nil
+}
+
 // others names the flavours that a list has, for an error message; "" for
 // Debian, whose flavours are known.
 func (s *source) others(list []stanza) string {
-	if s.distro != "ubuntu" {
-		return ""
-	}
 	var all []string
-	for _, p := range list {
-		if _, flavour, _, ok := ubuntuImage(p.Package); ok {
-			all = append(all, flavour)
-		}
+	kernels, _ := s.choose(list, nil)
+	if s.distro == "debian" {
+		kernels = nil
+	}
+	for _, k := range kernels {
+		all = append(all, k.Flavour)
 	}
 	if len(all) == 0 {
 		return ""

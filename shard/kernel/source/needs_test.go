@@ -21,6 +21,8 @@ func TestNeeds(t *testing.T) {
 	}{
 		{nil, ""},
 		{[]string{dir, "gs://bucket/x", "fedora:43", "oci://quay.io/lvh-images/kernel-images"}, ""},
+		{[]string{"arch:", "opensuse:tumbleweed"}, ""},
+		{[]string{"apt:https://h.example bookworm main"}, apt},
 		{[]string{"debian:bookworm"}, apt},
 		{[]string{"debian:bookworm", "debian:sid:cloud-amd64", dir}, apt},
 		{[]string{"ubuntu:noble:generic"}, apt},

@@ -15,7 +15,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/archive"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/gcs"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/oci"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/rpm"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/repo"
 )
 
 // Parse turns a --kernels value into a Source. It reads nothing but whether a
@@ -55,8 +55,8 @@ type parser func(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 
 // Schemes are the sources that are told by the word before the first colon.
 func Schemes() map[string]parser {
-	all := map[string]parser{"debian": apt.ParseDebian, "ubuntu": apt.ParseUbuntu, "rpm": rpm.Parse, "oci": oci.Parse, "gs": gcs.Parse}
-	for _, d := range rpm.Distros() {
+	all := map[string]parser{"debian": apt.ParseDebian, "ubuntu": apt.ParseUbuntu, "apt": apt.ParseAny, "rpm": repo.ParseRPM, "arch": repo.ParseArch, "oci": oci.Parse, "gs": gcs.Parse}
+	for _, d := range repo.Distros() {
 		all[d.Name] = d.Parse
 	}
 	return all

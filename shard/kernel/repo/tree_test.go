@@ -1,4 +1,4 @@
-package rpm
+package repo
 
 import (
 	"cmp"
@@ -34,7 +34,7 @@ type rpmTree struct {
 
 func needRPMTools(t testing.TB) {
 	t.Helper()
-	for _, tool := range []string{"rpmbuild", "rpmsign", "createrepo_c", "gpg"} {
+	for _, tool := range []string{"rpmbuild", "rpmsign", "createrepo_c", "gpg", "repo-add", "bsdtar"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatalf("%s is needed: .github/scripts/install-deps --tests installs it", tool)
 		}
@@ -227,7 +227,10 @@ func (r *rpmTree) signRepomd(t testing.TB, gnupg, repo string) {
 func sourceOf(t testing.TB, spec string, c *kernel.Cache) *source {
 	t.Helper()
 	scheme, rest, _ := strings.Cut(spec, ":")
-	parse := Parse
+	parse := ParseRPM
+	if scheme == "arch" {
+		parse = ParseArch
+	}
 	for _, d := range Distros() {
 		if d.Name == scheme {
 			parse = d.Parse
@@ -285,6 +288,29 @@ func oneRPM(t testing.TB, name, version, release string) rpmPkg {
 		"boot/config-" + uname:  []byte("CONFIG_" + uname),
 		"lib/modules/" + uname + "/kernel/fs/overlayfs/overlay.ko": []byte("overlay of " + uname),
 	}, payload: "w6.xzdio"}
+}
+
+// suseRPMs are a kernel as SUSE ships it: the package's release has the number of
+// its last rebuild, which that of the kernel does not have.
+func suseRPMs(t testing.TB, flavour, version, release string) []rpmPkg {
+	uname := version + "-" + release + "-" + flavour
+	name := "kernel-" + flavour
+	dir := "lib/modules/" + uname + "/"
+	of := func(suffix, provides string, files map[string][]byte) rpmPkg {
+		provides += fmt.Sprintf("Provides: multiversion(kernel)\nProvides: %s%s = %s-%s\n", name, suffix, version, release)
+		return rpmPkg{name: name + suffix, version: version, release: release + ".2", provides: provides, files: files}
+	}
+	return []rpmPkg{
+		of("", fmt.Sprintf("Provides: kernel-base = %s-%s\nProvides: kernel = %s-%s\nProvides: ksym(%s:printk) = 1\n", version, release, version, release, flavour), map[string][]byte{
+			dir + "vmlinuz":                     append(imagetest.Vmlinuz(t, uname), make([]byte, minInstalled)...),
+			dir + "config":                      []byte("CONFIG_" + uname),
+			dir + "kernel/fs/ext4.ko.zst":       []byte("ext4 of " + uname),
+			dir + "kernel/drivers/net/dummy.ko": []byte("dummy of " + uname),
+		}),
+		of("-extra", "", map[string][]byte{dir + "kernel/fs/rare.ko": []byte("rare of " + uname)}),
+		of("-optional", "", map[string][]byte{dir + "kernel/fs/optional.ko": []byte("optional of " + uname)}),
+		of("-devel", "", map[string][]byte{"usr/src/" + uname + "/Makefile": make([]byte, minInstalled)}),
+	}
 }
 
 func rpmRequests(hits []string) (rpms []string) {

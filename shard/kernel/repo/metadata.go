@@ -1,4 +1,4 @@
-package rpm
+package repo
 
 import (
 	"bufio"
@@ -13,7 +13,9 @@ import (
 	"io"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
@@ -169,8 +171,63 @@ type pkg struct {
 		Version string `xml:"ver,attr"`
 		Release string `xml:"rel,attr"`
 	} `xml:"format>provides>entry"`
+	Source string `xml:"format>sourcerpm"`
+	Time   struct {
+		Build int64 `xml:"build,attr"` // Unix's seconds
+	} `xml:"time"`
 
-	repo string // name of the repository it was found in
+	repo      string // name of the repository it was found in
+	signature string // of its file, base64, where the metadata has it
+	bootable  bool   // of pacman: it depends on what kernels do
+}
+
+var sourceRE = bounded.NewPattern(200, `^[A-Za-z0-9][A-Za-z0-9._+~^:-]*$`)
+
+// source returns the source package and its version, and the day that the package
+// was built; "" for what its metadata does not tell.
+func (p *pkg) source() (name, day string) {
+	file, _ := strings.CutSuffix(p.Source, ".rpm")
+	if name = strings.TrimSuffix(strings.TrimSuffix(file, ".src"), ".nosrc"); !sourceRE.MatchString(name) {
+		name = ""
+	}
+	if i := strings.LastIndex(name, "-"); i > 0 {
+		if j := strings.LastIndex(name[:i], "-"); j > 0 {
+			name = name[:j] + " " + name[j+1:]
+		}
+	}
+	if t := p.Time.Build; t > 0 && t < 1<<40 {
+		day = time.Unix(t, 0).UTC().Format(time.DateOnly)
+	}
+	return name, day
+}
+
+// trimProvides keeps what counts of what a package provides: a kernel of SUSE's
+// provides each of its thousands of symbols.
+func (p *pkg) trimProvides() {
+	kept := p.Provides[:0]
+	for _, e := range p.Provides {
+		if e.Name == "kernel" || e.Name == suseKernel || strings.HasSuffix(e.Name, "-uname-r") {
+			kept = append(kept, e)
+		}
+	}
+	p.Provides = slices.Clone(kept)
+}
+
+// provided returns the version of what a package provides; ok says whether it
+// does.
+func (p *pkg) provided(name string) (version string, ok bool) {
+	for _, e := range p.Provides {
+		if e.Name != name {
+			continue
+		}
+		if ok, version = true, e.Version; version != "" && e.Release != "" {
+			version += "-" + e.Release
+		}
+		if version != "" {
+			break
+		}
+	}
+	return version, ok
 }
 
 // nevra is the package's full name: kernel-core-5.14.0-70.el9.x86_64.
@@ -201,7 +258,7 @@ func (p *pkg) check() error {
 }
 
 // parsePrimary returns the packages of an architecture whose name starts with
-// "kernel". Other packages are skipped as bytes: parsing 250 MB of XML takes
+// "kernel" or "linux". Other packages are skipped as bytes: parsing 250 MB of XML takes
 // half a minute. bad says what is wrong with entries that are passed over.
 func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err error) {
 	fail := func(err error) ([]pkg, []string, error) {
@@ -223,7 +280,7 @@ func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err er
 		if n >= maxPackages || len(kernels) >= maxKernels {
 			return nil, nil, &bounded.LimitError{What: "number of packages in a repository", Limit: int64(n)}
 		}
-		if !bytes.Contains(b, []byte("<name>kernel")) {
+		if !bytes.Contains(b, []byte("<name>kernel")) && !bytes.Contains(b, []byte("<name>linux")) {
 			continue
 		}
 		var p pkg
@@ -231,9 +288,10 @@ func parsePrimary(r io.Reader, arch string) (kernels []pkg, bad []string, err er
 		if err := xml.Unmarshal(b[start:], &p); err != nil {
 			return fail(fmt.Errorf("it is not well formed: %w", err))
 		}
-		if p.Type != "rpm" || p.Arch != arch || !strings.HasPrefix(p.Name, "kernel") {
+		if p.Type != "rpm" || p.Arch != arch || !strings.HasPrefix(p.Name, "kernel") && !strings.HasPrefix(p.Name, "linux") {
 			continue
 		}
+		p.trimProvides()
 		p.Checksum.Hex = strings.TrimSpace(p.Checksum.Hex)
 		if err := p.check(); err != nil {
 			if len(bad) < 100 {

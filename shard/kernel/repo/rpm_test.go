@@ -1,4 +1,4 @@
-package rpm
+package repo
 
 import (
 	"bytes"
@@ -179,6 +179,20 @@ func TestRPMDistributions(t *testing.T) {
 	put("oracle/OL9/UEKR7/x86_64", uek[0], uek[1], uek[3])
 	put("oracle/OL8/baseos/latest/x86_64", coreRPMs(t, "kernel", "4.18.0", "553.el8_10")...)
 	put("oracle/OL8/UEKR6/x86_64", oneRPM(t, "kernel-uek", "5.4.17", "2136.el8uek"))
+	put("opensuse/distribution/leap/15.6/repo/oss", append(suseRPMs(t, "default", "6.4.0", "150600.21"), rpmPkg{name: "kernel-firmware", version: "1", release: "1"})...)
+	put("opensuse/update/leap/15.6/sle", append(suseRPMs(t, "default", "6.4.0", "150600.23.47"), suseRPMs(t, "azure", "6.4.0", "150600.8.5")...)...)
+	put("opensuse/distribution/leap/16.0/repo/oss/x86_64", suseRPMs(t, "default", "6.12.0", "160000.5")...)
+	put("opensuse/tumbleweed/repo/oss", append(suseRPMs(t, "default", "6.17.8", "1"), suseRPMs(t, "longterm", "6.12.58", "1")...)...)
+	put("rmt/SUSE/Products/SLE-Module-Basesystem/15-SP6/x86_64/product", suseRPMs(t, "default", "6.4.0", "150600.21")...)
+	put("rmt/SUSE/Updates/SLE-Module-RT/15-SP6/x86_64/update", suseRPMs(t, "rt", "6.4.0", "150600.10")...)
+	photon := oneRPM(t, "linux", "6.1.83", "2.ph5")
+	photon.provides = ""
+	esx := photon
+	esx.name, esx.files = "linux-esx", map[string][]byte{"boot/vmlinuz-6.1.83-2.ph5-esx": append(imagetest.Vmlinuz(t, "6.1.83-2.ph5-esx"), make([]byte, minInstalled)...), "boot/config-x": []byte("CONFIG_"), "lib/modules/6.1.83-2.ph5-esx/kernel/a.ko": []byte("a")}
+	put("photon", photon, esx)
+	azure := oneRPM(t, "kernel", "6.6.57.1", "6.azl3")
+	azure.provides = ""
+	put("azurelinux", azure)
 	var all []rpmPkg
 	for _, pkgs := range repos {
 		all = append(all, pkgs...)
@@ -207,12 +221,27 @@ func TestRPMDistributions(t *testing.T) {
 		{"oraclelinux:9,url=/oracle", []string{"oraclelinux/5.14.0-503.0.1.el9_5.x86_64", "oraclelinux/5.15.0-304.171.el9uek.x86_64"}},
 		{"oraclelinux:9:uek,url=/oracle", []string{"oraclelinux/5.15.0-304.171.el9uek.x86_64"}},
 		{"oraclelinux:8:uek,url=/oracle", []string{"oraclelinux/5.4.17-2136.el8uek.x86_64"}},
+		{"opensuse:leap-15.6,url=/opensuse", []string{"opensuse/6.4.0-150600.21-default", "opensuse/6.4.0-150600.23.47-default"}},
+		{"opensuse:leap-15.6:azure,url=/opensuse", []string{"opensuse/6.4.0-150600.8.5-azure"}},
+		{"opensuse:leap-16.0,url=/opensuse", []string{"opensuse/6.12.0-160000.5-default"}},
+		{"opensuse:tumbleweed,url=/opensuse", []string{"opensuse/6.17.8-1-default"}},
+		{"opensuse:tumbleweed:longterm,url=/opensuse", []string{"opensuse/6.12.58-1-longterm"}},
+		{"suse:15-SP6,url=/rmt", []string{"suse/6.4.0-150600.21-default"}},
+		{"suse:15-SP6:rt,url=/rmt", []string{"suse/6.4.0-150600.10-rt"}},
+		{"rpm:/photon", []string{"rpm/6.1.83-2.ph5"}},
+		{"rpm:/photon,flavour=esx", []string{"rpm/6.1.83-2.ph5-esx"}},
+		{"rpm:/azurelinux", []string{"rpm/6.6.57.1-6.azl3"}},
 	} {
-		t.Run(strings.Split(tc.spec, ",")[0], func(t *testing.T) {
-			s := sourceOf(t, strings.Replace(tc.spec, "url=", "url="+r.URL, 1), kerneltest.NewCache(t))
+		t.Run(tc.spec, func(t *testing.T) {
+			spec := strings.Replace(tc.spec, "url=", "url="+r.URL, 1)
+			s := sourceOf(t, strings.Replace(spec, "rpm:", "rpm:"+r.URL, 1), kerneltest.NewCache(t))
 			refs := kerneltest.List(t, s)
 			if d := cmp.Diff(tc.want, kerneltest.IDs(refs)); d != "" {
 				t.Fatalf("ids (-want +got):\n%s", d)
+			}
+			ref := refs[len(refs)-1]
+			if version := strings.SplitN(ref.Release, "-", 2)[0]; ref.Flavour == "" || !ref.Modules || ref.Date != time.Now().UTC().Format(time.DateOnly) || !strings.HasPrefix(ref.Package, "source "+version) {
+				t.Errorf("the listing tells too little: %+v", ref)
 			}
 			// A new process, with nothing but the Ref.
 			other := sourceOf(t, s.spec, kerneltest.NewCache(t))

@@ -1,4 +1,4 @@
-package rpm
+package repo
 
 import (
 	"bytes"
@@ -32,6 +32,8 @@ type packageFile struct {
 	Sum     string `json:"sum"`  // "sha256:<hex>", or another type
 	Size    int64  `json:"size"` // bytes
 	Package string `json:"package"`
+
+	Signature string `json:"signature,omitempty"` // of the file, base64, where the metadata has it
 }
 
 // digestOf returns the package's digest, or one over those of several.
@@ -51,7 +53,7 @@ func digestOf(files []packageFile) string {
 func (s *source) parseLocator(ref kernel.Ref) ([]packageFile, error) {
 	var files []packageFile
 	if err := json.Unmarshal([]byte(ref.Locator), &files); err != nil {
-		return nil, fmt.Errorf("locator does not name RPM packages: %w", err)
+		return nil, fmt.Errorf("locator does not name packages of a repository: %w", err)
 	}
 	if len(files) == 0 || len(files) > 8 {
 		return nil, fmt.Errorf("locator names %d packages", len(files))
@@ -92,7 +94,15 @@ func (s *source) addresses(ctx context.Context, repo repository) ([]string, erro
 	var all []string
 	var failed error
 	for _, base := range s.bases {
-		at := strings.TrimRight(strings.ReplaceAll(base+"/"+repo.path, "$basearch", s.basearch), "/")
+		path := repo.path
+		if repo.ports != "" && s.arch != "amd64" {
+			path = repo.ports
+		}
+		at := base + "/" + path
+		if strings.Contains(base, "$repo") { // a Server of pacman.conf
+			at = base
+		}
+		at = strings.TrimRight(strings.NewReplacer("$repo", repo.name, "$basearch", s.basearch, "$arch", s.basearch).Replace(at), "/")
 		if !repo.mirrorList {
 			all = append(all, at)
 			continue
@@ -158,7 +168,7 @@ func (s *source) firstOf(ctx context.Context, repo repository, try func(at strin
 // passed over.
 func (s *source) readRepo(ctx context.Context, repo repository, keys *keyring) (list []pkg, bad []string, err error) {
 	err = s.firstOf(ctx, repo, func(at string) (err error) {
-		list, bad, err = s.readRepoAt(ctx, at, keys)
+		list, bad, err = s.format.read(ctx, s, at, repo, keys)
 		return err
 	})
 	switch {
@@ -182,7 +192,8 @@ func telling(first, next error) error {
 	return first
 }
 
-func (s *source) readRepoAt(ctx context.Context, at string, keys *keyring) ([]pkg, []string, error) {
+// readRPMs returns the kernel packages of an RPM repository at an address.
+func readRPMs(ctx context.Context, s *source, at string, _ repository, keys *keyring) ([]pkg, []string, error) {
 	const file = "repodata/repomd.xml"
 	fail := func(err error) ([]pkg, []string, error) {
 		return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(at), err)
@@ -191,18 +202,12 @@ func (s *source) readRepoAt(ctx context.Context, at string, keys *keyring) ([]pk
 	if err != nil {
 		return nil, nil, err
 	}
-	if keys != nil {
-		sig, err := s.fetcher.Get(ctx, at+"/"+file+".asc", maxSignature)
-		switch {
-		case err == nil:
-			if err := keys.verify(bytes.NewReader(repomd), sig); err != nil {
-				return fail(fmt.Errorf("%s: %w", file, err))
-			}
-		case !fetch.Absent(err):
-			return nil, nil, err
-		case !s.unsigned && (s.keyFile != "" || strings.HasPrefix(at, "http:")):
-			return fail(fmt.Errorf("%s: %w: it is not signed (%v): if this repository signs packages only, say so by ,metadata=unsigned", file, kernel.ErrSignature, err))
-		}
+	signed, err := s.verifyBeside(ctx, at+"/"+file+".asc", repomd, keys)
+	if err == nil && !signed && keys != nil && !s.unsigned && (s.keyFile != "" || strings.HasPrefix(at, "http:")) {
+		err = fmt.Errorf("%w: it is not signed: if this repository signs packages only, say so by ,metadata=unsigned", kernel.ErrSignature)
+	}
+	if err != nil {
+		return fail(fmt.Errorf("%s: %w", file, err))
 	}
 	f, err := parseRepomd(repomd)
 	if err != nil {
@@ -241,6 +246,22 @@ func (s *source) readRepoAt(ctx context.Context, at string, keys *keyring) ([]pk
 		return fail(err)
 	}
 	return list, bad, nil
+}
+
+// verifyBeside checks metadata against its signature, a file at an address, if
+// there are keys. It reports whether there is a signature.
+func (s *source) verifyBeside(ctx context.Context, at string, metadata []byte, keys *keyring) (signed bool, err error) {
+	if keys == nil {
+		return false, nil
+	}
+	sig, err := s.fetcher.Get(ctx, at, maxSignature)
+	if fetch.Absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, keys.verify(bytes.NewReader(metadata), sig)
 }
 
 // fetchFrom downloads a package from a repository's address.

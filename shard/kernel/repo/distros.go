@@ -1,9 +1,10 @@
-package rpm
+package repo
 
 import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -26,6 +27,8 @@ type Distro struct {
 type repository struct {
 	name string // in locators
 	path string // below a base; $basearch is "x86_64" or "aarch64"
+	// ports is the path for all architectures but x86_64, "" where it is the same.
+	ports string
 	// mirrorList says that path is a list of addresses of the repository.
 	mirrorList bool
 	// optional says that the distribution may not have it, at this time or for
@@ -89,6 +92,19 @@ func Distros() []Distro {
 			repos: oracleRepos,
 			keys:  []string{"RPM-GPG-KEY-oracle-ol$release", "RPM-GPG-KEY-oracle"},
 		},
+		{
+			Name: "opensuse", title: "openSUSE",
+			release: regexp.MustCompile(`^(leap-[0-9]{2}\.[0-9]|tumbleweed)$`), expected: "leap-15.6 or the like, or tumbleweed",
+			bases: []string{"https://download.opensuse.org"},
+			repos: openSUSERepos,
+			keys:  suseKeys(),
+		},
+		{
+			Name: "suse", title: "SUSE Linux Enterprise",
+			release: regexp.MustCompile(`^1[0-9](-SP[0-9]|\.[0-9])?$`), expected: "a version, such as 15-SP6 or 16.0",
+			repos: suseRepos, // of those who have a subscription: their own mirror's
+			keys:  suseKeys(),
+		},
 	}
 }
 
@@ -132,6 +148,46 @@ func oracleRepos(release string) []repository {
 	return repos
 }
 
+// suseKeys also has the names by which SUSE's systems keep their keys.
+func suseKeys() []string {
+	return []string{"RPM-GPG-KEY-openSUSE*", "RPM-GPG-KEY-SuSE-SLE-1[2-9]*", "gpg-pubkey-*.asc"}
+}
+
+func openSUSERepos(release string) []repository {
+	version, leap := strings.CutPrefix(release, "leap-")
+	switch {
+	case !leap: // other architectures than x86_64 are ports, in a tree of their own
+		return []repository{{name: "oss", path: "tumbleweed/repo/oss", ports: "ports/$basearch/tumbleweed/repo/oss"}}
+	case major(version) == "15": // SUSE's own kernels, with what SUSE updates
+		return []repository{
+			{name: "oss", path: "distribution/leap/" + version + "/repo/oss"},
+			{name: "update-oss", path: "update/leap/" + version + "/oss", optional: true},
+			{name: "update-sle", path: "update/leap/" + version + "/sle", optional: true},
+		}
+	}
+	return []repository{{name: "oss", path: "distribution/leap/" + version + "/repo/oss/$basearch"}}
+}
+
+// suseRepos are those that SUSE's registration servers have, and RMT's below its
+// directory repo. The kernel is the base system's, and that of clouds and the
+// real-time one are in modules of their own.
+func suseRepos(release string) []repository {
+	of := func(product string, optional bool) []repository {
+		at := product + "/" + release + "/$basearch/"
+		return []repository{
+			{name: product, path: "SUSE/Products/" + at + "product", optional: optional},
+			{name: product + "-updates", path: "SUSE/Updates/" + at + "update", optional: true},
+		}
+	}
+	switch major(strings.ReplaceAll(release, "-", ".")) {
+	case "15":
+		return slices.Concat(of("SLE-Module-Basesystem", false), of("SLE-Module-Public-Cloud", true), of("SLE-Module-RT", true))
+	case "16":
+		return of("SLES", false)
+	}
+	return of("SLE-SERVER", false)
+}
+
 // enterpriseRelease is that of the distributions that keep the point releases
 // of a major one in a vault.
 var enterpriseRelease = regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,2})?$`)
@@ -162,7 +218,7 @@ func major(release string) string {
 // of all.
 func (d Distro) keyPatterns(release string) []string {
 	var all []string
-	for _, dir := range []string{"/etc/pki/rpm-gpg", "/usr/share/distribution-gpg-keys/*"} {
+	for _, dir := range []string{"/etc/pki/rpm-gpg", "/usr/share/distribution-gpg-keys/*", "/usr/lib/rpm/gnupg/keys"} {
 		for _, k := range d.keys {
 			all = append(all, path.Join(dir, strings.ReplaceAll(k, "$release", major(release))))
 		}
@@ -183,7 +239,7 @@ func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.
 	if given && !nameRE.MatchString(flavour) {
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected the part of a package's name that tells it from the usual kernel, such as rt or debug", spec, flavour)
 	}
-	s, err := newSource(spec, hostArch, cache)
+	s, err := newSource(spec, hostArch, cache, rpmFormat())
 	if err != nil {
 		return nil, err
 	}
@@ -192,12 +248,15 @@ func (d Distro) Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.
 		s.distro += major(release) // another system
 	}
 	s.bases, s.repos = d.bases, d.repos(release)
+	if s.bases == nil && o.URL == "" {
+		return nil, kernel.Usagef("kernel source %q: the repositories of %s need a subscription: name a mirror that has them by ,url=URL, such as https://rmt.example.org/repo", spec, d.title)
+	}
 	s.keyPatterns = d.keyPatterns(release)
 	return s, s.apply(o)
 }
 
-// Parse reads "<URL or directory>[,flavour=F][,key=FILE][,metadata=unsigned]".
-func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
+// ParseRPM reads "<URL or directory>[,flavour=F][,key=FILE][,metadata=unsigned]".
+func ParseRPM(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
 	head, o, err := kernel.CutOptions(spec, rest, "key", "flavour", "metadata")
 	if err != nil {
 		return nil, err
@@ -205,7 +264,7 @@ func Parse(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, err
 	if o.Flavour != "" && !nameRE.MatchString(o.Flavour) {
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
 	}
-	s, err := newSource(spec, hostArch, cache)
+	s, err := newSource(spec, hostArch, cache, rpmFormat())
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,11 @@
-// Package rpm reads the kernels of RPM repositories: those of the known
-// distributions, or one by its address. It owns repository metadata
-// and signatures, all taken as hostile. It must not know other kinds of
-// sources.
-package rpm
+// Package repo reads the kernels of repositories that it takes no tools of a
+// distribution to read: RPM's and pacman's, those of the known distributions or
+// one by its address. It owns their metadata and their signatures, all taken as
+// hostile. It must not know other kinds of sources.
+package repo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,14 +27,15 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// source lists the kernels of RPM repositories.
+// source lists the kernels of repositories of one format.
 type source struct {
 	spec        string
+	format      format
 	title       string // "Fedora 43", or the repository's address
 	distro      string // of the Refs
 	flavour     string
 	arch        string   // as in GOARCH
-	basearch    string   // as in RPM
+	basearch    string   // as in RPM and pacman
 	bases       []string // that each repository's path may be below of
 	repos       []repository
 	keyFile     string   // given
@@ -46,11 +49,47 @@ type source struct {
 	mirrors map[string][]string // addresses by repository
 }
 
-func newSource(spec, hostArch string, cache *kernel.Cache) (*source, error) {
-	s := &source{spec: spec, arch: hostArch, cache: cache, fetcher: fetch.New(), now: time.Now, mirrors: map[string][]string{}}
+// format is a kind of repository.
+type format struct {
+	name     string // as people write it
+	index    string // that tells a repository, for an error message
+	suffix   string // of files of packages
+	read     func(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error)
+	choose   func(list []pkg, flavour string) (kernels []build, bare []string)
+	others   func(list []pkg) []string // flavours that there are, for an error message
+	archive  func(path string) kernel.Archive
+	fullName func(ctx context.Context, path string) (string, error) // that a package says itself
+	// signed checks that one of the keys has signed the package at path.
+	signed func(ctx context.Context, s *source, keys *keyring, path string, f packageFile) error
+}
+
+func rpmFormat() format {
+	return format{
+		name: "RPM", index: "repodata/repomd.xml", suffix: ".rpm", read: readRPMs, choose: selectKernels, others: flavoursOf,
+		archive: func(path string) kernel.Archive { return unpack.RPM(path) },
+		fullName: func(_ context.Context, path string) (string, error) {
+			p, err := os.Open(path)
+			if err != nil {
+				return "", err
+			}
+			defer p.Close()
+			_, h, err := unpack.ReadRPM(p)
+			if err != nil {
+				return "", err
+			}
+			return h.NEVRA(), nil
+		},
+		signed: func(_ context.Context, _ *source, keys *keyring, path string, _ packageFile) error {
+			return keys.verifyPackage(path)
+		},
+	}
+}
+
+func newSource(spec, hostArch string, cache *kernel.Cache, f format) (*source, error) {
+	s := &source{spec: spec, format: f, arch: hostArch, cache: cache, fetcher: fetch.New(), now: time.Now, mirrors: map[string][]string{}}
 	s.basearch = goarch.Lookup(hostArch).Machine
 	if s.basearch == "" {
-		return nil, kernel.Usagef("kernel source %q: RPM kernels of %s are not supported", spec, hostArch)
+		return nil, kernel.Usagef("kernel source %q: %s kernels of %s are not supported", spec, f.name, hostArch)
 	}
 	// A repository may be a directory of the user's.
 	s.fetcher.HTTP.Transport.(*http.Transport).RegisterProtocol("file", http.NewFileTransportFS(os.DirFS("/")))
@@ -87,11 +126,11 @@ func repoBase(spec, address string) (string, error) {
 	if err == nil && u.Scheme == "file" && u.Host == "" {
 		address = u.Path
 	} else if scheme, _, ok := strings.Cut(address, ":"); address == "" || ok && kernel.SchemeRE.MatchString(scheme) {
-		return "", kernel.Usagef("kernel source %q: %q is no address of an RPM repository: expected http://..., https://... or a directory", spec, address)
+		return "", kernel.Usagef("kernel source %q: %q is no address of a repository: expected http://..., https://... or a directory", spec, address)
 	}
 	abs, err := filepath.Abs(address)
 	if err != nil {
-		return "", &kernel.UsageError{Msg: "find the RPM repository", Err: err}
+		return "", &kernel.UsageError{Msg: "find the repository", Err: err}
 	}
 	return (&url.URL{Scheme: "file", Path: abs}).String(), nil
 }
@@ -191,7 +230,7 @@ func (s *source) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) 
 			}
 			if !repo.optional {
 				if s.local() || len(s.repos) == 1 {
-					return nil, kernel.Usagef("kernel source %q: %v: expected an RPM repository, with repodata/repomd.xml in it", s.spec, err)
+					return nil, kernel.Usagef("kernel source %q: %v: expected a repository of %s, with %s in it", s.spec, err, s.format.name, s.format.index)
 				}
 				missing = append(missing, fmt.Sprintf("%s (%v)", repo.name, err))
 			}
@@ -220,10 +259,10 @@ func (s *source) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) 
 
 // refs makes the Refs of the kernels among packages.
 func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
-	kernels, bare := selectKernels(packages, s.flavour)
+	kernels, bare := s.format.choose(packages, s.flavour)
 	if len(kernels) == 0 {
 		have, flavour := "", "kernel"
-		if f := flavoursOf(packages); len(f) > 0 {
+		if f := s.format.others(packages); len(f) > 0 {
 			have = "; it has " + strings.Join(f, ", ")
 		}
 		if s.flavour != "" {
@@ -236,10 +275,11 @@ func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
 	}
 	refs := make([]kernel.Ref, 0, len(kernels))
 	for _, k := range kernels {
-		ref := kernel.Ref{Distro: kernel.SafeName(s.distro), Name: kernel.SafeName(k.release), Release: k.release, Arch: s.arch}
+		ref := kernel.Ref{Distro: kernel.SafeName(s.distro), Name: kernel.SafeName(cmp.Or(k.name, k.release)), Release: k.release, Arch: s.arch, Flavour: flavourOf(k.stem), Modules: k.modules}
+		ref.Package, ref.Date = k.packages[0].source()
 		var files []packageFile
 		for _, p := range k.packages {
-			files = append(files, packageFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra()})
+			files = append(files, packageFile{Repo: p.repo, File: p.Location.Href, Sum: p.Checksum.String(), Size: p.Size.Package, Package: p.nevra(), Signature: p.signature})
 			ref.Size += p.Size.Package
 		}
 		locator, err := json.Marshal(files)
@@ -267,7 +307,7 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 	im, err := unpack.OpenPackages(ctx, s.cache, ref, func(dir string) []kernel.Archive {
 		archives = nil
 		for i := range files {
-			archives = append(archives, unpack.RPM(filepath.Join(dir, fmt.Sprintf("%d.rpm", i))))
+			archives = append(archives, s.format.archive(filepath.Join(dir, strconv.Itoa(i)+s.format.suffix)))
 		}
 		return archives
 	}, func(ctx context.Context, paths []kernel.Archive) error {
@@ -297,7 +337,7 @@ func (s *source) checkSignatures(ctx context.Context, im *kernel.Image, keys *ke
 	var bad error
 	_, err := im.Derived(ctx, s.cache, "signed-by-"+keys.id(), func(w io.Writer) error {
 		for i, a := range archives {
-			if err := keys.verifyPackage(a.String()); err != nil {
+			if err := s.format.signed(ctx, s, keys, a.String(), files[i]); err != nil {
 				bad = fmt.Errorf("package %q: %w", files[i].Package, err)
 				return bad
 			}
@@ -331,16 +371,11 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, f packageFile, path 
 	if err != nil {
 		return err
 	}
-	p, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	_, h, err := unpack.ReadRPM(p)
+	got, err := s.format.fullName(ctx, path)
 	if err != nil {
 		return bad(fmt.Errorf("package %q: %w", f.Package, err))
 	}
-	if got := h.NEVRA(); got != f.Package {
+	if got != f.Package {
 		return bad(fmt.Errorf("package %q is listed as %q", bounded.OneLine(got), f.Package))
 	}
 	return nil

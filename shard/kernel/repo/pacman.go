@@ -1,0 +1,307 @@
+package repo
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
+)
+
+// ParseArch reads "[<flavour>][,url=URL][,repo=NAME][,key=FILE][,metadata=unsigned]":
+// kernels of Arch Linux, or of whom else pacman installs the packages. URL is what a
+// Server of pacman.conf is, with $repo and $arch in it, or else a mirror of Arch.
+func ParseArch(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
+	flavour, o, err := kernel.CutOptions(spec, rest, "url", "repo", "key", "metadata")
+	if err != nil {
+		return nil, err
+	}
+	names := []string{"core", "extra"}
+	if o.Repo != "" {
+		names = []string{o.Repo}
+	}
+	for _, name := range append(slices.Clone(names), flavour) {
+		if name != "" && !nameRE.MatchString(name) {
+			return nil, kernel.Usagef("kernel source %q: %q is neither a package nor a repository of pacman: expected arch:linux-lts, arch:zen or the like", spec, name)
+		}
+	}
+	s, err := newSource(spec, hostArch, cache, pacmanFormat())
+	if err != nil {
+		return nil, err
+	}
+	s.title, s.distro, s.flavour = "Arch Linux", "arch", flavour
+	if o.URL != "" {
+		s.title = fetch.ShownURL(o.URL)
+	}
+	s.bases = []string{"https://geo.mirror.pkgbuild.com", "https://archive.archlinux.org/repos/last"}
+	for _, name := range names {
+		s.repos = append(s.repos, repository{name: name, path: name + "/os/$arch"})
+	}
+	s.keyPatterns = []string{"/usr/share/pacman/keyrings/archlinux.gpg", "/usr/share/keyrings/archlinux.gpg"}
+	if o.URL != "" {
+		s.keyPatterns = []string{"/usr/share/pacman/keyrings/*.gpg"} // of what this machine installs
+	}
+	return s, s.apply(o)
+}
+
+func pacmanFormat() format {
+	return format{
+		name: "pacman", index: "<repository>.db", suffix: ".pkg.tar", read: readPacman, choose: selectPacman, others: pacmanFlavours,
+		archive:  func(path string) kernel.Archive { return unpack.Tar(path) },
+		fullName: pacmanName, signed: verifyPacman,
+	}
+}
+
+// Limits of a repository's database. That of Arch's extra has 15,000 packages in 8
+// MB, which unpack to 80 MB.
+const (
+	maxDB      = 256 << 20 // bytes, compressed
+	maxDBTar   = 4 << 30   // bytes, unpacked
+	maxDesc    = 1 << 20   // bytes of one package's
+	maxPkgInfo = 1 << 20   // bytes
+)
+
+// readPacman returns the kernels of a repository at an address. Its database need
+// not be signed where packages are, as Arch's is not.
+func readPacman(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error) {
+	file := at + "/" + repo.name + ".db"
+	db, err := s.fetcher.Get(ctx, file, maxDB)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !s.unsigned {
+		if _, err := s.verifyBeside(ctx, file+".sig", db, keys); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(file), err)
+		}
+	}
+	r := io.NopCloser(bytes.NewReader(db))
+	if c := image.CompressionOf(db); c != image.NoCompression {
+		if r, err = image.Decompress(c, r); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(file), err)
+		}
+	}
+	defer r.Close()
+	if list, bad, err = parsePacman(ctx, r, s.basearch); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(file), err)
+	}
+	return list, bad, nil
+}
+
+// parsePacman returns the packages of a database that may be kernels. It is a tar
+// with a file <name>-<version>/desc for each package.
+func parsePacman(ctx context.Context, r io.Reader, arch string) (list []pkg, bad []string, err error) {
+	found := false
+	b := unpack.Budget{Bytes: maxDBTar, Members: maxPackages}
+	err = b.Walk(ctx, r, func(r io.Reader) unpack.Reader { return tar.NewReader(r) }, func(hdr *tar.Header, r io.Reader) error {
+		name, ok := unpack.MemberName(hdr.Name)
+		dir, base := path.Split(name)
+		if !ok || base != "desc" || hdr.Typeflag != tar.TypeReg {
+			return nil
+		}
+		found = true
+		if !strings.HasPrefix(dir, "linux") && !strings.HasPrefix(dir, "kernel") {
+			return nil
+		}
+		if hdr.Size > maxDesc {
+			return &bounded.LimitError{What: "size of a package's description", Limit: maxDesc}
+		}
+		if len(list) >= maxKernels {
+			return &bounded.LimitError{What: "number of packages in a repository", Limit: maxKernels}
+		}
+		desc, err := io.ReadAll(io.LimitReader(r, maxDesc))
+		if err != nil {
+			return err
+		}
+		p, err := parseDesc(string(desc))
+		if err != nil && len(bad) < 100 {
+			bad = append(bad, bounded.OneLine(fmt.Sprintf("%.100q: %v", dir, err)))
+		}
+		if err == nil && p.Arch == arch {
+			list = append(list, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the list of packages: %w", err)
+	}
+	if !found {
+		// An empty one is a tar of zeroes, and so is what is none.
+		return nil, nil, errors.New("read the list of packages: there is none in it")
+	}
+	return list, bad, nil
+}
+
+// parseDesc reads a package's description: lines of %KEY%, each followed by lines of
+// values up to an empty one.
+func parseDesc(text string) (p pkg, err error) {
+	fields := map[string][]string{}
+	key := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+			key = ""
+		case key == "" && len(line) > 2 && line[0] == '%' && line[len(line)-1] == '%':
+			key = line
+		case key != "":
+			fields[key] = append(fields[key], line)
+		}
+	}
+	first := func(key string) string {
+		if v := fields[key]; len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	}
+	number := func(key string) int64 {
+		n, _ := strconv.ParseInt(first(key), 10, 64) // 0 is not valid, or not known
+		return n
+	}
+	p.Name, p.Arch, p.Location.Href = first("%NAME%"), first("%ARCH%"), first("%FILENAME%")
+	version := first("%VERSION%")
+	if i := strings.LastIndex(version, "-"); i >= 0 {
+		p.Version.Version, p.Version.Release = version[:i], version[i+1:]
+	}
+	if _, v, ok := strings.Cut(p.Version.Version, ":"); ok { // the epoch is no part of the name of the file
+		p.Version.Epoch, p.Version.Version, _ = strings.Cut(p.Version.Version, ":")
+		p.Version.Version = v
+	}
+	p.Checksum = checksum{"sha256", first("%SHA256SUM%")}
+	p.Size.Package, p.Size.Installed = number("%CSIZE%"), number("%ISIZE%")
+	p.Time.Build = number("%BUILDDATE%")
+	p.signature = first("%PGPSIG%")
+	if base := first("%BASE%"); base != "" {
+		p.Source = base + "-" + p.Version.Version + "-" + p.Version.Release
+	}
+	// What all kernels need, and their modules of others and headers do not.
+	for _, d := range fields["%DEPENDS%"] {
+		if d == "coreutils" {
+			p.bootable = true
+		}
+	}
+	if strings.ContainsRune(p.Location.Href, '/') {
+		return p, fmt.Errorf("its file %q is not in the repository's directory", p.Location.Href)
+	}
+	return p, p.check()
+}
+
+// selectPacman finds the kernels of a flavour: "lts" or "linux-lts" for linux-lts;
+// "" for linux and linux-lts, or for all kernels of a repository that has neither.
+func selectPacman(list []pkg, flavour string) (kernels []build, bare []string) {
+	usual := func(name string) bool { return name == "linux" || name == "linux-lts" }
+	others := !slices.ContainsFunc(list, func(p pkg) bool { return usual(p.Name) })
+	for i := range list {
+		p := &list[i]
+		named := flavour != "" && (p.Name == flavour || flavourOf(p.Name) == flavour)
+		if p.Size.Installed < minInstalled || !named && (flavour != "" || !p.bootable || !others && !usual(p.Name)) {
+			continue
+		}
+		version := p.Version.Version + "-" + p.Version.Release
+		kernels = append(kernels, build{release: p.pacmanUname(), name: version + "__" + p.Name, stem: p.Name, modules: true, packages: []*pkg{p}})
+	}
+	return kernels, nil
+}
+
+// pacmanUname returns what a kernel calls itself, as far as Arch's ways tell:
+// 6.9.3-arch1-1 of linux 6.9.3.arch1-1, 6.6.32-1-lts of linux-lts 6.6.32-1. Its
+// version stands first in any case.
+func (p *pkg) pacmanUname() string {
+	version := p.Version.Version
+	if i := strings.LastIndex(version, "."); i >= 0 && strings.Trim(version[i+1:], "0123456789") != "" {
+		version = version[:i] + "-" + version[i+1:] // which a version of pacman's cannot have
+	}
+	release := version + "-" + p.Version.Release
+	if f := flavourOf(p.Name); f != p.Name {
+		release += "-" + f
+	}
+	return release
+}
+
+// pacmanFlavours names the flavours of the kernels in list, for an error message.
+func pacmanFlavours(list []pkg) (all []string) {
+	for _, p := range list {
+		if p.bootable && p.Size.Installed >= minInstalled {
+			all = append(all, flavourOf(p.Name))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// pacmanName returns a package's full name as its .PKGINFO has it, which comes
+// before the files of the package.
+func pacmanName(ctx context.Context, file string) (string, error) {
+	var p pkg
+	err := unpack.Tar(file).Walk(ctx, func(name string, _ int64, r io.Reader) error {
+		if name != ".PKGINFO" {
+			return nil
+		}
+		lines := bufio.NewScanner(io.LimitReader(r, maxPkgInfo))
+		for lines.Scan() {
+			key, value, _ := strings.Cut(lines.Text(), " = ")
+			switch key {
+			case "pkgname":
+				p.Name = value
+			case "arch":
+				p.Arch = value
+			case "pkgver":
+				if _, v, ok := strings.Cut(value, ":"); ok {
+					value = v
+				}
+				i := max(0, strings.LastIndex(value, "-"))
+				p.Version.Version, p.Version.Release = value[:i], strings.TrimPrefix(value[i:], "-")
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return err
+		}
+		return fs.SkipAll
+	})
+	if err == nil && p.Name == "" {
+		err = errors.New("it is no package of pacman: it has no .PKGINFO")
+	}
+	return p.nevra(), err
+}
+
+// verifyPacman checks a package against its signature, which is in the database or
+// beside the package.
+func verifyPacman(ctx context.Context, s *source, keys *keyring, file string, f packageFile) error {
+	sig, err := base64.StdEncoding.DecodeString(f.Signature)
+	if f.Signature == "" {
+		repo, _ := s.repo(f.Repo) // parseLocator has looked
+		err = s.firstOf(ctx, repo, func(at string) error {
+			uri, err := resolveHref(at, f.File+".sig")
+			if err == nil {
+				sig, err = s.fetcher.Get(ctx, uri, maxSignature)
+			}
+			return err
+		})
+		if fetch.Absent(err) {
+			return fmt.Errorf("%w: the package is not signed", kernel.ErrSignature)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("read the signature: %w", err)
+	}
+	p, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return keys.verify(bounded.Reader(ctx, p), sig)
+}
