@@ -97,7 +97,7 @@ func (k *Kernel) String() string {
 	if k.Name != "" {
 		return k.Name
 	}
-	return k.Source + strings.Replace(k.suffix, "-", " ", 1)
+	return k.Source + strings.Replace(k.suffix, "-", " ", 1) // "linux.tar kasan-patched"
 }
 
 // Run builds what is not built yet and returns all kernels that there are

@@ -150,9 +150,16 @@ func (b *Builder) programs() []program {
 		suffix = llvm
 	}
 	all := []program{
-		{"HOSTCC", "clang", "clang"}, {"HOSTCXX", "clang++", "clang"}, {"CC", "clang", "clang"}, {"LD", "ld.lld", "lld"},
-		{"AR", "llvm-ar", "llvm"}, {"NM", "llvm-nm", "llvm"}, {"OBJCOPY", "llvm-objcopy", "llvm"},
-		{"OBJDUMP", "llvm-objdump", "llvm"}, {"READELF", "llvm-readelf", "llvm"}, {"STRIP", "llvm-strip", "llvm"},
+		{"HOSTCC", "clang", "clang"},
+		{"HOSTCXX", "clang++", "clang"},
+		{"CC", "clang", "clang"},
+		{"LD", "ld.lld", "lld"},
+		{"AR", "llvm-ar", "llvm"},
+		{"NM", "llvm-nm", "llvm"},
+		{"OBJCOPY", "llvm-objcopy", "llvm"},
+		{"OBJDUMP", "llvm-objdump", "llvm"},
+		{"READELF", "llvm-readelf", "llvm"},
+		{"STRIP", "llvm-strip", "llvm"},
 	}
 	for i, p := range all {
 		all[i].name, all[i].pkg = prefix+p.name+suffix, p.pkg+suffix
