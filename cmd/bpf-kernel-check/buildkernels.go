@@ -71,7 +71,7 @@ usage or input; 3 build tools are missing.`,
 	f.StringArrayVar(&o.refs, "ref", nil, "build the branch or commit `REF`, as git knows it, instead of tags; repeatable")
 	f.StringArrayVar(&o.patches, "patch", nil, "build each kernel once more with `FILE` applied, a patch or a series in mbox format, or with the .patch files of a directory by name; repeatable")
 	f.StringArrayVar(&o.configs, "config", nil, "configure a kernel with `FILE[,FILE...]`, fragments or a complete .config and fragments; repeatable, for several kernels")
-	f.StringSliceVar(&o.debug, "debug", nil, "build with the kernel's checks `NAMES`: "+build.DebugNames()+"; repeatable, or with commas")
+	f.StringSliceVar(&o.debug, "debug", nil, "build with the kernel's checks `NAMES`: "+strings.Join(build.DebugNames(), ", ")+"; repeatable, or with commas")
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH` of the kernels, "+goarch.List())
 	f.Lookup("arch").DefValue = "this machine's"
 	jobsFlag(f, &o.jobs, "jobs of make; kernels are built one after the other")

@@ -140,7 +140,6 @@ func TestConfigurations(t *testing.T) {
 		{at("bad"), "", "", "", nil, `bad: line 2 is "A=y": want CONFIG_NAME=VALUE or # CONFIG_NAME is not set`},
 		{at("empty"), "", "", "", nil, "empty: it sets no option"},
 		{at("none"), "", "", "", nil, "no such file"},
-		{at("a.config") + ",", "", "", "", nil, "no such file"},
 		{"", "ksan", "", "", nil, `there is no "ksan": want kasan, lockdep, rcu, objects, ubsan`},
 	} {
 		var configs, debug []string

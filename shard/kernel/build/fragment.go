@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,23 +20,23 @@ type fragment struct {
 	whole   bool // nothing else is in the configuration
 }
 
-// debugFragments are configurations that find errors of a kernel's. Every option
-// has a report that package console knows.
-var debugFragments = []struct{ name, options string }{
-	{"kasan", "KASAN KASAN_GENERIC KASAN_INLINE STACKTRACE"},
-	{"lockdep", "PROVE_LOCKING DEBUG_ATOMIC_SLEEP"}, // with PROVE_RCU
-	{"rcu", "PROVE_LOCKING RCU_EXPERT PROVE_RCU_LIST DEBUG_OBJECTS DEBUG_OBJECTS_RCU_HEAD"},
-	{"objects", "DEBUG_OBJECTS DEBUG_OBJECTS_FREE DEBUG_OBJECTS_TIMERS DEBUG_OBJECTS_WORK DEBUG_LIST"},
-	{"ubsan", "UBSAN UBSAN_BOUNDS UBSAN_SHIFT"},
+// debugFragments are configurations with which a kernel finds its own errors, a
+// name and options each. Package console knows what they report.
+var debugFragments = []string{
+	"kasan KASAN KASAN_GENERIC KASAN_INLINE STACKTRACE",
+	"lockdep PROVE_LOCKING DEBUG_ATOMIC_SLEEP", // with PROVE_RCU
+	"rcu PROVE_LOCKING RCU_EXPERT PROVE_RCU_LIST DEBUG_OBJECTS DEBUG_OBJECTS_RCU_HEAD",
+	"objects DEBUG_OBJECTS DEBUG_OBJECTS_FREE DEBUG_OBJECTS_TIMERS DEBUG_OBJECTS_WORK DEBUG_LIST",
+	"ubsan UBSAN UBSAN_BOUNDS UBSAN_SHIFT",
 }
 
 // DebugNames are what Configurations takes for debug.
-func DebugNames() string {
+func DebugNames() []string {
 	var names []string
 	for _, f := range debugFragments {
-		names = append(names, f.name)
+		names = append(names, strings.Fields(f)[0])
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // Configurations makes a recipe of each of configs, which are files that are
@@ -47,12 +46,12 @@ func DebugNames() string {
 func Configurations(r Recipe, configs, debug []string) ([]Recipe, error) {
 	var own []fragment
 	for _, name := range debug {
-		i := slices.IndexFunc(debugFragments, func(f struct{ name, options string }) bool { return f.name == name })
+		i := slices.Index(DebugNames(), name)
 		if i < 0 {
-			return nil, usagef("there is no %q: want %s", name, DebugNames())
+			return nil, usagef("there is no %q: want %s", name, strings.Join(DebugNames(), ", "))
 		}
 		f := fragment{name: name}
-		for o := range strings.FieldsSeq(debugFragments[i].options) {
+		for _, o := range strings.Fields(debugFragments[i])[1:] {
 			f.options = append(f.options, Option{Name: o, Value: "y"})
 		}
 		own = append(own, f)
@@ -62,11 +61,9 @@ func Configurations(r Recipe, configs, debug []string) ([]Recipe, error) {
 	}
 	var out []Recipe
 	for _, config := range configs {
+		merged := r
 		var fragments []fragment
-		for _, file := range strings.Split(config, ",") {
-			if config == "" {
-				break
-			}
+		for _, file := range strings.FieldsFunc(config, func(c rune) bool { return c == ',' }) {
 			f, err := readFragment(file)
 			if err != nil {
 				return nil, err
@@ -75,13 +72,12 @@ func Configurations(r Recipe, configs, debug []string) ([]Recipe, error) {
 				return nil, usagef("%s is a whole configuration: name it before the fragments that change it", file)
 			}
 			fragments = append(fragments, f)
-		}
-		merged := r
-		if slices.ContainsFunc(fragments, fragment.turnsOff) {
-			// What depends on what the user turns off goes with it.
-			merged.Options = slices.Clone(r.Options)
-			for i := range merged.Options {
-				merged.Options[i].Helper = true
+			if f.turnsOff() {
+				// What depends on what the user turns off goes with it.
+				merged.Options = slices.Clone(r.Options)
+				for i := range merged.Options {
+					merged.Options[i].Helper = true
+				}
 			}
 		}
 		for _, f := range append(fragments, own...) {
@@ -115,25 +111,16 @@ func (f fragment) turnsOff() bool {
 	return slices.ContainsFunc(f.options, func(o Option) bool { return o.Value == "n" })
 }
 
-const maxFragment = 4 << 20 // bytes
-
 var (
 	fragmentLine = regexp.MustCompile(`^(?:CONFIG_([A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0[xX][0-9a-fA-F]+|".*")|# CONFIG_([A-Za-z0-9_]+) is not set)$`)
 	// kconfig writes it into what is complete.
 	wholeLine = []byte("Automatically generated file; DO NOT EDIT.")
 )
 
-// readFragment reads a file. What it has as a module is built in, since an image
-// comes without modules; a whole configuration, which has thousands, loses them.
 func readFragment(file string) (fragment, error) {
-	in, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return fragment{}, usagef("configuration: %v", err)
-	}
-	defer in.Close()
-	text, err := io.ReadAll(io.LimitReader(in, maxFragment+1))
-	if err != nil || len(text) > maxFragment {
-		return fragment{}, usagef("configuration %s: %v", file, cmp.Or(err, fmt.Errorf("more than %d MiB", maxFragment>>20)))
 	}
 	f, err := parseFragment(text)
 	if err != nil {
@@ -144,6 +131,8 @@ func readFragment(file string) (fragment, error) {
 	return f, nil
 }
 
+// parseFragment reads a file. What it has as a module is built in, since an image
+// comes without modules; a whole configuration, which has thousands, loses them.
 func parseFragment(text []byte) (fragment, error) {
 	f := fragment{whole: bytes.Contains(text[:min(len(text), 1<<10)], wholeLine)}
 	modules := "y"

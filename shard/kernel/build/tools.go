@@ -50,9 +50,6 @@ func (b *Builder) tools() []tool {
 	if b.wants("DEBUG_INFO_BTF") {
 		t = append(t, tool{name: b.given("PAHOLE", "pahole"), pkg: "pahole"})
 	}
-	if len(b.Patches) > 0 {
-		t = append(t, tool{name: "patch", pkg: "patch"})
-	}
 	for _, src := range b.Sources {
 		for suffix, t2 := range map[string]tool{
 			".xz": {name: "xz", pkg: "xz-utils"}, ".zst": {name: "zstd", pkg: "zstd"},
@@ -62,7 +59,7 @@ func (b *Builder) tools() []tool {
 				t = append(t, t2)
 			}
 		}
-		if st, err := os.Stat(src); err == nil && st.IsDir() && !slices.Contains(t, tool{name: "git", pkg: "git"}) {
+		if st, err := os.Stat(src); (err == nil && st.IsDir() || len(b.Patches) > 0) && !slices.Contains(t, tool{name: "git", pkg: "git"}) {
 			t = append(t, tool{name: "git", pkg: "git"})
 		}
 	}
@@ -154,12 +151,9 @@ func (b *Builder) programs() []program {
 		{"HOSTCXX", "clang++", "clang"},
 		{"CC", "clang", "clang"},
 		{"LD", "ld.lld", "lld"},
-		{"AR", "llvm-ar", "llvm"},
-		{"NM", "llvm-nm", "llvm"},
-		{"OBJCOPY", "llvm-objcopy", "llvm"},
-		{"OBJDUMP", "llvm-objdump", "llvm"},
-		{"READELF", "llvm-readelf", "llvm"},
-		{"STRIP", "llvm-strip", "llvm"},
+	}
+	for _, name := range []string{"AR", "NM", "OBJCOPY", "OBJDUMP", "READELF", "STRIP"} {
+		all = append(all, program{name, "llvm-" + strings.ToLower(name), "llvm"})
 	}
 	for i, p := range all {
 		all[i].name, all[i].pkg = prefix+p.name+suffix, p.pkg+suffix
