@@ -13,12 +13,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
@@ -237,8 +239,8 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	built := filepath.Join(src, filepath.FromSlash(arch.Image))
 	if arch.Image == "vmlinux" {
 		// The debug information would be most of it.
-		if err := t.run(ctx, b.program("OBJCOPY"), "--strip-all", built); err != nil {
-			return err
+		if _, err := child.Output(exec.CommandContext(ctx, b.program("OBJCOPY"), "--strip-all", built)); err != nil {
+			return fmt.Errorf("strip %s: %w", arch.Image, err)
 		}
 	}
 	info, err := image.ProbeFile(built)

@@ -127,7 +127,8 @@ func (b *Builder) commits(ctx context.Context, dir string) ([]*Kernel, error) {
 		if err != nil || !objectName.MatchString(commit) {
 			return nil, usagef("source %q: %q is no branch and no commit there", dir, ref)
 		}
-		k := &Kernel{Source: dir + " " + ref, id: "git:" + commit, suffix: "-g" + commit[:12], unpack: unpackCommit(git, commit)}
+		k := commitKernel(git, commit)
+		k.Source, k.suffix = dir+" "+ref, "-g"+commit[:12]
 		if ref != "HEAD" && !strings.HasPrefix(commit, ref) {
 			k.suffix = "-" + ref + k.suffix
 		}
@@ -170,9 +171,9 @@ func (b *Builder) tags(ctx context.Context, dir, git string) ([]*Kernel, error) 
 			old++
 			continue
 		}
-		out = append(out, &Kernel{
-			Source: dir + " " + t.name, tree: t.name, id: "git:" + t.commit, unpack: unpackCommit(git, t.commit),
-		})
+		k := commitKernel(git, t.commit)
+		k.Source, k.tree = dir+" "+t.name, t.name
+		out = append(out, k)
 	}
 	switch {
 	case len(out) > 0:
@@ -218,32 +219,34 @@ func parseTags(list []byte) ([]tag, error) {
 	return out, nil
 }
 
-// unpackCommit returns what writes a commit's files to a directory.
-func unpackCommit(git, commit string) func(ctx context.Context, to string) error {
-	return func(ctx context.Context, to string) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		archive := exec.CommandContext(ctx, "git", "--git-dir="+git, "archive", "--format=tar", commit)
-		archive.Env = environ()
-		var stderr bytes.Buffer
-		archive.Stderr = &stderr
-		out, err := archive.StdoutPipe()
-		if err != nil {
-			return fmt.Errorf("read commit %s: %w", commit, err)
-		}
-		child.Group(archive)
-		if err := child.Start(archive); err != nil {
-			return fmt.Errorf("read commit %s: %w", commit, err)
-		}
-		uerr := untar(ctx, out, to)
-		if uerr != nil {
-			cancel() // git would wait for a reader
-		}
-		if err := archive.Wait(); err != nil && (uerr == nil || stderr.Len() > 0) {
-			return fmt.Errorf("read commit %s: %w: %s", commit, err, bounded.OneLine(stderr.String()))
-		}
-		return uerr
+func commitKernel(git, commit string) *Kernel {
+	return &Kernel{id: "git:" + commit, unpack: func(ctx context.Context, to string) error { return unpackCommit(ctx, git, commit, to) }}
+}
+
+// unpackCommit writes a commit's files to the directory to.
+func unpackCommit(ctx context.Context, git, commit, to string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	archive := exec.CommandContext(ctx, "git", "--git-dir="+git, "archive", "--format=tar", commit)
+	archive.Env = environ()
+	var stderr bytes.Buffer
+	archive.Stderr = &stderr
+	out, err := archive.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("read commit %s: %w", commit, err)
 	}
+	child.Group(archive)
+	if err := child.Start(archive); err != nil {
+		return fmt.Errorf("read commit %s: %w", commit, err)
+	}
+	uerr := untar(ctx, out, to)
+	if uerr != nil {
+		cancel() // git would wait for a reader
+	}
+	if err := archive.Wait(); err != nil && (uerr == nil || stderr.Len() > 0) {
+		return fmt.Errorf("read commit %s: %w: %s", commit, err, bounded.OneLine(stderr.String()))
+	}
+	return uerr
 }
 
 // tarball is the one kernel of a source archive. Which one, it says itself

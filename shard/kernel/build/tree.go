@@ -98,32 +98,20 @@ func (t *tree) configure(ctx context.Context, r Recipe) (image.Config, error) {
 	return nil, &e
 }
 
-// MakeError says that make did not reach a target, or another tool its end.
+// MakeError says that make did not reach a target.
 type MakeError struct {
-	What  string
-	Err   error
-	Log   string   // the file
-	Lines []string // of the log: errors, and the last ones
+	Target string
+	Err    error
+	Log    string   // the file
+	Lines  []string // of the log: errors, and the last ones
 }
 
-func (e *MakeError) Error() string { return fmt.Sprintf("%s: %v, see %s", e.What, e.Err, e.Log) }
+func (e *MakeError) Error() string { return fmt.Sprintf("make %s: %v, see %s", e.Target, e.Err, e.Log) }
 func (e *MakeError) Unwrap() error { return e.Err }
 
 // make runs make for a target, with its output in the log.
 func (t *tree) make(ctx context.Context, target string) error {
-	return t.logged(ctx, t.command(ctx, "-j"+strconv.Itoa(t.jobs), target), "make "+target)
-}
-
-// run runs a program of the toolchain's.
-func (t *tree) run(ctx context.Context, command string, args ...string) error {
-	words, err := shellquote.Split(command)
-	if err != nil || len(words) == 0 {
-		return usagef("%q is no command", command)
-	}
-	return t.logged(ctx, exec.CommandContext(ctx, words[0], append(words[1:], args...)...), words[0])
-}
-
-func (t *tree) logged(ctx context.Context, cmd *exec.Cmd, what string) error {
+	cmd := t.command(ctx, "-j"+strconv.Itoa(t.jobs), target)
 	fmt.Fprintf(t.log, "+ %s\n", shellquote.Join(cmd.Args...))
 	start, err := t.log.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -135,7 +123,7 @@ func (t *tree) logged(ctx context.Context, cmd *exec.Cmd, what string) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return &MakeError{What: what, Err: err, Log: t.log.Name(), Lines: excerpt(t.log.Name(), start)}
+		return &MakeError{Target: target, Err: err, Log: t.log.Name(), Lines: excerpt(t.log.Name(), start)}
 	}
 	return nil
 }
