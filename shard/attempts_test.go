@@ -2,7 +2,10 @@ package shard
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,18 +74,39 @@ func TestShouldRetry(t *testing.T) {
 	}
 }
 
-// What is tried again is tried without KVM, and gets the time that this takes.
-func TestAttemptWithoutKVM(t *testing.T) {
-	r := &run{Runner: &Runner{Config: Config{Limits: vm.Limits{Boot: time.Second, Test: 2 * time.Second}}, Host: Host{Accel: qemu.KVM}}}
-	if l, n := r.limits(qemu.KVM); !reflect.DeepEqual(l, r.Limits) || n != 1 {
-		t.Errorf("on KVM: %+v, %d", l, n)
+// What is tried again is tried without KVM, and gets the time that this takes; so
+// does a kernel that checks itself.
+func TestSlowness(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("CONFIG_KASAN=y\n"), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	if l, n := r.limits(qemu.TCG); l.Boot != 3*time.Second || l.Test != 6*time.Second || n != 3 {
-		t.Errorf("without: %+v, %d", l, n)
-	}
-	r.Accel = qemu.TCG
-	if l, n := r.limits(qemu.TCG); !reflect.DeepEqual(l, r.Limits) || n != 1 {
-		t.Errorf("a run on TCG: %+v, %d", l, n)
+	plain, checks := &kernel.Image{}, &kernel.Image{Config: config}
+	for _, tt := range []struct {
+		of, on qemu.Accel
+		image  *kernel.Image
+		want   time.Duration
+	}{
+		{qemu.KVM, qemu.KVM, plain, 1},
+		{qemu.KVM, qemu.TCG, plain, 3},
+		{qemu.TCG, qemu.TCG, plain, 1},
+		{qemu.KVM, qemu.KVM, checks, 3},
+		{qemu.KVM, qemu.TCG, checks, 9},
+		{qemu.TCG, qemu.TCG, checks, 3},
+	} {
+		r := &run{Runner: &Runner{Config: Config{Limits: vm.Limits{Boot: time.Second, Test: 2 * time.Second}}, Host: Host{Accel: tt.of}}}
+		programs := []vm.Program{{Timeout: time.Second}}
+		w := vm.Watch{Case: vm.Case{Programs: programs}}
+		if l := r.limits(&w, tt.image, tt.on); l.Boot != tt.want*time.Second || l.Test != tt.want*2*time.Second || w.Programs[0].Timeout != tt.want*time.Second {
+			t.Errorf("%+v: %+v, programs %+v", tt, l, w.Programs)
+		}
+		if programs[0].Timeout != time.Second {
+			t.Error("another boot's limits have changed")
+		}
+		// Init is told, of a saved VM when that is booted.
+		if told := slices.Contains(r.baseMachine(tt.image, tt.on).Append, vm.ScaleParam(tt.want)); told != (tt.want > 1) {
+			t.Errorf("%+v: init is told: %v", tt, told)
+		}
 	}
 }
 

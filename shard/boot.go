@@ -10,11 +10,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/snapshot"
 	"github.com/elastic/bpf-kernel-check/shard/vm"
@@ -120,15 +122,8 @@ func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) 
 	}
 	m := j.withRoot(r.baseMachine(j.image, mode.Accel))
 	m.Kernel, m.Initrd, m.Nonce, m.Net, m.PlainCPU = j.boot, initrd, w.Nonce, r.Net, mode.PlainCPU
-	limits, slower := r.limits(mode.Accel)
-	for i := range w.Programs {
-		w.Programs[i].Timeout *= slower
-	}
-	w.Limits = r.bootLimits().Limits(limits, mode.Method)
+	w.Limits = r.bootLimits().Limits(r.limits(&w, j.image, mode.Accel), mode.Method)
 	w.SharedConsole = r.Arch.Results == ""
-	if slower > 1 {
-		m.Append = append(m.Append, vm.ScaleParam(slower))
-	}
 	if mode.Method != vm.Conservative {
 		m.Firmware = r.firmware(j, mode.Accel)
 	}
@@ -178,7 +173,7 @@ func (r *run) restoreVM(ctx context.Context, j *job, w vm.Watch) (out outcome, w
 	case err != nil:
 		return out, "a VM that could not be saved: " + err.Error()
 	}
-	limits, _ := r.limits(r.Accel)
+	limits := r.limits(&w, j.image, r.Accel)
 	boots := r.bootLimits()
 	boots.Restored += time.Duration(r.Payload.Memory().Unpacked / handedOver * int64(time.Second))
 	w.Limits = boots.Limits(limits, vm.Restored)
@@ -232,15 +227,30 @@ func openStream(w vm.Watch) (in *os.File, done func(), err error) {
 	return in, w.Stream.Close, err
 }
 
-// limits are those of a VM on an accelerator, and the factor by which they are
-// longer than the run's.
-func (r *run) limits(on qemu.Accel) (vm.Limits, time.Duration) {
+// slowness is the factor by which the limits of a kernel's VM are longer than the
+// run's: of the accelerator, and of what the kernel checks all the time.
+func (r *run) slowness(im *kernel.Image, on qemu.Accel) time.Duration {
 	n := max(1, vm.Slowness(on)/vm.Slowness(r.Accel))
+	if im.Config != "" {
+		if config, err := im.ReadConfig(""); err == nil && config.Checks() {
+			n *= vm.ChecksSlowness
+		}
+	}
+	return n
+}
+
+// limits are those of a VM, which gets those of its programs.
+func (r *run) limits(w *vm.Watch, im *kernel.Image, on qemu.Accel) vm.Limits {
+	n := r.slowness(im, on)
+	w.Programs = slices.Clone(w.Programs)
+	for i := range w.Programs {
+		w.Programs[i].Timeout *= n
+	}
 	l := r.Limits
 	if r.Payload.Job.Collects() {
 		l.Grace += wire.CollectTime
 	}
-	return l.Times(n), n
+	return l.Times(n)
 }
 
 func (r *run) bootLimits() vm.BootLimits {

@@ -22,6 +22,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 	"github.com/elastic/bpf-kernel-check/shard/resultcache"
+	"github.com/elastic/bpf-kernel-check/shard/vm"
 )
 
 // job is a kernel on its way through a run.
@@ -301,13 +302,17 @@ func (r *run) reuseKey(ctx context.Context, j *job) (key resultcache.Key, ok boo
 // baseMachine is what all VMs of a kernel on an accelerator have. What is not in
 // it, nor in reuseKey, must not change what a VM does.
 func (r *run) baseMachine(im *kernel.Image, on qemu.Accel) qemu.Machine {
-	return qemu.Machine{
+	m := qemu.Machine{
 		Arch: r.Arch, Accel: on, Memory: r.Memory, TSC: r.TSC, Sandbox: r.Sandbox,
 		Append: slices.Clone(r.Append), CPUs: r.CPUs,
 		// A kernel whose release is not known can do without what the emulator
 		// does wrong: more of them are old than new.
 		Avoid: r.Arch.Needs == "" || report.CompareVersions(im.Release, r.Arch.Needs) < 0,
 	}
+	if n := r.slowness(im, on); n > 1 {
+		m.Append = append(m.Append, vm.ScaleParam(n))
+	}
+	return m
 }
 
 // firmware is the fast one for kernels with a PVH entry, which are all that it

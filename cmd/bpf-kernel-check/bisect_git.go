@@ -15,7 +15,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/bisect"
 	"github.com/elastic/bpf-kernel-check/shard/child"
-	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/build"
 	"github.com/elastic/bpf-kernel-check/shard/plan"
@@ -153,15 +152,13 @@ func (t *treeBisection) commits(ctx context.Context, good, bad string) ([]string
 // build builds a commit, or finds it in the cache. It is nil for one that cannot be
 // built.
 func (t *treeBisection) build(ctx context.Context, commit string) (*plan.Entry, error) {
-	t.builder.Commit = commit
+	t.builder.Refs = []string{commit}
 	built, _, err := t.builder.Run(ctx)
 	if err != nil || len(built) == 0 {
 		return nil, err
 	}
-	k := built[0]
-	k.Name = kernel.SafeName(k.Release + "-" + k.Name)
-	file := filepath.Join(t.out, "linux-"+k.Name+".tar")
-	if err := build.WriteArchive(file, t.builder.Recipe.Arch, built); err != nil {
+	file := filepath.Join(t.out, "linux-"+built[0].Name+".tar")
+	if err := build.WriteArchive(file, t.builder.Recipes[0].Arch, built); err != nil {
 		return nil, err
 	}
 	srcs, err := t.sources([]string{file}, t.arch)

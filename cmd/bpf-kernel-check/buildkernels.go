@@ -25,6 +25,10 @@ import (
 type buildOptions struct {
 	sources []string
 	tags    string
+	refs    []string
+	patches []string
+	configs []string
+	debug   []string
 	arch    string
 	jobs    int
 	make    []string
@@ -36,18 +40,25 @@ func (c *command) buildKernelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build-kernels --src DIR|TARBALL...",
 		Short: "Build mainline kernels to test on",
-		Long: `Builds kernel images from the tags of a kernel git repository, or from source
-tarballs such as Debian's linux-source packages, and writes them to an archive
-for run --kernels. The configuration is the architecture's default with BPF, BTF,
-tracing and the drivers that debug needs. Nothing is a module.
+		Long: `Builds kernel images from the tags, branches or commits of a kernel git
+repository, or from source tarballs such as Debian's linux-source packages, and
+writes them to an archive for run --kernels. The configuration is the
+architecture's default with BPF, BTF, tracing and the drivers that debug needs.
+Nothing is a module.
 
-Builds are cached by source, configuration and toolchain. The archive holds only
-the kernels of this command line.
+Each --config makes one kernel of each tree. Fragments with commas between them
+are merged in this order; a complete .config replaces the default. With --patch,
+each kernel is built without the patches and with them.
+
+Builds are cached by source, configuration and toolchain, and compiled through
+ccache if that is installed. The archive holds only the kernels of this command
+line.
 
 Exit codes: 0 all built; 1 some failed, and the archive holds the others; 2 wrong
 usage or input; 3 build tools are missing.`,
 		Example: `  bpf-kernel-check build-kernels --src /usr/src/linux-source-6.1.tar.xz
-  bpf-kernel-check build-kernels --src ./linux --tags 'v5\.1[0-9]' --out mainline-kernels.tar -j 16`,
+  bpf-kernel-check build-kernels --src ./linux --tags 'v5\.1[0-9]' --out mainline-kernels.tar -j 16
+  bpf-kernel-check build-kernels --src ./bpf-next --ref HEAD --patch ./series --debug kasan,lockdep`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.sources = append(o.sources, args...)
@@ -57,10 +68,14 @@ usage or input; 3 build tools are missing.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&o.sources, "src", nil, "git repository or tarball of kernel sources, as `SRC`; repeatable; arguments without a flag are sources too")
 	f.StringVar(&o.tags, "tags", "", "build the tags that `REGEX` matches as a whole (default: all final releases from 5.8 on)")
+	f.StringArrayVar(&o.refs, "ref", nil, "build the branch or commit `REF`, as git knows it, instead of tags; repeatable")
+	f.StringArrayVar(&o.patches, "patch", nil, "build each kernel once more with `FILE` applied, a patch or a series in mbox format, or with the .patch files of a directory by name; repeatable")
+	f.StringArrayVar(&o.configs, "config", nil, "configure a kernel with `FILE[,FILE...]`, fragments or a complete .config and fragments; repeatable, for several kernels")
+	f.StringSliceVar(&o.debug, "debug", nil, "build with the kernel's checks `NAMES`: "+strings.Join(build.DebugNames(), ", ")+"; repeatable, or with commas")
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH` of the kernels, "+goarch.List())
 	f.Lookup("arch").DefValue = "this machine's"
 	jobsFlag(f, &o.jobs, "jobs of make; kernels are built one after the other")
-	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10; repeatable")
+	f.StringArrayVar(&o.make, "make", nil, "`VAR=VALUE` for make, such as CC=gcc-10 or LLVM=1; repeatable")
 	f.StringVarP(&o.out, "out", "o", "mainline-kernels.tar", "`FILE` to write the kernels to; logs go to a directory beside it")
 	return cmd
 }
@@ -72,7 +87,7 @@ func (o *buildOptions) builder() (*build.Builder, error) {
 	if len(o.sources) == 0 {
 		return nil, usagef("nothing to build: name a git repository of the kernel or a source tarball with --src")
 	}
-	b := &build.Builder{Sources: o.sources, Make: o.make, Jobs: o.jobs, Now: time.Now}
+	b := &build.Builder{Sources: o.sources, Refs: o.refs, Make: o.make, Jobs: o.jobs, Now: time.Now}
 	if o.tags != "" {
 		re, err := regexp.Compile(`^(?:` + o.tags + `)$`)
 		if err != nil {
@@ -84,7 +99,12 @@ func (o *buildOptions) builder() (*build.Builder, error) {
 	if err != nil {
 		return nil, usagef("--arch: %w", err)
 	}
-	b.Recipe = build.Mainline(arch)
+	if b.Recipes, err = build.Configurations(build.Mainline(arch), o.configs, o.debug); err != nil {
+		return nil, usageError{err}
+	}
+	if b.Patches, err = build.ReadPatches(o.patches); err != nil {
+		return nil, usageError{err}
+	}
 	if o.jobs < 1 || o.jobs > 1024 {
 		return nil, usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
 	}
@@ -131,7 +151,7 @@ func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 		return usageError{err}
 	}
 	if len(built) > 0 {
-		if err := build.WriteArchive(o.out, b.Recipe.Arch, built); err != nil {
+		if err := build.WriteArchive(o.out, b.Recipes[0].Arch, built); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.stdout, "%s in %s\n", count(len(built), "kernel"), o.out)

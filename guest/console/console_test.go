@@ -169,7 +169,11 @@ func TestMessages(t *testing.T) {
 		{at + "INFO: task two", HungTask}, // and the rest of its name on the next line
 		{at + "INFO: task x:12 can't die for more than 143 seconds.", HungTask},
 		{at + "[ BUG: Invalid wait context ]", Splat},
-		{"\x1f" + at + "BUG: kernel NULL pointer dereference", Oops}, // behind what a payload wrote
+		{at + "BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[9]", Splat},
+		{at + "fixpoint divide exception: 0009 ilc:2 [#1] SMP", Oops},                 // s390x
+		{at + "BUG: Unable to handle kernel data access at 0x8000000041a25f20", Oops}, // ppc64le
+		{at + "Oops - illegal instruction [#1]", Oops},                                // riscv64
+		{"\x1f" + at + "BUG: kernel NULL pointer dereference", Oops},                  // behind what a payload wrote
 		{"[    1.00" + at + "BUG: kernel NULL pointer dereference", Oops},
 		{"[    [    1.00\r\x1b[2K[\r[" + at + "BUG: kernel NULL pointer dereference", Oops},
 		{at + "INFO: task jbd2/sda1-8:123 blocked in I/O wait for more than 120 seconds.", HungTask},
@@ -178,6 +182,7 @@ func TestMessages(t *testing.T) {
 		{at + "some driver: " + at + "WARNING: CPU: 0 PID: 1", Splat},
 
 		// Not the kernel, or no crash.
+		{at + "BUG: MAX_LOCKDEP_CHAINS too low!", Unknown},
 		{"BUG: a payload's own words", Unknown},
 		{"Kernel panic - not syncing: said the payload", Unknown},
 		{string(Quote([]byte(at + "Kernel panic - not syncing: a payload's log"))), Unknown},
@@ -203,6 +208,50 @@ func TestMessages(t *testing.T) {
 		}
 		if got != tt.kind {
 			t.Errorf("%q: %v, want %v", tt.line, got, tt.kind)
+		}
+	}
+}
+
+// What a kernel's own checks report has a title that says it again next time.
+func TestTitlesOfChecks(t *testing.T) {
+	const trace = "Call Trace:\n <TASK>\n dump_stack_lvl+0x45/0x60\n lockdep_rcu_suspicious+0x1/0x2\n debug_print_object+0x1/0x2\n bkc_do+0x10/0x20\n </TASK>\n"
+	for lines, want := range map[string]string{
+		"ODEBUG: free active (active state 0) object: ffff8880055c1e00 object type: timer_list hint: 0x0\nWARNING: CPU: 0 PID: 1 at lib/debugobjects.c:505 debug_print_object+0x13d/0x190\n": "ODEBUG: free active: timer_list in bkc_do",
+		"WARNING: x/6054 still has locks held!\n":                                     "WARNING: still has locks held in bkc_do",
+		"WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected\n":               "WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order in bkc_do",
+		"WARNING: bad unlock balance detected!\n":                                     "WARNING: bad unlock balance detected in bkc_do",
+		"INFO: possible recursive locking detected\n":                                 "WARNING: possible recursive locking detected in bkc_do",
+		"BUG: workqueue leaked lock or atomic: kworker/0:1/0x00000000/353\n":          "BUG: workqueue leaked lock or atomic in bkc_do",
+		"BUG: spinlock bad magic on CPU#0, x/1\n":                                     "BUG: spinlock bad magic in bkc_do",
+		"BUG: KASAN: slab-out-of-bounds in check_region_inline+0x1/0x2\n":             "BUG: KASAN: slab-out-of-bounds in bkc_do",
+		"BUG: KCSAN: data-race in bkc_do+0x1/0x2 / other+0x1/0x2\n":                   "BUG: KCSAN: data-race in bkc_do",
+		"UBSAN: shift-out-of-bounds in lib/x.c:1:2\nshift exponent 40 is too large\n": "UBSAN: shift-out-of-bounds in bkc_do",
+	} {
+		var s Scanner
+		for line := range strings.Lines(lines + trace) {
+			_, _ = s.Write([]byte("[    1.234567] " + line))
+		}
+		if f := s.Findings(); len(f) != 1 || f[0].Title != want {
+			t.Errorf("%q: %+v, want %q", lines, f, want)
+		}
+	}
+}
+
+// Other architectures print registers and traces in ways of their own.
+func TestTracesOfArchitectures(t *testing.T) {
+	for lines, want := range map[string]string{
+		// riscv64, s390x and ppc64le
+		"Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008\nOops [#1]\nepc : bkc_null+0x12/0x20\n ra : do_one_initcall+0x1/0x2\nepc : ffffffff80c01234 ra : ffffffff80002000 sp : ff2000000000bd20\n gp : ffffffff81a0 tp : ff60000001\nstatus: 0000000200000120 badaddr: 0000000000000008 cause: 000000000000000d\n[<ffffffff80c01234>] bkc_null+0x12/0x20\n": "bkc_null+0x12/0x20",
+		"Unable to handle kernel pointer dereference in virtual kernel address space\nOops: 0004 ilc:2 [#1] SMP\nKrnl PSW : 0704c00180000000 000003ff80002048 (bkc_null+0x48/0x60 [bkc])\n           R:0 T:1 IO:1 EX:1 Key:0 M:1\nKrnl GPRS: 0000000000000000 0000000000000001\nCall Trace:\n [<000003ff80002048>] bkc_null+0x48/0x60\n":                                                          "bkc_null+0x48/0x60",
+		"BUG: Unable to handle kernel data access at 0x8000000041a25f20\nOops: Kernel access of bad area, sig: 11 [#1]\nNIP:  c0000000008a1b44 LR: c0000000008a1b30 CTR: c00000000001\nNIP [c0000000008a1b44] bkc_null+0x44/0x80\nLR [c0000000008a1b30] bkc_null+0x30/0x80\nCall Trace:\n[c000000004a3b8c0] [c0000000008a1b44] bkc_null+0x44/0x80 (unreliable)\n":                                 "bkc_null+0x44/0x80",
+		"BUG: sleeping function called from invalid context at lib/x.c:1\nCall Trace:\n[c000000004a3b8c0] [c0000000008a1b44] dump_stack+0x1/0x2 (unreliable)\n[c000000004a3b8c0] [c0000000008a1b44] bkc_null+0x44/0x80\n":                                                                                                                                                                         "lib/x.c:1",
+	} {
+		var s Scanner
+		for line := range strings.Lines(lines) {
+			_, _ = s.Write([]byte("[    1.234567] " + line))
+		}
+		if f := s.Findings(); len(f) != 1 || !strings.HasSuffix(f[0].Title, " in bkc_null") || f[0].Location != want || strings.Contains(f[0].Excerpt, "ra : ffff") {
+			t.Errorf("%q: %+v", lines, f)
 		}
 	}
 }

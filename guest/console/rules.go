@@ -64,16 +64,19 @@ var rules = []rule{
 	{kind: Splat, re: re(`^BUG: sleeping function called from invalid context(?: at (?P<at>\S+))?`), title: "BUG: sleeping function called from invalid context", set: untilTrace, taint: taintWarn},
 	{kind: Splat, re: re(`^BUG: scheduling while atomic`), title: "BUG: scheduling while atomic", set: untilTrace, taint: taintWarn},
 	{kind: Splat, re: re(`^BUG: workqueue lockup`), title: "BUG: workqueue lockup", set: bare},
+	{kind: Splat, re: re(`^BUG: (?P<what>workqueue leaked [\w ,]*\w)`), title: "BUG: "},
+	{kind: Splat, re: re(`^BUG: (?P<what>(?:spin|rw)lock[\w -]*?) on CPU#`), title: "BUG: ", set: untilTrace},
 	{kind: Splat, re: re(`^BUG: (?P<what>Bad page \w+|Bad rss-counter state)`), title: "BUG: ", taint: taintBadPage},
 	{kind: Splat, re: re(`^BUG: using (?P<what>\w+\(\) in preemptible)`), title: "BUG: using ", set: untilTrace},
 	{kind: Splat, re: re(`^BUG (?P<what>[\w.:-]+)(?: \((?:Not t|T)ainted[^)]*\))?: (?P<more>[\w /-]+)`), title: "BUG ", set: untilTrace, taint: taintBadPage},
 
 	{kind: Oops, re: re(`^BUG: (?:unable to handle )?kernel NULL pointer dereference`), title: "BUG: kernel NULL pointer dereference", set: exception | unrecoverable, taint: taintDie},
-	{kind: Oops, re: re(`^BUG: unable to handle (?:page fault|kernel paging request)`), title: "BUG: unable to handle page fault", set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^BUG: unable to handle (?:page fault|kernel paging request)|^BUG: Unable to handle kernel (?:data|instruction)`), title: "BUG: unable to handle page fault", set: exception | unrecoverable, taint: taintDie},
 	{kind: Oops, re: re(`^BUG: (?:[\w#-]+ )?stack guard page was hit|^(?:Insufficient stack space to handle exception|[Kk]ernel stack overflow)`), title: "BUG: stack guard page was hit", set: exception | unrecoverable, taint: taintDie},
 	{kind: Oops, re: re(`^kernel BUG at (?P<at>[^\s!]+)`), title: "kernel BUG", set: exception | unrecoverable, taint: taintDie},
 	// "Oops: 0002 [#1]", "Oops: general protection fault, probably for ...: 0000 [#1]", and without the word in older kernels.
 	{kind: Oops, re: re(`^(?:Oops: |traps: |PANIC: )*(?P<what>general protection fault|divide error|invalid opcode|int3|bounds|(?:stack|coprocessor) segment\w*|segment not present|invalid TSS|double fault|alignment check|(?:control|overflow|debug|SIMD|FPU|coprocessor)\b[\w -]*).*\[#\d+\]`), set: exception | unrecoverable, taint: taintDie},
+	{kind: Oops, re: re(`^(?P<what>[a-z][\w -]*): [0-9a-f]{4} ilc:\d.*\[#\d+\]`), set: exception | unrecoverable, taint: taintDie}, // s390
 	{kind: Oops, re: re(`^(?:traps: )?PANIC: (?P<what>double fault|early exception)`), title: "PANIC: ", set: exception | unrecoverable, taint: taintDie},
 	{kind: Oops, re: re(`^Oops(?: - (?P<what>[\w -]+))?(?:[: ]|$)`), title: "Oops", set: exception | unrecoverable, taint: taintDie},
 	{kind: Oops, re: re(`^Unable to handle kernel (?P<what>[\w -]+?)(?: at virtual address| at address|:|$)`), title: "Unable to handle kernel ", set: exception | unrecoverable, taint: taintDie},
@@ -83,12 +86,14 @@ var rules = []rule{
 	// These say what is wrong, and the WARN or BUG behind them where that was seen.
 	{kind: Splat, re: re(`^(?P<what>refcount_t: [\w -]+(?:; [\w-]+)*)`), set: cause},
 	{kind: Splat, re: re(`^(?P<what>list_(?:add|del)\w* corruption)`), set: cause},
+	{kind: Splat, re: re(`^(?P<what>ODEBUG: [\w -]+?) \(active state .*object type: (?P<more>\w+)`), set: cause},
 	{kind: Splat, re: re(`^(?P<what>CFI failure) at ` + symbol), taint: taintWarn},
 
 	{kind: Splat, re: re(`^WARNING: CPU: \d+ PID: \d+ at (?:(?P<at>\S+:\d+) )?` + symbol + `\+0x`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^WARNING: (?:(?P<at>\S+:\d+) at )?` + symbol + `\+0x[0-9a-f]+/`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^WARNING: (?:CPU: \d+ PID: \d+ at )?(?P<at>\S+:\d+)`), title: "WARNING", taint: taintWarn},
-	{kind: Splat, re: re(`^(?:WARNING|INFO): (?P<what>possible (?:circular|recursive|irq lock inversion|nested)[\w -]*|inconsistent lock state|suspicious RCU usage|bad unlock balance|held lock freed|lock held when returning[\w -]*|trying to register non-static key)`), title: "WARNING: "},
+	{kind: Splat, re: re(`^(?:\[ )?(?:WARNING|INFO): (?:\S+/\d+ )?(?P<what>possible (?:circular|recursive|irq lock inversion|nested)[\w -]*\w|inconsistent lock state|[A-Z]+-safe -> [A-Z]+-unsafe lock order|Nested lock was not taken|` +
+		`suspicious RCU usage|bad (?:un|contention )lock[\w ]*\w|held lock freed|(?:still has locks|lock) held[\w -]*|trying to register non-static key)`), title: "WARNING: "},
 	{kind: Splat, re: re(`^\[ (?P<what>BUG: [^\]]*\S) *\]`), set: words},
 	{kind: Splat, re: re(`^WARNING[: ] *(?P<what>.*)`), title: "WARNING: ", set: words | bare, taint: taintWarn},
 	{kind: Splat, re: re(`^UBSAN: (?P<what>[\w -]+?) in (?P<at>\S+)`), title: "UBSAN: ", set: untilTrace},
@@ -117,8 +122,9 @@ func re(s string) pattern {
 }
 
 // harmless are lines that look like the beginning of a report: advice about
-// the configuration, and what an unwinder says of a stack it cannot follow.
-var harmless = re(`^WARNING: (?:Unprivileged eBPF is enabled|The mand mount option|See https?://|stack recursion on stack type|can't access registers at|kernel stack (?:frame pointer|regs) at|Spectre v2 mitigation leaves CPU vulnerable|fbcon: )`)
+// the configuration, what an unwinder says of a stack it cannot follow, and that
+// lockdep has no more room and ends.
+var harmless = re(`^BUG: MAX_[A-Z_]+ too low!|^WARNING: (?:Unprivileged eBPF is enabled|The mand mount option|See https?://|stack recursion on stack type|can't access registers at|kernel stack (?:frame pointer|regs) at|Spectre v2 mitigation leaves CPU vulnerable|fbcon: )`)
 
 // match returns the rule for a message, and what its groups hold.
 func match(m string) (*rule, map[string]string) {

@@ -40,6 +40,9 @@ func Slowness(a qemu.Accel) time.Duration {
 	return 1
 }
 
+// ChecksSlowness is the factor for a kernel that image.Config's Checks are true of.
+const ChecksSlowness = 3
+
 // Times are the limits n times as long.
 func (l Limits) Times(n time.Duration) Limits {
 	return Limits{Boot: n * l.Boot, Payload: n * l.Payload, Grace: n * l.Grace, Off: n * l.Off, Crash: n * l.Crash, Silence: n * l.Silence, Test: n * l.Test}

@@ -7,16 +7,21 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/shard/child"
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
@@ -32,12 +37,14 @@ func usagef(format string, args ...any) error {
 	return &UsageError{Msg: fmt.Sprintf(format, args...)}
 }
 
-// Builder builds kernels. Every field is needed but Tags, Commit and Make.
+// Builder builds kernels: of each source, with each recipe, without the patches
+// and with them. Every field is needed but Tags, Refs, Patches and Make.
 type Builder struct {
 	Sources []string       // git repositories and source tarballs
-	Tags    *regexp.Regexp // matches the whole of a tag; nil: final releases
-	Commit  string         // id of a commit to build of each repository, instead of tags; "": none
-	Recipe  Recipe
+	Tags    *regexp.Regexp // matches the whole of a tag; nil: final releases, or none if there are Refs
+	Refs    []string       // branches and commits of the repositories, as git knows them
+	Patches []Patch
+	Recipes []Recipe // of one architecture, with different names
 	Make    []string // VAR=VALUE for make, after our own
 	Jobs    int      // of make
 	Cache   string   // directory that keeps what is built
@@ -79,6 +86,10 @@ type Kernel struct {
 	Duration time.Duration
 
 	id     string // pins the source's content
+	tree   string // name of the tree; "" until it is known: "v" and its version
+	suffix string // what tells the kernel from others of the tree
+	recipe Recipe
+	patch  []Patch
 	unpack func(ctx context.Context, dir string) error
 	key    string // in the cache
 }
@@ -88,7 +99,7 @@ func (k *Kernel) String() string {
 	if k.Name != "" {
 		return k.Name
 	}
-	return k.Source
+	return k.Source + strings.Replace(k.suffix, "-", " ", 1) // "linux.tar kasan-patched"
 }
 
 // Run builds what is not built yet and returns all kernels that there are
@@ -165,6 +176,12 @@ func claim(names map[string]string, k *Kernel) error {
 	return nil
 }
 
+// name gives the kernel its name, of its tree's.
+func (k *Kernel) name(tree string) {
+	k.tree = cmp.Or(k.tree, tree)
+	k.Name = kernel.SafeName(k.tree + k.suffix)
+}
+
 var kernelVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+[0-9A-Za-z.+~_-]{0,64}$`)
 
 // build makes one image, from unpacking the source to the cache.
@@ -178,10 +195,15 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	if err := os.Mkdir(src, 0o755); err != nil {
 		return fmt.Errorf("make a directory to build in: %w", err)
 	}
-	t := &tree{dir: src, arch: b.Recipe.Arch, jobs: b.Jobs, vars: b.Make}
+	arch := k.recipe.Arch
+	t := &tree{dir: src, arch: arch, jobs: b.Jobs, vars: b.vars()}
 	if err := k.unpack(ctx, src); err != nil {
 		return err
 	}
+	if err := apply(ctx, src, k.patch); err != nil {
+		return err
+	}
+	b.useCcache(t)
 	version, err := t.version(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.Source, err)
@@ -189,9 +211,7 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	if report.CompareVersions(version, Oldest) < 0 {
 		return fmt.Errorf("%s is Linux %s, which is too old: the oldest that can be built is %s", k.Source, version, Oldest)
 	}
-	if k.Name == "" {
-		k.Name = "v" + version
-	}
+	k.name("v" + version)
 	if err := claim(names, k); err != nil {
 		return err
 	}
@@ -206,25 +226,32 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	if err := t.oldBTF(ctx, version, dir); err != nil {
 		return err
 	}
-	if err := t.configure(ctx, b.Recipe); err != nil {
+	config, err := t.configure(ctx, k.recipe)
+	if err != nil {
 		return err
 	}
-	if err := t.make(ctx, b.Recipe.Arch.Target); err != nil {
+	if err := t.make(ctx, arch.Target); err != nil {
 		return err
 	}
-	if err := hasBTF(filepath.Join(src, "vmlinux"), b.Recipe); err != nil {
+	if err := hasBTF(filepath.Join(src, "vmlinux"), config); err != nil {
 		return err
 	}
-	built := filepath.Join(src, filepath.FromSlash(b.Recipe.Arch.Image))
+	built := filepath.Join(src, filepath.FromSlash(arch.Image))
+	if arch.Image == "vmlinux" {
+		// The debug information would be most of it.
+		if _, err := child.Output(exec.CommandContext(ctx, b.program("OBJCOPY"), "--strip-all", built)); err != nil {
+			return fmt.Errorf("strip %s: %w", arch.Image, err)
+		}
+	}
 	info, err := image.ProbeFile(built)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("make %s went well and left no %s", b.Recipe.Arch.Target, b.Recipe.Arch.Image)
+		return fmt.Errorf("make %s went well and left no %s", arch.Target, arch.Image)
 	}
 	if err != nil {
 		return err
 	}
-	if info.Arch != b.Recipe.Arch.Name {
-		return fmt.Errorf("make %s built a kernel for %q instead of %s", b.Recipe.Arch.Target, info.Arch, b.Recipe.Arch.Name)
+	if info.Arch != arch.Name {
+		return fmt.Errorf("make %s built a kernel for %q instead of %s", arch.Target, info.Arch, arch.Name)
 	}
 	k.Release = info.Version
 	return store.add(ctx, k, built, filepath.Join(src, ".config"), dir)

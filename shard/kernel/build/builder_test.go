@@ -132,7 +132,7 @@ func builder(t *testing.T, events *[]string, sources ...string) *Builder {
 	}
 	dir := t.TempDir()
 	b := &Builder{
-		Sources: sources, Recipe: sampleRecipe, Jobs: 2,
+		Sources: sources, Recipes: []Recipe{sampleRecipe}, Jobs: 2,
 		Make:  []string{"CROSS_COMPILE="}, // nothing here is compiled, on any host
 		Cache: filepath.Join(dir, "cache"), Scratch: filepath.Join(dir, "scratch"), Logs: filepath.Join(dir, "logs"),
 		Now: time.Now,
@@ -227,23 +227,111 @@ func TestRepository(t *testing.T) {
 	checkEvents(t, events, []string{`^1/3 other 1$`, `^1/3 other 2$`, `^2/3 v6.4-rc1 3$`, `^3/3 v5.8 1$`, `^3/3 v5.8 2$`})
 }
 
-// A commit is built whatever tags there are, and kept.
-func TestCommit(t *testing.T) {
+// A commit is built whatever tags there are, and kept, by any of its names.
+func TestRefs(t *testing.T) {
 	repo := repository(t, nil, "6.1", "6.2")
 	commit := command(t, repo, "git", "rev-parse", "v6.1^{commit}")
+	command(t, repo, "git", "branch", "bpf/next", "v6.1")
 	var events []string
 	b := builder(t, &events, repo)
-	b.Commit = commit
-	name := "g" + commit[:12]
-	for range 2 {
+	name := "v6.1-g" + commit[:12]
+	for _, ref := range []string{commit, commit[:10]} {
+		b.Refs = []string{ref}
 		if built, failed := run(t, b); !slices.Equal(built, []string{name}) || failed != 0 {
 			t.Errorf("built %v, want %s; %d failed", built, name, failed)
 		}
 	}
-	checkEvents(t, events, []string{"^1/1 " + name + " 1$", "^1/1 " + name + " 2$", "^1/1 " + name + " 3$"})
-	b.Commit = "v6.1"
-	if _, _, err := b.Run(t.Context()); err == nil {
-		t.Error("a name is taken for a commit's id")
+	checkEvents(t, events, []string{"^1/1 .* " + commit + " g" + commit[:12] + " 1$", "^1/1 " + name + " 2$", "^1/1 " + name + " 3$"})
+	b.Refs, b.Tags = []string{"bpf/next", "HEAD", "v6.2~1"}, regexp.MustCompile(`^v6\.1$`)
+	head := command(t, repo, "git", "rev-parse", "HEAD")
+	want := []string{"v6.1-bpf_2fnext-g" + commit[:12], "v6.2-g" + head[:12], "v6.1-v6.2~1-g" + commit[:12], "v6.1"}
+	if built, failed := run(t, b); !slices.Equal(built, want) || failed != 0 {
+		t.Errorf("built %v, want %v; %d failed", built, want, failed)
+	}
+	for _, ref := range []string{"none", "--all", "v6.1^{tree}", ""} {
+		b.Refs = []string{ref}
+		var usage *UsageError
+		if _, _, err := b.Run(t.Context()); !errors.As(err, &usage) || !strings.HasSuffix(err.Error(), strconv.Quote(ref)+" is no branch and no commit there") {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+	b = builder(t, &events, pack(t, "a.tar", sampleFiles("6.1", nil)))
+	b.Refs = []string{"HEAD"}
+	if err := b.CheckSources(); err == nil || !strings.HasSuffix(err.Error(), "is no git repository: branches and commits are of one") {
+		t.Error(err)
+	}
+}
+
+// A tree is built with each configuration, without the patches and with them.
+func TestVariants(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{
+		"small.config": "CONFIG_SMALL=y\n# CONFIG_BASE is not set\n", "more.config": "CONFIG_MORE=m\n",
+		// The second one is a mail, and its place has moved.
+		"series/0000-cover-letter.patch": "no patch", "series/README": "none",
+		"series/0001-a.patch": "--- a/Kconfig\n+++ b/Kconfig\n@@ -1,2 +1,3 @@\n+# first\n \n config REFUSED\n",
+		"series/0002-b.patch": "From 0 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.com>\nSubject: [PATCH] b\n\nText.\n---\n Kconfig | 1 +\n\ndiff --git a/Kconfig b/Kconfig\n--- a/Kconfig\n+++ b/Kconfig\n@@ -3,2 +3,3 @@\n \tbool \"Refused\"\n+\t# second\n \tdepends on BASE && LACKING\n-- \n2.39\n",
+		"bad.patch":           "--- a/Kconfig\n+++ b/Kconfig\n@@ -1,2 +1,3 @@\n+# first\n # never\n config REFUSED\n",
+		"none.patch":          "words",
+	})
+	// The image tells what the tree was.
+	files := sampleFiles("6.1", map[string]string{"Makefile": sampleMakefile + "\tcat Kconfig >>arch/x86/boot/bzImage\n"})
+	var events []string
+	b := builder(t, &events, pack(t, "linux.tar", files))
+	var err error
+	if b.Recipes, err = Configurations(sampleRecipe, []string{dir + "/small.config", dir + "/more.config," + dir + "/small.config"}, []string{"ubsan"}); err != nil {
+		t.Fatal(err)
+	}
+	if b.Patches, err = ReadPatches([]string{dir + "/series"}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"v6.1-small-ubsan", "v6.1-small-ubsan-patched", "v6.1-more-small-ubsan", "v6.1-more-small-ubsan-patched"}
+	kernels, failed, err := b.Run(t.Context())
+	if err != nil || !slices.Equal(names(kernels), want) || failed != 0 {
+		t.Fatalf("built %v, want %v; %d failed; %v\n%s", names(kernels), want, failed, err, strings.Join(events, "\n"))
+	}
+	const ubsan = "CONFIG_UBSAN=y\nCONFIG_UBSAN_BOUNDS=y\nCONFIG_UBSAN_SHIFT=y\n"
+	for i, config := range []string{
+		"CONFIG_MOD=y\nCONFIG_WANTED=y\nCONFIG_SMALL=y\n# CONFIG_BASE is not set\n" + ubsan,
+		"CONFIG_MOD=y\nCONFIG_WANTED=y\nCONFIG_MORE=y\nCONFIG_SMALL=y\n# CONFIG_BASE is not set\n" + ubsan,
+	} {
+		for _, k := range kernels[2*i : 2*i+2] {
+			got, err := os.ReadFile(k.Config)
+			if err != nil || string(got) != config {
+				t.Errorf("%s has %q, want %q; %v", k.Name, got, config, err)
+			}
+			image, err := os.ReadFile(k.Image)
+			patched := bytes.HasSuffix(image, []byte("# first\n\nconfig REFUSED\n\tbool \"Refused\"\n\t# second\n\tdepends on BASE && LACKING\n"))
+			if err != nil || patched != strings.HasSuffix(k.Name, "-patched") {
+				t.Errorf("%s is patched: %v, %v", k.Name, patched, err)
+			}
+		}
+	}
+	events = nil
+	if built, _ := run(t, b); !slices.Equal(built, want) || len(events) != 4 {
+		t.Errorf("again: %v, %v", built, events)
+	}
+
+	// What does not apply leaves the kernel without it.
+	b.Recipes = b.Recipes[:1]
+	for file, why := range map[string]string{
+		"bad.patch":  "patch bad.patch does not apply: exit status 1: error: patch failed: Kconfig:1 ",
+		"none.patch": "patch none.patch does not apply: .*No valid patches in input",
+	} {
+		events = nil
+		if b.Patches, err = ReadPatches([]string{filepath.Join(dir, file)}); err != nil {
+			t.Fatal(err)
+		}
+		if built, failed := run(t, b); !slices.Equal(built, want[:1]) || failed != 1 {
+			t.Errorf("built %v; %d failed", built, failed)
+		}
+		checkEvents(t, events, []string{"^1/2 v6.1-small-ubsan 3$", "^2/2 .*linux.tar small-ubsan-patched 1$", "^2/2 .*linux.tar small-ubsan-patched 4: " + why})
+	}
+	for path, want := range map[string]string{"none": "no such file", ".": "holds no file that ends with .patch"} {
+		var usage *UsageError
+		if _, err := ReadPatches([]string{filepath.Join(t.TempDir(), path)}); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 
@@ -336,7 +424,7 @@ func TestTarballs(t *testing.T) {
 func TestConfigRefused(t *testing.T) {
 	var events []string
 	b := builder(t, &events, repository(t, nil, "6.1"))
-	b.Recipe.Options = []Option{{Name: "WANTED", Value: "y"}, {Name: "REFUSED", Value: "y"}}
+	b.Recipes[0].Options = []Option{{Name: "WANTED", Value: "y"}, {Name: "REFUSED", Value: "y"}}
 	_, _, err := b.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -356,7 +444,7 @@ func TestNoBTF(t *testing.T) {
 	}
 	var events []string
 	b := builder(t, &events, pack(t, "a.tar", sampleFiles("6.1", map[string]string{"vmlinux.in": string(program)})), pack(t, "b.tar", sampleFiles("6.1", nil)))
-	b.Recipe.Options = []Option{{Name: "DEBUG_INFO_BTF", Value: "y"}}
+	b.Recipes[0].Options = []Option{{Name: "DEBUG_INFO_BTF", Value: "y"}}
 	if built, failed := run(t, b); len(built) != 0 || failed != 2 {
 		t.Errorf("built %v, %d failed", built, failed)
 	}
@@ -423,21 +511,71 @@ func TestMakeError(t *testing.T) {
 // Tools that are missing are named together, with their packages.
 func TestMissingTools(t *testing.T) {
 	b := builder(t, new([]string), "linux-6.1.tar.xz", t.TempDir())
-	b.Recipe = Mainline(arches[0])
+	b.Recipes = []Recipe{Mainline(arches[0])}
 	if err := b.CheckTools(t.Context()); err != nil {
 		t.Errorf("here, where the tests' packages are installed: %v", err)
 	}
 	t.Setenv("PATH", t.TempDir())
 	err := b.CheckTools(t.Context())
-	want := "build tools are missing: make, gcc, ld, flex, bison, bc, perl, tar, libelf, zlib, openssl's headers, pahole, xz, git: " +
+	want := "build tools are missing: make, gcc, ld, objcopy, flex, bison, bc, perl, tar, libelf, zlib, openssl's headers, pahole, xz, git: " +
 		"apt-get install make gcc binutils flex bison bc perl tar libelf-dev zlib1g-dev libssl-dev pahole xz-utils git"
 	var missing *MissingToolsError
 	if !errors.As(err, &missing) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	b.Recipe, b.Make = Mainline(arches[1]), []string{"CC=ccache no-such-gcc"}
+	b.Recipes, b.Make = []Recipe{Mainline(arches[1])}, []string{"CC=ccache no-such-gcc"}
 	if err := b.CheckTools(t.Context()); err == nil || !strings.Contains(err.Error(), "ccache no-such-gcc") {
 		t.Errorf("%v, want the compiler that was asked for", err)
+	}
+}
+
+// LLVM is a set of programs, of which make has its own names; nobody else's are
+// looked for, not even on other architectures.
+func TestLLVM(t *testing.T) {
+	for llvm, want := range map[string]string{"1": "clang ld.lld", "-14": "clang-14 ld.lld-14", "/opt/llvm/": "/opt/llvm/clang /opt/llvm/ld.lld"} {
+		b := builder(t, new([]string))
+		b.Recipes, b.Make = []Recipe{{Arch: arches[1]}}, []string{"LLVM=" + llvm}
+		if got := b.program("CC") + " " + b.program("LD"); got != want {
+			t.Errorf("LLVM=%s: %s, want %s", llvm, got, want)
+		}
+		for _, tool := range b.tools() {
+			if strings.Contains(tool.name, "gcc") || strings.Contains(tool.pkg, "gcc") {
+				t.Errorf("LLVM=%s needs %s of %s", llvm, tool.name, tool.pkg)
+			}
+		}
+		if vars := b.vars(); !slices.Contains(vars, "CC="+b.program("CC")) || vars[len(vars)-1] != "LLVM="+llvm {
+			t.Errorf("LLVM=%s: %v", llvm, vars)
+		}
+		b.Make = append(b.Make, "CC=other")
+		if b.program("CC") != "other" {
+			t.Errorf("CC=other is %s", b.program("CC"))
+		}
+	}
+}
+
+// Compiling goes through ccache, unless the user says what compiles.
+func TestUseCcache(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	t.Setenv("CCACHE_DIR", "")
+	b := builder(t, new([]string))
+	b.Make = []string{"HOSTCC=mine"}
+	tr := &tree{dir: "/src"}
+	if b.useCcache(tr); len(tr.vars)+len(tr.env) > 0 {
+		t.Errorf("without ccache: %v, %v", tr.vars, tr.env)
+	}
+	writeFiles(t, dir, map[string]string{"ccache": ""})
+	if err := os.Chmod(filepath.Join(dir, "ccache"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.useCcache(tr)
+	if !slices.Equal(tr.vars, []string{"CC=ccache gcc"}) || !slices.Equal(tr.env, []string{"CCACHE_BASEDIR=/src", "CCACHE_NOHASHDIR=1", "CCACHE_DIR=" + filepath.Join(b.Cache, "ccache")}) {
+		t.Errorf("%v, %v", tr.vars, tr.env)
+	}
+	t.Setenv("CCACHE_DIR", "/own")
+	tr = &tree{dir: "/src"}
+	if b.useCcache(tr); len(tr.env) != 2 {
+		t.Errorf("%v", tr.env)
 	}
 }
 

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,9 +84,12 @@ func FuzzMerge(f *testing.F) {
 func TestMainlineRecipe(t *testing.T) {
 	for _, a := range arches {
 		r := Mainline(a)
+		if a.Name == "" {
+			continue // goarch does not have it
+		}
 		for _, name := range []string{
 			"BPF_SYSCALL", "BPF_JIT", "BPF_JIT_ALWAYS_ON", "DEBUG_INFO", "DEBUG_INFO_BTF", "FUNCTION_TRACER", "FTRACE_SYSCALLS", "SECURITYFS", "BPF_LSM", "OVERLAY_FS",
-			"VIRTIO", "VIRTIO_PCI", "NET_9P", "NET_9P_VIRTIO", "9P_FS", "VIRTIO_NET", "VIRTIO_CONSOLE", "SCSI_VIRTIO",
+			"VIRTIO", "NET_9P", "NET_9P_VIRTIO", "9P_FS", "VIRTIO_NET", "VIRTIO_CONSOLE", "SCSI_VIRTIO",
 		} {
 			if !r.wants(name) {
 				t.Errorf("%s: %s is not wanted", a.Name, name)
@@ -99,4 +103,87 @@ func TestMainlineRecipe(t *testing.T) {
 			seen[o.Name] = true
 		}
 	}
+}
+
+func TestConfigurations(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{
+		"a.config": "# words\n\nCONFIG_A=m\nCONFIG_N=5\nCONFIG_BOTH=y\n", "b/a.config": "CONFIG_A=y\n", "off.config": "# CONFIG_BOTH is not set\nCONFIG_TEXT=\"a b\"\n",
+		"bad": "CONFIG_A=y\nA=y\n", "empty": "# CONFIG\n",
+		".config": "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86 6.1.192 Kernel Configuration\n#\nCONFIG_A=m\nCONFIG_B=y\n",
+	})
+	base := Recipe{Arch: arches[0], Base: "defconfig", Modules: "y", Options: []Option{{Name: "BOTH", Value: "n"}, {Name: "OURS", Value: "y"}}}
+	at := func(names ...string) string {
+		for i, n := range names {
+			names[i] = dir + "/" + n
+		}
+		return strings.Join(names, ",")
+	}
+	kasan := []Option{{Name: "KASAN", Value: "y"}, {Name: "KASAN_GENERIC", Value: "y"}, {Name: "KASAN_INLINE", Value: "y"}, {Name: "STACKTRACE", Value: "y"}}
+	for _, tt := range []struct {
+		config, debug, name string
+		base                string
+		options             []Option
+		err                 string
+	}{
+		{"", "", "", "defconfig", base.Options, ""},
+		{"", "kasan", "-kasan", "defconfig", append(base.Options[:2:2], kasan...), ""},
+		{at("a.config"), "", "-a", "defconfig", []Option{{Name: "OURS", Value: "y"}, {Name: "A", Value: "y"}, {Name: "N", Value: "5"}, {Name: "BOTH", Value: "y"}}, ""},
+		// What depends on what is turned off goes with it, but for what was asked for.
+		{at("a.config", "off.config"), "", "-a-off", "defconfig", []Option{
+			{Name: "OURS", Value: "y", Helper: true}, {Name: "A", Value: "y"}, {Name: "N", Value: "5"}, {Name: "BOTH", Value: "n"}, {Name: "TEXT", Value: `"a b"`},
+		}, ""},
+		{at(".config", "a.config"), "", "-config-a", "", []Option{
+			{Name: "B", Value: "y", Helper: true}, {Name: "A", Value: "y"}, {Name: "N", Value: "5"}, {Name: "BOTH", Value: "y"},
+		}, ""},
+		{at("a.config", ".config"), "", "", "", nil, "is a whole configuration: name it before the fragments that change it"},
+		{at("bad"), "", "", "", nil, `bad: line 2 is "A=y": want CONFIG_NAME=VALUE or # CONFIG_NAME is not set`},
+		{at("empty"), "", "", "", nil, "empty: it sets no option"},
+		{at("none"), "", "", "", nil, "no such file"},
+		{"", "ksan", "", "", nil, `there is no "ksan": want kasan, lockdep, rcu, objects, ubsan`},
+	} {
+		var configs, debug []string
+		if tt.config != "" {
+			configs = []string{tt.config}
+		}
+		if tt.debug != "" {
+			debug = []string{tt.debug}
+		}
+		got, err := Configurations(base, configs, debug)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: %v, want %s", tt.config, err, tt.err)
+			}
+			continue
+		}
+		if err != nil || len(got) != 1 || got[0].Name != tt.name || got[0].Base != tt.base {
+			t.Errorf("%s: %+v, %v", tt.config, got, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.options, got[0].Options); diff != "" {
+			t.Errorf("%s: %s", tt.config, diff)
+		}
+	}
+	if _, err := Configurations(base, []string{at("a.config"), at("b/a.config")}, nil); err == nil || !strings.Contains(err.Error(), `two configurations make kernels that are called "-a"`) {
+		t.Error(err)
+	}
+	if base.Options[1].Helper {
+		t.Error("the recipe has changed")
+	}
+}
+
+func FuzzFragment(f *testing.F) {
+	f.Add([]byte("CONFIG_A=m\n# CONFIG_B is not set\r\nCONFIG_C=\"x\"\nCONFIG_A=0x1f\n"))
+	f.Add([]byte("# Automatically generated file; DO NOT EDIT.\nCONFIG_A=m"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := parseFragment(text)
+		if err != nil {
+			return
+		}
+		r := Recipe{Modules: "y", Options: []Option{{Name: "A", Value: "y"}}}.with(p)
+		c := readConfig(t, merge([]byte("CONFIG_=y\nCONFIG_BASE_OF_ALL=y\n"), r))
+		if missing := unmet(c, r.Options); len(missing) > 0 {
+			t.Fatalf("not as wanted: %v", missing)
+		}
+	})
 }

@@ -49,7 +49,7 @@ func TestLinux(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Recipe = Mainline(arch)
+	b.Recipes = []Recipe{Mainline(arch)}
 	b.Make = nil
 	if err := b.CheckTools(t.Context()); err != nil {
 		t.Fatal(err)
@@ -78,24 +78,24 @@ func TestLinux(t *testing.T) {
 		if err != nil || !strings.Contains(source, version[:3]) {
 			t.Errorf("%s is %q, %v", source, version, err)
 		}
-		if err := tr.configure(t.Context(), b.Recipe); err != nil {
+		if _, err := tr.configure(t.Context(), b.Recipes[0]); err != nil {
 			t.Fatal(err)
 		}
 		config, err := os.ReadFile(filepath.Join(dir, ".config"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b.Recipe.Modules == "y" && bytes.Contains(config, []byte("=m\n")) {
+		if b.Recipes[0].Modules == "y" && bytes.Contains(config, []byte("=m\n")) {
 			t.Error("something is left to be a module")
 		}
 
 		// An option that the tree refuses is named with what it depends on.
-		r := b.Recipe
+		r := b.Recipes[0]
 		r.Options = slices.DeleteFunc(slices.Clone(r.Options), func(o Option) bool {
 			return slices.Contains([]string{"KPROBES", "KPROBE_EVENTS", "UPROBE_EVENTS", "PERF_EVENTS", "DEBUG_INFO_REDUCED"}, o.Name)
 		})
 		r.Options = append(r.Options, Option{Name: "KPROBES", Value: "n"}, Option{Name: "UPROBE_EVENTS", Value: "n"}, Option{Name: "DEBUG_INFO_REDUCED", Value: "y"}, Option{Name: "NO_SUCH_OPTION", Value: "y"})
-		err = tr.configure(t.Context(), r)
+		_, err = tr.configure(t.Context(), r)
 		for _, want := range []string{
 			"CONFIG_BPF_EVENTS is n, not y (kernel/trace/Kconfig:", "KPROBE_EVENTS || UPROBE_EVENTS",
 			"CONFIG_BPF_LSM is n, not y (kernel/bpf/Kconfig:", "depends on BPF_EVENTS",
@@ -109,7 +109,7 @@ func TestLinux(t *testing.T) {
 	})
 
 	t.Run("build", func(t *testing.T) {
-		b.Recipe = Recipe{Arch: arch, Base: "tinyconfig", Modules: "n", Options: tinyOptions(arch)}
+		k.recipe = Recipe{Arch: arch, Base: "tinyconfig", Modules: "n", Options: tinyOptions(arch)}
 		k.unpack = func(_ context.Context, to string) error { return errors.Join(os.Remove(to), os.Rename(dir, to)) }
 		chain, err := b.toolchain(t.Context())
 		if err != nil {

@@ -4,42 +4,65 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // Arch is what differs between architectures.
 type Arch struct {
-	Name   string // GOARCH's
-	Kernel string // make's ARCH
-	Dir    string // below arch/ in the sources
-	Target string // of make
-	Image  string // what the target makes
-	File   string // what its name starts with in the archive
-	Cross  string // CROSS_COMPILE on other architectures
-	GCC    string // Debian's package of the cross compiler
+	goarch.Arch
+	Base    string // make's target for the configuration to start with
+	Modules string // y or n: what becomes of the base's modules
+	Target  string // of make
+	Image   string // what the target makes
+	File    string // what its name starts with in the archive
+	Options string // console, buses and ways to boot, of the VMs here
 }
 
 var arches = []Arch{
 	{
-		Name: "amd64", Kernel: "x86_64", Dir: "x86", Target: "bzImage", Image: "arch/x86/boot/bzImage", File: "bzImage-",
-		Cross: "x86_64-linux-gnu-", GCC: "gcc-x86-64-linux-gnu",
+		Arch: goarch.Lookup("amd64"), Base: "defconfig", Modules: "y",
+		Target: "bzImage", Image: "arch/x86/boot/bzImage", File: "bzImage-",
+		Options: "SERIAL_8250 SERIAL_8250_CONSOLE PCI VIRTIO_PCI X86_PM_TIMER HYPERVISOR_GUEST PVH",
 	},
 	{
-		Name: "arm64", Kernel: "arm64", Dir: "arm64", Target: "Image", Image: "arch/arm64/boot/Image", File: "Image-",
-		Cross: "aarch64-linux-gnu-", GCC: "gcc-aarch64-linux-gnu",
+		// The modules are hundreds of drivers for boards that QEMU does not have.
+		Arch: goarch.Lookup("arm64"), Base: "defconfig", Modules: "n",
+		Target: "Image", Image: "arch/arm64/boot/Image", File: "Image-",
+		Options: "SERIAL_AMBA_PL011 SERIAL_AMBA_PL011_CONSOLE PCI VIRTIO_PCI PCI_HOST_GENERIC",
+	},
+	{
+		Arch: goarch.Lookup("riscv64"), Base: "defconfig", Modules: "n",
+		Target: "Image", Image: "arch/riscv/boot/Image", File: "Image-",
+		Options: "SERIAL_8250 SERIAL_8250_CONSOLE SERIAL_OF_PLATFORM PCI VIRTIO_PCI PCI_HOST_GENERIC",
+	},
+	{
+		Arch: goarch.Lookup("s390x"), Base: "defconfig", Modules: "n",
+		Target: "bzImage", Image: "arch/s390/boot/bzImage", File: "bzImage-",
+		Options: "SCLP_TTY SCLP_CONSOLE SCLP_VT220_TTY SCLP_VT220_CONSOLE S390_GUEST",
+	},
+	{
+		Arch: goarch.Lookup("ppc64le"), Base: "ppc64le_defconfig", Modules: "n",
+		Target: "vmlinux", Image: "vmlinux", File: "vmlinux-",
+		Options: "HVC_CONSOLE PPC_PSERIES PCI VIRTIO_PCI",
 	},
 }
 
 // LookupArch returns the row of an architecture.
 func LookupArch(name string) (Arch, error) {
-	var names []string
 	for _, a := range arches {
-		if a.Name == name {
+		if name != "" && a.Name == name {
 			return a, nil
 		}
-		names = append(names, a.Name)
 	}
-	return Arch{}, usagef("kernels for %q cannot be built: want %s", name, strings.Join(names, " or "))
+	return Arch{}, usagef("kernels for %q cannot be built: want %s", name, goarch.List())
 }
+
+// cross is CROSS_COMPILE on other architectures.
+func (a Arch) cross() string { return a.Triplet + "-" }
+
+// gcc is Debian's package of the cross compiler.
+func (a Arch) gcc() string { return "gcc-" + strings.ReplaceAll(a.Triplet, "_", "-") }
 
 // native says whether this machine's compiler makes kernels for a.
 func (a Arch) native() bool { return a.Name == runtime.GOARCH }
@@ -56,7 +79,8 @@ func (o Option) String() string { return fmt.Sprintf("CONFIG_%s=%s", o.Name, o.V
 // Recipe is how a kernel is configured.
 type Recipe struct {
 	Arch    Arch
-	Base    string // make's target for the configuration to start with
+	Name    string // what the kernel's name ends with, such as "-kasan"
+	Base    string // make's target for the configuration to start with; "": nothing
 	Modules string // y or n: what becomes of the base's modules, as an image comes without
 	Options []Option
 }
@@ -65,7 +89,7 @@ type Recipe struct {
 // the architecture's default configuration, what BPF needs, what the guest of
 // this project needs, and what virtme needs to debug with it.
 func Mainline(a Arch) Recipe {
-	r := Recipe{Arch: a, Base: "defconfig", Modules: "y"}
+	r := Recipe{Arch: a, Base: a.Base, Modules: a.Modules}
 	for name := range strings.FieldsSeq(`
 		BPF_SYSCALL BPF_JIT BPF_JIT_ALWAYS_ON BPF_EVENTS BPF_LSM CGROUP_BPF
 		SECURITY SECURITYFS
@@ -74,7 +98,7 @@ func Mainline(a Arch) Recipe {
 		OVERLAY_FS TMPFS PROC_FS DEBUG_FS DEVTMPFS CGROUPS BLK_DEV_INITRD BINFMT_ELF
 		UNIX98_PTYS SYSVIPC MEMFD_CREATE INET
 		IKCONFIG IKCONFIG_PROC
-		PCI VIRTIO VIRTIO_PCI NET_9P NET_9P_VIRTIO 9P_FS VIRTIO_NET VIRTIO_CONSOLE SCSI_VIRTIO`) {
+		VIRTIO NET_9P NET_9P_VIRTIO 9P_FS VIRTIO_NET VIRTIO_CONSOLE SCSI_VIRTIO ` + a.Options) {
 		r.Options = append(r.Options, Option{Name: name, Value: "y"})
 	}
 	// The choice of the debug information's format, which from 5.18 on has an
@@ -89,18 +113,6 @@ func Mainline(a Arch) Recipe {
 		Option{Name: "WERROR", Value: "n"}, // compilers newer than the kernel warn of more
 		Option{Name: "LOCALVERSION_AUTO", Value: "n"},
 		Option{Name: "LOCALVERSION", Value: `""`})
-	switch a.Name {
-	case "amd64":
-		for _, name := range []string{"SERIAL_8250", "SERIAL_8250_CONSOLE", "X86_PM_TIMER", "HYPERVISOR_GUEST", "PVH"} {
-			r.Options = append(r.Options, Option{Name: name, Value: "y"})
-		}
-	case "arm64":
-		// Hundreds of drivers for boards that QEMU does not have.
-		r.Modules = "n"
-		for _, name := range []string{"SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE", "PCI_HOST_GENERIC"} {
-			r.Options = append(r.Options, Option{Name: name, Value: "y"})
-		}
-	}
 	return r
 }
 

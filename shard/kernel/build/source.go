@@ -40,6 +40,8 @@ func (b *Builder) CheckSources() error {
 			if _, err := GitDir(src); err != nil {
 				return err
 			}
+		case len(b.Refs) > 0:
+			return usagef("source %q is no git repository: branches and commits are of one", src)
 		case !st.Mode().IsRegular():
 			return usagef("source %q is no file and no directory: %s", src, sourceHelp)
 		}
@@ -47,7 +49,8 @@ func (b *Builder) CheckSources() error {
 	return nil
 }
 
-// list makes the kernels of all sources.
+// list makes the kernels of all sources: of each tree with each recipe, the one
+// without the patches first.
 func (b *Builder) list(ctx context.Context) ([]*Kernel, error) {
 	var out []*Kernel
 	for _, src := range b.Sources {
@@ -57,7 +60,7 @@ func (b *Builder) list(ctx context.Context) ([]*Kernel, error) {
 		}
 		var kernels []*Kernel
 		if st.IsDir() {
-			kernels, err = b.tags(ctx, src)
+			kernels, err = b.commits(ctx, src)
 		} else {
 			kernels, err = tarball(ctx, src)
 		}
@@ -67,7 +70,23 @@ func (b *Builder) list(ctx context.Context) ([]*Kernel, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, kernels...)
+		for _, k := range kernels {
+			for _, r := range b.Recipes {
+				k := *k
+				k.recipe, k.suffix = r, k.suffix+r.Name
+				out = append(out, &k)
+				if len(b.Patches) > 0 {
+					patched := k
+					patched.patch, patched.suffix = b.Patches, k.suffix+"-patched"
+					out = append(out, &patched)
+				}
+			}
+		}
+	}
+	for _, k := range out {
+		if k.tree != "" {
+			k.name("")
+		}
 	}
 	return out, nil
 }
@@ -90,26 +109,40 @@ func GitDir(dir string) (string, error) {
 // repository 6000.
 const maxTags = 100_000
 
-// tags lists the matching tags of a repository, the newest first.
-func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
+// commits lists what is to be built of a repository.
+func (b *Builder) commits(ctx context.Context, dir string) ([]*Kernel, error) {
 	git, err := GitDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	git, err = filepath.Abs(git)
-	if err != nil {
+	if git, err = filepath.Abs(git); err != nil {
 		return nil, err
 	}
-	if b.Commit != "" {
-		if !objectName.MatchString(b.Commit) {
-			return nil, usagef("%q is no commit's id", b.Commit)
+	var out []*Kernel
+	for _, ref := range b.Refs {
+		cmd := exec.CommandContext(ctx, "git", "--git-dir="+git, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
+		cmd.Env = environ()
+		id, err := child.Output(cmd)
+		commit := strings.TrimSpace(string(id))
+		if err != nil || !objectName.MatchString(commit) {
+			return nil, usagef("source %q: %q is no branch and no commit there", dir, ref)
 		}
-		short := b.Commit[:12]
-		return []*Kernel{{
-			Source: dir + " " + short, Name: "g" + short, id: "git:" + b.Commit,
-			unpack: func(ctx context.Context, to string) error { return unpackCommit(ctx, git, b.Commit, to) },
-		}}, nil
+		k := commitKernel(git, commit)
+		k.Source, k.suffix = dir+" "+ref, "-g"+commit[:12]
+		if ref != "HEAD" && !strings.HasPrefix(commit, ref) {
+			k.suffix = "-" + ref + k.suffix
+		}
+		out = append(out, k)
 	}
+	if len(b.Refs) > 0 && b.Tags == nil {
+		return out, nil
+	}
+	tags, err := b.tags(ctx, dir, git)
+	return append(out, tags...), err
+}
+
+// tags lists the matching tags of a repository, the newest first.
+func (b *Builder) tags(ctx context.Context, dir, git string) ([]*Kernel, error) {
 	// Of a tag object the commit that it is for, else the commit itself.
 	cmd := exec.CommandContext(ctx, "git", "--git-dir="+git, "for-each-ref", "refs/tags",
 		"--format=%(refname:strip=2)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)")
@@ -138,10 +171,9 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 			old++
 			continue
 		}
-		out = append(out, &Kernel{
-			Source: dir + " " + t.name, Name: kernel.SafeName(t.name), id: "git:" + t.commit,
-			unpack: func(ctx context.Context, to string) error { return unpackCommit(ctx, git, t.commit, to) },
-		})
+		k := commitKernel(git, t.commit)
+		k.Source, k.tree = dir+" "+t.name, t.name
+		out = append(out, k)
 	}
 	switch {
 	case len(out) > 0:
@@ -152,7 +184,7 @@ func (b *Builder) tags(ctx context.Context, dir string) ([]*Kernel, error) {
 	default:
 		return nil, usagef("source %q: none of its %d tags matches: give a pattern for the whole of a tag, such as 'v6\\.1\\..*'; without one, final releases such as v6.1.4 match", dir, len(tags))
 	}
-	slices.SortFunc(out, func(x, y *Kernel) int { return report.CompareVersions(y.Name, x.Name) })
+	slices.SortFunc(out, func(x, y *Kernel) int { return report.CompareVersions(y.tree, x.tree) })
 	return out, nil
 }
 
@@ -185,6 +217,10 @@ func parseTags(list []byte) ([]tag, error) {
 		}
 	}
 	return out, nil
+}
+
+func commitKernel(git, commit string) *Kernel {
+	return &Kernel{id: "git:" + commit, unpack: func(ctx context.Context, to string) error { return unpackCommit(ctx, git, commit, to) }}
 }
 
 // unpackCommit writes a commit's files to the directory to.

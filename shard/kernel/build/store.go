@@ -20,23 +20,23 @@ type store struct{ dir string }
 
 // stored is kernel.json.
 type stored struct {
-	Name    string `json:"name"`
+	Tree    string `json:"tree"` // its name
 	Release string `json:"release"`
 	Source  string `json:"source"` // where it was built from, for people
 	Digest  string `json:"digest"` // of the image, "sha256:<hex>"
 }
 
 // format changes with the way that kernels are built.
-const format = 1
+const format = 2
 
 // key is what a kernel depends on.
 func (b *Builder) key(k *Kernel, toolchain string) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%d\n%s\n%s\n%s %s %s\n", format, k.id, toolchain, b.Recipe.Arch.Name, b.Recipe.Base, b.Recipe.Modules)
-	for _, o := range b.Recipe.Options {
+	fmt.Fprintf(h, "%d\n%s\n%s\n%s %s %s\n", format, k.id, toolchain, k.recipe.Arch.Name, k.recipe.Base, k.recipe.Modules)
+	for _, o := range k.recipe.Options {
 		fmt.Fprintln(h, o)
 	}
-	fmt.Fprintf(h, "%q\n", b.Make)
+	fmt.Fprintf(h, "%q\n%s\n", b.Make, digest(k.patch))
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -50,7 +50,7 @@ func (s store) find(ctx context.Context, k *Kernel) bool {
 	}
 	var rec stored
 	image := filepath.Join(dir, "image")
-	if json.Unmarshal(b, &rec) != nil || rec.Name == "" {
+	if json.Unmarshal(b, &rec) != nil || rec.Tree == "" {
 		return false
 	}
 	st, err := os.Stat(image)
@@ -63,9 +63,7 @@ func (s store) find(ctx context.Context, k *Kernel) bool {
 	if _, err := os.Stat(filepath.Join(dir, "config")); err != nil {
 		return false
 	}
-	if k.Name == "" {
-		k.Name = rec.Name
-	}
+	k.name(rec.Tree)
 	k.Release, k.Image, k.Config, k.Size = rec.Release, image, filepath.Join(dir, "config"), st.Size()
 	return true
 }
@@ -76,7 +74,7 @@ func (s store) add(ctx context.Context, k *Kernel, image, config, tmp string) er
 	if err != nil {
 		return fmt.Errorf("keep the image: %w", err)
 	}
-	rec, err := json.Marshal(stored{k.Name, k.Release, k.Source, digest})
+	rec, err := json.Marshal(stored{k.tree, k.Release, k.Source, digest})
 	if err != nil {
 		return fmt.Errorf("keep the image: %w", err)
 	}

@@ -33,11 +33,11 @@ type tool struct {
 // tools are what builds need: what the kernel's makefiles call, and what this
 // package calls itself.
 func (b *Builder) tools() []tool {
-	t := []tool{
-		{name: "make", pkg: "make"},
-		{name: b.variable("HOSTCC", "gcc"), pkg: "gcc"},
-		{name: b.compiler(), pkg: "gcc"},
-		{name: b.variable("LD", b.cross()+"ld"), pkg: "binutils"},
+	t := []tool{{name: "make", pkg: "make"}}
+	for _, p := range b.programs() {
+		t = append(t, tool{name: b.program(p.variable), pkg: p.pkg})
+	}
+	t = append(t, []tool{
 		{name: "flex", pkg: "flex"},
 		{name: "bison", pkg: "bison"},
 		{name: "bc", pkg: "bc"},
@@ -46,12 +46,9 @@ func (b *Builder) tools() []tool {
 		{name: "libelf", pkg: "libelf-dev", header: "gelf.h"},
 		{name: "zlib", pkg: "zlib1g-dev", header: "zlib.h"},
 		{name: "openssl's headers", pkg: "libssl-dev", header: "openssl/bio.h"},
-	}
-	if !b.Recipe.Arch.native() {
-		t[2].pkg, t[3].pkg = b.Recipe.Arch.GCC, b.Recipe.Arch.GCC
-	}
-	if b.Recipe.wants("DEBUG_INFO_BTF") {
-		t = append(t, tool{name: b.variable("PAHOLE", "pahole"), pkg: "pahole"})
+	}...)
+	if b.wants("DEBUG_INFO_BTF") {
+		t = append(t, tool{name: b.given("PAHOLE", "pahole"), pkg: "pahole"})
 	}
 	for _, src := range b.Sources {
 		for suffix, t2 := range map[string]tool{
@@ -62,7 +59,7 @@ func (b *Builder) tools() []tool {
 				t = append(t, t2)
 			}
 		}
-		if st, err := os.Stat(src); err == nil && st.IsDir() && !slices.Contains(t, tool{name: "git", pkg: "git"}) {
+		if st, err := os.Stat(src); (err == nil && st.IsDir() || len(b.Patches) > 0) && !slices.Contains(t, tool{name: "git", pkg: "git"}) {
 			t = append(t, tool{name: "git", pkg: "git"})
 		}
 	}
@@ -73,9 +70,9 @@ func (b *Builder) tools() []tool {
 // missing, or nil.
 func (b *Builder) CheckTools(ctx context.Context) error {
 	var missing MissingToolsError
-	hostcc, err := shellquote.Split(b.variable("HOSTCC", "gcc"))
+	hostcc, err := shellquote.Split(b.program("HOSTCC"))
 	if err != nil || len(hostcc) == 0 {
-		return usagef("HOSTCC=%s is no command", b.variable("HOSTCC", "gcc"))
+		return usagef("HOSTCC=%s is no command", b.program("HOSTCC"))
 	}
 	_, err = exec.LookPath(hostcc[0])
 	haveCC := err == nil
@@ -122,8 +119,71 @@ func commandWords(words []string) []string {
 	return words[:1]
 }
 
-// variable is the value of a variable that the user gave to make.
-func (b *Builder) variable(name, otherwise string) string {
+// program is a program of the toolchain.
+type program struct{ variable, name, pkg string }
+
+// programs are the toolchain: LLVM's if make is told so.
+func (b *Builder) programs() []program {
+	llvm := b.given("LLVM", "")
+	if llvm == "" {
+		cross, cc, ld := b.given("CROSS_COMPILE", ""), "gcc", "binutils"
+		if arch := b.arch(); !arch.native() {
+			cross, cc, ld = b.given("CROSS_COMPILE", arch.cross()), arch.gcc(), arch.gcc()
+		}
+		return []program{
+			{"HOSTCC", "gcc", "gcc"},
+			{"CC", cross + "gcc", cc},
+			{"LD", cross + "ld", ld},
+			{"OBJCOPY", cross + "objcopy", ld},
+		}
+	}
+	// As the kernel's documentation has it: a directory, a version, or just yes.
+	// Trees before 5.18 take all for yes, so each program is named to them.
+	prefix, suffix := "", ""
+	switch {
+	case strings.HasSuffix(llvm, "/"):
+		prefix = llvm
+	case strings.HasPrefix(llvm, "-"):
+		suffix = llvm
+	}
+	all := []program{
+		{"HOSTCC", "clang", "clang"},
+		{"HOSTCXX", "clang++", "clang"},
+		{"CC", "clang", "clang"},
+		{"LD", "ld.lld", "lld"},
+	}
+	for _, name := range []string{"AR", "NM", "OBJCOPY", "OBJDUMP", "READELF", "STRIP"} {
+		all = append(all, program{name, "llvm-" + strings.ToLower(name), "llvm"})
+	}
+	for i, p := range all {
+		all[i].name, all[i].pkg = prefix+p.name+suffix, p.pkg+suffix
+	}
+	return all
+}
+
+// program is a program of the toolchain, by its variable.
+func (b *Builder) program(variable string) string {
+	for _, p := range b.programs() {
+		if p.variable == variable {
+			return b.given(variable, p.name)
+		}
+	}
+	return ""
+}
+
+// vars are the variables for make.
+func (b *Builder) vars() []string {
+	var own []string
+	if b.given("LLVM", "") != "" {
+		for _, p := range b.programs() {
+			own = append(own, p.variable+"="+p.name)
+		}
+	}
+	return append(own, b.Make...)
+}
+
+// given is the value of a variable that the user gave to make.
+func (b *Builder) given(name, otherwise string) string {
 	for _, kv := range slices.Backward(b.Make) {
 		if v, ok := strings.CutPrefix(kv, name+"="); ok {
 			return v
@@ -132,20 +192,36 @@ func (b *Builder) variable(name, otherwise string) string {
 	return otherwise
 }
 
-func (b *Builder) cross() string {
-	if b.Recipe.Arch.native() {
-		return b.variable("CROSS_COMPILE", "")
+// useCcache has the tree compiled through ccache, if that is there and nobody
+// said what to compile with. Trees are built in directories of other names, which
+// must not count.
+func (b *Builder) useCcache(t *tree) {
+	if _, err := exec.LookPath("ccache"); err != nil {
+		return
 	}
-	return b.variable("CROSS_COMPILE", b.Recipe.Arch.Cross)
+	for _, variable := range []string{"CC", "HOSTCC"} {
+		if b.given(variable, "") == "" {
+			t.vars = append(t.vars, variable+"=ccache "+b.program(variable))
+		}
+	}
+	t.env = append(t.env, "CCACHE_BASEDIR="+t.dir, "CCACHE_NOHASHDIR=1")
+	if os.Getenv("CCACHE_DIR") == "" {
+		t.env = append(t.env, "CCACHE_DIR="+filepath.Join(b.Cache, "ccache"))
+	}
 }
 
-func (b *Builder) compiler() string { return b.variable("CC", b.cross()+"gcc") }
+func (b *Builder) arch() Arch { return b.Recipes[0].Arch }
+
+// wants says whether a recipe sets an option to y.
+func (b *Builder) wants(option string) bool {
+	return slices.ContainsFunc(b.Recipes, func(r Recipe) bool { return r.wants(option) })
+}
 
 // toolchain describes the tools whose version shows in what they build.
 func (b *Builder) toolchain(ctx context.Context) (string, error) {
-	cmds := []string{b.compiler(), b.variable("LD", b.cross()+"ld")}
-	if b.Recipe.wants("DEBUG_INFO_BTF") {
-		cmds = append(cmds, b.variable("PAHOLE", "pahole"))
+	cmds := []string{b.program("CC"), b.program("LD")}
+	if b.wants("DEBUG_INFO_BTF") {
+		cmds = append(cmds, b.given("PAHOLE", "pahole"))
 	}
 	var out []string
 	for _, c := range cmds {

@@ -30,6 +30,7 @@ type tree struct {
 	arch Arch
 	jobs int
 	vars []string // VAR=VALUE
+	env  []string
 	log  *os.File
 }
 
@@ -54,44 +55,47 @@ func (t *tree) version(ctx context.Context) (string, error) {
 }
 
 // configure makes .config and checks that it is what the recipe wants.
-func (t *tree) configure(ctx context.Context, r Recipe) error {
-	if err := t.make(ctx, r.Base); err != nil {
-		return err
-	}
+func (t *tree) configure(ctx context.Context, r Recipe) (image.Config, error) {
 	file := filepath.Join(t.dir, ".config")
-	base, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("make %s left no configuration: %w", r.Base, err)
+	var base []byte
+	if r.Base != "" {
+		err := t.make(ctx, r.Base)
+		if err != nil {
+			return nil, err
+		}
+		if base, err = os.ReadFile(file); err != nil {
+			return nil, fmt.Errorf("make %s left no configuration: %w", r.Base, err)
+		}
 	}
 	if err := os.WriteFile(file, merge(base, r), 0o644); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
+		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
 	if err := t.make(ctx, "olddefconfig"); err != nil {
-		return err
+		return nil, err
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	defer f.Close()
 	got, err := image.ReadConfig(f)
 	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	missing := unmet(got, r.Options)
 	if len(missing) == 0 {
-		return nil
+		return got, nil
 	}
 	defs, err := definitions(os.DirFS(t.dir), t.arch, missing)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var e ConfigError
 	for _, o := range missing {
 		e.Reasons = append(e.Reasons, explain(o, got, defs[o.Name]))
 	}
 	fmt.Fprintf(t.log, "\n%s\n", strings.Join(e.Reasons, "\n"))
-	return &e
+	return nil, &e
 }
 
 // MakeError says that make did not reach a target.
@@ -137,10 +141,10 @@ func (t *tree) command(ctx context.Context, args ...string) *exec.Cmd {
 		"WERROR=0", "HOSTCFLAGS=-Wno-error",
 	}
 	if !t.arch.native() {
-		vars = append(vars, "CROSS_COMPILE="+t.arch.Cross)
+		vars = append(vars, "CROSS_COMPILE="+t.arch.cross())
 	}
 	cmd := exec.CommandContext(ctx, "make", slices.Concat([]string{"-C", t.dir, "--no-print-directory"}, vars, t.vars, args)...)
-	cmd.Env = environ()
+	cmd.Env = append(environ(), t.env...)
 	return cmd
 }
 
@@ -194,8 +198,8 @@ func (t *tree) oldBTF(ctx context.Context, version, dir string) error {
 
 // hasBTF looks whether the kernel has got the type information that it was
 // configured for: the scripts of some trees go on without.
-func hasBTF(vmlinux string, r Recipe) error {
-	if !r.wants("DEBUG_INFO_BTF") {
+func hasBTF(vmlinux string, config image.Config) error {
+	if !config.Has("DEBUG_INFO_BTF", false) {
 		return nil
 	}
 	f, err := elf.Open(vmlinux)

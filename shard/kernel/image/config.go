@@ -62,6 +62,12 @@ func (c Config) Has(option string, module bool) bool {
 	return c[option] == "y" || module && c[option] == "m"
 }
 
+// Checks says whether a kernel checks itself at so many places that it is several
+// times as slow as others: each access to memory, each lock.
+func (c Config) Checks() bool {
+	return c.Has("KASAN", false) || c.Has("KCSAN", false) || c.Has("KMSAN", false) || c.Has("PROVE_LOCKING", false)
+}
+
 // FindConfig reads the configuration that an uncompressed kernel image holds.
 func FindConfig(path string) (Config, error) {
 	f, err := os.Open(path)

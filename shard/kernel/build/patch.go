@@ -1,0 +1,78 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
+)
+
+// Patch is a file with one or more changes, as diff, git format-patch or the
+// archive of a mailing list writes them.
+type Patch struct {
+	Name string
+	Data []byte
+}
+
+// ReadPatches reads files, and a directory's .patch files by name, without the
+// letter that introduces a series. An error is a *UsageError.
+func ReadPatches(paths []string) ([]Patch, error) {
+	var out []Patch
+	for _, path := range paths {
+		files := []string{path}
+		if entries, err := os.ReadDir(path); err == nil {
+			files = nil
+			for _, e := range entries {
+				if strings.HasSuffix(e.Name(), ".patch") && !strings.HasSuffix(e.Name(), "cover-letter.patch") {
+					files = append(files, filepath.Join(path, e.Name()))
+				}
+			}
+			if len(files) == 0 {
+				return nil, usagef("patch: %s holds no file that ends with .patch", path)
+			}
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return nil, usagef("patch: %v", err)
+			}
+			out = append(out, Patch{filepath.Base(file), data})
+		}
+	}
+	return out, nil
+}
+
+// digest is of all patches, in order.
+func digest(patches []Patch) string {
+	h := sha256.New()
+	for _, p := range patches {
+		fmt.Fprintf(h, "%d\n%s", len(p.Data), p.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// apply changes the unpacked tree. A hunk may have moved, but must fit.
+func apply(ctx context.Context, dir string, patches []Patch) error {
+	for _, p := range patches {
+		cmd := exec.CommandContext(ctx, "git", "apply", "--whitespace=nowarn", "-")
+		// A repository around the tree would have git leave out what is not in it.
+		cmd.Dir, cmd.Env = dir, append(environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
+		var stderr bytes.Buffer
+		cmd.Stdin, cmd.Stderr = bytes.NewReader(p.Data), &stderr
+		err := runGroup(ctx, cmd)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("patch %s does not apply: %w: %s", p.Name, err, bounded.OneLine(stderr.String()))
+		}
+	}
+	return nil
+}
