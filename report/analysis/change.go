@@ -128,9 +128,9 @@ func EarlierWords(m *report.Merged) string {
 		return ""
 	}
 	n, failed := len(m.Earlier.Kernels), EarlierFailed(m)
-	s := fmt.Sprintf("%s %s left out; in earlier runs %s passed", report.Count(n, "kernel"), report.Plural(n, "was", "were"), report.Thousands(n-failed))
+	s := fmt.Sprintf("%s, of which %s passed in earlier runs", report.Count(n, "kernel"), report.Thousands(n-failed))
 	if failed > 0 {
-		s += fmt.Sprintf(", %s did not", report.Thousands(failed))
+		s += fmt.Sprintf(" and %s did not", report.Thousands(failed))
 	}
 	return s
 }

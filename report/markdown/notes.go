@@ -109,9 +109,13 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		}
 	}
 	for _, l := range analysis.ListChanges(d.m.Change) {
-		lines = append(lines, "**"+l.Name+":** "+report.Count(len(l.IDs), "kernel")+": "+report.List(l.IDs, min(20, x.kernels), func(s string) string { return code(s, 160) }))
+		words := "**" + l.Name + ":** " + report.Count(len(l.IDs), "kernel")
+		if x.kernels > 1 {
+			words += ": " + report.List(l.IDs, min(20, x.kernels), func(s string) string { return code(s, 160) })
+		}
+		lines = append(lines, words)
 	}
-	if s := analysis.EarlierWords(d.m); s != "" {
+	if s := analysis.EarlierWords(d.m); s != "" && x.kernels > 1 {
 		lines = append(lines, "**Left out:** "+s)
 	}
 	if len(lines) > 0 {
