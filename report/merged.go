@@ -39,6 +39,10 @@ type Merged struct {
 	Represented []Represented `json:"represented,omitempty" limit:"100000"`
 	Picks       *Picks        `json:"picks,omitempty"` // nil where neither this run nor the base was a full one whose kinds are known
 
+	// Earlier is what the base knew of kernels that this run left out; the verdict is
+	// not about them. nil: nothing.
+	Earlier *Earlier `json:"earlier,omitempty"`
+
 	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel
 
 	Coverage *Coverage `json:"coverage,omitempty"` // Go coverage of all kernels; nil if none was asked for
@@ -62,7 +66,11 @@ type Change struct {
 	NewlyFail []string `json:"newly_fail,omitempty" limit:"100000"` // passed in the base
 	Fixed     []string `json:"fixed,omitempty" limit:"100000"`      // failed in the base
 	New       []string `json:"new,omitempty" limit:"100000"`        // not in the base
-	Gone      []string `json:"gone,omitempty" limit:"100000"`       // only in the base
+	Rebuilt   []string `json:"rebuilt,omitempty" limit:"100000"`    // in the base with other bytes
+	Gone      []string `json:"gone,omitempty" limit:"100000"`       // only in the base, and no source has them
+
+	FirstTested  []string `json:"first_tested,omitempty" limit:"100000"`  // in the base and earlier, and never tested there
+	TestedBefore []string `json:"tested_before,omitempty" limit:"100000"` // not tested in this run, and in an earlier one
 
 	Costs          []CostChange `json:"costs,omitempty"`            // BPF programs whose instructions moved: first those that grew by too much, then by how much
 	CostsCompared  int          `json:"costs_compared,omitempty"`   // programs, on all kernels, that have numbers here and in the base
@@ -109,17 +117,24 @@ func (m *Merged) check() error {
 	if err := errors.Join(checkAllow(m.Unused), checkIDs(m.Gone)); err != nil {
 		return err
 	}
-	for i := range m.Kernels {
-		k := &m.Kernels[i]
+	if m.Earlier != nil {
+		return errors.Join(checkKernels(m.Kernels, m.Represented), checkKernels(m.Earlier.Kernels, m.Earlier.Represented))
+	}
+	return checkKernels(m.Kernels, m.Represented)
+}
+
+func checkKernels(kernels []Result, represented []Represented) error {
+	for i := range kernels {
+		k := &kernels[i]
 		if err := k.check(); err != nil {
 			return err
 		}
-		if i > 0 && strings.Compare(m.Kernels[i-1].ID, k.ID) >= 0 {
+		if i > 0 && strings.Compare(kernels[i-1].ID, k.ID) >= 0 {
 			return fmt.Errorf("kernel %s is not in its place, or stands twice", k.ID)
 		}
 	}
-	return checkRepresented(m.Represented, func(id string) bool {
-		_, ok := slices.BinarySearchFunc(m.Kernels, id, func(k Result, id string) int { return strings.Compare(k.ID, id) })
+	return checkRepresented(represented, func(id string) bool {
+		_, ok := slices.BinarySearchFunc(kernels, id, func(k Result, id string) int { return strings.Compare(k.ID, id) })
 		return ok
 	})
 }

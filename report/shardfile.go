@@ -36,7 +36,8 @@ type Plan struct {
 	// calls, each with another program, are joined; "" where they are not.
 	Program string `json:"program,omitempty" limit:"word"`
 
-	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are in no shard: their servers have lost them
+	Gone    []string `json:"gone,omitempty" limit:"100000"`     // ids that are in no shard: their servers have lost them
+	LeftOut []string `json:"left_out,omitempty" limit:"100000"` // other ids that the sources hold and that are in no shard
 
 	// Represented are not booted, each since a kernel of its kind is. They are those
 	// of all shards.

@@ -691,6 +691,32 @@ jobs:
 	if n := strings.Count(a.output, "[PASS] debian/"); n != 1 || strings.Contains(a.output, "saved cache bpf-kernel-check-index") {
 		t.Errorf("the pull request booted %d kernels, or kept an index", n)
 	}
+
+	// An hour later nothing is new, then one kernel is.
+	a.id, a.github.SHA = 3, strings.TrimSpace(a.command(a.repo, "git", "rev-parse", "HEAD"))
+	hourly := strings.NewReplacer("elastic/bpf-kernel-check/.github", "./.github", "debian:sid:cloud-amd64", "${{ vars.BPF_KERNELS }}", "go: ./...", "objects: bpf/*.bpf.o")
+	a.write(".github/workflows/new.yml", hourly.Replace(strings.ReplaceAll(documentWorkflow(t, "action.md", "new"), "check.yml@v1", "check.yml")), 0o644)
+	before, _ := a.statuses()
+	if !a.run("new.yml", "schedule", `{"schedule":"47 * * * *"}`) {
+		t.Error("the hour without a new kernel failed")
+	}
+	if states, _ := a.statuses(); !slices.Equal(states, before) || strings.Contains(a.output, "uploaded") || strings.Contains(a.output, "[PASS]") || !strings.Contains(a.output, "note: 0 of 2 kernels are new since the base") {
+		t.Errorf("statuses %q, or something was booted or left", states)
+	}
+	a.id = 4
+	if kernels, err = linkKernels(a.tools.dir, suite{"bookworm", "debian/6.1.*", 3}); err != nil {
+		t.Fatal(err)
+	}
+	a.vars = []string{"BPF_KERNELS=" + kernels}
+	if !a.run("new.yml", "schedule", `{"schedule":"47 * * * *"}`) {
+		t.Error("the hour with a new kernel failed")
+	}
+	a.wantStatus("success", "^the one kernel passes$")
+	for _, want := range []string{"1 passed, 0 failed", "0 newly failing, 0 fixed, 1 new, 0 gone", "left out: 2 kernels, of which 2 passed in earlier runs", "saved cache bpf-kernel-check-base-4"} {
+		if !strings.Contains(a.output, want) {
+			t.Errorf("the hour's log lacks %q", want)
+		}
+	}
 }
 
 // The token of a fork's pull request may only read: its run says so and is

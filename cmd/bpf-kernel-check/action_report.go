@@ -23,7 +23,7 @@ func beginPlan(_ context.Context, s *actionStep) error {
 	}
 	pairs := []string{"artifact", s.names.planArtifact(), "plan", filepath.Join(s.names.planDir(), "plan.json")}
 	pick, keep := s.mayPick(), s.in["keep-index"] == "true" && s.saves()
-	if s.in["timings"] == "" || pick && s.in["base"] == "" {
+	if s.in["timings"] == "" || (pick || s.in["new"] == "true") && s.in["base"] == "" {
 		pairs = append(pairs, "base-dir", s.names.baseDir(), "base-key", s.names.baseKey())
 	}
 	if keep || pick && s.in["index"] == "" {
@@ -50,6 +50,10 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	}
 	if !indexed && in["pick"] != "" {
 		s.notice("there is no index of kernels yet, and kernels whose kind it would tell are booted: the default branch's next run with keep-index makes one")
+	}
+	if in["new"] == "true" && in["base"] == "" {
+		s.notice("there is no report of an earlier run yet, so every kernel is new")
+		delete(in, "new")
 	}
 	args, err := in.args(s.c.planCommand())
 	if err != nil {

@@ -49,13 +49,22 @@ func readBase(base, growth string, o *merge.Options) error {
 		}
 		return nil
 	}
-	if o.Base, err = readFile(base, report.ReadReport); err != nil {
+	if o.Base, err = readWhole(base); err != nil {
 		o.NotCompared = fmt.Sprintf("--base %s: %v; what has changed is not known", base, err)
 		if growth != "" {
 			o.Problems = append(o.Problems, o.NotCompared+", nor whether --max-insns-growth holds")
 		}
 	}
 	return nil
+}
+
+// readWhole reads a report to compare with.
+func readWhole(name string) (*report.Merged, error) {
+	m, err := readFile(name, report.ReadReport)
+	if err != nil {
+		return nil, err
+	}
+	return m.Whole(), nil
 }
 
 func (c *command) mergeCommand() *cobra.Command {

@@ -48,7 +48,7 @@ func writeOutputs(dir string, m *report.Merged, o markdown.Options, history *pag
 		{junitName, func(w io.Writer) error { return junit.Write(w, m) }},
 		{markdownName, func(w io.Writer) error { return markdown.Write(w, m, o) }},
 		{page.Name, func(w io.Writer) error { return page.Write(w, m, shown) }},
-		{report.TimingsName, func(w io.Writer) error { return report.WriteTimings(w, report.NewTimings(m.Kernels)) }},
+		{report.TimingsName, func(w io.Writer) error { return report.WriteTimings(w, report.NewTimings(m.Whole().Kernels)) }},
 	} {
 		var b bytes.Buffer
 		oerr := o.write(&b)

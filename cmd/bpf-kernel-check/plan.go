@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"text/tabwriter"
@@ -24,14 +25,15 @@ import (
 // planOptions are the flags of plan.
 type planOptions struct {
 	cutOptions
-	picks  pickOptions
-	base   string
-	shards int
-	target float64 // minutes
-	jobs   int
-	arch   string
-	out    string
-	json   bool
+	picks   pickOptions
+	base    string
+	onlyNew bool
+	shards  int
+	target  float64 // minutes
+	jobs    int
+	arch    string
+	out     string
+	json    bool
 }
 
 func (o *planOptions) validate(cmd *cobra.Command, warn func(string)) error {
@@ -50,6 +52,9 @@ func (o *planOptions) validate(cmd *cobra.Command, warn func(string)) error {
 		return usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
 	case o.out == "":
 		return usagef("--out is empty: want a file, such as plan.json")
+	}
+	if o.onlyNew && o.base == "" {
+		return usagef("--new needs --base: give the report.json of the last run")
 	}
 	return o.picks.validate(warn)
 }
@@ -83,6 +88,10 @@ With --pick kinds, and for lines of a list file with pick:kinds, plan takes the
 flags of a payload, as run does, and leaves out the kernels that another one
 represents.
 
+With --new, kernels of which --base has a result are left out. If none is new,
+the matrix is empty and no plan is written, with exit code 0. The base can be the
+report of a run of new kernels: it carries the results of the others.
+
 A shard may be empty. Its job succeeds at once; the matrix keeps it, since merge
 waits for every shard.`,
 		Example: `  bpf-kernel-check plan --kernels debian:bookworm --shards 8 --json
@@ -112,12 +121,23 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
+			var earlier merge.Options
+			if err := readBase(o.base, "", &earlier); err != nil {
+				return err
+			}
+			if o.onlyNew && earlier.Base == nil {
+				c.warn(earlier.NotCompared + ": every kernel counts as new")
+			} else if o.onlyNew {
+				if list, _ = c.onlyNew(list, earlier.Base); len(list.Entries) == 0 {
+					return c.nothingNew(o)
+				}
+			}
 			wanted := len(o.picks.wanted(list)) > 0
 			if err := c.checkPayload(payloadFlags.Flags(), wanted); err != nil {
 				return err
 			}
 			if wanted {
-				if list, err = c.pickForPlan(cmd.Context(), o, list, po); err != nil {
+				if list, err = c.pickForPlan(cmd.Context(), o, list, po, &earlier); err != nil {
 					return err
 				}
 			}
@@ -145,13 +165,14 @@ waits for every shard.`,
 	src.add(cmd)
 	o.cutOptions.add(cmd)
 	o.picks.add(f)
-	f.StringVar(&o.base, "base", "", "with --pick: report.json of the last full run, as `FILE`: kernels that had different results there are of different kinds")
+	f.StringVar(&o.base, "base", "", "report.json of the last run, as `FILE`, for --new; with --pick, kernels that had different results there are of different kinds")
+	f.BoolVar(&o.onlyNew, "new", false, "plan only kernels of which --base has no result")
 	f.AddFlagSet(payloadFlags.Flags())
 	return cmd
 }
 
 // pickForPlan reads the payload, and picks.
-func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan, po payloadOptions) (plan.Plan, error) {
+func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan, po payloadOptions, earlier *merge.Options) (plan.Plan, error) {
 	if err := errors.Join(c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs)); err != nil {
 		return list, err
 	}
@@ -160,15 +181,22 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if err != nil {
 		return list, err
 	}
-	var earlier merge.Options
-	if err := readBase(o.base, "", &earlier); err != nil {
-		return list, err
-	}
 	out := c.stdout
 	if o.json {
 		out = c.stderr
 	}
-	return c.pickFrom(ctx, o.picks, list, payload, &earlier, o.picks.opened == nil, o.jobs, out)
+	return c.pickFrom(ctx, o.picks, list, payload, earlier, o.picks.opened == nil, o.jobs, out)
+}
+
+// nothingNew ends a plan of no kernels. An earlier plan must not pass for it.
+func (c *command) nothingNew(o planOptions) error {
+	if err := os.Remove(o.out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return usagef("--out: %w", err)
+	}
+	if o.json {
+		fmt.Fprintln(c.stdout, `{"include":[]}`)
+	}
+	return nil
 }
 
 // cutFor chooses the number of shards by a target.

@@ -121,6 +121,7 @@ func (c *command) readContent(dir, pageURL string) (github.Content, report.Outco
 	content := github.Content{
 		Verdict:     o.Verdict,
 		Advisory:    m.Advisory,
+		EarlierBad:  analysis.EarlierFailed(m) > 0,
 		Status:      analysis.Headline(m),
 		Annotations: analysis.Annotations(m),
 		Outputs:     outputs(o),

@@ -64,6 +64,15 @@ func (v version) compareTo(w version) int { return report.CompareVersions(v.numb
 // noSeries is the series of kernels whose names hold no version.
 const noSeries = "other"
 
+// Series is the mainline release that a kernel's name says it is of, such as "5.10";
+// "" if it says none.
+func Series(name string) string {
+	if v, ok := parseVersion(name); ok && v.series != noSeries {
+		return v.series
+	}
+	return ""
+}
+
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // Line names the kernels that succeed one another, which are those of one

@@ -42,6 +42,7 @@ type Content struct {
 	Status      string                // one line, for the status
 	Annotations []analysis.Annotation // as many as GitHub shows of a step
 	Outputs     []Output
+	EarlierBad  bool // kernels that were left out were not green: a tracking issue stays open
 	Advisory    bool // the status and the check run are green whatever the verdict; Status has to say so
 }
 

@@ -107,12 +107,16 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		if len(c.Fixed) > 0 {
 			lines = append(lines, "**Fixed:** "+report.List(c.Fixed, min(20, x.kernels), func(s string) string { return code(s, 160) }))
 		}
-		if len(c.New) > 0 {
-			lines = append(lines, "**New in the list:** "+report.Count(len(c.New), "kernel"))
+	}
+	for _, l := range analysis.ListChanges(d.m.Change) {
+		words := "**" + l.Name + ":** " + report.Count(len(l.IDs), "kernel")
+		if x.kernels > 1 {
+			words += ": " + report.List(l.IDs, min(20, x.kernels), func(s string) string { return code(s, 160) })
 		}
-		if len(c.Gone) > 0 {
-			lines = append(lines, "**Gone from the list:** "+report.Count(len(c.Gone), "kernel"))
-		}
+		lines = append(lines, words)
+	}
+	if s := analysis.EarlierWords(d.m); s != "" && x.kernels > 1 {
+		lines = append(lines, "**Left out:** "+s)
 	}
 	if len(lines) > 0 {
 		b.WriteString("#### Besides\n\n- " + strings.Join(lines, "\n- ") + "\n\n")

@@ -67,9 +67,33 @@ func FuzzReadReport(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
+	f.Add(bytes.Replace(b.Bytes(), []byte(`"kernels":`), []byte(`"earlier": {"kernels": [{"id": "a/1", "verdict": "pass", "attempts": 1}], "represented": [{"id": "a/2", "by": "a/1"}]}, "kernels":`), 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if m, err := report.ReadReport(bytes.NewReader(b)); err == nil {
-			analysis.NewChange(m, m, 20)
+		m, err := report.ReadReport(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		whole := m.Whole()
+		if err := whole.Check(); err != nil {
+			t.Errorf("the whole is none: %v", err)
+		}
+		c := analysis.NewChange(whole, m, 20)
+		if len(c.New)+len(c.Gone)+len(c.NewlyFail)+len(c.Rebuilt)+len(c.FirstTested) > 0 {
+			t.Errorf("changed against itself: %+v", c)
+		}
+		left := map[string]bool{}
+		for _, k := range whole.Kernels {
+			left[k.ID] = true
+		}
+		for _, r := range whole.Represented {
+			left[r.ID] = true
+		}
+		next := &report.Merged{Verdict: report.Missing, Earlier: whole.Keep(left)}
+		if err := next.Check(); err != nil {
+			t.Errorf("what is kept is no report: %v", err)
+		}
+		if got := next.Whole(); len(got.Kernels) != len(whole.Kernels) || len(got.Represented) != len(whole.Represented) {
+			t.Errorf("%d kernels and %d represented are kept of %d and %d", len(got.Kernels), len(got.Represented), len(whole.Kernels), len(whole.Represented))
 		}
 	})
 }

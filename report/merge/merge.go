@@ -27,7 +27,7 @@ type Options struct {
 	At    time.Time        // of the merge
 	Plan  *report.PlanFile // the pinned list; nil: it is taken from the shard files
 	Needs []Need           // of the job that merges; nil: not known
-	Base  *report.Merged   // to compare with; nil: none
+	Base  *report.Merged   // to compare with, whole; nil: none
 
 	NotCompared string // why there is no Base, in one line; "": nobody wants one
 
@@ -83,7 +83,15 @@ func (g *merger) change(o Options) {
 		why = fmt.Sprintf("the base is of %s, this result of %s", report.OneLine(was, 100), g.m.Arch)
 		g.m.NotCompared = why
 	} else {
+		for _, k := range g.m.Kernels {
+			delete(g.leftOut, k.ID)
+		}
+		for _, r := range g.m.Represented {
+			delete(g.leftOut, r.ID)
+		}
+		g.m.Earlier = o.Base.Keep(g.leftOut)
 		g.m.Change = analysis.NewChange(o.Base, g.m, o.MaxInsnsGrowth)
+		g.m.Change.Gone = slices.DeleteFunc(g.m.Change.Gone, func(id string) bool { return g.unknown || g.leftOut[id] })
 		if c := g.m.Change; c.CostsCompared == 0 && c.CostsUnknown > 0 {
 			why = "the base has no number to compare a BPF program with"
 		}
@@ -134,6 +142,8 @@ type merger struct {
 	from    map[string]*File
 	files   []*File // that count
 
+	leftOut     map[string]bool      // ids that the sources hold and the run left out
+	unknown     bool                 // kernels of a shard that is missing
 	represented []report.Represented // as the plan or all shards say
 	picked      bool                 // there are some
 	more        int                  // refusals beyond maxRefusals
@@ -142,7 +152,7 @@ type merger struct {
 func newMerger(plan *report.PlanFile) *merger {
 	return &merger{
 		plan: plan, m: &report.Merged{Schema: report.MergedSchema, Kernels: []report.Result{}},
-		kernels: map[string]*merging{}, from: map[string]*File{},
+		kernels: map[string]*merging{}, from: map[string]*File{}, leftOut: map[string]bool{},
 	}
 }
 
@@ -228,14 +238,19 @@ func (g *merger) compare(ch chosen) {
 	}
 	g.m.Shards = len(plan.Shards)
 	g.m.Gone = slices.Clone(plan.Gone)
+	leftOut := slices.Clone(plan.LeftOut)
 	for _, f := range files {
 		g.m.Gone = append(g.m.Gone, f.Plan.Gone...)
+		leftOut = append(leftOut, f.Plan.LeftOut...)
 		if g.plan == nil {
 			g.m.Shards = max(g.m.Shards, f.Plan.Shards)
 		}
 	}
 	slices.Sort(g.m.Gone)
 	g.m.Gone = slices.Compact(g.m.Gone)
+	for _, id := range leftOut {
+		g.leftOut[id] = true
+	}
 }
 
 // most returns the value that most files have, of several the one that sorts
@@ -363,6 +378,7 @@ func (g *merger) missingShards(ch chosen) {
 		}
 		name := fmt.Sprintf("shard %d of %d", i, g.m.Shards)
 		if g.plan == nil {
+			g.unknown = true
 			g.refuse(i, "", "%s left no shard file, and without a plan nobody knows its kernels", name)
 			continue
 		}

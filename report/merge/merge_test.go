@@ -525,6 +525,8 @@ func TestMergeChange(t *testing.T) {
 		Fixed:     []string{"debian/6.1.003"},
 		New:       []string{"debian/6.1.008"},
 		Gone:      []string{"debian/6.1.000"},
+
+		FirstTested: []string{"debian/6.1.004"}, TestedBefore: []string{"debian/6.1.005"},
 	}
 	if d := cmp.Diff(want, m.Change); d != "" {
 		t.Error(d)

@@ -263,27 +263,10 @@ func (h *History) flaky() (tests, kernels []flaky) {
 // It can be read and compared with as the whole can.
 func Slim(m *report.Merged) *report.Merged {
 	s := *m
-	s.Change = nil
+	s.Change, s.Earlier = nil, nil
 	s.Kernels = make([]report.Result, len(m.Kernels))
-	for i, k := range m.Kernels {
-		slim := report.Result{
-			ID: k.ID, Digest: k.Digest, Verdict: k.Verdict, Phases: k.Phases, Accel: k.Accel, Attempts: k.Attempts, Release: k.Release,
-			TestsOnly: k.TestsOnly, Expected: k.Expected, StaleExpectations: k.StaleExpectations, Running: k.Running,
-		}
-		if k.Cause != nil {
-			slim.Cause = &report.Cause{Title: k.Cause.Title}
-		}
-		for _, p := range k.Programs { // what was expected depends on them
-			slim.Programs = append(slim.Programs, report.Program{Name: p.Name, Verdict: p.Verdict, TestsOnly: p.TestsOnly})
-		}
-		for _, t := range k.Tests {
-			slim.Tests = append(slim.Tests, report.Test{Name: t.Name, Verdict: t.Verdict, Duration: t.Duration, Insns: t.Insns})
-		}
-		for _, p := range k.BPF { // tags are of what comes at all, and no comparison needs them
-			slim.BPF = append(slim.BPF, report.BPFProgram{Name: p.Name, Type: p.Type, Program: p.Program, Test: p.Test, Insns: p.Insns})
-		}
-		slim.BPF = report.JoinBPF(slim.BPF)
-		s.Kernels[i] = slim
+	for i := range m.Kernels {
+		s.Kernels[i] = m.Kernels[i].Slim()
 	}
 	return &s
 }

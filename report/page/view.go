@@ -235,6 +235,7 @@ func metaOf(m *report.Merged, o Options) []meta {
 		sha("Compared with", m.Change.BaseSHA)
 	}
 	add("Not compared", m.NotCompared, "")
+	add("Left out", analysis.EarlierWords(m), "")
 	run := m.RunID
 	if run != "" && m.Attempt > 1 {
 		run += fmt.Sprintf(", attempt %d", m.Attempt)
@@ -262,10 +263,13 @@ func changeOf(c *report.Change) (all []namedList) {
 	if c == nil {
 		return nil
 	}
-	for _, l := range []namedList{{"Newly failing", c.NewlyFail}, {"Fixed", c.Fixed}, {"New in the list", c.New}, {"Gone from the list", c.Gone}} {
+	for _, l := range []namedList{{"Newly failing", c.NewlyFail}, {"Fixed", c.Fixed}} {
 		if n := len(l.Items); n > 0 {
 			all = append(all, namedList{fmt.Sprintf("%s (%d)", l.Name, n), firstLines(l.Items, 200)})
 		}
+	}
+	for _, l := range analysis.ListChanges(c) {
+		all = append(all, namedList{fmt.Sprintf("%s (%d)", l.Name, len(l.IDs)), firstLines(l.IDs, 200)})
 	}
 	return all
 }

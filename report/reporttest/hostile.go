@@ -26,7 +26,7 @@ func Hostile(s string) *report.Merged {
 	g := "GUEST" + s
 	m := &report.Merged{
 		Verdict: report.Fail, Tool: g, Arch: g, RunID: g, HeadSHA: g, Attempt: 1, Shards: 1,
-		Refusals: []report.Refusal{{Reason: g, Kernel: g, Shard: 1}}, Change: &report.Change{BaseSHA: g, NewlyFail: []string{g}, Fixed: []string{g}, New: []string{g}, Gone: []string{g}},
+		Refusals: []report.Refusal{{Reason: g, Kernel: g, Shard: 1}}, Change: &report.Change{BaseSHA: g, NewlyFail: []string{g}, Fixed: []string{g}, New: []string{g}, Gone: []string{g}, Rebuilt: []string{g}, FirstTested: []string{g, s}},
 	}
 	facts := &report.Facts{Lockdown: g, LSMs: []string{g}, UnprivilegedBPF: g, JIT: g, JITHarden: g, Config: map[string]string{g: g, "X": g}, Targets: map[string]bool{g: false, "kprobe/" + g: false}}
 	facts.Deps = []report.Dep{{Kind: g, Name: g, Status: g, Signature: "int f(struct " + g + ")", Note: g, Programs: []string{g}, Breaks: []string{g}}, {Kind: "field", Name: g, Status: "absent", Note: g, Programs: []string{g}, Breaks: []string{g}}}
@@ -60,6 +60,7 @@ func Hostile(s string) *report.Merged {
 	m.Change.NewlyFail = append(m.Change.NewlyFail, m.Kernels[1].ID)
 	m.Change.Costs = []report.CostChange{{Name: g, Type: g, Before: 1, After: 960_000, Limit: 1_000_000, Kernels: []string{m.Kernels[1].ID, g}, Against: g, TooMuch: true}, {Name: s, Type: g, Before: 9000, After: 2, Kernels: []string{g}}}
 	m.NotCompared = g
+	m.Earlier = &report.Earlier{Kernels: []report.Result{{ID: g, Verdict: report.Unknown}}}
 	m.Change.CostsCompared, m.Change.CostsUnknown, m.Change.MaxInsnsGrowth = 2, 1, 20
 	return m
 }

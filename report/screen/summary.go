@@ -210,6 +210,9 @@ func (p *Progress) change(c *report.Change) {
 	for _, id := range c.NewlyFail[:min(len(c.NewlyFail), MaxListed)] {
 		fmt.Fprintf(p.out, "  newly failing: %s\n", id)
 	}
+	for _, l := range analysis.ListChanges(c) {
+		fmt.Fprintf(p.out, "  %s: %s\n", strings.ToLower(l.Name[:1])+l.Name[1:], report.List(l.IDs, 5, func(s string) string { return report.OneLine(s, 250) }))
+	}
 	fmt.Fprintln(p.out)
 }
 
@@ -218,6 +221,9 @@ func (p *Progress) Compared(m *report.Merged) {
 	p.change(m.Change)
 	if m.NotCompared != "" {
 		fmt.Fprintf(p.out, "%s%s\n\n", p.paint("not compared: ", yellow), report.OneLine(m.NotCompared, 500))
+	}
+	if s := analysis.EarlierWords(m); s != "" {
+		fmt.Fprintf(p.out, "left out: %s\n\n", s)
 	}
 	p.costs(m)
 	if s := analysis.PicksWords(m.Picks, func(s string) string { return report.OneLine(s, 200) }); s != "" {

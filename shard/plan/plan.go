@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type Plan struct {
 	Entries []Entry
 	Part    *Part     // nil for a whole list
 	Skipped []Skipped // that the filter left out, sorted by id
+	LeftOut []string  // ids of all others that the sources hold, sorted
 
 	// Represented are kernels of the whole list that are not booted, each since
 	// another of its kind is; sorted by id. They are not in Entries.
@@ -74,12 +76,21 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 	seen := map[string]int{} // the place in the plan's entries
 	skipped := map[string]Skipped{}
 	var empty error // of a source whose kernels are all gone
+	held := map[string]bool{}
 	for _, src := range sources {
 		refs, err := src.List(ctx)
 		if err != nil {
 			return Plan{}, 0, fmt.Errorf("list %s: %w", src, err)
 		}
 		listed += len(refs)
+		for _, ref := range refs {
+			held[ref.ID()] = true
+		}
+		if line, ok := src.(source.Filtered); ok {
+			for _, ref := range line.Filtered() {
+				held[ref.ID()] = true
+			}
+		}
 		var keep []kernel.Ref
 		for _, ref := range refs {
 			if !report.MatchKernel(filter.Globs, ref.ID()) {
@@ -131,10 +142,18 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 		}
 		p.Skipped = append(p.Skipped, s)
 	}
+	for _, id := range slices.Sorted(maps.Keys(held)) {
+		_, ok := seen[id]
+		if !ok && skipped[id].Reason != SkipGone && len(p.LeftOut) < maxLeftOut {
+			p.LeftOut = append(p.LeftOut, id)
+		}
+	}
 	slices.SortFunc(p.Skipped, func(a, b Skipped) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(p.Entries, func(a, b Entry) int { return strings.Compare(a.ID(), b.ID()) })
 	return p, listed, empty
 }
+
+const maxLeftOut = 100_000 // as many as plan.json takes
 
 // elsewhere says whether a plan takes a kernel from another of the sources: that
 // one may have lost it, or have other bytes.

@@ -94,6 +94,8 @@ type lineSource struct {
 	kernel.Source
 	listLine
 	where string // "kernels.txt:3"
+
+	filtered []kernel.Ref // by the globs of the line, in the last List
 }
 
 // listLine is a line as it was read.
@@ -126,7 +128,7 @@ func readList(file, arch string, cache *kernel.Cache) ([]kernel.Source, error) {
 		if err != nil {
 			return nil, at(where, err)
 		}
-		list = append(list, &lineSource{s, l, where})
+		list = append(list, &lineSource{Source: s, listLine: l, where: where})
 	}
 	return list, nil
 }
@@ -302,13 +304,30 @@ func (s *lineSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	if err != nil {
 		return nil, at(s.where, err)
 	}
-	all := len(refs)
-	refs = slices.DeleteFunc(refs, func(r kernel.Ref) bool { return !report.MatchKernel(s.globs, r.ID()) })
-	if len(refs) == 0 {
-		return nil, kernel.Usagef("%s: none of the %d kernels of %s matches %s", s.where, all, s.Source, bounded.OneLine(strings.Join(s.globs, " ")))
+	s.filtered = nil
+	var match []kernel.Ref
+	for _, r := range refs {
+		if report.MatchKernel(s.globs, r.ID()) {
+			match = append(match, r)
+		} else {
+			s.filtered = append(s.filtered, r)
+		}
 	}
-	return refs, nil
+	if len(match) == 0 {
+		return nil, kernel.Usagef("%s: none of the %d kernels of %s matches %s", s.where, len(refs), s.Source, bounded.OneLine(strings.Join(s.globs, " ")))
+	}
+	return match, nil
 }
+
+// Filtered is a Source that holds more than it lists.
+type Filtered interface {
+	kernel.Source
+	// Filtered returns what the last List left out.
+	Filtered() []kernel.Ref
+}
+
+// Filtered implements [Filtered].
+func (s *lineSource) Filtered() []kernel.Ref { return s.filtered }
 
 // Gone implements [kernel.Prober].
 func (s *lineSource) Gone(ctx context.Context, refs []kernel.Ref, local bool) map[string]bool {
