@@ -38,7 +38,7 @@ func (c *command) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
+			plan, err := plan.Select(cmd.Context(), srcs, c.filter(&so, arch))
 			if err != nil {
 				c.printSkipped(c.stderr, plan)
 				return err
