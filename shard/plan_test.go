@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,5 +159,36 @@ func TestClearRemovesTheResultsOfThisRunsKernelsOnly(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(out, "results/debian/6.1.0__x")); err == nil {
 		t.Error("an empty directory is left")
+	}
+}
+
+// A kernel here that is older by its number is asked what it has: a distribution
+// may have added it.
+func TestOldKernelsAreAsked(t *testing.T) {
+	l := theLab(t)
+	im, err := l.entry.Source.Open(t.Context(), l.entry.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernelFile, err := os.ReadFile(im.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	imagetest.WriteFile(t, filepath.Join(dir, "vendor/4.18.0-1.x86_64.tar"), imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz-4.18.0-1.x86_64", Data: string(kernelFile)}))
+	imagetest.WriteFile(t, filepath.Join(dir, "vendor/4.18.0-2.x86_64.tar"), imagetest.Tarball(t, imagetest.Member{Name: "boot/vmlinuz-4.18.0-2.x86_64", Data: string(imagetest.Vmlinuz(t, "4.18.0-2.x86_64"))}))
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := source.Parse(dir, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{false, true} { // from the cache
+		p, err := plan.Select(t.Context(), []kernel.Source{src}, plan.Filter{MinRelease: plan.DefaultMinRelease, Cache: cache})
+		if err != nil || len(p.Entries) != 1 || p.Entries[0].Release != "4.18.0-1.x86_64" || len(p.Skipped) != 1 || !strings.Contains(p.Skipped[0].Why, "cannot be told") {
+			t.Errorf("again %v: %q, %+v, %v", again, p.IDs(), p.Skipped, err)
+		}
 	}
 }

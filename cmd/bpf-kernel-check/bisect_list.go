@@ -61,7 +61,7 @@ func (c *command) bisectList(ctx context.Context, o *bisectOptions, args []strin
 	if err != nil {
 		return err
 	}
-	list, err := plan.Select(ctx, srcs, o.src.filter(payload.arch))
+	list, err := plan.Select(ctx, srcs, c.filter(&o.src, payload.arch))
 	if err != nil {
 		c.printSkipped(c.stderr, list)
 		return cmp.Or(c.timeUp(ctx, err), err)

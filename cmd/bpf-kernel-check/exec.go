@@ -235,7 +235,7 @@ func (e *execution) boot(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	list, err := plan.Select(ctx, srcs, o.src.filter(payload.arch))
+	list, err := plan.Select(ctx, srcs, e.filter(&o.src, payload.arch))
 	if err != nil {
 		e.printSkipped(e.stderr, list)
 		return err

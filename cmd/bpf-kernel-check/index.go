@@ -68,7 +68,7 @@ cannot be read and is left out.`,
 			if err != nil {
 				return err
 			}
-			list, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
+			list, err := plan.Select(cmd.Context(), srcs, c.filter(&so, arch))
 			c.printSkipped(c.stderr, list)
 			if err != nil {
 				return err

@@ -52,7 +52,7 @@ is empty then, or [] with --json.`,
 			if err != nil {
 				return err
 			}
-			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
+			plan, err := plan.Select(cmd.Context(), srcs, c.filter(&so, arch))
 			if err != nil {
 				c.printSkipped(c.stderr, plan)
 				return err

@@ -114,7 +114,7 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			filter := src.filter(o.arch)
+			filter := c.filter(&src, o.arch)
 			filter.Probe = plan.ProbeForOthers
 			list, err := plan.Select(cmd.Context(), srcs, filter)
 			c.printSkipped(c.stderr, list)

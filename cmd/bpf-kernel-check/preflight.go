@@ -87,7 +87,7 @@ on some kernel; 2 wrong usage or input; 3 something is unknown.`,
 			} else if !slices.ContainsFunc(x.Heads(), func(h index.Head) bool { return h.Arch == arch }) {
 				return usagef("the index %q has no kernel for %s", indexPath, arch)
 			}
-			plan, err := plan.Select(cmd.Context(), srcs, so.filter(arch))
+			plan, err := plan.Select(cmd.Context(), srcs, c.filter(&so, arch))
 			if err != nil {
 				c.printSkipped(c.stderr, plan)
 				return err

@@ -210,12 +210,12 @@ A source is one of
 			if err != nil {
 				return err
 			}
-			sel, err := choose(ctx, srcs, src.filter(payload.arch))
+			sel, err := choose(ctx, srcs, c.filter(&src, payload.arch))
 			if arch := otherArch(o, po, sel, err); arch != "" {
 				if payload, err = c.readPayload(ctx, po, arch, o.limits.payload); err != nil {
 					return cmp.Or(c.timeUp(ctx, err), err)
 				}
-				sel, err = choose(ctx, srcs, src.filter(payload.arch))
+				sel, err = choose(ctx, srcs, c.filter(&src, payload.arch))
 			}
 			c.laps.end("list")
 			if err := c.timeUp(ctx, err); err != nil {

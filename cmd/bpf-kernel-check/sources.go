@@ -32,7 +32,7 @@ func (o *sourceOptions) add(cmd *cobra.Command) {
 	f.StringVarP(&o.mainline, "mainline", "m", "", "archive or directory of mainline kernels, as `FILE`; "+defaultMainline+" if it is not named")
 	f.Lookup("mainline").NoOptDefVal = defaultMainline
 	f.StringArrayVar(&o.globs, "kernel", nil, "only kernels whose id matches `GLOB`, or does not match !GLOB; without / it is matched against the name; repeatable")
-	f.StringVar(&o.minRelease, "min-release", plan.DefaultMinRelease, "skip kernels older than `RELEASE`; \"\" skips none")
+	f.StringVar(&o.minRelease, "min-release", plan.DefaultMinRelease, "skip kernels older than `RELEASE`; ringbuf: those without BPF ring buffers; \"\" skips none")
 }
 
 // jobsFlag adds -j, whose help is the same on every machine.
@@ -67,8 +67,9 @@ func (o *sourceOptions) specs(args []string, nothing string) ([]string, error) {
 	return list, nil
 }
 
-func (o *sourceOptions) filter(arch string) plan.Filter {
-	return plan.Filter{Globs: o.globs, Arch: arch, MinRelease: o.minRelease}
+func (c *command) filter(o *sourceOptions, arch string) plan.Filter {
+	cache, _ := c.openCache() // the sources have opened it, or have said why not
+	return plan.Filter{Globs: o.globs, Arch: arch, MinRelease: o.minRelease, Cache: cache}
 }
 
 // listingOrder sorts kernels for people: by id, and mainline newest first.

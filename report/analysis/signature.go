@@ -138,6 +138,9 @@ func testReason(output string) reason {
 		return newReason("", false)
 	}
 	first := strings.TrimSpace(lines[0])
+	if first == NoBTF {
+		return newReason(first, true)
+	}
 	if tracerSilent.MatchString(first) {
 		return newReason(first, true)
 	}
@@ -338,6 +341,9 @@ func kernelReason(k report.Result) reason {
 		return reason{title: "no reason is known", key: "-", global: true}
 	}
 	r := newReason(k.Cause.Title, true)
+	if r.title == NoBTF {
+		return r // whatever its last words were
+	}
 	excerpt := k.Cause.Excerpt
 	if len(excerpt) > maxLooked {
 		excerpt = excerpt[:maxLooked]

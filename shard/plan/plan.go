@@ -92,11 +92,13 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 			}
 		}
 		var keep []kernel.Ref
-		for _, ref := range refs {
-			if !report.MatchKernel(filter.Globs, ref.ID()) {
-				continue
-			}
-			if s, skip := filter.skip(ref); skip {
+		refs = slices.DeleteFunc(slices.Clone(refs), func(r kernel.Ref) bool { return !report.MatchKernel(filter.Globs, r.ID()) })
+		unfit := filter.unfit(ctx, src, refs)
+		if ctx.Err() != nil {
+			return Plan{}, 0, fmt.Errorf("list %s: %w", src, context.Cause(ctx))
+		}
+		for i, ref := range refs {
+			if s := unfit[i]; s.Reason != "" {
 				skipped[s.ID] = s
 				continue
 			}

@@ -1,24 +1,33 @@
 package plan
 
 import (
+	"context"
 	"fmt"
 	"regexp"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
-// DefaultMinRelease is the oldest kernel that is tested unless another is asked
-// for: the first with all that modern probes need.
-const DefaultMinRelease = "5.8"
+// DefaultMinRelease is what a kernel must have to be tested unless a release is
+// asked for: BPF ring buffers, which stand for all that modern probes need.
+const DefaultMinRelease = "ringbuf"
+
+// ringbufRelease is the first release of Linux with BPF ring buffers. Distributions
+// have added them to older ones.
+const ringbufRelease = "5.8"
 
 // Filter says which of the listed kernels are wanted, and of those which can be
 // tested.
 type Filter struct {
 	Globs      []string // of [report.MatchKernel]; none: all
 	Arch       string   // as in GOARCH; "" for all
-	MinRelease string   // such as "5.8"; "" for all
+	MinRelease string   // such as "5.8", or DefaultMinRelease; "" for all
 
+	Cache *kernel.Cache // keeps what old kernels say that are asked; nil: none is
 	Probe Probe
 }
 
@@ -56,22 +65,36 @@ var minReleaseRE = regexp.MustCompile(`^[0-9]{1,4}\.[0-9]{1,4}$`)
 
 // CheckMinRelease returns a *kernel.UsageError for what is no release.
 func CheckMinRelease(s string) error {
-	if s != "" && !minReleaseRE.MatchString(s) {
-		return &kernel.UsageError{Msg: fmt.Sprintf("--min-release %q: want a release such as %s, or nothing for all", s, DefaultMinRelease)}
+	if s != "" && s != DefaultMinRelease && !minReleaseRE.MatchString(s) {
+		return &kernel.UsageError{Msg: fmt.Sprintf("--min-release %q: want a release such as %s, %s for kernels with BPF ring buffers, or nothing for all", s, ringbufRelease, DefaultMinRelease)}
 	}
 	return nil
 }
 
-// skip says whether a kernel is left out. What the listing does not tell is no
-// reason.
-func (f Filter) skip(ref kernel.Ref) (Skipped, bool) {
-	switch {
-	case f.Arch != "" && ref.Arch != "" && ref.Arch != f.Arch:
-		return Skipped{ref.ID(), SkipArch, "for " + ref.Arch}, true
-	case f.MinRelease != "" && ref.Release != "" && report.CompareVersions(ref.Release, f.MinRelease) < 0:
-		return Skipped{ref.ID(), SkipOld, "older than " + f.MinRelease}, true
+// unfit says of each kernel of a source why it is left out, with an empty reason
+// for those that are not. What the listing does not tell is no reason.
+func (f Filter) unfit(ctx context.Context, src kernel.Source, refs []kernel.Ref) []Skipped {
+	unfit := make([]Skipped, len(refs))
+	var asked errgroup.Group // a second each, the first time
+	asked.SetLimit(runtime.NumCPU())
+	for i, ref := range refs {
+		switch {
+		case f.Arch != "" && ref.Arch != "" && ref.Arch != f.Arch:
+			unfit[i] = Skipped{ref.ID(), SkipArch, "for " + ref.Arch}
+		case f.MinRelease == "" || ref.Release == "":
+		case f.MinRelease == DefaultMinRelease:
+			asked.Go(func() error {
+				if why := f.lacksRingbuf(ctx, src, ref); why != "" {
+					unfit[i] = Skipped{ref.ID(), SkipOld, why}
+				}
+				return nil
+			})
+		case report.CompareVersions(ref.Release, f.MinRelease) < 0:
+			unfit[i] = Skipped{ref.ID(), SkipOld, "older than " + f.MinRelease}
+		}
 	}
-	return Skipped{}, false
+	_ = asked.Wait()
+	return unfit
 }
 
 // CountSkipped returns how many kernels were skipped for a reason.

@@ -86,6 +86,56 @@ func TestSelectSkips(t *testing.T) {
 	}
 }
 
+// fixedRefs is a source of kernels that must not be opened.
+type fixedRefs []kernel.Ref
+
+func (s fixedRefs) String() string                              { return "fixed" }
+func (s fixedRefs) List(context.Context) ([]kernel.Ref, error) { return s, nil }
+func (s fixedRefs) Open(_ context.Context, r kernel.Ref) (*kernel.Image, error) {
+	return nil, errors.New("opened " + r.ID())
+}
+
+// By default counts what a kernel can do, and none is fetched to find out.
+func TestSelectByRingBuffers(t *testing.T) {
+	cache, err := kernel.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const old = "older than 5.8, and "
+	for _, tt := range []struct {
+		release string
+		size    int64
+		why     string // "": it is kept
+	}{
+		{"5.8.0", 1, ""},
+		{"6.1.0-50-amd64", 0, ""},
+		{"", 0, ""},
+		{"4.18.0-553.el8_10.x86_64", 1, ""},
+		{"4.18.0-305.el8.aarch64", 1, ""},
+		{"4.18.0-553.rt7.342.el8_10.x86_64", 1, ""},
+		{"4.18.0-240.22.1.el8_3.x86_64", 0, old + "its distribution has BPF ring buffers only since 4.18.0-305"},
+		{"4.18.0-25-generic", 1, old + "not known to have BPF ring buffers"},
+		{"5.4.17-2136.el8uek.x86_64", 1, old + "not known to have BPF ring buffers"},
+		{"3.10.0-1160.el7.x86_64", 1, old + "not known to have BPF ring buffers"},
+		{"5.4.0", 0, old + "whether it has BPF ring buffers cannot be told: opened d/k"},
+	} {
+		refs := fixedRefs{{Distro: "d", Name: "k", Release: tt.release, Size: tt.size}}
+		p, err := Select(t.Context(), []kernel.Source{refs}, Filter{MinRelease: DefaultMinRelease, Cache: cache})
+		got := ""
+		if len(p.Skipped) == 1 {
+			got = p.Skipped[0].Why
+		}
+		if got != tt.why || (err == nil) != (tt.why == "") || len(p.Entries)+len(p.Skipped) != 1 {
+			t.Errorf("%s: %q, %v; want %q", tt.release, got, err, tt.why)
+		}
+	}
+	for s, ok := range map[string]bool{"": true, "ringbuf": true, "4.14": true, "ringbuffer": false, "5": false} {
+		if err := CheckMinRelease(s); (err == nil) != ok {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
 func TestSelectThatSkipsEverything(t *testing.T) {
 	src := kernelDir(t, "rhel/4.18.0-305.el8.x86_64__a", "rhel/6.1.0-1.aarch64__a")
 	p, err := Select(t.Context(), []kernel.Source{src}, Filter{Arch: "amd64", MinRelease: "5.8"})

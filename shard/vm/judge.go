@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,7 @@ func (o Observation) judge() Verdict {
 	var exit *wire.Exit
 	var end *wire.End
 	passed, failed, ends := 0, 0, 0
+	noBTF := o.withoutBTF()
 	hello := o.SawInit()
 	for _, r := range o.Records {
 		switch {
@@ -66,6 +68,9 @@ func (o Observation) judge() Verdict {
 			default:
 				t.Verdict = wire.TestFail
 				failed++
+				if noBTF && analysis.SaysNoBTF(t.Output) {
+					t.Output = analysis.WithNoBTF(t.Output)
+				}
 			}
 			v.Tests = append(v.Tests, t)
 		}
@@ -190,6 +195,8 @@ func (o Observation) judge() Verdict {
 		}
 		v.TestsOnly = testsOnly(o, v.Tests, end, exit, passed, failed)
 		return because(report.Fail, title, excerpt)
+	case noBTF && exit != nil && exit.Code != 0 && analysis.SaysNoBTF(o.Tail):
+		return because(report.Fail, analysis.NoBTF, o.Tail)
 	case exit != nil && (exit.Code != 0 || exit.Error != "" || exit.Signal != ""):
 		return because(report.Fail, "the payload: "+exitTitle(*exit), o.Tail)
 	case !end.Complete:
@@ -206,6 +213,11 @@ func (o Observation) judge() Verdict {
 	}
 	v.Verdict = report.Pass
 	return v
+}
+
+// withoutBTF says whether the guest told that its kernel has no BTF.
+func (o Observation) withoutBTF() bool {
+	return slices.ContainsFunc(o.Records, func(r wire.Record) bool { return r.Kernel != nil && !r.Kernel.BTF })
 }
 
 // restartWords are a kernel's when it goes down as it was told to.

@@ -105,9 +105,11 @@ func (o Observation) of(p part) Observation {
 	one := o
 	one.Programs, one.Records, one.Findings = nil, nil, p.findings
 	for _, r := range o.Records {
-		if r.Hello != nil {
-			one.Records = append(one.Records, r)
+		if r.Program != nil {
 			break
+		}
+		if r.Hello != nil || r.Kernel != nil {
+			one.Records = append(one.Records, r)
 		}
 	}
 	one.Records = append(one.Records, p.records...)
