@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"debug/pe"
@@ -155,10 +156,15 @@ func spool(inner io.Reader, dir string) (f *os.File, n int64, err error) {
 	if c, ok := inner.(io.Closer); ok {
 		defer c.Close()
 	}
+	in := bufio.NewReaderSize(inner, 64<<10)
+	head, _ := in.Peek(64 << 10) // what is wrong here is wrong below
+	if _, err := probePlain(bytes.NewReader(head), int64(len(head))); errors.Is(err, errNotKnown) && CompressionOf(head) == NoCompression && !bytes.HasPrefix(head, []byte("MZ")) {
+		return nil, 0, &NotKernelError{Reason: "what it holds is none: " + err.Error()} // and may be large
+	}
 	if f, err = os.CreateTemp(dir, "kernel-"); err != nil {
 		return nil, 0, err
 	}
-	n, err = io.Copy(f, io.LimitReader(inner, maxGiven+1))
+	n, err = io.Copy(f, io.LimitReader(in, maxGiven+1))
 	if err == nil && n > maxGiven {
 		err = errors.New("that is more than any kernel has")
 	}
