@@ -109,7 +109,7 @@ func editDistance(a, b string) int {
 }
 
 // SpecHelp says what a --kernels value may be.
-const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble, fedora:43, opensuse:tumbleweed or arch:lts, gs://<bucket>[/<prefix>], rpm:<URL>, \"apt:<URL> <suite> <component>\", oci://<registry>/<repository>, a directory of kernels, or a kernel image"
+const SpecHelp = "expected debian:<suite>[:<flavour>], such as debian:bookworm:cloud-amd64, another distribution such as ubuntu:noble, fedora:43, opensuse:tumbleweed or arch:lts, gs://<bucket>[/<prefix>], rpm:<URL>, \"apt:<URL> <suite> <component>\", oci://<registry>/<repository>, a directory of kernels, kernel packages, or a kernel image"
 
 // SchemeRE matches what may come before the first colon of a spec or URL.
 var SchemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)

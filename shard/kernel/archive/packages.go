@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -156,12 +157,13 @@ func (p *pack) partsOf(k *unpack.Kernel, list []*pack) []*pack {
 	return same
 }
 
-var flavourRE = regexp.MustCompile(`-([a-z]+[0-9]*(?:-[0-9]*[a-z]+[0-9]*)*)$`)
+var flavourRE = regexp.MustCompile(`(?:-([a-z]+[0-9]*(?:-[0-9]*[a-z]+[0-9]*)*)|\+([a-z0-9]+))$`)
 
-// flavour returns what a release ends in: "cloud-amd64" of 6.1.0-50-cloud-amd64.
+// flavour returns what a release ends in: "cloud-amd64" of 6.1.0-50-cloud-amd64, "rt"
+// of 5.14.0-570.el9.x86_64+rt.
 func flavour(release string) string {
 	if m := flavourRE.FindStringSubmatch(release); m != nil && !strings.HasPrefix(m[1], "rc") {
-		return m[1]
+		return m[1] + m[2]
 	}
 	return ""
 }
@@ -204,17 +206,15 @@ func (s *dirSource) packageFiles() (files []string, err error) {
 		return s.files, nil
 	}
 	for _, pattern := range []string{"*", "*/*"} {
-		list, err := filepath.Glob(filepath.Join(globQuote.ReplaceAllString(s.path, `\$0`), pattern))
+		list, err := fs.Glob(os.DirFS(s.path), pattern)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range list {
-			if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() && unpack.PackageAt(f) != nil {
-				files = append(files, f)
+			if unpack.PackageAt(f) != nil {
+				files = append(files, filepath.Join(s.path, f))
 			}
 		}
 	}
 	return files, nil
 }
-
-var globQuote = regexp.MustCompile(`[*?\\[]`)

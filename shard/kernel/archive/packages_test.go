@@ -140,6 +140,17 @@ func TestPackages(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 
+	// The same bytes by another name are an archive.
+	b, err := os.ReadFile(filepath.Join(root, "arch", "linux-6.12.1.arch1-1-x86_64.pkg.tar.zst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x.tar.zst", "x.pkg.tar.zst"} {
+		if refs := kerneltest.List(t, source(t, imagetest.WriteFile(t, filepath.Join(root, "other", name), b), c)); len(refs) != 1 {
+			t.Errorf("%s: %+v", name, refs)
+		}
+	}
+
 	// A ref may come from elsewhere, and files may change.
 	forge := func(change func(*packageKernel)) kernel.Ref {
 		var at packageKernel
@@ -164,8 +175,7 @@ func TestPackages(t *testing.T) {
 	if _, err := s.Open(t.Context(), other); err == nil || !strings.Contains(err.Error(), `no kernel in it is "boot/vmlinuz-7"`) {
 		t.Errorf("error %v", err)
 	}
-	b, err := os.ReadFile(modules1)
-	if err != nil {
+	if b, err = os.ReadFile(modules1); err != nil {
 		t.Fatal(err)
 	}
 	imagetest.WriteFile(t, modules1, bytes.Replace(b, []byte("A\x00"), []byte("B\x00"), 1))
@@ -188,9 +198,12 @@ func TestSeveralKernels(t *testing.T) {
 	old, new := "5.10.0-1-amd64", "6.1.0-2-amd64"
 	members := []imagetest.Member{
 		{Name: "boot/efi/EFI/debian/grubx64.efi", Data: "MZ"},
-		{Name: "boot/vmlinuz-" + old, Data: string(imagetest.Vmlinuz(t, old))}, {Name: "boot/config-" + old, Data: "OLD"},
-		{Name: "boot/vmlinuz-" + new, Data: string(imagetest.Vmlinuz(t, new))}, {Name: "boot/config-" + new, Data: "NEW"},
-		{Name: "lib/modules/" + old + "/kernel/a.ko", Data: "old"}, {Name: "lib/modules/" + new + "/kernel/a.ko", Data: "new"},
+		{Name: "boot/vmlinuz-" + old, Data: string(imagetest.Vmlinuz(t, old))},
+		{Name: "boot/config-" + old, Data: "OLD"},
+		{Name: "boot/vmlinuz-" + new, Data: string(imagetest.Vmlinuz(t, new))},
+		{Name: "boot/config-" + new, Data: "NEW"},
+		{Name: "lib/modules/" + old + "/kernel/a.ko", Data: "old"},
+		{Name: "lib/modules/" + new + "/kernel/a.ko", Data: "new"},
 		{Name: "usr/lib/modules/" + new + "/vmlinuz", Data: string(imagetest.Vmlinuz(t, new))},
 	}
 	file := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "images", "root.tar.gz"), imagetest.Compressed(t, image.Gzip, imagetest.Tarball(t, members...)))
@@ -254,4 +267,16 @@ func FuzzScan(f *testing.F) {
 			t.Fatalf("left in tmp: %v", left)
 		}
 	})
+}
+
+func TestFlavour(t *testing.T) {
+	t.Parallel()
+	for release, want := range map[string]string{
+		"6.1.0-50-amd64": "amd64", "6.12.73+deb12-cloud-amd64": "cloud-amd64", "6.9.0-060900-generic-64k": "generic-64k", "6.4.0-150600.23-default": "default",
+		"6.6.1-1-lts": "lts", "5.14.0-570.el9.x86_64+rt": "rt", "6.12.1-arch1-1": "", "6.11.4-301.fc41.x86_64": "", "6.13.0-rc1": "", "6.13.0": "", "": "",
+	} {
+		if got := flavour(release); got != want {
+			t.Errorf("%s: %q, want %q", release, got, want)
+		}
+	}
 }

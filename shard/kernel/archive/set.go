@@ -67,6 +67,9 @@ func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarS
 	if err != nil {
 		return nil, err
 	}
+	if unpack.PackageAt(file) != nil {
+		key += "-package" // one of pacman's is a tar by another name
+	}
 	kept := filepath.Join(c.Dir(), "sets", key+".json")
 	if b, err := os.ReadFile(kept); err == nil {
 		s := new(tarSet)

@@ -38,7 +38,7 @@ type Info struct {
 	Offset      int64       `json:"offset,omitempty"`      // of the compressed payload in the file, in bytes
 	Length      int64       `json:"length,omitempty"`      // of the compressed payload, in bytes, without the appended size
 	PVH         bool        `json:"pvh,omitempty"`         // an ELF file with a Xen PVH entry note
-	Wraps       int         `json:"-"`                     // wrappers around the kernel that all else is about: see [Unwrap]
+	Wrapped     bool        `json:"-"`                     // the kernel that all else is about is in a wrapper: see [Unwrap]
 }
 
 // MaxVmlinux caps a decompressed kernel. Distribution kernels are 20 to 100
@@ -51,6 +51,17 @@ const probeHead = 0x1000
 // an offset in the file. A file that is no kernel image is a *NotKernelError;
 // any other error is r's own.
 func Probe(r io.ReaderAt, size int64) (Info, error) {
+	info, err := probePlain(r, size)
+	if errors.Is(err, errNotKnown) {
+		return probeWrapped(r, size)
+	}
+	return info, err
+}
+
+// errNotKnown is of a file with none of the headers that probePlain knows.
+var errNotKnown = errors.New("its header is not one of a kernel")
+
+func probePlain(r io.ReaderAt, size int64) (Info, error) {
 	head := make([]byte, min(max(size, 0), probeHead))
 	if n, err := r.ReadAt(head, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(head)) {
 		return Info{}, fmt.Errorf("read kernel header: %w", err)
@@ -70,7 +81,7 @@ func Probe(r io.ReaderAt, size int64) (Info, error) {
 	case isS390(r):
 		return probeS390(r, size)
 	}
-	return probeWrapped(r, size, head)
+	return Info{}, errNotKnown
 }
 
 // ProbeFile is Probe for a file; its *NotKernelError names the file.

@@ -1,12 +1,16 @@
 package image
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"debug/pe"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/guest/goarch"
@@ -16,68 +20,89 @@ import (
 // compressed one has two.
 const maxWraps = 2
 
-// nested is what a wrapper holds.
-type nested struct {
-	io.ReaderAt
-	depth int
-}
-
 // probeWrapped recognises a kernel in a wrapper: compression of the whole image, as
 // Image.gz and vmlinux.zst have it, or an EFI image whose .linux section it is, as a
 // unified kernel image.
-func probeWrapped(r io.ReaderAt, size int64, head []byte) (Info, error) {
-	depth := 1
-	if n, ok := r.(nested); ok {
-		depth = n.depth + 1
-	}
-	inner, wrapper, err := unwrap(r, size, head)
+func probeWrapped(r io.ReaderAt, size int64) (Info, error) {
+	f, info, err := innermost(r, size, "")
 	if err != nil {
 		return Info{}, err
 	}
-	if inner == nil || depth > maxWraps {
-		return Info{}, &NotKernelError{Reason: "its header is not one of a kernel"}
-	}
-	section, ok := inner.(*io.SectionReader)
-	if !ok {
-		f, err := os.CreateTemp("", "kernel-")
-		if err != nil {
-			return Info{}, err
-		}
-		defer f.Close()
-		os.Remove(f.Name()) // it lives as long as it is open
-		n, err := copyInner(f, inner)
-		if err != nil {
-			return Info{}, err
-		}
-		section = io.NewSectionReader(f, 0, n)
-	}
-	info, err := Probe(nested{section, depth}, section.Size())
-	if nk := (*NotKernelError)(nil); errors.As(err, &nk) {
-		around := "an EFI image"
-		if c := CompressionOf(head); c != NoCompression {
-			around = "compressed by " + string(c)
-		}
-		return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is %s, and of what is in it: %s", around, nk.Reason)}
-	}
-	if err != nil {
-		return Info{}, err
-	}
-	if info.Version == "" {
-		info.Version = wrapper.Version
-	}
-	if info.Arch == "" {
-		info.Arch = wrapper.Arch
-	}
-	if wrapper.Arch != "" && info.Arch != wrapper.Arch {
-		return Info{}, &NotKernelError{Reason: fmt.Sprintf("it is an EFI image for %s around a kernel for %s", wrapper.Arch, info.Arch)}
-	}
-	info.Wraps++
+	f.Close()
+	os.Remove(f.Name())
+	info.Wrapped = true
 	return info, nil
+}
+
+// Unwrap is [ProbeFile] for a file of our own that is to be booted: QEMU starts
+// neither EFI images nor most compressed ones, so a kernel in a wrapper takes the
+// file's place.
+func Unwrap(path string) (Info, error) {
+	info, err := ProbeFile(path)
+	if err != nil || !info.Wrapped {
+		return info, err
+	}
+	info.Wrapped = false
+	r, err := os.Open(path)
+	if err != nil {
+		return Info{}, err
+	}
+	defer r.Close()
+	st, err := r.Stat()
+	if err != nil {
+		return Info{}, err
+	}
+	f, _, err := innermost(r, st.Size(), filepath.Dir(path))
+	if err != nil {
+		return Info{}, err
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), path)); err != nil {
+		os.Remove(f.Name())
+		return Info{}, err
+	}
+	return info, nil
+}
+
+// innermost writes the kernel in one or more wrappers to a new file in dir.
+func innermost(r io.ReaderAt, size int64, dir string) (*os.File, Info, error) {
+	var said Info
+	for range maxWraps {
+		inner, wrapper, err := unwrap(r, size)
+		if err != nil {
+			return nil, Info{}, err
+		}
+		if inner == nil {
+			break
+		}
+		said.Version, said.Arch = cmp.Or(said.Version, wrapper.Version), cmp.Or(said.Arch, wrapper.Arch)
+		f, n, err := spool(inner, dir)
+		if err != nil {
+			return nil, Info{}, err
+		}
+		info, err := probePlain(f, n)
+		info.Version, info.Arch = cmp.Or(info.Version, said.Version), cmp.Or(info.Arch, said.Arch)
+		if err == nil && said.Arch != "" && info.Arch != said.Arch {
+			err = &NotKernelError{Reason: fmt.Sprintf("it is an EFI image for %s around a kernel for %s", said.Arch, info.Arch)}
+		}
+		if err == nil {
+			return f, info, nil
+		}
+		defer f.Close() // what is in it is read from it
+		os.Remove(f.Name())
+		if !errors.Is(err, errNotKnown) {
+			return nil, Info{}, err
+		}
+		r, size = f, n
+	}
+	return nil, Info{}, &NotKernelError{Reason: errNotKnown.Error()}
 }
 
 // unwrap opens what a wrapper holds, and returns what the wrapper says of it. It
 // returns nil for what is no wrapper.
-func unwrap(r io.ReaderAt, size int64, head []byte) (io.Reader, Info, error) {
+func unwrap(r io.ReaderAt, size int64) (io.Reader, Info, error) {
+	head := make([]byte, 8)
+	k, _ := r.ReadAt(head, 0)
+	head = head[:k]
 	if c := CompressionOf(head); c != NoCompression {
 		d, err := Decompress(c, io.NewSectionReader(r, 0, size))
 		if err != nil {
@@ -125,81 +150,31 @@ func unwrap(r io.ReaderAt, size int64, head []byte) (io.Reader, Info, error) {
 	return kernel, wrapper, nil
 }
 
-// copyInner writes what a wrapper holds. A compressed stream that breaks is no kernel.
-func copyInner(w io.Writer, inner io.Reader) (int64, error) {
+// spool writes what a wrapper holds to a new file. A compressed stream that breaks is
+// no kernel.
+func spool(inner io.Reader, dir string) (f *os.File, n int64, err error) {
 	if c, ok := inner.(io.Closer); ok {
 		defer c.Close()
 	}
-	in := &readError{r: io.LimitReader(inner, maxGiven+1)}
-	n, err := io.Copy(w, in)
-	switch {
-	case in.err != nil:
-		return n, &NotKernelError{Reason: fmt.Sprintf("it breaks off after %d bytes: %v", n, in.err)}
-	case err == nil && n > maxGiven:
-		return n, &NotKernelError{Reason: fmt.Sprintf("it holds more than %d bytes", int64(maxGiven))}
+	in := bufio.NewReaderSize(inner, 64<<10)
+	head, _ := in.Peek(64 << 10) // what is wrong here is wrong below
+	if _, err := probePlain(bytes.NewReader(head), int64(len(head))); errors.Is(err, errNotKnown) && CompressionOf(head) == NoCompression && !bytes.HasPrefix(head, []byte("MZ")) {
+		return nil, 0, &NotKernelError{Reason: "what it holds is none: " + err.Error()} // and may be large
 	}
-	return n, err
-}
-
-// readError tells errors of reading from those of writing.
-type readError struct {
-	r   io.Reader
-	err error
-}
-
-func (e *readError) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		e.err = err
+	if f, err = os.CreateTemp(dir, "kernel-"); err != nil {
+		return nil, 0, err
 	}
-	return n, err
-}
-
-// Unwrap is [ProbeFile] for a file of our own that is to be booted: QEMU starts
-// neither EFI images nor most compressed ones, so a kernel in a wrapper takes the
-// file's place.
-func Unwrap(path string) (Info, error) {
-	info, err := ProbeFile(path)
-	if err != nil {
-		return Info{}, err
+	n, err = io.Copy(f, io.LimitReader(in, maxGiven+1))
+	if err == nil && n > maxGiven {
+		err = errors.New("that is more than any kernel has")
 	}
-	for ; info.Wraps > 0; info.Wraps-- {
-		if err := unwrapFile(path); err != nil {
-			return Info{}, fmt.Errorf("take the kernel out of %q: %w", path, err)
-		}
+	if err == nil {
+		return f, n, nil
 	}
-	return info, nil
-}
-
-func unwrapFile(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+	f.Close()
+	os.Remove(f.Name())
+	if file := (*fs.PathError)(nil); !errors.As(err, &file) {
+		err = &NotKernelError{Reason: fmt.Sprintf("what it holds breaks off after %d bytes: %v", n, err)}
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	head := make([]byte, 8)
-	n, _ := f.ReadAt(head, 0)
-	inner, _, err := unwrap(f, st.Size(), head[:n])
-	if err != nil {
-		return err
-	}
-	if inner == nil {
-		return &NotKernelError{Reason: "it has changed"}
-	}
-	out, err := os.Create(path + ".inner")
-	if err != nil {
-		return err
-	}
-	_, err = copyInner(out, inner)
-	if err = errors.Join(err, out.Close()); err == nil {
-		err = os.Rename(out.Name(), path)
-	}
-	if err != nil {
-		os.Remove(out.Name())
-	}
-	return err
+	return nil, 0, err
 }

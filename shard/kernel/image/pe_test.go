@@ -42,7 +42,7 @@ func TestWrapped(t *testing.T) {
 		{"two kernels", imagetest.PE(amd64, ".linux", string(bz), ".linux", string(bz)), nil, "", "two .linux sections"},
 		{"another architecture's", imagetest.PE(amd64, ".linux", string(arm)), nil, "", "an EFI image for amd64 around a kernel for arm64"},
 		{"cut short", cut[:len(cut)-1], nil, "", "cut short"},
-		{"no kernel in it", imagetest.PE(amd64, ".linux", "hello"), nil, "", "an EFI image, and of what is in it: its header is not one of a kernel"},
+		{"no kernel in it", imagetest.PE(amd64, ".linux", "hello"), nil, "", "its header is not one of a kernel"},
 		{"compression that breaks off", imagetest.Compressed(t, Zstd, arm)[:50], nil, "", "breaks off"},
 		{"wrapped without end", imagetest.Compressed(t, Gzip, imagetest.Compressed(t, Gzip, imagetest.Compressed(t, Gzip, arm))), nil, "", "not one of a kernel"},
 		{"MZ", []byte("MZ" + strings.Repeat("\x00", 1000)), nil, "", "EFI image that cannot be read"},
@@ -60,7 +60,7 @@ func TestWrapped(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(path)
-			if err != nil || string(got) != string(tc.want) || info.Version != v || info.Arch != tc.arch || info.Wraps != 0 {
+			if err != nil || string(got) != string(tc.want) || info.Version != v || info.Arch != tc.arch || info.Wrapped {
 				t.Errorf("%d bytes, want %d, of %+v, %v", len(got), len(tc.want), info, err)
 			}
 			if again, err := ProbeFile(path); err != nil || tc.name != "release from .uname" && again != info {

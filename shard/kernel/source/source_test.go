@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
 )
 
@@ -123,5 +124,23 @@ func TestNoSecretsInNames(t *testing.T) {
 				t.Errorf("%s: %s, want %s", spec, s[0], tc.want)
 			}
 		}
+	}
+}
+
+// Packages that are named one by one, as a shell expands *.deb, make kernels together.
+func TestPackagesOfOneCommand(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a, b, c := filepath.Join(dir, "a.deb"), filepath.Join(dir, "b.rpm"), filepath.Join(dir, "c.pkg.tar.zst")
+	for _, file := range []string{a, b, c} {
+		imagetest.WriteFile(t, file, nil)
+	}
+	list, err := ParseAll([]string{a, dir, b, c}, kerneltest.NewCache(t))
+	if err != nil || len(list) != 2 || list[0].String() != dir || list[1].String() != strings.Join([]string{a, b, c}, ",") {
+		t.Errorf("%v, %v", list, err)
+	}
+	var usage *kernel.UsageError
+	if _, err := ParseAll([]string{a, filepath.Join(dir, "none.deb")}, kerneltest.NewCache(t)); !errors.As(err, &usage) || !strings.Contains(err.Error(), `there is no package "`+dir+`/none.deb"`) {
+		t.Errorf("error %v", err)
 	}
 }
