@@ -48,7 +48,7 @@ func Distros() []Distro {
 		{
 			Name: "fedora", title: "Fedora",
 			release: regexp.MustCompile(`^([0-9]{2,3}|rawhide)$`), expected: "a number, such as 43, or rawhide",
-			bases: []string{"https://dl.fedoraproject.org/pub/fedora/linux", "https://dl.fedoraproject.org/pub/archive/fedora/linux"},
+			bases: []string{"https://dl.fedoraproject.org/pub/fedora/linux", "https://dl.fedoraproject.org/pub/archive/fedora/linux", "https://dl.fedoraproject.org/pub/fedora-secondary"},
 			repos: fedoraRepos,
 			keys:  []string{"RPM-GPG-KEY-fedora-$release-*"},
 		},
@@ -157,7 +157,7 @@ func openSUSERepos(release string) []repository {
 	version, leap := strings.CutPrefix(release, "leap-")
 	switch {
 	case !leap: // other architectures than x86_64 are ports, in a tree of their own
-		return []repository{{name: "oss", path: "tumbleweed/repo/oss", ports: "ports/$basearch/tumbleweed/repo/oss"}}
+		return []repository{{name: "oss", path: "tumbleweed/repo/oss", ports: "ports/$ports/tumbleweed/repo/oss"}}
 	case major(version) == "15": // SUSE's own kernels, with what SUSE updates
 		return []repository{
 			{name: "oss", path: "distribution/leap/" + version + "/repo/oss"},

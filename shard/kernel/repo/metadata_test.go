@@ -123,6 +123,29 @@ func TestSelectRPMs(t *testing.T) {
 	}
 }
 
+// Other architectures are in openSUSE's ports.
+func TestPorts(t *testing.T) {
+	t.Parallel()
+	for arch, want := range map[string]string{"amd64": "h/tumbleweed/repo/oss", "arm64": "h/ports/aarch64/tumbleweed/repo/oss"} {
+		for _, d := range Distros() {
+			if d.Name != "opensuse" {
+				continue
+			}
+			s, err := d.Parse("", "tumbleweed,url=http://h", arch, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := s.(*source).addresses(t.Context(), s.(*source).repos[0])
+			if err != nil || len(all) != 1 || all[0] != "http://"+want {
+				t.Errorf("%s: %q, %v, want %s", arch, all, err, want)
+			}
+		}
+	}
+	if got := portsOf("s390x"); got != "zsystems" {
+		t.Error(got)
+	}
+}
+
 func TestSelectRPMsTakesTheFirstRepository(t *testing.T) {
 	t.Parallel()
 	var list []pkg

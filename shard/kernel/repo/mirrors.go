@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,7 +103,7 @@ func (s *source) addresses(ctx context.Context, repo repository) ([]string, erro
 		if strings.Contains(base, "$repo") { // a Server of pacman.conf
 			at = base
 		}
-		at = strings.TrimRight(strings.NewReplacer("$repo", repo.name, "$basearch", s.basearch, "$arch", s.basearch).Replace(at), "/")
+		at = strings.TrimRight(strings.NewReplacer("$repo", repo.name, "$basearch", s.basearch, "$arch", s.basearch, "$ports", portsOf(s.basearch)).Replace(at), "/")
 		if !repo.mirrorList {
 			all = append(all, at)
 			continue
@@ -122,6 +123,11 @@ func (s *source) addresses(ctx context.Context, repo repository) ([]string, erro
 	}
 	s.mirrors[repo.name] = all
 	return all, nil
+}
+
+// portsOf is openSUSE's directory of an architecture.
+func portsOf(machine string) string {
+	return cmp.Or(map[string]string{"s390x": "zsystems", "ppc64le": "ppc", "riscv64": "riscv"}[machine], machine)
 }
 
 // parseMirrorList reads a list of URLs, one on each line. Where the list came

@@ -61,7 +61,7 @@ func ParseArch(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source,
 
 func pacmanFormat() format {
 	return format{
-		name: "pacman", index: "<repository>.db", suffix: ".pkg.tar", read: readPacman, choose: selectPacman, others: pacmanFlavours,
+		name: "pacman", index: "<repository>.db", suffix: ".pkg.tar", keys: "archlinux-keyring", read: readPacman, choose: selectPacman, others: pacmanFlavours,
 		archive:  func(path string) kernel.Archive { return unpack.Tar(path) },
 		fullName: pacmanName, signed: verifyPacman,
 	}

@@ -172,6 +172,14 @@ func TestPacmanSignatures(t *testing.T) {
 	sig := sign(gnupg, path)
 	check("signed", key, true)
 	check("with another key", otherKey, false)
+	keyring := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "vendor.gpg"), append(mustRead(t, key), mustRead(t, otherKey)...))
+	check("of several keys", keyring, true)
+	keys, err := readKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imagetest.WriteFile(t, strings.TrimSuffix(keyring, ".gpg")+"-revoked", fmt.Appendf(nil, "%X\n", keys.entities[0].PrimaryKey.Fingerprint))
+	check("with a revoked key", keyring, false)
 	sign(otherHome, db)
 	check("a database signed by another", key, false)
 	sign(gnupg, db)

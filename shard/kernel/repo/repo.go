@@ -54,6 +54,7 @@ type format struct {
 	name     string // as people write it
 	index    string // that tells a repository, for an error message
 	suffix   string // of files of packages
+	keys     string // package of distributions' keys
 	read     func(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error)
 	choose   func(list []pkg, flavour string) (kernels []build, bare []string)
 	others   func(list []pkg) []string // flavours that there are, for an error message
@@ -65,7 +66,7 @@ type format struct {
 
 func rpmFormat() format {
 	return format{
-		name: "RPM", index: "repodata/repomd.xml", suffix: ".rpm", read: readRPMs, choose: selectKernels, others: flavoursOf,
+		name: "RPM", index: "repodata/repomd.xml", suffix: ".rpm", keys: "distribution-gpg-keys", read: readRPMs, choose: selectKernels, others: flavoursOf,
 		archive: func(path string) kernel.Archive { return unpack.RPM(path) },
 		fullName: func(_ context.Context, path string) (string, error) {
 			p, err := os.Open(path)
@@ -168,7 +169,7 @@ func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
 		return s.list(ctx, keys)
 	}
 	if keys == nil {
-		s.cache.Warnf("%s: signatures are not checked, only checksums, as there is no key: name the distribution's file of keys by ,key=FILE, or install the package distribution-gpg-keys", s.title)
+		s.cache.Warnf("%s: signatures are not checked, only checksums, as there is no key: name the distribution's file of keys by ,key=FILE, or install the package %s", s.title, s.format.keys)
 	}
 	return s.cache.Remembered(ctx, s.key(keys), s.title, s.now, func(ctx context.Context) ([]kernel.Ref, error) { return s.list(ctx, keys) })
 }

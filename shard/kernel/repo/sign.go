@@ -40,12 +40,25 @@ func readKeyring(files ...string) (*keyring, error) {
 		if err != nil {
 			failed = err
 		}
-		k.entities = append(k.entities, list...)
+		k.entities = append(k.entities, withoutRevoked(file, list)...)
 	}
 	if len(k.entities) == 0 {
 		return nil, kernel.Usagef("read OpenPGP keys: %v", failed)
 	}
 	return k, nil
+}
+
+// withoutRevoked leaves out the keys whose fingerprints are in the file that pacman
+// has for that beside a keyring: archlinux-revoked beside archlinux.gpg.
+func withoutRevoked(file string, list openpgp.EntityList) openpgp.EntityList {
+	b, err := os.ReadFile(strings.TrimSuffix(file, ".gpg") + "-revoked")
+	if err != nil {
+		return list
+	}
+	revoked := strings.Fields(strings.ToLower(string(b)))
+	return slices.DeleteFunc(list, func(e *openpgp.Entity) bool {
+		return slices.Contains(revoked, hex.EncodeToString(e.PrimaryKey.Fingerprint))
+	})
 }
 
 func readKeyFile(file string) (openpgp.EntityList, error) {

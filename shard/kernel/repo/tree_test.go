@@ -131,6 +131,8 @@ func buildPackages(t testing.TB, pkgs []rpmPkg) (files []string) {
 	args := []string{
 		"-bb", "--noclean", "--quiet", "--target", "x86_64-linux", "--define", "__os_install_post %{nil}", "--define", "__check_files %{nil}",
 		"--define", "_build_id_links none", "--define", "debug_package %{nil}",
+		// What a spec file says of it comes too late, and another test run may share $HOME.
+		"--define", "_buildrootdir " + filepath.Join(built.dir, "buildroot"),
 	}
 	none := len(args)
 	var keys []string
