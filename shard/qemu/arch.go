@@ -57,7 +57,7 @@ type Arch struct {
 	Options            map[Accel]string // of -M, behind the machine's name
 	ConservativeCPU    map[Accel]string // -cpu of a second attempt; without one, as in CPU
 	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
-	EarlyCon           string           // kernel parameters that print before the console's driver is up
+	EarlyCon           string           // kernel parameters that print before the console's driver is up; "": the kernel does so unasked
 	Bus                Bus              // of virtio's devices
 	MaxCmdline         int              // bytes of the kernel's command line, of which more is cut off; 0: QEMU or the kernel's own says
 	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
