@@ -168,6 +168,19 @@ var arches = []Arch{
 		EarlyCon: "earlyprintk=sclp",
 		Bus:      Bus{Name: "ccw", Option: "S390_GUEST", Module: "virtio_ccw"},
 	},
+	{
+		Name:    "ppc64le",
+		Binary:  "qemu-system-ppc64",
+		Package: "qemu-system-ppc",
+		Machine: "pseries",
+		// What emulation has not of the CPU's mitigations it would warn of.
+		Options:    map[Accel]string{TCG: "cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"},
+		CPU:        map[Accel]string{TCG: "power9", KVM: "host"},
+		Console:    "hvc0",
+		Results:    "hvc1",
+		Bus:        pci,
+		MaxCmdline: 2048,
+	},
 }
 
 // LookupArch returns the row of an architecture.
