@@ -21,7 +21,7 @@ func (c *command) provide(ctx context.Context, in inputs) error {
 	}
 	missing := missingSources(in)
 	if _, err := qemu.Find(arch); errors.Is(err, qemu.ErrNotInstalled) {
-		missing = append(missing, arch.Package)
+		missing = append(missing, strings.Fields(arch.Package)...)
 	}
 	if err := c.install(ctx, missing); err != nil {
 		return err

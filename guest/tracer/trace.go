@@ -17,13 +17,18 @@ func trace(ctx context.Context, opts options, f faults, stdout, stderr io.Writer
 	if opts.verbose {
 		log = stderr
 	}
+	warn := func(s string) { fmt.Fprintf(stderr, "tracer: %s\n", s) }
+	// Kernels for riscv64 have it off, and refuse fentry and kprobes then.
+	const jit = "/proc/sys/net/core/bpf_jit_enable"
+	if b, err := os.ReadFile(jit); err == nil && string(b) == "0\n" && os.WriteFile(jit, []byte("1"), 0) == nil {
+		warn("turned the BPF JIT compiler on: net.core.bpf_jit_enable was 0")
+	}
 	l, err := newLoader(log, f)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	l.detectTrampolines()
-	warn := func(s string) { fmt.Fprintf(stderr, "tracer: %s\n", s) }
 	if err := l.attachAll(warn); err != nil {
 		return err
 	}

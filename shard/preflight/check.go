@@ -141,6 +141,9 @@ func (c *checker) program(p *program) (r Program) {
 		}
 	}
 	defer func() { r.Attaches = r.Attaches.worse(r.Loads) }()
+	if c.k.config["BPF_JIT"] == "y" && c.k.off("BPF_JIT_ALWAYS_ON") && c.k.off("BPF_JIT_DEFAULT_ON") {
+		r.Loads = MayLoad // what the interpreter cannot run is refused, unless somebody turns the compiler on
+	}
 	needs := p.needs
 	if c.o.Loader != wire.LoaderGo {
 		needs = slices.Concat(needs, c.o.shared)
