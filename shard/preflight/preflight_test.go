@@ -354,7 +354,7 @@ func TestForbidden(t *testing.T) {
 	}
 	with := func(release, config string) *Kernel {
 		k := testKernel(t, types, list...)
-		k.Release, k.config = release, map[string]string{"BPF_LSM": "y", "FUNCTION_ERROR_INJECTION": config, "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y", "BPF_JIT": "y"}
+		k.Release, k.config = release, map[string]string{"BPF_LSM": "y", "FUNCTION_ERROR_INJECTION": config, "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y", "BPF_JIT": "y", "BPF_JIT_DEFAULT_ON": "y"}
 		return k
 	}
 	tests := []struct {
