@@ -134,10 +134,10 @@ func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) 
 	}
 	switch mode.Method {
 	case vm.Trial:
-		m.Append = append(m.Append, r.Arch.EarlyCon, "loglevel=6") // the banner is a sign of life
+		m.Append = append(m.Append, strings.Fields(r.Arch.EarlyCon+" loglevel=6")...) // the banner is a sign of life
 	case vm.Conservative:
 		m.Conservative = true
-		m.Append = append(m.Append, r.Arch.EarlyCon, "ignore_loglevel")
+		m.Append = append(m.Append, strings.Fields(r.Arch.EarlyCon+" ignore_loglevel")...)
 		if !r.Arch.NoCompressedKernel {
 			m.Kernel = j.image.Kernel
 		}

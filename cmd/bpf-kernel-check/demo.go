@@ -32,6 +32,7 @@ var demoFlavours = map[string]struct{ suite, flavour string }{
 	"arm64":   {"bookworm", "cloud-arm64"}, // not every mirror has bullseye's
 	"riscv64": {"trixie", "riscv64"},
 	"s390x":   {"trixie", "s390x"},
+	"ppc64le": {"trixie", "powerpc64le"},
 }
 
 // demoKernels returns the newest kernel of each series that an architecture has.

@@ -53,6 +53,11 @@ var arches = []Arch{
 		ELF: elf.EM_S390, Data: elf.ELFDATA2MSB, BPF: "s390", Syscall: "__s390x_", Triplet: "s390x-linux-gnu",
 		Args: []int{40, 48, 56, 64, 72}, Result: 40, Registers: []int{16, 80, 112, 136, 144, 152},
 	},
+	{
+		Name: "ppc64le", Debian: "ppc64el", Machine: "ppc64le", Kernel: "powerpc", Dir: "powerpc",
+		ELF: elf.EM_PPC64, Data: elf.ELFDATA2LSB, BPF: "powerpc", Triplet: "powerpc64le-linux-gnu",
+		Args: []int{24, 32, 40, 48, 56, 64, 72, 80}, Result: 24, Registers: []int{8, 248, 256, 272, 288},
+	},
 }
 
 // Order is the order of bytes in words of the architecture's.

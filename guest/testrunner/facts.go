@@ -41,7 +41,7 @@ func readFacts(dir string) check.Facts {
 // hasTrampolines tells whether the kernel can attach BPF trampolines to its
 // functions: it has ftrace's direct calls, and makes trampolines. That the second
 // was written later tells no symbol, but the names that only such code has: s390's,
-// arm64's, and the others'. x86-64 has had both on all kernels with BTF.
+// arm64's, powerpc's, and riscv's. x86-64 has had both on all kernels with BTF.
 func hasTrampolines() bool {
 	if runtime.GOARCH == "amd64" {
 		return true
@@ -49,7 +49,7 @@ func hasTrampolines() bool {
 	b, _ := os.ReadFile("/sys/kernel/btf/vmlinux") // nothing: there are no trampolines without
 	has := func(name string) bool { return bytes.Contains(b, []byte("\x00"+name+"\x00")) }
 	return has("register_ftrace_direct") &&
-		(has("bpf_tramp_jit") || has("prepare_trampoline") || has("__arch_prepare_bpf_trampoline"))
+		(has("bpf_tramp_jit") || has("prepare_trampoline") || has("bpf_jit_build_fentry_stubs") || has("__arch_prepare_bpf_trampoline"))
 }
 
 // hasOverlayfs tells whether overlayfs is built in, its module is loaded, or

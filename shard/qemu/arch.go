@@ -57,7 +57,7 @@ type Arch struct {
 	Options            map[Accel]string // of -M, behind the machine's name
 	ConservativeCPU    map[Accel]string // -cpu of a second attempt; without one, as in CPU
 	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
-	EarlyCon           string           // kernel parameters that print before the console's driver is up
+	EarlyCon           string           // kernel parameters that print before the console's driver is up; "": the kernel does so unasked
 	Bus                Bus              // of virtio's devices
 	MaxCmdline         int              // bytes of the kernel's command line, of which more is cut off; 0: QEMU or the kernel's own says
 	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
@@ -167,6 +167,19 @@ var arches = []Arch{
 		Console:  "ttysclp0",
 		EarlyCon: "earlyprintk=sclp",
 		Bus:      Bus{Name: "ccw", Option: "S390_GUEST", Module: "virtio_ccw"},
+	},
+	{
+		Name:    "ppc64le",
+		Binary:  "qemu-system-ppc64",
+		Package: "qemu-system-ppc",
+		Machine: "pseries",
+		// What emulation has not of the CPU's mitigations it would warn of.
+		Options:    map[Accel]string{TCG: "cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"},
+		CPU:        map[Accel]string{TCG: "power9", KVM: "host"},
+		Console:    "hvc0",
+		Results:    "hvc1",
+		Bus:        pci,
+		MaxCmdline: 2048,
 	},
 }
 

@@ -19,7 +19,7 @@ func TestEveryArch(t *testing.T) {
 		}
 		for what, s := range map[string]string{
 			"binary": a.Binary, "package": a.Package, "machine": a.Machine, "console": a.Console,
-			"CPU under TCG": a.CPU[TCG], "CPU on KVM": a.CPU[KVM], "early console": a.EarlyCon, "bus": a.Bus.Name,
+			"CPU under TCG": a.CPU[TCG], "CPU on KVM": a.CPU[KVM], "bus": a.Bus.Name,
 		} {
 			if s == "" {
 				t.Errorf("%s has no %s", name, what)

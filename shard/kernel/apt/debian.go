@@ -24,6 +24,7 @@ func debianFlavours(arch string) []string {
 		"arm64":   {"arm64", "cloud-arm64", "rt-arm64", "arm64-16k"},
 		"riscv64": {"riscv64"},
 		"s390x":   {"s390x"},
+		"ppc64le": {"powerpc64le", "powerpc64le-64k"},
 	}[arch]
 }
 

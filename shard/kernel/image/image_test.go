@@ -25,8 +25,8 @@ func TestProbeRefuses(t *testing.T) {
 		{"a bzImage cut in its payload", good[:len(good)-100], "cut short"},
 		{"a bzImage cut in its setup code", good[:0x300], "cut short"},
 		{"a program", bytes.ReplaceAll(imagetest.ELF("6.1.0", false), []byte("Linux version"), []byte("Hello version")), `without a "Linux version" banner`},
-		{"a 32-bit ELF file", []byte("\x7fELF\x01\x01" + strings.Repeat("\x00", 100)), "not a 64-bit little-endian one"},
-		{"a gzip file of something else", imagetest.Compressed(t, Gzip, bytes.Repeat([]byte("x"), 100)), "no arm64 Image"},
+		{"a 32-bit ELF file", []byte("\x7fELF\x01\x01" + strings.Repeat("\x00", 100)), "not a 64-bit one"},
+		{"a gzip file of something else", imagetest.Compressed(t, Gzip, bytes.Repeat([]byte("x"), 100)), "no Image"},
 		{"a zboot image cut short", imagetest.Zboot(imagetest.Compressed(t, Gzip, imagetest.Arm64Image("6.1.0")))[:0x210], "cut short"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestProbeRefuses(t *testing.T) {
 			if !errors.As(err, &nk) {
 				t.Fatalf("error %v, want a NotKernelError", err)
 			}
-			for _, want := range []string{path, tc.want, "expected an x86 bzImage"} {
+			for _, want := range []string{path, tc.want, "expected a bzImage"} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error %q does not say %q", err, want)
 				}

@@ -37,6 +37,7 @@ func needs() []need {
 		{"SERIAL_OF_PLATFORM", "riscv64", false, true, "it does not find the serial line that console and results come on"},
 		{"SCLP_VT220_TTY", "s390x", false, true, "it has no driver for the terminal that console and results come on"},
 		{"SCLP_VT220_CONSOLE", "s390x", false, true, "nothing is said on the console, so that a crash could not be seen"},
+		{"HVC_CONSOLE", "ppc64le", false, true, "it has no driver for the terminals that console and results come on"},
 		{"DEVTMPFS", "", false, true, "the guest has no device nodes"},
 		{"PROC_FS", "", false, true, "the guest cannot read its command line"},
 		{"TMPFS", "", false, true, "the guest has no file system to run from"},
