@@ -5,7 +5,8 @@
 .SUFFIXES:
 
 GO ?= go
-ARCHES = amd64 arm64
+ARCHES = amd64 arm64 riscv64 s390x ppc64le # of the kernels
+HOSTS = amd64 arm64 # that releases are for
 PROGRAMS = init generators tracer loader shell
 # The same flags as guest.BuildFlags: small, and the same bytes from any directory.
 GUEST_FLAGS = -trimpath -buildvcs=false '-ldflags=-s -w -buildid='
@@ -44,7 +45,7 @@ release:
 	@echo "$(VERSION)" | grep -Eqx 'v[0-9]+\.[0-9]+\.[0-9]+' || { echo "VERSION is \"$(VERSION)\": want vX.Y.Z" >&2; exit 2; }
 	@$(MAKE) --no-print-directory programs
 	@mkdir -p $(DIST)
-	@for arch in $(ARCHES); do \
+	@for arch in $(HOSTS); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags embed_guest,disable_grpc_modules \
 			-ldflags='-s -w -buildid= -X main.releaseVersion=$(VERSION)' \
 			-o $(DIST)/bpf-kernel-check-$(VERSION)-linux-$$arch ./cmd/bpf-kernel-check || exit 1; \

@@ -6,7 +6,7 @@ import "embed"
 
 // The programs are made by "make programs" and are not in the repository.
 //
-//go:embed programs/amd64/*.zst programs/arm64/*.zst
+//go:embed programs/*/*.zst
 var programs embed.FS
 
 var embedded = programs.ReadFile

@@ -3,6 +3,7 @@ package qemu
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,6 +37,66 @@ func TestEveryArch(t *testing.T) {
 		if c := m.Cmdline(); !strings.HasPrefix(c, "console="+a.Console+" ") || strings.Contains(c, "bkc.results=") != (a.Results != "") || strings.Contains(c, "  ") {
 			t.Errorf("%s: command line %q", name, c)
 		}
+	}
+}
+
+// The documentation's table of architectures says what the rows say.
+func TestArchesAreInTheTable(t *testing.T) {
+	b, err := os.ReadFile("../../.github/docs/machines.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(b), "\n## Architectures\n")
+	rows := map[string][]string{}
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, " |"); strings.HasPrefix(line, "|") {
+			rows[strings.TrimPrefix(strings.TrimPrefix(cells[0], "|"), " ")] = cells[1:]
+		} else if len(rows) > 0 {
+			break
+		}
+	}
+	for i, name := range goarch.Names() {
+		a, err := LookupArch(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(rows[""][i]); got != name {
+			t.Errorf("column %d is of %q, want %s", i, got, name)
+		}
+		bytes := ""
+		if a.MaxCmdline > 0 {
+			bytes = strconv.Itoa(a.MaxCmdline - 1)
+		}
+		for row, want := range map[string]string{
+			"QEMU, 5.0 or newer": a.Binary, "its Debian packages": a.Package, "machine": a.Machine,
+			"CPU under emulation": a.CPU[TCG], "CPU if an emulator's fault is suspected": a.PlainCPU[TCG],
+			"console": a.Console, "a command line's bytes": bytes,
+		} {
+			if i >= len(rows[row]) || !strings.Contains(strings.ReplaceAll(rows[row][i], "`", ""), want) {
+				t.Errorf("%s: %q of %s, want %q", name, rows[row], row, want)
+			}
+		}
+		if own := strings.Contains(rows["results"][i], "own"); own != (a.Results != "") {
+			t.Errorf("%s: results %q", name, rows["results"][i])
+		}
+	}
+}
+
+// Kernels cut a command line, and with it what was asked for.
+func TestCommandLineFits(t *testing.T) {
+	a, err := LookupArch("riscv64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Machine{Arch: a, Accel: TCG, Nonce: "n"}
+	fill := func(n int) {
+		m.Append = []string{strings.Repeat("x", n-len(Machine{Arch: a, Accel: TCG, Nonce: "n"}.Cmdline())-1)}
+	}
+	if fill(1023); m.Check() != nil {
+		t.Error(m.Check())
+	}
+	if fill(1024); m.Check() == nil {
+		t.Error("a command line of 1024 bytes was taken")
 	}
 }
 

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 )
@@ -60,6 +62,63 @@ func TestFindVersionAcrossReads(t *testing.T) {
 	}
 }
 
+// Kernels of further architectures are found by what the table has, and an s390
+// kernel in the program around it.
+func TestProbeArches(t *testing.T) {
+	for _, a := range goarch.Names() {
+		magic := goarch.Lookup(a).Image
+		if magic == "" {
+			continue
+		}
+		raw := imagetest.RawImage(magic, "6.12.0-"+a)
+		for _, b := range [][]byte{raw, imagetest.Compressed(t, Gzip, raw)} {
+			info, err := Probe(bytes.NewReader(b), int64(len(b)))
+			if err != nil || info.Arch != a || info.Version != "6.12.0-"+a {
+				t.Errorf("%s: %+v, %v", a, info, err)
+			}
+		}
+	}
+	kernel := []byte(strings.Repeat("\x00s390 code", 10000) + "Linux version 6.12.0-x (gcc) #1 SMP\n" + strings.Repeat("data", 1000))
+	for _, c := range []Compression{Gzip, XZ, Zstd} {
+		for _, version := range []string{"", "6.12.0-s390x"} {
+			b := imagetest.S390(version, imagetest.Compressed(t, c, kernel))
+			path := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "vmlinuz"), b)
+			info, err := ProbeFile(path)
+			if want := cmp.Or(version, "6.12.0-x"); err != nil || info.Format != FormatS390 || info.Arch != "s390x" || info.Version != want || info.Compression != c {
+				t.Errorf("%s: %+v, %v", c, info, err)
+				continue
+			}
+			r, err := info.Vmlinux(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			if err := info.CopyVmlinux(t.Context(), &out, r); err != nil || !bytes.Equal(out.Bytes(), kernel) {
+				t.Errorf("%s: %d bytes of %d, %v", c, out.Len(), len(kernel), err)
+			}
+			r.Close()
+		}
+	}
+	// One that is not compressed, or in a way that is not known, is booted as it is.
+	b := imagetest.S390("6.12.0-s390x", kernel)
+	if info, err := Probe(bytes.NewReader(b), int64(len(b))); err != nil || info.Arch != "s390x" || info.Compression != NoCompression {
+		t.Errorf("not compressed: %+v, %v", info, err)
+	}
+}
+
+func TestProbeBigEndianELF(t *testing.T) {
+	b := []byte("\x7fELF\x02\x02\x01" + strings.Repeat("\x00", 57) + "Linux version 6.1.0-s390x (gcc)\n")
+	b[17], b[19] = 2, 22 // an executable for s390
+	info, err := Probe(bytes.NewReader(b), int64(len(b)))
+	if err != nil || info.Format != FormatVmlinux || info.Arch != "s390x" || info.Version != "6.1.0-s390x" {
+		t.Errorf("%+v, %v", info, err)
+	}
+	b[5] = 1 // of the other order it is no machine's
+	if info, err := Probe(bytes.NewReader(b), int64(len(b))); err == nil {
+		t.Errorf("%+v", info)
+	}
+}
+
 func FuzzProbe(f *testing.F) {
 	elf, image := imagetest.ELF("6.1.0", true), imagetest.Arm64Image("6.1.0")
 	for _, c := range []Compression{Gzip, XZ, LZMA, LZ4, Zstd} {
@@ -68,6 +127,9 @@ func FuzzProbe(f *testing.F) {
 	}
 	f.Add(imagetest.BzImage("6.1.0", imagetest.Sized(XZ, imagetest.Fixture(f, "vmlinux.bcj.xz"), len(elf))))
 	f.Add(imagetest.BzImage("6.1.0", imagetest.Sized(Bzip2, imagetest.Fixture(f, "vmlinux.bz2"), len(elf))))
+	for _, c := range []Compression{Gzip, XZ, Zstd} {
+		f.Add(imagetest.S390("6.1.0", imagetest.Compressed(f, c, elf)))
+	}
 	f.Add(elf)
 	f.Add(image)
 	f.Add(imagetest.Compressed(f, Gzip, image))

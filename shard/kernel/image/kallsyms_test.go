@@ -17,6 +17,10 @@ import (
 // kallsymsImage is a file with the tables as scripts/kallsyms.c lays them out.
 // pad is what is between the number of symbols and their names.
 func kallsymsImage(symbols []string, pad int, before, after []byte) []byte {
+	return kallsymsIn(binary.LittleEndian, symbols, pad, before, after)
+}
+
+func kallsymsIn(order binary.AppendByteOrder, symbols []string, pad int, before, after []byte) []byte {
 	tokens := make([]string, 256)
 	for c := range 128 {
 		if c > ' ' && c < 127 {
@@ -28,12 +32,12 @@ func kallsymsImage(symbols []string, pad int, before, after []byte) []byte {
 	for len(b)%8 != 0 {
 		b = append(b, 0xff)
 	}
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(symbols)))
+	b = order.AppendUint32(b, uint32(len(symbols)))
 	b = append(b, make([]byte, pad)...)
 	var names, markers []byte
 	for i, s := range symbols {
 		if i%256 == 0 {
-			markers = binary.LittleEndian.AppendUint32(markers, uint32(len(names)))
+			markers = order.AppendUint32(markers, uint32(len(names)))
 		}
 		var coded []byte
 		for s != "" {
@@ -65,7 +69,7 @@ func kallsymsImage(symbols []string, pad int, before, after []byte) []byte {
 	var offsets []byte
 	start := len(b)
 	for _, t := range tokens {
-		offsets = binary.LittleEndian.AppendUint16(offsets, uint16(len(b)-start))
+		offsets = order.AppendUint16(offsets, uint16(len(b)-start))
 		b = append(append(b, t...), 0)
 	}
 	for len(b)%8 != 0 {
@@ -106,6 +110,16 @@ func TestSymbols(t *testing.T) {
 	}
 }
 
+// In a big-endian kernel the tables' numbers are so, too.
+func TestSymbolsBigEndian(t *testing.T) {
+	for _, pad := range []int{0, 4} {
+		b := kallsymsIn(binary.BigEndian, manySymbols(), pad, []byte("junk"), []byte("junk"))
+		if got, err := kallsyms(bytes.NewReader(b)); err != nil || len(got) != len(manySymbols()) {
+			t.Errorf("pad %d: %d symbols, %v", pad, len(got), err)
+		}
+	}
+}
+
 // Much that goes on as names, in front of the tokens, does not keep the names from
 // being found: it was so in Debian's 7.0.
 func TestSymbolsAmongWhatLooksLikeNames(t *testing.T) {
@@ -140,6 +154,7 @@ func TestSymbolsBroken(t *testing.T) {
 func FuzzKallsyms(f *testing.F) {
 	f.Add(kallsymsImage(manySymbols()[:1100], 4, nil, nil))
 	f.Add(kallsymsImage(manySymbols()[:1100], 0, []byte("junk"), []byte("junk")))
+	f.Add(kallsymsIn(binary.BigEndian, manySymbols()[:1100], 4, nil, nil))
 	for _, layout := range []string{"in front", "behind", "relative"} {
 		f.Add(tracedKernel(layout))
 	}

@@ -60,11 +60,44 @@ func TestBTFOfAnImage(t *testing.T) {
 	}
 }
 
+// BTF of a big-endian kernel comes out as if it were little-endian.
+func TestBTFOfABigEndianKernel(t *testing.T) {
+	of := func(order binary.ByteOrder) []byte {
+		b, err := btf.NewBuilder([]btf.Type{
+			&btf.Func{Name: "do_exit", Type: &btf.FuncProto{Return: &btf.Void{}, Params: []btf.FuncParam{{Name: "code", Type: &btf.Int{Name: "long", Size: 8}}}}},
+			&btf.Struct{Name: "s", Size: 8, Members: []btf.Member{{Name: "m", Type: &btf.Int{Name: "long", Size: 8}, Offset: 3}}},
+			&btf.Enum{Name: "e64", Size: 8, Values: []btf.EnumValue{{Name: "B", Value: 1 << 40}}},
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := b.Marshal(nil, &btf.MarshalOptions{Order: order})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	big, want := of(binary.BigEndian), of(binary.LittleEndian)
+	path := filepath.Join(t.TempDir(), "vmlinux")
+	if err := os.WriteFile(path, slices.Concat(make([]byte, 4096), big, make([]byte, 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := RawBTF(path)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, want %d, %v", len(got), len(want), err)
+	}
+	if bytes.Equal(big, want) {
+		t.Error("the test's BTF is not big-endian")
+	}
+}
+
 func FuzzRawBTF(f *testing.F) {
 	head := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0}
 	f.Add(head)
 	f.Add(append(bytes.Clone(head), 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 2, 3, 4, 0))
+	f.Add([]byte{0xeb, 0x9f, 1, 0, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		BTFInOrder(b, binary.LittleEndian)
 		if got := findBTF(b); len(got) > len(b) || got != nil && got[len(got)-1] != 0 {
 			t.Fatalf("%d bytes of %d", len(got), len(b))
 		}

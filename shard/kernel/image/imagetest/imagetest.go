@@ -64,6 +64,26 @@ func Arm64Image(version string) []byte {
 	return append(b, "Linux version "+version+" (gcc)\n"...)
 }
 
+// RawImage is Arm64Image for an architecture with another magic number.
+func RawImage(magic, version string) []byte {
+	b := Arm64Image(version)
+	copy(b[56:], magic)
+	return b
+}
+
+// S390 is an s390 bzImage with an already compressed payload. Without a version
+// its header does not tell it.
+func S390(version string, payload []byte) []byte {
+	b := make([]byte, 0x12000)
+	copy(b[0x10008:], "S390EP")
+	if version != "" {
+		binary.BigEndian.PutUint64(b[0x10428:], 0x11000)
+		copy(b[0x11000:], version+" (root@build) #1 SMP\x00")
+	}
+	copy(b[0x11800:], "\x1f\x8b\x08 and \x28\xb5\x2f\xfd: magic numbers in a program that unpacks")
+	return append(append(b, payload...), "\xff\xff trailer"...)
+}
+
 // BzImage wraps an already compressed payload.
 func BzImage(version string, payload []byte) []byte {
 	le := binary.LittleEndian
