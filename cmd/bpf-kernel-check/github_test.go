@@ -355,7 +355,7 @@ func TestWorkflowsModel(t *testing.T) {
 		{"outputs", "pr.yml", "${{ steps.plan.outputs.matrix }}", "${{ steps.shard.outputs.matrix }}", "which is not there"},
 		{"outputs", "check.yml", "${{ jobs.report.outputs.verdict }}", "${{ jobs.report.outputs.result }}", "output verdict is of no job"},
 		{"always", "pr.yml", "    if: always()\n", "", "pr.yml/report: it reports on other jobs"},
-		{"always", "check.yml", "    if: always()\n", "    if: success()\n", "check.yml/report: it reports on other jobs"},
+		{"always", "check.yml", "    if: always() &&", "    if: success() &&", "check.yml/report: it reports on other jobs"},
 		{"always", "action.yml", "always() && steps.begin.outputs.artifact", "steps.begin.outputs.artifact", "it keeps what a step that may fail has left"},
 		{"described", "check.yml", "        description: MiB of each VM\n", "", "memory has no description"},
 		{"described", "release.yml", "        description: such as v1.2.3\n", "", "version has no description"},
