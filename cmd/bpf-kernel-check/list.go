@@ -129,9 +129,8 @@ func readNewBase(onlyNew bool, path string) (*report.Merged, error) {
 
 // onlyNew leaves the kernels out that are not new, and says which are gone.
 func (c *command) onlyNew(list plan.Plan, base *report.Merged) (plan.Plan, map[string]string) {
-	gone := list.GoneSince(base)
 	all := len(list.Entries)
-	list, why := list.OnlyNew(base)
+	list, why, gone := list.OnlyNew(base)
 	fmt.Fprintf(c.stderr, "note: %d of %s %s new since the base\n", len(why), count(all, "kernel"), report.Plural(len(why), "is", "are"))
 	if len(gone) > 0 {
 		fmt.Fprintf(c.stderr, "note: gone since the base: %s\n", report.List(gone, screen.MaxListed, func(id string) string { return id }))

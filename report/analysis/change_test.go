@@ -51,11 +51,13 @@ func TestNewChange(t *testing.T) {
 		},
 		"not the first time after a day without": {
 			&report.Merged{Kernels: results([]string{"1=infra", "2=infra"}), Change: &report.Change{TestedBefore: []string{"d/1"}}},
-			of("1=pass", "2=infra"), report.Change{},
+			of("1=pass", "2=infra"),
+			report.Change{},
 		},
 		"a second day without": {
 			&report.Merged{Kernels: results([]string{"1=infra"}), Change: &report.Change{TestedBefore: []string{"d/1"}}},
-			of("1=infra"), report.Change{TestedBefore: []string{"d/1"}},
+			of("1=infra"),
+			report.Change{TestedBefore: []string{"d/1"}},
 		},
 		"represented": {
 			represents(represents(of("1=pass", "4=pass"), "2", "1"), "3", "1"),
@@ -64,7 +66,8 @@ func TestNewChange(t *testing.T) {
 		},
 		"back on the mirror": {
 			&report.Merged{Kernels: results([]string{"1=pass"}), Gone: []string{"d/2", "d/3"}},
-			of("1=pass", "2=pass", "3=infra"), report.Change{FirstTested: []string{"d/2"}},
+			of("1=pass", "2=pass", "3=infra"),
+			report.Change{FirstTested: []string{"d/2"}},
 		},
 		"left out": {
 			of("1=pass", "2=infra", "3=pass"),

@@ -38,6 +38,8 @@ func TestIssue(t *testing.T) {
 
 	untested := red()
 	untested.Verdict = report.Missing
+	leftRed := green()
+	leftRed.EarlierBad = true
 
 	for name, tt := range map[string]struct {
 		have    []issueRow
@@ -74,6 +76,11 @@ func TestIssue(t *testing.T) {
 			have: []issueRow{row(3, 499, "open", "")}, content: green(),
 			want:  []issueRow{{Number: 3, Author: bot, Title: title, Body: greenNow, Labels: labels, State: "closed", Reason: "completed"}},
 			notes: greenAgain, done: []string{"closed issue #3"},
+		},
+		"green, and kernels that were left out are not": {
+			have: []issueRow{row(3, 499, "open", "")}, content: leftRed,
+			want: []issueRow{row(3, 499, "open", "")},
+			done: []string{"issue #3 stays open, as kernels that this run left out were not green"},
 		},
 		"red after it was closed": {
 			have: []issueRow{row(3, 499, "closed", "completed")}, content: red(),

@@ -2,9 +2,9 @@ package plan
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
+	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
 // Why a kernel is new against an earlier run.
@@ -14,51 +14,39 @@ const (
 	WhyNotTested = "not tested yet" // it was to be, and nothing came of it
 )
 
-// OnlyNew leaves the kernels out of which an earlier run, which is whole, has a result, or has one of
-// a kernel that represents them. It returns of the others, by id, why they are new.
-func (p Plan) OnlyNew(base *report.Merged) (Plan, map[string]string) {
-	why := map[string]string{}
-	known := map[string]*report.Result{}
-	for i := range base.Kernels {
-		known[base.Kernels[i].ID] = &base.Kernels[i]
-	}
-	represented := map[string]bool{}
-	for _, r := range base.Represented {
-		represented[r.ID] = true
-	}
-	var left []Entry
-	p.LeftOut = slices.Clone(p.LeftOut)
+// OnlyNew leaves the kernels out of which an earlier run, which is whole, has a
+// result, or has one of a kernel that represents them. It returns of the others, by
+// id, why they are new, and which of that run no source holds any more.
+func (p Plan) OnlyNew(base *report.Merged) (fresh Plan, why map[string]string, gone []string) {
+	now := &report.Merged{}
 	for _, e := range p.Entries {
-		switch k := known[e.ID()]; {
-		case k == nil && represented[e.ID()]:
-		case k == nil:
-			why[e.ID()] = WhyNew
-		case k.Verdict == report.Infra || k.Verdict == report.Missing:
-			why[e.ID()] = WhyNotTested
-		case k.Digest != e.Ref.Digest:
-			why[e.ID()] = WhyRebuilt
-		}
-		if why[e.ID()] != "" {
-			left = append(left, e)
-		} else if len(p.LeftOut) < maxLeftOut {
-			p.LeftOut = append(p.LeftOut, e.ID())
+		now.Kernels = append(now.Kernels, report.Result{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing})
+	}
+	change, reasons := analysis.NewChange(base, now, 0), map[string]string{}
+	set := func(why string, ids ...string) {
+		for _, id := range ids {
+			reasons[id] = why
 		}
 	}
-	p.Entries = left
-	slices.Sort(p.LeftOut)
-	return p, why
-}
-
-// GoneSince are the ids of kernels that an earlier run, which is whole, had and no source holds.
-func (p Plan) GoneSince(base *report.Merged) (gone []string) {
+	set(WhyNew, change.New...)
+	set(WhyRebuilt, change.Rebuilt...)
+	set(WhyNotTested, base.Gone...)
 	for _, k := range base.Kernels {
-		gone = append(gone, k.ID)
+		if k.Verdict == report.Infra || k.Verdict == report.Missing {
+			set(WhyNotTested, k.ID)
+		}
 	}
-	for _, r := range base.Represented {
-		gone = append(gone, r.ID)
+	gone = slices.DeleteFunc(change.Gone, func(id string) bool { return slices.Contains(p.LeftOut, id) })
+	fresh, why = p, map[string]string{}
+	fresh.Entries, fresh.LeftOut = nil, slices.Clone(p.LeftOut)
+	for _, e := range p.Entries {
+		if reason := reasons[e.ID()]; reason != "" {
+			why[e.ID()] = reason
+			fresh.Entries = append(fresh.Entries, e)
+		} else if len(fresh.LeftOut) < maxLeftOut {
+			fresh.LeftOut = append(fresh.LeftOut, e.ID())
+		}
 	}
-	slices.SortFunc(gone, strings.Compare)
-	held := append(p.IDs(), p.LeftOut...)
-	slices.Sort(held)
-	return slices.DeleteFunc(gone, func(id string) bool { _, ok := slices.BinarySearch(held, id); return ok })
+	slices.Sort(fresh.LeftOut)
+	return fresh, why, gone
 }

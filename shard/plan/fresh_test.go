@@ -21,26 +21,27 @@ func TestOnlyNew(t *testing.T) {
 			{ID: "d/filtered", Verdict: report.Pass, Digest: "x"},
 			{ID: "d/gone", Verdict: report.Pass, Digest: "x"},
 		},
+		Gone:        []string{"d/back"},
 		Represented: []report.Represented{{ID: "d/7", By: "d/1"}, {ID: "d/also-gone", By: "d/1"}},
 	}
 	p := Plan{LeftOut: []string{"d/filtered"}}
-	for _, name := range []string{"1", "2", "3", "4", "5", "6", "7", "8"} {
+	for _, name := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "back"} {
 		p.Entries = append(p.Entries, Entry{Ref: kernel.Ref{Distro: "d", Name: name, Digest: "x"}})
 	}
-	if d := cmp.Diff([]string{"d/also-gone", "d/gone"}, p.GoneSince(base)); d != "" {
+	fresh, why, gone := p.OnlyNew(base)
+	if d := cmp.Diff([]string{"d/also-gone", "d/gone"}, gone); d != "" {
 		t.Error(d)
 	}
-	fresh, why := p.OnlyNew(base)
-	if d := cmp.Diff(map[string]string{"d/4": WhyNotTested, "d/5": WhyNotTested, "d/6": WhyRebuilt, "d/8": WhyNew}, why); d != "" {
+	if d := cmp.Diff(map[string]string{"d/4": WhyNotTested, "d/5": WhyNotTested, "d/6": WhyRebuilt, "d/8": WhyNew, "d/back": WhyNotTested}, why); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"d/4", "d/5", "d/6", "d/8"}, fresh.IDs()); d != "" {
+	if d := cmp.Diff([]string{"d/4", "d/5", "d/6", "d/8", "d/back"}, fresh.IDs()); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]string{"d/1", "d/2", "d/3", "d/7", "d/filtered"}, fresh.LeftOut); d != "" {
 		t.Error(d)
 	}
-	if len(p.Entries) != 8 || len(p.LeftOut) != 1 {
+	if len(p.Entries) != 9 || len(p.LeftOut) != 1 {
 		t.Error("the list itself has changed")
 	}
 }
