@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -64,6 +65,12 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 		return nil
 	}
 	t.row("starts", "%s", startWords(im, vmlinux))
+
+	for _, a := range image.Abilities() {
+		if im.Release != "" && report.CompareVersions(im.Release, a.Since) < 0 {
+			t.row("limits", "unless its distribution added it: no %s (%s): %s", strings.ReplaceAll(a.What, "`", ""), a.Since, strings.ReplaceAll(a.Without, "`", ""))
+		}
+	}
 
 	config, err := im.ReadConfig(vmlinux)
 	switch {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 const generated = "<!-- Generated: go generate ./cmd/bpf-kernel-check -->\n"
@@ -64,6 +66,37 @@ func TestReferenceOfCommands(t *testing.T) {
 			t.Errorf("%s is of no command: remove it", path)
 		}
 	}
+}
+
+// What old and poor kernels lack is in the code's tables, and machines.md has them.
+func TestReferenceOfKernels(t *testing.T) {
+	const page, begin, end = ".github/docs/machines.md", "<!-- Generated from here -->\n", "<!-- to here: go generate ./cmd/bpf-kernel-check -->\n"
+	b, err := os.ReadFile(filepath.Join(repository, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(b), begin)
+	_, tail, also := strings.Cut(rest, end)
+	if !ok || !also {
+		t.Fatalf("%s: want %q and %q", page, begin, end)
+	}
+	var w strings.Builder
+	w.WriteString("\n| without | since | a test |\n| --- | --- | --- |\n")
+	for _, a := range image.Abilities() {
+		fmt.Fprintf(&w, "| %s | %s | %s |\n", a.What, a.Since, a.Without)
+	}
+	w.WriteString("\n| off | | what follows |\n| --- | --- | --- |\n")
+	for _, n := range image.Needs() {
+		option, what := "`"+n.Option+"`", "works"
+		if n.Arch != "" {
+			option += ", " + n.Arch
+		}
+		if n.Fatal {
+			what = "**cannot be tested**"
+		}
+		fmt.Fprintf(&w, "| %s | %s | %s |\n", option, what, n.Then)
+	}
+	golden(t, page, head+begin+w.String()+"\n"+end+tail)
 }
 
 // Inputs and outputs are documented where people write them, in the actions.

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strconv"
 	"time"
-	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
@@ -72,7 +71,7 @@ func receive(results io.Writer) (_ wire.Handover, err error) {
 	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &now); err != nil {
 		return wire.Handover{}, fmt.Errorf("set the clock: %w", err)
 	}
-	if err := reseedRNG(h.Entropy); err != nil {
+	if err := reseedRNG(h.Entropy, true); err != nil {
 		return wire.Handover{}, fmt.Errorf("give the kernel entropy: %w", err)
 	}
 	for i, a := range h.Archives {
@@ -200,29 +199,6 @@ func find(files []file, name string) file {
 		}
 	}
 	return file{}
-}
-
-// reseedRNG gives the kernel's random state what no other VM has that was
-// restored from the same file, and has the kernel use it from now on.
-func reseedRNG(entropy []byte) error {
-	random, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer random.Close()
-	// struct rand_pool_info
-	info := make([]int32, 2+(len(entropy)+3)/4)
-	info[0], info[1] = int32(8*len(entropy)), int32(len(entropy))
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&info[2])), 4*len(info[2:])), entropy)
-	defer clear(info)
-	defer clear(entropy)
-	const addEntropy, reseed = 0x40085203, 0x5207 // RNDADDENTROPY, RNDRESEEDCRNG
-	for _, call := range []struct{ req, arg uintptr }{{addEntropy, uintptr(unsafe.Pointer(&info[0]))}, {reseed, 0}} {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, random.Fd(), call.req, call.arg); errno != 0 {
-			return errno
-		}
-	}
-	return nil
 }
 
 // stream reads a file of fw_cfg from its start to its end.

@@ -70,7 +70,7 @@ func run(con *serialConsole) error {
 		return fmt.Errorf("uname: %w", err)
 	}
 	hello := &wire.Hello{Release: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]), Machine: unix.ByteSliceToString(uts.Machine[:])}
-	prepareErr := prepare(net != "", param(cmdline, wire.ParamRoot) != "")
+	prepareErr := errors.Join(prepare(net != "", param(cmdline, wire.ParamRoot) != ""), seedRNG(nonce))
 	optional := mountKnown(optionalMounts)
 	kernel := fingerprint(hello.Version)
 	r := &reporter{con: con}

@@ -38,8 +38,8 @@ func switchRoot() (r theRoot, err error) {
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
 		return r, fmt.Errorf("make %s: %w", newRoot, err)
 	}
-	if err := unix.Mount("tmpfs", newRoot, "tmpfs", 0, "mode=755,size=90%"); err != nil {
-		return r, fmt.Errorf("mount tmpfs on %s: %w", newRoot, err)
+	if err := mountRoot(); err != nil {
+		return r, err
 	}
 	const proc = newRoot + "/proc" // where it is when the root has moved
 	if err := mountProc(proc); err != nil {
@@ -61,6 +61,22 @@ func switchRoot() (r theRoot, err error) {
 		return r, err
 	}
 	return r, enter(newRoot)
+}
+
+// mountRoot mounts the file system that the guest gets. Without CONFIG_TMPFS that
+// cannot be a tmpfs, which is there all the same and takes no files.
+func mountRoot() error {
+	err := unix.Mount("tmpfs", newRoot, "tmpfs", 0, "mode=755,size=90%")
+	if err == nil {
+		if err = os.Mkdir(newRoot+"/proc", 0o755); err == nil {
+			return nil
+		}
+		_ = unix.Unmount(newRoot, 0)
+	}
+	if unix.Mount("ramfs", newRoot, "ramfs", 0, "mode=755") == nil {
+		return nil
+	}
+	return wrap("mount tmpfs on "+newRoot, err)
 }
 
 func mountProc(dir string) error {
@@ -193,6 +209,9 @@ func mountAll() []wire.Mount {
 		err := makeDir(m.target)
 		if err == nil {
 			err = unix.Mount(m.fstype, m.target, m.fstype, m.flags, m.data)
+		}
+		if err != nil && m.fstype == "devtmpfs" {
+			err = errors.Join(err, makeNodes())
 		}
 		if err != nil {
 			failed = append(failed, wire.Mount{Target: m.target, Type: m.fstype, Error: err.Error()})

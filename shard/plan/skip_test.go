@@ -89,7 +89,7 @@ func TestSelectSkips(t *testing.T) {
 // fixedRefs is a source of kernels that must not be opened.
 type fixedRefs []kernel.Ref
 
-func (s fixedRefs) String() string                              { return "fixed" }
+func (s fixedRefs) String() string                             { return "fixed" }
 func (s fixedRefs) List(context.Context) ([]kernel.Ref, error) { return s, nil }
 func (s fixedRefs) Open(_ context.Context, r kernel.Ref) (*kernel.Image, error) {
 	return nil, errors.New("opened " + r.ID())

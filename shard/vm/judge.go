@@ -109,7 +109,11 @@ func (o Observation) judge() Verdict {
 			v.Panicked = true
 		}
 		v.Impossible = f.Impossible
-		v := because(d, f.Title, f.Excerpt)
+		title := f.Title
+		if words := initsWords(o.Tail); !hello && words != "" {
+			title += ": " + words
+		}
+		v := because(d, title, f.Excerpt)
 		v.Cause.Location = report.OneLine(f.Location, 300)
 		return v
 	}
@@ -118,7 +122,11 @@ func (o Observation) judge() Verdict {
 		case o.stopped == stopBoot || o.stopped == stopVM:
 			return because(report.NoBoot, fmt.Sprintf("no sign of init within %v", o.limits.Boot), o.Tail)
 		case o.Exit.Clean() || o.stopped == stopHalt:
-			return because(report.NoBoot, "the VM went down before init started", o.Tail)
+			title := "the VM went down before init started"
+			if words := initsWords(o.Tail); words != "" {
+				title = "the VM went down before init was up: " + words
+			}
+			return because(report.NoBoot, title, o.Tail)
 		default:
 			return because(report.Infra, "QEMU: "+o.Exit.String(), o.Exit.Stderr)
 		}
@@ -213,6 +221,21 @@ func (o Observation) judge() Verdict {
 	}
 	v.Verdict = report.Pass
 	return v
+}
+
+// initsWord is what init, Go's runtime in it or the kernel says of why init does not
+// run, on a kernel that lacks what it needs.
+var initsWord = regexp.MustCompile(`^ *\d+\.\d{3} init: (.+)|^((?:runtime: |fatal error: |panic: ).+)|(Failed to execute /init \(error -\d+\))|(request_module: runaway loop modprobe binfmt-\S+)`)
+
+// initsWords is the first thing that was said of why init did not come up; "" for
+// nothing. No payload has run by then.
+func initsWords(tail string) string {
+	for line := range strings.Lines(tail) {
+		if m := initsWord.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
+			return report.OneLine(cmp.Or(m[1], m[2], m[3], m[4]), 150)
+		}
+	}
+	return ""
 }
 
 // withoutBTF says whether the guest told that its kernel has no BTF.

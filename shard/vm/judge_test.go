@@ -72,6 +72,21 @@ func TestJudge(t *testing.T) {
 		{"everything is there", func(*Observation) {}, report.Pass, ""},
 		{"a panic after all tests passed", func(o *Observation) { o.Findings = panicked }, report.Crash, "Kernel panic"},
 		{"a splat after all tests passed", func(o *Observation) { o.Findings = splat }, report.Crash, "WARNING"},
+		{"a kernel that lacks what init needs", func(o *Observation) {
+			o.Records = nil
+			o.Tail = "[    0.9] Run /init as init process\r\n    1.002 init: mount proc: no such device\r\n[    1.1] reboot: Restarting system\r\n"
+		}, report.NoBoot, "the VM went down before init was up: mount proc: no such device"},
+		{"a kernel that lacks what Go needs", func(o *Observation) {
+			o.Records, o.Findings = nil, panicked
+			o.Tail = "runtime: epollcreate failed with 38\nfatal error: runtime: netpollinit failed\n"
+		}, report.NoBoot, "Kernel panic - not syncing: x: runtime: epollcreate failed with 38"},
+		{"a kernel that runs no such programs", func(o *Observation) {
+			o.Records, o.Findings = nil, panicked
+			o.Tail = "[    1.2] Failed to execute /init (error -8)\n"
+		}, report.NoBoot, "Kernel panic - not syncing: x: Failed to execute /init (error -8)"},
+		{"a panic while a payload speaks as init does", func(o *Observation) {
+			o.Findings, o.Tail = panicked, "    1.002 init: mount proc: no such device\n"
+		}, report.Crash, "Kernel panic - not syncing: x"},
 		{"a program that needs BTF, of a kernel without", func(o *Observation) {
 			o.Tail = "libbpf: failed to find valid kernel BTF"
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{}}, o.Records[0], {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Complete: true}}}

@@ -25,7 +25,11 @@ type need struct {
 func needs() []need {
 	return []need{
 		{"BLK_DEV_INITRD", "", false, true, "it cannot be given the initramfs with the payload, and panics without a root file system"},
+		{"64BIT", "", false, true, "it runs no programs of 64 bits"},
 		{"BINFMT_ELF", "", false, true, "it cannot run any program"},
+		{"FUTEX", "", false, true, "init, as every Go program, does not start"},
+		{"EPOLL", "", false, true, "init, as every Go program, does not start"},
+		{"EVENTFD", "", false, true, "init, as every Go program, does not start"},
 		{"TTY", "", false, true, "it has no console"},
 		{"PRINTK", "", false, true, "nothing is said on the console, so that a crash could not be seen"},
 		{"SERIAL_8250", "amd64", false, true, "it has no driver for the serial lines that console and results come on"},
@@ -38,9 +42,8 @@ func needs() []need {
 		{"SCLP_VT220_TTY", "s390x", false, true, "it has no driver for the terminal that console and results come on"},
 		{"SCLP_VT220_CONSOLE", "s390x", false, true, "nothing is said on the console, so that a crash could not be seen"},
 		{"HVC_CONSOLE", "ppc64le", false, true, "it has no driver for the terminals that console and results come on"},
-		{"DEVTMPFS", "", false, true, "the guest has no device nodes"},
 		{"PROC_FS", "", false, true, "the guest cannot read its command line"},
-		{"TMPFS", "", false, true, "the guest has no file system to run from"},
+		{"PROC_SYSCTL", "", false, true, "its taint cannot be read, without which a crash could go unseen"},
 		{"BPF_SYSCALL", "", false, true, "no BPF program can be loaded"},
 		{"DEBUG_INFO_BTF", "", false, false, "programs that need the kernel's types (CO-RE, fentry, BPF LSM) do not load"},
 		{"BPF_EVENTS", "", false, false, "kprobes and tracepoints take no BPF programs"},
@@ -51,8 +54,32 @@ func needs() []need {
 		{"BPF_LSM", "", false, false, "BPF LSM programs do not load"},
 		{"CGROUP_BPF", "", false, false, "cgroup programs cannot be attached"},
 		{"SYSFS", "", false, false, "the kernel's BTF cannot be read"},
+		{"DEVTMPFS", "", false, false, "init makes the device nodes that sysfs tells of; devices that come later have none"},
+		{"TMPFS", "", false, false, "the guest runs from a ramfs, without a limit of its own"},
+		{"TMPFS_XATTR", "", false, false, "files of the guest have no extended attributes of users"},
+		{"CGROUPS", "", false, false, "there are no control groups"},
+		{"KALLSYMS", "", false, false, "back traces have addresses for names, and kprobes on functions cannot be attached"},
 		{"OVERLAY_FS", "", true, false, "tests of containers are skipped"},
 	}
+}
+
+// Need is an option that tests rely on, for those who want to know before.
+type Need struct {
+	Option, Arch string // Arch as in GOARCH; "": all
+	Then         string // what follows where it is off
+	Fatal        bool   // the kernel cannot be tested then
+}
+
+// Needs are the options in the order that they matter in, the fatal ones first.
+func Needs() (list []Need) {
+	for _, fatal := range []bool{true, false} {
+		for _, n := range needs() {
+			if n.fatal == fatal {
+				list = append(list, Need{n.option, n.arch, n.then, fatal})
+			}
+		}
+	}
+	return list
 }
 
 // MissingOptions says what in a kernel's configuration speaks against testing it,
