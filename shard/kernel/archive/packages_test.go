@@ -223,6 +223,22 @@ func TestSeveralKernels(t *testing.T) {
 			t.Errorf("%s: modules %q, config %q, release %s", refs[i].ID(), got, config, im.Release)
 		}
 	}
+	// One release of two architectures is two kernels, in two formats it is one.
+	both := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "both.tar"), imagetest.Tarball(t, imagetest.Member{Name: "vmlinux", Data: string(imagetest.ELF("6.6.0", true))},
+		imagetest.Member{Name: "arch/x86/boot/bzImage", Data: string(imagetest.Vmlinuz(t, "6.6.0"))}, imagetest.Member{Name: "arch/arm64/boot/Image", Data: string(imagetest.Arm64Image("6.6.0"))}))
+	b := source(t, both, c)
+	var arches []string
+	for _, r := range kerneltest.List(t, b) {
+		im, err := b.Open(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arches = append(arches, im.Arch+" "+string(im.Info.Format))
+	}
+	if slices.Sort(arches); strings.Join(arches, ", ") != "amd64 bzImage, arm64 Image" {
+		t.Errorf("kernels %q", arches)
+	}
+
 	forged := refs[0]
 	forged.Locator = refs[1].Locator
 	var digest *kernel.DigestError

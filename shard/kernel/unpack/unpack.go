@@ -113,7 +113,8 @@ next:
 			continue
 		}
 		for i, o := range list {
-			if k.Sum != o.Sum && (k.info.Version == "" || k.info.Version != o.info.Version || k.info.Format == o.info.Format) {
+			twoFormats := k.info.Version != "" && k.info.Version == o.info.Version && k.info.Arch == o.info.Arch && k.info.Format != o.info.Format
+			if k.Sum != o.Sum && !twoFormats {
 				continue
 			}
 			if o.info.Format == image.FormatVmlinux && !u.named(o) || u.named(k) {
