@@ -14,7 +14,7 @@ const LibbpfPath = "/libbpf-loader"
 // make it again on Debian, with what it names: go generate.
 //
 //go:generate sh libbpf/build
-//go:embed libbpf/amd64.zst libbpf/arm64.zst
+//go:embed libbpf/*.zst
 var libbpfLoaders embed.FS
 
 func libbpfLoader(arch string) ([]byte, error) {

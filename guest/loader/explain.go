@@ -49,6 +49,8 @@ func (l *loader) explain(f failure) error {
 		cause = errno
 	}
 	switch {
+	case l.kernel.jit != "" && (line == "" || strings.Contains(line, "JIT")) && (errors.Is(cause, unix.ENOMEM) || errors.Is(cause, unix.EINVAL)):
+		return fmt.Errorf("rejected: %w: %s", cause, l.kernel.jit)
 	case errors.Is(f.err, ebpf.ErrNotSupported):
 		return l.supportedOr(f.err)
 	case line != "":

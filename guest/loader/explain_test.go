@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -225,4 +227,36 @@ func FuzzExplain(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 	})
+}
+
+// A kernel that does not compile programs says nothing of it with some errors.
+func TestJITNote(t *testing.T) {
+	for _, tt := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{nil, ""}, // nothing is known
+		{map[string]string{"somaxconn": "4096\n"}, "CONFIG_BPF_JIT"},
+		{map[string]string{"bpf_jit_enable": "0\n"}, "is off"},
+		{map[string]string{"bpf_jit_enable": "1\n"}, ""},
+	} {
+		root := t.TempDir()
+		dir := filepath.Join(root, "proc/sys/net/core")
+		for name, text := range tt.files {
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		note := jitNote(root)
+		if (note == "") != (tt.want == "") || !strings.Contains(note, tt.want) {
+			t.Errorf("%v: %q, want %q", tt.files, note, tt.want)
+		}
+		l := &loader{kernel: kernelFacts{jit: note}}
+		if err := l.explain(failure{err: &ebpf.VerifierError{Cause: unix.ENOMEM}}); (note != "") != strings.Contains(err.Error(), "JIT") {
+			t.Errorf("%v: %v", tt.files, err)
+		}
+		if err := l.explain(failure{err: &ebpf.VerifierError{Cause: unix.EPERM}}); strings.Contains(err.Error(), "JIT") {
+			t.Errorf("%v: %v", tt.files, err)
+		}
+	}
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +21,25 @@ type kernelFacts struct {
 
 	// Both are large, and read only to explain a failure. nil: not known.
 	symbols, traceable func() []byte
+
+	jit string // why programs are not compiled, "" if they are or it is not known
+}
+
+// jitNote says why a kernel does not compile programs: it interprets some, and
+// refuses others without a reason. root is / in all but tests.
+func jitNote(root string) string {
+	const name = "proc/sys/net/core"
+	if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+		return ""
+	}
+	b, err := os.ReadFile(filepath.Join(root, name, "bpf_jit_enable"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "this kernel is built without the BPF JIT compiler, CONFIG_BPF_JIT"
+	case err == nil && string(b) == "0\n":
+		return "the BPF JIT compiler is off: --append sysctl.net.core.bpf_jit_enable=1 turns it on"
+	}
+	return ""
 }
 
 func readKernelFacts() kernelFacts {
@@ -30,7 +52,7 @@ func readKernelFacts() kernelFacts {
 			return b
 		})
 	}
-	k := kernelFacts{symbols: read("/proc/kallsyms"), traceable: read("/sys/kernel/tracing/available_filter_functions")}
+	k := kernelFacts{symbols: read("/proc/kallsyms"), traceable: read("/sys/kernel/tracing/available_filter_functions"), jit: jitNote("/")}
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
 		k.release = unix.ByteSliceToString(uts.Release[:])

@@ -958,6 +958,9 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 		l = l.worse(loads)
 	}
 	if d.Kind != "iter" && !lsm {
+		if k.off("BPF_JIT") {
+			return Answer{Status: Absent, Signature: a.Signature, Note: "CONFIG_BPF_JIT is off: there are no trampolines"}, WillNot
+		}
 		c.trampoline(name, len(p.Params), &a)
 	}
 	if lsms, ok := k.config["LSM"]; ok && strings.HasPrefix(d.Kind, "lsm") && !slices.Contains(strings.Split(lsms, ","), "bpf") {

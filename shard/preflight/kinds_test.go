@@ -44,7 +44,7 @@ func kindsFacts() facts {
 			&btf.Struct{Name: "trace_event_raw_sched_process_exec", Size: 20, Members: []btf.Member{{Name: "pid", Type: integer(4), Offset: 128}}},
 			&btf.Struct{Name: "not_used", Size: 4, Members: []btf.Member{{Name: "x", Type: integer(4)}}}),
 		symbols: []string{"do_unlinkat T", "do_exit T", "bpf_task_acquire T", kfuncs + "bpf_task_acquire r", "__BTF_ID__set8__x r", "str__sched__trace_system_name d", "event_sched_process_exec d", "other T"},
-		config:  image.Config{"BPF_LSM": "y", "MODULES": "y", "KPROBES": "y", "BPF_EVENTS": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "HZ": "250"},
+		config:  image.Config{"BPF_LSM": "y", "MODULES": "y", "KPROBES": "y", "BPF_EVENTS": "y", "BPF_JIT": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "HZ": "250"},
 		modules: []string{"ovl_open f overlay 1234", "other t overlay 1"},
 		release: "6.1.0-9-amd64", id: "debian/6.1.0-9-amd64__6.1.9-1",
 	}
@@ -119,7 +119,7 @@ func TestKind(t *testing.T) {
 		"an event has another form": {func(f *facts) {
 			f.replaceType(&btf.Struct{Name: "trace_event_raw_sched_process_exec", Size: 24, Members: []btf.Member{{Name: "pid", Type: integer(4), Offset: 160}}})
 		}, false},
-		"a build option is off":               {func(f *facts) { f.config = image.Config{"MODULES": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"} }, false},
+		"a build option is off":               {func(f *facts) { f.config = image.Config{"MODULES": "y", "BPF_JIT": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"} }, false},
 		"a module's function changed":         {func(f *facts) { f.modules = change(f.modules, "ovl_open f overlay 1234", "ovl_open f overlay 5678") }, false},
 		"a module's function is gone":         {func(f *facts) { f.modules = f.modules[1:] }, false},
 		"what a program makes of the version": {func(f *facts) { f.release = "5.7.0-9-amd64" }, false},

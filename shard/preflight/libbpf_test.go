@@ -30,7 +30,7 @@ func libbpfKernel(t *testing.T) *Kernel {
 		tracepoint("sched_process_exit", &btf.Pointer{Target: task}), function("vfs_x"), &btf.Var{Name: "bpf_prog_active", Type: integer(4), Linkage: btf.GlobalVar},
 	)
 	k := testKernel(t, types, "do_exit T", "vfs_x x", "event_enter__open d", "init_pid_ns D", "bpf_prog_active d", "__BTF_ID__set8__x r", kfuncs+"bpf_task_acquire r", kfuncs+"bpf_task_release r")
-	k.config = map[string]string{"IKCONFIG_PROC": "y", "BPF_EVENTS": "y", "KPROBES": "y", "FPROBE": "y", "FTRACE_SYSCALLS": "y", "BPF_JIT": "y", "MODULES": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"}
+	k.config = map[string]string{"IKCONFIG_PROC": "y", "BPF_EVENTS": "y", "KPROBES": "y", "FPROBE": "y", "FTRACE_SYSCALLS": "y", "BPF_JIT": "y", "BPF_JIT_DEFAULT_ON": "y", "MODULES": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"}
 	return k
 }
 

@@ -354,7 +354,17 @@ func TestForbidden(t *testing.T) {
 	}
 	with := func(release, config string) *Kernel {
 		k := testKernel(t, types, list...)
-		k.Release, k.config = release, map[string]string{"BPF_LSM": "y", "FUNCTION_ERROR_INJECTION": config, "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y", "BPF_JIT": "y"}
+		k.Release, k.config = release, map[string]string{"BPF_LSM": "y", "FUNCTION_ERROR_INJECTION": config, "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y", "BPF_EVENTS": "y", "KPROBES": "y", "MODULES": "y", "BPF_JIT": "y", "BPF_JIT_DEFAULT_ON": "y"}
+		return k
+	}
+	option := func(name, value string) *Kernel {
+		k := with("6.6.0", "n")
+		k.config[name] = value
+		return k
+	}
+	on := func(arch, release string) *Kernel {
+		k := with(release, "n")
+		k.Arch = arch
 		return k
 	}
 	tests := []struct {
@@ -384,6 +394,11 @@ func TestForbidden(t *testing.T) {
 		{"user_sleepable", with("5.10.0", "n"), MayLoad},
 		{"user_sleepable", with("6.0.0", "n"), WillLoad},
 		{"pattern", with("6.1.0", "n"), WillNot}, // CONFIG_FPROBE is not set
+		{"many_arguments", option("BPF_JIT_DEFAULT_ON", "n"), MayLoad},
+		{"many_arguments", option("BPF_JIT", "n"), WillNot},
+		{"many_arguments", on("s390x", "6.6.0"), MayLoad}, // nobody knows
+		{"modify_hook", on("s390x", "6.3.0"), WillLoad},
+		{"modify_hook", on("s390x", "6.2.0"), MayLoad},
 	}
 	for _, tt := range tests {
 		if _, programs := checkTest(t, "targets", tt.k); programs[tt.program].Attaches != tt.want {
