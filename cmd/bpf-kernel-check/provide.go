@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os/exec"
 	"runtime"
 	"strings"
 
@@ -21,7 +22,11 @@ func (c *command) provide(ctx context.Context, in inputs) error {
 	}
 	missing := missingSources(in)
 	if _, err := qemu.Find(arch); errors.Is(err, qemu.ErrNotInstalled) {
-		missing = append(missing, arch.Package)
+		packages := arch.Package
+		if own := arch.OwnPackage; own != "" && exec.CommandContext(ctx, "apt-cache", "show", own).Run() == nil {
+			packages = strings.ReplaceAll(packages, "qemu-system-misc", own)
+		}
+		missing = append(missing, strings.Fields(packages)...)
 	}
 	if err := c.install(ctx, missing); err != nil {
 		return err

@@ -41,7 +41,8 @@ func ParseAccel(s string) (Accel, error) {
 type Arch struct {
 	Name       string // GOARCH's
 	Binary     string // of QEMU
-	Package    string // Debian's, that brings the binary
+	Package    string // Debian's, that bring the binary and its firmware
+	OwnPackage string // in the place of qemu-system-misc where there is one
 	Machine    string // -M
 	CPU        map[Accel]string
 	Console    string           // the kernel's name of the serial line that is its console
@@ -146,7 +147,7 @@ var arches = []Arch{
 	{
 		Name:    "riscv64",
 		Binary:  "qemu-system-riscv64",
-		Package: "qemu-system-misc opensbi",
+		Package: "qemu-system-misc opensbi", OwnPackage: "qemu-system-riscv",
 		Machine: "virt",
 		CPU:     map[Accel]string{TCG: "rv64", KVM: "host"},
 		// The machine has one serial line, and the results share it.
@@ -159,7 +160,7 @@ var arches = []Arch{
 	{
 		Name:    "s390x",
 		Binary:  "qemu-system-s390x",
-		Package: "qemu-system-misc",
+		Package: "qemu-system-misc", OwnPackage: "qemu-system-s390x",
 		Machine: "s390-ccw-virtio",
 		CPU:     map[Accel]string{TCG: "max", KVM: "host"},
 		// The machine has a second console, which breaks lines after 80 characters:
