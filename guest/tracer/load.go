@@ -250,16 +250,9 @@ func (l *loader) attachAll(warn func(string)) error {
 	return nil
 }
 
-const jitEnabled = "/proc/sys/net/core/bpf_jit_enable"
-
 // detectTrampolines finds out whether fentry programs run here: on arm64
 // before 6.4 they load, and only attaching them is refused.
 func (l *loader) detectTrampolines() {
-	// Trampolines need the JIT, and so do kprobes of 7.2 on riscv64, where Debian
-	// leaves it off.
-	if b, err := os.ReadFile(jitEnabled); err == nil && string(b) == "0\n" {
-		l.logf("BPF JIT enabled: %v\n", os.WriteFile(jitEnabled, []byte("1"), 0o644) == nil)
-	}
 	i := slices.IndexFunc(probes(), func(p probe) bool { return p.kind == entry })
 	p := probes()[i]
 	prog, err := l.program("fentry_"+p.name, p.targets[0])
