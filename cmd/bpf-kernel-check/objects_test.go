@@ -166,7 +166,7 @@ func TestPreflightBroken(t *testing.T) {
 		got[o.Name] = o.Broken
 	}
 	for name, want := range map[string]string{
-		"good": "", "x86": "is built for amd64, not for BPF: ", "text": "is no ELF object: ", "empty": "is", "big": "is big-endian", "dir": "is", "dangling": "does not exist: ",
+		"good": "", "x86": "is built for amd64, not for BPF: ", "text": "is no ELF object: ", "empty": "is", "big": "is built big-endian", "dir": "is", "dangling": "does not exist: ",
 	} {
 		if is := got[name]; !strings.HasPrefix(is, want) || (is == "") != (want == "") {
 			t.Errorf("%s: %q, want %q", name, is, want)

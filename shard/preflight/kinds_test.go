@@ -119,7 +119,9 @@ func TestKind(t *testing.T) {
 		"an event has another form": {func(f *facts) {
 			f.replaceType(&btf.Struct{Name: "trace_event_raw_sched_process_exec", Size: 24, Members: []btf.Member{{Name: "pid", Type: integer(4), Offset: 160}}})
 		}, false},
-		"a build option is off":               {func(f *facts) { f.config = image.Config{"MODULES": "y", "BPF_JIT": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"} }, false},
+		"a build option is off": {func(f *facts) {
+			f.config = image.Config{"MODULES": "y", "BPF_JIT": "y", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "y"}
+		}, false},
 		"a module's function changed":         {func(f *facts) { f.modules = change(f.modules, "ovl_open f overlay 1234", "ovl_open f overlay 5678") }, false},
 		"a module's function is gone":         {func(f *facts) { f.modules = f.modules[1:] }, false},
 		"what a program makes of the version": {func(f *facts) { f.release = "5.7.0-9-amd64" }, false},
