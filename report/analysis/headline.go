@@ -16,7 +16,16 @@ func Headline(m *report.Merged) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if c := m.Change; c != nil {
-		newly, fixed := len(c.NewlyFail), len(c.Fixed)
+		newly, fixed, fresh := len(c.NewlyFail), len(c.Fixed), 0
+		for i := range m.Kernels {
+			k := &m.Kernels[i]
+			if _, isNew := slices.BinarySearch(c.New, k.ID); isNew && k.Verdict.Failed() && !k.FailedAsExpected() {
+				fresh++
+			}
+		}
+		if fresh > 0 {
+			add("%s %s", report.Count(fresh, "new kernel"), report.Plural(fresh, "fails", "fail"))
+		}
 		switch {
 		case newly > 0:
 			add("%s newly %s", report.Count(newly, "kernel"), report.Plural(newly, "fails", "fail"))
@@ -25,7 +34,7 @@ func Headline(m *report.Merged) string {
 			}
 		case fixed > 0:
 			add("%s fixed", report.Count(fixed, "kernel"))
-		case t.Failed > 0:
+		case t.Failed > 0 && fresh == 0:
 			add("no kernel newly fails")
 		}
 	}

@@ -19,6 +19,7 @@ func TestHeadline(t *testing.T) {
 		"1 of 2 kernels fails, 1 passes":                                {Verdict: report.Fail, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Fail}}},
 		"1 of 2 kernels passes, 1 not tested":                           {Verdict: report.Missing, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Missing}}},
 		"no kernel newly fails, 0 of 1 pass":                            {Verdict: report.Fail, Change: &report.Change{}, Kernels: []report.Result{{ID: "a/2", Verdict: report.Crash}}},
+		"1 new kernel fails, 0 of 1 pass":                               {Verdict: report.Fail, Change: &report.Change{New: []string{"a/2"}}, Kernels: []report.Result{{ID: "a/2", Verdict: report.Crash}}},
 		"1 kernel fixed, the one kernel passes":                         {Verdict: report.Pass, Change: &report.Change{Fixed: []string{"a/1"}}, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
 		"advisory, checks stay green: 0 of 1 kernel pass, 1 not tested": {Verdict: report.Missing, Advisory: true, Kernels: []report.Result{{ID: "a/2", Verdict: report.Missing}}},
 		"all 2 kernels pass":                                            {Verdict: report.Pass, Advisory: true, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Pass}}},
