@@ -23,7 +23,7 @@ func TestOfRegisters(t *testing.T) {
 		{[]int{8}, binary.LittleEndian, "arm64"},
 		{[]int{0, 0}, binary.LittleEndian, ""},
 		{[]int{32}, binary.LittleEndian, "arm64"},
-		{[]int{64, 56}, binary.LittleEndian, "amd64 arm64"},
+		{[]int{64, 56}, binary.LittleEndian, "amd64 arm64 ppc64le"},
 		{[]int{112, 8}, binary.LittleEndian, "riscv64"},
 		{[]int{40, 48}, binary.BigEndian, "s390x"},
 		{[]int{112}, binary.BigEndian, ""}, // no argument
