@@ -36,7 +36,7 @@ func TestChooseLoader(t *testing.T) {
 		{"sections.bpf.o", "sections_arm64_bpfel.o", "auto", "amd64", "ebpf-go", []string{"bpf2go built it for arm64, and the kernels are for amd64"}},
 		{"sections.bpf.o", "sections_bpfel.o", "libbpf", "amd64", "libbpf", nil},
 		{"sections.bpf.o", "sections.bpf.o", "ebpf-go", "amd64", "ebpf-go", []string{entry, numbered}},
-		{"sections.bpf.o", "sections_powerpc_bpfel.o", "auto", "arm64", "ebpf-go", []string{"bpf2go built it for powerpc, and the kernels are for arm64"}},
+		{"sections.bpf.o", "sections_powerpc_bpfel.o", "auto", "arm64", "ebpf-go", []string{"bpf2go built it for ppc64le, and the kernels are for arm64"}},
 		{"sections.bpf.o", "sections.bpf.o", "both", "amd64", "both", []string{entry, numbered}},
 		{"legacy.bpf.o", "legacy.bpf.o", "auto", "amd64", "ebpf-go", []string{legacy}},
 		{"registers_amd64.bpf.o", "r.bpf.o", "auto", "amd64", "libbpf", nil},
