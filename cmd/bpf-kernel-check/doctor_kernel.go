@@ -68,7 +68,7 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 
 	for _, a := range image.Abilities() {
 		if im.Release != "" && report.CompareVersions(im.Release, a.Since) < 0 {
-			t.row("limits", "unless its distribution added it: no %s (%s): %s", strings.ReplaceAll(a.What, "`", ""), a.Since, strings.ReplaceAll(a.Without, "`", ""))
+			t.row("limits", "%s: since %s, if its distribution did not add it: without, %s", strings.ReplaceAll(a.What, "`", ""), a.Since, strings.ReplaceAll(a.Without, "`", ""))
 		}
 	}
 
