@@ -323,6 +323,6 @@ func (im setImage) build(ctx context.Context, dir string, f io.ReaderAt) (kernel
 			return kernel.Contents{}, &kernel.DigestError{What: fmt.Sprintf("%q", m.Name), Want: want, Got: got}
 		}
 	}
-	info, err := image.Unwrap(filepath.Join(dir, kernel.KernelFile))
+	info, err := image.Unwrap(filepath.Join(dir, kernel.KernelFile), im.Image.Name)
 	return kernel.Contents{Image: info}, err
 }

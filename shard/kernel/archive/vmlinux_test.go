@@ -43,7 +43,7 @@ func TestProbeAndVmlinux(t *testing.T) {
 		{"vmlinux", elf, image.Info{Format: image.FormatVmlinux, Arch: "amd64", PVH: true}, elf},
 		{"vmlinux without PVH", imagetest.ELF(version, false), image.Info{Format: image.FormatVmlinux, Arch: "amd64"}, imagetest.ELF(version, false)},
 		{"Image", raw, image.Info{Format: image.FormatImage, Arch: "arm64"}, nil},
-		{"Image.gz", imagetest.Compressed(t, image.Gzip, raw), image.Info{Format: image.FormatImage, Arch: "arm64", Wrapped: true}, nil},
+		{"Image.gz", imagetest.Compressed(t, image.Gzip, raw), image.Info{Format: image.FormatImage, Arch: "arm64"}, nil},
 		{"zboot gzip", imagetest.Zboot(imagetest.Compressed(t, image.Gzip, raw)), image.Info{Format: image.FormatZboot, Arch: "arm64", Compression: image.Gzip}, raw},
 		{"zboot zstd", imagetest.Zboot(imagetest.Compressed(t, image.Zstd, raw)), image.Info{Format: image.FormatZboot, Arch: "arm64", Compression: image.Zstd}, raw},
 	} {

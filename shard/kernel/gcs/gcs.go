@@ -201,7 +201,7 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, o object, dir string
 		return kernel.Contents{}, err
 	}
 	if bare {
-		info, err := unpack.Unwrap(file, o.Name)
+		info, err := image.Unwrap(file, o.Name)
 		if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
 			err = &kernel.BadKernelError{ID: ref.ID(), Err: nk}
 		}

@@ -38,7 +38,6 @@ type Info struct {
 	Offset      int64       `json:"offset,omitempty"`      // of the compressed payload in the file, in bytes
 	Length      int64       `json:"length,omitempty"`      // of the compressed payload, in bytes, without the appended size
 	PVH         bool        `json:"pvh,omitempty"`         // an ELF file with a Xen PVH entry note
-	Wrapped     bool        `json:"-"`                     // the kernel that all else is about is in a wrapper: see [Unwrap]
 }
 
 // MaxVmlinux caps a decompressed kernel. Distribution kernels are 20 to 100
@@ -47,13 +46,18 @@ const MaxVmlinux = 512 << 20
 
 const probeHead = 0x1000
 
-// Probe recognises a kernel image by its content. It never trusts a length or
-// an offset in the file. A file that is no kernel image is a *NotKernelError;
-// any other error is r's own.
+// Probe recognises a kernel image by its content; of one in a wrapper it tells what
+// [Unwrap] would leave. It never trusts a length or an offset in the file. A file that
+// is no kernel image is a *NotKernelError; any other error is r's own.
 func Probe(r io.ReaderAt, size int64) (Info, error) {
 	info, err := probePlain(r, size)
-	if errors.Is(err, errNotKnown) {
-		return probeWrapped(r, size)
+	if !errors.Is(err, errNotKnown) {
+		return info, err
+	}
+	f, info, err := innermost(r, size, "")
+	if err == nil {
+		f.Close()
+		os.Remove(f.Name())
 	}
 	return info, err
 }
@@ -86,26 +90,29 @@ func probePlain(r io.ReaderAt, size int64) (Info, error) {
 
 // ProbeFile is Probe for a file; its *NotKernelError names the file.
 func ProbeFile(path string) (Info, error) {
+	return probeFile(path, path, func(f *os.File, size int64) (Info, error) { return Probe(f, size) })
+}
+
+func probeFile(path, name string, probe func(f *os.File, size int64) (Info, error)) (Info, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Info{}, fmt.Errorf("open kernel image: %w", err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
-	if err != nil {
-		return Info{}, fmt.Errorf("open kernel image: %w", err)
+	if err == nil && !st.Mode().IsRegular() {
+		err = &NotKernelError{Reason: "it is not a regular file"}
 	}
-	if !st.Mode().IsRegular() {
-		return Info{}, &NotKernelError{File: path, Reason: "it is not a regular file"}
+	var info Info
+	if err == nil {
+		info, err = probe(f, st.Size())
 	}
-	info, err := Probe(f, st.Size())
-	var nk *NotKernelError
-	if errors.As(err, &nk) {
-		nk.File = path
+	if nk := (*NotKernelError)(nil); errors.As(err, &nk) {
+		nk.File = name
 		return Info{}, nk
 	}
 	if err != nil {
-		return Info{}, fmt.Errorf("probe kernel image %q: %w", path, err)
+		return Info{}, fmt.Errorf("probe kernel image %q: %w", name, err)
 	}
 	return info, nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"debug/pe"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,53 +18,32 @@ import (
 )
 
 // maxWraps is how many wrappers a kernel may have: an EFI image around a
-// compressed one has two.
+// compressed kernel has two.
 const maxWraps = 2
 
-// probeWrapped recognises a kernel in a wrapper: compression of the whole image, as
-// Image.gz and vmlinux.zst have it, or an EFI image whose .linux section it is, as a
-// unified kernel image.
-func probeWrapped(r io.ReaderAt, size int64) (Info, error) {
-	f, info, err := innermost(r, size, "")
-	if err != nil {
-		return Info{}, err
-	}
-	f.Close()
-	os.Remove(f.Name())
-	info.Wrapped = true
-	return info, nil
-}
-
-// Unwrap is [ProbeFile] for a file of our own that is to be booted: QEMU starts
-// neither EFI images nor most compressed ones, so a kernel in a wrapper takes the
-// file's place.
-func Unwrap(path string) (Info, error) {
-	info, err := ProbeFile(path)
-	if err != nil || !info.Wrapped {
+// Unwrap is [ProbeFile] for a file of the cache, which errors call name. QEMU starts
+// neither EFI images nor most compressed kernels, so a kernel in a wrapper replaces
+// the file.
+func Unwrap(path, name string) (Info, error) {
+	return probeFile(path, name, func(r *os.File, size int64) (Info, error) {
+		info, err := probePlain(r, size)
+		if !errors.Is(err, errNotKnown) {
+			return info, err
+		}
+		f, info, err := innermost(r, size, filepath.Dir(path))
+		if err != nil {
+			return Info{}, err
+		}
+		if err = errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), path)); err != nil {
+			os.Remove(f.Name())
+		}
 		return info, err
-	}
-	info.Wrapped = false
-	r, err := os.Open(path)
-	if err != nil {
-		return Info{}, err
-	}
-	defer r.Close()
-	st, err := r.Stat()
-	if err != nil {
-		return Info{}, err
-	}
-	f, _, err := innermost(r, st.Size(), filepath.Dir(path))
-	if err != nil {
-		return Info{}, err
-	}
-	if err := errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), path)); err != nil {
-		os.Remove(f.Name())
-		return Info{}, err
-	}
-	return info, nil
+	})
 }
 
-// innermost writes the kernel in one or more wrappers to a new file in dir.
+// innermost takes a kernel out of its wrappers, into a new file in dir. A wrapper is
+// compression of the whole image, as in Image.gz and vmlinux.zst, or an EFI image with
+// the kernel in its .linux section, such as a unified kernel image.
 func innermost(r io.ReaderAt, size int64, dir string) (*os.File, Info, error) {
 	var said Info
 	for range maxWraps {
@@ -87,7 +67,7 @@ func innermost(r io.ReaderAt, size int64, dir string) (*os.File, Info, error) {
 		if err == nil {
 			return f, info, nil
 		}
-		defer f.Close() // what is in it is read from it
+		defer f.Close() // the next round reads from it
 		os.Remove(f.Name())
 		if !errors.Is(err, errNotKnown) {
 			return nil, Info{}, err
@@ -98,12 +78,11 @@ func innermost(r io.ReaderAt, size int64, dir string) (*os.File, Info, error) {
 }
 
 // unwrap opens what a wrapper holds, and returns what the wrapper says of it. It
-// returns nil for what is no wrapper.
+// returns nil if there is no wrapper.
 func unwrap(r io.ReaderAt, size int64) (io.Reader, Info, error) {
-	head := make([]byte, 8)
+	head := make([]byte, 64)
 	k, _ := r.ReadAt(head, 0)
-	head = head[:k]
-	if c := CompressionOf(head); c != NoCompression {
+	if c := CompressionOf(head[:k]); c != NoCompression {
 		d, err := Decompress(c, io.NewSectionReader(r, 0, size))
 		if err != nil {
 			return nil, Info{}, &NotKernelError{Reason: fmt.Sprintf("it is compressed by %s: %v", c, err)}
@@ -113,30 +92,48 @@ func unwrap(r io.ReaderAt, size int64) (io.Reader, Info, error) {
 	if !bytes.HasPrefix(head, []byte("MZ")) {
 		return nil, Info{}, nil
 	}
-	f, err := pe.NewFile(io.NewSectionReader(r, 0, size))
-	if err != nil {
-		return nil, Info{}, &NotKernelError{Reason: fmt.Sprintf("it is an EFI image that cannot be read: %v", err)}
+	// debug/pe reads the relocations of all sections, for which a small file can ask
+	// for gigabytes of memory. Only the section headers are needed.
+	all := io.NewSectionReader(r, 0, size)
+	var header struct {
+		Magic [4]byte
+		pe.FileHeader
+	}
+	_, err := all.Seek(int64(binary.LittleEndian.Uint32(head[0x3c:])), io.SeekStart)
+	if err == nil {
+		err = binary.Read(all, binary.LittleEndian, &header)
+	}
+	sections := make([]pe.SectionHeader32, header.NumberOfSections)
+	if err == nil {
+		_, err = all.Seek(int64(header.SizeOfOptionalHeader), io.SeekCurrent)
+	}
+	if err == nil {
+		err = binary.Read(all, binary.LittleEndian, sections)
+	}
+	if err != nil || string(header.Magic[:]) != "PE\x00\x00" {
+		return nil, Info{}, &NotKernelError{Reason: "it starts like an EFI image, whose headers cannot be read"}
 	}
 	var kernel *io.SectionReader
-	wrapper := Info{Arch: goarch.OfPE(f.Machine).Name}
-	for _, s := range f.Sections {
-		if s.Name != ".linux" && s.Name != ".uname" {
+	wrapper := Info{Arch: goarch.OfPE(header.Machine).Name}
+	for _, s := range sections {
+		name := string(bytes.TrimRight(s.Name[:], "\x00"))
+		if name != ".linux" && name != ".uname" {
 			continue
 		}
-		off, n := int64(s.Offset), int64(s.Size)
+		off, n := int64(s.PointerToRawData), int64(s.SizeOfRawData)
 		if s.VirtualSize != 0 { // without what fills the section up
 			n = min(n, int64(s.VirtualSize))
 		}
 		if off+n > size {
-			return nil, Info{}, &NotKernelError{Reason: fmt.Sprintf("it is cut short: its section %s ends at byte %d of %d", s.Name, off+n, size)}
+			return nil, Info{}, &NotKernelError{Reason: fmt.Sprintf("it is cut short: its section %s ends at byte %d of %d", name, off+n, size)}
 		}
 		section := io.NewSectionReader(r, off, n)
-		if s.Name == ".uname" {
+		if name == ".uname" {
 			b, err := io.ReadAll(io.LimitReader(section, 256))
 			if err != nil {
 				return nil, Info{}, err
 			}
-			wrapper.Version = VersionToken([]byte(strings.TrimSpace(string(b))))
+			wrapper.Version = cmp.Or(wrapper.Version, VersionToken([]byte(strings.TrimSpace(string(b)))))
 			continue
 		}
 		if kernel != nil {
@@ -156,10 +153,10 @@ func spool(inner io.Reader, dir string) (f *os.File, n int64, err error) {
 	if c, ok := inner.(io.Closer); ok {
 		defer c.Close()
 	}
-	in := bufio.NewReaderSize(inner, 64<<10)
-	head, _ := in.Peek(64 << 10) // what is wrong here is wrong below
+	in := bufio.NewReaderSize(inner, 128<<10)
+	head, _ := in.Peek(128 << 10) // an error comes again below
 	if _, err := probePlain(bytes.NewReader(head), int64(len(head))); errors.Is(err, errNotKnown) && CompressionOf(head) == NoCompression && !bytes.HasPrefix(head, []byte("MZ")) {
-		return nil, 0, &NotKernelError{Reason: "what it holds is none: " + err.Error()} // and may be large
+		return nil, 0, &NotKernelError{Reason: "what it holds is none: " + err.Error()} // which may be large
 	}
 	if f, err = os.CreateTemp(dir, "kernel-"); err != nil {
 		return nil, 0, err

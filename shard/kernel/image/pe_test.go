@@ -45,11 +45,12 @@ func TestWrapped(t *testing.T) {
 		{"no kernel in it", imagetest.PE(amd64, ".linux", "hello"), nil, "", "its header is not one of a kernel"},
 		{"compression that breaks off", imagetest.Compressed(t, Zstd, arm)[:50], nil, "", "breaks off"},
 		{"wrapped without end", imagetest.Compressed(t, Gzip, imagetest.Compressed(t, Gzip, imagetest.Compressed(t, Gzip, arm))), nil, "", "not one of a kernel"},
-		{"MZ", []byte("MZ" + strings.Repeat("\x00", 1000)), nil, "", "EFI image that cannot be read"},
+		{"more sections than bytes", append([]byte("MZ"+strings.Repeat("\x00", 58)+"\x40\x00\x00\x00PE\x00\x00\x64\x86\xff\xff"), make([]byte, 1000)...), nil, "", "headers cannot be read"},
+		{"MZ", []byte("MZ" + strings.Repeat("\x00", 1000)), nil, "", "EFI image, whose headers cannot be read"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := imagetest.WriteFile(t, t.TempDir()+"/kernel", tc.file)
-			info, err := Unwrap(path)
+			info, err := Unwrap(path, path)
 			if tc.err != "" {
 				if nk := (*NotKernelError)(nil); !errors.As(err, &nk) || !strings.Contains(err.Error(), tc.err) || strings.Contains(err.Error(), "\n") {
 					t.Errorf("error %v, want a NotKernelError with %q", err, tc.err)
@@ -60,7 +61,7 @@ func TestWrapped(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(path)
-			if err != nil || string(got) != string(tc.want) || info.Version != v || info.Arch != tc.arch || info.Wrapped {
+			if err != nil || string(got) != string(tc.want) || info.Version != v || info.Arch != tc.arch {
 				t.Errorf("%d bytes, want %d, of %+v, %v", len(got), len(tc.want), info, err)
 			}
 			if again, err := ProbeFile(path); err != nil || tc.name != "release from .uname" && again != info {

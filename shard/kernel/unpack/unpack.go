@@ -328,16 +328,7 @@ func WriteKernel(ctx context.Context, path, name string, size int64, r io.Reader
 	if err := WriteMember(ctx, path, name, size, kernel.MaxMember, r); err != nil {
 		return image.Info{}, err
 	}
-	return Unwrap(path, name)
-}
-
-// Unwrap is [image.Unwrap] of a file that errors call name.
-func Unwrap(path, name string) (image.Info, error) {
-	info, err := image.Unwrap(path)
-	if nk := (*image.NotKernelError)(nil); errors.As(err, &nk) {
-		nk.File = name
-	}
-	return info, err
+	return image.Unwrap(path, name)
 }
 
 // WriteMember writes a file of an archive to path. size is what the archive
