@@ -18,33 +18,36 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-const dirLayout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz-*, bzImage-*, vmlinux-* or Image-* files, or .deb, .rpm or .pkg.tar.zst packages"
+const layout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz-*, bzImage-*, vmlinux-* or Image-* files, or .deb, .rpm or .pkg.tar.zst packages with a kernel"
 
-// dirSource lists a directory: archives and bare images in it and in its
+// dirSource lists a directory: archives, packages and bare images in it and in its
 // sub-directories, whose names are the distros. The path may also be that of
 // one archive or image.
 type dirSource struct {
 	spec  string
 	path  string   // absolute
-	files []string // packages that the spec names, absolute
+	files []string // packages that the spec names, absolute; path is the first
 	cache *kernel.Cache
 }
 
-// New returns the source of a directory, an archive or an image, or of packages that
-// are parted by commas.
+// New returns the source of a directory, an archive or an image, or of packages
+// separated by commas.
 func New(spec string, cache *kernel.Cache) (kernel.Source, error) {
-	if _, err := os.Stat(spec); IsPackages(spec) && (err == nil || strings.Contains(spec, ",")) {
-		return newPackages(spec, cache)
+	paths := []string{spec}
+	if IsPackages(spec) {
+		paths = strings.Split(spec, ",")
 	}
-	path, err := filepath.Abs(spec)
-	if err != nil {
-		return nil, &kernel.UsageError{Msg: "find the kernel directory", Err: err}
+	for i, p := range paths {
+		var err error
+		if paths[i], err = filepath.Abs(p); err != nil {
+			return nil, &kernel.UsageError{Msg: "find the kernel directory", Err: err}
+		}
 	}
-	dir := dirSource{spec: spec, path: path, cache: cache}
-	if unpack.ArchiveStem(filepath.Base(path)) != "" {
-		return &tarSource{dir}, nil
+	s := &dirSource{spec: spec, path: paths[0], cache: cache}
+	if IsPackages(spec) {
+		s.files = paths
 	}
-	return &dir, nil
+	return s, nil
 }
 
 func (s *dirSource) String() string { return s.spec }
@@ -52,31 +55,37 @@ func (s *dirSource) String() string { return s.spec }
 // List hashes every file, or remembers its digest from an earlier listing.
 // Dot files are passed over unless they look like a kernel.
 func (s *dirSource) List(ctx context.Context) ([]kernel.Ref, error) {
-	st, err := os.Stat(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, kernel.Usagef("kernel source %q is not there: %s", s.spec, kernel.SpecHelp)
-	}
-	if err != nil {
-		return nil, &kernel.UsageError{Msg: "read kernel source", Err: err}
+	var st fs.FileInfo
+	for _, p := range append(s.files, s.path) {
+		var err error
+		if st, err = os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+			return nil, kernel.Usagef("kernel source %q: %q is not there: %s", s.spec, p, kernel.SpecHelp)
+		}
+		if err == nil && s.files != nil && !st.Mode().IsRegular() { // opening a FIFO would block
+			err = fmt.Errorf("package %q is not a regular file", p)
+		}
+		if err != nil {
+			return nil, &kernel.UsageError{Msg: "read kernel source", Err: err}
+		}
 	}
 	var refs []kernel.Ref
-	if s.files != nil {
-		if refs, err = s.packages(ctx, filepath.Dir(s.path), s.files); err == nil && len(refs) == 0 {
-			err = kernel.Usagef("kernel source %q holds no kernel: none of its packages has an image in boot or lib/modules/<release>", s.spec)
-		}
-		return kernel.SortRefs(refs), err
+	var err error
+	switch {
+	case s.files != nil:
+		refs, err = s.packages(ctx, filepath.Dir(s.path), s.files)
+	case st.IsDir():
+		refs, err = s.dir(ctx, "")
+	case st.Mode().IsRegular() && unpack.ArchiveStem(filepath.Base(s.path)) != "":
+		refs, err = s.archive(ctx)
+	default:
+		refs = make([]kernel.Ref, 1)
+		refs[0], err = s.file(ctx, "", filepath.Base(s.path))
 	}
-	if !st.IsDir() {
-		ref, err := s.file(ctx, "", filepath.Base(s.path))
-		if err != nil {
-			return nil, err
-		}
-		refs = append(refs, ref)
-	} else if refs, err = s.dir(ctx, ""); err != nil {
+	if err == nil && len(refs) == 0 {
+		err = kernel.Usagef("kernel source %q holds no kernels: %s", s.spec, layout)
+	}
+	if err != nil {
 		return nil, err
-	}
-	if len(refs) == 0 {
-		return nil, kernel.Usagef("kernel directory %q holds no kernels: %s", s.spec, dirLayout)
 	}
 	return kernel.SortRefs(refs), nil
 }
@@ -117,7 +126,8 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.ImageStem(name) != ""):
 			ref, err := s.file(ctx, sub, name)
 			if nk := (*image.NotKernelError)(nil); unpack.IsEFI(name) && errors.As(err, &nk) {
-				continue // a boot loader, perhaps
+				s.cache.Warnf("left out, as boot loaders are EFI images as well: %v", nk)
+				continue
 			}
 			if err != nil {
 				return nil, err

@@ -19,25 +19,9 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// IsPackages says whether a spec names packages, parted by commas.
+// IsPackages says whether a spec names packages, separated by commas.
 func IsPackages(spec string) bool {
 	return !slices.ContainsFunc(strings.Split(spec, ","), func(s string) bool { return unpack.PackageAt(s) == nil })
-}
-
-func newPackages(spec string, cache *kernel.Cache) (kernel.Source, error) {
-	s := &dirSource{spec: spec, cache: cache}
-	for _, name := range strings.Split(spec, ",") {
-		file, err := filepath.Abs(name)
-		if err != nil {
-			return nil, &kernel.UsageError{Msg: "find the kernel package", Err: err}
-		}
-		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
-			return nil, kernel.Usagef("kernel source %q: there is no package %q", spec, name)
-		}
-		s.files = append(s.files, file)
-	}
-	s.path = s.files[0]
-	return s, nil
 }
 
 // packageLocator marks the Ref of a kernel that comes in packages; JSON follows.
@@ -73,7 +57,7 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 	var list []*pack
 	for _, file := range files {
 		base := filepath.Base(file)
-		if unpack.IsDebugInfo(base) {
+		if unpack.HasNoKernel(base) {
 			continue
 		}
 		var set *tarSet

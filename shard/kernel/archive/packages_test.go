@@ -136,7 +136,7 @@ func TestPackages(t *testing.T) {
 		t.Errorf("%+v, warnings %s", alone, w)
 	}
 	var usage *kernel.UsageError
-	if _, err := source(t, modules1, c).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "holds no kernel") {
+	if _, err := source(t, modules1, c).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "holds no kernels: expected") {
 		t.Errorf("error %v", err)
 	}
 
@@ -191,6 +191,52 @@ func digestsOf(t *testing.T, r kernel.Ref) []string {
 		t.Fatal(err)
 	}
 	return at.Sums
+}
+
+// SUSE's packages have a vmlinux for debuggers before the kernel, and modules before both.
+func TestVmlinuxBeforeTheKernel(t *testing.T) {
+	const v = "6.4.0-1-default"
+	dir := t.TempDir()
+	rpmPackage(t, dir, "kernel-default", "6.4.0", "1", "usr/lib/modules/"+v+"/config", "C", "usr/lib/modules/"+v+"/kernel/a.ko", "A",
+		"usr/lib/modules/"+v+"/vmlinux.xz", string(imagetest.Compressed(t, image.XZ, imagetest.ELF(v, true))), "usr/lib/modules/"+v+"/vmlinuz", string(imagetest.Vmlinuz(t, v)))
+	if im := open(t, kerneltest.NewCache(t), dir); im.Info.Format != image.FormatBzImage || !im.HasModules() || im.Config == "" {
+		t.Errorf("%+v, config %q", im.Info, im.Config)
+	}
+}
+
+// What is named like a kernel and is none is not left out without a word, nor is the
+// configuration of another kernel taken.
+func TestKernelsBesideOthers(t *testing.T) {
+	member := func(name string, data []byte) imagetest.Member {
+		return imagetest.Member{Name: name, Data: string(data)}
+	}
+	for name, tc := range map[string]struct {
+		members       []imagetest.Member
+		warns, config string
+	}{
+		"one is cut":        {[]imagetest.Member{member("boot/vmlinuz-6.1.0", imagetest.Vmlinuz(t, "6.1.0")), member("boot/vmlinuz-6.2.0", imagetest.Vmlinuz(t, "6.2.0")[:600])}, `"boot/vmlinuz-6.2.0" is no kernel image`, ""},
+		"configs of others": {[]imagetest.Member{member("boot/vmlinuz", imagetest.Vmlinuz(t, "6.1.0")), member("boot/config-5", []byte("5")), member("boot/config-6", []byte("6"))}, "", ""},
+		"and one":           {[]imagetest.Member{member("boot/vmlinuz", imagetest.Vmlinuz(t, "6.1.0")), member("boot/config-5", []byte("5")), member("config", []byte("own"))}, "", "own"},
+		"by its name":       {[]imagetest.Member{member("vmlinuz-a", imagetest.Vmlinuz(t, "6.1.0")), member("config-a", []byte("a")), member("config-6", []byte("6"))}, "", "a"},
+	} {
+		c := kerneltest.NewCache(t)
+		warnings := kerneltest.CollectWarnings(c)
+		im := open(t, c, imagetest.WriteFile(t, filepath.Join(t.TempDir(), "x.tar"), imagetest.Tarball(t, tc.members...)))
+		config, _ := os.ReadFile(im.Config)
+		if w := strings.Join(warnings(), "\n"); string(config) != tc.config || !strings.Contains(w, tc.warns) || (w == "") != (tc.warns == "") {
+			t.Errorf("%s: config %q, warnings %s", name, config, w)
+		}
+	}
+	// Of the EFI images of a directory, only those that hold a kernel count.
+	dir := t.TempDir()
+	imagetest.WriteFile(t, filepath.Join(dir, "6.1.0.efi"), imagetest.PE(0x8664, ".linux", string(imagetest.Vmlinuz(t, "6.1.0"))))
+	imagetest.WriteFile(t, filepath.Join(dir, "shim.efi"), imagetest.PE(0x8664, ".text", "x"))
+	c := kerneltest.NewCache(t)
+	warnings := kerneltest.CollectWarnings(c)
+	open(t, c, dir)
+	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "shim.efi") || !strings.Contains(w[0], "without a .linux section") {
+		t.Errorf("warnings %q", w)
+	}
 }
 
 // A root file system has several kernels, each with modules of its own.

@@ -38,7 +38,7 @@ type tarSet struct {
 	Package *unpack.Package `json:"package,omitempty"` // of a package: what it says of itself
 }
 
-const setSchema = 2
+const setSchema = 3
 
 // setImage is one image and, where there is one, its config.
 type setImage struct {
@@ -71,22 +71,21 @@ func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarS
 		key += "-package" // one of pacman's is a tar by another name
 	}
 	kept := filepath.Join(c.Dir(), "sets", key+".json")
-	if b, err := os.ReadFile(kept); err == nil {
-		s := new(tarSet)
-		if json.Unmarshal(b, s) == nil && s.Schema == setSchema {
-			return s, nil
+	s := new(tarSet)
+	if b, err := os.ReadFile(kept); err != nil || json.Unmarshal(b, s) != nil || s.Schema != setSchema {
+		if s, err = readAny(ctx, c, file); err != nil {
+			return nil, err
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			return nil, err
+		}
+		if err := kernel.WriteAtomic(kept, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
+			c.Warnf("the index of %q could not be kept: %v", file, err)
 		}
 	}
-	s, err := readAny(ctx, c, file)
-	if err != nil {
-		return nil, err
-	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	if err := kernel.WriteAtomic(kept, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
-		c.Warnf("the index of %q could not be kept: %v", file, err)
+	if len(s.Bad) > 0 {
+		c.Warnf("%q holds %d files that are left out: %s", file, len(s.Bad), bounded.OneLine(strings.Join(s.Bad, "; ")))
 	}
 	return s, nil
 }

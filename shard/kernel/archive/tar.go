@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 
@@ -15,10 +13,6 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// tarSource is an archive that the user named: of one kernel, which is a
-// [dirSource] of that file, or of many bare images. Its content says which.
-type tarSource struct{ dirSource }
-
 // What marks the Ref of one image of many, and of one of the kernels of an archive
 // that may have modules; the file's name in the archive follows.
 const (
@@ -26,15 +20,9 @@ const (
 	memberLocator = "in:"
 )
 
-// List reads the archive to its end the first time, and hashes it.
-func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
-	st, err := os.Stat(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, kernel.Usagef("kernel source %q is not there: %s", s.spec, kernel.SpecHelp)
-	}
-	if err != nil || !st.Mode().IsRegular() {
-		return s.dirSource.List(ctx)
-	}
+// archive lists the kernels of an archive: many bare images, or those of a root file
+// system. It reads the archive to its end the first time, and hashes it.
+func (s *dirSource) archive(ctx context.Context) (refs []kernel.Ref, err error) {
 	set, digest, err := s.set(ctx)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
@@ -43,22 +31,11 @@ func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
 		// What is missing has no names, and would be tested by nobody.
 		return nil, kernel.Usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, bounded.OneLine(broken.Error()))
 	}
-	if err == nil && len(set.Kernels) > 1 {
-		var refs []kernel.Ref
-		stem := unpack.RefOf(filepath.Base(s.root()), filepath.Base(s.path))
-		for _, k := range set.Kernels {
-			ref := stem
-			ref.Name, ref.Release, ref.Arch, ref.Modules = kernel.SafeName(cmp.Or(k.Release, path.Base(k.Name))+"__"+stem.Name), k.Release, k.Arch, k.Modules != ""
-			ref.Digest, ref.Locator = memberDigest(digest, k.Name), cmp.Or(ref.Locator, memberLocator+k.Name)
-			refs = append(refs, ref)
-		}
-		return kernel.SortRefs(refs), nil
-	}
-	if err != nil || len(set.Images) == 0 {
+	if err != nil || len(set.Images) == 0 && len(set.Kernels) < 2 {
 		// An archive of one kernel that is broken is listed and fails in Open.
-		return s.dirSource.List(ctx)
+		ref, err := s.file(ctx, "", filepath.Base(s.path))
+		return []kernel.Ref{ref}, err
 	}
-	refs := make([]kernel.Ref, 0, len(set.Images))
 	for _, im := range set.Images {
 		ref := kernel.Ref{Distro: im.Distro, Name: im.Name, Release: im.Release, Arch: im.Arch, Digest: im.Digest, Locator: setLocator + im.Image.Name}
 		if im.Bad != "" {
@@ -66,7 +43,14 @@ func (s *tarSource) List(ctx context.Context) ([]kernel.Ref, error) {
 		}
 		refs = append(refs, ref)
 	}
-	return kernel.SortRefs(refs), nil
+	stem := unpack.RefOf(filepath.Base(s.root()), filepath.Base(s.path))
+	for _, k := range set.Kernels {
+		ref := stem
+		ref.Name, ref.Release, ref.Arch, ref.Modules = kernel.SafeName(cmp.Or(k.Release, path.Base(k.Name))+"__"+stem.Name), k.Release, k.Arch, k.Modules != ""
+		ref.Digest, ref.Locator = memberDigest(digest, k.Name), cmp.Or(ref.Locator, memberLocator+k.Name)
+		refs = append(refs, ref)
+	}
+	return refs, nil
 }
 
 // memberDigest is that of one of the kernels of an archive.

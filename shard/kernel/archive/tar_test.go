@@ -176,7 +176,7 @@ func TestSetChecksWhatItReads(t *testing.T) {
 	for _, c := range []image.Compression{image.NoCompression, image.Gzip} {
 		file := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "m.tar"), imagetest.Compressed(t, c, mainlineSet(t)))
 		cache := kerneltest.NewCache(t)
-		src := source(t, file, cache).(*tarSource)
+		src := source(t, file, cache).(*dirSource)
 		set, _, err := src.set(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
@@ -86,6 +88,30 @@ func TestProbeAndVmlinux(t *testing.T) {
 				t.Errorf("copy in the cache: %v", kept)
 			}
 		})
+	}
+}
+
+// The cache may have entries of the program before, which kept an Image.gz as it is.
+func TestEntryWithImageGz(t *testing.T) {
+	raw := imagetest.Arm64Image("6.1.0")
+	packed := imagetest.Compressed(t, image.Gzip, raw)
+	path := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "Image-6.1.0.gz"), packed)
+	digest, err := kernel.HashFile(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := kerneltest.NewCache(t)
+	entry := filepath.Join(c.Dir(), "kernels-2", strings.TrimPrefix(digest, kernel.DigestPrefix))
+	imagetest.WriteFile(t, filepath.Join(entry, "vmlinuz"), packed)
+	imagetest.WriteFile(t, filepath.Join(entry, "entry.json"), fmt.Appendf(nil, `{"schema": 2, "files": {"vmlinuz": %d}, "kernel_digest": %q,
+		"image": {"format": "Image.gz", "arch": "arm64", "version": "6.1.0", "compression": "gzip", "length": %[1]d}}`, len(packed), digest))
+	im := open(t, c, path)
+	dst := filepath.Join(t.TempDir(), "vmlinux")
+	if err := im.Vmlinux(t.Context(), dst); err != nil || im.Info.Format != "Image.gz" {
+		t.Fatalf("%+v, %v", im.Info, err)
+	}
+	if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
 

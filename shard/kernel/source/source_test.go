@@ -140,7 +140,11 @@ func TestPackagesOfOneCommand(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 	var usage *kernel.UsageError
-	if _, err := ParseAll([]string{a, filepath.Join(dir, "none.deb")}, kerneltest.NewCache(t)); !errors.As(err, &usage) || !strings.Contains(err.Error(), `there is no package "`+dir+`/none.deb"`) {
+	none, err := ParseAll([]string{a, filepath.Join(dir, "none.deb")}, kerneltest.NewCache(t))
+	if err != nil || len(none) != 1 {
+		t.Fatalf("%v, %v", none, err)
+	}
+	if _, err := none[0].List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), dir+`/none.deb" is not there`) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -89,3 +89,20 @@ func TestImageStem(t *testing.T) {
 		}
 	}
 }
+
+// Ids are what reports and expectations go by: a suffix stays in them.
+func TestRefOf(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"vmlinuz-6.1.0": "d/6.1.0 6.1.0", "Image-6.1.0.gz": "d/6.1.0.gz 6.1.0", "arch-linux.efi": "d/arch-linux.efi ", "bzImage-v5.13": "d/v5.13 5.13",
+		"6.1.0__a.tar.gz": "d/6.1.0__a 6.1.0", "vmlinuz-6.1.0.tar.gz": "d/vmlinuz-6.1.0 ", "vmlinuz": "d/vmlinuz ",
+	} {
+		ref := RefOf("d", name)
+		if got := ref.ID() + " " + ref.Release; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if got := RefOf("Downloads", "vmlinuz-6.1.0").ID(); got != "Downloads/6.1.0" {
+		t.Error(got)
+	}
+}

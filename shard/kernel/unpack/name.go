@@ -40,7 +40,7 @@ func ImageStem(base string) string {
 // SafeDistro returns the distro that a directory's name stands for.
 func SafeDistro(dir string) string {
 	switch dir {
-	case "", ".", "/", "tmp", "Downloads":
+	case "", ".", "/":
 		return "local"
 	case "mainline-kernels":
 		return "mainline"
@@ -53,8 +53,13 @@ func SafeDistro(dir string) string {
 // to use gives a Ref with a [BadLocator].
 func RefOf(distro, name string) kernel.Ref {
 	base := path.Base(name)
-	stem := cmp.Or(ArchiveStem(base), ImageStem(base), base)
-	ref := kernel.Ref{Distro: SafeDistro(distro), Name: stem, Release: ReleaseOf(stem), Arch: goarch.OfRelease(stem).Name}
+	stem := ArchiveStem(base)
+	id := stem
+	if stem == "" {
+		stem = cmp.Or(ImageStem(base), base)
+		id = base[strings.LastIndex(base, stem):] // Image-6.1 and Image-6.1.gz may be two kernels
+	}
+	ref := kernel.Ref{Distro: SafeDistro(distro), Name: id, Release: ReleaseOf(stem), Arch: goarch.OfRelease(stem).Name}
 	if ref.Distro == "mainline" && !strings.HasPrefix(stem, "mainline-") {
 		ref.Name = "mainline-" + stem
 	}

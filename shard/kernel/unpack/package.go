@@ -46,11 +46,12 @@ func PackageAt(file string) PackageFile {
 	return nil
 }
 
-// debugInfo matches packages that are large and hold nothing to boot.
-var debugInfo = regexp.MustCompile(`-(dbg|dbgsym|debuginfo|debugsource)[_-]`)
+// noKernel matches packages that are large and hold nothing to boot.
+var noKernel = regexp.MustCompile(`-(dbg|dbgsym|debuginfo|debugsource)[_-]|\.(no)?src\.rpm$`)
 
-// IsDebugInfo says whether a package is named as those with debug information are.
-func IsDebugInfo(base string) bool { return debugInfo.MatchString(base) }
+// HasNoKernel says whether a package is named as those with debug information or
+// sources are.
+func HasNoKernel(base string) bool { return noKernel.MatchString(base) }
 
 // Package implements [PackageFile].
 func (p Deb) Package(ctx context.Context) (*Package, error) {

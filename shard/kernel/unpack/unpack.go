@@ -4,6 +4,7 @@
 package unpack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,8 +79,10 @@ type unpacker struct {
 	kernels  []*Kernel
 	configs  map[string]string // file as unpacked, by the stem of its name
 	releases map[string]bool   // that have at least one module
+	bytes    int64             // that the kernels have
 	held     Held
-	notOne   error // why a file that need not be a kernel is none
+	notOne   error    // why a file that need not be a kernel is none
+	bad      []string // the same of those that lie where kernels do
 }
 
 func newUnpacker(dir, want string) *unpacker {
@@ -88,14 +91,12 @@ func newUnpacker(dir, want string) *unpacker {
 
 func isSure(k *Kernel) bool { return k.sure }
 
-// done says that all of one kernel is there.
+// done says that all of one kernel is there. Behind a vmlinux, as SUSE's packages
+// have it, the kernel to boot may come.
 func (u *unpacker) done() bool {
-	for _, k := range u.kernels {
-		if k.sure && u.wants(k) && len(u.configs) > 0 && len(u.releases) > 0 && (k.info.Version == "" || u.releases[k.info.Version]) {
-			return true
-		}
-	}
-	return false
+	return len(u.configs) > 0 && len(u.releases) > 0 && slices.ContainsFunc(u.kernels, func(k *Kernel) bool {
+		return k.sure && u.wants(k) && k.info.Format != image.FormatVmlinux && (k.info.Version == "" || u.releases[k.info.Version])
+	})
 }
 
 func (u *unpacker) wants(k *Kernel) bool {
@@ -125,26 +126,27 @@ next:
 		list = append(list, k)
 	}
 	for _, k := range list {
-		switch {
-		case u.releases[k.Release]:
-			k.Modules = k.Release
-		case len(list) == 1 && len(u.releases) == 1:
-			for r := range u.releases {
-				k.Modules = r
-			}
-		}
 		stem, _ := kernelStem(path.Base(k.Name))
-		if k.Release != "" {
-			k.config = u.configs[k.Release]
+		k.config = cmp.Or(u.configs[k.Release], u.configs[stem])
+		if u.releases[k.Release] {
+			k.Modules = k.Release
 		}
-		if k.config == "" && stem != "" {
-			k.config = u.configs[stem]
+		if len(list) > 1 {
+			continue
 		}
-		if k.config == "" && len(list) == 1 && len(u.configs) > 0 {
-			k.config = slices.Min(slices.Collect(maps.Values(u.configs)))
-		}
+		k.Modules = cmp.Or(k.Modules, only(u.releases))
+		k.config = cmp.Or(k.config, u.configs[""], u.configs[only(u.configs)])
 	}
 	return slices.DeleteFunc(list, func(k *Kernel) bool { return !u.wants(k) })
+}
+
+// only returns the key of a map that has one, "" of any other.
+func only[V any](m map[string]V) (key string) {
+	if len(m) == 1 {
+		for key = range m {
+		}
+	}
+	return key
 }
 
 // named says that a kernel is wanted by the name of its file.
@@ -212,6 +214,7 @@ type Found struct {
 	Kernels []*Kernel `json:"kernels,omitempty"`
 	Modules []string  `json:"modules,omitempty"` // the releases that it has modules of
 	Configs []string  `json:"configs,omitempty"` // and configurations
+	Bad     []string  `json:"bad,omitempty"`     // why files beside the kernels are none
 }
 
 // Scan says what an archive holds. dir is for its use. A package is read only until
@@ -227,7 +230,7 @@ func Scan(ctx context.Context, dir string, a kernel.Archive) (Found, error) {
 	if err != nil {
 		return Found{}, fmt.Errorf("read %q: %w", filepath.Base(a.String()), err)
 	}
-	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs))}, nil
+	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs)), u.bad}, nil
 }
 
 func (u *unpacker) walk(ctx context.Context, walk func(context.Context, kernel.WalkFunc) error) error {
@@ -304,6 +307,9 @@ func (u *unpacker) takeKernel(ctx context.Context, name string, sure bool, size 
 		if sure && u.want == "" && !slices.ContainsFunc(u.kernels, isSure) {
 			return err
 		}
+		if sure && len(u.bad) < MaxModuleSet {
+			u.bad = append(u.bad, nk.Error())
+		}
 		return nil
 	}
 	if err != nil {
@@ -319,6 +325,13 @@ func (u *unpacker) takeKernel(ctx context.Context, name string, sure bool, size 
 		return err
 	}
 	u.kernels = append(u.kernels, k)
+	st, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if u.bytes += st.Size(); u.bytes > MaxArchive { // compressed ones have more than the archive
+		return &bounded.LimitError{What: "size of the kernels in the archive", Limit: MaxArchive}
+	}
 	return nil
 }
 
