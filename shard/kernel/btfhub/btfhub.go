@@ -207,13 +207,8 @@ func check(b []byte) (err error) {
 
 // unpackOne returns the only file of an archive.
 func unpackOne(ctx context.Context, path string) (b []byte, err error) {
-	r, err := unpack.Tar(path).Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
 	files := 0
-	err = unpack.WalkTarUpTo(ctx, r, maxBTF+1<<20, func(_ string, size int64, r io.Reader) error {
+	err = unpack.Tar(path).Walk(ctx, func(_ string, size int64, r io.Reader) error {
 		if files++; files > 1 {
 			return errors.New("the archive has several files: want one")
 		}

@@ -2,20 +2,15 @@ package oci
 
 import (
 	"archive/tar"
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
@@ -125,22 +120,4 @@ func walkLayers(ctx context.Context, layers []layer, fn kernel.WalkFunc) error {
 		above.bytes = own.bytes
 	}
 	return nil
-}
-
-// openLayerTar finds the compression by content: gzip, zstd, or none. Layers
-// that can be fetched in parts (eStargz) are many gzip members in a row.
-func openLayerTar(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 128<<10)
-	head, err := br.Peek(8)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	switch c := image.CompressionOf(head); c {
-	case image.NoCompression:
-		return io.NopCloser(br), nil
-	case image.Gzip:
-		return gzip.NewReader(br)
-	default:
-		return image.Decompress(c, br)
-	}
 }

@@ -1,6 +1,6 @@
-// Package oci reads kernels from images in OCI registries, and layers of any
-// image for root file systems. It owns what a tag resolves to, what upper layers hide of lower ones, and what of an
-// image is kept. It must not know other kinds of sources.
+// Package oci reads kernels from images in OCI registries, and layers of any image
+// for root file systems. It owns what a tag resolves to, what upper layers hide of
+// lower ones, and what of an image is kept. It must not know other kinds of sources.
 package oci
 
 import (
@@ -356,7 +356,7 @@ func (s *source) fail(ctx context.Context, err error) error {
 // openLayer decompresses a layer by content. Its Close reads the blob to its
 // end, so that the blob's digest is checked.
 func openLayer(ctx context.Context, blob io.ReadCloser) (io.ReadCloser, error) {
-	r, err := openLayerTar(bounded.Reader(ctx, blob))
+	r, err := unpack.OpenTar(bounded.Reader(ctx, blob))
 	if err != nil {
 		blob.Close()
 		return nil, err

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/klauspost/compress/gzip"
+
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
@@ -64,7 +66,7 @@ func (t Tar) Open(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := openTar(f)
+	r, err := OpenTar(f)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -72,24 +74,25 @@ func (t Tar) Open(ctx context.Context) (io.ReadCloser, error) {
 	return bounded.ReadCloser(bounded.Reader(ctx, r), r, f), nil
 }
 
-// openTar finds the compression by content: names lie.
-func openTar(r io.Reader) (io.ReadCloser, error) {
+// OpenTar decompresses an archive; its content tells how, since names lie. gzip may
+// have several members, as layers of images that can be fetched in parts (eStargz).
+func OpenTar(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 128<<10)
 	head, err := br.Peek(512)
-	if len(head) == 0 {
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	switch c := image.CompressionOf(head); {
+	case len(head) == 0:
 		return nil, errors.New("the archive is empty")
+	case c == image.Gzip:
+		return gzip.NewReader(br)
+	case c != image.NoCompression:
+		return image.Decompress(c, br)
+	case len(head) < 512 || string(head[257:262]) != "ustar" && !bytes.Equal(head, make([]byte, 512)):
+		return nil, errors.New("not a tar archive, plain or compressed by gzip, xz, zstd, bzip2, lzma or lz4")
 	}
-	c := image.CompressionOf(head)
-	if c == image.NoCompression {
-		if len(head) < 512 || !bytes.Equal(head[257:262], []byte("ustar")) {
-			return nil, errors.New("not a tar archive, plain or compressed by gzip, xz, zstd, bzip2, lzma or lz4")
-		}
-		return io.NopCloser(br), nil
-	}
-	return image.Decompress(c, br)
+	return io.NopCloser(br), nil
 }
 
 // WalkTar calls fn for each regular file whose name is a clean relative path.
