@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"compress/bzip2"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 
@@ -26,7 +24,7 @@ const (
 	Gzip          Compression = "gzip"
 	XZ            Compression = "xz"
 	LZMA          Compression = "lzma"
-	LZ4           Compression = "lz4" // the legacy frame, the only one that kernels use
+	LZ4           Compression = "lz4" // kernels use the legacy frame
 	Zstd          Compression = "zstd"
 	Bzip2         Compression = "bzip2"
 	LZO           Compression = "lzo"
@@ -46,6 +44,7 @@ func CompressionOf(magic []byte) Compression {
 		{"\xfd7zXZ\x00", XZ},
 		{"\x5d\x00\x00", LZMA},
 		{"\x02\x21\x4c\x18", LZ4},
+		{"\x04\x22\x4d\x18", LZ4},
 		{"\x28\xb5\x2f\xfd", Zstd},
 		{"BZh", Bzip2},
 		{"\x89LZO", LZO},
@@ -89,7 +88,7 @@ func Decompress(c Compression, r io.Reader) (io.ReadCloser, error) {
 		}
 		return io.NopCloser(guard{zr}), nil
 	case LZ4:
-		return io.NopCloser(guard{&lz4Legacy{r: br}}), nil
+		return io.NopCloser(guard{lz4.NewReader(br)}), nil
 	case Zstd:
 		zr, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxDict), zstd.WithDecoderConcurrency(2))
 		if err != nil {
@@ -100,57 +99,6 @@ func Decompress(c Compression, r io.Reader) (io.ReadCloser, error) {
 		return io.NopCloser(bzip2.NewReader(br)), nil
 	}
 	return nil, fmt.Errorf("%s compression is not supported: %w", cmp.Or(c, "unknown"), ErrNoVmlinux)
-}
-
-// lz4Legacy reads the legacy frame: a magic number, then blocks of at most 8 MiB,
-// each after its compressed length. The library's own reader of it takes fresh
-// memory for each block, and with that several times as long.
-type lz4Legacy struct {
-	r                 *bufio.Reader
-	started           bool
-	src, block, ready []byte
-}
-
-const (
-	lz4Magic    = 0x184c2102
-	lz4MaxBlock = 8 << 20
-)
-
-func (l *lz4Legacy) Read(p []byte) (int, error) {
-	for len(l.ready) == 0 {
-		var word [4]byte
-		if _, err := io.ReadFull(l.r, word[:]); err != nil {
-			if !l.started && errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, err // io.EOF between blocks is the end
-		}
-		n := int(binary.LittleEndian.Uint32(word[:]))
-		if n == lz4Magic { // streams may follow each other
-			l.started = true
-			continue
-		}
-		if !l.started || n == 0 || n > lz4.CompressBlockBound(lz4MaxBlock) {
-			return 0, fmt.Errorf("lz4: block of %d bytes", n)
-		}
-		if l.block == nil {
-			l.block, l.src = make([]byte, lz4MaxBlock), make([]byte, lz4.CompressBlockBound(lz4MaxBlock))
-		}
-		if _, err := io.ReadFull(l.r, l.src[:n]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, fmt.Errorf("lz4: read block: %w", err)
-		}
-		m, err := lz4.UncompressBlock(l.src[:n], l.block)
-		if err != nil {
-			return 0, fmt.Errorf("lz4: %w", err)
-		}
-		l.ready = l.block[:m]
-	}
-	n := copy(p, l.ready)
-	l.ready = l.ready[n:]
-	return n, nil
 }
 
 // guard turns a panic of a third-party decompressor on hostile input into an
