@@ -206,32 +206,25 @@ func (s *dirSource) open(ctx context.Context, ref kernel.Ref) (*kernel.Image, er
 	if strings.HasPrefix(ref.Locator, setLocator) {
 		return s.openImage(ctx, ref)
 	}
-	if strings.HasPrefix(ref.Locator, packageLocator) {
-		return s.openPackages(ctx, ref)
-	}
-	locator, want := ref.Locator, ""
-	if name, ok := strings.CutPrefix(locator, memberLocator); ok {
-		locator, want = filepath.Base(s.path), name
+	if strings.HasPrefix(ref.Locator, inLocator) {
+		return s.openIn(ctx, ref)
 	}
 	// The Ref may come from a plan that someone else wrote.
-	if !fs.ValidPath(locator) || strings.Count(locator, "/") > 1 {
-		return nil, fmt.Errorf("path %q leads out of %q", locator, s.spec)
+	if !fs.ValidPath(ref.Locator) || strings.Count(ref.Locator, "/") > 1 {
+		return nil, fmt.Errorf("path %q leads out of %q", ref.Locator, s.spec)
 	}
-	file := filepath.Join(s.root(), filepath.FromSlash(locator))
+	file := filepath.Join(s.root(), filepath.FromSlash(ref.Locator))
 	digest, err := s.cache.DigestOf(ctx, file)
 	if err != nil {
 		return nil, err
 	}
-	if want != "" {
-		digest = memberDigest(digest, want)
-	}
 	if digest != ref.Digest {
 		return nil, &kernel.DigestError{What: fmt.Sprintf("%q", file), Want: ref.Digest, Got: digest}
 	}
-	base := path.Base(locator)
+	base := path.Base(ref.Locator)
 	if unpack.ArchiveStem(base) != "" {
 		return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-			made, err := unpack.Tar(file).Unpack(ctx, dir, want)
+			made, err := unpack.Tar(file).Unpack(ctx, dir, "")
 			if several := (*unpack.SeveralError)(nil); errors.As(err, &several) {
 				err = fmt.Errorf("%w: name the archive itself as a source, which lists each of them", err)
 			}

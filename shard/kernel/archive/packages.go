@@ -3,11 +3,8 @@ package archive
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,22 +19,6 @@ import (
 // IsPackages says whether a spec names packages, separated by commas.
 func IsPackages(spec string) bool {
 	return !slices.ContainsFunc(strings.Split(spec, ","), func(s string) bool { return unpack.PackageAt(s) == nil })
-}
-
-// packageLocator marks the Ref of a kernel that comes in packages; JSON follows.
-const packageLocator = "pkg:"
-
-// packageKernel is that JSON. It has no paths: packages are found by their digests.
-type packageKernel struct {
-	Sums   []string `json:"sums"`             // of the packages, that of the kernel first
-	Kernel string   `json:"kernel,omitempty"` // its name in the first, where that has several
-}
-
-func (k packageKernel) digest() string {
-	if k.Kernel == "" {
-		return kernel.DigestOfAll(k.Sums)
-	}
-	return kernel.DigestOfAll(append(slices.Clone(k.Sums), k.Kernel))
 }
 
 // pack is a package that can be read.
@@ -80,27 +61,21 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 	var bare []string
 	for _, p := range list {
 		for _, k := range p.Kernels {
-			parts := p.partsOf(k, list)
-			at := packageKernel{Sums: []string{p.digest}}
 			modules := k.Modules != ""
-			for _, part := range parts {
+			var parts []string
+			for _, part := range p.partsOf(k, list) {
 				part.used = true
 				modules = modules || slices.Contains(part.Modules, k.Release)
-				at.Sums = append(at.Sums, part.digest)
+				parts = append(parts, part.digest)
 			}
-			if len(p.Kernels) > 1 {
-				at.Kernel = k.Name
-			}
+			slices.Sort(parts)
 			if !modules {
 				bare = append(bare, cmp.Or(k.Release, p.base))
 			}
-			locator, err := json.Marshal(at)
-			if err != nil {
-				return nil, err
-			}
+			locator := inLocatorOf(k.Name, slices.Insert(parts, 0, p.digest)...)
 			refs = append(refs, kernel.Ref{
 				Distro: distro, Name: kernel.SafeName(cmp.Or(k.Release, p.Package.Name) + "__" + p.Package.Version), Release: k.Release,
-				Arch: cmp.Or(k.Arch, goarch.OfRelease(p.Package.Arch).Name), Digest: at.digest(), Locator: packageLocator + string(locator),
+				Arch: cmp.Or(k.Arch, goarch.OfRelease(p.Package.Arch).Name), Digest: inDigest(locator), Locator: locator,
 				Flavour: flavour(k.Release), Package: p.Package.Source + " " + p.Package.Version, Date: p.Package.Date, Modules: modules,
 			})
 		}
@@ -150,55 +125,4 @@ func flavour(release string) string {
 		return m[1] + m[2]
 	}
 	return ""
-}
-
-// openPackages opens a kernel that comes in packages.
-func (s *dirSource) openPackages(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
-	var at packageKernel
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(ref.Locator, packageLocator)), &at); err != nil {
-		return nil, fmt.Errorf("locator: %w", err)
-	}
-	if got := at.digest(); got != ref.Digest {
-		return nil, &kernel.DigestError{What: "its locator", Want: ref.Digest, Got: got}
-	}
-	files, err := s.packageFiles()
-	if err != nil {
-		return nil, err
-	}
-	byDigest := map[string]kernel.Archive{}
-	for _, file := range files {
-		if digest, err := s.cache.DigestOf(ctx, file); err == nil {
-			byDigest[digest] = unpack.PackageAt(file)
-		}
-	}
-	var archives []kernel.Archive
-	for _, sum := range at.Sums {
-		if byDigest[sum] == nil {
-			return nil, fmt.Errorf("%q holds no package with digest %s as listed: list the kernels again", s.spec, sum)
-		}
-		archives = append(archives, byDigest[sum])
-	}
-	return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
-		return unpack.Packages(ctx, dir, at.Kernel, archives)
-	}, func(string) []kernel.Archive { return archives })
-}
-
-// packageFiles returns the packages that the source names, or those of its directory
-// and the directories in it.
-func (s *dirSource) packageFiles() (files []string, err error) {
-	if s.files != nil {
-		return s.files, nil
-	}
-	for _, pattern := range []string{"*", "*/*"} {
-		list, err := fs.Glob(os.DirFS(s.path), pattern)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range list {
-			if unpack.PackageAt(f) != nil {
-				files = append(files, filepath.Join(s.path, f))
-			}
-		}
-	}
-	return files, nil
 }

@@ -5,20 +5,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-// What marks the Ref of one image of many, and of one of the kernels of an archive
-// that may have modules; the file's name in the archive follows.
+// What marks the Ref of one image of many, which the file's name in the archive
+// follows, and of a kernel in an archive of several or in packages, see inLocatorOf.
 const (
-	setLocator    = "set:"
-	memberLocator = "in:"
+	setLocator = "set:"
+	inLocator  = "in:"
 )
+
+// inLocatorOf is the locator of a kernel by the name of its file and the digests of
+// what holds it, its modules and its configuration. There is no path in it.
+func inLocatorOf(name string, digests ...string) string {
+	return inLocator + strings.Join(digests, ",") + "#" + name
+}
+
+// inDigest is the digest of the kernel with a locator.
+func inDigest(locator string) string { return kernel.DigestPrefix + hexSum([]byte(locator)) }
 
 // archive lists the kernels of an archive: many bare images, or those of a root file
 // system. It reads the archive to its end the first time, and hashes it.
@@ -47,15 +59,11 @@ func (s *dirSource) archive(ctx context.Context) (refs []kernel.Ref, err error) 
 	for _, k := range set.Kernels {
 		ref := stem
 		ref.Name, ref.Release, ref.Arch, ref.Modules = kernel.SafeName(cmp.Or(k.Release, path.Base(k.Name))+"__"+stem.Name), k.Release, k.Arch, k.Modules != ""
-		ref.Digest, ref.Locator = memberDigest(digest, k.Name), cmp.Or(ref.Locator, memberLocator+k.Name)
+		locator := inLocatorOf(k.Name, digest)
+		ref.Digest, ref.Locator = inDigest(locator), cmp.Or(ref.Locator, locator)
 		refs = append(refs, ref)
 	}
 	return refs, nil
-}
-
-// memberDigest is that of one of the kernels of an archive.
-func memberDigest(archive, name string) string {
-	return kernel.DigestPrefix + hexSum([]byte(archive+"\n"+name))
 }
 
 // set returns what the archive holds, and its digest.
@@ -81,4 +89,49 @@ func (s *dirSource) openImage(ctx context.Context, ref kernel.Ref) (*kernel.Imag
 		}
 	}
 	return nil, fmt.Errorf("%q holds no image with digest %s as listed: list the kernels again", filepath.Base(s.path), ref.Digest)
+}
+
+// openIn opens a kernel in an archive of several or in packages.
+func (s *dirSource) openIn(ctx context.Context, ref kernel.Ref) (*kernel.Image, error) {
+	if got := inDigest(ref.Locator); got != ref.Digest {
+		return nil, &kernel.DigestError{What: "its locator", Want: ref.Digest, Got: got}
+	}
+	digests, name, _ := strings.Cut(strings.TrimPrefix(ref.Locator, inLocator), "#")
+	byDigest := map[string]kernel.Archive{}
+	for _, file := range s.holders() {
+		if digest, err := s.cache.DigestOf(ctx, file); err == nil {
+			byDigest[digest] = unpack.Tar(file)
+			if p := unpack.PackageAt(file); p != nil {
+				byDigest[digest] = p
+			}
+		}
+	}
+	var archives []kernel.Archive
+	for digest := range strings.SplitSeq(digests, ",") {
+		if byDigest[digest] == nil {
+			return nil, fmt.Errorf("%q holds no file with digest %s as listed: list the kernels again", s.spec, digest)
+		}
+		archives = append(archives, byDigest[digest])
+	}
+	return s.cache.Open(ctx, ref, func(ctx context.Context, dir string) (kernel.Contents, error) {
+		return unpack.Packages(ctx, dir, name, archives)
+	}, func(string) []kernel.Archive { return archives })
+}
+
+// holders returns the files that the source names, or the packages of its directory
+// and of those in it.
+func (s *dirSource) holders() []string {
+	if s.files != nil {
+		return s.files
+	}
+	files := []string{s.path}
+	for _, pattern := range []string{"*", "*/*"} {
+		list, _ := fs.Glob(os.DirFS(s.path), pattern) // no bad pattern
+		for _, f := range list {
+			if unpack.PackageAt(f) != nil {
+				files = append(files, filepath.Join(s.path, f))
+			}
+		}
+	}
+	return files
 }

@@ -94,9 +94,15 @@ func isSure(k *Kernel) bool { return k.sure }
 // done says that all of one kernel is there. Behind a vmlinux, as SUSE's packages
 // have it, the kernel to boot may come.
 func (u *unpacker) done() bool {
-	return len(u.configs) > 0 && len(u.releases) > 0 && slices.ContainsFunc(u.kernels, func(k *Kernel) bool {
-		return k.sure && u.wants(k) && k.info.Format != image.FormatVmlinux && (k.info.Version == "" || u.releases[k.info.Version])
+	return len(u.releases) > 0 && slices.ContainsFunc(u.kernels, func(k *Kernel) bool {
+		return k.sure && u.wants(k) && k.info.Format != image.FormatVmlinux && u.configOf(k) != "" && (k.info.Version == "" || u.releases[k.info.Version])
 	})
+}
+
+// configOf returns the configuration that is named like a kernel, "" for none.
+func (u *unpacker) configOf(k *Kernel) string {
+	stem, _ := kernelStem(path.Base(k.Name))
+	return cmp.Or(u.configs[k.Release], u.configs[stem])
 }
 
 func (u *unpacker) wants(k *Kernel) bool {
@@ -126,8 +132,7 @@ next:
 		list = append(list, k)
 	}
 	for _, k := range list {
-		stem, _ := kernelStem(path.Base(k.Name))
-		k.config = cmp.Or(u.configs[k.Release], u.configs[stem])
+		k.config = u.configOf(k)
 		if u.releases[k.Release] {
 			k.Modules = k.Release
 		}
@@ -188,8 +193,8 @@ func Packages(ctx context.Context, dir, want string, packages []kernel.Archive) 
 		if u.done() {
 			break
 		}
-		if err := u.walk(ctx, p.Walk); err != nil {
-			return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(p.String()), err)
+		if err := u.walk(ctx, p, false); err != nil {
+			return kernel.Contents{}, err
 		}
 	}
 	if list := u.found(); want == "" && len(list) > 1 {
@@ -203,8 +208,8 @@ func Packages(ctx context.Context, dir, want string, packages []kernel.Archive) 
 // the archive is whole.
 func (t Tar) Unpack(ctx context.Context, dir, want string) (kernel.Contents, error) {
 	u := newUnpacker(dir, want)
-	if err := t.walkAll(ctx, u.taking(ctx)); err != nil {
-		return kernel.Contents{}, fmt.Errorf("unpack %q: %w", filepath.Base(string(t)), err)
+	if err := u.walk(ctx, t, true); err != nil {
+		return kernel.Contents{}, err
 	}
 	return u.contents()
 }
@@ -221,30 +226,29 @@ type Found struct {
 // all of a kernel is known.
 func Scan(ctx context.Context, dir string, a kernel.Archive) (Found, error) {
 	u := newUnpacker(dir, "")
-	var err error
-	if t, ok := a.(Tar); ok {
-		err = t.walkAll(ctx, u.taking(ctx))
-	} else {
-		err = u.walk(ctx, a.Walk)
-	}
-	if err != nil {
-		return Found{}, fmt.Errorf("read %q: %w", filepath.Base(a.String()), err)
+	_, whole := a.(Tar)
+	if err := u.walk(ctx, a, whole); err != nil {
+		return Found{}, err
 	}
 	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs)), u.bad}, nil
 }
 
-func (u *unpacker) walk(ctx context.Context, walk func(context.Context, kernel.WalkFunc) error) error {
-	take := u.taking(ctx)
-	return walk(ctx, func(name string, size int64, r io.Reader) error {
-		if err := take(name, size, r); err != nil || !u.done() {
+// walk takes what an archive holds, to its end or until all of a kernel is there.
+func (u *unpacker) walk(ctx context.Context, a kernel.Archive, whole bool) error {
+	walk := a.Walk
+	if t, ok := a.(Tar); ok && whole {
+		walk = t.walkAll
+	}
+	err := walk(ctx, func(name string, size int64, r io.Reader) error {
+		if err := u.take(ctx, name, size, r); err != nil || whole || !u.done() {
 			return err
 		}
 		return fs.SkipAll
 	})
-}
-
-func (u *unpacker) taking(ctx context.Context) kernel.WalkFunc {
-	return func(name string, size int64, r io.Reader) error { return u.take(ctx, name, size, r) }
+	if err != nil {
+		return fmt.Errorf("unpack %q: %w", filepath.Base(a.String()), err)
+	}
+	return nil
 }
 
 // OpenPackages returns a kernel that comes in several packages. fetch downloads
