@@ -152,9 +152,9 @@ func (s *dirSource) file(ctx context.Context, sub, base string) (kernel.Ref, err
 		ref.Locator = path.Join(sub, base)
 	}
 	if unpack.ArchiveStem(base) == "" {
-		info, err := s.probe(file)
+		info, err := image.ProbeFile(file)
 		if err != nil {
-			return kernel.Ref{}, err
+			return kernel.Ref{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q", s.spec), Err: err}
 		}
 		ref.Release, ref.Arch = info.Version, info.Arch
 	}
@@ -168,22 +168,6 @@ func (s *dirSource) file(ctx context.Context, sub, base string) (kernel.Ref, err
 		}
 	}
 	return ref, nil
-}
-
-// probe recognises a bare image; what is none is the user's mistake.
-func (s *dirSource) probe(file string) (image.Info, error) {
-	st, err := os.Stat(file)
-	if err == nil && !st.Mode().IsRegular() { // opening a FIFO would block
-		err = &image.NotKernelError{File: file, Reason: "it is not a regular file"}
-	}
-	var info image.Info
-	if err == nil {
-		info, err = image.ProbeFile(file)
-	}
-	if err != nil {
-		return image.Info{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q", s.spec), Err: err}
-	}
-	return info, nil
 }
 
 // Open unpacks the kernel and its config into the cache. Modules stay in the

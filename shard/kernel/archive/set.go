@@ -144,11 +144,9 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 		dir, base := path.Split(name)
 		file := setFile{Name: name, Offset: pos.n, Size: size}
 		if stem, ok := strings.CutPrefix(base, "config-"); ok && size <= unpack.MaxConfig && strings.Count(dir, "/") <= 1 {
-			b, err := readMember(ctx, &file, r, unpack.MaxConfig)
-			if err == nil {
-				file.SHA256 = hexSum(b)
-				configs[dir+stem] = file
-			}
+			b, err := io.ReadAll(r)
+			file.SHA256 = hexSum(b)
+			configs[dir+stem] = file
 			return err
 		}
 		distro, stem, ok := setName(name)
@@ -160,9 +158,12 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 			return nil
 		}
 		many = true
-		b, err := readMember(ctx, &file, r, maxSetImage)
+		if size > maxSetImage {
+			return &bounded.LimitError{What: fmt.Sprintf("size of %q", name), Limit: maxSetImage}
+		}
+		b, err := io.ReadAll(r)
 		if err != nil {
-			return err
+			return fmt.Errorf("read %q: %w", name, err)
 		}
 		file.SHA256 = hexSum(b)
 		ref := unpack.RefOf(distro, base)
@@ -214,19 +215,6 @@ func setName(name string) (distro, stem string, ok bool) {
 		return "mainline", stem, true
 	}
 	return dir, stem, true
-}
-
-func readMember(ctx context.Context, f *setFile, r io.Reader, limit int64) ([]byte, error) {
-	what := fmt.Sprintf("size of %q", f.Name)
-	if f.Size > limit {
-		return nil, &bounded.LimitError{What: what, Limit: limit}
-	}
-	var b bytes.Buffer
-	b.Grow(int(min(f.Size, 16<<20)))
-	if _, err := bounded.Copy(ctx, &b, r, limit, what); err != nil {
-		return nil, fmt.Errorf("read %q: %w", f.Name, err)
-	}
-	return b.Bytes(), nil
 }
 
 func hexSum(b []byte) string {

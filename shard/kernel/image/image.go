@@ -93,19 +93,17 @@ func ProbeFile(path string) (Info, error) {
 	return probeFile(path, path, func(f *os.File, size int64) (Info, error) { return Probe(f, size) })
 }
 
-func probeFile(path, name string, probe func(f *os.File, size int64) (Info, error)) (Info, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Info{}, fmt.Errorf("open kernel image: %w", err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
+func probeFile(path, name string, probe func(f *os.File, size int64) (Info, error)) (info Info, err error) {
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() { // opening a FIFO would block
 		err = &NotKernelError{Reason: "it is not a regular file"}
 	}
-	var info Info
 	if err == nil {
-		info, err = probe(f, st.Size())
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			defer f.Close()
+			info, err = probe(f, st.Size())
+		}
 	}
 	if nk := (*NotKernelError)(nil); errors.As(err, &nk) {
 		nk.File = name

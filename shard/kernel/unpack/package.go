@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 // Package is what a package says of itself. Its words are safe in a report.
@@ -122,16 +121,11 @@ func fields(text, by string) map[string]string {
 	return f
 }
 
+var safeWord = regexp.MustCompile(`^[A-Za-z0-9._+~:^-]{1,120}$`)
+
 // clean takes what a package says, and the second that it was built in.
 func clean(name, version, arch, source, seconds string) *Package {
-	safe := func(s string) string {
-		if len(s) > 120 || strings.ContainsFunc(s, func(r rune) bool {
-			return r > 0x7f || !image.SafeByte(byte(r)) && r != ':' && r != '^'
-		}) {
-			return ""
-		}
-		return s
-	}
+	safe := safeWord.FindString
 	p := &Package{Name: safe(name), Version: safe(version), Arch: safe(arch), Source: cmp.Or(safe(source), safe(name))}
 	if n, err := strconv.ParseUint(seconds, 10, 32); err == nil && n > 0 {
 		p.Date = time.Unix(int64(n), 0).UTC().Format(time.DateOnly)
