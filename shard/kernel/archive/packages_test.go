@@ -208,6 +208,17 @@ func TestKernelsBesideOthers(t *testing.T) {
 			t.Errorf("%s: config %q, warnings %s", name, config, w)
 		}
 	}
+	// One that is cut leaves the others, whichever comes first, and a package of it is bad.
+	cut := member("boot/vmlinuz-6.0.0", imagetest.Vmlinuz(t, "6.0.0")[:600])
+	two := []imagetest.Member{cut, member("boot/vmlinuz-6.1.0", imagetest.Vmlinuz(t, "6.1.0")), member("boot/vmlinuz-6.2.0", imagetest.Vmlinuz(t, "6.2.0"))}
+	file := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "d", "x.tar"), imagetest.Tarball(t, two...))
+	if d := cmp.Diff([]string{"d/6.1.0__x", "d/6.2.0__x"}, kerneltest.IDs(kerneltest.List(t, source(t, file, kerneltest.NewCache(t))))); d != "" {
+		t.Error(d)
+	}
+	pkg := deb(t, t.TempDir(), "linux-image", "1", "amd64", cut.Name, cut.Data, "boot/kernel-1", string(imagetest.Vmlinuz(t, "6.1.0")))
+	if refs := kerneltest.List(t, source(t, pkg, kerneltest.NewCache(t))); len(refs) != 1 || !strings.HasPrefix(refs[0].Locator, unpack.BadLocator) {
+		t.Errorf("%+v", refs)
+	}
 	// Of the EFI images of a directory, only those that hold a kernel count.
 	dir := t.TempDir()
 	imagetest.WriteFile(t, filepath.Join(dir, "6.1.0.efi"), imagetest.PE(0x8664, ".linux", string(imagetest.Vmlinuz(t, "6.1.0"))))

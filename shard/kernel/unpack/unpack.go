@@ -76,6 +76,7 @@ func (e *SeveralError) Error() string {
 type unpacker struct {
 	dir      string
 	want     string // the name or the release of the kernel that is wanted; "" for all
+	scan     bool   // kernels are listed and not taken
 	kernels  []*Kernel
 	configs  map[string]string // file as unpacked, by the stem of its name
 	releases map[string]bool   // that have at least one module
@@ -227,7 +228,12 @@ type Found struct {
 func Scan(ctx context.Context, dir string, a kernel.Archive) (Found, error) {
 	u := newUnpacker(dir, "")
 	_, whole := a.(Tar)
-	if err := u.walk(ctx, a, whole); err != nil {
+	u.scan = true
+	err := u.walk(ctx, a, whole)
+	if err == nil && len(u.bad) > 0 && !slices.ContainsFunc(u.kernels, isSure) {
+		err = errors.New(u.bad[0])
+	}
+	if err != nil {
 		return Found{}, err
 	}
 	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs)), u.bad}, nil
@@ -308,7 +314,7 @@ func (u *unpacker) takeKernel(ctx context.Context, name string, sure bool, size 
 		if u.notOne == nil {
 			u.notOne = err
 		}
-		if sure && u.want == "" && !slices.ContainsFunc(u.kernels, isSure) {
+		if sure && u.want == "" && !u.scan && !slices.ContainsFunc(u.kernels, isSure) {
 			return err
 		}
 		if sure && len(u.bad) < MaxModuleSet {
