@@ -108,12 +108,8 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 	var packages []string
 	for _, e := range list {
 		name := e.Name()
-		isDir := e.IsDir()
-		if e.Type()&fs.ModeSymlink != 0 {
-			if st, err := os.Stat(filepath.Join(s.path, sub, name)); err == nil {
-				isDir = st.IsDir()
-			}
-		}
+		st, err := os.Stat(filepath.Join(s.path, sub, name))
+		isDir := err == nil && st.IsDir()
 		switch {
 		case isDir && sub == "" && !strings.HasPrefix(name, "."):
 			more, err := s.dir(ctx, name)

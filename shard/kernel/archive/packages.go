@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -96,24 +97,19 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 }
 
 // partsOf returns the packages that have the modules and the configuration of a
-// kernel in p: those of p's version, if there are any. Of several other versions it
-// is not known which is right.
+// kernel in p: those of p's version, or else those of the only other version. Of
+// several other versions it is not known which is right.
 func (p *pack) partsOf(k *unpack.Kernel, list []*pack) []*pack {
-	var all, same []*pack
-	versions := map[string]bool{}
+	byVersion := map[string][]*pack{}
 	for _, o := range list {
-		if k.Release == "" || len(o.Kernels) > 0 || o.Package.Arch != p.Package.Arch || !slices.Contains(o.Modules, k.Release) && !slices.Contains(o.Configs, k.Release) {
-			continue
-		}
-		all = append(all, o)
-		if versions[o.Package.Version] = true; o.Package.Version == p.Package.Version {
-			same = append(same, o)
+		if k.Release != "" && len(o.Kernels) == 0 && o.Package.Arch == p.Package.Arch && (slices.Contains(o.Modules, k.Release) || slices.Contains(o.Configs, k.Release)) {
+			byVersion[o.Package.Version] = append(byVersion[o.Package.Version], o)
 		}
 	}
-	if len(same) == 0 && len(versions) == 1 {
-		return all
+	if parts, ok := byVersion[p.Package.Version]; ok || len(byVersion) > 1 {
+		return parts
 	}
-	return same
+	return slices.Concat(slices.Collect(maps.Values(byVersion))...)
 }
 
 var flavourRE = regexp.MustCompile(`(?:-([a-z]+[0-9]*(?:-[0-9]*[a-z]+[0-9]*)*)|\+([a-z0-9]+))$`)

@@ -46,7 +46,7 @@ func rpmPackage(t testing.TB, dir, name, version, release string, files ...strin
 		imagetest.WriteFile(t, filepath.Join(top, "root", files[i]), []byte(files[i+1]))
 		spec += "/" + files[i] + "\n"
 	}
-	spec += "%install\nmkdir -p %{buildroot}\ncp -a " + top + "/root/. %{buildroot}\n"
+	spec += "%install\nmkdir -p %{buildroot} " + top + "/root\ncp -a " + top + "/root/. %{buildroot}\n"
 	file := imagetest.WriteFile(t, filepath.Join(top, "x.spec"), []byte(spec))
 	kerneltest.Command(t, "rpmbuild", "-bb", "--quiet", "--target", "x86_64", "--define", "_topdir "+top, "--define", "_rpmdir "+dir,
 		"--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm", "--define", "__os_install_post %{nil}", file)
@@ -171,6 +171,48 @@ func TestPackages(t *testing.T) {
 	imagetest.WriteFile(t, modules1, bytes.Replace(b, []byte("A\x00"), []byte("B\x00"), 1))
 	if _, err := s.Open(t.Context(), refs[5]); err == nil || !strings.Contains(err.Error(), "list the kernels again") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Packages of a kind that share modules or hold one kernel twice, and such as hold none.
+func TestPackagesBesideOthers(t *testing.T) {
+	const u, v = "6.8.0-31-generic", "5.14.0-570.el9.x86_64"
+	root := t.TempDir()
+	dir := filepath.Join(root, "ubuntu")
+	deb(t, dir, "linux-image-unsigned-"+u, "6.8.0-31.31", "amd64", "boot/vmlinuz-"+u, string(imagetest.Vmlinuz(t, u)))
+	deb(t, dir, "linux-image-"+u, "6.8.0-31.31", "amd64", "boot/vmlinuz-"+u, string(imagetest.Vmlinuz(t, u))+"signed")
+	deb(t, dir, "linux-modules-"+u, "6.8.0-31.31", "amd64", "boot/config-"+u, "C", "lib/modules/"+u+"/kernel/a.ko", "A")
+	deb(t, dir, "linux-modules-extra-"+u, "6.8.0-31.31", "amd64", "lib/modules/"+u+"/kernel/b.ko", "B")
+	imagetest.WriteFile(t, filepath.Join(dir, "linux-image-unsigned-"+u+"-dbgsym_6.8.0-31.31_amd64.ddeb"), nil)
+	dir = filepath.Join(root, "rhel")
+	rpmPackage(t, dir, "kernel", "5.14.0", "570.el9")
+	rpmPackage(t, dir, "kernel-core", "5.14.0", "570.el9", "lib/modules/"+v+"/vmlinuz", string(imagetest.Vmlinuz(t, v)), "lib/modules/"+v+"/config", "R")
+	rpmPackage(t, dir, "kernel-uki-virt", "5.14.0", "570.el9", "lib/modules/"+v+"/vmlinuz-virt.efi", string(imagetest.PE(0x8664, ".uname", v, ".linux", string(imagetest.Vmlinuz(t, v)))))
+	for _, part := range []string{"core", "extra", "internal"} {
+		rpmPackage(t, dir, "kernel-modules-"+part, "5.14.0", "570.el9", "lib/modules/"+v+"/kernel/"+part+".ko", part)
+	}
+	imagetest.WriteFile(t, filepath.Join(dir, "kernel-5.14.0-570.el9.src.rpm"), nil)
+	c := kerneltest.NewCache(t)
+	warnings := kerneltest.CollectWarnings(c)
+	s := source(t, root, c)
+	refs := kerneltest.List(t, s)
+	var got []string
+	for _, r := range refs {
+		im, err := s.Open(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules := 0
+		for name := range kerneltest.Modules(t, im) {
+			if image.IsModule(name) {
+				modules++
+			}
+		}
+		got = append(got, fmt.Sprintf("%s %d %t", r.Distro+"/"+r.Release, modules, im.Config != ""))
+	}
+	slices.Sort(got)
+	if d := cmp.Diff([]string{"rhel/" + v + " 3 false", "rhel/" + v + " 3 true", "ubuntu/" + u + " 2 true", "ubuntu/" + u + " 2 true"}, got); d != "" || len(warnings()) > 0 {
+		t.Errorf("kernels (-want +got):\n%s\nwarnings %q", d, warnings())
 	}
 }
 

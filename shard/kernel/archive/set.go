@@ -120,18 +120,8 @@ func readAny(ctx context.Context, c *kernel.Cache, file string) (s *tarSet, err 
 	return s, err
 }
 
-// brokenSetError is the error of an archive that holds many images, not all of
-// which can be read.
-type brokenSetError struct {
-	images int // that came before
-	err    error
-}
-
-func (e *brokenSetError) Error() string {
-	return fmt.Sprintf("it breaks off after %d images: %v", e.images, e.err)
-}
-
-func (e *brokenSetError) Unwrap() error { return e.err }
+// errBroken is of an archive that holds many images, not all of which can be read.
+var errBroken = errors.New("it breaks off")
 
 // readSet reads a tar stream to its end, unless it turns out to be the archive
 // of one kernel, whose first file of a kernel tells.
@@ -181,7 +171,7 @@ func readSet(ctx context.Context, r io.Reader) (*tarSet, error) {
 		return nil
 	})
 	if err != nil && many && ctx.Err() == nil {
-		return nil, &brokenSetError{images: len(s.Images), err: err}
+		return nil, fmt.Errorf("%w after %d images: %w", errBroken, len(s.Images), err)
 	}
 	if err != nil {
 		return nil, err

@@ -39,9 +39,9 @@ func (s *dirSource) archive(ctx context.Context) (refs []kernel.Ref, err error) 
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("list kernels of %q: %w", s.spec, context.Cause(ctx))
 	}
-	if broken := (*brokenSetError)(nil); errors.As(err, &broken) {
+	if errors.Is(err, errBroken) {
 		// What is missing has no names, and would be tested by nobody.
-		return nil, kernel.Usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, bounded.OneLine(broken.Error()))
+		return nil, kernel.Usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, bounded.OneLine(err.Error()))
 	}
 	if err != nil || len(set.Images) == 0 && len(set.Kernels) < 2 {
 		// An archive of one kernel that is broken is listed and fails in Open.

@@ -36,24 +36,16 @@ type Tar string
 func (t Tar) String() string { return string(t) }
 
 // Walk implements [kernel.Archive].
-func (t Tar) Walk(ctx context.Context, fn kernel.WalkFunc) error {
-	r, err := t.Open(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return WalkTar(ctx, r, fn)
-}
+func (t Tar) Walk(ctx context.Context, fn kernel.WalkFunc) error { return t.walk(ctx, fn, false) }
 
-// walkAll is Walk to the file's end, where a compressed archive has its
-// checksum.
-func (t Tar) walkAll(ctx context.Context, fn kernel.WalkFunc) error {
+// walk is Walk, also to the file's end, where a compressed archive has its checksum.
+func (t Tar) walk(ctx context.Context, fn kernel.WalkFunc, whole bool) error {
 	r, err := t.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := WalkTar(ctx, r, fn); err != nil {
+	if err := WalkTar(ctx, r, fn); err != nil || !whole {
 		return err
 	}
 	_, err = bounded.Copy(ctx, io.Discard, r, MaxArchive, "size of the archive")

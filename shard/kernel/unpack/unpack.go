@@ -241,16 +241,18 @@ func Scan(ctx context.Context, dir string, a kernel.Archive) (Found, error) {
 
 // walk takes what an archive holds, to its end or until all of a kernel is there.
 func (u *unpacker) walk(ctx context.Context, a kernel.Archive, whole bool) error {
-	walk := a.Walk
-	if t, ok := a.(Tar); ok && whole {
-		walk = t.walkAll
-	}
-	err := walk(ctx, func(name string, size int64, r io.Reader) error {
+	take := func(name string, size int64, r io.Reader) error {
 		if err := u.take(ctx, name, size, r); err != nil || whole || !u.done() {
 			return err
 		}
 		return fs.SkipAll
-	})
+	}
+	var err error
+	if t, ok := a.(Tar); ok {
+		err = t.walk(ctx, take, whole)
+	} else {
+		err = a.Walk(ctx, take)
+	}
 	if err != nil {
 		return fmt.Errorf("unpack %q: %w", filepath.Base(a.String()), err)
 	}
