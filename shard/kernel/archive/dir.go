@@ -122,7 +122,7 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.ImageStem(name) != ""):
 			ref, err := s.file(ctx, sub, name)
 			if nk := (*image.NotKernelError)(nil); unpack.IsEFI(name) && errors.As(err, &nk) {
-				s.cache.Warnf("left out, as boot loaders are EFI images as well: %v", nk)
+				s.cache.Warnf("left out, as a boot loader would be: %v", nk)
 				continue
 			}
 			if err != nil {

@@ -85,7 +85,7 @@ func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarS
 		}
 	}
 	if len(s.Bad) > 0 {
-		c.Warnf("%q holds %d files that are left out: %s", file, len(s.Bad), bounded.OneLine(strings.Join(s.Bad, "; ")))
+		c.Warnf("%q: left out: %s", file, bounded.OneLine(strings.Join(s.Bad, "; ")))
 	}
 	return s, nil
 }

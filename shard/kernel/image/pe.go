@@ -162,16 +162,16 @@ func spool(inner io.Reader, dir string) (f *os.File, n int64, err error) {
 		return nil, 0, err
 	}
 	n, err = io.Copy(f, io.LimitReader(in, maxGiven+1))
-	if err == nil && n > maxGiven {
-		err = errors.New("that is more than any kernel has")
-	}
-	if err == nil {
+	file := (*fs.PathError)(nil)
+	switch {
+	case err == nil && n <= maxGiven:
 		return f, n, nil
+	case err == nil:
+		err = &NotKernelError{Reason: fmt.Sprintf("what it holds has more than %d bytes", maxGiven)}
+	case !errors.As(err, &file):
+		err = &NotKernelError{Reason: fmt.Sprintf("what it holds breaks off after %d bytes: %v", n, err)}
 	}
 	f.Close()
 	os.Remove(f.Name())
-	if file := (*fs.PathError)(nil); !errors.As(err, &file) {
-		err = &NotKernelError{Reason: fmt.Sprintf("what it holds breaks off after %d bytes: %v", n, err)}
-	}
 	return nil, 0, err
 }
