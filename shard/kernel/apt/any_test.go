@@ -58,7 +58,12 @@ func TestSelectAny(t *testing.T) {
 			tc.list[i].Filename = tc.list[i].Package
 		}
 		var got []string
-		for _, k := range selectAny(tc.list, tc.flavour) {
+		s := &source{any: &anyRepository{}}
+		if tc.flavour != "" {
+			s.flavours = []string{tc.flavour}
+		}
+		kernels, _ := selectKernels(tc.list, s.wants)
+		for _, k := range kernels {
 			line := k.Release + " " + k.Flavour
 			for _, d := range k.Debs {
 				line += " " + d.File

@@ -112,12 +112,12 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 	if s.any != nil {
 		distro = root.origin()
 	}
-	kernels, bare := s.choose(list, s.flavours)
+	kernels, bare := selectKernels(list, s.wants)
 	if len(bare) > 0 {
 		s.cache.Warnf("%s: %d kernels come without their modules or config, which the mirror no longer has: %s", root.title(), len(bare), bounded.OneLine(strings.Join(bare, ", ")))
 	}
 	if len(kernels) == 0 {
-		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s at this time%s", s.spec, root.title(), strings.Join(s.flavours, ", "), s.others(list))
+		return nil, s.noKernel(root.title(), list)
 	}
 	refs := make([]kernel.Ref, 0, len(kernels))
 	for _, k := range kernels {
@@ -130,7 +130,7 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 			Arch: s.arch, Digest: debsDigest(k.Debs), Locator: string(locator),
 			Flavour: k.Flavour, Package: k.Source, Modules: k.Modules,
 		}
-		if s.any != nil && !unameRE.MatchString(k.Release) { // Armbian's: a board's
+		if !unameRE.MatchString(k.Release) { // Armbian's: a board's
 			ref.Release = ""
 		}
 		for _, d := range k.Debs {
@@ -139,17 +139,6 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 		refs = append(refs, ref)
 	}
 	return kernel.SortRefs(refs), nil
-}
-
-// choose returns the builds of flavours among packages; none means all.
-func (s *source) choose(list []stanza, flavours []string) (kernels []build, bare []string) {
-	switch {
-	case s.any != nil:
-		return selectAny(list, strings.Join(flavours, "")), nil
-	case s.distro == "ubuntu":
-		return selectUbuntu(list, strings.Join(flavours, ""))
-	}
-	return selectKernels(list, flavours)
 }
 
 // Open fetches the kernel's packages unless the cache has them. It needs no

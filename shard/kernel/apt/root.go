@@ -207,7 +207,7 @@ func (r *privateRoot) update(ctx context.Context) error {
 	}
 	for parts, again := r.parts(), true; again; {
 		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
-		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o600); err != nil {
 			return fmt.Errorf("set up private apt root: %w", err)
 		}
 		out, err := r.run(ctx, "apt-get", "update", "-q")
@@ -306,16 +306,12 @@ func (r *privateRoot) runTo(ctx context.Context, stdout io.Writer, name string, 
 }
 
 // stanzasVersion has to change when what [parsePackages] makes of a list does.
-const stanzasVersion = "2"
+const stanzasVersion = "3"
 
 // stanzas reads the kernel packages out of the lists, each of them once.
 func (r *privateRoot) stanzas() ([]stanza, error) {
 	var all []stanza
 	main, security := r.suites()
-	want := isKernelPackage
-	if r.any != nil {
-		want = isAnyKernelPackage
-	}
 	for i, suite := range append(slices.Clone(main), security...) {
 		// One that is optional may have none: its absence was warned about.
 		for _, path := range r.list(suite) {
@@ -326,7 +322,7 @@ func (r *privateRoot) stanzas() ([]stanza, error) {
 					return false, err
 				}
 				defer f.Close()
-				list, err = parsePackages(f, want)
+				list, err = parsePackages(f, isKernelPackage)
 				return true, err
 			})
 			if err != nil {
