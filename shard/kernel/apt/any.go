@@ -16,21 +16,20 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
-// anyRepository is a repository that is no distribution's, beside its address and
-// suite.
+// anyRepository is what the spec of any repository has beside its address and suite.
 type anyRepository struct {
-	components []string // none: it is flat, as deb's packages in one directory are
+	components []string // of a flat repository, one without suites: none
 	trusted    bool     // it need not be signed
 }
 
 var (
-	suiteRE = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9._+~/-]{0,200}$`)
+	suiteRE = regexp.MustCompile(`^[A-Za-z0-9./][A-Za-z0-9._+~/-]{0,200}$`)
 	wordRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]{0,200}$`)
 )
 
 // ParseAny reads "<URL> <suite> <component>...[,flavour=F][,key=FILE][,trusted=yes]", as
-// in a line of sources.list; the suite of a flat repository ends in a slash, and
-// has no components.
+// in a line of sources.list. A flat repository has a directory that ends in a slash
+// in place of suite and components.
 func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
 	head, o, err := kernel.CutOptions(spec, rest, "flavour", "key", "trusted")
 	if err != nil {
@@ -44,8 +43,13 @@ func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, 
 	if goarch.Lookup(hostArch).Name == "" {
 		return nil, kernel.Usagef("kernel source %q: kernels of %s are not supported", spec, hostArch)
 	}
-	if o.Trusted != "" && o.Trusted != "yes" {
+	switch {
+	case o.Trusted != "" && o.Trusted != "yes":
 		return nil, kernel.Usagef("kernel source %q: trusted=%s is not known: want trusted=yes", spec, o.Trusted)
+	case o.Trusted != "" && o.Key != "":
+		return nil, kernel.Usagef("kernel source %q: trusted=yes does not check the signatures that key= is for: leave one of them out", spec)
+	case o.Flavour != "" && !wordRE.MatchString(o.Flavour):
+		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
 	}
 	s := &source{
 		spec: spec, distro: "apt", suite: words[1], arch: hostArch, cache: cache, now: time.Now,
@@ -53,22 +57,19 @@ func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, 
 		any:     &anyRepository{components: words[2:], trusted: o.Trusted != ""},
 	}
 	if o.Flavour != "" {
-		if !wordRE.MatchString(o.Flavour) {
-			return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
-		}
 		s.flavours = []string{o.Flavour}
 	}
 	o.URL = words[0]
 	return s, s.setOptions(o)
 }
 
-// name is that of a private root.
+// name returns the name of the private root.
 func (a *anyRepository) name(where string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %v", where, a.components, a.trusted))
 	return "any-" + hex.EncodeToString(sum[:8])
 }
 
-// fields are lines of a source's.
+// fields returns the lines that a deb822 source has of it.
 func (a *anyRepository) fields() (lines string) {
 	if len(a.components) > 0 {
 		lines = "Components: " + strings.Join(a.components, " ") + "\n"
@@ -79,12 +80,12 @@ func (a *anyRepository) fields() (lines string) {
 	return lines
 }
 
-// origin returns who the repository says that it is from, safe as a part of an id,
-// or "apt".
+// origin returns the Origin of the repository's Release file, safe as a part of an
+// id, or "apt" if it has none.
 func (r *privateRoot) origin() string {
 	found, _ := filepath.Glob(filepath.Join(r.lists(), "*Release")) // its only error is a bad pattern
 	for _, file := range found {
-		b, err := os.ReadFile(file) // signed, and apt has limits
+		b, err := os.ReadFile(file) // apt limits its size
 		if err != nil {
 			continue
 		}

@@ -1,7 +1,7 @@
-// Package apt reads the kernels of Debian, Ubuntu and any other repository that apt
-// reads, through apt itself, in a
-// private root: signatures, proxies and configured mirrors work as on the host.
-// It owns that root and the choice of packages that make a kernel. It must not know other kinds of sources.
+// Package apt reads the kernels of Debian, Ubuntu and any other repository of apt's,
+// through apt itself, in a private root: signatures, proxies and configured mirrors
+// work as on the host. It owns that root and the choice of packages that make a
+// kernel. It must not know other kinds of sources.
 package apt
 
 import (

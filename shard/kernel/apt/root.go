@@ -244,9 +244,13 @@ func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
 				r.cache.Warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), report.Redact(p.url), p.suite)
-				parts = slices.Delete(parts, i, i+1)
+				parts, again = slices.Delete(parts, i, i+1), true
 				i--
-				again = true
+			case p.optional && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "Mirror sync in progress"):
+				// Its Release file is signed, and the list is another one.
+				r.cache.Warnf("%s: the mirror %s is being updated: its list of %s is not the one that its Release file names; its kernels are left out", r.title(), report.Redact(p.url), p.suite)
+				parts, again = slices.Delete(parts, i, i+1), true
+				i--
 			}
 		}
 	}
