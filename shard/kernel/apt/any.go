@@ -9,9 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
@@ -40,9 +38,6 @@ func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, 
 	if !fits || slices.ContainsFunc(words[2:], func(w string) bool { return !wordRE.MatchString(w) }) {
 		return nil, kernel.Usagef("kernel source %q: expected \"apt:<URL> <suite> <component>...\", in quotes, or \"apt:<URL> ./\" for a repository without suites", spec)
 	}
-	if goarch.Lookup(hostArch).Name == "" {
-		return nil, kernel.Usagef("kernel source %q: kernels of %s are not supported", spec, hostArch)
-	}
 	switch {
 	case o.Trusted != "" && o.Trusted != "yes":
 		return nil, kernel.Usagef("kernel source %q: trusted=%s is not known: want trusted=yes", spec, o.Trusted)
@@ -51,16 +46,16 @@ func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, 
 	case o.Flavour != "" && !wordRE.MatchString(o.Flavour):
 		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
 	}
-	s := &source{
-		spec: spec, distro: "apt", suite: words[1], arch: hostArch, cache: cache, now: time.Now,
-		archive: mirrors{vendor: report.Redact(words[0]), hostKeyring: "/etc/apt/trusted.gpg.d/*"},
-		any:     &anyRepository{components: words[2:], trusted: o.Trusted != ""},
+	o.URL = words[0]
+	s, err := newSource(spec, "apt", words[1], hostArch, cache, mirrors{vendor: report.Redact(o.URL), hostKeyring: "/etc/apt/trusted.gpg.d/*"}, o)
+	if err != nil {
+		return nil, err
 	}
+	s.any = &anyRepository{components: words[2:], trusted: o.Trusted != ""}
 	if o.Flavour != "" {
 		s.flavours = []string{o.Flavour}
 	}
-	o.URL = words[0]
-	return s, s.setOptions(o)
+	return s, nil
 }
 
 // name returns the name of the private root.

@@ -37,6 +37,29 @@ type source struct {
 	err  error // why it is not known which mirrors the root should have
 }
 
+// newSource takes the options url= and key=.
+func newSource(spec, distro, suite, arch string, cache *kernel.Cache, archive mirrors, o kernel.Options) (*source, error) {
+	s := &source{spec: spec, distro: distro, suite: suite, arch: arch, cache: cache, archive: archive, now: time.Now}
+	if goarch.Lookup(arch).Name == "" {
+		return nil, kernel.Usagef("kernel source %q: kernels of %s are not supported", spec, arch)
+	}
+	if o.URL != "" {
+		url := strings.TrimRight(o.URL, "/")
+		if !validMirror(url) {
+			return nil, kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", spec, o.URL)
+		}
+		s.archive.main, s.archive.security, s.archive.discover = url, url, false
+	}
+	if o.Key != "" {
+		key, err := filepath.Abs(o.Key)
+		if err != nil {
+			return nil, &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
+		}
+		s.archive.keyring = key
+	}
+	return s, nil
+}
+
 func (s *source) String() string { return s.spec }
 
 func (s *source) apt(ctx context.Context) (*privateRoot, error) {

@@ -267,6 +267,8 @@ func (r *privateRoot) updateError(out string, err error) error {
 	switch {
 	case signatureRE.MatchString(out):
 		return fmt.Errorf("%s: %w: %s: check the mirror, or name the keys that it is signed with by ,key=FILE", doing, kernel.ErrSignature, text)
+	case r.any != nil && strings.Contains(text, "does not have a Release file"):
+		return kernel.Usagef("%s: %s Check the address and the suite", doing, text)
 	case text == "":
 		return fmt.Errorf("%s: apt-get update: %w", doing, err)
 	}

@@ -1,13 +1,10 @@
 package apt
 
 import (
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
@@ -34,32 +31,12 @@ func ParseUbuntu(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 			return nil, kernel.Usagef("kernel source %q: unknown Ubuntu series %q%s; known are %s", spec, series, hint, strings.Join(known, ", "))
 		}
 	}
-	if goarch.Lookup(hostArch).Name == "" {
-		return nil, kernel.Usagef("kernel source %q: Ubuntu kernels of %s are not supported", spec, hostArch)
-	}
-	s := &source{spec: spec, distro: "ubuntu", suite: series, arch: hostArch, cache: cache, now: time.Now, archive: publicUbuntu(hostArch)}
-	if given {
+	s, err := newSource(spec, "ubuntu", series, hostArch, cache, publicUbuntu(hostArch), o)
+	if err == nil && given {
 		if !ubuntuFlavourRE.MatchString(flavour) {
 			return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour: expected generic, aws, azure, gcp, oracle or the like", spec, flavour)
 		}
 		s.flavours = []string{flavour}
 	}
-	return s, s.setOptions(o)
-}
-
-// setOptions takes url= and key=.
-func (s *source) setOptions(o kernel.Options) (err error) {
-	if o.URL != "" {
-		url := strings.TrimRight(o.URL, "/")
-		if !validMirror(url) {
-			return kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", s.spec, o.URL)
-		}
-		s.archive.main, s.archive.security, s.archive.discover = url, url, false
-	}
-	if o.Key != "" {
-		if s.archive.keyring, err = filepath.Abs(o.Key); err != nil {
-			return &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
-		}
-	}
-	return nil
+	return s, err
 }
