@@ -29,6 +29,10 @@ var imageStemRE = regexp.MustCompile(`^(kernel([0-9]+\.[0-9]+)?(-(uek|rt|debug|l
 // partRE tells packages that hold no image, whatever they provide.
 var partRE = regexp.MustCompile(`-(modules|devel|headers|docs?|tools|libs|debuginfo|debugsource|firmware|sources?|syms|macros|extra|optional|internal|livepatch|obs|kmp|drivers|dbg)(-|$)`)
 
+// mageiaRE splits names of Mageia's packages, of which some hold the kernel's version:
+// kernel-desktop-5.15.23-1.mga8-1-1.mga8.
+var mageiaRE = regexp.MustCompile(`^(kernel-)([a-z]+)-([0-9][^-]*)-([0-9][^-]*\.mga[0-9]+)`)
+
 // suseKernel is what all packages of SUSE's kernels provide, so that several
 // versions can be installed, and nobody else's.
 const suseKernel = "multiversion(kernel)"
@@ -43,6 +47,9 @@ func (p *pkg) imageStem(named bool) (stem string, core, ok bool) {
 	}
 	if stem, ok := strings.CutSuffix(p.Name, "-core"); ok {
 		return stem, true, true
+	}
+	if m := mageiaRE.FindStringSubmatch(p.nevra()); m != nil {
+		return m[1] + m[2], false, true
 	}
 	for _, what := range []string{"kernel", "kernel-uname-r", p.Name + "-uname-r"} {
 		_, provides := p.provided(what)
@@ -142,6 +149,9 @@ func (p *pkg) uname(stem string) string {
 		if release, _ := p.provided(provided); release != "" {
 			return release
 		}
+	}
+	if m := mageiaRE.FindStringSubmatch(p.nevra()); m != nil {
+		return m[3] + "-" + m[2] + "-" + m[4]
 	}
 	release := p.Version.Version + "-" + p.Version.Release
 	// SUSE's has the flavour, and not the number of the last rebuild, which the
