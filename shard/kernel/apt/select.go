@@ -9,22 +9,21 @@ import (
 )
 
 var (
-	// imageRE splits the name of a package that may hold a kernel's image: of Debian,
-	// Ubuntu and most others, and of Proxmox. What the kernel calls itself stands in
-	// it, or of Armbian's the name of a family of boards.
+	// imageRE splits the name of a package that may hold a kernel's image. In it is what
+	// the kernel calls itself, or in Armbian's the name of a family of boards.
 	imageRE = regexp.MustCompile(`^(?:linux-image-(unsigned-)?|(?:proxmox|pve)-kernel-)(.+?)(-signed|-unsigned)?$`)
 	// noImageRE matches packages that are named so and hold no image.
 	noImageRE = regexp.MustCompile(`-(dbg|dbgsym|template)$|^(proxmox|pve)-kernel-[^0-9]`)
 	unameRE   = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
-	// releaseRE is a whole release: packages that only depend on the newest kernel of a
-	// series name no more than that, 6.12.
+	// releaseRE is a whole release. Packages that only depend on the newest kernel of a
+	// series have the series in their names: 6.12.
 	releaseRE = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+`)
 	// numbersRE is what stands before the flavour: 6.8.0-45-, 6.12.107+deb13-.
 	numbersRE = regexp.MustCompile(`^[0-9]+\.[0-9][^-]*(-[0-9][^-]*)*(-|$)`)
 )
 
-// partPrefixes are what names of packages with the rest of a kernel start with, and
-// in Debian from 7.x on also its image: linux-image is an empty shell then.
+// partPrefixes begin the names of packages with the other parts of a kernel. From 7.x
+// on, Debian's image is in linux-binary, and linux-image only depends on the parts.
 func partPrefixes() []string { return []string{"linux-base-", "linux-binary-", "linux-modules-"} }
 
 // isKernelPackage tells the packages that can be part of a kernel.
@@ -32,8 +31,8 @@ func isKernelPackage(name string) bool {
 	return imageRE.MatchString(name) || slices.ContainsFunc(partPrefixes(), func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// imageOf splits the name of a package that may hold an image. signed is the name of
-// the package that has the same kernel signed.
+// imageOf splits the name of a package that may hold an image. signed is the package
+// that would have the same kernel signed.
 func imageOf(name string) (uname, flavour, signed string, ok bool) {
 	m := imageRE.FindStringSubmatch(name)
 	if m == nil || noImageRE.MatchString(name) {

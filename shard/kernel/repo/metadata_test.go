@@ -102,7 +102,8 @@ func TestSelectRPMs(t *testing.T) {
 		},
 		{"RHCK alone", "kernel", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")), []string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules"}, nil},
 		{
-			"Mageia", "", []pkg{rpmEntry("kernel-desktop-5.15.23-1.mga8", "1", "1.mga8", big), rpmEntry("kernel-desktop", "6.6.28", "1.mga9", big), rpmEntry("kernel-server", "6.6.28", "1.mga9", big), rpmEntry("kernel-desktop-devel-5.15.23-1.mga8", "1", "1.mga8", big), rpmEntry("kernel-desktop-latest", "6.6.28", "1.mga9", small)},
+			"Mageia", "",
+			[]pkg{rpmEntry("kernel-desktop-5.15.23-1.mga8", "1", "1.mga8", big), rpmEntry("kernel-desktop", "6.6.28", "1.mga9", big), rpmEntry("kernel-server", "6.6.28", "1.mga9", big), rpmEntry("kernel-desktop-devel-5.15.23-1.mga8", "1", "1.mga8", big), rpmEntry("kernel-desktop-latest", "6.6.28", "1.mga9", small)},
 			[]string{"5.15.23-desktop-1.mga8: kernel-desktop-5.15.23-1.mga8", "6.6.28-desktop-1.mga9: kernel-desktop"},
 			nil,
 		},

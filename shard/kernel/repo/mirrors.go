@@ -252,7 +252,7 @@ func readRPMs(ctx context.Context, s *source, at string, _ repository, keys *key
 	return list, bad, nil
 }
 
-// decompressed finds the compression by content.
+// decompressed unpacks what is compressed, which its content tells.
 func decompressed(b []byte) (io.ReadCloser, error) {
 	r := io.NopCloser(bytes.NewReader(b))
 	if c := image.CompressionOf(b); c != image.NoCompression {

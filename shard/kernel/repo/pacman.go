@@ -68,8 +68,8 @@ const (
 	maxDesc  = 1 << 20   // bytes of one package's
 )
 
-// readPacman returns the kernels of a repository at an address. Its database need
-// not be signed where packages are, as Arch's is not.
+// readPacman returns the kernels of a repository at an address. Its database need not
+// be signed, as Arch's is not: its packages are.
 func readPacman(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error) {
 	file := at + "/" + repo.name + ".db"
 	db, err := s.fetcher.Get(ctx, file, maxDB)
@@ -127,7 +127,7 @@ func parsePacman(ctx context.Context, r io.Reader, arch string) (list []pkg, bad
 		return nil, nil, fmt.Errorf("read the list of packages: %w", err)
 	}
 	if !found {
-		// An empty one is a tar of zeroes, and so is what is none.
+		// Any file of zeroes reads as an empty tar.
 		return nil, nil, errors.New("read the list of packages: there is none in it")
 	}
 	return list, bad, nil
@@ -183,8 +183,8 @@ func parseDesc(text string) (p pkg, err error) {
 	return p, p.check()
 }
 
-// findPacman finds every kernel, and what the user names so. linux and linux-lts are
-// the usual ones, or all of a repository that has neither.
+// findPacman finds every kernel, and whatever package is named like the flavour. The
+// usual ones are linux and linux-lts, or all of a repository that has neither.
 func findPacman(list []pkg, flavour string) (kernels []build) {
 	usual := func(k build) bool { return k.stem == "linux" || k.stem == "linux-lts" }
 	for i := range list {
@@ -202,9 +202,9 @@ func findPacman(list []pkg, flavour string) (kernels []build) {
 	return kernels
 }
 
-// pacmanUname returns what a kernel calls itself, as far as Arch's ways tell:
-// 6.9.3-arch1-1 of linux 6.9.3.arch1-1, 6.6.32-1-lts of linux-lts 6.6.32-1. Its
-// version stands first in any case.
+// pacmanUname guesses what a kernel calls itself from how Arch names its own:
+// 6.9.3-arch1-1 of linux 6.9.3.arch1-1, 6.6.32-1-lts of linux-lts 6.6.32-1. The version
+// comes first in any case.
 func (p *pkg) pacmanUname() string {
 	version := p.Version.Version
 	if i := strings.LastIndex(version, "."); i >= 0 && strings.Trim(version[i+1:], "0123456789") != "" {

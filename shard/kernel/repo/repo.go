@@ -57,7 +57,7 @@ type format struct {
 	suffix string // of files of packages
 	keys   string // package of distributions' keys
 	read   func(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error)
-	find   func(list []pkg, flavour string) []build // all kernels, and what the user names so
+	find   func(list []pkg, flavour string) []build // all kernels, and packages named like the flavour
 	// signed checks that one of the keys has signed the package at path.
 	signed func(ctx context.Context, s *source, keys *keyring, path string, f packageFile) error
 }

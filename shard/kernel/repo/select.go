@@ -81,8 +81,8 @@ func isDefaultStem(stem string) bool {
 }
 
 // choose returns the kernels of a flavour among packages: "" for the usual ones, "rt"
-// for kernel-rt-core or linux-rt, "kernel" for kernel-core alone. Without one, it
-// returns an error's words about those that there are.
+// for kernel-rt-core or linux-rt, "kernel" for kernel-core alone. If there is none,
+// others names the flavours that there are.
 func (f format) choose(list []pkg, flavour string) (kernels []build, others string) {
 	for _, k := range f.find(list, flavour) {
 		if flavour == "" && k.usual || isFlavour(k.stem, flavour) {
@@ -100,8 +100,8 @@ func (f format) choose(list []pkg, flavour string) (kernels []build, others stri
 	return nil, strings.Join(slices.Compact(all), ", ")
 }
 
-// findRPMs finds every kernel, and what the user names so. Of a package that several
-// repositories have, the first counts.
+// findRPMs finds every kernel, and whatever package is named like the flavour. Of a
+// package that several repositories have, the first counts.
 func findRPMs(list []pkg, flavour string) (kernels []build) {
 	byName := map[string]*pkg{}
 	for i := range list {

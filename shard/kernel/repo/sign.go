@@ -57,10 +57,10 @@ func readKeyring(files ...string) (*keyring, error) {
 	return k, nil
 }
 
-// withoutRevoked leaves out the keys that their owner has revoked, unless another one
-// only came after them; and those whose fingerprints are in the file that pacman has
-// for that beside a keyring: archlinux-revoked beside archlinux.gpg. What they have
-// signed before does not count either: whoever has a key chooses the date.
+// withoutRevoked leaves out revoked keys, also those whose fingerprints pacman keeps
+// in a file beside a keyring: archlinux-revoked beside archlinux.gpg. Whoever has a key
+// chooses the date of a signature, so earlier ones do not count either. Only a key that
+// was superseded or retired stays, for what it signed before.
 func withoutRevoked(file string, list openpgp.EntityList) openpgp.EntityList {
 	revoked := func(sigs []*packet.Signature) bool {
 		return slices.ContainsFunc(sigs, func(s *packet.Signature) bool {
