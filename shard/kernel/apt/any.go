@@ -9,28 +9,25 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
-// anyRepository is a repository that is no distribution's, beside its address and
-// suite.
+// anyRepository is what the spec of any repository has beside its address and suite.
 type anyRepository struct {
-	components []string // none: it is flat, as deb's packages in one directory are
+	components []string // of a flat repository, one without suites: none
 	trusted    bool     // it need not be signed
 }
 
 var (
-	suiteRE = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9._+~/-]{0,200}$`)
+	suiteRE = regexp.MustCompile(`^[A-Za-z0-9./][A-Za-z0-9._+~/-]{0,200}$`)
 	wordRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~/-]{0,200}$`)
 )
 
 // ParseAny reads "<URL> <suite> <component>...[,flavour=F][,key=FILE][,trusted=yes]", as
-// in a line of sources.list; the suite of a flat repository ends in a slash, and
-// has no components.
+// in a line of sources.list. A flat repository has a directory that ends in a slash
+// in place of suite and components.
 func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
 	head, o, err := kernel.CutOptions(spec, rest, "flavour", "key", "trusted")
 	if err != nil {
@@ -41,34 +38,33 @@ func ParseAny(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, 
 	if !fits || slices.ContainsFunc(words[2:], func(w string) bool { return !wordRE.MatchString(w) }) {
 		return nil, kernel.Usagef("kernel source %q: expected \"apt:<URL> <suite> <component>...\", in quotes, or \"apt:<URL> ./\" for a repository without suites", spec)
 	}
-	if goarch.Lookup(hostArch).Name == "" {
-		return nil, kernel.Usagef("kernel source %q: kernels of %s are not supported", spec, hostArch)
-	}
-	if o.Trusted != "" && o.Trusted != "yes" {
+	switch {
+	case o.Trusted != "" && o.Trusted != "yes":
 		return nil, kernel.Usagef("kernel source %q: trusted=%s is not known: want trusted=yes", spec, o.Trusted)
-	}
-	s := &source{
-		spec: spec, distro: "apt", suite: words[1], arch: hostArch, cache: cache, now: time.Now,
-		archive: mirrors{vendor: report.Redact(words[0]), hostKeyring: "/etc/apt/trusted.gpg.d/*"},
-		any:     &anyRepository{components: words[2:], trusted: o.Trusted != ""},
-	}
-	if o.Flavour != "" {
-		if !wordRE.MatchString(o.Flavour) {
-			return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
-		}
-		s.flavours = []string{o.Flavour}
+	case o.Trusted != "" && o.Key != "":
+		return nil, kernel.Usagef("kernel source %q: trusted=yes does not check the signatures that key= is for: leave one of them out", spec)
+	case o.Flavour != "" && !wordRE.MatchString(o.Flavour):
+		return nil, kernel.Usagef("kernel source %q: %q is no kernel flavour", spec, o.Flavour)
 	}
 	o.URL = words[0]
-	return s, s.setOptions(o)
+	s, err := newSource(spec, "apt", words[1], hostArch, cache, mirrors{vendor: report.Redact(o.URL), hostKeyring: "/etc/apt/trusted.gpg.d/*"}, o)
+	if err != nil {
+		return nil, err
+	}
+	s.any = &anyRepository{components: words[2:], trusted: o.Trusted != ""}
+	if o.Flavour != "" {
+		s.flavours = []string{o.Flavour}
+	}
+	return s, nil
 }
 
-// name is that of a private root.
+// name returns the name of the private root.
 func (a *anyRepository) name(where string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %v", where, a.components, a.trusted))
 	return "any-" + hex.EncodeToString(sum[:8])
 }
 
-// fields are lines of a source's.
+// fields returns the lines that a deb822 source has of it.
 func (a *anyRepository) fields() (lines string) {
 	if len(a.components) > 0 {
 		lines = "Components: " + strings.Join(a.components, " ") + "\n"
@@ -79,12 +75,12 @@ func (a *anyRepository) fields() (lines string) {
 	return lines
 }
 
-// origin returns who the repository says that it is from, safe as a part of an id,
-// or "apt".
+// origin returns the Origin of the repository's Release file, safe as a part of an
+// id, or "apt" if it has none.
 func (r *privateRoot) origin() string {
 	found, _ := filepath.Glob(filepath.Join(r.lists(), "*Release")) // its only error is a bad pattern
 	for _, file := range found {
-		b, err := os.ReadFile(file) // signed, and apt has limits
+		b, err := os.ReadFile(file) // apt limits its size
 		if err != nil {
 			continue
 		}
@@ -95,95 +91,4 @@ func (r *privateRoot) origin() string {
 		}
 	}
 	return "apt"
-}
-
-// anyImages are what names of packages with an image start with. What follows is
-// the kernel's release, or of Armbian the name of a family of boards.
-func anyImages() []string {
-	return []string{"linux-image-unsigned-", "linux-image-", "proxmox-kernel-", "pve-kernel-"}
-}
-
-func isAnyKernelPackage(name string) bool {
-	return isKernelPackage(name) || slices.ContainsFunc(anyImages(), func(p string) bool { return strings.HasPrefix(name, p) })
-}
-
-// minImage is less than any package with an image, and more than one that only
-// depends on others, in bytes.
-const minImage = 1 << 20
-
-var unameRE = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
-
-// anyImage splits the name of a package that may hold an image. Of those of one
-// kernel, the one of the lowest rank is what users run: the signed one.
-func anyImage(name string) (uname, flavour string, rank int, ok bool) {
-	for _, prefix := range anyImages() {
-		if uname, ok = strings.CutPrefix(name, prefix); !ok {
-			continue
-		}
-		rank = 1
-		if prefix == "linux-image-unsigned-" {
-			rank = 2
-		}
-		break
-	}
-	if !ok || strings.HasSuffix(uname, "-dbg") || strings.HasSuffix(uname, "-dbgsym") || strings.HasSuffix(uname, "-template") {
-		return "", "", 0, false
-	}
-	for i, suffix := range []string{"-signed", "-unsigned"} {
-		if u, ok := strings.CutSuffix(uname, suffix); ok {
-			uname, rank = u, 2*i
-		}
-	}
-	if !strings.HasPrefix(name, "linux-") && !unameRE.MatchString(uname) { // proxmox-kernel-libc-dev
-		return "", "", 0, false
-	}
-	words := strings.Split(uname, "-")
-	for unameRE.MatchString(uname) && len(words) > 1 && words[0] != "" && words[0][0] >= '0' && words[0][0] <= '9' {
-		words = words[1:]
-	}
-	return uname, strings.Join(words, "-"), rank, true
-}
-
-// selectAny finds every build of a flavour, "" for all, whoever has packaged it: an
-// image with its modules in it, as Proxmox's or XanMod's, or with packages of the
-// same build beside it, as Ubuntu's and Debian's of today.
-func selectAny(list []stanza, flavour string) (kernels []build) {
-	packages := newIndex(list)
-	type kernelID struct{ uname, version string }
-	best := map[kernelID]int{}
-	candidate := func(s *stanza) (id kernelID, its string, rank int, ok bool) {
-		uname, its, rank, ok := anyImage(s.Package)
-		ok = ok && (flavour == "" || its == flavour || uname == flavour) && (s.Size >= minImage || packages.sameBuild("linux-binary-"+uname, s) != nil)
-		return kernelID{uname, s.plain()}, its, rank, ok
-	}
-	for i := range list {
-		if id, _, rank, ok := candidate(&list[i]); ok {
-			if known, seen := best[id]; !seen || rank < known {
-				best[id] = rank
-			}
-		}
-	}
-	for _, builds := range packages {
-		for _, s := range builds {
-			id, its, rank, ok := candidate(s)
-			if !ok || rank != best[id] {
-				continue
-			}
-			parts := []*stanza{s}
-			if s.Size < minImage {
-				parts = nil // the shell: nothing in it
-			}
-			for _, prefix := range []string{"linux-base-", "linux-binary-", "linux-modules-", "linux-modules-extra-"} {
-				if p := packages.sameBuild(prefix+id.uname, s); p != nil {
-					parts = append(parts, p)
-				}
-			}
-			k := newBuild(id.uname, s.Version, parts)
-			k.Flavour, k.Source = its, s.source()
-			k.Modules = packages.sameBuild("linux-modules-"+id.uname, s) != nil || !strings.Contains(s.Depends, "linux-modules-")
-			kernels = append(kernels, k)
-		}
-	}
-	sortBuilds(kernels)
-	return kernels
 }

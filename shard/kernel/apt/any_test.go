@@ -58,7 +58,12 @@ func TestSelectAny(t *testing.T) {
 			tc.list[i].Filename = tc.list[i].Package
 		}
 		var got []string
-		for _, k := range selectAny(tc.list, tc.flavour) {
+		s := &source{any: &anyRepository{}}
+		if tc.flavour != "" {
+			s.flavours = []string{tc.flavour}
+		}
+		kernels, _ := selectKernels(tc.list, s.wants)
+		for _, k := range kernels {
 			line := k.Release + " " + k.Flavour
 			for _, d := range k.Debs {
 				line += " " + d.File
@@ -99,16 +104,17 @@ func TestAnyRepository(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t, "bookworm", anyPackages(t)...)
 	release := filepath.Join(r.dir, "dists/bookworm/InRelease")
-	flat := func(dir string) {
+	flat := func(dir, base string) {
 		var index bytes.Buffer
 		for _, p := range anyPackages(t) {
 			d := buildDeb(t, p)
 			imagetest.WriteFile(t, filepath.Join(r.dir, dir, filepath.Base(d.file)), d.data)
-			index.WriteString(strings.Replace(d.stanza, "Filename: pool/main/", "Filename: ./", 1))
+			index.WriteString(strings.Replace(d.stanza, "Filename: pool/main/", "Filename: "+base, 1))
 		}
 		imagetest.WriteFile(t, filepath.Join(r.dir, dir, "Packages"), index.Bytes())
 	}
-	flat("flat")
+	flat("flat", "./")
+	flat("below", "below/") // from the address on, not from the list
 	parse := func(spec string, c *kernel.Cache) *source {
 		s, err := ParseAny(spec, strings.TrimPrefix(spec, "apt:"), "amd64", c)
 		if err != nil {
@@ -122,6 +128,8 @@ func TestAnyRepository(t *testing.T) {
 		{suite + ",flavour=pve,key=" + r.keyring, "debian"},
 		{"apt:" + r.URL + "/flat ./,trusted=yes", "apt"},
 		{"apt:file://" + r.dir + "/flat ./,trusted=yes", "apt"},
+		{"apt:" + r.URL + "/flat /,trusted=yes", "apt"},
+		{"apt:" + r.URL + " below/,trusted=yes", "apt"},
 	} {
 		s := parse(tc.spec, kerneltest.NewCache(t))
 		refs := kerneltest.List(t, s)
@@ -154,6 +162,14 @@ func TestAnyRepository(t *testing.T) {
 	if _, err := parse(suite+",flavour=rt,key="+r.keyring, kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "it has pve") {
 		t.Errorf("error %v, want a UsageError that names the flavours there are", err)
 	}
+	imagetest.WriteFile(t, filepath.Join(r.dir, "none/Packages"), []byte(pkgStanza("linux-image-amd64", "1", "")+pkgStanza("bash", "1", "")))
+	if _, err := parse("apt:"+r.URL+"/none ./,trusted=yes", kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "has no kernel for amd64 at this time; expected packages linux-image-<release>") {
+		t.Errorf("error %v, want a UsageError", err)
+	}
+	spec := "apt:http://me:secret@" + strings.TrimPrefix(r.URL, "http://") + "/gone bookworm main"
+	if _, err := parse(spec, kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "/gone") {
+		t.Errorf("error %v, want a UsageError that names the address without its password", err)
+	}
 	// A list that was changed after it was signed is refused.
 	b, err := os.ReadFile(release)
 	if err != nil {
@@ -175,16 +191,17 @@ func TestAnyRepository(t *testing.T) {
 func TestAnySpecsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for spec, want := range map[string]string{
-		"":                                "expected",
-		"https://h.example":               "expected",
-		"https://h.example bookworm":      "expected",
-		"https://h.example ./ main":       "expected",
-		"https://h.example a;b main":      "expected",
-		"https://h.example bookworm -o":   "expected",
-		"ftp://h.example bookworm main":   "no mirror that apt can read",
-		"https://h.example b m,trusted=1": "want trusted=yes",
-		"https://h.example b m,url=x":     "no meaning here",
-		"https://h.example b m,flavour=;": "no kernel flavour",
+		"":                                        "expected",
+		"https://h.example":                       "expected",
+		"https://h.example bookworm":              "expected",
+		"https://h.example ./ main":               "expected",
+		"https://h.example a;b main":              "expected",
+		"https://h.example bookworm -o":           "expected",
+		"ftp://h.example bookworm main":           "no mirror that apt can read",
+		"https://h.example b m,trusted=1":         "want trusted=yes",
+		"https://h.example b m,key=k,trusted=yes": "leave one of them out",
+		"https://h.example b m,url=x":             "no meaning here",
+		"https://h.example b m,flavour=;":         "no kernel flavour",
 	} {
 		var usage *kernel.UsageError
 		if _, err := ParseAny("apt:"+spec, spec, "amd64", nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {

@@ -1,7 +1,7 @@
-// Package apt reads the kernels of Debian, Ubuntu and any other repository that apt
-// reads, through apt itself, in a
-// private root: signatures, proxies and configured mirrors work as on the host.
-// It owns that root and the choice of packages that make a kernel. It must not know other kinds of sources.
+// Package apt reads the kernels of Debian, Ubuntu and any other repository of apt's,
+// through apt itself, in a private root: signatures, proxies and configured mirrors
+// work as on the host. It owns that root and the choice of packages that make a
+// kernel. It must not know other kinds of sources.
 package apt
 
 import (
@@ -35,6 +35,29 @@ type source struct {
 	once sync.Once // guards root and err
 	root *privateRoot
 	err  error // why it is not known which mirrors the root should have
+}
+
+// newSource takes the options url= and key=.
+func newSource(spec, distro, suite, arch string, cache *kernel.Cache, archive mirrors, o kernel.Options) (*source, error) {
+	s := &source{spec: spec, distro: distro, suite: suite, arch: arch, cache: cache, archive: archive, now: time.Now}
+	if goarch.Lookup(arch).Name == "" {
+		return nil, kernel.Usagef("kernel source %q: kernels of %s are not supported", spec, arch)
+	}
+	if o.URL != "" {
+		url := strings.TrimRight(o.URL, "/")
+		if !validMirror(url) {
+			return nil, kernel.Usagef("kernel source %q: %q is no mirror that apt can read: expected http://..., https://... or file:///...", spec, o.URL)
+		}
+		s.archive.main, s.archive.security, s.archive.discover = url, url, false
+	}
+	if o.Key != "" {
+		key, err := filepath.Abs(o.Key)
+		if err != nil {
+			return nil, &kernel.UsageError{Msg: "find the OpenPGP keys", Err: err}
+		}
+		s.archive.keyring = key
+	}
+	return s, nil
 }
 
 func (s *source) String() string { return s.spec }
@@ -112,12 +135,12 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 	if s.any != nil {
 		distro = root.origin()
 	}
-	kernels, bare := s.choose(list, s.flavours)
+	kernels, bare := selectKernels(list, s.wants)
 	if len(bare) > 0 {
 		s.cache.Warnf("%s: %d kernels come without their modules or config, which the mirror no longer has: %s", root.title(), len(bare), bounded.OneLine(strings.Join(bare, ", ")))
 	}
 	if len(kernels) == 0 {
-		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s at this time%s", s.spec, root.title(), strings.Join(s.flavours, ", "), s.others(list))
+		return nil, s.noKernel(root.title(), list)
 	}
 	refs := make([]kernel.Ref, 0, len(kernels))
 	for _, k := range kernels {
@@ -130,7 +153,7 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 			Arch: s.arch, Digest: debsDigest(k.Debs), Locator: string(locator),
 			Flavour: k.Flavour, Package: k.Source, Modules: k.Modules,
 		}
-		if s.any != nil && !unameRE.MatchString(k.Release) { // Armbian's: a board's
+		if !unameRE.MatchString(k.Release) { // Armbian's: a board's
 			ref.Release = ""
 		}
 		for _, d := range k.Debs {
@@ -139,17 +162,6 @@ func (s *source) list(ctx context.Context, root *privateRoot) ([]kernel.Ref, err
 		refs = append(refs, ref)
 	}
 	return kernel.SortRefs(refs), nil
-}
-
-// choose returns the builds of flavours among packages; none means all.
-func (s *source) choose(list []stanza, flavours []string) (kernels []build, bare []string) {
-	switch {
-	case s.any != nil:
-		return selectAny(list, strings.Join(flavours, "")), nil
-	case s.distro == "ubuntu":
-		return selectUbuntu(list, strings.Join(flavours, ""))
-	}
-	return selectKernels(list, flavours)
 }
 
 // Open fetches the kernel's packages unless the cache has them. It needs no

@@ -230,6 +230,19 @@ func TestAptLeavesOutSuitesThatTheMirrorLacks(t *testing.T) {
 	if w := warnings(); len(w) != 2 || !strings.Contains(w[0]+w[1], "bookworm-updates") || !strings.Contains(w[0]+w[1], "bookworm-security") {
 		t.Errorf("warnings %q", w)
 	}
+	// A list that its signed Release file does not name is left out, too.
+	dir := filepath.Join(r.dir, "dists/bookworm-updates")
+	imagetest.WriteFile(t, filepath.Join(dir, "main/binary-amd64/Packages"), []byte(pkgStanza("linux-image-6.1.0-98-amd64", "1", "")+"\n"))
+	r.release(t, "bookworm-updates", time.Now().Add(24*time.Hour))
+	imagetest.WriteFile(t, filepath.Join(dir, "main/binary-amd64/Packages"), []byte(pkgStanza("linux-image-6.1.0-99-amd64", "1", "")))
+	c = kerneltest.NewCache(t)
+	warnings = kerneltest.CollectWarnings(c)
+	if refs := kerneltest.List(t, r.source(t, "debian:bookworm:amd64", c)); len(refs) != 1 {
+		t.Errorf("ids %q", kerneltest.IDs(refs))
+	}
+	if w := warnings(); !slices.ContainsFunc(w, func(w string) bool { return strings.Contains(w, "its list of bookworm-updates is not the one") }) {
+		t.Errorf("warnings %q", w)
+	}
 	// But the suite itself has to be there.
 	_, err := r.source(t, "debian:trixie:amd64", kerneltest.NewCache(t)).List(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "trixie") || strings.Contains(err.Error(), "\n") {

@@ -3,7 +3,6 @@ package apt
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -51,24 +50,27 @@ func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 		return nil, kernel.Usagef("kernel source %q: unknown Debian suite %q%s; valid suites are %s",
 			spec, suite, kernel.Suggest(suite, debianSuites()), strings.Join(debianSuites(), ", "))
 	}
-	s := &source{spec: spec, distro: "debian", suite: suite, arch: hostArch, cache: cache, now: time.Now, archive: publicDebian()}
-	if err := s.setOptions(o); err != nil {
-		return nil, err
-	}
-	if !given {
-		if s.flavours = debianFlavours(hostArch); s.flavours == nil {
-			return nil, kernel.Usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, hostArch, strings.Join(allFlavours(), ", "))
-		}
-		return s, nil
-	}
-	for _, arch := range goarch.Names() {
-		if slices.Contains(debianFlavours(arch), flavour) {
-			s.arch, s.flavours = arch, []string{flavour}
-			return s, nil
+	arch, flavours := hostArch, debianFlavours(hostArch)
+	if given {
+		flavours = nil
+		for _, a := range goarch.Names() {
+			if slices.Contains(debianFlavours(a), flavour) {
+				arch, flavours = a, []string{flavour}
+			}
 		}
 	}
-	return nil, kernel.Usagef("kernel source %q: unknown kernel flavour %q%s; valid flavours are %s",
-		spec, flavour, kernel.Suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
+	switch {
+	case flavours == nil && given:
+		return nil, kernel.Usagef("kernel source %q: unknown kernel flavour %q%s; valid flavours are %s",
+			spec, flavour, kernel.Suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
+	case flavours == nil:
+		return nil, kernel.Usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, arch, strings.Join(allFlavours(), ", "))
+	}
+	s, err := newSource(spec, "debian", suite, arch, cache, publicDebian(), o)
+	if err == nil {
+		s.flavours = flavours
+	}
+	return s, err
 }
 
 func allFlavours() []string {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,48 +117,9 @@ func (s *stanza) source() string {
 
 func validFilename(name string) bool { return filenameRE.MatchString(name) && fs.ValidPath(name) }
 
-// exactDeps returns the "name (= version)" dependencies without alternatives.
-func (s *stanza) exactDeps() map[string]string {
-	deps := map[string]string{}
-	for d := range strings.SplitSeq(s.Depends, ",") {
-		name, version, ok := strings.Cut(strings.TrimSpace(d), " (= ")
-		if version, closed := strings.CutSuffix(version, ")"); ok && closed && !strings.Contains(d, "|") {
-			deps[name] = version
-		}
-	}
-	return deps
-}
-
-// isKernelPackage tells the packages that can be part of a kernel.
-func isKernelPackage(name string) bool {
-	for _, prefix := range kernelPackages() {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// kernelPackages are the packages' prefixes in the order to unpack them in. Up
-// to 6.x linux-image holds all. From 7.x on it is a shell: linux-base holds the
-// config, linux-binary the image, linux-modules the modules.
-func kernelPackages() []string {
-	return []string{"linux-base-", "linux-image-", "linux-binary-", "linux-modules-"}
-}
-
-// debianRelease is the version part of a kernel's package: 6.1.0-56,
-// 6.12.117+deb13, 6.1.0-0.deb11.48, 7.2.13+deb14. The meta packages
-// (linux-image-6.12-amd64) have two components or none.
-var debianRelease = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9][0-9a-z.~]*)?(\+[0-9a-z.~]+)?$`)
-
-// build is one build of a flavour.
-type build struct {
-	Release string // uname -r
-	Version string // of the package
-	Flavour string
-	Source  string // package, and its version
-	Modules bool
-	Debs    []deb // in the order to unpack them in
+// needs says whether the package depends on another.
+func (s *stanza) needs(name string) bool {
+	return slices.Contains(strings.FieldsFunc(s.Depends, func(r rune) bool { return strings.ContainsRune(" ,|(", r) }), name)
 }
 
 // deb is a package file in an archive. Its JSON is a Ref's locator.
@@ -168,123 +128,6 @@ type deb struct {
 	File    string `json:"file"` // below the archive's root
 	SHA256  string `json:"sha256"`
 	Size    int64  `json:"size"` // bytes
-}
-
-// index finds packages by name. Of equal ones it holds the first, and the main
-// archive comes first.
-type index map[string][]*stanza
-
-func newIndex(list []stanza) index {
-	x := index{}
-	for i := range list {
-		if s := &list[i]; x.find(s.Package, s.Version) == nil {
-			x[s.Package] = append(x[s.Package], s)
-		}
-	}
-	return x
-}
-
-func (x index) find(name, version string) *stanza {
-	for _, s := range x[name] {
-		if s.Version == version {
-			return s
-		}
-	}
-	return nil
-}
-
-// newBuild makes a build of packages, in the order to unpack them in.
-func newBuild(release, version string, packages []*stanza) build {
-	b := build{Release: release, Version: version, Source: packages[0].source(), Modules: true}
-	for _, p := range packages {
-		b.Debs = append(b.Debs, deb{Archive: p.Archive, File: p.Filename, SHA256: p.SHA256, Size: p.Size})
-	}
-	return b
-}
-
-func sortBuilds(kernels []build) {
-	slices.SortFunc(kernels, func(a, b build) int {
-		return strings.Compare(a.Release+"\x00"+a.Version, b.Release+"\x00"+b.Version)
-	})
-}
-
-// selectKernels finds every build of the flavours. Of a build that is there
-// signed and unsigned the signed one counts, being what users run. bare are the
-// IDs of those listed without modules or config: backports keeps old signed
-// packages when the unsigned ones of the same build are gone.
-func selectKernels(list []stanza, flavours []string) (kernels []build, bare []string) {
-	packages := newIndex(list)
-	for name, builds := range packages {
-		uname, flavour, unsigned, ok := kernelOf(name, flavours)
-		if !ok {
-			continue
-		}
-		for _, s := range builds {
-			if unsigned && packages.find("linux-image-"+uname, s.Version) != nil {
-				continue
-			}
-			parts, missing := s.parts(uname, packages)
-			if slices.Contains(missing, "linux-binary-"+uname) {
-				continue // nothing to boot
-			}
-			if len(missing) > 0 {
-				bare = append(bare, uname)
-			}
-			k := newBuild(uname, s.Version, parts)
-			k.Flavour, k.Modules = flavour, !slices.Contains(missing, "linux-modules-"+uname)
-			kernels = append(kernels, k)
-		}
-	}
-	slices.Sort(bare)
-	sortBuilds(kernels)
-	return kernels, bare
-}
-
-// kernelOf splits linux-image-<uname>[-unsigned] where the uname ends in one of
-// the flavours.
-func kernelOf(pkg string, flavours []string) (uname, flavour string, unsigned, ok bool) {
-	uname, ok = strings.CutPrefix(pkg, "linux-image-")
-	if !ok {
-		return "", "", false, false
-	}
-	uname, unsigned = strings.CutSuffix(uname, "-unsigned")
-	for _, f := range flavours {
-		if release, ok := strings.CutSuffix(uname, "-"+f); ok && debianRelease.MatchString(release) {
-			return uname, f, unsigned, true
-		}
-	}
-	return "", "", false, false
-}
-
-// parts follows the exact-version dependencies on packages of the same kernel;
-// missing are those that the list does not have.
-func (s *stanza) parts(uname string, packages index) (all []*stanza, missing []string) {
-	all = []*stanza{s}
-	seen := map[string]bool{s.Package: true}
-	for i := 0; i < len(all); i++ {
-		deps := all[i].exactDeps()
-		for _, prefix := range kernelPackages() {
-			name := prefix + uname
-			version, ok := deps[name]
-			if !ok || seen[name] {
-				continue
-			}
-			seen[name] = true
-			if dep := packages.find(name, version); dep != nil {
-				all = append(all, dep)
-			} else {
-				missing = append(missing, name)
-			}
-		}
-	}
-	if seen["linux-binary-"+uname] {
-		all = all[1:] // the shell: nothing in it
-	}
-	rank := func(s *stanza) int {
-		return slices.IndexFunc(kernelPackages(), func(p string) bool { return strings.HasPrefix(s.Package, p) })
-	}
-	slices.SortStableFunc(all, func(a, b *stanza) int { return rank(a) - rank(b) })
-	return all, missing
 }
 
 // debsDigest returns the package's digest, or one over the sorted digests of

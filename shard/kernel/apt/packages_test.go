@@ -83,7 +83,7 @@ func TestSelectKernels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			kernels, bare := selectKernels(stanzas, []string{tc.flavours})
+			kernels, bare := selectKernels(stanzas, (&source{flavours: []string{tc.flavours}}).wants)
 			var got []string
 			for _, k := range kernels {
 				line := k.Release + " " + k.Version
@@ -143,7 +143,7 @@ func FuzzParsePackages(f *testing.F) {
 				t.Fatalf("kept %+v", s)
 			}
 		}
-		kernels, _ := selectKernels(list, allFlavours())
+		kernels, _ := selectKernels(list, (&source{any: &anyRepository{}}).wants)
 		for _, k := range kernels {
 			if len(k.Debs) == 0 || kernel.SafeName(k.Release) != k.Release {
 				t.Fatalf("kernel %+v", k)

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -75,8 +74,8 @@ func parsePackageSet(spec, rest, arch string, cache *kernel.Cache) (*source, []s
 		names = append(names, m[1])
 		packages = packages[len(m[0]):]
 	}
-	s := &source{spec: spec, distro: "debian", suite: suite, arch: arch, cache: cache, now: time.Now, archive: publicDebian()}
-	return s, names, s.setOptions(o)
+	s, err := newSource(spec, "debian", suite, arch, cache, publicDebian(), o)
+	return s, names, err
 }
 
 // uriRE finds what apt would fetch: where, and what it has to be.

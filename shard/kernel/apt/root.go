@@ -207,7 +207,7 @@ func (r *privateRoot) update(ctx context.Context) error {
 	}
 	for parts, again := r.parts(), true; again; {
 		file := filepath.Join(r.dir, "etc", "sources.list.d", "debian.sources")
-		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(r.sources(parts)), 0o600); err != nil {
 			return fmt.Errorf("set up private apt root: %w", err)
 		}
 		out, err := r.run(ctx, "apt-get", "update", "-q")
@@ -244,9 +244,13 @@ func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 				p.expired, again = true, true
 			case p.optional && strings.Contains(line, " "+p.suite+" Release' does not have a Release file"):
 				r.cache.Warnf("%s: the mirror %s does not have %s; its kernels are left out", r.title(), report.Redact(p.url), p.suite)
-				parts = slices.Delete(parts, i, i+1)
+				parts, again = slices.Delete(parts, i, i+1), true
 				i--
-				again = true
+			case p.optional && strings.Contains(line, "/dists/"+p.suite+"/") && strings.Contains(line, "Mirror sync in progress"):
+				// Its Release file is signed, and the list is another one.
+				r.cache.Warnf("%s: the mirror %s is being updated: its list of %s is not the one that its Release file names; its kernels are left out", r.title(), report.Redact(p.url), p.suite)
+				parts, again = slices.Delete(parts, i, i+1), true
+				i--
 			}
 		}
 	}
@@ -263,6 +267,8 @@ func (r *privateRoot) updateError(out string, err error) error {
 	switch {
 	case signatureRE.MatchString(out):
 		return fmt.Errorf("%s: %w: %s: check the mirror, or name the keys that it is signed with by ,key=FILE", doing, kernel.ErrSignature, text)
+	case r.any != nil && strings.Contains(text, "does not have a Release file"):
+		return kernel.Usagef("%s: %s Check the address and the suite", doing, text)
 	case text == "":
 		return fmt.Errorf("%s: apt-get update: %w", doing, err)
 	}
@@ -306,16 +312,12 @@ func (r *privateRoot) runTo(ctx context.Context, stdout io.Writer, name string, 
 }
 
 // stanzasVersion has to change when what [parsePackages] makes of a list does.
-const stanzasVersion = "2"
+const stanzasVersion = "3"
 
 // stanzas reads the kernel packages out of the lists, each of them once.
 func (r *privateRoot) stanzas() ([]stanza, error) {
 	var all []stanza
 	main, security := r.suites()
-	want := isKernelPackage
-	if r.any != nil {
-		want = isAnyKernelPackage
-	}
 	for i, suite := range append(slices.Clone(main), security...) {
 		// One that is optional may have none: its absence was warned about.
 		for _, path := range r.list(suite) {
@@ -326,7 +328,7 @@ func (r *privateRoot) stanzas() ([]stanza, error) {
 					return false, err
 				}
 				defer f.Close()
-				list, err = parsePackages(f, want)
+				list, err = parsePackages(f, isKernelPackage)
 				return true, err
 			})
 			if err != nil {

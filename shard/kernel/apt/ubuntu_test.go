@@ -143,11 +143,11 @@ func TestSelectUbuntu(t *testing.T) {
 			[]string{u + " 1 image modules"},
 			nil,
 		},
-		{"without modules", stanzas(pkgStanza("linux-image-"+u, "1", "")), []string{u + " 1 image"}, []string{u}},
+		{"without modules", stanzas(pkgStanza("linux-image-"+u, "1", "kmod, linux-base (>= 4.5ubuntu1~16.04.1), linux-modules-"+u)), []string{u + " 1 image"}, []string{u}},
 		{"not meta, debug, or other packages", stanzas(pkgStanza("linux-image-generic", "1", ""), pkgStanza("linux-image-generic-hwe-22.04", "1", ""), pkgStanza("linux-image-extra-virtual", "1", ""), pkgStanza("linux-image-5.15.0-91", "1", ""), pkgStanza("linux-image-uc-5.15.0-91-generic", "1", "")), nil, nil},
 		{"large pages", stanzas(pkgStanza("linux-image-6.8.0-45-generic-64k", "1", ""), pkgStanza("linux-modules-6.8.0-45-generic-64k", "1", "")), []string{"6.8.0-45-generic-64k 1 image modules"}, nil},
 	} {
-		kernels, bare := selectUbuntu(tc.list, "")
+		kernels, bare := selectKernels(tc.list, (&source{}).wants)
 		var got []string
 		for _, k := range kernels {
 			line := k.Release + " " + k.Version

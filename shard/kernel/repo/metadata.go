@@ -153,7 +153,6 @@ type pkg struct {
 	Name    string `xml:"name"`
 	Arch    string `xml:"arch"`
 	Version struct {
-		Epoch   string `xml:"epoch,attr"`
 		Version string `xml:"ver,attr"`
 		Release string `xml:"rel,attr"`
 	} `xml:"version"`

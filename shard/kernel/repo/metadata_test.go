@@ -101,13 +101,22 @@ func TestSelectRPMs(t *testing.T) {
 			nil,
 		},
 		{"RHCK alone", "kernel", join(full("kernel", "5.14.0", "1.el9"), full("kernel-uek", "5.15.0", "3.el9uek")), []string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules"}, nil},
+		{
+			"Mageia", "",
+			[]pkg{rpmEntry("kernel-desktop-5.15.23-1.mga8", "1", "1.mga8", big), rpmEntry("kernel-desktop", "6.6.28", "1.mga9", big), rpmEntry("kernel-server", "6.6.28", "1.mga9", big), rpmEntry("kernel-desktop-devel-5.15.23-1.mga8", "1", "1.mga8", big), rpmEntry("kernel-desktop-latest", "6.6.28", "1.mga9", small)},
+			[]string{"5.15.23-desktop-1.mga8: kernel-desktop-5.15.23-1.mga8", "6.6.28-desktop-1.mga9: kernel-desktop"},
+			nil,
+		},
 		{"without modules", "", full("kernel", "5.14.0", "1.el9")[:2], []string{"5.14.0-1.el9.x86_64: kernel-core"}, []string{"5.14.0-1.el9.x86_64"}},
 		{"modules of another build", "", join(full("kernel", "5.14.0", "1.el9")[:2], full("kernel", "5.14.0", "2.el9")[2:]), []string{"5.14.0-1.el9.x86_64: kernel-core"}, []string{"5.14.0-1.el9.x86_64"}},
 		{"once, though in two repositories", "", join(full("kernel", "5.14.0", "1.el9"), full("kernel", "5.14.0", "1.el9")), []string{"5.14.0-1.el9.x86_64: kernel-core kernel-modules-core kernel-modules"}, nil},
 	} {
-		kernels, bare := selectKernels(tc.list, tc.flavour)
-		var got []string
+		kernels, _ := rpmFormat().choose(tc.list, tc.flavour)
+		var got, bare []string
 		for _, k := range kernels {
+			if !k.modules {
+				bare = append(bare, k.release)
+			}
 			line := k.release + ":"
 			for _, p := range k.packages {
 				line += " " + p.Name
@@ -154,7 +163,7 @@ func TestSelectRPMsTakesTheFirstRepository(t *testing.T) {
 		p.repo = repo
 		list = append(list, p)
 	}
-	if kernels, _ := selectKernels(list, ""); len(kernels) != 1 || kernels[0].packages[0].repo != "releases" {
+	if kernels, _ := rpmFormat().choose(list, ""); len(kernels) != 1 || kernels[0].packages[0].repo != "releases" {
 		t.Errorf("%+v", kernels)
 	}
 }
@@ -249,7 +258,7 @@ func FuzzParsePrimary(f *testing.F) {
 			checkHref(t, list[i].Location.Href)
 		}
 		for _, flavour := range []string{"", "kernel", "rt"} {
-			kernels, _ := selectKernels(list, flavour)
+			kernels, _ := rpmFormat().choose(list, flavour)
 			for _, k := range kernels {
 				if len(k.packages) == 0 || k.release == "" {
 					t.Fatalf("%+v", k)

@@ -240,11 +240,9 @@ func readRPMs(ctx context.Context, s *source, at string, _ repository, keys *key
 	if err := f.Checksum.verify(bytes.NewReader(primary), uri); err != nil {
 		return nil, nil, err
 	}
-	r := io.NopCloser(bytes.NewReader(primary))
-	if c := image.CompressionOf(primary); c != image.NoCompression {
-		if r, err = image.Decompress(c, r); err != nil {
-			return fail(err)
-		}
+	r, err := decompressed(primary)
+	if err != nil {
+		return fail(err)
 	}
 	defer r.Close()
 	list, bad, err := parsePrimary(bounded.Reader(ctx, r), s.basearch)
@@ -252,6 +250,15 @@ func readRPMs(ctx context.Context, s *source, at string, _ repository, keys *key
 		return fail(err)
 	}
 	return list, bad, nil
+}
+
+// decompressed unpacks what is compressed, which its content tells.
+func decompressed(b []byte) (io.ReadCloser, error) {
+	r := io.NopCloser(bytes.NewReader(b))
+	if c := image.CompressionOf(b); c != image.NoCompression {
+		return image.Decompress(c, r)
+	}
+	return r, nil
 }
 
 // verifyBeside checks metadata against its signature, a file at an address, if

@@ -1,15 +1,11 @@
 package repo
 
 import (
-	"archive/tar"
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -19,13 +15,12 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/fetch"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
 // ParseArch reads "[<flavour>][,url=URL][,repo=NAME][,key=FILE][,metadata=unsigned]":
-// kernels of Arch Linux, or of whom else pacman installs the packages. URL is what a
-// Server of pacman.conf is, with $repo and $arch in it, or else a mirror of Arch.
+// kernels of Arch Linux, or of another distribution that uses pacman. URL is a Server
+// as in pacman.conf, or without repo= and $repo a mirror that is laid out as Arch's.
 func ParseArch(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source, error) {
 	flavour, o, err := kernel.CutOptions(spec, rest, "url", "repo", "key", "metadata")
 	if err != nil {
@@ -45,39 +40,36 @@ func ParseArch(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Source,
 		return nil, err
 	}
 	s.title, s.distro, s.flavour = "Arch Linux", "arch", flavour
-	if o.URL != "" {
-		s.title = fetch.ShownURL(o.URL)
-	}
 	s.bases = []string{"https://geo.mirror.pkgbuild.com", "https://archive.archlinux.org/repos/last"}
 	for _, name := range names {
-		s.repos = append(s.repos, repository{name: name, path: name + "/os/$arch"})
+		r := repository{name: name, path: name + "/os/$arch"}
+		if o.Repo != "" && o.URL != "" { // its Server
+			r.path = ""
+		}
+		s.repos = append(s.repos, r)
 	}
 	s.keyPatterns = []string{"/usr/share/pacman/keyrings/archlinux.gpg", "/usr/share/keyrings/archlinux.gpg"}
 	if o.URL != "" {
-		s.keyPatterns = []string{"/usr/share/pacman/keyrings/*.gpg"} // of what this machine installs
+		s.title = fetch.ShownURL(o.URL)
+		s.keyPatterns = []string{"/usr/share/pacman/keyrings/*.gpg"} // of whom this machine trusts
 	}
 	return s, s.apply(o)
 }
 
 func pacmanFormat() format {
-	return format{
-		name: "pacman", index: "<repository>.db", suffix: ".pkg.tar", keys: "archlinux-keyring", read: readPacman, choose: selectPacman, others: pacmanFlavours,
-		archive:  func(path string) kernel.Archive { return unpack.Tar(path) },
-		fullName: pacmanName, signed: verifyPacman,
-	}
+	return format{name: "pacman", index: "<repository>.db", suffix: ".pkg.tar", keys: "archlinux-keyring", read: readPacman, find: findPacman, signed: verifyPacman}
 }
 
 // Limits of a repository's database. That of Arch's extra has 15,000 packages in 8
 // MB, which unpack to 80 MB.
 const (
-	maxDB      = 256 << 20 // bytes, compressed
-	maxDBTar   = 4 << 30   // bytes, unpacked
-	maxDesc    = 1 << 20   // bytes of one package's
-	maxPkgInfo = 1 << 20   // bytes
+	maxDB    = 256 << 20 // bytes, compressed
+	maxDBTar = 4 << 30   // bytes, unpacked
+	maxDesc  = 1 << 20   // bytes of one package's
 )
 
-// readPacman returns the kernels of a repository at an address. Its database need
-// not be signed where packages are, as Arch's is not.
+// readPacman returns the kernels of a repository at an address. Its database need not
+// be signed, as Arch's is not: its packages are.
 func readPacman(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error) {
 	file := at + "/" + repo.name + ".db"
 	db, err := s.fetcher.Get(ctx, file, maxDB)
@@ -89,14 +81,12 @@ func readPacman(ctx context.Context, s *source, at string, repo repository, keys
 			return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(file), err)
 		}
 	}
-	r := io.NopCloser(bytes.NewReader(db))
-	if c := image.CompressionOf(db); c != image.NoCompression {
-		if r, err = image.Decompress(c, r); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(file), err)
-		}
+	r, err := decompressed(db)
+	if err == nil {
+		defer r.Close()
+		list, bad, err = parsePacman(ctx, r, s.basearch)
 	}
-	defer r.Close()
-	if list, bad, err = parsePacman(ctx, r, s.basearch); err != nil {
+	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", fetch.ShownURL(file), err)
 	}
 	return list, bad, nil
@@ -106,21 +96,18 @@ func readPacman(ctx context.Context, s *source, at string, repo repository, keys
 // with a file <name>-<version>/desc for each package.
 func parsePacman(ctx context.Context, r io.Reader, arch string) (list []pkg, bad []string, err error) {
 	found := false
-	b := unpack.Budget{Bytes: maxDBTar, Members: maxPackages}
-	err = b.Walk(ctx, r, func(r io.Reader) unpack.Reader { return tar.NewReader(r) }, func(hdr *tar.Header, r io.Reader) error {
-		name, ok := unpack.MemberName(hdr.Name)
+	err = unpack.WalkTarUpTo(ctx, r, maxDBTar, func(name string, size int64, r io.Reader) error {
 		dir, base := path.Split(name)
-		if !ok || base != "desc" || hdr.Typeflag != tar.TypeReg {
+		if base != "desc" {
 			return nil
 		}
 		found = true
-		if !strings.HasPrefix(dir, "linux") && !strings.HasPrefix(dir, "kernel") {
+		switch {
+		case !strings.HasPrefix(dir, "linux") && !strings.HasPrefix(dir, "kernel"):
 			return nil
-		}
-		if hdr.Size > maxDesc {
+		case size > maxDesc:
 			return &bounded.LimitError{What: "size of a package's description", Limit: maxDesc}
-		}
-		if len(list) >= maxKernels {
+		case len(list) >= maxKernels:
 			return &bounded.LimitError{What: "number of packages in a repository", Limit: maxKernels}
 		}
 		desc, err := io.ReadAll(io.LimitReader(r, maxDesc))
@@ -131,7 +118,7 @@ func parsePacman(ctx context.Context, r io.Reader, arch string) (list []pkg, bad
 		if err != nil && len(bad) < 100 {
 			bad = append(bad, bounded.OneLine(fmt.Sprintf("%.100q: %v", dir, err)))
 		}
-		if err == nil && p.Arch == arch {
+		if err == nil && (p.Arch == arch || strings.HasPrefix(p.Arch, arch+"_v")) { // CachyOS's x86_64_v3
 			list = append(list, p)
 		}
 		return nil
@@ -140,7 +127,7 @@ func parsePacman(ctx context.Context, r io.Reader, arch string) (list []pkg, bad
 		return nil, nil, fmt.Errorf("read the list of packages: %w", err)
 	}
 	if !found {
-		// An empty one is a tar of zeroes, and so is what is none.
+		// Any file of zeroes reads as an empty tar.
 		return nil, nil, errors.New("read the list of packages: there is none in it")
 	}
 	return list, bad, nil
@@ -174,12 +161,9 @@ func parseDesc(text string) (p pkg, err error) {
 	}
 	p.Name, p.Arch, p.Location.Href = first("%NAME%"), first("%ARCH%"), first("%FILENAME%")
 	version := first("%VERSION%")
+	version = version[strings.Index(version, ":")+1:] // the epoch is no part of the file's name
 	if i := strings.LastIndex(version, "-"); i >= 0 {
 		p.Version.Version, p.Version.Release = version[:i], version[i+1:]
-	}
-	if _, v, ok := strings.Cut(p.Version.Version, ":"); ok { // the epoch is no part of the name of the file
-		p.Version.Epoch, p.Version.Version, _ = strings.Cut(p.Version.Version, ":")
-		p.Version.Version = v
 	}
 	p.Checksum = checksum{"sha256", first("%SHA256SUM%")}
 	p.Size.Package, p.Size.Installed = number("%CSIZE%"), number("%ISIZE%")
@@ -188,38 +172,39 @@ func parseDesc(text string) (p pkg, err error) {
 	if base := first("%BASE%"); base != "" {
 		p.Source = base + "-" + p.Version.Version + "-" + p.Version.Release
 	}
-	// What all kernels need, and their modules of others and headers do not.
-	for _, d := range fields["%DEPENDS%"] {
-		if d == "coreutils" {
-			p.bootable = true
-		}
-	}
-	if strings.ContainsRune(p.Location.Href, '/') {
+	// Kernels depend on it; their headers and modules of others do not.
+	p.bootable = slices.Contains(fields["%DEPENDS%"], "coreutils")
+	switch {
+	case strings.ContainsRune(p.Location.Href, '/'):
 		return p, fmt.Errorf("its file %q is not in the repository's directory", p.Location.Href)
+	case len(p.signature) > maxSignature:
+		return p, &bounded.LimitError{What: "size of its signature", Limit: maxSignature}
 	}
 	return p, p.check()
 }
 
-// selectPacman finds the kernels of a flavour: "lts" or "linux-lts" for linux-lts;
-// "" for linux and linux-lts, or for all kernels of a repository that has neither.
-func selectPacman(list []pkg, flavour string) (kernels []build, bare []string) {
-	usual := func(name string) bool { return name == "linux" || name == "linux-lts" }
-	others := !slices.ContainsFunc(list, func(p pkg) bool { return usual(p.Name) })
+// findPacman finds every kernel, and whatever package is named like the flavour. The
+// usual ones are linux and linux-lts, or all of a repository that has neither.
+func findPacman(list []pkg, flavour string) (kernels []build) {
+	usual := func(k build) bool { return k.stem == "linux" || k.stem == "linux-lts" }
 	for i := range list {
 		p := &list[i]
-		named := flavour != "" && (p.Name == flavour || flavourOf(p.Name) == flavour)
-		if p.Size.Installed < minInstalled || !named && (flavour != "" || !p.bootable || !others && !usual(p.Name)) {
+		if p.Size.Installed < minInstalled || !p.bootable && !isFlavour(p.Name, flavour) {
 			continue
 		}
 		version := p.Version.Version + "-" + p.Version.Release
 		kernels = append(kernels, build{release: p.pacmanUname(), name: version + "__" + p.Name, stem: p.Name, modules: true, packages: []*pkg{p}})
 	}
-	return kernels, nil
+	all := !slices.ContainsFunc(kernels, usual)
+	for i := range kernels {
+		kernels[i].usual = all || usual(kernels[i])
+	}
+	return kernels
 }
 
-// pacmanUname returns what a kernel calls itself, as far as Arch's ways tell:
-// 6.9.3-arch1-1 of linux 6.9.3.arch1-1, 6.6.32-1-lts of linux-lts 6.6.32-1. Its
-// version stands first in any case.
+// pacmanUname guesses what a kernel calls itself from how Arch names its own:
+// 6.9.3-arch1-1 of linux 6.9.3.arch1-1, 6.6.32-1-lts of linux-lts 6.6.32-1. The version
+// comes first in any case.
 func (p *pkg) pacmanUname() string {
 	version := p.Version.Version
 	if i := strings.LastIndex(version, "."); i >= 0 && strings.Trim(version[i+1:], "0123456789") != "" {
@@ -232,56 +217,13 @@ func (p *pkg) pacmanUname() string {
 	return release
 }
 
-// pacmanFlavours names the flavours of the kernels in list, for an error message.
-func pacmanFlavours(list []pkg) (all []string) {
-	for _, p := range list {
-		if p.bootable && p.Size.Installed >= minInstalled {
-			all = append(all, flavourOf(p.Name))
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// pacmanName returns a package's full name as its .PKGINFO has it, which comes
-// before the files of the package.
-func pacmanName(ctx context.Context, file string) (string, error) {
-	var p pkg
-	err := unpack.Tar(file).Walk(ctx, func(name string, _ int64, r io.Reader) error {
-		if name != ".PKGINFO" {
-			return nil
-		}
-		lines := bufio.NewScanner(io.LimitReader(r, maxPkgInfo))
-		for lines.Scan() {
-			key, value, _ := strings.Cut(lines.Text(), " = ")
-			switch key {
-			case "pkgname":
-				p.Name = value
-			case "arch":
-				p.Arch = value
-			case "pkgver":
-				if _, v, ok := strings.Cut(value, ":"); ok {
-					value = v
-				}
-				i := max(0, strings.LastIndex(value, "-"))
-				p.Version.Version, p.Version.Release = value[:i], strings.TrimPrefix(value[i:], "-")
-			}
-		}
-		if err := lines.Err(); err != nil {
-			return err
-		}
-		return fs.SkipAll
-	})
-	if err == nil && p.Name == "" {
-		err = errors.New("it is no package of pacman: it has no .PKGINFO")
-	}
-	return p.nevra(), err
-}
-
 // verifyPacman checks a package against its signature, which is in the database or
 // beside the package.
 func verifyPacman(ctx context.Context, s *source, keys *keyring, file string, f packageFile) error {
 	sig, err := base64.StdEncoding.DecodeString(f.Signature)
+	if err != nil {
+		return fmt.Errorf("%w: %w", kernel.ErrSignature, err)
+	}
 	if f.Signature == "" {
 		repo, _ := s.repo(f.Repo) // parseLocator has looked
 		err = s.firstOf(ctx, repo, func(at string) error {
@@ -291,12 +233,12 @@ func verifyPacman(ctx context.Context, s *source, keys *keyring, file string, f 
 			}
 			return err
 		})
-		if fetch.Absent(err) {
+		if fetch.Gone(err) {
 			return fmt.Errorf("%w: the package is not signed", kernel.ErrSignature)
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("read the signature: %w", err)
+		if err != nil {
+			return err
+		}
 	}
 	p, err := os.Open(file)
 	if err != nil {

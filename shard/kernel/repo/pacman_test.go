@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,6 +77,8 @@ func TestPacman(t *testing.T) {
 	r.pacman(t, "cachy/x86_64/cachyos", "cachyos",
 		pacmanPkg{"linux-cachyos", "1:6.9.3-2", "6.9.3-2-cachyos", kernelDepends},
 		pacmanPkg{"linux-cachyos-zfs", "6.9.3-2", "", "linux-cachyos kmod"})
+	// As Manjaro's, whose linux-lts only depends on the newest one.
+	r.pacman(t, "manjaro", "core", pacmanPkg{"linux66", "6.6.32-1", "6.6.32-1", kernelDepends}, pacmanPkg{"linux-lts", "6.6-1", "", "linux66"})
 	for _, tc := range []struct {
 		spec string
 		want []string // ids, and what the last kernel calls itself
@@ -85,6 +88,7 @@ func TestPacman(t *testing.T) {
 		{"arch:lts,url=URL/arch", []string{"arch/6.6.32-1__linux-lts", "6.6.32-1-lts"}},
 		{"arch:linux-zen,url=URL/arch", []string{"arch/6.9.3.zen1-1__linux-zen", "6.9.3-zen1-1-zen"}},
 		{"arch:,repo=cachyos,url=URL/cachy/$arch/$repo", []string{"arch/6.9.3-2__linux-cachyos", "6.9.3-2-cachyos"}},
+		{"arch:,repo=core,url=URL/manjaro", []string{"arch/6.6.32-1__linux66", "6.6.32-1"}},
 		{"arch:,repo=cachyos,url=DIR/cachy/$arch/$repo", []string{"arch/6.9.3-2__linux-cachyos", "6.9.3-2-cachyos"}},
 	} {
 		t.Run(tc.spec, func(t *testing.T) {
@@ -180,6 +184,40 @@ func TestPacmanSignatures(t *testing.T) {
 	}
 	imagetest.WriteFile(t, strings.TrimSuffix(keyring, ".gpg")+"-revoked", fmt.Appendf(nil, "%X\n", keys.entities[0].PrimaryKey.Fingerprint))
 	check("with a revoked key", keyring, false)
+	// A key that its owner has revoked does not count for what it has signed before.
+	revokedHome, _ := kerneltest.NewKey(t, "ed25519")
+	sign(revokedHome, path)
+	certs, _ := filepath.Glob(filepath.Join(revokedHome, "openpgp-revocs.d/*.rev"))
+	cert := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "rev"), bytes.Replace(mustRead(t, certs[0]), []byte("\n:-----"), []byte("\n-----"), 1))
+	exported := func(name string) string {
+		out := filepath.Join(t.TempDir(), name)
+		kerneltest.Command(t, "gpg", "--homedir", revokedHome, "--batch", "--output", out, "--export")
+		return out
+	}
+	check("before it is revoked", exported("good"), true)
+	kerneltest.Command(t, "gpg", "--homedir", revokedHome, "--batch", "--quiet", "--import", cert)
+	both := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "both"), append(mustRead(t, exported("bad")), mustRead(t, otherKey)...))
+	check("by a key that was revoked later", both, false)
+	if err := open(exported("alone")); err == nil || !strings.Contains(err.Error(), "all of them are revoked") {
+		t.Errorf("a keyring without another key: %v", err)
+	}
+	sign(gnupg, path)
+	// A server that does not answer is no package without a signature.
+	s := sourceOf(t, "arch:,url="+r.URL+"/repo,key="+key, kerneltest.NewCache(t))
+	s.fetcher.Retry.Attempts = 1
+	refs := kerneltest.List(t, s)
+	r.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasSuffix(req.URL.Path, ".sig") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		http.FileServer(http.Dir(r.dir)).ServeHTTP(w, req)
+	}))
+	var bad *kernel.BadKernelError
+	if _, err := s.Open(t.Context(), refs[0]); err == nil || errors.Is(err, kernel.ErrSignature) || errors.As(err, &bad) {
+		t.Errorf("error %v, want one that may pass", err)
+	}
+	r.serve(nil)
 	sign(otherHome, db)
 	check("a database signed by another", key, false)
 	sign(gnupg, db)
@@ -261,7 +299,7 @@ func FuzzPacmanDB(f *testing.F) {
 				t.Errorf("%+v: %v", p, err)
 			}
 			for _, k := range []string{"", "linux"} {
-				selectPacman(list, k)
+				pacmanFormat().choose(list, k)
 			}
 			name, day := p.source()
 			if strings.ContainsAny(name+day, "\n\x00") {

@@ -1,13 +1,14 @@
-// Package repo reads the kernels of repositories that it takes no tools of a
-// distribution to read: RPM's and pacman's, those of the known distributions or
-// one by its address. It owns their metadata and their signatures, all taken as
-// hostile. It must not know other kinds of sources.
+// Package repo reads the kernels of RPM's and pacman's repositories, without their
+// tools: those of the known distributions, or one by its address. It owns their
+// metadata and their signatures, all taken as hostile. It must not know other kinds
+// of sources.
 package repo
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,35 +52,19 @@ type source struct {
 
 // format is a kind of repository.
 type format struct {
-	name     string // as people write it
-	index    string // that tells a repository, for an error message
-	suffix   string // of files of packages
-	keys     string // package of distributions' keys
-	read     func(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error)
-	choose   func(list []pkg, flavour string) (kernels []build, bare []string)
-	others   func(list []pkg) []string // flavours that there are, for an error message
-	archive  func(path string) kernel.Archive
-	fullName func(ctx context.Context, path string) (string, error) // that a package says itself
+	name   string // as people write it
+	index  string // that tells a repository, for an error message
+	suffix string // of files of packages
+	keys   string // package of distributions' keys
+	read   func(ctx context.Context, s *source, at string, repo repository, keys *keyring) (list []pkg, bad []string, err error)
+	find   func(list []pkg, flavour string) []build // all kernels, and packages named like the flavour
 	// signed checks that one of the keys has signed the package at path.
 	signed func(ctx context.Context, s *source, keys *keyring, path string, f packageFile) error
 }
 
 func rpmFormat() format {
 	return format{
-		name: "RPM", index: "repodata/repomd.xml", suffix: ".rpm", keys: "distribution-gpg-keys", read: readRPMs, choose: selectKernels, others: flavoursOf,
-		archive: func(path string) kernel.Archive { return unpack.RPM(path) },
-		fullName: func(_ context.Context, path string) (string, error) {
-			p, err := os.Open(path)
-			if err != nil {
-				return "", err
-			}
-			defer p.Close()
-			_, h, err := unpack.ReadRPM(p)
-			if err != nil {
-				return "", err
-			}
-			return h.NEVRA(), nil
-		},
+		name: "RPM", index: "repodata/repomd.xml", suffix: ".rpm", keys: "distribution-gpg-keys", read: readRPMs, find: findRPMs,
 		signed: func(_ context.Context, _ *source, keys *keyring, path string, _ packageFile) error {
 			return keys.verifyPackage(path)
 		},
@@ -260,16 +245,18 @@ func (s *source) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) 
 
 // refs makes the Refs of the kernels among packages.
 func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
-	kernels, bare := s.format.choose(packages, s.flavour)
+	kernels, others := s.format.choose(packages, s.flavour)
 	if len(kernels) == 0 {
-		have, flavour := "", "kernel"
-		if f := s.format.others(packages); len(f) > 0 {
-			have = "; it has " + strings.Join(f, ", ")
+		if others != "" {
+			others = "; it has " + others
 		}
-		if s.flavour != "" {
-			flavour = s.flavour
+		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, cmp.Or(s.flavour, "kernel"), s.basearch, others)
+	}
+	var bare []string
+	for _, k := range kernels {
+		if !k.modules {
+			bare = append(bare, k.release)
 		}
-		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, flavour, s.basearch, have)
 	}
 	if len(bare) > 0 {
 		s.cache.Warnf("%s: %d kernels come without their modules, which the repository does not have: %s", s.title, len(bare), bounded.OneLine(strings.Join(bare, ", ")))
@@ -308,7 +295,7 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 	im, err := unpack.OpenPackages(ctx, s.cache, ref, func(dir string) []kernel.Archive {
 		archives = nil
 		for i := range files {
-			archives = append(archives, s.format.archive(filepath.Join(dir, strconv.Itoa(i)+s.format.suffix)))
+			archives = append(archives, unpack.PackageAt(filepath.Join(dir, strconv.Itoa(i)+s.format.suffix)))
 		}
 		return archives
 	}, func(ctx context.Context, paths []kernel.Archive) error {
@@ -326,8 +313,10 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 	}
 	if keys != nil {
 		// Not only when they are fetched: that may have been without a key.
-		if err := s.checkSignatures(ctx, im, keys, archives, files); err != nil {
+		if err := s.checkSignatures(ctx, im, keys, archives, files); errors.Is(err, kernel.ErrSignature) {
 			return nil, &kernel.BadKernelError{ID: ref.ID(), Err: err}
+		} else if err != nil { // such as a signature that could not be fetched
+			return nil, kernel.OpenError(ref, err)
 		}
 	}
 	return im, nil
@@ -336,7 +325,7 @@ func (s *source) Open(ctx context.Context, ref kernel.Ref) (*kernel.Image, error
 // checkSignatures remembers beside the packages that they are signed.
 func (s *source) checkSignatures(ctx context.Context, im *kernel.Image, keys *keyring, archives []kernel.Archive, files []packageFile) error {
 	var bad error
-	_, err := im.Derived(ctx, s.cache, "signed-by-"+keys.id(), func(w io.Writer) error {
+	_, err := im.Derived(ctx, s.cache, "signed-by-"+keys.id, func(w io.Writer) error {
 		for i, a := range archives {
 			if err := s.format.signed(ctx, s, keys, a.String(), files[i]); err != nil {
 				bad = fmt.Errorf("package %q: %w", files[i].Package, err)
@@ -372,12 +361,13 @@ func (s *source) fetch(ctx context.Context, ref kernel.Ref, f packageFile, path 
 	if err != nil {
 		return err
 	}
-	got, err := s.format.fullName(ctx, path)
+	p, err := unpack.PackageAt(path).Package(ctx)
 	if err != nil {
 		return bad(fmt.Errorf("package %q: %w", f.Package, err))
 	}
-	if got != f.Package {
-		return bad(fmt.Errorf("package %q is listed as %q", bounded.OneLine(got), f.Package))
+	version := p.Version[strings.Index(p.Version, ":")+1:] // without pacman's epoch
+	if got := p.Name + "-" + version + "." + p.Arch; got != f.Package {
+		return bad(fmt.Errorf("package %q is listed as %q", got, f.Package))
 	}
 	return nil
 }

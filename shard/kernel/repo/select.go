@@ -12,6 +12,7 @@ type build struct {
 	release  string // uname -r, "" when it is not known
 	name     string // of the Ref, the release if empty
 	stem     string // that its packages' names start with
+	usual    bool   // it counts where no flavour is named
 	modules  bool
 	packages []*pkg
 }
@@ -28,6 +29,10 @@ var imageStemRE = regexp.MustCompile(`^(kernel([0-9]+\.[0-9]+)?(-(uek|rt|debug|l
 // partRE tells packages that hold no image, whatever they provide.
 var partRE = regexp.MustCompile(`-(modules|devel|headers|docs?|tools|libs|debuginfo|debugsource|firmware|sources?|syms|macros|extra|optional|internal|livepatch|obs|kmp|drivers|dbg)(-|$)`)
 
+// mageiaRE splits names of Mageia's packages, of which some hold the kernel's version:
+// kernel-desktop-5.15.23-1.mga8-1-1.mga8.
+var mageiaRE = regexp.MustCompile(`^(kernel-)([a-z]+)-([0-9][^-]*)-([0-9][^-]*\.mga[0-9]+)`)
+
 // suseKernel is what all packages of SUSE's kernels provide, so that several
 // versions can be installed, and nobody else's.
 const suseKernel = "multiversion(kernel)"
@@ -42,6 +47,9 @@ func (p *pkg) imageStem(named bool) (stem string, core, ok bool) {
 	}
 	if stem, ok := strings.CutSuffix(p.Name, "-core"); ok {
 		return stem, true, true
+	}
+	if m := mageiaRE.FindStringSubmatch(p.nevra()); m != nil {
+		return m[1] + m[2], false, true
 	}
 	for _, what := range []string{"kernel", "kernel-uname-r", p.Name + "-uname-r"} {
 		_, provides := p.provided(what)
@@ -61,17 +69,40 @@ func flavourOf(stem string) string {
 	return stem
 }
 
+// isFlavour says whether the user names a stem.
+func isFlavour(stem, flavour string) bool {
+	return flavour != "" && (stem == flavour || flavourOf(stem) == flavour)
+}
+
 // isDefaultStem tells a distribution's usual kernels from its variants.
 func isDefaultStem(stem string) bool {
 	variant := strings.TrimLeft(strings.TrimPrefix(stem, "kernel"), "0123456789.")
 	return slices.Contains([]string{"", "-uek", "-lt", "-ml", "-default", "-desktop", "linux"}, variant)
 }
 
-// selectKernels finds every build of a flavour: "" for the usual kernels, "rt" for
-// kernel-rt-core, "kernel" for kernel-core alone. Of a package that several
-// repositories have, the first counts. bare are the releases that come without
-// modules.
-func selectKernels(list []pkg, flavour string) (kernels []build, bare []string) {
+// choose returns the kernels of a flavour among packages: "" for the usual ones, "rt"
+// for kernel-rt-core or linux-rt, "kernel" for kernel-core alone. If there is none,
+// others names the flavours that there are.
+func (f format) choose(list []pkg, flavour string) (kernels []build, others string) {
+	for _, k := range f.find(list, flavour) {
+		if flavour == "" && k.usual || isFlavour(k.stem, flavour) {
+			kernels = append(kernels, k)
+		}
+	}
+	if len(kernels) > 0 {
+		return kernels, ""
+	}
+	var all []string
+	for _, k := range f.find(list, "") {
+		all = append(all, flavourOf(k.stem))
+	}
+	slices.Sort(all)
+	return nil, strings.Join(slices.Compact(all), ", ")
+}
+
+// findRPMs finds every kernel, and whatever package is named like the flavour. Of a
+// package that several repositories have, the first counts.
+func findRPMs(list []pkg, flavour string) (kernels []build) {
 	byName := map[string]*pkg{}
 	for i := range list {
 		if n := list[i].nevra(); byName[n] == nil {
@@ -84,14 +115,11 @@ func selectKernels(list []pkg, flavour string) (kernels []build, bare []string) 
 		return byName[s.nevra()]
 	}
 	for _, p := range byName {
-		stem, core, ok := p.imageStem(flavour != "" && (p.Name == flavour || flavourOf(p.Name) == flavour))
-		if !ok || flavour == "" && !isDefaultStem(stem) || flavour != "" && stem != flavour && flavourOf(stem) != flavour {
+		stem, core, ok := p.imageStem(isFlavour(p.Name, flavour))
+		if !ok || !core && sibling(p, stem+"-core") != nil { // which it only depends on
 			continue
 		}
-		if !core && sibling(p, stem+"-core") != nil {
-			continue // only depends on the others
-		}
-		k := build{release: p.uname(stem), stem: stem, modules: !core, packages: []*pkg{p}}
+		k := build{release: p.uname(stem), stem: stem, usual: isDefaultStem(stem), modules: !core, packages: []*pkg{p}}
 		suffixes := []string{"-modules-core", "-modules"}
 		if _, suse := p.provided(suseKernel); suse {
 			suffixes = []string{"-extra", "-optional"}
@@ -101,16 +129,12 @@ func selectKernels(list []pkg, flavour string) (kernels []build, bare []string) 
 				k.packages, k.modules = append(k.packages, m), true
 			}
 		}
-		if !k.modules {
-			bare = append(bare, k.release)
-		}
 		kernels = append(kernels, k)
 	}
-	slices.Sort(bare)
 	slices.SortFunc(kernels, func(a, b build) int {
 		return strings.Compare(a.release+"\x00"+a.packages[0].nevra(), b.release+"\x00"+b.packages[0].nevra())
 	})
-	return kernels, bare
+	return kernels
 }
 
 // noArch are the dists of those who do not put the architecture into what the
@@ -125,6 +149,9 @@ func (p *pkg) uname(stem string) string {
 		if release, _ := p.provided(provided); release != "" {
 			return release
 		}
+	}
+	if m := mageiaRE.FindStringSubmatch(p.nevra()); m != nil {
+		return m[3] + "-" + m[2] + "-" + m[4]
 	}
 	release := p.Version.Version + "-" + p.Version.Release
 	// SUSE's has the flavour, and not the number of the last rebuild, which the
@@ -143,16 +170,4 @@ func (p *pkg) uname(stem string) string {
 		return release + "." + p.Arch + "+" + variant
 	}
 	return release + "." + p.Arch
-}
-
-// flavoursOf names the flavours of the kernels in list, for an error message.
-func flavoursOf(list []pkg) []string {
-	var all []string
-	for _, p := range list {
-		if stem, _, ok := p.imageStem(false); ok {
-			all = append(all, flavourOf(stem))
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }

@@ -27,6 +27,7 @@ const maxKeyFile = 4 << 20 // bytes
 type keyring struct {
 	entities openpgp.EntityList
 	from     string // for error messages
+	id       string // the same for the same keys
 }
 
 // readKeyring reads files of OpenPGP keys, armoured or not. One that cannot be
@@ -34,30 +35,44 @@ type keyring struct {
 // another file has one.
 func readKeyring(files ...string) (*keyring, error) {
 	k := &keyring{from: strings.Join(files, ", ")}
-	var failed error
+	failed := errors.New("all of them are revoked")
+	sum := sha256.New()
 	for _, file := range files {
 		list, err := readKeyFile(file)
 		if err != nil {
 			failed = err
 		}
-		k.entities = append(k.entities, withoutRevoked(file, list)...)
+		for _, e := range withoutRevoked(file, list) {
+			k.entities = append(k.entities, e)
+			fmt.Fprintf(sum, "%x %d", e.PrimaryKey.Fingerprint, len(e.Revocations))
+			for _, sub := range e.Subkeys {
+				fmt.Fprintf(sum, " %x", sub.PublicKey.Fingerprint)
+			}
+		}
 	}
+	k.id = hex.EncodeToString(sum.Sum(nil)[:8])
 	if len(k.entities) == 0 {
 		return nil, kernel.Usagef("read OpenPGP keys: %v", failed)
 	}
 	return k, nil
 }
 
-// withoutRevoked leaves out the keys whose fingerprints are in the file that pacman
-// has for that beside a keyring: archlinux-revoked beside archlinux.gpg.
+// withoutRevoked leaves out revoked keys, also those whose fingerprints pacman keeps
+// in a file beside a keyring: archlinux-revoked beside archlinux.gpg. Whoever has a key
+// chooses the date of a signature, so earlier ones do not count either. Only a key that
+// was superseded or retired stays, for what it signed before.
 func withoutRevoked(file string, list openpgp.EntityList) openpgp.EntityList {
-	b, err := os.ReadFile(strings.TrimSuffix(file, ".gpg") + "-revoked")
-	if err != nil {
-		return list
+	revoked := func(sigs []*packet.Signature) bool {
+		return slices.ContainsFunc(sigs, func(s *packet.Signature) bool {
+			why := s.RevocationReason
+			return why == nil || *why != packet.KeySuperseded && *why != packet.KeyRetired
+		})
 	}
-	revoked := strings.Fields(strings.ToLower(string(b)))
+	b, _ := os.ReadFile(strings.TrimSuffix(file, ".gpg") + "-revoked") // which few have
+	named := strings.Fields(strings.ToLower(string(b)))
 	return slices.DeleteFunc(list, func(e *openpgp.Entity) bool {
-		return slices.Contains(revoked, hex.EncodeToString(e.PrimaryKey.Fingerprint))
+		e.Subkeys = slices.DeleteFunc(e.Subkeys, func(sub openpgp.Subkey) bool { return revoked(sub.Revocations) })
+		return revoked(e.Revocations) || slices.Contains(named, hex.EncodeToString(e.PrimaryKey.Fingerprint))
 	})
 }
 
@@ -82,17 +97,6 @@ func readKeyFile(file string) (openpgp.EntityList, error) {
 		return nil, fmt.Errorf("%q holds none that can be used: %w", file, err)
 	}
 	return list, nil
-}
-
-// id is the same for the same keys.
-func (k *keyring) id() string {
-	var prints []string
-	for _, e := range k.entities {
-		prints = append(prints, hex.EncodeToString(e.PrimaryKey.Fingerprint))
-	}
-	slices.Sort(prints)
-	sum := sha256.Sum256([]byte(strings.Join(prints, "\n")))
-	return hex.EncodeToString(sum[:8])
 }
 
 // parseKeys takes several armoured blocks in one file, as distributions ship

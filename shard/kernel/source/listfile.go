@@ -141,30 +141,32 @@ func at(where string, err error) error {
 	return fmt.Errorf("%s: %w", where, err)
 }
 
-// RelativeTo resolves the paths of a list file: that of a directory or an image,
-// of an RPM repository, and of a file of keys. Other sources stay as they are.
+// RelativeTo resolves the paths of a list file: that of a directory or an image, and
+// those of a repository and of a file of keys. Other sources stay as they are.
 func RelativeTo(dir, source string) string {
-	source = keyRE.ReplaceAllStringFunc(source, func(option string) string {
-		return ",key=" + relativePath(dir, strings.TrimPrefix(option, ",key="))
+	local := func(address string) string {
+		if scheme, _, ok := strings.Cut(address, ":"); address == "" || ok && kernel.SchemeRE.MatchString(scheme) {
+			return address
+		}
+		return relativePath(dir, address)
+	}
+	source = pathOptionRE.ReplaceAllStringFunc(source, func(option string) string {
+		name, value, _ := strings.Cut(option, "=")
+		return name + "=" + local(value)
 	})
 	scheme, rest, ok := strings.Cut(source, ":")
-	switch {
-	case ok && scheme == "rpm":
-		head, options, more := strings.Cut(rest, ",")
-		if inner, _, ok := strings.Cut(head, ":"); head == "" || ok && kernel.SchemeRE.MatchString(inner) {
-			return source // an address
-		}
-		if source = "rpm:" + relativePath(dir, head); more {
+	if !ok || !kernel.SchemeRE.MatchString(scheme) {
+		return relativePath(dir, source)
+	}
+	if address, options, more := strings.Cut(rest, ","); scheme == "rpm" {
+		if source = "rpm:" + local(address); more {
 			source += "," + options
 		}
-		return source
-	case ok && kernel.SchemeRE.MatchString(scheme):
-		return source
 	}
-	return relativePath(dir, source)
+	return source
 }
 
-var keyRE = regexp.MustCompile(`,key=[^,]+`)
+var pathOptionRE = regexp.MustCompile(`,(key|url)=[^,]+`)
 
 func relativePath(dir, path string) string {
 	if filepath.IsAbs(path) {

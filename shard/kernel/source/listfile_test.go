@@ -27,6 +27,8 @@ func TestListPathsAreRelativeToTheFile(t *testing.T) {
 		"rpm:https://host/repo,key=/k":   "rpm:https://host/repo,key=/k",
 		"rpm:file:///repo":               "rpm:file:///repo",
 		"fedora:43,key=keys/f43":         "fedora:43,key=/lists/keys/f43",
+		"arch:,url=../m/$repo,repo=x":    "arch:,url=/m/$repo,repo=x",
+		"suse:15-SP6,url=https://h/repo": "suse:15-SP6,url=https://h/repo",
 	} {
 		if got := RelativeTo("/lists", spec); got != want {
 			t.Errorf("%q becomes %q, want %q", spec, got, want)

@@ -136,11 +136,6 @@ func (h *RPMHeader) Int32(tag uint32) uint32 {
 	return binary.BigEndian.Uint32(h.store[t.offset:])
 }
 
-// NEVRA is the full name that the package gives itself.
-func (h *RPMHeader) NEVRA() string {
-	return h.String(tagName) + "-" + h.String(tagVersion) + "-" + h.String(tagRelease) + "." + h.String(tagArch)
-}
-
 // ReadRPM reads all that is before the payload.
 func ReadRPM(r io.Reader) (signature, header *RPMHeader, err error) {
 	lead := make([]byte, leadSize)
