@@ -59,6 +59,9 @@ func Headline(m *report.Merged) string {
 	if t.NotTested > 0 {
 		add("%s not tested", report.Thousands(t.NotTested))
 	}
+	if n := EarlierFailed(m); n > 0 {
+		add("%s did not pass before", report.Count(n, "other kernel"))
+	}
 	if standing := NewStanding(m); standing.All > 0 && standing.Tested > 0 {
 		add("%s", standing.short(t.Counts))
 	}
