@@ -1,6 +1,7 @@
 package report
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -12,24 +13,34 @@ type Earlier struct {
 	Represented []Represented `json:"represented,omitempty" limit:"100000"` // by these kernels
 }
 
-// Keep returns the results of the known kernels, so that the report of a run which
-// left these out can be the next base; nil if there are none. The base is whole.
-func (base *Merged) Keep(known map[string]bool) *Earlier {
-	e, kept := &Earlier{}, map[string]bool{}
-	for i := range base.Kernels {
-		if k := &base.Kernels[i]; known[k.ID] {
-			e.Kernels = append(e.Kernels, k.Slim())
-			kept[k.ID] = true
+// Keep returns the results that base has of the known kernels, so that the report of a
+// run which left these out can be the next base; nil if none is known. base is whole,
+// or nil. Where it is not the base of the plan, it may lack some: they are missing.
+func Keep(base *Merged, known map[string]bool) *Earlier {
+	e, lost := &Earlier{}, maps.Clone(known)
+	if base != nil {
+		for i := range base.Kernels {
+			if k := &base.Kernels[i]; known[k.ID] {
+				e.Kernels = append(e.Kernels, k.Slim())
+				delete(lost, k.ID)
+			}
+		}
+		for _, r := range base.Represented {
+			if known[r.ID] && known[r.By] && !lost[r.By] {
+				e.Represented = append(e.Represented, r)
+				delete(lost, r.ID)
+			}
 		}
 	}
-	for _, r := range base.Represented {
-		if known[r.ID] && kept[r.By] {
-			e.Represented = append(e.Represented, r)
+	for id, isKnown := range lost {
+		if isKnown {
+			e.Kernels = append(e.Kernels, Result{ID: id, Verdict: Missing})
 		}
 	}
 	if len(e.Kernels) == 0 {
 		return nil
 	}
+	slices.SortFunc(e.Kernels, func(a, b Result) int { return strings.Compare(a.ID, b.ID) })
 	return e
 }
 

@@ -26,8 +26,8 @@ func (c *command) listCommand() *cobra.Command {
 		Short: "List the kernels of sources",
 		Long: `Lists the kernels of the sources. With --new and --base, it lists those of which
 the base has no result: new ones, those that were rebuilt under the same name, and
-those that could not be tested. The exit code is 0 also if there are none; stdout
-is empty then, or [] with --json.`,
+those that could not be tested. If there are none, it prints nothing, or [] with
+--json; the exit code is 0.`,
 		Example: `  bpf-kernel-check list --kernels debian:bookworm:cloud-amd64
   bpf-kernel-check list --kernels gs://bucket/kernels --min-release 5.10
   bpf-kernel-check list --kernels ./kernels --kernel 'fedora/*' --json

@@ -88,8 +88,8 @@ flags of a payload, as run does, and leaves out the kernels that another one
 represents.
 
 With --new, kernels of which --base has a result are left out. If none is new,
-the matrix is empty and no plan is written, with exit code 0. The base can be the
-report of a run of new kernels: it carries the results of the others.
+the matrix is empty, no plan is written, and the exit code is 0. The base can be
+the report of a run of new kernels: it has the last results of the others.
 
 A shard may be empty. Its job succeeds at once; the matrix keeps it, since merge
 waits for every shard.`,

@@ -92,8 +92,8 @@ func ListChanges(c *report.Change) (all []Changed) {
 	return all
 }
 
-// EarlierFailed counts the kernels that are not new and were no pass when they were
-// last tested, of a run that booted new ones only.
+// EarlierFailed counts, where only new kernels were booted, those of the others that
+// are not known to pass.
 func EarlierFailed(m *report.Merged) (n int) {
 	if m.Earlier != nil {
 		for i := range m.Earlier.Kernels {
@@ -112,5 +112,5 @@ func EarlierWords(m *report.Merged) string {
 		return ""
 	}
 	n := len(m.Earlier.Kernels)
-	return fmt.Sprintf("%s of %s passed when last tested; this run has booted new ones only", report.Thousands(n-EarlierFailed(m)), report.Count(n, "other kernel"))
+	return fmt.Sprintf("%s of %s passed; this run booted new ones only", report.Thousands(n-EarlierFailed(m)), report.Count(n, "other kernel"))
 }

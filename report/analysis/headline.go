@@ -60,7 +60,7 @@ func Headline(m *report.Merged) string {
 		add("%s not tested", report.Thousands(t.NotTested))
 	}
 	if n := EarlierFailed(m); n > 0 {
-		add("%s did not pass before", report.Count(n, "other kernel"))
+		add("%s %s not known to pass", report.Count(n, "other kernel"), report.Plural(n, "is", "are"))
 	}
 	if standing := NewStanding(m); standing.All > 0 && standing.Tested > 0 {
 		add("%s", standing.short(t.Counts))

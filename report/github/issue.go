@@ -36,7 +36,7 @@ func (p *publisher) track(ctx context.Context) (done string, err error) {
 	case green && !ok:
 		return "", nil
 	case green && !p.green():
-		return fmt.Sprintf("issue #%d stays open: kernels that are not new did not pass before", the.id), nil
+		return fmt.Sprintf("issue #%d stays open: kernels that are not new are not known to pass", the.id), nil
 	case green:
 		return fmt.Sprintf("closed issue #%d", the.id), p.closeIssue(ctx, the, mine)
 	case ok:

@@ -42,7 +42,7 @@ type Content struct {
 	Status      string                // one line, for the status
 	Annotations []analysis.Annotation // as many as GitHub shows of a step
 	Outputs     []Output
-	EarlierBad  bool // kernels that are not new and were not booted did not pass before: what shows the state of a commit is not green
+	EarlierBad  bool // kernels that are not new, and were not booted, are not known to pass: status, check run and issue are not green
 	Advisory    bool // the status and the check run are green whatever the verdict; Status has to say so
 }
 

@@ -75,16 +75,14 @@ func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 // base cannot tell whether it holds.
 func (g *merger) change(o Options) {
 	g.m.NotCompared = o.NotCompared
-	if o.Base == nil {
-		return
+	base, why := o.Base, ""
+	if base != nil && base.Arch != "" && g.m.Arch != "" && base.Arch != g.m.Arch {
+		why = fmt.Sprintf("the base is of %s, this result of %s", report.OneLine(base.Arch, 100), g.m.Arch)
+		base, g.m.NotCompared = nil, why
 	}
-	why := ""
-	if was := o.Base.Arch; was != "" && g.m.Arch != "" && was != g.m.Arch {
-		why = fmt.Sprintf("the base is of %s, this result of %s", report.OneLine(was, 100), g.m.Arch)
-		g.m.NotCompared = why
-	} else {
-		g.m.Earlier = o.Base.Keep(g.left)
-		g.m.Change = analysis.NewChange(o.Base, g.m, o.MaxInsnsGrowth)
+	g.m.Earlier = report.Keep(base, g.left)
+	if base != nil {
+		g.m.Change = analysis.NewChange(base, g.m, o.MaxInsnsGrowth)
 		g.m.Change.Gone = slices.DeleteFunc(g.m.Change.Gone, func(id string) bool {
 			_, held := g.left[id]
 			return held || g.unknown
