@@ -29,11 +29,8 @@ func (f Filter) lacksRingbuf(ctx context.Context, src kernel.Source, ref kernel.
 		return ""
 	}
 	for _, d := range withRingbuf {
-		if d.release.MatchString(ref.Release) {
-			if report.CompareVersions(ref.Release, d.since) >= 0 {
-				return ""
-			}
-			return old + ", and its distribution has BPF ring buffers only since " + d.since
+		if d.release.MatchString(ref.Release) && report.CompareVersions(ref.Release, d.since) >= 0 {
+			return ""
 		}
 	}
 	if f.Cache == nil || ref.Size > 0 {
