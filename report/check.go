@@ -47,7 +47,7 @@ func (p *Plan) Check() error {
 	if err := checkAllow(p.Allow); err != nil {
 		return err
 	}
-	if err := errors.Join(checkIDs(p.Kernels), checkIDs(p.Gone), checkIDs(p.LeftOut)); err != nil {
+	if err := errors.Join(checkIDs(p.Kernels), checkIDs(p.Gone), checkIDs(p.LeftOut), checkIDs(p.Known)); err != nil {
 		return err
 	}
 	seen := make(map[string]bool, len(p.Kernels))

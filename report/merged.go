@@ -39,8 +39,8 @@ type Merged struct {
 	Represented []Represented `json:"represented,omitempty" limit:"100000"`
 	Picks       *Picks        `json:"picks,omitempty"` // nil where neither this run nor the base was a full one whose kinds are known
 
-	// Earlier is what the base knew of kernels that this run left out; the verdict is
-	// not about them. nil: nothing.
+	// Earlier is what the base knew of kernels that are not new, where only new ones
+	// were booted. The verdict is not about them. nil: nothing.
 	Earlier *Earlier `json:"earlier,omitempty"`
 
 	Unused []AllowEntry `json:"unused_allow_splats,omitempty" limit:"1000"` // entries that allowed nothing on any kernel

@@ -24,7 +24,8 @@ type PlanFile struct {
 
 	Gone []string `json:"gone,omitempty" limit:"100000"` // ids that are not in the list: their servers have lost them
 
-	LeftOut []string `json:"left_out,omitempty" limit:"100000"` // other ids that the sources hold, left out by a filter or since they are not new
+	LeftOut []string `json:"left_out,omitempty" limit:"100000"` // other ids that the sources hold: they are not wanted
+	Known   []string `json:"known,omitempty" limit:"100000"`    // ids that are wanted and not new: an earlier run has their results
 
 	Represented []Represented `json:"represented,omitempty" limit:"100000"` // by kernels of the list, in byte order of the ids
 	Payload     string        `json:"payload,omitempty" limit:"word"`       // digest of the payload that they were picked for; "": none was
@@ -84,7 +85,7 @@ func (p *PlanFile) check() error {
 	case len(p.Shards) == 0 || len(p.Shards) > maxShards:
 		return fmt.Errorf("it has %d shards: want 1 to %d", len(p.Shards), maxShards)
 	}
-	if err := errors.Join(checkIDs(p.Gone), checkIDs(p.LeftOut)); err != nil {
+	if err := errors.Join(checkIDs(p.Gone), checkIDs(p.LeftOut), checkIDs(p.Known)); err != nil {
 		return err
 	}
 	left := make(map[string]bool, len(p.Kernels))

@@ -37,7 +37,8 @@ type Plan struct {
 	Program string `json:"program,omitempty" limit:"word"`
 
 	Gone    []string `json:"gone,omitempty" limit:"100000"`     // ids that are in no shard: their servers have lost them
-	LeftOut []string `json:"left_out,omitempty" limit:"100000"` // other ids that the sources hold and that are in no shard
+	LeftOut []string `json:"left_out,omitempty" limit:"100000"` // as in PlanFile
+	Known   []string `json:"known,omitempty" limit:"100000"`    // as in PlanFile
 
 	// Represented are not booted, each since a kernel of its kind is. They are those
 	// of all shards.

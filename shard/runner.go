@@ -238,7 +238,7 @@ func (c *Config) Record(list plan.Plan) report.Plan {
 		Tool: c.Tool, List: part.List, Algorithm: string(part.Algorithm), Shard: part.Shard, Shards: part.Shards,
 		RunID: c.RunID, Attempt: max(1, c.Attempt), HeadSHA: c.HeadSHA, Arch: c.Arch.Name, Kernels: list.IDs(),
 		Payload: c.payloadDigest(), Content: c.contentDigest(), Allow: c.Allowed.Entries(),
-		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(), LeftOut: list.LeftOut, Represented: list.Represented, Program: c.ProgramName,
+		Expect: c.Expect.Digest(), Repeat: repeat, Rerun: c.Reruns, FlakyOK: c.FlakyOK, Reuse: c.Reuse, Gone: list.Gone(), LeftOut: list.LeftOut, Known: list.Known, Represented: list.Represented, Program: c.ProgramName,
 	}
 }
 

@@ -36,6 +36,8 @@ func TestActionIndex(t *testing.T) {
 	program := filepath.Join(dir, "program")
 	put(t, program, string(imagetest.ELF("6.1.0", false)))
 	pick := map[string]string{"pick": "kinds", "test": program, "keep-index": "true"}
+	base := filepath.Join(dir, "report.json")
+	put(t, base, `{"schema":1,"verdict":"pass","at":"2026-11-12T00:00:00Z","shards":1,"attempt":1,"kernels":[{"id":"debian/6.1.2-amd64","verdict":"pass","attempts":1}]}`)
 	for _, tt := range []struct {
 		name, event string
 		before      func()
@@ -62,6 +64,11 @@ func TestActionIndex(t *testing.T) {
 			put(t, filepath.Dir(kept), "")
 		}, in: map[string]string{"keep-index": "true"}, kernels: 3, says: "the index of kernels is not up to date: mkdir"},
 		{name: "no payload", event: "schedule", in: map[string]string{"test": "./none"}, kernels: 3},
+		{name: "new ones, without a report", event: "schedule", in: map[string]string{"new": "true"}, kernels: 3, says: "no report of an earlier run yet, so every kernel counts as new"},
+		{name: "new ones by the clock", event: "schedule", in: map[string]string{"new": "true", "base": base}, kernels: 2},
+		{name: "new ones by hand", event: "workflow_dispatch", in: map[string]string{"new": "true", "base": base}, kernels: 2},
+		{name: "new ones of a push", event: "push", in: map[string]string{"new": "true", "base": base}, kernels: 3, says: `the event is "push", and not schedule`},
+		{name: "new ones of a pull request", event: "pull_request", in: map[string]string{"new": "true", "base": base}, kernels: 3, says: `the event is "pull_request", and not schedule`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.before != nil {

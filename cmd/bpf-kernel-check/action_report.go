@@ -51,9 +51,11 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 	if !indexed && in["pick"] != "" {
 		s.notice("there is no index of kernels yet, and kernels whose kind it would tell are booted: the default branch's next run with keep-index makes one")
 	}
-	if in["new"] == "true" && in["base"] == "" {
-		s.notice("there is no report of an earlier run yet, so every kernel is new")
-		delete(in, "new")
+	if in["new"] == "true" {
+		if why := s.allNew(in); why != "" {
+			s.notice(why + ", so every kernel counts as new")
+			delete(in, "new")
+		}
 	}
 	args, err := in.args(s.c.planCommand())
 	if err != nil {
@@ -89,6 +91,19 @@ func actionPlan(ctx context.Context, s *actionStep) error {
 		s.notice(fmt.Sprintf("%d of %s will start for nothing: there are only %s; fewer shards would do", idle, count(len(m.Include), "job"), count(kernels, "kernel")))
 	}
 	return s.set("matrix", strings.TrimSpace(matrix.String()), "shards", strconv.Itoa(len(m.Include)), "kernels", strconv.Itoa(kernels))
+}
+
+// allNew says why all kernels are to be tested though only new ones are asked for; ""
+// if they are not.
+func (s *actionStep) allNew(in inputs) string {
+	switch {
+	case s.env.Event != "schedule" && s.env.Event != "workflow_dispatch":
+		// Else what a pull request changes would be tested on next to no kernel.
+		return fmt.Sprintf("the event is %.50q, and not schedule or workflow_dispatch", s.env.Event)
+	case in["base"] == "":
+		return "there is no report of an earlier run yet"
+	}
+	return ""
 }
 
 // actionPending sets the commit status, in a step of its own: to plan, payloads are

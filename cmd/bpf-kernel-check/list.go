@@ -26,8 +26,8 @@ func (c *command) listCommand() *cobra.Command {
 		Short: "List the kernels of sources",
 		Long: `Lists the kernels of the sources. With --new and --base, it lists those of which
 the base has no result: new ones, those that were rebuilt under the same name, and
-those that could not be tested. The exit code is 0 also if there are none; stdout
-is empty then, or [] with --json.`,
+those that could not be tested. If there are none, it prints nothing, or [] with
+--json; the exit code is 0.`,
 		Example: `  bpf-kernel-check list --kernels debian:bookworm:cloud-amd64
   bpf-kernel-check list --kernels gs://bucket/kernels --min-release 5.10
   bpf-kernel-check list --kernels ./kernels --kernel 'fedora/*' --json
@@ -38,15 +38,18 @@ is empty then, or [] with --json.`,
 			if err != nil {
 				return err
 			}
+			if onlyNew != (basePath != "") {
+				return usagef("want --new and --base, or neither of them: --base is the report.json of the last run")
+			}
+			var base *report.Merged
+			if onlyNew {
+				if base, err = readNewBase(basePath, arch); err != nil {
+					return err
+				}
+				arch = cmp.Or(arch, base.Arch)
+			}
 			if arch != "" && goarch.Lookup(arch).Name == "" {
 				return usagef("--arch is %q: want %s", arch, goarch.List())
-			}
-			base, err := readNewBase(onlyNew, basePath)
-			if err != nil {
-				return err
-			}
-			if base != nil && goarch.Lookup(base.Arch).Name != "" {
-				arch = cmp.Or(arch, base.Arch)
 			}
 			srcs, err := c.sources(sources, arch)
 			if err != nil {
@@ -57,15 +60,14 @@ is empty then, or [] with --json.`,
 				c.printSkipped(c.stderr, plan)
 				return err
 			}
-			why := map[string]string{}
-			if base != nil {
-				plan, why = c.onlyNew(plan, base)
+			if onlyNew {
+				plan = c.onlyNew(plan, base)
 				plan.Skipped = nil
 			}
 			if asJSON {
 				items := make([]any, 0, len(plan.Entries)+len(plan.Skipped))
 				for _, e := range listingOrder(plan.Entries) {
-					items = append(items, listed{e.ID(), e.Source.String(), why[e.ID()], analysis.Series(e.Name), e.Ref})
+					items = append(items, listed{e.ID(), e.Source.String(), e.New, analysis.Series(e.Name), e.Ref})
 				}
 				for _, s := range plan.Skipped {
 					items = append(items, s)
@@ -77,8 +79,8 @@ is empty then, or [] with --json.`,
 			w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 			for _, e := range listingOrder(plan.Entries) {
 				line := fmt.Sprintf("%s\t%s\t%s", e.ID(), orDash(e.Arch), screen.Size(e.Size))
-				if base != nil {
-					line += "\t" + why[e.ID()]
+				if onlyNew {
+					line += "\t" + e.New
 				}
 				fmt.Fprintln(w, line)
 			}
@@ -105,37 +107,32 @@ is empty then, or [] with --json.`,
 type listed struct {
 	ID     string `json:"id"`
 	Source string `json:"source"`
-	New    string `json:"new,omitempty"`    // with --new: why
+	New    string `json:"new,omitempty"`    // why, with --new
 	Series string `json:"series,omitempty"` // "6.12"
 	kernel.Ref
 }
 
-// readNewBase reads the base of --new; nil without.
-func readNewBase(onlyNew bool, path string) (*report.Merged, error) {
-	switch {
-	case onlyNew && path == "":
-		return nil, usagef("--new needs --base: give the report.json of the last run")
-	case !onlyNew && path != "":
-		return nil, usagef("--base is for --new: give both")
-	case !onlyNew:
-		return nil, nil
-	}
+// readNewBase reads the base of --new, for kernels of arch; "" for those of all.
+func readNewBase(path, arch string) (*report.Merged, error) {
 	base, err := readWhole(path)
+	if err == nil && arch != "" && base.Arch != "" && base.Arch != arch {
+		err = fmt.Errorf("it is of %s, and these kernels are for %s", report.OneLine(base.Arch, 100), arch)
+	}
 	if err != nil {
-		return nil, usagef("--base: %w", err)
+		return nil, usagef("--base %s: %w", path, err)
 	}
 	return base, nil
 }
 
 // onlyNew leaves the kernels out that are not new, and says which are gone.
-func (c *command) onlyNew(list plan.Plan, base *report.Merged) (plan.Plan, map[string]string) {
-	all := len(list.Entries)
-	list, why, gone := list.OnlyNew(base)
-	fmt.Fprintf(c.stderr, "note: %d of %s %s new since the base\n", len(why), count(all, "kernel"), report.Plural(len(why), "is", "are"))
+func (c *command) onlyNew(list plan.Plan, base *report.Merged) plan.Plan {
+	fresh, gone := list.OnlyNew(base)
+	n := len(fresh.Entries)
+	fmt.Fprintf(c.stderr, "note: %s of %s %s new since the base\n", report.Thousands(n), count(len(list.Entries), "kernel"), report.Plural(n, "is", "are"))
 	if len(gone) > 0 {
 		fmt.Fprintf(c.stderr, "note: gone since the base: %s\n", report.List(gone, screen.MaxListed, func(id string) string { return id }))
 	}
-	return list, why
+	return fresh
 }
 
 func orDash(s string) string {

@@ -50,11 +50,10 @@ func (o *planOptions) validate(cmd *cobra.Command, warn func(string)) error {
 		return usagef("--arch is %q: want %s", o.arch, goarch.List())
 	case o.jobs < 1 || o.jobs > 1024:
 		return usagef("-j, --jobs is %d: want 1 to 1024", o.jobs)
+	case o.onlyNew && o.base == "":
+		return usagef("--new needs --base: give the report.json of the last run")
 	case o.out == "":
 		return usagef("--out is empty: want a file, such as plan.json")
-	}
-	if o.onlyNew && o.base == "" {
-		return usagef("--new needs --base: give the report.json of the last run")
 	}
 	return o.picks.validate(warn)
 }
@@ -89,8 +88,8 @@ flags of a payload, as run does, and leaves out the kernels that another one
 represents.
 
 With --new, kernels of which --base has a result are left out. If none is new,
-the matrix is empty and no plan is written, with exit code 0. The base can be the
-report of a run of new kernels: it carries the results of the others.
+the matrix is empty, no plan is written, and the exit code is 0. The base can be
+the report of a run of new kernels: it has the last results of the others.
 
 A shard may be empty. Its job succeeds at once; the matrix keeps it, since merge
 waits for every shard.`,
@@ -121,14 +120,10 @@ waits for every shard.`,
 			if err != nil {
 				return err
 			}
-			var earlier merge.Options
-			if err := readBase(o.base, "", &earlier); err != nil {
-				return err
-			}
-			if o.onlyNew && earlier.Base == nil {
-				c.warn(earlier.NotCompared + ": every kernel counts as new")
-			} else if o.onlyNew {
-				if list, _ = c.onlyNew(list, earlier.Base); len(list.Entries) == 0 {
+			if o.onlyNew {
+				if base, err := readNewBase(o.base, o.arch); err != nil {
+					c.warn(err.Error() + ": every kernel counts as new")
+				} else if list = c.onlyNew(list, base); len(list.Entries) == 0 {
 					return c.nothingNew(o)
 				}
 			}
@@ -137,7 +132,7 @@ waits for every shard.`,
 				return err
 			}
 			if wanted {
-				if list, err = c.pickForPlan(cmd.Context(), o, list, po, &earlier); err != nil {
+				if list, err = c.pickForPlan(cmd.Context(), o, list, po); err != nil {
 					return err
 				}
 			}
@@ -172,7 +167,7 @@ waits for every shard.`,
 }
 
 // pickForPlan reads the payload, and picks.
-func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan, po payloadOptions, earlier *merge.Options) (plan.Plan, error) {
+func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan, po payloadOptions) (plan.Plan, error) {
 	if err := errors.Join(c.checkHostRoot(po.hostRoot), c.checkRootfs(po.rootfs)); err != nil {
 		return list, err
 	}
@@ -181,11 +176,15 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 	if err != nil {
 		return list, err
 	}
+	var earlier merge.Options
+	if err := readBase(o.base, "", &earlier); err != nil {
+		return list, err
+	}
 	out := c.stdout
 	if o.json {
 		out = c.stderr
 	}
-	return c.pickFrom(ctx, o.picks, list, payload, earlier, o.picks.opened == nil, o.jobs, out)
+	return c.pickFrom(ctx, o.picks, list, payload, &earlier, o.picks.opened == nil, o.jobs, out)
 }
 
 // nothingNew ends a plan of no kernels. An earlier plan must not pass for it.

@@ -14,22 +14,19 @@ import (
 func NewChange(base, now *report.Merged, maxGrowth int) *report.Change {
 	c := &report.Change{BaseSHA: base.HeadSHA}
 	whole := now.Whole()
-	was := make(map[string]*report.Result, len(base.Kernels))
-	for i := range base.Kernels {
-		was[base.Kernels[i].ID] = &base.Kernels[i]
+	known, before, after := base.IDs(), base.IDs(), whole.IDs()
+	for _, id := range base.Gone {
+		known[id] = true
 	}
-	before, after, tested := idsOf(base), idsOf(whole), map[string]bool{}
-	for _, k := range base.Kernels {
-		tested[k.ID] = k.Verdict.Tested()
+	was, tested := make(map[string]*report.Result, len(base.Kernels)), map[string]bool{}
+	for i := range base.Kernels {
+		k := &base.Kernels[i]
+		was[k.ID], tested[k.ID] = k, k.Verdict.Tested()
 	}
 	if base.Change != nil {
 		for _, id := range base.Change.TestedBefore {
 			tested[id] = true
 		}
-	}
-	lost := map[string]bool{}
-	for _, id := range base.Gone {
-		lost[id] = true
 	}
 	for i := range now.Kernels {
 		k := &now.Kernels[i]
@@ -44,19 +41,20 @@ func NewChange(base, now *report.Merged, maxGrowth int) *report.Change {
 		if ok && old.Digest != "" && k.Digest != "" && old.Digest != k.Digest {
 			c.Rebuilt = append(c.Rebuilt, k.ID)
 		}
-		if k.Verdict.Tested() && (before[k.ID] || lost[k.ID]) && !tested[k.ID] {
+		if k.Verdict.Tested() && known[k.ID] && !tested[k.ID] {
 			c.FirstTested = append(c.FirstTested, k.ID)
 		}
 	}
-	booted := map[string]bool{}
-	for _, k := range whole.Kernels {
-		booted[k.ID] = k.Verdict.Tested()
+	for i := range whole.Kernels {
+		if k := &whole.Kernels[i]; k.Verdict.Tested() {
+			delete(tested, k.ID)
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(after)) {
-		if !before[id] && !lost[id] {
+		if !known[id] {
 			c.New = append(c.New, id)
 		}
-		if tested[id] && !booted[id] {
+		if tested[id] {
 			c.TestedBefore = append(c.TestedBefore, id)
 		}
 	}
@@ -67,19 +65,6 @@ func NewChange(base, now *report.Merged, maxGrowth int) *report.Change {
 	}
 	changeCosts(c, base, now, maxGrowth)
 	return c
-}
-
-// idsOf are the kernels of a run's list: those that were to be booted, and those that
-// others represent.
-func idsOf(m *report.Merged) map[string]bool {
-	ids := map[string]bool{}
-	for _, k := range m.Kernels {
-		ids[k.ID] = true
-	}
-	for _, r := range m.Represented {
-		ids[r.ID] = true
-	}
-	return ids
 }
 
 // Changed is one way in which kernels of a list are other than in the base.
@@ -107,30 +92,25 @@ func ListChanges(c *report.Change) (all []Changed) {
 	return all
 }
 
-// EarlierFailed counts the kernels that a run left out and that were no pass when
-// they were last run.
+// EarlierFailed counts, where only new kernels were booted, those of the others that
+// are not known to pass.
 func EarlierFailed(m *report.Merged) (n int) {
-	if m.Earlier == nil {
-		return 0
-	}
-	for i := range m.Earlier.Kernels {
-		if !m.Earlier.Kernels[i].OK() {
-			n++
+	if m.Earlier != nil {
+		for i := range m.Earlier.Kernels {
+			if !m.Earlier.Kernels[i].OK() {
+				n++
+			}
 		}
 	}
 	return n
 }
 
-// EarlierWords says in one line how the kernels did that this run left out; "" if
-// nothing is known of any.
+// EarlierWords says in one line how the kernels did that are not new; "" if nothing
+// is known of any.
 func EarlierWords(m *report.Merged) string {
 	if m.Earlier == nil {
 		return ""
 	}
-	n, failed := len(m.Earlier.Kernels), EarlierFailed(m)
-	s := fmt.Sprintf("%s, of which %s passed in earlier runs", report.Count(n, "kernel"), report.Thousands(n-failed))
-	if failed > 0 {
-		s += fmt.Sprintf(" and %s did not", report.Thousands(failed))
-	}
-	return s
+	n := len(m.Earlier.Kernels)
+	return fmt.Sprintf("%s of %s passed; this run booted new ones only", report.Thousands(n-EarlierFailed(m)), report.Count(n, "other kernel"))
 }

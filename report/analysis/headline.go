@@ -59,6 +59,9 @@ func Headline(m *report.Merged) string {
 	if t.NotTested > 0 {
 		add("%s not tested", report.Thousands(t.NotTested))
 	}
+	if n := EarlierFailed(m); n > 0 {
+		add("%s %s not known to pass", report.Count(n, "other kernel"), report.Plural(n, "is", "are"))
+	}
 	if standing := NewStanding(m); standing.All > 0 && standing.Tested > 0 {
 		add("%s", standing.short(t.Counts))
 	}

@@ -11,9 +11,9 @@ import (
 
 func TestHeadline(t *testing.T) {
 	for want, m := range map[string]*report.Merged{
-		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested":                           reporttest.Sample(),
-		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested, the result is incomplete": reporttest.Refused(),
-		"all 12 kernels pass":                                           reporttest.Green(),
+		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested, 1 other kernel is not known to pass":                           reporttest.Sample(),
+		"4 kernels newly fail, 1 fixed, 12 of 25 pass, 1 fails as expected, 1 not as expected, 3 not tested, 1 other kernel is not known to pass, the result is incomplete": reporttest.Refused(),
+		"all 12 kernels pass, 1 other kernel is not known to pass": reporttest.Green(),
 		"no kernel was tested":                                          {},
 		"the one kernel passes":                                         {Verdict: report.Pass, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}}},
 		"1 of 2 kernels fails, 1 passes":                                {Verdict: report.Fail, Kernels: []report.Result{{ID: "a/1", Verdict: report.Pass}, {ID: "a/2", Verdict: report.Fail}}},

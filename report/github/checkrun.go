@@ -4,8 +4,6 @@ import (
 	"context"
 
 	gh "github.com/google/go-github/v62/github"
-
-	"github.com/elastic/bpf-kernel-check/report"
 )
 
 // checkRun makes a completed check run with annotations, fewer than the 50 that
@@ -15,7 +13,7 @@ func (p *publisher) checkRun(ctx context.Context) error {
 	// Neutral counts as passed where the check is required.
 	conclusion := "failure"
 	switch {
-	case p.content.Verdict == report.Pass:
+	case p.green():
 		conclusion = "success"
 	case p.content.Advisory:
 		conclusion = "neutral"

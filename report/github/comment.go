@@ -11,8 +11,9 @@ import (
 	gh "github.com/google/go-github/v62/github"
 )
 
-// rounds is how often a comment is looked at again when others write too.
-const rounds = 4
+// rounds is how often a comment is looked at and written when others write too. Each
+// of them can cost the newest run one, and the last one only looks.
+const rounds = 10
 
 // found is a comment or an issue of one's own.
 type found struct {

@@ -35,8 +35,8 @@ func (p *publisher) track(ctx context.Context) (done string, err error) {
 	switch {
 	case green && !ok:
 		return "", nil
-	case green && p.content.EarlierBad:
-		return fmt.Sprintf("issue #%d stays open, as kernels that this run left out were not green", the.id), nil
+	case green && !p.green():
+		return fmt.Sprintf("issue #%d stays open: kernels that are not new are not known to pass", the.id), nil
 	case green:
 		return fmt.Sprintf("closed issue #%d", the.id), p.closeIssue(ctx, the, mine)
 	case ok:

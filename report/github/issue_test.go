@@ -80,7 +80,7 @@ func TestIssue(t *testing.T) {
 		"green, and kernels that were left out are not": {
 			have: []issueRow{row(3, 499, "open", "")}, content: leftRed,
 			want: []issueRow{row(3, 499, "open", "")},
-			done: []string{"issue #3 stays open, as kernels that this run left out were not green"},
+			done: []string{"issue #3 stays open: kernels that are not new are not known to pass"},
 		},
 		"red after it was closed": {
 			have: []issueRow{row(3, 499, "closed", "completed")}, content: red(),

@@ -42,7 +42,7 @@ type Content struct {
 	Status      string                // one line, for the status
 	Annotations []analysis.Annotation // as many as GitHub shows of a step
 	Outputs     []Output
-	EarlierBad  bool // kernels that were left out were not green: a tracking issue stays open
+	EarlierBad  bool // kernels that are not new, and were not booted, are not known to pass: status, check run and issue are not green
 	Advisory    bool // the status and the check run are green whatever the verdict; Status has to say so
 }
 
@@ -82,7 +82,7 @@ func Publish(ctx context.Context, cfg Config, content Content) Outcome {
 	}
 	if cfg.Status {
 		p.attempt("commit status not set", "statuses: write", func() (string, error) {
-			return p.setStatus(ctx, state(content.Verdict, content.Advisory), content.Status)
+			return p.setStatus(ctx, p.state(), content.Status)
 		})
 	}
 	if cfg.Comment {

@@ -196,6 +196,9 @@ func TestPublishLocally(t *testing.T) {
 }
 
 func TestStatusStates(t *testing.T) {
+	if got := (&publisher{content: Content{Verdict: report.Pass, EarlierBad: true}}).state(); got != "failure" {
+		t.Errorf("a pass of new kernels where others have failed: %s", got)
+	}
 	for v := report.Unknown; v <= report.Missing; v++ {
 		want := "error"
 		switch v {
@@ -204,10 +207,10 @@ func TestStatusStates(t *testing.T) {
 		case report.Fail, report.Crash, report.Timeout:
 			want = "failure"
 		}
-		if got := state(v, false); got != want {
+		if got := (&publisher{content: Content{Verdict: v}}).state(); got != want {
 			t.Errorf("%v: %s, want %s", v, got, want)
 		}
-		if got := state(v, true); got != "success" { // the description says what it is
+		if got := (&publisher{content: Content{Verdict: v, Advisory: true}}).state(); got != "success" { // the description says what it is
 			t.Errorf("%v, advisory: %s, want success", v, got)
 		}
 	}

@@ -45,16 +45,19 @@ func (p *publisher) lastStatus(ctx context.Context) (m marker) {
 
 // state is the commit status that says a verdict. What is not proven is an
 // error, and a success only as advice, for which GitHub has no status.
-func state(v report.Verdict, advisory bool) string {
-	switch {
-	case v == report.Pass || advisory:
+func (p *publisher) state() string {
+	switch v := p.content.Verdict; {
+	case p.green() || p.content.Advisory:
 		return "success"
-	case v == report.Fail || v == report.Crash || v == report.Timeout:
+	case v == report.Pass || v == report.Fail || v == report.Crash || v == report.Timeout:
 		return "failure"
 	default:
 		return "error"
 	}
 }
+
+// green says whether all kernels pass, those among them that are not new.
+func (p *publisher) green() bool { return p.content.Verdict == report.Pass && !p.content.EarlierBad }
 
 func (p *publisher) runURL() string { return p.cfg.Env.runURL(p.origin) }
 

@@ -116,7 +116,7 @@ func (d *document) apart(b *strings.Builder, x detail) {
 		lines = append(lines, words)
 	}
 	if s := analysis.EarlierWords(d.m); s != "" && x.kernels > 1 {
-		lines = append(lines, "**Left out:** "+s)
+		lines = append(lines, "**In earlier runs:** "+s)
 	}
 	if len(lines) > 0 {
 		b.WriteString("#### Besides\n\n- " + strings.Join(lines, "\n- ") + "\n\n")

@@ -75,23 +75,18 @@ func Merge(c *Collected, o Options) (*report.Merged, map[string]*File) {
 // base cannot tell whether it holds.
 func (g *merger) change(o Options) {
 	g.m.NotCompared = o.NotCompared
-	if o.Base == nil {
-		return
+	base, why := o.Base, ""
+	if base != nil && base.Arch != "" && g.m.Arch != "" && base.Arch != g.m.Arch {
+		why = fmt.Sprintf("the base is of %s, this result of %s", report.OneLine(base.Arch, 100), g.m.Arch)
+		base, g.m.NotCompared = nil, why
 	}
-	why := ""
-	if was := o.Base.Arch; was != "" && g.m.Arch != "" && was != g.m.Arch {
-		why = fmt.Sprintf("the base is of %s, this result of %s", report.OneLine(was, 100), g.m.Arch)
-		g.m.NotCompared = why
-	} else {
-		for _, k := range g.m.Kernels {
-			delete(g.leftOut, k.ID)
-		}
-		for _, r := range g.m.Represented {
-			delete(g.leftOut, r.ID)
-		}
-		g.m.Earlier = o.Base.Keep(g.leftOut)
-		g.m.Change = analysis.NewChange(o.Base, g.m, o.MaxInsnsGrowth)
-		g.m.Change.Gone = slices.DeleteFunc(g.m.Change.Gone, func(id string) bool { return g.unknown || g.leftOut[id] })
+	g.m.Earlier = report.Keep(base, g.left)
+	if base != nil {
+		g.m.Change = analysis.NewChange(base, g.m, o.MaxInsnsGrowth)
+		g.m.Change.Gone = slices.DeleteFunc(g.m.Change.Gone, func(id string) bool {
+			_, held := g.left[id]
+			return held || g.unknown
+		})
 		if c := g.m.Change; c.CostsCompared == 0 && c.CostsUnknown > 0 {
 			why = "the base has no number to compare a BPF program with"
 		}
@@ -142,8 +137,8 @@ type merger struct {
 	from    map[string]*File
 	files   []*File // that count
 
-	leftOut     map[string]bool      // ids that the sources hold and the run left out
-	unknown     bool                 // kernels of a shard that is missing
+	left        map[string]bool      // ids that the sources hold and the run left out; true: since they are not new
+	unknown     bool                 // which kernels a missing shard had
 	represented []report.Represented // as the plan or all shards say
 	picked      bool                 // there are some
 	more        int                  // refusals beyond maxRefusals
@@ -152,7 +147,7 @@ type merger struct {
 func newMerger(plan *report.PlanFile) *merger {
 	return &merger{
 		plan: plan, m: &report.Merged{Schema: report.MergedSchema, Kernels: []report.Result{}},
-		kernels: map[string]*merging{}, from: map[string]*File{}, leftOut: map[string]bool{},
+		kernels: map[string]*merging{}, from: map[string]*File{}, left: map[string]bool{},
 	}
 }
 
@@ -238,18 +233,24 @@ func (g *merger) compare(ch chosen) {
 	}
 	g.m.Shards = len(plan.Shards)
 	g.m.Gone = slices.Clone(plan.Gone)
-	leftOut := slices.Clone(plan.LeftOut)
+	g.leave(plan.LeftOut, plan.Known)
 	for _, f := range files {
 		g.m.Gone = append(g.m.Gone, f.Plan.Gone...)
-		leftOut = append(leftOut, f.Plan.LeftOut...)
+		g.leave(f.Plan.LeftOut, f.Plan.Known)
 		if g.plan == nil {
 			g.m.Shards = max(g.m.Shards, f.Plan.Shards)
 		}
 	}
 	slices.Sort(g.m.Gone)
 	g.m.Gone = slices.Compact(g.m.Gone)
+}
+
+func (g *merger) leave(leftOut, known []string) {
 	for _, id := range leftOut {
-		g.leftOut[id] = true
+		g.left[id] = false
+	}
+	for _, id := range known {
+		g.left[id] = true
 	}
 }
 

@@ -77,7 +77,7 @@ func (g *merger) join(programs map[string][]*File) {
 		}
 		g.m.Attempt, g.m.Shards = max(g.m.Attempt, p.m.Attempt), max(g.m.Shards, p.m.Shards)
 		g.m.Gone = append(g.m.Gone, p.m.Gone...)
-		maps.Copy(g.leftOut, p.leftOut)
+		maps.Copy(g.left, p.left)
 		g.unknown = g.unknown || p.unknown
 		if !slices.Equal(p.m.Represented, first) {
 			g.refuse(0, "", "%s: other kernels are represented than for %s", p.program, parts[0].program)

@@ -235,7 +235,7 @@ func metaOf(m *report.Merged, o Options) []meta {
 		sha("Compared with", m.Change.BaseSHA)
 	}
 	add("Not compared", m.NotCompared, "")
-	add("Left out", analysis.EarlierWords(m), "")
+	add("In earlier runs", analysis.EarlierWords(m), "")
 	run := m.RunID
 	if run != "" && m.Attempt > 1 {
 		run += fmt.Sprintf(", attempt %d", m.Attempt)

@@ -223,7 +223,7 @@ func (p *Progress) Compared(m *report.Merged) {
 		fmt.Fprintf(p.out, "%s%s\n\n", p.paint("not compared: ", yellow), report.OneLine(m.NotCompared, 500))
 	}
 	if s := analysis.EarlierWords(m); s != "" {
-		fmt.Fprintf(p.out, "left out: %s\n\n", s)
+		fmt.Fprintf(p.out, "in earlier runs: %s\n\n", s)
 	}
 	p.costs(m)
 	if s := analysis.PicksWords(m.Picks, func(s string) string { return report.OneLine(s, 200) }); s != "" {

@@ -4,49 +4,67 @@ import (
 	"slices"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/report/analysis"
 )
 
-// Why a kernel is new against an earlier run.
+// Why a kernel is new.
 const (
-	WhyNew       = "new"
-	WhyRebuilt   = "rebuilt"        // its bytes are others
-	WhyNotTested = "not tested yet" // it was to be, and nothing came of it
+	isNew     = "new"
+	isRebuilt = "rebuilt"        // its bytes are others
+	notTested = "not tested yet" // it was to be, and nothing came of it
 )
 
-// OnlyNew leaves the kernels out of which an earlier run, which is whole, has a
-// result, or has one of a kernel that represents them. It returns of the others, by
-// id, why they are new, and which of that run no source holds any more.
-func (p Plan) OnlyNew(base *report.Merged) (fresh Plan, why map[string]string, gone []string) {
-	now := &report.Merged{}
+// OnlyNew keeps the kernels of which base has no result, and says in New why. One
+// that base has as represented counts like the kernel that represents it. base is
+// whole. gone are the kernels of base that no source holds any more.
+func (p Plan) OnlyNew(base *report.Merged) (fresh Plan, gone []string) {
+	digests := map[string]string{}
 	for _, e := range p.Entries {
-		now.Kernels = append(now.Kernels, report.Result{ID: e.ID(), Digest: e.Ref.Digest, Verdict: report.Missing})
+		digests[e.ID()] = e.Ref.Digest
 	}
-	change, reasons := analysis.NewChange(base, now, 0), map[string]string{}
-	set := func(why string, ids ...string) {
-		for _, id := range ids {
-			reasons[id] = why
+	why := map[string]string{} // "": base has a result
+	for _, id := range base.Gone {
+		why[id] = notTested
+	}
+	know := func(id, reason string) {
+		why[id] = reason
+		_, listed := digests[id]
+		if _, held := slices.BinarySearch(p.LeftOut, id); !listed && !held {
+			gone = append(gone, id)
 		}
 	}
-	set(WhyNew, change.New...)
-	set(WhyRebuilt, change.Rebuilt...)
-	set(WhyNotTested, base.Gone...)
 	for _, k := range base.Kernels {
-		if k.Verdict == report.Infra || k.Verdict == report.Missing {
-			set(WhyNotTested, k.ID)
+		now := digests[k.ID]
+		switch {
+		case k.Verdict == report.Infra || k.Verdict == report.Missing:
+			know(k.ID, notTested)
+		case k.Digest != "" && now != "" && k.Digest != now:
+			know(k.ID, isRebuilt)
+		default:
+			know(k.ID, "")
 		}
 	}
-	gone = slices.DeleteFunc(change.Gone, func(id string) bool { return slices.Contains(p.LeftOut, id) })
-	fresh, why = p, map[string]string{}
-	fresh.Entries, fresh.LeftOut = nil, slices.Clone(p.LeftOut)
+	for _, r := range base.Represented {
+		if _, listed := digests[r.By]; listed && why[r.By] == "" {
+			know(r.ID, "")
+		} else {
+			know(r.ID, notTested)
+		}
+	}
+	slices.Sort(gone)
+	fresh = p
+	fresh.Entries = nil
 	for _, e := range p.Entries {
-		if reason := reasons[e.ID()]; reason != "" {
-			why[e.ID()] = reason
-			fresh.Entries = append(fresh.Entries, e)
-		} else if len(fresh.LeftOut) < maxLeftOut {
-			fresh.LeftOut = append(fresh.LeftOut, e.ID())
+		reason, ok := why[e.ID()]
+		switch {
+		case !ok:
+			e.New = isNew
+		case reason == "":
+			fresh.Known = append(fresh.Known, e.ID())
+			continue
+		default:
+			e.New = reason
 		}
+		fresh.Entries = append(fresh.Entries, e)
 	}
-	slices.Sort(fresh.LeftOut)
-	return fresh, why, gone
+	return fresh, gone
 }

@@ -21,27 +21,33 @@ func TestOnlyNew(t *testing.T) {
 			{ID: "d/filtered", Verdict: report.Pass, Digest: "x"},
 			{ID: "d/gone", Verdict: report.Pass, Digest: "x"},
 		},
-		Gone:        []string{"d/back"},
-		Represented: []report.Represented{{ID: "d/7", By: "d/1"}, {ID: "d/also-gone", By: "d/1"}},
+		Gone: []string{"d/back"},
+		Represented: []report.Represented{
+			{ID: "d/7", By: "d/1"}, {ID: "d/also-gone", By: "d/1"}, {ID: "d/by-infra", By: "d/4"}, {ID: "d/by-rebuilt", By: "d/6"}, {ID: "d/by-gone", By: "d/gone"},
+		},
 	}
 	p := Plan{LeftOut: []string{"d/filtered"}}
-	for _, name := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "back"} {
+	for _, name := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "back", "by-gone", "by-infra", "by-rebuilt"} {
 		p.Entries = append(p.Entries, Entry{Ref: kernel.Ref{Distro: "d", Name: name, Digest: "x"}})
 	}
-	fresh, why, gone := p.OnlyNew(base)
+	fresh, gone := p.OnlyNew(base)
 	if d := cmp.Diff([]string{"d/also-gone", "d/gone"}, gone); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(map[string]string{"d/4": WhyNotTested, "d/5": WhyNotTested, "d/6": WhyRebuilt, "d/8": WhyNew, "d/back": WhyNotTested}, why); d != "" {
+	why := map[string]string{}
+	for _, e := range fresh.Entries {
+		why[e.ID()] = e.New
+	}
+	if d := cmp.Diff(map[string]string{
+		"d/4": notTested, "d/5": notTested, "d/6": isRebuilt, "d/8": isNew, "d/back": notTested,
+		"d/by-gone": notTested, "d/by-infra": notTested, "d/by-rebuilt": notTested,
+	}, why); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"d/4", "d/5", "d/6", "d/8", "d/back"}, fresh.IDs()); d != "" {
+	if d := cmp.Diff([]string{"d/1", "d/2", "d/3", "d/7"}, fresh.Known); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"d/1", "d/2", "d/3", "d/7", "d/filtered"}, fresh.LeftOut); d != "" {
-		t.Error(d)
-	}
-	if len(p.Entries) != 9 || len(p.LeftOut) != 1 {
+	if len(p.Entries) != 12 || len(p.Known) != 0 {
 		t.Error("the list itself has changed")
 	}
 }

@@ -93,7 +93,7 @@ func newShards(part Part, of Plan) []Plan {
 	for i := range shards {
 		own := part
 		own.Shard = i + 1
-		shards[i] = Plan{Part: &own, LeftOut: of.LeftOut, Represented: of.Represented, Payload: of.Payload}
+		shards[i] = Plan{Part: &own, LeftOut: of.LeftOut, Known: of.Known, Represented: of.Represented, Payload: of.Payload}
 	}
 	return shards
 }
@@ -143,7 +143,7 @@ func Fullest(shards []Plan) time.Duration {
 // File makes plan.json from the plan and the shards that it was cut into.
 func (p Plan) File(tool string, shards []Plan) *report.PlanFile {
 	part := shards[0].Shard()
-	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm), Gone: p.Gone(), LeftOut: p.LeftOut, Represented: p.Represented, Payload: p.Payload}
+	f := &report.PlanFile{Tool: tool, List: part.List, Algorithm: string(part.Algorithm), Gone: p.Gone(), LeftOut: p.LeftOut, Known: p.Known, Represented: p.Represented, Payload: p.Payload}
 	for _, e := range p.Entries {
 		f.Kernels = append(f.Kernels, report.PlanKernel{
 			ID: e.ID(), Digest: e.Ref.Digest, Source: e.Source.String(),
@@ -170,7 +170,7 @@ func Pinned(ctx context.Context, f *report.PlanFile, sources []kernel.Source, gl
 	for _, e := range offered.Entries {
 		byID[e.ID()] = e
 	}
-	shards := newShards(Part{List: f.List, Algorithm: Algorithm(f.Algorithm), Shards: len(f.Shards)}, Plan{LeftOut: f.LeftOut, Represented: f.Represented, Payload: f.Payload})
+	shards := newShards(Part{List: f.List, Algorithm: Algorithm(f.Algorithm), Shards: len(f.Shards)}, Plan{LeftOut: f.LeftOut, Known: f.Known, Represented: f.Represented, Payload: f.Payload})
 	for i, s := range f.Shards {
 		for _, id := range s.Kernels {
 			k, _ := f.Kernel(id) // its shards are a partition of its list

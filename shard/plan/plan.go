@@ -25,6 +25,7 @@ type Entry struct {
 	Source kernel.Source
 	Cost   time.Duration // what its VM took before; 0 if not known
 	Kinds  bool          // its line of a list file wants one of each kind only
+	New    string        // why it is new, see OnlyNew; "" where nobody asked
 }
 
 // Plan is the pinned list of kernels, sorted by id, or one shard's part of it.
@@ -32,7 +33,8 @@ type Plan struct {
 	Entries []Entry
 	Part    *Part     // nil for a whole list
 	Skipped []Skipped // that the filter left out, sorted by id
-	LeftOut []string  // ids of all others that the sources hold, sorted
+	LeftOut []string  // ids of all others that the sources hold and were not wanted, sorted
+	Known   []string  // ids that were wanted and are not new, see OnlyNew; sorted
 
 	// Represented are kernels of the whole list that are not booted, each since
 	// another of its kind is; sorted by id. They are not in Entries.
@@ -86,10 +88,8 @@ func listKernels(ctx context.Context, sources []kernel.Source, filter Filter, pi
 		for _, ref := range refs {
 			held[ref.ID()] = true
 		}
-		if line, ok := src.(source.Filtered); ok {
-			for _, ref := range line.Filtered() {
-				held[ref.ID()] = true
-			}
+		for _, id := range source.Filtered(src) {
+			held[id] = true
 		}
 		var keep []kernel.Ref
 		refs = slices.DeleteFunc(slices.Clone(refs), func(r kernel.Ref) bool { return !report.MatchKernel(filter.Globs, r.ID()) })

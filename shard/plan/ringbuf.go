@@ -2,21 +2,16 @@ package plan
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/preflight"
 )
 
-// withRingbuf are the old kernels that have ring buffers as is known of their
-// distributions, so that none of them has to be fetched to be asked.
+// withRingbuf are old releases with ring buffers of which this is known, so that their
+// kernels need not be fetched.
 var withRingbuf = []struct {
 	release *regexp.Regexp
 	since   string
@@ -25,20 +20,17 @@ var withRingbuf = []struct {
 	{regexp.MustCompile(`^4\.18\.0-.*\.el8(_[0-9]+)?(\.|$)`), "4.18.0-305"},
 }
 
-// lacksRingbuf says why a kernel has no ring buffers for BPF, or is not known to
-// have any; "": it has. A kernel that is older than the first with them is asked,
-// if it does not have to be fetched for that: a source can hold hundreds.
+// lacksRingbuf says why a kernel is left out for want of BPF ring buffers; "": it has
+// them. One that is older than the first release with them is opened and looked at,
+// unless it would have to be fetched: a source can hold hundreds.
 func (f Filter) lacksRingbuf(ctx context.Context, src kernel.Source, ref kernel.Ref) string {
 	const old = "older than " + ringbufRelease
 	if report.CompareVersions(ref.Release, ringbufRelease) >= 0 {
 		return ""
 	}
 	for _, d := range withRingbuf {
-		if d.release.MatchString(ref.Release) {
-			if report.CompareVersions(ref.Release, d.since) >= 0 {
-				return ""
-			}
-			return old + ", and its distribution has BPF ring buffers only since " + d.since
+		if d.release.MatchString(ref.Release) && report.CompareVersions(ref.Release, d.since) >= 0 {
+			return ""
 		}
 	}
 	if f.Cache == nil || ref.Size > 0 {
@@ -54,35 +46,17 @@ func (f Filter) lacksRingbuf(ctx context.Context, src kernel.Source, ref kernel.
 	return ""
 }
 
-// hasRingbuf opens a kernel and looks, and keeps in the cache what it has found.
+// hasRingbuf opens a kernel and looks. Not at its BTF: headers may name what the
+// kernel does not have.
 func hasRingbuf(ctx context.Context, src kernel.Source, ref kernel.Ref, cache *kernel.Cache) (bool, error) {
 	im, err := src.Open(ctx, ref)
 	if err != nil {
 		return false, err
 	}
-	answer, err := im.Derived(ctx, cache, "ringbuf-1", func(w io.Writer) error {
-		dir, err := os.MkdirTemp("", "bpf-kernel-check-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		vmlinux := filepath.Join(dir, "vmlinux")
-		if err := im.Vmlinux(ctx, vmlinux); errors.Is(err, image.ErrNoVmlinux) {
-			vmlinux = im.Kernel
-		} else if err != nil {
-			return err
-		}
-		symbols, err := image.Symbols(vmlinux)
-		if err != nil {
-			return err
-		}
-		// Its headers, and so its BTF, may name what it does not have.
-		_, err = fmt.Fprint(w, slices.ContainsFunc(symbols, func(s image.Symbol) bool { return s.Name == "bpf_ringbuf_output" }))
-		return err
-	})
+	scratch, err := os.MkdirTemp("", "bpf-kernel-check-")
 	if err != nil {
 		return false, err
 	}
-	b, err := os.ReadFile(answer)
-	return string(b) == "true", err
+	defer os.RemoveAll(scratch)
+	return preflight.HasFunction(ctx, im, cache, scratch, "bpf_ringbuf_output")
 }

@@ -94,6 +94,15 @@ func readFacts(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, 
 	return f, nil
 }
 
+// HasFunction says whether a kernel, without its modules, has a function.
+func HasFunction(ctx context.Context, im *kernel.Image, c *kernel.Cache, scratch, name string) (bool, error) {
+	f, err := readFacts(ctx, im, c, scratch, "")
+	if err == nil && f.Symbols == "" {
+		err = image.ErrNoSymbols
+	}
+	return err == nil && symbols(f.Symbols).has(name), err
+}
+
 // readModules reads what the modules define, of a kernel with this BTF.
 func readModules(ctx context.Context, im *kernel.Image, c *kernel.Cache, raw []byte) (*index.Facts, error) {
 	if !im.HasModules() {

@@ -95,7 +95,7 @@ type lineSource struct {
 	listLine
 	where string // "kernels.txt:3"
 
-	filtered []kernel.Ref // by the globs of the line, in the last List
+	filtered []string // ids that the line's globs left out of the last List
 }
 
 // listLine is a line as it was read.
@@ -312,7 +312,7 @@ func (s *lineSource) List(ctx context.Context) ([]kernel.Ref, error) {
 		if report.MatchKernel(s.globs, r.ID()) {
 			match = append(match, r)
 		} else {
-			s.filtered = append(s.filtered, r)
+			s.filtered = append(s.filtered, r.ID())
 		}
 	}
 	if len(match) == 0 {
@@ -321,15 +321,13 @@ func (s *lineSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	return match, nil
 }
 
-// Filtered is a Source that holds more than it lists.
-type Filtered interface {
-	kernel.Source
-	// Filtered returns what the last List left out.
-	Filtered() []kernel.Ref
+// Filtered returns the ids that a source holds and left out of its last List.
+func Filtered(s kernel.Source) []string {
+	if line, ok := s.(*lineSource); ok {
+		return line.filtered
+	}
+	return nil
 }
-
-// Filtered implements [Filtered].
-func (s *lineSource) Filtered() []kernel.Ref { return s.filtered }
 
 // Gone implements [kernel.Prober].
 func (s *lineSource) Gone(ctx context.Context, refs []kernel.Ref, local bool) map[string]bool {
