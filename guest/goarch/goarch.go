@@ -80,6 +80,13 @@ func OfELF(machine elf.Machine, data elf.Data) Arch {
 	return find(func(a Arch) bool { return a.ELF == machine && a.Data == data })
 }
 
+// OfHeader is OfELF for the first 20 bytes of a file.
+func OfHeader(b []byte) Arch {
+	return find(func(a Arch) bool {
+		return len(b) >= 20 && b[elf.EI_DATA] == byte(a.Data) && elf.Machine(a.Order().Uint16(b[18:])) == a.ELF
+	})
+}
+
 // OfPE returns the architecture of an EFI image, an empty one if the table does
 // not have it.
 func OfPE(machine uint16) Arch {

@@ -41,8 +41,7 @@ func ParseAccel(s string) (Accel, error) {
 type Arch struct {
 	Name       string // GOARCH's
 	Binary     string // of QEMU
-	Package    string // Debian's, that bring the binary and its firmware
-	OwnPackage string // in the place of qemu-system-misc where there is one
+	Package    string // Debian's and Ubuntu's packages of the binary and its firmware
 	Machine    string // -M
 	CPU        map[Accel]string
 	Console    string           // the kernel's name of the serial line that is its console
@@ -145,9 +144,10 @@ var arches = []Arch{
 		NoCompressedKernel: true,
 	},
 	{
-		Name:    "riscv64",
-		Binary:  "qemu-system-riscv64",
-		Package: "qemu-system-misc opensbi", OwnPackage: "qemu-system-riscv",
+		Name:   "riscv64",
+		Binary: "qemu-system-riscv64",
+		// A name that qemu-system-riscv provides, or qemu-system-misc before it was split.
+		Package: "qemu-system-riscv64 opensbi",
 		Machine: "virt",
 		CPU:     map[Accel]string{TCG: "rv64", KVM: "host"},
 		// The machine has one serial line, and the results share it.
@@ -160,7 +160,7 @@ var arches = []Arch{
 	{
 		Name:    "s390x",
 		Binary:  "qemu-system-s390x",
-		Package: "qemu-system-misc", OwnPackage: "qemu-system-s390x",
+		Package: "qemu-system-s390x", // or qemu-system-misc, which provides it
 		Machine: "s390-ccw-virtio",
 		CPU:     map[Accel]string{TCG: "max", KVM: "host"},
 		// The machine has a second console, which breaks lines after 80 characters:
