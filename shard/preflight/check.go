@@ -978,7 +978,7 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 // loaded for.
 func (c *checker) trampoline(name string, arguments int, a *Answer) {
 	k := c.k
-	registers, since := 5, "" // which all have, and more since nobody knows when
+	registers, since := 5, "" // that all architectures have; from when on more will do is not known
 	switch k.Arch {
 	case "amd64":
 		registers, since = 6, "6.6"

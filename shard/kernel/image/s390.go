@@ -14,9 +14,9 @@ import (
 const (
 	s390Magic   = "S390EP"
 	s390MagicAt = 0x10008
-	s390Version = 0x10428  // where the number of the version's first byte stands, since 5.0
+	s390Version = 0x10428  // the offset of the version string stands here, since 5.0
 	maxS390     = 64 << 20 // bytes of the image
-	maxTries    = 16       // places that could be the compressed kernel
+	maxTries    = 16       // places to try
 )
 
 func isS390(r io.ReaderAt) bool {
@@ -25,8 +25,9 @@ func isS390(r io.ReaderAt) bool {
 	return string(magic[:n]) == s390Magic
 }
 
-// probeS390 probes an s390 bzImage: a program that holds the kernel. Nothing in it
-// says where: the compressed kernel is what begins like one and has a banner.
+// probeS390 probes an s390 bzImage: a program with the compressed kernel inside. No
+// header says where, so it is found by trying what looks like a compressed stream: the
+// kernel has a banner.
 func probeS390(r io.ReaderAt, size int64) (Info, error) {
 	info := Info{Format: FormatS390, Arch: "s390x"}
 	b, err := io.ReadAll(io.NewSectionReader(r, 0, min(size, maxS390)))
@@ -67,8 +68,8 @@ func probeS390(r io.ReaderAt, size int64) (Info, error) {
 	return info, nil
 }
 
-// decompress opens the payload of an image. That of an s390 one has an end, which
-// nothing says, in front of the program's other data: only zstd's library reads on.
+// decompress opens the payload of an image. Behind an s390 one's comes other data, at
+// which only zstd's library does not stop by itself.
 func (i Info) decompress(r io.ReaderAt) (io.ReadCloser, error) {
 	rc, err := Decompress(i.Compression, io.NewSectionReader(r, i.Offset, i.Length))
 	if err == nil && i.Format == FormatS390 {
