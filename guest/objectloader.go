@@ -62,9 +62,8 @@ func ChooseLoader(o wire.Object, f ObjectFile, arch string) wire.Object {
 // its old versions x_bpfel_arm64.o.
 var bpf2goName = regexp.MustCompile(`_(?:([a-z0-9]+)_)?bpf(e[lb])(?:_([a-z0-9]+))?\.o$`)
 
-// builtFor takes a file name of bpf2go's apart: what is before the architecture,
-// which it was built for (libbpf's name; "": all) and in which order of bytes. ok
-// is false for another name.
+// builtFor splits a file name of bpf2go's: what comes before the architecture, the
+// architecture (libbpf's name; "": all) and the byte order. ok is false for other names.
 func builtFor(path string) (stem, arch string, order elf.Data, ok bool) {
 	m := bpf2goName.FindStringSubmatch(filepath.Base(path))
 	if m == nil {
@@ -83,8 +82,8 @@ func builtFor(path string) (stem, arch string, order elf.Data, ok bool) {
 	return path[:strings.LastIndex(path, "_bpfe")], "", order, true
 }
 
-// forArch leaves out what bpf2go has built for other architectures than arch,
-// where it has built the same for arch.
+// forArch leaves out bpf2go's objects for other architectures if there is one of the
+// same name for arch.
 func forArch(paths []string, arch string) []string {
 	a := goarch.Lookup(arch)
 	fits := func(path string) (stem string, ok bool) {

@@ -56,9 +56,9 @@ type ObjectFile struct {
 }
 
 // ReadObjects reads the BPF objects that [FindObjects] found, for kernels of an
-// architecture. Of those that bpf2go has built for each it reads the one for arch.
-// A file that is no object, or of the other order of bytes, is Broken; when all
-// are, that is the error.
+// architecture. Of the objects that bpf2go built for each architecture it reads the
+// one for arch. A file that is no BPF object, or has the other byte order, is Broken;
+// if all are, that is the error.
 func ReadObjects(paths []string, arch string) ([]ObjectFile, error) {
 	paths = forArch(paths, arch)
 	names := objectNames(paths)
@@ -102,7 +102,7 @@ func readObject(path string, kernels goarch.Arch) ([]byte, error) {
 		case f.Machine != elf.EM_BPF:
 			return fmt.Sprintf("is built for %s, not for BPF: %s", cmp.Or(goarch.OfELF(f.Machine, f.Data).Name, f.Machine.String()), how)
 		case f.Data != kernels.Data:
-			return OtherOrder(f.Data, kernels)
+			return otherOrder(f.Data, kernels)
 		case f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL:
 			return fmt.Sprintf("is an ELF file of type %v, %v, not a 64-bit object: %s", f.Class, f.Type, how)
 		}
@@ -116,8 +116,8 @@ func readObject(path string, kernels goarch.Arch) ([]byte, error) {
 	})
 }
 
-// OtherOrder says that an object has another order of bytes than the kernels.
-func OtherOrder(object elf.Data, kernels goarch.Arch) string {
+// otherOrder says that an object has another byte order than the kernels.
+func otherOrder(object elf.Data, kernels goarch.Arch) string {
 	orders := map[elf.Data][2]string{elf.ELFDATA2LSB: {"little-endian", "bpfel"}, elf.ELFDATA2MSB: {"big-endian", "bpfeb"}}
 	is, want := orders[object], orders[kernels.Data]
 	return fmt.Sprintf("is built %s (-target %s), and %s kernels are %s: build it with clang -target %s", is[0], is[1], kernels.Name, want[0], want[1])

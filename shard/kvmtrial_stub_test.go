@@ -93,7 +93,7 @@ func TestQEMUEndsUnderTCG(t *testing.T) {
 		{"is killed at boot", "pass tcg tcg", "QEMU: killed by SIGKILL"},
 		{"is refused", "pass tcg tcg", "QEMU: exit status 1: qemu: Error loading uncompressed kernel"},
 		{"resets at boot", "pass tcg tcg", "went down before init"},
-		{"resets in a test", "fail tcg", "it broke down (a triple fault), or the payload reset the machine"},
+		{"resets in a test", "fail tcg", "it broke down (on x86, a triple fault), or the payload reset the machine"},
 		{"restarts in a test", "fail tcg", "the payload ended the VM, or closed the result channel"},
 		{"warns at boot", "crash tcg", "WARNING in cpu_init"},
 	} {

@@ -43,7 +43,12 @@ func objectPaths(t *testing.T) []string {
 
 func readObjects(t testing.TB, paths []string) []guest.ObjectFile {
 	t.Helper()
-	files, err := guest.ReadObjects(paths, "amd64")
+	return readObjectsFor(t, "amd64", paths)
+}
+
+func readObjectsFor(t testing.TB, arch string, paths []string) []guest.ObjectFile {
+	t.Helper()
+	files, err := guest.ReadObjects(paths, arch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,8 +101,8 @@ func agrees(t *testing.T, l *lab, paths []string, entry plan.Entry, k report.Res
 	}
 	said := map[string]preflight.Program{}
 	why := map[string]string{}
-	for _, f := range readObjects(t, paths) {
-		o, err := preflight.Read(f.Name, f.Data, "amd64")
+	for _, f := range readObjectsFor(t, l.arch.Name, paths) {
+		o, err := preflight.Read(f.Name, f.Data, l.arch.Name)
 		if err != nil {
 			t.Fatalf("%s: %v", filepath.Base(f.Path), err)
 		}

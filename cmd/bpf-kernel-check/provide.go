@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"os/exec"
 	"runtime"
 	"strings"
 
@@ -22,11 +21,7 @@ func (c *command) provide(ctx context.Context, in inputs) error {
 	}
 	missing := missingSources(in)
 	if _, err := qemu.Find(arch); errors.Is(err, qemu.ErrNotInstalled) {
-		packages := arch.Package
-		if own := arch.OwnPackage; own != "" && exec.CommandContext(ctx, "apt-cache", "show", own).Run() == nil {
-			packages = strings.ReplaceAll(packages, "qemu-system-misc", own)
-		}
-		missing = append(missing, strings.Fields(packages)...)
+		missing = append(missing, strings.Fields(arch.Package)...)
 	}
 	if err := c.install(ctx, missing); err != nil {
 		return err

@@ -22,7 +22,7 @@ import (
 //go:norace
 func forkAndExit() (pid uintptr, errno syscall.Errno) {
 	flags, stack := uintptr(unix.SIGCHLD), uintptr(0)
-	if runtime.GOARCH == "s390x" { // which takes them the other way round
+	if runtime.GOARCH == "s390x" { // whose clone(2) takes the stack first
 		flags, stack = stack, flags
 	}
 	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, flags, stack, 0, 0, 0, 0)

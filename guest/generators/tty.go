@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ttyWrite writes to a serial terminal: the one named by its argument, or the
-// first that there is, of the usual ones and the console's.
+// ttyWrite writes to the serial terminal that its argument names, or to the first
+// that there is of the usual ones and the console's.
 func ttyWrite(_ object, args []string, _ *os.File) (did object, err error) {
 	candidates := []string{"/dev/ttyS0", "/dev/ttyAMA0", "/dev/hvc0"}
-	active, _ := os.ReadFile("/sys/class/tty/console/active") // no console has nothing more
+	active, _ := os.ReadFile("/sys/class/tty/console/active") // without it, only the usual ones
 	for _, name := range strings.Fields(string(active)) {
 		candidates = append(candidates, "/dev/"+name)
 	}

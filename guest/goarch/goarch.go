@@ -1,6 +1,6 @@
 // Package goarch is the table of architectures: what other projects call each, and
-// how their files tell it. What a VM, a build or a loader needs beside that is in
-// rows of theirs. It must not know what an architecture is used for.
+// how its files are recognised. Packages that need more, such as qemu, have tables of
+// their own. It must not know what an architecture is used for.
 package goarch
 
 import (
@@ -19,14 +19,14 @@ type Arch struct {
 	Dir     string      // below arch/ in the kernel's sources
 	ELF     elf.Machine // of programs and of vmlinux
 	Data    elf.Data    // order of bytes, of programs and of BPF objects
-	PE      uint16      // COFF's number, of EFI images; 0: it has none
-	Image   string      // of an uncompressed Image of the kernel, at byte 56; "": there is none
+	PE      uint16      // machine number of EFI images; 0: there are no EFI images
+	Image   string      // magic number at byte 56 of the kernel's uncompressed Image; "": there is no Image
 	BPF     string      // in libbpf's __TARGET_ARCH_ and in bpf2go's file names
-	Syscall string      // what the kernel's functions of system calls start with
+	Syscall string      // prefix of the kernel's system call functions; "": they have none
 	Triplet string      // GNU's
-	// Where a probe's context, struct pt_regs, has the registers of a function's
-	// arguments, in bytes, and of its result; and the others that libbpf's macros
-	// read: stack, frame, instruction and return pointers, arguments of system calls.
+	// Offsets in struct pt_regs, a probe's context, in bytes: of a function's
+	// arguments, of its result, and of the other registers that libbpf's macros read
+	// (stack, frame, instruction and return pointers, arguments of system calls).
 	Args      []int
 	Result    int
 	Registers []int
@@ -60,7 +60,7 @@ var arches = []Arch{
 	},
 }
 
-// Order is the order of bytes in words of the architecture's.
+// Order is the architecture's byte order.
 func (a Arch) Order() binary.ByteOrder {
 	if a.Data == elf.ELFDATA2MSB {
 		return binary.BigEndian
@@ -80,27 +80,31 @@ func OfELF(machine elf.Machine, data elf.Data) Arch {
 	return find(func(a Arch) bool { return a.ELF == machine && a.Data == data })
 }
 
-// OfPE returns the architecture of an EFI image, an empty one if the table does
-// not have it.
+// OfHeader is OfELF for the first 20 bytes of a file.
+func OfHeader(b []byte) Arch {
+	return find(func(a Arch) bool {
+		return len(b) >= 20 && b[elf.EI_DATA] == byte(a.Data) && elf.Machine(a.Order().Uint16(b[18:])) == a.ELF
+	})
+}
+
+// OfPE is OfELF for the machine number of an EFI image.
 func OfPE(machine uint16) Arch {
 	return find(func(a Arch) bool { return a.PE != 0 && a.PE == machine })
 }
 
-// OfImage returns the architecture of an uncompressed Image of the kernel by its
-// first bytes, an empty one if they are none that the table has.
+// OfImage is OfELF for the first 60 bytes of a kernel's uncompressed Image.
 func OfImage(head []byte) Arch {
 	return find(func(a Arch) bool { return a.Image != "" && len(head) >= 60 && string(head[56:60]) == a.Image })
 }
 
-// OfBPF returns the architecture that libbpf and bpf2go call so, an empty one if
-// the table does not have it.
+// OfBPF is Lookup for the name that libbpf and bpf2go use.
 func OfBPF(name string) Arch {
 	return find(func(a Arch) bool { return a.BPF == name })
 }
 
-// OfRegisters are the names of the architectures with an order of bytes whose
-// probes may read their context at all of some offsets. Those whose first argument
-// or result is read come alone.
+// OfRegisters guesses for which architectures of a byte order a probe was built that
+// reads these offsets of its context: each must be a register's. Where some have the
+// first argument or the result at one of them, only those are named.
 func OfRegisters(offsets []int, order binary.ByteOrder) (names []string) {
 	var likely []string
 	for _, a := range arches {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // group are programs of which one is enough.
@@ -117,7 +119,7 @@ func wayTo(section string) (way, what string) {
 	if target == "" || strings.ContainsAny(target, "*?+") {
 		return way, ""
 	}
-	target = regexp.MustCompile(`^__(x64|arm64)_sys_`).ReplaceAllLiteralString(target, "sys_")
+	target = strings.TrimPrefix(target, goarch.Lookup(runtime.GOARCH).Syscall)
 	switch way {
 	case "fentry", "kprobe", "kprobe.multi":
 		return way, "entry " + target

@@ -25,8 +25,8 @@ type kernelFacts struct {
 	jit string // why programs are not compiled, "" if they are or it is not known
 }
 
-// jitNote says why a kernel does not compile programs: it interprets some, and
-// refuses others without a reason. root is / in all but tests.
+// jitNote says why a kernel does not compile programs. Such a kernel interprets most,
+// and refuses the others without a reason. root is / except in tests.
 func jitNote(root string) string {
 	const name = "proc/sys/net/core"
 	if _, err := os.Stat(filepath.Join(root, name)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
@@ -707,12 +709,13 @@ func TestSectionProgram(t *testing.T) {
 }
 
 func TestWayTo(t *testing.T) {
+	prefix := goarch.Lookup(runtime.GOARCH).Syscall
 	for _, same := range [][]string{
 		{"fentry/x", "kprobe/x", "fentry.s/x", "?kprobe.multi/x"},
 		{"fexit/x", "kretprobe/x"},
 		{"tp_btf/sched_switch", "raw_tp/sched_switch", "raw_tracepoint/sched_switch", "tp/sched/sched_switch", "tracepoint/sched/sched_switch"},
-		{"ksyscall/openat", "kprobe/__x64_sys_openat", "tp/syscalls/sys_enter_openat"},
-		{"kretsyscall/openat", "kretprobe/__arm64_sys_openat", "tracepoint/syscalls/sys_exit_openat"},
+		{"ksyscall/openat", "kprobe/" + prefix + "sys_openat", "tp/syscalls/sys_enter_openat"},
+		{"kretsyscall/openat", "kretprobe/" + prefix + "sys_openat", "tracepoint/syscalls/sys_exit_openat"},
 	} {
 		_, first := wayTo(same[0])
 		for _, s := range same {

@@ -39,9 +39,10 @@ func readFacts(dir string) check.Facts {
 }
 
 // hasTrampolines tells whether the kernel can attach BPF trampolines to its
-// functions: it has ftrace's direct calls, and makes trampolines. That the second
-// was written later tells no symbol, but the names that only such code has: s390's,
-// arm64's, powerpc's, and riscv's. x86-64 has had both on all kernels with BTF.
+// functions. It needs ftrace's direct calls and a JIT compiler that makes trampolines.
+// The second came later on some architectures, and no common symbol shows it: only
+// names in the compilers of s390, arm64, powerpc and riscv do. x86-64 has both on all
+// kernels with BTF.
 func hasTrampolines() bool {
 	if runtime.GOARCH == "amd64" {
 		return true

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -315,15 +316,12 @@ func (c *checker) memory(p *program, contents bool, patch int64) memory {
 			if from < 0 || from+int64(size) > int64(len(b)) {
 				return 0, false, false
 			}
-			var u uint64
-			for i := range size {
-				byteOf := i
-				if c.o.spec.order == binary.BigEndian {
-					byteOf = size - 1 - i
-				}
-				u |= uint64(b[from+int64(byteOf)]) << (8 * i)
+			word, to := make([]byte, 8), 0
+			if c.o.spec.order == binary.BigEndian {
+				to = 8 - size
 			}
-			return int64(u), true, false
+			copy(word[to:], b[from:from+int64(size)])
+			return int64(c.o.spec.order.Uint64(word)), true, false
 		},
 	}
 }
@@ -980,7 +978,7 @@ func (c *checker) btfTarget(d *Dep) (Answer, Loads) {
 // loaded for.
 func (c *checker) trampoline(name string, arguments int, a *Answer) {
 	k := c.k
-	registers, since := 5, "" // which all have, and more since nobody knows when
+	registers, since := 5, "" // that all architectures have; from when on more will do is not known
 	switch k.Arch {
 	case "amd64":
 		registers, since = 6, "6.6"
@@ -1051,10 +1049,8 @@ func (c *checker) injectable(name string) (can, known bool) {
 	if k.symbols.has("_eil_addr_" + name) {
 		return true, true
 	}
-	for _, prefix := range []string{"__x64_sys_", "__ia32_", "__arm64_"} {
-		if strings.HasPrefix(name, prefix) {
-			return false, false
-		}
+	if prefix := goarch.Lookup(k.Arch).Syscall; prefix != "" && strings.HasPrefix(name, prefix) || strings.HasPrefix(name, "__ia32_") {
+		return false, false
 	}
 	for _, set := range []string{"fmodret", "modify_return"} {
 		if k.symbols.setsLike(set, name) {
@@ -1265,7 +1261,7 @@ func (c *checker) kprobe(d *Dep) (Answer, Loads) {
 	case "kprobe.multi", "kretprobe.multi", "kprobe.session":
 		return c.multi(d.Name)
 	case "ksyscall", "kretsyscall":
-		name = prefix + "sys_" + name
+		name = cmp.Or(prefix, "__se_") + "sys_" + name // as libbpf calls it
 	}
 	n, typ := k.symbols.named(name)
 	if n == 0 && strings.HasPrefix(name, "sys_") {

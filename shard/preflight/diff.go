@@ -99,7 +99,7 @@ var optionCounts = regexp.MustCompile(`(^|_)(BPF|BTF|FTRACE|TRACING|[KUFE]PROBES
 // oftenTraced matches functions of the parts of the kernel that programs mostly
 // attach to; hardlyTraced matches what is said of those that few attach to.
 var (
-	oftenTraced  = regexp.MustCompile(`^_*(x64_sys|arm64_sys|do|vfs|security|cap|ksys|exec|bprm|filp|file|path|tcp|udp|ip|ip6|inet6?|sock|unix|sk|skb|netif|napi|nf|blk|bio|cgroup|sched|wake_up|try_to_wake|handle_mm|oom|kmem|bpf)_`)
+	oftenTraced  = regexp.MustCompile(`^_*((x64|arm64|riscv|s390x)_sys|do|vfs|security|cap|ksys|exec|bprm|filp|file|path|tcp|udp|ip|ip6|inet6?|sock|unix|sk|skb|netif|napi|nf|blk|bio|cgroup|sched|wake_up|try_to_wake|handle_mm|oom|kmem|bpf)_`)
 	hardlyTraced = regexp.MustCompile(`static |notrace|not in BTF|no symbol`)
 )
 

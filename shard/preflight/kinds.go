@@ -11,6 +11,8 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // KindSeries is the kind of all kernels where nothing is known of what a payload
@@ -136,7 +138,7 @@ func (c *checker) finds(p *program, insns asm.Instructions, flows ...flow) []byt
 			fmt.Fprintln(h, i, uint16(ins.OpCode), ins.Dst, ins.Src, ins.Offset, ins.Constant)
 		}
 		if name := p.kconfig[i]; name != "" && name != versionName {
-			fmt.Fprintf(h, "%d %s=%q %t\n", i, name, c.k.config[strings.TrimPrefix(name, "CONFIG_")], c.k.symbols.has("__x64_sys_bpf") || c.k.symbols.has("__arm64_sys_bpf"))
+			fmt.Fprintf(h, "%d %s=%q %t\n", i, name, c.k.config[strings.TrimPrefix(name, "CONFIG_")], c.k.symbols.has(goarch.Lookup(c.k.Arch).Syscall+"sys_bpf"))
 		}
 	}
 	for _, f := range flows {

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"encoding/binary"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/elastic/bpf-kernel-check/guest/wire"
 )
 
 // An object and a kernel that are big-endian give the same answers as if both were
@@ -39,7 +42,7 @@ func TestByteOrder(t *testing.T) {
 		}
 		return m
 	}
-	for _, name := range []string{"config", "relocations", "versions"} {
+	for _, name := range []string{"config", "order", "relocations", "versions"} {
 		b, err := os.ReadFile("testdata/" + name + ".bpfeb.o")
 		if err != nil {
 			t.Fatal(err)
@@ -50,9 +53,18 @@ func TestByteOrder(t *testing.T) {
 		}
 		of := readTestObject(t, name)
 		o.Loader = of.Loader
+		if name == "order" {
+			set := wire.ObjectSettings{Variants: []wire.Variant{{{Name: "set", Value: "0x0a0b"}}}}
+			if err := errors.Join(o.Apply(set), of.Apply(set)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		want, got := verdicts(of, little), verdicts(o, &big)
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: %s", name, d)
+		}
+		if name == "order" && (got["order/constants"] != WillLoad || got["order/variable"] != WillLoad) {
+			t.Errorf("the constants of an object are read wrongly: %v", got)
 		}
 		if name == "relocations" && !slices.Contains(slices.Collect(maps.Values(got)), WillLoad) {
 			t.Error("nothing loads")

@@ -41,8 +41,7 @@ func ParseAccel(s string) (Accel, error) {
 type Arch struct {
 	Name       string // GOARCH's
 	Binary     string // of QEMU
-	Package    string // Debian's, that bring the binary and its firmware
-	OwnPackage string // in the place of qemu-system-misc where there is one
+	Package    string // Debian's and Ubuntu's packages of the binary and its firmware
 	Machine    string // -M
 	CPU        map[Accel]string
 	Console    string           // the kernel's name of the serial line that is its console
@@ -58,9 +57,9 @@ type Arch struct {
 	Options            map[Accel]string // of -M, behind the machine's name
 	ConservativeCPU    map[Accel]string // -cpu of a second attempt; without one, as in CPU
 	PlainCPU           map[Accel]string // -cpu where the usual one is in doubt
-	EarlyCon           string           // kernel parameters that print before the console's driver is up; "": the kernel does so unasked
+	EarlyCon           string           // kernel parameters that print before the console's driver is up; "": none is needed
 	Bus                Bus              // of virtio's devices
-	MaxCmdline         int              // bytes of the kernel's command line, of which more is cut off; 0: QEMU or the kernel's own says
+	MaxCmdline         int              // bytes that the kernel keeps of its command line; 0: QEMU refuses a longer one
 	Firmware           map[Accel]string // QEMU's name of a fast one that starts kernels by their PVH entry only; without one, the machine's own
 	NoCompressedKernel bool             // QEMU starts no compressed image; otherwise it starts an image as it was shipped
 }
@@ -145,9 +144,10 @@ var arches = []Arch{
 		NoCompressedKernel: true,
 	},
 	{
-		Name:    "riscv64",
-		Binary:  "qemu-system-riscv64",
-		Package: "qemu-system-misc opensbi", OwnPackage: "qemu-system-riscv",
+		Name:   "riscv64",
+		Binary: "qemu-system-riscv64",
+		// A name that qemu-system-riscv provides, or qemu-system-misc before it was split.
+		Package: "qemu-system-riscv64 opensbi",
 		Machine: "virt",
 		CPU:     map[Accel]string{TCG: "rv64", KVM: "host"},
 		// The machine has one serial line, and the results share it.
@@ -160,11 +160,11 @@ var arches = []Arch{
 	{
 		Name:    "s390x",
 		Binary:  "qemu-system-s390x",
-		Package: "qemu-system-misc", OwnPackage: "qemu-system-s390x",
+		Package: "qemu-system-s390x", // or qemu-system-misc, which provides it
 		Machine: "s390-ccw-virtio",
 		CPU:     map[Accel]string{TCG: "max", KVM: "host"},
-		// The machine has a second console, which breaks lines after 80 characters:
-		// the results share the first.
+		// The second console breaks lines after 80 characters, so the results share
+		// the first.
 		Console:  "ttysclp0",
 		EarlyCon: "earlyprintk=sclp",
 		Bus:      Bus{Name: "ccw", Option: "S390_GUEST", Module: "virtio_ccw"},
@@ -174,7 +174,7 @@ var arches = []Arch{
 		Binary:  "qemu-system-ppc64",
 		Package: "qemu-system-ppc",
 		Machine: "pseries",
-		// What emulation has not of the CPU's mitigations it would warn of.
+		// QEMU warns of each mitigation that the emulated CPU lacks, unless told that it may.
 		Options:    map[Accel]string{TCG: "cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"},
 		CPU:        map[Accel]string{TCG: "power9", KVM: "host"},
 		Console:    "hvc0",

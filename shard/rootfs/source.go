@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -262,10 +261,5 @@ func archOf(n *node) string {
 	if _, err := io.ReadFull(f, head); err != nil || !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
 		return ""
 	}
-	data := elf.Data(head[elf.EI_DATA])
-	machine := binary.LittleEndian.Uint16(head[18:])
-	if data == elf.ELFDATA2MSB {
-		machine = binary.BigEndian.Uint16(head[18:])
-	}
-	return goarch.OfELF(elf.Machine(machine), data).Name
+	return goarch.OfHeader(head).Name
 }

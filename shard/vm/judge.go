@@ -164,7 +164,7 @@ func (o Observation) judge() Verdict {
 		// it could not say so. QEMU tells neither from the other.
 		who := "the payload ended the VM, or closed the result channel"
 		if o.Tail != "" && !restartWords.MatchString(o.Tail) {
-			who = "its kernel said nothing of a restart: it broke down (a triple fault), or the payload reset the machine"
+			who = "its kernel said nothing of a restart: it broke down (on x86, a triple fault), or the payload reset the machine"
 		}
 		return because(report.Fail, "the guest went down without its end record: "+who, o.Tail)
 	case o.wireErr != nil:

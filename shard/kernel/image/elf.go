@@ -43,7 +43,7 @@ func probeELF(r io.ReaderAt, size int64, head []byte) (Info, error) {
 	if err := checkELF(head); err != nil {
 		return Info{}, err
 	}
-	info := Info{Format: FormatVmlinux, Arch: archOfELF(head).Name, PVH: pvhNote(r)}
+	info := Info{Format: FormatVmlinux, Arch: goarch.OfHeader(head).Name, PVH: pvhNote(r)}
 	// Any program is an ELF file; only a kernel carries its banner.
 	var err error
 	if info.Version, err = findVersion(io.NewSectionReader(r, 0, size)); err != nil {
@@ -64,28 +64,14 @@ func checkELF(head []byte) error {
 	if elf.Class(head[elf.EI_CLASS]) != elf.ELFCLASS64 {
 		return fail("it is an ELF file, but not a 64-bit one")
 	}
-	order := byteOrder(elf.Data(head[elf.EI_DATA]))
-	typ, machine := elf.Type(order.Uint16(head[16:])), elf.Machine(order.Uint16(head[18:]))
-	if typ != elf.ET_EXEC && typ != elf.ET_DYN {
+	arch := goarch.OfHeader(head)
+	if arch.Name == "" {
+		return fail("it is an ELF file for none of %s", goarch.List())
+	}
+	if typ := elf.Type(arch.Order().Uint16(head[16:])); typ != elf.ET_EXEC && typ != elf.ET_DYN {
 		return fail("it is an ELF file of type %d, not an executable", int(typ))
 	}
-	if archOfELF(head).Name == "" {
-		return fail("it is an ELF file for %v, %v; known are those for %s", machine, order, goarch.List())
-	}
 	return nil
-}
-
-func byteOrder(data elf.Data) binary.ByteOrder {
-	if data == elf.ELFDATA2MSB {
-		return binary.BigEndian
-	}
-	return binary.LittleEndian
-}
-
-// archOfELF returns the architecture of an ELF file by its first 64 bytes.
-func archOfELF(head []byte) goarch.Arch {
-	data := elf.Data(head[elf.EI_DATA])
-	return goarch.OfELF(elf.Machine(byteOrder(data).Uint16(head[18:])), data)
 }
 
 // pvhNote says whether a kernel has the note that QEMU looks for.

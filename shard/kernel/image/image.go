@@ -198,7 +198,7 @@ func withPayload(r io.ReaderAt, info Info, off, n, sizeLen int64) (Info, error) 
 // withPayloadVersion looks for the version inside of the compressed payload. A
 // payload that breaks on the way leaves the version empty: opening says so.
 func withPayloadVersion(r io.ReaderAt, info Info) (Info, error) {
-	rc, err := Decompress(info.Compression, io.NewSectionReader(r, info.Offset, info.Length))
+	rc, err := info.decompress(r)
 	if err != nil {
 		return info, nil
 	}

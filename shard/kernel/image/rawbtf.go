@@ -113,9 +113,9 @@ func lengthBTF(b []byte) int {
 	return int(end)
 }
 
-// BTFInOrder returns BTF in an order of bytes, a copy where it has the other one:
-// but for the magic number and the strings it is all words of 32 bits. What is no
-// BTF it leaves as it is. A module's may be such, too.
+// BTFInOrder returns BTF in a byte order: raw itself, or a converted copy. All but the
+// magic number and the strings is words of 32 bits. What is no BTF is returned as it
+// is.
 func BTFInOrder(raw []byte, order binary.ByteOrder) []byte {
 	if len(raw) < 24 || orderBTF(raw) == order || orderBTF(raw).Uint16(raw) != 0xeb9f {
 		return raw

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,9 +14,9 @@ import (
 const (
 	s390Magic   = "S390EP"
 	s390MagicAt = 0x10008
-	s390Version = 0x10428  // where the number of the version's first byte stands, since 5.0
+	s390Version = 0x10428  // the offset of the version string stands here, since 5.0
 	maxS390     = 64 << 20 // bytes of the image
-	maxTries    = 16       // places that could be the compressed kernel
+	maxTries    = 16       // places to try
 )
 
 func isS390(r io.ReaderAt) bool {
@@ -24,8 +25,9 @@ func isS390(r io.ReaderAt) bool {
 	return string(magic[:n]) == s390Magic
 }
 
-// probeS390 probes an s390 bzImage: a program that holds the kernel. Nothing in it
-// says where: the compressed kernel is what begins like one and has a banner.
+// probeS390 probes an s390 bzImage: a program with the compressed kernel inside. No
+// header says where, so it is found by trying what looks like a compressed stream: the
+// kernel has a banner.
 func probeS390(r io.ReaderAt, size int64) (Info, error) {
 	info := Info{Format: FormatS390, Arch: "s390x"}
 	b, err := io.ReadAll(io.NewSectionReader(r, 0, min(size, maxS390)))
@@ -50,10 +52,7 @@ func probeS390(r io.ReaderAt, size int64) (Info, error) {
 		at, tries = next, tries+1
 		found := info
 		found.Compression, found.Offset, found.Length = CompressionOf(b[at:min(at+8, len(b))]), int64(at), size-int64(at)
-		if found.Compression == Zstd { // whose decoder takes what follows for a further frame
-			found.Length = zstdFrame(b[at:])
-		}
-		rc, err := Decompress(found.Compression, io.NewSectionReader(r, found.Offset, found.Length))
+		rc, err := found.decompress(r)
 		if err != nil {
 			continue
 		}
@@ -69,31 +68,26 @@ func probeS390(r io.ReaderAt, size int64) (Info, error) {
 	return info, nil
 }
 
-// zstdFrame is the length of the frame that b begins with in bytes, 0 if it begins
-// with none (RFC 8878).
-func zstdFrame(b []byte) int64 {
-	var h zstd.Header
-	if h.Decode(b) != nil || h.Skippable {
-		return 0
+// decompress opens the payload of an image. Behind an s390 one's comes other data, at
+// which only zstd's library does not stop by itself.
+func (i Info) decompress(r io.ReaderAt) (io.ReadCloser, error) {
+	rc, err := Decompress(i.Compression, io.NewSectionReader(r, i.Offset, i.Length))
+	if err == nil && i.Format == FormatS390 {
+		return &oneFrame{ReadCloser: rc}, nil
 	}
-	at, last := h.HeaderSize, false
-	for !last {
-		if at+3 > len(b) {
-			return 0
-		}
-		block := int(b[at]) | int(b[at+1])<<8 | int(b[at+2])<<16
-		last = block&1 != 0
-		n := block >> 3
-		if block>>1&3 == 1 { // one byte, repeated
-			n = 1
-		}
-		at += 3 + n
+	return rc, err
+}
+
+// oneFrame ends where zstd's library finds no further frame behind the first.
+type oneFrame struct {
+	io.ReadCloser
+	began bool
+}
+
+func (o *oneFrame) Read(b []byte) (int, error) {
+	n, err := o.ReadCloser.Read(b)
+	if o.began = o.began || n > 0; o.began && errors.Is(err, zstd.ErrMagicMismatch) {
+		err = io.EOF
 	}
-	if h.HasCheckSum {
-		at += 4
-	}
-	if at > len(b) {
-		return 0
-	}
-	return int64(at)
+	return n, err
 }

@@ -38,7 +38,7 @@ func (i Info) Vmlinux(file string) (io.ReadCloser, error) {
 			return z, nil
 		}
 	}
-	r, err := Decompress(i.Compression, io.NewSectionReader(f, i.Offset, i.Length))
+	r, err := i.decompress(f)
 	if err != nil {
 		f.Close()
 		return nil, err
