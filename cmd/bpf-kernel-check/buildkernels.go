@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,9 +47,9 @@ writes them to an archive for run --kernels. The configuration is the
 architecture's default with BPF, BTF, tracing and the drivers that debug needs.
 Nothing is a module.
 
-Each --config makes one kernel of each tree. Fragments with commas between them
-are merged in this order; a complete .config replaces the default. With --patch,
-each kernel is built without the patches and with them.
+Each --config makes a kernel of each tree. Its files are merged in their order: a
+complete .config, which replaces the default, or fragments. With --patch each
+kernel is built twice, without the patches and with them.
 
 Builds are cached by source, configuration and toolchain, and compiled through
 ccache if that is installed. The archive holds only the kernels of this command
@@ -69,9 +70,9 @@ usage or input; 3 build tools are missing.`,
 	f.StringArrayVar(&o.sources, "src", nil, "git repository or tarball of kernel sources, as `SRC`; repeatable; arguments without a flag are sources too")
 	f.StringVar(&o.tags, "tags", "", "build the tags that `REGEX` matches as a whole (default: all final releases from 5.8 on)")
 	f.StringArrayVar(&o.refs, "ref", nil, "build the branch or commit `REF`, as git knows it, instead of tags; repeatable")
-	f.StringArrayVar(&o.patches, "patch", nil, "build each kernel once more with `FILE` applied, a patch or a series in mbox format, or with the .patch files of a directory by name; repeatable")
-	f.StringArrayVar(&o.configs, "config", nil, "configure a kernel with `FILE[,FILE...]`, fragments or a complete .config and fragments; repeatable, for several kernels")
-	f.StringSliceVar(&o.debug, "debug", nil, "build with the kernel's checks `NAMES`: "+strings.Join(build.DebugNames(), ", ")+"; repeatable, or with commas")
+	f.StringArrayVar(&o.patches, "patch", nil, "build each kernel once more with the patches in `FILE`, or with the .patch files of a directory in the order of their names; repeatable")
+	f.StringArrayVar(&o.configs, "config", nil, "build with the configuration that `FILE[,FILE...]` make; repeatable")
+	f.StringSliceVar(&o.debug, "debug", nil, "build kernels that check themselves, with `NAMES`: "+strings.Join(build.DebugNames(), ", "))
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH` of the kernels, "+goarch.List())
 	f.Lookup("arch").DefValue = "this machine's"
 	jobsFlag(f, &o.jobs, "jobs of make; kernels are built one after the other")
@@ -126,19 +127,6 @@ func (o *buildOptions) builder() (*build.Builder, error) {
 	return b, nil
 }
 
-// makeParent makes the directory of the archive and checks that it is writable.
-func makeParent(out string) error {
-	dir := filepath.Dir(out)
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = unix.Access(dir, unix.W_OK|unix.X_OK)
-	}
-	if err != nil {
-		return usagef("--out: %s: %w", dir, err)
-	}
-	return nil
-}
-
 func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 	b, remove, err := c.builder(ctx, &o)
 	if err != nil {
@@ -177,8 +165,9 @@ func (c *command) builder(ctx context.Context, o *buildOptions) (b *build.Builde
 	if err := b.CheckTools(ctx); err != nil {
 		return nil, nil, err
 	}
-	if err := makeParent(o.out); err != nil {
-		return nil, nil, err
+	dir := filepath.Dir(o.out)
+	if err := cmp.Or(os.MkdirAll(dir, 0o755), unix.Access(dir, unix.W_OK|unix.X_OK)); err != nil {
+		return nil, nil, usagef("--out: %s: %w", dir, err)
 	}
 	cache, err := c.openCache()
 	if err != nil {
@@ -211,13 +200,12 @@ func (c *command) buildEvent(e build.Event) {
 		fmt.Fprintf(c.stdout, "[KEPT] %s  built before, %s\n", name, screen.Size(k.Size))
 	case build.Failed:
 		fmt.Fprintf(c.stdout, "[FAIL] %s  %s\n", name, report.OneLine(e.Err.Error(), 2000))
-		var config *build.ConfigError
-		var make *build.MakeError
 		var lines []string
-		if errors.As(e.Err, &config) {
-			lines = config.Reasons
-		} else if errors.As(e.Err, &make) {
-			lines = make.Lines
+		if err := (*build.ConfigError)(nil); errors.As(e.Err, &err) {
+			lines = err.Reasons
+		}
+		if err := (*build.MakeError)(nil); errors.As(e.Err, &err) {
+			lines = err.Lines
 		}
 		for _, l := range lines {
 			fmt.Fprintf(c.stdout, "    %s\n", report.OneLine(l, 500))

@@ -218,6 +218,7 @@ func TestTitlesOfChecks(t *testing.T) {
 	for lines, want := range map[string]string{
 		"ODEBUG: free active (active state 0) object: ffff8880055c1e00 object type: timer_list hint: 0x0\nWARNING: CPU: 0 PID: 1 at lib/debugobjects.c:505 debug_print_object+0x13d/0x190\n": "ODEBUG: free active: timer_list in bkc_do",
 		"WARNING: x/6054 still has locks held!\n":                                     "WARNING: still has locks held in bkc_do",
+		"[ BUG: x/6054 still has locks held! ]\n":                                     "WARNING: still has locks held in bkc_do", // until 4.15
 		"WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected\n":               "WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order in bkc_do",
 		"WARNING: bad unlock balance detected!\n":                                     "WARNING: bad unlock balance detected in bkc_do",
 		"INFO: possible recursive locking detected\n":                                 "WARNING: possible recursive locking detected in bkc_do",

@@ -92,7 +92,7 @@ var rules = []rule{
 	{kind: Splat, re: re(`^WARNING: CPU: \d+ PID: \d+ at (?:(?P<at>\S+:\d+) )?` + symbol + `\+0x`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^WARNING: (?:(?P<at>\S+:\d+) at )?` + symbol + `\+0x[0-9a-f]+/`), title: "WARNING", taint: taintWarn},
 	{kind: Splat, re: re(`^WARNING: (?:CPU: \d+ PID: \d+ at )?(?P<at>\S+:\d+)`), title: "WARNING", taint: taintWarn},
-	{kind: Splat, re: re(`^(?:\[ )?(?:WARNING|INFO): (?:\S+/\d+ )?(?P<what>possible (?:circular|recursive|irq lock inversion|nested)[\w -]*\w|inconsistent lock state|[A-Z]+-safe -> [A-Z]+-unsafe lock order|Nested lock was not taken|` +
+	{kind: Splat, re: re(`^(?:\[ )?(?:WARNING|INFO|BUG): (?:\S+/\d+ )?(?P<what>possible (?:circular|recursive|irq lock inversion|nested)[\w -]*\w|inconsistent lock state|[A-Z]+-safe -> [A-Z]+-unsafe lock order|Nested lock was not taken|` +
 		`suspicious RCU usage|bad (?:un|contention )lock[\w ]*\w|held lock freed|(?:still has locks|lock) held[\w -]*|trying to register non-static key)`), title: "WARNING: "},
 	{kind: Splat, re: re(`^\[ (?P<what>BUG: [^\]]*\S) *\]`), set: words},
 	{kind: Splat, re: re(`^WARNING[: ] *(?P<what>.*)`), title: "WARNING: ", set: words | bare, taint: taintWarn},

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
@@ -76,7 +75,7 @@ const (
 
 // Kernel is one that is asked for, and what has become of it.
 type Kernel struct {
-	Source   string // as the user knows it: the repository's tag, or the tarball
+	Source   string // as the user knows it: the repository and a tag, or the tarball
 	Name     string // v5.13.4; "" until a tarball is unpacked
 	Release  string // uname -r
 	Image    string // the file, in the cache; "" until it is built
@@ -119,19 +118,14 @@ func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err err
 	store := store{dir: filepath.Join(b.Cache, "built")}
 	// What is there comes first, so that it is in the archive whenever this ends.
 	names := make(map[string]string)
-	have := make(map[*Kernel]bool)
-	done := make(map[*Kernel]bool)
-	event := Event{Total: len(kernels)}
+	ended := make(map[*Kernel]State)
 	finish := func(k *Kernel, state State, err error) {
-		event.Index++
-		event.Kernel, event.State, event.Err = k, state, err
-		done[k] = true
 		if err != nil {
-			event.State = Failed
+			state = Failed
 			failed++
 		}
-		have[k] = err == nil
-		b.Report(event)
+		ended[k] = state
+		b.Report(Event{Kernel: k, State: state, Index: len(ended), Total: len(kernels), Err: err})
 	}
 	for _, k := range kernels {
 		k.key = b.key(k, chain)
@@ -140,7 +134,7 @@ func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err err
 		}
 	}
 	for _, k := range kernels {
-		if done[k] {
+		if ended[k] != 0 {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -150,7 +144,7 @@ func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err err
 			finish(k, Kept, claim(names, k))
 			continue
 		}
-		b.Report(Event{Kernel: k, State: Started, Index: event.Index + 1, Total: event.Total})
+		b.Report(Event{Kernel: k, State: Started, Index: len(ended) + 1, Total: len(kernels)})
 		start := b.Now()
 		err := b.build(ctx, k, names, store)
 		if ctx.Err() != nil {
@@ -160,7 +154,7 @@ func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err err
 		finish(k, Built, err)
 	}
 	for _, k := range kernels {
-		if have[k] {
+		if ended[k] == Built || ended[k] == Kept {
 			built = append(built, k)
 		}
 	}
@@ -196,14 +190,14 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 		return fmt.Errorf("make a directory to build in: %w", err)
 	}
 	arch := k.recipe.Arch
-	t := &tree{dir: src, arch: arch, jobs: b.Jobs, vars: b.vars()}
+	t := &tree{dir: src, arch: arch, jobs: b.Jobs}
+	t.vars, t.env = b.vars(src)
 	if err := k.unpack(ctx, src); err != nil {
 		return err
 	}
 	if err := apply(ctx, src, k.patch); err != nil {
 		return err
 	}
-	b.useCcache(t)
 	version, err := t.version(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.Source, err)
@@ -239,7 +233,7 @@ func (b *Builder) build(ctx context.Context, k *Kernel, names map[string]string,
 	built := filepath.Join(src, filepath.FromSlash(arch.Image))
 	if arch.Image == "vmlinux" {
 		// The debug information would be most of it.
-		if _, err := child.Output(exec.CommandContext(ctx, b.program("OBJCOPY"), "--strip-all", built)); err != nil {
+		if _, err := output(ctx, exec.CommandContext(ctx, b.program("OBJCOPY"), "--strip-all", built)); err != nil {
 			return fmt.Errorf("strip %s: %w", arch.Image, err)
 		}
 	}

@@ -241,7 +241,7 @@ func TestRefs(t *testing.T) {
 			t.Errorf("built %v, want %s; %d failed", built, name, failed)
 		}
 	}
-	checkEvents(t, events, []string{"^1/1 .* " + commit + " g" + commit[:12] + " 1$", "^1/1 " + name + " 2$", "^1/1 " + name + " 3$"})
+	checkEvents(t, events, []string{"^1/1 [^ ]* g" + commit[:12] + " 1$", "^1/1 " + name + " 2$", "^1/1 " + name + " 3$"})
 	b.Refs, b.Tags = []string{"bpf/next", "HEAD", "v6.2~1"}, regexp.MustCompile(`^v6\.1$`)
 	head := command(t, repo, "git", "rev-parse", "HEAD")
 	want := []string{"v6.1-bpf_2fnext-g" + commit[:12], "v6.2-g" + head[:12], "v6.1-v6.2~1-g" + commit[:12], "v6.1"}
@@ -315,7 +315,7 @@ func TestVariants(t *testing.T) {
 	// What does not apply leaves the kernel without it.
 	b.Recipes = b.Recipes[:1]
 	for file, why := range map[string]string{
-		"bad.patch":  "patch bad.patch does not apply: exit status 1: error: patch failed: Kconfig:1 ",
+		"bad.patch":  "patch bad.patch does not apply: git: exit status 1: error: patch failed: Kconfig:1 ",
 		"none.patch": "patch none.patch does not apply: .*No valid patches in input",
 	} {
 		events = nil
@@ -415,7 +415,7 @@ func TestTarballs(t *testing.T) {
 		`none.tar 4: .*none.tar: it holds no kernel source: no Makefile and Kconfig`,
 		`v6.4 4: make bzImage built a kernel for "386" instead of amd64$`,
 		`odd.tar 4: .*odd.tar: make kernelversion says "../../x", which is no version$`,
-		`broken.tar.xz 4: .*broken.tar.xz: unpack the source: tar: exit status 2: xz: .*[Uu]nexpected end`,
+		`broken.tar.xz 4: .*broken.tar.xz: tar: exit status 2: xz: .*[Uu]nexpected end`,
 		` v6.1.192 2$`,
 		` v6.1.192 4: .*linux.tar.gz is v6.1.192 as well, which comes from .*linux-source-6.1.tar.xz: leave one of them out$`,
 	})
@@ -523,8 +523,8 @@ func TestMissingTools(t *testing.T) {
 	if !errors.As(err, &missing) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	b.Recipes, b.Make = []Recipe{Mainline(arches[1])}, []string{"CC=ccache no-such-gcc"}
-	if err := b.CheckTools(t.Context()); err == nil || !strings.Contains(err.Error(), "ccache no-such-gcc") {
+	b.Recipes, b.Make = []Recipe{Mainline(arches[1])}, []string{"CC=no-such-gcc -m64"}
+	if err := b.CheckTools(t.Context()); err == nil || !strings.Contains(err.Error(), "no-such-gcc -m64, ") {
 		t.Errorf("%v, want the compiler that was asked for", err)
 	}
 }
@@ -543,7 +543,8 @@ func TestLLVM(t *testing.T) {
 				t.Errorf("LLVM=%s needs %s of %s", llvm, tool.name, tool.pkg)
 			}
 		}
-		if vars := b.vars(); !slices.Contains(vars, "CC="+b.program("CC")) || vars[len(vars)-1] != "LLVM="+llvm {
+		vars, _ := b.vars("/src")
+		if !slices.Contains(vars, "LD="+b.program("LD")) || vars[len(vars)-1] != "LLVM="+llvm {
 			t.Errorf("LLVM=%s: %v", llvm, vars)
 		}
 		b.Make = append(b.Make, "CC=other")
@@ -560,22 +561,20 @@ func TestUseCcache(t *testing.T) {
 	t.Setenv("CCACHE_DIR", "")
 	b := builder(t, new([]string))
 	b.Make = []string{"HOSTCC=mine"}
-	tr := &tree{dir: "/src"}
-	if b.useCcache(tr); len(tr.vars)+len(tr.env) > 0 {
-		t.Errorf("without ccache: %v, %v", tr.vars, tr.env)
+	if vars, _ := b.vars("/src"); !slices.Equal(vars, []string{"CC=gcc", "LD=ld", "OBJCOPY=objcopy", "HOSTCC=mine"}) {
+		t.Errorf("without ccache: %v", vars)
 	}
 	writeFiles(t, dir, map[string]string{"ccache": ""})
 	if err := os.Chmod(filepath.Join(dir, "ccache"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b.useCcache(tr)
-	if !slices.Equal(tr.vars, []string{"CC=ccache gcc"}) || !slices.Equal(tr.env, []string{"CCACHE_BASEDIR=/src", "CCACHE_NOHASHDIR=1", "CCACHE_DIR=" + filepath.Join(b.Cache, "ccache")}) {
-		t.Errorf("%v, %v", tr.vars, tr.env)
+	vars, env := b.vars("/src")
+	if vars[0] != "CC=ccache gcc" || vars[3] != "HOSTCC=mine" || !slices.Equal(env, []string{"CCACHE_BASEDIR=/src", "CCACHE_NOHASHDIR=1", "CCACHE_DIR=" + filepath.Join(b.Cache, "ccache")}) {
+		t.Errorf("%v, %v", vars, env)
 	}
 	t.Setenv("CCACHE_DIR", "/own")
-	tr = &tree{dir: "/src"}
-	if b.useCcache(tr); len(tr.env) != 2 {
-		t.Errorf("%v", tr.env)
+	if _, env := b.vars("/src"); len(env) != 2 {
+		t.Errorf("%v", env)
 	}
 }
 
@@ -635,23 +634,6 @@ func TestExcerpt(t *testing.T) {
 	if got := excerpt(filepath.Join(t.TempDir(), "none"), 0); got != nil {
 		t.Errorf("%q of a file that is not there", got)
 	}
-}
-
-func FuzzTags(f *testing.F) {
-	const id = "0123456789abcdef0123456789abcdef01234567"
-	f.Add([]byte("v5.8\x00tag\x00" + id + "\x00commit\x00" + id + "\nv5.9\x00commit\x00" + id + "\x00\x00\n"))
-	f.Add([]byte("v2.6.11-tree\x00tag\x00" + id + "\x00tree\x00" + id + "\n"))
-	f.Fuzz(func(t *testing.T, list []byte) {
-		tags, err := parseTags(list)
-		if err != nil {
-			return
-		}
-		for _, tag := range tags {
-			if !objectName.MatchString(tag.commit) || tag.name == "" {
-				t.Fatalf("%+v", tag)
-			}
-		}
-	})
 }
 
 func TestWriteArchive(t *testing.T) {

@@ -119,7 +119,7 @@ func TestConfigurations(t *testing.T) {
 		}
 		return strings.Join(names, ",")
 	}
-	kasan := []Option{{Name: "KASAN", Value: "y"}, {Name: "KASAN_GENERIC", Value: "y"}, {Name: "KASAN_INLINE", Value: "y"}, {Name: "STACKTRACE", Value: "y"}}
+	kasan := []Option{{Name: "KASAN", Value: "y"}, {Name: "KASAN_GENERIC", Value: "y"}, {Name: "KASAN_INLINE", Value: "y"}}
 	for _, tt := range []struct {
 		config, debug, name string
 		base                string

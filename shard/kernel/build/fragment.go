@@ -20,48 +20,42 @@ type fragment struct {
 	whole   bool // nothing else is in the configuration
 }
 
-// debugFragments are configurations with which a kernel finds its own errors, a
-// name and options each. Package console knows what they report.
-var debugFragments = []string{
-	"kasan KASAN KASAN_GENERIC KASAN_INLINE STACKTRACE",
-	"lockdep PROVE_LOCKING DEBUG_ATOMIC_SLEEP", // with PROVE_RCU
-	"rcu PROVE_LOCKING RCU_EXPERT PROVE_RCU_LIST DEBUG_OBJECTS DEBUG_OBJECTS_RCU_HEAD",
-	"objects DEBUG_OBJECTS DEBUG_OBJECTS_FREE DEBUG_OBJECTS_TIMERS DEBUG_OBJECTS_WORK DEBUG_LIST",
-	"ubsan UBSAN UBSAN_BOUNDS UBSAN_SHIFT",
+// debugFragments are configurations with which a kernel finds its own errors.
+// Package console knows what they report.
+var debugFragments = []fragment{
+	{name: "kasan", options: options("y", "KASAN KASAN_GENERIC KASAN_INLINE")},
+	{name: "lockdep", options: options("y", "PROVE_LOCKING DEBUG_ATOMIC_SLEEP")}, // with PROVE_RCU
+	{name: "rcu", options: options("y", "PROVE_LOCKING RCU_EXPERT PROVE_RCU_LIST DEBUG_OBJECTS DEBUG_OBJECTS_RCU_HEAD")},
+	{name: "objects", options: options("y", "DEBUG_OBJECTS DEBUG_OBJECTS_FREE DEBUG_OBJECTS_TIMERS DEBUG_OBJECTS_WORK DEBUG_LIST")},
+	{name: "ubsan", options: options("y", "UBSAN UBSAN_BOUNDS UBSAN_SHIFT")},
 }
 
 // DebugNames are what Configurations takes for debug.
-func DebugNames() []string {
-	var names []string
+func DebugNames() (names []string) {
 	for _, f := range debugFragments {
-		names = append(names, strings.Fields(f)[0])
+		names = append(names, f.name)
 	}
 	return names
 }
 
-// Configurations makes a recipe of each of configs, which are files that are
-// merged, with commas between them; a later line counts. Each gets debug's
-// fragments, by name, behind its own. Without configs there is one recipe. An
-// error is a *UsageError.
+// Configurations returns r with each of configs merged into it, or r alone if
+// there are none. A config is a file, or several with commas between them; later
+// ones count. The fragments of debug, by name, are merged into all. An error is a
+// *UsageError.
 func Configurations(r Recipe, configs, debug []string) ([]Recipe, error) {
-	var own []fragment
+	var checks []fragment
 	for _, name := range debug {
 		i := slices.Index(DebugNames(), name)
 		if i < 0 {
 			return nil, usagef("there is no %q: want %s", name, strings.Join(DebugNames(), ", "))
 		}
-		f := fragment{name: name}
-		for _, o := range strings.Fields(debugFragments[i])[1:] {
-			f.options = append(f.options, Option{Name: o, Value: "y"})
-		}
-		own = append(own, f)
+		checks = append(checks, debugFragments[i])
 	}
 	if len(configs) == 0 {
 		configs = []string{""}
 	}
 	var out []Recipe
 	for _, config := range configs {
-		merged := r
 		var fragments []fragment
 		for _, file := range strings.FieldsFunc(config, func(c rune) bool { return c == ',' }) {
 			f, err := readFragment(file)
@@ -72,23 +66,26 @@ func Configurations(r Recipe, configs, debug []string) ([]Recipe, error) {
 				return nil, usagef("%s is a whole configuration: name it before the fragments that change it", file)
 			}
 			fragments = append(fragments, f)
-			if f.turnsOff() {
-				// What depends on what the user turns off goes with it.
-				merged.Options = slices.Clone(r.Options)
-				for i := range merged.Options {
-					merged.Options[i].Helper = true
-				}
-			}
 		}
-		for _, f := range append(fragments, own...) {
+		merged := r
+		merged.Options = slices.Clone(r.Options)
+		for i := range merged.Options {
+			// What depends on an option that the user turns off goes with it.
+			merged.Options[i].Helper = merged.Options[i].Helper || slices.ContainsFunc(fragments, fragment.turnsOff)
+		}
+		for _, f := range append(fragments, checks...) {
 			merged = merged.with(f)
 		}
 		if slices.ContainsFunc(out, func(o Recipe) bool { return o.Name == merged.Name }) {
-			return nil, usagef("two configurations make kernels that are called %q: give one another file name", merged.Name)
+			return nil, usagef("two configurations make kernels that are called %q: rename one of the files", merged.Name)
 		}
 		out = append(out, merged)
 	}
 	return out, nil
+}
+
+func (f fragment) turnsOff() bool {
+	return slices.ContainsFunc(f.options, func(o Option) bool { return o.Value == "n" })
 }
 
 // with returns the recipe with a fragment merged into it.
@@ -97,18 +94,11 @@ func (r Recipe) with(f fragment) Recipe {
 	if f.whole {
 		r.Base, r.Options = "", nil
 	}
-	over := map[string]bool{}
-	for _, o := range f.options {
-		over[o.Name] = true
-	}
-	r.Options = slices.DeleteFunc(slices.Clone(r.Options), func(o Option) bool { return over[o.Name] })
+	r.Options = slices.DeleteFunc(slices.Clone(r.Options), func(o Option) bool {
+		return slices.ContainsFunc(f.options, func(of Option) bool { return of.Name == o.Name })
+	})
 	r.Options = append(r.Options, f.options...)
 	return r
-}
-
-// turnsOff says whether the fragment has an option that is off.
-func (f fragment) turnsOff() bool {
-	return slices.ContainsFunc(f.options, func(o Option) bool { return o.Value == "n" })
 }
 
 var (

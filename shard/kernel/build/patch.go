@@ -3,15 +3,11 @@ package build
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 // Patch is a file with one or more changes, as diff, git format-patch or the
@@ -49,29 +45,15 @@ func ReadPatches(paths []string) ([]Patch, error) {
 	return out, nil
 }
 
-// digest is of all patches, in order.
-func digest(patches []Patch) string {
-	h := sha256.New()
-	for _, p := range patches {
-		fmt.Fprintf(h, "%d\n%s", len(p.Data), p.Data)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
 // apply changes the unpacked tree. A hunk may have moved, but must fit.
 func apply(ctx context.Context, dir string, patches []Patch) error {
 	for _, p := range patches {
 		cmd := exec.CommandContext(ctx, "git", "apply", "--whitespace=nowarn", "-")
-		// A repository around the tree would have git leave out what is not in it.
-		cmd.Dir, cmd.Env = dir, append(environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
-		var stderr bytes.Buffer
-		cmd.Stdin, cmd.Stderr = bytes.NewReader(p.Data), &stderr
-		err := runGroup(ctx, cmd)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			return fmt.Errorf("patch %s does not apply: %w: %s", p.Name, err, bounded.OneLine(stderr.String()))
+		// In a repository, git would leave out files that are not in it.
+		cmd.Dir, cmd.Env = dir, []string{"GIT_CEILING_DIRECTORIES=" + filepath.Dir(dir)}
+		cmd.Stdin = bytes.NewReader(p.Data)
+		if _, err := output(ctx, cmd); err != nil {
+			return fmt.Errorf("patch %s does not apply: %w", p.Name, err)
 		}
 	}
 	return nil

@@ -89,8 +89,7 @@ type Recipe struct {
 // the architecture's default configuration, what BPF needs, what the guest of
 // this project needs, and what virtme needs to debug with it.
 func Mainline(a Arch) Recipe {
-	r := Recipe{Arch: a, Base: a.Base, Modules: a.Modules}
-	for name := range strings.FieldsSeq(`
+	r := Recipe{Arch: a, Base: a.Base, Modules: a.Modules, Options: options("y", `
 		BPF_SYSCALL BPF_JIT BPF_JIT_ALWAYS_ON BPF_EVENTS BPF_LSM CGROUP_BPF
 		SECURITY SECURITYFS
 		DEBUG_KERNEL DEBUG_INFO DEBUG_INFO_BTF
@@ -98,22 +97,25 @@ func Mainline(a Arch) Recipe {
 		OVERLAY_FS TMPFS PROC_FS DEBUG_FS DEVTMPFS CGROUPS BLK_DEV_INITRD BINFMT_ELF
 		UNIX98_PTYS SYSVIPC MEMFD_CREATE INET
 		IKCONFIG IKCONFIG_PROC
-		VIRTIO NET_9P NET_9P_VIRTIO 9P_FS VIRTIO_NET VIRTIO_CONSOLE SCSI_VIRTIO ` + a.Options) {
-		r.Options = append(r.Options, Option{Name: name, Value: "y"})
-	}
+		VIRTIO NET_9P NET_9P_VIRTIO 9P_FS VIRTIO_NET VIRTIO_CONSOLE SCSI_VIRTIO `+a.Options)}
 	// The choice of the debug information's format, which from 5.18 on has an
 	// entry for none, and menus.
-	for _, name := range []string{"DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT", "VIRTIO_MENU", "NETWORK_FILESYSTEMS", "SCSI_LOWLEVEL", "NETDEVICES", "NET_CORE"} {
-		r.Options = append(r.Options, Option{Name: name, Value: "y", Helper: true})
+	for _, o := range options("y", "DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT VIRTIO_MENU NETWORK_FILESYSTEMS SCSI_LOWLEVEL NETDEVICES NET_CORE") {
+		o.Helper = true
+		r.Options = append(r.Options, o)
 	}
-	r.Options = append(r.Options,
-		Option{Name: "DEBUG_INFO_NONE", Value: "n"},
-		Option{Name: "DEBUG_INFO_REDUCED", Value: "n"}, // excludes BTF, as does the next
-		Option{Name: "DEBUG_INFO_SPLIT", Value: "n"},
-		Option{Name: "WERROR", Value: "n"}, // compilers newer than the kernel warn of more
-		Option{Name: "LOCALVERSION_AUTO", Value: "n"},
-		Option{Name: "LOCALVERSION", Value: `""`})
+	// REDUCED and SPLIT exclude BTF. Compilers newer than the kernel warn of more.
+	r.Options = append(r.Options, options("n", "DEBUG_INFO_NONE DEBUG_INFO_REDUCED DEBUG_INFO_SPLIT WERROR LOCALVERSION_AUTO")...)
+	r.Options = append(r.Options, Option{Name: "LOCALVERSION", Value: `""`})
 	return r
+}
+
+// options gives each of the names the value.
+func options(value, names string) (out []Option) {
+	for name := range strings.FieldsSeq(names) {
+		out = append(out, Option{Name: name, Value: value})
+	}
+	return out
 }
 
 // wants says whether the recipe sets an option to y.

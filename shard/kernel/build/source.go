@@ -1,11 +1,9 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,9 +12,7 @@ import (
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/report"
-	"github.com/elastic/bpf-kernel-check/shard/child"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
-	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 const sourceHelp = "want a git repository of the kernel, or a source tarball such as /usr/src/linux-source-6.1.tar.xz"
@@ -62,7 +58,9 @@ func (b *Builder) list(ctx context.Context) ([]*Kernel, error) {
 		if st.IsDir() {
 			kernels, err = b.commits(ctx, src)
 		} else {
-			kernels, err = tarball(ctx, src)
+			var k *Kernel
+			k, err = tarball(ctx, src)
+			kernels = []*Kernel{k}
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -105,31 +103,24 @@ func GitDir(dir string) (string, error) {
 	return dir, nil
 }
 
-// maxTags caps a repository; Linux has about 900 tags, and its stable
-// repository 6000.
-const maxTags = 100_000
-
-// commits lists what is to be built of a repository.
+// commits lists what is to be built of a repository: its refs, then its tags.
 func (b *Builder) commits(ctx context.Context, dir string) ([]*Kernel, error) {
 	git, err := GitDir(dir)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		git, err = filepath.Abs(git)
 	}
-	if git, err = filepath.Abs(git); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	var out []*Kernel
 	for _, ref := range b.Refs {
-		cmd := exec.CommandContext(ctx, "git", "--git-dir="+git, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
-		cmd.Env = environ()
-		id, err := child.Output(cmd)
-		commit := strings.TrimSpace(string(id))
-		if err != nil || !objectName.MatchString(commit) {
+		k, err := commit(ctx, git, ref)
+		if err != nil {
 			return nil, usagef("source %q: %q is no branch and no commit there", dir, ref)
 		}
-		k := commitKernel(git, commit)
-		k.Source, k.suffix = dir+" "+ref, "-g"+commit[:12]
-		if ref != "HEAD" && !strings.HasPrefix(commit, ref) {
+		id := strings.TrimPrefix(k.id, "git:")
+		k.Source, k.suffix = dir, "-g"+id[:12]
+		if ref != "HEAD" && !strings.HasPrefix(id, ref) {
 			k.suffix = "-" + ref + k.suffix
 		}
 		out = append(out, k)
@@ -143,19 +134,9 @@ func (b *Builder) commits(ctx context.Context, dir string) ([]*Kernel, error) {
 
 // tags lists the matching tags of a repository, the newest first.
 func (b *Builder) tags(ctx context.Context, dir, git string) ([]*Kernel, error) {
-	// Of a tag object the commit that it is for, else the commit itself.
-	cmd := exec.CommandContext(ctx, "git", "--git-dir="+git, "for-each-ref", "refs/tags",
-		"--format=%(refname:strip=2)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)")
-	cmd.Env = environ()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	list, err := child.Output(cmd)
+	list, err := output(ctx, exec.CommandContext(ctx, "git", "--git-dir="+git, "for-each-ref", "--format=%(refname:strip=2)", "refs/tags"))
 	if err != nil {
-		return nil, usagef("source %q: list its tags: %v: %s", dir, err, bounded.OneLine(stderr.String()))
-	}
-	tags, err := parseTags(list)
-	if err != nil {
-		return nil, usagef("source %q: %v", dir, err)
+		return nil, usagef("source %q: list its tags: %v", dir, err)
 	}
 	match := b.Tags
 	if match == nil {
@@ -163,16 +144,23 @@ func (b *Builder) tags(ctx context.Context, dir, git string) ([]*Kernel, error) 
 	}
 	var out []*Kernel
 	old := 0
-	for _, t := range tags {
-		if !match.MatchString(t.name) {
+	tags := strings.Fields(list) // no name of git's has a space
+	for _, tag := range tags {
+		if !match.MatchString(tag) {
 			continue
 		}
-		if m := versionTag.FindStringSubmatch(t.name); m != nil && report.CompareVersions(m[1], Oldest) < 0 {
+		if m := versionTag.FindStringSubmatch(tag); m != nil && report.CompareVersions(m[1], Oldest) < 0 {
 			old++
 			continue
 		}
-		k := commitKernel(git, t.commit)
-		k.Source, k.tree = dir+" "+t.name, t.name
+		k, err := commit(ctx, git, "refs/tags/"+tag)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			continue // it is for something else, as v2.6.11-tree is
+		}
+		k.Source, k.tree = dir+" "+tag, tag
 		out = append(out, k)
 	}
 	switch {
@@ -188,105 +176,47 @@ func (b *Builder) tags(ctx context.Context, dir, git string) ([]*Kernel, error) 
 	return out, nil
 }
 
-type tag struct{ name, commit string }
-
 var objectName = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
 
-// parseTags reads git's list and leaves out tags of what is not a commit, such
-// as v2.6.11-tree.
-func parseTags(list []byte) ([]tag, error) {
-	var out []tag
-	for line := range bytes.Lines(list) {
-		f := strings.Split(strings.TrimSuffix(string(line), "\n"), "\x00")
-		if len(f) != 5 {
-			return nil, fmt.Errorf("git's list of tags has the line %.100q", line)
-		}
-		t := tag{f[0], f[2]}
-		kind := f[1]
-		if kind == "tag" {
-			kind, t.commit = f[3], f[4]
-		}
-		if kind != "commit" {
-			continue
-		}
-		if !objectName.MatchString(t.commit) || t.name == "" {
-			return nil, fmt.Errorf("git's list of tags has the line %.100q", line)
-		}
-		if out = append(out, t); len(out) > maxTags {
-			return nil, fmt.Errorf("it has more than %d tags", maxTags)
-		}
-	}
-	return out, nil
-}
-
-func commitKernel(git, commit string) *Kernel {
-	return &Kernel{id: "git:" + commit, unpack: func(ctx context.Context, to string) error { return unpackCommit(ctx, git, commit, to) }}
-}
-
-// unpackCommit writes a commit's files to the directory to.
-func unpackCommit(ctx context.Context, git, commit, to string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	archive := exec.CommandContext(ctx, "git", "--git-dir="+git, "archive", "--format=tar", commit)
-	archive.Env = environ()
-	var stderr bytes.Buffer
-	archive.Stderr = &stderr
-	out, err := archive.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("read commit %s: %w", commit, err)
-	}
-	child.Group(archive)
-	if err := child.Start(archive); err != nil {
-		return fmt.Errorf("read commit %s: %w", commit, err)
-	}
-	uerr := untar(ctx, out, to)
-	if uerr != nil {
-		cancel() // git would wait for a reader
-	}
-	if err := archive.Wait(); err != nil && (uerr == nil || stderr.Len() > 0) {
-		return fmt.Errorf("read commit %s: %w: %s", commit, err, bounded.OneLine(stderr.String()))
-	}
-	return uerr
-}
-
-// tarball is the one kernel of a source archive. Which one, it says itself
-// once it is unpacked.
-func tarball(ctx context.Context, file string) ([]*Kernel, error) {
-	digest, err := kernel.HashFile(ctx, file)
-	if err != nil {
-		return nil, fmt.Errorf("read source %q: %w", file, err)
-	}
-	file, err = filepath.Abs(file)
+// commit is the kernel of the commit that ref names.
+func commit(ctx context.Context, git, ref string) (*Kernel, error) {
+	out, err := output(ctx, exec.CommandContext(ctx, "git", "--git-dir="+git, "rev-parse", "--verify", "--end-of-options", ref+"^{commit}"))
 	if err != nil {
 		return nil, err
 	}
-	return []*Kernel{{
-		Source: file, id: digest,
-		unpack: func(ctx context.Context, to string) error {
-			if err := untar(ctx, nil, to, "--file="+file, "--strip-components=1"); err != nil {
-				return fmt.Errorf("%s: %w", file, err)
-			}
-			return nil
-		},
+	id := strings.TrimSpace(out)
+	if !objectName.MatchString(id) {
+		return nil, fmt.Errorf("git says that %q is %.100q", ref, id)
+	}
+	return &Kernel{id: "git:" + id, unpack: func(ctx context.Context, to string) error {
+		archive := to + ".tar"
+		if _, err := output(ctx, exec.CommandContext(ctx, "git", "--git-dir="+git, "archive", "--prefix=linux/", "--output="+archive, id)); err != nil {
+			return fmt.Errorf("read commit %s: %w", id, err)
+		}
+		return errors.Join(untar(ctx, archive, to), os.Remove(archive))
 	}}, nil
 }
 
-// untar runs tar, which finds out itself how a file is compressed and stays in
-// the directory.
-func untar(ctx context.Context, r io.Reader, dir string, args ...string) error {
-	if r != nil {
-		args = append(args, "--file=-")
-	}
-	cmd := exec.CommandContext(ctx, "tar", slices.Concat([]string{"--extract", "--directory=" + dir, "--no-same-owner", "--no-same-permissions"}, args)...)
-	cmd.Env = environ()
-	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stderr = r, &stderr
-	err := runGroup(ctx, cmd)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+// tarball is the one kernel of a source archive. Its version is known once it is
+// unpacked.
+func tarball(ctx context.Context, file string) (*Kernel, error) {
+	digest, err := kernel.HashFile(ctx, file)
+	if err == nil {
+		file, err = filepath.Abs(file)
 	}
 	if err != nil {
-		return fmt.Errorf("unpack the source: tar: %w: %s", err, bounded.OneLine(stderr.String()))
+		return nil, fmt.Errorf("read source %q: %w", file, err)
+	}
+	return &Kernel{Source: file, id: digest, unpack: func(ctx context.Context, to string) error { return untar(ctx, file, to) }}, nil
+}
+
+// untar unpacks an archive with one directory, whose files it writes to dir. The
+// program tar finds out itself how the file is compressed, and writes nothing
+// outside of dir.
+func untar(ctx context.Context, file, dir string) error {
+	_, err := output(ctx, exec.CommandContext(ctx, "tar", "--extract", "--file="+file, "--strip-components=1", "--directory="+dir, "--no-same-owner", "--no-same-permissions"))
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", file, err)
 	}
 	return nil
 }

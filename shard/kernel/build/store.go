@@ -36,7 +36,10 @@ func (b *Builder) key(k *Kernel, toolchain string) string {
 	for _, o := range k.recipe.Options {
 		fmt.Fprintln(h, o)
 	}
-	fmt.Fprintf(h, "%q\n%s\n", b.Make, digest(k.patch))
+	fmt.Fprintf(h, "%q\n", b.Make)
+	for _, p := range k.patch {
+		fmt.Fprintf(h, "%d\n%s", len(p.Data), p.Data)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 

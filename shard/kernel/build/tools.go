@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/kballard/go-shellquote"
-
-	"github.com/elastic/bpf-kernel-check/shard/child"
 )
 
 // MissingToolsError says which tools a build needs that this machine lacks.
@@ -24,10 +22,10 @@ func (e *MissingToolsError) Error() string {
 	return fmt.Sprintf("build tools are missing: %s: apt-get install %s", strings.Join(e.Tools, ", "), strings.Join(e.Packages, " "))
 }
 
-// tool is a program or a C header that a build needs.
+// tool is a command or a C header that a build needs.
 type tool struct {
 	name, pkg string
-	header    string // not a program, but this header of the host's compiler
+	header    string // not a command, but this header of the host's compiler
 }
 
 // tools are what builds need: what the kernel's makefiles call, and what this
@@ -37,29 +35,28 @@ func (b *Builder) tools() []tool {
 	for _, p := range b.programs() {
 		t = append(t, tool{name: b.program(p.variable), pkg: p.pkg})
 	}
-	t = append(t, []tool{
-		{name: "flex", pkg: "flex"},
-		{name: "bison", pkg: "bison"},
-		{name: "bc", pkg: "bc"},
-		{name: "perl", pkg: "perl"},
-		{name: "tar", pkg: "tar"},
-		{name: "libelf", pkg: "libelf-dev", header: "gelf.h"},
-		{name: "zlib", pkg: "zlib1g-dev", header: "zlib.h"},
-		{name: "openssl's headers", pkg: "libssl-dev", header: "openssl/bio.h"},
-	}...)
+	for _, name := range []string{"flex", "bison", "bc", "perl", "tar"} {
+		t = append(t, tool{name: name, pkg: name})
+	}
+	t = append(t,
+		tool{name: "libelf", pkg: "libelf-dev", header: "gelf.h"},
+		tool{name: "zlib", pkg: "zlib1g-dev", header: "zlib.h"},
+		tool{name: "openssl's headers", pkg: "libssl-dev", header: "openssl/bio.h"})
 	if b.wants("DEBUG_INFO_BTF") {
 		t = append(t, tool{name: b.given("PAHOLE", "pahole"), pkg: "pahole"})
 	}
 	for _, src := range b.Sources {
-		for suffix, t2 := range map[string]tool{
-			".xz": {name: "xz", pkg: "xz-utils"}, ".zst": {name: "zstd", pkg: "zstd"},
-			".bz2": {name: "bzip2", pkg: "bzip2"}, ".gz": {name: "gzip", pkg: "gzip"},
-		} {
-			if strings.HasSuffix(src, suffix) && !slices.Contains(t, t2) {
-				t = append(t, t2)
-			}
+		switch filepath.Ext(src) {
+		case ".xz":
+			t = append(t, tool{name: "xz", pkg: "xz-utils"})
+		case ".zst":
+			t = append(t, tool{name: "zstd", pkg: "zstd"})
+		case ".bz2":
+			t = append(t, tool{name: "bzip2", pkg: "bzip2"})
+		case ".gz":
+			t = append(t, tool{name: "gzip", pkg: "gzip"})
 		}
-		if st, err := os.Stat(src); (err == nil && st.IsDir() || len(b.Patches) > 0) && !slices.Contains(t, tool{name: "git", pkg: "git"}) {
+		if st, err := os.Stat(src); err == nil && st.IsDir() || len(b.Patches) > 0 {
 			t = append(t, tool{name: "git", pkg: "git"})
 		}
 	}
@@ -70,35 +67,27 @@ func (b *Builder) tools() []tool {
 // missing, or nil.
 func (b *Builder) CheckTools(ctx context.Context) error {
 	var missing MissingToolsError
-	hostcc, err := shellquote.Split(b.program("HOSTCC"))
-	if err != nil || len(hostcc) == 0 {
-		return usagef("HOSTCC=%s is no command", b.program("HOSTCC"))
+	hostcc, err := words(b.program("HOSTCC"))
+	if err != nil {
+		return err
 	}
-	_, err = exec.LookPath(hostcc[0])
-	haveCC := err == nil
 	for _, t := range b.tools() {
-		ok := true
-		if t.header != "" {
-			// Without a compiler nobody can tell: the compiler is named, and
-			// the header with it, as it comes with neither.
-			args := append(slices.Clone(hostcc[1:]), "-E", "-include", t.header, "-x", "c", os.DevNull, "-o", os.DevNull)
-			if ok = haveCC; ok {
-				_, err := child.Output(exec.CommandContext(ctx, hostcc[0], args...))
-				ok = err == nil
-			}
-		} else if words, err := shellquote.Split(t.name); err != nil || len(words) == 0 {
-			return usagef("%q is no command", t.name)
-		} else {
-			for _, w := range commandWords(words) {
-				if _, err := exec.LookPath(w); err != nil {
-					ok = false
-				}
+		// Without a compiler nobody can tell whether a header is there: both are
+		// named then, as they come in different packages.
+		command := append(hostcc, "-E", "-include", t.header, "-x", "c", os.DevNull, "-o", os.DevNull)
+		if t.header == "" {
+			if command, err = words(t.name); err != nil {
+				return err
 			}
 		}
-		if err := ctx.Err(); err != nil {
+		_, err := exec.LookPath(command[0])
+		if err == nil && t.header != "" {
+			_, err = output(ctx, exec.CommandContext(ctx, command[0], command[1:]...))
+		}
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !ok && !slices.Contains(missing.Tools, t.name) {
+		if err != nil && !slices.Contains(missing.Tools, t.name) {
 			missing.Tools = append(missing.Tools, t.name)
 			if !slices.Contains(missing.Packages, t.pkg) {
 				missing.Packages = append(missing.Packages, t.pkg)
@@ -111,57 +100,50 @@ func (b *Builder) CheckTools(ctx context.Context) error {
 	return nil
 }
 
-// commandWords are the programs of a command such as "ccache gcc -m64".
-func commandWords(words []string) []string {
-	if filepath.Base(words[0]) == "ccache" && len(words) > 1 {
-		return words[:2]
+// words splits a command.
+func words(command string) ([]string, error) {
+	w, err := shellquote.Split(command)
+	if err != nil || len(w) == 0 {
+		return nil, usagef("%q is no command", command)
 	}
-	return words[:1]
+	return slices.Clip(w), nil
 }
 
-// program is a program of the toolchain.
+// program is one of the toolchain, as make knows it.
 type program struct{ variable, name, pkg string }
 
-// programs are the toolchain: LLVM's if make is told so.
+// programs are those of the toolchain that this package must know: LLVM's if
+// make is told so. Documentation/kbuild/llvm.rst says what LLVM can be: a
+// directory, a version, or just 1.
 func (b *Builder) programs() []program {
-	llvm := b.given("LLVM", "")
-	if llvm == "" {
-		cross, cc, ld := b.given("CROSS_COMPILE", ""), "gcc", "binutils"
-		if arch := b.arch(); !arch.native() {
-			cross, cc, ld = b.given("CROSS_COMPILE", arch.cross()), arch.gcc(), arch.gcc()
+	if llvm := b.given("LLVM", ""); llvm != "" {
+		dir, version := "", ""
+		if strings.HasSuffix(llvm, "/") {
+			dir = llvm
+		} else if strings.HasPrefix(llvm, "-") {
+			version = llvm
 		}
 		return []program{
-			{"HOSTCC", "gcc", "gcc"},
-			{"CC", cross + "gcc", cc},
-			{"LD", cross + "ld", ld},
-			{"OBJCOPY", cross + "objcopy", ld},
+			{"HOSTCC", dir + "clang" + version, "clang" + version},
+			{"CC", dir + "clang" + version, "clang" + version},
+			{"LD", dir + "ld.lld" + version, "lld" + version},
+			{"OBJCOPY", dir + "llvm-objcopy" + version, "llvm" + version},
 		}
 	}
-	// As the kernel's documentation has it: a directory, a version, or just yes.
-	// Trees before 5.18 take all for yes, so each program is named to them.
-	prefix, suffix := "", ""
-	switch {
-	case strings.HasSuffix(llvm, "/"):
-		prefix = llvm
-	case strings.HasPrefix(llvm, "-"):
-		suffix = llvm
+	cross, gcc, binutils := "", "gcc", "binutils"
+	if arch := b.arch(); !arch.native() {
+		cross, gcc, binutils = arch.cross(), arch.gcc(), arch.gcc()
 	}
-	all := []program{
-		{"HOSTCC", "clang", "clang"},
-		{"HOSTCXX", "clang++", "clang"},
-		{"CC", "clang", "clang"},
-		{"LD", "ld.lld", "lld"},
+	cross = b.given("CROSS_COMPILE", cross)
+	return []program{
+		{"HOSTCC", "gcc", "gcc"},
+		{"CC", cross + "gcc", gcc},
+		{"LD", cross + "ld", binutils},
+		{"OBJCOPY", cross + "objcopy", binutils},
 	}
-	for _, name := range []string{"AR", "NM", "OBJCOPY", "OBJDUMP", "READELF", "STRIP"} {
-		all = append(all, program{name, "llvm-" + strings.ToLower(name), "llvm"})
-	}
-	for i, p := range all {
-		all[i].name, all[i].pkg = prefix+p.name+suffix, p.pkg+suffix
-	}
-	return all
 }
 
-// program is a program of the toolchain, by its variable.
+// program is the command for a variable of make.
 func (b *Builder) program(variable string) string {
 	for _, p := range b.programs() {
 		if p.variable == variable {
@@ -169,17 +151,6 @@ func (b *Builder) program(variable string) string {
 		}
 	}
 	return ""
-}
-
-// vars are the variables for make.
-func (b *Builder) vars() []string {
-	var own []string
-	if b.given("LLVM", "") != "" {
-		for _, p := range b.programs() {
-			own = append(own, p.variable+"="+p.name)
-		}
-	}
-	return append(own, b.Make...)
 }
 
 // given is the value of a variable that the user gave to make.
@@ -192,22 +163,25 @@ func (b *Builder) given(name, otherwise string) string {
 	return otherwise
 }
 
-// useCcache has the tree compiled through ccache, if that is there and nobody
-// said what to compile with. Trees are built in directories of other names, which
-// must not count.
-func (b *Builder) useCcache(t *tree) {
-	if _, err := exec.LookPath("ccache"); err != nil {
-		return
-	}
-	for _, variable := range []string{"CC", "HOSTCC"} {
-		if b.given(variable, "") == "" {
-			t.vars = append(t.vars, variable+"=ccache "+b.program(variable))
+// vars are the variables of make and of the environment for the tree in dir. They
+// name each program: trees before 5.18 know LLVM=1 and nothing else. Through
+// ccache goes what the user did not name, and the directory's name, which is
+// another one each time, does not count.
+func (b *Builder) vars(dir string) (vars, env []string) {
+	_, err := exec.LookPath("ccache")
+	for _, p := range b.programs() {
+		if command := p.name; b.given(p.variable, "") == "" {
+			if err == nil && strings.HasSuffix(p.variable, "CC") {
+				command = "ccache " + command
+			}
+			vars = append(vars, p.variable+"="+command)
 		}
 	}
-	t.env = append(t.env, "CCACHE_BASEDIR="+t.dir, "CCACHE_NOHASHDIR=1")
+	env = []string{"CCACHE_BASEDIR=" + dir, "CCACHE_NOHASHDIR=1"}
 	if os.Getenv("CCACHE_DIR") == "" {
-		t.env = append(t.env, "CCACHE_DIR="+filepath.Join(b.Cache, "ccache"))
+		env = append(env, "CCACHE_DIR="+filepath.Join(b.Cache, "ccache"))
 	}
+	return append(vars, b.Make...), env
 }
 
 func (b *Builder) arch() Arch { return b.Recipes[0].Arch }
@@ -223,21 +197,18 @@ func (b *Builder) toolchain(ctx context.Context) (string, error) {
 	if b.wants("DEBUG_INFO_BTF") {
 		cmds = append(cmds, b.given("PAHOLE", "pahole"))
 	}
-	var out []string
+	var all []string
 	for _, c := range cmds {
-		words, err := shellquote.Split(c)
-		if err != nil || len(words) == 0 {
-			return "", usagef("%q is no command", c)
-		}
-		v, err := child.Output(exec.CommandContext(ctx, words[0], append(words[1:], "--version")...))
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
+		w, err := words(c)
 		if err != nil {
-			return "", fmt.Errorf("ask %s for its version: %w", words[0], err)
+			return "", err
 		}
-		line, _, _ := strings.Cut(string(v), "\n")
-		out = append(out, words[0]+": "+line)
+		out, err := output(ctx, exec.CommandContext(ctx, w[0], append(w[1:], "--version")...))
+		if err != nil {
+			return "", fmt.Errorf("ask for a version: %w", err)
+		}
+		line, _, _ := strings.Cut(out, "\n")
+		all = append(all, w[0]+": "+line)
 	}
-	return strings.Join(out, "\n"), nil
+	return strings.Join(all, "\n"), nil
 }

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/kballard/go-shellquote"
 
@@ -41,13 +39,11 @@ func (t *tree) version(ctx context.Context) (string, error) {
 			return "", errors.New("it holds no kernel source: no Makefile and Kconfig in its top directory")
 		}
 	}
-	var out, stderr bytes.Buffer
-	cmd := t.command(ctx, "-s", "kernelversion")
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	if err := runGroup(ctx, cmd); err != nil {
-		return "", fmt.Errorf("make kernelversion: %w: %s", err, bounded.OneLine(stderr.String()))
+	out, err := output(ctx, t.command(ctx, "-s", "kernelversion"))
+	if err != nil {
+		return "", fmt.Errorf("ask for its version: %w", err)
 	}
-	v := strings.TrimSpace(out.String())
+	v := strings.TrimSpace(out)
 	if !kernelVersion.MatchString(v) {
 		return "", fmt.Errorf("make kernelversion says %.100q, which is no version", v)
 	}
@@ -118,7 +114,8 @@ func (t *tree) make(ctx context.Context, target string) error {
 		return fmt.Errorf("find the log's end: %w", err)
 	}
 	cmd.Stdout, cmd.Stderr = t.log, t.log
-	err = runGroup(ctx, cmd)
+	child.Group(cmd)
+	err = child.Run(cmd)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -152,24 +149,20 @@ func (t *tree) command(ctx context.Context, args ...string) *exec.Cmd {
 // of a make that runs us, with its job server, and the kernel's own variables.
 func environ() []string { return append(child.Environ(), "LC_ALL=C") }
 
-// runGroup runs cmd in a process group of its own: the terminal's signals are
-// for us, and when ctx ends, make and all that it started get a signal, a
-// moment, and are killed. None of them does anything once runGroup has returned.
-func runGroup(ctx context.Context, cmd *exec.Cmd) error {
+// output runs a command of ctx and returns what it prints. An error says what it
+// printed as one, or is ctx's cause: then the command and all that it started are
+// killed.
+func output(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr, cmd.Env = &stderr, append(environ(), cmd.Env...)
+	out, err := child.Output(cmd)
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	if err := child.Start(cmd); err != nil {
-		return err
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, bounded.OneLine(stderr.String()))
 	}
-	err := cmd.Wait()
-	if kerr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); kerr != nil && !errors.Is(kerr, syscall.ESRCH) && err == nil {
-		err = fmt.Errorf("end what make left running: %w", kerr)
-	}
-	return err
+	return string(out), nil
 }
 
 // oldBTF keeps new pahole from writing what an old kernel cannot read: from
@@ -181,11 +174,11 @@ func (t *tree) oldBTF(ctx context.Context, version, dir string) error {
 		return nil
 	}
 	const skip = "--skip_encoding_btf_enum64"
-	help, err := child.Output(exec.CommandContext(ctx, "pahole", "--help"))
+	help, err := output(ctx, exec.CommandContext(ctx, "pahole", "--help"))
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return err
 	}
-	if err != nil || !bytes.Contains(help, []byte(skip)) {
+	if err != nil || !strings.Contains(help, skip) {
 		return nil // older than the problem, or not wanted
 	}
 	wrapper := filepath.Join(dir, "pahole")
