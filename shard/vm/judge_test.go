@@ -74,8 +74,12 @@ func TestJudge(t *testing.T) {
 		{"a splat after all tests passed", func(o *Observation) { o.Findings = splat }, report.Crash, "WARNING"},
 		{"a kernel that lacks what init needs", func(o *Observation) {
 			o.Records = nil
-			o.Tail = "[    0.9] Run /init as init process\r\n    1.002 init: mount proc: no such device\r\n[    1.1] reboot: Restarting system\r\n"
+			o.Tail = "[    0.9] Run /init as init process\r\n    1.001 init: hide the nonce: x\r\n    1.002 init: mount proc: no such device\r\n    1.003 init: reboot: x\r\n[    1.1] reboot: Restarting system\r\n"
 		}, report.NoBoot, "the VM went down before init was up: mount proc: no such device"},
+		{"a kernel on which init hangs, which says why", func(o *Observation) {
+			o.Records, o.stopped = nil, stopBoot
+			o.Tail = "    1.002 init: no timers\r\n"
+		}, report.NoBoot, "no sign of init within 1m0s: no timers"},
 		{"a kernel that lacks what Go needs", func(o *Observation) {
 			o.Records, o.Findings = nil, panicked
 			o.Tail = "runtime: epollcreate failed with 38\nfatal error: runtime: netpollinit failed\n"
