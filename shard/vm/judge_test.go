@@ -94,14 +94,14 @@ func TestJudge(t *testing.T) {
 		{"a program that needs BTF, of a kernel without", func(o *Observation) {
 			o.Tail = "libbpf: failed to find valid kernel BTF"
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{}}, o.Records[0], {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Complete: true}}}
-		}, report.Fail, "payload needs BTF and this kernel has none: --btf"},
+		}, report.Fail, "payload needs BTF and this kernel has none (--btf"},
 		{"a program that needs BTF, of a kernel with it", func(o *Observation) {
 			o.Tail = "libbpf: failed to find valid kernel BTF"
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{BTF: true}}, o.Records[0], {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Complete: true}}}
 		}, report.Fail, "the payload: exit status 1"},
 		{"a test that needs BTF, of a kernel without", func(o *Observation) {
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{}}, {Test: &wire.Test{Name: "T", Verdict: wire.TestFail, Output: "no BTF found for kernel version 4.19: not supported"}}, {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Tests: 1, Failed: 1, Complete: true}}}
-		}, report.Fail, "T: payload needs BTF and this kernel has none: --btf"},
+		}, report.Fail, "T: payload needs BTF and this kernel has none (--btf"},
 		{"a test that passed without BTF", func(o *Observation) {
 			o.Records = slices.Insert(o.Records, 1, wire.Record{Kernel: &wire.Kernel{}})
 			o.Records[2].Test.Output = "no BTF found for kernel version 4.19: not supported"
