@@ -123,7 +123,6 @@ func (r *run) bootVM(ctx context.Context, j *job, w vm.Watch, mode vm.BootMode) 
 	m := j.withRoot(r.baseMachine(j.image, mode.Accel))
 	m.Kernel, m.Initrd, m.Nonce, m.Net, m.PlainCPU = j.boot, initrd, w.Nonce, r.Net, mode.PlainCPU
 	w.Limits = r.bootLimits().Limits(r.limits(&w, j.image, mode.Accel), mode.Method)
-	w.SharedConsole = r.Arch.Results == ""
 	if mode.Method != vm.Conservative {
 		m.Firmware = r.firmware(j, mode.Accel)
 	}

@@ -63,20 +63,22 @@ func switchRoot() (r theRoot, err error) {
 	return r, enter(newRoot)
 }
 
-// mountRoot mounts the file system that the guest gets. Without CONFIG_TMPFS that
-// cannot be a tmpfs, which is there all the same and takes no files.
-func mountRoot() error {
-	err := unix.Mount("tmpfs", newRoot, "tmpfs", 0, "mode=755,size=90%")
-	if err == nil {
+// tmpfs is the file system that keeps files in memory. Without CONFIG_TMPFS the one
+// of that name is there all the same, and takes no files.
+var tmpfs = "tmpfs"
+
+// mountRoot mounts the file system that the guest gets.
+func mountRoot() (err error) {
+	for _, tmpfs = range []string{"tmpfs", "ramfs"} {
+		if err = unix.Mount(tmpfs, newRoot, tmpfs, 0, "mode=755,size=90%"); err != nil {
+			continue
+		}
 		if err = os.Mkdir(newRoot+"/proc", 0o755); err == nil {
 			return nil
 		}
 		_ = unix.Unmount(newRoot, 0)
 	}
-	if unix.Mount("ramfs", newRoot, "ramfs", 0, "mode=755") == nil {
-		return nil
-	}
-	return wrap("mount tmpfs on "+newRoot, err)
+	return wrap("mount "+tmpfs+" on "+newRoot, err)
 }
 
 func mountProc(dir string) error {
@@ -195,9 +197,9 @@ func mountAll() []wire.Mount {
 		{"sysfs", "/sys", noexec, ""},
 		{"devtmpfs", "/dev", unix.MS_NOSUID, "mode=755"},
 		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=620,ptmxmode=666"},
-		{"tmpfs", "/dev/shm", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
-		{"tmpfs", "/tmp", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
-		{"tmpfs", "/run", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
+		{tmpfs, "/dev/shm", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{tmpfs, "/tmp", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{tmpfs, "/run", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
 		{"debugfs", "/sys/kernel/debug", noexec, ""},
 		{"tracefs", "/sys/kernel/tracing", noexec, ""},
 		{"securityfs", "/sys/kernel/security", noexec, ""},
@@ -255,7 +257,7 @@ func mountCgroupV1() []wire.Mount {
 	const dir, flags = "/sys/fs/cgroup", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	list, err := os.ReadFile("/proc/cgroups")
 	if err == nil {
-		err = errors.Join(unix.Unmount(dir, 0), unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=755"))
+		err = errors.Join(unix.Unmount(dir, 0), unix.Mount(tmpfs, dir, tmpfs, flags, "mode=755"))
 	}
 	if err != nil {
 		return []wire.Mount{{Target: dir, Type: "cgroup", Error: err.Error()}}

@@ -37,8 +37,8 @@ var usualNodes = []node{
 // makeNodes makes the files below /dev that devtmpfs would have, for a kernel
 // without it: of all devices that sysfs tells of, and at least the usual ones.
 func makeNodes() error {
-	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
-		return wrap("mount tmpfs on /dev", err)
+	if err := unix.Mount(tmpfs, "/dev", tmpfs, unix.MS_NOSUID, "mode=755"); err != nil {
+		return wrap("mount "+tmpfs+" on /dev", err)
 	}
 	all := usualNodes
 	for dir, kind := range map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK} {

@@ -162,7 +162,7 @@ var libbpfReasons = []struct {
 	{regexp.MustCompile(`^extern '(.*)' \(strong\): not resolved$`), "this kernel has no symbol $1", nil},
 	{regexp.MustCompile(`^extern \(kcfg\) '(.*)': (.*)$`), "option $1 of the kernel's configuration: $2", nil},
 	{regexp.MustCompile(`^failed to open system Kconfig$`), "the kernel's configuration cannot be read", nil},
-	{regexp.MustCompile(`^(?:Error loading vmlinux BTF: .*|failed to find valid kernel BTF|vmlinux BTF is not found)$`), "the program needs the kernel's BTF, and this kernel has none", nil},
+	{regexp.MustCompile(`^(?:Error loading vmlinux BTF: .*|failed to find valid kernel BTF|vmlinux BTF is not found)$`), "the program needs the kernel's BTF, which is missing", nil},
 	{regexp.MustCompile(`^Error loading \.BTF into kernel: (.*)\. BTF is mandatory`), "the kernel does not take the object's BTF: $1", nil},
 	{regexp.MustCompile(`^BTF is required, but is missing or corrupted\.$`), "the object has no BTF: build it with -g, and do not strip .BTF", nil},
 	{regexp.MustCompile(`^elf: legacy map definitions in 'maps' section`), `the object defines maps in a section "maps", which libbpf 1.0 and later refuse: define them in ".maps"`, nil},

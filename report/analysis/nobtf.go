@@ -7,7 +7,7 @@ import (
 
 // NoBTF is why a payload failed that needs types on a kernel that has none, however
 // it said so: one reason on all such kernels.
-const NoBTF = "payload needs BTF and this kernel has none: --btf gives it the kernel's types"
+const NoBTF = "payload needs BTF and this kernel has none (--btf gives it to BPF objects)"
 
 var (
 	// What loaders say: ebpf-go, libbpf, aya and the like, the guest's own.

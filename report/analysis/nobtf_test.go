@@ -14,7 +14,7 @@ func TestSaysNoBTF(t *testing.T) {
 		"libbpf: failed to find valid kernel BTF":                                                                                      true,
 		"libbpf: Error loading vmlinux BTF: -3":                                                                                        true,
 		"libbpf: kernel BTF is missing at '/sys/kernel/btf/vmlinux', was CONFIG_DEBUG_INFO_BTF enabled?":                               true,
-		"the program needs the kernel's BTF, and this kernel has none: cannot load":                                                    true,
+		"the program needs the kernel's BTF, which is missing":                                                                         true,
 		"Error: FileError { path: \"/sys/kernel/btf/vmlinux\", error: Os { code: 2, message: \"No such file or directory\" } }":        true,
 		"read the kernel's BTF: no BTF found for kernel version 5.4.0: not supported; the kernel needs CONFIG_DEBUG_INFO_BTF and /sys": true,
 		"All ways tried to find vmlinux BTF, but not found":                                                                            true,

@@ -86,6 +86,7 @@ func save(ctx context.Context, bin string, m qemu.Machine, ready string, console
 	exit, err := qemu.RunWith(ctx, bin, m, args, console, line, []*os.File{theirs, ram}, nil)
 	close(over)
 	saveErr := <-saved
+	_, _ = console.Write(line.have)
 	switch {
 	case err != nil:
 		return err
@@ -165,22 +166,24 @@ type untilLine struct {
 	line []byte
 	seen chan struct{}
 
-	have []byte
+	have []byte // what came before; the console's, of a kernel that has this line alone
 	done bool
 }
 
 func (u *untilLine) Write(p []byte) (int, error) {
-	const most = 4 << 10 // nothing else is on this line before
+	const most = 4 << 10 // little else is on this line before
 	if u.done || len(u.have) > most {
 		return len(p), nil
 	}
 	u.have = append(u.have, p...)
+	before := 0
 	for l := range bytes.Lines(u.have) {
 		if bytes.HasSuffix(l, []byte("\n")) && bytes.Equal(bytes.TrimSpace(l), u.line) {
-			u.done = true
+			u.done, u.have = true, u.have[:before]
 			close(u.seen)
 			break
 		}
+		before += len(l)
 	}
 	return len(p), nil
 }

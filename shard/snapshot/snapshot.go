@@ -7,6 +7,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -275,7 +276,7 @@ func (s *Store) take(ctx context.Context, im *kernel.Image, boot, key string, w 
 		return &NotSupportedError{fmt.Sprintf("init was not ready within %v", s.BootLimit)}
 	case errors.Is(err, errNotReady):
 		last := strings.TrimSpace(con.String())
-		last = last[strings.LastIndexByte(last, '\n')+1:]
+		last = cmp.Or(console.InitsWords(last), last[strings.LastIndexByte(last, '\n')+1:])
 		return &NotSupportedError{"init did not get ready: " + report.OneLine(last, 200)}
 	case err != nil:
 		return err

@@ -50,6 +50,10 @@ func (o Observation) judge() Verdict {
 	passed, failed, ends := 0, 0, 0
 	noBTF := o.withoutBTF()
 	hello := o.SawInit()
+	words := "" // why init is not up
+	if said := console.InitsWords(o.Tail); !hello && said != "" {
+		words = ": " + said
+	}
 	for _, r := range o.Records {
 		switch {
 		case r.Exit != nil:
@@ -109,24 +113,16 @@ func (o Observation) judge() Verdict {
 			v.Panicked = true
 		}
 		v.Impossible = f.Impossible
-		title := f.Title
-		if words := initsWords(o.Tail); !hello && words != "" {
-			title += ": " + words
-		}
-		v := because(d, title, f.Excerpt)
+		v := because(d, f.Title+words, f.Excerpt)
 		v.Cause.Location = report.OneLine(f.Location, 300)
 		return v
 	}
 	if !hello {
 		switch {
 		case o.stopped == stopBoot || o.stopped == stopVM:
-			return because(report.NoBoot, fmt.Sprintf("no sign of init within %v", o.limits.Boot), o.Tail)
+			return because(report.NoBoot, fmt.Sprintf("no sign of init within %v", o.limits.Boot)+words, o.Tail)
 		case o.Exit.Clean() || o.stopped == stopHalt:
-			title := "the VM went down before init started"
-			if words := initsWords(o.Tail); words != "" {
-				title = "the VM went down before init was up: " + words
-			}
-			return because(report.NoBoot, title, o.Tail)
+			return because(report.NoBoot, "the VM went down before init was up"+words, o.Tail)
 		default:
 			return because(report.Infra, "QEMU: "+o.Exit.String(), o.Exit.Stderr)
 		}
@@ -221,21 +217,6 @@ func (o Observation) judge() Verdict {
 	}
 	v.Verdict = report.Pass
 	return v
-}
-
-// initsWord is what init, Go's runtime in it or the kernel says of why init does not
-// run, on a kernel that lacks what it needs.
-var initsWord = regexp.MustCompile(`^ *\d+\.\d{3} init: (.+)|^((?:runtime: |fatal error: |panic: ).+)|(Failed to execute /init \(error -\d+\))|(request_module: runaway loop modprobe binfmt-\S+)`)
-
-// initsWords is the first thing that was said of why init did not come up; "" for
-// nothing. No payload has run by then.
-func initsWords(tail string) string {
-	for line := range strings.Lines(tail) {
-		if m := initsWord.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
-			return report.OneLine(cmp.Or(m[1], m[2], m[3], m[4]), 150)
-		}
-	}
-	return ""
 }
 
 // withoutBTF says whether the guest told that its kernel has no BTF.

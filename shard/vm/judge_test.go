@@ -74,8 +74,12 @@ func TestJudge(t *testing.T) {
 		{"a splat after all tests passed", func(o *Observation) { o.Findings = splat }, report.Crash, "WARNING"},
 		{"a kernel that lacks what init needs", func(o *Observation) {
 			o.Records = nil
-			o.Tail = "[    0.9] Run /init as init process\r\n    1.002 init: mount proc: no such device\r\n[    1.1] reboot: Restarting system\r\n"
+			o.Tail = "[    0.9] Run /init as init process\r\n    1.001 init: hide the nonce: x\r\n    1.002 init: mount proc: no such device\r\n    1.003 init: reboot: x\r\n[    1.1] reboot: Restarting system\r\n"
 		}, report.NoBoot, "the VM went down before init was up: mount proc: no such device"},
+		{"a kernel on which init hangs, which says why", func(o *Observation) {
+			o.Records, o.stopped = nil, stopBoot
+			o.Tail = "    1.002 init: no timers\r\n"
+		}, report.NoBoot, "no sign of init within 1m0s: no timers"},
 		{"a kernel that lacks what Go needs", func(o *Observation) {
 			o.Records, o.Findings = nil, panicked
 			o.Tail = "runtime: epollcreate failed with 38\nfatal error: runtime: netpollinit failed\n"
@@ -90,14 +94,14 @@ func TestJudge(t *testing.T) {
 		{"a program that needs BTF, of a kernel without", func(o *Observation) {
 			o.Tail = "libbpf: failed to find valid kernel BTF"
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{}}, o.Records[0], {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Complete: true}}}
-		}, report.Fail, "payload needs BTF and this kernel has none: --btf"},
+		}, report.Fail, "payload needs BTF and this kernel has none (--btf"},
 		{"a program that needs BTF, of a kernel with it", func(o *Observation) {
 			o.Tail = "libbpf: failed to find valid kernel BTF"
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{BTF: true}}, o.Records[0], {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Complete: true}}}
 		}, report.Fail, "the payload: exit status 1"},
 		{"a test that needs BTF, of a kernel without", func(o *Observation) {
 			o.Records = []wire.Record{{Kernel: &wire.Kernel{}}, {Test: &wire.Test{Name: "T", Verdict: wire.TestFail, Output: "no BTF found for kernel version 4.19: not supported"}}, {Exit: &wire.Exit{Code: 1}}, {End: &wire.End{Nonce: "abc", Tests: 1, Failed: 1, Complete: true}}}
-		}, report.Fail, "T: payload needs BTF and this kernel has none: --btf"},
+		}, report.Fail, "T: payload needs BTF and this kernel has none (--btf"},
 		{"a test that passed without BTF", func(o *Observation) {
 			o.Records = slices.Insert(o.Records, 1, wire.Record{Kernel: &wire.Kernel{}})
 			o.Records[2].Test.Output = "no BTF found for kernel version 4.19: not supported"

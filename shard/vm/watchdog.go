@@ -15,11 +15,10 @@ import (
 // Watch says how one VM is watched.
 type Watch struct {
 	Case
-	Nonce         string
-	Limits        Limits
-	SharedConsole bool      // the guest's frames come on the console, there is no other line
-	Console       io.Writer // gets the console as it comes
-	Before        []byte    // what was on the console of a restored VM when it was saved
+	Nonce   string
+	Limits  Limits
+	Console io.Writer // gets the console as it comes
+	Before  []byte    // what was on the console of a restored VM when it was saved
 
 	// Ready is called when init is up, and Done when the payload has ended
 	// well and left nothing to collect, and again when everything has. They must not block. Both are
@@ -45,24 +44,24 @@ func (w Watch) Observe(ctx context.Context, start Start) (Observation, error) {
 	}
 
 	// Frames come on a line of their own or, if the kernel has only one or the
-	// payload took the other away, on the console.
+	// payload took the other away, on the console. The one can be the results': a
+	// kernel for x86 with one serial port takes that which it finds last.
 	output, records := make(chan []byte), make(chan wire.Record)
 	frames := wire.NewCollector(w.Nonce, func(r wire.Record) { records <- r })
 	if w.Stream != nil {
 		frames.OnChunk(false, w.Stream.take)
 	}
-	var shown io.WriteCloser = sender(output)
-	if w.SharedConsole {
-		shown = wire.Strip(shown, w.Nonce)
-	}
+	lines := [2]io.WriteCloser{wire.Strip(sender(output), w.Nonce), wire.Strip(sender(output), w.Nonce)}
 	type result struct {
 		exit qemu.Exit
 		err  error
 	}
 	over := make(chan result)
 	go func() {
-		exit, err := start(vmCtx, io.MultiWriter(shown, frames.Stream()), frames.Stream())
-		_ = shown.Close() // a sender takes everything
+		exit, err := start(vmCtx, io.MultiWriter(lines[0], frames.Stream()), io.MultiWriter(lines[1], frames.Stream()))
+		for _, l := range lines {
+			_ = l.Close() // a sender takes everything
+		}
 		over <- result{exit, err}
 	}()
 
@@ -102,8 +101,6 @@ func (s sender) Write(p []byte) (int, error) {
 	s <- bytes.Clone(p)
 	return len(p), nil
 }
-
-func (sender) Close() error { return nil }
 
 // limit is when a VM is ended, and why.
 type limit struct {

@@ -212,3 +212,27 @@ func TestWatchdogIsCancelled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A kernel with one serial port can have its console where the results come: what it
+// says there counts as well.
+func TestWatchdogReadsTheResultsLine(t *testing.T) {
+	w := Watch{Limits: Limits{Boot: time.Minute, Payload: time.Minute}}
+	w.Nonce = "n"
+	var kept bytes.Buffer
+	w.Console = &kept
+	o, err := w.Observe(t.Context(), func(_ context.Context, console, results io.Writer) (qemu.Exit, error) {
+		_, _ = io.WriteString(console, "[    0.100000] early\n")
+		frames := wire.NewWriter(results, "n")
+		if err := errors.Join(frames.Write(helloRecord), frames.Write(endRecord)); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.WriteString(results, "[    1.000000] Kernel panic - not syncing: x\n")
+		return qemu.Exit{}, nil
+	})
+	if err != nil || len(o.Records) != 2 || len(o.Findings) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if got := kept.String(); !strings.Contains(got, "early") || !strings.Contains(got, "panic") || strings.Contains(got, "hello") {
+		t.Errorf("console %q", got)
+	}
+}
