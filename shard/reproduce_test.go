@@ -44,8 +44,8 @@ func TestNoBootHint(t *testing.T) {
 	r := &run{Runner: &Runner{Config: Config{Arch: arch}}}
 	dir := t.TempDir()
 	for config, want := range map[string]string{
-		"CONFIG_TTY=y\nCONFIG_PRINTK=y\nCONFIG_BINFMT_ELF=y\nCONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_DEVTMPFS=y\nCONFIG_PROC_FS=y\nCONFIG_TMPFS=y\n": "late; in its config CONFIG_BLK_DEV_INITRD is off: see doctor KERNEL",
-		"CONFIG_TTY=y\n": "late; in its config CONFIG_BLK_DEV_INITRD is off, CONFIG_BINFMT_ELF is off, CONFIG_PRINTK is off, and more: see doctor KERNEL",
+		"CONFIG_64BIT=y\nCONFIG_FUTEX=y\nCONFIG_EPOLL=y\nCONFIG_EVENTFD=y\nCONFIG_TTY=y\nCONFIG_PRINTK=y\nCONFIG_BINFMT_ELF=y\nCONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_PROC_FS=y\nCONFIG_PROC_SYSCTL=y\n": "late; in its config CONFIG_BLK_DEV_INITRD is off: see doctor KERNEL",
+		"CONFIG_TTY=y\n": "late; in its config CONFIG_BLK_DEV_INITRD is off, CONFIG_64BIT is off, CONFIG_BINFMT_ELF is off, and more: see doctor KERNEL",
 		"":               "late",
 		"nonsense":       "late",
 	} {

@@ -59,7 +59,11 @@ func (s *dirSource) List(ctx context.Context) ([]kernel.Ref, error) {
 	for _, p := range append(s.files, s.path) {
 		var err error
 		if st, err = os.Stat(p); errors.Is(err, fs.ErrNotExist) {
-			return nil, kernel.Usagef("kernel source %q: %q is not there: %s", s.spec, p, kernel.SpecHelp)
+			name := fmt.Sprintf("%q", s.spec)
+			if len(s.files) > 1 {
+				name += fmt.Sprintf(": %q", p)
+			}
+			return nil, kernel.Usagef("kernel source %s is not there: %s", name, kernel.SpecHelp)
 		}
 		if err == nil && s.files != nil && !st.Mode().IsRegular() { // opening a FIFO would block
 			err = fmt.Errorf("package %q is not a regular file", p)
