@@ -7,7 +7,7 @@ import (
 
 // initsWord is a line of init's, of Go's runtime in it, or of a kernel that cannot
 // run it.
-var initsWord = re(`^ *\d+\.\d{3} init: (.+)|^((?:runtime: |fatal error: |panic: ).+)|(Failed to execute /init \(error -\d+\))|(request_module: runaway loop modprobe binfmt-\S+)`)
+var initsWord = re(`^ *\d+\.\d{3} init: (.+)|^((?:runtime: |fatal error: |panic: |futexwakeup ).+)|(Failed to execute /init \(error -\d+\))|(request_module: runaway loop modprobe binfmt-\S+)`)
 
 // InitsWords says why init did not come up, in the words of a console on which no
 // payload has run yet: the last that init said, or else the first that others said.

@@ -90,7 +90,7 @@ var (
 		`dump_stack(?:_lvl)?|dump_backtrace\w*|dump_stack_print_info|walk_stackframe|arch_stack_walk|stack_trace_\w+|trace_hardirqs_o(?:n|ff)\w*|bad_page|dump_page|do_tag_check_fault|dump_header|show_stack\w*|__show_\w+|show_regs\w*|v?panic|nmi_panic|__warn\w*|warn_slowpath\w*|report_bug|handle_bug|` +
 		`exc_\w+|asm_\w+|error_entry|do_error_trap|do_trap|(?:__)?die\w*|die|oops_\w+|no_context|page_fault_oops|kernelmode_fixup_or_oops|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|` +
 		`do_page_fault|__do_page_fault|page_fault|general_protection|invalid_op|do_invalid_op|do_general_protection|el1\w*|do_mem_abort|do_translation_fault|die_kernel_fault|__do_kernel_fault|` +
-		`_*v?printk\w*|print_\w+|kasan_\w+|__asan_\w+|__kasan_\w+|kfence_\w+|ubsan_\w+|__ubsan_\w+|check_memory_region\w*|check_region_inline|(?:__|__h)?(?:kcsan|kmsan|tsan|msan|hwasan|sanitizer)_\w+|handle_overflow|end_report|` +
+		`_*v?printk\w*|print_\w+|_*kasan_\w+|__asan_\w+|kfence_\w+|ubsan_\w+|__ubsan_\w+|check_memory_region\w*|check_region_inline|(?:__|__h)?(?:kcsan|kmsan|tsan|msan|hwasan|sanitizer)_\w+|handle_overflow|end_report|` +
 		`refcount_warn_saturate|__list_(?:add|del)_\w+|fortify_panic|__fortify_\w+|__stack_chk_fail|usercopy_abort|` +
 		`watchdog_\w+|nmi_\w+|trigger_\w+|arch_trigger\w+|rcu_dump\w*|rcu_check\w*|rcu_sched_clock_irq|sched_show_task|show_state\w*|` +
 		`__schedule\w*|schedule|schedule_(?:timeout|hrtimeout|preempt|idle|rtlock)\w*|preempt_schedule\w*|dynamic_\w*resched|(?:__)?cond_resched\w*|io_schedule\w*|` +

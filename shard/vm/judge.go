@@ -51,7 +51,7 @@ func (o Observation) judge() Verdict {
 	noBTF := o.withoutBTF()
 	hello := o.SawInit()
 	words := "" // why init is not up
-	if said := console.InitsWords(o.Tail); !hello && said != "" {
+	if said := cmp.Or(o.words, console.InitsWords(o.Tail)); !hello && said != "" {
 		words = ": " + said
 	}
 	for _, r := range o.Records {

@@ -84,6 +84,9 @@ func TestJudge(t *testing.T) {
 			o.Records, o.Findings = nil, panicked
 			o.Tail = "runtime: epollcreate failed with 38\nfatal error: runtime: netpollinit failed\n"
 		}, report.NoBoot, "Kernel panic - not syncing: x: runtime: epollcreate failed with 38"},
+		{"a kernel that lacks what Go needs, and long back traces", func(o *Observation) {
+			o.Records, o.Findings, o.words = nil, panicked, "futexwakeup addr=0x8862b8 returned -38"
+		}, report.NoBoot, "Kernel panic - not syncing: x: futexwakeup"},
 		{"a kernel that runs no such programs", func(o *Observation) {
 			o.Records, o.Findings = nil, panicked
 			o.Tail = "[    1.2] Failed to execute /init (error -8)\n"

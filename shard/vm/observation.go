@@ -29,6 +29,7 @@ type Observation struct {
 	Findings []console.Finding
 	Exit     qemu.Exit
 	Tail     string        // the console's last lines
+	words    string        // why init did not come up, of more than the tail: Go tells its goroutines after it
 	Boot     time.Duration // from QEMU's start to the first record
 
 	nonce   string

@@ -222,7 +222,7 @@ func (d *watchdog) observation(frames *wire.Collector) Observation {
 	d.deadline.Stop()
 	d.silence.Stop()
 	o := Observation{
-		Case: d.Case, Tail: d.transcript.tail(), Boot: d.booted,
+		Case: d.Case, Tail: d.transcript.tail(), words: console.InitsWords(string(d.transcript.last)), Boot: d.booted,
 		nonce: d.Nonce, stopped: d.stopped, limits: d.Limits, helloAt: d.helloAt, begunAt: d.begunAt,
 	}
 	o.Records, o.stats, o.wireErr = frames.Records()
