@@ -19,7 +19,8 @@ var update = flag.Bool("update", false, "write the findings of the corpus anew")
 // The corpus: consoles of real kernels. A file starts with lines of "#" that
 // say where it comes from, "= " lines with the findings and the verdict that
 // follows, and "> " lines with the first finding's excerpt; then a blank line,
-// then the console as it was. TestMakeCorpus of package shard makes them.
+// then the console as it was. TestMakeCorpus of package shard makes them but for
+// check-*, which are of a kernel that build-kernels --debug made.
 func readCorpus(t testing.TB) map[string]corpusFile {
 	t.Helper()
 	names, err := filepath.Glob("testdata/*.console")

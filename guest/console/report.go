@@ -97,11 +97,11 @@ var (
 		`(?:__)?wait_for_\w+|wait_for_\w+|do_wait_for_\w+|__wait_\w+|bit_wait\w*|out_of_line_wait\w*|msleep\w*|usleep\w*|__fdget\w*|` +
 		`__mutex_\w+|mutex_lock\w*|__down\w*|down(?:_read|_write|_killable|_interruptible|_timeout|_trylock)?|rwsem_\w+|rt_mutex\w*|percpu_down_\w+|__percpu_\w+|` +
 		`__might_\w+|___might_\w+|_raw_(?:spin|read|write)_\w+|do_raw_\w+|native_\w+|queued_\w+|__pv_\w+|pv_\w+|delay_\w+|__delay|__const_udelay|__udelay|` +
-		`(?:__)?lock_acquire\w*|lock_release|validate_chain|check_(?:noncircular|prev_add|prevs_add|irq_usage|usage|deadlock|flags|preemption_disabled)\w*|mark_lock\w*|mark_held_locks|register_lock_class|lock_downgrade|spin_(?:dump|bug)|lockdep_\w+|debug_\w+|` +
+		`(?:__)?lock_acquire\w*|lock_release|validate_chain|check_(?:noncircular|prev_add|prevs_add|irq_usage|usage|deadlock|flags|preemption_disabled)\w*|mark_lock\w*|mark_held_locks|valid_state|register_lock_class|lock_downgrade|spin_(?:dump|bug)|lockdep_\w+|_*debug_\w+|` +
 		`out_of_memory|oom_kill_process|` +
 		`check_bytes_and_report|get_partial\w*|new_slab|allocate_slab|free_to_partial_list|slab_err|object_err|slab_(?:bug|fix|pad_check)\w*|check_(?:object|slab)|(?:alloc|free)_debug_processing|` +
-		`_*slab_(?:alloc|free)\w*|_*kmem_cache_(?:alloc|free)\w*|_*kv?malloc\w*|kv?free|` +
-		`(?:__)?mem(?:cpy|set|move|cmp)\w*|memcpy_\w+|rep_\w+|copy_user_\w+|str(?:len|cmp|ncmp|cpy|ncpy|nlen|scpy)|sized_strscpy` +
+		`_*slab_(?:alloc|free|pre_alloc|post_alloc)\w*|_*kmem_cache_(?:alloc|free)\w*|_*kv?malloc\w*|kv?free|` +
+		`(?:__)?mem(?:cpy|set|move|cmp)\w*|memcpy_\w+|rep_\w+|copy_user_\w+|_*copy_(?:from|to)_user\w*|_*call_rcu\w*|init_timer_key|str(?:len|cmp|ncmp|cpy|ncpy|nlen|scpy)|sized_strscpy` +
 		`)$`)
 )
 

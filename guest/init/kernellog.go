@@ -97,6 +97,7 @@ type logFollower struct {
 	head, tail []byte
 	lost       int
 	warned     bool
+	reported   bool // an error of its own, by how its line begins
 }
 
 // followLog keeps what the kernel logs from now on.
@@ -153,6 +154,9 @@ func (l *logFollower) take(rec []byte) {
 	text, _, _ = bytes.Cut(text, []byte("\n"))
 	const warning = 4
 	l.warned = l.warned || priority <= warning
+	for _, word := range []string{"BUG: ", "WARNING: ", "INFO: ", "UBSAN: ", "[ BUG: "} {
+		l.reported = l.reported || priority <= warning && bytes.HasPrefix(text, []byte(word))
+	}
 	line := fmt.Appendf(nil, "[%5d.%06d] %s\n", at/1e6, at%1e6, text)
 	const half = wire.MaxLog / 2
 	if len(l.tail) == 0 && len(l.head)+len(line) <= half {

@@ -21,13 +21,32 @@ func TestFollowsTheKernelsRecords(t *testing.T) {
 		l.take([]byte(rec))
 	}
 	want := "[    1.234567] random: crng init done\n[   71.500001] WARNING: CPU: 0 PID: 1 at a.c:1 foo+0x1/0x2\n"
-	if got := string(l.head) + string(l.tail); got != want || !l.warned {
-		t.Errorf("got %q, warned %v, want %q", got, l.warned, want)
+	if got := string(l.head) + string(l.tail); got != want || !l.warned || !l.reported {
+		t.Errorf("got %q, warned %v, reported %v, want %q", got, l.warned, l.reported, want)
 	}
 	var s console.Scanner
 	_, _ = s.Write(l.head)
 	if f := s.Findings(); len(f) != 1 || f[0].Title != "WARNING in foo" {
 		t.Errorf("the host finds %+v", f)
+	}
+}
+
+// After a report of an error no further program runs in this VM.
+func TestReported(t *testing.T) {
+	for rec, want := range map[string]bool{
+		"4,1,1,-;WARNING: possible circular locking dependency detected": true,
+		"3,1,1,-;INFO: trying to register non-static key.":               true,
+		"4,1,1,-;[ BUG: Invalid wait context ]":                          true,
+		"3,1,1,-;UBSAN: shift-out-of-bounds in lib/x.c:1:2":              true,
+		"1,1,1,-;BUG: KASAN: use-after-free in foo+0x1/0x2":              true,
+		"4,1,1,-;a driver's WARNING: of its own":                         false,
+		"6,1,1,-;INFO: all is well":                                      false,
+		"12,1,1,-;BUG: a program's words":                                false,
+	} {
+		var l logFollower
+		if l.take([]byte(rec + "\n")); l.reported != want {
+			t.Errorf("%q: reported %v, want %v", rec, l.reported, want)
+		}
 	}
 }
 

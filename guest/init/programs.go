@@ -89,6 +89,10 @@ func runProgram(job wire.Job, index int, vm *reporter, con *serialConsole, switc
 		stop = "a process of " + job.Name + " cannot be ended"
 	case end.Taint&wire.CrashTaint != 0:
 		stop = "the kernel tainted itself"
+	case log.reported:
+		// Lockdep says nothing after its first report, and RCU's checks and UBSAN
+		// report each place once. None of them taints the kernel.
+		stop = "the kernel reported an error"
 	case spoiled != "":
 		stop = spoiled
 	case vm.crowded():
