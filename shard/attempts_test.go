@@ -90,9 +90,9 @@ func TestSlowness(t *testing.T) {
 		{qemu.KVM, qemu.KVM, plain, 1},
 		{qemu.KVM, qemu.TCG, plain, 3},
 		{qemu.TCG, qemu.TCG, plain, 1},
-		{qemu.KVM, qemu.KVM, checks, 3},
-		{qemu.KVM, qemu.TCG, checks, 9},
-		{qemu.TCG, qemu.TCG, checks, 3},
+		{qemu.KVM, qemu.KVM, checks, 5},
+		{qemu.KVM, qemu.TCG, checks, 15},
+		{qemu.TCG, qemu.TCG, checks, 5},
 	} {
 		r := &run{Runner: &Runner{Config: Config{Limits: vm.Limits{Boot: time.Second, Test: 2 * time.Second}}, Host: Host{Accel: tt.of}}}
 		programs := []vm.Program{{Timeout: time.Second}}
