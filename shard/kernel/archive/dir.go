@@ -18,7 +18,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/kernel/unpack"
 )
 
-const layout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz-*, bzImage-*, vmlinux-* or Image-* files, or .deb, .rpm or .pkg.tar.zst packages with a kernel"
+const layout = "expected <distro>/<release>__<ids>.tar.gz archives (or .tar, .tar.xz, .tar.zst), or vmlinuz, bzImage, vmlinux or Image files, also with -<release>, or .deb, .rpm or .pkg.tar.zst packages with a kernel"
 
 // dirSource lists a directory: archives, packages and bare images in it and in its
 // sub-directories, whose names are the distros. The path may also be that of
@@ -123,7 +123,7 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 			refs = append(refs, more...)
 		case !isDir && unpack.PackageAt(name) != nil:
 			packages = append(packages, filepath.Join(s.path, sub, name))
-		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.ImageStem(name) != ""):
+		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.IsImage(name)):
 			ref, err := s.file(ctx, sub, name)
 			if nk := (*image.NotKernelError)(nil); unpack.IsEFI(name) && errors.As(err, &nk) {
 				s.cache.Warnf("left out, as a boot loader would be: %v", nk)

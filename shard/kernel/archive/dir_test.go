@@ -32,6 +32,9 @@ func TestDirLists(t *testing.T) {
 		"vmlinuz-6.1.0-custom":                imagetest.Vmlinuz(t, "6.1.0-custom"),
 		"config-6.1.0-custom":                 []byte("CONFIG_BPF=y\n"),
 		"README.md":                           []byte("not a kernel"),
+		"6.1-btf.bzImage":                     []byte("not looked at"),
+		"plain/bzImage":                       imagetest.Vmlinuz(t, "6.2.0"),
+		"plain/Image.gz":                      imagetest.Compressed(t, image.Gzip, imagetest.Arm64Image("6.2.0")),
 		".git/vmlinuz-1":                      []byte("not looked at"),
 	} {
 		imagetest.WriteFile(t, filepath.Join(root, name), data)
@@ -45,6 +48,8 @@ func TestDirLists(t *testing.T) {
 		"mainline/mainline-v5.13.4",
 		"mainline/mainline-v5.14",
 		"my_20kernels/6.1.0-custom",
+		"plain/Image.gz",
+		"plain/bzImage",
 	}
 	if d := cmp.Diff(want, kerneltest.IDs(refs)); d != "" {
 		t.Errorf("ids (-want +got):\n%s", d)

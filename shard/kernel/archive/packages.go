@@ -112,7 +112,7 @@ func (p *pack) partsOf(k *unpack.Kernel, list []*pack) []*pack {
 	return slices.Concat(slices.Collect(maps.Values(byVersion))...)
 }
 
-var flavourRE = regexp.MustCompile(`(?:-([a-z]+[0-9]*(?:-[0-9]*[a-z]+[0-9]*)*)|\+([a-z0-9]+))$`)
+var flavourRE = regexp.MustCompile(`(?:-([a-z]+(?:[0-9]*|[0-9]{2,3}[a-z]{1,2})(?:-[0-9]*[a-z]+[0-9]*)*)|\+([a-z0-9]+))$`)
 
 // flavour returns what a release ends in: "cloud-amd64" of 6.1.0-50-cloud-amd64, "rt"
 // of 5.14.0-570.el9.x86_64+rt.

@@ -369,7 +369,7 @@ func TestFlavour(t *testing.T) {
 	t.Parallel()
 	for release, want := range map[string]string{
 		"6.1.0-50-amd64": "amd64", "6.12.73+deb12-cloud-amd64": "cloud-amd64", "6.9.0-060900-generic-64k": "generic-64k", "6.4.0-150600.23-default": "default",
-		"6.6.1-1-lts": "lts", "5.14.0-570.el9.x86_64+rt": "rt", "6.12.1-arch1-1": "", "6.11.4-301.fc41.x86_64": "", "6.13.0-rc1": "", "6.13.0": "", "": "",
+		"6.6.1-1-lts": "lts", "5.14.0-570.el9.x86_64+rt": "rt", "6.12.1-arch1-1": "", "6.11.4-301.fc41.x86_64": "", "6.13.0-rc1": "", "6.1.0-50-s390x": "s390x", "6.1.0-50-powerpc64le-64k": "powerpc64le-64k", "6.1.4-g0123456789ab": "", "6.13.0": "", "": "",
 	} {
 		if got := flavour(release); got != want {
 			t.Errorf("%s: %q, want %q", release, got, want)

@@ -146,7 +146,7 @@ func (s *source) ref(o object) (kernel.Ref, bool) {
 			distro = s.bucket
 		}
 	}
-	if strings.Contains(base, "/") || unpack.ArchiveStem(base) == "" && unpack.ImageStem(base) == "" {
+	if strings.Contains(base, "/") || unpack.ArchiveStem(base) == "" && !unpack.IsImage(base) {
 		return kernel.Ref{}, false
 	}
 	ref := unpack.RefOf(distro, name)

@@ -27,13 +27,19 @@ func ArchiveStem(base string) string {
 	return ""
 }
 
+// IsImage says whether a file is named like a kernel image.
+func IsImage(base string) bool {
+	_, ok := kernelStem(base)
+	return ok && !strings.HasPrefix(base, "kernel") && !strings.HasPrefix(base, ".")
+}
+
 // ImageStem returns what follows vmlinuz- and the like, "" for what is not
 // named like a kernel image.
 func ImageStem(base string) string {
-	stem, ok := kernelStem(base)
-	if !ok || strings.HasPrefix(base, "kernel") || strings.HasPrefix(base, ".") {
+	if !IsImage(base) {
 		return ""
 	}
+	stem, _ := kernelStem(base)
 	return stem
 }
 
