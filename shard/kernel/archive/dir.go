@@ -126,8 +126,12 @@ func (s *dirSource) dir(ctx context.Context, sub string) ([]kernel.Ref, error) {
 		case !isDir && (unpack.ArchiveStem(name) != "" || unpack.IsImage(name)):
 			ref, err := s.file(ctx, sub, name)
 			if nk := (*image.NotKernelError)(nil); unpack.IsEFI(name) && errors.As(err, &nk) {
-				s.cache.Warnf("left out, as a boot loader would be: %v", nk)
-				continue
+				if nk.Other {
+					continue
+				}
+				// It may be a kernel that was cut, and has an id as one.
+				ref.Locator = unpack.BadLocator + bounded.OneLine(nk.Error())
+				ref.Digest, err = s.cache.DigestOf(ctx, filepath.Join(s.path, sub, name))
 			}
 			if err != nil {
 				return nil, err
@@ -154,7 +158,7 @@ func (s *dirSource) file(ctx context.Context, sub, base string) (kernel.Ref, err
 	if unpack.ArchiveStem(base) == "" {
 		info, err := image.ProbeFile(file)
 		if err != nil {
-			return kernel.Ref{}, &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q", s.spec), Err: err}
+			return ref, &kernel.UsageError{Msg: fmt.Sprintf("kernel source %q", s.spec), Err: err}
 		}
 		ref.Release, ref.Arch = info.Version, info.Arch
 	}

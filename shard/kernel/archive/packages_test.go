@@ -261,15 +261,24 @@ func TestKernelsBesideOthers(t *testing.T) {
 	if refs := kerneltest.List(t, source(t, pkg, kerneltest.NewCache(t))); len(refs) != 1 || !strings.HasPrefix(refs[0].Locator, unpack.BadLocator) {
 		t.Errorf("%+v", refs)
 	}
-	// Of the EFI images of a directory, only those that hold a kernel count.
-	dir := t.TempDir()
-	imagetest.WriteFile(t, filepath.Join(dir, "6.1.0.efi"), imagetest.PE(0x8664, ".linux", string(imagetest.Vmlinuz(t, "6.1.0"))))
-	imagetest.WriteFile(t, filepath.Join(dir, "shim.efi"), imagetest.PE(0x8664, ".text", "x"))
-	c := kerneltest.NewCache(t)
-	warnings := kerneltest.CollectWarnings(c)
-	open(t, c, dir)
-	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "shim.efi") || !strings.Contains(w[0], "without a .linux section") {
-		t.Errorf("warnings %q", w)
+	// Of the EFI images of a directory, boot loaders do not count, and those that are cut do.
+	dir := filepath.Join(t.TempDir(), "d")
+	whole := imagetest.PE(0x8664, ".linux", string(imagetest.Vmlinuz(t, "6.1.0")))
+	for name, data := range map[string][]byte{
+		"6.1.0.efi": whole, "6.2.0.efi": whole[:len(whole)-600], "6.3.0.efi": imagetest.PE(0x8664, ".linux", "x"), "6.4.0.efi": whole[:100], "empty.efi": nil,
+		"shim.efi": imagetest.PE(0x8664, ".text", "x"),
+	} {
+		imagetest.WriteFile(t, filepath.Join(dir, name), data)
+	}
+	s := source(t, dir, kerneltest.NewCache(t))
+	refs := kerneltest.List(t, s)
+	if d := cmp.Diff([]string{"d/6.1.0.efi", "d/6.2.0.efi", "d/6.3.0.efi", "d/6.4.0.efi", "d/empty.efi"}, kerneltest.IDs(refs)); d != "" {
+		t.Fatal(d)
+	}
+	for i, ref := range refs {
+		if _, err := s.Open(t.Context(), ref); (err == nil) != (i == 0) || ref.Digest == "" || err != nil && !strings.Contains(err.Error(), "is no kernel image") {
+			t.Errorf("%+v: %v", ref, err)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 type NotKernelError struct {
 	File   string // as the user knows it; "" when probed without a name
 	Reason string
+	Other  bool // it is a whole EFI image of something else, such as a boot loader
 }
 
 func (e *NotKernelError) Error() string {

@@ -142,7 +142,7 @@ func unwrap(r io.ReaderAt, size int64) (io.Reader, Info, error) {
 		kernel = section
 	}
 	if kernel == nil {
-		return nil, Info{}, &NotKernelError{Reason: "it is an EFI image without a .linux section"}
+		return nil, Info{}, &NotKernelError{Reason: "it is an EFI image without a .linux section", Other: true}
 	}
 	return kernel, wrapper, nil
 }
