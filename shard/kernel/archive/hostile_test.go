@@ -169,7 +169,7 @@ func TestSameKernelTwiceIsOne(t *testing.T) {
 	for name, members := range map[string][]imagetest.Member{
 		"twice":        {{Name: "vmlinuz", Data: kernel}, {Name: "boot/vmlinuz-6.1.0", Data: kernel}},
 		"two formats":  {{Name: "boot/Image", Data: string(elf)}, {Name: "vmlinuz", Data: kernel}},
-		"not a second": {{Name: "vmlinuz", Data: kernel}, {Name: "vmlinuz-6.1.0.sig", Data: "signature"}},
+		"not a second": {{Name: "vmlinuz-6.1.0", Data: kernel}, {Name: "vmlinuz-6.1.0.sig", Data: "signature"}},
 	} {
 		im, err := openArchive(t, imagetest.Tarball(t, members...))
 		if err != nil {

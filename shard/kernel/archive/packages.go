@@ -61,7 +61,7 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 	}
 	var bare []string
 	for _, p := range list {
-		for _, k := range p.Kernels {
+		for _, k := range slices.Concat(p.Kernels, p.Bad) {
 			modules := k.Modules != ""
 			var parts []string
 			for _, part := range p.partsOf(k, list) {
@@ -70,20 +70,20 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 				parts = append(parts, part.digest)
 			}
 			slices.Sort(parts)
-			if !modules {
+			if !modules && k.Bad == "" {
 				bare = append(bare, cmp.Or(k.Release, p.base))
 			}
 			locator := inLocatorOf(k.Name, slices.Insert(parts, 0, p.digest)...)
 			refs = append(refs, kernel.Ref{
 				Distro: distro, Name: kernel.SafeName(cmp.Or(k.Release, p.Package.Name) + "__" + p.Package.Version), Release: k.Release,
-				Arch: cmp.Or(k.Arch, goarch.OfRelease(p.Package.Arch).Name), Digest: inDigest(locator), Locator: locator,
+				Arch: cmp.Or(k.Arch, goarch.OfRelease(p.Package.Arch).Name), Digest: inDigest(locator), Locator: cmp.Or(badLocator(k), locator),
 				Flavour: flavour(k.Release), Package: p.Package.Source + " " + p.Package.Version, Date: p.Package.Date, Modules: modules,
 			})
 		}
 	}
 	var left []string
 	for _, p := range list {
-		if len(p.Kernels) == 0 && len(p.Modules) > 0 && !p.used {
+		if len(p.Kernels)+len(p.Bad) == 0 && len(p.Modules) > 0 && !p.used {
 			left = append(left, fmt.Sprintf("%s (%s)", p.base, strings.Join(p.Modules, ", ")))
 		}
 	}

@@ -234,31 +234,65 @@ func TestKernelsBesideOthers(t *testing.T) {
 		return imagetest.Member{Name: name, Data: string(data)}
 	}
 	for name, tc := range map[string]struct {
-		members       []imagetest.Member
-		warns, config string
+		members []imagetest.Member
+		config  string
 	}{
-		"one is cut":        {[]imagetest.Member{member("boot/vmlinuz-6.1.0", imagetest.Vmlinuz(t, "6.1.0")), member("boot/vmlinuz-6.2.0", imagetest.Vmlinuz(t, "6.2.0")[:600])}, `"boot/vmlinuz-6.2.0" is no kernel image`, ""},
-		"configs of others": {[]imagetest.Member{member("boot/vmlinuz", imagetest.Vmlinuz(t, "6.1.0")), member("boot/config-5", []byte("5")), member("boot/config-6", []byte("6"))}, "", ""},
-		"and one":           {[]imagetest.Member{member("boot/vmlinuz", imagetest.Vmlinuz(t, "6.1.0")), member("boot/config-5", []byte("5")), member("config", []byte("own"))}, "", "own"},
-		"by its name":       {[]imagetest.Member{member("vmlinuz-a", imagetest.Vmlinuz(t, "6.1.0")), member("config-a", []byte("a")), member("config-6", []byte("6"))}, "", "a"},
+		"configs of others": {[]imagetest.Member{member("boot/vmlinuz", imagetest.Vmlinuz(t, "6.1.0")), member("boot/config-5", []byte("5")), member("boot/config-6", []byte("6"))}, ""},
+		"and one":           {[]imagetest.Member{member("boot/vmlinuz", imagetest.Vmlinuz(t, "6.1.0")), member("boot/config-5", []byte("5")), member("config", []byte("own"))}, "own"},
+		"by its name":       {[]imagetest.Member{member("vmlinuz-a", imagetest.Vmlinuz(t, "6.1.0")), member("config-a", []byte("a")), member("config-6", []byte("6"))}, "a"},
 	} {
 		c := kerneltest.NewCache(t)
 		warnings := kerneltest.CollectWarnings(c)
 		im := open(t, c, imagetest.WriteFile(t, filepath.Join(t.TempDir(), "x.tar"), imagetest.Tarball(t, tc.members...)))
 		config, _ := os.ReadFile(im.Config)
-		if w := strings.Join(warnings(), "\n"); string(config) != tc.config || !strings.Contains(w, tc.warns) || (w == "") != (tc.warns == "") {
-			t.Errorf("%s: config %q, warnings %s", name, config, w)
+		if w := warnings(); string(config) != tc.config || len(w) > 0 {
+			t.Errorf("%s: config %q, warnings %q", name, config, w)
 		}
 	}
-	// One that is cut leaves the others, whichever comes first, and a package of it is bad.
+	// One that is cut is bad under its own id, wherever it is and whatever else there is.
+	good := func(name string) imagetest.Member { return member(name, imagetest.Vmlinuz(t, "6.1.0")) }
 	cut := member("boot/vmlinuz-6.0.0", imagetest.Vmlinuz(t, "6.0.0")[:600])
-	two := []imagetest.Member{cut, member("boot/vmlinuz-6.1.0", imagetest.Vmlinuz(t, "6.1.0")), member("boot/vmlinuz-6.2.0", imagetest.Vmlinuz(t, "6.2.0"))}
-	file := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "d", "x.tar"), imagetest.Tarball(t, two...))
-	if d := cmp.Diff([]string{"d/6.1.0__x", "d/6.2.0__x"}, kerneltest.IDs(kerneltest.List(t, source(t, file, kerneltest.NewCache(t))))); d != "" {
-		t.Error(d)
+	unnamed := imagetest.Member{Name: "boot/bzImage", Data: cut.Data}
+	deep := imagetest.Member{Name: "a/b/vmlinuz-6.0.0", Data: cut.Data}
+	for _, tc := range []struct {
+		members []imagetest.Member
+		want    string // ids, those of bad kernels with BadLocator
+	}{
+		{[]imagetest.Member{cut, good("boot/vmlinuz-6.1.0")}, "!d/6.0.0__x d/6.1.0__x"},
+		{[]imagetest.Member{good("boot/vmlinuz-6.1.0"), cut, unnamed}, "!d/6.0.0__x d/6.1.0__x !d/bzImage__x"},
+		{[]imagetest.Member{good("boot/vmlinuz-6.1.0"), member("boot/vmlinuz-6.2.0", imagetest.Vmlinuz(t, "6.2.0")), cut}, "!d/6.0.0__x d/6.1.0__x d/6.2.0__x"},
+		{[]imagetest.Member{cut, unnamed}, "!d/6.0.0__x !d/bzImage__x"},
+		{[]imagetest.Member{good("a/b/vmlinuz-6.1.0"), deep}, "!d/6.0.0__x d/6.1.0__x"},
+		{[]imagetest.Member{good("a/b/vmlinuz-6.1.0"), cut, unnamed}, "!d/6.0.0__x !d/bzImage__x"},
+		{[]imagetest.Member{good("boot/vmlinuz-6.1.0"), deep, member("a/b/vmlinuz", nil)}, "d/x"},
+		{[]imagetest.Member{good("boot/vmlinuz-6.1.0"), member("boot/vmlinuz-6.1.0.sig", nil)}, "d/x"},
+		{[]imagetest.Member{good("boot/vmlinuz-6.3.0"), member("boot/vmlinuz-6.3.0.gz", nil)}, "d/6.1.0__x !d/6.3.0__x"},
+	} {
+		file := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "d", "x.tar"), imagetest.Tarball(t, tc.members...))
+		s := source(t, file, kerneltest.NewCache(t))
+		var got []string
+		for _, r := range kerneltest.List(t, s) {
+			id := r.ID()
+			if strings.HasPrefix(r.Locator, unpack.BadLocator) {
+				id = unpack.BadLocator + id
+			}
+			if _, err := s.Open(t.Context(), r); (err != nil) != strings.HasPrefix(id, unpack.BadLocator) || err != nil && !strings.Contains(err.Error(), "is no kernel image") {
+				t.Errorf("%s: %v", id, err)
+			}
+			got = append(got, id)
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%q, want %s", got, tc.want)
+		}
+		// In a directory, where it is not read, it is not one good kernel either.
+		if d := source(t, filepath.Dir(file), kerneltest.NewCache(t)); len(got) > 1 {
+			if _, err := d.Open(t.Context(), kerneltest.List(t, d)[0]); err == nil {
+				t.Errorf("%s: opened", tc.want)
+			}
+		}
 	}
 	pkg := deb(t, t.TempDir(), "linux-image", "1", "amd64", cut.Name, cut.Data, "boot/kernel-1", string(imagetest.Vmlinuz(t, "6.1.0")))
-	if refs := kerneltest.List(t, source(t, pkg, kerneltest.NewCache(t))); len(refs) != 1 || !strings.HasPrefix(refs[0].Locator, unpack.BadLocator) {
+	if refs := kerneltest.List(t, source(t, pkg, kerneltest.NewCache(t))); len(refs) != 1 || refs[0].Release != "6.0.0" || !strings.HasPrefix(refs[0].Locator, unpack.BadLocator) {
 		t.Errorf("%+v", refs)
 	}
 	// Of the EFI images of a directory, boot loaders do not count, and those that are cut do.

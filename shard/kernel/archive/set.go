@@ -38,7 +38,7 @@ type tarSet struct {
 	Package *unpack.Package `json:"package,omitempty"` // of a package: what it says of itself
 }
 
-const setSchema = 3
+const setSchema = 4
 
 // setImage is one image and, where there is one, its config.
 type setImage struct {
@@ -83,9 +83,6 @@ func readSetOf(ctx context.Context, c *kernel.Cache, file, digest string) (*tarS
 		if err := kernel.WriteAtomic(kept, 0o644, func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
 			c.Warnf("the index of %q could not be kept: %v", file, err)
 		}
-	}
-	if len(s.Bad) > 0 {
-		c.Warnf("%q: left out: %s", file, bounded.OneLine(strings.Join(s.Bad, "; ")))
 	}
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -29,6 +30,14 @@ func inLocatorOf(name string, digests ...string) string {
 	return inLocator + strings.Join(digests, ",") + "#" + name
 }
 
+// badLocator is the locator of what should be a kernel and is none, "" of a kernel.
+func badLocator(k *unpack.Kernel) string {
+	if k.Bad == "" {
+		return ""
+	}
+	return unpack.BadLocator + k.Bad
+}
+
 // inDigest is the digest of the kernel with a locator.
 func inDigest(locator string) string { return kernel.DigestPrefix + hexSum([]byte(locator)) }
 
@@ -43,7 +52,7 @@ func (s *dirSource) archive(ctx context.Context) (refs []kernel.Ref, err error) 
 		// What is missing has no names, and would be tested by nobody.
 		return nil, kernel.Usagef("kernel source %q is not whole: %s; make or fetch it again", s.spec, bounded.OneLine(err.Error()))
 	}
-	if err != nil || len(set.Images) == 0 && len(set.Kernels) < 2 {
+	if err != nil || len(set.Images) == 0 && len(set.Kernels)+len(set.Bad) < 2 {
 		// An archive of one kernel that is broken is listed and fails in Open.
 		ref, err := s.file(ctx, "", filepath.Base(s.path))
 		return []kernel.Ref{ref}, err
@@ -56,11 +65,11 @@ func (s *dirSource) archive(ctx context.Context) (refs []kernel.Ref, err error) 
 		refs = append(refs, ref)
 	}
 	stem := unpack.RefOf(filepath.Base(s.root()), filepath.Base(s.path))
-	for _, k := range set.Kernels {
+	for _, k := range slices.Concat(set.Kernels, set.Bad) {
 		ref := stem
 		ref.Name, ref.Release, ref.Arch, ref.Modules = kernel.SafeName(cmp.Or(k.Release, path.Base(k.Name))+"__"+stem.Name), k.Release, k.Arch, k.Modules != ""
 		locator := inLocatorOf(k.Name, digest)
-		ref.Digest, ref.Locator = inDigest(locator), cmp.Or(ref.Locator, locator)
+		ref.Digest, ref.Locator = inDigest(locator), cmp.Or(ref.Locator, badLocator(k), locator)
 		refs = append(refs, ref)
 	}
 	return refs, nil

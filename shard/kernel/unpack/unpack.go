@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ type Kernel struct {
 	Release string `json:"release,omitempty"`
 	Arch    string `json:"arch,omitempty"`
 	Modules string `json:"modules,omitempty"` // the release of its modules, where the archive has them
+	Bad     string `json:"bad,omitempty"`     // why the file is no kernel
 
 	info         image.Info
 	file, config string // as unpacked
@@ -82,8 +84,8 @@ type unpacker struct {
 	releases map[string]bool   // that have at least one module
 	bytes    int64             // that the kernels have
 	held     Held
-	notOne   error    // why a file that need not be a kernel is none
-	bad      []string // the same of those that lie where kernels do
+	notOne   error     // why a file that need not be a kernel is none
+	bad      []*Kernel // the same of those that lie where kernels do or have a release
 }
 
 func newUnpacker(dir, want string) *unpacker {
@@ -91,6 +93,11 @@ func newUnpacker(dir, want string) *unpacker {
 }
 
 func isSure(k *Kernel) bool { return k.sure }
+
+// anySure says that files lie where kernels do. If so, others do not count.
+func (u *unpacker) anySure() bool {
+	return slices.ContainsFunc(u.kernels, isSure) || slices.ContainsFunc(u.bad, isSure)
+}
 
 // done says that all of one kernel is there. Behind a vmlinux, as SUSE's packages
 // have it, the kernel to boot may come.
@@ -113,7 +120,7 @@ func (u *unpacker) wants(k *Kernel) bool {
 // found returns the kernels: those in places of kernels, if there are any. The same
 // file twice is one, and so is one kernel in two formats, such as vmlinux and bzImage.
 func (u *unpacker) found() []*Kernel {
-	sure := slices.ContainsFunc(u.kernels, isSure)
+	sure := u.anySure()
 	var list []*Kernel
 next:
 	for _, k := range u.kernels {
@@ -212,6 +219,9 @@ func (t Tar) Unpack(ctx context.Context, dir, want string) (kernel.Contents, err
 	if err := u.walk(ctx, t, true); err != nil {
 		return kernel.Contents{}, err
 	}
+	if bad := u.broken(); want == "" && len(bad) > 0 && len(u.kernels) > 0 {
+		return kernel.Contents{}, errors.New(bad[0].Bad)
+	}
 	return u.contents()
 }
 
@@ -220,7 +230,7 @@ type Found struct {
 	Kernels []*Kernel `json:"kernels,omitempty"`
 	Modules []string  `json:"modules,omitempty"` // the releases that it has modules of
 	Configs []string  `json:"configs,omitempty"` // and configurations
-	Bad     []string  `json:"bad,omitempty"`     // why files beside the kernels are none
+	Bad     []*Kernel `json:"bad,omitempty"`     // files that should be kernels and are none
 }
 
 // Scan says what an archive holds. dir is for its use. A package is read only until
@@ -230,13 +240,26 @@ func Scan(ctx context.Context, dir string, a kernel.Archive) (Found, error) {
 	_, whole := a.(Tar)
 	u.scan = true
 	err := u.walk(ctx, a, whole)
-	if err == nil && len(u.bad) > 0 && !slices.ContainsFunc(u.kernels, isSure) {
-		err = errors.New(u.bad[0])
-	}
 	if err != nil {
 		return Found{}, err
 	}
-	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs)), u.bad}, nil
+	return Found{u.found(), slices.Sorted(maps.Keys(u.releases)), slices.Sorted(maps.Keys(u.configs)), u.broken()}, nil
+}
+
+// extRE matches what a signature's or a checksum's name has more than its kernel's.
+var extRE = regexp.MustCompile(`\.[a-z]+[0-9]*$`)
+
+// broken returns what should be kernels and are none: those in places of kernels, if
+// anything is there, without such as vmlinuz-6.1.sig beside vmlinuz-6.1.
+func (u *unpacker) broken() []*Kernel {
+	sure := u.anySure()
+	names := map[string]bool{}
+	for _, k := range slices.Concat(u.kernels, u.bad) {
+		names[k.Name] = true
+	}
+	return slices.DeleteFunc(slices.Clone(u.bad), func(k *Kernel) bool {
+		return sure && !k.sure || names[extRE.ReplaceAllString(k.Name, "")] && extRE.MatchString(k.Name) && !slices.Contains(wrapNames, path.Ext(k.Name))
+	})
 }
 
 // walk takes what an archive holds, to its end or until all of a kernel is there.
@@ -303,10 +326,10 @@ func (u *unpacker) take(ctx context.Context, name string, size int64, r io.Reade
 // takeKernel writes what is named like a kernel. Behind one that is, and in places
 // where anything may lie, it need not be one.
 func (u *unpacker) takeKernel(ctx context.Context, name string, sure bool, size int64, r io.Reader) error {
-	if !sure && (size > kernel.MaxMember || len(u.kernels) >= MaxModuleSet) {
+	if !sure && (size > kernel.MaxMember || len(u.kernels)+len(u.bad) >= MaxModuleSet) {
 		return nil
 	}
-	if len(u.kernels) >= MaxModuleSet {
+	if len(u.kernels)+len(u.bad) >= MaxModuleSet {
 		return &bounded.LimitError{What: "number of kernels in the archive", Limit: MaxModuleSet}
 	}
 	file := filepath.Join(u.dir, fmt.Sprintf("kernel.%d", len(u.kernels)))
@@ -319,8 +342,15 @@ func (u *unpacker) takeKernel(ctx context.Context, name string, sure bool, size 
 		if sure && u.want == "" && !u.scan && !slices.ContainsFunc(u.kernels, isSure) {
 			return err
 		}
-		if sure && len(u.bad) < MaxModuleSet {
-			u.bad = append(u.bad, nk.Error())
+		k := &Kernel{Name: name, Release: ReleaseOf(ImageStem(path.Base(name))), Bad: bounded.OneLine(nk.Error()), sure: sure}
+		if k.Release == "" {
+			k.Release, _, _ = image.SplitModule(name)
+		}
+		if k.Release != kernel.SafeName(k.Release) {
+			k.Release = ""
+		}
+		if sure || k.Release != "" {
+			u.bad = append(u.bad, k)
 		}
 		return nil
 	}
