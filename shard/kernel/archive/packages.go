@@ -37,9 +37,11 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 	distro := unpack.SafeDistro(filepath.Base(dir))
 	var refs []kernel.Ref
 	var list []*pack
+	var none []string // packages that are of no use
 	for _, file := range files {
 		base := filepath.Base(file)
 		if unpack.HasNoKernel(base) {
+			none = append(none, base)
 			continue
 		}
 		var set *tarSet
@@ -83,9 +85,18 @@ func (s *dirSource) packages(ctx context.Context, dir string, files []string) ([
 	}
 	var left []string
 	for _, p := range list {
+		if len(p.Kernels)+len(p.Bad)+len(p.Modules) == 0 && !p.used {
+			if p.Package.Binary != "" {
+				p.base += " (it is in " + p.Package.Binary + ")"
+			}
+			none = append(none, p.base)
+		}
 		if len(p.Kernels)+len(p.Bad) == 0 && len(p.Modules) > 0 && !p.used {
 			left = append(left, fmt.Sprintf("%s (%s)", p.base, strings.Join(p.Modules, ", ")))
 		}
+	}
+	if s.files != nil && len(none) > 0 {
+		s.cache.Warnf("no kernel and no part of one is in %s", bounded.OneLine(strings.Join(none, ", ")))
 	}
 	if len(left) > 0 {
 		s.cache.Warnf("%s: %d packages hold modules, and no package holds their kernel: %s", s.spec, len(left), bounded.OneLine(strings.Join(left, ", ")))

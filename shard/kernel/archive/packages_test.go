@@ -139,6 +139,28 @@ func TestPackages(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 
+	// What was named and is of no use is said.
+	binary := filepath.Join(root, "7", "linux-image-7.1.0-amd64_7.1.0-1_amd64.deb")
+	control := imagetest.WriteFile(t, filepath.Join(t.TempDir(), "DEBIAN/control"), []byte("Package: linux-image-7.1.0-amd64\nVersion: 7.1.0-1\nArchitecture: amd64\nMaintainer: x\nDescription: x\nDepends: kmod, linux-base-7.1.0-amd64 (= 7.1.0-1), linux-binary-7.1.0-amd64 (= 7.1.0-1)\n"))
+	if err := os.Mkdir(filepath.Dir(binary), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	kerneltest.Command(t, "dpkg-deb", "--build", filepath.Dir(filepath.Dir(control)), binary)
+	for spec, want := range map[string]string{
+		strings.Join([]string{headers, modules1, image1}, ","): "one is in " + filepath.Base(headers),
+		binary + "," + image1:          "one is in linux-image-7.1.0-amd64_7.1.0-1_amd64.deb (it is in linux-binary-7.1.0-amd64)",
+		filepath.Join(root, "7") + "/": "",
+		modules1 + "," + image1:        "",
+		image1 + "," + filepath.Join(dir, "linux-image-"+u+"-dbg_6.9.0-060900.202405122134_amd64.deb"): "one is in linux-image-" + u + "-dbg",
+	} {
+		c := kerneltest.NewCache(t)
+		warnings := kerneltest.CollectWarnings(c)
+		_, _ = source(t, spec, c).List(t.Context())
+		if w := strings.Join(warnings(), "\n"); !strings.Contains(w, want) || strings.Contains(w, "no part") != (want != "") {
+			t.Errorf("%s: warnings %q, want %q", spec, w, want)
+		}
+	}
+
 	// The same bytes by another name are an archive.
 	b, err := os.ReadFile(filepath.Join(root, "arch", "linux-6.12.1.arch1-1-x86_64.pkg.tar.zst"))
 	if err != nil {

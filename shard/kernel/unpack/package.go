@@ -20,9 +20,10 @@ import (
 type Package struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
-	Arch    string `json:"arch"`           // as its kind of packages has it
-	Source  string `json:"source"`         // the source package
-	Date    string `json:"date,omitempty"` // day that it was built
+	Arch    string `json:"arch"`             // as its kind of packages has it
+	Source  string `json:"source"`           // the source package
+	Date    string `json:"date,omitempty"`   // day that it was built
+	Binary  string `json:"binary,omitempty"` // the package with the kernel, if it is another: Debian's linux-binary-<release>
 }
 
 // PackageFile is an archive that says what it is.
@@ -60,7 +61,9 @@ func (p Deb) Package(ctx context.Context) (*Package, error) {
 	}
 	f := fields(text, ":")
 	source, _, _ := strings.Cut(f["Source"], " ")
-	return clean(f["Package"], f["Version"], f["Architecture"], source, p.made()), nil
+	made := clean(f["Package"], f["Version"], f["Architecture"], source, p.made())
+	made.Binary = binaryName.FindString(f["Depends"])
+	return made, nil
 }
 
 // made is when the package was made, which the first header of its ar archive says.
@@ -120,6 +123,8 @@ func fields(text, by string) map[string]string {
 	}
 	return f
 }
+
+var binaryName = regexp.MustCompile(`\blinux-binary-[a-z0-9.+-]{1,100}`)
 
 var safeWord = regexp.MustCompile(`^[A-Za-z0-9._+~:^-]{1,120}$`)
 
