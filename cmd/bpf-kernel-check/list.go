@@ -67,7 +67,7 @@ those that could not be tested. If there are none, it prints nothing, or [] with
 			if asJSON {
 				items := make([]any, 0, len(plan.Entries)+len(plan.Skipped))
 				for _, e := range listingOrder(plan.Entries) {
-					items = append(items, listed{e.ID(), e.Source.String(), e.New, analysis.Series(e.Name), e.Ref})
+					items = append(items, listed{e.ID(), e.Source.String(), e.New, analysis.Series(cmp.Or(e.Release, e.Name)), e.Ref})
 				}
 				for _, s := range plan.Skipped {
 					items = append(items, s)
