@@ -120,6 +120,7 @@ func TestPacman(t *testing.T) {
 	var usage *kernel.UsageError
 	for spec, want := range map[string]string{
 		"arch:rt,url=" + r.URL + "/arch":           "no kernel of flavour rt for x86_64; it has linux, lts, zen",
+		"arch:aarch64,url=" + r.URL + "/arch":      `it has linux, lts, zen; "aarch64" is an architecture: use --arch arm64`,
 		"arch:,repo=parts,url=" + r.URL + "/parts": "for x86_64; it has linux-headers, linux-tool",
 		"arch:,url=" + r.URL + "/none":             "there is no",
 		"arch:,url=" + r.dir + "/none":             "expected a repository of pacman",

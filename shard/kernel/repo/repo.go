@@ -263,7 +263,7 @@ func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
 		if others != "" {
 			others = "; it has " + others
 		}
-		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, cmp.Or(s.flavour, "kernel"), s.basearch, others)
+		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, cmp.Or(s.flavour, "kernel"), s.basearch, others+kernel.ArchHint(s.flavour, s.arch))
 	}
 	var bare []string
 	for _, k := range kernels {
