@@ -74,6 +74,11 @@ func Lookup(name string) Arch {
 	return find(func(a Arch) bool { return a.Name == name })
 }
 
+// Named is Lookup for a name that GOARCH, dpkg or uname uses.
+func Named(name string) Arch {
+	return find(func(a Arch) bool { return name == a.Name || name == a.Debian || name == a.Machine })
+}
+
 // OfELF returns the architecture of an ELF file, an empty one if the table does
 // not have it.
 func OfELF(machine elf.Machine, data elf.Data) Arch {

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/guest/goarch"
 )
 
 // Options are the ",key=value" at the end of a spec.
@@ -106,6 +108,16 @@ func editDistance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// ArchHint is for an error about a flavour of kernels of arch: if the flavour is
+// another architecture, it says how to ask for that.
+func ArchHint(flavour, arch string) string {
+	a := goarch.Named(flavour)
+	if a.Name == "" || a.Name == arch {
+		return ""
+	}
+	return fmt.Sprintf("; %q is an architecture: use --arch %s", flavour, a.Name)
 }
 
 // SpecHelp says what a --kernels value may be.

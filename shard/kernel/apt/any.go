@@ -78,17 +78,29 @@ func (a *anyRepository) fields() (lines string) {
 // origin returns the Origin of the repository's Release file, safe as a part of an
 // id, or "apt" if it has none.
 func (r *privateRoot) origin() string {
-	found, _ := filepath.Glob(filepath.Join(r.lists(), "*Release")) // its only error is a bad pattern
+	if origin := r.releaseField("Origin"); origin != "" {
+		return kernel.SafeName(strings.ReplaceAll(strings.ToLower(origin), " ", "-"))
+	}
+	return "apt"
+}
+
+// releaseField returns a field of the suite's Release file, "" if there is none.
+func (r *privateRoot) releaseField(name string) string {
+	pattern := "*_dists_" + r.suite + "_*Release"
+	if r.any != nil {
+		pattern = "*Release" // apt keeps none but that of its source
+	}
+	found, _ := filepath.Glob(filepath.Join(r.lists(), pattern)) // its only error is a bad pattern
 	for _, file := range found {
 		b, err := os.ReadFile(file) // apt limits its size
 		if err != nil {
 			continue
 		}
 		for line := range strings.Lines(string(b)) {
-			if origin, ok := strings.CutPrefix(line, "Origin:"); ok && strings.TrimSpace(origin) != "" {
-				return kernel.SafeName(strings.ReplaceAll(strings.ToLower(strings.TrimSpace(origin)), " ", "-"))
+			if value, ok := strings.CutPrefix(line, name+":"); ok && strings.TrimSpace(value) != "" {
+				return strings.TrimSpace(value)
 			}
 		}
 	}
-	return "apt"
+	return ""
 }

@@ -162,6 +162,19 @@ func TestAnyRepository(t *testing.T) {
 	if _, err := parse(suite+",flavour=rt,key="+r.keyring, kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "it has pve") {
 		t.Errorf("error %v, want a UsageError that names the flavours there are", err)
 	}
+	for bad, want := range map[string]string{
+		" bookworm mian":               `has no component "mian": it has main`,
+		" bookworm main mian":          `has no component "mian": it has main`,
+		" bookworm main,flavour=arm64": `it has pve; "arm64" is an architecture: use --arch arm64`,
+	} {
+		if _, err := parse("apt:"+r.URL+bad+",key="+r.keyring, kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want a UsageError with %q", bad, err, want)
+		}
+	}
+	noArch := r.source(t, "debian:bookworm:riscv64", kerneltest.NewCache(t))
+	if _, err := noArch.List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "Debian bookworm has no riscv64 at the mirror "+r.URL+": it has amd64") {
+		t.Errorf("error %v, want a UsageError that names the architectures", err)
+	}
 	imagetest.WriteFile(t, filepath.Join(r.dir, "none/Packages"), []byte(pkgStanza("linux-image-amd64", "1", "")+pkgStanza("bash", "1", "")))
 	if _, err := parse("apt:"+r.URL+"/none ./,trusted=yes", kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "has no kernel for amd64 at this time; expected packages linux-image-<release>") {
 		t.Errorf("error %v, want a UsageError", err)

@@ -61,8 +61,11 @@ func ParseDebian(spec, rest, hostArch string, cache *kernel.Cache) (kernel.Sourc
 	}
 	switch {
 	case flavours == nil && given:
-		return nil, kernel.Usagef("kernel source %q: unknown kernel flavour %q%s; valid flavours are %s",
-			spec, flavour, kernel.Suggest(flavour, allFlavours()), strings.Join(allFlavours(), ", "))
+		hint := kernel.Suggest(flavour, allFlavours())
+		if of := debianFlavours(goarch.Named(flavour).Name); len(of) > 0 { // ppc64le
+			hint = ", did you mean \"" + of[0] + "\"?"
+		}
+		return nil, kernel.Usagef("kernel source %q: unknown kernel flavour %q%s; valid flavours are %s", spec, flavour, hint, strings.Join(allFlavours(), ", "))
 	case flavours == nil:
 		return nil, kernel.Usagef("kernel source %q: Debian kernels of %s are not supported; name a flavour: %s", spec, arch, strings.Join(allFlavours(), ", "))
 	}

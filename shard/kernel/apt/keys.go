@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel"
 )
 
 // The keys that the archives are signed with, of Debian 11 to 13 and of Ubuntu
@@ -24,6 +27,10 @@ var (
 // list. Signed-By could not name a file whose path has a blank.
 const keysDir = "etc/trusted.gpg.d"
 
+// keyRE is how files of OpenPGP keys begin: with the tag of a public key, or, after
+// whatever text, armoured.
+var keyRE = regexp.MustCompile(`^(?s:[^\x00-\x7f]|.*-----BEGIN PGP PUBLIC KEY BLOCK-----)`)
+
 // trust fills keysDir: with the keys that the user names, or with ours and the
 // host's, which may have a newer one. The caller holds the root's lock.
 func (r *privateRoot) trust() error {
@@ -33,7 +40,10 @@ func (r *privateRoot) trust() error {
 	if a.keyring != "" {
 		b, err := os.ReadFile(a.keyring)
 		if err != nil {
-			return fmt.Errorf("read the keys of %s: %w", a.vendor, err)
+			return &kernel.UsageError{Msg: "read the keys of " + a.vendor, Err: err}
+		}
+		if !keyRE.Match(b) {
+			return kernel.Usagef("read the keys of %s: %q holds no OpenPGP keys", a.vendor, a.keyring)
 		}
 		rings = append(rings, b)
 	} else {

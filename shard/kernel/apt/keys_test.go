@@ -2,6 +2,7 @@ package apt
 
 import (
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image/imagetest"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/kerneltest"
 )
 
@@ -70,6 +72,22 @@ func TestDebianWithoutTheHostsKeyring(t *testing.T) {
 		rings, err := os.ReadDir(filepath.Join(s.(*source).root.dir, keysDir))
 		if err != nil || len(rings) != 1 || rings[0].Name() != "0.asc" {
 			t.Errorf("%s: %v, %v", suite, rings, err)
+		}
+	}
+}
+
+func TestKeyFilesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"junk": "no key", "empty": "", "missing": ""} {
+		file := filepath.Join(dir, name)
+		if name != "missing" {
+			imagetest.WriteFile(t, file, []byte(text))
+		}
+		var usage *kernel.UsageError
+		r := &privateRoot{dir: dir, archive: mirrors{vendor: "Debian", keyring: file}}
+		if err := r.trust(); !errors.As(err, &usage) || !strings.Contains(err.Error(), file) || len(err.Error()) > 100+len(file) {
+			t.Errorf("%s: error %v, want a short UsageError that names the file", name, err)
 		}
 	}
 }

@@ -214,6 +214,9 @@ func (r *privateRoot) update(ctx context.Context) error {
 		// Where there are lists from before, an apt that does not know
 		// Error-Mode takes a bad signature for a warning, and succeeds.
 		if err == nil && (!signatureRE.MatchString(out) || r.any != nil && r.any.trusted) {
+			if m := componentRE.FindStringSubmatch(out); m != nil && r.any != nil { // which apt only warns about
+				return kernel.Usagef("%s has no component %q: it has %s", r.title(), m[1], bounded.OneLine(r.releaseField("Components")))
+			}
 			break
 		}
 		if ctx.Err() != nil {
@@ -227,6 +230,9 @@ func (r *privateRoot) update(ctx context.Context) error {
 		}
 	}
 	if len(r.list(r.suite)) == 0 {
+		if has := r.releaseField("Architectures"); has != "" && !slices.Contains(strings.Fields(has), r.arch) {
+			return kernel.Usagef("%s has no %s at the mirror %s: it has %s", r.title(), r.arch, report.Redact(r.archive.main), bounded.OneLine(has))
+		}
 		return fmt.Errorf("fetch package lists of %s from %s: there is no list for %s", r.title(), report.Redact(r.archive.main), r.arch)
 	}
 	return nil
@@ -256,6 +262,8 @@ func (r *privateRoot) tolerate(out string, parts []part) ([]part, bool) {
 	}
 	return parts, again
 }
+
+var componentRE = regexp.MustCompile(`doesn't have the component '([^']*)'`)
 
 // signatureRE finds what apt says about signatures: up to 2.x of gpgv, from 3.0
 // of sqv.

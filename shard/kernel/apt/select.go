@@ -133,6 +133,9 @@ func (s *source) noKernel(title string, list []stanza) error {
 	if len(all) > 0 {
 		has = "it has " + strings.Join(slices.Compact(flavours), ", ")
 	}
+	if len(s.flavours) > 0 {
+		has += kernel.ArchHint(s.flavours[0], s.arch)
+	}
 	return kernel.Usagef("kernel source %q: %s has no kernel%s for %s at this time; %s", s.spec, title, what, s.arch, has)
 }
 

@@ -177,7 +177,7 @@ type pkg struct {
 
 	repo      string // name of the repository it was found in
 	signature string // of its file, base64, where the metadata has it
-	bootable  bool   // of pacman: it depends on what kernels do
+	bootable  bool   // of pacman: it depends on or provides what kernels do
 }
 
 var sourceRE = bounded.NewPattern(200, `^[A-Za-z0-9][A-Za-z0-9._+~^:-]*$`)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,10 @@ func parsePacman(ctx context.Context, r io.Reader, arch string) (list []pkg, bad
 	return list, bad, nil
 }
 
+// kernelSignRE is what kernels depend on or provide, and their headers and modules of
+// others do not: drivers that are in every kernel since Linux 5.15 among them.
+var kernelSignRE = regexp.MustCompile(`^(coreutils|initramfs|linux|(WIREGUARD|KSMBD)-MODULE)([<>=]|$)`)
+
 // parseDesc reads a package's description: lines of %KEY%, each followed by lines of
 // values up to an empty one.
 func parseDesc(text string) (p pkg, err error) {
@@ -172,8 +177,7 @@ func parseDesc(text string) (p pkg, err error) {
 	if base := first("%BASE%"); base != "" {
 		p.Source = base + "-" + p.Version.Version + "-" + p.Version.Release
 	}
-	// Kernels depend on it; their headers and modules of others do not.
-	p.bootable = slices.Contains(fields["%DEPENDS%"], "coreutils")
+	p.bootable = slices.ContainsFunc(slices.Concat(fields["%DEPENDS%"], fields["%PROVIDES%"]), kernelSignRE.MatchString)
 	switch {
 	case strings.ContainsRune(p.Location.Href, '/'):
 		return p, fmt.Errorf("its file %q is not in the repository's directory", p.Location.Href)
@@ -186,18 +190,18 @@ func parseDesc(text string) (p pkg, err error) {
 // findPacman finds every kernel, and whatever package is named like the flavour. The
 // usual ones are linux and linux-lts, or all of a repository that has neither.
 func findPacman(list []pkg, flavour string) (kernels []build) {
-	usual := func(k build) bool { return k.stem == "linux" || k.stem == "linux-lts" }
+	usual := func(name string) bool { return name == "linux" || name == "linux-lts" }
 	for i := range list {
 		p := &list[i]
-		if p.Size.Installed < minInstalled || !p.bootable && !isFlavour(p.Name, flavour) {
+		if p.Size.Installed < minInstalled || !p.bootable && !usual(p.Name) && !isFlavour(p.Name, flavour) {
 			continue
 		}
 		version := p.Version.Version + "-" + p.Version.Release
 		kernels = append(kernels, build{release: p.pacmanUname(), name: version + "__" + p.Name, stem: p.Name, modules: true, packages: []*pkg{p}})
 	}
-	all := !slices.ContainsFunc(kernels, usual)
+	all := !slices.ContainsFunc(kernels, func(k build) bool { return usual(k.stem) })
 	for i := range kernels {
-		kernels[i].usual = all || usual(kernels[i])
+		kernels[i].usual = all || usual(kernels[i].stem)
 	}
 	return kernels
 }

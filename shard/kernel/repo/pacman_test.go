@@ -37,8 +37,12 @@ func (r *rpmTree) pacman(t testing.TB, dir, db string, pkgs ...pacmanPkg) {
 		args[1] = filepath.Join(dir, db+".db.tar.zst")
 	}
 	for _, p := range pkgs {
+		size := minInstalled
+		if p.depends == "linux66" { // and is nothing itself
+			size = 4096
+		}
 		tree := filepath.Join(t.TempDir(), "tree")
-		info := fmt.Sprintf("pkgname = %s\npkgbase = %s\npkgver = %s\npkgdesc = test\nbuilddate = %d\nsize = %d\narch = x86_64\n", p.name, p.name, p.version, time.Date(2026, 11, 12, 13, 0, 0, 0, time.UTC).Unix(), minInstalled)
+		info := fmt.Sprintf("pkgname = %s\npkgbase = %s\npkgver = %s\npkgdesc = test\nbuilddate = %d\nsize = %d\narch = x86_64\n", p.name, p.name, p.version, time.Date(2026, 11, 12, 13, 0, 0, 0, time.UTC).Unix(), size)
 		for _, d := range strings.Fields(p.depends) {
 			info += "depend = " + d + "\n"
 		}
@@ -79,6 +83,8 @@ func TestPacman(t *testing.T) {
 		pacmanPkg{"linux-cachyos-zfs", "6.9.3-2", "", "linux-cachyos kmod"})
 	// As Manjaro's, whose linux-lts only depends on the newest one.
 	r.pacman(t, "manjaro", "core", pacmanPkg{"linux66", "6.6.32-1", "6.6.32-1", kernelDepends}, pacmanPkg{"linux-lts", "6.6-1", "", "linux66"})
+	r.pacman(t, "own", "own", pacmanPkg{"linux", "6.1.192-1", "6.1.192-1", ""})
+	r.pacman(t, "parts", "parts", pacmanPkg{"linux-headers", "6.1.192-1", "", "pahole"}, pacmanPkg{"linux-tool", "1-1", "", ""})
 	for _, tc := range []struct {
 		spec string
 		want []string // ids, and what the last kernel calls itself
@@ -89,6 +95,7 @@ func TestPacman(t *testing.T) {
 		{"arch:linux-zen,url=URL/arch", []string{"arch/6.9.3.zen1-1__linux-zen", "6.9.3-zen1-1-zen"}},
 		{"arch:,repo=cachyos,url=URL/cachy/$arch/$repo", []string{"arch/6.9.3-2__linux-cachyos", "6.9.3-2-cachyos"}},
 		{"arch:,repo=core,url=URL/manjaro", []string{"arch/6.6.32-1__linux66", "6.6.32-1"}},
+		{"arch:,repo=own,url=URL/own", []string{"arch/6.1.192-1__linux", "6.1.192-1"}},
 		{"arch:,repo=cachyos,url=DIR/cachy/$arch/$repo", []string{"arch/6.9.3-2__linux-cachyos", "6.9.3-2-cachyos"}},
 	} {
 		t.Run(tc.spec, func(t *testing.T) {
@@ -112,9 +119,11 @@ func TestPacman(t *testing.T) {
 	}
 	var usage *kernel.UsageError
 	for spec, want := range map[string]string{
-		"arch:rt,url=" + r.URL + "/arch": "no kernel of flavour rt for x86_64; it has linux, lts, zen",
-		"arch:,url=" + r.URL + "/none":   "there is no",
-		"arch:,url=" + r.dir + "/none":   "expected a repository of pacman",
+		"arch:rt,url=" + r.URL + "/arch":           "no kernel of flavour rt for x86_64; it has linux, lts, zen",
+		"arch:aarch64,url=" + r.URL + "/arch":      `it has linux, lts, zen; "aarch64" is an architecture: use --arch arm64`,
+		"arch:,repo=parts,url=" + r.URL + "/parts": "for x86_64; it has linux-headers, linux-tool",
+		"arch:,url=" + r.URL + "/none":             "there is no",
+		"arch:,url=" + r.dir + "/none":             "expected a repository of pacman",
 	} {
 		if _, err := sourceOf(t, spec, kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want a UsageError with %q", spec, err, want)
@@ -262,6 +271,17 @@ func (r *rpmTree) editDB(t testing.TB, db string, edit func(string) string) {
 		t.Fatal(err)
 	}
 	imagetest.WriteFile(t, target, mustRead(t, out))
+}
+
+func TestPacmanKernelSigns(t *testing.T) {
+	for field, want := range map[string]bool{
+		"%DEPENDS%\ncoreutils": true, "%DEPENDS%\nkmod\ninitramfs": true, "%PROVIDES%\nlinux=6.12.1": true, "%PROVIDES%\nWIREGUARD-MODULE": true,
+		"%DEPENDS%\nlinux-cachyos\nkmod": false, "%PROVIDES%\nlinux-headers=6.12.1": false, "%PROVIDES%\nVIRTUALBOX-HOST-MODULES": false, "%DEPENDS%\npahole": false, "": false,
+	} {
+		if p, _ := parseDesc("%NAME%\nlinux-x\n\n" + field + "\n"); p.bootable != want {
+			t.Errorf("%q: a kernel: %v, want %v", field, p.bootable, want)
+		}
+	}
 }
 
 // What a database says is hostile: whatever it holds, packages that come out of it

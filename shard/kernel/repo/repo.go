@@ -143,6 +143,16 @@ func (s *source) keys() (*keyring, error) {
 // local reports whether the repositories are directories.
 func (s *source) local() bool { return strings.HasPrefix(s.bases[0], "file:") }
 
+// localPackages reports whether a directory has RPM packages beside each other.
+func (s *source) localPackages() bool {
+	u, err := url.Parse(s.bases[0])
+	if err != nil || s.distro != "rpm" || !s.local() {
+		return false
+	}
+	files, _ := os.ReadDir(u.Path)
+	return slices.ContainsFunc(files, func(f os.DirEntry) bool { return strings.HasSuffix(f.Name(), s.format.suffix) })
+}
+
 // List fetches the metadata of the repositories, a few to some 25 MB each,
 // unless what it gave is less than an hour old. A directory is always read.
 func (s *source) List(ctx context.Context) ([]kernel.Ref, error) {
@@ -215,6 +225,9 @@ func (s *source) list(ctx context.Context, keys *keyring) ([]kernel.Ref, error) 
 				return nil, err
 			}
 			if !repo.optional {
+				if s.localPackages() {
+					return nil, kernel.Usagef("kernel source %q: %s has packages, but no %s: to read the packages, give the directory without \"rpm:\"", s.spec, s.title, s.format.index)
+				}
 				if s.local() || len(s.repos) == 1 {
 					return nil, kernel.Usagef("kernel source %q: %v: expected a repository of %s, with %s in it", s.spec, err, s.format.name, s.format.index)
 				}
@@ -250,7 +263,7 @@ func (s *source) refs(packages []pkg) ([]kernel.Ref, error) {
 		if others != "" {
 			others = "; it has " + others
 		}
-		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, cmp.Or(s.flavour, "kernel"), s.basearch, others)
+		return nil, kernel.Usagef("kernel source %q: %s has no kernel of flavour %s for %s%s", s.spec, s.title, cmp.Or(s.flavour, "kernel"), s.basearch, others+kernel.ArchHint(s.flavour, s.arch))
 	}
 	var bare []string
 	for _, k := range kernels {

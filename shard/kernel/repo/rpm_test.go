@@ -114,6 +114,24 @@ func TestRPMListsOpensAndDownloadsOnce(t *testing.T) {
 	}
 }
 
+func TestRPMSpecsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	imagetest.WriteFile(t, filepath.Join(dir, "kernel-core-6.1.x86_64.rpm"), nil)
+	junk := imagetest.WriteFile(t, filepath.Join(dir, "junk"), []byte("no key"))
+	for spec, want := range map[string]string{
+		"rpm:" + dir:                         `give the directory without "rpm:"`,
+		"rpm:" + t.TempDir():                 "expected a repository of RPM",
+		"rpm:" + dir + ",key=" + junk:        "holds none that can be used: it is something else",
+		"rpm:" + dir + ",key=" + dir + "/no": "no such file",
+	} {
+		var usage *kernel.UsageError
+		if _, err := sourceOf(t, spec, kerneltest.NewCache(t)).List(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want a UsageError with %q", spec, err, want)
+		}
+	}
+}
+
 // Every kind of compression that repositories and packages have had.
 func TestRPMCompressions(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/elastic/bpf-kernel-check/shard/kernel/bounded"
 )
 
 // build is one build of a kernel, with the packages that a system gets with
@@ -82,7 +84,7 @@ func isDefaultStem(stem string) bool {
 
 // choose returns the kernels of a flavour among packages: "" for the usual ones, "rt"
 // for kernel-rt-core or linux-rt, "kernel" for kernel-core alone. If there is none,
-// others names the flavours that there are.
+// others names the flavours that there are, or else packages that are no kernels.
 func (f format) choose(list []pkg, flavour string) (kernels []build, others string) {
 	for _, k := range f.find(list, flavour) {
 		if flavour == "" && k.usual || isFlavour(k.stem, flavour) {
@@ -96,8 +98,13 @@ func (f format) choose(list []pkg, flavour string) (kernels []build, others stri
 	for _, k := range f.find(list, "") {
 		all = append(all, flavourOf(k.stem))
 	}
+	if len(all) == 0 {
+		for i := range list {
+			all = append(all, list[i].Name)
+		}
+	}
 	slices.Sort(all)
-	return nil, strings.Join(slices.Compact(all), ", ")
+	return nil, bounded.OneLine(strings.Join(slices.Compact(all), ", "))
 }
 
 // findRPMs finds every kernel, and whatever package is named like the flavour. Of a

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	openpgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
@@ -94,6 +95,9 @@ func readKeyFile(file string) (openpgp.EntityList, error) {
 		err = errors.New("there is none in it")
 	}
 	if err != nil {
+		if structural := openpgperrors.StructuralError(""); errors.As(err, &structural) {
+			err = errors.New("it is something else")
+		}
 		return nil, fmt.Errorf("%q holds none that can be used: %w", file, err)
 	}
 	return list, nil

@@ -21,6 +21,8 @@ func TestParseRefuses(t *testing.T) {
 		{"debian:", "valid suites are bullseye"},
 		{"debian:bookwurm", `did you mean "bookworm"?`},
 		{"debian:bookworm:cloud-amd46", `did you mean "cloud-amd64"?`},
+		{"debian:trixie:ppc64le", `did you mean "powerpc64le"?`},
+		{"debian:trixie:x86_64", `did you mean "amd64"?`},
 		{"debian:bookworm:", "valid flavours are amd64, cloud-amd64"},
 		{"debian:bookworm:amd64:x", "valid flavours are"},
 		{"debian:../../etc", "unknown Debian suite"},
