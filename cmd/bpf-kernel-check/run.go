@@ -167,15 +167,15 @@ A source is one of
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.started = time.Now()
+			choose, choice, err := so.prepare(c)
+			if err != nil {
+				return err
+			}
 			sources, err := src.specs(args, "no kernels to test")
 			if err != nil {
 				return err
 			}
 			accel, err := c.checkRun(&o, po)
-			if err != nil {
-				return err
-			}
-			choose, choice, err := so.prepare(c)
 			if err != nil {
 				return err
 			}

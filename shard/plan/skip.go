@@ -100,6 +100,11 @@ func (f Filter) unfit(ctx context.Context, src kernel.Source, refs []kernel.Ref)
 	return unfit
 }
 
+// Unfit says why a kernel would be left out, and "" if it would not.
+func (f Filter) Unfit(ctx context.Context, e Entry) string {
+	return f.unfit(ctx, e.Source, []kernel.Ref{e.Ref})[0].Why
+}
+
 // CountSkipped returns how many kernels were skipped for a reason.
 func (p Plan) CountSkipped(r Reason) int {
 	n := 0
