@@ -206,6 +206,7 @@ func (c *command) builder(ctx context.Context, o *buildOptions) (b *build.Builde
 	if free := host.DiskFree(parent); free < enough {
 		c.warn(fmt.Sprintf("%s has %d MiB free, which may be too little to build a kernel: %d are enough", parent, free>>20, enough>>20))
 	}
+	b.Report = c.buildEvent
 	b.Scratch, remove, err = host.MakeScratch(parent)
 	return b, remove, err
 }
