@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +63,9 @@ usage or input; 3 build tools are missing.`,
   bpf-kernel-check build-kernels --src ./bpf-next --ref HEAD --patch ./series --debug kasan,lockdep`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("debug") && len(o.debug) == 0 {
+				return usagef("--debug is empty: want %s", strings.Join(build.DebugNames(), ", "))
+			}
 			o.sources = append(o.sources, args...)
 			return c.buildKernels(cmd.Context(), o)
 		},
@@ -88,6 +92,7 @@ func (o *buildOptions) builder() (*build.Builder, error) {
 	if len(o.sources) == 0 {
 		return nil, usagef("nothing to build: name a git repository of the kernel or a source tarball with --src")
 	}
+	o.debug, o.refs = unique(o.debug), unique(o.refs)
 	b := &build.Builder{Sources: o.sources, Refs: o.refs, Make: o.make, Jobs: o.jobs, Now: time.Now}
 	if o.tags != "" {
 		re, err := regexp.Compile(`^(?:` + o.tags + `)$`)
@@ -127,12 +132,27 @@ func (o *buildOptions) builder() (*build.Builder, error) {
 	return b, nil
 }
 
+// unique drops what is there before.
+func unique(list []string) (out []string) {
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 	b, remove, err := c.builder(ctx, &o)
 	if err != nil {
 		return err
 	}
 	defer remove()
+	logged := false
+	b.Report = func(e build.Event) {
+		logged = logged || e.State == build.Failed && e.Kernel.Log != ""
+		c.buildEvent(e)
+	}
 	built, failed, err := b.Run(ctx)
 	var usage *build.UsageError
 	if errors.As(err, &usage) {
@@ -148,7 +168,11 @@ func (c *command) buildKernels(ctx context.Context, o buildOptions) error {
 		return err
 	}
 	if failed > 0 {
-		fmt.Fprintf(c.stderr, "bpf-kernel-check: %s not built: logs are in %s\n", count(failed, "kernel"), b.Logs)
+		line := count(failed, "kernel") + " not built"
+		if logged {
+			line += ": logs are in " + b.Logs
+		}
+		fmt.Fprintf(c.stderr, "bpf-kernel-check: %s\n", line)
 		return exitError(report.ExitFail)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/bpf-kernel-check/shard/host"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
 	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
+	"github.com/elastic/bpf-kernel-check/shard/plan"
 	"github.com/elastic/bpf-kernel-check/shard/qemu"
 )
 
@@ -66,10 +67,19 @@ func (c *command) examineKernel(ctx context.Context, t *checkup, args []string) 
 	}
 	t.row("starts", "%s", startWords(im, vmlinux))
 
+	if why := c.filter(&sourceOptions{minRelease: plan.DefaultMinRelease}, "").Unfit(ctx, e); why != "" {
+		t.row("skipped", "by run without --min-release \"\": %s", why)
+	}
+	label := "limits"
 	for _, a := range image.Abilities() {
-		if im.Release != "" && report.CompareVersions(im.Release, a.Since) < 0 {
-			t.row("limits", "%s: since %s, if its distribution did not add it: without, %s", strings.ReplaceAll(a.What, "`", ""), a.Since, strings.ReplaceAll(a.Without, "`", ""))
+		if im.Release == "" || report.CompareVersions(im.Release, a.Since) >= 0 {
+			continue
 		}
+		if label != "" {
+			t.row(label, "by release, unless its distribution added what is new in")
+			label = ""
+		}
+		t.row(label, "%s, %s: %s", a.Since, strings.ReplaceAll(a.What, "`", ""), strings.ReplaceAll(a.Without, "`", ""))
 	}
 
 	config, err := im.ReadConfig(vmlinux)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,9 @@ those that could not be tested. If there are none, it prints nothing, or [] with
 				return err
 			}
 			plan, err := plan.Select(cmd.Context(), srcs, c.filter(&so, arch))
+			if err != nil && onlyNew && plan.OtherArch() {
+				return errBaseArch(basePath, base, strings.Join(plan.Arches(), ", "))
+			}
 			if err != nil {
 				c.printSkipped(c.stderr, plan)
 				return err
@@ -115,20 +119,28 @@ type listed struct {
 // readNewBase reads the base of --new, for kernels of arch; "" for those of all.
 func readNewBase(path, arch string) (*report.Merged, error) {
 	base, err := readWhole(path)
-	if err == nil && arch != "" && base.Arch != "" && base.Arch != arch {
-		err = fmt.Errorf("it is of %s, and these kernels are for %s", report.OneLine(base.Arch, 100), arch)
-	}
 	if err != nil {
 		return nil, usagef("--base %s: %w", path, err)
 	}
+	if arch != "" && base.Arch != "" && base.Arch != arch {
+		return nil, errBaseArch(path, base, arch)
+	}
 	return base, nil
+}
+
+func errBaseArch(path string, base *report.Merged, arch string) error {
+	return usagef("--base %s: it is of %s, and these kernels are for %s", path, report.OneLine(base.Arch, 100), arch)
 }
 
 // onlyNew leaves the kernels out that are not new, and says which are gone.
 func (c *command) onlyNew(list plan.Plan, base *report.Merged) plan.Plan {
 	fresh, gone := list.OnlyNew(base)
-	n := len(fresh.Entries)
-	fmt.Fprintf(c.stderr, "note: %s of %s %s new since the base\n", report.Thousands(n), count(len(list.Entries), "kernel"), report.Plural(n, "is", "are"))
+	n, all := len(fresh.Entries), len(list.Entries)
+	verb := "are"
+	if n == 1 || all == 1 {
+		verb = "is"
+	}
+	fmt.Fprintf(c.stderr, "note: %s of %s %s new since the base\n", report.Thousands(n), count(all, "kernel"), verb)
 	if len(gone) > 0 {
 		fmt.Fprintf(c.stderr, "note: gone since the base: %s\n", report.List(gone, screen.MaxListed, func(id string) string { return id }))
 	}

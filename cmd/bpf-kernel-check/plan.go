@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"runtime"
 	"text/tabwriter"
@@ -54,8 +53,21 @@ func (o *planOptions) validate(cmd *cobra.Command, warn func(string)) error {
 		return usagef("--new needs --base: give the report.json of the last run")
 	case o.out == "":
 		return usagef("--out is empty: want a file, such as plan.json")
+	case !replaceable(o.out):
+		return usagef("--out: %s is no plan, and is not overwritten: want another file name", o.out)
 	}
 	return o.picks.validate(warn)
+}
+
+// replaceable says whether a plan may take the place of a file: of none, of an empty
+// one, of another plan, and of what keeps nothing, as /dev/stdout.
+func replaceable(path string) bool {
+	st, err := os.Stat(path)
+	if err != nil || st.Size() == 0 || !st.Mode().IsRegular() && !st.IsDir() {
+		return true
+	}
+	_, err = readPlan(path)
+	return err == nil
 }
 
 // checkPayload says whether the flags of a payload go with those of picks. Settings,
@@ -189,8 +201,11 @@ func (c *command) pickForPlan(ctx context.Context, o planOptions, list plan.Plan
 
 // nothingNew ends a plan of no kernels. An earlier plan must not pass for it.
 func (c *command) nothingNew(o planOptions) error {
-	if err := os.Remove(o.out); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return usagef("--out: %w", err)
+	if st, err := os.Stat(o.out); err == nil && st.Mode().IsRegular() {
+		if err := os.Remove(o.out); err != nil {
+			return usagef("--out: %w", err)
+		}
+		fmt.Fprintf(c.stderr, "note: removed %s, the plan of before\n", o.out)
 	}
 	if o.json {
 		fmt.Fprintln(c.stdout, `{"include":[]}`)

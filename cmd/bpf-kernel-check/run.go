@@ -167,15 +167,15 @@ A source is one of
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.started = time.Now()
+			choose, choice, err := so.prepare(c)
+			if err != nil {
+				return err
+			}
 			sources, err := src.specs(args, "no kernels to test")
 			if err != nil {
 				return err
 			}
 			accel, err := c.checkRun(&o, po)
-			if err != nil {
-				return err
-			}
-			choose, choice, err := so.prepare(c)
 			if err != nil {
 				return err
 			}
@@ -221,15 +221,15 @@ A source is one of
 			if err := c.timeUp(ctx, err); err != nil {
 				return err
 			}
-			if list := sel.own; len(list.Entries) == 0 && len(list.Skipped) > 0 && list.CountSkipped(plan.SkipArch) == len(list.Skipped) && err != nil {
-				return notForArch(payload)
+			if err != nil && sel.own.OtherArch() {
+				return notForArch(payload, sel.own)
 			}
 			if err != nil {
 				c.printSkipped(c.stderr, sel.own)
 				return err
 			}
 			if sel.forArch(payload.arch) == 0 {
-				return notForArch(payload)
+				return notForArch(payload, sel.shards...)
 			}
 			if line := sel.String(); line != "" {
 				fmt.Fprintln(c.stdout, line)
@@ -682,8 +682,12 @@ func (c *command) resume(r *shard.Runner, list plan.Plan, dir string) error {
 	return nil
 }
 
-func notForArch(p namedPayload) error {
-	return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are not", p.arch)}
+func notForArch(p namedPayload, lists ...plan.Plan) error {
+	var all plan.Plan
+	for _, l := range lists {
+		all.Entries, all.Skipped = append(all.Entries, l.Entries...), append(all.Skipped, l.Skipped...)
+	}
+	return &guest.PayloadError{Path: p.path, Reason: fmt.Sprintf("is built for %s: the kernels to test are for %s", p.arch, strings.Join(all.Arches(), ", "))}
 }
 
 func (c *command) printPlan(list plan.Plan, payload, how string) {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -175,6 +177,9 @@ func (o *shardOptions) prepare(c *command) (choose func(context.Context, []kerne
 
 func readPlan(path string) (*report.PlanFile, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usagef("--plan: there is no plan %q: make it with bpf-kernel-check plan, which with --new writes none if no kernel is new", path)
+	}
 	if err != nil {
 		return nil, usagef("--plan: %w", err)
 	}

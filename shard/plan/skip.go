@@ -3,8 +3,11 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"runtime"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -97,6 +100,11 @@ func (f Filter) unfit(ctx context.Context, src kernel.Source, refs []kernel.Ref)
 	return unfit
 }
 
+// Unfit says why a kernel would be left out, and "" if it would not.
+func (f Filter) Unfit(ctx context.Context, e Entry) string {
+	return f.unfit(ctx, e.Source, []kernel.Ref{e.Ref})[0].Why
+}
+
 // CountSkipped returns how many kernels were skipped for a reason.
 func (p Plan) CountSkipped(r Reason) int {
 	n := 0
@@ -106,6 +114,27 @@ func (p Plan) CountSkipped(r Reason) int {
 		}
 	}
 	return n
+}
+
+// OtherArch says whether every kernel was skipped for its architecture.
+func (p Plan) OtherArch() bool {
+	return len(p.Entries) == 0 && len(p.Skipped) > 0 && p.CountSkipped(SkipArch) == len(p.Skipped)
+}
+
+// Arches returns the architectures of the kernels, of the skipped ones too, as far
+// as the listing tells.
+func (p Plan) Arches() []string {
+	names := map[string]bool{}
+	for _, e := range p.Entries {
+		names[e.Arch] = true
+	}
+	for _, s := range p.Skipped {
+		if s.Reason == SkipArch {
+			names[strings.TrimPrefix(s.Why, "for ")] = true
+		}
+	}
+	delete(names, "")
+	return slices.Sorted(maps.Keys(names))
 }
 
 // Gone returns the ids of the kernels that their servers have lost.

@@ -107,6 +107,9 @@ func (k *Kernel) String() string {
 // does not stop the others; failed counts these. When ctx ends, Run returns
 // what there is, with ctx's cause. CheckTools comes before.
 func (b *Builder) Run(ctx context.Context) (built []*Kernel, failed int, err error) {
+	if err := b.checkPatches(ctx); err != nil {
+		return nil, 0, err
+	}
 	kernels, err := b.list(ctx)
 	if err != nil {
 		return nil, 0, err

@@ -51,6 +51,11 @@ func Configurations(r Recipe, configs, debug []string) ([]Recipe, error) {
 		}
 		checks = append(checks, debugFragments[i])
 	}
+	for _, config := range configs {
+		if slices.Contains(strings.Split(config, ","), "") {
+			return nil, usagef("configuration %q: want FILE or FILE,FILE, without an empty name", config)
+		}
+	}
 	if len(configs) == 0 {
 		configs = []string{""}
 	}

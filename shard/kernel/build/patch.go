@@ -48,13 +48,32 @@ func ReadPatches(paths []string) ([]Patch, error) {
 // apply changes the unpacked tree. A hunk may have moved, but must fit.
 func apply(ctx context.Context, dir string, patches []Patch) error {
 	for _, p := range patches {
-		cmd := exec.CommandContext(ctx, "git", "apply", "--whitespace=nowarn", "-")
-		// In a repository, git would leave out files that are not in it.
-		cmd.Dir, cmd.Env = dir, []string{"GIT_CEILING_DIRECTORIES=" + filepath.Dir(dir)}
-		cmd.Stdin = bytes.NewReader(p.Data)
-		if _, err := output(ctx, cmd); err != nil {
+		if err := p.git(ctx, dir, "--whitespace=nowarn"); err != nil {
 			return fmt.Errorf("patch %s does not apply: %w", p.Name, err)
 		}
 	}
 	return nil
+}
+
+// checkPatches returns a *UsageError for a file that is no patch.
+func (b *Builder) checkPatches(ctx context.Context) error {
+	for _, p := range b.Patches {
+		switch err := p.git(ctx, b.Scratch, "--numstat"); {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return usagef("patch %s is none that git reads: %v", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// git runs git apply in dir.
+func (p Patch) git(ctx context.Context, dir, option string) error {
+	cmd := exec.CommandContext(ctx, "git", "apply", option, "-")
+	// In a repository, git would leave out files that are not in it.
+	cmd.Dir, cmd.Env = dir, []string{"GIT_CEILING_DIRECTORIES=" + filepath.Dir(dir)}
+	cmd.Stdin = bytes.NewReader(p.Data)
+	_, err := output(ctx, cmd)
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/elastic/bpf-kernel-check/report"
 	"github.com/elastic/bpf-kernel-check/shard/kernel"
+	"github.com/elastic/bpf-kernel-check/shard/kernel/image"
 )
 
 const sourceHelp = "want a git repository of the kernel, or a source tarball such as /usr/src/linux-source-6.1.tar.xz"
@@ -40,7 +42,29 @@ func (b *Builder) CheckSources() error {
 			return usagef("source %q is no git repository: branches and commits are of one", src)
 		case !st.Mode().IsRegular():
 			return usagef("source %q is no file and no directory: %s", src, sourceHelp)
+		default:
+			if err := checkTarball(src); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// checkTarball looks at the start of a file: it is compressed, or a tar archive.
+func checkTarball(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return usagef("source: %v", err)
+	}
+	defer f.Close()
+	head := make([]byte, 512)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return usagef("source: %v", err)
+	}
+	if image.CompressionOf(head[:n]) == image.NoCompression && string(head[257:262]) != "ustar" {
+		return usagef("source %q is no tar archive: %s", file, sourceHelp)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func needs() []need {
 		{"HVC_CONSOLE", "ppc64le", false, true, "it has no driver for the terminals that console and results come on"},
 		{"PROC_FS", "", false, true, "the guest cannot read its command line"},
 		{"PROC_SYSCTL", "", false, true, "its taint cannot be read, without which a crash could go unseen"},
-		{"BPF_SYSCALL", "", false, true, "no BPF program can be loaded"},
+		{"BPF_SYSCALL", "", false, false, "no BPF program can be loaded"},
 		{"DEBUG_INFO_BTF", "", false, false, "programs that need the kernel's types (CO-RE, fentry, BPF LSM) do not load"},
 		{"BPF_EVENTS", "", false, false, "kprobes and tracepoints take no BPF programs"},
 		{"KPROBE_EVENTS", "", false, false, "kprobes cannot be attached by perf events"},
@@ -108,7 +108,7 @@ func (c Config) MissingOptions(arch string) []MissingOption {
 func (c Config) NoBoot(arch string) []MissingOption {
 	var out []MissingOption
 	for _, o := range c.MissingOptions(arch) {
-		if o.Fatal && o.What != "CONFIG_BPF_SYSCALL is off" {
+		if o.Fatal {
 			out = append(out, o)
 		}
 	}
