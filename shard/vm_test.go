@@ -205,7 +205,7 @@ func TestGuests(t *testing.T) {
 		{name: "prints a crash", args: "claim-crash", verdict: report.Pass},
 		{name: "hangs up the result channel and fails", args: "hang-up-results 1", verdict: report.Fail, cause: `exit status 1`},
 		{name: "hangs up the result channel and succeeds", args: "hang-up-results 0", verdict: report.Pass},
-		{name: "takes the result channel away", cold: true, args: "unbind-results", verdict: report.Pass, console: `the results|@bkc:`},
+		{name: "takes the result channel away", cold: true, args: "unbind-results", verdict: report.Pass}, // or unbinding fails, and with it the payload
 		{name: "closes all it has", args: "close-all", verdict: report.Fail, cause: `exit status 3`},
 		{name: "prints 8 MiB", args: "print 8", verdict: report.Pass, console: `bytes of output are left out here(?s:.*)the last line\r\n`},
 		{name: "prints one line of 3 MiB", args: "one-line 3", verdict: report.Pass},
