@@ -97,12 +97,17 @@ func TestGuestsArm64(t *testing.T) {
 // The embedded tracer passes all of its tests on an emulated arm64.
 func TestTracerArm64(t *testing.T) {
 	t.Parallel()
-	l := arm64Lab(t)
-	tracer, err := guest.Program(t.Context(), "arm64", guest.Tracer)
+	tracerPasses(t, arm64Lab(t), "arm64")
+}
+
+// tracerPasses runs the built-in tracer with all its tests.
+func tracerPasses(t *testing.T, l *lab, arch string) {
+	t.Helper()
+	tracer, err := guest.Program(t.Context(), arch, guest.Tracer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := guest.EventsTracePayload(t.Context(), "arm64", tracer, far)
+	p, err := guest.EventsTracePayload(t.Context(), arch, tracer, far)
 	if err != nil {
 		t.Fatal(err)
 	}
